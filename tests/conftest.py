@@ -1,0 +1,45 @@
+"""Settings of the test suite and the fixtures that all of it uses."""
+
+import os
+from collections.abc import Callable, Iterator
+
+
+# Read by equinox when it is imported, so before anything else here.
+os.environ["EQX_ON_ERROR"] = "raise"
+
+import hypothesis
+import jax
+import jax.random as jr
+import pytest
+
+
+jax.config.update("jax_enable_x64", True)
+# A promotion that nobody asked for is a mistake in our own code: ask for all of them.
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+# Two devices on any machine, so that sharding is tested everywhere.
+jax.config.update("jax_num_cpu_devices", 2)
+
+# The first example of a property compiles, which no deadline allows for; the same
+# examples every time, so that a red suite is red for everybody.
+hypothesis.settings.register_profile(
+    "everwillow",
+    deadline=None,
+    derandomize=True,
+    max_examples=50,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("everwillow")
+
+
+@pytest.fixture
+def getkey() -> Iterator[Callable[[], jax.Array]]:
+    """A function that returns a new PRNG key each time, the same ones in each run."""
+    key = jr.key(20140319)
+
+    def next_key() -> jax.Array:
+        nonlocal key
+        key, new = jr.split(key)
+        return new
+
+    yield next_key
