@@ -1,7 +1,7 @@
 """Settings of the test suite and the fixtures that all of it uses."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 
 # Read by equinox when it is imported, so before anything else here.
@@ -33,7 +33,7 @@ hypothesis.settings.load_profile("everwillow")
 
 
 @pytest.fixture
-def getkey() -> Iterator[Callable[[], jax.Array]]:
+def getkey() -> Callable[[], jax.Array]:
     """A function that returns a new PRNG key each time, the same ones in each run."""
     key = jr.key(20140319)
 
@@ -42,4 +42,4 @@ def getkey() -> Iterator[Callable[[], jax.Array]]:
         key, new = jr.split(key)
         return new
 
-    yield next_key
+    return next_key

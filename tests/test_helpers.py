@@ -1,4 +1,4 @@
-"""The helpers of the tests, checked against closed forms: a blind one proves nothing."""
+"""The helpers of the tests against closed forms: a blind helper proves nothing."""
 
 import jax
 import jax.numpy as jnp
