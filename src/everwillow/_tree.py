@@ -1,0 +1,121 @@
+"""Small facts about the leaves of a pytree: shape, dtype kind, a readable form.
+
+A leaf may be an array, a tracer, a `jax.ShapeDtypeStruct`, a Python scalar or anything
+else; nothing here converts or copies one, except to print a few of its numbers.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+_SHOWN_ENTRIES = 4  # longer arrays are printed as dtype and shape only
+
+
+class LeafSpec(NamedTuple):
+    """Shape and dtype kind of a leaf.
+
+    Attributes:
+        shape: The shape, ``()`` for Python scalars.
+        kind: ``"bool"``, ``"int"``, ``"float"``, ``"complex"``, the name of another
+            dtype, or ``"number"`` for a Python int, which may stand for a float.
+    """
+
+    shape: tuple[int, ...]
+    kind: str
+
+    def __str__(self) -> str:
+        return f"shape {self.shape} and dtype kind {self.kind}"
+
+    def agrees_with(self, other: "LeafSpec") -> bool:
+        """Tell whether both specs can describe one parameter."""
+        kinds = {self.kind, other.kind}
+        literal = "number" in kinds and kinds <= {"number", "int", "float", "complex"}
+        return self.shape == other.shape and (len(kinds) == 1 or literal)
+
+
+def leaf_spec(value: Any) -> LeafSpec | None:
+    """Return the `LeafSpec` of a leaf, or None if it has neither shape nor dtype."""
+    if isinstance(value, bool):
+        return LeafSpec((), "bool")
+    if isinstance(value, int):
+        return LeafSpec((), "number")
+    if isinstance(value, (float, complex)):
+        return LeafSpec((), "complex" if isinstance(value, complex) else "float")
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape is None or dtype is None:
+        return None
+    return LeafSpec(tuple(shape), _kind(dtype))
+
+
+def _kind(dtype: Any) -> str:
+    # Asked through jax: numpy does not know that bfloat16 is a float.
+    for kind, scalar_type in (
+        ("bool", np.bool_),
+        ("int", np.integer),
+        ("float", np.floating),
+        ("complex", np.complexfloating),
+    ):
+        if jnp.issubdtype(dtype, scalar_type):
+            return kind
+    return str(dtype)
+
+
+def format_type(value: Any) -> str:
+    """Return a short name of a leaf's type, such as ``"float64[3]"``."""
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape is None or dtype is None:
+        return type(value).__name__
+    return f"{dtype}[{','.join(map(str, shape))}]"
+
+
+def format_leaf(value: Any) -> str:
+    """Return a short text for a leaf: its numbers if they are few and known.
+
+    Tracers, abstract and long arrays are shown by dtype and shape, as are arrays
+    whose numbers cannot be read (donated, or spread over other hosts).
+    """
+    if isinstance(value, jax.core.Tracer):
+        return f"{format_type(value)} (traced)"
+    if isinstance(value, float):
+        return f"{float(value):.6g}"
+    if not _is_readable(value):
+        spec = leaf_spec(value)
+        if spec is None or not hasattr(value, "shape"):
+            return _abbreviate(repr(value))
+        return format_type(value)
+    text = np.array2string(
+        np.asarray(value), separator=", ", formatter={"float_kind": "{:.6g}".format}
+    )
+    return " ".join(text.split())
+
+
+def format_table(rows: Sequence[Sequence[str]]) -> str:
+    """Return the rows as left-aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) for cell, width in zip(row, widths, strict=True)
+        ).rstrip()
+        for row in rows
+    )
+
+
+def _is_readable(value: Any) -> bool:
+    if isinstance(value, jax.Array):
+        if value.is_deleted() or not value.is_fully_addressable:
+            return False
+        if jnp.issubdtype(value.dtype, jax.dtypes.extended):  # PRNG keys
+            return False
+    elif not isinstance(value, (np.ndarray, np.generic)):
+        return False
+    return math.prod(value.shape) <= _SHOWN_ENTRIES
+
+
+def _abbreviate(text: str, *, limit: int = 40) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."

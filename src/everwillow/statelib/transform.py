@@ -1,0 +1,380 @@
+"""Functions that make States out of States: rename, merge, split, partition, update.
+
+None of them changes its arguments, and all remember the original names, so that
+`State.to_pytree` always gives what the user's likelihood expects.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from everwillow._errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    KeyCollisionError,
+    ShapeMismatchError,
+    unknown_key,
+)
+from everwillow._tree import LeafSpec, leaf_spec
+from everwillow._typing import Key
+from everwillow.statelib._meta import Meta
+from everwillow.statelib.state import State, make_state
+
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """What `apply_transformations` does to one entry.
+
+    Attributes:
+        new_key: The key the entry gets, or None to keep its own.
+        value_fn: ``value_fn(key, value) -> value``, called with the key *before* the
+            renaming, or None to keep the value.
+    """
+
+    new_key: Key | None = None
+    value_fn: Callable[[Key, Any], Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.new_key is not None:
+            _check_key(self.new_key, where="Transform")
+        if self.value_fn is not None and not callable(self.value_fn):
+            msg = (
+                "Transform: value_fn must be a function of (key, value), got "
+                f"{type(self.value_fn).__name__}."
+            )
+            raise ArgumentTypeError(msg)
+
+
+def apply_transformations(
+    state: State, transformations: Mapping[Key, Transform]
+) -> State:
+    """Rename entries of a State and change their values.
+
+    All entries are renamed at once, so two keys may be swapped. The order stays, and
+    `State.to_pytree` still gives the original names. In a merged State a shared entry
+    is renamed in all the pieces that share it. Entries that are None stay None.
+
+    Raises:
+        UnknownKeyError: If a key is not in the State.
+        KeyCollisionError: If two entries would land on one key, or one on the key of
+            an entry that keeps it.
+
+    Example:
+        >>> state = State.from_pytree({"m": 125.0, "s": 2.0})
+        >>> double = Transform(value_fn=lambda key, value: 2 * value)
+        >>> apply_transformations(state, {"m": Transform(new_key="mass"), "s": double})
+        State(mass=125, s=4)
+    """
+    where = "apply_transformations"
+    _check_state(state, where=where)
+    _check_mapping(transformations, where=where, name="transformations")
+    for key, transform in transformations.items():
+        if not isinstance(transform, Transform):
+            msg = (
+                f"{where}: the entry for {key!r} must be a Transform, got "
+                f"{type(transform).__name__}. To rename only, use sl.rename."
+            )
+            raise ArgumentTypeError(msg)
+    _check_known(transformations, state, where=where)
+    names = {k: t.new_key for k, t in transformations.items() if t.new_key is not None}
+    renamed = _renamed(state, names, where=where)
+    if all(transform.value_fn is None for transform in transformations.values()):
+        return renamed
+    values = []
+    for key, value in zip(state._meta.keys, state._values, strict=True):
+        transform = transformations.get(key)
+        if transform is None or transform.value_fn is None or value is None:
+            values.append(value)
+        else:
+            values.append(transform.value_fn(key, value))
+    return renamed.with_values(values)
+
+
+def rename(state: State, names: Mapping[Key, Key]) -> State:
+    """Give entries new keys; `State.to_pytree` still gives the original names.
+
+    Args:
+        state: The State, which is not changed.
+        names: From present key to new key.
+
+    Raises:
+        UnknownKeyError: If a key is not in the State.
+        KeyCollisionError: If two entries would land on one key.
+
+    Example:
+        >>> rename(State.from_pytree({"m": 125.0}), {"m": "mass"})
+        State(mass=125)
+    """
+    _check_state(state, where="rename")
+    _check_mapping(names, where="rename", name="names")
+    _check_known(names, state, where="rename")
+    for new in names.values():
+        _check_key(new, where="rename")
+    return _renamed(state, names, where="rename")
+
+
+def prefix(state: State, name: str, *, keep: Iterable[Key] = ()) -> State:
+    """Put a prefix before every key except those to keep.
+
+    Args:
+        state: The State, which is not changed.
+        name: The prefix; joined by the separator of the State, and the first segment
+            of keys that are tuples.
+        keep: Keys that stay as they are, for example those shared with other States.
+
+    Raises:
+        UnknownKeyError: If a key to keep is not in the State.
+        KeyCollisionError: If a new key is one of the kept.
+
+    Example:
+        >>> state = State.from_pytree({"mass": 125.0, "scale": 1.0})
+        >>> prefix(state, "atlas", keep=("mass",))
+        State(mass=125, atlas.scale=1)
+    """
+    _check_state(state, where="prefix")
+    if not isinstance(name, str) or not name:
+        msg = f"prefix: the prefix must be a non-empty string, got {name!r}."
+        raise ArgumentTypeError(msg)
+    if isinstance(keep, str):
+        msg = f"prefix: keep must be a collection of keys; write keep=({keep!r},)."
+        raise ArgumentTypeError(msg)
+    keep = list(keep)
+    _check_known(keep, state, where="prefix: keep")
+    separators = {
+        key: piece.sep
+        for piece in reversed(state._meta.pieces)
+        for key in piece.current
+    }
+    kept = set(keep)
+    names = {
+        key: _prefixed(key, name, separators[key]) for key in state if key not in kept
+    }
+    return _renamed(state, names, where="prefix")
+
+
+def merge(*states: State) -> State:
+    """Merge States into one, in which entries of the same key are one entry.
+
+    Keys come in the order of their first appearance. Where start values of a shared
+    key differ, the last State wins; None (an entry that is elsewhere) gives way to any
+    value. `State.to_pytree` of the result is the tuple of the individual pytrees, and
+    `split` undoes the merging. A State that is merged already goes in piece by piece,
+    so the pieces of ``merge(merge(a, b), c)`` are those of a, b and c.
+
+    Raises:
+        ShapeMismatchError: If values of a shared key differ in shape or dtype kind.
+            A Python int may meet a float, as it is most often one written short.
+
+    Example:
+        >>> a = State.from_pytree({"mass": 125.0, "scale_a": 1.0})
+        >>> b = State.from_pytree({"mass": 124.0, "scale_b": 1.0})
+        >>> merge(a, b)
+        State(mass=124, scale_a=1, scale_b=1)
+    """
+    if not states:
+        msg = "merge: give at least one State."
+        raise ArgumentValueError(msg)
+    values: dict[Key, Any] = {}
+    specs: dict[Key, tuple[LeafSpec, int]] = {}
+    for number, state in enumerate(states):
+        _check_state(state, where=f"merge: argument {number}")
+        for key, value in zip(state._meta.keys, state._values, strict=True):
+            if value is not None or key not in values:
+                values[key] = value
+            spec = leaf_spec(value)
+            if spec is not None:
+                _check_shared(key, spec, number, specs)
+    pieces = [piece for state in states for piece in state._meta.pieces]
+    return make_state(Meta(pieces, merged=True), tuple(values.values()))
+
+
+def split(merged: State) -> tuple[State, ...]:
+    """Undo `merge`: return one State for each piece, with its part of the values.
+
+    Every piece gets the value of a shared entry. Keys are the present ones, and
+    `State.to_pytree` of each piece gives its own names and structure. Nested merging
+    is flat: ``split(merge(merge(a, b), c))`` has three pieces.
+
+    Raises:
+        ArgumentValueError: If the State was not merged.
+    """
+    _check_state(merged, where="split")
+    meta, values = merged._meta, merged._values
+    if not meta.merged:
+        msg = "split: the State was not merged; only what sl.merge made can be split."
+        raise ArgumentValueError(msg)
+    return tuple(
+        make_state(alone, tuple(values[position] for position in positions))
+        for alone, positions in zip(meta.alone, meta.positions, strict=True)
+    )
+
+
+def partition(
+    state: State, predicate: Callable[[Key, Any], bool]
+) -> tuple[State, State]:
+    """Divide the entries of a State into two States of the same keys.
+
+    Args:
+        state: The State, which is not changed.
+        predicate: ``predicate(key, value)``, true for what goes to the left. It is not
+            asked about entries that are None; they are None on both sides.
+
+    Returns:
+        ``(left, right)``; each has None where the value is on the other side.
+
+    Example:
+        >>> state = State.from_pytree({"mu": 1.0, "theta": 0.0})
+        >>> partition(state, lambda key, value: key == "mu")
+        (State(mu=1, theta=None), State(mu=None, theta=0))
+    """
+    _check_state(state, where="partition")
+    if not callable(predicate):
+        msg = (
+            "partition: predicate must be a function of (key, value), got "
+            f"{type(predicate).__name__}."
+        )
+        raise ArgumentTypeError(msg)
+    left: list[Any] = []
+    right: list[Any] = []
+    for key, value in zip(state._meta.keys, state._values, strict=True):
+        chosen = value is not None and bool(predicate(key, value))
+        left.append(value if chosen else None)
+        right.append(None if chosen else value)
+    return state.with_values(left), state.with_values(right)
+
+
+def combine_partitions(left: State, right: State) -> State:
+    """Undo `partition`: take each value from the side that has it.
+
+    An entry that is None on both sides stays None.
+
+    Raises:
+        ArgumentValueError: If the two are not of one structure, or if both have a
+            value for the same key.
+    """
+    _check_state(left, where="combine_partitions: left")
+    _check_state(right, where="combine_partitions: right")
+    if left._meta != right._meta:
+        differing = sorted({str(key) for key in left.keys() ^ right.keys()})
+        what = (
+            f"keys {', '.join(differing)} are on one side only"
+            if differing
+            else ("their keys agree, but not the pytrees they came from")
+        )
+        msg = f"combine_partitions: not the two parts of one State: {what}."
+        raise ArgumentValueError(msg)
+    pairs = list(zip(left._values, right._values, strict=True))
+    twice = [
+        str(key)
+        for key, (a, b) in zip(left, pairs, strict=True)
+        if a is not None and b is not None
+    ]
+    if twice:
+        msg = (
+            f"combine_partitions: both sides have a value for {', '.join(twice)}; "
+            "one of them must be None."
+        )
+        raise ArgumentValueError(msg)
+    return left.with_values(b if a is None else a for a, b in pairs)
+
+
+def update(state: State, updates: Mapping[Key, Any]) -> State:
+    """Return a State with some values replaced.
+
+    Args:
+        state: The State, which is not changed.
+        updates: From key to new value, a mapping or a State; ``...`` leaves an entry
+            as it is. Values are taken as given, of any dtype.
+
+    Raises:
+        UnknownKeyError: If a key is not in the State.
+        ShapeMismatchError: If a value has another shape than the one it replaces.
+
+    Example:
+        >>> state = State.from_pytree({"mu": 1.0, "theta": 0.0})
+        >>> update(state, {"mu": 2.0, "theta": ...})
+        State(mu=2, theta=0)
+    """
+    _check_state(state, where="update")
+    _check_mapping(updates, where="update", name="updates")
+    _check_known(updates, state, where="update")
+    values = list(state._values)
+    for key, new in updates.items():
+        if new is ...:
+            continue
+        position = state._meta.index[key]
+        old_spec, new_spec = leaf_spec(values[position]), leaf_spec(new)
+        if old_spec and new_spec and old_spec.shape != new_spec.shape:
+            msg = (
+                f"update: {key!r} has shape {old_spec.shape}, its new value shape "
+                f"{new_spec.shape}; broadcast the value yourself if that is meant."
+            )
+            raise ShapeMismatchError(msg)
+        values[position] = new
+    return state.with_values(values)
+
+
+def _check_shared(
+    key: Key, spec: LeafSpec, number: int, specs: dict[Key, tuple[LeafSpec, int]]
+) -> None:
+    known, first = specs.setdefault(key, (spec, number))
+    if not known.agrees_with(spec):
+        msg = (
+            f"merge: the States disagree on {key!r}: {known} in State {first}, {spec} "
+            f"in State {number}. Rename one of them, or give both the same form."
+        )
+        raise ShapeMismatchError(msg)
+    if known.kind == "number":  # an int literal binds nobody, the next value may
+        specs[key] = (spec, number)
+
+
+def _renamed(state: State, names: Mapping[Key, Key], *, where: str) -> State:
+    landed: dict[Key, Key] = {}
+    for key in state:
+        new = names.get(key, key)
+        if new in landed:
+            msg = (
+                f"{where}: {landed[new]!r} and {key!r} would both have the key "
+                f"{new!r}. Sharing an entry is for sl.merge; otherwise choose "
+                "another name."
+            )
+            raise KeyCollisionError(msg)
+        landed[new] = key
+    return make_state(state._meta.renamed(names), state._values)
+
+
+def _prefixed(key: Key, name: str, sep: str | None) -> Key:
+    if isinstance(key, tuple):
+        return (name, *key)
+    return f"{name}{'.' if sep is None else sep}{key}" if key else name
+
+
+def _check_state(state: Any, *, where: str) -> None:
+    if not isinstance(state, State):
+        msg = (
+            f"{where}: expected a State, got {type(state).__name__}. Make one with "
+            "State.from_pytree(pytree)."
+        )
+        raise ArgumentTypeError(msg)
+
+
+def _check_mapping(mapping: Any, *, where: str, name: str) -> None:
+    if not isinstance(mapping, Mapping):
+        msg = (
+            f"{where}: {name} must be a mapping from keys, got "
+            f"{type(mapping).__name__}."
+        )
+        raise ArgumentTypeError(msg)
+
+
+def _check_known(keys: Iterable[Key], state: State, *, where: str) -> None:
+    for key in keys:
+        if key not in state:
+            raise unknown_key(key, state, where=where)
+
+
+def _check_key(key: Any, *, where: str) -> None:
+    parts = key if isinstance(key, tuple) else (key,)
+    if not all(isinstance(part, str) for part in parts):
+        msg = f"{where}: a key must be a string or a tuple of strings, got {key!r}."
+        raise ArgumentTypeError(msg)
