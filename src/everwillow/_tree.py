@@ -1,19 +1,65 @@
-"""Small facts about the leaves of a pytree: shape, dtype kind, a readable form.
+"""Pytrees: fully typed doors to JAX's functions, and small facts about leaves.
 
 A leaf may be an array, a tracer, a `jax.ShapeDtypeStruct`, a Python scalar or anything
 else; nothing here converts or copies one, except to print a few of its numbers.
 """
 
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import jax.tree_util as jtu
 import numpy as np
+from jax.core import Tracer
 
 
 _SHOWN_ENTRIES = 4  # longer arrays are printed as dtype and shape only
+
+
+_Node = TypeVar("_Node")
+
+
+def flatten_with_path(
+    pytree: Any, *, is_leaf: Callable[[Any], bool] | None
+) -> tuple[list[tuple[tuple[Any, ...], Any]], Any]:
+    """Return the leaves with their key paths, and the tree definition."""
+    return jtu.tree_flatten_with_path(pytree, is_leaf=is_leaf)
+
+
+def tree_structure(pytree: Any) -> Any:
+    """Return the tree definition of a pytree."""
+    return jtu.tree_structure(pytree)
+
+
+def register_with_keys(
+    node: type[_Node],
+    *,
+    flatten_with_keys: Callable[[_Node], tuple[Iterable[tuple[Any, Any]], Any]],
+    unflatten: Callable[[Any, Iterable[Any]], _Node],
+    flatten: Callable[[_Node], tuple[Iterable[Any], Any]],
+) -> None:
+    """Register a class as a pytree with keys."""
+    jtu.register_pytree_with_keys(node, flatten_with_keys, unflatten, flatten)
+
+
+def dict_key(key: object) -> Any:
+    """Return the key path entry of a dictionary key."""
+    return jtu.DictKey(key)
+
+
+def key_segment(entry: Any) -> str:
+    """Return the text of one entry of a key path."""
+    match entry:
+        case jtu.DictKey(key=key) | jtu.FlattenedIndexKey(key=key):
+            return str(key)
+        case jtu.SequenceKey(idx=index):
+            return str(index)
+        case jtu.GetAttrKey(name=name):
+            return str(name)
+        case _:
+            return str(entry)
 
 
 class LeafSpec(NamedTuple):
@@ -38,14 +84,27 @@ class LeafSpec(NamedTuple):
         return self.shape == other.shape and (len(kinds) == 1 or literal)
 
 
+_FLOAT, _INT, _BOOL, _COMPLEX = (
+    LeafSpec((), kind) for kind in ("float", "number", "bool", "complex")
+)
+
+
+def leaf_shape(value: Any) -> tuple[int, ...] | None:
+    """Return the shape of a leaf, or None if it is neither array nor number."""
+    if isinstance(value, (float, int, complex)):
+        return ()
+    shape = getattr(value, "shape", None)
+    return None if shape is None else tuple(shape)
+
+
 def leaf_spec(value: Any) -> LeafSpec | None:
     """Return the `LeafSpec` of a leaf, or None if it has neither shape nor dtype."""
-    if isinstance(value, bool):
-        return LeafSpec((), "bool")
+    if isinstance(value, float):
+        return _FLOAT
     if isinstance(value, int):
-        return LeafSpec((), "number")
-    if isinstance(value, (float, complex)):
-        return LeafSpec((), "complex" if isinstance(value, complex) else "float")
+        return _BOOL if isinstance(value, bool) else _INT
+    if isinstance(value, complex):
+        return _COMPLEX
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if shape is None or dtype is None:
         return None
@@ -79,7 +138,7 @@ def format_leaf(value: Any) -> str:
     Tracers, abstract and long arrays are shown by dtype and shape, as are arrays
     whose numbers cannot be read (donated, or spread over other hosts).
     """
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         return f"{format_type(value)} (traced)"
     if isinstance(value, float):
         return f"{float(value):.6g}"

@@ -7,8 +7,7 @@ States made alike have equal tree definitions and share one compiled program.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax.tree_util as jtu
-
+from everwillow._tree import dict_key, tree_structure
 from everwillow._typing import Key
 
 
@@ -40,7 +39,7 @@ def _restore_piece(
     current: tuple[Key, ...],
     sep: str | None,
 ) -> Piece:
-    return Piece(jtu.tree_structure(skeleton), original, current, sep)
+    return Piece(tree_structure(skeleton), original, current, sep)
 
 
 class Meta:
@@ -77,7 +76,7 @@ class Meta:
         self.positions = tuple(
             tuple(self.index[key] for key in piece.current) for piece in self.pieces
         )
-        self.path = tuple(jtu.DictKey(key) for key in self.keys)
+        self.path = tuple(dict_key(key) for key in self.keys)
         # `jit` hashes the structure of its arguments at each call.
         self._hash = hash((self.pieces, merged))
         self._alone: tuple[Meta, ...] | None = None

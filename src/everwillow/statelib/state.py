@@ -8,15 +8,20 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn, final
 
-import jax.tree_util as jtu
-
 from everwillow._errors import (
     ArgumentTypeError,
     ArgumentValueError,
     KeyCollisionError,
     unknown_key,
 )
-from everwillow._tree import format_leaf, format_table, format_type
+from everwillow._tree import (
+    flatten_with_path,
+    format_leaf,
+    format_table,
+    format_type,
+    key_segment,
+    register_with_keys,
+)
 from everwillow._typing import Key
 from everwillow.statelib._meta import Meta, Piece
 
@@ -44,7 +49,7 @@ def canonicalize_key(path: Iterable[Any], *, sep: str | None = ".") -> Key:
         'b.0'
     """
     _check_sep(sep)
-    segments = tuple(_segment(entry) for entry in path)
+    segments = tuple(key_segment(entry) for entry in path)
     if sep is None:
         return segments
     for segment in segments:
@@ -67,18 +72,6 @@ def _check_sep(sep: object) -> None:
     if sep == "":
         msg = "sep: the empty string cannot separate; use None for tuples as keys."
         raise ArgumentValueError(msg)
-
-
-def _segment(entry: Any) -> str:
-    match entry:
-        case jtu.DictKey(key=key) | jtu.FlattenedIndexKey(key=key):
-            return str(key)
-        case jtu.SequenceKey(idx=index):
-            return str(index)
-        case jtu.GetAttrKey(name=name):
-            return name
-        case _:
-            return str(entry)
 
 
 @final
@@ -105,7 +98,7 @@ class State(Mapping[Key, Any]):
     """
 
     # More than twelve methods, because the Mapping protocol and immutability
-    # alone take nine.
+    # alone take eleven.
     __slots__ = ("__weakref__", "_meta", "_values")
 
     _meta: Meta
@@ -146,7 +139,7 @@ class State(Mapping[Key, Any]):
             raise ArgumentTypeError(msg)
         _check_sep(sep)
         try:
-            leaves, treedef = jtu.tree_flatten_with_path(pytree, is_leaf=is_leaf)
+            leaves, treedef = flatten_with_path(pytree, is_leaf=is_leaf)
         except ValueError as error:
             msg = (
                 f"State.from_pytree: the pytree cannot be flattened: {error} The keys "
@@ -258,8 +251,11 @@ class State(Mapping[Key, Any]):
         position = self._meta.index.get(key)
         return default if position is None else self._values[position]
 
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         del name, value
@@ -307,16 +303,31 @@ def make_state(meta: Meta, values: tuple[Any, ...]) -> State:
 
 def state_parts(state: State) -> tuple[Meta, tuple[Any, ...]]:
     """Return the metadata of a State and its values in order."""
-    return state._meta, state._values
+    # For this package only; the world outside has `State.with_values` and the keys.
+    return state._meta, state._values  # pyright: ignore[reportPrivateUsage]
 
 
 def _text(key: Key) -> str:
     return key if isinstance(key, str) else repr(key)
 
 
-jtu.register_pytree_with_keys(
+def _flatten(state: State) -> tuple[tuple[Any, ...], Meta]:
+    meta, values = state_parts(state)
+    return values, meta
+
+
+def _flatten_with_keys(state: State) -> tuple[Iterable[tuple[Any, Any]], Meta]:
+    meta, values = state_parts(state)
+    return zip(meta.path, values, strict=True), meta
+
+
+def _unflatten(meta: Meta, values: Iterable[Any]) -> State:
+    return make_state(meta, tuple(values))
+
+
+register_with_keys(
     State,
-    lambda state: (zip(state._meta.path, state._values, strict=True), state._meta),
-    lambda meta, values: make_state(meta, tuple(values)),
-    lambda state: (state._values, state._meta),
+    flatten_with_keys=_flatten_with_keys,
+    unflatten=_unflatten,
+    flatten=_flatten,
 )

@@ -6,7 +6,7 @@ None of them changes its arguments, and all remember the original names, so that
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from everwillow._errors import (
     ArgumentTypeError,
@@ -15,10 +15,10 @@ from everwillow._errors import (
     ShapeMismatchError,
     unknown_key,
 )
-from everwillow._tree import LeafSpec, leaf_spec
+from everwillow._tree import LeafSpec, leaf_shape, leaf_spec
 from everwillow._typing import Key
 from everwillow.statelib._meta import Meta
-from everwillow.statelib.state import State, make_state
+from everwillow.statelib.state import State, make_state, state_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +69,14 @@ def apply_transformations(
     _check_state(state, where=where)
     _check_mapping(transformations, where=where, name="transformations")
     for key, transform in transformations.items():
-        if not isinstance(transform, Transform):
-            msg = (
-                f"{where}: the entry for {key!r} must be a Transform, got "
-                f"{type(transform).__name__}. To rename only, use sl.rename."
-            )
-            raise ArgumentTypeError(msg)
+        _check_transform(key, transform)
     _check_known(transformations, state, where=where)
     names = {k: t.new_key for k, t in transformations.items() if t.new_key is not None}
     renamed = _renamed(state, names, where=where)
     if all(transform.value_fn is None for transform in transformations.values()):
         return renamed
-    values = []
-    for key, value in zip(state._meta.keys, state._values, strict=True):
+    values: list[Any] = []
+    for key, value in state.to_dict().items():
         transform = transformations.get(key)
         if transform is None or transform.value_fn is None or value is None:
             values.append(value)
@@ -132,17 +127,12 @@ def prefix(state: State, name: str, *, keep: Iterable[Key] = ()) -> State:
         State(mass=125, atlas.scale=1)
     """
     _check_state(state, where="prefix")
-    if not isinstance(name, str) or not name:
-        msg = f"prefix: the prefix must be a non-empty string, got {name!r}."
-        raise ArgumentTypeError(msg)
-    if isinstance(keep, str):
-        msg = f"prefix: keep must be a collection of keys; write keep=({keep!r},)."
-        raise ArgumentTypeError(msg)
+    _check_prefix(name, keep)
     keep = list(keep)
     _check_known(keep, state, where="prefix: keep")
     separators = {
         key: piece.sep
-        for piece in reversed(state._meta.pieces)
+        for piece in reversed(state_parts(state)[0].pieces)
         for key in piece.current
     }
     kept = set(keep)
@@ -178,13 +168,13 @@ def merge(*states: State) -> State:
     specs: dict[Key, tuple[LeafSpec, int]] = {}
     for number, state in enumerate(states):
         _check_state(state, where=f"merge: argument {number}")
-        for key, value in zip(state._meta.keys, state._values, strict=True):
+        for key, value in state.to_dict().items():
             if value is not None or key not in values:
                 values[key] = value
             spec = leaf_spec(value)
             if spec is not None:
                 _check_shared(key, spec, number, specs)
-    pieces = [piece for state in states for piece in state._meta.pieces]
+    pieces = [piece for state in states for piece in state_parts(state)[0].pieces]
     return make_state(Meta(pieces, merged=True), tuple(values.values()))
 
 
@@ -199,7 +189,7 @@ def split(merged: State) -> tuple[State, ...]:
         ArgumentValueError: If the State was not merged.
     """
     _check_state(merged, where="split")
-    meta, values = merged._meta, merged._values
+    meta, values = state_parts(merged)
     if not meta.merged:
         msg = "split: the State was not merged; only what sl.merge made can be split."
         raise ArgumentValueError(msg)
@@ -236,7 +226,7 @@ def partition(
         raise ArgumentTypeError(msg)
     left: list[Any] = []
     right: list[Any] = []
-    for key, value in zip(state._meta.keys, state._values, strict=True):
+    for key, value in state.to_dict().items():
         chosen = value is not None and bool(predicate(key, value))
         left.append(value if chosen else None)
         right.append(None if chosen else value)
@@ -254,7 +244,8 @@ def combine_partitions(left: State, right: State) -> State:
     """
     _check_state(left, where="combine_partitions: left")
     _check_state(right, where="combine_partitions: right")
-    if left._meta != right._meta:
+    (meta, left_values), (right_meta, right_values) = map(state_parts, (left, right))
+    if meta != right_meta:
         differing = sorted({str(key) for key in left.keys() ^ right.keys()})
         what = (
             f"keys {', '.join(differing)} are on one side only"
@@ -263,7 +254,7 @@ def combine_partitions(left: State, right: State) -> State:
         )
         msg = f"combine_partitions: not the two parts of one State: {what}."
         raise ArgumentValueError(msg)
-    pairs = list(zip(left._values, right._values, strict=True))
+    pairs = list(zip(left_values, right_values, strict=True))
     twice = [
         str(key)
         for key, (a, b) in zip(left, pairs, strict=True)
@@ -298,16 +289,17 @@ def update(state: State, updates: Mapping[Key, Any]) -> State:
     _check_state(state, where="update")
     _check_mapping(updates, where="update", name="updates")
     _check_known(updates, state, where="update")
-    values = list(state._values)
+    meta, old_values = state_parts(state)
+    values = list(old_values)
     for key, new in updates.items():
         if new is ...:
             continue
-        position = state._meta.index[key]
-        old_spec, new_spec = leaf_spec(values[position]), leaf_spec(new)
-        if old_spec and new_spec and old_spec.shape != new_spec.shape:
+        position = meta.index[key]
+        old_shape, new_shape = leaf_shape(values[position]), leaf_shape(new)
+        if old_shape != new_shape and None not in (old_shape, new_shape):
             msg = (
-                f"update: {key!r} has shape {old_spec.shape}, its new value shape "
-                f"{new_spec.shape}; broadcast the value yourself if that is meant."
+                f"update: {key!r} has shape {old_shape}, its new value shape "
+                f"{new_shape}; broadcast the value yourself if that is meant."
             )
             raise ShapeMismatchError(msg)
         values[position] = new
@@ -340,7 +332,8 @@ def _renamed(state: State, names: Mapping[Key, Key], *, where: str) -> State:
             )
             raise KeyCollisionError(msg)
         landed[new] = key
-    return make_state(state._meta.renamed(names), state._values)
+    meta, values = state_parts(state)
+    return make_state(meta.renamed(names), values)
 
 
 def _prefixed(key: Key, name: str, sep: str | None) -> Key:
@@ -355,6 +348,24 @@ def _check_state(state: Any, *, where: str) -> None:
             f"{where}: expected a State, got {type(state).__name__}. Make one with "
             "State.from_pytree(pytree)."
         )
+        raise ArgumentTypeError(msg)
+
+
+def _check_transform(key: Key, transform: Any) -> None:
+    if not isinstance(transform, Transform):
+        msg = (
+            f"apply_transformations: the entry for {key!r} must be a Transform, got "
+            f"{type(transform).__name__}. To rename only, use sl.rename."
+        )
+        raise ArgumentTypeError(msg)
+
+
+def _check_prefix(name: Any, keep: Any) -> None:
+    if not isinstance(name, str) or not name:
+        msg = f"prefix: the prefix must be a non-empty string, got {name!r}."
+        raise ArgumentTypeError(msg)
+    if isinstance(keep, str):
+        msg = f"prefix: keep must be a collection of keys; write keep=({keep!r},)."
         raise ArgumentTypeError(msg)
 
 
@@ -374,7 +385,7 @@ def _check_known(keys: Iterable[Key], state: State, *, where: str) -> None:
 
 
 def _check_key(key: Any, *, where: str) -> None:
-    parts = key if isinstance(key, tuple) else (key,)
+    parts = cast(tuple[Any, ...], key) if isinstance(key, tuple) else (key,)
     if not all(isinstance(part, str) for part in parts):
         msg = f"{where}: a key must be a string or a tuple of strings, got {key!r}."
         raise ArgumentTypeError(msg)
