@@ -1,0 +1,141 @@
+"""What transforms, bounds and constraints share: numbers as array leaves."""
+
+# pyright: reportUnknownMemberType=false
+# (the signatures of jax.numpy are not fully known to it)
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from everwillow._errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    ShapeMismatchError,
+)
+from everwillow._typing import Array, ArrayLike
+
+
+class AbstractBox(eqx.Module):
+    """Mark a bound that leaves its parameter in physical units.
+
+    The maps to the real line skip such bounds, and the solver honours them itself.
+    """
+
+    lower: eqx.AbstractVar[ArrayLike]
+    upper: eqx.AbstractVar[ArrayLike]
+
+
+def is_concrete(*values: Any) -> bool:
+    """Return whether the numbers can be looked at: neither traced nor abstract."""
+    return not any(isinstance(value, Tracer | jax.ShapeDtypeStruct) for value in values)
+
+
+def number_leaf(value: Any, name: str) -> Any:
+    """Return `value` as a read-only float array on the host; traced values stay.
+
+    Numbers are arrays so that other numbers mean the same compiled program, and they
+    are copied so that nobody can change them from outside. A single number becomes a
+    NumPy scalar, which unlike an array has a hash: ``jax.jit(transform.wrap)`` asks
+    for one.
+
+    Args:
+        value: A number or an array of numbers.
+        name: What it is, for the error message.
+
+    Raises:
+        ArgumentTypeError: If `value` is not made of real numbers.
+    """
+    if not is_concrete(value):
+        return value
+    try:
+        array = np.asarray(value)
+        numeric = jnp.issubdtype(array.dtype, np.number) or array.dtype == bool
+        if not numeric or jnp.issubdtype(array.dtype, np.complexfloating):
+            raise TypeError
+        array = np.array(array, dtype=float)
+    except (TypeError, ValueError):
+        message = (
+            f"{name} must be a real number or an array of them, got {value!r} of type "
+            f"{type(value).__name__}."
+        )
+        raise ArgumentTypeError(message) from None
+    array.setflags(write=False)
+    return array[()]
+
+
+def range_leaves(
+    lower: Any, upper: Any, *, where: str, finite: bool
+) -> tuple[Any, Any]:
+    """Return both ends of a range as leaves, checked where the numbers are known.
+
+    Args:
+        lower: Lower end.
+        upper: Upper end.
+        where: What has the range, for the error messages.
+        finite: Whether both ends, and their distance, must be finite.
+
+    Raises:
+        ArgumentValueError: If not ``lower < upper`` everywhere, or not finite.
+        ShapeMismatchError: If the shapes of the ends do not combine.
+    """
+    low = number_leaf(lower, f"{where}: lower")
+    high = number_leaf(upper, f"{where}: upper")
+    if not is_concrete(low, high):
+        return low, high
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            gap = high - low
+    except ValueError:
+        message = (
+            f"{where}: lower has shape {low.shape} and upper has shape {high.shape}; "
+            "they must combine."
+        )
+        raise ShapeMismatchError(message) from None
+    if not np.all(gap > 0) or (finite and not np.all(np.isfinite(gap))):
+        rule = "finite bounds with lower < upper" if finite else "lower < upper, no NaN"
+        message = (
+            f"{where}: needs {rule}, got lower = {show(low)} and upper = {show(high)}."
+        )
+        if np.all(low == high):
+            message += " To hold a parameter at one value, fix it."
+        raise ArgumentValueError(message)
+    return low, high
+
+
+def real(value: ArrayLike) -> Array:
+    """Return `value` as a floating-point array that keeps its own precision."""
+    array = jnp.asarray(value)
+    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
+
+
+def like(number: ArrayLike, value: Array, name: str) -> Array:
+    """Return `number` with the dtype of `value` and a shape that combines with it.
+
+    Raises:
+        ShapeMismatchError: If `number` cannot be broadcast to the shape of `value`.
+    """
+    array = jnp.asarray(number, dtype=value.dtype)
+    if array.shape in ((), value.shape):
+        return array
+    try:
+        return jnp.broadcast_to(array, value.shape)
+    except ValueError:
+        message = (
+            f"{name} has shape {array.shape}, which does not fit a parameter of shape "
+            f"{value.shape}: give one number, or one for each element."
+        )
+        raise ShapeMismatchError(message) from None
+
+
+def show(value: Any) -> str:
+    """Return a number or a short array as text for messages."""
+    if not is_concrete(value):
+        return "(traced)"
+    array = np.asarray(value)
+    if array.ndim == 0:
+        return str(array.item())
+    return np.array2string(array, threshold=10, separator=", ")

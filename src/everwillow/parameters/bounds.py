@@ -1,0 +1,116 @@
+"""Native boxes: bounds that the solver honours by itself, ends included."""
+
+# pyright: reportUnknownMemberType=false
+# (the signatures of jax.numpy are not fully known to it)
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float
+
+from everwillow._errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+)
+from everwillow._typing import Array, ArrayLike
+from everwillow.parameters._base import (
+    AbstractBox,
+    is_concrete,
+    like,
+    range_leaves,
+    real,
+    show,
+)
+from everwillow.parameters.transforms import (
+    MinuitTransform,
+    OneSidedLogTransform,
+    TransformBase,
+)
+
+
+class Interval(AbstractBox):
+    """A closed interval for a parameter, with one, two or no finite ends.
+
+    The parameter keeps its physical units. Solvers that know boxes project onto it and
+    hold a parameter that the likelihood pushes against an end, so a minimum at the
+    bound is found exactly and reported as such.
+
+    Args:
+        lower: Lower end; a number, or an array that broadcasts to the parameter.
+        upper: Upper end, greater than `lower`.
+
+    Raises:
+        ArgumentValueError: If an end is NaN, or not ``lower < upper`` everywhere.
+        ShapeMismatchError: If the shapes of the ends do not combine.
+
+    Example:
+        >>> box = Interval(lower=0.0)
+        >>> print(box.clip(-1.5), box.contains(0.0))
+        0.0 True
+    """
+
+    lower: ArrayLike
+    upper: ArrayLike
+
+    def __init__(self, lower: ArrayLike = -np.inf, upper: ArrayLike = np.inf) -> None:
+        self.lower, self.upper = range_leaves(
+            lower, upper, where="Interval", finite=False
+        )
+
+    def contains(self, value: ArrayLike) -> Bool[Array, "..."]:
+        """Return, element by element, whether the value is inside, ends included."""
+        value = real(value)
+        lower, upper = (
+            like(self.lower, value, "lower"),
+            like(self.upper, value, "upper"),
+        )
+        return (value >= lower) & (value <= upper)
+
+    def clip(self, value: ArrayLike) -> Float[Array, "..."]:
+        """Return the nearest value inside, element by element; NaN stays NaN."""
+        value = real(value)
+        lower, upper = (
+            like(self.lower, value, "lower"),
+            like(self.upper, value, "upper"),
+        )
+        return jnp.minimum(jnp.maximum(value, lower), upper)
+
+    def smooth(self) -> TransformBase | None:
+        """Return the transform onto the open interval, for solvers without boxes.
+
+        Returns:
+            `MinuitTransform` for two finite ends, `OneSidedLogTransform` for one, and
+            None for none, where no transform is needed.
+
+        Raises:
+            ArgumentTypeError: If the ends are traced: which are finite is structure.
+            ArgumentValueError: If the elements of an array differ in which of their
+                ends are finite.
+        """
+        if not is_concrete(self.lower, self.upper):
+            message = (
+                "Interval.smooth: the ends are traced, and the kind of transform "
+                "depends on which of them are finite. Build the transform itself, for "
+                "example MinuitTransform(lower, upper)."
+            )
+            raise ArgumentTypeError(message)
+        has_lower, has_upper = np.isfinite(self.lower), np.isfinite(self.upper)
+        if has_lower.any() != has_lower.all() or has_upper.any() != has_upper.all():
+            message = (
+                "Interval.smooth: the elements of the array differ in which ends are "
+                f"finite (lower = {show(self.lower)}, upper = {show(self.upper)}). Use a "
+                "solver that knows boxes, or split the parameter."
+            )
+            raise ArgumentValueError(message)
+        if has_lower.all() and has_upper.all():
+            return MinuitTransform(self.lower, self.upper)
+        if has_lower.all():
+            return OneSidedLogTransform(self.lower, direction="lower")
+        if has_upper.all():
+            return OneSidedLogTransform(self.upper, direction="upper")
+        return None
+
+    def _alike(self, value: ArrayLike) -> tuple[Array, Array, Array]:
+        array = real(value)
+        lower = like(self.lower, array, "the lower end of the Interval")
+        upper = like(self.upper, array, "the upper end of the Interval")
+        return array, lower, upper
