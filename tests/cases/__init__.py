@@ -1,0 +1,1 @@
+"""Problem tables with known answers, shared by the tests."""
