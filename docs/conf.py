@@ -1,0 +1,50 @@
+"""How Sphinx builds these pages; every code cell is executed, and an error stops it."""
+
+import importlib.metadata
+import os
+
+
+# The kernels inherit this: the pages show what a CPU gives, and no kernel spends its
+# start looking for other devices.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+project = "everwillow"
+author = "The everwillow developers"
+project_copyright = "The everwillow developers"
+version = release = importlib.metadata.version("everwillow")
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
+exclude_patterns = ["_build", "examples"]
+
+html_theme = "pydata_sphinx_theme"
+html_title = "everwillow"
+html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}
+html_show_sourcelink = False
+
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+nb_execution_mode = "force"
+nb_execution_timeout = 300
+nb_execution_raise_on_error = True
+# Whatever a cell writes to stderr (a warning, say) is something to mend in the page.
+nb_output_stderr = "remove-warn"
+nb_merge_streams = True
+
+# Docstrings put names between single backquotes, which link where that is possible.
+default_role = "py:obj"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 88
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True

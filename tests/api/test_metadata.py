@@ -1,0 +1,55 @@
+"""What is written down twice says the same in both places."""
+
+import importlib.metadata
+import pathlib
+import re
+import tomllib
+
+import pytest
+
+import everwillow
+
+
+ROOT = pathlib.Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_version_is_that_of_the_installed_project():
+    assert everwillow.__version__ == importlib.metadata.version("everwillow")
+    assert everwillow.__version__ == PROJECT["project"]["version"]
+
+
+def test_citation_has_the_version_of_the_project():
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {PROJECT['project']['version']}\n" in citation
+
+
+def test_core_needs_only_what_it_imports():
+    names = {re.split(r"[^\w-]", d)[0] for d in PROJECT["project"]["dependencies"]}
+    assert names == {
+        "equinox",
+        "jax",
+        "jaxlib",
+        "jaxtyping",
+        "lineax",
+        "numpy",
+        "optimistix",
+    }
+
+
+def test_extra_and_dependency_group_of_the_tests_are_one_list():
+    extra = PROJECT["project"]["optional-dependencies"]["test"]
+    assert extra == PROJECT["dependency-groups"]["test"]
+
+
+def test_lock_file_names_the_default_index_only():
+    registries = re.findall(r'registry = "([^"]*)"', (ROOT / "uv.lock").read_text())
+    assert set(registries) == {"https://pypi.org/simple"}
+
+
+@pytest.mark.parametrize("end", ["combine_top_mass.py", "-m pytest"])
+def test_readme_has_one_set_up_command_for_each_purpose(end):
+    lines = (ROOT / "README.md").read_text().splitlines()
+    commands = [line for line in lines if line.startswith("python3 -m venv")]
+    assert len(commands) == 2
+    assert sum(command.endswith(end) for command in commands) == 1

@@ -1,0 +1,74 @@
+"""The public names, each module's own, are those of public_api.txt.
+
+A name that comes or goes is a decision, so it shows as a line of the diff. Run
+``python tests/api/test_public_api.py`` to write the list anew.
+"""
+
+import importlib
+import inspect
+import pathlib
+import pkgutil
+import types
+
+import everwillow
+
+
+LIST = pathlib.Path(__file__).with_name("public_api.txt")
+
+
+def public_modules() -> list[types.ModuleType]:
+    """Import everwillow and all its modules whose path has no private part."""
+    found = pkgutil.walk_packages(everwillow.__path__, prefix="everwillow.")
+    names = [m.name for m in found if not any(p[0] == "_" for p in m.name.split("."))]
+    return [everwillow, *(importlib.import_module(name) for name in names)]
+
+
+def public_names(module: types.ModuleType) -> list[str]:
+    """Names of `__all__`, or else those of what the module itself defines."""
+    if hasattr(module, "__all__"):
+        return sorted(module.__all__)
+    return sorted(
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and getattr(value, "__module__", None) == module.__name__
+        and (inspect.isclass(value) or callable(value))
+    )
+
+
+def current() -> list[str]:
+    """All public names, sorted, as ``module.name``."""
+    return sorted(
+        f"{module.__name__}.{name}"
+        for module in public_modules()
+        for name in public_names(module)
+    )
+
+
+def test_public_names_are_those_of_the_list():
+    listed = LIST.read_text().split()
+    assert current() == listed, "run `python tests/api/test_public_api.py`"
+
+
+def test_names_of_all_exist_once():
+    wrong = []
+    for module in public_modules():
+        names = list(getattr(module, "__all__", []))
+        wrong += [name for name in names if not hasattr(module, name)]
+        wrong += [name for name in set(names) if names.count(name) > 1]
+    assert wrong == []
+
+
+def test_public_names_have_docstrings():
+    without = []
+    for name in current():
+        module, _, attribute = name.rpartition(".")
+        value = getattr(importlib.import_module(module), attribute)
+        kind = inspect.isclass(value) or inspect.isfunction(value)
+        if kind and not inspect.getdoc(value):
+            without.append(name)
+    assert without == []
+
+
+if __name__ == "__main__":
+    LIST.write_text("\n".join(current()) + "\n")
