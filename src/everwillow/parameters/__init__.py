@@ -1,6 +1,14 @@
 """Transforms, bounds and constraints of parameters."""
 
 from everwillow.parameters.bounds import Interval
+from everwillow.parameters.constraints import (
+    AbstractConstraint,
+    LogNormal,
+    MultivariateNormal,
+    Normal,
+    Poisson,
+    same_constraint,
+)
 from everwillow.parameters.transforms import (
     MinuitTransform,
     OneSidedLogTransform,
@@ -13,12 +21,18 @@ from everwillow.parameters.transforms import (
 
 
 __all__ = [
+    "AbstractConstraint",
     "Interval",
+    "LogNormal",
     "MinuitTransform",
+    "MultivariateNormal",
+    "Normal",
     "OneSidedLogTransform",
+    "Poisson",
     "SigmoidTransform",
     "SoftPlusTransform",
     "TransformBase",
+    "same_constraint",
     "unwrap",
     "wrap",
 ]

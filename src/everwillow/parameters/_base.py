@@ -34,6 +34,11 @@ def is_concrete(*values: Any) -> bool:
     return not any(isinstance(value, Tracer | jax.ShapeDtypeStruct) for value in values)
 
 
+def array_module(*numbers: Any) -> Any:
+    """Return numpy for known numbers, which stay on the host, else `jax.numpy`."""
+    return np if is_concrete(*numbers) else jnp
+
+
 def number_leaf(value: Any, name: str) -> Any:
     """Return `value` as a read-only float array on the host; traced values stay.
 
@@ -65,6 +70,29 @@ def number_leaf(value: Any, name: str) -> Any:
         raise ArgumentTypeError(message) from None
     array.setflags(write=False)
     return array[()]
+
+
+def finite_leaf(value: Any, name: str, *, above: float | None = None) -> Any:
+    """Return `value` as a leaf, checked where the numbers are known.
+
+    Args:
+        value: A number or an array of numbers.
+        name: What it is, for the error messages.
+        above: What all numbers must be greater than, if anything.
+
+    Raises:
+        ArgumentValueError: If a number is not finite or not greater than `above`.
+    """
+    leaf = number_leaf(value, name)
+    if not is_concrete(leaf):
+        return leaf
+    if not np.all(np.isfinite(leaf)):
+        message = f"{name} must be finite, got {show(leaf)}."
+        raise ArgumentValueError(message)
+    if above is not None and not np.all(leaf > above):
+        message = f"{name} must be greater than {above:g}, got {show(leaf)}."
+        raise ArgumentValueError(message)
+    return leaf
 
 
 def range_leaves(

@@ -97,8 +97,8 @@ class Interval(AbstractBox):
         if has_lower.any() != has_lower.all() or has_upper.any() != has_upper.all():
             message = (
                 "Interval.smooth: the elements of the array differ in which ends are "
-                f"finite (lower = {show(self.lower)}, upper = {show(self.upper)}). Use a "
-                "solver that knows boxes, or split the parameter."
+                f"finite: lower = {show(self.lower)}, upper = {show(self.upper)}. Use "
+                "a solver that knows boxes, or split the parameter."
             )
             raise ArgumentValueError(message)
         if has_lower.all() and has_upper.all():

@@ -1,0 +1,388 @@
+r"""Constraints: what an auxiliary measurement says of a parameter.
+
+A constraint is the density of an *auxiliary observation* `aux`, given the value of a
+parameter. `nll(value, aux)` is :math:`-\ln p(\mathrm{aux} \mid \mathrm{value})`, its
+normalisation included: it integrates to one over `aux`, not over the parameter. The
+auxiliary observation is an argument because it is data: it fluctuates in toys and
+moves in Asimov data sets.
+
+Numbers are array leaves. For a parameter that is an array they are one number for all
+elements or one for each; `nll` is the sum over the elements, which are independent.
+"""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportIncompatibleVariableOverride=false
+# (the signatures of jax and equinox are not fully known to it)
+
+import abc
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+import jax.scipy as jsp
+import jax.tree_util as jtu
+import numpy as np
+from jaxtyping import Float
+
+from everwillow._errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    KeyCollisionError,
+    ShapeMismatchError,
+)
+from everwillow._typing import Array, ArrayLike, Key, Scalar
+from everwillow.parameters._base import (
+    array_module,
+    finite_leaf,
+    is_concrete,
+    like,
+    real,
+)
+from everwillow.parameters._covariance import checked_covariance, factor
+
+
+_HALF_LOG_TWO_PI = 0.5 * float(np.log(2.0 * np.pi))
+
+
+class AbstractConstraint(eqx.Module):
+    """The density of an auxiliary observation, given the value of a parameter.
+
+    To write a new one, store numbers as array fields, implement `_nll` and `_sample`
+    with `jax.numpy`, and provide the three attributes as fields or properties.
+
+    Attributes:
+        aux: The nominal auxiliary observation.
+        center: The value of the parameter that the nominal `aux` prefers.
+        width: The error that `aux` alone gives to the parameter, for pulls.
+    """
+
+    aux: eqx.AbstractVar[ArrayLike]
+    center: eqx.AbstractVar[ArrayLike]
+    width: eqx.AbstractVar[ArrayLike]
+
+    def nll(self, value: ArrayLike, aux: ArrayLike) -> Scalar:
+        """Return minus the logarithm of the density of `aux`, summed over elements.
+
+        Args:
+            value: Value of the parameter.
+            aux: The auxiliary observation; one number, or one for each element.
+
+        Returns:
+            A scalar, ``inf`` where the parameter makes `aux` impossible.
+
+        Raises:
+            ShapeMismatchError: If a shape does not fit that of `value`.
+        """
+        array = real(value)
+        return jnp.sum(self._nll(array, like(aux, array, "the auxiliary observation")))
+
+    def sample(self, value: ArrayLike, key: Array) -> Float[Array, "..."]:
+        """Draw an auxiliary observation for a value of the parameter.
+
+        Args:
+            value: Value of the parameter.
+            key: PRNG key.
+
+        Returns:
+            A floating-point array with the shape of `value`.
+        """
+        return self._sample(real(value), key)
+
+    @abc.abstractmethod
+    def _nll(self, value: Array, aux: Array) -> Array:
+        """Return the terms of the sum, each normalised."""
+
+    @abc.abstractmethod
+    def _sample(self, value: Array, key: Array) -> Array:
+        """Draw with the shape and dtype of `value`."""
+
+
+class Normal(AbstractConstraint):
+    r"""A Gaussian auxiliary measurement, :math:`a \sim N(\theta, \sigma)`.
+
+    .. math:: \mathrm{nll} = \frac12 \left(\frac{a - \theta}{\sigma}\right)^2
+        + \ln(\sigma \sqrt{2 \pi})
+
+    Args:
+        mean: The nominal auxiliary observation.
+        width: Its standard deviation :math:`\sigma`, positive.
+
+    Raises:
+        ArgumentValueError: If `mean` is not finite or `width` not positive and finite.
+
+    Example:
+        >>> lumi = Normal(mean=1.0, width=0.02)
+        >>> print(f"{lumi.nll(1.02, lumi.aux) - lumi.nll(1.0, lumi.aux):.3f}")
+        0.500
+    """
+
+    mean: ArrayLike
+    width: ArrayLike
+
+    def __init__(self, mean: ArrayLike, width: ArrayLike) -> None:
+        self.mean = finite_leaf(mean, "Normal: mean")
+        self.width = finite_leaf(width, "Normal: width", above=0.0)
+
+    @property
+    def aux(self) -> ArrayLike:
+        """The nominal auxiliary observation, which is `mean`."""
+        return self.mean
+
+    @property
+    def center(self) -> ArrayLike:
+        """The value of the parameter that it prefers, which is `mean`."""
+        return self.mean
+
+    def _nll(self, value: Array, aux: Array) -> Array:
+        width = like(self.width, value, "Normal: width")
+        pull = (aux - value) / width
+        return 0.5 * pull**2 + jnp.log(width) + _HALF_LOG_TWO_PI
+
+    def _sample(self, value: Array, key: Array) -> Array:
+        width = like(self.width, value, "Normal: width")
+        return value + width * jr.normal(key, value.shape, value.dtype)
+
+
+class Poisson(AbstractConstraint):
+    r"""An auxiliary count, :math:`a \sim \mathrm{Poisson}(\tau \gamma)`.
+
+    .. math:: \mathrm{nll} = \tau \gamma - a \ln(\tau \gamma) + \ln \Gamma(a + 1)
+
+    Counts need not be whole numbers (Asimov data are not). The parameter has its
+    boundary at zero, where a count of zero still has a finite value and gradient;
+    below it the density is zero.
+
+    Args:
+        tau: The expected count :math:`\tau` at :math:`\gamma = 1`, positive: for an
+            estimate with relative error :math:`\delta`, :math:`1 / \delta^2`. It is
+            also the nominal auxiliary observation.
+
+    Raises:
+        ArgumentValueError: If `tau` is not positive and finite.
+
+    Example:
+        >>> print(Poisson(tau=400.0).width)
+        0.05
+    """
+
+    tau: ArrayLike
+
+    def __init__(self, tau: ArrayLike) -> None:
+        self.tau = finite_leaf(tau, "Poisson: tau", above=0.0)
+
+    @property
+    def aux(self) -> ArrayLike:
+        """The nominal auxiliary observation, which is `tau`."""
+        return self.tau
+
+    @property
+    def center(self) -> ArrayLike:
+        """The value of the parameter that it prefers, which is 1."""
+        return np.ones(np.shape(self.tau))[()]
+
+    @property
+    def width(self) -> ArrayLike:
+        r"""The error of the parameter around 1, :math:`1 / \sqrt{\tau}`."""
+        return 1.0 / array_module(self.tau).sqrt(self.tau)
+
+    def _nll(self, value: Array, aux: Array) -> Array:
+        rate = like(self.tau, value, "Poisson: tau") * value
+        # 0 ln 0 is 0. Only that one point is masked: with a count of zero and a
+        # positive rate the derivatives with respect to the count must survive.
+        empty = (aux == 0.0) & (rate <= 0.0)
+        log_rate = jnp.log(jnp.where(empty, 1.0, rate))
+        terms = rate - aux * log_rate + jsp.special.gammaln(aux + 1.0)
+        return jnp.where(rate < 0.0, jnp.inf, terms)
+
+    def _sample(self, value: Array, key: Array) -> Array:
+        rate = like(self.tau, value, "Poisson: tau") * value
+        return jr.poisson(key, rate, value.shape).astype(value.dtype)
+
+
+class LogNormal(AbstractConstraint):
+    r"""An auxiliary measurement with a relative error.
+
+    With :math:`\ln a \sim N(\ln \theta, \ln \kappa)`,
+
+    .. math:: \mathrm{nll} = \frac12
+        \left(\frac{\ln a - \ln \theta}{\ln \kappa}\right)^2
+        + \ln(a \ln\kappa \sqrt{2 \pi})
+
+    The density is that of the observation :math:`a`, whose median is
+    :math:`\theta`: the factor :math:`1/a` is its Jacobian, and there is none of the
+    parameter. The likelihood is therefore largest at :math:`\theta = a`.
+
+    Args:
+        center: The nominal auxiliary observation, positive.
+        kappa: The factor :math:`\kappa > 1` of one standard deviation: 1.1 where the
+            error is "10 %", up by 1.1 and down by 1/1.1.
+
+    Raises:
+        ArgumentValueError: If `center` is not positive or `kappa` not greater than 1,
+            or one of them is not finite.
+
+    Example:
+        >>> scale = LogNormal(center=1.0, kappa=1.1)
+        >>> print(f"{scale.nll(1.1, scale.aux) - scale.nll(1.0, scale.aux):.3f}")
+        0.500
+    """
+
+    center: ArrayLike
+    kappa: ArrayLike
+
+    def __init__(self, center: ArrayLike, kappa: ArrayLike) -> None:
+        self.center = finite_leaf(center, "LogNormal: center", above=0.0)
+        self.kappa = finite_leaf(kappa, "LogNormal: kappa", above=1.0)
+
+    @property
+    def aux(self) -> ArrayLike:
+        """The nominal auxiliary observation, which is `center`."""
+        return self.center
+
+    @property
+    def width(self) -> ArrayLike:
+        r"""The symmetric error of the parameter, ``center`` times :math:`\ln\kappa`."""
+        xp = array_module(self.center, self.kappa)
+        return xp.asarray(self.center)[()] * xp.log(self.kappa)
+
+    def _nll(self, value: Array, aux: Array) -> Array:
+        log_kappa = jnp.log(like(self.kappa, value, "LogNormal: kappa"))
+        log_aux = jnp.log(aux)
+        positive = value > 0.0
+        pull = (log_aux - jnp.log(jnp.where(positive, value, 1.0))) / log_kappa
+        terms = 0.5 * pull**2 + log_aux + jnp.log(log_kappa) + _HALF_LOG_TWO_PI
+        return jnp.where(positive, terms, jnp.inf)
+
+    def _sample(self, value: Array, key: Array) -> Array:
+        log_kappa = jnp.log(like(self.kappa, value, "LogNormal: kappa"))
+        return value * jnp.exp(log_kappa * jr.normal(key, value.shape, value.dtype))
+
+
+class MultivariateNormal(AbstractConstraint):
+    r"""A Gaussian auxiliary measurement of several correlated parameters.
+
+    .. math:: \mathrm{nll} = \frac12 (a - \theta)^T V^{-1} (a - \theta)
+        + \frac12 \ln\det V + \frac{n}{2} \ln(2 \pi)
+
+    `value` and `aux` are vectors in the order of `keys`. The factor of :math:`V^{-1}`
+    is computed once, here: build a new constraint rather than replace a field.
+
+    Args:
+        keys: Keys of the parameters, all scalars.
+        mean: The nominal auxiliary observations, shape ``(n,)``.
+        covariance: Their covariance matrix :math:`V`, shape ``(n, n)``.
+
+    Raises:
+        ArgumentTypeError: If `keys` is a single string.
+        ArgumentValueError: If a number is not finite or `covariance` not symmetric.
+        KeyCollisionError: If a key appears twice.
+        ShapeMismatchError: If shapes do not agree with the number of keys.
+        NotPositiveDefiniteError: If `covariance` is not positive definite; the message
+            names the direction.
+
+    Example:
+        >>> joint = MultivariateNormal(("a", "b"), [0.0, 0.0], [[1.0, 0.3], [0.3, 1.0]])
+        >>> print(joint.width)
+        [1. 1.]
+    """
+
+    keys: tuple[Key, ...] = eqx.field(static=True)
+    mean: ArrayLike
+    covariance: ArrayLike
+    whitener: ArrayLike
+    log_det: ArrayLike
+
+    def __init__(
+        self, keys: Sequence[Key], mean: ArrayLike, covariance: ArrayLike
+    ) -> None:
+        self.keys = _checked_keys(keys)
+        self.mean = finite_leaf(mean, "MultivariateNormal: mean")
+        matrix = finite_leaf(covariance, "MultivariateNormal: covariance")
+        count = len(self.keys)
+        for name, leaf, shape in (
+            ("mean", self.mean, (count,)),
+            ("covariance", matrix, (count, count)),
+        ):
+            if np.shape(leaf) != shape:
+                message = (
+                    f"MultivariateNormal: {name} has shape {np.shape(leaf)}, and "
+                    f"{count} keys need {shape}."
+                )
+                raise ShapeMismatchError(message)
+        if is_concrete(matrix):
+            matrix = checked_covariance(matrix, self.keys)
+        self.covariance = matrix
+        self.whitener, self.log_det = factor(matrix)
+
+    @property
+    def aux(self) -> ArrayLike:
+        """The nominal auxiliary observations, which are `mean`."""
+        return self.mean
+
+    @property
+    def center(self) -> ArrayLike:
+        """The values of the parameters that they prefer, which are `mean`."""
+        return self.mean
+
+    @property
+    def width(self) -> ArrayLike:
+        """The errors of the parameters, the roots of the diagonal of `covariance`."""
+        xp = array_module(self.covariance)
+        return xp.sqrt(xp.diagonal(self.covariance))
+
+    def _nll(self, value: Array, aux: Array) -> Array:
+        self._check_shape(value)
+        whitener = jnp.asarray(self.whitener, value.dtype)
+        log_det = jnp.asarray(self.log_det, value.dtype)
+        pulls = whitener @ (aux - value)
+        constant = len(self.keys) * _HALF_LOG_TWO_PI
+        return 0.5 * jnp.sum(pulls**2) + 0.5 * log_det + constant
+
+    def _sample(self, value: Array, key: Array) -> Array:
+        self._check_shape(value)
+        whitener = jnp.asarray(self.whitener, value.dtype)
+        noise = jr.normal(key, value.shape, value.dtype)
+        return value + jsp.linalg.solve_triangular(whitener, noise, lower=True)
+
+    def _check_shape(self, value: Array) -> None:
+        if value.shape != (len(self.keys),):
+            message = (
+                f"MultivariateNormal: value has shape {value.shape}; it needs one "
+                f"number for each of the {len(self.keys)} keys, in their order."
+            )
+            raise ShapeMismatchError(message)
+
+
+def same_constraint(a: AbstractConstraint, b: AbstractConstraint) -> bool:
+    """Return whether two constraints say exactly the same thing.
+
+    They do if they are of one type and all their numbers are equal, without tolerance.
+    Numbers that are traced are the same only if they are one object.
+    """
+    if a is b:
+        return True
+    if type(a) is not type(b) or jtu.tree_structure(a) != jtu.tree_structure(b):
+        return False
+    return all(
+        x is y or (is_concrete(x, y) and np.array_equal(x, y))
+        for x, y in zip(jtu.tree_leaves(a), jtu.tree_leaves(b), strict=True)
+    )
+
+
+def _checked_keys(keys: Any) -> tuple[Key, ...]:
+    if isinstance(keys, str):
+        message = (
+            f"MultivariateNormal: keys must be a sequence of keys, got {keys!r}; for "
+            "one parameter use Normal."
+        )
+        raise ArgumentTypeError(message)
+    keys = tuple(keys)
+    twice = sorted({str(key) for key in keys if keys.count(key) > 1})
+    if twice or not keys:
+        problem = f"{', '.join(map(repr, twice))} twice" if twice else "none"
+        message = f"MultivariateNormal: each key must appear once, got {problem}."
+        error = KeyCollisionError if twice else ArgumentValueError
+        raise error(message)
+    return keys
