@@ -77,12 +77,16 @@ class Meta:
             tuple(self.index[key] for key in piece.current) for piece in self.pieces
         )
         self.path = tuple(dict_key(key) for key in self.keys)
-        # `jit` hashes the structure of its arguments at each call.
-        self._hash = hash((self.pieces, merged))
+        self._hash: int | None = None
         self._alone: tuple[Meta, ...] | None = None
         self._origins: dict[Key, tuple[tuple[int, Key], ...]] | None = None
 
     def __hash__(self) -> int:
+        # Kept, since `jit` hashes the structure of its arguments at each call; not
+        # made before it is asked for, since a tree with unhashable static parts may
+        # well be a State, only not an argument of `jit`.
+        if self._hash is None:
+            self._hash = hash((self.pieces, self.merged))
         return self._hash
 
     def __eq__(self, other: object) -> bool:
@@ -90,11 +94,7 @@ class Meta:
             return True
         if not isinstance(other, Meta):
             return NotImplemented
-        return (
-            self._hash == other._hash
-            and self.merged == other.merged
-            and self.pieces == other.pieces
-        )
+        return self.merged == other.merged and self.pieces == other.pieces
 
     def __repr__(self) -> str:
         shown = ", ".join(map(str, self.keys[:6]))

@@ -308,7 +308,7 @@ def state_parts(state: State) -> tuple[Meta, tuple[Any, ...]]:
 
 
 def _text(key: Key) -> str:
-    return key if isinstance(key, str) else repr(key)
+    return key if isinstance(key, str) and key else repr(key)
 
 
 def _flatten(state: State) -> tuple[tuple[Any, ...], Meta]:
