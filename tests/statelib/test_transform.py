@@ -65,9 +65,7 @@ def test_rename_errors(a):
         sl.rename(a, {"m": "scale"})
     with pytest.raises(ArgumentTypeError, match="string or a tuple of strings, got 1"):
         sl.rename(a, {"m": 1})
-    with pytest.raises(
-        ArgumentTypeError, match=r"names must be a mapping.*got list"
-    ):
+    with pytest.raises(ArgumentTypeError, match=r"names must be a mapping.*got list"):
         sl.rename(a, ["m"])
     with pytest.raises(ArgumentTypeError, match="rename: expected a State, got dict"):
         sl.rename({"m": 1.0}, {"m": "mass"})
