@@ -2,12 +2,12 @@
 
 import importlib.metadata
 import os
+import re
 
 
 # The kernels inherit this: the pages show what a CPU gives, and no kernel spends its
 # start looking for other devices.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("MPLBACKEND", "agg")
 
 project = "everwillow"
 author = "The everwillow developers"
@@ -48,3 +48,28 @@ python_maximum_signature_line_length = 88
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False
+
+# What an alias of `jaxtyping` says is lost when Python evaluates it: say it again.
+_ALIASES = (
+    (r"~?(jaxlib\._jax|jax\.jaxlib\._jax|jax)\.Array\b", "Array"),
+    (
+        r"Array \| ~?numpy\.ndarray \| ~?numpy\.bool \| ~?numpy\.number \| "
+        r"bool \| int \| float \| complex",
+        "ArrayLike",
+    ),
+)
+
+
+def _shorten(text: str | None) -> str | None:
+    for pattern, alias in _ALIASES:
+        text = text and re.sub(pattern, alias, text)
+    return text
+
+
+def setup(app):
+    """Give signatures the aliases that the source has."""
+    app.connect(
+        "autodoc-process-signature",
+        lambda *args: (_shorten(args[5]), _shorten(args[6])),
+    )
