@@ -72,30 +72,30 @@ def _at(value: float, *point: float) -> StationaryPoint:
     return StationaryPoint(value, np.array(point, dtype=float))
 
 
-def _rosenbrock(x):
+def _rosenbrock(x: jax.Array) -> jax.Array:
     return jnp.stack([10 * (x[1] - x[0] ** 2), 1 - x[0]])
 
 
-def _freudenstein_roth(x):
+def _freudenstein_roth(x: jax.Array) -> jax.Array:
     first = -13 + x[0] + ((5 - x[1]) * x[1] - 2) * x[1]
     second = -29 + x[0] + ((x[1] + 1) * x[1] - 14) * x[1]
     return jnp.stack([first, second])
 
 
-def _powell_badly_scaled(x):
+def _powell_badly_scaled(x: jax.Array) -> jax.Array:
     return jnp.stack([1e4 * x[0] * x[1] - 1, jnp.sum(jnp.exp(-x)) - 1.0001])
 
 
-def _brown_badly_scaled(x):
+def _brown_badly_scaled(x: jax.Array) -> jax.Array:
     return jnp.stack([x[0] - 1e6, x[1] - 2e-6, x[0] * x[1] - 2])
 
 
-def _beale(x):
+def _beale(x: jax.Array) -> jax.Array:
     powers = jnp.cumprod(jnp.stack([x[1], x[1], x[1]]))
-    return np.array([1.5, 2.25, 2.625]) - x[0] * (1 - powers)
+    return jnp.array([1.5, 2.25, 2.625]) - x[0] * (1 - powers)
 
 
-def _helical_valley(x):
+def _helical_valley(x: jax.Array) -> jax.Array:
     # The published angle arctan(x2/x1)/2pi (+1/2 for x1 < 0) has its cut along
     # negative x2. Turned by a quarter, arctan2 has the same cut and stays smooth
     # at the start (-1, 0, 0), where the plain arctan2(x2, x1) would jump.
@@ -140,22 +140,22 @@ _OSBORNE_2 = np.array([
 # fmt: on
 
 
-def _bard(x):
+def _bard(x: jax.Array) -> jax.Array:
     u = _index(15)
     v = 16 - u
-    return _BARD - (x[0] + u / (v * x[1] + np.minimum(u, v) * x[2]))
+    return jnp.subtract(_BARD, x[0] + u / (v * x[1] + np.minimum(u, v) * x[2]))
 
 
-def _gaussian(x):
+def _gaussian(x: jax.Array) -> jax.Array:
     t = (8 - _index(15)) / 2
     return x[0] * jnp.exp(-x[1] * (t - x[2]) ** 2 / 2) - _GAUSSIAN
 
 
-def _meyer(x):
+def _meyer(x: jax.Array) -> jax.Array:
     return x[0] * jnp.exp(x[1] / (45 + 5 * _index(16) + x[2])) - _MEYER
 
 
-def _gulf(x):
+def _gulf(x: jax.Array) -> jax.Array:
     # The paper prints |y m i x2|; y - x2 is what the known solution solves.
     # 99 points, as t = 1 puts 0**x3 (no derivative) at the solution itself.
     t = _index(99) / 100
@@ -165,13 +165,13 @@ def _gulf(x):
     return jnp.exp(-power / x[0]) - t
 
 
-def _box_3d(x):
+def _box_3d(x: jax.Array) -> jax.Array:
     t = _index(10) / 10
     data = np.exp(-t) - np.exp(-10 * t)
     return jnp.exp(-t * x[0]) - jnp.exp(-t * x[1]) - x[2] * data
 
 
-def _powell_singular(x):
+def _powell_singular(x: jax.Array) -> jax.Array:
     return jnp.stack(
         [
             x[0] + 10 * x[1],
@@ -182,7 +182,7 @@ def _powell_singular(x):
     )
 
 
-def _wood(x):
+def _wood(x: jax.Array) -> jax.Array:
     return jnp.stack(
         [
             10 * (x[1] - x[0] ** 2),
@@ -195,42 +195,45 @@ def _wood(x):
     )
 
 
-def _kowalik_osborne(x):
+def _kowalik_osborne(x: jax.Array) -> jax.Array:
     u = _KOWALIK_U
-    return _KOWALIK_Y - x[0] * (u**2 + u * x[1]) / (u**2 + u * x[2] + x[3])
+    model = x[0] * (u**2 + u * x[1]) / (u**2 + u * x[2] + x[3])
+    return jnp.subtract(_KOWALIK_Y, model)
 
 
-def _brown_dennis(x):
+def _brown_dennis(x: jax.Array) -> jax.Array:
     t = _index(20) / 5
     first = x[0] + t * x[1] - np.exp(t)
     second = x[2] + x[3] * np.sin(t) - np.cos(t)
-    return first**2 + second**2
+    return jnp.square(first) + jnp.square(second)
 
 
-def _osborne_1(x):
+def _osborne_1(x: jax.Array) -> jax.Array:
     t = 10 * (_index(33) - 1)
-    return _OSBORNE_1 - (x[0] + x[1] * jnp.exp(-t * x[3]) + x[2] * jnp.exp(-t * x[4]))
+    model = x[0] + x[1] * jnp.exp(-t * x[3]) + x[2] * jnp.exp(-t * x[4])
+    return jnp.subtract(_OSBORNE_1, model)
 
 
-def _osborne_2(x):
+def _osborne_2(x: jax.Array) -> jax.Array:
     t = (_index(65) - 1) / 10
     peaks = x[1:4, None] * jnp.exp(-x[5:8, None] * (t[None, :] - x[8:11, None]) ** 2)
-    return _OSBORNE_2 - x[0] * jnp.exp(-t * x[4]) - jnp.sum(peaks, axis=0)
+    model = x[0] * jnp.exp(-t * x[4]) + jnp.sum(peaks, axis=0)
+    return jnp.subtract(_OSBORNE_2, model)
 
 
-def _biggs_exp6(x):
+def _biggs_exp6(x: jax.Array) -> jax.Array:
     t = _index(13) / 10
     data = np.exp(-t) - 5 * np.exp(-10 * t) + 3 * np.exp(-4 * t)
     model = x[2] * jnp.exp(-t * x[0]) - x[3] * jnp.exp(-t * x[1])
     return model + x[5] * jnp.exp(-t * x[4]) - data
 
 
-def _jennrich_sampson(x):
+def _jennrich_sampson(x: jax.Array) -> jax.Array:
     i = _index(10)
-    return 2 + 2 * i - (jnp.exp(i * x[0]) + jnp.exp(i * x[1]))
+    return jnp.subtract(2 + 2 * i, jnp.exp(i * x[0]) + jnp.exp(i * x[1]))
 
 
-def _watson(x):
+def _watson(x: jax.Array) -> jax.Array:
     n = x.size
     t = (_index(29) / 29)[:, None] ** np.arange(n)[None, :]
     slope = t[:, :-1] @ (np.arange(1.0, n) * x[1:])
@@ -238,11 +241,11 @@ def _watson(x):
     return jnp.concatenate([slope - (t @ x) ** 2 - 1, ends])
 
 
-def _penalty_1(x):
+def _penalty_1(x: jax.Array) -> jax.Array:
     return jnp.append(np.sqrt(1e-5) * (x - 1), jnp.sum(x**2) - 0.25)
 
 
-def _penalty_2(x):
+def _penalty_2(x: jax.Array) -> jax.Array:
     n = x.size
     e, i = jnp.exp(x / 10), np.arange(2.0, n + 1)
     root = np.sqrt(1e-5)
@@ -252,22 +255,22 @@ def _penalty_2(x):
     return jnp.concatenate([x[:1] - 0.2, pairs, singles, norm[None]])
 
 
-def _variably_dimensioned(x):
+def _variably_dimensioned(x: jax.Array) -> jax.Array:
     total = jnp.sum(_index(x.size) * (x - 1))
     return jnp.concatenate([x - 1, jnp.stack([total, total**2])])
 
 
-def _trigonometric(x):
+def _trigonometric(x: jax.Array) -> jax.Array:
     n = x.size
     cosine = jnp.cos(x)
     return n - jnp.sum(cosine) + _index(n) * (1 - cosine) - jnp.sin(x)
 
 
-def _brown_almost_linear(x):
+def _brown_almost_linear(x: jax.Array) -> jax.Array:
     return jnp.append(x[:-1] + jnp.sum(x) - (x.size + 1), jnp.prod(x) - 1)
 
 
-def _discrete_boundary_value(x):
+def _discrete_boundary_value(x: jax.Array) -> jax.Array:
     n = x.size
     step = 1 / (n + 1)
     inner = jnp.pad(x, 1)
@@ -275,12 +278,12 @@ def _discrete_boundary_value(x):
     return 2 * x - inner[:-2] - inner[2:] + step**2 * cubic / 2
 
 
-def _broyden_tridiagonal(x):
+def _broyden_tridiagonal(x: jax.Array) -> jax.Array:
     inner = jnp.pad(x, 1)
     return (3 - 2 * x) * x - inner[:-2] - 2 * inner[2:] + 1
 
 
-def _chebyquad(x):
+def _chebyquad(x: jax.Array) -> jax.Array:
     n = x.size
     z = 2 * x - 1
 
@@ -294,8 +297,8 @@ def _chebyquad(x):
     return means - integrals
 
 
-def _linear_rank_1(x):
-    return _index(10) * jnp.sum(_index(x.size) * x) - 1
+def _linear_rank_1(x: jax.Array) -> jax.Array:
+    return jnp.sum(_index(x.size) * x) * jnp.asarray(_index(10)) - 1
 
 
 # fmt: off

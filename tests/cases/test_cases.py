@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.cases import more_garbow_hillstrom as mgh
+from tests.cases import more_garbow_hillstrom as mgh, nist_strd
 
 
 # The values at the minima that the paper prints, six digits.
@@ -88,6 +88,16 @@ ALL_MGH = pytest.mark.parametrize(
 )
 
 
+# Each executable runs once: compiling it is all the time there is to save.
+jit_once = ft.partial(
+    jax.jit,
+    compiler_options={
+        "xla_backend_optimization_level": 0,
+        "xla_llvm_disable_expensive_passes": True,
+    },
+)
+
+
 class Evaluated(NamedTuple):
     """Residuals, their Jacobian and the Hessian of F/2, at one or more points."""
 
@@ -133,7 +143,7 @@ def evaluate(problem):
     points = np.concatenate(
         [np.reshape(p, (-1, problem.x0.size)) for p in kinds.values()]
     )
-    everything = jax.device_get(jax.jit(jax.vmap(derivatives))(points))
+    everything = jax.device_get(jit_once(jax.vmap(derivatives))(points))
     cuts = np.cumsum([len(points) for points in kinds.values()])[:-1]
     parts = zip(*(np.split(leaf, cuts) for leaf in everything), strict=True)
     return {kind: Evaluated(*part) for kind, part in zip(kinds, parts, strict=True)}
@@ -228,3 +238,85 @@ def test_helical_valley_is_smooth_where_it_starts():
     # On the axis x1 = 0 the angle is a quarter turn.
     above = residuals(jnp.array([0.0, 2.0, 2.5]))
     np.testing.assert_allclose(above, [0.0, 10.0, 2.5], atol=1e-14)
+
+
+NIST = pytest.mark.parametrize(
+    "problem", nist_strd.PROBLEMS.values(), ids=lambda p: p.name
+)
+
+
+@ft.cache
+def certified_fit(problem):
+    """Return residuals, errors per unit of residual, and the Gauss-Newton step."""
+
+    def derivatives(params):
+        return problem.residuals(params), jax.jacfwd(problem.residuals)(params)
+
+    points = np.stack([problem.certified, *problem.starts])
+    everything = jax.device_get(jit_once(jax.vmap(derivatives))(points))
+    assert all(np.all(np.isfinite(leaf)) for leaf in everything)
+    residuals, jacobian = (leaf[0] for leaf in everything)
+    scale = np.linalg.norm(jacobian, axis=0)
+    # Triangular factors, as J.T @ J would have the square of a condition of 6e4.
+    q, r = np.linalg.qr(jacobian / scale)
+    root = np.linalg.inv(r)
+    spread = np.linalg.norm(root, axis=1) / scale
+    return residuals, spread, -root @ (q.T @ residuals) / scale
+
+
+def test_nist_has_27_datasets_of_three_levels():
+    levels = [problem.difficulty for problem in nist_strd.PROBLEMS.values()]
+    counts = {level: levels.count(level) for level in ("lower", "average", "higher")}
+    assert counts == {"lower": 8, "average": 11, "higher": 8}
+    assert sum(len(problem.starts) for problem in nist_strd.PROBLEMS.values()) == 54
+
+
+@NIST
+def test_nist_shapes_are_consistent(problem):
+    assert problem.x.shape[-1:] == problem.y.shape
+    for params in (*problem.starts, problem.certified_sd):
+        assert params.shape == problem.certified.shape
+    assert problem.dof == problem.y.size - problem.certified.size
+
+
+@NIST
+def test_nist_residuals_at_the_certified_values(problem):
+    residuals, _, step = certified_fit(problem)
+    if problem.name == "Lanczos1":
+        # Residuals of 1e-13 cannot be had from eleven digits: polish first. Then
+        # rounding of the model, 1e-16, leaves three digits of the certified sum.
+        polished = jnp.asarray(problem.certified + step)
+        np.testing.assert_allclose(
+            problem.sum_of_squares(polished), problem.rss, rtol=1e-2
+        )
+    else:
+        np.testing.assert_allclose(np.sum(residuals**2), problem.rss, rtol=1e-10)
+    np.testing.assert_allclose(
+        problem.residual_sd, (problem.rss / problem.dof) ** 0.5, rtol=1e-10
+    )
+
+
+@NIST
+def test_nist_certified_values_are_stationary_with_the_certified_errors(problem):
+    _, spread, step = certified_fit(problem)
+    # Eleven digits are certified: half a unit in the last one, and some room.
+    np.testing.assert_array_less(np.abs(step / problem.certified), 3e-10)
+    np.testing.assert_allclose(
+        spread * problem.residual_sd, problem.certified_sd, rtol=1e-9
+    )
+
+
+def test_nist_objective_and_digits():
+    problem = nist_strd.PROBLEMS["Misra1a"]
+    best = jnp.asarray(problem.certified)
+    np.testing.assert_allclose(problem.nll(best), problem.dof / 2, rtol=1e-9)
+    assert problem.digits(problem.certified) == 11
+    np.testing.assert_allclose(
+        problem.digits(problem.certified * 1.000001), 6, rtol=1e-6
+    )
+
+
+def test_nelson_describes_the_logarithm_of_the_response():
+    problem = nist_strd.PROBLEMS["Nelson"]
+    np.testing.assert_allclose(problem.y[:2], np.log([15.0, 17.0]), rtol=1e-15)
+    np.testing.assert_array_equal(problem.x[:, 0], [1.0, 180.0])
