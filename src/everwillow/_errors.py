@@ -1,0 +1,121 @@
+"""The exceptions of everwillow and the status codes of its solvers.
+
+Three tiers of failure: bad input raises a subclass of `EverwillowError` that is also
+the builtin exception it refines; wrong structure fails while tracing; what happens at
+run time comes back as a `RESULTS` code and is never thrown by compiled code.
+"""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+import optimistix as optx
+
+
+class EverwillowError(Exception):
+    """Base class of every exception that everwillow raises on purpose."""
+
+    def __str__(self) -> str:
+        # `KeyError` shows the repr of its argument, which spoils a message of several
+        # lines; every error of this tree shows its text.
+        return str(self.args[0]) if self.args else ""
+
+
+class ArgumentTypeError(EverwillowError, TypeError):
+    """An argument has the wrong type."""
+
+
+class ArgumentValueError(EverwillowError, ValueError):
+    """An argument has the right type and a value that cannot be used."""
+
+
+class UnknownKeyError(EverwillowError, KeyError):
+    """A key names no entry of the State it is looked up in."""
+
+
+class KeyCollisionError(EverwillowError, ValueError):
+    """Two entries would land on one key."""
+
+
+class ShapeMismatchError(EverwillowError, ValueError):
+    """Values that should have one shape and dtype kind do not."""
+
+
+class NonFiniteError(EverwillowError, ValueError):
+    """A likelihood or a parameter is NaN or infinite where it must be a number."""
+
+
+class NotPositiveDefiniteError(EverwillowError, ValueError):
+    """A Hessian or a covariance matrix is not positive definite."""
+
+
+class ConflictError(EverwillowError, ValueError):
+    """Two models say different things of the same parameter."""
+
+
+class CheckpointError(EverwillowError, RuntimeError):
+    """A checkpoint does not belong to the fit that wants to continue from it."""
+
+
+class FitError(EverwillowError, RuntimeError):
+    """A fit ended without a minimum.
+
+    Attributes:
+        result: The `FitResult` as far as the fit came, or None if there is none.
+    """
+
+    result: Any
+
+    def __init__(self, message: str, result: Any = None) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class RESULTS(optx.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
+    """How a fit ended; the message is the value.
+
+    Extends `optimistix.RESULTS`, so codes of foreign solvers keep their meaning.
+    """
+
+    flat_direction = (
+        "The likelihood does not depend on some combination of the parameters at its "
+        "minimum, so their values and errors are not determined."
+    )
+    stalled = (
+        "No step improves the likelihood any further in floating-point arithmetic, "
+        "and the estimated distance to the minimum is still too large."
+    )
+    not_a_minimum = (
+        "The end point is not a minimum: the Hessian has a direction of negative "
+        "curvature there."
+    )
+    edm_above_goal = (
+        "The solver stopped although the estimated distance to the minimum is still "
+        "above its goal."
+    )
+    nonfinite_start = (
+        "The likelihood or its gradient is not finite at the start values."
+    )
+
+
+def nearest(name: object, known: Iterable[object]) -> str:
+    """Return ``" Did you mean ...?"`` with the closest known names, or nothing."""
+    close = difflib.get_close_matches(str(name), [str(k) for k in known], n=3)
+    return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+
+def unknown_key(key: object, known: Iterable[object], *, where: str) -> UnknownKeyError:
+    """Build the error for a `key` that `where` does not have.
+
+    Args:
+        key: The key that was asked for.
+        known: The valid keys.
+        where: What was looked into, for example ``"fixed"``.
+    """
+    known = list(known)
+    hint = nearest(key, known)
+    if not hint:
+        shown = ", ".join(repr(k) for k in known[:10])
+        more = f", ... ({len(known)} in all)" if len(known) > 10 else ""
+        hint = f" The valid keys are: {shown}{more}."
+    return UnknownKeyError(f"{where}: there is no parameter {key!r}.{hint}")

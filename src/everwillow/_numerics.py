@@ -1,0 +1,146 @@
+"""Small dense linear algebra and exact second derivatives, as the solvers need them.
+
+Everything here is pure, works under every JAX transformation and never raises:
+a factorisation that fails says so in its `ok`.
+"""
+
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+
+# Up to this size our own loop is as fast as a LAPACK call, batches better, and spares
+# the process the 0.3 s that loading LAPACK costs at its first use.
+SMALL = 16
+
+# Bytes of intermediate values that one block of Hessian columns may hold at a time;
+# a block that fits the second-level cache runs several times faster than all columns
+# at once.
+BLOCK_BYTES = 4 * 2**20
+
+
+class Factor(eqx.Module):
+    """A Cholesky factorisation of a symmetric matrix that may not be definite.
+
+    Attributes:
+        lower: The lower triangle L, or its inverse for small matrices.
+        smallest_pivot: Smallest of the squared diagonal entries of L over the
+            diagonal entries of the matrix, at most 1; NaN or not positive where the
+            matrix is not positive definite.
+        inverted: Whether `lower` holds the inverse of L.
+    """
+
+    lower: Float[Array, "n n"]
+    smallest_pivot: Float[Array, ""]
+    inverted: bool = eqx.field(static=True)
+
+    def solve(self, rhs: Float[Array, "n *k"]) -> Float[Array, "n *k"]:
+        """Return the solution y of ``matrix @ y = rhs``."""
+        if self.inverted:
+            return self.lower.T @ (self.lower @ rhs)
+        return jax.scipy.linalg.cho_solve((self.lower, True), rhs)
+
+
+def factorise(matrix: Float[Array, "n n"]) -> Factor:
+    """Factorise a symmetric matrix by Cholesky without raising."""
+    size = matrix.shape[0]
+    if size <= SMALL:
+        inverse, pivot = _inverse_cholesky(matrix)
+        return Factor(inverse, pivot, inverted=True)
+    # Entries beyond the diagonal are not read, NaN in one of them is seen all the same.
+    lower = jnp.linalg.cholesky(matrix, symmetrize_input=False)
+    pivots = jnp.diagonal(lower) ** 2 / jnp.abs(jnp.diagonal(matrix))
+    return Factor(lower, jnp.min(pivots, initial=1), inverted=False)
+
+
+def _inverse_cholesky(
+    matrix: Float[Array, "n n"],
+) -> tuple[Float[Array, "n n"], Float[Array, ""]]:
+    """Return the inverse of the Cholesky factor, and the smallest relative pivot."""
+    size = matrix.shape[0]
+    rows = jnp.arange(size)
+
+    def eliminate(k, carry):
+        rest, inverse, smallest = carry
+        pivot = rest[k, k]
+        # `minimum` hands a NaN on, so that it cannot pass for a good pivot.
+        smallest = jnp.minimum(smallest, pivot / jnp.abs(matrix[k, k]))
+        scale = jax.lax.rsqrt(pivot)
+        column = jnp.where(rows > k, rest[:, k] * scale, 0)
+        row = inverse[k] * scale
+        rest = rest - column[:, None] * column[None, :]
+        inverse = jnp.where(
+            (rows == k)[:, None], row[None, :], inverse - column[:, None] * row[None, :]
+        )
+        return rest, inverse, smallest
+
+    start = (
+        matrix,
+        jnp.eye(size, dtype=matrix.dtype),
+        jnp.ones((), dtype=matrix.dtype),
+    )
+    _, inverse, smallest = jax.lax.fori_loop(0, size, eliminate, start)
+    return inverse, smallest
+
+
+def value_gradient_hessian(fn, x: Float[Array, " n"]):
+    """Evaluate a scalar function with its gradient and exact Hessian.
+
+    The function is traced and linearised once; the columns of the Hessian are
+    Hessian-vector products, in blocks under a memory budget.
+
+    Args:
+        fn: Maps a vector to a scalar.
+        x: Where to evaluate, shape ``(n,)``.
+
+    Returns:
+        The value, the gradient ``(n,)`` and the symmetric Hessian ``(n, n)``.
+    """
+    size = x.shape[0]
+    (value, gradient), push = jax.linearize(jax.value_and_grad(fn), x)
+    if size == 0:
+        return value, gradient, jnp.zeros((0, 0), x.dtype)
+
+    def column(tangent):
+        return push(tangent)[1]
+
+    block = _columns_per_block(push, x)
+    basis = jnp.eye(size, dtype=x.dtype)
+    if block >= size:
+        hessian = jax.vmap(column)(basis)
+    else:
+        hessian = jax.lax.map(column, basis, batch_size=block)
+    return value, gradient, 0.5 * (hessian + hessian.T)
+
+
+def _columns_per_block(push, x: Float[Array, " n"]) -> int:
+    """Choose how many Hessian-vector products to evaluate at once."""
+    jaxpr = jax.make_jaxpr(push)(x).jaxpr
+    largest = max(
+        (
+            math.prod(v.aval.shape) * v.aval.dtype.itemsize
+            for eqn in jaxpr.eqns
+            for v in eqn.outvars
+            if hasattr(v.aval, "dtype") and hasattr(v.aval.dtype, "itemsize")
+        ),
+        default=8,
+    )
+    return max(8, BLOCK_BYTES // max(largest, 8))
+
+
+def all_finite(*trees) -> Bool[Array, ""]:
+    """Return whether every floating-point leaf of the trees is finite."""
+    leaves = [
+        jnp.all(jnp.isfinite(leaf))
+        for leaf in jax.tree.leaves(trees)
+        if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+    ]
+    return jnp.all(jnp.stack(leaves)) if leaves else jnp.asarray(True)
+
+
+def select(pred: Bool[Array, ""], yes, no):
+    """Choose between two trees of one structure, leaf by leaf."""
+    return jax.tree.map(lambda a, b: jnp.where(pred, a, b), yes, no)

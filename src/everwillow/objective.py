@@ -1,0 +1,109 @@
+"""What can be minimised: any callable, and objectives that offer their structure."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from everwillow._numerics import value_gradient_hessian
+from everwillow.curvature import AbstractCurvature, Dense
+
+
+class Evaluation(eqx.Module):
+    """An objective at one point, to second order.
+
+    Attributes:
+        value: The negative log-likelihood.
+        gradient: Its first derivatives in the ravelled parameters, shape ``(n,)``.
+        curvature: Its exact second derivatives.
+        gauss_newton: A positive semi-definite stand-in for the curvature, used where
+            the exact one is indefinite; None if the objective has none.
+    """
+
+    value: Float[Array, ""]
+    gradient: Float[Array, " n"]
+    curvature: AbstractCurvature
+    gauss_newton: AbstractCurvature | None = None
+
+
+class Objective(Protocol):
+    """What `fit` minimises: ``objective(params, observation)`` is -ln L, a scalar.
+
+    Any callable will do. One that knows the structure of its second derivatives may
+    also offer ``curvature(params, observation)`` returning an `Evaluation` whose
+    vectors follow the order of ``jax.flatten_util.ravel_pytree(params)``; an attribute
+    that is None means "not offered".
+    """
+
+    def __call__(self, params: Any, observation: Any) -> Float[Array, ""]:
+        """Return -ln L."""
+        ...
+
+
+def curvature_hook(objective: Any) -> Callable[[Any, Any], Evaluation] | None:
+    """Return the objective's own second-order evaluation, or None."""
+    return getattr(objective, "curvature", None)
+
+
+def evaluate(objective: Any, params: Any, observation: Any) -> Evaluation:
+    """Evaluate an objective to second order, by its hook or by differentiating it."""
+    hook = curvature_hook(objective)
+    if hook is not None:
+        return hook(params, observation)
+    x, unravel = ravel_pytree(params)
+    value, gradient, hessian = value_gradient_hessian(
+        lambda v: objective(unravel(v), observation), x
+    )
+    return Evaluation(value, gradient, Dense(hessian))
+
+
+class LeastSquares(eqx.Module):
+    """The objective ``½ Σ r²`` of residuals r, with its Gauss-Newton curvature.
+
+    With residuals ``(y - model) / sigma`` this is -ln L of Gaussian measurements up to
+    a constant, and the inverse Hessian is the covariance of the parameters. With
+    ``sigma = 1`` multiply the covariance by the residual variance.
+
+    Attributes:
+        residual_fn: ``residual_fn(params, observation)`` returns an array (or a pytree
+            of arrays) of residuals.
+
+    Example:
+        >>> import everwillow as ew
+        >>> line = ew.LeastSquares(lambda p, y: p["a"] + p["b"] * jnp.arange(3.0) - y)
+        >>> state = ew.State.from_pytree({"a": 0.0, "b": 0.0})
+        >>> result = ew.fit(line, state, jnp.array([1.0, 3.0, 5.0]))
+        >>> print(f"{result.params['a']:.3f} {result.params['b']:.3f}")
+        1.000 2.000
+    """
+
+    residual_fn: Callable[[Any, Any], Any]
+
+    def __call__(self, params: Any, observation: Any) -> Float[Array, ""]:
+        """Return ``½ Σ r²``."""
+        residuals, _ = ravel_pytree(self.residual_fn(params, observation))
+        return 0.5 * jnp.sum(residuals**2)
+
+    def curvature(self, params: Any, observation: Any) -> Evaluation:
+        """Evaluate with the exact Hessian and its Gauss-Newton part ``JᵀJ``."""
+        x, unravel = ravel_pytree(params)
+
+        def residuals(vector):
+            return ravel_pytree(self.residual_fn(unravel(vector), observation))[0]
+
+        r, push = jax.linearize(residuals, x)
+        jacobian = jax.vmap(push)(jnp.eye(x.shape[0], dtype=x.dtype)).T
+        # r is held constant, so this is the part of the Hessian that Gauss-Newton
+        # leaves out.
+        _, _, bend = value_gradient_hessian(lambda v: jnp.vdot(r, residuals(v)), x)
+        gauss_newton = jacobian.T @ jacobian
+        return Evaluation(
+            0.5 * jnp.sum(r**2),
+            jacobian.T @ r,
+            Dense(gauss_newton + bend),
+            Dense(gauss_newton),
+        )

@@ -1,0 +1,141 @@
+"""When a second-order minimiser may say "this is a minimum".
+
+A small gradient is no proof: it is small on a plateau too, and on the way to a minimum
+at infinity. What sets a minimum apart is that Newton steps collapse quadratically in
+front of it. The tests here therefore look at three things together: the estimated
+distance to the minimum (EDM), the Newton step against the size of the parameters, and
+whether the last step shrank the EDM as it should have.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+
+# An EDM of 1e-8 leaves a parameter within 1.4e-4 standard errors of the minimum.
+EDM_GOAL = 1e-8
+STEP_GOAL = 1e-7
+TIGHT_STEP_GOAL = 1e-9
+# Newton steps contract the EDM of x⁴ by 0.20 and that of exp(-x) by 0.37; in front of
+# a proper minimum the factor tends to zero.
+CONTRACTION = 0.1
+SLOW_STEPS = 24
+IDLE_STEPS = 3
+
+
+class Tolerances(eqx.Module):
+    """The goals of a fit, widened to what the floating-point type can reach."""
+
+    edm: float
+    step: float
+    tight_step: float
+
+
+def tolerances(dtype, edm_goal: float) -> Tolerances:
+    """Return the goals for a floating-point type.
+
+    Args:
+        dtype: Of the parameters.
+        edm_goal: Wanted EDM, in units of -ln L.
+    """
+    eps = float(jnp.finfo(dtype).eps)
+    return Tolerances(
+        edm=max(edm_goal, 100 * eps),
+        step=max(STEP_GOAL, 100 * eps),
+        tight_step=max(TIGHT_STEP_GOAL, 20 * eps),
+    )
+
+
+class Approach(eqx.Module):
+    """How the fit has come nearer to its minimum so far.
+
+    Attributes:
+        edm: EDM at the last accepted point.
+        best_edm: The smallest EDM seen.
+        slow: Consecutive steps with small EDM that shrank it, but not as a Newton
+            step in front of a minimum does.
+        idle: Consecutive steps with small EDM that did not shrink it.
+        span: For each parameter the largest of its values and moves, shape ``(n,)``.
+    """
+
+    edm: Float[Array, ""]
+    best_edm: Float[Array, ""]
+    slow: Int[Array, ""]
+    idle: Int[Array, ""]
+    span: Float[Array, " n"]
+
+
+class Verdict(eqx.Module):
+    """What the tests say of a point."""
+
+    minimum: Bool[Array, ""]
+    flat: Bool[Array, ""]
+
+
+def at_rounding_level(x, value, gradient, absolute_curvature_times_x, scale, free):
+    """Return whether the gradient is no larger than its rounding errors.
+
+    The parameters are only known to a relative eps, which moves the gradient by
+    ``|H| |x| eps``; and it is a sum of terms whose size in units of the scale is about
+    ``sqrt(2 |value|)``, as for a sum of squares.
+    """
+    eps = jnp.finfo(x.dtype).eps
+    terms = scale * jnp.sqrt(2 * jnp.abs(value))
+    noise = 32 * eps * (absolute_curvature_times_x + terms)
+    return jnp.all(jnp.where(free, jnp.abs(gradient) <= noise, True))
+
+
+def judge(
+    *,
+    x,
+    newton,
+    sigma,
+    free,
+    edm,
+    definite,
+    semidefinite,
+    rounding,
+    approach: Approach,
+    goals: Tolerances,
+) -> tuple[Verdict, Approach]:
+    """Judge an accepted point.
+
+    Args:
+        x: The point.
+        newton: The Newton step there.
+        sigma: One over the root of the diagonal of the curvature.
+        free: Which parameters are neither fixed nor held at a bound.
+        edm: Estimated distance to the minimum.
+        definite: Whether the curvature is positive definite.
+        semidefinite: Whether it is at least semi-definite.
+        rounding: Whether the gradient is at the level of its rounding errors.
+        approach: What was known before this point.
+        goals: The tolerances.
+
+    Returns:
+        The verdict, and what is known now.
+    """
+    span = jnp.maximum(approach.span, jnp.abs(x))
+    # sigma alone would forgive any step on a plateau, where it is huge.
+    reach = jnp.where(span > 0, jnp.minimum(sigma, span), sigma)
+    size = jnp.abs(x) + reach
+    ratio = jnp.max(jnp.where(free, jnp.abs(newton) / size, 0), initial=0)
+    near = edm <= goals.edm
+    contracted = edm <= CONTRACTION * approach.edm
+    shrunk = edm <= 0.5 * approach.best_edm
+    idle = jnp.where(near & ~shrunk, approach.idle + 1, 0)
+    slow = jnp.where(near & ~contracted & ~rounding, approach.slow + 1, 0)
+    stuck = idle >= IDLE_STEPS
+    minimum = (
+        definite
+        & near
+        & (
+            (contracted & (ratio <= goals.tight_step))
+            | (rounding & (ratio <= goals.step))
+            | (stuck & (ratio <= goals.step))
+        )
+    )
+    settled = stuck | rounding | (edm <= 1e-6 * goals.edm)
+    flat = semidefinite & ~minimum & near & ((~definite & settled) | (slow > SLOW_STEPS))
+    known = Approach(edm, jnp.minimum(edm, approach.best_edm), slow, idle, span)
+    return Verdict(minimum, flat), known

@@ -1,0 +1,353 @@
+"""The step of a trust-region method with bounds, by Cholesky factorisations alone.
+
+Minimises the quadratic model ``g·s + ½ s·H·s`` over the ball ``|s| <= radius`` (Moré
+and Sorensen, SIAM J. Sci. Stat. Comput. 4 (1983) 553) and inside a box. Everything is
+in scaled coordinates, in which the curvature has a diagonal of order one.
+
+One loop does it all: it tries the Newton step, then a Newton step with a whiff of
+damping (a singular matrix passes, an indefinite one does not), then the Gauss-Newton
+stand-in where there is one, then searches the damping that puts the step on the
+sphere. Where the result leaves the box, what leaves it is put on the bound and held,
+and the rest is solved again. The matrix is factorised at one place of the program.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from everwillow.curvature import AbstractCurvature
+
+
+MAX_FACTORISATIONS = 40
+MAX_ROUNDS = 6
+TINY = 1e-30
+
+
+def singular_level(dtype) -> float:
+    """Relative curvature below which a direction counts as flat."""
+    return 200 * float(jnp.finfo(dtype).eps)
+
+
+def whiff(dtype) -> float:
+    """Relative damping under which a singular matrix can be solved."""
+    return float(jnp.finfo(dtype).eps) ** 0.6
+
+
+class QuadraticModel(eqx.Module):
+    """A function to second order around a point, in scaled coordinates.
+
+    Attributes:
+        gradient: First derivatives.
+        curvature: Second derivatives, with a diagonal of order one.
+        gauss_newton: Positive semi-definite stand-in, or None.
+        lower: Smallest allowed step, not positive; None without bounds.
+        upper: Largest allowed step, not negative; None without bounds.
+        free: Which parameters may move.
+    """
+
+    gradient: Float[Array, " n"]
+    curvature: AbstractCurvature
+    gauss_newton: AbstractCurvature | None
+    lower: Float[Array, " n"] | None
+    upper: Float[Array, " n"] | None
+    free: Bool[Array, " n"]
+
+
+class Step(eqx.Module):
+    """A trust-region step and what was learned of the model on the way.
+
+    Attributes:
+        step: The step, inside ball and box.
+        decrease: What the model predicts the function to fall by; >= 0.
+        interior: Whether it is the undamped minimum of the model.
+        newton: The Newton step on the free parameters.
+        edm: Half the squared length of the Newton step in the metric of the
+            curvature, in units of the function; infinite if indefinite.
+        definite: Whether the curvature is positive definite.
+        semidefinite: Whether it is at least positive semi-definite.
+    """
+
+    step: Float[Array, " n"]
+    decrease: Float[Array, ""]
+    interior: Bool[Array, ""]
+    newton: Float[Array, " n"]
+    edm: Float[Array, ""]
+    definite: Bool[Array, ""]
+    semidefinite: Bool[Array, ""]
+
+
+class _Search(eqx.Module):
+    """The loop's memory; `low` and `high` bracket the damping."""
+
+    count: Int[Array, ""]
+    round: Int[Array, ""]
+    damping: Float[Array, ""]
+    low: Float[Array, ""]
+    high: Float[Array, ""]
+    stand_in: Bool[Array, ""]
+    free: Bool[Array, " n"]
+    at_bounds: Float[Array, " n"]
+    step: Float[Array, " n"]
+    interior: Bool[Array, ""]
+    done: Bool[Array, ""]
+    newton: Float[Array, " n"]
+    edm: Float[Array, ""]
+    definite: Bool[Array, ""]
+    semidefinite: Bool[Array, ""]
+
+
+def trust_region_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
+    """Minimise a quadratic model over a ball and a box.
+
+    Args:
+        model: The function to second order.
+        radius: Of the ball, in scaled units; may be infinite.
+
+    Returns:
+        The step, zero if nothing may move.
+    """
+    dtype = model.gradient.dtype
+    zero = jnp.zeros((), dtype)
+    none = jnp.zeros_like(model.gradient)
+    no = jnp.asarray(False)
+    start = _Search(
+        count=jnp.asarray(0),
+        round=jnp.asarray(0),
+        damping=zero,
+        low=zero,
+        high=jnp.asarray(jnp.inf, dtype),
+        stand_in=no,
+        free=model.free,
+        at_bounds=none,
+        step=none,
+        interior=no,
+        done=no,
+        newton=none,
+        edm=jnp.asarray(jnp.inf, dtype),
+        definite=no,
+        semidefinite=no,
+    )
+    end = jax.lax.while_loop(
+        lambda s: ~s.done, lambda s: _advance(model, radius, s), start
+    )
+    step = _inside(model, end.step)
+    decrease = _decrease(model, end.stand_in, step)
+    if model.lower is not None:
+        cauchy = _projected_gradient_step(model, radius)
+        better = _decrease(model, no, cauchy)
+        swap = better > decrease
+        step = jnp.where(swap, cauchy, step)
+        decrease = jnp.where(swap, better, decrease)
+    return Step(
+        step,
+        decrease,
+        end.interior,
+        end.newton,
+        end.edm,
+        end.definite,
+        end.semidefinite,
+    )
+
+
+def _matrix(model: QuadraticModel, stand_in) -> AbstractCurvature:
+    if model.gauss_newton is None:
+        return model.curvature
+    return jax.tree.map(
+        lambda a, b: jnp.where(stand_in, a, b), model.gauss_newton, model.curvature
+    )
+
+
+def _decrease(model: QuadraticModel, stand_in, step):
+    matrix = _matrix(model, stand_in)
+    return -(jnp.vdot(model.gradient, step) + 0.5 * jnp.vdot(step, matrix.matvec(step)))
+
+
+def _inside(model: QuadraticModel, step):
+    if model.lower is None:
+        return step
+    return jnp.clip(step, model.lower, model.upper)
+
+
+def _advance(model: QuadraticModel, radius, s: _Search) -> _Search:
+    """Factorise once, and decide what to try next."""
+    dtype = model.gradient.dtype
+    matrix = _matrix(model, s.stand_in)
+    gradient = jnp.where(s.free, model.gradient + matrix.matvec(s.at_bounds), 0)
+    # What was put on bounds uses up part of the ball.
+    left = jnp.sqrt(radius**2 - jnp.sum(s.at_bounds**2))
+    radius = jnp.where(left > 0.1 * radius, left, 0.1 * radius)
+    held = matrix.masked(s.free)
+    light = s.damping <= whiff(dtype)
+    # A whiff is relative to the curvature itself, so that it is one in any scale.
+    unit = jnp.where(light, jnp.abs(held.diagonal()) + TINY, 1)
+    factor = held.plus_diagonal(jnp.where(s.free, s.damping * unit, 0)).factor()
+    trial = -factor.solve(gradient)
+    length = jnp.sqrt(jnp.sum(trial**2))
+    good = (factor.smallest_pivot > singular_level(dtype)) & jnp.isfinite(length)
+
+    first = (s.round == 0) & ~s.stand_in & light
+    definite = s.definite | (first & (s.damping == 0) & good)
+    semidefinite = s.semidefinite | (first & good)
+    found = first & good & ~s.semidefinite
+    newton = jnp.where(found, trial, s.newton)
+    edm = jnp.where(found, -0.5 * jnp.vdot(gradient, trial), s.edm)
+
+    interior = good & light & (length <= 1.1 * radius)
+    boundary = good & (jnp.abs(length - radius) <= 0.1 * radius)
+    curve, along, hard = _hard_case(
+        model, held, factor, s.damping, trial, length, radius
+    )
+    hard = good & ~light & (length < radius) & hard
+    exhausted = s.count >= MAX_FACTORISATIONS * (s.round + 1)
+    solved = interior | boundary | hard | exhausted
+    shrunk = trial * jnp.where(length > radius, radius / length, 1)
+    usable = jnp.where(good, jnp.where(hard, along, shrunk), s.step)
+    step = jnp.where(s.free, usable, s.at_bounds)
+
+    damping, low, high, stand_in = _next_damping(
+        model, s, gradient, held, factor, trial, length, radius, good, curve
+    )
+    going = _Search(
+        s.count + 1,
+        s.round,
+        damping,
+        low,
+        high,
+        stand_in,
+        s.free,
+        s.at_bounds,
+        jnp.where(good, step, s.step),
+        interior,
+        jnp.asarray(False),
+        newton,
+        edm,
+        definite,
+        semidefinite,
+    )
+    return jax.tree.map(
+        lambda a, b: jnp.where(solved, a, b), _close(model, going, step), going
+    )
+
+
+def _close(model: QuadraticModel, s: _Search, step) -> _Search:
+    """End the search, or hold what left the box and search again for the rest."""
+    if model.lower is None:
+        return eqx.tree_at(lambda t: (t.step, t.done), s, (step, jnp.asarray(True)))
+    outside = s.free & ((step < model.lower) | (step > model.upper))
+    again = jnp.any(outside) & (s.round < MAX_ROUNDS)
+    free = s.free & ~(outside & again)
+    at_bounds = jnp.where(outside & again, _inside(model, step), s.at_bounds)
+    return eqx.tree_at(
+        lambda t: (
+            t.round,
+            t.damping,
+            t.low,
+            t.high,
+            t.free,
+            t.at_bounds,
+            t.step,
+            t.interior,
+            t.done,
+        ),
+        s,
+        (
+            s.round + again,
+            jnp.where(again, 0, s.damping),
+            jnp.where(again, 0, s.low),
+            jnp.where(again, jnp.inf, s.high),
+            free,
+            at_bounds,
+            step,
+            s.interior & ~jnp.any(outside),
+            ~again,
+        ),
+    )
+
+
+def _next_damping(
+    model, s, gradient, held, factor, trial, length, radius, good, curve
+):
+    """Choose the damping to try next, inside a bracket that shrinks."""
+    dtype = model.gradient.dtype
+    pull = jnp.sqrt(jnp.sum(gradient**2))
+    size = jnp.sqrt(jnp.sum(jnp.square(_frobenius(held))))
+    high = jnp.minimum(s.high, pull / radius + size)
+    high = jnp.where(good & (length < radius), jnp.minimum(high, s.damping), high)
+    low = jnp.where(
+        good & (length < radius),
+        jnp.maximum(s.low, s.damping - curve),
+        jnp.maximum(s.low, s.damping),
+    )
+    # Newton's method on 1/|s| - 1/radius, which is almost linear in the damping.
+    slope = jnp.vdot(trial, factor.solve(trial))
+    newton = s.damping + (length - radius) / radius * length**2 / slope
+    middle = jnp.maximum(jnp.sqrt(low * high), low + 0.01 * (high - low))
+    usable = good & jnp.isfinite(newton) & (newton > low) & (newton < high)
+    damping = jnp.where(usable, newton, middle)
+    # Before any search: an indefinite matrix is tried with a whiff of damping, then
+    # the stand-in takes its place.
+    lightest = jnp.asarray(whiff(dtype), dtype)
+    fresh = ~good & (s.damping == 0)
+    damping = jnp.where(fresh, lightest, damping)
+    low = jnp.where(fresh, 0, low)
+    stand_in = s.stand_in
+    if model.gauss_newton is not None:
+        change = ~good & (s.damping == lightest) & ~s.stand_in
+        stand_in = stand_in | change
+        damping = jnp.where(change, 0, damping)
+        low = jnp.where(change, 0, low)
+        high = jnp.where(change, jnp.inf, high)
+    return damping, low, high, stand_in
+
+
+def _frobenius(curvature: AbstractCurvature):
+    """Return an array whose squares sum to at least those of all entries."""
+    leaves = [
+        jnp.ravel(leaf)
+        for leaf in jax.tree.leaves(curvature)
+        if jnp.issubdtype(leaf.dtype, jnp.inexact)
+    ]
+    # An off-diagonal block is stored once and stands twice in the matrix.
+    return jnp.sqrt(2.0) * jnp.concatenate(leaves)
+
+
+def _hard_case(model, held, factor, damping, trial, length, radius):
+    """Go along the direction of least curvature where damping alone cannot.
+
+    Where the gradient has no part along the most negative curvature, a damped step
+    stays short of the sphere whatever the damping; the missing length is then taken
+    along that direction, found by inverse iteration.
+    """
+    size = model.gradient.shape[0]
+    dtype = model.gradient.dtype
+    seed = jnp.cos(jnp.arange(1.0, size + 1, dtype=dtype) ** 2)
+    direction = jnp.where(model.free, seed, 0)
+    for _ in range(2):
+        direction = factor.solve(direction)
+        direction = direction / jnp.sqrt(jnp.sum(direction**2))
+    curve = jnp.vdot(direction, held.matvec(direction)) + damping
+    towards = jnp.vdot(trial, direction)
+    rest = radius**2 - length**2
+    root = jnp.sqrt(jnp.maximum(towards**2 + rest, 0))
+    # The smaller of the two roots, in the form that does not cancel.
+    tau = rest / (towards + jnp.where(towards >= 0, root, -root))
+    bend = jnp.vdot(trial, held.matvec(trial)) + damping * length**2
+    accept = tau**2 * curve <= 0.19 * (bend + damping * radius**2)
+    return curve, trial + tau * direction, accept & jnp.isfinite(tau)
+
+
+def _projected_gradient_step(model: QuadraticModel, radius):
+    """Return the best of some points on the projected steepest-descent path."""
+    gradient = jnp.where(model.free, model.gradient, 0)
+    length = jnp.sqrt(jnp.sum(gradient**2))
+    longest = jnp.minimum(radius / jnp.where(length > 0, length, 1), 16.0)
+    rates = longest * 4.0 ** -jnp.arange(12, dtype=gradient.dtype)
+
+    def at(rate):
+        step = _inside(model, -rate * gradient)
+        return step, _decrease(model, jnp.asarray(False), step)
+
+    steps, decreases = jax.vmap(at)(rates)
+    decreases = jnp.where(jnp.isfinite(decreases), decreases, -jnp.inf)
+    return steps[jnp.argmax(decreases)]
