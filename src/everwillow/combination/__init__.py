@@ -1,0 +1,20 @@
+"""Joint likelihoods: of bare functions with `prepare`, of Models with `combine`."""
+
+from everwillow.combination.combined import CombinedModel, combine
+from everwillow.combination.description import (
+    Description,
+    ParameterDescription,
+    describe,
+)
+from everwillow.combination.prepared import Prepared, prepare
+
+
+__all__ = [
+    "CombinedModel",
+    "Description",
+    "ParameterDescription",
+    "Prepared",
+    "combine",
+    "describe",
+    "prepare",
+]

@@ -1,0 +1,288 @@
+"""What the models of a combination say of the parameters that they share.
+
+Each thing that a model says of a parameter is a claim. Claims that agree are counted
+once; where they do not, the user decides.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+
+from everwillow._errors import ConflictError
+from everwillow._tree import format_leaf
+from everwillow._typing import Key
+from everwillow.combination._names import Models
+from everwillow.combination._text import (
+    bound_text,
+    constraint_text,
+    covariance_text,
+    key_text,
+)
+from everwillow.model import AbstractModel, Bound
+from everwillow.model._auxiliary import constrained_keys
+from everwillow.model.functional import (
+    check_joint,
+    checked_entries,
+    in_order,
+    nominal_aux,
+    number,
+)
+from everwillow.parameters import (
+    AbstractConstraint,
+    MultivariateNormal,
+    same_constraint,
+)
+from everwillow.parameters._base import is_concrete
+from everwillow.statelib import State
+
+
+KeyMaps = Mapping[str, Mapping[Key, Key]]
+
+
+class Claim(NamedTuple):
+    """A constraint as a model has it, under the names of the combination."""
+
+    model: str
+    name: Key
+    constraint: AbstractConstraint
+    aux: Any
+
+    @property
+    def keys(self) -> frozenset[Key]:
+        """The parameters that it is about."""
+        return frozenset(constrained_keys(self.name, self.constraint))
+
+
+def agreed_constraints(
+    models: Models, keys: KeyMaps, state: State, picks: Any, *, shared: Any
+) -> tuple[dict[Key, AbstractConstraint], dict[Key, Any]]:
+    """Return each constraint once, and its auxiliary observation.
+
+    Args:
+        models: The models.
+        keys: For each of them the name in the combination of each parameter.
+        state: The merged State.
+        picks: What the user decided: constraints that replace those of the models,
+            None for no constraint.
+        shared: The keys that are shared; None if all equal ones are. What is not
+            shared bears the name of its model.
+
+    Raises:
+        ConflictError: If models disagree on a constraint that the user did not pick.
+    """
+    chosen = checked_entries(picks, state, AbstractConstraint, name="constraints")
+    check_joint(chosen, state)
+    decided = {
+        key
+        for name, pick in (picks or {}).items()
+        for key in constrained_keys(name, pick)
+    }
+    slots: dict[frozenset[Key], list[Claim]] = {}
+    for name, model in models.items():
+        for claim in _claims(name, model, keys[name], shared):
+            if not claim.keys & decided:
+                slots.setdefault(claim.keys, []).append(claim)
+            elif not claim.keys <= decided:
+                raise _half_decided(claim, decided)
+    constraints: dict[Key, AbstractConstraint] = {}
+    aux: dict[Key, Any] = {}
+    owner: dict[Key, Claim] = {}
+    for claims in slots.values():
+        first, *others = claims
+        for claim in others:
+            if not _agree(first, claim):
+                raise _disagreement(first, claim)
+        for key in constrained_keys(first.name, first.constraint):
+            if key in owner:
+                raise _overlap(key, owner[key], first)
+            owner[key] = first
+        name = first.name
+        if isinstance(first.constraint, MultivariateNormal):
+            name = _free_name(name, first.model, {*constraints, *state})
+        constraints[name], aux[name] = first.constraint, first.aux
+    constraints |= chosen
+    aux |= nominal_aux(chosen, state)
+    return in_order(constraints, name="constraints"), in_order(aux, name="constraints")
+
+
+def agreed_bounds(
+    models: Models, keys: KeyMaps, state: State, picks: Any
+) -> dict[Key, Bound]:
+    """Return the bound of each parameter that has one in any model.
+
+    Raises:
+        ConflictError: If models have different ones and the user did not pick.
+    """
+    chosen = checked_entries(picks, state, Bound, name="bounds")
+    bounds: dict[Key, Bound] = {}
+    owner: dict[Key, str] = {}
+    for name, model in models.items():
+        for key, bound in model.bounds.items():
+            new = keys[name][key]
+            if bound is None or new in (picks or {}):
+                continue
+            if new in owner and not _same_numbers(bounds[new], bound):
+                msg = (
+                    f"combine: {owner[new]!r} and {name!r} have different bounds for "
+                    f"{key_text(new)!r}: {bound_text(bounds[new])} and "
+                    f"{bound_text(bound)}. Pick one with "
+                    f"combine(..., bounds={{{new!r}: ...}})."
+                )
+                raise ConflictError(msg)
+            bounds.setdefault(new, bound)
+            owner.setdefault(new, name)
+    return in_order(bounds | chosen, name="bounds")
+
+
+def agreed_fixed(models: Models, keys: KeyMaps) -> dict[Key, Any]:
+    """Return the value of each parameter that is fixed in all models that have it.
+
+    Raises:
+        ConflictError: If it is free in one of them, or fixed at another value.
+    """
+    claims: dict[Key, list[tuple[str, Any]]] = {}
+    for name, model in models.items():
+        for old, new in keys[name].items():
+            claims.setdefault(new, []).append((name, model.fixed.get(old)))
+    fixed = {}
+    for key, ((first, value), *others) in claims.items():
+        for name, other in others:
+            if (value is None) != (other is None) or (
+                value is not None and not _same_numbers(value, other)
+            ):
+                said = [
+                    "free" if v is None else f"fixed at {format_leaf(v)}"
+                    for v in (value, other)
+                ]
+                msg = (
+                    f"combine: {key_text(key)!r} is {said[0]} in {first!r} and "
+                    f"{said[1]} in {name!r}. Build both models with the same "
+                    "`fixed`, or rename one of the parameters."
+                )
+                raise ConflictError(msg)
+        if value is not None:
+            fixed[key] = number(value)
+    return in_order(fixed, name="fixed")
+
+
+def _claims(
+    model_name: str, model: AbstractModel, keys: Mapping[Key, Key], shared: Any
+) -> list[Claim]:
+    claims = []
+    for name, constraint in model.constraints.items():
+        aux = jtu.tree_map(number, model.observation["aux"][name])
+        if not isinstance(constraint, MultivariateNormal):
+            claims.append(Claim(model_name, keys[name], constraint, aux))
+            continue
+        new = tuple(keys[key] for key in constraint.keys)
+        own = shared is not None and any(key not in shared for key in new)
+        claims.append(
+            Claim(
+                model_name,
+                _prefixed(name, model_name) if own else name,
+                _on_keys(constraint, new),
+                aux,
+            )
+        )
+    return claims
+
+
+def _on_keys(constraint: MultivariateNormal, keys: tuple[Key, ...]) -> Any:
+    if keys == constraint.keys:
+        return constraint
+    return MultivariateNormal(keys, constraint.mean, constraint.covariance)
+
+
+def _agree(first: Claim, second: Claim) -> bool:
+    constraint, aux = second.constraint, second.aux
+    if isinstance(first.constraint, MultivariateNormal) and isinstance(
+        constraint, MultivariateNormal
+    ):
+        order = np.array([constraint.keys.index(key) for key in first.constraint.keys])
+        if np.any(order != np.arange(order.size)):
+            constraint = MultivariateNormal(
+                first.constraint.keys,
+                _module(constraint.mean).asarray(constraint.mean)[order],
+                _module(constraint.covariance).asarray(constraint.covariance)[
+                    np.ix_(order, order)
+                ],
+            )
+            aux = _module(aux).asarray(aux)[order]
+    return same_constraint(first.constraint, constraint) and _same_numbers(
+        first.aux, aux
+    )
+
+
+def _same_numbers(a: Any, b: Any) -> bool:
+    if type(a) is not type(b) and not (_is_number(a) and _is_number(b)):
+        return False
+    if jtu.tree_structure(a) != jtu.tree_structure(b):
+        return False
+    return all(
+        x is y or (is_concrete(x, y) and np.array_equal(x, y))
+        for x, y in zip(jtu.tree_leaves(a), jtu.tree_leaves(b), strict=True)
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return jtu.all_leaves([value])
+
+
+def _module(value: Any) -> Any:
+    return np if is_concrete(value) else jnp
+
+
+def _prefixed(name: Key, model: str) -> Key:
+    return (model, *name) if isinstance(name, tuple) else f"{model}.{name}"
+
+
+def _free_name(name: Key, model: str, taken: set[Key]) -> Key:
+    while name in taken:
+        name = _prefixed(name, model)
+    return name
+
+
+def _disagreement(first: Claim, second: Claim) -> ConflictError:
+    key = first.name
+    what = _pair(first, second, covariance_text)
+    if same_constraint(first.constraint, second.constraint):
+        observed = f"observed at {format_leaf(first.aux)} and {format_leaf(second.aux)}"
+        what = f"{_pair(first, second, constraint_text)}, {observed}"
+    msg = (
+        f"combine: {key_text(key)!r} has different constraints: {what}. If it is one "
+        f"parameter, pick one with combine(..., constraints={{{key!r}: ...}}); if not, "
+        "keep them apart with rename= or shared=."
+    )
+    return ConflictError(msg)
+
+
+def _overlap(key: Key, first: Claim, second: Claim) -> ConflictError:
+    msg = (
+        f"combine: {key_text(key)!r} has two constraints: "
+        f"{_pair(first, second, covariance_text)}. Pick one for all parameters "
+        "concerned with combine(..., constraints={name: ...}), or keep the parameters "
+        "apart with rename= or shared=."
+    )
+    return ConflictError(msg)
+
+
+def _half_decided(claim: Claim, decided: set[Key]) -> ConflictError:
+    rest = ", ".join(repr(key) for key in claim.keys - decided)
+    msg = (
+        f"constraints: {claim.model!r} has {constraint_text(claim.constraint)}; what "
+        f"you pick must also say something of {rest} (a MultivariateNormal over all of "
+        "them, or an entry for each; None for no constraint)."
+    )
+    return ConflictError(msg)
+
+
+def _pair(
+    first: Claim, second: Claim, text: Callable[[AbstractConstraint], str]
+) -> str:
+    return (
+        f"{text(first.constraint)} in {first.model!r} and "
+        f"{text(second.constraint)} in {second.model!r}"
+    )

@@ -1,0 +1,184 @@
+"""The joint Model of several Models."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, final
+
+import equinox as eqx
+import jax.random as jr
+import jax.tree_util as jtu
+
+from everwillow._typing import Array, Key, Scalar
+from everwillow.combination._agreement import (
+    agreed_bounds,
+    agreed_constraints,
+    agreed_fixed,
+)
+from everwillow.combination._names import joint_states, named_models
+from everwillow.combination._pieces import by_name, piece_count, side_by_side, slices
+from everwillow.combination.joint_gaussian import correlated
+from everwillow.model import AbstractModel, Bound
+from everwillow.model.base import checked_scalar
+from everwillow.model.functional import number
+from everwillow.objective import Evaluation, evaluate
+from everwillow.parameters import AbstractConstraint
+from everwillow.statelib import State
+
+
+@final
+class CombinedModel(AbstractModel):
+    """Several Models as one, made by `combine`; it may be combined again.
+
+    Its main data are a dictionary by model name. `params` is the tuple of the models'
+    own pytrees, under their own names (what ``state.to_pytree()`` gives), in which a
+    combination inside it is flat.
+
+    Attributes:
+        parts: The models.
+        names: Their names.
+        counts: For each of them the number of pytrees it takes out of the tuple, as a
+            tuple if its own State was merged; None where it takes one pytree, bare.
+    """
+
+    state: State
+    bounds: dict[Key, Bound]
+    fixed: dict[Key, Any]
+    constraints: dict[Key, AbstractConstraint]
+    observation: dict[str, Any]
+    parts: tuple[AbstractModel, ...]
+    names: tuple[str, ...] = eqx.field(static=True)
+    counts: tuple[int | None, ...] = eqx.field(static=True)
+
+    @property
+    def models(self) -> dict[str, AbstractModel]:
+        """The models by name, as they were given."""
+        return dict(zip(self.names, self.parts, strict=True))
+
+    def main_nll(self, params: Any, main: Any) -> Scalar:
+        """Return the sum of the models' -ln L of their main data."""
+        terms = [
+            checked_scalar(part.main_nll(tree, data), where=f"main_nll of {name!r}")
+            for name, part, tree, data in self._dealt(params, main)
+        ]
+        return sum(terms[1:], start=terms[0])
+
+    def expected(self, params: Any) -> dict[str, Any]:
+        """Return the Asimov main data of each model, by name."""
+        return {
+            name: part.expected(tree)
+            for name, part, tree in zip(
+                self.names, self.parts, slices(params, self.counts), strict=True
+            )
+        }
+
+    def sample(self, params: Any, key: Array) -> dict[str, Any]:
+        """Draw the main data of each model, by name."""
+        keys = jr.split(key, len(self.parts))
+        trees = slices(params, self.counts)
+        return {
+            name: part.sample(tree, keys[i])
+            for i, (name, part, tree) in enumerate(
+                zip(self.names, self.parts, trees, strict=True)
+            )
+        }
+
+    @property
+    def main_curvature(self) -> Callable[..., Evaluation] | None:
+        """The second-order evaluation of `main_nll`, or None if no model has one."""
+        if all(part.main_curvature is None for part in self.parts):
+            return None
+        return self._main_curvature
+
+    def _main_curvature(self, params: Any, main: Any) -> Evaluation:
+        return side_by_side(
+            [
+                part.main_curvature(tree, data)
+                if part.main_curvature is not None
+                else evaluate(part.main_nll, tree, data)
+                for _, part, tree, data in self._dealt(params, main)
+            ]
+        )
+
+    def _dealt(self, params: Any, main: Any) -> list[tuple[str, Any, Any, Any]]:
+        trees = slices(params, self.counts)
+        data = by_name(main, self.names, where='observation["main"]')
+        return list(zip(self.names, self.parts, trees, data, strict=True))
+
+
+def combine(
+    models: Sequence[AbstractModel] | Mapping[str, AbstractModel],
+    *,
+    rename: Any = None,
+    shared: Collection[Key] | None = None,
+    correlate: Mapping[tuple[Key, Key], Any] | None = None,
+    constraints: Mapping[Any, AbstractConstraint | None] | None = None,
+    bounds: Mapping[Key, Bound | None] | None = None,
+) -> CombinedModel:
+    """Combine Models into one joint Model, each constraint counted once.
+
+    First parameters are renamed, then those that are not shared get the prefix of
+    their model, then equal keys become one parameter. What models say of a shared
+    parameter must agree; a constraint or bound that only some of them have holds. Where
+    start values differ the last model wins.
+
+    Args:
+        models: The models, in a list (then they are called ``"model0"``, ...) or by
+            name.
+        rename: ``{model name or position: {old: new}}``, a list with one mapping for
+            each model, or ``{old: new}`` for every model that has the parameter.
+        shared: The only keys that models share, as they are after renaming. All others
+            get their model's name before them: ``"atlas.scale"``. Without it, equal
+            keys are one parameter.
+        correlate: ``{("lumi_a", "lumi_b"): 0.3}`` replaces `Normal` constraints by a
+            joint Gaussian with these correlations; names as after renaming and
+            prefixing. Pairs that are not given are uncorrelated.
+        constraints: Constraints that replace those of the models, by key (any name for
+            a `MultivariateNormal`); None for no constraint.
+        bounds: Bounds that replace those of the models; None for no bound.
+
+    Raises:
+        ConflictError: If models disagree on a constraint, a bound, or on whether a
+            parameter is fixed; the message shows what both say.
+        UnknownKeyError: If a key names no parameter.
+        ArgumentValueError: If there is no model, a parameter to share is in one model
+            only, or a pair cannot be correlated.
+        NotPositiveDefiniteError: If correlations contradict each other.
+        ShapeMismatchError: If a shared parameter has several shapes.
+
+    Example:
+        >>> from everwillow.model import Model
+        >>> from everwillow.parameters import Normal
+        >>> def nll(params, mass):
+        ...     return 0.5 * ((mass - params["mass"] * params["scale"]) / 1.5) ** 2
+        >>> def measured(mass, width):
+        ...     start = {"mass": 125.0, "scale": 1.0}
+        ...     return Model(nll, start, mass, constraints={"scale": Normal(1.0, width)})
+        >>> joint = combine(
+        ...     {"a": measured(125.5, 0.02), "b": measured(124.8, 0.03)},
+        ...     shared=["mass"],
+        ... )
+        >>> joint.state
+        State(mass=125, a.scale=1, b.scale=1)
+    """
+    parts = named_models(models)
+    states, state = joint_states(parts, rename, shared)
+    # Renaming keeps the order, so old and new names are found side by side.
+    keys = {
+        name: dict(zip(part.state, states[name], strict=True))
+        for name, part in parts.items()
+    }
+    merged_constraints, aux = agreed_constraints(
+        parts, keys, state, constraints, shared=shared
+    )
+    if correlate is not None:
+        merged_constraints, aux = correlated(merged_constraints, aux, correlate, state)
+    main = {name: part.observation["main"] for name, part in parts.items()}
+    return CombinedModel(
+        state=state,
+        bounds=agreed_bounds(parts, keys, state, bounds),
+        fixed=agreed_fixed(parts, keys),
+        constraints=merged_constraints,
+        observation={"main": jtu.tree_map(number, main), "aux": aux},
+        parts=tuple(parts.values()),
+        names=tuple(parts),
+        counts=tuple(piece_count(part.state) for part in parts.values()),
+    )

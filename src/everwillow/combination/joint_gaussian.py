@@ -1,0 +1,235 @@
+"""Correlations between constraints: several Gaussians become a joint one."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from everwillow._errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    ConflictError,
+    NotPositiveDefiniteError,
+    ShapeMismatchError,
+    unknown_key,
+)
+from everwillow._tree import leaf_shape
+from everwillow._typing import Key
+from everwillow.combination._text import constraint_text, key_text
+from everwillow.model._auxiliary import constrained_keys
+from everwillow.model.functional import in_order
+from everwillow.parameters import AbstractConstraint, MultivariateNormal, Normal
+from everwillow.parameters._base import is_concrete
+from everwillow.statelib import State
+
+
+Constraints = dict[Key, AbstractConstraint]
+
+
+def correlated(
+    constraints: Constraints, aux: dict[Key, Any], correlations: Any, state: State
+) -> tuple[Constraints, dict[Key, Any]]:
+    """Replace Gaussian constraints by joint ones with the given correlations.
+
+    All parameters that are connected, directly or through others, get one
+    `MultivariateNormal`; pairs that are not given are uncorrelated. A joint Gaussian
+    that is there already is taken in whole, with its own correlations.
+
+    Args:
+        constraints: By name.
+        aux: The auxiliary observation of each.
+        correlations: ``{(key, key): correlation}``.
+        state: The parameters.
+
+    Raises:
+        UnknownKeyError: If a key is not in the State.
+        ArgumentValueError: If a pair cannot be correlated.
+        NotPositiveDefiniteError: If the correlations contradict each other.
+    """
+    owner = {
+        key: name
+        for name, constraint in constraints.items()
+        for key in constrained_keys(name, constraint)
+    }
+    pairs = _checked_pairs(correlations, constraints, owner, state)
+    if not pairs:
+        return constraints, aux
+    order = {key: position for position, key in enumerate(state)}
+    left, left_aux = dict(constraints), dict(aux)
+    for group in _connected([(owner[a], owner[b]) for a, b in pairs]):
+        parts: list[Any] = [constraints[name] for name in group]
+        keys = [key for name in group for key in constrained_keys(name, left[name])]
+        permutation = sorted(range(len(keys)), key=lambda i: order[keys[i]])
+        mean = _vector([_numbers(part.mean) for part in parts])
+        covariance = _with_correlations(
+            [_covariance(part) for part in parts],
+            {
+                (keys.index(a), keys.index(b)): rho
+                for (a, b), rho in pairs.items()
+                if owner[a] in group
+            },
+        )
+        observed = _vector([_numbers(aux[name]) for name in group])
+        for name in group:
+            del left[name], left_aux[name]
+        chosen = np.array(permutation)
+        name = _joint_name([keys[i] for i in permutation], taken=left)
+        try:
+            left[name] = MultivariateNormal(
+                [keys[i] for i in permutation],
+                mean[chosen],
+                covariance[np.ix_(chosen, chosen)],
+            )
+        except NotPositiveDefiniteError as error:
+            msg = f"correlate: the correlations contradict each other. {error}"
+            raise NotPositiveDefiniteError(msg) from error
+        left_aux[name] = observed[chosen]
+    return in_order(left, name="correlate"), in_order(left_aux, name="correlate")
+
+
+def _checked_pairs(
+    correlations: Any,
+    constraints: Constraints,
+    owner: Mapping[Key, Key],
+    state: State,
+) -> dict[tuple[Key, Key], Any]:
+    if not isinstance(correlations, Mapping):
+        msg = (
+            "correlate: expected a mapping like {('lumi_a', 'lumi_b'): 0.3}, got "
+            f"{type(correlations).__name__}."
+        )
+        raise ArgumentTypeError(msg)
+    pairs: dict[tuple[Key, Key], Any] = {}
+    for pair, rho in correlations.items():
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            msg = f"correlate: each key must be a pair of parameters, got {pair!r}."
+            raise ArgumentTypeError(msg)
+        for key in pair:
+            _check_member(key, constraints, owner, state)
+        _check_number(pair, rho)
+        first, second = pair
+        if first == second:
+            msg = (
+                f"correlate: the pair {pair!r} is one parameter, whose correlation "
+                "with itself is 1."
+            )
+            raise ArgumentValueError(msg)
+        if owner[first] == owner[second]:
+            msg = (
+                f"correlate: {first!r} and {second!r} are in one joint Gaussian "
+                f"already, {constraint_text(constraints[owner[first]])}, which says "
+                "how they are correlated. Replace it with constraints=."
+            )
+            raise ConflictError(msg)
+        if (second, first) not in pairs:
+            pairs[pair] = rho
+        elif not (pairs[second, first] is rho or _equal(pairs[second, first], rho)):
+            msg = (
+                f"correlate: {pair!r} is there in both orders, with "
+                f"{pairs[second, first]} and {rho}."
+            )
+            raise ArgumentValueError(msg)
+    return pairs
+
+
+def _check_member(
+    key: Key, constraints: Constraints, owner: Mapping[Key, Key], state: State
+) -> None:
+    if key not in state:
+        raise unknown_key(key, state, where="correlate")
+    if leaf_shape(state[key]) != ():
+        msg = (
+            f"correlate: {key!r} has shape {leaf_shape(state[key])}; only scalar "
+            "parameters can be correlated."
+        )
+        raise ShapeMismatchError(msg)
+    constraint = constraints.get(owner[key]) if key in owner else None
+    if not isinstance(constraint, (Normal, MultivariateNormal)):
+        has = f"has {constraint_text(constraint)}" if constraint else "has none"
+        msg = (
+            f"correlate: {key!r} needs a Normal constraint to be correlated, and it "
+            f"{has}."
+        )
+        raise ArgumentValueError(msg)
+
+
+def _check_number(pair: tuple[Key, Key], rho: Any) -> None:
+    shape = leaf_shape(rho)
+    if isinstance(rho, bool) or shape != ():
+        msg = f"correlate: the correlation of {pair!r} must be one number, got {rho!r}."
+        raise ArgumentTypeError(msg)
+    if is_concrete(rho) and not abs(rho) <= 1:  # NaN fails too
+        msg = f"correlate: the correlation of {pair!r} is {rho}, not between -1 and 1."
+        raise ArgumentValueError(msg)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return is_concrete(a, b) and bool(a == b)
+
+
+def _connected(links: Sequence[tuple[Key, Key]]) -> list[list[Key]]:
+    """Return the connected sets of names."""
+    group: dict[Key, list[Key]] = {}
+    for a, b in links:
+        one, other = group.setdefault(a, [a]), group.setdefault(b, [b])
+        if one is not other:
+            one.extend(other)
+            group.update(dict.fromkeys(other, one))
+    return list({id(names): names for names in group.values()}.values())
+
+
+def _numbers(value: Any) -> Any:
+    """Return a number or vector as a vector."""
+    xp = np if is_concrete(value) else jnp
+    return xp.reshape(xp.asarray(value, dtype=float), (-1,))
+
+
+def _vector(parts: Sequence[Any]) -> Any:
+    return (np if is_concrete(*parts) else jnp).concatenate(parts)
+
+
+def _covariance(constraint: Any) -> Any:
+    if isinstance(constraint, MultivariateNormal):
+        return constraint.covariance
+    width = _numbers(constraint.width)
+    return (width * width)[:, None]
+
+
+def _with_correlations(
+    blocks: Sequence[Any], pairs: Mapping[tuple[int, int], Any]
+) -> Any:
+    """Put covariances side by side and fill in what correlates them."""
+    concrete = is_concrete(*blocks, *pairs.values())
+    xp = np if concrete else jnp
+    size = sum(block.shape[0] for block in blocks)
+    widths = xp.sqrt(xp.concatenate([xp.diagonal(block) for block in blocks]))
+    matrix: Any = xp.zeros((size, size))
+    start = 0
+    for block in blocks:
+        stop = start + block.shape[0]
+        matrix = _with(matrix, (slice(start, stop), slice(start, stop)), block)
+        start = stop
+    for (row, column), rho in pairs.items():
+        value = rho * widths[row] * widths[column]
+        matrix = _with(matrix, (row, column), value)
+        matrix = _with(matrix, (column, row), value)
+    return matrix
+
+
+def _with(matrix: Any, index: Any, value: Any) -> Any:
+    if isinstance(matrix, np.ndarray):
+        matrix[index] = value
+        return matrix
+    return matrix.at[index].set(value)
+
+
+def _joint_name(keys: Sequence[Key], *, taken: Mapping[Key, Any]) -> Key:
+    shown = [key_text(key) for key in keys]
+    if len(shown) > 3:
+        shown = [*shown[:2], f"and {len(shown) - 2} more"]
+    name = f"joint({', '.join(shown)})"
+    while name in taken:
+        name += "'"
+    # JAX sorts the names, and a string cannot be sorted among tuples.
+    return name if isinstance(keys[0], str) else (name,)

@@ -1,0 +1,193 @@
+"""The abstract model: what a fit, a combination or a test may ask of any model."""
+
+import abc
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeAlias, final
+
+import equinox as eqx
+import jax.random as jr
+
+from everwillow._errors import ArgumentTypeError, ShapeMismatchError
+from everwillow._tree import leaf_shape
+from everwillow._typing import Array, Key, Scalar
+from everwillow.model._auxiliary import (
+    add_to_evaluation,
+    check_aux,
+    expected_aux,
+    sampled_aux,
+    summed_nll,
+    values_by_key,
+)
+from everwillow.objective import Evaluation
+from everwillow.parameters import AbstractConstraint, Interval, TransformBase
+from everwillow.statelib import State
+
+
+Bound: TypeAlias = Interval | TransformBase
+
+
+class AbstractModel(eqx.Module):
+    """A likelihood with its luggage; callable as an objective of `fit`.
+
+    To write one, provide the five attributes as fields and implement `main_nll`,
+    `expected` and `sample`. The data are always an argument of `main_nll`: they must
+    not be read from `self.observation` there, or toys and derivatives miss them.
+
+    A model that knows the structure of its second derivatives may also define a method
+    ``main_curvature(params, main)`` that returns the `Evaluation` of its `main_nll`
+    (vectors in the order of ``ravel_pytree(params)``); constraints are added to it.
+
+    Attributes:
+        state: The parameters with their start values.
+        bounds: An `Interval` or a transform for each parameter that has one.
+        fixed: The value of each parameter that is not to be fitted.
+        constraints: By parameter key, or by any name for a `MultivariateNormal`, whose
+            `keys` tell the parameters.
+        observation: ``{"main": ..., "aux": {constraint name: value}}``.
+    """
+
+    state: eqx.AbstractVar[State]
+    bounds: eqx.AbstractVar[Mapping[Key, Bound]]
+    fixed: eqx.AbstractVar[Mapping[Key, Any]]
+    constraints: eqx.AbstractVar[Mapping[Key, AbstractConstraint]]
+    observation: eqx.AbstractVar[Mapping[str, Any]]
+    main_curvature: ClassVar[Callable[..., Evaluation] | None] = None
+
+    @abc.abstractmethod
+    def main_nll(self, params: Any, main: Any) -> Scalar:
+        """Return -ln L of the main data, without constraints.
+
+        Args:
+            params: Pytree of parameters under their original names.
+            main: Data like ``observation["main"]``.
+        """
+
+    @abc.abstractmethod
+    def expected(self, params: Any) -> Any:
+        """Return the Asimov main data, structured as ``observation["main"]``."""
+
+    @abc.abstractmethod
+    def sample(self, params: Any, key: Array) -> Any:
+        """Draw main data, structured as ``observation["main"]``."""
+
+    @final
+    def nll(self, params: Any, observation: Mapping[str, Any] | None = None) -> Scalar:
+        """Return -ln L: that of the main data plus that of each constraint.
+
+        Args:
+            params: Pytree of parameters under their original names, or a `State`.
+            observation: ``{"main": ..., "aux": ...}``; the model's own if None.
+        """
+        params = _tree(params)
+        main, aux = self._observed(observation)
+        value = checked_scalar(self.main_nll(params, main), where="main_nll")
+        # Nothing is added without constraints, as a zero would have a dtype.
+        return value + self._constraint_nll(params, aux) if aux else value
+
+    @final
+    def __call__(
+        self, params: Any, observation: Mapping[str, Any] | None = None
+    ) -> Scalar:
+        """Return `nll`, so that a model can stand where a likelihood is expected."""
+        return self.nll(params, observation)
+
+    @final
+    def constraint_nll(
+        self, params: Any, aux: Mapping[Key, Any] | None = None
+    ) -> Scalar:
+        """Return the part of `nll` that comes from the constraints.
+
+        Args:
+            params: Pytree of parameters under their original names, or a `State`.
+            aux: Auxiliary observation of each constraint; the model's own if None.
+        """
+        given = self.observation["aux"] if aux is None else aux
+        check_aux(given, self.constraints)
+        return self._constraint_nll(_tree(params), given)
+
+    @final
+    def asimov(self, params: Any) -> dict[str, Any]:
+        """Return the observation that the model expects, auxiliary data included.
+
+        Args:
+            params: Pytree of parameters under their original names, or a `State`.
+
+        Returns:
+            ``{"main": ..., "aux": ...}``; each constraint prefers `params` there.
+        """
+        params = _tree(params)
+        aux = expected_aux(self.constraints, values_by_key(self.state, params))
+        return {"main": self.expected(params), "aux": aux}
+
+    @final
+    def sample_observation(self, params: Any, key: Array) -> dict[str, Any]:
+        """Draw a pseudo-experiment: main and auxiliary data.
+
+        Args:
+            params: Pytree of parameters under their original names, or a `State`.
+            key: PRNG key.
+        """
+        params = _tree(params)
+        main_key, aux_key = jr.split(key)
+        values = values_by_key(self.state, params)
+        aux = sampled_aux(self.constraints, values, aux_key)
+        return {"main": self.sample(params, main_key), "aux": aux}
+
+    @property
+    def curvature(self) -> Callable[..., Evaluation] | None:
+        """The second-order evaluation of `nll`, or None if there is no structure.
+
+        Constraints of one parameter add to the diagonal, which keeps an `Arrow`; the
+        parameters of a `MultivariateNormal` move into its dense block.
+        """
+        return None if self.main_curvature is None else self._curvature
+
+    def _curvature(self, params: Any, observation: Any = None) -> Evaluation:
+        assert self.main_curvature is not None
+        params = _tree(params)
+        main, aux = self._observed(observation)
+        evaluation = self.main_curvature(params, main)
+        if not aux:
+            return evaluation
+        return add_to_evaluation(evaluation, self.constraints, self.state, params, aux)
+
+    def _constraint_nll(self, params: Any, aux: Mapping[Key, Any]) -> Scalar:
+        return summed_nll(self.constraints, values_by_key(self.state, params), aux)
+
+    def _observed(self, observation: Any) -> tuple[Any, Mapping[Key, Any]]:
+        if observation is None:
+            observation = self.observation
+        if not isinstance(observation, Mapping) or set(observation) != {"main", "aux"}:
+            got = (
+                f"a mapping with the keys {sorted(map(str, observation))}"
+                if isinstance(observation, Mapping)
+                else type(observation).__name__
+            )
+            msg = (
+                'observation: a model takes {"main": data, "aux": {constraint: value}},'
+                f" got {got}. To change the main data only, pass "
+                '{**model.observation, "main": data}.'
+            )
+            raise ArgumentTypeError(msg)
+        check_aux(observation["aux"], self.constraints)
+        return observation["main"], observation["aux"]
+
+
+def checked_scalar(value: Any, *, where: str) -> Scalar:
+    """Return what a likelihood returned if it is a scalar.
+
+    Raises:
+        ShapeMismatchError: If it is not.
+    """
+    if leaf_shape(value) != ():
+        got = getattr(value, "shape", type(value).__name__)
+        msg = (
+            f"{where}: a likelihood must return one number, got {got}. Sum over bins "
+            "or events with jnp.sum."
+        )
+        raise ShapeMismatchError(msg)
+    return value
+
+
+def _tree(params: Any) -> Any:
+    return params.to_pytree() if isinstance(params, State) else params
