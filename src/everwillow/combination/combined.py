@@ -151,7 +151,8 @@ def combine(
         ...     return 0.5 * ((mass - params["mass"] * params["scale"]) / 1.5) ** 2
         >>> def measured(mass, width):
         ...     start = {"mass": 125.0, "scale": 1.0}
-        ...     return Model(nll, start, mass, constraints={"scale": Normal(1.0, width)})
+        ...     scale = {"scale": Normal(1.0, width)}
+        ...     return Model(nll, start, mass, constraints=scale)
         >>> joint = combine(
         ...     {"a": measured(125.5, 0.02), "b": measured(124.8, 0.03)},
         ...     shared=["mass"],
