@@ -1,4 +1,4 @@
-"""Covariance matrices on the host: checks that name parameters, and the factor."""
+"""Joint constraints on the host: checks that name parameters, and the factor."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
@@ -8,9 +8,32 @@ from typing import Any
 
 import numpy as np
 
-from everwillow._errors import ArgumentValueError, NotPositiveDefiniteError
+from everwillow._errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    KeyCollisionError,
+    NotPositiveDefiniteError,
+)
 from everwillow._typing import Key
 from everwillow.parameters._base import array_module
+
+
+def checked_keys(keys: Any) -> tuple[Key, ...]:
+    """Return the keys as a tuple, or say which of them cannot be."""
+    if isinstance(keys, str):
+        message = (
+            f"MultivariateNormal: keys must be a sequence of keys, got {keys!r}; for "
+            "one parameter use Normal."
+        )
+        raise ArgumentTypeError(message)
+    keys = tuple(keys)
+    twice = sorted({str(key) for key in keys if keys.count(key) > 1})
+    if twice or not keys:
+        problem = f"{', '.join(map(repr, twice))} twice" if twice else "none"
+        message = f"MultivariateNormal: each key must appear once, got {problem}."
+        error = KeyCollisionError if twice else ArgumentValueError
+        raise error(message)
+    return keys
 
 
 def checked_covariance(covariance: Any, keys: tuple[Key, ...]) -> Any:

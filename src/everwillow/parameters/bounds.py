@@ -58,20 +58,12 @@ class Interval(AbstractBox):
 
     def contains(self, value: ArrayLike) -> Bool[Array, "..."]:
         """Return, element by element, whether the value is inside, ends included."""
-        value = real(value)
-        lower, upper = (
-            like(self.lower, value, "lower"),
-            like(self.upper, value, "upper"),
-        )
+        value, lower, upper = self._alike(value)
         return (value >= lower) & (value <= upper)
 
     def clip(self, value: ArrayLike) -> Float[Array, "..."]:
         """Return the nearest value inside, element by element; NaN stays NaN."""
-        value = real(value)
-        lower, upper = (
-            like(self.lower, value, "lower"),
-            like(self.upper, value, "upper"),
-        )
+        value, lower, upper = self._alike(value)
         return jnp.minimum(jnp.maximum(value, lower), upper)
 
     def smooth(self) -> TransformBase | None:
@@ -111,6 +103,6 @@ class Interval(AbstractBox):
 
     def _alike(self, value: ArrayLike) -> tuple[Array, Array, Array]:
         array = real(value)
-        lower = like(self.lower, array, "the lower end of the Interval")
-        upper = like(self.upper, array, "the upper end of the Interval")
+        lower = like(self.lower, array, "Interval: lower")
+        upper = like(self.upper, array, "Interval: upper")
         return array, lower, upper

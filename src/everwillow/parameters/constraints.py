@@ -16,9 +16,9 @@ elements or one for each; `nll` is the sum over the elements, which are independ
 
 import abc
 from collections.abc import Sequence
-from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import jax.scipy as jsp
@@ -27,9 +27,6 @@ import numpy as np
 from jaxtyping import Float
 
 from everwillow._errors import (
-    ArgumentTypeError,
-    ArgumentValueError,
-    KeyCollisionError,
     ShapeMismatchError,
 )
 from everwillow._typing import Array, ArrayLike, Key, Scalar
@@ -40,7 +37,11 @@ from everwillow.parameters._base import (
     like,
     real,
 )
-from everwillow.parameters._covariance import checked_covariance, factor
+from everwillow.parameters._covariance import (
+    checked_covariance,
+    checked_keys,
+    factor,
+)
 
 
 _HALF_LOG_TWO_PI = 0.5 * float(np.log(2.0 * np.pi))
@@ -189,11 +190,12 @@ class Poisson(AbstractConstraint):
 
     def _nll(self, value: Array, aux: Array) -> Array:
         rate = like(self.tau, value, "Poisson: tau") * value
-        # 0 ln 0 is 0. Only that one point is masked: with a count of zero and a
-        # positive rate the derivatives with respect to the count must survive.
-        empty = (aux == 0.0) & (rate <= 0.0)
-        log_rate = jnp.log(jnp.where(empty, 1.0, rate))
-        terms = rate - aux * log_rate + jsp.special.gammaln(aux + 1.0)
+        # Measured from its minimum, at a rate equal to the count: the parameter then
+        # moves numbers of the size of a pull and not of the count, whose rounding
+        # would hide the minimum of large counts. The terms with `origin` cancel.
+        origin = jax.lax.stop_gradient(jnp.where(aux > 0.0, aux, 1.0))
+        least = aux - aux * jnp.log(origin) + jsp.special.gammaln(aux + 1.0)
+        terms = (rate - aux - aux * _log_ratio(rate, origin, aux)) + least
         return jnp.where(rate < 0.0, jnp.inf, terms)
 
     def _sample(self, value: Array, key: Array) -> Array:
@@ -297,7 +299,7 @@ class MultivariateNormal(AbstractConstraint):
     def __init__(
         self, keys: Sequence[Key], mean: ArrayLike, covariance: ArrayLike
     ) -> None:
-        self.keys = _checked_keys(keys)
+        self.keys = checked_keys(keys)
         self.mean = finite_leaf(mean, "MultivariateNormal: mean")
         matrix = finite_leaf(covariance, "MultivariateNormal: covariance")
         count = len(self.keys)
@@ -371,18 +373,12 @@ def same_constraint(a: AbstractConstraint, b: AbstractConstraint) -> bool:
     )
 
 
-def _checked_keys(keys: Any) -> tuple[Key, ...]:
-    if isinstance(keys, str):
-        message = (
-            f"MultivariateNormal: keys must be a sequence of keys, got {keys!r}; for "
-            "one parameter use Normal."
-        )
-        raise ArgumentTypeError(message)
-    keys = tuple(keys)
-    twice = sorted({str(key) for key in keys if keys.count(key) > 1})
-    if twice or not keys:
-        problem = f"{', '.join(map(repr, twice))} twice" if twice else "none"
-        message = f"MultivariateNormal: each key must appear once, got {problem}."
-        error = KeyCollisionError if twice else ArgumentValueError
-        raise error(message)
-    return keys
+def _log_ratio(rate: Array, origin: Array, aux: Array) -> Array:
+    """Return ``log(rate / origin)`` to its last digit, also where it is near zero."""
+    excess = (rate - origin) / origin
+    near = jnp.abs(excess) < 0.5
+    # 0 ln 0 is 0. Only that one point is masked: with a count of zero and a positive
+    # rate the derivatives with respect to the count must survive.
+    empty = (aux == 0.0) & (rate <= 0.0)
+    far = jnp.log(jnp.where(near | empty, 1.0, rate / origin))
+    return jnp.where(near, jnp.log1p(jnp.where(near, excess, 0.0)), far)

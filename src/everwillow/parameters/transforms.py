@@ -92,8 +92,9 @@ class TransformBase(eqx.Module):
         """Return, element by element, whether `unwrap` accepts the value."""
         value = real(value)
         lower, upper = self._range()
-        above = value > like(lower, value, "the lower end of the range")
-        return above & (value < like(upper, value, "the upper end of the range"))
+        name = type(self).__name__
+        above = value > like(lower, value, f"{name}: the lower end")
+        return above & (value < like(upper, value, f"{name}: the upper end"))
 
     @abc.abstractmethod
     def _range(self) -> tuple[ArrayLike, ArrayLike]:
@@ -199,9 +200,9 @@ class OneSidedLogTransform(TransformBase):
 
     .. math:: t = \ln(x - b) \text{ (lower)}, \qquad t = -\ln(b - x) \text{ (upper)}
 
-    Where the exponential comes near overflow (distances from the bound beyond 1e299 in
-    double precision) it continues as its Taylor polynomial of second order, in both
-    directions of the map, so `wrap` stays finite and twice differentiable.
+    For distances from the bound that nothing measures, beyond 1e154 in double
+    precision, the exponential continues as its Taylor polynomial of second order, in
+    both directions of the map: `wrap` neither overflows nor loses its derivatives.
 
     Args:
         bound: The bound :math:`b`, finite; a number or an array.
@@ -236,13 +237,13 @@ class OneSidedLogTransform(TransformBase):
         return np.asarray(-np.inf), self.bound
 
     def _unwrap(self, value: Array) -> Array:
-        bound = like(self.bound, value, "bound")
+        bound = like(self.bound, value, "OneSidedLogTransform: bound")
         if self.direction == "lower":
             return _log(value - bound)
         return -_log(bound - value)
 
     def _wrap(self, value: Array) -> Array:
-        bound = like(self.bound, value, "bound")
+        bound = like(self.bound, value, "OneSidedLogTransform: bound")
         if self.direction == "lower":
             return bound + _exp(value)
         return bound - _exp(-value)
@@ -350,7 +351,9 @@ def _transforms_of(state: Any, mapping: Any, *, where: str) -> dict[Any, Transfo
 def _ends(
     transform: MinuitTransform | SigmoidTransform, value: Array
 ) -> tuple[Array, Array]:
-    return like(transform.lower, value, "lower"), like(transform.upper, value, "upper")
+    name = type(transform).__name__
+    lower = like(transform.lower, value, f"{name}: lower")
+    return lower, like(transform.upper, value, f"{name}: upper")
 
 
 def _between(lower: Array, upper: Array, share: Array, rest: Array) -> Array:
@@ -365,7 +368,7 @@ def _between(lower: Array, upper: Array, share: Array, rest: Array) -> Array:
 
 def _knee(dtype: Any) -> float:
     """Return where the exponential hands over to its Taylor polynomial."""
-    return 0.97 * float(np.log(float(jnp.finfo(dtype).max)))
+    return 0.5 * float(np.log(float(jnp.finfo(dtype).max)))
 
 
 def _exp(value: Array) -> Array:
