@@ -1,5 +1,7 @@
 """Models: the sum of the main likelihood and the constraints, toys and Asimov data."""
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -136,6 +138,30 @@ def test_models_of_the_same_functions_have_equal_structures():
     assert jtu.tree_structure(fresh) != jtu.tree_structure(
         Model(counts_nll, PARAMS, COUNTS)
     )
+
+
+def test_functions_inside_a_callable_pytree_are_structure_too():
+    """Its numbers stay leaves, so that other ones do not trace anew."""
+    traced = []
+
+    class Weighted(eqx.Module):
+        fn: Callable
+        weight: float
+
+        def __call__(self, params, main):
+            traced.append(1)
+            return self.weight * self.fn(params, main)
+
+    def squares(params, main):
+        return (params["x"] - main) ** 2
+
+    jitted = jax.jit(lambda model: model.nll(model.state))
+    for weight in (2.0, 3.0):
+        model = Model(Weighted(squares, weight), {"x": 1.0}, 3.0)
+        assert jitted(model) == 4.0 * weight
+    assert len(traced) == 1
+    gradient = jax.grad(lambda m: m.nll(m.state))(model)
+    assert 4.0 in jtu.tree_leaves(gradient)
 
 
 def test_numbers_become_arrays_and_arrays_keep_their_dtype():

@@ -23,7 +23,7 @@ from everwillow.combination import combine, describe
 from everwillow.model import Model
 from everwillow.objective import LeastSquares, evaluate
 from everwillow.parameters import Interval, MultivariateNormal, Normal, Poisson
-from everwillow.statelib import split, update
+from everwillow.statelib import State, split, update
 from tests.combination.models import measured_a, measured_b, quadratic
 from tests.helpers import tree_allclose
 
@@ -116,6 +116,49 @@ def test_jit_and_structure():
     assert jtu.tree_structure(joint) == jtu.tree_structure(apart())
     assert hash(jtu.tree_structure(joint)) == hash(jtu.tree_structure(apart()))
     assert all(eqx.is_array(leaf) for leaf in jtu.tree_leaves(joint))
+
+
+def test_keys_may_be_tuples():
+    def model(width):
+        state = State.from_pytree({"m": 1.0, "s": {"t": 0.0}}, sep=None)
+        return Model(
+            lambda p, o: (p["m"] + p["s"]["t"] - o) ** 2,
+            state,
+            2.0,
+            constraints={("s", "t"): Normal(0.0, width)},
+        )
+
+    joint = combine(
+        {"a": model(1.0), "b": model(2.0)},
+        shared=[("m",)],
+        correlate={(("a", "s", "t"), ("b", "s", "t")): 0.5},
+    )
+    assert list(joint.state) == [("m",), ("a", "s", "t"), ("b", "s", "t")]
+    (name,) = joint.constraints
+    trees = tuple({"m": 1.0, "s": {"t": t}} for t in (0.3, -0.4))
+    covariance = jnp.array([[1.0, 1.0], [1.0, 4.0]])
+    np.testing.assert_allclose(
+        jax.jit(lambda m: m.constraint_nll(trees))(joint),
+        -jss.multivariate_normal.logpdf(
+            jnp.array([0.3, -0.4]), jnp.zeros(2), covariance
+        ),
+        rtol=1e-14,
+    )
+    assert isinstance(name, tuple)
+    assert "('a', 's', 't')" in str(describe(joint))
+
+
+def test_models_can_be_combined_inside_jit():
+    """Traced numbers are the same constraint if they are one object."""
+
+    def nll(width):
+        constraint = {"x": Normal(0.0, width)}
+        joint = combine([quadratic(["x"], constraints=constraint)] * 2)
+        return joint.nll(({"x": 0.5}, {"x": 0.5}))
+
+    expected = 2 * 0.5 * 0.25 - jss.norm.logpdf(0.5, 0.0, 0.2)
+    np.testing.assert_allclose(jax.jit(nll)(0.2), expected, rtol=1e-14)
+    np.testing.assert_allclose(nll(0.2), expected, rtol=1e-14)
 
 
 def test_split_gives_the_original_names():

@@ -143,23 +143,37 @@ class Model(AbstractModel):
         return curvature_hook(self._main_nll)
 
 
-class _Function(eqx.Module):
-    """A plain function as a pytree without leaves, compared by identity."""
+class _Callable(eqx.Module):
+    """A callable whose functions are structure, and whose numbers are leaves.
 
-    fn: Callable[..., Any] = eqx.field(static=True)
+    Attributes:
+        arrays: The numbers.
+        rest: For each leaf what is no number, or None in the place of a number.
+        structure: The structure of the callable.
+    """
+
+    arrays: tuple[Any, ...]
+    rest: tuple[Any, ...] = eqx.field(static=True)
+    structure: Any = eqx.field(static=True)
 
     def __call__(self, *args: Any) -> Any:
-        return self.fn(*args)
+        return self.restored()(*args)
 
     @property
     def curvature(self) -> Callable[..., Evaluation] | None:
-        return curvature_hook(self.fn)
+        return curvature_hook(self.restored())
+
+    def restored(self) -> Callable[..., Any]:
+        arrays = iter(self.arrays)
+        leaves = [next(arrays) if leaf is None else leaf for leaf in self.rest]
+        return self.structure.unflatten(leaves)
 
 
 def as_node(fn: Any, *, name: str) -> Callable[..., Any]:
     """Return a callable that may be part of a pytree handed to `jax.jit`.
 
-    A plain function becomes structure; a callable pytree keeps its numbers as leaves.
+    A plain function becomes structure, compared by identity; a callable pytree keeps
+    its numbers as leaves.
 
     Raises:
         ArgumentTypeError: If it cannot be called.
@@ -167,7 +181,18 @@ def as_node(fn: Any, *, name: str) -> Callable[..., Any]:
     if not callable(fn):
         msg = f"{name}: expected a function, got {type(fn).__name__}."
         raise ArgumentTypeError(msg)
-    return _Function(fn) if jtu.all_leaves([fn]) else fn
+    leaves, structure = jtu.tree_flatten(fn)
+    leaves = [number(leaf) for leaf in leaves]
+    rest = tuple(None if _is_array(leaf) else leaf for leaf in leaves)
+    if all(leaf is None for leaf in rest):
+        return fn
+    arrays = tuple(leaf for leaf in leaves if _is_array(leaf))
+    return _Callable(arrays, rest, structure)
+
+
+def _is_array(leaf: Any) -> bool:
+    # What stands for an array inside `jax.eval_shape` and the like counts too.
+    return eqx.is_array_like(leaf) or isinstance(leaf, jax.ShapeDtypeStruct)
 
 
 def number(value: Any) -> Any:
