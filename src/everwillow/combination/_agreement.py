@@ -23,7 +23,7 @@ from everwillow.combination._text import (
 )
 from everwillow.model import AbstractModel, Bound
 from everwillow.model._auxiliary import constrained_keys
-from everwillow.model.functional import (
+from everwillow.model._entries import (
     check_joint,
     checked_entries,
     in_order,

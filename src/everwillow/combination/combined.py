@@ -13,12 +13,11 @@ from everwillow.combination._agreement import (
     agreed_constraints,
     agreed_fixed,
 )
+from everwillow.combination._joint_gaussian import correlated
 from everwillow.combination._names import joint_states, named_models
 from everwillow.combination._pieces import by_name, piece_count, side_by_side, slices
-from everwillow.combination.joint_gaussian import correlated
 from everwillow.model import AbstractModel, Bound
-from everwillow.model.base import checked_scalar
-from everwillow.model.functional import number
+from everwillow.model._entries import checked_scalar, number
 from everwillow.objective import Evaluation, evaluate
 from everwillow.parameters import AbstractConstraint
 from everwillow.statelib import State

@@ -7,8 +7,7 @@ from typing import Any, ClassVar, TypeAlias, final
 import equinox as eqx
 import jax.random as jr
 
-from everwillow._errors import ArgumentTypeError, ShapeMismatchError
-from everwillow._tree import leaf_shape
+from everwillow._errors import ArgumentTypeError
 from everwillow._typing import Array, Key, Scalar
 from everwillow.model._auxiliary import (
     add_to_evaluation,
@@ -18,6 +17,7 @@ from everwillow.model._auxiliary import (
     summed_nll,
     values_by_key,
 )
+from everwillow.model._entries import checked_scalar
 from everwillow.objective import Evaluation
 from everwillow.parameters import AbstractConstraint, Interval, TransformBase
 from everwillow.statelib import State
@@ -171,22 +171,6 @@ class AbstractModel(eqx.Module):
             raise ArgumentTypeError(msg)
         check_aux(observation["aux"], self.constraints)
         return observation["main"], observation["aux"]
-
-
-def checked_scalar(value: Any, *, where: str) -> Scalar:
-    """Return what a likelihood returned if it is a scalar.
-
-    Raises:
-        ShapeMismatchError: If it is not.
-    """
-    if leaf_shape(value) != ():
-        got = getattr(value, "shape", type(value).__name__)
-        msg = (
-            f"{where}: a likelihood must return one number, got {got}. Sum over bins "
-            "or events with jnp.sum."
-        )
-        raise ShapeMismatchError(msg)
-    return value
 
 
 def _tree(params: Any) -> Any:
