@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from everwillow._errors import ArgumentTypeError
 from everwillow._numerics import Factor, factorise
 
 
@@ -50,6 +51,10 @@ class AbstractCurvature(eqx.Module):
     @abc.abstractmethod
     def masked(self, keep: Bool[Array, " n"]) -> Self:
         """Replace the rows and columns that are not kept by those of the identity."""
+
+    @abc.abstractmethod
+    def factor(self) -> "AbstractFactor":
+        """Factorise by Cholesky, without raising where that is not possible."""
 
     @abc.abstractmethod
     def as_matrix(self) -> Float[Array, "n n"]:
@@ -91,9 +96,21 @@ class Dense(AbstractCurvature):
         """Write all entries out, shape ``(n, n)``."""
         return self.matrix
 
-    def factor(self) -> Factor:
+    def factor(self) -> "DenseFactor":
         """Factorise by Cholesky."""
-        return factorise(self.matrix)
+        factor = factorise(self.matrix)
+        return DenseFactor(factor.smallest_pivot, factor)
+
+
+class DenseFactor(AbstractFactor):
+    """A factorised `Dense`."""
+
+    smallest_pivot: Float[Array, ""]
+    cholesky: Factor
+
+    def solve(self, rhs):
+        """Return the solution y of ``curvature @ y = rhs``."""
+        return self.cholesky.solve(rhs)
 
 
 class Arrow(AbstractCurvature):
@@ -235,6 +252,13 @@ class Operator(AbstractCurvature):
         return Operator(
             lambda v: jnp.where(keep, self.product(jnp.where(keep, v, 0)), v),
             jnp.where(keep, self.preconditioner, 1),
+        )
+
+    def factor(self):
+        """Refuse: an operator has no entries to factorise."""
+        raise ArgumentTypeError(
+            "The curvature of this objective is an Operator, which can be multiplied "
+            "but not factorised. Use the matrix-free solver: fit(..., solver=NewtonCG())."
         )
 
     def as_matrix(self):

@@ -72,22 +72,30 @@ class Verdict(eqx.Module):
     flat: Bool[Array, ""]
 
 
-def at_rounding_level(x, value, gradient, absolute_curvature_times_x, scale, free):
-    """Return whether the gradient is no larger than its rounding errors.
+def rounding_level(x, value, gradient, absolute_curvature_times_x, scale, free):
+    """Compare the gradient with its rounding errors.
 
     The parameters are only known to a relative eps, which moves the gradient by
-    ``|H| |x| eps``; and it is a sum of terms whose size in units of the scale is about
-    ``sqrt(2 |value|)``, as for a sum of squares.
+    ``|H| |x| eps`` and the objective by half of ``|x| |H| |x| eps²``; and the gradient
+    is a sum of terms whose size in units of the scale is about ``sqrt(2 |value|)``, as
+    for a sum of squares.
+
+    Returns:
+        Whether the gradient is no larger than that, and by how much rounding moves the
+        objective.
     """
     eps = jnp.finfo(x.dtype).eps
     terms = scale * jnp.sqrt(2 * jnp.abs(value))
     noise = 32 * eps * (absolute_curvature_times_x + terms)
-    return jnp.all(jnp.where(free, jnp.abs(gradient) <= noise, True))
+    small = jnp.all(jnp.where(free, jnp.abs(gradient) <= noise, True))
+    return small, 32 * eps**2 * jnp.vdot(jnp.abs(x), absolute_curvature_times_x)
 
 
 def judge(
     *,
     x,
+    value,
+    fresh,
     newton,
     sigma,
     free,
@@ -95,6 +103,7 @@ def judge(
     definite,
     semidefinite,
     rounding,
+    noise,
     approach: Approach,
     goals: Tolerances,
 ) -> tuple[Verdict, Approach]:
@@ -102,6 +111,8 @@ def judge(
 
     Args:
         x: The point.
+        value: The objective there.
+        fresh: Whether the point is new; if not, a trial near it was just rejected.
         newton: The Newton step there.
         sigma: One over the root of the diagonal of the curvature.
         free: Which parameters are neither fixed nor held at a bound.
@@ -109,6 +120,7 @@ def judge(
         definite: Whether the curvature is positive definite.
         semidefinite: Whether it is at least semi-definite.
         rounding: Whether the gradient is at the level of its rounding errors.
+        noise: By how much rounding moves the objective.
         approach: What was known before this point.
         goals: The tolerances.
 
@@ -120,11 +132,12 @@ def judge(
     reach = jnp.where(span > 0, jnp.minimum(sigma, span), sigma)
     size = jnp.abs(x) + reach
     ratio = jnp.max(jnp.where(free, jnp.abs(newton) / size, 0), initial=0)
-    near = edm <= goals.edm
-    contracted = edm <= CONTRACTION * approach.edm
-    shrunk = edm <= 0.5 * approach.best_edm
+    near = (edm <= goals.edm) | (rounding & (edm <= noise))
+    contracted = fresh & (edm <= CONTRACTION * approach.edm)
+    shrunk = fresh & (edm <= 0.5 * approach.best_edm)
     idle = jnp.where(near & ~shrunk, approach.idle + 1, 0)
     slow = jnp.where(near & ~contracted & ~rounding, approach.slow + 1, 0)
+    patience = jnp.where(edm <= 1e-8 * jnp.abs(value), SLOW_STEPS, 4 * SLOW_STEPS)
     stuck = idle >= IDLE_STEPS
     minimum = (
         definite
@@ -136,6 +149,6 @@ def judge(
         )
     )
     settled = stuck | rounding | (edm <= 1e-6 * goals.edm)
-    flat = semidefinite & ~minimum & near & ((~definite & settled) | (slow > SLOW_STEPS))
+    flat = semidefinite & ~minimum & near & ((~definite & settled) | (slow > patience))
     known = Approach(edm, jnp.minimum(edm, approach.best_edm), slow, idle, span)
     return Verdict(minimum, flat), known

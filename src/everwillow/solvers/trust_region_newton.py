@@ -11,22 +11,49 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from everwillow._numerics import all_finite, select
+from everwillow.curvature import AbstractFactor
 from everwillow.objective import Evaluation, evaluate
 from everwillow.solvers.termination import (
     Approach,
     EDM_GOAL,
-    at_rounding_level,
+    rounding_level,
     judge,
     tolerances,
 )
-from everwillow.solvers.trust_region_step import QuadraticModel, trust_region_step
+from everwillow.solvers.trust_region_step import (
+    QuadraticModel,
+    blank_factor,
+    trust_region_step,
+)
 
 
 import os
 VAR=float(os.environ.get('VAR','1'))
 ACCEPT = 1e-4
+BENDGAIN=float(os.environ.get('BG','1e-4'))
+BENDFRAC=float(os.environ.get('BF','.5'))
+MAX_BENDS = int(os.environ.get('BENDS','2'))
+INIT=float(os.environ.get('INIT','10'))
 # Below this fraction of |f| a predicted decrease drowns in the rounding of f.
 VISIBLE = 1e-10
+
+
+class Correction(eqx.Module):
+    """What is needed to bend a step that left a curved valley back into it.
+
+    Attributes:
+        factor: The factorised curvature that gave the step, in scaled coordinates.
+        moving: Which parameters the step moved freely.
+        target: The gradient that the quadratic model promised at its end.
+        size: Length of the last part of the step.
+        count: How often this step was bent already.
+    """
+
+    factor: AbstractFactor
+    moving: Bool[Array, " n"]
+    target: Float[Array, " n"]
+    size: Float[Array, ""]
+    count: Int[Array, ""]
 
 
 class NewtonState(eqx.Module):
@@ -61,6 +88,7 @@ class NewtonState(eqx.Module):
     done: Bool[Array, ""]
     code: Int[Array, ""]
     evaluations: Int[Array, ""]
+    correction: Correction
 
     @property
     def nll(self) -> Float[Array, ""]:
@@ -129,6 +157,13 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
             done=jnp.asarray(False),
             code=jnp.asarray(CODE_RUNNING),
             evaluations=count,
+            correction=Correction(
+                blank_factor(blank.curvature),
+                jnp.zeros(x.shape, bool),
+                zeros,
+                jnp.zeros_like(infinite),
+                count,
+            ),
         )
 
     def step(self, fn, y, args, options, state, tags):
@@ -137,8 +172,12 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         flat, evaluator = _evaluator(fn, y, options)
         trial = jnp.where(state.evaluations == 0, state.x, flat)
         found = evaluator(trial, args)
-        state = _accept_or_reject(state, trial, found)
-        state, move = self._next_move(state, options)
+        bent, bend = _bend(state, trial, found, options)
+        judged, gain = _accept_or_reject(state, trial, found)
+        bend = bend & ~(gain >= BENDGAIN)
+        following, move = self._next_move(judged, options)
+        state = select(bend, bent, following)
+        move = jnp.where(bend, bent.move, move)
         _, unravel = ravel_pytree(y)
         _, aux = eqx.filter_eval_shape(fn, y, args)
         aux = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), aux)
@@ -178,7 +217,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         newton = step.newton * shrink
 
         diagonal = jnp.abs(evaluation.curvature.diagonal())
-        rounding = at_rounding_level(
+        rounding, noise = rounding_level(
             x,
             evaluation.value,
             gradient,
@@ -188,6 +227,8 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         )
         verdict, approach = judge(
             x=x,
+            value=evaluation.value,
+            fresh=state.done,
             newton=newton,
             sigma=1 / jnp.sqrt(jnp.where(diagonal > 0, diagonal, 1)),
             free=free,
@@ -195,18 +236,16 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
             definite=step.definite,
             semidefinite=step.semidefinite,
             rounding=rounding,
+            noise=noise,
             approach=state.approach,
             goals=tolerances(x.dtype, self.edm_goal),
         )
-        # A rejected trial says nothing new of the point.
-        fresh = state.done
-        approach = select(fresh, approach, state.approach)
         nowhere = jnp.all(x + move == x) | ~(step.decrease > 0)
         lost = ~jnp.isfinite(evaluation.value)
         nothing_free = ~jnp.any(free)
         code = jnp.where(nowhere, CODE_STALLED, CODE_RUNNING)
-        code = jnp.where(verdict.flat & fresh, CODE_FLAT, code)
-        code = jnp.where((verdict.minimum & fresh) | nothing_free, CODE_MINIMUM, code)
+        code = jnp.where(verdict.flat, CODE_FLAT, code)
+        code = jnp.where(verdict.minimum | nothing_free, CODE_MINIMUM, code)
         code = jnp.where(lost, CODE_NONFINITE_START, code)
         return (
             NewtonState(
@@ -223,6 +262,13 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
                 code != CODE_RUNNING,
                 code,
                 state.evaluations,
+                Correction(
+                    step.factor,
+                    step.moving,
+                    step.target,
+                    jnp.sqrt(jnp.sum(step.step**2)),
+                    jnp.asarray(0),
+                ),
             ),
             move,
         )
@@ -270,7 +316,39 @@ def _absolute_product(curvature, vector):
     return absolute.matvec(vector)
 
 
-def _accept_or_reject(state: NewtonState, trial, found: Evaluation) -> NewtonState:
+def _bend(state: NewtonState, trial, found: Evaluation, options):
+    """Correct a step by what the gradient at its end says of third derivatives.
+
+    In a narrow curved valley the straight step hits the wall long before the quadratic
+    model is wrong about the way along it. One more solve with the same factor leads
+    back to the floor, where a shorter step would have crept.
+    """
+    correction = state.correction
+    surprise = found.gradient / state.scale - correction.target
+    scaled = -correction.factor.solve(jnp.where(correction.moving, surprise, 0))
+    scaled = jnp.where(correction.moving, scaled, 0)
+    size = jnp.sqrt(jnp.sum(scaled**2))
+    end = _project(trial + scaled / state.scale, options)
+    worth = (
+        (state.evaluations > 0)
+        & (correction.count < MAX_BENDS)
+        & all_finite(found.gradient, scaled)
+        & (size <= BENDFRAC * correction.size)
+    )
+    bent = eqx.tree_at(
+        lambda s: (
+            s.move,
+            s.evaluations,
+            s.correction.size,
+            s.correction.count,
+        ),
+        state,
+        (end - state.x, state.evaluations + 1, size, correction.count + 1),
+    )
+    return bent, worth
+
+
+def _accept_or_reject(state: NewtonState, trial, found: Evaluation):
     """Move to the trial point if it is better, and adapt the trust region."""
     first = state.evaluations == 0
     usable = all_finite(found)
@@ -306,10 +384,10 @@ def _accept_or_reject(state: NewtonState, trial, found: Evaluation) -> NewtonSta
     scale = jnp.where(scale > 0, scale, unit)
     scaled_gradient = evaluation.gradient / scale
     radius = jnp.where(
-        first, jnp.maximum(10 * jnp.sqrt(jnp.sum(scaled_gradient**2)), 1.0), radius
+        first, jnp.maximum(INIT * jnp.sqrt(jnp.sum(scaled_gradient**2)), 1.0), radius
     )
     span = jnp.maximum(state.approach.span, jnp.abs(move))
-    return eqx.tree_at(
+    after = eqx.tree_at(
         lambda s: (
             s.x,
             s.evaluation,
@@ -331,3 +409,4 @@ def _accept_or_reject(state: NewtonState, trial, found: Evaluation) -> NewtonSta
             state.evaluations + 1,
         ),
     )
+    return after, gain

@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from everwillow.curvature import AbstractCurvature
+from everwillow._numerics import select
+from everwillow.curvature import AbstractCurvature, AbstractFactor
 
 
 MAX_FACTORISATIONS = 40
@@ -66,6 +67,9 @@ class Step(eqx.Module):
             curvature, in units of the function; infinite if indefinite.
         definite: Whether the curvature is positive definite.
         semidefinite: Whether it is at least positive semi-definite.
+        factor: The factorised, damped curvature that gave the step.
+        moving: Which parameters were neither fixed nor put on a bound.
+        target: The gradient that the model promises at the end of the step.
     """
 
     step: Float[Array, " n"]
@@ -75,6 +79,9 @@ class Step(eqx.Module):
     edm: Float[Array, ""]
     definite: Bool[Array, ""]
     semidefinite: Bool[Array, ""]
+    factor: AbstractFactor
+    moving: Bool[Array, " n"]
+    target: Float[Array, " n"]
 
 
 class _Search(eqx.Module):
@@ -95,6 +102,7 @@ class _Search(eqx.Module):
     edm: Float[Array, ""]
     definite: Bool[Array, ""]
     semidefinite: Bool[Array, ""]
+    factor: AbstractFactor
 
 
 def trust_region_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
@@ -127,6 +135,7 @@ def trust_region_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
         edm=jnp.asarray(jnp.inf, dtype),
         definite=no,
         semidefinite=no,
+        factor=blank_factor(model.curvature),
     )
     end = jax.lax.while_loop(
         lambda s: ~s.done, lambda s: _advance(model, radius, s), start
@@ -147,6 +156,17 @@ def trust_region_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
         end.edm,
         end.definite,
         end.semidefinite,
+        end.factor,
+        end.free,
+        model.gradient + _matrix(model, end.stand_in).matvec(step),
+    )
+
+
+def blank_factor(curvature: AbstractCurvature) -> AbstractFactor:
+    """Return zeros of the structure that factorising the curvature will have."""
+    return jax.tree.map(
+        lambda s: jnp.zeros(s.shape, s.dtype),
+        eqx.filter_eval_shape(lambda c: c.factor(), curvature),
     )
 
 
@@ -224,6 +244,7 @@ def _advance(model: QuadraticModel, radius, s: _Search) -> _Search:
         edm,
         definite,
         semidefinite,
+        select(good, factor, s.factor),
     )
     return jax.tree.map(
         lambda a, b: jnp.where(solved, a, b), _close(model, going, step), going
