@@ -1,6 +1,54 @@
-"""Functional, JAX-native fitting and combination of statistical models."""
+"""Statistical fitting and model combination in JAX."""
 
-import importlib.metadata as _metadata
+from importlib.metadata import version
+
+from everwillow import statelib
+from everwillow._errors import RESULTS, EverwillowError, FitError
+from everwillow.combination import combine, describe, prepare
+from everwillow.fitting import FitResult, fit
+from everwillow.model import AbstractModel, Model
+from everwillow.objective import LeastSquares
+from everwillow.parameters import (
+    Interval,
+    LogNormal,
+    MinuitTransform,
+    MultivariateNormal,
+    Normal,
+    OneSidedLogTransform,
+    Poisson,
+    SigmoidTransform,
+    SoftPlusTransform,
+)
+from everwillow.solvers import NewtonCG, TrustRegionNewton
+from everwillow.statelib import State
 
 
-__version__ = _metadata.version("everwillow")
+__version__ = version("everwillow")
+
+__all__ = [
+    "RESULTS",
+    "AbstractModel",
+    "EverwillowError",
+    "FitError",
+    "FitResult",
+    "Interval",
+    "LeastSquares",
+    "LogNormal",
+    "MinuitTransform",
+    "Model",
+    "MultivariateNormal",
+    "NewtonCG",
+    "Normal",
+    "OneSidedLogTransform",
+    "Poisson",
+    "SigmoidTransform",
+    "SoftPlusTransform",
+    "State",
+    "TrustRegionNewton",
+    "__version__",
+    "combine",
+    "describe",
+    "fit",
+    "prepare",
+    "statelib",
+]

@@ -1,0 +1,7 @@
+"""Fits: `fit` in one call, `ifit` step by step, and the `FitResult` of both."""
+
+from everwillow.fitting.result import FitResult
+from everwillow.fitting.run import fit
+
+
+__all__ = ["FitResult", "fit"]

@@ -1,0 +1,182 @@
+"""Derivatives of a fit, by the implicit function theorem.
+
+At a minimum the gradient vanishes on every parameter that is free to move, and a
+parameter at an active bound moves with the bound. With H the Hessian,
+
+    H dx = -(change of the gradient at fixed x)    on the free parameters,
+    dx   = change of the bound                     on those held at one,
+    dx   = change of the value                     on those that are fixed.
+
+The value and the Hessian are differentiated as functions of x and of all numbers, so
+every output of a fit has its derivative; what only tells how the solver got there has
+none.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from everwillow.fitting._core import Outcome, Task, run_solver, scaled_solver
+from everwillow.fitting._problem import Numbers
+
+
+def minimise(task: Task, numbers: Numbers) -> Outcome:
+    """Minimise, batched under `jax.vmap` and differentiable in every number.
+
+    Args:
+        task: The structure; its array leaves are numbers too.
+        numbers: The arguments.
+    """
+    arrays, structure = eqx.partition((task, numbers), eqx.is_array)
+
+    @jax.custom_jvp
+    def solve(arrays):
+        task, numbers = eqx.combine(arrays, structure)
+        dynamic, static = eqx.partition(run_solver(task, numbers), eqx.is_array)
+        return dynamic, _Static(static)
+
+    @solve.defjvp
+    def push(primals, tangents):
+        (arrays,), (change,) = primals, tangents
+        out = solve(arrays)
+        outcome = eqx.combine(out[0], out[1].value)
+        moved = _tangents(structure, arrays, change, outcome)
+        blank = jax.tree.map(_zero_tangent, out[0])
+        fields = ("x", "value", "gradient", "hessian")
+        present = [f for f in fields if getattr(blank, f) is not None]
+        filled = eqx.tree_at(
+            lambda o: [getattr(o, f) for f in present],
+            blank,
+            [moved[f] for f in present],
+        )
+        return out, (filled, out[1])
+
+    dynamic, static = solve(arrays)
+    return eqx.combine(dynamic, static.value)
+
+
+@jax.tree_util.register_static
+class _Static:
+    """Carries what is no array through a transformation.
+
+    It follows from the structure of the task alone, so tracing once more gives the
+    same: all are equal.
+    """
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Static)
+
+    def __hash__(self) -> int:
+        return hash(_Static)
+
+
+def _zero_tangent(leaf: jax.Array) -> Any:
+    if jnp.issubdtype(leaf.dtype, jnp.inexact):
+        return jnp.zeros_like(leaf)
+    return jnp.zeros(leaf.shape, jax.dtypes.float0)
+
+
+def _tangents(structure, arrays, change, outcome: Outcome) -> dict[str, Any]:
+    """Return the change of x, value, gradient and Hessian."""
+
+    def at(arrays) -> tuple[Task, Numbers]:
+        return eqx.combine(arrays, structure)
+
+    def value(arrays, x):
+        task, numbers = at(arrays)
+        return task.value(numbers, x)
+
+    def gradient(arrays, x):
+        return jax.grad(value, argnums=1)(arrays, x)
+
+    task, numbers = at(arrays)
+    x = outcome.x
+    free = jnp.asarray(numbers.mask) & ~outcome.at_bound
+    held = _held_change(structure, arrays, change, outcome)
+
+    def push_gradient(dx):
+        return jax.jvp(lambda a, v: gradient(a, v), (arrays, x), (change, dx))[1]
+
+    def curve(vector):
+        moved = jax.jvp(lambda v: gradient(arrays, v), (x,), (vector,))[1]
+        return jnp.where(free, moved, vector)
+
+    rhs = jnp.where(free, -push_gradient(held), 0)
+    if outcome.hessian is None:
+        dx = _solve_iteratively(curve, rhs)
+    else:
+        dx = _solve(outcome.hessian, free, rhs)
+    dx = jnp.where(free, dx, held)
+    moved: dict[str, Any] = {
+        "x": dx,
+        "value": jax.jvp(value, (arrays, x), (change, dx))[1],
+        "gradient": push_gradient(dx),
+    }
+    if outcome.hessian is not None:
+
+        def hessian(arrays, x):
+            task, numbers = at(arrays)
+            return task.evaluate(numbers, x).curvature.as_matrix()
+
+        moved["hessian"] = jax.jvp(hessian, (arrays, x), (change, dx))[1]
+    return moved
+
+
+def _held_change(structure, arrays, change, outcome: Outcome):
+    """Return how the parameters that do not move freely are moved from outside."""
+
+    def outside(arrays):
+        task, numbers = eqx.combine(arrays, structure)
+        start = task.start(numbers)
+        if numbers.lower is None:
+            return start, start
+        return (
+            jnp.asarray(numbers.lower) + jnp.zeros_like(start),
+            jnp.asarray(numbers.upper) + jnp.zeros_like(start),
+        )
+
+    def starts(arrays):
+        task, numbers = eqx.combine(arrays, structure)
+        return task.start(numbers)
+
+    (lower, upper), (move_lower, move_upper) = jax.jvp(outside, (arrays,), (change,))
+    _, move_start = jax.jvp(starts, (arrays,), (change,))
+    _, numbers = eqx.combine(arrays, structure)
+    near_lower = jnp.abs(outcome.x - lower) <= jnp.abs(outcome.x - upper)
+    bound = jnp.where(near_lower, move_lower, move_upper)
+    moved = jnp.where(outcome.at_bound, bound, 0)
+    return jnp.where(jnp.asarray(numbers.mask), moved, move_start)
+
+
+def _solve(hessian, free, rhs):
+    """Solve with the free block of the Hessian; linear in the right-hand side."""
+    keep = free[:, None] & free[None, :]
+    eye = jnp.eye(free.shape[0], dtype=hessian.dtype)
+    matrix = jnp.where(keep, hessian, eye)
+
+    def solver(_, vector):
+        solve, definite = scaled_solver(jax.lax.stop_gradient(hessian), free)
+        solution = jnp.where(free, solve(vector), vector)
+        return jnp.where(definite, solution, jnp.nan)
+
+    return jax.lax.custom_linear_solve(
+        lambda v: matrix @ v, rhs, solver, symmetric=True
+    )
+
+
+def _solve_iteratively(curve, rhs):
+    """Solve with Hessian-vector products alone, by conjugate gradients."""
+
+    def solver(matvec, vector):
+        return jax.scipy.sparse.linalg.cg(
+            matvec, vector, tol=1e-12, maxiter=10 * vector.shape[0]
+        )[0]
+
+    return jax.lax.custom_linear_solve(curve, rhs, solver, symmetric=True)
+
+

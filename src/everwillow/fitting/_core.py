@@ -1,0 +1,303 @@
+"""The compiled core of a fit: flat vectors in, one `Outcome` out.
+
+`minimise` is an ordinary JAX function of `Numbers`: under `jax.vmap` it switches to
+the batched solver, and it is differentiated by the implicit function theorem, never
+through the iterations.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optimistix as optx
+from jaxtyping import Array, Bool, Float, Int
+
+from everwillow._errors import RESULTS
+from everwillow.curvature import AbstractCurvature, Dense, gather_transpose
+from everwillow.fitting._layout import Layout
+from everwillow.fitting._problem import Numbers
+from everwillow.objective import Evaluation, curvature_hook, evaluate
+from everwillow.solvers.newton_cg import NewtonCG
+from everwillow.solvers.trust_region_newton import (
+    CODE_FLAT,
+    CODE_MINIMUM,
+    CODE_NONFINITE_START,
+    CODE_STALLED,
+    TrustRegionNewton,
+)
+
+
+# A solver that does not look at second derivatives is believed if the curvature at its
+# end point says that it is this close: 1.4 % of a standard error.
+FOREIGN_EDM_GOAL = 1e-4
+
+
+class Outcome(eqx.Module):
+    """What the compiled core returns.
+
+    Attributes:
+        x: The parameters at ``Numbers.index`` in physical units, shape ``(free,)``.
+        value: The objective there.
+        gradient: Its gradient, shape ``(free,)``.
+        hessian: Its exact Hessian, shape ``(free, free)``; None for `NewtonCG`.
+        edm: Estimated distance to the minimum.
+        status: How it ended.
+        num_steps: Evaluations of our solvers, steps of others.
+        at_bound: Which parameters are held at a bound, shape ``(free,)``.
+        newton: The last Newton step, shape ``(free,)``.
+        solution: What the solver returned.
+    """
+
+    x: Float[Array, " free"]
+    value: Float[Array, ""]
+    gradient: Float[Array, " free"]
+    hessian: Float[Array, "free free"] | None
+    edm: Float[Array, ""]
+    status: RESULTS
+    num_steps: Int[Array, ""]
+    at_bound: Bool[Array, " free"]
+    newton: Float[Array, " free"]
+    solution: Any
+
+
+class Task(eqx.Module):
+    """The structure of a fit; its array leaves are those of the objective and solver.
+
+    Attributes:
+        objective: ``objective(params, observation)``.
+        layout: Where the parameters are in the vector.
+        solver: An `optimistix.AbstractMinimiser`.
+        max_steps: Largest number of steps.
+    """
+
+    objective: Any
+    layout: Layout = eqx.field(static=True)
+    solver: Any
+    max_steps: int = eqx.field(static=True)
+
+    def params(self, numbers: Numbers, x: Array) -> Any:
+        """Rebuild the pytree of parameters from the fitted ones."""
+        vector = jnp.asarray(numbers.vector).at[numbers.index].set(x)
+        return self.layout.state(vector, numbers.others).to_pytree()
+
+    def start(self, numbers: Numbers) -> Array:
+        """Return the start values of the fitted parameters."""
+        return jnp.asarray(numbers.vector)[numbers.index]
+
+    def value(self, numbers: Numbers, x: Array) -> Array:
+        """Evaluate the objective at fitted parameters in physical units."""
+        return self.objective(self.params(numbers, x), numbers.observation)
+
+    def evaluate(self, numbers: Numbers, x: Array) -> Evaluation:
+        """Evaluate the objective to second order in physical units."""
+        if curvature_hook(self.objective) is None:
+            return evaluate(lambda v, n: self.value(n, v), x, numbers)
+        found = evaluate(self.objective, self.params(numbers, x), numbers.observation)
+        layout = self.layout
+        index, size = layout.long_index, layout.size
+        gradient = jnp.zeros(size, x.dtype).at[index].add(found.gradient)
+
+        def folded(curvature: AbstractCurvature | None):
+            if curvature is None:
+                return None
+            return gather_transpose(curvature, index, size)
+
+        return Evaluation(
+            found.value,
+            gradient,
+            folded(found.curvature),
+            folded(found.gauss_newton),
+        )
+
+
+def to_physical(numbers: Numbers, y: Array) -> tuple[Array, Array, Array]:
+    """Map solver coordinates to physical ones, with two derivatives, element-wise."""
+    x, first, second = y, jnp.ones_like(y), jnp.zeros_like(y)
+    for transform, where in zip(numbers.transforms, numbers.transformed, strict=True):
+
+        def slope(v, t=transform):
+            return jax.jvp(t._wrap, (v,), (jnp.ones_like(v),))
+
+        inner = y[where]
+        (value, rise), (_, bend) = jax.jvp(slope, (inner,), (jnp.ones_like(inner),))
+        x, first, second = (
+            x.at[where].set(value),
+            first.at[where].set(rise),
+            second.at[where].set(bend),
+        )
+    return x, first, second
+
+
+def from_physical(numbers: Numbers, x: Array) -> Array:
+    """Map physical values to solver coordinates."""
+    for transform, where in zip(numbers.transforms, numbers.transformed, strict=True):
+        x = x.at[where].set(transform._unwrap(x[where]))
+    return x
+
+
+def knows_curvature(solver: Any) -> bool:
+    """Return whether a solver is one of ours, which look at second derivatives."""
+    return isinstance(solver, TrustRegionNewton | NewtonCG)
+
+
+def run_solver(task: Task, numbers: Numbers) -> Outcome:
+    """Minimise once; not differentiable."""
+    numbers = jax.tree.map(jax.lax.stop_gradient, numbers)
+    start = from_physical(numbers, task.start(numbers))
+
+    def in_solver_coordinates(y, args):
+        task, numbers = args
+        x, first, second = to_physical(numbers, y)
+        found = task.evaluate(numbers, x)
+        if not numbers.transforms:
+            return found
+        bend = found.gradient * second
+        stand_in = found.gauss_newton
+        return Evaluation(
+            found.value,
+            found.gradient * first,
+            found.curvature.scaled(first).plus_diagonal(bend),
+            None if stand_in is None else stand_in.scaled(first),
+        )
+
+    def fn(y, args):
+        task, numbers = args
+        return task.value(numbers, to_physical(numbers, y)[0])
+
+    options: dict[str, Any] = {}
+    if knows_curvature(task.solver):
+        options = {"evaluate": in_solver_coordinates, "free": numbers.mask}
+        if numbers.lower is not None:
+            options |= {"lower": numbers.lower, "upper": numbers.upper}
+    solution = optx.minimise(
+        fn,
+        task.solver,
+        start,
+        (task, numbers),
+        options,
+        max_steps=task.max_steps,
+        adjoint=_NoAdjoint(),
+        throw=False,
+    )
+    return _outcome(task, numbers, solution)
+
+
+class _NoAdjoint(optx.AbstractAdjoint):
+    """Run the loop as it is; derivatives are the business of `minimise`."""
+
+    def apply(self, primal_fn, rewrite_fn, inputs, tags):
+        del rewrite_fn, tags
+        return primal_fn((*inputs, _while_loop))
+
+
+def _while_loop(cond_fun, body_fun, init_val, *, max_steps, **ignored):
+    """Run `jax.lax.while_loop` for at most a number of steps."""
+    del ignored
+
+    def going(carry):
+        count, value = carry
+        return (count < max_steps) & cond_fun(value)
+
+    def advance(carry):
+        count, value = carry
+        return count + 1, body_fun(value)
+
+    return jax.lax.while_loop(going, advance, (jnp.asarray(0), init_val))[1]
+
+
+def _outcome(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome:
+    """Bring what a solver returned into physical units, and judge it."""
+    state = solution.state
+    y = solution.value
+    x = to_physical(numbers, y)[0]
+    steps = solution.stats["num_steps"]
+    if isinstance(task.solver, NewtonCG) and not numbers.transforms:
+        return Outcome(
+            x, state.nll, state.gradient, None, state.edm, _status(state, solution),
+            steps, state.active, state.newton, solution,
+        )
+    if isinstance(task.solver, TrustRegionNewton) and not numbers.transforms:
+        found = state.evaluation
+        polish = state.code == CODE_MINIMUM
+        value = found.value - jnp.where(polish, state.edm, 0)
+        return Outcome(
+            x, value, found.gradient, found.curvature.as_matrix(), state.edm,
+            _status(state, solution), steps, state.active, state.newton, solution,
+        )
+    found = task.evaluate(numbers, x)
+    hessian = found.curvature.as_matrix()
+    lower, upper = _range(numbers, x)
+    active = _at_bound(x, found.gradient, lower, upper) & numbers.mask
+    newton, edm, definite = newton_step(hessian, found.gradient, numbers.mask & ~active)
+    if knows_curvature(task.solver):
+        status = _status(state, solution)
+    else:
+        status = RESULTS.promote(solution.result)
+        ended = status == RESULTS.successful
+        near = edm <= FOREIGN_EDM_GOAL
+        status = RESULTS.where(ended & ~near, RESULTS.edm_above_goal, status)
+        status = RESULTS.where(ended & ~definite, RESULTS.not_a_minimum, status)
+    return Outcome(
+        x, found.value, found.gradient, hessian, edm, status, steps, active, newton,
+        solution,
+    )
+
+
+def _status(state: Any, solution: optx.Solution) -> RESULTS:
+    """Translate the code of our solvers."""
+    status = RESULTS.promote(solution.result)
+    saddle = (state.code == CODE_STALLED) & ~state.definite
+    for code, result in (
+        (state.code == CODE_MINIMUM, RESULTS.successful),
+        (state.code == CODE_FLAT, RESULTS.flat_direction),
+        (state.code == CODE_STALLED, RESULTS.stalled),
+        (saddle, RESULTS.not_a_minimum),
+        (state.code == CODE_NONFINITE_START, RESULTS.nonfinite_start),
+    ):
+        status = RESULTS.where(code, result, status)
+    return status
+
+
+def _range(numbers: Numbers, x: Array) -> tuple[Array, Array]:
+    """Return the ends of boxes and of the ranges of transforms."""
+    infinite = jnp.full_like(x, jnp.inf)
+    lower = -infinite if numbers.lower is None else jnp.asarray(numbers.lower)
+    upper = infinite if numbers.upper is None else jnp.asarray(numbers.upper)
+    for transform, where in zip(numbers.transforms, numbers.transformed, strict=True):
+        low, high = transform._range()
+        lower, upper = lower.at[where].set(low), upper.at[where].set(high)
+    return lower, upper
+
+
+def _at_bound(x, gradient, lower, upper):
+    """Return which parameters a smooth map has driven into an end of its range."""
+    width = jnp.where(jnp.isfinite(upper - lower), upper - lower, 1 + jnp.abs(x))
+    near = 1e-7 * width
+    return ((x - lower <= near) & (gradient > 0)) | ((upper - x <= near) & (gradient < 0))
+
+
+def newton_step(hessian: Array, gradient: Array, free: Array):
+    """Return the Newton step on the free parameters, its EDM, and definiteness.
+
+    The matrix is scaled to a unit diagonal first, so parameters of any size do.
+    """
+    solve, definite = scaled_solver(hessian, free)
+    step = -solve(jnp.where(free, gradient, 0))
+    edm = -0.5 * jnp.vdot(step, jnp.where(free, gradient, 0))
+    return step, jnp.where(definite, edm, jnp.inf), definite
+
+
+def scaled_solver(hessian: Array, free: Array):
+    """Return a function that solves with the free block, and whether it is definite."""
+    diagonal = jnp.diagonal(hessian)
+    scale = jnp.where(free & (diagonal > 0), jax.lax.rsqrt(jnp.abs(diagonal)), 1)
+    factor = Dense(hessian).scaled(scale).masked(free).factor()
+    eps = jnp.finfo(hessian.dtype).eps
+    definite = factor.smallest_pivot > hessian.shape[0] * eps
+
+    def solve(rhs):
+        return scale * factor.solve(scale * jnp.where(free, rhs, 0))
+
+    return solve, definite
+

@@ -1,0 +1,121 @@
+"""Covariances from Hessians, on the host in NumPy or traced in JAX.
+
+Concrete Hessians are inverted on the host, which needs no compilation; the same
+formulas run in JAX where the Hessian is traced or lives in a larger program.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def covariance_of(hessian: Any, held: Any) -> Any:
+    """Invert a Hessian on the parameters that are not held.
+
+    Args:
+        hessian: Second derivatives of -ln L, shape ``(..., n, n)``.
+        held: Which parameters stay where they are, shape ``(..., n)``.
+
+    Returns:
+        The covariance, shape ``(..., n, n)``: zero for what is held, and all NaN where
+        the rest is not positive definite.
+    """
+    if isinstance(hessian, jax.core.Tracer) or isinstance(held, jax.core.Tracer):
+        return _traced(hessian, held)
+    return _host(np.asarray(hessian), np.asarray(held))
+
+
+def _scaled(library: Any, hessian: Any, held: Any) -> tuple[Any, Any, Any]:
+    """Return the Hessian with a unit diagonal, the identity where held, and the scale."""
+    diagonal = library.diagonal(hessian, axis1=-2, axis2=-1)
+    usable = ~held & (diagonal > 0)
+    scale = library.where(usable, 1 / library.sqrt(library.where(usable, diagonal, 1)), 1)
+    both = ~held[..., :, None] & ~held[..., None, :]
+    scaled = scale[..., :, None] * hessian * scale[..., None, :]
+    eye = library.eye(hessian.shape[-1], dtype=hessian.dtype)
+    return library.where(both, scaled, eye), scale, both
+
+
+def _unscale(library: Any, inverse: Any, scale: Any, both: Any) -> Any:
+    inverse = 0.5 * (inverse + library.swapaxes(inverse, -1, -2))
+    spread = scale[..., :, None] * inverse * scale[..., None, :]
+    return library.where(both, spread, 0)
+
+
+def singular_level(size: int, dtype: Any) -> float:
+    """Return the smallest eigenvalue of a scaled Hessian that counts as positive."""
+    return 10 * max(size, 1) * float(np.finfo(dtype).eps)
+
+
+def _host(hessian: np.ndarray, held: np.ndarray) -> np.ndarray:
+    matrix, scale, both = _scaled(np, hessian, held)
+    size = hessian.shape[-1]
+    if size == 0:
+        return hessian
+    finite = np.isfinite(matrix).all(axis=(-1, -2))
+    safe = np.where(finite[..., None, None], matrix, np.eye(size))
+    smallest = np.linalg.eigvalsh(safe)[..., 0]
+    good = finite & (smallest > singular_level(size, hessian.dtype))
+    safe = np.where(good[..., None, None], safe, np.eye(size))
+    out = _unscale(np, np.linalg.inv(safe), scale, both)
+    return np.where(good[..., None, None], out, np.nan)
+
+
+def _traced(hessian: Any, held: Any) -> Any:
+    if hessian.ndim > 2:
+        return jax.vmap(_traced)(hessian, held)
+    from everwillow._numerics import factorise  # noqa: PLC0415
+
+    matrix, scale, both = _scaled(jnp, hessian, held)
+    size = hessian.shape[0]
+    factor = factorise(jax.lax.stop_gradient(matrix))
+    good = factor.smallest_pivot > singular_level(size, hessian.dtype)
+    eye = jnp.eye(size, dtype=hessian.dtype)
+    inverse = jax.lax.custom_linear_solve(
+        lambda v: matrix @ v, eye, lambda _, v: factor.solve(v), symmetric=True
+    )
+    return jnp.where(good, _unscale(jnp, inverse, scale, both), jnp.nan)
+
+
+def one_sided(gradient: Any, hessian: Any, held: Any) -> Any:
+    """Return the distance from a bound at which -ln L has risen by one half.
+
+    Solves ``|g| δ + ½ H δ² = ½`` for the parameters that are held, NaN for the rest.
+    """
+    traced = isinstance(hessian, jax.core.Tracer)
+    library = jnp if traced else np
+    slope = library.abs(library.asarray(gradient))
+    curve = library.diagonal(library.asarray(hessian), axis1=-2, axis2=-1)
+    # 1 / (g + sqrt(g² + H)) is the smaller root in the form that does not cancel.
+    inside = slope**2 + curve
+    root = library.sqrt(library.where(inside >= 0, inside, np.nan))
+    total = slope + root
+    distance = 1 / library.where(total > 0, total, np.nan)
+    return library.where(library.asarray(held), distance, np.nan)
+
+
+def flat_labels(
+    hessian: Any, newton: Any, held: Any, labels: tuple[str, ...]
+) -> list[str]:
+    """Name the parameters that take part in a flat direction, on the host.
+
+    Those are the parameters with a share in an eigenvector of the scaled Hessian whose
+    eigenvalue is zero to rounding; failing that, those that still move most.
+    """
+    if hessian is None:
+        size = np.abs(np.asarray(newton))
+        return [labels[i] for i in np.argsort(-size)[:3]]
+    matrix, _, _ = _scaled(np, np.asarray(hessian), np.asarray(held))
+    matrix = np.where(np.isfinite(matrix), matrix, 0)
+    values, vectors = np.linalg.eigh(matrix)
+    level = max(1e-10, 10 * singular_level(len(labels), matrix.dtype))
+    flat = vectors[:, values < level]
+    if flat.shape[1]:
+        weight = np.sqrt((flat**2).sum(axis=1))
+        return [labels[i] for i in np.nonzero(weight > 0.05)[0]]
+    size = np.abs(np.asarray(newton)) * np.sqrt(
+        np.abs(np.diagonal(np.asarray(hessian)))
+    )
+    return [labels[i] for i in np.nonzero(size >= 0.3 * size.max())[0]]

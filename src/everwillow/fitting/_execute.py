@@ -1,0 +1,134 @@
+"""Run the compiled core: once compiled for each structure, in or out of a trace."""
+
+import functools as ft
+import warnings
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from everwillow.fitting._adjoint import minimise
+from everwillow.fitting._core import Outcome, Task
+from everwillow.fitting._layout import is_traced
+from everwillow.fitting._problem import Numbers
+
+
+# Halves the time XLA takes to compile for the CPU, at no cost in run time.
+COMPILER_OPTIONS = {"xla_cpu_use_fusion_emitters": False}
+
+# How many functions born in one line of code are compiled before `fit` warns.
+MANY = 3
+
+
+@jax.tree_util.register_static
+class Static:
+    """A pytree's structure and its leaves that are no arrays; hashable, compared once.
+
+    The key under which compiled programs are kept.
+    """
+
+    __slots__ = ("_hash", "leaves", "treedef")
+
+    def __init__(self, tree: Any) -> None:
+        leaves, self.treedef = jax.tree.flatten(tree)
+        self.leaves = tuple(leaves)
+        self._hash = hash((self.treedef, self.leaves))
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Static)
+            and self._hash == other._hash
+            and self.treedef == other.treedef
+            and self.leaves == other.leaves
+        )
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def tree(self) -> Any:
+        """Return the tree, with None where the arrays were."""
+        return self.treedef.unflatten(self.leaves)
+
+
+def split(tree: Any) -> tuple[Any, Static]:
+    """Split a tree into its arrays and the rest."""
+    arrays, rest = eqx.partition(tree, eqx.is_array)
+    return arrays, Static(rest)
+
+
+def _run(function: Callable[..., Any], static: Static, arrays: Any) -> Any:
+    out = function(*eqx.combine(arrays, static.tree()))
+    dynamic, rest = eqx.partition(out, eqx.is_array)
+    return dynamic, Static(rest)
+
+
+@ft.cache
+def _compiled(function: Callable[..., Any], options: bool) -> Callable[..., Any]:
+    return jax.jit(
+        ft.partial(_run, function),
+        static_argnums=0,
+        compiler_options=COMPILER_OPTIONS if options else None,
+    )
+
+
+def call(function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function of pytrees through a program compiled once for each structure.
+
+    Arrays are arguments of the program, everything else is part of its key; what is
+    not an array in the result comes back too.
+
+    Args:
+        function: A module-level function.
+        *args: Pytrees.
+    """
+    arrays, static = split(args)
+    # Compiler options are only allowed outside of a user's own trace.
+    program = _compiled(function, options=not is_traced(arrays))
+    dynamic, rest = program(static, arrays)
+    return eqx.combine(dynamic, rest.tree())
+
+
+def run(task: Task, numbers: Numbers) -> Outcome:
+    """Minimise, compiled."""
+    return call(minimise, task, numbers)
+
+
+_seen: weakref.WeakKeyDictionary[Any, set[int]] = weakref.WeakKeyDictionary()
+
+
+def warn_if_reborn(objective: Any) -> None:
+    """Warn when functions from one line of code are compiled again and again.
+
+    A lambda written inside a call is a new function each time, and nothing tells that
+    it computes the same.
+    """
+    code = getattr(objective, "__code__", None)
+    if code is None:
+        return
+    seen = _seen.setdefault(code, set())
+    if id(objective) in seen:
+        return
+    seen.add(id(objective))
+    if len(seen) == MANY + 1:
+        warnings.warn(
+            f"fit has compiled {MANY} different functions from {code.co_filename}, line "
+            f"{code.co_firstlineno}. A function that is made anew for each fit is "
+            "compiled anew each time. Define it once, outside of the loop, and pass "
+            "what changes through `observation`.",
+            stacklevel=3,
+        )
+
+
+def hoist(objective: Any, params: Any, observation: Any) -> Any:
+    """Turn tracers that a function closes over into its arguments.
+
+    Only a function that does so is converted, as the conversion makes a new object
+    that no compiled program is known for.
+    """
+    converted = eqx.filter_closure_convert(
+        lambda p, o: jnp.asarray(objective(p, o)), params, observation
+    )
+    return converted if is_traced(converted) else objective

@@ -1,0 +1,260 @@
+"""Where each entry of a State lives in the flat vector that the compiled core sees."""
+
+import dataclasses
+import functools as ft
+import math
+import types
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from everwillow._errors import ArgumentTypeError
+from everwillow._typing import Key
+from everwillow.statelib import State
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The structure of a State of parameters; static, and equal for equal structures.
+
+    Attributes:
+        treedef: Of the State.
+        shapes: Shape of each entry.
+        numeric: Whether each entry is a floating-point parameter. Entries that are
+            not (integers, booleans, None) stay out of the vector and cannot be fitted.
+    """
+
+    treedef: Any
+    shapes: tuple[tuple[int, ...], ...]
+    numeric: tuple[bool, ...]
+
+    @ft.cached_property
+    def template(self) -> State:
+        """A State of this structure, for its keys."""
+        return self.treedef.unflatten([0.0] * self.treedef.num_leaves)
+
+    @ft.cached_property
+    def keys(self) -> tuple[Key, ...]:
+        """The keys in State order."""
+        return tuple(self.template.keys())
+
+    @ft.cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """How many elements of the vector each entry takes."""
+        return tuple(
+            math.prod(shape) if numeric else 0
+            for shape, numeric in zip(self.shapes, self.numeric, strict=True)
+        )
+
+    @ft.cached_property
+    def starts(self) -> tuple[int, ...]:
+        """Where each entry begins in the vector."""
+        ends = np.cumsum((0, *self.sizes))
+        return tuple(int(end) for end in ends[:-1])
+
+    @ft.cached_property
+    def size(self) -> int:
+        """Length of the vector."""
+        return sum(self.sizes)
+
+    @ft.cached_property
+    def where(self) -> dict[Key, int]:
+        """The position of each key."""
+        return {key: i for i, key in enumerate(self.keys)}
+
+    @ft.cached_property
+    def labels(self) -> tuple[str, ...]:
+        """A name for each element of the vector: ``"mu"``, ``"gamma[3]"``."""
+        out: list[str] = []
+        for key, shape, numeric in zip(
+            self.keys, self.shapes, self.numeric, strict=True
+        ):
+            name = key if isinstance(key, str) else ".".join(key)
+            if numeric and shape == ():
+                out.append(name)
+            elif numeric:
+                out.extend(
+                    f"{name}[{','.join(map(str, index))}]" for index in np.ndindex(shape)
+                )
+        return tuple(out)
+
+    @ft.cached_property
+    def long_index(self) -> np.ndarray:
+        """For each element of the ravelled pytree, its place in the vector.
+
+        A parameter that several models share stands several times in the pytree.
+        """
+        values = [
+            np.arange(start, start + size).reshape(shape)
+            if numeric
+            else np.full(shape, -1)
+            for start, size, shape, numeric in zip(
+                self.starts, self.sizes, self.shapes, self.numeric, strict=True
+            )
+        ]
+        leaves = jax.tree.leaves(self.template.with_values(values).to_pytree())
+        parts = [np.ravel(leaf) for leaf in leaves]
+        return np.concatenate(parts) if parts else np.zeros(0, int)
+
+    def split_host(self, vector: np.ndarray) -> list[np.ndarray]:
+        """Cut a concrete vector into the values of the numeric entries, as views."""
+        return [
+            vector[start : start + size].reshape(shape)
+            for start, size, shape, numeric in zip(
+                self.starts, self.sizes, self.shapes, self.numeric, strict=True
+            )
+            if numeric
+        ]
+
+    def split_traced(self, vector: jax.Array) -> list[jax.Array]:
+        """Cut a vector into the values of the numeric entries, in one operation."""
+        sizes = [n for n, numeric in zip(self.sizes, self.numeric, strict=True) if numeric]
+        shapes = [s for s, numeric in zip(self.shapes, self.numeric, strict=True) if numeric]
+        if not sizes:
+            return []
+        parts = jax.lax.split(vector, sizes)
+        return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+    def state(self, vector: Any, others: tuple[Any, ...]) -> State:
+        """Rebuild the State from the vector and the entries that are not in it."""
+        concrete = isinstance(vector, np.ndarray)
+        parts = iter(self.split_host(vector) if concrete else self.split_traced(vector))
+        rest = iter(others)
+        values = [next(parts) if numeric else next(rest) for numeric in self.numeric]
+        return self.template.with_values(values)
+
+
+def float_dtype() -> np.dtype:
+    """Return the floating-point type that parameters have."""
+    return np.dtype(jnp.result_type(float))
+
+
+def is_traced(*trees: Any) -> bool:
+    """Return whether any leaf of the trees is a tracer."""
+    return any(
+        isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(trees)
+    )
+
+
+def closes_over_tracer(function: Any, seen: set[int] | None = None) -> bool:
+    """Return whether a callable holds a tracer in its closure or among its leaves.
+
+    Looks through closures, defaults, partial applications, bound methods and callable
+    pytrees; not at global variables.
+    """
+    seen = set() if seen is None else seen
+    if id(function) in seen:
+        return False
+    seen.add(id(function))
+    if isinstance(function, jax.core.Tracer):
+        return True
+    if isinstance(function, ft.partial):
+        inside: list[Any] = [function.func, *function.args, *function.keywords.values()]
+    elif isinstance(function, types.MethodType):
+        inside = [function.__func__, function.__self__]
+    elif isinstance(function, types.FunctionType):
+        inside = [c.cell_contents for c in function.__closure__ or () if _filled(c)]
+        inside += [*(function.__defaults__ or ()), function.__dict__.get("__wrapped__")]
+    else:
+        inside = [leaf for leaf in jax.tree.leaves(function) if leaf is not function]
+    return any(
+        isinstance(item, jax.core.Tracer | ft.partial | types.MethodType)
+        or not isinstance(item, _PLAIN)
+        for item in inside
+    ) and any(closes_over_tracer(item, seen) for item in inside)
+
+
+_PLAIN = (int, float, str, bytes, type(None), np.ndarray, np.generic, types.ModuleType)
+
+
+def _filled(cell: Any) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True
+
+
+def as_array(leaf: Any) -> Any:
+    """Turn a Python number into an array, so that its value does not retrace.
+
+    Floats get the default floating-point type; booleans and integers keep theirs.
+    """
+    if isinstance(leaf, bool):
+        return np.asarray(leaf)
+    if isinstance(leaf, int | float):
+        return np.asarray(leaf, float_dtype())
+    return leaf
+
+
+def ravel_state(state: State) -> tuple[Layout, Any, tuple[Any, ...]]:
+    """Split a State into its layout, the vector of parameters and the other entries.
+
+    Returns:
+        The layout; the vector, in NumPy unless a value is traced; the values that are
+        no parameters (integers, booleans, None), in State order.
+
+    Raises:
+        ArgumentTypeError: If a value is no number or array of numbers.
+    """
+    values = tuple(state.values())
+    dtype = float_dtype()
+    parts: list[Any] = []
+    others: list[Any] = []
+    shapes: list[tuple[int, ...]] = []
+    numeric: list[bool] = []
+    traced = False
+    for key, value in zip(state.keys(), values, strict=True):
+        kind, array = _classify(key, value)
+        traced |= isinstance(array, jax.core.Tracer)
+        numeric.append(kind)
+        shapes.append(() if array is None else np.shape(array))
+        (parts if kind else others).append(array)
+    layout = Layout(jax.tree.structure(state), tuple(shapes), tuple(numeric))
+    if traced:
+        vector = jnp.concatenate(
+            [jnp.ravel(jnp.asarray(p, dtype)) for p in parts] or [jnp.zeros(0, dtype)]
+        )
+    else:
+        vector = np.zeros(layout.size, dtype)
+        for part, start, size in zip(
+            parts,
+            [s for s, k in zip(layout.starts, numeric, strict=True) if k],
+            [s for s, k in zip(layout.sizes, numeric, strict=True) if k],
+            strict=True,
+        ):
+            vector[start : start + size] = np.ravel(part)
+    return layout, vector, tuple(others)
+
+
+def _classify(key: Key, value: Any) -> tuple[bool, Any]:
+    """Return whether a value is a floating-point parameter, and the value as array."""
+    if value is None:
+        return False, None
+    if isinstance(value, float) or (
+        isinstance(value, int) and not isinstance(value, bool)
+    ):
+        return True, value
+    if isinstance(value, bool):
+        return False, np.asarray(value)
+    if isinstance(value, jax.core.Tracer):
+        return bool(jnp.issubdtype(value.dtype, jnp.floating)), value
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        array = np.asarray(value)
+        if jnp.issubdtype(array.dtype, jnp.floating):
+            return True, array
+        if array.dtype.kind in "biu":
+            return False, array
+    msg = (
+        f"params[{key!r}]: expected a number or an array of real numbers, got "
+        f"{type(value).__name__}. Put anything else into the observation or the model."
+    )
+    raise ArgumentTypeError(msg)
+
+
+def ravel_tree(tree: Any) -> Any:
+    """Ravel a pytree of parameters into one vector."""
+    return ravel_pytree(tree)[0]

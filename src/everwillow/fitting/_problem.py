@@ -1,0 +1,283 @@
+"""From what a user hands to `fit` to arrays of fixed structure, on the host."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from everwillow._errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    ShapeMismatchError,
+    unknown_key,
+)
+from everwillow._typing import Key
+from everwillow.fitting._layout import Layout, as_array, is_traced, ravel_state
+from everwillow.parameters import Interval, TransformBase
+from everwillow.statelib import State
+
+
+class Numbers(eqx.Module):
+    """Everything of a fit that is a number; the arguments of the compiled core.
+
+    Attributes:
+        vector: All parameters, start values and fixed ones, shape ``(params,)``.
+        others: Entries of the State that are no floating-point parameters.
+        index: Where in the vector the ones that the solver sees are, shape ``(n,)``.
+        mask: Which of those may move; False holds them at their start.
+        lower: Lower ends, shape ``(n,)``; None if nothing is bounded.
+        upper: Upper ends, likewise.
+        transforms: Smooth maps, one for each kind, its numbers of shape ``(k,)``.
+        transformed: For each of them the places among the ``n``, shape ``(k,)``.
+        observation: What the objective gets as its second argument.
+    """
+
+    vector: Any
+    others: tuple[Any, ...]
+    index: Any
+    mask: Any
+    lower: Any
+    upper: Any
+    transforms: tuple[TransformBase, ...]
+    transformed: tuple[Any, ...]
+    observation: Any
+
+
+def build(
+    params: Any,
+    observation: Any,
+    fixed: Any,
+    bounds: Any,
+    *,
+    native_boxes: bool,
+    whole: bool,
+) -> tuple[Layout, Numbers]:
+    """Check the arguments of a fit and turn them into numbers.
+
+    Args:
+        params: State of start values.
+        observation: Any pytree.
+        fixed: Mapping of key to value or ``...``, or None.
+        bounds: Mapping of key to `Interval` or transform, or None.
+        native_boxes: Whether the solver honours boxes; if not, smooth maps take the
+            place of intervals.
+        whole: Whether the objective offers its own curvature; then the core works with
+            all parameters, and the mask holds those that are fixed.
+    """
+    layout, vector, others = ravel_state(check_state(params))
+    vector, others, free = apply_fixed(layout, vector, others, fixed)
+    (index,) = np.nonzero(free | whole)
+    mask = free[index]
+    traced = is_traced(vector, bounds)
+    lower, upper, transforms, places, vector = _limits(
+        layout, vector, free, index, bounds, native_boxes=native_boxes, traced=traced
+    )
+    observation = jax.tree.map(as_array, observation)
+    numbers = Numbers(
+        vector, others, index, mask, lower, upper, transforms, places, observation
+    )
+    return layout, numbers
+
+
+def check_state(params: Any) -> State:
+    """Return the State, or say how to make one."""
+    if isinstance(params, State):
+        return params
+    msg = (
+        f"params: expected a State, got {type(params).__name__}. Make one of any pytree "
+        "with State.from_pytree(pytree)."
+    )
+    raise ArgumentTypeError(msg)
+
+
+def check_mapping(argument: Any, name: str) -> Mapping[Key, Any]:
+    """Return the argument as a mapping; None is an empty one."""
+    if argument is None:
+        return {}
+    if isinstance(argument, Mapping):
+        return argument
+    msg = (
+        f"{name}: expected a State or a mapping from parameter keys, got "
+        f"{type(argument).__name__}."
+    )
+    raise ArgumentTypeError(msg)
+
+
+def apply_fixed(
+    layout: Layout, vector: Any, others: tuple[Any, ...], fixed: Any
+) -> tuple[Any, tuple[Any, ...], np.ndarray]:
+    """Write fixed values into the vector, and mark what is free.
+
+    Returns:
+        The vector, the other entries, and a mask of the free elements.
+    """
+    free = np.ones(layout.size, bool)
+    rest = list(others)
+    fixed = check_mapping(fixed, "fixed")
+    copied = False
+    for key, value in fixed.items():
+        if key not in layout.where:
+            raise unknown_key(key, layout.keys, where="fixed")
+        if value is None:
+            continue
+        position = layout.where[key]
+        here = slice(
+            layout.starts[position], layout.starts[position] + layout.sizes[position]
+        )
+        free[here] = False
+        if value is Ellipsis:
+            continue
+        value = _fixed_value(key, value, layout.shapes[position])
+        if not layout.numeric[position]:
+            rest[sum(not n for n in layout.numeric[:position])] = value
+        elif is_traced(value, vector):
+            vector = jnp.asarray(vector).at[here].set(jnp.ravel(jnp.asarray(value)))
+            copied = True
+        else:
+            vector = vector if copied else np.array(vector)
+            copied = True
+            vector[here] = np.ravel(value)
+    check_fittable(layout, others, fixed)
+    return vector, tuple(rest), free
+
+
+def _fixed_value(key: Key, value: Any, shape: tuple[int, ...]) -> Any:
+    if not isinstance(value, int | float | np.ndarray | np.generic | jax.Array):
+        msg = (
+            f"fixed[{key!r}]: expected a number, an array, or ... for the start value, "
+            f"got {type(value).__name__}."
+        )
+        raise ArgumentTypeError(msg)
+    if np.shape(value) not in ((), shape):
+        msg = (
+            f"fixed[{key!r}]: the value has shape {np.shape(value)}, the parameter "
+            f"has shape {shape}."
+        )
+        raise ShapeMismatchError(msg)
+    library = jnp if is_traced(value) else np
+    return library.broadcast_to(value, shape)
+
+
+def check_fittable(
+    layout: Layout, others: tuple[Any, ...], fixed: Mapping[Key, Any]
+) -> None:
+    """Refuse integers that nobody fixed: they have no derivative."""
+    keys = [k for k, n in zip(layout.keys, layout.numeric, strict=True) if not n]
+    for key, value in zip(keys, others, strict=True):
+        if value is not None and fixed.get(key) is None:
+            msg = (
+                f"params[{key!r}]: an array of dtype {value.dtype} cannot be fitted. "
+                f"Use floating-point numbers, or fix it: fixed={{{key!r}: ...}}."
+            )
+            raise ArgumentTypeError(msg)
+
+
+def _limits(layout, vector, free, index, bounds, *, native_boxes, traced):
+    """Turn bounds into box ends and stacked transforms for the fitted parameters."""
+    bounds = check_mapping(bounds, "bounds")
+    place = np.zeros(layout.size, int)
+    place[index] = np.arange(index.size)
+    count = index.size
+    groups: dict[Any, list[tuple[TransformBase, np.ndarray]]] = {}
+    boxes: list[tuple[np.ndarray, Any, Any]] = []
+    for key, bound in bounds.items():
+        if key not in layout.where:
+            raise unknown_key(key, layout.keys, where="bounds")
+        if bound is None:
+            continue
+        if not isinstance(bound, Interval | TransformBase):
+            msg = (
+                f"bounds[{key!r}]: expected an Interval or a transform, got "
+                f"{type(bound).__name__}. For a range write Interval(lower, upper)."
+            )
+            raise ArgumentTypeError(msg)
+        position = layout.where[key]
+        start, size = layout.starts[position], layout.sizes[position]
+        if size == 0 or not free[start]:
+            continue
+        shape = layout.shapes[position]
+        here = np.arange(start, start + size)
+        if isinstance(bound, Interval) and not native_boxes:
+            smooth = bound.smooth()
+            if smooth is None:
+                continue
+            vector = _nudge(vector, here, bound, traced=traced)
+            bound = smooth
+        if not traced:
+            _check_start(key, vector[here].reshape(shape), bound)
+        if isinstance(bound, Interval):
+            ends = [_spread(end, shape) for end in (bound.lower, bound.upper)]
+            boxes.append((place[here], *ends))
+        else:
+            flat = jax.tree.map(lambda leaf, s=shape: _spread(leaf, s), bound)
+            groups.setdefault(jax.tree.structure(flat), []).append((flat, place[here]))
+    lower, upper = _box(count, boxes, vector.dtype)
+    transforms, places = _stack(groups)
+    return lower, upper, transforms, places, vector
+
+
+def _spread(leaf: Any, shape: tuple[int, ...]) -> Any:
+    library = jnp if is_traced(leaf) else np
+    return library.ravel(library.broadcast_to(leaf, shape))
+
+
+def _box(count, boxes, dtype):
+    """Collect box ends in two vectors, or None where nothing is bounded."""
+    if not boxes:
+        return None, None
+    library = jnp if is_traced([b[1:] for b in boxes]) else np
+    lower, upper = np.full(count, -np.inf, dtype), np.full(count, np.inf, dtype)
+    if library is np:
+        for places, low, high in boxes:
+            lower[places], upper[places] = low, high
+        return lower, upper
+    places = np.concatenate([b[0] for b in boxes])
+    low = jnp.concatenate([jnp.asarray(b[1], dtype) for b in boxes])
+    high = jnp.concatenate([jnp.asarray(b[2], dtype) for b in boxes])
+    return jnp.asarray(lower).at[places].set(low), jnp.asarray(upper).at[places].set(
+        high
+    )
+
+
+def _stack(groups):
+    """Join transforms of one kind, so that each kind is evaluated once."""
+    transforms, places = [], []
+    for members in groups.values():
+        library = jnp if is_traced([m[0] for m in members]) else np
+        transforms.append(
+            jax.tree.map(lambda *x, lib=library: lib.concatenate(x), *[m[0] for m in members])
+        )
+        places.append(np.concatenate([m[1] for m in members]))
+    return tuple(transforms), tuple(places)
+
+
+def _check_start(key: Key, value: np.ndarray, bound: Interval | TransformBase) -> None:
+    if isinstance(bound, TransformBase):
+        inside, kind = bool(np.all(bound.in_range(value))), "strictly inside"
+    else:
+        inside = bool(np.all((value >= bound.lower) & (value <= bound.upper)))
+        kind = "inside"
+    if not inside:
+        msg = (
+            f"params[{key!r}]: the start value {value} is not {kind} its bounds "
+            f"{bound}. Start elsewhere: sl.update(state, updates={{{key!r}: ...}})."
+        )
+        raise ArgumentValueError(msg)
+
+
+def _nudge(vector, here, bound: Interval, *, traced: bool):
+    """Move a start value off the ends, where smooth maps cannot begin."""
+    if traced:
+        return vector
+    lower, upper = np.broadcast_arrays(bound.lower, bound.upper)
+    both = np.isfinite(lower) & np.isfinite(upper)
+    width = np.where(both, np.where(both, upper, 0) - np.where(both, lower, 0), 1.0)
+    inner = 1e-3 * width
+    vector = np.array(vector)
+    old = vector[here]
+    near_low, near_high = old == np.ravel(lower), old == np.ravel(upper)
+    vector[here] = old + np.ravel(inner) * near_low - np.ravel(inner) * near_high
+    return vector

@@ -1,0 +1,189 @@
+"""What a fit returns."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+from jaxtyping import Array, Bool, Float, Int
+
+from everwillow._errors import RESULTS, FitError
+from everwillow._tree import format_table
+from everwillow._typing import Key
+from everwillow.fitting._covariance import (
+    covariance_of,
+    flat_labels,
+    one_sided,
+)
+from everwillow.fitting._layout import Layout, is_traced
+from everwillow.statelib import State
+
+
+class FitResult(eqx.Module):
+    """The end of a fit: a pytree of values, with the structure that names them.
+
+    Vectors and matrices go over the fitted parameters, array leaves ravelled, in State
+    order; `labels` names their rows. ``hessian`` is that of -ln L, so its inverse is
+    the covariance matrix, without any factor 2.
+
+    Attributes:
+        params: Best-fit values in the structure of the start values; fixed entries
+            keep the values they were fixed at.
+        nll: -ln L at the minimum.
+        success: Whether this is a minimum, with a positive definite Hessian.
+        status: How the fit ended; ``RESULTS[result.status]`` is the sentence.
+        edm: Estimated distance to the minimum, in units of -ln L.
+        num_steps: Number of evaluations of our solvers, of steps of others.
+        gradient: Of -ln L at the end, shape ``(free,)``.
+        hessian: Of -ln L at the end, shape ``(free, free)``; None if it was not
+            computed (`NewtonCG`, which exists to avoid it).
+        at_bound: Which parameters are held at a bound, shape ``(free,)``.
+        newton: The Newton step that is left, shape ``(free,)``.
+        free: Where the fitted parameters are among all, shape ``(free,)``.
+        solver_result: What the solver itself returned; None if nothing was free.
+        constraints: Those of the model, for pulls; empty for a plain function.
+        layout: The structure of the parameters.
+    """
+
+    params: State
+    nll: Float[Array, ""]
+    success: Bool[Array, ""]
+    status: RESULTS
+    edm: Float[Array, ""]
+    num_steps: Int[Array, ""]
+    gradient: Float[Array, " free"]
+    hessian: Float[Array, "free free"] | None
+    at_bound: Bool[Array, " free"]
+    newton: Float[Array, " free"]
+    free: Int[Array, " free"]
+    solver_result: optx.Solution | None
+    constraints: Mapping[Key, Any]
+    layout: Layout = eqx.field(static=True)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the fitted parameters, ``"gamma[3]"`` for array elements."""
+        labels = self.layout.labels
+        return tuple(labels[i] for i in np.atleast_2d(np.asarray(self.free))[0])
+
+    @property
+    def covariance(self) -> Float[Array, "free free"] | None:
+        """The inverse Hessian, with zeros for parameters held at a bound.
+
+        All NaN where the Hessian of the others is not positive definite; None where
+        there is no Hessian.
+        """
+        if self.hessian is None:
+            return None
+        return covariance_of(self.hessian, self.at_bound)
+
+    @property
+    def bound_errors(self) -> Float[Array, " free"] | None:
+        r"""One-sided errors of parameters held at a bound, NaN for the others.
+
+        The distance :math:`\delta` into the allowed range at which -ln L has risen by
+        ½ in the quadratic model: :math:`|g| \delta + \frac12 H \delta^2 = \frac12`.
+        """
+        if self.hessian is None:
+            return None
+        return one_sided(self.gradient, self.hessian, self.at_bound)
+
+    def message(self) -> str:
+        """Return a sentence on how the fit ended, naming the parameters concerned."""
+        if np.ndim(self.success):
+            good = int(np.sum(self.success))
+            return f"{good} of {np.size(self.success)} fits ended at a minimum."
+        if bool(self.success):
+            return f"Minimum found after {int(self.num_steps)} steps, EDM {_short(self.edm)}."
+        text = RESULTS[self.status]
+        if bool(self.status == RESULTS.flat_direction):
+            names = flat_labels(self.hessian, self.newton, self.at_bound, self.labels)
+            text += f" Parameters concerned: {', '.join(names)}."
+            text += " Fix one of them, constrain it, or combine them into one."
+        elif bool(self.status == RESULTS.nonfinite_start):
+            text += f" Start values: {self.params}. -ln L = {_short(self.nll)}."
+            wrong = [
+                name
+                for name, slope in zip(self.labels, np.asarray(self.gradient), strict=True)
+                if not np.isfinite(slope)
+            ]
+            if wrong:
+                text += f" The gradient is not finite in {', '.join(wrong[:10])}."
+        else:
+            text += f" EDM {_short(self.edm)} after {int(self.num_steps)} steps."
+        return text
+
+    def check(self) -> "FitResult":
+        """Return the result itself, or raise `FitError` if it is no minimum."""
+        if bool(np.all(np.asarray(self.success))):
+            return self
+        msg = self.message()
+        raise FitError(msg, result=self)
+
+    def __repr__(self) -> str:
+        """Return a table of the parameters and how the fit ended."""
+        if is_traced(self) or np.ndim(self.nll):
+            return f"FitResult(nll={self.nll!r}, {', '.join(map(str, self.params))})"
+        return "\n".join((_table(self), f"-ln L = {float(self.nll):.10g}", self.message()))
+
+
+def _short(value: Any) -> str:
+    return f"{float(value):.3g}"
+
+
+def _table(result: FitResult) -> str:
+    """Return rows of name, value, error and pull."""
+    values = np.concatenate(
+        [np.ravel(v) for v in result.params.values() if np.asarray(v).dtype.kind == "f"]
+        or [np.zeros(0)]
+    )
+    errors: dict[str, str] = {}
+    covariance = result.covariance
+    labels = result.labels
+    if covariance is not None:
+        sides = result.bound_errors
+        for i, name in enumerate(labels):
+            if result.at_bound[i]:
+                errors[name] = f"{float(sides[i]):.4g} (at bound)"
+            else:
+                errors[name] = f"{float(np.sqrt(covariance[i, i])):.4g}"
+    pulls = _pulls(result)
+    rows = [
+        (
+            name,
+            f"{value:.6g}",
+            errors.get(name, "fixed" if name not in labels else "not computed"),
+            pulls.get(name, ""),
+        )
+        for name, value in zip(result.layout.labels, values, strict=True)
+    ]
+    heads = ("parameter", "value", "error", "pull")
+    if not pulls:
+        rows, heads = [row[:3] for row in rows], heads[:3]
+    return format_table([heads, *rows])
+
+
+def _pulls(result: FitResult) -> dict[str, str]:
+    """Return (value - nominal) / width of the constrained parameters."""
+    out: dict[str, str] = {}
+    for name, constraint in result.constraints.items():
+        keys = getattr(constraint, "keys", None) or (name,)
+        center = np.broadcast_to(constraint.center, np.shape(constraint.width))
+        width = np.asarray(constraint.width)
+        for i, key in enumerate(keys):
+            if np.ndim(result.params[key]) == 0:
+                c, w = np.ravel(center), np.ravel(width)
+                j = min(i, c.size - 1)
+                label = key if isinstance(key, str) else ".".join(key)
+                pull = (float(result.params[key]) - c[j]) / w[j]
+                out[label] = f"{pull:+.3f}"
+    return out
+
+
+def empty(value: Any) -> Any:
+    """Return an empty vector in the library of a value."""
+    library = jnp if isinstance(value, jax.core.Tracer) else np
+    return library.zeros(0)

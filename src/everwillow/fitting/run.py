@@ -1,0 +1,271 @@
+"""`fit`: from start values to a minimum with errors, in one call."""
+
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+
+from everwillow._errors import RESULTS, ArgumentTypeError, ArgumentValueError, nearest
+from everwillow._typing import Key
+from everwillow.fitting import _execute
+from everwillow.fitting._core import Outcome, Task, knows_curvature
+from everwillow.fitting._layout import (
+    Layout,
+    closes_over_tracer,
+    float_dtype,
+    is_traced,
+)
+from everwillow.fitting._problem import Numbers, build
+from everwillow.fitting.result import FitResult
+from everwillow.model import AbstractModel
+from everwillow.objective import curvature_hook
+from everwillow.solvers.newton_cg import NewtonCG
+from everwillow.solvers.trust_region_newton import TrustRegionNewton
+from everwillow.statelib import State
+
+
+# Beyond this many fitted parameters the default is matrix-free: a dense Hessian would
+# take 8 n² bytes (200 MB) and its factorisation n³/3 operations.
+DENSE_LIMIT = 5000
+
+
+class _Unset:
+    """Marks an argument that was not given, where None has a meaning."""
+
+
+def fit(
+    nll_fn: Any,
+    params: State | None = None,
+    observation: Any = _Unset,
+    *,
+    fixed: Mapping[Key, Any] | None = None,
+    bounds: Mapping[Key, Any] | None = None,
+    solver: optx.AbstractMinimiser | None = None,
+    max_steps: int = 256,
+    throw: bool = True,
+) -> FitResult:
+    """Minimise a negative log-likelihood over its free parameters.
+
+    The first call with an objective compiles; further calls with other start values,
+    data, fixed values or bounds only run. Inside `jax.jit`, `jax.vmap` and `jax.grad`
+    it is one more JAX function: every output is differentiable by the implicit
+    function theorem, and a batch runs as one program.
+
+    Args:
+        nll_fn: ``nll_fn(params, observation)`` returning -ln L (not -2 ln L), a
+            scalar, for the original pytree of parameters; or a Model, whose
+            parameters, data, bounds and fixed values are then the defaults.
+        params: State of start values. Python numbers become float arrays.
+        observation: What `nll_fn` gets as its second argument, any pytree.
+        fixed: Parameters that are not fitted: key to value, or to ``...`` for the
+            start value. Entries that are None stay free.
+        bounds: For each bounded parameter an `Interval`, which the solver honours
+            exactly, or a transform.
+        solver: An `optimistix.AbstractMinimiser`. By default `TrustRegionNewton`, or
+            `NewtonCG` from 5000 fitted parameters on.
+        max_steps: Largest number of evaluations.
+        throw: Whether to raise when there is no minimum. If False, look at
+            ``result.success`` and ``result.status``.
+
+    Returns:
+        The best fit. In a call outside of any JAX transformation its arrays are on
+        the host, in NumPy.
+
+    Raises:
+        ArgumentTypeError: If an argument has the wrong type.
+        UnknownKeyError: If `fixed` or `bounds` name a parameter that does not exist.
+        ArgumentValueError: If a start value is outside its bounds.
+        FitError: If no minimum was found and `throw` is True; its ``result`` has what
+            was reached.
+
+    Example:
+        >>> import everwillow as ew
+        >>> def nll(params, data):
+        ...     return 0.5 * ((params["mu"] - data) / 2.0) ** 2
+        >>> result = ew.fit(nll, ew.State.from_pytree({"mu": 0.0}), 3.0)
+        >>> print(f"{result.params['mu']:.3f} +- {result.covariance[0, 0] ** 0.5:.3f}")
+        3.000 +- 2.000
+    """
+    objective, params, observation, fixed, bounds, constraints = resolve(
+        nll_fn, params, observation, fixed, bounds
+    )
+    task, numbers = prepare_task(
+        objective, params, observation, fixed, bounds, solver, max_steps
+    )
+    if not np.any(numbers.mask):
+        return _nothing_to_fit(task, numbers, constraints)
+    traced = is_traced(task, numbers)
+    if not traced:
+        warn_about_precision()
+        _execute.warn_if_reborn(objective)
+    outcome = _execute.run(task, numbers)
+    result = assemble(task.layout, numbers, outcome, constraints)
+    if not throw:
+        return result
+    if not is_traced(result.success):
+        return result.check()
+    return eqx.tree_at(
+        lambda r: r.nll,
+        result,
+        result.status.error_if(result.nll, ~result.success),
+    )
+
+
+def resolve(nll_fn, params, observation, fixed, bounds):
+    """Fill what was not given from a Model, and check the objective.
+
+    Returns:
+        Objective, params, observation, fixed, bounds and constraints.
+    """
+    constraints: Mapping[Key, Any] = {}
+    if isinstance(nll_fn, AbstractModel):
+        params = nll_fn.state if params is None else params
+        observation = nll_fn.observation if observation is _Unset else observation
+        bounds = {**nll_fn.bounds, **(bounds or {})}
+        fixed = {**nll_fn.fixed, **(fixed or {})}
+        constraints = nll_fn.constraints
+    if not callable(nll_fn):
+        msg = (
+            f"nll_fn: expected a function (params, observation) -> -ln L or a Model, "
+            f"got {type(nll_fn).__name__}."
+        )
+        raise ArgumentTypeError(msg)
+    if observation is _Unset:
+        observation = None
+    return nll_fn, params, observation, fixed, bounds, constraints
+
+
+def prepare_task(
+    objective, params, observation, fixed, bounds, solver, max_steps
+) -> tuple[Task, Numbers]:
+    """Check everything, and separate the structure of a fit from its numbers."""
+    if solver is not None and not isinstance(solver, optx.AbstractMinimiser):
+        msg = (
+            f"solver: expected an optimistix.AbstractMinimiser such as "
+            f"TrustRegionNewton() or optimistix.BFGS(rtol, atol), got "
+            f"{type(solver).__name__}."
+        )
+        raise ArgumentTypeError(msg)
+    if not isinstance(max_steps, int) or max_steps < 1:
+        msg = f"max_steps: expected a positive integer, got {max_steps!r}."
+        raise ArgumentValueError(msg)
+    layout, numbers = build(
+        params,
+        observation,
+        fixed,
+        bounds,
+        native_boxes=solver is None or knows_curvature(solver),
+        whole=curvature_hook(objective) is not None,
+    )
+    if solver is None:
+        solver = choose_solver(objective, numbers)
+    if closes_over_tracer(objective):
+        start = layout.state(numbers.vector, numbers.others).to_pytree()
+        objective = _execute.hoist(objective, start, numbers.observation)
+    return Task(objective, layout, solver, max_steps), numbers
+
+
+def choose_solver(objective: Any, numbers: Numbers) -> optx.AbstractMinimiser:
+    """Return the default solver for a problem of this size."""
+    if curvature_hook(objective) is None and len(numbers.index) > DENSE_LIMIT:
+        return NewtonCG()
+    return TrustRegionNewton()
+
+
+def assemble(
+    layout: Layout, numbers: Numbers, outcome: Outcome, constraints: Mapping[Key, Any]
+) -> FitResult:
+    """Give the flat outcome its names back."""
+    keep = np.nonzero(np.asarray(numbers.mask))[0]
+    index = np.asarray(numbers.index)
+    if is_traced(outcome):
+        vector = jnp.asarray(numbers.vector).at[index].set(outcome.x)
+    else:
+        solution = outcome.solution
+        outcome = eqx.tree_at(lambda o: o.solution, outcome, None)
+        outcome = jax.tree.map(np.asarray, outcome)
+        outcome = eqx.tree_at(
+            lambda o: o.solution, outcome, solution, is_leaf=lambda x: x is None
+        )
+        vector = np.array(numbers.vector)
+        vector[index] = outcome.x
+    whole = len(keep) == len(index)
+
+    def pick(leaf):
+        return leaf if whole else leaf[keep]
+
+    hessian = outcome.hessian
+    if hessian is not None and not whole:
+        hessian = hessian[keep][:, keep]
+    return FitResult(
+        params=layout.state(vector, numbers.others),
+        nll=outcome.value,
+        success=outcome.status == RESULTS.successful,
+        status=outcome.status,
+        edm=outcome.edm,
+        num_steps=outcome.num_steps,
+        gradient=pick(outcome.gradient),
+        hessian=hessian,
+        at_bound=pick(outcome.at_bound),
+        newton=pick(outcome.newton),
+        free=index[keep],
+        solver_result=outcome.solution,
+        constraints=constraints,
+        layout=layout,
+    )
+
+
+def evaluate_at(task: Task, numbers: Numbers) -> Any:
+    """Return -ln L at the values given."""
+    return task.value(numbers, task.start(numbers))
+
+
+def _nothing_to_fit(task: Task, numbers: Numbers, constraints: Any) -> FitResult:
+    """Return the value at fixed parameters, which needs no solver."""
+    value = _execute.call(evaluate_at, task, numbers)
+    if not is_traced(value):
+        value = np.asarray(value)
+    none = np.zeros(0, float_dtype())
+    finite = jnp.isfinite(value) if is_traced(value) else np.isfinite(value)
+    status = RESULTS.where(finite, RESULTS.successful, RESULTS.nonfinite_start)
+    return FitResult(
+        params=task.layout.state(numbers.vector, numbers.others),
+        nll=value,
+        success=finite,
+        status=status,
+        edm=np.zeros((), float_dtype()),
+        num_steps=np.asarray(0),
+        gradient=none,
+        hessian=none.reshape(0, 0),
+        at_bound=np.zeros(0, bool),
+        newton=none,
+        free=np.zeros(0, int),
+        solver_result=None,
+        constraints=constraints,
+        layout=task.layout,
+    )
+
+
+def warn_about_precision() -> None:
+    """Warn once when parameters are single precision."""
+    if float_dtype().itemsize >= math.prod((8,)) or warn_about_precision.done:
+        return
+    warn_about_precision.done = True
+    warnings.warn(
+        "JAX runs in single precision: parameters are good to three or four digits "
+        "and small differences of -ln L are lost. Call "
+        'jax.config.update("jax_enable_x64", True) at the start of the program.',
+        stacklevel=3,
+    )
+
+
+warn_about_precision.done = False
+
+
+__all__ = ["DENSE_LIMIT", "fit", "nearest"]
