@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from everwillow._numerics import value_gradient_hessian
-from everwillow.curvature import AbstractCurvature, Dense
+from everwillow.curvature import AbstractCurvature, Dense, Operator
 
 
 class Evaluation(eqx.Module):
@@ -59,6 +59,19 @@ def evaluate(objective: Any, params: Any, observation: Any) -> Evaluation:
         lambda v: objective(unravel(v), observation), x
     )
     return Evaluation(value, gradient, Dense(hessian))
+
+
+def evaluate_matrix_free(objective: Any, params: Any, observation: Any) -> Evaluation:
+    """Evaluate an objective with its gradient, and its Hessian as an `Operator`."""
+    hook = curvature_hook(objective)
+    if hook is not None:
+        return hook(params, observation)
+    x, unravel = ravel_pytree(params)
+    (value, gradient), push = jax.linearize(
+        jax.value_and_grad(lambda v: objective(unravel(v), observation)), x
+    )
+    product = Operator(lambda v: push(v)[1], jnp.ones_like(x))
+    return Evaluation(value, gradient, product)
 
 
 class LeastSquares(eqx.Module):

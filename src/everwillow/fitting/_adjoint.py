@@ -20,6 +20,7 @@ import jax.numpy as jnp
 
 from everwillow.fitting._core import Outcome, Task, run_solver, scaled_solver
 from everwillow.fitting._problem import Numbers
+from everwillow.solvers.conjugate_gradients import steihaug
 
 
 def minimise(task: Task, numbers: Numbers) -> Outcome:
@@ -108,7 +109,7 @@ def _tangents(structure, arrays, change, outcome: Outcome) -> dict[str, Any]:
 
     rhs = jnp.where(free, -push_gradient(held), 0)
     if outcome.hessian is None:
-        dx = _solve_iteratively(curve, rhs)
+        dx = _solve_iteratively(curve, rhs, outcome.solution.state.scale)
     else:
         dx = _solve(outcome.hessian, free, rhs)
     dx = jnp.where(free, dx, held)
@@ -169,14 +170,14 @@ def _solve(hessian, free, rhs):
     )
 
 
-def _solve_iteratively(curve, rhs):
+def _solve_iteratively(curve, rhs, scale):
     """Solve with Hessian-vector products alone, by conjugate gradients."""
+    scale = jax.lax.stop_gradient(scale)
 
     def solver(matvec, vector):
-        return jax.scipy.sparse.linalg.cg(
-            matvec, vector, tol=1e-12, maxiter=10 * vector.shape[0]
-        )[0]
+        inner = steihaug(
+            lambda v: matvec(v / scale) / scale, -vector / scale, jnp.inf, 1e-12, 5000
+        )
+        return jnp.where(inner.definite, inner.unbounded / scale, jnp.nan)
 
     return jax.lax.custom_linear_solve(curve, rhs, solver, symmetric=True)
-
-

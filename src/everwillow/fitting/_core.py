@@ -17,7 +17,12 @@ from everwillow._errors import RESULTS
 from everwillow.curvature import AbstractCurvature, Dense, gather_transpose
 from everwillow.fitting._layout import Layout
 from everwillow.fitting._problem import Numbers
-from everwillow.objective import Evaluation, curvature_hook, evaluate
+from everwillow.objective import (
+    Evaluation,
+    curvature_hook,
+    evaluate,
+    evaluate_matrix_free,
+)
 from everwillow.solvers.newton_cg import NewtonCG
 from everwillow.solvers.trust_region_newton import (
     CODE_FLAT,
@@ -91,9 +96,12 @@ class Task(eqx.Module):
 
     def evaluate(self, numbers: Numbers, x: Array) -> Evaluation:
         """Evaluate the objective to second order in physical units."""
+        to_second_order = (
+            evaluate_matrix_free if isinstance(self.solver, NewtonCG) else evaluate
+        )
         if curvature_hook(self.objective) is None:
-            return evaluate(lambda v, n: self.value(n, v), x, numbers)
-        found = evaluate(self.objective, self.params(numbers, x), numbers.observation)
+            return to_second_order(lambda v, n: self.value(n, v), x, numbers)
+        found = to_second_order(self.objective, self.params(numbers, x), numbers.observation)
         layout = self.layout
         index, size = layout.long_index, layout.size
         gradient = jnp.zeros(size, x.dtype).at[index].add(found.gradient)
@@ -141,46 +149,55 @@ def knows_curvature(solver: Any) -> bool:
     return isinstance(solver, TrustRegionNewton | NewtonCG)
 
 
+def objective_in_solver_coordinates(y: Array, args: tuple[Task, Numbers]) -> Array:
+    """Evaluate -ln L as an `optimistix` function of the solver's coordinates."""
+    task, numbers = args
+    return task.value(numbers, to_physical(numbers, y)[0])
+
+
+def evaluate_in_solver_coordinates(y: Array, args: tuple[Task, Numbers]) -> Evaluation:
+    """Evaluate -ln L to second order, with the chain rule of the smooth maps."""
+    task, numbers = args
+    x, first, second = to_physical(numbers, y)
+    found = task.evaluate(numbers, x)
+    if not numbers.transforms:
+        return found
+    stand_in = found.gauss_newton
+    return Evaluation(
+        found.value,
+        found.gradient * first,
+        found.curvature.scaled(first).plus_diagonal(found.gradient * second),
+        None if stand_in is None else stand_in.scaled(first),
+    )
+
+
+def solver_options(task: Task, numbers: Numbers) -> dict[str, Any]:
+    """Return what our own solvers need to know besides the function."""
+    if not knows_curvature(task.solver):
+        return {}
+    options = {"evaluate": evaluate_in_solver_coordinates, "free": numbers.mask}
+    if numbers.lower is not None:
+        options |= {"lower": numbers.lower, "upper": numbers.upper}
+    return options
+
+
 def run_solver(task: Task, numbers: Numbers) -> Outcome:
     """Minimise once; not differentiable."""
-    numbers = jax.tree.map(jax.lax.stop_gradient, numbers)
-    start = from_physical(numbers, task.start(numbers))
-
-    def in_solver_coordinates(y, args):
-        task, numbers = args
-        x, first, second = to_physical(numbers, y)
-        found = task.evaluate(numbers, x)
-        if not numbers.transforms:
-            return found
-        bend = found.gradient * second
-        stand_in = found.gauss_newton
-        return Evaluation(
-            found.value,
-            found.gradient * first,
-            found.curvature.scaled(first).plus_diagonal(bend),
-            None if stand_in is None else stand_in.scaled(first),
-        )
-
-    def fn(y, args):
-        task, numbers = args
-        return task.value(numbers, to_physical(numbers, y)[0])
-
-    options: dict[str, Any] = {}
-    if knows_curvature(task.solver):
-        options = {"evaluate": in_solver_coordinates, "free": numbers.mask}
-        if numbers.lower is not None:
-            options |= {"lower": numbers.lower, "upper": numbers.upper}
-    solution = optx.minimise(
-        fn,
-        task.solver,
-        start,
+    task, numbers = jax.tree.map(
+        lambda leaf: jax.lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf,
         (task, numbers),
-        options,
+    )
+    solution = optx.minimise(
+        objective_in_solver_coordinates,
+        task.solver,
+        from_physical(numbers, task.start(numbers)),
+        (task, numbers),
+        solver_options(task, numbers),
         max_steps=task.max_steps,
         adjoint=_NoAdjoint(),
         throw=False,
     )
-    return _outcome(task, numbers, solution)
+    return outcome_of(task, numbers, solution)
 
 
 class _NoAdjoint(optx.AbstractAdjoint):
@@ -206,16 +223,17 @@ def _while_loop(cond_fun, body_fun, init_val, *, max_steps, **ignored):
     return jax.lax.while_loop(going, advance, (jnp.asarray(0), init_val))[1]
 
 
-def _outcome(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome:
+def outcome_of(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome:
     """Bring what a solver returned into physical units, and judge it."""
     state = solution.state
     y = solution.value
     x = to_physical(numbers, y)[0]
     steps = solution.stats["num_steps"]
-    if isinstance(task.solver, NewtonCG) and not numbers.transforms:
+    if isinstance(task.solver, NewtonCG):
+        first = to_physical(numbers, y)[1]
         return Outcome(
-            x, state.nll, state.gradient, None, state.edm, _status(state, solution),
-            steps, state.active, state.newton, solution,
+            x, state.nll, state.gradient / first, None, state.edm, _status(state, solution),
+            steps, state.active, state.newton * first, solution,
         )
     if isinstance(task.solver, TrustRegionNewton) and not numbers.transforms:
         found = state.evaluation

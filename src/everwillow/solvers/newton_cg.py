@@ -3,26 +3,340 @@
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
 import optimistix as optx
-from jaxtyping import Array, PyTree
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from everwillow._numerics import all_finite
+from everwillow.objective import evaluate_matrix_free
+from everwillow.solvers.conjugate_gradients import steihaug
+from everwillow.solvers.termination import (
+    Approach,
+    EDM_GOAL,
+    judge,
+    rounding_level,
+    tolerances,
+)
+from everwillow.solvers.trust_region_newton import (
+    CODE_FLAT,
+    CODE_MINIMUM,
+    CODE_NONFINITE_START,
+    CODE_RUNNING,
+    CODE_STALLED,
+)
 
 
-class NewtonCG(optx.AbstractMinimiser[Any, Any, Any]):
-    """Placeholder."""
+ACCEPT = 1e-4
+VISIBLE = 1e-10
+# Estimating a diagonal in coordinates scaled by the last estimate halves the exponent
+# of what is wrong; ten rounds bring 1e12 down to one.
+FIRST_ROUNDS = 10
+PROBES = 2
+# Conjugate gradients from a random start explore this many directions at the end.
+PROBE_STEPS = 40
 
-    edm_goal: float = 1e-8
+
+class NewtonCGState(eqx.Module):
+    """Where the solver stands.
+
+    Attributes:
+        x: The best point so far, flat.
+        nll: The objective there.
+        gradient: Its gradient.
+        scale: Root of the estimated diagonal of the curvature.
+        radius: Of the trust region, in scaled units.
+        approach: How the minimum was approached.
+        newton: The Newton step from x.
+        active: Which parameters are held at a bound.
+        definite: Whether no direction of negative curvature was met.
+        fresh: Whether x is a new point.
+        done: Whether to stop.
+        code: Why, as for `TrustRegionNewton`.
+        evaluations: Number of steps so far.
+        products: Number of Hessian-vector products so far.
+    """
+
+    x: Float[Array, " n"]
+    nll: Float[Array, ""]
+    gradient: Float[Array, " n"]
+    scale: Float[Array, " n"]
+    radius: Float[Array, ""]
+    approach: Approach
+    newton: Float[Array, " n"]
+    active: Bool[Array, " n"]
+    definite: Bool[Array, ""]
+    fresh: Bool[Array, ""]
+    done: Bool[Array, ""]
+    code: Int[Array, ""]
+    evaluations: Int[Array, ""]
+    products: Int[Array, ""]
+
+    @property
+    def edm(self) -> Float[Array, ""]:
+        """The estimated distance to the minimum at the best point so far."""
+        return self.approach.edm
+
+
+class NewtonCG(optx.AbstractMinimiser[Any, Any, NewtonCGState]):
+    """Newton's method by conjugate gradients, in memory proportional to the parameters.
+
+    Each step solves the trust-region problem by the conjugate gradients of Steihaug
+    and Toint, preconditioned with a running estimate of the diagonal; the Hessian only
+    ever multiplies vectors. Bounds are honoured by projection and an active set. The
+    criterion of success is that of `TrustRegionNewton`, with one difference that no
+    matrix-free method escapes: definiteness is tested along the directions that
+    conjugate gradients have explored (a random start at the end among them), not
+    proven. There is no covariance.
+
+    Reads from `options`, where used through `optimistix.minimise`, what
+    `TrustRegionNewton` reads.
+
+    Attributes:
+        edm_goal: Largest EDM of a success, in units of -ln L.
+        max_inner: Largest number of Hessian-vector products in a step.
+        rtol: Not used; part of the interface of optimistix.
+        atol: Not used; part of the interface of optimistix.
+        norm: Not used; part of the interface of optimistix.
+
+    References:
+        T. Steihaug, SIAM J. Numer. Anal. 20 (1983) 626.
+    """
+
+    edm_goal: float = EDM_GOAL
+    max_inner: int = 1000
     rtol: float = 0.0
     atol: float = 0.0
     norm: Callable[[PyTree], Array] = optx.max_norm
 
-    def init(self, fn, y, args, options, f_struct, aux_struct, tags):
-        """Set up."""
+    def init(self, fn, y, args, options, f_struct, aux_struct, tags) -> NewtonCGState:
+        """Set up the state; nothing is evaluated yet."""
+        del fn, args, f_struct, aux_struct, tags
+        x = _project(ravel_pytree(y)[0], options)
+        infinite = jnp.full_like(x, jnp.inf, shape=())
+        zeros, count, no = jnp.zeros_like(x), jnp.asarray(0), jnp.asarray(False)
+        return NewtonCGState(
+            x=x,
+            nll=infinite,
+            gradient=zeros,
+            scale=jnp.ones_like(x),
+            radius=infinite,
+            approach=Approach(infinite, infinite, count, count, zeros),
+            newton=zeros,
+            active=jnp.zeros(x.shape, bool),
+            definite=no,
+            fresh=jnp.asarray(True),
+            done=no,
+            code=jnp.asarray(CODE_RUNNING),
+            evaluations=count,
+            products=count,
+        )
 
     def step(self, fn, y, args, options, state, tags):
-        """Step."""
+        """Linearise at the best point, solve for a step, and try it."""
+        del tags
+        found, value_at, unravel, aux = _bind(fn, y, args, options, state.x)
+        free, active = _split(state.x, found.gradient, options)
+        state, model = _measure(state, found, free)
+        target = jnp.clip(jnp.sqrt(jnp.vdot(model.gradient, model.gradient)), 1e-10, 0.1)
+        inner = steihaug(
+            model.product, model.gradient, state.radius, target, self.max_inner
+        )
+        newton = jnp.where(free, inner.unbounded / state.scale, 0)
+        edm = jnp.where(inner.solved, -0.5 * jnp.vdot(model.gradient, inner.unbounded), jnp.inf)
+        state = eqx.tree_at(
+            lambda s: (s.newton, s.active, s.definite, s.products),
+            state,
+            (newton, active, inner.definite, state.products + inner.count),
+        )
+        state = self._judge(state, found, free, edm, inner, model)
+        after = _try(state, found, value_at, inner.step, model, free, options)
+        return unravel(after.x), after, aux
+
+    def _judge(self, state, found, free, edm, inner, model):
+        """Decide whether the point is a minimum; then look for flat directions."""
+        curve = state.scale**2 * jnp.abs(state.x)
+        rounding, noise = rounding_level(
+            state.x, found.value, found.gradient, curve, state.scale, free
+        )
+        verdict, approach = judge(
+            x=state.x,
+            value=found.value,
+            fresh=state.fresh,
+            newton=state.newton,
+            sigma=1 / state.scale,
+            free=free,
+            edm=edm,
+            definite=inner.definite & inner.solved,
+            semidefinite=inner.definite,
+            rounding=rounding,
+            noise=noise,
+            approach=state.approach,
+            goals=tolerances(state.x.dtype, self.edm_goal),
+        )
+        curvature = jax.lax.cond(
+            verdict.minimum,
+            lambda: _least_curvature(model, free),
+            lambda: jnp.ones_like(edm),
+        )
+        level = 1e3 * jnp.finfo(edm.dtype).eps
+        flat = verdict.flat | (verdict.minimum & (jnp.abs(curvature) <= level))
+        saddle = verdict.minimum & (curvature < -level)
+        code = jnp.where(verdict.minimum, CODE_MINIMUM, CODE_RUNNING)
+        code = jnp.where(flat, CODE_FLAT, code)
+        code = jnp.where(saddle, CODE_STALLED, code)
+        code = jnp.where(~jnp.any(free), CODE_MINIMUM, code)
+        lost = ~all_finite(found.value, found.gradient)
+        code = jnp.where(lost, CODE_NONFINITE_START, code)
+        return eqx.tree_at(
+            lambda s: (s.approach, s.code, s.done, s.definite),
+            state,
+            (approach, code, code != CODE_RUNNING, state.definite & ~saddle),
+        )
 
     def terminate(self, fn, y, args, options, state, tags):
-        """Stop."""
+        """Stop when the last step said so."""
+        del fn, y, args, options, tags
+        return state.done, optx.RESULTS.successful
 
     def postprocess(self, fn, y, aux, args, options, state, tags, result):
-        """End."""
+        """Return the best point."""
+        del fn, args, options, tags, result
+        _, unravel = ravel_pytree(y)
+        stats = {"num_products": state.products}
+        return unravel(state.x), aux, stats
+
+
+class _ScaledModel(eqx.Module):
+    """The second-order model in scaled coordinates, on the free parameters."""
+
+    gradient: Float[Array, " n"]
+    product: Callable[[Array], Array]
+
+
+def _bind(fn, y, args, options, x):
+    """Evaluate at x, and return the function of flat vectors."""
+    _, unravel = ravel_pytree(y)
+    given = (options or {}).get("evaluate")
+    if given is not None:
+        found = given(x, args)
+    else:
+        found = evaluate_matrix_free(lambda v, a: fn(unravel(v), a)[0], x, args)
+    _, aux = eqx.filter_eval_shape(fn, y, args)
+    aux = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), aux)
+    return found, lambda v: fn(unravel(v), args)[0], unravel, aux
+
+
+def _project(x, options):
+    lower, upper = (options or {}).get("lower"), (options or {}).get("upper")
+    return x if lower is None else jnp.clip(x, lower, upper)
+
+
+def _split(x, gradient, options):
+    """Return which parameters may move, and which are held at a bound."""
+    options = options or {}
+    free = options.get("free")
+    free = jnp.ones(x.shape, bool) if free is None else jnp.asarray(free)
+    if options.get("lower") is None:
+        return free, jnp.zeros(x.shape, bool)
+    pushed = ((x <= options["lower"]) & (gradient > 0)) | (
+        (x >= options["upper"]) & (gradient < 0)
+    )
+    return free & ~pushed, free & pushed
+
+
+def _measure(state: NewtonCGState, found, free):
+    """Update the scale, and return the model in scaled coordinates."""
+    size = state.x.shape[0]
+    dtype = state.x.dtype
+    rounds = jnp.where(state.evaluations == 0, FIRST_ROUNDS, 1)
+    probes = jr.rademacher(jr.key(0), (PROBES, size), dtype)
+
+    def scaled_product(scale):
+        def product(vector):
+            inside = jnp.where(free, vector / scale, 0)
+            return jnp.where(free, found.curvature.matvec(inside) / scale, vector)
+
+        return product
+
+    def refine(_, scale):
+        product = jax.vmap(scaled_product(scale))
+        estimate = jnp.abs(jnp.mean(probes * product(probes), axis=0))
+        # Off-diagonal terms make the estimate noisy; a factor at a time is enough.
+        bound = jnp.where(state.evaluations == 0, 1e6, 2.0)
+        factor = jnp.sqrt(jnp.clip(estimate, 1 / bound, bound))
+        return jnp.where(jnp.isfinite(factor) & free, scale * factor, scale)
+
+    scale = jax.lax.fori_loop(0, rounds, refine, state.scale)
+    gradient = jnp.where(free, found.gradient / scale, 0)
+    first = state.evaluations == 0
+    length = jnp.sqrt(jnp.vdot(gradient, gradient))
+    radius = jnp.where(first, jnp.maximum(10 * length, 1.0), state.radius)
+    value = jnp.where(first, found.value, state.nll)
+    state = eqx.tree_at(
+        lambda s: (s.scale, s.radius, s.nll, s.gradient, s.products),
+        state,
+        (scale, radius, value, found.gradient, state.products + rounds * PROBES),
+    )
+    return state, _ScaledModel(gradient, scaled_product(scale))
+
+
+def _try(state: NewtonCGState, found, value_at, scaled_step, model, free, options):
+    """Evaluate the trial point; move there if it is better."""
+    trial = _project(state.x + jnp.where(free, scaled_step / state.scale, 0), options)
+    move = trial - state.x
+    scaled = move * state.scale
+    predicted = -(
+        jnp.vdot(found.gradient, move) + 0.5 * jnp.vdot(scaled, model.product(scaled))
+    )
+    value, gradient = jax.value_and_grad(value_at)(trial)
+    actual = state.nll - value
+    by_slope = -0.5 * jnp.vdot(found.gradient + gradient, move)
+    hidden = predicted < VISIBLE * jnp.abs(state.nll)
+    gain = jnp.where(hidden, by_slope, actual) / predicted
+    usable = all_finite(value, gradient) & (predicted > 0)
+    accept = usable & (gain > ACCEPT) & ~state.done
+    length = jnp.sqrt(jnp.vdot(scaled, scaled))
+    radius = jnp.where(gain < 0.25, 0.25 * length, state.radius)
+    radius = jnp.where(gain > 0.75, jnp.maximum(radius, 2.5 * length), radius)
+    radius = jnp.where(usable, radius, 0.1 * jnp.minimum(length, state.radius))
+    nowhere = jnp.all(trial == state.x) | ~(predicted > 0)
+    stalled = ~state.done & nowhere
+    span = jnp.maximum(state.approach.span, jnp.abs(move))
+    return eqx.tree_at(
+        lambda s: (
+            s.x,
+            s.nll,
+            s.radius,
+            s.approach.span,
+            s.fresh,
+            s.done,
+            s.code,
+            s.evaluations,
+            s.products,
+        ),
+        state,
+        (
+            jnp.where(accept, trial, state.x),
+            jnp.where(accept, value, state.nll),
+            radius,
+            jnp.where(accept, span, state.approach.span),
+            accept,
+            state.done | stalled,
+            jnp.where(stalled, CODE_STALLED, state.code),
+            state.evaluations + 1,
+            state.products + 1,
+        ),
+    )
+
+
+def _least_curvature(model: _ScaledModel, free):
+    """Return the smallest curvature met by conjugate gradients from a random start."""
+    start = jr.normal(jr.key(1), free.shape, model.gradient.dtype)
+    inner = steihaug(
+        model.product, jnp.where(free, start, 0), jnp.inf, 1e-12, PROBE_STEPS
+    )
+    return inner.least_curvature
