@@ -17,13 +17,14 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import optimistix as optx
 
 from everwillow.fitting._core import Outcome, Task, run_solver, scaled_solver
 from everwillow.fitting._problem import Numbers
 from everwillow.solvers.conjugate_gradients import steihaug
 
 
-def minimise(task: Task, numbers: Numbers) -> Outcome:
+def minimise(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution]:
     """Minimise, batched under `jax.vmap` and differentiable in every number.
 
     Args:
@@ -42,13 +43,13 @@ def minimise(task: Task, numbers: Numbers) -> Outcome:
     def push(primals, tangents):
         (arrays,), (change,) = primals, tangents
         out = solve(arrays)
-        outcome = eqx.combine(out[0], out[1].value)
-        moved = _tangents(structure, arrays, change, outcome)
+        outcome, solution = eqx.combine(out[0], out[1].value)
+        moved = _tangents(structure, arrays, change, outcome, solution)
         blank = jax.tree.map(_zero_tangent, out[0])
         fields = ("x", "value", "gradient", "hessian")
-        present = [f for f in fields if getattr(blank, f) is not None]
+        present = [f for f in fields if getattr(blank[0], f) is not None]
         filled = eqx.tree_at(
-            lambda o: [getattr(o, f) for f in present],
+            lambda o: [getattr(o[0], f) for f in present],
             blank,
             [moved[f] for f in present],
         )
@@ -82,7 +83,7 @@ def _zero_tangent(leaf: jax.Array) -> Any:
     return jnp.zeros(leaf.shape, jax.dtypes.float0)
 
 
-def _tangents(structure, arrays, change, outcome: Outcome) -> dict[str, Any]:
+def _tangents(structure, arrays, change, outcome: Outcome, solution) -> dict[str, Any]:
     """Return the change of x, value, gradient and Hessian."""
 
     def at(arrays) -> tuple[Task, Numbers]:
@@ -109,7 +110,7 @@ def _tangents(structure, arrays, change, outcome: Outcome) -> dict[str, Any]:
 
     rhs = jnp.where(free, -push_gradient(held), 0)
     if outcome.hessian is None:
-        dx = _solve_iteratively(curve, rhs, outcome.solution.state.scale)
+        dx = _solve_iteratively(curve, rhs, solution.state.scale)
     else:
         dx = _solve(outcome.hessian, free, rhs)
     dx = jnp.where(free, dx, held)

@@ -1,10 +1,11 @@
-"""The compiled core of a fit: flat vectors in, one `Outcome` out.
+"""The compiled core of a fit: flat vectors in, an `Outcome` out.
 
 `minimise` is an ordinary JAX function of `Numbers`: under `jax.vmap` it switches to
 the batched solver, and it is differentiated by the implicit function theorem, never
 through the iterations.
 """
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -51,7 +52,6 @@ class Outcome(eqx.Module):
         num_steps: Evaluations of our solvers, steps of others.
         at_bound: Which parameters are held at a bound, shape ``(free,)``.
         newton: The last Newton step, shape ``(free,)``.
-        solution: What the solver returned.
     """
 
     x: Float[Array, " free"]
@@ -63,10 +63,11 @@ class Outcome(eqx.Module):
     num_steps: Int[Array, ""]
     at_bound: Bool[Array, " free"]
     newton: Float[Array, " free"]
-    solution: Any
 
 
-class Task(eqx.Module):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Task:
     """The structure of a fit; its array leaves are those of the objective and solver.
 
     Attributes:
@@ -77,9 +78,9 @@ class Task(eqx.Module):
     """
 
     objective: Any
-    layout: Layout = eqx.field(static=True)
+    layout: Layout = dataclasses.field(metadata={"static": True})
     solver: Any
-    max_steps: int = eqx.field(static=True)
+    max_steps: int = dataclasses.field(metadata={"static": True})
 
     def params(self, numbers: Numbers, x: Array) -> Any:
         """Rebuild the pytree of parameters from the fitted ones."""
@@ -181,7 +182,7 @@ def solver_options(task: Task, numbers: Numbers) -> dict[str, Any]:
     return options
 
 
-def run_solver(task: Task, numbers: Numbers) -> Outcome:
+def run_solver(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution]:
     """Minimise once; not differentiable."""
     task, numbers = jax.tree.map(
         lambda leaf: jax.lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf,
@@ -197,7 +198,7 @@ def run_solver(task: Task, numbers: Numbers) -> Outcome:
         adjoint=_NoAdjoint(),
         throw=False,
     )
-    return outcome_of(task, numbers, solution)
+    return outcome_of(task, numbers, solution), solution
 
 
 class _NoAdjoint(optx.AbstractAdjoint):
@@ -233,7 +234,7 @@ def outcome_of(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome
         first = to_physical(numbers, y)[1]
         return Outcome(
             x, state.nll, state.gradient / first, None, state.edm, _status(state, solution),
-            steps, state.active, state.newton * first, solution,
+            steps, state.active, state.newton * first,
         )
     if isinstance(task.solver, TrustRegionNewton) and not numbers.transforms:
         found = state.evaluation
@@ -241,7 +242,7 @@ def outcome_of(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome
         value = found.value - jnp.where(polish, state.edm, 0)
         return Outcome(
             x, value, found.gradient, found.curvature.as_matrix(), state.edm,
-            _status(state, solution), steps, state.active, state.newton, solution,
+            _status(state, solution), steps, state.active, state.newton,
         )
     found = task.evaluate(numbers, x)
     hessian = found.curvature.as_matrix()
@@ -258,7 +259,6 @@ def outcome_of(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome
         status = RESULTS.where(ended & ~definite, RESULTS.not_a_minimum, status)
     return Outcome(
         x, found.value, found.gradient, hessian, edm, status, steps, active, newton,
-        solution,
     )
 
 

@@ -3,12 +3,13 @@
 import functools as ft
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import optimistix as optx
 
 from everwillow.fitting._adjoint import minimise
 from everwillow.fitting._core import Outcome, Task
@@ -25,48 +26,55 @@ MANY = 3
 
 @jax.tree_util.register_static
 class Static:
-    """A pytree's structure and its leaves that are no arrays; hashable, compared once.
+    """The structure of a pytree and its leaves that are no arrays.
 
-    The key under which compiled programs are kept.
+    Hashable, so that compiled programs are kept under it.
     """
 
     __slots__ = ("_hash", "leaves", "treedef")
 
-    def __init__(self, tree: Any) -> None:
-        leaves, self.treedef = jax.tree.flatten(tree)
-        self.leaves = tuple(leaves)
-        self._hash = hash((self.treedef, self.leaves))
+    def __init__(self, treedef: Any, leaves: tuple[Any, ...]) -> None:
+        self.treedef = treedef
+        self.leaves = leaves
+        self._hash = hash((treedef, leaves))
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, Static)
             and self._hash == other._hash
-            and self.treedef == other.treedef
             and self.leaves == other.leaves
+            and self.treedef == other.treedef
         )
 
     def __hash__(self) -> int:
         return self._hash
 
-    def tree(self) -> Any:
-        """Return the tree, with None where the arrays were."""
-        return self.treedef.unflatten(self.leaves)
+
+class _Array:
+    """Stands where an array was; all are one."""
 
 
-def split(tree: Any) -> tuple[Any, Static]:
-    """Split a tree into its arrays and the rest."""
-    arrays, rest = eqx.partition(tree, eqx.is_array)
-    return arrays, Static(rest)
+def split(tree: Any) -> tuple[list[Any], Static]:
+    """Split a tree into its arrays, in order, and the rest."""
+    leaves, treedef = jax.tree.flatten(tree)
+    arrays = [leaf for leaf in leaves if eqx.is_array(leaf)]
+    rest = tuple(_Array if eqx.is_array(leaf) else leaf for leaf in leaves)
+    return arrays, Static(treedef, rest)
 
 
-def _run(function: Callable[..., Any], static: Static, arrays: Any) -> Any:
-    out = function(*eqx.combine(arrays, static.tree()))
-    dynamic, rest = eqx.partition(out, eqx.is_array)
-    return dynamic, Static(rest)
+def join(arrays: Iterable[Any], static: Static) -> Any:
+    """Undo `split`."""
+    remaining = iter(arrays)
+    leaves = [next(remaining) if rest is _Array else rest for rest in static.leaves]
+    return static.treedef.unflatten(leaves)
+
+
+def _run(function: Callable[..., Any], static: Static, arrays: list[Any]) -> Any:
+    return split(function(*join(arrays, static)))
 
 
 @ft.cache
-def _compiled(function: Callable[..., Any], options: bool) -> Callable[..., Any]:
+def _compiled(function: Callable[..., Any], *, options: bool) -> Callable[..., Any]:
     return jax.jit(
         ft.partial(_run, function),
         static_argnums=0,
@@ -86,12 +94,11 @@ def call(function: Callable[..., Any], *args: Any) -> Any:
     """
     arrays, static = split(args)
     # Compiler options are only allowed outside of a user's own trace.
-    program = _compiled(function, options=not is_traced(arrays))
-    dynamic, rest = program(static, arrays)
-    return eqx.combine(dynamic, rest.tree())
+    traced = any(isinstance(array, jax.core.Tracer) for array in arrays)
+    return join(*_compiled(function, options=not traced)(static, arrays))
 
 
-def run(task: Task, numbers: Numbers) -> Outcome:
+def run(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution]:
     """Minimise, compiled."""
     return call(minimise, task, numbers)
 

@@ -32,6 +32,13 @@ class Layout:
     numeric: tuple[bool, ...]
 
     @ft.cached_property
+    def _hash(self) -> int:
+        return hash((self.treedef, self.shapes, self.numeric))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @ft.cached_property
     def template(self) -> State:
         """A State of this structure, for its keys."""
         return self.treedef.unflatten([0.0] * self.treedef.num_leaves)
@@ -99,14 +106,20 @@ class Layout:
         parts = [np.ravel(leaf) for leaf in leaves]
         return np.concatenate(parts) if parts else np.zeros(0, int)
 
-    def split_host(self, vector: np.ndarray) -> list[np.ndarray]:
-        """Cut a concrete vector into the values of the numeric entries, as views."""
-        return [
-            vector[start : start + size].reshape(shape)
+    @ft.cached_property
+    def _cuts(self) -> tuple[tuple[int, int, tuple[int, ...]], ...]:
+        return tuple(
+            (start, start + size, shape)
             for start, size, shape, numeric in zip(
                 self.starts, self.sizes, self.shapes, self.numeric, strict=True
             )
             if numeric
+        )
+
+    def split_host(self, vector: np.ndarray) -> list[np.ndarray]:
+        """Cut a concrete vector into the values of the numeric entries, as views."""
+        return [
+            vector[start:end].reshape(shape) for start, end, shape in self._cuts
         ]
 
     def split_traced(self, vector: jax.Array) -> list[jax.Array]:
@@ -125,6 +138,12 @@ class Layout:
         rest = iter(others)
         values = [next(parts) if numeric else next(rest) for numeric in self.numeric]
         return self.template.with_values(values)
+
+
+@ft.lru_cache(maxsize=1024)
+def _layout(treedef, shapes, numeric) -> Layout:
+    """Return the one layout of a structure, so that its tables are made once."""
+    return Layout(treedef, shapes, numeric)
 
 
 def float_dtype() -> np.dtype:
@@ -200,33 +219,33 @@ def ravel_state(state: State) -> tuple[Layout, Any, tuple[Any, ...]]:
     Raises:
         ArgumentTypeError: If a value is no number or array of numbers.
     """
-    values = tuple(state.values())
     dtype = float_dtype()
     parts: list[Any] = []
     others: list[Any] = []
     shapes: list[tuple[int, ...]] = []
     numeric: list[bool] = []
     traced = False
-    for key, value in zip(state.keys(), values, strict=True):
-        kind, array = _classify(key, value)
-        traced |= isinstance(array, jax.core.Tracer)
+    for key, value in state.items():
+        if type(value) is float:
+            # By far the most frequent case, and the one that comes by the hundred.
+            kind, array, shape = True, value, ()
+        else:
+            kind, array = _classify(key, value)
+            traced |= isinstance(array, jax.core.Tracer)
+            shape = () if array is None else np.shape(array)
         numeric.append(kind)
-        shapes.append(() if array is None else np.shape(array))
+        shapes.append(shape)
         (parts if kind else others).append(array)
-    layout = Layout(jax.tree.structure(state), tuple(shapes), tuple(numeric))
+    layout = _layout(jax.tree.structure(state), tuple(shapes), tuple(numeric))
     if traced:
         vector = jnp.concatenate(
             [jnp.ravel(jnp.asarray(p, dtype)) for p in parts] or [jnp.zeros(0, dtype)]
         )
+    elif len(parts) == layout.size and not any(shapes):
+        vector = np.array(parts, dtype)
     else:
-        vector = np.zeros(layout.size, dtype)
-        for part, start, size in zip(
-            parts,
-            [s for s, k in zip(layout.starts, numeric, strict=True) if k],
-            [s for s, k in zip(layout.sizes, numeric, strict=True) if k],
-            strict=True,
-        ):
-            vector[start : start + size] = np.ravel(part)
+        flat = [np.ravel(part) for part in parts]
+        vector = np.concatenate(flat or [np.zeros(0)]).astype(dtype)
     return layout, vector, tuple(others)
 
 

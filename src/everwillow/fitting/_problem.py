@@ -1,9 +1,9 @@
 """From what a user hands to `fit` to arrays of fixed structure, on the host."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +20,9 @@ from everwillow.parameters import Interval, TransformBase
 from everwillow.statelib import State
 
 
-class Numbers(eqx.Module):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Numbers:
     """Everything of a fit that is a number; the arguments of the compiled core.
 
     Attributes:

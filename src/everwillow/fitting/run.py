@@ -104,8 +104,8 @@ def fit(
     if not traced:
         warn_about_precision()
         _execute.warn_if_reborn(objective)
-    outcome = _execute.run(task, numbers)
-    result = assemble(task.layout, numbers, outcome, constraints)
+    outcome, solution = _execute.run(task, numbers)
+    result = assemble(task.layout, numbers, outcome, solution, constraints)
     if not throw:
         return result
     if not is_traced(result.success):
@@ -179,7 +179,11 @@ def choose_solver(objective: Any, numbers: Numbers) -> optx.AbstractMinimiser:
 
 
 def assemble(
-    layout: Layout, numbers: Numbers, outcome: Outcome, constraints: Mapping[Key, Any]
+    layout: Layout,
+    numbers: Numbers,
+    outcome: Outcome,
+    solution: optx.Solution,
+    constraints: Mapping[Key, Any],
 ) -> FitResult:
     """Give the flat outcome its names back."""
     keep = np.nonzero(np.asarray(numbers.mask))[0]
@@ -187,12 +191,7 @@ def assemble(
     if is_traced(outcome):
         vector = jnp.asarray(numbers.vector).at[index].set(outcome.x)
     else:
-        solution = outcome.solution
-        outcome = eqx.tree_at(lambda o: o.solution, outcome, None)
         outcome = jax.tree.map(np.asarray, outcome)
-        outcome = eqx.tree_at(
-            lambda o: o.solution, outcome, solution, is_leaf=lambda x: x is None
-        )
         vector = np.array(numbers.vector)
         vector[index] = outcome.x
     whole = len(keep) == len(index)
@@ -215,7 +214,7 @@ def assemble(
         at_bound=pick(outcome.at_bound),
         newton=pick(outcome.newton),
         free=index[keep],
-        solver_result=outcome.solution,
+        solver_result=solution,
         constraints=constraints,
         layout=layout,
     )
