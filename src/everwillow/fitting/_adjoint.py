@@ -12,6 +12,7 @@ every output of a fit has its derivative; what only tells how the solver got the
 none.
 """
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -21,7 +22,9 @@ import optimistix as optx
 
 from everwillow.fitting._core import Outcome, Task, run_solver, scaled_solver
 from everwillow.fitting._problem import Numbers
+from everwillow._errors import RESULTS
 from everwillow.solvers.conjugate_gradients import steihaug
+from everwillow.solvers.lanes import LANE_STEPS, lane_solver, rerun
 
 
 def minimise(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution]:
@@ -35,9 +38,7 @@ def minimise(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution]:
 
     @jax.custom_jvp
     def solve(arrays):
-        task, numbers = eqx.combine(arrays, structure)
-        dynamic, static = eqx.partition(run_solver(task, numbers), eqx.is_array)
-        return dynamic, _Static(static)
+        return _batchable(structure)(arrays)
 
     @solve.defjvp
     def push(primals, tangents):
@@ -57,6 +58,47 @@ def minimise(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution]:
 
     dynamic, static = solve(arrays)
     return eqx.combine(dynamic, static.value)
+
+
+def _batchable(structure):
+    """Return the minimisation of arrays, with a rule of its own for `jax.vmap`."""
+
+    def solve_with(arrays, solver=None, max_steps=None):
+        task, numbers = eqx.combine(arrays, structure)
+        if solver is not None:
+            task = dataclasses.replace(task, solver=solver, max_steps=max_steps)
+        dynamic, static = eqx.partition(run_solver(task, numbers), eqx.is_array)
+        return dynamic, _Static(static)
+
+    task, _ = structure
+    lanes = lane_solver(task.solver)
+    if lanes is None:
+        return solve_with
+
+    @jax.custom_batching.custom_vmap
+    def solve(arrays):
+        return solve_with(arrays)
+
+    @solve.def_vmap
+    def batch(axis_size, in_batched, arrays):
+        (batched,) = in_batched
+        axes = jax.tree.map(lambda b: 0 if b else None, batched)
+        steps = min(task.max_steps, LANE_STEPS)
+        out = jax.vmap(
+            lambda a: solve_with(a, lanes, steps), in_axes=(axes,), axis_size=axis_size
+        )(arrays)
+
+        def pick(i):
+            return jax.tree.map(lambda a, b: a[i] if b else a, arrays, batched)
+
+        status = eqx.combine(out[0], out[1].value)[0].status
+        settled = jax.vmap(
+            lambda s: (s == RESULTS.successful) | (s == RESULTS.nonfinite_start)
+        )(status)
+        out, _ = rerun(out, ~settled, solve, pick)
+        return out, jax.tree.map(lambda _: True, out)
+
+    return solve
 
 
 @jax.tree_util.register_static

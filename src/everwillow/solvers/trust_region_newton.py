@@ -22,6 +22,7 @@ from everwillow.solvers.termination import (
 )
 from everwillow.solvers.trust_region_step import (
     QuadraticModel,
+    Step,
     blank_factor,
     trust_region_step,
 )
@@ -120,12 +121,14 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
 
     Attributes:
         edm_goal: Largest EDM of a success, in units of -ln L.
+        step_rule: Minimises the quadratic model: ``(model, radius) -> Step``.
         rtol: Not used; part of the interface of optimistix.
         atol: Not used; part of the interface of optimistix.
         norm: Not used; part of the interface of optimistix.
     """
 
     edm_goal: float = EDM_GOAL
+    step_rule: Callable[[QuadraticModel, Array], Step] = trust_region_step
     rtol: float = 0.0
     atol: float = 0.0
     norm: Callable[[PyTree], Array] = optx.max_norm
@@ -212,7 +215,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
             None if upper is None else (upper - x) * scale,
             free,
         )
-        step = trust_region_step(model, state.radius)
+        step = self.step_rule(model, state.radius)
         move = step.step * shrink
         newton = step.newton * shrink
 

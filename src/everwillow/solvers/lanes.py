@@ -1,0 +1,107 @@
+"""The batched solver: many fits in step, each with one factorisation an evaluation.
+
+Under `jax.vmap` every lane waits for the slowest, and a search inside a step would make
+all lanes search. `lane_step` therefore takes the Newton step where the curvature is
+positive definite, cut to the ball, and the gradient step where it is not. That is all
+that nearly every pseudo-experiment needs; the few lanes that do not end at a minimum
+are run again, one by one, with the full solver.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from everwillow.solvers.trust_region_newton import TrustRegionNewton
+from everwillow.solvers.trust_region_step import (
+    QuadraticModel,
+    Step,
+    singular_level,
+)
+
+
+# After this many evaluations a lane leaves the batch and is run by itself.
+LANE_STEPS = 32
+
+
+def lane_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
+    """Minimise a quadratic model roughly, with one factorisation and no loop.
+
+    Args:
+        model: The function to second order, in scaled coordinates.
+        radius: Of the trust region.
+
+    Returns:
+        A step of descent inside ball and box.
+    """
+    gradient = jnp.where(model.free, model.gradient, 0)
+    factor = model.curvature.masked(model.free).factor()
+    newton = -factor.solve(gradient)
+    length = _norm(newton)
+    good = (factor.smallest_pivot > singular_level(gradient.dtype)) & jnp.isfinite(length)
+    slope = _norm(gradient)
+    downhill = -gradient * jnp.minimum(1, radius / jnp.where(slope > 0, slope, 1))
+    cut = jnp.minimum(1, radius / jnp.where(length > 0, length, 1))
+    step = jnp.where(good, cut * newton, downhill)
+    if model.lower is not None:
+        step = jnp.clip(step, model.lower, model.upper)
+        downhill = jnp.clip(downhill, model.lower, model.upper)
+        better = _decrease(model, downhill) > _decrease(model, step)
+        step = jnp.where(better, downhill, step)
+    edm = jnp.where(good, -0.5 * jnp.vdot(gradient, newton), jnp.inf)
+    return Step(
+        step=step,
+        decrease=_decrease(model, step),
+        interior=good & (length <= radius),
+        newton=jnp.where(good, newton, 0),
+        edm=edm,
+        definite=good,
+        semidefinite=good,
+        factor=factor,
+        moving=model.free,
+        target=model.gradient + model.curvature.matvec(step),
+    )
+
+
+def _norm(vector):
+    return jnp.sqrt(jnp.sum(vector**2))
+
+
+def _decrease(model: QuadraticModel, step):
+    return -(
+        jnp.vdot(model.gradient, step)
+        + 0.5 * jnp.vdot(step, model.curvature.matvec(step))
+    )
+
+
+def lane_solver(solver: Any) -> Any | None:
+    """Return the batched variant of a solver, or None if it has none."""
+    if isinstance(solver, TrustRegionNewton):
+        return TrustRegionNewton(edm_goal=solver.edm_goal, step_rule=lane_step)
+    return None
+
+
+def rerun(
+    out: Any, again: Bool[Array, " lanes"], one: Any, pick: Any
+) -> tuple[Any, Bool[Array, " lanes"]]:
+    """Replace the results of some lanes, one after the other.
+
+    Args:
+        out: Results with a leading axis of lanes.
+        again: Which lanes to run again.
+        one: Runs a lane by itself: ``one(inputs)``.
+        pick: Gives the inputs of a lane: ``pick(i)``.
+
+    Returns:
+        The results, and which lanes were left (none).
+    """
+
+    def advance(carry):
+        out, todo = carry
+        i = jnp.argmax(todo)
+        new = one(pick(i))
+        out = jax.tree.map(lambda a, b: a.at[i].set(b), out, new)
+        return out, todo.at[i].set(False)
+
+    return jax.lax.while_loop(lambda c: jnp.any(c[1]), advance, (out, again))
