@@ -8,9 +8,10 @@ multiplied. Solvers use the methods of `AbstractCurvature` and never look inside
 
 import abc
 from collections.abc import Callable
-from typing import Self
+from typing import Any, Self
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -124,8 +125,9 @@ class Arrow(AbstractCurvature):
         block: A, shape ``(a, a)``.
         coupling: B, shape ``(a, b)``.
         tail: d, shape ``(b,)``.
-        block_index: Where in the flat vector the dense parameters are, shape ``(a,)``.
-        tail_index: Where the others are, shape ``(b,)``.
+        block_index: Where in the flat vector the dense parameters are, shape ``(a,)``;
+            write it in NumPy, since combinations must know the numbers.
+        tail_index: Where the others are, shape ``(b,)``, likewise.
     """
 
     block: Float[Array, "a a"]
@@ -282,6 +284,8 @@ def gather_transpose(
             concrete integers.
         size: Length of the short vector.
     """
+    if np.array_equal(index, np.arange(size)):
+        return curvature
     if isinstance(curvature, Dense):
         matrix = jnp.zeros((size, size), curvature.matrix.dtype)
         spread = matrix.at[index[:, None], index[None, :]].add(curvature.matrix)
@@ -296,9 +300,19 @@ def gather_transpose(
     )
 
 
+def _concrete(index: Any) -> np.ndarray:
+    if isinstance(index, jax.core.Tracer):
+        msg = (
+            "Arrow: block_index and tail_index must be concrete where models are "
+            "combined, and are traced. Write them with numpy, not with jax.numpy."
+        )
+        raise ArgumentTypeError(msg)
+    return np.asarray(index)
+
+
 def _gather_arrow(arrow: Arrow, index: np.ndarray, size: int) -> Arrow:
-    block = index[np.asarray(arrow.block_index)]
-    tail = index[np.asarray(arrow.tail_index)]
+    block = index[_concrete(arrow.block_index)]
+    tail = index[_concrete(arrow.tail_index)]
     uses = np.bincount(tail, minlength=size)
     in_block = np.zeros(size, bool)
     in_block[block] = True
@@ -349,10 +363,10 @@ def block_diagonal(blocks: list[AbstractCurvature]) -> AbstractCurvature:
         _block_diag([a.coupling for a in arrows]),
         jnp.concatenate([a.tail for a in arrows]),
         np.concatenate(
-            [np.asarray(a.block_index) + s for a, s in zip(arrows, starts, strict=False)]
+            [_concrete(a.block_index) + s for a, s in zip(arrows, starts, strict=False)]
         ),
         np.concatenate(
-            [np.asarray(a.tail_index) + s for a, s in zip(arrows, starts, strict=False)]
+            [_concrete(a.tail_index) + s for a, s in zip(arrows, starts, strict=False)]
         ),
     )
     if all(isinstance(b, Dense) for b in blocks):
