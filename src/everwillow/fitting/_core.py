@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int
 
-from everwillow._errors import RESULTS
+from everwillow._errors import RESULTS, ShapeMismatchError
 from everwillow.curvature import AbstractCurvature, Dense, gather_transpose
 from everwillow.fitting._layout import Layout
 from everwillow.fitting._problem import Numbers
@@ -93,7 +93,8 @@ class Task:
 
     def value(self, numbers: Numbers, x: Array) -> Array:
         """Evaluate the objective at fitted parameters in physical units."""
-        return self.objective(self.params(numbers, x), numbers.observation)
+        value = self.objective(self.params(numbers, x), numbers.observation)
+        return checked_scalar(value)
 
     def evaluate(self, numbers: Numbers, x: Array) -> Evaluation:
         """Evaluate the objective to second order in physical units."""
@@ -118,6 +119,18 @@ class Task:
             folded(found.curvature),
             folded(found.gauss_newton),
         )
+
+
+def checked_scalar(value: Any) -> Array:
+    """Return what an objective returned, if it is one real number."""
+    shape, dtype = jnp.shape(value), jnp.result_type(value)
+    if shape != () or not jnp.issubdtype(dtype, jnp.floating):
+        msg = (
+            f"nll_fn: expected one floating-point number, got shape {shape} and dtype "
+            f"{dtype}. Sum the contributions of bins or events: jnp.sum(...)."
+        )
+        raise ShapeMismatchError(msg)
+    return jnp.asarray(value)
 
 
 def to_physical(numbers: Numbers, y: Array) -> tuple[Array, Array, Array]:

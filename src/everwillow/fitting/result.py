@@ -96,8 +96,11 @@ class FitResult(eqx.Module):
         if np.ndim(self.success):
             good = int(np.sum(self.success))
             return f"{good} of {np.size(self.success)} fits ended at a minimum."
+        if self.solver_result is None and bool(self.success):
+            return "Every parameter is fixed: evaluated, not fitted."
+        steps = int(self.num_steps)
         if bool(self.success):
-            return f"Minimum found after {int(self.num_steps)} steps, EDM {_short(self.edm)}."
+            return f"Minimum found after {steps} steps, EDM {_short(self.edm)}."
         text = RESULTS[self.status]
         if bool(self.status == RESULTS.flat_direction):
             names = flat_labels(self.hessian, self.newton, self.at_bound, self.labels)
@@ -112,8 +115,14 @@ class FitResult(eqx.Module):
             ]
             if wrong:
                 text += f" The gradient is not finite in {', '.join(wrong[:10])}."
+        elif bool(self.status == RESULTS.nonlinear_max_steps_reached):
+            text = (
+                f"No minimum within max_steps={steps} steps; the EDM is still "
+                f"{_short(self.edm)}. Give more steps, or start closer; where -ln L "
+                "keeps falling as parameters grow, there is no minimum: bound them."
+            )
         else:
-            text += f" EDM {_short(self.edm)} after {int(self.num_steps)} steps."
+            text += f" EDM {_short(self.edm)} after {steps} steps."
         return text
 
     def check(self) -> "FitResult":
