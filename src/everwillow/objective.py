@@ -22,12 +22,16 @@ class Evaluation(eqx.Module):
         curvature: Its exact second derivatives.
         gauss_newton: A positive semi-definite stand-in for the curvature, used where
             the exact one is indefinite; None if the objective has none.
+        residuals: Of an objective that is ``½ Σ r²``, shape ``(m,)``; None otherwise.
+        jacobian: Their first derivatives, shape ``(m, n)``; None without residuals.
     """
 
     value: Float[Array, ""]
     gradient: Float[Array, " n"]
     curvature: AbstractCurvature
     gauss_newton: AbstractCurvature | None = None
+    residuals: Float[Array, " m"] | None = None
+    jacobian: Float[Array, "m n"] | None = None
 
 
 class Objective(Protocol):
@@ -119,4 +123,6 @@ class LeastSquares(eqx.Module):
             jacobian.T @ r,
             Dense(gauss_newton + bend),
             Dense(gauss_newton),
+            r,
+            jacobian,
         )

@@ -39,7 +39,9 @@ def lane_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
     factor = model.curvature.masked(model.free).factor()
     newton = -factor.solve(gradient)
     length = _norm(newton)
-    good = (factor.smallest_pivot > singular_level(gradient.dtype)) & jnp.isfinite(length)
+    good = (factor.smallest_pivot > singular_level(gradient.dtype)) & jnp.isfinite(
+        length
+    )
     slope = _norm(gradient)
     downhill = -gradient * jnp.minimum(1, radius / jnp.where(slope > 0, slope, 1))
     cut = jnp.minimum(1, radius / jnp.where(length > 0, length, 1))
@@ -60,7 +62,7 @@ def lane_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
         semidefinite=good,
         factor=factor,
         moving=model.free,
-        target=model.gradient + model.curvature.matvec(step),
+        pivot=jnp.where(good, factor.smallest_pivot, jnp.inf),
     )
 
 
@@ -78,7 +80,9 @@ def _decrease(model: QuadraticModel, step):
 def lane_solver(solver: Any) -> Any | None:
     """Return the batched variant of a solver, or None if it has none."""
     if isinstance(solver, TrustRegionNewton):
-        return TrustRegionNewton(edm_goal=solver.edm_goal, step_rule=lane_step)
+        return TrustRegionNewton(
+            edm_goal=solver.edm_goal, step_rule=lane_step, bending=False
+        )
     return None
 
 

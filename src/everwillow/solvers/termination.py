@@ -19,6 +19,14 @@ TIGHT_STEP_GOAL = 1e-9
 # Newton steps contract the EDM of x⁴ by 0.20 and that of exp(-x) by 0.37; in front of
 # a proper minimum the factor tends to zero.
 CONTRACTION = 0.1
+# A parameter whose Newton step is this small in standard errors is not moving, even if
+# it is at zero, where no step is small against its size.
+NOTHING = 2e-12
+# On the way to a minimum at infinity the last curvature there is comes from being
+# beside the floor of a valley, and dies out with the distance to it. A smaller pivot
+# than this must have stayed the same, within a factor, for two points.
+SAFE_PIVOT = 1e-6
+SAME_PIVOT = 2.0
 SLOW_STEPS = 24
 IDLE_STEPS = 3
 
@@ -56,6 +64,9 @@ class Approach(eqx.Module):
             step in front of a minimum does.
         idle: Consecutive steps with small EDM that did not shrink it.
         span: For each parameter the largest of its values and moves, shape ``(n,)``.
+        pivot: Smallest relative pivot of the curvature at the last accepted point;
+            None if the solver has none.
+        settled: Whether it was much the same at the point before.
     """
 
     edm: Float[Array, ""]
@@ -63,6 +74,8 @@ class Approach(eqx.Module):
     slow: Int[Array, ""]
     idle: Int[Array, ""]
     span: Float[Array, " n"]
+    pivot: Float[Array, ""] | None = None
+    settled: Bool[Array, ""] | None = None
 
 
 class Verdict(eqx.Module):
@@ -106,6 +119,7 @@ def judge(
     noise,
     approach: Approach,
     goals: Tolerances,
+    pivot=None,
 ) -> tuple[Verdict, Approach]:
     """Judge an accepted point.
 
@@ -123,6 +137,7 @@ def judge(
         noise: By how much rounding moves the objective.
         approach: What was known before this point.
         goals: The tolerances.
+        pivot: Smallest relative pivot of the curvature, if known.
 
     Returns:
         The verdict, and what is known now.
@@ -130,6 +145,7 @@ def judge(
     span = jnp.maximum(approach.span, jnp.abs(x))
     # sigma alone would forgive any step on a plateau, where it is huge.
     reach = jnp.where(span > 0, jnp.minimum(sigma, span), sigma)
+    reach = jnp.maximum(reach, NOTHING * sigma)
     size = jnp.abs(x) + reach
     ratio = jnp.max(jnp.where(free, jnp.abs(newton) / size, 0), initial=0)
     near = (edm <= goals.edm) | (rounding & (edm <= noise))
@@ -139,16 +155,38 @@ def judge(
     slow = jnp.where(near & ~contracted & ~rounding, approach.slow + 1, 0)
     patience = jnp.where(edm <= 1e-8 * jnp.abs(value), SLOW_STEPS, 4 * SLOW_STEPS)
     stuck = idle >= IDLE_STEPS
+    settled = _settled(fresh, pivot, approach)
     minimum = (
         definite
         & near
+        & settled
         & (
             (contracted & (ratio <= goals.tight_step))
             | (rounding & (ratio <= goals.step))
             | (stuck & (ratio <= goals.step))
         )
     )
-    settled = stuck | rounding | (edm <= 1e-6 * goals.edm)
-    flat = semidefinite & ~minimum & near & ((~definite & settled) | (slow > patience))
-    known = Approach(edm, jnp.minimum(edm, approach.best_edm), slow, idle, span)
+    over = stuck | rounding | (edm <= 1e-6 * goals.edm)
+    singular = (~definite & over) | (~settled & stuck)
+    flat = semidefinite & ~minimum & near & (singular | (slow > patience))
+    known = Approach(
+        edm,
+        jnp.minimum(edm, approach.best_edm),
+        slow,
+        idle,
+        span,
+        None if pivot is None else jnp.where(fresh, pivot, approach.pivot),
+        None if pivot is None else settled,
+    )
     return Verdict(minimum, flat), known
+
+
+def _settled(fresh, pivot, approach: Approach):
+    """Return whether the least curvature is that of the place, not of the approach."""
+    if pivot is None:
+        return jnp.asarray(True)
+    ratio = pivot / approach.pivot
+    same = (ratio < SAME_PIVOT) & (ratio * SAME_PIVOT > 1)
+    # At the first point there is nothing to compare with.
+    same = same | jnp.isinf(approach.pivot) & jnp.isinf(approach.edm)
+    return jnp.where(fresh, same, approach.settled) | (pivot > SAFE_PIVOT)

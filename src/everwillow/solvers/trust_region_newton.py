@@ -11,50 +11,34 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from everwillow._numerics import all_finite, select
-from everwillow.curvature import AbstractFactor
 from everwillow.objective import Evaluation, evaluate
+from everwillow.solvers.acceleration import Glance, bend
 from everwillow.solvers.termination import (
-    Approach,
     EDM_GOAL,
-    rounding_level,
+    Approach,
     judge,
+    rounding_level,
     tolerances,
 )
 from everwillow.solvers.trust_region_step import (
     QuadraticModel,
     Step,
-    blank_factor,
     trust_region_step,
 )
 
 
-import os
-VAR=float(os.environ.get('VAR','1'))
-ACCEPT = 1e-4
-BENDGAIN=float(os.environ.get('BG','1e-4'))
-BENDFRAC=float(os.environ.get('BF','.5'))
-MAX_BENDS = int(os.environ.get('BENDS','2'))
-INIT=float(os.environ.get('INIT','10'))
+# The gain of a step is what the objective fell by over what was predicted.
+ACCEPT, POOR, GOOD = 1e-4, 0.25, 0.75
+GROWTH = 2.5
 # Below this fraction of |f| a predicted decrease drowns in the rounding of f.
 VISIBLE = 1e-10
-
-
-class Correction(eqx.Module):
-    """What is needed to bend a step that left a curved valley back into it.
-
-    Attributes:
-        factor: The factorised curvature that gave the step, in scaled coordinates.
-        moving: Which parameters the step moved freely.
-        target: The gradient that the quadratic model promised at its end.
-        size: Length of the last part of the step.
-        count: How often this step was bent already.
-    """
-
-    factor: AbstractFactor
-    moving: Bool[Array, " n"]
-    target: Float[Array, " n"]
-    size: Float[Array, ""]
-    count: Int[Array, ""]
+# At the start no parameter counts as more than this much less important than the
+# weightiest, in units of its own size: the curvature of a parameter on a plateau is
+# next to nothing, and the first step would throw it away.
+START_WEIGHT = 0.1
+# The stand-in for the curvature and the exact one take turns as the model: the one
+# that foretold the last decrease better, by this factor, is used for the next step.
+BETTER = 1.5
 
 
 class NewtonState(eqx.Module):
@@ -74,6 +58,10 @@ class NewtonState(eqx.Module):
         done: Whether to stop.
         code: Why, one of the ``CODE_*`` integers of this module.
         evaluations: Number of evaluations so far.
+        other: The point evaluated before the best one, or a rejected one after it;
+            None if steps are not bent.
+        prefer: Whether to use the Gauss-Newton stand-in even where the exact
+            curvature is definite.
     """
 
     x: Float[Array, " n"]
@@ -89,7 +77,8 @@ class NewtonState(eqx.Module):
     done: Bool[Array, ""]
     code: Int[Array, ""]
     evaluations: Int[Array, ""]
-    correction: Correction
+    other: Glance | None
+    prefer: Bool[Array, ""]
 
     @property
     def nll(self) -> Float[Array, ""]:
@@ -122,6 +111,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
     Attributes:
         edm_goal: Largest EDM of a success, in units of -ln L.
         step_rule: Minimises the quadratic model: ``(model, radius) -> Step``.
+        bending: Whether to bend steps along curved valleys.
         rtol: Not used; part of the interface of optimistix.
         atol: Not used; part of the interface of optimistix.
         norm: Not used; part of the interface of optimistix.
@@ -129,6 +119,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
 
     edm_goal: float = EDM_GOAL
     step_rule: Callable[[QuadraticModel, Array], Step] = trust_region_step
+    bending: bool = True
     rtol: float = 0.0
     atol: float = 0.0
     norm: Callable[[PyTree], Array] = optx.max_norm
@@ -142,7 +133,9 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
             lambda s: jnp.zeros(s.shape, s.dtype),
             eqx.filter_eval_shape(evaluator, x, args),
         )
-        blank = eqx.tree_at(lambda e: e.value, blank, jnp.full_like(x, jnp.inf, shape=()))
+        blank = eqx.tree_at(
+            lambda e: e.value, blank, jnp.full_like(x, jnp.inf, shape=())
+        )
         infinite = jnp.full_like(x, jnp.inf, shape=())
         zeros = jnp.zeros_like(x)
         count = jnp.asarray(0)
@@ -153,20 +146,17 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
             predicted=jnp.zeros_like(infinite),
             scale=zeros,
             radius=infinite,
-            approach=Approach(infinite, infinite, count, count, zeros),
+            approach=Approach(
+                infinite, infinite, count, count, zeros, infinite, jnp.asarray(True)
+            ),
             newton=zeros,
             active=jnp.zeros(x.shape, bool),
             definite=jnp.asarray(False),
             done=jnp.asarray(False),
             code=jnp.asarray(CODE_RUNNING),
             evaluations=count,
-            correction=Correction(
-                blank_factor(blank.curvature),
-                jnp.zeros(x.shape, bool),
-                zeros,
-                jnp.zeros_like(infinite),
-                count,
-            ),
+            other=Glance(x, blank) if self.bending else None,
+            prefer=jnp.asarray(True),
         )
 
     def step(self, fn, y, args, options, state, tags):
@@ -175,12 +165,8 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         flat, evaluator = _evaluator(fn, y, options)
         trial = jnp.where(state.evaluations == 0, state.x, flat)
         found = evaluator(trial, args)
-        bent, bend = _bend(state, trial, found, options)
-        judged, gain = _accept_or_reject(state, trial, found)
-        bend = bend & ~(gain >= BENDGAIN)
-        following, move = self._next_move(judged, options)
-        state = select(bend, bent, following)
-        move = jnp.where(bend, bent.move, move)
+        state = _accept_or_reject(state, trial, found)
+        state, move = self._next_move(state, options)
         _, unravel = ravel_pytree(y)
         _, aux = eqx.filter_eval_shape(fn, y, args)
         aux = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), aux)
@@ -201,36 +187,74 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
 
     def _next_move(self, state: NewtonState, options):
         """Judge the point, and choose the step to try from it."""
-        x, evaluation, scale = state.x, state.evaluation, state.scale
-        gradient = evaluation.gradient
-        free, active, lower, upper = _active_set(x, gradient, options)
-        shrink = 1 / scale
-        model = QuadraticModel(
-            jnp.where(free, gradient * shrink, 0),
-            evaluation.curvature.scaled(shrink),
-            None
-            if evaluation.gauss_newton is None
-            else evaluation.gauss_newton.scaled(shrink),
-            None if lower is None else (lower - x) * scale,
-            None if upper is None else (upper - x) * scale,
-            free,
-        )
+        x, evaluation, shrink = state.x, state.evaluation, 1 / state.scale
+        free, active, lower, upper = _active_set(x, evaluation.gradient, options)
+        model = _scaled_model(state, free, lower, upper)
         step = self.step_rule(model, state.radius)
         move = step.step * shrink
         newton = step.newton * shrink
+        verdict, approach = self._judge(state, model, step, newton, free)
+        if state.other is not None:
+            move = move + bend(
+                x=x,
+                here=evaluation,
+                other=state.other,
+                move=move,
+                scale=state.scale,
+                factor=step.factor,
+                moving=step.moving,
+            )
+            move = _project(x + move, options) - x
 
+        nowhere = jnp.all(x + move == x) | ~(step.decrease > 0)
+        code = jnp.where(nowhere, CODE_STALLED, CODE_RUNNING)
+        code = jnp.where(verdict.flat, CODE_FLAT, code)
+        code = jnp.where(verdict.minimum | ~jnp.any(free), CODE_MINIMUM, code)
+        lost = ~jnp.isfinite(evaluation.value)
+        code = jnp.where(lost, CODE_NONFINITE_START, code)
+        state = eqx.tree_at(
+            lambda s: (
+                s.move,
+                s.predicted,
+                s.approach,
+                s.newton,
+                s.active,
+                s.definite,
+                s.done,
+                s.code,
+            ),
+            state,
+            (
+                move,
+                step.decrease,
+                approach,
+                jnp.where(free, newton, 0),
+                active,
+                step.definite,
+                code != CODE_RUNNING,
+                code,
+            ),
+        )
+        return state, move
+
+    def _judge(
+        self, state: NewtonState, model: QuadraticModel, step: Step, newton, free
+    ):
+        """Ask whether the point is a minimum."""
+        x, evaluation, scale = state.x, state.evaluation, state.scale
         diagonal = jnp.abs(evaluation.curvature.diagonal())
         rounding, noise = rounding_level(
             x,
             evaluation.value,
-            gradient,
+            evaluation.gradient,
             scale * _absolute_product(model.curvature, scale * jnp.abs(x)),
             scale,
             free,
         )
-        verdict, approach = judge(
+        return judge(
             x=x,
             value=evaluation.value,
+            # `done` serves for a moment as "the point is new".
             fresh=state.done,
             newton=newton,
             sigma=1 / jnp.sqrt(jnp.where(diagonal > 0, diagonal, 1)),
@@ -242,38 +266,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
             noise=noise,
             approach=state.approach,
             goals=tolerances(x.dtype, self.edm_goal),
-        )
-        nowhere = jnp.all(x + move == x) | ~(step.decrease > 0)
-        lost = ~jnp.isfinite(evaluation.value)
-        nothing_free = ~jnp.any(free)
-        code = jnp.where(nowhere, CODE_STALLED, CODE_RUNNING)
-        code = jnp.where(verdict.flat, CODE_FLAT, code)
-        code = jnp.where(verdict.minimum | nothing_free, CODE_MINIMUM, code)
-        code = jnp.where(lost, CODE_NONFINITE_START, code)
-        return (
-            NewtonState(
-                x,
-                evaluation,
-                move,
-                step.decrease,
-                scale,
-                state.radius,
-                approach,
-                jnp.where(free, newton, 0),
-                active,
-                step.definite,
-                code != CODE_RUNNING,
-                code,
-                state.evaluations,
-                Correction(
-                    step.factor,
-                    step.moving,
-                    step.target,
-                    jnp.sqrt(jnp.sum(step.step**2)),
-                    jnp.asarray(0),
-                ),
-            ),
-            move,
+            pivot=step.pivot,
         )
 
 
@@ -308,89 +301,65 @@ def _active_set(x, gradient, options):
     return free & ~active, active, lower, upper
 
 
+def _scaled_model(state: NewtonState, free, lower, upper) -> QuadraticModel:
+    """Return the second-order model around the best point, in scaled coordinates."""
+    x, evaluation, scale = state.x, state.evaluation, state.scale
+    shrink = 1 / scale
+    stand_in = evaluation.gauss_newton
+    return QuadraticModel(
+        jnp.where(free, evaluation.gradient * shrink, 0),
+        evaluation.curvature.scaled(shrink),
+        None if stand_in is None else stand_in.scaled(shrink),
+        None if lower is None else (lower - x) * scale,
+        None if upper is None else (upper - x) * scale,
+        free,
+        state.prefer,
+    )
+
+
 def _absolute_product(curvature, vector):
     """Multiply the absolute values of a curvature with those of a vector."""
     absolute = jax.tree.map(
-        lambda leaf: jnp.abs(leaf)
-        if jnp.issubdtype(leaf.dtype, jnp.inexact)
-        else leaf,
+        lambda leaf: jnp.abs(leaf) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf,
         curvature,
     )
     return absolute.matvec(vector)
 
 
-def _bend(state: NewtonState, trial, found: Evaluation, options):
-    """Correct a step by what the gradient at its end says of third derivatives.
-
-    In a narrow curved valley the straight step hits the wall long before the quadratic
-    model is wrong about the way along it. One more solve with the same factor leads
-    back to the floor, where a shorter step would have crept.
-    """
-    correction = state.correction
-    surprise = found.gradient / state.scale - correction.target
-    scaled = -correction.factor.solve(jnp.where(correction.moving, surprise, 0))
-    scaled = jnp.where(correction.moving, scaled, 0)
-    size = jnp.sqrt(jnp.sum(scaled**2))
-    end = _project(trial + scaled / state.scale, options)
-    worth = (
-        (state.evaluations > 0)
-        & (correction.count < MAX_BENDS)
-        & all_finite(found.gradient, scaled)
-        & (size <= BENDFRAC * correction.size)
-    )
-    bent = eqx.tree_at(
-        lambda s: (
-            s.move,
-            s.evaluations,
-            s.correction.size,
-            s.correction.count,
-        ),
-        state,
-        (end - state.x, state.evaluations + 1, size, correction.count + 1),
-    )
-    return bent, worth
-
-
-def _accept_or_reject(state: NewtonState, trial, found: Evaluation):
+def _accept_or_reject(state: NewtonState, trial, found: Evaluation) -> NewtonState:
     """Move to the trial point if it is better, and adapt the trust region."""
     first = state.evaluations == 0
     usable = all_finite(found)
     old, predicted = state.evaluation, state.predicted
     move = trial - state.x
-    actual = old.value - found.value
     # The mean of the slopes at both ends gives the decrease to third order, without
     # the cancellation between two large values.
     by_slope = -0.5 * jnp.vdot(old.gradient + found.gradient, move)
     hidden = predicted < VISIBLE * jnp.abs(old.value)
-    gain = jnp.where(hidden, by_slope, actual) / predicted
+    fall = jnp.where(hidden, by_slope, old.value - found.value)
+    gain = fall / predicted
     accept = usable & (first | (gain > ACCEPT))
 
-    length = jnp.sqrt(jnp.sum((move * state.scale) ** 2))
-    slope = jnp.vdot(old.gradient, move)
-    # Where the parabola through both values and the slope has its minimum.
-    parabola = -0.5 * slope / (-jnp.where(hidden, by_slope, actual) - slope)
-    cut = jnp.where(
-        jnp.isfinite(parabola) & usable, jnp.clip(parabola, 0.1, 0.5), 0.1
-    )
-    radius = jnp.where(gain < 0.25, cut * jnp.minimum(length, state.radius), state.radius)
-    radius = jnp.where(gain > 0.75, jnp.maximum(radius, 2.5 * length), radius)
-    radius = jnp.where(usable, radius, 0.1 * jnp.minimum(length, state.radius))
-
-    evaluation = select(accept, found, old)
-    diagonal = evaluation.curvature.diagonal()
-    if evaluation.gauss_newton is not None:
-        diagonal = evaluation.gauss_newton.diagonal()
     x = jnp.where(accept, trial, state.x)
-    unit = 1 / jnp.where(x == 0, 1, jnp.abs(x))
-    now = jnp.sqrt(jnp.abs(diagonal))
-    scale = jnp.maximum(VAR*state.scale, now)
-    scale = jnp.where(scale > 0, scale, unit)
-    scaled_gradient = evaluation.gradient / scale
+    evaluation = select(accept, found, old)
+    scale = _scale(state.scale, evaluation, x, first)
     radius = jnp.where(
-        first, jnp.maximum(INIT * jnp.sqrt(jnp.sum(scaled_gradient**2)), 1.0), radius
+        first,
+        _first_radius(x, evaluation.gradient, scale),
+        _radius(state, move, fall, gain, usable),
+    )
+    prefer = jnp.where(
+        usable & ~first & ~hidden, _prefer(state, move, fall), state.prefer
     )
     span = jnp.maximum(state.approach.span, jnp.abs(move))
-    after = eqx.tree_at(
+    other = state.other
+    if other is not None:
+        passed_by = Glance(
+            jnp.where(accept, state.x, trial), select(accept, old, found)
+        )
+        # What is not finite tells nothing.
+        other = select(usable & ~first, passed_by, Glance(x, evaluation))
+    return eqx.tree_at(
         lambda s: (
             s.x,
             s.evaluation,
@@ -399,6 +368,8 @@ def _accept_or_reject(state: NewtonState, trial, found: Evaluation):
             s.approach.span,
             s.done,
             s.evaluations,
+            s.other,
+            s.prefer,
         ),
         state,
         # `done` serves for a moment as "the point is new".
@@ -410,6 +381,53 @@ def _accept_or_reject(state: NewtonState, trial, found: Evaluation):
             jnp.where(accept, span, state.approach.span),
             accept,
             state.evaluations + 1,
+            other,
+            prefer,
         ),
+        is_leaf=lambda leaf: leaf is None,
     )
-    return after, gain
+
+
+def _scale(known, evaluation: Evaluation, x, first):
+    """Return the axes of the trust region: the largest curvature seen so far."""
+    stand_in = evaluation.gauss_newton
+    curvature = evaluation.curvature if stand_in is None else stand_in
+    scale = jnp.maximum(known, jnp.sqrt(jnp.abs(curvature.diagonal())))
+    size = jnp.abs(x)
+    scale = jnp.where(scale > 0, scale, 1 / jnp.where(x == 0, 1, size))
+    weight = jnp.max(scale * size, initial=0)
+    floor = jnp.where(x == 0, 0, START_WEIGHT * weight / size)
+    return jnp.where(first, jnp.maximum(scale, floor), scale)
+
+
+def _first_radius(x, gradient, scale):
+    """Let the first step change parameters by as much as they are.
+
+    Those that are zero may go where their own slope and curvature take them.
+    """
+    reach = jnp.where(x == 0, gradient / scale, scale * x)
+    return jnp.maximum(jnp.sqrt(jnp.sum(reach**2)), 1.0)
+
+
+def _radius(state: NewtonState, move, fall, gain, usable):
+    """Grow or shrink the trust region, by what the last step brought."""
+    length = jnp.sqrt(jnp.sum((move * state.scale) ** 2))
+    tried = jnp.minimum(length, state.radius)
+    slope = jnp.vdot(state.evaluation.gradient, move)
+    # Where the parabola through both values and the slope has its minimum.
+    parabola = 0.5 * slope / (fall + slope)
+    cut = jnp.where(jnp.isfinite(parabola), jnp.clip(parabola, 0.1, 0.5), 0.1)
+    radius = jnp.where(gain < POOR, cut * tried, state.radius)
+    radius = jnp.where(gain > GOOD, jnp.maximum(radius, GROWTH * length), radius)
+    return jnp.where(usable, radius, 0.1 * tried)
+
+
+def _prefer(state: NewtonState, move, fall):
+    """Return whether the stand-in foretells a decrease better than the curvature."""
+    old, prefer = state.evaluation, state.prefer
+    if old.gauss_newton is None:
+        return prefer
+    bent = fall + jnp.vdot(old.gradient, move)
+    exact = jnp.abs(bent + 0.5 * jnp.vdot(move, old.curvature.matvec(move)))
+    stand_in = jnp.abs(bent + 0.5 * jnp.vdot(move, old.gauss_newton.matvec(move)))
+    return jnp.where(prefer, stand_in <= BETTER * exact, BETTER * stand_in < exact)

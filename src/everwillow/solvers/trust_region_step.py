@@ -45,6 +45,7 @@ class QuadraticModel(eqx.Module):
         lower: Smallest allowed step, not positive; None without bounds.
         upper: Largest allowed step, not negative; None without bounds.
         free: Which parameters may move.
+        prefer: Whether to use the stand-in even where the curvature is definite.
     """
 
     gradient: Float[Array, " n"]
@@ -53,6 +54,7 @@ class QuadraticModel(eqx.Module):
     lower: Float[Array, " n"] | None
     upper: Float[Array, " n"] | None
     free: Bool[Array, " n"]
+    prefer: Bool[Array, ""]
 
 
 class Step(eqx.Module):
@@ -69,7 +71,7 @@ class Step(eqx.Module):
         semidefinite: Whether it is at least positive semi-definite.
         factor: The factorised, damped curvature that gave the step.
         moving: Which parameters were neither fixed nor put on a bound.
-        target: The gradient that the model promises at the end of the step.
+        pivot: Smallest relative pivot of the curvature; infinite if indefinite.
     """
 
     step: Float[Array, " n"]
@@ -81,7 +83,7 @@ class Step(eqx.Module):
     semidefinite: Bool[Array, ""]
     factor: AbstractFactor
     moving: Bool[Array, " n"]
-    target: Float[Array, " n"]
+    pivot: Float[Array, ""]
 
 
 class _Search(eqx.Module):
@@ -90,6 +92,7 @@ class _Search(eqx.Module):
     count: Int[Array, ""]
     round: Int[Array, ""]
     damping: Float[Array, ""]
+    light: Bool[Array, ""]
     low: Float[Array, ""]
     high: Float[Array, ""]
     stand_in: Bool[Array, ""]
@@ -100,6 +103,7 @@ class _Search(eqx.Module):
     done: Bool[Array, ""]
     newton: Float[Array, " n"]
     edm: Float[Array, ""]
+    pivot: Float[Array, ""]
     definite: Bool[Array, ""]
     semidefinite: Bool[Array, ""]
     factor: AbstractFactor
@@ -123,6 +127,7 @@ def trust_region_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
         count=jnp.asarray(0),
         round=jnp.asarray(0),
         damping=zero,
+        light=no,
         low=zero,
         high=jnp.asarray(jnp.inf, dtype),
         stand_in=no,
@@ -133,6 +138,7 @@ def trust_region_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
         done=no,
         newton=none,
         edm=jnp.asarray(jnp.inf, dtype),
+        pivot=jnp.asarray(jnp.inf, dtype),
         definite=no,
         semidefinite=no,
         factor=blank_factor(model.curvature),
@@ -158,7 +164,7 @@ def trust_region_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
         end.semidefinite,
         end.factor,
         end.free,
-        model.gradient + _matrix(model, end.stand_in).matvec(step),
+        end.pivot,
     )
 
 
@@ -198,40 +204,44 @@ def _advance(model: QuadraticModel, radius, s: _Search) -> _Search:
     left = jnp.sqrt(radius**2 - jnp.sum(s.at_bounds**2))
     radius = jnp.where(left > 0.1 * radius, left, 0.1 * radius)
     held = matrix.masked(s.free)
-    light = s.damping <= whiff(dtype)
+    bare = s.damping == 0
     # A whiff is relative to the curvature itself, so that it is one in any scale.
-    unit = jnp.where(light, jnp.abs(held.diagonal()) + TINY, 1)
-    factor = held.plus_diagonal(jnp.where(s.free, s.damping * unit, 0)).factor()
+    little = jnp.where(s.light, whiff(dtype), 0) * jnp.abs(held.diagonal())
+    factor = held.plus_diagonal(jnp.where(s.free, s.damping + little, 0)).factor()
     trial = -factor.solve(gradient)
     length = jnp.sqrt(jnp.sum(trial**2))
     good = (factor.smallest_pivot > singular_level(dtype)) & jnp.isfinite(length)
+    # Once the exact curvature has been looked at, the stand-in may be preferred.
+    looked = (s.count == 0) & good & model.prefer & (model.gauss_newton is not None)
 
-    first = (s.round == 0) & ~s.stand_in & light
-    definite = s.definite | (first & (s.damping == 0) & good)
+    first = (s.round == 0) & ~s.stand_in & bare
+    definite = s.definite | (first & ~s.light & good)
     semidefinite = s.semidefinite | (first & good)
     found = first & good & ~s.semidefinite
     newton = jnp.where(found, trial, s.newton)
     edm = jnp.where(found, -0.5 * jnp.vdot(gradient, trial), s.edm)
+    pivot = jnp.where(found, factor.smallest_pivot, s.pivot)
 
-    interior = good & light & (length <= 1.1 * radius)
+    interior = good & bare & (length <= 1.1 * radius)
     boundary = good & (jnp.abs(length - radius) <= 0.1 * radius)
     curve, along, hard = _hard_case(
         model, held, factor, s.damping, trial, length, radius
     )
-    hard = good & ~light & (length < radius) & hard
+    hard = good & ~bare & (length < radius) & hard
     exhausted = s.count >= MAX_FACTORISATIONS * (s.round + 1)
-    solved = interior | boundary | hard | exhausted
+    solved = (interior | boundary | hard | exhausted) & ~looked
     shrunk = trial * jnp.where(length > radius, radius / length, 1)
     usable = jnp.where(good, jnp.where(hard, along, shrunk), s.step)
     step = jnp.where(s.free, usable, s.at_bounds)
 
-    damping, low, high, stand_in = _next_damping(
-        model, s, gradient, held, factor, trial, length, radius, good, curve
+    damping, light, low, high, stand_in = _next_damping(
+        model, s, gradient, held, factor, trial, length, radius, good, curve, looked
     )
     going = _Search(
         s.count + 1,
         s.round,
         damping,
+        light,
         low,
         high,
         stand_in,
@@ -242,6 +252,7 @@ def _advance(model: QuadraticModel, radius, s: _Search) -> _Search:
         jnp.asarray(False),
         newton,
         edm,
+        pivot,
         definite,
         semidefinite,
         select(good, factor, s.factor),
@@ -263,6 +274,7 @@ def _close(model: QuadraticModel, s: _Search, step) -> _Search:
         lambda t: (
             t.round,
             t.damping,
+            t.light,
             t.low,
             t.high,
             t.free,
@@ -275,6 +287,7 @@ def _close(model: QuadraticModel, s: _Search, step) -> _Search:
         (
             s.round + again,
             jnp.where(again, 0, s.damping),
+            s.light & ~again,
             jnp.where(again, 0, s.low),
             jnp.where(again, jnp.inf, s.high),
             free,
@@ -287,10 +300,9 @@ def _close(model: QuadraticModel, s: _Search, step) -> _Search:
 
 
 def _next_damping(
-    model, s, gradient, held, factor, trial, length, radius, good, curve
+    model, s, gradient, held, factor, trial, length, radius, good, curve, looked
 ):
     """Choose the damping to try next, inside a bracket that shrinks."""
-    dtype = model.gradient.dtype
     pull = jnp.sqrt(jnp.sum(gradient**2))
     size = jnp.sqrt(jnp.sum(jnp.square(_frobenius(held))))
     high = jnp.minimum(s.high, pull / radius + size)
@@ -303,23 +315,21 @@ def _next_damping(
     # Newton's method on 1/|s| - 1/radius, which is almost linear in the damping.
     slope = jnp.vdot(trial, factor.solve(trial))
     newton = s.damping + (length - radius) / radius * length**2 / slope
-    middle = jnp.maximum(jnp.sqrt(low * high), low + 0.01 * (high - low))
+    middle = jnp.maximum(jnp.sqrt(low * high), low + 1e-3 * (high - low))
     usable = good & jnp.isfinite(newton) & (newton > low) & (newton < high)
     damping = jnp.where(usable, newton, middle)
     # Before any search: an indefinite matrix is tried with a whiff of damping, then
     # the stand-in takes its place.
-    lightest = jnp.asarray(whiff(dtype), dtype)
-    fresh = ~good & (s.damping == 0)
-    damping = jnp.where(fresh, lightest, damping)
-    low = jnp.where(fresh, 0, low)
+    failed = ~good & (s.damping == 0)
     stand_in = s.stand_in
     if model.gauss_newton is not None:
-        change = ~good & (s.damping == lightest) & ~s.stand_in
+        change = looked | (failed & s.light & ~s.stand_in)
         stand_in = stand_in | change
         damping = jnp.where(change, 0, damping)
         low = jnp.where(change, 0, low)
         high = jnp.where(change, jnp.inf, high)
-    return damping, low, high, stand_in
+    light = failed & ~s.light
+    return jnp.where(light, 0, damping), light, low, high, stand_in
 
 
 def _frobenius(curvature: AbstractCurvature):
