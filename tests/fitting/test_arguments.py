@@ -1,4 +1,4 @@
-"""What `fit` takes and what it refuses: every message names the argument and the key."""
+"""What `fit` takes and refuses: each message names the argument and the key."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -208,7 +208,7 @@ def test_a_start_value_that_is_not_finite(value):
 
 
 def test_a_fixed_value_that_is_not_finite():
-    with pytest.raises((FitError, ArgumentValueError), match="mu.*nan"):
+    with pytest.raises((FitError, ArgumentValueError), match=r"mu.*nan"):
         ew.fit(gaussian, GAUSSIAN_START, SAMPLE, fixed={"mu": np.nan})
 
 
