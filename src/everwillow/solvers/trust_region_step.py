@@ -285,7 +285,7 @@ def _close(model: QuadraticModel, s: _Search, step) -> _Search:
         ),
         s,
         (
-            s.round + again,
+            jnp.where(again, s.round + 1, s.round),
             jnp.where(again, 0, s.damping),
             s.light & ~again,
             jnp.where(again, 0, s.low),
