@@ -1,0 +1,1 @@
+"""What everwillow costs, next to its peers: `python -m benchmarks` prints it all."""
