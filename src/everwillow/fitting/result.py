@@ -140,7 +140,8 @@ class FitResult(eqx.Module):
 
 
 def _short(value: Any) -> str:
-    return f"{float(value):.3g}"
+    # Adding zero turns -0 into 0.
+    return f"{float(value) + 0.0:.3g}"
 
 
 def _table(result: FitResult) -> str:

@@ -77,7 +77,7 @@ class NewtonState(eqx.Module):
     done: Bool[Array, ""]
     code: Int[Array, ""]
     evaluations: Int[Array, ""]
-    other: Glance | None
+    other: Glance
     prefer: Bool[Array, ""]
 
     @property
@@ -155,7 +155,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
             done=jnp.asarray(False),
             code=jnp.asarray(CODE_RUNNING),
             evaluations=count,
-            other=Glance(x, blank) if self.bending else None,
+            other=Glance(x, blank),
             prefer=jnp.asarray(True),
         )
 
@@ -194,7 +194,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         move = step.step * shrink
         newton = step.newton * shrink
         verdict, approach = self._judge(state, model, step, newton, free)
-        if state.other is not None:
+        if self.bending:
             move = move + bend(
                 x=x,
                 here=evaluation,
@@ -341,7 +341,8 @@ def _accept_or_reject(state: NewtonState, trial, found: Evaluation) -> NewtonSta
     accept = usable & (first | (gain > ACCEPT))
 
     x = jnp.where(accept, trial, state.x)
-    evaluation = select(accept, found, old)
+    # What is not finite at the start is kept, to be shown.
+    evaluation = select(accept | first, found, old)
     scale = _scale(state.scale, evaluation, x, first)
     radius = jnp.where(
         first,
@@ -352,13 +353,9 @@ def _accept_or_reject(state: NewtonState, trial, found: Evaluation) -> NewtonSta
         usable & ~first & ~hidden, _prefer(state, move, fall), state.prefer
     )
     span = jnp.maximum(state.approach.span, jnp.abs(move))
-    other = state.other
-    if other is not None:
-        passed_by = Glance(
-            jnp.where(accept, state.x, trial), select(accept, old, found)
-        )
-        # What is not finite tells nothing.
-        other = select(usable & ~first, passed_by, Glance(x, evaluation))
+    passed_by = Glance(jnp.where(accept, state.x, trial), select(accept, old, found))
+    # What is not finite tells nothing.
+    other = select(usable & ~first, passed_by, Glance(x, evaluation))
     return eqx.tree_at(
         lambda s: (
             s.x,
@@ -384,7 +381,6 @@ def _accept_or_reject(state: NewtonState, trial, found: Evaluation) -> NewtonSta
             other,
             prefer,
         ),
-        is_leaf=lambda leaf: leaf is None,
     )
 
 
