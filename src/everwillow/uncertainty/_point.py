@@ -1,0 +1,194 @@
+"""Where errors are evaluated: which parameters are free there, which are held."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow._typing import Key
+from everwillow.fitting import FitResult, _execute
+from everwillow.fitting._core import Task
+from everwillow.fitting._layout import (
+    Layout,
+    closes_over_tracer,
+    is_traced,
+    ravel_state,
+)
+from everwillow.fitting._problem import Numbers, apply_fixed, build, check_mapping
+from everwillow.statelib import State
+
+
+class Point(NamedTuple):
+    """Parameter values, and what a fit already knows there.
+
+    Attributes:
+        state: All parameters.
+        fixed: Those that are not free, as in `fit`.
+        layout: Structure of the State; of one fit where `state` is a batch of them.
+        free: Where the free parameters are in the flat vector, shape ``(free,)``.
+        held: Which of those are held at a bound, shape ``(..., free)``.
+        result: The fit that ended here, if one did.
+        same: Whether that fit had these free parameters and these fixed values.
+    """
+
+    state: State
+    fixed: Mapping[Key, Any]
+    layout: Layout
+    free: np.ndarray
+    held: Any
+    result: FitResult | None
+    same: bool
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the free parameters."""
+        return tuple(self.layout.labels[i] for i in self.free)
+
+    @property
+    def hessian(self) -> Any:
+        """The Hessian that the fit left here, or None."""
+        if self.result is None or not self.same or self.result.hessian is None:
+            return None
+        return on_host(self.result.hessian)
+
+
+def locate(params: Any, fixed: Any) -> Point:
+    """Find out which parameters are free at a State or at the end of a fit.
+
+    Args:
+        params: A State or a FitResult.
+        fixed: As in `fit`; None with a FitResult means "as in that fit".
+    """
+    if isinstance(params, FitResult):
+        return _locate_result(params, fixed)
+    if not isinstance(params, State):
+        msg = (
+            f"params: expected a State or a FitResult, got {type(params).__name__}. "
+            "Make a State of any pytree with State.from_pytree(pytree)."
+        )
+        raise ArgumentTypeError(msg)
+    layout, vector, others = ravel_state(params)
+    _, _, mask = apply_fixed(layout, vector, others, fixed)
+    (free,) = np.nonzero(mask)
+    held = np.zeros(free.size, bool)
+    return Point(params, check_mapping(fixed, "fixed"), layout, free, held, None, False)
+
+
+def _locate_result(result: FitResult, fixed: Any) -> Point:
+    layout = result.layout
+    if fixed is None:
+        free = _free_places(result)
+        taken = set(free.tolist())
+        # An entry without elements is never among the free ones, and has no error.
+        fixed = {
+            key: ...
+            for key, start, size, numeric in zip(
+                layout.keys, layout.starts, layout.sizes, layout.numeric, strict=True
+            )
+            if not numeric or (size and start not in taken)
+        }
+        held = on_host(result.at_bound)
+        return Point(result.params, fixed, layout, free, held, result, True)
+    refuse_batch(result, "with `fixed`")
+    _, vector, others = ravel_state(result.params)
+    _, _, mask = apply_fixed(layout, vector, others, fixed)
+    (free,) = np.nonzero(mask)
+    if is_traced(result.free):
+        same = free.size == layout.size == result.free.shape[-1]
+    else:
+        same = np.array_equal(free, np.asarray(result.free))
+    same = same and all(
+        _unchanged(value, result.params[key]) for key, value in fixed.items()
+    )
+    if same:
+        held = on_host(result.at_bound)
+    elif is_traced(result.free, result.at_bound):
+        everywhere = jnp.zeros(layout.size, bool)
+        held = everywhere.at[result.free].set(result.at_bound)[free]
+    else:
+        held = np.zeros(layout.size, bool)
+        held[np.asarray(result.free)] = np.asarray(result.at_bound)
+        held = held[free]
+    return Point(result.params, fixed, layout, free, held, result, same)
+
+
+def _free_places(result: FitResult) -> np.ndarray:
+    """Return where the fitted parameters of a result are, as concrete integers."""
+    size = result.free.shape[-1]
+    if size in (0, result.layout.size):
+        return np.arange(size)
+    if is_traced(result.free):
+        msg = (
+            "params: this FitResult came in as an argument of jax.jit or jax.vmap, so "
+            "which of its parameters were fixed is not known while tracing. Pass "
+            "fixed={name: ...} with the same names as in the fit."
+        )
+        raise ArgumentValueError(msg)
+    return np.asarray(result.free).reshape(-1, size)[0]
+
+
+def _unchanged(value: Any, old: Any) -> bool:
+    """Return whether fixing at a value changes nothing, as far as can be known."""
+    if value is None or value is Ellipsis or value is old:
+        return True
+    if is_traced(value, old):
+        return False
+    return bool(np.all(np.asarray(value) == np.asarray(old)))
+
+
+def refuse_batch(result: FitResult | None, doing: str) -> None:
+    """Raise if a result is that of many fits."""
+    if result is not None and np.ndim(result.nll):
+        msg = (
+            f"params: a batch of {np.size(result.nll)} fits cannot be used {doing}. "
+            "Map over it: jax.vmap(lambda result, data: ...)(results, datasets)."
+        )
+        raise ArgumentValueError(msg)
+
+
+def on_host(tree: Any) -> Any:
+    """Return the arrays of a tree in NumPy, unless they are traced."""
+    return tree if is_traced(tree) else jax.tree.map(np.asarray, tree)
+
+
+def evaluate_at(
+    function: Callable[..., Any],
+    objective: Callable[..., Any],
+    point: Point,
+    observation: Any,
+    *args: Any,
+    whole: bool = False,
+) -> tuple[Any, Numbers]:
+    """Call ``function(task, numbers, *args)`` at a point, compiled once.
+
+    Args:
+        function: A module-level function.
+        objective: The callable of the task.
+        point: Where.
+        observation: Second argument of the objective.
+        *args: Further pytrees.
+        whole: Whether the task is to see all parameters, not only the free ones.
+
+    Returns:
+        What the function returns, on the host unless it is traced; the numbers.
+    """
+    refuse_batch(point.result, "here")
+    layout, numbers = build(
+        point.state, observation, point.fixed, None, native_boxes=True, whole=whole
+    )
+    task = Task(objective, layout, None, 1)
+    if closes_over_tracer(objective):
+        # A program compiled for this closure would outlive the trace it belongs to.
+        return function(task, numbers, *args), numbers
+    return on_host(_execute.call(function, task, numbers, *args)), numbers
+
+
+def output(task: Task, numbers: Numbers, x: Any) -> Any:
+    """Return what the callable of a task returns, which need not be one number."""
+    return task.objective(task.params(numbers, x), numbers.observation)
+
+
+__all__ = ["Point", "evaluate_at", "locate", "on_host", "output", "refuse_batch"]

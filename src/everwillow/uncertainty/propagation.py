@@ -1,0 +1,194 @@
+"""First-order propagation of errors through any differentiable function."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PyTree
+
+from everwillow._errors import ArgumentTypeError, ArgumentValueError, ShapeMismatchError
+from everwillow._typing import Key
+from everwillow.fitting import FitResult
+from everwillow.fitting._core import Task
+from everwillow.fitting._layout import float_dtype, is_traced
+from everwillow.fitting._problem import Numbers
+from everwillow.statelib import State
+from everwillow.uncertainty._definite import checked_inverse
+from everwillow.uncertainty._point import Point, evaluate_at, locate, output
+
+
+# Derivatives in so many directions are held in memory at a time.
+DIRECTIONS = 64
+
+
+class PropagationResult(eqx.Module):
+    """Values of a function of the parameters, with their errors.
+
+    Attributes:
+        values: What the function returned.
+        errors: The standard error of each value, in the same structure.
+        covariance: Of all values, ravelled, shape ``(outputs, outputs)``.
+    """
+
+    values: PyTree
+    errors: PyTree
+    covariance: Float[Array, "outputs outputs"]
+
+
+def propagate(
+    fn: Callable[[Any], PyTree],
+    params: State | FitResult,
+    covariance: Float[Array, "free free"] | None = None,
+    *,
+    fixed: Mapping[Key, Any] | None = None,
+    throw: bool = True,
+) -> PropagationResult:
+    r"""Propagate the errors of parameters to a function of them, to first order.
+
+    With the derivatives :math:`J_{ki} = \partial f_k / \partial \theta_i` the
+    covariance of the outputs is :math:`J C J^\mathsf T`. That is exact for a linear
+    function; otherwise it leaves out terms of the relative order of the second
+    derivative times the covariance, and the value is that at the best fit, not a mean.
+    `fn` is compiled once; numbers that change should come in through the parameters or
+    the leaves of a callable pytree.
+
+    A parameter whose variance in `covariance` is zero counts as held at a bound, as in
+    the matrices of this package: the errors are those with it held, and a value that
+    depends on such parameters only has the error NaN. To take a parameter as known,
+    fix it.
+
+    Args:
+        fn: From the original pytree of parameters to a pytree of arrays, as in
+            ``nll_fn(params, observation)``.
+        params: A State or a FitResult, at whose values the function is evaluated.
+        covariance: Over the free parameters in State order, array leaves ravelled,
+            shape ``(free, free)``. None with a FitResult means that of the fit.
+        fixed: Parameters that `covariance` leaves out, as in `fit`. None with a
+            FitResult means "as in that fit".
+        throw: Whether to raise where a FitResult has no covariance. If False, and
+            always inside JAX transformations, the errors are NaN there.
+
+    Returns:
+        `PropagationResult`; in NumPy outside of JAX transformations.
+
+    Raises:
+        ShapeMismatchError: If `covariance` is not of the size of the free parameters.
+        ArgumentValueError: If there is none to take.
+        NotPositiveDefiniteError: If that of the FitResult does not exist.
+
+    Example:
+        >>> import everwillow as ew
+        >>> state = ew.State.from_pytree({"a": 3.0, "b": 4.0})
+        >>> distance = lambda p: {"r": jnp.hypot(p["a"], p["b"])}
+        >>> out = propagate(distance, state, np.eye(2))
+        >>> print(out.values["r"], out.errors["r"])
+        5.0 1.0
+    """
+    if not callable(fn):
+        msg = f"fn: expected a function of the parameters, got {type(fn).__name__}."
+        raise ArgumentTypeError(msg)
+    point = locate(params, fixed)
+    if covariance is None:
+        covariance = _known_covariance(point, throw=throw)
+    covariance = _checked(covariance, point)
+    values, errors, spread = evaluate_at(_push, _Output(fn), point, None, covariance)[0]
+    return PropagationResult(values, errors, spread)
+
+
+class _Output(eqx.Module):
+    """A function of parameters alone, where a likelihood is expected."""
+
+    fn: Callable[[Any], Any]
+
+    def __call__(self, params: Any, observation: Any) -> Any:
+        del observation
+        out = self.fn(params)
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf, float_dtype()), out)
+
+
+def _known_covariance(point: Point, *, throw: bool) -> Any:
+    if point.hessian is not None:
+        return checked_inverse(point.hessian, point, throw=throw)
+    reason = (
+        "a State has none"
+        if point.result is None
+        else "this FitResult has none (its solver makes no Hessian)"
+        if point.same
+        else "that of the fit is for other fixed parameters"
+    )
+    msg = (
+        f"covariance: needed, as {reason}. Give "
+        "covariance_matrix(nll_fn, params, observation, fixed=fixed)."
+    )
+    raise ArgumentValueError(msg)
+
+
+def _checked(covariance: Any, point: Point) -> Any:
+    """Return the covariance as an array of the right shape."""
+    library = jnp if is_traced(covariance) else np
+    covariance = library.asarray(covariance, float_dtype())
+    size = point.free.size
+    if covariance.shape != (size, size):
+        shown = ", ".join(point.labels[:10]) + (", ..." if size > 10 else "")
+        msg = (
+            f"covariance: its shape is {covariance.shape}, and there are {size} free "
+            f"parameters ({shown}). Name those it leaves out in `fixed`."
+        )
+        raise ShapeMismatchError(msg)
+    return covariance
+
+
+def _push(task: Task, numbers: Numbers, covariance: Array) -> tuple[Any, Any, Any]:
+    """Return values, errors and covariance of the outputs."""
+    values = output(task, numbers, task.start(numbers))
+    _, unravel = ravel_pytree(values)
+    jacobian = _jacobian(
+        lambda x: ravel_pytree(output(task, numbers, x))[0], task.start(numbers)
+    )
+    spread = jacobian @ covariance @ jacobian.T
+    spread = 0.5 * (spread + spread.T)
+    return values, unravel(_errors(jacobian, covariance, spread)), spread
+
+
+def _jacobian(fn: Callable[[Array], Array], x: Array) -> Array:
+    """Return the derivatives, shape ``(outputs, inputs)``, from the shorter side."""
+    outputs = jax.eval_shape(fn, x).shape[0]
+    if outputs < x.shape[0]:
+        _, pull = jax.vjp(fn, x)
+        basis = jnp.eye(outputs, dtype=x.dtype)
+        return _over(lambda unit: pull(unit)[0], basis, x.shape[0])
+    _, push = jax.linearize(fn, x)
+    return _over(push, jnp.eye(x.shape[0], dtype=x.dtype), outputs).T
+
+
+def _over(fn: Callable[[Array], Array], basis: Array, width: int) -> Array:
+    """Apply a linear function to unit vectors, not too many at a time."""
+    if basis.shape[0] == 0:
+        return jnp.zeros((0, width), basis.dtype)
+    if basis.shape[0] <= DIRECTIONS:
+        return jax.vmap(fn)(basis)
+    return jax.lax.map(fn, basis, batch_size=DIRECTIONS)
+
+
+def _errors(jacobian: Array, covariance: Array, spread: Array) -> Array:
+    """Return the errors of the outputs, NaN where there is none."""
+    variance = jnp.diagonal(spread)
+    size = jnp.abs(jacobian)
+    terms = jnp.sum((size @ jnp.abs(covariance)) * size, axis=1)
+    rounding = 10 * covariance.shape[0] * jnp.finfo(variance.dtype).eps * terms
+    held = jnp.diagonal(covariance) == 0
+    known = jnp.any((size > 0) & ~held[None, :], axis=1)
+    lost = jnp.any((size > 0) & held[None, :], axis=1) & ~known
+    positive = variance > rounding
+    root = jnp.sqrt(jnp.where(positive, variance, 1))
+    # Terms that cancel leave nothing but rounding, of either sign; less than that, or
+    # NaN, is no variance.
+    cancelled = jnp.where(jnp.abs(variance) <= rounding, 0, jnp.nan)
+    return jnp.where(lost, jnp.nan, jnp.where(positive, root, cancelled))
+
+
+__all__ = ["PropagationResult", "propagate"]

@@ -1,0 +1,187 @@
+"""Covariances for weighted events and for likelihoods that are not the truth."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from everwillow._errors import ArgumentTypeError, NonFiniteError, ShapeMismatchError
+from everwillow._typing import Key, Nll
+from everwillow.fitting import FitResult
+from everwillow.fitting._core import Task
+from everwillow.fitting._layout import is_traced
+from everwillow.fitting._problem import Numbers
+from everwillow.model import AbstractModel
+from everwillow.statelib import State
+from everwillow.uncertainty._definite import checked_inverse
+from everwillow.uncertainty._information import (
+    Situation,
+    look_at,
+    observed,
+    second_derivatives,
+)
+from everwillow.uncertainty._point import evaluate_at, output
+
+
+# Bytes that derivatives of all events in some directions may take at a time.
+SCORE_BYTES = 16 * 2**20
+
+
+def sandwich(
+    nll_fn: Nll | AbstractModel,
+    params: State | FitResult,
+    observation: Any = None,
+    *,
+    nll_terms: Callable[[Any, Any], Float[Array, " events"]],
+    constraint_nll: Nll | None = None,
+    fixed: Mapping[Key, Any] | None = None,
+    throw: bool = True,
+) -> Float[Array, "free free"]:
+    r"""Return the covariance of parameters fitted to weighted or misdescribed events.
+
+    The inverse Hessian H is the covariance only if -ln L is that of the true
+    distribution, each event counted once. The estimate itself stays consistent in two
+    common cases where that fails: events with weights, :math:`\sum_e -w_e \ln f(x_e)`,
+    and a likelihood that has the wrong shape. Its covariance then is
+
+    .. math:: C = H^{-1} \Bigl(\sum_e g_e g_e^\mathsf T + K\Bigr) H^{-1}, \qquad
+              g_e = \nabla t_e,
+
+    with the contributions :math:`t_e = -w_e \ln f(x_e)` of single events (the weights
+    come squared) and the information K of the constraints. It holds for large samples;
+    weights are taken as known numbers. For a true likelihood of unweighted events it is
+    :math:`H^{-1}` up to fluctuations.
+
+    The sum over events is never written out as a matrix of events by parameters: it
+    takes as many passes over the events as there are parameters, each with the memory
+    of one gradient of the likelihood.
+
+    Args:
+        nll_fn: The -ln L that was minimised, weights included, or a Model.
+        params: As in `covariance_matrix`.
+        observation: Second argument of `nll_fn` and `nll_terms`.
+        nll_terms: ``nll_terms(params, observation)`` returns the contributions of
+            single events to `nll_fn`, shape ``(events,)``, weights included. What does
+            not fluctuate with the events stays out: the total ν of an extended
+            likelihood, whose terms are ``-w ln(ν f(x))``, and constraints.
+        constraint_nll: ``constraint_nll(params, observation)``, the part of `nll_fn`
+            that comes from auxiliary measurements; believed as it is, so K is its
+            Hessian. A Model's own constraints by default.
+        fixed: As in `covariance_matrix`.
+        throw: As in `covariance_matrix`.
+
+    Returns:
+        The covariance, shape ``(free, free)``; zero for parameters held at a bound.
+        ``propagate(lambda p: p, params, covariance).errors`` has the errors by name.
+
+    Raises:
+        ShapeMismatchError: If `nll_terms` returns a single number.
+        NotPositiveDefiniteError: As `covariance_matrix`.
+        NonFiniteError: If a derivative of a contribution is not finite.
+
+    Example:
+        Events of width 2, described as if they had width 1: the mean is right, and its
+        error is :math:`2 / \sqrt{10^4}`.
+
+        >>> import everwillow as ew
+        >>> from everwillow.uncertainty import covariance_matrix
+        >>> x = 2 * np.random.default_rng(1).normal(size=10_000)
+        >>> terms = lambda p, x: 0.5 * (x - p["mu"]) ** 2
+        >>> nll = lambda p, x: jnp.sum(terms(p, x))
+        >>> best = ew.fit(nll, ew.State.from_pytree({"mu": 0.0}), x)
+        >>> print(f"{covariance_matrix(nll, best, x)[0, 0] ** 0.5:.4f}")
+        0.0100
+        >>> print(f"{sandwich(nll, best, x, nll_terms=terms)[0, 0] ** 0.5:.3f}")
+        0.020
+
+    References:
+        H. White, Econometrica 50 (1982) 1, for likelihoods that are not the truth.
+        C. Langenbruch, Eur. Phys. J. C 82 (2022) 393, arXiv:1911.01303, for weights.
+    """
+    for name, given in (("nll_terms", nll_terms), ("constraint_nll", constraint_nll)):
+        if not callable(given) and not (name == "constraint_nll" and given is None):
+            msg = (
+                f"{name}: expected a function (params, observation), got "
+                f"{type(given).__name__}."
+            )
+            raise ArgumentTypeError(msg)
+    situation = look_at(nll_fn, params, observation, fixed)
+    point = situation.point
+    outside = checked_inverse(observed(situation), point, throw=throw)
+    if point.free.size == 0:
+        return outside
+    inside = evaluate_at(_scores, nll_terms, point, situation.observation)[0]
+    if constraint_nll is None and isinstance(nll_fn, AbstractModel):
+        constraint_nll = _Constraints(nll_fn) if nll_fn.constraints else None
+    if constraint_nll is not None:
+        inside = inside + second_derivatives(constraint_nll, situation)
+    return _product(outside, inside, situation, throw=throw)
+
+
+def _product(outside: Any, inside: Any, situation: Situation, *, throw: bool) -> Any:
+    """Return ``outside @ inside @ outside``, zero for what is held."""
+    library: Any = jnp if is_traced(outside, inside) else np
+    held = situation.point.held
+    free = ~held[:, None] & ~held[None, :]
+    # A parameter that is held may well have infinite derivatives at its bound.
+    inside = library.where(free, inside, 0)
+    if throw and library is np and not np.isfinite(inside).all():
+        rows = ~np.isfinite(inside).all(axis=1)
+        names = [n for n, bad in zip(situation.point.labels, rows, strict=True) if bad]
+        msg = (
+            "nll_terms: the derivatives of the contributions are not finite in "
+            f"{', '.join(names)}. With throw=False the covariance is NaN instead."
+        )
+        raise NonFiniteError(msg)
+    # One NaN inside makes all of the product NaN.
+    inside = library.where(library.isfinite(inside).all(), inside, library.nan)
+    covariance = outside @ inside @ outside
+    return 0.5 * (covariance + covariance.T)
+
+
+class _Constraints(NamedTuple):
+    """The constraints of a model, where a likelihood is expected."""
+
+    model: AbstractModel
+
+    def __call__(self, params: Any, observation: Any) -> Any:
+        return self.model.constraint_nll(params, observation["aux"])
+
+
+def _scores(task: Task, numbers: Numbers) -> Array:
+    """Return the sum over events of the outer products of their gradients.
+
+    With J the derivatives of the events' terms this is ``JᵀJ``, column by column: J
+    times a unit vector by forward differentiation, Jᵀ times that backward.
+    """
+    x = task.start(numbers)
+
+    def terms(x: Array) -> Array:
+        out = jnp.asarray(output(task, numbers, x))
+        if out.ndim == 0:
+            msg = (
+                "nll_terms: it returned one number, and has to return one for each "
+                "event, shape (events,). Leave out the sum over the events."
+            )
+            raise ShapeMismatchError(msg)
+        return jnp.ravel(out)
+
+    values, push = jax.linearize(terms, x)
+    pull = jax.linear_transpose(push, x)
+
+    def column(unit: Array) -> Array:
+        return pull(push(unit))[0]
+
+    basis = jnp.eye(x.shape[0], dtype=x.dtype)
+    block = max(1, SCORE_BYTES // max(1, values.size * values.dtype.itemsize))
+    if block >= x.shape[0]:
+        products = jax.vmap(column)(basis)
+    else:
+        products = jax.lax.map(column, basis, batch_size=block)
+    return 0.5 * (products + products.T)
+
+
+__all__ = ["sandwich"]
