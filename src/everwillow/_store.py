@@ -1,0 +1,178 @@
+"""Named arrays and a little JSON in one file, written whole or not at all.
+
+The file is an ordinary ``.npz`` archive, which `numpy.load` opens; nothing in it is
+ever unpickled. Its entry ``metadata`` holds the JSON document, and a digest of
+everything, so that a damaged file is noticed instead of giving other numbers.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import pathlib
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO, cast
+
+import jax.numpy as jnp
+import numpy as np
+
+from everwillow._errors import ArgumentTypeError, ArgumentValueError
+
+
+_METADATA = "metadata"
+_FORMAT = "everwillow arrays"
+_VERSION = 1
+
+
+def save(
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, Any],
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Write arrays and metadata to a file, atomically.
+
+    A process that is killed meanwhile leaves the old file as it was, and perhaps a
+    file ``.*.tmp`` beside it that nobody reads.
+
+    Args:
+        path: The file to write; its directory has to exist.
+        arrays: Name to array of numbers, of any shape and dtype (also bfloat16).
+        metadata: Anything that JSON can hold.
+
+    Raises:
+        ArgumentTypeError: If an array holds Python objects, or the metadata something
+            that is not JSON.
+        ArgumentValueError: If an array has the reserved name ``"metadata"``.
+    """
+    if _METADATA in arrays:
+        msg = f"arrays: the name {_METADATA!r} is taken by the metadata; use another."
+        raise ArgumentValueError(msg)
+    kept = {name: np.asarray(array) for name, array in arrays.items()}
+    for name, array in kept.items():
+        if array.dtype.hasobject:
+            msg = f"arrays[{name!r}]: expected numbers, got Python objects."
+            raise ArgumentTypeError(msg)
+    document: dict[str, Any] = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "dtypes": {
+            name: array.dtype.name
+            for name, array in kept.items()
+            if not _is_known_to_npy(array.dtype)
+        },
+        "metadata": dict(metadata or {}),
+    }
+    document["digest"] = _digest(kept, document)
+    text = np.frombuffer(_json(document).encode(), np.uint8)
+    with _replacing(pathlib.Path(path)) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, array in {_METADATA: text, **kept}.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, _as_bits(array), allow_pickle=False)
+
+
+def load(
+    path: str | os.PathLike[str],
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Read what `save` has written.
+
+    Returns:
+        The arrays by name, and the metadata.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ArgumentValueError: If the file was not written by `save`, or is damaged.
+    """
+    content = pathlib.Path(path).read_bytes()
+    try:
+        return _parse(io.BytesIO(content))
+    # On bytes that are not theirs zipfile, numpy and json raise nearly everything.
+    except Exception as error:
+        msg = f"{path}: the file is damaged, or is none of everwillow ({error})."
+        raise ArgumentValueError(msg) from error
+
+
+def _parse(file: BinaryIO) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    with zipfile.ZipFile(file) as archive:
+        bits: dict[str, np.ndarray] = {}
+        for name in archive.namelist():
+            with archive.open(name) as entry:
+                bits[name.removesuffix(".npy")] = np.lib.format.read_array(
+                    entry, allow_pickle=False
+                )
+    document = json.loads(bits.pop(_METADATA).tobytes())
+    if (document["format"], document["version"]) != (_FORMAT, _VERSION):
+        msg = f"it says {document['format']!r}, version {document['version']!r}"
+        raise ValueError(msg)
+    extended = document["dtypes"]
+    arrays = {
+        name: array.view(jnp.dtype(extended[name])) if name in extended else array
+        for name, array in bits.items()
+    }
+    digest = document.pop("digest")
+    if digest != _digest(arrays, document):
+        msg = "its digest is not that of its contents"
+        raise ValueError(msg)
+    return arrays, document["metadata"]
+
+
+def _is_known_to_npy(dtype: np.dtype) -> bool:
+    """Return whether a dtype survives in a npy file; bfloat16, for one, does not."""
+    description = np.lib.format.dtype_to_descr(dtype)
+    return np.lib.format.descr_to_dtype(description) == dtype
+
+
+def _as_bits(array: np.ndarray) -> np.ndarray:
+    """Return extension types as integers."""
+    if _is_known_to_npy(array.dtype):
+        return array
+    return array.view(f"u{array.dtype.itemsize}")
+
+
+def _json(document: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(document, sort_keys=True)
+    except TypeError as error:
+        msg = f"metadata: expected what JSON can hold ({error})."
+        raise ArgumentTypeError(msg) from error
+
+
+def _digest(arrays: Mapping[str, np.ndarray], document: Mapping[str, Any]) -> str:
+    out = hashlib.sha256(_json(document).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        out.update(f"\0{name}\0{array.shape}\0{array.dtype}\0".encode())
+        out.update(array.tobytes())
+    return out.hexdigest()
+
+
+@contextlib.contextmanager
+def _replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
+    """Give a temporary file that takes the place of `path` when all went well."""
+    # In the same directory, as only a rename within one file system is atomic.
+    with tempfile.NamedTemporaryFile(
+        dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
+    ) as file:
+        try:
+            yield cast(BinaryIO, file)
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
+            pathlib.Path(file.name).replace(path)
+        except BaseException:
+            file.close()
+            pathlib.Path(file.name).unlink(missing_ok=True)
+            raise
+    _sync_directory(path.parent)
+
+
+def _sync_directory(directory: pathlib.Path) -> None:
+    """Make a rename survive a power cut, on systems that open directories."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
