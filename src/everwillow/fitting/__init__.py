@@ -2,6 +2,7 @@
 
 from everwillow.fitting.result import FitResult
 from everwillow.fitting.run import fit
+from everwillow.fitting.stepwise import ifit
 
 
-__all__ = ["FitResult", "fit"]
+__all__ = ["FitResult", "fit", "ifit"]

@@ -1,0 +1,108 @@
+"""What looks on while `ifit` works: the protocol of callbacks, and one that records."""
+
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+from everwillow._errors import ArgumentTypeError
+from everwillow._typing import ArrayLike
+from everwillow.statelib import State
+
+
+@runtime_checkable
+class Callback(Protocol):
+    """What `ifit` calls after each step; any function of these three arguments will do.
+
+    Whatever it returns is ignored, and what it raises ends the fit: the exception
+    reaches the caller of `ifit`, when the checkpoint of the step is already on disk.
+    """
+
+    def __call__(self, iteration: int, y: State, state: Any, /) -> object:
+        """Look at a step.
+
+        Args:
+            iteration: 0 after the first step, in which most solvers (`NewtonCG` and
+                `OptaxMinimiser` not) only evaluate the start point.
+            y: The best parameters so far, in physical units, fixed ones included.
+            state: The solver's own state; that of our solvers has ``nll`` and ``edm``.
+        """
+        ...
+
+
+class HistoryCallback:
+    """Record how -ln L went down.
+
+    When a fit continues from a checkpoint it records the steps from there on.
+
+    Args:
+        value: Function of a State that returns -ln L, for a solver whose state does
+            not keep it (see `nll_of`) or keeps that of another point.
+
+    Attributes:
+        steps: Number of each iteration seen.
+        nlls: -ln L at each of them.
+
+    Example:
+        >>> import everwillow as ew
+        >>> from everwillow.fitting import ifit
+        >>> def nll(params, data):
+        ...     return 0.5 * (params["mu"] - data) ** 2
+        >>> history = HistoryCallback()
+        >>> state = ew.State.from_pytree({"mu": 1.0})
+        >>> result = ifit(nll, state, 3.0, callbacks=[history])
+        >>> history.steps[0], history.nlls[0]
+        (0, 2.0)
+    """
+
+    steps: list[int]
+    nlls: list[float]
+
+    def __init__(self, value: Callable[[State], ArrayLike] | None = None) -> None:
+        self.steps = []
+        self.nlls = []
+        self._value = value
+
+    def __call__(self, iteration: int, y: State, state: Any) -> None:
+        """Append one step."""
+        value = nll_of(state) if self._value is None else self._value(y)
+        self.steps.append(iteration)
+        self.nlls.append(float(value))  # pyright: ignore[reportArgumentType]
+
+    def __repr__(self) -> str:
+        last = f", nll={self.nlls[-1]:.10g}" if self.nlls else ""
+        return f"HistoryCallback({len(self.steps)} steps{last})"
+
+
+def nll_of(state: Any) -> float:
+    """Return the -ln L that a solver's state keeps, of the best point it knows.
+
+    Knows the states of this package and those of optimistix: quasi-Newton and gradient
+    methods, `BestSoFarMinimiser`, `NelderMead` and `OptaxMinimiser` (whose value is
+    that of the point before the last move).
+
+    Args:
+        state: What `ifit` hands to its callbacks.
+
+    Raises:
+        ArgumentTypeError: If the state keeps no such value.
+    """
+    for find in _WHERE:
+        try:
+            found = find(state)
+        except (AttributeError, IndexError, KeyError, TypeError):
+            continue
+        return float(found)
+    msg = (
+        f"state: a {type(state).__name__} does not say what -ln L is. Compute it from "
+        f"the parameters instead, for example with "
+        f"HistoryCallback(value=lambda y: nll(y.to_pytree(), observation))."
+    )
+    raise ArgumentTypeError(msg)
+
+
+_WHERE: tuple[Callable[[Any], Any], ...] = (
+    lambda state: state.nll,
+    lambda state: state.best_loss,
+    lambda state: state.f_info.f,
+    lambda state: state.best[0],
+    lambda state: state.f,
+)

@@ -1,0 +1,304 @@
+"""`ifit`: the fit of `fit`, one step at a time under the eyes of the caller."""
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+from jaxtyping import Array, Bool, Float
+
+from everwillow._errors import ArgumentTypeError
+from everwillow._numerics import all_finite
+from everwillow._typing import Key
+from everwillow.callback import Callback
+from everwillow.fitting import _execute
+from everwillow.fitting._checkpoint import Checkpoint, fingerprint_of
+from everwillow.fitting._core import (
+    Outcome,
+    Task,
+    from_physical,
+    knows_curvature,
+    objective_in_solver_coordinates,
+    outcome_of,
+    solver_options,
+    to_physical,
+)
+from everwillow.fitting._layout import closes_over_tracer, is_traced
+from everwillow.fitting._problem import Numbers
+from everwillow.fitting.result import FitResult
+from everwillow.fitting.run import (
+    _Unset,
+    assemble,
+    fit,
+    prepare_task,
+    resolve,
+    warn_about_precision,
+)
+from everwillow.statelib import State
+
+
+class Progress(eqx.Module):
+    """Where a fit stands between two steps.
+
+    Attributes:
+        y: The solver's point, in its coordinates, shape ``(n,)``.
+        state: The solver's state.
+        going: Whether it wants another step.
+        result: Why it does not.
+    """
+
+    y: Float[Array, " n"]
+    state: Any
+    going: Bool[Array, ""]
+    result: optx.RESULTS
+
+
+def ifit(
+    nll_fn: Any,
+    params: State | None = None,
+    observation: Any = _Unset,
+    *,
+    fixed: Mapping[Key, Any] | None = None,
+    bounds: Mapping[Key, Any] | None = None,
+    solver: optx.AbstractMinimiser | None = None,
+    max_steps: int = 256,
+    throw: bool = True,
+    callbacks: Iterable[Callback] = (),
+    checkpoint: str | os.PathLike[str] | None = None,
+) -> FitResult:
+    """Minimise like `fit`, step by step, with callbacks and checkpoints.
+
+    For long fits and for looking on. A step costs a millisecond more than inside
+    `fit`; what is compiled is one step, once, for any start values, data, fixed values
+    and bounds. It runs on the host, so not inside `jax.jit`, `jax.vmap` or `jax.grad`.
+
+    Args:
+        nll_fn: As for `fit`.
+        params: As for `fit`.
+        observation: As for `fit`.
+        fixed: As for `fit`.
+        bounds: As for `fit`.
+        solver: As for `fit`.
+        max_steps: As for `fit`. Steps made before a restart count.
+        throw: As for `fit`.
+        callbacks: Each is called after each step as ``callback(iteration, y, state)``
+            with iteration 0, 1, 2, ..., the State of the best parameters so far in
+            physical units, fixed ones included, and the solver's state, which for our
+            solvers has ``nll`` and ``edm``. An exception in a callback ends the fit
+            and reaches the caller.
+        checkpoint: A directory in which each step is saved before the callbacks see
+            it, in one file that is replaced as a whole. The same call again, after the
+            process was killed or a callback raised, continues with the next step and
+            ends with the identical result; after the end it returns that result at
+            once. A larger `max_steps` continues a fit that had too few. Code is not
+            compared: who changes what `nll_fn` computes has to delete the directory.
+
+    Returns:
+        The best fit, as from `fit`.
+
+    Raises:
+        CheckpointError: If the checkpoint is damaged or belongs to another fit; says
+            what differs.
+        ArgumentTypeError: If an argument has the wrong type or is traced by JAX.
+        EverwillowError: What else `fit` raises.
+
+    Example:
+        >>> import everwillow as ew
+        >>> from everwillow.fitting import ifit
+        >>> def nll(params, data):
+        ...     return 0.5 * ((params["mu"] - data) / 2.0) ** 2
+        >>> def show(iteration, y, state):
+        ...     print(iteration, f"mu = {y['mu']:.2f}", f"-ln L = {state.nll:.2f}")
+        >>> state = ew.State.from_pytree({"mu": 0.0})
+        >>> result = ifit(nll, state, 3.0, callbacks=[show])
+        0 mu = 0.00 -ln L = 1.12
+        1 mu = 3.00 -ln L = 0.00
+    """
+    _refuse_tracers(nll_fn, params, observation, fixed, bounds)
+    callbacks = _check_callbacks(callbacks)
+    objective, params, observation, fixed, bounds, constraints = resolve(
+        nll_fn, params, observation, fixed, bounds
+    )
+    task, numbers = prepare_task(
+        objective, params, observation, fixed, bounds, solver, max_steps
+    )
+    if not np.any(numbers.mask):
+        return fit(
+            objective, params, observation, fixed=fixed, bounds=bounds, throw=throw
+        )
+    warn_about_precision()
+    _execute.warn_if_reborn(objective)
+    # The programs of single steps are the same for any number of them.
+    task = Task(task.objective, task.layout, task.solver, 0)
+    count, progress = _iterate(task, numbers, max_steps, callbacks, checkpoint)
+    outcome, solution = _execute.call(
+        finish, task, numbers, progress, np.asarray(count)
+    )
+    stats = {**solution.stats, "max_steps": max_steps}
+    solution = eqx.tree_at(lambda s: s.stats, solution, stats)
+    result = assemble(task.layout, numbers, outcome, solution, constraints)
+    return result.check() if throw else result
+
+
+def _iterate(
+    task: Task,
+    numbers: Numbers,
+    max_steps: int,
+    callbacks: tuple[Callback, ...],
+    directory: str | os.PathLike[str] | None,
+) -> tuple[int, Progress]:
+    """Step until the solver stops; return the number of steps and the end."""
+    file = None
+    if directory is not None:
+        file = Checkpoint(directory, fingerprint_of(task, numbers))
+    count, progress = 0, _execute.call(begin, task, numbers)
+    if file is not None:
+        count, progress = file.resume(progress)
+    _, static = _execute.split(progress)
+    while bool(progress.going) and count < max_steps:
+        arrays, x = _execute.call(advance, task, numbers, progress)
+        # What is no array stays the very object it was, as that is what the compiled
+        # step is known by.
+        progress = _execute.join(arrays, static)
+        count += 1
+        if file is not None:
+            file.save(count, progress)
+        for callback in callbacks:
+            callback(count - 1, _point(task, numbers, x), progress.state)
+    return count, progress
+
+
+def _point(task: Task, numbers: Numbers, x: Array) -> State:
+    """Return all parameters in physical units, given those the solver sees."""
+    vector = np.array(numbers.vector)
+    vector[np.asarray(numbers.index)] = np.asarray(x)
+    return task.layout.state(vector, numbers.others)
+
+
+def begin(task: Task, numbers: Numbers) -> Progress:
+    """Set up the solver, as `optimistix.minimise` does."""
+    y = from_physical(numbers, task.start(numbers))
+    args, options = (task, numbers), solver_options(task, numbers)
+    struct, aux = eqx.filter_eval_shape(_function, y, args)
+    state = task.solver.init(_function, y, args, options, struct, aux, frozenset())
+    return _strong(_judged(task, numbers, y, y, state))
+
+
+def advance(
+    task: Task, numbers: Numbers, progress: Progress
+) -> tuple[list[Array], Array]:
+    """Make one step.
+
+    Returns:
+        The arrays of the new `Progress`, and the best parameters in physical units.
+    """
+    y, (_, structure) = progress.y, _execute.split(progress)
+    args, options = (task, numbers), solver_options(task, numbers)
+    new_y, state, aux = task.solver.step(
+        _function, y, args, options, progress.state, frozenset()
+    )
+    # The finiteness of y is judged one step late, as in optimistix, so that both count
+    # the same number of steps.
+    progress = _strong(_judged(task, numbers, y, new_y, state))
+    arrays, new_structure = _execute.split(progress)
+    if new_structure != structure:
+        msg = (
+            f"solver: the state of {type(task.solver).__name__} changes its structure "
+            f"from step to step, which optimistix does not allow."
+        )
+        raise ArgumentTypeError(msg)
+    if knows_curvature(task.solver):
+        best = state.x
+    else:
+        best, _, _ = task.solver.postprocess(
+            _function, new_y, aux, args, options, state, frozenset(), progress.result
+        )
+    return arrays, to_physical(numbers, best)[0]
+
+
+def finish(
+    task: Task, numbers: Numbers, progress: Progress, count: Array
+) -> tuple[Outcome, optx.Solution]:
+    """Judge the end of a fit."""
+    result = optx.RESULTS.where(
+        progress.going, optx.RESULTS.nonlinear_max_steps_reached, progress.result
+    )
+    y, _, stats = task.solver.postprocess(
+        _function,
+        progress.y,
+        None,
+        (task, numbers),
+        solver_options(task, numbers),
+        progress.state,
+        frozenset(),
+        result,
+    )
+    stats = {"num_steps": count, "max_steps": 0, **stats}
+    solution = optx.Solution(
+        value=y, result=result, aux=None, stats=stats, state=progress.state
+    )
+    return outcome_of(task, numbers, solution), solution
+
+
+def _function(y: Array, args: tuple[Task, Numbers]) -> tuple[Array, None]:
+    """Evaluate the objective, with the empty auxiliary output that solvers expect."""
+    return jnp.asarray(objective_in_solver_coordinates(y, args)), None
+
+
+def _judged(
+    task: Task, numbers: Numbers, y: Array, new_y: Array, state: Any
+) -> Progress:
+    """Ask the solver whether to go on."""
+    stop, result = task.solver.terminate(
+        _function,
+        y,
+        (task, numbers),
+        solver_options(task, numbers),
+        state,
+        frozenset(),
+    )
+    result = optx.RESULTS.where(all_finite(y), result, optx.RESULTS.nonfinite)
+    going = jnp.invert(stop) & (result == optx.RESULTS.successful)
+    return Progress(new_y, state, going, result)
+
+
+def _strong(progress: Progress) -> Progress:
+    """Give all arrays the types that they have when they come back from a file."""
+
+    def convert(leaf: Any) -> Any:
+        if not eqx.is_array(leaf) or jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
+            return leaf
+        return jax.lax.convert_element_type(leaf, leaf.dtype)
+
+    return jax.tree.map(convert, progress)
+
+
+def _refuse_tracers(nll_fn: Any, *trees: Any) -> None:
+    # Inside `jit` even a constant is traced.
+    if not is_traced(nll_fn, trees, jnp.zeros(())) and not closes_over_tracer(nll_fn):
+        return
+    msg = (
+        "ifit runs on the host, one step at a time, so it does not work inside of "
+        "jax.jit, jax.vmap, jax.grad or another transformation of JAX. Use fit there: "
+        "it gives the same result."
+    )
+    raise ArgumentTypeError(msg)
+
+
+def _check_callbacks(callbacks: Any) -> tuple[Callback, ...]:
+    if isinstance(callbacks, Iterable):
+        callbacks = tuple(callbacks)
+        if all(map(callable, callbacks)):
+            return callbacks
+        wrong = next(c for c in callbacks if not callable(c))
+        msg = f"callbacks: expected functions, got {type(wrong).__name__}."
+        raise ArgumentTypeError(msg)
+    msg = (
+        f"callbacks: expected a list of functions, got {type(callbacks).__name__}. "
+        f"Write callbacks=[...] also for a single one."
+    )
+    raise ArgumentTypeError(msg)
