@@ -4,8 +4,9 @@ from importlib.metadata import version
 
 from everwillow import statelib
 from everwillow._errors import RESULTS, EverwillowError, FitError
+from everwillow.callback import HistoryCallback
 from everwillow.combination import combine, describe, prepare
-from everwillow.fitting import FitResult, fit
+from everwillow.fitting import FitResult, fit, ifit
 from everwillow.model import AbstractModel, Model
 from everwillow.objective import LeastSquares
 from everwillow.parameters import (
@@ -31,6 +32,7 @@ __all__ = [
     "EverwillowError",
     "FitError",
     "FitResult",
+    "HistoryCallback",
     "Interval",
     "LeastSquares",
     "LogNormal",
@@ -49,6 +51,7 @@ __all__ = [
     "combine",
     "describe",
     "fit",
+    "ifit",
     "prepare",
     "statelib",
 ]

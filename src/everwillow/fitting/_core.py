@@ -49,6 +49,7 @@ class Outcome(eqx.Module):
         hessian: Its exact Hessian, shape ``(free, free)``; None for `NewtonCG`.
         edm: Estimated distance to the minimum.
         status: How it ended.
+        success: Whether that is at a minimum.
         num_steps: Evaluations of our solvers, steps of others.
         at_bound: Which parameters are held at a bound, shape ``(free,)``.
         newton: The last Newton step, shape ``(free,)``.
@@ -60,6 +61,7 @@ class Outcome(eqx.Module):
     hessian: Float[Array, "free free"] | None
     edm: Float[Array, ""]
     status: RESULTS
+    success: Bool[Array, ""]
     num_steps: Int[Array, ""]
     at_bound: Bool[Array, " free"]
     newton: Float[Array, " free"]
@@ -240,39 +242,51 @@ def _while_loop(cond_fun, body_fun, init_val, *, max_steps, **ignored):
 def outcome_of(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome:
     """Bring what a solver returned into physical units, and judge it."""
     state = solution.state
-    y = solution.value
-    x = to_physical(numbers, y)[0]
+    x, first, _ = to_physical(numbers, solution.value)
     steps = solution.stats["num_steps"]
     if isinstance(task.solver, NewtonCG):
-        first = to_physical(numbers, y)[1]
-        return Outcome(
-            x, state.nll, state.gradient / first, None, state.edm, _status(state, solution),
-            steps, state.active, state.newton * first,
-        )
-    if isinstance(task.solver, TrustRegionNewton) and not numbers.transforms:
+        gradient, hessian, value = state.gradient / first, None, state.nll
+        edm, active, newton = state.edm, state.active, state.newton * first
+        status = _status(state, solution)
+    elif isinstance(task.solver, TrustRegionNewton) and not numbers.transforms:
         found = state.evaluation
-        polish = state.code == CODE_MINIMUM
-        value = found.value - jnp.where(polish, state.edm, 0)
-        return Outcome(
-            x, value, found.gradient, found.curvature.as_matrix(), state.edm,
-            _status(state, solution), steps, state.active, state.newton,
-        )
-    found = task.evaluate(numbers, x)
-    hessian = found.curvature.as_matrix()
-    lower, upper = _range(numbers, x)
-    active = _at_bound(x, found.gradient, lower, upper) & numbers.mask
-    newton, edm, definite = newton_step(hessian, found.gradient, numbers.mask & ~active)
-    if knows_curvature(task.solver):
+        gradient, hessian = found.gradient, found.curvature.as_matrix()
+        # The last Newton step was taken and not evaluated; the model knows its gain.
+        value = found.value - jnp.where(state.code == CODE_MINIMUM, state.edm, 0)
+        edm, active, newton = state.edm, state.active, state.newton
         status = _status(state, solution)
     else:
-        status = RESULTS.promote(solution.result)
-        ended = status == RESULTS.successful
-        near = edm <= FOREIGN_EDM_GOAL
-        status = RESULTS.where(ended & ~near, RESULTS.edm_above_goal, status)
-        status = RESULTS.where(ended & ~definite, RESULTS.not_a_minimum, status)
+        found = task.evaluate(numbers, x)
+        value, gradient = found.value, found.gradient
+        hessian = found.curvature.as_matrix()
+        lower, upper = _range(numbers, x)
+        active = _at_bound(x, gradient, lower, upper) & numbers.mask
+        newton, edm, definite = newton_step(hessian, gradient, numbers.mask & ~active)
+        if knows_curvature(task.solver):
+            status = _status(state, solution)
+        else:
+            status = _foreign_status(solution, edm, definite)
     return Outcome(
-        x, found.value, found.gradient, hessian, edm, status, steps, active, newton,
+        x=x,
+        value=value,
+        gradient=gradient,
+        hessian=hessian,
+        edm=edm,
+        status=status,
+        success=status == RESULTS.successful,
+        num_steps=steps,
+        at_bound=active,
+        newton=newton,
     )
+
+
+def _foreign_status(solution: optx.Solution, edm: Array, definite: Array) -> RESULTS:
+    """Believe a solver that looks at no curvature only if the curvature agrees."""
+    status = RESULTS.promote(solution.result)
+    ended = status == RESULTS.successful
+    near = edm <= FOREIGN_EDM_GOAL
+    status = RESULTS.where(ended & ~near, RESULTS.edm_above_goal, status)
+    return RESULTS.where(ended & ~definite, RESULTS.not_a_minimum, status)
 
 
 def _status(state: Any, solution: optx.Solution) -> RESULTS:

@@ -93,9 +93,16 @@ def call(function: Callable[..., Any], *args: Any) -> Any:
         *args: Pytrees.
     """
     arrays, static = split(args)
-    # Compiler options are only allowed outside of a user's own trace.
-    traced = any(isinstance(array, jax.core.Tracer) for array in arrays)
-    return join(*_compiled(function, options=not traced)(static, arrays))
+    if any(isinstance(array, jax.core.Tracer) for array in arrays):
+        return join(*_compiled(function, options=False)(static, arrays))
+    try:
+        return join(*_compiled(function, options=True)(static, arrays))
+    except ValueError as error:
+        # Compiler options are only allowed outside of a user's own `jax.jit`, which
+        # nothing tells where none of our arguments is traced.
+        if "compiler_options" not in str(error):
+            raise
+        return join(*_compiled(function, options=False)(static, arrays))
 
 
 def run(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution]:

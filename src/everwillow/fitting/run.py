@@ -34,15 +34,18 @@ from everwillow.statelib import State
 # take 8 n² bytes (200 MB) and its factorisation n³/3 operations.
 DENSE_LIMIT = 5000
 
+_DEFAULT = TrustRegionNewton()
+_MATRIX_FREE = NewtonCG()
 
-class _Unset:
+
+class Unset:
     """Marks an argument that was not given, where None has a meaning."""
 
 
 def fit(
     nll_fn: Any,
     params: State | None = None,
-    observation: Any = _Unset,
+    observation: Any = Unset,
     *,
     fixed: Mapping[Key, Any] | None = None,
     bounds: Mapping[Key, Any] | None = None,
@@ -126,7 +129,7 @@ def resolve(nll_fn, params, observation, fixed, bounds):
     constraints: Mapping[Key, Any] = {}
     if isinstance(nll_fn, AbstractModel):
         params = nll_fn.state if params is None else params
-        observation = nll_fn.observation if observation is _Unset else observation
+        observation = nll_fn.observation if observation is Unset else observation
         bounds = {**nll_fn.bounds, **(bounds or {})}
         fixed = {**nll_fn.fixed, **(fixed or {})}
         constraints = nll_fn.constraints
@@ -136,7 +139,7 @@ def resolve(nll_fn, params, observation, fixed, bounds):
             f"got {type(nll_fn).__name__}."
         )
         raise ArgumentTypeError(msg)
-    if observation is _Unset:
+    if observation is Unset:
         observation = None
     return nll_fn, params, observation, fixed, bounds, constraints
 
@@ -174,8 +177,8 @@ def prepare_task(
 def choose_solver(objective: Any, numbers: Numbers) -> optx.AbstractMinimiser:
     """Return the default solver for a problem of this size."""
     if curvature_hook(objective) is None and len(numbers.index) > DENSE_LIMIT:
-        return NewtonCG()
-    return TrustRegionNewton()
+        return _MATRIX_FREE
+    return _DEFAULT
 
 
 def assemble(
@@ -205,7 +208,7 @@ def assemble(
     return FitResult(
         params=layout.state(vector, numbers.others),
         nll=outcome.value,
-        success=outcome.status == RESULTS.successful,
+        success=outcome.success,
         status=outcome.status,
         edm=outcome.edm,
         num_steps=outcome.num_steps,

@@ -31,7 +31,7 @@ from everwillow.fitting._layout import closes_over_tracer, is_traced
 from everwillow.fitting._problem import Numbers
 from everwillow.fitting.result import FitResult
 from everwillow.fitting.run import (
-    _Unset,
+    Unset,
     assemble,
     fit,
     prepare_task,
@@ -60,7 +60,7 @@ class Progress(eqx.Module):
 def ifit(
     nll_fn: Any,
     params: State | None = None,
-    observation: Any = _Unset,
+    observation: Any = Unset,
     *,
     fixed: Mapping[Key, Any] | None = None,
     bounds: Mapping[Key, Any] | None = None,

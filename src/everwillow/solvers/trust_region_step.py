@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from everwillow._numerics import select
 from everwillow.curvature import AbstractCurvature, AbstractFactor
 
 
@@ -224,8 +223,12 @@ def _advance(model: QuadraticModel, radius, s: _Search) -> _Search:
 
     interior = good & bare & (length <= 1.1 * radius)
     boundary = good & (jnp.abs(length - radius) <= 0.1 * radius)
-    curve, along, hard = _hard_case(
-        model, held, factor, s.damping, trial, length, radius
+    along, hard, (damping, light, low, high, stand_in) = jax.lax.cond(
+        interior & ~looked,
+        lambda: (trial, jnp.asarray(False), _unchanged(s)),
+        lambda: _search_further(
+            model, s, gradient, held, factor, trial, length, radius, good, looked
+        ),
     )
     hard = good & ~bare & (length < radius) & hard
     exhausted = s.count >= MAX_FACTORISATIONS * (s.round + 1)
@@ -234,9 +237,6 @@ def _advance(model: QuadraticModel, radius, s: _Search) -> _Search:
     usable = jnp.where(good, jnp.where(hard, along, shrunk), s.step)
     step = jnp.where(s.free, usable, s.at_bounds)
 
-    damping, light, low, high, stand_in = _next_damping(
-        model, s, gradient, held, factor, trial, length, radius, good, curve, looked
-    )
     going = _Search(
         s.count + 1,
         s.round,
@@ -255,11 +255,28 @@ def _advance(model: QuadraticModel, radius, s: _Search) -> _Search:
         pivot,
         definite,
         semidefinite,
-        select(good, factor, s.factor),
+        factor,
     )
     return jax.tree.map(
         lambda a, b: jnp.where(solved, a, b), _close(model, going, step), going
     )
+
+
+def _unchanged(s: _Search):
+    return s.damping, s.light, s.low, s.high, s.stand_in
+
+
+def _search_further(
+    model, s, gradient, held, factor, trial, length, radius, good, looked
+):
+    """Try the hard case, and choose the next damping; a Newton step spares both."""
+    curve, along, hard = _hard_case(
+        model, held, factor, s.damping, trial, length, radius
+    )
+    following = _next_damping(
+        model, s, gradient, held, factor, trial, length, radius, good, curve, looked
+    )
+    return along, hard, following
 
 
 def _close(model: QuadraticModel, s: _Search, step) -> _Search:
