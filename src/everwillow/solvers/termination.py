@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 # An EDM of 1e-8 leaves a parameter within 1.4e-4 standard errors of the minimum.
 EDM_GOAL = 1e-8
 STEP_GOAL = 1e-7
-TIGHT_STEP_GOAL = 1e-9
+TIGHT_STEP_GOAL = 1e-10
 # Newton steps contract the EDM of x⁴ by 0.20 and that of exp(-x) by 0.37; in front of
 # a proper minimum the factor tends to zero.
 CONTRACTION = 0.1
