@@ -94,6 +94,47 @@ DECAY_DATA = {
 }
 
 
+# Everything that `fit` takes as a number. "level" is fixed and "rate" in a box.
+INPUTS = {
+    "start": {"height": 18.0, "rate": 0.6, "level": 2.0, "share": 1.0},
+    "counts": DECAY_DATA["counts"],
+    "aux": 2.1,
+    "level": 2.2,
+    "lower": 0.1,
+    "upper": 3.0,
+}
+INPUTS = jax.tree.map(jnp.asarray, INPUTS)
+# The unbounded rate is 0.58, so this end holds it.
+AT_LOWER = INPUTS | {
+    "lower": jnp.asarray(0.7),
+    "start": INPUTS["start"] | {"rate": jnp.asarray(1.0)},
+}
+AT_UPPER = INPUTS | {
+    "upper": jnp.asarray(0.5),
+    "start": INPUTS["start"] | {"rate": jnp.asarray(0.3)},
+}
+
+
+def fit_decay(inputs, solver, *, bound=ew.Interval, throw=False):
+    return ew.fit(
+        decay,
+        sl.State.from_pytree(inputs["start"]),
+        DECAY_DATA | {"counts": inputs["counts"], "aux": inputs["aux"]},
+        fixed={"level": inputs["level"], "share": ...},
+        bounds={"rate": bound(inputs["lower"], inputs["upper"])},
+        solver=solver,
+        throw=throw,
+    )
+
+
+def outputs(result):
+    """What has a derivative; a solver without a Hessian has no covariance."""
+    out = {"params": result.params.to_dict(), "nll": result.nll}
+    if result.covariance is not None:
+        out |= {"covariance": result.covariance, "hessian": result.hessian}
+    return out
+
+
 def saddle(params, data):
     """``a² - b² + ¼ b⁴``: a saddle at the origin, minima at b = ±√2 of value -1."""
     a, b = params["a"], params["b"]
