@@ -23,6 +23,7 @@ from tests.uncertainty.likelihoods import (
     LINE,
     LINE_STATE,
     counting,
+    jit,
     line,
     state,
     total,
@@ -186,9 +187,8 @@ def test_a_batch_of_fits_has_a_batch_of_errors():
     def data(shift, error):
         return {**LINE, "y": LINE["y"] + shift, "error": error}
 
-    results = jax.vmap(lambda s, e: ew.fit(line, LINE_STATE, data(s, e)))(
-        shifts, widths
-    )
+    fits = jit(jax.vmap(lambda s, e: ew.fit(line, LINE_STATE, data(s, e))))
+    results = fits(shifts, widths)
     errors = uncertainties(line, results, None)
     covariances = covariance_matrix(line, results, None)
     for i in range(4):
@@ -199,9 +199,10 @@ def test_a_batch_of_fits_has_a_batch_of_errors():
 
 
 def test_a_batch_keeps_the_shape_of_arrays_and_what_is_fixed():
-    results = jax.vmap(
-        lambda n: ew.fit(counting, COUNTING_STATE, n, fixed={"mu": 1.0})
-    )(COUNTS + np.arange(2.0)[:, None])
+    def fit(counts):
+        return ew.fit(counting, COUNTING_STATE, counts, fixed={"mu": 1.0})
+
+    results = jit(jax.vmap(fit))(COUNTS + np.arange(2.0)[:, None])
     errors = uncertainties(counting, results, None)
     assert errors["gamma"].shape == (2, 3)
     assert errors["mu"] is None
@@ -215,9 +216,8 @@ def test_one_bad_fit_of_a_batch_is_nan_alone():
     def nll(params, curve):
         return 0.5 * curve * (params["x"] - 1) ** 2
 
-    results = jax.vmap(lambda c: ew.fit(nll, state(x=0.0), c, throw=False))(
-        np.array([4.0, 0.0, 1.0])
-    )
+    fits = jit(jax.vmap(lambda c: ew.fit(nll, state(x=0.0), c, throw=False)))
+    results = fits(np.array([4.0, 0.0, 1.0]))
     with pytest.raises(
         NotPositiveDefiniteError, match=r"1 of 3 fits.* In fit 1 .*of x"
     ):

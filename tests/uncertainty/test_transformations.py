@@ -139,7 +139,8 @@ def test_results_can_be_mapped_over():
 
     start = state(a=1.0, b=3.0)
     bounds = {"b": ew.Interval(2.2, 5.0)}
-    results = jax.vmap(lambda y: ew.fit(line, start, data(y), bounds=bounds))(ys)
+    fits = jit(jax.vmap(lambda y: ew.fit(line, start, data(y), bounds=bounds)))
+    results = fits(ys)
     spread = jax.vmap(lambda r: propagate(lambda p: p["a"] + p["b"], r).errors)(results)
     alone = np.sum(LINE["error"] ** -2.0) ** -0.5
     np.testing.assert_allclose(spread, alone, rtol=1e-10)

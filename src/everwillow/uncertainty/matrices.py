@@ -227,8 +227,12 @@ def _by_name(point: Point, errors: Any) -> State:
     ):
         wanted.append(numeric and key not in taken)
         sizes.append(size if wanted[-1] else 0)
-    library = jnp if is_traced(errors) else np
-    parts = library.split(errors, np.cumsum(sizes)[:-1], axis=-1) if sizes else []
+    ends = np.cumsum(sizes).tolist()
+    if is_traced(errors):
+        parts = jnp.split(errors, ends[:-1], axis=-1) if sizes else []
+    else:  # views, which are cheap in great numbers
+        starts = [end - size for end, size in zip(ends, sizes, strict=True)]
+        parts = [errors[..., a:b] for a, b in zip(starts, ends, strict=True)]
     values = [
         part.reshape(batch + shape) if want else None
         for part, shape, want in zip(parts, layout.shapes, wanted, strict=True)
