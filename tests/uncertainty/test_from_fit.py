@@ -25,6 +25,7 @@ from tests.uncertainty.likelihoods import (
     counting,
     jit,
     line,
+    product,
     state,
     total,
 )
@@ -226,12 +227,13 @@ def test_one_bad_fit_of_a_batch_is_nan_alone():
     np.testing.assert_allclose(errors["x"], [0.5, np.nan, 1], rtol=1e-12)
 
 
-def test_a_flat_fit_has_no_errors():
-    result = ew.fit(total, state(a=2.0, b=3.0), 5.0, throw=False)
+@pytest.mark.parametrize("nll", [total, product])
+def test_a_flat_fit_has_no_errors(nll):
+    result = ew.fit(nll, state(a=2.0, b=3.0), 5.0, throw=False)
     assert result.status == ew.RESULTS.flat_direction
     with pytest.raises(NotPositiveDefiniteError, match=r"a, b"):
-        uncertainties(total, result, 5.0)
-    errors = uncertainties(total, result, 5.0, throw=False)
+        uncertainties(nll, result, 5.0)
+    errors = uncertainties(nll, result, 5.0, throw=False)
     assert np.isnan([errors["a"], errors["b"]]).all()
 
 

@@ -106,8 +106,10 @@ def test_a_likelihood_may_close_over_what_is_traced():
             return 0.5 * ((params["x"] - data) / width) ** 2
 
         least = ew.LeastSquares(lambda p, data: (p["x"] - data) / width)
+        model = ew.Model(nll, {"x": 1.0}, 2.0, expected=lambda p: p["x"] + 0 * width)
         where = state(x=1.0)
         return (
+            uncertainties(model, where, kind="fisher")["x"],
             uncertainties(nll, where, 2.0)["x"],
             uncertainties(least, where, 2.0, kind="fisher")["x"],
             propagate(lambda p: width * p["x"], where, np.eye(1)).errors,
