@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from everwillow._errors import ArgumentTypeError
@@ -133,8 +133,8 @@ class Arrow(AbstractCurvature):
     block: Float[Array, "a a"]
     coupling: Float[Array, "a b"]
     tail: Float[Array, " b"]
-    block_index: Int[Array, " a"]
-    tail_index: Int[Array, " b"]
+    block_index: Int[Array | np.ndarray, " a"]
+    tail_index: Int[Array | np.ndarray, " b"]
 
     def _join(self, block, tail):
         out = jnp.zeros(block.shape[0] + tail.shape[0], tail.dtype)
@@ -258,10 +258,11 @@ class Operator(AbstractCurvature):
 
     def factor(self):
         """Refuse: an operator has no entries to factorise."""
-        raise ArgumentTypeError(
+        msg = (
             "The curvature of this objective is an Operator, which can be multiplied "
-            "but not factorised. Use the matrix-free solver: fit(..., solver=NewtonCG())."
+            "but not factorised. Use the matrix-free solver: solver=NewtonCG()."
         )
+        raise ArgumentTypeError(msg)
 
     def as_matrix(self):
         """Write all entries out, by one product a column, shape ``(n, n)``."""
@@ -294,14 +295,12 @@ def gather_transpose(
         return _gather_arrow(curvature, index, size)
     return Operator(
         lambda v: jnp.zeros_like(v).at[index].add(curvature.matvec(v[index])),
-        jnp.zeros(size, curvature.diagonal().dtype)
-        .at[index]
-        .add(curvature.diagonal()),
+        jnp.zeros(size, curvature.diagonal().dtype).at[index].add(curvature.diagonal()),
     )
 
 
 def _concrete(index: Any) -> np.ndarray:
-    if isinstance(index, jax.core.Tracer):
+    if isinstance(index, Tracer):
         msg = (
             "Arrow: block_index and tail_index must be concrete where models are "
             "combined, and are traced. Write them with numpy, not with jax.numpy."

@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 import optimistix as optx
 
+from everwillow._errors import RESULTS
 from everwillow.fitting._core import Outcome, Task, run_solver, scaled_solver
 from everwillow.fitting._problem import Numbers
-from everwillow._errors import RESULTS
 from everwillow.solvers.conjugate_gradients import steihaug
 from everwillow.solvers.lanes import LANE_STEPS, lane_solver, rerun
 
@@ -138,13 +138,13 @@ def _tangents(structure, arrays, change, outcome: Outcome, solution) -> dict[str
     def gradient(arrays, x):
         return jax.grad(value, argnums=1)(arrays, x)
 
-    task, numbers = at(arrays)
+    _, numbers = at(arrays)
     x = outcome.x
     free = jnp.asarray(numbers.mask) & ~outcome.at_bound
     held = _held_change(structure, arrays, change, outcome)
 
     def push_gradient(dx):
-        return jax.jvp(lambda a, v: gradient(a, v), (arrays, x), (change, dx))[1]
+        return jax.jvp(gradient, (arrays, x), (change, dx))[1]
 
     def curve(vector):
         moved = jax.jvp(lambda v: gradient(arrays, v), (x,), (vector,))[1]

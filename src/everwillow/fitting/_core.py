@@ -15,7 +15,7 @@ import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int
 
 from everwillow._errors import RESULTS, ShapeMismatchError
-from everwillow.curvature import AbstractCurvature, Dense, gather_transpose
+from everwillow.curvature import Dense, gather_transpose
 from everwillow.fitting._layout import Layout
 from everwillow.fitting._problem import Numbers
 from everwillow.objective import (
@@ -105,21 +105,19 @@ class Task:
         )
         if curvature_hook(self.objective) is None:
             return to_second_order(lambda v, n: self.value(n, v), x, numbers)
-        found = to_second_order(self.objective, self.params(numbers, x), numbers.observation)
+        found = to_second_order(
+            self.objective, self.params(numbers, x), numbers.observation
+        )
         layout = self.layout
         index, size = layout.long_index, layout.size
+        stand_in = found.gauss_newton
         gradient = jnp.zeros(size, x.dtype).at[index].add(found.gradient)
-
-        def folded(curvature: AbstractCurvature | None):
-            if curvature is None:
-                return None
-            return gather_transpose(curvature, index, size)
 
         return Evaluation(
             found.value,
             gradient,
-            folded(found.curvature),
-            folded(found.gauss_newton),
+            gather_transpose(found.curvature, index, size),
+            None if stand_in is None else gather_transpose(stand_in, index, size),
         )
 
 
@@ -282,7 +280,7 @@ def outcome_of(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome
 
 def _foreign_status(solution: optx.Solution, edm: Array, definite: Array) -> RESULTS:
     """Believe a solver that looks at no curvature only if the curvature agrees."""
-    status = RESULTS.promote(solution.result)
+    status: Any = RESULTS.promote(solution.result)
     ended = status == RESULTS.successful
     near = edm <= FOREIGN_EDM_GOAL
     status = RESULTS.where(ended & ~near, RESULTS.edm_above_goal, status)
@@ -291,7 +289,7 @@ def _foreign_status(solution: optx.Solution, edm: Array, definite: Array) -> RES
 
 def _status(state: Any, solution: optx.Solution) -> RESULTS:
     """Translate the code of our solvers."""
-    status = RESULTS.promote(solution.result)
+    status: Any = RESULTS.promote(solution.result)
     saddle = (state.code == CODE_STALLED) & ~state.definite
     for code, result in (
         (state.code == CODE_MINIMUM, RESULTS.successful),
@@ -319,7 +317,9 @@ def _at_bound(x, gradient, lower, upper):
     """Return which parameters a smooth map has driven into an end of its range."""
     width = jnp.where(jnp.isfinite(upper - lower), upper - lower, 1 + jnp.abs(x))
     near = 1e-7 * width
-    return ((x - lower <= near) & (gradient > 0)) | ((upper - x <= near) & (gradient < 0))
+    return ((x - lower <= near) & (gradient > 0)) | (
+        (upper - x <= near) & (gradient < 0)
+    )
 
 
 def newton_step(hessian: Array, gradient: Array, free: Array):
@@ -345,4 +345,3 @@ def scaled_solver(hessian: Array, free: Array):
         return scale * factor.solve(scale * jnp.where(free, rhs, 0))
 
     return solve, definite
-

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 
 def covariance_of(hessian: Any, held: Any) -> Any:
@@ -22,16 +23,18 @@ def covariance_of(hessian: Any, held: Any) -> Any:
         The covariance, shape ``(..., n, n)``: zero for what is held, and all NaN where
         the rest is not positive definite.
     """
-    if isinstance(hessian, jax.core.Tracer) or isinstance(held, jax.core.Tracer):
+    if isinstance(hessian, Tracer) or isinstance(held, Tracer):
         return _traced(hessian, held)
     return _host(np.asarray(hessian), np.asarray(held))
 
 
 def _scaled(library: Any, hessian: Any, held: Any) -> tuple[Any, Any, Any]:
-    """Return the Hessian with a unit diagonal, the identity where held, and the scale."""
+    """Return the Hessian with a unit diagonal, and the identity where held."""
     diagonal = library.diagonal(hessian, axis1=-2, axis2=-1)
     usable = ~held & (diagonal > 0)
-    scale = library.where(usable, 1 / library.sqrt(library.where(usable, diagonal, 1)), 1)
+    scale = library.where(
+        usable, 1 / library.sqrt(library.where(usable, diagonal, 1)), 1
+    )
     both = ~held[..., :, None] & ~held[..., None, :]
     scaled = scale[..., :, None] * hessian * scale[..., None, :]
     eye = library.eye(hessian.shape[-1], dtype=hessian.dtype)
@@ -84,7 +87,7 @@ def one_sided(gradient: Any, hessian: Any, held: Any) -> Any:
 
     Solves ``|g| δ + ½ H δ² = ½`` for the parameters that are held, NaN for the rest.
     """
-    traced = isinstance(hessian, jax.core.Tracer)
+    traced = isinstance(hessian, Tracer)
     library = jnp if traced else np
     slope = library.abs(library.asarray(gradient))
     curve = library.diagonal(library.asarray(hessian), axis1=-2, axis2=-1)

@@ -10,6 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optimistix as optx
+from jax.core import Tracer
 
 from everwillow.fitting._adjoint import minimise
 from everwillow.fitting._core import Outcome, Task
@@ -93,7 +94,7 @@ def call(function: Callable[..., Any], *args: Any) -> Any:
         *args: Pytrees.
     """
     arrays, static = split(args)
-    if any(isinstance(array, jax.core.Tracer) for array in arrays):
+    if any(isinstance(array, Tracer) for array in arrays):
         return join(*_compiled(function, options=False)(static, arrays))
     try:
         return join(*_compiled(function, options=True)(static, arrays))
@@ -128,8 +129,8 @@ def warn_if_reborn(objective: Any) -> None:
     seen.add(id(objective))
     if len(seen) == MANY + 1:
         warnings.warn(
-            f"fit has compiled {MANY} different functions from {code.co_filename}, line "
-            f"{code.co_firstlineno}. A function that is made anew for each fit is "
+            f"fit has compiled {MANY} different functions from {code.co_filename}, "
+            f"line {code.co_firstlineno}. A function that is made anew for each fit is "
             "compiled anew each time. Define it once, outside of the loop, and pass "
             "what changes through `observation`.",
             stacklevel=3,

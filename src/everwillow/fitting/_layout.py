@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 
 from everwillow._errors import ArgumentTypeError
@@ -84,7 +85,8 @@ class Layout:
                 out.append(name)
             elif numeric:
                 out.extend(
-                    f"{name}[{','.join(map(str, index))}]" for index in np.ndindex(shape)
+                    f"{name}[{','.join(map(str, index))}]"
+                    for index in np.ndindex(shape)
                 )
         return tuple(out)
 
@@ -106,6 +108,11 @@ class Layout:
         parts = [np.ravel(leaf) for leaf in leaves]
         return np.concatenate(parts) if parts else np.zeros(0, int)
 
+    def elements(self, position: int) -> np.ndarray:
+        """Return which elements of the vector an entry takes."""
+        start = self.starts[position]
+        return np.arange(start, start + self.sizes[position])
+
     @ft.cached_property
     def _cuts(self) -> tuple[tuple[int, int, tuple[int, ...]], ...]:
         return tuple(
@@ -118,14 +125,16 @@ class Layout:
 
     def split_host(self, vector: np.ndarray) -> list[np.ndarray]:
         """Cut a concrete vector into the values of the numeric entries, as views."""
-        return [
-            vector[start:end].reshape(shape) for start, end, shape in self._cuts
-        ]
+        return [vector[start:end].reshape(shape) for start, end, shape in self._cuts]
 
     def split_traced(self, vector: jax.Array) -> list[jax.Array]:
         """Cut a vector into the values of the numeric entries, in one operation."""
-        sizes = [n for n, numeric in zip(self.sizes, self.numeric, strict=True) if numeric]
-        shapes = [s for s, numeric in zip(self.shapes, self.numeric, strict=True) if numeric]
+        sizes = [
+            n for n, numeric in zip(self.sizes, self.numeric, strict=True) if numeric
+        ]
+        shapes = [
+            s for s, numeric in zip(self.shapes, self.numeric, strict=True) if numeric
+        ]
         if not sizes:
             return []
         parts = jax.lax.split(vector, sizes)
@@ -153,9 +162,7 @@ def float_dtype() -> np.dtype:
 
 def is_traced(*trees: Any) -> bool:
     """Return whether any leaf of the trees is a tracer."""
-    return any(
-        isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(trees)
-    )
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(trees))
 
 
 def closes_over_tracer(function: Any, seen: set[int] | None = None) -> bool:
@@ -168,7 +175,7 @@ def closes_over_tracer(function: Any, seen: set[int] | None = None) -> bool:
     if id(function) in seen:
         return False
     seen.add(id(function))
-    if isinstance(function, jax.core.Tracer):
+    if isinstance(function, Tracer):
         return True
     if isinstance(function, ft.partial):
         inside: list[Any] = [function.func, *function.args, *function.keywords.values()]
@@ -180,7 +187,7 @@ def closes_over_tracer(function: Any, seen: set[int] | None = None) -> bool:
     else:
         inside = [leaf for leaf in jax.tree.leaves(function) if leaf is not function]
     return any(
-        isinstance(item, jax.core.Tracer | ft.partial | types.MethodType)
+        isinstance(item, Tracer | ft.partial | types.MethodType)
         or not isinstance(item, _PLAIN)
         for item in inside
     ) and any(closes_over_tracer(item, seen) for item in inside)
@@ -231,7 +238,7 @@ def ravel_state(state: State) -> tuple[Layout, Any, tuple[Any, ...]]:
             kind, array, shape = True, value, ()
         else:
             kind, array = _classify(key, value)
-            traced |= isinstance(array, jax.core.Tracer)
+            traced |= isinstance(array, Tracer)
             shape = () if array is None else np.shape(array)
         numeric.append(kind)
         shapes.append(shape)
@@ -259,7 +266,7 @@ def _classify(key: Key, value: Any) -> tuple[bool, Any]:
         return True, value
     if isinstance(value, bool):
         return False, np.asarray(value)
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         return bool(jnp.issubdtype(value.dtype, jnp.floating)), value
     if isinstance(value, np.ndarray | np.generic | jax.Array):
         array = np.asarray(value)

@@ -89,8 +89,8 @@ def check_state(params: Any) -> State:
     if isinstance(params, State):
         return params
     msg = (
-        f"params: expected a State, got {type(params).__name__}. Make one of any pytree "
-        "with State.from_pytree(pytree)."
+        f"params: expected a State, got {type(params).__name__}. Make one of any "
+        "pytree with State.from_pytree(pytree)."
     )
     raise ArgumentTypeError(msg)
 
@@ -119,35 +119,32 @@ def apply_fixed(
     free = np.ones(layout.size, bool)
     rest = list(others)
     fixed = check_mapping(fixed, "fixed")
-    copied = False
-    for key, value in fixed.items():
+    traced = is_traced(vector, dict(fixed))
+    vector = jnp.asarray(vector) if traced else np.array(vector)
+    for key, given in fixed.items():
         if key not in layout.where:
             raise unknown_key(key, layout.keys, where="fixed")
-        if value is None:
+        if given is None:
             continue
         position = layout.where[key]
-        here = slice(
-            layout.starts[position], layout.starts[position] + layout.sizes[position]
-        )
+        here = layout.elements(position)
         free[here] = False
-        if value is Ellipsis:
+        if given is Ellipsis:
             continue
-        value = _fixed_value(key, value, layout.shapes[position])
+        value = _fixed_value(key, given, layout.shapes[position])
         if not layout.numeric[position]:
             rest[sum(not n for n in layout.numeric[:position])] = value
-        elif is_traced(value, vector):
-            vector = jnp.asarray(vector).at[here].set(jnp.ravel(jnp.asarray(value)))
-            copied = True
+        elif traced:
+            vector = vector.at[here].set(jnp.ravel(value))
         else:
-            vector = vector if copied else np.array(vector)
-            copied = True
             vector[here] = np.ravel(value)
     check_fittable(layout, others, fixed)
     return vector, tuple(rest), free
 
 
 def _fixed_value(key: Key, value: Any, shape: tuple[int, ...]) -> Any:
-    if not isinstance(value, int | float | np.ndarray | np.generic | jax.Array):
+    numbers = (int, float, np.ndarray, np.generic, jax.Array)
+    if not isinstance(value, numbers):
         msg = (
             f"fixed[{key!r}]: expected a number, an array, or ... for the start value, "
             f"got {type(value).__name__}."
@@ -179,35 +176,22 @@ def check_fittable(
 
 def _limits(layout, vector, free, index, bounds, *, native_boxes, traced):
     """Turn bounds into box ends and stacked transforms for the fitted parameters."""
-    bounds = check_mapping(bounds, "bounds")
     place = np.zeros(layout.size, int)
     place[index] = np.arange(index.size)
-    count = index.size
     groups: dict[Any, list[tuple[TransformBase, np.ndarray]]] = {}
     boxes: list[tuple[np.ndarray, Any, Any]] = []
-    for key, bound in bounds.items():
-        if key not in layout.where:
-            raise unknown_key(key, layout.keys, where="bounds")
-        if bound is None:
-            continue
-        if not isinstance(bound, Interval | TransformBase):
-            msg = (
-                f"bounds[{key!r}]: expected an Interval or a transform, got "
-                f"{type(bound).__name__}. For a range write Interval(lower, upper)."
-            )
-            raise ArgumentTypeError(msg)
-        position = layout.where[key]
-        start, size = layout.starts[position], layout.sizes[position]
-        if size == 0 or not free[start]:
+    for key, given in check_mapping(bounds, "bounds").items():
+        position = _position(layout, key, given)
+        here = layout.elements(position)
+        if given is None or here.size == 0 or not free[here[0]]:
             continue
         shape = layout.shapes[position]
-        here = np.arange(start, start + size)
-        if isinstance(bound, Interval) and not native_boxes:
-            smooth = bound.smooth()
-            if smooth is None:
+        bound = given
+        if isinstance(given, Interval) and not native_boxes:
+            bound = given.smooth()
+            if bound is None:
                 continue
-            vector = _nudge(vector, here, bound, traced=traced)
-            bound = smooth
+            vector = _nudge(vector, here, given, traced=traced)
         if not traced:
             _check_start(key, vector[here].reshape(shape), bound)
         if isinstance(bound, Interval):
@@ -216,9 +200,22 @@ def _limits(layout, vector, free, index, bounds, *, native_boxes, traced):
         else:
             flat = jax.tree.map(lambda leaf, s=shape: _spread(leaf, s), bound)
             groups.setdefault(jax.tree.structure(flat), []).append((flat, place[here]))
-    lower, upper = _box(count, boxes, vector.dtype)
+    lower, upper = _box(index.size, boxes, vector.dtype)
     transforms, places = _stack(groups)
     return lower, upper, transforms, places, vector
+
+
+def _position(layout: Layout, key: Key, bound: Any) -> int:
+    """Return which entry a bound is for, after checking both."""
+    if key not in layout.where:
+        raise unknown_key(key, layout.keys, where="bounds")
+    if bound is not None and not isinstance(bound, Interval | TransformBase):
+        msg = (
+            f"bounds[{key!r}]: expected an Interval or a transform, got "
+            f"{type(bound).__name__}. For a range write Interval(lower, upper)."
+        )
+        raise ArgumentTypeError(msg)
+    return layout.where[key]
 
 
 def _spread(leaf: Any, shape: tuple[int, ...]) -> Any:
@@ -250,7 +247,9 @@ def _stack(groups):
     for members in groups.values():
         library = jnp if is_traced([m[0] for m in members]) else np
         transforms.append(
-            jax.tree.map(lambda *x, lib=library: lib.concatenate(x), *[m[0] for m in members])
+            jax.tree.map(
+                lambda *x, lib=library: lib.concatenate(x), *[m[0] for m in members]
+            )
         )
         places.append(np.concatenate([m[1] for m in members]))
     return tuple(transforms), tuple(places)

@@ -1,14 +1,13 @@
 """What a fit returns."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from everwillow._errors import RESULTS, FitError
 from everwillow._tree import format_table
@@ -20,6 +19,10 @@ from everwillow.fitting._covariance import (
 )
 from everwillow.fitting._layout import Layout, is_traced
 from everwillow.statelib import State
+
+
+# In a call outside of any JAX transformation, results live on the host.
+Values: TypeAlias = jax.Array | np.ndarray
 
 
 class FitResult(eqx.Module):
@@ -42,35 +45,35 @@ class FitResult(eqx.Module):
             computed (`NewtonCG`, which exists to avoid it).
         at_bound: Which parameters are held at a bound, shape ``(free,)``.
         newton: The Newton step that is left, shape ``(free,)``.
-        free: Where the fitted parameters are among all, shape ``(free,)``.
         solver_result: What the solver itself returned; None if nothing was free.
         constraints: Those of the model, for pulls; empty for a plain function.
+        free: Where the fitted parameters are among all.
         layout: The structure of the parameters.
     """
 
     params: State
-    nll: Float[Array, ""]
-    success: Bool[Array, ""]
+    nll: Float[Values, ""]
+    success: Bool[Values, ""]
     status: RESULTS
-    edm: Float[Array, ""]
-    num_steps: Int[Array, ""]
-    gradient: Float[Array, " free"]
-    hessian: Float[Array, "free free"] | None
-    at_bound: Bool[Array, " free"]
-    newton: Float[Array, " free"]
-    free: Int[Array, " free"]
+    edm: Float[Values, ""]
+    num_steps: Int[Values, ""]
+    gradient: Float[Values, " free"]
+    hessian: Float[Values, "free free"] | None
+    at_bound: Bool[Values, " free"]
+    newton: Float[Values, " free"]
     solver_result: optx.Solution | None
     constraints: Mapping[Key, Any]
+    free: tuple[int, ...] = eqx.field(static=True)
     layout: Layout = eqx.field(static=True)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The names of the fitted parameters, ``"gamma[3]"`` for array elements."""
         labels = self.layout.labels
-        return tuple(labels[i] for i in np.atleast_2d(np.asarray(self.free))[0])
+        return tuple(labels[i] for i in self.free)
 
     @property
-    def covariance(self) -> Float[Array, "free free"] | None:
+    def covariance(self) -> Float[Values, "free free"] | None:
         """The inverse Hessian, with zeros for parameters held at a bound.
 
         All NaN where the Hessian of the others is not positive definite; None where
@@ -81,7 +84,7 @@ class FitResult(eqx.Module):
         return covariance_of(self.hessian, self.at_bound)
 
     @property
-    def bound_errors(self) -> Float[Array, " free"] | None:
+    def bound_errors(self) -> Float[Values, " free"] | None:
         r"""One-sided errors of parameters held at a bound, NaN for the others.
 
         The distance :math:`\delta` into the allowed range at which -ln L has risen by
@@ -110,7 +113,9 @@ class FitResult(eqx.Module):
             text += f" Start values: {self.params}. -ln L = {_short(self.nll)}."
             wrong = [
                 name
-                for name, slope in zip(self.labels, np.asarray(self.gradient), strict=True)
+                for name, slope in zip(
+                    self.labels, np.asarray(self.gradient), strict=True
+                )
                 if not np.isfinite(slope)
             ]
             if wrong:
@@ -136,7 +141,9 @@ class FitResult(eqx.Module):
         """Return a table of the parameters and how the fit ended."""
         if is_traced(self) or np.ndim(self.nll):
             return f"FitResult(nll={self.nll!r}, {', '.join(map(str, self.params))})"
-        return "\n".join((_table(self), f"-ln L = {float(self.nll):.10g}", self.message()))
+        return "\n".join(
+            (_table(self), f"-ln L = {float(self.nll):.10g}", self.message())
+        )
 
 
 def _short(value: Any) -> str:
@@ -151,10 +158,9 @@ def _table(result: FitResult) -> str:
         or [np.zeros(0)]
     )
     errors: dict[str, str] = {}
-    covariance = result.covariance
+    covariance, sides = result.covariance, result.bound_errors
     labels = result.labels
-    if covariance is not None:
-        sides = result.bound_errors
+    if covariance is not None and sides is not None:
         for i, name in enumerate(labels):
             if result.at_bound[i]:
                 errors[name] = f"{float(sides[i]):.4g} (at bound)"
@@ -191,9 +197,3 @@ def _pulls(result: FitResult) -> dict[str, str]:
                 pull = (float(result.params[key]) - c[j]) / w[j]
                 out[label] = f"{pull:+.3f}"
     return out
-
-
-def empty(value: Any) -> Any:
-    """Return an empty vector in the library of a value."""
-    library = jnp if isinstance(value, jax.core.Tracer) else np
-    return library.zeros(0)

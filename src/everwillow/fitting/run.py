@@ -1,6 +1,6 @@
 """`fit`: from start values to a minimum with errors, in one call."""
 
-import math
+import functools as ft
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 
-from everwillow._errors import RESULTS, ArgumentTypeError, ArgumentValueError, nearest
+from everwillow._errors import RESULTS, ArgumentTypeError, ArgumentValueError
 from everwillow._typing import Key
 from everwillow.fitting import _execute
 from everwillow.fitting._core import Outcome, Task, knows_curvature
@@ -33,6 +33,8 @@ from everwillow.statelib import State
 # Beyond this many fitted parameters the default is matrix-free: a dense Hessian would
 # take 8 n² bytes (200 MB) and its factorisation n³/3 operations.
 DENSE_LIMIT = 5000
+
+DOUBLE_BYTES = 8
 
 _DEFAULT = TrustRegionNewton()
 _MATRIX_FREE = NewtonCG()
@@ -105,7 +107,7 @@ def fit(
         return _nothing_to_fit(task, numbers, constraints)
     traced = is_traced(task, numbers)
     if not traced:
-        warn_about_precision()
+        warn_about_precision(float_dtype())
         _execute.warn_if_reborn(objective)
     outcome, solution = _execute.run(task, numbers)
     result = assemble(task.layout, numbers, outcome, solution, constraints)
@@ -216,7 +218,7 @@ def assemble(
         hessian=hessian,
         at_bound=pick(outcome.at_bound),
         newton=pick(outcome.newton),
-        free=index[keep],
+        free=tuple(index[keep].tolist()),
         solver_result=solution,
         constraints=constraints,
         layout=layout,
@@ -235,7 +237,8 @@ def _nothing_to_fit(task: Task, numbers: Numbers, constraints: Any) -> FitResult
         value = np.asarray(value)
     none = np.zeros(0, float_dtype())
     finite = jnp.isfinite(value) if is_traced(value) else np.isfinite(value)
-    status = RESULTS.where(finite, RESULTS.successful, RESULTS.nonfinite_start)
+    good: Any = RESULTS.successful
+    status = RESULTS.where(finite, good, RESULTS.nonfinite_start)
     return FitResult(
         params=task.layout.state(numbers.vector, numbers.others),
         nll=value,
@@ -247,27 +250,21 @@ def _nothing_to_fit(task: Task, numbers: Numbers, constraints: Any) -> FitResult
         hessian=none.reshape(0, 0),
         at_bound=np.zeros(0, bool),
         newton=none,
-        free=np.zeros(0, int),
+        free=(),
         solver_result=None,
         constraints=constraints,
         layout=task.layout,
     )
 
 
-def warn_about_precision() -> None:
-    """Warn once when parameters are single precision."""
-    if float_dtype().itemsize >= math.prod((8,)) or warn_about_precision.done:
+@ft.cache
+def warn_about_precision(dtype: np.dtype) -> None:
+    """Warn, once, when parameters are single precision."""
+    if dtype.itemsize >= DOUBLE_BYTES:
         return
-    warn_about_precision.done = True
     warnings.warn(
         "JAX runs in single precision: parameters are good to three or four digits "
         "and small differences of -ln L are lost. Call "
         'jax.config.update("jax_enable_x64", True) at the start of the program.',
         stacklevel=3,
     )
-
-
-warn_about_precision.done = False
-
-
-__all__ = ["DENSE_LIMIT", "fit", "nearest"]

@@ -64,8 +64,15 @@ def steihaug(
     zero = jnp.zeros_like(gradient)
     no = jnp.asarray(False)
     start = _Carry(
-        zero, zero, gradient, -gradient, no, jnp.asarray(True),
-        jnp.full_like(size, jnp.inf), jnp.asarray(0), ~(size > 0),
+        zero,
+        zero,
+        gradient,
+        -gradient,
+        no,
+        jnp.asarray(True),
+        jnp.full_like(size, jnp.inf),
+        jnp.asarray(0),
+        ~(size > 0),
     )
 
     def advance(c: _Carry) -> _Carry:

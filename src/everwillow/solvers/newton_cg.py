@@ -15,8 +15,8 @@ from everwillow._numerics import all_finite
 from everwillow.objective import evaluate_matrix_free
 from everwillow.solvers.conjugate_gradients import steihaug
 from everwillow.solvers.termination import (
-    Approach,
     EDM_GOAL,
+    Approach,
     judge,
     rounding_level,
     tolerances,
@@ -124,7 +124,9 @@ class NewtonCG(optx.AbstractMinimiser[Any, Any, NewtonCGState]):
             gradient=zeros,
             scale=jnp.ones_like(x),
             radius=infinite,
-            approach=Approach(infinite, infinite, count, count, zeros),
+            approach=Approach(
+                infinite, infinite, count, count, zeros, jnp.full_like(x, jnp.inf)
+            ),
             newton=zeros,
             active=jnp.zeros(x.shape, bool),
             definite=no,
@@ -141,12 +143,16 @@ class NewtonCG(optx.AbstractMinimiser[Any, Any, NewtonCGState]):
         found, value_at, unravel, aux = _bind(fn, y, args, options, state.x)
         free, active = _split(state.x, found.gradient, options)
         state, model = _measure(state, found, free)
-        target = jnp.clip(jnp.sqrt(jnp.vdot(model.gradient, model.gradient)), 1e-10, 0.1)
+        target = jnp.clip(
+            jnp.sqrt(jnp.vdot(model.gradient, model.gradient)), 1e-10, 0.1
+        )
         inner = steihaug(
             model.product, model.gradient, state.radius, target, self.max_inner
         )
         newton = jnp.where(free, inner.unbounded / state.scale, 0)
-        edm = jnp.where(inner.solved, -0.5 * jnp.vdot(model.gradient, inner.unbounded), jnp.inf)
+        edm = jnp.where(
+            inner.solved, -0.5 * jnp.vdot(model.gradient, inner.unbounded), jnp.inf
+        )
         state = eqx.tree_at(
             lambda s: (s.newton, s.active, s.definite, s.products),
             state,

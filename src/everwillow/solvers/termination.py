@@ -64,6 +64,7 @@ class Approach(eqx.Module):
             step in front of a minimum does.
         idle: Consecutive steps with small EDM that did not shrink it.
         span: For each parameter the largest of its values and moves, shape ``(n,)``.
+        sigma: For each parameter the smallest standard error seen, shape ``(n,)``.
         pivot: Smallest relative pivot of the curvature at the last accepted point;
             None if the solver has none.
         settled: Whether it was much the same at the point before.
@@ -74,6 +75,7 @@ class Approach(eqx.Module):
     slow: Int[Array, ""]
     idle: Int[Array, ""]
     span: Float[Array, " n"]
+    sigma: Float[Array, " n"]
     pivot: Float[Array, ""] | None = None
     settled: Bool[Array, ""] | None = None
 
@@ -85,20 +87,20 @@ class Verdict(eqx.Module):
     flat: Bool[Array, ""]
 
 
-def rounding_level(x, value, gradient, absolute_curvature_times_x, scale, free):
+def rounding_level(x, value, gradient, absolute_curvature_times_x, root, free):
     """Compare the gradient with its rounding errors.
 
     The parameters are only known to a relative eps, which moves the gradient by
     ``|H| |x| eps`` and the objective by half of ``|x| |H| |x| eps²``; and the gradient
-    is a sum of terms whose size in units of the scale is about ``sqrt(2 |value|)``, as
-    for a sum of squares.
+    is a sum of terms whose size is about ``sqrt(2 |value|)`` times the root of the
+    diagonal of the curvature here, as for a sum of squares.
 
     Returns:
         Whether the gradient is no larger than that, and by how much rounding moves the
         objective.
     """
     eps = jnp.finfo(x.dtype).eps
-    terms = scale * jnp.sqrt(2 * jnp.abs(value))
+    terms = root * jnp.sqrt(2 * jnp.abs(value))
     noise = 32 * eps * (absolute_curvature_times_x + terms)
     small = jnp.all(jnp.where(free, jnp.abs(gradient) <= noise, True))
     return small, 32 * eps**2 * jnp.vdot(jnp.abs(x), absolute_curvature_times_x)
@@ -145,7 +147,9 @@ def judge(
     span = jnp.maximum(approach.span, jnp.abs(x))
     # sigma alone would forgive any step on a plateau, where it is huge.
     reach = jnp.where(span > 0, jnp.minimum(sigma, span), sigma)
-    reach = jnp.maximum(reach, NOTHING * sigma)
+    # The smallest sigma seen, since on the way to infinity sigma grows without limit.
+    sharpest = jnp.minimum(approach.sigma, sigma)
+    reach = jnp.maximum(reach, NOTHING * sharpest)
     size = jnp.abs(x) + reach
     ratio = jnp.max(jnp.where(free, jnp.abs(newton) / size, 0), initial=0)
     near = (edm <= goals.edm) | (rounding & (edm <= noise))
@@ -175,6 +179,7 @@ def judge(
         slow,
         idle,
         span,
+        sharpest,
         None if pivot is None else jnp.where(fresh, pivot, approach.pivot),
         None if pivot is None else settled,
     )

@@ -147,7 +147,14 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
             scale=zeros,
             radius=infinite,
             approach=Approach(
-                infinite, infinite, count, count, zeros, infinite, jnp.asarray(True)
+                infinite,
+                infinite,
+                count,
+                count,
+                zeros,
+                jnp.full_like(x, jnp.inf),
+                infinite,
+                jnp.asarray(True),
             ),
             newton=zeros,
             active=jnp.zeros(x.shape, bool),
@@ -248,7 +255,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
             evaluation.value,
             evaluation.gradient,
             scale * _absolute_product(model.curvature, scale * jnp.abs(x)),
-            scale,
+            jnp.sqrt(diagonal),
             free,
         )
         return judge(
