@@ -129,6 +129,35 @@ def test_mean_and_width_of_a_sample(start):
     np.testing.assert_allclose(result.nll, n * (0.5 + np.log(width)), rtol=1e-12)
 
 
+@pytest.mark.parametrize("start", [(2.0, 0.0), (0.0, 0.0), (-7.0, 1e3)])
+@pytest.mark.parametrize("error", [1.0, 0.1])
+def test_a_perfect_fit_with_a_parameter_at_zero(start, error):
+    """Neither the value nor the parameter has a size to hold a step against."""
+    x = np.array([-1.0, 0.0, 3.0])
+    data = {"x": x, "y": np.full(3, 5.0), "error": np.full(3, error)}
+    result = ew.fit(straight_line, state(offset=start[0], slope=start[1]), data)
+    np.testing.assert_allclose(result.params["offset"], 5.0, rtol=1e-12)
+    np.testing.assert_allclose(result.params["slope"], 0.0, atol=1e-12)
+    assert result.num_steps < 20
+
+
+def shifted(params, data):
+    total = params["mass"] + params["shift"] - data["x"]
+    alone = params["mass"] - data["x"]
+    both = (total / data["error"]) ** 2 + (alone / data["error"]) ** 2
+    return 0.5 * both + 0.5 * params["shift"] ** 2
+
+
+@pytest.mark.parametrize("start", [2.0, 0.0, 4.9])
+@pytest.mark.parametrize("error", [1.0, 0.1, 1e-3])
+def test_a_perfect_fit_where_a_pull_is_zero(start, error):
+    data = {"x": 5.0, "error": error}
+    result = ew.fit(shifted, state(mass=start, shift=0.0), data)
+    np.testing.assert_allclose(result.params["mass"], 5.0, rtol=1e-12)
+    np.testing.assert_allclose(result.params["shift"], 0.0, atol=1e-12)
+    assert result.num_steps < 20
+
+
 # ------------------------------------------------------------------ sizes and offsets
 
 
