@@ -22,6 +22,14 @@ from everwillow.parameters import (
 )
 from everwillow.solvers import NewtonCG, TrustRegionNewton
 from everwillow.statelib import State
+from everwillow.uncertainty import (
+    correlation_matrix,
+    covariance_matrix,
+    hessian_matrix,
+    propagate,
+    sandwich,
+    uncertainties,
+)
 
 
 __version__ = version("everwillow")
@@ -49,9 +57,15 @@ __all__ = [
     "TrustRegionNewton",
     "__version__",
     "combine",
+    "correlation_matrix",
+    "covariance_matrix",
     "describe",
     "fit",
+    "hessian_matrix",
     "ifit",
     "prepare",
+    "propagate",
+    "sandwich",
     "statelib",
+    "uncertainties",
 ]

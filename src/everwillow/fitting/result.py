@@ -160,7 +160,8 @@ def _table(result: FitResult) -> str:
     errors: dict[str, str] = {}
     covariance, sides = result.covariance, result.bound_errors
     labels = result.labels
-    if covariance is not None and sides is not None:
+    absent = "not computed" if bool(result.success) else "no minimum"
+    if covariance is not None and sides is not None and bool(result.success):
         for i, name in enumerate(labels):
             if result.at_bound[i]:
                 errors[name] = f"{float(sides[i]):.4g} (at bound)"
@@ -171,7 +172,7 @@ def _table(result: FitResult) -> str:
         (
             name,
             f"{value:.6g}",
-            errors.get(name, "fixed" if name not in labels else "not computed"),
+            errors.get(name, absent if name in labels else "fixed"),
             pulls.get(name, ""),
         )
         for name, value in zip(result.layout.labels, values, strict=True)
