@@ -83,7 +83,9 @@ class LeastSquares(eqx.Module):
 
     With residuals ``(y - model) / sigma`` this is -ln L of Gaussian measurements up to
     a constant, and the inverse Hessian is the covariance of the parameters. With
-    ``sigma = 1`` multiply the covariance by the residual variance.
+    ``sigma = 1`` multiply the covariance by the residual variance. Tables of regression
+    (NIST, SciPy) quote the errors of the Gauss-Newton matrix, which leaves the
+    curvature of the model out: ``uncertainties(..., kind="fisher")`` gives those.
 
     Attributes:
         residual_fn: ``residual_fn(params, observation)`` returns an array (or a pytree

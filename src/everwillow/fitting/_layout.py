@@ -21,6 +21,8 @@ from everwillow.statelib import State
 class Layout:
     """The structure of a State of parameters; static, and equal for equal structures.
 
+    More than twelve methods, because each table is made once, when first asked for.
+
     Attributes:
         treedef: Of the State.
         shapes: Shape of each entry.

@@ -79,9 +79,9 @@ def locate(params: Any, fixed: Any) -> Point:
 
 def _locate_result(result: FitResult, fixed: Any) -> Point:
     layout = result.layout
+    fitted = np.asarray(result.free, int)
     if fixed is None:
-        free = _free_places(result)
-        taken = set(free.tolist())
+        taken = set(result.free)
         # An entry without elements is never among the free ones, and has no error.
         fixed = {
             key: ...
@@ -91,43 +91,24 @@ def _locate_result(result: FitResult, fixed: Any) -> Point:
             if not numeric or (size and start not in taken)
         }
         held = on_host(result.at_bound)
-        return Point(result.params, fixed, layout, free, held, result, True)
+        return Point(result.params, fixed, layout, fitted, held, result, True)
     refuse_batch(result, "with `fixed`")
     _, vector, others = ravel_state(result.params)
     _, _, mask = apply_fixed(layout, vector, others, fixed)
     (free,) = np.nonzero(mask)
-    if is_traced(result.free):
-        same = free.size == layout.size == result.free.shape[-1]
-    else:
-        same = np.array_equal(free, np.asarray(result.free))
-    same = same and all(
+    same = np.array_equal(free, fitted) and all(
         _unchanged(value, result.params[key]) for key, value in fixed.items()
     )
     if same:
         held = on_host(result.at_bound)
-    elif is_traced(result.free, result.at_bound):
+    elif is_traced(result.at_bound):
         everywhere = jnp.zeros(layout.size, bool)
-        held = everywhere.at[result.free].set(result.at_bound)[free]
+        held = everywhere.at[fitted].set(result.at_bound)[free]
     else:
         held = np.zeros(layout.size, bool)
-        held[np.asarray(result.free)] = np.asarray(result.at_bound)
+        held[fitted] = np.asarray(result.at_bound)
         held = held[free]
     return Point(result.params, fixed, layout, free, held, result, same)
-
-
-def _free_places(result: FitResult) -> np.ndarray:
-    """Return where the fitted parameters of a result are, as concrete integers."""
-    size = result.free.shape[-1]
-    if size in (0, result.layout.size):
-        return np.arange(size)
-    if is_traced(result.free):
-        msg = (
-            "params: this FitResult came in as an argument of jax.jit or jax.vmap, so "
-            "which of its parameters were fixed is not known while tracing. Pass "
-            "fixed={name: ...} with the same names as in the fit."
-        )
-        raise ArgumentValueError(msg)
-    return np.asarray(result.free).reshape(-1, size)[0]
 
 
 def _unchanged(value: Any, old: Any) -> bool:
