@@ -16,18 +16,21 @@ from jaxtyping import Array, Bool, Float, Int
 EDM_GOAL = 1e-8
 STEP_GOAL = 1e-7
 TIGHT_STEP_GOAL = 1e-10
-# Newton steps contract the EDM of x⁴ by 0.20 and that of exp(-x) by 0.37; in front of
-# a proper minimum the factor tends to zero.
-CONTRACTION = 0.1
-# A parameter whose Newton step is this small in standard errors is not moving, even if
-# it is at zero, where no step is small against its size.
+# Steps contract the EDM of x⁴ by 0.1 to 0.2 and that of exp(-x) by 0.26 to 0.37; in
+# front of a proper minimum the factor tends to zero.
+CONTRACTION = 0.02
+# Part of a standard error against which a step may be small, if it is small against
+# nothing else, as for a parameter that ends at zero where it started.
+PART_OF_SIGMA = 1e-3
+# The same, where it was not looked whether the curvature stays what it is.
 NOTHING = 2e-12
 # On the way to a minimum at infinity the last curvature there is comes from being
 # beside the floor of a valley, and dies out with the distance to it. A smaller pivot
 # than this must have stayed the same, within a factor, for two points.
 SAFE_PIVOT = 1e-6
 SAME_PIVOT = 2.0
-SLOW_STEPS = 24
+SLOW_STEPS = 192
+SLOW_PACE = 8
 IDLE_STEPS = 3
 
 
@@ -60,8 +63,8 @@ class Approach(eqx.Module):
     Attributes:
         edm: EDM at the last accepted point.
         best_edm: The smallest EDM seen.
-        slow: Consecutive steps with small EDM that shrank it, but not as a Newton
-            step in front of a minimum does.
+        slow: Grows with consecutive steps with small EDM that did not shrink it as a
+            Newton step in front of a minimum does.
         idle: Consecutive steps with small EDM that did not shrink it.
         span: For each parameter the largest of its values and moves, shape ``(n,)``.
         sigma: For each parameter the smallest standard error seen, shape ``(n,)``.
@@ -122,6 +125,8 @@ def judge(
     approach: Approach,
     goals: Tolerances,
     pivot=None,
+    same=None,
+    steady=None,
 ) -> tuple[Verdict, Approach]:
     """Judge an accepted point.
 
@@ -140,6 +145,10 @@ def judge(
         approach: What was known before this point.
         goals: The tolerances.
         pivot: Smallest relative pivot of the curvature, if known.
+        same: Whether the diagonal of the curvature is much the same at the point
+            looked at before, if known.
+        steady: For which parameters the curvature was seen to be the same as far away
+            as the Newton step leads, if known. On a plateau it is not.
 
     Returns:
         The verdict, and what is known now.
@@ -149,17 +158,22 @@ def judge(
     reach = jnp.where(span > 0, jnp.minimum(sigma, span), sigma)
     # The smallest sigma seen, since on the way to infinity sigma grows without limit.
     sharpest = jnp.minimum(approach.sigma, sigma)
-    reach = jnp.maximum(reach, NOTHING * sharpest)
+    if steady is None:
+        part = NOTHING * sharpest
+    else:
+        part = jnp.where(steady, PART_OF_SIGMA * sigma, 0)
+    reach = jnp.maximum(reach, part)
     size = jnp.abs(x) + reach
     ratio = jnp.max(jnp.where(free, jnp.abs(newton) / size, 0), initial=0)
     near = (edm <= goals.edm) | (rounding & (edm <= noise))
     contracted = fresh & (edm <= CONTRACTION * approach.edm)
     shrunk = fresh & (edm <= 0.5 * approach.best_edm)
     idle = jnp.where(near & ~shrunk, approach.idle + 1, 0)
-    slow = jnp.where(near & ~contracted & ~rounding, approach.slow + 1, 0)
-    patience = jnp.where(edm <= 1e-8 * jnp.abs(value), SLOW_STEPS, 4 * SLOW_STEPS)
+    # A step that changes the objective by much still leads somewhere.
+    pace = jnp.where(edm > 1e-8 * jnp.abs(value), 1, SLOW_PACE)
+    slow = jnp.where(near & ~contracted, approach.slow + pace, 0)
     stuck = idle >= IDLE_STEPS
-    settled = _settled(fresh, pivot, approach)
+    settled = _settled(fresh, pivot, same, approach)
     minimum = (
         definite
         & near
@@ -171,8 +185,9 @@ def judge(
         )
     )
     over = stuck | rounding | (edm <= 1e-6 * goals.edm)
-    singular = (~definite & over) | (~settled & stuck)
-    flat = semidefinite & ~minimum & near & (singular | (slow > patience))
+    hopeless = stuck | (rounding & (slow > SLOW_STEPS / SLOW_PACE))
+    singular = (~definite & over) | (~settled & hopeless)
+    flat = semidefinite & ~minimum & near & (singular | (slow > SLOW_STEPS))
     known = Approach(
         edm,
         jnp.minimum(edm, approach.best_edm),
@@ -186,12 +201,12 @@ def judge(
     return Verdict(minimum, flat), known
 
 
-def _settled(fresh, pivot, approach: Approach):
-    """Return whether the least curvature is that of the place, not of the approach."""
+def _settled(fresh, pivot, same, approach: Approach):
+    """Return whether the curvature is that of the place, not of the approach."""
     if pivot is None:
         return jnp.asarray(True)
     ratio = pivot / approach.pivot
-    same = (ratio < SAME_PIVOT) & (ratio * SAME_PIVOT > 1)
+    alike = (ratio < SAME_PIVOT) & (ratio * SAME_PIVOT > 1)
     # At the first point there is nothing to compare with.
-    same = same | jnp.isinf(approach.pivot) & jnp.isinf(approach.edm)
-    return jnp.where(fresh, same, approach.settled) | (pivot > SAFE_PIVOT)
+    alike = alike | jnp.isinf(approach.pivot) & jnp.isinf(approach.edm)
+    return jnp.where(fresh, same & (alike | (pivot > SAFE_PIVOT)), approach.settled)

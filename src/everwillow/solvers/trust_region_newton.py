@@ -250,6 +250,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         """Ask whether the point is a minimum."""
         x, evaluation, scale = state.x, state.evaluation, state.scale
         diagonal = jnp.abs(evaluation.curvature.diagonal())
+        same, steady = _compare(state, diagonal, newton, free)
         rounding, noise = rounding_level(
             x,
             evaluation.value,
@@ -274,6 +275,8 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
             approach=state.approach,
             goals=tolerances(x.dtype, self.edm_goal),
             pivot=step.pivot,
+            same=same,
+            steady=steady,
         )
 
 
@@ -322,6 +325,23 @@ def _scaled_model(state: NewtonState, free, lower, upper) -> QuadraticModel:
         free,
         state.prefer,
     )
+
+
+def _compare(state: NewtonState, diagonal, newton, free):
+    """Compare the curvature with that of the point looked at before.
+
+    Returns:
+        Whether its diagonal is the same within a factor of two, and for which
+        parameters it is the same closely, at least as far away as the Newton step.
+    """
+    other = state.other
+    elsewhere = jnp.abs(other.evaluation.curvature.diagonal())
+    change = jnp.abs(elsewhere - diagonal)
+    same = jnp.all(
+        jnp.where(free, change <= jnp.maximum(elsewhere, diagonal) / 2, True)
+    )
+    far = jnp.abs(other.x - state.x) >= 0.1 * jnp.abs(newton)
+    return same, far & (change <= 0.01 * diagonal) & (state.evaluations > 1)
 
 
 def _absolute_product(curvature, vector):

@@ -205,9 +205,7 @@ def _advance(model: QuadraticModel, radius, s: _Search) -> _Search:
     held = matrix.masked(s.free)
     bare = s.damping == 0
     # A whiff is relative to the curvature itself, so that it is one in any scale.
-    # A parameter that the function does not see has none, and gets next to nothing.
-    unit = jnp.abs(held.diagonal()) + float(jnp.finfo(dtype).tiny) ** 0.5
-    little = jnp.where(s.light, whiff(dtype), 0) * unit
+    little = jnp.where(s.light, whiff(dtype), 0) * (jnp.abs(held.diagonal()) + TINY)
     factor = held.plus_diagonal(jnp.where(s.free, s.damping + little, 0)).factor()
     trial = -factor.solve(gradient)
     length = jnp.sqrt(jnp.sum(trial**2))
