@@ -45,7 +45,6 @@ import jax
 import jax.numpy as jnp
 
 import everwillow as ew
-from everwillow.uncertainty import uncertainties
 
 
 try:
@@ -221,7 +220,7 @@ def analyse(table, model: ew.AbstractModel) -> Combination:
 
     def fitted(observation):
         result = ew.fit(model, observation=observation)
-        error = uncertainties(model, result, observation)["mass"]
+        error = ew.uncertainties(model, result, observation)["mass"]
         # -ln L contains constants. They cancel against data that agree perfectly.
         perfect = model.nll(result.params, model.asimov(result.params))
         return result.params["mass"], (error, 2 * (result.nll - perfect))
