@@ -6,9 +6,9 @@ parameters that are not free and residuals that are zero.
 """
 
 import dataclasses
+import functools as ft
 from collections.abc import Callable
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +20,11 @@ from everwillow.solvers import TrustRegionNewton
 
 SIZE = 11
 POINTS = 256
+# Most of the time of these tests is compiling, and nothing here runs for long.
+QUICK_TO_COMPILE = {
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_backend_optimization_level": 0,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +41,7 @@ def evaluator(residuals: Callable[[jax.Array], jax.Array], size: int):
     """Return the compiled evaluation of ``½ Σ r²``, padded."""
     objective = LeastSquares(lambda x, _: residuals(x))
 
-    @jax.jit
+    @ft.partial(jax.jit, compiler_options=QUICK_TO_COMPILE)
     def evaluate(x):
         found = objective.curvature(x[:size], None)
 
@@ -83,14 +88,14 @@ def _options(free):
     return {"evaluate": lambda x, found: found, "free": free}
 
 
-@eqx.filter_jit
+@ft.partial(jax.jit, compiler_options=QUICK_TO_COMPILE)
 def _init(y, found, free):
     solver = TrustRegionNewton()
     options = _options(free)
     return solver.init(_objective, y, found, options, None, None, frozenset())
 
 
-@eqx.filter_jit
+@ft.partial(jax.jit, compiler_options=QUICK_TO_COMPILE)
 def _step(y, found, free, state):
     solver = TrustRegionNewton()
     options = _options(free)
@@ -98,7 +103,7 @@ def _step(y, found, free, state):
     return y, state
 
 
-@eqx.filter_jit
+@ft.partial(jax.jit, compiler_options=QUICK_TO_COMPILE)
 def _postprocess(y, found, free, state):
     solver = TrustRegionNewton()
     arguments = (_objective, y, None, found, _options(free), state, frozenset(), None)
