@@ -29,6 +29,7 @@ jit = ft.partial(
 # Our own solvers: what is promised of derivatives and statuses holds for each of them.
 SOLVERS: dict[str, optx.AbstractMinimiser] = {
     "TrustRegionNewton": ew.TrustRegionNewton(),
+    "NewtonCG": ew.NewtonCG(),
 }
 
 # What optimistix brings. NelderMead looks at no derivative, so it needs tight goals.

@@ -53,7 +53,8 @@ def test_jit_is_eager(inputs, solver, jitted):
     assert tree_allclose(outputs(compiled), outputs(eager), **SAME)
     assert bool(compiled.success)
     np.testing.assert_array_equal(compiled.at_bound, eager.at_bound)
-    np.testing.assert_allclose(compiled.bound_errors, eager.bound_errors, rtol=1e-8)
+    if eager.bound_errors is not None:
+        np.testing.assert_allclose(compiled.bound_errors, eager.bound_errors, rtol=1e-8)
     assert compiled.labels == eager.labels == ("height", "rate")
     # What comes out of a compiled function can be read like any other result.
     assert repr(compiled).splitlines()[:5] == repr(eager).splitlines()[:5]
@@ -155,7 +156,7 @@ def test_every_lane_has_its_own_status():
     starts = state(mu=np.array([0.0, 0.0, 0.0, 1.0, np.nan]), sigma=np.ones(5))
     widths = {"sigma": np.array([1.0, -1.0, 1.0, 2.0, 1.0])}
     starts = sl.update(starts, updates=widths)
-    batched = jax.vmap(lambda s, d: ew.fit(gaussian, s, d, throw=False))
+    batched = jit(jax.vmap(lambda s, d: ew.fit(gaussian, s, d, throw=False)))
     result = batched(starts, samples)
     np.testing.assert_array_equal(result.success, [True, False, False, True, False])
     for lane in (0, 3):
