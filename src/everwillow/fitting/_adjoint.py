@@ -135,11 +135,10 @@ def _tangents(structure, arrays, change, outcome: Outcome, solution) -> dict[str
         task, numbers = at(arrays)
         return task.value(numbers, x)
 
-    def gradient(arrays, x):
-        return jax.grad(value, argnums=1)(arrays, x)
-
     _, numbers = at(arrays)
     x = outcome.x
+    # Traced once and used three times.
+    gradient = eqx.filter_closure_convert(jax.grad(value, argnums=1), arrays, x)
     free = jnp.asarray(numbers.mask) & ~outcome.at_bound
     held = _held_change(structure, arrays, change, outcome)
 

@@ -189,7 +189,13 @@ def solver_options(task: Task, numbers: Numbers) -> dict[str, Any]:
     """Return what our own solvers need to know besides the function."""
     if not knows_curvature(task.solver):
         return {}
-    options = {"evaluate": evaluate_in_solver_coordinates, "free": numbers.mask}
+    evaluator = evaluate_in_solver_coordinates
+    if isinstance(task.solver, TrustRegionNewton):
+        # Differentiating twice is most of the time that tracing takes: do it once.
+        # (An Operator is no array and cannot be returned by what this makes.)
+        start = from_physical(numbers, task.start(numbers))
+        evaluator = eqx.filter_closure_convert(evaluator, start, (task, numbers))
+    options = {"evaluate": evaluator, "free": numbers.mask}
     if numbers.lower is not None:
         options |= {"lower": numbers.lower, "upper": numbers.upper}
     return options
