@@ -113,11 +113,17 @@ class Task:
         stand_in = found.gauss_newton
         gradient = jnp.zeros(size, x.dtype).at[index].add(found.gradient)
 
+        jacobian = found.jacobian
+        if jacobian is not None:
+            rows = jnp.zeros((jacobian.shape[0], size), x.dtype)
+            jacobian = rows.at[:, index].add(jacobian)
         return Evaluation(
             found.value,
             gradient,
             gather_transpose(found.curvature, index, size),
             None if stand_in is None else gather_transpose(stand_in, index, size),
+            found.residuals,
+            jacobian,
         )
 
 
@@ -182,6 +188,8 @@ def evaluate_in_solver_coordinates(y: Array, args: tuple[Task, Numbers]) -> Eval
         found.gradient * first,
         found.curvature.scaled(first).plus_diagonal(found.gradient * second),
         None if stand_in is None else stand_in.scaled(first),
+        found.residuals,
+        None if found.jacobian is None else found.jacobian * first,
     )
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import functools as ft
 import math
 import types
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -141,6 +142,26 @@ class Layout:
             return []
         parts = jax.lax.split(vector, sizes)
         return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+    def named(self, vector: Any, free: Sequence[int]) -> State:
+        """Give a vector over some elements its names, with None for the others.
+
+        Args:
+            vector: Values of shape ``(..., free)``.
+            free: Which elements of the whole vector these are, entries complete.
+        """
+        first = {element: place for place, element in enumerate(free)}
+        values = []
+        for start, size, shape in zip(
+            self.starts, self.sizes, self.shapes, strict=True
+        ):
+            place = first.get(start) if size else None
+            if place is None:
+                values.append(None)
+                continue
+            part = vector[..., place : place + size]
+            values.append(part.reshape(vector.shape[:-1] + shape))
+        return self.template.with_values(values)
 
     def state(self, vector: Any, others: tuple[Any, ...]) -> State:
         """Rebuild the State from the vector and the entries that are not in it."""

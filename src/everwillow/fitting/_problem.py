@@ -144,7 +144,7 @@ def apply_fixed(
 
 def _fixed_value(key: Key, value: Any, shape: tuple[int, ...]) -> Any:
     numbers = (int, float, np.ndarray, np.generic, jax.Array)
-    if not isinstance(value, numbers):
+    if isinstance(value, bool) or not isinstance(value, numbers):
         msg = (
             f"fixed[{key!r}]: expected a number, an array, or ... for the start value, "
             f"got {type(value).__name__}."

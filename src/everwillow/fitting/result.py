@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 from jaxtyping import Bool, Float, Int
@@ -84,6 +85,25 @@ class FitResult(eqx.Module):
         return covariance_of(self.hessian, self.at_bound)
 
     @property
+    def errors(self) -> State | None:
+        """The standard error of each parameter, in the structure of the State.
+
+        Roots of the diagonal of the covariance; None for what is fixed, NaN at a bound
+        (see `bound_errors`) and everywhere if there is no minimum. None altogether
+        where there is no covariance. Use `everwillow.uncertainties` for an exception
+        instead of NaN, or for another kind of information.
+        """
+        covariance = self.covariance
+        if covariance is None:
+            return None
+        library = jnp if is_traced(covariance, self.success) else np
+        variance = library.diagonal(covariance, axis1=-2, axis2=-1)
+        success = library.asarray(self.success)[..., None]
+        good = (variance > 0) & success
+        root = library.sqrt(library.where(good, variance, 1))
+        return self.layout.named(library.where(good, root, library.nan), self.free)
+
+    @property
     def bound_errors(self) -> Float[Values, " free"] | None:
         r"""One-sided errors of parameters held at a bound, NaN for the others.
 
@@ -139,8 +159,11 @@ class FitResult(eqx.Module):
 
     def __repr__(self) -> str:
         """Return a table of the parameters and how the fit ended."""
-        if is_traced(self) or np.ndim(self.nll):
-            return f"FitResult(nll={self.nll!r}, {', '.join(map(str, self.params))})"
+        names = ", ".join(map(str, self.params))
+        if is_traced(self):
+            return f"FitResult({names}; traced)"
+        if np.ndim(self.nll):
+            return f"FitResult({names}; {self.message()})"
         return "\n".join(
             (_table(self), f"-ln L = {float(self.nll):.10g}", self.message())
         )

@@ -135,6 +135,12 @@ def resolve(nll_fn, params, observation, fixed, bounds):
         bounds = {**nll_fn.bounds, **(bounds or {})}
         fixed = {**nll_fn.fixed, **(fixed or {})}
         constraints = nll_fn.constraints
+    if isinstance(nll_fn, AbstractModel) and not isinstance(params, State):
+        msg = (
+            f"params: expected a State, got {type(params).__name__}. A Model has its "
+            "own parameters; give other data by name: fit(model, observation=...)."
+        )
+        raise ArgumentTypeError(msg)
     if not callable(nll_fn):
         msg = (
             f"nll_fn: expected a function (params, observation) -> -ln L or a Model, "

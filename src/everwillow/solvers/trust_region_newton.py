@@ -1,5 +1,6 @@
 """The default solver: Newton's method in a trust region, with exact curvature."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -219,28 +220,16 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         code = jnp.where(verdict.minimum | ~jnp.any(free), CODE_MINIMUM, code)
         lost = ~jnp.isfinite(evaluation.value)
         code = jnp.where(lost, CODE_NONFINITE_START, code)
-        state = eqx.tree_at(
-            lambda s: (
-                s.move,
-                s.predicted,
-                s.approach,
-                s.newton,
-                s.active,
-                s.definite,
-                s.done,
-                s.code,
-            ),
+        state = dataclasses.replace(
             state,
-            (
-                move,
-                step.decrease,
-                approach,
-                jnp.where(free, newton, 0),
-                active,
-                step.definite,
-                code != CODE_RUNNING,
-                code,
-            ),
+            move=move,
+            predicted=step.decrease,
+            approach=approach,
+            newton=jnp.where(free, newton, 0),
+            active=active,
+            definite=step.definite,
+            done=code != CODE_RUNNING,
+            code=code,
         )
         return state, move
 
@@ -383,31 +372,19 @@ def _accept_or_reject(state: NewtonState, trial, found: Evaluation) -> NewtonSta
     passed_by = Glance(jnp.where(accept, state.x, trial), select(accept, old, found))
     # What is not finite tells nothing.
     other = select(usable & ~first, passed_by, Glance(x, evaluation))
-    return eqx.tree_at(
-        lambda s: (
-            s.x,
-            s.evaluation,
-            s.scale,
-            s.radius,
-            s.approach.span,
-            s.done,
-            s.evaluations,
-            s.other,
-            s.prefer,
-        ),
+    span = jnp.where(accept, span, state.approach.span)
+    return dataclasses.replace(
         state,
+        x=x,
+        evaluation=evaluation,
+        scale=scale,
+        radius=radius,
+        approach=dataclasses.replace(state.approach, span=span),
         # `done` serves for a moment as "the point is new".
-        (
-            x,
-            evaluation,
-            scale,
-            radius,
-            jnp.where(accept, span, state.approach.span),
-            accept,
-            state.evaluations + 1,
-            other,
-            prefer,
-        ),
+        done=accept,
+        evaluations=state.evaluations + 1,
+        other=other,
+        prefer=prefer,
     )
 
 

@@ -11,6 +11,8 @@ sphere. Where the result leaves the box, what leaves it is put on the bound and 
 and the rest is solved again. The matrix is factorised at one place of the program.
 """
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -21,7 +23,6 @@ from everwillow.curvature import AbstractCurvature, AbstractFactor
 
 MAX_FACTORISATIONS = 40
 MAX_ROUNDS = 6
-TINY = 1e-30
 
 
 def singular_level(dtype) -> float:
@@ -205,7 +206,9 @@ def _advance(model: QuadraticModel, radius, s: _Search) -> _Search:
     held = matrix.masked(s.free)
     bare = s.damping == 0
     # A whiff is relative to the curvature itself, so that it is one in any scale.
-    little = jnp.where(s.light, whiff(dtype), 0) * (jnp.abs(held.diagonal()) + TINY)
+    # A parameter that the function does not see has none, and gets next to nothing.
+    unit = jnp.abs(held.diagonal()) + float(jnp.finfo(dtype).tiny) ** 0.5
+    little = jnp.where(s.light, whiff(dtype), 0) * unit
     factor = held.plus_diagonal(jnp.where(s.free, s.damping + little, 0)).factor()
     trial = -factor.solve(gradient)
     length = jnp.sqrt(jnp.sum(trial**2))
@@ -282,37 +285,23 @@ def _search_further(
 def _close(model: QuadraticModel, s: _Search, step) -> _Search:
     """End the search, or hold what left the box and search again for the rest."""
     if model.lower is None:
-        return eqx.tree_at(lambda t: (t.step, t.done), s, (step, jnp.asarray(True)))
+        return dataclasses.replace(s, step=step, done=jnp.asarray(True))
     outside = s.free & ((step < model.lower) | (step > model.upper))
     again = jnp.any(outside) & (s.round < MAX_ROUNDS)
     free = s.free & ~(outside & again)
     at_bounds = jnp.where(outside & again, _inside(model, step), s.at_bounds)
-    return eqx.tree_at(
-        lambda t: (
-            t.round,
-            t.damping,
-            t.light,
-            t.low,
-            t.high,
-            t.free,
-            t.at_bounds,
-            t.step,
-            t.interior,
-            t.done,
-        ),
+    return dataclasses.replace(
         s,
-        (
-            jnp.where(again, s.round + 1, s.round),
-            jnp.where(again, 0, s.damping),
-            s.light & ~again,
-            jnp.where(again, 0, s.low),
-            jnp.where(again, jnp.inf, s.high),
-            free,
-            at_bounds,
-            step,
-            s.interior & ~jnp.any(outside),
-            ~again,
-        ),
+        round=jnp.where(again, s.round + 1, s.round),
+        damping=jnp.where(again, 0, s.damping),
+        light=s.light & ~again,
+        low=jnp.where(again, 0, s.low),
+        high=jnp.where(again, jnp.inf, s.high),
+        free=free,
+        at_bounds=at_bounds,
+        step=step,
+        interior=s.interior & ~jnp.any(outside),
+        done=~again,
     )
 
 

@@ -18,7 +18,7 @@ from everwillow.uncertainty._information import (
     look_at,
     observed,
 )
-from everwillow.uncertainty._point import Point, locate
+from everwillow.uncertainty._point import locate
 
 
 def hessian_matrix(
@@ -186,7 +186,8 @@ def uncertainties(
     """
     situation = look_at(nll_fn, params, observation, fixed)
     covariance = covariance_at(situation, kind=kind, throw=throw)
-    return _by_name(situation.point, errors_of(covariance))
+    point = situation.point
+    return point.layout.named(errors_of(covariance), tuple(point.free.tolist()))
 
 
 def labels(
@@ -214,30 +215,6 @@ def errors_of(covariance: Any) -> Any:
     return library.where(
         positive, library.sqrt(library.where(positive, variance, 1)), library.nan
     )
-
-
-def _by_name(point: Point, errors: Any) -> State:
-    """Give a vector over the free parameters the structure of the State."""
-    layout = point.layout
-    taken = {key for key, value in point.fixed.items() if value is not None}
-    batch = errors.shape[:-1]
-    sizes, wanted = [], []
-    for key, size, numeric in zip(
-        layout.keys, layout.sizes, layout.numeric, strict=True
-    ):
-        wanted.append(numeric and key not in taken)
-        sizes.append(size if wanted[-1] else 0)
-    ends = np.cumsum(sizes).tolist()
-    if is_traced(errors):
-        parts = jnp.split(errors, ends[:-1], axis=-1) if sizes else []
-    else:  # views, which are cheap in great numbers
-        starts = [end - size for end, size in zip(ends, sizes, strict=True)]
-        parts = [errors[..., a:b] for a, b in zip(starts, ends, strict=True)]
-    values = [
-        part.reshape(batch + shape) if want else None
-        for part, shape, want in zip(parts, layout.shapes, wanted, strict=True)
-    ]
-    return layout.template.with_values(values)
 
 
 __all__ = [
