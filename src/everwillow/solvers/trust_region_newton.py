@@ -21,6 +21,12 @@ from everwillow.solvers.termination import (
     rounding_level,
     tolerances,
 )
+from everwillow.solvers.trust_region_size import (
+    axes,
+    first_radius,
+    next_radius,
+    stand_in_is_better,
+)
 from everwillow.solvers.trust_region_step import (
     QuadraticModel,
     Step,
@@ -28,18 +34,10 @@ from everwillow.solvers.trust_region_step import (
 )
 
 
-# The gain of a step is what the objective fell by over what was predicted.
-ACCEPT, POOR, GOOD = 1e-4, 0.25, 0.75
-GROWTH = 2.5
+# The smallest part of the predicted decrease that makes a step worth taking.
+ACCEPT = 1e-4
 # Below this fraction of |f| a predicted decrease drowns in the rounding of f.
 VISIBLE = 1e-10
-# At the start no parameter counts as more than this much less important than the
-# weightiest, in units of its own size: the curvature of a parameter on a plateau is
-# next to nothing, and the first step would throw it away.
-START_WEIGHT = 0.1
-# The stand-in for the curvature and the exact one take turns as the model: the one
-# that foretold the last decrease better, by this factor, is used for the next step.
-BETTER = 1.5
 
 
 class NewtonState(eqx.Module):
@@ -359,14 +357,19 @@ def _accept_or_reject(state: NewtonState, trial, found: Evaluation) -> NewtonSta
     x = jnp.where(accept, trial, state.x)
     # What is not finite at the start is kept, to be shown.
     evaluation = select(accept | first, found, old)
-    scale = _scale(state.scale, evaluation, x, first)
-    radius = jnp.where(
-        first,
-        _first_radius(x, evaluation.gradient, scale),
-        _radius(state, move, fall, gain, usable),
+    scale = axes(state.scale, evaluation, x, first)
+    radius = next_radius(
+        state.radius,
+        length=jnp.sqrt(jnp.sum((move * state.scale) ** 2)),
+        slope=jnp.vdot(old.gradient, move),
+        fall=fall,
+        gain=gain,
+        usable=usable,
     )
+    radius = jnp.where(first, first_radius(x, evaluation.gradient, scale), radius)
+    seen = usable & ~first & ~hidden
     prefer = jnp.where(
-        usable & ~first & ~hidden, _prefer(state, move, fall), state.prefer
+        seen, stand_in_is_better(old, move, fall, state.prefer), state.prefer
     )
     span = jnp.maximum(state.approach.span, jnp.abs(move))
     passed_by = Glance(jnp.where(accept, state.x, trial), select(accept, old, found))
@@ -386,48 +389,3 @@ def _accept_or_reject(state: NewtonState, trial, found: Evaluation) -> NewtonSta
         other=other,
         prefer=prefer,
     )
-
-
-def _scale(known, evaluation: Evaluation, x, first):
-    """Return the axes of the trust region: the largest curvature seen so far."""
-    stand_in = evaluation.gauss_newton
-    curvature = evaluation.curvature if stand_in is None else stand_in
-    scale = jnp.maximum(known, jnp.sqrt(jnp.abs(curvature.diagonal())))
-    size = jnp.abs(x)
-    scale = jnp.where(scale > 0, scale, 1 / jnp.where(x == 0, 1, size))
-    weight = jnp.max(scale * size, initial=0)
-    floor = jnp.where(x == 0, 0, START_WEIGHT * weight / size)
-    return jnp.where(first, jnp.maximum(scale, floor), scale)
-
-
-def _first_radius(x, gradient, scale):
-    """Let the first step change parameters by as much as they are.
-
-    Those that are zero may go where their own slope and curvature take them.
-    """
-    reach = jnp.where(x == 0, gradient / scale, scale * x)
-    return jnp.maximum(jnp.sqrt(jnp.sum(reach**2)), 1.0)
-
-
-def _radius(state: NewtonState, move, fall, gain, usable):
-    """Grow or shrink the trust region, by what the last step brought."""
-    length = jnp.sqrt(jnp.sum((move * state.scale) ** 2))
-    tried = jnp.minimum(length, state.radius)
-    slope = jnp.vdot(state.evaluation.gradient, move)
-    # Where the parabola through both values and the slope has its minimum.
-    parabola = 0.5 * slope / (fall + slope)
-    cut = jnp.where(jnp.isfinite(parabola), jnp.clip(parabola, 0.1, 0.5), 0.1)
-    radius = jnp.where(gain < POOR, cut * tried, state.radius)
-    radius = jnp.where(gain > GOOD, jnp.maximum(radius, GROWTH * length), radius)
-    return jnp.where(usable, radius, 0.1 * tried)
-
-
-def _prefer(state: NewtonState, move, fall):
-    """Return whether the stand-in foretells a decrease better than the curvature."""
-    old, prefer = state.evaluation, state.prefer
-    if old.gauss_newton is None:
-        return prefer
-    bent = fall + jnp.vdot(old.gradient, move)
-    exact = jnp.abs(bent + 0.5 * jnp.vdot(move, old.curvature.matvec(move)))
-    stand_in = jnp.abs(bent + 0.5 * jnp.vdot(move, old.gauss_newton.matvec(move)))
-    return jnp.where(prefer, stand_in <= BETTER * exact, BETTER * stand_in < exact)
