@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from everwillow._numerics import value_gradient_hessian
-from everwillow.curvature import AbstractCurvature, Dense, Operator
+from everwillow.curvature import AbstractCurvature, Arrow, Dense, Operator
 
 
 class Evaluation(eqx.Module):
@@ -53,11 +53,16 @@ def curvature_hook(objective: Any) -> Callable[[Any, Any], Evaluation] | None:
     return getattr(objective, "curvature", None)
 
 
+def _as_evaluation(found: Any) -> Evaluation:
+    """Accept ``(value, gradient, curvature)`` from a hook in place of a record."""
+    return found if isinstance(found, Evaluation) else Evaluation(*found)
+
+
 def evaluate(objective: Any, params: Any, observation: Any) -> Evaluation:
     """Evaluate an objective to second order, by its hook or by differentiating it."""
     hook = curvature_hook(objective)
     if hook is not None:
-        return hook(params, observation)
+        return _as_evaluation(hook(params, observation))
     x, unravel = ravel_pytree(params)
     value, gradient, hessian = value_gradient_hessian(
         lambda v: objective(unravel(v), observation), x
@@ -69,7 +74,7 @@ def evaluate_matrix_free(objective: Any, params: Any, observation: Any) -> Evalu
     """Evaluate an objective with its gradient, and its Hessian as an `Operator`."""
     hook = curvature_hook(objective)
     if hook is not None:
-        return hook(params, observation)
+        return _as_evaluation(hook(params, observation))
     x, unravel = ravel_pytree(params)
     (value, gradient), push = jax.linearize(
         jax.value_and_grad(lambda v: objective(unravel(v), observation)), x
@@ -128,3 +133,17 @@ class LeastSquares(eqx.Module):
             r,
             jacobian,
         )
+
+
+# What a curvature hook returns is at hand where hooks are described.
+__all__ = [
+    "Arrow",
+    "Dense",
+    "Evaluation",
+    "LeastSquares",
+    "Objective",
+    "Operator",
+    "curvature_hook",
+    "evaluate",
+    "evaluate_matrix_free",
+]

@@ -268,7 +268,7 @@ def test_without_throw_nothing_raises_inside_jit():
     assert np.all(np.isnan(result.covariance))
 
 
-def test_throw_in_a_batch_raises_when_one_lane_fails():
+def test_throw_in_a_batch_does_not_let_one_lane_stop_the_others():
     def fitted(data):
         return ew.fit(gaussian, GAUSSIAN_START, data).nll
 
@@ -277,5 +277,6 @@ def test_throw_in_a_batch_raises_when_one_lane_fails():
     expected = 5 * (0.5 + np.log(samples.std(axis=1)))
     np.testing.assert_allclose(batched(samples), expected, rtol=1e-9)
     samples[1, 0] = np.nan
-    with pytest.raises(RuntimeError, match="not finite at the start"):
-        jax.block_until_ready(batched(samples))
+    values = batched(samples)
+    np.testing.assert_allclose(values[0], expected[0], rtol=1e-9)
+    assert np.isnan(values[1])

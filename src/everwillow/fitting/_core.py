@@ -25,6 +25,7 @@ from everwillow.objective import (
     evaluate_matrix_free,
 )
 from everwillow.solvers.newton_cg import NewtonCG
+from everwillow.solvers.termination import CONTRACTION
 from everwillow.solvers.trust_region_newton import (
     CODE_FLAT,
     CODE_MINIMUM,
@@ -37,6 +38,13 @@ from everwillow.solvers.trust_region_newton import (
 # A solver that does not look at second derivatives is believed if the curvature at its
 # end point says that it is this close: 1.4 % of a standard error.
 FOREIGN_EDM_GOAL = 1e-4
+
+# Up to this many parameters a matrix-free fit ends with a covariance all the same: its
+# Hessian takes 8 MB and as many gradients as parameters.
+HESSIAN_LIMIT = 1000
+
+# Below this an EDM is rounding, and says nothing any more.
+NO_DISTANCE = 1e-24
 
 
 class Outcome(eqx.Module):
@@ -257,7 +265,8 @@ def outcome_of(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome
     x, first, _ = to_physical(numbers, solution.value)
     steps = solution.stats["num_steps"]
     if isinstance(task.solver, NewtonCG):
-        gradient, hessian, value = state.gradient / first, None, state.nll
+        gradient, value = state.gradient / first, state.nll
+        hessian = _affordable_hessian(task, numbers, x)
         edm, active, newton = state.edm, state.active, state.newton * first
         status = _status(state, solution)
     elif isinstance(task.solver, TrustRegionNewton) and not numbers.transforms:
@@ -277,7 +286,10 @@ def outcome_of(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome
         if knows_curvature(task.solver):
             status = _status(state, solution)
         else:
-            status = _foreign_status(solution, edm, definite)
+            arrived = _arrived(
+                task, numbers, x, hessian, newton, edm, numbers.mask & ~active
+            )
+            status = _foreign_status(solution, edm, definite, arrived)
     return Outcome(
         x=x,
         value=value,
@@ -292,11 +304,36 @@ def outcome_of(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome
     )
 
 
-def _foreign_status(solution: optx.Solution, edm: Array, definite: Array) -> RESULTS:
+def _affordable_hessian(task: Task, numbers: Numbers, x: Array) -> Array | None:
+    """Return the Hessian at the end of a matrix-free fit, if there is room for it."""
+    if x.shape[0] > HESSIAN_LIMIT:
+        return None
+    dense = dataclasses.replace(task, solver=TrustRegionNewton())
+    return dense.evaluate(numbers, x).curvature.as_matrix()
+
+
+def _arrived(task, numbers, x, hessian, newton, edm, free) -> Array:
+    """Return whether one Newton step more leads where the gradient vanishes.
+
+    In front of a minimum it does. On a plateau the gradient is small and the curvature
+    positive as well, but a Newton step changes next to nothing.
+    """
+    lower, upper = _range(numbers, x)
+    further = jnp.clip(x + newton, lower, upper)
+    gradient = jax.grad(lambda v: task.value(numbers, v))(further)
+    # With the old curvature: (g₂/g₁)² is what exp(-x) gives 0.135 for.
+    _, left, _ = newton_step(hessian, gradient, free)
+    reach = jnp.abs(x) + jnp.abs(x - task.start(numbers))
+    settled = jnp.all(jnp.abs(newton) <= 1e-6 * reach)
+    return (left <= CONTRACTION * edm) | settled | (edm <= NO_DISTANCE)
+
+
+def _foreign_status(solution, edm: Array, definite: Array, arrived: Array) -> RESULTS:
     """Believe a solver that looks at no curvature only if the curvature agrees."""
     status: Any = RESULTS.promote(solution.result)
     ended = status == RESULTS.successful
     near = edm <= FOREIGN_EDM_GOAL
+    status = RESULTS.where(ended & ~arrived, RESULTS.flat_direction, status)
     status = RESULTS.where(ended & ~near, RESULTS.edm_above_goal, status)
     return RESULTS.where(ended & ~definite, RESULTS.not_a_minimum, status)
 
@@ -311,6 +348,8 @@ def _status(state: Any, solution: optx.Solution) -> RESULTS:
         (state.code == CODE_STALLED, RESULTS.stalled),
         (saddle, RESULTS.not_a_minimum),
         (state.code == CODE_NONFINITE_START, RESULTS.nonfinite_start),
+        # The driver looks at the start before the solver does.
+        (state.evaluations == 0, RESULTS.nonfinite_start),
     ):
         status = RESULTS.where(code, result, status)
     return status

@@ -30,6 +30,9 @@ def covariance_of(hessian: Any, held: Any) -> Any:
 
 def _scaled(library: Any, hessian: Any, held: Any) -> tuple[Any, Any, Any]:
     """Return the Hessian with a unit diagonal, and the identity where held."""
+    bad = ~library.isfinite(hessian).all(axis=(-2, -1))
+    # A matrix that is not finite becomes one that is not definite.
+    hessian = library.where(bad[..., None, None], -1, hessian)
     diagonal = library.diagonal(hessian, axis1=-2, axis2=-1)
     usable = ~held & (diagonal > 0)
     scale = library.where(

@@ -230,13 +230,14 @@ def _filled(cell: Any) -> bool:
 def as_array(leaf: Any) -> Any:
     """Turn a Python number into an array, so that its value does not retrace.
 
-    Floats get the default floating-point type; booleans and integers keep theirs.
+    Floats get the default floating-point type; booleans and integers stay what they
+    are, and integers mix with floats as Python's do.
     """
+    if isinstance(leaf, float):
+        return np.asarray(leaf, float_dtype())
     if isinstance(leaf, bool):
         return np.asarray(leaf)
-    if isinstance(leaf, int | float):
-        return np.asarray(leaf, float_dtype())
-    return leaf
+    return jnp.asarray(leaf) if isinstance(leaf, int) else leaf
 
 
 def ravel_state(state: State) -> tuple[Layout, Any, tuple[Any, ...]]:

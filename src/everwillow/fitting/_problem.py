@@ -71,6 +71,7 @@ def build(
     """
     layout, vector, others = ravel_state(check_state(params))
     vector, others, free = apply_fixed(layout, vector, others, fixed)
+    _check_finite(layout, vector)
     (index,) = np.nonzero(free | whole)
     mask = free[index]
     traced = is_traced(vector, bounds)
@@ -93,6 +94,16 @@ def check_state(params: Any) -> State:
         "pytree with State.from_pytree(pytree)."
     )
     raise ArgumentTypeError(msg)
+
+
+def _check_finite(layout: Layout, vector: Any) -> None:
+    """Refuse start and fixed values that are NaN or infinite."""
+    if is_traced(vector) or np.isfinite(vector).all():
+        return
+    (places,) = np.nonzero(~np.isfinite(vector))
+    wrong = [f"{layout.labels[i]} = {vector[i]}" for i in places[:10]]
+    msg = f"params: {', '.join(wrong)}. Start from, and fix at, finite values."
+    raise ArgumentValueError(msg)
 
 
 def check_mapping(argument: Any, name: str) -> Mapping[Key, Any]:
@@ -186,6 +197,7 @@ def _limits(layout, vector, free, index, bounds, *, native_boxes, traced):
         if given is None or here.size == 0 or not free[here[0]]:
             continue
         shape = layout.shapes[position]
+        _check_shape(key, given, shape)
         bound = given
         if isinstance(given, Interval) and not native_boxes:
             bound = given.smooth()
@@ -216,6 +228,16 @@ def _position(layout: Layout, key: Key, bound: Any) -> int:
         )
         raise ArgumentTypeError(msg)
     return layout.where[key]
+
+
+def _check_shape(key: Key, bound: Any, shape: tuple[int, ...]) -> None:
+    for leaf in jax.tree.leaves(bound):
+        if np.broadcast_shapes(np.shape(leaf), shape) != shape:
+            msg = (
+                f"bounds[{key!r}]: the ends have shape {np.shape(leaf)}, which does "
+                f"not broadcast to the parameter's shape {shape}."
+            )
+            raise ShapeMismatchError(msg)
 
 
 def _spread(leaf: Any, shape: tuple[int, ...]) -> Any:

@@ -43,7 +43,7 @@ class FitResult(eqx.Module):
         num_steps: Number of evaluations of our solvers, of steps of others.
         gradient: Of -ln L at the end, shape ``(free,)``.
         hessian: Of -ln L at the end, shape ``(free, free)``; None if it was not
-            computed (`NewtonCG`, which exists to avoid it).
+            computed (`NewtonCG` beyond 1000 parameters).
         at_bound: Which parameters are held at a bound, shape ``(free,)``.
         newton: The Newton step that is left, shape ``(free,)``.
         solver_result: What the solver itself returned; None if nothing was free.
@@ -77,12 +77,15 @@ class FitResult(eqx.Module):
     def covariance(self) -> Float[Values, "free free"] | None:
         """The inverse Hessian, with zeros for parameters held at a bound.
 
-        All NaN where the Hessian of the others is not positive definite; None where
-        there is no Hessian.
+        All NaN where the fit did not end at a minimum, or the Hessian of the others is
+        not positive definite; None where there is no Hessian.
         """
         if self.hessian is None:
             return None
-        return covariance_of(self.hessian, self.at_bound)
+        covariance = covariance_of(self.hessian, self.at_bound)
+        library = jnp if is_traced(covariance, self.success) else np
+        good = library.asarray(self.success)[..., None, None]
+        return library.where(good, covariance, library.nan)
 
     @property
     def errors(self) -> State | None:
@@ -96,10 +99,9 @@ class FitResult(eqx.Module):
         covariance = self.covariance
         if covariance is None:
             return None
-        library = jnp if is_traced(covariance, self.success) else np
+        library = jnp if is_traced(covariance) else np
         variance = library.diagonal(covariance, axis1=-2, axis2=-1)
-        success = library.asarray(self.success)[..., None]
-        good = (variance > 0) & success
+        good = variance > 0
         root = library.sqrt(library.where(good, variance, 1))
         return self.layout.named(library.where(good, root, library.nan), self.free)
 

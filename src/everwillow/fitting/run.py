@@ -21,7 +21,7 @@ from everwillow.fitting._layout import (
     float_dtype,
     is_traced,
 )
-from everwillow.fitting._problem import Numbers, build
+from everwillow.fitting._problem import Numbers, build, check_mapping
 from everwillow.fitting.result import FitResult
 from everwillow.model import AbstractModel
 from everwillow.objective import curvature_hook
@@ -75,8 +75,8 @@ def fit(
         solver: An `optimistix.AbstractMinimiser`. By default `TrustRegionNewton`, or
             `NewtonCG` from 5000 fitted parameters on.
         max_steps: Largest number of evaluations.
-        throw: Whether to raise when there is no minimum. If False, look at
-            ``result.success`` and ``result.status``.
+        throw: Whether to raise when there is no minimum. If False, and always in a
+            batch under `jax.vmap`, look at ``result.success`` and ``result.status``.
 
     Returns:
         The best fit. In a call outside of any JAX transformation its arrays are on
@@ -104,22 +104,41 @@ def fit(
         objective, params, observation, fixed, bounds, solver, max_steps
     )
     if not np.any(numbers.mask):
-        return _nothing_to_fit(task, numbers, constraints)
+        result = _nothing_to_fit(task, numbers, constraints)
+        return _checked(result) if throw else result
     traced = is_traced(task, numbers)
     if not traced:
         warn_about_precision(float_dtype())
         _execute.warn_if_reborn(objective)
     outcome, solution = _execute.run(task, numbers)
     result = assemble(task.layout, numbers, outcome, solution, constraints)
-    if not throw:
-        return result
+    return _checked(result) if throw else result
+
+
+def _checked(result: FitResult) -> FitResult:
+    """Return a result, or raise where it is no minimum, now or as traced code runs."""
     if not is_traced(result.success):
         return result.check()
-    return eqx.tree_at(
-        lambda r: r.nll,
-        result,
-        result.status.error_if(result.nll, ~result.success),
-    )
+    # Every number carries the error: compiled code drops what nobody uses.
+    numbers, rest = eqx.partition(result, eqx.is_inexact_array)
+    failed = _alone(~jnp.asarray(result.success))
+    numbers = result.status.error_if(numbers, failed)
+    return eqx.combine(numbers, rest)
+
+
+@jax.custom_batching.custom_vmap
+def _alone(failed):
+    """Return whether a fit failed that is not one of a batch.
+
+    In a batch every lane carries its own status, and none may stop the others.
+    """
+    return failed
+
+
+@_alone.def_vmap
+def _in_a_batch(axis_size, in_batched, failed):
+    del axis_size, in_batched
+    return jnp.zeros_like(failed), True
 
 
 def resolve(nll_fn, params, observation, fixed, bounds):
@@ -132,8 +151,8 @@ def resolve(nll_fn, params, observation, fixed, bounds):
     if isinstance(nll_fn, AbstractModel):
         params = nll_fn.state if params is None else params
         observation = nll_fn.observation if observation is Unset else observation
-        bounds = {**nll_fn.bounds, **(bounds or {})}
-        fixed = {**nll_fn.fixed, **(fixed or {})}
+        bounds = {**nll_fn.bounds, **check_mapping(bounds, "bounds")}
+        fixed = {**nll_fn.fixed, **check_mapping(fixed, "fixed")}
         constraints = nll_fn.constraints
     if isinstance(nll_fn, AbstractModel) and not isinstance(params, State):
         msg = (
@@ -163,7 +182,7 @@ def prepare_task(
             f"{type(solver).__name__}."
         )
         raise ArgumentTypeError(msg)
-    if not isinstance(max_steps, int) or max_steps < 1:
+    if not isinstance(max_steps, int | np.integer) or max_steps < 1:
         msg = f"max_steps: expected a positive integer, got {max_steps!r}."
         raise ArgumentValueError(msg)
     layout, numbers = build(
@@ -179,7 +198,7 @@ def prepare_task(
     if closes_over_tracer(objective):
         start = layout.state(numbers.vector, numbers.others).to_pytree()
         objective = _execute.hoist(objective, start, numbers.observation)
-    return Task(objective, layout, solver, max_steps), numbers
+    return Task(objective, layout, solver, int(max_steps)), numbers
 
 
 def choose_solver(objective: Any, numbers: Numbers) -> optx.AbstractMinimiser:

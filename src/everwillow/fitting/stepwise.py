@@ -27,7 +27,7 @@ from everwillow.fitting._core import (
     solver_options,
     to_physical,
 )
-from everwillow.fitting._layout import closes_over_tracer, is_traced
+from everwillow.fitting._layout import closes_over_tracer, float_dtype, is_traced
 from everwillow.fitting._problem import Numbers
 from everwillow.fitting.result import FitResult
 from everwillow.fitting.run import (
@@ -130,7 +130,7 @@ def ifit(
         return fit(
             objective, params, observation, fixed=fixed, bounds=bounds, throw=throw
         )
-    warn_about_precision()
+    warn_about_precision(float_dtype())
     _execute.warn_if_reborn(objective)
     # The programs of single steps are the same for any number of them.
     task = Task(task.objective, task.layout, task.solver, 0)

@@ -35,8 +35,9 @@ class Interval(AbstractBox):
     bound is found exactly and reported as such.
 
     Args:
-        lower: Lower end; a number, or an array that broadcasts to the parameter.
-        upper: Upper end, greater than `lower`.
+        lower: Lower end; a number, an array that broadcasts to the parameter, or None
+            for no end.
+        upper: Upper end, greater than `lower`, or None for no end.
 
     Raises:
         ArgumentValueError: If an end is NaN, or not ``lower < upper`` everywhere.
@@ -51,7 +52,11 @@ class Interval(AbstractBox):
     lower: ArrayLike
     upper: ArrayLike
 
-    def __init__(self, lower: ArrayLike = -np.inf, upper: ArrayLike = np.inf) -> None:
+    def __init__(
+        self, lower: ArrayLike | None = None, upper: ArrayLike | None = None
+    ) -> None:
+        lower = -np.inf if lower is None else lower
+        upper = np.inf if upper is None else upper
         self.lower, self.upper = range_leaves(
             lower, upper, where="Interval", finite=False
         )

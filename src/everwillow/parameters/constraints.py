@@ -63,12 +63,13 @@ class AbstractConstraint(eqx.Module):
     center: eqx.AbstractVar[ArrayLike]
     width: eqx.AbstractVar[ArrayLike]
 
-    def nll(self, value: ArrayLike, aux: ArrayLike) -> Scalar:
+    def nll(self, value: ArrayLike, aux: ArrayLike | None = None) -> Scalar:
         """Return minus the logarithm of the density of `aux`, summed over elements.
 
         Args:
             value: Value of the parameter.
-            aux: The auxiliary observation; one number, or one for each element.
+            aux: The auxiliary observation; one number, or one for each element. The
+                nominal one if None.
 
         Returns:
             A scalar, ``inf`` where the parameter makes `aux` impossible.
@@ -77,6 +78,7 @@ class AbstractConstraint(eqx.Module):
             ShapeMismatchError: If a shape does not fit that of `value`.
         """
         array = real(value)
+        aux = self.aux if aux is None else aux
         return jnp.sum(self._nll(array, like(aux, array, "the auxiliary observation")))
 
     def sample(self, value: ArrayLike, key: Array) -> Float[Array, "..."]:

@@ -309,8 +309,8 @@ def _try(state: NewtonCGState, found, value_at, scaled_step, model, free, option
     radius = jnp.where(gain < 0.25, 0.25 * length, state.radius)
     radius = jnp.where(gain > 0.75, jnp.maximum(radius, 2.5 * length), radius)
     radius = jnp.where(usable, radius, 0.1 * jnp.minimum(length, state.radius))
-    nowhere = jnp.all(trial == state.x) | ~(predicted > 0)
-    stalled = ~state.done & nowhere
+    # Projection can spoil a step; a shorter one comes closer to the gradient's.
+    stalled = ~state.done & jnp.all(trial == state.x)
     span = jnp.maximum(state.approach.span, jnp.abs(move))
     return eqx.tree_at(
         lambda s: (
