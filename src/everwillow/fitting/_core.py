@@ -25,7 +25,6 @@ from everwillow.objective import (
     evaluate_matrix_free,
 )
 from everwillow.solvers.newton_cg import NewtonCG
-from everwillow.solvers.termination import CONTRACTION
 from everwillow.solvers.trust_region_newton import (
     CODE_FLAT,
     CODE_MINIMUM,
@@ -43,8 +42,9 @@ FOREIGN_EDM_GOAL = 1e-4
 # Hessian takes 8 MB and as many gradients as parameters.
 HESSIAN_LIMIT = 1000
 
-# Below this an EDM is rounding, and says nothing any more.
-NO_DISTANCE = 1e-24
+# One standard error away from a minimum -ln L has risen by ½, if it is parabolic; by
+# much less only where it flattens.
+ENOUGH = 0.05
 
 
 class Outcome(eqx.Module):
@@ -286,10 +286,8 @@ def outcome_of(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome
         if knows_curvature(task.solver):
             status = _status(state, solution)
         else:
-            arrived = _arrived(
-                task, numbers, x, hessian, newton, edm, numbers.mask & ~active
-            )
-            status = _foreign_status(solution, edm, definite, arrived)
+            rises = _rises(task, numbers, x, value, newton, edm)
+            status = _foreign_status(solution, edm, definite, rises)
     return Outcome(
         x=x,
         value=value,
@@ -312,28 +310,30 @@ def _affordable_hessian(task: Task, numbers: Numbers, x: Array) -> Array | None:
     return dense.evaluate(numbers, x).curvature.as_matrix()
 
 
-def _arrived(task, numbers, x, hessian, newton, edm, free) -> Array:
-    """Return whether one Newton step more leads where the gradient vanishes.
+def _rises(task, numbers, x, value, newton, edm) -> Array:
+    """Return whether -ln L rises on both sides, one standard error away.
 
-    In front of a minimum it does. On a plateau the gradient is small and the curvature
-    positive as well, but a Newton step changes next to nothing.
+    By how much is known: ½. On a plateau the gradient is small and the curvature
+    positive as well, but the error they give leads nowhere, or far beyond the plateau.
     """
     lower, upper = _range(numbers, x)
-    further = jnp.clip(x + newton, lower, upper)
-    gradient = jax.grad(lambda v: task.value(numbers, v))(further)
-    # With the old curvature: (g₂/g₁)² is what exp(-x) gives 0.135 for.
-    _, left, _ = newton_step(hessian, gradient, free)
-    reach = jnp.abs(x) + jnp.abs(x - task.start(numbers))
-    settled = jnp.all(jnp.abs(newton) <= 1e-6 * reach)
-    return (left <= CONTRACTION * edm) | settled | (edm <= NO_DISTANCE)
+    sigma = newton / jnp.sqrt(2 * edm)
+
+    def side(direction):
+        wanted = x + direction * sigma
+        end = jnp.clip(wanted, lower, upper)
+        rise = task.value(numbers, end) - value
+        return (rise > ENOUGH) | ~jnp.isfinite(rise) | jnp.any(end != wanted)
+
+    return jnp.all(jax.vmap(side)(jnp.asarray([-1.0, 1.0], x.dtype))) | ~(edm > 0)
 
 
-def _foreign_status(solution, edm: Array, definite: Array, arrived: Array) -> RESULTS:
+def _foreign_status(solution, edm: Array, definite: Array, rises: Array) -> RESULTS:
     """Believe a solver that looks at no curvature only if the curvature agrees."""
     status: Any = RESULTS.promote(solution.result)
     ended = status == RESULTS.successful
     near = edm <= FOREIGN_EDM_GOAL
-    status = RESULTS.where(ended & ~arrived, RESULTS.flat_direction, status)
+    status = RESULTS.where(ended & ~rises, RESULTS.flat_direction, status)
     status = RESULTS.where(ended & ~near, RESULTS.edm_above_goal, status)
     return RESULTS.where(ended & ~definite, RESULTS.not_a_minimum, status)
 

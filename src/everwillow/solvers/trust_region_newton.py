@@ -216,7 +216,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         code = jnp.where(nowhere, CODE_STALLED, CODE_RUNNING)
         code = jnp.where(verdict.flat, CODE_FLAT, code)
         code = jnp.where(verdict.minimum | ~jnp.any(free), CODE_MINIMUM, code)
-        lost = ~jnp.isfinite(evaluation.value)
+        lost = ~all_finite(evaluation)
         code = jnp.where(lost, CODE_NONFINITE_START, code)
         state = dataclasses.replace(
             state,
