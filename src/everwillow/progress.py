@@ -1,0 +1,154 @@
+"""A progress bar for `everwillow.fitting.ifit`; needs the extra `progress`."""
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from everwillow._errors import ArgumentTypeError, EverwillowError
+from everwillow._typing import ArrayLike
+from everwillow.callback import nll_of
+from everwillow.statelib import State
+
+
+class _MissingTqdmError(EverwillowError, ImportError):
+    """The package that draws the bar is not installed."""
+
+
+try:
+    from tqdm import tqdm
+except ImportError as error:
+    _MSG = (
+        "everwillow.progress draws with tqdm, which cannot be imported here. Install "
+        'it with: pip install "everwillow[progress]"'
+    )
+    raise _MissingTqdmError(_MSG) from error
+
+
+class ProgressBar:
+    """Show on one line how far a fit is: iteration, -ln L and, where known, EDM.
+
+    The iteration is the number that every callback gets, 0 after the first step. A
+    solver whose state does not say what -ln L is (see `everwillow.callback.nll_of`)
+    gets a line without it, unless `value` computes it.
+
+    A fit does not tell its callbacks that it ended, so the line is ended by `close`,
+    by the end of a ``with`` block, or when the bar is garbage: for
+    ``ifit(..., callbacks=[ProgressBar()])`` that is as soon as `ifit` returns. A bar
+    that is closed prints nothing any more, whatever it is called with. One that is open
+    may see several fits, each of which gets its own line.
+
+    Args:
+        value: Function of a State that returns -ln L, as for
+            `everwillow.callback.HistoryCallback`.
+        description: What the line begins with, to tell fits apart.
+        file: Where to write; the standard error stream by default.
+        interval: Shortest time between two updates of the line, in seconds. The last
+            step is shown in any case when the line ends.
+
+    Example:
+        >>> import io
+        >>> import everwillow as ew
+        >>> from everwillow.fitting import ifit
+        >>> from everwillow.progress import ProgressBar
+        >>> def nll(params, data):
+        ...     return 0.5 * (params["mu"] - data) ** 2
+        >>> state = ew.State.from_pytree({"mu": 1.0})
+        >>> out = io.StringIO()
+        >>> with ProgressBar(file=out) as bar:
+        ...     result = ifit(nll, state, 3.0, callbacks=[bar])
+        >>> out.getvalue().rpartition("iteration ")[2].strip()
+        '1 [00:0..., -ln L = 0, EDM = 0.0e+00]'
+    """
+
+    def __init__(
+        self,
+        value: Callable[[State], ArrayLike] | None = None,
+        *,
+        description: str = "",
+        file: TextIO | None = None,
+        interval: float = 0.1,
+    ) -> None:
+        self._value = value
+        self._description = f"{description}: iteration" if description else "iteration"
+        self._file = file
+        self._interval = interval
+        self._line: _Line | None = None
+        self._last = -1
+        self._closed = False
+
+    def __call__(self, iteration: int, y: State, state: Any) -> None:
+        """Show one step."""
+        if self._closed:
+            return
+        text = self._text(y, state)
+        if self._line is not None and iteration <= self._last:
+            self._end_line()  # another fit has begun
+        if self._line is None:
+            # The first iteration is not 0 where a fit continues from a checkpoint.
+            self._line = self._new_line(iteration, text)
+        else:
+            self._line.set_postfix_str(text, refresh=False)
+            self._line.update(iteration - self._last)
+        self._last = iteration
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Show the last step, end the line and print nothing from now on.
+
+        Closing what is closed does nothing.
+        """
+        self._closed = True
+        self._end_line()
+
+    def __repr__(self) -> str:
+        shown = f"iteration {self._last}" if self._last >= 0 else "no step yet"
+        return f"ProgressBar({shown}{', closed' if self._closed else ''})"
+
+    def _text(self, y: State, state: Any) -> str:
+        parts = []
+        try:
+            value = nll_of(state) if self._value is None else self._value(y)
+        except ArgumentTypeError:
+            if self._value is not None:
+                raise
+        else:
+            number = float(value)  # pyright: ignore[reportArgumentType]
+            parts.append(f"-ln L = {number:.10g}")
+        edm = getattr(state, "edm", None)
+        if edm is not None:
+            parts.append(f"EDM = {float(edm):.1e}")
+        return ", ".join(parts)
+
+    def _new_line(self, iteration: int, text: str) -> "_Line":
+        return _Line(
+            desc=self._description,
+            initial=iteration,
+            postfix=text,
+            bar_format="{desc} {n_fmt} [{elapsed}{postfix}]",
+            file=self._file,
+            mininterval=self._interval,
+            # A fixed number, so that only the clock decides what is left out.
+            miniters=1,
+        )
+
+    def _end_line(self) -> None:
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+
+
+class _Line(tqdm):
+    """A bar of tqdm that nothing but a step redraws."""
+
+    # No thread of tqdm's own: it would live, and could print, after the fit.
+    monitor_interval = 0
