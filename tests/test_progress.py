@@ -172,10 +172,9 @@ def test_second_fit_gets_a_line_of_its_own():
         for value in (3.0, 2.0):
             bar(0, START, state(value))
             bar(1, START, state(value / 2))
-    first, second = out.getvalue().splitlines()[:-1], out.getvalue().split("\n")
-    assert first
-    assert second[-1] == ""
-    assert [shown(line)[-1]["nll"] for line in second[:-1]] == ["1.5", "1"]
+    *lines, rest = out.getvalue().split("\n")
+    assert rest == ""
+    assert [shown(line)[-1]["nll"] for line in lines] == ["1.5", "1"]
 
 
 def test_bar_of_a_continued_fit_goes_on_where_it_was(tmp_path):

@@ -56,8 +56,8 @@ class ProgressBar:
         >>> out = io.StringIO()
         >>> with ProgressBar(file=out) as bar:
         ...     result = ifit(nll, state, 3.0, callbacks=[bar])
-        >>> out.getvalue().rpartition("iteration ")[2].strip()
-        '1 [00:0..., -ln L = 0, EDM = 0.0e+00]'
+        >>> out.getvalue().splitlines()[-1].strip()
+        'iteration ... [00:..., -ln L = 0, EDM = ...]'
     """
 
     def __init__(
