@@ -21,7 +21,8 @@ import jax.numpy as jnp
 import optimistix as optx
 
 from everwillow._errors import RESULTS
-from everwillow.fitting._core import Outcome, Task, run_solver, scaled_solver
+from everwillow.fitting._core import Task, run_solver
+from everwillow.fitting._outcome import Outcome, outcome_of, scaled_solver
 from everwillow.fitting._problem import Numbers
 from everwillow.solvers.conjugate_gradients import steihaug
 from everwillow.solvers.lanes import LANE_STEPS, lane_solver, rerun
@@ -67,7 +68,9 @@ def _batchable(structure):
         task, numbers = eqx.combine(arrays, structure)
         if solver is not None:
             task = dataclasses.replace(task, solver=solver, max_steps=max_steps)
-        dynamic, static = eqx.partition(run_solver(task, numbers), eqx.is_array)
+        solution = run_solver(task, numbers)
+        end = outcome_of(task, numbers, solution), solution
+        dynamic, static = eqx.partition(end, eqx.is_array)
         return dynamic, _Static(static)
 
     task, _ = structure

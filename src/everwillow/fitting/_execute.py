@@ -13,8 +13,9 @@ import optimistix as optx
 from jax.core import Tracer
 
 from everwillow.fitting._adjoint import minimise
-from everwillow.fitting._core import Outcome, Task
+from everwillow.fitting._core import Task
 from everwillow.fitting._layout import is_traced
+from everwillow.fitting._outcome import Outcome
 from everwillow.fitting._problem import Numbers
 
 

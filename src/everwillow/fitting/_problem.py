@@ -167,7 +167,7 @@ def _fixed_value(key: Key, value: Any, shape: tuple[int, ...]) -> Any:
             f"has shape {shape}."
         )
         raise ShapeMismatchError(msg)
-    library = jnp if is_traced(value) else np
+    library: Any = jnp if is_traced(value) else np
     return library.broadcast_to(value, shape)
 
 

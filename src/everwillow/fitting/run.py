@@ -14,13 +14,14 @@ import optimistix as optx
 from everwillow._errors import RESULTS, ArgumentTypeError, ArgumentValueError
 from everwillow._typing import Key
 from everwillow.fitting import _execute
-from everwillow.fitting._core import Outcome, Task, knows_curvature
+from everwillow.fitting._core import Task, knows_curvature
 from everwillow.fitting._layout import (
     Layout,
     closes_over_tracer,
     float_dtype,
     is_traced,
 )
+from everwillow.fitting._outcome import Outcome
 from everwillow.fitting._problem import Numbers, build, check_mapping
 from everwillow.fitting.result import FitResult
 from everwillow.model import AbstractModel

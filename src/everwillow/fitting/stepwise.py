@@ -18,16 +18,15 @@ from everwillow.callback import Callback
 from everwillow.fitting import _execute
 from everwillow.fitting._checkpoint import Checkpoint, fingerprint_of
 from everwillow.fitting._core import (
-    Outcome,
     Task,
     from_physical,
     knows_curvature,
     objective_in_solver_coordinates,
-    outcome_of,
     solver_options,
     to_physical,
 )
 from everwillow.fitting._layout import closes_over_tracer, float_dtype, is_traced
+from everwillow.fitting._outcome import Outcome, outcome_of
 from everwillow.fitting._problem import Numbers
 from everwillow.fitting.result import FitResult
 from everwillow.fitting.run import (

@@ -81,15 +81,16 @@ def _forces(
 
     With residuals the Jacobian that multiplies from the left stays that of the start.
     """
-    if here.jacobian is None or there.jacobian is None:
+    start, end = here.residuals, there.residuals
+    left, right = here.jacobian, there.jacobian
+    if start is None or end is None or left is None or right is None:
         return (
             there.gradient - here.gradient,
             here.curvature.matvec,
             there.curvature.matvec,
         )
-    left, right = here.jacobian, there.jacobian
     return (
-        (there.residuals - here.residuals) @ left,
+        (end - start) @ left,
         lambda v: (left @ v) @ left,
         lambda v: (right @ v) @ left,
     )

@@ -7,6 +7,8 @@ distance to the minimum (EDM), the Newton step against the size of the parameter
 whether the last step shrank the EDM as it should have.
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -79,8 +81,8 @@ class Approach(eqx.Module):
     idle: Int[Array, ""]
     span: Float[Array, " n"]
     sigma: Float[Array, " n"]
-    pivot: Float[Array, ""] | None = None
-    settled: Bool[Array, ""] | None = None
+    pivot: Any = None
+    settled: Any = None
 
 
 class Verdict(eqx.Module):
@@ -185,7 +187,7 @@ def judge(
         )
     )
     over = stuck | rounding | (edm <= 1e-6 * goals.edm)
-    hopeless = stuck | (rounding & (slow > SLOW_STEPS / SLOW_PACE))
+    hopeless = stuck | (rounding & (slow > SLOW_STEPS // SLOW_PACE))
     singular = (~definite & over) | (~settled & hopeless)
     flat = semidefinite & ~minimum & near & (singular | (slow > SLOW_STEPS))
     known = Approach(

@@ -1,0 +1,207 @@
+"""The end of a fit: what a solver returned, in physical units and judged."""
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optimistix as optx
+from jaxtyping import Array, Bool, Float, Int
+
+from everwillow._errors import RESULTS
+from everwillow.curvature import Dense
+from everwillow.fitting._core import Task, knows_curvature, to_physical
+from everwillow.fitting._problem import Numbers
+from everwillow.solvers.newton_cg import NewtonCG
+from everwillow.solvers.trust_region_newton import (
+    CODE_FLAT,
+    CODE_MINIMUM,
+    CODE_NONFINITE_START,
+    CODE_STALLED,
+    TrustRegionNewton,
+)
+
+
+# A solver that does not look at second derivatives is believed if the curvature at its
+# end point says that it is this close: 1.4 % of a standard error.
+FOREIGN_EDM_GOAL = 1e-4
+
+# Up to this many parameters a matrix-free fit ends with a covariance all the same: its
+# Hessian takes 8 MB and as many gradients as parameters.
+HESSIAN_LIMIT = 1000
+
+# One standard error away from a minimum -ln L has risen by ½, if it is parabolic; by
+# much less only where it flattens.
+ENOUGH = 0.05
+
+
+class Outcome(eqx.Module):
+    """What the compiled core returns.
+
+    Attributes:
+        x: The parameters at ``Numbers.index`` in physical units, shape ``(free,)``.
+        value: The objective there.
+        gradient: Its gradient, shape ``(free,)``.
+        hessian: Its exact Hessian, shape ``(free, free)``; None for `NewtonCG`.
+        edm: Estimated distance to the minimum.
+        status: How it ended.
+        success: Whether that is at a minimum.
+        num_steps: Evaluations of our solvers, steps of others.
+        at_bound: Which parameters are held at a bound, shape ``(free,)``.
+        newton: The last Newton step, shape ``(free,)``.
+    """
+
+    x: Float[Array, " free"]
+    value: Float[Array, ""]
+    gradient: Float[Array, " free"]
+    hessian: Float[Array, "free free"] | None
+    edm: Float[Array, ""]
+    status: RESULTS
+    success: Bool[Array, ""]
+    num_steps: Int[Array, ""]
+    at_bound: Bool[Array, " free"]
+    newton: Float[Array, " free"]
+
+
+def outcome_of(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome:
+    """Bring what a solver returned into physical units, and judge it."""
+    state = solution.state
+    x, first, _ = to_physical(numbers, solution.value)
+    steps = solution.stats["num_steps"]
+    if isinstance(task.solver, NewtonCG):
+        gradient, value = state.gradient / first, state.nll
+        hessian = _affordable_hessian(task, numbers, x)
+        edm, active, newton = state.edm, state.active, state.newton * first
+        status = _status(state, solution)
+    elif isinstance(task.solver, TrustRegionNewton) and not numbers.transforms:
+        found = state.evaluation
+        gradient, hessian = found.gradient, found.curvature.as_matrix()
+        # The last Newton step was taken and not evaluated; the model knows its gain.
+        value = found.value - jnp.where(state.code == CODE_MINIMUM, state.edm, 0)
+        edm, active, newton = state.edm, state.active, state.newton
+        status = _status(state, solution)
+    else:
+        found = task.evaluate(numbers, x)
+        value, gradient = found.value, found.gradient
+        hessian = found.curvature.as_matrix()
+        lower, upper = _range(numbers, x)
+        active = _at_bound(x, gradient, lower, upper) & numbers.mask
+        newton, edm, definite = newton_step(hessian, gradient, numbers.mask & ~active)
+        if knows_curvature(task.solver):
+            status = _status(state, solution)
+        else:
+            rises = _rises(task, numbers, x, value, newton, edm)
+            status = _foreign_status(solution, edm, definite, rises)
+    return Outcome(
+        x=x,
+        value=value,
+        gradient=gradient,
+        hessian=hessian,
+        edm=edm,
+        status=status,
+        success=status == RESULTS.successful,
+        num_steps=steps,
+        at_bound=active,
+        newton=newton,
+    )
+
+
+def _affordable_hessian(task: Task, numbers: Numbers, x: Array) -> Array | None:
+    """Return the Hessian at the end of a matrix-free fit, if there is room for it."""
+    if x.shape[0] > HESSIAN_LIMIT:
+        return None
+    dense = dataclasses.replace(task, solver=TrustRegionNewton())
+    return dense.evaluate(numbers, x).curvature.as_matrix()
+
+
+def _rises(task, numbers, x, value, newton, edm) -> Array:
+    """Return whether -ln L rises on both sides, one standard error away.
+
+    By how much is known: ½. On a plateau the gradient is small and the curvature
+    positive as well, but the error they give leads nowhere, or far beyond the plateau.
+    """
+    lower, upper = _range(numbers, x)
+    sigma = newton / jnp.sqrt(2 * edm)
+
+    def side(direction):
+        wanted = x + direction * sigma
+        end = jnp.clip(wanted, lower, upper)
+        rise = task.value(numbers, end) - value
+        return (rise > ENOUGH) | ~jnp.isfinite(rise) | jnp.any(end != wanted)
+
+    return jnp.all(jax.vmap(side)(jnp.asarray([-1.0, 1.0], x.dtype))) | ~(edm > 0)
+
+
+def _foreign_status(solution, edm: Array, definite: Array, rises: Array) -> RESULTS:
+    """Believe a solver that looks at no curvature only if the curvature agrees."""
+    status: Any = RESULTS.promote(solution.result)
+    ended = status == RESULTS.successful
+    near = edm <= FOREIGN_EDM_GOAL
+    status = RESULTS.where(ended & ~rises, RESULTS.flat_direction, status)
+    status = RESULTS.where(ended & ~near, RESULTS.edm_above_goal, status)
+    return RESULTS.where(ended & ~definite, RESULTS.not_a_minimum, status)
+
+
+def _status(state: Any, solution: optx.Solution) -> RESULTS:
+    """Translate the code of our solvers."""
+    status: Any = RESULTS.promote(solution.result)
+    saddle = (state.code == CODE_STALLED) & ~state.definite
+    where: Any = RESULTS.where
+    codes = (
+        (state.code == CODE_MINIMUM, RESULTS.successful),
+        (state.code == CODE_FLAT, RESULTS.flat_direction),
+        (state.code == CODE_STALLED, RESULTS.stalled),
+        (saddle, RESULTS.not_a_minimum),
+        (state.code == CODE_NONFINITE_START, RESULTS.nonfinite_start),
+        # The driver looks at the start before the solver does.
+        (state.evaluations == 0, RESULTS.nonfinite_start),
+    )
+    for code, result in codes:
+        status = where(code, result, status)
+    return status
+
+
+def _range(numbers: Numbers, x: Array) -> tuple[Array, Array]:
+    """Return the ends of boxes and of the ranges of transforms."""
+    infinite = jnp.full_like(x, jnp.inf)
+    lower = -infinite if numbers.lower is None else jnp.asarray(numbers.lower)
+    upper = infinite if numbers.upper is None else jnp.asarray(numbers.upper)
+    for transform, where in zip(numbers.transforms, numbers.transformed, strict=True):
+        low, high = transform._range()
+        lower, upper = lower.at[where].set(low), upper.at[where].set(high)
+    return lower, upper
+
+
+def _at_bound(x, gradient, lower, upper):
+    """Return which parameters a smooth map has driven into an end of its range."""
+    width = jnp.where(jnp.isfinite(upper - lower), upper - lower, 1 + jnp.abs(x))
+    near = 1e-7 * width
+    return ((x - lower <= near) & (gradient > 0)) | (
+        (upper - x <= near) & (gradient < 0)
+    )
+
+
+def newton_step(hessian: Array, gradient: Array, free: Array):
+    """Return the Newton step on the free parameters, its EDM, and definiteness.
+
+    The matrix is scaled to a unit diagonal first, so parameters of any size do.
+    """
+    solve, definite = scaled_solver(hessian, free)
+    step = -solve(jnp.where(free, gradient, 0))
+    edm = -0.5 * jnp.vdot(step, jnp.where(free, gradient, 0))
+    return step, jnp.where(definite, edm, jnp.inf), definite
+
+
+def scaled_solver(hessian: Array, free: Array):
+    """Return a function that solves with the free block, and whether it is definite."""
+    diagonal = jnp.diagonal(hessian)
+    scale = jnp.where(free & (diagonal > 0), jax.lax.rsqrt(jnp.abs(diagonal)), 1)
+    factor = Dense(hessian).scaled(scale).masked(free).factor()
+    eps = jnp.finfo(hessian.dtype).eps
+    definite = factor.smallest_pivot > hessian.shape[0] * eps
+
+    def solve(rhs):
+        return scale * factor.solve(scale * jnp.where(free, rhs, 0))
+
+    return solve, definite
