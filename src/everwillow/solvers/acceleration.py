@@ -4,8 +4,8 @@ A quadratic model knows the direction of a valley but not that it turns: where i
 are a million times steeper than its floor, a straight step soon hits one. The path that
 stays on the floor starts as ``v t + ½ a t²`` with ``a = -(H + λ)⁻¹ T[v, v]``, where T
 are the third derivatives ("geodesic acceleration": Transtrum and Sethna,
-arXiv:1201.5885). Here T costs no evaluation: value, slope and curvature at the point
-looked at before give it along the line between the two points to third order.
+arXiv:1201.5885), and goes on with the fourth. Here these cost no evaluation: slope and
+curvature at the point looked at before give them along the line between both points.
 
 For a sum of squares ``½ Σ r²`` the part of T that turns the valley is ``Jᵀ r''[v, v]``;
 the rest would carry the step up a wall, so residuals are used where they are known.
@@ -21,10 +21,9 @@ from everwillow.curvature import AbstractFactor
 from everwillow.objective import Evaluation
 
 
-# A bend of more than this part of the step is no correction any more. Half the step
-# is as far as Transtrum and Sethna trust it; 0.6 follows longer valleys and 0.75 starts
-# to lose others.
-LARGEST_BEND = 0.6
+# A bend of more than half the step is no correction any more, as Transtrum and Sethna
+# found; nor is a second one of more than half the first.
+LARGEST_BEND = 0.5
 
 
 class Glance(eqx.Module):
@@ -60,15 +59,27 @@ def bend(
     scaled_apart = apart * scale
     share = jnp.vdot(move * scale, scaled_apart) / jnp.vdot(scaled_apart, scaled_apart)
     rest = move - share * apart
-    # Hermite interpolation on the line: the fourth derivative drops out.
-    third = 6 * change - 4 * product(apart) - 2 * other_product(apart)
-    twist = other_product(rest) - product(rest)
-    pull = (share**2 * third + 2 * share * twist) / scale
-    scaled = -0.5 * factor.solve(jnp.where(moving, pull, 0))
-    scaled = jnp.where(moving, scaled, 0)
-    length = jnp.sqrt(jnp.sum(scaled**2))
-    small = length <= LARGEST_BEND * jnp.sqrt(jnp.sum((move * scale) ** 2))
-    return jnp.where(small & jnp.isfinite(length), scaled / scale, 0)
+    # Hermite interpolation on the line, exact up to the fourth derivatives.
+    there, other_there = product(apart), other_product(apart)
+    third = 6 * change - 4 * there - 2 * other_there
+    fourth = 2 * (other_there - there - third)
+
+    def twist(vector):
+        return share * (other_product(vector) - product(vector))
+
+    def answer(force):
+        return jnp.where(moving, -factor.solve(jnp.where(moving, force / scale, 0)), 0)
+
+    first = answer(share**2 * third + 2 * twist(rest)) / 2
+    second = answer(share**3 * fourth + 6 * twist(first / scale)) / 6
+    most = LARGEST_BEND * _norm(move * scale)
+    first = jnp.where(_norm(first) <= most, first, 0)
+    second = jnp.where(_norm(second) <= LARGEST_BEND * _norm(first), second, 0)
+    return (first + second) / scale
+
+
+def _norm(vector):
+    return jnp.sqrt(jnp.sum(vector**2))
 
 
 Product = Callable[[Array], Array]

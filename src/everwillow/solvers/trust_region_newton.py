@@ -34,8 +34,10 @@ from everwillow.solvers.trust_region_step import (
 )
 
 
-# The smallest part of the predicted decrease that makes a step worth taking.
-ACCEPT = 1e-4
+# The smallest part of the predicted decrease that makes a step worth taking. A step
+# that brings next to nothing of what was promised has left the region that the model
+# knows, often for a plateau without a way back.
+ACCEPT = 0.05
 # Below this fraction of |f| a predicted decrease drowns in the rounding of f.
 VISIBLE = 1e-10
 
@@ -349,8 +351,9 @@ def _accept_or_reject(state: NewtonState, trial, found: Evaluation) -> NewtonSta
     # The mean of the slopes at both ends gives the decrease to third order, without
     # the cancellation between two large values.
     by_slope = -0.5 * jnp.vdot(old.gradient + found.gradient, move)
-    hidden = predicted < VISIBLE * jnp.abs(old.value)
-    fall = jnp.where(hidden, by_slope, old.value - found.value)
+    fall = old.value - found.value
+    hidden = jnp.maximum(predicted, jnp.abs(fall)) < VISIBLE * jnp.abs(old.value)
+    fall = jnp.where(hidden, by_slope, fall)
     gain = fall / predicted
     accept = usable & (first | (gain > ACCEPT))
 
