@@ -155,7 +155,7 @@ def resolve(nll_fn, params, observation, fixed, bounds):
         bounds = {**nll_fn.bounds, **check_mapping(bounds, "bounds")}
         fixed = {**nll_fn.fixed, **check_mapping(fixed, "fixed")}
         constraints = nll_fn.constraints
-    if isinstance(nll_fn, AbstractModel) and not isinstance(params, State):
+    if isinstance(nll_fn, AbstractModel) and not isinstance(params, State | FitResult):
         msg = (
             f"params: expected a State, got {type(params).__name__}. A Model has its "
             "own parameters; give other data by name: fit(model, observation=...)."
