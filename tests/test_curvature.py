@@ -238,7 +238,6 @@ def test_a_nan_in_an_arrow_is_no_positive_pivot(part):
     assert not broken.factor().smallest_pivot > 0
 
 
-@pytest.mark.xfail(reason="a factorisation of no rows fails to trace", strict=True)
 def test_an_arrow_without_a_block_is_a_diagonal():
     nobody, all_ = np.zeros(0, int), np.arange(3)
     tail = np.array([1.0, 2.0, 4.0])
@@ -288,7 +287,6 @@ def test_a_gather_adds_what_is_shared(gather, seed):
     np.testing.assert_allclose(short.diagonal(), spread.T @ np.diagonal(matrix))
 
 
-@pytest.mark.xfail(reason="an Arrow keeps no place for entries of nobody", strict=True)
 def test_an_arrow_in_a_longer_vector_has_zeros_elsewhere():
     _, curvature, matrix = case("arrow", 0)
     index = np.array([9, 1, 0, 7, 2, 6, 5, 4])
@@ -351,7 +349,6 @@ def test_a_gather_of_traced_indices_says_what_to_do():
         gather(curvature)
 
 
-@pytest.mark.xfail(reason="the indices of a gathered Arrow are traced", strict=True)
 def test_a_gathered_arrow_can_be_combined_again_while_tracing():
     held, matrix = simple_arrow()
     index = np.array([1, 0, 2, 3, 4])

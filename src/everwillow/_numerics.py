@@ -47,6 +47,8 @@ class Factor(eqx.Module):
 def factorise(matrix: Float[Array, "n n"]) -> Factor:
     """Factorise a symmetric matrix by Cholesky without raising."""
     size = matrix.shape[0]
+    if size == 0:
+        return Factor(matrix, jnp.ones((), matrix.dtype), inverted=True)
     if size <= SMALL:
         inverse, pivot = _inverse_cholesky(matrix)
         return Factor(inverse, pivot, inverted=True)

@@ -333,8 +333,14 @@ def _gather_arrow(arrow: Arrow, index: np.ndarray, size: int) -> Arrow:
         a = a.at[columns, columns].add(arrow.tail[moved])
     b = jnp.zeros((new_block.size, kept.size), arrow.block.dtype)
     b = b.at[rows].add(arrow.coupling[:, kept])
+    # What is nobody's has no curvature.
+    nobody = np.setdiff1d(np.arange(size), index)
     return Arrow(
-        a, b, arrow.tail[kept], jnp.asarray(new_block), jnp.asarray(tail[kept])
+        a,
+        jnp.pad(b, ((0, 0), (0, nobody.size))),
+        jnp.pad(arrow.tail[kept], (0, nobody.size)),
+        new_block,
+        np.concatenate([tail[kept], nobody]),
     )
 
 

@@ -98,7 +98,8 @@ def steihaug(
             direction=-residual + new_square / square * c.direction,
             crossed=c.crossed | leaves,
             definite=c.definite & positive,
-            least=jnp.minimum(c.least, curve / norm),
+            # In a flat direction the iteration may overflow; what it met counts.
+            least=jnp.fmin(c.least, curve / norm),
             count=count,
             done=done,
         )

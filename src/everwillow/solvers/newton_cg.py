@@ -189,7 +189,7 @@ class NewtonCG(optx.AbstractMinimiser[Any, Any, NewtonCGState]):
             lambda: jnp.ones_like(edm),
         )
         level = 1e3 * jnp.finfo(edm.dtype).eps
-        flat = verdict.flat | (verdict.minimum & (jnp.abs(curvature) <= level))
+        flat = verdict.flat | (verdict.minimum & ~(jnp.abs(curvature) > level))
         saddle = verdict.minimum & (curvature < -level)
         code = jnp.where(verdict.minimum, CODE_MINIMUM, CODE_RUNNING)
         code = jnp.where(flat, CODE_FLAT, code)
