@@ -260,7 +260,8 @@ def test_one_function_used_often_is_not_warned_of():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for data in range(6):
-            ew.fit(nll, state(mu=0.0), float(data))
+            result = ew.fit(nll, state(mu=0.0), float(data))
+            assert result.params["mu"] == data
 
 
 # ------------------------------------------------------------------ time

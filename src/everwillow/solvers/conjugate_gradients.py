@@ -83,7 +83,7 @@ def steihaug(
         positive = curve > 0
         rate = square / jnp.where(positive, curve, 1)
         further = c.unbounded + rate * c.direction
-        leaves = ~positive | (jnp.sqrt(jnp.vdot(further, further)) >= radius)
+        leaves = ~positive | (jnp.vdot(further, further) >= radius**2)
         rim = c.unbounded + _to_sphere(c.unbounded, c.direction, radius) * c.direction
         step = jnp.where(c.crossed, c.step, jnp.where(leaves, rim, further))
         residual = c.residual + rate * curved

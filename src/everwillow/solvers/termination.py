@@ -111,6 +111,8 @@ def rounding_level(x, value, gradient, absolute_curvature_times_x, root, free):
     return small, 32 * eps**2 * jnp.vdot(jnp.abs(x), absolute_curvature_times_x)
 
 
+# Longer than sixty lines, because the tests share their quantities and read best as one
+# table of reasons.
 def judge(
     *,
     x,
