@@ -195,7 +195,7 @@ def _inside(model: QuadraticModel, step):
     return jnp.clip(step, model.lower, model.upper)
 
 
-# Longer than sixty lines, because a turn of the loop hands on every field of its memory.
+# Longer than sixty lines, as a turn of the loop hands on every field of its memory.
 def _advance(model: QuadraticModel, radius, s: _Search) -> _Search:
     """Factorise once, and decide what to try next."""
     dtype = model.gradient.dtype
