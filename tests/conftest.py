@@ -1,7 +1,8 @@
 """Settings of the test suite and the fixtures that all of it uses."""
 
+import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 
 # Read by equinox when it is imported, so before anything else here.
@@ -30,6 +31,18 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("everwillow")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compiled_programs_go_with_their_module() -> Iterator[None]:
+    """Drop compiled programs after each file.
+
+    Each one maps memory, and a process may have only so many maps (65530 on Linux):
+    the compiler dies when a suite has filled them.
+    """
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture
