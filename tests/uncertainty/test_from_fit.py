@@ -1,5 +1,6 @@
 """Errors that a fit brings along: reuse, bounds, batches and failures."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -121,9 +122,14 @@ def test_a_result_keeps_the_values_that_replace_those_a_model_fixes():
     assert errors["b"] is None
 
 
+def without_hessian(result):
+    """Return a result as a matrix-free fit of very many parameters ends."""
+    return eqx.tree_at(lambda r: r.hessian, result, None)
+
+
 def test_a_matrix_free_fit_has_its_hessian_evaluated():
-    result = ew.fit(line, LINE_STATE, LINE, solver=ew.NewtonCG())
-    assert result.hessian is None
+    result = without_hessian(ew.fit(line, LINE_STATE, LINE, solver=ew.NewtonCG()))
+    assert result.covariance is None
     np.testing.assert_allclose(
         covariance_matrix(line, result, LINE),
         covariance_matrix(line, LINE_STATE, LINE),
