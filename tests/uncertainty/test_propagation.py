@@ -1,5 +1,6 @@
 """Error propagation against closed forms, exact moments and the Jacobian."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -168,6 +169,6 @@ def test_wrong_arguments_say_what_is_wrong():
     result = ew.fit(line, LINE_STATE, LINE)
     with pytest.raises(ArgumentValueError, match="for other fixed parameters"):
         propagate(lambda p: p["a"], result, fixed={"b": ...})
-    bare = ew.fit(line, LINE_STATE, LINE, solver=ew.NewtonCG())
+    bare = eqx.tree_at(lambda r: r.hessian, result, None)
     with pytest.raises(ArgumentValueError, match="its solver makes no Hessian"):
         propagate(lambda p: p["a"], bare)

@@ -152,11 +152,12 @@ class Layout:
         """
         first = {element: place for place, element in enumerate(free)}
         values = []
-        for start, size, shape in zip(
-            self.starts, self.sizes, self.shapes, strict=True
+        for start, size, shape, numeric in zip(
+            self.starts, self.sizes, self.shapes, self.numeric, strict=True
         ):
-            place = first.get(start) if size else None
-            if place is None:
+            # An entry without elements has nothing that could be missing.
+            place = first.get(start) if size or not numeric else 0
+            if place is None or not numeric:
                 values.append(None)
                 continue
             part = vector[..., place : place + size]
