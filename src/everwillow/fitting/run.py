@@ -119,7 +119,8 @@ def fit(
 def _checked(result: FitResult) -> FitResult:
     """Return a result, or raise where it is no minimum, now or as traced code runs."""
     if not is_traced(result.success):
-        return result.check()
+        # Looking a method up on a Module costs as much as a small fit.
+        return result if np.all(result.success) else result.check()
     # Every number carries the error: compiled code drops what nobody uses.
     numbers, rest = eqx.partition(result, eqx.is_inexact_array)
     failed = _alone(~jnp.asarray(result.success))
