@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from everwillow._numerics import all_finite
 from everwillow.objective import evaluate_matrix_free
+from everwillow.solvers._box import active_set, project
 from everwillow.solvers.conjugate_gradients import steihaug
 from everwillow.solvers.termination import (
     EDM_GOAL,
@@ -115,7 +116,7 @@ class NewtonCG(optx.AbstractMinimiser[Any, Any, NewtonCGState]):
     def init(self, fn, y, args, options, f_struct, aux_struct, tags) -> NewtonCGState:
         """Set up the state; nothing is evaluated yet."""
         del fn, args, f_struct, aux_struct, tags
-        x = _project(ravel_pytree(y)[0], options)
+        x = project(ravel_pytree(y)[0], options)
         infinite = jnp.full_like(x, jnp.inf, shape=())
         zeros, count, no = jnp.zeros_like(x), jnp.asarray(0), jnp.asarray(False)
         return NewtonCGState(
@@ -141,7 +142,7 @@ class NewtonCG(optx.AbstractMinimiser[Any, Any, NewtonCGState]):
         """Linearise at the best point, solve for a step, and try it."""
         del tags
         found, value_at, unravel, aux = _bind(fn, y, args, options, state.x)
-        free, active = _split(state.x, found.gradient, options)
+        free, active = active_set(state.x, found.gradient, options)
         state, model = _measure(state, found, free)
         target = jnp.clip(
             jnp.sqrt(jnp.vdot(model.gradient, model.gradient)), 1e-10, 0.1
@@ -236,24 +237,6 @@ def _bind(fn, y, args, options, x):
     return found, lambda v: fn(unravel(v), args)[0], unravel, aux
 
 
-def _project(x, options):
-    lower, upper = (options or {}).get("lower"), (options or {}).get("upper")
-    return x if lower is None else jnp.clip(x, lower, upper)
-
-
-def _split(x, gradient, options):
-    """Return which parameters may move, and which are held at a bound."""
-    options = options or {}
-    free = options.get("free")
-    free = jnp.ones(x.shape, bool) if free is None else jnp.asarray(free)
-    if options.get("lower") is None:
-        return free, jnp.zeros(x.shape, bool)
-    pushed = ((x <= options["lower"]) & (gradient > 0)) | (
-        (x >= options["upper"]) & (gradient < 0)
-    )
-    return free & ~pushed, free & pushed
-
-
 def _measure(state: NewtonCGState, found, free):
     """Update the scale, and return the model in scaled coordinates."""
     size = state.x.shape[0]
@@ -292,7 +275,7 @@ def _measure(state: NewtonCGState, found, free):
 
 def _try(state: NewtonCGState, found, value_at, scaled_step, model, free, options):
     """Evaluate the trial point; move there if it is better."""
-    trial = _project(state.x + jnp.where(free, scaled_step / state.scale, 0), options)
+    trial = project(state.x + jnp.where(free, scaled_step / state.scale, 0), options)
     move = trial - state.x
     scaled = move * state.scale
     predicted = -(

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from everwillow._numerics import all_finite, select
 from everwillow.objective import Evaluation, evaluate
+from everwillow.solvers._box import active_set, project
 from everwillow.solvers.acceleration import Glance, bend
 from everwillow.solvers.termination import (
     EDM_GOAL,
@@ -129,7 +130,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         """Set up the state; the objective is first evaluated by the first step."""
         del f_struct, aux_struct, tags
         x, evaluator = _evaluator(fn, y, options)
-        x = _project(x, options)
+        x = project(x, options)
         blank = jax.tree.map(
             lambda s: jnp.zeros(s.shape, s.dtype),
             eqx.filter_eval_shape(evaluator, x, args),
@@ -178,7 +179,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         _, unravel = ravel_pytree(y)
         _, aux = eqx.filter_eval_shape(fn, y, args)
         aux = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), aux)
-        return unravel(_project(state.x + move, options)), state, aux
+        return unravel(project(state.x + move, options)), state, aux
 
     def terminate(self, fn, y, args, options, state, tags):
         """Stop when the last step said so."""
@@ -189,15 +190,15 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         """Return the best point, after the last Newton step where it is a minimum."""
         del fn, args, tags, result
         polish = (state.code == CODE_MINIMUM) & all_finite(state.newton)
-        x = jnp.where(polish, _project(state.x + state.newton, options), state.x)
+        x = jnp.where(polish, project(state.x + state.newton, options), state.x)
         _, unravel = ravel_pytree(y)
         return unravel(x), aux, {"num_evaluations": state.evaluations}
 
     def _next_move(self, state: NewtonState, options):
         """Judge the point, and choose the step to try from it."""
         x, evaluation, shrink = state.x, state.evaluation, 1 / state.scale
-        free, active, lower, upper = _active_set(x, evaluation.gradient, options)
-        model = _scaled_model(state, free, lower, upper)
+        free, active = active_set(x, evaluation.gradient, options)
+        model = _scaled_model(state, free, options)
         step = self.step_rule(model, state.radius)
         move = step.step * shrink
         newton = step.newton * shrink
@@ -212,7 +213,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
                 factor=step.factor,
                 moving=step.moving,
             )
-            move = _project(x + move, options) - x
+            move = project(x + move, options) - x
 
         nowhere = jnp.all(x + move == x) | ~(step.decrease > 0)
         code = jnp.where(nowhere, CODE_STALLED, CODE_RUNNING)
@@ -282,27 +283,10 @@ def _evaluator(fn, y, options):
     return x, evaluator
 
 
-def _project(x, options):
-    lower, upper = (options or {}).get("lower"), (options or {}).get("upper")
-    return x if lower is None else jnp.clip(x, lower, upper)
-
-
-def _active_set(x, gradient, options):
-    """Split the parameters into those that may move and those held at a bound."""
-    options = options or {}
-    lower, upper = options.get("lower"), options.get("upper")
-    free = options.get("free")
-    free = jnp.ones(x.shape, bool) if free is None else free
-    if lower is None:
-        return free, jnp.zeros(x.shape, bool), None, None
-    pushed = ((x <= lower) & (gradient > 0)) | ((x >= upper) & (gradient < 0))
-    active = free & pushed
-    return free & ~active, active, lower, upper
-
-
-def _scaled_model(state: NewtonState, free, lower, upper) -> QuadraticModel:
+def _scaled_model(state: NewtonState, free, options) -> QuadraticModel:
     """Return the second-order model around the best point, in scaled coordinates."""
     x, evaluation, scale = state.x, state.evaluation, state.scale
+    lower, upper = (options or {}).get("lower"), (options or {}).get("upper")
     shrink = 1 / scale
     stand_in = evaluation.gauss_newton
     return QuadraticModel(
