@@ -146,21 +146,30 @@ class Layout:
     def named(self, vector: Any, free: Sequence[int]) -> State:
         """Give a vector over some elements its names, with None for the others.
 
+        Elements of an array that are missing while others are there become NaN.
+
         Args:
             vector: Values of shape ``(..., free)``.
-            free: Which elements of the whole vector these are, entries complete.
+            free: Which elements of the whole vector these are.
         """
-        first = {element: place for place, element in enumerate(free)}
+        place = np.full(self.size, -1)
+        place[list(free)] = np.arange(len(free))
         values = []
         for start, size, shape, numeric in zip(
             self.starts, self.sizes, self.shapes, self.numeric, strict=True
         ):
+            here = place[start : start + size]
             # An entry without elements has nothing that could be missing.
-            place = first.get(start) if size or not numeric else 0
-            if place is None or not numeric:
+            if not numeric or (size and here.max() < 0):
                 values.append(None)
                 continue
-            part = vector[..., place : place + size]
+            if size == 0 or here.min() >= 0:
+                # In State order, so without gaps.
+                begin = here[0] if size else 0
+                part = vector[..., begin : begin + size]
+            else:
+                library: Any = np if isinstance(vector, np.ndarray) else jnp
+                part = library.where(here >= 0, vector[..., here], library.nan)
             values.append(part.reshape(vector.shape[:-1] + shape))
         return self.template.with_values(values)
 

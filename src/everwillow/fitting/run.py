@@ -104,15 +104,21 @@ def fit(
     task, numbers = prepare_task(
         objective, params, observation, fixed, bounds, solver, max_steps
     )
-    if not np.any(numbers.mask):
-        result = _nothing_to_fit(task, numbers, constraints)
-        return _checked(result) if throw else result
-    traced = is_traced(task, numbers)
-    if not traced:
+    if not is_traced(task, numbers):
         warn_about_precision(float_dtype())
         _execute.warn_if_reborn(objective)
-    outcome, solution = _execute.run(task, numbers)
-    result = assemble(task.layout, numbers, outcome, solution, constraints)
+    return solve_task(task, numbers, constraints, throw=throw)
+
+
+def solve_task(
+    task: Task, numbers: Numbers, constraints: Mapping[Key, Any], *, throw: bool
+) -> FitResult:
+    """Minimise what was prepared, and give the outcome its names."""
+    if np.any(numbers.mask):
+        outcome, solution = _execute.run(task, numbers)
+        result = assemble(task.layout, numbers, outcome, solution, constraints)
+    else:
+        result = _nothing_to_fit(task, numbers, constraints)
     return _checked(result) if throw else result
 
 

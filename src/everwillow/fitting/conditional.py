@@ -1,0 +1,289 @@
+"""Fits with some parameters held at values, of which profiles and impacts are made.
+
+A parameter that is held stays in the compiled program: a traced mask keeps it from
+moving. One executable, that of the free fit, therefore serves every conditional fit of
+an objective, whichever parameter is held and wherever.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+
+from everwillow._errors import (
+    ArgumentValueError,
+    ShapeMismatchError,
+    unknown_key,
+)
+from everwillow._typing import Key
+from everwillow.fitting import _execute
+from everwillow.fitting._core import Task
+from everwillow.fitting._layout import as_array, float_dtype, is_traced
+from everwillow.fitting._problem import Numbers, check_mapping
+from everwillow.fitting.result import FitResult
+from everwillow.fitting.run import (
+    Unset,
+    prepare_task,
+    resolve,
+    solve_task,
+    warn_about_precision,
+)
+from everwillow.statelib import State
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """A fit that was checked and turned into arrays once, to be run many times.
+
+    Positions are those among the parameters that the compiled core sees, the order of
+    ``numbers.index``.
+
+    Attributes:
+        task: The structure.
+        numbers: The arguments of the compiled core.
+        constraints: Those of the model; empty for a plain function.
+    """
+
+    task: Task
+    numbers: Numbers
+    constraints: Mapping[Key, Any]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the parameters that the core sees, ``"gamma[3]"`` in arrays."""
+        labels = self.task.layout.labels
+        return tuple(labels[i] for i in self.numbers.index)
+
+    @property
+    def free(self) -> np.ndarray:
+        """The positions of the parameters that are free."""
+        return np.nonzero(np.asarray(self.numbers.mask))[0]
+
+    def positions(self, name: Key, *, where: str = "name") -> np.ndarray:
+        """Return the positions of a free parameter.
+
+        Args:
+            name: A key, which stands for all elements of its entry, or the label of
+                one element such as ``"gamma[3]"``.
+            where: The argument that the name came from, for messages.
+
+        Raises:
+            UnknownKeyError: If there is no such parameter.
+            ArgumentValueError: If the parameter is fixed.
+        """
+        layout = self.task.layout
+        if name in layout.where:
+            elements = layout.elements(layout.where[name])
+        elif name in layout.labels:
+            elements = np.array([layout.labels.index(name)])
+        else:
+            raise unknown_key(name, layout.keys, where=where)
+        place = np.full(layout.size, -1)
+        place[np.asarray(self.numbers.index)[self.free]] = self.free
+        found = place[elements]
+        if found.size == 0 or np.any(found < 0):
+            msg = (
+                f"{where}: the parameter {name!r} is fixed in this fit. Free it, or "
+                "leave it out."
+            )
+            raise ArgumentValueError(msg)
+        return found
+
+    def hold(self, held: Mapping[Key, Any] | None, *, where: str = "held") -> "Problem":
+        """Return the problem with some parameters held, in the same program.
+
+        Args:
+            held: Key or label to value; ``...`` means the start value.
+            where: What to call this argument in messages.
+
+        Raises:
+            UnknownKeyError: If there is no such parameter.
+            ArgumentValueError: If a parameter is fixed, or a value outside its bounds
+                or not finite.
+            ShapeMismatchError: If a value has another shape than its parameter.
+        """
+        numbers = self.numbers
+        held = check_mapping(held, where)
+        vector, mask = numbers.vector, np.array(numbers.mask)
+        if is_traced(vector, dict(held)):
+            vector = jnp.asarray(vector)
+        for key, given in held.items():
+            here = self.positions(key, where=where)
+            mask[here] = False
+            if given is Ellipsis or given is None:
+                continue
+            value = self._held_value(key, given, here, where)
+            index = np.asarray(numbers.index)[here]
+            if isinstance(vector, np.ndarray):
+                vector = vector.copy()
+                vector[index] = value
+            else:
+                vector = vector.at[index].set(value)
+        numbers = dataclasses.replace(numbers, vector=vector, mask=mask)
+        return dataclasses.replace(self, numbers=numbers)
+
+    def _held_value(self, key: Key, given: Any, here: np.ndarray, where: str) -> Any:
+        shape = np.shape(given)
+        layout = self.task.layout
+        whole = layout.shapes[layout.where[key]] if key in layout.where else ()
+        if shape not in ((), whole):
+            msg = (
+                f"{where}[{key!r}]: the value has shape {shape}, the parameter has "
+                f"shape {whole}."
+            )
+            raise ShapeMismatchError(msg)
+        if is_traced(given):
+            return jnp.broadcast_to(jnp.ravel(given), here.shape)
+        value = np.broadcast_to(np.ravel(np.asarray(given, float_dtype())), here.shape)
+        self.check_inside(key, value, here, where=where)
+        return value
+
+    def check_inside(
+        self, name: Key, values: Any, here: np.ndarray, *, where: str
+    ) -> None:
+        """Refuse values of a parameter that are not finite or beyond its bounds.
+
+        Args:
+            name: The parameter.
+            values: Its values, shape ``(..., elements)``.
+            here: Its positions, shape ``(elements,)``.
+            where: The argument, for messages.
+        """
+        lower, upper = self.range(here)
+        if is_traced(values, lower, upper):
+            return
+        good = np.isfinite(values) & (values >= lower) & (values <= upper)
+        if not np.all(good):
+            wrong = np.ravel(np.broadcast_to(values, good.shape)[~good])[0]
+            msg = (
+                f"{where}[{name!r}]: {wrong:g} is not a finite value inside the bounds "
+                f"[{np.min(lower):g}, {np.max(upper):g}] of the parameter."
+            )
+            raise ArgumentValueError(msg)
+
+    def range(self, here: np.ndarray) -> tuple[Any, Any]:
+        """Return the ends of the bounds of some positions, infinite where none are."""
+        numbers = self.numbers
+        lower: Any = np.full(here.shape, -np.inf)
+        upper: Any = np.full(here.shape, np.inf)
+        if numbers.lower is not None:
+            lower, upper = numbers.lower[here], numbers.upper[here]
+        for transform, places in zip(
+            numbers.transforms, numbers.transformed, strict=True
+        ):
+            low, high = (np.broadcast_to(e, places.shape) for e in transform._range())
+            for i, place in enumerate(places):
+                lower = np.where(here == place, low[i], lower)
+                upper = np.where(here == place, high[i], upper)
+        return lower, upper
+
+    def at(self, values: State | FitResult) -> "Problem":
+        """Return the problem with other start values.
+
+        Args:
+            values: A State of the same structure, or the fit that ended there.
+        """
+        state = values.params if isinstance(values, FitResult) else values
+        layout, numbers = self.task.layout, self.numbers
+        parts = [v for v, n in zip(state.values(), layout.numeric, strict=True) if n]
+        library: Any = jnp if is_traced(parts) else np
+        flat = [library.ravel(part) for part in parts]
+        vector = library.concatenate(flat or [np.zeros(0)]).astype(float_dtype())
+        return dataclasses.replace(
+            self, numbers=dataclasses.replace(numbers, vector=vector)
+        )
+
+    def given(self, observation: Any) -> "Problem":
+        """Return the problem for other data of the same structure."""
+        observation = jax.tree.map(as_array, observation)
+        return dataclasses.replace(
+            self,
+            numbers=dataclasses.replace(self.numbers, observation=observation),
+        )
+
+    def fit(self, *, throw: bool = True) -> FitResult:
+        """Minimise from the start values, over what is free and not held."""
+        if not is_traced(self.task, self.numbers):
+            warn_about_precision(float_dtype())
+            _execute.warn_if_reborn(self.task.objective)
+        return solve_task(self.task, self.numbers, self.constraints, throw=throw)
+
+
+def pose(
+    nll_fn: Any,
+    params: State | None = None,
+    observation: Any = Unset,
+    *,
+    fixed: Mapping[Key, Any] | None = None,
+    bounds: Mapping[Key, Any] | None = None,
+    solver: optx.AbstractMinimiser | None = None,
+    max_steps: int = 256,
+) -> Problem:
+    """Check the arguments of a fit once; they are those of `fit`."""
+    objective, params, observation, fixed, bounds, constraints = resolve(
+        nll_fn, params, observation, fixed, bounds
+    )
+    task, numbers = prepare_task(
+        objective, params, observation, fixed, bounds, solver, max_steps
+    )
+    return Problem(task, numbers, constraints)
+
+
+def conditional_fit(
+    nll_fn: Any,
+    params: State | None = None,
+    observation: Any = Unset,
+    *,
+    held: Mapping[Key, Any],
+    fixed: Mapping[Key, Any] | None = None,
+    bounds: Mapping[Key, Any] | None = None,
+    solver: optx.AbstractMinimiser | None = None,
+    max_steps: int = 256,
+    throw: bool = True,
+) -> FitResult:
+    """Minimise with some parameters held at values, in the program of the free fit.
+
+    The result is that of ``fit(..., fixed={**fixed, **held})``. That one compiles a
+    smaller program for each set of fixed parameters; this one runs the program of the
+    free fit, whichever parameters are held, so it is the way to many conditional fits.
+
+    Args:
+        nll_fn: As in `fit`; likewise what is not listed here.
+        params: Start values.
+        observation: Data.
+        held: Key, or label of one element such as ``"gamma[3]"``, to value; ``...``
+            means the start value.
+        fixed: Parameters that are no part of the program, as in `fit`.
+        bounds: As in `fit`.
+        solver: As in `fit`.
+        max_steps: As in `fit`.
+        throw: As in `fit`.
+
+    Raises:
+        UnknownKeyError: If `held` names a parameter that does not exist.
+        ArgumentValueError: If one is fixed, or its value outside its bounds.
+
+    Example:
+        >>> import everwillow as ew
+        >>> from everwillow.fitting.conditional import conditional_fit
+        >>> def nll(params, data):
+        ...     return 0.5 * ((data - params["a"] - params["b"]) ** 2 + params["b"]**2)
+        >>> start = ew.State.from_pytree({"a": 0.0, "b": 0.0})
+        >>> result = conditional_fit(nll, start, 3.0, held={"a": 1.0})
+        >>> print(f"{result.params['b']:.3f}")
+        1.000
+    """
+    problem = pose(
+        nll_fn,
+        params,
+        observation,
+        fixed=fixed,
+        bounds=bounds,
+        solver=solver,
+        max_steps=max_steps,
+    )
+    return problem.hold(held).fit(throw=throw)
