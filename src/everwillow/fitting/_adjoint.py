@@ -22,7 +22,7 @@ import optimistix as optx
 
 from everwillow._errors import RESULTS
 from everwillow.fitting._core import Task, run_solver
-from everwillow.fitting._outcome import Outcome, outcome_of, scaled_solver
+from everwillow.fitting._outcome import Outcome, conclude, scaled_solver
 from everwillow.fitting._problem import Numbers
 from everwillow.solvers.conjugate_gradients import steihaug
 from everwillow.solvers.lanes import LANE_STEPS, lane_solver, rerun
@@ -69,7 +69,7 @@ def _batchable(structure):
         if solver is not None:
             task = dataclasses.replace(task, solver=solver, max_steps=max_steps)
         solution = run_solver(task, numbers)
-        end = outcome_of(task, numbers, solution), solution
+        end = conclude(task, numbers, solution)
         dynamic, static = eqx.partition(end, eqx.is_array)
         return dynamic, _Static(static)
 

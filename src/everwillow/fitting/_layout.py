@@ -188,9 +188,13 @@ def _layout(treedef, shapes, numeric) -> Layout:
     return Layout(treedef, shapes, numeric)
 
 
+_DOUBLE, _SINGLE = np.dtype(np.float64), np.dtype(np.float32)
+
+
 def float_dtype() -> np.dtype:
     """Return the floating-point type that parameters have."""
-    return np.dtype(jnp.result_type(float))
+    # What `jnp.result_type(float)` says, for a tenth of the time.
+    return _DOUBLE if jax.config.jax_enable_x64 else _SINGLE
 
 
 def is_traced(*trees: Any) -> bool:

@@ -64,6 +64,19 @@ class Outcome(eqx.Module):
     newton: Float[Array, " free"]
 
 
+def conclude(
+    task: Task, numbers: Numbers, solution: optx.Solution
+) -> tuple[Outcome, optx.Solution]:
+    """Judge what a solver returned, and leave out the work space of our default one.
+
+    That holds three matrices, which would be copied out of every fit.
+    """
+    outcome = outcome_of(task, numbers, solution)
+    if isinstance(task.solver, TrustRegionNewton):
+        solution = dataclasses.replace(solution, state=None)
+    return outcome, solution
+
+
 def outcome_of(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome:
     """Bring what a solver returned into physical units, and judge it."""
     state = solution.state

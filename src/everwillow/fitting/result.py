@@ -67,6 +67,21 @@ class FitResult(eqx.Module):
     free: tuple[int, ...] = eqx.field(static=True)
     layout: Layout = eqx.field(static=True)
 
+    @classmethod
+    def of(cls, **fields: Any) -> "FitResult":
+        """Make a result of all its fields.
+
+        The same as calling the class, without the checks of `equinox.Module`, which
+        take as long as a small fit.
+        """
+        result = object.__new__(cls)
+        for name in cls.__dataclass_fields__:
+            object.__setattr__(result, name, fields.pop(name))
+        if fields:
+            msg = f"FitResult has no fields {sorted(fields)}."
+            raise TypeError(msg)
+        return result
+
     @property
     def labels(self) -> tuple[str, ...]:
         """The names of the fitted parameters, ``"gamma[3]"`` for array elements."""

@@ -240,7 +240,7 @@ def assemble(
     hessian = outcome.hessian
     if hessian is not None and not whole:
         hessian = hessian[keep][:, keep]
-    return FitResult(
+    return FitResult.of(
         params=layout.state(vector, numbers.others),
         nll=outcome.value,
         success=outcome.success,

@@ -26,7 +26,7 @@ from everwillow.fitting._core import (
     to_physical,
 )
 from everwillow.fitting._layout import closes_over_tracer, float_dtype, is_traced
-from everwillow.fitting._outcome import Outcome, outcome_of
+from everwillow.fitting._outcome import Outcome, conclude
 from everwillow.fitting._problem import Numbers
 from everwillow.fitting.result import FitResult
 from everwillow.fitting.run import (
@@ -240,7 +240,7 @@ def finish(
     solution = optx.Solution(
         value=y, result=result, aux=None, stats=stats, state=progress.state
     )
-    return outcome_of(task, numbers, solution), solution
+    return conclude(task, numbers, solution)
 
 
 def _function(y: Array, args: tuple[Task, Numbers]) -> tuple[Array, None]:
