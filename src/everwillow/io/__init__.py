@@ -1,0 +1,7 @@
+"""Results, States and pytrees of arrays to and from files, never by pickle."""
+
+from everwillow.io.files import load as load, save as save
+from everwillow.io.records import (
+    ConstraintSummary as ConstraintSummary,
+    NotStored as NotStored,
+)

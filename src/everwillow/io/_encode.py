@@ -1,0 +1,340 @@
+"""From a record to named arrays and a JSON description of what they make up.
+
+The description is a tree of nodes. None, and text that no array of strings can hold,
+stand for themselves; any other node is an object with a ``type``. A node is at a path,
+that of its fields and keys; numbers and strings are in the array of that path.
+"""
+
+import collections
+import dataclasses
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import jax.tree_util as jtu
+import numpy as np
+import optimistix as optx
+from jax.core import Tracer
+
+from everwillow._errors import RESULTS, ArgumentTypeError
+from everwillow._tree import format_type, key_segment
+from everwillow.fitting._layout import Layout
+from everwillow.io._paths import join, segment, segments
+from everwillow.io._registry import name_of
+from everwillow.io.records import ConstraintSummary, NotStored
+from everwillow.parameters.constraints import AbstractConstraint
+from everwillow.statelib import State
+from everwillow.statelib.state import state_parts
+
+
+class Encoded(NamedTuple):
+    """What goes into a file.
+
+    Attributes:
+        arrays: Path to array.
+        structure: The description, anything that JSON can hold.
+        types: Path to the name of the record or State there.
+    """
+
+    arrays: dict[str, np.ndarray]
+    structure: Any
+    types: dict[str, str]
+
+
+class Place(NamedTuple):
+    """Where an object is in what is saved.
+
+    Attributes:
+        path: Its segments.
+        in_record: Whether a record is around it: what cannot be stored is then noted
+            and left out, since the rest is worth keeping.
+    """
+
+    path: tuple[str, ...]
+    in_record: bool
+
+    def at(self, name: str) -> "Place":
+        """Return the place of an entry."""
+        return self._replace(path=(*self.path, name))
+
+
+def encode(value: Any) -> Encoded:
+    """Take a record, a State or a pytree apart.
+
+    Raises:
+        ArgumentTypeError: If something in it cannot be stored; names its path.
+    """
+    out = Encoded({}, None, {})
+    structure = _node(value, Place((), in_record=False), out)
+    return out._replace(structure=structure)
+
+
+def _node(value: Any, place: Place, out: Encoded) -> Any:
+    for accepts, write in _WRITERS:
+        if accepts(value):
+            return write(value, place, out)
+    if place.in_record and (callable(value) or isinstance(value, optx.Solution)):
+        return {"type": "not stored", "what": _describe(value)}
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    msg = (
+        f"save: at {join(place.path)!r} is a {kind}, which cannot be stored. Records "
+        "of everwillow, States, dicts, lists, tuples, arrays, numbers and strings can; "
+        "State.from_pytree makes a State of any pytree."
+    )
+    raise ArgumentTypeError(msg)
+
+
+def _describe(value: Any) -> str:
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{getattr(named, '__module__', '')}.{named.__qualname__}".lstrip(".")
+
+
+def _none(value: Any, place: Place, out: Encoded) -> Any:
+    del value, place, out
+
+
+def _plain(value: Any, place: Place, out: Encoded) -> Any:
+    """Write a Python number or string as an array without axes."""
+    array = _packed([value])
+    if array is None:
+        # Arrays of strings cannot hold every string, nor those of integers all of them.
+        return {"type": type(value).__name__, "value": value}
+    out.arrays[join(place.path)] = array[0]
+    return {"type": type(value).__name__}
+
+
+_PLAIN = {bool: "?", int: "i8", float: "f8", complex: "c16", str: "U"}
+
+
+def _packed(values: Sequence[Any]) -> np.ndarray | None:
+    """Return plain values of one type as an array, or None if it cannot hold them."""
+    kind = type(values[0])
+    if kind not in _PLAIN or any(type(value) is not kind for value in values):
+        return None
+    if kind is str and not all("\0" not in text and _is_utf8(text) for text in values):
+        return None
+    try:
+        return np.array(values, _PLAIN[kind])
+    except OverflowError:
+        return None
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _array(value: Any, place: Place, out: Encoded) -> Any:
+    if isinstance(value, Tracer):
+        msg = (
+            f"save: the value at {join(place.path)!r} is traced, so it has no numbers "
+            "yet. Save outside of jit, vmap and grad, what they return."
+        )
+        raise ArgumentTypeError(msg)
+    if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        out.arrays[join(place.path)] = np.asarray(jr.key_data(value))
+        return {"type": "prng key", "implementation": str(jr.key_impl(value))}
+    array = np.asarray(value)
+    if array.dtype.kind not in "biufcU" and not jnp.issubdtype(array.dtype, np.number):
+        msg = (
+            f"save: at {join(place.path)!r} is a {format_type(value)}; arrays of "
+            "numbers, booleans and strings can be stored."
+        )
+        raise ArgumentTypeError(msg)
+    out.arrays[join(place.path)] = array
+    return {"type": "scalar" if isinstance(value, np.generic) else "array"}
+
+
+def _sequence(value: list[Any] | tuple[Any, ...], place: Place, out: Encoded) -> Any:
+    kind = type(value).__name__
+    array = _packed(value) if value else None
+    if array is not None:
+        out.arrays[join(place.path)] = array
+        return {"type": kind, "of": type(value[0]).__name__}
+    items = [_node(item, place.at(str(i)), out) for i, item in enumerate(value)]
+    return {"type": kind, "items": items}
+
+
+def _mapping(value: Mapping[Any, Any], place: Place, out: Encoded) -> Any:
+    kind = "ordered dict" if type(value) is collections.OrderedDict else "dict"
+    keys = [_key(key, place) for key in value]
+    names = segments(list(value), at_root=not place.path)
+    items = [
+        _node(item, place.at(name), out)
+        for name, item in zip(names, value.values(), strict=True)
+    ]
+    return {"type": kind, "keys": keys, "items": items}
+
+
+def _key(key: Any, place: Place) -> Any:
+    """Return a key for JSON: a string, an integer, or a list for a tuple of them."""
+    if type(key) in (str, int):
+        return key
+    if type(key) is tuple:
+        return [_key(part, place) for part in key]
+    msg = (
+        f"save: the mapping at {join(place.path)!r} has the key {key!r}; strings, "
+        "integers and tuples of them can be stored."
+    )
+    raise ArgumentTypeError(msg)
+
+
+def _status(value: Any, place: Place, out: Encoded) -> Any:
+    """Write a status as numbers and their names, since other versions number anew."""
+    (codes,) = jtu.tree_leaves(value)
+    names = {code: name for name, code in status_codes(_enumeration(value)).items()}
+    _array(codes, place, out)
+    present = sorted({int(code) for code in np.ravel(out.arrays[join(place.path)])})
+    return {
+        "type": "status",
+        "names": {str(code): names[code] for code in present},
+        "scalar": isinstance(codes, np.generic),
+    }
+
+
+def status_codes(enumeration: type) -> dict[str, int]:
+    """Return the number of each status by its name."""
+    # Equinox has a door to the messages, which may be reworded, and none to the names.
+    items: dict[str, Any] = vars(enumeration)["_name_to_item"]
+    return {name: int(jtu.tree_leaves(item)[0]) for name, item in items.items()}
+
+
+def _enumeration(value: Any) -> Any:
+    """Return what a status is a member of, or None if it is no status."""
+    for enumeration in (RESULTS, optx.RESULTS):
+        if isinstance(value, enumeration):
+            return enumeration
+    return None
+
+
+def _state(value: State, place: Place, out: Encoded) -> Any:
+    out.types[join(place.path)] = "State"
+    names = segments(list(value), at_root=not place.path)
+    items = [
+        _node(item, place.at(name), out)
+        for name, item in zip(names, value.values(), strict=True)
+    ]
+    return {"type": "State", **_keys_of(value, place), "items": items}
+
+
+def _keys_of(state: State, place: Place) -> dict[str, Any]:
+    meta, _ = state_parts(state)
+    pieces = [
+        {
+            "tree": _skeleton(piece.treedef.unflatten(range(len(piece.original)))),
+            "original": [_key(key, place) for key in piece.original],
+            "current": [_key(key, place) for key in piece.current],
+            "sep": piece.sep,
+        }
+        for piece in meta.pieces
+    ]
+    return {"pieces": pieces, "merged": meta.merged}
+
+
+def _skeleton(tree: Any) -> Any:
+    """Return the structure of a pytree whose leaves are their positions.
+
+    A node that is no dict, list or tuple becomes an ordered dict of its children, so
+    that the keys of its leaves stay what they are.
+    """
+    if tree is None or type(tree) is int:
+        return tree
+    children = jtu.tree_flatten_with_path(tree, is_leaf=lambda node: node is not tree)
+    parts = [_skeleton(child) for _, child in children[0]]
+    if type(tree) in (list, tuple):
+        return {type(tree).__name__: parts}
+    keys = [getattr(path[0], "key", None) for path, _ in children[0]]
+    kind = {dict: "dict", collections.OrderedDict: "ordered dict"}.get(type(tree))
+    if kind is None or any(type(key) not in (str, int) for key in keys):
+        keys = [key_segment(path[0]) for path, _ in children[0]]
+        if len(set(keys)) != len(keys):
+            keys = [str(position) for position in range(len(keys))]
+        kind = "ordered dict"
+    return {kind: parts, "keys": keys}
+
+
+def _layout(value: Layout, place: Place, out: Encoded) -> Any:
+    del out
+    return {
+        "type": "layout",
+        **_keys_of(value.template, place),
+        "shapes": value.shapes,
+        "numeric": value.numeric,
+    }
+
+
+def _record(value: eqx.Module, place: Place, out: Encoded) -> Any:
+    name = name_of(type(value))
+    if name is None and isinstance(value, AbstractConstraint):
+        return _record(_summary(value), place, out)
+    if name is None:
+        return {"type": "not stored", "what": _describe(value)}
+    out.types[join(place.path)] = name
+    inside = place._replace(in_record=True)
+    fields = {
+        field.name: _node(
+            getattr(value, field.name),
+            inside.at(segment(field.name, at_root=not place.path)),
+            out,
+        )
+        for field in dataclasses.fields(value)
+        if hasattr(value, field.name)
+    }
+    for derived in _DERIVED.get(name, ()):
+        if (array := getattr(value, derived)) is not None:
+            out.arrays[join(inside.at(derived).path)] = np.asarray(array)
+    return {"type": name, "fields": fields}
+
+
+# For readers in other languages, which have no code that makes them of the fields.
+_DERIVED = {"everwillow.fitting.FitResult": ("labels", "covariance")}
+
+
+def _summary(constraint: AbstractConstraint) -> ConstraintSummary:
+    keys = getattr(constraint, "keys", None)
+    return ConstraintSummary(
+        what=_describe(constraint),
+        keys=None if keys is None else tuple(keys),
+        aux=constraint.aux,
+        center=constraint.center,
+        width=constraint.width,
+    )
+
+
+def _not_stored(value: NotStored, place: Place, out: Encoded) -> Any:
+    del place, out
+    return {"type": "not stored", "what": value.what}
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray | np.generic | jax.Array | Tracer)
+
+
+def _is_record(value: Any) -> bool:
+    return isinstance(value, eqx.Module) and (
+        name_of(type(value)) is not None or isinstance(value, AbstractConstraint)
+    )
+
+
+_MAPPINGS = (dict, collections.OrderedDict, types.MappingProxyType)
+
+# The first that accepts an object writes it.
+_WRITERS: tuple[tuple[Any, Any], ...] = (
+    (lambda value: value is None, _none),
+    (lambda value: type(value) in _PLAIN, _plain),
+    (_is_array, _array),
+    (lambda value: _enumeration(value) is not None, _status),
+    (lambda value: type(value) is State, _state),
+    (lambda value: type(value) is NotStored, _not_stored),
+    (_is_record, _record),
+    (lambda value: type(value) in _MAPPINGS, _mapping),
+    (lambda value: type(value) in (list, tuple), _sequence),
+    (lambda value: isinstance(value, Layout), _layout),
+)

@@ -1,0 +1,109 @@
+"""Records as HDF5: a dataset for each array, at the path of its field or key.
+
+The attribute ``type`` of a group names the record there; the dataset ``metadata`` of
+the file is the description, as JSON.
+"""
+
+import io
+import json
+import pathlib
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from everwillow._errors import EverwillowError
+from everwillow.io._content import FORMAT, Content, digest, replacing
+from everwillow.io._paths import ROOT
+
+
+_METADATA = "metadata"
+
+
+class _MissingH5pyError(EverwillowError, ImportError):
+    """The package that reads and writes HDF5 is not installed."""
+
+
+def _h5py() -> Any:
+    try:
+        # Here and not above, so that the other formats do without it.
+        import h5py  # noqa: PLC0415
+    except ImportError as error:
+        msg = (
+            "everwillow.io needs h5py for HDF5, and it cannot be imported here. "
+            'Install it with: pip install "everwillow[io]". Files that end with .npz '
+            "or .json need nothing."
+        )
+        raise _MissingH5pyError(msg) from error
+    return h5py
+
+
+def write(path: pathlib.Path, content: Content) -> None:
+    """Write a file that any reader of HDF5 opens."""
+    h5py = _h5py()
+    text = json.dumps(content.document)
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["version"] = content.document["version"]
+        file.attrs["digest"] = digest(content.arrays, content.document)
+        file.create_dataset(_METADATA, data=text, dtype=h5py.string_dtype())
+        for name, array in content.arrays.items():
+            _write_array(file, name, array, h5py.string_dtype())
+        for name, kind in content.types.items():
+            group = file if name == ROOT else file.require_group(name)
+            group.attrs["type"] = kind
+    with replacing(path) as out:
+        out.write(buffer.getbuffer())
+
+
+def _write_array(file: Any, name: str, array: np.ndarray, text: Any) -> None:
+    if array.dtype.kind == "U":
+        dataset = file.create_dataset(name, data=array.astype(object), dtype=text)
+        dataset.attrs["dtype"] = array.dtype.str
+    elif array.dtype.kind in "biufc":
+        # In the byte order of the machine: h5py gives some others back as another type.
+        native = array.astype(array.dtype.newbyteorder("="))
+        dataset = file.create_dataset(name, data=native)
+        if native.dtype != array.dtype:
+            dataset.attrs["dtype"] = array.dtype.str
+    else:
+        # HDF5 knows no bfloat16: its bits, and what they are.
+        bits = array.view(f"u{array.dtype.itemsize}")
+        file.create_dataset(name, data=bits).attrs["dtype"] = array.dtype.name
+
+
+def read(content: bytes) -> Content:
+    """Read what `write` has written."""
+    h5py = _h5py()
+    arrays: dict[str, np.ndarray] = {}
+    with h5py.File(io.BytesIO(content), "r") as file:
+        if file.attrs.get("format") != FORMAT:
+            msg = f"its attribute 'format' does not say {FORMAT!r}"
+            raise ValueError(msg)
+        document = json.loads(file[_METADATA].asstr()[()])
+
+        def visit(name: str, item: Any) -> None:
+            if isinstance(item, h5py.Dataset) and name != _METADATA:
+                arrays[name] = _read_array(item)
+
+        file.visititems(visit)
+        stored = file.attrs.get("digest")
+    if stored is not None and stored != digest(arrays, document):
+        msg = (
+            "its digest is not that of its contents; if you changed it on purpose, "
+            "delete the attribute 'digest'"
+        )
+        raise ValueError(msg)
+    return Content(arrays, document, {})
+
+
+def _read_array(dataset: Any) -> np.ndarray:
+    spelled = dataset.attrs.get("dtype")
+    if spelled is None:
+        return np.asarray(dataset[()])
+    dtype = jnp.dtype(spelled)
+    if dtype.kind == "U":
+        return np.asarray(dataset.asstr()[()], dtype)
+    array = np.asarray(dataset[()])
+    return array.astype(dtype) if dtype.kind in "biufc" else array.view(dtype)

@@ -1,0 +1,59 @@
+"""Which classes a file may name: the records of everwillow and nothing else."""
+
+import importlib
+import importlib.util
+import re
+from typing import Any
+
+import equinox as eqx
+
+
+_ROOT = "everwillow"
+_NAME = re.compile(r"everwillow(\._?[a-z]\w*)+\._?[A-Z]\w*")
+# Nothing there defines a record, and importing these has effects or needs extras.
+_CLOSED = ("cli", "distributed", "interop", "plotting", "progress", "workflows")
+
+
+def name_of(cls: type) -> str | None:
+    """Return the name under which a file keeps a class, or None if it may not.
+
+    The name of the package that exports it, such as ``everwillow.fitting.FitResult``:
+    files stay readable when code moves between modules of one package.
+    """
+    module = cls.__module__
+    full = f"{module}.{cls.__qualname__}"
+    if not (issubclass(cls, eqx.Module) and module.startswith(f"{_ROOT}.")):
+        return None
+    package = ".".join(module.split(".")[:2])
+    short = f"{package}.{cls.__qualname__}"
+    if getattr(importlib.import_module(package), cls.__qualname__, None) is cls:
+        full = short
+    return full if _is_allowed(full) else None
+
+
+def class_named(name: Any) -> type:
+    """Return the class of a name that `name_of` has given.
+
+    Imports only modules of everwillow, and returns only classes defined in them.
+
+    Raises:
+        ValueError: If the name is not that of a record of this version.
+    """
+    if not isinstance(name, str) or not _is_allowed(name):
+        msg = f"it names the type {name!r}, which is no record of everwillow"
+        raise ValueError(msg)
+    module, _, attribute = name.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), attribute, None)
+    except ModuleNotFoundError as error:
+        # Either another version wrote the file, or an extra is not installed.
+        msg = f"the type {name!r} cannot be imported here: {error}"
+        raise ValueError(msg) from error
+    if not isinstance(found, type) or name_of(found) != name:
+        msg = f"this version of everwillow has no record {name!r}"
+        raise ValueError(msg)
+    return found
+
+
+def _is_allowed(name: str) -> bool:
+    return bool(_NAME.fullmatch(name)) and name.split(".")[1] not in _CLOSED

@@ -1,0 +1,157 @@
+"""Save and load: which format a file has, and what is wrong with one."""
+
+import importlib.metadata
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from everwillow._errors import ArgumentTypeError, ArgumentValueError, EverwillowError
+from everwillow.io import _hdf5, _json, _npz
+from everwillow.io._content import Content
+from everwillow.io._decode import decode
+from everwillow.io._encode import encode
+
+
+_KIND = "record"
+_VERSION = 1
+
+
+class _Format(NamedTuple):
+    write: Callable[[pathlib.Path, Content], None]
+    read: Callable[[bytes], Content]
+
+
+_HDF5 = _Format(_hdf5.write, _hdf5.read)
+_NPZ = _Format(_npz.write, _npz.read)
+_JSON = _Format(_json.write, _json.read)
+_BY_SUFFIX: Mapping[str, _Format] = {
+    ".h5": _HDF5,
+    ".hdf5": _HDF5,
+    ".npz": _NPZ,
+    ".json": _JSON,
+}
+
+
+def save(record: Any, path: str | os.PathLike[str]) -> None:
+    """Write a result, a State or a pytree of arrays to a file, atomically.
+
+    The ending of the name chooses the format: ``.h5`` or ``.hdf5`` (needs the extra
+    ``io``), ``.npz`` or ``.json``. Every array lies at the path of its field or key,
+    such as ``params/mu``, for programs in any language; an entry of JSON describes
+    the rest. Nothing is pickled.
+
+    What a file cannot hold is left out, and `load` puts a `NotStored` in its place:
+    functions in a record, and the `solver_result` of a `FitResult`. A file that was
+    there before stays as it was until the new one is complete.
+
+    Args:
+        record: A record of everwillow, such as a `FitResult`; a State; or any pytree
+            of dicts, lists, tuples, arrays, Python numbers, strings and None.
+        path: The file to write; its directory has to exist.
+
+    Raises:
+        ArgumentValueError: If the ending is that of no format.
+        ArgumentTypeError: If something inside cannot be stored (other classes, traced
+            values); names its path. Nothing is written then.
+        ImportError: For HDF5, if h5py is not installed.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> import everwillow as ew
+        >>> state = ew.State.from_pytree({"mu": 1.0, "norms": [0.9, 1.1]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(state, pathlib.Path(folder, "start.json"))
+        ...     print(load(pathlib.Path(folder, "start.json")))
+        State(mu=1, norms.0=0.9, norms.1=1.1)
+    """
+    file = _as_path(path)
+    suffix = file.suffix.lower()
+    if suffix not in _BY_SUFFIX:
+        msg = (
+            f"path: {file.name!r} does not say the format. End it with one of "
+            f"{', '.join(_BY_SUFFIX)}."
+        )
+        raise ArgumentValueError(msg)
+    encoded = encode(record)
+    document = {
+        "kind": _KIND,
+        "version": _VERSION,
+        "everwillow": importlib.metadata.version("everwillow"),
+        "structure": encoded.structure,
+    }
+    content = Content(encoded.arrays, document, encoded.types)
+    _BY_SUFFIX[suffix].write(file, content)
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """Read what `save` has written.
+
+    The format is seen from the contents. Dicts, lists and tuples come back as what they
+    were, arrays as NumPy arrays with every bit, a State with its keys and values: the
+    pytree behind it has ordered dicts where there were nodes of other classes.
+
+    Only classes of everwillow itself are ever made, whatever a file says.
+
+    Args:
+        path: The file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ArgumentValueError: If the file was not written by `save`, is damaged, or comes
+            from a version with other records; says which.
+        ImportError: For HDF5, if h5py is not installed.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save({"limit": 0.8, "scan": (1, 2)}, pathlib.Path(folder, "a.npz"))
+        ...     load(pathlib.Path(folder, "a.npz"))
+        {'limit': 0.8, 'scan': (1, 2)}
+    """
+    file = _as_path(path)
+    content = file.read_bytes()
+    read = _format_of(content, file).read
+    # Bytes that are not theirs make readers raise nearly everything.
+    try:
+        arrays, document, _ = read(content)
+        _check_header(document, file)
+        return decode(arrays, document["structure"])
+    except (EverwillowError, MemoryError):
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        msg = f"{file}: the file is damaged, or is none of everwillow.io ({reason})."
+        raise ArgumentValueError(msg) from error
+
+
+def _as_path(path: Any) -> pathlib.Path:
+    if not isinstance(path, str | os.PathLike):
+        msg = f"path: expected the name of a file, got {type(path).__name__}."
+        raise ArgumentTypeError(msg)
+    return pathlib.Path(path)
+
+
+def _format_of(content: bytes, file: pathlib.Path) -> _Format:
+    if content.startswith(b"\x89HDF\r\n\x1a\n"):
+        return _HDF5
+    if content.startswith(b"PK\x03\x04"):
+        return _NPZ
+    if content.lstrip().startswith(b"{"):
+        return _JSON
+    what = "is empty" if not content else "is neither HDF5, nor npz, nor JSON"
+    msg = f"{file}: the file {what}, so it was not written by everwillow.io.save."
+    raise ArgumentValueError(msg)
+
+
+def _check_header(document: Mapping[str, Any], file: pathlib.Path) -> None:
+    if document.get("kind") != _KIND:
+        msg = f"{file}: the file holds no record, but {document.get('kind')!r}."
+        raise ArgumentValueError(msg)
+    if document.get("version") != _VERSION:
+        msg = (
+            f"{file}: the file has version {document.get('version')!r} of the format, "
+            f"from everwillow {document.get('everwillow')}; this everwillow reads "
+            f"version {_VERSION}. Install a newer one."
+        )
+        raise ArgumentValueError(msg)
