@@ -1,0 +1,139 @@
+"""How the estimates answer to fluctuations of the auxiliary measurements.
+
+A constraint with the expected information I on its parameter shifts the parameter by
+``C I δ`` when its own estimate fluctuates by δ, which has the variance 1/I: the impact
+is ``C √I``. For a joint Gaussian with the covariance V it is ``C V⁻¹ A``, with ``A Aᵀ
+= V``. No other derivative of the likelihood is needed.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from everwillow.fitting._layout import Layout
+from everwillow.impacts._kernels import added, inverse_root, root
+from everwillow.impacts._selection import Fitted, elements_of
+from everwillow.model._auxiliary import expected_aux, summed_nll
+from everwillow.parameters import MultivariateNormal
+
+
+class Auxiliary(NamedTuple):
+    """The auxiliary measurements that a fit depends on.
+
+    Attributes:
+        layout: The structure of the parameters.
+        single: Constraints of one parameter, by key.
+        joint: Joint Gaussians, by name.
+        elements: Which elements of the parameters have an auxiliary measurement that
+            moves the fit, one after the other in State order, shape ``(aux,)``.
+    """
+
+    layout: Layout
+    single: dict[Any, Any]
+    joint: dict[Any, Any]
+    elements: np.ndarray
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the parameters that are measured."""
+        return tuple(self.layout.labels[i] for i in self.elements)
+
+
+def auxiliary_of(fit: Fitted) -> Auxiliary:
+    """Collect the constraints of the free parameters of a fit.
+
+    Measurements of parameters that were fixed move nothing and are left out, unless
+    they are correlated with others.
+    """
+    layout, free = fit.layout, np.zeros(fit.layout.size, bool)
+    free[fit.free] = True
+    single, joint = {}, {}
+    mine = np.zeros(layout.size, bool)
+    for name, constraint in fit.constraints.items():
+        here = elements_of(name, constraint, layout)
+        if not free[here].any():
+            continue
+        if isinstance(constraint, MultivariateNormal):
+            joint[name] = constraint
+            mine[here] = True
+        else:
+            single[name] = constraint
+            mine[here] |= free[here]
+    return Auxiliary(layout, single, joint, np.nonzero(mine)[0])
+
+
+def shifts_of(
+    rows: Any, known: Auxiliary, vector: Any, others: tuple[Any, ...], free: Any
+) -> tuple[Float[Array, "rows aux"], Array]:
+    """Return the shifts of estimates for a fluctuation up of each measurement.
+
+    Args:
+        rows: Rows of the covariance, over the free parameters.
+        known: The measurements.
+        vector: All parameters.
+        others: Entries of the State that are no parameters.
+        free: Where the free ones are.
+
+    Returns:
+        The shifts; the expected information of each element on its own, zero for
+        members of joint constraints, shape ``(params,)``.
+    """
+    layout = known.layout
+    information = _information(known, jnp.asarray(vector), others)
+    rows = added(rows, free, layout.size)
+    # A root of zero has no derivative, and most parameters may have no constraint.
+    positive = information > 0
+    half = jnp.where(positive, jnp.sqrt(jnp.where(positive, information, 1)), 0)
+    shifts = rows * half
+    for name, constraint in known.joint.items():
+        here = elements_of(name, constraint, layout)
+        block = inverse_root(jnp.asarray(constraint.covariance))
+        shifts = shifts.at[:, here].set(rows[:, here] @ block)
+    return shifts[:, known.elements], information
+
+
+def _information(known: Auxiliary, vector: Array, others: Any) -> Array:
+    """Return the expected second derivatives of constraints of one parameter."""
+    if not known.single:
+        return jnp.zeros_like(vector)
+    aux = expected_aux(known.single, _values(known, vector, others))
+
+    def nll(v):
+        return summed_nll(known.single, _values(known, v, others), aux)
+
+    # The Hessian is diagonal, so its product with ones is its diagonal.
+    return jax.jvp(jax.grad(nll), (vector,), (jnp.ones_like(vector),))[1]
+
+
+def fluctuations(
+    known: Auxiliary, vector: Any, others: Any, information: Array
+) -> dict[Any, Array]:
+    """Return by how much auxiliary observations move in one fluctuation.
+
+    Returns:
+        For each constraint of one parameter the standard deviations of its
+        observations, in the shape of the parameter; for each joint Gaussian a matrix,
+        whose columns are fluctuations.
+    """
+    vector = jnp.asarray(vector)
+
+    def expected(v):
+        return expected_aux(known.single, _values(known, v, others))
+
+    _, slope = jax.jvp(expected, (vector,), (jnp.ones_like(vector),))
+    positive = information > 0
+    errors = jnp.where(positive, 1 / jnp.sqrt(jnp.where(positive, information, 1)), 0)
+    sizes = _values(known, errors, others)
+    out = {name: slope[name] * sizes[name] for name in known.single}
+    joint = known.joint.items()
+    return out | {name: root(jnp.asarray(c.covariance)) for name, c in joint}
+
+
+def _values(known: Auxiliary, vector: Array, others: Any) -> dict[Any, Any]:
+    return dict(known.layout.state(vector, others).items())
+
+
+__all__ = ["Auxiliary", "auxiliary_of", "fluctuations", "shifts_of"]

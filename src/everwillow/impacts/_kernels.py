@@ -1,0 +1,124 @@
+"""The formulas of impacts, arrays in and out; every one works under `jit` and `vmap`.
+
+With C the covariance of the fitted parameters, rows of an impact are parameters of
+interest (POIs) and columns whatever moves them. All are shifts for ``+1``.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from everwillow.fitting._covariance import covariance_of
+
+
+def covariance_from(
+    hessian: Any, held: Any, success: Any, covariance: Any
+) -> Float[Array, "free free"]:
+    """Return the covariance of the fitted parameters, NaN where there is none.
+
+    Args:
+        hessian: Of -ln L at the minimum; not looked at if `covariance` is given.
+        held: Which parameters are held at a bound; their rows become zero.
+        success: Whether the fit ended at a minimum.
+        covariance: To be used in its place, or None.
+    """
+    if covariance is not None:
+        return jnp.asarray(covariance)
+    inverse = covariance_of(jnp.asarray(hessian), jnp.asarray(held))
+    return jnp.where(jnp.asarray(success), jnp.asarray(inverse), jnp.nan)
+
+
+def errors_from(covariance: Float[Array, "free free"]) -> Float[Array, " free"]:
+    """Return the standard errors, NaN for what is held at a bound."""
+    variance = jnp.diagonal(covariance)
+    positive = variance > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, variance, 1)), jnp.nan)
+
+
+def responses(
+    covariance: Float[Array, "free free"], pois: Any, others: Any
+) -> Float[Array, "pois others"]:
+    """Return how far a POI moves for each unit by which a parameter is moved.
+
+    When parameter k is held at a distance d from its best value, and all others are
+    fitted again, the minimum moves by ``C[:, k] / C[k, k] d``.
+    """
+    variance = jnp.diagonal(covariance)[others]
+    positive = variance > 0
+    rows = covariance[pois][:, others]
+    return jnp.where(positive, rows / jnp.where(positive, variance, 1), jnp.nan)
+
+
+def group_variances(
+    covariance: Float[Array, "free free"], pois: Any, members: Any
+) -> Float[Array, "pois groups"]:
+    r"""Return the variance that groups of parameters bring to each POI.
+
+    This is :math:`v_G C_{GG}^{-1} v_G^\mathsf T` with :math:`v_G` the covariances of
+    the POI with the members. It equals the variance of the POI less the one it has in
+    a fit with the group held.
+
+    Args:
+        covariance: Of the fitted parameters.
+        pois: Positions, shape ``(pois,)``.
+        members: Which parameters are in each group, shape ``(groups, free)``.
+    """
+    variance = jnp.diagonal(covariance)
+    moving = variance > 0
+    scale = jnp.where(moving, 1 / jnp.sqrt(jnp.where(moving, variance, 1)), 0)
+    # NaN has to stay NaN, and `where` above has made it a zero.
+    bad = ~jnp.all(jnp.isfinite(covariance))
+    scaled = scale[:, None] * covariance * scale[None, :]
+    eye = jnp.eye(variance.shape[0], dtype=variance.dtype)
+    rows = (covariance[pois] * scale[None, :]).T
+
+    def one(inside):
+        inside = inside & moving
+        both = inside[:, None] & inside[None, :]
+        lower = jnp.linalg.cholesky(jnp.where(both, scaled, eye))
+        chosen = jnp.where(inside[:, None], rows, 0)
+        half = jax.scipy.linalg.solve_triangular(lower, chosen, lower=True)
+        return jnp.sum(half**2, axis=0)
+
+    found = jax.lax.map(one, jnp.asarray(members)).T
+    return jnp.where(bad, jnp.nan, found)
+
+
+def inverse_root(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    r"""Return :math:`V^{-1} A` with A the root of :func:`root`."""
+    width = jnp.sqrt(jnp.diagonal(matrix))
+    values, vectors = jnp.linalg.eigh(matrix / width[:, None] / width[None, :])
+    inverse = (vectors / jnp.sqrt(values)) @ vectors.T
+    return inverse / width[:, None]
+
+
+def root(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    r"""Return a matrix A with :math:`A A^\mathsf T = V`, closest to diagonal.
+
+    With the widths D and the correlations R, :math:`A = D R^{1/2}`. Of all roots its
+    columns, uncorrelated fluctuations, are most like those of the single measurements,
+    so that shares of a variance can be told of each (arXiv:1512.00809, ZCA-cor).
+    """
+    width = jnp.sqrt(jnp.diagonal(matrix))
+    values, vectors = jnp.linalg.eigh(matrix / width[:, None] / width[None, :])
+    half = (vectors * jnp.sqrt(jnp.maximum(values, 0))) @ vectors.T
+    return width[:, None] * half
+
+
+def added(covariance: Any, free: np.ndarray, size: int) -> Array:
+    """Return rows over the free parameters as rows over all, zero for the others."""
+    rows = jnp.zeros((covariance.shape[0], size), covariance.dtype)
+    return rows.at[:, free].set(covariance)
+
+
+def sum_in_quadrature(*parts: Any) -> Any:
+    """Return the root of the sum of squares over all axes but the first."""
+    total: Any = 0.0
+    for part in parts:
+        array = part if isinstance(part, np.ndarray) else jnp.asarray(part)
+        total = total + (array.reshape(array.shape[0], -1) ** 2).sum(axis=1)
+    library: Any = np if isinstance(total, np.ndarray) else jnp
+    return library.sqrt(total)

@@ -1,0 +1,264 @@
+"""Which parameters are meant, and what is known of them before the fit, on the host."""
+
+import fnmatch
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from everwillow._errors import ArgumentTypeError, ArgumentValueError, unknown_key
+from everwillow._typing import Key
+from everwillow.fitting import FitResult
+from everwillow.fitting._layout import Layout, float_dtype, is_traced
+from everwillow.model._auxiliary import constrained_keys
+from everwillow.parameters import AbstractConstraint, MultivariateNormal
+from everwillow.uncertainty._definite import checked_inverse
+from everwillow.uncertainty._point import locate, refuse_batch
+
+
+class Fitted(NamedTuple):
+    """The numbers of a fit that impacts are made of.
+
+    Attributes:
+        result: The fit.
+        constraints: Those of the parameters.
+        hessian: Over the free parameters; None if the covariance was given.
+        covariance: What was given, or None.
+    """
+
+    result: FitResult
+    constraints: Mapping[Key, AbstractConstraint]
+    hessian: Any
+    covariance: Any
+
+    @property
+    def layout(self) -> Layout:
+        """The structure of the parameters."""
+        return self.result.layout
+
+    @property
+    def free(self) -> np.ndarray:
+        """Where the free parameters are among all."""
+        return np.asarray(self.result.free, int)
+
+    @property
+    def curvature(self) -> tuple[Any, Any, Any, Any]:
+        """The arguments of `covariance_from`."""
+        result = self.result
+        return self.hessian, result.at_bound, result.success, self.covariance
+
+
+def fitted(result: Any, constraints: Any, covariance: Any) -> Fitted:
+    """Check what all functions of impacts are given.
+
+    Raises:
+        ArgumentTypeError: If `result` is no FitResult.
+        ArgumentValueError: If it has no Hessian and no covariance was given.
+    """
+    if not isinstance(result, FitResult):
+        msg = (
+            f"result: expected the FitResult of the best fit, got "
+            f"{type(result).__name__}. Fit first: result = ew.fit(...)."
+        )
+        raise ArgumentTypeError(msg)
+    refuse_batch(result, "for impacts")
+    if constraints is None:
+        constraints = result.constraints
+    if covariance is None and result.hessian is None:
+        msg = (
+            "covariance: needed, as this FitResult has none (its solver makes no "
+            "Hessian). Give covariance_matrix(nll_fn, result, observation)."
+        )
+        raise ArgumentValueError(msg)
+    if covariance is None:
+        return Fitted(result, constraints, result.hessian, None)
+    size = len(result.free)
+    if np.shape(covariance) != (size, size):
+        msg = (
+            f"covariance: its shape is {np.shape(covariance)}, and {size} parameters "
+            "are free in the fit."
+        )
+        raise ArgumentValueError(msg)
+    library: Any = jnp if is_traced(covariance) else np
+    return Fitted(result, constraints, None, library.asarray(covariance, float_dtype()))
+
+
+def usable(fit: Fitted, *, throw: bool) -> Fitted:
+    """Return the fit, or raise if outside of a trace it has no covariance."""
+    if not throw or fit.hessian is None or is_traced(fit.hessian, fit.result.success):
+        return fit
+    point = locate(fit.result, None)
+    covariance = checked_inverse(fit.hessian, point, throw=True)
+    return fit._replace(hessian=None, covariance=covariance)
+
+
+def as_names(names: Any, layout: Layout) -> tuple[Key, ...]:
+    """Return one name or several as a tuple of names."""
+    if isinstance(names, str) or (isinstance(names, tuple) and names in layout.where):
+        return (names,)
+    if isinstance(names, Iterable):
+        return tuple(names)
+    msg = f"expected a name or several, got {type(names).__name__}."
+    raise ArgumentTypeError(msg)
+
+
+def positions(names: Any, fit: Fitted, *, where: str) -> np.ndarray:
+    """Return where parameters are among the free ones.
+
+    Args:
+        names: Keys or labels, one or several.
+        fit: The fit.
+        where: The argument, for messages.
+
+    Raises:
+        UnknownKeyError: If there is no such parameter.
+        ArgumentValueError: If one is fixed, or none is given.
+    """
+    layout = fit.layout
+    place = _place(fit)
+    found: list[int] = []
+    for name in as_names(names, layout):
+        elements = _exact(name, layout)
+        if elements is None:
+            raise unknown_key(name, (*layout.keys, *layout.labels), where=where)
+        here = place[elements]
+        if here.size == 0 or np.any(here < 0):
+            msg = (
+                f"{where}: the parameter {name!r} was fixed in the fit, so it has "
+                "neither error nor impact. Free it, or leave it out."
+            )
+            raise ArgumentValueError(msg)
+        found.extend(here.tolist())
+    if not found:
+        msg = f"{where}: name at least one parameter."
+        raise ArgumentValueError(msg)
+    return np.asarray(found, int)
+
+
+def matching(
+    patterns: Any, fit: Fitted, *, where: str, exclude: np.ndarray | None = None
+) -> np.ndarray:
+    """Return where the parameters are that some patterns mean, in State order.
+
+    A pattern is an exact key or label, or else as in `fnmatch` (``"jes_*"``), compared
+    with keys and labels; it skips parameters that are fixed.
+
+    Args:
+        patterns: One or several.
+        fit: The fit.
+        where: The argument, for messages.
+        exclude: Positions that patterns do not reach, as those of the POIs.
+
+    Raises:
+        UnknownKeyError: If a pattern means no parameter.
+        ArgumentValueError: If no free parameter is meant.
+    """
+    layout, place = fit.layout, _place(fit)
+    chosen = np.zeros(layout.size, bool)
+    named = np.zeros(layout.size, bool)
+    for pattern in as_names(patterns, layout):
+        elements = _exact(pattern, layout)
+        if elements is not None:
+            named[elements] = True
+            continue
+        hits = _alike(str(pattern), layout)
+        if not hits.any():
+            known = (*layout.keys, *layout.labels)
+            raise unknown_key(pattern, known, where=where)
+        chosen |= hits
+    skip = np.zeros(layout.size, bool)
+    if exclude is not None:
+        skip[fit.free[exclude]] = True
+    if np.any(named & skip):
+        names = ", ".join(np.asarray(layout.labels)[named & skip])
+        msg = f"{where}: {names} cannot be a nuisance parameter and a POI at once."
+        raise ArgumentValueError(msg)
+    found = place[(named | chosen) & ~skip]
+    found = found[found >= 0]
+    if found.size == 0:
+        msg = f"{where}: none of the parameters that {patterns!r} means is free."
+        raise ArgumentValueError(msg)
+    return found
+
+
+def _place(fit: Fitted) -> np.ndarray:
+    """Return for each element its place among the free ones, or -1."""
+    place = np.full(fit.layout.size, -1)
+    place[fit.free] = np.arange(len(fit.free))
+    return place
+
+
+def _exact(name: Any, layout: Layout) -> np.ndarray | None:
+    if name in layout.where:
+        return layout.elements(layout.where[name])
+    if name in layout.labels:
+        return np.array([layout.labels.index(name)])
+    return None
+
+
+def _alike(pattern: str, layout: Layout) -> np.ndarray:
+    """Mark the elements whose key or label a pattern matches."""
+    hits = np.array([fnmatch.fnmatchcase(label, pattern) for label in layout.labels])
+    for i, key in enumerate(layout.keys):
+        name = key if isinstance(key, str) else ".".join(key)
+        if fnmatch.fnmatchcase(name, pattern):
+            hits[layout.elements(i)] = True
+    return hits
+
+
+def nominal(fit: Fitted) -> tuple[Any, Any]:
+    """Return centers and widths of the constraints, NaN where there is none.
+
+    Returns:
+        Two vectors over all elements of the parameters, shape ``(params,)``.
+    """
+    layout = fit.layout
+    library: Any = jnp if is_traced(dict(fit.constraints)) else np
+    center = library.full(layout.size, library.nan)
+    width = library.full(layout.size, library.nan)
+    places, centers, widths = [], [], []
+    for name, constraint in fit.constraints.items():
+        here = elements_of(name, constraint, layout)
+        places.append(here)
+        centers.append(_spread(library, constraint.center, name, constraint, layout))
+        widths.append(_spread(library, constraint.width, name, constraint, layout))
+    if not places:
+        return center, width
+    index = np.concatenate(places)
+    centers, widths = library.concatenate(centers), library.concatenate(widths)
+    if library is np:
+        center[index], width[index] = centers, widths
+        return center, width
+    return center.at[index].set(centers), width.at[index].set(widths)
+
+
+def elements_of(
+    name: Key, constraint: AbstractConstraint, layout: Layout
+) -> np.ndarray:
+    """Return which elements of the parameters a constraint is about."""
+    keys = constrained_keys(name, constraint)
+    for key in keys:
+        if key not in layout.where:
+            raise unknown_key(key, layout.keys, where="constraints")
+    return np.concatenate([layout.elements(layout.where[key]) for key in keys])
+
+
+def _spread(
+    library: Any, value: Any, name: Key, constraint: AbstractConstraint, layout: Layout
+) -> Any:
+    joint = isinstance(constraint, MultivariateNormal)
+    shape = (len(constraint.keys),) if joint else layout.shapes[layout.where[name]]
+    return library.ravel(library.broadcast_to(value, shape)).astype(float_dtype())
+
+
+__all__ = [
+    "Fitted",
+    "as_names",
+    "elements_of",
+    "fitted",
+    "matching",
+    "nominal",
+    "positions",
+    "usable",
+]

@@ -1,0 +1,370 @@
+"""Global impacts: what each fluctuation of the data adds to an error."""
+
+import warnings
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+from jaxtyping import Array, Float, PyTree
+
+from everwillow._errors import ArgumentValueError, ShapeMismatchError
+from everwillow._tree import format_table
+from everwillow._typing import Key, Nll
+from everwillow.fitting import FitResult, _execute
+from everwillow.fitting._core import Task
+from everwillow.fitting._layout import is_traced, ravel_state
+from everwillow.fitting._problem import Numbers
+from everwillow.impacts._auxiliary import (
+    Auxiliary,
+    auxiliary_of,
+    fluctuations,
+    shifts_of,
+)
+from everwillow.impacts._kernels import (
+    added,
+    covariance_from,
+    errors_from,
+    root,
+    sum_in_quadrature,
+)
+from everwillow.impacts._selection import Fitted, fitted, positions, usable
+from everwillow.impacts.refits import RefitImpacts, posed, refit_auxiliary
+from everwillow.model import AbstractModel
+from everwillow.parameters import AbstractConstraint, MultivariateNormal
+from everwillow.uncertainty._information import look_at
+from everwillow.uncertainty._point import evaluate_at, on_host
+
+
+# Responses of so many POIs to all data are computed at a time.
+AT_ONCE = 16
+
+# Squares that miss the variance by more than this factor say that the variances of the
+# data are not those that the likelihood has.
+FAR_OFF = 2.0
+
+
+class GlobalImpacts(eqx.Module):
+    """Shifts of parameters of interest (POIs) for one fluctuation of each measurement.
+
+    Fluctuations of different measurements are independent, so the squares of all
+    shifts add up to the variance of the POI: exactly in a linear Gaussian model and
+    on Asimov data, and else up to how the observed information differs from the
+    expected one.
+
+    Attributes:
+        auxiliary: Shifts for each auxiliary measurement, one standard deviation up,
+            shape ``(pois, names)``.
+        data: The same for the main data, in their structure with a leading axis of
+            POIs, None where data do not fluctuate; None if not asked for.
+        errors: The errors of the POIs, from the covariance, shape ``(pois,)``.
+        refits: The shifts for the auxiliary measurements by fits, down and up; None if
+            not asked for.
+        pois: Labels of the POIs.
+        names: For each auxiliary measurement the label of its parameter.
+    """
+
+    auxiliary: Float[Array, "pois names"]
+    data: PyTree
+    errors: Float[Array, " pois"]
+    refits: RefitImpacts | None
+    pois: tuple[str, ...] = eqx.field(static=True)
+    names: tuple[str, ...] = eqx.field(static=True)
+
+    @property
+    def systematic(self) -> Float[Array, " pois"]:
+        """The part of the error that comes from the auxiliary measurements."""
+        return sum_in_quadrature(self.auxiliary)
+
+    @property
+    def statistical(self) -> Float[Array, " pois"] | None:
+        """The part that comes from the main data; None without `data`."""
+        if self.data is None:
+            return None
+        return sum_in_quadrature(*jax.tree.leaves(self.data))
+
+    @property
+    def total(self) -> Float[Array, " pois"] | None:
+        """The root of the sum of all squares, to compare with `errors`."""
+        if self.data is None:
+            return None
+        return sum_in_quadrature(self.auxiliary, *jax.tree.leaves(self.data))
+
+    def __repr__(self) -> str:
+        """Return a table of the parts of the errors."""
+        if is_traced(self) or np.ndim(self.auxiliary) != 2:
+            return f"GlobalImpacts({', '.join(self.pois)}; {len(self.names)} names)"
+        rows = []
+        for i, poi in enumerate(self.pois):
+            parts = (self.systematic, self.statistical, self.total, self.errors)
+            rows.append((poi, *("" if p is None else f"{p[i]:.4g}" for p in parts)))
+        heads = ("POI", "auxiliary data", "main data", "in quadrature", "error")
+        return format_table([heads, *rows])
+
+
+def global_impacts(
+    nll_fn: Nll | AbstractModel,
+    result: FitResult,
+    observation: Any = None,
+    *,
+    pois: Key | Collection[Key],
+    data_variance: Any = "poisson",
+    constraints: Mapping[Key, AbstractConstraint] | None = None,
+    covariance: Float[Array, "free free"] | None = None,
+    refit: bool = False,
+    bounds: Mapping[Key, Any] | None = None,
+    solver: optx.AbstractMinimiser | None = None,
+    max_steps: int = 256,
+    batch_size: int | None = None,
+    throw: bool = True,
+) -> GlobalImpacts:
+    r"""Return the shift of an estimate for a fluctuation of each measurement.
+
+    With the covariance C and the data d, auxiliary ones included, the estimates answer
+    to the data by
+
+    .. math:: \frac{d\hat\theta}{dd} = -C\,
+              \frac{\partial^2 (-\ln L)}{\partial\theta\,\partial d} ,
+
+    and an impact is this times the standard deviation of the datum: that of an
+    auxiliary measurement follows from its constraint at the best fit, that of the main
+    data from `data_variance`. Where measurements are correlated, the fluctuations are
+    those uncorrelated ones that are most like the single measurements
+    (arXiv:1512.00809, ZCA-cor). All POIs and all data take one gradient of the
+    likelihood for each POI. See arXiv:2307.04007, where these are the *global* impacts.
+
+    Args:
+        nll_fn: What was fitted.
+        result: Its best fit.
+        observation: Second argument of `nll_fn`; None means a Model's own.
+        pois: Keys or labels of the parameters of interest.
+        data_variance: Variances of the main data. ``"poisson"``: those of counts,
+            what the Model expects at the best fit; wrong for anything but counts. Else
+            a pytree like the main data, or a prefix of it: variances that broadcast to
+            the data, a matrix for a vector of correlated data, None for what does not
+            fluctuate. None alone: leave the main data out. A plain function has no
+            main data; all of its observation counts.
+        constraints: As in `rank`.
+        covariance: As in `rank`.
+        refit: Whether to move each auxiliary observation and fit again, too; for a
+            Model.
+        bounds: As in the fit, if `nll_fn` is a plain function.
+        solver: As in the fit.
+        max_steps: As in the fit.
+        batch_size: As in `rank`.
+        throw: As in `rank`.
+
+    Raises:
+        ArgumentValueError: If nothing tells the variances of the data, or refits are
+            asked for of a plain function.
+        ShapeMismatchError: If `data_variance` does not fit the data.
+
+    Warns:
+        UserWarning: If with Poisson variances the squares are not even roughly the
+            variance: then the data are no counts.
+
+    Example:
+        >>> import everwillow as ew
+        >>> from everwillow.parameters import Normal
+        >>> model = ew.Model(
+        ...     lambda p, y: 0.5 * ((y - p["mu"] - p["theta"]) / 3.0) ** 2,
+        ...     {"mu": 0.0, "theta": 0.0},
+        ...     5.0,
+        ...     constraints={"theta": Normal(0.0, 4.0)},
+        ... )
+        >>> out = global_impacts(model, ew.fit(model), pois="mu", data_variance=9.0)
+        >>> print(out.auxiliary.round(6), out.data.round(6), out.total.round(6))
+        [[-4.]] [3.] [5.]
+    """
+    fit = fitted(result, constraints, covariance)
+    poi = positions(pois, fit, where="pois")
+    is_model = isinstance(nll_fn, AbstractModel)
+    _check_options(data_variance, is_model=is_model, refit=refit)
+    known = auxiliary_of(fit)
+    rows, auxiliary, errors = _auxiliary_shifts(fit, known, poi)
+    if throw and not is_traced(errors) and not np.isfinite(errors).all():
+        fit = usable(fit, throw=throw)
+        rows, auxiliary, errors = _auxiliary_shifts(fit, known, poi)
+    data = None
+    if data_variance is not None:
+        data = _data_shifts(nll_fn, fit, observation, rows, data_variance)
+    refits = None
+    if refit:
+        problem = posed(nll_fn, fit, observation, bounds, solver, max_steps)
+        refits = _refits(problem, fit, known, poi, batch_size)
+    found = GlobalImpacts(
+        auxiliary=auxiliary,
+        data=data,
+        errors=errors,
+        refits=refits,
+        pois=tuple(result.labels[i] for i in poi),
+        names=known.labels,
+    )
+    if isinstance(data_variance, str) and not is_traced(found):
+        _warn_if_far_off(found)
+    return found
+
+
+def _check_options(data_variance: Any, *, is_model: bool, refit: bool) -> None:
+    if isinstance(data_variance, str) and data_variance != "poisson":
+        msg = (
+            "data_variance: expected 'poisson', variances like the data, or None, got "
+            f"{data_variance!r}."
+        )
+        raise ArgumentValueError(msg)
+    if isinstance(data_variance, str) and not is_model:
+        msg = (
+            "data_variance: a function alone does not tell what data it expects, so it "
+            "has no Poisson variances. Give variances in the structure of the "
+            "observation (None for what does not fluctuate), or data_variance=None."
+        )
+        raise ArgumentValueError(msg)
+    if refit and not is_model:
+        msg = (
+            "refit: a function alone does not tell which of its data are auxiliary "
+            "ones, so they cannot be moved. Build a Model with constraints."
+        )
+        raise ArgumentValueError(msg)
+
+
+def _auxiliary_shifts(fit: Fitted, known: Auxiliary, poi: np.ndarray) -> Any:
+    _, vector, others = ravel_state(fit.result.params)
+    args = (fit.curvature, known, vector, others, fit.free, poi)
+    return on_host(_execute.call(_compiled_auxiliary, *args))
+
+
+def _compiled_auxiliary(curvature, known: Auxiliary, vector, others, free, poi):
+    covariance = covariance_from(*curvature)
+    shifts, _ = shifts_of(covariance[poi], known, vector, others, free)
+    rows = added(covariance[poi], free, known.layout.size)
+    return rows, shifts, errors_from(covariance)[poi]
+
+
+def _data_shifts(
+    nll_fn: Any, fit: Fitted, observation: Any, rows: Any, data_variance: Any
+) -> Any:
+    objective, observation, point = look_at(nll_fn, fit.result, observation, None)
+    args = (objective, point, observation, rows, data_variance)
+    return evaluate_at(_respond, *args)[0]
+
+
+def _respond(task: Task, numbers: Numbers, rows: Array, data_variance: Any) -> Any:
+    """Return the shifts for the main data."""
+    model, observation = task.objective, numbers.observation
+    is_model = isinstance(model, AbstractModel)
+    main = jax.tree.map(_as_float, observation["main"] if is_model else observation)
+    numeric, rest = eqx.partition(main, eqx.is_inexact_array)
+    x = task.start(numbers)
+
+    def slope(numeric, row):
+        data = eqx.combine(numeric, rest)
+        whole = {**observation, "main": data} if is_model else data
+        params = lambda v: task.params(numbers, v)
+        nll = lambda v: jnp.asarray(model(params(v), whole))
+        return -jax.jvp(nll, (x,), (row,))[1]
+
+    if isinstance(data_variance, str):
+        data_variance = model.expected(task.params(numbers, x))
+    rows = rows[:, numbers.index]
+    moved = jax.lax.map(
+        lambda row: jax.grad(slope)(numeric, row), rows, batch_size=AT_ONCE
+    )
+    return _times_deviation(moved, data_variance)
+
+
+def _as_float(leaf: Any) -> Any:
+    kind = jnp.result_type(leaf)
+    if jnp.issubdtype(kind, jnp.integer):
+        return jnp.asarray(leaf, float)
+    return jnp.asarray(leaf)
+
+
+def _times_deviation(moved: Any, variance: Any) -> Any:
+    """Multiply responses by standard deviations, given as a prefix of their tree."""
+
+    def whole(spread, below):
+        return jax.tree.map(lambda leaf: _scaled(leaf, spread), below)
+
+    try:
+        return jax.tree.map(whole, variance, moved, is_leaf=lambda v: v is None)
+    except (ValueError, TypeError) as error:
+        if isinstance(error, ShapeMismatchError):
+            raise
+        msg = (
+            "data_variance: expected the structure of the main data, or a prefix of "
+            f"it, but {error}"
+        )
+        raise ArgumentValueError(msg) from error
+
+
+def _scaled(moved: Array, variance: Any) -> Array | None:
+    if variance is None:
+        return None
+    spread = jnp.asarray(variance, moved.dtype)
+    shape = moved.shape[1:]
+    if len(shape) == 1 and spread.shape == (*shape, *shape):
+        return moved @ root(spread)
+    if np.broadcast_shapes(spread.shape, shape) != shape:
+        msg = f"data_variance: shape {spread.shape} does not fit data of shape {shape}."
+        raise ShapeMismatchError(msg)
+    return moved * jnp.sqrt(jnp.broadcast_to(spread, shape))[None]
+
+
+def _warn_if_far_off(found: GlobalImpacts) -> None:
+    total = found.total
+    assert total is not None
+    ratio = total / found.errors
+    off = ~((ratio < FAR_OFF) & (ratio > 1 / FAR_OFF)) & np.isfinite(found.errors)
+    if np.any(off):
+        names = ", ".join(np.asarray(found.pois)[off])
+        warnings.warn(
+            f"global_impacts: with Poisson variances of the main data, the squares of "
+            f"the impacts on {names} add up to {ratio[off][0] ** 2:.3g} times the "
+            "variance instead of 1. If the main data are no counts, give their "
+            "variances: data_variance=...",
+            stacklevel=3,
+        )
+
+
+def _refits(
+    posed_fit: Any, fit: Fitted, known: Auxiliary, poi: Any, batch_size: int | None
+) -> RefitImpacts:
+    problem, setting = posed_fit
+    _, vector, others = ravel_state(fit.result.params)
+    place, size = _observed_places(problem.numbers.observation["aux"], known)
+    args = (fit.curvature, known, vector, others, fit.free, place, size)
+    moves, steps = _execute.call(_compiled_moves, *args)
+    return refit_auxiliary(problem, setting, poi, moves, steps, batch_size)
+
+
+def _observed_places(aux: Mapping[Key, Any], known: Auxiliary) -> tuple[Any, int]:
+    """Return where in the ravelled auxiliary observations those of each name begin."""
+    leaves, structure = jax.tree.flatten(aux)
+    ends = np.cumsum([0, *(np.size(leaf) for leaf in leaves)])
+    starts = structure.unflatten([int(end) for end in ends[:-1]])
+    return {name: starts[name] for name in (*known.single, *known.joint)}, int(ends[-1])
+
+
+def _compiled_moves(
+    curvature, known: Auxiliary, vector, others, free, place: dict[Any, int], size: int
+) -> tuple[Array, Array]:
+    """Return the moves of the auxiliary observations, and those of the estimates."""
+    covariance = covariance_from(*curvature)
+    steps, information = shifts_of(covariance, known, vector, others, free)
+    sizes = fluctuations(known, vector, others, information)
+    moves = jnp.zeros((known.layout.size, size))
+    for name, constraint in {**known.single, **known.joint}.items():
+        joint = isinstance(constraint, MultivariateNormal)
+        keys = constraint.keys if joint else (name,)
+        layout = known.layout
+        here = np.concatenate([layout.elements(layout.where[key]) for key in keys])
+        there = place[name] + np.arange(here.size)
+        block = sizes[name].T if joint else jnp.diag(jnp.ravel(sizes[name]))
+        moves = moves.at[np.ix_(here, there)].set(block)
+    return moves[known.elements], steps.T
+
+
+__all__ = ["GlobalImpacts", "global_impacts"]

@@ -1,0 +1,295 @@
+"""Impacts of groups of parameters, and the split into statistical and systematic."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow._tree import format_table
+from everwillow._typing import Key
+from everwillow.fitting import FitResult, _execute
+from everwillow.fitting._layout import is_traced, ravel_state
+from everwillow.impacts._auxiliary import Auxiliary, auxiliary_of, shifts_of
+from everwillow.impacts._kernels import covariance_from, errors_from, group_variances
+from everwillow.impacts._selection import (
+    Fitted,
+    fitted,
+    matching,
+    positions,
+    usable,
+)
+from everwillow.parameters import AbstractConstraint
+from everwillow.uncertainty._point import on_host
+
+
+class GroupImpacts(eqx.Module):
+    """Impacts of groups of nuisance parameters; never negative, in units of the POI.
+
+    Attributes:
+        traditional: The root of the variance that goes when the group is held at its
+            best values, shape ``(pois, groups)``.
+        auxiliary: The root of the variance that comes from the auxiliary measurements
+            of the group's parameters (the global impact). Zero for a group without
+            constraints.
+        errors: The errors of the POIs, shape ``(pois,)``.
+        pois: Labels of the POIs.
+        groups: Names of the groups.
+        members: The labels of the parameters of each group.
+    """
+
+    traditional: Float[Array, "pois groups"]
+    auxiliary: Float[Array, "pois groups"]
+    errors: Float[Array, " pois"]
+    pois: tuple[str, ...] = eqx.field(static=True)
+    groups: tuple[str, ...] = eqx.field(static=True)
+    members: tuple[tuple[str, ...], ...] = eqx.field(static=True)
+
+    def __repr__(self) -> str:
+        """Return a table of groups."""
+        if is_traced(self) or np.ndim(self.traditional) != 2:
+            return f"GroupImpacts({', '.join(self.groups)})"
+        heads = ["group", "members"]
+        for poi in self.pois:
+            heads += [f"{poi}: traditional", "global"]
+        rows = []
+        for i, group in enumerate(self.groups):
+            row = [group, str(len(self.members[i]))]
+            for j in range(len(self.pois)):
+                pair = self.traditional[j, i], self.auxiliary[j, i]
+                row += [f"{float(value):.4g}" for value in pair]
+            rows.append(row)
+        return format_table([heads, *rows])
+
+
+class SplitErrors(eqx.Module):
+    """Errors divided into a statistical and a systematic part, which add in quadrature.
+
+    Every field has the shape ``(pois,)``.
+
+    Attributes:
+        total: The error of the POI.
+        statistical: Its error in a fit with the systematic parameters held.
+        systematic: What is missing to the total.
+        statistical_global: What the fluctuations of everything else, the main data
+            above all, bring: what is missing to the total.
+        systematic_global: What the fluctuations of the auxiliary data of the systematic
+            parameters bring.
+        pois: Labels of the POIs.
+        names: Labels of the parameters that count as systematic.
+    """
+
+    total: Float[Array, " pois"]
+    statistical: Float[Array, " pois"]
+    systematic: Float[Array, " pois"]
+    statistical_global: Float[Array, " pois"]
+    systematic_global: Float[Array, " pois"]
+    pois: tuple[str, ...] = eqx.field(static=True)
+    names: tuple[str, ...] = eqx.field(static=True)
+
+    def __repr__(self) -> str:
+        """Return a table of the POIs."""
+        if is_traced(self) or np.ndim(self.total) != 1:
+            return f"SplitErrors({', '.join(self.pois)})"
+        heads = ("POI", "total", "stat", "syst", "stat (global)", "syst (global)")
+        columns = (
+            self.total,
+            self.statistical,
+            self.systematic,
+            self.statistical_global,
+            self.systematic_global,
+        )
+        rows = [
+            (poi, *(f"{float(column[i]):.4g}" for column in columns))
+            for i, poi in enumerate(self.pois)
+        ]
+        return format_table([heads, *rows])
+
+
+def group_impacts(
+    result: FitResult,
+    *,
+    pois: Key | Collection[Key],
+    groups: Mapping[str, Any],
+    constraints: Mapping[Key, AbstractConstraint] | None = None,
+    covariance: Float[Array, "free free"] | None = None,
+    throw: bool = True,
+) -> GroupImpacts:
+    r"""Return the impacts of groups of nuisance parameters.
+
+    With the covariances :math:`v_G` of a POI with the members of a group, and the
+    covariance :math:`C_{GG}` of the members, the traditional impact of the group is
+    :math:`\sqrt{v_G C_{GG}^{-1} v_G^\mathsf T}`: the difference in quadrature of the
+    errors in the fit and in one with the group held. Groups may overlap; their
+    traditional impacts do not add up to the total. The global impacts of disjoint
+    groups do, together with that of the main data (arXiv:2307.04007).
+
+    Args:
+        result: The best fit.
+        pois: Keys or labels of the parameters of interest.
+        groups: For each name keys, labels or patterns such as ``"jes_*"``; POIs are
+            left out.
+        constraints: As in `rank`.
+        covariance: As in `rank`.
+        throw: As in `rank`.
+
+    Raises:
+        UnknownKeyError: If a name or a pattern means no parameter.
+        ArgumentValueError: If no member of a group is free.
+
+    Example:
+        >>> import everwillow as ew
+        >>> from everwillow.parameters import Normal
+        >>> model = ew.Model(
+        ...     lambda p, y: 0.5 * ((y - p["mu"] - p["a"] - p["b"]) / 2.0) ** 2,
+        ...     {"mu": 0.0, "a": 0.0, "b": 0.0},
+        ...     5.0,
+        ...     constraints={"a": Normal(0.0, 4.0), "b": Normal(0.0, 3.0)},
+        ... )
+        >>> out = group_impacts(ew.fit(model), pois="mu", groups={"all": ["a", "b"]})
+        >>> print(out.traditional.round(6), out.auxiliary.round(6))
+        [[5.]] [[5.]]
+    """
+    fit = fitted(result, constraints, covariance)
+    poi = positions(pois, fit, where="pois")
+    if not isinstance(groups, Mapping) or not groups:
+        msg = "groups: expected a mapping from names to parameters, such as {'a': 'a*'}"
+        raise ArgumentTypeError(msg)
+    chosen = [
+        matching(pattern, fit, where=f"groups[{name!r}]", exclude=poi)
+        for name, pattern in groups.items()
+    ]
+    members = np.zeros((len(chosen), len(result.free)), bool)
+    for row, here in zip(members, chosen, strict=True):
+        row[here] = True
+    traditional, auxiliary, errors = _grouped(fit, poi, members, throw=throw)
+    return GroupImpacts(
+        traditional=traditional,
+        auxiliary=auxiliary,
+        errors=errors,
+        pois=tuple(result.labels[i] for i in poi),
+        groups=tuple(groups),
+        members=tuple(tuple(result.labels[i] for i in here) for here in chosen),
+    )
+
+
+def split_errors(
+    result: FitResult,
+    *,
+    pois: Key | Collection[Key],
+    systematic: Any = None,
+    constraints: Mapping[Key, AbstractConstraint] | None = None,
+    covariance: Float[Array, "free free"] | None = None,
+    throw: bool = True,
+) -> SplitErrors:
+    """Split errors into a statistical and a systematic part, in both usual ways.
+
+    By *quadrature*: the statistical error is that of a fit with the systematic
+    parameters held at their best values, where -ln L has its minimum at the same
+    place. By the *global* method: the systematic error is what the fluctuations of
+    their auxiliary measurements bring, and the statistical error is the rest.
+    The two differ where the data themselves constrain a systematic parameter: the
+    global method calls what they do not know of it statistical
+    (arXiv:2307.04007, section 3).
+
+    Args:
+        result: The best fit.
+        pois: Keys or labels of the parameters of interest.
+        systematic: Keys, labels or patterns; by default all parameters with a
+            constraint. POIs are left out.
+        constraints: As in `rank`.
+        covariance: As in `rank`.
+        throw: As in `rank`.
+
+    Raises:
+        ArgumentValueError: If no systematic parameter is free.
+
+    Example:
+        >>> import everwillow as ew
+        >>> from everwillow.parameters import Normal
+        >>> model = ew.Model(
+        ...     lambda p, y: 0.5 * ((y - p["mu"] - p["theta"]) / 3.0) ** 2,
+        ...     {"mu": 0.0, "theta": 0.0},
+        ...     5.0,
+        ...     constraints={"theta": Normal(0.0, 4.0)},
+        ... )
+        >>> split = split_errors(ew.fit(model), pois="mu")
+        >>> print(split.total, split.statistical, split.systematic)
+        [5.] [3.] [4.]
+    """
+    fit = fitted(result, constraints, covariance)
+    poi = positions(pois, fit, where="pois")
+    chosen = _systematic(systematic, fit, poi)
+    members = np.zeros((1, len(result.free)), bool)
+    members[0, chosen] = True
+    held, moved, total = _grouped(fit, poi, members, throw=throw)
+    held, moved = held[:, 0], moved[:, 0]
+    return SplitErrors(
+        total=total,
+        statistical=_rest(total, held),
+        systematic=held,
+        statistical_global=_rest(total, moved),
+        systematic_global=moved,
+        pois=tuple(result.labels[i] for i in poi),
+        names=tuple(result.labels[i] for i in chosen),
+    )
+
+
+def _systematic(patterns: Any, fit: Fitted, poi: np.ndarray) -> np.ndarray:
+    if patterns is not None:
+        return matching(patterns, fit, where="systematic", exclude=poi)
+    known = auxiliary_of(fit)
+    mine = np.isin(fit.free, known.elements)
+    mine[poi] = False
+    if not mine.any():
+        msg = (
+            "systematic: no free parameter has a constraint. Name the systematic "
+            "parameters, or give the constraints that the likelihood contains."
+        )
+        raise ArgumentValueError(msg)
+    return np.nonzero(mine)[0]
+
+
+def _rest(total: Any, part: Any) -> Any:
+    """Return what is missing in quadrature: NaN where the part is the larger one."""
+    library: Any = jnp if is_traced(total, part) else np
+    square = total**2 - part**2
+    rounding = 1e-12 * total**2
+    safe = library.where(square > rounding, square, 1)
+    rest = library.where(square > rounding, library.sqrt(safe), 0)
+    return library.where(square < -rounding, library.nan, rest)
+
+
+def _grouped(
+    fit: Fitted, poi: np.ndarray, members: np.ndarray, *, throw: bool
+) -> tuple[Any, Any, Any]:
+    """Return traditional and global impacts of groups, and the errors of the POIs."""
+    known = auxiliary_of(fit)
+    _, vector, others = ravel_state(fit.result.params)
+
+    def found(fit: Fitted) -> Any:
+        args = (fit.curvature, known, vector, others, fit.free, poi, members)
+        return on_host(_execute.call(_compiled_groups, *args))
+
+    out = found(fit)
+    if throw and not is_traced(out) and not np.isfinite(out[2]).all():
+        out = found(usable(fit, throw=throw))
+    return out
+
+
+def _compiled_groups(
+    curvature: Any, known: Auxiliary, vector: Any, others: Any, free, poi, members
+) -> tuple[Array, Array, Array]:
+    covariance = covariance_from(*curvature)
+    held = jnp.sqrt(group_variances(covariance, poi, members))
+    shifts, _ = shifts_of(covariance[poi], known, vector, others, free)
+    inside = jnp.zeros((members.shape[0], known.layout.size), bool)
+    inside = inside.at[:, free].set(members)[:, known.elements]
+    moved = jnp.sqrt(shifts**2 @ inside.T.astype(shifts.dtype))
+    return held, moved, errors_from(covariance)[poi]
+
+
+__all__ = ["GroupImpacts", "SplitErrors", "group_impacts", "split_errors"]

@@ -1,0 +1,257 @@
+"""Which nuisance parameters matter: impacts, pulls and constraints of each."""
+
+from collections.abc import Collection, Mapping
+from typing import Any, Literal, TypeAlias, get_args
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+from jaxtyping import Array, Float, Int
+
+from everwillow._errors import ArgumentValueError
+from everwillow._tree import format_table
+from everwillow._typing import Key, Nll
+from everwillow.fitting import FitResult, _execute
+from everwillow.fitting._layout import is_traced, ravel_state
+from everwillow.impacts._kernels import covariance_from, errors_from, responses
+from everwillow.impacts._selection import (
+    Fitted,
+    fitted,
+    matching,
+    nominal,
+    positions,
+    usable,
+)
+from everwillow.impacts.refits import RefitImpacts, posed, refit_parameters
+from everwillow.model import AbstractModel
+from everwillow.parameters import AbstractConstraint
+from everwillow.uncertainty._point import on_host
+
+
+Refit: TypeAlias = Literal["postfit", "prefit"]
+
+
+class RankingResult(eqx.Module):
+    """Impacts of nuisance parameters on parameters of interest (POIs).
+
+    Impacts are signed shifts of the POI in its own units, shape ``(pois, names)``,
+    when the nuisance parameter is moved up; to first order a move down gives the
+    opposite. NaN stands where there is none: a parameter held at a bound has no error
+    to be moved by, one without a constraint no pre-fit width.
+
+    Attributes:
+        postfit: Moved by its post-fit error: the traditional impact.
+        prefit: Moved by the width of its constraint.
+        values: Best-fit values of the nuisance parameters, shape ``(names,)``.
+        errors: Their post-fit errors.
+        centers: The values that their constraints prefer.
+        widths: The widths of their constraints.
+        poi_values: Best-fit values of the POIs, shape ``(pois,)``.
+        poi_errors: Their post-fit errors.
+        postfit_refits: The same as `postfit` by fits; None if not asked for.
+        prefit_refits: The same as `prefit` by fits; None if not asked for.
+        pois: Labels of the POIs.
+        names: Labels of the nuisance parameters.
+    """
+
+    postfit: Float[Array, "pois names"]
+    prefit: Float[Array, "pois names"]
+    values: Float[Array, " names"]
+    errors: Float[Array, " names"]
+    centers: Float[Array, " names"]
+    widths: Float[Array, " names"]
+    poi_values: Float[Array, " pois"]
+    poi_errors: Float[Array, " pois"]
+    postfit_refits: RefitImpacts | None
+    prefit_refits: RefitImpacts | None
+    pois: tuple[str, ...] = eqx.field(static=True)
+    names: tuple[str, ...] = eqx.field(static=True)
+
+    @property
+    def pulls(self) -> Float[Array, " names"]:
+        """Return (value - nominal) / pre-fit width, NaN without a constraint."""
+        return (self.values - self.centers) / self.widths
+
+    @property
+    def constraints(self) -> Float[Array, " names"]:
+        """Return post-fit error / pre-fit width, NaN without a constraint."""
+        return self.errors / self.widths
+
+    @property
+    def order(self) -> Int[Array, "pois names"]:
+        """Positions of the names by falling size of the post-fit impact, NaN last."""
+        library: Any = jnp if is_traced(self.postfit) else np
+        size = library.abs(self.postfit)
+        return library.argsort(library.where(size >= 0, -size, library.inf), axis=-1)
+
+    def __repr__(self) -> str:
+        """Return a table for each POI, the largest impacts first."""
+        if is_traced(self) or np.ndim(self.postfit) != 2:
+            return f"RankingResult({', '.join(self.pois)}; {len(self.names)} names)"
+        return "\n\n".join(self._table(i) for i in range(len(self.pois)))
+
+    def _table(self, poi: int) -> str:
+        columns = [("pull", self.pulls), ("constraint", self.constraints)]
+        columns += [("post-fit", self.postfit[poi])]
+        if self.postfit_refits is not None:
+            columns += [
+                ("refit up", self.postfit_refits.up[poi]),
+                ("refit down", self.postfit_refits.down[poi]),
+            ]
+        columns += [("pre-fit", self.prefit[poi])]
+        if self.prefit_refits is not None:
+            columns += [
+                ("refit up", self.prefit_refits.up[poi]),
+                ("refit down", self.prefit_refits.down[poi]),
+            ]
+        rows = [
+            (self.names[i], *(_text(column[i]) for _, column in columns))
+            for i in self.order[poi][:SHOWN]
+        ]
+        more = len(self.names) - SHOWN
+        value, error = float(self.poi_values[poi]), float(self.poi_errors[poi])
+        head = f"impacts on {self.pois[poi]} = {value:.4g} +- {error:.3g}"
+        table = format_table([("name", *(name for name, _ in columns)), *rows])
+        return f"{head}\n{table}" + (f"\n... and {more} more" if more > 0 else "")
+
+
+# So many rows of a ranking are shown.
+SHOWN = 20
+
+
+def _text(value: Any) -> str:
+    return "" if np.isnan(value) else f"{float(value):+.3g}"
+
+
+def rank(
+    nll_fn: Nll | AbstractModel,
+    result: FitResult,
+    observation: Any = None,
+    *,
+    pois: Key | Collection[Key],
+    nuisances: Any = "*",
+    constraints: Mapping[Key, AbstractConstraint] | None = None,
+    covariance: Float[Array, "free free"] | None = None,
+    refit: Refit | Collection[Refit] = (),
+    bounds: Mapping[Key, Any] | None = None,
+    solver: optx.AbstractMinimiser | None = None,
+    max_steps: int = 256,
+    batch_size: int | None = None,
+    throw: bool = True,
+) -> RankingResult:
+    r"""Rank nuisance parameters by their impact on parameters of interest.
+
+    The *traditional* impact of the nuisance parameter k on the POI i is the shift of
+    the POI when k is held one post-fit error from its best value and everything else
+    is fitted again; the *pre-fit* impact is the same with the width of its constraint.
+    To first order they are, with the covariance C,
+
+    .. math:: \frac{C_{ik}}{\sqrt{C_{kk}}} \quad\text{and}\quad
+              \frac{C_{ik}}{C_{kk}} w_k .
+
+    Squares of traditional impacts do *not* add up to the variance of the POI when
+    nuisance parameters are correlated after the fit; those of `global_impacts` do
+    (arXiv:2307.04007, section 2).
+
+    All are computed from the covariance of the fit, with no further one. With `refit`
+    they are computed exactly too, two fits for each parameter, every one started where
+    the covariance predicts its end; both stand side by side in the record.
+
+    Args:
+        nll_fn: What was fitted; only looked at for `refit`, like `observation`.
+        result: Its best fit.
+        observation: Second argument of `nll_fn`; None means a Model's own.
+        pois: Keys or labels of the parameters of interest.
+        nuisances: Keys, labels or patterns such as ``"jes_*"``; POIs are left out.
+        constraints: By key; those of the Model by default. A plain function does not
+            tell its constraints, so pulls need them here.
+        covariance: In place of that of the fit, over its free parameters.
+        refit: ``"postfit"``, ``"prefit"`` or both: which impacts to compute by fits.
+        bounds: As in the fit, if `nll_fn` is a plain function.
+        solver: As in the fit.
+        max_steps: As in the fit.
+        batch_size: How many fits run at once; by default one after the other on a CPU,
+            and 64 on an accelerator.
+        throw: Whether to raise where the fit has no covariance. If False, and always
+            inside JAX transformations, all impacts are NaN there.
+
+    Returns:
+        `RankingResult`; a refit that fails is NaN in it, with its status.
+
+    Raises:
+        UnknownKeyError: If a name or a pattern means no parameter.
+        ArgumentValueError: If a POI was fixed in the fit.
+        NotPositiveDefiniteError: If the fit has no covariance.
+
+    Example:
+        >>> import everwillow as ew
+        >>> from everwillow.parameters import Normal
+        >>> model = ew.Model(
+        ...     lambda p, y: 0.5 * ((y - p["mu"] - p["theta"]) / 3.0) ** 2,
+        ...     {"mu": 0.0, "theta": 0.0},
+        ...     5.0,
+        ...     constraints={"theta": Normal(0.0, 4.0)},
+        ... )
+        >>> ranking = rank(model, ew.fit(model), pois="mu")
+        >>> print(ranking.postfit.round(6), ranking.poi_errors.round(6))
+        [[-4.]] [5.]
+    """
+    fit = fitted(result, constraints, covariance)
+    kinds = _checked_kinds(refit)
+    poi = positions(pois, fit, where="pois")
+    nuisance = matching(nuisances, fit, where="nuisances", exclude=poi)
+    center, width = (vector[fit.free[nuisance]] for vector in nominal(fit))
+    found = _shifts(fit, poi, nuisance, width)
+    if throw and not is_traced(found) and not np.isfinite(found[-1]).all():
+        fit = usable(fit, throw=throw)
+        found = _shifts(fit, poi, nuisance, width)
+    postfit, prefit, errors, spread = found
+    values = ravel_state(result.params)[1][fit.free]
+    refits: dict[str, RefitImpacts | None] = {"postfit": None, "prefit": None}
+    if kinds:
+        problem, setting = posed(nll_fn, fit, observation, bounds, solver, max_steps)
+        for kind in kinds:
+            size = errors[nuisance] if kind == "postfit" else width
+            targets = values[nuisance] + np.array([[-1.0], [1.0]]) * size
+            refits[kind] = refit_parameters(
+                problem, setting, spread, poi, nuisance, targets, batch_size
+            )
+    labels = result.labels
+    return RankingResult(
+        postfit=postfit,
+        prefit=prefit,
+        values=values[nuisance],
+        errors=errors[nuisance],
+        centers=center,
+        widths=width,
+        poi_values=values[poi],
+        poi_errors=errors[poi],
+        postfit_refits=refits["postfit"],
+        prefit_refits=refits["prefit"],
+        pois=tuple(labels[i] for i in poi),
+        names=tuple(labels[i] for i in nuisance),
+    )
+
+
+def _checked_kinds(refit: Any) -> tuple[str, ...]:
+    kinds = (refit,) if isinstance(refit, str) else tuple(refit)
+    for kind in kinds:
+        if kind not in get_args(Refit):
+            msg = f"refit: expected 'postfit', 'prefit' or both, got {kind!r}."
+            raise ArgumentValueError(msg)
+    return kinds
+
+
+def _shifts(fit: Fitted, poi: np.ndarray, nuisance: np.ndarray, width: Any) -> Any:
+    return on_host(_execute.call(_compiled_shifts, fit.curvature, poi, nuisance, width))
+
+
+def _compiled_shifts(curvature: Any, poi: Any, nuisance: Any, width: Any) -> Any:
+    covariance = covariance_from(*curvature)
+    errors = errors_from(covariance)
+    slope = responses(covariance, poi, nuisance)
+    return slope * errors[nuisance], slope * width, errors, covariance
+
+
+__all__ = ["RankingResult", "Refit", "rank"]

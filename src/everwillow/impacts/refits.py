@@ -1,0 +1,282 @@
+"""Exact impacts: fits again with one parameter, or one auxiliary datum, moved."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float
+
+from everwillow._errors import RESULTS
+from everwillow.fitting import _execute
+from everwillow.fitting._adjoint import minimise
+from everwillow.fitting._core import Task
+from everwillow.fitting._problem import Numbers
+from everwillow.fitting.conditional import Problem, pose
+from everwillow.impacts._selection import Fitted
+from everwillow.uncertainty._point import on_host
+
+
+class RefitImpacts(eqx.Module):
+    """Shifts of the POIs in fits with one thing moved down and up.
+
+    The first axis of every array is the side: down, then up.
+
+    Attributes:
+        values: To where it was moved, shape ``(2, moved)``.
+        shifts: Of the POIs, shape ``(2, pois, moved)``; NaN where a fit failed or the
+            value is outside the bounds of the parameter.
+        delta_nll: By how much -ln L at the minimum has risen, shape ``(2, moved)``.
+            Below zero there is a better minimum than the one that was called best.
+        success: Whether each fit ended at a minimum, shape ``(2, moved)``.
+        status: How it ended.
+        inside: Whether the value is inside the bounds, shape ``(2, moved)``.
+    """
+
+    values: Float[Array, "2 moved"]
+    shifts: Float[Array, "2 pois moved"]
+    delta_nll: Float[Array, "2 moved"]
+    success: Bool[Array, "2 moved"]
+    status: RESULTS
+    inside: Bool[Array, "2 moved"]
+
+    @property
+    def down(self) -> Float[Array, "pois moved"]:
+        """The shifts for a move down."""
+        return self.shifts[0]
+
+    @property
+    def up(self) -> Float[Array, "pois moved"]:
+        """The shifts for a move up."""
+        return self.shifts[1]
+
+
+class Minimum(NamedTuple):
+    """The end of one fit."""
+
+    x: Array
+    value: Array
+    success: Array
+    status: RESULTS
+
+
+def follow(task: Task, numbers: Numbers, start: Array, held: Array) -> Minimum:
+    """Minimise from a start with some parameters held there.
+
+    The one place that decides how a conditional fit is made.
+
+    Args:
+        task: The structure of the fit.
+        numbers: Its arguments.
+        start: Values of what the core sees, shape ``(n,)``.
+        held: Which of them do not move.
+    """
+    vector = jnp.asarray(numbers.vector).at[numbers.index].set(start)
+    mask = jnp.asarray(numbers.mask) & ~held
+    moved = dataclasses.replace(numbers, vector=vector, mask=mask)
+    outcome, _ = minimise(task, moved)
+    return Minimum(outcome.x, outcome.value, outcome.success, outcome.status)
+
+
+class Setting(NamedTuple):
+    """The best fit in the coordinates of the compiled core.
+
+    Attributes:
+        x: The best values.
+        nll: -ln L there.
+        lower: Ends of the bounds, infinite where there is none.
+        upper: Likewise.
+        place: Where the free parameters are among what the core sees.
+    """
+
+    x: Any
+    nll: Any
+    lower: Any
+    upper: Any
+    place: np.ndarray
+
+
+def posed(
+    nll_fn: Any,
+    fit: Fitted,
+    observation: Any,
+    bounds: Mapping[Any, Any] | None,
+    solver: Any,
+    max_steps: int,
+) -> tuple[Problem, Setting]:
+    """Return the problem of the best fit, ready to be run again from its end."""
+    result, layout = fit.result, fit.layout
+    taken = set(result.free)
+    fixed = {
+        key: ...
+        for i, key in enumerate(layout.keys)
+        if not layout.numeric[i] or taken.isdisjoint(layout.elements(i).tolist())
+    }
+    given = {} if observation is None else {"observation": observation}
+    problem = pose(
+        nll_fn,
+        result.params,
+        **given,
+        fixed=fixed,
+        bounds=bounds,
+        solver=solver,
+        max_steps=max_steps,
+    )
+    index = np.asarray(problem.numbers.index)
+    mask = np.isin(index, fit.free)
+    numbers = dataclasses.replace(problem.numbers, mask=mask)
+    problem = dataclasses.replace(problem, numbers=numbers)
+    lower, upper = problem.range(np.arange(index.size))
+    place = np.searchsorted(index, fit.free)
+    x = numbers.vector[index]
+    return problem, Setting(x, result.nll, lower, upper, place)
+
+
+def refit_parameters(
+    problem: Problem,
+    setting: Setting,
+    covariance: Any,
+    pois: np.ndarray,
+    moved: np.ndarray,
+    targets: Any,
+    batch_size: int | None,
+) -> RefitImpacts:
+    """Fit again with each parameter held at each target.
+
+    Args:
+        problem: Posed at the best fit.
+        setting: The best fit.
+        covariance: Of the free parameters.
+        pois: Positions among the free parameters.
+        moved: Likewise, shape ``(moved,)``.
+        targets: Values, shape ``(2, moved)``; NaN where there is none.
+        batch_size: How many fits run at once.
+    """
+    args = (problem.task, problem.numbers, setting, covariance, pois, moved, targets)
+    return on_host(_execute.call(_refit_parameters, *args, _lanes(batch_size)))
+
+
+def _refit_parameters(
+    task, numbers, setting: Setting, covariance, pois, moved, targets, lanes
+) -> RefitImpacts:
+    place = jnp.asarray(setting.place)
+    x = jnp.asarray(setting.x)
+    size = x.shape[0]
+
+    def one(which, target):
+        here = place[which]
+        good = (target >= setting.lower[here]) & (target <= setting.upper[here])
+        target = jnp.where(good, target, x[here])
+        # To first order the others follow along their covariances with the one moved.
+        column, own = covariance[:, which], covariance[which, which]
+        slope = jnp.where(own > 0, column / jnp.where(own > 0, own, 1), 0)
+        start = x.at[place].add(slope * (target - x[here]))
+        start = _inside(start, x, setting).at[here].set(target)
+        return follow(task, numbers, start, jnp.arange(size) == here), good
+
+    setting = _arrays(setting)
+    which = jnp.concatenate([jnp.asarray(moved)] * 2)
+    minimum, good = _mapped(one, (which, jnp.ravel(targets)), lanes)
+    return _record(minimum, good, setting, place[pois], targets)
+
+
+def refit_auxiliary(
+    problem: Problem,
+    setting: Setting,
+    pois: np.ndarray,
+    shifts: Any,
+    predicted: Any,
+    batch_size: int | None,
+) -> RefitImpacts:
+    """Fit again with the auxiliary observations moved.
+
+    Args:
+        problem: Posed at the best fit of a Model.
+        setting: The best fit.
+        pois: Positions among the free parameters.
+        shifts: One row for each fluctuation, over the ravelled auxiliary observations,
+            shape ``(moved, aux)``.
+        predicted: How far the free parameters move to first order, ``(moved, free)``.
+        batch_size: How many fits run at once.
+    """
+    args = (problem.task, problem.numbers, setting, pois, shifts, predicted)
+    return on_host(_execute.call(_refit_auxiliary, *args, _lanes(batch_size)))
+
+
+def _refit_auxiliary(
+    task, numbers, setting: Setting, pois, shifts, predicted, lanes
+) -> RefitImpacts:
+    place, x = jnp.asarray(setting.place), jnp.asarray(setting.x)
+    aux = jax.tree.map(jnp.asarray, numbers.observation["aux"])
+    flat, unravel = ravel_pytree(aux)
+    setting = _arrays(setting)
+
+    def one(shift, step):
+        observation = {**numbers.observation, "aux": unravel(flat + shift)}
+        moved = dataclasses.replace(numbers, observation=observation)
+        start = _inside(x.at[place].add(step), x, setting)
+        return follow(task, moved, start, jnp.zeros(x.shape, bool)), jnp.asarray(True)
+
+    shifts = jnp.concatenate([-shifts, shifts])
+    steps = jnp.concatenate([-predicted, predicted])
+    minimum, good = _mapped(one, (shifts, steps), lanes)
+    targets = jnp.stack([-jnp.ones(len(predicted)), jnp.ones(len(predicted))])
+    return _record(minimum, good, setting, place[pois], targets)
+
+
+def _mapped(
+    one: Callable[..., Any], rows: tuple[Array, Array], lanes: int
+) -> tuple[Minimum, Array]:
+    """Make the fits one after the other, or so many at once."""
+    return jax.lax.map(lambda row: one(*row), rows, batch_size=lanes or None)
+
+
+def _lanes(batch_size: int | None) -> int:
+    """Return how many fits run at once; 0 for one after the other.
+
+    A CPU gains nothing from fits in step, each waiting for the slowest.
+    """
+    if batch_size is not None:
+        return 0 if batch_size <= 1 else int(batch_size)
+    return 0 if jax.default_backend() == "cpu" else 64
+
+
+def _arrays(setting: Setting) -> Setting:
+    x = jnp.asarray(setting.x)
+    lower, upper = jnp.asarray(setting.lower), jnp.asarray(setting.upper)
+    return setting._replace(x=x, lower=lower, upper=upper)
+
+
+def _inside(start: Array, x: Array, setting: Setting) -> Array:
+    """Return a start from which the fit may begin; what is outside stays where it is.
+
+    Strictly, as a smooth map of a parameter cannot begin at an end.
+    """
+    return jnp.where((start > setting.lower) & (start < setting.upper), start, x)
+
+
+def _record(
+    minimum: Minimum, good: Array, setting: Setting, pois: Array, targets: Array
+) -> RefitImpacts:
+    fine = good & minimum.success
+    moves = jnp.where(fine[:, None], minimum.x - setting.x, jnp.nan)[:, pois]
+    rise = jnp.where(fine, minimum.value - jnp.asarray(setting.nll), jnp.nan)
+
+    def by_side(array):
+        return array.reshape(2, -1, *array.shape[1:])
+
+    return RefitImpacts(
+        values=targets,
+        shifts=jnp.swapaxes(by_side(moves), 1, 2),
+        delta_nll=by_side(rise),
+        success=by_side(minimum.success),
+        status=jax.tree.map(by_side, minimum.status),
+        inside=by_side(good),
+    )
+
+
+__all__ = ["RefitImpacts"]
