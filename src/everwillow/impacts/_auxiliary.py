@@ -87,7 +87,7 @@ def shifts_of(
     # A root of zero has no derivative, and most parameters may have no constraint.
     positive = information > 0
     half = jnp.where(positive, jnp.sqrt(jnp.where(positive, information, 1)), 0)
-    shifts = rows * half
+    shifts = rows * half[None, :]
     for name, constraint in known.joint.items():
         here = elements_of(name, constraint, layout)
         block = inverse_root(jnp.asarray(constraint.covariance))

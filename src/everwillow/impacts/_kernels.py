@@ -47,7 +47,7 @@ def responses(
     fitted again, the minimum moves by ``C[:, k] / C[k, k] d``.
     """
     variance = jnp.diagonal(covariance)[others]
-    positive = variance > 0
+    positive = (variance > 0)[None, :]
     rows = covariance[pois][:, others]
     return jnp.where(positive, rows / jnp.where(positive, variance, 1), jnp.nan)
 
@@ -91,7 +91,7 @@ def inverse_root(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
     r"""Return :math:`V^{-1} A` with A the root of :func:`root`."""
     width = jnp.sqrt(jnp.diagonal(matrix))
     values, vectors = jnp.linalg.eigh(matrix / width[:, None] / width[None, :])
-    inverse = (vectors / jnp.sqrt(values)) @ vectors.T
+    inverse = (vectors / jnp.sqrt(values)[None, :]) @ vectors.T
     return inverse / width[:, None]
 
 
@@ -104,7 +104,7 @@ def root(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
     """
     width = jnp.sqrt(jnp.diagonal(matrix))
     values, vectors = jnp.linalg.eigh(matrix / width[:, None] / width[None, :])
-    half = (vectors * jnp.sqrt(jnp.maximum(values, 0))) @ vectors.T
+    half = (vectors * jnp.sqrt(jnp.maximum(values, 0))[None, :]) @ vectors.T
     return width[:, None] * half
 
 

@@ -119,6 +119,9 @@ class RankingResult(eqx.Module):
 # So many rows of a ranking are shown.
 SHOWN = 20
 
+# Down and up.
+SIDES = np.array([[-1.0], [1.0]])
+
 
 def _text(value: Any) -> str:
     return "" if np.isnan(value) else f"{float(value):+.3g}"
@@ -213,7 +216,7 @@ def rank(
         problem, setting = posed(nll_fn, fit, observation, bounds, solver, max_steps)
         for kind in kinds:
             size = errors[nuisance] if kind == "postfit" else width
-            targets = values[nuisance] + np.array([[-1.0], [1.0]]) * size
+            targets = values[nuisance][None] + SIDES * size[None]
             refits[kind] = refit_parameters(
                 problem, setting, spread, poi, nuisance, targets, batch_size
             )
@@ -251,7 +254,8 @@ def _compiled_shifts(curvature: Any, poi: Any, nuisance: Any, width: Any) -> Any
     covariance = covariance_from(*curvature)
     errors = errors_from(covariance)
     slope = responses(covariance, poi, nuisance)
-    return slope * errors[nuisance], slope * width, errors, covariance
+    postfit = slope * errors[nuisance][None, :]
+    return postfit, slope * width[None, :], errors, covariance
 
 
 __all__ = ["RankingResult", "Refit", "rank"]

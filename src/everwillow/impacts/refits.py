@@ -263,7 +263,7 @@ def _record(
     minimum: Minimum, good: Array, setting: Setting, pois: Array, targets: Array
 ) -> RefitImpacts:
     fine = good & minimum.success
-    moves = jnp.where(fine[:, None], minimum.x - setting.x, jnp.nan)[:, pois]
+    moves = jnp.where(fine[:, None], minimum.x - setting.x[None, :], jnp.nan)[:, pois]
     rise = jnp.where(fine, minimum.value - jnp.asarray(setting.nll), jnp.nan)
 
     def by_side(array):

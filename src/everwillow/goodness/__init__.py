@@ -1,0 +1,18 @@
+"""Whether a fit describes its data: goodness-of-fit tests and pulls of the data."""
+
+from everwillow.goodness.chi2 import chi2_test, yield_chi2
+from everwillow.goodness.pulls import DataPulls, data_pulls
+from everwillow.goodness.pvalues import GoodnessResult, ToyPValue, toy_pvalue
+from everwillow.goodness.saturated import saturated_test
+
+
+__all__ = [
+    "DataPulls",
+    "GoodnessResult",
+    "ToyPValue",
+    "chi2_test",
+    "data_pulls",
+    "saturated_test",
+    "toy_pvalue",
+    "yield_chi2",
+]

@@ -1,0 +1,170 @@
+"""Data next to what a model expects, with the variances of both."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from everwillow._errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    ShapeMismatchError,
+)
+from everwillow.fitting import FitResult
+from everwillow.fitting._core import Task
+from everwillow.fitting._problem import Numbers
+from everwillow.model import AbstractModel
+from everwillow.uncertainty._point import refuse_batch
+
+
+# Derivatives in so many directions are held in memory at a time.
+DIRECTIONS = 64
+
+
+def check(model: Any, result: Any, data_variance: Any) -> None:
+    """Refuse what has no expected data, or is no fit.
+
+    Raises:
+        ArgumentTypeError: If `model` is no Model or `result` no FitResult.
+        ArgumentValueError: If `data_variance` is not understood.
+    """
+    if not isinstance(model, AbstractModel):
+        msg = (
+            f"model: expected a Model, got {type(model).__name__}: only a Model tells "
+            "which data it expects. Build one with Model(..., expected=function)."
+        )
+        raise ArgumentTypeError(msg)
+    if not isinstance(result, FitResult):
+        msg = f"result: expected a FitResult, got {type(result).__name__}."
+        raise ArgumentTypeError(msg)
+    refuse_batch(result, "here")
+    if isinstance(data_variance, str) and data_variance != "poisson":
+        msg = (
+            "data_variance: expected 'poisson' or variances like the main data, got "
+            f"{data_variance!r}."
+        )
+        raise ArgumentValueError(msg)
+
+
+class Compared(NamedTuple):
+    """One leaf of the data, ravelled.
+
+    Attributes:
+        data: Shape ``(n,)``.
+        expected: Likewise.
+        variance: Shape ``(n,)``, or a covariance ``(n, n)``.
+    """
+
+    data: Array
+    expected: Array
+    variance: Array
+
+
+def expected_like(model: AbstractModel, params: Any, main: Any) -> Any:
+    """Return what the model expects, in the structure of the data.
+
+    Raises:
+        ShapeMismatchError: If it has another structure.
+    """
+    expected = model.expected(params)
+    if jax.tree.structure(expected) != jax.tree.structure(main):
+        msg = (
+            f"expected: the model expects {jax.tree.structure(expected)}, and its "
+            f"main data are {jax.tree.structure(main)}."
+        )
+        raise ShapeMismatchError(msg)
+    return expected
+
+
+class _Pair:
+    """Data and expectation of one leaf; no pytree, so that it stays a leaf."""
+
+    def __init__(self, data: Any, mean: Any) -> None:
+        self.data, self.mean = data, mean
+
+
+def compared(main: Any, expected: Any, data_variance: Any) -> list[Compared | None]:
+    """Return the leaves of the data with their variances, None if they have none."""
+    if isinstance(data_variance, str):
+        data_variance = expected
+    pairs = jax.tree.map(_Pair, main, expected)
+    out: list[Compared | None] = []
+
+    def take(variance, below):
+        for pair in jax.tree.leaves(below):
+            out.append(None if variance is None else _compare(pair, variance))
+
+    try:
+        jax.tree.map(take, data_variance, pairs, is_leaf=lambda v: v is None)
+    except (ValueError, TypeError) as error:
+        if isinstance(error, ShapeMismatchError):
+            raise
+        msg = (
+            "data_variance: expected the structure of the main data, or a prefix of "
+            f"it, but {error}"
+        )
+        raise ArgumentValueError(msg) from error
+    return out
+
+
+def _compare(pair: _Pair, variance: Any) -> Compared:
+    data, mean = jnp.asarray(pair.data, float), jnp.asarray(pair.mean, float)
+    if data.shape != mean.shape:
+        msg = (
+            f"expected: the model expects an array of shape {mean.shape}, and the data "
+            f"have {data.shape}."
+        )
+        raise ShapeMismatchError(msg)
+    spread = jnp.asarray(variance, float)
+    if mean.ndim == 1 and spread.shape == (*mean.shape, *mean.shape):
+        return Compared(data, mean, spread)
+    if np.broadcast_shapes(spread.shape, mean.shape) != mean.shape:
+        msg = (
+            f"data_variance: shape {spread.shape} does not fit data of shape "
+            f"{mean.shape}."
+        )
+        raise ShapeMismatchError(msg)
+    spread = jnp.broadcast_to(spread, mean.shape)
+    return Compared(jnp.ravel(data), jnp.ravel(mean), jnp.ravel(spread))
+
+
+def joined(leaves: Sequence[Compared | None]) -> Compared:
+    """Return the leaves one after the other; a matrix if one of them has one."""
+    parts = [leaf for leaf in leaves if leaf is not None]
+    if not parts:
+        msg = "data_variance: no part of the data fluctuates, so there is no test."
+        raise ArgumentValueError(msg)
+    data = jnp.concatenate([part.data for part in parts])
+    expected = jnp.concatenate([part.expected for part in parts])
+    if all(part.variance.ndim == 1 for part in parts):
+        return Compared(data, expected, jnp.concatenate([p.variance for p in parts]))
+    blocks = [
+        part.variance if part.variance.ndim == 2 else jnp.diag(part.variance)
+        for part in parts
+    ]
+    return Compared(data, expected, jax.scipy.linalg.block_diag(*blocks))
+
+
+def yields(
+    task: Task, numbers: Numbers, x: Array, data_variance: Any
+) -> tuple[Compared, Array]:
+    """Return data and expectation, and the derivatives of the latter.
+
+    Returns:
+        The leaves one after the other; their derivatives, shape ``(n, fitted)``.
+    """
+    model, main = task.objective, numbers.observation["main"]
+
+    def both(x):
+        expected = expected_like(model, task.params(numbers, x), main)
+        return joined(compared(main, expected, data_variance))
+
+    found = both(x)
+    _, push = jax.linearize(lambda v: both(v).expected, x)
+    basis = jnp.eye(x.shape[0], dtype=x.dtype)
+    if x.shape[0] == 0:
+        return found, jnp.zeros((found.data.shape[0], 0))
+    return found, jax.lax.map(push, basis, batch_size=DIRECTIONS).T

@@ -1,0 +1,166 @@
+"""chi2 tests with full covariance matrices."""
+
+from typing import Any, Literal, TypeAlias, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from everwillow._errors import ArgumentValueError, ShapeMismatchError
+from everwillow.fitting import FitResult, _execute
+from everwillow.fitting._core import Task
+from everwillow.fitting._layout import as_array, is_traced
+from everwillow.fitting._problem import Numbers
+from everwillow.goodness._yields import check, yields
+from everwillow.goodness.pvalues import GoodnessResult, judged
+from everwillow.model import AbstractModel
+from everwillow.uncertainty import covariance_matrix
+from everwillow.uncertainty._information import look_at
+from everwillow.uncertainty._point import evaluate_at, on_host
+
+
+Relation: TypeAlias = Literal["fitted", "independent"]
+
+# Directions in which the scaled covariance is below this do not fluctuate.
+SINGULAR = 1e-9
+
+
+def chi2_test(
+    residuals: Float[Array, " n"],
+    covariance: Float[Array, "n n"] | Float[Array, " n"],
+    *,
+    ndof: float | None = None,
+) -> GoodnessResult:
+    r"""Test whether residuals are what their covariance says.
+
+    The statistic is :math:`r^\mathsf T V^{-1} r`. Where V is singular, as for shapes of
+    unit area or for residuals of a fit, the directions without fluctuation are left
+    out, and do not count as degrees of freedom; a residual that does point there is
+    impossible, and the statistic infinite.
+
+    Args:
+        residuals: Differences of data and prediction, shape ``(n,)``.
+        covariance: Of the residuals, shape ``(n, n)``, or variances ``(n,)``.
+        ndof: Degrees of freedom; by default the rank of the covariance.
+
+    Raises:
+        ShapeMismatchError: If the shapes do not fit.
+
+    Example:
+        >>> chi2_test(np.array([1.0, 2.0]), np.array([1.0, 4.0]))
+        GoodnessResult(statistic=2, ndof=2, pvalue=0.3679)
+    """
+    shape = np.shape(residuals)
+    if len(shape) != 1 or np.shape(covariance) not in (shape, shape * 2):
+        msg = (
+            f"covariance: residuals of shape {shape} need a covariance of shape (n, n) "
+            f"or variances of shape (n,), got {np.shape(covariance)}."
+        )
+        raise ShapeMismatchError(msg)
+    statistic, rank = on_host(_execute.call(_chi2, residuals, covariance))
+    return judged(statistic, rank if ndof is None else ndof)
+
+
+def _chi2(residuals: Any, covariance: Any) -> tuple[Array, Array]:
+    residuals = jnp.asarray(residuals, float)
+    covariance = jnp.asarray(covariance, float)
+    if covariance.ndim == 1:
+        covariance = jnp.diag(covariance)
+    return quadratic_form(residuals, covariance)
+
+
+def quadratic_form(residuals: Array, covariance: Array) -> tuple[Array, Array]:
+    """Return the statistic and the rank of the covariance."""
+    variance = jnp.diagonal(covariance)
+    moving = variance > 0
+    scale = jnp.where(moving, 1 / jnp.sqrt(jnp.where(moving, variance, 1)), 0)
+    bad = ~(jnp.all(jnp.isfinite(covariance)) & jnp.all(variance >= 0))
+    scaled = jnp.where(bad, 0.0, covariance * scale[:, None] * scale[None, :])
+    values, vectors = jnp.linalg.eigh(0.5 * (scaled + scaled.T))
+    known = values > SINGULAR
+    # Residuals of what does not fluctuate at all keep their own scale.
+    pulls = residuals * jnp.where(moving, scale, 1)
+    along = vectors.T @ pulls
+    inverse = jnp.where(known, 1 / jnp.where(known, values, 1), 0)
+    impossible = jnp.sum(jnp.where(known, 0, along**2)) > SINGULAR * jnp.sum(pulls**2)
+    total = jnp.where(impossible, jnp.inf, jnp.sum(along**2 * inverse))
+    negative = jnp.any(values < -SINGULAR)
+    return jnp.where(bad | negative, jnp.nan, total), jnp.sum(known)
+
+
+def yield_chi2(
+    model: AbstractModel,
+    result: FitResult,
+    observation: Any = None,
+    *,
+    data_variance: Any = "poisson",
+    relation: Relation = "fitted",
+    ndof: float | None = None,
+) -> GoodnessResult:
+    r"""Compare data and expected yields, with the errors of both and their correlation.
+
+    With V the covariance of the data and :math:`J C J^\mathsf T` that of the expected
+    yields, the residuals have the covariance
+
+    - :math:`V + J C J^\mathsf T` if the data are *independent* of the fit, with C the
+      covariance of the fit;
+    - :math:`V - J C J^\mathsf T` if they are the ones that were *fitted*, as the
+      prediction follows them; C is then the expected covariance, with the same V. The
+      rank of this matrix is the number of bins less the number of unconstrained
+      parameters, and the statistic contains the pulls of the constraints. In a linear
+      Gaussian model it is that of `saturated_test`.
+
+    Args:
+        model: The Model.
+        result: Its best fit.
+        observation: The data to compare with; None means the Model's own.
+        data_variance: As in `saturated_test`; ``"poisson"`` takes the expected yields.
+        relation: ``"fitted"`` or ``"independent"``.
+        ndof: Degrees of freedom; by default the rank of the covariance.
+
+    Raises:
+        ArgumentTypeError: If `model` is no Model.
+
+    Example:
+        >>> import everwillow as ew
+        >>> expected = lambda p: p["rate"] * jnp.ones(3)
+        >>> nll = lambda p, n: jnp.sum(expected(p) - n * jnp.log(expected(p)))
+        >>> counts = np.array([9.0, 12.0, 15.0])
+        >>> model = ew.Model(nll, {"rate": 10.0}, counts, expected=expected)
+        >>> yield_chi2(model, ew.fit(model))
+        GoodnessResult(statistic=1.5, ndof=2, pvalue=0.4724)
+    """
+    check(model, result, data_variance)
+    if relation not in get_args(Relation):
+        msg = f"relation: expected 'fitted' or 'independent', got {relation!r}."
+        raise ArgumentValueError(msg)
+    covariance = covariance_for(model, result, observation, fitted=relation == "fitted")
+    _, observation, point = look_at(model, result, observation, None)
+    sign = -1.0 if relation == "fitted" else 1.0
+    data_variance = jax.tree.map(as_array, data_variance)
+    args = (model, point, observation, data_variance, covariance, np.asarray(sign))
+    statistic, rank = evaluate_at(_yield_chi2, *args)[0]
+    return judged(statistic, rank if ndof is None else ndof)
+
+
+def covariance_for(
+    model: AbstractModel, result: FitResult, observation: Any, *, fitted: bool
+) -> Any:
+    """Return the covariance of the parameters that belongs to a relation."""
+    kind = "fisher" if fitted else "hessian"
+    throw = not is_traced(result.success)
+    return covariance_matrix(model, result, observation, kind=kind, throw=throw)
+
+
+def _yield_chi2(
+    task: Task, numbers: Numbers, data_variance: Any, covariance: Array, sign: Array
+) -> tuple[Array, Array]:
+    found, jacobian = yields(task, numbers, task.start(numbers), data_variance)
+    variance = found.variance
+    matrix = variance if variance.ndim == 2 else jnp.diag(variance)
+    spread = matrix + sign * (jacobian @ covariance @ jacobian.T)
+    return quadratic_form(found.data - found.expected, spread)
+
+
+__all__ = ["Relation", "chi2_test", "yield_chi2"]

@@ -1,0 +1,134 @@
+"""Pulls of the data: how far each datum is from what the fit expects."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+from everwillow.fitting import FitResult
+from everwillow.fitting._core import Task
+from everwillow.fitting._layout import as_array
+from everwillow.fitting._problem import Numbers
+from everwillow.goodness._yields import check, compared, expected_like, yields
+from everwillow.goodness.chi2 import SINGULAR, covariance_for
+from everwillow.goodness.saturated import poisson_deviance
+from everwillow.model import AbstractModel
+from everwillow.uncertainty._information import look_at
+from everwillow.uncertainty._point import evaluate_at
+
+
+class DataPulls(eqx.Module):
+    """How far each datum is from its expectation, in the structure of the data.
+
+    All are positive where there are more data than expected; None stands for data that
+    do not fluctuate.
+
+    Attributes:
+        expected: What the model expects at the best fit.
+        residuals: Data less expectation, in units of the data.
+        pulls: The residual over the error of the datum. In a fit their variance is
+            below one, as the expectation follows the data.
+        standardised: The residual over its own error, which knows that the expectation
+            follows the data: with variance one. NaN where the fit has used a datum up
+            and the residual cannot fluctuate.
+        deviances: For counts the signed root of the datum's part of the saturated
+            likelihood ratio, closer to a Gaussian than `pulls` for small counts; for
+            other data the same as `pulls`.
+    """
+
+    expected: PyTree
+    residuals: PyTree
+    pulls: PyTree
+    standardised: PyTree
+    deviances: PyTree
+
+
+def data_pulls(
+    model: AbstractModel,
+    result: FitResult,
+    observation: Any = None,
+    *,
+    data_variance: Any = "poisson",
+) -> DataPulls:
+    r"""Return the pull of each datum after a fit.
+
+    With the covariance V of the data and that of the fitted expectation,
+    :math:`J C J^\mathsf T`, the variances of the residuals are the diagonal of
+    :math:`V - J C J^\mathsf T` (as in `yield_chi2`).
+
+    Args:
+        model: The Model.
+        result: Its best fit.
+        observation: The fitted data; None means the Model's own.
+        data_variance: As in `saturated_test`.
+
+    Raises:
+        ArgumentTypeError: If `model` is no Model.
+
+    Example:
+        >>> import numpy as np
+        >>> import everwillow as ew
+        >>> expected = lambda p: p["rate"] * jnp.ones(2)
+        >>> nll = lambda p, n: jnp.sum(expected(p) - n * jnp.log(expected(p)))
+        >>> counts = np.array([12.0, 20.0])
+        >>> model = ew.Model(nll, {"rate": 10.0}, counts, expected=expected)
+        >>> out = data_pulls(model, ew.fit(model))
+        >>> print(out.pulls.round(3), out.standardised.round(3))
+        [-1.  1.] [-1.414  1.414]
+    """
+    check(model, result, data_variance)
+    covariance = covariance_for(model, result, observation, fitted=True)
+    _, observation, point = look_at(model, result, observation, None)
+    data_variance = jax.tree.map(as_array, data_variance)
+    args = (model, point, observation, data_variance, covariance)
+    return DataPulls(**evaluate_at(_pulls, *args)[0])
+
+
+def _pulls(
+    task: Task, numbers: Numbers, data_variance: Any, covariance: Array
+) -> dict[str, Any]:
+    x, main = task.start(numbers), numbers.observation["main"]
+    found, jacobian = yields(task, numbers, x, data_variance)
+    wide = found.variance.ndim == 2
+    variance = jnp.diagonal(found.variance) if wide else found.variance
+    # Row by row, without the matrix of all residuals.
+    follows = jnp.sum((jacobian @ covariance) * jacobian, axis=1)
+    left = variance - follows
+    free = left > SINGULAR * variance
+    away = found.data - found.expected
+    own = jnp.where(free, away / jnp.sqrt(jnp.where(free, left, 1)), jnp.nan)
+    pulls = away / jnp.sqrt(variance)
+    deviances = pulls
+    if isinstance(data_variance, str):
+        size = jnp.maximum(poisson_deviance(found.data, found.expected), 0)
+        safe = jnp.where(size > 0, size, 1)
+        deviances = jnp.sign(away) * jnp.where(size > 0, jnp.sqrt(safe), 0)
+    expected = expected_like(task.objective, task.params(numbers, x), main)
+    leaves = compared(main, expected, data_variance)
+    like = lambda flat: _in_structure(flat, leaves, expected)
+    return {
+        "expected": expected,
+        "residuals": like(away),
+        "pulls": like(pulls),
+        "standardised": like(own),
+        "deviances": like(deviances),
+    }
+
+
+def _in_structure(flat: Array, leaves: Any, tree: Any) -> Any:
+    """Cut a vector into the leaves that fluctuate, and None for the others."""
+    out, start = [], 0
+    below, structure = jax.tree.flatten(tree)
+    for leaf, like in zip(leaves, below, strict=True):
+        if leaf is None:
+            out.append(None)
+            continue
+        shape = jnp.shape(like)
+        out.append(flat[start : start + leaf.data.size].reshape(shape))
+        start += leaf.data.size
+    return structure.unflatten(out)
+
+
+__all__ = ["DataPulls", "data_pulls"]

@@ -1,0 +1,142 @@
+"""p-values of test statistics: from the chi2 distribution, and from toys."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.scipy as jsp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Int
+
+from everwillow._errors import ArgumentValueError
+from everwillow.fitting import _execute
+from everwillow.fitting._layout import as_array, is_traced
+from everwillow.uncertainty._point import on_host
+
+
+class GoodnessResult(eqx.Module):
+    """A statistic that follows a chi2 distribution if the model is right.
+
+    Attributes:
+        statistic: Its value, large where the model does not describe the data.
+        ndof: The number of degrees of freedom.
+        pvalue: The probability of a value at least as large; NaN if `ndof` is not
+            positive or the statistic is NaN.
+    """
+
+    statistic: Float[Array, ""]
+    ndof: Float[Array, ""]
+    pvalue: Float[Array, ""]
+
+    def __repr__(self) -> str:
+        """Return statistic, degrees of freedom and p-value."""
+        if is_traced(self) or np.ndim(self.statistic):
+            return "GoodnessResult(...)"
+        return (
+            f"GoodnessResult(statistic={float(self.statistic):.6g}, "
+            f"ndof={float(self.ndof):g}, pvalue={float(self.pvalue):.4g})"
+        )
+
+
+def chi2_survival(statistic: ArrayLike, ndof: ArrayLike) -> Array:
+    """Return the probability that a chi2 variable exceeds a value."""
+    statistic, ndof = jnp.asarray(statistic, float), jnp.asarray(ndof, float)
+    good = (ndof > 0) & (statistic >= 0)
+    half = jnp.where(good, ndof, 1) / 2
+    tail = jsp.special.gammaincc(half, jnp.where(good, statistic, 0) / 2)
+    return jnp.where(good, tail, jnp.nan)
+
+
+def judged(statistic: Any, ndof: Any) -> GoodnessResult:
+    """Return a statistic with its p-value."""
+    args = jax.tree.map(as_array, (statistic, ndof))
+    statistic, ndof, pvalue = on_host(_execute.call(_judged, *args))
+    return GoodnessResult(statistic, ndof, pvalue)
+
+
+def _judged(statistic: Any, ndof: Any) -> tuple[Array, Array, Array]:
+    statistic, ndof = jnp.asarray(statistic, float), jnp.asarray(ndof, float)
+    return statistic, ndof, chi2_survival(statistic, ndof)
+
+
+class ToyPValue(eqx.Module):
+    """The share of toys that are at least as extreme as the data.
+
+    Attributes:
+        observed: The statistic of the data.
+        pvalue: Number of toys with a statistic at least as large, over the number of
+            toys whose statistic is known; NaN if that is zero.
+        lower: Lower end of the 68.27 % interval for the p-value, from the finite number
+            of toys (Wilson).
+        upper: Its upper end.
+        at_least: Number of toys with a statistic at least as large.
+        valid: Number of toys whose statistic is known.
+        failed: Number of toys whose statistic is NaN. They are not in `pvalue`; counted
+            as extreme ones they would make it ``(at_least + failed) / (valid +
+            failed)``.
+    """
+
+    observed: Float[Array, ""]
+    pvalue: Float[Array, ""]
+    lower: Float[Array, ""]
+    upper: Float[Array, ""]
+    at_least: Int[Array, ""]
+    valid: Int[Array, ""]
+    failed: Int[Array, ""]
+
+
+def toy_pvalue(
+    observed: ArrayLike,
+    toys: Float[ArrayLike, " toys"] | Callable[[], Float[ArrayLike, " toys"]],
+) -> ToyPValue:
+    r"""Return the p-value of a statistic from pseudo-experiments.
+
+    With k of n toys at least as extreme the p-value is k/n, and its interval is that of
+    Wilson at one standard deviation, :math:`z = 1`:
+
+    .. math:: \frac{k + z^2/2}{n + z^2}
+              \pm \frac{z}{n + z^2} \sqrt{\frac{k (n - k)}{n} + \frac{z^2}{4}} .
+
+    It does not shrink to nothing where no toy is as extreme as the data.
+
+    Args:
+        observed: The statistic of the data, large where the model fails.
+        toys: The statistics of the toys, any shape, NaN where a fit failed; or a
+            function without arguments that returns them.
+
+    Raises:
+        ArgumentValueError: If there are no toys.
+
+    Example:
+        >>> print(toy_pvalue(2.0, [0.5, 1.5, 2.5, 3.5]).pvalue)
+        0.5
+    """
+    values = toys() if callable(toys) else toys
+    if np.size(values) == 0:
+        msg = "toys: there is none, so there is no p-value. Generate at least one."
+        raise ArgumentValueError(msg)
+    library: Any = jnp if is_traced(observed, values) else np
+    values = library.ravel(library.asarray(values))
+    known = ~library.isnan(values)
+    extreme = library.sum(known & (values >= observed))
+    count = library.sum(known)
+    # NaN data are as extreme as nothing, so the count must not speak.
+    good = (count > 0) & ~library.isnan(library.asarray(observed))
+    safe = library.where(count > 0, count, 1)
+    middle = (extreme + 0.5) / (safe + 1.0)
+    spread = library.sqrt(extreme * (safe - extreme) / safe + 0.25) / (safe + 1.0)
+    nan = library.nan
+    return ToyPValue(
+        observed=library.asarray(observed),
+        pvalue=library.where(good, extreme / safe, nan),
+        lower=library.where(good, middle - spread, nan),
+        upper=library.where(good, middle + spread, nan),
+        at_least=extreme,
+        valid=count,
+        failed=values.shape[0] - count,
+    )
+
+
+__all__ = ["GoodnessResult", "ToyPValue", "toy_pvalue"]

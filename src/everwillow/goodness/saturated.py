@@ -1,0 +1,231 @@
+"""The likelihood ratio to the model that describes every datum exactly."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow._typing import Key, Nll
+from everwillow.fitting import FitResult
+from everwillow.fitting._core import Task
+from everwillow.fitting._layout import as_array, is_traced
+from everwillow.fitting._problem import Numbers
+from everwillow.goodness._yields import Compared, check, compared, expected_like
+from everwillow.goodness.pvalues import GoodnessResult, judged
+from everwillow.model import AbstractModel
+from everwillow.model._auxiliary import summed_nll, values_by_key
+from everwillow.parameters import (
+    AbstractConstraint,
+    LogNormal,
+    MultivariateNormal,
+    Normal,
+    Poisson,
+)
+from everwillow.uncertainty._information import look_at
+from everwillow.uncertainty._point import evaluate_at
+
+
+# A likelihood that has the derivatives of the assumed one up to this is the same.
+AGREEMENT = 1e-5
+
+
+def saturated_test(
+    nll_fn: Nll | AbstractModel,
+    result: FitResult,
+    observation: Any = None,
+    *,
+    data_variance: Any = "poisson",
+    saturated: ArrayLike | Callable[[Any], ArrayLike] | None = None,
+    ndof: float | None = None,
+) -> GoodnessResult:
+    r"""Test a fit against the saturated model, which describes every datum exactly.
+
+    The statistic is :math:`2 (\mathrm{nll} - \mathrm{nll}_\text{saturated})`, with the
+    constraints in both: in the saturated model every auxiliary observation is what its
+    parameter expects, too. For large counts it follows a chi2 distribution with as many
+    degrees of freedom as there are data and auxiliary observations, less the free
+    parameters (Baker and Cousins, Nucl. Instrum. Meth. 221 (1984) 437).
+
+    For Poisson counts n with expectations :math:`\nu` the main part is
+    :math:`2 \sum (\nu - n + n \ln(n / \nu))`, for Gaussian data the chi2. It is
+    computed from data and expectations, so constant terms of the model's own
+    ``main_nll`` do not matter; whether that likelihood is the assumed one is checked.
+
+    Args:
+        nll_fn: The Model that was fitted. A plain function needs `saturated` (-ln L of
+            everything) and `ndof`.
+        result: Its best fit.
+        observation: The data; None means the Model's own.
+        data_variance: ``"poisson"`` for counts; else the variances of Gaussian data, a
+            pytree like the main data or a prefix of it, with a matrix for a vector of
+            correlated data, and None for what does not fluctuate.
+        saturated: -ln L of the main data in the saturated model, in the normalisation
+            of ``main_nll``: a number, or a function of the main data. By default the
+            Model's method ``saturated_nll(main)`` if it has one, else computed from
+            `data_variance`.
+        ndof: Degrees of freedom; by default counted.
+
+    Returns:
+        `GoodnessResult`.
+
+    Raises:
+        ArgumentValueError: If the likelihood of the main data is neither of the two,
+            which only `saturated` can help.
+        ArgumentTypeError: If a constraint is of a kind whose saturated value is not
+            known.
+
+    Example:
+        >>> import everwillow as ew
+        >>> expected = lambda p: p["rate"] * jnp.ones(3)
+        >>> nll = lambda p, n: jnp.sum(expected(p) - n * jnp.log(expected(p)))
+        >>> counts = np.array([9.0, 12.0, 15.0])
+        >>> model = ew.Model(nll, {"rate": 10.0}, counts, expected=expected)
+        >>> saturated_test(model, ew.fit(model))
+        GoodnessResult(statistic=1.51603, ndof=2, pvalue=0.4686)
+    """
+    if not isinstance(nll_fn, AbstractModel):
+        return _of_function(result, observation, saturated, ndof)
+    check(nll_fn, result, data_variance)
+    objective, observation, point = look_at(nll_fn, result, observation, None)
+    if saturated is None:
+        saturated = getattr(nll_fn, "saturated_nll", None)
+    if callable(saturated):
+        saturated = saturated(observation["main"])
+    data_variance, saturated = jax.tree.map(as_array, (data_variance, saturated))
+    statistic, agrees, count = evaluate_at(
+        _statistic, objective, point, observation, data_variance, saturated
+    )[0]
+    if not is_traced(agrees) and not np.all(agrees):
+        kind = "Poisson counts" if isinstance(data_variance, str) else "Gaussian data"
+        msg = (
+            f"data_variance: the likelihood of the main data is not that of {kind} "
+            "with the expectation of the model, so the saturated model is not known. "
+            "Give the right data_variance=..., or saturated=..., the -ln L of the main "
+            "data in the saturated model."
+        )
+        raise ArgumentValueError(msg)
+    if ndof is None:
+        measured = sum(np.size(leaf) for leaf in jax.tree.leaves(observation["aux"]))
+        ndof = int(count) + int(measured) - len(result.free)
+    return judged(statistic, float(ndof))
+
+
+def _of_function(
+    result: FitResult, observation: Any, saturated: Any, ndof: float | None
+) -> GoodnessResult:
+    if saturated is None or ndof is None:
+        msg = (
+            "saturated, ndof: a function alone does not tell what data it expects. "
+            "Give saturated=... (-ln L of the saturated model) and ndof=... (data and "
+            "constraints less free parameters), or build a Model."
+        )
+        raise ArgumentValueError(msg)
+    if callable(saturated):
+        saturated = saturated(observation)
+    return judged(2 * (result.nll - jnp.asarray(saturated)), float(ndof))
+
+
+def _statistic(
+    task: Task, numbers: Numbers, data_variance: Any, saturated: Any
+) -> tuple[Array, Array, int]:
+    """Return the statistic, whether the likelihood is the assumed one, and the bins."""
+    model, x = task.objective, task.start(numbers)
+    main, aux = numbers.observation["main"], numbers.observation["aux"]
+    params = task.params(numbers, x)
+    pulled = model.constraint_nll(params, aux) - _saturated_nll(model, params, aux)
+    leaves = compared(main, expected_like(model, params, main), data_variance)
+    count = sum(leaf.data.size for leaf in leaves if leaf is not None)
+    if saturated is not None:
+        rest = model.main_nll(params, main) - jnp.asarray(saturated)
+        return 2 * (rest + pulled), jnp.asarray(True), count
+
+    def deviance(x):
+        params = task.params(numbers, x)
+        expected = expected_like(model, params, main)
+        parts = compared(main, expected, data_variance)
+        counts = isinstance(data_variance, str)
+        return sum(_deviance(p, counts=counts) for p in parts if p is not None)
+
+    def own(x):
+        return 2 * model.main_nll(task.params(numbers, x), main)
+
+    total = deviance(x)
+    agrees = _same_derivatives(deviance, own, x)
+    return jnp.where(agrees, total + 2 * pulled, jnp.nan), agrees, count
+
+
+def _deviance(part: Compared, *, counts: bool) -> Array:
+    if counts:
+        return jnp.sum(poisson_deviance(part.data, part.expected))
+    away = part.data - part.expected
+    if part.variance.ndim == 2:
+        return away @ jnp.linalg.solve(part.variance, away)
+    return jnp.sum(away**2 / part.variance)
+
+
+def poisson_deviance(
+    counts: Float[Array, " n"], expected: Float[Array, " n"]
+) -> Float[Array, " n"]:
+    r"""Return :math:`2 (\nu - n + n \ln(n / \nu))`, infinite where n is impossible."""
+    away = counts - expected
+    some = counts > 0
+    # `log1p` keeps the digits that counts close to a large expectation would lose.
+    logs = jnp.log1p(jnp.where(some, away / expected, 0))
+    return 2 * (jnp.where(some, counts * logs, 0) - away)
+
+
+def _same_derivatives(one: Any, other: Any, x: Array) -> Array:
+    """Return whether two functions of the parameters differ by a constant.
+
+    Judged by gradient and curvature at one point.
+    """
+    if x.shape[0] == 0:
+        return jnp.asarray(True)
+
+    def derivatives(function):
+        return jax.jvp(jax.grad(function), (x,), (jnp.ones_like(x),))
+
+    def close(a, b):
+        # Next to the other terms of the sum, not only to a gradient that vanishes.
+        size = jnp.abs(a) + jnp.abs(b)
+        return jnp.all(jnp.abs(a - b) <= AGREEMENT * (size + jnp.max(size)) + 1e-9)
+
+    (slope, bend), (own_slope, own_bend) = derivatives(one), derivatives(other)
+    return close(slope, own_slope) & close(bend, own_bend)
+
+
+def _saturated_nll(model: AbstractModel, params: Any, aux: Mapping[Key, Any]) -> Array:
+    """Return the constraints' -ln L where each parameter is what its aux prefers."""
+    values = values_by_key(model.state, params)
+    for name, constraint in model.constraints.items():
+        values |= _preferred(name, constraint, aux[name])
+    return summed_nll(model.constraints, values, aux)
+
+
+def _preferred(name: Key, constraint: AbstractConstraint, aux: Any) -> dict[Key, Any]:
+    aux = jnp.asarray(aux, float)
+    match constraint:
+        case MultivariateNormal():
+            return dict(zip(constraint.keys, aux, strict=True))
+        case Normal() | LogNormal():
+            return {name: aux}
+        case Poisson():
+            return {
+                name: aux / jnp.broadcast_to(jnp.asarray(constraint.tau), aux.shape)
+            }
+    preferred = getattr(constraint, "preferred", None)
+    if preferred is None:
+        msg = (
+            f"constraints[{name!r}]: {type(constraint).__name__} does not tell which "
+            "value of the parameter an auxiliary observation prefers. Give it a method "
+            "preferred(aux) that returns the value where nll(value, aux) is smallest."
+        )
+        raise ArgumentTypeError(msg)
+    return {name: preferred(aux)}
+
+
+__all__ = ["saturated_test"]
