@@ -16,6 +16,7 @@ import numpy as np
 from everwillow.curvature import Dense
 from everwillow.objective import Evaluation, LeastSquares
 from everwillow.solvers import TrustRegionNewton
+from everwillow.solvers.trust_region_newton import CODE_MINIMUM
 
 
 SIZE = 11
@@ -140,8 +141,10 @@ def minimise(
     while not state.done and state.evaluations < max_steps:
         y, state = _step(y, look(y), free, state)
     x = _postprocess(y, found, free, state)[:size]
+    # At a minimum the last step is taken and not evaluated, as in a fit.
+    gain = float(state.edm) if int(state.code) == CODE_MINIMUM else 0.0
     return Ending(
-        np.asarray(x), float(state.nll), int(state.code), int(state.evaluations)
+        np.asarray(x), float(state.nll) - gain, int(state.code), int(state.evaluations)
     )
 
 

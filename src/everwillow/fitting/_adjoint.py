@@ -46,7 +46,7 @@ def minimise(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution]:
         (arrays,), (change,) = primals, tangents
         out = solve(arrays)
         outcome, solution = eqx.combine(out[0], out[1].value)
-        moved = _tangents(structure, arrays, change, outcome, solution)
+        moved = moves(structure, arrays, change, outcome, solution)
         blank = jax.tree.map(_zero_tangent, out[0])
         fields = ("x", "value", "gradient", "hessian")
         present = [f for f in fields if getattr(blank[0], f) is not None]
@@ -128,7 +128,7 @@ def _zero_tangent(leaf: jax.Array) -> Any:
     return jnp.zeros(leaf.shape, jax.dtypes.float0)
 
 
-def _tangents(structure, arrays, change, outcome: Outcome, solution) -> dict[str, Any]:
+def moves(structure, arrays, change, outcome: Outcome, solution) -> dict[str, Any]:
     """Return the change of x, value, gradient and Hessian."""
 
     def at(arrays) -> tuple[Task, Numbers]:

@@ -41,6 +41,8 @@ from everwillow.solvers.trust_region_step import (
 ACCEPT = 0.05
 # Below this fraction of |f| a predicted decrease drowns in the rounding of f.
 VISIBLE = 1e-10
+# A Newton step that shrank the EDM by this much needs no bending; nor will the next.
+STRAIGHT = 1e-4
 
 
 class NewtonState(eqx.Module):
@@ -204,16 +206,14 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         newton = step.newton * shrink
         verdict, approach = self._judge(state, model, step, newton, free)
         if self.bending:
-            move = move + bend(
-                x=x,
-                here=evaluation,
-                other=state.other,
-                move=move,
-                scale=state.scale,
-                factor=step.factor,
-                moving=step.moving,
+            # Where plain Newton steps collapse there is no valley to follow.
+            before = state.approach.edm
+            collapsing = (approach.edm <= STRAIGHT * before) & jnp.isfinite(before)
+            move = jax.lax.cond(
+                collapsing | verdict.minimum,
+                lambda: move,
+                lambda: project(x + move + _bend(state, step, move), options) - x,
             )
-            move = project(x + move, options) - x
 
         nowhere = jnp.all(x + move == x) | ~(step.decrease > 0)
         code = jnp.where(nowhere, CODE_STALLED, CODE_RUNNING)
@@ -268,6 +268,19 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
             same=same,
             steady=steady,
         )
+
+
+def _bend(state: NewtonState, step: Step, move):
+    """Return what to add to a step so that it follows a curved valley."""
+    return bend(
+        x=state.x,
+        here=state.evaluation,
+        other=state.other,
+        move=move,
+        scale=state.scale,
+        factor=step.factor,
+        moving=step.moving,
+    )
 
 
 def _evaluator(fn, y, options):
