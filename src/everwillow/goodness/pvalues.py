@@ -124,13 +124,14 @@ def toy_pvalue(
     count = library.sum(known)
     # NaN data are as extreme as nothing, so the count must not speak.
     good = (count > 0) & ~library.isnan(library.asarray(observed))
-    safe = library.where(count > 0, count, 1)
-    middle = (extreme + 0.5) / (safe + 1.0)
-    spread = library.sqrt(extreme * (safe - extreme) / safe + 0.25) / (safe + 1.0)
+    hits = extreme.astype(float)
+    safe = library.where(count > 0, count, 1).astype(float)
+    middle = (hits + 0.5) / (safe + 1.0)
+    spread = library.sqrt(hits * (safe - hits) / safe + 0.25) / (safe + 1.0)
     nan = library.nan
     return ToyPValue(
         observed=library.asarray(observed),
-        pvalue=library.where(good, extreme / safe, nan),
+        pvalue=library.where(good, hits / safe, nan),
         lower=library.where(good, middle - spread, nan),
         upper=library.where(good, middle + spread, nan),
         at_least=extreme,
