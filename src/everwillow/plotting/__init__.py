@@ -1,0 +1,10 @@
+"""The plots of a statistical analysis; needs the extra ``plot``."""
+
+from everwillow.plotting.history import convergence as convergence
+from everwillow.plotting.hypotheses import brazil_band as brazil_band
+from everwillow.plotting.impacts import ranking as ranking
+from everwillow.plotting.likelihood import contour as contour, scan as scan
+from everwillow.plotting.limits import limit_summary as limit_summary
+from everwillow.plotting.matrices import correlation as correlation
+from everwillow.plotting.nuisance import pulls as pulls
+from everwillow.plotting.yields import distribution as distribution

@@ -1,0 +1,87 @@
+"""Arrays as plots take them: copied to the host, with shapes that fit."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jax.core import Tracer
+
+from everwillow._errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    ShapeMismatchError,
+)
+
+
+def vector(value: Any, name: str, length: int | None = None) -> np.ndarray:
+    """Return a vector of floats, in which NaN is allowed: such entries are marked.
+
+    Args:
+        value: Anything that NumPy takes.
+        name: What it is, for the error message.
+        length: How many entries it has to have; one number is given to all.
+    """
+    array = numbers(value, name)
+    if array.ndim == 0 and length is not None:
+        array = np.full(length, array)
+    if array.ndim != 1 or (length is not None and array.size != length):
+        need = "a vector" if length is None else f"a vector of {length} numbers"
+        msg = f"{name}: expected {need}, got the shape {array.shape}."
+        raise ShapeMismatchError(msg)
+    return array
+
+
+def numbers(value: Any, name: str) -> np.ndarray:
+    """Return an array of floats of any shape."""
+    if isinstance(value, Tracer):
+        msg = f"{name}: it is traced; plot outside of jit, vmap and grad."
+        raise ArgumentTypeError(msg)
+    try:
+        return np.array(value, float)
+    except (TypeError, ValueError):
+        msg = f"{name}: expected numbers, got {type(value).__name__}."
+        raise ArgumentTypeError(msg) from None
+
+
+def sides(value: Any, name: str, length: int) -> np.ndarray:
+    """Return errors as distances down and up, shape ``(2, length)``."""
+    array = numbers(value, name)
+    if array.shape not in ((), (length,), (2, length)):
+        msg = (
+            f"{name}: expected one number for each of {length} entries, or two rows of "
+            f"them (down and up), got the shape {array.shape}."
+        )
+        raise ShapeMismatchError(msg)
+    return np.abs(np.broadcast_to(array, (2, length)))
+
+
+def texts(value: Any, name: str) -> tuple[str, ...]:
+    """Return names as strings; keys that are tuples are joined by dots."""
+    if value is None or isinstance(value, str):
+        msg = f"{name}: expected a sequence of names, got {value!r}."
+        raise ArgumentTypeError(msg)
+    return tuple(".".join(n) if isinstance(n, tuple) else str(n) for n in value)
+
+
+def required(names: Sequence[str], values: Sequence[Any], what: str) -> None:
+    """Complain about what is missing when neither a record nor arrays are given."""
+    missing = [n for n, v in zip(names, values, strict=True) if v is None]
+    if missing:
+        msg = f"{what}: give a record, or the arrays {', '.join(missing)}."
+        raise ArgumentValueError(msg)
+
+
+def not_both(record: Any, arrays: dict[str, Any], what: str) -> None:
+    """Complain if a record is given and arrays that would replace parts of it."""
+    given = [name for name, value in arrays.items() if value is not None]
+    if record is not None and given:
+        msg = f"{what}: give a record or arrays, not both ({', '.join(given)})."
+        raise ArgumentValueError(msg)
+
+
+def unknown_record(record: Any, what: str, known: str) -> ArgumentTypeError:
+    """Build the error for an object of which a plot cannot be made."""
+    return ArgumentTypeError(
+        f"{what}: cannot draw a {type(record).__name__}; expected {known}, or arrays "
+        "by keyword."
+    )

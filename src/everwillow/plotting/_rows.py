@@ -1,0 +1,87 @@
+"""Plots with a row for each name: how large they are, and what is in each row."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+
+
+class Rows(NamedTuple):
+    """The sizes of a plot with rows.
+
+    Attributes:
+        number: How many there are.
+        height: Of one row, in inches.
+        font: Size of the names, in points.
+    """
+
+    number: int
+    height: float
+    font: float
+
+    @property
+    def positions(self) -> np.ndarray:
+        """The centre of each row, the first one at the top."""
+        return np.arange(self.number)[::-1].astype(float)
+
+    @property
+    def marker(self) -> float:
+        """The size of a point in a row, in points."""
+        return min(4.0, 18 * self.height)
+
+
+def rows_for(count: int) -> Rows:
+    """Return sizes that a page has room for: smaller ones where there are many rows."""
+    if count <= 12:
+        return Rows(count, 0.25, 9.5)
+    if count <= 30:
+        return Rows(count, 0.205, 9.0)
+    if count <= 60:
+        return Rows(count, 0.16, 8.0)
+    return Rows(count, 0.125, 6.8)
+
+
+def columns_for(count: int, limit: int = 50) -> list[slice]:
+    """Return which rows are in which column, all columns about equally long."""
+    number = max(1, math.ceil(count / limit))
+    length = math.ceil(count / number)
+    return [slice(i * length, min((i + 1) * length, count)) for i in range(number)]
+
+
+def name_rows(axes: Axes, rows: Rows, texts: Sequence[str], total: int) -> None:
+    """Write the names, and shade every other row when there are many.
+
+    Args:
+        axes: Where.
+        rows: Sizes.
+        texts: A name for each row.
+        total: How many rows the axis has room for; columns side by side are alike.
+    """
+    axes.set_ylim(rows.number - total - 0.5, rows.number - 0.5)
+    axes.set_yticks(rows.positions, texts, fontsize=rows.font)
+    axes.tick_params(axis="y", which="both", length=0)
+    shade_rows(axes, rows)
+
+
+def shade_rows(axes: Axes, rows: Rows) -> None:
+    """Lead the eye along a row."""
+    if rows.number <= 5:
+        return
+    for position in rows.positions[1::2]:
+        axes.axhspan(position - 0.5, position + 0.5, color="0.955", lw=0, zorder=-3)
+
+
+def absent(axes: Axes, rows: Rows, where: Any, x: float = 0.0) -> None:
+    """Mark rows that have no value, so that nobody takes them for zero."""
+    for position in rows.positions[np.asarray(where)]:
+        axes.text(
+            x,
+            position,
+            "no value",
+            ha="center",
+            va="center_baseline",
+            fontsize=0.85 * rows.font,
+            fontstyle="italic",
+        )

@@ -1,0 +1,179 @@
+"""How figures look: sizes, fonts and colours, and the frame of every plot."""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from everwillow._errors import ArgumentTypeError, ArgumentValueError, EverwillowError
+
+
+class _MissingPlotError(EverwillowError, ImportError):
+    """The package that draws is not installed."""
+
+
+try:
+    import matplotlib as mpl
+    from cycler import cycler
+    from matplotlib import font_manager
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+except ImportError as error:
+    _MSG = (
+        "everwillow.plotting draws with matplotlib, which cannot be imported here. "
+        'Install it with: pip install "everwillow[plot]"'
+    )
+    raise _MissingPlotError(_MSG) from error
+
+
+# What `style=` may be: rc parameters over ours, or the name of a style of mplhep.
+Style = Mapping[str, Any] | str | None
+
+# Distinct with every common colour blindness, and in grey: Petroff, arXiv:2107.02270.
+PALETTE = (
+    "#3f90da",
+    "#ffa90e",
+    "#bd1f01",
+    "#94a4a2",
+    "#832db6",
+    "#a96b59",
+    "#e76300",
+    "#b9ac70",
+    "#717581",
+    "#92dadd",
+)
+BLUE, ORANGE, RED, GREY = PALETTE[:4]
+DARK = "#1f3b63"
+# Green and yellow bands that differ in lightness and not only in hue.
+ONE_SIGMA, TWO_SIGMA = "#86bd7d", "#fbe39b"
+FAINT = "#8a8a8a"
+
+_SANS = ("TeX Gyre Heros", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans")
+# The ranges over which a column of text and one of a paper are wide, in inches.
+WIDTH = 4.8
+ROW = 0.2
+
+_RC: dict[str, Any] = {
+    "axes.axisbelow": False,
+    "axes.labelsize": 11,
+    "axes.linewidth": 0.8,
+    "axes.prop_cycle": cycler(color=PALETTE),
+    "axes.unicode_minus": True,
+    "axes.xmargin": 0.0,
+    "errorbar.capsize": 0.0,
+    "figure.dpi": 120,
+    "figure.facecolor": "white",
+    "font.family": "sans-serif",
+    "font.size": 9.5,
+    "hatch.linewidth": 0.6,
+    "legend.borderaxespad": 0.7,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "legend.handlelength": 1.6,
+    "legend.labelspacing": 0.35,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 4.0,
+    "pdf.fonttype": 42,  # as text, which publishers ask for
+    "savefig.bbox": "standard",
+    "savefig.dpi": 300,
+    "svg.fonttype": "path",
+    "text.usetex": False,
+    "xtick.direction": "in",
+    "xtick.labelsize": 9.5,
+    "xtick.major.size": 5.0,
+    "xtick.minor.size": 2.5,
+    "xtick.minor.visible": True,
+    "xtick.top": True,
+    "ytick.direction": "in",
+    "ytick.labelsize": 9.5,
+    "ytick.major.size": 5.0,
+    "ytick.minor.size": 2.5,
+    "ytick.minor.visible": True,
+    "ytick.right": True,
+}
+
+
+@contextlib.contextmanager
+def styled(style: Style) -> Iterator[None]:
+    """Draw with the settings of this package, and with `style` over them."""
+    over = _mplhep(style) if isinstance(style, str) else dict(style or {})
+    unknown = sorted(set(over) - set(mpl.rcParams))
+    if unknown:
+        msg = f"style: matplotlib has no rc parameter {', '.join(unknown)}."
+        raise ArgumentValueError(msg)
+    families = _installed()
+    # Of the settings for mathematics only this one is kept until a figure is drawn.
+    maths = "dejavusans" if families[0] == "DejaVu Sans" else "stixsans"
+    fonts = {"font.sans-serif": families, "mathtext.fontset": maths}
+    settings: Any = {**_RC, **fonts, **over}
+    with mpl.rc_context(settings):
+        yield
+
+
+def _mplhep(name: str) -> dict[str, Any]:
+    try:
+        # Only here: a style of an experiment is all that it is used for.
+        from mplhep import styles  # noqa: PLC0415
+    except ImportError as error:
+        msg = (
+            f"style: {name!r} is to be a style of mplhep, which cannot be imported "
+            'here. Install it with: pip install "everwillow[plot]" mplhep'
+        )
+        raise _MissingPlotError(msg) from error
+    found = getattr(styles, name, None)
+    if not isinstance(found, Mapping):
+        msg = f"style: mplhep has no style {name!r}; it has for example 'ATLAS', 'CMS'."
+        raise ArgumentValueError(msg)
+    # The sizes of fonts and figures there are for slides.
+    known = {k: v for k, v in found.items() if k in _OF_EXPERIMENTS}
+    if "font.sans-serif" in known:
+        known["font.sans-serif"] = _installed(known["font.sans-serif"])
+    return known
+
+
+_OF_EXPERIMENTS = ("axes.prop_cycle", "font.family", "font.sans-serif", "font.serif")
+
+
+def _installed(wanted: Iterable[str] = ()) -> list[str]:
+    # Matplotlib warns about every family that it looks for in vain.
+    known = {font.name for font in font_manager.fontManager.ttflist}
+    return [name for name in (*wanted, *_SANS) if name in known]
+
+
+def new_figure(size: tuple[float, float] | None, default: tuple[float, float]) -> Any:
+    """Return a Figure that is known to no global state, and that notebooks show."""
+    if size is not None and not (
+        len(size) == 2 and all(isinstance(x, int | float) and x > 0 for x in size)
+    ):
+        msg = f"size: expected width and height in inches, got {size!r}."
+        raise ArgumentTypeError(msg)
+    return Figure(figsize=size or default, layout="constrained")
+
+
+def log_ticks(axis: Any) -> None:
+    """Write readable numbers on a logarithmic axis that spans few decades."""
+    low, high = axis.get_view_interval()
+    if not 0 < low < high or high / low > 200:
+        return
+    subs = (1, 2, 3, 5) if high / low < 12 else (1, 3)
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def headline(axes: Axes, title: str | None, note: str | None) -> None:
+    """Write over the frame: on the left who made it, on the right what data it has."""
+    if title:
+        axes.set_title(title, loc="left", fontweight="bold", fontsize=10.5, pad=5)
+    if note:
+        axes.set_title(note, loc="right", fontsize=9.5, pad=5)
+
+
+def xlabel(axes: Axes, text: str) -> None:
+    """Write what the horizontal axis is, at its end as is usual in the field."""
+    axes.set_xlabel(text, loc="right")
+
+
+def ylabel(axes: Axes, text: str) -> None:
+    """Write what the vertical axis is, at its end."""
+    axes.set_ylabel(text, loc="top")

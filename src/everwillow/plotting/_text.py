@@ -1,0 +1,96 @@
+"""Names as readers know them, numbers with the digits that mean something."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
+
+
+Labels = Mapping[str, str] | None
+
+_ELEMENT = re.compile(r"(.+?)(\[[\d,]+\])")
+_LONGEST = 52
+
+
+def text_of(name: Any, labels: Labels) -> str:
+    """Return the label of a parameter; its name, shortened if very long, without one.
+
+    An element such as ``"gamma[3]"`` has its own label or takes that of ``"gamma"``.
+
+    Args:
+        name: A parameter key or the label of an element.
+        labels: Name to text, in which ``$...$`` is mathematics.
+    """
+    labels = labels or {}
+    name = ".".join(name) if isinstance(name, tuple) else str(name)
+    if name in labels:
+        return labels[name]
+    element = _ELEMENT.fullmatch(name)
+    if element and element[1] in labels:
+        return f"{labels[element[1]]} {element[2]}"
+    if len(name) > _LONGEST and "$" not in name:
+        half = _LONGEST // 2 - 1
+        name = f"{name[:half]}…{name[-half:]}"
+    # Two of them are mathematics, as in a label; one is a name that has a dollar.
+    return name.replace("$", r"\$") if name.count("$") % 2 else name
+
+
+def text_width(texts: Iterable[str], size: float) -> float:
+    """Return the width of the longest text at a font size in points, in inches."""
+    font = FontProperties(size=size)
+    widths = [TextPath((0, 0), t, prop=font).get_extents().x1 for t in texts if t]
+    return max((width for width in widths if math.isfinite(width)), default=0.0) / 72
+
+
+def column(*values: Iterable[float]) -> list[list[str]]:
+    """Return numbers as text, all with the digits that two of the smallest need."""
+    sizes = [abs(v) for part in values for v in part if math.isfinite(v) and v != 0]
+    digits = min(_decimals(min(sizes)), 4) if sizes else 2
+    return [
+        [_minus(f"{v:.{digits}f}") if math.isfinite(v) else "–" for v in part]
+        for part in values
+    ]
+
+
+def with_errors(value: float, down: float, up: float) -> str:
+    """Return mathematics for a value with its errors, one number if they round alike.
+
+    Args:
+        value: The central value.
+        down: Distance to the lower end, positive; NaN if there is none.
+        up: Distance to the upper end.
+    """
+    sizes = [e for e in (down, up) if math.isfinite(e) and e > 0]
+    if not sizes:
+        return f"${value:.3g}$"
+    digits = _decimals(min(sizes))
+    low, high = (f"{e:.{digits}f}" if math.isfinite(e) else "" for e in (down, up))
+    if low == high:
+        return rf"${value:.{digits}f} \pm {high}$"
+    low, high = low or r"\infty", high or r"\infty"
+    return rf"${value:.{digits}f}\;^{{+{high}}}_{{-{low}}}$"
+
+
+def split_errors(statistical: Iterable[float], systematic: Iterable[float]) -> str:
+    """Return mathematics for two parts of an error, each with a lower and an upper."""
+    statistical, systematic = tuple(statistical), tuple(systematic)
+    every = [e for e in (*statistical, *systematic) if math.isfinite(e) and e > 0]
+    digits = _decimals(max(every)) if every else 2
+    parts = []
+    for kind, (down, up) in (("stat.", statistical), ("syst.", systematic)):
+        low, high = f"{down:.{digits}f}", f"{up:.{digits}f}"
+        text = rf"\pm {high}" if low == high else rf"^{{+{high}}}_{{-{low}}}"
+        parts.append(rf"${text}$ ({kind})")
+    return "  ".join(parts)
+
+
+def _decimals(error: float) -> int:
+    rounded = float(f"{error:.1e}")
+    return min(max(1 - math.floor(math.log10(rounded)), 0), 12)
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")

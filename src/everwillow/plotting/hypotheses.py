@@ -1,0 +1,193 @@
+"""The bands of CLs, or of limits, that a hypothesis expects."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from everwillow._errors import ShapeMismatchError
+from everwillow.plotting import _records
+from everwillow.plotting._arguments import not_both, numbers, required, vector
+from everwillow.plotting._style import (
+    ONE_SIGMA,
+    RED,
+    TWO_SIGMA,
+    Style,
+    headline,
+    log_ticks,
+    new_figure,
+    styled,
+    xlabel,
+    ylabel,
+)
+from everwillow.plotting._text import Labels, text_of
+
+
+def brazil_band(
+    result: Any = None,
+    /,
+    *,
+    values: Any = None,
+    observed: Any = None,
+    expected: Any = None,
+    level: float | None = 0.05,
+    name: Any = None,
+    quantity: str = r"$\mathrm{CL_s}$",
+    log: bool = False,
+    points: bool | None = None,
+    labels: Labels = None,
+    title: str | None = None,
+    note: str | None = None,
+    size: tuple[float, float] | None = None,
+    style: Style = None,
+) -> Figure:
+    r"""Draw observed and expected values with the bands of one and two sigma.
+
+    By default CLs as a function of the parameter of interest, with a line at 0.05:
+    values below it are excluded at 95 % confidence level. With ``quantity`` and
+    ``level=1`` it is the plot of limits on a signal strength against a mass.
+
+    Args:
+        result: A scan of `everwillow.hypotest`. Or arrays:
+        values: On the horizontal axis, shape ``(n,)``.
+        observed: Shape ``(n,)``; None for a plot of expectations only. NaN is a gap.
+        expected: Shape ``(n, 5)``: for background fluctuations of -2, -1, 0, 1 and 2
+            standard deviations.
+        level: Where to draw a line; None for nowhere.
+        name: Of the horizontal axis.
+        quantity: What the vertical axis is.
+        log: Whether the vertical axis is logarithmic.
+        points: Whether to mark the observed points; by default up to 40.
+        labels: Text instead of names, with ``$...$`` for mathematics.
+        title: Written in bold on the left above the frame.
+        note: Written on the right above the frame.
+        size: Width and height in inches.
+        style: rc parameters of matplotlib over ours, or the name of an mplhep style.
+
+    Raises:
+        ArgumentValueError: If a record comes with arrays, or something is missing.
+        ArgumentTypeError: If it is another record.
+        ShapeMismatchError: If there are not five expected values for each point.
+
+    Example:
+        >>> mu = np.linspace(0.1, 2, 8)
+        >>> expected = np.exp(-np.outer(mu, [4, 3, 2, 1.4, 1]))
+        >>> figure = brazil_band(values=mu, expected=expected, name="mu")
+        >>> figure.axes[0].get_xlim() == (0.1, 2.0)
+        True
+    """
+    arrays = {"values": values, "observed": observed, "expected": expected}
+    not_both(result, arrays, "brazil_band")
+    if result is not None:
+        values, observed, expected, known = _records.band_of(result)
+        name = known if name is None else name
+    required(("values", "expected"), (values, expected), "brazil_band")
+    x = vector(values, "values")
+    bands = five_values(expected, "expected", x.size)
+    order = np.argsort(x, kind="stable")
+    x, bands = x[order], bands[order]
+    seen = None if observed is None else vector(observed, "observed", x.size)[order]
+    with styled(style):
+        figure = new_figure(size, (4.8, 3.9))
+        axes = figure.subplots()
+        marked = x.size <= 40 if points is None else points
+        _draw_band(axes, x, bands, seen, "o" if marked else "")
+        if log:
+            axes.set_yscale("log")
+        _limits(axes, x, bands, seen, level, log=log)
+        if level is not None:
+            axes.axhline(level, color=RED, lw=1.2, zorder=4)
+            axes.annotate(
+                f"{level:g}",
+                (0, level),
+                (5, 3),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                color=RED,
+                fontsize=9,
+                zorder=6,
+            )
+        xlabel(axes, "parameter" if name is None else text_of(name, labels))
+        ylabel(axes, quantity)
+        axes.legend(handles=band_handles(seen is not None), loc="upper right")
+        headline(axes, title, note)
+    return figure
+
+
+def five_values(expected: Any, name: str, count: int) -> np.ndarray:
+    """Return expected values in rising order, shape ``(count, 5)``."""
+    bands = numbers(expected, name)
+    if bands.shape != (count, 5):
+        msg = (
+            f"{name}: expected the shape ({count}, 5), five values (-2, -1, 0, 1, 2 "
+            f"sigma) for each of {count} entries, got {bands.shape}."
+        )
+        raise ShapeMismatchError(msg)
+    # Which fluctuation is the upper end depends on the quantity.
+    return np.sort(bands, axis=1)
+
+
+def _draw_band(
+    axes: Axes,
+    x: np.ndarray,
+    bands: np.ndarray,
+    seen: np.ndarray | None,
+    marker: str,
+) -> None:
+    axes.fill_between(x, bands[:, 0], bands[:, 4], color=TWO_SIGMA, lw=0, zorder=1)
+    axes.fill_between(x, bands[:, 1], bands[:, 3], color=ONE_SIGMA, lw=0, zorder=2)
+    axes.plot(x, bands[:, 2], color="black", ls=(0, (5, 3)), zorder=3)
+    if x.size == 1:
+        axes.errorbar(x, bands[:, 2], _ends(bands, 0, 4), color=TWO_SIGMA, lw=9)
+        axes.errorbar(x, bands[:, 2], _ends(bands, 1, 3), color=ONE_SIGMA, lw=9)
+        axes.plot(x, bands[:, 2], "_", color="black", ms=12)
+    if seen is not None:
+        axes.plot(x, seen, color="black", marker=marker, ms=3.5, zorder=5)
+
+
+def _ends(bands: np.ndarray, low: int, high: int) -> np.ndarray:
+    middle = bands[:, 2]
+    return np.stack([middle - bands[:, low], bands[:, high] - middle])
+
+
+def _limits(
+    axes: Axes,
+    x: np.ndarray,
+    bands: np.ndarray,
+    seen: np.ndarray | None,
+    level: float | None,
+    *,
+    log: bool,
+) -> None:
+    if x.size > 1 and x[-1] > x[0]:
+        axes.set_xlim(x[0], x[-1])
+    elif x.size:
+        axes.set_xlim(x[0] - 0.5, x[0] + 0.5)
+    every = np.concatenate([bands.ravel(), [] if seen is None else seen])
+    every = every[np.isfinite(every)]
+    if level is not None:
+        every = np.append(every, level)
+    if log:
+        positive = every[every > 0]
+        low, high = positive.min(initial=1.0), positive.max(initial=1e-3)
+        # Bands of CLs fall without end, and nobody looks there.
+        low = max(low, 1e-3 * (level or high))
+        axes.set_ylim(low / 2, high * (high / low) ** 0.45 * 1.5)
+        log_ticks(axes.yaxis)
+    else:
+        low, high = min(every.min(initial=0.0), 0.0), every.max(initial=0.0)
+        axes.set_ylim(low, low + 1.32 * (high - low))
+
+
+def band_handles(seen: bool) -> list[Any]:  # noqa: FBT001
+    """Return the legend of bands, with the observed line if there is one."""
+    expected = [
+        Line2D([], [], color="black", ls=(0, (4, 2)), label="Expected"),
+        Patch(color=ONE_SIGMA, lw=0, label=r"Expected $\pm 1\sigma$"),
+        Patch(color=TWO_SIGMA, lw=0, label=r"Expected $\pm 2\sigma$"),
+    ]
+    line = Line2D([], [], color="black", marker="o", ms=3.5, label="Observed")
+    return [line, *expected] if seen else expected

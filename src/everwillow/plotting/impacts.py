@@ -1,0 +1,237 @@
+"""The ranking of nuisance parameters by their impacts."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from everwillow._errors import ArgumentValueError
+from everwillow.plotting import _records
+from everwillow.plotting._arguments import not_both, required, sides, texts, vector
+from everwillow.plotting._rows import Rows, absent, name_rows, rows_for
+from everwillow.plotting._style import (
+    BLUE,
+    DARK,
+    ORANGE,
+    Style,
+    headline,
+    new_figure,
+    styled,
+)
+from everwillow.plotting._text import Labels, text_of, text_width, with_errors
+from everwillow.plotting.nuisance import draw_pulls
+
+
+def ranking(
+    result: Any = None,
+    /,
+    *,
+    names: Sequence[Any] | None = None,
+    up: Any = None,
+    down: Any = None,
+    prefit_up: Any = None,
+    prefit_down: Any = None,
+    linear: Any = None,
+    pulls: Any = None,
+    errors: Any = None,
+    poi: Any = None,
+    count: int = 20,
+    labels: Labels = None,
+    title: str | None = None,
+    note: str | None = None,
+    size: tuple[float, float] | None = None,
+    style: Style = None,
+) -> Figure:
+    r"""Draw the nuisance parameters that matter most, with pulls and impacts.
+
+    Filled bars are the shifts of the parameter of interest when the nuisance parameter
+    moves up and down by its post-fit error; outlines are those for the pre-fit width.
+    The entries are sorted by the larger of the two post-fit shifts. Where both shifts
+    go to one side, each bar takes half of the row. The left panel, if there are pulls,
+    is that of `pulls`.
+
+    Args:
+        result: A ranking of `everwillow.impacts.rank`: exact refits are drawn where it
+            has them, with the shifts from the covariance as small lines. Or arrays:
+        names: Of the nuisance parameters.
+        up: Shift of the parameter of interest for a move up, signed, shape ``(n,)``.
+        down: The same for a move down; the opposite of `up` if None.
+        prefit_up: The same for the pre-fit width, if known.
+        prefit_down: The opposite of `prefit_up` if None.
+        linear: Shifts for a move up from the covariance, drawn as lines beside
+            exact ones.
+        pulls: As `values` of the function `pulls`, NaN for what has no constraint.
+        errors: As in the function `pulls`.
+        poi: Name of the parameter of interest; for a record of several, which one.
+        count: How many to draw.
+        labels: Text instead of names, with ``$...$`` for mathematics.
+        title: Written in bold on the left above the frame.
+        note: Written on the right above the frame; by default the value of the
+            parameter of interest, if a record knows it.
+        size: Width and height in inches; by default what the entries need.
+        style: rc parameters of matplotlib over ours, or the name of an mplhep style.
+
+    Raises:
+        ArgumentValueError: If a record comes with arrays, or `count` is not positive.
+        ArgumentTypeError: If it is another record.
+        UnknownKeyError: If the record has no such parameter of interest.
+
+    Example:
+        >>> figure = ranking(
+        ...     names=["lumi", "JES"], up=[0.02, -0.1], down=[-0.02, 0.09], poi="mu"
+        ... )
+        >>> [text.get_text() for text in figure.axes[0].get_yticklabels()]
+        ['JES', 'lumi']
+    """
+    arrays = {"names": names, "up": up, "down": down, "linear": linear}
+    arrays |= {"prefit_up": prefit_up, "prefit_down": prefit_down}
+    arrays |= {"pulls": pulls, "errors": errors}
+    not_both(result, arrays, "ranking")
+    if result is not None:
+        arrays, poi, value, error = _records.ranking_of(result, poi)
+        note = note or f"{text_of(poi, labels)} = {with_errors(value, error, error)}"
+    required(("names", "up"), (arrays["names"], arrays["up"]), "ranking")
+    if count < 1:
+        msg = f"count: at least one entry has to be drawn, got {count}."
+        raise ArgumentValueError(msg)
+    table = _largest(arrays, count)
+    with styled(style):
+        shown = [text_of(name, labels) for name in table.names]
+        rows = rows_for(len(shown))
+        panels = 1 + (table.pulls is not None)
+        width = 2.55 * panels + 0.3 + text_width(shown, rows.font)
+        height = 1.35 + rows.height * max(rows.number, 1) + 0.25 * bool(title or note)
+        figure = new_figure(size, (width, height))
+        axes = figure.subplots(1, panels, squeeze=False)[0]
+        name_rows(axes[0], rows, shown, rows.number)
+        if table.pulls is not None:
+            draw_pulls(axes[0], rows, *table.pulls)
+            name_rows(axes[1], rows, [""] * rows.number, rows.number)
+        _impact_panel(axes[-1], rows, table)
+        what = "the POI" if poi is None else text_of(poi, labels)
+        axes[-1].set_xlabel(f"Shift of {what}")
+        headline(axes[0], title, None)
+        headline(axes[-1], None, note)
+        figure.legend(handles=_handles(table), loc="outside lower center", ncols=5)
+    return figure
+
+
+class _Table(NamedTuple):
+    """The largest entries, in order.
+
+    Attributes:
+        names: Of the entries.
+        bars: Shifts up and down, shape ``(2, count)``.
+        outlines: The same before the fit, NaN where unknown.
+        linear: Those for a move up from the covariance, or None.
+        pulls: Pulls and their errors, or None.
+    """
+
+    names: list[str]
+    bars: np.ndarray
+    outlines: np.ndarray
+    linear: np.ndarray | None
+    pulls: tuple[np.ndarray, np.ndarray] | None
+
+
+def _largest(arrays: Mapping[str, Any], count: int) -> _Table:
+    known = texts(arrays["names"], "names")
+    number = len(known)
+    bars = _both(arrays, "up", "down", number)
+    reach = np.max(np.nan_to_num(np.abs(bars), nan=-1.0), axis=0, initial=-1.0)
+    order = np.argsort(-reach, kind="stable")[:count]
+    linear, pulls = arrays["linear"], None
+    if linear is not None:
+        linear = vector(linear, "linear", number)[order]
+    if arrays["pulls"] is not None:
+        errors = 0.0 if arrays["errors"] is None else arrays["errors"]
+        pulls = (
+            vector(arrays["pulls"], "pulls", number)[order],
+            sides(errors, "errors", number)[:, order],
+        )
+    outlines = _both(arrays, "prefit_up", "prefit_down", number)[:, order]
+    return _Table([known[i] for i in order], bars[:, order], outlines, linear, pulls)
+
+
+def _both(arrays: Mapping[str, Any], up: str, down: str, number: int) -> np.ndarray:
+    if arrays[up] is None:
+        return np.full((2, number), np.nan)
+    first = vector(arrays[up], up, number)
+    second = arrays[down]
+    second = -first if second is None else vector(second, down, number)
+    return np.stack([first, second])
+
+
+_COLOURS = (BLUE, ORANGE)
+_FULL = 0.72
+
+
+def _impact_panel(axes: Axes, rows: Rows, table: _Table) -> None:
+    axes.axvline(0, color="black", lw=0.7, zorder=3)
+    y = rows.positions
+    for bars, filled in ((table.bars, True), (table.outlines, False)):
+        # Bars to one side would hide each other: each takes half of the row.
+        split = bars[0] * bars[1] > 0
+        full = _FULL if filled else 0.9
+        height = np.where(split, full / 2, full)
+        for side, colour in enumerate(_COLOURS):
+            known = np.isfinite(bars[side])
+            centre = y + np.where(split, (0.5 - side) * full / 2, 0.0)
+            axes.barh(
+                centre[known],
+                bars[side][known],
+                height[known],
+                color=colour if filled else "none",
+                edgecolor="none" if filled else colour,
+                lw=0 if filled else 1.0,
+                zorder=2 if filled else 3,
+            )
+    if table.linear is not None:
+        for sign in (1, -1):
+            axes.vlines(
+                sign * table.linear, y - 0.42, y + 0.42, color=DARK, lw=1.1, zorder=4
+            )
+    absent(axes, rows, ~np.isfinite(table.bars).any(axis=0))
+    for i, missing in enumerate(np.isfinite(table.bars).sum(axis=0) == 1):
+        if missing:
+            side = int(np.isnan(table.bars[1, i]))
+            text = ("up", "down")[side]
+            axes.annotate(
+                f"{text}: failed",
+                (0, y[i]),
+                (3 if np.nansum(table.bars[:, i]) < 0 else -3, 0),
+                textcoords="offset points",
+                ha="left" if np.nansum(table.bars[:, i]) < 0 else "right",
+                va="center_baseline",
+                fontsize=0.8 * rows.font,
+                fontstyle="italic",
+                bbox={"fc": "white", "ec": "none", "pad": 0.6},
+                zorder=5,
+            )
+    everything = [table.bars, table.outlines]
+    if table.linear is not None:
+        everything.append(table.linear[None])
+    reach = np.nanmax(np.abs(np.concatenate(everything)), initial=0.0)
+    limit = 1.12 * reach if reach > 0 else 1.0
+    axes.set_xlim(-limit, limit)
+
+
+def _handles(table: _Table) -> list[Any]:
+    handles: list[Any] = [
+        Patch(facecolor=colour, label=f"{sign}1σ")
+        for colour, sign in zip(_COLOURS, ("+", "−"), strict=True)
+    ]
+    if np.isfinite(table.outlines).any():
+        handles += [
+            Patch(facecolor="none", edgecolor=colour, label=f"{sign}1σ, pre-fit")
+            for colour, sign in zip(_COLOURS, ("+", "−"), strict=True)
+        ]
+    if table.linear is not None:
+        handles.append(
+            Line2D([], [], color=DARK, marker="|", ls="", ms=9, label="covariance")
+        )
+    return handles

@@ -1,0 +1,338 @@
+"""Profiles of the likelihood: along one parameter and around two."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Polygon
+
+from everwillow._errors import ShapeMismatchError
+from everwillow.plotting import _records
+from everwillow.plotting._arguments import (
+    not_both,
+    numbers,
+    required,
+    texts,
+    vector,
+)
+from everwillow.plotting._curves import Curve, make_curve
+from everwillow.plotting._style import (
+    DARK,
+    FAINT,
+    PALETTE,
+    RED,
+    Style,
+    headline,
+    new_figure,
+    styled,
+    xlabel,
+    ylabel,
+)
+from everwillow.plotting._text import Labels, split_errors, text_of, with_errors
+
+
+def scan(
+    result: Any = None,
+    /,
+    *,
+    values: Any = None,
+    twice_delta_nll: Any = None,
+    best: float | None = None,
+    success: Any = None,
+    stat_only: Any = None,
+    others: Mapping[str, Any] | None = None,
+    name: Any = None,
+    interval: tuple[float, float] | None = None,
+    labels: Labels = None,
+    title: str | None = None,
+    note: str | None = None,
+    size: tuple[float, float] | None = None,
+    style: Style = None,
+) -> Figure:
+    r"""Draw a profile likelihood scan of one parameter.
+
+    The vertical axis is :math:`-2 \Delta \ln L`, which crosses the lines at 1 and 4
+    one and two standard deviations away from the best value (Wilks). Between points the
+    signed root of the height is interpolated, so parabolas are smooth; failed points
+    are gaps, with a cross at the bottom.
+
+    Args:
+        result: A scan of `everwillow.profile`. Or arrays:
+        values: Of the parameter, shape ``(n,)``.
+        twice_delta_nll: Twice the rise of -ln L above its minimum, shape ``(n,)``; NaN
+            where a fit failed.
+        best: The best value.
+        success: Which fits ended at a minimum; None means where the heights are finite.
+        stat_only: The same scan with the systematic parameters held, drawn dashed: a
+            record or a pair ``(values, twice_delta_nll)``. With it the written error is
+            split into both parts, by quadrature.
+        others: More curves by name, such as the expected one.
+        name: Of the parameter.
+        interval: Ends of the 68.3 % interval, from MINOS for instance; by default where
+            the curve crosses 1. None of it is written where it does not.
+        labels: Text instead of names, with ``$...$`` for mathematics.
+        title: Written in bold on the left above the frame.
+        note: Written on the right above the frame.
+        size: Width and height in inches.
+        style: rc parameters of matplotlib over ours, or the name of an mplhep style.
+
+    Raises:
+        ArgumentValueError: If a record comes with arrays, or something is missing.
+        ArgumentTypeError: If it is another record.
+
+    Example:
+        >>> mu = np.linspace(0, 2, 9)
+        >>> figure = scan(values=mu, twice_delta_nll=(mu - 1) ** 2 / 0.16, name="mu")
+        >>> figure.axes[0].get_xlabel()
+        'mu'
+    """
+    arrays = {"values": values, "twice_delta_nll": twice_delta_nll}
+    not_both(result, arrays | {"success": success}, "scan")
+    if result is not None:
+        values, twice_delta_nll, found, success, known = _records.scan_of(result)
+        best, name = found if best is None else best, known if name is None else name
+    required(("values", "twice_delta_nll"), (values, twice_delta_nll), "scan")
+    full = make_curve(values, twice_delta_nll, best, success, "scan")
+    stat = None if stat_only is None else _curve_of(stat_only, full, "stat_only")
+    more = {k: _curve_of(v, full, f"others[{k!r}]") for k, v in (others or {}).items()}
+    with styled(style):
+        figure = new_figure(size, (4.8, 3.8))
+        axes = figure.subplots()
+        _draw_scan(axes, full, stat, more)
+        what = "parameter" if name is None else text_of(name, labels)
+        xlabel(axes, what)
+        ylabel(axes, r"$-2\, \Delta\ln L$")
+        text = _result_text(what, full, stat, interval)
+        handles = axes.get_legend_handles_labels()[0]
+        if text or handles:
+            axes.legend(
+                handles=handles,
+                loc="upper center",
+                title=text,
+                title_fontsize=10,
+                frameon=True,
+                framealpha=0.9,
+                edgecolor="none",
+            )
+        headline(axes, title, note)
+    return figure
+
+
+def _curve_of(curve: Any, full: Curve, name: str) -> Curve:
+    if isinstance(curve, tuple) and len(curve) == 2:
+        return make_curve(*curve, full.best, None, name)
+    values, heights, best, success, _ = _records.scan_of(curve)
+    return make_curve(values, heights, best, success, name)
+
+
+def _draw_scan(
+    axes: Axes, full: Curve, stat: Curve | None, others: Mapping[str, Curve]
+) -> None:
+    curves = [full, *others.values(), *([] if stat is None else [stat])]
+    reach = [np.nanmax(c.heights) for c in curves if c.good.any()]
+    top = float(np.clip(max(reach, default=1.0), 1.3, 10.0))
+    low = min(c.values[0] for c in curves if c.values.size)
+    high = max(c.values[-1] for c in curves if c.values.size)
+    axes.set(xlim=(low, high) if high > low else (low - 0.5, low + 0.5), ylim=(0, top))
+    for height, text in ((1, r"$1\sigma$"), (4, r"$2\sigma$")):
+        if height >= top:
+            continue
+        axes.axhline(height, color=FAINT, lw=0.8, ls=(0, (1, 1.5)), zorder=1)
+        axes.annotate(
+            text,
+            (1, height),
+            (-8, 1.5),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            color="0.35",
+            fontsize=9,
+        )
+        ends = full.crossings(height)
+        axes.vlines(ends, 0, height, color=DARK, lw=0.8, ls=(0, (3, 2)), zorder=1)
+    parts = "Total" if stat is not None else "Observed" if others else None
+    _line(axes, full, color="black", label=parts, lw=1.7, zorder=4)
+    if stat is not None:
+        _line(axes, stat, color=PALETTE[0], ls=(0, (5, 2)), label="Stat. only")
+    for (text, curve), colour in zip(others.items(), PALETTE[2:], strict=False):
+        _line(axes, curve, color=colour, ls=(0, (5, 1, 1, 1)), label=text)
+    failed = full.values[~full.good]
+    if failed.size:
+        axes.plot(
+            failed,
+            np.full(failed.size, 0.03),
+            "x",
+            color=RED,
+            ms=5,
+            mew=1.3,
+            transform=axes.get_xaxis_transform(),
+            label="Failed fit",
+            zorder=5,
+            clip_on=False,
+        )
+    # Room for the legend above the curves.
+    axes.set_ylim(0, top * (1.42 + 0.08 * len(curves)))
+
+
+def _line(axes: Axes, curve: Curve, *, zorder: float = 3, **options: Any) -> None:
+    low, high = axes.get_xlim()
+    x = np.union1d(np.linspace(low, high, 600), curve.values)
+    axes.plot(x, curve.at(x), zorder=zorder, **options)
+    # A point whose neighbours both failed is no line.
+    padded = np.pad(curve.good, 1)
+    alone = curve.good & ~(padded[:-2] | padded[2:])
+    axes.plot(
+        curve.values[alone],
+        curve.heights[alone],
+        "o",
+        color=options["color"],
+        clip_on=False,
+        zorder=zorder,
+    )
+
+
+def _result_text(
+    what: str,
+    full: Curve,
+    stat: Curve | None,
+    interval: tuple[float, float] | None,
+) -> str | None:
+    """Return the best value with its errors, and their parts below."""
+    if not np.isfinite(full.best):
+        return None
+    low, high = full.crossings(1.0) if interval is None else interval
+    down, up = full.best - low, high - full.best
+    if not np.isfinite([down, up]).any():
+        return None
+    text = f"{what} = {with_errors(full.best, down, up)}"
+    if stat is None:
+        return text
+    left, right = stat.crossings(1.0)
+    parts = np.array([stat.best - left, right - stat.best])
+    total = np.array([down, up])
+    if not np.isfinite(parts).all() or (parts > total).any():
+        return text
+    rest = np.sqrt(total**2 - parts**2)
+    return f"{text}\n{split_errors(parts, rest)}"
+
+
+def contour(
+    result: Any = None,
+    /,
+    *,
+    curves: Sequence[Any] | None = None,
+    levels: Sequence[float] = (2.30, 5.99),
+    best: Sequence[float] | None = None,
+    names: Sequence[Any] | None = None,
+    others: Mapping[str, Any] | None = None,
+    reference: Mapping[str, Sequence[float]] | None = None,
+    labels: Labels = None,
+    title: str | None = None,
+    note: str | None = None,
+    size: tuple[float, float] | None = None,
+    style: Style = None,
+) -> Figure:
+    r"""Draw contours of the profile likelihood of two parameters.
+
+    The levels are those of :math:`-2 \Delta \ln L`: 2.30 and 5.99 enclose 68.3 % and
+    95 % for two parameters (Wilks). A row of NaN, where a point of a contour was not
+    found, leaves a gap.
+
+    Args:
+        result: A contour of `everwillow.profile`. Or arrays:
+        curves: For each level the points on it, shape ``(n, 2)``.
+        levels: Twice the rise of -ln L on each curve.
+        best: The best values of both.
+        names: Of both parameters.
+        others: More contours by name, such as that without systematic errors: records,
+            or sequences of curves at the same levels.
+        reference: Points to be marked by name, such as ``{"SM": (1, 1)}``.
+        labels: Text instead of names, with ``$...$`` for mathematics.
+        title: Written in bold on the left above the frame.
+        note: Written on the right above the frame.
+        size: Width and height in inches.
+        style: rc parameters of matplotlib over ours, or the name of an mplhep style.
+
+    Raises:
+        ArgumentValueError: If a record comes with arrays, or something is missing.
+        ArgumentTypeError: If it is another record.
+        ShapeMismatchError: If curves and levels are not equally many.
+
+    Example:
+        >>> angle = np.linspace(0, 2 * np.pi, 60)
+        >>> circle = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+        >>> curves = [np.sqrt(level) * circle for level in (2.30, 5.99)]
+        >>> figure = contour(curves=curves, best=(0, 0), names=("mu", "mass"))
+        >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+        ['68.3% CL', '95% CL', 'Best fit']
+    """
+    not_both(result, {"curves": curves}, "contour")
+    if result is not None:
+        names, levels, curves, found = _records.contour_of(result)
+        best = found if best is None else best
+    required(("curves",), (curves,), "contour")
+    sets = {"": _points(curves, levels, "curves")}
+    for key, value in (others or {}).items():
+        given = isinstance(value, Sequence | np.ndarray)
+        points = value if given else _records.contour_of(value)[2]
+        sets[key] = _points(points, levels, f"others[{key!r}]")
+    with styled(style):
+        figure = new_figure(size, (4.8, 4.2))
+        axes = figure.subplots()
+        for number, (key, lines) in enumerate(sets.items()):
+            _draw_contours(axes, lines, levels, key, number)
+        if best is not None:
+            x, y = vector(best, "best", 2)
+            axes.plot(x, y, "+", c="black", ms=9, mew=1.6, ls="", label="Best fit")
+        for i, (text, point) in enumerate((reference or {}).items()):
+            x, y = vector(point, f"reference[{text!r}]", 2)
+            axes.plot(x, y, "*dsv"[i % 4], c=RED, ms=8, ls="", label=text)
+        axes.margins(0.12)
+        axes.autoscale_view()
+        low, high = axes.get_ylim()
+        rows = -(-len(axes.get_legend_handles_labels()[1]) // 2)
+        axes.set_ylim(low, high + (high - low) * (0.05 + 0.07 * rows))
+        first, second = texts(names or ("first", "second"), "names")
+        xlabel(axes, text_of(first, labels))
+        ylabel(axes, text_of(second, labels))
+        axes.legend(loc="upper center", ncols=2)
+        headline(axes, title, note)
+    return figure
+
+
+def _points(curves: Any, levels: Sequence[float], name: str) -> list[np.ndarray]:
+    out = [numbers(curve, f"{name}[{i}]") for i, curve in enumerate(curves)]
+    if len(out) != len(levels):
+        msg = f"{name}: {len(out)} curves were given for {len(levels)} levels."
+        raise ShapeMismatchError(msg)
+    for i, points in enumerate(out):
+        if points.ndim != 2 or points.shape[1] != 2:
+            msg = f"{name}[{i}]: expected the shape (n, 2), got {points.shape}."
+            raise ShapeMismatchError(msg)
+    return out
+
+
+_DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 1, 1, 1)))
+
+
+def _draw_contours(
+    axes: Axes, lines: list[np.ndarray], levels: Sequence[float], key: str, number: int
+) -> None:
+    colour = DARK if number == 0 else PALETTE[1:][(number - 1) % (len(PALETTE) - 1)]
+    for i, (points, level) in enumerate(zip(lines, levels, strict=True)):
+        whole = len(points) > 2 and bool(np.isfinite(points).all())
+        closed = np.concatenate([points, points[:1]]) if whole else points
+        share = f"{-100 * np.expm1(-float(level) / 2):.1f}".removesuffix(".0")
+        text = f"{share}% CL"
+        axes.plot(
+            *closed.T,
+            color=colour,
+            ls=_DASHES[i % len(_DASHES)],
+            lw=1.6,
+            label=f"{key}, {text}" if key else text,
+        )
+        if whole and number == 0:
+            axes.add_patch(Polygon(points, fc=PALETTE[0], ec="none", alpha=0.13))

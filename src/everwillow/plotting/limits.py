@@ -1,0 +1,162 @@
+"""Lists of limits."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from everwillow.plotting import _records
+from everwillow.plotting._arguments import not_both, required, texts, vector
+from everwillow.plotting._rows import Rows, absent, name_rows, rows_for
+from everwillow.plotting._style import (
+    ONE_SIGMA,
+    RED,
+    TWO_SIGMA,
+    Style,
+    headline,
+    log_ticks,
+    new_figure,
+    styled,
+)
+from everwillow.plotting._text import Labels, column, text_of, text_width
+from everwillow.plotting.hypotheses import band_handles, five_values
+
+
+def limit_summary(
+    result: Any = None,
+    /,
+    *,
+    names: Sequence[Any] | None = None,
+    expected: Any = None,
+    observed: Any = None,
+    quantity: str = "95% CL upper limit",
+    reference: float | None = None,
+    log: bool = False,
+    labels: Labels = None,
+    title: str | None = None,
+    note: str | None = None,
+    size: tuple[float, float] | None = None,
+    style: Style = None,
+) -> Figure:
+    """Draw a list of limits, with their numbers.
+
+    Args:
+        result: Name to limits of `everwillow.hypotest`. Or arrays:
+        names: Of the rows, such as channels.
+        expected: Shape ``(n, 5)``: -2, -1, 0, 1 and 2 sigma. NaN rows say "no value".
+        observed: Shape ``(n,)``; None for expectations only.
+        quantity: What the horizontal axis is.
+        reference: Where to draw a line, such as the value that a theory predicts.
+        log: Whether the horizontal axis is logarithmic.
+        labels: Text instead of names, with ``$...$`` for mathematics.
+        title: Written in bold on the left above the frame.
+        note: Written on the right above the frame.
+        size: Width and height in inches; by default what the entries need.
+        style: rc parameters of matplotlib over ours, or the name of an mplhep style.
+
+    Raises:
+        ArgumentValueError: If a record comes with arrays, or something is missing.
+        ArgumentTypeError: If it is another record.
+        ShapeMismatchError: If there are not five expected values for each name.
+
+    Example:
+        >>> figure = limit_summary(
+        ...     names=["2018"], expected=[[0.5, 0.7, 1.0, 1.4, 1.9]], observed=[1.1]
+        ... )
+        >>> figure.axes[0].get_xlabel()
+        '95% CL upper limit'
+    """
+    arrays = {"names": names, "expected": expected, "observed": observed}
+    not_both(result, arrays, "limit_summary")
+    if result is not None:
+        names, observed, expected = _records.limits_of(result)
+    required(("names", "expected"), (names, expected), "limit_summary")
+    known = texts(names, "names")
+    bands = five_values(expected, "expected", len(known))
+    seen = None if observed is None else vector(observed, "observed", len(known))
+    with styled(style):
+        shown = [text_of(n, labels) for n in known]
+        rows = rows_for(len(known))
+        heads = ["Exp."] if seen is None else ["Obs.", "Exp."]
+        columns = column(*([] if seen is None else [seen]), bands[:, 2])
+        width = 3.2 + text_width(shown, rows.font) + 0.55 * len(columns)
+        wide = width > 5.6
+        height = 1.25 + 0.2 * (not wide) + 1.15 * rows.height * max(rows.number, 1)
+        figure = new_figure(size, (width, height))
+        axes = figure.subplots()
+        name_rows(axes, rows, shown, rows.number)
+        _draw_limits(axes, rows.positions, bands, seen)
+        for i, (head, lines) in enumerate(zip(heads, columns, strict=True)):
+            _write_column(axes, rows, head, lines, 0.55 * (i + 1))
+        _limit_axis(axes, rows, bands, seen, reference, log=log)
+        axes.set_xlabel(quantity)
+        headline(axes, title, note)
+        figure.legend(
+            handles=band_handles(seen is not None),
+            loc="outside lower center",
+            ncols=4 if wide else 2,
+        )
+    return figure
+
+
+def _draw_limits(
+    axes: Axes, y: np.ndarray, bands: np.ndarray, seen: np.ndarray | None
+) -> None:
+    for low, high, colour in ((0, 4, TWO_SIGMA), (1, 3, ONE_SIGMA)):
+        left, right = bands[:, low], bands[:, high]
+        axes.barh(y, right - left, 0.62, left=left, color=colour, lw=0, zorder=2)
+    axes.vlines(bands[:, 2], y - 0.31, y + 0.31, color="black", ls=(0, (2, 1)), lw=1.4)
+    if seen is not None:
+        axes.vlines(seen, y - 0.31, y + 0.31, color="black", lw=1.4, zorder=4)
+        axes.plot(seen, y, "o", color="black", ms=4, zorder=4)
+
+
+def _write_column(
+    axes: Axes, rows: Rows, head: str, lines: list[str], inches: float
+) -> None:
+    """Write numbers to the right of the frame."""
+    places = [rows.number - 0.5, *rows.positions]
+    for i, (y, text) in enumerate(zip(places, [head, *lines], strict=True)):
+        axes.annotate(
+            text,
+            (1, y),
+            (72 * inches, 5 if i == 0 else 0),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            ha="right",
+            va="bottom" if i == 0 else "center_baseline",
+            fontsize=rows.font,
+            fontweight="bold" if i == 0 else "normal",
+            annotation_clip=False,
+        )
+
+
+def _limit_axis(
+    axes: Axes,
+    rows: Rows,
+    bands: np.ndarray,
+    seen: np.ndarray | None,
+    reference: float | None,
+    *,
+    log: bool,
+) -> None:
+    if reference is not None:
+        axes.axvline(reference, color=RED, lw=1.1, ls=(0, (5, 2)), zorder=1)
+    every = np.concatenate(
+        [bands.ravel(), [] if seen is None else seen, [reference or np.nan]]
+    )
+    every = every[np.isfinite(every)]
+    if log:
+        axes.set_xscale("log")
+        every = every[every > 0]
+        low, high = every.min(initial=np.inf), every.max(initial=0.0)
+        if high > 0:
+            axes.set_xlim(low / 1.6, high * 1.6)
+            log_ticks(axes.xaxis)
+    else:
+        low, high = min(every.min(initial=0.0), 0.0), every.max(initial=0.0)
+        axes.set_xlim(low * 1.08, high * 1.08 if high > 0 else 1.0)
+    middle = np.mean(axes.get_xlim())
+    absent(axes, rows, ~np.isfinite(bands).any(axis=1), float(middle))

@@ -1,0 +1,170 @@
+"""The correlation matrix."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from everwillow._errors import ArgumentValueError, ShapeMismatchError, unknown_key
+from everwillow.plotting import _records
+from everwillow.plotting._arguments import not_both, numbers, required, texts
+from everwillow.plotting._style import Style, headline, new_figure, styled
+from everwillow.plotting._text import Labels, text_of, text_width
+
+
+def correlation(
+    result: Any = None,
+    /,
+    *,
+    names: Sequence[Any] | None = None,
+    matrix: Any = None,
+    only: Collection[Any] | None = None,
+    above: float = 0.0,
+    labels: Labels = None,
+    title: str | None = None,
+    note: str | None = None,
+    size: tuple[float, float] | None = None,
+    style: Style = None,
+) -> Figure:
+    """Draw a correlation matrix.
+
+    Up to 25 parameters have their coefficients written into the cells, in percent.
+    Cells without a value (a parameter at a bound has no correlations) are hatched.
+
+    Args:
+        result: A `FitResult` with a covariance. Or arrays:
+        names: Of the rows.
+        matrix: Correlations, shape ``(n, n)``.
+        only: Names to draw, all by default.
+        above: Leave out parameters whose coefficients with all others are smaller in
+            size than this.
+        labels: Text instead of names, with ``$...$`` for mathematics.
+        title: Written in bold on the left above the frame.
+        note: Written on the right above the frame.
+        size: Width and height in inches; by default what the entries need.
+        style: rc parameters of matplotlib over ours, or the name of an mplhep style.
+
+    Raises:
+        ArgumentValueError: If a record comes with arrays, has no covariance, or
+            nothing is left to draw.
+        ArgumentTypeError: If it is another record.
+        ShapeMismatchError: If the matrix does not fit the names.
+        UnknownKeyError: If `only` has a name that is not there.
+
+    Example:
+        >>> figure = correlation(names=["mu", "bkg"], matrix=[[1, -0.4], [-0.4, 1]])
+        >>> [text.get_text() for text in figure.axes[0].texts]
+        ['100', '−40', '−40', '100']
+    """
+    not_both(result, {"names": names, "matrix": matrix}, "correlation")
+    if result is not None:
+        names, matrix = _records.correlation_of(result)
+    required(("names", "matrix"), (names, matrix), "correlation")
+    known = texts(names, "names")
+    table = numbers(matrix, "matrix")
+    if table.shape != (len(known), len(known)):
+        msg = (
+            f"matrix: {len(known)} names need the shape {(len(known),) * 2}, got "
+            f"{table.shape}."
+        )
+        raise ShapeMismatchError(msg)
+    keep = _kept(known, table, only, above)
+    table = table[np.ix_(keep, keep)]
+    count = len(keep)
+    with styled(style):
+        shown = [text_of(known[i], labels) for i in keep]
+        cell, font = _cell(count)
+        width = text_width(shown, font)
+        side = max(cell * count, 1.2)
+        extra = 0.25 + 0.25 * bool(title or note)
+        figure = new_figure(size, (side + width + 1.2, side + width + extra))
+        # For axes of a fixed aspect: nothing around them is cut off.
+        figure.set_layout_engine("compressed")
+        axes = figure.subplots()
+        image = axes.imshow(table, cmap=_COLOURS, vmin=-1, vmax=1)
+        _name_axes(axes, shown, font)
+        if count <= 25:
+            _write(axes, table, min(font, 0.32 * 72 * cell))
+        elif count <= 60:
+            _grid(axes, count)
+        _hatch(axes, table)
+        thick = {"fraction": 0.14 / side, "aspect": side / 0.14}
+        bar = figure.colorbar(image, ax=axes, pad=0.1 / side, **thick)
+        bar.set_label("Correlation", loc="top")
+        bar.ax.tick_params(which="both", direction="in")
+        headline(axes, title, note)
+    return figure
+
+
+# From blue over white to red, which every kind of colour vision tells apart.
+_COLOURS = "RdBu_r"
+
+
+def _kept(
+    names: Sequence[str], table: np.ndarray, only: Collection[Any] | None, above: float
+) -> list[int]:
+    wanted = texts(only, "only") if only is not None else names
+    for name in wanted:
+        if name not in names:
+            raise unknown_key(name, names, where="only")
+    index = [names.index(name) for name in wanted]
+    others = np.abs(np.where(np.eye(len(names), dtype=bool), 0.0, table))
+    largest = np.nanmax(np.nan_to_num(others), axis=1, initial=0.0)
+    keep = [i for i in index if above <= 0 or largest[i] >= above]
+    if not keep:
+        msg = f"above: no parameter has a correlation of {above:g} or more."
+        raise ArgumentValueError(msg)
+    return keep
+
+
+def _cell(count: int) -> tuple[float, float]:
+    """Return the size of a cell in inches and that of the names in points."""
+    if count <= 10:
+        return 0.42, 9.5
+    if count <= 25:
+        return 0.30, 8.5
+    if count <= 50:
+        return 0.15, 7.0
+    return 0.1, 5.2
+
+
+def _name_axes(axes: Axes, shown: Sequence[str], font: float) -> None:
+    places = np.arange(len(shown))
+    axes.set_xticks(places, shown, rotation=90, fontsize=font)
+    axes.set_yticks(places, shown, fontsize=font)
+    axes.tick_params(which="both", length=0)
+    axes.minorticks_off()
+
+
+def _write(axes: Axes, table: np.ndarray, font: float) -> None:
+    for (row, column), value in np.ndenumerate(table):
+        if np.isfinite(value):
+            text = f"{100 * value:.0f}"
+            text = "0" if text == "-0" else text.replace("-", "−")
+            colour = "white" if abs(value) > 0.6 else "black"
+            axes.text(
+                column,
+                row,
+                text,
+                ha="center",
+                va="center_baseline",
+                fontsize=font,
+                color=colour,
+            )
+
+
+def _grid(axes: Axes, count: int) -> None:
+    for edge in np.arange(0.5, count - 1):
+        axes.axhline(edge, color="white", lw=0.3)
+        axes.axvline(edge, color="white", lw=0.3)
+
+
+def _hatch(axes: Axes, table: np.ndarray) -> None:
+    missing = np.ma.masked_where(np.isfinite(table), np.ones_like(table))
+    if missing.count():
+        edges = np.arange(len(table) + 1) - 0.5
+        axes.pcolor(
+            edges, edges, missing, hatch="////", cmap="Greys", vmin=0, vmax=9, alpha=0.6
+        )

@@ -1,0 +1,156 @@
+"""Pulls and constraints of nuisance parameters."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from everwillow.plotting import _records
+from everwillow.plotting._arguments import not_both, required, sides, texts, vector
+from everwillow.plotting._rows import (
+    Rows,
+    absent,
+    columns_for,
+    name_rows,
+    rows_for,
+)
+from everwillow.plotting._style import (
+    ONE_SIGMA,
+    TWO_SIGMA,
+    Style,
+    headline,
+    new_figure,
+    styled,
+)
+from everwillow.plotting._text import Labels, text_of, text_width
+
+
+def pulls(
+    result: Any = None,
+    /,
+    *,
+    names: Sequence[Any] | None = None,
+    values: Any = None,
+    errors: Any = None,
+    labels: Labels = None,
+    title: str | None = None,
+    note: str | None = None,
+    size: tuple[float, float] | None = None,
+    style: Style = None,
+) -> Figure:
+    r"""Draw pulls and constraints of nuisance parameters.
+
+    A point is :math:`(\hat\theta - \theta_0) / \Delta\theta` and its bar the post-fit
+    error in units of the pre-fit width :math:`\Delta\theta`, so a bar shorter than the
+    inner band means that the data constrain the parameter. The bands are one and two
+    pre-fit widths.
+
+    Args:
+        result: A `FitResult` of a model with constraints, or a ranking. Or arrays:
+        names: Of the parameters.
+        values: Pulls, shape ``(n,)``; NaN is shown as "no value".
+        errors: Post-fit over pre-fit errors, shape ``(n,)``, or ``(2, n)`` with the
+            sizes down and up.
+        labels: Text instead of names, with ``$...$`` for mathematics. The label of
+            ``"gamma"`` also serves ``"gamma[3]"``.
+        title: Written in bold on the left above the frame.
+        note: Written on the right above the frame.
+        size: Width and height in inches; by default what the entries need.
+        style: rc parameters of matplotlib over ours, or the name of an mplhep style,
+            whose fonts are taken.
+
+    Raises:
+        ArgumentValueError: If a record comes with arrays, or has no constraints.
+        ArgumentTypeError: If it is another record.
+
+    Example:
+        >>> figure = pulls(names=["JES", "lumi"], values=[0.3, -1.2], errors=[0.6, 1.0])
+        >>> figure.axes[0].get_xlabel()
+        '$(\\hat{\\theta} - \\theta_0)\\, /\\, \\Delta\\theta$'
+    """
+    not_both(result, {"names": names, "values": values, "errors": errors}, "pulls")
+    if result is not None:
+        names, values, errors = _records.pulls_of(result)
+    required(("names", "values", "errors"), (names, values, errors), "pulls")
+    known = texts(names, "names")
+    middle = vector(values, "values", len(known))
+    spread = sides(errors, "errors", len(known))
+    with styled(style):
+        shown = [text_of(name, labels) for name in known]
+        columns = columns_for(len(known))
+        rows = rows_for(columns[0].stop if columns else 0)
+        width = 2.6 + text_width(shown, rows.font)
+        height = 0.85 + rows.height * max(rows.number, 1) + 0.25 * bool(title or note)
+        figure = new_figure(size, (width * len(columns), height))
+        figure.set_layout_engine("constrained", wspace=0.06)
+        panels = figure.subplots(1, len(columns), squeeze=False)[0]
+        limit = _pull_limit(middle, spread)
+        for axes, part in zip(panels, columns, strict=True):
+            mine = rows._replace(number=part.stop - part.start)
+            draw_pulls(axes, mine, middle[part], spread[:, part], limit)
+            name_rows(axes, mine, shown[part], rows.number)
+        headline(panels[0], title, None)
+        headline(panels[-1], None, note)
+    return figure
+
+
+def _pull_limit(values: np.ndarray, spread: np.ndarray) -> float:
+    reach = np.abs(values) + np.nan_to_num(np.max(spread, axis=0, initial=0.0))
+    # One parameter that ran away must not squeeze all others: it gets an arrow.
+    reach = reach[np.isfinite(values) & (reach < _FAR)]
+    return max(2.5, 1.06 * float(np.max(reach, initial=0.0)))
+
+
+_FAR = 4.5
+
+
+def draw_pulls(
+    axes: Axes,
+    rows: Rows,
+    values: np.ndarray,
+    spread: np.ndarray,
+    limit: float | None = None,
+) -> None:
+    """Draw points with errors on their bands.
+
+    Args:
+        axes: Where.
+        rows: Sizes.
+        values: Pulls.
+        spread: Errors down and up, shape ``(2, n)``.
+        limit: End of the axis; None means that of these pulls.
+    """
+    limit = _pull_limit(values, spread) if limit is None else limit
+    axes.axvspan(-2, 2, color=TWO_SIGMA, lw=0, zorder=-2)
+    axes.axvspan(-1, 1, color=ONE_SIGMA, lw=0, zorder=-1)
+    axes.axvline(0, color="black", lw=0.7, ls=(0, (4, 3)), zorder=1)
+    y = rows.positions
+    known = np.isfinite(spread).all(axis=0)
+    axes.errorbar(
+        values[known],
+        y[known],
+        xerr=spread[:, known],
+        fmt="o",
+        color="black",
+        ms=rows.marker,
+        lw=1.1 if rows.number <= 60 else 0.8,
+        zorder=3,
+    )
+    # Hollow, so that a missing error does not look like a small one.
+    axes.plot(values[~known], y[~known], "o", c="black", mfc="white", ms=rows.marker)
+    for i in np.flatnonzero(np.abs(values) > limit):
+        side = float(np.sign(values[i]))
+        axes.annotate(
+            f"{values[i]:+.1f}".replace("-", "−"),
+            (side * limit, y[i]),
+            (side * (limit - 0.7), y[i]),
+            arrowprops={"arrowstyle": "-|>", "color": "black", "lw": 1.0, "shrinkB": 0},
+            ha="right" if side > 0 else "left",
+            va="center",
+            fontsize=0.9 * rows.font,
+        )
+    absent(axes, rows, ~np.isfinite(values))
+    axes.set_xlim(-limit, limit)
+    axes.set_xlabel(r"$(\hat{\theta} - \theta_0)\, /\, \Delta\theta$")

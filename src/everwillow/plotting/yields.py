@@ -1,0 +1,295 @@
+"""Distributions of events before and after a fit."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from everwillow._errors import ShapeMismatchError
+from everwillow.plotting._arguments import sides, vector
+from everwillow.plotting._style import (
+    PALETTE,
+    RED,
+    Style,
+    headline,
+    new_figure,
+    styled,
+    xlabel,
+    ylabel,
+)
+from everwillow.plotting._text import Labels, text_of
+
+
+_BEFORE = "#2b2b8c"
+
+
+def distribution(
+    *,
+    edges: Any,
+    samples: Mapping[Any, Any],
+    observed: Any = None,
+    observed_errors: Any = None,
+    errors: Any = None,
+    prefit: Any = None,
+    signal: Mapping[Any, Any] | None = None,
+    name: Any = None,
+    log: bool = False,
+    per_width: bool = False,
+    ratio_range: tuple[float, float] | None = None,
+    labels: Labels = None,
+    title: str | None = None,
+    note: str | None = None,
+    size: tuple[float, float] | None = None,
+    style: Style = None,
+) -> Figure:
+    r"""Draw data over stacked expectations, and their ratio below.
+
+    Give the yields before or after a fit as `samples`; with `prefit` the sum before it
+    is a dashed line in both panels. The hatched band is the error of the sum.
+
+    Args:
+        edges: Of the bins, shape ``(bins + 1,)``.
+        samples: Expected events of each process by name, shape ``(bins,)`` each, drawn
+            from the bottom in this order.
+        observed: Events seen, shape ``(bins,)``; NaN hides a bin (blinded).
+        observed_errors: Their errors, ``(bins,)`` or ``(2, bins)``; by default the
+            Poisson intervals of 68.3 % (Gehrels, Astrophys. J. 303 (1986) 336, eqs. 9
+            and 14).
+        errors: Errors of the sum of the samples, ``(bins,)`` or ``(2, bins)``.
+        prefit: The sum before the fit.
+        signal: Processes drawn as lines and not stacked, by name.
+        name: Of the horizontal axis.
+        log: Whether the vertical axis is logarithmic.
+        per_width: Divide the events by the widths of the bins.
+        ratio_range: Ends of the axis of the ratio; by default what the bins need, at
+            the most 0 to 2.
+        labels: Text instead of names, with ``$...$`` for mathematics.
+        title: Written in bold on the left above the frame.
+        note: Written on the right above the frame.
+        size: Width and height in inches.
+        style: rc parameters of matplotlib over ours, or the name of an mplhep style.
+
+    Raises:
+        ShapeMismatchError: If something has another number of bins than the edges.
+
+    Example:
+        >>> figure = distribution(
+        ...     edges=[0, 1, 2], samples={"bkg": [9.0, 4.0]}, observed=[8, 6]
+        ... )
+        >>> figure.axes[1].get_ylabel()
+        'Data / Pred.'
+    """
+    borders = vector(edges, "edges")
+    bins = borders.size - 1
+    if bins < 1 or not np.all(np.diff(borders) > 0):
+        msg = "edges: expected at least two rising numbers."
+        raise ShapeMismatchError(msg)
+    stack = {k: vector(v, f"samples[{k!r}]", bins) for k, v in samples.items()}
+    lines = {k: vector(v, f"signal[{k!r}]", bins) for k, v in (signal or {}).items()}
+    total = np.sum([*stack.values()], axis=0) if stack else np.zeros(bins)
+    spread = None if errors is None else sides(errors, "errors", bins)
+    before = None if prefit is None else vector(prefit, "prefit", bins)
+    data = None if observed is None else vector(observed, "observed", bins)
+    bars = None
+    if data is not None:
+        given = observed_errors is not None
+        bars = sides(observed_errors, "observed_errors", bins) if given else None
+        bars = poisson_errors(data) if bars is None else bars
+    unit = np.diff(borders) if per_width else np.ones(bins)
+    with styled(style):
+        ratio = data is not None or spread is not None or before is not None
+        figure = new_figure(size, (4.8, 4.9 if ratio else 3.9))
+        figure.set_layout_engine(
+            "constrained", h_pad=0.0, hspace=0.0, rect=(0, 0.01, 1, 0.98)
+        )
+        if ratio:
+            axes, below = figure.subplots(
+                2, 1, sharex=True, height_ratios=(3, 1), gridspec_kw={"hspace": 0.0}
+            )
+        else:
+            axes = below = figure.subplots()
+        plot = _Drawing(borders, unit)
+        handles = plot.stack(axes, stack, labels)
+        handles += plot.lines(axes, lines, labels)
+        if before is not None:
+            handles.append(plot.line(axes, before, "Pre-fit total"))
+        if spread is not None:
+            handles.append(plot.band(axes, total, spread))
+        if data is not None and bars is not None:
+            handles.insert(0, plot.points(axes, data, bars))
+        least = np.min((total / unit)[total > 0], initial=np.inf)
+        _frame(axes, handles, least if log and np.isfinite(least) else None)
+        ylabel(axes, "Events / unit" if per_width else "Events")
+        if ratio:
+            plot = plot._replace(unit=np.where(total > 0, total, np.nan))
+            _draw_ratio(plot, below, total, spread, before, data, bars, ratio_range)
+        xlabel(below, "" if name is None else text_of(name, labels))
+        headline(axes, title, note)
+    return figure
+
+
+def poisson_errors(counts: np.ndarray) -> np.ndarray:
+    """Return the sizes down and up of central intervals of 68.3 % for counts.
+
+    Gehrels' closed approximations, which are good to 1 % (10 % for the lower end of
+    one or two counts); counts need not be whole.
+    """
+    n = np.maximum(counts, 0.0)
+    upper = (n + 1) * (1 - 1 / (9 * (n + 1)) + 1 / (3 * np.sqrt(n + 1))) ** 3
+    some = np.where(n > 0, n, 1.0)
+    lower = np.where(
+        n > 0, some * (1 - 1 / (9 * some) - 1 / (3 * np.sqrt(some))) ** 3, 0
+    )
+    return np.stack([n - np.maximum(lower, 0.0), upper - n])
+
+
+class _Drawing(NamedTuple):
+    """Draws what belongs to bins.
+
+    Attributes:
+        edges: Of the bins.
+        unit: What every bin is divided by.
+    """
+
+    edges: np.ndarray
+    unit: np.ndarray
+
+    def stack(self, axes: Axes, samples: Mapping[Any, np.ndarray], labels: Labels):
+        """Draw processes on top of each other; return the legend from the top."""
+        base = np.zeros_like(self.unit)
+        handles: list[Any] = []
+        for i, (key, values) in enumerate(samples.items()):
+            colour = PALETTE[i % len(PALETTE)]
+            # The palette has ten colours; after them hatches tell processes apart.
+            hatch = ("", "///", "...", "xxx")[i // len(PALETTE) % 4]
+            top = base + values / self.unit
+            look: dict[str, Any] = {
+                "facecolor": colour,
+                "hatch": hatch,
+                "edgecolor": "white",
+            }
+            axes.stairs(
+                top, self.edges, baseline=base, fill=True, lw=0, zorder=1, **look
+            )
+            handles.insert(0, Patch(label=text_of(key, labels), lw=0, **look))
+            base = top
+        if samples:
+            axes.stairs(base, self.edges, color="black", lw=0.9, zorder=2)
+        return handles
+
+    def lines(self, axes: Axes, signal: Mapping[Any, np.ndarray], labels: Labels):
+        """Draw processes as lines that begin and end on the axis."""
+        handles: list[Any] = []
+        for i, (key, values) in enumerate(signal.items()):
+            look: dict[str, Any] = {"color": (RED, "black")[i % 2], "lw": 1.8}
+            look["ls"] = ("-", (0, (4, 1.5)), (0, (1, 1)))[i % 3]
+            axes.stairs(values / self.unit, self.edges, zorder=4, **look)
+            handles.append(Line2D([], [], label=text_of(key, labels), **look))
+        return handles
+
+    def line(self, axes: Axes, values: np.ndarray, label: str) -> Line2D:
+        """Draw a dashed line over the bins."""
+        look: dict[str, Any] = {"color": _BEFORE, "lw": 1.4, "ls": (0, (4, 2))}
+        axes.stairs(values / self.unit, self.edges, baseline=None, zorder=3, **look)
+        return Line2D([], [], label=label, **look)
+
+    def band(self, axes: Axes, middle: np.ndarray, spread: np.ndarray) -> Patch:
+        """Draw a hatched band; where its size is unknown there is none."""
+        low, high = (middle - spread[0]) / self.unit, (middle + spread[1]) / self.unit
+        known = np.isfinite(low) & np.isfinite(high)
+        look: dict[str, Any] = {
+            "facecolor": "none",
+            "edgecolor": "0.25",
+            "hatch": "//////",
+            "lw": 0,
+        }
+        for i in np.flatnonzero(known):
+            axes.fill_between(self.edges[i : i + 2], low[i], high[i], zorder=3, **look)
+        return Patch(label="Uncertainty", **look)
+
+    def points(self, axes: Axes, counts: np.ndarray, spread: np.ndarray) -> Any:
+        """Draw data as points in the middle of their bins."""
+        middle = (self.edges[1:] + self.edges[:-1]) / 2
+        return axes.errorbar(
+            middle,
+            counts / self.unit,
+            yerr=spread / self.unit,
+            fmt="o",
+            color="black",
+            ms=3.8 if middle.size <= 40 else 2.6,
+            lw=1.1,
+            label="Data",
+            zorder=5,
+        )
+
+
+def _frame(axes: Axes, handles: list[Any], least: float | None) -> None:
+    """Leave room for the legend over the highest bin.
+
+    Args:
+        axes: Where.
+        handles: Of the legend.
+        least: The smallest positive height, for a logarithmic axis.
+    """
+    columns = 1 if len(handles) <= 4 else 2
+    rows = -(-len(handles) // columns)
+    share = min(0.06 + 0.075 * rows, 0.6)
+    low, high = axes.get_ylim()
+    if least is None:
+        axes.set_ylim(min(low, 0.0), high / (1 - share))
+    else:
+        axes.set_yscale("log")
+        low = max(0.4 * least, 1e-7 * high)
+        axes.set_ylim(low, high * (high / low) ** (share / (1 - share)))
+    axes.legend(handles=handles, loc="upper right", ncols=columns)
+
+
+def _draw_ratio(
+    plot: _Drawing,
+    axes: Axes,
+    total: np.ndarray,
+    spread: np.ndarray | None,
+    before: np.ndarray | None,
+    data: np.ndarray | None,
+    bars: np.ndarray | None,
+    limits: tuple[float, float] | None,
+) -> None:
+    axes.axhline(1, color="black", lw=0.7, zorder=1)
+    shown = [np.array([0.9, 1.1])]
+    if spread is not None:
+        plot.band(axes, total, spread)
+        shown += [(total - spread[0]) / plot.unit, (total + spread[1]) / plot.unit]
+    if before is not None:
+        plot.line(axes, before, "")
+        shown.append(before / plot.unit)
+    if data is not None and bars is not None:
+        plot.points(axes, data, bars)
+        shown += [(data - bars[0]) / plot.unit, (data + bars[1]) / plot.unit]
+    if limits is None:
+        reach = np.abs(np.concatenate(shown) - 1)
+        far = np.nanmax(np.where(np.isfinite(reach), reach, 0.0))
+        half = min(1.08 * float(far), 1.0)
+        limits = (1 - half, 1 + half)
+    axes.set_ylim(*limits)
+    if data is not None:
+        middle = (plot.edges[1:] + plot.edges[:-1]) / 2
+        value = data / plot.unit
+        for sign, edge, marker in ((-1, 0, "v"), (1, 1, "^")):
+            out = sign * value > sign * limits[edge]
+            axes.plot(
+                middle[out],
+                np.full(int(out.sum()), 0.07 + 0.86 * edge),
+                marker,
+                color=RED,
+                ms=4,
+                transform=axes.get_xaxis_transform(),
+                zorder=6,
+            )
+    axes.set_ylabel("Data / Pred." if data is not None else "Ratio")
+    # The lowest number of the upper panel and the highest here would touch.
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, prune="upper"))
