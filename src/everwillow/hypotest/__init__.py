@@ -1,0 +1,78 @@
+"""Hypothesis tests: test statistics, their distributions, p-values and limits."""
+
+from everwillow.hypotest.calculators import AsymptoticCalculator, HypoTestCalculator
+from everwillow.hypotest.distributions import (
+    Distribution,
+    EmpiricalDistribution,
+    Q0Asymptotic,
+    QMuAsymptotic,
+    QTildeAsymptotic,
+    SimpleEmpiricalDistribution,
+    TMuAsymptotic,
+    TMuTildeAsymptotic,
+)
+from everwillow.hypotest.results import (
+    BandValues,
+    ExpectedBands,
+    HypoTestResult,
+    TestStatResult,
+    ToyResult,
+)
+from everwillow.hypotest.test_statistics import (
+    Q0,
+    CowanTestStatistic,
+    QMu,
+    QTilde,
+    TestStatistic,
+    TMu,
+    TMuTilde,
+)
+from everwillow.hypotest.toys import ToyGenerator
+from everwillow.hypotest.upper_limit import (
+    expected_upper_limit,
+    upper_limit_scan,
+    upper_limit_toys,
+)
+from everwillow.hypotest.utils import (
+    cl_s,
+    constrained_fit,
+    make_asimov,
+    sigma_from_asimov,
+    significance,
+)
+
+
+# The function `upper_limit` is in the module of its name, whose name it would hide.
+__all__ = [
+    "Q0",
+    "AsymptoticCalculator",
+    "BandValues",
+    "CowanTestStatistic",
+    "Distribution",
+    "EmpiricalDistribution",
+    "ExpectedBands",
+    "HypoTestCalculator",
+    "HypoTestResult",
+    "Q0Asymptotic",
+    "QMu",
+    "QMuAsymptotic",
+    "QTilde",
+    "QTildeAsymptotic",
+    "SimpleEmpiricalDistribution",
+    "TMu",
+    "TMuAsymptotic",
+    "TMuTilde",
+    "TMuTildeAsymptotic",
+    "TestStatResult",
+    "TestStatistic",
+    "ToyGenerator",
+    "ToyResult",
+    "cl_s",
+    "constrained_fit",
+    "expected_upper_limit",
+    "make_asimov",
+    "sigma_from_asimov",
+    "significance",
+    "upper_limit_scan",
+    "upper_limit_toys",
+]

@@ -1,0 +1,213 @@
+"""What is common to all toys of a test: how one is drawn, fitted and tested."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from everwillow._errors import RESULTS
+from everwillow._typing import Key
+from everwillow.fitting import FitResult, _execute
+from everwillow.fitting._core import Task, knows_curvature
+from everwillow.fitting._layout import as_array
+from everwillow.fitting._problem import Numbers
+from everwillow.fitting.conditional import Problem
+from everwillow.hypotest._chain import scan_fits
+from everwillow.hypotest.test_statistics import (
+    CowanTestStatistic,
+    TestStatistic,
+    check_nuisances,
+    fits_of,
+)
+from everwillow.statelib import State
+from everwillow.toys._lanes import SUCCESS, code_of, minimise_in_lanes
+from everwillow.toys.sampling import Sampler, draw
+
+
+class Batch(eqx.Module):
+    """What the program of a batch returns.
+
+    Attributes:
+        q: The test statistic of each toy.
+        status: How its fits ended; the first failure if there was one.
+        vector: All parameters of the best fits.
+        held: All parameters of the fits with the POI held.
+        nll: -ln L of those.
+        held_status: How those ended.
+    """
+
+    q: Any
+    status: Any
+    vector: Any
+    held: Any
+    nll: Any
+    held_status: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What is common to all toys.
+
+    Attributes:
+        statistic: The test statistic.
+        nll_fn: What is fitted.
+        problem: The fit to the data.
+        poi_key: The parameter of interest.
+        place: Its position.
+        tested: Its tested value.
+        sampler: Draws one toy.
+        fit_kwargs: As in `fit`.
+    """
+
+    statistic: TestStatistic
+    nll_fn: Any
+    problem: Problem
+    poi_key: Key
+    place: int
+    tested: Any
+    sampler: Sampler
+    fit_kwargs: dict[str, Any]
+
+    def draw(self, state: State, key: Any, indices: np.ndarray) -> Any:
+        """Draw toys; their data have the dtypes of the observation."""
+        like = self.problem.numbers.observation
+        return _execute.call(draw, self.sampler, state, key, indices, like)
+
+    def test(self, toy: Any, state: State) -> tuple[Any, Any]:
+        """Return test statistic and status of one toy."""
+        options: dict[str, Any] = {"throw": False} if self._takes_throw() else {}
+        result = self.statistic.compute(
+            self.nll_fn,
+            state,
+            toy,
+            self.poi_key,
+            self.tested,
+            **self.fit_kwargs,
+            **options,
+        )
+        return result.value, first_failure(fits_of(result.extras))
+
+    def _takes_throw(self) -> bool:
+        return isinstance(self.statistic, CowanTestStatistic)
+
+    def fit(self, problem: Problem, starts: Any, poi: Any, toys: Any) -> Batch:
+        """Run one batch of toys in lanes."""
+        numbers = dataclasses.replace(problem.numbers, vector=None, observation=None)
+        numbers, physical = self.without_negative(numbers)
+        out = _execute.call(
+            _fit_lanes,
+            self.statistic,
+            problem.task,
+            numbers,
+            np.asarray(self.place),
+            np.asarray(True) if physical else None,
+            starts,
+            poi,
+            toys,
+        )
+        return jax.tree.map(np.asarray, out)
+
+    def without_negative(self, numbers: Numbers) -> tuple[Numbers, bool]:
+        """Keep the POI from negative values, if those are unphysical.
+
+        The minimum over allowed values is then found by one fit rather than two.
+
+        Returns:
+            The numbers, and whether two fits are needed all the same.
+        """
+        if not getattr(self.statistic, "physical", False):
+            return numbers, False
+        lower, _ = self.problem.range(np.array([self.place]))
+        if lower[0] >= 0:
+            return numbers, False
+        smooth = any(np.any(at == self.place) for at in numbers.transformed)
+        if smooth or not knows_curvature(self.problem.task.solver):
+            return numbers, True
+        count = len(numbers.index)
+        ends = numbers.lower, numbers.upper
+        low, high = (
+            np.full(count, fill) if end is None else np.array(end)
+            for end, fill in zip(ends, (-np.inf, np.inf), strict=True)
+        )
+        low[self.place] = 0
+        return dataclasses.replace(numbers, lower=low, upper=high), False
+
+    def attempt(self, size: int) -> Callable[[Problem, Any], State | None]:
+        """Return a conditional fit to the data in the program of the toys.
+
+        That one has to be compiled anyhow, the program of a single fit perhaps not.
+        """
+
+        def fit(problem: Problem, poi: Any) -> State | None:
+            numbers = problem.numbers
+            starts = np.tile(np.asarray(numbers.vector), (size, 1))
+            toys = jax.tree.map(
+                lambda leaf: np.broadcast_to(leaf, (size, *np.shape(leaf))),
+                numbers.observation,
+            )
+            out = self.fit(problem, starts, np.full(size, as_array(poi)), toys)
+            if code_of(out.held_status)[0] != code_of(SUCCESS):
+                return None
+            return problem.task.layout.state(out.held[0], numbers.others)
+
+        return fit
+
+
+def first_failure(fits: dict[str, FitResult]) -> Any:
+    """Return the status of the first fit that failed, or success; None of no fits."""
+    if not fits:
+        return None
+    status: Any = RESULTS.successful
+    for fit in reversed(list(fits.values())):
+        # Where a fit was not needed its status is blank, which is success.
+        status = RESULTS.where(jnp.asarray(fit.success), status, fit.status)
+    return status
+
+
+def truth(
+    problem: Problem, poi_key: Key, poi: Any, nuisances: str, *, attempt: Any = None
+) -> State:
+    """Return the parameters that toys of a hypothesis are drawn with."""
+    held = problem.hold({poi_key: poi}, where="poi")
+    if check_nuisances(nuisances):
+        found = attempt(problem, poi) if attempt is not None else None
+        return held.fit().params if found is None else found
+    numbers = held.numbers
+    return problem.task.layout.state(numbers.vector, numbers.others)
+
+
+def _fit_lanes(
+    statistic: Any,
+    task: Task,
+    numbers: Numbers,
+    place: Any,
+    physical: Any,
+    starts: Any,
+    poi: Any,
+    toys: Any,
+) -> Batch:
+    """Compute the test statistic of one batch; for `_execute.call`."""
+    index = jnp.asarray(numbers.index)
+
+    def one(vector: Any, tested: Any, toy: Any) -> Batch:
+        here = dataclasses.replace(numbers, vector=vector, observation=toy)
+        arrays, rest, ratio, mu_hat = scan_fits(
+            task, here, place, (tested,), physical, minimise_in_lanes
+        )
+        outcome = eqx.combine(arrays, rest)[0]
+        free, held = (jax.tree.map(lambda a, i=i: a[i], outcome) for i in (0, 1))
+        status = RESULTS.where(free.success, held.status, free.status)
+        return Batch(
+            statistic._of_ratio(ratio, mu_hat, tested),
+            status,
+            jnp.asarray(vector).at[index].set(free.x),
+            jnp.asarray(vector).at[index].set(held.x),
+            held.value,
+            held.status,
+        )
+
+    return jax.vmap(one)(starts, poi, toys)

@@ -1,0 +1,250 @@
+"""Calculators: a test statistic and its distribution, applied to one data set."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from everwillow._errors import ArgumentTypeError, FitError
+from everwillow._typing import Key
+from everwillow.fitting._layout import is_traced
+from everwillow.hypotest.distributions import (
+    Distribution,
+    Q0Asymptotic,
+    QMuAsymptotic,
+    QTildeAsymptotic,
+    TMuAsymptotic,
+    TMuTildeAsymptotic,
+)
+from everwillow.hypotest.results import (
+    ExpectedBands,
+    HypoTestResult,
+    TestStatResult,
+)
+from everwillow.hypotest.test_statistics import (
+    Q0,
+    CowanTestStatistic,
+    QMu,
+    QTilde,
+    TestStatistic,
+    TMu,
+    TMuTilde,
+    check_test_statistic,
+    fits_of,
+)
+from everwillow.model import AbstractModel
+from everwillow.statelib import State
+
+
+_ASYMPTOTIC: dict[type[TestStatistic], type[Distribution]] = {
+    TMu: TMuAsymptotic,
+    TMuTilde: TMuTildeAsymptotic,
+    QMu: QMuAsymptotic,
+    QTilde: QTildeAsymptotic,
+    Q0: Q0Asymptotic,
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _AbstractCalculator:
+    """What the calculators have in common.
+
+    Attributes:
+        nll_fn: -ln L or a Model, as in `fit`.
+        params: Start values; those of a Model if None.
+        observation: The data; those of a Model if None.
+        poi_key: The parameter of interest.
+        test_statistic: For example `QTilde`.
+        distribution: Of that test statistic.
+        fit_kwargs: ``fixed``, ``bounds``, ``solver``, ``max_steps`` as in `fit`.
+    """
+
+    nll_fn: Any
+    params: State | None
+    observation: Any
+    poi_key: Key
+    test_statistic: TestStatistic
+    distribution: Any = None
+    fit_kwargs: dict[str, Any] = dataclasses.field(default_factory=dict, kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_test_statistic(self.test_statistic)
+        if not isinstance(self.distribution, Distribution):
+            msg = (
+                "distribution: expected an instance of a Distribution such as "
+                f"QTildeAsymptotic(), got {self.distribution!r}."
+            )
+            raise ArgumentTypeError(msg)
+
+    def _options(self) -> dict[str, Any]:
+        """Return what `test` hands to the test statistic."""
+        return self.fit_kwargs
+
+    def test(self, poi: Any) -> HypoTestResult:
+        """Test a value of the POI.
+
+        Args:
+            poi: The tested value.
+
+        Raises:
+            FitError: If a fit failed, so that there is no test statistic. In a trace
+                the result is NaN instead.
+        """
+        result = self.test_statistic.compute(
+            self.nll_fn,
+            self.params,
+            self.observation,
+            self.poi_key,
+            poi,
+            **self._options(),
+        )
+        _check(result, self.poi_key)
+        known = self.distribution._missing(result, alt=True) is None
+        log_null, log_alt = self.distribution.log_pvalues(result, alt=known)
+        library: Any = jnp if is_traced(log_null, log_alt) else np
+        palt = library.exp(log_alt) if known else None
+        return HypoTestResult(result.value, library.exp(log_null), palt, result)
+
+    def cls(self, result: HypoTestResult) -> Any:
+        r"""Return :math:`\mathrm{CL_s} = p_\mathrm{null} / p_\mathrm{alt}`.
+
+        Formed of logarithms, so that it is right where both p-values underflow.
+
+        Args:
+            result: What `test` returned.
+
+        Raises:
+            ArgumentValueError: If nothing is known of the alternative.
+        """
+        null, alt = self.distribution.log_pvalues(result.test_stat_result)
+        library: Any = jnp if is_traced(null, alt) else np
+        # No toy of either hypothesis is as extreme: 0/0 is not a number.
+        none = library.isneginf(alt)
+        return library.where(
+            none, library.nan, library.exp(null - library.where(none, 0, alt))
+        )
+
+    def expected(self, result: HypoTestResult) -> ExpectedBands:
+        """Return p-values and CLs expected for data of the alternative hypothesis.
+
+        Args:
+            result: What `test` returned.
+
+        Raises:
+            ArgumentValueError: If nothing is known of the alternative.
+        """
+        return self.distribution.expected_pvalues(result.test_stat_result)
+
+
+def _check(result: TestStatResult, poi_key: Key) -> None:
+    """Raise where a test statistic is NaN, and say which fit is the reason."""
+    if is_traced(result.value) or np.all(np.isfinite(result.value)):
+        asimov = result.q_asimov
+        if asimov is None or is_traced(asimov) or np.all(np.isfinite(asimov)):
+            return
+    for name, fit in fits_of(result.extras).items():
+        if not is_traced(fit.success) and not np.all(fit.success):
+            msg = (
+                f"test: no test statistic for {poi_key!r} = {result.test}, as the fit "
+                f"{name!r} failed. {fit.message()}"
+            )
+            raise FitError(msg, result=fit)
+    msg = (
+        f"test: no test statistic for {poi_key!r} = {result.test}. The fit with the "
+        "parameter held is lower than the free fit, also from there: give other start "
+        "values."
+    )
+    raise FitError(msg)
+
+
+class HypoTestCalculator(_AbstractCalculator):
+    """Tests values of the POI with any test statistic and distribution.
+
+    Example:
+        >>> import everwillow as ew
+        >>> from everwillow.hypotest import HypoTestCalculator, QMu, QMuAsymptotic
+        >>> def nll(params, data):
+        ...     return 0.5 * (data - params["mu"]) ** 2
+        >>> start = ew.State.from_pytree({"mu": 0.0})
+        >>> calculator = HypoTestCalculator(
+        ...     nll, start, 1.0, "mu", QMu(), QMuAsymptotic()
+        ... )
+        >>> result = calculator.test(3.0)
+        >>> print(f"{result.q_obs:.3f} {result.pnull:.4f}")
+        4.000 0.0228
+    """
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AsymptoticCalculator(_AbstractCalculator):
+    """Tests values of the POI with asymptotic formulas and Asimov data.
+
+    The free fit and the fit of the Asimov data are made once, for all tested values.
+
+    Attributes:
+        nll_fn: -ln L or a Model, as in `fit`.
+        params: Start values; those of a Model if None.
+        observation: The data; those of a Model if None.
+        poi_key: The parameter of interest.
+        test_statistic: One of arXiv:1007.1727.
+        distribution: Of that test statistic; the one that goes with it if None.
+        predict_fn: From a State to the expected observation; what the Model expects
+            if None.
+        mu_asimov: The POI of the Asimov data.
+        asimov_observation: Asimov data, if they are at hand.
+        nuisances: ``"a posteriori"`` or ``"a priori"``: the nuisance parameters of the
+            Asimov data are those fitted to the data, or the start values.
+
+    Example:
+        >>> import everwillow as ew
+        >>> from everwillow.hypotest import AsymptoticCalculator, QMu
+        >>> def nll(params, data):
+        ...     return 0.5 * (data - params["mu"]) ** 2
+        >>> start = ew.State.from_pytree({"mu": 0.0})
+        >>> calculator = AsymptoticCalculator(
+        ...     nll, start, 1.0, "mu", QMu(), predict_fn=lambda state: state["mu"]
+        ... )
+        >>> result = calculator.test(3.0)
+        >>> print(f"{calculator.cls(result):.4f}")
+        0.0270
+        >>> print(f"{calculator.expected(result).cls.median:.4f}")
+        0.0027
+    """
+
+    predict_fn: Callable[[State], Any] | None = None
+    mu_asimov: Any = 0.0
+    asimov_observation: Any = None
+    nuisances: str = dataclasses.field(default="a posteriori", kw_only=True)
+    _shared: dict[str, Any] = dataclasses.field(
+        default_factory=dict, kw_only=True, repr=False
+    )
+
+    def __post_init__(self) -> None:
+        check_test_statistic(self.test_statistic)
+        if not isinstance(self.test_statistic, CowanTestStatistic):
+            msg = (
+                "test_statistic: asymptotic formulas are known for those of "
+                f"arXiv:1007.1727, not for {type(self.test_statistic).__name__}."
+            )
+            raise ArgumentTypeError(msg)
+        if self.distribution is None:
+            matching = _ASYMPTOTIC.get(type(self.test_statistic))
+            chosen = None if matching is None else matching()
+            object.__setattr__(self, "distribution", chosen)
+        super().__post_init__()
+
+    def _options(self) -> dict[str, Any]:
+        predict_fn = self.predict_fn
+        wanted = predict_fn is None and self.asimov_observation is None
+        if wanted and isinstance(self.nll_fn, AbstractModel):
+            predict_fn = self.nll_fn.asimov
+        return {
+            **self.fit_kwargs,
+            "predict_fn": predict_fn,
+            "mu_asimov": self.mu_asimov,
+            "asimov_observation": self.asimov_observation,
+            "nuisances": self.nuisances,
+            "shared": self._shared,
+        }

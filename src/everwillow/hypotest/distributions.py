@@ -1,0 +1,366 @@
+r"""How test statistics are distributed: asymptotic formulas, and toys.
+
+The formulas themselves, as functions of arrays, are in `everwillow.hypotest.formulas`.
+"""
+
+import abc
+import warnings
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from everwillow._errors import ArgumentValueError
+from everwillow.fitting import _execute
+from everwillow.fitting._layout import as_array, is_traced
+from everwillow.hypotest import formulas
+from everwillow.hypotest._normal import safe_root, significance_of_log
+from everwillow.hypotest.results import (
+    N_SIGMA,
+    BandValues,
+    ExpectedBands,
+    TestStatResult,
+    ToyResult,
+)
+
+
+# Toys that give the data of the observation have its test statistic up to the accuracy
+# of fits. They count as at least as extreme.
+TIE = 1e-7
+
+
+class Distribution(eqx.Module):
+    """The distribution of a test statistic under two hypotheses.
+
+    *Null* is the tested value, *alt* the alternative that the Asimov data or the second
+    set of toys stand for. P-values are probabilities of a test statistic at least as
+    large as the observed one.
+    """
+
+    @abc.abstractmethod
+    def _log_pvalues(self, result: TestStatResult) -> tuple[Array, Array]:
+        """Return the logarithms of both p-values; NaN for what is not known."""
+
+    @abc.abstractmethod
+    def _expected(self, result: TestStatResult) -> ExpectedBands:
+        """Return p-values at quantiles of the alternative."""
+
+    @abc.abstractmethod
+    def _missing(self, result: TestStatResult, *, alt: bool) -> str | None:
+        """Return what is missing for the null or the alternative p-value, or None."""
+
+    def null_pval(self, result: TestStatResult) -> Any:
+        """Return the p-value of the tested value."""
+        return _exp(self.log_pvalues(result, alt=False)[0])
+
+    def alt_pval(self, result: TestStatResult) -> Any:
+        """Return the p-value of the alternative hypothesis.
+
+        Raises:
+            ArgumentValueError: If nothing is known of the alternative.
+        """
+        return _exp(self.log_pvalues(result)[1])
+
+    def null_significance(self, result: TestStatResult) -> Any:
+        r"""Return :math:`Z = \Phi^{-1}(1 - p)` of the tested value."""
+        return _run(significance_of_log, self.log_pvalues(result, alt=False)[0])
+
+    def alt_significance(self, result: TestStatResult) -> Any:
+        r"""Return :math:`Z = \Phi^{-1}(1 - p)` of the alternative hypothesis.
+
+        Raises:
+            ArgumentValueError: If nothing is known of the alternative.
+        """
+        return _run(significance_of_log, self.log_pvalues(result)[1])
+
+    def expected_pvalues(self, result: TestStatResult) -> ExpectedBands:
+        r"""Return the p-values expected for data of the alternative hypothesis.
+
+        The band of N standard deviations belongs to the test statistic whose
+        alternative p-value is :math:`\Phi(N)`, or to 0 where that would be negative.
+
+        Raises:
+            ArgumentValueError: If nothing is known of the alternative.
+        """
+        self._require(result, alt=True)
+        return _run(_expected_of, self, _core(result))
+
+    def log_pvalues(
+        self, result: TestStatResult, *, alt: bool = True
+    ) -> tuple[Any, Any]:
+        """Return the logarithms of both p-values, which do not underflow.
+
+        Args:
+            result: A test statistic.
+            alt: Whether the alternative is asked for; if not, it may be NaN.
+        """
+        self._require(result, alt=alt)
+        return _run(_log_pvalues_of, self, _core(result))
+
+    def _require(self, result: TestStatResult, *, alt: bool) -> None:
+        missing = self._missing(result, alt=alt)
+        if missing is not None:
+            msg = f"{type(self).__name__}: this cannot be performed without {missing}"
+            raise ArgumentValueError(msg)
+
+
+def _core(result: TestStatResult) -> TestStatResult:
+    """Return as much of a result as distributions look at, all in arrays."""
+    extras = {k: v for k, v in result.extras.items() if k == "mu_asimov"}
+    core = TestStatResult(result.value, result.test, result.q_asimov, extras)
+    return jax.tree.map(lambda leaf: as_array(_as_float(leaf)), core)
+
+
+def _as_float(leaf: Any) -> Any:
+    return float(leaf) if isinstance(leaf, int) else leaf
+
+
+def _log_pvalues_of(distribution: Distribution, result: TestStatResult):
+    return distribution._log_pvalues(result)
+
+
+def _expected_of(distribution: Distribution, result: TestStatResult):
+    return distribution._expected(result)
+
+
+def _run(function: Any, *args: Any) -> Any:
+    """Call a function compiled; its results are on the host unless they are traced."""
+    out = _execute.call(function, *args)
+    return out if is_traced(out) else jax.tree.map(np.asarray, out)
+
+
+def _exp(log_pvalue: Any) -> Any:
+    return jnp.exp(log_pvalue) if is_traced(log_pvalue) else np.exp(log_pvalue)
+
+
+class AbstractAsymptotic(Distribution):
+    """A distribution in the limit of large samples."""
+
+    @abc.abstractmethod
+    def _log_tail(self, q: Array, c: Array, c_prime: Array) -> Array:
+        """Return ln(1 - F(q)), given mu/sigma and mu'/sigma."""
+
+    @abc.abstractmethod
+    def _quantile(self, n_sigma: float, c: Array, c_prime: Array) -> Array:
+        """Return the test statistic whose tail probability is Phi(n_sigma)."""
+
+    def cdf(self, q: ArrayLike, mu: ArrayLike, mu_prime: ArrayLike, sigma: ArrayLike):
+        r"""Return :math:`F(q_\mu | \mu')`.
+
+        Args:
+            q: Value of the test statistic, not negative.
+            mu: The tested value.
+            mu_prime: The value that the data are distributed with.
+            sigma: Standard deviation of the best-fit value.
+        """
+        q, mu, mu_prime, sigma = (
+            jnp.asarray(v, jnp.result_type(float)) for v in (q, mu, mu_prime, sigma)
+        )
+        return -jnp.expm1(self._log_tail(q, mu / sigma, mu_prime / sigma))
+
+    def _log_pvalues(self, result: TestStatResult) -> tuple[Array, Array]:
+        c, c_prime = _in_sigma(result)
+        q = jnp.asarray(result.value)
+        alt = self._log_tail(q, c, c_prime)
+        if result.q_asimov is None:
+            alt = jnp.full_like(q, jnp.nan)
+        return self._log_tail(q, c, c), alt
+
+    def _expected(self, result: TestStatResult) -> ExpectedBands:
+        c, c_prime = _in_sigma(result)
+        logs = []
+        for n_sigma in N_SIGMA:
+            q = jnp.maximum(self._quantile(n_sigma, c, c_prime), 0)
+            null, alt = self._log_tail(q, c, c), self._log_tail(q, c, c_prime)
+            logs.append((jnp.exp(null), jnp.exp(alt), jnp.exp(null - alt)))
+        return ExpectedBands(*(BandValues(*band) for band in zip(*logs, strict=True)))
+
+    def _missing(self, result: TestStatResult, *, alt: bool) -> str | None:
+        if result.q_asimov is not None or not (alt or self._null_needs_asimov()):
+            return None
+        return (
+            "the test statistic of Asimov data. Give asimov_observation or predict_fn "
+            "to the test statistic or its calculator."
+        )
+
+    def _null_needs_asimov(self) -> bool:
+        return isinstance(self, TMuTildeAsymptotic | QTildeAsymptotic)
+
+
+def _in_sigma(result: TestStatResult) -> tuple[Array, Array]:
+    """Return mu/sigma and mu'/sigma, from the Asimov data; eq. (30)."""
+    mu = jnp.asarray(result.test)
+    if result.q_asimov is None:
+        # Whatever does not need them does not look at them.
+        return jnp.zeros_like(mu), jnp.zeros_like(mu)
+    root = safe_root(jnp.asarray(result.q_asimov))
+    mu_prime = jnp.asarray(result.extras.get("mu_asimov", 0.0), root.dtype)
+    distance = jnp.abs(mu - mu_prime)
+    known = distance > 0
+    scale = root / jnp.where(known, distance, 1)
+    return scale * mu, scale * mu_prime
+
+
+class TMuAsymptotic(AbstractAsymptotic):
+    r"""Of :math:`t_\mu`: both tails of a normal distribution; eq. (33)."""
+
+    def _log_tail(self, q: Array, c: Array, c_prime: Array) -> Array:
+        return formulas.t_log_tail(q, c, c_prime)
+
+    def _quantile(self, n_sigma: float, c: Array, c_prime: Array) -> Array:
+        return formulas.quantile_of(formulas.t_log_tail, n_sigma, c, c_prime)
+
+
+class TMuTildeAsymptotic(AbstractAsymptotic):
+    r"""Of :math:`\tilde t_\mu`; section 3.4."""
+
+    def _log_tail(self, q: Array, c: Array, c_prime: Array) -> Array:
+        return formulas.t_tilde_log_tail(q, c, c_prime)
+
+    def _quantile(self, n_sigma: float, c: Array, c_prime: Array) -> Array:
+        return formulas.quantile_of(formulas.t_tilde_log_tail, n_sigma, c, c_prime)
+
+
+class QMuAsymptotic(AbstractAsymptotic):
+    r"""Of :math:`q_\mu`; eq. (57)."""
+
+    def _log_tail(self, q: Array, c: Array, c_prime: Array) -> Array:
+        return formulas.q_log_tail(q, c, c_prime)
+
+    def _quantile(self, n_sigma: float, c: Array, c_prime: Array) -> Array:
+        return formulas.q_quantile(n_sigma, c, c_prime)
+
+
+class QTildeAsymptotic(AbstractAsymptotic):
+    r"""Of :math:`\tilde q_\mu`; eq. (65)."""
+
+    def _log_tail(self, q: Array, c: Array, c_prime: Array) -> Array:
+        return formulas.q_tilde_log_tail(q, c, c_prime)
+
+    def _quantile(self, n_sigma: float, c: Array, c_prime: Array) -> Array:
+        return formulas.q_tilde_quantile(n_sigma, c, c_prime)
+
+
+class Q0Asymptotic(AbstractAsymptotic):
+    r"""Of :math:`q_0`, the test statistic of a discovery; eq. (49)."""
+
+    def _log_tail(self, q: Array, c: Array, c_prime: Array) -> Array:
+        return formulas.q0_log_tail(q, c, c_prime)
+
+    def _quantile(self, n_sigma: float, c: Array, c_prime: Array) -> Array:
+        return formulas.q0_quantile(n_sigma, c, c_prime)
+
+
+class EmpiricalDistribution(Distribution):
+    """The distribution that toys have.
+
+    Toys without a test statistic, as their fits failed, are left out, with a warning
+    that counts them.
+
+    Attributes:
+        q_null: Of toys of the tested value, shape ``(toys,)``.
+        q_alt: Of toys of the alternative; None if there are none.
+
+    Example:
+        >>> from everwillow.hypotest import EmpiricalDistribution, TestStatResult
+        >>> toys = EmpiricalDistribution([0.0, 1.0, 2.0, 3.0], [2.0, 4.0])
+        >>> result = TestStatResult(2.0)
+        >>> print(toys.null_pval(result), toys.alt_pval(result))
+        0.5 1.0
+    """
+
+    q_null: Float[Any, " toys"]
+    q_alt: Float[Any, " toys"] | None = None
+
+    def __init__(self, q_null: Any, q_alt: Any = None) -> None:
+        self.q_null = checked_toys(q_null, "q_null")
+        self.q_alt = None if q_alt is None else checked_toys(q_alt, "q_alt")
+
+    @classmethod
+    def from_toys(cls, toys: ToyResult) -> "EmpiricalDistribution":
+        """Make the distribution of what a `ToyGenerator` returned."""
+        return cls(toys.q_null, toys.q_alt)
+
+    def _log_pvalues(self, result: TestStatResult) -> tuple[Array, Array]:
+        q = jnp.asarray(result.value)
+        null = jnp.log(_tail_fraction(self.q_null, q))
+        if self.q_alt is None:
+            return null, jnp.full_like(null, jnp.nan)
+        return null, jnp.log(_tail_fraction(self.q_alt, q))
+
+    def _expected(self, result: TestStatResult) -> ExpectedBands:
+        del result
+        assert self.q_alt is not None
+        # The test statistic with the tail probability Phi(N) is the (1 - Phi(N))
+        # quantile.
+        alt = jnp.asarray(self.q_alt)
+        levels = jax.scipy.special.ndtr(-jnp.asarray(N_SIGMA, alt.dtype))
+        q = jnp.nanquantile(alt, levels, method="higher")
+        null = [_tail_fraction(self.q_null, each) for each in q]
+        other = [_tail_fraction(alt, each) for each in q]
+        ratios = [n / a for n, a in zip(null, other, strict=True)]
+        return ExpectedBands(*(BandValues(*v) for v in (null, other, ratios)))
+
+    def _missing(self, result: TestStatResult, *, alt: bool) -> str | None:
+        del result
+        if alt and self.q_alt is None:
+            return "toys of the alternative hypothesis. Generate them with poi_alt=..."
+        return None
+
+
+class SimpleEmpiricalDistribution(Distribution):
+    """The distribution that toys of one hypothesis have, with no alternative.
+
+    Attributes:
+        q_null: The test statistic of the toys, shape ``(toys,)``.
+    """
+
+    q_null: Float[Any, " toys"]
+
+    def __init__(self, q_null: Any) -> None:
+        self.q_null = checked_toys(q_null, "q_null")
+
+    def _log_pvalues(self, result: TestStatResult) -> tuple[Array, Array]:
+        null = jnp.log(_tail_fraction(self.q_null, jnp.asarray(result.value)))
+        return null, jnp.full_like(null, jnp.nan)
+
+    def _expected(self, result: TestStatResult) -> ExpectedBands:
+        raise NotImplementedError
+
+    def _missing(self, result: TestStatResult, *, alt: bool) -> str | None:
+        del result
+        return "toys of an alternative hypothesis. It has none." if alt else None
+
+
+def checked_toys(q: Any, name: str) -> Any:
+    """Return toys as an array, with a warning for those that failed."""
+    q = q if is_traced(q) else np.asarray(q, np.result_type(float))
+    if jnp.ndim(q) != 1 or q.shape[0] == 0:
+        msg = f"{name}: expected one number for each toy, got shape {jnp.shape(q)}."
+        raise ArgumentValueError(msg)
+    if is_traced(q):
+        return q
+    failures = int(np.sum(np.isnan(q)))
+    if failures == len(q):
+        msg = f"{name}: none of the {failures} toys has a test statistic."
+        raise ArgumentValueError(msg)
+    if failures:
+        warnings.warn(
+            f"{name}: the fits of {failures} of {len(q)} toys failed. P-values leave "
+            f"them out and may be off by {failures / len(q):.2g} for it.",
+            stacklevel=3,
+        )
+    return q
+
+
+def _tail_fraction(toys: Any, q: Array) -> Array:
+    """Return the fraction of toys at least as large, NaN where q is."""
+    toys = jnp.asarray(toys)
+    known = ~jnp.isnan(toys)
+    least = q - TIE * (1 + jnp.abs(q))
+    above = jnp.sum(known & (toys >= least[..., None]), axis=-1)
+    fraction = above / jnp.sum(known)
+    return jnp.where(jnp.isnan(q), q, fraction)

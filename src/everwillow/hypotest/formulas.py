@@ -1,0 +1,158 @@
+r"""Asymptotic formulas of arXiv:1007.1727 as pure functions of arrays.
+
+Besides the test statistic they take the tested value and that of the data in units of
+the standard deviation of the best fit, :math:`c = \mu/\sigma` and :math:`c' =
+\mu'/\sigma`, where :math:`\sigma = |\mu - \mu'| / \sqrt{q_A}` comes from Asimov data
+(eq. 30). For limits with Asimov data at 0, :math:`c = \sqrt{q_A}` and :math:`c' = 0`:
+`qmu_log_cls`, `qtilde_log_cls` and `expected_cls` take the two test statistics alone.
+
+Tails are logarithms of probabilities, which do not underflow. Everything works under
+`jax.jit`, `jax.vmap` and `jax.grad`.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import log_ndtr
+from jaxtyping import Array, ArrayLike
+
+from everwillow.hypotest._normal import safe_root
+from everwillow.hypotest.results import N_SIGMA, BandValues
+
+
+# Bisections of the quantile of a two-sided test statistic; each halves the error.
+BISECTIONS = 60
+
+
+def t_log_tail(q: Array, c: Array, c_prime: Array) -> Array:
+    r"""Return :math:`\ln P(t_\mu \ge q)`; the complement of eq. (33)."""
+    root, shift = safe_root(q), c - c_prime
+    return jnp.logaddexp(log_ndtr(-root - shift), log_ndtr(-root + shift))
+
+
+def t_tilde_log_tail(q: Array, c: Array, c_prime: Array) -> Array:
+    r"""Return :math:`\ln P(\tilde t_\mu \ge q)`; section 3.4."""
+    above = log_ndtr(-safe_root(q) - (c - c_prime))
+    return jnp.logaddexp(above, q_tilde_log_tail(q, c, c_prime))
+
+
+def q_log_tail(q: Array, c: Array, c_prime: Array) -> Array:
+    r"""Return :math:`\ln P(q_\mu \ge q)` for q > 0; the complement of eq. (57)."""
+    return log_ndtr(c - c_prime - safe_root(q))
+
+
+def q_tilde_log_tail(q: Array, c: Array, c_prime: Array) -> Array:
+    r"""Return :math:`\ln P(\tilde q_\mu \ge q)` for q > 0; the complement of eq. (65).
+
+    Where the best fit is below 0 the test statistic is linear in it: eq. (62).
+    """
+    linear = (q > c**2) & (c > 0)
+    far = (q - c**2 + 2 * c * c_prime) / (2 * jnp.where(linear, c, 1))
+    return log_ndtr(-jnp.where(linear, far, safe_root(q) - (c - c_prime)))
+
+
+def q0_log_tail(q: Array, c: Array, c_prime: Array) -> Array:
+    r"""Return :math:`\ln P(q_0 \ge q)` for q > 0; the complement of eq. (49)."""
+    return log_ndtr(c_prime - c - safe_root(q))
+
+
+def q_quantile(n_sigma: ArrayLike, c: Array, c_prime: Array) -> Array:
+    r"""Return the q that :math:`q_\mu` exceeds with probability Phi(n_sigma), or 0."""
+    return jnp.maximum(c - c_prime - n_sigma, 0) ** 2
+
+
+def q_tilde_quantile(n_sigma: ArrayLike, c: Array, c_prime: Array) -> Array:
+    r"""Return the q that :math:`\tilde q_\mu` exceeds with probability Phi(n_sigma)."""
+    root = jnp.maximum(c - c_prime - n_sigma, 0)
+    return jnp.where(root > c, c**2 - 2 * c * (c_prime + n_sigma), root**2)
+
+
+def q0_quantile(n_sigma: ArrayLike, c: Array, c_prime: Array) -> Array:
+    """Return the q that :math:`q_0` exceeds with probability Phi(n_sigma), or 0."""
+    return jnp.maximum(c_prime - c - n_sigma, 0) ** 2
+
+
+def quantile_of(log_tail, n_sigma: ArrayLike, c: Array, c_prime: Array) -> Array:
+    """Return the quantile of a tail that has no closed form, with a first derivative.
+
+    Args:
+        log_tail: ``log_tail(q, c, c_prime)``, falling with q.
+        n_sigma: The tail probability is Phi(n_sigma).
+        c: The tested value over sigma, a scalar.
+        c_prime: The value of the data over sigma, a scalar.
+    """
+    wanted = log_ndtr(jnp.asarray(n_sigma, jnp.result_type(c)))
+
+    def excess(root, c, c_prime):
+        return log_tail(root**2, c, c_prime) - wanted
+
+    fixed_c, fixed_prime = jax.lax.stop_gradient((c, c_prime))
+
+    def halve(_, ends):
+        low, high = ends
+        middle = 0.5 * (low + high)
+        above = excess(middle, fixed_c, fixed_prime) > 0
+        return jnp.where(above, middle, low), jnp.where(above, high, middle)
+
+    far = 2 * (jnp.abs(fixed_c) + jnp.abs(fixed_prime)) + 10
+    low, high = jax.lax.fori_loop(0, BISECTIONS, halve, (jnp.zeros_like(far), far))
+    root = 0.5 * (low + high)
+    slope = jax.grad(excess)(root, fixed_c, fixed_prime)
+    # One Newton step from the solution, for the derivative in c and c_prime.
+    return (root - excess(root, c, c_prime) / slope) ** 2
+
+
+def qmu_log_cls(q: ArrayLike, q_asimov: ArrayLike) -> Array:
+    r"""Return ln CLs for :math:`q_\mu` with Asimov data at 0.
+
+    .. math:: \mathrm{CL_s} = \frac{1 - \Phi(\sqrt{q})}
+        {1 - \Phi(\sqrt{q} - \sqrt{q_A})}
+
+    Args:
+        q: The test statistic of the data.
+        q_asimov: That of the Asimov data.
+    """
+    q, c = jnp.asarray(q), safe_root(jnp.asarray(q_asimov))
+    return q_log_tail(q, c, c) - q_log_tail(q, c, jnp.zeros_like(c))
+
+
+def qtilde_log_cls(q: ArrayLike, q_asimov: ArrayLike) -> Array:
+    r"""Return ln CLs for :math:`\tilde q_\mu` with Asimov data at 0.
+
+    That of `qmu_log_cls` where :math:`q \le q_A`. Beyond, where the best fit is below
+    0, with the arguments :math:`(q + q_A)/(2\sqrt{q_A})` and
+    :math:`(q - q_A)/(2\sqrt{q_A})`.
+
+    Args:
+        q: The test statistic of the data.
+        q_asimov: That of the Asimov data.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from everwillow.hypotest.formulas import qtilde_log_cls
+        >>> print(f"{jnp.exp(qtilde_log_cls(3.9382449, 3.4188691)):.5f}")
+        0.05252
+    """
+    q, c = jnp.asarray(q), safe_root(jnp.asarray(q_asimov))
+    return q_tilde_log_tail(q, c, c) - q_tilde_log_tail(q, c, jnp.zeros_like(c))
+
+
+def expected_cls(q_asimov: ArrayLike) -> BandValues:
+    r"""Return the CLs expected without signal, for :math:`q_\mu` and :math:`\tilde q`.
+
+    Data whose best fit is N standard deviations from 0 have
+    :math:`\mathrm{CL_s} = \Phi(N - \sqrt{q_A}) / \Phi(N)`, as long as that best fit is
+    below the tested value (:math:`N < \sqrt{q_A}`); beyond, the test statistic is 0.
+
+    Args:
+        q_asimov: Test statistic of the Asimov data without signal.
+
+    Example:
+        >>> from everwillow.hypotest.formulas import expected_cls
+        >>> print(f"{expected_cls(3.4188691).median:.5f}")
+        0.06446
+    """
+    c = safe_root(jnp.asarray(q_asimov))
+    # Where the test statistic is 0 the band is that of N = c.
+    reached = [jnp.minimum(n_sigma, c) for n_sigma in N_SIGMA]
+    logs = [log_ndtr(n - c) - log_ndtr(n) for n in reached]
+    return BandValues(*(jnp.exp(log) for log in logs))

@@ -1,0 +1,182 @@
+"""The records that hypothesis tests return."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Bool, Float
+
+from everwillow._errors import RESULTS, unknown_key
+from everwillow.fitting._layout import is_traced
+from everwillow.toys.fits import describe
+
+
+class TestStatResult(eqx.Module):
+    """The value of a test statistic, and the fits that it was made of.
+
+    Attributes:
+        value: The test statistic, with its factor 2; NaN if a fit failed.
+        test: The tested value of the POI.
+        q_asimov: The test statistic of the Asimov data, None if it was not computed.
+        extras: What the test statistic has to tell besides. `CowanTestStatistic`
+            gives the fits ``fit_free`` and ``fit_constrained``; ``fit_zero``, with the
+            POI held at 0, where one was needed; ``mu_hat``; and with Asimov data also
+            ``asimov_fit_free``, ``asimov_fit_constrained`` and ``mu_asimov``.
+    """
+
+    __test__ = False
+
+    value: Any
+    test: Any = None
+    q_asimov: Any = None
+    extras: dict[str, Any] = eqx.field(default_factory=dict)
+
+
+class HypoTestResult(eqx.Module):
+    """The outcome of a hypothesis test.
+
+    Attributes:
+        q_obs: The test statistic of the data.
+        pnull: Probability of data with at least this test statistic under the tested
+            value (CLs+b of a limit).
+        palt: The same under the alternative hypothesis (CLb of a limit); None where
+            nothing is known of the alternative.
+        test_stat_result: What the test statistic returned.
+    """
+
+    q_obs: Any
+    pnull: Any
+    palt: Any
+    test_stat_result: TestStatResult
+
+
+class BandValues(eqx.Module):
+    """What is expected, at the median and at one and two standard deviations.
+
+    The values belong to the quantiles 0.023, 0.159, 0.5, 0.841 and 0.977 of data of
+    the alternative hypothesis, in the order of the p-value: `minus_2sigma` has the
+    smallest. For limits that is also the smallest limit, from data that fluctuated
+    down.
+
+    Iterating gives pairs ``(name, value)``; ``bands["median"]`` is one value.
+    """
+
+    minus_2sigma: Any
+    minus_1sigma: Any
+    median: Any
+    plus_1sigma: Any
+    plus_2sigma: Any
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        """Iterate over pairs of name and value."""
+        return ((name, getattr(self, name)) for name in BAND_NAMES)
+
+    def __getitem__(self, name: str) -> Any:
+        """Return one value by its name."""
+        if name not in BAND_NAMES:
+            raise unknown_key(name, BAND_NAMES, where="BandValues")
+        return getattr(self, name)
+
+    def __len__(self) -> int:
+        """Return 5."""
+        return len(BAND_NAMES)
+
+
+BAND_NAMES = (
+    "minus_2sigma",
+    "minus_1sigma",
+    "median",
+    "plus_1sigma",
+    "plus_2sigma",
+)
+# How many standard deviations each of them is away from the median.
+N_SIGMA = (-2.0, -1.0, 0.0, 1.0, 2.0)
+
+
+class ExpectedBands(eqx.Module):
+    """Expected p-values of a test, each with its bands.
+
+    Iterating gives pairs ``(name, BandValues)``; ``expected["cls"]`` is one of them.
+
+    Attributes:
+        pnull: Of the tested value.
+        palt: Of the alternative hypothesis.
+        cls: Their ratio.
+    """
+
+    pnull: BandValues
+    palt: BandValues
+    cls: BandValues
+
+    def __iter__(self) -> Iterator[tuple[str, BandValues]]:
+        """Iterate over pairs of name and bands."""
+        return ((name, getattr(self, name)) for name in _QUANTITIES)
+
+    def __getitem__(self, name: str) -> BandValues:
+        """Return the bands of one quantity by its name."""
+        if name not in _QUANTITIES:
+            raise unknown_key(name, _QUANTITIES, where="ExpectedBands")
+        return getattr(self, name)
+
+
+_QUANTITIES = ("pnull", "palt", "cls")
+
+
+class ToyResult(eqx.Module):
+    """The test statistic of pseudo-experiments.
+
+    Toys whose fits failed keep their place: their test statistic is NaN and their
+    status tells why. `failures` counts them.
+
+    Attributes:
+        q_null: Of toys of the tested value, shape ``(toys,)``.
+        q_alt: Of toys of the alternative hypothesis; None if there were none.
+        status_null: How the fits of each toy ended, codes of `RESULTS`; the first
+            failure where there was one. None if the test statistic does not tell.
+        status_alt: The same for the alternative hypothesis.
+    """
+
+    q_null: Float[Any, " toys"]
+    q_alt: Float[Any, " toys"] | None = None
+    status_null: RESULTS | None = None
+    status_alt: RESULTS | None = None
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """The number of toys without a test statistic, by hypothesis."""
+        counts = {"null": int(np.sum(np.isnan(self.q_null)))}
+        if self.q_alt is not None:
+            counts["alt"] = int(np.sum(np.isnan(self.q_alt)))
+        return counts
+
+    def __repr__(self) -> str:
+        """Say how many toys there are, and how many failed."""
+        if is_traced(self.q_null, self.q_alt):
+            return "ToyResult(traced)"
+        parts = [f"null: {_sentence(self.q_null, self.status_null)}"]
+        if self.q_alt is not None:
+            parts.append(f"alt: {_sentence(self.q_alt, self.status_alt)}")
+        return f"ToyResult({' '.join(parts)})"
+
+
+class _Ends(eqx.Module):
+    """As much of `ToyFits` as is needed to describe how toys ended."""
+
+    success: Bool[np.ndarray, " toys"]
+    status: RESULTS
+
+    @property
+    def failures(self) -> int:
+        return int(np.sum(~self.success))
+
+    @property
+    def failed(self) -> np.ndarray:
+        return np.nonzero(~self.success)[0]
+
+
+def _sentence(q: Any, status: RESULTS | None) -> str:
+    good = ~np.isnan(q)
+    if status is None:
+        return f"{np.sum(~good)} of {len(good)} toys failed."
+    return describe(_Ends(good, status))

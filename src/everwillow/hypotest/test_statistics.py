@@ -1,0 +1,326 @@
+r"""Test statistics: how incompatible data are with a value of the POI.
+
+Those of Cowan, Cranmer, Gross and Vitells, arXiv:1007.1727, are twice -ln of a profile
+likelihood ratio, :math:`-2\ln\lambda(\mu) = 2\,(\mathrm{nll}(\mu,
+\hat{\hat\theta}(\mu)) - \mathrm{nll}(\hat\mu, \hat\theta))`.
+"""
+
+import abc
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow._typing import Key
+from everwillow.fitting import FitResult
+from everwillow.fitting._layout import is_traced
+from everwillow.fitting.conditional import Problem, pose
+from everwillow.fitting.run import Unset
+from everwillow.hypotest._chain import run_fits
+from everwillow.hypotest.results import TestStatResult
+from everwillow.statelib import State
+from everwillow.toys.sampling import asimov_data
+
+
+class TestStatistic(eqx.Module):
+    """A number that grows with the incompatibility of data and a tested value.
+
+    Subclasses implement `_compute`.
+    """
+
+    __test__ = False
+
+    @abc.abstractmethod
+    def _compute(
+        self,
+        nll_fn: Any,
+        params: State | None,
+        observation: Any,
+        poi_key: Key,
+        poi_test: Any,
+        **fit_kwargs: Any,
+    ) -> tuple[Any, dict[str, Any]]:
+        """Return the value and a dictionary of what else there is to tell.
+
+        An entry ``"q_asimov"`` of the dictionary becomes that field of the result,
+        ``"test"`` the value that was tested if it is not `poi_test`.
+        """
+
+    def compute(
+        self,
+        nll_fn: Any,
+        params: State | None,
+        observation: Any,
+        poi_key: Key,
+        poi_test: Any,
+        **fit_kwargs: Any,
+    ) -> TestStatResult:
+        """Compute the test statistic of data.
+
+        Works under `jax.jit`, `jax.vmap` and `jax.grad`, where fits never raise.
+
+        Args:
+            nll_fn: -ln L or a Model, as in `fit`.
+            params: Start values; those of a Model if None.
+            observation: The data; those of a Model if None.
+            poi_key: The parameter of interest.
+            poi_test: Its tested value.
+            **fit_kwargs: ``fixed``, ``bounds``, ``solver``, ``max_steps`` as in `fit`,
+                and what the test statistic itself takes.
+
+        Returns:
+            The value with what it was made of; NaN where a fit failed.
+        """
+        value, extras = self._compute(
+            nll_fn, params, observation, poi_key, poi_test, **fit_kwargs
+        )
+        extras = dict(extras)
+        test, q_asimov = extras.pop("test", poi_test), extras.pop("q_asimov", None)
+        return TestStatResult(value, test, q_asimov, extras)
+
+
+class CowanTestStatistic(TestStatistic):
+    """A test statistic of arXiv:1007.1727, from a free and a conditional fit.
+
+    `compute` takes more arguments than the base class, all by name:
+
+    - ``asimov_observation``: Asimov data, for which ``q_asimov`` is filled; or
+      ``predict_fn``, from a State to the expected observation, to make them with.
+    - ``mu_asimov``: the POI of the Asimov data, by default 0.
+    - ``nuisances``: ``"a posteriori"`` (default), the Asimov data are made with the
+      nuisance parameters fitted to the data at `mu_asimov`; or ``"a priori"``, with
+      the start values.
+    - ``throw``: whether to raise when a fit fails, by default False.
+
+    The minimum found by the free fit is not believed blindly: where a conditional fit
+    is lower beyond rounding, the free fit is made again from there.
+    """
+
+    # Whether negative values of the POI are unphysical, so that the likelihood ratio
+    # is to the POI at 0 when the best one is negative: eq. (10).
+    physical: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def _of_ratio(self, twice_ratio: Any, mu_hat: Any, poi_test: Any) -> Any:
+        """Return the test statistic of -2 ln(lambda) and the best fit."""
+
+    def _tested(self, poi_test: Any) -> Any:
+        """Return the value that is tested."""
+        return poi_test
+
+    def _asimov_poi(self, mu_asimov: Any) -> Any:
+        """Return the POI of the Asimov data."""
+        return mu_asimov
+
+    def _compute(
+        self,
+        nll_fn: Any,
+        params: State | None,
+        observation: Any,
+        poi_key: Key,
+        poi_test: Any,
+        *,
+        asimov_observation: Any = None,
+        predict_fn: Callable[[State], Any] | None = None,
+        mu_asimov: Any = 0.0,
+        nuisances: str = "a posteriori",
+        throw: bool = False,
+        shared: dict[str, Any] | None = None,
+        **fit_kwargs: Any,
+    ) -> tuple[Any, dict[str, Any]]:
+        shared = {} if shared is None else shared
+        test, mu_asimov = self._tested(poi_test), self._asimov_poi(mu_asimov)
+        given = Unset if observation is None else observation
+        problem = pose(nll_fn, params, given, **fit_kwargs)
+        recipe = _AsimovRecipe(
+            asimov_observation, predict_fn, mu_asimov, check_nuisances(nuisances)
+        )
+        known = shared.get("asimov")
+        values = (test, mu_asimov) if recipe.profiles and known is None else (test,)
+        fits = run_fits(
+            problem,
+            poi_key,
+            values,
+            physical=self.physical,
+            free=shared.get("free"),
+        )
+        extras: dict[str, Any] = {
+            "test": test,
+            "mu_hat": fits.mu_hat,
+            "fit_free": fits.free,
+            "fit_constrained": fits.held[0],
+            "fit_zero": fits.zero,
+        }
+        if recipe.wanted:
+            if known is None:
+                known = recipe.apply(nll_fn, problem, poi_key, fits.held[1:])
+            asimov = run_fits(
+                known,
+                poi_key,
+                (test,),
+                physical=self.physical,
+                free=shared.get("asimov_free"),
+            )
+            extras |= {
+                "mu_asimov": mu_asimov,
+                "q_asimov": self._of_ratio(asimov.twice_ratio, asimov.mu_hat, test),
+                "asimov_fit_free": asimov.free,
+                "asimov_fit_constrained": asimov.held[0],
+            }
+            if not is_traced(fits, asimov, known.task, known.numbers):
+                # What does not depend on the tested value; never anything traced.
+                found = {"free": fits.free, "asimov": known}
+                shared |= {**found, "asimov_free": asimov.free}
+        if throw:
+            check_fits(extras)
+        return self._of_ratio(fits.twice_ratio, fits.mu_hat, test), extras
+
+
+class _AsimovRecipe(NamedTuple):
+    """How Asimov data are made.
+
+    Attributes:
+        observation: The data themselves, if they are given.
+        predict_fn: From a State to the expected observation.
+        mu: The POI.
+        a_posteriori: Whether the other parameters are fitted to the data.
+    """
+
+    observation: Any
+    predict_fn: Callable[[State], Any] | None
+    mu: Any
+    a_posteriori: bool
+
+    @property
+    def wanted(self) -> bool:
+        return self.observation is not None or self.predict_fn is not None
+
+    @property
+    def profiles(self) -> bool:
+        """Whether it takes a fit with the POI held."""
+        return self.wanted and self.observation is None and self.a_posteriori
+
+    def apply(
+        self,
+        nll_fn: Any,
+        problem: Problem,
+        poi_key: Key,
+        profiled: tuple[FitResult, ...],
+    ) -> Problem:
+        """Return the fit of the Asimov data, started at its minimum."""
+        if profiled:
+            at = profiled[0].params
+        else:
+            numbers = problem.hold({poi_key: self.mu}, where="mu_asimov").numbers
+            at = problem.task.layout.state(numbers.vector, numbers.others)
+        data = self.observation
+        if data is None:
+            data = asimov_data(nll_fn, at, predict_fn=self.predict_fn)
+        return problem.at(at).given(data)
+
+
+def check_nuisances(nuisances: str) -> bool:
+    """Return whether Asimov data are made a posteriori.
+
+    Raises:
+        ArgumentValueError: If it is neither of the two words.
+    """
+    if nuisances not in ("a posteriori", "a priori"):
+        msg = f'nuisances: expected "a posteriori" or "a priori", got {nuisances!r}.'
+        raise ArgumentValueError(msg)
+    return nuisances == "a posteriori"
+
+
+def fits_of(extras: dict[str, Any]) -> dict[str, FitResult]:
+    """Return the fits among the extras of a test statistic, by name."""
+    return {k: v for k, v in extras.items() if isinstance(v, FitResult)}
+
+
+def check_fits(extras: dict[str, Any]) -> None:
+    """Raise `FitError` for the first fit that is no minimum, where that is known."""
+    for fit in fits_of(extras).values():
+        if not is_traced(fit.success):
+            fit.check()
+
+
+class TMu(CowanTestStatistic):
+    r""":math:`t_\mu = -2\ln\lambda(\mu)`, two-sided; eq. (8)."""
+
+    def _of_ratio(self, twice_ratio: Any, mu_hat: Any, poi_test: Any) -> Any:
+        del mu_hat, poi_test
+        return twice_ratio
+
+
+class TMuTilde(CowanTestStatistic):
+    r""":math:`\tilde t_\mu = -2\ln\tilde\lambda(\mu)`, for a POI >= 0; eq. (11).
+
+    Where the best fit is negative, the ratio is to the fit with the POI at 0.
+    """
+
+    physical: ClassVar[bool] = True
+
+    def _of_ratio(self, twice_ratio: Any, mu_hat: Any, poi_test: Any) -> Any:
+        del mu_hat, poi_test
+        return twice_ratio
+
+
+class QMu(CowanTestStatistic):
+    r""":math:`q_\mu`, for upper limits; 0 where the best fit is above; eq. (14)."""
+
+    def _of_ratio(self, twice_ratio: Any, mu_hat: Any, poi_test: Any) -> Any:
+        return _zero_where(mu_hat > poi_test, twice_ratio)
+
+
+class QTilde(CowanTestStatistic):
+    r""":math:`\tilde q_\mu`, for upper limits on a POI that is not negative; eq. (16).
+
+    Where the best fit is negative, the ratio is to the fit with the POI at 0; where it
+    is above the tested value, the test statistic is 0.
+    """
+
+    physical: ClassVar[bool] = True
+
+    def _of_ratio(self, twice_ratio: Any, mu_hat: Any, poi_test: Any) -> Any:
+        return _zero_where(mu_hat > poi_test, twice_ratio)
+
+
+class Q0(CowanTestStatistic):
+    r""":math:`q_0`, for discoveries; 0 where the best fit is negative; eq. (12).
+
+    It always tests 0, whatever value it is given, and its Asimov data have the POI at
+    1 unless ``mu_asimov`` is something else than 0.
+    """
+
+    def _tested(self, poi_test: Any) -> Any:
+        del poi_test
+        return 0.0
+
+    def _asimov_poi(self, mu_asimov: Any) -> Any:
+        if is_traced(mu_asimov):
+            return jnp.where(mu_asimov == 0, 1.0, mu_asimov)
+        return mu_asimov if mu_asimov != 0 else 1.0
+
+    def _of_ratio(self, twice_ratio: Any, mu_hat: Any, poi_test: Any) -> Any:
+        return _zero_where(mu_hat < poi_test, twice_ratio)
+
+
+def _zero_where(beyond: Any, twice_ratio: Any) -> Any:
+    """Return 0 on the side that does not count against the tested value."""
+    library: Any = jnp if is_traced(beyond, twice_ratio) else np
+    # A failed fit stays NaN on both sides.
+    nothing = 0 * twice_ratio
+    return library.where(beyond, nothing, twice_ratio)
+
+
+def check_test_statistic(test_statistic: Any) -> TestStatistic:
+    """Return the test statistic, or say what is wrong with it."""
+    if isinstance(test_statistic, TestStatistic):
+        return test_statistic
+    msg = (
+        "test_statistic: expected an instance of a TestStatistic such as QTilde(), got "
+        f"{test_statistic!r}."
+    )
+    raise ArgumentTypeError(msg)

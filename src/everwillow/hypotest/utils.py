@@ -1,0 +1,163 @@
+"""Small functions that hypothesis tests are made of."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import ndtri
+from jaxtyping import ArrayLike
+
+from everwillow._typing import Key
+from everwillow.fitting import FitResult, _execute
+from everwillow.fitting._layout import as_array, is_traced
+from everwillow.fitting.conditional import conditional_fit, pose
+from everwillow.fitting.run import Unset
+from everwillow.hypotest.test_statistics import check_nuisances
+from everwillow.statelib import State
+from everwillow.toys.sampling import asimov_data
+
+
+def constrained_fit(
+    nll_fn: Any,
+    params: State | None = None,
+    observation: Any = None,
+    *,
+    poi_key: Key,
+    poi_value: Any,
+    **fit_kwargs: Any,
+) -> FitResult:
+    """Fit with the POI held at a value, in the program of the free fit.
+
+    Args:
+        nll_fn: -ln L or a Model, as in `fit`.
+        params: Start values; those of a Model if None.
+        observation: The data; those of a Model if None.
+        poi_key: The parameter of interest.
+        poi_value: Where to hold it.
+        **fit_kwargs: As in `everwillow.fitting.conditional.conditional_fit`.
+
+    Example:
+        >>> import everwillow as ew
+        >>> from everwillow.hypotest.utils import constrained_fit
+        >>> def nll(params, data):
+        ...     return 0.5 * ((data - params["a"] - params["b"]) ** 2 + params["b"]**2)
+        >>> start = ew.State.from_pytree({"a": 0.0, "b": 0.0})
+        >>> result = constrained_fit(nll, start, 3.0, poi_key="a", poi_value=1.0)
+        >>> print(f"{result.params['b']:.3f}")
+        1.000
+    """
+    given = Unset if observation is None else observation
+    return conditional_fit(
+        nll_fn, params, given, held={poi_key: poi_value}, **fit_kwargs
+    )
+
+
+def make_asimov(
+    nll_fn: Any,
+    params: State | None = None,
+    observation: Any = None,
+    *,
+    poi_key: Key,
+    mu_asimov: Any = 0.0,
+    predict_fn: Callable[[State], Any] | None = None,
+    nuisances: str = "a posteriori",
+    **fit_kwargs: Any,
+) -> Any:
+    """Return the Asimov data of a hypothesis.
+
+    Args:
+        nll_fn: -ln L or a Model, as in `fit`.
+        params: Start values; those of a Model if None.
+        observation: The data; those of a Model if None.
+        poi_key: The parameter of interest.
+        mu_asimov: Its value in the Asimov data.
+        predict_fn: From a State to the expected observation; what the Model expects
+            if None.
+        nuisances: ``"a posteriori"``: the other parameters are fitted to the data with
+            the POI at `mu_asimov`. ``"a priori"``: they have their start values.
+        **fit_kwargs: As in `fit`.
+
+    Raises:
+        FitError: If that fit fails.
+
+    Example:
+        >>> import everwillow as ew
+        >>> from everwillow.hypotest.utils import make_asimov
+        >>> state = ew.State.from_pytree({"mu": 1.0})
+        >>> predict = lambda s: 50.0 + 10.0 * s["mu"]
+        >>> print(make_asimov(
+        ...     lambda params, n: predict(params) - n * 4.0, state, 60.0, poi_key="mu",
+        ...     predict_fn=predict, nuisances="a priori",
+        ... ))
+        50.0
+    """
+    given = Unset if observation is None else observation
+    throw = fit_kwargs.pop("throw", True)
+    problem = pose(nll_fn, params, given, **fit_kwargs).hold({poi_key: mu_asimov})
+    if check_nuisances(nuisances):
+        at = problem.fit(throw=throw).params
+    else:
+        numbers = problem.numbers
+        at = problem.task.layout.state(numbers.vector, numbers.others)
+    return asimov_data(nll_fn, at, predict_fn=predict_fn)
+
+
+def sigma_from_asimov(mu: ArrayLike, mu_asimov: ArrayLike, q_asimov: ArrayLike) -> Any:
+    r"""Return the standard deviation of the best fit, from Asimov data.
+
+    :math:`\sigma = |\mu - \mu'| / \sqrt{q_A}`, arXiv:1007.1727, eq. (30).
+
+    Args:
+        mu: The tested value.
+        mu_asimov: The value in the Asimov data.
+        q_asimov: Test statistic of the Asimov data.
+
+    Example:
+        >>> from everwillow.hypotest.utils import sigma_from_asimov
+        >>> print(sigma_from_asimov(2.0, 0.0, 16.0))
+        0.5
+    """
+    library: Any = jnp if is_traced(mu, mu_asimov, q_asimov) else np
+    difference = library.asarray(mu) - library.asarray(mu_asimov)
+    return library.abs(difference) / library.sqrt(q_asimov)
+
+
+def significance(pvalue: ArrayLike) -> Any:
+    r"""Return :math:`Z = \Phi^{-1}(1 - p)`, one-sided.
+
+    Args:
+        pvalue: A probability. For those that underflow use
+            ``Distribution.null_significance``.
+
+    Example:
+        >>> from everwillow.hypotest.utils import significance
+        >>> print(f"{significance(2.866515718791933e-07):.6f}")
+        5.000000
+    """
+    out = _execute.call(_significance, as_array(pvalue))
+    return out if is_traced(out) else np.asarray(out)
+
+
+def _significance(pvalue: Any) -> Any:
+    return -ndtri(pvalue)
+
+
+def cl_s(pnull: ArrayLike, palt: ArrayLike) -> Any:
+    r"""Return :math:`\mathrm{CL_s} = p_\mathrm{null} / p_\mathrm{alt}`.
+
+    Args:
+        pnull: Probability of at least this test statistic under the tested value.
+        palt: The same under the alternative hypothesis.
+
+    Returns:
+        The ratio, NaN where both are 0.
+
+    Example:
+        >>> from everwillow.hypotest.utils import cl_s
+        >>> print(f"{cl_s(0.02, 0.4):.2f}")
+        0.05
+    """
+    library: Any = jnp if is_traced(pnull, palt) else np
+    null, alt = library.asarray(pnull), library.asarray(palt)
+    return library.where(alt > 0, null, np.nan) / library.where(alt > 0, alt, 1)

@@ -1,0 +1,23 @@
+"""Asimov data, pseudo-experiments, and fits of many of them."""
+
+from everwillow.toys.fits import ToyFits, fit_toys
+from everwillow.toys.sampling import (
+    DrawnParameters,
+    Fluctuated,
+    PoissonToys,
+    asimov_data,
+    sample_toys,
+    toy_keys,
+)
+
+
+__all__ = [
+    "DrawnParameters",
+    "Fluctuated",
+    "PoissonToys",
+    "ToyFits",
+    "asimov_data",
+    "fit_toys",
+    "sample_toys",
+    "toy_keys",
+]

@@ -1,0 +1,139 @@
+"""Minimise in lanes alone, without the full solver as a second program.
+
+Under `jax.vmap` a fit compiles two solvers: the one in lanes, and the full one that
+runs the lanes which did not end at a minimum again. Toys that are fitted outside of a
+trace leave the second to the program of a single fit, which mostly exists already.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import numpy as np
+import optimistix as optx
+
+from everwillow._errors import RESULTS
+from everwillow.fitting._core import Task, run_solver
+from everwillow.fitting._outcome import Outcome, conclude
+from everwillow.fitting._problem import Numbers
+from everwillow.solvers.lanes import LANE_STEPS, lane_solver
+
+
+# Bytes that the intermediate values of one batch may take on a CPU. What fits a
+# second-level cache runs several times faster than ten thousand toys at once.
+CACHE_BYTES = 2**20
+# On other devices batches are limited by memory only.
+DEVICE_BYTES = 2**30
+LARGEST = {True: 256, False: 2**16}
+SMALLEST = 8
+
+SUCCESS: Any = RESULTS.successful
+_NONFINITE_START: Any = RESULTS.nonfinite_start
+
+
+def minimise_in_lanes(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution]:
+    """Minimise with the batched solver; not differentiable, and not run again.
+
+    Solvers that have no batched variant run as they are.
+    """
+    lanes = lane_solver(task.solver)
+    if lanes is not None:
+        steps = min(task.max_steps, LANE_STEPS)
+        task = dataclasses.replace(task, solver=lanes, max_steps=steps)
+    return conclude(task, numbers, run_solver(task, numbers))
+
+
+def code_of(status: Any) -> np.ndarray:
+    """Return the numbers of statuses."""
+    return np.asarray(jax.tree.leaves(status)[0])
+
+
+def settled(status: Any) -> np.ndarray:
+    """Return which toys need no other attempt, by their status."""
+    # Compared on the host: enumerations would dispatch several JAX operations.
+    codes = code_of(status)
+    return (codes == code_of(SUCCESS)) | (codes == code_of(_NONFINITE_START))
+
+
+def batch_size_for(parameters: int) -> int:
+    """Choose how many toys to fit at once.
+
+    Args:
+        parameters: How many the solver sees.
+    """
+    on_cpu = jax.default_backend() == "cpu"
+    each = 8 * (8 * parameters**2 + 64 * parameters + 256)
+    wanted = (CACHE_BYTES if on_cpu else DEVICE_BYTES) // each
+    power = 2 ** int(np.log2(max(1, wanted)))
+    return min(max(power, SMALLEST), LARGEST[on_cpu])
+
+
+def _workers() -> int:
+    if jax.default_backend() != "cpu":
+        return 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+_SETTINGS = (
+    "jax_enable_x64",
+    "jax_default_device",
+    "jax_default_matmul_precision",
+    "jax_numpy_dtype_promotion",
+    "jax_numpy_rank_promotion",
+    "jax_debug_nans",
+)
+
+
+def _settings() -> tuple[Any, ...]:
+    """Return settings of JAX that a context manager changes for one thread only."""
+    return tuple(getattr(jax.config, name) for name in _SETTINGS)
+
+
+def map_batches(work: Callable[[np.ndarray], Any], count: int, batch_size: int) -> Any:
+    """Run batches of toys, on several cores at once, and join what they return.
+
+    One batch is too small a program for XLA to spread over cores, so batches are.
+
+    Args:
+        work: Takes indices of shape ``(batch_size,)`` and returns arrays with that
+            first axis.
+        count: How many toys there are.
+        batch_size: How many at once; the last batch is filled up by repetition.
+
+    Returns:
+        The arrays in NumPy, with a first axis of length `count`.
+    """
+
+    def one(start: int) -> Any:
+        indices = np.minimum(np.arange(start, start + batch_size), count - 1)
+        out = jax.tree.map(np.asarray, work(indices))
+        return jax.tree.map(lambda a: a[: count - start], out)
+
+    starts = range(0, count, batch_size)
+    parts = [one(0)]
+    workers = min(_workers(), len(starts) - 1)
+    if workers > 1:
+        with ThreadPoolExecutor(workers) as pool:
+            if pool.submit(_settings).result() == _settings():
+                parts += pool.map(one, starts[1:])
+    parts += [one(start) for start in starts[len(parts) :]]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+
+def at_once(*calls: Callable[[], Any]) -> list[Any]:
+    """Make independent calls in threads: what they compile is compiled in parallel."""
+    with ThreadPoolExecutor(len(calls)) as pool:
+        if pool.submit(_settings).result() == _settings():
+            return [future.result() for future in [pool.submit(c) for c in calls]]
+    return [call() for call in calls]
+
+
+def stack_rows(rows: list[Any], batch_size: int) -> Any:
+    """Stack pytrees along a first axis, filled up to a batch with the last one."""
+    filled = rows + [rows[-1]] * (batch_size - len(rows))
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *filled)

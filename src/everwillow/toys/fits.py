@@ -1,0 +1,317 @@
+"""Fit many pseudo-experiments, a batch at a time."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+import optimistix as optx
+from jaxtyping import Bool, Float, Int
+
+from everwillow._errors import RESULTS, ArgumentTypeError
+from everwillow._typing import Key
+from everwillow.fitting import FitResult, _execute
+from everwillow.fitting._core import Task
+from everwillow.fitting._covariance import covariance_of
+from everwillow.fitting._layout import Layout
+from everwillow.fitting._outcome import Outcome
+from everwillow.fitting._problem import Numbers
+from everwillow.fitting.conditional import Problem, pose
+from everwillow.statelib import State
+from everwillow.toys._lanes import (
+    batch_size_for,
+    code_of,
+    map_batches,
+    minimise_in_lanes,
+    settled,
+)
+from everwillow.toys.sampling import (
+    Sampler,
+    as_key,
+    check_count,
+    choose_sampler,
+    draw,
+)
+
+
+class ToyFits(eqx.Module):
+    """The fits of pseudo-experiments, one after the other along a first axis.
+
+    A fit that failed keeps its place and its status; its parameters are where it
+    ended, its `nll` and `errors` are NaN. `failures` counts them.
+
+    Attributes:
+        params: Fitted values, each of shape ``(toys, ...)``.
+        errors: Standard errors, likewise; NaN at a bound, None for what is fixed or
+            held. None altogether if the solver keeps no Hessian.
+        nll: -ln L at the minimum, shape ``(toys,)``.
+        success: Whether a minimum was found, shape ``(toys,)``.
+        status: How each fit ended, codes of `RESULTS`.
+        at_bound: Which of the free parameters ended at a bound, shape
+            ``(toys, free)``.
+        num_steps: Number of evaluations, shape ``(toys,)``.
+        index: Index of each toy, which its key was folded with, shape ``(toys,)``.
+        free: Where the fitted parameters are among all.
+        layout: The structure of the parameters.
+    """
+
+    params: State
+    errors: State | None
+    nll: Float[np.ndarray, " toys"]
+    success: Bool[np.ndarray, " toys"]
+    status: RESULTS
+    at_bound: Bool[np.ndarray, "toys free"]
+    num_steps: Int[np.ndarray, " toys"]
+    index: Int[np.ndarray, " toys"]
+    free: tuple[int, ...] = eqx.field(static=True)
+    layout: Layout = eqx.field(static=True)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the fitted parameters."""
+        return tuple(self.layout.labels[i] for i in self.free)
+
+    @property
+    def failures(self) -> int:
+        """The number of toys without a minimum."""
+        return int(np.sum(~np.asarray(self.success)))
+
+    @property
+    def failed(self) -> Int[np.ndarray, " failures"]:
+        """The indices of the toys without a minimum."""
+        return np.asarray(self.index)[~np.asarray(self.success)]
+
+    def __repr__(self) -> str:
+        """Say how many fits ended how."""
+        return f"ToyFits({', '.join(map(str, self.params))}; {describe(self)})"
+
+
+def describe(fits: Any) -> str:
+    """Return a sentence on how many toys failed, why, and which ones."""
+    count, failures = len(fits.success), fits.failures
+    text = f"{count - failures} of {count} toys ended at a minimum"
+    if not failures:
+        return text + "."
+    codes = code_of(fits.status)[~np.asarray(fits.success)]
+    kinds = [f"{np.sum(codes == code)} {name}" for name, code in _names(codes)]
+    shown = ", ".join(map(str, fits.failed[:10].tolist()))
+    more = ", ..." if failures > 10 else ""
+    return f"{text}; failed: {', '.join(kinds)} (toys {shown}{more})."
+
+
+def _names(codes: np.ndarray) -> list[tuple[str, int]]:
+    """Return name and number of each status that occurs."""
+    numbers = {int(code_of(getattr(RESULTS, name))): name for name in _STATUSES}
+    other = "without a common minimum"
+    return [(numbers.get(int(c), other), int(c)) for c in np.unique(codes)]
+
+
+_STATUSES = (
+    "flat_direction",
+    "stalled",
+    "not_a_minimum",
+    "edm_above_goal",
+    "nonfinite_start",
+    "nonlinear_max_steps_reached",
+)
+
+
+def fit_toys(
+    nll_fn: Any,
+    params: State | FitResult | None = None,
+    *,
+    ntoys: int,
+    key: Any,
+    first: int = 0,
+    sample_fn: Sampler | None = None,
+    predict_fn: Callable[[State], Any] | None = None,
+    held: Mapping[Key, Any] | None = None,
+    fixed: Mapping[Key, Any] | None = None,
+    bounds: Mapping[Key, Any] | None = None,
+    solver: optx.AbstractMinimiser | None = None,
+    max_steps: int = 256,
+    batch_size: int | None = None,
+) -> ToyFits:
+    """Draw pseudo-experiments and fit each of them.
+
+    The toys are drawn at `params` and the fits start from there. Memory is bounded by
+    a batch, whatever the number of toys; batches run on all cores. Toys whose fit does
+    not end at a minimum in its batch are fitted again, in the end one by one with the
+    full solver, and kept with their status if that fails too.
+
+    Args:
+        nll_fn: A Model or ``nll_fn(params, observation)``, as in `fit`.
+        params: Parameters of the toys: a State, or the fit that found them. The start
+            values of the Model if None.
+        ntoys: How many.
+        key: PRNG key or integer seed; toy i has the key ``fold_in(key, i)``.
+        first: Index of the first toy, so that work can be divided.
+        sample_fn: ``sample_fn(state, key)`` returns an observation. The default for a
+            Model is `Fluctuated`; see also `DrawnParameters`.
+        predict_fn: From a State to expected counts, for Poisson toys.
+        held: Parameters held in the fits, key to value, or to ``...`` for `params`.
+        fixed: As in `fit`.
+        bounds: As in `fit`.
+        solver: As in `fit`.
+        max_steps: As in `fit`.
+        batch_size: How many toys at once. By default as many as fit the cache of a
+            CPU, or a part of the memory of another device.
+
+    Raises:
+        ArgumentValueError: If `ntoys` or `batch_size` is not positive, or nothing
+            tells how to draw toys.
+
+    Example:
+        >>> import everwillow as ew
+        >>> import jax.numpy as jnp
+        >>> from everwillow.toys import fit_toys
+        >>> def nll(params, count):
+        ...     return params["rate"] - count * jnp.log(params["rate"])
+        >>> start = ew.State.from_pytree({"rate": 100.0})
+        >>> toys = fit_toys(
+        ...     nll, start, ntoys=400, key=1, predict_fn=lambda state: state["rate"]
+        ... )
+        >>> pulls = (toys.params["rate"] - 100.0) / toys.errors["rate"]
+        >>> print(toys.failures, f"{pulls.std():.1f}")
+        0 1.0
+    """
+    check_count(ntoys, "ntoys")
+    if batch_size is not None:
+        check_count(batch_size, "batch_size")
+    sampler = choose_sampler(nll_fn, sample_fn, predict_fn)
+    if params is not None and not isinstance(params, State | FitResult):
+        msg = f"params: expected a State or a FitResult, got {type(params).__name__}."
+        raise ArgumentTypeError(msg)
+    state = params.params if isinstance(params, FitResult) else params
+    problem = pose(
+        nll_fn, state, fixed=fixed, bounds=bounds, solver=solver, max_steps=max_steps
+    ).hold(held)
+    layout, numbers = problem.task.layout, problem.numbers
+    truth = layout.state(numbers.vector, numbers.others)
+    base, size = as_key(key), batch_size or batch_size_for(len(numbers.index))
+
+    def work(indices: np.ndarray) -> dict[str, Any]:
+        shifted = first + indices
+        toys = _execute.call(draw, sampler, truth, base, shifted, None)
+        return fit_batch(problem, toys)
+
+    size = min(size, ntoys)
+    return _record(problem, map_batches(work, ntoys, size), first)
+
+
+def fit_lanes(task: Task, numbers: Numbers, starts: Any, observations: Any) -> Outcome:
+    """Minimise one batch in lanes; for `_execute.call`.
+
+    Args:
+        task: The structure.
+        numbers: The arguments, without start values and observation.
+        starts: All parameters, shape ``(toys, params)``.
+        observations: Stacked along a first axis.
+    """
+
+    def one(vector: Any, observation: Any) -> Outcome:
+        here = dataclasses.replace(numbers, vector=vector, observation=observation)
+        return minimise_in_lanes(task, here)[0]
+
+    return jax.vmap(one)(starts, observations)
+
+
+def fit_batch(problem: Problem, toys: Any) -> dict[str, Any]:
+    """Fit one batch of toys: in lanes, again from elsewhere, and one by one.
+
+    Returns:
+        Arrays with a first axis of toys.
+    """
+    task = problem.task
+    numbers = dataclasses.replace(problem.numbers, observation=None)
+    vector = np.asarray(numbers.vector)
+    count = jax.tree.leaves(toys)[0].shape[0]
+    starts = np.tile(vector, (count, 1))
+    numbers = dataclasses.replace(numbers, vector=None)
+    outcome = _host(_execute.call(fit_lanes, task, numbers, starts, toys))
+    good = settled(outcome.status)
+    if not np.all(good):
+        # From halfway, where the solver has forgotten what it got stuck in.
+        index = np.asarray(numbers.index)
+        ends = np.where(np.isfinite(outcome.x), outcome.x, starts[:, index])
+        starts[:, index] = 0.5 * (starts[:, index] + ends)
+        other = _host(_execute.call(fit_lanes, task, numbers, starts, toys))
+        better = ~good & settled(other.status)
+        outcome = jax.tree.map(
+            lambda a, b: np.where(better.reshape(-1, *[1] * (a.ndim - 1)), b, a),
+            outcome,
+            other,
+        )
+        good = good | better
+    for i in np.nonzero(~good)[0].tolist():
+        data = jax.tree.map(lambda leaf, i=i: leaf[i], toys)
+        alone = _execute.run(task, problem.given(data).numbers)[0]
+        outcome = jax.tree.map(lambda a, b, i=i: _put(a, i, b), outcome, alone)
+    return _arrays(problem, outcome)
+
+
+def _host(tree: Any) -> Any:
+    return jax.tree.map(np.asarray, tree)
+
+
+def _put(array: np.ndarray, i: int, value: Any) -> np.ndarray:
+    array = array.copy()
+    array[i] = value
+    return array
+
+
+def _arrays(problem: Problem, outcome: Outcome) -> dict[str, Any]:
+    """Return what is kept of a batch; Hessians are not."""
+    keep = problem.free
+    good = np.asarray(outcome.success)
+    found = {
+        "x": outcome.x,
+        "nll": np.where(good, outcome.value, np.nan),
+        "success": good,
+        "status": outcome.status,
+        "at_bound": outcome.at_bound[:, keep],
+        "num_steps": outcome.num_steps,
+    }
+    if outcome.hessian is None:
+        return found
+    hessian: Any = outcome.hessian[:, keep][:, :, keep]
+    variance = np.diagonal(
+        covariance_of(hessian, found["at_bound"]), axis1=-2, axis2=-1
+    )
+    usable = good[:, None] & (variance > 0)
+    found["errors"] = np.where(usable, np.sqrt(np.where(usable, variance, 1)), np.nan)
+    return found
+
+
+def _record(problem: Problem, found: dict[str, Any], first: int) -> ToyFits:
+    """Give the arrays of all batches their names."""
+    numbers, layout = problem.numbers, problem.task.layout
+    count = len(found["nll"])
+    index = np.asarray(numbers.index)
+    vectors = np.tile(np.asarray(numbers.vector), (count, 1))
+    vectors[:, index] = found["x"]
+    parts = iter(
+        vectors[:, start : start + size].reshape(count, *shape)
+        for start, size, shape, numeric in zip(
+            layout.starts, layout.sizes, layout.shapes, layout.numeric, strict=True
+        )
+        if numeric
+    )
+    others = iter(numbers.others)
+    values = [next(parts) if numeric else next(others) for numeric in layout.numeric]
+    free = tuple(index[problem.free].tolist())
+    errors = found.get("errors")
+    return ToyFits(
+        params=layout.template.with_values(values),
+        errors=None if errors is None else layout.named(errors, free),
+        nll=found["nll"],
+        success=found["success"],
+        status=found["status"],
+        at_bound=found["at_bound"],
+        num_steps=found["num_steps"],
+        index=first + np.arange(count),
+        free=free,
+        layout=layout,
+    )

@@ -1,0 +1,293 @@
+"""Data that were never taken: the Asimov data set, and pseudo-experiments.
+
+What draws a pseudo-experiment is a function ``sampler(state, key)`` that returns an
+observation. The three classes here are such functions; so is any of a user's own.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+from everwillow._errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    ShapeMismatchError,
+)
+from everwillow._typing import Array, Key
+from everwillow.fitting import _execute
+from everwillow.fitting._layout import as_array, is_traced
+from everwillow.model import AbstractModel
+from everwillow.parameters import AbstractConstraint, MultivariateNormal, Poisson
+from everwillow.parameters._base import real
+from everwillow.statelib import State
+
+
+Sampler = Callable[[State, Array], Any]
+
+
+class Fluctuated(eqx.Module):
+    """Draw frequentist pseudo-experiments: main and auxiliary data fluctuate.
+
+    The auxiliary data are drawn around the parameter values, so a fit of the toy has
+    its constraint terms moved with them.
+
+    Attributes:
+        model: Draws with its ``sample_observation``.
+    """
+
+    model: AbstractModel
+
+    def __call__(self, state: State, key: Array) -> Any:
+        """Draw an observation of the model at the parameters of `state`."""
+        return self.model.sample_observation(state, key)
+
+
+class DrawnParameters(eqx.Module):
+    """Draw Bayesian-style pseudo-experiments: the constrained parameters are random.
+
+    Each constrained parameter is drawn from its density given the auxiliary data of
+    the model and a flat prior (for `LogNormal` flat in the logarithm; for `Poisson`
+    that is a Gamma density), then the main data at those values. The auxiliary data
+    stay what they are. Parameters without a constraint keep the values of the State.
+
+    Attributes:
+        model: Knows the constraints, and draws the main data.
+    """
+
+    model: AbstractModel
+
+    def __call__(self, state: State, key: Array) -> Any:
+        """Draw an observation around parameters drawn from their constraints."""
+        model, aux = self.model, self.model.observation["aux"]
+        parameters_key, main_key = jr.split(key)
+        values = dict(state)
+        # Sorted, so that a key gives the same toys inside `jit`, which sorts names.
+        names = sorted(model.constraints)
+        keys = jr.split(parameters_key, max(1, len(names)))
+        for name, each in zip(names, keys, strict=False):
+            values |= _drawn(name, model.constraints[name], aux[name], values, each)
+        drawn = state.with_values([values[k] for k in state])
+        return {"main": model.sample(drawn.to_pytree(), main_key), "aux": aux}
+
+
+def _drawn(
+    name: Key, constraint: AbstractConstraint, aux: Any, values: dict[Key, Any], key
+) -> dict[Key, Any]:
+    """Return the parameters of one constraint, drawn around its auxiliary data."""
+    if isinstance(constraint, MultivariateNormal):
+        vector = constraint.sample(real(aux), key)
+        return dict(zip(constraint.keys, vector, strict=True))
+    shape = np.shape(values[name])
+    aux = jnp.broadcast_to(real(aux), shape)
+    if isinstance(constraint, Poisson):
+        tau = jnp.asarray(constraint.tau, aux.dtype)
+        return {name: jr.gamma(key, aux + 1, shape, aux.dtype) / tau}
+    # The density of aux given the parameter is symmetric in the two.
+    return {name: constraint.sample(aux, key)}
+
+
+class PoissonToys(eqx.Module):
+    """Draw independent Poisson counts around an expectation.
+
+    All leaves of what `predict_fn` returns are counts. For data that are not, such as
+    the auxiliary data of Gaussian constraints, give a function of your own instead.
+
+    Attributes:
+        predict_fn: From a State to the expected observation.
+    """
+
+    predict_fn: Callable[[State], Any]
+
+    def __call__(self, state: State, key: Array) -> Any:
+        """Draw counts around the expectation at `state`, as floating-point numbers."""
+        leaves, structure = jax.tree.flatten(self.predict_fn(state))
+        keys = jr.split(key, max(1, len(leaves)))
+        drawn = [
+            jr.poisson(k, rate).astype(real(rate).dtype)
+            for k, rate in zip(keys, leaves, strict=False)
+        ]
+        return structure.unflatten(drawn)
+
+
+def choose_sampler(
+    nll_fn: Any, sample_fn: Sampler | None, predict_fn: Callable[..., Any] | None
+) -> Sampler:
+    """Return what draws the toys: what was given, or what the Model offers.
+
+    Raises:
+        ArgumentValueError: If nothing tells how to draw.
+    """
+    if sample_fn is not None:
+        return sample_fn
+    if predict_fn is not None:
+        return PoissonToys(predict_fn)
+    if isinstance(nll_fn, AbstractModel):
+        return Fluctuated(nll_fn)
+    msg = (
+        "toys: a likelihood alone does not tell how to draw data. Give "
+        "sample_fn(state, key), or predict_fn(state) for Poisson counts around it, or "
+        "use a Model."
+    )
+    raise ArgumentValueError(msg)
+
+
+def asimov_data(
+    nll_fn: Any, params: State, *, predict_fn: Callable[[State], Any] | None = None
+) -> Any:
+    """Return the Asimov data: what is expected at given parameters, without noise.
+
+    For a Model the auxiliary data are at the parameter values too, so that a fit of
+    the Asimov data has its minimum exactly at `params`.
+
+    Args:
+        nll_fn: A Model, or any function if `predict_fn` is given.
+        params: The parameters.
+        predict_fn: From a State to the expected observation; what the Model expects
+            if None.
+
+    Raises:
+        ArgumentValueError: If there is neither a Model nor a `predict_fn`.
+
+    Example:
+        >>> import everwillow as ew
+        >>> from everwillow.toys import asimov_data
+        >>> state = ew.State.from_pytree({"rate": 7.0})
+        >>> asimov_data(None, state, predict_fn=lambda s: 2 * s["rate"])
+        14.0
+    """
+    if predict_fn is not None:
+        return predict_fn(params)
+    if isinstance(nll_fn, AbstractModel):
+        return nll_fn.asimov(params)
+    msg = (
+        "asimov: a likelihood alone does not tell what it expects. Give "
+        "predict_fn(state), which returns the expected observation, or use a Model."
+    )
+    raise ArgumentValueError(msg)
+
+
+def as_key(key_or_seed: Any) -> Array:
+    """Return a PRNG key, made from a seed if it is an integer.
+
+    Raises:
+        ArgumentTypeError: If it is neither.
+    """
+    if isinstance(key_or_seed, int | np.integer) and not isinstance(key_or_seed, bool):
+        return jr.key(int(key_or_seed))
+    if isinstance(key_or_seed, jax.Array | np.ndarray):
+        dtype = key_or_seed.dtype
+        if jnp.issubdtype(dtype, jax.dtypes.prng_key) or dtype == np.uint32:
+            return jnp.asarray(key_or_seed)
+    msg = f"key: expected jax.random.key(seed) or an integer seed, got {key_or_seed!r}."
+    raise ArgumentTypeError(msg)
+
+
+def toy_keys(key_or_seed: Any, indices: Any) -> Array:
+    """Return the key of each toy: ``fold_in(key, index)``.
+
+    The key of a toy depends on its index alone, so toy 17 is the same whether it is
+    drawn alone, in a batch, or on another machine.
+
+    Args:
+        key_or_seed: A PRNG key, or an integer to make one of.
+        indices: Which toys, integers of shape ``(toys,)``.
+    """
+    key = as_key(key_or_seed)
+    return jax.vmap(lambda i: jr.fold_in(key, i))(jnp.asarray(indices))
+
+
+def draw(sampler: Sampler, state: State, key: Array, indices: Any, like: Any) -> Any:
+    """Draw toys, stacked along a first axis; for `_execute.call`.
+
+    Args:
+        sampler: Draws one.
+        state: The parameters.
+        key: Its fold with an index is the key of a toy.
+        indices: Which toys.
+        like: An observation whose dtypes the toys take on where they differ, so that
+            one compiled program serves both; None changes nothing.
+    """
+    toys = jax.vmap(lambda k: sampler(state, k))(toy_keys(key, indices))
+    return toys if like is None else _with_dtypes(toys, like)
+
+
+def _with_dtypes(toys: Any, like: Any) -> Any:
+    leaves, structure = jax.tree.flatten(toys)
+    others, wanted = jax.tree.flatten(like)
+    shapes = [np.shape(leaf)[1:] for leaf in leaves]
+    if structure != wanted or shapes != [np.shape(leaf) for leaf in others]:
+        msg = (
+            "sample_fn: the toys have another structure than the observation: "
+            f"{structure} of shapes {shapes}, not {wanted} of shapes "
+            f"{[np.shape(leaf) for leaf in others]}."
+        )
+        raise ShapeMismatchError(msg)
+    return structure.unflatten(
+        [
+            leaf.astype(other.dtype) if is_float(other) else leaf
+            for leaf, other in zip(leaves, others, strict=True)
+        ]
+    )
+
+
+def is_float(array: Any) -> bool:
+    """Return whether an array holds floating-point numbers."""
+    return bool(jnp.issubdtype(jnp.result_type(array), jnp.floating))
+
+
+def sample_toys(
+    nll_fn: Any,
+    params: State,
+    *,
+    ntoys: int,
+    key: Any,
+    first: int = 0,
+    sample_fn: Sampler | None = None,
+    predict_fn: Callable[[State], Any] | None = None,
+) -> Any:
+    """Draw pseudo-experiments, stacked along a first axis.
+
+    Args:
+        nll_fn: A Model, which then draws `Fluctuated` toys; or any function if one of
+            the last two arguments is given.
+        params: The parameters at which toys are drawn.
+        ntoys: How many.
+        key: PRNG key or integer seed; toy i has the key ``fold_in(key, i)``.
+        first: Index of the first toy.
+        sample_fn: ``sample_fn(state, key)`` returns an observation.
+        predict_fn: From a State to expected counts, for Poisson toys.
+
+    Returns:
+        Observations whose leaves have the shape ``(ntoys, ...)``.
+
+    Raises:
+        ArgumentValueError: If `ntoys` is not positive, or nothing tells how to draw.
+
+    Example:
+        >>> import everwillow as ew
+        >>> from everwillow.toys import sample_toys
+        >>> state = ew.State.from_pytree({"rate": 7.0})
+        >>> toys = sample_toys(
+        ...     None, state, ntoys=3, key=1, predict_fn=lambda s: s["rate"]
+        ... )
+        >>> toys.shape
+        (3,)
+    """
+    check_count(ntoys, "ntoys")
+    sampler = choose_sampler(nll_fn, sample_fn, predict_fn)
+    indices = np.arange(first, first + ntoys)
+    state = jax.tree.map(as_array, params)
+    toys = _execute.call(draw, sampler, state, as_key(key), indices, None)
+    return toys if is_traced(toys) else jax.tree.map(np.asarray, toys)
+
+
+def check_count(count: Any, name: str) -> None:
+    """Refuse what is no positive integer."""
+    if not isinstance(count, int | np.integer) or isinstance(count, bool) or count < 1:
+        msg = f"{name}: expected a positive integer, got {count!r}."
+        raise ArgumentValueError(msg)
