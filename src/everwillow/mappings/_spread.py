@@ -1,0 +1,147 @@
+"""Errors of many outputs from the covariance of the parameters, in factor form.
+
+With the root L of the covariance, ``C = L Lᵀ``, and the derivatives J of the outputs,
+the factor ``F = J L`` has ``F Fᵀ`` as the covariance of the outputs. Variances are the
+sums of its squared rows, which need not all be in memory at a time.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+
+# Derivatives in so many directions are held in memory at a time.
+DIRECTIONS = 64
+
+
+class Root(NamedTuple):
+    """The root of a covariance.
+
+    Attributes:
+        matrix: L with ``C = L Lᵀ``, and a unit column for each parameter that is held,
+            shape ``(free, free)``.
+        held: Which columns are of that kind; a value that depends on these parameters
+            only has no error.
+    """
+
+    matrix: Float[Array, "free free"]
+    held: Bool[Array, " free"]
+
+
+def root_of(covariance: Array, held: Array) -> Root:
+    """Factorise a covariance, which may be singular; NaN if it is indefinite.
+
+    Args:
+        covariance: Shape ``(free, free)``.
+        held: Which parameters of zero variance are held, not known.
+    """
+    variance = jnp.diagonal(covariance)
+    moving = variance != 0
+    width = jnp.sqrt(jnp.where(moving, variance, 1))
+    both = moving[:, None] & moving[None, :]
+    scaled = covariance / width[:, None] / width[None, :]
+    eye = jnp.eye(variance.shape[0], dtype=variance.dtype)
+    scaled = jnp.where(both, scaled, eye)
+    lower = jnp.linalg.cholesky(scaled)
+    # Perfect correlations leave a pivot of zero, or of rounding with either sign: lift
+    # them by the rounding of the matrix.
+    singular = ~jnp.all(jnp.isfinite(lower))
+    lift = 100 * variance.shape[0] * jnp.finfo(variance.dtype).eps
+    lifted = jnp.linalg.cholesky(scaled + jnp.where(singular, lift, 0) * eye)
+    lower = jnp.where(both, jnp.where(singular, lifted, lower), 0) * width[:, None]
+    held = held & ~moving
+    return Root(lower + jnp.diag(held.astype(lower.dtype)), held)
+
+
+def errors_and_factor(
+    fn: Callable[[Array], Array], x: Array, root: Root, *, keep: bool
+) -> tuple[Float[Array, " outputs"], Float[Array, "outputs free"] | None]:
+    """Return the errors of the outputs, and on request the factor.
+
+    Args:
+        fn: From parameters to outputs, vectors both.
+        x: Where.
+        root: Of the covariance of the parameters.
+        keep: Whether to return the factor.
+    """
+    outputs, inputs = jax.eval_shape(fn, x).shape[0], x.shape[0]
+    if keep:
+        factor = _factor(fn, x, root, outputs)
+        moved = jnp.where(root.held[None, :], 0, factor)
+        squares, known = jnp.sum(moved**2, axis=1), jnp.any(moved != 0, axis=1)
+        lost = jnp.any(jnp.where(root.held[None, :], factor, 0) != 0, axis=1)
+        return _errors(squares, known, lost), moved
+    by_row = outputs < inputs
+    parts = _by_rows if by_row else _by_columns
+    return _errors(*parts(fn, x, root, outputs)), None
+
+
+def _factor(fn: Callable[[Array], Array], x: Array, root: Root, outputs: int) -> Array:
+    if x.shape[0] == 0 or outputs == 0:
+        return jnp.zeros((outputs, x.shape[0]), x.dtype)
+    if outputs < x.shape[0]:
+        _, pull = jax.vjp(fn, x)
+        basis = jnp.eye(outputs, dtype=x.dtype)
+        row = lambda unit: pull(unit)[0] @ root.matrix
+        return jax.lax.map(row, basis, batch_size=DIRECTIONS)
+    _, push = jax.linearize(fn, x)
+    return jax.lax.map(push, root.matrix.T, batch_size=DIRECTIONS).T
+
+
+def _by_rows(
+    fn: Callable[[Array], Array], x: Array, root: Root, outputs: int
+) -> tuple[Array, Array, Array]:
+    """Go through the outputs, with the derivatives of some of them at a time."""
+    _, pull = jax.vjp(fn, x)
+
+    def one(unit):
+        row = pull(unit)[0] @ root.matrix
+        moved = jnp.where(root.held, 0, row)
+        lost = jnp.any(jnp.where(root.held, row, 0) != 0)
+        return jnp.sum(moved**2), jnp.any(moved != 0), lost
+
+    basis = jnp.eye(outputs, dtype=x.dtype)
+    return jax.lax.map(one, basis, batch_size=DIRECTIONS)
+
+
+def _by_columns(
+    fn: Callable[[Array], Array], x: Array, root: Root, outputs: int
+) -> tuple[Array, Array, Array]:
+    """Go through the directions of the parameters, adding up squares."""
+    _, push = jax.linearize(fn, x)
+    size = x.shape[0]
+    count = -(-size // DIRECTIONS)
+    short = count * DIRECTIONS - size
+    columns = jnp.pad(root.matrix.T, ((0, short), (0, 0)))
+    held = jnp.pad(root.held, (0, short))
+    start = (
+        jnp.zeros(outputs, x.dtype),
+        jnp.zeros(outputs, bool),
+        jnp.zeros(outputs, bool),
+    )
+
+    def add(carry, block):
+        squares, known, lost = carry
+        directions, fixed = block
+        moved = jax.vmap(push)(directions)
+        free = jnp.where(fixed[:, None], 0, moved)
+        squares = squares + jnp.sum(free**2, axis=0)
+        known = known | jnp.any(free != 0, axis=0)
+        lost = lost | jnp.any(jnp.where(fixed[:, None], moved, 0) != 0, axis=0)
+        return (squares, known, lost), None
+
+    blocks = (
+        columns.reshape(count, -1, size),
+        held.reshape(count, -1),
+    )
+    return jax.lax.scan(add, start, blocks)[0]
+
+
+def _errors(squares: Array, known: Array, lost: Array) -> Array:
+    """Return roots of variances, NaN for what depends on held parameters only."""
+    positive = squares > 0
+    error = jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1)), squares)
+    return jnp.where(lost & ~known, jnp.nan, error)

@@ -1,0 +1,347 @@
+"""A function of parameters and expected yields, at a point, with its errors."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PyTree
+
+from everwillow._errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    ShapeMismatchError,
+    unknown_key,
+)
+from everwillow._typing import Key
+from everwillow.fitting import FitResult
+from everwillow.fitting._core import Task
+from everwillow.fitting._layout import float_dtype, is_traced
+from everwillow.fitting._problem import Numbers
+from everwillow.mappings._spread import errors_and_factor, root_of
+from everwillow.model import AbstractModel
+from everwillow.model._auxiliary import constrained_keys
+from everwillow.parameters import MultivariateNormal
+from everwillow.statelib import State
+from everwillow.uncertainty._definite import checked_inverse
+from everwillow.uncertainty._point import Point, evaluate_at, locate, output
+
+
+class MappingResult(eqx.Module):
+    r"""Values of a function of parameters and expected yields, with their errors.
+
+    Attributes:
+        values: What the function returned.
+        errors: The standard error of each value, in the same structure.
+        factor: F with :math:`F F^\mathsf T` the covariance of the values, ravelled,
+            shape ``(outputs, free)``; None if not asked for.
+        labels: The names of the free parameters.
+    """
+
+    values: PyTree
+    errors: PyTree
+    factor: Float[Array, "outputs free"] | None
+    labels: tuple[str, ...] = eqx.field(static=True)
+
+    @property
+    def covariance(self) -> Float[Array, "outputs outputs"]:
+        """The covariance of all values, ravelled.
+
+        Raises:
+            ArgumentValueError: If the factor was not asked for.
+        """
+        factor = checked_factor(self)
+        return factor @ factor.T
+
+
+def checked_factor(result: MappingResult) -> Any:
+    """Return the factor, or say how to get one."""
+    if result.factor is None:
+        msg = (
+            "factor: the covariance of the values was not kept. Ask for it: "
+            "postfit(..., factor=True)."
+        )
+        raise ArgumentValueError(msg)
+    return result.factor
+
+
+class Mapped(eqx.Module):
+    """A function of parameters and yields, where a likelihood is expected."""
+
+    fn: Callable[[Any, Any], Any] | None
+    model: AbstractModel
+
+    def __call__(self, params: Any, observation: Any) -> Any:
+        """Return the values of the function; yields without a function."""
+        del observation
+        expected = self.model.expected(params)
+        out = expected if self.fn is None else self.fn(params, expected)
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf, float_dtype()), out)
+
+
+class Where(NamedTuple):
+    """A point with the covariance of the parameters there.
+
+    Attributes:
+        point: The parameters.
+        covariance: Over the free ones.
+        held: Which of them are held at a bound, where a variance of zero does not mean
+            that the parameter is known.
+    """
+
+    point: Point
+    covariance: Any
+    held: Any
+
+
+def before(
+    model: Any, params: State | None, unconstrained: Mapping[Key, Any] | None
+) -> Where:
+    """Return the parameters of a model before any fit."""
+    check_model(model)
+    point = locate(model.state if params is None else params, model.fixed)
+    covariance = nominal_covariance(model, unconstrained)
+    return Where(point, covariance, np.zeros(point.free.size, bool))
+
+
+def after(model: Any, result: Any, covariance: Any, *, throw: bool) -> Where:
+    """Return the parameters of a model after a fit."""
+    check_model(model)
+    if not isinstance(result, FitResult):
+        msg = (
+            f"result: expected a FitResult, got {type(result).__name__}. For values "
+            "before a fit use prefit(fn, model)."
+        )
+        raise ArgumentTypeError(msg)
+    point = locate(result, None)
+    if covariance is None:
+        if point.hessian is None:
+            msg = (
+                "covariance: needed, as this FitResult has none (its solver makes no "
+                "Hessian). Give covariance_matrix(model, result)."
+            )
+            raise ArgumentValueError(msg)
+        covariance = checked_inverse(point.hessian, point, throw=throw)
+    size = point.free.size
+    if np.shape(covariance) != (size, size):
+        msg = (
+            f"covariance: its shape is {np.shape(covariance)}, and {size} parameters "
+            "are free in the fit."
+        )
+        raise ShapeMismatchError(msg)
+    return Where(point, covariance, np.ones(size, bool))
+
+
+def check_model(model: Any) -> None:
+    """Refuse what does not tell what it expects."""
+    if not isinstance(model, AbstractModel):
+        msg = (
+            f"model: expected a Model, got {type(model).__name__}: only a Model tells "
+            "which yields it expects. For a function of parameters alone use "
+            "everwillow.uncertainty.propagate."
+        )
+        raise ArgumentTypeError(msg)
+
+
+def nominal_covariance(
+    model: AbstractModel, unconstrained: Mapping[Key, Any] | None = None
+) -> Float[Array, "free free"]:
+    """Return the covariance of the free parameters before the fit.
+
+    It is what the constraints say: the squares of their widths, and the covariances of
+    joint Gaussians. A parameter without a constraint counts as known.
+
+    Args:
+        model: The Model.
+        unconstrained: The error to give to parameters without a constraint, by key.
+
+    Raises:
+        UnknownKeyError: If `unconstrained` names no parameter.
+        ArgumentValueError: If it names one that has a constraint.
+
+    Example:
+        >>> import everwillow as ew
+        >>> from everwillow.parameters import Normal
+        >>> model = ew.Model(
+        ...     lambda p, y: 0.5 * (y - p["mu"] - p["theta"]) ** 2,
+        ...     {"mu": 0.0, "theta": 0.0},
+        ...     5.0,
+        ...     constraints={"theta": Normal(0.0, 4.0)},
+        ... )
+        >>> print(nominal_covariance(model))
+        [[ 0.  0.]
+         [ 0. 16.]]
+    """
+    layout = locate(model.state, model.fixed).layout
+    free = locate(model.state, model.fixed).free
+    widths = _widths(model, unconstrained or {}, layout)
+    library: Any = jnp if is_traced(widths, model.constraints) else np
+    size = layout.size
+    diagonal = np.zeros(size) if library is np else jnp.zeros(size)
+    for key, width in widths.items():
+        here = layout.elements(layout.where[key])
+        shape = layout.shapes[layout.where[key]]
+        square = library.ravel(library.broadcast_to(width, shape)) ** 2
+        diagonal = _put(library, diagonal, here, square.astype(float_dtype()))
+    matrix = library.diag(diagonal)
+    for constraint in model.constraints.values():
+        if isinstance(constraint, MultivariateNormal):
+            here = np.concatenate(
+                [layout.elements(layout.where[key]) for key in constraint.keys]
+            )
+            matrix = _put(library, matrix, np.ix_(here, here), constraint.covariance)
+    return matrix[np.ix_(free, free)]
+
+
+def _widths(model: AbstractModel, unconstrained: Mapping[Key, Any], layout: Any) -> Any:
+    """Return the pre-fit errors of parameters that are on their own, by key."""
+    owners = {
+        key: name
+        for name, constraint in model.constraints.items()
+        for key in constrained_keys(name, constraint)
+    }
+    widths: dict[Key, Any] = {
+        name: constraint.width
+        for name, constraint in model.constraints.items()
+        if not isinstance(constraint, MultivariateNormal)
+    }
+    for key, error in unconstrained.items():
+        if key not in layout.where:
+            raise unknown_key(key, layout.keys, where="unconstrained")
+        if key in owners:
+            msg = (
+                f"unconstrained[{key!r}]: this parameter has a constraint, which "
+                "tells its error."
+            )
+            raise ArgumentValueError(msg)
+        widths[key] = error
+    return widths
+
+
+def _put(library: Any, array: Any, where: Any, value: Any) -> Any:
+    if library is np:
+        array[where] = value
+        return array
+    return array.at[where].set(value)
+
+
+def prefit(
+    fn: Callable[[Any, Any], PyTree] | None,
+    model: AbstractModel,
+    *,
+    params: State | None = None,
+    unconstrained: Mapping[Key, Any] | None = None,
+    factor: bool = False,
+) -> MappingResult:
+    r"""Evaluate a function of parameters and expected yields before the fit.
+
+    Errors come from the constraints alone, to first order: with the derivatives J of
+    the function, in which the yields follow the parameters, the covariance of the
+    values is :math:`J C J^\mathsf T` with C from `nominal_covariance`.
+
+    Args:
+        fn: ``fn(params, expected)``, from the pytree of parameters and what the model
+            expects there to a pytree of arrays; None for the expected yields.
+        model: The Model.
+        params: Where; the start values of the Model by default.
+        unconstrained: Errors of parameters without a constraint, by key. Without it
+            they count as known.
+        factor: Whether to keep the factor of the covariance of all values. Without it
+            no more than some rows or columns of it are in memory at a time.
+
+    Raises:
+        ArgumentTypeError: If `model` is no Model.
+
+    Example:
+        >>> import everwillow as ew
+        >>> from everwillow.parameters import Normal
+        >>> model = ew.Model(
+        ...     lambda p, y: 0.5 * (y - p["mu"] - p["theta"]) ** 2,
+        ...     {"mu": 1.0, "theta": 0.0},
+        ...     5.0,
+        ...     constraints={"theta": Normal(0.0, 4.0)},
+        ...     expected=lambda p: p["mu"] + p["theta"],
+        ... )
+        >>> out = prefit(None, model)
+        >>> print(out.values, out.errors)
+        1.0 4.0
+    """
+    return _evaluate(fn, model, before(model, params, unconstrained), factor=factor)
+
+
+def postfit(
+    fn: Callable[[Any, Any], PyTree] | None,
+    model: AbstractModel,
+    result: FitResult,
+    *,
+    covariance: Float[Array, "free free"] | None = None,
+    factor: bool = False,
+    throw: bool = True,
+) -> MappingResult:
+    """Evaluate a function of parameters and expected yields after the fit.
+
+    As `prefit`, at the best fit and with its covariance.
+
+    Args:
+        fn: As in `prefit`.
+        model: The Model.
+        result: Its best fit.
+        covariance: In place of that of the fit, over its free parameters. Zero
+            variances count as held at a bound, as in
+            `everwillow.uncertainty.propagate`.
+        factor: As in `prefit`.
+        throw: Whether to raise where the fit has no covariance. If False, and always
+            inside JAX transformations, errors are NaN there.
+
+    Raises:
+        NotPositiveDefiniteError: If the fit has no covariance.
+        ArgumentTypeError: If `model` is no Model or `result` no FitResult.
+
+    Example:
+        >>> import everwillow as ew
+        >>> from everwillow.parameters import Normal
+        >>> model = ew.Model(
+        ...     lambda p, y: 0.5 * (y - p["mu"] - p["theta"]) ** 2,
+        ...     {"mu": 1.0, "theta": 0.0},
+        ...     5.0,
+        ...     constraints={"theta": Normal(0.0, 4.0)},
+        ...     expected=lambda p: p["mu"] + p["theta"],
+        ... )
+        >>> out = postfit(lambda p, n: {"twice": 2 * n}, model, ew.fit(model))
+        >>> print(out.values["twice"].round(6), out.errors["twice"].round(6))
+        10.0 2.0
+    """
+    where = after(model, result, covariance, throw=throw)
+    return _evaluate(fn, model, where, factor=factor)
+
+
+def _evaluate(fn: Any, model: Any, where: Where, *, factor: bool) -> MappingResult:
+    if fn is not None and not callable(fn):
+        msg = f"fn: expected a function of (params, expected), got {type(fn).__name__}."
+        raise ArgumentTypeError(msg)
+    point = where.point
+    args = (where.covariance, where.held, bool(factor))
+    found = evaluate_at(_push, Mapped(fn, model), point, None, *args)[0]
+    values, errors, kept = found
+    return MappingResult(values, errors, kept, point.labels)
+
+
+def _push(
+    task: Task, numbers: Numbers, covariance: Array, held: Array, keep: Any
+) -> tuple[Any, Any, Any]:
+    x = task.start(numbers)
+    values = output(task, numbers, x)
+    _, unravel = ravel_pytree(values)
+
+    def flat(x):
+        return ravel_pytree(output(task, numbers, x))[0]
+
+    root = root_of(jnp.asarray(covariance), jnp.asarray(held))
+    errors, kept = errors_and_factor(flat, x, root, keep=keep)
+    return values, unravel(errors), kept
+
+
+__all__ = ["MappingResult", "nominal_covariance", "postfit", "prefit"]

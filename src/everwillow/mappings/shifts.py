@@ -1,0 +1,190 @@
+"""Variations: a function of parameters and yields with one parameter moved."""
+
+import fnmatch
+import functools as ft
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from everwillow._errors import ArgumentTypeError, unknown_key
+from everwillow._typing import Key
+from everwillow.fitting import FitResult
+from everwillow.fitting._core import Task
+from everwillow.fitting._problem import Numbers
+from everwillow.mappings.evaluation import Mapped, after, before
+from everwillow.model import AbstractModel
+from everwillow.statelib import State
+from everwillow.uncertainty._point import Point, evaluate_at, output
+
+
+# So many variations are evaluated at a time.
+AT_ONCE = 16
+
+
+class VariationsResult(eqx.Module):
+    """Values of a function with each of several parameters moved up and down.
+
+    Attributes:
+        values: Without a move.
+        up: With each parameter one standard error up: the structure of `values`, with
+            a leading axis of parameters.
+        down: The same one standard error down.
+        names: The labels of the parameters.
+    """
+
+    values: PyTree
+    up: PyTree
+    down: PyTree
+    names: tuple[str, ...] = eqx.field(static=True)
+
+
+def variations(
+    fn: Callable[[Any, Any], PyTree] | None,
+    model: AbstractModel,
+    result: FitResult | None = None,
+    *,
+    names: Any = "*",
+    correlated: bool = False,
+    exact: bool = False,
+    params: State | None = None,
+    unconstrained: Mapping[Key, Any] | None = None,
+    covariance: Float[Array, "free free"] | None = None,
+    throw: bool = True,
+) -> VariationsResult:
+    r"""Vary a function of parameters and expected yields by one parameter at a time.
+
+    Args:
+        fn: As in `prefit`.
+        model: The Model.
+        result: A fit, for variations around it by its errors; without one they are
+            those before the fit, by the widths of the constraints.
+        names: Keys, labels or patterns such as ``"jes_*"``: what to move.
+        correlated: Whether the other parameters follow as their covariance says, by
+            :math:`C_{jk} / \sqrt{C_{kk}}`; else they stay.
+        exact: Whether to evaluate the function at the moved parameters; else it is
+            continued linearly, and up and down are opposite. Bounds are not looked at.
+        params: Where, before a fit; as in `prefit`.
+        unconstrained: Before a fit; as in `prefit`.
+        covariance: After a fit; as in `postfit`.
+        throw: As in `postfit`.
+
+    Returns:
+        `VariationsResult`; NaN for a parameter held at a bound, and the values
+        unchanged for one that is known.
+
+    Raises:
+        UnknownKeyError: If a name or a pattern means no free parameter.
+
+    Example:
+        >>> import everwillow as ew
+        >>> from everwillow.parameters import Normal
+        >>> model = ew.Model(
+        ...     lambda p, n: 0.5 * (n - 10.0 * 1.1 ** p["theta"]) ** 2,
+        ...     {"theta": 0.0},
+        ...     10.0,
+        ...     constraints={"theta": Normal(0.0, 1.0)},
+        ...     expected=lambda p: 10.0 * 1.1 ** p["theta"],
+        ... )
+        >>> out = variations(None, model, exact=True)
+        >>> print(out.names, out.up.round(3), out.down.round(3))
+        ('theta',) [11.] [9.091]
+    """
+    if result is None:
+        where = before(model, params, unconstrained)
+    else:
+        where = after(model, result, covariance, throw=throw)
+    chosen = _chosen(names, where.point)
+    way = _Way(bool(correlated), bool(exact))
+    args = (where.covariance, where.held, chosen, way)
+    values, up, down = evaluate_at(_vary, Mapped(fn, model), where.point, None, *args)[
+        0
+    ]
+    labels = where.point.labels
+    return VariationsResult(values, up, down, tuple(labels[i] for i in chosen))
+
+
+def _chosen(names: Any, point: Point) -> np.ndarray:
+    """Return which of the free parameters are meant."""
+    layout, labels = point.layout, point.labels
+    if isinstance(names, str) or (isinstance(names, tuple) and names in layout.where):
+        names = (names,)
+    if not isinstance(names, Iterable):
+        msg = f"names: expected a name or several, got {type(names).__name__}."
+        raise ArgumentTypeError(msg)
+    owner = np.repeat(np.arange(len(layout.keys)), layout.sizes)[point.free]
+    keys = [layout.keys[i] for i in owner]
+    shown = [key if isinstance(key, str) else ".".join(key) for key in keys]
+    hits = np.zeros(len(labels), bool)
+    for name in names:
+        found = _marked(name.__eq__, keys, labels)
+        if not found.any():
+            alike = ft.partial(_alike, str(name))
+            found = _marked(alike, shown, labels)
+        if not found.any():
+            raise unknown_key(name, dict.fromkeys((*keys, *labels)), where="names")
+        hits |= found
+    return np.nonzero(hits)[0]
+
+
+def _marked(test: Callable[[Any], bool], *columns: Any) -> np.ndarray:
+    """Mark the rows in which a test holds for a column."""
+    return np.array([any(map(test, row)) for row in zip(*columns, strict=True)], bool)
+
+
+def _alike(pattern: str, name: str) -> bool:
+    return fnmatch.fnmatchcase(name, pattern)
+
+
+class _Way(NamedTuple):
+    """How to vary; of Python's booleans, so part of the structure."""
+
+    correlated: bool
+    exact: bool
+
+
+def _vary(
+    task: Task,
+    numbers: Numbers,
+    covariance: Array,
+    held: Array,
+    chosen: Array,
+    way: _Way,
+) -> tuple[Any, Any, Any]:
+    x = task.start(numbers)
+    covariance = jnp.asarray(covariance)
+    variance = jnp.diagonal(covariance)
+    positive = variance > 0
+    error = jnp.where(positive, jnp.sqrt(jnp.where(positive, variance, 1)), variance)
+    error = jnp.where(jnp.asarray(held) & (variance == 0), jnp.nan, error)
+    if way.correlated:
+        scale = jnp.where(positive, 1 / jnp.where(positive, error, 1), error)
+        moves = covariance[chosen] * scale[chosen][:, None]
+    else:
+        moves = jnp.zeros((chosen.shape[0], x.shape[0]), x.dtype)
+        moves = moves.at[jnp.arange(chosen.shape[0]), chosen].set(error[chosen])
+
+    def at(x):
+        return output(task, numbers, x)
+
+    values = at(x)
+    if way.exact:
+        up, down = (
+            jax.lax.map(
+                lambda move, s=sign: at(x + s * move), moves, batch_size=AT_ONCE
+            )
+            for sign in (1.0, -1.0)
+        )
+        return values, up, down
+    _, push = jax.linearize(at, x)
+    change = jax.lax.map(push, moves, batch_size=AT_ONCE)
+    up = jax.tree.map(lambda v, c: v[None] + c, values, change)
+    down = jax.tree.map(lambda v, c: v[None] - c, values, change)
+    return values, up, down
+
+
+__all__ = ["VariationsResult", "variations"]
