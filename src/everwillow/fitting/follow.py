@@ -20,7 +20,7 @@ from everwillow._errors import RESULTS
 from everwillow._numerics import all_finite
 from everwillow.fitting._adjoint import minimise, moves
 from everwillow.fitting._core import Task
-from everwillow.fitting._layout import float_dtype, ravel_state
+from everwillow.fitting._layout import is_traced, ravel_state
 from everwillow.fitting._outcome import Outcome, scaled_solver
 from everwillow.fitting._problem import Numbers
 from everwillow.fitting.conditional import Problem
@@ -74,34 +74,31 @@ def foothold(problem: Problem, result: FitResult) -> Foothold:
         problem: The fit, posed.
         result: Its end, with the same free parameters.
     """
-    numbers = problem.numbers
-    index = np.asarray(numbers.index)
+    index = np.asarray(problem.numbers.index)
     _, vector, _ = ravel_state(result.params)
     place = {element: i for i, element in enumerate(index.tolist())}
     here = np.array([place[element] for element in result.free], int)
-    size = index.size
+    library: Any = jnp if is_traced(result.hessian, result.nll) else np
 
-    def spread(values: Any, blank: np.ndarray) -> Any:
-        return jnp.asarray(blank).at[here].set(values)
+    # What is fixed is in the numbers where the objective has its own curvature; there
+    # it takes a row of zeros.
+    where = np.full(index.size, here.size)
+    where[here] = np.arange(here.size)
 
-    hessian = jnp.eye(size, dtype=float_dtype())
-    if here.size == size:
-        hessian, gradient = jnp.asarray(result.hessian), jnp.asarray(result.gradient)
-        at_bound = jnp.asarray(result.at_bound)
-    else:
-        hessian = hessian.at[here[:, None], here[None, :]].set(result.hessian)
-        gradient = spread(result.gradient, np.zeros(size))
-        at_bound = spread(result.at_bound, np.zeros(size, bool))
+    def spread(values: Any) -> Any:
+        return library.pad(library.asarray(values), (0, 1))[where]
+
+    hessian = library.pad(library.asarray(result.hessian), (0, 1))
     return Foothold(
-        x=jnp.asarray(vector)[index],
-        value=jnp.asarray(result.nll),
-        gradient=gradient,
-        hessian=hessian,
-        at_bound=at_bound,
+        x=library.asarray(vector)[index],
+        value=library.asarray(result.nll),
+        gradient=spread(result.gradient),
+        hessian=hessian[where[:, None], where[None, :]],
+        at_bound=spread(result.at_bound),
         status=result.status,
-        success=jnp.asarray(result.success),
-        gradients=jnp.asarray(0),
-        refitted=jnp.asarray(False),
+        success=library.asarray(result.success),
+        gradients=library.asarray(0),
+        refitted=library.asarray(False),
     )
 
 
@@ -135,7 +132,8 @@ def follow(task: Task, numbers: Numbers, last: Foothold) -> Foothold:
 
     @jax.custom_jvp
     def solve(arrays: Any, last: Foothold) -> Foothold:
-        return _follow(*eqx.combine(arrays, structure), last)
+        task, numbers = eqx.combine(arrays, structure)
+        return _follow(task, numbers, last)
 
     @solve.defjvp
     def push(primals, changes):
@@ -197,6 +195,7 @@ def _follow(task: Task, numbers: Numbers, last: Foothold) -> Foothold:
         start = jnp.where(jnp.all(jnp.isfinite(end.x)), end.x, x)
         whole = holding(numbers, jnp.where(mask, start, wanted), ~mask)
         outcome, _ = minimise(task, whole)
+        assert outcome.hessian is not None
         return Foothold(
             x=outcome.x,
             value=outcome.value,

@@ -1,0 +1,156 @@
+"""What all profiles start from: the posed fit, its minimum, and what is held."""
+
+import fnmatch
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+
+from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow._typing import Key
+from everwillow.fitting import FitResult
+from everwillow.fitting._layout import is_traced
+from everwillow.fitting.conditional import Problem, pose
+from everwillow.fitting.follow import Foothold, foothold
+from everwillow.statelib import State
+
+
+class Start(NamedTuple):
+    """A posed fit and its minimum.
+
+    Attributes:
+        problem: The fit, without what is held.
+        minimum: Its end.
+        base: The same as a foothold.
+        held: Parameters held at the minimum throughout, shape ``(n,)``.
+    """
+
+    problem: Problem
+    minimum: FitResult
+    base: Foothold
+    held: np.ndarray
+
+    def position(self, name: Key, *, where: str = "name") -> int:
+        """Return the position of a parameter of one element."""
+        here = self.problem.positions(name, where=where)
+        if here.size != 1:
+            label = name if isinstance(name, str) else ".".join(name)
+            msg = (
+                f"{where}: {name!r} has {here.size} elements. Name one of them, such "
+                f"as '{label}[0]'."
+            )
+            raise ArgumentValueError(msg)
+        place = int(here[0])
+        if self.held[place]:
+            msg = f"{where}: {name!r} is among the parameters that are held."
+            raise ArgumentValueError(msg)
+        return place
+
+    def check_inside(self, name: Key, place: int, values: Any, *, where: str) -> None:
+        """Refuse values that are not finite or beyond the bounds of a parameter."""
+        if not is_traced(values):
+            values = np.asarray(values)[..., None]
+        self.problem.check_inside(name, values, np.array([place]), where=where)
+
+    def states(self, x: Any) -> State:
+        """Return vectors ``(..., n)`` as a State of arrays ``(..., *shape)``."""
+        layout, numbers = self.problem.task.layout, self.problem.numbers
+        index = np.asarray(numbers.index)
+        library: Any = jnp if is_traced(x, numbers.vector) else np
+        vector = library.broadcast_to(
+            library.asarray(numbers.vector), (*np.shape(x)[:-1], layout.size)
+        )
+        if library is np:
+            vector = np.array(vector)
+            vector[..., index] = np.asarray(x)
+        else:
+            vector = vector.at[..., index].set(x)
+        named = layout.named(vector, range(layout.size))
+        others = iter(numbers.others)
+        values = [
+            value if numeric else next(others)
+            for value, numeric in zip(named.values(), layout.numeric, strict=True)
+        ]
+        return named.with_values(values)
+
+
+def begin(
+    nll_fn: Any,
+    params: State | FitResult | None,
+    observation: Any,
+    *,
+    held: Iterable[str],
+    fixed: Mapping[Key, Any] | None,
+    bounds: Mapping[Key, Any] | None,
+    solver: optx.AbstractMinimiser | None,
+    max_steps: int,
+) -> Start:
+    """Pose a fit and find its minimum, unless it is given.
+
+    Args:
+        nll_fn: As in `fit`; likewise what is not listed here.
+        params: Start values, or the end of the free fit, which is then not fitted
+            again.
+        observation: Data.
+        held: Names or patterns (``"alpha*"``) of parameters held at the best fit.
+        fixed: As in `fit`.
+        bounds: As in `fit`.
+        solver: As in `fit`.
+        max_steps: As in `fit`.
+    """
+    given = params if isinstance(params, FitResult) else None
+    state: Any = given.params if given is not None else params
+    problem = pose(
+        nll_fn,
+        state,
+        observation,
+        fixed=fixed,
+        bounds=bounds,
+        solver=solver,
+        max_steps=max_steps,
+    )
+    index = np.asarray(problem.numbers.index)
+    if given is not None and given.free == tuple(index[problem.free].tolist()):
+        minimum = given.check() if not is_traced(given.success) else given
+    else:
+        minimum = problem.fit(throw=not is_traced(problem.numbers))
+    if minimum.hessian is None:
+        msg = (
+            "solver: a profile needs the Hessian of the fit, which NewtonCG leaves out "
+            "beyond 1000 parameters. Use solver=TrustRegionNewton()."
+        )
+        raise ArgumentValueError(msg)
+    if np.ndim(minimum.nll):
+        msg = "params: a batch of fits has no one minimum. Map over it with jax.vmap."
+        raise ArgumentValueError(msg)
+    return Start(problem, minimum, foothold(problem, minimum), _held(problem, held))
+
+
+def _held(problem: Problem, names: Iterable[str]) -> np.ndarray:
+    """Return which parameters names and patterns hold."""
+    if isinstance(names, str):
+        msg = f"held: expected a list of names, got the string {names!r}: [{names!r}]."
+        raise ArgumentTypeError(msg)
+    held = np.zeros(len(problem.labels), bool)
+    keys = [
+        key if isinstance(key, str) else ".".join(key)
+        for key in problem.task.layout.keys
+    ]
+    for name in names:
+        matches = [
+            key
+            for key, label in zip(problem.task.layout.keys, keys, strict=True)
+            if fnmatch.fnmatchcase(label, name)
+        ]
+        if not matches:
+            held[problem.positions(name, where="held")] = True
+            continue
+        free = set(problem.free.tolist())
+        for key in matches:
+            layout = problem.task.layout
+            elements = layout.elements(layout.where[key])
+            place = np.nonzero(np.isin(np.asarray(problem.numbers.index), elements))[0]
+            held[[p for p in place if p in free]] = True
+    return held

@@ -1,0 +1,303 @@
+"""Profile likelihood scans in one and two parameters."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+from jaxtyping import Bool, Float
+
+from everwillow._errors import RESULTS, ArgumentValueError, ShapeMismatchError
+from everwillow._typing import Key
+from everwillow.fitting import FitResult, _execute
+from everwillow.fitting._layout import float_dtype, is_traced
+from everwillow.fitting.result import Values
+from everwillow.fitting.run import Unset
+from everwillow.profile._start import Start, begin
+from everwillow.profile._walk import visit, walk, walk_2d
+from everwillow.statelib import State
+
+
+class ScanResult(eqx.Module):
+    """The profile likelihood at some values of one parameter.
+
+    A point whose fit failed is NaN, and its status tells why.
+
+    Attributes:
+        name: The parameter.
+        values: Where it was held, shape ``(m,)``.
+        nll: -ln L, minimised over the other parameters, shape ``(m,)``.
+        slope: Its derivative in the parameter, shape ``(m,)``.
+        params: All parameters at each point, entries of shape ``(m, ...)``.
+        status: How each fit ended, to be compared with the members of `RESULTS`.
+        success: Whether each fit ended at a minimum, shape ``(m,)``.
+        minimum: The free fit.
+        held: The parameters that were held at their best fit.
+    """
+
+    name: str = eqx.field(static=True)
+    values: Float[Values, " m"]
+    nll: Float[Values, " m"]
+    slope: Float[Values, " m"]
+    params: State
+    status: RESULTS
+    success: Bool[Values, " m"]
+    minimum: FitResult
+    held: tuple[str, ...] = eqx.field(static=True)
+
+    @property
+    def twice_delta_nll(self) -> Float[Values, " m"]:
+        """Twice the rise of -ln L above its minimum: the χ² of the profile."""
+        return 2 * (self.nll - self.minimum.nll)
+
+    def __repr__(self) -> str:
+        """Return a line that tells what was scanned."""
+        if is_traced(self):
+            return f"ScanResult({self.name}; traced)"
+        good = int(np.sum(self.success))
+        low, high = np.min(self.values), np.max(self.values)
+        return (
+            f"ScanResult({self.name} in [{low:g}, {high:g}]; {good} of "
+            f"{self.success.size} fits ended at a minimum)"
+        )
+
+
+class Scan2DResult(eqx.Module):
+    """The profile likelihood on a grid of two parameters.
+
+    A point whose fit failed is NaN, and its status tells why.
+
+    Attributes:
+        names: The two parameters.
+        values: Where they were held, shapes ``(k,)`` and ``(m,)``.
+        nll: -ln L, minimised over the other parameters, shape ``(k, m)``.
+        params: All parameters at each point, entries of shape ``(k, m, ...)``.
+        status: How each fit ended.
+        success: Whether each fit ended at a minimum, shape ``(k, m)``.
+        minimum: The free fit.
+        held: The parameters that were held at their best fit.
+    """
+
+    names: tuple[str, str] = eqx.field(static=True)
+    values: tuple[Float[Values, " k"], Float[Values, " m"]]
+    nll: Float[Values, "k m"]
+    params: State
+    status: RESULTS
+    success: Bool[Values, "k m"]
+    minimum: FitResult
+    held: tuple[str, ...] = eqx.field(static=True)
+
+    @property
+    def twice_delta_nll(self) -> Float[Values, "k m"]:
+        """Twice the rise of -ln L above its minimum."""
+        return 2 * (self.nll - self.minimum.nll)
+
+    def __repr__(self) -> str:
+        """Return a line that tells what was scanned."""
+        if is_traced(self):
+            return f"Scan2DResult({self.names[0]}, {self.names[1]}; traced)"
+        good = int(np.sum(self.success))
+        return (
+            f"Scan2DResult({self.names[0]}, {self.names[1]}; {good} of "
+            f"{self.success.size} fits ended at a minimum)"
+        )
+
+
+def scan(
+    nll_fn: Any,
+    params: State | FitResult | None = None,
+    observation: Any = Unset,
+    *,
+    name: Key,
+    values: Any,
+    held: Iterable[str] = (),
+    vectorised: bool = False,
+    fixed: Mapping[Key, Any] | None = None,
+    bounds: Mapping[Key, Any] | None = None,
+    solver: optx.AbstractMinimiser | None = None,
+    max_steps: int = 256,
+) -> ScanResult:
+    r"""Profile -ln L in one parameter.
+
+    At each value the likelihood is minimised over all other parameters. The walk goes
+    from the best fit outwards on both sides, each fit starting from the one before,
+    and all of it is one compiled program.
+
+    Args:
+        nll_fn: -ln L, or a Model, as in `fit`; likewise what is not listed here.
+        params: Start values; or the end of the free fit, which is then not repeated.
+        observation: Data.
+        name: The parameter, or one element of it such as ``"gamma[3]"``.
+        values: Where to hold it, shape ``(m,)``, in any order.
+        held: Names or patterns (``"alpha*"``) of parameters to hold at their best fit:
+            a scan without these systematic uncertainties.
+        vectorised: Whether to fit all points at once, each from the best fit.
+        fixed: As in `fit`; these are not fitted at all.
+        bounds: As in `fit`.
+        solver: As in `fit`.
+        max_steps: As in `fit`.
+
+    Returns:
+        The scan; ``twice_delta_nll`` rises by 1 at one standard error.
+
+    Raises:
+        UnknownKeyError: If a name is that of no parameter.
+        ArgumentValueError: If the parameter is fixed or held, or a value is beyond its
+            bounds or not finite.
+        FitError: If the free fit failed.
+
+    Example:
+        >>> import everwillow as ew
+        >>> from everwillow.profile import scan
+        >>> def nll(params, data):
+        ...     return 0.5 * ((data - params["mu"] * params["eff"]) / 2) ** 2 + 50 * (
+        ...         params["eff"] - 1) ** 2
+        >>> start = ew.State.from_pytree({"mu": 1.0, "eff": 1.0})
+        >>> result = scan(nll, start, 10.0, name="mu", values=[8.0, 10.0, 12.0])
+        >>> print(result.twice_delta_nll.round(3))
+        [0.862 0.    0.735]
+    """
+    start = begin(
+        nll_fn,
+        params,
+        observation,
+        held=held,
+        fixed=fixed,
+        bounds=bounds,
+        solver=solver,
+        max_steps=max_steps,
+    )
+    place = start.position(name)
+    points = _points(start, name, place, values, where="values")
+    problem = start.problem
+    x, nll, gradient, status, success = on_host(
+        _execute.call(
+            visit if vectorised else walk,
+            problem.task,
+            problem.numbers,
+            start.base,
+            start.held,
+            jnp.asarray(place),
+            points,
+        )
+    )
+    return ScanResult(
+        name=problem.labels[place],
+        values=points,
+        nll=nll,
+        slope=gradient[:, place],
+        params=start.states(x),
+        status=status,
+        success=success,
+        minimum=start.minimum,
+        held=held_names(start),
+    )
+
+
+def scan_2d(
+    nll_fn: Any,
+    params: State | FitResult | None = None,
+    observation: Any = Unset,
+    *,
+    names: tuple[Key, Key],
+    values: tuple[Any, Any],
+    held: Iterable[str] = (),
+    fixed: Mapping[Key, Any] | None = None,
+    bounds: Mapping[Key, Any] | None = None,
+    solver: optx.AbstractMinimiser | None = None,
+    max_steps: int = 256,
+) -> Scan2DResult:
+    """Profile -ln L on a grid of two parameters.
+
+    Arguments and errors are those of `scan`; `names` are two parameters and `values`
+    the two axes of the grid, shapes ``(k,)`` and ``(m,)``.
+
+    Example:
+        >>> import everwillow as ew
+        >>> from everwillow.profile import scan_2d
+        >>> def nll(params, data):
+        ...     return 0.5 * (params["a"] - 1) ** 2 + 0.5 * (params["b"] - data) ** 2
+        >>> start = ew.State.from_pytree({"a": 0.0, "b": 0.0})
+        >>> grid = ([0.0, 1.0], [2.0, 3.0, 4.0])
+        >>> result = scan_2d(nll, start, 3.0, names=("a", "b"), values=grid)
+        >>> print((result.twice_delta_nll.round(6) + 0.0).tolist())
+        [[2.0, 1.0, 2.0], [1.0, 0.0, 1.0]]
+    """
+    start = begin(
+        nll_fn,
+        params,
+        observation,
+        held=held,
+        fixed=fixed,
+        bounds=bounds,
+        solver=solver,
+        max_steps=max_steps,
+    )
+    first, second = pair(start, names)
+    axes = tuple(
+        _points(start, name, place, axis, where=f"values[{i}]")
+        for i, (name, place, axis) in enumerate(
+            zip(names, (first, second), values, strict=True)
+        )
+    )
+    problem = start.problem
+    x, nll, _, status, success = on_host(
+        _execute.call(
+            walk_2d,
+            problem.task,
+            problem.numbers,
+            start.base,
+            start.held,
+            (jnp.asarray(first), jnp.asarray(second)),
+            axes,
+        )
+    )
+    return Scan2DResult(
+        names=(problem.labels[first], problem.labels[second]),
+        values=(axes[0], axes[1]),
+        nll=nll,
+        params=start.states(x),
+        status=status,
+        success=success,
+        minimum=start.minimum,
+        held=held_names(start),
+    )
+
+
+def pair(start: Start, names: Any) -> tuple[int, int]:
+    """Return the positions of two different parameters."""
+    if isinstance(names, str) or len(names) != 2:
+        msg = f"names: expected two parameters, got {names!r}."
+        raise ArgumentValueError(msg)
+    first, second = (start.position(name, where="names") for name in names)
+    if first == second:
+        msg = f"names: expected two different parameters, got {names[0]!r} twice."
+        raise ArgumentValueError(msg)
+    return first, second
+
+
+def held_names(start: Start) -> tuple[str, ...]:
+    """Return the labels of what is held."""
+    return tuple(start.problem.labels[i] for i in np.nonzero(start.held)[0])
+
+
+def on_host(tree: Any) -> Any:
+    """Return the arrays of a tree in NumPy, unless they are traced."""
+    if is_traced(tree):
+        return tree
+    return jax.tree.map(np.asarray, tree)
+
+
+def _points(start: Start, name: Key, place: int, values: Any, *, where: str) -> Any:
+    library: Any = jnp if is_traced(values) else np
+    points = library.asarray(values, float_dtype())
+    if points.ndim != 1 or points.size == 0:
+        msg = (
+            f"{where}: expected one or more values in a row, got shape {points.shape}."
+        )
+        raise ShapeMismatchError(msg)
+    start.check_inside(name, place, points, where=where)
+    return points
