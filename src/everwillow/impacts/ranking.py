@@ -106,7 +106,7 @@ class RankingResult(eqx.Module):
                 ("refit down", self.prefit_refits.down[poi]),
             ]
         rows = [
-            (self.names[i], *(_text(column[i]) for _, column in columns))
+            (self.names[i], *(_text(column[i], head) for head, column in columns))
             for i in self.order[poi][:SHOWN]
         ]
         more = len(self.names) - SHOWN
@@ -123,8 +123,12 @@ SHOWN = 20
 SIDES = np.array([[-1.0], [1.0]])
 
 
-def _text(value: Any) -> str:
-    return "" if np.isnan(value) else f"{float(value):+.3g}"
+def _text(value: Any, head: str) -> str:
+    if np.isnan(value):
+        return ""
+    # Adding zero turns -0 into 0.
+    ratio = head in ("pull", "constraint")
+    return f"{round(float(value), 3) + 0.0:+.3f}" if ratio else f"{float(value):+.3g}"
 
 
 def rank(
