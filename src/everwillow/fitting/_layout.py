@@ -194,7 +194,7 @@ _DOUBLE, _SINGLE = np.dtype(np.float64), np.dtype(np.float32)
 def float_dtype() -> np.dtype:
     """Return the floating-point type that parameters have."""
     # What `jnp.result_type(float)` says, for a tenth of the time.
-    return _DOUBLE if jax.config.jax_enable_x64 else _SINGLE
+    return _DOUBLE if jax.config.read("jax_enable_x64") else _SINGLE
 
 
 def is_traced(*trees: Any) -> bool:

@@ -321,7 +321,7 @@ def minos(
         ...     return params["rate"] - n * jnp.log(params["rate"])
         >>> result = minos(nll, ew.State.from_pytree({"rate": 5.0}), 9.0)
         >>> print(f"{result.lower[0]:.4f} {result.upper[0]:+.4f}")
-        -2.6763 +3.3418
+        -2.6764 +3.3423
     """
     if not is_traced(cl) and not 0 < cl < 1:
         msg = f"cl: expected a confidence level between 0 and 1, got {cl!r}."
