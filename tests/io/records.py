@@ -13,7 +13,9 @@ import numpy as np
 
 import everwillow as ew
 import everwillow.statelib as sl
+from everwillow import goodness, impacts, profile
 from everwillow.curvature import Dense
+from everwillow.hypotest import results
 from everwillow.parameters.constraints import AbstractConstraint
 
 
@@ -104,7 +106,30 @@ RECORDS: dict[str, Callable[[], Any]] = {
     "transform": lambda: ew.MinuitTransform(0.0, 2.0),
     "propagated": lambda: ew.propagate(lambda p: p["mu"] ** 2, fit()),
     "curvature": lambda: Dense(np.eye(2)),
+    "scan": lambda: profile.scan(
+        nll, fit(), data(20.0), name="mu", values=[1.0, 1.5, 2.0]
+    ),
+    "minos": lambda: profile.minos(nll, fit(), data(20.0), names=["mu"]),
+    "ranking": lambda: impacts.rank(
+        nll,
+        fit(),
+        data(20.0),
+        pois="mu",
+        constraints={"norm.a": ew.Normal(1.0, 1.0)},
+    ),
+    "groups": lambda: impacts.GroupImpacts(
+        np.ones((1, 2)), np.zeros((1, 2)), np.ones(1), ("mu",), ("x", "y"), (("a",), ())
+    ),
+    "goodness": lambda: goodness.GoodnessResult(
+        np.asarray(3.0), np.asarray(2.0), np.asarray(0.22)
+    ),
+    "test": lambda: results.HypoTestResult(
+        1.2, 0.04, None, results.TestStatResult(1.2, 1.0, None, {"fit_free": fit()})
+    ),
+    "bands": lambda: results.BandValues(0.01, 0.02, 0.1, 0.2, np.float64(0.4)),
+    "toys": lambda: results.ToyResult(np.arange(3.0), None, batch().status, None),
     "status": lambda: ew.RESULTS.flat_direction,
+    "another status": lambda: profile.CROSSING.at_bound,
     "state": lambda: START,
     "list of states": lambda: [START, (START, None)],
     "prng key": lambda: {"key": jr.key(3), "raw": jr.PRNGKey(3)},

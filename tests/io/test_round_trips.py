@@ -38,9 +38,18 @@ def same(a, b):
 
 
 def without_solver(record):
-    if isinstance(record, ew.FitResult):
-        return dataclasses.replace(record, solver_result=None)
-    return record
+    """Take out of every fit what no file holds."""
+
+    def is_fit(node):
+        return isinstance(node, ew.FitResult)
+
+    return jax.tree.map(
+        lambda node: (
+            dataclasses.replace(node, solver_result=None) if is_fit(node) else node
+        ),
+        record,
+        is_leaf=is_fit,
+    )
 
 
 @pytest.fixture(params=FORMATS)

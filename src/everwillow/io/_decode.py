@@ -15,7 +15,6 @@ import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
 
-from everwillow._errors import RESULTS
 from everwillow._tree import tree_structure
 from everwillow.fitting._layout import Layout
 from everwillow.io._encode import status_codes
@@ -71,7 +70,8 @@ def _prng_key(node: Any, path: _Path, arrays: _Arrays) -> Any:
 
 
 def _status(node: Any, path: _Path, arrays: _Arrays) -> Any:
-    known = status_codes(RESULTS)
+    enumeration = class_named(node["of"])
+    known = status_codes(enumeration)
     stored = arrays[join(path)]
     codes = np.zeros_like(stored)
     for code, name in node["names"].items():
@@ -79,7 +79,7 @@ def _status(node: Any, path: _Path, arrays: _Arrays) -> Any:
     if not set(np.ravel(stored).tolist()) <= set(map(int, node["names"])):
         msg = f"the status at {join(path)!r} has no name"
         raise ValueError(msg)
-    structure = jtu.tree_structure(RESULTS.successful)
+    structure = jtu.tree_structure(getattr(enumeration, next(iter(known))))
     return structure.unflatten([codes[()] if node["scalar"] else codes])
 
 

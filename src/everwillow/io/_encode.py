@@ -188,12 +188,14 @@ def _key(key: Any, place: Place) -> Any:
 
 def _status(value: Any, place: Place, out: Encoded) -> Any:
     """Write a status as numbers and their names, since other versions number anew."""
+    enumeration = _enumeration(value)
     (codes,) = jtu.tree_leaves(value)
-    names = {code: name for name, code in status_codes(_enumeration(value)).items()}
+    names = {code: name for name, code in status_codes(enumeration).items()}
     _array(codes, place, out)
     present = sorted({int(code) for code in np.ravel(out.arrays[join(place.path)])})
     return {
         "type": "status",
+        "of": name_of(enumeration),
         "names": {str(code): names[code] for code in present},
         "scalar": isinstance(codes, np.generic),
     }
@@ -207,11 +209,11 @@ def status_codes(enumeration: type) -> dict[str, int]:
 
 
 def _enumeration(value: Any) -> Any:
-    """Return what a status is a member of, or None if it is no status."""
-    for enumeration in (RESULTS, optx.RESULTS):
-        if isinstance(value, enumeration):
-            return enumeration
-    return None
+    """Return what a status of everwillow is a member of, None for anything else."""
+    if type(value) is not type(RESULTS.successful):
+        return None
+    enumeration = value._enumeration
+    return enumeration if name_of(enumeration) is not None else None
 
 
 def _state(value: State, place: Place, out: Encoded) -> Any:

@@ -9,6 +9,8 @@ import equinox as eqx
 
 
 _ROOT = "everwillow"
+# Equinox exports its enumerations, and not what they are instances of.
+Enumeration: type = type(eqx.Enumeration)
 _NAME = re.compile(r"everwillow(\._?[a-z]\w*)+\._?[A-Z]\w*")
 # Nothing there defines a record, and importing these has effects or needs extras.
 _CLOSED = ("cli", "distributed", "interop", "plotting", "progress", "workflows")
@@ -22,7 +24,8 @@ def name_of(cls: type) -> str | None:
     """
     module = cls.__module__
     full = f"{module}.{cls.__qualname__}"
-    if not (issubclass(cls, eqx.Module) and module.startswith(f"{_ROOT}.")):
+    known = issubclass(cls, eqx.Module) or isinstance(cls, Enumeration)
+    if not (known and module.startswith(f"{_ROOT}.")):
         return None
     package = ".".join(module.split(".")[:2])
     short = f"{package}.{cls.__qualname__}"
@@ -49,7 +52,8 @@ def class_named(name: Any) -> type:
         # Either another version wrote the file, or an extra is not installed.
         msg = f"the type {name!r} cannot be imported here: {error}"
         raise ValueError(msg) from error
-    if not isinstance(found, type) or name_of(found) != name:
+    # Not by its own name: since the file was written a package may export it.
+    if not isinstance(found, type) or name_of(found) is None:
         msg = f"this version of everwillow has no record {name!r}"
         raise ValueError(msg)
     return found

@@ -1,5 +1,7 @@
 """The plots of a statistical analysis; needs the extra ``plot``."""
 
+# First of all, as it says which extra is missing.
+from everwillow.plotting import _style as _style
 from everwillow.plotting.history import convergence as convergence
 from everwillow.plotting.hypotheses import brazil_band as brazil_band
 from everwillow.plotting.impacts import ranking as ranking

@@ -1,19 +1,22 @@
 """What plots take from records: the thin layer between results and arrays."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from everwillow._errors import ArgumentValueError, unknown_key
 from everwillow.fitting import FitResult
+from everwillow.impacts import RankingResult
 from everwillow.plotting._arguments import unknown_record
+from everwillow.profile import ContourResult, MinosResult, ScanResult
 
 
 def pulls_of(result: Any) -> tuple[Any, Any, Any]:
     """Return names, pulls and post-fit over pre-fit errors."""
     if isinstance(result, FitResult):
         return _pulls_of_fit(result)
-    if not _has(result, "names", "pulls", "constraints"):
+    if not isinstance(result, RankingResult):
         raise unknown_record(result, "pulls", "a FitResult or a ranking")
     pulls = np.asarray(result.pulls)
     constrained = np.isfinite(np.asarray(result.widths))
@@ -56,7 +59,7 @@ def _pulls_of_fit(result: FitResult) -> tuple[Any, Any, Any]:
 
 def ranking_of(result: Any, poi: Any) -> tuple[dict[str, Any], str, float, float]:
     """Return the arrays of a ranking, the POI, its value and its error."""
-    if not _has(result, "names", "postfit", "prefit", "pois", "pulls"):
+    if not isinstance(result, RankingResult):
         raise unknown_record(result, "ranking", "a RankingResult")
     pois = list(result.pois)
     wanted = pois[0] if poi is None else poi
@@ -89,19 +92,60 @@ def ranking_of(result: Any, poi: Any) -> tuple[dict[str, Any], str, float, float
 
 def scan_of(result: Any) -> tuple[Any, Any, Any, Any, Any]:
     """Return values, twice the rise of -ln L, the best value, success and the name."""
-    if not _has(result, "values", "twice_delta_nll", "name"):
-        raise unknown_record(result, "scan", "a scan of everwillow.profile")
-    best = getattr(result, "best", None)
-    success = getattr(result, "success", None)
-    return result.values, result.twice_delta_nll, best, success, result.name
+    if not isinstance(result, ScanResult):
+        raise unknown_record(result, "scan", "a ScanResult")
+    best = _value_in(result.minimum, result.name)
+    return result.values, result.twice_delta_nll, best, result.success, result.name
+
+
+def interval_of(result: Any, name: Any) -> tuple[float, float]:
+    """Return the ends of the interval of one parameter."""
+    if not isinstance(result, MinosResult):
+        low, high = result
+        return float(low), float(high)
+    if name not in result.names:
+        raise unknown_key(name, result.names, where="interval")
+    i = result.names.index(name)
+    ends = [float(result.values[i] + side[i]) for side in (result.lower, result.upper)]
+    return ends[0], ends[1]
 
 
 def contour_of(result: Any) -> tuple[Any, Any, Any, Any]:
     """Return names, levels, the points of each, and the best values."""
-    if not _has(result, "names", "levels", "points"):
-        raise unknown_record(result, "contour", "a contour of everwillow.profile")
-    best = getattr(result, "best", None)
-    return result.names, result.levels, list(result.points), best
+    several = [result] if isinstance(result, ContourResult) else result
+    if not isinstance(several, list | tuple) or not several:
+        raise unknown_record(result, "contour", "one ContourResult or several")
+    for one in several:
+        if not isinstance(one, ContourResult):
+            raise unknown_record(one, "contour", "a ContourResult")
+    first = several[0]
+    best = [_value_in(first.minimum, name) for name in first.names]
+    levels = [-2 * float(np.log1p(-one.cl)) for one in several]
+    return first.names, levels, [_with_end(one) for one in several], best
+
+
+def curves_of(curves: Any) -> Any:
+    """Return the points of contours that may be records; arrays as they are."""
+    several = [curves] if isinstance(curves, ContourResult) else curves
+    if any(isinstance(one, ContourResult) for one in several):
+        return contour_of(list(several))[2]
+    return curves
+
+
+def _with_end(contour: ContourResult) -> np.ndarray:
+    points = np.asarray(contour.points)
+    points = points[np.isfinite(points).all(axis=1)]
+    # A row of NaN keeps an open curve open.
+    return points if contour.closed else np.append(points, [[np.nan] * 2], axis=0)
+
+
+def _value_in(fit: FitResult, label: str) -> float:
+    values = [
+        np.ravel(value)
+        for value, numeric in zip(fit.params.values(), fit.layout.numeric, strict=True)
+        if numeric
+    ]
+    return float(np.concatenate(values)[fit.layout.labels.index(label)])
 
 
 def correlation_of(result: Any) -> tuple[Any, Any]:
@@ -121,14 +165,44 @@ def correlation_of(result: Any) -> tuple[Any, Any]:
     return result.labels, matrix / np.outer(errors, errors)
 
 
+def five_of(expected: Any) -> Any:
+    """Return rows of five values of whatever knows its bands; arrays as they are."""
+    if _has(expected, "cls"):
+        return five_of(expected.cls)
+    if _has(expected, *BANDS):
+        rows = [np.asarray(getattr(expected, name), float) for name in BANDS]
+        return np.stack(rows, axis=-1)
+    if isinstance(expected, list | tuple) and any(map(_has_bands, expected)):
+        return np.stack([np.ravel(five_of(one)) for one in expected])
+    return expected
+
+
+def _has_bands(value: Any) -> bool:
+    return _has(value, "cls") or _has(value, *BANDS)
+
+
+BANDS = ("minus_2sigma", "minus_1sigma", "median", "plus_1sigma", "plus_2sigma")
+
+
 def band_of(result: Any) -> tuple[Any, Any, Any, Any]:
-    """Return values, observed and expected CLs, and the name of the parameter."""
-    raise unknown_record(result, "brazil_band", "a scan of everwillow.hypotest")
+    """Return values, observed and expected ones, and the name of the parameter."""
+    if not _has(result, "values", "observed", "expected"):
+        known = "a record with values, observed and expected"
+        raise unknown_record(result, "brazil_band", known)
+    name = getattr(result, "name", getattr(result, "poi", None))
+    return result.values, result.observed, result.expected, name
 
 
 def limits_of(result: Any) -> tuple[Any, Any, Any]:
     """Return names, observed and expected limits."""
-    raise unknown_record(result, "limit_summary", "limits by name")
+    several = result if isinstance(result, Mapping) else {"": result}
+    for one in several.values():
+        if not _has(one, "observed", "expected"):
+            raise unknown_record(one, "limit_summary", "limits, or limits by name")
+    observed = [one.observed for one in several.values()]
+    expected = [one.expected for one in several.values()]
+    seen = None if any(value is None for value in observed) else observed
+    return list(several), seen, expected
 
 
 def _has(record: Any, *names: str) -> bool:

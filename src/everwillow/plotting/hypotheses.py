@@ -55,7 +55,8 @@ def brazil_band(
         values: On the horizontal axis, shape ``(n,)``.
         observed: Shape ``(n,)``; None for a plot of expectations only. NaN is a gap.
         expected: Shape ``(n, 5)``: for background fluctuations of -2, -1, 0, 1 and 2
-            standard deviations.
+            standard deviations. Or the bands of `everwillow.hypotest`, one for each
+            value.
         level: Where to draw a line; None for nowhere.
         name: Of the horizontal axis.
         quantity: What the vertical axis is.
@@ -119,7 +120,7 @@ def brazil_band(
 
 def five_values(expected: Any, name: str, count: int) -> np.ndarray:
     """Return expected values in rising order, shape ``(count, 5)``."""
-    bands = numbers(expected, name)
+    bands = numbers(_records.five_of(expected), name)
     if bands.shape != (count, 5):
         msg = (
             f"{name}: expected the shape ({count}, 5), five values (-2, -1, 0, 1, 2 "

@@ -44,7 +44,7 @@ def scan(
     stat_only: Any = None,
     others: Mapping[str, Any] | None = None,
     name: Any = None,
-    interval: tuple[float, float] | None = None,
+    interval: Any = None,
     labels: Labels = None,
     title: str | None = None,
     note: str | None = None,
@@ -70,8 +70,9 @@ def scan(
             split into both parts, by quadrature.
         others: More curves by name, such as the expected one.
         name: Of the parameter.
-        interval: Ends of the 68.3 % interval, from MINOS for instance; by default where
-            the curve crosses 1. None of it is written where it does not.
+        interval: Ends of the 68.3 % interval, or what `everwillow.profile.minos`
+            returned; by default where the curve crosses 1. Where it does not, nothing
+            is written.
         labels: Text instead of names, with ``$...$`` for mathematics.
         title: Written in bold on the left above the frame.
         note: Written on the right above the frame.
@@ -104,7 +105,8 @@ def scan(
         what = "parameter" if name is None else text_of(name, labels)
         xlabel(axes, what)
         ylabel(axes, r"$-2\, \Delta\ln L$")
-        text = _result_text(what, full, stat, interval)
+        ends = None if interval is None else _records.interval_of(interval, name)
+        text = _result_text(what, full, stat, ends)
         handles = axes.get_legend_handles_labels()[0]
         if text or handles:
             axes.legend(
@@ -184,14 +186,10 @@ def _line(axes: Axes, curve: Curve, *, zorder: float = 3, **options: Any) -> Non
     # A point whose neighbours both failed is no line.
     padded = np.pad(curve.good, 1)
     alone = curve.good & ~(padded[:-2] | padded[2:])
-    axes.plot(
-        curve.values[alone],
-        curve.heights[alone],
-        "o",
-        color=options["color"],
-        clip_on=False,
-        zorder=zorder,
-    )
+    if alone.any():
+        x, y = curve.values[alone], curve.heights[alone]
+        (points,) = axes.plot(x, y, "o", color=options["color"], clip_on=False)
+        points.set(zorder=zorder, in_layout=False)
 
 
 def _result_text(
@@ -242,8 +240,10 @@ def contour(
     found, leaves a gap.
 
     Args:
-        result: A contour of `everwillow.profile`. Or arrays:
-        curves: For each level the points on it, shape ``(n, 2)``.
+        result: A contour of `everwillow.profile`, or several of the same parameters.
+            Or arrays:
+        curves: For each level the points on it, shape ``(n, 2)``, drawn as a closed
+            curve where none is NaN.
         levels: Twice the rise of -ln L on each curve.
         best: The best values of both.
         names: Of both parameters.
@@ -276,8 +276,7 @@ def contour(
     required(("curves",), (curves,), "contour")
     sets = {"": _points(curves, levels, "curves")}
     for key, value in (others or {}).items():
-        given = isinstance(value, Sequence | np.ndarray)
-        points = value if given else _records.contour_of(value)[2]
+        points = _records.curves_of(value)
         sets[key] = _points(points, levels, f"others[{key!r}]")
     with styled(style):
         figure = new_figure(size, (4.8, 4.2))

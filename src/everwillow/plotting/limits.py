@@ -45,7 +45,8 @@ def limit_summary(
     Args:
         result: Name to limits of `everwillow.hypotest`. Or arrays:
         names: Of the rows, such as channels.
-        expected: Shape ``(n, 5)``: -2, -1, 0, 1 and 2 sigma. NaN rows say "no value".
+        expected: Shape ``(n, 5)``: -2, -1, 0, 1 and 2 sigma; or the bands of
+            `everwillow.hypotest`, one for each name. NaN rows say "no value".
         observed: Shape ``(n,)``; None for expectations only.
         quantity: What the horizontal axis is.
         reference: Where to draw a line, such as the value that a theory predicts.

@@ -76,13 +76,9 @@ def correlation(
     with styled(style):
         shown = [text_of(known[i], labels) for i in keep]
         cell, font = _cell(count)
-        width = text_width(shown, font)
-        side = max(cell * count, 1.2)
-        extra = 0.25 + 0.25 * bool(title or note)
-        figure = new_figure(size, (side + width + 1.2, side + width + extra))
-        # For axes of a fixed aspect: nothing around them is cut off.
-        figure.set_layout_engine("compressed")
-        axes = figure.subplots()
+        figure, axes, beside = _square(
+            size, cell * count, text_width(shown, font), headed=bool(title or note)
+        )
         image = axes.imshow(table, cmap=_COLOURS, vmin=-1, vmax=1)
         _name_axes(axes, shown, font)
         if count <= 25:
@@ -90,12 +86,41 @@ def correlation(
         elif count <= 60:
             _grid(axes, count)
         _hatch(axes, table)
-        thick = {"fraction": 0.14 / side, "aspect": side / 0.14}
-        bar = figure.colorbar(image, ax=axes, pad=0.1 / side, **thick)
+        bar = figure.colorbar(image, cax=beside)
         bar.set_label("Correlation", loc="top")
         bar.ax.tick_params(which="both", direction="in")
         headline(axes, title, note)
     return figure
+
+
+def _square(
+    size: tuple[float, float] | None,
+    side: float,
+    names: float,
+    *,
+    headed: bool,
+) -> tuple[Figure, Axes, Axes]:
+    """Return a figure with a square for the matrix and a bar for the colours.
+
+    Automatic layouts move axes of a fixed aspect a little at every drawing.
+
+    Args:
+        size: Of the figure in inches, or None for what is needed.
+        side: Of the square.
+        names: How long they are.
+        headed: Whether there is text above the frame.
+    """
+    left, right = 1.03 * names + 0.16, 0.95
+    below, above = 1.03 * names + 0.16, 0.32 if headed else 0.1
+    side = max(side, 1.2)
+    figure = new_figure(size, (left + side + right, below + side + above))
+    figure.set_layout_engine("none")
+    width, height = figure.get_size_inches()
+    side = max(min(width - left - right, height - below - above), 0.3 * width)
+    bottom = height - above - side
+    axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
+    place = (left + side + 0.1) / width, bottom / height, 0.14 / width, side / height
+    return figure, axes, figure.add_axes(place)
 
 
 # From blue over white to red, which every kind of colour vision tells apart.

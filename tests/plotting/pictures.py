@@ -1,0 +1,167 @@
+"""One figure of each kind, whose pictures are compared with those stored here.
+
+Run ``python -m tests.plotting.pictures`` to draw them anew, and look at each.
+"""
+
+import io
+import pathlib
+
+import numpy as np
+from matplotlib import image
+
+from everwillow import plotting
+
+
+FOLDER = pathlib.Path(__file__).parent / "baselines"
+# The font that comes with matplotlib, so that every machine draws the same.
+STYLE = {"font.sans-serif": ["DejaVu Sans"], "mathtext.fontset": "dejavusans"}
+OPTIONS = {"style": STYLE, "title": "Internal", "note": "13 TeV"}
+NAMES = ["lumi", "JES_flavour", "bTag_B_0", "ttbar_hdamp", "XS_VV", "gamma[0]"]
+PULLS = np.array([0.2, -1.3, np.nan, 6.2, 0.0, 0.7])
+ERRORS = np.array([[0.9, 0.5, 1, 1, np.nan, 0.8], [0.8, 0.6, 1, 1, np.nan, 0.9]])
+UP = np.array([0.02, -0.11, 0.05, np.nan, 0.03, 0.08])
+DOWN = np.array([-0.02, 0.09, 0.02, -0.06, np.nan, -0.1])
+MU = np.linspace(-0.2, 2.2, 13)
+MASS = np.array([300.0, 500.0, 800.0, 1200.0])
+EXPECTED = np.outer([40.0, 12.0, 3.0, 0.9], [0.5, 0.7, 1.0, 1.4, 1.9])
+
+
+def circle(radius):
+    angle = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    return 1 + radius * np.stack([np.cos(angle), np.sin(angle + 0.5)], axis=-1)
+
+
+def pulls():
+    return plotting.pulls(
+        names=NAMES, values=PULLS, errors=ERRORS, size=(4, 2.6), **OPTIONS
+    )
+
+
+def ranking():
+    return plotting.ranking(
+        names=NAMES,
+        up=UP,
+        down=DOWN,
+        prefit_up=1.3 * UP,
+        linear=0.9 * UP,
+        pulls=PULLS,
+        errors=ERRORS,
+        poi="mu",
+        labels={"mu": r"$\mu$"},
+        size=(6, 3),
+        **OPTIONS,
+    )
+
+
+def scan():
+    heights = ((MU - 1) / 0.3) ** 2
+    heights[2] = np.nan
+    return plotting.scan(
+        values=MU,
+        twice_delta_nll=heights,
+        best=1.0,
+        stat_only=(MU, ((MU - 1) / 0.2) ** 2),
+        others={"Expected": (MU, ((MU - 0.9) / 0.4) ** 2)},
+        name="mu",
+        **OPTIONS,
+    )
+
+
+def contour():
+    gap = circle(0.6)
+    gap[4:7] = np.nan
+    return plotting.contour(
+        curves=[circle(0.4), gap],
+        best=(1, 1),
+        names=("kV", "kF"),
+        reference={"SM": (1, 0.9)},
+        others={"Stat.": [circle(0.2), circle(0.3)]},
+        **OPTIONS,
+    )
+
+
+def correlation():
+    matrix = np.array([[1, -0.3, np.nan], [-0.3, 1, np.nan], [np.nan] * 3])
+    return plotting.correlation(
+        names=NAMES[:3], matrix=matrix, size=(3.4, 3.0), **OPTIONS
+    )
+
+
+def brazil_band():
+    expected = np.exp(-np.outer(MU + 0.2, [4, 3, 2, 1.4, 1]))
+    observed = np.exp(-2.3 * (MU + 0.2))
+    observed[5] = np.nan
+    return plotting.brazil_band(
+        values=MU, observed=observed, expected=expected, name="mu", **OPTIONS
+    )
+
+
+def brazil_band_log():
+    return plotting.brazil_band(
+        values=MASS, expected=EXPECTED, level=None, log=True, name="mass", **OPTIONS
+    )
+
+
+def limit_summary():
+    return plotting.limit_summary(
+        names=["2016", "2017", "2018", "all"],
+        expected=np.where([[True], [True], [False], [True]], EXPECTED, np.nan),
+        observed=[35.0, 14.0, np.nan, 1.5],
+        reference=1.0,
+        log=True,
+        size=(5, 2.8),
+        **OPTIONS,
+    )
+
+
+def distribution():
+    edges = np.linspace(0, 100, 11)
+    falling = 80 * np.exp(-edges[1:] / 30)
+    total = falling + 12
+    data = np.round(total * 1.1)
+    data[-1] = np.nan
+    return plotting.distribution(
+        edges=edges,
+        samples={"Z+jets": falling, "VV": np.full(10, 12.0)},
+        observed=data,
+        errors=0.1 * total,
+        prefit=0.8 * total,
+        signal={"signal": 20 * np.exp(-(((edges[1:] - 60) / 10) ** 2))},
+        name="mass [GeV]",
+        **OPTIONS,
+    )
+
+
+def convergence():
+    return plotting.convergence(nlls=[1e4, 300.0, 20.0, 5.1, 5.0, 5.0], **OPTIONS)
+
+
+PICTURES = (
+    pulls,
+    ranking,
+    scan,
+    contour,
+    correlation,
+    brazil_band,
+    brazil_band_log,
+    limit_summary,
+    distribution,
+    convergence,
+)
+
+
+def drawn(figure) -> np.ndarray:
+    """Return the picture of a figure, small enough to be stored."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=50)
+    buffer.seek(0)
+    return image.imread(buffer)[..., :3]
+
+
+def write() -> None:
+    for make in PICTURES:
+        make().savefig(FOLDER / f"{make.__name__}.png", dpi=50)
+
+
+if __name__ == "__main__":
+    write()
