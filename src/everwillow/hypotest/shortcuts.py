@@ -1,0 +1,405 @@
+"""One line on a Model: CLs of a value, upper limits, the significance of a signal."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+
+from everwillow._errors import ArgumentValueError, FitError
+from everwillow._tree import format_table
+from everwillow._typing import Key
+from everwillow.fitting import FitResult, _execute
+from everwillow.fitting._layout import float_dtype, is_traced
+from everwillow.fitting.conditional import pose
+from everwillow.fitting.follow import foothold
+from everwillow.fitting.run import Unset
+from everwillow.hypotest._chain import poi_place
+from everwillow.hypotest._limit_search import (
+    CODE_DONE,
+    N_SIGMA,
+    OBSERVED,
+    Recipe,
+    search,
+)
+from everwillow.hypotest._normal import safe_root
+from everwillow.hypotest.calculators import AsymptoticCalculator
+from everwillow.hypotest.results import BAND_NAMES, BandValues
+from everwillow.hypotest.test_statistics import (
+    Q0,
+    CowanTestStatistic,
+    QMu,
+    QTilde,
+    check_nuisances,
+)
+from everwillow.statelib import State
+
+
+class LimitsResult(eqx.Module):
+    """Upper limits on a parameter of interest.
+
+    Attributes:
+        poi: Its name.
+        level: The CLs of the limits, 0.05 for 95 % confidence.
+        observed: The observed limit.
+        expected: The limits expected without signal.
+        nuisances: ``"a posteriori"``: the expected limits have the nuisance parameters
+            fitted to the data without signal; ``"a priori"``: their start values.
+        minimum: The free fit of the data.
+        fits: Number of conditional fits that it took.
+    """
+
+    poi: str = eqx.field(static=True)
+    level: Any
+    observed: Any
+    expected: BandValues
+    nuisances: str = eqx.field(static=True)
+    minimum: FitResult
+    fits: Any
+
+    def __repr__(self) -> str:
+        """Return a table of the limits."""
+        if is_traced(self):
+            return f"LimitsResult({self.poi}; traced)"
+        head = f"{100 * (1 - float(self.level)):.4g} % CL upper limit on {self.poi}"
+        rows = [(head, ""), ("observed", f"{float(self.observed):.5g}")]
+        rows += [
+            (f"expected {name.replace('_', ' ')}", f"{float(value):.5g}")
+            for name, value in self.expected
+        ]
+        return format_table(rows)
+
+
+def limits(
+    nll_fn: Any,
+    poi: Key,
+    params: State | FitResult | None = None,
+    observation: Any = Unset,
+    *,
+    level: Any = 0.05,
+    nuisances: str = "a posteriori",
+    test_statistic: QTilde | QMu | None = None,
+    predict_fn: Callable[[State], Any] | None = None,
+    fixed: Mapping[Key, Any] | None = None,
+    bounds: Mapping[Key, Any] | None = None,
+    solver: optx.AbstractMinimiser | None = None,
+    max_steps: int = 256,
+    throw: bool = True,
+) -> LimitsResult:
+    r"""Find the observed and the expected CLs upper limits on a POI.
+
+    By the asymptotic formulas of arXiv:1007.1727 for :math:`\tilde q_\mu`, with Asimov
+    data at 0. No bracket is needed: the free fit tells where to look. All limits
+    together take one free fit and at most some twenty conditional ones, each of which
+    starts from the last, in one compiled program. Under `jax.grad` the limits are
+    differentiated by the implicit function theorem.
+
+    Args:
+        nll_fn: A Model; or -ln L, with `params`, `observation` and `predict_fn`.
+        poi: The parameter of interest, of one element.
+        params: Start values, or the end of the free fit, which is then not repeated.
+        observation: The data; those of a Model if not given.
+        level: The CLs of the limits.
+        nuisances: ``"a posteriori"`` or ``"a priori"``: with which nuisance parameters
+            the Asimov data are made, those fitted to the data without signal or their
+            start values.
+        test_statistic: ``QTilde()`` by default, whatever bounds the POI has;
+            ``QMu()`` lets a negative best fit count.
+        predict_fn: From a State to the expected observation, for a plain function.
+        fixed: As in `fit`.
+        bounds: As in `fit`.
+        solver: As in `fit`.
+        max_steps: As in `fit`.
+        throw: Whether to raise where there is no limit; if False, and always in
+            compiled code, it is NaN.
+
+    Raises:
+        FitError: If a fit failed.
+        ArgumentValueError: If a limit is beyond the upper bound of the POI, or an
+            argument is wrong.
+
+    Example:
+        >>> import everwillow as ew
+        >>> from everwillow.hypotest.shortcuts import limits
+        >>> def nll(params, n):
+        ...     rate = 50.0 + params["mu"]
+        ...     return rate - n * jnp.log(rate)
+        >>> result = limits(
+        ...     nll, "mu", ew.State.from_pytree({"mu": 1.0}), 52.0,
+        ...     predict_fn=lambda state: 50.0 + state["mu"],
+        ... )
+        >>> print(f"{result.observed:.3f} {result.expected.median:.3f}")
+        16.732 15.168
+    """
+    kind = _checked(level, nuisances, test_statistic)
+    given = params if isinstance(params, FitResult) else None
+    state: Any = given.params if given is not None else params
+    problem = pose(
+        nll_fn,
+        state,
+        observation,
+        fixed=fixed,
+        bounds=bounds,
+        solver=solver,
+        max_steps=max_steps,
+    )
+    place = poi_place(problem, poi)
+    problem.check_inside(poi, np.zeros(1), np.array([place]), where="poi")
+    eager = not is_traced(problem.task, problem.numbers, level)
+    minimum = given if given is not None else problem.fit(throw=throw and eager)
+    roots = _execute.call(
+        search,
+        problem.task,
+        problem.numbers,
+        foothold(problem, minimum),
+        np.asarray(place),
+        level if is_traced(level) else np.asarray(level, float_dtype()),
+        Recipe(predict_fn, check_nuisances(nuisances), kind),
+    )
+    values = roots.values
+    if not is_traced(values):
+        if throw:
+            _check(poi, roots, problem.range(np.array([place]))[1])
+        values = np.asarray(values)
+    by_sigma = dict(zip(N_SIGMA, range(OBSERVED), strict=True))
+    bands = [values[by_sigma[n]] for n in sorted(N_SIGMA)]
+    return LimitsResult(
+        poi=problem.labels[place],
+        level=level,
+        observed=values[OBSERVED],
+        expected=BandValues(*bands),
+        nuisances=nuisances,
+        minimum=minimum,
+        fits=roots.fits,
+    )
+
+
+def _checked(level: Any, nuisances: str, test_statistic: Any) -> bool:
+    """Check the arguments, and return whether the POI is not negative."""
+    check_nuisances(nuisances)
+    if not is_traced(level) and not 0 < level < 1:
+        msg = f"level: expected a CLs between 0 and 1, such as 0.05, got {level!r}."
+        raise ArgumentValueError(msg)
+    if test_statistic is None or isinstance(test_statistic, QTilde):
+        return True
+    if isinstance(test_statistic, QMu):
+        return False
+    msg = f"test_statistic: limits take QTilde() or QMu(), got {test_statistic!r}."
+    raise ArgumentValueError(msg)
+
+
+def _check(poi: Key, roots: Any, upper: Any) -> None:
+    """Raise where the search did not end at limits."""
+    code, target = int(roots.code), int(roots.target)
+    missing = np.isnan(roots.values)
+    if code == CODE_DONE and not missing.any():
+        return
+    names = dict(zip(sorted(N_SIGMA), BAND_NAMES, strict=True))
+    which = [f"expected {names[n].replace('_', ' ')}" for n in N_SIGMA] + ["observed"]
+    if code == CODE_DONE:
+        beyond = ", ".join(which[i] for i in np.nonzero(missing)[0])
+        msg = (
+            f"limits: on {poi!r} beyond its upper bound {float(upper[0]):g}: {beyond}. "
+            f"Give it more room, bounds={{{poi!r}: Interval(0, ...)}}, or ask with "
+            "throw=False for the others."
+        )
+        raise ArgumentValueError(msg)
+    msg = (
+        f"limits: a fit with {poi!r} held failed in the search for the "
+        f"{which[min(target, OBSERVED)]} limit, after {int(roots.fits)} fits. Look at "
+        f"profile.scan over {poi!r}."
+    )
+    raise FitError(msg)
+
+
+class ClsResult(eqx.Module):
+    """The CLs of one value of a parameter of interest.
+
+    Attributes:
+        poi: Its name.
+        value: The tested value.
+        observed: CLs of the data.
+        expected: CLs expected without signal.
+        pnull: Probability of data at least as extreme with the tested value (CLs+b).
+        palt: The same without signal (CLb).
+        mu_hat: The best fit.
+        nuisances: With which nuisance parameters the Asimov data are made.
+    """
+
+    poi: str = eqx.field(static=True)
+    value: Any
+    observed: Any
+    expected: BandValues
+    pnull: Any
+    palt: Any
+    mu_hat: Any
+    nuisances: str = eqx.field(static=True)
+
+
+def cls(
+    nll_fn: Any,
+    poi: Key,
+    value: Any,
+    params: State | None = None,
+    observation: Any = None,
+    *,
+    nuisances: str = "a posteriori",
+    test_statistic: CowanTestStatistic | None = None,
+    predict_fn: Callable[[State], Any] | None = None,
+    **fit_kwargs: Any,
+) -> ClsResult:
+    r"""Return the CLs of one value of a POI, observed and expected.
+
+    By the asymptotic formulas of arXiv:1007.1727 for :math:`\tilde q_\mu`, with Asimov
+    data at 0. For many values make an `AsymptoticCalculator`, which keeps the fits that
+    they share; for a limit call `limits`.
+
+    Args:
+        nll_fn: A Model; or -ln L, with `params`, `observation` and `predict_fn`.
+        poi: The parameter of interest.
+        value: Its tested value.
+        params: Start values; those of a Model if None.
+        observation: The data; those of a Model if None.
+        nuisances: ``"a posteriori"`` or ``"a priori"``, as in `limits`.
+        test_statistic: ``QTilde()`` by default.
+        predict_fn: From a State to the expected observation, for a plain function.
+        **fit_kwargs: ``fixed``, ``bounds``, ``solver``, ``max_steps`` as in `fit`.
+
+    Raises:
+        FitError: If a fit failed.
+
+    Example:
+        >>> import everwillow as ew
+        >>> from everwillow.hypotest.shortcuts import cls
+        >>> def nll(params, n):
+        ...     rate = 50.0 + params["mu"]
+        ...     return rate - n * jnp.log(rate)
+        >>> start = ew.State.from_pytree({"mu": 1.0})
+        >>> predict = lambda state: 50.0 + state["mu"]
+        >>> result = cls(nll, "mu", 16.732, start, 52.0, predict_fn=predict)
+        >>> print(f"{result.observed:.4f}")
+        0.0500
+    """
+    calculator = AsymptoticCalculator(
+        nll_fn,
+        params,
+        observation,
+        poi,
+        QTilde() if test_statistic is None else test_statistic,
+        predict_fn=predict_fn,
+        nuisances=nuisances,
+        fit_kwargs=fit_kwargs,
+    )
+    result = calculator.test(value)
+    return ClsResult(
+        poi=_text(poi),
+        value=value,
+        observed=calculator.cls(result),
+        expected=calculator.expected(result).cls,
+        pnull=result.pnull,
+        palt=result.palt,
+        mu_hat=result.test_stat_result.extras["mu_hat"],
+        nuisances=nuisances,
+    )
+
+
+class DiscoveryResult(eqx.Module):
+    """The significance of a signal.
+
+    Attributes:
+        poi: Its parameter.
+        significance: Z, one-sided; 0 where the best fit is negative.
+        pvalue: Probability of data at least as extreme without signal.
+        expected: The median significance for data with the signal at 1.
+        mu_hat: The best fit.
+        q0: The test statistic.
+        nuisances: With which nuisance parameters the Asimov data are made.
+    """
+
+    poi: str = eqx.field(static=True)
+    significance: Any
+    pvalue: Any
+    expected: Any
+    mu_hat: Any
+    q0: Any
+    nuisances: str = eqx.field(static=True)
+
+
+def discovery(
+    nll_fn: Any,
+    poi: Key,
+    params: State | None = None,
+    observation: Any = None,
+    *,
+    mu_asimov: Any = 1.0,
+    nuisances: str = "a posteriori",
+    predict_fn: Callable[[State], Any] | None = None,
+    **fit_kwargs: Any,
+) -> DiscoveryResult:
+    r"""Return the significance of a signal, observed and expected.
+
+    By the asymptotic formulas of arXiv:1007.1727 for :math:`q_0`: :math:`Z =
+    \sqrt{q_0}`, and :math:`\sqrt{q_{0,A}}` of Asimov data with the signal at
+    `mu_asimov` is the median expected. Both have derivatives under `jax.grad`.
+
+    Args:
+        nll_fn: A Model; or -ln L, with `params`, `observation` and `predict_fn`.
+        poi: The parameter of the signal.
+        params: Start values; those of a Model if None.
+        observation: The data; those of a Model if None.
+        mu_asimov: The signal of the Asimov data.
+        nuisances: ``"a posteriori"`` or ``"a priori"``, as in `limits`.
+        predict_fn: From a State to the expected observation, for a plain function.
+        **fit_kwargs: ``fixed``, ``bounds``, ``solver``, ``max_steps`` as in `fit`.
+
+    Raises:
+        FitError: If a fit failed.
+
+    Example:
+        >>> import everwillow as ew
+        >>> from everwillow.hypotest.shortcuts import discovery
+        >>> def nll(params, n):
+        ...     rate = 50.0 + 10.0 * params["mu"]
+        ...     return rate - n * jnp.log(rate)
+        >>> start = ew.State.from_pytree({"mu": 1.0})
+        >>> predict = lambda state: 50.0 + 10.0 * state["mu"]
+        >>> result = discovery(nll, "mu", start, 70.0, predict_fn=predict)
+        >>> print(f"{result.significance:.3f} {result.expected:.3f}")
+        2.666 1.371
+    """
+    calculator = AsymptoticCalculator(
+        nll_fn,
+        params,
+        observation,
+        poi,
+        Q0(),
+        predict_fn=predict_fn,
+        mu_asimov=mu_asimov,
+        nuisances=nuisances,
+        fit_kwargs=fit_kwargs,
+    )
+    result = calculator.test(0.0)
+    test = result.test_stat_result
+    library: Any = jnp if is_traced(test.value, test.q_asimov) else np
+    return DiscoveryResult(
+        poi=_text(poi),
+        significance=_root(library, test.value),
+        pvalue=result.pnull,
+        expected=_root(library, test.q_asimov),
+        mu_hat=test.extras["mu_hat"],
+        q0=test.value,
+        nuisances=nuisances,
+    )
+
+
+def _root(library: Any, q: Any) -> Any:
+    return safe_root(q) if library is jnp else np.sqrt(q)
+
+
+def _text(key: Key) -> str:
+    return key if isinstance(key, str) else ".".join(key)
+
+
+__all__ = ["ClsResult", "DiscoveryResult", "LimitsResult", "cls", "discovery", "limits"]
