@@ -15,8 +15,11 @@ from everwillow._errors import RESULTS
 from everwillow.fitting import _execute
 from everwillow.fitting._adjoint import minimise
 from everwillow.fitting._core import Task
+from everwillow.fitting._layout import is_traced
+from everwillow.fitting._outcome import Outcome
 from everwillow.fitting._problem import Numbers
 from everwillow.fitting.conditional import Problem, pose
+from everwillow.fitting.follow import Foothold, follow, foothold, holding
 from everwillow.impacts._selection import Fitted
 from everwillow.uncertainty._point import on_host
 
@@ -64,7 +67,9 @@ class Minimum(NamedTuple):
     status: RESULTS
 
 
-def follow(task: Task, numbers: Numbers, start: Array, held: Array) -> Minimum:
+def _minimum(
+    task: Task, numbers: Numbers, start: Array, held: Array, base: Foothold | None
+) -> Minimum:
     """Minimise from a start with some parameters held there.
 
     The one place that decides how a conditional fit is made.
@@ -74,12 +79,17 @@ def follow(task: Task, numbers: Numbers, start: Array, held: Array) -> Minimum:
         numbers: Its arguments.
         start: Values of what the core sees, shape ``(n,)``.
         held: Which of them do not move.
+        base: The best fit with its curvature, if the way from there is to be followed
+            by gradients; None for the full solver.
     """
-    vector = jnp.asarray(numbers.vector).at[numbers.index].set(start)
-    mask = jnp.asarray(numbers.mask) & ~held
-    moved = dataclasses.replace(numbers, vector=vector, mask=mask)
-    outcome, _ = minimise(task, moved)
-    return Minimum(outcome.x, outcome.value, outcome.success, outcome.status)
+    moved = holding(numbers, start, held)
+    end: Foothold | Outcome
+    if base is None:
+        end, _ = minimise(task, moved)
+    else:
+        # What is not held begins where it is predicted, also where data have moved.
+        end = follow(task, moved, eqx.tree_at(lambda f: f.x, base, start))
+    return Minimum(end.x, end.value, end.success, end.status)
 
 
 class Setting(NamedTuple):
@@ -91,6 +101,8 @@ class Setting(NamedTuple):
         lower: Ends of the bounds, infinite where there is none.
         upper: Likewise.
         place: Where the free parameters are among what the core sees.
+        base: The best fit with its Hessian, to be followed from; None for the full
+            solver.
     """
 
     x: Any
@@ -98,6 +110,7 @@ class Setting(NamedTuple):
     lower: Any
     upper: Any
     place: np.ndarray
+    base: Foothold | None
 
 
 def posed(
@@ -133,7 +146,10 @@ def posed(
     lower, upper = problem.range(np.arange(index.size))
     place = np.searchsorted(index, fit.free)
     x = numbers.vector[index]
-    return problem, Setting(x, result.nll, lower, upper, place)
+    # Under a user's `jax.vmap` both ways of a branch run, so following saves nothing.
+    alone = result.hessian is not None and not is_traced(result, problem.numbers)
+    base = foothold(problem, result) if alone else None
+    return problem, Setting(x, result.nll, lower, upper, place, base)
 
 
 def refit_parameters(
@@ -165,7 +181,7 @@ def _refit_parameters(
 ) -> RefitImpacts:
     place = jnp.asarray(setting.place)
     x = jnp.asarray(setting.x)
-    size = x.shape[0]
+    size, base = x.shape[0], None if lanes else setting.base
 
     def one(which, target):
         here = place[which]
@@ -176,7 +192,8 @@ def _refit_parameters(
         slope = jnp.where(own > 0, column / jnp.where(own > 0, own, 1), 0)
         start = x.at[place].add(slope * (target - x[here]))
         start = _inside(start, x, setting).at[here].set(target)
-        return follow(task, numbers, start, jnp.arange(size) == here), good
+        held = jnp.arange(size) == here
+        return _minimum(task, numbers, start, held, base), good
 
     setting = _arrays(setting)
     which = jnp.concatenate([jnp.asarray(moved)] * 2)
@@ -213,13 +230,15 @@ def _refit_auxiliary(
     place, x = jnp.asarray(setting.place), jnp.asarray(setting.x)
     aux = jax.tree.map(jnp.asarray, numbers.observation["aux"])
     flat, unravel = ravel_pytree(aux)
+    base = None if lanes else setting.base
     setting = _arrays(setting)
 
     def one(shift, step):
         observation = {**numbers.observation, "aux": unravel(flat + shift)}
         moved = dataclasses.replace(numbers, observation=observation)
         start = _inside(x.at[place].add(step), x, setting)
-        return follow(task, moved, start, jnp.zeros(x.shape, bool)), jnp.asarray(True)
+        held = jnp.zeros(x.shape, bool)
+        return _minimum(task, moved, start, held, base), jnp.asarray(True)
 
     shifts = jnp.concatenate([-shifts, shifts])
     steps = jnp.concatenate([-predicted, predicted])
@@ -238,7 +257,8 @@ def _mapped(
 def _lanes(batch_size: int | None) -> int:
     """Return how many fits run at once; 0 for one after the other.
 
-    A CPU gains nothing from fits in step, each waiting for the slowest.
+    A CPU gains nothing from fits in step, each waiting for the slowest; one by one
+    they can be followed from the best fit by gradients.
     """
     if batch_size is not None:
         return 0 if batch_size <= 1 else int(batch_size)
