@@ -17,7 +17,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import ndtr, ndtri
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from everwillow._errors import ShapeMismatchError
 from everwillow._numerics import select
@@ -25,88 +25,26 @@ from everwillow.fitting._core import Task
 from everwillow.fitting._outcome import scaled_solver
 from everwillow.fitting._problem import Numbers
 from everwillow.fitting.follow import Foothold, follow, holding
+from everwillow.hypotest._limit_state import (
+    AFTER,
+    ASIMOV_EDM,
+    BISECTIONS,
+    CODE_DONE,
+    CODE_FAILED,
+    CODE_RUNNING,
+    MOST_FITS,
+    N_SIGMA,
+    OBSERVED,
+    PHASE_ASIMOV,
+    PHASE_ROOTS,
+    PHASE_ZERO,
+    TOLERANCE,
+    Progress,
+    Recipe,
+    Roots,
+)
 from everwillow.hypotest.formulas import qmu_log_cls, qtilde_log_cls
 from everwillow.toys.sampling import asimov_data
-
-
-# In the order of the search: each starts from the one named after it.
-N_SIGMA = (0.0, 1.0, 2.0, -1.0, -2.0)
-AFTER = (0, 0, 1, 0, 3)
-OBSERVED = len(N_SIGMA)
-# The root is taken after one more Newton step, which squares this.
-TOLERANCE = 3e-4
-MOST_FITS = 100
-# Asimov data have their minimum where they were made, unless auxiliary data are
-# missing in them. Then the free fit is made.
-ASIMOV_EDM = 1e-8
-BISECTIONS = 50
-CODE_RUNNING, CODE_DONE, CODE_FAILED = range(3)
-
-
-class Recipe(NamedTuple):
-    """What kind of limits.
-
-    Attributes:
-        predict_fn: From a State to the expected observation; None asks the Model.
-        a_posteriori: Whether the Asimov data have the nuisance parameters fitted to
-            the data without signal; if not, their start values.
-        physical: Whether negative values of the POI are unphysical.
-    """
-
-    predict_fn: Any
-    a_posteriori: bool
-    physical: bool
-
-
-class Roots(eqx.Module):
-    """What the search returns.
-
-    Attributes:
-        values: The limits, in the order of `N_SIGMA`, then the observed one. NaN is
-            beyond the upper bound of the POI, or not found where a fit failed.
-        slopes: Of the functions whose roots they are.
-        code: One of the ``CODE_*`` integers of this module.
-        target: Which limit was searched last.
-        fits: Number of conditional fits.
-        asimov: The fit of the Asimov data.
-        zero: The fit of the data without signal.
-        asimov_observation: The Asimov data.
-    """
-
-    values: Float[Array, " limits"]
-    slopes: Float[Array, " limits"]
-    code: Any
-    target: Any
-    fits: Any
-    asimov: Foothold
-    zero: Foothold
-    asimov_observation: Any
-
-
-class _Search(eqx.Module):
-    """Where the search stands."""
-
-    data: Foothold
-    asimov: Foothold
-    zero: Foothold
-    best: Foothold
-    observation: Any
-    value: Float[Array, ""]
-    target: Any
-    phase: Any
-    second: Any
-    q_asimov: Float[Array, ""]
-    slope_asimov: Float[Array, ""]
-    inside: Float[Array, ""]
-    outside: Float[Array, ""]
-    values: Float[Array, " limits"]
-    slopes: Float[Array, " limits"]
-    fits: Any
-    code: Any
-
-
-# The phases: data without signal, the free fit of Asimov data, roots.
-PHASE_ZERO, PHASE_ASIMOV, PHASE_ROOTS = range(3)
 
 
 def search(
@@ -177,7 +115,7 @@ class _Machine(NamedTuple):
         base, zero = self.base, jnp.zeros_like(self.base.value)
         count = jnp.asarray(0)
         blank = jnp.full(OBSERVED + 1, jnp.nan, base.x.dtype)
-        start = _Search(
+        start = Progress(
             data=base,
             asimov=base,
             zero=base,
@@ -212,7 +150,7 @@ class _Machine(NamedTuple):
             asimov_observation=end.observation,
         )
 
-    def _turn(self, s: _Search) -> _Search:
+    def _turn(self, s: Progress) -> Progress:
         on_data = (s.phase == PHASE_ZERO) | s.second
         data, _ = self._observations(self.numbers.observation)
         observation = select(on_data, data, s.observation)
@@ -261,7 +199,7 @@ class _Machine(NamedTuple):
             return zero.x
         return self.task.start(self.numbers).at[self.place].set(0.0)
 
-    def _after_zero(self, s: _Search, at: Foothold) -> _Search:
+    def _after_zero(self, s: Progress, at: Foothold) -> Progress:
         """Make the Asimov data, and look whether their minimum is where they are."""
         x = self._asimov_point(at)
         _, observation = self._observations(self._make_asimov(x))
@@ -291,11 +229,11 @@ class _Machine(NamedTuple):
         )
         return self._aim(s)
 
-    def _after_asimov(self, s: _Search, at: Foothold) -> _Search:
+    def _after_asimov(self, s: Progress, at: Foothold) -> Progress:
         s = dataclasses.replace(s, best=at, phase=jnp.asarray(PHASE_ROOTS))
         return self._aim(s)
 
-    def _after_root(self, s: _Search, at: Foothold) -> _Search:
+    def _after_root(self, s: Progress, at: Foothold) -> Progress:
         """Judge the point, and choose the next."""
         best = jnp.where(s.second, self._reference(s.zero), s.best.value)
         q, slope = 2 * (at.value - best), 2 * at.gradient[self.place]
@@ -331,7 +269,7 @@ class _Machine(NamedTuple):
         unphysical = (self.base.x[self.place] < 0) & self.recipe.physical
         return jnp.where(unphysical, zero.value, self.base.value)
 
-    def _newton(self, s: _Search, miss: Array, rise: Array) -> _Search:
+    def _newton(self, s: Progress, miss: Array, rise: Array) -> Progress:
         """Take a Newton step inside the bracket, or record the root."""
         inside = jnp.where(miss < 0, s.value, s.inside)
         outside = jnp.where(miss >= 0, s.value, s.outside)
@@ -377,7 +315,7 @@ class _Machine(NamedTuple):
             return jnp.asarray(jnp.inf, self.base.x.dtype)
         return jnp.asarray(self.numbers.upper)[self.place]
 
-    def _aim(self, s: _Search) -> _Search:
+    def _aim(self, s: Progress) -> Progress:
         """Choose where to look for the next limit first."""
         wanted = self._wanted()
         target = jnp.minimum(s.target, OBSERVED - 1)
@@ -401,7 +339,7 @@ class _Machine(NamedTuple):
             outside=jnp.full_like(least, jnp.inf),
         )
 
-    def _guess(self, s: _Search, wanted: Array) -> Array:
+    def _guess(self, s: Progress, wanted: Array) -> Array:
         """Return the observed limit of the quadratic model, by bisection."""
         sigma, mu_hat = self._sigma(), self.base.x[self.place]
         scale = wanted[0] / s.values[0]

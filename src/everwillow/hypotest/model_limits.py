@@ -1,10 +1,9 @@
-"""One line on a Model: CLs of a value, upper limits, the significance of a signal."""
+"""One line on a Model: the observed and the expected upper limits."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 
@@ -17,19 +16,10 @@ from everwillow.fitting.conditional import pose
 from everwillow.fitting.follow import foothold
 from everwillow.fitting.run import Unset
 from everwillow.hypotest._chain import poi_place
-from everwillow.hypotest._limit_search import (
-    CODE_DONE,
-    N_SIGMA,
-    OBSERVED,
-    Recipe,
-    search,
-)
-from everwillow.hypotest._normal import safe_root
-from everwillow.hypotest.calculators import AsymptoticCalculator
+from everwillow.hypotest._limit_search import search
+from everwillow.hypotest._limit_state import CODE_DONE, N_SIGMA, OBSERVED, Recipe
 from everwillow.hypotest.results import BAND_NAMES, BandValues
 from everwillow.hypotest.test_statistics import (
-    Q0,
-    CowanTestStatistic,
     QMu,
     QTilde,
     check_nuisances,
@@ -122,7 +112,7 @@ def limits(
 
     Example:
         >>> import everwillow as ew
-        >>> from everwillow.hypotest.shortcuts import limits
+        >>> from everwillow.hypotest.model_limits import limits
         >>> def nll(params, n):
         ...     rate = 50.0 + params["mu"]
         ...     return rate - n * jnp.log(rate)
@@ -214,192 +204,4 @@ def _check(poi: Key, roots: Any, upper: Any) -> None:
     raise FitError(msg)
 
 
-class ClsResult(eqx.Module):
-    """The CLs of one value of a parameter of interest.
-
-    Attributes:
-        poi: Its name.
-        value: The tested value.
-        observed: CLs of the data.
-        expected: CLs expected without signal.
-        pnull: Probability of data at least as extreme with the tested value (CLs+b).
-        palt: The same without signal (CLb).
-        mu_hat: The best fit.
-        nuisances: With which nuisance parameters the Asimov data are made.
-    """
-
-    poi: str = eqx.field(static=True)
-    value: Any
-    observed: Any
-    expected: BandValues
-    pnull: Any
-    palt: Any
-    mu_hat: Any
-    nuisances: str = eqx.field(static=True)
-
-
-def cls(
-    nll_fn: Any,
-    poi: Key,
-    value: Any,
-    params: State | None = None,
-    observation: Any = None,
-    *,
-    nuisances: str = "a posteriori",
-    test_statistic: CowanTestStatistic | None = None,
-    predict_fn: Callable[[State], Any] | None = None,
-    **fit_kwargs: Any,
-) -> ClsResult:
-    r"""Return the CLs of one value of a POI, observed and expected.
-
-    By the asymptotic formulas of arXiv:1007.1727 for :math:`\tilde q_\mu`, with Asimov
-    data at 0. For many values make an `AsymptoticCalculator`, which keeps the fits that
-    they share; for a limit call `limits`.
-
-    Args:
-        nll_fn: A Model; or -ln L, with `params`, `observation` and `predict_fn`.
-        poi: The parameter of interest.
-        value: Its tested value.
-        params: Start values; those of a Model if None.
-        observation: The data; those of a Model if None.
-        nuisances: ``"a posteriori"`` or ``"a priori"``, as in `limits`.
-        test_statistic: ``QTilde()`` by default.
-        predict_fn: From a State to the expected observation, for a plain function.
-        **fit_kwargs: ``fixed``, ``bounds``, ``solver``, ``max_steps`` as in `fit`.
-
-    Raises:
-        FitError: If a fit failed.
-
-    Example:
-        >>> import everwillow as ew
-        >>> from everwillow.hypotest.shortcuts import cls
-        >>> def nll(params, n):
-        ...     rate = 50.0 + params["mu"]
-        ...     return rate - n * jnp.log(rate)
-        >>> start = ew.State.from_pytree({"mu": 1.0})
-        >>> predict = lambda state: 50.0 + state["mu"]
-        >>> result = cls(nll, "mu", 16.732, start, 52.0, predict_fn=predict)
-        >>> print(f"{result.observed:.4f}")
-        0.0500
-    """
-    calculator = AsymptoticCalculator(
-        nll_fn,
-        params,
-        observation,
-        poi,
-        QTilde() if test_statistic is None else test_statistic,
-        predict_fn=predict_fn,
-        nuisances=nuisances,
-        fit_kwargs=fit_kwargs,
-    )
-    result = calculator.test(value)
-    return ClsResult(
-        poi=_text(poi),
-        value=value,
-        observed=calculator.cls(result),
-        expected=calculator.expected(result).cls,
-        pnull=result.pnull,
-        palt=result.palt,
-        mu_hat=result.test_stat_result.extras["mu_hat"],
-        nuisances=nuisances,
-    )
-
-
-class DiscoveryResult(eqx.Module):
-    """The significance of a signal.
-
-    Attributes:
-        poi: Its parameter.
-        significance: Z, one-sided; 0 where the best fit is negative.
-        pvalue: Probability of data at least as extreme without signal.
-        expected: The median significance for data with the signal at 1.
-        mu_hat: The best fit.
-        q0: The test statistic.
-        nuisances: With which nuisance parameters the Asimov data are made.
-    """
-
-    poi: str = eqx.field(static=True)
-    significance: Any
-    pvalue: Any
-    expected: Any
-    mu_hat: Any
-    q0: Any
-    nuisances: str = eqx.field(static=True)
-
-
-def discovery(
-    nll_fn: Any,
-    poi: Key,
-    params: State | None = None,
-    observation: Any = None,
-    *,
-    mu_asimov: Any = 1.0,
-    nuisances: str = "a posteriori",
-    predict_fn: Callable[[State], Any] | None = None,
-    **fit_kwargs: Any,
-) -> DiscoveryResult:
-    r"""Return the significance of a signal, observed and expected.
-
-    By the asymptotic formulas of arXiv:1007.1727 for :math:`q_0`: :math:`Z =
-    \sqrt{q_0}`, and :math:`\sqrt{q_{0,A}}` of Asimov data with the signal at
-    `mu_asimov` is the median expected. Both have derivatives under `jax.grad`.
-
-    Args:
-        nll_fn: A Model; or -ln L, with `params`, `observation` and `predict_fn`.
-        poi: The parameter of the signal.
-        params: Start values; those of a Model if None.
-        observation: The data; those of a Model if None.
-        mu_asimov: The signal of the Asimov data.
-        nuisances: ``"a posteriori"`` or ``"a priori"``, as in `limits`.
-        predict_fn: From a State to the expected observation, for a plain function.
-        **fit_kwargs: ``fixed``, ``bounds``, ``solver``, ``max_steps`` as in `fit`.
-
-    Raises:
-        FitError: If a fit failed.
-
-    Example:
-        >>> import everwillow as ew
-        >>> from everwillow.hypotest.shortcuts import discovery
-        >>> def nll(params, n):
-        ...     rate = 50.0 + 10.0 * params["mu"]
-        ...     return rate - n * jnp.log(rate)
-        >>> start = ew.State.from_pytree({"mu": 1.0})
-        >>> predict = lambda state: 50.0 + 10.0 * state["mu"]
-        >>> result = discovery(nll, "mu", start, 70.0, predict_fn=predict)
-        >>> print(f"{result.significance:.3f} {result.expected:.3f}")
-        2.666 1.371
-    """
-    calculator = AsymptoticCalculator(
-        nll_fn,
-        params,
-        observation,
-        poi,
-        Q0(),
-        predict_fn=predict_fn,
-        mu_asimov=mu_asimov,
-        nuisances=nuisances,
-        fit_kwargs=fit_kwargs,
-    )
-    result = calculator.test(0.0)
-    test = result.test_stat_result
-    library: Any = jnp if is_traced(test.value, test.q_asimov) else np
-    return DiscoveryResult(
-        poi=_text(poi),
-        significance=_root(library, test.value),
-        pvalue=result.pnull,
-        expected=_root(library, test.q_asimov),
-        mu_hat=test.extras["mu_hat"],
-        q0=test.value,
-        nuisances=nuisances,
-    )
-
-
-def _root(library: Any, q: Any) -> Any:
-    return safe_root(q) if library is jnp else np.sqrt(q)
-
-
-def _text(key: Key) -> str:
-    return key if isinstance(key, str) else ".".join(key)
-
-
-__all__ = ["ClsResult", "DiscoveryResult", "LimitsResult", "cls", "discovery", "limits"]
+__all__ = ["LimitsResult", "limits"]

@@ -1,0 +1,88 @@
+"""What the search for upper limits keeps from turn to turn, and returns."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+from jaxtyping import Array, Float
+
+from everwillow.fitting.follow import Foothold
+
+
+# In the order of the search: each starts from the one named after it.
+N_SIGMA = (0.0, 1.0, 2.0, -1.0, -2.0)
+AFTER = (0, 0, 1, 0, 3)
+OBSERVED = len(N_SIGMA)
+# The root is taken after one more Newton step, which squares this.
+TOLERANCE = 3e-4
+MOST_FITS = 100
+# Asimov data have their minimum where they were made, unless auxiliary data are
+# missing in them. Then the free fit is made.
+ASIMOV_EDM = 1e-8
+BISECTIONS = 50
+CODE_RUNNING, CODE_DONE, CODE_FAILED = range(3)
+
+
+class Recipe(NamedTuple):
+    """What kind of limits.
+
+    Attributes:
+        predict_fn: From a State to the expected observation; None asks the Model.
+        a_posteriori: Whether the Asimov data have the nuisance parameters fitted to
+            the data without signal; if not, their start values.
+        physical: Whether negative values of the POI are unphysical.
+    """
+
+    predict_fn: Any
+    a_posteriori: bool
+    physical: bool
+
+
+class Roots(eqx.Module):
+    """What the search returns.
+
+    Attributes:
+        values: The limits, in the order of `N_SIGMA`, then the observed one. NaN is
+            beyond the upper bound of the POI, or not found where a fit failed.
+        slopes: Of the functions whose roots they are.
+        code: One of the ``CODE_*`` integers of this module.
+        target: Which limit was searched last.
+        fits: Number of conditional fits.
+        asimov: The fit of the Asimov data.
+        zero: The fit of the data without signal.
+        asimov_observation: The Asimov data.
+    """
+
+    values: Float[Array, " limits"]
+    slopes: Float[Array, " limits"]
+    code: Any
+    target: Any
+    fits: Any
+    asimov: Foothold
+    zero: Foothold
+    asimov_observation: Any
+
+
+class Progress(eqx.Module):
+    """Where the search stands."""
+
+    data: Foothold
+    asimov: Foothold
+    zero: Foothold
+    best: Foothold
+    observation: Any
+    value: Float[Array, ""]
+    target: Any
+    phase: Any
+    second: Any
+    q_asimov: Float[Array, ""]
+    slope_asimov: Float[Array, ""]
+    inside: Float[Array, ""]
+    outside: Float[Array, ""]
+    values: Float[Array, " limits"]
+    slopes: Float[Array, " limits"]
+    fits: Any
+    code: Any
+
+
+# The phases: data without signal, the free fit of Asimov data, roots.
+PHASE_ZERO, PHASE_ASIMOV, PHASE_ROOTS = range(3)
