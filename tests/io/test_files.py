@@ -191,7 +191,7 @@ class Mine:
     ("value", "words"),
     [
         ({"a": [Mine()]}, r"'a/0' is a .*Mine"),
-        ({"f": len}, r"'f' is a builtins"),
+        ({"f": len}, r"'f' is a builtin_function"),
         ({1.5: 0}, r"key 1\.5"),
         ({"d": np.array(["2024"], "M8[Y]")}, "datetime64"),
         ({"o": np.array([{}])}, "object"),

@@ -218,8 +218,34 @@ class Bands:
 
 
 class Limits:
+    poi = "mu"
     observed = 1.1
     expected = Bands(0.5, 0.7, 1.0, 1.4, 2.0)
+
+
+class Cls(Limits):
+    def __init__(self, value):
+        self.value = value
+
+
+def test_bands_of_records_and_of_arrays_are_the_same():
+    tests = plotting.brazil_band([Cls(1.0), Cls(2.0)])
+    arrays = {
+        "values": [1.0, 2.0],
+        "observed": [1.1, 1.1],
+        "expected": [[0.5, 0.7, 1.0, 1.4, 2.0]] * 2,
+    }
+    np.testing.assert_array_equal(
+        pictures.drawn(tests),
+        pictures.drawn(plotting.brazil_band(**arrays, name="mu")),
+    )
+    masses = plotting.brazil_band({1: Limits(), 2: Limits()}, level=None, name="m")
+    np.testing.assert_array_equal(
+        pictures.drawn(masses),
+        pictures.drawn(plotting.brazil_band(**arrays, level=None, name="m")),
+    )
+    with pytest.raises(ew.EverwillowError, match="expected a ClsResult"):
+        plotting.brazil_band(Limits())
 
 
 def test_limits_of_records_and_of_arrays_are_the_same():

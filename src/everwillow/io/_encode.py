@@ -80,6 +80,7 @@ def _node(value: Any, place: Place, out: Encoded) -> Any:
     if place.in_record and (callable(value) or isinstance(value, optx.Solution)):
         return {"type": "not stored", "what": _describe(value)}
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    kind = kind.removeprefix("builtins.")
     msg = (
         f"save: at {join(place.path)!r} is a {kind}, which cannot be stored. Records "
         "of everwillow, States, dicts, lists, tuples, arrays, numbers and strings can; "

@@ -185,17 +185,32 @@ BANDS = ("minus_2sigma", "minus_1sigma", "median", "plus_1sigma", "plus_2sigma")
 
 
 def band_of(result: Any) -> tuple[Any, Any, Any, Any]:
-    """Return values, observed and expected ones, and the name of the parameter."""
-    if not _has(result, "values", "observed", "expected"):
-        known = "a record with values, observed and expected"
-        raise unknown_record(result, "brazil_band", known)
-    name = getattr(result, "name", getattr(result, "poi", None))
-    return result.values, result.observed, result.expected, name
+    """Return values, observed and expected ones, and the name of the axis."""
+    if isinstance(result, Mapping):
+        several, values = list(result.values()), [float(value) for value in result]
+    else:
+        several = list(result) if isinstance(result, list | tuple) else [result]
+        values = [getattr(one, "value", None) for one in several]
+    if not several or any(value is None for value in values):
+        raise unknown_record(result, "brazil_band", _BANDED)
+    for one in several:
+        if not _has(one, "observed", "expected"):
+            raise unknown_record(one, "brazil_band", _BANDED)
+    name = None if isinstance(result, Mapping) else getattr(several[0], "poi", None)
+    seen = [np.ravel(np.asarray(one.observed, float)) for one in several]
+    rows = [np.reshape(five_of(one.expected), (-1, 5)) for one in several]
+    flat = np.concatenate([np.ravel(np.asarray(value, float)) for value in values])
+    return flat, np.concatenate(seen), np.concatenate(rows), name
+
+
+_BANDED = "a ClsResult or several of them, or a mapping from values to LimitsResult"
 
 
 def limits_of(result: Any) -> tuple[Any, Any, Any]:
     """Return names, observed and expected limits."""
-    several = result if isinstance(result, Mapping) else {"": result}
+    several = result
+    if not isinstance(result, Mapping):
+        several = {getattr(result, "poi", ""): result}
     for one in several.values():
         if not _has(one, "observed", "expected"):
             raise unknown_record(one, "limit_summary", "limits, or limits by name")

@@ -26,6 +26,9 @@ except ImportError as error:
     raise _MissingPlotError(_MSG) from error
 
 
+from everwillow.plotting._text import text_width  # noqa: E402
+
+
 # What `style=` may be: rc parameters over ours, or the name of a style of mplhep.
 Style = Mapping[str, Any] | str | None
 
@@ -161,12 +164,30 @@ def log_ticks(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def headline(axes: Axes, title: str | None, note: str | None) -> None:
-    """Write over the frame: on the left who made it, on the right what data it has."""
+def headline(
+    axes: Axes, title: str | None, note: str | None, width: float | None = None
+) -> bool:
+    """Write over the frame: on the left who made it, on the right what data it has.
+
+    Args:
+        axes: The frame.
+        title: On the left.
+        note: On the right.
+        width: Of the frame in inches, if it may be too narrow for both in one line.
+
+    Returns:
+        Whether there are two lines.
+    """
+    stacked = False
+    if title and note and width is not None:
+        need = 1.15 * text_width([title], 10.5) + text_width([note], 9.5)
+        stacked = need + 0.15 > width
     if title:
-        axes.set_title(title, loc="left", fontweight="bold", fontsize=10.5, pad=5)
+        text = f"{title}\n" if stacked else title
+        axes.set_title(text, loc="left", fontweight="bold", fontsize=10.5, pad=5)
     if note:
         axes.set_title(note, loc="right", fontsize=9.5, pad=5)
+    return stacked
 
 
 def xlabel(axes: Axes, text: str) -> None:

@@ -75,7 +75,7 @@ def convergence(
     lowest = np.min(every, initial=np.inf) if best is None else best
     rises = every - lowest
     # What rounding leaves of a difference of numbers of this size.
-    floor = max(float(np.max(np.abs(every), initial=1.0)) * 1e-16, 1e-16)
+    floor = max(float(np.max(np.abs(every), initial=1.0)) * 1e-15, 1e-16)
     smallest = np.min(rises[rises > floor], initial=1.0)
     bottom = 10 ** (np.floor(np.log10(smallest)) - 1)
     with styled(style):

@@ -30,7 +30,13 @@ from everwillow.plotting._style import (
     xlabel,
     ylabel,
 )
-from everwillow.plotting._text import Labels, split_errors, text_of, with_errors
+from everwillow.plotting._text import (
+    Labels,
+    split_errors,
+    text_of,
+    text_width,
+    with_errors,
+)
 
 
 def scan(
@@ -111,7 +117,7 @@ def scan(
         if text or handles:
             axes.legend(
                 handles=handles,
-                loc="upper center",
+                loc=_free_place(axes, text or "", len(handles)),
                 title=text,
                 title_fontsize=10,
                 frameon=True,
@@ -120,6 +126,23 @@ def scan(
             )
         headline(axes, title, note)
     return figure
+
+
+def _free_place(axes: Axes, text: str, count: int) -> str:
+    """Return where at the top a legend hides least of the curves."""
+    lines = text.split("\n")
+    width = (text_width(lines, 10) + 0.3) / 4.3
+    height = (0.24 * len(lines) + 0.17 * count + 0.1) / 3.3
+    (low, high), top = axes.get_xlim(), axes.get_ylim()[1]
+    points = np.concatenate([np.stack(line.get_data(), -1) for line in axes.lines])
+    x, y = (points[:, 0] - low) / (high - low), points[:, 1] / top
+    inside = (y > 1 - height) & (y < 1)
+    begins = {"center": (1 - width) / 2, "right": 1 - width, "left": 0.0}
+    hidden = {
+        place: np.sum(inside & (x > begin) & (x < begin + width))
+        for place, begin in begins.items()
+    }
+    return f"upper {min(hidden, key=lambda place: hidden[place])}"
 
 
 def _curve_of(curve: Any, full: Curve, name: str) -> Curve:

@@ -77,7 +77,10 @@ def correlation(
         shown = [text_of(known[i], labels) for i in keep]
         cell, font = _cell(count)
         figure, axes, beside = _square(
-            size, cell * count, text_width(shown, font), headed=bool(title or note)
+            size,
+            cell * count,
+            text_width(shown, font),
+            lines=bool(title or note) + (bool(title and note) and count < 9),
         )
         image = axes.imshow(table, cmap=_COLOURS, vmin=-1, vmax=1)
         _name_axes(axes, shown, font)
@@ -89,7 +92,7 @@ def correlation(
         bar = figure.colorbar(image, cax=beside)
         bar.set_label("Correlation", loc="top")
         bar.ax.tick_params(which="both", direction="in")
-        headline(axes, title, note)
+        headline(axes, title, note, cell * count)
     return figure
 
 
@@ -98,7 +101,7 @@ def _square(
     side: float,
     names: float,
     *,
-    headed: bool,
+    lines: int,
 ) -> tuple[Figure, Axes, Axes]:
     """Return a figure with a square for the matrix and a bar for the colours.
 
@@ -108,10 +111,10 @@ def _square(
         size: Of the figure in inches, or None for what is needed.
         side: Of the square.
         names: How long they are.
-        headed: Whether there is text above the frame.
+        lines: How many there are above the frame.
     """
     left, right = 1.03 * names + 0.16, 0.95
-    below, above = 1.03 * names + 0.16, 0.32 if headed else 0.1
+    below, above = 1.03 * names + 0.16, 0.1 + 0.2 * lines
     side = max(side, 1.2)
     figure = new_figure(size, (left + side + right, below + side + above))
     figure.set_layout_engine("none")

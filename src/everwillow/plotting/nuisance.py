@@ -83,6 +83,7 @@ def pulls(
         rows = rows_for(columns[0].stop if columns else 0)
         width = 2.6 + text_width(shown, rows.font)
         height = 0.85 + rows.height * max(rows.number, 1) + 0.25 * bool(title or note)
+        height += 0.2 * bool(title and note and len(columns) == 1)
         figure = new_figure(size, (width * len(columns), height))
         figure.set_layout_engine("constrained", wspace=0.06)
         panels = figure.subplots(1, len(columns), squeeze=False)[0]
@@ -91,8 +92,11 @@ def pulls(
             mine = rows._replace(number=part.stop - part.start)
             draw_pulls(axes, mine, middle[part], spread[:, part], limit)
             name_rows(axes, mine, shown[part], rows.number)
-        headline(panels[0], title, None)
-        headline(panels[-1], None, note)
+        if len(columns) == 1:
+            headline(panels[0], title, note, 2.4)
+        else:
+            headline(panels[0], title, None)
+            headline(panels[-1], None, note)
     return figure
 
 
