@@ -1,0 +1,150 @@
+"""Calculators: p-values and CLs from the data to the number."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import everwillow as ew
+from everwillow.hypotest import (
+    Q0,
+    AsymptoticCalculator,
+    EmpiricalDistribution,
+    HypoTestCalculator,
+    QMu,
+    QMuAsymptotic,
+    QTilde,
+)
+from tests.hypotest.models import (
+    GAUSSIAN_START,
+    SIGMA,
+    gaussian,
+    gaussian_prediction,
+)
+from tests.hypotest.test_test_statistics import data
+
+
+def phi(z):
+    return float(jax.scipy.special.ndtr(jnp.asarray(z, float)))
+
+
+def calculator(mu_hat=0.4, statistic=None, **options):
+    statistic = QMu() if statistic is None else statistic
+    return AsymptoticCalculator(
+        gaussian,
+        GAUSSIAN_START,
+        data(mu_hat),
+        "mu",
+        statistic,
+        predict_fn=gaussian_prediction,
+        **options,
+    )
+
+
+def test_cls_of_a_gaussian():
+    result = calculator().test(1.5)
+    root, root_a = 1.1 / SIGMA, 1.5 / SIGMA
+    np.testing.assert_allclose(result.q_obs, root**2, rtol=1e-9)
+    np.testing.assert_allclose(result.pnull, 1 - phi(root), rtol=1e-9)
+    np.testing.assert_allclose(result.palt, 1 - phi(root - root_a), rtol=1e-9)
+    cls = calculator().cls(result)
+    np.testing.assert_allclose(cls, result.pnull / result.palt, rtol=1e-9)
+
+
+def test_expected_bands_of_a_gaussian():
+    tests = calculator()
+    expected = tests.expected(tests.test(3.5))
+    for n_sigma, (_, value) in zip(range(-2, 3), expected.cls, strict=True):
+        ratio = phi(n_sigma - 3.5 / SIGMA) / phi(n_sigma)
+        np.testing.assert_allclose(value, ratio, rtol=1e-9)
+    assert expected["pnull"]["median"] < expected["palt"]["median"]
+
+
+def test_discovery_of_a_gaussian():
+    result = calculator(2.0, Q0()).test(0.0)
+    np.testing.assert_allclose(result.pnull, 1 - phi(2.0 / SIGMA), rtol=1e-8)
+    np.testing.assert_allclose(result.palt, phi(1 / SIGMA - 2 / SIGMA), rtol=1e-8)
+
+
+def test_the_free_and_the_asimov_fit_are_made_once():
+    tests = calculator()
+    first, second = tests.test(1.5), tests.test(2.5)
+    for name in ("fit_free", "asimov_fit_free"):
+        one = first.test_stat_result.extras[name]
+        assert second.test_stat_result.extras[name] is one
+    fresh = calculator().test(2.5)
+    np.testing.assert_allclose(second.pnull, fresh.pnull, rtol=1e-10)
+    np.testing.assert_allclose(second.palt, fresh.palt, rtol=1e-10)
+
+
+def test_a_calculator_in_a_trace():
+    tests = calculator()
+    tests.test(1.5)
+
+    def cls(poi):
+        return tests.cls(tests.test(poi))
+
+    values = jnp.array([0.8, 1.5, 2.5])
+    batch = jax.jit(jax.vmap(cls))(values)
+    np.testing.assert_allclose(batch, [cls(float(v)) for v in values], rtol=1e-9)
+
+
+def test_an_empirical_distribution_without_alternative_gives_no_cls():
+    toys = EmpiricalDistribution(np.linspace(0.0, 9.0, 91))
+    tests = HypoTestCalculator(gaussian, GAUSSIAN_START, data(0.4), "mu", QMu(), toys)
+    result = tests.test(2.75)
+    np.testing.assert_allclose(result.pnull, np.mean(toys.q_null >= result.q_obs))
+    assert result.palt is None
+    with pytest.raises(ew.EverwillowError, match="cannot be performed without"):
+        tests.cls(result)
+
+
+def test_no_toy_is_as_extreme():
+    toys = EmpiricalDistribution(np.zeros(5), np.zeros(5))
+    tests = HypoTestCalculator(gaussian, GAUSSIAN_START, data(0.4), "mu", QMu(), toys)
+    result = tests.test(2.75)
+    assert (result.pnull, result.palt) == (0.0, 0.0)
+    assert np.isnan(tests.cls(result))
+
+
+def unbounded(params, observation):
+    return observation * params["mu"] + 0.5 * params["theta"] ** 2
+
+
+def test_a_failed_fit_is_an_error_that_names_it():
+    tests = HypoTestCalculator(
+        unbounded,
+        GAUSSIAN_START,
+        1.0,
+        "mu",
+        QMu(),
+        QMuAsymptotic(),
+        fit_kwargs={"max_steps": 20},
+    )
+    with pytest.raises(ew.FitError, match="'fit_free' failed") as caught:
+        tests.test(1.0)
+    assert not caught.value.result.success
+
+
+@pytest.mark.parametrize(
+    ("statistic", "distribution", "words"),
+    [
+        (QTilde, QMuAsymptotic(), "instance of a TestStatistic"),
+        (QTilde(), QMuAsymptotic, "instance of a Distribution"),
+    ],
+)
+def test_wrong_parts(statistic, distribution, words):
+    for kind in (HypoTestCalculator, AsymptoticCalculator):
+        with pytest.raises(TypeError, match=words):
+            kind(gaussian, GAUSSIAN_START, 1.0, "mu", statistic, distribution)
+
+
+def test_bands_know_their_names():
+    tests = calculator()
+    expected = tests.expected(tests.test(1.5))
+    with pytest.raises(KeyError, match="median"):
+        expected.cls["medain"]
+    with pytest.raises(KeyError, match="cls"):
+        expected["clss"]
+    assert [name for name, _ in expected] == ["pnull", "palt", "cls"]
+    assert len(expected.cls) == 5
