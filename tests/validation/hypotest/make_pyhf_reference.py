@@ -1,4 +1,4 @@
-"""Make pyhf_reference.json: run with pyhf 0.7.6 and iminuit in an environment of its own.
+"""Make pyhf_reference.json: run with pyhf 0.7.6 and iminuit 2.33.0.
 
 ``python make_pyhf_reference.py > pyhf_reference.json``
 
@@ -107,7 +107,7 @@ def main():
                 }
             )
     json.dump(out, sys.stdout, indent=1)
-    print()
+    sys.stdout.write("\n")
 
 
 if __name__ == "__main__":
