@@ -5,6 +5,12 @@ together. The Hessian found at one of them tells, to first order, where the next
 is; and it stays good enough there for Newton steps, which then cost a gradient each
 instead of a Hessian ("chord" steps). Where these do not collapse fast, or a parameter
 reaches a bound or leaves one, the full solver takes over and brings a new Hessian.
+
+Gradients alone cannot tell a minimum from a saddle: where a likelihood is symmetric (a
+coupling that enters squared, say) a minimum may turn into a maximum between two others
+while its gradient stays zero. Therefore each way starts a little beside the predicted
+point; chord steps take that away where the curvature still is what it was, and blow it
+up where it has changed sign.
 """
 
 import dataclasses
@@ -21,7 +27,7 @@ from everwillow._numerics import all_finite
 from everwillow.fitting._adjoint import minimise, moves
 from everwillow.fitting._core import Task
 from everwillow.fitting._layout import is_traced, ravel_state
-from everwillow.fitting._outcome import Outcome, scaled_solver
+from everwillow.fitting._outcome import Outcome, _range, scaled_solver
 from everwillow.fitting._problem import Numbers
 from everwillow.fitting.conditional import Problem
 from everwillow.fitting.result import FitResult
@@ -35,6 +41,9 @@ CONTRACTION = 0.25
 MOST_STEPS = 16
 # Rounding may keep the EDM of a large -ln L above the goal.
 GOOD_ENOUGH = 1e-8
+# The EDM of the point beside the predicted one: above `GOOD_ENOUGH` in each direction.
+NUDGE = 1e-5
+GOLDEN = 0.6180339887498949
 
 
 class Foothold(eqx.Module):
@@ -120,46 +129,75 @@ def holding(numbers: Numbers, x: Array, held: Array) -> Numbers:
 def follow(task: Task, numbers: Numbers, last: Foothold) -> Foothold:
     """Find a conditional minimum from one nearby; traceable and differentiable.
 
-    Derivatives follow from the implicit function theorem, as those of a fit do.
-
     Args:
         task: The structure of the fit.
         numbers: Its arguments, with the parameters that are held masked and at their
             new values (see `holding`); start values of the others are not used.
-        last: Where to come from.
+        last: Where to come from. Derivatives do not pass through it.
+    """
+    end = _follow(*constant((task, numbers, last)))
+    # A failed point must not spoil, by NaN times zero, the derivatives of others.
+    old = holding(numbers, jax.lax.stop_gradient(last.x), jnp.zeros_like(last.at_bound))
+    vector = jnp.where(end.success, jnp.asarray(numbers.vector), old.vector)
+    sound = dataclasses.replace(numbers, vector=vector)
+    return attached(task, sound, end, jnp.where(end.success, end.x, last.x))
+
+
+def attached(
+    task: Task, numbers: Numbers, end: Foothold, x: Array | None = None
+) -> Foothold:
+    """Return a foothold that moves with the numbers of the fit that it is the end of.
+
+    Its parameters, value and gradient have the derivatives of a conditional minimum, by
+    the implicit function theorem; its Hessian, which may be of a point before, none.
+
+    Args:
+        task: The structure of the fit.
+        numbers: Its arguments, with the parameters that are held masked and in place.
+        end: The foothold.
+        x: Where to differentiate, if not there.
     """
     arrays, structure = eqx.partition((task, numbers), eqx.is_array)
 
     @jax.custom_jvp
-    def solve(arrays: Any, last: Foothold) -> Foothold:
-        task, numbers = eqx.combine(arrays, structure)
-        return _follow(task, numbers, last)
+    def attach(arrays: Any, end: Foothold, x: Array) -> Foothold:
+        del arrays, x
+        return end
 
-    @solve.defjvp
+    @attach.defjvp
     def push(primals, changes):
-        arrays, last = primals
-        end = solve(arrays, last)
-        return end, _moved(structure, arrays, changes[0], end)
+        arrays, end, x = primals
+        return end, _moved(structure, arrays, changes[0], end, x)
 
-    return solve(arrays, jax.lax.stop_gradient(last))
+    return attach(arrays, *constant((end, end.x if x is None else x)))
 
 
-def _moved(structure, arrays, change, end: Foothold) -> Foothold:
+def constant(tree: Any) -> Any:
+    """Return a tree whose arrays are constants to differentiation.
+
+    Args:
+        tree: Any pytree; leaves that are no arrays stay.
+    """
+    return jax.tree.map(
+        lambda leaf: jax.lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf, tree
+    )
+
+
+def _moved(structure, arrays, change, end: Foothold, x: Array) -> Foothold:
     """Return the tangent of a foothold."""
     task, numbers = eqx.combine(arrays, structure)
-    exact = task.evaluate(numbers, end.x).curvature.as_matrix()
-    nothing = jnp.zeros((), end.x.dtype)
+    nothing = jnp.zeros((), x.dtype)
     outcome = Outcome(
-        x=end.x,
+        x=x,
         value=end.value,
         gradient=end.gradient,
-        hessian=exact,
+        hessian=task.evaluate(numbers, x).curvature.as_matrix(),
         edm=nothing,
         status=end.status,
         success=end.success,
         num_steps=end.gradients,
         at_bound=end.at_bound,
-        newton=jnp.zeros_like(end.x),
+        newton=jnp.zeros_like(x),
     )
     moved = moves(structure, arrays, change, outcome, None)
     blank = jax.tree.map(
@@ -171,30 +209,69 @@ def _moved(structure, arrays, change, end: Foothold) -> Foothold:
         end,
     )
     return eqx.tree_at(
-        lambda f: (f.x, f.value, f.gradient, f.hessian),
+        lambda f: (f.x, f.value, f.gradient),
         blank,
-        (moved["x"], moved["value"], moved["gradient"], moved["hessian"]),
+        (moved["x"], moved["value"], moved["gradient"]),
     )
+
+
+class _Box(eqx.Module):
+    """The ranges of all parameters: closed ones, and open ones of smooth maps."""
+
+    lower: Float[Array, " n"]
+    upper: Float[Array, " n"]
+    open: Bool[Array, " n"]
+
+    @classmethod
+    def of(cls, numbers: Numbers, x: Array) -> "_Box | None":
+        """Return the ranges, None where nothing is bounded."""
+        if numbers.lower is None and not numbers.transforms:
+            return None
+        lower, upper = _range(numbers, x)
+        is_open = jnp.zeros(x.shape, bool)
+        for where in numbers.transformed:
+            is_open = is_open.at[where].set(True)
+        return cls(lower, upper, is_open)
+
+    def contains(self, x: Array) -> Array:
+        """Return which parameters are in their range."""
+        on_end = (x == self.lower) | (x == self.upper)
+        return (x >= self.lower) & (x <= self.upper) & ~(self.open & on_end)
+
+    def moved_into(self, x: Array, last: Array) -> Array:
+        """Return the nearest values inside; the last ones for open ranges."""
+        inside = jnp.clip(x, self.lower, self.upper)
+        return jnp.where(self.open & ~self.contains(x), last, inside)
+
+    def free(self, x: Array, gradient: Array, mask: Array) -> Array:
+        """Return which parameters the gradient does not push against an end."""
+        options = {"lower": self.lower, "upper": self.upper, "free": mask}
+        return active_set(x, gradient, options)[0]
 
 
 def _follow(task: Task, numbers: Numbers, last: Foothold) -> Foothold:
     mask = jnp.asarray(numbers.mask)
     wanted = task.start(numbers)
+    box = _Box.of(numbers, last.x)
+    here = jnp.where(mask, last.x, wanted)
+    moving = mask & ~last.at_bound
     # Where the minimum moves to, to first order in what is held.
-    held = jnp.where(mask, 0, wanted - last.x)
-    solve, definite = scaled_solver(last.hessian, mask & ~last.at_bound)
-    x = last.x + jnp.where(mask, -solve(last.hessian @ held), held)
-    x = jnp.where(definite, x, jnp.where(mask, last.x, wanted))
-    box = {} if numbers.lower is None else {"lower": numbers.lower}
-    if numbers.upper is not None:
-        box["upper"] = numbers.upper
-        x = jnp.where(mask, jnp.clip(x, numbers.lower, numbers.upper), x)
-    end = _chord(task, numbers, x, last, solve, definite, {**box, "free": mask})
+    solve, definite = scaled_solver(last.hessian, moving)
+    shift = solve(last.hessian @ jnp.where(mask, 0, wanted - last.x))
+    shift = shift - _beside(solve, last.hessian, moving)
+    x = jnp.where(mask & definite, last.x - shift, here)
+    if box is not None:
+        x = jnp.where(mask, box.moved_into(x, last.x), x)
+    end = _chord(task, numbers, x, last, solve, definite, box)
 
     def refit() -> Foothold:
-        start = jnp.where(jnp.all(jnp.isfinite(end.x)), end.x, x)
-        whole = holding(numbers, jnp.where(mask, start, wanted), ~mask)
-        outcome, _ = minimise(task, whole)
+        starts = jnp.stack([end.x, x, here])
+        if box is not None:
+            inside = jax.vmap(box.moved_into, (0, None))(starts, last.x)
+            starts = jnp.where(mask, inside, wanted)
+        heights = jax.lax.map(lambda start: task.value(numbers, start), starts)
+        best = jnp.argmin(jnp.where(jnp.isfinite(heights), heights, jnp.inf))
+        outcome, _ = minimise(task, holding(numbers, starts[best], ~mask))
         assert outcome.hessian is not None
         return Foothold(
             x=outcome.x,
@@ -211,6 +288,16 @@ def _follow(task: Task, numbers: Numbers, last: Foothold) -> Foothold:
     return jax.lax.cond(end.success, lambda: end, refit)
 
 
+def _beside(solve, hessian: Array, moving: Array) -> Array:
+    """Return a small step with a part along every direction, most along flat ones."""
+    number = jnp.arange(moving.size, dtype=hessian.dtype)
+    parts = 0.5 + (number * GOLDEN) % 1
+    push = jnp.where(moving, parts * jnp.sqrt(jnp.abs(jnp.diagonal(hessian))), 0)
+    step = solve(push)
+    size = jnp.vdot(push, step)
+    return step * jnp.sqrt(2 * NUDGE / jnp.where(size > 0, size, 1))
+
+
 class _Chord(eqx.Module):
     x: Float[Array, " n"]
     step: Float[Array, " n"]
@@ -224,21 +311,19 @@ class _Chord(eqx.Module):
 
 def _chord(task, numbers, x, last: Foothold, solve, definite, box) -> Foothold:
     """Take Newton steps with a Hessian that stays."""
-    mask = box["free"]
+    mask = jnp.asarray(numbers.mask)
     moving = mask & ~last.at_bound
     slope = jax.value_and_grad(lambda x: task.value(numbers, x))
 
     def advance(at: _Chord) -> _Chord:
         x = at.x + at.step
         value, gradient = slope(x)
-        free, _ = active_set(x, gradient, box)
         step = -solve(jnp.where(moving, gradient, 0))
         edm = -0.5 * jnp.vdot(step, jnp.where(moving, gradient, 0))
-        usable = all_finite(value, gradient, step) & jnp.all(free == moving)
-        if "lower" in box:
-            after = x + step
-            inside = (after >= box["lower"]) & (after <= box["upper"])
-            usable = usable & jnp.all(inside | ~moving)
+        usable = all_finite(value, gradient, step)
+        if box is not None:
+            same = box.free(x, gradient, mask) == moving
+            usable = usable & jnp.all(same & (box.contains(x + step) | ~moving))
         done = edm <= EDM_GOAL
         shrinks = edm <= CONTRACTION * at.edm
         close = ~shrinks & (edm <= GOOD_ENOUGH) & (at.edm <= GOOD_ENOUGH)
@@ -271,4 +356,4 @@ def _chord(task, numbers, x, last: Foothold, solve, definite, box) -> Foothold:
     )
 
 
-__all__ = ["Foothold", "follow", "foothold", "holding"]
+__all__ = ["Foothold", "attached", "constant", "follow", "foothold", "holding"]

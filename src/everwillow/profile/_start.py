@@ -11,7 +11,7 @@ import optimistix as optx
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow._typing import Key
 from everwillow.fitting import FitResult
-from everwillow.fitting._layout import is_traced
+from everwillow.fitting._layout import is_traced, ravel_state
 from everwillow.fitting.conditional import Problem, pose
 from everwillow.fitting.follow import Foothold, foothold
 from everwillow.statelib import State
@@ -101,6 +101,9 @@ def begin(
         max_steps: As in `fit`.
     """
     given = params if isinstance(params, FitResult) else None
+    if given is not None and np.ndim(given.nll):
+        msg = "params: a batch of fits has no one minimum. Map over it with jax.vmap."
+        raise ArgumentValueError(msg)
     state: Any = given.params if given is not None else params
     problem = pose(
         nll_fn,
@@ -111,21 +114,40 @@ def begin(
         solver=solver,
         max_steps=max_steps,
     )
-    index = np.asarray(problem.numbers.index)
-    if given is not None and given.free == tuple(index[problem.free].tolist()):
-        minimum = given.check() if not is_traced(given.success) else given
+    # A traced fit may have to move with what the result does not know of.
+    traced = is_traced(problem.task, problem.numbers)
+    if given is not None and not traced and _ends_at(problem, given):
+        minimum = given.check()
     else:
-        minimum = problem.fit(throw=not is_traced(problem.numbers))
+        minimum = problem.fit(throw=not traced)
     if minimum.hessian is None:
         msg = (
             "solver: a profile needs the Hessian of the fit, which NewtonCG leaves out "
             "beyond 1000 parameters. Use solver=TrustRegionNewton()."
         )
         raise ArgumentValueError(msg)
-    if np.ndim(minimum.nll):
-        msg = "params: a batch of fits has no one minimum. Map over it with jax.vmap."
-        raise ArgumentValueError(msg)
     return Start(problem, minimum, foothold(problem, minimum), _held(problem, held))
+
+
+def _ends_at(problem: Problem, given: FitResult) -> bool:
+    """Return whether a fit had the free parameters and fixed values of a problem."""
+    index = np.asarray(problem.numbers.index)
+    _, vector, _ = ravel_state(given.params)
+    is_fixed = np.ones(vector.size, bool)
+    is_fixed[list(given.free)] = False
+    same = np.array_equal(vector[is_fixed], problem.numbers.vector[is_fixed])
+    return same and given.free == tuple(index[problem.free].tolist())
+
+
+def confidence(cl: Any) -> float:
+    """Return a confidence level, or say what is wrong with it."""
+    if is_traced(cl) or isinstance(cl, str) or np.ndim(cl):
+        msg = f"cl: expected one number that is not traced, got {type(cl).__name__}."
+        raise ArgumentTypeError(msg)
+    if not 0 < cl < 1:
+        msg = f"cl: expected a confidence level between 0 and 1, got {cl!r}."
+        raise ArgumentValueError(msg)
+    return float(cl)
 
 
 def _held(problem: Problem, names: Iterable[str]) -> np.ndarray:

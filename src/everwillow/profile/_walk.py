@@ -68,12 +68,13 @@ def walk(
 
     def advance(last: Foothold, stop):
         value, again = stop
-        last = select(again, base, last)
-        end = step_to(task, numbers, last, held, last.x.at[place].set(value))
+        last = select(again, constant, last)
+        end = step_to(task, numbers, last, held, base.x.at[place].set(value))
         # A failed point is no place to start from.
-        return select(end.success, end, last), light(end)
+        return jax.lax.stop_gradient(select(end.success, end, last)), light(end)
 
-    _, found = jax.lax.scan(advance, base, (ordered, turn))
+    constant = jax.lax.stop_gradient(base)
+    _, found = jax.lax.scan(advance, constant, (ordered, turn))
     back = jnp.argsort(order)
     return jax.tree.map(lambda leaf: leaf[back], found)
 
@@ -102,15 +103,16 @@ def walk_2d(
 
     def row(last: Foothold, stop):
         value, again = stop
-        last = select(again, base, last)
-        target = last.x.at[first].set(value).at[second].set(base.x[second])
+        last = select(again, constant, last)
+        target = base.x.at[first].set(value)
         end = step_to(task, numbers, last, both, target)
-        end = select(end.success, end, last)
+        end = jax.lax.stop_gradient(select(end.success, end, last))
         # A row whose first point failed is still that row.
-        start = eqx.tree_at(lambda f: f.x, end, end.x.at[first].set(value))
+        start = eqx.tree_at(lambda f: f.x, end, jnp.where(held, target, end.x))
         return end, walk(task, numbers, start, held, second, values[1])
 
-    _, found = jax.lax.scan(row, base, (ordered, turn))
+    constant = jax.lax.stop_gradient(base)
+    _, found = jax.lax.scan(row, constant, (ordered, turn))
     back = jnp.argsort(order)
     return jax.tree.map(lambda leaf: leaf[back], found)
 

@@ -21,7 +21,7 @@ from everwillow.fitting._problem import Numbers
 from everwillow.fitting.follow import Foothold
 from everwillow.fitting.result import Values
 from everwillow.fitting.run import Unset
-from everwillow.profile._start import begin
+from everwillow.profile._start import begin, confidence
 from everwillow.profile._walk import step_to
 from everwillow.profile.scans import held_names, on_host, pair
 from everwillow.statelib import State
@@ -209,7 +209,7 @@ def trace(
 
 def _beginning(plane: _Plane):
     """Return a first point on the curve, in the first direction that has one."""
-    angles = jnp.arange(DIRECTIONS) * (2 * jnp.pi / DIRECTIONS)
+    angles = jnp.linspace(0, 2 * jnp.pi, DIRECTIONS, endpoint=False)
 
     def going(s):
         number, _, _, _, found = s
@@ -322,9 +322,7 @@ def contour(
         >>> print(curve.points.max(axis=0).round(2), bool(curve.closed))
         [2. 3.] True
     """
-    if not is_traced(cl) and not 0 < cl < 1:
-        msg = f"cl: expected a confidence level between 0 and 1, got {cl!r}."
-        raise ArgumentValueError(msg)
+    cl = confidence(cl)
     if points < 8:
         msg = f"points: expected at least 8 points on the curve, got {points!r}."
         raise ArgumentValueError(msg)

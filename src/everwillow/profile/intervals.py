@@ -10,44 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 from jax.scipy.special import ndtri
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from everwillow._errors import ArgumentValueError
 from everwillow._tree import format_table
 from everwillow._typing import Key
 from everwillow.fitting import FitResult, _execute
-from everwillow.fitting._core import Task
 from everwillow.fitting._layout import is_traced
-from everwillow.fitting._outcome import scaled_solver
-from everwillow.fitting._problem import Numbers
-from everwillow.fitting.follow import Foothold
 from everwillow.fitting.result import Values
 from everwillow.fitting.run import Unset
-from everwillow.profile._start import Start, begin
-from everwillow.profile._walk import step_to
+from everwillow.profile._start import Start, begin, confidence
 from everwillow.profile.scans import held_names, on_host
+from everwillow.profile.search import CROSSING, crossings
 from everwillow.statelib import State
-
-
-class CROSSING(eqx.Enumeration):
-    """How the search for the end of an interval ended."""
-
-    found = "The profile likelihood crosses the level here."
-    at_bound = "The parameter reaches its bound before the level is crossed."
-    no_crossing = "The profile likelihood does not reach the level, however far."
-    new_minimum = "-ln L is smaller here than at the minimum of the free fit."
-    fit_failed = "A fit with the parameter held did not end at a minimum."
-
-
-# In units of standard errors; -ln L is known to its rounding, which may be coarser.
-TOLERANCE = 1e-9
-MOST_POINTS = 64
-# A -ln L that is smaller than at the minimum by more than this is another minimum.
-DEEPER = 1e-6
-# Where the level is not crossed the search goes this many times further each time.
-GROWTH = 2.0
-# Beyond as many standard errors there is no crossing.
-FAR = 1e9
 
 
 class MinosResult(eqx.Module):
@@ -63,7 +38,8 @@ class MinosResult(eqx.Module):
         lower_status: How each search went, to be compared with the members of
             `CROSSING`: ``result.lower_status == CROSSING.found``, shape ``(k,)``.
         upper_status: Likewise.
-        lower_params: All parameters at the lower ends, entries of shape ``(k, ...)``.
+        lower_params: All parameters at the lower ends, entries of shape ``(k, ...)``;
+            NaN where there is none.
         upper_params: Likewise.
         minimum: The free fit; the new one, where a deeper minimum was found.
         held: The parameters that were held at their best fit.
@@ -123,153 +99,6 @@ def _words(status: Any) -> list[str]:
     return out.tolist()
 
 
-class _Search(eqx.Module):
-    """Where a search stands: a point inside, one outside, and the next to try."""
-
-    at: Foothold
-    value: Float[Array, ""]
-    inside: Float[Array, ""]
-    outside: Float[Array, ""]
-    status: CROSSING
-    going: Any
-    count: Any
-
-
-def crossing(
-    task: Task,
-    numbers: Numbers,
-    base: Foothold,
-    held: Array,
-    place: Array,
-    side: Array,
-    level: Array,
-) -> tuple[Array, Any, Array]:
-    """Find where the profile of one parameter has risen to a level.
-
-    Solves ``sqrt(2 (nll - nll_min)) = level``, which is a straight line for a parabola,
-    by Newton's method: the slope of the profile is the partial derivative of -ln L
-    (envelope theorem). A bracket keeps it safe.
-
-    Args:
-        task: The structure of the fit.
-        numbers: Its arguments.
-        base: The minimum.
-        held: What else is held there, shape ``(n,)``.
-        place: The position of the parameter.
-        side: -1 or 1.
-        level: In standard errors.
-
-    Returns:
-        The value of the parameter, a `CROSSING`, and all parameters there.
-    """
-    held = jnp.asarray(held)
-    free = jnp.asarray(numbers.mask) & ~held & ~base.at_bound
-    free = free.at[place].set(True)
-    solve, _ = scaled_solver(base.hessian, free)
-    unit = jnp.zeros_like(base.x).at[place].set(1)
-    variance = solve(unit)[place]
-    best = base.x[place]
-    guess = jnp.where(jnp.abs(best) > 0, jnp.abs(best), 1)
-    sigma = jnp.where(variance > 0, jnp.sqrt(jnp.abs(variance)), guess)
-    end = _bound(numbers, place, side, base.x.dtype)
-    held = held.at[place].set(True)
-    epsilon = jnp.finfo(base.x.dtype).eps
-    rounding = 16 * epsilon * jnp.abs(base.value)
-    codes: Any = CROSSING
-
-    def limited(value):
-        return jnp.where(side > 0, jnp.minimum(value, end), jnp.maximum(value, end))
-
-    def height(at: Foothold):
-        rise = at.value - base.value
-        root = jnp.sqrt(2 * jnp.maximum(rise, 0))
-        slope = at.gradient[place] / jnp.where(root > 0, root, 1)
-        return rise, root - level, slope
-
-    def advance(s: _Search) -> _Search:
-        x = s.at.x.at[place].set(s.value)
-        at = step_to(task, numbers, s.at, held, x)
-        rise, miss, slope = height(at)
-        inside = jnp.where(miss < 0, s.value, s.inside)
-        outside = jnp.where(miss >= 0, s.value, s.outside)
-        newton = s.value - miss / slope
-        tried = (s.value - best) * side
-        bracketed = jnp.isfinite(outside)
-        low, high = jnp.minimum(inside, outside), jnp.maximum(inside, outside)
-        good = (newton > low) & (newton < high)
-        within = jnp.where(good, newton, 0.5 * (low + high))
-        ahead = (newton - s.value) * side
-        reach = jnp.maximum(tried, sigma)
-        further = jnp.where(
-            ahead > 0, jnp.minimum(ahead, GROWTH * reach), GROWTH * reach
-        )
-        value = jnp.where(bracketed, within, limited(s.value + side * further))
-
-        found = jnp.abs(miss) <= TOLERANCE + rounding / level
-        narrow = bracketed & (high - low <= 4 * epsilon * jnp.abs(s.value))
-        # The outermost value there is, and still inside.
-        stopped = (s.value == end) & (miss < 0)
-        deeper = rise < -(DEEPER + rounding)
-        lost = (tried > FAR * sigma) & (miss < 0)
-        status = codes.where(found | narrow, codes.found, s.status)
-        status = codes.where(lost & ~found, codes.no_crossing, status)
-        status = codes.where(stopped & ~found, codes.at_bound, status)
-        status = codes.where(deeper, codes.new_minimum, status)
-        status = codes.where(~at.success, codes.fit_failed, status)
-        over = found | narrow | lost | stopped | deeper | ~at.success
-        # The point of the end stays the one that was evaluated.
-        value = jnp.where(over, s.value, value)
-        return _Search(at, value, inside, outside, status, ~over, s.count + 1)
-
-    start = _Search(
-        at=base,
-        value=limited(best + side * level * sigma),
-        inside=best,
-        outside=side * jnp.full_like(best, jnp.inf),
-        status=codes.no_crossing,
-        going=best != end,
-        count=jnp.asarray(0),
-    )
-    found = jax.lax.while_loop(
-        lambda s: s.going & (s.count < MOST_POINTS), advance, start
-    )
-    found = jax.lax.stop_gradient(found)
-    status = codes.where(best == end, codes.at_bound, found.status)
-    # One more Newton step, whose derivative is that of the crossing.
-    at = step_to(task, numbers, found.at, held, found.at.x.at[place].set(found.value))
-    _, miss, slope = height(at)
-    polish = jnp.where(status == codes.found, miss / jax.lax.stop_gradient(slope), 0)
-    value = jnp.where(status == codes.at_bound, end, found.value - polish)
-    return value, status, at.x
-
-
-def _bound(numbers: Numbers, place: Array, side: Array, dtype: Any) -> Array:
-    """Return the end of the box on one side, infinite without one."""
-    infinite = jnp.asarray(jnp.inf, dtype)
-    if numbers.lower is None:
-        return side * infinite
-    lower, upper = jnp.asarray(numbers.lower), jnp.asarray(numbers.upper)
-    return jnp.where(side > 0, upper[place], lower[place])
-
-
-def crossings(
-    task: Task,
-    numbers: Numbers,
-    base: Foothold,
-    held: Array,
-    places: Array,
-    sides: Array,
-    level: Array,
-) -> tuple[Array, Any, Array]:
-    """Find several crossings, one after the other in one program."""
-
-    def one(job):
-        place, side = job
-        return crossing(task, numbers, base, held, place, side, level)
-
-    return jax.lax.map(one, (places, sides))
-
-
 def minos(
     nll_fn: Any,
     params: State | FitResult | None = None,
@@ -323,9 +152,7 @@ def minos(
         >>> print(f"{result.lower[0]:.4f} {result.upper[0]:+.4f}")
         -2.6764 +3.3423
     """
-    if not is_traced(cl) and not 0 < cl < 1:
-        msg = f"cl: expected a confidence level between 0 and 1, got {cl!r}."
-        raise ArgumentValueError(msg)
+    cl = confidence(cl)
     start = begin(
         nll_fn,
         params,
@@ -353,11 +180,10 @@ def minos(
         )
     )
     best = start.base.x[places]
-    bad: Any = np
-    if is_traced(value):
-        bad = jnp
+    library: Any = jnp if is_traced(value) else np
     ended = (status == CROSSING.found) | (status == CROSSING.at_bound)
-    errors = bad.where(ended, value - bad.concatenate([best, best]), bad.nan)
+    errors = library.where(ended, value - library.concatenate([best, best]), np.nan)
+    ends = library.where(ended[:, None], x, np.nan)
     result = MinosResult(
         names=tuple(problem.labels[i] for i in places),
         cl=cl,
@@ -366,8 +192,8 @@ def minos(
         upper=errors[count:],
         lower_status=jax.tree.map(lambda code: code[:count], status),
         upper_status=jax.tree.map(lambda code: code[count:], status),
-        lower_params=start.states(x[:count]),
-        upper_params=start.states(x[count:]),
+        lower_params=start.states(ends[:count]),
+        upper_params=start.states(ends[count:]),
         minimum=start.minimum,
         held=held_names(start),
     )
@@ -397,17 +223,21 @@ def _with_new_minimum(
     deeper = np.asarray(status == CROSSING.new_minimum)
     if not deeper.any():
         return result
-    first = int(np.argmax(deeper))
-    fits = [
-        start.problem.at(start.states(x[i])).fit(throw=False)
-        for i in np.nonzero(deeper)[0]
-    ]
+    points = np.nonzero(deeper)[0]
+    fits = [start.problem.at(start.states(x[i])).fit(throw=False) for i in points]
     best = min(fits, key=lambda fit: float(fit.nll) if bool(fit.success) else np.inf)
-    name = result.names[first % len(result.names)]
-    warnings.warn(
+    name = result.names[points[0] % len(result.names)]
+    text = (
         f"minos: on the way from {name!r} -ln L fell below its minimum, "
-        f"{float(start.minimum.nll):.10g}, to {float(best.nll):.10g}. The new minimum "
-        "is in `result.minimum`: call minos again with it as `params`.",
-        stacklevel=3,
+        f"{float(start.minimum.nll):.10g}"
     )
+    if not bool(best.success):
+        text += ". A fit from there failed: start the first one elsewhere."
+        warnings.warn(text, stacklevel=3)
+        return result
+    text += (
+        f", to {float(best.nll):.10g}. The new minimum is in `result.minimum`: call "
+        "minos again with it as `params`."
+    )
+    warnings.warn(text, stacklevel=3)
     return eqx.tree_at(lambda r: r.minimum, result, best)

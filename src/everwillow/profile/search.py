@@ -1,0 +1,266 @@
+"""The search for the ends of an interval: one compiled loop of conditional fits."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from everwillow._numerics import select
+from everwillow.fitting._core import Task
+from everwillow.fitting._outcome import _range, scaled_solver
+from everwillow.fitting._problem import Numbers
+from everwillow.fitting.follow import Foothold, attached, constant, holding
+from everwillow.profile._walk import step_to
+
+
+class CROSSING(eqx.Enumeration):
+    """How the search for the end of an interval ended."""
+
+    found = "The profile likelihood crosses the level here."
+    at_bound = "The parameter reaches its bound before the level is crossed."
+    no_crossing = "The profile likelihood does not reach the level, however far."
+    new_minimum = "-ln L is smaller here than at the minimum of the free fit."
+    fit_failed = "Fits with the parameter held fail before the level is crossed."
+
+
+# In units of standard errors; -ln L is known to its rounding, which may be coarser.
+TOLERANCE = 1e-9
+# Newton's method takes 3 to 8 points; if it has not found the end after so many, the
+# bracket is halved instead, which takes 52 at most.
+NEWTON_POINTS = 16
+MOST_POINTS = 72
+# A -ln L that is smaller than at the minimum by more than this is another minimum.
+DEEPER = 1e-6
+# Where the level is not crossed the search goes this many times further each time.
+GROWTH = 2.0
+# Beyond as many standard errors there is no crossing.
+FAR = 1e9
+# This close, in standard errors, to where fits begin to fail there is no crossing.
+NEAR_FAILURE = 1e-6
+# Smooth maps cannot be evaluated on the ends of their range: this part of it is left.
+MARGIN = 1e-9
+
+
+class _Search(eqx.Module):
+    """Where a search stands: a point inside, one outside, and the next to try."""
+
+    at: Foothold
+    value: Float[Array, ""]
+    inside: Float[Array, ""]
+    outside: Float[Array, ""]
+    wall: Any
+    status: CROSSING
+    going: Any
+    count: Any
+
+
+class _Way(eqx.Module):
+    """What does not change during a search.
+
+    Attributes:
+        task: The structure of the fit.
+        numbers: Its arguments.
+        base: The minimum.
+        held: What is held on the way, shape ``(n,)``.
+        place: The position of the parameter.
+        side: -1 or 1.
+        level: In standard errors.
+        sigma: The standard error.
+        end: The outermost value there is.
+        rounding: Of -ln L.
+    """
+
+    task: Task
+    numbers: Numbers
+    base: Foothold
+    held: Array
+    place: Array
+    side: Array
+    level: Array
+    sigma: Array
+    end: Array
+    rounding: Array
+
+    def limited(self, value: Array) -> Array:
+        """Return the value, or the end where that is beyond it."""
+        beyond = (value - self.end) * self.side > 0
+        return jnp.where(beyond, self.end, value)
+
+    def start(self) -> _Search:
+        """Return the first point, where a parabola would cross."""
+        codes: Any = CROSSING
+        best = self.base.x[self.place]
+        away = (self.end - best) * self.side > 0
+        status = codes.where(away, codes.fit_failed, codes.at_bound)
+        return _Search(
+            at=self.base,
+            value=self.limited(best + self.side * self.level * self.sigma),
+            inside=best,
+            outside=self.side * jnp.full_like(best, jnp.inf),
+            wall=jnp.asarray(False),
+            status=codes.where(self.base.success, status, codes.fit_failed),
+            going=away & self.base.success,
+            count=jnp.asarray(0),
+        )
+
+    def advance(self, s: _Search) -> _Search:
+        """Visit a point, judge it and choose the next one."""
+        x = self.base.x.at[self.place].set(s.value)
+        at = step_to(self.task, self.numbers, s.at, self.held, x)
+        good = at.success
+        rise, root = _height(at, self.base)
+        slope = at.gradient[self.place] / jnp.where(root > 0, root, 1)
+        miss = root - self.level
+        # Where there is no likelihood (a negative yield, say) is outside as well.
+        crossed = ~good | (miss >= 0)
+        inside = jnp.where(crossed, s.inside, s.value)
+        outside = jnp.where(crossed, s.value, s.outside)
+        wall = jnp.where(crossed, ~good, s.wall)
+        newton = s.value - miss / slope
+
+        low, high = jnp.minimum(inside, outside), jnp.maximum(inside, outside)
+        usable = good & (newton > low) & (newton < high) & (s.count < NEWTON_POINTS)
+        within = jnp.where(usable, newton, 0.5 * (low + high))
+        tried = (s.value - self.base.x[self.place]) * self.side
+        ahead = (newton - s.value) * self.side
+        reach = GROWTH * jnp.maximum(tried, self.sigma)
+        further = jnp.where(ahead > 0, jnp.minimum(ahead, reach), reach)
+        bracketed = jnp.isfinite(outside)
+        value = jnp.where(
+            bracketed, within, self.limited(s.value + self.side * further)
+        )
+
+        inner = good & (miss < 0)
+        epsilon = jnp.finfo(low.dtype).eps
+        found = good & (jnp.abs(miss) <= TOLERANCE + self.rounding / self.level)
+        narrow = bracketed & (high - low <= 4 * epsilon * jnp.abs(s.value))
+        blocked = bracketed & wall & (high - low <= NEAR_FAILURE * self.sigma)
+        lost = inner & (tried > FAR * self.sigma)
+        stopped = inner & (s.value == self.end)
+        deeper = good & (rise < -(DEEPER + self.rounding))
+        codes: Any = CROSSING
+        status = codes.where(narrow, codes.found, s.status)
+        status = codes.where(blocked | (narrow & wall), codes.fit_failed, status)
+        status = codes.where(lost, codes.no_crossing, status)
+        status = codes.where(stopped, codes.at_bound, status)
+        status = codes.where(found, codes.found, status)
+        status = codes.where(deeper, codes.new_minimum, status)
+        over = found | narrow | blocked | lost | stopped | deeper
+        return _Search(
+            at=select(good, at, s.at),
+            value=value,
+            inside=inside,
+            outside=outside,
+            wall=wall,
+            status=status,
+            going=~over,
+            count=s.count + 1,
+        )
+
+
+def _height(at: Foothold, base: Foothold) -> tuple[Array, Array]:
+    """Return the rise of -ln L, and its signless root in standard errors."""
+    rise = at.value - base.value
+    return rise, jnp.sqrt(2 * jnp.maximum(rise, 0))
+
+
+def crossing(
+    task: Task,
+    numbers: Numbers,
+    base: Foothold,
+    held: Array,
+    place: Array,
+    side: Array,
+    level: Array,
+) -> tuple[Array, Any, Array]:
+    """Find where the profile of one parameter has risen to a level.
+
+    Solves ``sqrt(2 (nll - nll_min)) = level``, which is a straight line for a parabola,
+    by Newton's method: the slope of the profile is the partial derivative of -ln L
+    (envelope theorem). A bracket keeps it safe.
+
+    Args:
+        task: The structure of the fit.
+        numbers: Its arguments.
+        base: The minimum.
+        held: What else is held there, shape ``(n,)``.
+        place: The position of the parameter.
+        side: -1 or 1.
+        level: In standard errors.
+
+    Returns:
+        The value of the parameter, a `CROSSING`, and all parameters there.
+    """
+    held = jnp.asarray(held)
+    free = jnp.asarray(numbers.mask) & ~held & ~base.at_bound
+    solve, _ = scaled_solver(base.hessian, free.at[place].set(True))
+    variance = solve(jnp.zeros_like(base.x).at[place].set(1))[place]
+    best = base.x[place]
+    guess = jnp.where(jnp.abs(best) > 0, jnp.abs(best), 1)
+    bound, end = _ends(numbers, base.x, place, side)
+    held = held.at[place].set(True)
+    way: _Way = constant(
+        _Way(
+            task=task,
+            numbers=numbers,
+            base=base,
+            held=held,
+            place=place,
+            side=side,
+            level=level,
+            sigma=jnp.where(variance > 0, jnp.sqrt(jnp.abs(variance)), guess),
+            end=end,
+            rounding=16 * jnp.finfo(best.dtype).eps * jnp.abs(base.value),
+        )
+    )
+
+    # JAX would hash a bound method, with the arrays that it is bound to.
+    def advance(s: _Search) -> _Search:
+        return way.advance(s)
+
+    last = jax.lax.while_loop(
+        lambda s: s.going & (s.count < MOST_POINTS), advance, way.start()
+    )
+    # One more Newton step, whose derivative is that of the crossing.
+    here = last.at.x[place]
+    x = jnp.where(held, base.x, last.at.x).at[place].set(here)
+    at = attached(task, holding(numbers, x, held), last.at)
+    codes: Any = CROSSING
+    found = last.status == codes.found
+    rise = jnp.where(found, at.value - base.value, 1)
+    root = jnp.sqrt(2 * jnp.where(rise > 0, rise, 1))
+    slope = jnp.where(found, jax.lax.stop_gradient(at.gradient[place] / root), 1)
+    value = here - jnp.where(found, (root - level) / slope, 0)
+    value = jnp.where(last.status == codes.at_bound, bound, value)
+    return value, last.status, at.x
+
+
+def _ends(numbers: Numbers, x: Array, place: Array, side: Array) -> tuple[Array, Array]:
+    """Return the bound of a parameter on one side, and the outermost value to try."""
+    lower, upper = (end[place] for end in _range(numbers, x))
+    bound = jnp.where(side > 0, upper, lower)
+    is_open = jnp.zeros(x.shape, bool)
+    for where in numbers.transformed:
+        is_open = is_open.at[where].set(True)
+    width = jnp.where(jnp.isfinite(upper - lower), upper - lower, 1 + jnp.abs(x[place]))
+    return bound, jnp.where(is_open[place], bound - side * MARGIN * width, bound)
+
+
+def crossings(
+    task: Task,
+    numbers: Numbers,
+    base: Foothold,
+    held: Array,
+    places: Array,
+    sides: Array,
+    level: Array,
+) -> tuple[Array, Any, Array]:
+    """Find several crossings, one after the other in one program."""
+
+    def one(job):
+        place, side = job
+        return crossing(task, numbers, base, held, place, side, level)
+
+    return jax.lax.map(one, (places, sides))
