@@ -158,7 +158,13 @@ def _foreign_status(solution, edm: Array, definite: Array, rises: Array) -> RESU
 
 def _status(state: Any, solution: optx.Solution) -> RESULTS:
     """Translate the code of our solvers."""
-    status: Any = RESULTS.promote(solution.result)
+    # `RESULTS.promote` indexes a table, and a constant array must not be inside of
+    # what is batched by its own rule.
+    good: Any = RESULTS.successful
+    status: Any = good
+    for name in ("nonlinear_max_steps_reached", "nonlinear_divergence"):
+        ended = solution.result == getattr(optx.RESULTS, name)
+        status = RESULTS.where(ended, getattr(RESULTS, name), status)
     saddle = (state.code == CODE_STALLED) & ~state.definite
     where: Any = RESULTS.where
     codes = (

@@ -65,11 +65,13 @@ def search(
         level: The CLs of a limit.
         recipe: What kind of limits.
     """
-    arrays, structure = eqx.partition((task, numbers, place, level), eqx.is_array)
+    arrays, structure = eqx.partition(
+        (task, numbers, place, level, recipe), eqx.is_array
+    )
 
     @jax.custom_jvp
     def solve(arrays, base):
-        task, numbers, place, level = eqx.combine(arrays, structure)
+        task, numbers, place, level, recipe = eqx.combine(arrays, structure)
         return _Machine(task, numbers, base, place, level, recipe).run()
 
     @solve.defjvp
@@ -78,7 +80,7 @@ def search(
         out = solve(arrays, base)
 
         def conditions(arrays):
-            task, numbers, place, level = eqx.combine(arrays, structure)
+            task, numbers, place, level, recipe = eqx.combine(arrays, structure)
             machine = _Machine(task, numbers, base, place, level, recipe)
             return machine.conditions(out)
 

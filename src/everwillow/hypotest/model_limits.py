@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 
@@ -11,7 +12,7 @@ from everwillow._errors import ArgumentValueError, FitError
 from everwillow._tree import format_table
 from everwillow._typing import Key
 from everwillow.fitting import FitResult, _execute
-from everwillow.fitting._layout import float_dtype, is_traced
+from everwillow.fitting._layout import closes_over_tracer, float_dtype, is_traced
 from everwillow.fitting.conditional import pose
 from everwillow.fitting.follow import foothold
 from everwillow.fitting.run import Unset
@@ -137,6 +138,11 @@ def limits(
     )
     place = poi_place(problem, poi)
     problem.check_inside(poi, np.zeros(1), np.array([place]), where="poi")
+    if closes_over_tracer(predict_fn):
+        # What it closes over becomes an argument, so that it can be differentiated.
+        numbers = problem.numbers
+        example = problem.task.layout.state(jnp.asarray(numbers.vector), numbers.others)
+        predict_fn = eqx.filter_closure_convert(predict_fn, example)
     eager = not is_traced(problem.task, problem.numbers, level)
     minimum = given if given is not None else problem.fit(throw=throw and eager)
     roots = _execute.call(
