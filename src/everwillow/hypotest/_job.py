@@ -13,7 +13,7 @@ from everwillow._errors import RESULTS
 from everwillow._typing import Key
 from everwillow.fitting import FitResult, _execute
 from everwillow.fitting._core import Task, knows_curvature
-from everwillow.fitting._layout import as_array
+from everwillow.fitting._layout import as_array, is_traced
 from everwillow.fitting._problem import Numbers
 from everwillow.fitting.conditional import Problem
 from everwillow.hypotest._chain import scan_fits
@@ -60,6 +60,7 @@ class Job:
         place: Its position.
         tested: Its tested value.
         sampler: Draws one toy.
+        key: From which the keys of all toys come.
         fit_kwargs: As in `fit`.
     """
 
@@ -70,12 +71,20 @@ class Job:
     place: int
     tested: Any
     sampler: Sampler
+    key: Any
     fit_kwargs: dict[str, Any]
 
-    def draw(self, state: State, key: Any, indices: np.ndarray) -> Any:
-        """Draw toys; their data have the dtypes of the observation."""
+    def is_traced(self, *more: Any) -> bool:
+        """Return whether this is the work of a trace."""
+        return is_traced(self.problem.task, self.problem.numbers, self.key, more)
+
+    def draw(self, state: State, number: int, indices: np.ndarray) -> Any:
+        """Draw toys of a hypothesis; their data have the dtypes of the observation."""
         like = self.problem.numbers.observation
-        return _execute.call(draw, self.sampler, state, key, indices, like)
+        number_of = np.asarray(number)
+        return _execute.call(
+            draw, self.sampler, state, self.key, indices, like, number_of
+        )
 
     def test(self, toy: Any, state: State) -> tuple[Any, Any]:
         """Return test statistic and status of one toy."""

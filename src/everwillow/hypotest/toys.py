@@ -10,8 +10,8 @@ import jax.random as jr
 import numpy as np
 
 from everwillow._typing import Key
-from everwillow.fitting._layout import as_array, is_traced
-from everwillow.fitting.conditional import Problem, pose
+from everwillow.fitting._layout import as_array
+from everwillow.fitting.conditional import pose
 from everwillow.fitting.run import Unset
 from everwillow.hypotest._chain import poi_place
 from everwillow.hypotest._job import Job, truth
@@ -30,7 +30,13 @@ from everwillow.toys._lanes import (
     map_batches,
     settled,
 )
-from everwillow.toys.sampling import Sampler, as_key, check_count, choose_sampler
+from everwillow.toys.sampling import (
+    Sampler,
+    as_key,
+    check_count,
+    checked_key,
+    choose_sampler,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,43 +137,40 @@ class ToyGenerator:
             poi_place(problem, poi_key),
             tested,
             sampler,
+            checked_key(key),
             fit_kwargs,
         )
-        keys = jr.split(as_key(key))
-        if self._is_fast(problem, hypotheses, keys):
-            states = self._warm_up(job, hypotheses, keys[0], nuisances)
-            results = [
-                self._fast(job, s, k) for s, k in zip(states, keys, strict=False)
-            ]
+        if self._is_fast(job, hypotheses):
+            states = self._warm_up(job, hypotheses, nuisances)
+            results = [self._fast(job, s, i) for i, s in enumerate(states)]
         else:
             states = [truth(problem, poi_key, h, nuisances) for h in hypotheses]
-            results = [
-                self._general(job, s, k) for s, k in zip(states, keys, strict=False)
-            ]
+            results = [self._general(job, s, i) for i, s in enumerate(states)]
         q, status = zip(*results, strict=True)
         if poi_alt is None:
             return ToyResult(q[0], None, status[0], None)
         return ToyResult(q[0], q[1], status[0], status[1])
 
-    def _is_fast(self, problem: Problem, hypotheses: Any, keys: Any) -> bool:
+    def _is_fast(self, job: Job, hypotheses: list[Any]) -> bool:
         """Return whether toys run in batches of our own making."""
         # A subclass that computes something else is run as it is.
         own = getattr(type(self.test_statistic), "_compute", None)
         return (
             own is CowanTestStatistic._compute
             and self.map_fn is jax.vmap
-            and not is_traced(problem.task, problem.numbers, hypotheses, keys)
+            and not job.is_traced(hypotheses)
         )
 
-    def _general(self, job: Job, state: State, key: Any) -> tuple[Any, Any]:
+    def _general(self, job: Job, state: State, number: int) -> tuple[Any, Any]:
         """Map over toys as the user says."""
+        key = jr.split(as_key(job.key))[number]
 
         def one(index: Any) -> Any:
             toy = job.sampler(state, jr.fold_in(key, index))
             return job.test(toy, state)
 
         indices = jnp.arange(self.ntoys)
-        if is_traced(job.problem.task, job.problem.numbers, state, key):
+        if job.is_traced(state):
             return self.map_fn(one)(indices)
         q, status = jax.jit(self.map_fn(one))(indices)
         return np.asarray(q), jax.tree.map(np.asarray, status)
@@ -176,9 +179,7 @@ class ToyGenerator:
         chosen = self.batch_size or batch_size_for(len(job.problem.numbers.index))
         return min(chosen, self.ntoys)
 
-    def _warm_up(
-        self, job: Job, hypotheses: list[Any], key: Any, nuisances: str
-    ) -> list[State]:
+    def _warm_up(self, job: Job, hypotheses: list[Any], nuisances: str) -> list[State]:
         """Find the parameters of the toys; compile both programs in the meantime."""
         problem, size = job.problem, self._size(job)
         numbers = problem.numbers
@@ -186,7 +187,7 @@ class ToyGenerator:
         indices = np.zeros(size, int)
 
         def sample() -> Any:
-            return job.draw(start, key, indices)
+            return job.draw(start, 0, indices)
 
         def profile() -> list[State]:
             return [
@@ -196,14 +197,14 @@ class ToyGenerator:
 
         return at_once(profile, sample)[0]
 
-    def _fast(self, job: Job, state: State, key: Any) -> tuple[Any, Any]:
+    def _fast(self, job: Job, state: State, number: int) -> tuple[Any, Any]:
         """Run toys in batches; those that fail there once more, one by one."""
         size = self._size(job)
         problem = job.problem.at(state)
         start = np.asarray(problem.numbers.vector)
 
         def work(indices: np.ndarray) -> Any:
-            toys = job.draw(state, key, indices)
+            toys = job.draw(state, number, indices)
             poi = np.full(len(indices), job.tested)
             out = job.fit(problem, np.tile(start, (len(indices), 1)), poi, toys)
             good = _done(out.q, out.status)
@@ -222,7 +223,9 @@ class ToyGenerator:
         codes = np.array(code_of(status))
         q = np.array(q)
         for i in np.nonzero(~_done(q, status))[0]:
-            toy = jax.tree.map(lambda a: a[0], job.draw(state, key, np.full(size, i)))
+            toy = jax.tree.map(
+                lambda a: a[0], job.draw(state, number, np.full(size, i))
+            )
             q[i], code = job.test(toy, state)
             codes[i] = code_of(code)
         return q, jax.tree.map(lambda _: codes, status)

@@ -24,10 +24,10 @@ from everwillow.solvers.lanes import LANE_STEPS, lane_solver
 
 # Bytes that the intermediate values of one batch may take on a CPU. What fits a
 # second-level cache runs several times faster than ten thousand toys at once.
-CACHE_BYTES = 2**20
+CACHE_BYTES = 2**21
 # On other devices batches are limited by memory only.
 DEVICE_BYTES = 2**30
-LARGEST = {True: 256, False: 2**16}
+LARGEST = {True: 512, False: 2**16}
 SMALLEST = 8
 
 SUCCESS: Any = RESULTS.successful
@@ -42,6 +42,8 @@ def minimise_in_lanes(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solut
     lanes = lane_solver(task.solver)
     if lanes is not None:
         steps = min(task.max_steps, LANE_STEPS)
+        # Toys need no covariance.
+        lanes = dataclasses.replace(lanes, unseen=True)
         task = dataclasses.replace(task, solver=lanes, max_steps=steps)
     return conclude(task, numbers, run_solver(task, numbers))
 
@@ -67,7 +69,7 @@ def batch_size_for(parameters: int) -> int:
     on_cpu = jax.default_backend() == "cpu"
     each = 8 * (8 * parameters**2 + 64 * parameters + 256)
     wanted = (CACHE_BYTES if on_cpu else DEVICE_BYTES) // each
-    power = 2 ** int(np.log2(max(1, wanted)))
+    power = 2 ** round(np.log2(max(1, wanted)))
     return min(max(power, SMALLEST), LARGEST[on_cpu])
 
 

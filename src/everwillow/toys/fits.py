@@ -29,8 +29,8 @@ from everwillow.toys._lanes import (
 )
 from everwillow.toys.sampling import (
     Sampler,
-    as_key,
     check_count,
+    checked_key,
     choose_sampler,
     draw,
 )
@@ -190,7 +190,7 @@ def fit_toys(
     ).hold(held)
     layout, numbers = problem.task.layout, problem.numbers
     truth = layout.state(numbers.vector, numbers.others)
-    base, size = as_key(key), batch_size or batch_size_for(len(numbers.index))
+    base, size = checked_key(key), batch_size or batch_size_for(len(numbers.index))
 
     def work(indices: np.ndarray) -> dict[str, Any]:
         shifted = first + indices

@@ -171,20 +171,29 @@ def asimov_data(
     raise ArgumentValueError(msg)
 
 
-def as_key(key_or_seed: Any) -> Array:
-    """Return a PRNG key, made from a seed if it is an integer.
+def checked_key(key_or_seed: Any) -> Any:
+    """Return a PRNG key as it is, and a seed as an array.
+
+    Compiled programs make the key of a seed themselves (`as_key`), which spares the
+    compilation of programs that do nothing else.
 
     Raises:
         ArgumentTypeError: If it is neither.
     """
     if isinstance(key_or_seed, int | np.integer) and not isinstance(key_or_seed, bool):
-        return jr.key(int(key_or_seed))
+        return np.asarray(key_or_seed)
     if isinstance(key_or_seed, jax.Array | np.ndarray):
         dtype = key_or_seed.dtype
         if jnp.issubdtype(dtype, jax.dtypes.prng_key) or dtype == np.uint32:
-            return jnp.asarray(key_or_seed)
+            return key_or_seed
     msg = f"key: expected jax.random.key(seed) or an integer seed, got {key_or_seed!r}."
     raise ArgumentTypeError(msg)
+
+
+def as_key(checked: Any) -> Array:
+    """Return the PRNG key of what `checked_key` returned."""
+    is_seed = jnp.issubdtype(checked.dtype, jnp.integer) and jnp.ndim(checked) == 0
+    return jr.key(checked) if is_seed else jnp.asarray(checked)
 
 
 def toy_keys(key_or_seed: Any, indices: Any) -> Array:
@@ -197,21 +206,32 @@ def toy_keys(key_or_seed: Any, indices: Any) -> Array:
         key_or_seed: A PRNG key, or an integer to make one of.
         indices: Which toys, integers of shape ``(toys,)``.
     """
-    key = as_key(key_or_seed)
+    key = as_key(checked_key(key_or_seed))
     return jax.vmap(lambda i: jr.fold_in(key, i))(jnp.asarray(indices))
 
 
-def draw(sampler: Sampler, state: State, key: Array, indices: Any, like: Any) -> Any:
+def draw(
+    sampler: Sampler,
+    state: State,
+    key: Array,
+    indices: Any,
+    like: Any,
+    number: Any = None,
+) -> Any:
     """Draw toys, stacked along a first axis; for `_execute.call`.
 
     Args:
         sampler: Draws one.
         state: The parameters.
-        key: Its fold with an index is the key of a toy.
+        key: From `checked_key`; its fold with an index is the key of a toy.
         indices: Which toys.
         like: An observation whose dtypes the toys take on where they differ, so that
             one compiled program serves both; None changes nothing.
+        number: Of the hypothesis, if there are two: each has a key split off `key`.
     """
+    key = as_key(key)
+    if number is not None:
+        key = jr.split(key)[number]
     toys = jax.vmap(lambda k: sampler(state, k))(toy_keys(key, indices))
     return toys if like is None else _with_dtypes(toys, like)
 
@@ -282,7 +302,7 @@ def sample_toys(
     sampler = choose_sampler(nll_fn, sample_fn, predict_fn)
     indices = np.arange(first, first + ntoys)
     state = jax.tree.map(as_array, params)
-    toys = _execute.call(draw, sampler, state, as_key(key), indices, None)
+    toys = _execute.call(draw, sampler, state, checked_key(key), indices, None)
     return toys if is_traced(toys) else jax.tree.map(np.asarray, toys)
 
 
