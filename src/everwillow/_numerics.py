@@ -15,6 +15,8 @@ from jaxtyping import Array, Bool, Float
 # Up to this size our own loop is as fast as a LAPACK call, batches better, and spares
 # the process the 0.3 s that loading LAPACK costs at its first use.
 SMALL = 16
+# In a batch of many the loop passes over memory more often than LAPACK does.
+SMALL_IN_LANES = 5
 
 # Bytes of intermediate values that one block of Hessian columns may hold at a time;
 # a block that fits the second-level cache runs several times faster than all columns
@@ -44,12 +46,17 @@ class Factor(eqx.Module):
         return jax.scipy.linalg.cho_solve((self.lower, True), rhs)
 
 
-def factorise(matrix: Float[Array, "n n"]) -> Factor:
-    """Factorise a symmetric matrix by Cholesky without raising."""
+def factorise(matrix: Float[Array, "n n"], *, lanes: bool = False) -> Factor:
+    """Factorise a symmetric matrix by Cholesky without raising.
+
+    Args:
+        matrix: Its upper triangle is not looked at.
+        lanes: Whether this is one of many matrices in a batch.
+    """
     size = matrix.shape[0]
     if size == 0:
         return Factor(matrix, jnp.ones((), matrix.dtype), inverted=True)
-    if size <= SMALL:
+    if size <= (SMALL_IN_LANES if lanes else SMALL):
         inverse, pivot = _inverse_cholesky(matrix)
         return Factor(inverse, pivot, inverted=True)
     # Entries beyond the diagonal are not read, NaN in one of them is seen all the same.

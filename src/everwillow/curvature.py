@@ -54,8 +54,12 @@ class AbstractCurvature(eqx.Module):
         """Replace the rows and columns that are not kept by those of the identity."""
 
     @abc.abstractmethod
-    def factor(self) -> "AbstractFactor":
-        """Factorise by Cholesky, without raising where that is not possible."""
+    def factor(self, *, lanes: bool = False) -> "AbstractFactor":
+        """Factorise by Cholesky, without raising where that is not possible.
+
+        Args:
+            lanes: Whether this is one of many in a batch, which changes what is fast.
+        """
 
     @abc.abstractmethod
     def as_matrix(self) -> Float[Array, "n n"]:
@@ -97,9 +101,9 @@ class Dense(AbstractCurvature):
         """Write all entries out, shape ``(n, n)``."""
         return self.matrix
 
-    def factor(self) -> "DenseFactor":
+    def factor(self, *, lanes: bool = False) -> "DenseFactor":
         """Factorise by Cholesky."""
-        factor = factorise(self.matrix)
+        factor = factorise(self.matrix, lanes=lanes)
         return DenseFactor(factor.smallest_pivot, factor)
 
 
@@ -188,10 +192,10 @@ class Arrow(AbstractCurvature):
         out = out.at[low[:, None], top[None, :]].set(self.coupling.T)
         return out.at[low, low].set(self.tail)
 
-    def factor(self) -> "ArrowFactor":
+    def factor(self, *, lanes: bool = False) -> "ArrowFactor":
         """Factorise by Cholesky of the Schur complement of the tail."""
         weighted = self.coupling / self.tail[None, :]
-        schur = factorise(self.block - weighted @ self.coupling.T)
+        schur = factorise(self.block - weighted @ self.coupling.T, lanes=lanes)
         # The Schur complement is what elimination leaves of the block.
         left = jnp.diagonal(self.block - weighted @ self.coupling.T)
         pivots = schur.smallest_pivot * jnp.min(
@@ -256,8 +260,9 @@ class Operator(AbstractCurvature):
             jnp.where(keep, self.preconditioner, 1),
         )
 
-    def factor(self):
+    def factor(self, *, lanes: bool = False):
         """Refuse: an operator has no entries to factorise."""
+        del lanes
         msg = (
             "The curvature of this objective is an Operator, which can be multiplied "
             "but not factorised. Use the matrix-free solver: solver=NewtonCG()."

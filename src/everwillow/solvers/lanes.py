@@ -36,7 +36,7 @@ def lane_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
         A step of descent inside ball and box.
     """
     gradient = jnp.where(model.free, model.gradient, 0)
-    factor = model.curvature.masked(model.free).factor()
+    factor = model.curvature.masked(model.free).factor(lanes=True)
     newton = -factor.solve(gradient)
     length = _norm(newton)
     good = (factor.smallest_pivot > singular_level(gradient.dtype)) & jnp.isfinite(

@@ -31,6 +31,9 @@ NOTHING = 2e-12
 # than this must have stayed the same, within a factor, for two points.
 SAFE_PIVOT = 1e-6
 SAME_PIVOT = 2.0
+# An EDM that falls by as much in one step is that of a proper minimum. Who needs the
+# value there and no covariance can take the step that is left unseen.
+COLLAPSE = 1e-4
 SLOW_STEPS = 192
 SLOW_PACE = 8
 IDLE_STEPS = 3
@@ -42,20 +45,23 @@ class Tolerances(eqx.Module):
     edm: float
     step: float
     tight_step: float
+    unseen: bool
 
 
-def tolerances(dtype, edm_goal: float) -> Tolerances:
+def tolerances(dtype, edm_goal: float, *, unseen: bool = False) -> Tolerances:
     """Return the goals for a floating-point type.
 
     Args:
         dtype: Of the parameters.
         edm_goal: Wanted EDM, in units of -ln L.
+        unseen: Whether the last step may be taken as soon as the EDM has collapsed.
     """
     eps = float(jnp.finfo(dtype).eps)
     return Tolerances(
         edm=max(edm_goal, 100 * eps),
         step=max(STEP_GOAL, 100 * eps),
         tight_step=max(TIGHT_STEP_GOAL, 20 * eps),
+        unseen=unseen,
     )
 
 
@@ -171,6 +177,7 @@ def judge(
     ratio = jnp.max(jnp.where(free, jnp.abs(newton) / size, 0), initial=0)
     near = (edm <= goals.edm) | (rounding & (edm <= noise))
     contracted = fresh & (edm <= CONTRACTION * approach.edm)
+    collapsed = fresh & (edm <= COLLAPSE * approach.edm) & jnp.isfinite(approach.edm)
     shrunk = fresh & (edm <= 0.5 * approach.best_edm)
     idle = jnp.where(near & ~shrunk, approach.idle + 1, 0)
     # A step that changes the objective by much still leads somewhere.
@@ -186,6 +193,7 @@ def judge(
             (contracted & (ratio <= goals.tight_step))
             | (rounding & (ratio <= goals.step))
             | (stuck & (ratio <= goals.step))
+            | (collapsed & goals.unseen)
         )
     )
     over = stuck | rounding | (edm <= 1e-6 * goals.edm)

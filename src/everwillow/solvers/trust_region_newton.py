@@ -116,6 +116,9 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         edm_goal: Largest EDM of a success, in units of -ln L.
         step_rule: Minimises the quadratic model: ``(model, radius) -> Step``.
         bending: Whether to bend steps along curved valleys.
+        unseen: Whether the last step is taken without a look at its end as soon as the
+            EDM has collapsed. Values and parameters are as good; the Hessian is that
+            of the point before.
         rtol: Not used; part of the interface of optimistix.
         atol: Not used; part of the interface of optimistix.
         norm: Not used; part of the interface of optimistix.
@@ -124,6 +127,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
     edm_goal: float = EDM_GOAL
     step_rule: Callable[[QuadraticModel, Array], Step] = trust_region_step
     bending: bool = True
+    unseen: bool = False
     rtol: float = 0.0
     atol: float = 0.0
     norm: Callable[[PyTree], Array] = optx.max_norm
@@ -263,7 +267,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
             rounding=rounding,
             noise=noise,
             approach=state.approach,
-            goals=tolerances(x.dtype, self.edm_goal),
+            goals=tolerances(x.dtype, self.edm_goal, unseen=self.unseen),
             pivot=step.pivot,
             same=same,
             steady=steady,
