@@ -25,11 +25,48 @@ class Start(NamedTuple):
         minimum: Its end.
         base: The same as a foothold.
         held: Parameters held at the minimum throughout, shape ``(n,)``.
+        held_names: Their labels.
     """
 
     problem: Problem
     minimum: FitResult
     base: Foothold
+    held: np.ndarray
+    held_names: tuple[str, ...]
+
+    def states(self, x: Any) -> State:
+        """Return vectors ``(..., n)`` as a State of arrays ``(..., *shape)``."""
+        layout, numbers = self.problem.task.layout, self.problem.numbers
+        index = np.asarray(numbers.index)
+        library: Any = jnp if is_traced(x, numbers.vector) else np
+        vector = library.broadcast_to(
+            library.asarray(numbers.vector), (*np.shape(x)[:-1], layout.size)
+        )
+        if library is np:
+            vector = np.array(vector)
+            vector[..., index] = np.asarray(x)
+        else:
+            vector = vector.at[..., index].set(x)
+        named = layout.named(vector, range(layout.size))
+        others = iter(numbers.others)
+        values = [
+            value if numeric else next(others)
+            for value, numeric in zip(named.values(), layout.numeric, strict=True)
+        ]
+        return named.with_values(values)
+
+
+class Stage(NamedTuple):
+    """A posed fit, before anything is fitted: names and values are checked here.
+
+    Attributes:
+        problem: The fit, without what is held.
+        given: Its end, if that is known.
+        held: Parameters to hold at the minimum, shape ``(n,)``.
+    """
+
+    problem: Problem
+    given: FitResult | None
     held: np.ndarray
 
     def position(self, name: Key, *, where: str = "name") -> int:
@@ -54,29 +91,26 @@ class Start(NamedTuple):
             values = np.asarray(values)[..., None]
         self.problem.check_inside(name, values, np.array([place]), where=where)
 
-    def states(self, x: Any) -> State:
-        """Return vectors ``(..., n)`` as a State of arrays ``(..., *shape)``."""
-        layout, numbers = self.problem.task.layout, self.problem.numbers
-        index = np.asarray(numbers.index)
-        library: Any = jnp if is_traced(x, numbers.vector) else np
-        vector = library.broadcast_to(
-            library.asarray(numbers.vector), (*np.shape(x)[:-1], layout.size)
-        )
-        if library is np:
-            vector = np.array(vector)
-            vector[..., index] = np.asarray(x)
+    def minimised(self) -> Start:
+        """Find the minimum, unless it is given."""
+        problem, given = self.problem, self.given
+        # A traced fit may have to move with what the result does not know of.
+        traced = is_traced(problem.task, problem.numbers)
+        if given is not None and not traced and _ends_at(problem, given):
+            minimum = given.check()
         else:
-            vector = vector.at[..., index].set(x)
-        named = layout.named(vector, range(layout.size))
-        others = iter(numbers.others)
-        values = [
-            value if numeric else next(others)
-            for value, numeric in zip(named.values(), layout.numeric, strict=True)
-        ]
-        return named.with_values(values)
+            minimum = problem.fit(throw=not traced)
+        if minimum.hessian is None:
+            msg = (
+                "solver: a profile needs the Hessian of the fit, which NewtonCG leaves "
+                "out beyond 1000 parameters. Use solver=TrustRegionNewton()."
+            )
+            raise ArgumentValueError(msg)
+        names = tuple(problem.labels[i] for i in np.nonzero(self.held)[0])
+        return Start(problem, minimum, foothold(problem, minimum), self.held, names)
 
 
-def begin(
+def stage(
     nll_fn: Any,
     params: State | FitResult | None,
     observation: Any,
@@ -86,8 +120,8 @@ def begin(
     bounds: Mapping[Key, Any] | None,
     solver: optx.AbstractMinimiser | None,
     max_steps: int,
-) -> Start:
-    """Pose a fit and find its minimum, unless it is given.
+) -> Stage:
+    """Pose a fit.
 
     Args:
         nll_fn: As in `fit`; likewise what is not listed here.
@@ -114,19 +148,7 @@ def begin(
         solver=solver,
         max_steps=max_steps,
     )
-    # A traced fit may have to move with what the result does not know of.
-    traced = is_traced(problem.task, problem.numbers)
-    if given is not None and not traced and _ends_at(problem, given):
-        minimum = given.check()
-    else:
-        minimum = problem.fit(throw=not traced)
-    if minimum.hessian is None:
-        msg = (
-            "solver: a profile needs the Hessian of the fit, which NewtonCG leaves out "
-            "beyond 1000 parameters. Use solver=TrustRegionNewton()."
-        )
-        raise ArgumentValueError(msg)
-    return Start(problem, minimum, foothold(problem, minimum), _held(problem, held))
+    return Stage(problem, given, _held(problem, held))
 
 
 def _ends_at(problem: Problem, given: FitResult) -> bool:

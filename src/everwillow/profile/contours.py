@@ -21,9 +21,9 @@ from everwillow.fitting._problem import Numbers
 from everwillow.fitting.follow import Foothold
 from everwillow.fitting.result import Values
 from everwillow.fitting.run import Unset
-from everwillow.profile._start import begin, confidence
+from everwillow.profile._start import confidence, stage
 from everwillow.profile._walk import step_to
-from everwillow.profile.scans import held_names, on_host, pair
+from everwillow.profile.scans import on_host, pair
 from everwillow.statelib import State
 
 
@@ -38,6 +38,7 @@ LONGEST = 4
 # Cosine of the angle between two normals.
 STRAIGHT = 0.999
 DIRECTIONS = 8
+FEWEST_POINTS = 8
 
 
 class ContourResult(eqx.Module):
@@ -323,10 +324,10 @@ def contour(
         [2. 3.] True
     """
     cl = confidence(cl)
-    if points < 8:
-        msg = f"points: expected at least 8 points on the curve, got {points!r}."
+    if not isinstance(points, int | np.integer) or points < FEWEST_POINTS:
+        msg = f"points: expected {FEWEST_POINTS} points or more, got {points!r}."
         raise ArgumentValueError(msg)
-    start = begin(
+    posed = stage(
         nll_fn,
         params,
         observation,
@@ -336,7 +337,8 @@ def contour(
         solver=solver,
         max_steps=max_steps,
     )
-    places = np.array(pair(start, names))
+    places = np.array(pair(posed, names))
+    start = posed.minimised()
     problem = start.problem
     curve, x, counts, closed = on_host(
         _execute.call(
@@ -365,5 +367,5 @@ def contour(
         params=start.states(all_x),
         closed=closed,
         minimum=start.minimum,
-        held=held_names(start),
+        held=start.held_names,
     )

@@ -19,9 +19,9 @@ from everwillow.fitting import FitResult, _execute
 from everwillow.fitting._layout import is_traced
 from everwillow.fitting.result import Values
 from everwillow.fitting.run import Unset
-from everwillow.profile._start import Start, begin, confidence
-from everwillow.profile.scans import held_names, on_host
-from everwillow.profile.search import CROSSING, crossings
+from everwillow.profile._start import Stage, Start, confidence, stage
+from everwillow.profile.scans import on_host
+from everwillow.profile.search import CROSSING, DEEPER, crossings
 from everwillow.statelib import State
 
 
@@ -153,7 +153,7 @@ def minos(
         -2.6764 +3.3423
     """
     cl = confidence(cl)
-    start = begin(
+    posed = stage(
         nll_fn,
         params,
         observation,
@@ -163,11 +163,12 @@ def minos(
         solver=solver,
         max_steps=max_steps,
     )
-    places = _places(start, names)
+    places = _places(posed, names)
+    start = posed.minimised()
     problem = start.problem
     count = places.size
     level = ndtri(0.5 + 0.5 * jnp.asarray(cl, float))
-    value, status, x = on_host(
+    value, status, x, beyond = on_host(
         _execute.call(
             crossings,
             problem.task,
@@ -180,11 +181,14 @@ def minos(
         )
     )
     best = start.base.x[places]
+    minimum = start.minimum
+    if not is_traced(value):
+        status, minimum = _deeper(start, places, status, x, beyond)
     library: Any = jnp if is_traced(value) else np
     ended = (status == CROSSING.found) | (status == CROSSING.at_bound)
     errors = library.where(ended, value - library.concatenate([best, best]), np.nan)
     ends = library.where(ended[:, None], x, np.nan)
-    result = MinosResult(
+    return MinosResult(
         names=tuple(problem.labels[i] for i in places),
         cl=cl,
         values=best,
@@ -194,50 +198,63 @@ def minos(
         upper_status=jax.tree.map(lambda code: code[count:], status),
         lower_params=start.states(ends[:count]),
         upper_params=start.states(ends[count:]),
-        minimum=start.minimum,
-        held=held_names(start),
+        minimum=minimum,
+        held=start.held_names,
     )
-    return _with_new_minimum(start, result, status, x)
 
 
-def _places(start: Start, names: Iterable[Key] | None) -> np.ndarray:
+def _places(posed: Stage, names: Iterable[Key] | None) -> np.ndarray:
     """Return the positions of parameters, all free ones if none are named."""
     if names is None:
-        return np.array([p for p in start.problem.free if not start.held[p]], int)
-    if isinstance(names, str):
-        names = [names]
-    found = [start.problem.positions(name, where="names") for name in names]
-    places = np.concatenate(found or [np.zeros(0, int)])
-    if places.size == 0 or np.any(start.held[places]):
+        places = np.array([p for p in posed.problem.free if not posed.held[p]], int)
+    else:
+        names = [names] if isinstance(names, str) else names
+        found = [posed.problem.positions(name, where="names") for name in names]
+        places = np.concatenate(found or [np.zeros(0, int)])
+    if places.size == 0 or np.any(posed.held[places]):
         msg = "names: expected one or more parameters that are neither fixed nor held."
         raise ArgumentValueError(msg)
     return places
 
 
-def _with_new_minimum(
-    start: Start, result: MinosResult, status: Any, x: Any
-) -> MinosResult:
-    """Refit from a deeper point, if one was met, and say so."""
-    if is_traced(status):
-        return result
-    deeper = np.asarray(status == CROSSING.new_minimum)
-    if not deeper.any():
-        return result
-    points = np.nonzero(deeper)[0]
-    fits = [start.problem.at(start.states(x[i])).fit(throw=False) for i in points]
-    best = min(fits, key=lambda fit: float(fit.nll) if bool(fit.success) else np.inf)
-    name = result.names[points[0] % len(result.names)]
+def _deeper(
+    start: Start, places: np.ndarray, status: Any, x: Any, beyond: Any
+) -> tuple[Any, FitResult]:
+    """Fit from where there may be a deeper minimum, and say so if there is one.
+
+    Returns:
+        The status of each search, and the deepest minimum.
+    """
+    met = np.array(status == CROSSING.new_minimum)
+    minimum, names = start.minimum, [start.problem.labels[i] for i in places]
+    points = np.where(met[:, None], x, beyond)
+    best, first = minimum, -1
+    for i in np.nonzero(np.all(np.isfinite(points), axis=1))[0]:
+        fit = start.problem.at(start.states(points[i])).fit(throw=False)
+        depth = float(minimum.nll - fit.nll)
+        met[i] |= bool(fit.success) and depth > DEEPER + _rounding(minimum)
+        if bool(fit.success) and fit.nll < best.nll:
+            best = fit
+        first = i if met[i] and first < 0 else first
+    if first < 0:
+        return status, minimum
+    status = jax.tree.map(
+        lambda new, old: np.where(met, new, old), CROSSING.new_minimum, status
+    )
     text = (
-        f"minos: on the way from {name!r} -ln L fell below its minimum, "
-        f"{float(start.minimum.nll):.10g}"
+        f"minos: on the way from {names[first % len(names)]!r} -ln L fell below its "
+        f"minimum, {float(minimum.nll):.10g}"
     )
-    if not bool(best.success):
+    if best is minimum:
         text += ". A fit from there failed: start the first one elsewhere."
-        warnings.warn(text, stacklevel=3)
-        return result
-    text += (
-        f", to {float(best.nll):.10g}. The new minimum is in `result.minimum`: call "
-        "minos again with it as `params`."
-    )
+    else:
+        text += (
+            f", to {float(best.nll):.10g}. The new minimum is in `result.minimum`: "
+            "call minos again with it as `params`."
+        )
     warnings.warn(text, stacklevel=3)
-    return eqx.tree_at(lambda r: r.minimum, result, best)
+    return status, best
+
+
+def _rounding(minimum: FitResult) -> float:
+    return 16 * float(np.finfo(minimum.nll.dtype).eps * np.abs(minimum.nll))

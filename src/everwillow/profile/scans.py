@@ -16,7 +16,7 @@ from everwillow.fitting import FitResult, _execute
 from everwillow.fitting._layout import float_dtype, is_traced
 from everwillow.fitting.result import Values
 from everwillow.fitting.run import Unset
-from everwillow.profile._start import Start, begin
+from everwillow.profile._start import Stage, stage
 from everwillow.profile._walk import visit, walk, walk_2d
 from everwillow.statelib import State
 
@@ -160,7 +160,7 @@ def scan(
         >>> print(result.twice_delta_nll.round(3))
         [0.862 0.    0.735]
     """
-    start = begin(
+    posed = stage(
         nll_fn,
         params,
         observation,
@@ -170,8 +170,9 @@ def scan(
         solver=solver,
         max_steps=max_steps,
     )
-    place = start.position(name)
-    points = _points(start, name, place, values, where="values")
+    place = posed.position(name)
+    points = _points(posed, name, place, values, where="values")
+    start = posed.minimised()
     problem = start.problem
     x, nll, gradient, status, success = on_host(
         _execute.call(
@@ -193,7 +194,7 @@ def scan(
         status=status,
         success=success,
         minimum=start.minimum,
-        held=held_names(start),
+        held=start.held_names,
     )
 
 
@@ -226,7 +227,7 @@ def scan_2d(
         >>> print((result.twice_delta_nll.round(6) + 0.0).tolist())
         [[2.0, 1.0, 2.0], [1.0, 0.0, 1.0]]
     """
-    start = begin(
+    posed = stage(
         nll_fn,
         params,
         observation,
@@ -236,13 +237,17 @@ def scan_2d(
         solver=solver,
         max_steps=max_steps,
     )
-    first, second = pair(start, names)
+    first, second = pair(posed, names)
+    if len(values) != 2:
+        msg = f"values: expected the two axes of the grid, got {len(values)}."
+        raise ArgumentValueError(msg)
     axes = tuple(
-        _points(start, name, place, axis, where=f"values[{i}]")
+        _points(posed, name, place, axis, where=f"values[{i}]")
         for i, (name, place, axis) in enumerate(
             zip(names, (first, second), values, strict=True)
         )
     )
+    start = posed.minimised()
     problem = start.problem
     x, nll, _, status, success = on_host(
         _execute.call(
@@ -263,25 +268,20 @@ def scan_2d(
         status=status,
         success=success,
         minimum=start.minimum,
-        held=held_names(start),
+        held=start.held_names,
     )
 
 
-def pair(start: Start, names: Any) -> tuple[int, int]:
+def pair(posed: Stage, names: Any) -> tuple[int, int]:
     """Return the positions of two different parameters."""
     if isinstance(names, str) or len(names) != 2:
         msg = f"names: expected two parameters, got {names!r}."
         raise ArgumentValueError(msg)
-    first, second = (start.position(name, where="names") for name in names)
+    first, second = (posed.position(name, where="names") for name in names)
     if first == second:
         msg = f"names: expected two different parameters, got {names[0]!r} twice."
         raise ArgumentValueError(msg)
     return first, second
-
-
-def held_names(start: Start) -> tuple[str, ...]:
-    """Return the labels of what is held."""
-    return tuple(start.problem.labels[i] for i in np.nonzero(start.held)[0])
 
 
 def on_host(tree: Any) -> Any:
@@ -291,7 +291,7 @@ def on_host(tree: Any) -> Any:
     return jax.tree.map(np.asarray, tree)
 
 
-def _points(start: Start, name: Key, place: int, values: Any, *, where: str) -> Any:
+def _points(posed: Stage, name: Key, place: int, values: Any, *, where: str) -> Any:
     library: Any = jnp if is_traced(values) else np
     points = library.asarray(values, float_dtype())
     if points.ndim != 1 or points.size == 0:
@@ -299,5 +299,5 @@ def _points(start: Start, name: Key, place: int, values: Any, *, where: str) -> 
             f"{where}: expected one or more values in a row, got shape {points.shape}."
         )
         raise ShapeMismatchError(msg)
-    start.check_inside(name, place, points, where=where)
+    posed.check_inside(name, place, points, where=where)
     return points

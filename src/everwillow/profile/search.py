@@ -33,24 +33,39 @@ NEWTON_POINTS = 16
 MOST_POINTS = 72
 # A -ln L that is smaller than at the minimum by more than this is another minimum.
 DEEPER = 1e-6
-# Where the level is not crossed the search goes this many times further each time.
-GROWTH = 2.0
+# Where the level is not crossed the search goes on by this times what it has gone.
+GROWTH = 1.0
 # Beyond as many standard errors there is no crossing.
 FAR = 1e9
 # This close, in standard errors, to where fits begin to fail there is no crossing.
 NEAR_FAILURE = 1e-6
+# -ln L that falls by so much in a standard error, on the way outwards, leads elsewhere.
+FALL = 1e-3
 # Smooth maps cannot be evaluated on the ends of their range: this part of it is left.
 MARGIN = 1e-9
 
 
 class _Search(eqx.Module):
-    """Where a search stands: a point inside, one outside, and the next to try."""
+    """Where a search stands: a point inside, one outside, and the next to try.
+
+    Attributes:
+        at: The last fit that did not fail.
+        value: What to try next.
+        inside: The outermost value below the level.
+        outside: The innermost value that is not.
+        wall: Whether that is one where a fit failed.
+        beyond: A point where -ln L falls on the way outwards, NaN if there was none.
+        status: How the search has ended.
+        going: Whether it goes on.
+        count: Number of points.
+    """
 
     at: Foothold
     value: Float[Array, ""]
     inside: Float[Array, ""]
     outside: Float[Array, ""]
     wall: Any
+    beyond: Float[Array, " n"]
     status: CROSSING
     going: Any
     count: Any
@@ -100,6 +115,7 @@ class _Way(eqx.Module):
             inside=best,
             outside=self.side * jnp.full_like(best, jnp.inf),
             wall=jnp.asarray(False),
+            beyond=jnp.full_like(self.base.x, jnp.nan),
             status=codes.where(self.base.success, status, codes.fit_failed),
             going=away & self.base.success,
             count=jnp.asarray(0),
@@ -119,6 +135,8 @@ class _Way(eqx.Module):
         outside = jnp.where(crossed, s.value, s.outside)
         wall = jnp.where(crossed, ~good, s.wall)
         newton = s.value - miss / slope
+        fall = -self.side * self.sigma * at.gradient[self.place]
+        falls = good & (fall > FALL + self.rounding)
 
         low, high = jnp.minimum(inside, outside), jnp.maximum(inside, outside)
         usable = good & (newton > low) & (newton < high) & (s.count < NEWTON_POINTS)
@@ -154,6 +172,7 @@ class _Way(eqx.Module):
             inside=inside,
             outside=outside,
             wall=wall,
+            beyond=jnp.where(falls, at.x, s.beyond),
             status=status,
             going=~over,
             count=s.count + 1,
@@ -174,7 +193,7 @@ def crossing(
     place: Array,
     side: Array,
     level: Array,
-) -> tuple[Array, Any, Array]:
+) -> tuple[Array, Any, Array, Array]:
     """Find where the profile of one parameter has risen to a level.
 
     Solves ``sqrt(2 (nll - nll_min)) = level``, which is a straight line for a parabola,
@@ -191,7 +210,8 @@ def crossing(
         level: In standard errors.
 
     Returns:
-        The value of the parameter, a `CROSSING`, and all parameters there.
+        The value of the parameter, a `CROSSING`, all parameters there, and those where
+        -ln L was seen to fall outwards, which hints at another minimum (NaN if not).
     """
     held = jnp.asarray(held)
     free = jnp.asarray(numbers.mask) & ~held & ~base.at_bound
@@ -234,7 +254,7 @@ def crossing(
     slope = jnp.where(found, jax.lax.stop_gradient(at.gradient[place] / root), 1)
     value = here - jnp.where(found, (root - level) / slope, 0)
     value = jnp.where(last.status == codes.at_bound, bound, value)
-    return value, last.status, at.x
+    return value, last.status, at.x, jax.lax.stop_gradient(last.beyond)
 
 
 def _ends(numbers: Numbers, x: Array, place: Array, side: Array) -> tuple[Array, Array]:
@@ -256,7 +276,7 @@ def crossings(
     places: Array,
     sides: Array,
     level: Array,
-) -> tuple[Array, Any, Array]:
+) -> tuple[Array, Any, Array, Array]:
     """Find several crossings, one after the other in one program."""
 
     def one(job):
