@@ -19,7 +19,7 @@ PLAIN = {
     "precision": 4.0,
     # b follows slope a + bend a², within its spread.
     "slope": np.array([0.4, -1.0]),
-    "bend": 0.0,
+    "bend": np.zeros(2),
     "spread": np.array([0.7, 0.9]),
     # ½ (1 - pitch a) c² - tilt a c + ¼ quartic c⁴
     "tilt": 0.6,
@@ -77,12 +77,14 @@ def counting_ends(observed, rise):
     def height(rate):
         return rate - observed - observed * np.log(rate / observed) - rise
 
-    ends = []
-    for inside, outside in ((observed, 1e-12), (observed, 10 * observed + 50)):
+    def bisect(inside, outside):
         for _ in range(200):
             middle = 0.5 * (inside + outside)
-            inside, outside = (
-                (middle, outside) if height(middle) < 0 else (inside, middle)
-            )
-        ends.append(middle)
+            if height(middle) < 0:
+                inside = middle
+            else:
+                outside = middle
+        return middle
+
+    ends = [bisect(observed, 1e-12), bisect(observed, 10 * observed + 50)]
     return np.array(ends) - observed

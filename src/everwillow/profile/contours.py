@@ -1,43 +1,27 @@
 """Contours of the profile likelihood in two parameters, followed along the curve."""
 
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
 from everwillow._errors import ArgumentValueError
-from everwillow._numerics import select
 from everwillow._typing import Key
 from everwillow.fitting import FitResult, _execute
-from everwillow.fitting._core import Task
 from everwillow.fitting._layout import is_traced
-from everwillow.fitting._outcome import scaled_solver
-from everwillow.fitting._problem import Numbers
-from everwillow.fitting.follow import Foothold
 from everwillow.fitting.result import Values
 from everwillow.fitting.run import Unset
 from everwillow.profile._start import confidence, stage
-from everwillow.profile._walk import step_to
+from everwillow.profile._tracing import LONGEST, trace
 from everwillow.profile.scans import on_host, pair
 from everwillow.statelib import State
 
 
-# The rise of -ln L on the curve is that of the level to this part of it.
-TOLERANCE = 1e-7
-MOST_CORRECTIONS = 8
-# A correction of more than this part of the step asks for a smaller one.
-LARGEST_CORRECTION = 0.4
-SMALLEST_STEP = 1e-3
-# A curve may take as many times the points of an ellipse; longer ones are left open.
-LONGEST = 4
-# Cosine of the angle between two normals.
-STRAIGHT = 0.999
-DIRECTIONS = 8
 FEWEST_POINTS = 8
 
 
@@ -48,7 +32,8 @@ class ContourResult(eqx.Module):
         names: The two parameters.
         cl: The confidence level of the region inside, for two parameters.
         points: The curve, in order, shape ``(m, 2)``; where it is closed the last
-            point is the first one. In compiled code rows beyond its end are NaN.
+            point is the first one. Where bounds cut it, a row of NaN parts the pieces.
+            In compiled code there are more such rows.
         params: All parameters on it, entries of shape ``(m, ...)``.
         closed: Whether the curve is closed. If not it ends at bounds, or where a fit
             failed, or was too long.
@@ -73,198 +58,6 @@ class ContourResult(eqx.Module):
             f"ContourResult({self.names[0]}, {self.names[1]}; {100 * self.cl:.4g} %, "
             f"{len(self.points)} points, {kind})"
         )
-
-
-class _Curve(eqx.Module):
-    """Where the tracing stands, in units in which the curve is nearly a circle."""
-
-    at: Foothold
-    u: Float[Array, " 2"]
-    normal: Float[Array, " 2"]
-    step: Float[Array, ""]
-    length: Float[Array, ""]
-    points: Float[Array, "m 2"]
-    params: Float[Array, "m n"]
-    count: Any
-    going: Any
-    closed: Any
-
-
-class _Plane(eqx.Module):
-    """The two parameters, in units of the level curve of the quadratic model."""
-
-    task: Task
-    numbers: Numbers
-    base: Foothold
-    held: Array
-    places: Array
-    root: Float[Array, "2 2"]
-    rise: Float[Array, ""]
-
-    def values(self, u: Array) -> Array:
-        """Return the parameters at a point of the plane."""
-        return self.base.x[self.places] + self.root @ u
-
-    def inside(self, u: Array) -> Array:
-        """Return whether a point is within the bounds."""
-        if self.numbers.lower is None:
-            return jnp.all(jnp.isfinite(u))
-        value = self.values(u)
-        lower = jnp.asarray(self.numbers.lower)[self.places]
-        upper = jnp.asarray(self.numbers.upper)[self.places]
-        return jnp.all((value >= lower) & (value <= upper))
-
-    def visit(self, last: Foothold, u: Array) -> tuple[Foothold, Array, Array]:
-        """Return the fit at a point, the height above the level, and its gradient."""
-        x = last.x.at[self.places].set(self.values(u))
-        at = step_to(self.task, self.numbers, last, self.held, x)
-        height = (at.value - self.base.value) / self.rise - 1
-        return at, height, self.root.T @ at.gradient[self.places] / self.rise
-
-    def corrected(self, last: Foothold, u: Array, reach: Array):
-        """Move a point onto the curve, along the gradient.
-
-        Returns:
-            The fit, the point, the gradient there, and whether it is on the curve.
-        """
-
-        def going(s):
-            _, _, _, height, count, good = s
-            return good & (jnp.abs(height) > TOLERANCE) & (count < MOST_CORRECTIONS)
-
-        def advance(s):
-            at, v, gradient, height, count, _ = s
-            v = v - height * gradient / jnp.vdot(gradient, gradient)
-            near = (jnp.linalg.norm(v - u) <= reach) & self.inside(v)
-            v = jnp.where(near, v, u)
-            end, height, gradient = self.visit(at, v)
-            good = near & end.success
-            return select(good, end, at), v, gradient, height, count + 1, good
-
-        at, height, gradient = self.visit(last, u)
-        start = (at, u, gradient, height, jnp.asarray(0), at.success & self.inside(u))
-        at, v, gradient, height, _, good = jax.lax.while_loop(going, advance, start)
-        return at, v, gradient, good & (jnp.abs(height) <= TOLERANCE)
-
-
-def trace(
-    task: Task,
-    numbers: Numbers,
-    base: Foothold,
-    held: Array,
-    places: Array,
-    rise: Array,
-    blank: Array,
-) -> tuple[Array, Array, Array, Array]:
-    """Follow the curve in both senses; in the other one only where it does not close.
-
-    Args:
-        task: The structure of the fit.
-        numbers: Its arguments.
-        base: The minimum.
-        held: What else is held there, shape ``(n,)``.
-        places: The positions of the two parameters, shape ``(2,)``.
-        rise: Of -ln L on the curve.
-        blank: Its length says how many points there may be on each way.
-
-    Returns:
-        Points ``(2, m, 2)``, all parameters ``(2, m, n)`` and counts of both ways, and
-        whether the first one closed.
-    """
-    held = jnp.asarray(held)
-    free = jnp.asarray(numbers.mask) & ~held & ~base.at_bound
-    free = free.at[places].set(True)
-    solve, _ = scaled_solver(base.hessian, free)
-    unit = jnp.zeros((2, base.x.size), base.x.dtype)
-    columns = jax.vmap(solve)(unit.at[jnp.arange(2), places].set(1))
-    root = jnp.linalg.cholesky(columns[:, places]) * jnp.sqrt(2 * rise)
-    plane = _Plane(task, numbers, base, held.at[places].set(True), places, root, rise)
-    at, u, normal, found = _beginning(plane)
-    size = blank.shape[0]
-    step = jnp.asarray(2 * jnp.pi * LONGEST / size, base.x.dtype)
-
-    def way(closed, sense):
-        start = _Curve(
-            at=at,
-            u=u,
-            normal=normal,
-            step=step,
-            length=jnp.zeros_like(rise),
-            points=jnp.full((size, 2), jnp.nan).at[0].set(plane.values(u)),
-            params=jnp.full((size, base.x.size), jnp.nan).at[0].set(at.x),
-            count=jnp.asarray(1),
-            going=found & ~closed,
-            closed=jnp.asarray(False),
-        )
-        end = jax.lax.while_loop(
-            lambda c: c.going, lambda c: _advance(plane, c, u, step, sense), start
-        )
-        count = jnp.where(found & ~closed, end.count, 0)
-        return closed | end.closed, (end.points, end.params, count)
-
-    closed, (points, params, counts) = jax.lax.scan(
-        way, jnp.asarray(False), jnp.asarray([1.0, -1.0], base.x.dtype)
-    )
-    return points, params, counts, closed
-
-
-def _beginning(plane: _Plane):
-    """Return a first point on the curve, in the first direction that has one."""
-    angles = jnp.linspace(0, 2 * jnp.pi, DIRECTIONS, endpoint=False)
-
-    def going(s):
-        number, _, _, _, found = s
-        return ~found & (number < DIRECTIONS)
-
-    def advance(s):
-        number = s[0]
-        u = jnp.stack([jnp.cos(angles[number]), jnp.sin(angles[number])])
-        at, u, normal, found = plane.corrected(plane.base, u, jnp.asarray(2.0))
-        return number + 1, at, u, normal, found
-
-    zero = jnp.zeros(2, plane.base.x.dtype)
-    start = (jnp.asarray(0), plane.base, zero, zero, jnp.asarray(False))
-    start = jax.tree.map(jnp.asarray, start)
-    _, at, u, normal, found = jax.lax.while_loop(going, advance, start)
-    return at, u, normal, found
-
-
-def _advance(plane: _Plane, c: _Curve, first: Array, longest: Array, sense) -> _Curve:
-    """Take one step along the curve, or make the step smaller."""
-    normal = c.normal / jnp.linalg.norm(c.normal)
-    tangent = sense * jnp.stack([-normal[1], normal[0]])
-    # Once it is as far as a step from where it began the way back counts.
-    to_first = first - c.u
-    close = (
-        (c.length > 2 * longest)
-        & (jnp.linalg.norm(to_first) <= 1.5 * c.step)
-        & (jnp.vdot(to_first, tangent) > 0)
-    )
-    guess = c.u + c.step * tangent
-    at, u, gradient, good = plane.corrected(c.at, guess, LARGEST_CORRECTION * c.step)
-    ahead = gradient / jnp.linalg.norm(gradient)
-    # A turn of more than half a radian is too sharp for the step.
-    good = good & (jnp.vdot(ahead, normal) > 0.88) & ~close
-    full = c.count >= c.points.shape[0] - 1
-    over = close | full | (~good & (c.step < SMALLEST_STEP * longest))
-    # Where the curve is straight larger steps do.
-    straight = jnp.vdot(ahead, normal) > STRAIGHT
-    wider = jnp.minimum(1.5 * c.step, jnp.where(straight, LONGEST * longest, longest))
-    row = jnp.where(close, plane.values(first), plane.values(u))
-    x = jnp.where(close, c.params[0], at.x)
-    more = good | close
-    return _Curve(
-        at=select(good, at, c.at),
-        u=jnp.where(good, u, c.u),
-        normal=jnp.where(good, gradient, c.normal),
-        step=jnp.where(good, wider, 0.5 * c.step),
-        length=c.length + jnp.where(good, c.step, 0),
-        points=jnp.where(more, c.points.at[c.count].set(row), c.points),
-        params=jnp.where(more, c.params.at[c.count].set(x), c.params),
-        count=c.count + more,
-        going=~over,
-        closed=close,
-    )
 
 
 def contour(
@@ -352,20 +145,37 @@ def contour(
             np.zeros(LONGEST * points),
         )
     )
-    if is_traced(counts):
-        both = jnp.concatenate([curve[1, ::-1], curve[0]])
-        all_x = jnp.concatenate([x[1, ::-1], x[0]])
-    else:
-        # Backwards along the second way, whose first point is that of the first.
-        one, two = (slice(int(count)) for count in counts)
-        both = np.concatenate([curve[1, two][:0:-1], curve[0, one]])
-        all_x = np.concatenate([x[1, two][:0:-1], x[0, one]])
+    if not is_traced(counts) and not counts.any():
+        warnings.warn(
+            "contour: no point of the curve was found: -ln L does not reach the level "
+            "within the bounds, or fits on the way fail.",
+            stacklevel=2,
+        )
     return ContourResult(
         names=(problem.labels[places[0]], problem.labels[places[1]]),
         cl=cl,
-        points=both,
-        params=start.states(all_x),
+        points=_joined(curve, counts),
+        params=start.states(_joined(x, counts)),
         closed=closed,
         minimum=start.minimum,
         held=start.held_names,
     )
+
+
+def _joined(pieces: Any, counts: Any) -> Any:
+    """Return all pieces in a row, each backwards along its second way to its first.
+
+    Args:
+        pieces: Shape ``(pieces, 2, m, k)``.
+        counts: How many rows of each way are in use, shape ``(pieces, 2)``.
+    """
+    # The first point of the second way is that of the first one.
+    if is_traced(counts):
+        rows = jnp.concatenate([pieces[:, 1, :0:-1], pieces[:, 0]], axis=1)
+        return rows.reshape(-1, rows.shape[-1])
+    gap = np.full((1, pieces.shape[-1]), np.nan)
+    parts = [gap[:0]]
+    for piece, (first, second) in zip(pieces, counts, strict=True):
+        if first:
+            parts += [gap, piece[1, :second][:0:-1], piece[0, :first]]
+    return np.concatenate(parts)[1:]
