@@ -19,8 +19,11 @@ TOPICS = (
     "uncertainties",
     "vmapped_fits",
     "newton_against_peers",
+    "rankings",
+    "limits",
+    "toys",
 )
-PACKAGES = ("everwillow", "jax", "equinox", "optimistix", "iminuit", "numpy")
+PACKAGES = ("everwillow", "jax", "equinox", "optimistix", "iminuit", "pyhf", "numpy")
 UNITS = {"x": "×"}
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import optimistix as optx
 import pytest
 
+import everwillow as ew
 from everwillow.objective import LeastSquares, evaluate
 from everwillow.solvers import TrustRegionNewton
 from everwillow.solvers.trust_region_newton import (
@@ -299,3 +300,22 @@ def test_single_precision_ends_at_the_minimum(dtype):
     )
     assert solution.state.code == CODE_MINIMUM
     np.testing.assert_allclose(solution.value, [1.0, 1.0], rtol=1e-3)
+
+
+def test_a_step_to_a_bound_ends_there_in_spite_of_rounding():
+    # From here the step to 0, scaled and scaled back, missed it by a rounding error.
+    def nll(params, data):
+        counts, aux = data
+        rate = params["mu"] * jnp.array([12.0, 11.0])
+        rate = rate + params["gamma"] * jnp.array([50.0, 52.0])
+        tau = jnp.array([2500 / 9, 2704 / 49])
+        known = tau * params["gamma"]
+        poisson = jnp.sum(rate - counts * jnp.log(rate))
+        return poisson + jnp.sum(known - aux * jnp.log(known))
+
+    start = {"mu": 0.5, "gamma": np.array([0.98617174, 0.91633885])}
+    data = (np.array([42.0, 57.0]), np.array([294.0, 48.0]))
+    bounds = {"mu": ew.Interval(0.0, 10.0), "gamma": ew.Interval(1e-10, 10.0)}
+    result = ew.fit(nll, ew.State.from_pytree(start), data, bounds=bounds)
+    assert result.params["mu"] == 0.0
+    assert int(result.num_steps) < 10

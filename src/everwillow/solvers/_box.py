@@ -12,6 +12,24 @@ def project(x: Float[Array, " n"], options: dict[str, Any] | None) -> Array:
     return x if lower is None else jnp.clip(x, lower, upper)
 
 
+def land(
+    x: Float[Array, " n"], move: Float[Array, " n"], options: dict[str, Any] | None
+) -> Array:
+    """Return where a step ends: on an end of the box, if that is where it leads to.
+
+    A step to an end was scaled back and forth and misses it by rounding; left there, a
+    parameter would creep on towards it for ever.
+    """
+    end = x + move
+    lower: Any = (options or {}).get("lower")
+    upper: Any = (options or {}).get("upper")
+    if lower is None:
+        return end
+    slack = 4 * jnp.finfo(x.dtype).eps * (jnp.abs(x) + jnp.abs(move))
+    end = jnp.where(end - lower <= slack, lower, end)
+    return jnp.where(upper - end <= slack, upper, end)
+
+
 def active_set(
     x: Float[Array, " n"], gradient: Float[Array, " n"], options: dict[str, Any] | None
 ) -> tuple[Bool[Array, " n"], Bool[Array, " n"]]:

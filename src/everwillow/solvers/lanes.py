@@ -23,6 +23,8 @@ from everwillow.solvers.trust_region_step import (
 
 # After this many evaluations a lane leaves the batch and is run by itself.
 LANE_STEPS = 32
+# Lanes wait for the slowest, in each chord as well.
+NEVER = 10**9
 
 
 def lane_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
@@ -81,7 +83,10 @@ def lane_solver(solver: Any) -> Any | None:
     """Return the batched variant of a solver, or None if it has none."""
     if isinstance(solver, TrustRegionNewton):
         return TrustRegionNewton(
-            edm_goal=solver.edm_goal, step_rule=lane_step, bending=False
+            edm_goal=solver.edm_goal,
+            step_rule=lane_step,
+            bending=False,
+            chords_beyond=NEVER,
         )
     return None
 

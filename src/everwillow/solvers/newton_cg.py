@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from everwillow._numerics import all_finite
 from everwillow.objective import evaluate_matrix_free
-from everwillow.solvers._box import active_set, project
+from everwillow.solvers._box import active_set, land, project
 from everwillow.solvers.conjugate_gradients import steihaug
 from everwillow.solvers.termination import (
     EDM_GOAL,
@@ -275,7 +275,7 @@ def _measure(state: NewtonCGState, found, free):
 
 def _try(state: NewtonCGState, found, value_at, scaled_step, model, free, options):
     """Evaluate the trial point; move there if it is better."""
-    trial = project(state.x + jnp.where(free, scaled_step / state.scale, 0), options)
+    trial = land(state.x, jnp.where(free, scaled_step / state.scale, 0), options)
     move = trial - state.x
     scaled = move * state.scale
     predicted = -(

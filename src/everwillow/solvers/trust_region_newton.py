@@ -13,8 +13,9 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from everwillow._numerics import all_finite, select
 from everwillow.objective import Evaluation, evaluate
-from everwillow.solvers._box import active_set, project
+from everwillow.solvers._box import active_set, land, project
 from everwillow.solvers.acceleration import Glance, bend
+from everwillow.solvers.chords import chase
 from everwillow.solvers.termination import (
     EDM_GOAL,
     Approach,
@@ -116,6 +117,9 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         edm_goal: Largest EDM of a success, in units of -ln L.
         step_rule: Minimises the quadratic model: ``(model, radius) -> Step``.
         bending: Whether to bend steps along curved valleys.
+        chords_beyond: With more parameters than this, steps go on by gradients alone
+            while the last Hessian serves. A smaller Hessian is not much dearer than a
+            gradient.
         unseen: Whether the last step is taken without a look at its end as soon as the
             EDM has collapsed. Values and parameters are as good; the Hessian is that
             of the point before.
@@ -127,6 +131,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
     edm_goal: float = EDM_GOAL
     step_rule: Callable[[QuadraticModel, Array], Step] = trust_region_step
     bending: bool = True
+    chords_beyond: int = 16
     unseen: bool = False
     rtol: float = 0.0
     atol: float = 0.0
@@ -181,11 +186,31 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         trial = jnp.where(state.evaluations == 0, state.x, flat)
         found = evaluator(trial, args)
         state = _accept_or_reject(state, trial, found)
-        state, move = self._next_move(state, options)
+        state, move, step = self._next_move(state, options)
         _, unravel = ravel_pytree(y)
         _, aux = eqx.filter_eval_shape(fn, y, args)
         aux = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), aux)
-        return unravel(project(state.x + move, options)), state, aux
+        trial = land(state.x, move, options)
+        if flat.size > self.chords_beyond:
+
+            def slope(x):
+                return jax.grad(lambda v: fn(unravel(v), args)[0])(x)
+
+            def further():
+                return chase(
+                    slope,
+                    state.x,
+                    move,
+                    factor=step.factor,
+                    scale=state.scale,
+                    moving=step.moving,
+                    edm=step.edm,
+                    options=options,
+                )
+
+            whole = ~state.done & step.interior & step.definite
+            trial = jax.lax.cond(whole, further, lambda: trial)
+        return unravel(trial), state, aux
 
     def terminate(self, fn, y, args, options, state, tags):
         """Stop when the last step said so."""
@@ -236,7 +261,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
             done=code != CODE_RUNNING,
             code=code,
         )
-        return state, move
+        return state, move, step
 
     def _judge(
         self, state: NewtonState, model: QuadraticModel, step: Step, newton, free
