@@ -1,27 +1,45 @@
-"""The example of the README does what it says."""
+"""The examples of the README do what they say."""
 
 import contextlib
 import io
 import pathlib
 import re
 
+import pytest
+
 
 README = (pathlib.Path(__file__).parents[2] / "README.md").read_text("utf-8")
-EXAMPLE = re.search(
-    r"<!-- combination:begin -->(.*)<!-- combination:end -->", README, re.DOTALL
-)
+# In their order: later ones go on in the session of those before.
+EXAMPLES = ("combination", "limit")
 
 
-def block(language):
-    """Return the one block of code of a language in the example."""
-    assert EXAMPLE is not None
-    (code,) = re.findall(rf"```{language}\n(.*?)```", EXAMPLE[1], re.DOTALL)
+def block(example, language):
+    """Return the one block of code of a language in an example."""
+    found = re.search(
+        rf"<!-- {example}:begin -->(.*)<!-- {example}:end -->", README, re.DOTALL
+    )
+    assert found is not None
+    (code,) = re.findall(rf"```{language}\n(.*?)```", found[1], re.DOTALL)
     return code
 
 
-def test_example_prints_the_output_shown():
-    printed = io.StringIO()
-    code = compile(block("python"), "README.md", "exec")
-    with contextlib.redirect_stdout(printed):
-        exec(code, {})
-    assert printed.getvalue() == block("text")
+@pytest.fixture(scope="module")
+def printed():
+    """What each example prints."""
+    session, output = {}, {}
+    for example in EXAMPLES:
+        code = compile(block(example, "python"), "README.md", "exec")
+        lines = io.StringIO()
+        with contextlib.redirect_stdout(lines):
+            exec(code, session)
+        output[example] = lines.getvalue()
+    return output
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_example_prints_the_output_shown(printed, example):
+    assert printed[example] == block(example, "text")
+
+
+def test_every_example_is_tested():
+    assert tuple(re.findall(r"<!-- (\w+):begin -->", README)) == EXAMPLES
