@@ -7,6 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from everwillow._tree import format_table
 from everwillow._typing import Key
 from everwillow.fitting._layout import is_traced
 from everwillow.hypotest._normal import safe_root
@@ -38,6 +39,20 @@ class ClsResult(eqx.Module):
     palt: Any
     mu_hat: Any
     nuisances: str = eqx.field(static=True)
+
+    def __repr__(self) -> str:
+        """Return a table of CLs."""
+        if is_traced(self):
+            return f"ClsResult({self.poi}; traced)"
+        rows = [
+            (f"CLs of {self.poi} = {float(self.value):g}", ""),
+            ("observed", f"{float(self.observed):.4g}"),
+        ]
+        rows += [
+            (f"expected {name.replace('_', ' ')}", f"{float(value):.4g}")
+            for name, value in self.expected
+        ]
+        return format_table(rows)
 
 
 def cls(
@@ -127,6 +142,16 @@ class DiscoveryResult(eqx.Module):
     mu_hat: Any
     q0: Any
     nuisances: str = eqx.field(static=True)
+
+    def __repr__(self) -> str:
+        """Return a line with the significances."""
+        if is_traced(self):
+            return f"DiscoveryResult({self.poi}; traced)"
+        return (
+            f"DiscoveryResult({self.poi} = {float(self.mu_hat):.4g}: "
+            f"{float(self.significance):.3g} standard deviations, p = "
+            f"{float(self.pvalue):.3g}; expected {float(self.expected):.3g})"
+        )
 
 
 def discovery(
