@@ -51,9 +51,9 @@ def brazil_band(
     ``level=1`` it is the plot of limits on a signal strength against a mass.
 
     Args:
-        result: What `everwillow.hypotest.shortcuts.cls` returned for several values of
-            the POI, in a list or by `jax.vmap`; or a mapping from values (such as
-            masses) to what ``limits`` returned. Or arrays:
+        result: What `everwillow.cls` returned for several values of the POI, in a list
+            or by `jax.vmap`; or a mapping from values (such as masses) to what
+            `everwillow.limits` returned. Or arrays:
         values: On the horizontal axis, shape ``(n,)``.
         observed: Shape ``(n,)``; None for a plot of expectations only. NaN is a gap.
         expected: Shape ``(n, 5)``: for background fluctuations of -2, -1, 0, 1 and 2

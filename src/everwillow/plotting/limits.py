@@ -43,8 +43,8 @@ def limit_summary(
     """Draw a list of limits, with their numbers.
 
     Args:
-        result: What `everwillow.hypotest.shortcuts.limits` returned, or a mapping from
-            names to several of them. Or arrays:
+        result: What `everwillow.limits` returned, or a mapping from names to several
+            of them. Or arrays:
         names: Of the rows, such as channels.
         expected: Shape ``(n, 5)``: -2, -1, 0, 1 and 2 sigma; or the bands of
             `everwillow.hypotest`, one for each name. NaN rows say "no value".
