@@ -145,7 +145,7 @@ def _limit_axis(
     log: bool,
 ) -> None:
     if reference is not None:
-        axes.axvline(reference, color=RED, lw=1.1, ls=(0, (5, 2)), zorder=1)
+        axes.axvline(reference, color=RED, lw=1.1, ls=(0, (5, 2)), zorder=3)
     every = np.concatenate(
         [bands.ravel(), [] if seen is None else seen, [reference or np.nan]]
     )
