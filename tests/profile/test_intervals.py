@@ -7,6 +7,7 @@ from jax.scipy.special import ndtri
 
 import everwillow as ew
 from everwillow.profile import CROSSING, minos
+from tests.helpers import count_jax_work
 from tests.profile.models import (
     START,
     bounds,
@@ -221,3 +222,13 @@ def test_a_minimum_that_splits_is_followed_down():
     np.testing.assert_allclose(
         np.abs(result.upper_params["c"]), np.sqrt(exact - 1), rtol=1e-5
     )
+
+
+def test_a_second_search_traces_nothing():
+    a_only(data())
+    with count_jax_work() as work:
+        best = a_only(data(mean=0.7), cl=0.9).minimum
+        a_only(data(mean=0.7), start=best, held=["c"])
+        minos(landscape, best, data(mean=0.7), names=["b[1]"], bounds=bounds())
+    assert work.traces == 0
+    assert work.compilations == 0

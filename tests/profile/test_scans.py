@@ -7,7 +7,7 @@ import pytest
 import everwillow as ew
 from everwillow._errors import RESULTS
 from everwillow.profile import scan, scan_2d
-from tests.helpers import TraceCounter, assert_no_retrace, count_jax_work
+from tests.helpers import count_jax_work
 from tests.profile.models import START, bounds, data, fixed_fit, landscape
 
 
@@ -172,16 +172,15 @@ def test_a_fit_that_is_given_is_not_repeated():
 
 
 def test_a_second_scan_traces_nothing():
-    counter = TraceCounter(landscape)
-    options = {"name": "a", "bounds": bounds()}
-    for vectorised in (False, True):
-        scan(counter, START, data(), values=[0.0], vectorised=vectorised, **options)
-    with assert_no_retrace(counter), count_jax_work() as work:
-        scan(counter, START, data(mean=0.7), values=[1.0], **options)
-        scan(counter, START, data(), held=["c"], values=[1.5], **options)
-        scan(counter, START, data(), values=[1.0], vectorised=True, **options)
-        named = options | {"name": "b[0]"}
-        scan(counter, START, data(), values=[1.0], **named)
+    scan_a(data())
+    scan_a(data(), vectorised=True)
+    with count_jax_work() as work:
+        scan_a(data(mean=0.7), values=VALUES - 0.5)
+        scan_a(data(mean=0.7), vectorised=True)
+        scan_a(data(), held=["c"])
+        best = scan_a(data(), box=bounds(c=(-1.0, 1.0))).minimum
+        options = {"name": "b[0]", "values": VALUES, "bounds": bounds()}
+        scan(landscape, best, data(), **options)
     assert work.traces == 0
     assert work.compilations == 0
 

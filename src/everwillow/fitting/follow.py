@@ -265,10 +265,10 @@ def _follow(task: Task, numbers: Numbers, last: Foothold) -> Foothold:
     end = _chord(task, numbers, x, last, solve, definite, box)
 
     def refit() -> Foothold:
-        starts = jnp.stack([end.x, x, here])
+        starts = [end.x, x, here]
         if box is not None:
-            inside = jax.vmap(box.moved_into, (0, None))(starts, last.x)
-            starts = jnp.where(mask, inside, wanted)
+            starts = [jnp.where(mask, box.moved_into(s, last.x), s) for s in starts]
+        starts = jnp.stack(starts)
         heights = jax.lax.map(lambda start: task.value(numbers, start), starts)
         best = jnp.argmin(jnp.where(jnp.isfinite(heights), heights, jnp.inf))
         outcome, _ = minimise(task, holding(numbers, starts[best], ~mask))

@@ -1,5 +1,6 @@
 """What all profiles start from: the posed fit, its minimum, and what is held."""
 
+import dataclasses
 import fnmatch
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -11,9 +12,11 @@ import optimistix as optx
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow._typing import Key
 from everwillow.fitting import FitResult
+from everwillow.fitting._core import knows_curvature
 from everwillow.fitting._layout import is_traced, ravel_state
 from everwillow.fitting.conditional import Problem, pose
 from everwillow.fitting.follow import Foothold, foothold
+from everwillow.solvers.trust_region_newton import TrustRegionNewton
 from everwillow.statelib import State
 
 
@@ -106,6 +109,10 @@ class Stage(NamedTuple):
                 "out beyond 1000 parameters. Use solver=TrustRegionNewton()."
             )
             raise ArgumentValueError(msg)
+        if not knows_curvature(problem.task.solver):
+            # Others know nothing of parameters that are held in their program.
+            task = dataclasses.replace(problem.task, solver=TrustRegionNewton())
+            problem = dataclasses.replace(problem, task=task)
         names = tuple(problem.labels[i] for i in np.nonzero(self.held)[0])
         return Start(problem, minimum, foothold(problem, minimum), self.held, names)
 

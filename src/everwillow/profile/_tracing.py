@@ -91,23 +91,23 @@ class _Plane(eqx.Module):
         """
 
         def going(s):
-            _, _, _, height, count, good = s
-            more = jnp.abs(height) > self.tolerance
-            return good & more & (count < MOST_CORRECTIONS)
+            _, _, _, count, good, done = s
+            return good & ~done & (count <= MOST_CORRECTIONS)
 
         def advance(s):
-            at, v, gradient, height, count, _ = s
-            v = v - height * gradient / jnp.vdot(gradient, gradient)
-            near = (jnp.linalg.norm(v - u) <= reach) & self.inside(v)
-            v = jnp.where(near, v, u)
+            at, v, _, count, _, _ = s
             end, height, gradient = self.visit(at, v)
-            good = near & end.success
-            return select(good, end, at), v, gradient, height, count + 1, good
+            done = end.success & (jnp.abs(height) <= self.tolerance)
+            better = v - height * gradient / jnp.vdot(gradient, gradient)
+            near = (jnp.linalg.norm(better - u) <= reach) & self.inside(better)
+            good = end.success & (done | near)
+            v = jnp.where(good & ~done, better, v)
+            return select(good, end, at), v, gradient, count + 1, good, done
 
-        at, height, gradient = self.visit(last, u)
-        start = (at, u, gradient, height, jnp.asarray(0), at.success & self.inside(u))
-        at, v, gradient, height, _, good = jax.lax.while_loop(going, advance, start)
-        return at, v, gradient, good & (jnp.abs(height) <= self.tolerance)
+        count, false = jnp.asarray(0), jnp.asarray(False)
+        start = (last, u, jnp.zeros_like(u), count, self.inside(u), false)
+        at, v, gradient, _, _, done = jax.lax.while_loop(going, advance, start)
+        return at, v, gradient, done
 
 
 def trace(
@@ -185,7 +185,7 @@ def _beginning(plane: _Plane, old: Array, longest: Array, wanted: Array):
         across = u[0] * old[..., 1] - u[1] * old[..., 0]
         along = jnp.minimum((old @ u)[..., 1:], (old @ u)[..., :-1])
         crosses = (across[..., 1:] * across[..., :-1] <= 0) & (along > 0)
-        near = jnp.sum((old - u) ** 2, axis=-1) <= longest**2
+        near = jnp.hypot(old[..., 0] - u[0], old[..., 1] - u[1]) <= longest
         return ~jnp.any(crosses) & ~jnp.any(near)
 
     def going(s):
@@ -271,7 +271,7 @@ def _advance(plane: _Plane, c: _Curve, longest: Array, sense: Array) -> _Curve:
             more, c.points.at[c.count].set(jnp.where(close, first, u)), c.points
         ),
         x=jnp.where(more, c.x.at[c.count].set(jnp.where(close, c.x[0], at.x)), c.x),
-        count=c.count + more,
+        count=c.count + jnp.where(more, 1, 0),
         going=~over,
         closed=close,
     )

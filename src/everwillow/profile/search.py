@@ -245,8 +245,8 @@ def crossing(
     )
     # One more Newton step, whose derivative is that of the crossing.
     here = last.at.x[place]
-    x = jnp.where(held, base.x, last.at.x).at[place].set(here)
-    at = attached(task, holding(numbers, x, held), last.at)
+    others = jnp.where(held, base.x, last.at.x)
+    at = attached(task, holding(numbers, others.at[place].set(here), held), last.at)
     codes: Any = CROSSING
     found = last.status == codes.found
     rise = jnp.where(found, at.value - base.value, 1)
@@ -254,7 +254,9 @@ def crossing(
     slope = jnp.where(found, jax.lax.stop_gradient(at.gradient[place] / root), 1)
     value = here - jnp.where(found, (root - level) / slope, 0)
     value = jnp.where(last.status == codes.at_bound, bound, value)
-    return value, last.status, at.x, jax.lax.stop_gradient(last.beyond)
+    moved = holding(numbers, others.at[place].set(value), held)
+    x = attached(task, moved, last.at).x.at[place].set(value)
+    return value, last.status, x, jax.lax.stop_gradient(last.beyond)
 
 
 def _ends(numbers: Numbers, x: Array, place: Array, side: Array) -> tuple[Array, Array]:
