@@ -47,7 +47,7 @@ def minimise(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution]:
         out = solve(arrays)
         outcome, solution = eqx.combine(out[0], out[1].value)
         moved = moves(structure, arrays, change, outcome, solution)
-        blank = jax.tree.map(_zero_tangent, out[0])
+        blank = jax.tree.map(zero_tangent, out[0])
         fields = ("x", "value", "gradient", "hessian")
         present = [f for f in fields if getattr(blank[0], f) is not None]
         filled = eqx.tree_at(
@@ -122,7 +122,7 @@ class _Static:
         return hash(_Static)
 
 
-def _zero_tangent(leaf: jax.Array) -> Any:
+def zero_tangent(leaf: jax.Array) -> Any:
     if jnp.issubdtype(leaf.dtype, jnp.inexact):
         return jnp.zeros_like(leaf)
     return jnp.zeros(leaf.shape, jax.dtypes.float0)

@@ -21,6 +21,7 @@ from jaxtyping import Array
 
 from everwillow._errors import ShapeMismatchError
 from everwillow._numerics import select
+from everwillow.fitting._adjoint import zero_tangent
 from everwillow.fitting._core import Task
 from everwillow.fitting._outcome import scaled_solver
 from everwillow.fitting._problem import Numbers
@@ -28,7 +29,6 @@ from everwillow.fitting.follow import Foothold, follow, holding
 from everwillow.hypotest._limit_state import (
     AFTER,
     ASIMOV_EDM,
-    BISECTIONS,
     CODE_DONE,
     CODE_FAILED,
     CODE_RUNNING,
@@ -42,6 +42,7 @@ from everwillow.hypotest._limit_state import (
     Progress,
     Recipe,
     Roots,
+    root_of_parabola,
 )
 from everwillow.hypotest.formulas import qmu_log_cls, qtilde_log_cls
 from everwillow.toys.sampling import asimov_data
@@ -72,7 +73,7 @@ def search(
     @jax.custom_jvp
     def solve(arrays, base):
         task, numbers, place, level, recipe = eqx.combine(arrays, structure)
-        return _Machine(task, numbers, base, place, level, recipe).run()
+        return _machine(task, numbers, base, place, level, recipe).run()
 
     @solve.defjvp
     def push(primals, tangents):
@@ -81,25 +82,35 @@ def search(
 
         def conditions(arrays):
             task, numbers, place, level, recipe = eqx.combine(arrays, structure)
-            machine = _Machine(task, numbers, base, place, level, recipe)
+            machine = _machine(task, numbers, base, place, level, recipe)
             return machine.conditions(out)
 
         _, change = jax.jvp(conditions, (arrays,), (tangents[0],))
-        blank = jax.tree.map(_no_tangent, out)
+        blank = jax.tree.map(zero_tangent, out)
         return out, eqx.tree_at(lambda r: r.values, blank, -change / out.slopes)
 
     return solve(arrays, jax.lax.stop_gradient(base))
 
 
-def _no_tangent(leaf: Array) -> Any:
-    if jnp.issubdtype(leaf.dtype, jnp.inexact):
-        return jnp.zeros_like(leaf)
-    return jnp.zeros(leaf.shape, jax.dtypes.float0)
-
-
 def _shapes(observation: Any) -> str:
     """Return the structure and the shapes of data, in a way that can be read."""
     return str(jax.tree.map(lambda leaf: tuple(jnp.shape(leaf)), observation))
+
+
+def _machine(
+    task: Task,
+    numbers: Numbers,
+    base: Foothold,
+    place: Array,
+    level: Array,
+    recipe: Recipe,
+) -> "_Machine":
+    """Set the search up, with the standard error of the POI."""
+    free = jnp.asarray(numbers.mask).at[place].set(True)
+    solve, _ = scaled_solver(base.hessian, free)
+    variance = solve(jnp.zeros_like(base.x).at[place].set(1))[place]
+    sigma = jnp.where(variance > 0, jnp.sqrt(jnp.abs(variance)), 1)
+    return _Machine(task, numbers, base, place, level, recipe, sigma)
 
 
 class _Machine(NamedTuple):
@@ -111,6 +122,7 @@ class _Machine(NamedTuple):
     place: Array
     level: Array
     recipe: Recipe
+    sigma: Array
 
     def run(self) -> Roots:
         """Turn until all limits are found, or one cannot be."""
@@ -133,6 +145,7 @@ class _Machine(NamedTuple):
             outside=zero + jnp.inf,
             values=blank,
             slopes=blank,
+            aiming=jnp.asarray(False),
             fits=count,
             code=jnp.where(base.success, CODE_RUNNING, CODE_FAILED),
         )
@@ -170,7 +183,8 @@ class _Machine(NamedTuple):
             code=jnp.where(at.success, s.code, CODE_FAILED),
         )
         cases = (self._after_zero, self._after_asimov, self._after_root)
-        return jax.lax.switch(s.phase, [lambda s=s, f=f: f(s, at) for f in cases])
+        s = jax.lax.switch(s.phase, [lambda s=s, f=f: f(s, at) for f in cases])
+        return jax.lax.cond(s.aiming, lambda: self._aim(s), lambda: s)
 
     def _observations(self, asimov: Any) -> tuple[Any, Any]:
         """Return both data sets with the dtypes that both can have."""
@@ -221,23 +235,25 @@ class _Machine(NamedTuple):
             hessian=hessian,
             at_bound=jnp.zeros_like(at.at_bound),
         )
-        s = dataclasses.replace(
+        return dataclasses.replace(
             s,
             zero=at,
             best=best,
             asimov=best,
             observation=observation,
             phase=jnp.where(minimum, PHASE_ROOTS, PHASE_ASIMOV),
+            aiming=jnp.asarray(True),
         )
-        return self._aim(s)
 
     def _after_asimov(self, s: Progress, at: Foothold) -> Progress:
-        s = dataclasses.replace(s, best=at, phase=jnp.asarray(PHASE_ROOTS))
-        return self._aim(s)
+        phase = jnp.asarray(PHASE_ROOTS)
+        return dataclasses.replace(s, best=at, phase=phase, aiming=jnp.asarray(True))
 
     def _after_root(self, s: Progress, at: Foothold) -> Progress:
         """Judge the point, and choose the next."""
-        best = jnp.where(s.second, self._reference(s.zero), s.best.value)
+        best = jnp.where(
+            s.second, self._reference(s.zero, self.base.value), s.best.value
+        )
         q, slope = 2 * (at.value - best), 2 * at.gradient[self.place]
         q = jnp.maximum(q, 0)
         observed = s.target == OBSERVED
@@ -266,10 +282,10 @@ class _Machine(NamedTuple):
         n_sigma = jnp.asarray(N_SIGMA, self.base.x.dtype)
         return n_sigma - ndtri(self.level * ndtr(n_sigma))
 
-    def _reference(self, zero: Foothold) -> Array:
+    def _reference(self, zero: Foothold, free: Array) -> Array:
         """Return the minimum of -ln L of the data that counts."""
         unphysical = (self.base.x[self.place] < 0) & self.recipe.physical
-        return jnp.where(unphysical, zero.value, self.base.value)
+        return jnp.where(unphysical, zero.value, free)
 
     def _newton(self, s: Progress, miss: Array, rise: Array) -> Progress:
         """Take a Newton step inside the bracket, or record the root."""
@@ -278,7 +294,7 @@ class _Machine(NamedTuple):
         newton = s.value - miss / rise
         found = (jnp.abs(miss) <= TOLERANCE) & (rise > 0)
         good = (newton > inside) & (newton < outside)
-        reach = jnp.maximum(s.value, self._sigma())
+        reach = jnp.maximum(s.value, self.sigma)
         ahead = jnp.where(good, jnp.minimum(newton, s.value + 2 * reach), 3 * reach)
         bracketed = jnp.isfinite(outside)
         value = jnp.where(good, newton, 0.5 * (inside + outside))
@@ -297,20 +313,24 @@ class _Machine(NamedTuple):
             values=s.values.at[s.target].set(jnp.where(found, newton, jnp.nan)),
             slopes=s.slopes.at[s.target].set(rise),
             target=s.target + 1,
+            aiming=jnp.asarray(True),
             second=jnp.asarray(False),
             code=jnp.where(
                 (s.target == OBSERVED) & (s.code == CODE_RUNNING), CODE_DONE, s.code
             ),
         )
         # A limit beyond the bound does not keep the others from being found.
-        return select(found | beyond, self._aim(recorded), searching)
+        return select(found | beyond, recorded, searching)
 
-    def _sigma(self) -> Array:
-        free = jnp.asarray(self.numbers.mask).at[self.place].set(True)
-        solve, _ = scaled_solver(self.base.hessian, free)
-        unit = jnp.zeros_like(self.base.x).at[self.place].set(1)
-        variance = solve(unit)[self.place]
-        return jnp.where(variance > 0, jnp.sqrt(jnp.abs(variance)), 1)
+    def _guess(self, s: Progress, wanted: Array) -> Array:
+        """Return the observed limit of the quadratic model."""
+        return root_of_parabola(
+            self._excess,
+            best=self.base.x[self.place],
+            sigma=self.sigma,
+            slope=s.zero.gradient[self.place],
+            scale=wanted[0] / s.values[0],
+        )
 
     def _upper(self) -> Array:
         if self.numbers.upper is None:
@@ -327,7 +347,7 @@ class _Machine(NamedTuple):
         c = wanted[after]
         bend = (1 / slope - known / c) / c
         expected = wanted[target] * (known / c + bend * (wanted[target] - c))
-        first = wanted[0] * self._sigma()
+        first = wanted[0] * self.sigma
         expected = jnp.where(s.target == 0, first, expected)
         observed = s.target >= OBSERVED
         value = jnp.where(observed, self._guess(s, wanted), expected)
@@ -339,29 +359,8 @@ class _Machine(NamedTuple):
             value=jnp.minimum(value, self._upper()),
             inside=least,
             outside=jnp.full_like(least, jnp.inf),
+            aiming=jnp.asarray(False),
         )
-
-    def _guess(self, s: Progress, wanted: Array) -> Array:
-        """Return the observed limit of the quadratic model, by bisection."""
-        sigma, mu_hat = self._sigma(), self.base.x[self.place]
-        scale = wanted[0] / s.values[0]
-        slope = s.zero.gradient[self.place]
-
-        def excess(mu):
-            below = 2 * slope * mu + (mu / sigma) ** 2
-            q = jnp.where(mu_hat > 0, ((mu - mu_hat) / sigma) ** 2, below)
-            return self._excess(jnp.maximum(q, 0), (scale * mu) ** 2)
-
-        def halve(_, ends):
-            low, high = ends
-            middle = 0.5 * (low + high)
-            above = excess(middle) > 0
-            return jnp.where(above, low, middle), jnp.where(above, middle, high)
-
-        low = jnp.maximum(mu_hat, 0)
-        high = low + 5 * jnp.maximum(sigma, 1 / jnp.abs(scale))
-        low, high = jax.lax.fori_loop(0, BISECTIONS, halve, (low, high))
-        return 0.5 * (low + high)
 
     def conditions(self, out: Roots) -> Array:
         """Return what vanishes at the limits, differentiable in all numbers."""
@@ -383,8 +382,7 @@ class _Machine(NamedTuple):
         free = self.task.value(
             dataclasses.replace(self.numbers, observation=data), self.base.x
         )
-        unphysical = (self.base.x[self.place] < 0) & self.recipe.physical
-        reference = jnp.where(unphysical, zero.value, free)
+        reference = self._reference(zero, free)
 
         def one(job):
             mu, on_data = job

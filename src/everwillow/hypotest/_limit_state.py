@@ -1,8 +1,11 @@
 """What the search for upper limits keeps from turn to turn, and returns."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from everwillow.fitting.follow import Foothold
@@ -80,9 +83,46 @@ class Progress(eqx.Module):
     outside: Float[Array, ""]
     values: Float[Array, " limits"]
     slopes: Float[Array, " limits"]
+    aiming: Any
     fits: Any
     code: Any
 
 
 # The phases: data without signal, the free fit of Asimov data, roots.
 PHASE_ZERO, PHASE_ASIMOV, PHASE_ROOTS = range(3)
+
+
+def root_of_parabola(
+    excess: Callable[[Array, Array], Array],
+    *,
+    best: Array,
+    sigma: Array,
+    slope: Array,
+    scale: Array,
+) -> Array:
+    """Return where the observed limit would be if -ln L were a parabola, by bisection.
+
+    Args:
+        excess: Of the test statistic of the data and that of the Asimov data; it grows
+            with the POI, and vanishes at the limit.
+        best: The best fit of the POI.
+        sigma: Its standard error.
+        slope: Of the profile at 0, which counts where the best fit is not above 0.
+        scale: Root of the test statistic of the Asimov data over the POI.
+    """
+
+    def at(mu: Array) -> Array:
+        below = 2 * slope * mu + (mu / sigma) ** 2
+        q = jnp.where(best > 0, ((mu - best) / sigma) ** 2, below)
+        return excess(jnp.maximum(q, 0), (scale * mu) ** 2)
+
+    def halve(_: Any, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends
+        middle = 0.5 * (low + high)
+        above = at(middle) > 0
+        return jnp.where(above, low, middle), jnp.where(above, middle, high)
+
+    low = jnp.maximum(best, 0)
+    high = low + 5 * jnp.maximum(sigma, 1 / jnp.abs(scale))
+    low, high = jax.lax.fori_loop(0, BISECTIONS, halve, (low, high))
+    return 0.5 * (low + high)

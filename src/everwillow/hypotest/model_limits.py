@@ -138,7 +138,7 @@ def limits(
     )
     place = poi_place(problem, poi)
     problem.check_inside(poi, np.zeros(1), np.array([place]), where="poi")
-    if closes_over_tracer(predict_fn):
+    if predict_fn is not None and closes_over_tracer(predict_fn):
         # What it closes over becomes an argument, so that it can be differentiated.
         numbers = problem.numbers
         example = problem.task.layout.state(jnp.asarray(numbers.vector), numbers.others)
