@@ -55,11 +55,7 @@ class AbstractCurvature(eqx.Module):
 
     @abc.abstractmethod
     def factor(self, *, lanes: bool = False) -> "AbstractFactor":
-        """Factorise by Cholesky, without raising where that is not possible.
-
-        Args:
-            lanes: Whether this is one of many in a batch, which changes what is fast.
-        """
+        """Factorise by Cholesky, without raising; ``lanes``: as one of many at once."""
 
     @abc.abstractmethod
     def as_matrix(self) -> Float[Array, "n n"]:

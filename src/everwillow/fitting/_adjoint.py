@@ -123,6 +123,7 @@ class _Static:
 
 
 def zero_tangent(leaf: jax.Array) -> Any:
+    """Return the tangent of what has no derivative."""
     if jnp.issubdtype(leaf.dtype, jnp.inexact):
         return jnp.zeros_like(leaf)
     return jnp.zeros(leaf.shape, jax.dtypes.float0)

@@ -10,6 +10,7 @@ whether the last step shrank the EDM as it should have.
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -115,6 +116,35 @@ def rounding_level(x, value, gradient, absolute_curvature_times_x, root, free):
     noise = 32 * eps * (absolute_curvature_times_x + terms)
     small = jnp.all(jnp.where(free, jnp.abs(gradient) <= noise, True))
     return small, 32 * eps**2 * jnp.vdot(jnp.abs(x), absolute_curvature_times_x)
+
+
+def compare(diagonal, elsewhere, *, newton, apart, free):
+    """Compare the curvature with that of the point looked at before.
+
+    Args:
+        diagonal: Absolute diagonal of the curvature, shape ``(n,)``.
+        elsewhere: The same at the other point.
+        newton: The Newton step.
+        apart: From here to the other point.
+        free: Which parameters are neither fixed nor held at a bound.
+
+    Returns:
+        Whether the diagonal is the same within a factor of two, and for which
+        parameters it is the same closely, at least as far away as the Newton step.
+    """
+    change = jnp.abs(elsewhere - diagonal)
+    alike = change <= jnp.maximum(elsewhere, diagonal) / 2
+    far = jnp.abs(apart) >= 0.1 * jnp.abs(newton)
+    return jnp.all(jnp.where(free, alike, True)), far & (change <= 0.01 * diagonal)
+
+
+def absolute_product(curvature, vector):
+    """Multiply the absolute values of a curvature with those of a vector."""
+    absolute = jax.tree.map(
+        lambda leaf: jnp.abs(leaf) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf,
+        curvature,
+    )
+    return absolute.matvec(vector)
 
 
 # Longer than sixty lines, because the tests share their quantities and read best as one

@@ -19,6 +19,8 @@ from everwillow.solvers.chords import chase
 from everwillow.solvers.termination import (
     EDM_GOAL,
     Approach,
+    absolute_product,
+    compare,
     judge,
     rounding_level,
     tolerances,
@@ -193,12 +195,9 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         trial = land(state.x, move, options)
         if flat.size > self.chords_beyond:
 
-            def slope(x):
-                return jax.grad(lambda v: fn(unravel(v), args)[0])(x)
-
             def further():
                 return chase(
-                    slope,
+                    jax.grad(lambda v: fn(unravel(v), args)[0]),
                     state.x,
                     move,
                     factor=step.factor,
@@ -234,8 +233,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         move = step.step * shrink
         newton = step.newton * shrink
         verdict, approach = self._judge(state, model, step, newton, free)
-        if self.bending:
-            # Where plain Newton steps collapse there is no valley to follow.
+        if self.bending:  # where Newton steps collapse there is no valley to follow
             before = state.approach.edm
             collapsing = (approach.edm <= STRAIGHT * before) & jnp.isfinite(before)
             move = jax.lax.cond(
@@ -269,12 +267,19 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         """Ask whether the point is a minimum."""
         x, evaluation, scale = state.x, state.evaluation, state.scale
         diagonal = jnp.abs(evaluation.curvature.diagonal())
-        same, steady = _compare(state, diagonal, newton, free)
+        same, steady = compare(
+            diagonal,
+            jnp.abs(state.other.evaluation.curvature.diagonal()),
+            newton=newton,
+            apart=state.other.x - x,
+            free=free,
+        )
+        steady = steady & (state.evaluations > 1)
         rounding, noise = rounding_level(
             x,
             evaluation.value,
             evaluation.gradient,
-            scale * _absolute_product(model.curvature, scale * jnp.abs(x)),
+            scale * absolute_product(model.curvature, scale * jnp.abs(x)),
             jnp.sqrt(diagonal),
             free,
         )
@@ -340,32 +345,6 @@ def _scaled_model(state: NewtonState, free, options) -> QuadraticModel:
         free,
         state.prefer,
     )
-
-
-def _compare(state: NewtonState, diagonal, newton, free):
-    """Compare the curvature with that of the point looked at before.
-
-    Returns:
-        Whether its diagonal is the same within a factor of two, and for which
-        parameters it is the same closely, at least as far away as the Newton step.
-    """
-    other = state.other
-    elsewhere = jnp.abs(other.evaluation.curvature.diagonal())
-    change = jnp.abs(elsewhere - diagonal)
-    same = jnp.all(
-        jnp.where(free, change <= jnp.maximum(elsewhere, diagonal) / 2, True)
-    )
-    far = jnp.abs(other.x - state.x) >= 0.1 * jnp.abs(newton)
-    return same, far & (change <= 0.01 * diagonal) & (state.evaluations > 1)
-
-
-def _absolute_product(curvature, vector):
-    """Multiply the absolute values of a curvature with those of a vector."""
-    absolute = jax.tree.map(
-        lambda leaf: jnp.abs(leaf) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf,
-        curvature,
-    )
-    return absolute.matvec(vector)
 
 
 def _accept_or_reject(state: NewtonState, trial, found: Evaluation) -> NewtonState:
