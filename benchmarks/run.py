@@ -19,6 +19,7 @@ TOPICS = (
     "uncertainties",
     "vmapped_fits",
     "newton_against_peers",
+    "profiles",
     "rankings",
     "limits",
     "toys",
