@@ -106,16 +106,3 @@ def test_large_matrix_free_fits_have_no_hessian():
             values=[0.0],
             solver=ew.NewtonCG(),
         )
-
-
-def test_records_say_what_they_are():
-    start = ew.State.from_pytree({"rate": 3.0})
-    intervals = minos(counting, start, 3.0)
-    assert repr(intervals).splitlines()[0].split() == [
-        "parameter",
-        "value",
-        "lower",
-        "upper",
-    ]
-    line = scan(counting, intervals.minimum, 3.0, name="rate", values=[2.0, 4.0])
-    assert repr(line) == ("ScanResult(rate in [2, 4]; 2 of 2 fits ended at a minimum)")

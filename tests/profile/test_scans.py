@@ -125,7 +125,8 @@ def test_failed_points_are_nan_and_leave_the_others_alone(vectorised):
     np.testing.assert_array_equal(np.isnan(result.params["c"]), bad)
     assert np.all((result.status == RESULTS.nonfinite_start)[bad])
     np.testing.assert_allclose(result.nll[~bad], whole.nll[~bad], atol=1e-10)
-    assert "7 of 9" in repr(result)
+    text = "ScanResult(a in [-1, 3]; 7 of 9 fits ended at a minimum)"
+    assert repr(result) == text
 
 
 def test_a_minimum_that_splits_is_followed_down():
