@@ -132,9 +132,10 @@ def minos(
         max_steps: As in `fit`.
 
     Returns:
-        The intervals. Where a search meets a deeper minimum, the fit is repeated from
-        there: ``result.minimum`` is the new one, the errors of that parameter are NaN,
-        and a warning tells (not in compiled code).
+        The intervals. Where a search meets a deeper minimum, or sees -ln L fall on the
+        way outwards, the fit is repeated from there. If it ends deeper,
+        ``result.minimum`` is the new one, that error is NaN, and a warning tells. (In
+        compiled code only what is met is known, by its status.)
 
     Raises:
         UnknownKeyError: If a name is that of no parameter.
