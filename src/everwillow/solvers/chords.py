@@ -18,9 +18,10 @@ from everwillow.curvature import AbstractFactor
 from everwillow.solvers._box import land
 
 
-MOST_CHORDS = 6
-# Each one has to shrink the EDM by this factor at least.
-CONTRACTION = 0.1
+MOST_CHORDS = 8
+# Each one has to shrink the EDM by this factor at least; where they shrink it less, a
+# new Hessian is worth its price.
+CONTRACTION = 0.03
 # Beyond this there is nothing more to gain.
 EDM_FLOOR = 1e-24
 
@@ -64,7 +65,9 @@ def chase(
         # What is cut off by the box is a matter for the full step.
         inside = jnp.all((there == here + wanted) | ~moving)
         there = jnp.where(good, there, here)
-        return there, after, count + 1, good & inside & (after > EDM_FLOOR)
+        # The step that was just taken shrinks the EDM as the one before did.
+        coming = after * after / before
+        return there, after, count + 1, good & inside & (coming > EDM_FLOOR)
 
     start = (land(x, move, options), edm, jnp.asarray(0), jnp.isfinite(edm))
     return jax.lax.while_loop(going, advance, start)[0]
