@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -59,12 +58,8 @@ def walk(
     Returns:
         What `light` returns, each with a leading axis of the values, in their order.
     """
-    here = base.x[place]
     held = jnp.asarray(held).at[place].set(True)
-    below = values < here
-    order = jnp.lexsort((jnp.abs(values - here), below))
-    ordered, side = values[order], below[order]
-    turn = jnp.concatenate([jnp.ones(1, bool), side[1:] != side[:-1]])
+    order, turn = _outwards(values, base.x[place])
 
     def advance(last: Foothold, stop):
         value, again = stop
@@ -74,7 +69,7 @@ def walk(
         return jax.lax.stop_gradient(select(end.success, end, last)), light(end)
 
     constant = jax.lax.stop_gradient(base)
-    _, found = jax.lax.scan(advance, constant, (ordered, turn))
+    _, found = jax.lax.scan(advance, constant, (values[order], turn))
     back = jnp.argsort(order)
     return jax.tree.map(lambda leaf: leaf[back], found)
 
@@ -93,28 +88,48 @@ def walk_2d(
         What `light` returns, each with leading axes ``(k, m)``.
     """
     first, second = places
-    held = jnp.asarray(held).at[first].set(True)
-    here = base.x[first]
-    below = values[0] < here
-    order = jnp.lexsort((jnp.abs(values[0] - here), below))
-    ordered, side = values[0][order], below[order]
-    turn = jnp.concatenate([jnp.ones(1, bool), side[1:] != side[:-1]])
-    both = held.at[second].set(True)
+    held = jnp.asarray(held).at[first].set(True).at[second].set(True)
+    rows, row_turn = _outwards(values[0], base.x[first])
+    columns, column_turn = _outwards(values[1], base.x[second])
+    # Each row begins with a point at the best fit of the second parameter.
+    width = columns.size + 1
+    ordered = jnp.concatenate([base.x[second][None], values[1][columns]])
+    begins = jnp.arange(width) == 0
+    stops = (
+        jnp.repeat(values[0][rows], width),
+        jnp.tile(ordered, rows.size),
+        jnp.tile(begins, rows.size),
+        jnp.where(
+            jnp.tile(begins, rows.size),
+            jnp.repeat(row_turn, width),
+            jnp.tile(jnp.append(False, column_turn), rows.size),
+        ),
+    )
 
-    def row(last: Foothold, stop):
-        value, again = stop
-        last = select(again, constant, last)
-        target = base.x.at[first].set(value)
-        end = step_to(task, numbers, last, both, target)
-        end = jax.lax.stop_gradient(select(end.success, end, last))
-        # A row whose first point failed is still that row.
-        start = eqx.tree_at(lambda f: f.x, end, jnp.where(held, target, end.x))
-        return end, walk(task, numbers, start, held, second, values[1])
+    def advance(carry, stop):
+        row, last = carry
+        one, other, is_row, turn = stop
+        # Ways of rows begin at the base, those of columns at the row.
+        source = select(is_row, select(turn, constant, row), select(turn, row, last))
+        target = base.x.at[first].set(one).at[second].set(other)
+        end = step_to(task, numbers, source, held, target)
+        last = jax.lax.stop_gradient(select(end.success, end, source))
+        return (select(is_row, last, row), last), light(end)
 
     constant = jax.lax.stop_gradient(base)
-    _, found = jax.lax.scan(row, constant, (ordered, turn))
-    back = jnp.argsort(order)
-    return jax.tree.map(lambda leaf: leaf[back], found)
+    _, found = jax.lax.scan(advance, (constant, constant), stops)
+    back = jnp.argsort(rows)[:, None], 1 + jnp.argsort(columns)[None, :]
+    return jax.tree.map(
+        lambda leaf: leaf.reshape(rows.size, width, *leaf.shape[1:])[back], found
+    )
+
+
+def _outwards(values: Array, here: Array) -> tuple[Array, Array]:
+    """Return the order from the nearest outwards, above first, and where ways begin."""
+    below = values < here
+    order = jnp.lexsort((jnp.abs(values - here), below))
+    side = below[order]
+    return order, jnp.concatenate([jnp.ones(1, bool), side[1:] != side[:-1]])
 
 
 def visit(
