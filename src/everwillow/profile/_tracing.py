@@ -1,5 +1,6 @@
 """The tracing of a level curve by predictor and corrector: one compiled program."""
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -32,21 +33,80 @@ DIRECTIONS = 24
 PIECES = 4
 
 
-class _Curve(eqx.Module):
-    """Where the tracing stands, in units in which the curve is nearly a circle."""
+class _Tracing(eqx.Module):
+    """Where the tracing stands, in units in which the curve is nearly a circle.
+
+    There is one loop for all: either it looks for a point on the curve in one direction
+    after the other, or it goes on from the last one.
+
+    Attributes:
+        at: The fit at the last point.
+        u: The last point.
+        normal: The gradient there.
+        begin: All parameters at the first point of the piece, the point and the
+            gradient there.
+        sense: Which way round, 1 or -1.
+        bend: The curvature, from the last two normals.
+        step: The length of the next step.
+        length: Of the way since the first point.
+        seeking: Whether a point is looked for.
+        direction: Which direction is the next.
+        way: Which way this is: twice the piece of the curve, and its second way 1 more.
+        count: How many points there are on it.
+        total: How many there are on all.
+        points: All points, NaN beyond their end.
+        x: All parameters there.
+        ways: Which way each is on.
+        closed: Whether the curve came back to its first point.
+        going: Whether there is more to do.
+    """
 
     at: Foothold
     u: Float[Array, " 2"]
     normal: Float[Array, " 2"]
-    first: Float[Array, " 2"]
+    begin: tuple[Array, Array, Array]
+    sense: Float[Array, ""]
     bend: Float[Array, ""]
     step: Float[Array, ""]
     length: Float[Array, ""]
-    points: Float[Array, "m 2"]
-    x: Float[Array, "m n"]
+    seeking: Any
+    direction: Any
+    way: Any
     count: Any
-    going: Any
+    total: Any
+    points: Float[Array, "k 2"]
+    x: Float[Array, "k n"]
+    ways: Any
     closed: Any
+    going: Any
+
+    def is_new(self, u: Array, near: Array) -> Array:
+        """Return whether no curve is near a point, nor crosses the ray through it."""
+        x, y = self.points.T
+        across = u[0] * y - u[1] * x
+        along = u[0] * x + u[1] * y
+        crosses = (across[1:] * across[:-1] <= 0) & (along[1:] > 0) & (along[:-1] > 0)
+        crosses = crosses & (self.ways[1:] == self.ways[:-1])
+        return ~jnp.any(crosses) & ~jnp.any(jnp.hypot(x - u[0], y - u[1]) <= near)
+
+    def from_begin(
+        self, begin: Any, sense: Array, longest: Array, wanted: Array
+    ) -> "_Tracing":
+        """Return to the first point of the piece to go on in a sense, if wanted."""
+        x, u, normal = begin
+        return dataclasses.replace(
+            self,
+            # The Hessian is that of elsewhere; if it does not do there will be another.
+            at=dataclasses.replace(self.at, x=jnp.where(wanted, x, self.at.x)),
+            u=jnp.where(wanted, u, self.u),
+            normal=jnp.where(wanted, normal, self.normal),
+            begin=begin,
+            sense=jnp.where(wanted, sense, self.sense),
+            # That of the ellipse.
+            bend=jnp.where(wanted, sense, self.bend),
+            step=jnp.where(wanted, longest, self.step),
+            length=jnp.where(wanted, 0, self.length),
+        )
 
 
 class _Plane(eqx.Module):
@@ -83,8 +143,8 @@ class _Plane(eqx.Module):
         height = (at.value - self.base.value) / self.rise - 1
         return at, height, self.root.T @ at.gradient[self.places] / self.rise
 
-    def corrected(self, last: Foothold, u: Array, reach: Array):
-        """Move a point onto the curve, along the gradient.
+    def corrected(self, last: Foothold, u: Array, reach: Array, wanted: Array):
+        """Move a point onto the curve, along the gradient, if that is wanted.
 
         Returns:
             The fit, the point, the gradient there, and whether it is on the curve.
@@ -105,7 +165,7 @@ class _Plane(eqx.Module):
             return select(good, end, at), v, gradient, count + 1, good, done
 
         count, false = jnp.asarray(0), jnp.asarray(False)
-        start = (last, u, jnp.zeros_like(u), count, self.inside(u), false)
+        start = (last, u, jnp.zeros_like(u), count, self.inside(u) & wanted, false)
         at, v, gradient, _, _, done = jax.lax.while_loop(going, advance, start)
         return at, v, gradient, done
 
@@ -118,7 +178,7 @@ def trace(
     places: Array,
     rise: Array,
     blank: Array,
-) -> tuple[Array, Array, Array, Array]:
+) -> tuple[Array, ...]:
     """Follow all pieces of the curve, each in both senses where it does not close.
 
     Args:
@@ -145,135 +205,144 @@ def trace(
     held = held.at[places].set(True)
     plane = _Plane(task, numbers, base, held, places, root, rise, box)
     size = blank.shape[0]
-
     longest = jnp.asarray(2 * jnp.pi * LONGEST / size, base.x.dtype)
-
-    def piece(carry, number):
-        old, over = carry
-        at, u, normal, found = _beginning(plane, old, longest, ~over)
-
-        def way(closed, sense):
-            start = _start(at, u, normal, sense, longest, size, found & ~closed)
-            end = jax.lax.while_loop(
-                lambda c: c.going, lambda c: _advance(plane, c, longest, sense), start
-            )
-            count = jnp.where(found & ~closed, end.count, 0)
-            gone = (jnp.arange(size) >= count)[:, None]
-            points, x = (jnp.where(gone, jnp.nan, p) for p in (end.points, end.x))
-            return closed | end.closed, (points, x, count)
-
-        senses = jnp.asarray([1.0, -1.0], base.x.dtype)
-        closed, (points, x, counts) = jax.lax.scan(way, jnp.asarray(False), senses)
-        over = over | closed | ~found
-        values = jax.vmap(jax.vmap(plane.values))(points)
-        return (old.at[number].set(points), over), (values, x, counts, closed)
-
-    none = jnp.full((PIECES, 2, size, 2), jnp.nan, base.x.dtype)
-    start = (none, ~base.success)
-    _, (points, x, counts, closed) = jax.lax.scan(piece, start, jnp.arange(PIECES))
-    return points, x, counts, jnp.any(closed)
+    end = jax.lax.while_loop(
+        lambda t: t.going,
+        lambda t: _advance(plane, t, longest),
+        _start(plane, longest, size),
+    )
+    return _sorted(plane, end, size)
 
 
-def _beginning(plane: _Plane, old: Array, longest: Array, wanted: Array):
-    """Return a point on the curve, in the first direction that has a new one."""
-    dtype = plane.base.x.dtype
-    angles = jnp.arange(DIRECTIONS, dtype=dtype) * (2 * jnp.pi / DIRECTIONS)
-    directions = jnp.stack([jnp.cos(angles), jnp.sin(angles)], axis=1)
+def _sorted(plane: _Plane, end: _Tracing, size: int) -> tuple[Array, ...]:
+    """Give each way its rows; those of second ways begin after the first point."""
+    row = jnp.arange(end.ways.size)
+    ways = jnp.where(row < end.total, end.ways, -1)
+    mine = ways[:, None] == jnp.arange(2 * PIECES)[None, :]
+    rank = jnp.cumsum(mine, axis=0)[row, ways] - 1
+    # What closed only on its second way has nothing of the first one.
+    alone = end.closed & (end.way % 2 == 1)
+    mine = mine & ~(alone & (ways == end.way - 1) & (rank > 0))[:, None]
+    counts = jnp.sum(mine, axis=0)
+    counts = counts + jnp.where(counts > 0, jnp.arange(2 * PIECES) % 2, 0)
+    # Rows that are on no way go nowhere.
+    here = (jnp.where(jnp.any(mine, axis=1), ways, 2 * PIECES), rank + ways % 2)
 
-    def is_new(u: Array) -> Array:
-        """Return whether no curve is near a point, nor crosses the ray through it."""
-        across = u[0] * old[..., 1] - u[1] * old[..., 0]
-        along = jnp.minimum((old @ u)[..., 1:], (old @ u)[..., :-1])
-        crosses = (across[..., 1:] * across[..., :-1] <= 0) & (along > 0)
-        near = jnp.hypot(old[..., 0] - u[0], old[..., 1] - u[1]) <= longest
-        return ~jnp.any(crosses) & ~jnp.any(near)
+    def spread(rows: Array) -> Array:
+        none = jnp.full((2 * PIECES, size, rows.shape[1]), jnp.nan, rows.dtype)
+        spread = none.at[here].set(rows, mode="drop")
+        return spread.reshape(PIECES, 2, size, -1)
 
-    def going(s):
-        number, _, _, _, found = s
-        return wanted & ~found & (number < DIRECTIONS)
-
-    def advance(s):
-        number, *_ = s
-        u = directions[number]
-
-        def search():
-            at, v, normal, good = plane.corrected(plane.base, u, jnp.asarray(2.0))
-            return number + 1, at, v, normal, good & is_new(v)
-
-        useful = is_new(u) & plane.inside(u)
-        return jax.lax.cond(useful, search, lambda: (number + 1, *s[1:]))
-
-    zero = jnp.zeros(2, dtype)
-    start = (jnp.asarray(0), plane.base, zero, zero, jnp.asarray(False))
-    start = jax.tree.map(jnp.asarray, start)
-    _, at, u, normal, found = jax.lax.while_loop(going, advance, start)
-    return at, u, normal, found
+    points = spread(jax.vmap(plane.values)(end.points))
+    return points, spread(end.x), counts.reshape(PIECES, 2), end.closed
 
 
-def _start(at: Foothold, u, normal, sense, longest, size: int, going) -> _Curve:
-    """Return the beginning of a curve at a point on it."""
-    return _Curve(
-        at=at,
-        u=u,
-        normal=normal,
-        first=normal,
-        # That of the ellipse.
-        bend=sense,
+def _start(plane: _Plane, longest: Array, size: int) -> _Tracing:
+    """Return the tracing before anything is found."""
+    base = plane.base
+    one, zero = jnp.ones_like(longest), jnp.zeros(2, longest.dtype)
+    number = jnp.asarray(0)
+    return _Tracing(
+        at=base,
+        u=zero,
+        normal=zero,
+        begin=(base.x, zero, zero),
+        sense=one,
+        bend=one,
         step=longest,
-        length=jnp.zeros_like(longest),
-        points=jnp.full((size, 2), jnp.nan, u.dtype).at[0].set(u),
-        x=jnp.full((size, at.x.size), jnp.nan, u.dtype).at[0].set(at.x),
-        count=jnp.asarray(1),
-        going=going,
+        length=0 * one,
+        seeking=jnp.asarray(True),
+        direction=number,
+        way=number,
+        count=number,
+        total=number,
+        points=jnp.full((2 * size, 2), jnp.nan, one.dtype),
+        x=jnp.full((2 * size, base.x.size), jnp.nan, one.dtype),
+        ways=jnp.zeros(2 * size, number.dtype),
         closed=jnp.asarray(False),
+        going=base.success,
     )
 
 
-def _advance(plane: _Plane, c: _Curve, longest: Array, sense: Array) -> _Curve:
-    """Take one step along the curve, or make the step smaller."""
-    first = c.points[0]
-    normal = c.normal / jnp.linalg.norm(c.normal)
-    tangent = sense * jnp.stack([-normal[1], normal[0]])
-    # It is closed if it comes back to where it began, and not to the other side of a
-    # narrow valley.
-    to_first = first - c.u
-    distance = jnp.linalg.norm(to_first)
-    close = (
-        (c.length > 2 * c.step)
-        & (distance <= 1.5 * c.step)
-        & (jnp.vdot(to_first, tangent) > SHARP * distance)
-        & (jnp.vdot(c.first, normal) > SHARP * jnp.linalg.norm(c.first))
-    )
+def _advance(plane: _Plane, t: _Tracing, longest: Array) -> _Tracing:
+    """Look in one direction, or take one step along the curve or make it smaller."""
+    angles = jnp.arange(DIRECTIONS, dtype=t.u.dtype) * (2 * jnp.pi / DIRECTIONS)
+    angle = angles[t.direction]
+    ray = jnp.stack([jnp.cos(angle), jnp.sin(angle)])
+    normal = t.normal / jnp.linalg.norm(t.normal)
+    tangent = t.sense * jnp.stack([-normal[1], normal[0]])
+    close = ~t.seeking & _closes(t, normal, tangent)
     # The chord of an arc that bends as the last one did.
-    half = 0.5 * jnp.clip(c.bend * c.step, -1, 1)
-    guess = c.u + c.step * _turned(tangent, jnp.cos(half), jnp.sin(half))
-    at, u, gradient, good = plane.corrected(c.at, guess, LARGEST_CORRECTION * c.step)
-    ahead = gradient / jnp.linalg.norm(gradient)
-    cosine = jnp.vdot(ahead, normal)
+    half = 0.5 * jnp.clip(t.bend * t.step, -1, 1)
+    ahead = t.u + t.step * _turned(tangent, jnp.cos(half), jnp.sin(half))
+    at, u, gradient, good = plane.corrected(
+        select(t.seeking, plane.base, t.at),
+        jnp.where(t.seeking, ray, ahead),
+        jnp.where(t.seeking, 2.0, LARGEST_CORRECTION * t.step),
+        jnp.where(t.seeking, t.is_new(ray, longest), ~close),
+    )
+    found = t.seeking & good & t.is_new(u, longest)
+    turned = gradient / jnp.linalg.norm(gradient)
+    cosine = jnp.vdot(turned, normal)
+    sine = normal[0] * turned[1] - normal[1] * turned[0]
     # A turn of more than half a radian is too sharp for the step.
-    good = good & (cosine > SHARP) & ~close
-    full = c.count >= c.points.shape[0] - 1
-    over = close | full | (~good & (c.step < SMALLEST_STEP * longest))
+    good = good & (cosine > SHARP) & ~close & ~t.seeking
     # Where the curve is straight larger steps do.
     most = jnp.where(cosine > STRAIGHT, STRIDE * longest, longest)
-    wider = jnp.minimum(1.5 * c.step, most)
-    sine = normal[0] * ahead[1] - normal[1] * ahead[0]
-    more = good | close
-    return _Curve(
-        at=select(good, at, c.at),
-        u=jnp.where(good, u, c.u),
-        normal=jnp.where(good, gradient, c.normal),
-        first=c.first,
-        bend=jnp.where(good, jnp.arctan2(sine, cosine) / c.step, c.bend),
-        step=jnp.where(good, wider, 0.5 * c.step),
-        length=c.length + jnp.where(good, c.step, 0),
-        points=jnp.where(
-            more, c.points.at[c.count].set(jnp.where(close, first, u)), c.points
-        ),
-        x=jnp.where(more, c.x.at[c.count].set(jnp.where(close, c.x[0], at.x)), c.x),
-        count=c.count + jnp.where(more, 1, 0),
-        going=~over,
+    moved = dataclasses.replace(
+        t,
+        at=select(good | found, at, t.at),
+        u=jnp.where(good, u, t.u),
+        normal=jnp.where(good, gradient, t.normal),
+        bend=jnp.where(good, jnp.arctan2(sine, cosine) / t.step, t.bend),
+        step=jnp.where(good, jnp.minimum(1.5 * t.step, most), 0.5 * t.step),
+        length=t.length + jnp.where(good, t.step, 0),
+    )
+    begin = select(found, (at.x, u, gradient), t.begin)
+    # The points of one way fill half of the rows.
+    full = (2 * t.count >= t.ways.size) | (t.total >= t.ways.size - 1)
+    stuck = ~good & (t.step < SMALLEST_STEP * longest)
+    over = ~t.seeking & (close | full | stuck)
+    sense = jnp.where(found, 1.0, -1.0)
+    moved = moved.from_begin(begin, sense, longest, found | over)
+
+    more = found | good | close
+    # Written in place; choosing between whole arrays would copy them.
+    put = jax.lax.dynamic_update_index_in_dim
+    u, x = select(close, (t.begin[1], t.begin[0]), (u, at.x))
+    points = put(t.points, jnp.where(more, u, jnp.nan), t.total, 0)
+    # After the first way the second, after that the next piece.
+    way = t.way + jnp.where(over, 1, 0)
+    direction = t.direction + jnp.where(t.seeking, 1, 0)
+    lost = t.seeking & ~found & (direction >= DIRECTIONS)
+    return dataclasses.replace(
+        moved,
+        seeking=(t.seeking & ~found) | (over & (way % 2 == 0)),
+        direction=direction,
+        way=jnp.where(close, t.way, way),
+        count=jnp.where(over, 0, t.count + jnp.where(more, 1, 0)),
+        total=t.total + jnp.where(more, 1, 0),
+        points=points,
+        x=put(t.x, x, t.total, 0),
+        ways=put(t.ways, t.way, t.total, 0),
         closed=close,
+        going=~(close | lost | (way >= 2 * PIECES)),
+    )
+
+
+def _closes(t: _Tracing, normal: Array, tangent: Array) -> Array:
+    """Return whether the next step comes back to where the piece began.
+
+    And not to the other side of a narrow valley.
+    """
+    _, first, first_normal = t.begin
+    to_first = first - t.u
+    distance = jnp.linalg.norm(to_first)
+    return (
+        (t.length > 2 * t.step)
+        & (distance <= 1.5 * t.step)
+        & (jnp.vdot(to_first, tangent) > SHARP * distance)
+        & (jnp.vdot(first_normal, normal) > SHARP * jnp.linalg.norm(first_normal))
     )
 
 
