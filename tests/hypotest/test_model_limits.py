@@ -99,6 +99,26 @@ def test_a_free_fit_that_is_given_is_not_repeated():
     )
 
 
+def test_a_priori_means_start_values_also_where_the_fit_is_given():
+    model = two_bins((70.0, 40.0))
+    given = ew.limits(model, "mu", ew.fit(model), nuisances="a priori")
+    fresh = ew.limits(model, "mu", nuisances="a priori")
+    after = ew.limits(model, "mu")
+    np.testing.assert_allclose(given.expected.median, fresh.expected.median, rtol=1e-9)
+    assert abs(fresh.expected.median / after.expected.median - 1) > 1e-3
+
+
+def test_a_priori_needs_the_start_values_of_a_plain_function():
+    def nll(params, n):
+        rate = 50.0 + params["mu"]
+        return rate - n * jnp.log(rate)
+
+    best = ew.fit(nll, ew.State.from_pytree({"mu": 1.0}), 52.0)
+    options = {"nuisances": "a priori", "predict_fn": lambda s: 50.0 + s["mu"]}
+    with pytest.raises(ValueError, match="start values"):
+        ew.limits(nll, "mu", best, 52.0, **options)
+
+
 @pytest.mark.parametrize("counts", [(51.0, 48.0), (70.0, 75.0)])
 def test_derivatives_in_the_data_agree_with_finite_differences(counts):
     def both(shift):
@@ -197,8 +217,9 @@ def test_a_fit_that_fails_is_an_error_and_no_number():
     [
         ("mux", {}, KeyError, "mu"),
         ("gamma", {}, ValueError, "2 elements"),
-        ("mu", {"level": 0.0}, ValueError, "between 0 and 1"),
-        ("mu", {"level": np.nan}, ValueError, "between 0 and 1"),
+        ("mu", {"level": 0.0}, ValueError, "95 % confidence"),
+        ("mu", {"level": 0.95}, ValueError, "95 % confidence"),
+        ("mu", {"level": np.nan}, ValueError, "95 % confidence"),
         ("mu", {"nuisances": "post"}, ValueError, "a posteriori"),
         ("mu", {"fixed": {"mu": 1.0}}, ValueError, "fixed"),
         ("mu", {"test_statistic": "q"}, ValueError, "QTilde"),

@@ -51,17 +51,22 @@ class Fits(eqx.Module):
     mu_hat: Any
 
 
-def poi_place(problem: Problem, poi_key: Key) -> int:
+def poi_place(problem: Problem, poi_key: Key, *, where: str = "poi_key") -> int:
     """Return the position of the POI.
+
+    Args:
+        problem: The fit.
+        poi_key: The POI.
+        where: What to call this argument in messages.
 
     Raises:
         UnknownKeyError: If there is no such parameter.
         ArgumentValueError: If it is fixed, or has more than one element.
     """
-    here = problem.positions(poi_key, where="poi_key")
+    here = problem.positions(poi_key, where=where)
     if here.size != 1:
         msg = (
-            f"poi_key: {poi_key!r} has {here.size} elements. Name one of them, such as "
+            f"{where}: {poi_key!r} has {here.size} elements. Name one of them, such as "
             f"{problem.labels[int(here[0])]!r}."
         )
         raise ArgumentValueError(msg)

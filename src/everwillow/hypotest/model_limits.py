@@ -25,7 +25,12 @@ from everwillow.hypotest.test_statistics import (
     QTilde,
     check_nuisances,
 )
+from everwillow.model import AbstractModel
 from everwillow.statelib import State
+
+
+# Without signal CLs falls from 1; half of it is no limit, and 0.95 is a slip for 0.05.
+LARGEST_LEVEL = 0.5
 
 
 class LimitsResult(eqx.Module):
@@ -126,17 +131,16 @@ def limits(
     """
     kind = _checked(level, nuisances, test_statistic)
     given = params if isinstance(params, FitResult) else None
-    state: Any = given.params if given is not None else params
     problem = pose(
         nll_fn,
-        state,
+        start_state(nll_fn, params, nuisances),
         observation,
         fixed=fixed,
         bounds=bounds,
         solver=solver,
         max_steps=max_steps,
     )
-    place = poi_place(problem, poi)
+    place = poi_place(problem, poi, where="poi")
     problem.check_inside(poi, np.zeros(1), np.array([place]), where="poi")
     if predict_fn is not None and closes_over_tracer(predict_fn):
         # What it closes over becomes an argument, so that it can be differentiated.
@@ -172,11 +176,38 @@ def limits(
     )
 
 
+def start_state(nll_fn: Any, params: Any, nuisances: str) -> Any:
+    """Return the start values, which "a priori" makes the Asimov data with.
+
+    Args:
+        nll_fn: -ln L or a Model.
+        params: State, or the end of a fit, or None.
+        nuisances: ``"a posteriori"`` or ``"a priori"``.
+
+    Raises:
+        ArgumentValueError: If start values are needed, and only their fit is known.
+    """
+    if not isinstance(params, FitResult):
+        return params
+    if check_nuisances(nuisances):
+        return params.params
+    if isinstance(nll_fn, AbstractModel):
+        return None
+    msg = (
+        'params: nuisances="a priori" makes the Asimov data with the start values, '
+        "which a FitResult does not have. Give the State of start values."
+    )
+    raise ArgumentValueError(msg)
+
+
 def _checked(level: Any, nuisances: str, test_statistic: Any) -> bool:
     """Check the arguments, and return whether the POI is not negative."""
     check_nuisances(nuisances)
-    if not is_traced(level) and not 0 < level < 1:
-        msg = f"level: expected a CLs between 0 and 1, such as 0.05, got {level!r}."
+    if not is_traced(level) and not 0 < level < LARGEST_LEVEL:
+        msg = (
+            f"level: expected a CLs between 0 and {LARGEST_LEVEL}, such as 0.05 for "
+            f"limits at 95 % confidence, got {level!r}."
+        )
         raise ArgumentValueError(msg)
     if test_statistic is None or isinstance(test_statistic, QTilde):
         return True

@@ -9,9 +9,11 @@ import numpy as np
 
 from everwillow._tree import format_table
 from everwillow._typing import Key
+from everwillow.fitting import FitResult
 from everwillow.fitting._layout import is_traced
 from everwillow.hypotest._normal import safe_root
 from everwillow.hypotest.calculators import AsymptoticCalculator
+from everwillow.hypotest.model_limits import start_state
 from everwillow.hypotest.results import BandValues
 from everwillow.hypotest.test_statistics import Q0, CowanTestStatistic, QTilde
 from everwillow.statelib import State
@@ -59,7 +61,7 @@ def cls(
     nll_fn: Any,
     poi: Key,
     value: Any,
-    params: State | None = None,
+    params: State | FitResult | None = None,
     observation: Any = None,
     *,
     nuisances: str = "a posteriori",
@@ -77,7 +79,7 @@ def cls(
         nll_fn: A Model; or -ln L, with `params`, `observation` and `predict_fn`.
         poi: The parameter of interest.
         value: Its tested value.
-        params: Start values; those of a Model if None.
+        params: Start values, or the end of a fit; those of a Model if None.
         observation: The data; those of a Model if None.
         nuisances: ``"a posteriori"`` or ``"a priori"``, as in `limits`.
         test_statistic: ``QTilde()`` by default.
@@ -101,7 +103,7 @@ def cls(
     """
     calculator = AsymptoticCalculator(
         nll_fn,
-        params,
+        start_state(nll_fn, params, nuisances),
         observation,
         poi,
         QTilde() if test_statistic is None else test_statistic,
@@ -157,7 +159,7 @@ class DiscoveryResult(eqx.Module):
 def discovery(
     nll_fn: Any,
     poi: Key,
-    params: State | None = None,
+    params: State | FitResult | None = None,
     observation: Any = None,
     *,
     mu_asimov: Any = 1.0,
@@ -174,7 +176,7 @@ def discovery(
     Args:
         nll_fn: A Model; or -ln L, with `params`, `observation` and `predict_fn`.
         poi: The parameter of the signal.
-        params: Start values; those of a Model if None.
+        params: Start values, or the end of a fit; those of a Model if None.
         observation: The data; those of a Model if None.
         mu_asimov: The signal of the Asimov data.
         nuisances: ``"a posteriori"`` or ``"a priori"``, as in `limits`.
@@ -198,7 +200,7 @@ def discovery(
     """
     calculator = AsymptoticCalculator(
         nll_fn,
-        params,
+        start_state(nll_fn, params, nuisances),
         observation,
         poi,
         Q0(),

@@ -93,6 +93,11 @@ def usable(fit: Fitted, *, throw: bool) -> Fitted:
     return fit._replace(hessian=None, covariance=covariance)
 
 
+def _known(layout: Layout) -> tuple[Key, ...]:
+    """Return all names that there are: keys, and labels of elements."""
+    return tuple(dict.fromkeys((*layout.keys, *layout.labels)))
+
+
 def as_names(names: Any, layout: Layout) -> tuple[Key, ...]:
     """Return one name or several as a tuple of names."""
     if isinstance(names, str) or (isinstance(names, tuple) and names in layout.where):
@@ -121,7 +126,7 @@ def positions(names: Any, fit: Fitted, *, where: str) -> np.ndarray:
     for name in as_names(names, layout):
         elements = _exact(name, layout)
         if elements is None:
-            raise unknown_key(name, (*layout.keys, *layout.labels), where=where)
+            raise unknown_key(name, _known(layout), where=where)
         here = place[elements]
         if here.size == 0 or np.any(here < 0):
             msg = (
@@ -164,8 +169,7 @@ def matching(
             continue
         hits = _alike(str(pattern), layout)
         if not hits.any():
-            known = (*layout.keys, *layout.labels)
-            raise unknown_key(pattern, known, where=where)
+            raise unknown_key(pattern, _known(layout), where=where)
         chosen |= hits
     skip = np.zeros(layout.size, bool)
     if exclude is not None:

@@ -158,10 +158,13 @@ class AbstractModel(eqx.Module):
         if observation is None:
             observation = self.observation
         if not isinstance(observation, Mapping) or set(observation) != {"main", "aux"}:
+            kind = (
+                "an array" if eqx.is_array(observation) else type(observation).__name__
+            )
             got = (
                 f"a mapping with the keys {sorted(map(str, observation))}"
                 if isinstance(observation, Mapping)
-                else type(observation).__name__
+                else kind
             )
             msg = (
                 'observation: a model takes {"main": data, "aux": {constraint: value}},'

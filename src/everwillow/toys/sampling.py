@@ -19,7 +19,7 @@ from everwillow._errors import (
     ShapeMismatchError,
 )
 from everwillow._typing import Array, Key
-from everwillow.fitting import _execute
+from everwillow.fitting import FitResult, _execute
 from everwillow.fitting._layout import as_array, is_traced
 from everwillow.model import AbstractModel
 from everwillow.parameters import AbstractConstraint, MultivariateNormal, Poisson
@@ -137,7 +137,10 @@ def choose_sampler(
 
 
 def asimov_data(
-    nll_fn: Any, params: State, *, predict_fn: Callable[[State], Any] | None = None
+    nll_fn: Any,
+    params: State | FitResult,
+    *,
+    predict_fn: Callable[[State], Any] | None = None,
 ) -> Any:
     """Return the Asimov data: what is expected at given parameters, without noise.
 
@@ -160,6 +163,7 @@ def asimov_data(
         >>> asimov_data(None, state, predict_fn=lambda s: 2 * s["rate"])
         14.0
     """
+    params = params.params if isinstance(params, FitResult) else params
     if predict_fn is not None:
         return predict_fn(params)
     if isinstance(nll_fn, AbstractModel):
@@ -262,7 +266,7 @@ def is_float(array: Any) -> bool:
 
 def sample_toys(
     nll_fn: Any,
-    params: State,
+    params: State | FitResult,
     *,
     ntoys: int,
     key: Any,
