@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optimistix as optx
 import pytest
 
 import everwillow as ew
@@ -29,6 +30,16 @@ def test_is_the_fit_with_fixed_parameters(held):
     assert one.labels == other.labels
     for key, value in other.params.items():
         np.testing.assert_allclose(one.params[key], value, rtol=1e-7)
+
+
+def test_solvers_that_know_no_mask_hold_too():
+    solver = optx.BFGS(rtol=1e-9, atol=1e-9)
+    options = {"held": {"mu": 0.3}, "bounds": BOUNDS}
+    ours = conditional_fit(nll, START, DATA, **options)
+    other = conditional_fit(nll, START, DATA, solver=solver, **options)
+    assert other.params["mu"] == 0.3
+    np.testing.assert_allclose(other.nll, ours.nll, rtol=1e-9)
+    np.testing.assert_allclose(other.params["bkg"], ours.params["bkg"], rtol=1e-5)
 
 
 def test_one_element_of_an_array_can_be_held():

@@ -135,7 +135,17 @@ def knows_curvature(solver: Any) -> bool:
 def objective_in_solver_coordinates(y: Array, args: tuple[Task, Numbers]) -> Array:
     """Evaluate -ln L as an `optimistix` function of the solver's coordinates."""
     task, numbers = args
-    return task.value(numbers, to_physical(numbers, y)[0])
+    return task.value(numbers, in_place(task, numbers, to_physical(numbers, y)[0]))
+
+
+def in_place(task: Task, numbers: Numbers, x: Array) -> Array:
+    """Return the parameters with those that are held where they are held.
+
+    Our own solvers keep them there; others do not know of the mask.
+    """
+    if knows_curvature(task.solver):
+        return x
+    return jnp.where(jnp.asarray(numbers.mask), x, task.start(numbers))
 
 
 def evaluate_in_solver_coordinates(y: Array, args: tuple[Task, Numbers]) -> Evaluation:

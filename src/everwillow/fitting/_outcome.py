@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from everwillow._errors import RESULTS
 from everwillow.curvature import Dense
-from everwillow.fitting._core import Task, knows_curvature, to_physical
+from everwillow.fitting._core import Task, in_place, knows_curvature, to_physical
 from everwillow.fitting._problem import Numbers
 from everwillow.solvers.newton_cg import NewtonCG
 from everwillow.solvers.trust_region_newton import (
@@ -81,6 +81,7 @@ def outcome_of(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome
     """Bring what a solver returned into physical units, and judge it."""
     state = solution.state
     x, first, _ = to_physical(numbers, solution.value)
+    x = in_place(task, numbers, x)
     steps = solution.stats["num_steps"]
     if isinstance(task.solver, NewtonCG):
         gradient, value = state.gradient / first, state.nll

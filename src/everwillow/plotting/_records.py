@@ -133,9 +133,8 @@ def curves_of(curves: Any) -> Any:
 
 
 def _with_end(contour: ContourResult) -> np.ndarray:
+    # Rows of NaN keep the pieces of a curve apart, and an open one open.
     points = np.asarray(contour.points)
-    points = points[np.isfinite(points).all(axis=1)]
-    # A row of NaN keeps an open curve open.
     return points if contour.closed else np.append(points, [[np.nan] * 2], axis=0)
 
 
