@@ -380,9 +380,9 @@ def _accept_or_reject(state: NewtonState, trial, found: Evaluation) -> NewtonSta
         seen, stand_in_is_better(old, move, fall, state.prefer), state.prefer
     )
     span = jnp.maximum(state.approach.span, jnp.abs(move))
-    passed_by = Glance(jnp.where(accept, state.x, trial), select(accept, old, found))
     # What is not finite tells nothing.
-    other = select(usable & ~first, passed_by, Glance(x, evaluation))
+    left = (accept & ~first) | ~usable
+    other = select(left, Glance(state.x, old), Glance(trial, found))
     span = jnp.where(accept, span, state.approach.span)
     return dataclasses.replace(
         state,
