@@ -182,12 +182,20 @@ def solver_options(task: Task, numbers: Numbers) -> dict[str, Any]:
     return options
 
 
+def constant(tree: Any) -> Any:
+    """Return a tree whose arrays are constants to differentiation.
+
+    Args:
+        tree: Any pytree; leaves that are no arrays stay.
+    """
+    return jax.tree.map(
+        lambda leaf: jax.lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf, tree
+    )
+
+
 def run_solver(task: Task, numbers: Numbers) -> optx.Solution:
     """Minimise once; not differentiable."""
-    task, numbers = jax.tree.map(
-        lambda leaf: jax.lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf,
-        (task, numbers),
-    )
+    task, numbers = constant((task, numbers))
     return optx.minimise(
         objective_in_solver_coordinates,
         task.solver,

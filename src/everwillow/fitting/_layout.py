@@ -202,6 +202,11 @@ def is_traced(*trees: Any) -> bool:
     return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(trees))
 
 
+def on_host(tree: Any) -> Any:
+    """Return the arrays of a tree in NumPy, unless they are traced."""
+    return tree if is_traced(tree) else jax.tree.map(np.asarray, tree)
+
+
 def closes_over_tracer(function: Any, seen: set[int] | None = None) -> bool:
     """Return whether a callable holds a tracer in its closure or among its leaves.
 

@@ -22,7 +22,7 @@ from everwillow._errors import (
 from everwillow._typing import Key
 from everwillow.fitting import _execute
 from everwillow.fitting._core import Task
-from everwillow.fitting._layout import as_array, float_dtype, is_traced
+from everwillow.fitting._layout import as_array, float_dtype, is_traced, ravel_state
 from everwillow.fitting._problem import Numbers, check_mapping
 from everwillow.fitting.result import FitResult
 from everwillow.fitting.run import (
@@ -188,13 +188,9 @@ class Problem:
             values: A State of the same structure, or the fit that ended there.
         """
         state = values.params if isinstance(values, FitResult) else values
-        layout, numbers = self.task.layout, self.numbers
-        parts = [v for v, n in zip(state.values(), layout.numeric, strict=True) if n]
-        library: Any = jnp if is_traced(parts) else np
-        flat = [library.ravel(part) for part in parts]
-        vector = library.concatenate(flat or [np.zeros(0)]).astype(float_dtype())
+        _, vector, _ = ravel_state(state)
         return dataclasses.replace(
-            self, numbers=dataclasses.replace(numbers, vector=vector)
+            self, numbers=dataclasses.replace(self.numbers, vector=vector)
         )
 
     def given(self, observation: Any) -> "Problem":

@@ -24,8 +24,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from everwillow._errors import RESULTS
 from everwillow._numerics import all_finite
-from everwillow.fitting._adjoint import minimise, moves
-from everwillow.fitting._core import Task
+from everwillow.fitting._adjoint import minimise, moves, zero_tangent
+from everwillow.fitting._core import Task, constant
 from everwillow.fitting._layout import is_traced, ravel_state
 from everwillow.fitting._outcome import Outcome, _range, scaled_solver
 from everwillow.fitting._problem import Numbers
@@ -172,17 +172,6 @@ def attached(
     return attach(arrays, *constant((end, end.x if x is None else x)))
 
 
-def constant(tree: Any) -> Any:
-    """Return a tree whose arrays are constants to differentiation.
-
-    Args:
-        tree: Any pytree; leaves that are no arrays stay.
-    """
-    return jax.tree.map(
-        lambda leaf: jax.lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf, tree
-    )
-
-
 def _moved(structure, arrays, change, end: Foothold, x: Array) -> Foothold:
     """Return the tangent of a foothold."""
     task, numbers = eqx.combine(arrays, structure)
@@ -200,14 +189,7 @@ def _moved(structure, arrays, change, end: Foothold, x: Array) -> Foothold:
         newton=jnp.zeros_like(x),
     )
     moved = moves(structure, arrays, change, outcome, None)
-    blank = jax.tree.map(
-        lambda leaf: (
-            jnp.zeros_like(leaf)
-            if jnp.issubdtype(leaf.dtype, jnp.inexact)
-            else jnp.zeros(leaf.shape, jax.dtypes.float0)
-        ),
-        end,
-    )
+    blank = jax.tree.map(zero_tangent, end)
     return eqx.tree_at(
         lambda f: (f.x, f.value, f.gradient),
         blank,
@@ -356,4 +338,4 @@ def _chord(task, numbers, x, last: Foothold, solve, definite, box) -> Foothold:
     )
 
 
-__all__ = ["Foothold", "attached", "constant", "follow", "foothold", "holding"]
+__all__ = ["Foothold", "attached", "follow", "foothold", "holding"]

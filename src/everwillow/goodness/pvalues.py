@@ -12,8 +12,7 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from everwillow._errors import ArgumentValueError
 from everwillow.fitting import _execute
-from everwillow.fitting._layout import as_array, is_traced
-from everwillow.uncertainty._point import on_host
+from everwillow.fitting._layout import as_array, is_traced, on_host
 
 
 class GoodnessResult(eqx.Module):

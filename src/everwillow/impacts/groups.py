@@ -12,7 +12,7 @@ from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow._tree import format_table
 from everwillow._typing import Key
 from everwillow.fitting import FitResult, _execute
-from everwillow.fitting._layout import is_traced, ravel_state
+from everwillow.fitting._layout import is_traced, on_host, ravel_state
 from everwillow.impacts._auxiliary import Auxiliary, auxiliary_of, shifts_of
 from everwillow.impacts._kernels import covariance_from, errors_from, group_variances
 from everwillow.impacts._selection import (
@@ -23,7 +23,6 @@ from everwillow.impacts._selection import (
     usable,
 )
 from everwillow.parameters import AbstractConstraint
-from everwillow.uncertainty._point import on_host
 
 
 class GroupImpacts(eqx.Module):

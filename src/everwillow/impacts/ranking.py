@@ -13,7 +13,7 @@ from everwillow._errors import ArgumentValueError
 from everwillow._tree import format_table
 from everwillow._typing import Key, Nll
 from everwillow.fitting import FitResult, _execute
-from everwillow.fitting._layout import is_traced, ravel_state
+from everwillow.fitting._layout import is_traced, on_host, ravel_state
 from everwillow.impacts._kernels import covariance_from, errors_from, responses
 from everwillow.impacts._selection import (
     Fitted,
@@ -26,7 +26,6 @@ from everwillow.impacts._selection import (
 from everwillow.impacts.refits import RefitImpacts, posed, refit_parameters
 from everwillow.model import AbstractModel
 from everwillow.parameters import AbstractConstraint
-from everwillow.uncertainty._point import on_host
 
 
 Refit: TypeAlias = Literal["postfit", "prefit"]

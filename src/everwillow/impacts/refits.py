@@ -15,13 +15,12 @@ from everwillow._errors import RESULTS
 from everwillow.fitting import _execute
 from everwillow.fitting._adjoint import minimise
 from everwillow.fitting._core import Task
-from everwillow.fitting._layout import is_traced
+from everwillow.fitting._layout import is_traced, on_host
 from everwillow.fitting._outcome import Outcome
 from everwillow.fitting._problem import Numbers
 from everwillow.fitting.conditional import Problem, pose
 from everwillow.fitting.follow import Foothold, follow, foothold, holding
 from everwillow.impacts._selection import Fitted
-from everwillow.uncertainty._point import on_host
 
 
 class RefitImpacts(eqx.Module):

@@ -12,9 +12,8 @@ from jaxtyping import Array, Float, PyTree
 
 from everwillow._errors import ArgumentValueError, ShapeMismatchError
 from everwillow.fitting import _execute
-from everwillow.fitting._layout import as_array, is_traced
+from everwillow.fitting._layout import as_array, is_traced, on_host
 from everwillow.mappings.evaluation import MappingResult, checked_factor
-from everwillow.uncertainty._point import on_host
 
 
 Relation: TypeAlias = Literal["independent", "fitted"]

@@ -13,12 +13,12 @@ from jaxtyping import Bool, Float
 from everwillow._errors import ArgumentValueError
 from everwillow._typing import Key
 from everwillow.fitting import FitResult, _execute
-from everwillow.fitting._layout import is_traced
+from everwillow.fitting._layout import is_traced, on_host
 from everwillow.fitting.result import Values
 from everwillow.fitting.run import Unset
 from everwillow.profile._start import confidence, stage
 from everwillow.profile._tracing import LONGEST, trace
-from everwillow.profile.scans import on_host, pair
+from everwillow.profile.scans import pair
 from everwillow.statelib import State
 
 

@@ -16,11 +16,10 @@ from everwillow._errors import ArgumentValueError
 from everwillow._tree import format_table
 from everwillow._typing import Key
 from everwillow.fitting import FitResult, _execute
-from everwillow.fitting._layout import is_traced
+from everwillow.fitting._layout import is_traced, on_host
 from everwillow.fitting.result import Values
 from everwillow.fitting.run import Unset
 from everwillow.profile._start import Stage, Start, confidence, stage
-from everwillow.profile.scans import on_host
 from everwillow.profile.search import CROSSING, DEEPER, crossings
 from everwillow.statelib import State
 

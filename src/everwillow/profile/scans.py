@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
@@ -13,7 +12,7 @@ from jaxtyping import Bool, Float
 from everwillow._errors import RESULTS, ArgumentValueError, ShapeMismatchError
 from everwillow._typing import Key
 from everwillow.fitting import FitResult, _execute
-from everwillow.fitting._layout import float_dtype, is_traced
+from everwillow.fitting._layout import float_dtype, is_traced, on_host
 from everwillow.fitting.result import Values
 from everwillow.fitting.run import Unset
 from everwillow.profile._start import Stage, stage
@@ -282,13 +281,6 @@ def pair(posed: Stage, names: Any) -> tuple[int, int]:
         msg = f"names: expected two different parameters, got {names[0]!r} twice."
         raise ArgumentValueError(msg)
     return first, second
-
-
-def on_host(tree: Any) -> Any:
-    """Return the arrays of a tree in NumPy, unless they are traced."""
-    if is_traced(tree):
-        return tree
-    return jax.tree.map(np.asarray, tree)
 
 
 def _points(posed: Stage, name: Key, place: int, values: Any, *, where: str) -> Any:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -15,6 +14,7 @@ from everwillow.fitting._layout import (
     Layout,
     closes_over_tracer,
     is_traced,
+    on_host,
     ravel_state,
 )
 from everwillow.fitting._problem import Numbers, apply_fixed, build, check_mapping
@@ -128,11 +128,6 @@ def refuse_batch(result: FitResult | None, doing: str) -> None:
             "Map over it: jax.vmap(lambda result, data: ...)(results, datasets)."
         )
         raise ArgumentValueError(msg)
-
-
-def on_host(tree: Any) -> Any:
-    """Return the arrays of a tree in NumPy, unless they are traced."""
-    return tree if is_traced(tree) else jax.tree.map(np.asarray, tree)
 
 
 def evaluate_at(
