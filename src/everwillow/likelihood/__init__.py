@@ -1,0 +1,1 @@
+"""Kernels of likelihoods: arrays in and out, without names and States."""

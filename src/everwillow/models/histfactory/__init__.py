@@ -1,0 +1,1 @@
+"""HistFactory workspaces in the format of pyhf."""

@@ -1,0 +1,1 @@
+"""HS3, the serialisation standard of high energy physics."""
