@@ -126,13 +126,11 @@ class ConstraintSpec:
         aux: The nominal auxiliary observation: of a Poisson the count.
         width: The standard deviation of a normal, the factor kappa of a log-normal,
             tau of a Poisson (whose mean is tau times the parameter).
-        measured: Which elements have one; all if None. The others do not enter.
     """
 
     kind: Literal["normal", "poisson", "lognormal"]
     aux: float | np.ndarray
     width: float | np.ndarray
-    measured: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)
