@@ -1,0 +1,140 @@
+"""Reading the entries of a definition: references to numbers and to names."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from everwillow._errors import ArgumentTypeError, ArgumentValueError, nearest
+
+
+Reference: TypeAlias = str | float
+"""The name of something in the model, or a number."""
+
+_NUMERIC = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
+# What any definition may have beside its own keys.
+_COMMON = frozenset({"name", "type", "comment", "description", "tags", "dict"})
+
+
+class Fields:
+    """One definition of a document, read key by key.
+
+    Args:
+        kind: Where it stands, for messages: ``"distributions"`` or ``"functions"``.
+        name: Its name.
+        spec: Its keys and values.
+    """
+
+    def __init__(self, kind: str, name: str, spec: Mapping[str, Any]) -> None:
+        if not isinstance(spec, Mapping):
+            msg = f"{kind}/{name}: an object is needed, not {spec!r}."
+            raise ArgumentTypeError(msg)
+        self.where = f"{kind}/{name}"
+        self.name = name
+        self.spec = spec
+        self.read: set[str] = set()
+
+    @property
+    def type(self) -> str:
+        """The value of its key ``type``."""
+        value = self.spec.get("type")
+        if not isinstance(value, str):
+            raise self.error(f"its type must be a text, not {value!r}")
+        return value
+
+    def error(self, message: str) -> ArgumentValueError:
+        """Return the error that says where something is wrong."""
+        return ArgumentValueError(f"{self.where}: {message}.")
+
+    def has(self, key: str) -> bool:
+        """Whether the key is there."""
+        return key in self.spec
+
+    def raw(self, key: str, default: Any = None) -> Any:
+        """Return the value of a key as it is."""
+        self.read.add(key)
+        return self.spec.get(key, default)
+
+    def get(self, *keys: str, default: Reference | None = None) -> Reference:
+        """Return the reference under the first of `keys` that is there."""
+        for key in keys:
+            if key in self.spec:
+                self.read.add(key)
+                return self._reference(self.spec[key], key)
+        if default is None:
+            raise self._missing(keys[0])
+        return default
+
+    def name_at(self, *keys: str) -> str:
+        """Return what must be a name under the first of `keys` that is there."""
+        value = self.get(*keys)
+        if not isinstance(value, str):
+            raise self.error(f"{keys[0]!r} must be a name, not the number {value!r}")
+        return value
+
+    def list_at(self, key: str) -> tuple[Reference, ...]:
+        """Return a list of references, not empty."""
+        values = self.sequence(key)
+        return tuple(self._reference(x, f"{key}/{i}") for i, x in enumerate(values))
+
+    def names_at(self, key: str) -> tuple[str, ...]:
+        """Return a list of names, not empty."""
+        values = self.list_at(key)
+        for index, value in enumerate(values):
+            if not isinstance(value, str):
+                raise self.error(f"{key}/{index} must be a name, not {value!r}")
+        return tuple(str(value) for value in values)
+
+    def sequence(self, key: str) -> Sequence[Any]:
+        """Return a list as it is, not empty."""
+        if key not in self.spec:
+            raise self._missing(key)
+        self.read.add(key)
+        values = self.spec[key]
+        if isinstance(values, str | bytes) or not isinstance(values, Sequence):
+            raise self.error(f"{key!r} must be a list, not {values!r}")
+        if not values:
+            raise self.error(f"{key!r} must not be empty")
+        return values
+
+    def flag(self, key: str) -> bool | None:
+        """Return a boolean, or None if the key is not there."""
+        self.read.add(key)
+        value = self.spec.get(key)
+        if value is not None and not isinstance(value, bool):
+            raise self.error(f"{key!r} must be true or false, not {value!r}")
+        return value
+
+    def close(self) -> None:
+        """Refuse keys that nobody has read: they would have no effect.
+
+        Raises:
+            ArgumentValueError: If there are any.
+        """
+        for key in self.spec:
+            if key not in self.read and key not in _COMMON:
+                hint = nearest(key, self.read)
+                raise self.error(
+                    f"the key {key!r} has no meaning for {self.type!r}"
+                    + (f".{hint}".rstrip(".") if hint else "")
+                )
+
+    def _reference(self, value: Any, key: str) -> Reference:
+        if isinstance(value, str):
+            if not value.strip():
+                raise self.error(f"{key!r} is an empty name")
+            # Exporters write some numbers as text.
+            return float(value) if _NUMERIC.fullmatch(value) else value
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.error(f"{key!r} must be a name or a number, not {value!r}")
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise self.error(f"{key!r} must be a finite number, not {value!r}")
+        return number
+
+    def _missing(self, key: str) -> ArgumentValueError:
+        hint = nearest(key, self.spec)
+        return self.error(f"the key {key!r} is missing" + (f".{hint}" if hint else ""))

@@ -1,0 +1,223 @@
+"""Which function needs what, and the values of all of them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike
+
+from everwillow._errors import ArgumentValueError, unknown_key
+from everwillow.models.hs3._fields import Reference
+from everwillow.models.hs3.functions import AbstractFunction, function_from
+
+
+Ends: TypeAlias = tuple[ArrayLike, ArrayLike]
+Region: TypeAlias = Mapping[str, Ends]
+"""The lower and upper ends of each observable: numbers, or an array of them each."""
+
+
+class Graph:
+    """The functions of a document, in an order in which each can be computed.
+
+    It is hashable and never changes.
+
+    Args:
+        functions: Their definitions by name.
+        known: Names of all parameters; a function that refers to another name is an
+            error. Any name is a parameter if None.
+
+    Raises:
+        ArgumentValueError: If a definition cannot be used or functions need each other.
+        UnknownKeyError: If a name is not known.
+
+    Example:
+        >>> graph = Graph({"s": {"type": "sum", "summands": ["a", "b", 1]}})
+        >>> graph.free(["s"])
+        ('a', 'b')
+        >>> print(graph.bind("s")(1.0, 2.0))
+        4.0
+    """
+
+    def __init__(
+        self,
+        functions: Mapping[str, Mapping[str, Any]] | None = None,
+        *,
+        known: Iterable[str] | None = None,
+    ) -> None:
+        specs = functions or {}
+        self.functions = {name: function_from(name, specs[name]) for name in specs}
+        self.known = None if known is None else frozenset(known)
+        self._order = {name: index for index, name in enumerate(self._sorted())}
+        self._needed: dict[str, frozenset[str]] = {}
+        self._free: dict[str, tuple[str, ...]] = {}
+        for name in self._order:
+            self._register(name)
+
+    def function_name(self, name: str) -> str | None:
+        """Return the function that a name means, or None; ``f.value`` is ``f``."""
+        if name in self.functions:
+            return name
+        stem = name.removesuffix(".value")
+        return stem if stem in self.functions else None
+
+    def free(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return the names that are not functions and that `names` need, in order."""
+        found: dict[str, None] = {}
+        for name in names:
+            function = self.function_name(name)
+            found.update(dict.fromkeys(self._free[function] if function else (name,)))
+        return tuple(found)
+
+    def check(self, names: Iterable[str], *, where: str) -> None:
+        """Raise an error for a name that is neither a function nor a known parameter.
+
+        Raises:
+            UnknownKeyError: With the nearest names.
+        """
+        if self.known is None:
+            return
+        for name in names:
+            if self.function_name(name) is None and name not in self.known:
+                raise unknown_key(name, [*self.known, *self.functions], where=where)
+
+    def bind(self, name: str) -> "BoundFunction":
+        """Return a function of its free names, in the order of `free`."""
+        function = self.function_name(name)
+        if function is None:
+            raise unknown_key(name, self.functions, where="functions")
+        return BoundFunction(function, self.free([function]), self)
+
+    def plan(self, name: str) -> list[str]:
+        """Return the functions to compute for one of them, itself last."""
+        return sorted(self._needed[name], key=self._order.__getitem__)
+
+    def _register(self, name: str) -> None:
+        direct = self.functions[name].names
+        below = [f for n in direct if (f := self.function_name(n)) is not None]
+        self._needed[name] = frozenset([name]).union(*(self._needed[f] for f in below))
+        self._free[name] = self.free(direct)
+
+    def _sorted(self) -> list[str]:
+        order: list[str] = []
+        state: dict[str, bool] = {}  # True once done, False while below it
+        for start in self.functions:
+            path = [(start, iter(self.functions[start].names))]
+            if state.get(start):
+                continue
+            state[start] = False
+            while path:
+                name, rest = path[-1]
+                below = next(
+                    (f for n in rest if (f := self.function_name(n)) is not None), None
+                )
+                if below is None:
+                    state[name] = True
+                    order.append(name)
+                    path.pop()
+                elif below not in state:
+                    state[below] = False
+                    path.append((below, iter(self.functions[below].names)))
+                elif not state[below]:
+                    raise _cycle([step for step, _ in path], below)
+            self.check(self.functions[start].names, where=f"functions/{start}")
+        return order
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Graph) and self.functions == other.functions
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.functions.items()))
+
+    def __repr__(self) -> str:
+        return f"Graph({list(self.functions)})"
+
+
+@dataclass(frozen=True)
+class BoundFunction:
+    """A function of the document as a function of numbers.
+
+    Attributes:
+        name: Its name.
+        names: What its arguments are, in order.
+        graph: Where it is from.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    graph: Graph
+
+    def __call__(self, *values: ArrayLike) -> Array:
+        """Return the value for values of `names`."""
+        return Scope(dict(zip(self.names, values, strict=True)), graph=self.graph)[
+            self.name
+        ]
+
+
+class Scope:
+    """The values of everything at one point; functions are computed when asked for.
+
+    Args:
+        values: Values of parameters and observables by name; parameters are scalars,
+            observables scalars or arrays of one shape.
+        domain: The range of each observable, over which densities are normalised.
+        graph: The functions.
+    """
+
+    def __init__(
+        self,
+        values: Mapping[str, ArrayLike],
+        domain: Region | None = None,
+        *,
+        graph: Graph | None = None,
+    ) -> None:
+        self.values = values
+        self.domain: Region = {} if domain is None else domain
+        self.graph = Graph() if graph is None else graph
+        self._computed: dict[str, Array] = {}
+
+    def __getitem__(self, reference: Reference) -> Array:
+        if not isinstance(reference, str):
+            return jnp.asarray(reference)
+        function = self.graph.function_name(reference)
+        if function is not None:
+            return self._compute(function)
+        if reference not in self.values:
+            raise unknown_key(reference, self.values, where="values")
+        return jnp.asarray(self.values[reference])
+
+    def at(self, values: Mapping[str, ArrayLike]) -> "Scope":
+        """Return the same with other values of some names."""
+        return self._with({**self.values, **values}, self.domain, changed=set(values))
+
+    def within(self, domain: Region) -> "Scope":
+        """Return the same with other ranges of some observables."""
+        return self._with(self.values, {**self.domain, **domain}, changed=set())
+
+    def function(self, name: str) -> AbstractFunction | None:
+        """Return the function of that name, or None."""
+        function = self.graph.function_name(name)
+        return None if function is None else self.graph.functions[function]
+
+    def observables(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return the observables that `names` depend on, in order."""
+        return tuple(name for name in self.graph.free(names) if name in self.domain)
+
+    def _with(self, values: Any, domain: Region, *, changed: set[str]) -> "Scope":
+        scope = Scope(values, domain, graph=self.graph)
+        for name, value in self._computed.items():
+            if changed.isdisjoint(self.graph.free([name])):
+                scope._computed[name] = value
+        return scope
+
+    def _compute(self, name: str) -> Array:
+        for step in self.graph.plan(name):
+            if step not in self._computed:
+                self._computed[step] = self.graph.functions[step](self)
+        return self._computed[name]
+
+
+def _cycle(path: list[str], below: str) -> ArgumentValueError:
+    loop = [*path[path.index(below) :], below]
+    msg = f"functions: they need each other in a circle: {' -> '.join(loop)}."
+    return ArgumentValueError(msg)

@@ -1,0 +1,248 @@
+"""The functions of HS3: numbers computed from other numbers of the model."""
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from everwillow._errors import ArgumentValueError, nearest
+from everwillow.models.hs3._fields import Fields, Reference
+from everwillow.models.hs3._nodes import safe_log
+from everwillow.models.hs3.expressions import Expression
+
+
+class Lookup(Protocol):
+    """Where functions and distributions find the value of a reference."""
+
+    def __getitem__(self, reference: Reference, /) -> Array:
+        """Return the value, a scalar or an array."""
+        ...
+
+
+class AbstractFunction(abc.ABC):
+    """A function of the model; its concrete classes are frozen and hashable."""
+
+    type: ClassVar[str]
+
+    @property
+    @abc.abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """What it refers to, in order, without repetition."""
+
+    @abc.abstractmethod
+    def __call__(self, lookup: Lookup) -> Float[Array, "..."]:
+        """Return the value, elementwise for arrays of one shape."""
+
+    @abc.abstractmethod
+    def log(self, lookup: Lookup) -> Float[Array, "..."]:
+        """Return the logarithm, ``-inf`` where the value is not positive."""
+
+    @classmethod
+    @abc.abstractmethod
+    def read(cls, fields: Fields) -> "AbstractFunction":
+        """Make one from its definition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Product(AbstractFunction):
+    """The product of its factors.
+
+    Attributes:
+        factors: Names or numbers.
+    """
+
+    type: ClassVar[str] = "product"
+    factors: tuple[Reference, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it refers to."""
+        return only_names(self.factors)
+
+    def __call__(self, lookup: Lookup) -> Float[Array, "..."]:
+        """Return the value."""
+        value = lookup[self.factors[0]]
+        for factor in self.factors[1:]:
+            value = value * lookup[factor]
+        return value
+
+    def log(self, lookup: Lookup) -> Float[Array, "..."]:
+        """Return the logarithm."""
+        return safe_log(self(lookup))
+
+    @classmethod
+    def read(cls, fields: Fields) -> "Product":
+        """Make one from its definition."""
+        return cls(fields.list_at("factors"))
+
+
+@dataclass(frozen=True, slots=True)
+class Sum(AbstractFunction):
+    """The sum of its summands.
+
+    Attributes:
+        summands: Names or numbers.
+    """
+
+    type: ClassVar[str] = "sum"
+    summands: tuple[Reference, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it refers to."""
+        return only_names(self.summands)
+
+    def __call__(self, lookup: Lookup) -> Float[Array, "..."]:
+        """Return the value."""
+        value = lookup[self.summands[0]]
+        for summand in self.summands[1:]:
+            value = value + lookup[summand]
+        return value
+
+    def log(self, lookup: Lookup) -> Float[Array, "..."]:
+        """Return the logarithm."""
+        return safe_log(self(lookup))
+
+    @classmethod
+    def read(cls, fields: Fields) -> "Sum":
+        """Make one from its definition."""
+        return cls(fields.list_at("summands"))
+
+
+@dataclass(frozen=True, slots=True)
+class Polynomial(AbstractFunction):
+    r"""The polynomial :math:`\sum_i a_i x^i`.
+
+    Attributes:
+        x: The variable.
+        coefficients: From the constant term upwards.
+    """
+
+    type: ClassVar[str] = "polynomial"
+    x: Reference
+    coefficients: tuple[Reference, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it refers to."""
+        return only_names((self.x, *self.coefficients))
+
+    def __call__(self, lookup: Lookup) -> Float[Array, "..."]:
+        """Return the value."""
+        return horner([lookup[a] for a in self.coefficients], lookup[self.x])
+
+    def log(self, lookup: Lookup) -> Float[Array, "..."]:
+        """Return the logarithm."""
+        return safe_log(self(lookup))
+
+    @classmethod
+    def read(cls, fields: Fields) -> "Polynomial":
+        """Make one from its definition."""
+        return cls(fields.get("x"), fields.list_at("coefficients"))
+
+
+@dataclass(frozen=True, slots=True)
+class Generic(AbstractFunction):
+    """A formula.
+
+    Attributes:
+        expression: The formula.
+    """
+
+    type: ClassVar[str] = "generic_function"
+    expression: Expression
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it refers to."""
+        return self.expression.names
+
+    def __call__(self, lookup: Lookup) -> Float[Array, "..."]:
+        """Return the value."""
+        return self.expression({name: lookup[name] for name in self.names})
+
+    def log(self, lookup: Lookup) -> Float[Array, "..."]:
+        """Return the logarithm, with exponential functions taken apart first."""
+        return self.expression.log({name: lookup[name] for name in self.names})
+
+    @classmethod
+    def read(cls, fields: Fields) -> "Generic":
+        """Make one from its definition."""
+        return cls(expression_at(fields))
+
+
+def horner(coefficients: list[Array], x: Array) -> Array:
+    """Return the polynomial with these coefficients, from the constant upwards."""
+    value = coefficients[-1] + jnp.zeros_like(x)
+    for coefficient in reversed(coefficients[:-1]):
+        value = value * x + coefficient
+    return value
+
+
+def only_names(references: tuple[Reference, ...]) -> tuple[str, ...]:
+    """Return the names among references, each once."""
+    return tuple(dict.fromkeys(r for r in references if isinstance(r, str)))
+
+
+def expression_at(fields: Fields) -> Expression:
+    """Return the formula of a generic function or distribution."""
+    text = fields.raw("expression")
+    if not isinstance(text, str):
+        raise fields.error(f"'expression' must be a text, not {text!r}")
+    try:
+        return Expression(text)
+    except ArgumentValueError as error:
+        msg = f"{fields.where}/{error}"
+        raise ArgumentValueError(msg) from None
+
+
+FUNCTIONS: dict[str, type[AbstractFunction]] = {
+    cls.type: cls for cls in (Product, Sum, Polynomial, Generic)
+}
+"""The functions that exist, by their type in a document."""
+
+_REFUSED = {
+    "derivative": "write it out as a generic_function",
+    "interpolation": "write it out as a generic_function",
+    "interpolation0d": "write it out as a generic_function",
+    "histogram": "use a histfactory_dist",
+    "CMS::process_normalization": "write it out as a generic_function",
+    "CMS::asympow": "write it out as a generic_function",
+    "gauss_model_function": "it stands only as the resolutionModel of a decay_dist",
+    "truth_model_function": "it stands only as the resolutionModel of a decay_dist",
+}
+
+
+def function_from(name: str, spec: Mapping[str, Any]) -> AbstractFunction:
+    """Make a function from its definition in a document.
+
+    Args:
+        name: Its name, for messages.
+        spec: Its keys and values.
+
+    Raises:
+        ArgumentValueError: If the type is not known, a key is missing or has no
+            meaning, or a value cannot be used.
+
+    Example:
+        >>> product = function_from("p", {"type": "product", "factors": ["a", 2]})
+        >>> print(product({"a": jnp.asarray(3.0), 2.0: jnp.asarray(2.0)}))
+        6.0
+    """
+    fields = Fields("functions", name, spec)
+    cls = FUNCTIONS.get(fields.type)
+    if cls is None:
+        raise fields.error(_refusal(fields.type))
+    function = cls.read(fields)
+    fields.close()
+    return function
+
+
+def _refusal(kind: str) -> str:
+    if kind in _REFUSED:
+        return f"functions of type {kind!r} are not supported; {_REFUSED[kind]}"
+    have = ", ".join(FUNCTIONS)
+    return f"there is no function type {kind!r}.{nearest(kind, FUNCTIONS)} Have: {have}"
