@@ -1,0 +1,78 @@
+"""Where the parameters of a binned likelihood are in the vector."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from everwillow._errors import ShapeMismatchError, unknown_key
+from everwillow.likelihood.binned_spec import Derived
+
+
+class PlaceTable:
+    """The place of each parameter; derived numbers follow after the parameters.
+
+    Args:
+        starts: Where in the vector each parameter begins.
+        shapes: The shape of each, ``()`` or ``(n,)``.
+        derived: By name, in an order in which each is computable.
+
+    Attributes:
+        size: Length of the vector.
+        derived: For each derived number the places of its inputs and its function.
+    """
+
+    def __init__(
+        self,
+        starts: Mapping[str, int],
+        shapes: Mapping[str, tuple[int, ...]],
+        derived: Mapping[str, Derived],
+    ) -> None:
+        self._elements = {
+            name: np.arange(start, start + int(np.prod(shapes[name])))
+            for name, start in starts.items()
+        }
+        self._scalars = {
+            name: start for name, start in starts.items() if shapes[name] == ()
+        }
+        self.size = sum(places.size for places in self._elements.values())
+        self.derived: list[tuple[tuple[int, ...], Callable[..., Any]]] = []
+        self._aliases: dict[tuple[int, int], int] = {}
+        self._tuples: dict[tuple[str, ...], np.ndarray] = {}
+        for name, entry in derived.items():
+            inputs = tuple(self.scalar(given) for given in entry.inputs)
+            self._scalars[name] = self._append(inputs, entry.fn)
+
+    def scalar(self, name: str) -> int:
+        """Return the place of a scalar parameter or derived number."""
+        try:
+            return self._scalars[name]
+        except KeyError:
+            pass
+        if name in self._elements:
+            msg = f"parameter {name!r}: an array stands where one number is needed."
+            raise ShapeMismatchError(msg)
+        raise unknown_key(name, [*self._scalars, *self._elements], where="parameters")
+
+    def elements(self, parameters: str | tuple[str, ...]) -> np.ndarray:
+        """Return the places of the factors of the bins of a channel."""
+        if isinstance(parameters, tuple):
+            if parameters not in self._tuples:
+                places = [self.scalar(name) for name in parameters]
+                self._tuples[parameters] = np.array(places, int)
+            return self._tuples[parameters]
+        if parameters not in self._elements:
+            raise unknown_key(parameters, self._elements, where="parameters")
+        return self._elements[parameters]
+
+    def alias(self, place: int, number: int) -> int:
+        """Return a derived number equal to a parameter, a second or later name."""
+        key = (place, number)
+        if key not in self._aliases:
+            self._aliases[key] = self._append((place,), jnp.asarray)
+        return self._aliases[key]
+
+    def _append(self, inputs: tuple[int, ...], fn: Callable[..., Any]) -> int:
+        self.derived.append((inputs, fn))
+        return self.size + len(self.derived) - 1

@@ -1,0 +1,184 @@
+r"""The second derivatives of a packed binned likelihood, written out.
+
+With :math:`u = 1 - n / \lambda` and :math:`W = n / \lambda^2` in each bin,
+
+.. math:: H = J^T W J + \sum_i u_i \nabla^2 \lambda_i .
+
+Effects enter by their logarithmic derivatives :math:`g = f'/f`, which need no products
+over all others. The second term then lives on blocks: with :math:`G` the logarithmic
+derivatives of the blocks, :math:`v = \sum u Y` over the bins of a block and :math:`D`
+the sum of :math:`u` times the shape derivatives it is :math:`G^T v G + D^T G + G^T D`
+but for the diagonal, where :math:`f''/f` takes the place of :math:`g^2`.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from everwillow.curvature import Arrow
+from everwillow.likelihood.binned import Yields, nonzero, sums, with_derived, yields
+from everwillow.likelihood.packed import Packed
+from everwillow.likelihood.poisson import poisson_nll
+from everwillow.objective import Evaluation
+
+
+def binned_evaluation(
+    packed: Packed, x: Float[Array, " p"], counts: Float[Array, " B"]
+) -> Evaluation:
+    """Evaluate -ln L of the counts with its gradient and its exact Hessian.
+
+    Returns:
+        The curvature is an `Arrow` whose tail are the factors of single bins; the
+        Gauss-Newton part is :math:`J^T W J`.
+    """
+    found = yields(packed, x)
+    rate = found.tiles.ravel()[packed.bin_place]
+    ratio = jnp.where(counts > 0, counts / rate, 0)
+    u = _in_tiles(packed, found, 1 - ratio)
+    w = _in_tiles(packed, found, jnp.where(counts > 0, ratio / rate, 0)).ravel()
+    logs = _logarithmic_derivatives(packed, found)
+    ones = jnp.ones_like(found.gammas)
+    jacobian = _jacobian(packed, found, logs, ones)
+    weighted = jacobian * w
+    gauss_newton = weighted @ jacobian.T
+    gradient, bent, diagonal = _second_order(packed, found, logs, u)
+    diagonal = diagonal + jnp.diagonal(gauss_newton)
+    block = jnp.fill_diagonal(gauss_newton + bent, diagonal, inplace=False)
+    place = packed.tail_place
+    stand_in = coupling = jnp.zeros((block.shape[0], 0), x.dtype)
+    tail_rates = jnp.zeros(0, x.dtype)
+    if place.shape[0]:
+        gamma = x[packed.places.tail]
+        carried = sums(found.rows * packed.carries, packed.row_tile, u.shape[0])
+        tail_rates = carried.ravel()[place] / gamma
+        stand_in = weighted[:, place] * tail_rates
+        if not packed.places.whole_bins:
+            jacobian = _jacobian(packed, found, logs, packed.carries)
+        coupling = stand_in + jacobian[:, place] * (u.ravel()[place] / gamma)
+    tail = w[place] * tail_rates**2
+    return _in_parameters(
+        packed,
+        x,
+        jnp.sum(poisson_nll(counts, rate)),
+        (gradient, u.ravel()[place] * tail_rates),
+        (block, coupling, tail),
+        (gauss_newton, stand_in, tail),
+    )
+
+
+def _in_tiles(packed: Packed, found: Yields, bins: Array) -> Array:
+    flat = jnp.zeros(found.tiles.size, bins.dtype)
+    return flat.at[packed.bin_place].set(bins).reshape(found.tiles.shape)
+
+
+def _columns(packed: Packed) -> int:
+    return packed.places.dense.size + len(packed.places.derived)
+
+
+def _logarithmic_derivatives(packed: Packed, found: Yields) -> Float[Array, "K a"]:
+    """Return ``f'/f`` of each block and dense column."""
+    blocks, scales = packed.scale_place.shape
+    logs = jnp.zeros((blocks, _columns(packed)), found.rows.dtype)
+    if packed.norm_block.shape[0]:
+        # An effect is the only one of its parameter on its block.
+        logs = logs.at[packed.norm_block, packed.norm_column].set(found.norm_rates)
+    if scales:
+        value = nonzero(found.values)[packed.scale_place]
+        block = jnp.arange(blocks)[:, None]
+        logs = logs.at[block, packed.scale_column].set(1 / value, mode="drop")
+    return logs
+
+
+def _jacobian(
+    packed: Packed, found: Yields, logs: Float[Array, "K a"], weights: Array
+) -> Float[Array, "a Tb"]:
+    """Return the derivatives of the counts in the tiles, with weights on the rows."""
+    tiles, bins = found.tiles.shape
+    columns = logs.shape[1]
+    rows = jnp.pad(found.rows * weights, ((0, 1), (0, 0)))[packed.tile_rows]
+    block = jnp.append(jnp.asarray(packed.row_block), 0)[packed.tile_rows]
+    jacobian = jnp.einsum("tsb,tsa->atb", rows, logs[block])
+    if packed.shape_row.shape[0]:
+        row = packed.shape_row
+        window = found.slopes * _effect_scale(packed, found, weights)[row]
+        tile = packed.row_tile[row]
+        jacobian = jacobian.at[packed.shape_column, tile].add(window)
+    return jacobian.reshape(columns, tiles * bins)
+
+
+def _effect_scale(packed: Packed, found: Yields, weights: Array) -> Float[Array, "R b"]:
+    """Return what multiplies a shape effect: all factors of its row."""
+    factors = found.factors[packed.row_block][:, None] * found.gammas * weights
+    return jnp.broadcast_to(factors, found.rows.shape)
+
+
+def _second_order(
+    packed: Packed, found: Yields, logs: Float[Array, "K a"], u: Float[Array, "T b"]
+) -> tuple[Array, Array, Array]:
+    """Return the gradient, and the part of the Hessian from curved yields.
+
+    The diagonal of the latter comes apart, as that of the matrix is not valid.
+    """
+    blocks, columns = logs.shape
+    at_row = u[packed.row_tile]
+    v = jax.ops.segment_sum(jnp.sum(at_row * found.rows, 1), packed.row_block, blocks)
+    gradient = diagonal = jnp.zeros(columns, u.dtype)
+    half = 0.5 * v[:, None] * logs
+    if packed.norm_block.shape[0]:
+        both = jnp.stack([found.norm_rates, found.norm_bends], 1)
+        both = both * v[packed.norm_block][:, None]
+        gradient, diagonal = jnp.zeros((columns, 2)).at[packed.norm_column].add(both).T
+    if packed.scale_place.shape[1]:
+        value = nonzero(found.values)[packed.scale_place]
+        gradient = gradient.at[packed.scale_column].add(
+            v[:, None] / value, mode="drop"
+        )
+    if packed.shape_row.shape[0]:
+        row, column = packed.shape_row, packed.shape_column
+        scale = (_effect_scale(packed, found, at_row))[row]
+        block = packed.row_block[row]
+        slope = jnp.sum(scale * found.slopes, 1)
+        curve = jnp.sum(scale * packed.curve, 1) * found.bend_curves
+        half = half.at[block, column].add(slope)
+        gradient = gradient.at[column].add(slope)
+        diagonal = diagonal.at[column].add(curve + 2 * slope * logs[block, column])
+    matrix = half.T @ logs
+    return gradient, matrix + matrix.T, diagonal
+
+
+def _in_parameters(packed, x, value, gradients, exact, stand_in) -> Evaluation:
+    """Go from dense columns to parameters, by the chain rule where some are derived."""
+    places = packed.places
+    dense, tail = places.dense, places.tail
+    gradient, tail_gradient = gradients
+    if places.derived:
+        inputs = places.inputs
+        column = np.searchsorted(dense, inputs)
+
+        def derived(values):
+            return with_derived(packed, x.at[inputs].set(values))[places.size : -1]
+
+        rates = jax.jacfwd(derived)(x[inputs])
+        outer = gradient[dense.size :]
+        bend = jax.hessian(lambda v: jnp.vdot(outer, derived(v)))(x[inputs])
+        gradient = gradient[: dense.size].at[column].add(outer @ rates)
+        exact = _pulled_back(exact, rates, column, bend)
+        stand_in = _pulled_back(stand_in, rates, column, jnp.zeros_like(bend))
+    whole = jnp.zeros(places.size, x.dtype).at[dense].set(gradient)
+    whole = whole.at[tail].set(tail_gradient)
+    return Evaluation(
+        value, whole, Arrow(*exact, dense, tail), Arrow(*stand_in, dense, tail)
+    )
+
+
+def _pulled_back(parts, rates, column, bend):
+    """Replace derived columns, the last ones, by what they do to their inputs."""
+    block, coupling, tail = parts
+    count = block.shape[0] - rates.shape[0]
+    cross = block[:count, count:] @ rates
+    inner = rates.T @ block[count:, count:] @ rates + bend
+    block = block[:count, :count].at[:, column].add(cross).at[column].add(cross.T)
+    block = block.at[column[:, None], column].add(inner)
+    lower = rates.T @ coupling[count:]
+    return block, coupling[:count].at[column].add(lower), tail
