@@ -57,6 +57,25 @@ class CheckpointError(EverwillowError, RuntimeError):
     """A checkpoint does not belong to the fit that wants to continue from it."""
 
 
+class SpecificationError(EverwillowError, ValueError):
+    """A document that describes a model is not what its format asks for.
+
+    Attributes:
+        pointer: The place inside the document as a JSON pointer (RFC 6901), such as
+            ``"/channels/0/name"``; empty for the whole of it.
+    """
+
+    pointer: str
+
+    def __init__(self, message: str, pointer: str = "") -> None:
+        super().__init__(message)
+        self.pointer = pointer
+
+
+class MissingFileError(EverwillowError, FileNotFoundError):
+    """There is no file of that name."""
+
+
 class FitError(EverwillowError, RuntimeError):
     """A fit ended without a minimum.
 

@@ -1,0 +1,178 @@
+"""Which modifiers there are, in which order, and which of them are one parameter."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from everwillow.models.histfactory._document import Channel, Document, Modifier, Sample
+from everwillow.models.histfactory._faults import Words, fault, shortened
+from everwillow.models.histfactory._numbers import Where
+
+
+# The order of pyhf's `par_order`: first by type, in this order.
+_ORDER = (
+    "histosys",
+    "lumi",
+    "normfactor",
+    "normsys",
+    "shapefactor",
+    "shapesys",
+    "staterror",
+)
+
+
+class Use(NamedTuple):
+    """One modifier where it stands."""
+
+    channel: Channel
+    sample: Sample
+    modifier: Modifier
+
+    @property
+    def where(self) -> Where:
+        """The place in the document."""
+        return (
+            "channels",
+            self.channel.position,
+            "samples",
+            self.sample.position,
+            "modifiers",
+            self.modifier.position,
+        )
+
+    @property
+    def words(self) -> str:
+        """The place for people."""
+        return (
+            f"sample {shortened(self.sample.name)} of channel "
+            f"{shortened(self.channel.name)}"
+        )
+
+
+class Inventory(NamedTuple):
+    """The modifiers of a workspace.
+
+    Attributes:
+        channels: In the order of the data, which is that of their names.
+        uses: Type to name to all places, types and names in the order of parameters.
+        elements: Name of an array parameter to its size.
+        layout: Channel index and name to the first of the elements used there.
+    """
+
+    channels: list[Channel]
+    uses: Mapping[str, Mapping[str, list[Use]]]
+    elements: dict[str, int]
+    layout: dict[tuple[int, str], int]
+
+    def order(self) -> dict[str, str]:
+        """Return name to type of all parameters, in the order of pyhf's `par_order`.
+
+        A parameter that normsys and histosys share counts as histosys.
+        """
+        named: dict[str, str] = {}
+        for kind in _ORDER:
+            for name in self.uses[kind]:
+                named.setdefault(name, kind)
+        return named
+
+
+def take_inventory(document: Document) -> Inventory:
+    """List the modifiers and check that those of one name can be one parameter.
+
+    Raises:
+        SpecificationError: If they cannot; names one of the places.
+    """
+    channels = sorted(document.channels, key=lambda channel: channel.name)
+    uses: dict[str, dict[str, list[Use]]] = {kind: {} for kind in _ORDER}
+    for channel in channels:
+        for sample in sorted(channel.samples, key=lambda sample: sample.name):
+            for modifier in sorted(sample.modifiers, key=_name_and_kind):
+                places = uses[modifier.kind].setdefault(modifier.name, [])
+                places.append(Use(channel, sample, modifier))
+    uses["staterror"] = dict(sorted(uses["staterror"].items()))
+    _check_types(uses)
+    inventory = Inventory(channels, uses, {}, {})
+    for name, places in uses["lumi"].items():
+        if name != "lumi":
+            where = (*places[0].where, "name")
+            raise fault(where, "the name 'lumi' of a lumi modifier", name)
+    for name, places in uses["shapesys"].items():
+        _lay_out_shapesys(name, places, inventory)
+    for name, places in uses["shapefactor"].items():
+        _lay_out_shapefactor(name, places, inventory)
+    for name, places in uses["staterror"].items():
+        _lay_out_staterror(name, places, inventory)
+    return inventory
+
+
+def _name_and_kind(modifier: Modifier) -> tuple[str, str]:
+    return modifier[:2]
+
+
+def _check_types(uses: Mapping[str, Mapping[str, list[Use]]]) -> None:
+    first: dict[str, str] = {}
+    for kind in _ORDER:
+        for name, places in uses[kind].items():
+            other = first.setdefault(name, kind)
+            if other != kind and {other, kind} != {"histosys", "normsys"}:
+                found = Words(
+                    f"{kind} and, in {uses[other][name][0].words}, {other} named "
+                    f"{shortened(name)}"
+                )
+                expected = "types that can share a parameter (normsys with histosys)"
+                mend = "Rename one of the two."
+                raise fault((*places[0].where, "type"), expected, found, mend)
+
+
+def _lay_out_shapesys(name: str, places: list[Use], inventory: Inventory) -> None:
+    if len(places) > 1:
+        found = Words(f"a second one named {shortened(name)} in {places[1].words}")
+        expected = f"a shapesys in one sample only (the first is in {places[0].words})"
+        mend = "Each has its own uncertainties, so give each a name of its own."
+        raise fault((*places[1].where, "name"), expected, found, mend)
+    channel = places[0].channel
+    inventory.elements[name] = channel.bins
+    inventory.layout[channel.position, name] = 0
+
+
+def _lay_out_shapefactor(name: str, places: list[Use], inventory: Inventory) -> None:
+    # As many elements as bins in the first channel; a channel of fewer uses the first.
+    size = inventory.elements[name] = places[0].channel.bins
+    for place in places:
+        if place.channel.bins > size:
+            expected = (
+                f"at most the {size} bins that shapefactor {shortened(name)} has in "
+                f"channel {shortened(places[0].channel.name)}, the first by name"
+            )
+            found = Words(
+                f"{place.channel.bins} in channel {shortened(place.channel.name)}"
+            )
+            mend = "Rename one of the two modifiers."
+            raise fault(place.where, expected, found, mend)
+        inventory.layout[place.channel.position, name] = 0
+
+
+def _lay_out_staterror(name: str, places: list[Use], inventory: Inventory) -> None:
+    having: dict[str, list[int]] = {}
+    begin = 0
+    for place in places:
+        key = (place.channel.position, name)
+        if key not in inventory.layout:
+            inventory.layout[key] = begin
+            begin += place.channel.bins
+        having.setdefault(place.sample.name, []).append(place.channel.position)
+    inventory.elements[name] = begin
+    if len({frozenset(indices) for indices in having.values()}) > 1:
+        different = next(
+            place
+            for place in places
+            if having[place.sample.name] != having[places[0].sample.name]
+        )
+        expected = (
+            f"samples that all have staterror {shortened(name)} in the same channels"
+        )
+        found = Words(
+            f"{shortened(different.sample.name)} with it in other channels than "
+            f"{shortened(places[0].sample.name)}"
+        )
+        mend = "Give the staterror of each channel a name of its own."
+        raise fault(different.where, expected, found, mend)

@@ -1,0 +1,273 @@
+"""The parameters of a workspace: starts, bounds and constraints as in pyhf 0.7.6."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from everwillow.likelihood.binned_spec import ConstraintSpec, ParameterSpec
+from everwillow.models.histfactory._document import Document
+from everwillow.models.histfactory._faults import Words, fault, shortened
+from everwillow.models.histfactory._inventory import Inventory, Use
+from everwillow.models.histfactory._measurements import ParameterConfig
+
+
+@dataclass(slots=True)
+class Draft:
+    """A parameter before it is complete; arrays of shape ``(size,)``.
+
+    Attributes:
+        kind: The type of its modifiers, for messages.
+        scalar: Whether it becomes a number.
+        inits: Start values; None if the measurement has to say them.
+        bounds: Shape ``(size, 2)``, or None.
+        fixed: Which elements are fixed.
+        constraint: The kind of its constraint.
+        auxdata: Auxiliary observations.
+        width: Standard deviations of a normal, factors tau of a Poisson.
+    """
+
+    kind: str
+    scalar: bool
+    inits: np.ndarray | None
+    bounds: np.ndarray | None
+    fixed: np.ndarray
+    constraint: Literal["normal", "poisson"] | None = None
+    auxdata: np.ndarray | None = None
+    width: np.ndarray | None = None
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return len(self.fixed)
+
+    def attributes(self) -> tuple[str, ...]:
+        """Return what a measurement may say of it."""
+        if self.constraint is None:
+            return ("inits", "bounds", "fixed")
+        if self.constraint == "poisson":
+            return ("inits", "bounds", "fixed", "auxdata", "factors")
+        if self.kind in ("lumi", "staterror"):
+            return ("inits", "bounds", "fixed", "auxdata", "sigmas")
+        return ("inits", "bounds", "fixed", "auxdata")
+
+
+def draft(name: str, kind: str, inventory: Inventory, document: Document) -> Draft:
+    """Return the defaults of a parameter, before a measurement changes them."""
+    if kind in ("normsys", "histosys"):
+        return _drawn(kind, 0.0, (-5.0, 5.0), auxdata=0.0, width=1.0)
+    if kind == "lumi":
+        return Draft(kind, True, None, None, np.zeros(1, bool), "normal")
+    if kind == "normfactor":
+        return unconstrained(kind)
+    size = inventory.elements[name]
+    ones = np.ones(size)
+    if kind == "shapefactor":
+        return Draft(kind, False, ones, _ranges(size, 0.0, 10.0), np.zeros(size, bool))
+    bounds = _ranges(size, 1e-10, 10.0)
+    places = inventory.uses[kind][name]
+    if kind == "shapesys":
+        factors, valid = _shapesys_factors(places[0], document)
+        return Draft(kind, False, ones, bounds, ~valid, "poisson", factors, factors)
+    width, valid = _staterror_widths(name, places, inventory, document)
+    return Draft(kind, False, ones, bounds, ~valid, "normal", ones, width)
+
+
+def unconstrained(kind: str) -> Draft:
+    """Return the defaults of a factor without an auxiliary measurement."""
+    return Draft(kind, True, np.ones(1), _ranges(1, 0.0, 10.0), np.zeros(1, bool))
+
+
+def _drawn(
+    kind: str,
+    start: float,
+    bounds: tuple[float, float],
+    *,
+    auxdata: float,
+    width: float,
+) -> Draft:
+    return Draft(
+        kind,
+        True,
+        np.array([start]),
+        _ranges(1, *bounds),
+        np.zeros(1, bool),
+        "normal",
+        np.array([auxdata]),
+        np.array([width]),
+    )
+
+
+def _ranges(size: int, lower: float, upper: float) -> np.ndarray:
+    return np.tile([lower, upper], (size, 1))
+
+
+def _shapesys_factors(place: Use, document: Document) -> tuple[np.ndarray, np.ndarray]:
+    """Return tau of each bin, and whether there is an uncertainty in it."""
+    nominal = document.arrays[place.sample.nominal]
+    error = document.arrays[place.modifier.data]
+    valid = (nominal > 0) & (error > 0)
+    with np.errstate(all="ignore"):
+        factors = np.where(valid, nominal**2 / error**2, 1.0)
+    bad = ~(np.isfinite(factors) & (factors > 0))
+    if bad.any():
+        bin_ = int(np.argmax(bad))
+        found = Words(f"{error[bin_]} of {nominal[bin_]}")
+        expected = "an uncertainty whose square is a number"
+        mend = "Write 0 if the bin has none."
+        raise fault((*place.where, "data", bin_), expected, found, mend)
+    return factors, valid
+
+
+def _staterror_widths(
+    name: str, places: list[Use], inventory: Inventory, document: Document
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the relative error of each bin, and whether there is one.
+
+    Barlow-Beeston lite: the errors of all samples that have the modifier, added in
+    quadrature, over the sum of their yields. The width is 1 where there is none.
+    """
+    size = inventory.elements[name]
+    total, errors = np.zeros(size), np.zeros(size)
+    for place in places:
+        begin = inventory.layout[place.channel.position, name]
+        part = slice(begin, begin + place.channel.bins)
+        total[part] += document.arrays[place.sample.nominal]
+        errors[part] = np.hypot(errors[part], document.arrays[place.modifier.data])
+    with np.errstate(all="ignore"):
+        width = np.where(total > 0, errors / total, 0.0)
+    if not np.isfinite(width).all():
+        bin_ = int(np.argmin(np.isfinite(width)))
+        expected = "errors that are not huge compared to the yields"
+        raise fault((*places[0].where, "data", bin_), expected, Words(str(width[bin_])))
+    valid = width > 0
+    return np.where(valid, width, 1.0), valid
+
+
+def finish(
+    name: str, made: Draft, config: ParameterConfig | None, notes: list[str]
+) -> ParameterSpec:
+    """Apply what a measurement says of a parameter, and make it.
+
+    Raises:
+        SpecificationError: If the measurement says something that the parameter does
+            not have, or not for each element, or a width that is not positive.
+    """
+    if config is not None:
+        _apply(name, made, config)
+    if made.kind == "lumi":
+        _complete_lumi(name, made, config, notes)
+    inits, bounds = made.inits, made.bounds
+    assert inits is not None
+    assert bounds is not None
+    shown = shortened(name)
+    inside = np.clip(inits, bounds[:, 0], bounds[:, 1])
+    if (inside != inits).any() and not made.fixed.all():
+        notes.append(
+            f"The start value of {shown} lies outside its bounds; the fit starts at "
+            "the nearest bound."
+        )
+    lower, upper = bounds[:, 0].copy(), bounds[:, 1].copy()
+    pinned = lower == upper
+    if pinned.any():
+        notes.append(
+            f"The bounds of {shown} leave it no room, so it is fixed at its bound."
+        )
+    inits = np.where(made.fixed & ~pinned, inits, inside)
+    # What is fixed needs no bounds, but a start value has to be within them.
+    lower = np.where(pinned, -np.inf, np.minimum(lower, inits))
+    upper = np.where(pinned, np.inf, np.maximum(upper, inits))
+    return ParameterSpec(
+        name,
+        _leaf(inits, made),
+        _leaf(lower, made),
+        _leaf(upper, made),
+        _flags(made.fixed | pinned, made),
+        _constraint(made),
+    )
+
+
+def _leaf(values: np.ndarray, made: Draft) -> float | np.ndarray:
+    return float(values[0]) if made.scalar else values
+
+
+def _flags(values: np.ndarray, made: Draft) -> bool | np.ndarray:
+    if made.scalar or values.all() or not values.any():
+        return bool(values[0])
+    return values
+
+
+def _constraint(made: Draft) -> ConstraintSpec | None:
+    if made.constraint is None:
+        return None
+    assert made.auxdata is not None
+    assert made.width is not None
+    aux, width = _leaf(made.auxdata, made), _leaf(made.width, made)
+    return ConstraintSpec(made.constraint, aux, width)
+
+
+def _apply(name: str, made: Draft, config: ParameterConfig) -> None:
+    allowed = made.attributes()
+    for key, value in config.values.items():
+        place = (*config.where, key)
+        if key not in allowed:
+            found = Words(f"the key {key!r}")
+            expected = f"of {made.kind} {shortened(name)} only {', '.join(allowed)}"
+            raise fault(place, expected, found, "Remove it.")
+        if key == "fixed":
+            made.fixed = np.full(made.size, value)
+            continue
+        if len(value) != made.size:
+            some = "1 entry" if made.size == 1 else f"{made.size} entries"
+            expected = f"{some}, one for each element of {shortened(name)}"
+            raise fault(place, expected, Words(str(len(value))))
+        if key in ("sigmas", "factors"):
+            if not (value > 0).all():
+                index = int(np.argmin(value > 0))
+                mend = 'To fix the parameter instead, write "fixed": true.'
+                raise fault((*place, index), "a positive number", value[index], mend)
+            made.width = value
+        else:
+            setattr(made, key, value)
+    if made.constraint == "poisson":
+        assert made.auxdata is not None
+        if (made.auxdata < 0).any():
+            index = int(np.argmin(made.auxdata))
+            place = (*config.where, "auxdata", index)
+            raise fault(place, "a count, which is not negative", made.auxdata[index])
+
+
+def _complete_lumi(
+    name: str, made: Draft, config: ParameterConfig | None, notes: list[str]
+) -> None:
+    missing = [k for k in ("auxdata", "sigmas") if k not in (config or _NONE).values]
+    if missing:
+        where = ("measurements",) if config is None else config.where
+        expected = f"{' and '.join(missing)} of the luminosity"
+        mend = (
+            "Add to the parameters of the measurement, for 2 %, "
+            '{"name": "lumi", "auxdata": [1.0], "sigmas": [0.02], "inits": [1.0], '
+            '"bounds": [[0.0, 10.0]]}.'
+        )
+        raise fault(where, expected, Words("none"), mend)
+    assert made.auxdata is not None
+    if made.inits is None:
+        made.inits = made.auxdata
+        notes.append(f"{name} starts at its auxiliary value; no inits are given.")
+    if made.bounds is None:
+        made.bounds = np.array([[0.0, 10.0 * abs(float(made.auxdata[0])) or 10.0]])
+        notes.append(f"{name} is bound to ten times its value; no bounds are given.")
+
+
+_NONE = ParameterConfig("", {}, ())
+
+
+def unused(config: Mapping[str, ParameterConfig], known: Any, notes: list[str]) -> None:
+    """Note what a measurement says of parameters that do not exist."""
+    for name in config:
+        if name not in known:
+            notes.append(
+                f"The measurement sets parameter {shortened(name)}, which no modifier "
+                "has."
+            )

@@ -1,0 +1,326 @@
+"""From a workspace to a `BinnedSpec`: names, order and numbers as in pyhf 0.7.6."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from typing import Any, get_args
+
+import numpy as np
+
+from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow.likelihood.binned_spec import (
+    BinnedSpec,
+    Derived,
+    Interpolation,
+    ParameterSpec,
+)
+from everwillow.models.histfactory._document import Document, read_document
+from everwillow.models.histfactory._effects import (
+    Codes,
+    channel_specs,
+    check_yields,
+    is_without_effect,
+)
+from everwillow.models.histfactory._expressions import Expressions, resolve
+from everwillow.models.histfactory._faults import Words, fault, shortened, unknown
+from everwillow.models.histfactory._inventory import Inventory, take_inventory
+from everwillow.models.histfactory._measurements import (
+    Measurement,
+    ParameterConfig,
+    by_name,
+    read_parameter,
+)
+from everwillow.models.histfactory._parameters import (
+    draft,
+    finish,
+    unconstrained,
+    unused,
+)
+
+
+Source = str | os.PathLike[str] | bytes | Mapping[str, Any]
+
+
+def workspace_spec(
+    workspace: Source,
+    *,
+    measurement: str | int | None = None,
+    poi: str | None = None,
+    interpolation: str | Mapping[str, str] = "default",
+    expressions: Mapping[str, Derived] | None = None,
+    parameters: Mapping[str, Mapping[str, Any]] | None = None,
+) -> BinnedSpec:
+    r"""Read a pyhf workspace into the description that models are compiled from.
+
+    Parameters have the names, the order, the start values, bounds, fixed flags and
+    auxiliary data of pyhf 0.7.6; those of `shapefactor`, `shapesys` and `staterror` are
+    arrays with one element for each bin. Channels are in the order of pyhf's data,
+    that of their names; samples are in the order of the document. All constants of the
+    likelihood are those of pyhf too: that of a `staterror` bin without an error, which
+    is fixed at 1, is that of a standard normal.
+
+    - `shapesys` has Poisson auxiliary data with
+      :math:`\tau = (\nu / \sigma)^2`, where :math:`\nu` is the yield of the sample and
+      :math:`\sigma` its error.
+    - `staterror` has normal auxiliary data of width
+      :math:`\sqrt{\sum_s \sigma_s^2} / \sum_s \nu_s` over the samples that have it.
+
+    Args:
+        workspace: A file, JSON text or a dict.
+        measurement: Name or index of the measurement; the first if None.
+        poi: Parameter of interest instead of that of the measurement; an empty string
+            for none.
+        interpolation: ``"default"`` is code 4 for `normsys` and code 4p for `histosys`,
+            as HistFactory means it; ``"pyhf-python"`` is codes 1 and 0, the defaults
+            of older versions of pyhf. Otherwise a mapping of the two types to codes.
+        expressions: Name of a normfactor to the function that replaces it. Its inputs
+            become free parameters with start value 1 and bounds 0 and 10 if no
+            modifier has their name.
+        parameters: Name of a parameter to what a measurement can say of it (`inits`,
+            `bounds`, `auxdata`, `sigmas`, `factors`: lists, `fixed`: a bool), which
+            replaces what the measurement says.
+
+    Raises:
+        SpecificationError: If the workspace is not valid; has the JSON pointer.
+        MissingFileError: If there is no such file.
+        UnknownKeyError: If it has no such measurement, parameter or normfactor.
+        ArgumentValueError: If an interpolation is unknown, or expressions depend on
+            each other in a circle.
+
+    Example:
+        >>> workspace = {
+        ...     "channels": [
+        ...         {
+        ...             "name": "SR",
+        ...             "samples": [
+        ...                 {
+        ...                     "name": "signal",
+        ...                     "data": [5.0, 9.0],
+        ...                     "modifiers": [
+        ...                         {"name": "mu", "type": "normfactor", "data": None}
+        ...                     ],
+        ...                 },
+        ...             ],
+        ...         }
+        ...     ],
+        ...     "observations": [{"name": "SR", "data": [6, 8]}],
+        ...     "measurements": [
+        ...         {"name": "search", "config": {"poi": "mu", "parameters": []}}
+        ...     ],
+        ...     "version": "1.0.0",
+        ... }
+        >>> spec = workspace_spec(workspace)
+        >>> spec.parameters[0].name, spec.parameters[0].start, spec.parameters[0].upper
+        ('mu', 1.0, 10.0)
+
+    References:
+        K. Cranmer et al., HistFactory, CERN-OPEN-2012-016.
+    """
+    codes = interpolation_codes(interpolation)
+    document = read_document(workspace)
+    inventory = take_inventory(document)
+    chosen, notes = _choose(document, measurement)
+    notes += document.notes
+    config = {**by_name(chosen.parameters), **_overrides(parameters)}
+    derived = resolve(expressions, inventory)
+    made = _parameters(document, inventory, config, derived, notes)
+    named = {parameter.name: parameter for parameter in made}
+    for name in parameters or {}:
+        if name not in named:
+            raise unknown(name, named, what="parameter", where="parameters")
+    channels = channel_specs(document, inventory, codes)
+    notes += check_yields(document, inventory)
+    notes += _idle(document)
+    return BinnedSpec(
+        channels,
+        tuple(made),
+        derived.functions,
+        _poi(chosen, poi, named, derived),
+        chosen.name,
+        tuple(notes),
+    )
+
+
+def validate(workspace: Source) -> tuple[str, ...]:
+    """Check a workspace, with all of its measurements.
+
+    Args:
+        workspace: A file, JSON text or a dict.
+
+    Returns:
+        What is odd but can be fitted, one sentence each.
+
+    Raises:
+        SpecificationError: At the first thing that is wrong; has the JSON pointer.
+        MissingFileError: If there is no such file.
+
+    Example:
+        >>> validate('{"channels": [], "observations": []}')
+        Traceback (most recent call last):
+        ...
+        everwillow._errors.SpecificationError: the document: expected the key
+        'measurements', found an object with the keys 'channels', 'observations'. Add
+        it.
+    """
+    document = read_document(workspace)
+    inventory = take_inventory(document)
+    notes = list(document.notes)
+    channel_specs(document, inventory, interpolation_codes("default"))
+    notes += check_yields(document, inventory)
+    notes += _idle(document)
+    derived = resolve(None, inventory)
+    for measurement in document.measurements:
+        said: list[str] = []
+        config = by_name(measurement.parameters)
+        made = _parameters(document, inventory, config, derived, said)
+        _poi(measurement, None, {p.name: p for p in made}, derived)
+        shown = shortened(measurement.name)
+        notes += [f"In measurement {shown}: {note}" for note in said]
+    return tuple(notes)
+
+
+_INTERPOLATIONS: Mapping[str, Codes] = {
+    "default": ("code4", "code4p"),
+    "pyhf-python": ("code1", "code0"),
+}
+
+
+def interpolation_codes(interpolation: Any) -> Codes:
+    """Return the codes of normsys and histosys.
+
+    Raises:
+        ArgumentTypeError: If the option is neither a name nor a mapping.
+        ArgumentValueError: If a name, type or code is unknown.
+    """
+    if isinstance(interpolation, str):
+        if interpolation not in _INTERPOLATIONS:
+            known = (*_INTERPOLATIONS, "a mapping of normsys and histosys to codes")
+            msg = (
+                f"interpolation: expected one of {', '.join(known)}, got "
+                f"{shortened(interpolation)}."
+            )
+            raise ArgumentValueError(msg)
+        return _INTERPOLATIONS[interpolation]
+    if not isinstance(interpolation, Mapping):
+        msg = (
+            "interpolation: expected a name or a mapping, got "
+            f"{type(interpolation).__name__}."
+        )
+        raise ArgumentTypeError(msg)
+    chosen = dict(zip(("normsys", "histosys"), _INTERPOLATIONS["default"], strict=True))
+    valid = get_args(Interpolation)
+    for kind, code in interpolation.items():
+        if kind not in chosen:
+            msg = f"interpolation: only normsys and histosys interpolate, not {kind!r}."
+            raise ArgumentValueError(msg)
+        if code not in valid:
+            close = difflib.get_close_matches(str(code), valid, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            msg = (
+                f"interpolation[{kind!r}]: expected one of {', '.join(valid)}, got "
+                f"{code!r}.{hint}"
+            )
+            raise ArgumentValueError(msg)
+        chosen[kind] = code
+    return chosen["normsys"], chosen["histosys"]
+
+
+def _choose(document: Document, measurement: Any) -> tuple[Measurement, list[str]]:
+    known = document.measurements
+    names = [m.name for m in known]
+    if measurement is None:
+        note = f"Of {len(known)} measurements the first is used: {shortened(names[0])}."
+        return known[0], [note] if len(known) > 1 else []
+    if isinstance(measurement, str):
+        if measurement not in names:
+            raise unknown(measurement, names, what="measurement", where="measurement")
+        return known[names.index(measurement)], []
+    if isinstance(measurement, bool) or not isinstance(measurement, int):
+        msg = (
+            "measurement: expected a name or an index, got "
+            f"{type(measurement).__name__}."
+        )
+        raise ArgumentTypeError(msg)
+    if not 0 <= measurement < len(known):
+        msg = (
+            f"measurement: there is no measurement {measurement}; indices go from 0 to "
+            f"{len(known) - 1} ({', '.join(map(shortened, names))})."
+        )
+        raise ArgumentValueError(msg)
+    return known[measurement], []
+
+
+def _overrides(parameters: Any) -> dict[str, ParameterConfig]:
+    made = {}
+    for name, values in (parameters or {}).items():
+        if not isinstance(values, Mapping):
+            raise fault(
+                ("parameters", name), "an object such as {'fixed': true}", values
+            )
+        made[name] = read_parameter({**values, "name": name}, ("parameters", name))
+    return made
+
+
+def _parameters(
+    document: Document,
+    inventory: Inventory,
+    config: Mapping[str, ParameterConfig],
+    derived: Expressions,
+    notes: list[str],
+) -> list[ParameterSpec]:
+    drafts = {}
+    for name, kind in inventory.order().items():
+        if name in derived.functions:
+            for new in derived.inputs[name]:
+                drafts.setdefault(new, unconstrained("normfactor"))
+        else:
+            drafts[name] = draft(name, kind, inventory, document)
+    unused(config, drafts, notes)
+    return [
+        finish(name, made, config.get(name), notes) for name, made in drafts.items()
+    ]
+
+
+def _poi(
+    measurement: Measurement,
+    asked: str | None,
+    named: Mapping[str, ParameterSpec],
+    derived: Expressions,
+) -> str | None:
+    poi = measurement.poi if asked is None else asked
+    if not poi:
+        return None
+    where = ("measurements", measurement.position, "config", "poi")
+    parameter = named.get(poi)
+    if parameter is None and asked is not None:
+        raise unknown(poi, named, what="parameter", where="poi")
+    if parameter is None:
+        mend = "Name another one with `poi`, or an empty string for none."
+        if poi in derived.functions:
+            found = Words(f"{shortened(poi)}, which an expression replaces")
+            raise fault(where, "a parameter of interest that is fitted", found, mend)
+        hint = str(unknown(poi, named, what="parameter", where="")).partition(".")[2]
+        raise fault(where, "the name of a modifier", poi, f"{mend}{hint}")
+    size = int(np.size(parameter.start))
+    if size > 1:
+        found = Words(f"{shortened(poi)}, an array of {size}")
+        raise fault(where, "a parameter of interest that is one number", found)
+    return poi
+
+
+def _idle(document: Document) -> list[str]:
+    """Note systematics that change nothing anywhere."""
+    used, idle = set(), {}
+    for channel in document.channels:
+        for sample in channel.samples:
+            without = set(is_without_effect(sample, document))
+            for modifier in sample.modifiers:
+                if modifier.name in without:
+                    idle[modifier.name] = None
+                else:
+                    used.add(modifier.name)
+    names = [shortened(name) for name in idle if name not in used]
+    if not names:
+        return []
+    shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return [f"{len(names)} systematics change no yield: {shown}."]
