@@ -1,0 +1,84 @@
+"""Functions of a document that stand where a modifier has a parameter."""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+
+from everwillow._typing import Array, Scalar
+from everwillow.likelihood.binned_spec import Derived
+from everwillow.models.hs3._parameters import Parameters
+from everwillow.models.hs3._pointer import Node, refuse
+from everwillow.models.hs3.document import Document
+from everwillow.models.hs3.functions import AbstractFunction, function_from
+
+
+_DEEPEST = 100  # functions of functions
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A function of its inputs by position; compared by content, to compile once."""
+
+    function: AbstractFunction
+
+    def __call__(self, *values: Array) -> Scalar:
+        inputs = dict(zip(self.function.names, values, strict=True))
+        return self.function(_Inputs(inputs))
+
+
+class _Inputs:
+    """Finds inputs by name, and numbers by themselves."""
+
+    def __init__(self, values: dict[str, Array]) -> None:
+        self._values = values
+
+    def __getitem__(self, reference: str | float, /) -> Array:
+        if isinstance(reference, str):
+            return self._values[reference]
+        return jnp.asarray(reference, float)
+
+
+def derive(
+    name: str,
+    document: Document,
+    parameters: Parameters,
+    derived: dict[str, Derived],
+    *,
+    node: Node,
+) -> None:
+    """Add a function, and those it needs, to the derived numbers.
+
+    Args:
+        name: Of the function.
+        document: Where functions are defined.
+        parameters: Takes the parameters that it needs.
+        derived: Takes the functions, in an order in which they can be computed.
+        node: Where it is needed.
+    """
+    _derive(name, document, parameters, derived, (node, ()))
+
+
+def _derive(
+    name: str,
+    document: Document,
+    parameters: Parameters,
+    derived: dict[str, Derived],
+    position: tuple[Node, tuple[str, ...]],
+) -> None:
+    if name in derived:
+        return
+    node, path = position
+    if name in path:
+        circle = " -> ".join([*path[path.index(name) :], name])
+        refuse(node, f"these functions need each other: {circle}.")
+    if len(path) >= _DEEPEST:
+        refuse(node, f"more than {_DEEPEST} functions of functions.")
+    definition = document.functions[name]
+    function = function_from(name, definition.value)
+    for needed in function.names:
+        if needed in document.functions:
+            inner = (definition, (*path, name))
+            _derive(needed, document, parameters, derived, inner)
+        else:
+            parameters.want(needed, "free", node=definition)
+    derived[name] = Derived(function.names, _Call(function))

@@ -1,0 +1,332 @@
+"""From histfactory distributions to a `BinnedSpec`.
+
+Spec: HS3 0.2, chapter HistFactory; arXiv: CERN-OPEN-2012-016 for the constraints.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from everwillow.likelihood.binned_spec import (
+    BinScale,
+    ChannelSpec,
+    ConstraintSpec,
+    Derived,
+    Effect,
+    NormVariation,
+    Scale,
+    ShapeVariation,
+)
+from everwillow.models.hs3._auxiliary import Constants, plain_constraint
+from everwillow.models.hs3._channels import Channel, Sample
+from everwillow.models.hs3._derived import derive
+from everwillow.models.hs3._gammas import (
+    ShapeSys,
+    gamma_names,
+    relative_errors,
+    stat_errors,
+)
+from everwillow.models.hs3._modifiers import PER_BIN, Modifier, interpolation
+from everwillow.models.hs3._parameters import Parameters, Role
+from everwillow.models.hs3._pointer import Node, refuse
+from everwillow.models.hs3._selection import Selection
+from everwillow.models.hs3._templates import (
+    bin_errors,
+    bin_values,
+    check_positive,
+    check_total,
+    modifiers_of,
+    old_settings,
+    paired,
+    scaled,
+    template,
+)
+from everwillow.models.hs3.document import Document
+
+
+_UNIT = ConstraintSpec("normal", 0.0, 1.0)
+_POSITIVE_CODES = ("code1", "code4")
+
+
+@dataclass
+class Builder:
+    """What the channels of one likelihood are built with.
+
+    Attributes:
+        document: The document.
+        selection: The analysis.
+        constants: Tells data from parameters, for constraints given by name.
+        parameters: Collects parameters.
+        derived: Collects the functions that modifiers name.
+        leftover: Distributions named as constraints which are none of the plain kinds.
+        gammas: The bin parameters of each modifier, by its pointer.
+    """
+
+    document: Document
+    selection: Selection
+    constants: Constants
+    parameters: Parameters
+    derived: dict[str, Derived] = field(default_factory=dict)
+    leftover: dict[str, Node] = field(default_factory=dict)
+    gammas: dict[int, str | tuple[str, ...]] = field(default_factory=dict)
+
+    def channels(
+        self, channels: Sequence[Channel], *, shapesys: str | None
+    ) -> tuple[ChannelSpec, ...]:
+        """Return the channels, having collected their parameters.
+
+        Args:
+            channels: With their data.
+            shapesys: Meaning of the `vals` of shapesys, None to find out.
+        """
+        specs = tuple(self._channel(channel) for channel in channels)
+        for channel in channels:
+            self._stat_constraints(channel)
+        self._shape_constraints(channels, shapesys)
+        return specs
+
+    def _channel(self, channel: Channel) -> ChannelSpec:
+        assert channel.observed is not None
+        samples = []
+        for sample in channel.samples:
+            factor, effects = 1.0, []
+            for modifier in sample.modifiers:
+                effect = self._effect(modifier, sample, channel)
+                if isinstance(effect, float):
+                    factor *= effect
+                else:
+                    effects.append(effect)
+            samples.append(scaled(sample, factor, effects))
+        check_total(channel)
+        return ChannelSpec(channel.name, channel.observed, tuple(samples))
+
+    def _effect(
+        self, modifier: Modifier, sample: Sample, channel: Channel
+    ) -> Effect | float:
+        if modifier.kind in PER_BIN:
+            return self._bin_scale(modifier, channel)
+        reference = modifier.parameters[0]
+        if modifier.kind == "normfactor":
+            return self._scale(modifier, reference)
+        if not isinstance(reference, str):
+            refuse(modifier.node, f"a {modifier.kind} needs a name, not {reference:g}.")
+        self._need(reference, "alpha", modifier.node)
+        code = interpolation(modifier, report=self.document.report)
+        data = modifier.node.child("data")
+        if modifier.kind == "normsys":
+            lo, hi = data.child("lo"), data.child("hi")
+            effect = NormVariation(reference, lo.number(), hi.number(), code)
+            if code in _POSITIVE_CODES:
+                check_positive(lo, hi, code)
+        else:
+            down = template(data, "lo", channel)
+            up = template(data, "hi", channel)
+            effect = ShapeVariation(reference, down, up, code)
+            if code in _POSITIVE_CODES and min(*down, *up, *sample.nominal) <= 0.0:
+                refuse(
+                    data,
+                    f"{code} needs positive yields. Use 'lin' or 'poly6', which add "
+                    "instead of multiply.",
+                )
+        if reference not in self.derived:
+            self._constrain_alpha(modifier, reference)
+        return effect
+
+    def _scale(self, modifier: Modifier, reference: str | float) -> Effect | float:
+        if not isinstance(reference, str):
+            return reference
+        self._need(reference, "factor", modifier.node)
+        if reference in self.derived:
+            return Scale(reference)
+        word = modifier.constraint(0)
+        if word is not None:
+            self._constrain_factor(reference, word, modifier, unit=True)
+        return Scale(reference)
+
+    def _need(self, name: str, role: Role, node: Node) -> None:
+        if name in self.document.functions:
+            derive(name, self.document, self.parameters, self.derived, node=node)
+        else:
+            self.parameters.want(name, role, node=node)
+
+    def _bin_scale(self, modifier: Modifier, channel: Channel) -> BinScale:
+        names = gamma_names(modifier, channel, self.selection, self.document)
+        self.gammas[id(modifier)] = names
+        free = modifier.kind == "shapefactor"
+        if isinstance(names, str):
+            self.parameters.want(names, "gamma", node=modifier.node, size=channel.bins)
+            names_, each = (names,), names
+        else:
+            for name in names:
+                self.parameters.want(name, "gamma", node=modifier.node)
+            names_, each = names, names
+        if free and "vals" not in (modifier.node.get("data") or Node({})):
+            for index, name in enumerate(names_):
+                word = modifier.constraint(index)
+                if word is not None:
+                    self._constrain_factor(name, word, modifier, unit=True)
+        return BinScale(each)
+
+    def _constrain_alpha(self, modifier: Modifier, name: str) -> None:
+        word = modifier.constraint(0)
+        node, report = modifier.node, self.document.report
+        if word is None:
+            report.collect(
+                f"No constraint is given for the {modifier.kind} of {{names}}: Gauss "
+                "is assumed.",
+                name,
+            )
+        if word == "Const":
+            self.parameters.fix(name)
+        elif word in (None, "Gauss"):
+            self.parameters.constrain(name, _UNIT, origin=node.where)
+        elif word == "LogNormal" and modifier.kind == "normsys":
+            report.collect(
+                "The log-normal constraint of {names} is read as a log-normal "
+                "distribution of the factor, so the parameter itself is Gaussian.",
+                name,
+            )
+            self.parameters.constrain(name, _UNIT, origin=node.where)
+        elif word in ("LogNormal", "Poisson"):
+            refuse(
+                node,
+                f"a {word} constraint needs a positive parameter, but that of a "
+                f"{modifier.kind} is nominally 0. Use Gauss, or name a distribution.",
+            )
+        elif word is not None:
+            self._constrain_by_name(name, word, node)
+
+    def _constrain_factor(
+        self,
+        name: str,
+        word: str,
+        modifier: Modifier,
+        *,
+        unit: bool = False,
+        error: float = 1.0,
+    ) -> None:
+        """Constrain a parameter that is nominally 1, with a relative error."""
+        where = modifier.node.where
+        if word == "Const":
+            self.parameters.fix(name)
+            return
+        if word not in _FACTOR_KINDS:
+            self._constrain_by_name(name, word, modifier.node)
+            return
+        if unit:
+            self.document.report.collect(
+                "The constraints of the factors {names} have unit width, as nothing "
+                "gives another.",
+                name,
+            )
+        if error <= 0.0:
+            self.document.report.collect(
+                "The factors {names} have no error: they are held at their start.", name
+            )
+            self.parameters.fix(name)
+            error = 1.0
+        self.parameters.constrain(name, _factor_constraint(word, error), origin=where)
+
+    def _constrain_by_name(self, name: str, word: str, node: Node) -> None:
+        distribution = self.document.distributions[word]
+        found = plain_constraint(distribution, self.constants)
+        if found is None:
+            self.leftover[word] = distribution
+            return
+        parameter, spec = found
+        if parameter != name:
+            refuse(
+                node,
+                f"the distribution {word!r} constrains {parameter!r}, not {name!r}.",
+            )
+        self.parameters.constrain(name, spec, origin=distribution.where, explicit=True)
+
+    def _stat_constraints(self, channel: Channel) -> None:
+        groups: dict[object, list[tuple[Sample, Modifier]]] = {}
+        for sample, modifier in modifiers_of(channel, "staterror"):
+            names = self.gammas[id(modifier)]
+            groups.setdefault(names, []).append((sample, modifier))
+        for names, members in groups.items():
+            errors = stat_errors([(s, bin_errors(s, m, channel)) for s, m in members])
+            modifier = members[0][1]
+            default, threshold = old_settings(channel)
+            for index, (name, error) in enumerate(paired(names, errors)):
+                word = modifier.constraint(index)
+                if word is None:
+                    word = default
+                    self.document.report.collect(
+                        "No constraint is given for the staterror {names}: "
+                        f"{default} is assumed.",
+                        modifier.name,
+                    )
+                if np.max(error) < threshold:
+                    word = "Const"
+                self._constrain_bins(name, word, modifier, error)
+
+    def _shape_constraints(
+        self, channels: Sequence[Channel], wanted: str | None
+    ) -> None:
+        entries = []
+        for channel in channels:
+            for kind in ("shapesys", "shapefactor"):
+                for sample, modifier in modifiers_of(channel, kind):
+                    data = modifier.node.get("data")
+                    if kind == "shapefactor" and (data is None or "vals" not in data):
+                        continue
+                    entries.append(
+                        ShapeSys(
+                            self.gammas[id(modifier)],
+                            bin_values(modifier, channel),
+                            sample.nominal,
+                            modifier,
+                        )
+                    )
+        errors = relative_errors(entries, self.selection, self.document, wanted=wanted)
+        for entry, relative in zip(entries, errors, strict=True):
+            for index, (name, error) in enumerate(paired(entry.names, relative)):
+                word = entry.modifier.constraint(index)
+                if word is None:
+                    word = "Poisson"
+                    self.document.report.collect(
+                        "No constraint is given for the shapesys {names}: Poisson is "
+                        "assumed.",
+                        entry.modifier.name,
+                    )
+                self._constrain_bins(name, word, entry.modifier, error)
+
+    def _constrain_bins(
+        self, name: str, word: str, modifier: Modifier, error: np.ndarray
+    ) -> None:
+        if error.ndim == 0:
+            self._constrain_factor(name, word, modifier, error=float(error))
+            return
+        if word not in _FACTOR_KINDS:
+            if word != "Const":
+                refuse(modifier.node, "an array of parameters needs a constraint type.")
+            self.parameters.fix(name)
+        elif (error > 0.0).all():
+            spec = _factor_constraint(word, error)
+            self.parameters.constrain(name, spec, origin=modifier.node.where)
+        else:
+            refuse(
+                modifier.node,
+                "a bin without error needs a parameter of its own: list 'parameters'.",
+            )
+
+
+_FACTOR_KINDS = ("Gauss", "Poisson", "LogNormal")
+
+
+def _factor_constraint(word: str, error: float | np.ndarray) -> ConstraintSpec:
+    """Return the constraint of a factor around 1 with a relative error.
+
+    The kappa of a log-normal is 1 + error, as in HistFactory.
+    """
+    one = 1.0 if np.ndim(error) == 0 else np.ones(np.shape(error))
+    match word:
+        case "Gauss":
+            return ConstraintSpec("normal", one, error)
+        case "Poisson":
+            return ConstraintSpec("poisson", 1.0 / error**2, 1.0 / error**2)
+    return ConstraintSpec("lognormal", one, 1.0 + error)

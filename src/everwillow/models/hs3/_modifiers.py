@@ -1,0 +1,206 @@
+"""The modifiers of histfactory distributions in one spelling.
+
+Spec: HS3 0.2, chapter HistFactory; and what ROOT, pyhs3 and converters of pyhf write.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from everwillow._errors import UnknownKeyError, nearest
+from everwillow.likelihood.binned_spec import Interpolation
+from everwillow.models.hs3._pointer import Node, refuse
+from everwillow.models.hs3._report import Report
+
+
+Kind = Literal[
+    "normfactor", "normsys", "histosys", "shapefactor", "shapesys", "staterror"
+]
+PER_BIN = ("shapefactor", "shapesys", "staterror")
+_KINDS = {kind: kind for kind in ("normfactor", "normsys", "histosys", *PER_BIN)} | {
+    "overallsys": "normsys",
+    "lumi": "normfactor",
+    "custom": "normfactor",
+}
+_CONSTRAINTS = {
+    "gauss": "Gauss",
+    "gaussian": "Gauss",
+    "normal": "Gauss",
+    "poisson": "Poisson",
+    "pois": "Poisson",
+    "lognormal": "LogNormal",
+    "const": "Const",
+}
+_CODES: dict[str, Interpolation] = {
+    "lin": "code0",
+    "log": "code1",
+    "parabolic": "code2",
+    "poly6": "code4p",
+    "code0": "code0",
+    "code1": "code1",
+    "code2": "code2",
+    "code4": "code4",
+    "code4p": "code4p",
+}
+_DEFAULT_CODE: dict[str, Interpolation] = {"normsys": "code4", "histosys": "code4p"}
+
+
+@dataclass(frozen=True)
+class Modifier:
+    """One modifier, its spelling normalised.
+
+    Attributes:
+        kind: Its type.
+        name: Its own name, or that of its parameter.
+        parameters: Its parameters; a number where one is constant. Empty if the
+            document leaves the naming of the gammas to the reader.
+        listed: Whether they were given as a list, one for each bin.
+        constraints: Type of the constraint (`Gauss`, `Poisson`, `LogNormal`, `Const`),
+            or the name of a distribution, or None where nothing is said. One for all
+            parameters, or one for each.
+        node: Where it stands.
+    """
+
+    kind: Kind
+    name: str
+    parameters: tuple[str | float, ...]
+    listed: bool
+    constraints: tuple[str | None, ...]
+    node: Node
+
+    def constraint(self, index: int) -> str | None:
+        """Return the constraint of one of the parameters."""
+        return self.constraints[index if len(self.constraints) > 1 else 0]
+
+
+def read_modifier(
+    node: Node, *, distributions: Iterable[str], report: Report
+) -> Modifier:
+    """Read one modifier.
+
+    Args:
+        node: Where it stands.
+        distributions: Names of the distributions, for constraints given by name.
+        report: Takes what was assumed.
+    """
+    kind_node = node.child("type")
+    kind = _KINDS.get(kind_node.text().lower())
+    if kind is None:
+        hint = nearest(kind_node.value, _KINDS) or f" There is: {', '.join(_KINDS)}."
+        msg = f"{kind_node.where}: no modifier type {kind_node.value!r}.{hint}"
+        raise UnknownKeyError(msg)
+    parameters, listed = _parameters(node, cast(Kind, kind), report)
+    name = node.get("name")
+    own = str(parameters[0]) if parameters else kind
+    return Modifier(
+        cast(Kind, kind),
+        own if name is None else name.text(),
+        parameters,
+        listed,
+        _constraints(node, len(parameters), distributions),
+        node,
+    )
+
+
+def _parameters(
+    node: Node, kind: Kind, report: Report
+) -> tuple[tuple[str | float, ...], bool]:
+    many = node.get("parameters")
+    if many is not None and not isinstance(many.value, str):
+        names = tuple(item.reference() for item in many.items())
+        if not names:
+            refuse(many, "there must be at least one parameter.")
+        if kind not in PER_BIN and len(names) != 1:
+            refuse(many, f"a {kind} has one parameter, found {len(names)}.")
+        return names, True
+    one = node.get("parameter") or many
+    if one is not None:
+        return (one.reference(),), False
+    name = node.get("name")
+    if kind in PER_BIN:
+        return (), False
+    if name is None:
+        node.child("parameter")
+        raise AssertionError
+    # So did ROOT until 6.30: a normfactor is its parameter, a systematic has `alpha_`.
+    parameter = name.text() if kind == "normfactor" else f"alpha_{name.text()}"
+    report.collect(
+        "No parameter is given for the modifiers of {names}; the name of the modifier "
+        "is used, after 'alpha_' for systematics.",
+        parameter,
+    )
+    return (parameter,), False
+
+
+def _constraints(
+    node: Node, count: int, distributions: Iterable[str]
+) -> tuple[str | None, ...]:
+    for key in ("constraints", "constraint_names", "constraint", "constraint_name"):
+        given = node.get(key)
+        if given is None:
+            continue
+        if not isinstance(given.value, list):
+            return (_constraint(given, distributions),)
+        found = tuple(
+            None if item.value is None else _constraint(item, distributions)
+            for item in given.items()
+        )
+        if len(found) != count and len(found) != 1:
+            refuse(given, f"{len(found)} constraints for {count} parameters.")
+        return found or (None,)
+    return (None,)
+
+
+def _constraint(node: Node, distributions: Iterable[str]) -> str | None:
+    text = node.text()
+    if text in distributions:
+        return text
+    if text.lower() in ("unknown", "none"):  # ROOT's word for what it cannot name
+        return None
+    known = _CONSTRAINTS.get(text.lower())
+    if known is None:
+        options = [*dict.fromkeys(_CONSTRAINTS.values()), *distributions]
+        hint = nearest(text, options)
+        msg = (
+            f"{node.where}: {text!r} is neither a type of constraint (Gauss, Poisson, "
+            f"LogNormal, Const) nor the name of a distribution.{hint}"
+        )
+        raise UnknownKeyError(msg)
+    return known
+
+
+def interpolation(modifier: Modifier, *, report: Report) -> Interpolation:
+    """Return the interpolation code of a normsys or histosys.
+
+    Both spellings are read, beside the data or inside: `lin`, `log`, `parabolic` and
+    `poly6`, or `code0` to `code4p`, or ROOT's integers, whose code 4 of a histosys is
+    the polynomial with straight tails (4p).
+    """
+    data = modifier.node.get("data")
+    inside = data is not None and isinstance(data.value, dict)
+    given = modifier.node.get("interpolation")
+    if given is None and inside and data is not None:
+        given = data.get("interpolation")
+    if given is None and modifier.constraint(0) == "LogNormal":
+        return "code1"  # the logarithm of the factor is then linear, as it must be
+    if given is None:
+        code = _DEFAULT_CODE[modifier.kind]
+        shape = "straight" if code == "code4p" else "exponential"
+        report.collect(
+            f"No interpolation is given for the {modifier.kind} of {{names}}; {code} "
+            f"is assumed (sixth order, with {shape} tails).",
+            modifier.name,
+        )
+        return code
+    value = given.value
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = f"code{value}"
+        if value == "code4" and modifier.kind == "histosys":
+            value = "code4p"
+    code = _CODES.get(value) if isinstance(value, str) else None
+    if code is None:
+        hint = nearest(value, _CODES) if isinstance(value, str) else ""
+        hint = hint or f" There is: {', '.join(_CODES)}."
+        msg = f"{given.where}: no such interpolation.{hint}"
+        raise UnknownKeyError(msg)
+    return code

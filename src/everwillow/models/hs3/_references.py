@@ -1,0 +1,70 @@
+"""Which parameters a part of a document depends on, found without evaluating it."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from everwillow.models.hs3._pointer import Node
+from everwillow.models.hs3.document import Document
+
+
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
+_LABELS = ("name", "type", "interpolation", "constraint", "constraint_name")
+
+
+def modifier_names(distribution: Node) -> Iterator[str]:
+    """Yield the names that the modifiers of a histfactory distribution name."""
+    samples = distribution.value.get("samples")
+    for sample in samples if isinstance(samples, list) else []:
+        modifiers = sample.get("modifiers") if isinstance(sample, dict) else None
+        for modifier in modifiers if isinstance(modifiers, list) else []:
+            if isinstance(modifier, dict):
+                for key in ("parameter", "parameters", "name"):
+                    yield from _texts(modifier.get(key))
+
+
+def dependencies(names: Iterable[str], document: Document) -> set[str]:
+    """Return the names, and all names that functions and distributions of them use.
+
+    Args:
+        names: Of parameters, functions or distributions.
+        document: Where functions and distributions are defined.
+    """
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found.add(name)
+        for nodes in (document.functions, document.distributions):
+            node = nodes.get(name)
+            if node is None or not isinstance(node.value, dict):
+                continue
+            if node.value.get("type") == "histfactory_dist":
+                waiting.extend(modifier_names(node))
+            else:
+                waiting.extend(_used(node.value))
+    return found
+
+
+def _used(entry: dict[str, Any]) -> Iterator[str]:
+    for key, value in entry.items():
+        if key in _LABELS:
+            continue
+        if key == "expression" and isinstance(value, str):
+            yield from _WORD.findall(value)
+        else:
+            yield from _texts(value)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, list):
+            waiting.extend(item)
+        elif isinstance(item, dict):
+            waiting.extend(item.values())

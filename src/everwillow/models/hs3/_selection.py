@@ -1,0 +1,290 @@
+"""Which analysis of a document is meant, and what it says of its parameters.
+
+Spec: HS3 0.2, sections 2.4 to 2.7 (likelihoods, domains, points, analyses).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from everwillow._errors import ArgumentTypeError, ArgumentValueError, unknown_key
+from everwillow.models.hs3._pointer import Node, refuse, unknown
+from everwillow.models.hs3.document import Document
+
+
+@dataclass(frozen=True)
+class Point:
+    """The value of a parameter, and whether it is constant."""
+
+    value: float
+    const: bool
+
+
+@dataclass(frozen=True)
+class Selection:
+    """One analysis.
+
+    Attributes:
+        name: Of the analysis, or of the likelihood where there are no analyses.
+        pois: Names of the parameters of interest.
+        main: The distributions with their data: a name or a number.
+        aux: The auxiliary distributions, whose data are in the document's numbers.
+        aux_values: Observed values of auxiliary distributions, where listed.
+        aux_names: Names of parameters that are said to be auxiliary data.
+        points: Values by parameter.
+        bounds: Ranges by parameter; NaN does not occur.
+    """
+
+    name: str
+    pois: tuple[str, ...]
+    main: tuple[tuple[Node, Node], ...]
+    aux: tuple[Node, ...]
+    aux_values: Mapping[str, Node]
+    aux_names: frozenset[str]
+    points: Mapping[str, Point]
+    bounds: Mapping[str, tuple[float, float]]
+
+
+def select(document: Document, analysis: str | int | None) -> Selection:
+    """Resolve an analysis.
+
+    Args:
+        document: What to look in.
+        analysis: Its name or its position; the first one if None.
+
+    Raises:
+        EverwillowError: If there is none such, or it refers to what is not there.
+    """
+    if analysis is not None and not isinstance(analysis, (str, int)):
+        msg = f"analysis: expected a name or a position, got {type(analysis).__name__}."
+        raise ArgumentTypeError(msg)
+    if document.analyses:
+        name, node = _one(document, document.analyses, analysis, "analysis")
+        wanted = node.child("likelihood")
+        likelihood = document.likelihoods.get(wanted.text())
+        if likelihood is None:
+            unknown(wanted.value, document.likelihoods, node=wanted, kind="likelihood")
+        pois = _pois(node)
+        domains, init = _domain_names(node), node.get("init")
+        if "prior" in node:
+            document.report.say(
+                f"The prior of the analysis {name!r} is not used: it belongs to "
+                "Bayesian inference."
+            )
+    else:
+        if not document.likelihoods:
+            refuse(
+                document.root,
+                "there is neither an analysis nor a likelihood, so nothing says which "
+                "data belong to which distribution.",
+            )
+        name, likelihood = _one(document, document.likelihoods, analysis, "likelihood")
+        document.report.say(
+            f"There are no analyses: the likelihood {name!r} is read, without a "
+            "parameter of interest."
+        )
+        pois, domains, init = (), list(Node([]).items()), None
+    aux, aux_values, aux_names = _auxiliary(document, likelihood)
+    return Selection(
+        name,
+        pois,
+        _main(document, likelihood),
+        aux,
+        aux_values,
+        aux_names,
+        _points(document, init),
+        _bounds(document, domains),
+    )
+
+
+def _one(
+    document: Document,
+    nodes: Mapping[str, Node],
+    wanted: str | int | None,
+    kind: str,
+) -> tuple[str, Node]:
+    names = list(nodes)
+    if isinstance(wanted, str):
+        if wanted not in nodes:
+            error = unknown_key(wanted, names, where="analysis")
+            text = str(error).replace("no parameter", f"no {kind}")
+            raise type(error)(text.replace("valid keys", "valid names"))
+        return wanted, nodes[wanted]
+    if wanted is None:
+        if len(names) > 1:
+            plural = "analyses" if kind == "analysis" else "likelihoods"
+            shown = ", ".join(map(repr, names[:4])) + (", ..." if names[4:] else "")
+            document.report.say(
+                f"Of the {len(names)} {plural} ({shown}) the first is read."
+            )
+        wanted = 0
+    if not -len(names) <= wanted < len(names):
+        msg = f"analysis: there are {len(names)}, so {wanted} is not one of them."
+        raise ArgumentValueError(msg)
+    return names[wanted], nodes[names[wanted]]
+
+
+def _pois(node: Node) -> tuple[str, ...]:
+    for key in ("parameters_of_interest", "parameter_of_interest", "poi", "pois"):
+        pois = node.get(key)
+        if pois is None:
+            continue
+        if isinstance(pois.value, str):
+            return (pois.text(),)
+        return tuple(item.text() for item in pois.items())
+    return ()
+
+
+def _domain_names(node: Node) -> list[Node]:
+    for key in ("domains", "domain"):
+        given = node.get(key)
+        if given is not None:
+            return [given] if isinstance(given.value, str) else list(given.items())
+    return []
+
+
+def _main(document: Document, likelihood: Node) -> tuple[tuple[Node, Node], ...]:
+    distributions, data = likelihood.child("distributions"), likelihood.child("data")
+    names, sets = list(distributions.items()), list(data.items())
+    if len(names) != len(sets):
+        refuse(
+            likelihood,
+            f"{len(names)} distributions, but {len(sets)} data: each needs one.",
+        )
+    pairs = []
+    for name, one in zip(names, sets, strict=True):
+        pairs.append((_distribution(document, name), one))
+        if isinstance(one.reference(), str) and one.value not in document.data:
+            unknown(one.value, document.data, node=one, kind="data set")
+    if not pairs:
+        refuse(distributions, "the likelihood has no distributions.")
+    return tuple(pairs)
+
+
+def _distribution(document: Document, name: Node) -> Node:
+    node = document.distributions.get(name.text())
+    if node is None:
+        unknown(name.value, document.distributions, node=name, kind="distribution")
+    return node
+
+
+def _auxiliary(
+    document: Document, likelihood: Node
+) -> tuple[tuple[Node, ...], dict[str, Node], frozenset[str]]:
+    given = likelihood.get("aux_distributions")
+    listed = [] if given is None else list(given.items())
+    aux: dict[str, Node] = {}
+    for name in listed:
+        if name.text() in aux:
+            document.report.collect(
+                "The auxiliary distributions {names} are listed twice; each is "
+                "counted once.",
+                name.value,
+            )
+        aux[name.value] = _distribution(document, name)
+    data = likelihood.get("aux_data")
+    if data is None:
+        return tuple(aux.values()), {}, frozenset()
+    items = list(data.items())
+    references = [item.reference() for item in items]
+    observed = [isinstance(ref, float) or ref in document.data for ref in references]
+    if items and len(items) == len(listed) and all(observed):
+        values = {name.value: item for name, item in zip(listed, items, strict=True)}
+        return tuple(aux.values()), values, frozenset()
+    return tuple(aux.values()), {}, frozenset(str(ref) for ref in references)
+
+
+def _points(document: Document, init: Node | None) -> dict[str, Point]:
+    names = list(document.parameter_points)
+    if init is not None:
+        if init.text() not in names:
+            unknown(init.value, names, node=init, kind="parameter point")
+        first = init.value
+    elif "default_values" in names or not names:
+        first = "default_values"
+    else:
+        first = names[0]
+        if len(names) > 1:
+            document.report.say(
+                f"The analysis names no initial point: {first!r} is used."
+            )
+    # ROOT keeps the constant parameters in the point `default_values` only.
+    order = sorted(names, key=lambda name: (name != first, name != "default_values"))
+    points: dict[str, Point] = {}
+    for name in order:
+        found = _point(document.parameter_points[name])
+        for parameter in found.keys() - points.keys():
+            if name not in (first, "default_values"):
+                document.report.collect(
+                    "The values of {names} are taken from another point than the "
+                    "initial one.",
+                    parameter,
+                )
+        points = found | points
+    return points
+
+
+def _point(node: Node) -> dict[str, Point]:
+    point: dict[str, Point] = {}
+    entries = node.child("parameters")
+    for entry in entries.items():
+        name, value = entry.child("name").text(), entry.child("value").number()
+        const = entry.get("const")
+        if const is not None and not isinstance(const.value, bool):
+            const.fail("true or false")
+        found = Point(value, const is not None and const.value)
+        if point.setdefault(name, found) != found:
+            refuse(entry, f"the parameter {name!r} has two different entries here.")
+    return point
+
+
+def _bounds(
+    document: Document, wanted: Iterable[Node]
+) -> dict[str, tuple[float, float]]:
+    bounds: dict[str, tuple[float, float]] = {}
+    names = []
+    for node in wanted:
+        if node.text() not in document.domains:
+            unknown(node.value, document.domains, node=node, kind="domain")
+        names.append(node.value)
+    if not names:
+        names = [name for name in document.domains if name == "default_domain"] or list(
+            document.domains
+        )[:1]
+        if names:
+            document.report.say(f"The analysis names no domain: {names[0]!r} is used.")
+    elif "default_domain" in document.domains:
+        names.append("default_domain")
+    for name in names:
+        for parameter, span in _domain(document, document.domains[name]).items():
+            if bounds.setdefault(parameter, span) != span and name != "default_domain":
+                document.report.collect(
+                    "The domains of the analysis differ in the ranges of {names}; the "
+                    "first is used.",
+                    parameter,
+                )
+    return bounds
+
+
+def _domain(document: Document, node: Node) -> dict[str, tuple[float, float]]:
+    kind = node.get("type")
+    if kind is not None and kind.text() != "product_domain":
+        refuse(kind, f"the domain type {kind.value!r} is not read.")
+    spans: dict[str, tuple[float, float]] = {}
+    for axis in node.child("axes").items():
+        name = axis.child("name").text()
+        low, high = axis.get("min"), axis.get("max")
+        lower = -np.inf if low is None else low.number(infinite=True)
+        upper = np.inf if high is None else high.number(infinite=True)
+        if lower > upper:
+            document.report.collect(
+                "'min' is above 'max' in the ranges of {names}; they are exchanged.",
+                name,
+            )
+            lower, upper = upper, lower
+        if lower == np.inf or upper == -np.inf:
+            refuse(axis, f"the range from {lower} to {upper} is empty.")
+        if spans.setdefault(name, (lower, upper)) != (lower, upper):
+            refuse(axis, f"the parameter {name!r} has two different ranges here.")
+    return spans

@@ -1,0 +1,175 @@
+"""An HS3 document, read into its top-level components.
+
+Spec: HS3 0.2, chapter 2 (top-level components).
+"""
+
+import json
+import pathlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from everwillow._errors import (
+    ArgumentTypeError,
+    MissingFileError,
+    SpecificationError,
+)
+from everwillow.models.hs3._pointer import Node, refuse
+from everwillow.models.hs3._report import Report
+
+
+_LISTS = (
+    "distributions",
+    "functions",
+    "data",
+    "likelihoods",
+    "domains",
+    "parameter_points",
+    "analyses",
+)
+_OTHER = ("metadata", "misc")
+_ROOT_TOOL = ("root", "roofit", "rootroofit")
+
+
+@dataclass(frozen=True)
+class Document:
+    """The named entries of each top-level component, not yet interpreted.
+
+    Attributes:
+        root: The whole document.
+        version: The HS3 version that it says it follows.
+        tools: Names of the packages that made it, in lower case.
+        report: Collects what is normalised or assumed.
+    """
+
+    root: Node
+    version: str
+    tools: tuple[str, ...]
+    distributions: dict[str, Node]
+    functions: dict[str, Node]
+    data: dict[str, Node]
+    likelihoods: dict[str, Node]
+    domains: dict[str, Node]
+    parameter_points: dict[str, Node]
+    analyses: dict[str, Node]
+    report: Report
+
+    @property
+    def from_root(self) -> bool:
+        """Whether ROOT says that it wrote the document."""
+        misc = self.root.value.get("misc")
+        marked = isinstance(misc, dict) and "ROOT_internal" in misc
+        return marked or any(tool in _ROOT_TOOL for tool in self.tools)
+
+
+def read_document(source: Any) -> Document:
+    """Read a document and check its outermost structure.
+
+    Args:
+        source: A mapping, or the path of a JSON file.
+
+    Raises:
+        EverwillowError: If it is not an HS3 document; the message says where.
+
+    Example:
+        >>> document = read_document({"metadata": {"hs3_version": "0.2"}})
+        >>> document.version, list(document.distributions)
+        ('0.2', [])
+    """
+    root = _root(source)
+    if not isinstance(root.value, dict):
+        root.fail("an HS3 document, which is an object")
+    if "channels" in root and "distributions" not in root:
+        refuse(
+            root,
+            "this is a pyhf workspace, not an HS3 document. Load it with "
+            "everwillow.models.histfactory.from_pyhf, or convert it with "
+            "everwillow.models.hs3.pyhf_to_hs3.",
+        )
+    if not any(key in root for key in _LISTS) and "metadata" not in root:
+        refuse(
+            root,
+            "this is not an HS3 document: it has none of the entries "
+            + ", ".join(map(repr, _LISTS))
+            + ".",
+        )
+    report = Report()
+    version, tools = _metadata(root, report)
+    for key in root.value:
+        if key not in _LISTS and key not in _OTHER:
+            report.collect("The top-level entries {names} are not part of HS3.", key)
+    parts = {key: _named(root, key, report) for key in _LISTS}
+    return Document(root, version, tools, report=report, **parts)
+
+
+def _root(source: Any) -> Node:
+    if isinstance(source, Mapping):
+        return Node(dict(source))
+    if not isinstance(source, (str, pathlib.PurePath)):
+        msg = (
+            "an HS3 document is a mapping or the path of a JSON file, got "
+            f"{type(source).__name__}."
+        )
+        raise ArgumentTypeError(msg)
+    path = pathlib.Path(source)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        return Node(json.loads(text), str(path))
+    except FileNotFoundError as error:
+        msg = f"There is no file {str(path)[:200]!r}."
+        raise MissingFileError(msg) from error
+    except OSError as error:
+        msg = f"{str(path)[:200]!r} cannot be read: {error.strerror}."
+        raise SpecificationError(msg) from error
+    except (ValueError, RecursionError) as error:
+        msg = f"{str(path)[:200]!r} is not JSON: {error}."
+        raise SpecificationError(msg) from error
+
+
+def _metadata(root: Node, report: Report) -> tuple[str, tuple[str, ...]]:
+    metadata = root.get("metadata")
+    if metadata is None:
+        report.say("There is no 'metadata': HS3 0.2 is assumed.")
+        return "0.2", ()
+    version = metadata.get("hs3_version")
+    if version is None:
+        report.say("'metadata' has no 'hs3_version': 0.2 is assumed.")
+        text = "0.2"
+    else:
+        text = str(version.value)
+        if not text.lstrip("v").startswith("0.2"):
+            report.say(f"The document follows HS3 {text[:20]}; it is read as 0.2.")
+    packages = metadata.get("packages")
+    tools = []
+    if packages is not None and isinstance(packages.value, list):
+        for package in packages.items():
+            entry = package.value
+            name = entry.get("name") if isinstance(entry, dict) else entry
+            tools.append(str(name).lower())
+    return text, tuple(tools)
+
+
+def _named(root: Node, key: str, report: Report) -> dict[str, Node]:
+    part = root.get(key)
+    if part is None:
+        return {}
+    if isinstance(part.value, dict):
+        report.collect("{names}: an object keyed by names is read as a list.", key)
+        nodes = {}
+        for name, value in part.value.items():
+            node = Node(value, part, name)
+            if not isinstance(value, dict):
+                node.fail("an object")
+            nodes[name] = Node({"name": name, **value}, part, name)
+        return nodes
+    nodes = {}
+    for node in part.items():
+        name = node.child("name").text()
+        if name in nodes:
+            refuse(
+                node,
+                f"the name {name!r} is also that of {nodes[name].pointer}. Rename "
+                "one of them.",
+            )
+        nodes[name] = node
+    return nodes
