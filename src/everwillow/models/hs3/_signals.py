@@ -1,0 +1,174 @@
+"""Signals to be injected into a document."""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from everwillow._errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    NonFiniteError,
+    ShapeMismatchError,
+    nearest,
+)
+from everwillow.models.hs3._pointer import Node, refuse
+
+
+_DEFAULT_SAMPLE = "signal"
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One sample to be added to a distribution."""
+
+    distribution: str
+    sample: str
+    contents: tuple[float, ...]
+    errors: tuple[float, ...]
+    poi: str
+
+    def check(self, bins: int) -> None:
+        """Check the number of bins."""
+        for what, values in (("yields", self.contents), ("errors", self.errors)):
+            if len(values) != bins:
+                msg = (
+                    f"inject_signal: {len(values)} {what}, but the distribution "
+                    f"{self.distribution!r} has {bins} bins."
+                )
+                raise ShapeMismatchError(msg)
+
+    def entry(self) -> dict[str, Any]:
+        """Return the sample as it stands in a document."""
+        return {
+            "name": self.sample,
+            "data": {"contents": list(self.contents), "errors": list(self.errors)},
+            "modifiers": [
+                {"name": self.poi, "type": "normfactor", "parameter": self.poi}
+            ],
+        }
+
+
+def read_signal(
+    distribution: str, sample: str, yields: Any, errors: Any, poi: str
+) -> Signal:
+    """Check the numbers of a signal."""
+    contents = _vector(yields, "yields", distribution)
+    if errors is None:
+        widths = np.zeros_like(contents)
+    else:
+        widths = _vector(errors, "errors", distribution)
+        if (widths < 0.0).any():
+            msg = f"inject_signal: the errors for {distribution!r} are negative."
+            raise ArgumentValueError(msg)
+    return Signal(
+        distribution, sample, tuple(contents.tolist()), tuple(widths.tolist()), poi
+    )
+
+
+def _vector(values: Any, what: str, distribution: str) -> np.ndarray:
+    try:
+        vector = np.atleast_1d(np.asarray(values, np.float64))
+    except (TypeError, ValueError, OverflowError) as error:
+        msg = (
+            f"inject_signal: the {what} for {distribution!r} must be numbers, got "
+            f"{type(values).__name__}."
+        )
+        raise ArgumentTypeError(msg) from error
+    if vector.ndim != 1:
+        msg = (
+            f"inject_signal: the {what} for {distribution!r} have shape "
+            f"{vector.shape}; a list of numbers is needed."
+        )
+        raise ShapeMismatchError(msg)
+    if not np.isfinite(vector).all():
+        msg = f"inject_signal: the {what} for {distribution!r} are not all finite."
+        raise NonFiniteError(msg)
+    return vector
+
+
+def signals_of(
+    signals: Mapping[str, Any], distributions: Sequence[str]
+) -> Iterator[tuple[str, str, Any, Any]]:
+    """Yield distribution, sample, yields and errors of each entry of a map."""
+    if not isinstance(signals, Mapping):
+        msg = (
+            "inject_signals: expected a mapping from distributions to yields, got "
+            f"{type(signals).__name__}."
+        )
+        raise ArgumentTypeError(msg)
+    for key, value in signals.items():
+        distribution, sample = key, _DEFAULT_SAMPLE
+        if key not in distributions and isinstance(key, str) and "." in key:
+            front, _, back = key.rpartition(".")
+            if front in distributions:
+                distribution, sample = front, back
+        if not isinstance(value, Mapping) or "contents" in value:
+            yield distribution, sample, *_contents(value, distribution)
+            continue
+        for name, inner in value.items():
+            yield distribution, name, *_contents(inner, distribution)
+
+
+def _contents(value: Any, distribution: str) -> tuple[Any, Any]:
+    if not isinstance(value, Mapping):
+        return value, None
+    unknown = [key for key in value if key not in ("contents", "errors")]
+    if unknown or "contents" not in value:
+        msg = (
+            f"inject_signals: the entry for {distribution!r} needs 'contents' and may "
+            f"have 'errors', found {sorted(map(str, value))}."
+        )
+        raise ArgumentValueError(msg)
+    return value["contents"], value.get("errors")
+
+
+def with_signals(
+    content: Mapping[str, Any], signals: Sequence[Signal], removed: Sequence[str]
+) -> dict[str, Any]:
+    """Return a copy of a document with more samples and fewer distributions."""
+    patched = copy.deepcopy(dict(content))
+    distributions = patched.get("distributions", [])
+    by_name = distributions
+    if isinstance(distributions, list):
+        by_name = {entry["name"]: entry for entry in distributions}
+    for signal in signals:
+        if signal.distribution not in removed:
+            by_name[signal.distribution]["samples"].append(signal.entry())
+    if removed:
+        for likelihood in _likelihoods(patched):
+            _leave_out(likelihood, removed)
+    return patched
+
+
+def _likelihoods(patched: dict[str, Any]) -> list[Node]:
+    part = Node(patched).get("likelihoods")
+    if part is None:
+        return []
+    if isinstance(part.value, dict):
+        return [Node(value, part, name) for name, value in part.value.items()]
+    return list(part.items())
+
+
+def _leave_out(likelihood: Node, removed: Sequence[str]) -> None:
+    names = [item.text() for item in likelihood.child("distributions").items()]
+    data = [item.value for item in likelihood.child("data").items()]
+    if len(names) != len(data):
+        refuse(likelihood, f"{len(names)} distributions, but {len(data)} data.")
+    kept = [i for i, name in enumerate(names) if name not in removed]
+    if not kept:
+        refuse(likelihood, "no distribution is left in this likelihood.")
+    likelihood.value["distributions"] = [names[i] for i in kept]
+    likelihood.value["data"] = [data[i] for i in kept]
+
+
+def named(kind: str, name: object, known: Sequence[str], *, where: str) -> str:
+    """Return the message on a name that there is not."""
+    hint = nearest(name, known)
+    if not hint:
+        shown = ", ".join(map(repr, known[:8])) or "none"
+        more = f", ... ({len(known)} in all)" if len(known) > 8 else ""
+        hint = f" There is: {shown}{more}."
+    return f"{where}: there is no {kind} {name!r}.{hint}"
