@@ -56,8 +56,20 @@ class Task:
         """Return the start values of the fitted parameters."""
         return jnp.asarray(numbers.vector)[numbers.index]
 
+    def flat(self) -> Any:
+        """Return the objective as a function of vectors, if it offers that."""
+        return getattr(self.objective, "flat", None) if all(self.layout.numeric) else None
+
+    def ravelled(self, numbers: Numbers, x: Array) -> Array:
+        """Return the vector of the ravelled pytree of parameters."""
+        vector = jnp.asarray(numbers.vector).at[numbers.index].set(x)
+        return vector[self.layout.long_index]
+
     def value(self, numbers: Numbers, x: Array) -> Array:
         """Evaluate the objective at fitted parameters in physical units."""
+        flat = self.flat()
+        if flat is not None:
+            return flat.nll(self.ravelled(numbers, x), numbers.observation)
         value = self.objective(self.params(numbers, x), numbers.observation)
         return checked_scalar(value)
 
@@ -68,9 +80,13 @@ class Task:
         )
         if curvature_hook(self.objective) is None:
             return to_second_order(lambda v, n: self.value(n, v), x, numbers)
-        found = to_second_order(
-            self.objective, self.params(numbers, x), numbers.observation
-        )
+        flat = self.flat()
+        if flat is not None:
+            found = flat.evaluation(self.ravelled(numbers, x), numbers.observation)
+        else:
+            found = to_second_order(
+                self.objective, self.params(numbers, x), numbers.observation
+            )
         layout = self.layout
         index, size = layout.long_index, layout.size
         stand_in = found.gauss_newton

@@ -17,6 +17,7 @@ from everwillow._errors import (
 from everwillow._typing import Key
 from everwillow.fitting._layout import Layout, as_array, is_traced, ravel_state
 from everwillow.parameters import Interval, TransformBase
+from everwillow.parameters.bound_table import BoundTable
 from everwillow.statelib import State
 
 
@@ -139,10 +140,15 @@ def apply_fixed(
             continue
         position = layout.where[key]
         here = layout.elements(position)
-        free[here] = False
         if given is Ellipsis:
+            free[here] = False
             continue
         value = _fixed_value(key, given, layout.shapes[position])
+        if np.shape(value) and not is_traced(value):
+            # NaN marks the elements of an array that stay free.
+            chosen = ~np.isnan(np.ravel(value))
+            here, value = here[chosen], np.ravel(value)[chosen]
+        free[here] = False
         if not layout.numeric[position]:
             rest[sum(not n for n in layout.numeric[:position])] = value
         elif traced:
@@ -187,6 +193,9 @@ def check_fittable(
 
 def _limits(layout, vector, free, index, bounds, *, native_boxes, traced):
     """Turn bounds into box ends and stacked transforms for the fitted parameters."""
+    packed = isinstance(bounds, BoundTable) and tuple(bounds) == layout.keys
+    if packed and native_boxes:
+        return _packed_limits(layout, vector, free, index, bounds, traced=traced)
     place = np.zeros(layout.size, int)
     place[index] = np.arange(index.size)
     groups: dict[Any, list[tuple[TransformBase, np.ndarray]]] = {}
@@ -194,7 +203,7 @@ def _limits(layout, vector, free, index, bounds, *, native_boxes, traced):
     for key, given in check_mapping(bounds, "bounds").items():
         position = _position(layout, key, given)
         here = layout.elements(position)
-        if given is None or here.size == 0 or not free[here[0]]:
+        if given is None or not free[here].any():
             continue
         shape = layout.shapes[position]
         _check_shape(key, given, shape)
@@ -206,15 +215,29 @@ def _limits(layout, vector, free, index, bounds, *, native_boxes, traced):
             vector = _nudge(vector, here, given, traced=traced)
         if not traced:
             _check_start(key, vector[here].reshape(shape), bound)
+        inside = free[here]
         if isinstance(bound, Interval):
-            ends = [_spread(end, shape) for end in (bound.lower, bound.upper)]
-            boxes.append((place[here], *ends))
+            ends = [_spread(end, shape)[inside] for end in (bound.lower, bound.upper)]
+            boxes.append((place[here[inside]], *ends))
         else:
-            flat = jax.tree.map(lambda leaf, s=shape: _spread(leaf, s), bound)
-            groups.setdefault(jax.tree.structure(flat), []).append((flat, place[here]))
+            flat = jax.tree.map(lambda leaf: _spread(leaf, shape)[inside], bound)  # noqa: B023
+            where = (flat, place[here[inside]])
+            groups.setdefault(jax.tree.structure(flat), []).append(where)
     lower, upper = _box(index.size, boxes, vector.dtype)
     transforms, places = _stack(groups)
     return lower, upper, transforms, places, vector
+
+
+def _packed_limits(layout, vector, free, index, bounds: BoundTable, *, traced):
+    """Take the box ends of all parameters from a table."""
+    lower, upper = bounds.lower, bounds.upper
+    outside = not traced and free & ((vector < lower) | (vector > upper))
+    if np.any(outside):
+        for position, key in enumerate(layout.keys):
+            here = layout.elements(position)
+            if outside[here].any():
+                _check_start(key, vector[here], bounds[key])
+    return lower[index], upper[index], (), (), vector
 
 
 def _position(layout: Layout, key: Key, bound: Any) -> int:

@@ -159,9 +159,12 @@ def resolve(nll_fn, params, observation, fixed, bounds):
     if isinstance(nll_fn, AbstractModel):
         params = nll_fn.state if params is None else params
         observation = nll_fn.observation if observation is Unset else observation
-        bounds = {**nll_fn.bounds, **check_mapping(bounds, "bounds")}
+        more = check_mapping(bounds, "bounds")
+        # A table stays one, which costs less than a thousand entries.
+        bounds = {**nll_fn.bounds, **more} if more else nll_fn.bounds
         fixed = {**nll_fn.fixed, **check_mapping(fixed, "fixed")}
         constraints = nll_fn.constraints
+        nll_fn = nll_fn.bare
     if isinstance(nll_fn, AbstractModel) and not isinstance(params, State | FitResult):
         msg = (
             f"params: expected a State, got {type(params).__name__}. A Model has its "

@@ -34,6 +34,7 @@ from everwillow.parameters import (
     Poisson,
 )
 from everwillow.parameters._base import real
+from everwillow.parameters.constraint_table import AuxTable, ConstraintTable
 from everwillow.statelib import State
 from everwillow.statelib.state import state_parts
 
@@ -87,6 +88,10 @@ def check_aux(aux: Any, constraints: Mapping[Key, AbstractConstraint]) -> None:
             f"got {type(aux).__name__}."
         )
         raise ArgumentTypeError(msg)
+    if isinstance(aux, AuxTable) and isinstance(constraints, ConstraintTable):
+        same = aux.layout == constraints.layout
+        if same and aux.others.keys() == constraints.others.keys():
+            return
     if aux.keys() == constraints.keys():
         return
     for name in aux:
@@ -106,6 +111,10 @@ def summed_nll(
     aux: Mapping[Key, Any],
 ) -> Scalar:
     """Return the sum of the constraints' -ln L."""
+    if isinstance(constraints, ConstraintTable):
+        known = constraints.aux(aux)
+        packed = constraints.nll(constraints.layout.gathered(values), known.vector)
+        return packed + summed_nll(constraints.others, values, known.others)
     rows = {
         name: (constraint, constrained_value(name, constraint, values), aux[name])
         for name, constraint in constraints.items()
@@ -119,8 +128,12 @@ def summed_nll(
 
 def expected_aux(
     constraints: Mapping[Key, AbstractConstraint], values: Mapping[Key, Any]
-) -> dict[Key, Any]:
+) -> Mapping[Key, Any]:
     """Return the auxiliary observations that prefer the given parameter values."""
+    if isinstance(constraints, ConstraintTable):
+        expected = constraints.expected(constraints.layout.gathered(values))
+        others = expected_aux(constraints.others, values)
+        return AuxTable(constraints.layout, expected, dict(others))
     return {
         name: _expected_aux(constraint, constrained_value(name, constraint, values))
         for name, constraint in constraints.items()
@@ -129,8 +142,13 @@ def expected_aux(
 
 def sampled_aux(
     constraints: Mapping[Key, AbstractConstraint], values: Mapping[Key, Any], key: Array
-) -> dict[Key, Any]:
+) -> Mapping[Key, Any]:
     """Draw the auxiliary observation of each constraint."""
+    if isinstance(constraints, ConstraintTable):
+        own, rest = jr.split(key)
+        drawn = constraints.sample(constraints.layout.gathered(values), own)
+        others = sampled_aux(constraints.others, values, rest)
+        return AuxTable(constraints.layout, drawn, dict(others))
     # Sorted, so that a key gives the same toys inside `jit`, which sorts the names.
     names = sorted(constraints)
     keys = jr.split(key, max(1, len(names)))
@@ -158,14 +176,15 @@ def add_to_evaluation(
     only. What they add to the Gauss-Newton part is never negative.
     """
     x, unravel = ravel_pytree(params)
-    joint = {n: c for n, c in constraints.items() if isinstance(c, MultivariateNormal)}
-    single = {n: c for n, c in constraints.items() if n not in joint}
+    single, joint = _divided(constraints)
     value, gradient = evaluation.value, evaluation.gradient
     curvature, gauss_newton = evaluation.curvature, evaluation.gauss_newton
     if single:
 
+        own = {name: aux[name] for name in single} if joint else aux
+
         def nll(vector: Array) -> Scalar:
-            return summed_nll(single, values_by_key(state, unravel(vector)), aux)
+            return summed_nll(single, values_by_key(state, unravel(vector)), own)
 
         # As the Hessian is diagonal, its product with ones is its diagonal.
         (more, slope), (_, diagonal) = jax.jvp(
@@ -183,6 +202,17 @@ def add_to_evaluation(
         if gauss_newton is not None:  # a Gaussian's Hessian is positive definite
             gauss_newton = _plus_dense(gauss_newton, hessian, index)
     return Evaluation(value, gradient, curvature, gauss_newton)
+
+
+def _divided(
+    constraints: Mapping[Key, AbstractConstraint],
+) -> tuple[Mapping[Key, AbstractConstraint], dict[Key, MultivariateNormal]]:
+    """Return the constraints of one parameter each, and the joint ones."""
+    if isinstance(constraints, ConstraintTable):
+        single, joint = _divided(constraints.others)
+        return ConstraintTable(constraints.layout, constraints.groups, dict(single)), joint
+    joint = {n: c for n, c in constraints.items() if isinstance(c, MultivariateNormal)}
+    return {n: c for n, c in constraints.items() if n not in joint}, joint
 
 
 def constrained_value(

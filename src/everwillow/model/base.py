@@ -18,8 +18,10 @@ from everwillow.model._auxiliary import (
     values_by_key,
 )
 from everwillow.model._entries import checked_scalar
+from everwillow.model.flat import FlatMain, FlatModel
 from everwillow.objective import Evaluation
 from everwillow.parameters import AbstractConstraint, Interval, TransformBase
+from everwillow.parameters.constraint_table import ConstraintTable
 from everwillow.statelib import State
 
 
@@ -32,6 +34,9 @@ class AbstractModel(eqx.Module):
     To write one, provide the five attributes as fields and implement `main_nll`,
     `expected` and `sample`. The data are always an argument of `main_nll`: they must
     not be read from `self.observation` there, or toys and derivatives miss them.
+
+    A model of very many parameters may also evaluate vectors, which a compiled program
+    handles faster than a pytree of numbers: see `FlatMain`.
 
     A model that knows the structure of its second derivatives may also define a method
     ``main_curvature(params, main)`` that returns the `Evaluation` of its `main_nll`
@@ -52,6 +57,7 @@ class AbstractModel(eqx.Module):
     constraints: eqx.AbstractVar[Mapping[Key, AbstractConstraint]]
     observation: eqx.AbstractVar[Mapping[str, Any]]
     main_curvature: ClassVar[Callable[..., Evaluation] | None] = None
+    flat_main: ClassVar[FlatMain | None] = None
 
     @abc.abstractmethod
     def main_nll(self, params: Any, main: Any) -> Scalar:
@@ -141,6 +147,23 @@ class AbstractModel(eqx.Module):
         parameters of a `MultivariateNormal` move into its dense block.
         """
         return None if self.main_curvature is None else self._curvature
+
+    @property
+    def flat(self) -> FlatModel | None:
+        """The same likelihood as a function of vectors, or None."""
+        main, constraints = self.flat_main, self.constraints
+        if main is None or not isinstance(constraints, ConstraintTable):
+            return None
+        return None if constraints.others else FlatModel(main, constraints)
+
+    @property
+    def bare(self) -> "AbstractModel":
+        """What the compiled core of a fit needs of the model.
+
+        A model of many parameters leaves behind its start values, bounds and data,
+        which would only be carried along.
+        """
+        return self
 
     def _curvature(self, params: Any, observation: Any = None) -> Evaluation:
         assert self.main_curvature is not None

@@ -83,11 +83,14 @@ def read_document(workspace: Any) -> Document:
             JSON pointer.
         MissingFileError: If there is no such file.
     """
-    loaded = load_json(workspace)
+    return checked(load_json(workspace), source_name(workspace))
+
+
+def checked(loaded: Any, file: str) -> Document:
+    """Check a workspace that is a dict; a file is named in messages."""
     try:
         return parse(loaded)
     except SpecificationError as error:
-        file = source_name(workspace)
         if not file:
             raise
         msg = f"{file}: {error}"

@@ -33,6 +33,7 @@ class Fields:
         self.name = name
         self.spec = spec
         self.read: set[str] = set()
+        self.asked: set[str] = set()
 
     @property
     def type(self) -> str:
@@ -44,10 +45,12 @@ class Fields:
 
     def error(self, message: str) -> ArgumentValueError:
         """Return the error that says where something is wrong."""
-        return ArgumentValueError(f"{self.where}: {message}.")
+        stop = "" if message.endswith("?") else "."
+        return ArgumentValueError(f"{self.where}: {message}{stop}")
 
     def has(self, key: str) -> bool:
         """Whether the key is there."""
+        self.asked.add(key)
         return key in self.spec
 
     def raw(self, key: str, default: Any = None) -> Any:
@@ -57,6 +60,7 @@ class Fields:
 
     def get(self, *keys: str, default: Reference | None = None) -> Reference:
         """Return the reference under the first of `keys` that is there."""
+        self.asked.update(keys)
         for key in keys:
             if key in self.spec:
                 self.read.add(key)
@@ -99,25 +103,28 @@ class Fields:
 
     def flag(self, key: str) -> bool | None:
         """Return a boolean, or None if the key is not there."""
+        self.asked.add(key)
         self.read.add(key)
         value = self.spec.get(key)
         if value is not None and not isinstance(value, bool):
             raise self.error(f"{key!r} must be true or false, not {value!r}")
         return value
 
-    def close(self) -> None:
-        """Refuse keys that nobody has read: they would have no effect.
+    def close(self) -> tuple[str, ...]:
+        """Return one sentence for each key that nobody has read.
 
         Raises:
-            ArgumentValueError: If there are any.
+            ArgumentValueError: If such a key looks like a misspelt one.
         """
+        notes = []
         for key in self.spec:
-            if key not in self.read and key not in _COMMON:
-                hint = nearest(key, self.read)
-                raise self.error(
-                    f"the key {key!r} has no meaning for {self.type!r}"
-                    + (f".{hint}".rstrip(".") if hint else "")
-                )
+            if key in self.read or key in _COMMON:
+                continue
+            hint = nearest(key, self.asked - self.spec.keys())
+            if hint:
+                raise self.error(f"the key {key!r} has no meaning here.{hint}")
+            notes.append(f"{self.where}: the key {key!r} has no meaning and is ignored.")
+        return tuple(notes)
 
     def _reference(self, value: Any, key: str) -> Reference:
         if isinstance(value, str):

@@ -9,7 +9,7 @@ from jaxtyping import Array, ArrayLike
 
 from everwillow._errors import ArgumentValueError, unknown_key
 from everwillow.models.hs3._fields import Reference
-from everwillow.models.hs3.functions import AbstractFunction, function_from
+from everwillow.models.hs3.functions import AbstractFunction, read_function
 
 
 Ends: TypeAlias = tuple[ArrayLike, ArrayLike]
@@ -20,7 +20,7 @@ Region: TypeAlias = Mapping[str, Ends]
 class Graph:
     """The functions of a document, in an order in which each can be computed.
 
-    It is hashable and never changes.
+    It is hashable and never changes. `notes` says what was ignored, one sentence each.
 
     Args:
         functions: Their definitions by name.
@@ -46,12 +46,15 @@ class Graph:
         known: Iterable[str] | None = None,
     ) -> None:
         specs = functions or {}
-        self.functions = {name: function_from(name, specs[name]) for name in specs}
+        read = {name: read_function(name, specs[name]) for name in specs}
+        self.functions = {name: function for name, (function, _) in read.items()}
+        self.notes = tuple(note for _, notes in read.values() for note in notes)
         self.known = None if known is None else frozenset(known)
         self._order = {name: index for index, name in enumerate(self._sorted())}
         self._needed: dict[str, frozenset[str]] = {}
         self._free: dict[str, tuple[str, ...]] = {}
         for name in self._order:
+            self.check(self.functions[name].names, where=f"functions/{name}")
             self._register(name)
 
     def function_name(self, name: str) -> str | None:
@@ -120,7 +123,6 @@ class Graph:
                     path.append((below, iter(self.functions[below].names)))
                 elif not state[below]:
                     raise _cycle([step for step, _ in path], below)
-            self.check(self.functions[start].names, where=f"functions/{start}")
         return order
 
     def __eq__(self, other: object) -> bool:

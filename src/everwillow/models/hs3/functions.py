@@ -224,21 +224,26 @@ def function_from(name: str, spec: Mapping[str, Any]) -> AbstractFunction:
         spec: Its keys and values.
 
     Raises:
-        ArgumentValueError: If the type is not known, a key is missing or has no
-            meaning, or a value cannot be used.
+        ArgumentValueError: If the type is not known, a key is missing or misspelt, or
+            a value cannot be used.
 
     Example:
         >>> product = function_from("p", {"type": "product", "factors": ["a", 2]})
         >>> print(product({"a": jnp.asarray(3.0), 2.0: jnp.asarray(2.0)}))
         6.0
     """
+    return read_function(name, spec)[0]
+
+
+def read_function(
+    name: str, spec: Mapping[str, Any]
+) -> tuple[AbstractFunction, tuple[str, ...]]:
+    """Do as `function_from`, and return a sentence for each key that was ignored."""
     fields = Fields("functions", name, spec)
     cls = FUNCTIONS.get(fields.type)
     if cls is None:
         raise fields.error(_refusal(fields.type))
-    function = cls.read(fields)
-    fields.close()
-    return function
+    return cls.read(fields), fields.close()
 
 
 def _refusal(kind: str) -> str:

@@ -1,0 +1,82 @@
+"""Likelihoods as functions of vectors.
+
+A pytree of a thousand numbers costs a compiled program a thousand slices; a vector
+costs nothing. Models that pack their likelihood in arrays offer it in this form too.
+"""
+
+from typing import Any, Protocol
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from everwillow._typing import Array, Scalar
+from everwillow.objective import Evaluation
+from everwillow.parameters.constraint_table import ConstraintTable
+
+
+class FlatMain(Protocol):
+    """The main likelihood of a model in vectors, ordered as ``ravel_pytree(params)``.
+
+    Attributes:
+        size: The length of the vector.
+        constrained: For each element of the model's `ConstraintTable` its place in the
+            vector.
+    """
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def constrained(self) -> np.ndarray: ...
+
+    def nll(self, vector: Array, main: Any) -> Scalar:
+        """Return -ln L of the main data, without constraints."""
+        ...
+
+    def evaluation(self, vector: Array, main: Any) -> Evaluation:
+        """Return it with its derivatives."""
+        ...
+
+
+class FlatModel(eqx.Module):
+    """The likelihood of a model in vectors, constraints included.
+
+    Attributes:
+        main: Its main part.
+        constraints: Its constraints.
+    """
+
+    main: FlatMain
+    constraints: ConstraintTable
+
+    def nll(self, vector: Array, observation: Any) -> Scalar:
+        """Return -ln L.
+
+        Args:
+            vector: Parameters in the order of ``ravel_pytree(params)``.
+            observation: ``{"main": ..., "aux": ...}``.
+        """
+        aux = self.constraints.aux(observation["aux"]).vector
+        values = vector[self.main.constrained]
+        main = self.main.nll(vector, observation["main"])
+        return main + self.constraints.nll(values, aux)
+
+    def evaluation(self, vector: Array, observation: Any) -> Evaluation:
+        """Return -ln L with its derivatives."""
+        aux = self.constraints.aux(observation["aux"]).vector
+        places = self.main.constrained
+        found = self.main.evaluation(vector, observation["main"])
+        value, slope, bend = self.constraints.second_order(vector[places], aux)
+        zeros = jnp.zeros_like(vector)
+        diagonal = zeros.at[places].add(bend)
+        stand_in = found.gauss_newton
+        if stand_in is not None:
+            positive = zeros.at[places].add(bend.clip(0))
+            stand_in = stand_in.plus_diagonal(positive)
+        return Evaluation(
+            found.value + value,
+            found.gradient.at[places].add(slope),
+            found.curvature.plus_diagonal(diagonal),
+            stand_in,
+        )

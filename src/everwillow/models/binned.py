@@ -1,0 +1,277 @@
+"""Models of binned channels: sums of templates that parameters scale and deform."""
+
+import functools as ft
+from collections.abc import Mapping
+from typing import Any, final
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Float
+
+from everwillow._errors import ShapeMismatchError, unknown_key
+from everwillow._typing import Array, Key, Scalar
+from everwillow.likelihood._places import PlaceTable
+from everwillow.likelihood.binned import binned_nll, expected_counts
+from everwillow.likelihood.binned_hessian import binned_evaluation
+from everwillow.likelihood.binned_spec import BinnedSpec, ConstraintSpec, ParameterSpec
+from everwillow.likelihood.packed import Packed
+from everwillow.likelihood.packing import pack
+from everwillow.likelihood.poisson import poisson_nll
+from everwillow.model import AbstractModel
+from everwillow.objective import Evaluation
+from everwillow.parameters import LogNormal, Normal, Poisson
+from everwillow.parameters.bound_table import BoundTable
+from everwillow.parameters.constraint_table import (
+    AuxTable,
+    ConstraintTable,
+    TableLayout,
+)
+from everwillow.statelib import State
+
+
+_CONSTRAINTS = {"normal": Normal, "poisson": Poisson, "lognormal": LogNormal}
+
+
+@final
+class FlatBinned(eqx.Module):
+    """The main likelihood of a `BinnedModel` as a function of vectors.
+
+    Attributes:
+        packed: The likelihood in arrays.
+        constrained_bytes: Where the constrained elements are.
+    """
+
+    packed: Packed
+    constrained_bytes: bytes = eqx.field(static=True)
+
+    @property
+    def size(self) -> int:
+        """The length of the vector."""
+        return self.packed.places.size
+
+    @property
+    def constrained(self) -> np.ndarray:
+        """For each element of the constraint table its place in the vector."""
+        return np.frombuffer(self.constrained_bytes, np.int32)
+
+    def nll(self, vector: Array, main: Float[Array, " bins"]) -> Scalar:
+        """Return -ln L of the counts."""
+        return binned_nll(self.packed, vector, main)
+
+    def evaluation(self, vector: Array, main: Float[Array, " bins"]) -> Evaluation:
+        """Return it with its exact derivatives."""
+        return binned_evaluation(self.packed, vector, main)
+
+
+@final
+class BinnedModel(AbstractModel):
+    """A likelihood of binned channels, made from a `BinnedSpec`.
+
+    The main data are one vector, the counts of all bins, channel after channel in the
+    order of the specification; `channels` tells where each channel is.
+
+    Attributes:
+        terms: The likelihood of the counts, packed.
+        poi: Key of the parameter of interest, or None.
+        channels: For each channel its name and number of bins.
+        report: What the reader of the file assumed or normalised.
+    """
+
+    state: State
+    bounds: Mapping[Key, Any]
+    fixed: dict[Key, Any]
+    constraints: ConstraintTable
+    observation: dict[str, Any]
+    terms: FlatBinned
+    poi: Key | None = eqx.field(static=True)
+    channels: tuple[tuple[str, int], ...] = eqx.field(static=True)
+    report: tuple[str, ...] = eqx.field(static=True)
+
+    @classmethod
+    def from_spec(cls, spec: BinnedSpec) -> "BinnedModel":
+        """Compile a specification into arrays.
+
+        Raises:
+            UnknownKeyError: If an effect names no parameter.
+            ShapeMismatchError: If lengths do not agree.
+        """
+        known = {entry.name: entry for entry in spec.parameters}
+        state = State.from_pytree(
+            {name: _start(entry) for name, entry in known.items()},
+            sep=_separator(known),
+        )
+        names = [key[0] if isinstance(key, tuple) else key for key in state]
+        shapes = {name: np.shape(known[name].start) for name in names}
+        lengths = [int(np.prod(shapes[name])) for name in names]
+        starts = dict(zip(names, np.cumsum([0, *lengths]).tolist(), strict=False))
+        constraints, aux = _constraints(known, shapes)
+        places = [
+            np.arange(starts[name], starts[name] + int(np.prod(shape)))
+            for name, _, shape in constraints.layout.entries
+        ]
+        constrained = np.concatenate([np.zeros(0, int), *places]).astype(np.int32)
+        table = PlaceTable(starts, shapes, spec.derived)
+        return cls(
+            state=state,
+            bounds=_bounds([known[name] for name in names]),
+            fixed=_fixed(known),
+            constraints=constraints,
+            observation={
+                "main": np.concatenate(
+                    [np.asarray(c.observed, float) for c in spec.channels]
+                ),
+                "aux": aux,
+            },
+            terms=FlatBinned(pack(spec, table), constrained.tobytes()),
+            poi=spec.poi,
+            channels=tuple((c.name, c.observed.size) for c in spec.channels),
+            report=spec.report,
+        )
+
+    @property
+    def flat_main(self) -> FlatBinned:
+        """The main likelihood as a function of vectors."""
+        return self.terms
+
+    def main_nll(self, params: Any, main: Float[Array, " bins"]) -> Scalar:
+        """Return -ln L of the counts, without constraints."""
+        return self.terms.nll(ravel_pytree(params)[0], main)
+
+    def main_curvature(
+        self, params: Any, main: Float[Array, " bins"]
+    ) -> Evaluation:
+        """Return it with its exact derivatives."""
+        return self.terms.evaluation(ravel_pytree(params)[0], main)
+
+    def expected(self, params: Any) -> Float[Array, " bins"]:
+        """Return the expected counts."""
+        return expected_counts(self.terms.packed, ravel_pytree(params)[0])
+
+    def sample(self, params: Any, key: Array) -> Float[Array, " bins"]:
+        """Draw counts."""
+        rate = self.expected(params)
+        return jr.poisson(key, rate, rate.shape).astype(rate.dtype)
+
+    def saturated_nll(self, main: Float[Array, " bins"]) -> Scalar:
+        """Return -ln L of a model that predicts every count exactly."""
+        counts = jnp.asarray(main)
+        return jnp.sum(poisson_nll(counts, counts))
+
+    def by_channel(self, counts: Float[Array, "*batch bins"]) -> dict[str, Any]:
+        """Cut a vector over all bins into its channels.
+
+        Args:
+            counts: Anything with one entry for each bin along its last axis.
+        """
+        ends = np.cumsum([bins for _, bins in self.channels])[:-1]
+        if np.shape(counts)[-1:] != (sum(bins for _, bins in self.channels),):
+            msg = (
+                f"by_channel: expected {sum(b for _, b in self.channels)} bins along "
+                f"the last axis, got shape {np.shape(counts)}."
+            )
+            raise ShapeMismatchError(msg)
+        xp: Any = np if isinstance(counts, np.ndarray) else jnp
+        parts = xp.split(counts, ends, axis=-1)
+        return dict(zip([name for name, _ in self.channels], parts, strict=True))
+
+    def bins_of(self, channel: str) -> slice:
+        """Return where in the main data a channel is.
+
+        Raises:
+            UnknownKeyError: If there is no such channel.
+        """
+        start = 0
+        for name, bins in self.channels:
+            if name == channel:
+                return slice(start, start + bins)
+            start += bins
+        raise unknown_key(channel, [name for name, _ in self.channels], where="channel")
+
+    @ft.cached_property
+    def bare(self) -> "BinnedModel":
+        """The model without start values, bounds and data."""
+        return BinnedModel(
+            state=self.state.with_values([None] * len(self.state)),
+            bounds={},
+            fixed={},
+            constraints=self.constraints,
+            observation={},
+            terms=self.terms,
+            poi=None,
+            channels=self.channels,
+            report=(),
+        )
+
+
+def _separator(names: Any) -> str | None:
+    """Return what may join the segments of keys, which no name contains."""
+    for separator in (".", "/", ":", "|", "\x1f"):
+        if not any(separator in name for name in names):
+            return separator
+    return None
+
+
+def _start(entry: ParameterSpec) -> float | np.ndarray:
+    start = np.asarray(entry.start, float)
+    return start if start.shape else float(start)
+
+
+def _bounds(entries: list[ParameterSpec]) -> BoundTable:
+    layout = TableLayout([(e.name, 0, np.shape(e.start)) for e in entries])
+    ends = [
+        np.concatenate(
+            [np.zeros(0)]
+            + [
+                np.ravel(np.broadcast_to(np.asarray(getattr(e, end), float), np.shape(e.start)))
+                for e in entries
+            ]
+        )
+        for end in ("lower", "upper")
+    ]
+    return BoundTable(layout, *ends)
+
+
+def _fixed(known: Mapping[str, ParameterSpec]) -> dict[Key, Any]:
+    fixed: dict[Key, Any] = {}
+    for name in sorted(known):
+        start, flags = np.asarray(known[name].start, float), np.asarray(known[name].fixed)
+        if flags.any():
+            # NaN marks elements that stay free.
+            fixed[name] = np.where(flags, start, np.nan)[()]
+    return fixed
+
+
+def _constraints(
+    known: Mapping[str, ParameterSpec], shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[ConstraintTable, AuxTable]:
+    found: dict[str, ConstraintSpec] = {
+        name: entry.constraint
+        for name, entry in sorted(known.items())
+        if entry.constraint is not None
+    }
+    kinds = list(_CONSTRAINTS)
+    layout = TableLayout(
+        [(name, kinds.index(one.kind), shapes[name]) for name, one in found.items()]
+    )
+
+    def column(field: str, wanted: str | None = None) -> np.ndarray:
+        parts = [
+            np.ravel(np.broadcast_to(np.asarray(getattr(found[key], field), float), shape))
+            for key, kind, shape in layout.entries
+            if wanted is None or kinds[kind] == wanted
+        ]
+        return np.concatenate([np.zeros(0), *parts])
+
+    groups = []
+    for kind, _ in layout.parts():
+        name = kinds[kind]
+        width = column("width", name)
+        if name == "poisson":
+            groups.append(Poisson(width))
+        else:
+            groups.append(_CONSTRAINTS[name](column("aux", name), width))
+    table = ConstraintTable(layout, tuple(groups), {})
+    return table, AuxTable(layout, column("aux"), {})

@@ -1,0 +1,202 @@
+"""JSON patches (RFC 6902) and the pointers in them (RFC 6901)."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from everwillow._errors import SpecificationError, nearest
+from everwillow.models.histfactory._copies import copied
+from everwillow.models.histfactory._faults import Words, described, fault, shortened
+from everwillow.models.histfactory._numbers import Where
+from everwillow.models.histfactory._objects import check_keys
+
+
+Operation = dict[str, Any]
+
+_NEEDED = {
+    "add": ("path", "value"),
+    "remove": ("path",),
+    "replace": ("path", "value"),
+    "move": ("from", "path"),
+    "copy": ("from", "path"),
+    "test": ("path", "value"),
+}
+_INDEX = re.compile(r"0|[1-9][0-9]{0,17}")
+
+
+def check_operations(operations: Any, where: Where = ()) -> list[Operation]:
+    """Check that a document is a list of operations.
+
+    Raises:
+        SpecificationError: If it is none, or an operation lacks something.
+    """
+    if not isinstance(operations, list | tuple):
+        raise fault(where, "a list of operations (a JSON patch)", operations)
+    for index, operation in enumerate(operations):
+        place = (*where, index)
+        if not isinstance(operation, dict):
+            raise fault(place, "an operation, an object with the key 'op'", operation)
+        kind = operation.get("op")
+        if not isinstance(kind, str) or kind not in _NEEDED:
+            mend = f"The operations are {', '.join(_NEEDED)}."
+            raise fault((*place, "op"), "the name of an operation", kind, mend)
+        # Other members are to be ignored (RFC 6902, section 4).
+        check_keys(operation, ("op", *_NEEDED[kind]), place, tuple(operation))
+        for key in ("path", "from"):
+            if key in _NEEDED[kind]:
+                _tokens(operation[key], (*place, key))
+    return list(operations)
+
+
+def patched(document: Any, operations: Sequence[Operation], *, name: str) -> Any:
+    """Return a document with operations applied, sharing what they do not touch.
+
+    Args:
+        document: A JSON document; stays as it is.
+        operations: Checked by `check_operations`.
+        name: Of the patch, for messages.
+
+    Raises:
+        SpecificationError: If an operation has no place in the document, or a test
+            fails.
+    """
+    tree = _Tree(document)
+    for index, operation in enumerate(operations):
+        try:
+            _apply(tree, operation)
+        except SpecificationError as error:
+            what = f"{operation['op']} {shortened(operation['path'])}"
+            msg = f"{name}: operation {index} ({what}): {error}"
+            raise SpecificationError(msg, error.pointer) from None
+    return tree.root
+
+
+def _apply(tree: "_Tree", operation: Operation) -> None:
+    kind = operation["op"]
+    path = _tokens(operation["path"])
+    if kind == "test":
+        found = tree.value(path)
+        if not _equal(found, operation["value"]):
+            expected = f"{described(operation['value'])}, which the patch tests for"
+            raise fault(path, expected, found, "The patch is made for other contents.")
+    elif kind == "add":
+        tree.add(path, operation["value"])
+    elif kind == "replace":
+        tree.replace(path, operation["value"])
+    elif kind == "remove":
+        tree.remove(path)
+    else:
+        source = _tokens(operation["from"])
+        value = tree.value(source)
+        if kind == "copy":
+            tree.add(path, copied(value))
+        elif path != source:
+            if path[: len(source)] == source:
+                expected = "a place outside of what is moved"
+                raise fault(path, expected, Words("one inside"))
+            tree.remove(source)
+            tree.add(path, value)
+
+
+def _tokens(pointer: Any, where: Where = ()) -> tuple[str, ...]:
+    if not isinstance(pointer, str) or (pointer and not pointer.startswith("/")):
+        mend = "A JSON pointer is empty or begins with a slash."
+        raise fault(where, "a JSON pointer", pointer, mend)
+    return tuple(
+        token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:]
+    )
+
+
+class _Tree:
+    """A document of which containers are copied when something in them changes."""
+
+    def __init__(self, root: Any) -> None:
+        self.root = root
+        # By id; the values keep them alive, so that no id is used again.
+        self._own: dict[int, Any] = {}
+
+    def value(self, path: tuple[str, ...]) -> Any:
+        """Return what is at a place."""
+        found = self.root
+        for depth, token in enumerate(path):
+            found = found[_key(found, token, path[: depth + 1])]
+        return found
+
+    def _owned(self, container: Any) -> Any:
+        if not isinstance(container, dict | list) or id(container) in self._own:
+            return container
+        made = container.copy() if isinstance(container, list) else dict(container)
+        self._own[id(made)] = made
+        return made
+
+    def _parent(self, path: tuple[str, ...]) -> Any:
+        """Return the container of a place, which may be changed."""
+        self.root = found = self._owned(self.root)
+        for depth, token in enumerate(path[:-1]):
+            key = _key(found, token, path[: depth + 1])
+            found[key] = self._owned(found[key])
+            found = found[key]
+        return found
+
+    def add(self, path: tuple[str, ...], value: Any) -> None:
+        """Put a value to a place, before what is there in a list."""
+        if not path:
+            self.root = value
+            return
+        parent = self._parent(path)
+        if isinstance(parent, dict):
+            parent[path[-1]] = value
+        elif isinstance(parent, list) and path[-1] == "-":
+            parent.append(value)
+        else:
+            parent.insert(_key(parent, path[-1], path, beyond=1), value)
+
+    def replace(self, path: tuple[str, ...], value: Any) -> None:
+        """Put a value in the place of another."""
+        if not path:
+            self.root = value
+            return
+        parent = self._parent(path)
+        parent[_key(parent, path[-1], path)] = value
+
+    def remove(self, path: tuple[str, ...]) -> None:
+        """Take away what is at a place."""
+        if not path:
+            raise fault(path, "a place inside the document", Words("all of it"))
+        parent = self._parent(path)
+        del parent[_key(parent, path[-1], path)]
+
+
+def _key(container: Any, token: str, path: tuple[str, ...], *, beyond: int = 0) -> Any:
+    """Return the key or index of an entry that has to exist."""
+    if isinstance(container, dict):
+        if token not in container:
+            known = [key for key in container if isinstance(key, str)]
+            mend = nearest(token, known).strip()
+            raise fault(path, "something there", Words("nothing"), mend)
+        return token
+    if not isinstance(container, list):
+        raise fault(path[:-1], f"an object or list to hold {token!r}", container)
+    if not _INDEX.fullmatch(token):
+        raise fault(path, "the index of an entry of a list", token)
+    index = int(token)
+    if index >= len(container) + beyond:
+        raise fault(path, f"one of {len(container)} entries", Words(f"entry {index}"))
+    return index
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Return whether two documents say the same (RFC 6902, section 4.6)."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_equal(one[k], other[k]) for k in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return (type(one) is type(other) and one == other) or _equal_numbers(one, other)
+
+
+def _equal_numbers(one: Any, other: Any) -> bool:
+    return (
+        isinstance(one, int | float) and isinstance(other, int | float) and one == other
+    )

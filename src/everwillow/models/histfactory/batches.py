@@ -1,0 +1,183 @@
+"""Several signal hypotheses of one structure, to be evaluated in one call."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from everwillow._errors import ArgumentValueError, ConflictError
+from everwillow.likelihood.binned_spec import (
+    BinnedSpec,
+    BinScale,
+    Derived,
+    Effect,
+    ParameterSpec,
+    Scale,
+)
+from everwillow.models.histfactory._faults import shortened
+from everwillow.models.histfactory.patchset import Patch, patched_workspace
+from everwillow.models.histfactory.reading import load_json
+from everwillow.models.histfactory.spec import Source, workspace_spec
+
+
+def patch_batch(
+    workspace: Source,
+    patches: Iterable[Any],
+    *,
+    measurement: str | int | None = None,
+    poi: str | None = None,
+    interpolation: str | Mapping[str, str] = "default",
+    expressions: Mapping[str, Derived] | None = None,
+    parameters: Mapping[str, Mapping[str, Any]] | None = None,
+) -> tuple[BinnedSpec, ...]:
+    """Read a workspace with each of several patches, for models of one structure.
+
+    All descriptions have the same channels, bins, effects and parameters, in one order,
+    and differ in numbers only: what can be stacked. Samples may differ in their names,
+    as those of signals do.
+
+    Args:
+        workspace: A file, JSON text or a dict.
+        patches: A `PatchSet`, or patches as `apply_patches` takes them.
+        measurement: As for `workspace_spec`, like all that follow.
+        poi: Parameter of interest.
+        interpolation: Codes of interpolation.
+        expressions: Functions in place of normfactors.
+        parameters: What replaces the settings of the measurement.
+
+    Returns:
+        One description for each patch.
+
+    Raises:
+        ConflictError: If two have different structures; names the first difference.
+        ArgumentValueError: If there is no patch.
+        SpecificationError: If a patch or a patched workspace is not valid.
+    """
+    loaded = load_json(workspace)
+    specs: list[BinnedSpec] = []
+    names: list[str] = []
+    for index, patch in enumerate(patches):
+        made = workspace_spec(
+            patched_workspace(loaded, patch),
+            measurement=measurement,
+            poi=poi,
+            interpolation=interpolation,
+            expressions=expressions,
+            parameters=parameters,
+        )
+        names.append(shortened(patch.name) if isinstance(patch, Patch) else str(index))
+        if specs:
+            made = _in_order(made, specs[0])
+            difference = structure_difference(specs[0], made)
+            if difference:
+                msg = (
+                    f"patches {names[0]} and {names[-1]} make models of different "
+                    f"structure: {difference}. Evaluate them one by one, or only those "
+                    "of one structure together."
+                )
+                raise ConflictError(msg)
+        specs.append(made)
+    if not specs:
+        msg = "patches: expected at least one patch, got none."
+        raise ArgumentValueError(msg)
+    return tuple(specs)
+
+
+def _in_order(spec: BinnedSpec, first: BinnedSpec) -> BinnedSpec:
+    """Return the same with its parameters in the order of another, if it has these."""
+    named = {parameter.name: parameter for parameter in spec.parameters}
+    order = [parameter.name for parameter in first.parameters]
+    if named.keys() != set(order):
+        return spec
+    return dataclasses.replace(spec, parameters=tuple(named[name] for name in order))
+
+
+def structure_difference(first: BinnedSpec, second: BinnedSpec) -> str:
+    """Say in which way two descriptions differ other than in numbers.
+
+    Args:
+        first: A description.
+        second: Another one.
+
+    Returns:
+        The first difference in words, empty if there is none. Names of samples and of
+        measurements do not count.
+    """
+    return (
+        _compared("channels", _names(first.channels), _names(second.channels))
+        or _compared_parameters(first.parameters, second.parameters)
+        or _compared("POI", first.poi, second.poi)
+        or _compared("derived parameters", list(first.derived), list(second.derived))
+        or _compared_channels(first, second)
+    )
+
+
+def _names(parts: Sequence[Any]) -> list[str]:
+    return [part.name for part in parts]
+
+
+def _compared(what: str, one: Any, other: Any) -> str:
+    if one == other:
+        return ""
+    if isinstance(one, list) and isinstance(other, list):
+        only = [shortened(name) for name in one if name not in other]
+        more = [shortened(name) for name in other if name not in one]
+        if only or more:
+            parts = []
+            if only:
+                parts.append(f"only the first has {', '.join(only[:5])}")
+            if more:
+                parts.append(f"only the second has {', '.join(more[:5])}")
+            return f"of the {what}, {' and '.join(parts)}"
+        return f"the {what} are in another order"
+    return f"{what}: {one} and {other}"
+
+
+def _compared_parameters(
+    first: tuple[ParameterSpec, ...], second: tuple[ParameterSpec, ...]
+) -> str:
+    difference = _compared("parameters", _names(first), _names(second))
+    if difference:
+        return difference
+    for one, other in zip(first, second, strict=True):
+        shown = f"parameter {shortened(one.name)}"
+        size, other_size = np.shape(one.start), np.shape(other.start)
+        if size != other_size:
+            return f"{shown} has the shapes {size} and {other_size}"
+        kinds = [p.constraint.kind if p.constraint else "none" for p in (one, other)]
+        if kinds[0] != kinds[1]:
+            return f"{shown} has the constraints {kinds[0]} and {kinds[1]}"
+        flags = [np.broadcast_to(p.fixed, size) for p in (one, other)]
+        if (flags[0] != flags[1]).any():
+            element = f"[{int(np.argmax(flags[0] != flags[1]))}]" if size else ""
+            return f"{shown}{element} is fixed in one only"
+    return ""
+
+
+def _compared_channels(first: BinnedSpec, second: BinnedSpec) -> str:
+    for one, other in zip(first.channels, second.channels, strict=True):
+        shown = f"channel {shortened(one.name)}"
+        bins, other_bins = len(one.observed), len(other.observed)
+        if bins != other_bins:
+            return f"{shown} has {bins} and {other_bins} bins"
+        count, other_count = len(one.samples), len(other.samples)
+        if count != other_count:
+            return f"{shown} has {count} and {other_count} samples"
+        for sample, other_sample in zip(one.samples, other.samples, strict=True):
+            effects = [_described(effect) for effect in sample.effects]
+            others = [_described(effect) for effect in other_sample.effects]
+            if effects != others:
+                place = f"effects on sample {shortened(sample.name)} of {shown}"
+                return _compared(place, effects, others)
+    return ""
+
+
+def _described(effect: Effect) -> str:
+    """Return all of an effect that is no number."""
+    kind = type(effect).__name__
+    if isinstance(effect, Scale):
+        return f"{kind} {effect.parameter}"
+    if isinstance(effect, BinScale):
+        return f"{kind} {effect.parameters}"
+    return f"{kind} {effect.parameter} {effect.interpolation}"

@@ -1,0 +1,259 @@
+"""What all distributions of HS3 have in common.
+
+A distribution is an unnormalised density of observables, in log space. Which symbols
+are observables is not its business: those with a range in `Scope.domain` are, all other
+symbols are parameters. Densities are normalised over that range.
+"""
+
+import abc
+import dataclasses
+from typing import Any, ClassVar, Protocol, final, runtime_checkable
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from everwillow._errors import ArgumentValueError
+from everwillow.likelihood.quadrature import gauss_legendre, log_integrate, log_sum
+from everwillow.models.hs3._fields import Reference
+from everwillow.models.hs3._graph import Region, Scope
+from everwillow.models.hs3.expressions import Expression
+
+
+PANELS = 64
+"""Panels of a quadrature over the whole range of an observable, 16 nodes each."""
+
+_NODES_OF_MANY = {2: 128, 3: 48}
+
+
+class AbstractDistribution(eqx.Module):
+    """An unnormalised density; its fields are names, numbers and other distributions.
+
+    Attributes:
+        name: In the document.
+        support: The natural range of its variate, or None if it needs a finite one.
+    """
+
+    name: eqx.AbstractVar[str]
+    support: ClassVar[tuple[float, float] | None] = None
+
+    @abc.abstractmethod
+    def log_density(self, scope: Scope) -> Float[Array, "..."]:
+        """Return the logarithm of the unnormalised density at the observables."""
+
+    @abc.abstractmethod
+    def log_integral(self, scope: Scope, region: Region) -> Float[Array, "..."]:
+        """Return the logarithm of its integral over intervals of the observables.
+
+        Args:
+            scope: Values of the parameters.
+            region: The ends for each observable, all of one shape.
+        """
+
+    @property
+    def variates(self) -> tuple[Reference, ...]:
+        """The variables of the density, as far as the definition says."""
+        return ()
+
+    @final
+    def log_prob(self, scope: Scope) -> Float[Array, "..."]:
+        """Return the logarithm of the density, normalised over the domain."""
+        return self.log_density(scope) - self.log_integral(scope, scope.domain)
+
+    @final
+    def log_probability(self, scope: Scope, region: Region) -> Float[Array, "..."]:
+        """Return the logarithms of the probabilities of intervals."""
+        total = self.log_integral(scope, scope.domain)
+        return self.log_integral(scope, region) - total
+
+    @final
+    @property
+    def references(self) -> tuple[str, ...]:
+        """All names that it refers to, in order, each once."""
+        found: dict[str, None] = {}
+        for field in dataclasses.fields(self):
+            if field.name != "name":
+                found.update(dict.fromkeys(_names(getattr(self, field.name))))
+        return tuple(found)
+
+
+class AbstractExtended(AbstractDistribution):
+    """A distribution that also says how many events to expect."""
+
+    @abc.abstractmethod
+    def rate(self, scope: Scope) -> Float[Array, ""]:
+        """Return the expected number of events in the domain."""
+
+    @abc.abstractmethod
+    def log_intensity(self, scope: Scope) -> Float[Array, "..."]:
+        """Return the logarithm of the rate times the density."""
+
+    @abc.abstractmethod
+    def log_rates(self, scope: Scope, region: Region) -> Float[Array, "..."]:
+        """Return the logarithms of the expected numbers of events in intervals."""
+
+
+class AbstractClosed(AbstractDistribution):
+    """A density of one variable whose integral has a closed form."""
+
+    @property
+    @abc.abstractmethod
+    def variable(self) -> Reference:
+        """The variable of the closed form."""
+
+    @abc.abstractmethod
+    def log_closed(
+        self, scope: Scope, lower: ArrayLike, upper: ArrayLike
+    ) -> Float[Array, "..."]:
+        """Return the logarithm of the integral over intervals of the variable."""
+
+    @final
+    @property
+    def variates(self) -> tuple[Reference, ...]:
+        """The variable."""
+        return (self.variable,)
+
+    @final
+    def log_integral(self, scope: Scope, region: Region) -> Float[Array, "..."]:
+        """Return the closed form, or a quadrature where it does not apply."""
+        if not is_plain(self, scope):
+            return integrate(self, scope, region)
+        observables = scope.observables(self.references)
+        if not observables:
+            return jnp.zeros(())
+        lower, upper = region[observables[0]]
+        return self.log_closed(scope, lower, upper)
+
+
+class AbstractNumeric(AbstractDistribution):
+    """A density that is integrated by quadrature."""
+
+    @final
+    def log_integral(self, scope: Scope, region: Region) -> Float[Array, "..."]:
+        """Return the quadrature over all observables that it depends on."""
+        return integrate(self, scope, region)
+
+
+@runtime_checkable
+class Drawable(Protocol):
+    """A density that can be drawn from, and has a value that its parameters expect."""
+
+    def center(self, scope: Scope) -> Float[Array, " variates"]:
+        """Return the observation that the parameters fit best."""
+        ...
+
+    def draw(self, scope: Scope, key: Array) -> Float[Array, " variates"]:
+        """Draw an observation, from the natural range."""
+        ...
+
+
+def is_plain(distribution: AbstractClosed, scope: Scope) -> bool:
+    """Whether the closed form applies.
+
+    It does if the variable is the only observable and nothing else depends on it:
+    neither is the variable a function of the observable, nor a parameter.
+    """
+    variable = distribution.variable
+    observables = scope.observables(distribution.references)
+    if not observables:
+        return True
+    if observables != (variable,):
+        return False
+    others = [name for name in distribution.references if name != variable]
+    return not scope.observables(others)
+
+
+def integrate(
+    distribution: AbstractDistribution, scope: Scope, region: Region
+) -> Float[Array, "..."]:
+    """Return the logarithm of the integral by Gauss-Legendre quadrature.
+
+    Over one observable with `PANELS` panels of 16 nodes for the whole domain, and as
+    many for each part of it as its share; over two or three with 128 or 48 nodes each.
+
+    Raises:
+        ArgumentValueError: If a range is infinite, or there are more observables.
+    """
+    observables = scope.observables(distribution.references)
+    if not observables:
+        return jnp.zeros(())
+    require_finite(distribution, scope, observables)
+    if len(observables) == 1:
+        (observable,) = observables
+        lower, upper = region[observable]
+        return log_integrate(
+            lambda x: distribution.log_density(scope.at({observable: x})),
+            lower,
+            upper,
+            panels=panels_for(scope, observable, region),
+        )
+    if len(observables) not in _NODES_OF_MANY:
+        msg = (
+            f"distributions/{distribution.name}: it depends on {len(observables)} "
+            f"observables ({', '.join(observables)}); quadrature goes up to three."
+        )
+        raise ArgumentValueError(msg)
+    return _integrate_many(distribution, scope, region, observables)
+
+
+def panels_for(scope: Scope, observable: str, region: Region) -> int:
+    """Return the number of panels for the widest part of a region."""
+    start, stop = scope.domain[observable]
+    lower, upper = region[observable]
+    share = np.max((np.asarray(upper) - np.asarray(lower)) / (stop - start))
+    return max(1, int(np.ceil(PANELS * min(1.0, float(share)))))
+
+
+def require_finite(
+    distribution: AbstractDistribution, scope: Scope, observables: tuple[str, ...]
+) -> None:
+    """Raise an error for an infinite range.
+
+    Raises:
+        ArgumentValueError: If there is one.
+    """
+    for observable in observables:
+        if not np.all(np.isfinite(np.asarray(scope.domain[observable]))):
+            msg = (
+                f"distributions/{distribution.name}: it can only be normalised over a "
+                f"finite range; give the axis of {observable!r} a min and a max."
+            )
+            raise ArgumentValueError(msg)
+
+
+def _integrate_many(
+    distribution: AbstractDistribution,
+    scope: Scope,
+    region: Region,
+    observables: tuple[str, ...],
+) -> Array:
+    panels = _NODES_OF_MANY[len(observables)] // 16
+    nodes, weights = gauss_legendre(panels, 16)
+    grids = np.meshgrid(*(nodes for _ in observables), indexing="ij")
+    share = np.prod(np.meshgrid(*(weights for _ in observables), indexing="ij"), axis=0)
+    values, total = {}, jnp.asarray(share.ravel())
+    for observable, grid in zip(observables, grids, strict=True):
+        lower, upper = (jnp.asarray(end) for end in region[observable])
+        lower, upper = jnp.broadcast_arrays(lower, upper)
+        column = (-1, *(1 for _ in lower.shape))
+        width = (upper - lower)[None]
+        values[observable] = lower[None] + width * grid.reshape(column)
+        total = total.reshape(column) if total.ndim == 1 else total
+        total = total * width
+    return log_sum(distribution.log_density(scope.at(values)), total)
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, Expression):
+        return value.names
+    if isinstance(value, AbstractDistribution):
+        return value.references
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        parts = [getattr(value, field.name) for field in dataclasses.fields(value)]
+        return tuple(name for part in parts for name in _names(part))
+    if isinstance(value, tuple):
+        return tuple(name for part in value for name in _names(part))
+    return ()

@@ -1,0 +1,165 @@
+"""The Crystal Ball line shape: a Gaussian core with tails of a power law.
+
+Spec: HS3, section "CrystalBall distribution".
+"""
+
+import math
+from typing import ClassVar, final
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from everwillow.likelihood.quadrature import log_sum
+from everwillow.models.hs3._fields import Fields, Reference
+from everwillow.models.hs3._graph import Scope
+from everwillow.models.hs3.distributions._special import (
+    log_exponential_interval,
+    log_normal_interval,
+)
+from everwillow.models.hs3.distributions.base import AbstractClosed
+
+
+_HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
+# Standard deviations that stand for infinity: a tail of power n > 1 beyond them holds
+# less than 1e-16 of the integral if n > 1.3.
+_FAR = 1e60
+_NO_TAIL = 1e3
+
+
+@final
+class CrystalBall(AbstractClosed):
+    r"""A Gaussian core, continued by power laws beyond :math:`\alpha` deviations.
+
+    With :math:`t = (m - m_0)/\sigma_L` on the left, the tail below
+    :math:`t = -\alpha_L` is
+    :math:`e^{-\alpha^2/2} (1 + \frac{\alpha}{n}(-t - \alpha))^{-n}`; the right side is
+    its mirror image with parameters of its own.
+
+    Attributes:
+        m: The variable.
+        m0: The peak.
+        left: The parameters :math:`\alpha, n, \sigma` of the left side.
+        right: Those of the right side; None if it is all Gaussian, with the same width.
+            The tail of such a one-sided shape is on the right if alpha is negative.
+    """
+
+    support: ClassVar[tuple[float, float] | None] = (-math.inf, math.inf)
+    name: str = eqx.field(static=True)
+    m: Reference = eqx.field(static=True)
+    m0: Reference = eqx.field(static=True)
+    left: tuple[Reference, Reference, Reference] = eqx.field(static=True)
+    right: tuple[Reference, Reference, Reference] | None = eqx.field(static=True)
+
+    @property
+    def variable(self) -> Reference:
+        """The variable."""
+        return self.m
+
+    def log_density(self, scope: Scope) -> Float[Array, "..."]:
+        """Return the logarithm of the shape, 0 at the peak."""
+        distance = scope[self.m] - scope[self.m0]
+        alpha, n, sigma = (scope[reference] for reference in self.left)
+        if self.right is None:
+            t = distance / sigma
+            return _log_side(jnp.where(alpha < 0.0, t, -t), jnp.abs(alpha), n)
+        right_alpha, right_n, right_sigma = (scope[r] for r in self.right)
+        below = distance < 0.0
+        return _log_side(
+            jnp.where(below, -distance / sigma, distance / right_sigma),
+            jnp.where(below, jnp.abs(alpha), jnp.abs(right_alpha)),
+            jnp.where(below, n, right_n),
+        )
+
+    def log_closed(
+        self, scope: Scope, lower: ArrayLike, upper: ArrayLike
+    ) -> Float[Array, "..."]:
+        """Return the sum of the core's and the tails' integrals."""
+        m0 = scope[self.m0]
+        alpha, n, sigma = (scope[reference] for reference in self.left)
+        if self.right is None:
+            flipped = alpha < 0.0
+            low, high = _deviation(lower, m0, sigma), _deviation(upper, m0, sigma)
+            low, high = jnp.where(flipped, -high, low), jnp.where(flipped, -low, high)
+            tailed = _log_side_integral(-high, -low, jnp.abs(alpha), n)
+            plain = _log_core(low, high, 0.0, jnp.inf)
+            logs = [tailed + jnp.log(sigma), plain + jnp.log(sigma)]
+        else:
+            right_alpha, right_n, right_sigma = (scope[r] for r in self.right)
+            low, high = _deviation(lower, m0, sigma), _deviation(upper, m0, sigma)
+            left = _log_side_integral(-high, -low, jnp.abs(alpha), n)
+            low = _deviation(lower, m0, right_sigma)
+            high = _deviation(upper, m0, right_sigma)
+            right = _log_side_integral(low, high, jnp.abs(right_alpha), right_n)
+            logs = [left + jnp.log(sigma), right + jnp.log(right_sigma)]
+        return log_sum(jnp.stack(logs), np.ones((2,) + (1,) * logs[0].ndim))
+
+    @classmethod
+    def read(cls, fields: Fields) -> "CrystalBall":
+        """Make one from its definition.
+
+        Without any suffixed key it has one tail, as in RooFit's ``RooCBShape``.
+        """
+        m, m0 = fields.get("m"), fields.get("m0")
+        keys = ("alpha", "n", "sigma")
+        two_sided = [fields.has(f"{k}_{side}") for k in keys for side in "LR"]
+        if not any(two_sided):
+            one = (fields.get("alpha"), fields.get("n"), fields.get("sigma"))
+            return cls(fields.name, m, m0, one, None)
+        sides = {}
+        for side in "LR":
+            for key in keys:
+                if fields.has(key) and fields.has(f"{key}_{side}"):
+                    raise fields.error(f"{key!r} excludes '{key}_{side}'")
+            alpha = fields.get(f"alpha_{side}", "alpha")
+            n = fields.get(f"n_{side}", "n")
+            sides[side] = (alpha, n, fields.get(f"sigma_{side}", "sigma"))
+        return cls(fields.name, m, m0, sides["L"], sides["R"])
+
+
+def _deviation(edge: ArrayLike, center: Array, width: Array) -> Array:
+    edge = np.asarray(edge)
+    finite = np.isfinite(edge)
+    inner = (np.where(finite, edge, 0.0) - center) / width
+    return jnp.where(finite, inner, np.where(edge > 0.0, _FAR, -_FAR))
+
+
+def _log_side(t: Array, alpha: Array, n: Array) -> Array:
+    """Return the logarithm of the shape at distance `t`, with a tail above `alpha`."""
+    in_tail = t > alpha
+    beyond = jnp.where(in_tail, t - alpha, 0.0)
+    tail = -0.5 * alpha**2 - n * jnp.log1p(alpha * beyond / n)
+    core = -0.5 * jnp.where(in_tail, 0.0, t) ** 2
+    return jnp.where(in_tail, tail, core)
+
+
+def _log_core(low: Array, high: Array, first: Array | float, last: Array | float):
+    """Return the logarithm of the Gaussian integral over the common part."""
+    low, high = jnp.maximum(low, first), jnp.minimum(high, last)
+    inside = high > low
+    # Beyond any probability, and small enough to be squared.
+    low = jnp.clip(jnp.where(inside, low, 0.0), -1e6, 1e6)
+    high = jnp.clip(jnp.where(inside, high, 1.0), -1e6, 1e6)
+    value = log_normal_interval(low, high) + _HALF_LOG_TWO_PI
+    return jnp.where(inside, value, -jnp.inf)
+
+
+def _log_side_integral(low: Array, high: Array, alpha: Array, n: Array) -> Array:
+    """Return the logarithm of the integral over ``0 < t``, with a tail above `alpha`.
+
+    In the tail, ``u = 1 + alpha (t - alpha) / n`` makes it that of ``u**-n``, and
+    ``s = log u`` that of an exponential, which has no singular case ``n = 1``.
+    """
+    core = _log_core(low, high, 0.0, alpha)
+    start, stop = jnp.maximum(low, alpha), jnp.maximum(high, alpha)
+    inside = stop > start
+    start = jnp.where(inside, start, alpha)
+    stop = jnp.where(inside, stop, alpha + 1.0)
+    slope = jnp.maximum(alpha, 1e-12) / n
+    power = log_exponential_interval(
+        n - 1.0, jnp.log1p(slope * (start - alpha)), jnp.log1p(slope * (stop - alpha))
+    )
+    tail = jnp.where(inside, power - jnp.log(slope) - 0.5 * alpha**2, -jnp.inf)
+    logs = jnp.stack(jnp.broadcast_arrays(core, tail))
+    return log_sum(logs, np.ones((2,) + (1,) * (logs.ndim - 1)))

@@ -1,0 +1,289 @@
+"""The constraints of very many parameters, packed into a few arrays.
+
+A `ConstraintTable` looks like a dictionary of constraints, and costs a compiled
+program one array for each kind of constraint instead of one for each parameter.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Float
+
+from everwillow._errors import ShapeMismatchError, unknown_key
+from everwillow._typing import Key, Scalar
+from everwillow.parameters._base import array_module
+from everwillow.parameters.constraints import (
+    AbstractConstraint,
+    LogNormal,
+    Normal,
+    Poisson,
+)
+
+
+Single = Normal | Poisson | LogNormal
+
+_KINDS: tuple[type[Single], ...] = (Normal, Poisson, LogNormal)
+
+
+@final
+class TableLayout:
+    """Where in the vector of a table the elements of each entry are.
+
+    Hashed once, as it is part of the key of every compiled program.
+
+    Attributes:
+        entries: For each key the number of its kind and its shape; sorted by kind.
+        starts: Where each entry begins.
+        sizes: The number of elements of each kind.
+    """
+
+    __slots__ = ("_hash", "_where", "entries", "sizes", "starts")
+
+    def __init__(
+        self, entries: Sequence[tuple[Key, int, tuple[int, ...]]]
+    ) -> None:
+        self.entries = tuple(sorted(entries, key=lambda entry: entry[1]))
+        lengths = [int(np.prod(shape)) for _, _, shape in self.entries]
+        self.starts = tuple(np.cumsum([0, *lengths])[:-1].tolist())
+        self.sizes = tuple(
+            sum(n for n, e in zip(lengths, self.entries, strict=True) if e[1] == kind)
+            for kind in range(len(_KINDS))
+        )
+        self._where = {entry[0]: i for i, entry in enumerate(self.entries)}
+        self._hash = hash(self.entries)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            isinstance(other, TableLayout)
+            and self._hash == other._hash
+            and self.entries == other.entries
+        )
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def keys(self) -> list[Key]:
+        """Return the keys of the entries."""
+        return list(self._where)
+
+    def find(self, key: Key) -> tuple[int, slice, tuple[int, ...]]:
+        """Return kind, elements and shape of an entry.
+
+        Raises:
+            UnknownKeyError: If there is none.
+        """
+        if key not in self._where:
+            raise unknown_key(key, self._where, where="constraints")
+        position = self._where[key]
+        _, kind, shape = self.entries[position]
+        start = self.starts[position]
+        return kind, slice(start, start + int(np.prod(shape))), shape
+
+    def parts(self) -> Iterator[tuple[int, slice]]:
+        """Yield each kind that occurs, and its elements."""
+        start = 0
+        for kind, size in enumerate(self.sizes):
+            if size:
+                yield kind, slice(start, start + size)
+            start += size
+
+    def gathered(self, values: Mapping[Key, Any]) -> Array:
+        """Put values by key into the order of the table, one vector."""
+        parts = []
+        for key, _, shape in self.entries:
+            if np.shape(values[key]) not in ((), shape):
+                msg = (
+                    f"constraints: {key!r} has shape {shape}, and a value of shape "
+                    f"{np.shape(values[key])} was given."
+                )
+                raise ShapeMismatchError(msg)
+            parts.append(np.size(values[key]))
+        xp = array_module(*(values[key] for key, _, _ in self.entries))
+        flat = [
+            xp.ravel(xp.broadcast_to(values[key], shape))
+            for key, _, shape in self.entries
+        ]
+        return xp.concatenate(flat) if flat else xp.zeros(0)
+
+
+@final
+class AuxTable(eqx.Module, Mapping[Key, Any]):
+    """The auxiliary observations that belong to a `ConstraintTable`.
+
+    Attributes:
+        layout: Where each is.
+        vector: All of them, one vector.
+        others: Those of constraints that are no part of the table.
+    """
+
+    layout: TableLayout = eqx.field(static=True)
+    vector: Float[Array | np.ndarray, " n"]
+    others: dict[Key, Any]
+
+    def __getitem__(self, key: Key) -> Any:
+        """Return one auxiliary observation, in the shape of its parameter."""
+        if key in self.others:
+            return self.others[key]
+        _, here, shape = self.layout.find(key)
+        return self.vector[..., here].reshape(self.vector.shape[:-1] + shape)
+
+    def __iter__(self) -> Iterator[Key]:
+        """Iterate over the keys."""
+        return iter([*self.layout.keys(), *self.others])
+
+    def __len__(self) -> int:
+        """Return the number of auxiliary observations."""
+        return len(self.layout) + len(self.others)
+
+
+@final
+class ConstraintTable(eqx.Module, Mapping[Key, AbstractConstraint]):
+    """Constraints by parameter key, those of one parameter packed by kind.
+
+    Attributes:
+        layout: Where each entry is in the packed vectors.
+        groups: One constraint of a vector for each kind that occurs.
+        others: Constraints that cannot be packed, such as joint Gaussians.
+
+    Example:
+        >>> table = ConstraintTable.of(
+        ...     {"a": Normal(0.0, 1.0), "b": Normal(1.0, 0.1)}, {"a": (), "b": ()}
+        ... )
+        >>> print(table["b"].width, len(table.groups))
+        0.1 1
+    """
+
+    layout: TableLayout = eqx.field(static=True)
+    groups: tuple[Single, ...]
+    others: dict[Key, AbstractConstraint]
+
+    @classmethod
+    def of(
+        cls,
+        constraints: Mapping[Key, AbstractConstraint],
+        shapes: Mapping[Key, tuple[int, ...]],
+    ) -> "ConstraintTable":
+        """Pack constraints.
+
+        Args:
+            constraints: By parameter key.
+            shapes: The shapes of the parameters.
+        """
+        single = {k: c for k, c in constraints.items() if type(c) in _KINDS}
+        layout = TableLayout(
+            [(k, _KINDS.index(type(c)), shapes[k]) for k, c in single.items()]  # pyright: ignore[reportArgumentType]
+        )
+        groups = []
+        for kind, _ in layout.parts():
+            members = [(single[k], s) for k, i, s in layout.entries if i == kind]
+            names = _numbers(members[0][0])
+            columns = [
+                _joined([(getattr(c, name), shape) for c, shape in members])
+                for name in names
+            ]
+            groups.append(_KINDS[kind](*columns))
+        others = {k: c for k, c in constraints.items() if k not in single}
+        return cls(layout, tuple(groups), others)
+
+    def __getitem__(self, key: Key) -> AbstractConstraint:
+        """Return one constraint."""
+        if key in self.others:
+            return self.others[key]
+        kind, here, shape = self.layout.find(key)
+        for (number, part), group in zip(self.layout.parts(), self.groups, strict=True):
+            if number == kind:
+                own = slice(here.start - part.start, here.stop - part.start)
+                values = [getattr(group, name)[own] for name in _numbers(group)]
+                return _KINDS[kind](*(v.reshape(shape)[()] for v in values))
+        raise AssertionError(key)
+
+    def __iter__(self) -> Iterator[Key]:
+        """Iterate over the keys."""
+        return iter([*self.layout.keys(), *self.others])
+
+    def __len__(self) -> int:
+        """Return the number of constraints."""
+        return len(self.layout) + len(self.others)
+
+    def aux(self, given: Mapping[Key, Any] | None = None) -> AuxTable:
+        """Return auxiliary observations as a table: those given, or the nominal ones.
+
+        Args:
+            given: By key, one for each constraint.
+        """
+        if isinstance(given, AuxTable) and given.layout == self.layout:
+            return given
+        if given is None:
+            values = [np.asarray(group.aux) for group in self.groups]
+            others = {key: c.aux for key, c in self.others.items()}
+            flat = np.concatenate(values) if values else np.zeros(0)
+            return AuxTable(self.layout, flat, others)
+        others = {key: given[key] for key in self.others}
+        return AuxTable(self.layout, self.layout.gathered(given), others)
+
+    def nll(self, values: Array, aux: Array) -> Scalar:
+        """Return -ln L of the packed constraints.
+
+        Args:
+            values: The parameters in the order of the table, one vector.
+            aux: Their auxiliary observations, likewise.
+        """
+        terms = [
+            group.nll(values[part], aux[part])
+            for (_, part), group in zip(self.layout.parts(), self.groups, strict=True)
+        ]
+        return sum(terms[1:], start=terms[0]) if terms else jnp.zeros(())
+
+    def second_order(self, values: Array, aux: Array) -> tuple[Scalar, Array, Array]:
+        """Return `nll`, its gradient and the diagonal, all that there is, of its Hessian."""
+        # As the Hessian is diagonal, its product with ones is its diagonal.
+        (value, slope), (_, diagonal) = jax.jvp(
+            jax.value_and_grad(lambda v: self.nll(v, aux)),
+            (values,),
+            (jnp.ones_like(values),),
+        )
+        return value, slope, diagonal
+
+    def expected(self, values: Array) -> Array:
+        """Return the auxiliary observations that prefer these values."""
+        parts = []
+        for (_, part), group in zip(self.layout.parts(), self.groups, strict=True):
+            here = values[part]
+            parts.append(here * group.tau if isinstance(group, Poisson) else here)
+        return jnp.concatenate(parts) if parts else jnp.zeros(0)
+
+    def sample(self, values: Array, key: Array) -> Array:
+        """Draw auxiliary observations."""
+        keys = jr.split(key, max(1, len(self.groups)))
+        parts = [
+            group.sample(values[part], one)
+            for (_, part), group, one in zip(
+                self.layout.parts(), self.groups, keys, strict=True
+            )
+        ]
+        return jnp.concatenate(parts) if parts else jnp.zeros(0)
+
+
+def _numbers(constraint: Single) -> tuple[str, ...]:
+    match constraint:
+        case Normal():
+            return ("mean", "width")
+        case Poisson():
+            return ("tau",)
+        case LogNormal():
+            return ("center", "kappa")
+
+
+def _joined(leaves: Sequence[tuple[Any, tuple[int, ...]]]) -> Any:
+    xp = array_module(*(leaf for leaf, _ in leaves))
+    return xp.concatenate(
+        [xp.ravel(xp.broadcast_to(leaf, shape)) for leaf, shape in leaves]
+    )
