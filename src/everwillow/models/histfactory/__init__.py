@@ -19,3 +19,4 @@ from everwillow.models.histfactory.workspace import (
     rename as rename,
     sorted_workspace as sorted_workspace,
 )
+from everwillow.models.histfactory.writing import to_pyhf as to_pyhf

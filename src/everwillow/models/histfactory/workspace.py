@@ -191,8 +191,8 @@ def digest(document: Any, *, algorithm: str = "sha256") -> str:
         SpecificationError: If a file or text is no JSON.
 
     Example:
-        >>> digest({"b": 3.0, "a": 2.0})[:16]
-        '5bf3cb96d85e4c52'
+        >>> digest({"c": 1.0, "b": 3.0, "a": 2.0})
+        'a38f6093800189b79bc22ef677baf90c75705af2cfc7ff594159eca54eaa7928'
     """
     if algorithm not in hashlib.algorithms_available or algorithm.startswith("shake"):
         hint = nearest(algorithm, hashlib.algorithms_guaranteed)

@@ -1,0 +1,304 @@
+"""From a `BinnedSpec` to a pyhf workspace."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from everwillow._errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    EverwillowError,
+    SpecificationError,
+)
+from everwillow.likelihood.binned_spec import (
+    BinnedSpec,
+    BinScale,
+    Effect,
+    NormVariation,
+    ParameterSpec,
+    SampleSpec,
+    Scale,
+    ShapeVariation,
+)
+from everwillow.models.histfactory._document import VERSION, parse
+from everwillow.models.histfactory._effects import Codes
+from everwillow.models.histfactory._faults import shortened
+from everwillow.models.histfactory._gathering import with_arrays
+from everwillow.models.histfactory._inventory import take_inventory
+from everwillow.models.histfactory._parameters import Draft, draft
+from everwillow.models.histfactory._staterrors import uncertainties
+from everwillow.models.histfactory.batches import structure_difference
+from everwillow.models.histfactory.spec import interpolation_codes, workspace_spec
+
+
+def to_pyhf(
+    model: Any, *, interpolation: str | Mapping[str, str] = "default"
+) -> dict[str, Any]:
+    """Write a binned likelihood as a pyhf workspace.
+
+    Reading it gives the same likelihood. The measurement sets what differs from the
+    defaults of pyhf. Scalars that are the factors of the bins of a channel become one
+    array, under the name that they have in common.
+
+    Some likelihoods have no such form and are refused, with the place: derived
+    parameters; constraints of log-normal form; normal ones of a width other than 1 for
+    a `normsys` or `histosys`; factors with a constraint that are not called ``lumi``;
+    interpolations that differ from `interpolation`, which a workspace cannot say.
+
+    Args:
+        model: A `BinnedSpec`, or a model that has one as `spec`.
+        interpolation: How the workspace will be read; as for `workspace_spec`.
+
+    Returns:
+        A document for `json.dump`. Where a parameter has no bound it has infinities.
+
+    Raises:
+        ArgumentTypeError: If there is no `BinnedSpec`.
+        ArgumentValueError: If something has no form in pyhf; says what and where.
+
+    Example:
+        >>> from everwillow.likelihood.binned_spec import (
+        ...     BinnedSpec,
+        ...     ChannelSpec,
+        ...     ParameterSpec,
+        ...     SampleSpec,
+        ...     Scale,
+        ... )
+        >>> import numpy as np
+        >>> signal = SampleSpec("signal", np.array([5.0, 9.0]), (Scale("mu"),))
+        >>> spec = BinnedSpec(
+        ...     (ChannelSpec("SR", np.array([6.0, 8.0]), (signal,)),),
+        ...     (ParameterSpec("mu", 1.0, 0.0, 10.0),),
+        ...     poi="mu",
+        ... )
+        >>> to_pyhf(spec)["channels"][0]["samples"][0]["modifiers"]
+        [{'name': 'mu', 'type': 'normfactor', 'data': None}]
+    """
+    given = model if isinstance(model, BinnedSpec) else getattr(model, "spec", None)
+    if not isinstance(given, BinnedSpec):
+        msg = (
+            "model: expected a BinnedSpec or a model made of one, got "
+            f"{type(model).__name__}."
+        )
+        raise ArgumentTypeError(msg)
+    if given.derived:
+        msg = (
+            f"The parameter {shortened(next(iter(given.derived)))} is computed from "
+            "others, which pyhf cannot say."
+        )
+        raise ArgumentValueError(msg)
+    spec = with_arrays(given)
+    made = _workspace(spec, interpolation_codes(interpolation))
+    try:
+        document = parse(made)
+        inventory = take_inventory(document)
+    except SpecificationError as error:
+        msg = f"The model has no form in pyhf. In the workspace it would be: {error}"
+        raise ArgumentValueError(msg) from error
+    config = made["measurements"][0]["config"]["parameters"]
+    order = inventory.order()
+    for parameter in spec.parameters:
+        if parameter.name not in order:
+            msg = f"Parameter {shortened(parameter.name)} acts on nothing; remove it."
+            raise ArgumentValueError(msg)
+        default = draft(parameter.name, order[parameter.name], inventory, document)
+        said = _said(parameter, default)
+        if said:
+            config.append({"name": parameter.name, **said})
+    _check_read_back(spec, made, interpolation)
+    return made
+
+
+def _workspace(spec: BinnedSpec, codes: Codes) -> dict[str, Any]:
+    named = {parameter.name: parameter for parameter in spec.parameters}
+    errors = uncertainties(spec, named)
+    channels = []
+    for channel in spec.channels:
+        samples = []
+        for sample in channel.samples:
+            modifiers = []
+            for effect in sample.effects:
+                place = (
+                    f"channel {shortened(channel.name)}, sample "
+                    f"{shortened(sample.name)}"
+                )
+                made = _modifier(effect, sample, named, codes, place)
+                if made["type"] == "staterror":
+                    key = (channel.name, sample.name, made["name"])
+                    made["data"] = errors[key].tolist()
+                modifiers.append(made)
+            nominal = np.asarray(sample.nominal, float).tolist()
+            samples.append(
+                {"name": sample.name, "data": nominal, "modifiers": modifiers}
+            )
+        channels.append({"name": channel.name, "samples": samples})
+    observations = [
+        {"name": channel.name, "data": np.asarray(channel.observed, float).tolist()}
+        for channel in spec.channels
+    ]
+    config: dict[str, Any] = {"poi": spec.poi or "", "parameters": []}
+    return {
+        "channels": channels,
+        "observations": observations,
+        "measurements": [{"name": spec.name or "measurement", "config": config}],
+        "version": VERSION,
+    }
+
+
+def _modifier(
+    effect: Effect,
+    sample: SampleSpec,
+    named: Mapping[str, ParameterSpec],
+    codes: Codes,
+    place: str,
+) -> dict[str, Any]:
+    if isinstance(effect, BinScale):
+        name = array_name(effect.parameters, named, place)
+        kind, data = _bin_scale(named[name], sample)
+    else:
+        name = effect.parameter
+        if name not in named:
+            msg = f"{place}: there is no parameter {shortened(name)}."
+            raise ArgumentValueError(msg)
+        kind, data = _scalar_modifier(effect, named[name], place)
+    if isinstance(effect, NormVariation | ShapeVariation):
+        code = codes[isinstance(effect, ShapeVariation)]
+        if effect.interpolation != code:
+            msg = (
+                f"{place}: {kind} {shortened(name)} is interpolated with "
+                f"{effect.interpolation}, and a workspace that is read with {code} "
+                "cannot say that. Name the interpolation with `interpolation`, there "
+                "and here."
+            )
+            raise ArgumentValueError(msg)
+    return {"name": name, "type": kind, "data": data}
+
+
+def _scalar_modifier(
+    effect: Scale | NormVariation | ShapeVariation, parameter: ParameterSpec, place: str
+) -> tuple[str, Any]:
+    if isinstance(effect, NormVariation):
+        return "normsys", {"lo": float(effect.down), "hi": float(effect.up)}
+    if isinstance(effect, ShapeVariation):
+        low, high = (np.asarray(v, float).tolist() for v in (effect.down, effect.up))
+        return "histosys", {"lo_data": low, "hi_data": high}
+    if parameter.constraint is None:
+        return "normfactor", None
+    if parameter.name != "lumi":
+        msg = (
+            f"{place}: {shortened(parameter.name)} is a factor with a constraint. The "
+            "only one that pyhf has is called 'lumi'; rename it if it is that."
+        )
+        raise ArgumentValueError(msg)
+    return "lumi", None
+
+
+def array_name(
+    parameters: str | tuple[str, ...], named: Mapping[str, ParameterSpec], place: str
+) -> str:
+    """Return the array that the factors of the bins are elements of.
+
+    Raises:
+        ArgumentValueError: If there is no such array.
+    """
+    if isinstance(parameters, str):
+        names = {parameters}
+    else:
+        names = {re.sub(r"\[\d+\]$", "", name) for name in parameters}
+    name = names.pop()
+    if names or name not in named:
+        msg = f"{place}: the factors of the bins are not elements of one parameter."
+        raise ArgumentValueError(msg)
+    return name
+
+
+def _bin_scale(parameter: ParameterSpec, sample: SampleSpec) -> tuple[str, Any]:
+    constraint = parameter.constraint
+    if constraint is None:
+        return "shapefactor", None
+    if constraint.kind != "poisson":
+        return "staterror", []
+    nominal = np.asarray(sample.nominal, float)
+    tau = np.broadcast_to(constraint.width, nominal.shape)
+    without = np.broadcast_to(parameter.fixed, nominal.shape) & (tau == 1)
+    error = np.where(without, 0.0, nominal / np.sqrt(tau))
+    return "shapesys", error.tolist()
+
+
+def _said(parameter: ParameterSpec, default: Draft) -> dict[str, Any]:
+    """Return what the measurement has to say of a parameter."""
+    shown = f"parameter {shortened(parameter.name)}"
+    constraint = parameter.constraint
+    kind = constraint.kind if constraint else None
+    if kind != default.constraint:
+        msg = (
+            f"{shown} has the constraint {kind or 'none'}, and pyhf gives a "
+            f"{default.kind} the constraint {default.constraint or 'none'}."
+        )
+        raise ArgumentValueError(msg)
+    size = default.size
+    flags = np.broadcast_to(parameter.fixed, size)
+    bounds = np.stack(
+        [np.broadcast_to(end, size) for end in (parameter.lower, parameter.upper)], 1
+    )
+    inits = np.broadcast_to(parameter.start, size)
+    said: dict[str, Any] = {}
+    if default.inits is None or not _close(inits, default.inits):
+        said["inits"] = inits.astype(float).tolist()
+    if default.bounds is None or not _close(bounds, default.bounds):
+        said["bounds"] = bounds.astype(float).tolist()
+    if constraint is not None:
+        aux = np.broadcast_to(constraint.aux, size)
+        width = np.broadcast_to(constraint.width, size)
+        if default.auxdata is None or not _close(aux, default.auxdata):
+            said["auxdata"] = aux.astype(float).tolist()
+        if default.width is None or not _close(width, default.width):
+            key = "factors" if kind == "poisson" else "sigmas"
+            if key not in default.attributes():
+                msg = (
+                    f"{shown} has a constraint of width {width[0]:g}, and pyhf has "
+                    f"{default.kind} with width 1 only."
+                )
+                raise ArgumentValueError(msg)
+            said[key] = width.astype(float).tolist()
+    if (flags != default.fixed).any():
+        if flags.any() and not flags.all():
+            msg = f"{shown}: pyhf can fix all of its elements or none."
+            raise ArgumentValueError(msg)
+        said["fixed"] = bool(flags[0])
+    return said
+
+
+def _close(values: np.ndarray, others: np.ndarray) -> bool:
+    return bool(np.allclose(values, others, rtol=1e-14, atol=0.0))
+
+
+def _check_read_back(
+    spec: BinnedSpec, made: dict[str, Any], interpolation: Any
+) -> None:
+    """Check that the workspace says what the model is.
+
+    Raises:
+        ArgumentValueError: If it does not.
+    """
+    try:
+        read = workspace_spec(made, interpolation=interpolation)
+    except EverwillowError as error:
+        msg = f"The model has no form in pyhf. In the workspace it would be: {error}"
+        raise ArgumentValueError(msg) from error
+    difference = structure_difference(_ordered(spec), _ordered(read))
+    if difference:
+        msg = f"The model has no form in pyhf: in the workspace, {difference}."
+        raise ArgumentValueError(msg)
+
+
+def _ordered(spec: BinnedSpec) -> BinnedSpec:
+    """Return the same with channels and parameters in the order of their names."""
+    return dataclasses.replace(
+        spec,
+        channels=tuple(sorted(spec.channels, key=lambda channel: channel.name)),
+        parameters=tuple(sorted(spec.parameters, key=lambda p: p.name)),
+    )
