@@ -4,6 +4,7 @@ Spec: HS3 0.2, section 2.4 (auxiliary measurements and global observables).
 """
 
 import math
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -54,8 +55,9 @@ def plain_constraint(
 ) -> tuple[str, ConstraintSpec] | None:
     """Return the constraint that a distribution is, with the parameter's name.
 
-    A Gaussian of an observed number and a parameter (in any order, as it is symmetric)
-    and a Poisson of an observed count, whose mean is a parameter times constants.
+    A Gaussian of an observed number and a parameter (in any order, as it is symmetric),
+    a Poisson of an observed count, whose mean is a parameter times constants, and a
+    log-normal of an observed number, whose `mu` is the logarithm of a parameter.
 
     Args:
         node: The distribution.
@@ -70,6 +72,8 @@ def plain_constraint(
         return _gaussian(node, constants, observed)
     if kind == "poisson_dist":
         return _poisson(node, constants, observed)
+    if kind == "lognormal_dist":
+        return _log_normal(node, constants, observed)
     return None
 
 
@@ -148,6 +152,32 @@ def _poisson(
     if count < 0.0:
         refuse(node, f"an observed count cannot be negative, it is {count:g}.")
     return parameter, ConstraintSpec("poisson", count, tau)
+
+
+_LOGARITHM = re.compile(r"\s*log\(\s*([A-Za-z_]\w*)\s*\)\s*")
+
+
+def _log_normal(
+    node: Node, constants: Constants, observed: float | None
+) -> tuple[str, ConstraintSpec] | None:
+    """Read a log-normal of an observed number whose median is a parameter.
+
+    Its `mu` must be a function that is the logarithm of that parameter: a log-normal
+    density of the parameter itself has another power of it.
+    """
+    x, mu = node.child("x").reference(), node.child("mu").reference()
+    sigma = constants.value(node.child("sigma").reference())
+    value = constants.value(x) if observed is None else observed
+    function = constants.document.functions.get(str(mu))
+    if function is None or sigma is None or value is None:
+        return None
+    text = function.value.get("expression")
+    match = _LOGARITHM.fullmatch(text) if isinstance(text, str) else None
+    if match is None or match[1] in constants.document.functions:
+        return None
+    if not (sigma > 0.0 and value > 0.0):
+        refuse(node, "sigma and the observed value of a log-normal must be positive.")
+    return match[1], ConstraintSpec("lognormal", value, math.exp(sigma))
 
 
 def _scaled(mean: str | float, constants: Constants) -> tuple[str, float] | None:

@@ -1,6 +1,7 @@
 """Functions of a document that stand where a modifier has a parameter."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -16,10 +17,16 @@ _DEEPEST = 100  # functions of functions
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
-    """A function of its inputs by position; compared by content, to compile once."""
+class FunctionCall:
+    """A function of its inputs by position; compared by content, to compile once.
+
+    Attributes:
+        function: The function.
+        definition: As it stands in the document.
+    """
 
     function: AbstractFunction
+    definition: dict[str, Any] = field(compare=False)
 
     def __call__(self, *values: Array) -> Scalar:
         inputs = dict(zip(self.function.names, values, strict=True))
@@ -81,4 +88,4 @@ def _derive(
             _derive(needed, document, parameters, derived, inner)
         else:
             parameters.want(needed, "free", node=definition)
-    derived[name] = Derived(function.names, _Call(function))
+    derived[name] = Derived(function.names, FunctionCall(function, definition.value))

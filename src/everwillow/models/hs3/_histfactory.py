@@ -177,6 +177,8 @@ class Builder:
                 "is assumed.",
                 name,
             )
+        if word == "None":
+            return
         if word == "Const":
             self.parameters.fix(name)
         elif word in (None, "Gauss"):
@@ -208,6 +210,8 @@ class Builder:
     ) -> None:
         """Constrain a parameter that is nominally 1, with a relative error."""
         where = modifier.node.where
+        if word == "None":
+            return
         if word == "Const":
             self.parameters.fix(name)
             return
@@ -302,9 +306,10 @@ class Builder:
             self._constrain_factor(name, word, modifier, error=float(error))
             return
         if word not in _FACTOR_KINDS:
-            if word != "Const":
+            if word not in ("Const", "None"):
                 refuse(modifier.node, "an array of parameters needs a constraint type.")
-            self.parameters.fix(name)
+            if word == "Const":
+                self.parameters.fix(name)
         elif (error > 0.0).all():
             spec = _factor_constraint(word, error)
             self.parameters.constrain(name, spec, origin=modifier.node.where)

@@ -13,7 +13,7 @@ from everwillow.models.hs3._pointer import Node
 from everwillow.models.hs3._references import dependencies
 from everwillow.models.hs3._selection import Selection, select
 from everwillow.models.hs3.document import Document
-from everwillow.models.hs3.terms import AbstractTerm, build_terms
+from everwillow.models.hs3.terms import AbstractTerm
 
 
 _GAUSSIAN = ("gaussian_dist", "normal_dist")
@@ -142,6 +142,8 @@ def _terms(
             aux.append(name)
     if not left and not aux:
         return ()
+    from everwillow.models.hs3.terms import build_terms  # TODO
+
     return build_terms(
         [(node.child("name").text(), data.reference()) for node, data in left],
         distributions=_values(document.distributions),

@@ -30,6 +30,7 @@ _CONSTRAINTS = {
     "pois": "Poisson",
     "lognormal": "LogNormal",
     "const": "Const",
+    "none": "None",
 }
 _CODES: dict[str, Interpolation] = {
     "lin": "code0",
@@ -55,9 +56,9 @@ class Modifier:
         parameters: Its parameters; a number where one is constant. Empty if the
             document leaves the naming of the gammas to the reader.
         listed: Whether they were given as a list, one for each bin.
-        constraints: Type of the constraint (`Gauss`, `Poisson`, `LogNormal`, `Const`),
-            or the name of a distribution, or None where nothing is said. One for all
-            parameters, or one for each.
+        constraints: Type of the constraint (`Gauss`, `Poisson`, `LogNormal`, `Const`,
+            `None`), or the name of a distribution, or None where nothing is said. One
+            for all parameters, or one for each.
         node: Where it stands.
     """
 
@@ -155,7 +156,7 @@ def _constraint(node: Node, distributions: Iterable[str]) -> str | None:
     text = node.text()
     if text in distributions:
         return text
-    if text.lower() in ("unknown", "none"):  # ROOT's word for what it cannot name
+    if text.lower() == "unknown":  # ROOT's word for what it cannot name
         return None
     known = _CONSTRAINTS.get(text.lower())
     if known is None:
@@ -163,7 +164,7 @@ def _constraint(node: Node, distributions: Iterable[str]) -> str | None:
         hint = nearest(text, options)
         msg = (
             f"{node.where}: {text!r} is neither a type of constraint (Gauss, Poisson, "
-            f"LogNormal, Const) nor the name of a distribution.{hint}"
+            f"LogNormal, Const, None) nor the name of a distribution.{hint}"
         )
         raise UnknownKeyError(msg)
     return known

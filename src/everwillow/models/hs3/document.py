@@ -76,7 +76,7 @@ def read_document(source: Any) -> Document:
         >>> document.version, list(document.distributions)
         ('0.2', [])
     """
-    root = _root(source)
+    root = read_json(source)
     if not isinstance(root.value, dict):
         root.fail("an HS3 document, which is an object")
     if "channels" in root and "distributions" not in root:
@@ -102,7 +102,8 @@ def read_document(source: Any) -> Document:
     return Document(root, version, tools, report=report, **parts)
 
 
-def _root(source: Any) -> Node:
+def read_json(source: Any) -> Node:
+    """Return the root of a document, a mapping or the path of a JSON file."""
     if isinstance(source, Mapping):
         return Node(dict(source))
     if not isinstance(source, (str, pathlib.PurePath)):

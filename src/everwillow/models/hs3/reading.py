@@ -1,16 +1,70 @@
 """From HS3 documents to models."""
 
+import copy
 from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
 from everwillow.likelihood.binned_spec import BinnedSpec
+from everwillow.model import AbstractModel
+from everwillow.models.binned import BinnedModel
 from everwillow.models.hs3._likelihood import read_likelihood
 from everwillow.models.hs3._pointer import refuse
 from everwillow.models.hs3.document import read_document
+from everwillow.models.hs3.model import Hs3Model
 
 
 Source = Mapping[str, Any] | str | PathLike[str]
+
+
+def load(
+    source: Source, analysis: str | int | None = None, *, shapesys: str | None = None
+) -> AbstractModel:
+    """Load an analysis of an HS3 document as a model.
+
+    Args:
+        source: A document, or the path of a JSON file.
+        analysis: Name or position of the analysis; the first if None. A document
+            without analyses has likelihoods instead.
+        shapesys: Whether the `vals` of shapesys are ``"absolute"`` errors or
+            ``"relative"`` ones; None to find out. The report says what was found.
+
+    Returns:
+        A `BinnedModel` if all distributions are histfactory ones, a `Hs3Model`
+        otherwise. Its `report` lists what was normalised or assumed.
+
+    Raises:
+        EverwillowError: If the document cannot be read, with the JSON pointer, what
+            was expected and what was found.
+
+    Example:
+        >>> mu = {"type": "normfactor", "parameter": "mu"}
+        >>> signal = {"data": {"contents": [5.0]}, "name": "signal", "modifiers": [mu]}
+        >>> region = {"name": "SR", "type": "histfactory_dist", "samples": [signal]}
+        >>> counts = {"name": "obs", "type": "binned", "contents": [7]}
+        >>> pairs = {"name": "L", "distributions": ["SR"], "data": ["obs"]}
+        >>> document = {
+        ...     "metadata": {"hs3_version": "0.2"},
+        ...     "distributions": [region],
+        ...     "data": [counts],
+        ...     "likelihoods": [pairs],
+        ... }
+        >>> model = load(document)
+        >>> print(f"{model.nll({'mu': 1.4}):.4f}")
+        1.9038
+        >>> print(model.report[1])
+        No point has a value for 'mu': they start at 1.
+    """
+    document = read_document(source)
+    likelihood = read_likelihood(document, analysis, shapesys=shapesys)
+    if not likelihood.terms:
+        return BinnedModel.from_spec(likelihood.spec)
+    return Hs3Model.from_parts(
+        likelihood.spec,
+        likelihood.terms,
+        likelihood.parameters,
+        copy.deepcopy(document.root.value),
+    )
 
 
 def read_spec(
@@ -32,30 +86,18 @@ def read_spec(
             the analysis has distributions of other types.
 
     Example:
-        >>> spec = read_spec(
-        ...     {
-        ...         "metadata": {"hs3_version": "0.2"},
-        ...         "distributions": [
-        ...             {
-        ...                 "name": "SR",
-        ...                 "type": "histfactory_dist",
-        ...                 "samples": [
-        ...                     {
-        ...                         "name": "signal",
-        ...                         "data": {"contents": [5.0]},
-        ...                         "modifiers": [
-        ...                             {"type": "normfactor", "parameter": "mu"}
-        ...                         ],
-        ...                     }
-        ...                 ],
-        ...             }
-        ...         ],
-        ...         "data": [{"name": "obs", "type": "binned", "contents": [7]}],
-        ...         "likelihoods": [
-        ...             {"name": "L", "distributions": ["SR"], "data": ["obs"]}
-        ...         ],
-        ...     }
-        ... )
+        >>> mu = {"type": "normfactor", "parameter": "mu"}
+        >>> signal = {"data": {"contents": [5.0]}, "name": "signal", "modifiers": [mu]}
+        >>> region = {"name": "SR", "type": "histfactory_dist", "samples": [signal]}
+        >>> counts = {"name": "obs", "type": "binned", "contents": [7]}
+        >>> pairs = {"name": "L", "distributions": ["SR"], "data": ["obs"]}
+        >>> document = {
+        ...     "metadata": {"hs3_version": "0.2"},
+        ...     "distributions": [region],
+        ...     "data": [counts],
+        ...     "likelihoods": [pairs],
+        ... }
+        >>> spec = read_spec(document)
         >>> spec.channels[0].observed, spec.parameters[0].name
         (array([7.]), 'mu')
     """

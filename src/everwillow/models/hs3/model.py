@@ -1,0 +1,235 @@
+"""The model of a likelihood of which not everything is HistFactory."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Float
+
+from everwillow._typing import Array, Key, Scalar
+from everwillow.likelihood.binned import expected_counts
+from everwillow.likelihood.binned_spec import (
+    BinnedSpec,
+    ConstraintSpec,
+    ParameterSpec,
+)
+from everwillow.model import AbstractModel
+from everwillow.models.binned import BinnedModel, FlatBinned
+from everwillow.models.hs3.terms import AbstractTerm
+from everwillow.parameters import (
+    AbstractConstraint,
+    Interval,
+    LogNormal,
+    Normal,
+    Poisson,
+)
+from everwillow.statelib import State
+
+
+@final
+class Channels(eqx.Module):
+    """The histfactory distributions of a likelihood.
+
+    Attributes:
+        flat: Their likelihood as a function of vectors.
+        parameters: Names of their parameters, in the order of the vector.
+        sizes: Name and number of bins of each channel, in the order of the data.
+    """
+
+    flat: FlatBinned
+    parameters: tuple[str, ...] = eqx.field(static=True)
+    sizes: tuple[tuple[str, int], ...] = eqx.field(static=True)
+
+    @classmethod
+    def from_spec(cls, spec: BinnedSpec) -> "Channels":
+        """Compile the channels into arrays."""
+        model = BinnedModel.from_spec(spec)
+        names = tuple(sorted(entry.name for entry in spec.parameters))
+        return cls(model.flat_main, names, model.channels)
+
+    def nll(self, params: Mapping[str, Array], main: Mapping[str, Array]) -> Scalar:
+        """Return -ln L of the counts."""
+        counts = jnp.concatenate([main[name] for name, _ in self.sizes])
+        return self.flat.nll(self._vector(params), counts)
+
+    def expected(self, params: Mapping[str, Array]) -> dict[str, Float[Array, "..."]]:
+        """Return the expected counts by channel."""
+        counts = expected_counts(self.flat.packed, self._vector(params))
+        ends = np.cumsum([bins for _, bins in self.sizes])[:-1].tolist()
+        parts = jnp.split(counts, ends)
+        return dict(zip((name for name, _ in self.sizes), parts, strict=True))
+
+    def _vector(self, params: Mapping[str, Array]) -> Float[Array, " params"]:
+        return ravel_pytree({name: params[name] for name in self.parameters})[0]
+
+
+@final
+class Luggage:
+    """Something that travels with a model and is no part of its structure.
+
+    Any two are equal, so that models that differ in it share a compiled program.
+
+    Attributes:
+        content: The thing.
+    """
+
+    __slots__ = ("content",)
+
+    def __init__(self, content: Any) -> None:
+        self.content = content
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Luggage)
+
+    def __hash__(self) -> int:
+        return hash(Luggage)
+
+
+@final
+class Hs3Model(AbstractModel):
+    """A likelihood of HS3 that has other distributions than histfactory ones.
+
+    The main data are a dictionary by distribution: counts of histfactory
+    distributions, and of each other what its term observes. Auxiliary measurements of
+    one parameter are the constraints.
+
+    Attributes:
+        channels: The histfactory distributions, or None.
+        terms: All others, by name.
+        poi: Key of the parameter of interest, or None.
+        report: What the reader assumed or normalised.
+        document: What it was loaded from.
+    """
+
+    state: State
+    bounds: dict[Key, Any]
+    fixed: dict[Key, Any]
+    constraints: dict[Key, AbstractConstraint]
+    observation: dict[str, Any]
+    channels: Channels | None
+    terms: dict[str, AbstractTerm]
+    poi: Key | None = eqx.field(static=True)
+    report: tuple[str, ...] = eqx.field(static=True)
+    document: Luggage = eqx.field(static=True)
+
+    @classmethod
+    def from_parts(
+        cls,
+        spec: BinnedSpec,
+        terms: Sequence[AbstractTerm],
+        parameters: Sequence[ParameterSpec],
+        document: Mapping[str, Any],
+    ) -> "Hs3Model":
+        """Put a model together.
+
+        Args:
+            spec: The histfactory channels with their parameters; may be empty.
+            terms: Of all other distributions.
+            parameters: All parameters.
+            document: What they were read from.
+        """
+        entries = sorted(parameters, key=lambda entry: entry.name)
+        starts = {entry.name: np.asarray(entry.start, float) for entry in entries}
+        named = _by_name(terms, [channel.name for channel in spec.channels])
+        constraints: dict[Key, AbstractConstraint] = {
+            e.name: _constraint(e.constraint)
+            for e in entries
+            if e.constraint is not None
+        }
+        observed = {
+            e.name: e.constraint.aux for e in entries if e.constraint is not None
+        }
+        counts = {c.name: np.asarray(c.observed, float) for c in spec.channels}
+        data = {name: term.data for name, term in named.items()}
+        aux = {
+            name: np.broadcast_to(np.asarray(value, float), starts[name].shape)[()]
+            for name, value in observed.items()
+        }
+        return cls(
+            state=State.from_pytree(
+                {name: start[()] for name, start in starts.items()},
+                sep=_separator(starts),
+            ),
+            bounds={
+                e.name: Interval(e.lower, e.upper)
+                for e in entries
+                if np.isfinite(e.lower).any() or np.isfinite(e.upper).any()
+            },
+            fixed={e.name: starts[e.name][()] for e in entries if np.all(e.fixed)},
+            constraints=constraints,
+            observation={"main": dict(sorted((counts | data).items())), "aux": aux},
+            channels=Channels.from_spec(spec) if spec.channels else None,
+            terms=named,
+            poi=spec.poi,
+            report=spec.report,
+            document=Luggage(document),
+        )
+
+    def main_nll(self, params: Any, main: Any) -> Scalar:
+        """Return -ln L of the main data, without the constraints."""
+        values = {name: jnp.asarray(value, float) for name, value in params.items()}
+        total = jnp.zeros(())
+        if self.channels is not None:
+            total = total + self.channels.nll(values, main)
+        for name, term in self.terms.items():
+            total = total + term.nll(values, main[name])
+        return total
+
+    def expected(self, params: Any) -> dict[str, Any]:
+        """Return the Asimov main data by distribution."""
+        values = {name: jnp.asarray(value, float) for name, value in params.items()}
+        data = {} if self.channels is None else self.channels.expected(values)
+        data |= {name: term.expected(values) for name, term in self.terms.items()}
+        return dict(sorted(data.items()))
+
+    def sample(self, params: Any, key: Array) -> dict[str, Any]:
+        """Draw main data by distribution."""
+        values = {name: jnp.asarray(value, float) for name, value in params.items()}
+        rates = {} if self.channels is None else self.channels.expected(values)
+        names = sorted([*rates, *self.terms])
+        data = {}
+        for name, one in zip(names, jr.split(key, len(names)), strict=True):
+            if name in rates:
+                drawn = jr.poisson(one, rates[name], rates[name].shape)
+                data[name] = drawn.astype(rates[name].dtype)
+            else:
+                data[name] = self.terms[name].sample(values, one)
+        return data
+
+
+def _by_name(
+    terms: Sequence[AbstractTerm], taken: Sequence[str]
+) -> dict[str, AbstractTerm]:
+    named: dict[str, AbstractTerm] = {}
+    for term in terms:
+        name, number = term.name, 2
+        while name in named or name in taken:
+            name, number = f"{term.name}_{number}", number + 1
+        # As arrays, so that models of one structure share a compiled program.
+        named[name] = jax.tree.map(
+            lambda leaf: np.asarray(leaf) if isinstance(leaf, (int, float)) else leaf,
+            term,
+        )
+    return dict(sorted(named.items()))
+
+
+def _constraint(spec: ConstraintSpec) -> AbstractConstraint:
+    match spec.kind:
+        case "normal":
+            return Normal(spec.aux, spec.width)
+        case "lognormal":
+            return LogNormal(spec.aux, spec.width)
+    return Poisson(spec.width)
+
+
+def _separator(names: Mapping[str, Any]) -> str | None:
+    """Return what may join the segments of keys, which no name contains."""
+    for separator in (".", "/", ":", "|", "\x1f"):
+        if not any(separator in name for name in names):
+            return separator
+    return None
