@@ -105,8 +105,8 @@ def parse(workspace: Any) -> Document:
     _check_version(workspace["version"])
     numbers = Numbers()
     notes: list[str] = []
-    observations = _read_observations(workspace, numbers)
     parts = entries(workspace["channels"], ("channels",), "channel")
+    observations = _read_observations(workspace, numbers)
     channels = [
         _read_channel(part, ("channels", index), observations, numbers)
         for index, part in enumerate(parts)

@@ -163,7 +163,7 @@ def finish(
     assert bounds is not None
     shown = shortened(name)
     inside = np.clip(inits, bounds[:, 0], bounds[:, 1])
-    if (inside != inits).any() and not made.fixed.all():
+    if ((inside != inits) & ~made.fixed).any():
         notes.append(
             f"The start value of {shown} lies outside its bounds; the fit starts at "
             "the nearest bound."
