@@ -55,4 +55,4 @@ def extended_nll(
     References:
         R. Barlow, Nucl. Instrum. Meth. A 297 (1990) 496, eq. (5).
     """
-    return rate + shape_nll(log_intensity, weights)
+    return jnp.asarray(rate) + shape_nll(log_intensity, weights)

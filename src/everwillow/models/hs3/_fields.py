@@ -3,9 +3,9 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
-from everwillow._errors import ArgumentTypeError, ArgumentValueError, nearest
+from everwillow._errors import SpecificationError, nearest
 
 
 Reference: TypeAlias = str | float
@@ -28,7 +28,7 @@ class Fields:
     def __init__(self, kind: str, name: str, spec: Mapping[str, Any]) -> None:
         if not isinstance(spec, Mapping):
             msg = f"{kind}/{name}: an object is needed, not {spec!r}."
-            raise ArgumentTypeError(msg)
+            raise SpecificationError(msg)
         self.where = f"{kind}/{name}"
         self.name = name
         self.spec = spec
@@ -40,13 +40,18 @@ class Fields:
         """The value of its key ``type``."""
         value = self.spec.get("type")
         if not isinstance(value, str):
-            raise self.error(f"its type must be a text, not {value!r}")
+            self.refuse(f"its type must be a text, not {value!r}")
         return value
 
-    def error(self, message: str) -> ArgumentValueError:
-        """Return the error that says where something is wrong."""
+    def refuse(self, message: str) -> NoReturn:
+        """Raise the error that says where something is wrong.
+
+        Raises:
+            SpecificationError: Always.
+        """
         stop = "" if message.endswith("?") else "."
-        return ArgumentValueError(f"{self.where}: {message}{stop}")
+        msg = f"{self.where}: {message}{stop}"
+        raise SpecificationError(msg)
 
     def has(self, key: str) -> bool:
         """Whether the key is there."""
@@ -66,14 +71,14 @@ class Fields:
                 self.read.add(key)
                 return self._reference(self.spec[key], key)
         if default is None:
-            raise self._missing(keys[0])
+            self._missing(keys[0])
         return default
 
     def name_at(self, *keys: str) -> str:
         """Return what must be a name under the first of `keys` that is there."""
         value = self.get(*keys)
         if not isinstance(value, str):
-            raise self.error(f"{keys[0]!r} must be a name, not the number {value!r}")
+            self.refuse(f"{keys[0]!r} must be a name, not the number {value!r}")
         return value
 
     def list_at(self, key: str) -> tuple[Reference, ...]:
@@ -86,19 +91,19 @@ class Fields:
         values = self.list_at(key)
         for index, value in enumerate(values):
             if not isinstance(value, str):
-                raise self.error(f"{key}/{index} must be a name, not {value!r}")
+                self.refuse(f"{key}/{index} must be a name, not {value!r}")
         return tuple(str(value) for value in values)
 
     def sequence(self, key: str) -> Sequence[Any]:
         """Return a list as it is, not empty."""
         if key not in self.spec:
-            raise self._missing(key)
+            self._missing(key)
         self.read.add(key)
         values = self.spec[key]
         if isinstance(values, str | bytes) or not isinstance(values, Sequence):
-            raise self.error(f"{key!r} must be a list, not {values!r}")
+            self.refuse(f"{key!r} must be a list, not {values!r}")
         if not values:
-            raise self.error(f"{key!r} must not be empty")
+            self.refuse(f"{key!r} must not be empty")
         return values
 
     def flag(self, key: str) -> bool | None:
@@ -107,14 +112,14 @@ class Fields:
         self.read.add(key)
         value = self.spec.get(key)
         if value is not None and not isinstance(value, bool):
-            raise self.error(f"{key!r} must be true or false, not {value!r}")
+            self.refuse(f"{key!r} must be true or false, not {value!r}")
         return value
 
     def close(self) -> tuple[str, ...]:
         """Return one sentence for each key that nobody has read.
 
         Raises:
-            ArgumentValueError: If such a key looks like a misspelt one.
+            SpecificationError: If such a key looks like a misspelt one.
         """
         notes = []
         for key in self.spec:
@@ -122,26 +127,28 @@ class Fields:
                 continue
             hint = nearest(key, self.asked - self.spec.keys())
             if hint:
-                raise self.error(f"the key {key!r} has no meaning here.{hint}")
-            notes.append(f"{self.where}: the key {key!r} has no meaning and is ignored.")
+                self.refuse(f"the key {key!r} has no meaning here.{hint}")
+            notes.append(
+                f"{self.where}: the key {key!r} has no meaning and is ignored."
+            )
         return tuple(notes)
 
     def _reference(self, value: Any, key: str) -> Reference:
         if isinstance(value, str):
             if not value.strip():
-                raise self.error(f"{key!r} is an empty name")
+                self.refuse(f"{key!r} is an empty name")
             # Exporters write some numbers as text.
             return float(value) if _NUMERIC.fullmatch(value) else value
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.error(f"{key!r} must be a name or a number, not {value!r}")
+            self.refuse(f"{key!r} must be a name or a number, not {value!r}")
         try:
             number = float(value)
         except OverflowError:
             number = math.inf
         if not math.isfinite(number):
-            raise self.error(f"{key!r} must be a finite number, not {value!r}")
+            self.refuse(f"{key!r} must be a finite number, not {value!r}")
         return number
 
-    def _missing(self, key: str) -> ArgumentValueError:
+    def _missing(self, key: str) -> NoReturn:
         hint = nearest(key, self.spec)
-        return self.error(f"the key {key!r} is missing" + (f".{hint}" if hint else ""))
+        self.refuse(f"the key {key!r} is missing" + (f".{hint}" if hint else ""))

@@ -5,16 +5,19 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike
 
-from everwillow._errors import ArgumentValueError, unknown_key
+from everwillow._errors import SpecificationError, unknown_key
 from everwillow.models.hs3._fields import Reference
 from everwillow.models.hs3.functions import AbstractFunction, read_function
 
 
-Ends: TypeAlias = tuple[ArrayLike, ArrayLike]
-Region: TypeAlias = Mapping[str, Ends]
-"""The lower and upper ends of each observable: numbers, or an array of them each."""
+Edge: TypeAlias = float | np.ndarray
+"""An end of an interval, or of several."""
+
+Region: TypeAlias = Mapping[str, tuple[Edge, Edge]]
+"""The lower and upper ends of each observable, all numbers or all of one shape."""
 
 
 class Graph:
@@ -28,7 +31,7 @@ class Graph:
             error. Any name is a parameter if None.
 
     Raises:
-        ArgumentValueError: If a definition cannot be used or functions need each other.
+        SpecificationError: If a definition cannot be used or functions need each other.
         UnknownKeyError: If a name is not known.
 
     Example:
@@ -50,6 +53,7 @@ class Graph:
         self.functions = {name: function for name, (function, _) in read.items()}
         self.notes = tuple(note for _, notes in read.values() for note in notes)
         self.known = None if known is None else frozenset(known)
+        self._hash = hash(tuple(self.functions.items()))
         self._order = {name: index for index, name in enumerate(self._sorted())}
         self._needed: dict[str, frozenset[str]] = {}
         self._free: dict[str, tuple[str, ...]] = {}
@@ -126,10 +130,12 @@ class Graph:
         return order
 
     def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
         return isinstance(other, Graph) and self.functions == other.functions
 
     def __hash__(self) -> int:
-        return hash(tuple(self.functions.items()))
+        return self._hash
 
     def __repr__(self) -> str:
         return f"Graph({list(self.functions)})"
@@ -219,7 +225,7 @@ class Scope:
         return self._computed[name]
 
 
-def _cycle(path: list[str], below: str) -> ArgumentValueError:
+def _cycle(path: list[str], below: str) -> SpecificationError:
     loop = [*path[path.index(below) :], below]
     msg = f"functions: they need each other in a circle: {' -> '.join(loop)}."
-    return ArgumentValueError(msg)
+    return SpecificationError(msg)

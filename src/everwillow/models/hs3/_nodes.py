@@ -156,7 +156,7 @@ _FUNCTIONS: dict[str, Callable[..., Array]] = {
     "atan": jnp.arctan,
 }
 
-ARITY = {name: 1 for name in _FUNCTIONS} | {"min": 2, "max": 2, "pow": 2, "ifelse": 3}
+ARITY = dict.fromkeys(_FUNCTIONS, 1) | {"min": 2, "max": 2, "pow": 2, "ifelse": 3}
 """How many arguments each function takes."""
 
 CONSTANTS = {"PI": math.pi, "EULER": math.e}

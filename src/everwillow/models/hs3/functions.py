@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from everwillow._errors import ArgumentValueError, nearest
+from everwillow._errors import ArgumentValueError, SpecificationError, nearest
 from everwillow.models.hs3._fields import Fields, Reference
 from everwillow.models.hs3._nodes import safe_log
 from everwillow.models.hs3.expressions import Expression
@@ -191,12 +191,12 @@ def expression_at(fields: Fields) -> Expression:
     """Return the formula of a generic function or distribution."""
     text = fields.raw("expression")
     if not isinstance(text, str):
-        raise fields.error(f"'expression' must be a text, not {text!r}")
+        fields.refuse(f"'expression' must be a text, not {text!r}")
     try:
         return Expression(text)
     except ArgumentValueError as error:
         msg = f"{fields.where}/{error}"
-        raise ArgumentValueError(msg) from None
+        raise SpecificationError(msg) from None
 
 
 FUNCTIONS: dict[str, type[AbstractFunction]] = {
@@ -224,7 +224,7 @@ def function_from(name: str, spec: Mapping[str, Any]) -> AbstractFunction:
         spec: Its keys and values.
 
     Raises:
-        ArgumentValueError: If the type is not known, a key is missing or misspelt, or
+        SpecificationError: If the type is not known, a key is missing or misspelt, or
             a value cannot be used.
 
     Example:
@@ -242,7 +242,7 @@ def read_function(
     fields = Fields("functions", name, spec)
     cls = FUNCTIONS.get(fields.type)
     if cls is None:
-        raise fields.error(_refusal(fields.type))
+        fields.refuse(_refusal(fields.type))
     return cls.read(fields), fields.close()
 
 

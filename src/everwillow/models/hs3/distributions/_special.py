@@ -75,9 +75,7 @@ def log_exponential_interval(
     tail = -rate * jnp.where(high_open, low, high) - jnp.log(
         jnp.where(converges, slope, 1.0)
     )
-    return jnp.where(
-        low_open | high_open, jnp.where(converges, tail, jnp.inf), closed
-    )
+    return jnp.where(low_open | high_open, jnp.where(converges, tail, jnp.inf), closed)
 
 
 def _is_infinite(edge: ArrayLike | Array) -> np.ndarray:

@@ -12,12 +12,12 @@ from typing import Any, ClassVar, Protocol, final, runtime_checkable
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
-from everwillow._errors import ArgumentValueError
+from everwillow._errors import SpecificationError
 from everwillow.likelihood.quadrature import gauss_legendre, log_integrate, log_sum
 from everwillow.models.hs3._fields import Reference
-from everwillow.models.hs3._graph import Region, Scope
+from everwillow.models.hs3._graph import Edge, Region, Scope
 from everwillow.models.hs3.expressions import Expression
 
 
@@ -64,6 +64,8 @@ class AbstractDistribution(eqx.Module):
     @final
     def log_probability(self, scope: Scope, region: Region) -> Float[Array, "..."]:
         """Return the logarithms of the probabilities of intervals."""
+        if region is scope.domain:
+            return jnp.zeros(())
         total = self.log_integral(scope, scope.domain)
         return self.log_integral(scope, region) - total
 
@@ -103,9 +105,7 @@ class AbstractClosed(AbstractDistribution):
         """The variable of the closed form."""
 
     @abc.abstractmethod
-    def log_closed(
-        self, scope: Scope, lower: ArrayLike, upper: ArrayLike
-    ) -> Float[Array, "..."]:
+    def log_closed(self, scope: Scope, lower: Edge, upper: Edge) -> Float[Array, "..."]:
         """Return the logarithm of the integral over intervals of the variable."""
 
     @final
@@ -173,7 +173,7 @@ def integrate(
     many for each part of it as its share; over two or three with 128 or 48 nodes each.
 
     Raises:
-        ArgumentValueError: If a range is infinite, or there are more observables.
+        SpecificationError: If a range is infinite, or there are more observables.
     """
     observables = scope.observables(distribution.references)
     if not observables:
@@ -193,7 +193,7 @@ def integrate(
             f"distributions/{distribution.name}: it depends on {len(observables)} "
             f"observables ({', '.join(observables)}); quadrature goes up to three."
         )
-        raise ArgumentValueError(msg)
+        raise SpecificationError(msg)
     return _integrate_many(distribution, scope, region, observables)
 
 
@@ -211,7 +211,7 @@ def require_finite(
     """Raise an error for an infinite range.
 
     Raises:
-        ArgumentValueError: If there is one.
+        SpecificationError: If there is one.
     """
     for observable in observables:
         if not np.all(np.isfinite(np.asarray(scope.domain[observable]))):
@@ -219,7 +219,7 @@ def require_finite(
                 f"distributions/{distribution.name}: it can only be normalised over a "
                 f"finite range; give the axis of {observable!r} a min and a max."
             )
-            raise ArgumentValueError(msg)
+            raise SpecificationError(msg)
 
 
 def _integrate_many(

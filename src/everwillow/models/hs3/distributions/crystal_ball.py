@@ -9,11 +9,11 @@ from typing import ClassVar, final
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
 from everwillow.likelihood.quadrature import log_sum
 from everwillow.models.hs3._fields import Fields, Reference
-from everwillow.models.hs3._graph import Scope
+from everwillow.models.hs3._graph import Edge, Scope
 from everwillow.models.hs3.distributions._special import (
     log_exponential_interval,
     log_normal_interval,
@@ -72,9 +72,7 @@ class CrystalBall(AbstractClosed):
             jnp.where(below, n, right_n),
         )
 
-    def log_closed(
-        self, scope: Scope, lower: ArrayLike, upper: ArrayLike
-    ) -> Float[Array, "..."]:
+    def log_closed(self, scope: Scope, lower: Edge, upper: Edge) -> Float[Array, "..."]:
         """Return the sum of the core's and the tails' integrals."""
         m0 = scope[self.m0]
         alpha, n, sigma = (scope[reference] for reference in self.left)
@@ -111,14 +109,14 @@ class CrystalBall(AbstractClosed):
         for side in "LR":
             for key in keys:
                 if fields.has(key) and fields.has(f"{key}_{side}"):
-                    raise fields.error(f"{key!r} excludes '{key}_{side}'")
+                    fields.refuse(f"{key!r} excludes '{key}_{side}'")
             alpha = fields.get(f"alpha_{side}", "alpha")
             n = fields.get(f"n_{side}", "n")
             sides[side] = (alpha, n, fields.get(f"sigma_{side}", "sigma"))
         return cls(fields.name, m, m0, sides["L"], sides["R"])
 
 
-def _deviation(edge: ArrayLike, center: Array, width: Array) -> Array:
+def _deviation(edge: Edge, center: Array, width: Array) -> Array:
     edge = np.asarray(edge)
     finite = np.isfinite(edge)
     inner = (np.where(finite, edge, 0.0) - center) / width

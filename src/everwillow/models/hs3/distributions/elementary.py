@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import jax.random as jr
 import jax.scipy as jsp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
 from everwillow.likelihood.quadrature import log_sum
 from everwillow.models.hs3._fields import Fields, Reference
-from everwillow.models.hs3._graph import Scope
+from everwillow.models.hs3._graph import Edge, Scope
 from everwillow.models.hs3.distributions._special import (
     log_exponential_interval,
     log_normal_interval,
@@ -49,10 +49,9 @@ class Uniform(AbstractClosed):
         """Return zero."""
         return jnp.zeros_like(scope[self.x])
 
-    def log_closed(
-        self, scope: Scope, lower: ArrayLike, upper: ArrayLike
-    ) -> Float[Array, "..."]:
+    def log_closed(self, scope: Scope, lower: Edge, upper: Edge) -> Float[Array, "..."]:
         """Return the logarithm of the width."""
+        del scope
         return jnp.log(jnp.asarray(upper) - jnp.asarray(lower))
 
     @classmethod
@@ -84,9 +83,7 @@ class Exponential(AbstractClosed):
         """Return :math:`-cx`."""
         return -scope[self.c] * scope[self.x]
 
-    def log_closed(
-        self, scope: Scope, lower: ArrayLike, upper: ArrayLike
-    ) -> Float[Array, "..."]:
+    def log_closed(self, scope: Scope, lower: Edge, upper: Edge) -> Float[Array, "..."]:
         """Return the closed form."""
         return log_exponential_interval(scope[self.c], lower, upper)
 
@@ -130,9 +127,7 @@ class Gaussian(AbstractClosed):
         pull = (scope[self.x] - scope[self.mean]) / scope[self.sigma]
         return -0.5 * pull**2
 
-    def log_closed(
-        self, scope: Scope, lower: ArrayLike, upper: ArrayLike
-    ) -> Float[Array, "..."]:
+    def log_closed(self, scope: Scope, lower: Edge, upper: Edge) -> Float[Array, "..."]:
         """Return a difference of cumulative distributions."""
         mean, sigma = scope[self.mean], scope[self.sigma]
         inside = log_normal_interval(
@@ -184,9 +179,7 @@ class LogNormal(AbstractClosed):
         pull = (log_x - scope[self.mu]) / scope[self.sigma]
         return jnp.where(positive, -0.5 * pull**2 - log_x, -jnp.inf)
 
-    def log_closed(
-        self, scope: Scope, lower: ArrayLike, upper: ArrayLike
-    ) -> Float[Array, "..."]:
+    def log_closed(self, scope: Scope, lower: Edge, upper: Edge) -> Float[Array, "..."]:
         """Return a difference of cumulative distributions of the logarithm."""
         mu, sigma = scope[self.mu], scope[self.sigma]
         with np.errstate(divide="ignore"):
@@ -238,9 +231,7 @@ class Poisson(AbstractClosed):
         """Return the logarithm of the probability."""
         return log_poisson(scope[self.x], scope[self.mean])
 
-    def log_closed(
-        self, scope: Scope, lower: ArrayLike, upper: ArrayLike
-    ) -> Float[Array, "..."]:
+    def log_closed(self, scope: Scope, lower: Edge, upper: Edge) -> Float[Array, "..."]:
         """Return the sum over whole numbers from the lower to the upper end."""
         mean = scope[self.mean]
         first = np.maximum(np.ceil(np.asarray(lower, float)), 0.0)
@@ -257,7 +248,9 @@ class Poisson(AbstractClosed):
             logs = log_poisson(jnp.asarray(column), mean)
             return log_sum(logs, inside.astype(float))
         above = jnp.where(np.isinf(last), 1.0, _at_most(last, mean))
-        return jnp.log(above - jnp.where(first == 0.0, 0.0, _at_most(first - 1.0, mean)))
+        return jnp.log(
+            above - jnp.where(first == 0.0, 0.0, _at_most(first - 1.0, mean))
+        )
 
     def center(self, scope: Scope) -> Float[Array, " variates"]:
         """Return the expectation."""

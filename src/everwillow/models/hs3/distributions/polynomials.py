@@ -10,11 +10,12 @@ from typing import final
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
+from everwillow._errors import SpecificationError
 from everwillow.likelihood.quadrature import gauss_legendre
 from everwillow.models.hs3._fields import Fields, Reference
-from everwillow.models.hs3._graph import Scope
+from everwillow.models.hs3._graph import Edge, Scope
 from everwillow.models.hs3._nodes import safe_log
 from everwillow.models.hs3.distributions.base import AbstractClosed, require_finite
 from everwillow.models.hs3.functions import horner
@@ -42,9 +43,7 @@ class Polynomial(AbstractClosed):
         """Return the logarithm of the polynomial."""
         return safe_log(self._value(scope, scope[self.x]))
 
-    def log_closed(
-        self, scope: Scope, lower: ArrayLike, upper: ArrayLike
-    ) -> Float[Array, "..."]:
+    def log_closed(self, scope: Scope, lower: Edge, upper: Edge) -> Float[Array, "..."]:
         """Return the exact integral."""
         degree = len(self.coefficients) - 1
         return _log_exact(lambda x: self._value(scope, x), lower, upper, degree)
@@ -82,9 +81,7 @@ class Chebychev(AbstractClosed):
         """Return the logarithm of the series."""
         return safe_log(self._value(scope, scope[self.x]))
 
-    def log_closed(
-        self, scope: Scope, lower: ArrayLike, upper: ArrayLike
-    ) -> Float[Array, "..."]:
+    def log_closed(self, scope: Scope, lower: Edge, upper: Edge) -> Float[Array, "..."]:
         """Return the exact integral."""
         degree = len(self.coefficients)
         return _log_exact(lambda x: self._value(scope, x), lower, upper, degree)
@@ -128,9 +125,7 @@ class Bernstein(AbstractClosed):
         """Return the logarithm of the polynomial."""
         return safe_log(self._value(scope, scope[self.x]))
 
-    def log_closed(
-        self, scope: Scope, lower: ArrayLike, upper: ArrayLike
-    ) -> Float[Array, "..."]:
+    def log_closed(self, scope: Scope, lower: Edge, upper: Edge) -> Float[Array, "..."]:
         """Return the exact integral."""
         degree = len(self.coefficients) - 1
         return _log_exact(lambda x: self._value(scope, x), lower, upper, degree)
@@ -160,14 +155,15 @@ def _range(
             f"distributions/{distribution.name}: its polynomials are those of the "
             f"range of an observable, and {x!r} is none."
         )
-        raise ValueError(msg)
+        raise SpecificationError(msg)
     require_finite(distribution, scope, observables)
     low, high = scope.domain[observables[0]]
     return float(low), float(high)
 
 
 def _log_exact(
-    value: Callable[[Array], Array], lower: ArrayLike, upper: ArrayLike, degree: int) -> Array:
+    value: Callable[[Array], Array], lower: Edge, upper: Edge, degree: int
+) -> Array:
     # Nodes enough for the degree; unlike differences of powers, nothing cancels.
     nodes, weights = gauss_legendre(1, degree // 2 + 1)
     low, high = jnp.broadcast_arrays(jnp.asarray(lower), jnp.asarray(upper))

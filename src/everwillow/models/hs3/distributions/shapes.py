@@ -13,7 +13,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
 from everwillow.likelihood.quadrature import (
     gauss_legendre,
@@ -21,7 +21,7 @@ from everwillow.likelihood.quadrature import (
     log_sum,
 )
 from everwillow.models.hs3._fields import Fields, Reference
-from everwillow.models.hs3._graph import Scope
+from everwillow.models.hs3._graph import Edge, Scope
 from everwillow.models.hs3._nodes import safe_log
 from everwillow.models.hs3.distributions.base import AbstractClosed, require_finite
 
@@ -57,9 +57,7 @@ class Argus(AbstractClosed):
         value = jnp.log(m) + scope[self.power] * jnp.log(u) + scope[self.slope] * u
         return jnp.where(inside, value, -jnp.inf)
 
-    def log_closed(
-        self, scope: Scope, lower: ArrayLike, upper: ArrayLike
-    ) -> Float[Array, "..."]:
+    def log_closed(self, scope: Scope, lower: Edge, upper: Edge) -> Float[Array, "..."]:
         r"""Return :math:`\ln(\frac{m_0^2}{2} \int u^p e^{cu} du)` by quadrature.
 
         Nodes crowd at the end of the spectrum, where the power is singular.
@@ -114,9 +112,7 @@ class GeneralizedNormal(AbstractClosed):
         """Return the exponent."""
         return self._log_value(scope, scope[self.x])
 
-    def log_closed(
-        self, scope: Scope, lower: ArrayLike, upper: ArrayLike
-    ) -> Float[Array, "..."]:
+    def log_closed(self, scope: Scope, lower: Edge, upper: Edge) -> Float[Array, "..."]:
         r"""Return :math:`\ln(2 \alpha \Gamma(1 + 1/\beta))`, or a quadrature.
 
         The first is for the whole real line. Panels of the second are graded towards
@@ -131,10 +127,12 @@ class GeneralizedNormal(AbstractClosed):
         # Where the exponent is 800 nothing is left.
         reach = jax.lax.stop_gradient(alpha * 800.0 ** (1.0 / beta))
         start = jnp.where(np.isinf(low), mean - reach, np.where(np.isinf(low), 0, low))
-        stop = jnp.where(np.isinf(high), mean + reach, np.where(np.isinf(high), 0, high))
+        stop = jnp.where(
+            np.isinf(high), mean + reach, np.where(np.isinf(high), 0, high)
+        )
         start, stop = jnp.broadcast_arrays(start, jnp.maximum(start, stop))
-        steps = np.concatenate([2.0 ** np.arange(-40, -2), np.linspace(0.25, 2.0, 15)])
-        far = 2.0 * np.geomspace(1.0, 50.0, 12)[1:]
+        steps = np.concatenate([2.0 ** np.arange(-40, -2), np.linspace(0.25, 2.0, 29)])
+        far = 2.0 * 1.6 ** np.arange(1, 28)
         steps = np.concatenate([-far[::-1], -steps[::-1], [0.0], steps, far])
         edges = graded_edges(start, stop, mean, alpha, steps)
         return log_integrate_panels(lambda x: self._log_value(scope, x), edges)
@@ -186,9 +184,9 @@ _BLATT_WEISSKOPF = (
 class RelativisticBreitWigner(AbstractClosed):
     r"""The density :math:`m \Gamma_1(m) / |m_0^2 - m^2 - i m_0 \Gamma(m)|^2`.
 
-    The partial widths are :math:`\Gamma_i n_l^2(m) \rho_i(m)`, with Blatt-Weisskopf form
-    factors :math:`n_l` and phase space :math:`\rho = 2q/m`; the first channel is the one
-    observed. A channel below its threshold has no width.
+    The partial widths are :math:`\Gamma_i n_l^2(m) \rho_i(m)`, with Blatt-Weisskopf
+    form factors :math:`n_l` and phase space :math:`\rho = 2q/m`; the first channel is
+    the one observed. A channel below its threshold has no width.
 
     Attributes:
         x: The variable :math:`m`.
@@ -210,9 +208,7 @@ class RelativisticBreitWigner(AbstractClosed):
         """Return the logarithm, ``-inf`` below the threshold."""
         return self._log_value(scope, scope[self.x])
 
-    def log_closed(
-        self, scope: Scope, lower: ArrayLike, upper: ArrayLike
-    ) -> Float[Array, "..."]:
+    def log_closed(self, scope: Scope, lower: Edge, upper: Edge) -> Float[Array, "..."]:
         """Return a quadrature with panels that follow peak and thresholds."""
         require_finite(self, scope, scope.observables(self.references))
         low, high = jnp.broadcast_arrays(jnp.asarray(lower), jnp.asarray(upper))
@@ -221,12 +217,16 @@ class RelativisticBreitWigner(AbstractClosed):
         points = [low[None] + span[None] * even]
         pole = scope[self.mass]
         width = sum((scope[c.width] for c in self.channels), jnp.zeros(()))
-        near = np.concatenate([[0.25, 0.5, 1.0], 1.5 ** np.arange(1, 14)])
+        # Far below the sum of the widths: channels that are closed at the pole, and
+        # barriers, make the peak narrower than that.
+        near = 2.0 ** np.arange(-16, 10)
         points.append(_around(low, pole, width, np.concatenate([-near, [0.0], near])))
+        start, stop = scope.domain[scope.observables(self.references)[0]]
+        whole = float(stop) - float(start)
+        fine = np.concatenate([[0.0], 0.25 ** np.arange(1, 14)])
         for channel in self.channels:
             threshold = scope[channel.m1] + scope[channel.m2]
-            fine = np.concatenate([[0.0], 0.25 ** np.arange(0, 14)])
-            points.append(_around(low, threshold, jnp.ones(()), fine))
+            points.append(_around(low, threshold, jnp.asarray(whole), fine))
         edges = _clipped(jnp.concatenate(points), low, high)
         return log_integrate_panels(lambda x: self._log_value(scope, x), edges)
 
@@ -251,15 +251,15 @@ class RelativisticBreitWigner(AbstractClosed):
         poles = ("mass", "m_BW", "m0", "mean", "resonance")
         poles = tuple(key for key in poles if key != variable)
         if not any(fields.has(key) for key in poles):
-            raise fields.error(
-                "it needs both the variable ('x') and the mass of the resonance ('mass')"
+            fields.refuse(
+                "it needs the variable ('x') and the mass of the resonance ('mass')"
             )
         channels = []
         for index, spec in enumerate(fields.sequence("channels")):
             inner = Fields("distributions", f"{fields.name}/channels/{index}", spec)
             momentum = inner.get("l", default=0.0)
             if momentum not in range(len(_BLATT_WEISSKOPF)):
-                raise inner.error(f"'l' must be 0 to 5, not {momentum!r}")
+                inner.refuse(f"'l' must be 0 to 5, not {momentum!r}")
             width = inner.get("Gamma")
             m1, m2 = inner.get("m1", default=0.0), inner.get("m2", default=0.0)
             radius = inner.get("R", default=3.0)

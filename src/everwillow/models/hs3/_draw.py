@@ -1,0 +1,99 @@
+"""Points that stand for a density: grids with weights, and random ones."""
+
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Float
+
+from everwillow._errors import SpecificationError
+from everwillow.likelihood.quadrature import gauss_legendre
+from everwillow.models.hs3._graph import Scope
+from everwillow.models.hs3.distributions.base import (
+    AbstractDistribution,
+    require_finite,
+)
+
+
+_NODES = {1: 1024, 2: 128, 3: 48}
+_CELLS = {1: 4096, 2: 256, 3: 48}
+
+
+def event_grid(
+    distribution: AbstractDistribution, scope: Scope
+) -> tuple[Float[Array, "points axes"], Float[Array, " points"]]:
+    """Return the nodes of a quadrature and the probability of each, sum 1."""
+    axes = _axes(distribution, scope, _NODES)
+    nodes, weights = gauss_legendre(_NODES[len(axes)] // 16, 16)
+    points, shares = _product(scope, axes, [nodes] * len(axes), [weights] * len(axes))
+    density = _density(distribution, scope, axes, points) * shares
+    return points, density / jnp.sum(density)
+
+
+def draw_events(
+    distribution: AbstractDistribution, scope: Scope, key: Array, count: int
+) -> Float[Array, "events axes"]:
+    """Draw from a grid of cells, evenly inside each of them."""
+    axes = _axes(distribution, scope, _CELLS)
+    cells = _CELLS[len(axes)]
+    centers = [(np.arange(cells) + 0.5) / cells] * len(axes)
+    shares = [np.full(cells, 1.0 / cells)] * len(axes)
+    points, _ = _product(scope, axes, centers, shares)
+    cumulative = jnp.cumsum(_density(distribution, scope, axes, points))
+    cell_key, place_key = jr.split(key)
+    height = jr.uniform(cell_key, (count,), points.dtype) * cumulative[-1]
+    chosen = jnp.searchsorted(cumulative, height, side="right")
+    chosen = jnp.minimum(chosen, points.shape[0] - 1)
+    widths = np.array([_width(scope, axis) for axis in axes]) / cells
+    place = jr.uniform(place_key, (count, len(axes)), points.dtype, -0.5, 0.5)
+    return points[chosen] + place * widths[None]
+
+
+def mean_of(distribution: AbstractDistribution, scope: Scope) -> Float[Array, " axes"]:
+    """Return the mean of each observable over its range."""
+    points, shares = event_grid(distribution, scope)
+    return shares @ points
+
+
+def _axes(
+    distribution: AbstractDistribution, scope: Scope, sizes: dict[int, int]
+) -> tuple[str, ...]:
+    axes = tuple(scope.domain)
+    if len(axes) not in sizes:
+        msg = (
+            f"distributions/{distribution.name}: points for Asimov data and toys are "
+            f"made for one to three observables, not for {len(axes)}."
+        )
+        raise SpecificationError(msg)
+    require_finite(distribution, scope, axes)
+    return axes
+
+
+def _width(scope: Scope, axis: str) -> float:
+    start, stop = scope.domain[axis]
+    return float(stop) - float(start)
+
+
+def _product(
+    scope: Scope,
+    axes: tuple[str, ...],
+    nodes: list[np.ndarray],
+    weights: list[np.ndarray],
+) -> tuple[Array, np.ndarray]:
+    columns = [
+        float(scope.domain[axis][0]) + _width(scope, axis) * grid.ravel()
+        for axis, grid in zip(axes, np.meshgrid(*nodes, indexing="ij"), strict=True)
+    ]
+    shares = np.prod(np.meshgrid(*weights, indexing="ij"), axis=0).ravel()
+    return jnp.asarray(np.stack(columns, axis=1)), shares
+
+
+def _density(
+    distribution: AbstractDistribution,
+    scope: Scope,
+    axes: tuple[str, ...],
+    points: Array,
+) -> Array:
+    values = {axis: points[:, i] for i, axis in enumerate(axes)}
+    logs = distribution.log_density(scope.at(values))
+    logs = jnp.broadcast_to(logs, points.shape[:1])
+    return jnp.exp(logs - jnp.max(logs))

@@ -1,0 +1,334 @@
+"""Distributions made of others, or of functions.
+
+Spec: HS3, section "Composite distributions".
+"""
+
+from typing import TypeAlias, final
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from everwillow.likelihood.quadrature import log_sum
+from everwillow.models.hs3._fields import Reference
+from everwillow.models.hs3._graph import Region, Scope
+from everwillow.models.hs3._nodes import safe_log
+from everwillow.models.hs3.distributions.base import (
+    AbstractDistribution,
+    AbstractExtended,
+    AbstractNumeric,
+    integrate,
+)
+from everwillow.models.hs3.expressions import Expression
+
+
+@final
+class Generic(AbstractNumeric):
+    """A density given by a formula.
+
+    Attributes:
+        expression: The formula; the density is zero where it is negative.
+    """
+
+    name: str = eqx.field(static=True)
+    expression: Expression = eqx.field(static=True)
+
+    def log_density(self, scope: Scope) -> Float[Array, "..."]:
+        """Return the logarithm of the formula."""
+        names = self.expression.names
+        return self.expression.log({name: scope[name] for name in names})
+
+
+@final
+class DensityFunction(AbstractNumeric):
+    """A density given by a function of the document.
+
+    Attributes:
+        function: Its name.
+        logarithmic: Whether the function is the logarithm of the density.
+    """
+
+    name: str = eqx.field(static=True)
+    function: Reference = eqx.field(static=True)
+    logarithmic: bool = eqx.field(static=True)
+
+    def log_density(self, scope: Scope) -> Float[Array, "..."]:
+        """Return the logarithm of the function, or the function."""
+        if self.logarithmic:
+            return scope[self.function]
+        return _log_value(scope, self.function)
+
+
+@final
+class EfficiencyProduct(AbstractNumeric):
+    """A density times an efficiency.
+
+    Attributes:
+        pdf: The density.
+        efficiency: The name of the efficiency function.
+    """
+
+    name: str = eqx.field(static=True)
+    pdf: AbstractDistribution
+    efficiency: Reference = eqx.field(static=True)
+
+    def log_density(self, scope: Scope) -> Float[Array, "..."]:
+        """Return the sum of the logarithms."""
+        return self.pdf.log_density(scope) + _log_value(scope, self.efficiency)
+
+
+@final
+class Product(AbstractDistribution):
+    """A product of densities with one normalisation over all observables.
+
+    Attributes:
+        factors: The densities.
+    """
+
+    name: str = eqx.field(static=True)
+    factors: tuple[AbstractDistribution, ...]
+
+    @property
+    def variates(self) -> tuple[Reference, ...]:
+        """Those of the factors."""
+        return _variates(self.factors)
+
+    def log_density(self, scope: Scope) -> Float[Array, "..."]:
+        """Return the sum of the logarithms."""
+        logs = [factor.log_density(scope) for factor in self.factors]
+        return sum(logs[1:], logs[0])
+
+    def log_integral(self, scope: Scope, region: Region) -> Float[Array, "..."]:
+        """Return the sum over groups of factors that share no observable."""
+        total = jnp.zeros(())
+        for group in self._groups(scope):
+            if not scope.observables(group[0].references):
+                # Nothing to integrate: a constant, which drops out of the density.
+                total = total + group[0].log_density(scope)
+            elif len(group) == 1:
+                total = total + group[0].log_integral(scope, region)
+            else:
+                total = total + integrate(Product(self.name, group), scope, region)
+        return total
+
+    def _groups(self, scope: Scope) -> list[tuple[AbstractDistribution, ...]]:
+        groups: list[tuple[set[str], list[AbstractDistribution]]] = []
+        for factor in self.factors:
+            observables = set(scope.observables(factor.references))
+            members = [factor]
+            apart = []
+            for others, before in groups:
+                if observables & others:
+                    observables |= others
+                    members = before + members
+                else:
+                    apart.append((others, before))
+            groups = [*apart, (observables, members)]
+        return [tuple(members) for _, members in groups]
+
+
+@final
+class Mixture(AbstractDistribution):
+    """A weighted sum of densities, each normalised.
+
+    Attributes:
+        summands: The densities.
+        coefficients: Their weights, or all but the last: it is then 1 minus the others.
+    """
+
+    name: str = eqx.field(static=True)
+    summands: tuple[AbstractDistribution, ...]
+    coefficients: tuple[Reference, ...] = eqx.field(static=True)
+
+    @property
+    def variates(self) -> tuple[Reference, ...]:
+        """Those of the summands."""
+        return _variates(self.summands)
+
+    def log_density(self, scope: Scope) -> Float[Array, "..."]:
+        """Return the logarithm of the sum of weighted densities."""
+        logs = [summand.log_prob(scope) for summand in self.summands]
+        return weighted(logs, _weights(scope, self.coefficients, len(logs)))
+
+    def log_integral(self, scope: Scope, region: Region) -> Float[Array, "..."]:
+        """Return the logarithm of the sum of weighted probabilities."""
+        logs = [summand.log_probability(scope, region) for summand in self.summands]
+        return weighted(logs, _weights(scope, self.coefficients, len(logs)))
+
+
+@final
+class ExtendedMixture(AbstractExtended):
+    """A sum of densities, each with an expected number of events.
+
+    Attributes:
+        summands: The densities.
+        coefficients: The expected numbers of events.
+    """
+
+    name: str = eqx.field(static=True)
+    summands: tuple[AbstractDistribution, ...]
+    coefficients: tuple[Reference, ...] = eqx.field(static=True)
+
+    @property
+    def variates(self) -> tuple[Reference, ...]:
+        """Those of the summands."""
+        return _variates(self.summands)
+
+    def log_density(self, scope: Scope) -> Float[Array, "..."]:
+        """Return the logarithm of the intensity."""
+        return self.log_intensity(scope)
+
+    def log_integral(self, scope: Scope, region: Region) -> Float[Array, "..."]:
+        """Return the logarithm of the expected number of events."""
+        return self.log_rates(scope, region)
+
+    def rate(self, scope: Scope) -> Float[Array, ""]:
+        """Return the sum of the coefficients."""
+        return jnp.sum(_weights(scope, self.coefficients, len(self.summands)))
+
+    def log_intensity(self, scope: Scope) -> Float[Array, "..."]:
+        """Return the logarithm of the sum of weighted densities."""
+        logs = [summand.log_prob(scope) for summand in self.summands]
+        return weighted(logs, _weights(scope, self.coefficients, len(logs)))
+
+    def log_rates(self, scope: Scope, region: Region) -> Float[Array, "..."]:
+        """Return the logarithm of the sum of weighted probabilities."""
+        logs = [summand.log_probability(scope, region) for summand in self.summands]
+        return weighted(logs, _weights(scope, self.coefficients, len(logs)))
+
+
+@final
+class RateExtended(AbstractExtended):
+    """A density with an expected number of events.
+
+    Attributes:
+        expected: The expected number.
+        dist: The density.
+    """
+
+    name: str = eqx.field(static=True)
+    expected: Reference = eqx.field(static=True)
+    dist: AbstractDistribution
+
+    @property
+    def variates(self) -> tuple[Reference, ...]:
+        """Those of the density."""
+        return _variates((self.dist,))
+
+    def log_density(self, scope: Scope) -> Float[Array, "..."]:
+        """Return the logarithm of the density."""
+        return self.dist.log_density(scope)
+
+    def log_integral(self, scope: Scope, region: Region) -> Float[Array, "..."]:
+        """Return that of the density."""
+        return self.dist.log_integral(scope, region)
+
+    def rate(self, scope: Scope) -> Float[Array, ""]:
+        """Return the expected number."""
+        return scope[self.expected]
+
+    def log_intensity(self, scope: Scope) -> Float[Array, "..."]:
+        """Return the logarithm of the rate times the density."""
+        return safe_log(self.rate(scope)) + self.dist.log_prob(scope)
+
+    def log_rates(self, scope: Scope, region: Region) -> Float[Array, "..."]:
+        """Return the logarithm of the rate times the probability."""
+        return safe_log(self.rate(scope)) + self.dist.log_probability(scope, region)
+
+
+@final
+class RateDensity(AbstractExtended):
+    """A density of events; its integral is their expected number.
+
+    Attributes:
+        x: The variable, or None if the definition does not say.
+        density: The function.
+    """
+
+    name: str = eqx.field(static=True)
+    x: Reference | None = eqx.field(static=True)
+    density: Reference = eqx.field(static=True)
+
+    def log_density(self, scope: Scope) -> Float[Array, "..."]:
+        """Return the logarithm of the function."""
+        observables = [name for name in scope.domain if name in scope.values]
+        shape = jnp.shape(scope[observables[0]]) if observables else ()
+        return jnp.broadcast_to(_log_value(scope, self.density), shape)
+
+    def log_integral(self, scope: Scope, region: Region) -> Float[Array, "..."]:
+        """Return the quadrature."""
+        return integrate(self, scope, region)
+
+    def rate(self, scope: Scope) -> Float[Array, ""]:
+        """Return the integral over the domain."""
+        return jnp.exp(self.log_integral(scope, scope.domain))
+
+    def log_intensity(self, scope: Scope) -> Float[Array, "..."]:
+        """Return the logarithm of the function."""
+        return self.log_density(scope)
+
+    def log_rates(self, scope: Scope, region: Region) -> Float[Array, "..."]:
+        """Return the logarithms of integrals."""
+        return self.log_integral(scope, region)
+
+
+Process: TypeAlias = RateExtended | RateDensity
+
+
+@final
+class BinCounts(AbstractExtended):
+    """The counts of a process in bins.
+
+    Attributes:
+        process: The rate and the density.
+        edges: The edges of the bins of each observable; empty if those of the data are
+            meant.
+    """
+
+    name: str = eqx.field(static=True)
+    process: Process
+    edges: tuple[tuple[str, tuple[float, ...]], ...] = eqx.field(static=True)
+
+    def log_density(self, scope: Scope) -> Float[Array, "..."]:
+        """Return that of the process."""
+        return self.process.log_density(scope)
+
+    def log_integral(self, scope: Scope, region: Region) -> Float[Array, "..."]:
+        """Return that of the process."""
+        return self.process.log_integral(scope, region)
+
+    def rate(self, scope: Scope) -> Float[Array, ""]:
+        """Return that of the process."""
+        return self.process.rate(scope)
+
+    def log_intensity(self, scope: Scope) -> Float[Array, "..."]:
+        """Return that of the process."""
+        return self.process.log_intensity(scope)
+
+    def log_rates(self, scope: Scope, region: Region) -> Float[Array, "..."]:
+        """Return those of the process."""
+        return self.process.log_rates(scope, region)
+
+
+def weighted(logs: list[Array], weights: Array) -> Array:
+    """Return the logarithm of a weighted sum of exponentials."""
+    stacked = jnp.stack(jnp.broadcast_arrays(*logs))
+    return log_sum(stacked, weights.reshape(-1, *(1 for _ in stacked.shape[1:])))
+
+
+def _variates(parts: tuple[AbstractDistribution, ...]) -> tuple[Reference, ...]:
+    return tuple(dict.fromkeys(v for part in parts for v in part.variates))
+
+
+def _weights(scope: Scope, coefficients: tuple[Reference, ...], number: int) -> Array:
+    weights = [scope[c] for c in coefficients]
+    if len(weights) < number:
+        weights.append(1.0 - sum(weights[1:], weights[0]))
+    return jnp.stack(weights)
+
+
+def _log_value(scope: Scope, reference: Reference) -> Array:
+    function = scope.function(reference) if isinstance(reference, str) else None
+    if function is None:
+        return safe_log(scope[reference])
+    return function.log(scope)

@@ -1,0 +1,208 @@
+"""Decay times, with perfect or Gaussian resolution.
+
+Spec: HS3 0.2, "Decay distribution"; convolved as RooFit's ``RooDecay``.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from everwillow.likelihood.quadrature import log_sum
+from everwillow.models.hs3._fields import Fields, Reference
+from everwillow.models.hs3._graph import Edge, Scope
+from everwillow.models.hs3.distributions._special import (
+    log1mexp,
+    log_exponential_interval,
+    log_ndtr,
+)
+from everwillow.models.hs3.distributions.base import AbstractClosed
+
+
+@dataclass(frozen=True, slots=True)
+class GaussianResolution:
+    """A measured time is the true one plus a Gaussian error.
+
+    Attributes:
+        mean: The bias.
+        sigma: The standard deviation.
+    """
+
+    mean: Reference
+    sigma: Reference
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """A weighted sum of resolutions, None for a perfect one.
+
+    Attributes:
+        parts: The resolutions.
+        coefficients: Their weights, or all but the last, which is then 1 minus the
+            others.
+    """
+
+    parts: tuple[GaussianResolution | None, ...]
+    coefficients: tuple[Reference, ...] = (1.0,)
+
+
+@final
+class Decay(AbstractClosed):
+    r"""An exponential of the decay time, convolved with a resolution.
+
+    Attributes:
+        t: The variable.
+        tau: The lifetime :math:`\tau`.
+        sides: Which times decay: 1 for :math:`e^{-t/\tau}` at positive ones, -1 for
+            :math:`e^{t/\tau}` at negative ones, or both.
+        resolution: The resolution.
+    """
+
+    support: ClassVar[tuple[float, float] | None] = (-math.inf, math.inf)
+    name: str = eqx.field(static=True)
+    t: Reference = eqx.field(static=True)
+    tau: Reference = eqx.field(static=True)
+    sides: tuple[int, ...] = eqx.field(static=True)
+    resolution: Resolution = eqx.field(static=True)
+
+    @property
+    def variable(self) -> Reference:
+        """The variable."""
+        return self.t
+
+    def log_density(self, scope: Scope) -> Float[Array, "..."]:
+        """Return the logarithm of the convolution, normalised over the real line."""
+        t, tau = scope[self.t], scope[self.tau]
+        logs = []
+        for part in self.resolution.parts:
+            for side in self.sides:
+                if part is None:
+                    inside = t >= 0.0 if side > 0 else t <= 0.0
+                    exact = jnp.where(inside, -side * t / tau, -jnp.inf)
+                    logs.append(exact - jnp.log(tau))
+                    continue
+                sigma = scope[part.sigma]
+                z, k = side * (t - scope[part.mean]) / sigma, sigma / tau
+                logs.append(_log_convolved(z, k) - jnp.log(tau))
+        return self._sum(scope, logs)
+
+    def log_closed(self, scope: Scope, lower: Edge, upper: Edge) -> Float[Array, "..."]:
+        """Return differences of cumulative distributions."""
+        tau = scope[self.tau]
+        logs = []
+        for part in self.resolution.parts:
+            for side in self.sides:
+                ends = (
+                    (lower, upper) if side > 0 else (_negated(upper), _negated(lower))
+                )
+                low, high = (np.asarray(end, float) for end in ends)
+                if part is None:
+                    low, high = np.maximum(low, 0.0), np.maximum(high, 0.0)
+                    exact = log_exponential_interval(1.0 / tau, low, high)
+                    logs.append(exact - jnp.log(tau))
+                    continue
+                center, sigma = side * scope[part.mean], scope[part.sigma]
+                logs.append(_log_interval(low, high, center, sigma, sigma / tau))
+        return self._sum(scope, logs)
+
+    def _sum(self, scope: Scope, logs: list[Array]) -> Array:
+        weights = [scope[c] for c in self.resolution.coefficients]
+        if len(weights) < len(self.resolution.parts):
+            weights.append(1.0 - sum(weights[1:], weights[0]))
+        each = jnp.repeat(jnp.stack(weights), len(self.sides)) / len(self.sides)
+        if len(logs) == 1:
+            return logs[0] + jnp.log(each[0])
+        stacked = jnp.stack(jnp.broadcast_arrays(*logs))
+        return log_sum(stacked, each.reshape(-1, *(1 for _ in stacked.shape[1:])))
+
+
+_EXACT = ("truth_model_function", "truth_model", "delta_resolution_model")
+_GAUSSIAN = ("gauss_model_function", "gauss_model", "gaussian_resolution_model")
+_MIXTURE = ("mixture_model", "mixture_resolution_model")
+RESOLUTIONS = (*_EXACT, *_GAUSSIAN, *_MIXTURE)
+"""The types of resolution models, under the names of several versions."""
+
+SIDES = {0: (1,), 1: (1, -1), 2: (-1,)}
+"""The sides of each ``decayType`` of the standard."""
+
+
+def _negated(edge: Edge) -> np.ndarray:
+    return -np.asarray(edge, float)
+
+
+def _log_convolved(z: Array, k: Array) -> Array:
+    """Return the logarithm of exponential times Gaussian, but for the scale."""
+    return 0.5 * k**2 - k * z + log_ndtr(z - k)
+
+
+def _log_interval(
+    low: np.ndarray, high: np.ndarray, center: Array, sigma: Array, k: Array
+) -> Array:
+    """Return the logarithm of the probability of an interval, from the nearer tail."""
+    ends = [np.isfinite(low), np.isfinite(high)]
+    z = [
+        (jnp.where(finite, end, 0.0) - center) / sigma
+        for finite, end in zip(ends, (low, high), strict=True)
+    ]
+    above, below = [], []
+    for x in z:
+        convolved = _log_convolved(x, k)
+        above.append(jnp.logaddexp(log_ndtr(-x), convolved))
+        gaussian = log_ndtr(x)
+        below.append(gaussian + log1mexp(gaussian - convolved))
+    # What is beyond an open end has the whole of one tail and nothing of the other.
+    above[0] = jnp.where(ends[0], above[0], 0.0)
+    below[1] = jnp.where(ends[1], below[1], 0.0)
+    gap_above = jnp.where(ends[1], above[0] - above[1], jnp.inf)
+    gap_below = jnp.where(
+        ends[0], below[1] - jnp.where(jnp.isfinite(below[0]), below[0], 0.0), jnp.inf
+    )
+    gap_below = jnp.where(jnp.isfinite(below[0]), gap_below, jnp.inf)
+    from_above = jnp.where(
+        ends[0] & ends[1], z[0] + z[1] > 0.0, np.asarray(ends[0] & ~ends[1])
+    )
+    upper_tail = above[0] + log1mexp(gap_above)
+    lower_tail = below[1] + log1mexp(gap_below)
+    return jnp.where(from_above, upper_tail, lower_tail)
+
+
+def read_resolution(fields: Fields, find: Callable[[str], Fields]) -> Resolution:
+    """Make a resolution from its definition.
+
+    Args:
+        fields: The definition.
+        find: Returns the definition of another resolution by name.
+
+    Raises:
+        SpecificationError: If it is none.
+    """
+    kind = fields.type
+    if kind in _EXACT:
+        fields.raw("x")
+        return Resolution((None,))
+    if kind in _GAUSSIAN:
+        fields.raw("x")
+        part = GaussianResolution(fields.get("mean"), fields.get("sigma"))
+        return Resolution((part,))
+    if kind not in _MIXTURE:
+        fields.refuse(f"{kind!r} is no resolution model")
+    parts = []
+    for name in fields.names_at("summands"):
+        inner = find(name)
+        if inner.type in _MIXTURE:
+            inner.refuse("mixtures of mixtures of resolutions are not supported")
+        parts.extend(read_resolution(inner, find).parts)
+    coefficients = fields.list_at("coefficients")
+    if len(coefficients) not in (len(parts), len(parts) - 1):
+        fields.refuse(
+            f"{len(parts)} summands need as many coefficients or one less, not "
+            f"{len(coefficients)}"
+        )
+    fields.raw("extended")
+    fields.raw("x")
+    return Resolution(tuple(parts), coefficients)

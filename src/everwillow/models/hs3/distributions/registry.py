@@ -1,0 +1,290 @@
+"""From the type of a distribution in a document to its class."""
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from everwillow._errors import SpecificationError, nearest, unknown_key
+from everwillow.models.hs3._data import read_axes
+from everwillow.models.hs3._fields import Fields, Reference
+from everwillow.models.hs3._pointer import Node
+from everwillow.models.hs3._report import Report
+from everwillow.models.hs3.distributions.base import AbstractDistribution
+from everwillow.models.hs3.distributions.composite import (
+    BinCounts,
+    DensityFunction,
+    EfficiencyProduct,
+    ExtendedMixture,
+    Generic,
+    Mixture,
+    Product,
+    RateDensity,
+    RateExtended,
+)
+from everwillow.models.hs3.distributions.crystal_ball import CrystalBall
+from everwillow.models.hs3.distributions.decay import (
+    RESOLUTIONS,
+    SIDES,
+    Decay,
+    read_resolution,
+)
+from everwillow.models.hs3.distributions.elementary import (
+    Exponential,
+    Gaussian,
+    LogNormal,
+    Poisson,
+    Uniform,
+)
+from everwillow.models.hs3.distributions.polynomials import (
+    Bernstein,
+    Chebychev,
+    Polynomial,
+)
+from everwillow.models.hs3.distributions.several import (
+    BarlowBeestonLite,
+    MultivariateNormal,
+)
+from everwillow.models.hs3.distributions.shapes import (
+    Argus,
+    GeneralizedNormal,
+    RelativisticBreitWigner,
+)
+from everwillow.models.hs3.functions import expression_at
+
+
+_MAX_DEPTH = 40
+_MOST = 20_000
+
+FUNDAMENTAL: dict[str, Any] = {
+    "argus_dist": Argus,
+    "barlow_beeston_lite_poisson_constraint_dist": BarlowBeestonLite,
+    "bernstein_poly_dist": Bernstein,
+    "chebychev_dist": Chebychev,
+    "crystalball_dist": CrystalBall,
+    "crystalball_doublesided_dist": CrystalBall,
+    "exponential_dist": Exponential,
+    "gaussian_dist": Gaussian,
+    "generalized_normal_dist": GeneralizedNormal,
+    "gennormal_dist": GeneralizedNormal,
+    "lognormal_dist": LogNormal,
+    "multivariate_normal_dist": MultivariateNormal,
+    "normal_dist": Gaussian,
+    "poisson_dist": Poisson,
+    "polynomial_dist": Polynomial,
+    "relativistic_breit_wigner_dist": RelativisticBreitWigner,
+    "uniform_dist": Uniform,
+}
+"""The distributions that refer to no others, by their type in a document."""
+
+COMPOSITE = (
+    "bincounts_density_dist",
+    "bincounts_extended_dist",
+    "decay_dist",
+    "density_function_dist",
+    "efficiency_product_pdf_dist",
+    "generic_dist",
+    "log_density_function_dist",
+    "mixture_dist",
+    "product_dist",
+    "rate_density_dist",
+    "rate_extended_dist",
+)
+"""The types of those that refer to others or to functions."""
+
+TYPES = (*FUNDAMENTAL, *COMPOSITE)
+"""All types that can be evaluated."""
+
+_REFUSED = {
+    "histfactory_dist": "it is paired with binned data itself, and part of no other",
+    "analytic_convolution_dist": "a decay_dist is what there is of it",
+    "mixture_model": "it stands only as the resolutionModel of a decay_dist",
+    "gauss_model_function": "it stands only as the resolutionModel of a decay_dist",
+    "truth_model_function": "it stands only as the resolutionModel of a decay_dist",
+    "landau_dist": "it has no closed form",
+    "histogram_dist": "use a histfactory_dist",
+}
+
+
+class Builder:
+    """Makes distributions of the definitions of a document.
+
+    Args:
+        specs: Definitions of distributions by name.
+        functions: Definitions of functions by name, where resolution models may be.
+
+    Attributes:
+        notes: What was ignored or assumed, one sentence each.
+    """
+
+    def __init__(
+        self,
+        specs: Mapping[str, Mapping[str, Any]],
+        functions: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.specs = specs
+        self.functions = functions or {}
+        self.notes: dict[str, None] = {}
+        self._path: list[str] = []
+        self._made = 0
+
+    def build(self, name: str) -> AbstractDistribution:
+        """Make one distribution, with those that it is made of.
+
+        Raises:
+            SpecificationError: If a definition cannot be used.
+            UnknownKeyError: If there is no such distribution.
+        """
+        if name in self._path:
+            loop = " -> ".join([*self._path[self._path.index(name) :], name])
+            msg = f"distributions: they need each other in a circle: {loop}."
+            raise SpecificationError(msg)
+        if len(self._path) >= _MAX_DEPTH:
+            msg = f"distributions/{name}: more than {_MAX_DEPTH} inside each other."
+            raise SpecificationError(msg)
+        # Distributions that share others many times over unfold into as many copies.
+        self._made += 1
+        if self._made > _MOST:
+            msg = f"distributions: they unfold into more than {_MOST}."
+            raise SpecificationError(msg)
+        self._path.append(name)
+        try:
+            fields = self.fields(name)
+            made = self._make(fields)
+            self.notes.update(dict.fromkeys(fields.close()))
+        finally:
+            self._path.pop()
+        return made
+
+    def resolution_names(self) -> set[str]:
+        """Return the names among functions that are resolution models."""
+        return {
+            name
+            for name, spec in self.functions.items()
+            if isinstance(spec, Mapping) and spec.get("type") in RESOLUTIONS
+        }
+
+    def fields(self, name: str) -> Fields:
+        """Return the definition of a distribution.
+
+        Raises:
+            UnknownKeyError: If there is none.
+        """
+        if name not in self.specs:
+            where = self._path[-2] if len(self._path) > 1 else "likelihood"
+            raise unknown_key(name, self.specs, where=f"distributions/{where}")
+        return Fields("distributions", name, self.specs[name])
+
+    def _make(self, fields: Fields) -> AbstractDistribution:
+        kind = fields.type
+        if kind in FUNDAMENTAL:
+            made = FUNDAMENTAL[kind].read(fields)
+            self._say(fields, made)
+            return made
+        if kind in COMPOSITE:
+            return getattr(self, f"_{kind}")(fields)
+        self._refuse(fields, kind)
+
+    def _refuse(self, fields: Fields, kind: str) -> NoReturn:
+        if kind in _REFUSED:
+            msg = f"distributions of type {kind!r} are not supported here; "
+            fields.refuse(msg + _REFUSED[kind])
+        hint = nearest(kind, TYPES) or f" Have: {', '.join(TYPES)}"
+        msg = f"there is no distribution type {kind!r}.{hint}"
+        fields.refuse(msg)
+
+    def _say(self, fields: Fields, made: AbstractDistribution) -> None:
+        if isinstance(made, CrystalBall) and made.right is None:
+            self._note(
+                f"{fields.where}: without suffixes, alpha and n are those of one tail."
+            )
+
+    def _note(self, sentence: str) -> None:
+        self.notes[sentence] = None
+
+    def _children(self, fields: Fields, key: str) -> tuple[AbstractDistribution, ...]:
+        return tuple(self.build(name) for name in fields.names_at(key))
+
+    def _generic_dist(self, fields: Fields) -> AbstractDistribution:
+        return Generic(fields.name, expression_at(fields))
+
+    def _density_function_dist(self, fields: Fields) -> AbstractDistribution:
+        return DensityFunction(fields.name, fields.get("function"), logarithmic=False)
+
+    def _log_density_function_dist(self, fields: Fields) -> AbstractDistribution:
+        return DensityFunction(fields.name, fields.get("function"), logarithmic=True)
+
+    def _efficiency_product_pdf_dist(self, fields: Fields) -> AbstractDistribution:
+        pdf = self.build(fields.name_at("pdf"))
+        return EfficiencyProduct(fields.name, pdf, fields.get("eff"))
+
+    def _product_dist(self, fields: Fields) -> AbstractDistribution:
+        if fields.raw("normalization"):
+            msg = (
+                "products of conditional densities ('normalization') are not supported"
+            )
+            fields.refuse(msg)
+        fields.raw("x")
+        factors = self._children(fields, "factors")
+        return factors[0] if len(factors) == 1 else Product(fields.name, factors)
+
+    def _mixture_dist(self, fields: Fields) -> AbstractDistribution:
+        fields.raw("x")
+        extended = fields.flag("extended")
+        coefficients = fields.list_at("coefficients")
+        summands = self._children(fields, "summands")
+        missing = len(summands) - len(coefficients)
+        if missing not in (0, 1):
+            fields.refuse(
+                f"{len(summands)} summands need as many coefficients or one less, not "
+                f"{len(coefficients)}"
+            )
+        if missing and extended:
+            msg = "an extended mixture needs a coefficient for each summand"
+            fields.refuse(msg)
+        if extended is None and not missing:
+            self._note(
+                f"{fields.where}: with a coefficient for each summand it is extended."
+            )
+        if missing or extended is False:
+            return Mixture(fields.name, summands, coefficients)
+        return ExtendedMixture(fields.name, summands, coefficients)
+
+    def _rate_extended_dist(self, fields: Fields) -> RateExtended:
+        name = fields.name_at("dist", "distribution")
+        return RateExtended(fields.name, fields.get("rate"), self.build(name))
+
+    def _rate_density_dist(self, fields: Fields) -> RateDensity:
+        x = fields.get("x") if fields.has("x") else None
+        return RateDensity(fields.name, x, fields.get("density", "function"))
+
+    def _bincounts_extended_dist(self, fields: Fields) -> AbstractDistribution:
+        return BinCounts(fields.name, self._rate_extended_dist(fields), _edges(fields))
+
+    def _bincounts_density_dist(self, fields: Fields) -> AbstractDistribution:
+        return BinCounts(fields.name, self._rate_density_dist(fields), _edges(fields))
+
+    def _decay_dist(self, fields: Fields) -> AbstractDistribution:
+        kind = fields.raw("decayType", 0)
+        if isinstance(kind, bool) or kind not in SIDES:
+            fields.refuse(f"'decayType' must be 0, 1 or 2, not {kind!r}")
+        model = self._model(fields.name_at("resolutionModel", "resolution_model"))
+        resolution = read_resolution(model, self._model)
+        t: Reference = fields.get("t", "x")
+        return Decay(fields.name, t, fields.get("tau"), SIDES[int(kind)], resolution)
+
+    def _model(self, name: str) -> Fields:
+        if name in self.functions:
+            return Fields("functions", name, self.functions[name])
+        return self.fields(name)
+
+
+def _edges(fields: Fields) -> tuple[tuple[str, tuple[float, ...]], ...]:
+    fields.raw("axes")
+    axes = read_axes(Node(fields.spec, fields.where), report=Report())
+    for axis in axes:
+        if axis.edges is None:
+            fields.refuse(f"the axis {axis.name!r} has no bins")
+    return tuple(
+        (axis.name, tuple(axis.edges.tolist()))
+        for axis in axes
+        if axis.edges is not None
+    )
