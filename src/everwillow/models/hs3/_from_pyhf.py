@@ -4,38 +4,23 @@ Spec: pyhf 0.7 (JSON schema 1.0.0), HS3 0.2.
 """
 
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from everwillow.models.hs3._pointer import Node, refuse
+from everwillow.models.hs3._pyhf_settings import PyhfParameter, Settings
 
 
 PER_BIN = ("shapefactor", "shapesys", "staterror")
 _SYSTEMATICS = ("normsys", "histosys")
-# Start and range of each kind of parameter in pyhf (`suggested_init` and so on).
-DEFAULTS: dict[str, tuple[float, tuple[float, float] | None]] = {
-    "alpha": (0.0, (-5.0, 5.0)),
-    "gamma": (1.0, (1e-10, 10.0)),
-    "free": (1.0, (0.0, 10.0)),
-    "lumi": (1.0, None),
-}
 LIKELIHOOD = "likelihood"
 
 
 @dataclass
-class _Parameter:
-    """A parameter of pyhf: its kind, and its names in HS3."""
-
-    kind: str
-    names: list[str] = field(default_factory=list)
-
-
-@dataclass
 class _Converter:
-    root: Node
-    parameters: dict[str, _Parameter] = field(default_factory=dict)
-    kinds: dict[str, str] = field(default_factory=dict)
+    layout: "_Layout"
+    parameters: dict[str, PyhfParameter] = field(default_factory=dict)
+    shapesys: dict[str, list[float]] = field(default_factory=dict)
 
     def distribution(self, channel: Node) -> dict[str, Any]:
         name = channel.child("name").text()
@@ -59,7 +44,7 @@ class _Converter:
         errors: list[float] = [0.0] * bins
         made = []
         for modifier, kind in zip(modifiers, kinds, strict=True):
-            entry = self._modifier(modifier, kind, bins)
+            entry = self._modifier(modifier, kind, contents.value)
             if kind == "staterror":
                 values = modifier.child("data")
                 values.numbers(size=bins, what="the sample")
@@ -74,7 +59,8 @@ class _Converter:
             "modifiers": made,
         }
 
-    def _modifier(self, node: Node, kind: str, bins: int) -> dict[str, Any]:
+    def _modifier(self, node: Node, kind: str, contents: list[float]) -> dict[str, Any]:
+        bins = len(contents)
         name = node.child("name").text()
         entry: dict[str, Any] = {"name": name, "type": kind}
         if kind in ("normfactor", "lumi"):
@@ -99,39 +85,70 @@ class _Converter:
             values = node.child("data")
             values.numbers(size=bins, what="the sample")
             entry |= {"constraint": "Poisson", "data": {"vals": list(values.value)}}
+            self.shapesys[name] = [
+                (n / e) ** 2 if n > 0 and e > 0 else 1.0
+                for n, e in zip(contents, values.value, strict=True)
+            ]
         return entry
 
     def _bins(self, node: Node, name: str, kind: str, bins: int) -> list[str]:
-        """Name the bins; a staterror of several channels goes on counting."""
-        role = "free" if kind == "shapefactor" else "gamma"
-        channel = node.pointer.split("/samples/")[0].rpartition("#")[2]
-        key = f"{kind}:{name}:{channel}" if kind == "staterror" else f"{kind}:{name}"
-        have = self.parameters.get(name)
-        if key not in self.kinds:
-            first = 0 if have is None else len(have.names)
-            self.kinds[key] = str(first)
-            made = [f"gamma_{name}_{first + i}" for i in range(bins)]
-            self._want(node, name, role, made, more=True)
-        first = int(self.kinds[key])
+        channel = node.pointer.split("/samples/")[0]
+        size = self.layout.sizes[name]
+        role = "free" if kind == "shapefactor" else kind
+        self._want(node, name, role, [f"gamma_{name}_{i}" for i in range(size)])
+        first = self.layout.first[channel, name]
+        if first + bins > size:
+            refuse(node, f"the array {name!r} has {size} elements, not {bins}.")
         return self.parameters[name].names[first : first + bins]
 
-    def _want(
-        self, node: Node, name: str, kind: str, names: list[str], *, more: bool = False
-    ) -> None:
-        known = self.parameters.setdefault(name, _Parameter(kind))
+    def _want(self, node: Node, name: str, kind: str, names: list[str]) -> None:
+        known = self.parameters.setdefault(name, PyhfParameter(kind, names))
         if known.kind != kind:
             refuse(
                 node,
                 f"the parameter {name!r} is used for modifiers that pyhf does not "
                 "allow to share one.",
             )
-        if more or not known.names:
-            known.names += names
+
+
+@dataclass
+class _Layout:
+    """Which elements of an array parameter belong to which channel.
+
+    A staterror goes on counting from channel to channel, sorted by their names; a
+    shapefactor has the elements of the first of them.
+    """
+
+    first: dict[tuple[str, str], int] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, root: Node) -> "_Layout":
+        layout = cls()
+        channels = list(root.child("channels").items())
+        for channel in sorted(channels, key=lambda node: node.child("name").text()):
+            for sample in channel.child("samples").items():
+                bins = len(list(sample.child("data").items()))
+                for modifier in sample.child("modifiers").items():
+                    if modifier.child("type").text() in PER_BIN:
+                        layout.add(channel.pointer, modifier, bins)
+        return layout
+
+    def add(self, channel: str, modifier: Node, bins: int) -> None:
+        name = modifier.child("name").text()
+        if (channel, name) in self.first:
+            return
+        counts = modifier.value["type"] == "staterror"
+        self.first[channel, name] = self.sizes.get(name, 0) if counts else 0
+        if counts:
+            self.sizes[name] = self.sizes.get(name, 0) + bins
+        else:
+            self.sizes.setdefault(name, bins)
 
 
 def convert(root: Node, packages: list[dict[str, str]]) -> dict[str, Any]:
     """Return the document."""
-    converter = _Converter(root)
+    converter = _Converter(_Layout.of(root))
     distributions = [
         converter.distribution(node) for node in root.child("channels").items()
     ]
@@ -143,8 +160,9 @@ def convert(root: Node, packages: list[dict[str, str]]) -> dict[str, Any]:
     analyses, domains, points = [], [], []
     constraints: dict[str, dict[str, Any]] = {}
     likelihoods: list[dict[str, Any]] = []
+    functions: dict[str, dict[str, Any]] = {}
     for node in measurements:
-        settings = _Settings.read(node, converter.parameters)
+        settings = _settings(node, converter, functions)
         aux = settings.constraints(constraints)
         likelihood = _likelihood(likelihoods, names, aux)
         points.append(settings.point())
@@ -158,9 +176,11 @@ def convert(root: Node, packages: list[dict[str, str]]) -> dict[str, Any]:
                 "init": settings.name,
             }
         )
+    more = {"functions": list(functions.values())} if functions else {}
     return {
         "metadata": {"hs3_version": "0.2", "packages": packages},
         "distributions": [*distributions, *constraints.values()],
+        **more,
         "data": data,
         "likelihoods": likelihoods,
         "domains": domains,
@@ -173,6 +193,25 @@ def convert(root: Node, packages: list[dict[str, str]]) -> dict[str, Any]:
             }
         },
     }
+
+
+def _settings(
+    node: Node, converter: _Converter, functions: dict[str, dict[str, Any]]
+) -> Settings:
+    parameters = converter.parameters
+    config = node.child("config")
+    entries, given = config.get("parameters"), config.get("poi")
+    poi = "" if given is None else str(given.value)
+    if poi in parameters:
+        poi = parameters[poi].names[0]
+    configured = {
+        entry.child("name").text(): entry
+        for entry in ([] if entries is None else entries.items())
+    }
+    name = node.child("name").text()
+    return Settings(
+        node, name, poi, parameters, configured, converter.shapesys, functions
+    )
 
 
 def axes(name: str, bins: int) -> list[dict[str, Any]]:
@@ -241,131 +280,3 @@ def _likelihood(
         made["aux_distributions"] = aux
     likelihoods.append(made)
     return made["name"]
-
-
-@dataclass
-class _Settings:
-    """What a measurement says of the parameters."""
-
-    node: Node
-    name: str
-    poi: str
-    parameters: Mapping[str, _Parameter]
-    configured: dict[str, Node]
-
-    @classmethod
-    def read(cls, node: Node, parameters: Mapping[str, _Parameter]) -> "_Settings":
-        config = node.child("config")
-        poi = config.value.get("poi") or ""
-        entries = config.get("parameters")
-        configured = {
-            entry.child("name").text(): entry
-            for entry in ([] if entries is None else entries.items())
-        }
-        if poi in parameters:
-            poi = parameters[poi].names[0]
-        return cls(node, node.child("name").text(), poi, parameters, configured)
-
-    def point(self) -> dict[str, Any]:
-        entries = []
-        for name, parameter in self.parameters.items():
-            starts = self._numbers(name, "inits", DEFAULTS[parameter.kind][0])
-            fixed = self._flags(name)
-            for one, start, const in zip(parameter.names, starts, fixed, strict=True):
-                entries.append({"name": one, "value": start, "const": const})
-        return {"name": self.name, "parameters": entries}
-
-    def domain(self) -> dict[str, Any]:
-        entries = []
-        for name, parameter in self.parameters.items():
-            span = DEFAULTS[parameter.kind][1]
-            count = len(parameter.names)
-            node = self._setting(name, "bounds")
-            if node is not None:
-                pairs = list(node.items())
-                if len(pairs) not in (1, count):
-                    refuse(node, f"{len(pairs)} ranges for {count} elements.")
-                for pair in pairs:
-                    pair.numbers(size=2)
-                spans = [pair.value for pair in pairs] * (count // len(pairs))
-            elif span is None:
-                continue
-            else:
-                spans = [span] * count
-            for one, (low, high) in zip(parameter.names, spans, strict=True):
-                entries.append({"name": one, "min": low, "max": high})
-        return {"name": self.name, "type": "product_domain", "axes": entries}
-
-    def constraints(self, made: dict[str, dict[str, Any]]) -> list[str]:
-        """Return the names of auxiliary distributions, having added new ones."""
-        names = []
-        for name, parameter in self.parameters.items():
-            centers = self._setting(name, "auxdata")
-            widths = self._setting(name, "sigmas")
-            if parameter.kind == "lumi":
-                if widths is None:
-                    refuse(
-                        self.node,
-                        f"the parameter {name!r} of a lumi modifier needs 'sigmas' "
-                        "(and 'auxdata', 'inits', 'bounds') in this measurement.",
-                    )
-            elif centers is None and widths is None:
-                continue
-            elif parameter.kind != "alpha":
-                refuse(
-                    centers or widths or self.node,
-                    "'auxdata' and 'sigmas' are converted for systematics and for "
-                    "lumi only.",
-                )
-            center = self._one(centers, 1.0 if parameter.kind == "lumi" else 0.0)
-            width = self._one(widths, 1.0)
-            names.append(_constraint_name(made, parameter.names[0], center, width))
-        return names
-
-    def _one(self, node: Node | None, default: float) -> float:
-        if node is None:
-            return default
-        node.numbers(size=1)
-        return node.value[0]
-
-    def _setting(self, name: str, key: str) -> Node | None:
-        entry = self.configured.get(name)
-        return None if entry is None else entry.get(key)
-
-    def _numbers(self, name: str, key: str, default: float) -> list[float]:
-        count = len(self.parameters[name].names)
-        node = self._setting(name, key)
-        if node is None:
-            return [default] * count
-        node.numbers()
-        if len(node.value) not in (1, count):
-            refuse(node, f"{len(node.value)} values for {count} elements.")
-        return list(node.value) * (count // len(node.value))
-
-    def _flags(self, name: str) -> list[bool]:
-        count = len(self.parameters[name].names)
-        node = self._setting(name, "fixed")
-        flags = [False] if node is None else node.value
-        flags = flags if isinstance(flags, list) else [flags]
-        if len(flags) not in (1, count) or not all(isinstance(f, bool) for f in flags):
-            assert node is not None
-            node.fail(f"true or false, or a list of {count} of them")
-        return flags * (count // len(flags))
-
-
-def _constraint_name(
-    made: dict[str, dict[str, Any]], parameter: str, center: float, width: float
-) -> str:
-    number = 1
-    while True:
-        name = f"{parameter}_constraint" + (f"_{number}" if number > 1 else "")
-        entry = {
-            "name": name,
-            "type": "gaussian_dist",
-            "x": parameter,
-            "mean": center,
-            "sigma": width,
-        }
-        if made.setdefault(name, entry) == entry:
-            return name
-        number += 1

@@ -147,6 +147,8 @@ def _decide(
     for meaning, other in (("absolute", "relative"), ("relative", "absolute")):
         if any(fits[meaning]) and not any(fits[other]):
             return meaning, "as the ranges of their parameters end at 1 + 5 errors"
+    if any(tool in ("everwillow", "pyhf") for tool in document.tools):
+        return "absolute", "as the tool that made the document writes them"
     shared = {m: _consistent(entries, m) for m in ("absolute", "relative")}
     for meaning, other in (("absolute", "relative"), ("relative", "absolute")):
         if shared[meaning] and not shared[other]:

@@ -13,7 +13,7 @@ from everwillow.models.hs3._pointer import Node
 from everwillow.models.hs3._references import dependencies
 from everwillow.models.hs3._selection import Selection, select
 from everwillow.models.hs3.document import Document
-from everwillow.models.hs3.terms import AbstractTerm
+from everwillow.models.hs3.terms import AbstractTerm, build_terms
 
 
 _GAUSSIAN = ("gaussian_dist", "normal_dist")

@@ -137,7 +137,7 @@ class Parameters:
         elif draft.role in _START:
             start = _START[draft.role]
             self.report.collect(
-                f"No point has a value for {{names}}: they start at {start:g}.", name
+                f"No point has a value for {{names}}: the start is {start:g}.", name
             )
         elif np.isfinite(lower) and np.isfinite(upper):
             start = 0.5 * (lower + upper)

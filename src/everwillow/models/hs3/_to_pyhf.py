@@ -9,23 +9,33 @@ import numpy as np
 
 from everwillow.likelihood.binned_spec import BinScale, ConstraintSpec, ParameterSpec
 from everwillow.models.hs3._channels import Channel, Sample
-from everwillow.models.hs3._from_pyhf import DEFAULTS, PER_BIN
+from everwillow.models.hs3._from_pyhf import PER_BIN
+from everwillow.models.hs3._gammas import stat_errors
 from everwillow.models.hs3._likelihood import Likelihood
 from everwillow.models.hs3._modifiers import Modifier, interpolation
 from everwillow.models.hs3._pointer import Node, refuse
+from everwillow.models.hs3._pyhf_settings import DEFAULTS
 from everwillow.models.hs3._report import Report
 
 
 _CODES = {"normsys": "code4", "histosys": "code4p"}
 _UNIT = (0.0, 1.0)
+_AGREE = 1e-9  # numbers that went through a square root
 
 
 @dataclass
-class PyhfParameter:
-    """A parameter of pyhf: its kind, and its elements in HS3."""
+class Written:
+    """A parameter of pyhf as it is written.
+
+    Attributes:
+        kind: Of its modifiers.
+        names: Its elements in HS3.
+        implied: Observation and width of their constraints that modifiers imply.
+    """
 
     kind: str
     names: list[str]
+    implied: list[tuple[float, float]]
 
 
 @dataclass
@@ -38,7 +48,7 @@ class ToPyhf:
     """
 
     likelihood: Likelihood
-    parameters: dict[str, PyhfParameter] = field(default_factory=dict)
+    parameters: dict[str, Written] = field(default_factory=dict)
     _owner: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -112,27 +122,24 @@ class ToPyhf:
         constraints = [self._specs[name].constraint for name in names]
         kinds = {None if c is None else c.kind for c in constraints}
         if len(kinds) != 1:
-            refuse(node, f"pyhf has one kind of constraint for all bins, not {kinds}.")
+            refuse(node, "in pyhf all bins have one kind of constraint.")
         kind = kinds.pop()
         if kind is None:
             name = self._name(modifier.name, "free", names, modifier)
             return {"name": name, "type": "shapefactor", "data": None}
-        widths = [float(np.max(c.width)) for c in constraints if c is not None]
-        fixed = [bool(np.all(self._specs[name].fixed)) for name in names]
+        widths = np.array([float(np.max(c.width)) for c in constraints if c])
         carriers = self._carriers(channel, names)
         if kind == "normal":
             data = _stat_data(modifier, sample)
-            if data is None:
-                errors = [
-                    0.0 if held and width == 1.0 else width * nominal
-                    for width, nominal, held in zip(
-                        widths, sample.nominal.tolist(), fixed, strict=True
-                    )
-                ]
-                data = errors
-                if carriers != 1:
-                    refuse(node, "in pyhf samples cannot share a Gaussian shapesys.")
-            name = self._name(modifier.name, "gamma", names, modifier, several=True)
+            if data is not None:
+                total = self._stat_errors(channel, names)
+                implied = [(1.0, w) for w in np.where(total > 0, total, 1.0).tolist()]
+            elif carriers == 1:
+                data = (widths * sample.nominal).tolist()
+                implied = [(1.0, width) for width in widths.tolist()]
+            else:
+                refuse(node, "in pyhf samples cannot share a Gaussian shapesys.")
+            name = self._name(modifier.name, "staterror", names, modifier, implied)
             return {"name": name, "type": "staterror", "data": data}
         if kind != "poisson" or carriers != 1:
             refuse(
@@ -140,19 +147,23 @@ class ToPyhf:
                 f"in pyhf bins with a {kind} constraint belong to one sample, here "
                 f"{carriers} samples share them.",
             )
-        errors = [
-            0.0 if held and tau == 1.0 else nominal / tau**0.5
-            for tau, nominal, held in zip(
-                widths, sample.nominal.tolist(), fixed, strict=True
-            )
-        ]
-        given = modifier.node.get("data")
-        if given is not None and "vals" in given:
-            values = given.child("vals").numbers()
-            if np.allclose(values, errors, rtol=1e-12):
-                errors = _listed(given.child("vals"))
-        name = self._name(modifier.name, "gamma", names, modifier)
-        return {"name": name, "type": "shapesys", "data": errors}
+        data, tau = _shape_data(modifier, sample, widths)
+        implied = [(count, count) for count in tau.tolist()]
+        name = self._name(modifier.name, "shapesys", names, modifier, implied)
+        return {"name": name, "type": "shapesys", "data": data}
+
+    def _stat_errors(self, channel: Channel, names: tuple[str, ...]) -> np.ndarray:
+        """Return the relative errors that pyhf computes from the samples."""
+        spec = next(c for c in self.likelihood.spec.channels if c.name == channel.name)
+        carriers = []
+        for sample, compiled in zip(channel.samples, spec.samples, strict=True):
+            scales = [e for e in compiled.effects if isinstance(e, BinScale)]
+            kinds = [m for m in sample.modifiers if m.kind in PER_BIN]
+            for modifier, effect in zip(kinds, scales, strict=True):
+                data = _stat_data(modifier, sample)
+                if effect.parameters == names and data is not None:
+                    carriers.append((sample, np.asarray(data, float)))
+        return stat_errors(carriers)
 
     def _carriers(self, channel: Channel, names: tuple[str, ...]) -> int:
         spec = next(c for c in self.likelihood.spec.channels if c.name == channel.name)
@@ -168,29 +179,51 @@ class ToPyhf:
         kind: str,
         elements: tuple[str, ...],
         modifier: Modifier,
-        *,
-        several: bool = False,
+        implied: list[tuple[float, float]] | None = None,
     ) -> str:
         """Return the name of a parameter in pyhf, which no other one has.
 
-        A staterror of several channels may have one name: pyhf then counts on.
+        A staterror of several channels may have one name: pyhf then counts on, from
+        channel to channel.
         """
         if elements in self._owner:
             return self._owner[elements]
         if any(name in known for known in self._owner for name in elements):
-            refuse(
-                modifier.node,
-                "pyhf cannot share some of the parameters of two modifiers only.",
-            )
+            if kind != "free":
+                refuse(
+                    modifier.node,
+                    "pyhf cannot share some of the parameters of two modifiers only.",
+                )
+            return self._part(elements, modifier)
         name, number = wanted, 1
         while name in self.parameters and not (
-            several and self.parameters[name].kind == kind
+            kind == "staterror" and self.parameters[name].kind == kind
         ):
             number += 1
             name = f"{wanted}_{number}"
         self._owner[elements] = name
-        known = self.parameters.setdefault(name, PyhfParameter(kind, []))
-        known.names += elements
+        written = self.parameters.setdefault(name, Written(kind, [], []))
+        written.names += elements
+        written.implied += implied or [_UNIT] * len(elements)
+        return name
+
+    def _part(self, elements: tuple[str, ...], modifier: Modifier) -> str:
+        """Return the shapefactor whose first elements these are, or the reverse."""
+        partner = next(
+            (
+                known
+                for known, name in self._owner.items()
+                if self.parameters[name].kind == "free"
+                and all(a == b for a, b in zip(known, elements, strict=False))
+            ),
+            None,
+        )
+        if partner is None:
+            refuse(modifier.node, "pyhf cannot share some bins of a shapefactor only.")
+        name = self._owner[elements] = self._owner[partner]
+        written = self.parameters[name]
+        written.names = list(max(partner, elements, key=len))
+        written.implied = [_UNIT] * len(written.names)
         return name
 
 
@@ -220,37 +253,46 @@ def measurement(
     }
 
 
-def _settings(parameter: PyhfParameter, entries: list[ParameterSpec]) -> dict[str, Any]:
-    start, span = DEFAULTS[parameter.kind]
+def _settings(written: Written, entries: list[ParameterSpec]) -> dict[str, Any]:
+    start, span = DEFAULTS[written.kind]
     found: dict[str, Any] = {}
     starts = [float(entry.start) for entry in entries]
-    if parameter.kind == "lumi" or any(value != start for value in starts):
+    if written.kind == "lumi" or any(value != start for value in starts):
         found["inits"] = starts
     spans = [(float(entry.lower), float(entry.upper)) for entry in entries]
     if any(one != span for one in spans) and np.isfinite(spans).all():
         found["bounds"] = [list(one) for one in spans]
-    flags = [_is_held(entry) for entry in entries]
-    if any(flags):
-        found["fixed"] = flags[0] if len(set(flags)) == 1 else flags
-    constraint = entries[0].constraint
-    if parameter.kind == "lumi" or (
-        parameter.kind == "alpha"
-        and constraint is not None
-        and (constraint.aux, constraint.width) != _UNIT
-    ):
-        assert constraint is not None
-        found["auxdata"] = [float(constraint.aux)]
-        found["sigmas"] = [float(constraint.width)]
+    idle = _idle(written)
+    held = [bool(np.all(entry.fixed)) for entry in entries]
+    said = [flag for flag, no_error in zip(held, idle, strict=True) if not no_error]
+    if any(said):
+        found["fixed"] = True if all(said) else held
+    return found | _measured(written, [entry.constraint for entry in entries])
+
+
+def _measured(
+    written: Written, constraints: list[ConstraintSpec | None]
+) -> dict[str, Any]:
+    """Return the auxiliary data that modifiers do not imply."""
+    known = [c for c in constraints if c is not None]
+    aux = [float(c.aux) for c in known]
+    width = [float(c.width) for c in known]
+    if not known:
+        return {}
+    if written.kind == "lumi":
+        return {"auxdata": aux, "sigmas": width}
+    found: dict[str, Any] = {}
+    if not np.allclose(aux, [a for a, _ in written.implied], rtol=_AGREE):
+        found["auxdata"] = aux
+    if not np.allclose(width, [w for _, w in written.implied], rtol=_AGREE):
+        found["factors" if written.kind == "shapesys" else "sigmas"] = width
     return found
 
 
-def _is_held(entry: ParameterSpec) -> bool:
-    """Return whether it is fixed, other than for want of an error."""
-    return bool(np.all(entry.fixed)) and not _without_error(entry.constraint)
-
-
-def _without_error(constraint: ConstraintSpec | None) -> bool:
-    return constraint is not None and constraint.aux == 1.0 and constraint.width == 1.0
+def _idle(written: Written) -> list[bool]:
+    """Return which elements have no error, so that pyhf fixes them anyway."""
+    bins = written.kind in ("staterror", "shapesys")
+    return [bins and pair == (1.0, 1.0) for pair in written.implied]
 
 
 def normalised(measurement_: Mapping[str, Any], known: Mapping[str, Any]) -> Any:
@@ -264,18 +306,24 @@ def normalised(measurement_: Mapping[str, Any], known: Mapping[str, Any]) -> Any
         count = len(parameter.names)
         start, span = DEFAULTS[parameter.kind]
         flags = entry.get("fixed", False)
-        flags = flags if isinstance(flags, list) else [flags]
+        flags = flags if isinstance(flags, list) else [flags] * count
+        idle = _idle(parameter)
         rows = (
             _repeated(entry.get("inits", [start]), count),
             _repeated([tuple(b) for b in entry.get("bounds", [span or ()])], count),
-            _repeated(flags, count),
-            tuple(entry.get("auxdata", ())),
-            tuple(entry.get("sigmas", ())),
+            tuple(f or i for f, i in zip(flags, idle, strict=True)),
+            _rounded(entry.get("auxdata", ())),
+            _rounded(entry.get("sigmas", ())),
+            _rounded(entry.get("factors", ())),
         )
-        plain = ((start,) * count, (span or (),) * count, (False,) * count, (), ())
+        plain = ((start,) * count, (span or (),) * count, tuple(idle), (), (), ())
         if rows != plain:
             table[entry["name"]] = rows
     return measurement_["name"], config.get("poi", "") or "", table
+
+
+def _rounded(values: Any) -> tuple[str, ...]:
+    return tuple(f"{value:.9g}" for value in values)
 
 
 def _repeated(values: list[Any], count: int) -> tuple[Any, ...]:
@@ -294,6 +342,32 @@ def _stat_data(modifier: Modifier, sample: Sample) -> list[Any] | None:
             if key in data:
                 return _listed(data.child(key))
     return _listed(sample.node.child("data").child("errors"))
+
+
+def _shape_data(
+    modifier: Modifier, sample: Sample, tau: np.ndarray
+) -> tuple[list[Any], np.ndarray]:
+    """Return the absolute errors of a shapesys, and the tau that they imply.
+
+    The numbers of the document are kept if they are that already, or if the tau are
+    given in another way.
+    """
+    nominal = sample.nominal
+    given = modifier.node.get("data")
+    if given is not None and "vals" in given:
+        node = given.child("vals")
+        values = node.numbers()
+        absolute, relative = _tau(values, nominal), _tau(values * nominal, nominal)
+        if not np.allclose(relative, tau, rtol=_AGREE):
+            return _listed(node), absolute
+        return (values * nominal).tolist(), relative
+    errors = np.where(tau == 1.0, 0.0, nominal / np.sqrt(tau))
+    return errors.tolist(), _tau(errors, nominal)
+
+
+def _tau(errors: np.ndarray, nominal: np.ndarray) -> np.ndarray:
+    valid = (errors > 0.0) & (nominal > 0.0)
+    return np.where(valid, nominal / np.where(valid, errors, 1.0), 1.0) ** 2
 
 
 def _variation(data: Node, key: str) -> list[Any]:

@@ -52,8 +52,8 @@ def load(
         >>> model = load(document)
         >>> print(f"{model.nll({'mu': 1.4}):.4f}")
         1.9038
-        >>> print(model.report[1])
-        No point has a value for 'mu': they start at 1.
+        >>> print(model.report[-1])
+        No point has a value for 'mu': the start is 1.
     """
     document = read_document(source)
     likelihood = read_likelihood(document, analysis, shapesys=shapesys)
