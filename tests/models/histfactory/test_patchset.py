@@ -21,7 +21,7 @@ from everwillow.models.histfactory import (
     workspace_spec,
 )
 from everwillow.models.histfactory._json_patch import check_operations, patched
-from tests.models.histfactory.workspaces import modifier, background, sample, tiny
+from tests.models.histfactory.workspaces import background, modifier, sample, tiny
 
 
 # Appendix A of RFC 6902: document, operations, result.

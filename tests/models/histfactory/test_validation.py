@@ -145,7 +145,7 @@ NUMBERS = {
     "NaN as template": (
         put(*TOP, "modifiers", 1, "data", "hi_data", 2, value=math.nan),
         "/channels/0/samples/0/modifiers/1/data/hi_data/2",
-        ["a finite number", "nan"],
+        ["a finite number of size 1e+100 at most", "nan"],
     ),
     "huge integer": (
         put(*FAKES, "data", 0, value=10**400),

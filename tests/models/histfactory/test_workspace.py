@@ -144,7 +144,7 @@ def test_results_have_to_be_workspaces():
         prune(tiny(), channels=["SR"])
     with pytest.raises(SpecificationError, match="at least one sample"):
         prune(tiny(), samples=["signal", "bkg"])
-    with pytest.raises(SpecificationError, match="a second channel 'CR'"):
+    with pytest.raises(SpecificationError, match="a second observation 'CR'"):
         rename(every_type(), channels={"SR": "CR"})
     with pytest.raises(SpecificationError, match="a second sample 'top'"):
         rename(every_type(), samples={"signal": "top"})

@@ -13,7 +13,7 @@ import numpy as np
 from everwillow._errors import SpecificationError, nearest
 from everwillow.models.histfactory._faults import Words, fault, shortened
 from everwillow.models.histfactory._measurements import Measurement, read_measurement
-from everwillow.models.histfactory._numbers import Numbers, Where, number
+from everwillow.models.histfactory._numbers import LARGEST, Numbers, Where, number
 from everwillow.models.histfactory._objects import (
     check_keys,
     entries,
@@ -246,10 +246,9 @@ def _read_factors(
     if not isinstance(data, dict) or data.keys() != _FACTORS:
         check_keys(data, ("lo", "hi"), where)
     low, high = data["lo"], data["hi"]
-    # A number that is equal to itself minus itself plus itself is no NaN and finite.
-    if type(low) is not float or low - low != 0.0:
+    if type(low) is not float or not -LARGEST <= low <= LARGEST:
         low = number(low, (*where, "lo"))
-    if type(high) is not float or high - high != 0.0:
+    if type(high) is not float or not -LARGEST <= high <= LARGEST:
         high = number(high, (*where, "hi"))
     return low, high
 

@@ -139,8 +139,15 @@ def _check_positive(document: Document, place: Use, code: Interpolation) -> None
             raise fault((*where, bin_), expected, values[bin_], mend)
 
 
-def check_yields(document: Document, inventory: Inventory) -> list[str]:
+def check_yields(
+    document: Document, inventory: Inventory, starts: Mapping[str, float]
+) -> list[str]:
     """Return notes on yields that may make the likelihood vanish.
+
+    Args:
+        document: The workspace.
+        inventory: Its modifiers.
+        starts: Start values of factors, by name.
 
     Raises:
         SpecificationError: If events were observed where none can be expected.
@@ -148,6 +155,7 @@ def check_yields(document: Document, inventory: Inventory) -> list[str]:
     notes: list[str] = []
     for channel in inventory.channels:
         nominal = np.stack([document.arrays[s.nominal] for s in channel.samples])
+        factors = [_start_factor(sample, starts) for sample in channel.samples]
         shown = shortened(channel.name)
         if nominal.min() < 0:
             index, bin_ = np.unravel_index(np.argmin(nominal), nominal.shape)
@@ -158,17 +166,28 @@ def check_yields(document: Document, inventory: Inventory) -> list[str]:
                 "are."
             )
         observed = document.arrays[channel.observed]
-        empty = (nominal.sum(0) <= 0) & (observed > 0)
+        never = (nominal == 0).all(0) & (observed > 0)
+        for bin_ in np.flatnonzero(never).tolist():
+            if not _can_add(channel, document, bin_):
+                raise _impossible(channel, bin_, observed[bin_])
+        start = np.asarray(factors) @ nominal
+        empty = (start < 0) | ((start == 0) & (observed > 0))
         if empty.any():
             bin_ = int(np.argmax(empty))
-            if not nominal[:, bin_].any() and not _can_add(channel, document, bin_):
-                raise _impossible(channel, bin_, observed[bin_])
             notes.append(
-                f"Nominally {nominal[:, bin_].sum():.3g} events are expected in bin "
+                f"At the start values {start[bin_]:.3g} events are expected in bin "
                 f"{bin_} of channel {shown}, and {observed[bin_]:g} are observed: the "
                 "likelihood vanishes there."
             )
     return notes
+
+
+def _start_factor(sample: Sample, starts: Mapping[str, float]) -> float:
+    factor = 1.0
+    for modifier in sample.modifiers:
+        if modifier.kind in ("normfactor", "lumi"):
+            factor *= starts.get(modifier.name, 1.0)
+    return factor
 
 
 def _can_add(channel: Channel, document: Document, bin_: int) -> bool:

@@ -14,6 +14,10 @@ from everwillow.models.histfactory._faults import Words, described, fault
 
 Where = tuple[str | int, ...]
 
+# Larger ones have no meaning and let derivatives overflow; padding with the largest
+# double occurs.
+LARGEST = 1e100
+
 _PLAIN = {float, int}
 _REAL = (float, int, np.floating, np.integer)
 
@@ -66,7 +70,7 @@ class Numbers:
         total = int(ends[-1]) if len(ends) else 0
         try:
             flat = np.fromiter(chain.from_iterable(self._lists), float, total)
-            finite = bool(np.isfinite(flat).all())
+            finite = bool((np.abs(flat) <= LARGEST).all())
         except OverflowError:
             flat, finite = np.empty(0), False
         if not finite:
@@ -110,15 +114,16 @@ def unquote(value: Any) -> str:
 
 
 def check_finite(value: Any, where: Where) -> None:
-    """Raise if a real number is NaN or infinite, or too large for a double."""
+    """Raise if a real number is NaN or infinite, or too large for anything."""
     try:
-        finite = bool(np.isfinite(float(value)))
+        finite = abs(float(value)) <= LARGEST
     except OverflowError:
         finite = False
     if not finite:
         found = Words(described(value))
         mend = "Replace it, or prune what it belongs to."
-        raise fault(where, "a finite number", found, mend)
+        expected = f"a finite number of size {LARGEST:g} at most"
+        raise fault(where, expected, found, mend)
 
 
 def number(value: Any, where: Where) -> float:

@@ -13,6 +13,13 @@ from everwillow.models.histfactory._inventory import Inventory, Use
 from everwillow.models.histfactory._measurements import ParameterConfig
 
 
+# Smaller widths are zero for any purpose, and their squares vanish.
+_SMALLEST = 1e-100
+
+# Above, the logarithms of a Poisson term cancel so far that digits of -ln L are lost.
+_MANY = 1e13
+
+
 @dataclass(slots=True)
 class Draft:
     """A parameter before it is complete; arrays of shape ``(size,)``.
@@ -137,11 +144,13 @@ def _staterror_widths(
         errors[part] = np.hypot(errors[part], document.arrays[place.modifier.data])
     with np.errstate(all="ignore"):
         width = np.where(total > 0, errors / total, 0.0)
-    if not np.isfinite(width).all():
-        bin_ = int(np.argmin(np.isfinite(width)))
-        expected = "errors that are not huge compared to the yields"
-        raise fault((*places[0].where, "data", bin_), expected, Words(str(width[bin_])))
     valid = width > 0
+    bad = ~np.isfinite(width) | (valid & (width < _SMALLEST))
+    if bad.any():
+        bin_ = int(np.argmax(bad))
+        expected = "relative errors that are 0 or of a usual size"
+        found = Words(f"{width[bin_]:g} in element {bin_}")
+        raise fault((*places[0].where, "data"), expected, found)
     return np.where(valid, width, 1.0), valid
 
 
@@ -162,6 +171,11 @@ def finish(
     assert inits is not None
     assert bounds is not None
     shown = shortened(name)
+    if made.constraint == "poisson" and (np.asarray(made.width) > _MANY).any():
+        notes.append(
+            f"The errors of {shown} are so small that rounding shows in -ln L; write 0 "
+            "where there is none."
+        )
     inside = np.clip(inits, bounds[:, 0], bounds[:, 1])
     if ((inside != inits) & ~made.fixed).any():
         notes.append(
@@ -223,8 +237,8 @@ def _apply(name: str, made: Draft, config: ParameterConfig) -> None:
             expected = f"{some}, one for each element of {shortened(name)}"
             raise fault(place, expected, Words(str(len(value))))
         if key in ("sigmas", "factors"):
-            if not (value > 0).all():
-                index = int(np.argmin(value > 0))
+            if not (value >= _SMALLEST).all():
+                index = int(np.argmin(value >= _SMALLEST))
                 mend = 'To fix the parameter instead, write "fixed": true.'
                 raise fault((*place, index), "a positive number", value[index], mend)
             made.width = value

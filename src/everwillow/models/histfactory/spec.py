@@ -129,7 +129,7 @@ def workspace_spec(
         if name not in named:
             raise unknown(name, named, what="parameter", where="parameters")
     channels = channel_specs(document, inventory, codes)
-    notes += check_yields(document, inventory)
+    notes += check_yields(document, inventory, _scalar_starts(made))
     notes += _idle(document)
     return BinnedSpec(
         channels,
@@ -166,13 +166,13 @@ def validate(workspace: Source) -> tuple[str, ...]:
     inventory = take_inventory(document)
     notes = list(document.notes)
     channel_specs(document, inventory, interpolation_codes("default"))
-    notes += check_yields(document, inventory)
     notes += _idle(document)
     derived = resolve(None, inventory)
     for measurement in document.measurements:
         said: list[str] = []
         config = by_name(measurement.parameters)
         made = _parameters(document, inventory, config, derived, said)
+        said += check_yields(document, inventory, _scalar_starts(made))
         _poi(measurement, None, {p.name: p for p in made}, derived)
         shown = shortened(measurement.name)
         notes += [f"In measurement {shown}: {note}" for note in said]
@@ -279,6 +279,10 @@ def _parameters(
     return [
         finish(name, made, config.get(name), notes) for name, made in drafts.items()
     ]
+
+
+def _scalar_starts(parameters: list[ParameterSpec]) -> dict[str, float]:
+    return {p.name: p.start for p in parameters if isinstance(p.start, float)}
 
 
 def _poi(
