@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from everwillow.models.hs3._fields import Reference
 from everwillow.models.hs3._graph import Graph
 from everwillow.models.hs3._pointer import Node
 from everwillow.models.hs3._report import Report
+from everwillow.models.hs3._roles import all_bound, natural_range, swapped
 from everwillow.models.hs3.distributions.base import (
     AbstractDistribution,
     AbstractExtended,
@@ -31,7 +32,7 @@ from everwillow.models.hs3.distributions.composite import (
     RateDensity,
     RateExtended,
 )
-from everwillow.models.hs3.distributions.elementary import Gaussian, Uniform
+from everwillow.models.hs3.distributions.elementary import Uniform
 from everwillow.models.hs3.distributions.registry import Builder
 
 
@@ -77,7 +78,7 @@ class Plan:
     data: np.ndarray
     weights: np.ndarray | None = None
     edges: tuple[tuple[float, ...], ...] | None = None
-    bound: tuple[tuple[str, str], ...] = ()
+    bound: tuple[tuple[str, Reference], ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -140,6 +141,8 @@ class Pairing:
         if axes:
             ranges = tuple((axis.name, (axis.lower, axis.upper)) for axis in axes)
             bare = distribution
+            if not self._depends(bare, {axis.name for axis in axes}):
+                _refuse_unrelated(name, {axis.name for axis in axes})
         else:
             variates = distribution.variates
             if not variates:
@@ -150,7 +153,7 @@ class Pairing:
                 raise SpecificationError(msg)
             bare, names, _ = self._named(distribution)
             ranges = tuple(
-                (symbol, self._natural(bare, observed=True)) for symbol in names
+                (symbol, natural_range(bare, observed=True)) for symbol in names
             )
         if len(ranges) != len(values):
             msg = (
@@ -233,12 +236,7 @@ class Pairing:
         for factor in _factors(distribution):
             (kept if self._depends(factor, observables) else moved).append(factor)
         if not kept:
-            shown = ", ".join(repr(name) for name in sorted(observables))
-            msg = (
-                f"distributions/{distribution.name}: it depends on none of the "
-                f"observables of its data ({shown})."
-            )
-            raise SpecificationError(msg)
+            _refuse_unrelated(distribution.name, observables)
         if len(kept) > 1 and any(isinstance(f, AbstractExtended) for f in kept):
             msg = (
                 f"distributions/{distribution.name}: a factor that says how many "
@@ -272,11 +270,11 @@ class Pairing:
         return named or not observables.isdisjoint(names)
 
     def _constraint(self, distribution: AbstractDistribution) -> Plan:
-        swapped = self._swapped(distribution)
-        bare, names, bound = self._named(swapped)
+        exchanged = swapped(distribution, self.document.observed)
+        bare, names, bound = self._named(exchanged)
         values, notes = [], []
         observed = self.document.observed
-        originals = dict(zip(names, swapped.variates, strict=True))
+        originals = dict(zip(names, exchanged.variates, strict=True))
         for symbol in names:
             original = originals[symbol]
             if not isinstance(original, str):
@@ -285,48 +283,29 @@ class Pairing:
                 values.append(float(observed[original]))
         if values and len(values) != len(names):
             # Half observed: what is not is a parameter, and so are the others then.
-            bound, values = self._all_bound(originals, bound), []
+            bound, values = all_bound(originals, bound), []
         ranges = tuple(
-            (symbol, self._natural(bare, observed=bool(values))) for symbol in names
+            (symbol, natural_range(bare, observed=bool(values))) for symbol in names
         )
         if not names or any(math.isnan(low) for _, (low, _) in ranges):
-            ranges, values = (), []
+            bare, ranges, values = exchanged, (), []
             if not isinstance(distribution, Uniform):
                 notes.append(
                     f"distributions/{distribution.name}: it is a penalty that is not "
                     "normalised, for it has no variable or no range."
                 )
         elif not values:
-            bound = self._all_bound(originals, bound)
+            bound = all_bound(originals, bound)
         bound = tuple(pair for pair in bound if pair[0] in dict(ranges))
         self._check(bare, [*names, *observed])
         array = np.array(values, float)
         return Plan(bare, ranges, array, bound=bound, notes=tuple(notes))
 
-    def _all_bound(
-        self, originals: Mapping[str, Reference], bound: tuple[tuple[str, str], ...]
-    ) -> tuple[tuple[str, str], ...]:
-        extra = [
-            (symbol, original)
-            for symbol, original in originals.items()
-            if isinstance(original, str) and symbol not in dict(bound)
-        ]
-        return (*bound, *extra)
-
-    def _swapped(self, distribution: AbstractDistribution) -> AbstractDistribution:
-        """Exchange variable and mean of a Gaussian if the mean is what was observed."""
-        observed = self.document.observed
-        if not isinstance(distribution, Gaussian):
-            return distribution
-        x, mean = distribution.x, distribution.mean
-        is_datum = isinstance(x, float) or x in observed
-        if is_datum or not (isinstance(mean, float) or mean in observed):
-            return distribution
-        return dataclasses.replace(distribution, x=mean, mean=x)
-
     def _named(
         self, distribution: AbstractDistribution
-    ) -> tuple[AbstractDistribution, tuple[str, ...], tuple[tuple[str, str], ...]]:
+    ) -> tuple[
+        AbstractDistribution, tuple[str, ...], tuple[tuple[str, Reference], ...]
+    ]:
         """Give each variate a symbol: numbers and functions have none of their own."""
         names, bound = [], []
         for index, variate in enumerate(distribution.variates):
@@ -338,7 +317,7 @@ class Pairing:
                 bound.append((fresh, variate))
             else:
                 names.append(variate)
-        if tuple(names) == distribution.variates:
+        if tuple(names) == distribution.variates or not names:
             return distribution, tuple(names), ()
         # The variable is the first field after the name, by convention of the classes.
         field = dataclasses.fields(distribution)[1].name
@@ -353,24 +332,19 @@ class Pairing:
         replaced = dataclasses.replace(distribution, **{field: value})
         return replaced, tuple(names), tuple(bound)
 
-    def _natural(
-        self, distribution: AbstractDistribution, *, observed: bool
-    ) -> tuple[float, float]:
-        support = distribution.support
-        if support is not None:
-            return support
-        if observed and not isinstance(distribution, Uniform):
-            msg = (
-                f"distributions/{distribution.name}: it can only be normalised over a "
-                "finite range; give its datum an axis with a min and a max."
-            )
-            raise SpecificationError(msg)
-        return (math.nan, math.nan)
-
     def _check(self, distribution: AbstractDistribution, extra: Iterable[str]) -> None:
         known = set(extra)
         names = [name for name in distribution.references if name not in known]
         self.document.graph.check(names, where=f"distributions/{distribution.name}")
+
+
+def _refuse_unrelated(name: str, observables: set[str]) -> NoReturn:
+    shown = ", ".join(repr(name) for name in sorted(observables))
+    msg = (
+        f"distributions/{name}: it depends on none of the observables of its data "
+        f"({shown})."
+    )
+    raise SpecificationError(msg)
 
 
 def _factors(distribution: AbstractDistribution) -> list[AbstractDistribution]:

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, final
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 import jax.scipy as jsp
@@ -23,7 +22,13 @@ from jaxtyping import Array, Float
 from everwillow._errors import SpecificationError
 from everwillow._typing import Scalar
 from everwillow.likelihood.unbinned import extended_nll, shape_nll
-from everwillow.models.hs3._draw import draw_events, event_grid, mean_of
+from everwillow.models.hs3._draw import (
+    draw_events,
+    draw_multinomial,
+    event_grid,
+    mean_of,
+)
+from everwillow.models.hs3._fields import Reference
 from everwillow.models.hs3._graph import Graph, Region, Scope
 from everwillow.models.hs3._pairing import Datum, Document, Pairing, Plan
 from everwillow.models.hs3.distributions.base import (
@@ -192,7 +197,7 @@ class BinnedTerm(AbstractTerm):
         contents = self.expected(values)
         if isinstance(self.distribution, AbstractExtended):
             return jr.poisson(key, contents).astype(contents.dtype)
-        return _multinomial(key, contents)
+        return draw_multinomial(key, contents)
 
     def _log_expected(self, values: Values) -> Float[Array, " bins"]:
         """Return the logarithms of expected contents, or of probabilities."""
@@ -226,7 +231,7 @@ class PointTerm(AbstractTerm):
     distribution: AbstractDistribution
     graph: Graph = eqx.field(static=True)
     ranges: Ranges = eqx.field(static=True)
-    bound: tuple[tuple[str, str], ...] = eqx.field(static=True)
+    bound: tuple[tuple[str, Reference], ...] = eqx.field(static=True)
 
     def nll(self, values: Values, data: Float[Array, " variates"]) -> Scalar:
         """Return minus the logarithm of the density."""
@@ -290,21 +295,6 @@ class PointTerm(AbstractTerm):
                 "infinite range; give its datum an axis with a min and a max."
             )
             raise SpecificationError(msg)
-
-
-def _multinomial(key: Array, contents: Array) -> Array:
-    """Draw counts with a fixed total, bin after bin from what is left."""
-    total = jnp.round(jnp.sum(contents))
-    after = jnp.cumsum(contents[::-1])[::-1]
-
-    def step(left: Array, bin_: tuple[Array, Array, Array]) -> tuple[Array, Array]:
-        content, rest, bin_key = bin_
-        share = jnp.clip(content / jnp.where(rest > 0.0, rest, 1.0), 0.0, 1.0)
-        drawn = jr.binomial(bin_key, left, share)
-        return left - drawn, drawn
-
-    keys = jr.split(key, contents.shape[0])
-    return jax.lax.scan(step, total, (contents, after, keys))[1]
 
 
 def _bin_region(names: tuple[str, ...], edges: tuple[tuple[float, ...], ...]) -> Region:
@@ -385,8 +375,9 @@ def _term(
     plan: Plan, graph: Graph, notes: tuple[str, ...], capacity: int | None
 ) -> AbstractTerm:
     own = {name for name, _ in plan.ranges} - dict(plan.bound).keys()
-    fresh = dict(plan.bound)
-    references = [fresh.get(name, name) for name in plan.distribution.references]
+    sources = dict(plan.bound)
+    found = [sources.get(name, name) for name in plan.distribution.references]
+    references = [name for name in found if isinstance(name, str)]
     free = tuple(name for name in graph.free(references) if name not in own)
     named = (plan.distribution.name, free)
     common = (notes, plan.distribution, graph, plan.ranges)

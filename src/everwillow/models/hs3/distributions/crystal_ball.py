@@ -97,12 +97,13 @@ class CrystalBall(AbstractClosed):
     def read(cls, fields: Fields) -> "CrystalBall":
         """Make one from its definition.
 
-        Without any suffixed key it has one tail, as in RooFit's ``RooCBShape``.
+        Without any suffixed key it has one tail, as in RooFit's ``RooCBShape``, unless
+        its type says that it has two.
         """
         m, m0 = fields.get("m"), fields.get("m0")
         keys = ("alpha", "n", "sigma")
         two_sided = [fields.has(f"{k}_{side}") for k in keys for side in "LR"]
-        if not any(two_sided):
+        if not any(two_sided) and fields.type == "crystalball_dist":
             one = (fields.get("alpha"), fields.get("n"), fields.get("sigma"))
             return cls(fields.name, m, m0, one, None)
         sides = {}

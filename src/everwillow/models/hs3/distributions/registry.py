@@ -1,6 +1,6 @@
 """From the type of a distribution in a document to its class."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from everwillow._errors import SpecificationError, nearest, unknown_key
@@ -180,8 +180,8 @@ class Builder:
             self._say(fields, made)
             return made
         if kind in COMPOSITE:
-            return getattr(self, f"_{kind}")(fields)
-        self._refuse(fields, kind)
+            return _COMPOSITE[kind](self, fields)
+        return self._refuse(fields, kind)
 
     def _refuse(self, fields: Fields, kind: str) -> NoReturn:
         if kind in _REFUSED:
@@ -193,88 +193,110 @@ class Builder:
 
     def _say(self, fields: Fields, made: AbstractDistribution) -> None:
         if isinstance(made, CrystalBall) and made.right is None:
-            self._note(
+            self.note(
                 f"{fields.where}: without suffixes, alpha and n are those of one tail."
             )
 
-    def _note(self, sentence: str) -> None:
+    def note(self, sentence: str) -> None:
+        """Add a sentence to `notes`, once."""
         self.notes[sentence] = None
 
-    def _children(self, fields: Fields, key: str) -> tuple[AbstractDistribution, ...]:
-        return tuple(self.build(name) for name in fields.names_at(key))
-
-    def _generic_dist(self, fields: Fields) -> AbstractDistribution:
-        return Generic(fields.name, expression_at(fields))
-
-    def _density_function_dist(self, fields: Fields) -> AbstractDistribution:
-        return DensityFunction(fields.name, fields.get("function"), logarithmic=False)
-
-    def _log_density_function_dist(self, fields: Fields) -> AbstractDistribution:
-        return DensityFunction(fields.name, fields.get("function"), logarithmic=True)
-
-    def _efficiency_product_pdf_dist(self, fields: Fields) -> AbstractDistribution:
-        pdf = self.build(fields.name_at("pdf"))
-        return EfficiencyProduct(fields.name, pdf, fields.get("eff"))
-
-    def _product_dist(self, fields: Fields) -> AbstractDistribution:
-        if fields.raw("normalization"):
-            msg = (
-                "products of conditional densities ('normalization') are not supported"
-            )
-            fields.refuse(msg)
-        fields.raw("x")
-        factors = self._children(fields, "factors")
-        return factors[0] if len(factors) == 1 else Product(fields.name, factors)
-
-    def _mixture_dist(self, fields: Fields) -> AbstractDistribution:
-        fields.raw("x")
-        extended = fields.flag("extended")
-        coefficients = fields.list_at("coefficients")
-        summands = self._children(fields, "summands")
-        missing = len(summands) - len(coefficients)
-        if missing not in (0, 1):
-            fields.refuse(
-                f"{len(summands)} summands need as many coefficients or one less, not "
-                f"{len(coefficients)}"
-            )
-        if missing and extended:
-            msg = "an extended mixture needs a coefficient for each summand"
-            fields.refuse(msg)
-        if extended is None and not missing:
-            self._note(
-                f"{fields.where}: with a coefficient for each summand it is extended."
-            )
-        if missing or extended is False:
-            return Mixture(fields.name, summands, coefficients)
-        return ExtendedMixture(fields.name, summands, coefficients)
-
-    def _rate_extended_dist(self, fields: Fields) -> RateExtended:
-        name = fields.name_at("dist", "distribution")
-        return RateExtended(fields.name, fields.get("rate"), self.build(name))
-
-    def _rate_density_dist(self, fields: Fields) -> RateDensity:
-        x = fields.get("x") if fields.has("x") else None
-        return RateDensity(fields.name, x, fields.get("density", "function"))
-
-    def _bincounts_extended_dist(self, fields: Fields) -> AbstractDistribution:
-        return BinCounts(fields.name, self._rate_extended_dist(fields), _edges(fields))
-
-    def _bincounts_density_dist(self, fields: Fields) -> AbstractDistribution:
-        return BinCounts(fields.name, self._rate_density_dist(fields), _edges(fields))
-
-    def _decay_dist(self, fields: Fields) -> AbstractDistribution:
-        kind = fields.raw("decayType", 0)
-        if isinstance(kind, bool) or kind not in SIDES:
-            fields.refuse(f"'decayType' must be 0, 1 or 2, not {kind!r}")
-        model = self._model(fields.name_at("resolutionModel", "resolution_model"))
-        resolution = read_resolution(model, self._model)
-        t: Reference = fields.get("t", "x")
-        return Decay(fields.name, t, fields.get("tau"), SIDES[int(kind)], resolution)
-
-    def _model(self, name: str) -> Fields:
+    def model(self, name: str) -> Fields:
+        """Return the definition of a resolution model."""
         if name in self.functions:
             return Fields("functions", name, self.functions[name])
         return self.fields(name)
+
+
+def _children(
+    builder: Builder, fields: Fields, key: str
+) -> tuple[AbstractDistribution, ...]:
+    return tuple(builder.build(name) for name in fields.names_at(key))
+
+
+def _generic_dist(builder: Builder, fields: Fields) -> AbstractDistribution:
+    del builder
+    return Generic(fields.name, expression_at(fields))
+
+
+def _density_function_dist(builder: Builder, fields: Fields) -> AbstractDistribution:
+    del builder
+    return DensityFunction(fields.name, fields.get("function"), logarithmic=False)
+
+
+def _log_density_function_dist(
+    builder: Builder, fields: Fields
+) -> AbstractDistribution:
+    del builder
+    return DensityFunction(fields.name, fields.get("function"), logarithmic=True)
+
+
+def _efficiency_product_pdf_dist(
+    builder: Builder, fields: Fields
+) -> AbstractDistribution:
+    pdf = builder.build(fields.name_at("pdf"))
+    return EfficiencyProduct(fields.name, pdf, fields.get("eff"))
+
+
+def _product_dist(builder: Builder, fields: Fields) -> AbstractDistribution:
+    if fields.raw("normalization"):
+        msg = "products of conditional densities ('normalization') are not supported"
+        fields.refuse(msg)
+    fields.raw("x")
+    factors = _children(builder, fields, "factors")
+    return factors[0] if len(factors) == 1 else Product(fields.name, factors)
+
+
+def _mixture_dist(builder: Builder, fields: Fields) -> AbstractDistribution:
+    fields.raw("x")
+    extended = fields.flag("extended")
+    coefficients = fields.list_at("coefficients")
+    summands = _children(builder, fields, "summands")
+    missing = len(summands) - len(coefficients)
+    if missing not in (0, 1):
+        fields.refuse(
+            f"{len(summands)} summands need as many coefficients or one less, not "
+            f"{len(coefficients)}"
+        )
+    if missing and extended:
+        msg = "an extended mixture needs a coefficient for each summand"
+        fields.refuse(msg)
+    if extended is None and not missing:
+        builder.note(
+            f"{fields.where}: with a coefficient for each summand it is extended."
+        )
+    if missing or extended is False:
+        return Mixture(fields.name, summands, coefficients)
+    return ExtendedMixture(fields.name, summands, coefficients)
+
+
+def _rate_extended_dist(builder: Builder, fields: Fields) -> RateExtended:
+    name = fields.name_at("dist", "distribution")
+    return RateExtended(fields.name, fields.get("rate"), builder.build(name))
+
+
+def _rate_density_dist(builder: Builder, fields: Fields) -> RateDensity:
+    del builder
+    x = fields.get("x") if fields.has("x") else None
+    return RateDensity(fields.name, x, fields.get("density", "function"))
+
+
+def _bincounts_extended_dist(builder: Builder, fields: Fields) -> AbstractDistribution:
+    return BinCounts(fields.name, _rate_extended_dist(builder, fields), _edges(fields))
+
+
+def _bincounts_density_dist(builder: Builder, fields: Fields) -> AbstractDistribution:
+    return BinCounts(fields.name, _rate_density_dist(builder, fields), _edges(fields))
+
+
+def _decay_dist(builder: Builder, fields: Fields) -> AbstractDistribution:
+    kind = fields.raw("decayType", 0)
+    if isinstance(kind, bool) or kind not in SIDES:
+        fields.refuse(f"'decayType' must be 0, 1 or 2, not {kind!r}")
+    model = builder.model(fields.name_at("resolutionModel", "resolution_model"))
+    resolution = read_resolution(model, builder.model)
+    t: Reference = fields.get("t", "x")
+    return Decay(fields.name, t, fields.get("tau"), SIDES[int(kind)], resolution)
 
 
 def _edges(fields: Fields) -> tuple[tuple[str, tuple[float, ...]], ...]:
@@ -288,3 +310,18 @@ def _edges(fields: Fields) -> tuple[tuple[str, tuple[float, ...]], ...]:
         for axis in axes
         if axis.edges is not None
     )
+
+
+_COMPOSITE: dict[str, Callable[[Builder, Fields], AbstractDistribution]] = {
+    "bincounts_density_dist": _bincounts_density_dist,
+    "bincounts_extended_dist": _bincounts_extended_dist,
+    "decay_dist": _decay_dist,
+    "density_function_dist": _density_function_dist,
+    "efficiency_product_pdf_dist": _efficiency_product_pdf_dist,
+    "generic_dist": _generic_dist,
+    "log_density_function_dist": _log_density_function_dist,
+    "mixture_dist": _mixture_dist,
+    "product_dist": _product_dist,
+    "rate_density_dist": _rate_density_dist,
+    "rate_extended_dist": _rate_extended_dist,
+}
