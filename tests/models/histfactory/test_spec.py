@@ -18,7 +18,7 @@ from everwillow._errors import (
     UnknownKeyError,
 )
 from everwillow.likelihood.binned_spec import Derived
-from everwillow.models.histfactory import workspace_spec
+from everwillow.models.histfactory import validate, workspace_spec
 from tests.models.histfactory.evaluation import twice_nll
 from tests.models.histfactory.workspaces import (
     DATA,
@@ -232,6 +232,7 @@ def test_exponential_interpolation_needs_positive_numbers(code):
         workspace_spec(given, interpolation={"normsys": code})
     pointer = "/channels/0/samples/1/modifiers/0/data/lo"
     assert caught.value.pointer == pointer
+    assert validate(given, interpolation={"normsys": "code4p"}) == ()
     spec = workspace_spec(given, interpolation={"normsys": "code4p"})
     assert spec.channels[0].samples[1].effects[0].down == 0.0
     shapes = SMALL["one_sided"]()

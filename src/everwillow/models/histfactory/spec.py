@@ -141,11 +141,14 @@ def workspace_spec(
     )
 
 
-def validate(workspace: Source) -> tuple[str, ...]:
+def validate(
+    workspace: Source, *, interpolation: str | Mapping[str, str] = "default"
+) -> tuple[str, ...]:
     """Check a workspace, with all of its measurements.
 
     Args:
         workspace: A file, JSON text or a dict.
+        interpolation: How it will be read; as for `workspace_spec`.
 
     Returns:
         What is odd but can be fitted, one sentence each.
@@ -162,10 +165,11 @@ def validate(workspace: Source) -> tuple[str, ...]:
         'measurements', found an object with the keys 'channels', 'observations'. Add
         it.
     """
+    codes = interpolation_codes(interpolation)
     document = read_document(workspace)
     inventory = take_inventory(document)
     notes = list(document.notes)
-    channel_specs(document, inventory, interpolation_codes("default"))
+    channel_specs(document, inventory, codes)
     notes += _idle(document)
     derived = resolve(None, inventory)
     for measurement in document.measurements:
