@@ -3,6 +3,7 @@
 Spec: HS3 0.2, section 2.4 (auxiliary measurements and global observables).
 """
 
+import functools as ft
 import math
 import re
 from collections.abc import Collection
@@ -33,11 +34,36 @@ class Constants:
         """Return the value of a number, or of a parameter that is only data."""
         if not isinstance(reference, str):
             return float(reference)
-        point = self.selection.points.get(reference)
-        listed = reference in self.selection.aux_names
-        if point is None or reference in self.used:
+        if reference in self.used:
             return None
-        return point.value if point.const or listed else None
+        given = self.selection.aux_data
+        if reference in given.values:
+            return given.values[reference]
+        point = self.selection.points.get(reference)
+        if point is None:
+            return None
+        data = point.const or reference in given.names or reference in self.variates
+        return point.value if data else None
+
+    @ft.cached_property
+    def variates(self) -> frozenset[str]:
+        """Names that nothing but auxiliary distributions has, as what they observe."""
+        names = set()
+        for node in self.selection.aux:
+            x, mean = node.value.get("x"), node.value.get("mean")
+            known = [name for name in (x, mean) if isinstance(name, str)]
+            free = [name for name in known if name not in self.used]
+            if len(known) == 2 and free:
+                # Of two names that nothing else has, the variate is what is observed.
+                names.add(free[0])
+        for name in sorted(names & self.selection.points.keys()):
+            if not self.selection.points[name].const:
+                self.document.report.collect(
+                    "{names} are observed values of auxiliary distributions, although "
+                    "they are not constant in the document.",
+                    name,
+                )
+        return frozenset(names)
 
     def is_new(self, reference: str | float) -> bool:
         """Return whether a name is none of a parameter or function."""

@@ -112,7 +112,8 @@ class Builder:
         if not isinstance(reference, str):
             refuse(modifier.node, f"a {modifier.kind} needs a name, not {reference:g}.")
         self._need(reference, "alpha", modifier.node)
-        code = interpolation(modifier, report=self.document.report)
+        default = channel.node.get("default_interpolation")
+        code = interpolation(modifier, report=self.document.report, default=default)
         data = modifier.node.child("data")
         if modifier.kind == "normsys":
             lo, hi = data.child("lo"), data.child("hi")

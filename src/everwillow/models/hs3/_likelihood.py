@@ -135,15 +135,13 @@ def _terms(
     aux: list[str] = []
     nodes = {node.child("name").text(): node for node in selection.aux}
     for name, node in (nodes | builder.leftover).items():
-        listed = selection.aux_values.get(name)
+        listed = selection.aux_data.by_distribution.get(name)
         value = None if listed is None else inline_value(listed, document)
         # A factor of a product is counted there; the terms know how to count it once.
         if name in inside or not _constrain(node, builder, constants, value):
             aux.append(name)
     if not left and not aux:
         return ()
-    from everwillow.models.hs3.terms import build_terms  # TODO
-
     return build_terms(
         [(node.child("name").text(), data.reference()) for node, data in left],
         distributions=_values(document.distributions),
@@ -169,7 +167,8 @@ def _constrain(
 
 
 def _observed(selection: Selection, constants: Constants) -> dict[str, float]:
-    found = {name: constants.value(name) for name in selection.points}
+    names = [*selection.points, *selection.aux_data.values]
+    found = {name: constants.value(name) for name in names}
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -170,18 +170,40 @@ def _constraint(node: Node, distributions: Iterable[str]) -> str | None:
     return known
 
 
-def interpolation(modifier: Modifier, *, report: Report) -> Interpolation:
+_STRUCTURED: dict[tuple[str, str, str], Interpolation] = {
+    ("add", "poly1", "poly1"): "code0",
+    ("mult", "exp", "exp"): "code1",
+    ("add", "poly2", "poly1"): "code2",
+    ("mult", "poly6", "exp"): "code4",
+    ("add", "poly6", "poly1"): "code4p",
+}
+
+
+def interpolation(
+    modifier: Modifier, *, report: Report, default: Node | None = None
+) -> Interpolation:
     """Return the interpolation code of a normsys or histosys.
 
     Both spellings are read, beside the data or inside: `lin`, `log`, `parabolic` and
     `poly6`, or `code0` to `code4p`, or ROOT's integers, whose code 4 of a histosys is
-    the polynomial with straight tails (4p).
+    the polynomial with straight tails (4p). Newer documents describe it, as in
+    ``{"type": "add", "in": "poly6", "out": "poly1"}``.
+
+    Args:
+        modifier: The modifier.
+        report: Takes what was assumed.
+        default: The entry `default_interpolation` of the distribution.
     """
     data = modifier.node.get("data")
     inside = data is not None and isinstance(data.value, dict)
     given = modifier.node.get("interpolation")
     if given is None and inside and data is not None:
         given = data.get("interpolation")
+    if given is None and default is not None:
+        code = _structured(default)
+        # What multiplies is meant for factors, what adds for templates.
+        if (code in ("code1", "code4")) == (modifier.kind == "normsys"):
+            return code
     if given is None and modifier.constraint(0) == "LogNormal":
         return "code1"  # the logarithm of the factor is then linear, as it must be
     if given is None:
@@ -193,6 +215,8 @@ def interpolation(modifier: Modifier, *, report: Report) -> Interpolation:
             modifier.name,
         )
         return code
+    if isinstance(given.value, dict):
+        return _structured(given)
     value = given.value
     if isinstance(value, int) and not isinstance(value, bool):
         value = f"code{value}"
@@ -204,4 +228,24 @@ def interpolation(modifier: Modifier, *, report: Report) -> Interpolation:
         hint = hint or f" There is: {', '.join(_CODES)}."
         msg = f"{given.where}: no such interpolation.{hint}"
         raise UnknownKeyError(msg)
+    return code
+
+
+def _structured(node: Node) -> Interpolation:
+    inner = node.child("in").text()
+    outer, kind = node.get("out"), node.get("type")
+    parts = (
+        "add" if kind is None else kind.text(),
+        inner,
+        inner if outer is None else outer.text(),
+    )
+    alias = {"multiply": "mult", "multiplicative": "mult", "additive": "add"}
+    code = _STRUCTURED.get((alias.get(parts[0], parts[0]), *parts[1:]))
+    if code is None:
+        known = "; ".join(", ".join(entry) for entry in _STRUCTURED)
+        refuse(
+            node,
+            f"the interpolation {', '.join(parts)} (type, in, out) is not read. There "
+            f"is: {known}.",
+        )
     return code

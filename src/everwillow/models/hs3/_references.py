@@ -26,6 +26,8 @@ def modifier_names(distribution: Node) -> Iterator[str]:
 def dependencies(names: Iterable[str], document: Document) -> set[str]:
     """Return the names, and all names that functions and distributions of them use.
 
+    The variate `x` of a distribution is left out: it is what is observed.
+
     Args:
         names: Of parameters, functions or distributions.
         document: Where functions and distributions are defined.
@@ -44,13 +46,14 @@ def dependencies(names: Iterable[str], document: Document) -> set[str]:
             if node.value.get("type") == "histfactory_dist":
                 waiting.extend(modifier_names(node))
             else:
-                waiting.extend(_used(node.value))
+                observed = "x" if nodes is document.distributions else None
+                waiting.extend(_used(node.value, observed))
     return found
 
 
-def _used(entry: dict[str, Any]) -> Iterator[str]:
+def _used(entry: dict[str, Any], observed: str | None) -> Iterator[str]:
     for key, value in entry.items():
-        if key in _LABELS:
+        if key in _LABELS or key == observed:
             continue
         if key == "expression" and isinstance(value, str):
             yield from _WORD.findall(value)

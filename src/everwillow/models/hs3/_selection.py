@@ -3,12 +3,13 @@
 Spec: HS3 0.2, sections 2.4 to 2.7 (likelihoods, domains, points, analyses).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, unknown_key
+from everwillow.models.hs3._data import PointData, UnbinnedData, read_data
 from everwillow.models.hs3._pointer import Node, refuse, unknown
 from everwillow.models.hs3.document import Document
 
@@ -22,6 +23,21 @@ class Point:
 
 
 @dataclass(frozen=True)
+class AuxData:
+    """Observed values of auxiliary distributions, where a likelihood lists them.
+
+    Attributes:
+        by_distribution: A number, or the name of a data set.
+        values: By name of the variate.
+        names: Of variates whose values are in the parameter points.
+    """
+
+    by_distribution: Mapping[str, Node]
+    values: Mapping[str, float]
+    names: frozenset[str]
+
+
+@dataclass(frozen=True)
 class Selection:
     """One analysis.
 
@@ -30,8 +46,7 @@ class Selection:
         pois: Names of the parameters of interest.
         main: The distributions with their data: a name or a number.
         aux: The auxiliary distributions, whose data are in the document's numbers.
-        aux_values: Observed values of auxiliary distributions, where listed.
-        aux_names: Names of parameters that are said to be auxiliary data.
+        aux_data: What the likelihood says of the auxiliary data.
         points: Values by parameter.
         bounds: Ranges by parameter; NaN does not occur.
     """
@@ -40,8 +55,7 @@ class Selection:
     pois: tuple[str, ...]
     main: tuple[tuple[Node, Node], ...]
     aux: tuple[Node, ...]
-    aux_values: Mapping[str, Node]
-    aux_names: frozenset[str]
+    aux_data: "AuxData"
     points: Mapping[str, Point]
     bounds: Mapping[str, tuple[float, float]]
 
@@ -85,14 +99,13 @@ def select(document: Document, analysis: str | int | None) -> Selection:
             "parameter of interest."
         )
         pois, domains, init = (), list(Node([]).items()), None
-    aux, aux_values, aux_names = _auxiliary(document, likelihood)
+    aux = _auxiliary(document, likelihood)
     return Selection(
         name,
         pois,
         _main(document, likelihood),
-        aux,
-        aux_values,
-        aux_names,
+        tuple(aux.values()),
+        _aux_data(document, likelihood, list(aux), domains),
         _points(document, init),
         _bounds(document, domains),
     )
@@ -169,13 +182,10 @@ def _distribution(document: Document, name: Node) -> Node:
     return node
 
 
-def _auxiliary(
-    document: Document, likelihood: Node
-) -> tuple[tuple[Node, ...], dict[str, Node], frozenset[str]]:
+def _auxiliary(document: Document, likelihood: Node) -> dict[str, Node]:
     given = likelihood.get("aux_distributions")
-    listed = [] if given is None else list(given.items())
     aux: dict[str, Node] = {}
-    for name in listed:
+    for name in [] if given is None else given.items():
         if name.text() in aux:
             document.report.collect(
                 "The auxiliary distributions {names} are listed twice; each is "
@@ -183,16 +193,73 @@ def _auxiliary(
                 name.value,
             )
         aux[name.value] = _distribution(document, name)
-    data = likelihood.get("aux_data")
-    if data is None:
-        return tuple(aux.values()), {}, frozenset()
-    items = list(data.items())
-    references = [item.reference() for item in items]
-    observed = [isinstance(ref, float) or ref in document.data for ref in references]
-    if items and len(items) == len(listed) and all(observed):
-        values = {name.value: item for name, item in zip(listed, items, strict=True)}
-        return tuple(aux.values()), values, frozenset()
-    return tuple(aux.values()), {}, frozenset(str(ref) for ref in references)
+    return aux
+
+
+def _aux_data(
+    document: Document, likelihood: Node, aux: list[str], domains: Sequence[Node]
+) -> AuxData:
+    """Read `aux_data` of ROOT: a data set of all global observables, or one for each.
+
+    Some exports name a data set that they do not contain; the parameter points have
+    the values then.
+    """
+    given = likelihood.get("aux_data")
+    items = [] if given is None else list(given.items())
+    by_distribution: dict[str, Node] = {}
+    values: dict[str, float] = {}
+    names = _said_global(document, domains)
+    for index, item in enumerate(items):
+        reference = item.reference()
+        if isinstance(reference, str) and reference not in document.data:
+            names.add(reference)
+            if not any(
+                reference in _names(p) for p in document.parameter_points.values()
+            ):
+                document.report.collect(
+                    "The auxiliary data {names} are not in the document; values are "
+                    "taken from the parameter points.",
+                    reference,
+                )
+            continue
+        found = None
+        if isinstance(reference, str):
+            data = document.data[reference]
+            found = read_data(data, report=document.report)
+        if isinstance(found, UnbinnedData) and len(found.entries) == 1:
+            axes = (axis.name for axis in found.axes)
+            values |= zip(axes, found.entries[0].tolist(), strict=True)
+        elif isinstance(found, PointData) and len(found.axes) == 1:
+            values[found.axes[0].name] = found.value
+        elif len(items) == len(aux):
+            by_distribution[aux[index]] = item
+        else:
+            refuse(item, "expected the global observables as one entry of data.")
+    return AuxData(by_distribution, values, frozenset(names))
+
+
+def _said_global(document: Document, domains: Sequence[Node]) -> set[str]:
+    """Return what ROOT marks as global observables, or as constant."""
+    names: set[str] = set()
+    for node in domains:
+        if node.value in document.domains and "global_observables" in node.value:
+            names |= _domain(document, document.domains[node.value]).keys()
+    misc = document.root.value.get("misc")
+    for key in ("ROOT_internal", "attributes"):
+        misc = misc.get(key) if isinstance(misc, dict) else None
+    for name, entry in misc.items() if isinstance(misc, dict) else ():
+        tags = entry.get("tags") if isinstance(entry, dict) else None
+        if isinstance(tags, list) and {"Constant", "globs", "glob"} & set(
+            map(str, tags)
+        ):
+            names.add(name)
+    return names
+
+
+def _names(point: Node) -> set[str]:
+    listed = point.value.get("parameters")
+    entries = listed if isinstance(listed, list) else []
+    return {str(entry.get("name")) for entry in entries if isinstance(entry, dict)}
 
 
 def _points(document: Document, init: Node | None) -> dict[str, Point]:

@@ -66,7 +66,7 @@ class ToPyhf:
                     effect = scales.pop(0)
                     modifiers.append(self._bins(modifier, sample, channel, effect))
                 else:
-                    modifiers.append(self._modifier(modifier))
+                    modifiers.append(self._modifier(modifier, channel))
             samples.append(
                 {
                     "name": sample.name,
@@ -76,7 +76,7 @@ class ToPyhf:
             )
         return {"name": channel.name, "samples": samples}
 
-    def _modifier(self, modifier: Modifier) -> dict[str, Any]:
+    def _modifier(self, modifier: Modifier, channel: Channel) -> dict[str, Any]:
         parameter = modifier.parameters[0]
         node = modifier.node
         if not isinstance(parameter, str):
@@ -92,7 +92,8 @@ class ToPyhf:
             role = "free" if kind == "normfactor" else "lumi"
             name = self._name(wanted, role, (parameter,), modifier)
             return {"name": name, "type": kind, "data": None}
-        code = interpolation(modifier, report=Report())
+        default = channel.node.get("default_interpolation")
+        code = interpolation(modifier, report=Report(), default=default)
         if code != _CODES[modifier.kind]:
             refuse(
                 node,
