@@ -38,6 +38,9 @@ DENSE_LIMIT = 5000
 DOUBLE_BYTES = 8
 
 _DEFAULT = TrustRegionNewton()
+# Packed likelihoods have no curved valleys, and templates that are interpolated in pieces
+# mislead what looks beyond the second order.
+_STRAIGHT = TrustRegionNewton(bending=False)
 _MATRIX_FREE = NewtonCG()
 
 
@@ -216,6 +219,8 @@ def choose_solver(objective: Any, numbers: Numbers) -> optx.AbstractMinimiser:
     """Return the default solver for a problem of this size."""
     if curvature_hook(objective) is None and len(numbers.index) > DENSE_LIMIT:
         return _MATRIX_FREE
+    if getattr(objective, "flat", None) is not None:
+        return _STRAIGHT
     return _DEFAULT
 
 

@@ -16,11 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from everwillow.curvature import Arrow
+from everwillow.curvature import AbstractCurvature, Arrow, Dense
 from everwillow.likelihood.binned import Yields, nonzero, sums, with_derived, yields
 from everwillow.likelihood.packed import Packed
 from everwillow.likelihood.poisson import poisson_nll
 from everwillow.objective import Evaluation
+
+
+# A Schur complement of fewer parameters costs more than it saves.
+FEW = 64
 
 
 def binned_evaluation(
@@ -168,8 +172,18 @@ def _in_parameters(packed, x, value, gradients, exact, stand_in) -> Evaluation:
     whole = jnp.zeros(places.size, x.dtype).at[dense].set(gradient)
     whole = whole.at[tail].set(tail_gradient)
     return Evaluation(
-        value, whole, Arrow(*exact, dense, tail), Arrow(*stand_in, dense, tail)
+        value, whole, _curvature(*exact, places), _curvature(*stand_in, places)
     )
+
+
+def _curvature(block, coupling, tail, places) -> AbstractCurvature:
+    """Return an `Arrow`, or a dense matrix where its form would save nothing."""
+    if tail.shape[0] >= FEW:
+        return Arrow(block, coupling, tail, places.dense, places.tail)
+    rows = jnp.concatenate([block, coupling], 1)
+    low = jnp.concatenate([coupling.T, jnp.diag(tail)], 1)
+    order = np.argsort(np.concatenate([places.dense, places.tail]))
+    return Dense(jnp.concatenate([rows, low])[order][:, order])
 
 
 def _pulled_back(parts, rates, column, bend):

@@ -178,7 +178,8 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
             code=jnp.asarray(CODE_RUNNING),
             evaluations=count,
             other=Glance(x, blank),
-            prefer=jnp.asarray(True),
+            # A sum of squares is foretold better without its bend, far from the minimum.
+            prefer=jnp.asarray(blank.residuals is not None),
         )
 
     def step(self, fn, y, args, options, state, tags):

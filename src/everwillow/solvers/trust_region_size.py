@@ -94,12 +94,14 @@ def stand_in_is_better(
     """Return whether the stand-in foretells a decrease better than the curvature.
 
     Args:
-        old: The objective at the start of the step.
+        old: The objective at the start of the step. Only a sum of squares prefers the
+            stand-in: of other objectives, such as counts, the exact curvature converges
+            faster wherever it is positive definite.
         move: The step.
         fall: By how much the objective fell.
         prefer: Whether the stand-in is preferred so far.
     """
-    if old.gauss_newton is None:
+    if old.gauss_newton is None or old.residuals is None:
         return prefer
     bent = fall + jnp.vdot(old.gradient, move)
     exact = jnp.abs(bent + 0.5 * jnp.vdot(move, old.curvature.matvec(move)))
