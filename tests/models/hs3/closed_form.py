@@ -17,7 +17,7 @@ from everwillow.likelihood.binned_spec import (
 
 
 def nll(spec, values):
-    """Return -ln L, all constants kept, at values by name; others are at their start."""
+    """Return -ln L, all constants kept; what `values` lacks is at its start."""
     values = {p.name: p.start for p in spec.parameters} | values
     for name, derived in spec.derived.items():
         values[name] = float(derived.fn(*(values[i] for i in derived.inputs)))
@@ -94,12 +94,15 @@ def interpolated(n, d, u, a, code):
 
 def constraint(spec, value):
     terms = np.broadcast_arrays(spec.aux, spec.width, value)
-    return sum(_term(spec.kind, *map(float, t)) for t in zip(*map(np.ravel, terms)))
+    rows = zip(*map(np.ravel, terms), strict=True)
+    return sum(_term(spec.kind, *map(float, row)) for row in rows)
 
 
 def _term(kind, aux, width, value):
     if kind == "normal":
-        return 0.5 * ((aux - value) / width) ** 2 + math.log(width * math.sqrt(2 * math.pi))
+        return 0.5 * ((aux - value) / width) ** 2 + math.log(
+            width * math.sqrt(2 * math.pi)
+        )
     if kind == "poisson":
         rate = width * value
         return rate - aux * math.log(rate) + math.lgamma(aux + 1)
