@@ -58,7 +58,9 @@ class Task:
 
     def flat(self) -> Any:
         """Return the objective as a function of vectors, if it offers that."""
-        return getattr(self.objective, "flat", None) if all(self.layout.numeric) else None
+        return (
+            getattr(self.objective, "flat", None) if all(self.layout.numeric) else None
+        )
 
     def ravelled(self, numbers: Numbers, x: Array) -> Array:
         """Return the vector of the ravelled pytree of parameters."""

@@ -38,8 +38,8 @@ DENSE_LIMIT = 5000
 DOUBLE_BYTES = 8
 
 _DEFAULT = TrustRegionNewton()
-# Packed likelihoods have no curved valleys, and templates that are interpolated in pieces
-# mislead what looks beyond the second order.
+# Packed likelihoods have no curved valleys, and templates that are interpolated in
+# pieces mislead what looks beyond the second order.
 _STRAIGHT = TrustRegionNewton(bending=False)
 _MATRIX_FREE = NewtonCG()
 

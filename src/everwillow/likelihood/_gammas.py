@@ -71,17 +71,15 @@ def assign_gammas(spec: BinnedSpec, table: PlaceTable) -> Gammas:
     for bin_, (_, place) in best.items():
         tail_of_bin[bin_] = place
     tail = np.unique(tail_of_bin[tail_of_bin >= 0])
-    slot = np.where(
-        tail_of_bin >= 0, np.searchsorted(tail, tail_of_bin), tail.size
-    )
+    slot = np.where(tail_of_bin >= 0, np.searchsorted(tail, tail_of_bin), tail.size)
     split = {
         channel.name
         for channel, first in zip(spec.channels, ends[:-1].tolist(), strict=True)
-        if _must_split(channel, tail_of_bin[first : first + channel.observed.size], table)
+        if _must_split(
+            channel, tail_of_bin[first : first + channel.observed.size], table
+        )
     }
-    return Gammas(
-        tuple(ends[:-1].tolist()), tail, tail_of_bin, slot, frozenset(split)
-    )
+    return Gammas(tuple(ends[:-1].tolist()), tail, tail_of_bin, slot, frozenset(split))
 
 
 def _must_split(channel, tail_of_bin: np.ndarray, table: PlaceTable) -> bool:

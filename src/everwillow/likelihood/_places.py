@@ -10,6 +10,9 @@ from everwillow._errors import ShapeMismatchError, unknown_key
 from everwillow.likelihood.binned_spec import Derived
 
 
+_NONE = np.zeros(0, int)
+
+
 class PlaceTable:
     """The place of each parameter; derived numbers follow after the parameters.
 
@@ -40,16 +43,26 @@ class PlaceTable:
         self.derived: list[tuple[tuple[int, ...], Callable[..., Any]]] = []
         self._aliases: dict[tuple[int, int], int] = {}
         self._tuples: dict[tuple[str, ...], np.ndarray] = {}
+        self._labels = {
+            f"{name}[{i}]": int(place)
+            for name, places in self._elements.items()
+            if shapes[name]
+            for i, place in enumerate(places)
+        }
         for name, entry in derived.items():
             inputs = tuple(self.scalar(given) for given in entry.inputs)
             self._scalars[name] = self._append(inputs, entry.fn)
 
     def scalar(self, name: str) -> int:
-        """Return the place of a scalar parameter or derived number."""
-        try:
-            return self._scalars[name]
-        except KeyError:
-            pass
+        """Return the place of a scalar, a derived number or an element ``"name[3]"``.
+
+        An array of one element stands for its element.
+        """
+        for table in (self._scalars, self._labels):
+            if name in table:
+                return table[name]
+        if self._elements.get(name, _NONE).size == 1:
+            return int(self._elements[name][0])
         if name in self._elements:
             msg = f"parameter {name!r}: an array stands where one number is needed."
             raise ShapeMismatchError(msg)

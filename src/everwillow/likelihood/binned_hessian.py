@@ -135,9 +135,7 @@ def _second_order(
         gradient, diagonal = jnp.zeros((columns, 2)).at[packed.norm_column].add(both).T
     if packed.scale_place.shape[1]:
         value = nonzero(found.values)[packed.scale_place]
-        gradient = gradient.at[packed.scale_column].add(
-            v[:, None] / value, mode="drop"
-        )
+        gradient = gradient.at[packed.scale_column].add(v[:, None] / value, mode="drop")
     if packed.shape_row.shape[0]:
         row, column = packed.shape_row, packed.shape_column
         scale = (_effect_scale(packed, found, at_row))[row]

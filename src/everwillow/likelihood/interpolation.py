@@ -61,7 +61,9 @@ class Bend(eqx.Module):
 
     def __call__(self, alpha: Float[Array, " n"]) -> tuple[Array, Array, Array]:
         """Return the bend at each parameter's value, and two derivatives."""
-        reach, c2, c4, c6, constant, slope = jnp.moveaxis(jnp.asarray(self.numbers), -1, 0)
+        reach, c2, c4, c6, constant, slope = jnp.moveaxis(
+            jnp.asarray(self.numbers), -1, 0
+        )
         size = jnp.abs(alpha)
         inside = size < reach
         sign = jnp.where(alpha < 0, -1.0, 1.0)
@@ -112,7 +114,9 @@ class NormFactors(eqx.Module):
         """Put factors one after the other, then in an order."""
         rows = [[p.inner, p.reach, p.above, p.below] for p in parts]
         xp = array_module(*[array for row in rows for array in row])
-        return cls(*[xp.concatenate(column)[order] for column in zip(*rows, strict=True)])
+        return cls(
+            *[xp.concatenate(column)[order] for column in zip(*rows, strict=True)]
+        )
 
     def __call__(self, alpha: Float[Array, " n"]) -> tuple[Array, Array, Array]:
         """Return the factor of each effect at its parameter, and two derivatives."""

@@ -1,7 +1,7 @@
 """Packing a `BinnedSpec` into arrays, once, in NumPy."""
 
 import collections
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -133,8 +133,9 @@ class _Lists:
                     code in MULTIPLICATIVE
                 ):
                     b = bins[0]
-                    ratios = _ratio(down[b], sample.nominal[b]), _ratio(
-                        up[b], sample.nominal[b]
+                    ratios = (
+                        _ratio(down[b], sample.nominal[b]),
+                        _ratio(up[b], sample.nominal[b]),
                     )
                     self.norms.append((block, place(parameter), code, *ratios))
                 case _:

@@ -180,7 +180,6 @@ def add_to_evaluation(
     value, gradient = evaluation.value, evaluation.gradient
     curvature, gauss_newton = evaluation.curvature, evaluation.gauss_newton
     if single:
-
         own = {name: aux[name] for name in single} if joint else aux
 
         def nll(vector: Array) -> Scalar:
@@ -210,7 +209,9 @@ def _divided(
     """Return the constraints of one parameter each, and the joint ones."""
     if isinstance(constraints, ConstraintTable):
         single, joint = _divided(constraints.others)
-        return ConstraintTable(constraints.layout, constraints.groups, dict(single)), joint
+        return ConstraintTable(
+            constraints.layout, constraints.groups, dict(single)
+        ), joint
     joint = {n: c for n, c in constraints.items() if isinstance(c, MultivariateNormal)}
     return {n: c for n, c in constraints.items() if n not in joint}, joint
 

@@ -25,10 +25,14 @@ class FlatMain(Protocol):
     """
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """The length of the vector."""
+        ...
 
     @property
-    def constrained(self) -> np.ndarray: ...
+    def constrained(self) -> np.ndarray:
+        """Where the constrained elements are."""
+        ...
 
     def nll(self, vector: Array, main: Any) -> Scalar:
         """Return -ln L of the main data, without constraints."""

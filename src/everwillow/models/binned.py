@@ -140,9 +140,7 @@ class BinnedModel(AbstractModel):
         """Return -ln L of the counts, without constraints."""
         return self.terms.nll(ravel_pytree(params)[0], main)
 
-    def main_curvature(
-        self, params: Any, main: Float[Array, " bins"]
-    ) -> Evaluation:
+    def main_curvature(self, params: Any, main: Float[Array, " bins"]) -> Evaluation:
         """Return it with its exact derivatives."""
         return self.terms.evaluation(ravel_pytree(params)[0], main)
 
@@ -225,7 +223,11 @@ def _bounds(entries: list[ParameterSpec]) -> BoundTable:
         np.concatenate(
             [np.zeros(0)]
             + [
-                np.ravel(np.broadcast_to(np.asarray(getattr(e, end), float), np.shape(e.start)))
+                np.ravel(
+                    np.broadcast_to(
+                        np.asarray(getattr(e, end), float), np.shape(e.start)
+                    )
+                )
                 for e in entries
             ]
         )
@@ -237,7 +239,10 @@ def _bounds(entries: list[ParameterSpec]) -> BoundTable:
 def _fixed(known: Mapping[str, ParameterSpec]) -> dict[Key, Any]:
     fixed: dict[Key, Any] = {}
     for name in sorted(known):
-        start, flags = np.asarray(known[name].start, float), np.asarray(known[name].fixed)
+        start, flags = (
+            np.asarray(known[name].start, float),
+            np.asarray(known[name].fixed),
+        )
         if flags.any():
             # NaN marks elements that stay free.
             fixed[name] = np.where(flags, start, np.nan)[()]
@@ -259,7 +264,9 @@ def _constraints(
 
     def column(field: str, wanted: str | None = None) -> np.ndarray:
         parts = [
-            np.ravel(np.broadcast_to(np.asarray(getattr(found[key], field), float), shape))
+            np.ravel(
+                np.broadcast_to(np.asarray(getattr(found[key], field), float), shape)
+            )
             for key, kind, shape in layout.entries
             if wanted is None or kinds[kind] == wanted
         ]

@@ -44,9 +44,7 @@ class TableLayout:
 
     __slots__ = ("_hash", "_where", "entries", "sizes", "starts")
 
-    def __init__(
-        self, entries: Sequence[tuple[Key, int, tuple[int, ...]]]
-    ) -> None:
+    def __init__(self, entries: Sequence[tuple[Key, int, tuple[int, ...]]]) -> None:
         self.entries = tuple(sorted(entries, key=lambda entry: entry[1]))
         lengths = [int(np.prod(shape)) for _, _, shape in self.entries]
         self.starts = tuple(np.cumsum([0, *lengths])[:-1].tolist())
@@ -243,7 +241,7 @@ class ConstraintTable(eqx.Module, Mapping[Key, AbstractConstraint]):
         return sum(terms[1:], start=terms[0]) if terms else jnp.zeros(())
 
     def second_order(self, values: Array, aux: Array) -> tuple[Scalar, Array, Array]:
-        """Return `nll`, its gradient and the diagonal, all that there is, of its Hessian."""
+        """Return `nll`, its gradient and the diagonal of its Hessian, which is all."""
         # As the Hessian is diagonal, its product with ones is its diagonal.
         (value, slope), (_, diagonal) = jax.jvp(
             jax.value_and_grad(lambda v: self.nll(v, aux)),

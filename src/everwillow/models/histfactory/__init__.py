@@ -3,6 +3,10 @@
 from everwillow.models.histfactory.batches import patch_batch as patch_batch
 from everwillow.models.histfactory.inspection import summary as summary
 from everwillow.models.histfactory.joining import combine as combine
+from everwillow.models.histfactory.model import (
+    from_pyhf as from_pyhf,
+    from_pyhf_patches as from_pyhf_patches,
+)
 from everwillow.models.histfactory.patchset import (
     Patch as Patch,
     PatchSet as PatchSet,
