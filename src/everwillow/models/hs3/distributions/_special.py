@@ -45,8 +45,9 @@ def log_normal_interval(lower: Array, upper: Array) -> Array:
     mirrored = lower + upper > 0.0
     below = jnp.where(mirrored, -upper, lower)
     above = jnp.where(mirrored, -lower, upper)
-    log_above = log_ndtr(above)
-    return log_above + log1mexp(log_above - log_ndtr(below))
+    # One evaluation for both: it is the largest piece of the program.
+    log_above, log_below = log_ndtr(jnp.stack(jnp.broadcast_arrays(above, below)))
+    return log_above + log1mexp(log_above - log_below)
 
 
 def log_exponential_interval(

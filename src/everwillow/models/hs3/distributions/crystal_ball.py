@@ -75,23 +75,29 @@ class CrystalBall(AbstractClosed):
     def log_closed(self, scope: Scope, lower: Edge, upper: Edge) -> Float[Array, "..."]:
         """Return the sum of the core's and the tails' integrals."""
         m0 = scope[self.m0]
-        alpha, n, sigma = (scope[reference] for reference in self.left)
         if self.right is None:
+            alpha, n, sigma = (scope[reference] for reference in self.left)
             flipped = alpha < 0.0
             low, high = _deviation(lower, m0, sigma), _deviation(upper, m0, sigma)
             low, high = jnp.where(flipped, -high, low), jnp.where(flipped, -low, high)
             tailed = _log_side_integral(-high, -low, jnp.abs(alpha), n)
             plain = _log_core(low, high, 0.0, jnp.inf)
             logs = [tailed + jnp.log(sigma), plain + jnp.log(sigma)]
-        else:
-            right_alpha, right_n, right_sigma = (scope[r] for r in self.right)
-            low, high = _deviation(lower, m0, sigma), _deviation(upper, m0, sigma)
-            left = _log_side_integral(-high, -low, jnp.abs(alpha), n)
-            low = _deviation(lower, m0, right_sigma)
-            high = _deviation(upper, m0, right_sigma)
-            right = _log_side_integral(low, high, jnp.abs(right_alpha), right_n)
-            logs = [left + jnp.log(sigma), right + jnp.log(right_sigma)]
-        return log_sum(jnp.stack(logs), np.ones((2,) + (1,) * logs[0].ndim))
+            return _total(jnp.stack(logs))
+        # Both sides in one evaluation, the left one seen in a mirror.
+        rows = zip(self.left, self.right, strict=True)
+        low, high = np.broadcast_arrays(lower, upper)
+        column = (2, *(1 for _ in low.shape))
+        alpha, n, sigma = (
+            jnp.stack([scope[left], scope[right]]).reshape(column)
+            for left, right in rows
+        )
+        start, stop = np.stack([-high, low]), np.stack([-low, high])
+        center = jnp.stack([-m0, m0]).reshape(column)
+        start, stop = (_deviation(end, center, sigma) for end in (start, stop))
+        return _total(
+            _log_side_integral(start, stop, jnp.abs(alpha), n) + jnp.log(sigma)
+        )
 
     @classmethod
     def read(cls, fields: Fields) -> "CrystalBall":
@@ -160,5 +166,8 @@ def _log_side_integral(low: Array, high: Array, alpha: Array, n: Array) -> Array
         n - 1.0, jnp.log1p(slope * (start - alpha)), jnp.log1p(slope * (stop - alpha))
     )
     tail = jnp.where(inside, power - jnp.log(slope) - 0.5 * alpha**2, -jnp.inf)
-    logs = jnp.stack(jnp.broadcast_arrays(core, tail))
+    return _total(jnp.stack(jnp.broadcast_arrays(core, tail)))
+
+
+def _total(logs: Array) -> Array:
     return log_sum(logs, np.ones((2,) + (1,) * (logs.ndim - 1)))

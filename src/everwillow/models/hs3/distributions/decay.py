@@ -78,47 +78,69 @@ class Decay(AbstractClosed):
     def log_density(self, scope: Scope) -> Float[Array, "..."]:
         """Return the logarithm of the convolution, normalised over the real line."""
         t, tau = scope[self.t], scope[self.tau]
-        logs = []
-        for part in self.resolution.parts:
-            for side in self.sides:
-                if part is None:
-                    inside = t >= 0.0 if side > 0 else t <= 0.0
-                    exact = jnp.where(inside, -side * t / tau, -jnp.inf)
-                    logs.append(exact - jnp.log(tau))
-                    continue
-                sigma = scope[part.sigma]
-                z, k = side * (t - scope[part.mean]) / sigma, sigma / tau
-                logs.append(_log_convolved(z, k) - jnp.log(tau))
-        return self._sum(scope, logs)
+        logs = [
+            jnp.where(side * t >= 0.0, -side * t / tau, -jnp.inf)[None]
+            for side in self._exact_sides()
+        ]
+        if self._kernels():
+            side, mean, sigma = self._stacked(scope, jnp.ndim(t))
+            z = side * (t[None] - mean) / sigma
+            logs.append(_log_convolved(z, sigma / tau))
+        return self._sum(scope, logs) - jnp.log(tau)
 
     def log_closed(self, scope: Scope, lower: Edge, upper: Edge) -> Float[Array, "..."]:
         """Return differences of cumulative distributions."""
         tau = scope[self.tau]
+        low, high = np.broadcast_arrays(lower, upper)
+        ends = {1: (low, high), -1: (-high, -low)}
         logs = []
-        for part in self.resolution.parts:
-            for side in self.sides:
-                ends = (
-                    (lower, upper) if side > 0 else (_negated(upper), _negated(lower))
-                )
-                low, high = (np.asarray(end, float) for end in ends)
-                if part is None:
-                    low, high = np.maximum(low, 0.0), np.maximum(high, 0.0)
-                    exact = log_exponential_interval(1.0 / tau, low, high)
-                    logs.append(exact - jnp.log(tau))
-                    continue
-                center, sigma = side * scope[part.mean], scope[part.sigma]
-                logs.append(_log_interval(low, high, center, sigma, sigma / tau))
+        for side in self._exact_sides():
+            start, stop = (np.maximum(end, 0.0) for end in ends[side])
+            exact = log_exponential_interval(1.0 / tau, start, stop)
+            logs.append(exact[None] - jnp.log(tau))
+        if self._kernels():
+            side, mean, sigma = self._stacked(scope, low.ndim)
+            start, stop = (
+                np.stack([ends[side][i] for side, _ in self._kernels()]) for i in (0, 1)
+            )
+            logs.append(_log_interval(start, stop, side * mean, sigma, sigma / tau))
         return self._sum(scope, logs)
 
+    def _exact_sides(self) -> list[int]:
+        return [
+            side
+            for part in self.resolution.parts
+            if part is None
+            for side in self.sides
+        ]
+
+    def _kernels(self) -> list[tuple[int, GaussianResolution]]:
+        parts = [part for part in self.resolution.parts if part is not None]
+        return [(side, part) for part in parts for side in self.sides]
+
+    def _stacked(self, scope: Scope, dimensions: int) -> tuple[Array, Array, Array]:
+        """Return sides, biases and widths of all kernels along a new first axis.
+
+        One evaluation for all of them is a smaller program than one for each.
+        """
+        column = (-1, *(1 for _ in range(dimensions)))
+        kernels = self._kernels()
+        mean = jnp.stack([scope[part.mean] for _, part in kernels])
+        sigma = jnp.stack([scope[part.sigma] for _, part in kernels])
+        side = jnp.asarray([float(side) for side, _ in kernels], mean.dtype)
+        return side.reshape(column), mean.reshape(column), sigma.reshape(column)
+
     def _sum(self, scope: Scope, logs: list[Array]) -> Array:
+        parts = self.resolution.parts
         weights = [scope[c] for c in self.resolution.coefficients]
-        if len(weights) < len(self.resolution.parts):
+        if len(weights) < len(parts):
             weights.append(1.0 - sum(weights[1:], weights[0]))
-        each = jnp.repeat(jnp.stack(weights), len(self.sides)) / len(self.sides)
-        if len(logs) == 1:
-            return logs[0] + jnp.log(each[0])
-        stacked = jnp.stack(jnp.broadcast_arrays(*logs))
-        return log_sum(stacked, each.reshape(-1, *(1 for _ in stacked.shape[1:])))
+        # The exact ones come first.
+        order = sorted(range(len(parts)), key=lambda i: parts[i] is not None)
+        each = jnp.repeat(jnp.stack([weights[i] for i in order]), len(self.sides))
+        stacked = jnp.concatenate(logs)
+        each = each.reshape(-1, *(1 for _ in stacked.shape[1:])) / len(self.sides)
+        return log_sum(stacked, each)
 
 
 _EXACT = ("truth_model_function", "truth_model", "delta_resolution_model")
@@ -131,10 +153,6 @@ SIDES = {0: (1,), 1: (1, -1), 2: (-1,)}
 """The sides of each ``decayType`` of the standard."""
 
 
-def _negated(edge: Edge) -> np.ndarray:
-    return -np.asarray(edge, float)
-
-
 def _log_convolved(z: Array, k: Array) -> Array:
     """Return the logarithm of exponential times Gaussian, but for the scale."""
     return 0.5 * k**2 - k * z + log_ndtr(z - k)
@@ -145,29 +163,27 @@ def _log_interval(
 ) -> Array:
     """Return the logarithm of the probability of an interval, from the nearer tail."""
     ends = [np.isfinite(low), np.isfinite(high)]
-    z = [
-        (jnp.where(finite, end, 0.0) - center) / sigma
-        for finite, end in zip(ends, (low, high), strict=True)
+    z = (jnp.where(np.stack(ends), np.stack([low, high]), 0.0) - center[None]) / sigma[
+        None
     ]
-    above, below = [], []
-    for x in z:
-        convolved = _log_convolved(x, k)
-        above.append(jnp.logaddexp(log_ndtr(-x), convolved))
-        gaussian = log_ndtr(x)
-        below.append(gaussian + log1mexp(gaussian - convolved))
+    k = jnp.broadcast_to(k[None], z.shape)
+    # One evaluation for all: it is the largest piece of the program.
+    outside, shifted, inside = log_ndtr(jnp.stack([-z, z - k, z]))
+    convolved = 0.5 * k**2 - k * z + shifted
+    above = jnp.logaddexp(outside, convolved)
+    below = inside + log1mexp(inside - convolved)
     # What is beyond an open end has the whole of one tail and nothing of the other.
-    above[0] = jnp.where(ends[0], above[0], 0.0)
-    below[1] = jnp.where(ends[1], below[1], 0.0)
-    gap_above = jnp.where(ends[1], above[0] - above[1], jnp.inf)
-    gap_below = jnp.where(
-        ends[0], below[1] - jnp.where(jnp.isfinite(below[0]), below[0], 0.0), jnp.inf
-    )
-    gap_below = jnp.where(jnp.isfinite(below[0]), gap_below, jnp.inf)
+    above_low = jnp.where(ends[0], above[0], 0.0)
+    below_high = jnp.where(ends[1], below[1], 0.0)
+    gap_above = jnp.where(ends[1], above_low - above[1], jnp.inf)
+    some = np.asarray(ends[0]) & jnp.isfinite(below[0])
+    gap_below = below_high - jnp.where(some, below[0], 0.0)
+    gap_below = jnp.where(some, gap_below, jnp.inf)
     from_above = jnp.where(
         ends[0] & ends[1], z[0] + z[1] > 0.0, np.asarray(ends[0] & ~ends[1])
     )
-    upper_tail = above[0] + log1mexp(gap_above)
-    lower_tail = below[1] + log1mexp(gap_below)
+    upper_tail = above_low + log1mexp(gap_above)
+    lower_tail = below_high + log1mexp(gap_below)
     return jnp.where(from_above, upper_tail, lower_tail)
 
 
