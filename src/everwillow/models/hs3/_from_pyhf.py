@@ -190,6 +190,7 @@ def convert(root: Node, packages: list[dict[str, str]]) -> dict[str, Any]:
             "pyhf": {
                 "version": root.value.get("version", "1.0.0"),
                 "measurements": copy.deepcopy(root.value["measurements"]),
+                "observations": [node["name"] for node in root.value["observations"]],
             }
         },
     }
@@ -238,29 +239,37 @@ def _variation(data: Node, kind: str, bins: int) -> dict[str, Any]:
 
 
 def _data(root: Node, distributions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the data of all channels, then those that belong to none."""
     observed = {
         node.child("name").text(): node for node in root.child("observations").items()
     }
     data = []
     for entry in distributions:
-        node = observed.get(entry["name"])
+        name = entry["name"]
+        node = observed.pop(name, None)
         if node is None:
             refuse(
                 root.child("observations"),
-                f"there are no observations of the channel {entry['name']!r}.",
+                f"there are no observations of the channel {name!r}.",
             )
         values = node.child("data")
         bins = len(entry["samples"][0]["data"]["contents"])
-        values.numbers(size=bins, what=f"{entry['name']!r}")
-        data.append(
-            {
-                "name": f"obs_{entry['name']}",
-                "type": "binned",
-                "contents": list(values.value),
-                "axes": entry["axes"],
-            }
-        )
+        values.numbers(size=bins, what=f"{name!r}")
+        data.append(_counts(name, values.value))
+    for name, node in observed.items():
+        values = node.child("data")
+        values.numbers()
+        data.append(_counts(name, values.value))
     return data
+
+
+def _counts(name: str, values: list[float]) -> dict[str, Any]:
+    return {
+        "name": f"obs_{name}",
+        "type": "binned",
+        "contents": list(values),
+        "axes": axes(name, len(values)),
+    }
 
 
 def _likelihood(

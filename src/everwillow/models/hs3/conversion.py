@@ -121,7 +121,7 @@ def hs3_to_pyhf(source: Source, analysis: str | int | None = None) -> dict[str, 
     original = _original(document)
     return {
         "channels": channels,
-        "observations": observations,
+        "observations": _observations(document, observations, original),
         "measurements": _restored(measurements, original, converter),
         "version": original.get("version", "1.0.0"),
     }
@@ -153,6 +153,22 @@ def _original(document: Document) -> dict[str, Any]:
     misc = document.root.value.get("misc")
     kept = misc.get("pyhf") if isinstance(misc, dict) else None
     return kept if isinstance(kept, dict) else {}
+
+
+def _observations(
+    document: Document, observations: list[dict[str, Any]], original: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Return them in the order of the original workspace, those of no channel too."""
+    order = original.get("observations")
+    found = {one["name"]: one for one in observations}
+    if not isinstance(order, list) or not found.keys() <= set(map(str, order)):
+        return observations
+    for name in map(str, order):
+        data = document.data.get(f"obs_{name}")
+        if name not in found and data is not None and "contents" in data:
+            counts = copy.deepcopy(data.child("contents").value)
+            found[name] = {"name": name, "data": counts}
+    return [found[str(name)] for name in order if str(name) in found]
 
 
 def _restored(
