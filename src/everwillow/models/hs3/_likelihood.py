@@ -12,6 +12,7 @@ from everwillow.models.hs3._parameters import Parameters
 from everwillow.models.hs3._pointer import Node
 from everwillow.models.hs3._references import dependencies
 from everwillow.models.hs3._selection import Selection, select
+from everwillow.models.hs3._start import check_start
 from everwillow.models.hs3.document import Document
 from everwillow.models.hs3.terms import AbstractTerm, build_terms
 
@@ -65,6 +66,7 @@ def read_likelihood(
     poi = _poi(document, selection, builder.parameters)
     kept = parameters if not terms else [p for p in parameters if p.name in binned]
     spec = BinnedSpec(specs, tuple(kept), dict(builder.derived), poi, selection.name)
+    check_start(spec, document.report)
     report = document.report.sentences()
     return Likelihood(
         replace(spec, report=report), terms, parameters, poi, selection.name, report

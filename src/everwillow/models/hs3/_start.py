@@ -1,0 +1,93 @@
+"""Whether a binned likelihood has a value at its start values."""
+
+import numpy as np
+
+from everwillow.likelihood.binned_spec import (
+    BinnedSpec,
+    BinScale,
+    ConstraintSpec,
+    Interpolation,
+    NormVariation,
+    SampleSpec,
+    Scale,
+    ShapeVariation,
+)
+from everwillow.models.hs3._report import Report
+
+
+def check_start(spec: BinnedSpec, report: Report) -> None:
+    """Report what makes the likelihood zero at the start values."""
+    values = {entry.name: np.asarray(entry.start, float) for entry in spec.parameters}
+    with np.errstate(all="ignore"):
+        for name, derived in spec.derived.items():
+            inputs = [values[given] for given in derived.inputs]
+            values[name] = np.asarray(derived.fn(*inputs), float)
+        for channel in spec.channels:
+            rate = np.sum([_rate(one, values) for one in channel.samples], axis=0)
+            wrong = ~(rate > 0.0) & ((channel.observed > 0.0) | (rate != 0.0))
+            if np.any(wrong):
+                place = int(np.argmax(wrong))
+                report.say(
+                    f"At the start values the likelihood is zero: bin {place} of "
+                    f"{channel.name!r} expects {rate[place]:g} events and observes "
+                    f"{channel.observed[place]:g}."
+                )
+    for entry in spec.parameters:
+        if entry.constraint is not None and _impossible(entry.constraint, entry.start):
+            report.say(
+                "At the start values the likelihood is zero: the constraint of "
+                f"{entry.name!r} excludes {np.min(entry.start):g}."
+            )
+
+
+def _impossible(constraint: ConstraintSpec, start: float | np.ndarray) -> bool:
+    if constraint.kind == "normal":
+        return False
+    if constraint.kind == "lognormal":
+        return bool(np.any(np.asarray(start) <= 0.0))
+    below, empty = np.asarray(start) < 0.0, np.asarray(start) == 0.0
+    return bool(np.any(below | (empty & (np.asarray(constraint.aux) > 0.0))))
+
+
+def _rate(sample: SampleSpec, values: dict[str, np.ndarray]) -> np.ndarray:
+    added, factor = np.array(sample.nominal), np.ones(len(sample.nominal))
+    for effect in sample.effects:
+        match effect:
+            case Scale(name):
+                factor = factor * values[name]
+            case BinScale(str() as name):
+                factor = factor * values[name]
+            case BinScale(names):
+                factor = factor * np.array([values[name] for name in names])
+            case NormVariation(name, down, up, code):
+                nominal = np.ones(1)
+                ends = np.array([down]), np.array([up])
+                factor = factor * _moved(nominal, *ends, float(values[name]), code)
+            case ShapeVariation(name, down, up, code):
+                moved = _moved(sample.nominal, down, up, float(values[name]), code)
+                if code in ("code1", "code4"):
+                    factor = factor * moved / sample.nominal
+                else:
+                    added = added + moved - sample.nominal
+    return added * factor
+
+
+def _moved(
+    nominal: np.ndarray,
+    down: np.ndarray,
+    up: np.ndarray,
+    value: float,
+    code: Interpolation,
+) -> np.ndarray:
+    """Interpolate; code 4 as code 1, whose sign and size it has."""
+    if code in ("code1", "code4"):
+        return nominal * (up / nominal if value > 0 else nominal / down) ** value
+    half, curve = (up - down) / 2, (up + down) / 2 - nominal
+    if abs(value) < 1.0 and code != "code0":
+        square = value**2
+        if code == "code4p":
+            square *= (15.0 - 10.0 * square + 3.0 * square**2) / 8.0
+        return nominal + half * value + curve * square
+    if code == "code2":
+        return nominal + half * value + curve * (2.0 * abs(value) - 1.0)
+    return nominal + half * value + curve * abs(value)
