@@ -29,6 +29,7 @@ class Graph:
         functions: Their definitions by name.
         known: Names of all parameters; a function that refers to another name is an
             error. Any name is a parameter if None.
+        roots: Names whose functions are needed; others are not even read. All if None.
 
     Raises:
         SpecificationError: If a definition cannot be used or functions need each other.
@@ -47,9 +48,10 @@ class Graph:
         functions: Mapping[str, Mapping[str, Any]] | None = None,
         *,
         known: Iterable[str] | None = None,
+        roots: Iterable[str] | None = None,
     ) -> None:
         specs = functions or {}
-        read = {name: read_function(name, specs[name]) for name in specs}
+        read = _read(specs, specs if roots is None else roots)
         self.functions = {name: function for name, (function, _) in read.items()}
         self.notes = tuple(note for _, notes in read.values() for note in notes)
         self.known = None if known is None else frozenset(known)
@@ -63,10 +65,7 @@ class Graph:
 
     def function_name(self, name: str) -> str | None:
         """Return the function that a name means, or None; ``f.value`` is ``f``."""
-        if name in self.functions:
-            return name
-        stem = name.removesuffix(".value")
-        return stem if stem in self.functions else None
+        return _function_name(name, self.functions)
 
     def free(self, names: Iterable[str]) -> tuple[str, ...]:
         """Return the names that are not functions and that `names` need, in order."""
@@ -223,6 +222,27 @@ class Scope:
             if step not in self._computed:
                 self._computed[step] = self.graph.functions[step](self)
         return self._computed[name]
+
+
+def _function_name(name: str, functions: Mapping[str, Any]) -> str | None:
+    if name in functions:
+        return name
+    stem = name.removesuffix(".value")
+    return stem if stem in functions else None
+
+
+def _read(
+    specs: Mapping[str, Mapping[str, Any]], roots: Iterable[str]
+) -> dict[str, tuple[AbstractFunction, tuple[str, ...]]]:
+    """Read the functions that `roots` need."""
+    read: dict[str, tuple[AbstractFunction, tuple[str, ...]]] = {}
+    pending = list(roots)[::-1]
+    while pending:
+        name = _function_name(pending.pop(), specs)
+        if name is not None and name not in read:
+            read[name] = read_function(name, specs[name])
+            pending.extend(reversed(read[name][0].names))
+    return read
 
 
 def _cycle(path: list[str], below: str) -> SpecificationError:

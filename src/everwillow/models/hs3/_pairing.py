@@ -284,8 +284,10 @@ class Pairing:
         if values and len(values) != len(names):
             # Half observed: what is not is a parameter, and so are the others then.
             bound, values = all_bound(originals, bound), []
+        # A flat density is zero whatever is observed, and over any range.
+        strict = bool(values) and not isinstance(bare, Uniform)
         ranges = tuple(
-            (symbol, natural_range(bare, observed=bool(values))) for symbol in names
+            (symbol, natural_range(bare, observed=strict)) for symbol in names
         )
         if not names or any(math.isnan(low) for _, (low, _) in ranges):
             bare, ranges, values = exchanged, (), []

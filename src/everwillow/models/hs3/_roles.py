@@ -12,7 +12,7 @@ from everwillow.models.hs3.distributions.composite import (
     Mixture,
     RateExtended,
 )
-from everwillow.models.hs3.distributions.elementary import Gaussian, Uniform
+from everwillow.models.hs3.distributions.elementary import Gaussian
 
 
 def swapped(
@@ -35,7 +35,7 @@ def natural_range(
     support = _support(distribution)
     if support is not None:
         return support
-    if observed and not isinstance(distribution, Uniform):
+    if observed:
         msg = (
             f"distributions/{distribution.name}: it can only be normalised over a "
             "finite range; give its datum an axis with a min and a max."

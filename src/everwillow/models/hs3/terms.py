@@ -356,9 +356,9 @@ def build_terms(
     observed = dict(observed or {})
     names = None if known is None else [*known, *observed]
     builder = Builder(distributions, functions)
-    resolutions = builder.resolution_names()
-    used = {n: f for n, f in (functions or {}).items() if n not in resolutions}
-    graph = Graph(used, known=names)
+    wanted = [*(name for name, _ in pairs), *aux_distributions]
+    roots = [r for name in wanted for r in builder.build(name).references]
+    graph = Graph(functions, known=names, roots=roots)
     pairing = Pairing(Document(builder, graph, data or {}, observed))
     plans = [pairing.main(name, datum) for name, datum in pairs]
     aux = dict.fromkeys([*aux_distributions, *pairing.constraints])

@@ -122,6 +122,8 @@ class AbstractClosed(AbstractDistribution):
         observables = scope.observables(self.references)
         if not observables:
             return jnp.zeros(())
+        if self.support is None:
+            require_finite(self, scope, observables)
         lower, upper = region[observables[0]]
         return self.log_closed(scope, lower, upper)
 

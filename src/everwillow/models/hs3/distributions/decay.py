@@ -146,8 +146,6 @@ class Decay(AbstractClosed):
 _EXACT = ("truth_model_function", "truth_model", "delta_resolution_model")
 _GAUSSIAN = ("gauss_model_function", "gauss_model", "gaussian_resolution_model")
 _MIXTURE = ("mixture_model", "mixture_resolution_model")
-RESOLUTIONS = (*_EXACT, *_GAUSSIAN, *_MIXTURE)
-"""The types of resolution models, under the names of several versions."""
 
 SIDES = {0: (1,), 1: (1, -1), 2: (-1,)}
 """The sides of each ``decayType`` of the standard."""

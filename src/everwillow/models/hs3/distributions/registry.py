@@ -21,12 +21,7 @@ from everwillow.models.hs3.distributions.composite import (
     RateExtended,
 )
 from everwillow.models.hs3.distributions.crystal_ball import CrystalBall
-from everwillow.models.hs3.distributions.decay import (
-    RESOLUTIONS,
-    SIDES,
-    Decay,
-    read_resolution,
-)
+from everwillow.models.hs3.distributions.decay import SIDES, Decay, read_resolution
 from everwillow.models.hs3.distributions.elementary import (
     Exponential,
     Gaussian,
@@ -125,6 +120,7 @@ class Builder:
         self.notes: dict[str, None] = {}
         self._path: list[str] = []
         self._made = 0
+        self._built: dict[str, AbstractDistribution] = {}
 
     def build(self, name: str) -> AbstractDistribution:
         """Make one distribution, with those that it is made of.
@@ -133,6 +129,8 @@ class Builder:
             SpecificationError: If a definition cannot be used.
             UnknownKeyError: If there is no such distribution.
         """
+        if not self._path and name in self._built:
+            return self._built[name]
         if name in self._path:
             loop = " -> ".join([*self._path[self._path.index(name) :], name])
             msg = f"distributions: they need each other in a circle: {loop}."
@@ -152,15 +150,9 @@ class Builder:
             self.notes.update(dict.fromkeys(fields.close()))
         finally:
             self._path.pop()
+        if not self._path:
+            self._built[name] = made
         return made
-
-    def resolution_names(self) -> set[str]:
-        """Return the names among functions that are resolution models."""
-        return {
-            name
-            for name, spec in self.functions.items()
-            if isinstance(spec, Mapping) and spec.get("type") in RESOLUTIONS
-        }
 
     def fields(self, name: str) -> Fields:
         """Return the definition of a distribution.
