@@ -39,8 +39,9 @@ DOUBLE_BYTES = 8
 
 _DEFAULT = TrustRegionNewton()
 # Packed likelihoods have no curved valleys, and templates that are interpolated in
-# pieces mislead what looks beyond the second order.
-_STRAIGHT = TrustRegionNewton(bending=False)
+# pieces mislead what looks beyond the second order. Their curvature is good from the
+# start.
+_STRAIGHT = TrustRegionNewton(bending=False, reach=1e3)
 _MATRIX_FREE = NewtonCG()
 
 

@@ -44,7 +44,7 @@ def binned_evaluation(
     logs = _logarithmic_derivatives(packed, found)
     ones = jnp.ones_like(found.gammas)
     jacobian = _jacobian(packed, found, logs, ones)
-    weighted = jacobian * w
+    weighted = jacobian * w[None]
     gauss_newton = weighted @ jacobian.T
     gradient, bent, diagonal = _second_order(packed, found, logs, u)
     diagonal = diagonal + jnp.diagonal(gauss_newton)
@@ -54,12 +54,14 @@ def binned_evaluation(
     tail_rates = jnp.zeros(0, x.dtype)
     if place.shape[0]:
         gamma = x[packed.places.tail]
-        carried = sums(found.rows * packed.carries, packed.row_tile, u.shape[0])
+        carries = jnp.asarray(packed.carries, x.dtype)
+        carried = sums(found.rows * carries, packed.row_tile, u.shape[0])
         tail_rates = carried.ravel()[place] / gamma
-        stand_in = weighted[:, place] * tail_rates
+        stand_in = weighted[:, place] * tail_rates[None]
         if not packed.places.whole_bins:
-            jacobian = _jacobian(packed, found, logs, packed.carries)
-        coupling = stand_in + jacobian[:, place] * (u.ravel()[place] / gamma)
+            jacobian = _jacobian(packed, found, logs, carries)
+        bend = u.ravel()[place] / gamma
+        coupling = stand_in + jacobian[:, place] * bend[None]
     tail = w[place] * tail_rates**2
     return _in_parameters(
         packed,

@@ -28,7 +28,7 @@ _ROW_COST = 4
 _LARGEST_TILE = 64
 
 
-def pack(spec: BinnedSpec, table: PlaceTable) -> Packed:
+def pack(spec: BinnedSpec, table: PlaceTable) -> tuple[Packed, np.ndarray]:
     """Pack a likelihood into arrays.
 
     A channel whose bins need factors of their own, besides one tail parameter each, is
@@ -37,6 +37,10 @@ def pack(spec: BinnedSpec, table: PlaceTable) -> Packed:
     Args:
         spec: The likelihood.
         table: Where its parameters are in the vector.
+
+    Returns:
+        The arrays; and for each nominal yield, channel by channel and there sample by
+        sample, where in the flattened ``nominal`` it is.
     """
     gammas = assign_gammas(spec, table)
     lists = _Lists(table, gammas, _tile_size(spec, gammas.split))
@@ -45,7 +49,12 @@ def pack(spec: BinnedSpec, table: PlaceTable) -> Packed:
         pieces = bins[:, None] if channel.name in gammas.split else [bins]
         for piece in pieces:
             lists.add(channel, first, piece)
-    return lists.packed()
+    own = [
+        lists.yield_place[channel.name, sample]
+        for channel in spec.channels
+        for sample in range(len(channel.samples))
+    ]
+    return lists.packed(), np.concatenate([np.zeros(0, int), *own]).astype(np.int32)
 
 
 def _tile_size(spec: BinnedSpec, split: frozenset[str]) -> int:
@@ -88,6 +97,7 @@ class _Lists:
     slopes: list[np.ndarray] = field(default_factory=list)
     curves: list[np.ndarray] = field(default_factory=list)
     bends: dict[tuple[int, Interpolation], int] = field(default_factory=dict)
+    yield_place: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
 
     def add(self, channel: ChannelSpec, first: int, bins: np.ndarray) -> None:
         """Add some bins of a channel, with one block for each sample."""
@@ -104,6 +114,10 @@ class _Lists:
             for offset, sample in enumerate(channel.samples):
                 self.row_tile.append(tile)
                 self.row_block.append(block + offset)
+                place = self.yield_place.setdefault(
+                    (channel.name, offset), np.zeros(channel.observed.size, int)
+                )
+                place[here] = len(self.nominal) * self.bins + np.arange(here.size)
                 self._add_row(sample, first, here)
 
     def _add_block(self, sample: SampleSpec, first: int, bins: np.ndarray) -> None:

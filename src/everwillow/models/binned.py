@@ -75,8 +75,10 @@ class BinnedModel(AbstractModel):
 
     Attributes:
         terms: The likelihood of the counts, packed.
+        yield_place: Where each nominal yield is in the packed arrays.
         poi: Key of the parameter of interest, or None.
         channels: For each channel its name and number of bins.
+        samples: The channel and name of each sample, in the order of the yields.
         report: What the reader of the file assumed or normalised.
     """
 
@@ -86,8 +88,10 @@ class BinnedModel(AbstractModel):
     constraints: ConstraintTable
     observation: dict[str, Any]
     terms: FlatBinned
+    yield_place: Array | np.ndarray
     poi: Key | None = eqx.field(static=True)
     channels: tuple[tuple[str, int], ...] = eqx.field(static=True)
+    samples: tuple[tuple[str, str], ...] = eqx.field(static=True)
     report: tuple[str, ...] = eqx.field(static=True)
 
     @classmethod
@@ -113,7 +117,7 @@ class BinnedModel(AbstractModel):
             for name, _, shape in constraints.layout.entries
         ]
         constrained = np.concatenate([np.zeros(0, int), *places]).astype(np.int32)
-        table = PlaceTable(starts, shapes, spec.derived)
+        packed, yield_place = pack(spec, PlaceTable(starts, shapes, spec.derived))
         return cls(
             state=state,
             bounds=_bounds([known[name] for name in names]),
@@ -125,9 +129,11 @@ class BinnedModel(AbstractModel):
                 ),
                 "aux": aux,
             },
-            terms=FlatBinned(pack(spec, table), constrained.tobytes()),
+            terms=FlatBinned(packed, constrained.tobytes()),
+            yield_place=yield_place,
             poi=spec.poi,
             channels=tuple((c.name, c.observed.size) for c in spec.channels),
+            samples=tuple((c.name, s.name) for c in spec.channels for s in c.samples),
             report=spec.report,
         )
 
@@ -188,6 +194,51 @@ class BinnedModel(AbstractModel):
             start += bins
         raise unknown_key(channel, [name for name, _ in self.channels], where="channel")
 
+    @property
+    def templates(self) -> dict[tuple[str, str], Float[Array, " bins"]]:
+        """The nominal yields by channel and sample."""
+        flat = jnp.ravel(jnp.asarray(self.terms.packed.nominal))
+        return {key: flat[place] for key, place in self._yield_places().items()}
+
+    def with_templates(
+        self, templates: Mapping[tuple[str, str], Float[Array, " bins"]]
+    ) -> "BinnedModel":
+        """Return the model with other nominal yields, which may be traced.
+
+        What shape effects add to the nominal yields stays what it is; factors stay
+        factors. To differentiate by a template or to evaluate many signals at once,
+        write a function of the yields that calls this.
+
+        Args:
+            templates: Yields by channel and sample, shape ``(bins,)``.
+
+        Raises:
+            UnknownKeyError: If there is no such sample in such a channel.
+            ShapeMismatchError: If the number of bins is another.
+        """
+        places = self._yield_places()
+        nominal = jnp.asarray(self.terms.packed.nominal)
+        flat = nominal.ravel()
+        for key, value in templates.items():
+            if key not in places:
+                raise unknown_key(key, places, where="templates")
+            if np.shape(value) != places[key].shape:
+                msg = (
+                    f"templates: sample {key[1]!r} of channel {key[0]!r} has "
+                    f"{places[key].size} bins, got shape {np.shape(value)}."
+                )
+                raise ShapeMismatchError(msg)
+            flat = flat.at[places[key]].set(value)
+        return eqx.tree_at(
+            lambda model: model.terms.packed.nominal, self, flat.reshape(nominal.shape)
+        )
+
+    def _yield_places(self) -> dict[tuple[str, str], Any]:
+        bins = dict(self.channels)
+        ends = np.cumsum([bins[channel] for channel, _ in self.samples])[:-1]
+        places = np.split(np.asarray(self.yield_place), ends)
+        return dict(zip(self.samples, places, strict=True))
+
     @ft.cached_property
     def bare(self) -> "BinnedModel":
         """The model without start values, bounds and data."""
@@ -200,6 +251,8 @@ class BinnedModel(AbstractModel):
             terms=self.terms,
             poi=None,
             channels=self.channels,
+            yield_place=np.zeros(0, np.int32),
+            samples=(),
             report=(),
         )
 

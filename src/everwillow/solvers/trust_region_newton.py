@@ -122,6 +122,8 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         chords_beyond: With more parameters than this, steps go on by gradients alone
             while the last Hessian serves. A smaller Hessian is not much dearer than a
             gradient.
+        reach: How far the first step may go, in units of a cautious guess. A large
+            number trusts the curvature at the start, and saves factorisations.
         unseen: Whether the last step is taken without a look at its end as soon as the
             EDM has collapsed. Values and parameters are as good; the Hessian is that
             of the point before.
@@ -134,6 +136,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
     step_rule: Callable[[QuadraticModel, Array], Step] = trust_region_step
     bending: bool = True
     chords_beyond: int = 16
+    reach: float = 1.0
     unseen: bool = False
     rtol: float = 0.0
     atol: float = 0.0
@@ -188,7 +191,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         flat, evaluator = _evaluator(fn, y, options)
         trial = jnp.where(state.evaluations == 0, state.x, flat)
         found = evaluator(trial, args)
-        state = _accept_or_reject(state, trial, found)
+        state = _accept_or_reject(state, trial, found, self.reach)
         state, move, step = self._next_move(state, options)
         _, unravel = ravel_pytree(y)
         _, aux = eqx.filter_eval_shape(fn, y, args)
@@ -348,7 +351,9 @@ def _scaled_model(state: NewtonState, free, options) -> QuadraticModel:
     )
 
 
-def _accept_or_reject(state: NewtonState, trial, found: Evaluation) -> NewtonState:
+def _accept_or_reject(
+    state: NewtonState, trial, found: Evaluation, reach: float
+) -> NewtonState:
     """Move to the trial point if it is better, and adapt the trust region."""
     first = state.evaluations == 0
     usable = all_finite(found)
@@ -375,7 +380,8 @@ def _accept_or_reject(state: NewtonState, trial, found: Evaluation) -> NewtonSta
         gain=gain,
         usable=usable,
     )
-    radius = jnp.where(first, first_radius(x, evaluation.gradient, scale), radius)
+    beginning = reach * first_radius(x, evaluation.gradient, scale)
+    radius = jnp.where(first, beginning, radius)
     seen = usable & ~first & ~hidden
     prefer = jnp.where(
         seen, stand_in_is_better(old, move, fall, state.prefer), state.prefer

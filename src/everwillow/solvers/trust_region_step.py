@@ -22,6 +22,8 @@ from everwillow.curvature import AbstractCurvature, AbstractFactor
 
 
 MAX_FACTORISATIONS = 40
+# A scaled gradient as long as this is more than a standard error from any minimum.
+NEAR = 1.0
 MAX_ROUNDS = 6
 
 
@@ -330,12 +332,16 @@ def _next_damping(
     failed = ~good & (s.damping == 0)
     stand_in = s.stand_in
     if model.gauss_newton is not None:
-        change = looked | (failed & s.light & ~s.stand_in)
+        # A whiff tells a flat minimum from a saddle; far from both nothing is to tell.
+        whiffed = s.light | (pull > NEAR)
+        change = looked | (failed & whiffed & ~s.stand_in)
         stand_in = stand_in | change
         damping = jnp.where(change, 0, damping)
         low = jnp.where(change, 0, low)
         high = jnp.where(change, jnp.inf, high)
     light = failed & ~s.light
+    if model.gauss_newton is not None:
+        light = light & (s.stand_in | ~change)
     return jnp.where(light, 0, damping), light, low, high, stand_in
 
 
