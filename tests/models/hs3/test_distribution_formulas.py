@@ -1,6 +1,7 @@
 """Formulas of single distributions, against scipy and by hand."""
 
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from everwillow.models.hs3.distributions._special import (
     log_exponential_interval,
     log_normal_interval,
 )
+from tests.models.hs3.distributions import CASES, MODELS, PARTS
 
 
 REAL = (-math.inf, math.inf)
@@ -345,3 +347,40 @@ def test_what_needs_a_finite_range_says_so(kind):
         SpecificationError, match="give the axis of 'x' a min and a max"
     ):
         log_prob({"type": kind, "x": "x", **coefficients})
+
+
+def _refusal(spec, models):
+    """Return the message of the error, or nothing if there is none."""
+    try:
+        Builder({**PARTS, "it": spec}, models).build("it")
+    except EverwillowError as error:
+        return str(error)
+    return ""
+
+
+JUNK = [None, "", "nobody", "1e3", [], {}, [[]], [None], -1, 0, 1e400, 10**400, True]
+
+
+@pytest.mark.parametrize("name", CASES, ids=lambda name: name.replace(" ", "-"))
+def test_a_definition_with_junk_is_read_or_refused(name):
+    pytest.importorskip("lark")
+    case = CASES[name]
+    models = {**MODELS, **case.functions}
+    for key, value in case.spec.items():
+        inside = value if isinstance(value, list) else []
+        broken = [*JUNK, *([junk, *inside[1:]] for junk in JUNK)]
+        for spec in ({**case.spec, key: junk} for junk in broken):
+            message = _refusal(spec, models)
+            assert not message or re.search("distributions|functions", message)
+        missing = {k: v for k, v in case.spec.items() if k != key}
+        message = _refusal(missing, models)
+        assert not message or key.split("_")[0] in message
+
+
+def test_numbers_that_make_no_density_are_refused():
+    for kind, keys in {
+        "gaussian_dist": {"x": "x", "mean": 0, "sigma": 0},
+        "lognormal_dist": {"x": "x", "mu": 0, "sigma": -1},
+    }.items():
+        with pytest.raises(SpecificationError, match="'sigma' must be positive"):
+            Builder({"it": {"type": kind, **keys}}).build("it")

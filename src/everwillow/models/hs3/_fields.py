@@ -74,6 +74,13 @@ class Fields:
             self._missing(keys[0])
         return default
 
+    def positive(self, *keys: str) -> Reference:
+        """Return a reference that, if it is a number, must be positive."""
+        value = self.get(*keys)
+        if not isinstance(value, str) and value <= 0.0:
+            self.refuse(f"{keys[0]!r} must be positive, not {value!r}")
+        return value
+
     def name_at(self, *keys: str) -> str:
         """Return what must be a name under the first of `keys` that is there."""
         value = self.get(*keys)

@@ -110,7 +110,7 @@ class CrystalBall(AbstractClosed):
         keys = ("alpha", "n", "sigma")
         two_sided = [fields.has(f"{k}_{side}") for k in keys for side in "LR"]
         if not any(two_sided) and fields.type == "crystalball_dist":
-            one = (fields.get("alpha"), fields.get("n"), fields.get("sigma"))
+            one = (fields.get("alpha"), fields.positive("n"), fields.positive("sigma"))
             return cls(fields.name, m, m0, one, None)
         sides = {}
         for side in "LR":
@@ -118,8 +118,8 @@ class CrystalBall(AbstractClosed):
                 if fields.has(key) and fields.has(f"{key}_{side}"):
                     fields.refuse(f"{key!r} excludes '{key}_{side}'")
             alpha = fields.get(f"alpha_{side}", "alpha")
-            n = fields.get(f"n_{side}", "n")
-            sides[side] = (alpha, n, fields.get(f"sigma_{side}", "sigma"))
+            n = fields.positive(f"n_{side}", "n")
+            sides[side] = (alpha, n, fields.positive(f"sigma_{side}", "sigma"))
         return cls(fields.name, m, m0, sides["L"], sides["R"])
 
 

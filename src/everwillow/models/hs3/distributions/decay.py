@@ -201,7 +201,7 @@ def read_resolution(fields: Fields, find: Callable[[str], Fields]) -> Resolution
         return Resolution((None,))
     if kind in _GAUSSIAN:
         fields.raw("x")
-        part = GaussianResolution(fields.get("mean"), fields.get("sigma"))
+        part = GaussianResolution(fields.get("mean"), fields.positive("sigma"))
         return Resolution((part,))
     if kind not in _MIXTURE:
         fields.refuse(f"{kind!r} is no resolution model")

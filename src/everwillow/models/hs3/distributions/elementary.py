@@ -146,7 +146,7 @@ class Gaussian(AbstractClosed):
     @classmethod
     def read(cls, fields: Fields) -> "Gaussian":
         """Make one from its definition."""
-        mean, sigma = fields.get("mean"), fields.get("sigma")
+        mean, sigma = fields.get("mean"), fields.positive("sigma")
         return cls(fields.name, fields.get("x"), mean, sigma)
 
 
@@ -201,7 +201,7 @@ class LogNormal(AbstractClosed):
     @classmethod
     def read(cls, fields: Fields) -> "LogNormal":
         """Make one from its definition."""
-        mu, sigma = fields.get("mu"), fields.get("sigma")
+        mu, sigma = fields.get("mu"), fields.positive("sigma")
         return cls(fields.name, fields.get("x"), mu, sigma)
 
 

@@ -283,12 +283,12 @@ def _bincounts_density_dist(builder: Builder, fields: Fields) -> AbstractDistrib
 
 def _decay_dist(builder: Builder, fields: Fields) -> AbstractDistribution:
     kind = fields.raw("decayType", 0)
-    if isinstance(kind, bool) or kind not in SIDES:
+    if isinstance(kind, bool) or not isinstance(kind, int) or kind not in SIDES:
         fields.refuse(f"'decayType' must be 0, 1 or 2, not {kind!r}")
     model = builder.model(fields.name_at("resolutionModel", "resolution_model"))
     resolution = read_resolution(model, builder.model)
     t: Reference = fields.get("t", "x")
-    return Decay(fields.name, t, fields.get("tau"), SIDES[int(kind)], resolution)
+    return Decay(fields.name, t, fields.positive("tau"), SIDES[kind], resolution)
 
 
 def _edges(fields: Fields) -> tuple[tuple[str, tuple[float, ...]], ...]:

@@ -80,7 +80,7 @@ class Argus(AbstractClosed):
     @classmethod
     def read(cls, fields: Fields) -> "Argus":
         """Make one from its definition."""
-        mass, resonance = fields.get("mass"), fields.get("resonance")
+        mass, resonance = fields.get("mass"), fields.positive("resonance")
         slope, power = fields.get("slope"), fields.get("power")
         return cls(fields.name, mass, resonance, slope, power)
 
@@ -146,8 +146,9 @@ class GeneralizedNormal(AbstractClosed):
     @classmethod
     def read(cls, fields: Fields) -> "GeneralizedNormal":
         """Make one from its definition."""
-        mean, alpha = fields.get("mean"), fields.get("alpha")
-        return cls(fields.name, fields.get("x"), mean, alpha, fields.get("beta"))
+        x, mean = fields.get("x"), fields.get("mean")
+        alpha, beta = fields.positive("alpha"), fields.positive("beta")
+        return cls(fields.name, x, mean, alpha, beta)
 
 
 @dataclass(frozen=True, slots=True)
