@@ -103,6 +103,8 @@ def damaged(draw):
             old = holder[path[-1]]
         except (LookupError, TypeError):
             continue  # an earlier change removed the place
+        if isinstance(holder, str):
+            continue
         match draw(st.integers(0, 5)):
             case 0:
                 del holder[path[-1]]

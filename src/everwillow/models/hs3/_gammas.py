@@ -95,9 +95,11 @@ def stat_errors(carriers: Sequence[tuple[Sample, np.ndarray]]) -> np.ndarray:
         Shape ``(bins,)``, 0 where nothing is expected.
     """
     total = np.sum([sample.nominal for sample, _ in carriers], axis=0)
-    squares = np.sum([errors**2 for _, errors in carriers], axis=0)
-    positive = total > 0.0
-    return np.where(positive, np.sqrt(squares) / np.where(positive, total, 1.0), 0.0)
+    with np.errstate(over="ignore"):  # an error that is not finite is refused later
+        squares = np.sum([errors**2 for _, errors in carriers], axis=0)
+        positive = total > 0.0
+        errors = np.sqrt(squares) / np.where(positive, total, 1.0)
+    return np.where(positive, errors, 0.0)
 
 
 def relative_errors(
@@ -134,7 +136,9 @@ def _relative(entry: ShapeSys, meaning: str) -> np.ndarray:
     if meaning == "relative":
         return np.where(entry.nominal > 0.0, entry.values, 0.0)
     positive = entry.nominal > 0.0
-    return np.where(positive, entry.values / np.where(positive, entry.nominal, 1), 0.0)
+    with np.errstate(over="ignore"):  # refused later
+        errors = entry.values / np.where(positive, entry.nominal, 1.0)
+    return np.where(positive, errors, 0.0)
 
 
 def _decide(

@@ -47,6 +47,7 @@ from everwillow.models.hs3.document import Document
 
 _UNIT = ConstraintSpec("normal", 0.0, 1.0)
 _POSITIVE_CODES = ("code1", "code4")
+_SMALLEST = 1e-100  # relative error
 
 
 @dataclass
@@ -231,6 +232,7 @@ class Builder:
             )
             self.parameters.fix(name)
             error = 1.0
+        _check_error(error, modifier.node)
         self.parameters.constrain(name, _factor_constraint(word, error), origin=where)
 
     def _constrain_by_name(self, name: str, word: str, node: Node) -> None:
@@ -312,6 +314,7 @@ class Builder:
             if word == "Const":
                 self.parameters.fix(name)
         elif (error > 0.0).all():
+            _check_error(error, modifier.node)
             spec = _factor_constraint(word, error)
             self.parameters.constrain(name, spec, origin=modifier.node.where)
         else:
@@ -322,6 +325,13 @@ class Builder:
 
 
 _FACTOR_KINDS = ("Gauss", "Poisson", "LogNormal")
+
+
+def _check_error(error: float | np.ndarray, node: Node) -> None:
+    """Check that the square of an error and its inverse are numbers."""
+    size = np.asarray(error)
+    if not ((size > _SMALLEST) & (size < 1.0 / _SMALLEST)).all():
+        refuse(node, f"a relative error of {np.ravel(error)[0]:g} cannot be used.")
 
 
 def _factor_constraint(word: str, error: float | np.ndarray) -> ConstraintSpec:

@@ -153,7 +153,11 @@ def _domain_names(node: Node) -> list[Node]:
     for key in ("domains", "domain"):
         given = node.get(key)
         if given is not None:
-            return [given] if isinstance(given.value, str) else list(given.items())
+            listed = isinstance(given.value, list)
+            nodes = list(given.items()) if listed else [given]
+            for node in nodes:
+                node.text()
+            return nodes
     return []
 
 

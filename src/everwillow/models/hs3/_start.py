@@ -25,6 +25,7 @@ def check_start(spec: BinnedSpec, report: Report) -> None:
         for channel in spec.channels:
             rate = np.sum([_rate(one, values) for one in channel.samples], axis=0)
             wrong = ~(rate > 0.0) & ((channel.observed > 0.0) | (rate != 0.0))
+            wrong |= ~np.isfinite(rate)
             if np.any(wrong):
                 place = int(np.argmax(wrong))
                 report.say(
@@ -41,12 +42,14 @@ def check_start(spec: BinnedSpec, report: Report) -> None:
 
 
 def _impossible(constraint: ConstraintSpec, start: float | np.ndarray) -> bool:
+    value, aux = np.asarray(start), np.asarray(constraint.aux)
     if constraint.kind == "normal":
-        return False
+        with np.errstate(all="ignore"):
+            pull = (value - aux) / constraint.width
+            return not bool(np.all(np.isfinite(pull**2)))
     if constraint.kind == "lognormal":
-        return bool(np.any(np.asarray(start) <= 0.0))
-    below, empty = np.asarray(start) < 0.0, np.asarray(start) == 0.0
-    return bool(np.any(below | (empty & (np.asarray(constraint.aux) > 0.0))))
+        return bool(np.any(value <= 0.0))
+    return bool(np.any((value < 0.0) | ((value == 0.0) & (aux > 0.0))))
 
 
 def _rate(sample: SampleSpec, values: dict[str, np.ndarray]) -> np.ndarray:

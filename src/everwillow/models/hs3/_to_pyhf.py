@@ -368,7 +368,8 @@ def _shape_data(
 
 def _tau(errors: np.ndarray, nominal: np.ndarray) -> np.ndarray:
     valid = (errors > 0.0) & (nominal > 0.0)
-    return np.where(valid, nominal / np.where(valid, errors, 1.0), 1.0) ** 2
+    with np.errstate(over="ignore"):
+        return np.where(valid, nominal / np.where(valid, errors, 1.0), 1.0) ** 2
 
 
 def _variation(data: Node, key: str) -> list[Any]:
