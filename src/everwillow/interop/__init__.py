@@ -1,0 +1,1 @@
+"""Bridges to other tools; each needs the extra of its name."""

@@ -1,0 +1,15 @@
+"""Back-ends of spey: HS3 documents and pyhf workspaces; needs the extra `spey`.
+
+They are registered as ``everwillow.hs3`` and ``everwillow.pyhf``, which is how spey's
+users get them: ``spey.get_backend("everwillow.hs3")``.
+"""
+
+from everwillow.interop.spey.backend import (
+    AbstractBackend as AbstractBackend,
+    JointBackend as JointBackend,
+)
+from everwillow.interop.spey.hs3 import Hs3Backend as Hs3Backend
+from everwillow.interop.spey.pyhf import PyhfBackend as PyhfBackend
+
+
+__all__ = ["AbstractBackend", "Hs3Backend", "JointBackend", "PyhfBackend"]

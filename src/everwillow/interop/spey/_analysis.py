@@ -1,0 +1,243 @@
+"""A model with its parameter of interest, and the data that are asked about."""
+
+import functools as ft
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from everwillow._errors import ArgumentTypeError, ArgumentValueError, NonFiniteError
+from everwillow._typing import Key
+from everwillow.combination import CombinedModel, combine
+from everwillow.interop.spey._data import DataForms
+from everwillow.interop.spey._fits import DataSet, Fits, Point, Question
+from everwillow.interop.spey._programs import main_prediction
+from everwillow.interop.spey._request import Request, position
+from everwillow.model import AbstractModel
+from everwillow.parameters import Interval
+
+
+# Test statistics whose best fit may be negative; in the others it is bounded at 0.
+UNBOUNDED = ("q", "qmu")
+_BOUNDED = ("qtilde", "qmutilde", "q0", "qmu_left")
+# How many data sets that were given by value are remembered: what toys need.
+_MOST_GIVEN = 8
+
+
+class Analysis:
+    """The fits that a back-end is asked for.
+
+    Attributes:
+        model: The model.
+        poi: Key of its parameter of interest.
+        auxiliary_asimov: Which auxiliary data Asimov sets have, fitted or nominal.
+        fits: Its fits.
+        forms: How its data are written as vectors.
+    """
+
+    def __init__(
+        self, model: AbstractModel, poi: Key, *, auxiliary_asimov: str
+    ) -> None:
+        if auxiliary_asimov not in ("fitted", "nominal"):
+            msg = (
+                f"auxiliary_asimov: expected 'fitted' or 'nominal', got "
+                f"{auxiliary_asimov!r}."
+            )
+            raise ArgumentValueError(msg)
+        self.model = model
+        self.poi = poi
+        self.auxiliary_asimov = auxiliary_asimov
+        self.fits = Fits(model, poi)
+        self.forms = DataForms(model)
+        self._sets: dict[Any, DataSet] = {}
+        self._given: dict[bytes, DataSet] = {}
+
+    @property
+    def auxiliary_fitted(self) -> bool:
+        """Whether Asimov sets contain auxiliary data."""
+        return self.auxiliary_asimov == "fitted"
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the expected data depend on the POI."""
+        return bool(np.any(self._signal != 0.0))
+
+    @ft.cached_property
+    def _background(self) -> np.ndarray:
+        return self._main(0.0)
+
+    @ft.cached_property
+    def _signal(self) -> np.ndarray:
+        return self._main(1.0) - self._background
+
+    @ft.cached_property
+    def minimum_poi(self) -> float:
+        """Where the expected data of a bin vanish, or the lower bound of the model.
+
+        The nuisance parameters are at their nominal values. The bound is taken where
+        the expected data are not linear in the POI.
+        """
+        background, signal = self._background, self._signal
+        linear = np.allclose(self._main(2.0), background + 2 * signal, rtol=1e-6)
+        grows = signal > 0.0
+        if linear and grows.any():
+            return -float(np.min(background[grows] / signal[grows]))
+        bound = self.model.bounds.get(self.poi)
+        if linear or not isinstance(bound, Interval):
+            return -np.inf
+        return float(np.asarray(bound.lower))
+
+    def _main(self, value: float) -> np.ndarray:
+        vector = self.fits.nominal.copy()
+        vector[self.fits.place] = value
+        return self.fits.run(main_prediction, self.fits.numbers(vector))
+
+    def request(self, keywords: Mapping[str, Any]) -> Request:
+        """Read the keywords of a call."""
+        return Request.of(keywords, names=self.fits.labels, poi=self.fits.index)
+
+    def data(self, expected: Any, given: Any = None) -> DataSet:
+        """Return the data that spey's `expected` means, or those that are given.
+
+        ``apriori`` is the prediction without signal, the nuisance parameters where
+        their auxiliary measurements want them; everything else is what was observed.
+        """
+        if given is not None:
+            return self._by_value(given)
+        a_priori = _is_a_priori(expected)
+        if a_priori not in self._sets:
+            if a_priori:
+                made = self.fits.asimov(self.fits.nominal)
+                found = DataSet("the data expected a priori", made)
+            else:
+                found = DataSet("the observed data", self.model.observation)
+            self._sets[a_priori] = found
+        return self._sets[a_priori]
+
+    def asimov(self, expected: Any, test_statistic: str) -> DataSet:
+        """Return the Asimov set of a test statistic, made once.
+
+        Its parameters are those of the best fit of the data without signal, or, for
+        the discovery statistic ``"q0"``, with the nominal one.
+        """
+        if test_statistic not in (*UNBOUNDED, *_BOUNDED):
+            msg = (
+                f"test_statistics: expected one of {(*UNBOUNDED, *_BOUNDED)}, got "
+                f"{test_statistic!r}."
+            )
+            raise ArgumentValueError(msg)
+        value = 1.0 if test_statistic == "q0" else 0.0
+        key = (_is_a_priori(expected), value)
+        if key not in self._sets:
+            data = self.data(expected)
+            point = self.fits.ask(data, Question(held=((self.fits.index, value),)))
+            made = self.fits.asimov(point.vector)
+            if not self.auxiliary_fitted:
+                made = {**made, "aux": self.model.observation["aux"]}
+            label = f"the Asimov set of {data.label} at {self.poi} = {value:g}"
+            found = DataSet(label, made)
+            # Where a fit of it begins: with fitted auxiliary data, and ends.
+            found.keep("made", point)
+            self._sets[key] = found
+        return self._sets[key]
+
+    def _by_value(self, given: Any) -> DataSet:
+        observation = self.forms.observation(given)
+        key = np.asarray(given, np.float64).tobytes()
+        found = self._given.pop(key, None)
+        if found is None:
+            found = DataSet("the data given", observation)
+            # Toys are near the data that were fitted before.
+            found.keep("near", self._latest())
+        self._given[key] = found
+        while len(self._given) > _MOST_GIVEN:
+            self._given.pop(next(iter(self._given)))
+        return found
+
+    def _latest(self) -> Point:
+        for data in reversed(self._sets.values()):
+            point = data.nearest(self.fits.place, None)
+            if point is not None:
+                return point
+        return Point(np.nan, self.fits.start)
+
+    def profiled(self, data: DataSet, poi_test: Any, request: Request) -> Any:
+        """Answer a question about -ln L with parameters held."""
+        point = self.fits.ask(data, self._question(request, -np.inf, poi_test))
+        pars = point.vector[self.fits.free]
+        if request.wrapped and not request.return_parameters:
+            return point.nll
+        return point.nll, pars
+
+    def minimised(self, data: DataSet, request: Request, *, negative: bool) -> Any:
+        """Answer a question about the best fit."""
+        lower = self.minimum_poi if negative else 0.0
+        point = self.fits.ask(data, self._question(request, lower, request.held))
+        pars = point.vector[self.fits.free]
+        if not request.wrapped:
+            return point.nll, pars
+        if request.poi_indices is None:
+            return float(pars[self.fits.index]), point.nll
+        chosen = {
+            name: float(pars[position(name, self.fits.labels, where="poi_indices")])
+            for name in request.poi_indices
+        }
+        return chosen, point.nll
+
+    def _question(self, request: Request, lower: float, held: Any) -> Question:
+        if not isinstance(held, Mapping):
+            held = {self.fits.index: held}
+        places = {}
+        for name, value in held.items():
+            index = position(name, self.fits.labels, where="poi_test")
+            places[index] = _number(value, name)
+        return Question(
+            held=tuple(sorted(places.items())),
+            lower=lower,
+            init=request.init,
+            bounds=request.bounds,
+        )
+
+
+def _is_a_priori(expected: Any) -> bool:
+    return str(expected) == "apriori"
+
+
+def _number(value: Any, name: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        msg = f"poi_test: the value of {name!r} must be a number, got {value!r}."
+        raise ArgumentTypeError(msg) from error
+    if not np.isfinite(number):
+        msg = f"poi_test: the value of {name!r} is {number}; it must be finite."
+        raise NonFiniteError(msg)
+    return number
+
+
+def joint_model(
+    one: Analysis, other: Analysis, options: Mapping[str, Any]
+) -> CombinedModel:
+    """Return the joint model of two analyses, their parameters of interest shared.
+
+    Args:
+        one: An analysis, whose POI is that of the result.
+        other: The other one.
+        options: Of `everwillow.combine`.
+    """
+    known = ("bounds", "constraints", "correlate", "rename", "shared")
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        msg = (
+            f"combine: there is no option {unknown[0]!r}; it takes {', '.join(known)}, "
+            "which are those of everwillow.combine."
+        )
+        raise ArgumentTypeError(msg)
+    chosen = dict(options)
+    if other.poi != one.poi:
+        chosen.setdefault("rename", {1: {other.poi: one.poi}})
+    # Each file has its own range for the search of the best fit; none is used here.
+    chosen["bounds"] = {one.poi: one.model.bounds.get(one.poi)} | dict(
+        chosen.get("bounds") or {}
+    )
+    return combine([one.model, other.model], **chosen)

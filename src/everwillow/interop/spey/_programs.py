@@ -1,0 +1,38 @@
+"""What is compiled besides the fits: derivatives, predictions and toys at one point."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from jax.flatten_util import ravel_pytree
+
+from everwillow._typing import Array, Scalar
+from everwillow.fitting._core import Task
+from everwillow.fitting._problem import Numbers
+
+
+def value_and_slope(task: Task, numbers: Numbers) -> tuple[Scalar, Array]:
+    """Return -ln L and its gradient at the parameters given."""
+    return jax.value_and_grad(lambda x: task.value(numbers, x))(task.start(numbers))
+
+
+def second_derivatives(task: Task, numbers: Numbers) -> Array:
+    """Return the Hessian of -ln L at the parameters given."""
+    return task.evaluate(numbers, task.start(numbers)).curvature.as_matrix()
+
+
+def prediction(task: Task, numbers: Numbers) -> Mapping[str, Any]:
+    """Return the Asimov data at the parameters given, auxiliary data included."""
+    return task.objective.asimov(task.params(numbers, task.start(numbers)))
+
+
+def pseudo_experiments(task: Task, numbers: Numbers, keys: Array) -> Mapping[str, Any]:
+    """Draw one observation for each key, at the parameters given."""
+    params = task.params(numbers, task.start(numbers))
+    return jax.vmap(lambda key: task.objective.sample_observation(params, key))(keys)
+
+
+def main_prediction(task: Task, numbers: Numbers) -> Array:
+    """Return the expected main data as one vector."""
+    params = task.params(numbers, task.start(numbers))
+    return ravel_pytree(task.objective.expected(params))[0]

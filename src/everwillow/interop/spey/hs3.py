@@ -1,0 +1,78 @@
+"""HS3 documents as back-ends of spey."""
+
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any, final
+
+from everwillow._errors import ArgumentValueError
+from everwillow.interop.spey.backend import AbstractBackend
+from everwillow.models.hs3 import WorkspaceInterpreter, load
+
+
+@final
+class Hs3Backend(AbstractBackend):
+    """An analysis of an HS3 document, with a signal, as a back-end of spey.
+
+    Distributions, constraints, data and start values are read by
+    `everwillow.models.hs3.load`, whose `report` (``backend.model.report``) lists what
+    was assumed. A nuisance parameter without a value in the document starts at 0, a
+    scale factor at 1.
+
+    Args:
+        hs3_dict: The document, or the path of a JSON file.
+        signal_yields: Expected signal by distribution: a list with one number for each
+            bin, ``{"contents": [...], "errors": [...]}``, or several of these by the
+            name of the sample. Errors are no part of the likelihood. None or empty if
+            the document contains the signal.
+        analysis_name: The analysis; the first if None.
+        poi_name: The parameter of interest, which scales the signal; the first one of
+            the analysis if None.
+        progress: Accepted for scripts that were written for spey-hs3, and not used.
+        mode: Likewise.
+        auxiliary_asimov: ``"fitted"`` or ``"nominal"``; see `AbstractBackend`.
+        seed: Of the pseudo-experiments; None for other ones each time.
+
+    Raises:
+        EverwillowError: If the document cannot be read or the signal does not fit it.
+    """
+
+    name = "everwillow.hs3"
+
+    def __init__(
+        self,
+        hs3_dict: Mapping[str, Any] | str | PathLike[str],
+        signal_yields: Mapping[str, Any] | None = None,
+        analysis_name: str | int | None = None,
+        poi_name: str | None = None,
+        progress: bool = True,  # noqa: FBT001, FBT002
+        mode: str | None = None,
+        *,
+        auxiliary_asimov: str = "fitted",
+        seed: int | None = None,
+    ) -> None:
+        del progress, mode
+        document: Any = hs3_dict
+        if signal_yields:
+            workspace = WorkspaceInterpreter(hs3_dict)
+            scales = poi_name or _poi_of(workspace, analysis_name)
+            workspace.inject_signals(signal_yields, poi_name=scales)
+            document = workspace.patch()
+        model = load(document, analysis_name)
+        poi = poi_name or getattr(model, "poi", None)
+        if poi is None:
+            msg = (
+                "poi_name: the document names no parameter of interest. Say which one "
+                f"it is; the parameters are {', '.join(map(str, model.state))}."
+            )
+            raise ArgumentValueError(msg)
+        super().__init__(model, poi, auxiliary_asimov=auxiliary_asimov, seed=seed)
+
+
+def _poi_of(workspace: WorkspaceInterpreter, analysis: str | int | None) -> str | None:
+    """Return the POI of an analysis; None leaves it to the distributions."""
+    if analysis is None:
+        return None
+    parameters = workspace.get_analysis(analysis).get("parameters_of_interest")
+    if isinstance(parameters, str):
+        return parameters
+    return parameters[0] if parameters else None
