@@ -90,7 +90,7 @@ class Node:
         except OverflowError:
             number = math.inf
         if math.isnan(number) or (math.isinf(number) and not infinite):
-            msg = f"{self.where}: expected a finite number, found {self._shown()}."
+            msg = f"{self.where}: expected a finite number, found {_shown(self.value)}."
             raise NonFiniteError(msg)
         return number
 
@@ -128,21 +128,8 @@ class Node:
 
     def fail(self, expected: str) -> NoReturn:
         """Raise the error of a value that is not what was expected."""
-        msg = f"{self.where}: expected {expected}, found {self._shown()}."
+        msg = f"{self.where}: expected {expected}, found {_shown(self.value)}."
         raise SpecificationError(msg, self.pointer)
-
-    def _shown(self) -> str:
-        value = self.value
-        if isinstance(value, dict):
-            return "an object"
-        if isinstance(value, list):
-            return f"a list of {len(value)}" if value else "an empty list"
-        if isinstance(value, int) and value.bit_length() > 64:
-            return "a very large integer"  # Python may refuse to write it
-        if value is None or isinstance(value, bool):
-            return {None: "null", True: "true", False: "false"}[value]
-        text = repr(value)
-        return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
 def refuse(node: Node, problem: str) -> NoReturn:
@@ -168,3 +155,16 @@ def unknown(name: object, known: Iterable[str], *, node: Node, kind: str) -> NoR
         hint = f" There is: {shown}{more}."
     msg = f"{node.where}: there is no {kind} {name!r}.{hint}"
     raise UnknownKeyError(msg)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return f"a list of {len(value)}" if value else "an empty list"
+    if isinstance(value, int) and value.bit_length() > 64:
+        return "a very large integer"  # Python may refuse to write it
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

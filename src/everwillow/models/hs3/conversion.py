@@ -92,23 +92,11 @@ def hs3_to_pyhf(source: Source, analysis: str | int | None = None) -> dict[str, 
     """
     document = read_document(source)
     likelihood = read_likelihood(document, analysis, shapesys=None)
-    selection = select(document, analysis)
-    for node, _ in selection.main:
-        if node.child("type").text() != "histfactory_dist":
-            refuse(node, "pyhf has histfactory distributions only.")
     if likelihood.terms:
         names = ", ".join(repr(term.name) for term in likelihood.terms)
-        refuse(document.root, f"pyhf has no such auxiliary distributions: {names}.")
+        refuse(document.root, f"pyhf has histfactory channels only, not {names}.")
     converter = ToPyhf(likelihood)
-    channels, observations = [], []
-    for node, data in selection.main:
-        channel = with_data(read_channel(node, document), data, document)
-        assert channel.observed is not None
-        channels.append(converter.channel(channel))
-        given = document.data.get(str(data.value))
-        contents = None if given is None else given.value.get("contents")
-        counts = channel.observed.tolist() if contents is None else contents
-        observations.append({"name": channel.name, "data": copy.deepcopy(counts)})
+    channels, observations = _channels(document, analysis, converter)
     measurements = [
         measurement(
             converter,
@@ -125,6 +113,24 @@ def hs3_to_pyhf(source: Source, analysis: str | int | None = None) -> dict[str, 
         "measurements": _restored(measurements, original, converter),
         "version": original.get("version", "1.0.0"),
     }
+
+
+def _channels(
+    document: Document, analysis: str | int | None, converter: ToPyhf
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the channels and their observations."""
+    channels, observations = [], []
+    for node, data in select(document, analysis).main:
+        if node.child("type").text() != "histfactory_dist":
+            continue  # a Gaussian among the main data, which is a constraint
+        channel = with_data(read_channel(node, document), data, document)
+        assert channel.observed is not None
+        channels.append(converter.channel(channel))
+        given = document.data.get(str(data.value))
+        contents = None if given is None else given.value.get("contents")
+        counts = channel.observed.tolist() if contents is None else contents
+        observations.append({"name": channel.name, "data": copy.deepcopy(counts)})
+    return channels, observations
 
 
 def _likelihoods(document: Document, analysis: str | int | None) -> list[Any]:
