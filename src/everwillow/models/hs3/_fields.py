@@ -69,9 +69,9 @@ class Fields:
         for key in keys:
             if key in self.spec:
                 self.read.add(key)
-                return self._reference(self.spec[key], key)
+                return _reference(self, self.spec[key], key)
         if default is None:
-            self._missing(keys[0])
+            _missing(self, keys[0])
         return default
 
     def positive(self, *keys: str) -> Reference:
@@ -91,7 +91,7 @@ class Fields:
     def list_at(self, key: str) -> tuple[Reference, ...]:
         """Return a list of references, not empty."""
         values = self.sequence(key)
-        return tuple(self._reference(x, f"{key}/{i}") for i, x in enumerate(values))
+        return tuple(_reference(self, x, f"{key}/{i}") for i, x in enumerate(values))
 
     def names_at(self, key: str) -> tuple[str, ...]:
         """Return a list of names, not empty."""
@@ -104,7 +104,7 @@ class Fields:
     def sequence(self, key: str) -> Sequence[Any]:
         """Return a list as it is, not empty."""
         if key not in self.spec:
-            self._missing(key)
+            _missing(self, key)
         self.read.add(key)
         values = self.spec[key]
         if isinstance(values, str | bytes) or not isinstance(values, Sequence):
@@ -140,22 +140,24 @@ class Fields:
             )
         return tuple(notes)
 
-    def _reference(self, value: Any, key: str) -> Reference:
-        if isinstance(value, str):
-            if not value.strip():
-                self.refuse(f"{key!r} is an empty name")
-            # Exporters write some numbers as text.
-            return float(value) if _NUMERIC.fullmatch(value) else value
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            self.refuse(f"{key!r} must be a name or a number, not {value!r}")
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf
-        if not math.isfinite(number):
-            self.refuse(f"{key!r} must be a finite number, not {value!r}")
-        return number
 
-    def _missing(self, key: str) -> NoReturn:
-        hint = nearest(key, self.spec)
-        self.refuse(f"the key {key!r} is missing" + (f".{hint}" if hint else ""))
+def _reference(fields: Fields, value: Any, key: str) -> Reference:
+    if isinstance(value, str):
+        if not value.strip():
+            fields.refuse(f"{key!r} is an empty name")
+        # Exporters write some numbers as text.
+        return float(value) if _NUMERIC.fullmatch(value) else value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        fields.refuse(f"{key!r} must be a name or a number, not {value!r}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        fields.refuse(f"{key!r} must be a finite number, not {value!r}")
+    return number
+
+
+def _missing(fields: Fields, key: str) -> NoReturn:
+    hint = nearest(key, fields.spec)
+    fields.refuse(f"the key {key!r} is missing" + (f".{hint}" if hint else ""))

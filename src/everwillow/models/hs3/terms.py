@@ -364,11 +364,9 @@ def build_terms(
     aux = dict.fromkeys([*aux_distributions, *pairing.constraints])
     plans += [plan for name in aux for plan in pairing.auxiliary(name)]
     general = (*builder.notes, *graph.notes)
-    terms = []
-    for index, plan in enumerate(plans):
-        notes = plan.notes if index else (*general, *plan.notes)
-        terms.append(_term(plan, graph, notes, capacity))
-    return tuple(terms)
+    notes = [(() if i else general) + plan.notes for i, plan in enumerate(plans)]
+    with_notes = zip(plans, notes, strict=True)
+    return tuple(_term(plan, graph, said, capacity) for plan, said in with_notes)
 
 
 def _term(
