@@ -17,7 +17,7 @@ _COMMON = frozenset({"name", "type", "comment", "description", "tags", "dict"})
 
 
 class Fields:
-    """One definition of a document, read key by key.
+    """One definition of a document, read key by key, with a method per kind of value.
 
     Args:
         kind: Where it stands, for messages: ``"distributions"`` or ``"functions"``.
