@@ -51,6 +51,22 @@ class Fits(eqx.Module):
     mu_hat: Any
 
 
+def own_poi(nll_fn: Any, poi: Key | None, *, where: str) -> Key:
+    """Return the parameter of interest: the one given, or that of the model.
+
+    Raises:
+        ArgumentValueError: If there is neither.
+    """
+    poi = getattr(nll_fn, "poi", None) if poi is None else poi
+    if poi is None:
+        msg = (
+            f"{where}: which parameter is of interest? Neither was poi= given nor does "
+            f"{type(nll_fn).__name__} name one."
+        )
+        raise ArgumentValueError(msg)
+    return poi
+
+
 def poi_place(problem: Problem, poi_key: Key, *, where: str = "poi_key") -> int:
     """Return the position of the POI.
 

@@ -1,5 +1,6 @@
 """One line on a Model: the observed and the expected upper limits."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from everwillow.fitting._layout import closes_over_tracer, float_dtype, is_trace
 from everwillow.fitting.conditional import pose
 from everwillow.fitting.follow import foothold
 from everwillow.fitting.run import Unset
-from everwillow.hypotest._chain import poi_place
+from everwillow.hypotest._chain import own_poi, poi_place
 from everwillow.hypotest._limit_search import search
 from everwillow.hypotest._limit_state import CODE_DONE, N_SIGMA, OBSERVED, Recipe
 from everwillow.hypotest.results import BAND_NAMES, BandValues
@@ -70,7 +71,7 @@ class LimitsResult(eqx.Module):
 
 def limits(
     nll_fn: Any,
-    poi: Key,
+    poi: Key | None = None,
     params: State | FitResult | None = None,
     observation: Any = Unset,
     *,
@@ -94,7 +95,9 @@ def limits(
 
     Args:
         nll_fn: A Model; or -ln L, with `params`, `observation` and `predict_fn`.
-        poi: The parameter of interest, of one element.
+        poi: The parameter of interest, of one element; that of the model if None. An
+            upper bound that its model calls a range of fits (as all of a workspace
+            are) holds the free fit only: limits beyond it are found.
         params: Start values, or the end of the free fit, which is then not repeated.
         observation: The data; those of a Model if not given.
         level: The CLs of the limits.
@@ -131,6 +134,7 @@ def limits(
     """
     kind = _checked(level, nuisances, test_statistic)
     given = params if isinstance(params, FitResult) else None
+    poi = own_poi(nll_fn, poi, where="limits")
     problem = pose(
         nll_fn,
         start_state(nll_fn, params, nuisances),
@@ -149,10 +153,17 @@ def limits(
         predict_fn = eqx.filter_closure_convert(predict_fn, example)
     eager = not is_traced(problem.task, problem.numbers, level)
     minimum = given if given is not None else problem.fit(throw=throw and eager)
+    numbers = problem.numbers
+    if getattr(nll_fn, "bounds_are_ranges", False) and numbers.upper is not None:
+        library: Any = jnp if is_traced(numbers.upper) else np
+        upper = library.where(
+            np.arange(len(numbers.upper)) == place, np.inf, numbers.upper
+        )
+        numbers = dataclasses.replace(numbers, upper=upper)
     roots = _execute.call(
         search,
         problem.task,
-        problem.numbers,
+        numbers,
         foothold(problem, minimum),
         np.asarray(place),
         level if is_traced(level) else np.asarray(level, float_dtype()),

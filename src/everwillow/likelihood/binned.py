@@ -84,7 +84,7 @@ def yields(packed: Packed, x: Float[Array, " p"]) -> Yields:
     rows = nominal * factors[packed.row_block][:, None]
     gammas = jnp.ones((1, 1), x.dtype)
     if packed.tail_place.shape[0]:
-        tail = jnp.append(values[packed.places.tail], 1.0)
+        tail = jnp.append(nonzero(values[packed.places.tail]), 1.0)
         in_bin = tail[packed.tail_slot][packed.row_tile]
         gammas = jnp.where(packed.carries, in_bin, 1)
         rows = rows * gammas

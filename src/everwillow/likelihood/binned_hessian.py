@@ -53,7 +53,7 @@ def binned_evaluation(
     stand_in = coupling = jnp.zeros((block.shape[0], 0), x.dtype)
     tail_rates = jnp.zeros(0, x.dtype)
     if place.shape[0]:
-        gamma = x[packed.places.tail]
+        gamma = nonzero(x[packed.places.tail])
         carries = jnp.asarray(packed.carries, x.dtype)
         carried = sums(found.rows * carries, packed.row_tile, u.shape[0])
         tail_rates = carried.ravel()[place] / gamma

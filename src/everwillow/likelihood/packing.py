@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from everwillow._errors import ShapeMismatchError
 from everwillow.likelihood._gammas import Gammas, assign_gammas
 from everwillow.likelihood._places import PlaceTable
 from everwillow.likelihood.binned_spec import (
@@ -38,10 +39,15 @@ def pack(spec: BinnedSpec, table: PlaceTable) -> tuple[Packed, np.ndarray]:
         spec: The likelihood.
         table: Where its parameters are in the vector.
 
+    Raises:
+        ShapeMismatchError: If templates of a channel have different numbers of bins.
+
     Returns:
         The arrays; and for each nominal yield, channel by channel and there sample by
         sample, where in the flattened ``nominal`` it is.
     """
+    for channel in spec.channels:
+        _check_lengths(channel)
     gammas = assign_gammas(spec, table)
     lists = _Lists(table, gammas, _tile_size(spec, gammas.split))
     for channel, first in zip(spec.channels, gammas.first_bins, strict=True):
@@ -55,6 +61,23 @@ def pack(spec: BinnedSpec, table: PlaceTable) -> tuple[Packed, np.ndarray]:
         for sample in range(len(channel.samples))
     ]
     return lists.packed(), np.concatenate([np.zeros(0, int), *own]).astype(np.int32)
+
+
+def _check_lengths(channel: ChannelSpec) -> None:
+    wanted = np.shape(channel.observed)
+    for sample in channel.samples:
+        given = [("nominal", sample.nominal)]
+        for effect in sample.effects:
+            if isinstance(effect, ShapeVariation):
+                name = f"of {effect.parameter!r}"
+                given += [(f"down {name}", effect.down), (f"up {name}", effect.up)]
+        for what, template in given:
+            if np.shape(template) != wanted:
+                msg = (
+                    f"channel {channel.name!r}, sample {sample.name!r}: the yields "
+                    f"{what} have shape {np.shape(template)}, the data {wanted}."
+                )
+                raise ShapeMismatchError(msg)
 
 
 def _tile_size(spec: BinnedSpec, split: frozenset[str]) -> int:

@@ -138,6 +138,11 @@ class BinnedModel(AbstractModel):
         )
 
     @property
+    def bounds_are_ranges(self) -> bool:
+        """True: a workspace bounds parameters for fits, not because of what they are."""
+        return True
+
+    @property
     def flat_main(self) -> FlatBinned:
         """The main likelihood as a function of vectors."""
         return self.terms

@@ -28,8 +28,8 @@ from everwillow.solvers.termination import (
 from everwillow.solvers.trust_region_size import (
     axes,
     first_radius,
+    next_model,
     next_radius,
-    stand_in_is_better,
 )
 from everwillow.solvers.trust_region_step import (
     QuadraticModel,
@@ -181,8 +181,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
             code=jnp.asarray(CODE_RUNNING),
             evaluations=count,
             other=Glance(x, blank),
-            # A sum of squares is foretold better without its bend, far from the minimum.
-            prefer=jnp.asarray(blank.residuals is not None),
+            prefer=jnp.asarray(True),
         )
 
     def step(self, fn, y, args, options, state, tags):
@@ -348,6 +347,7 @@ def _scaled_model(state: NewtonState, free, options) -> QuadraticModel:
         None if upper is None else (upper - x) * scale,
         free,
         state.prefer,
+        least_squares=evaluation.residuals is not None,
     )
 
 
@@ -383,9 +383,7 @@ def _accept_or_reject(
     beginning = reach * first_radius(x, evaluation.gradient, scale)
     radius = jnp.where(first, beginning, radius)
     seen = usable & ~first & ~hidden
-    prefer = jnp.where(
-        seen, stand_in_is_better(old, move, fall, state.prefer), state.prefer
-    )
+    prefer = next_model(state.prefer, old, move, fall=fall, gain=gain, seen=seen)
     span = jnp.maximum(state.approach.span, jnp.abs(move))
     # What is not finite tells nothing.
     left = (accept & ~first) | ~usable

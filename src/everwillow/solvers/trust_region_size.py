@@ -85,25 +85,35 @@ def next_radius(
     return jnp.where(usable, new, 0.1 * tried)
 
 
-def stand_in_is_better(
+def next_model(
+    prefer: Bool[Array, ""],
     old: Evaluation,
     move: Float[Array, " n"],
+    *,
     fall: Float[Array, ""],
-    prefer: Bool[Array, ""],
+    gain: Float[Array, ""],
+    seen: Bool[Array, ""],
 ) -> Bool[Array, ""]:
-    """Return whether the stand-in foretells a decrease better than the curvature.
+    """Return whether to prefer the stand-in to the curvature from now on.
+
+    Of a sum of squares the one that foretold the last decrease better is preferred.
+    Others use the stand-in only where the curvature is indefinite, and change over
+    after a step that brought next to nothing.
 
     Args:
-        old: The objective at the start of the step. Only a sum of squares prefers the
-            stand-in: of other objectives, such as counts, the exact curvature converges
-            faster wherever it is positive definite.
+        prefer: Whether the stand-in was preferred so far.
+        old: The objective at the start of the step.
         move: The step.
         fall: By how much the objective fell.
-        prefer: Whether the stand-in is preferred so far.
+        gain: That over what was predicted.
+        seen: Whether the fall is more than rounding.
     """
-    if old.gauss_newton is None or old.residuals is None:
+    if old.gauss_newton is None:
         return prefer
+    if old.residuals is None:
+        return jnp.where(seen & (gain < POOR), ~prefer, prefer)
     bent = fall + jnp.vdot(old.gradient, move)
     exact = jnp.abs(bent + 0.5 * jnp.vdot(move, old.curvature.matvec(move)))
     stand_in = jnp.abs(bent + 0.5 * jnp.vdot(move, old.gauss_newton.matvec(move)))
-    return jnp.where(prefer, stand_in <= BETTER * exact, BETTER * stand_in < exact)
+    better = jnp.where(prefer, stand_in <= BETTER * exact, BETTER * stand_in < exact)
+    return jnp.where(seen, better, prefer)

@@ -47,7 +47,10 @@ class QuadraticModel(eqx.Module):
         lower: Smallest allowed step, not positive; None without bounds.
         upper: Largest allowed step, not negative; None without bounds.
         free: Which parameters may move.
-        prefer: Whether to use the stand-in even where the curvature is definite.
+        prefer: Whether the stand-in foretold the last decrease better.
+        least_squares: Whether to use it then even where the curvature is definite, as
+            sums of squares like; other functions, such as -ln L of counts, converge
+            faster with the curvature wherever they can.
     """
 
     gradient: Float[Array, " n"]
@@ -57,6 +60,7 @@ class QuadraticModel(eqx.Module):
     upper: Float[Array, " n"] | None
     free: Bool[Array, " n"]
     prefer: Bool[Array, ""]
+    least_squares: bool = eqx.field(static=True, default=True)
 
 
 class Step(eqx.Module):
@@ -217,7 +221,7 @@ def _advance(model: QuadraticModel, radius, s: _Search) -> _Search:
     length = jnp.sqrt(jnp.sum(trial**2))
     good = (factor.smallest_pivot > singular_level(dtype)) & jnp.isfinite(length)
     # Once the exact curvature has been looked at, the stand-in may be preferred.
-    looked = (s.count == 0) & good & model.prefer & (model.gauss_newton is not None)
+    looked = (s.count == 0) & good & model.prefer & model.least_squares
 
     first = (s.round == 0) & ~s.stand_in & bare
     definite = s.definite | (first & ~s.light & good)
@@ -334,14 +338,15 @@ def _next_damping(
     if model.gauss_newton is not None:
         # A whiff tells a flat minimum from a saddle; far from both nothing is to tell.
         whiffed = s.light | (pull > NEAR)
-        change = looked | (failed & whiffed & ~s.stand_in)
+        trusted = model.prefer | model.least_squares
+        change = looked | (failed & whiffed & trusted & ~s.stand_in)
         stand_in = stand_in | change
         damping = jnp.where(change, 0, damping)
         low = jnp.where(change, 0, low)
         high = jnp.where(change, jnp.inf, high)
     light = failed & ~s.light
     if model.gauss_newton is not None:
-        light = light & (s.stand_in | ~change)
+        light = light & ~change
     return jnp.where(light, 0, damping), light, low, high, stand_in
 
 
