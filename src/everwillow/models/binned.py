@@ -1,5 +1,6 @@
 """Models of binned channels: sums of templates that parameters scale and deform."""
 
+import dataclasses
 import functools as ft
 from collections.abc import Mapping
 from typing import Any, final
@@ -21,6 +22,7 @@ from everwillow.likelihood.packed import Packed
 from everwillow.likelihood.packing import pack
 from everwillow.likelihood.poisson import poisson_nll
 from everwillow.model import AbstractModel
+from everwillow.models._luggage import Luggage
 from everwillow.objective import Evaluation
 from everwillow.parameters import LogNormal, Normal, Poisson
 from everwillow.parameters.bound_table import BoundTable
@@ -79,7 +81,7 @@ class BinnedModel(AbstractModel):
         poi: Key of the parameter of interest, or None.
         channels: For each channel its name and number of bins.
         samples: The channel and name of each sample, in the order of the yields.
-        report: What the reader of the file assumed or normalised.
+        luggage: The specification.
     """
 
     state: State
@@ -92,7 +94,7 @@ class BinnedModel(AbstractModel):
     poi: Key | None = eqx.field(static=True)
     channels: tuple[tuple[str, int], ...] = eqx.field(static=True)
     samples: tuple[tuple[str, str], ...] = eqx.field(static=True)
-    report: tuple[str, ...] = eqx.field(static=True)
+    luggage: Luggage = eqx.field(static=True)
 
     @classmethod
     def from_spec(cls, spec: BinnedSpec) -> "BinnedModel":
@@ -134,12 +136,22 @@ class BinnedModel(AbstractModel):
             poi=spec.poi,
             channels=tuple((c.name, c.observed.size) for c in spec.channels),
             samples=tuple((c.name, s.name) for c in spec.channels for s in c.samples),
-            report=spec.report,
+            luggage=Luggage(spec),
         )
 
     @property
+    def spec(self) -> BinnedSpec | None:
+        """What the model was made of; None after its templates were replaced."""
+        return self.luggage.content
+
+    @property
+    def report(self) -> tuple[str, ...]:
+        """What the reader of the file assumed or normalised, one sentence each."""
+        return () if self.spec is None else self.spec.report
+
+    @property
     def bounds_are_ranges(self) -> bool:
-        """True: a workspace bounds parameters for fits, not because of what they are."""
+        """True: a workspace bounds parameters for fits, not for what they are."""
         return True
 
     @property
@@ -234,9 +246,10 @@ class BinnedModel(AbstractModel):
                 )
                 raise ShapeMismatchError(msg)
             flat = flat.at[places[key]].set(value)
-        return eqx.tree_at(
+        changed = eqx.tree_at(
             lambda model: model.terms.packed.nominal, self, flat.reshape(nominal.shape)
         )
+        return dataclasses.replace(changed, luggage=Luggage(None))
 
     def _yield_places(self) -> dict[tuple[str, str], Any]:
         bins = dict(self.channels)
@@ -258,7 +271,7 @@ class BinnedModel(AbstractModel):
             channels=self.channels,
             yield_place=np.zeros(0, np.int32),
             samples=(),
-            report=(),
+            luggage=Luggage(None),
         )
 
 

@@ -1,6 +1,5 @@
 """Several models of one structure, evaluated in one compiled call."""
 
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, final
 
@@ -55,11 +54,7 @@ class BinnedBatch(eqx.Module):
         if not models:
             msg = "BinnedBatch: give at least one model."
             raise ArgumentValueError(msg)
-        report = models[0].report
-        flat, structures = zip(
-            *(jax.tree.flatten(dataclasses.replace(m, report=report)) for m in models),
-            strict=True,
-        )
+        flat, structures = zip(*map(jax.tree.flatten, models), strict=True)
         for position, structure in enumerate(structures):
             same = structure == structures[0]
             if not same or list(map(np.shape, flat[position])) != list(

@@ -19,6 +19,7 @@ from everwillow.likelihood.binned_spec import (
     ParameterSpec,
 )
 from everwillow.model import AbstractModel
+from everwillow.models._luggage import Luggage
 from everwillow.models.binned import BinnedModel, FlatBinned
 from everwillow.models.hs3.terms import AbstractTerm
 from everwillow.parameters import (
@@ -66,28 +67,6 @@ class Channels(eqx.Module):
 
     def _vector(self, params: Mapping[str, Array]) -> Float[Array, " params"]:
         return ravel_pytree({name: params[name] for name in self.parameters})[0]
-
-
-@final
-class Luggage:
-    """Something that travels with a model and is no part of its structure.
-
-    Any two are equal, so that models that differ in it share a compiled program.
-
-    Attributes:
-        content: The thing.
-    """
-
-    __slots__ = ("content",)
-
-    def __init__(self, content: Any) -> None:
-        self.content = content
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Luggage)
-
-    def __hash__(self) -> int:
-        return hash(Luggage)
 
 
 @final
