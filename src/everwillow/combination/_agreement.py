@@ -222,9 +222,15 @@ def _same_numbers(a: Any, b: Any) -> bool:
     if jtu.tree_structure(a) != jtu.tree_structure(b):
         return False
     return all(
-        x is y or (is_concrete(x, y) and np.array_equal(x, y))
+        x is y or (is_concrete(x, y) and _equal(x, y))
         for x, y in zip(jtu.tree_leaves(a), jtu.tree_leaves(b), strict=True)
     )
+
+
+def _equal(x: Any, y: Any) -> bool:
+    """Compare exactly; NaN, which marks free elements of a fixed array, is itself."""
+    inexact = np.result_type(x).kind in "fc" and np.result_type(y).kind in "fc"
+    return bool(np.array_equal(x, y, equal_nan=inexact))
 
 
 def _is_number(value: Any) -> bool:

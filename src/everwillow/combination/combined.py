@@ -1,5 +1,7 @@
 """The joint Model of several Models."""
 
+import dataclasses
+import functools as ft
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, final
 
@@ -16,6 +18,11 @@ from everwillow.combination._agreement import (
 from everwillow.combination._joint_gaussian import correlated
 from everwillow.combination._names import joint_states, named_models
 from everwillow.combination._pieces import by_name, piece_count, side_by_side, slices
+from everwillow.combination.packed import (
+    FlatCombined,
+    packed_bounds,
+    packed_constraints,
+)
 from everwillow.model import AbstractModel, Bound
 from everwillow.model._entries import checked_scalar, number
 from everwillow.objective import Evaluation, evaluate
@@ -36,16 +43,18 @@ class CombinedModel(AbstractModel):
         names: Their names.
         counts: For each of them the number of pytrees it takes out of the tuple, as a
             tuple if its own State was merged; None where it takes one pytree, bare.
+        places: Where packed constraints act, of a combination of packed models.
     """
 
     state: State
-    bounds: dict[Key, Bound]
+    bounds: Mapping[Key, Bound]
     fixed: dict[Key, Any]
-    constraints: dict[Key, AbstractConstraint]
+    constraints: Mapping[Key, AbstractConstraint]
     observation: dict[str, Any]
     parts: tuple[AbstractModel, ...]
     names: tuple[str, ...] = eqx.field(static=True)
     counts: tuple[int | None, ...] = eqx.field(static=True)
+    places: bytes = eqx.field(static=True, default=b"")
 
     @property
     def models(self) -> dict[str, AbstractModel]:
@@ -95,6 +104,29 @@ class CombinedModel(AbstractModel):
                 else evaluate(part.main_nll, tree, data)
                 for _, part, tree, data in self._dealt(params, main)
             ]
+        )
+
+    @property
+    def flat_main(self) -> FlatCombined | None:
+        """The main likelihood as a function of vectors, if all models have one."""
+        parts = [part.flat_main for part in self.parts]
+        found = tuple(part for part in parts if part is not None)
+        if len(found) < len(parts):
+            return None
+        return FlatCombined(found, self.names, self.places)
+
+    @ft.cached_property
+    def bare(self) -> "CombinedModel":
+        """The combination without start values, bounds and data, if it is packed."""
+        if self.flat is None:
+            return self
+        return dataclasses.replace(
+            self,
+            state=self.state.with_values([None] * len(self.state)),
+            bounds={},
+            fixed={},
+            observation={},
+            parts=tuple(part.bare for part in self.parts),
         )
 
     def _dealt(self, params: Any, main: Any) -> list[tuple[str, Any, Any, Any]]:
@@ -171,14 +203,19 @@ def combine(
     )
     if correlate is not None:
         merged_constraints, aux = correlated(merged_constraints, aux, correlate, state)
+    models = tuple(parts.values())
+    merged_constraints, aux, places = packed_constraints(
+        models, merged_constraints, aux, state
+    )
     main = {name: part.observation["main"] for name, part in parts.items()}
     return CombinedModel(
         state=state,
-        bounds=agreed_bounds(parts, keys, state, bounds),
+        bounds=packed_bounds(models, agreed_bounds(parts, keys, state, bounds), state),
         fixed=agreed_fixed(parts, keys),
         constraints=merged_constraints,
         observation={"main": jtu.tree_map(number, main), "aux": aux},
-        parts=tuple(parts.values()),
+        parts=models,
         names=tuple(parts),
-        counts=tuple(piece_count(part.state) for part in parts.values()),
+        counts=tuple(piece_count(part.state) for part in models),
+        places=places,
     )

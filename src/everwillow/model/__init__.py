@@ -7,7 +7,8 @@ toys, move in Asimov data sets and can be differentiated.
 """
 
 from everwillow.model.base import AbstractModel, Bound
+from everwillow.model.flat import FlatMain
 from everwillow.model.functional import Model
 
 
-__all__ = ["AbstractModel", "Bound", "Model"]
+__all__ = ["AbstractModel", "Bound", "FlatMain", "Model"]
