@@ -1,0 +1,6 @@
+"""The command `everwillow`; needs the extra `cli`."""
+
+from everwillow.cli.main import app as app
+
+
+__all__ = ["app"]

@@ -1,0 +1,148 @@
+"""A name for the structure of a computation, the same in every process.
+
+Python's own hashes differ from run to run, so the structure is written out as text and
+that is hashed. What cannot be named for sure has no fingerprint: then nothing is kept.
+"""
+
+import dataclasses
+import functools as ft
+import hashlib
+import importlib.metadata
+import os
+import pathlib
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax.tree_util as jtu
+import numpy as np
+
+
+class NoFingerprintError(Exception):
+    """Something has no name that is the same in every process."""
+
+
+# Their code is told by versions, and that of everwillow by its files.
+_PACKAGES = ("equinox", "jax", "jaxlib", "lineax", "numpy", "optimistix")
+_KNOWN = (*_PACKAGES, "builtins", "collections", "everwillow", "functools", "types")
+_PATHS = {
+    jtu.DictKey: "key",
+    jtu.FlattenedIndexKey: "key",
+    jtu.GetAttrKey: "name",
+    jtu.SequenceKey: "idx",
+}
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...))
+
+
+def fingerprint(*things: Any) -> str:
+    """Return a name for all of `things`.
+
+    Arrays count with their shapes and types, not with their values, unless they are
+    part of the static structure of a pytree.
+
+    Raises:
+        NoFingerprintError: If there is none, as for functions that a user wrote.
+
+    Example:
+        >>> fingerprint({"a": 1}) == fingerprint({"a": 1}) != fingerprint({"a": 2})
+        True
+    """
+    digest = hashlib.sha256()
+    for part in _parts(things):
+        digest.update(part.encode("utf-8", "surrogatepass"))
+        digest.update(b"\x00")
+    return digest.hexdigest()
+
+
+def _parts(thing: Any) -> Iterator[str]:
+    """Write a value out, so that different ones differ."""
+    if isinstance(thing, _PLAIN):
+        yield f"{type(thing).__name__} {thing!r}"
+    elif isinstance(thing, np.ndarray | np.generic):
+        yield f"array {thing.dtype} {thing.shape} {np.asarray(thing).tobytes().hex()}"
+    elif isinstance(thing, np.dtype):
+        yield f"dtype {thing}"
+    elif isinstance(thing, list | tuple):
+        yield from _sequence(_named(type(thing)), thing)
+    elif isinstance(thing, set | frozenset):
+        yield from _sequence("set", sorted("\x01".join(_parts(one)) for one in thing))
+    elif isinstance(thing, Mapping) and not dataclasses.is_dataclass(thing):
+        yield from _sequence("mapping", thing.items())
+    elif type(thing) in _PATHS:
+        yield from _sequence(
+            type(thing).__name__, (getattr(thing, _PATHS[type(thing)]),)
+        )
+    elif isinstance(thing, type):
+        yield f"type {_named(thing)}"
+    elif isinstance(thing, ft.partial):
+        yield from _sequence("partial", (thing.func, thing.args, thing.keywords))
+    elif isinstance(thing, types.FunctionType | types.BuiltinFunctionType):
+        yield f"function {_named(thing)}"
+    elif isinstance(thing, jtu.PyTreeDef):
+        tree: Any = thing
+        yield from _sequence("tree", (tree.node_data(), *tree.children()))
+    else:
+        yield from _object(thing)
+
+
+def _sequence(head: str, things: Any) -> Iterator[str]:
+    things = list(things)
+    yield f"{head} {len(things)}"
+    for one in things:
+        yield from _parts(one)
+
+
+def _named(thing: type | Callable[..., Any]) -> str:
+    """Return the place where a class or a function is defined."""
+    module, name = thing.__module__, thing.__qualname__
+    if thing is type(None):
+        return name
+    found: Any = sys.modules.get(module or "builtins")
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if (module or "builtins").split(".")[0] not in _KNOWN or found is not thing:
+        msg = f"{module}.{name}"
+        raise NoFingerprintError(msg)
+    return f"{module}.{name}"
+
+
+def _object(thing: Any) -> Iterator[str]:
+    """Write out an object of everwillow by its fields."""
+    kind = type(thing)
+    if getattr(thing, "__dict__", None) == {} and not hasattr(kind, "__slots__"):
+        yield f"marker {_named(kind)}"
+        return
+    if kind.__module__.split(".")[0] != "everwillow":
+        msg = repr(kind)
+        raise NoFingerprintError(msg)
+    if dataclasses.is_dataclass(thing):
+        fields = [field.name for field in dataclasses.fields(thing)]
+    elif hasattr(kind, "__slots__"):
+        # Hashes of strings differ from process to process.
+        fields = [name for name in kind.__slots__ if name != "_hash"]
+    else:
+        msg = repr(kind)
+        raise NoFingerprintError(msg)
+    values = [(name, getattr(thing, name)) for name in fields]
+    yield from _sequence(f"object {_named(kind)}", values)
+
+
+@ft.cache
+def code_version() -> str:
+    """Return a name for the code that makes programs: ours, and what it stands on."""
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES]
+    root = pathlib.Path(__file__).parents[1]
+    files = sorted(_files(str(root)))
+    return fingerprint(sys.version, versions, files, os.environ.get("XLA_FLAGS"))
+
+
+def _files(folder: str) -> Iterator[tuple[str, int, int]]:
+    """Yield path, size and time of the last change of each source file."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir() and not entry.name.startswith(("_", ".")):
+                yield from _files(entry.path)
+            elif entry.name.endswith(".py"):
+                state = entry.stat()
+                yield entry.path, state.st_size, state.st_mtime_ns

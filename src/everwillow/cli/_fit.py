@@ -1,0 +1,209 @@
+"""``everwillow fit``."""
+
+import time
+from typing import Any
+
+import numpy as np
+import typer
+
+from everwillow.cli import _outcome, _results
+from everwillow.cli._numbers import plain, seconds, signed, with_error
+from everwillow.cli._programs import Stored, fit
+from everwillow.cli._request import Input, Request, load
+from everwillow.cli._terminal import busy, show, table
+from everwillow.fitting import FitResult
+from everwillow.fitting._layout import ravel_state
+
+
+# So many constrained parameters are shown, unless all are asked for.
+SHOWN = 20
+
+
+def run(request: Request, folder: Any, *, everything: bool, max_steps: int) -> None:
+    """Fit, and print the result."""
+    request.check()
+    with busy("Reading"):
+        given = load(request)
+    with busy("Fitting"):
+        result, stored, took = minimum(given, folder, max_steps)
+    parts = [headline(request, given), status(result)]
+    if bool(result.success):
+        parts += parameter_tables(result, given.model.poi, everything=everything)
+    else:
+        parts += [_last_values(result, given.model.poi)]
+    notes = [times(given, stored, took), *_results.save(result, request.out)]
+    if request.plot is not None and bool(result.success):
+        from everwillow import plotting  # noqa: PLC0415
+
+        notes += _results.draw(plotting.pulls(result), request.plot)
+    show(*parts, "\n".join(notes))
+    stored.keep()
+    if not bool(result.success):
+        raise typer.Exit(_outcome.NOT_CONVERGED)
+
+
+def minimum(
+    given: Input, folder: Any, max_steps: int = 256
+) -> tuple[FitResult, Stored, float]:
+    """Fit, and return the result, what became of the program, and how long it ran."""
+    began = time.perf_counter()
+    result, stored = fit(given.model, given.fixed, folder, max_steps=max_steps)
+    return result, stored, time.perf_counter() - began - stored.seconds
+
+
+def headline(request: Request, given: Input) -> str:
+    """Return what was fitted, in two lines."""
+    model = given.model
+    format_name = {"pyhf": "pyhf workspace", "hs3": "HS3 document"}
+    channels = getattr(model, "channels", None)
+    shape = ""
+    if isinstance(channels, tuple):
+        bins = sum(size for _, size in channels)
+        shape = f"{_count(len(channels), 'channel')}, {_count(bins, 'bin')}, "
+    sizes = sum(np.size(value) for value in model.state.values())
+    poi = f"parameter of interest {model.poi}" if model.poi else "no POI"
+    return (
+        f"{request.title}: {format_name[given.source.format]}\n"
+        f"{shape}{_count(sizes, 'parameter')}, {poi}"
+    )
+
+
+def status(result: FitResult) -> str:
+    """Return how the fit ended."""
+    good = bool(result.success)
+    nll2 = 2 * float(result.nll)
+    steps = _count(int(result.num_steps), "evaluation")
+    numbers = f"-2 ln L = {nll2:.6f} (all constants kept)"
+    if good:
+        edm = plain(float(result.edm), 2)
+        text = "Minimum found" if len(result.free) else result.message()
+        return f"{text}: {numbers}, EDM {edm}, {steps}."
+    lines = [f"FAILED: {result.message()}", f"{numbers} where it stopped, {steps}."]
+    lines.append(
+        "Nothing below is a result. Look at the start values and at the bounds with "
+        "`everwillow inspect`; fix with --fix NAME what the data do not determine; "
+        "allow more evaluations with --max-steps."
+    )
+    return "\n".join(lines)
+
+
+def times(given: Input, stored: Stored, ran: float) -> str:
+    """Return how long the parts took."""
+    program = "program from the cache" if stored.loaded else "compiling"
+    return (
+        f"Reading {seconds(given.seconds)}, {program} {seconds(stored.seconds)}, "
+        f"running {seconds(max(ran, 0.0))}."
+    )
+
+
+def parameter_tables(
+    result: FitResult, poi: str | None, *, everything: bool = False
+) -> list[Any]:
+    """Return tables of the parameter of interest, of free and constrained ones."""
+    values, errors, sides, free = _columns(result)
+    centers, widths = nominal(result)
+    labels = np.asarray(result.layout.labels, object)
+    constrained = np.isfinite(widths)
+    own = np.array([poi is not None and _is_of(label, poi) for label in labels], bool)
+    rows = {
+        i: _row(str(labels[i]), values[i], errors[i], sides[i], 3 if own[i] else 2)
+        for i in _where(free)
+    }
+    tables: list[Any] = []
+    groups = (
+        ("Parameter of interest", own & free),
+        ("Free parameters", free & ~constrained & ~own),
+    )
+    for title, chosen in groups:
+        if chosen.any():
+            shown = [rows[i] for i in _where(chosen)]
+            heads = ("name", "value", "error", "")
+            tables.append(table(heads, shown, title=title))
+    chosen = _where(free & constrained & ~own)
+    if chosen.size:
+        pulls = (values - centers) / widths
+        tables.append(
+            _constrained(chosen, rows, pulls, errors / widths, everything=everything)
+        )
+    held = int(np.sum(~free))
+    if held:
+        names = ", ".join(map(str, labels[~free][:6])) + (", ..." if held > 6 else "")
+        tables.append(
+            f"Fixed: {names} ({held} in all)" if held > 6 else f"Fixed: {names}"
+        )
+    return tables
+
+
+def _constrained(
+    chosen: Any, rows: Any, pulls: Any, ratios: Any, *, everything: bool
+) -> Any:
+    order = chosen
+    title = f"Constrained parameters ({chosen.size})"
+    if chosen.size > SHOWN and not everything:
+        order = chosen[np.argsort(-np.abs(pulls[chosen]), kind="stable")][:SHOWN]
+        title += f": the {SHOWN} with the largest pulls; --all shows every one"
+    shown = [
+        (*rows[i][:3], signed(pulls[i]), signed(ratios[i]).lstrip("+"), rows[i][3])
+        for i in order
+    ]
+    heads = ("name", "value", "error", "pull", "constraint", "")
+    return table(heads, shown, title=title)
+
+
+def _row(
+    name: str, value: float, error: float, side: float, digits: int
+) -> tuple[str, ...]:
+    if np.isfinite(side):
+        shown, rounded = with_error(value, side, digits)
+        return name, shown, rounded, "at bound, one side"
+    return name, *with_error(value, error, digits), ""
+
+
+def _columns(result: FitResult) -> tuple[Any, Any, Any, Any]:
+    """Return values, errors, errors at bounds, and which are free, by element."""
+    size = result.layout.size
+    values = np.asarray(ravel_state(result.params)[1], float)
+    errors, sides = np.full(size, np.nan), np.full(size, np.nan)
+    index = np.asarray(result.free, int)
+    free = np.zeros(size, bool)
+    free[index] = True
+    covariance, distances = result.covariance, result.bound_errors
+    if covariance is not None and distances is not None:
+        variance = np.diagonal(covariance)
+        errors[index] = np.sqrt(np.where(variance > 0, variance, np.nan))
+        sides[index] = distances
+    return values, errors, sides, free
+
+
+def nominal(result: FitResult) -> tuple[Any, Any]:
+    """Return centers and widths of constraints over all elements, NaN without one."""
+    layout, size = result.layout, result.layout.size
+    centers, widths = np.full(size, np.nan), np.full(size, np.nan)
+    for name, constraint in result.constraints.items():
+        keys = getattr(constraint, "keys", None) or (name,)
+        here = np.concatenate([layout.elements(layout.where[key]) for key in keys])
+        centers[here] = np.ravel(np.asarray(constraint.center, float))
+        widths[here] = np.ravel(np.asarray(constraint.width, float))
+    return centers, widths
+
+
+def _last_values(result: FitResult, poi: str | None) -> Any:
+    """Return where a failed fit ended, without anything that looks like a result."""
+    values, _, _, free = _columns(result)
+    labels = result.layout.labels
+    order = sorted(_where(free), key=lambda i: (not _is_of(labels[i], poi or ""), i))
+    rows = [(labels[i], plain(values[i])) for i in order[:SHOWN]]
+    more = f" (the first {SHOWN})" if len(order) > SHOWN else ""
+    return table(("name", "last value"), rows, title=f"Where the fit stopped{more}")
+
+
+def _is_of(label: str, name: str) -> bool:
+    return label == name or label.startswith(f"{name}[")
+
+
+def _where(flags: Any) -> Any:
+    return np.nonzero(flags)[0]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,100 @@
+"""``everwillow limit``."""
+
+from typing import Any
+
+import numpy as np
+
+from everwillow._errors import ArgumentValueError
+from everwillow.cli import _results
+from everwillow.cli._fit import headline, minimum, times
+from everwillow.cli._numbers import plain
+from everwillow.cli._request import Input, Request, load
+from everwillow.cli._terminal import busy, show, table
+
+
+_NAMES = ("-2 sigma", "-1 sigma", "median", "+1 sigma", "+2 sigma")
+POINTS = 21
+
+
+def run(
+    request: Request, folder: Any, *, cl: float, nuisances: str, points: int
+) -> None:
+    """Find limits, and print them."""
+    request.check()
+    if not 0.5 < cl < 1:
+        msg = f"--cl {cl:g}: expected a confidence level such as 0.95 for 95 %."
+        raise ArgumentValueError(msg)
+    with busy("Reading"):
+        given = load(request)
+        poi = given.poi
+    from everwillow.hypotest.model_limits import limits  # noqa: PLC0415
+
+    with busy("Fitting"):
+        best, stored, took = minimum(given, folder)
+    with busy("Searching the limits"):
+        result = limits(
+            given.model,
+            poi,
+            best.check(),
+            level=round(1 - cl, 12),
+            nuisances=nuisances,
+            fixed=given.fixed,
+        )
+    rows = [("observed", plain(float(result.observed), 6))]
+    rows += [
+        (f"expected {name}", plain(float(value), 6))
+        for name, (_, value) in zip(_NAMES, result.expected, strict=True)
+    ]
+    how = {
+        "a posteriori": "nuisance parameters fitted to the data at mu = 0",
+        "a priori": "nuisance parameters at their nominal values",
+    }
+    text = (
+        f"CLs with the test statistic q-tilde, asymptotic formulas (arXiv:1007.1727).\n"
+        f"Expected: data without signal, {how[nuisances]}.\n"
+        f"{int(result.fits)} conditional fits."
+    )
+    notes = [times(given, stored, took), *_results.save(result, request.out)]
+    if request.plot is not None:
+        with busy("Drawing"):
+            notes += _draw(request, given, result, cl, points)
+    title = f"{100 * cl:g} % CL upper limits on {poi}"
+    show(
+        headline(request, given),
+        table(("", "limit"), rows, title=title),
+        text,
+        "\n".join(notes),
+    )
+    stored.keep()
+
+
+def _draw(
+    request: Request, given: Input, result: Any, cl: float, points: int
+) -> list[str]:
+    """Draw CLs against the POI, with the bands."""
+    from everwillow import plotting  # noqa: PLC0415
+    from everwillow.hypotest.calculators import AsymptoticCalculator  # noqa: PLC0415
+    from everwillow.hypotest.test_statistics import QTilde  # noqa: PLC0415
+
+    calculator = AsymptoticCalculator(
+        given.model,
+        result.minimum.params if result.nuisances == "a posteriori" else None,
+        None,
+        result.poi,
+        QTilde(),
+        nuisances=result.nuisances,
+        fit_kwargs={"fixed": given.fixed},
+    )
+    ends = [float(result.observed), *(float(value) for _, value in result.expected)]
+    values = np.linspace(0, 1.25 * max(ends), points)[1:]
+    tests = [calculator.test(value) for value in values]
+    figure = plotting.brazil_band(
+        values=values,
+        observed=[float(calculator.cls(test)) for test in tests],
+        expected=[calculator.expected(test) for test in tests],
+        level=round(1 - cl, 12),
+        name=result.poi,
+        title=request.title,
+    )
+    assert request.plot is not None
+    return _results.draw(figure, request.plot)

@@ -1,0 +1,80 @@
+"""How a command ends: exit codes, and messages instead of tracebacks."""
+
+import contextlib
+import os
+import sys
+import traceback as tracebacks
+from collections.abc import Iterator
+
+import typer
+
+from everwillow._errors import EverwillowError, FitError
+
+
+SUCCESS = 0
+INTERNAL = 1
+BAD_INPUT = 2
+NOT_CONVERGED = 3
+INTERRUPTED = 130
+
+EXIT_CODES = (
+    "Exit codes: 0 success; 2 bad input or usage; 3 the fit did not converge, or a "
+    "limit could not be found; 1 internal error; 130 interrupted."
+)
+
+
+@contextlib.contextmanager
+def ending(source: str, *, traceback: bool) -> Iterator[None]:
+    """Turn exceptions into a message and an exit code.
+
+    Args:
+        source: Of the data, for the title.
+        traceback: Whether to show where an exception came from.
+    """
+    try:
+        yield
+    except FitError as error:
+        _report(error, f"No result: {source}", traceback=traceback)
+        raise typer.Exit(NOT_CONVERGED) from None
+    except EverwillowError as error:
+        _report(error, f"Bad input: {source}", traceback=traceback)
+        raise typer.Exit(BAD_INPUT) from None
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted.\n")
+        raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError:
+        # Who reads has gone, as `head` does; Python must not complain at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(SUCCESS) from None
+    except OSError as error:
+        _report(error, "A file could not be read or written", traceback=traceback)
+        raise typer.Exit(BAD_INPUT) from None
+    except (typer.Exit, typer.Abort):
+        raise
+    except Exception as error:
+        hint = (
+            f"{type(error).__name__}: {error}\n\nThis is an error of everwillow, not "
+            "of your input. Run the same command with --traceback, and please report "
+            "what it prints together with the input."
+        )
+        if isinstance(error, MemoryError):
+            hint = "There is not enough memory."
+        _report(error, "Internal error", traceback=traceback, text=hint)
+        raise typer.Exit(INTERNAL) from None
+
+
+def _report(
+    error: BaseException, title: str, *, traceback: bool, text: str | None = None
+) -> None:
+    """Show a message in a panel on the standard error stream."""
+    if traceback:
+        tracebacks.print_exception(error)
+    # Only here: nothing is to be drawn as long as all is well.
+    from rich.panel import Panel  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    from everwillow.cli._terminal import console  # noqa: PLC0415
+
+    body = Text(text if text is not None else str(error))
+    panel = Panel(body, title=Text(title), title_align="left", border_style="red")
+    console(errors=True).print(panel)

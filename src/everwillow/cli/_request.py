@@ -1,0 +1,202 @@
+"""What a user asked for: the options that several commands share."""
+
+import dataclasses
+import math
+import pathlib
+import sys
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from everwillow._errors import ArgumentValueError, nearest
+
+
+if TYPE_CHECKING:
+    from everwillow.workflows.histfactory import Source
+
+
+STDIN = "-"
+_RESULTS = (".json", ".npz", ".h5", ".hdf5")
+_PICTURES = (".pdf", ".png", ".svg", ".eps")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """Options of the commands that compute.
+
+    Attributes:
+        workspace: A file, or ``-`` for the standard input.
+        measurement: Of a pyhf workspace; a name or an index.
+        analysis: Of an HS3 document; a name or an index.
+        patches: ``FILE`` or ``PATCHSET:NAME``.
+        verify: Whether patch sets have to be made for the workspace.
+        poi: Parameter of interest.
+        fixed: ``NAME`` or ``NAME=VALUE``.
+        interpolation: Of a pyhf workspace.
+        out: Where results go, or None.
+        plot: Where the plot goes, or None.
+        cache: Whether compiled programs are kept.
+    """
+
+    workspace: str
+    measurement: str | None = None
+    analysis: str | None = None
+    patches: tuple[str, ...] = ()
+    verify: bool = True
+    poi: str | None = None
+    fixed: tuple[str, ...] = ()
+    interpolation: str = "default"
+    out: pathlib.Path | None = None
+    plot: pathlib.Path | None = None
+    cache: bool = True
+
+    @property
+    def title(self) -> str:
+        """The name of the data, for people."""
+        name = self.workspace
+        name = "standard input" if name == STDIN else pathlib.Path(name).name
+        return " + ".join([name, *(pathlib.Path(p).name for p in self.patches)])
+
+    def check(self) -> None:
+        """Check where results go, before anything is computed.
+
+        Raises:
+            ArgumentValueError: If a file has an unknown ending, or no folder.
+        """
+        for option, file, known in (
+            ("--out", self.out, _RESULTS),
+            ("--plot", self.plot, _PICTURES),
+        ):
+            if file is None:
+                continue
+            if file.suffix.lower() not in known:
+                msg = (
+                    f"{option}: the ending of {file.name!r} does not say the format. "
+                    f"End it with one of {', '.join(known)}."
+                )
+                raise ArgumentValueError(msg)
+            if not file.parent.is_dir():
+                msg = f"{option}: there is no folder {str(file.parent)!r}."
+                raise ArgumentValueError(msg)
+
+
+@dataclasses.dataclass(frozen=True)
+class Input:
+    """A model, as a command gets it.
+
+    Attributes:
+        source: The document that it was made of, patches applied.
+        model: The model.
+        fixed: What the user fixes.
+        seconds: How long it took to read.
+    """
+
+    source: "Source"
+    model: Any
+    fixed: Mapping[Any, Any]
+    seconds: float
+
+    @property
+    def poi(self) -> str:
+        """The parameter of interest.
+
+        Raises:
+            ArgumentValueError: If there is none.
+        """
+        if self.model.poi is None:
+            names = [str(key) for key in self.model.state]
+            shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+            msg = (
+                "The document names no parameter of interest. Choose one with --poi; "
+                f"the parameters are {shown}."
+            )
+            raise ArgumentValueError(msg)
+        return self.model.poi
+
+
+def read(workspace: str) -> "Source":
+    """Read the document that a command was given."""
+    from everwillow.workflows.histfactory import read_source  # noqa: PLC0415
+
+    if workspace != STDIN:
+        return read_source(workspace)
+    source = read_source(sys.stdin.buffer.read())
+    return dataclasses.replace(source, name="standard input")
+
+
+def load(request: Request) -> Input:
+    """Read a document and make a model of it."""
+    began = time.perf_counter()
+    from everwillow.workflows import histfactory  # noqa: PLC0415
+
+    source = histfactory.patched_source(
+        read(request.workspace), request.patches, verify=request.verify
+    )
+    model = histfactory.load_model(
+        source,
+        measurement=name_or_index(request.measurement),
+        analysis=name_or_index(request.analysis),
+        poi=request.poi,
+        interpolation=interpolation_of(request.interpolation),
+    )
+    fixed = histfactory.fixed_parameters(model, settings_of(request.fixed))
+    return Input(source, model, fixed, time.perf_counter() - began)
+
+
+def name_or_index(text: str | None) -> str | int | None:
+    """Read the name of a measurement or an analysis, or its index."""
+    return int(text) if text is not None and text.isdecimal() else text
+
+
+def settings_of(texts: tuple[str, ...]) -> dict[str, float | None]:
+    """Read ``NAME`` and ``NAME=VALUE``.
+
+    Raises:
+        ArgumentValueError: If a value is no finite number.
+
+    Example:
+        >>> settings_of(("lumi", "mu=0.5"))
+        {'lumi': None, 'mu': 0.5}
+    """
+    settings: dict[str, float | None] = {}
+    for text in texts:
+        name, equals, number = text.rpartition("=")
+        if not equals:
+            settings[text] = None
+            continue
+        try:
+            value = float(number)
+        except ValueError:
+            value = math.nan
+        if not name or not math.isfinite(value):
+            msg = f"--fix {text}: expected NAME or NAME=VALUE with a finite number."
+            raise ArgumentValueError(msg)
+        settings[name] = value
+    return settings
+
+
+def interpolation_of(text: str) -> str | dict[str, str]:
+    """Read a name, or ``normsys=code1,histosys=code0``.
+
+    Raises:
+        ArgumentValueError: If it is neither.
+
+    Example:
+        >>> interpolation_of("normsys=code1")
+        {'normsys': 'code1'}
+    """
+    names = ("default", "pyhf-python")
+    if "=" in text:
+        return dict(_pair(part) for part in text.split(","))
+    if text in names:
+        return text
+    msg = (
+        f"--interpolation {text}: expected {' or '.join(names)}, or codes such as "
+        f"normsys=code1,histosys=code0.{nearest(text, names)}"
+    )
+    raise ArgumentValueError(msg)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, _, code = text.partition("=")
+    return name.strip(), code.strip()

@@ -1,0 +1,329 @@
+"""The commands and their options; what they do is imported when they are called."""
+
+import importlib
+import pathlib
+from typing import Annotated, Any, Literal, Optional
+
+
+try:
+    import typer
+except ImportError as error:
+    _MSG = (
+        "The command everwillow needs typer and rich, which are not installed here. "
+        'Install them with: pip install "everwillow[cli]"'
+    )
+    raise SystemExit(_MSG) from error
+
+
+app = typer.Typer(
+    name="everwillow",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=(
+        "Fit binned likelihoods, set limits, scan and rank, from the files that "
+        "analyses publish: pyhf workspaces and HS3 documents (JSON, gzipped or not; "
+        "- is the standard input)."
+    ),
+    epilog=(
+        "Exit codes: 0 success; 1 internal error; 2 bad input or usage; 3 a fit did "
+        "not converge, or there is no limit; 130 interrupted. Compiled programs are "
+        "kept in the cache folder of the user, so that a second run starts at once: "
+        "--no-cache or EVERWILLOW_CACHE=0 switches that off."
+    ),
+)
+
+_INPUT, _OUTPUT = "Input", "Output"
+
+Workspace = Annotated[
+    str, typer.Argument(help="A pyhf workspace or an HS3 document; - reads stdin.")
+]
+Measurement = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--measurement",
+        "-m",
+        help="Of a workspace: name or number.",
+        rich_help_panel=_INPUT,
+    ),
+]
+Analysis = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="Of an HS3 document: name or number.", rich_help_panel=_INPUT),
+]
+Patches = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--patch",
+        "-p",
+        metavar="FILE|PATCHSET:NAME",
+        help="Apply a JSON patch, or one of a patch set. May be repeated.",
+        rich_help_panel=_INPUT,
+    ),
+]
+Verify = Annotated[
+    bool,
+    typer.Option(
+        help="Whether a patch set must be made for this workspace.",
+        rich_help_panel=_INPUT,
+    ),
+]
+Poi = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="Parameter of interest.", rich_help_panel=_INPUT),
+]
+Fix = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--fix",
+        "-f",
+        metavar="NAME[=VALUE]",
+        help="Hold a parameter, an element such as gamma[3], or all that match a "
+        "pattern such as 'stat*'. May be repeated.",
+        rich_help_panel=_INPUT,
+    ),
+]
+Interpolation = Annotated[
+    str,
+    typer.Option(
+        help="Of a workspace: default (codes 4 and 4p), pyhf-python (codes 1 and 0), "
+        "or normsys=CODE,histosys=CODE.",
+        rich_help_panel=_INPUT,
+    ),
+]
+Out = Annotated[
+    Optional[pathlib.Path],  # noqa: UP045
+    typer.Option(
+        "--out",
+        "-o",
+        help="Write the result: .json, .npz or .h5.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+Plot = Annotated[
+    Optional[pathlib.Path],  # noqa: UP045
+    typer.Option(help="Draw the result: .pdf, .png or .svg.", rich_help_panel=_OUTPUT),
+]
+Cache = Annotated[
+    bool, typer.Option(help="Whether compiled programs are kept for the next run.")
+]
+Traceback = Annotated[
+    bool, typer.Option("--traceback", help="Show where an error came from.")
+]
+All = Annotated[
+    bool, typer.Option("--all", help="Show all rows.", rich_help_panel=_OUTPUT)
+]
+
+
+@app.callback()
+def _everwillow(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", is_eager=True),
+    ] = False,
+) -> None:
+    if version:
+        from importlib import metadata  # noqa: PLC0415
+
+        typer.echo(f"everwillow {metadata.version('everwillow')}")
+        raise typer.Exit
+
+
+@app.command()
+def fit(
+    workspace: Workspace,
+    *,
+    measurement: Measurement = None,
+    analysis: Analysis = None,
+    patch: Patches = None,
+    verify: Verify = True,
+    poi: Poi = None,
+    fix: Fix = None,
+    interpolation: Interpolation = "default",
+    max_steps: Annotated[
+        int, typer.Option(min=1, help="Largest number of evaluations.")
+    ] = 256,
+    out: Out = None,
+    plot: Plot = None,
+    everything: All = False,
+    cache: Cache = True,
+    traceback: Traceback = False,
+) -> None:
+    """Fit all parameters to the data, and show values, errors and pulls."""
+    request = {k: v for k, v in locals().items() if k in _SHARED}
+    _run("_fit", request, traceback, everything=everything, max_steps=max_steps)
+
+
+@app.command()
+def limit(
+    workspace: Workspace,
+    *,
+    cl: Annotated[float, typer.Option(help="Confidence level.")] = 0.95,
+    prefit: Annotated[
+        bool,
+        typer.Option(
+            "--a-priori",
+            help="Expected limits with nominal nuisance parameters instead of those "
+            "fitted to the data.",
+        ),
+    ] = False,
+    points: Annotated[
+        int, typer.Option(min=5, help="Of the plot of CLs.", rich_help_panel=_OUTPUT)
+    ] = 21,
+    measurement: Measurement = None,
+    analysis: Analysis = None,
+    patch: Patches = None,
+    verify: Verify = True,
+    poi: Poi = None,
+    fix: Fix = None,
+    interpolation: Interpolation = "default",
+    out: Out = None,
+    plot: Plot = None,
+    cache: Cache = True,
+    traceback: Traceback = False,
+) -> None:
+    """Set CLs upper limits on the parameter of interest, observed and expected."""
+    request = {k: v for k, v in locals().items() if k in _SHARED}
+    nuisances = "a priori" if prefit else "a posteriori"
+    _run("_limit", request, traceback, cl=cl, nuisances=nuisances, points=points)
+
+
+@app.command()
+def scan(
+    workspace: Workspace,
+    *,
+    between: Annotated[
+        Optional[tuple[float, float]],  # noqa: UP045
+        typer.Option(
+            "--range",
+            metavar="LOW HIGH",
+            help="Of the scan; three standard errors by default.",
+        ),
+    ] = None,
+    points: Annotated[int, typer.Option(min=2, help="How many values.")] = 21,
+    measurement: Measurement = None,
+    analysis: Analysis = None,
+    patch: Patches = None,
+    verify: Verify = True,
+    poi: Poi = None,
+    fix: Fix = None,
+    interpolation: Interpolation = "default",
+    out: Out = None,
+    plot: Plot = None,
+    cache: Cache = True,
+    traceback: Traceback = False,
+) -> None:
+    """Scan the profile likelihood of the parameter of interest."""
+    request = {k: v for k, v in locals().items() if k in _SHARED}
+    _run("_scan", request, traceback, between=between, points=points)
+
+
+@app.command()
+def impacts(
+    workspace: Workspace,
+    *,
+    refit: Annotated[
+        bool,
+        typer.Option(
+            "--refit", help="Fit again for each parameter, instead of the covariance."
+        ),
+    ] = False,
+    count: Annotated[
+        int, typer.Option(min=1, help="How many to show.", rich_help_panel=_OUTPUT)
+    ] = 20,
+    measurement: Measurement = None,
+    analysis: Analysis = None,
+    patch: Patches = None,
+    verify: Verify = True,
+    poi: Poi = None,
+    fix: Fix = None,
+    interpolation: Interpolation = "default",
+    out: Out = None,
+    plot: Plot = None,
+    cache: Cache = True,
+    traceback: Traceback = False,
+) -> None:
+    """Rank nuisance parameters by their impact on the parameter of interest."""
+    request = {k: v for k, v in locals().items() if k in _SHARED}
+    _run("_impacts", request, traceback, refit=refit, count=count)
+
+
+@app.command()
+def inspect(
+    workspace: Workspace,
+    *,
+    analysis: Analysis = None,
+    patch: Patches = None,
+    verify: Verify = True,
+    everything: All = False,
+    traceback: Traceback = False,
+) -> None:
+    """Show what is in a document, and what its reader assumes."""
+    request = {k: v for k, v in locals().items() if k in _SHARED}
+    _run("_inspect", request, traceback, computes=False, everything=everything)
+
+
+@app.command()
+def convert(
+    workspace: Workspace,
+    *,
+    to: Annotated[
+        Optional[Literal["pyhf", "hs3"]],  # noqa: UP045
+        typer.Option(help="The format; by default the one that it does not have."),
+    ] = None,
+    out: Annotated[
+        Optional[pathlib.Path],  # noqa: UP045
+        typer.Option("--out", "-o", help="Where to write; stdout by default."),
+    ] = None,
+    analysis: Analysis = None,
+    patch: Patches = None,
+    verify: Verify = True,
+    traceback: Traceback = False,
+) -> None:
+    """Convert a pyhf workspace to HS3, or the other way round."""
+    request = {k: v for k, v in locals().items() if k in _SHARED and k != "out"}
+    _run("_convert", request, traceback, computes=False, target=to, file=out)
+
+
+# Parameters of commands that are fields of `Request`, with their names there.
+_SHARED = {
+    "workspace": "workspace",
+    "measurement": "measurement",
+    "analysis": "analysis",
+    "patch": "patches",
+    "verify": "verify",
+    "poi": "poi",
+    "fix": "fixed",
+    "interpolation": "interpolation",
+    "out": "out",
+    "plot": "plot",
+    "cache": "cache",
+}
+
+
+def _run(
+    module: str,
+    options: dict[str, Any],
+    traceback: bool,  # noqa: FBT001
+    *,
+    computes: bool = True,
+    **more: Any,
+) -> None:
+    """Run a command, and end with its exit code."""
+    from everwillow.cli import _session  # noqa: PLC0415
+
+    _session.prepare()
+    from everwillow.cli._outcome import ending  # noqa: PLC0415
+    from everwillow.cli._request import Request  # noqa: PLC0415
+
+    fields = {_SHARED[name]: value for name, value in options.items()}
+    for name in ("patches", "fixed"):
+        if name in fields:
+            fields[name] = tuple(fields[name] or ())
+    request = Request(**fields)
+    with ending(request.title, traceback=traceback):
+        if computes:
+            more["folder"] = _session.start(cache=request.cache)
+        command = importlib.import_module(f"everwillow.cli.{module}")
+        command.run(request, **more)

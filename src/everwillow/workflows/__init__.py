@@ -1,0 +1,1 @@
+"""From files to results: what the command line and Python both call."""

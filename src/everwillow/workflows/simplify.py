@@ -1,0 +1,212 @@
+"""From a workspace to a simplified likelihood, by a fit of the backgrounds."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow.fitting import FitResult, fit
+from everwillow.mappings import nominal_covariance
+from everwillow.models.binned import BinnedModel
+from everwillow.models.histfactory._faults import unknown
+from everwillow.models.histfactory.model import from_pyhf
+from everwillow.models.histfactory.patchset import patched_workspace
+from everwillow.models.histfactory.reading import load_json
+from everwillow.models.histfactory.simplified import (
+    SimplifiedWorkspace,
+    simplified_workspace,
+)
+from everwillow.models.histfactory.spec import Source
+from everwillow.models.histfactory.workspace import prune
+from everwillow.statelib import State
+from everwillow.uncertainty import covariance_matrix
+from everwillow.uncertainty.matrices import labels
+
+
+def simplify_workspace(
+    workspace: Source,
+    *,
+    signals: Collection[str],
+    control: Collection[str] | None = None,
+    components: int | float | None = None,
+    keep: Collection[str] | None = None,
+    measurement: str | int | None = None,
+    patches: Any = None,
+    poi: str | None = None,
+    interpolation: str | Mapping[str, str] = "default",
+    background: str = "Bkg",
+) -> SimplifiedWorkspace:
+    r"""Fit the backgrounds of a workspace, and make a small workspace of the result.
+
+    The signals are removed and the rest is fitted. The yields of the backgrounds after
+    the fit, and their covariance :math:`J C J^\mathsf T` with the derivatives J of the
+    yields and the covariance C of the parameters, are what `simplified_workspace`
+    makes a workspace of.
+
+    Which channels are fitted matters:
+
+    - with `control`, these only. They say all about the backgrounds, so the simplified
+      workspace has the other channels only. No data are used twice: with all
+      components the approximation is that the background is normal and that there is
+      no signal in the control channels.
+    - without, all channels, which the simplified workspace has as well: the published
+      form, ATL-PHYS-PUB-2021-038. The data are used twice, in the fit and in what is
+      made of it. Where they say more about the backgrounds than what was known before,
+      its limits are too strong.
+
+    Args:
+        workspace: A file, JSON text or a dict.
+        signals: Names of the signal samples.
+        control: Names of the channels to fit.
+        components: None for one nuisance parameter, a number of them, or the part of
+            the variance to keep, as for `simplified_workspace`.
+        keep: Types of modifiers to keep on the signals; None for all.
+        measurement: Name or index of the measurement; the first if None.
+        patches: As for `from_pyhf`: those with the signal, for a workspace without.
+        poi: Parameter of interest instead of that of the measurement.
+        interpolation: Of the full workspace, as for `from_pyhf`.
+        background: The name of the sample that stands for all backgrounds.
+
+    Raises:
+        FitError: If the fit failed.
+        UnknownKeyError: If there is no such sample, channel or measurement.
+        ArgumentValueError: If the control channels do not determine the backgrounds
+            of the others.
+        SpecificationError: If the workspace is not valid, or a channel has nothing but
+            signals.
+
+    Example:
+        >>> mu = {"name": "mu", "type": "normfactor", "data": None}
+        >>> norm = {"name": "norm", "type": "normfactor", "data": None}
+        >>> signal = {"name": "signal", "data": [5.0], "modifiers": [mu]}
+        >>> workspace = {
+        ...     "channels": [
+        ...         {
+        ...             "name": name,
+        ...             "samples": [
+        ...                 {"name": "top", "data": [top], "modifiers": [norm]},
+        ...                 *signals,
+        ...             ],
+        ...         }
+        ...         for name, top, signals in (("CR", 400.0, []), ("SR", 8.0, [signal]))
+        ...     ],
+        ...     "observations": [
+        ...         {"name": "CR", "data": [625]},
+        ...         {"name": "SR", "data": [14]},
+        ...     ],
+        ...     "measurements": [
+        ...         {"name": "m", "config": {"poi": "mu", "parameters": []}}
+        ...     ],
+        ...     "version": "1.0.0",
+        ... }
+        >>> made = simplify_workspace(workspace, signals=["signal"], control=["CR"])
+        >>> made.workspace["channels"][0]["samples"][0]["data"]
+        [12.5]
+    """
+    document = load_json(workspace)
+    if patches is not None:
+        document = patched_workspace(document, patches)
+    options = {"measurement": measurement, "interpolation": interpolation}
+    behind = prune(document, samples=signals)
+    fitted = target = from_pyhf(behind, poi="", **options)
+    notes: tuple[str, ...] = ()
+    if control is not None:
+        wanted = _control(control, [name for name, _ in target.channels])
+        others = [name for name, _ in target.channels if name not in wanted]
+        fitted = from_pyhf(prune(behind, channels=others), poi="", **options)
+        target = from_pyhf(prune(behind, channels=wanted), poi="", **options)
+        document = prune(document, channels=wanted)
+    else:
+        notes = (
+            "The data of all channels determined the background, and are in this "
+            "workspace as well.",
+        )
+    result = fit(fitted)
+    params, covariance = _carried_over(target, fitted, result)
+    counts, slopes = _linearised(target, params)
+    made = simplified_workspace(
+        document,
+        signals=signals,
+        yields=np.asarray(counts),
+        covariance=slopes @ covariance @ slopes.T,
+        components=components,
+        keep=keep,
+        values={**result.params, **params},
+        measurement=measurement,
+        poi=poi,
+        background=background,
+    )
+    return SimplifiedWorkspace(
+        made.workspace, made.components, made.kept, (*notes, *made.report)
+    )
+
+
+def _control(control: Any, known: list[str]) -> list[str]:
+    if isinstance(control, str) or not isinstance(control, Collection):
+        msg = f"control: expected a list of names, got {control!r}."
+        raise ArgumentTypeError(msg)
+    for name in control:
+        if name not in known:
+            raise unknown(name, known, what="channel", where="control")
+    if not control or set(control) == set(known):
+        which = "all" if control else "none"
+        msg = (
+            f"control: these are {which} of the channels. Name those that determine "
+            "the backgrounds of the others, or None to fit all of them."
+        )
+        raise ArgumentValueError(msg)
+    return list(control)
+
+
+def _carried_over(
+    target: BinnedModel, fitted: BinnedModel, result: FitResult
+) -> tuple[State, np.ndarray]:
+    """Return the parameters of a model as a fit of other channels left them.
+
+    What the fit has not got stays where its constraint has it, uncorrelated.
+    """
+    params = target.state.with_values(
+        [
+            result.params[key] if key in result.params else target.state[key]
+            for key in target.state
+        ]
+    )
+    names = labels(target.state, target.fixed)
+    there = {name: place for place, name in enumerate(labels(result))}
+    covariance = np.array(nominal_covariance(target))
+    after = np.asarray(covariance_matrix(fitted, result))
+    known = [place for place, name in enumerate(names) if name in there]
+    taken = [there[names[place]] for place in known]
+    covariance[np.ix_(known, known)] = after[np.ix_(taken, taken)]
+    lost = [
+        name
+        for place, name in enumerate(names)
+        if name not in there and covariance[place, place] == 0
+    ]
+    if lost:
+        msg = (
+            f"control: no control channel determines {', '.join(lost[:8])}, which has "
+            "no constraint. Add the channels that do, or leave `control` out."
+        )
+        raise ArgumentValueError(msg)
+    return params, covariance
+
+
+def _linearised(model: BinnedModel, params: State) -> tuple[np.ndarray, np.ndarray]:
+    """Return the yields and their derivatives in the free parameters."""
+    counts, slopes = _derivatives(model.bare, params)
+    everything = labels(model.state)
+    free = {*labels(model.state, model.fixed)}
+    chosen = [place for place, name in enumerate(everything) if name in free]
+    return np.asarray(counts), np.asarray(slopes)[:, chosen]
+
+
+@eqx.filter_jit
+def _derivatives(model: BinnedModel, params: State) -> tuple[Any, Any]:
+    vector, unravel = ravel_pytree(params)
+    counts = lambda x: model.expected(unravel(x))
+    return counts(vector), jax.jacfwd(counts)(vector)
