@@ -6,12 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from everwillow._errors import ArgumentTypeError, ArgumentValueError, NonFiniteError
+from everwillow._errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    FitError,
+    NonFiniteError,
+    SpecificationError,
+)
 from everwillow._typing import Key
 from everwillow.combination import CombinedModel, combine
-from everwillow.interop.spey._data import DataForms
+from everwillow.interop.spey._data import DataForms, flattened
 from everwillow.interop.spey._fits import DataSet, Fits, Point, Question
-from everwillow.interop.spey._programs import main_prediction
 from everwillow.interop.spey._request import Request, position
 from everwillow.model import AbstractModel
 from everwillow.parameters import Interval
@@ -77,20 +82,25 @@ class Analysis:
         The nuisance parameters are at their nominal values. The bound is taken where
         the expected data are not linear in the POI.
         """
-        background, signal = self._background, self._signal
-        linear = np.allclose(self._main(2.0), background + 2 * signal, rtol=1e-6)
+        bound = self.model.bounds.get(self.poi)
+        lowest = -np.inf
+        if isinstance(bound, Interval):
+            lowest = float(np.asarray(bound.lower))
+        try:
+            background, signal = self._background, self._signal
+            linear = np.allclose(self._main(2.0), background + 2 * signal, rtol=1e-6)
+        except SpecificationError:
+            # A model that cannot predict its data can still be fitted.
+            return lowest
         grows = signal > 0.0
         if linear and grows.any():
             return -float(np.min(background[grows] / signal[grows]))
-        bound = self.model.bounds.get(self.poi)
-        if linear or not isinstance(bound, Interval):
-            return -np.inf
-        return float(np.asarray(bound.lower))
+        return -np.inf if linear else lowest
 
     def _main(self, value: float) -> np.ndarray:
         vector = self.fits.nominal.copy()
         vector[self.fits.place] = value
-        return self.fits.run(main_prediction, self.fits.numbers(vector))
+        return flattened(self.fits.asimov(vector), auxiliary=False)
 
     def request(self, keywords: Mapping[str, Any]) -> Request:
         """Read the keywords of a call."""
@@ -172,7 +182,15 @@ class Analysis:
     def minimised(self, data: DataSet, request: Request, *, negative: bool) -> Any:
         """Answer a question about the best fit."""
         lower = self.minimum_poi if negative else 0.0
-        point = self.fits.ask(data, self._question(request, lower, request.held))
+        question = self._question(request, lower, request.held)
+        try:
+            point = self.fits.ask(data, question)
+        except FitError:
+            if self.is_alive:
+                raise
+            # Without a signal every value of the POI is a best fit.
+            held = {self.fits.index: 0.0} | dict(question.held)
+            point = self.fits.ask(data, self._question(request, lower, held))
         pars = point.vector[self.fits.free]
         if not request.wrapped:
             return point.nll, pars

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-from jax.flatten_util import ravel_pytree
 
 from everwillow._typing import Array, Scalar
 from everwillow.fitting._core import Task
@@ -30,9 +29,3 @@ def pseudo_experiments(task: Task, numbers: Numbers, keys: Array) -> Mapping[str
     """Draw one observation for each key, at the parameters given."""
     params = task.params(numbers, task.start(numbers))
     return jax.vmap(lambda key: task.objective.sample_observation(params, key))(keys)
-
-
-def main_prediction(task: Task, numbers: Numbers) -> Array:
-    """Return the expected main data as one vector."""
-    params = task.params(numbers, task.start(numbers))
-    return ravel_pytree(task.objective.expected(params))[0]

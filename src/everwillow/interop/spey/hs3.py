@@ -61,8 +61,9 @@ class Hs3Backend(AbstractBackend):
         poi = poi_name or getattr(model, "poi", None)
         if poi is None:
             msg = (
-                "poi_name: the document names no parameter of interest. Say which one "
-                f"it is; the parameters are {', '.join(map(str, model.state))}."
+                "The likelihood depends on no parameter of interest. Give "
+                "signal_yields if the document has the background only, or say which "
+                f"parameter it is with poi_name: {', '.join(map(str, model.state))}."
             )
             raise ArgumentValueError(msg)
         super().__init__(model, poi, auxiliary_asimov=auxiliary_asimov, seed=seed)

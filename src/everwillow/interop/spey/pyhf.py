@@ -76,8 +76,8 @@ class PyhfBackend(AbstractBackend):
         )
         if model.poi is None:
             msg = (
-                "poi_name: the measurement names no parameter of interest. Say which "
-                f"one it is; the parameters are {', '.join(map(str, model.state))}."
+                "The measurement names no parameter of interest. Say which one it is "
+                f"with poi_name: {', '.join(map(str, model.state))}."
             )
             raise ArgumentValueError(msg)
         super().__init__(model, model.poi, auxiliary_asimov=auxiliary_asimov, seed=seed)
