@@ -34,6 +34,26 @@ class Hs3Backend(AbstractBackend):
 
     Raises:
         EverwillowError: If the document cannot be read or the signal does not fit it.
+
+    Example:
+        >>> sample = {"name": "background", "data": {"contents": [4.0]}}
+        >>> region = {"name": "SR", "type": "histfactory_dist", "samples": [sample]}
+        >>> backend = Hs3Backend(
+        ...     {
+        ...         "metadata": {"hs3_version": "0.2"},
+        ...         "distributions": [region],
+        ...         "data": [{"name": "obs", "type": "binned", "contents": [5]}],
+        ...         "likelihoods": [
+        ...             {"name": "L", "distributions": ["SR"], "data": ["obs"]}
+        ...         ],
+        ...     },
+        ...     signal_yields={"SR": [2.0]},
+        ...     poi_name="mu",
+        ... )
+        >>> print(f"{backend.get_logpdf_func()([0.5]):.4f}")
+        -1.7403
+        >>> backend.expected_data([1.0])
+        [6.0]
     """
 
     name = "everwillow.hs3"

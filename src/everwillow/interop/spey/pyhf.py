@@ -36,6 +36,24 @@ class PyhfBackend(AbstractBackend):
 
     Raises:
         EverwillowError: If the workspace or the patch cannot be read.
+
+    Example:
+        >>> sample = {"name": "background", "data": [4.0], "modifiers": []}
+        >>> backend = PyhfBackend(
+        ...     background_only_model={
+        ...         "channels": [{"name": "SR", "samples": [sample]}],
+        ...         "observations": [{"name": "SR", "data": [5]}],
+        ...         "measurements": [
+        ...             {"name": "search", "config": {"poi": "mu", "parameters": []}}
+        ...         ],
+        ...         "version": "1.0.0",
+        ...     },
+        ...     signal_yields={"SR": [2.0]},
+        ... )
+        >>> print(f"{backend.get_logpdf_func()([0.5]):.4f}")
+        -1.7403
+        >>> backend.config().parameter_names
+        ['mu']
     """
 
     name = "everwillow.pyhf"
