@@ -55,8 +55,8 @@ def simplify_workspace(
       no signal in the control channels.
     - without, all channels, which the simplified workspace has as well: the published
       form, ATL-PHYS-PUB-2021-038. The data are used twice, in the fit and in what is
-      made of it. Where they say more about the backgrounds than what was known before,
-      its limits are too strong.
+      made of it: the more they say about the backgrounds that was not known before, the
+      more its limits are too strong.
 
     Args:
         workspace: A file, JSON text or a dict.
@@ -135,7 +135,7 @@ def simplify_workspace(
         covariance=slopes @ covariance @ slopes.T,
         components=components,
         keep=keep,
-        values={**result.params, **params},
+        values={str(k): v for k, v in {**result.params, **params}.items()},
         measurement=measurement,
         poi=poi,
         background=background,

@@ -13,6 +13,10 @@ from everwillow.models.histfactory.patchset import (
     apply_patches as apply_patches,
 )
 from everwillow.models.histfactory.reading import load_json as load_json
+from everwillow.models.histfactory.simplified import (
+    SimplifiedWorkspace as SimplifiedWorkspace,
+    simplified_workspace as simplified_workspace,
+)
 from everwillow.models.histfactory.spec import (
     validate as validate,
     workspace_spec as workspace_spec,

@@ -1,0 +1,340 @@
+"""Simplified likelihoods: one background, with the uncertainty that a fit left it."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import ArrayLike, Float
+
+from everwillow._errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    KeyCollisionError,
+)
+from everwillow.likelihood.binned_spec import BinnedSpec
+from everwillow.models.histfactory._components import (
+    checked_numbers,
+    principal_shifts,
+)
+from everwillow.models.histfactory._copies import copied
+from everwillow.models.histfactory._document import parse
+from everwillow.models.histfactory._faults import shortened, unknown
+from everwillow.models.histfactory.reading import load_json
+from everwillow.models.histfactory.spec import Source, workspace_spec
+
+
+TOTAL = "totalError"
+
+
+@dataclass(frozen=True, slots=True)
+class SimplifiedWorkspace:
+    """A simplified likelihood as a pyhf workspace.
+
+    Attributes:
+        workspace: The document.
+        components: Number of nuisance parameters that all channels share.
+        kept: Part of the variance that these describe, each bin counted in units of
+            its statistical variance; at most 1. For the one of full correlation it is
+            1, as every bin has its whole variance.
+        report: What was left out or assumed, one sentence each.
+    """
+
+    workspace: dict[str, Any]
+    components: int
+    kept: float
+    report: tuple[str, ...]
+
+
+def simplified_workspace(
+    workspace: Source,
+    *,
+    signals: Collection[str],
+    yields: Float[ArrayLike, " bins"],
+    covariance: Float[ArrayLike, "bins bins"],
+    components: int | float | None = None,
+    keep: Collection[str] | None = None,
+    values: Mapping[str, ArrayLike] | None = None,
+    measurement: str | int | None = None,
+    poi: str | None = None,
+    background: str = "Bkg",
+) -> SimplifiedWorkspace:
+    r"""Replace all backgrounds by one whose yields and covariance are given.
+
+    The signals stay. The uncertainty of the background becomes
+
+    - by default, one nuisance parameter ``totalError``, which moves every bin by its
+      own standard deviation: the form of ATL-PHYS-PUB-2021-038. It takes all bins as
+      fully correlated.
+    - with `components`, the principal components :math:`c_k` of the covariance,
+      :math:`C = \sum_k c_k c_k^\mathsf T`, one nuisance parameter ``principal_1``,
+      ... each. They are those of :math:`C_{ij} / \sqrt{b_i b_j}` (b at least 1), so
+      that the first are those that matter most beside the statistical errors
+      :math:`\sqrt{b_i}`. What is left out is put in bin by bin, uncorrelated, as a
+      `staterror` named ``residual_`` and the channel. The variance of every bin is
+      exact in any case, and with all components the covariance.
+
+    All are linear in the nuisance parameters, with standard normal constraints. For
+    yields and a covariance from a fit see
+    `everwillow.workflows.simplify.simplify_workspace`.
+
+    Args:
+        workspace: The full one: a file, JSON text or a dict.
+        signals: Names of the samples to keep; they have the POI.
+        yields: Expected background of each bin, channels in the order of
+            `BinnedModel.channels`, that of their names.
+        covariance: Their covariance.
+        components: None, a number of components, or the part of the variance to keep
+            as a `float` up to 1.0: 1 is one component, 1.0 is all.
+        keep: Types of modifiers to keep on the signals, such as ``("normfactor",
+            "lumi")``; None for all.
+        values: Values of free factors that signals share with backgrounds, by name.
+            With the backgrounds gone nothing determines them, so they are fixed: at
+            these values, or at their start values.
+        measurement: Name or index of the measurement to keep; the first if None.
+        poi: Parameter of interest instead of that of the measurement.
+        background: The name of the new sample.
+
+    Raises:
+        UnknownKeyError: If there is no such sample or measurement.
+        ArgumentValueError: If the signals do not have the POI, backgrounds do, or a
+            yield is negative.
+        ShapeMismatchError: If there are not as many yields as bins.
+        NotPositiveDefiniteError: If the covariance has negative eigenvalues.
+        SpecificationError: If the workspace is not valid.
+
+    Example:
+        >>> mu = {"name": "mu", "type": "normfactor", "data": None}
+        >>> config = {"poi": "mu", "parameters": []}
+        >>> workspace = {
+        ...     "channels": [
+        ...         {
+        ...             "name": "SR",
+        ...             "samples": [
+        ...                 {"name": "signal", "data": [5.0], "modifiers": [mu]},
+        ...                 {"name": "top", "data": [30.0], "modifiers": []},
+        ...                 {"name": "fakes", "data": [20.0], "modifiers": []},
+        ...             ],
+        ...         }
+        ...     ],
+        ...     "observations": [{"name": "SR", "data": [52]}],
+        ...     "measurements": [{"name": "m", "config": config}],
+        ...     "version": "1.0.0",
+        ... }
+        >>> made = simplified_workspace(
+        ...     workspace, signals=["signal"], yields=[51.0], covariance=[[9.0]]
+        ... )
+        >>> made.workspace["channels"][0]["samples"][0]["modifiers"][0]["data"]
+        {'hi_data': [54.0], 'lo_data': [48.0]}
+
+    References:
+        ATLAS Collaboration, ATL-PHYS-PUB-2021-038.
+    """
+    document = load_json(workspace)
+    spec = workspace_spec(document, measurement=measurement, poi=poi)
+    parts = _separated(document, spec, signals, keep)
+    bins = {channel.name: channel.observed.size for channel in spec.channels}
+    counts, matrix = checked_numbers(yields, covariance, sum(bins.values()))
+    shared, residual, kept = principal_shifts(counts, matrix, components)
+    ends = np.cumsum(list(bins.values()))[:-1]
+    cut = [np.split(array, ends, -1) for array in (counts, shared, residual)]
+    total = components is None
+    new = {
+        name: {
+            "name": background,
+            "data": one.tolist(),
+            "modifiers": _modifiers(name, one, moved, rest, total=total),
+        }
+        for name, one, moved, rest in zip(bins, *cut, strict=True)
+    }
+    _check_names(parts, new, background)
+    made = {
+        "channels": [
+            {
+                "name": channel["name"],
+                "samples": [new[channel["name"]], *parts.signals[channel["name"]]],
+            }
+            for channel in document["channels"]
+        ],
+        "observations": document["observations"],
+        "measurements": [_measurement(document, spec, parts, values or {})],
+        "version": document["version"],
+    }
+    parse(made)
+    notes = (
+        *_notes(parts, spec.poi or ""),
+        *_notes_on_yields(bins, counts, matrix, residual),
+    )
+    return SimplifiedWorkspace(copied(made), len(shared), kept, notes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """Signals and backgrounds of a document.
+
+    Attributes:
+        signals: For each channel the signal samples, with the modifiers to keep.
+        kept: Name to types of the modifiers of signals that are kept.
+        dropped: The same of those that are not.
+        elsewhere: Names of the modifiers of backgrounds.
+    """
+
+    signals: dict[str, list[Any]]
+    kept: dict[str, set[str]]
+    dropped: dict[str, set[str]]
+    elsewhere: set[str]
+
+    def undetermined(self, poi: str) -> list[str]:
+        """Names of free factors that the backgrounds determined."""
+        free = {"normfactor", "shapefactor"}
+        return sorted(
+            name
+            for name, types in self.kept.items()
+            if name != poi and name in self.elsewhere and types <= free
+        )
+
+
+def _separated(document: Any, spec: BinnedSpec, signals: Any, keep: Any) -> _Parts:
+    wanted, types = _listed(signals, "signals"), _listed(keep, "keep")
+    samples = [(c["name"], s) for c in document["channels"] for s in c["samples"]]
+    for name in wanted:
+        there = dict.fromkeys(sample["name"] for _, sample in samples)
+        if name not in there:
+            raise unknown(name, there, what="sample", where="signals")
+    parts = _Parts({c["name"]: [] for c in document["channels"]}, {}, {}, set())
+    for channel, sample in samples:
+        if sample["name"] not in wanted:
+            parts.elsewhere.update(entry["name"] for entry in sample["modifiers"])
+            continue
+        modifiers = []
+        for entry in sample["modifiers"]:
+            stays = keep is None or entry["type"] in types
+            part = parts.kept if stays else parts.dropped
+            part.setdefault(entry["name"], set()).add(entry["type"])
+            modifiers += [entry] if stays else []
+        parts.signals[channel].append({**sample, "modifiers": modifiers})
+    if not spec.poi:
+        msg = "poi: the measurement has none. Name the one of the signals."
+        raise ArgumentValueError(msg)
+    if spec.poi not in parts.kept or spec.poi in parts.elsewhere:
+        where = (
+            f"scales samples besides {', '.join(map(shortened, wanted))}"
+            if spec.poi in parts.elsewhere
+            else "is on none of them"
+        )
+        msg = (
+            f"signals: the POI {shortened(spec.poi)} {where}. Name all samples that "
+            "have it, and no others; and keep its type of modifier."
+        )
+        raise ArgumentValueError(msg)
+    return parts
+
+
+def _listed(names: Any, argument: str) -> list[str]:
+    if names is None and argument == "keep":
+        return []
+    if isinstance(names, str) or not isinstance(names, Collection):
+        msg = f"{argument}: expected a list of names, got {names!r}."
+        raise ArgumentTypeError(msg)
+    return list(dict.fromkeys(names))
+
+
+def _modifiers(
+    channel: str,
+    counts: np.ndarray,
+    shifts: np.ndarray,
+    rest: np.ndarray,
+    *,
+    total: bool,
+) -> list[dict[str, Any]]:
+    made: list[dict[str, Any]] = [
+        {
+            "name": TOTAL if total else f"principal_{number}",
+            "type": "histosys",
+            "data": {
+                "hi_data": (counts + shift).tolist(),
+                "lo_data": (counts - shift).tolist(),
+            },
+        }
+        for number, shift in enumerate(shifts, 1)
+    ]
+    if (rest > 0).any():
+        error = np.sqrt(rest).tolist()
+        made.append({"name": f"residual_{channel}", "type": "staterror", "data": error})
+    return made
+
+
+def _check_names(parts: _Parts, new: Mapping[str, Any], background: str) -> None:
+    added = {entry["name"] for sample in new.values() for entry in sample["modifiers"]}
+    clash: Iterable[str] = sorted(added & parts.kept.keys())
+    what, mend = "modifiers", "Rename them first, with everwillow's `rename`."
+    if any(s["name"] == background for group in parts.signals.values() for s in group):
+        clash, what, mend = [background], "samples", "Give another `background`."
+    if clash:
+        shown = ", ".join(map(shortened, clash))
+        msg = f"the signals already have {what} of the name {shown}. {mend}"
+        raise KeyCollisionError(msg)
+
+
+def _measurement(
+    document: Any, spec: BinnedSpec, parts: _Parts, values: Mapping[str, Any]
+) -> dict[str, Any]:
+    (old,) = (m for m in document["measurements"] if m["name"] == spec.name)
+    settings = {
+        entry["name"]: entry
+        for entry in old["config"]["parameters"]
+        if entry["name"] in parts.kept
+    }
+    for name in parts.undetermined(spec.poi or ""):
+        held: dict[str, Any] = {"name": name, "fixed": True}
+        if name in values:
+            held["inits"] = np.ravel(np.asarray(values[name], float)).tolist()
+        settings[name] = {**settings.get(name, {}), **held}
+    config = {"poi": spec.poi, "parameters": list(settings.values())}
+    return {"name": spec.name, "config": config}
+
+
+def _notes(parts: _Parts, poi: str) -> list[str]:
+    """Say what became of the modifiers of the signals."""
+    notes = []
+    if parts.dropped:
+        notes.append(f"Modifiers of the signals left out: {_shown(parts.dropped)}.")
+    held = parts.undetermined(poi)
+    if held:
+        notes.append(f"Fixed, as only the backgrounds determine them: {_shown(held)}.")
+    both = parts.elsewhere & parts.kept.keys() - {*held}
+    if both:
+        notes.append(
+            "Of the systematics of the signals the backgrounds have these too; their "
+            f"correlation is lost: {_shown(both)}."
+        )
+    return notes
+
+
+def _notes_on_yields(
+    bins: Mapping[str, int], counts: np.ndarray, matrix: np.ndarray, rest: np.ndarray
+) -> list[str]:
+    """Say in which bins a normal uncertainty is a poor one."""
+    notes = []
+    where = [f"{name}[{bin_}]" for name, size in bins.items() for bin_ in range(size)]
+    deep = np.sqrt(np.maximum(np.diagonal(matrix), 0)) >= counts
+    deep &= np.diagonal(matrix) > 0
+    if deep.any():
+        notes.append(
+            "The background is as uncertain as it is large, so that a shift of one "
+            "standard deviation leaves none of it, in "
+            f"{_shown(np.compress(deep, where))}."
+        )
+    lost = (rest > 0) & (counts == 0)
+    if lost.any():
+        notes.append(
+            "A bin without background cannot have a factor, so its uncorrelated "
+            f"variance is left out: {_shown(np.compress(lost, where))}."
+        )
+    return notes
+
+
+def _shown(names: Iterable[Any]) -> str:
+    listed = sorted(map(str, names))
+    more = f", ... ({len(listed)} in all)" if len(listed) > 8 else ""
+    return ", ".join(listed[:8]) + more
