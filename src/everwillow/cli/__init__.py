@@ -1,6 +1,6 @@
 """The command `everwillow`; needs the extra `cli`."""
 
-from everwillow.cli.main import app as app
+from everwillow.cli.commands import app as app, main as main
 
 
-__all__ = ["app"]
+__all__ = ["app", "main"]

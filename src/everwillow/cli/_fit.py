@@ -98,7 +98,7 @@ def times(given: Input, stored: Stored, ran: float) -> str:
 
 def parameter_tables(
     result: FitResult, poi: str | None, *, everything: bool = False
-) -> list[Any]:
+) -> list[str]:
     """Return tables of the parameter of interest, of free and constrained ones."""
     values, errors, sides, free = _columns(result)
     centers, widths = nominal(result)
@@ -109,7 +109,7 @@ def parameter_tables(
         i: _row(str(labels[i]), values[i], errors[i], sides[i], 3 if own[i] else 2)
         for i in _where(free)
     }
-    tables: list[Any] = []
+    tables: list[str] = []
     groups = (
         ("Parameter of interest", own & free),
         ("Free parameters", free & ~constrained & ~own),
@@ -136,7 +136,7 @@ def parameter_tables(
 
 def _constrained(
     chosen: Any, rows: Any, pulls: Any, ratios: Any, *, everything: bool
-) -> Any:
+) -> str:
     order = chosen
     title = f"Constrained parameters ({chosen.size})"
     if chosen.size > SHOWN and not everything:
@@ -187,7 +187,7 @@ def nominal(result: FitResult) -> tuple[Any, Any]:
     return centers, widths
 
 
-def _last_values(result: FitResult, poi: str | None) -> Any:
+def _last_values(result: FitResult, poi: str | None) -> str:
     """Return where a failed fit ended, without anything that looks like a result."""
     values, _, _, free = _columns(result)
     labels = result.layout.labels

@@ -19,13 +19,13 @@ import optimistix as optx
 from jax.experimental import serialize_executable
 
 from everwillow._errors import RESULTS
+from everwillow.cli import _lapack
 from everwillow.cli._fingerprint import NoFingerprintError, code_version, fingerprint
 from everwillow.fitting import FitResult, _execute
 from everwillow.fitting._core import Task, run_solver
 from everwillow.fitting._outcome import Outcome, conclude
 from everwillow.fitting._problem import Numbers
 from everwillow.fitting.run import Unset, assemble, prepare_task, resolve, solve_task
-from everwillow.io._encode import status_codes
 from everwillow.model import AbstractModel
 from everwillow.solvers.trust_region_newton import TrustRegionNewton
 
@@ -38,8 +38,11 @@ FEW = 600
 MOST_BYTES = 300_000_000
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Outcome))
-# The codes of `RESULTS`, by their number.
-_CODES = {code: getattr(RESULTS, name) for name, code in status_codes(RESULTS).items()}
+# The codes of `RESULTS`; equinox has no public door to the names.
+_CODES = {
+    int(jax.tree.leaves(status)[0]): status
+    for status in vars(RESULTS)["_name_to_item"].values()
+}
 
 
 @dataclasses.dataclass
@@ -124,6 +127,8 @@ def _program(
     if size <= FEW:
         options["xla_backend_optimization_level"] = 0
     began = time.perf_counter()
+    # A program from disk has not been lowered here.
+    _lapack.ready()
     file = None if folder is None else _file(static, arrays, folder, options)
     if file is not None:
         program = _load(file, arrays)
@@ -182,9 +187,6 @@ def _load(file: pathlib.Path, arrays: list[Any]) -> Callable[..., Any] | None:
         content = file.read_bytes()
     except OSError:
         return None
-    # Programs call LAPACK, which JAX gets ready when it lowers one that does.
-    symmetric = jax.ShapeDtypeStruct((1, 1), np.dtype(float))
-    jax.jit(jax.lax.linalg.cholesky).lower(symmetric)
     inputs = jax.tree.structure(((arrays,), {}))
     outputs = jax.tree.structure([0] * len(_FIELDS))
     try:
