@@ -40,8 +40,8 @@ DOUBLE_BYTES = 8
 _DEFAULT = TrustRegionNewton()
 # Packed likelihoods have no curved valleys, and templates that are interpolated in
 # pieces mislead what looks beyond the second order. Their curvature is good from the
-# start.
-_STRAIGHT = TrustRegionNewton(bending=False, reach=1e3)
+# start, and up to some hundred parameters a Hessian is hardly dearer than a gradient.
+_STRAIGHT = TrustRegionNewton(bending=False, reach=1e3, chords_beyond=300)
 _MATRIX_FREE = NewtonCG()
 
 

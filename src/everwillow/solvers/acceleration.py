@@ -27,10 +27,23 @@ LARGEST_BEND = 0.5
 
 
 class Glance(eqx.Module):
-    """A point that was evaluated, and what was found there."""
+    """A point that was evaluated, and what was found there.
+
+    Attributes:
+        x: The point.
+        diagonal: Of the curvature there.
+        evaluation: All that was found there; None if steps are not bent.
+    """
 
     x: Float[Array, " n"]
-    evaluation: Evaluation
+    diagonal: Float[Array, " n"]
+    evaluation: Evaluation | None
+
+    @classmethod
+    def at(cls, x: Array, evaluation: Evaluation, *, whole: bool) -> "Glance":
+        """Keep what is needed of an evaluation."""
+        diagonal = evaluation.curvature.diagonal()
+        return cls(x, diagonal, evaluation if whole else None)
 
 
 def bend(
@@ -54,6 +67,7 @@ def bend(
         factor: The factorised curvature that gave the step, in scaled coordinates.
         moving: Which parameters the step moved freely.
     """
+    assert other.evaluation is not None
     apart = other.x - x
     change, product, other_product = _forces(here, other.evaluation)
     scaled_apart = apart * scale

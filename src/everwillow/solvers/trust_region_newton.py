@@ -65,8 +65,8 @@ class NewtonState(eqx.Module):
         done: Whether to stop.
         code: Why, one of the ``CODE_*`` integers of this module.
         evaluations: Number of evaluations so far.
-        other: The point evaluated before the best one, or a rejected one after it;
-            None if steps are not bent.
+        lost: Whether the objective is not finite at the start.
+        other: The point evaluated before the best one, or a rejected one after it.
         prefer: Whether to use the Gauss-Newton stand-in even where the exact
             curvature is definite.
     """
@@ -84,6 +84,7 @@ class NewtonState(eqx.Module):
     done: Bool[Array, ""]
     code: Int[Array, ""]
     evaluations: Int[Array, ""]
+    lost: Bool[Array, ""]
     other: Glance
     prefer: Bool[Array, ""]
 
@@ -180,7 +181,8 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
             done=jnp.asarray(False),
             code=jnp.asarray(CODE_RUNNING),
             evaluations=count,
-            other=Glance(x, blank),
+            lost=jnp.asarray(False),
+            other=Glance.at(x, blank, whole=self.bending),
             prefer=jnp.asarray(True),
         )
 
@@ -190,7 +192,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         flat, evaluator = _evaluator(fn, y, options)
         trial = jnp.where(state.evaluations == 0, state.x, flat)
         found = evaluator(trial, args)
-        state = _accept_or_reject(state, trial, found, self.reach)
+        state = _accept_or_reject(state, trial, found, self)
         state, move, step = self._next_move(state, options)
         _, unravel = ravel_pytree(y)
         _, aux = eqx.filter_eval_shape(fn, y, args)
@@ -249,8 +251,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         code = jnp.where(nowhere, CODE_STALLED, CODE_RUNNING)
         code = jnp.where(verdict.flat, CODE_FLAT, code)
         code = jnp.where(verdict.minimum | ~jnp.any(free), CODE_MINIMUM, code)
-        lost = ~all_finite(evaluation)
-        code = jnp.where(lost, CODE_NONFINITE_START, code)
+        code = jnp.where(state.lost, CODE_NONFINITE_START, code)
         state = dataclasses.replace(
             state,
             move=move,
@@ -272,7 +273,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         diagonal = jnp.abs(evaluation.curvature.diagonal())
         same, steady = compare(
             diagonal,
-            jnp.abs(state.other.evaluation.curvature.diagonal()),
+            jnp.abs(state.other.diagonal),
             newton=newton,
             apart=state.other.x - x,
             free=free,
@@ -351,12 +352,20 @@ def _scaled_model(state: NewtonState, free, options) -> QuadraticModel:
     )
 
 
+def _is_finite(found: Evaluation) -> Bool[Array, ""]:
+    """Return whether all that was found is finite, with one pass over each matrix."""
+    nothing = found.gradient * 0
+    matrices = (found.curvature, found.gauss_newton)
+    products = [matrix.matvec(nothing) for matrix in matrices if matrix is not None]
+    return all_finite(found.value, found.gradient, products)
+
+
 def _accept_or_reject(
-    state: NewtonState, trial, found: Evaluation, reach: float
+    state: NewtonState, trial, found: Evaluation, solver: TrustRegionNewton
 ) -> NewtonState:
     """Move to the trial point if it is better, and adapt the trust region."""
     first = state.evaluations == 0
-    usable = all_finite(found)
+    usable = _is_finite(found)
     old, predicted = state.evaluation, state.predicted
     move = trial - state.x
     # The mean of the slopes at both ends gives the decrease to third order, without
@@ -380,14 +389,18 @@ def _accept_or_reject(
         gain=gain,
         usable=usable,
     )
-    beginning = reach * first_radius(x, evaluation.gradient, scale)
+    beginning = solver.reach * first_radius(x, evaluation.gradient, scale)
     radius = jnp.where(first, beginning, radius)
     seen = usable & ~first & ~hidden
     prefer = next_model(state.prefer, old, move, fall=fall, gain=gain, seen=seen)
     span = jnp.maximum(state.approach.span, jnp.abs(move))
     # What is not finite tells nothing.
     left = (accept & ~first) | ~usable
-    other = select(left, Glance(state.x, old), Glance(trial, found))
+    other = select(
+        left,
+        Glance.at(state.x, old, whole=solver.bending),
+        Glance.at(trial, found, whole=solver.bending),
+    )
     span = jnp.where(accept, span, state.approach.span)
     return dataclasses.replace(
         state,
@@ -399,6 +412,7 @@ def _accept_or_reject(
         # `done` serves for a moment as "the point is new".
         done=accept,
         evaluations=state.evaluations + 1,
+        lost=first & ~usable,
         other=other,
         prefer=prefer,
     )

@@ -155,11 +155,13 @@ def trust_region_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
     step = _inside(model, end.step)
     decrease = _decrease(model, end.stand_in, step)
     if model.lower is not None:
-        cauchy = _projected_gradient_step(model, radius)
-        better = _decrease(model, no, cauchy)
-        swap = better > decrease
-        step = jnp.where(swap, cauchy, step)
-        decrease = jnp.where(swap, better, decrease)
+        # Only the box can make the steepest descent the better step.
+        cut = jnp.any(step != end.step) | jnp.any(end.free != model.free)
+        step, decrease = jax.lax.cond(
+            cut,
+            lambda: _or_projected_gradient(model, radius, step, decrease),
+            lambda: (step, decrease),
+        )
     return Step(
         step,
         decrease,
@@ -384,6 +386,14 @@ def _hard_case(model, held, factor, damping, trial, length, radius):
     bend = jnp.vdot(trial, held.matvec(trial)) + damping * length**2
     accept = tau**2 * curve <= 0.19 * (bend + damping * radius**2)
     return curve, trial + tau * direction, accept & jnp.isfinite(tau)
+
+
+def _or_projected_gradient(model: QuadraticModel, radius, step, decrease):
+    """Return the better of a step and one along the projected gradient."""
+    other = _projected_gradient_step(model, radius)
+    better = _decrease(model, jnp.asarray(False), other)
+    swap = better > decrease
+    return jnp.where(swap, other, step), jnp.where(swap, better, decrease)
 
 
 def _projected_gradient_step(model: QuadraticModel, radius):

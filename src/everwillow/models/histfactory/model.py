@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from everwillow.likelihood.binned_spec import Derived
+from everwillow.models._collection import collection_paused
 from everwillow.models.binned import BinnedModel
 from everwillow.models.binned_batch import BinnedBatch
 from everwillow.models.histfactory.batches import patch_batch
@@ -12,6 +13,7 @@ from everwillow.models.histfactory.reading import load_json
 from everwillow.models.histfactory.spec import Source, workspace_spec
 
 
+@collection_paused()
 def from_pyhf(
     workspace: Source,
     *,
@@ -79,6 +81,7 @@ def from_pyhf(
     return BinnedModel.from_spec(spec)
 
 
+@collection_paused()
 def from_pyhf_patches(
     workspace: Source,
     patches: Iterable[Any],

@@ -7,6 +7,7 @@ from typing import Any
 
 from everwillow.likelihood.binned_spec import BinnedSpec
 from everwillow.model import AbstractModel
+from everwillow.models._collection import collection_paused
 from everwillow.models.binned import BinnedModel
 from everwillow.models.hs3._likelihood import read_likelihood
 from everwillow.models.hs3._pointer import refuse
@@ -17,6 +18,7 @@ from everwillow.models.hs3.model import Hs3Model
 Source = Mapping[str, Any] | str | PathLike[str]
 
 
+@collection_paused()
 def load(
     source: Source, analysis: str | int | None = None, *, shapesys: str | None = None
 ) -> AbstractModel:
