@@ -1,0 +1,1 @@
+"""Workspaces of real searches and measurements, with reference numbers."""

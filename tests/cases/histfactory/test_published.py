@@ -1,0 +1,131 @@
+"""Fits, errors, CLs and limits of published likelihoods, against pyhf 0.7.6."""
+
+import functools as ft
+
+import jax
+import numpy as np
+import pytest
+
+import everwillow as ew
+from tests.cases.histfactory.published import (
+    CASES,
+    model,
+    params,
+    references,
+)
+
+
+pytestmark = pytest.mark.validation
+
+LARGE = CASES[3:]
+each = pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if n in LARGE else ()) for n in CASES],
+)
+# The number to which pyhf's own runs agree with each other.
+LIMIT = 3e-3
+
+
+@ft.cache
+def fitted(name):
+    """Fit from the default start, without any tuning."""
+    return ew.fit(model(name))
+
+
+@ft.cache
+def excluded(name):
+    return ew.cls(model(name), model(name).poi, 1.0)
+
+
+@ft.cache
+def limited(name):
+    return ew.limits(model(name), model(name).poi)
+
+
+@jax.jit
+def twice_nll(bare, point, observation):
+    return 2 * bare.nll(point, observation)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_values_of_the_likelihood(name):
+    made, reference = model(name), references()[name]
+    wanted = {"start": reference["twice_nll_init"]}
+    places = {"start": made.state.to_pytree()}
+    for i, point in enumerate(reference["nll_points"]):
+        wanted[i], places[i] = point["twice_nll"], params(name, point["pars"])
+    for key, value in wanted.items():
+        found = twice_nll(made.bare, places[key], made.observation)
+        assert found == pytest.approx(value, rel=1e-9, abs=1e-9), key
+
+
+@each
+def test_the_minimum_is_at_or_below_the_reference(name):
+    found = fitted(name)
+    assert found.success
+    assert found.edm < 1e-6
+    assert 2 * found.nll <= references()[name]["twice_nll_fit"] + 1e-6
+
+
+@each
+def test_the_best_fit_is_that_of_the_reference(name):
+    """Up to how far above the minimum the reference stopped."""
+    found, reference = fitted(name), references()[name]
+    excess = max(reference["twice_nll_fit"] - 2 * float(found.nll), 0)
+    for key, value in params(name, reference["bestfit"]).items():
+        error = found.errors[key]
+        if error is None:
+            assert value == found.params[key]
+            continue
+        # An ellipsoid of that height reaches so far; and not-a-number is at a bound.
+        allowed = np.nan_to_num(error, nan=0.01) * (0.03 + excess**0.5)
+        distance = np.abs(found.params[key] - value)
+        assert (distance <= allowed + 1e-6).all(), key
+
+
+@each
+def test_errors(name):
+    reference = references()[name]
+    if "errors" not in reference:
+        pytest.skip("Minuit got no errors for this one")
+    found, bounds = fitted(name), model(name).bounds
+    best = found.params
+    for key, wanted in params(name, reference["errors"]).items():
+        error = found.errors[key]
+        if error is None:
+            np.testing.assert_array_equal(wanted, 0)
+            continue
+        low, high = (np.asarray(end) for end in (bounds[key].lower, bounds[key].upper))
+        inner = (best[key] - 2 * wanted > low) & (best[key] + 2 * wanted < high)
+        close = np.abs(error / np.where(wanted > 0, wanted, 1) - 1) < 0.03
+        assert (close | ~inner).all(), (key, error, wanted)
+
+
+@each
+def test_cls(name):
+    found, reference = excluded(name), references()[name]
+    assert found.observed == pytest.approx(reference["cls_obs_mu1"], abs=2e-3)
+    bands = [float(value) for _, value in found.expected]
+    np.testing.assert_allclose(bands, reference["cls_exp_mu1"], atol=3e-3)
+
+
+@each
+def test_limits(name):
+    found, reference = limited(name), references()[name]
+    if "ul_obs" in reference:
+        assert found.observed == pytest.approx(reference["ul_obs"], rel=LIMIT)
+        median = found.expected.median
+        assert median == pytest.approx(reference["ul_exp_median"], rel=LIMIT)
+    ends = [float(value) for _, value in found.expected]
+    assert ends == sorted(ends)
+    # Where there is no reference: CLs there is the level.
+    at = ew.cls(model(name), model(name).poi, float(found.observed))
+    assert at.observed == pytest.approx(0.05, abs=1e-4)
+
+
+def test_parameters_are_those_of_the_reference():
+    for name in CASES:
+        names = references()[name]["par_names"]
+        leaves = params(name, np.zeros(len(names)))
+        shapes = {key: np.shape(value) for key, value in model(name).state.items()}
+        assert {key: np.shape(value) for key, value in leaves.items()} == shapes
