@@ -210,10 +210,21 @@ def prepare_task(
     )
     if solver is None:
         solver = choose_solver(objective, numbers)
-    if closes_over_tracer(objective):
+    if _must_be_hoisted(objective):
         start = layout.state(numbers.vector, numbers.others).to_pytree()
         objective = _execute.hoist(objective, start, numbers.observation)
     return Task(objective, layout, solver, int(max_steps)), numbers
+
+
+def _must_be_hoisted(objective: Any) -> bool:
+    """Return whether a function holds tracers that are not arguments of the program.
+
+    The arrays of a callable pytree, such as a Model, are arguments already.
+    """
+    if jax.tree_util.all_leaves([objective]):
+        return closes_over_tracer(objective)
+    leaves = jax.tree.leaves(objective)
+    return any(closes_over_tracer(leaf) for leaf in leaves if not eqx.is_array(leaf))
 
 
 def choose_solver(objective: Any, numbers: Numbers) -> optx.AbstractMinimiser:

@@ -11,6 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import log_ndtr
 from jaxtyping import Array, ArrayLike, Float
 
 from everwillow._errors import ArgumentValueError
@@ -80,7 +81,8 @@ class Distribution(eqx.Module):
         r"""Return the p-values expected for data of the alternative hypothesis.
 
         The band of N standard deviations belongs to the test statistic whose
-        alternative p-value is :math:`\Phi(N)`, or to 0 where that would be negative.
+        alternative p-value is :math:`\Phi(N)`. Of a one-sided test statistic the bands
+        are those of the best fit, also where it is beyond the tested value.
 
         Raises:
             ArgumentValueError: If nothing is known of the alternative.
@@ -144,8 +146,8 @@ class AbstractAsymptotic(Distribution):
         """Return ln(1 - F(q)), given mu/sigma and mu'/sigma."""
 
     @abc.abstractmethod
-    def _quantile(self, n_sigma: float, c: Array, c_prime: Array) -> Array:
-        """Return the test statistic whose tail probability is Phi(n_sigma)."""
+    def _band(self, n_sigma: float, c: Array, c_prime: Array) -> tuple[Array, Array]:
+        """Return both tails' logarithms where the alternative's is ln Phi(n_sigma)."""
 
     def cdf(self, q: ArrayLike, mu: ArrayLike, mu_prime: ArrayLike, sigma: ArrayLike):
         r"""Return :math:`F(q_\mu | \mu')`.
@@ -173,8 +175,7 @@ class AbstractAsymptotic(Distribution):
         c, c_prime = _in_sigma(result)
         logs = []
         for n_sigma in N_SIGMA:
-            q = jnp.maximum(self._quantile(n_sigma, c, c_prime), 0)
-            null, alt = self._log_tail(q, c, c), self._log_tail(q, c, c_prime)
+            null, alt = self._band(n_sigma, c, c_prime)
             logs.append((jnp.exp(null), jnp.exp(alt), jnp.exp(null - alt)))
         return ExpectedBands(*(BandValues(*band) for band in zip(*logs, strict=True)))
 
@@ -188,6 +189,27 @@ class AbstractAsymptotic(Distribution):
 
     def _null_needs_asimov(self) -> bool:
         return isinstance(self, TMuTildeAsymptotic | QTildeAsymptotic)
+
+
+class AbstractTwoSided(AbstractAsymptotic):
+    """The distribution of a test statistic that counts deviations either way."""
+
+    def _band(self, n_sigma: float, c: Array, c_prime: Array) -> tuple[Array, Array]:
+        q = formulas.quantile_of(self._log_tail, n_sigma, c, c_prime)
+        return self._log_tail(q, c, c), self._log_tail(q, c, c_prime)
+
+
+class AbstractOneSided(AbstractAsymptotic):
+    r"""The distribution of a test statistic that counts deviations one way.
+
+    Data whose best fit is beyond the tested value have a test statistic of 0 whatever
+    they are. Bands go on as if it were not so: they stay those of the best fit, whose
+    tails are :math:`\Phi(N - |\mu - \mu'|/\sigma)` and :math:`\Phi(N)`.
+    """
+
+    def _band(self, n_sigma: float, c: Array, c_prime: Array) -> tuple[Array, Array]:
+        n = jnp.asarray(n_sigma, c.dtype)
+        return log_ndtr(n - jnp.abs(c - c_prime)), log_ndtr(n) + 0 * c
 
 
 def _in_sigma(result: TestStatResult) -> tuple[Array, Array]:
@@ -204,54 +226,39 @@ def _in_sigma(result: TestStatResult) -> tuple[Array, Array]:
     return scale * mu, scale * mu_prime
 
 
-class TMuAsymptotic(AbstractAsymptotic):
+class TMuAsymptotic(AbstractTwoSided):
     r"""Of :math:`t_\mu`: both tails of a normal distribution; eq. (33)."""
 
     def _log_tail(self, q: Array, c: Array, c_prime: Array) -> Array:
         return formulas.t_log_tail(q, c, c_prime)
 
-    def _quantile(self, n_sigma: float, c: Array, c_prime: Array) -> Array:
-        return formulas.quantile_of(formulas.t_log_tail, n_sigma, c, c_prime)
 
-
-class TMuTildeAsymptotic(AbstractAsymptotic):
+class TMuTildeAsymptotic(AbstractTwoSided):
     r"""Of :math:`\tilde t_\mu`; section 3.4."""
 
     def _log_tail(self, q: Array, c: Array, c_prime: Array) -> Array:
         return formulas.t_tilde_log_tail(q, c, c_prime)
 
-    def _quantile(self, n_sigma: float, c: Array, c_prime: Array) -> Array:
-        return formulas.quantile_of(formulas.t_tilde_log_tail, n_sigma, c, c_prime)
 
-
-class QMuAsymptotic(AbstractAsymptotic):
+class QMuAsymptotic(AbstractOneSided):
     r"""Of :math:`q_\mu`; eq. (57)."""
 
     def _log_tail(self, q: Array, c: Array, c_prime: Array) -> Array:
         return formulas.q_log_tail(q, c, c_prime)
 
-    def _quantile(self, n_sigma: float, c: Array, c_prime: Array) -> Array:
-        return formulas.q_quantile(n_sigma, c, c_prime)
 
-
-class QTildeAsymptotic(AbstractAsymptotic):
+class QTildeAsymptotic(AbstractOneSided):
     r"""Of :math:`\tilde q_\mu`; eq. (65)."""
 
     def _log_tail(self, q: Array, c: Array, c_prime: Array) -> Array:
         return formulas.q_tilde_log_tail(q, c, c_prime)
 
-    def _quantile(self, n_sigma: float, c: Array, c_prime: Array) -> Array:
-        return formulas.q_tilde_quantile(n_sigma, c, c_prime)
 
-
-class Q0Asymptotic(AbstractAsymptotic):
+class Q0Asymptotic(AbstractOneSided):
     r"""Of :math:`q_0`, the test statistic of a discovery; eq. (49)."""
 
     def _log_tail(self, q: Array, c: Array, c_prime: Array) -> Array:
         return formulas.q0_log_tail(q, c, c_prime)
-
-    def _quantile(self, n_sigma: float, c: Array, c_prime: Array) -> Array:
-        return formulas.q0_quantile(n_sigma, c, c_prime)
 
 
 class EmpiricalDistribution(Distribution):

@@ -55,22 +55,6 @@ def q0_log_tail(q: Array, c: Array, c_prime: Array) -> Array:
     return log_ndtr(c_prime - c - safe_root(q))
 
 
-def q_quantile(n_sigma: ArrayLike, c: Array, c_prime: Array) -> Array:
-    r"""Return the q that :math:`q_\mu` exceeds with probability Phi(n_sigma), or 0."""
-    return jnp.maximum(c - c_prime - n_sigma, 0) ** 2
-
-
-def q_tilde_quantile(n_sigma: ArrayLike, c: Array, c_prime: Array) -> Array:
-    r"""Return the q that :math:`\tilde q_\mu` exceeds with probability Phi(n_sigma)."""
-    root = jnp.maximum(c - c_prime - n_sigma, 0)
-    return jnp.where(root > c, c**2 - 2 * c * (c_prime + n_sigma), root**2)
-
-
-def q0_quantile(n_sigma: ArrayLike, c: Array, c_prime: Array) -> Array:
-    """Return the q that :math:`q_0` exceeds with probability Phi(n_sigma), or 0."""
-    return jnp.maximum(c_prime - c - n_sigma, 0) ** 2
-
-
 def quantile_of(log_tail, n_sigma: ArrayLike, c: Array, c_prime: Array) -> Array:
     """Return the quantile of a tail that has no closed form, with a first derivative.
 
@@ -140,8 +124,9 @@ def expected_cls(q_asimov: ArrayLike) -> BandValues:
     r"""Return the CLs expected without signal, for :math:`q_\mu` and :math:`\tilde q`.
 
     Data whose best fit is N standard deviations from 0 have
-    :math:`\mathrm{CL_s} = \Phi(N - \sqrt{q_A}) / \Phi(N)`, as long as that best fit is
-    below the tested value (:math:`N < \sqrt{q_A}`); beyond, the test statistic is 0.
+    :math:`\mathrm{CL_s} = \Phi(N - \sqrt{q_A}) / \Phi(N)`. Where that best fit is
+    beyond the tested value (:math:`N > \sqrt{q_A}`) the test statistic itself is 0;
+    the band stays that of the best fit, as other tools have it.
 
     Args:
         q_asimov: Test statistic of the Asimov data without signal.
@@ -152,7 +137,5 @@ def expected_cls(q_asimov: ArrayLike) -> BandValues:
         0.06446
     """
     c = safe_root(jnp.asarray(q_asimov))
-    # Where the test statistic is 0 the band is that of N = c.
-    reached = [jnp.minimum(n_sigma, c) for n_sigma in N_SIGMA]
-    logs = [log_ndtr(n - c) - log_ndtr(n) for n in reached]
+    logs = [log_ndtr(n - c) - log_ndtr(jnp.full_like(c, n)) for n in N_SIGMA]
     return BandValues(*(jnp.exp(log) for log in logs))

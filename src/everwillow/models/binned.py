@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools as ft
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, final
 
 import equinox as eqx
@@ -109,7 +109,7 @@ class BinnedModel(AbstractModel):
             {name: _start(entry) for name, entry in known.items()},
             sep=_separator(known),
         )
-        names = [key[0] if isinstance(key, tuple) else key for key in state]
+        names = [str(key) for key in state]
         shapes = {name: np.shape(known[name].start) for name in names}
         lengths = [int(np.prod(shapes[name])) for name in names]
         starts = dict(zip(names, np.cumsum([0, *lengths]).tolist(), strict=False))
@@ -275,12 +275,11 @@ class BinnedModel(AbstractModel):
         )
 
 
-def _separator(names: Any) -> str | None:
+def _separator(names: Iterable[str]) -> str:
     """Return what may join the segments of keys, which no name contains."""
-    for separator in (".", "/", ":", "|", "\x1f"):
-        if not any(separator in name for name in names):
-            return separator
-    return None
+    used = set().union(*names)
+    private = map(chr, range(0xE000, 0xF8FF))
+    return next(c for c in (".", "/", ":", "|", *private) if c not in used)
 
 
 def _start(entry: ParameterSpec) -> float | np.ndarray:
