@@ -1,6 +1,8 @@
 """Each member of a back-end does what spey's contract says of it."""
 
 import importlib.metadata
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -52,6 +54,15 @@ def test_spey_finds_the_back_ends_and_their_metadata(name):
     assert all(isinstance(getattr(entry, key), list) for key in LISTS)
 
 
+def test_without_spey_the_error_says_what_to_install():
+    script = "import sys; sys.modules['spey'] = None; import everwillow.interop.spey"
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert 'pip install "everwillow[spey]"' in done.stderr
+
+
 def test_config():
     config = backend().config()
     # mu_bkg is fixed, and no part of the parameters.
@@ -65,6 +76,16 @@ def test_config():
     # spey writes into the lists.
     config.suggested_init[MU] = 7.0
     assert backend().config().suggested_init == [0.0, 1.0]
+
+
+def test_a_parameter_of_interest_that_the_document_holds_floats():
+    held = document()
+    held["parameter_points"][0]["parameters"][0]["const"] = True
+    model = two_bins(hs3_dict=held)
+    assert model.backend.config().parameter_names == ["alpha_bkg", "mu"]
+    assert model.maximize_likelihood()[0] == pytest.approx(
+        shared().maximize_likelihood()[0], rel=1e-8
+    )
 
 
 def test_gradient_is_that_of_finite_differences():

@@ -4,6 +4,9 @@
 of 1e-6, so that numbers made of differences of -ln L are good to some 1e-5.
 """
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -12,6 +15,7 @@ from tests.interop.spey_models import (
     APOSTERIORI,
     APRIORI,
     DOCUMENT,
+    HERE,
     KINDS,
     REFERENCE,
     SIGNAL,
@@ -28,13 +32,6 @@ from tests.interop.workspaces import (
 )
 
 
-# What a public tutorial and the paper of its back-end print for this document.
-TUTORIAL = {
-    "observed": 0.2361,
-    "apriori": 0.5299,
-    "limit": 4.0300,
-    "apriori limit": 2.7343,
-}
 BAND = [0.857708, 0.732325, 0.530159, 0.275908, 0.079821]
 
 
@@ -91,23 +88,29 @@ def test_likelihood_values_of_the_two_bins():
 
 @pytest.mark.validation
 def test_the_tutorials_numbers_come_with_nominal_auxiliary_data():
+    # Those of spey-hs3 0.0.3; the tutorial prints the medians and the observed ones.
     model = two_bins(auxiliary_asimov="nominal")
-    (observed,) = model.exclusion_confidence_level()
-    assert observed == pytest.approx(TUTORIAL["observed"], abs=1.1e-4)
-    assert model.poi_upper_limit() == pytest.approx(TUTORIAL["limit"], abs=1e-4)
-    median = model.exclusion_confidence_level(expected=APRIORI)[2]
-    assert median == pytest.approx(TUTORIAL["apriori"], abs=5e-5)
-    limit = model.poi_upper_limit(expected=APRIORI)
-    assert limit == pytest.approx(TUTORIAL["apriori limit"], abs=5e-5)
-    # spey-hs3 0.0.3 a posteriori, which the tutorial does not print.
-    band = model.exclusion_confidence_level(expected=APOSTERIORI)
-    np.testing.assert_allclose(
-        band, [0.637355, 0.488775, 0.309115, 0.136468, 0.032529], atol=3e-4
-    )
-    # Its fit of this set does not end at 0 although it was made there.
-    best, _ = model.maximize_asimov_likelihood()
-    assert best == pytest.approx(0.4455, abs=1e-3)
+    expected = {
+        "observed": [0.236125],
+        "apriori": [0.857559, 0.732129, 0.529947, 0.275751, 0.079758],
+        "aposteriori": [0.637355, 0.488775, 0.309115, 0.136468, 0.032529],
+    }
+    limits = {"observed": 4.03001, "apriori": 2.73431, "aposteriori": 3.22342}
+    for name in KINDS:
+        kind = spey.ExpectationType[name]
+        found = model.exclusion_confidence_level(expected=kind)
+        np.testing.assert_allclose(found, expected[name], atol=2e-6)
+        assert model.poi_upper_limit(expected=kind) == pytest.approx(
+            limits[name], rel=5e-6
+        )
+    assert f"{model.exclusion_confidence_level()[0]:.4f}" == "0.2361"
+    assert f"{model.poi_upper_limit():.4f}" == "4.0300"
+    # The fit of that set does not end at 0, although it was made there.
+    assert model.maximize_asimov_likelihood()[0] == pytest.approx(0.4455, abs=1e-4)
     assert shared().maximize_asimov_likelihood()[0] == pytest.approx(0.0, abs=1e-6)
+    least, pars = model.backend.minimize_asimov_negative_loglikelihood()
+    assert least < model.maximize_asimov_likelihood()[1]
+    assert pars[1] == pytest.approx(0.4455, abs=5e-4)
 
 
 def test_two_bins_of_pyhf_are_those_of_hs3():
@@ -197,6 +200,21 @@ def test_a_nuisance_parameter_without_a_value_starts_at_zero():
     found = model.exclusion_confidence_level(expected=APRIORI)
     expected = shared().exclusion_confidence_level(expected=APRIORI)
     np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_a_fresh_program_computes_in_double_precision():
+    path = HERE / "data" / "quickstart_seed_page.hs3.json"
+    script = (
+        "import spey\n"
+        "model = spey.get_backend('everwillow.hs3')(\n"
+        f"    hs3_dict={str(path)!r}, signal_yields={{'channel.signal': [5.0, 5.0]}})\n"
+        "print(repr(float(model.likelihood(1.0))))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    found = float(done.stdout.split()[0])
+    assert found == pytest.approx(shared().likelihood(1.0), rel=1e-12)
 
 
 def test_options_of_the_older_plug_in_are_accepted():

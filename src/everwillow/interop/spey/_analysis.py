@@ -16,7 +16,7 @@ from everwillow._errors import (
 from everwillow._typing import Key
 from everwillow.combination import CombinedModel, combine
 from everwillow.interop.spey._data import DataForms, flattened
-from everwillow.interop.spey._fits import DataSet, Fits, Point, Question
+from everwillow.interop.spey._fits import DataSet, Fits, Question
 from everwillow.interop.spey._request import Request, position
 from everwillow.model import AbstractModel
 from everwillow.parameters import Interval
@@ -65,15 +65,13 @@ class Analysis:
     @property
     def is_alive(self) -> bool:
         """Whether the expected data depend on the POI."""
-        return bool(np.any(self._signal != 0.0))
+        return bool(np.any(self._yields[1] != 0.0))
 
     @ft.cached_property
-    def _background(self) -> np.ndarray:
-        return self._main(0.0)
-
-    @ft.cached_property
-    def _signal(self) -> np.ndarray:
-        return self._main(1.0) - self._background
+    def _yields(self) -> tuple[np.ndarray, np.ndarray]:
+        """The expected data without signal, and what the signal adds to them."""
+        background = self._main(0.0)
+        return background, self._main(1.0) - background
 
     @ft.cached_property
     def minimum_poi(self) -> float:
@@ -87,14 +85,14 @@ class Analysis:
         if isinstance(bound, Interval):
             lowest = float(np.asarray(bound.lower))
         try:
-            background, signal = self._background, self._signal
+            background, signal = self._yields
             linear = np.allclose(self._main(2.0), background + 2 * signal, rtol=1e-6)
         except SpecificationError:
             # A model that cannot predict its data can still be fitted.
             return lowest
         grows = signal > 0.0
         if linear and grows.any():
-            return -float(np.min(background[grows] / signal[grows]))
+            return 0.0 - float(np.min(background[grows] / signal[grows]))
         return -np.inf if linear else lowest
 
     def _main(self, value: float) -> np.ndarray:
@@ -103,8 +101,17 @@ class Analysis:
         return flattened(self.fits.asimov(vector), auxiliary=False)
 
     def request(self, keywords: Mapping[str, Any]) -> Request:
-        """Read the keywords of a call."""
-        return Request.of(keywords, names=self.fits.labels, poi=self.fits.index)
+        """Read the keywords of a call.
+
+        Raises:
+            NotImplementedError: If spey's optimiser is to do the fit.
+        """
+        request = Request.of(keywords, names=self.fits.labels, poi=self.fits.index)
+        if request.wrapped and not self.auxiliary_fitted:
+            # The numbers to be reproduced have the errors of its fits.
+            msg = "Left to spey's optimiser: the auxiliary data of Asimov sets."
+            raise NotImplementedError(msg)
+        return request
 
     def data(self, expected: Any, given: Any = None) -> DataSet:
         """Return the data that spey's `expected` means, or those that are given.
@@ -158,22 +165,17 @@ class Analysis:
         if found is None:
             found = DataSet("the data given", observation)
             # Toys are near the data that were fitted before.
-            found.keep("near", self._latest())
+            known = (d.nearest(self.fits.place, None) for d in self._sets.values())
+            for point in filter(None, known):
+                found.keep("near", point)
         self._given[key] = found
         while len(self._given) > _MOST_GIVEN:
             self._given.pop(next(iter(self._given)))
         return found
 
-    def _latest(self) -> Point:
-        for data in reversed(self._sets.values()):
-            point = data.nearest(self.fits.place, None)
-            if point is not None:
-                return point
-        return Point(np.nan, self.fits.start)
-
     def profiled(self, data: DataSet, poi_test: Any, request: Request) -> Any:
         """Answer a question about -ln L with parameters held."""
-        point = self.fits.ask(data, self._question(request, -np.inf, poi_test))
+        point = self.fits.ask(data, _question(self.fits, request, -np.inf, poi_test))
         pars = point.vector[self.fits.free]
         if request.wrapped and not request.return_parameters:
             return point.nll
@@ -182,7 +184,7 @@ class Analysis:
     def minimised(self, data: DataSet, request: Request, *, negative: bool) -> Any:
         """Answer a question about the best fit."""
         lower = self.minimum_poi if negative else 0.0
-        question = self._question(request, lower, request.held)
+        question = _question(self.fits, request, lower, request.held)
         try:
             point = self.fits.ask(data, question)
         except FitError:
@@ -190,7 +192,7 @@ class Analysis:
                 raise
             # Without a signal every value of the POI is a best fit.
             held = {self.fits.index: 0.0} | dict(question.held)
-            point = self.fits.ask(data, self._question(request, lower, held))
+            point = self.fits.ask(data, _question(self.fits, request, lower, held))
         pars = point.vector[self.fits.free]
         if not request.wrapped:
             return point.nll, pars
@@ -202,19 +204,20 @@ class Analysis:
         }
         return chosen, point.nll
 
-    def _question(self, request: Request, lower: float, held: Any) -> Question:
-        if not isinstance(held, Mapping):
-            held = {self.fits.index: held}
-        places = {}
-        for name, value in held.items():
-            index = position(name, self.fits.labels, where="poi_test")
-            places[index] = _number(value, name)
-        return Question(
-            held=tuple(sorted(places.items())),
-            lower=lower,
-            init=request.init,
-            bounds=request.bounds,
-        )
+
+def _question(fits: Fits, request: Request, lower: float, held: Any) -> Question:
+    if not isinstance(held, Mapping):
+        held = {fits.index: held}
+    places = {}
+    for name, value in held.items():
+        index = position(name, fits.labels, where="poi_test")
+        places[index] = _number(value, name)
+    return Question(
+        held=tuple(sorted(places.items())),
+        lower=lower,
+        init=request.init,
+        bounds=request.bounds,
+    )
 
 
 def _is_a_priori(expected: Any) -> bool:

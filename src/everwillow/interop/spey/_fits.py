@@ -228,7 +228,9 @@ class Fits:
                 return point
             failed = result
         assert failed is not None
-        msg = f"{self._named(data, question)} failed: {failed.message()}"
+        where = ", ".join(f"{self.labels[i]} = {v:g}" for i, v in question.held)
+        where = where or f"{self.poi} free"
+        msg = f"The fit of {data.label} with {where} failed: {failed.message()}"
         raise FitError(msg, failed)
 
     def _posed(self, data: DataSet, question: Question) -> Problem:
@@ -268,7 +270,3 @@ class Fits:
         return dataclasses.replace(
             problem, numbers=dataclasses.replace(numbers, vector=vector)
         )
-
-    def _named(self, data: DataSet, question: Question) -> str:
-        where = ", ".join(f"{self.labels[i]} = {v:g}" for i, v in question.held)
-        return f"The fit of {data.label} with {where or f'{self.poi} free'}"

@@ -10,6 +10,12 @@ from everwillow.fitting._core import Task
 from everwillow.fitting._problem import Numbers
 
 
+def use_double_precision() -> None:
+    """Switch JAX to double precision, of which users of spey need not know."""
+    if not jax.config.read("jax_enable_x64"):
+        jax.config.update("jax_enable_x64", True)
+
+
 def value_and_slope(task: Task, numbers: Numbers) -> tuple[Scalar, Array]:
     """Return -ln L and its gradient at the parameters given."""
     return jax.value_and_grad(lambda x: task.value(numbers, x))(task.start(numbers))

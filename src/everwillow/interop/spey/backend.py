@@ -61,9 +61,10 @@ class AbstractBackend(BackendBase):
         poi: Key of its parameter of interest.
         auxiliary_asimov: ``"fitted"``: Asimov data contain the auxiliary data that
             prefer the parameters they were made with, the frequentist convention
-            (arXiv:1007.1727, section 3). ``"nominal"``: they contain the auxiliary data
-            that were observed, as in some published tutorials; limits are then biased
-            wherever the data pull a nuisance parameter.
+            (arXiv:1007.1727, section 3.2). ``"nominal"``: they contain those that were
+            observed, as in some published tutorials; limits are then biased wherever
+            the data pull a nuisance parameter. To reproduce these to all their digits,
+            a `spey.StatisticalModel` then fits with spey's optimiser.
         seed: Of the pseudo-experiments; None for other ones each time.
     """
 

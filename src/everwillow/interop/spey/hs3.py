@@ -5,6 +5,7 @@ from os import PathLike
 from typing import Any, final
 
 from everwillow._errors import ArgumentValueError
+from everwillow.interop.spey._programs import use_double_precision
 from everwillow.interop.spey.backend import AbstractBackend
 from everwillow.models.hs3 import WorkspaceInterpreter, load
 
@@ -16,7 +17,7 @@ class Hs3Backend(AbstractBackend):
     Distributions, constraints, data and start values are read by
     `everwillow.models.hs3.load`, whose `report` (``backend.model.report``) lists what
     was assumed. A nuisance parameter without a value in the document starts at 0, a
-    scale factor at 1.
+    scale factor at 1. JAX is switched to double precision.
 
     Args:
         hs3_dict: The document, or the path of a JSON file.
@@ -71,6 +72,7 @@ class Hs3Backend(AbstractBackend):
         seed: int | None = None,
     ) -> None:
         del progress, mode
+        use_double_precision()
         document: Any = hs3_dict
         if signal_yields:
             workspace = WorkspaceInterpreter(hs3_dict)

@@ -5,6 +5,7 @@ from os import PathLike
 from typing import Any, final
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow.interop.spey._programs import use_double_precision
 from everwillow.interop.spey._signals import signal_operations
 from everwillow.interop.spey.backend import AbstractBackend
 from everwillow.models.histfactory import apply_patches, from_pyhf
@@ -17,7 +18,8 @@ Source = Mapping[str, Any] | str | PathLike[str]
 class PyhfBackend(AbstractBackend):
     """A pyhf workspace, with a signal or with a patch that adds it, for spey.
 
-    Interpolations are those of pyhf's command line (code 4 and code 4p).
+    Interpolations are those of pyhf's command line (code 4 and code 4p). JAX is
+    switched to double precision.
 
     Args:
         signal_patch: A JSON patch: its operations, a file, or a
@@ -71,6 +73,7 @@ class PyhfBackend(AbstractBackend):
         auxiliary_asimov: str = "fitted",
         seed: int | None = None,
     ) -> None:
+        use_double_precision()
         given = [w for w in (background_only_model, workspace) if w is not None]
         if len(given) != 1:
             msg = (
