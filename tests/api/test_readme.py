@@ -8,9 +8,10 @@ import re
 import pytest
 
 
-README = (pathlib.Path(__file__).parents[2] / "README.md").read_text("utf-8")
+ROOT = pathlib.Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
 # In their order: later ones go on in the session of those before.
-EXAMPLES = ("combination", "limit")
+EXAMPLES = ("combination", "limit", "workspace")
 
 
 def block(example, language):
@@ -30,7 +31,7 @@ def printed():
     for example in EXAMPLES:
         code = compile(block(example, "python"), "README.md", "exec")
         lines = io.StringIO()
-        with contextlib.redirect_stdout(lines):
+        with contextlib.redirect_stdout(lines), contextlib.chdir(ROOT):
             exec(code, session)
         output[example] = lines.getvalue()
     return output
