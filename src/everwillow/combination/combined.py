@@ -17,12 +17,12 @@ from everwillow.combination._agreement import (
 )
 from everwillow.combination._joint_gaussian import correlated
 from everwillow.combination._names import joint_states, named_models
-from everwillow.combination._pieces import by_name, piece_count, side_by_side, slices
-from everwillow.combination.packed import (
+from everwillow.combination._packed import (
     FlatCombined,
     packed_bounds,
     packed_constraints,
 )
+from everwillow.combination._pieces import by_name, piece_count, side_by_side, slices
 from everwillow.model import AbstractModel, Bound
 from everwillow.model._entries import checked_scalar, number
 from everwillow.objective import Evaluation, evaluate
