@@ -190,7 +190,9 @@ def _load(file: pathlib.Path, arrays: list[Any]) -> Callable[..., Any] | None:
     inputs = jax.tree.structure(((arrays,), {}))
     outputs = jax.tree.structure([0] * len(_FIELDS))
     try:
-        program = serialize_executable.deserialize_and_load(content, inputs, outputs)
+        program = serialize_executable.deserialize_and_load(
+            content, inputs, outputs, execution_devices=jax.devices()[:1]
+        )
         os.utime(file)
     except Exception:
         # Cut off, or of another machine after all: made again.

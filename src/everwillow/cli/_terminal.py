@@ -55,7 +55,13 @@ def _wrapped(part: str) -> str:
             lines.append(line)
         else:
             indent = "  " if line.startswith("- ") else ""
-            lines += textwrap.wrap(line, width(), subsequent_indent=indent)
+            lines += textwrap.wrap(
+                line,
+                width(),
+                subsequent_indent=indent,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
     return "\n".join(lines)
 
 

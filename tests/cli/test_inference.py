@@ -1,0 +1,154 @@
+"""Limits, scans and rankings on the command line."""
+
+import re
+
+import numpy as np
+import pytest
+
+import everwillow as ew
+from everwillow.models.histfactory import from_pyhf
+from tests.cli.documents import (
+    MEDIAN_LIMIT,
+    MEDIAN_LIMIT_A_PRIORI,
+    OBSERVED_LIMIT,
+    QUICKSTART,
+)
+
+
+def limits_in(output: str) -> dict[str, float]:
+    found = re.findall(r"^(observed|expected \S+(?: sigma)?)\s+(\S+)$", output, re.M)
+    return {name: float(value) for name, value in found}
+
+
+def table_in(output: str, head: str) -> list[list[str]]:
+    """The cells of the table below a head, without the names of its columns."""
+    body = re.search(r"^-+$\n(.*?)\n\n", output.split(head)[1], re.M | re.S)[1]
+    return [re.split(r"\s{2,}", line.strip()) for line in body.splitlines()]
+
+
+def test_limits_are_those_of_pyhf(run):
+    done = run("limit", QUICKSTART)
+    assert done.exit_code == 0
+    found = limits_in(done.stdout)
+    # pyhf finds its limits by root finding with a tolerance of 1e-6 or so in mu.
+    assert found["observed"] == pytest.approx(OBSERVED_LIMIT, rel=3e-5)
+    assert found["expected median"] == pytest.approx(MEDIAN_LIMIT, rel=3e-5)
+    assert list(found.values())[1:] == sorted(list(found.values())[1:])
+    assert len(found) == 6
+    assert "CLs" in done.stdout
+    assert "95 % CL" in done.stdout
+
+
+def test_a_priori_limits_are_those_of_pyhf(run):
+    found = limits_in(run("limit", QUICKSTART, "--a-priori").stdout)
+    assert found["expected median"] == pytest.approx(MEDIAN_LIMIT_A_PRIORI, rel=3e-5)
+
+
+def test_confidence_level(run, tmp_path):
+    done = run("limit", QUICKSTART, "--cl", 0.9, "--out", tmp_path / "limit.npz")
+    assert "90 % CL" in done.stdout
+    loaded = ew.io.load(tmp_path / "limit.npz")
+    direct = ew.limits(from_pyhf(QUICKSTART), "mu", level=0.1)
+    assert float(loaded.observed) == pytest.approx(float(direct.observed), rel=1e-6)
+    assert limits_in(done.stdout)["observed"] < OBSERVED_LIMIT
+
+
+def test_scan_is_the_profile(run, tmp_path):
+    options = ("--range", 0, 4, "--points", 5, "--out", tmp_path / "scan.h5")
+    pytest.importorskip("h5py")
+    done = run("scan", QUICKSTART, *options)
+    assert done.exit_code == 0
+    model = from_pyhf(QUICKSTART)
+    direct = ew.profile.scan(model, name="mu", values=np.linspace(0, 4, 5))
+    rows = table_in(done.stdout, "above the minimum\n")
+    assert [float(value) for value, _ in rows] == [0, 1, 2, 3, 4]
+    np.testing.assert_allclose(
+        [float(height) for _, height in rows], direct.twice_delta_nll, atol=5.1e-5
+    )
+    loaded = ew.io.load(tmp_path / "scan.h5")
+    np.testing.assert_allclose(loaded.nll, direct.nll, rtol=1e-9)
+
+
+def test_scan_of_default_range_stays_inside_of_the_bounds(run, write, tiny):
+    rows = table_in(run("scan", write(tiny), "--points", 5).stdout, "the minimum\n")
+    values = [float(value) for value, _ in rows]
+    best = ew.fit(from_pyhf(tiny))
+    center, error = float(best.params["mu"]), float(best.errors["mu"])
+    assert values[0] == pytest.approx(max(0.0, center - 3 * error), rel=1e-3)
+    assert values[-1] == pytest.approx(min(10.0, center + 3 * error), rel=1e-3)
+    # A parabola would have risen by 9.
+    assert 5 < float(rows[-1][1]) < 14
+
+
+def test_impacts_from_covariance_and_by_refits(run, write, tiny, tmp_path):
+    model = from_pyhf(tiny)
+    best = ew.fit(model)
+    direct = ew.impacts.rank(model, best, pois="mu", refit="postfit")
+    order = [direct.names[i] for i in direct.order[0]]
+    file = tmp_path / "impacts.json"
+    for options, up, down in (
+        ([], direct.postfit[0], -direct.postfit[0]),
+        (["--refit", "-o", file], *direct.postfit_refits.shifts[::-1, 0]),
+    ):
+        done = run("impacts", write(tiny), *options)
+        assert done.exit_code == 0
+        rows = table_in(done.stdout, "Impacts on")
+        assert [cells[0] for cells in rows] == order
+        for cells in rows:
+            place = direct.names.index(cells[0])
+            assert float(cells[3]) == pytest.approx(up[place], abs=5.1e-4)
+            assert float(cells[4]) == pytest.approx(down[place], abs=5.1e-4)
+    assert ew.io.load(file).names == direct.names
+
+
+def test_count_cuts_a_ranking(run, write, tiny):
+    done = run("impacts", write(tiny), "--count", 1)
+    assert len(table_in(done.stdout, "Impacts on")) == 1
+    assert "2 smaller ones are not shown" in done.stdout
+
+
+def test_impacts_on_a_parameter_at_its_bound_say_so(run, write, tiny):
+    tiny["observations"][0]["data"] = [40.0, 30.0]
+    done = run("impacts", write(tiny))
+    assert done.exit_code == 0
+    assert "mu is held at its bound" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize("command", ["limit", "scan", "impacts"])
+def test_without_parameter_of_interest(run, write, tiny, command):
+    tiny["measurements"][0]["config"]["poi"] = ""
+    done = run(command, write(tiny))
+    assert done.exit_code == 2
+    assert "--poi" in done.stderr
+    done = run("impacts", write(tiny), "--poi", "mu")
+    assert done.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["limit", "--points", 6],
+        ["scan", "--points", 5],
+        ["impacts"],
+    ],
+    ids=lambda options: options[0],
+)
+def test_plots(run, tmp_path, options):
+    pytest.importorskip("matplotlib")
+    file = tmp_path / "plot.png"
+    done = run(options[0], QUICKSTART, *options[1:], "--plot", file)
+    assert done.exit_code == 0, done.stderr
+    assert file.read_bytes().startswith(b"\x89PNG")
+    assert f"The plot is in {file}" in done.stdout.replace("\n", " ")
+
+
+def test_a_fit_that_fails_gives_no_limit(run, write, tiny):
+    # Two signal strengths that only their product fixes.
+    twin = {"name": "twin", "type": "normfactor", "data": None}
+    tiny["channels"][0]["samples"][0]["modifiers"].append(twin)
+    tiny["channels"][0]["samples"][1]["modifiers"] = []
+    for command in ("limit", "scan", "impacts"):
+        done = run(command, write(tiny))
+        assert done.exit_code == 3
+        assert "twin" in done.stderr
+        assert done.stdout == ""

@@ -1,0 +1,91 @@
+"""Numbers and tables as people read them."""
+
+import math
+
+import pytest
+import typer
+
+from everwillow import EverwillowError, FitError
+from everwillow.cli._numbers import plain, seconds, signed, with_error
+from everwillow.cli._outcome import ending
+from everwillow.cli._terminal import table
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "digits", "shown"),
+    [
+        (1.549184, 1.400757, 2, ("1.5", "1.4")),
+        (1.549184, 1.400757, 3, ("1.55", "1.40")),
+        (0.0123456, 0.000996, 2, ("0.0123", "0.0010")),
+        (0.0123456, 0.00099, 2, ("0.01235", "0.00099")),
+        (173.34, 0.76, 2, ("173.34", "0.76")),
+        (17234.0, 331.0, 2, ("17234", "331")),
+        (-1e-9, 0.5, 2, ("0.00", "0.50")),
+        (1.234e-7, 5.6e-9, 2, ("1.234e-07", "0.056e-07")),
+        (-3.21e8, 4.4e7, 2, ("-3.21e+08", "0.44e+08")),
+        (3.25, math.nan, 2, ("3.25", "")),
+        (3.25, 0.0, 2, ("3.25", "")),
+        (math.nan, 1.0, 2, ("nan", "")),
+    ],
+)
+def test_errors_are_rounded_and_values_to_the_same_place(value, error, digits, shown):
+    assert with_error(value, error, digits) == shown
+
+
+def test_zero_has_no_sign():
+    assert [plain(-0.0), signed(-1e-9), signed(0.0)] == ["0", "0.00", "0.00"]
+    assert [signed(0.5), signed(-0.5), signed(math.nan)] == ["+0.50", "-0.50", ""]
+
+
+def test_durations():
+    assert [seconds(t) for t in (0.004, 0.5, 2.34, 75.0)] == [
+        "0.00 s",
+        "0.50 s",
+        "2.3 s",
+        "75 s",
+    ]
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120, 300])
+def test_tables_fit_the_terminal_and_lose_nothing(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    long = "".join(chr(97 + i % 26) for i in range(150))
+    lines = table(
+        ("name", "value", "unused", "error"),
+        [(long, "1.5", "", "0.5"), ("mu", "-1.25", " ", "0.01")],
+    ).splitlines()
+    assert max(map(len, lines)) <= min(columns, 120)
+    assert "unused" not in lines[0]
+    assert "".join(line.split()[0] for line in lines[2:-1]) == long
+    assert lines[2].split()[1:] == ["1.5", "0.5"]
+    assert lines[-1].split() == ["mu", "-1.25", "0.01"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (EverwillowError("no such file"), 2, "no such file"),
+        (FitError("no minimum"), 3, "no minimum"),
+        (PermissionError("not yours"), 2, "not yours"),
+        (KeyboardInterrupt(), 130, "Interrupted"),
+        (RuntimeError("a bug"), 1, "please report"),
+        (MemoryError(), 1, "not enough memory"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+@pytest.mark.parametrize("traceback", [False, True])
+def test_exceptions_become_exit_codes(capsys, error, code, words, traceback):
+    with pytest.raises(typer.Exit) as end, ending("file.json", traceback=traceback):
+        raise error
+    assert end.value.exit_code == code
+    written = capsys.readouterr()
+    assert written.out == ""
+    assert words in " ".join(written.err.split())
+    shown = "Traceback" in written.err
+    assert shown == (traceback and not isinstance(error, KeyboardInterrupt))
+
+
+def test_text_of_errors_is_no_markup(capsys):
+    with pytest.raises(typer.Exit), ending("[bold]file", traceback=False):
+        raise EverwillowError("gamma[red]3[/red] [/nothing]")
+    assert "gamma[red]3[/red] [/nothing]" in capsys.readouterr().err
