@@ -79,6 +79,23 @@ def test_help_imports_no_jax(tmp_path, options):
     assert {"jax", "numpy", "scipy", "pydantic"} & set(done.stderr.split()) == set()
 
 
+WITHOUT = """
+import sys
+sys.modules["typer"] = None
+sys.argv[0] = {name!r}
+import everwillow.cli
+"""
+
+
+def test_without_the_extra_it_says_what_to_install(tmp_path):
+    done = process(tmp_path, script=WITHOUT.format(name="/usr/bin/everwillow"))
+    assert done.returncode == 1
+    assert done.stderr.startswith("The command everwillow needs typer and rich")
+    assert "everwillow[cli]" in done.stderr
+    done = process(tmp_path, script=WITHOUT.format(name="other"))
+    assert "ImportError: The command everwillow needs" in done.stderr
+
+
 def test_version(tmp_path):
     done = process(tmp_path, "--version")
     assert done.stdout.strip() == f"everwillow {metadata.version('everwillow')}"

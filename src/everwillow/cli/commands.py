@@ -13,10 +13,12 @@ try:
     from everwillow.cli._parsing import Command, Group
 except ImportError as error:
     _MSG = (
-        "The command everwillow needs typer and rich, which are not installed here. "
+        "The command everwillow needs typer and rich, which cannot be imported here. "
         'Install them with: pip install "everwillow[cli]"'
     )
-    raise SystemExit(_MSG) from error
+    # Whoever typed the command wants a sentence, whoever imports this an exception.
+    typed = pathlib.PurePath(sys.argv[0]).stem == "everwillow"
+    raise (SystemExit if typed else ImportError)(_MSG) from error
 
 
 app = typer.Typer(
