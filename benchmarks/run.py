@@ -23,6 +23,9 @@ TOPICS = (
     "rankings",
     "limits",
     "toys",
+    "published_fits",
+    "published_limits",
+    "large_workspaces",
 )
 PACKAGES = ("everwillow", "jax", "equinox", "optimistix", "iminuit", "pyhf", "numpy")
 UNITS = {"x": "×"}

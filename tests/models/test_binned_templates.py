@@ -129,6 +129,7 @@ def test_a_batch_compiles_once():
     assert not np.allclose(other[0], batch().map(best)[0])
 
 
+@pytest.mark.slow
 def test_limits_of_a_batch():
     made = BinnedBatch.of(
         [search(signal=s, poi_range=(0.0, 60.0)) for s in SIGNALS[:2]]

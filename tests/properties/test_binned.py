@@ -2,6 +2,7 @@
 
 import hypothesis.strategies as st
 import numpy as np
+import pytest
 from hypothesis import given, settings
 
 from everwillow.models.binned import BinnedModel
@@ -10,13 +11,25 @@ from tests.likelihood.engine import evaluated
 from tests.likelihood.specs import binned_specs, point
 
 
-# Each structure is a program to compile.
-FEW = 25
+# Each structure is a program to compile, a second or two.
+FEW = 12
+MANY = 150
 
 
 @settings(max_examples=FEW)
 @given(spec=binned_specs(), seed=st.integers(0, 1000))
 def test_value_and_derivatives_are_those_of_plain_loops(spec, seed):
+    compare(spec, seed)
+
+
+@pytest.mark.slow
+@settings(max_examples=MANY, derandomize=False)
+@given(spec=binned_specs(), seed=st.integers(0, 10**6))
+def test_the_same_for_many_more(spec, seed):
+    compare(spec, seed)
+
+
+def compare(spec, seed):
     model = BinnedModel.from_spec(spec)
     counts = np.concatenate([channel.observed for channel in spec.channels])
     for zero in (None, "mu"):

@@ -5,8 +5,10 @@ import functools as ft
 import jax
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 import everwillow as ew
+import everwillow.statelib as sl
 from tests.cases.histfactory.published import (
     CASES,
     model,
@@ -22,8 +24,9 @@ each = pytest.mark.parametrize(
     "name",
     [pytest.param(n, marks=pytest.mark.slow if n in LARGE else ()) for n in CASES],
 )
-# The number to which pyhf's own runs agree with each other.
-LIMIT = 3e-3
+# To which pyhf's own runs agree with each other. For one case its fits at fixed mu end
+# above the lowest minimum (at 12.15 by 0.027 in -2 ln L): see the test with that name.
+LIMIT = dict.fromkeys(CASES, 0.003) | {"susy_bottom_squarks": 1.5e-2}
 
 
 @ft.cache
@@ -112,15 +115,45 @@ def test_cls(name):
 @each
 def test_limits(name):
     found, reference = limited(name), references()[name]
-    if "ul_obs" in reference:
-        assert found.observed == pytest.approx(reference["ul_obs"], rel=LIMIT)
-        median = found.expected.median
-        assert median == pytest.approx(reference["ul_exp_median"], rel=LIMIT)
     ends = [float(value) for _, value in found.expected]
     assert ends == sorted(ends)
-    # Where there is no reference: CLs there is the level.
-    at = ew.cls(model(name), model(name).poi, float(found.observed))
-    assert at.observed == pytest.approx(0.05, abs=1e-4)
+    if "ul_obs" in reference:
+        wanted = (reference["ul_obs"], reference["ul_exp_median"])
+        medians = (found.observed, found.expected.median)
+        np.testing.assert_allclose(medians, wanted, rtol=LIMIT[name])
+    else:
+        # CLs at the limit is the level, by fits of their own.
+        at = ew.cls(model(name), model(name).poi, float(found.observed))
+        assert at.observed == pytest.approx(0.05, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_limits_of_bottom_squarks_by_the_lowest_of_several_minima():
+    """Two templates of JER make two valleys: fits from both sides, formulas by hand."""
+    made, key = model("susy_bottom_squarks"), "JET_JER_EffectiveNP_1"
+    wide = {made.poi: ew.Interval(0.0, 100.0)}
+
+    def lowest(data, **fixed):
+        starts = [sl.update(made.state, {key: s, **fixed}) for s in (-1.0, 1.0)]
+        fits = [ew.fit(made, s, data, fixed=fixed, bounds=wide) for s in starts]
+        return min(fits, key=lambda fit: float(fit.nll))
+
+    background = lowest(made.observation, **{made.poi: 0.0})
+    asimov = jax.tree.map(np.asarray, made.asimov(background.params))
+    held = {made.poi: float(limited("susy_bottom_squarks").observed)}
+    q, q_asimov = (
+        2 * float(lowest(data, **held).nll - lowest(data).nll)
+        for data in (made.observation, asimov)
+    )
+    # Equations (60) and (66) of arXiv:1007.1727.
+    if q < q_asimov:
+        tails = norm.sf(q**0.5), norm.sf(q**0.5 - q_asimov**0.5)
+    else:
+        tails = (
+            norm.sf((q + q_asimov) / (2 * q_asimov**0.5)),
+            norm.sf((q - q_asimov) / (2 * q_asimov**0.5)),
+        )
+    assert tails[0] / tails[1] == pytest.approx(0.05, abs=3e-4)
 
 
 def test_parameters_are_those_of_the_reference():
