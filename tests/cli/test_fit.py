@@ -168,7 +168,7 @@ def test_many_parameters_stay_readable(run, write, tiny):
     short = run("fit", write(tiny)).stdout
     full = run("fit", write(tiny), "--all").stdout
     assert all(len(line) <= 80 for line in (short + full).splitlines())
-    assert "the 20 with the largest pulls" in short
+    assert "the 20 of 33 with the largest pulls" in short
     assert full.count("systematic_") == 30
     rows = [line.split() for line in short.split("constraint\n")[1].splitlines()]
     pulls = [float(cells[3]) for cells in rows if len(cells) == 5]

@@ -76,8 +76,8 @@ def status(result: FitResult) -> str:
     numbers = f"-2 ln L = {nll2:.6f} (all constants kept)"
     if good:
         edm = plain(float(result.edm), 2)
-        text = "Minimum found" if len(result.free) else result.message()
-        return f"{text}: {numbers}, EDM {edm}, {steps}."
+        text = f"Minimum found after {steps}." if result.free else result.message()
+        return f"{text}\n{numbers}, EDM {edm}"
     lines = [f"FAILED: {result.message()}", f"{numbers} where it stopped, {steps}."]
     lines.append(
         "Nothing below is a result. Look at the start values and at the bounds with "
@@ -138,10 +138,10 @@ def _constrained(
     chosen: Any, rows: Any, pulls: Any, ratios: Any, *, everything: bool
 ) -> str:
     order = chosen
-    title = f"Constrained parameters ({chosen.size})"
+    title = "Constrained parameters"
     if chosen.size > SHOWN and not everything:
         order = chosen[np.argsort(-np.abs(pulls[chosen]), kind="stable")][:SHOWN]
-        title += f": the {SHOWN} with the largest pulls; --all shows every one"
+        title += f": the {SHOWN} of {chosen.size} with the largest pulls (or --all)"
     shown = [
         (*rows[i][:3], signed(pulls[i]), signed(ratios[i]).lstrip("+"), rows[i][3])
         for i in order

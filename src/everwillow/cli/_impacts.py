@@ -75,9 +75,9 @@ def _shifts(result: Any, i: int) -> tuple[str, str]:
 
 
 def _signed_to(shift: float, result: Any) -> str:
-    """Return a shift with three digits more than the error of the POI has."""
+    """Return a shift with as many decimals as three digits of the POI's error have."""
     if not np.isfinite(shift):
         return ""
     error = float(result.poi_errors[0])
-    decimals = max(0, 3 - int(np.floor(np.log10(error)))) if error > 0 else 4
+    decimals = max(0, 2 - int(np.floor(np.log10(error)))) if error > 0 else 4
     return signed(shift, min(decimals, 10))
