@@ -38,7 +38,8 @@ def lane_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
         A step of descent inside ball and box.
     """
     gradient = jnp.where(model.free, model.gradient, 0)
-    factor = model.curvature.masked(model.free).factor(lanes=True)
+    scaled = model.curvature.scaled(model.shrink)
+    factor = scaled.masked(model.free).factor(lanes=True)
     newton = -factor.solve(gradient)
     length = _norm(newton)
     good = (factor.smallest_pivot > singular_level(gradient.dtype)) & jnp.isfinite(
@@ -73,9 +74,10 @@ def _norm(vector):
 
 
 def _decrease(model: QuadraticModel, step):
+    move = model.shrink * step
     return -(
         jnp.vdot(model.gradient, step)
-        + 0.5 * jnp.vdot(step, model.curvature.matvec(step))
+        + 0.5 * jnp.vdot(move, model.curvature.matvec(move))
     )
 
 

@@ -237,7 +237,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         step = self.step_rule(model, state.radius)
         move = step.step * shrink
         newton = step.newton * shrink
-        verdict, approach = self._judge(state, model, step, newton, free)
+        verdict, approach = self._judge(state, step, newton, free)
         if self.bending:  # where Newton steps collapse there is no valley to follow
             before = state.approach.edm
             collapsing = (approach.edm <= STRAIGHT * before) & jnp.isfinite(before)
@@ -265,11 +265,9 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         )
         return state, move, step
 
-    def _judge(
-        self, state: NewtonState, model: QuadraticModel, step: Step, newton, free
-    ):
+    def _judge(self, state: NewtonState, step: Step, newton, free):
         """Ask whether the point is a minimum."""
-        x, evaluation, scale = state.x, state.evaluation, state.scale
+        x, evaluation = state.x, state.evaluation
         diagonal = jnp.abs(evaluation.curvature.diagonal())
         same, steady = compare(
             diagonal,
@@ -283,7 +281,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
             x,
             evaluation.value,
             evaluation.gradient,
-            scale * absolute_product(model.curvature, scale * jnp.abs(x)),
+            absolute_product(evaluation.curvature, jnp.abs(x)),
             jnp.sqrt(diagonal),
             free,
         )
@@ -339,15 +337,15 @@ def _scaled_model(state: NewtonState, free, options) -> QuadraticModel:
     x, evaluation, scale = state.x, state.evaluation, state.scale
     lower, upper = (options or {}).get("lower"), (options or {}).get("upper")
     shrink = 1 / scale
-    stand_in = evaluation.gauss_newton
     return QuadraticModel(
         jnp.where(free, evaluation.gradient * shrink, 0),
-        evaluation.curvature.scaled(shrink),
-        None if stand_in is None else stand_in.scaled(shrink),
+        evaluation.curvature,
+        evaluation.gauss_newton,
         None if lower is None else (lower - x) * scale,
         None if upper is None else (upper - x) * scale,
         free,
         state.prefer,
+        shrink,
         least_squares=evaluation.residuals is not None,
     )
 

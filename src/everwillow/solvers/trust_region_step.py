@@ -42,8 +42,8 @@ class QuadraticModel(eqx.Module):
 
     Attributes:
         gradient: First derivatives.
-        curvature: Second derivatives, with a diagonal of order one.
-        gauss_newton: Positive semi-definite stand-in, or None.
+        curvature: Second derivatives, not scaled.
+        gauss_newton: Positive semi-definite stand-in, or None; not scaled.
         lower: Smallest allowed step, not positive; None without bounds.
         upper: Largest allowed step, not negative; None without bounds.
         free: Which parameters may move.
@@ -51,6 +51,9 @@ class QuadraticModel(eqx.Module):
         least_squares: Whether to use it then even where the curvature is definite, as
             sums of squares like; other functions, such as -ln L of counts, converge
             faster with the curvature wherever they can.
+        shrink: Unit lengths of the scaled coordinates, with which the curvature has a
+            diagonal of order one. Matrices are scaled where they are factorised, in the
+            same pass; products scale vectors.
     """
 
     gradient: Float[Array, " n"]
@@ -60,6 +63,7 @@ class QuadraticModel(eqx.Module):
     upper: Float[Array, " n"] | None
     free: Bool[Array, " n"]
     prefer: Bool[Array, ""]
+    shrink: Float[Array, " n"]
     least_squares: bool = eqx.field(static=True, default=True)
 
 
@@ -186,15 +190,25 @@ def blank_factor(curvature: AbstractCurvature) -> AbstractFactor:
 
 def _matrix(model: QuadraticModel, stand_in) -> AbstractCurvature:
     if model.gauss_newton is None:
-        return model.curvature
-    return jax.tree.map(
+        return model.curvature.scaled(model.shrink)
+    chosen = jax.tree.map(
         lambda a, b: jnp.where(stand_in, a, b), model.gauss_newton, model.curvature
     )
+    return chosen.scaled(model.shrink)
+
+
+def _product(model: QuadraticModel, stand_in, vector):
+    """Multiply with the scaled matrix, without writing it out."""
+    vector = model.shrink * vector
+    product = model.curvature.matvec(vector)
+    if model.gauss_newton is not None:
+        product = jnp.where(stand_in, model.gauss_newton.matvec(vector), product)
+    return model.shrink * product
 
 
 def _decrease(model: QuadraticModel, stand_in, step):
-    matrix = _matrix(model, stand_in)
-    return -(jnp.vdot(model.gradient, step) + 0.5 * jnp.vdot(step, matrix.matvec(step)))
+    bend = jnp.vdot(step, _product(model, stand_in, step))
+    return -(jnp.vdot(model.gradient, step) + 0.5 * bend)
 
 
 def _inside(model: QuadraticModel, step):
@@ -208,7 +222,8 @@ def _advance(model: QuadraticModel, radius, s: _Search) -> _Search:
     """Factorise once, and decide what to try next."""
     dtype = model.gradient.dtype
     matrix = _matrix(model, s.stand_in)
-    gradient = jnp.where(s.free, model.gradient + matrix.matvec(s.at_bounds), 0)
+    pushed = model.gradient + _product(model, s.stand_in, s.at_bounds)
+    gradient = jnp.where(s.free, pushed, 0)
     # What was put on bounds uses up part of the ball.
     left = jnp.sqrt(radius**2 - jnp.sum(s.at_bounds**2))
     radius = jnp.where(left > 0.1 * radius, left, 0.1 * radius)
