@@ -8,35 +8,6 @@ import importlib
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from everwillow import statelib
-from everwillow._errors import RESULTS, EverwillowError, FitError
-from everwillow.callback import HistoryCallback
-from everwillow.combination import combine, describe, prepare
-from everwillow.fitting import FitResult, fit, ifit
-from everwillow.model import AbstractModel, Model
-from everwillow.objective import LeastSquares
-from everwillow.parameters import (
-    Interval,
-    LogNormal,
-    MinuitTransform,
-    MultivariateNormal,
-    Normal,
-    OneSidedLogTransform,
-    Poisson,
-    SigmoidTransform,
-    SoftPlusTransform,
-)
-from everwillow.solvers import NewtonCG, TrustRegionNewton
-from everwillow.statelib import State
-from everwillow.uncertainty import (
-    correlation_matrix,
-    covariance_matrix,
-    hessian_matrix,
-    propagate,
-    sandwich,
-    uncertainties,
-)
-
 
 if TYPE_CHECKING:
     from everwillow import (
@@ -47,10 +18,38 @@ if TYPE_CHECKING:
         mappings,
         plotting,
         profile,
+        statelib,
         toys,
     )
+    from everwillow._errors import RESULTS, EverwillowError, FitError
+    from everwillow.callback import HistoryCallback
+    from everwillow.combination import combine, describe, prepare
+    from everwillow.fitting import FitResult, fit, ifit
     from everwillow.hypotest.model_limits import limits
     from everwillow.hypotest.model_tests import cls, discovery
+    from everwillow.model import AbstractModel, Model
+    from everwillow.objective import LeastSquares
+    from everwillow.parameters import (
+        Interval,
+        LogNormal,
+        MinuitTransform,
+        MultivariateNormal,
+        Normal,
+        OneSidedLogTransform,
+        Poisson,
+        SigmoidTransform,
+        SoftPlusTransform,
+    )
+    from everwillow.solvers import NewtonCG, TrustRegionNewton
+    from everwillow.statelib import State
+    from everwillow.uncertainty import (
+        correlation_matrix,
+        covariance_matrix,
+        hessian_matrix,
+        propagate,
+        sandwich,
+        uncertainties,
+    )
 
 
 __version__ = version("everwillow")
@@ -63,9 +62,41 @@ _PACKAGES = (
     "mappings",
     "plotting",
     "profile",
+    "statelib",
     "toys",
 )
 _FUNCTIONS = {
+    "AbstractModel": "everwillow.model",
+    "EverwillowError": "everwillow._errors",
+    "FitError": "everwillow._errors",
+    "FitResult": "everwillow.fitting",
+    "HistoryCallback": "everwillow.callback",
+    "Interval": "everwillow.parameters",
+    "LeastSquares": "everwillow.objective",
+    "LogNormal": "everwillow.parameters",
+    "MinuitTransform": "everwillow.parameters",
+    "Model": "everwillow.model",
+    "MultivariateNormal": "everwillow.parameters",
+    "NewtonCG": "everwillow.solvers",
+    "Normal": "everwillow.parameters",
+    "OneSidedLogTransform": "everwillow.parameters",
+    "Poisson": "everwillow.parameters",
+    "RESULTS": "everwillow._errors",
+    "SigmoidTransform": "everwillow.parameters",
+    "SoftPlusTransform": "everwillow.parameters",
+    "State": "everwillow.statelib",
+    "TrustRegionNewton": "everwillow.solvers",
+    "combine": "everwillow.combination",
+    "correlation_matrix": "everwillow.uncertainty",
+    "covariance_matrix": "everwillow.uncertainty",
+    "describe": "everwillow.combination",
+    "fit": "everwillow.fitting",
+    "hessian_matrix": "everwillow.uncertainty",
+    "ifit": "everwillow.fitting",
+    "prepare": "everwillow.combination",
+    "propagate": "everwillow.uncertainty",
+    "sandwich": "everwillow.uncertainty",
+    "uncertainties": "everwillow.uncertainty",
     "cls": "everwillow.hypotest.model_tests",
     "discovery": "everwillow.hypotest.model_tests",
     "limits": "everwillow.hypotest.model_limits",

@@ -7,9 +7,11 @@ run time comes back as a `RESULTS` code and is never thrown by compiled code.
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import optimistix as optx
+
+if TYPE_CHECKING:
+    from everwillow._results import RESULTS as RESULTS
 
 
 class EverwillowError(Exception):
@@ -90,31 +92,14 @@ class FitError(EverwillowError, RuntimeError):
         self.result = result
 
 
-class RESULTS(optx.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
-    """How a fit ended; the message is the value.
+def __getattr__(name: str) -> Any:
+    """Import the status codes when they are first asked for: they need JAX."""
+    if name == "RESULTS":
+        from everwillow._results import RESULTS  # noqa: PLC0415
 
-    Extends `optimistix.RESULTS`, so codes of foreign solvers keep their meaning.
-    """
-
-    flat_direction = (
-        "The likelihood does not depend on some combination of the parameters at its "
-        "minimum, so their values and errors are not determined."
-    )
-    stalled = (
-        "No step improves the likelihood any further in floating-point arithmetic, "
-        "and the estimated distance to the minimum is still too large."
-    )
-    not_a_minimum = (
-        "The end point is not a minimum: the Hessian has a direction of negative "
-        "curvature there."
-    )
-    edm_above_goal = (
-        "The solver stopped although the estimated distance to the minimum is still "
-        "above its goal."
-    )
-    nonfinite_start = (
-        "The likelihood or its gradient is not finite at the start values."
-    )
+        return RESULTS
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
 
 
 def nearest(name: object, known: Iterable[object]) -> str:

@@ -72,7 +72,6 @@ finally:
 
 
 @pytest.mark.parametrize("options", [["--help"], ["fit", "--help"], ["--version"]])
-@pytest.mark.xfail(reason="`import everwillow` imports JAX", strict=True)
 def test_help_imports_no_jax(tmp_path, options):
     done = process(tmp_path, *options, script=LISTING)
     assert done.returncode == 0

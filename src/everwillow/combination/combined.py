@@ -115,8 +115,8 @@ class CombinedModel(AbstractModel):
             return None
         return FlatCombined(found, self.names, self.places)
 
-    @ft.cached_property
-    def bare(self) -> "CombinedModel":
+    @ft.cached_property  # computed once: a fit asks for it each time
+    def bare(self) -> "CombinedModel":  # pyright: ignore[reportIncompatibleMethodOverride]
         """The combination without start values, bounds and data, if it is packed."""
         if self.flat is None:
             return self

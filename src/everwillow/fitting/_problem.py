@@ -193,8 +193,8 @@ def check_fittable(
 
 def _limits(layout, vector, free, index, bounds, *, native_boxes, traced):
     """Turn bounds into box ends and stacked transforms for the fitted parameters."""
-    packed = isinstance(bounds, BoundTable) and tuple(bounds) == layout.keys
-    if packed and native_boxes:
+    table = isinstance(bounds, BoundTable) and tuple(bounds) == layout.keys
+    if table and native_boxes:
         return _packed_limits(layout, vector, free, index, bounds, traced=traced)
     place = np.zeros(layout.size, int)
     place[index] = np.arange(index.size)
@@ -231,12 +231,12 @@ def _limits(layout, vector, free, index, bounds, *, native_boxes, traced):
 def _packed_limits(layout, vector, free, index, bounds: BoundTable, *, traced):
     """Take the box ends of all parameters from a table."""
     lower, upper = bounds.lower, bounds.upper
-    outside = not traced and free & ((vector < lower) | (vector > upper))
-    if np.any(outside):
-        for position, key in enumerate(layout.keys):
-            here = layout.elements(position)
+    if not traced:
+        outside = free & ((vector < lower) | (vector > upper))
+        for position, key in enumerate(layout.keys) if outside.any() else ():
+            here, shape = layout.elements(position), layout.shapes[position]
             if outside[here].any():
-                _check_start(key, vector[here], bounds[key])
+                _check_start(key, vector[here].reshape(shape), bounds[key])
     return lower[index], upper[index], (), (), vector
 
 

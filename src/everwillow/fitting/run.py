@@ -153,7 +153,9 @@ def _in_a_batch(axis_size, in_batched, failed):
     return jnp.zeros_like(failed), True
 
 
-def resolve(nll_fn, params, observation, fixed, bounds):
+def resolve(
+    nll_fn: Any, params: Any, observation: Any, fixed: Any, bounds: Any
+) -> tuple[Any, Any, Any, Any, Any, Mapping[Key, Any]]:
     """Fill what was not given from a Model, and check the objective.
 
     Returns:

@@ -11,6 +11,8 @@ the sum of :math:`u` times the shape derivatives it is :math:`G^T v G + D^T G + 
 but for the diagonal, where :math:`f''/f` takes the place of :math:`g^2`.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +20,7 @@ from jaxtyping import Array, Float
 
 from everwillow.curvature import AbstractCurvature, Arrow, Dense
 from everwillow.likelihood.binned import Yields, nonzero, sums, with_derived, yields
-from everwillow.likelihood.packed import Packed
+from everwillow.likelihood.packed import Packed, Places
 from everwillow.likelihood.poisson import poisson_nll
 from everwillow.objective import Evaluation
 
@@ -151,7 +153,9 @@ def _second_order(
     return gradient, matrix + matrix.T, diagonal
 
 
-def _in_parameters(packed, x, value, gradients, exact, stand_in) -> Evaluation:
+def _in_parameters(
+    packed: Packed, x: Any, value: Any, gradients: Any, exact: Any, stand_in: Any
+) -> Evaluation:
     """Go from dense columns to parameters, by the chain rule where some are derived."""
     places = packed.places
     dense, tail = places.dense, places.tail
@@ -172,12 +176,13 @@ def _in_parameters(packed, x, value, gradients, exact, stand_in) -> Evaluation:
     whole = jnp.zeros(places.size, x.dtype).at[dense].set(gradient)
     whole = whole.at[tail].set(tail_gradient)
     return Evaluation(
-        value, whole, _curvature(*exact, places), _curvature(*stand_in, places)
+        value, whole, _curvature(exact, places), _curvature(stand_in, places)
     )
 
 
-def _curvature(block, coupling, tail, places) -> AbstractCurvature:
+def _curvature(parts: Any, places: Places) -> AbstractCurvature:
     """Return an `Arrow`, or a dense matrix where its form would save nothing."""
+    block, coupling, tail = parts
     if tail.shape[0] >= FEW:
         return Arrow(block, coupling, tail, places.dense, places.tail)
     rows = jnp.concatenate([block, coupling], 1)
@@ -186,7 +191,7 @@ def _curvature(block, coupling, tail, places) -> AbstractCurvature:
     return Dense(jnp.concatenate([rows, low])[order][:, order])
 
 
-def _pulled_back(parts, rates, column, bend):
+def _pulled_back(parts: Any, rates: Any, column: Any, bend: Any) -> Any:
     """Replace derived columns, the last ones, by what they do to their inputs."""
     block, coupling, tail = parts
     count = block.shape[0] - rates.shape[0]

@@ -3,7 +3,7 @@
 import collections
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -223,36 +223,37 @@ class _Lists:
         present = self._tiles([np.ones(n.size, bool) for n in self.nominal], False)
         tailed = (tail_slot < gammas.tail.size)[row_tile] & present
         small = np.int32
-        return Packed(
-            places=Places(
+        arrays: dict[str, Any] = {
+            "places": Places(
                 size=table.size,
                 dense_bytes=dense.astype(small).tobytes(),
                 tail_bytes=gammas.tail.astype(small).tobytes(),
                 derived=tuple(table.derived),
                 whole_bins=bool((carries == tailed).all()),
             ),
-            bin_place=np.concatenate(self.bin_place).astype(small),
-            nominal=self._tiles(self.nominal, 0.0),
-            row_tile=row_tile.astype(small),
-            row_block=np.array(self.row_block, small),
-            tile_rows=_filled(self.tile_rows, len(self.nominal)).astype(small),
-            tail_slot=tail_slot.astype(small),
-            tail_place=tail_place.astype(small),
-            carries=carries,
-            scale_place=scale_place.astype(small),
-            scale_column=column[scale_place].astype(small),
-            norm_block=blocks.astype(small),
-            norm_place=norm_place.astype(small),
-            norm_column=column[norm_place].astype(small),
-            norms=norms,
-            shape_row=shape[:, 0].astype(small),
-            shape_bend=shape[:, 1].astype(small),
-            shape_column=column[bend_place[shape[:, 1]]].astype(small),
-            slope=self._tiles(self.slopes, 0.0),
-            curve=self._tiles(self.curves, 0.0),
-            bend_place=bend_place.astype(small),
-            bends=Bend.of([code for _, code in self.bends]),
-        )
+            "bin_place": np.concatenate(self.bin_place).astype(small),
+            "nominal": self._tiles(self.nominal, 0.0),
+            "row_tile": row_tile.astype(small),
+            "row_block": np.array(self.row_block, small),
+            "tile_rows": _filled(self.tile_rows, len(self.nominal)).astype(small),
+            "tail_slot": tail_slot.astype(small),
+            "tail_place": tail_place.astype(small),
+            "carries": carries,
+            "scale_place": scale_place.astype(small),
+            "scale_column": column[scale_place].astype(small),
+            "norm_block": blocks.astype(small),
+            "norm_place": norm_place.astype(small),
+            "norm_column": column[norm_place].astype(small),
+            "norms": norms,
+            "shape_row": shape[:, 0].astype(small),
+            "shape_bend": shape[:, 1].astype(small),
+            "shape_column": column[bend_place[shape[:, 1]]].astype(small),
+            "slope": self._tiles(self.slopes, 0.0),
+            "curve": self._tiles(self.curves, 0.0),
+            "bend_place": bend_place.astype(small),
+            "bends": Bend.of([code for _, code in self.bends]),
+        }
+        return Packed(**arrays)
 
     def _tiles(self, pieces: Sequence[np.ndarray], fill: Any) -> np.ndarray:
         """Pad pieces of up to a tile's length, and stack them."""
@@ -265,10 +266,12 @@ class _Lists:
 
     def _norms(self) -> tuple[np.ndarray, NormFactors]:
         """Return the order of the normalisation effects, and their factors in it."""
-        codes = [norm[2] for norm in self.norms]
+        codes: list[Interpolation] = [norm[2] for norm in self.norms]
         order: list[int] = []
         parts = []
-        for code in sorted(set(codes)):
+        for code in get_args(Interpolation):
+            if code not in codes:
+                continue
             members = [i for i, other in enumerate(codes) if other == code]
             order += members
             down, up = np.array([self.norms[i][3:] for i in members], float).T
@@ -288,5 +291,5 @@ def _filled(rows: Sequence[Sequence[int]], fill: int) -> np.ndarray:
     ).reshape(len(rows), longest)
 
 
-def _ratio(value: float, nominal: float) -> float:
-    return value / nominal if nominal else 1.0
+def _ratio(value: Any, nominal: Any) -> float:
+    return float(value / nominal) if nominal else 1.0

@@ -115,7 +115,7 @@ class BinnedModel(AbstractModel):
         starts = dict(zip(names, np.cumsum([0, *lengths]).tolist(), strict=False))
         constraints, aux = _constraints(known, shapes)
         places = [
-            np.arange(starts[name], starts[name] + int(np.prod(shape)))
+            np.arange(starts[str(name)], starts[str(name)] + int(np.prod(shape)))
             for name, _, shape in constraints.layout.entries
         ]
         constrained = np.concatenate([np.zeros(0, int), *places]).astype(np.int32)
@@ -151,7 +151,7 @@ class BinnedModel(AbstractModel):
 
     @property
     def bounds_are_ranges(self) -> bool:
-        """True: a workspace bounds parameters for fits, not for what they are."""
+        """Whether bounds are ranges for fits only; those of workspaces are."""
         return True
 
     @property
@@ -257,8 +257,8 @@ class BinnedModel(AbstractModel):
         places = np.split(np.asarray(self.yield_place), ends)
         return dict(zip(self.samples, places, strict=True))
 
-    @ft.cached_property
-    def bare(self) -> "BinnedModel":
+    @ft.cached_property  # computed once: a fit asks for it each time
+    def bare(self) -> "BinnedModel":  # pyright: ignore[reportIncompatibleMethodOverride]
         """The model without start values, bounds and data."""
         return BinnedModel(
             state=self.state.with_values([None] * len(self.state)),
@@ -335,7 +335,9 @@ def _constraints(
     def column(field: str, wanted: str | None = None) -> np.ndarray:
         parts = [
             np.ravel(
-                np.broadcast_to(np.asarray(getattr(found[key], field), float), shape)
+                np.broadcast_to(
+                    np.asarray(getattr(found[str(key)], field), float), shape
+                )
             )
             for key, kind, shape in layout.entries
             if wanted is None or kinds[kind] == wanted

@@ -106,8 +106,8 @@ class BinnedBatch(eqx.Module):
         return (self[i] for i in range(self.size))
 
     def _model(self, own: Sequence[Any]) -> BinnedModel:
-        shared, own = iter(self.shared), iter(own)
-        leaves = [next(own) if d else next(shared) for d in self.is_stacked]
+        shared, stacked = iter(self.shared), iter(own)
+        leaves = [next(stacked) if d else next(shared) for d in self.is_stacked]
         return self.structure.unflatten(leaves)
 
 

@@ -1,5 +1,9 @@
 """The intervals of very many parameters, packed into two arrays."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+# (the signatures of jax and equinox are not fully known to it)
+
 from collections.abc import Iterator, Mapping
 from typing import final
 

@@ -4,6 +4,10 @@ A `ConstraintTable` looks like a dictionary of constraints, and costs a compiled
 program one array for each kind of constraint instead of one for each parameter.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+# (the signatures of jax and equinox are not fully known to it)
+
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, final
 
@@ -227,7 +231,7 @@ class ConstraintTable(eqx.Module, Mapping[Key, AbstractConstraint]):
         others = {key: given[key] for key in self.others}
         return AuxTable(self.layout, self.layout.gathered(given), others)
 
-    def nll(self, values: Array, aux: Array) -> Scalar:
+    def nll(self, values: Array, aux: Array | np.ndarray) -> Scalar:
         """Return -ln L of the packed constraints.
 
         Args:
@@ -240,7 +244,9 @@ class ConstraintTable(eqx.Module, Mapping[Key, AbstractConstraint]):
         ]
         return sum(terms[1:], start=terms[0]) if terms else jnp.zeros(())
 
-    def second_order(self, values: Array, aux: Array) -> tuple[Scalar, Array, Array]:
+    def second_order(
+        self, values: Array, aux: Array | np.ndarray
+    ) -> tuple[Scalar, Array, Array]:
         """Return `nll`, its gradient and the diagonal of its Hessian, which is all."""
         # As the Hessian is diagonal, its product with ones is its diagonal.
         (value, slope), (_, diagonal) = jax.jvp(
@@ -270,13 +276,13 @@ class ConstraintTable(eqx.Module, Mapping[Key, AbstractConstraint]):
         return jnp.concatenate(parts) if parts else jnp.zeros(0)
 
 
-def _numbers(constraint: Single) -> tuple[str, ...]:
+def _numbers(constraint: AbstractConstraint) -> tuple[str, ...]:
     match constraint:
         case Normal():
             return ("mean", "width")
         case Poisson():
             return ("tau",)
-        case LogNormal():
+        case _:
             return ("center", "kappa")
 
 

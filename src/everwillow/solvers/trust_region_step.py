@@ -351,7 +351,7 @@ def _next_damping(
     # Before any search: an indefinite matrix is tried with a whiff of damping, then
     # the stand-in takes its place.
     failed = ~good & (s.damping == 0)
-    stand_in = s.stand_in
+    stand_in, change = s.stand_in, jnp.asarray(False)
     if model.gauss_newton is not None:
         # A whiff tells a flat minimum from a saddle; far from both nothing is to tell.
         whiffed = s.light | (pull > NEAR)
@@ -361,9 +361,7 @@ def _next_damping(
         damping = jnp.where(change, 0, damping)
         low = jnp.where(change, 0, low)
         high = jnp.where(change, jnp.inf, high)
-    light = failed & ~s.light
-    if model.gauss_newton is not None:
-        light = light & ~change
+    light = failed & ~s.light & ~change
     return jnp.where(light, 0, damping), light, low, high, stand_in
 
 

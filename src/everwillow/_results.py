@@ -1,0 +1,30 @@
+"""The status codes of solvers."""
+
+import optimistix as optx
+
+
+class RESULTS(optx.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
+    """How a fit ended; the message is the value.
+
+    Extends `optimistix.RESULTS`, so codes of foreign solvers keep their meaning.
+    """
+
+    flat_direction = (
+        "The likelihood does not depend on some combination of the parameters at its "
+        "minimum, so their values and errors are not determined."
+    )
+    stalled = (
+        "No step improves the likelihood any further in floating-point arithmetic, "
+        "and the estimated distance to the minimum is still too large."
+    )
+    not_a_minimum = (
+        "The end point is not a minimum: the Hessian has a direction of negative "
+        "curvature there."
+    )
+    edm_above_goal = (
+        "The solver stopped although the estimated distance to the minimum is still "
+        "above its goal."
+    )
+    nonfinite_start = (
+        "The likelihood or its gradient is not finite at the start values."
+    )
