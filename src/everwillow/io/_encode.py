@@ -26,6 +26,8 @@ from everwillow.fitting._layout import Layout
 from everwillow.io._paths import join, segment, segments
 from everwillow.io._registry import name_of
 from everwillow.io.records import ConstraintSummary, NotStored
+from everwillow.parameters.bound_table import BoundTable
+from everwillow.parameters.constraint_table import AuxTable, ConstraintTable
 from everwillow.parameters.constraints import AbstractConstraint
 from everwillow.statelib import State
 from everwillow.statelib.state import state_parts
@@ -74,6 +76,9 @@ def encode(value: Any) -> Encoded:
 
 
 def _node(value: Any, place: Place, out: Encoded) -> Any:
+    if isinstance(value, ConstraintTable | AuxTable | BoundTable):
+        # Tables are dictionaries to everybody who reads the file.
+        value = dict(value)
     for accepts, write in _WRITERS:
         if accepts(value):
             return write(value, place, out)
