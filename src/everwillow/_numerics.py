@@ -60,7 +60,7 @@ def factorise(matrix: Float[Array, "n n"], *, lanes: bool = False) -> Factor:
         inverse, pivot = _inverse_cholesky(matrix)
         return Factor(inverse, pivot, inverted=True)
     # Entries beyond the diagonal are not read, NaN in one of them is seen all the same.
-    # LAPACK counts columns first: the transpose, which is the same matrix, spares a copy.
+    # LAPACK counts columns first: the transpose, the same matrix, spares a copy.
     lower = jnp.linalg.cholesky(matrix.T, symmetrize_input=False)
     pivots = jnp.diagonal(lower) ** 2 / jnp.abs(jnp.diagonal(matrix))
     return Factor(lower, jnp.min(pivots, initial=1), inverted=False)
