@@ -109,7 +109,8 @@ class Layout:
         ]
         leaves = jax.tree.leaves(self.template.with_values(values).to_pytree())
         parts = [np.ravel(leaf) for leaf in leaves]
-        return np.concatenate(parts) if parts else np.zeros(0, int)
+        # Of 32 bits, whatever precision JAX has when it is first asked for.
+        return np.concatenate([np.zeros(0, int), *parts]).astype(np.int32)
 
     def elements(self, position: int) -> np.ndarray:
         """Return which elements of the vector an entry takes."""

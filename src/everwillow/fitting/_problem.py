@@ -237,6 +237,10 @@ def _packed_limits(layout, vector, free, index, bounds: BoundTable, *, traced):
             here, shape = layout.elements(position), layout.shapes[position]
             if outside[here].any():
                 _check_start(key, vector[here].reshape(shape), bounds[key])
+    library: Any = jnp if is_traced(lower, upper) else np
+    # What is fixed may be fixed anywhere.
+    lower = library.where(free, lower, -np.inf)
+    upper = library.where(free, upper, np.inf)
     return lower[index], upper[index], (), (), vector
 
 

@@ -164,7 +164,10 @@ def resolve(
     constraints: Mapping[Key, Any] = {}
     if isinstance(nll_fn, AbstractModel):
         params = nll_fn.state if params is None else params
-        observation = nll_fn.observation if observation is Unset else observation
+        if observation is Unset:
+            observation = nll_fn.observation
+        else:
+            nll_fn.check_observation(observation)
         more = check_mapping(bounds, "bounds")
         # A table stays one, which costs less than a thousand entries.
         bounds = {**nll_fn.bounds, **more} if more else nll_fn.bounds

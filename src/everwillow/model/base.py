@@ -165,6 +165,17 @@ class AbstractModel(eqx.Module):
         """
         return self
 
+    @final
+    def check_observation(self, observation: Any) -> None:
+        """Check that an observation has the form of the model's own.
+
+        Raises:
+            ArgumentTypeError: If it is no mapping of ``"main"`` and ``"aux"``.
+            ArgumentValueError: If auxiliary observations are missing.
+            UnknownKeyError: If one belongs to no constraint.
+        """
+        self._observed(observation)
+
     def _curvature(self, params: Any, observation: Any = None) -> Evaluation:
         assert self.main_curvature is not None
         params = _tree(params)

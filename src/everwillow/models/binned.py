@@ -13,6 +13,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
 from everwillow._errors import ShapeMismatchError, unknown_key
+from everwillow._tree import leaf_shape
 from everwillow._typing import Array, Key, Scalar
 from everwillow.likelihood._places import PlaceTable
 from everwillow.likelihood.binned import binned_nll, expected_counts
@@ -61,11 +62,23 @@ class FlatBinned(eqx.Module):
 
     def nll(self, vector: Array, main: Float[Array, " bins"]) -> Scalar:
         """Return -ln L of the counts."""
-        return binned_nll(self.packed, vector, main)
+        return binned_nll(self.packed, vector, self._counts(main))
 
     def evaluation(self, vector: Array, main: Float[Array, " bins"]) -> Evaluation:
         """Return it with its exact derivatives."""
-        return binned_evaluation(self.packed, vector, main)
+        return binned_evaluation(self.packed, vector, self._counts(main))
+
+    def _counts(self, main: Any) -> Array:
+        wanted = self.packed.bin_place.shape
+        given = leaf_shape(main)
+        if given != wanted:
+            what = type(main).__name__ if given is None else f"shape {given}"
+            msg = (
+                'observation["main"]: expected the counts of all bins in one vector of '
+                f"shape {wanted}, got {what}. model.channels tells their order."
+            )
+            raise ShapeMismatchError(msg)
+        return jnp.asarray(main, jnp.result_type(float))
 
 
 @final
@@ -180,6 +193,15 @@ class BinnedModel(AbstractModel):
         """Return -ln L of a model that predicts every count exactly."""
         counts = jnp.asarray(main)
         return jnp.sum(poisson_nll(counts, counts))
+
+    def __repr__(self) -> str:
+        """Return one line: what there is, and how much of it."""
+        bins = sum(count for _, count in self.channels)
+        kinds = sorted({name for _, name in self.samples})
+        return (
+            f"BinnedModel({len(self.channels)} channels, {bins} bins, {len(kinds)} "
+            f"samples, {self.terms.size} parameters, poi={self.poi!r})"
+        )
 
     def by_channel(self, counts: Float[Array, "*batch bins"]) -> dict[str, Any]:
         """Cut a vector over all bins into its channels.

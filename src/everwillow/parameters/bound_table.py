@@ -12,7 +12,7 @@ import numpy as np
 
 from everwillow._typing import Array, Key
 from everwillow.parameters.bounds import Interval
-from everwillow.parameters.constraint_table import TableLayout
+from everwillow.parameters.constraint_table import TableLayout, shown
 
 
 @final
@@ -48,3 +48,7 @@ class BoundTable(eqx.Module, Mapping[Key, Interval]):
     def __len__(self) -> int:
         """Return the number of intervals."""
         return len(self.layout)
+
+    def __repr__(self) -> str:
+        """Return the entries, as a dictionary shows them."""
+        return shown(self)

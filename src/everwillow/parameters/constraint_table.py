@@ -31,6 +31,7 @@ from everwillow.parameters.constraints import (
 
 Single = Normal | Poisson | LogNormal
 
+_SHOWN = 8
 _KINDS: tuple[type[Single], ...] = (Normal, Poisson, LogNormal)
 
 
@@ -145,6 +146,10 @@ class AuxTable(eqx.Module, Mapping[Key, Any]):
         """Return the number of auxiliary observations."""
         return len(self.layout) + len(self.others)
 
+    def __repr__(self) -> str:
+        """Return the entries, as a dictionary shows them."""
+        return shown(self)
+
 
 @final
 class ConstraintTable(eqx.Module, Mapping[Key, AbstractConstraint]):
@@ -215,6 +220,10 @@ class ConstraintTable(eqx.Module, Mapping[Key, AbstractConstraint]):
         """Return the number of constraints."""
         return len(self.layout) + len(self.others)
 
+    def __repr__(self) -> str:
+        """Return the entries, as a dictionary shows them."""
+        return shown(self)
+
     def aux(self, given: Mapping[Key, Any] | None = None) -> AuxTable:
         """Return auxiliary observations as a table: those given, or the nominal ones.
 
@@ -274,6 +283,18 @@ class ConstraintTable(eqx.Module, Mapping[Key, AbstractConstraint]):
             )
         ]
         return jnp.concatenate(parts) if parts else jnp.zeros(0)
+
+
+def shown(table: Mapping[Key, Any]) -> str:
+    """Return a table as text: its first entries, and how many more there are."""
+    try:
+        entries = [f"{key!r}: {table[key]!r}" for key in list(table)[:_SHOWN]]
+    except (TypeError, IndexError, AttributeError):
+        # JAX puts whatever it likes in the place of arrays.
+        return f"{type(table).__name__}({len(table)} entries)"
+    if len(table) > _SHOWN:
+        entries.append(f"... {len(table) - _SHOWN} more")
+    return f"{type(table).__name__}({{{', '.join(entries)}}})"
 
 
 def _numbers(constraint: AbstractConstraint) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from everwillow.likelihood.binned_spec import (
     Scale,
 )
 from everwillow.models.histfactory._faults import shortened
-from everwillow.models.histfactory.patchset import Patch, patched_workspace
+from everwillow.models.histfactory.patchset import Patch, PatchSet, patched_workspace
 from everwillow.models.histfactory.reading import load_json
 from everwillow.models.histfactory.spec import Source, workspace_spec
 
@@ -50,11 +50,14 @@ def patch_batch(
         One description for each patch.
 
     Raises:
-        ConflictError: If two have different structures; names the first difference.
+        ConflictError: If two have different structures; names the first difference. Or
+            if a `PatchSet` is not made for this workspace: its digests are verified.
         ArgumentValueError: If there is no patch.
         SpecificationError: If a patch or a patched workspace is not valid.
     """
     loaded = load_json(workspace)
+    if isinstance(patches, PatchSet):
+        patches.verify(loaded)
     specs: list[BinnedSpec] = []
     names: list[str] = []
     for index, patch in enumerate(patches):

@@ -276,6 +276,11 @@ def _parameters(
     for name, kind in inventory.order().items():
         if name in derived.functions:
             for new in derived.inputs[name]:
+                if new not in inventory.order() and new not in drafts:
+                    notes.append(
+                        f"expressions[{name!r}]: no modifier is called {new!r}, so it "
+                        "is a new free parameter."
+                    )
                 drafts.setdefault(new, unconstrained("normfactor"))
         else:
             drafts[name] = draft(name, kind, inventory, document)

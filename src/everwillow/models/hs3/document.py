@@ -3,8 +3,10 @@
 Spec: HS3 0.2, chapter 2 (top-level components).
 """
 
+import gzip
 import json
 import pathlib
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -103,9 +105,11 @@ def read_document(source: Any) -> Document:
 
 
 def read_json(source: Any) -> Node:
-    """Return the root of a document, a mapping or the path of a JSON file."""
+    """Return the root of a document: a mapping, JSON text or a file, gzipped or not."""
     if isinstance(source, Mapping):
         return Node(dict(source))
+    if isinstance(source, str) and source.lstrip().startswith("{"):
+        return _parsed(source.encode(), "the text")
     if not isinstance(source, (str, pathlib.PurePath)):
         msg = (
             "an HS3 document is a mapping or the path of a JSON file, got "
@@ -114,16 +118,26 @@ def read_json(source: Any) -> Node:
         raise ArgumentTypeError(msg)
     path = pathlib.Path(source)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-        return Node(json.loads(text), str(path))
+        content = path.read_bytes()
     except FileNotFoundError as error:
         msg = f"There is no file {str(path)[:200]!r}."
         raise MissingFileError(msg) from error
     except OSError as error:
         msg = f"{str(path)[:200]!r} cannot be read: {error.strerror}."
         raise SpecificationError(msg) from error
-    except (ValueError, RecursionError) as error:
-        msg = f"{str(path)[:200]!r} is not JSON: {error}."
+    except ValueError as error:
+        msg = f"{str(path)[:200]!r} is no path of a file: {error}."
+        raise SpecificationError(msg) from error
+    return _parsed(content, repr(str(path)[:200]), str(path))
+
+
+def _parsed(content: bytes, name: str, *place: str) -> Node:
+    try:
+        if content.startswith(b"\x1f\x8b"):
+            content = gzip.decompress(content)
+        return Node(json.loads(content.decode("utf-8-sig")), *place)
+    except (ValueError, RecursionError, EOFError, OSError, zlib.error) as error:
+        msg = f"{name} is not JSON: {error}."
         raise SpecificationError(msg) from error
 
 
