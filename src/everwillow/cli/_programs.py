@@ -89,10 +89,8 @@ def fit(
         result = solve_task(task, numbers, constraints, throw=False)
         return result, Stored(time.perf_counter() - began, False, _nothing)
     arrays, static = _execute.split((task, numbers))
-    program, stored = _program(static, arrays, folder, len(numbers.index))
-    found: dict[str, Any] = dict(
-        zip(_FIELDS, map(np.asarray, program(arrays)), strict=True)
-    )
+    values, stored = _run(static, arrays, folder, len(numbers.index))
+    found: dict[str, Any] = dict(zip(_FIELDS, values, strict=True))
     found["status"] = _CODES[int(found["status"])]
     outcome = Outcome(**found)
     solution = optx.Solution(
@@ -103,6 +101,20 @@ def fit(
         state=None,
     )
     return assemble(task.layout, numbers, outcome, solution, constraints), stored
+
+
+def _run(
+    static: _execute.Static, arrays: list[Any], folder: pathlib.Path | None, size: int
+) -> tuple[list[np.ndarray], Stored]:
+    """Run the program from disk, or one that is compiled where that does not work."""
+    program, stored = _program(static, arrays, folder, size)
+    try:
+        return list(map(np.asarray, program(arrays))), stored
+    except Exception:
+        if not stored.loaded:
+            raise
+    program, stored = _program(static, arrays, None, size)
+    return list(map(np.asarray, program(arrays))), stored
 
 
 def _nothing() -> None:
