@@ -69,6 +69,8 @@ def tolerances(dtype, edm_goal: float, *, unseen: bool = False) -> Tolerances:
 # At this EDM the minimum is a billionth of a standard error away, and the Hessian there
 # is the same to nine digits: nothing better can be asked for.
 EXACT_EDM = 1e-18
+# Part of the smallest standard error seen that is no step at all.
+STILL = 1e-11
 
 
 class Approach(eqx.Module):
@@ -210,6 +212,8 @@ def judge(
     reach = jnp.maximum(reach, part)
     size = jnp.abs(x) + reach
     ratio = jnp.max(jnp.where(free, jnp.abs(newton) / size, 0), initial=0)
+    # A parameter that starts at zero and belongs there has nothing to compare with.
+    still = jnp.all(jnp.where(free, jnp.abs(newton) <= STILL * sharpest, True))
     near = (edm <= goals.edm) | (rounding & (edm <= noise))
     contracted = fresh & (edm <= CONTRACTION * approach.edm)
     collapsed = fresh & (edm <= COLLAPSE * approach.edm) & jnp.isfinite(approach.edm)
@@ -219,14 +223,14 @@ def judge(
     pace = jnp.where(edm > 1e-8 * jnp.abs(value), 1, SLOW_PACE)
     slow = jnp.where(near & ~contracted, approach.slow + pace, 0)
     stuck = idle >= IDLE_STEPS
-    settled = _settled(fresh, pivot, same, approach)
+    settled = _settled(fresh, pivot, same, edm, approach)
     minimum = (
         definite
         & near
         & settled
         & (
             (contracted & (ratio <= goals.tight_step))
-            | ((edm <= EXACT_EDM) & (ratio <= goals.step))
+            | ((edm <= EXACT_EDM) & ((ratio <= goals.step) | still))
             | (rounding & (ratio <= goals.step))
             | (stuck & (ratio <= goals.step))
             | (collapsed & goals.unseen)
@@ -249,7 +253,7 @@ def judge(
     return Verdict(minimum, flat), known
 
 
-def _settled(fresh, pivot, same, approach: Approach):
+def _settled(fresh, pivot, same, edm, approach: Approach):
     """Return whether the curvature is that of the place, not of the approach."""
     if pivot is None:
         return jnp.asarray(True)
@@ -257,4 +261,7 @@ def _settled(fresh, pivot, same, approach: Approach):
     alike = (ratio < SAME_PIVOT) & (ratio * SAME_PIVOT > 1)
     # At the first point there is nothing to compare with.
     alike = alike | jnp.isinf(approach.pivot) & jnp.isinf(approach.edm)
-    return jnp.where(fresh, same & (alike | (pivot > SAFE_PIVOT)), approach.settled)
+    safe = pivot > SAFE_PIVOT
+    # A point found in one leap is compared with the trials beside it.
+    beside = same & safe & (edm <= EXACT_EDM)
+    return jnp.where(fresh, same & (alike | safe), approach.settled | beside)
