@@ -1,0 +1,1 @@
+"""Template fits: built from histograms, with masked channels and mappings."""

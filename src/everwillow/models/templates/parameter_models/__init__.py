@@ -1,0 +1,1 @@
+"""What scales the processes of a template fit."""
