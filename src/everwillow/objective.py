@@ -7,9 +7,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from everwillow._numerics import value_gradient_hessian
+from everwillow._numerics import all_finite, value_gradient_hessian
 from everwillow.curvature import AbstractCurvature, Arrow, Dense, Operator
 
 
@@ -32,6 +32,14 @@ class Evaluation(eqx.Module):
     gauss_newton: AbstractCurvature | None = None
     residuals: Float[Array, " m"] | None = None
     jacobian: Float[Array, "m n"] | None = None
+
+    @property
+    def finite(self) -> Bool[Array, ""]:
+        """Whether all of it is finite, found with one pass over each matrix."""
+        nothing = self.gradient * 0
+        matrices = (self.curvature, self.gauss_newton)
+        products = [matrix.matvec(nothing) for matrix in matrices if matrix is not None]
+        return all_finite(self.value, self.gradient, products)
 
 
 class Objective(Protocol):

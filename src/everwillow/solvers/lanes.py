@@ -13,12 +13,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from everwillow.solvers.quadratic_model import QuadraticModel
 from everwillow.solvers.trust_region_newton import TrustRegionNewton
-from everwillow.solvers.trust_region_step import (
-    QuadraticModel,
-    Step,
-    singular_level,
-)
+from everwillow.solvers.trust_region_step import Step, singular_level
 
 
 # After this many evaluations a lane leaves the batch and is run by itself.
@@ -50,14 +47,13 @@ def lane_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
     cut = jnp.minimum(1, radius / jnp.where(length > 0, length, 1))
     step = jnp.where(good, cut * newton, downhill)
     if model.lower is not None:
-        step = jnp.clip(step, model.lower, model.upper)
-        downhill = jnp.clip(downhill, model.lower, model.upper)
-        better = _decrease(model, downhill) > _decrease(model, step)
+        step, downhill = model.inside(step), model.inside(downhill)
+        better = model.decrease(downhill) > model.decrease(step)
         step = jnp.where(better, downhill, step)
     edm = jnp.where(good, -0.5 * jnp.vdot(gradient, newton), jnp.inf)
     return Step(
         step=step,
-        decrease=_decrease(model, step),
+        decrease=model.decrease(step),
         interior=good & (length <= radius),
         newton=jnp.where(good, newton, 0),
         edm=edm,
@@ -71,14 +67,6 @@ def lane_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
 
 def _norm(vector):
     return jnp.sqrt(jnp.sum(vector**2))
-
-
-def _decrease(model: QuadraticModel, step):
-    move = model.shrink * step
-    return -(
-        jnp.vdot(model.gradient, step)
-        + 0.5 * jnp.vdot(move, model.curvature.matvec(move))
-    )
 
 
 def lane_solver(solver: Any) -> Any | None:

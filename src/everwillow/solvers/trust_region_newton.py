@@ -16,6 +16,7 @@ from everwillow.objective import Evaluation, evaluate
 from everwillow.solvers._box import active_set, land, project
 from everwillow.solvers.acceleration import Glance, bend
 from everwillow.solvers.chords import chase
+from everwillow.solvers.quadratic_model import QuadraticModel
 from everwillow.solvers.termination import (
     EDM_GOAL,
     Approach,
@@ -31,11 +32,7 @@ from everwillow.solvers.trust_region_size import (
     next_model,
     next_radius,
 )
-from everwillow.solvers.trust_region_step import (
-    QuadraticModel,
-    Step,
-    trust_region_step,
-)
+from everwillow.solvers.trust_region_step import Step, trust_region_step
 
 
 # The smallest part of the predicted decrease that makes a step worth taking. A step
@@ -67,8 +64,8 @@ class NewtonState(eqx.Module):
         evaluations: Number of evaluations so far.
         lost: Whether the objective is not finite at the start.
         other: The point evaluated before the best one, or a rejected one after it.
-        prefer: Whether to use the Gauss-Newton stand-in even where the exact
-            curvature is definite.
+        prefer: Whether the Gauss-Newton stand-in is preferred to the exact curvature;
+            `next_model` says what that means.
     """
 
     x: Float[Array, " n"]
@@ -233,7 +230,14 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         """Judge the point, and choose the step to try from it."""
         x, evaluation, shrink = state.x, state.evaluation, 1 / state.scale
         free, active = active_set(x, evaluation.gradient, options)
-        model = _scaled_model(state, free, options)
+        model = QuadraticModel.around(
+            x,
+            evaluation,
+            scale=state.scale,
+            free=free,
+            prefer=state.prefer,
+            options=options,
+        )
         step = self.step_rule(model, state.radius)
         move = step.step * shrink
         newton = step.newton * shrink
@@ -332,38 +336,12 @@ def _evaluator(fn, y, options):
     return x, evaluator
 
 
-def _scaled_model(state: NewtonState, free, options) -> QuadraticModel:
-    """Return the second-order model around the best point, in scaled coordinates."""
-    x, evaluation, scale = state.x, state.evaluation, state.scale
-    lower, upper = (options or {}).get("lower"), (options or {}).get("upper")
-    shrink = 1 / scale
-    return QuadraticModel(
-        jnp.where(free, evaluation.gradient * shrink, 0),
-        evaluation.curvature,
-        evaluation.gauss_newton,
-        None if lower is None else (lower - x) * scale,
-        None if upper is None else (upper - x) * scale,
-        free,
-        state.prefer,
-        shrink,
-        least_squares=evaluation.residuals is not None,
-    )
-
-
-def _is_finite(found: Evaluation) -> Bool[Array, ""]:
-    """Return whether all that was found is finite, with one pass over each matrix."""
-    nothing = found.gradient * 0
-    matrices = (found.curvature, found.gauss_newton)
-    products = [matrix.matvec(nothing) for matrix in matrices if matrix is not None]
-    return all_finite(found.value, found.gradient, products)
-
-
 def _accept_or_reject(
     state: NewtonState, trial, found: Evaluation, solver: TrustRegionNewton
 ) -> NewtonState:
     """Move to the trial point if it is better, and adapt the trust region."""
     first = state.evaluations == 0
-    usable = _is_finite(found)
+    usable = found.finite
     old, predicted = state.evaluation, state.predicted
     move = trial - state.x
     # The mean of the slopes at both ends gives the decrease to third order, without

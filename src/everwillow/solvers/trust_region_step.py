@@ -4,11 +4,15 @@ Minimises the quadratic model ``g·s + ½ s·H·s`` over the ball ``|s| <= radiu
 and Sorensen, SIAM J. Sci. Stat. Comput. 4 (1983) 553) and inside a box. Everything is
 in scaled coordinates, in which the curvature has a diagonal of order one.
 
-One loop does it all: it tries the Newton step, then a Newton step with a whiff of
-damping (a singular matrix passes, an indefinite one does not), then the Gauss-Newton
-stand-in where there is one, then searches the damping that puts the step on the
-sphere. Where the result leaves the box, what leaves it is put on the bound and held,
-and the rest is solved again. The matrix is factorised at one place of the program.
+One loop does it all. It tries the Newton step. Where the curvature is not positive
+definite, it tries that step with a whiff of damping (a singular matrix passes, an
+indefinite one does not), then the Gauss-Newton stand-in; far from any minimum, where
+the whiff would tell nothing, it goes straight to the stand-in. There may be no
+stand-in, it is left out where it is out of favour, and sums of squares may prefer it
+to a definite curvature. What is left is to search the damping that puts the step on
+the sphere. Where the result leaves the box, what leaves it is put on the bound and
+held, and the rest is solved again. The matrix is factorised at one place of the
+program.
 """
 
 import dataclasses
@@ -19,6 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from everwillow.curvature import AbstractCurvature, AbstractFactor
+from everwillow.solvers.quadratic_model import QuadraticModel
 
 
 MAX_FACTORISATIONS = 40
@@ -35,36 +40,6 @@ def singular_level(dtype) -> float:
 def whiff(dtype) -> float:
     """Relative damping under which a singular matrix can be solved."""
     return float(jnp.finfo(dtype).eps) ** 0.6
-
-
-class QuadraticModel(eqx.Module):
-    """A function to second order around a point, in scaled coordinates.
-
-    Attributes:
-        gradient: First derivatives.
-        curvature: Second derivatives, not scaled.
-        gauss_newton: Positive semi-definite stand-in, or None; not scaled.
-        lower: Smallest allowed step, not positive; None without bounds.
-        upper: Largest allowed step, not negative; None without bounds.
-        free: Which parameters may move.
-        prefer: Whether the stand-in foretold the last decrease better.
-        least_squares: Whether to use it then even where the curvature is definite, as
-            sums of squares like; other functions, such as -ln L of counts, converge
-            faster with the curvature wherever they can.
-        shrink: Unit lengths of the scaled coordinates, with which the curvature has a
-            diagonal of order one. Matrices are scaled where they are factorised, in the
-            same pass; products scale vectors.
-    """
-
-    gradient: Float[Array, " n"]
-    curvature: AbstractCurvature
-    gauss_newton: AbstractCurvature | None
-    lower: Float[Array, " n"] | None
-    upper: Float[Array, " n"] | None
-    free: Bool[Array, " n"]
-    prefer: Bool[Array, ""]
-    shrink: Float[Array, " n"]
-    least_squares: bool = eqx.field(static=True, default=True)
 
 
 class Step(eqx.Module):
@@ -156,8 +131,8 @@ def trust_region_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
     end = jax.lax.while_loop(
         lambda s: ~s.done, lambda s: _advance(model, radius, s), start
     )
-    step = _inside(model, end.step)
-    decrease = _decrease(model, end.stand_in, step)
+    step = model.inside(end.step)
+    decrease = model.decrease(step, end.stand_in)
     if model.lower is not None:
         # Only the box can make the steepest descent the better step.
         cut = jnp.any(step != end.step) | jnp.any(end.free != model.free)
@@ -188,41 +163,12 @@ def blank_factor(curvature: AbstractCurvature) -> AbstractFactor:
     )
 
 
-def _matrix(model: QuadraticModel, stand_in) -> AbstractCurvature:
-    if model.gauss_newton is None:
-        return model.curvature.scaled(model.shrink)
-    chosen = jax.tree.map(
-        lambda a, b: jnp.where(stand_in, a, b), model.gauss_newton, model.curvature
-    )
-    return chosen.scaled(model.shrink)
-
-
-def _product(model: QuadraticModel, stand_in, vector):
-    """Multiply with the scaled matrix, without writing it out."""
-    vector = model.shrink * vector
-    product = model.curvature.matvec(vector)
-    if model.gauss_newton is not None:
-        product = jnp.where(stand_in, model.gauss_newton.matvec(vector), product)
-    return model.shrink * product
-
-
-def _decrease(model: QuadraticModel, stand_in, step):
-    bend = jnp.vdot(step, _product(model, stand_in, step))
-    return -(jnp.vdot(model.gradient, step) + 0.5 * bend)
-
-
-def _inside(model: QuadraticModel, step):
-    if model.lower is None:
-        return step
-    return jnp.clip(step, model.lower, model.upper)
-
-
 # Longer than sixty lines, as a turn of the loop hands on every field of its memory.
 def _advance(model: QuadraticModel, radius, s: _Search) -> _Search:
     """Factorise once, and decide what to try next."""
     dtype = model.gradient.dtype
-    matrix = _matrix(model, s.stand_in)
-    pushed = model.gradient + _product(model, s.stand_in, s.at_bounds)
+    matrix = model.matrix(s.stand_in)
+    pushed = model.gradient + model.product(s.at_bounds, s.stand_in)
     gradient = jnp.where(s.free, pushed, 0)
     # What was put on bounds uses up part of the ball.
     left = jnp.sqrt(radius**2 - jnp.sum(s.at_bounds**2))
@@ -313,7 +259,7 @@ def _close(model: QuadraticModel, s: _Search, step) -> _Search:
     outside = s.free & ((step < model.lower) | (step > model.upper))
     again = jnp.any(outside) & (s.round < MAX_ROUNDS)
     free = s.free & ~(outside & again)
-    at_bounds = jnp.where(outside & again, _inside(model, step), s.at_bounds)
+    at_bounds = jnp.where(outside & again, model.inside(step), s.at_bounds)
     return dataclasses.replace(
         s,
         round=jnp.where(again, s.round + 1, s.round),
@@ -404,7 +350,7 @@ def _hard_case(model, held, factor, damping, trial, length, radius):
 def _or_projected_gradient(model: QuadraticModel, radius, step, decrease):
     """Return the better of a step and one along the projected gradient."""
     other = _projected_gradient_step(model, radius)
-    better = _decrease(model, jnp.asarray(False), other)
+    better = model.decrease(other)
     swap = better > decrease
     return jnp.where(swap, other, step), jnp.where(swap, better, decrease)
 
@@ -417,8 +363,8 @@ def _projected_gradient_step(model: QuadraticModel, radius):
     rates = longest * 4.0 ** -jnp.arange(12, dtype=gradient.dtype)
 
     def at(rate):
-        step = _inside(model, -rate * gradient)
-        return step, _decrease(model, jnp.asarray(False), step)
+        step = model.inside(-rate * gradient)
+        return step, model.decrease(step)
 
     steps, decreases = jax.vmap(at)(rates)
     decreases = jnp.where(jnp.isfinite(decreases), decreases, -jnp.inf)
