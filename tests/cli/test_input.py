@@ -87,7 +87,7 @@ XML = b"<?xml version='1.0'?>\n<!DOCTYPE Combination SYSTEM 'HistFactorySchema.d
     ("content", "message"),
     [
         (b"", "is empty"),
-        (b'{"channels": [', "not valid JSON"),
+        (b'{"channels": [', "is not JSON"),
         (b"[1, 2]", "it is a list"),
         (b'{"a": 1}', "neither a pyhf workspace"),
         (b'{"channels": []}', "it is a pyhf model"),

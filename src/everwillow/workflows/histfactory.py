@@ -17,13 +17,14 @@ from everwillow._errors import (
     unknown_key,
 )
 from everwillow.model import AbstractModel
+from everwillow.models._reading import load_json
 from everwillow.models.histfactory.model import from_pyhf
 from everwillow.models.histfactory.patchset import (
     Patch,
     PatchSet,
     patched_workspace,
 )
-from everwillow.models.histfactory.reading import load_json, refuse_others
+from everwillow.models.histfactory.reading import refuse_others
 from everwillow.statelib import State
 
 

@@ -11,11 +11,11 @@ from jax.flatten_util import ravel_pytree
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow.fitting import FitResult, fit
 from everwillow.mappings import nominal_covariance
+from everwillow.models._reading import load_json
 from everwillow.models.binned import BinnedModel
 from everwillow.models.histfactory._faults import unknown
 from everwillow.models.histfactory.model import from_pyhf
 from everwillow.models.histfactory.patchset import patched_workspace
-from everwillow.models.histfactory.reading import load_json
 from everwillow.models.histfactory.simplified import (
     SimplifiedWorkspace,
     simplified_workspace,

@@ -57,7 +57,7 @@ def test_files(tmp_path):
         ('{"a": 1, "a": 2}', ["the key 'a' twice"]),
         ("", ["is empty"]),
         ("[" * 100_000, ["nested too deep"]),
-        ("[" + "1" * 5000 + "]", ["not valid JSON"]),
+        ("[" + "1" * 5000 + "]", ["is not JSON"]),
         (b"\xff\xfe{}", ["UTF-8", "byte 0"]),
         (b"\x1f\x8b0000", ["damaged"]),
         (DATACARD, ["datacard", "combine-to-pyhf datacard.txt", "pyhf-combine-conv"]),

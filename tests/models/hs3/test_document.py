@@ -55,6 +55,22 @@ def test_files(tmp_path):
         read_spec(3)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"imax 1\njmax 1\n", "datacard of CMS Combine"),
+        (b"<Combination/>", "is XML"),
+        (b"PK\x03\x04", "zip archive"),
+        (b'{"data": [], "data": []}', "the key 'data' twice"),
+    ],
+)
+def test_files_of_other_formats(tmp_path, content, message):
+    file = tmp_path / "document.json"
+    file.write_bytes(content)
+    with pytest.raises(SpecificationError, match=rf"document\.json'.*{message}"):
+        read_spec(file)
+
+
 def test_pointers_are_escaped():
     node = Node({"a/b~c": [1, {}]}).child("a/b~c")
     assert list(node.items())[1].pointer == "/a~1b~0c/1"

@@ -1,5 +1,6 @@
 """HistFactory workspaces in the format of pyhf."""
 
+from everwillow.models._reading import load_json
 from everwillow.models.histfactory.batches import patch_batch
 from everwillow.models.histfactory.inspection import summary
 from everwillow.models.histfactory.joining import combine
@@ -12,7 +13,6 @@ from everwillow.models.histfactory.patchset import (
     PatchSet,
     apply_patches,
 )
-from everwillow.models.histfactory.reading import load_json
 from everwillow.models.histfactory.simplified import (
     SimplifiedWorkspace,
     simplified_workspace,

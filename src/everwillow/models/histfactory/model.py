@@ -5,11 +5,11 @@ from typing import Any
 
 from everwillow.likelihood.binned_spec import Derived
 from everwillow.models._collection import collection_paused
+from everwillow.models._reading import load_json
 from everwillow.models.binned import BinnedModel
 from everwillow.models.binned_batch import BinnedBatch
 from everwillow.models.histfactory.batches import patch_batch
 from everwillow.models.histfactory.patchset import patched_workspace
-from everwillow.models.histfactory.reading import load_json
 from everwillow.models.histfactory.spec import Source, workspace_spec
 
 

@@ -3,19 +3,10 @@
 Spec: HS3 0.2, chapter 2 (top-level components).
 """
 
-import gzip
-import json
-import pathlib
-import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from everwillow._errors import (
-    ArgumentTypeError,
-    MissingFileError,
-    SpecificationError,
-)
+from everwillow.models._reading import load_json, source_name
 from everwillow.models.hs3._pointer import Node, refuse
 from everwillow.models.hs3._report import Report
 
@@ -106,39 +97,7 @@ def read_document(source: Any) -> Document:
 
 def read_json(source: Any) -> Node:
     """Return the root of a document: a mapping, JSON text or a file, gzipped or not."""
-    if isinstance(source, Mapping):
-        return Node(dict(source))
-    if isinstance(source, str) and source.lstrip().startswith("{"):
-        return _parsed(source.encode(), "the text")
-    if not isinstance(source, (str, pathlib.PurePath)):
-        msg = (
-            "an HS3 document is a mapping or the path of a JSON file, got "
-            f"{type(source).__name__}."
-        )
-        raise ArgumentTypeError(msg)
-    path = pathlib.Path(source)
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        msg = f"There is no file {str(path)[:200]!r}."
-        raise MissingFileError(msg) from error
-    except OSError as error:
-        msg = f"{str(path)[:200]!r} cannot be read: {error.strerror}."
-        raise SpecificationError(msg) from error
-    except ValueError as error:
-        msg = f"{str(path)[:200]!r} is no path of a file: {error}."
-        raise SpecificationError(msg) from error
-    return _parsed(content, repr(str(path)[:200]), str(path))
-
-
-def _parsed(content: bytes, name: str, *place: str) -> Node:
-    try:
-        if content.startswith(b"\x1f\x8b"):
-            content = gzip.decompress(content)
-        return Node(json.loads(content.decode("utf-8-sig")), *place)
-    except (ValueError, RecursionError, EOFError, OSError, zlib.error) as error:
-        msg = f"{name} is not JSON: {error}."
-        raise SpecificationError(msg) from error
+    return Node(load_json(source), source_name(source))
 
 
 def _metadata(root: Node, report: Report) -> tuple[str, tuple[str, ...]]:
