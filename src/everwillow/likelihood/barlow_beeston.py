@@ -1,0 +1,262 @@
+r"""Simulated samples of finite size, their parameters profiled analytically.
+
+A sample of W expected events and variance V in a bin is known to :math:`v = V / W^2`
+relatively, as if it had :math:`k = 1/v` events. An auxiliary parameter β, one for a
+bin (Barlow-Beeston "lite") or one for each process in a bin, moves the yields:
+
+=========== ==================== ====================================================
+kind        yields               -ln L of β with its auxiliary datum :math:`\beta_0`
+=========== ==================== ====================================================
+gamma       :math:`\beta n`      :math:`k(\beta-\beta_0) - k\beta_0\ln(\beta/\beta_0)`
+normal      :math:`\beta n`      :math:`\frac k2 (\beta-\beta_0)^2`
+additive    :math:`n+\sqrt V\beta` :math:`\frac12 (\beta-\beta_0)^2`
+=========== ==================== ====================================================
+
+The best β solves one equation for the slope :math:`t = h'(N)` of the data term, where
+:math:`\beta = \beta_0 - t\,n\,v`, or :math:`\beta_0 / (1 + t\,n\,v)` for gamma. The
+profiled likelihood then has the gradient :math:`t\beta_c` in the yield :math:`n_c`, and
+the Hessian :math:`\omega\gamma\gamma^T - \mathrm{diag}(\delta)` with
+:math:`\omega = dt/dM`, so that nothing is solved for its derivatives either.
+
+Barlow and Beeston, Comput. Phys. Commun. 77 (1993) 219; Conway, arXiv:1103.0354.
+"""
+
+from typing import Literal, NamedTuple, TypeAlias
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from everwillow.likelihood.data_terms import (
+    AbstractBinTerm,
+    AbstractDataTerm,
+    GaussianTerm,
+)
+
+
+Kind: TypeAlias = Literal["gamma", "normal", "additive"]
+
+# The smallest auxiliary datum of a gamma: a toy may draw 0.
+_LEAST = 1e-8
+# A bracketed search of one number; Newton's method needs a fraction of these.
+_ROUNDS = 60
+
+
+class BinStatistics(eqx.Module):
+    """What is known about the samples behind the templates.
+
+    One stream of yields shares each β: all processes of a bin that fluctuate, or a
+    single one.
+
+    Attributes:
+        kind: The form of the constraint; None to take all templates as exact.
+        per_process: Whether each process of a bin has its own β.
+        follows: Which processes in which bin follow a β.
+        spread: v, or √V for the additive kind; 0 where nothing fluctuates.
+    """
+
+    kind: Kind | None = eqx.field(static=True)
+    per_process: bool = eqx.field(static=True)
+    follows: Bool[Array, "bins slots"]
+    spread: Float[Array, "bins streams"]
+
+    @property
+    def nominal(self) -> Float[Array, "bins streams"]:
+        """The auxiliary data that prefer the templates as they are."""
+        whole = jnp.zeros if self.kind == "additive" else jnp.ones
+        return whole(jnp.shape(self.spread))
+
+    def streams(self, yields: Float[Array, "bins slots"]) -> Float[Array, "bins s"]:
+        """Return the yields that follow each β."""
+        moving = jnp.where(self.follows, yields, 0)
+        return moving if self.per_process else jnp.sum(moving, 1, keepdims=True)
+
+    def moved(
+        self, yields: Float[Array, "bins slots"], beta: Float[Array, "bins streams"]
+    ) -> Float[Array, "bins slots"]:
+        """Return the yields at given β."""
+        if self.kind is None:
+            return yields
+        if self.kind != "additive":
+            return jnp.where(self.follows, yields * beta, yields)
+        extra = self.spread * beta
+        if self.per_process:
+            return yields + jnp.where(self.follows, extra, 0)
+        # One for the bin: shared in proportion to what fluctuates.
+        whole = self.streams(yields)
+        share = jnp.where(self.follows & (whole != 0), yields, 0)
+        return yields + share * extra / jnp.where(whole != 0, whole, 1)
+
+
+class Profile(NamedTuple):
+    """A bin-wise likelihood at its best β.
+
+    Attributes:
+        value: -ln L of the data and of β.
+        beta: The best β.
+        gradient: By the yield of each process.
+        sway: γ, how the yields of a bin move its slope.
+        response: ω, in each bin or between all of them.
+        relief: δ of each stream, what profiling takes off its second derivative.
+        width: Standard deviation of each β given the yields, were the data not there.
+        lever: What β moves the yield by.
+    """
+
+    value: Float[Array, ""]
+    beta: Float[Array, "bins streams"]
+    gradient: Float[Array, "bins slots"]
+    sway: Float[Array, "bins slots"]
+    response: Array
+    relief: Float[Array, "bins streams"]
+    width: Float[Array, "bins streams"]
+    lever: Float[Array, "bins streams"]
+
+
+def profiled(
+    statistics: BinStatistics,
+    term: AbstractDataTerm,
+    yields: Float[Array, "bins slots"],
+    data: Float[Array, " bins"],
+    nominal: Float[Array, "bins streams"] | None,
+) -> Profile:
+    """Evaluate the likelihood of the bins at the best β.
+
+    Args:
+        statistics: What is known about the samples.
+        term: How the data enter.
+        yields: Of each process in each bin.
+        data: Of the bins.
+        nominal: The auxiliary data β₀; None for those of `statistics`.
+    """
+    start = statistics.nominal if nominal is None else nominal
+    if statistics.kind == "gamma":
+        assert isinstance(term, AbstractBinTerm)
+        return _gamma(statistics, term, yields, data, jnp.maximum(start, _LEAST))
+    return _normal(statistics, term, yields, data, start)
+
+
+def _normal(
+    statistics: BinStatistics, term: AbstractDataTerm, yields, data, start
+) -> Profile:
+    follows, spread = statistics.follows, statistics.spread
+    moving = statistics.streams(yields)
+    if statistics.kind is None:
+        lever, width = jnp.zeros_like(spread), jnp.zeros_like(spread)
+    elif statistics.kind == "additive":
+        lever, width = spread, (spread > 0).astype(spread.dtype)
+    else:
+        lever, width = moving, jnp.sqrt(spread)
+    variance = jnp.sum((lever * width) ** 2, 1)
+    rest = jnp.sum(jnp.where(follows, 0, yields), 1)
+    additive = statistics.kind in ("additive", None)
+    fixed = moving if additive else jnp.zeros_like(moving)
+    prior = rest + jnp.sum(fixed + lever * start, 1)
+    total, slope, response = term.settle(prior, variance, data)
+    beta = start - slope[:, None] * lever * width**2
+    value = term.value(total, data) + 0.5 * jnp.sum(slope**2 * variance)
+    relief = jnp.zeros_like(spread)
+    push, sway = jnp.ones_like(spread), jnp.ones_like(spread)
+    if not additive:
+        push, sway = beta, beta - slope[:, None] * lever * width**2
+        relief = (slope[:, None] * width) ** 2
+    gradient = slope[:, None] * jnp.where(follows, push, 1)
+    sway = jnp.where(follows, sway, 1)
+    return Profile(value, beta, gradient, sway, response, relief, width, lever)
+
+
+def _gamma(
+    statistics: BinStatistics, term: AbstractBinTerm, yields, data, start
+) -> Profile:
+    follows, spread = statistics.follows, statistics.spread
+    moving = statistics.streams(yields)
+    rest = jnp.sum(jnp.where(follows, 0, yields), 1)
+    if statistics.per_process:
+        beta = _searched(term, spread, moving, rest, data, start)
+    else:
+        beta = _root(term, spread, moving, rest, data, start)
+    total = rest + jnp.sum(moving * beta, 1)
+    slope, bend = term.derivatives(total, data)
+    loose = spread > 0
+    excess = beta / start - 1
+    cost = start * (excess - jnp.log1p(excess))
+    penalty = jnp.where(loose, cost / jnp.where(loose, spread, 1), 0)
+    sway = beta**2 / start
+    variance = spread * sway
+    response = bend / (1 + bend * jnp.sum(moving**2 * variance, 1))
+    relief = slope[:, None] ** 2 * variance
+    gradient = slope[:, None] * jnp.where(follows, beta, 1)
+    return Profile(
+        term.value(total, data) + jnp.sum(penalty),
+        beta,
+        gradient,
+        jnp.where(follows, sway, 1),
+        response,
+        relief,
+        jnp.sqrt(variance),
+        moving,
+    )
+
+
+def _root(term: AbstractBinTerm, spread, moving, rest, data, start) -> Array:
+    """Return the best β of one stream a bin: the positive root of a quadratic."""
+    v, n, start = spread[:, 0], moving[:, 0], start[:, 0]
+    if isinstance(term, GaussianTerm):
+        var = term.variance
+        a, c = n**2 * v, -start * var
+        b = var + (rest - data) * n * v
+    else:
+        a, c = n * (n * v + 1), -start * rest
+        b = n * v * (rest - data) - n * start + rest
+    inside = b**2 - 4 * a * c
+    live = inside > 0
+    root = jnp.sqrt(jnp.where(live, inside, 1))
+    # Without cancellation on either side.
+    over = jnp.where(live & (b < 0), 2 * a, 1)
+    under = jnp.where(live & (b >= 0), b + root, 1)
+    found = jnp.where(b < 0, (root - b) / over, -2 * c / under)
+    return jnp.where(live & (n != 0) & (v > 0), found, start)[:, None]
+
+
+def _searched(term: AbstractBinTerm, spread, moving, rest, data, start) -> Array:
+    """Return the best β of many streams a bin, by the slope t that they share.
+
+    ``t - h'(N(t))`` grows with t, as N falls, so its zero is bracketed and found by
+    Newton's method with bisection; one last step from there carries derivatives.
+    """
+    move = spread * moving
+
+    def betas(t):
+        return start / (1 + t[:, None] * move)
+
+    def gap(t):
+        total = rest + jnp.sum(moving * betas(t), 1)
+        slope, bend = term.derivatives(total, data)
+        fall = jnp.sum(moving * move * betas(t) ** 2 / start, 1)
+        return t - slope, 1 + bend * fall
+
+    origin = jnp.zeros_like(rest)
+    away = -gap(origin)[0]
+    largest = jnp.max(move, 1)
+    # There some β would be infinite.
+    wall = jnp.where(largest > 0, -1 / jnp.where(largest > 0, largest, 1), -jnp.inf)
+    low = jnp.where(away < 0, jnp.maximum(away, wall), 0)
+    high = jnp.where(away > 0, away, 0)
+
+    def step(_, state):
+        t, low, high = state
+        value, rise = gap(t)
+        low, high = jnp.where(value < 0, t, low), jnp.where(value > 0, t, high)
+        ahead = t - value / rise
+        inside = (ahead > low) & (ahead < high)
+        return jnp.where(inside, ahead, (low + high) / 2), low, high
+
+    middle = (low + high) / 2
+    t = jax.lax.stop_gradient(
+        jax.lax.fori_loop(0, _ROUNDS, step, (middle, low, high))[0]
+    )
+    value, rise = gap(t)
+    return betas(t - value / jax.lax.stop_gradient(rise))
+
+
+__all__ = ["BinStatistics", "Kind", "Profile", "profiled"]

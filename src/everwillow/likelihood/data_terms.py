@@ -1,0 +1,145 @@
+r"""How data enter a template fit: counts, Gaussian bins, or bins with a covariance.
+
+Every term is a function h of the expected yields N. Simulated samples of finite size
+add :math:`\frac12 (\beta - \beta_0)^2` for auxiliary parameters that move the yields;
+at the best β these are :math:`N = M - Q t` with :math:`t = h'(N)`, where M are the
+yields at :math:`\beta_0` and Q their variance. `settle` solves that in closed form.
+"""
+
+import abc
+from typing import Any, final
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.scipy as jsp
+from jaxtyping import Array, Float
+
+from everwillow.likelihood.poisson import poisson_nll
+
+
+class AbstractDataTerm(eqx.Module):
+    """Minus the logarithm of the likelihood of the data, given their yields."""
+
+    @abc.abstractmethod
+    def value(self, yields: Array, data: Array) -> Float[Array, ""]:
+        """Return h, summed over the bins and with all constants."""
+
+    @abc.abstractmethod
+    def settle(self, prior: Array, variance: Array, data: Array) -> tuple[Array, ...]:
+        """Solve ``N = M - Q h'(N)``.
+
+        Args:
+            prior: M, the yields at the nominal auxiliary parameters.
+            variance: Q, what they can vary by.
+            data: The data.
+
+        Returns:
+            N, t = h'(N), and dt/dM: a vector where bins are independent, else a matrix.
+        """
+
+
+class AbstractBinTerm(AbstractDataTerm):
+    """A term of independent bins."""
+
+    @abc.abstractmethod
+    def derivatives(self, yields: Array, data: Array) -> tuple[Array, Array]:
+        """Return h' and h'' in each bin."""
+
+
+@final
+class PoissonTerm(AbstractBinTerm):
+    """Counts."""
+
+    def value(self, yields: Array, data: Array) -> Float[Array, ""]:
+        """Return the Poisson -ln L."""
+        return jnp.sum(poisson_nll(data, yields))
+
+    def derivatives(self, yields: Array, data: Array) -> tuple[Array, Array]:
+        """Return h' and h'' in each bin."""
+        ratio = jnp.where(data > 0, data / yields, 0)
+        return 1 - ratio, jnp.where(data > 0, ratio / yields, 0)
+
+    def settle(self, prior: Array, variance: Array, data: Array) -> tuple[Array, ...]:
+        """Solve ``N = M - Q (1 - data / N)``: the larger root of a quadratic."""
+        loose = variance > 0
+        spread = jnp.where(loose, variance, 1)
+        middle = jnp.where(loose, prior - spread, 1)
+        inside = middle**2 + 4 * spread * data
+        root = jnp.sqrt(jnp.where(inside > 0, inside, 1))
+        root = jnp.where(inside > 0, root, 0)
+        ahead = middle > 0
+        # Without cancellation on either side.
+        below = jnp.where(ahead, 1, root - middle)
+        below = jnp.where(below > 0, below, 1)
+        found = jnp.where(ahead, (middle + root) / 2, 2 * spread * data / below)
+        yields = jnp.where(loose, found, prior)
+        counted = data > 0
+        safe = jnp.where(counted, yields, 1)
+        # An empty bin whose yield is pushed to zero stays there.
+        empty = jnp.where(loose, jnp.minimum(prior / spread, 1), 1)
+        slope = jnp.where(counted, 1 - data / safe, empty)
+        held = loose & ~counted & (prior < variance)
+        response = jnp.where(
+            counted, data / (safe**2 + variance * data), jnp.where(held, 1 / spread, 0)
+        )
+        return yields, slope, response
+
+
+@final
+class GaussianTerm(AbstractBinTerm):
+    """Independent bins with known variances.
+
+    Attributes:
+        variance: Of the data.
+    """
+
+    variance: Float[Array, " bins"]
+
+    def value(self, yields: Array, data: Array) -> Float[Array, ""]:
+        """Return the Gaussian -ln L."""
+        pulls = (data - yields) ** 2 / self.variance
+        return 0.5 * jnp.sum(pulls + jnp.log(2 * jnp.pi * self.variance))
+
+    def derivatives(self, yields: Array, data: Array) -> tuple[Array, Array]:
+        """Return h' and h'' in each bin."""
+        return (yields - data) / self.variance, 1 / self.variance
+
+    def settle(self, prior: Array, variance: Array, data: Array) -> tuple[Array, ...]:
+        """Solve ``N = M - Q (N - data) / variance``."""
+        response = 1 / (self.variance + variance)
+        slope = (prior - data) * response
+        return prior - variance * slope, slope, response
+
+
+@final
+class CovarianceTerm(AbstractDataTerm):
+    """Bins with a known covariance.
+
+    Attributes:
+        covariance: Of the data.
+    """
+
+    covariance: Float[Array, "bins bins"]
+
+    def value(self, yields: Array, data: Array) -> Float[Array, ""]:
+        """Return the Gaussian -ln L."""
+        half = jnp.linalg.cholesky(self.covariance)
+        away = jsp.linalg.solve_triangular(half, yields - data, lower=True)
+        norm = jnp.log(2 * jnp.pi) + 2 * jnp.log(jnp.diagonal(half))
+        return 0.5 * jnp.sum(away**2 + norm)
+
+    def settle(self, prior: Array, variance: Array, data: Array) -> tuple[Array, ...]:
+        """Solve ``N = M - Q t`` with ``(covariance + Q) t = M - data``."""
+        half = jsp.linalg.cho_factor(self.covariance + jnp.diag(variance), lower=True)
+        response: Any = jsp.linalg.cho_solve(half, jnp.eye(prior.shape[0]))
+        slope = response @ (prior - data)
+        return prior - variance * slope, slope, response
+
+
+__all__ = [
+    "AbstractBinTerm",
+    "AbstractDataTerm",
+    "CovarianceTerm",
+    "GaussianTerm",
+    "PoissonTerm",
+]
