@@ -1,13 +1,17 @@
 """What scales the processes of a template fit: parameters and the rates they make."""
 
 import abc
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import final
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from everwillow._errors import ArgumentValueError, ConflictError, unknown_key
 from everwillow.likelihood.histograms import Layout
 
 
@@ -50,5 +54,185 @@ class AbstractParameterModel(eqx.Module):
             params: The values of `parameters`, by name; there may be others.
         """
 
+    def with_starts(self, starts: Mapping[str, float]) -> "AbstractParameterModel":
+        """Return the model with other start values, which are its nominal values too.
 
-__all__ = ["AbstractParameterModel", "RateParameter"]
+        A fit starts there, and Asimov data and toys that are made before a fit expect
+        them: this is how to ask what a signal of strength 2 would look like. The rates
+        are the same functions of the parameters as before. A constraint keeps its width
+        and moves along.
+
+        Args:
+            starts: Start values on the physical scale, by name; the others stay.
+
+        Raises:
+            UnknownKeyError: If there is no such parameter.
+            ArgumentValueError: If a value is not finite or is outside the bounds.
+
+        Example:
+            >>> from everwillow.likelihood.histograms import Channel
+            >>> from everwillow.models.templates.parameter_models import Strengths
+            >>> layout = Layout((Channel("ch0", ()),), ("signal",))
+            >>> Strengths(layout, "signal").with_starts({"signal": 2.0}).parameters()
+            {'signal': RateParameter(start=2.0, lower=0.0, upper=inf, width=None,
+            interest=True)}
+        """
+        table = dict(self.parameters())
+        for name, value in starts.items():
+            if name not in table:
+                raise unknown_key(name, table, where="with_starts")
+            known, number = table[name], float(value)
+            if not (np.isfinite(number) and known.lower <= number <= known.upper):
+                msg = (
+                    f"with_starts: {name!r} cannot start at {number}, it is bounded to "
+                    f"[{known.lower}, {known.upper}]."
+                )
+                raise ArgumentValueError(msg)
+            table[name] = dataclasses.replace(known, start=number)
+        return _Restarted(self, ParameterTable(table))
+
+
+@final
+class ParameterTable:
+    """The parameters of a model in their order.
+
+    Two tables are equal if their names are: start values and bounds are not part of
+    what is compiled. The hash is computed once, since tables may be long.
+
+    Args:
+        parameters: By name; or pairs of a name and its parameter, in which no name may
+            appear twice.
+
+    Attributes:
+        names: The names.
+
+    Raises:
+        ConflictError: If a name appears twice.
+    """
+
+    __slots__ = ("_hash", "_parameters", "names")
+
+    def __init__(
+        self,
+        parameters: Mapping[str, RateParameter] | list[tuple[str, RateParameter]],
+    ) -> None:
+        pairs = (
+            list(parameters.items())
+            if isinstance(parameters, Mapping)
+            else list(parameters)
+        )
+        self._parameters = dict(pairs)
+        if len(self._parameters) != len(pairs):
+            names = [name for name, _ in pairs]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            msg = (
+                f"The parameters {twice} would stand for two things each. Give the "
+                "models or the groups other names."
+            )
+            raise ConflictError(msg)
+        self.names = tuple(self._parameters)
+        self._hash = hash(self.names)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ParameterTable) and self.names == other.names
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def parameters(self) -> dict[str, RateParameter]:
+        """Return the parameters by name."""
+        return dict(self._parameters)
+
+
+class AbstractVectorModel(AbstractParameterModel):
+    """A model whose rates are computed from one vector of all its parameters.
+
+    All models of this package are such: what is traced does not grow with the number of
+    parameters.
+
+    Attributes:
+        table: The parameters, in the order of the vector.
+    """
+
+    table: eqx.AbstractVar[ParameterTable]
+
+    def parameters(self) -> Mapping[str, RateParameter]:
+        """Return the parameters by name; each is a scalar."""
+        return self.table.parameters()
+
+    def rates(self, params: Mapping[str, Array]) -> Float[Array, "processes bins"]:
+        """Return what multiplies each process in each bin of all channels.
+
+        Args:
+            params: The values of `parameters`, by name; there may be others.
+
+        Raises:
+            UnknownKeyError: If one is missing.
+        """
+        for name in self.table.names:
+            if name not in params:
+                raise unknown_key(name, params, where="rates")
+        kind = jnp.result_type(float)
+        values = [jnp.asarray(params[name], kind) for name in self.table.names]
+        return self.vector_rates(jnp.stack(values) if values else jnp.zeros(0, kind))
+
+    @abc.abstractmethod
+    def vector_rates(
+        self, values: Float[Array, " parameters"]
+    ) -> Float[Array, "processes bins"]:
+        """Return the rates from the values of `parameters`, in their order."""
+
+
+@final
+class _Restarted(AbstractVectorModel):
+    """A model with other start values."""
+
+    model: AbstractParameterModel
+    table: ParameterTable = eqx.field(static=True)
+
+    def __init__(self, model: AbstractParameterModel, table: ParameterTable) -> None:
+        self.model = model
+        self.table = table
+
+    @property
+    def layout(self) -> Layout:
+        """The channels and processes."""
+        return self.model.layout
+
+    def vector_rates(
+        self, values: Float[Array, " parameters"]
+    ) -> Float[Array, "processes bins"]:
+        """Return the rates of the model itself."""
+        return rates_of(self.model, values)
+
+
+def rates_of(
+    model: AbstractParameterModel, values: Float[Array, " parameters"]
+) -> Float[Array, "processes bins"]:
+    """Evaluate any parameter model from one vector.
+
+    Args:
+        model: The model.
+        values: The values of its `parameters`, in their order.
+
+    Example:
+        >>> from everwillow.likelihood.histograms import Channel
+        >>> from everwillow.models.templates.parameter_models import Strengths
+        >>> layout = Layout((Channel("ch0", ()),), ("signal",))
+        >>> rates_of(Strengths(layout, "signal"), jnp.array([1.5]))
+        Array([[1.5]], dtype=float64)
+    """
+    if isinstance(model, AbstractVectorModel):
+        return model.vector_rates(values)
+    return model.rates(
+        {name: values[place] for place, name in enumerate(model.parameters())}
+    )
+
+
+__all__ = [
+    "AbstractParameterModel",
+    "AbstractVectorModel",
+    "ParameterTable",
+    "RateParameter",
+    "rates_of",
+]

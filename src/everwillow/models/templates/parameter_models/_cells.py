@@ -1,0 +1,282 @@
+"""Which processes and bins a parameter acts on, as arrays of indices."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from everwillow._errors import ArgumentValueError, ShapeMismatchError, unknown_key
+from everwillow.likelihood.histograms import Axis, Channel, Layout
+
+
+Names: TypeAlias = str | Sequence[str]
+"""One name, or several."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """The bins of some axes; each holds all bins of the channels that project on it.
+
+    Attributes:
+        axes: The axes; without any there is one cell.
+        index: For each bin of the layout its cell, or -1 where it has none.
+    """
+
+    axes: tuple[Axis, ...]
+    index: Int[np.ndarray, " bins"]
+
+    @property
+    def size(self) -> int:
+        """Number of cells."""
+        return math.prod(axis.size for axis in self.axes)
+
+    def names(self, prefix: str) -> list[str]:
+        """Return ``<prefix>_<axis><bin>...`` for each cell."""
+        shape = tuple(axis.size for axis in self.axes)
+        return [
+            "_".join(
+                [prefix, *(f"{a.name}{i}" for a, i in zip(self.axes, at, strict=True))]
+            )
+            for at in np.ndindex(shape)
+        ]
+
+
+def names_of(names: Names) -> tuple[str, ...]:
+    """Return several names also where one was given."""
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def process_rows(layout: Layout, processes: Names) -> Int[np.ndarray, " n"]:
+    """Return which processes have the names.
+
+    Raises:
+        UnknownKeyError: If there is no such process.
+        ArgumentValueError: If none is given, or one twice.
+    """
+    names = names_of(processes)
+    if not names or len(set(names)) != len(names):
+        msg = f"processes: give at least one and each once, got {list(names)}."
+        raise ArgumentValueError(msg)
+    return np.array([layout.process(name) for name in names], np.int32)
+
+
+def cells_of(
+    layout: Layout,
+    channels: Names,
+    axes: Names | None,
+    *,
+    where: Mapping[str, int | str] | None = None,
+    without: Sequence[str] = (),
+) -> Cells:
+    """Divide channels into the bins of some of their axes.
+
+    Args:
+        layout: Channels and processes.
+        channels: Channels that share the cells.
+        axes: Names of the axes; None for all but those in `where` and `without`.
+        where: Takes only one bin of some axes, by its number or its label.
+        without: Axes that are never among all axes.
+
+    Raises:
+        UnknownKeyError: If there is no such channel, axis or label.
+        ArgumentValueError: If a channel or an axis appears twice, or a bin is outside.
+        ShapeMismatchError: If the axes of two channels do not agree.
+    """
+    where = where or {}
+    index = np.full(layout.bins, -1, np.int32)
+    found: tuple[Axis, ...] | None = None
+    for name in _once(channels, "channels"):
+        channel = layout.channel(name)
+        wanted = (
+            [a.name for a in channel.axes if a.name not in {*where, *without}]
+            if axes is None
+            else _once(axes, "axes", some=False)
+        )
+        chosen = [channel.axis(axis) for axis in wanted]
+        these = tuple(channel.axes[i] for i in chosen)
+        if found is not None and these != found:
+            raise _disagreement(names_of(channels)[0], found, name, these)
+        found = these
+        place = np.indices(channel.shape, np.int32).reshape(-1, channel.size)
+        cell = np.zeros(channel.size, np.int32)
+        for i, axis in zip(chosen, these, strict=True):
+            cell = cell * np.int32(axis.size) + place[i]
+        for axis, label in where.items():
+            i = channel.axis(axis)
+            cell[place[i] != _bin(channel, channel.axes[i], label)] = -1
+        index[layout.bins_of(name)] = cell
+    return Cells(found or (), index)
+
+
+def _once(names: Names, what: str, *, some: bool = True) -> tuple[str, ...]:
+    given = names_of(names)
+    if (some and not given) or len(set(given)) != len(given):
+        least = "at least one and each once" if some else "each once"
+        msg = f"{what}: give {least}, got {list(given)}."
+        raise ArgumentValueError(msg)
+    return given
+
+
+def _disagreement(
+    one: str, axes: tuple[Axis, ...], other: str, others: tuple[Axis, ...]
+) -> ShapeMismatchError:
+    msg = (
+        f"channels {one!r} and {other!r} cannot share parameters: their axes "
+        f"{[a.name for a in axes]} and {[a.name for a in others]} differ in names, "
+        "edges or labels. Make a model for each channel, and a Composite of them."
+    )
+    return ShapeMismatchError(msg)
+
+
+def _bin(channel: Channel, axis: Axis, label: int | str) -> int:
+    where = f"channel {channel.name!r}, axis {axis.name!r}"
+    if isinstance(label, str):
+        labels = axis.labels or ()
+        if label not in labels:
+            raise unknown_key(label, labels, where=where)
+        return labels.index(label)
+    if not 0 <= label < axis.size:
+        msg = f"{where}: there is no bin {label}, they are 0 to {axis.size - 1}."
+        raise ArgumentValueError(msg)
+    return int(label)
+
+
+def centres(axis: Axis) -> Float[np.ndarray, " n"]:
+    """Return the centres of the bins of an axis.
+
+    Raises:
+        ArgumentValueError: If the axis has categories, or bins that have no end.
+    """
+    if axis.edges is None:
+        msg = (
+            f"axis {axis.name!r}: categories have no centres. A shape needs an axis "
+            "with edges."
+        )
+        raise ArgumentValueError(msg)
+    ends = np.array(axis.edges)
+    if not np.all(np.isfinite(ends)):
+        msg = (
+            f"axis {axis.name!r}: an underflow or overflow bin reaches to infinity and "
+            "has no centre. A shape along it needs a channel without flow bins."
+        )
+        raise ArgumentValueError(msg)
+    return (ends[:-1] + ends[1:]) / 2
+
+
+def fractions(axis: Axis) -> Float[np.ndarray, " n"]:
+    """Return the centres in units in which the axis goes from 0 to 1.
+
+    Raises:
+        ArgumentValueError: If the axis has categories, or bins that have no end.
+    """
+    middle, edges = centres(axis), axis.edges or (0.0, 1.0)
+    return (middle - edges[0]) / (edges[-1] - edges[0])
+
+
+def check_degree(axis: Axis, degree: int) -> None:
+    """Check that the bins of an axis determine a polynomial.
+
+    Raises:
+        ArgumentValueError: If the degree is negative, or there are fewer bins than
+            coefficients.
+    """
+    if degree < 0:
+        msg = f"degree: a polynomial has degree 0 or more, got {degree}."
+        raise ArgumentValueError(msg)
+    if axis.size <= degree:
+        msg = (
+            f"axis {axis.name!r}: {axis.size} bins cannot determine {degree + 1} "
+            "coefficients. Choose a lower degree or finer bins."
+        )
+        raise ArgumentValueError(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Cells, and the bins of one more axis in each of them.
+
+    Attributes:
+        along: The axis.
+        across: The cells.
+        index: For each bin of the layout its place in an array of shape ``(bins along
+            the axis, cells)``, or -1 where it has none.
+    """
+
+    along: Axis
+    across: Cells
+    index: Int[np.ndarray, " bins"]
+
+
+def grid_of(
+    layout: Layout,
+    channels: Names,
+    axis: str,
+    by: Names | None,
+    *,
+    where: Mapping[str, int | str] | None = None,
+) -> Grid:
+    """Divide channels into cells across an axis, and find the bins along it.
+
+    Args:
+        layout: Channels and processes.
+        channels: Channels that share the cells.
+        axis: The axis.
+        by: The axes of the cells; None for all others.
+        where: Takes only one bin of some axes, by its number or its label.
+
+    Raises:
+        UnknownKeyError: If there is no such channel, axis or label.
+        ArgumentValueError: If the axis is among `by`.
+        ShapeMismatchError: If the axes of two channels do not agree.
+    """
+    if by is not None and axis in names_of(by):
+        msg = f"axis {axis!r} is the one of the shape; its bins cannot be cells too."
+        raise ArgumentValueError(msg)
+    along = cells_of(layout, channels, axis, where=where)
+    across = cells_of(layout, channels, by, where=where, without=(axis,))
+    place = along.index * np.int32(across.size) + across.index
+    index = np.where(along.index < 0, np.int32(-1), place)
+    return Grid(along.axes[0], across, index)
+
+
+def places(
+    layout: Layout, processes: Names, index: Int[np.ndarray, " bins"]
+) -> Int[np.ndarray, "processes bins"]:
+    """Return where in ``(1, *values)`` the rate of each process and bin is.
+
+    Args:
+        layout: Channels and processes.
+        processes: Those that have other rates than 1.
+        index: Which value each bin takes; -1 for none.
+    """
+    out = np.zeros((len(layout.processes), layout.bins), np.int32)
+    out[process_rows(layout, processes)] = index + 1
+    return out
+
+
+def spread(
+    values: Float[Array, "..."], place: Int[Array | np.ndarray, "processes bins"]
+) -> Float[Array, "processes bins"]:
+    """Return ``(1, *values)`` at the places that `places` computed."""
+    pool = jnp.concatenate([jnp.ones(1, values.dtype), values.ravel()])
+    return pool.at[place].get(mode="promise_in_bounds")
+
+
+__all__ = [
+    "Cells",
+    "Grid",
+    "Names",
+    "cells_of",
+    "centres",
+    "check_degree",
+    "fractions",
+    "grid_of",
+    "names_of",
+    "places",
+    "process_rows",
+    "spread",
+]
