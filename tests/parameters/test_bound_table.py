@@ -43,6 +43,15 @@ def test_it_is_a_mapping():
         made["d"]
 
 
+def test_it_is_made_of_intervals():
+    shapes = {"a": (), "b": (3,), "c": ()}
+    made = BoundTable.of({key: table()[key] for key in ("b", "a")}, shapes)
+    np.testing.assert_array_equal(made.lower, [-1.0, 0.0, 0.0, 0.3, -np.inf])
+    np.testing.assert_array_equal(made.upper, [1.0, 2.0, 3.0, 4.0, np.inf])
+    assert made.layout == table().layout
+    assert len(BoundTable.of({}, {})) == 0
+
+
 @pytest.mark.parametrize("data", [-2.0, 0.6, 5.0])
 def test_a_fit_stays_inside_as_with_a_dictionary(data):
     """The minimum of a parabola in a box is its centre, or the nearest end."""

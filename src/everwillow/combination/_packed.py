@@ -74,13 +74,7 @@ def packed_constraints(
         return constraints, aux, b""
     shapes = {key: leaf_shape(value) or () for key, value in state.items()}
     table = ConstraintTable.of(constraints, shapes)
-    ends = np.cumsum([0, *(int(np.prod(shape)) for shape in shapes.values())])
-    numbers = {
-        key: np.arange(start, stop).reshape(shape)
-        for (key, shape), start, stop in zip(
-            shapes.items(), ends[:-1], ends[1:], strict=True
-        )
-    }
+    numbers = TableLayout.of(shapes).elements()
     tree = state.with_values(list(numbers.values())).to_pytree()
     flat = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
     # A shared parameter stands several times in the pytree; its first place will do.
@@ -97,14 +91,4 @@ def packed_bounds(
     if not some or not all(isinstance(b, Interval) for b in bounds.values()):
         return bounds
     shapes = {key: leaf_shape(value) or () for key, value in state.items()}
-    everywhere = Interval()
-    ends = [
-        np.concatenate(
-            [
-                np.ravel(np.broadcast_to(getattr(bounds.get(key, everywhere), end), s))
-                for key, s in shapes.items()
-            ]
-        )
-        for end in ("lower", "upper")
-    ]
-    return BoundTable(TableLayout([(k, 0, s) for k, s in shapes.items()]), *ends)
+    return BoundTable.of(bounds, shapes)

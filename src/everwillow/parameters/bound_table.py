@@ -5,7 +5,7 @@
 # (the signatures of jax and equinox are not fully known to it)
 
 from collections.abc import Iterator, Mapping
-from typing import final
+from typing import Any, final
 
 import equinox as eqx
 import numpy as np
@@ -25,8 +25,7 @@ class BoundTable(eqx.Module, Mapping[Key, Interval]):
         upper: Upper ends, likewise.
 
     Example:
-        >>> layout = TableLayout([("a", 0, ()), ("b", 0, (2,))])
-        >>> table = BoundTable(layout, np.zeros(3), np.ones(3))
+        >>> table = BoundTable.of({"b": Interval(0.0, 1.0)}, {"a": (), "b": (2,)})
         >>> table["b"].upper
         array([1., 1.])
     """
@@ -34,6 +33,28 @@ class BoundTable(eqx.Module, Mapping[Key, Interval]):
     layout: TableLayout = eqx.field(static=True)
     lower: Array | np.ndarray
     upper: Array | np.ndarray
+
+    @classmethod
+    def of(
+        cls, bounds: Mapping[Any, Any], shapes: Mapping[Any, tuple[int, ...]]
+    ) -> "BoundTable":
+        """Pack intervals.
+
+        Args:
+            bounds: By parameter key, anything with ends `lower` and `upper`; those of
+                other parameters are infinite.
+            shapes: The shapes of the parameters, in the order of the State.
+        """
+        everywhere = Interval()
+        given = [(bounds.get(key, everywhere), shape) for key, shape in shapes.items()]
+        ends = [
+            np.concatenate(
+                [np.zeros(0)]
+                + [np.ravel(np.broadcast_to(getattr(b, end), s)) for b, s in given]
+            )
+            for end in ("lower", "upper")
+        ]
+        return cls(TableLayout.of(shapes), *ends)
 
     def __getitem__(self, key: Key) -> Interval:
         """Return one interval."""

@@ -8,6 +8,7 @@ program one array for each kind of constraint instead of one for each parameter.
 # pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
 # (the signatures of jax and equinox are not fully known to it)
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, final
 
@@ -51,7 +52,7 @@ class TableLayout:
 
     def __init__(self, entries: Sequence[tuple[Key, int, tuple[int, ...]]]) -> None:
         self.entries = tuple(sorted(entries, key=lambda entry: entry[1]))
-        lengths = [int(np.prod(shape)) for _, _, shape in self.entries]
+        lengths = [math.prod(shape) for _, _, shape in self.entries]
         self.starts = tuple(np.cumsum([0, *lengths])[:-1].tolist())
         self.sizes = tuple(
             sum(n for n, e in zip(lengths, self.entries, strict=True) if e[1] == kind)
@@ -59,6 +60,11 @@ class TableLayout:
         )
         self._where = {entry[0]: i for i, entry in enumerate(self.entries)}
         self._hash = hash(self.entries)
+
+    @classmethod
+    def of(cls, shapes: Mapping[Any, tuple[int, ...]]) -> "TableLayout":
+        """Return the layout of all parameters, one after another, of one kind."""
+        return cls([(key, 0, shape) for key, shape in shapes.items()])
 
     def __hash__(self) -> int:
         return self._hash
@@ -77,6 +83,13 @@ class TableLayout:
         """Return the keys of the entries."""
         return list(self._where)
 
+    def elements(self) -> dict[Key, np.ndarray]:
+        """Return for each entry the numbers of its elements, in its shape."""
+        return {
+            key: np.arange(start, start + math.prod(shape)).reshape(shape)
+            for start, (key, _, shape) in zip(self.starts, self.entries, strict=True)
+        }
+
     def find(self, key: Key) -> tuple[int, slice, tuple[int, ...]]:
         """Return kind, elements and shape of an entry.
 
@@ -88,7 +101,7 @@ class TableLayout:
         position = self._where[key]
         _, kind, shape = self.entries[position]
         start = self.starts[position]
-        return kind, slice(start, start + int(np.prod(shape))), shape
+        return kind, slice(start, start + math.prod(shape)), shape
 
     def parts(self) -> Iterator[tuple[int, slice]]:
         """Yield each kind that occurs, and its elements."""
@@ -98,9 +111,8 @@ class TableLayout:
                 yield kind, slice(start, start + size)
             start += size
 
-    def gathered(self, values: Mapping[Key, Any]) -> Array:
+    def gathered(self, values: Mapping[Any, Any]) -> Array:
         """Put values by key into the order of the table, one vector."""
-        parts = []
         for key, _, shape in self.entries:
             if np.shape(values[key]) not in ((), shape):
                 msg = (
@@ -108,7 +120,6 @@ class TableLayout:
                     f"{np.shape(values[key])} was given."
                 )
                 raise ShapeMismatchError(msg)
-            parts.append(np.size(values[key]))
         xp = array_module(*(values[key] for key, _, _ in self.entries))
         flat = [
             xp.ravel(xp.broadcast_to(values[key], shape))
