@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools as ft
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, final
 
 import equinox as eqx
@@ -18,14 +18,19 @@ from everwillow._typing import Array, Key, Scalar
 from everwillow.likelihood._places import PlaceTable
 from everwillow.likelihood.binned import binned_nll, expected_counts
 from everwillow.likelihood.binned_hessian import binned_evaluation
-from everwillow.likelihood.binned_spec import BinnedSpec, ConstraintSpec, ParameterSpec
+from everwillow.likelihood.binned_spec import BinnedSpec, ParameterSpec
 from everwillow.likelihood.packed import Packed
 from everwillow.likelihood.packing import pack
 from everwillow.likelihood.poisson import poisson_nll
 from everwillow.model import AbstractModel
 from everwillow.models._luggage import Luggage
+from everwillow.models._parameters import (
+    constraint,
+    fixed_values,
+    separator,
+    start_value,
+)
 from everwillow.objective import Evaluation
-from everwillow.parameters import LogNormal, Normal, Poisson
 from everwillow.parameters.bound_table import BoundTable
 from everwillow.parameters.constraint_table import (
     AuxTable,
@@ -35,7 +40,8 @@ from everwillow.parameters.constraint_table import (
 from everwillow.statelib import State
 
 
-_CONSTRAINTS = {"normal": Normal, "poisson": Poisson, "lognormal": LogNormal}
+# In the order of the kinds of a table.
+_KINDS = ("normal", "poisson", "lognormal")
 
 
 @final
@@ -119,24 +125,19 @@ class BinnedModel(AbstractModel):
         """
         known = {entry.name: entry for entry in spec.parameters}
         state = State.from_pytree(
-            {name: _start(entry) for name, entry in known.items()},
-            sep=_separator(known),
+            {name: start_value(entry) for name, entry in known.items()},
+            sep=separator(known),
         )
-        names = [str(key) for key in state]
-        shapes = {name: np.shape(known[name].start) for name in names}
-        lengths = [int(np.prod(shapes[name])) for name in names]
-        starts = dict(zip(names, np.cumsum([0, *lengths]).tolist(), strict=False))
+        shapes = {str(key): np.shape(known[str(key)].start) for key in state}
+        bounds = BoundTable.of(known, shapes)
+        starts = dict(zip(shapes, bounds.layout.starts, strict=True))
         constraints, aux = _constraints(known, shapes)
-        places = [
-            np.arange(starts[str(name)], starts[str(name)] + int(np.prod(shape)))
-            for name, _, shape in constraints.layout.entries
-        ]
-        constrained = np.concatenate([np.zeros(0, int), *places]).astype(np.int32)
+        constrained = constraints.layout.gathered(bounds.layout.elements())
         packed, yield_place = pack(spec, PlaceTable(starts, shapes, spec.derived))
         return cls(
             state=state,
-            bounds=_bounds([known[name] for name in names]),
-            fixed=_fixed(known),
+            bounds=bounds,
+            fixed=fixed_values(known),
             constraints=constraints,
             observation={
                 "main": np.concatenate(
@@ -144,7 +145,7 @@ class BinnedModel(AbstractModel):
                 ),
                 "aux": aux,
             },
-            terms=FlatBinned(packed, constrained.tobytes()),
+            terms=FlatBinned(packed, constrained.astype(np.int32).tobytes()),
             yield_place=yield_place,
             poi=spec.poi,
             channels=tuple((c.name, c.observed.size) for c in spec.channels),
@@ -297,82 +298,26 @@ class BinnedModel(AbstractModel):
         )
 
 
-def _separator(names: Iterable[str]) -> str:
-    """Return what may join the segments of keys, which no name contains."""
-    used = set().union(*names)
-    private = map(chr, range(0xE000, 0xF8FF))
-    return next(c for c in (".", "/", ":", "|", *private) if c not in used)
-
-
-def _start(entry: ParameterSpec) -> float | np.ndarray:
-    start = np.asarray(entry.start, float)
-    return start if start.shape else float(start)
-
-
-def _bounds(entries: list[ParameterSpec]) -> BoundTable:
-    layout = TableLayout([(e.name, 0, np.shape(e.start)) for e in entries])
-    ends = [
-        np.concatenate(
-            [np.zeros(0)]
-            + [
-                np.ravel(
-                    np.broadcast_to(
-                        np.asarray(getattr(e, end), float), np.shape(e.start)
-                    )
-                )
-                for e in entries
-            ]
-        )
-        for end in ("lower", "upper")
-    ]
-    return BoundTable(layout, *ends)
-
-
-def _fixed(known: Mapping[str, ParameterSpec]) -> dict[Key, Any]:
-    fixed: dict[Key, Any] = {}
-    for name in sorted(known):
-        start, flags = (
-            np.asarray(known[name].start, float),
-            np.asarray(known[name].fixed),
-        )
-        if flags.any():
-            # NaN marks elements that stay free.
-            fixed[name] = np.where(flags, start, np.nan)[()]
-    return fixed
-
-
 def _constraints(
     known: Mapping[str, ParameterSpec], shapes: Mapping[str, tuple[int, ...]]
 ) -> tuple[ConstraintTable, AuxTable]:
-    found: dict[str, ConstraintSpec] = {
+    found = {
         name: entry.constraint
         for name, entry in sorted(known.items())
         if entry.constraint is not None
     }
-    kinds = list(_CONSTRAINTS)
     layout = TableLayout(
-        [(name, kinds.index(one.kind), shapes[name]) for name, one in found.items()]
+        [(name, _KINDS.index(one.kind), shapes[name]) for name, one in found.items()]
     )
-
-    def column(field: str, wanted: str | None = None) -> np.ndarray:
-        parts = [
-            np.ravel(
-                np.broadcast_to(
-                    np.asarray(getattr(found[str(key)], field), float), shape
-                )
-            )
-            for key, kind, shape in layout.entries
-            if wanted is None or kinds[kind] == wanted
-        ]
-        return np.concatenate([np.zeros(0), *parts])
-
-    groups = []
-    for kind, _ in layout.parts():
-        name = kinds[kind]
-        width = column("width", name)
-        if name == "poisson":
-            groups.append(Poisson(width))
-        else:
-            groups.append(_CONSTRAINTS[name](column("aux", name), width))
-    table = ConstraintTable(layout, tuple(groups), {})
-    return table, AuxTable(layout, column("aux"), {})
+    # Packed before constraints are made, as there may be thousands.
+    aux, width = (
+        layout.gathered(
+            {name: np.asarray(getattr(one, field), float) for name, one in found.items()}
+        )
+        for field in ("aux", "width")
+    )
+    groups = [
+        constraint(_KINDS[kind], aux[part], width[part])
+        for kind, part in layout.parts()
+    ]
+    return ConstraintTable(layout, tuple(groups), {}), AuxTable(layout, aux, {})

@@ -17,6 +17,7 @@ import pytest
 
 import everwillow as ew
 from everwillow._errors import SpecificationError
+from everwillow.likelihood.binned_spec import BinnedSpec, ParameterSpec
 from everwillow.models.binned import BinnedModel
 from everwillow.models.hs3 import Hs3Model, dump, load, read_spec
 from tests.models.hs3 import closed_form
@@ -263,6 +264,17 @@ def test_auxiliary_distributions_of_other_types_are_main_data():
     plain = load(made)
     assert set(plain.constraints) == {"g0", "g1", "mean"}
     assert float(plain.nll(MOVED)) == pytest.approx(float(other.nll(MOVED)), rel=1e-12)
+
+
+def test_any_name_and_any_element_of_an_array():
+    name = "a.b/c:d|e\x1ff"
+    held = np.array([True, False, True])
+    entries = [ParameterSpec(name, 1.0), ParameterSpec("v", np.arange(3.0), fixed=held)]
+    made = Hs3Model.from_parts(BinnedSpec((), tuple(entries)), [], entries, {})
+    assert list(made.state) == [name, "v"]
+    assert made.state.to_pytree().keys() == {name, "v"}
+    np.testing.assert_array_equal(made.fixed["v"], [0.0, np.nan, 2.0])
+    assert list(made.fixed) == ["v"]
 
 
 def test_unknown_distributions_are_refused_by_name():

@@ -13,22 +13,18 @@ from jaxtyping import Float
 
 from everwillow._typing import Array, Key, Scalar
 from everwillow.likelihood.binned import expected_counts
-from everwillow.likelihood.binned_spec import (
-    BinnedSpec,
-    ConstraintSpec,
-    ParameterSpec,
-)
+from everwillow.likelihood.binned_spec import BinnedSpec, ParameterSpec
 from everwillow.model import AbstractModel
 from everwillow.models._luggage import Luggage
+from everwillow.models._parameters import (
+    constraint,
+    fixed_values,
+    separator,
+    start_value,
+)
 from everwillow.models.binned import BinnedModel, FlatBinned
 from everwillow.models.hs3.terms import AbstractTerm
-from everwillow.parameters import (
-    AbstractConstraint,
-    Interval,
-    LogNormal,
-    Normal,
-    Poisson,
-)
+from everwillow.parameters import AbstractConstraint, Interval
 from everwillow.statelib import State
 
 
@@ -112,35 +108,36 @@ class Hs3Model(AbstractModel):
             parameters: All parameters.
             document: What they were read from.
         """
-        entries = sorted(parameters, key=lambda entry: entry.name)
-        starts = {entry.name: np.asarray(entry.start, float) for entry in entries}
+        known = {e.name: e for e in sorted(parameters, key=lambda entry: entry.name)}
         named = _by_name(terms, [channel.name for channel in spec.channels])
-        constraints: dict[Key, AbstractConstraint] = {
-            e.name: _constraint(e.constraint)
-            for e in entries
-            if e.constraint is not None
-        }
-        observed = {
-            e.name: e.constraint.aux for e in entries if e.constraint is not None
+        measured = {
+            name: entry.constraint
+            for name, entry in known.items()
+            if entry.constraint is not None
         }
         counts = {c.name: np.asarray(c.observed, float) for c in spec.channels}
         data = {name: term.data for name, term in named.items()}
         aux = {
-            name: np.broadcast_to(np.asarray(value, float), starts[name].shape)[()]
-            for name, value in observed.items()
+            name: np.broadcast_to(
+                np.asarray(one.aux, float), np.shape(known[name].start)
+            )[()]
+            for name, one in measured.items()
         }
         return cls(
             state=State.from_pytree(
-                {name: start[()] for name, start in starts.items()},
-                sep=_separator(starts),
+                {name: start_value(entry) for name, entry in known.items()},
+                sep=separator(known),
             ),
             bounds={
-                e.name: Interval(e.lower, e.upper)
-                for e in entries
+                name: Interval(e.lower, e.upper)
+                for name, e in known.items()
                 if np.isfinite(e.lower).any() or np.isfinite(e.upper).any()
             },
-            fixed={e.name: starts[e.name][()] for e in entries if np.all(e.fixed)},
-            constraints=constraints,
+            fixed=fixed_values(known),
+            constraints={
+                name: constraint(one.kind, one.aux, one.width)
+                for name, one in measured.items()
+            },
             observation={"main": dict(sorted((counts | data).items())), "aux": aux},
             channels=Channels.from_spec(spec) if spec.channels else None,
             terms=named,
@@ -195,20 +192,3 @@ def _by_name(
             term,
         )
     return dict(sorted(named.items()))
-
-
-def _constraint(spec: ConstraintSpec) -> AbstractConstraint:
-    match spec.kind:
-        case "normal":
-            return Normal(spec.aux, spec.width)
-        case "lognormal":
-            return LogNormal(spec.aux, spec.width)
-    return Poisson(spec.width)
-
-
-def _separator(names: Mapping[str, Any]) -> str | None:
-    """Return what may join the segments of keys, which no name contains."""
-    for separator in (".", "/", ":", "|", "\x1f"):
-        if not any(separator in name for name in names):
-            return separator
-    return None

@@ -1,0 +1,48 @@
+"""What specifications of parameters are to a Model."""
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import numpy as np
+
+from everwillow._typing import ArrayLike, Key
+from everwillow.likelihood.binned_spec import ParameterSpec
+from everwillow.parameters import LogNormal, Normal, Poisson
+
+
+def separator(names: Iterable[str]) -> str:
+    """Return what may join the segments of keys, which no name contains."""
+    used = set().union(*names)
+    private = map(chr, range(0xE000, 0xF8FF))
+    return next(c for c in (".", "/", ":", "|", *private) if c not in used)
+
+
+def start_value(entry: ParameterSpec) -> float | np.ndarray:
+    """Return the start value of a parameter, a float if it is a scalar."""
+    start = np.asarray(entry.start, float)
+    return start if start.shape else float(start)
+
+
+def fixed_values(entries: Mapping[str, ParameterSpec]) -> dict[Key, float | np.ndarray]:
+    """Return what is fixed, by name in order; NaN marks elements that stay free."""
+    fixed: dict[Key, float | np.ndarray] = {}
+    for name in sorted(entries):
+        start = np.asarray(entries[name].start, float)
+        flags = np.asarray(entries[name].fixed)
+        if flags.any():
+            fixed[name] = np.where(flags, start, np.nan)[()]
+    return fixed
+
+
+def constraint(
+    kind: Literal["normal", "poisson", "lognormal"],
+    aux: ArrayLike,
+    width: ArrayLike,
+) -> Normal | Poisson | LogNormal:
+    """Return the constraint that a `ConstraintSpec` of these means."""
+    match kind:
+        case "normal":
+            return Normal(aux, width)
+        case "lognormal":
+            return LogNormal(aux, width)
+    return Poisson(width)
