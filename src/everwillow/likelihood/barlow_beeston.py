@@ -26,6 +26,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.random as jr
 from jaxtyping import Array, Bool, Float
 
 from everwillow.likelihood.data_terms import (
@@ -66,6 +67,17 @@ class BinStatistics(eqx.Module):
         """The auxiliary data that prefer the templates as they are."""
         whole = jnp.zeros if self.kind == "additive" else jnp.ones
         return whole(jnp.shape(self.spread))
+
+    def sample(self, key: Array) -> Float[Array, "bins streams"]:
+        """Draw auxiliary data."""
+        shape = jnp.shape(self.spread)
+        if self.kind == "additive":
+            return jr.normal(key, shape)
+        loose = self.spread > 0
+        if self.kind == "normal":
+            return 1 + jnp.sqrt(self.spread) * jr.normal(key, shape)
+        events = 1 / jnp.where(loose, self.spread, 1)
+        return jnp.where(loose, jr.poisson(key, events, shape) / events, 1)
 
     def streams(self, yields: Float[Array, "bins slots"]) -> Float[Array, "bins s"]:
         """Return the yields that follow each β."""

@@ -11,6 +11,7 @@ from typing import Any, final
 
 import equinox as eqx
 import jax.numpy as jnp
+import jax.random as jr
 import jax.scipy as jsp
 from jaxtyping import Array, Float
 
@@ -37,6 +38,10 @@ class AbstractDataTerm(eqx.Module):
             N, t = h'(N), and dt/dM: a vector where bins are independent, else a matrix.
         """
 
+    @abc.abstractmethod
+    def sample(self, yields: Array, key: Array) -> Array:
+        """Draw data."""
+
 
 class AbstractBinTerm(AbstractDataTerm):
     """A term of independent bins."""
@@ -49,6 +54,10 @@ class AbstractBinTerm(AbstractDataTerm):
 @final
 class PoissonTerm(AbstractBinTerm):
     """Counts."""
+
+    def sample(self, yields: Array, key: Array) -> Array:
+        """Draw counts."""
+        return jr.poisson(key, yields, yields.shape).astype(yields.dtype)
 
     def value(self, yields: Array, data: Array) -> Float[Array, ""]:
         """Return the Poisson -ln L."""
@@ -95,6 +104,10 @@ class GaussianTerm(AbstractBinTerm):
 
     variance: Float[Array, " bins"]
 
+    def sample(self, yields: Array, key: Array) -> Array:
+        """Draw data."""
+        return yields + jnp.sqrt(self.variance) * jr.normal(key, yields.shape)
+
     def value(self, yields: Array, data: Array) -> Float[Array, ""]:
         """Return the Gaussian -ln L."""
         pulls = (data - yields) ** 2 / self.variance
@@ -120,6 +133,11 @@ class CovarianceTerm(AbstractDataTerm):
     """
 
     covariance: Float[Array, "bins bins"]
+
+    def sample(self, yields: Array, key: Array) -> Array:
+        """Draw data."""
+        half = jnp.linalg.cholesky(self.covariance)
+        return yields + half @ jr.normal(key, yields.shape)
 
     def value(self, yields: Array, data: Array) -> Float[Array, ""]:
         """Return the Gaussian -ln L."""

@@ -1,0 +1,262 @@
+"""The arrays that the templates of a fit are packed into.
+
+Every bin has equally many *slots*, one for each process that contributes there and
+empty ones to fill up; a slot of a bin is a *row* of the responses. Nothing here knows a
+name.
+"""
+
+import abc
+from typing import Any, final
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from everwillow.likelihood.response import bend
+from everwillow.likelihood.template_spec import Responses, Templates
+
+
+class AbstractResponses(eqx.Module):
+    """What the systematics do to the rows, linear in numbers made of the parameters.
+
+    A row answers with ``average @ theta + half @ s(theta[curved])``, where s is the
+    `everwillow.likelihood.response.bend`.
+
+    Attributes:
+        curved_bytes: Which systematics are asymmetric.
+    """
+
+    curved_bytes: eqx.AbstractVar[bytes]
+
+    @abc.abstractmethod
+    def apply(self, linear: Array, curved: Array) -> Float[Array, "bins slots"]:
+        """Return ``average @ linear + half @ curved``."""
+
+    @abc.abstractmethod
+    def pull(self, rows: Float[Array, "bins slots"]) -> tuple[Array, Array]:
+        """Return the rows summed with ``average`` and with ``half`` as weights."""
+
+    @property
+    def curved(self) -> np.ndarray:
+        """Which systematics are asymmetric."""
+        return np.frombuffer(self.curved_bytes, np.int32)
+
+    def __call__(self, theta: Float[Array, " k"]) -> Float[Array, "bins slots"]:
+        """Return the response of every row."""
+        return self.apply(theta, bend(theta[self.curved])[0])
+
+    def tangent(self, theta: Array, move: Array) -> Float[Array, "bins slots"]:
+        """Return how the responses move with the parameters."""
+        return self.apply(move, bend(theta[self.curved])[1] * move[self.curved])
+
+    def cotangent(self, theta: Array, rows: Array) -> Float[Array, " k"]:
+        """Return the transposed of `tangent`."""
+        straight, bent = self.pull(rows)
+        return straight.at[self.curved].add(bend(theta[self.curved])[1] * bent)
+
+    def second(self, theta: Array, rows: Array) -> Float[Array, " k"]:
+        """Return the second derivatives of the responses, summed over rows.
+
+        No two systematics have a common one.
+        """
+        if not self.curved.size:
+            return jnp.zeros_like(theta)
+        bent = bend(theta[self.curved])[2] * self.pull(rows)[1]
+        return jnp.zeros_like(theta).at[self.curved].add(bent)
+
+
+@final
+class DenseResponses(AbstractResponses):
+    """All responses written out.
+
+    Attributes:
+        average: Mean of the responses up and down.
+        half: Half their difference, of the asymmetric systematics.
+    """
+
+    average: Float[Array, "bins slots k"]
+    half: Float[Array, "bins slots curved"]
+    curved_bytes: bytes = eqx.field(static=True)
+
+    def apply(self, linear: Array, curved: Array) -> Float[Array, "bins slots"]:
+        """Return ``average @ linear + half @ curved``."""
+        found = self.average @ linear
+        return found + self.half @ curved if self.curved.size else found
+
+    def pull(self, rows: Float[Array, "bins slots"]) -> tuple[Array, Array]:
+        """Return the rows summed with ``average`` and with ``half`` as weights."""
+        flat = rows.ravel()
+        return tuple(
+            flat @ jnp.reshape(part, (flat.size, part.shape[-1]))
+            for part in (self.average, self.half)
+        )  # pyright: ignore[reportReturnType]
+
+    def columns(self, theta: Float[Array, " k"]) -> Float[Array, "bins slots k"]:
+        """Return the derivative of every response by every systematic."""
+        if not self.curved.size:
+            return jnp.asarray(self.average)
+        slope = bend(theta[self.curved])[1]
+        return jnp.asarray(self.average).at[..., self.curved].add(self.half * slope)
+
+
+class TemplateArrays(eqx.Module):
+    """The templates of some bins.
+
+    Attributes:
+        first: The number of the first of these bins among all.
+        nominal: Nominal yields, 0 in empty slots.
+        process: The process of each slot.
+        baseline: What scales responses that are added to the yields: the rates at the
+            nominal parameters; None where responses are exponents.
+        responses: What systematics do.
+    """
+
+    first: int = eqx.field(static=True)
+    nominal: Float[Array, "bins slots"]
+    process: Int[Array, "bins slots"]
+    baseline: Float[Array, "bins slots"] | None
+    responses: AbstractResponses
+
+    def gathered(self, rates: Float[Array, "processes bins *more"]) -> Array:
+        """Return the rates of the slots."""
+        bins = self.first + np.arange(self.nominal.shape[0])[:, None]
+        return rates[self.process, bins]
+
+    def scattered(
+        self, rows: Float[Array, "bins slots"], processes: int
+    ) -> Float[Array, "processes bins"]:
+        """Return rows by process, 0 for those that a bin does not have."""
+        bins = np.arange(self.nominal.shape[0])[:, None]
+        rows = jnp.where(self.nominal != 0, rows, 0)
+        return jnp.zeros((processes, bins.size)).at[self.process, bins].add(rows)
+
+    def yields(
+        self, rates: Float[Array, "processes bins"], theta: Float[Array, " k"]
+    ) -> Float[Array, "bins slots"]:
+        """Return what is expected in every slot."""
+        scaled = self.nominal * self.gathered(rates)
+        response = self.responses(theta)
+        if self.baseline is None:
+            return scaled * jnp.exp(response)
+        return scaled + self.baseline * response
+
+
+class Rows:
+    """Where the rows of `Templates` are among the slots of some bins.
+
+    Attributes:
+        slots: Number of slots of a bin.
+        mine: Which rows these bins have.
+        place: Their places among the slots, all bins flattened.
+    """
+
+    def __init__(self, templates: Templates, bins: slice) -> None:
+        self.mine = (templates.bin >= bins.start) & (templates.bin < bins.stop)
+        self.bins = bins
+        own = templates.bin[self.mine] - bins.start
+        counts = np.bincount(own, minlength=bins.stop - bins.start)
+        self.slots = max(1, int(counts.max(initial=0)))
+        first = np.concatenate([[0], np.cumsum(counts)[:-1]])
+        self.place = own * self.slots + np.arange(own.size) - first[own]
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """Return one number a row as ``(bins, slots)``, 0 in empty slots."""
+        size = self.bins.stop - self.bins.start
+        out = np.zeros(size * self.slots, values.dtype)
+        out[self.place] = values[self.mine]
+        return out.reshape(size, self.slots)
+
+
+def pack_templates(
+    templates: Templates,
+    responses: Responses,
+    bins: slice,
+    *,
+    baseline: Float[np.ndarray, "processes bins"] | None,
+    sparse: bool = False,
+) -> tuple[TemplateArrays, Rows]:
+    """Put the templates of some bins into arrays.
+
+    Args:
+        templates: Of all bins.
+        responses: Of all systematics.
+        bins: Which bins.
+        baseline: Rates at the nominal parameters if responses are added, else None.
+        sparse: Whether to keep the responses as a list.
+    """
+    rows = Rows(templates, bins)
+    process = rows.spread(templates.process.astype(np.int32))
+    start = None
+    if baseline is not None:
+        start = baseline[process, np.arange(bins.start, bins.stop)[:, None]]
+    make: Any = _dense
+    if sparse:
+        from everwillow.likelihood.template_lists import pack_lists
+
+        make = pack_lists
+    return (
+        TemplateArrays(
+            bins.start,
+            rows.spread(templates.nominal),
+            process,
+            start,
+            make(responses, rows),
+        ),
+        rows,
+    )
+
+
+def entries(responses: Responses, rows: Rows) -> tuple[np.ndarray, ...]:
+    """Return place, systematic, average and half of the responses of some bins."""
+    place = np.full(rows.mine.size, -1)
+    place[rows.mine] = rows.place
+    systematic = np.repeat(
+        np.arange(responses.start.size - 1), np.diff(responses.start)
+    )
+    where = place[responses.row]
+    half = responses.half
+    if half is None:
+        half = np.zeros_like(responses.average)
+    if np.all(rows.mine):
+        return where, systematic, responses.average, half
+    here = where >= 0
+    return where[here], systematic[here], responses.average[here], half[here]
+
+
+def asymmetric(responses: Responses) -> np.ndarray:
+    """Return which systematics are asymmetric anywhere."""
+    if responses.half is None:
+        return np.zeros(0, np.int32)
+    systematic = np.repeat(
+        np.arange(responses.start.size - 1), np.diff(responses.start)
+    )
+    return np.unique(systematic[responses.half != 0]).astype(np.int32)
+
+
+def _dense(responses: Responses, rows: Rows) -> DenseResponses:
+    place, systematic, average, half = entries(responses, rows)
+    size = rows.bins.stop - rows.bins.start
+    matrix = np.zeros((size * rows.slots, responses.start.size - 1))
+    matrix[place, systematic] = average
+    curved = asymmetric(responses)
+    column = np.full(matrix.shape[1], -1)
+    column[curved] = np.arange(curved.size)
+    bent = np.zeros((size * rows.slots, curved.size))
+    here = column[systematic] >= 0
+    bent[place[here], column[systematic[here]]] = half[here]
+    shape = (size, rows.slots)
+    return DenseResponses(
+        matrix.reshape(*shape, -1), bent.reshape(*shape, -1), curved.tobytes()
+    )
+
+
+__all__ = [
+    "AbstractResponses",
+    "DenseResponses",
+    "Rows",
+    "TemplateArrays",
+    "asymmetric",
+    "entries",
+    "pack_templates",
+]

@@ -1,0 +1,288 @@
+"""From the specification of a template fit to arrays."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, get_args
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from everwillow._errors import ArgumentTypeError, ArgumentValueError, unknown_key
+from everwillow._typing import Key
+from everwillow.likelihood.barlow_beeston import BinStatistics, Kind
+from everwillow.likelihood.data_terms import (
+    AbstractDataTerm,
+    CovarianceTerm,
+    GaussianTerm,
+    PoissonTerm,
+)
+from everwillow.likelihood.histograms import Layout
+from everwillow.likelihood.template_arrays import Rows, TemplateArrays, pack_templates
+from everwillow.likelihood.template_spec import TemplateSpec
+from everwillow.models._parameters import separator
+from everwillow.models.templates.likelihood import External, FlatTemplates
+from everwillow.models.templates.parameter_models.base import (
+    AbstractParameterModel,
+    RateParameter,
+)
+from everwillow.models.templates.parameter_models.strengths import Strengths
+from everwillow.parameters import Interval, Normal
+from everwillow.parameters.bound_table import BoundTable
+from everwillow.parameters.constraint_table import ConstraintTable
+from everwillow.statelib import State
+
+
+class Compiled(NamedTuple):
+    """The fields of a `TemplateModel` that a specification leads to."""
+
+    state: State
+    bounds: BoundTable
+    fixed: dict[Key, Any]
+    constraints: ConstraintTable
+    observation: dict[str, Any]
+    terms: FlatTemplates
+    masked: TemplateArrays | None
+    masked_statistics: BinStatistics | None
+    interest: tuple[str, ...]
+
+
+def compile_spec(
+    spec: TemplateSpec,
+    parameters: Any,
+    likelihood: str,
+    statistics: str | None,
+    *,
+    per_process: bool,
+    data: Any,
+) -> Compiled:
+    """Put a template fit into arrays; arguments as those of `from_spec`."""
+    rate_model = rate_model_of(spec, parameters)
+    entries = dict(rate_model.parameters())
+    names = _all_names(spec, entries)
+    kind = _kind(statistics, likelihood, per_process=per_process)
+    counts = _counts(spec, data)
+    term = _term(spec, likelihood, counts)
+    state = State.from_pytree(
+        {name: entries[name].start if name in entries else 0.0 for name in names},
+        sep=separator(names),
+    )
+    order = {str(key): i for i, key in enumerate(state)}
+    baseline = None
+    if spec.systematic_type == "normal":
+        starts = {name: jnp.asarray(entry.start) for name, entry in entries.items()}
+        baseline = np.asarray(rate_model.rates(starts))
+    ends = [(0, spec.layout.fitted), (spec.layout.fitted, spec.layout.bins)]
+    packed = [
+        pack_templates(
+            spec.templates,
+            spec.responses,
+            slice(*end),
+            baseline=baseline,
+            sparse=spec.sparse,
+        )
+        for end in ends
+    ]
+    known = [
+        _bin_statistics(spec, rows, kind, per_process=per_process) for _, rows in packed
+    ]
+    constraints = _constraints(spec, entries)
+    table = ConstraintTable.of(constraints, dict.fromkeys(constraints, ()))
+    arrays, masked = (arrays for arrays, _ in packed)
+    observed: dict[str, Any] = {"counts": counts}
+    if kind is not None:
+        observed["statistics"] = np.asarray(known[0].nominal)
+    interest = [name for name, entry in entries.items() if entry.interest]
+    return Compiled(
+        state=state,
+        bounds=BoundTable.of(
+            {name: Interval(e.lower, e.upper) for name, e in entries.items()},
+            dict.fromkeys(order, ()),
+        ),
+        fixed={},
+        constraints=table,
+        observation={"main": observed, "aux": table.aux()},
+        terms=FlatTemplates(
+            arrays=arrays,
+            statistics=known[0],
+            term=term,
+            rate_model=rate_model,
+            external=_external(spec, order),
+            size=len(order),
+            rate_names=tuple(entries),
+            rate_bytes=_places(entries, order),
+            systematic_bytes=_places([s.name for s in spec.systematics], order),
+            constrained_bytes=_places([k for k, _, _ in table.layout.entries], order),
+        ),
+        masked=masked if spec.layout.bins > spec.layout.fitted else None,
+        masked_statistics=known[1],
+        interest=(*interest, *(s.name for s in spec.systematics if s.interest)),
+    )
+
+
+def rate_model_of(
+    spec: TemplateSpec,
+    parameters: AbstractParameterModel
+    | Callable[[Layout], AbstractParameterModel]
+    | None,
+) -> AbstractParameterModel:
+    """Return what scales the processes, a strength for each signal by default."""
+    if parameters is None:
+        return Strengths(spec.layout, spec.signals)
+    found = parameters
+    if not isinstance(found, AbstractParameterModel):
+        found = found(spec.layout)
+    if not isinstance(found, AbstractParameterModel):
+        msg = (
+            "parameters: expected an AbstractParameterModel or a function of the "
+            f"layout that returns one, got {type(found).__name__}."
+        )
+        raise ArgumentTypeError(msg)
+    if found.layout != spec.layout:
+        msg = (
+            "parameters: made for another layout of channels and processes. Make it "
+            "with builder.layout after everything was booked, or give a function: "
+            "parameters=lambda layout: Strengths(layout, ...)."
+        )
+        raise ArgumentValueError(msg)
+    return found
+
+
+def _all_names(
+    spec: TemplateSpec, entries: Mapping[str, RateParameter]
+) -> tuple[str, ...]:
+    names = (*entries, *(s.name for s in spec.systematics))
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        msg = (
+            f"parameters: {sorted(twice)} name both a parameter of the rates and a "
+            "systematic. Rename the one or the other."
+        )
+        raise ArgumentValueError(msg)
+    if not names:
+        msg = (
+            "build: there is no parameter. Mark a process as signal, add a systematic "
+            "or give parameters=."
+        )
+        raise ArgumentValueError(msg)
+    return names
+
+
+def _kind(statistics: str | None, likelihood: str, *, per_process: bool) -> Kind | None:
+    if statistics == "default":
+        if likelihood == "covariance":
+            return "additive"
+        return "normal" if per_process else "gamma"
+    if statistics is None or statistics in get_args(Kind):
+        if statistics == "gamma" and likelihood == "covariance":
+            msg = (
+                "statistics: 'gamma' has no closed form with a covariance of the data. "
+                "Use 'normal' or 'additive'."
+            )
+            raise ArgumentValueError(msg)
+        return statistics  # pyright: ignore[reportReturnType]
+    raise unknown_key(statistics, get_args(Kind), where="statistics")
+
+
+def _counts(spec: TemplateSpec, data: Any) -> Float[np.ndarray, " fitted"]:
+    if isinstance(data, str):
+        if data not in spec.pseudodata:
+            raise unknown_key(data, spec.pseudodata, where="data")
+        counts = np.asarray(spec.pseudodata[data], float)
+    else:
+        counts = np.asarray(spec.observed if data is None else data, float)
+    if counts.shape != (spec.layout.fitted,):
+        msg = f"data: expected {spec.layout.fitted} bins, got shape {counts.shape}."
+        raise ArgumentValueError(msg)
+    if not np.all(np.isfinite(counts)):
+        missing = [
+            c.name
+            for c in spec.layout.channels
+            if not c.masked
+            and not np.all(np.isfinite(counts[spec.layout.bins_of(c.name)]))
+        ]
+        msg = (
+            f"data: no finite data for the channels {missing}. Use add_data, or mark "
+            "the channel as masked, or give data='asimov'."
+        )
+        raise ArgumentValueError(msg)
+    return counts
+
+
+def _term(spec: TemplateSpec, likelihood: str, counts: np.ndarray) -> AbstractDataTerm:
+    if likelihood == "poisson":
+        if np.any(counts < 0):
+            msg = (
+                f"data: bin {int(np.argmin(counts))} has {counts.min()} events. Counts "
+                "are not negative; use likelihood='chi2' for subtracted data."
+            )
+            raise ArgumentValueError(msg)
+        return PoissonTerm()
+    if likelihood == "chi2":
+        given = spec.observed_variance
+        variance = counts if given is None else given
+        if np.any(~(variance > 0)):
+            msg = (
+                f"data: bin {int(np.argmin(variance))} has variance {variance.min()}, "
+                "and chi2 needs positive ones. Give them: add_data(..., variances=...)."
+            )
+            raise ArgumentValueError(msg)
+        return GaussianTerm(variance)
+    if likelihood == "covariance":
+        matrix = spec.observed_covariance
+        if matrix is None:
+            variance = spec.observed_variance
+            matrix = np.diag(counts if variance is None else variance)
+        return CovarianceTerm(matrix)
+    raise unknown_key(likelihood, ("poisson", "chi2", "covariance"), where="likelihood")
+
+
+def _bin_statistics(
+    spec: TemplateSpec, rows: Rows, kind: Kind | None, *, per_process: bool
+) -> BinStatistics:
+    nominal = rows.spread(spec.templates.nominal)
+    variance = rows.spread(spec.templates.variance)
+    follows = variance > 0
+    moving = np.where(follows, nominal, 0)
+    if not per_process:
+        moving = moving.sum(1, keepdims=True)
+        variance = variance.sum(1, keepdims=True)
+    loose = (variance > 0) & (moving != 0)
+    if kind == "additive":
+        spread = np.sqrt(np.where(loose, variance, 0))
+    else:
+        spread = np.where(loose, variance / np.where(loose, moving, 1) ** 2, 0)
+    return BinStatistics(kind, per_process, follows & loose, spread)
+
+
+def _constraints(
+    spec: TemplateSpec, entries: Mapping[str, RateParameter]
+) -> dict[Key, Normal]:
+    found: dict[Key, Normal] = {
+        s.name: Normal(0.0, 1.0) for s in spec.systematics if s.constrained
+    }
+    for name, entry in entries.items():
+        if entry.width is not None:
+            found[name] = Normal(entry.start, entry.width)
+    return found
+
+
+def _external(spec: TemplateSpec, order: Mapping[str, int]) -> External | None:
+    if not spec.external:
+        return None
+    names = sorted({name for term in spec.external for name in term.parameters})
+    gradient, hessian = np.zeros(len(names)), np.zeros((len(names), len(names)))
+    for term in spec.external:
+        for name in term.parameters:
+            if name not in order:
+                raise unknown_key(name, order, where=f"external term {term.name!r}")
+        where = np.array([names.index(name) for name in term.parameters])
+        np.add.at(gradient, where, term.gradient)
+        np.add.at(hessian, np.ix_(where, where), term.hessian)
+    return External(_places(names, order), gradient, hessian)
+
+
+def _places(names: Any, order: Mapping[str, int]) -> bytes:
+    return np.array([order[str(name)] for name in names], np.int32).tobytes()
+
+
+__all__ = ["Compiled", "compile_spec", "rate_model_of"]

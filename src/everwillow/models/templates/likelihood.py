@@ -1,0 +1,182 @@
+"""The likelihood of a template fit as a function of vectors."""
+
+from typing import Any, NamedTuple, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from everwillow._errors import ArgumentTypeError, ShapeMismatchError
+from everwillow._typing import Scalar
+from everwillow.curvature import Dense
+from everwillow.likelihood.barlow_beeston import BinStatistics, Profile, profiled
+from everwillow.likelihood.data_terms import AbstractDataTerm
+from everwillow.likelihood.template_arrays import TemplateArrays
+from everwillow.likelihood.template_hessian import RateDerivatives, dense_derivatives
+from everwillow.models.templates.parameter_models.base import AbstractParameterModel
+from everwillow.objective import Evaluation
+
+
+class External(eqx.Module):
+    r"""Likelihoods from elsewhere, :math:`g^T x + \frac12 x^T H x`.
+
+    Attributes:
+        place_bytes: Where their parameters are in the vector.
+        gradient: g of all of them, added up.
+        hessian: H, likewise.
+    """
+
+    place_bytes: bytes = eqx.field(static=True)
+    gradient: Float[Array, " n"]
+    hessian: Float[Array, "n n"]
+
+    def __call__(self, vector: Array) -> Scalar:
+        """Return the sum of the terms."""
+        x = vector[self.place]
+        return jnp.vdot(x, self.gradient + 0.5 * (self.hessian @ x))
+
+    @property
+    def place(self) -> np.ndarray:
+        """Where the parameters are."""
+        return np.frombuffer(self.place_bytes, np.int32)
+
+
+class Data(NamedTuple):
+    """The main data of a template fit.
+
+    Attributes:
+        counts: Of the fitted bins.
+        statistics: Auxiliary data of the simulated samples.
+    """
+
+    counts: Float[Array, " bins"]
+    statistics: Float[Array, "bins streams"] | None
+
+
+@final
+class FlatTemplates(eqx.Module):
+    """The main likelihood of a `TemplateModel` as a function of vectors.
+
+    Attributes:
+        arrays: The templates of the fitted bins.
+        statistics: What is known about the samples behind them.
+        term: How the data enter.
+        rate_model: What multiplies the templates.
+        external: Likelihoods from elsewhere.
+        size: The length of the vector.
+        rate_names: The parameters of `rate_model`.
+        rate_bytes: Where they are in the vector.
+        systematic_bytes: Where the systematics are.
+        constrained_bytes: Where the elements of the constraint table are.
+    """
+
+    arrays: TemplateArrays
+    statistics: BinStatistics
+    term: AbstractDataTerm
+    rate_model: AbstractParameterModel
+    external: External | None
+    size: int = eqx.field(static=True)
+    rate_names: tuple[str, ...] = eqx.field(static=True)
+    rate_bytes: bytes = eqx.field(static=True)
+    systematic_bytes: bytes = eqx.field(static=True)
+    constrained_bytes: bytes = eqx.field(static=True)
+
+    @property
+    def constrained(self) -> np.ndarray:
+        """For each element of the constraint table its place in the vector."""
+        return np.frombuffer(self.constrained_bytes, np.int32)
+
+    @property
+    def rate_place(self) -> np.ndarray:
+        """Where the parameters of the rates are."""
+        return np.frombuffer(self.rate_bytes, np.int32)
+
+    @property
+    def systematic_place(self) -> np.ndarray:
+        """Where the systematics are."""
+        return np.frombuffer(self.systematic_bytes, np.int32)
+
+    def rates(self, values: Float[Array, " m"]) -> Float[Array, "processes bins"]:
+        """Return what multiplies the templates, of all bins."""
+        params = {name: values[i] for i, name in enumerate(self.rate_names)}
+        return jnp.asarray(self.rate_model.rates(params), values.dtype)
+
+    def at(self, vector: Array, main: Any) -> tuple[Array, Profile]:
+        """Return the yields of the slots, and the profile of the fitted bins."""
+        data = self.data(main)
+        rates = self.rates(vector[self.rate_place])
+        yields = self.arrays.yields(rates, vector[self.systematic_place])
+        found = profiled(
+            self.statistics, self.term, yields, data.counts, data.statistics
+        )
+        return yields, found
+
+    def nll(self, vector: Array, main: Any) -> Scalar:
+        """Return -ln L of the data."""
+        value = self.at(vector, main)[1].value
+        return value if self.external is None else value + self.external(vector)
+
+    def evaluation(self, vector: Array, main: Any) -> Evaluation:
+        """Return it with its exact derivatives."""
+        place = self.rate_place
+        rates = self.rates(vector[place])
+        jacobian = jax.jacfwd(self.rates)(vector[place])
+        theta = vector[self.systematic_place]
+        yields, profile = self.at(vector, main)
+        found = dense_derivatives(
+            self.arrays,
+            self.statistics,
+            profile,
+            yields,
+            RateDerivatives(rates, jacobian),
+            theta,
+        )
+        weights = self.arrays.scattered(found.rate_weights, rates.shape[0])
+        bins = weights.shape[1]
+
+        def weighted(values):
+            return jnp.vdot(weights, self.rates(values)[:, :bins])
+
+        own = slice(theta.shape[0], None)
+        hessian = found.hessian.at[own, own].add(jax.hessian(weighted)(vector[place]))
+        order = np.argsort(np.concatenate([self.systematic_place, place]))
+        value, gradient = profile.value, found.gradient[order]
+        hessian = hessian[order][:, order]
+        stand_in = found.gauss_newton[order][:, order]
+        if self.external is not None:
+            where = self.external.place
+            value = value + self.external(vector)
+            bend = self.external.hessian
+            slope = self.external.gradient + bend @ vector[where]
+            gradient = gradient.at[where].add(slope)
+            hessian = hessian.at[where[:, None], where].add(bend)
+            stand_in = stand_in.at[where[:, None], where].add(bend)
+        return Evaluation(value, gradient, Dense(hessian), Dense(stand_in))
+
+    def data(self, main: Any) -> Data:
+        """Take the main data apart, and check their shapes."""
+        wanted = {"counts": self.arrays.nominal.shape[:1]}
+        if self.statistics.kind is not None:
+            wanted["statistics"] = np.shape(self.statistics.spread)
+        if not isinstance(main, dict) or set(main) != set(wanted):
+            got = sorted(main) if isinstance(main, dict) else type(main).__name__
+            msg = (
+                f'observation["main"]: expected a dictionary with {sorted(wanted)}, '
+                f"got {got}. To change the counts only, pass "
+                '{**model.observation["main"], "counts": counts} as "main".'
+            )
+            raise ArgumentTypeError(msg)
+        for key, shape in wanted.items():
+            if np.shape(main[key]) != shape:
+                msg = (
+                    f'observation["main"][{key!r}]: expected shape {shape}, got '
+                    f"{np.shape(main[key])}. model.layout tells the order of the bins."
+                )
+                raise ShapeMismatchError(msg)
+        numbers = {key: jnp.asarray(main[key], float) for key in wanted}
+        return Data(numbers["counts"], numbers.get("statistics"))
+
+
+__all__ = ["Data", "External", "FlatTemplates"]

@@ -1,0 +1,228 @@
+"""The Model of a template fit."""
+
+import functools as ft
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeAlias, final
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from everwillow._errors import ArgumentValueError
+from everwillow._typing import Key, Scalar
+from everwillow.likelihood.barlow_beeston import BinStatistics, Kind
+from everwillow.likelihood.histograms import Layout, Yields
+from everwillow.likelihood.template_arrays import TemplateArrays
+from everwillow.likelihood.template_spec import TemplateSpec
+from everwillow.model import AbstractModel
+from everwillow.models._luggage import Luggage
+from everwillow.models.templates._compilation import Compiled, compile_spec
+from everwillow.models.templates.likelihood import FlatTemplates
+from everwillow.models.templates.parameter_models.base import AbstractParameterModel
+from everwillow.objective import Evaluation
+from everwillow.parameters.bound_table import BoundTable
+from everwillow.parameters.constraint_table import ConstraintTable
+from everwillow.statelib import State
+
+
+Statistics: TypeAlias = Kind | Literal["default"] | None
+Likelihood: TypeAlias = Literal["poisson", "chi2", "covariance"]
+
+
+@final
+class TemplateModel(AbstractModel):
+    """A template fit: channels of processes that systematics deform.
+
+    The main data are a dictionary: ``"counts"`` of the fitted bins in the order of
+    `layout`, and ``"statistics"``, the auxiliary data of the simulated samples, if
+    these fluctuate.
+
+    Attributes:
+        terms: The likelihood of the fitted bins.
+        masked: The templates of the masked ones.
+        masked_statistics: What is known about the samples behind those.
+        layout: Channels and processes.
+        interest: The parameters of interest.
+        luggage: The specification.
+    """
+
+    state: State
+    bounds: BoundTable
+    fixed: dict[Key, Any]
+    constraints: ConstraintTable
+    observation: dict[str, Any]
+    terms: FlatTemplates
+    masked: TemplateArrays | None
+    masked_statistics: BinStatistics | None
+    layout: Layout = eqx.field(static=True)
+    interest: tuple[str, ...] = eqx.field(static=True)
+    luggage: Luggage = eqx.field(static=True)
+
+    @classmethod
+    def from_spec(
+        cls,
+        spec: TemplateSpec,
+        *,
+        parameters: AbstractParameterModel
+        | Callable[[Layout], AbstractParameterModel]
+        | None = None,
+        likelihood: Likelihood = "poisson",
+        statistics: Statistics = "default",
+        per_process: bool = False,
+        data: str | Float[np.ndarray, " fitted"] | None = None,
+    ) -> "TemplateModel":
+        """Compile a specification into arrays.
+
+        Args:
+            spec: What the builder or a file says.
+            parameters: What scales the processes, or a function of the layout that
+                returns it; by default a strength for each signal process.
+            likelihood: How data enter: as Poisson counts, as Gaussian bins whose
+                variances are those of the data (the data themselves if none were
+                given), or with the covariance of the data.
+            statistics: The constraint of what the simulated samples fluctuate by
+                (`everwillow.likelihood.barlow_beeston`), None for none. By default
+                ``"gamma"``, ``"normal"`` for each process on its own and
+                ``"additive"`` with a covariance.
+            per_process: Whether each process of a bin fluctuates on its own.
+            data: The name of pseudodata, or counts, in place of the data.
+
+        Raises:
+            ArgumentValueError: If data or variances that the likelihood needs are
+                missing, or if a name means two parameters.
+
+        Example:
+            >>> from everwillow.models.templates import TemplateBuilder
+            >>> builder = TemplateBuilder()
+            >>> builder.add_channel([("x", [0.0, 1.0, 2.0])], "ch0")
+            >>> builder.add_process(np.array([5.0, 5.0]), "w", "ch0", signal=True)
+            >>> builder.add_data(np.array([6.0, 7.0]), "ch0")
+            >>> TemplateModel.from_spec(builder.spec())
+            TemplateModel(1 channels, 2 fitted bins, 1 processes, 1 parameters)
+        """
+        found = compile_spec(
+            spec, parameters, likelihood, statistics, per_process=per_process, data=data
+        )
+        return cls._of(found, spec)
+
+    @classmethod
+    def _of(cls, found: Compiled, spec: TemplateSpec) -> "TemplateModel":
+        return cls(**found._asdict(), layout=spec.layout, luggage=Luggage(spec))
+
+    @property
+    def spec(self) -> TemplateSpec:
+        """What the model was made of."""
+        return self.luggage.content
+
+    @property
+    def report(self) -> tuple[str, ...]:
+        """What was assumed or looks odd, one sentence each."""
+        return self.spec.report
+
+    @property
+    def poi(self) -> Key | None:
+        """The parameter of interest, if there is exactly one."""
+        return self.interest[0] if len(self.interest) == 1 else None
+
+    @property
+    def flat_main(self) -> FlatTemplates:
+        """The main likelihood as a function of vectors."""
+        return self.terms
+
+    def main_nll(self, params: Any, main: Any) -> Scalar:
+        """Return -ln L of the counts, without constraints."""
+        return self.terms.nll(ravel_pytree(params)[0], main)
+
+    def main_curvature(self, params: Any, main: Any) -> Evaluation:
+        """Return it with its exact derivatives."""
+        return self.terms.evaluation(ravel_pytree(params)[0], main)
+
+    def expected(self, params: Any) -> dict[str, Array]:
+        """Return the expected counts, with templates as they are."""
+        vector = ravel_pytree(params)[0]
+        terms = self.terms
+        rates = terms.rates(vector[terms.rate_place])
+        yields = terms.arrays.yields(rates, vector[terms.systematic_place])
+        statistics = terms.statistics
+        if statistics.kind is None:
+            return {"counts": jnp.sum(yields, 1)}
+        nominal = statistics.nominal
+        moved = statistics.moved(yields, nominal)
+        return {"counts": jnp.sum(moved, 1), "statistics": nominal}
+
+    def sample(self, params: Any, key: Array) -> dict[str, Array]:
+        """Draw data, and the auxiliary data of the simulated samples."""
+        counts_key, statistics_key = jr.split(key)
+        main = self.expected(params)
+        counts = self.terms.term.sample(main["counts"], counts_key)
+        if "statistics" not in main:
+            return {"counts": counts}
+        drawn = self.terms.statistics.sample(statistics_key)
+        return {"counts": counts, "statistics": drawn}
+
+    def yields(
+        self, params: Any, observation: Mapping[str, Any] | None = None
+    ) -> Yields:
+        """Return what is expected in every bin, masked channels included.
+
+        Args:
+            params: Pytree of parameters under their original names, or a `State`.
+            observation: Data that the auxiliary parameters of the simulated samples
+                are fitted to; None leaves the templates as they are.
+        """
+        params = params.to_pytree() if isinstance(params, State) else params
+        vector = ravel_pytree(params)[0]
+        statistics = self.terms.statistics
+        beta = statistics.nominal
+        if observation is not None and statistics.kind is not None:
+            beta = self.terms.at(vector, observation["main"])[1].beta
+        return self.yields_at(vector, beta)
+
+    def yields_at(self, vector: Array, beta: Array) -> Yields:
+        """Return them at given auxiliary parameters of the fitted bins."""
+        terms = self.terms
+        rates = terms.rates(vector[terms.rate_place])
+        theta = vector[terms.systematic_place]
+        rows = terms.arrays.yields(rates, theta)
+        parts = [terms.arrays.scattered(terms.statistics.moved(rows, beta), len(rates))]
+        if self.masked is not None:
+            more = self.masked.yields(rates, theta)
+            parts.append(self.masked.scattered(more, len(rates)))
+        return Yields(jnp.concatenate(parts, 1), self.layout)
+
+    def saturated_nll(self, main: Any) -> Scalar:
+        """Return -ln L of a model that predicts every count exactly."""
+        counts = self.terms.data(main).counts
+        return self.terms.term.value(counts, counts)
+
+    def __repr__(self) -> str:
+        """Return one line: what there is, and how much of it."""
+        layout = self.layout
+        return (
+            f"TemplateModel({len(layout.channels)} channels, {layout.fitted} fitted "
+            f"bins, {len(layout.processes)} processes, {self.terms.size} parameters)"
+        )
+
+    @ft.cached_property  # computed once: a fit asks for it each time
+    def bare(self) -> "TemplateModel":  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The model without start values, bounds and data."""
+        empty = BoundTable(self.bounds.layout, np.zeros(0), np.zeros(0))
+        return TemplateModel(
+            state=self.state.with_values([None] * len(self.state)),
+            bounds=empty,
+            fixed={},
+            constraints=self.constraints,
+            observation={},
+            terms=self.terms,
+            masked=None,
+            masked_statistics=None,
+            layout=self.layout,
+            interest=(),
+            luggage=Luggage(None),
+        )
+
+
+__all__ = ["Likelihood", "Statistics", "TemplateModel"]
