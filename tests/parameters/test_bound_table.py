@@ -52,6 +52,13 @@ def test_it_is_made_of_intervals():
     assert len(BoundTable.of({}, {})) == 0
 
 
+def test_only_the_first_entries_are_shown():
+    made = BoundTable.of({}, {f"p{i}": () for i in range(10)})
+    assert repr(made).startswith("BoundTable({'p0': Interval(")
+    assert repr(made).endswith("... 2 more})")
+    assert len(made) == 10
+
+
 @pytest.mark.parametrize("data", [-2.0, 0.6, 5.0])
 def test_a_fit_stays_inside_as_with_a_dictionary(data):
     """The minimum of a parabola in a box is its centre, or the nearest end."""

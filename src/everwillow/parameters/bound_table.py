@@ -12,11 +12,11 @@ import numpy as np
 
 from everwillow._typing import Array, Key
 from everwillow.parameters.bounds import Interval
-from everwillow.parameters.constraint_table import TableLayout, shown
+from everwillow.parameters.constraint_table import AbstractTable, TableLayout
 
 
 @final
-class BoundTable(eqx.Module, Mapping[Key, Interval]):
+class BoundTable(AbstractTable[Interval]):
     """Intervals by parameter key, which look like a dictionary of them.
 
     Attributes:
@@ -65,11 +65,3 @@ class BoundTable(eqx.Module, Mapping[Key, Interval]):
     def __iter__(self) -> Iterator[Key]:
         """Iterate over the keys."""
         return iter(self.layout.keys())
-
-    def __len__(self) -> int:
-        """Return the number of intervals."""
-        return len(self.layout)
-
-    def __repr__(self) -> str:
-        """Return the entries, as a dictionary shows them."""
-        return shown(self)

@@ -10,7 +10,7 @@ program one array for each kind of constraint instead of one for each parameter.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import equinox as eqx
 import jax
@@ -31,6 +31,7 @@ from everwillow.parameters.constraints import (
 
 
 Single = Normal | Poisson | LogNormal
+Entry = TypeVar("Entry")
 
 _SHOWN = 8
 _KINDS: tuple[type[Single], ...] = (Normal, Poisson, LogNormal)
@@ -128,8 +129,28 @@ class TableLayout:
         return xp.concatenate(flat) if flat else xp.zeros(0)
 
 
+class AbstractTable(eqx.Module, Mapping[Key, Entry]):
+    """Something by parameter key, packed into a few arrays; looks like a dictionary."""
+
+    def __len__(self) -> int:
+        """Return the number of entries."""
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        """Return the first entries as a dictionary shows them, and how many follow."""
+        name, keys = type(self).__name__, list(self)
+        try:
+            entries = [f"{key!r}: {self[key]!r}" for key in keys[:_SHOWN]]
+        except (TypeError, IndexError, AttributeError):
+            # JAX puts whatever it likes in the place of arrays.
+            return f"{name}({len(keys)} entries)"
+        if len(keys) > _SHOWN:
+            entries.append(f"... {len(keys) - _SHOWN} more")
+        return f"{name}({{{', '.join(entries)}}})"
+
+
 @final
-class AuxTable(eqx.Module, Mapping[Key, Any]):
+class AuxTable(AbstractTable[Any]):
     """The auxiliary observations that belong to a `ConstraintTable`.
 
     Attributes:
@@ -153,17 +174,9 @@ class AuxTable(eqx.Module, Mapping[Key, Any]):
         """Iterate over the keys."""
         return iter([*self.layout.keys(), *self.others])
 
-    def __len__(self) -> int:
-        """Return the number of auxiliary observations."""
-        return len(self.layout) + len(self.others)
-
-    def __repr__(self) -> str:
-        """Return the entries, as a dictionary shows them."""
-        return shown(self)
-
 
 @final
-class ConstraintTable(eqx.Module, Mapping[Key, AbstractConstraint]):
+class ConstraintTable(AbstractTable[AbstractConstraint]):
     """Constraints by parameter key, those of one parameter packed by kind.
 
     Attributes:
@@ -227,14 +240,6 @@ class ConstraintTable(eqx.Module, Mapping[Key, AbstractConstraint]):
         """Iterate over the keys."""
         return iter([*self.layout.keys(), *self.others])
 
-    def __len__(self) -> int:
-        """Return the number of constraints."""
-        return len(self.layout) + len(self.others)
-
-    def __repr__(self) -> str:
-        """Return the entries, as a dictionary shows them."""
-        return shown(self)
-
     def aux(self, given: Mapping[Key, Any] | None = None) -> AuxTable:
         """Return auxiliary observations as a table: those given, or the nominal ones.
 
@@ -294,18 +299,6 @@ class ConstraintTable(eqx.Module, Mapping[Key, AbstractConstraint]):
             )
         ]
         return jnp.concatenate(parts) if parts else jnp.zeros(0)
-
-
-def shown(table: Mapping[Key, Any]) -> str:
-    """Return a table as text: its first entries, and how many more there are."""
-    try:
-        entries = [f"{key!r}: {table[key]!r}" for key in list(table)[:_SHOWN]]
-    except (TypeError, IndexError, AttributeError):
-        # JAX puts whatever it likes in the place of arrays.
-        return f"{type(table).__name__}({len(table)} entries)"
-    if len(table) > _SHOWN:
-        entries.append(f"... {len(table) - _SHOWN} more")
-    return f"{type(table).__name__}({{{', '.join(entries)}}})"
 
 
 def _numbers(constraint: AbstractConstraint) -> tuple[str, ...]:
