@@ -1,0 +1,150 @@
+"""Axes of template channels: from what users write, and from histograms of others.
+
+Histograms are read by the UHI protocol, which those of hist, boost_histogram and uproot
+speak; none of these packages is imported.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow.likelihood.histograms import Axis
+
+
+def axes_of(given: Any, *, where: str, flow: bool) -> tuple[Axis, ...]:
+    """Return the axes that a user has described.
+
+    Args:
+        given: Axes, or one: each an `Axis`, an axis of a UHI histogram, or a pair of a
+            name with edges (numbers) or labels (strings).
+        where: What is being described, for errors.
+        flow: Whether intervals get an underflow and an overflow bin; an axis of a
+            histogram gets those that it has itself.
+    """
+    if isinstance(given, Axis) or _is_foreign(given):
+        given = [given]
+    if not isinstance(given, Iterable) or isinstance(given, str):
+        msg = f"{where}: axes must be a sequence of axes, got {type(given).__name__}."
+        raise ArgumentTypeError(msg)
+    axes = tuple(
+        _axis(axis, position, where=where, flow=flow)
+        for position, axis in enumerate(given)
+    )
+    names = [axis.name for axis in axes]
+    if len(set(names)) < len(names):
+        msg = (
+            f"{where}: two axes have one name in {names}. Give every axis a name of "
+            "its own."
+        )
+        raise ArgumentValueError(msg)
+    return axes
+
+
+def _axis(given: Any, position: int, *, where: str, flow: bool) -> Axis:
+    if isinstance(given, Axis):
+        return _with_flow(given, below=True, above=True) if flow else given
+    if _is_foreign(given):
+        axis = from_uhi(given, position)
+        below, above = flow_of(given)
+        return _with_flow(axis, below=below, above=above) if flow else axis
+    if not (
+        isinstance(given, Sequence) and len(given) == 2 and isinstance(given[0], str)
+    ):
+        msg = (
+            f"{where}: axis {position} is {given!r:.100}. Give an Axis, an axis of a "
+            "histogram, or a pair of a name with edges or labels."
+        )
+        raise ArgumentTypeError(msg)
+    name, values = given
+    values = np.asarray(values)
+    if values.ndim != 1 or values.dtype.kind not in "biufU":
+        msg = (
+            f"{where}: axis {name!r} needs edges or labels in one dimension, got "
+            f"{given[1]!r:.100}."
+        )
+        raise ArgumentTypeError(msg)
+    if values.dtype.kind == "U":
+        return Axis(name, labels=tuple(map(str, values)))
+    axis = Axis(name, tuple(map(float, values)))
+    return _with_flow(axis, below=True, above=True) if flow else axis
+
+
+def _with_flow(axis: Axis, *, below: bool, above: bool) -> Axis:
+    # Categories have no ends.
+    if axis.edges is None:
+        return axis
+    edges = axis.edges
+    if below and edges[0] != -np.inf:
+        edges = (-np.inf, *edges)
+    if above and edges[-1] != np.inf:
+        edges = (*edges, np.inf)
+    return Axis(axis.name, edges)
+
+
+def _is_foreign(axis: Any) -> bool:
+    return hasattr(axis, "traits") and hasattr(axis, "__getitem__")
+
+
+def from_uhi(axis: Any, position: int) -> Axis:
+    """Return what an axis of a UHI histogram is, without its flow bins."""
+    name = getattr(axis, "name", None)
+    name = name if isinstance(name, str) and name else f"axis{position}"
+    traits = axis.traits
+    # Integers are discrete in the protocol, and intervals of length 1 all the same.
+    if traits.discrete and not getattr(traits, "ordered", False):
+        labels = [axis[i] for i in range(len(axis))]
+        return Axis(
+            name, labels=tuple(v if isinstance(v, str) else int(v) for v in labels)
+        )
+    edges = getattr(axis, "edges", None)
+    if callable(edges):
+        edges = edges()
+    if edges is None:
+        ends = [axis[i] for i in range(len(axis))]
+        edges = [*(low for low, _ in ends), ends[-1][1]]
+    return Axis(name, tuple(map(float, np.asarray(edges))))
+
+
+def flow_of(axis: Any) -> tuple[bool, bool]:
+    """Return whether an axis of a UHI histogram has an underflow and an overflow."""
+    traits = axis.traits
+    return bool(getattr(traits, "underflow", True)), bool(
+        getattr(traits, "overflow", True)
+    )
+
+
+def flow_wanted(wanted: Axis, got: Axis) -> tuple[bool, bool] | None:
+    """Return which flow bins an axis needs to become another; None if it cannot."""
+    if wanted.edges is None or got.edges is None:
+        same = wanted.labels is not None and wanted.labels == got.labels
+        return (False, False) if same else None
+    below = wanted.edges[0] == -np.inf and got.edges[0] != -np.inf
+    above = wanted.edges[-1] == np.inf and got.edges[-1] != np.inf
+    inner = wanted.edges[below : len(wanted.edges) - above]
+    if len(inner) != len(got.edges):
+        return None
+    # Edges that went through another program differ by rounding.
+    ours, theirs = np.array(inner), np.array(got.edges)
+    width = np.min(np.diff(ours[np.isfinite(ours)]), initial=np.inf)
+    finite = np.isfinite(ours)
+    if not np.array_equal(ours[~finite], theirs[~finite]):
+        return None
+    close = np.abs(ours[finite] - theirs[finite]) <= 1e-6 * (
+        width if np.isfinite(width) else 1.0
+    )
+    return (below, above) if close.all() else None
+
+
+def describe(axis: Axis) -> str:
+    """Return an axis in a few words, for errors."""
+    ends = axis.labels if axis.edges is None else axis.edges
+    ends = tuple(ends or ())
+    kind = "labels" if axis.edges is None else "edges"
+    shown = (
+        ", ".join(map(str, ends))
+        if len(ends) <= 6
+        else (f"{ends[0]}, {ends[1]}, ..., {ends[-1]}")
+    )
+    return f"{axis.name!r} ({axis.size} bins, {kind} {shown})"

@@ -1,0 +1,83 @@
+"""Whether the parts of a specification fit together."""
+
+import numpy as np
+
+from everwillow._errors import ArgumentValueError
+from everwillow.likelihood.template_spec import TemplateSpec
+
+
+def check_spec(spec: TemplateSpec) -> None:
+    """Check sizes and indices, as those of a file may be anything.
+
+    Raises:
+        ArgumentValueError: If something is out of place; says what.
+    """
+    layout, templates, responses = spec.layout, spec.templates, spec.responses
+    fitted, entries = layout.fitted, len(responses.row)
+    masked = [channel.masked for channel in layout.channels]
+    rows = len(templates.bin)
+    starts = responses.start
+    key = templates.bin.astype(np.int64) * max(len(layout.processes), 1)
+    key = key + templates.process if len(templates.process) == rows else key[:0]
+    checks = {
+        "a masked channel comes before a fitted one": masked == sorted(masked),
+        "names of channels repeat": _distinct([c.name for c in layout.channels]),
+        "names of processes repeat": _distinct(layout.processes),
+        "names of systematics repeat": _distinct([s.name for s in spec.systematics]),
+        "a signal is no process": set(spec.signals) <= set(layout.processes),
+        "the parts of the templates have different lengths": len(key)
+        == len(templates.nominal)
+        == len(templates.variance)
+        == rows,
+        "templates have bins that do not exist": _inside(templates.bin, layout.bins),
+        "templates have processes that do not exist": _inside(
+            templates.process, len(layout.processes)
+        ),
+        "templates are not sorted by bin and process": bool((np.diff(key) > 0).all()),
+        "the starts of the responses are not in order": len(starts)
+        == len(spec.systematics) + 1
+        and starts[0] == 0
+        and starts[-1] == entries
+        and bool((np.diff(starts) >= 0).all()),
+        "the parts of the responses have different lengths": len(responses.average)
+        == entries
+        and (responses.half is None or len(responses.half) == entries),
+        "responses have rows that do not exist": _inside(responses.row, rows),
+        "the data are not those of the fitted bins": len(spec.observed) == fitted
+        and (spec.observed_variance is None or len(spec.observed_variance) == fitted)
+        and all(len(values) == fitted for values in spec.pseudodata.values()),
+        "the covariance of the data is that of other bins": spec.observed_covariance
+        is None
+        or spec.observed_covariance.shape == (fitted, fitted),
+        "an external likelihood has numbers for other parameters": all(
+            term.gradient.shape == (len(term.parameters),)
+            and term.hessian.shape == (len(term.parameters),) * 2
+            for term in spec.external
+        ),
+        "beta variations are for bins that do not exist": _beta_fits(spec),
+    }
+    faults = [what for what, fine in checks.items() if not fine]
+    if faults:
+        msg = f"the template fit is not consistent: {'; '.join(faults)}."
+        raise ArgumentValueError(msg)
+
+
+def _distinct(names: list[str] | tuple[str, ...]) -> bool:
+    return len(set(names)) == len(names)
+
+
+def _inside(index: np.ndarray, size: int) -> bool:
+    return not len(index) or bool(index.min() >= 0 and index.max() < size)
+
+
+def _beta_fits(spec: TemplateSpec) -> bool:
+    beta, layout = spec.beta_variations, spec.layout
+    if beta is None:
+        return True
+    sizes = {len(a) for a in (beta.process, beta.source, beta.target, beta.change)}
+    return (
+        len(sizes) == 1
+        and _inside(beta.process, len(layout.processes))
+        and _inside(beta.source, layout.fitted)
+        and _inside(beta.target - layout.fitted, layout.bins - layout.fitted)
+    )

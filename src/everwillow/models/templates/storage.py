@@ -1,0 +1,381 @@
+"""Template fits in HDF5 files, for any program that reads HDF5.
+
+The attributes ``format`` ("everwillow templates"), ``version`` (1), ``systematic_type``
+("log_normal" or "normal") and ``sparse`` (0 or 1) of the file say what it is. Every
+group and dataset has an attribute ``description``. Text is UTF-8, indices count from 0,
+and what is numbered, such as ``channels/0``, is in that order:
+
+- ``channels/<i>``: attributes ``name`` and ``masked``; ``axes/<j>`` with an attribute
+  ``name`` and ``edges``, one more than there are bins, the outer ones maybe infinite,
+  or ``labels``.
+- ``processes``, ``signals``: names.
+- ``templates/bin``, ``process``, ``nominal``, ``variance``: one entry for each yield.
+  Bins are numbered channel after channel, each in C order (the last axis fastest).
+- ``systematics/name``, ``constrained``, ``interest``: one entry for each; the groups of
+  number k are ``groups[groups_start[k]:groups_start[k + 1]]``.
+- ``responses/start``, ``row``, ``average``, and ``half`` if any is not zero: systematic
+  k acts on the yields ``row[start[k]:start[k + 1]]``. At the value t it has there
+  f = t average + t a(t) half, with a(t) = u (u^2 (3 u^2 - 10) + 15) / 8, u = 2 t, if
+  abs(t) < 1/2, and the sign of t else. A log-normal yield is multiplied by the
+  exponential of the sum of all f, a normal one gets the sum added.
+- ``data/observed``, of the fitted bins, NaN where there are none; ``data/variance`` and
+  ``data/covariance`` if they were given.
+- ``pseudodata/<i>``: other data of the fitted bins, attribute ``name``.
+- ``external/<i>``: attribute ``name``; ``parameters``, ``gradient``, ``hessian``.
+- ``beta_variations/process``, ``source``, ``target``, ``change``, if there are any.
+- ``auxiliary/<i>``: attribute ``name``, with datasets ``<j>`` that have one too.
+- ``report``: remarks, one sentence each.
+"""
+
+import io
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any, get_args
+
+import numpy as np
+
+from everwillow._errors import ArgumentValueError, EverwillowError, MissingFileError
+from everwillow._store import _replacing as replacing
+from everwillow.likelihood.histograms import Axis, Channel, Layout
+from everwillow.likelihood.template_spec import (
+    BetaVariations,
+    ExternalTerm,
+    Responses,
+    Systematic,
+    SystematicType,
+    Templates,
+    TemplateSpec,
+)
+from everwillow.models.templates._consistency import check_spec
+
+
+FORMAT = "everwillow templates"
+VERSION = 1
+# Smaller datasets are larger with compression.
+_COMPRESSED_FROM = 4096
+
+
+class _MissingH5pyError(EverwillowError, ImportError):
+    """The package that reads and writes HDF5 is not installed."""
+
+
+def _h5py() -> Any:
+    try:
+        # Here and not above: models are built without files, too.
+        import h5py  # noqa: PLC0415
+    except ImportError as error:
+        msg = (
+            "Files of template fits need h5py, and it cannot be imported here. Install "
+            'it with: pip install "everwillow[io]".'
+        )
+        raise _MissingH5pyError(msg) from error
+    return h5py
+
+
+def write(spec: TemplateSpec, path: str | os.PathLike[str]) -> None:
+    """Write a template fit to an HDF5 file, all of it or nothing.
+
+    Args:
+        spec: What to write.
+        path: The file; its directory has to exist. One that is there is replaced.
+
+    Raises:
+        ImportError: If h5py is not installed.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from everwillow.models.templates.builder import TemplateBuilder
+        >>> builder = TemplateBuilder()
+        >>> builder.add_channel([("x", [0.0, 1.0, 2.0])], "ch0")
+        >>> builder.add_process([10.0, 20.0], "signal", "ch0", signal=True)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write(builder.spec(), pathlib.Path(folder, "fit.hdf5"))
+        ...     load(pathlib.Path(folder, "fit.hdf5")).signals
+        ('signal',)
+    """
+    h5py = _h5py()
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["version"] = VERSION
+        file.attrs["systematic_type"] = spec.systematic_type
+        file.attrs["sparse"] = int(spec.sparse)
+        file.attrs["description"] = (
+            "A template fit: what is expected, how it varies, and what was observed."
+        )
+        _Writer(file, h5py.string_dtype()).write(spec)
+    with replacing(pathlib.Path(path)) as out:
+        out.write(buffer.getbuffer())
+
+
+class _Writer:
+    """Writes the parts of a specification."""
+
+    def __init__(self, file: Any, text: Any) -> None:
+        self.file = file
+        self.text = text
+
+    def write(self, spec: TemplateSpec) -> None:
+        """Write all parts."""
+        self._channels(spec.layout)
+        self._put("processes", spec.layout.processes, "names of the processes")
+        self._put("signals", spec.signals, "names of the processes that are signals")
+        self._put("templates/bin", spec.templates.bin, "bin of each yield")
+        self._put("templates/process", spec.templates.process, "process of each yield")
+        self._put("templates/nominal", spec.templates.nominal, "events")
+        self._put("templates/variance", spec.templates.variance, "events squared")
+        self._systematics(spec.systematics)
+        self._put("responses/start", spec.responses.start, "first entry of each")
+        self._put("responses/row", spec.responses.row, "the yield that an entry is for")
+        self._put("responses/average", spec.responses.average, "mean of +1 and -(-1)")
+        self._put("responses/half", spec.responses.half, "half their difference")
+        self._put("data/observed", spec.observed, "data of the fitted bins")
+        self._put("data/variance", spec.observed_variance, "variances of the data")
+        self._put("data/covariance", spec.observed_covariance, "covariance of the data")
+        self._group("pseudodata", "other data of the fitted bins")
+        for i, (name, values) in enumerate(spec.pseudodata.items()):
+            self._put(f"pseudodata/{i}", values, "data", name=name)
+        self._others(spec)
+        self._put("report", spec.report, "remarks")
+
+    def _channels(self, layout: Layout) -> None:
+        self._group("channels", "in the order of the bins, fitted ones first")
+        for i, channel in enumerate(layout.channels):
+            path = f"channels/{i}"
+            group = self._group(path, "a histogram", name=channel.name)
+            group.attrs["masked"] = int(channel.masked)
+            self._group(f"{path}/axes", "the last one is the fastest")
+            for j, axis in enumerate(channel.axes):
+                self._group(f"{path}/axes/{j}", "an axis", name=axis.name)
+                if axis.edges is not None:
+                    edges = np.array(axis.edges, np.float64)
+                    self._put(f"{path}/axes/{j}/edges", edges, "ends of the bins")
+                    continue
+                labels = tuple(axis.labels or ())
+                whole = all(isinstance(label, int) for label in labels)
+                self._put(
+                    f"{path}/axes/{j}/labels",
+                    np.array(labels) if whole else tuple(map(str, labels)),
+                    "what the bins are",
+                )
+
+    def _systematics(self, systematics: Sequence[Systematic]) -> None:
+        path = "systematics"
+        self._group(path, "parameters that are 0 nominally and 1 one error up")
+        self._put(f"{path}/name", tuple(s.name for s in systematics), "names")
+        self._put(
+            f"{path}/constrained",
+            np.array([s.constrained for s in systematics], np.int8),
+            "1 where a unit Gaussian constrains it",
+        )
+        self._put(
+            f"{path}/interest",
+            np.array([s.interest for s in systematics], np.int8),
+            "1 where it is a parameter of interest",
+        )
+        groups = tuple(group for s in systematics for group in s.groups)
+        self._put(f"{path}/groups", groups, "groups of impacts, one after the other")
+        ends = np.cumsum([0, *(len(s.groups) for s in systematics)])
+        self._put(f"{path}/groups_start", ends, "first group of each")
+
+    def _others(self, spec: TemplateSpec) -> None:
+        self._group("external", "terms g x + x H x / 2 of physical parameters")
+        for i, term in enumerate(spec.external):
+            path = f"external/{i}"
+            self._group(path, "a likelihood from elsewhere", name=term.name)
+            self._put(f"{path}/parameters", term.parameters, "the parameters x")
+            self._put(f"{path}/gradient", term.gradient, "g")
+            self._put(f"{path}/hessian", term.hessian, "H")
+        if spec.beta_variations is not None:
+            path, beta = "beta_variations", spec.beta_variations
+            self._group(path, "factors of simulated samples that move masked bins")
+            self._put(f"{path}/process", beta.process, "process of each entry")
+            self._put(f"{path}/source", beta.source, "its fitted bin")
+            self._put(f"{path}/target", beta.target, "its masked bin")
+            self._put(f"{path}/change", beta.change, "events for a factor of 2")
+        self._group("auxiliary", "arrays for models of the parameters of interest")
+        for i, (name, arrays) in enumerate(spec.auxiliary.items()):
+            self._group(f"auxiliary/{i}", "a payload", name=name)
+            for j, (key, values) in enumerate(arrays.items()):
+                self._put(f"auxiliary/{i}/{j}", values, "an array", name=key)
+
+    def _group(self, path: str, description: str, *, name: str | None = None) -> Any:
+        group = self.file.require_group(path)
+        group.attrs["description"] = description
+        if name is not None:
+            group.attrs["name"] = name
+        return group
+
+    def _put(
+        self,
+        path: str,
+        values: np.ndarray | Sequence[str] | None,
+        description: str,
+        *,
+        name: str | None = None,
+    ) -> None:
+        if values is None:
+            return
+        if not isinstance(values, np.ndarray) or values.dtype.kind == "U":
+            data = np.array(values, object)
+            dataset = self.file.create_dataset(path, data.shape, self.text, data)
+        else:
+            # Booleans are an enumeration in HDF5, which few programs show as such.
+            whole = values.dtype.kind == "b"
+            data = values.astype(np.int8) if whole else values
+            large = data.size >= _COMPRESSED_FROM
+            options = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+            dataset = self.file.create_dataset(
+                path, data=data, **(options if large else {})
+            )
+            if whole:
+                dataset.attrs["boolean"] = 1
+        dataset.attrs["description"] = description
+        if name is not None:
+            dataset.attrs["name"] = name
+
+
+def load(path: str | os.PathLike[str]) -> TemplateSpec:
+    """Read what `write` has written.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The specification, with every bit of it.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        ArgumentValueError: If it is none of these files, or damaged; says how.
+        ImportError: If h5py is not installed.
+    """
+    h5py = _h5py()
+    file = pathlib.Path(path)
+    if not file.is_file():
+        msg = f"{file}: there is no such file."
+        raise MissingFileError(msg)
+    # Bytes that are not theirs make readers raise nearly everything.
+    try:
+        with h5py.File(file, "r") as opened:
+            _check_header(opened, file)
+            spec = _read(opened)
+        check_spec(spec)
+    except (EverwillowError, MemoryError) as error:
+        if isinstance(error, ArgumentValueError) and str(file) not in str(error):
+            msg = f"{file}: {error}"
+            raise ArgumentValueError(msg) from error
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        msg = f"{file}: the file is damaged, or holds no template fit ({reason})."
+        raise ArgumentValueError(msg) from error
+    return spec
+
+
+def _check_header(opened: Any, file: pathlib.Path) -> None:
+    kind, version = opened.attrs.get("format"), opened.attrs.get("version")
+    if kind != FORMAT:
+        msg = (
+            f"{file}: the file holds no template fit: its attribute 'format' is "
+            f"{kind!r}, not {FORMAT!r}."
+        )
+        raise ArgumentValueError(msg)
+    if version != VERSION:
+        msg = (
+            f"{file}: the file has version {version} of the format, and this "
+            f"everwillow reads version {VERSION}. Install a newer one."
+        )
+        raise ArgumentValueError(msg)
+
+
+def _read(file: Any) -> TemplateSpec:
+    kind = file.attrs["systematic_type"]
+    if kind not in get_args(SystematicType):
+        msg = f"its attribute 'systematic_type' is {kind!r}."
+        raise ArgumentValueError(msg)
+    layout = Layout(
+        tuple(_channel(group) for group in _numbered(file["channels"])),
+        _text(file["processes"]),
+    )
+    start, groups = (
+        file["systematics/groups_start"][()],
+        _text(file["systematics/groups"]),
+    )
+    return TemplateSpec(
+        layout=layout,
+        signals=_text(file["signals"]),
+        templates=_arrays(file["templates"], Templates),
+        systematics=tuple(
+            Systematic(name, bool(held), groups[begin:end], bool(interest))
+            for name, held, interest, begin, end in zip(
+                _text(file["systematics/name"]),
+                file["systematics/constrained"][()],
+                file["systematics/interest"][()],
+                start[:-1],
+                start[1:],
+                strict=True,
+            )
+        ),
+        responses=_arrays(file["responses"], Responses),
+        systematic_type=kind,
+        observed=file["data/observed"][()],
+        observed_variance=_maybe(file, "data/variance"),
+        observed_covariance=_maybe(file, "data/covariance"),
+        pseudodata={d.attrs["name"]: d[()] for d in _numbered(file["pseudodata"])},
+        external=tuple(
+            ExternalTerm(
+                term.attrs["name"],
+                _text(term["parameters"]),
+                term["gradient"][()],
+                term["hessian"][()],
+            )
+            for term in _numbered(file["external"])
+        ),
+        beta_variations=_arrays(file["beta_variations"], BetaVariations)
+        if "beta_variations" in file
+        else None,
+        auxiliary={
+            group.attrs["name"]: {d.attrs["name"]: _array(d) for d in _numbered(group)}
+            for group in _numbered(file["auxiliary"])
+        },
+        sparse=bool(file.attrs["sparse"]),
+        report=_text(file["report"]),
+    )
+
+
+def _numbered(group: Any) -> list[Any]:
+    return [group[str(i)] for i in range(len(group))]
+
+
+def _text(dataset: Any) -> tuple[str, ...]:
+    return tuple(dataset.asstr()[()])
+
+
+def _array(dataset: Any) -> np.ndarray:
+    if dataset.dtype.kind == "O":
+        return np.array(dataset.asstr()[()], np.str_)
+    values = np.asarray(dataset[()])
+    return values.astype(bool) if "boolean" in dataset.attrs else values
+
+
+def _maybe(file: Any, path: str) -> np.ndarray | None:
+    return file[path][()] if path in file else None
+
+
+def _arrays(group: Any, record: Any) -> Any:
+    return record(**{name: dataset[()] for name, dataset in group.items()})
+
+
+def _channel(group: Any) -> Channel:
+    axes = []
+    for axis in _numbered(group["axes"]):
+        name = axis.attrs["name"]
+        if "edges" in axis:
+            axes.append(Axis(name, tuple(axis["edges"][()].tolist())))
+        else:
+            axes.append(Axis(name, labels=tuple(_array(axis["labels"]).tolist())))
+    return Channel(group.attrs["name"], tuple(axes), bool(group.attrs["masked"]))
+
+
+__all__ = ["load", "write"]
