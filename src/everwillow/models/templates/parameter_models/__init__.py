@@ -17,6 +17,7 @@ from everwillow.models.templates.parameter_models.base import (
     rates_of,
 )
 from everwillow.models.templates.parameter_models.composite import Composite
+from everwillow.models.templates.parameter_models.nominal import nominal_yields
 from everwillow.models.templates.parameter_models.strengths import (
     Fixed,
     Mixture,
@@ -40,5 +41,6 @@ __all__ = [
     "Region",
     "SharedStrengths",
     "Strengths",
+    "nominal_yields",
     "rates_of",
 ]

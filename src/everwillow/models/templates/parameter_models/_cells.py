@@ -55,12 +55,9 @@ def process_rows(layout: Layout, processes: Names) -> Int[np.ndarray, " n"]:
 
     Raises:
         UnknownKeyError: If there is no such process.
-        ArgumentValueError: If none is given, or one twice.
+        ArgumentValueError: If one is given twice.
     """
-    names = names_of(processes)
-    if not names or len(set(names)) != len(names):
-        msg = f"processes: give at least one and each once, got {list(names)}."
-        raise ArgumentValueError(msg)
+    names = _once(processes, "processes", some=False)
     return np.array([layout.process(name) for name in names], np.int32)
 
 
@@ -254,7 +251,11 @@ def places(
         index: Which value each bin takes; -1 for none.
     """
     out = np.zeros((len(layout.processes), layout.bins), np.int32)
-    out[process_rows(layout, processes)] = index + 1
+    rows = process_rows(layout, processes)
+    if not rows.size:
+        msg = "processes: give at least one that the parameters act on."
+        raise ArgumentValueError(msg)
+    out[rows] = index + 1
     return out
 
 

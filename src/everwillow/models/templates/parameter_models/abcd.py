@@ -44,7 +44,7 @@ class ABCD(AbstractVectorModel):
 
     Args:
         layout: Channels and processes.
-        nominal: The nominal yields, ``builder.nominal``.
+        nominal: The nominal yields, ``nominal_yields(builder.spec())``.
         process: The background.
         regions: What ``"A"``, ``"B"``, ``"C"`` and ``"D"`` are: a channel, or a channel
             and one bin of some of its axes, such as ``("ch0", {"iso": 1, "mt": 0})``.
@@ -116,7 +116,7 @@ class ExtendedABCD(AbstractVectorModel):
 
     Args:
         layout: Channels and processes.
-        nominal: The nominal yields, ``builder.nominal``.
+        nominal: The nominal yields, ``nominal_yields(builder.spec())``.
         process: The background.
         regions: What ``"A"``, ``"Ax"``, ``"B"``, ``"Bx"``, ``"C"`` and ``"D"`` are: a
             channel, or a channel and one bin of some of its axes.

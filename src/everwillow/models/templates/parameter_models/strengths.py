@@ -72,7 +72,7 @@ class Strengths(AbstractVectorModel):
 
     Raises:
         UnknownKeyError: If there is no such process.
-        ArgumentValueError: If no process is given, or one twice.
+        ArgumentValueError: If a process is given twice.
 
     Example:
         >>> from everwillow.likelihood.histograms import Channel
@@ -238,6 +238,9 @@ def _claim(
 ) -> None:
     """Let processes take a value, which no other may have given them."""
     rows = process_rows(layout, processes)
+    if not rows.size:
+        msg = "A parameter has no process to scale. Name at least one for each."
+        raise ArgumentValueError(msg)
     for row, name in zip(rows, names_of(processes), strict=True):
         if place[row]:
             msg = (
