@@ -52,6 +52,27 @@ def test_what_a_model_says_of_itself():
     np.testing.assert_array_equal(model.observation["main"], [48, 57, 40, 210])
 
 
+def test_combinations_have_the_interest_on_which_their_models_agree():
+    both = {"a": search(), "b": search(signal=(2.0, 3.0, 4.0))}
+    joint = ew.combine(both, rename={"mu": "strength"})
+    assert (joint.poi, joint.bare.poi, joint.bounds_are_ranges) == (
+        "strength",
+        None,
+        True,
+    )
+    assert ew.combine(both, shared=["lumi"]).poi is None
+    assert ew.combine([joint, search()], rename={"mu": "strength"}).poi == "strength"
+
+
+@pytest.mark.parametrize("bounds", [{}, {"x": Interval(0.0, 2.0)}])
+def test_bounds_are_ranges_if_all_models_with_bounds_say_so(bounds):
+    other = ew.Model(lambda p, n: (p["x"] - n) ** 2, {"x": 1.0}, 1.0, bounds=bounds)
+    joint = ew.combine([search(), other])
+    assert joint.poi == "mu"
+    assert joint.bounds_are_ranges == (not bounds)
+    assert not ew.combine([other]).bounds_are_ranges
+
+
 def test_channels_are_parts_of_the_data():
     model = search()
     parts = model.by_channel(model.observation["main"])

@@ -44,6 +44,7 @@ class CombinedModel(AbstractModel):
         counts: For each of them the number of pytrees it takes out of the tuple, as a
             tuple if its own State was merged; None where it takes one pytree, bare.
         places: Where packed constraints act, of a combination of packed models.
+        poi: Key of the parameter of interest, if the models that name one agree on it.
     """
 
     state: State
@@ -55,11 +56,18 @@ class CombinedModel(AbstractModel):
     names: tuple[str, ...] = eqx.field(static=True)
     counts: tuple[int | None, ...] = eqx.field(static=True)
     places: bytes = eqx.field(static=True, default=b"")
+    poi: Key | None = eqx.field(static=True, default=None)
 
     @property
     def models(self) -> dict[str, AbstractModel]:
         """The models by name, as they were given."""
         return dict(zip(self.names, self.parts, strict=True))
+
+    @property
+    def bounds_are_ranges(self) -> bool:
+        """Whether bounds are ranges for fits only in all models that have some."""
+        bounded = [part for part in self.parts if part.bounds]
+        return bool(bounded) and all(part.bounds_are_ranges for part in bounded)
 
     def main_nll(self, params: Any, main: Any) -> Scalar:
         """Return the sum of the models' -ln L of their main data."""
@@ -126,6 +134,7 @@ class CombinedModel(AbstractModel):
             bounds={},
             fixed={},
             observation={},
+            poi=None,
             parts=tuple(part.bare for part in self.parts),
         )
 
@@ -207,6 +216,7 @@ def combine(
     merged_constraints, aux, places = packed_constraints(
         models, merged_constraints, aux, state
     )
+    pois = {keys[name].get(part.poi) for name, part in parts.items() if part.poi}
     main = {name: part.observation["main"] for name, part in parts.items()}
     return CombinedModel(
         state=state,
@@ -218,4 +228,5 @@ def combine(
         names=tuple(parts),
         counts=tuple(piece_count(part.state) for part in models),
         places=places,
+        poi=pois.pop() if len(pois) == 1 else None,
     )

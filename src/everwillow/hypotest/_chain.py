@@ -24,6 +24,7 @@ from everwillow.fitting._layout import as_array, float_dtype, is_traced
 from everwillow.fitting._problem import Numbers
 from everwillow.fitting.conditional import Problem
 from everwillow.fitting.run import assemble
+from everwillow.model import AbstractModel
 
 
 # What two fits to the same minimum may differ by: twice the EDM that each is allowed,
@@ -57,7 +58,8 @@ def own_poi(nll_fn: Any, poi: Key | None, *, where: str) -> Key:
     Raises:
         ArgumentValueError: If there is neither.
     """
-    poi = getattr(nll_fn, "poi", None) if poi is None else poi
+    if poi is None and isinstance(nll_fn, AbstractModel):
+        poi = nll_fn.poi
     if poi is None:
         msg = (
             f"{where}: which parameter is of interest? Neither was poi= given nor does "

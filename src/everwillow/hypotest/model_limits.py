@@ -154,7 +154,8 @@ def limits(
     eager = not is_traced(problem.task, problem.numbers, level)
     minimum = given if given is not None else problem.fit(throw=throw and eager)
     numbers = problem.numbers
-    if getattr(nll_fn, "bounds_are_ranges", False) and numbers.upper is not None:
+    ranges = isinstance(nll_fn, AbstractModel) and nll_fn.bounds_are_ranges
+    if ranges and numbers.upper is not None:
         library: Any = jnp if is_traced(numbers.upper) else np
         upper = library.where(
             np.arange(len(numbers.upper)) == place, np.inf, numbers.upper

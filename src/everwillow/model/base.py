@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeAlias, final
+from typing import Any, ClassVar, TypeAlias, cast, final
 
 import equinox as eqx
 import jax.random as jr
@@ -49,6 +49,9 @@ class AbstractModel(eqx.Module):
         constraints: By parameter key, or by any name for a `MultivariateNormal`, whose
             `keys` tell the parameters.
         observation: ``{"main": ..., "aux": {constraint name: value}}``.
+        poi: Key of the parameter of interest, None unless a model names one.
+        bounds_are_ranges: Whether bounds are ranges for fits only, as those of
+            workspaces are, which a limit may exceed.
     """
 
     state: eqx.AbstractVar[State]
@@ -58,6 +61,10 @@ class AbstractModel(eqx.Module):
     observation: eqx.AbstractVar[Mapping[str, Any]]
     main_curvature: ClassVar[Callable[..., Evaluation] | None] = None
     flat_main: ClassVar[FlatMain | None] = None
+    # Without annotations, which would give these the first places among the fields of a
+    # model that makes them fields.
+    poi = cast("Key | None", None)
+    bounds_are_ranges = False
 
     @abc.abstractmethod
     def main_nll(self, params: Any, main: Any) -> Scalar:

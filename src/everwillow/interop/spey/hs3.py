@@ -80,7 +80,7 @@ class Hs3Backend(AbstractBackend):
             workspace.inject_signals(signal_yields, poi_name=scales)
             document = workspace.patch()
         model = load(document, analysis_name)
-        poi = poi_name or getattr(model, "poi", None)
+        poi = poi_name or model.poi
         if poi is None:
             msg = (
                 "The likelihood depends on no parameter of interest. Give "
