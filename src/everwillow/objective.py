@@ -47,8 +47,9 @@ class Objective(Protocol):
 
     Any callable will do. One that knows the structure of its second derivatives may
     also offer ``curvature(params, observation)`` returning an `Evaluation` whose
-    vectors follow the order of ``jax.flatten_util.ravel_pytree(params)``; an attribute
-    that is None means "not offered".
+    vectors follow the order of ``jax.flatten_util.ravel_pytree(params)``, and ``flat``,
+    an object with methods ``nll(vector, observation)`` and ``evaluation(vector,
+    observation)`` in such vectors; an attribute that is None means "not offered".
     """
 
     def __call__(self, params: Any, observation: Any) -> Float[Array, ""]:
@@ -59,6 +60,11 @@ class Objective(Protocol):
 def curvature_hook(objective: Any) -> Callable[[Any, Any], Evaluation] | None:
     """Return the objective's own second-order evaluation, or None."""
     return getattr(objective, "curvature", None)
+
+
+def flat_hook(objective: Any) -> Any | None:
+    """Return the objective's own form as a function of vectors, or None."""
+    return getattr(objective, "flat", None)
 
 
 def _as_evaluation(found: Any) -> Evaluation:
@@ -154,4 +160,5 @@ __all__ = [
     "curvature_hook",
     "evaluate",
     "evaluate_matrix_free",
+    "flat_hook",
 ]

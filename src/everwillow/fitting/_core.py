@@ -23,6 +23,7 @@ from everwillow.objective import (
     curvature_hook,
     evaluate,
     evaluate_matrix_free,
+    flat_hook,
 )
 from everwillow.solvers.newton_cg import NewtonCG
 from everwillow.solvers.trust_region_newton import (
@@ -58,9 +59,7 @@ class Task:
 
     def flat(self) -> Any:
         """Return the objective as a function of vectors, if it offers that."""
-        return (
-            getattr(self.objective, "flat", None) if all(self.layout.numeric) else None
-        )
+        return flat_hook(self.objective) if all(self.layout.numeric) else None
 
     def ravelled(self, numbers: Numbers, x: Array) -> Array:
         """Return the vector of the ravelled pytree of parameters."""

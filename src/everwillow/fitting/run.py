@@ -25,7 +25,7 @@ from everwillow.fitting._outcome import Outcome
 from everwillow.fitting._problem import Numbers, build, check_mapping
 from everwillow.fitting.result import FitResult
 from everwillow.model import AbstractModel
-from everwillow.objective import curvature_hook
+from everwillow.objective import curvature_hook, flat_hook
 from everwillow.solvers.newton_cg import NewtonCG
 from everwillow.solvers.trust_region_newton import TrustRegionNewton
 from everwillow.statelib import State
@@ -236,7 +236,7 @@ def choose_solver(objective: Any, numbers: Numbers) -> optx.AbstractMinimiser:
     """Return the default solver for a problem of this size."""
     if curvature_hook(objective) is None and len(numbers.index) > DENSE_LIMIT:
         return _MATRIX_FREE
-    if getattr(objective, "flat", None) is not None:
+    if flat_hook(objective) is not None:
         return _STRAIGHT
     return _DEFAULT
 
