@@ -12,8 +12,17 @@ from everwillow._errors import (
     ShapeMismatchError,
     UnknownKeyError,
 )
+from everwillow.fitting import fit
 from everwillow.likelihood.histograms import Channel, Layout
-from everwillow.models.templates.parameter_models import ABCD, ExtendedABCD, rates_of
+from everwillow.models.templates.builder import TemplateBuilder
+from everwillow.models.templates.parameter_models import (
+    ABCD,
+    Composite,
+    ExtendedABCD,
+    Strengths,
+    nominal_yields,
+    rates_of,
+)
 from tests.models.templates.layouts import (
     ABCD_REGIONS,
     CAT,
@@ -153,3 +162,32 @@ def test_regions_that_cannot_be_are_refused(change, error, match):
 def test_nominal_yields_of_another_shape_are_refused():
     with pytest.raises(ShapeMismatchError, match=r"got \(2, 3\)"):
         ABCD(LAYOUT, np.ones((2, 3)), "fakes", ABCD_REGIONS)
+
+
+def test_the_fit_has_the_error_of_the_counts_that_predict():
+    """As many parameters as bins: the closed form is propagation of Poisson errors."""
+    builder = TemplateBuilder()
+    for name in "ABCD":
+        builder.add_channel([], name)
+        builder.add_process(80.0, "fakes", name)
+    builder.add_process(50.0, "signal", "D", signal=True)
+    builder.add_norm_systematic("lumi", "signal", "D", 1.02)
+    counts = {"A": 120.0, "B": 400.0, "C": 300.0, "D": 165.0}
+    for name, count in counts.items():
+        builder.add_data(count, name)
+    layout = builder.layout
+    regions = {name: name for name in "ABCD"}
+    fakes = ABCD(layout, nominal_yields(builder.spec()), "fakes", regions)
+    signal = Strengths(layout, "signal")
+    model = builder.build(
+        parameters=Composite(layout, [signal, fakes]), statistics=None
+    )
+    result = fit(model)
+    a, b, c, d = counts.values()
+    predicted = a * c / b
+    strength = (d - predicted) / 50.0
+    variance = d + predicted**2 * (1 / a + 1 / b + 1 / c)
+    variance = variance / 50.0**2 + (strength * np.log(1.02)) ** 2
+    assert np.isclose(result.params["signal"], strength, rtol=1e-7)
+    assert np.isclose(result.errors["signal"], np.sqrt(variance), rtol=1e-7)
+    assert np.isclose(result.params["fakes_B"], b / 80.0, rtol=1e-7)
