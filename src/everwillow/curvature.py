@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
@@ -18,6 +19,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from everwillow._errors import ArgumentTypeError
 from everwillow._numerics import Factor, factorise
+
+
+# So many products with an operator are computed together.
+AT_ONCE = 16
 
 
 class AbstractFactor(eqx.Module):
@@ -266,9 +271,12 @@ class Operator(AbstractCurvature):
         raise ArgumentTypeError(msg)
 
     def as_matrix(self):
-        """Write all entries out, by one product a column, shape ``(n, n)``."""
+        """Write all entries out, by one product a column, shape ``(n, n)``.
+
+        Few products are under way at a time: each may need much memory.
+        """
         eye = jnp.eye(self.preconditioner.shape[0], dtype=self.preconditioner.dtype)
-        return eqx.filter_vmap(self.product)(eye)
+        return jax.lax.map(self.product, eye, batch_size=AT_ONCE)
 
 
 def gather_transpose(

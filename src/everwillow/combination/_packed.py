@@ -42,6 +42,11 @@ class FlatCombined(eqx.Module):
         """For each element of the constraint table its place in the vector."""
         return np.frombuffer(self.constrained_bytes, np.int32)
 
+    @property
+    def matrix_free(self) -> bool:
+        """Whether second derivatives of a part can only be multiplied."""
+        return any(part.matrix_free for part in self.parts)
+
     def nll(self, vector: Array, main: Any) -> Scalar:
         """Return the sum of the models' -ln L of their main data."""
         terms = [part.nll(*given) for part, given in self._dealt(vector, main)]

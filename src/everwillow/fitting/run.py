@@ -236,8 +236,9 @@ def choose_solver(objective: Any, numbers: Numbers) -> optx.AbstractMinimiser:
     """Return the default solver for a problem of this size."""
     if curvature_hook(objective) is None and len(numbers.index) > DENSE_LIMIT:
         return _MATRIX_FREE
-    if flat_hook(objective) is not None:
-        return _STRAIGHT
+    flat = flat_hook(objective)
+    if flat is not None:
+        return _MATRIX_FREE if flat.main.matrix_free else _STRAIGHT
     return _DEFAULT
 
 

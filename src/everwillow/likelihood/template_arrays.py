@@ -6,7 +6,8 @@ name.
 """
 
 import abc
-from typing import Any, final
+from collections.abc import Callable
+from typing import final
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -36,6 +37,13 @@ class AbstractResponses(eqx.Module):
     @abc.abstractmethod
     def pull(self, rows: Float[Array, "bins slots"]) -> tuple[Array, Array]:
         """Return the rows summed with ``average`` and with ``half`` as weights."""
+
+    @abc.abstractmethod
+    def squared(self, theta: Array, rows: Array) -> Float[Array, " k"]:
+        """Return the squared derivatives of the responses, summed over rows.
+
+        Roughly: it only steers.
+        """
 
     @property
     def curved(self) -> np.ndarray:
@@ -92,6 +100,10 @@ class DenseResponses(AbstractResponses):
             for part in (self.average, self.half)
         )  # pyright: ignore[reportReturnType]
 
+    def squared(self, theta: Array, rows: Array) -> Float[Array, " k"]:
+        """Return the squared derivatives of the responses, summed over rows."""
+        return jnp.einsum("bs,bsk->k", rows, self.columns(theta) ** 2)
+
     def columns(self, theta: Float[Array, " k"]) -> Float[Array, "bins slots k"]:
         """Return the derivative of every response by every systematic."""
         if not self.curved.size:
@@ -132,10 +144,10 @@ class TemplateArrays(eqx.Module):
         return jnp.zeros((processes, bins.size)).at[self.process, bins].add(rows)
 
     def yields(
-        self, rates: Float[Array, "processes bins"], theta: Float[Array, " k"]
+        self, rates: Float[Array, "bins slots"], theta: Float[Array, " k"]
     ) -> Float[Array, "bins slots"]:
-        """Return what is expected in every slot."""
-        scaled = self.nominal * self.gathered(rates)
+        """Return what is expected in every slot, given the rates of the slots."""
+        scaled = self.nominal * rates
         response = self.responses(theta)
         if self.baseline is None:
             return scaled * jnp.exp(response)
@@ -174,7 +186,7 @@ def pack_templates(
     bins: slice,
     *,
     baseline: Float[np.ndarray, "processes bins"] | None,
-    sparse: bool = False,
+    pack: Callable[[Responses, "Rows"], AbstractResponses],
 ) -> tuple[TemplateArrays, Rows]:
     """Put the templates of some bins into arrays.
 
@@ -183,25 +195,21 @@ def pack_templates(
         responses: Of all systematics.
         bins: Which bins.
         baseline: Rates at the nominal parameters if responses are added, else None.
-        sparse: Whether to keep the responses as a list.
+        pack: How to keep the responses: `pack_dense`, or `pack_lists` of
+            `everwillow.likelihood.template_lists`.
     """
     rows = Rows(templates, bins)
     process = rows.spread(templates.process.astype(np.int32))
     start = None
     if baseline is not None:
         start = baseline[process, np.arange(bins.start, bins.stop)[:, None]]
-    make: Any = _dense
-    if sparse:
-        from everwillow.likelihood.template_lists import pack_lists
-
-        make = pack_lists
     return (
         TemplateArrays(
             bins.start,
             rows.spread(templates.nominal),
             process,
             start,
-            make(responses, rows),
+            pack(responses, rows),
         ),
         rows,
     )
@@ -234,7 +242,8 @@ def asymmetric(responses: Responses) -> np.ndarray:
     return np.unique(systematic[responses.half != 0]).astype(np.int32)
 
 
-def _dense(responses: Responses, rows: Rows) -> DenseResponses:
+def pack_dense(responses: Responses, rows: Rows) -> DenseResponses:
+    """Write the responses of some bins out."""
     place, systematic, average, half = entries(responses, rows)
     size = rows.bins.stop - rows.bins.start
     matrix = np.zeros((size * rows.slots, responses.start.size - 1))
@@ -247,7 +256,10 @@ def _dense(responses: Responses, rows: Rows) -> DenseResponses:
     bent[place[here], column[systematic[here]]] = half[here]
     shape = (size, rows.slots)
     return DenseResponses(
-        matrix.reshape(*shape, -1), bent.reshape(*shape, -1), curved.tobytes()
+        # On the device once, not at every call.
+        jnp.asarray(matrix.reshape(*shape, matrix.shape[1])),
+        jnp.asarray(bent.reshape(*shape, curved.size)),
+        curved.tobytes(),
     )
 
 
@@ -258,5 +270,6 @@ __all__ = [
     "TemplateArrays",
     "asymmetric",
     "entries",
+    "pack_dense",
     "pack_templates",
 ]

@@ -19,18 +19,6 @@ from everwillow.likelihood.barlow_beeston import BinStatistics, Profile
 from everwillow.likelihood.template_arrays import DenseResponses, TemplateArrays
 
 
-class RateDerivatives(NamedTuple):
-    """The rates of the processes, to second order in their parameters.
-
-    Attributes:
-        rates: By process and bin.
-        jacobian: Their derivatives.
-    """
-
-    rates: Float[Array, "processes bins"]
-    jacobian: Float[Array, "processes bins m"]
-
-
 class Derivatives(NamedTuple):
     """Derivatives by the systematics, then by the parameters of the rates.
 
@@ -38,14 +26,13 @@ class Derivatives(NamedTuple):
         gradient: First ones.
         hessian: Second ones, but for those of the rates themselves.
         gauss_newton: The part that is never negative.
-        rate_weights: What the second derivatives of the rates of each process in each
-            bin count.
+        rate_weights: What the second derivatives of the rate of each slot count.
     """
 
     gradient: Float[Array, " n"]
     hessian: Float[Array, "n n"]
     gauss_newton: Float[Array, "n n"]
-    rate_weights: Float[Array, "processes bins"]
+    rate_weights: Float[Array, "bins slots"]
 
 
 def dense_derivatives(
@@ -53,7 +40,7 @@ def dense_derivatives(
     statistics: BinStatistics,
     profile: Profile,
     yields: Float[Array, "bins slots"],
-    rates: RateDerivatives,
+    rates: Float[Array, "bins slots m"],
     theta: Float[Array, " k"],
 ) -> Derivatives:
     """Return all derivatives of the likelihood of the bins.
@@ -63,7 +50,7 @@ def dense_derivatives(
         statistics: What is known about the samples behind them.
         profile: The likelihood at these yields.
         yields: Of every slot.
-        rates: What multiplies the templates.
+        rates: The derivatives of what multiplies each slot, by its parameters.
         theta: The systematics.
     """
     responses = arrays.responses
@@ -74,7 +61,7 @@ def dense_derivatives(
     deformed = arrays.nominal
     if log_normal:
         deformed = deformed * jnp.exp(responses(theta))
-    by_rate = deformed[..., None] * arrays.gathered(rates.jacobian)
+    by_rate = deformed[..., None] * rates
     q = profile.gradient
 
     def summed(weights: Array) -> Array:

@@ -34,6 +34,11 @@ class FlatMain(Protocol):
         """Where the constrained elements are."""
         ...
 
+    @property
+    def matrix_free(self) -> bool:
+        """Whether its second derivatives can only be multiplied with vectors."""
+        ...
+
     def nll(self, vector: Array, main: Any) -> Scalar:
         """Return -ln L of the main data, without constraints."""
         ...

@@ -3,7 +3,7 @@
 import dataclasses
 import functools as ft
 from collections.abc import Mapping
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -55,6 +55,7 @@ class FlatBinned(eqx.Module):
 
     packed: Packed
     constrained_bytes: bytes = eqx.field(static=True)
+    matrix_free: ClassVar[bool] = False
 
     @property
     def size(self) -> int:
@@ -312,7 +313,10 @@ def _constraints(
     # Packed before constraints are made, as there may be thousands.
     aux, width = (
         layout.gathered(
-            {name: np.asarray(getattr(one, field), float) for name, one in found.items()}
+            {
+                name: np.asarray(getattr(one, field), float)
+                for name, one in found.items()
+            }
         )
         for field in ("aux", "width")
     )

@@ -17,10 +17,15 @@ from everwillow.likelihood.data_terms import (
     PoissonTerm,
 )
 from everwillow.likelihood.histograms import Layout
-from everwillow.likelihood.template_arrays import Rows, TemplateArrays, pack_templates
+from everwillow.likelihood.template_arrays import (
+    Rows,
+    pack_dense,
+    pack_templates,
+)
+from everwillow.likelihood.template_lists import pack_lists
 from everwillow.likelihood.template_spec import TemplateSpec
 from everwillow.models._parameters import separator
-from everwillow.models.templates.likelihood import External, FlatTemplates
+from everwillow.models.templates.likelihood import Bins, External, FlatTemplates
 from everwillow.models.templates.parameter_models.base import (
     AbstractParameterModel,
     RateParameter,
@@ -41,8 +46,7 @@ class Compiled(NamedTuple):
     constraints: ConstraintTable
     observation: dict[str, Any]
     terms: FlatTemplates
-    masked: TemplateArrays | None
-    masked_statistics: BinStatistics | None
+    masked: Bins | None
     interest: tuple[str, ...]
 
 
@@ -71,26 +75,16 @@ def compile_spec(
     if spec.systematic_type == "normal":
         starts = {name: jnp.asarray(entry.start) for name, entry in entries.items()}
         baseline = np.asarray(rate_model.rates(starts))
-    ends = [(0, spec.layout.fitted), (spec.layout.fitted, spec.layout.bins)]
-    packed = [
-        pack_templates(
-            spec.templates,
-            spec.responses,
-            slice(*end),
-            baseline=baseline,
-            sparse=spec.sparse,
-        )
-        for end in ends
-    ]
-    known = [
-        _bin_statistics(spec, rows, kind, per_process=per_process) for _, rows in packed
-    ]
+    fitted, masked = (
+        _packed(spec, bins, baseline, kind, per_process=per_process)
+        for bins in (slice(0, spec.layout.fitted), slice(spec.layout.fitted, None))
+    )
+    assert fitted is not None
     constraints = _constraints(spec, entries)
     table = ConstraintTable.of(constraints, dict.fromkeys(constraints, ()))
-    arrays, masked = (arrays for arrays, _ in packed)
     observed: dict[str, Any] = {"counts": counts}
     if kind is not None:
-        observed["statistics"] = np.asarray(known[0].nominal)
+        observed["statistics"] = np.asarray(fitted.statistics.nominal)
     interest = [name for name, entry in entries.items() if entry.interest]
     return Compiled(
         state=state,
@@ -102,8 +96,8 @@ def compile_spec(
         constraints=table,
         observation={"main": observed, "aux": table.aux()},
         terms=FlatTemplates(
-            arrays=arrays,
-            statistics=known[0],
+            arrays=fitted.arrays,
+            statistics=fitted.statistics,
             term=term,
             rate_model=rate_model,
             external=_external(spec, order),
@@ -113,10 +107,26 @@ def compile_spec(
             systematic_bytes=_places([s.name for s in spec.systematics], order),
             constrained_bytes=_places([k for k, _, _ in table.layout.entries], order),
         ),
-        masked=masked if spec.layout.bins > spec.layout.fitted else None,
-        masked_statistics=known[1],
+        masked=masked,
         interest=(*interest, *(s.name for s in spec.systematics if s.interest)),
     )
+
+
+def _packed(
+    spec: TemplateSpec, bins: slice, baseline: Any, kind: Any, *, per_process: bool
+) -> Bins | None:
+    """Return the arrays of some bins, None if there are none."""
+    bins = slice(*bins.indices(spec.layout.bins)[:2])
+    if bins.start == bins.stop:
+        return None
+    arrays, rows = pack_templates(
+        spec.templates,
+        spec.responses,
+        bins,
+        baseline=baseline,
+        pack=pack_lists if spec.sparse else pack_dense,
+    )
+    return Bins(arrays, _bin_statistics(spec, rows, kind, per_process=per_process))
 
 
 def rate_model_of(

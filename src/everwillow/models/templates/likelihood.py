@@ -10,11 +10,12 @@ from jaxtyping import Array, Float
 
 from everwillow._errors import ArgumentTypeError, ShapeMismatchError
 from everwillow._typing import Scalar
-from everwillow.curvature import Dense
+from everwillow.curvature import AbstractCurvature, Dense, Operator
 from everwillow.likelihood.barlow_beeston import BinStatistics, Profile, profiled
 from everwillow.likelihood.data_terms import AbstractDataTerm
-from everwillow.likelihood.template_arrays import TemplateArrays
-from everwillow.likelihood.template_hessian import RateDerivatives, dense_derivatives
+from everwillow.likelihood.template_arrays import DenseResponses, TemplateArrays
+from everwillow.likelihood.template_hessian import dense_derivatives
+from everwillow.likelihood.template_products import linearised, products, steering
 from everwillow.models.templates.parameter_models.base import AbstractParameterModel
 from everwillow.objective import Evaluation
 
@@ -37,10 +38,45 @@ class External(eqx.Module):
         x = vector[self.place]
         return jnp.vdot(x, self.gradient + 0.5 * (self.hessian @ x))
 
+    def added(self, found: Evaluation, vector: Array) -> Evaluation:
+        """Add the terms to an evaluation."""
+        where = self.place
+        slope = self.gradient + self.hessian @ vector[where]
+        own = Dense(jnp.asarray(self.hessian))
+        stand_in = found.gauss_newton
+        return Evaluation(
+            found.value + self(vector),
+            found.gradient.at[where].add(slope),
+            self._on_top(found.curvature, own),
+            None if stand_in is None else self._on_top(stand_in, own),
+        )
+
+    def _on_top(self, curvature: AbstractCurvature, own: Dense) -> AbstractCurvature:
+        where = self.place
+        if isinstance(curvature, Dense):
+            add = curvature.matrix.at[where[:, None], where].add
+            return Dense(add(own.matrix))
+        diagonal = curvature.diagonal().at[where].add(jnp.abs(own.diagonal()))
+        return Operator(
+            lambda v: curvature.matvec(v).at[where].add(own.matvec(v[where])), diagonal
+        )
+
     @property
     def place(self) -> np.ndarray:
         """Where the parameters are."""
         return np.frombuffer(self.place_bytes, np.int32)
+
+
+class Bins(eqx.Module):
+    """The templates of some bins, and the samples behind them.
+
+    Attributes:
+        arrays: The templates.
+        statistics: What is known about the samples.
+    """
+
+    arrays: TemplateArrays
+    statistics: BinStatistics
 
 
 class Data(NamedTuple):
@@ -106,7 +142,7 @@ class FlatTemplates(eqx.Module):
     def at(self, vector: Array, main: Any) -> tuple[Array, Profile]:
         """Return the yields of the slots, and the profile of the fitted bins."""
         data = self.data(main)
-        rates = self.rates(vector[self.rate_place])
+        rates = self._slot_rates(vector[self.rate_place])
         yields = self.arrays.yields(rates, vector[self.systematic_place])
         found = profiled(
             self.statistics, self.term, yields, data.counts, data.statistics
@@ -118,42 +154,60 @@ class FlatTemplates(eqx.Module):
         value = self.at(vector, main)[1].value
         return value if self.external is None else value + self.external(vector)
 
+    @property
+    def matrix_free(self) -> bool:
+        """Whether second derivatives are only known by their products."""
+        return not isinstance(self.arrays.responses, DenseResponses)
+
     def evaluation(self, vector: Array, main: Any) -> Evaluation:
         """Return it with its exact derivatives."""
-        place = self.rate_place
-        rates = self.rates(vector[place])
-        jacobian = jax.jacfwd(self.rates)(vector[place])
-        theta = vector[self.systematic_place]
+        found = (self._products if self.matrix_free else self._matrices)(vector, main)
+        return found if self.external is None else self.external.added(found, vector)
+
+    def _matrices(self, vector: Array, main: Any) -> Evaluation:
+        place, theta = self.rate_place, vector[self.systematic_place]
+        values = vector[place]
         yields, profile = self.at(vector, main)
+        rates = jax.jacfwd(self._slot_rates)(values)
         found = dense_derivatives(
-            self.arrays,
-            self.statistics,
-            profile,
-            yields,
-            RateDerivatives(rates, jacobian),
-            theta,
+            self.arrays, self.statistics, profile, yields, rates, theta
         )
-        weights = self.arrays.scattered(found.rate_weights, rates.shape[0])
-        bins = weights.shape[1]
 
         def weighted(values):
-            return jnp.vdot(weights, self.rates(values)[:, :bins])
+            return jnp.vdot(found.rate_weights, self._slot_rates(values))
 
         own = slice(theta.shape[0], None)
-        hessian = found.hessian.at[own, own].add(jax.hessian(weighted)(vector[place]))
-        order = np.argsort(np.concatenate([self.systematic_place, place]))
-        value, gradient = profile.value, found.gradient[order]
-        hessian = hessian[order][:, order]
-        stand_in = found.gauss_newton[order][:, order]
-        if self.external is not None:
-            where = self.external.place
-            value = value + self.external(vector)
-            bend = self.external.hessian
-            slope = self.external.gradient + bend @ vector[where]
-            gradient = gradient.at[where].add(slope)
-            hessian = hessian.at[where[:, None], where].add(bend)
-            stand_in = stand_in.at[where[:, None], where].add(bend)
-        return Evaluation(value, gradient, Dense(hessian), Dense(stand_in))
+        hessian = found.hessian.at[own, own].add(jax.hessian(weighted)(values))
+        order = self._order
+        return Evaluation(
+            profile.value,
+            found.gradient[order],
+            Dense(hessian[order][:, order]),
+            Dense(found.gauss_newton[order][:, order]),
+        )
+
+    def _products(self, vector: Array, main: Any) -> Evaluation:
+        place, theta = self.rate_place, vector[self.systematic_place]
+        values = vector[place]
+        yields, profile = self.at(vector, main)
+        rates = linearised(self._slot_rates, values)
+        found = products(self.arrays, self.statistics, profile, yields, rates, theta)
+        by_rate = jax.jacfwd(self._slot_rates)(values)
+        diagonal = steering(self.arrays, profile, yields, by_rate, theta)
+        order = self._order
+        back = np.argsort(order)
+        return Evaluation(
+            profile.value,
+            found.gradient[order],
+            Operator(lambda v: found.product(v[back])[order], diagonal[order]),
+        )
+
+    def _slot_rates(self, values: Float[Array, " m"]) -> Float[Array, "bins slots"]:
+        return self.arrays.gathered(self.rates(values))
+
+    @property
+    def _order(self) -> np.ndarray:
+        return np.argsort(np.concatenate([self.systematic_place, self.rate_place]))
 
     def data(self, main: Any) -> Data:
         """Take the main data apart, and check their shapes."""
@@ -179,4 +233,4 @@ class FlatTemplates(eqx.Module):
         return Data(numbers["counts"], numbers.get("statistics"))
 
 
-__all__ = ["Data", "External", "FlatTemplates"]
+__all__ = ["Bins", "Data", "External", "FlatTemplates"]

@@ -11,16 +11,14 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from everwillow._errors import ArgumentValueError
 from everwillow._typing import Key, Scalar
-from everwillow.likelihood.barlow_beeston import BinStatistics, Kind
+from everwillow.likelihood.barlow_beeston import Kind
 from everwillow.likelihood.histograms import Layout, Yields
-from everwillow.likelihood.template_arrays import TemplateArrays
 from everwillow.likelihood.template_spec import TemplateSpec
 from everwillow.model import AbstractModel
 from everwillow.models._luggage import Luggage
 from everwillow.models.templates._compilation import Compiled, compile_spec
-from everwillow.models.templates.likelihood import FlatTemplates
+from everwillow.models.templates.likelihood import Bins, FlatTemplates
 from everwillow.models.templates.parameter_models.base import AbstractParameterModel
 from everwillow.objective import Evaluation
 from everwillow.parameters.bound_table import BoundTable
@@ -42,8 +40,7 @@ class TemplateModel(AbstractModel):
 
     Attributes:
         terms: The likelihood of the fitted bins.
-        masked: The templates of the masked ones.
-        masked_statistics: What is known about the samples behind those.
+        masked: The templates of the masked ones, if there are any.
         layout: Channels and processes.
         interest: The parameters of interest.
         luggage: The specification.
@@ -55,8 +52,7 @@ class TemplateModel(AbstractModel):
     constraints: ConstraintTable
     observation: dict[str, Any]
     terms: FlatTemplates
-    masked: TemplateArrays | None
-    masked_statistics: BinStatistics | None
+    masked: Bins | None
     layout: Layout = eqx.field(static=True)
     interest: tuple[str, ...] = eqx.field(static=True)
     luggage: Luggage = eqx.field(static=True)
@@ -145,7 +141,8 @@ class TemplateModel(AbstractModel):
         vector = ravel_pytree(params)[0]
         terms = self.terms
         rates = terms.rates(vector[terms.rate_place])
-        yields = terms.arrays.yields(rates, vector[terms.systematic_place])
+        theta = vector[terms.systematic_place]
+        yields = terms.arrays.yields(terms.arrays.gathered(rates), theta)
         statistics = terms.statistics
         if statistics.kind is None:
             return {"counts": jnp.sum(yields, 1)}
@@ -186,11 +183,12 @@ class TemplateModel(AbstractModel):
         terms = self.terms
         rates = terms.rates(vector[terms.rate_place])
         theta = vector[terms.systematic_place]
-        rows = terms.arrays.yields(rates, theta)
+        rows = terms.arrays.yields(terms.arrays.gathered(rates), theta)
         parts = [terms.arrays.scattered(terms.statistics.moved(rows, beta), len(rates))]
         if self.masked is not None:
-            more = self.masked.yields(rates, theta)
-            parts.append(self.masked.scattered(more, len(rates)))
+            arrays = self.masked.arrays
+            more = arrays.yields(arrays.gathered(rates), theta)
+            parts.append(arrays.scattered(more, len(rates)))
         return Yields(jnp.concatenate(parts, 1), self.layout)
 
     def saturated_nll(self, main: Any) -> Scalar:
@@ -218,7 +216,6 @@ class TemplateModel(AbstractModel):
             observation={},
             terms=self.terms,
             masked=None,
-            masked_statistics=None,
             layout=self.layout,
             interest=(),
             luggage=Luggage(None),

@@ -1,0 +1,159 @@
+"""Responses kept as a list of those that exist, for very many systematics.
+
+The list is stored twice, by row and by systematic, each cut into pieces of equally many
+entries that belong together: a piece is summed without scattering, and only one number
+a piece is added to its row or systematic.
+"""
+
+from typing import final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from everwillow.likelihood.response import bend
+from everwillow.likelihood.template_arrays import (
+    AbstractResponses,
+    Rows,
+    asymmetric,
+    entries,
+)
+from everwillow.likelihood.template_spec import Responses
+
+
+# Pieces are not longer: what fills up the last one of each row is wasted.
+_LONGEST = 32
+
+
+@final
+class Pieces(eqx.Module):
+    """A sparse matrix of which each row is cut into pieces of equal length.
+
+    Attributes:
+        rows: Number of its rows.
+        columns: Number of its columns.
+        row: The row of each piece, ascending.
+        column: The columns of its entries, `columns` where filled up.
+        value: Its entries, 0 where filled up.
+    """
+
+    rows: int = eqx.field(static=True)
+    columns: int = eqx.field(static=True)
+    row: Int[Array, " pieces"]
+    column: Int[Array, "pieces length"]
+    value: Float[Array, "pieces length"]
+
+    @classmethod
+    def of(
+        cls,
+        row: Int[np.ndarray, " entries"],
+        column: Int[np.ndarray, " entries"],
+        value: Float[np.ndarray, " entries"],
+        shape: tuple[int, int],
+    ) -> "Pieces":
+        """Cut a list of entries."""
+        order = np.argsort(row, kind="stable")
+        row, column, value = row[order], column[order], value[order]
+        counts = np.bincount(row, minlength=shape[0])
+        used = np.count_nonzero(counts)
+        length = int(np.clip(row.size // max(1, 4 * used), 1, _LONGEST))
+        pieces = -(-counts // length)
+        first = np.concatenate([[0], np.cumsum(counts)[:-1]])
+        start = np.concatenate([[0], np.cumsum(pieces)[:-1]])
+        within = np.arange(row.size) - first[row]
+        place = (start[row] + within // length) * length + within % length
+        total = int(pieces.sum())
+        columns = np.full(total * length, shape[1], np.int32)
+        columns[place] = column
+        values = np.zeros(total * length)
+        values[place] = value
+        return cls(
+            *shape,
+            # On the device once, not at every call.
+            jnp.asarray(np.repeat(np.arange(shape[0], dtype=np.int32), pieces)),
+            jnp.asarray(columns.reshape(total, length)),
+            jnp.asarray(values.reshape(total, length)),
+        )
+
+    def __matmul__(self, vector: Float[Array, " columns"]) -> Float[Array, " rows"]:
+        """Multiply with a vector."""
+        return self._summed(self.value, vector)
+
+    def squares(self, vector: Float[Array, " columns"]) -> Float[Array, " rows"]:
+        """Multiply with a vector, each entry squared."""
+        return self._summed(jnp.square(self.value), vector)
+
+    def _summed(self, value: Array, vector: Array) -> Array:
+        parts = jnp.sum(value * jnp.append(vector, 0)[self.column], 1)
+        return jax.ops.segment_sum(parts, self.row, self.rows, indices_are_sorted=True)
+
+
+@final
+class ListedResponses(AbstractResponses):
+    """Responses in lists.
+
+    Attributes:
+        average: By row: mean of the responses up and down.
+        average_back: The same by systematic.
+        half: By row: half their difference, of the asymmetric systematics.
+        half_back: The same by systematic.
+        slots: Slots of a bin.
+    """
+
+    average: Pieces
+    average_back: Pieces
+    half: Pieces
+    half_back: Pieces
+    slots: int = eqx.field(static=True)
+    curved_bytes: bytes = eqx.field(static=True)
+
+    def apply(self, linear: Array, curved: Array) -> Float[Array, "bins slots"]:
+        """Return ``average @ linear + half @ curved``."""
+        found = self.average @ linear
+        if self.curved.size:
+            found = found + self.half @ curved
+        return found.reshape(-1, self.slots)
+
+    def pull(self, rows: Float[Array, "bins slots"]) -> tuple[Array, Array]:
+        """Return the rows summed with ``average`` and with ``half`` as weights."""
+        flat = rows.ravel()
+        bent = self.half_back @ flat if self.curved.size else jnp.zeros(0, flat.dtype)
+        return self.average_back @ flat, bent
+
+    def squared(self, theta: Array, rows: Array) -> Float[Array, " k"]:
+        """Return the squared derivatives of the responses, summed over rows.
+
+        Mixed terms of the two parts of asymmetric ones are left out, as the sum only
+        steers.
+        """
+        found = self.average_back.squares(rows.ravel())
+        if not self.curved.size:
+            return found
+        slope = bend(theta[self.curved])[1]
+        extra = slope**2 * self.half_back.squares(rows.ravel())
+        return found.at[self.curved].add(extra)
+
+
+def pack_lists(responses: Responses, rows: Rows) -> ListedResponses:
+    """Put the responses of some bins into lists."""
+    place, systematic, average, half = entries(responses, rows)
+    curved = asymmetric(responses)
+    size = (rows.bins.stop - rows.bins.start) * rows.slots
+    count = responses.start.size - 1
+    column = np.full(count, -1)
+    column[curved] = np.arange(curved.size)
+    bent = half != 0
+    lists = (
+        (place, systematic, average, count),
+        (place[bent], column[systematic[bent]], half[bent], curved.size),
+    )
+    pieces = []
+    for row, number, value, columns in lists:
+        pieces.append(Pieces.of(row, number, value, (size, columns)))
+        pieces.append(Pieces.of(number, row, value, (columns, size)))
+    return ListedResponses(*pieces, rows.slots, curved.tobytes())
+
+
+__all__ = ["ListedResponses", "Pieces", "pack_lists"]
