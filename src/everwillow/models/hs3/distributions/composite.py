@@ -147,13 +147,12 @@ class Mixture(AbstractDistribution):
 
     def log_density(self, scope: Scope) -> Float[Array, "..."]:
         """Return the logarithm of the sum of weighted densities."""
-        logs = [summand.log_prob(scope) for summand in self.summands]
-        return weighted(logs, _weights(scope, self.coefficients, len(logs)))
+        return _summed(self, scope, [part.log_prob(scope) for part in self.summands])
 
     def log_integral(self, scope: Scope, region: Region) -> Float[Array, "..."]:
         """Return the logarithm of the sum of weighted probabilities."""
-        logs = [summand.log_probability(scope, region) for summand in self.summands]
-        return weighted(logs, _weights(scope, self.coefficients, len(logs)))
+        logs = [part.log_probability(scope, region) for part in self.summands]
+        return _summed(self, scope, logs)
 
 
 @final
@@ -188,13 +187,12 @@ class ExtendedMixture(AbstractExtended):
 
     def log_intensity(self, scope: Scope) -> Float[Array, "..."]:
         """Return the logarithm of the sum of weighted densities."""
-        logs = [summand.log_prob(scope) for summand in self.summands]
-        return weighted(logs, _weights(scope, self.coefficients, len(logs)))
+        return _summed(self, scope, [part.log_prob(scope) for part in self.summands])
 
     def log_rates(self, scope: Scope, region: Region) -> Float[Array, "..."]:
         """Return the logarithm of the sum of weighted probabilities."""
-        logs = [summand.log_probability(scope, region) for summand in self.summands]
-        return weighted(logs, _weights(scope, self.coefficients, len(logs)))
+        logs = [part.log_probability(scope, region) for part in self.summands]
+        return _summed(self, scope, logs)
 
 
 @final
@@ -310,8 +308,11 @@ class BinCounts(AbstractExtended):
         return self.process.log_rates(scope, region)
 
 
-def weighted(logs: list[Array], weights: Array) -> Array:
-    """Return the logarithm of a weighted sum of exponentials."""
+def _summed(
+    mixture: Mixture | ExtendedMixture, scope: Scope, logs: list[Array]
+) -> Array:
+    """Return the logarithm of a mixture's sum, of those of its summands."""
+    weights = _weights(scope, mixture.coefficients, len(logs))
     stacked = jnp.stack(jnp.broadcast_arrays(*logs))
     return log_sum(stacked, weights.reshape(-1, *(1 for _ in stacked.shape[1:])))
 

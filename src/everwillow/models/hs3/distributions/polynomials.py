@@ -4,9 +4,9 @@ Spec: HS3, section "Univariate fundamental distributions"; the Chebyshev and Ber
 polynomials as in RooFit, on the range of the observable.
 """
 
+import abc
 import math
-from collections.abc import Callable
-from typing import final
+from typing import ClassVar, Self, final
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -21,72 +21,79 @@ from everwillow.models.hs3.distributions.base import AbstractClosed, require_fin
 from everwillow.models.hs3.functions import horner
 
 
-@final
-class Polynomial(AbstractClosed):
-    r"""The density :math:`\sum_i a_i x^i`.
+class AbstractSeries(AbstractClosed):
+    """A density that is a sum of polynomials.
 
     Attributes:
+        first: Degree of the polynomial of the first coefficient.
         x: The variable.
-        coefficients: From the constant term upwards.
+        coefficients: Of the polynomials, in the order of their degree or number.
     """
 
+    first: ClassVar[int] = 0
     name: str = eqx.field(static=True)
     x: Reference = eqx.field(static=True)
     coefficients: tuple[Reference, ...] = eqx.field(static=True)
 
-    @property
-    def variable(self) -> Reference:
-        """The variable."""
-        return self.x
-
-    def log_density(self, scope: Scope) -> Float[Array, "..."]:
-        """Return the logarithm of the polynomial."""
-        return safe_log(self._value(scope, scope[self.x]))
-
-    def log_closed(self, scope: Scope, lower: Edge, upper: Edge) -> Float[Array, "..."]:
-        """Return the exact integral."""
-        degree = len(self.coefficients) - 1
-        return _log_exact(lambda x: self._value(scope, x), lower, upper, degree)
-
-    def _value(self, scope: Scope, x: Array) -> Array:
-        return horner([scope[a] for a in self.coefficients], x)
-
+    @final
     @classmethod
-    def read(cls, fields: Fields) -> "Polynomial":
+    def read(cls, fields: Fields) -> Self:
         """Make one from its definition."""
         return cls(fields.name, fields.get("x"), fields.list_at("coefficients"))
 
-
-@final
-class Chebychev(AbstractClosed):
-    r"""The density :math:`1 + \sum_{k \ge 1} a_k T_k(t)`.
-
-    The variable :math:`t` goes from -1 to 1 over the range of the observable.
-
-    Attributes:
-        x: The variable.
-        coefficients: From :math:`a_1` upwards; that of :math:`T_0` is 1.
-    """
-
-    name: str = eqx.field(static=True)
-    x: Reference = eqx.field(static=True)
-    coefficients: tuple[Reference, ...] = eqx.field(static=True)
-
+    @final
     @property
     def variable(self) -> Reference:
         """The variable."""
         return self.x
 
-    def log_density(self, scope: Scope) -> Float[Array, "..."]:
-        """Return the logarithm of the series."""
-        return safe_log(self._value(scope, scope[self.x]))
+    @property
+    def degree(self) -> int:
+        """The degree of the sum."""
+        return self.first + len(self.coefficients) - 1
 
+    @abc.abstractmethod
+    def value(self, scope: Scope, x: Array) -> Array:
+        """Return the sum at values of the variable."""
+
+    @final
+    def log_density(self, scope: Scope) -> Float[Array, "..."]:
+        """Return the logarithm of the sum."""
+        return safe_log(self.value(scope, scope[self.x]))
+
+    @final
     def log_closed(self, scope: Scope, lower: Edge, upper: Edge) -> Float[Array, "..."]:
         """Return the exact integral."""
-        degree = len(self.coefficients)
-        return _log_exact(lambda x: self._value(scope, x), lower, upper, degree)
+        # Nodes enough for the degree; unlike differences of powers, nothing cancels.
+        nodes, weights = gauss_legendre(1, self.degree // 2 + 1)
+        low, high = jnp.broadcast_arrays(jnp.asarray(lower), jnp.asarray(upper))
+        column = (-1, *(1 for _ in low.shape))
+        x = low[None] + (high - low)[None] * nodes.reshape(column)
+        mean = jnp.sum(self.value(scope, x) * weights.reshape(column), axis=0)
+        return safe_log(mean * (high - low))
 
-    def _value(self, scope: Scope, x: Array) -> Array:
+
+@final
+class Polynomial(AbstractSeries):
+    r"""The density :math:`\sum_i a_i x^i`, :math:`i` from 0 upwards."""
+
+    def value(self, scope: Scope, x: Array) -> Array:
+        """Return the polynomial."""
+        return horner([scope[a] for a in self.coefficients], x)
+
+
+@final
+class Chebychev(AbstractSeries):
+    r"""The density :math:`1 + \sum_{k \ge 1} a_k T_k(t)`.
+
+    The coefficient of :math:`T_0` is 1. The variable :math:`t` goes from -1 to 1 over
+    the range of the observable.
+    """
+
+    first: ClassVar[int] = 1
+
+    def value(self, scope: Scope, x: Array) -> Array:
+        """Return the series."""
         low, high = _range(self, scope, self.x)
         t = (2.0 * x - (low + high)) / (high - low)
         # Clenshaw's recurrence, which is stable on the whole range.
@@ -95,55 +102,24 @@ class Chebychev(AbstractClosed):
             last, before = scope[coefficient] + 2.0 * t * last - before, last
         return 1.0 + t * last - before
 
-    @classmethod
-    def read(cls, fields: Fields) -> "Chebychev":
-        """Make one from its definition."""
-        return cls(fields.name, fields.get("x"), fields.list_at("coefficients"))
-
 
 @final
-class Bernstein(AbstractClosed):
+class Bernstein(AbstractSeries):
     r"""The density :math:`\sum_k a_k \binom{n}{k} t^k (1 - t)^{n - k}`.
 
     The variable :math:`t` goes from 0 to 1 over the range of the observable.
-
-    Attributes:
-        x: The variable.
-        coefficients: The :math:`n + 1` coefficients.
     """
 
-    name: str = eqx.field(static=True)
-    x: Reference = eqx.field(static=True)
-    coefficients: tuple[Reference, ...] = eqx.field(static=True)
-
-    @property
-    def variable(self) -> Reference:
-        """The variable."""
-        return self.x
-
-    def log_density(self, scope: Scope) -> Float[Array, "..."]:
-        """Return the logarithm of the polynomial."""
-        return safe_log(self._value(scope, scope[self.x]))
-
-    def log_closed(self, scope: Scope, lower: Edge, upper: Edge) -> Float[Array, "..."]:
-        """Return the exact integral."""
-        degree = len(self.coefficients) - 1
-        return _log_exact(lambda x: self._value(scope, x), lower, upper, degree)
-
-    def _value(self, scope: Scope, x: Array) -> Array:
+    def value(self, scope: Scope, x: Array) -> Array:
+        """Return the polynomial."""
         low, high = _range(self, scope, self.x)
         t = (x - low) / (high - low)
-        degree = len(self.coefficients) - 1
+        n = self.degree
         terms = [
-            scope[a] * math.comb(degree, k) * t**k * (1.0 - t) ** (degree - k)
+            scope[a] * math.comb(n, k) * t**k * (1.0 - t) ** (n - k)
             for k, a in enumerate(self.coefficients)
         ]
         return sum(terms[1:], terms[0])
-
-    @classmethod
-    def read(cls, fields: Fields) -> "Bernstein":
-        """Make one from its definition."""
-        return cls(fields.name, fields.get("x"), fields.list_at("coefficients"))
 
 
 def _range(
@@ -159,15 +135,3 @@ def _range(
     require_finite(distribution, scope, observables)
     low, high = scope.domain[observables[0]]
     return float(low), float(high)
-
-
-def _log_exact(
-    value: Callable[[Array], Array], lower: Edge, upper: Edge, degree: int
-) -> Array:
-    # Nodes enough for the degree; unlike differences of powers, nothing cancels.
-    nodes, weights = gauss_legendre(1, degree // 2 + 1)
-    low, high = jnp.broadcast_arrays(jnp.asarray(lower), jnp.asarray(upper))
-    column = (-1, *(1 for _ in low.shape))
-    x = low[None] + (high - low)[None] * nodes.reshape(column)
-    mean = jnp.sum(value(x) * weights.reshape(column), axis=0)
-    return safe_log(mean * (high - low))
