@@ -1,0 +1,108 @@
+"""Pieces of a text that know where they are, for errors that tell the place."""
+
+import itertools
+import re
+from dataclasses import dataclass
+
+from everwillow._errors import ArgumentValueError
+
+
+_BARE = re.compile(r"[^\s,:;=()\"]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of a text.
+
+    Attributes:
+        what: What the whole text is, for errors.
+        whole: The whole text.
+        start: Where the piece begins in it.
+        text: The piece.
+    """
+
+    what: str
+    whole: str
+    start: int
+    text: str
+
+    def error(self, problem: str) -> ArgumentValueError:
+        """Build the error for a problem with this piece."""
+        place = f"at position {self.start} ({self.text!r})"
+        return ArgumentValueError(f"{self.what} {self.whole!r}, {place}: {problem}")
+
+    def part(self, start: int, stop: int) -> "Piece":
+        """Return a part of it, without the blanks around."""
+        text = self.text[start:stop]
+        blanks = len(text) - len(text.lstrip())
+        return Piece(self.what, self.whole, self.start + start + blanks, text.strip())
+
+    def split(self, separator: str) -> list["Piece"]:
+        """Split it at each of some characters outside of quotes and parentheses.
+
+        Raises:
+            ArgumentValueError: If a quote or a parenthesis is not closed.
+        """
+        cuts, depth, quoted = [-1], 0, False
+        for i, character in enumerate(self.text):
+            if character == '"':
+                quoted = not quoted
+            elif quoted:
+                continue
+            elif character == "(":
+                depth += 1
+            elif character == ")":
+                depth -= 1
+                if depth < 0:
+                    msg = "a parenthesis closes that was not opened."
+                    raise self.part(i, i + 1).error(msg)
+            elif depth == 0 and character in separator:
+                cuts.append(i)
+        if quoted or depth:
+            msg = "a quote or a parenthesis is not closed."
+            raise self.error(msg)
+        cuts.append(len(self.text))
+        return [self.part(a + 1, b) for a, b in itertools.pairwise(cuts)]
+
+    def name(self) -> str:
+        """Return the name that it spells, without quotes.
+
+        Raises:
+            ArgumentValueError: If it is empty.
+        """
+        text = self.text
+        if len(text) > 1 and text[0] == text[-1] == '"':
+            text = text[1:-1]
+        if not text:
+            msg = "a name is missing here."
+            raise self.error(msg)
+        return text
+
+
+def words(what: str, text: str) -> list[Piece]:
+    """Split a text at blanks outside of quotes and parentheses."""
+    found = Piece(what, text, 0, text).split(" \t\n")
+    return [piece for piece in found if piece.text]
+
+
+def quoted(name: str, *, always: bool = False) -> str:
+    """Spell a name, in quotes if it has characters that mean something.
+
+    Args:
+        name: The name.
+        always: Whether to quote any name.
+
+    Raises:
+        ArgumentValueError: If it cannot be spelled.
+    """
+    if '"' in name or not name:
+        msg = (
+            "A name of a channel, process, axis or category that is empty or has a "
+            f"double quote cannot be spelled: {name!r}."
+        )
+        raise ArgumentValueError(msg)
+    bare = _BARE.fullmatch(name) is not None and name not in ("None", "sum")
+    return name if bare and not always else f'"{name}"'
+
+
+__all__ = ["Piece", "quoted", "words"]

@@ -1,0 +1,125 @@
+"""Several mappings as one, with one covariance of all their values."""
+
+from collections.abc import Mapping
+from typing import Any, final
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from everwillow._errors import ArgumentTypeError, ArgumentValueError, KeyCollisionError
+from everwillow.likelihood.histograms import Layout, Yields
+from everwillow.mappings.histogram_mapping import AbstractHistogramMapping
+
+
+@final
+class Composite(AbstractHistogramMapping):
+    """Several mappings, a dictionary by key.
+
+    They are evaluated together and have one joint covariance, in which values are
+    ordered by key as `places` says. Composites inside are taken apart.
+
+    Spelled with semicolons: ``Project ch0 x; Project ch0 cat``.
+
+    Attributes:
+        mappings: The mappings.
+
+    Example:
+        >>> import numpy as np
+        >>> from everwillow.likelihood.histograms import Axis, Channel
+        >>> from everwillow.mappings import Normalize, Project
+        >>> x = Axis("x", edges=(0.0, 1.0, 2.0))
+        >>> layout = Layout((Channel("ch0", (x,)),), ("signal",))
+        >>> yields = Yields(np.array([[1.0, 4.0]]), layout)
+        >>> mapping = Composite(Project("ch0"), Normalize("ch0"))
+        >>> for key, values in mapping(None, yields).items():
+        ...     print(key, values)
+        Project ch0 [5.]
+        Normalize ch0 [0.2 0.8]
+    """
+
+    mappings: tuple[AbstractHistogramMapping, ...]
+
+    def __init__(self, *mappings: AbstractHistogramMapping) -> None:
+        """Join mappings.
+
+        Args:
+            *mappings: Mappings with different keys.
+
+        Raises:
+            KeyCollisionError: If one is there twice.
+        """
+        parts: dict[str, AbstractHistogramMapping] = {}
+        for mapping in mappings:
+            if not isinstance(mapping, AbstractHistogramMapping):
+                msg = (
+                    f"mappings: expected mappings, got {type(mapping).__name__}. Use "
+                    "parse_mapping for a text and Custom for a function."
+                )
+                raise ArgumentTypeError(msg)
+            is_joint = isinstance(mapping, Composite)
+            for part in mapping.mappings if is_joint else (mapping,):
+                if part.key in parts:
+                    msg = f"mappings: {part.key!r} is there twice."
+                    raise KeyCollisionError(msg)
+                parts[part.key] = part
+        if not parts:
+            msg = "mappings: none are given."
+            raise ArgumentValueError(msg)
+        self.mappings = tuple(parts.values())
+
+    @property
+    def key(self) -> str:
+        """How it is written."""
+        return "; ".join(mapping.key for mapping in self.mappings)
+
+    def __call__(self, params: Any, yields: Yields) -> dict[str, PyTree]:
+        """Return the values of each mapping."""
+        return {m.key: m(params, yields) for m in self.mappings}
+
+    def axes(self, layout: Layout) -> dict[str, Any]:
+        """Return the axes of each mapping."""
+        return {mapping.key: mapping.axes(layout) for mapping in self.mappings}
+
+    def has_data(self, layout: Layout) -> bool:
+        """Return whether all of them have data."""
+        return all(mapping.has_data(layout) for mapping in self.mappings)
+
+    @property
+    def ndof_reduction(self) -> int:
+        """Return the sum over the mappings, as if they shared no bins.
+
+        `everwillow.mappings.degrees_of_freedom` knows what they share.
+        """
+        return sum(mapping.ndof_reduction for mapping in self.mappings)
+
+    def of_processes(self, params: Any, yields: Yields) -> dict[str, Any]:
+        """Return what each process contributes, for the mappings that tell."""
+        parts = {m.key: m.of_processes(params, yields) for m in self.mappings}
+        return {key: part for key, part in parts.items() if part is not None}
+
+    def process_names(self, layout: Layout) -> dict[str, Any]:
+        """Return the processes of each mapping that tells."""
+        parts = {m.key: m.process_names(layout) for m in self.mappings}
+        return {key: part for key, part in parts.items() if part is not None}
+
+
+def places(values: Mapping[str, PyTree]) -> dict[str, slice]:
+    """Return where the values of each mapping are in the joint covariance.
+
+    Args:
+        values: The values, variances or errors of a composite.
+
+    Example:
+        >>> places({"b": np.zeros(3), "a": np.zeros((2, 2))})
+        {'a': slice(0, 4, None), 'b': slice(4, 7, None)}
+    """
+    found, start = {}, 0
+    for key in sorted(values):
+        size = sum(np.size(leaf) for leaf in jax.tree.leaves(values[key]))
+        found[key] = slice(start, start + size)
+        start += size
+    return found
+
+
+__all__ = ["Composite", "places"]

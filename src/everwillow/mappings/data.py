@@ -1,0 +1,216 @@
+"""Mappings of data, with their covariance."""
+
+import functools as ft
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PyTree
+
+from everwillow._errors import ArgumentValueError, ShapeMismatchError
+from everwillow.fitting import _execute
+from everwillow.fitting._layout import as_array, on_host
+from everwillow.likelihood.histograms import Layout, Yields
+from everwillow.mappings.composite import Composite, places
+from everwillow.mappings.histogram_mapping import AbstractHistogramMapping
+from everwillow.mappings.identity import Identity
+
+
+# Derivatives of so many values are held in memory at a time.
+AT_ONCE = 64
+
+# Variances below this, of correlation matrices, are zero up to rounding.
+SINGULAR = 1e-10
+
+
+class ObservedMapping(eqx.Module):
+    """The values of a mapping for data.
+
+    Attributes:
+        values: In the structure of the values of the mapping.
+        variances: Of each value, in the same structure.
+        covariance: Of all values, ravelled; None if not asked for.
+    """
+
+    values: PyTree
+    variances: PyTree
+    covariance: Float[Array, "outputs outputs"] | None
+
+
+def observed(
+    mapping: AbstractHistogramMapping,
+    layout: Layout,
+    counts: ArrayLike,
+    *,
+    variance: ArrayLike | None = None,
+    covariance: bool = False,
+) -> ObservedMapping:
+    r"""Apply a mapping to data.
+
+    With J the derivatives of the values with respect to the data, at the data, the
+    covariance is :math:`J V J^\mathsf T`. That is exact for sums of bins, and to first
+    order for ratios; values that share bins are correlated as they should be.
+
+    Args:
+        mapping: A mapping that has data, see `with_data`.
+        layout: Channels and processes.
+        counts: Data in all fitted bins, shape ``(fitted,)``.
+        variance: V: variances, or a covariance of all fitted bins, shape
+            ``(fitted, fitted)``; by default the counts themselves (Poisson).
+        covariance: Whether to keep the covariance of all values.
+
+    Raises:
+        ArgumentValueError: If the mapping has no data.
+        ShapeMismatchError: If `counts` or `variance` do not fit.
+
+    Example:
+        >>> from everwillow.likelihood.histograms import Axis, Channel
+        >>> from everwillow.mappings import Project
+        >>> x = Axis("x", edges=(0.0, 1.0, 2.0))
+        >>> layout = Layout((Channel("ch0", (x,)),), ("signal", "background"))
+        >>> out = observed(Project("ch0"), layout, np.array([4.0, 5.0]))
+        >>> print(out.values, out.variances)
+        [9.] [9.]
+    """
+    check_has_data(mapping, layout)
+    mapping.axes(layout)
+    size = layout.fitted
+    if np.shape(counts) != (size,):
+        msg = f"counts: shape {np.shape(counts)}, and {size} bins are fitted."
+        raise ShapeMismatchError(msg)
+    if variance is not None and np.shape(variance) not in ((size,), (size, size)):
+        msg = (
+            f"variance: shape {np.shape(variance)}; expected ({size},) for variances "
+            f"or ({size}, {size}) for a covariance of all fitted bins."
+        )
+        raise ShapeMismatchError(msg)
+    spread = as_array(counts if variance is None else variance)
+    args = (mapping, layout, as_array(counts), spread, bool(covariance))
+    return ObservedMapping(*on_host(_execute.call(_observe, *args)))
+
+
+def check_has_data(mapping: AbstractHistogramMapping, layout: Layout) -> None:
+    """Refuse what data cannot be mapped by."""
+    if not mapping.has_data(layout):
+        msg = (
+            f"{mapping.key}: there are no data for masked channels and for single "
+            "processes. The part that has data: with_data(mapping, layout)."
+        )
+        raise ArgumentValueError(msg)
+
+
+def _observe(
+    mapping: Any, layout: Layout, counts: Array, variance: Array, keep: Any
+) -> tuple[Any, Any, Any]:
+    counts = jnp.asarray(counts, float)
+    values = _values(mapping, layout, counts)
+    here, unravel = ravel_pytree(values)
+    variance = jnp.asarray(variance, float)
+    _, pull = jax.vjp(lambda c: ravel_pytree(_values(mapping, layout, c))[0], counts)
+    joint, size = variance.ndim == 2, here.shape[0]
+
+    def spread(i: Array) -> tuple[Array, Array | None]:
+        row = pull(jax.nn.one_hot(i, size, dtype=counts.dtype))[0]
+        weighted = variance @ row if joint else variance * row
+        return jnp.vdot(row, weighted), row if keep else None
+
+    variances, rows = jax.lax.map(spread, jnp.arange(size), batch_size=AT_ONCE)
+    variances = jnp.where(jnp.isnan(here), jnp.nan, variances)
+    if not keep:
+        return values, unravel(variances), None
+    weighted = rows @ variance if joint else rows * variance[None, :]
+    return values, unravel(variances), weighted @ rows.T
+
+
+def _values(mapping: Any, layout: Layout, counts: Array) -> Any:
+    """Map data. Masked bins are NaN: nothing may use them."""
+    masked = jnp.full(layout.bins - layout.fitted, jnp.nan, counts.dtype)
+    every = jnp.concatenate([counts, masked])[None, :]
+    return mapping(None, Yields(every, Layout(layout.channels, ("data",))))
+
+
+def with_data(
+    mapping: AbstractHistogramMapping, layout: Layout
+) -> AbstractHistogramMapping | None:
+    """Return the part of a mapping that data can be compared with, or None.
+
+    Of a composite these are some of its mappings, of `Identity` the fitted channels.
+
+    Example:
+        >>> from everwillow.likelihood.histograms import Channel
+        >>> channels = Channel("ch0", ()), Channel("total", (), masked=True)
+        >>> with_data(Identity(), Layout(channels, ("signal",)))
+        <Identity ch0>
+    """
+    if mapping.has_data(layout):
+        return mapping
+    if isinstance(mapping, Composite):
+        found = [with_data(part, layout) for part in mapping.mappings]
+        parts = [part for part in found if part is not None]
+        return Composite(*parts) if parts else None
+    if isinstance(mapping, Identity):
+        names = [c.name for c in layout.channels if not c.masked]
+        if mapping.channels is not None:
+            names = [name for name in mapping.channels if name in names]
+        return Identity(*names) if names else None
+    return None
+
+
+def degrees_of_freedom(mapping: AbstractHistogramMapping, layout: Layout) -> int:
+    """Return how many values of a mapping can vary on their own.
+
+    It is the number of values less what the mapping knows to follow from others. For a
+    composite the rank of the derivatives with respect to the data counts too: two
+    projections of one channel share its total.
+
+    Raises:
+        ArgumentValueError: If the mapping has no data.
+
+    Example:
+        >>> from everwillow.likelihood.histograms import Axis, Channel
+        >>> from everwillow.mappings import parse_mapping
+        >>> axes = Axis("x", edges=(0.0, 1.0, 2.0)), Axis("y", labels=("a", "b", "c"))
+        >>> layout = Layout((Channel("ch0", axes),), ("signal",))
+        >>> mapping = parse_mapping("Project ch0 x; Project ch0 y")
+        >>> degrees_of_freedom(mapping, layout)
+        4
+    """
+    # Irregular, so that no bins are equal by accident.
+    counts = 2 + np.modf(np.arange(1, layout.fitted + 1) * 0.6180339887498949)[0]
+    if not isinstance(mapping, Composite):
+        check_has_data(mapping, layout)
+        values = jax.eval_shape(ft.partial(_values, mapping, layout), counts)
+        size = sum(leaf.size for leaf in jax.tree.leaves(values))
+        return size - mapping.ndof_reduction
+    ones = np.ones_like(counts)
+    out = observed(mapping, layout, counts, variance=ones, covariance=True)
+    joint = np.asarray(out.covariance)
+    where = places(out.values)
+    # What a part knows but its rank does not show, as it holds at some points only.
+    hidden = 0
+    for part in mapping.mappings:
+        here = where[part.key]
+        own = here.stop - here.start - part.ndof_reduction
+        hidden += _rank(joint[here, here]) - own
+    return _rank(joint) - hidden
+
+
+def _rank(covariance: np.ndarray) -> int:
+    """Return the rank of a covariance, whatever the units of its rows."""
+    width = np.sqrt(np.diagonal(covariance))
+    width = np.where(width > 0, width, 1)
+    scaled = covariance / width[:, None] / width
+    return int(np.linalg.matrix_rank(scaled, tol=SINGULAR, hermitian=True))
+
+
+__all__ = [
+    "ObservedMapping",
+    "check_has_data",
+    "degrees_of_freedom",
+    "observed",
+    "with_data",
+]

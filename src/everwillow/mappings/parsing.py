@@ -1,0 +1,259 @@
+"""Mappings from text: one spelling for Python and the command line.
+
+=================================================================  ====================
+``Identity [CHANNEL ...]``                                         whole channels
+``Select CHANNEL [PROCESS,...] [SELECTION]``                       some processes, bins
+``Project CHANNEL [AXIS ...]``                                     sums over other axes
+``Normalize CHANNEL [AXIS ...]``                                   shares of the total
+``Ratio CHANNEL CHANNEL [PROCESSES PROCESSES] [SELECTION SELECTION]``  bin by bin
+``Normratio ...``, ``Asymmetry ...``, ``Difference ...``           likewise
+``AngularCoefficients CHANNEL [PROCESS,...] [SELECTION] [axis=NAME]``  σ_i/σ_UL
+``LamTung ...``                                                    A0 - A2, likewise
+``package.module:name WORD ...``                                   one's own
+``...; ...``                                                       several as one
+=================================================================  ====================
+
+``None`` stands for all processes or bins. Names with special characters are written in
+double quotes.
+"""
+
+import functools as ft
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from everwillow._errors import ArgumentTypeError, nearest
+from everwillow.mappings._words import Piece, words
+from everwillow.mappings.angular_coefficients import AngularCoefficients, LamTung
+from everwillow.mappings.composite import Composite
+from everwillow.mappings.custom import Custom
+from everwillow.mappings.histogram_mapping import AbstractHistogramMapping
+from everwillow.mappings.identity import Identity
+from everwillow.mappings.normalize import Normalize
+from everwillow.mappings.project import Project
+from everwillow.mappings.ratio import Asymmetry, Difference, Normratio, Ratio
+from everwillow.mappings.select import Select
+from everwillow.mappings.selection import Selection, read_selection
+
+
+WHAT = "mapping"
+
+
+def parse_mapping(text: str | Sequence[str]) -> AbstractHistogramMapping:
+    """Read a mapping, as it is written on the command line.
+
+    Args:
+        text: A text, or its words.
+
+    Returns:
+        The mapping, as its constructor makes it; its `key` spells it again.
+
+    Raises:
+        ArgumentValueError: If the text spells no mapping; it tells the place.
+        ArgumentTypeError: If `text` is neither text nor words.
+
+    Example:
+        >>> parse_mapping("Project ch0 x") == Project("ch0", axes="x")
+        True
+        >>> parse_mapping(["Ratio", "ch0", "ch0", "signal", "None"])
+        <Ratio ch0 ch0 signal None>
+    """
+    pieces = _pieces(text)
+    parts: list[list[Piece]] = [[]]
+    for piece in pieces:
+        if piece.text == ";":
+            parts.append([])
+        else:
+            parts[-1].append(piece)
+    found = [_read(part, _whole(text)) for part in parts]
+    return found[0] if len(found) == 1 else Composite(*found)
+
+
+def _whole(text: str | Sequence[str]) -> str:
+    return text if isinstance(text, str) else " ".join(text)
+
+
+def _pieces(text: str | Sequence[str]) -> list[Piece]:
+    """Return the words, semicolons among them."""
+    if isinstance(text, str):
+        found = []
+        for i, part in enumerate(Piece(WHAT, text, 0, text).split(";")):
+            if i:
+                found.append(Piece(WHAT, text, part.start, ";"))
+            found += [
+                Piece(WHAT, text, part.start + piece.start, piece.text)
+                for piece in words(WHAT, part.text)
+            ]
+        return found
+    if not isinstance(text, Sequence) or not all(isinstance(w, str) for w in text):
+        msg = f"mapping: expected a text or its words, got {text!r}."
+        raise ArgumentTypeError(msg)
+    whole, start, found = _whole(text), 0, []
+    for word in text:
+        found.append(Piece(WHAT, whole, start, word))
+        start += len(word) + 1
+    return found
+
+
+def _read(pieces: list[Piece], whole: str) -> AbstractHistogramMapping:
+    if not pieces:
+        msg = f"a mapping is missing here. The mappings are: {', '.join(READERS)}."
+        raise Piece(WHAT, whole, 0, "").error(msg)
+    name = pieces[0].text
+    if name in READERS:
+        return READERS[name](pieces)
+    if "." in name or ":" in name:
+        return _custom(pieces)
+    msg = (
+        f"there is no mapping {name!r}.{nearest(name, READERS)} The mappings are: "
+        f"{', '.join(READERS)}; or package.module:name for one's own."
+    )
+    raise pieces[0].error(msg)
+
+
+def _identity(pieces: list[Piece]) -> Identity:
+    return Identity(*(piece.name() for piece in pieces[1:]))
+
+
+def _of_axes(kind: Callable[..., Any], pieces: list[Piece]) -> Any:
+    _enough(pieces, 1)
+    channel, *axes = (piece.name() for piece in pieces[1:])
+    return kind(channel, axes=axes)
+
+
+def _select(pieces: list[Piece]) -> Select:
+    _enough(pieces, 1)
+    return Select(pieces[1].name(), **_choice(pieces[2:]))
+
+
+def _angular(kind: Callable[..., Any], pieces: list[Piece]) -> Any:
+    _enough(pieces, 1)
+    rest, axis = pieces[2:], None
+    if rest and rest[-1].text.startswith("axis="):
+        axis = rest[-1].part(len("axis="), len(rest[-1].text)).name()
+        rest = rest[:-1]
+    return kind(pieces[1].name(), axis=axis, **_choice(rest))
+
+
+def _choice(pieces: list[Piece]) -> dict[str, Any]:
+    """Read processes and a selection, which may be left out."""
+    if len(pieces) > 2:
+        msg = (
+            "expected PROCESS,PROCESS and SELECTION at most: selections of several "
+            "axes are one word, x:2:5,cat:sum."
+        )
+        raise pieces[2].error(msg)
+    if len(pieces) == 1 and _selects(pieces[0]):
+        return {"selection": read_selection(pieces[0])}
+    found: dict[str, Any] = {}
+    if pieces:
+        found["processes"] = _processes(pieces[0])
+    if len(pieces) > 1:
+        found["selection"] = _selection(pieces[1])
+    return found
+
+
+def _two_terms(kind: Callable[..., Any], pieces: list[Piece]) -> Any:
+    _enough(pieces, 2)
+    rest = pieces[3:]
+    if len(rest) not in (0, 2, 4):
+        msg = (
+            "expected pairs, for both histograms: [PROCESSES PROCESSES] [SELECTION "
+            "SELECTION], with None for all."
+        )
+        raise rest[-1].error(msg)
+    processes = selection = None
+    if len(rest) == 2 and any(map(_selects, rest)):
+        selection = tuple(map(_selection, rest))
+    elif rest:
+        processes = tuple(map(_processes, rest[:2]))
+    if len(rest) == 4:
+        selection = tuple(map(_selection, rest[2:]))
+    names = [piece.name() for piece in pieces[1:3]]
+    return kind(*names, processes=processes, selection=selection)
+
+
+def _enough(pieces: list[Piece], channels: int) -> None:
+    if len(pieces) <= channels:
+        needed = " ".join(["CHANNEL"] * channels)
+        msg = f"expected {pieces[0].text} {needed} and what may follow."
+        raise pieces[-1].error(msg)
+
+
+def _selects(piece: Piece) -> bool:
+    return len(piece.split(":")) > 1
+
+
+def _processes(piece: Piece) -> tuple[str, ...] | None:
+    if piece.text == "None":
+        return None
+    if _selects(piece):
+        msg = "expected PROCESS,PROCESS or None, and this is a selection of bins."
+        raise piece.error(msg)
+    return tuple(part.name() for part in piece.split(","))
+
+
+def _selection(piece: Piece) -> Selection:
+    return read_selection(piece)
+
+
+def _custom(pieces: list[Piece]) -> AbstractHistogramMapping:
+    """Import what is named: a function, a mapping or a class of mappings."""
+    path, rest = pieces[0], [_unquoted(piece) for piece in pieces[1:]]
+    found = _imported(path)
+    if isinstance(found, AbstractHistogramMapping):
+        if rest:
+            msg = f"{path.text} is a mapping already and takes no words."
+            raise pieces[1].error(msg)
+        return found
+    if isinstance(found, type) and issubclass(found, AbstractHistogramMapping):
+        return found(*rest)
+    if not callable(found):
+        msg = f"expected a function or a mapping, this is a {type(found).__name__}."
+        raise path.error(msg)
+    told = hasattr(found, "__qualname__")
+    return Custom(found, *rest, name=None if told else path.text)
+
+
+def _unquoted(piece: Piece) -> str:
+    return piece.name() if piece.text.startswith('"') else piece.text
+
+
+def _imported(path: Piece) -> Any:
+    module, _, name = path.text.rpartition(":" if ":" in path.text else ".")
+    if not module or not name:
+        msg = "expected package.module:name."
+        raise path.error(msg)
+    try:
+        found: Any = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        # One that this module itself lacks is another matter, and goes on.
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        msg = f"there is no module {error.name!r}."
+        raise path.error(msg) from error
+    for part in name.split("."):
+        if not hasattr(found, part):
+            known = [n for n in dir(found) if not n.startswith("_")]
+            msg = f"{module} has no {name!r}.{nearest(part, known)}"
+            raise path.error(msg)
+        found = getattr(found, part)
+    return found
+
+
+READERS: dict[str, Callable[[list[Piece]], AbstractHistogramMapping]] = {
+    "Identity": _identity,
+    "Select": _select,
+    "Project": ft.partial(_of_axes, Project),
+    "Normalize": ft.partial(_of_axes, Normalize),
+    "Ratio": ft.partial(_two_terms, Ratio),
+    "Normratio": ft.partial(_two_terms, Normratio),
+    "Asymmetry": ft.partial(_two_terms, Asymmetry),
+    "Difference": ft.partial(_two_terms, Difference),
+    "AngularCoefficients": ft.partial(_angular, AngularCoefficients),
+    "LamTung": ft.partial(_angular, LamTung),
+}
+"""How to read each mapping that comes with everwillow."""
+
+
+__all__ = ["READERS", "parse_mapping"]

@@ -1,0 +1,234 @@
+"""Two histograms, bin by bin: ratio, ratio of shapes, asymmetry and difference."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias, final
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from everwillow._errors import ArgumentTypeError, ShapeMismatchError
+from everwillow.likelihood.histograms import Axis, Layout, Yields
+from everwillow.mappings._terms import (
+    Term,
+    checked_channel,
+    checked_processes,
+    process_words,
+    quotient,
+)
+from everwillow.mappings._words import quoted
+from everwillow.mappings.histogram_mapping import (
+    AbstractHistogramMapping,
+    integer_axes,
+)
+from everwillow.mappings.selection import Selection, parse_selection
+
+
+Processes: TypeAlias = str | Sequence[str] | None
+"""A process, several, or None for all."""
+
+
+class AbstractTwoTerms(AbstractHistogramMapping):
+    """Two histograms of one shape, which need not be of one channel.
+
+    Spelled ``NAME CHANNEL CHANNEL [PROCESSES PROCESSES] [SELECTION SELECTION]``, where
+    ``None`` stands for all processes or bins, for example
+    ``Ratio ch0 ch0 signal None cat:sum cat:sum``.
+
+    Attributes:
+        first: The first histogram, the numerator.
+        second: The second one.
+    """
+
+    first: Term = eqx.field(static=True)
+    second: Term = eqx.field(static=True)
+
+    def __init__(
+        self,
+        first: str,
+        second: str,
+        *,
+        processes: tuple[Processes, Processes] | None = None,
+        selection: Any = None,
+    ) -> None:
+        """Compare two histograms.
+
+        Args:
+            first: The channel of the first.
+            second: The channel of the second.
+            processes: The processes of both, None for all of them.
+            selection: The selections of both, each as
+                `everwillow.mappings.parse_selection` reads it, or None.
+        """
+        names = _pair(processes, "processes")
+        bins = _pair(selection, "selection")
+        self.first, self.second = (
+            Term(checked_channel(name), checked_processes(p), parse_selection(s))
+            for name, p, s in zip((first, second), names, bins, strict=True)
+        )
+
+    @property
+    def key(self) -> str:
+        """How it is written."""
+        both = self.first, self.second
+        words = [type(self).__name__, *(quoted(term.channel) for term in both)]
+        if any(term.processes is not None for term in both):
+            words += [process_words(term.processes) for term in both]
+        if any(term.selection for term in both):
+            words += [str(term.selection) for term in both]
+        return " ".join(words)
+
+    def axes(self, layout: Layout) -> tuple[Axis, ...]:
+        """Return the axes; those that differ become ``a0``, ``a1``, ..."""
+        first, second = self.first.axes(layout), self.second.axes(layout)
+        shapes = [tuple(axis.size for axis in axes) for axes in (first, second)]
+        if shapes[0] != shapes[1]:
+            names = [[axis.name for axis in axes] for axes in (first, second)]
+            msg = (
+                f"{self.key}: the shapes {shapes[0]} and {shapes[1]} differ, with the "
+                f"axes {names[0]} and {names[1]}. Select bins that match."
+            )
+            raise ShapeMismatchError(msg)
+        numbers = integer_axes(shapes[0])
+        every = zip(first, second, numbers, strict=True)
+        return tuple(a if a == b else number for a, b, number in every)
+
+    def has_data(self, layout: Layout) -> bool:
+        """Return whether both are fitted, and no processes are selected."""
+        return self.first.has_data(layout) and self.second.has_data(layout)
+
+    def of_processes(self, params: Any, yields: Yields) -> None:
+        """Return None: the values are no sums over processes."""
+        del params, yields
+
+    def process_names(self, layout: Layout) -> None:
+        """Return None, as `of_processes` does."""
+        del layout
+
+    def _both(self, yields: Yields) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+        self.axes(yields.layout)
+        return self.first.values(yields), self.second.values(yields)
+
+
+def _pair(value: Any, name: str) -> tuple[Any, Any]:
+    if value is None:
+        return None, None
+    is_one = isinstance(value, (str, Mapping, Selection))
+    if is_one or not isinstance(value, Sequence) or len(value) != 2:
+        msg = f"{name}: expected a pair, for both histograms, got {value!r}."
+        raise ArgumentTypeError(msg)
+    return value[0], value[1]
+
+
+@final
+class Ratio(AbstractTwoTerms):
+    """The first divided by the second; NaN where that is zero.
+
+    Example:
+        >>> import numpy as np
+        >>> from everwillow.likelihood.histograms import Channel
+        >>> x = Axis("x", edges=(0.0, 1.0, 2.0))
+        >>> layout = Layout((Channel("ch0", (x,)),), ("signal", "background"))
+        >>> yields = Yields(np.array([[1.0, 2.0], [3.0, 2.0]]), layout)
+        >>> print(Ratio("ch0", "ch0", processes=("signal", None))(None, yields))
+        [0.25 0.5 ]
+    """
+
+    def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
+        """Return the ratio."""
+        del params
+        return quotient(*self._both(yields))
+
+    @property
+    def ndof_reduction(self) -> int:
+        """Return 0: the values are independent."""
+        return 0
+
+
+@final
+class Normratio(AbstractTwoTerms):
+    """The ratio of the two, each divided by its own total first.
+
+    The totals are those of the selected bins and processes. To first order around equal
+    shapes, one of the values follows from the others.
+
+    Example:
+        >>> import numpy as np
+        >>> from everwillow.likelihood.histograms import Channel
+        >>> x = Axis("x", edges=(0.0, 1.0, 2.0))
+        >>> layout = Layout((Channel("ch0", (x,)),), ("signal", "background"))
+        >>> yields = Yields(np.array([[1.0, 3.0], [4.0, 4.0]]), layout)
+        >>> mapping = Normratio("ch0", "ch0", processes=("signal", "background"))
+        >>> print(mapping(None, yields))
+        [0.5 1.5]
+    """
+
+    def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
+        """Return the ratio of the shapes."""
+        del params
+        first, second = self._both(yields)
+        # One division, as a NaN times a factor spreads in the gradient.
+        return quotient(
+            first * jnp.sum(second, keepdims=True),
+            second * jnp.sum(first, keepdims=True),
+        )
+
+    @property
+    def ndof_reduction(self) -> int:
+        """Return 1: averaged over the second shape, the ratios are 1."""
+        return 1
+
+
+@final
+class Asymmetry(AbstractTwoTerms):
+    """The difference of the two divided by their sum; NaN where that is zero.
+
+    Example:
+        >>> import numpy as np
+        >>> from everwillow.likelihood.histograms import Channel
+        >>> axes = Axis("x", edges=(0.0, 1.0, 2.0)), Axis("sign", labels=("-", "+"))
+        >>> layout = Layout((Channel("ch0", axes),), ("signal",))
+        >>> yields = Yields(np.array([[1.0, 3.0, 1.0, 1.0]]), layout)
+        >>> print(Asymmetry("ch0", "ch0", selection=("sign:1", "sign:0"))(None, yields))
+        [0.5 0. ]
+    """
+
+    def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
+        """Return the asymmetry."""
+        del params
+        first, second = self._both(yields)
+        return quotient(first - second, first + second)
+
+    @property
+    def ndof_reduction(self) -> int:
+        """Return 0: the values are independent."""
+        return 0
+
+
+@final
+class Difference(AbstractTwoTerms):
+    """The first minus the second, in events.
+
+    Example:
+        >>> import numpy as np
+        >>> from everwillow.likelihood.histograms import Channel
+        >>> x = Axis("x", edges=(0.0, 1.0, 2.0))
+        >>> layout = Layout((Channel("ch0", (x,)),), ("signal", "background"))
+        >>> yields = Yields(np.array([[1.0, 3.0], [4.0, 4.0]]), layout)
+        >>> print(Difference("ch0", "ch0", processes=(None, "signal"))(None, yields))
+        [4. 4.]
+    """
+
+    def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
+        """Return the difference."""
+        del params
+        first, second = self._both(yields)
+        return first - second
+
+    @property
+    def ndof_reduction(self) -> int:
+        """Return 0: the values are independent."""
+        return 0
+
+
+__all__ = ["AbstractTwoTerms", "Asymmetry", "Difference", "Normratio", "Ratio"]
