@@ -86,11 +86,11 @@ def dense_derivatives(
         outer = -jnp.where(statistics.follows, profile.relief, 0)
     count = theta.shape[0]
     bent = q * strength if log_normal else jnp.zeros_like(q)
-    flat = columns.reshape(-1, count)
+    flat = columns.reshape(q.size, count)
     if log_normal or (loose and statistics.per_process):
         weights = (bent + outer * strength**2).reshape(-1, 1)
         hessian = hessian.at[:count, :count].add(flat.T @ (weights * flat))
-        sides = by_rate.reshape(-1, by_rate.shape[-1])
+        sides = by_rate.reshape(q.size, by_rate.shape[-1])
         crossing = (q if log_normal else 0) + outer * strength
         cross = flat.T @ (crossing.reshape(-1, 1) * sides)
         hessian = hessian.at[:count, count:].add(cross)

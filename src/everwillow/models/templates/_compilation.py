@@ -102,7 +102,6 @@ def compile_spec(
             rate_model=rate_model,
             external=_external(spec, order),
             size=len(order),
-            rate_names=tuple(entries),
             rate_bytes=_places(entries, order),
             systematic_bytes=_places([s.name for s in spec.systematics], order),
             constrained_bytes=_places([k for k, _, _ in table.layout.entries], order),

@@ -16,7 +16,10 @@ from everwillow.likelihood.data_terms import AbstractDataTerm
 from everwillow.likelihood.template_arrays import DenseResponses, TemplateArrays
 from everwillow.likelihood.template_hessian import dense_derivatives
 from everwillow.likelihood.template_products import linearised, products, steering
-from everwillow.models.templates.parameter_models.base import AbstractParameterModel
+from everwillow.models.templates.parameter_models.base import (
+    AbstractParameterModel,
+    rates_of,
+)
 from everwillow.objective import Evaluation
 
 
@@ -102,8 +105,7 @@ class FlatTemplates(eqx.Module):
         rate_model: What multiplies the templates.
         external: Likelihoods from elsewhere.
         size: The length of the vector.
-        rate_names: The parameters of `rate_model`.
-        rate_bytes: Where they are in the vector.
+        rate_bytes: Where its parameters are in the vector.
         systematic_bytes: Where the systematics are.
         constrained_bytes: Where the elements of the constraint table are.
     """
@@ -114,7 +116,6 @@ class FlatTemplates(eqx.Module):
     rate_model: AbstractParameterModel
     external: External | None
     size: int = eqx.field(static=True)
-    rate_names: tuple[str, ...] = eqx.field(static=True)
     rate_bytes: bytes = eqx.field(static=True)
     systematic_bytes: bytes = eqx.field(static=True)
     constrained_bytes: bytes = eqx.field(static=True)
@@ -136,8 +137,7 @@ class FlatTemplates(eqx.Module):
 
     def rates(self, values: Float[Array, " m"]) -> Float[Array, "processes bins"]:
         """Return what multiplies the templates, of all bins."""
-        params = {name: values[i] for i, name in enumerate(self.rate_names)}
-        return jnp.asarray(self.rate_model.rates(params), values.dtype)
+        return jnp.asarray(rates_of(self.rate_model, values), values.dtype)
 
     def at(self, vector: Array, main: Any) -> tuple[Array, Profile]:
         """Return the yields of the slots, and the profile of the fitted bins."""
