@@ -165,7 +165,8 @@ def degrees_of_freedom(mapping: AbstractHistogramMapping, layout: Layout) -> int
 
     It is the number of values less what the mapping knows to follow from others. For a
     composite the rank of the derivatives with respect to the data counts too: two
-    projections of one channel share its total.
+    projections of one channel share its total. That takes a time that grows with the
+    cube of the number of values.
 
     Raises:
         ArgumentValueError: If the mapping has no data.
@@ -193,6 +194,8 @@ def degrees_of_freedom(mapping: AbstractHistogramMapping, layout: Layout) -> int
     # What a part knows but its rank does not show, as it holds at some points only.
     hidden = 0
     for part in mapping.mappings:
+        if not part.ndof_reduction:
+            continue
         here = where[part.key]
         own = here.stop - here.start - part.ndof_reduction
         hidden += _rank(joint[here, here]) - own
