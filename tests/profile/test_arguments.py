@@ -72,6 +72,12 @@ def test_bad_input_is_refused(function, options, error, words):
     assert isinstance(caught.value, ew.EverwillowError)
 
 
+def test_the_label_of_an_element_is_no_pattern():
+    start = ew.State.from_pytree({"b": np.ones(2), "b0": 1.0})
+    with pytest.raises(ValueError, match="nor held"):
+        minos(never, start, data(), names=["b[0]"], held=["b[0]"])
+
+
 def test_a_fit_that_fails_is_no_minimum():
     start = ew.State.from_pytree({"rate": -1.0})
     with pytest.raises(ew.FitError):

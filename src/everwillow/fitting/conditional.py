@@ -22,7 +22,13 @@ from everwillow._errors import (
 from everwillow._typing import Key
 from everwillow.fitting import _execute
 from everwillow.fitting._core import Task
-from everwillow.fitting._layout import as_array, float_dtype, is_traced, ravel_state
+from everwillow.fitting._layout import (
+    as_array,
+    float_dtype,
+    is_traced,
+    named_elements,
+    ravel_state,
+)
 from everwillow.fitting._problem import Numbers, check_mapping
 from everwillow.fitting.result import FitResult
 from everwillow.fitting.run import (
@@ -76,11 +82,8 @@ class Problem:
             ArgumentValueError: If the parameter is fixed.
         """
         layout = self.task.layout
-        if name in layout.where:
-            elements = layout.elements(layout.where[name])
-        elif name in layout.labels:
-            elements = np.array([layout.labels.index(name)])
-        else:
+        elements = named_elements(name, layout)
+        if elements is None:
             raise unknown_key(name, layout.keys, where=where)
         place = np.full(layout.size, -1)
         place[np.asarray(self.numbers.index)[self.free]] = self.free

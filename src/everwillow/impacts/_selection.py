@@ -1,6 +1,5 @@
 """Which parameters are meant, and what is known of them before the fit, on the host."""
 
-import fnmatch
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -10,7 +9,13 @@ import numpy as np
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, unknown_key
 from everwillow._typing import Key
 from everwillow.fitting import FitResult
-from everwillow.fitting._layout import Layout, float_dtype, is_traced
+from everwillow.fitting._layout import (
+    Layout,
+    float_dtype,
+    is_traced,
+    matching_elements,
+    named_elements,
+)
 from everwillow.model._auxiliary import constrained_keys
 from everwillow.parameters import AbstractConstraint, MultivariateNormal
 from everwillow.uncertainty._definite import checked_inverse
@@ -124,7 +129,7 @@ def positions(names: Any, fit: Fitted, *, where: str) -> np.ndarray:
     place = _place(fit)
     found: list[int] = []
     for name in as_names(names, layout):
-        elements = _exact(name, layout)
+        elements = named_elements(name, layout)
         if elements is None:
             raise unknown_key(name, _known(layout), where=where)
         here = place[elements]
@@ -163,11 +168,11 @@ def matching(
     chosen = np.zeros(layout.size, bool)
     named = np.zeros(layout.size, bool)
     for pattern in as_names(patterns, layout):
-        elements = _exact(pattern, layout)
+        elements = named_elements(pattern, layout)
         if elements is not None:
             named[elements] = True
             continue
-        hits = _alike(str(pattern), layout)
+        hits = matching_elements(str(pattern), layout)
         if not hits.any():
             raise unknown_key(pattern, _known(layout), where=where)
         chosen |= hits
@@ -191,24 +196,6 @@ def _place(fit: Fitted) -> np.ndarray:
     place = np.full(fit.layout.size, -1)
     place[fit.free] = np.arange(len(fit.free))
     return place
-
-
-def _exact(name: Any, layout: Layout) -> np.ndarray | None:
-    if name in layout.where:
-        return layout.elements(layout.where[name])
-    if name in layout.labels:
-        return np.array([layout.labels.index(name)])
-    return None
-
-
-def _alike(pattern: str, layout: Layout) -> np.ndarray:
-    """Mark the elements whose key or label a pattern matches."""
-    hits = np.array([fnmatch.fnmatchcase(label, pattern) for label in layout.labels])
-    for i, key in enumerate(layout.keys):
-        name = key if isinstance(key, str) else ".".join(key)
-        if fnmatch.fnmatchcase(name, pattern):
-            hits[layout.elements(i)] = True
-    return hits
 
 
 def nominal(fit: Fitted) -> tuple[Any, Any]:

@@ -1,7 +1,6 @@
 """What all profiles start from: the posed fit, its minimum, and what is held."""
 
 import dataclasses
-import fnmatch
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -9,11 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 
-from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow._errors import ArgumentTypeError, ArgumentValueError, unknown_key
 from everwillow._typing import Key
 from everwillow.fitting import FitResult
 from everwillow.fitting._core import knows_curvature
-from everwillow.fitting._layout import is_traced, ravel_state
+from everwillow.fitting._layout import (
+    is_traced,
+    matching_elements,
+    named_elements,
+    ravel_state,
+)
 from everwillow.fitting.conditional import Problem, pose
 from everwillow.fitting.follow import Foothold, foothold
 from everwillow.solvers.trust_region_newton import TrustRegionNewton
@@ -184,24 +188,15 @@ def _held(problem: Problem, names: Iterable[str]) -> np.ndarray:
     if isinstance(names, str):
         msg = f"held: expected a list of names, got the string {names!r}: [{names!r}]."
         raise ArgumentTypeError(msg)
-    held = np.zeros(len(problem.labels), bool)
-    keys = [
-        key if isinstance(key, str) else ".".join(key)
-        for key in problem.task.layout.keys
-    ]
+    layout = problem.task.layout
+    meant = np.zeros(layout.size, bool)
     for name in names:
-        matches = [
-            key
-            for key, label in zip(problem.task.layout.keys, keys, strict=True)
-            if fnmatch.fnmatchcase(label, name)
-        ]
-        if not matches:
-            held[problem.positions(name, where="held")] = True
-            continue
-        free = set(problem.free.tolist())
-        for key in matches:
-            layout = problem.task.layout
-            elements = layout.elements(layout.where[key])
-            place = np.nonzero(np.isin(np.asarray(problem.numbers.index), elements))[0]
-            held[[p for p in place if p in free]] = True
+        elements = named_elements(name, layout)
+        if elements is None:
+            elements = matching_elements(name, layout)
+            if not elements.any():
+                raise unknown_key(name, layout.keys, where="held")
+        meant[elements] = True
+    held = np.zeros(len(problem.labels), bool)
+    held[problem.free] = meant[np.asarray(problem.numbers.index)[problem.free]]
     return held
