@@ -84,7 +84,12 @@ def _with_flow(axis: Axis, *, below: bool, above: bool) -> Axis:
 
 
 def _is_foreign(axis: Any) -> bool:
-    return hasattr(axis, "traits") and hasattr(axis, "__getitem__")
+    # The tuples of axes of hist and boost_histogram have all that axes have.
+    return (
+        hasattr(axis, "traits")
+        and hasattr(axis, "__getitem__")
+        and not isinstance(axis, tuple)
+    )
 
 
 def from_uhi(axis: Any, position: int) -> Axis:

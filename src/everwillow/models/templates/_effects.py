@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from everwillow._errors import ArgumentValueError
-from everwillow.models.templates._booking import Book, Booking, Kind
+from everwillow.models.templates._booking import Book, Booking, Kind, check_name
 from everwillow.models.templates._histograms import Content
 from everwillow.models.templates._symmetrisation import (
     Response,
@@ -29,12 +29,14 @@ def check_kind(
     kind: Kind,
     symmetrize: Symmetrisation | None,
 ) -> None:
-    """Check what a systematic is said to be.
+    """Check the name of a systematic, and what it is said to be.
 
     Raises:
+        ArgumentTypeError: If the name is none.
         ArgumentValueError: If it cannot be part of the covariance of the data and is
             to be, or if there is no such symmetrisation.
     """
+    check_name(name, "systematic")
     check_symmetrisation(symmetrize)
     if not kind.covariance:
         return

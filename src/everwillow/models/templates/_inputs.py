@@ -33,7 +33,7 @@ def names_of(given: Any, what: str) -> tuple[str, ...]:
 
 def groups_of(groups: Any, name: str) -> tuple[str, ...]:
     """Return the names of groups; none if they were not given."""
-    if groups is None or (not isinstance(groups, str) and not len(groups)):
+    if groups is None or (isinstance(groups, Sequence) and not groups):
         return ()
     return names_of(groups, f"systematic {name!r}, groups")
 

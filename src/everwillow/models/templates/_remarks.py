@@ -14,10 +14,7 @@ MOST = 50
 _SAID = {
     "huge": "moves a yield by up to {size:.3g} %, in {bins}",
     "one-sided": "does not move the yield to opposite sides, up and down, in {bins}",
-    "sign": (
-        "changes the sign of the yield, or makes it 0, in {bins}; a log-normal "
-        "response has the exponent ln(1e-3) there"
-    ),
+    "sign": "changes the sign of the yield, or makes it 0, in {bins}{floor}",
     "outside": (
         "fills what the nominal template leaves empty, {bins}; empty bins do not "
         "respond"
@@ -111,17 +108,21 @@ def _of_names(book: Book) -> list[str]:
 
 def _of_variations(book: Book) -> list[str]:
     out: list[str] = []
+    logarithms = book.kind == "log_normal"
+    floor = "; the exponent of the response is ln(1e-3) there" if logarithms else ""
     for kind, said in _SAID.items():
         found = [finding for finding in book.findings if finding.kind == kind]
-        out += _shortened([_sentence(f, said, book.channels[f.channel]) for f in found])
+        out += _shortened(
+            [_sentence(f, said, book.channels[f.channel], floor) for f in found]
+        )
     return out
 
 
-def _sentence(finding: Finding, said: str, channel: Channel) -> str:
+def _sentence(finding: Finding, said: str, channel: Channel, floor: str) -> str:
     bins = spell_bins(finding.bins, channel)
     if finding.count > len(finding.bins):
         bins += f" and {finding.count - len(finding.bins)} more"
-    effect = said.format(size=100 * finding.size, bins=bins)
+    effect = said.format(size=100 * finding.size, bins=bins, floor=floor)
     return (
         f"Systematic {finding.systematic!r} on process {finding.process!r} in channel "
         f"{finding.channel!r} {effect}."

@@ -81,7 +81,7 @@ class TemplateBuilder:
             )
             raise ArgumentValueError(msg)
         self._book = Book(systematic_type, allow_negative)
-        self._sparse = sparse
+        self._sparse = bool(sparse)
         self._stat_in_covariance = add_bin_by_bin_stat_to_data_cov
 
     def add_channel(
@@ -221,9 +221,10 @@ class TemplateBuilder:
             name: Name of the parameter; the same name is the same parameter.
             processes: One process or several.
             channel: Where.
-            factor: What one error up multiplies the yields by, such as 1.02: for every
-                process, one error down divides by it. A tuple ``(up, down)`` says both
-                for every process; a list has a factor, or a pair, for each process.
+            factor: What one error up multiplies the yields by, such as 1.02, for every
+                process; one error down is the mirror image, 1 / 1.02 for log-normal
+                yields. A tuple ``(up, down)`` says both for every process; a list has
+                a factor, or a pair, for each process.
             groups: Groups of its impact, by default one of the name of the systematic;
                 those of several calls are joined.
             constrained: Whether a unit Gaussian constrains the parameter.
@@ -246,10 +247,10 @@ class TemplateBuilder:
             >>> builder.spec().responses.average.round(4)
             array([0.0953, 0.1823])
         """
-        names = names_of(processes, f"systematic {name!r}, processes")
-        factors = factors_of(factor, names, name)
         kind = Kind(bool(constrained), bool(noi), bool(add_to_data_covariance))
         check_kind(self._book, name, channel, kind, symmetrize)
+        names = names_of(processes, f"systematic {name!r}, processes")
+        factors = factors_of(factor, names, name)
         bookings, findings = of_factors(
             self._book,
             name,
@@ -340,9 +341,9 @@ class TemplateBuilder:
             >>> [systematic.name for systematic in builder.spec().systematics]
             ['tiltSymAvg', 'tiltSymDiff']
         """
-        names = names_of(processes, f"systematic {name!r}, processes")
         kind = Kind(bool(constrained), bool(noi), bool(add_to_data_covariance))
         check_kind(self._book, name, channel, kind, symmetrize)
+        names = names_of(processes, f"systematic {name!r}, processes")
         variations = variations_of(
             hist,
             names,
