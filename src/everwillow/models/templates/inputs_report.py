@@ -251,16 +251,15 @@ def _odd_variations(spec: TemplateSpec) -> list[OddVariation]:
     # Of -1, as it is and not mirrored.
     down = -responses.average if half is None else half - responses.average
     nominal = spec.templates.nominal[responses.row]
+    moves = np.stack([up, down])
     if spec.systematic_type == "normal":
-        ratios = [
-            np.divide(r, nominal, where=nominal != 0, out=0 * r) for r in (up, down)
-        ]
-        sizes = np.max(np.abs(ratios), 0)
-        changing = np.asarray(np.min(ratios, 0) <= -1)
+        moves = np.divide(moves, nominal, where=nominal != 0, out=np.zeros_like(moves))
+        changing = np.any(moves <= -1, axis=0)
+        sizes = np.max(np.abs(moves), axis=0)
         huge = sizes > 1 + 1e-9
     else:
-        sizes = np.max(np.abs(np.expm1([up, down])), 0)
-        changing = np.isclose(np.abs([up, down]), -LOG_FLOOR, rtol=1e-12).any(0)
+        changing = np.any(np.isclose(np.abs(moves), -LOG_FLOOR, rtol=1e-12), axis=0)
+        sizes = np.max(np.abs(np.expm1(moves)), axis=0)
         # The size of what stands for a logarithm that does not exist means nothing.
         huge = (sizes > 1 + 1e-9) & ~changing
     one_sided = np.zeros(len(up), bool)
