@@ -173,6 +173,17 @@ def test_a_saddle_is_left_where_the_gradient_shows_the_way():
     np.testing.assert_allclose(np.abs(solution.value), [0.0, np.sqrt(2)], atol=1e-4)
 
 
+def above_a_step(x, _):
+    """A parabola on a large value, with a high step up before its minimum."""
+    return 1e10 + 0.5 * x[0] ** 2 + 1000.0 * jax.nn.sigmoid(100.0 * (0.5 - x[0]))
+
+
+def test_slopes_do_not_hide_a_step_up():
+    """What is promised drowns in rounding here, and what happens does not."""
+    solution = minimise(above_a_step, [1.0])
+    assert above_a_step(solution.value, None) < above_a_step(jnp.ones(1), None)
+
+
 def test_a_start_that_is_not_finite():
     solution = minimise(lambda x, _: jnp.sum(jnp.log(x)), [-1.0, 1.0])
     assert solution.state.code == CODE_NONFINITE_START

@@ -29,10 +29,10 @@ from everwillow.solvers.trust_region_newton import (
     CODE_RUNNING,
     CODE_STALLED,
 )
+from everwillow.solvers.trust_region_size import weigh
 
 
 ACCEPT = 1e-4
-VISIBLE = 1e-10
 # Estimating a diagonal in coordinates scaled by the last estimate halves the exponent
 # of what is wrong; ten rounds bring 1e12 down to one.
 FIRST_ROUNDS = 10
@@ -282,16 +282,17 @@ def _try(state: NewtonCGState, found, value_at, scaled_step, model, free, option
         jnp.vdot(found.gradient, move) + 0.5 * jnp.vdot(scaled, model.product(scaled))
     )
     value, gradient = jax.value_and_grad(value_at)(trial)
-    actual = state.nll - value
-    by_slope = -0.5 * jnp.vdot(found.gradient + gradient, move)
-    hidden = predicted < VISIBLE * jnp.abs(state.nll)
-    gain = jnp.where(hidden, by_slope, actual) / predicted
     usable = all_finite(value, gradient) & (predicted > 0)
-    accept = usable & (gain > ACCEPT) & ~state.done
-    length = jnp.sqrt(jnp.vdot(scaled, scaled))
-    radius = jnp.where(gain < 0.25, 0.25 * length, state.radius)
-    radius = jnp.where(gain > 0.75, jnp.maximum(radius, 2.5 * length), radius)
-    radius = jnp.where(usable, radius, 0.1 * jnp.minimum(length, state.radius))
+    outcome = weigh(
+        state.radius,
+        move=move,
+        scale=state.scale,
+        predicted=predicted,
+        values=(state.nll, value),
+        gradients=(found.gradient, gradient),
+        usable=usable,
+    )
+    accept = usable & (outcome.gain > ACCEPT) & ~state.done
     # Projection can spoil a step; a shorter one comes closer to the gradient's.
     stalled = ~state.done & jnp.all(trial == state.x)
     span = jnp.maximum(state.approach.span, jnp.abs(move))
@@ -311,7 +312,7 @@ def _try(state: NewtonCGState, found, value_at, scaled_step, model, free, option
         (
             jnp.where(accept, trial, state.x),
             jnp.where(accept, value, state.nll),
-            radius,
+            outcome.radius,
             jnp.where(accept, span, state.approach.span),
             accept,
             state.done | stalled,

@@ -30,7 +30,7 @@ from everwillow.solvers.trust_region_size import (
     axes,
     first_radius,
     next_model,
-    next_radius,
+    weigh,
 )
 from everwillow.solvers.trust_region_step import Step, trust_region_step
 
@@ -39,8 +39,6 @@ from everwillow.solvers.trust_region_step import Step, trust_region_step
 # that brings next to nothing of what was promised has left the region that the model
 # knows, often for a plateau without a way back.
 ACCEPT = 0.05
-# Below this fraction of |f| a predicted decrease drowns in the rounding of f.
-VISIBLE = 1e-10
 # A Newton step that shrank the EDM by this much needs no bending; nor will the next.
 STRAIGHT = 1e-4
 
@@ -342,32 +340,27 @@ def _accept_or_reject(
     """Move to the trial point if it is better, and adapt the trust region."""
     first = state.evaluations == 0
     usable = found.finite
-    old, predicted = state.evaluation, state.predicted
+    old = state.evaluation
     move = trial - state.x
-    # The mean of the slopes at both ends gives the decrease to third order, without
-    # the cancellation between two large values.
-    by_slope = -0.5 * jnp.vdot(old.gradient + found.gradient, move)
-    fall = old.value - found.value
-    hidden = jnp.maximum(predicted, jnp.abs(fall)) < VISIBLE * jnp.abs(old.value)
-    fall = jnp.where(hidden, by_slope, fall)
-    gain = fall / predicted
+    outcome = weigh(
+        state.radius,
+        move=move,
+        scale=state.scale,
+        predicted=state.predicted,
+        values=(old.value, found.value),
+        gradients=(old.gradient, found.gradient),
+        usable=usable,
+    )
+    fall, gain = outcome.fall, outcome.gain
     accept = usable & (first | (gain > ACCEPT))
 
     x = jnp.where(accept, trial, state.x)
     # What is not finite at the start is kept, to be shown.
     evaluation = select(accept | first, found, old)
     scale = axes(state.scale, evaluation, x, first)
-    radius = next_radius(
-        state.radius,
-        length=jnp.sqrt(jnp.sum((move * state.scale) ** 2)),
-        slope=jnp.vdot(old.gradient, move),
-        fall=fall,
-        gain=gain,
-        usable=usable,
-    )
     beginning = solver.reach * first_radius(x, evaluation.gradient, scale)
-    radius = jnp.where(first, beginning, radius)
-    seen = usable & ~first & ~hidden
+    radius = jnp.where(first, beginning, outcome.radius)
+    seen = usable & ~first & ~outcome.hidden
     prefer = next_model(state.prefer, old, move, fall=fall, gain=gain, seen=seen)
     span = jnp.maximum(state.approach.span, jnp.abs(move))
     # What is not finite tells nothing.

@@ -1,4 +1,6 @@
-"""The axes and the radius of the trust region, and which model to use in it."""
+"""The axes and the radius of a trust region, and which model to use in it."""
+
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -9,6 +11,8 @@ from everwillow.objective import Evaluation
 # The gain of a step is what the objective fell by over what was predicted.
 POOR, GOOD = 0.25, 0.75
 GROWTH = 2.5
+# Below this fraction of |f| a decrease drowns in the rounding of f.
+VISIBLE = 1e-10
 # At the start no parameter counts as more than this much less important than the
 # weightiest, in units of how far it may have to go: the curvature of a parameter on a
 # plateau is next to nothing, and the first step would throw it away.
@@ -55,6 +59,64 @@ def first_radius(
     """
     reach = jnp.where(x == 0, gradient / scale, scale * x)
     return jnp.maximum(jnp.sqrt(jnp.sum(reach**2)), 1.0)
+
+
+class Weighed(NamedTuple):
+    """What a step brought.
+
+    Attributes:
+        fall: By how much the objective fell.
+        gain: That over what was predicted.
+        hidden: Whether the fall drowns in rounding, and was found from the slopes.
+        radius: Of the trust region from now on.
+    """
+
+    fall: Float[Array, ""]
+    gain: Float[Array, ""]
+    hidden: Bool[Array, ""]
+    radius: Float[Array, ""]
+
+
+def weigh(
+    radius: Float[Array, ""],
+    *,
+    move: Float[Array, " n"],
+    scale: Float[Array, " n"],
+    predicted: Float[Array, ""],
+    values: tuple[Float[Array, ""], Float[Array, ""]],
+    gradients: tuple[Float[Array, " n"], Float[Array, " n"]],
+    usable: Bool[Array, ""],
+) -> Weighed:
+    """Compare what a step brought with what it promised.
+
+    Args:
+        radius: Of the trust region so far.
+        move: The step.
+        scale: Inverse lengths of the axes.
+        predicted: By how much the objective should fall.
+        values: The objective at both ends.
+        gradients: Its gradients there.
+        usable: Whether everything at the end of the step is finite.
+    """
+    old, new = values
+    # The mean of the slopes at both ends gives the decrease to third order, without
+    # the cancellation between two large values.
+    by_slope = -0.5 * jnp.vdot(gradients[0] + gradients[1], move)
+    fall = old - new
+    # Slopes know nothing of what happens between: they count only where neither what
+    # was promised nor what happened can be seen.
+    hidden = jnp.maximum(predicted, jnp.abs(fall)) < VISIBLE * jnp.abs(old)
+    fall = jnp.where(hidden, by_slope, fall)
+    gain = fall / predicted
+    radius = next_radius(
+        radius,
+        length=jnp.sqrt(jnp.sum((move * scale) ** 2)),
+        slope=jnp.vdot(gradients[0], move),
+        fall=fall,
+        gain=gain,
+        usable=usable,
+    )
+    return Weighed(fall, gain, hidden, radius)
 
 
 def next_radius(
