@@ -60,6 +60,9 @@ def test_combinations_have_the_interest_on_which_their_models_agree():
         None,
         True,
     )
+    assert repr(joint) == (
+        "CombinedModel(2 models (a, b), 7 parameters, poi='strength')"
+    )
     assert ew.combine(both, shared=["lumi"]).poi is None
     assert ew.combine([joint, search()], rename={"mu": "strength"}).poi == "strength"
 

@@ -142,6 +142,7 @@ def test_limits_of_a_batch():
 def test_a_batch_of_equal_models():
     models = BinnedBatch.of([search(), search()])
     assert models.stacked == ()
+    assert repr(models) == f"BinnedBatch(2 times {search()!r})"
     values = models.map(lambda m: m.nll(m.state))
     np.testing.assert_allclose(values, float(search().nll(search().state)))
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools as ft
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, final
 
@@ -9,6 +10,7 @@ import equinox as eqx
 import jax.random as jr
 import jax.tree_util as jtu
 
+from everwillow._tree import leaf_shape
 from everwillow._typing import Array, Key, Scalar
 from everwillow.combination._agreement import (
     agreed_bounds,
@@ -136,6 +138,14 @@ class CombinedModel(AbstractModel):
             observation={},
             poi=None,
             parts=tuple(part.bare for part in self.parts),
+        )
+
+    def __repr__(self) -> str:
+        """Return one line: which models there are, and how many parameters."""
+        shapes = [leaf_shape(value) or () for value in self.state.values()]
+        return (
+            f"CombinedModel({len(self.names)} models ({', '.join(self.names)}), "
+            f"{sum(map(math.prod, shapes))} parameters, poi={self.poi!r})"
         )
 
     def _dealt(self, params: Any, main: Any) -> list[tuple[str, Any, Any, Any]]:

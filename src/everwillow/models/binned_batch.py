@@ -90,6 +90,11 @@ class BinnedBatch(eqx.Module):
         """
         return _mapped(self, fn)
 
+    def __repr__(self) -> str:
+        """Return one line: how many models there are, and of what."""
+        one = self.structure.unflatten([None] * len(self.is_stacked))
+        return f"BinnedBatch({self.size} times {one!r})"
+
     def __len__(self) -> int:
         """Return the number of models."""
         return self.size

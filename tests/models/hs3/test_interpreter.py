@@ -91,6 +91,10 @@ def test_injected_signal_gives_the_published_numbers(page):
     wanted = expected()["quickstart_seed_page"]
     page.inject_signals(wanted["signal"])
     assert page.signal_per_distribution == {"channel": {"signal": [5.0, 5.0]}}
+    assert repr(page) == (
+        "WorkspaceInterpreter(HS3 0.2, 1 distributions, 1 likelihoods, 1 analyses, "
+        "1 signals)"
+    )
     patched = page.patch()
     spec = read_spec(patched)
     assert spec.poi == "mu"

@@ -144,6 +144,9 @@ def test_mixed_likelihood_by_hand():
 
 def test_what_a_mixed_model_consists_of():
     model = mixed_model()
+    assert repr(model) == (
+        "Hs3Model(1 channels, 2 bins, 1 other terms, 6 parameters, poi='mu')"
+    )
     assert set(model.state) == set(MOVED)
     assert set(model.constraints) == {"g0", "g1", "mean"}
     assert float(model.observation["aux"]["mean"]) == 15.2

@@ -65,6 +65,16 @@ class WorkspaceInterpreter:
         self._signals: list[Signal] = []
         self._removed: list[str] = []
 
+    def __repr__(self) -> str:
+        """Return one line: how much there is of what."""
+        document = self._document
+        return (
+            f"WorkspaceInterpreter(HS3 {document.version}, "
+            f"{len(document.distributions)} distributions, {len(document.likelihoods)} "
+            f"likelihoods, {len(document.analyses)} analyses, {len(self._signals)} "
+            "signals)"
+        )
+
     def __getitem__(self, key: str) -> Any:
         """Return a copy of a top-level entry, for example ``"domains"``."""
         if key not in self._content:

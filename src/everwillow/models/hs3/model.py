@@ -1,5 +1,6 @@
 """The model of a likelihood of which not everything is HistFactory."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
@@ -11,6 +12,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
+from everwillow._tree import leaf_shape
 from everwillow._typing import Array, Key, Scalar
 from everwillow.likelihood.binned import expected_counts
 from everwillow.likelihood.binned_spec import BinnedSpec, ParameterSpec
@@ -176,6 +178,16 @@ class Hs3Model(AbstractModel):
             else:
                 data[name] = self.terms[name].sample(values, one)
         return data
+
+    def __repr__(self) -> str:
+        """Return one line: what there is, and how much of it."""
+        sizes = () if self.channels is None else self.channels.sizes
+        shapes = [leaf_shape(value) or () for value in self.state.values()]
+        return (
+            f"Hs3Model({len(sizes)} channels, {sum(bins for _, bins in sizes)} bins, "
+            f"{len(self.terms)} other terms, {sum(map(math.prod, shapes))} parameters, "
+            f"poi={self.poi!r})"
+        )
 
 
 def _by_name(
