@@ -68,6 +68,13 @@ class BinStatistics(eqx.Module):
         whole = jnp.zeros if self.kind == "additive" else jnp.ones
         return whole(jnp.shape(self.spread))
 
+    @property
+    def width(self) -> Float[Array, "bins streams"]:
+        """The standard deviation of each β without the data of its bin."""
+        if self.kind == "additive":
+            return jnp.where(jnp.asarray(self.spread) > 0, 1.0, 0.0)
+        return jnp.sqrt(jnp.asarray(self.spread))
+
     def sample(self, key: Array) -> Float[Array, "bins streams"]:
         """Draw auxiliary data."""
         shape = jnp.shape(self.spread)
@@ -123,6 +130,27 @@ class Profile(NamedTuple):
     relief: Float[Array, "bins streams"]
     width: Float[Array, "bins streams"]
     lever: Float[Array, "bins streams"]
+
+
+def fluctuation(
+    profile: Profile, normals: Float[Array, "bins streams"]
+) -> Float[Array, "bins streams"]:
+    r"""Return how far β is off its best value, from numbers of a unit Gaussian each.
+
+    They are mapped by a root of the inverse Hessian by β at fixed yields,
+    :math:`D - D g\,\omega\, g^T D` with the squared widths D and the levers g.
+    """
+    reach = profile.width * profile.lever
+    length = jnp.sqrt(jnp.sum(jnp.where(reach != 0, reach, 0) ** 2, 1))
+    along = reach / jnp.where(length > 0, length, 1)[:, None]
+    before = jnp.sum(along * normals, 1)
+    if profile.response.ndim == 2:
+        eye = jnp.eye(length.shape[0], dtype=length.dtype)
+        inner = eye - length[:, None] * profile.response * length[None, :]
+        after = jnp.linalg.cholesky(inner) @ before
+    else:
+        after = jnp.sqrt(1 - profile.response * length**2) * before
+    return profile.width * (normals + along * (after - before)[:, None])
 
 
 def profiled(
@@ -271,4 +299,4 @@ def _searched(term: AbstractBinTerm, spread, moving, rest, data, start) -> Array
     return betas(t - value / jax.lax.stop_gradient(rise))
 
 
-__all__ = ["BinStatistics", "Kind", "Profile", "profiled"]
+__all__ = ["BinStatistics", "Kind", "Profile", "fluctuation", "profiled"]

@@ -39,6 +39,10 @@ class AbstractDataTerm(eqx.Module):
         """
 
     @abc.abstractmethod
+    def variance_at(self, yields: Array, data: Array) -> Array:
+        """Return the variance of each datum."""
+
+    @abc.abstractmethod
     def sample(self, yields: Array, key: Array) -> Array:
         """Draw data."""
 
@@ -54,6 +58,10 @@ class AbstractBinTerm(AbstractDataTerm):
 @final
 class PoissonTerm(AbstractBinTerm):
     """Counts."""
+
+    def variance_at(self, yields: Array, data: Array) -> Array:
+        """Return the counts, and the yields of empty bins."""
+        return jnp.where(data > 0, data, yields)
 
     def sample(self, yields: Array, key: Array) -> Array:
         """Draw counts."""
@@ -104,6 +112,11 @@ class GaussianTerm(AbstractBinTerm):
 
     variance: Float[Array, " bins"]
 
+    def variance_at(self, yields: Array, data: Array) -> Array:
+        """Return the variances."""
+        del data
+        return jnp.asarray(self.variance, yields.dtype)
+
     def sample(self, yields: Array, key: Array) -> Array:
         """Draw data."""
         return yields + jnp.sqrt(self.variance) * jr.normal(key, yields.shape)
@@ -133,6 +146,11 @@ class CovarianceTerm(AbstractDataTerm):
     """
 
     covariance: Float[Array, "bins bins"]
+
+    def variance_at(self, yields: Array, data: Array) -> Array:
+        """Return the diagonal of the covariance."""
+        del data
+        return jnp.diagonal(jnp.asarray(self.covariance, yields.dtype))
 
     def sample(self, yields: Array, key: Array) -> Array:
         """Draw data."""

@@ -108,4 +108,4 @@ def dense_derivatives(
     return Derivatives(gradient, hessian, gauss_newton, q * deformed)
 
 
-__all__ = ["Derivatives", "RateDerivatives", "dense_derivatives"]
+__all__ = ["Derivatives", "dense_derivatives"]

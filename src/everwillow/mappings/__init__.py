@@ -25,6 +25,7 @@ from everwillow.mappings.normalize import Normalize
 from everwillow.mappings.parsing import parse_mapping
 from everwillow.mappings.project import Project
 from everwillow.mappings.ratio import Asymmetry, Difference, Normratio, Ratio
+from everwillow.mappings.residuals import residual_chi2
 from everwillow.mappings.select import Select
 from everwillow.mappings.selection import Selection, parse_selection
 from everwillow.mappings.shifts import VariationsResult, variations
@@ -59,6 +60,7 @@ __all__ = [
     "places",
     "postfit",
     "prefit",
+    "residual_chi2",
     "variations",
     "with_data",
 ]

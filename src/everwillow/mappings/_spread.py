@@ -58,49 +58,68 @@ def root_of(covariance: Array, held: Array) -> Root:
 
 def errors_and_factor(
     fn: Callable[[Array], Array], x: Array, root: Root, *, keep: bool
-) -> tuple[Float[Array, " outputs"], Float[Array, "outputs free"] | None]:
+) -> tuple[Float[Array, " outputs"], Float[Array, "outputs inputs"] | None]:
     """Return the errors of the outputs, and on request the factor.
 
     Args:
-        fn: From parameters to outputs, vectors both.
+        fn: From inputs to outputs, vectors both. The inputs are the parameters, and
+            maybe numbers of a unit Gaussian each after them.
         x: Where.
         root: Of the covariance of the parameters.
         keep: Whether to return the factor.
     """
     outputs, inputs = jax.eval_shape(fn, x).shape[0], x.shape[0]
+    held = jnp.pad(root.held, (0, inputs - root.held.shape[0]))
     if keep:
         factor = _factor(fn, x, root, outputs)
-        moved = jnp.where(root.held[None, :], 0, factor)
+        moved = jnp.where(held[None, :], 0, factor)
         squares, known = jnp.sum(moved**2, axis=1), jnp.any(moved != 0, axis=1)
-        lost = jnp.any(jnp.where(root.held[None, :], factor, 0) != 0, axis=1)
+        lost = jnp.any(jnp.where(held[None, :], factor, 0) != 0, axis=1)
         return _errors(squares, known, lost), moved
-    by_row = outputs < inputs
-    parts = _by_rows if by_row else _by_columns
-    return _errors(*parts(fn, x, root, outputs)), None
+    if outputs < inputs:
+        return _errors(*_by_rows(fn, x, root, held, outputs)), None
+    return _errors(*_by_columns(fn, x, root, held, outputs)), None
+
+
+def _row(root: Root, pulled: Array) -> Array:
+    """Return a row of the factor from the derivatives of an output."""
+    size = root.held.shape[0]
+    return jnp.concatenate([pulled[:size] @ root.matrix, pulled[size:]])
+
+
+def _columns(root: Root, which: Array, inputs: int) -> Array:
+    """Return directions in which to differentiate: columns of the root, then units."""
+    size = root.held.shape[0]
+    own = jnp.take(root.matrix.T, which, 0, mode="fill", fill_value=0)
+    # Out of range, and so zero, where a direction is a parameter's.
+    units = jax.nn.one_hot(which - size, inputs - size, dtype=own.dtype)
+    return jnp.concatenate([own, units], 1)
 
 
 def _factor(fn: Callable[[Array], Array], x: Array, root: Root, outputs: int) -> Array:
-    if x.shape[0] == 0 or outputs == 0:
-        return jnp.zeros((outputs, x.shape[0]), x.dtype)
-    if outputs < x.shape[0]:
+    inputs = x.shape[0]
+    if inputs == 0 or outputs == 0:
+        return jnp.zeros((outputs, inputs), x.dtype)
+    if outputs < inputs:
         _, pull = jax.vjp(fn, x)
         basis = jnp.eye(outputs, dtype=x.dtype)
-        row = lambda unit: pull(unit)[0] @ root.matrix
+        row = lambda unit: _row(root, pull(unit)[0])
         return jax.lax.map(row, basis, batch_size=DIRECTIONS)
     _, push = jax.linearize(fn, x)
-    return jax.lax.map(push, root.matrix.T, batch_size=DIRECTIONS).T
+    column = lambda which: push(_columns(root, which[None], inputs)[0])
+    return jax.lax.map(column, jnp.arange(inputs), batch_size=DIRECTIONS).T
 
 
 def _by_rows(
-    fn: Callable[[Array], Array], x: Array, root: Root, outputs: int
+    fn: Callable[[Array], Array], x: Array, root: Root, held: Array, outputs: int
 ) -> tuple[Array, Array, Array]:
     """Go through the outputs, with the derivatives of some of them at a time."""
     _, pull = jax.vjp(fn, x)
 
     def one(unit):
-        row = pull(unit)[0] @ root.matrix
-        moved = jnp.where(root.held, 0, row)
-        lost = jnp.any(jnp.where(root.held, row, 0) != 0)
+        row = _row(root, pull(unit)[0])
+        moved = jnp.where(held, 0, row)
+        lost = jnp.any(jnp.where(held, row, 0) != 0)
         return jnp.sum(moved**2), jnp.any(moved != 0), lost
 
     basis = jnp.eye(outputs, dtype=x.dtype)
@@ -108,15 +127,15 @@ def _by_rows(
 
 
 def _by_columns(
-    fn: Callable[[Array], Array], x: Array, root: Root, outputs: int
+    fn: Callable[[Array], Array], x: Array, root: Root, held: Array, outputs: int
 ) -> tuple[Array, Array, Array]:
-    """Go through the directions of the parameters, adding up squares."""
+    """Go through the directions of the inputs, adding up squares."""
     _, push = jax.linearize(fn, x)
-    size = x.shape[0]
-    count = -(-size // DIRECTIONS)
-    short = count * DIRECTIONS - size
-    columns = jnp.pad(root.matrix.T, ((0, short), (0, 0)))
-    held = jnp.pad(root.held, (0, short))
+    inputs = x.shape[0]
+    count = -(-inputs // DIRECTIONS)
+    # What fills up the last block is out of range, and moves nothing.
+    which = jnp.arange(count * DIRECTIONS)
+    fixed = jnp.pad(held, (0, count * DIRECTIONS - inputs))
     start = (
         jnp.zeros(outputs, x.dtype),
         jnp.zeros(outputs, bool),
@@ -125,18 +144,15 @@ def _by_columns(
 
     def add(carry, block):
         squares, known, lost = carry
-        directions, fixed = block
-        moved = jax.vmap(push)(directions)
+        numbers, fixed = block
+        moved = jax.vmap(push)(_columns(root, numbers, inputs))
         free = jnp.where(fixed[:, None], 0, moved)
         squares = squares + jnp.sum(free**2, axis=0)
         known = known | jnp.any(free != 0, axis=0)
         lost = lost | jnp.any(jnp.where(fixed[:, None], moved, 0) != 0, axis=0)
         return (squares, known, lost), None
 
-    blocks = (
-        columns.reshape(count, -1, size),
-        held.reshape(count, -1),
-    )
+    blocks = (which.reshape(count, -1), fixed.reshape(count, -1))
     return jax.lax.scan(add, start, blocks)[0]
 
 

@@ -1,5 +1,6 @@
 """A function of parameters and expected yields, at a point, with its errors."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -37,13 +38,14 @@ class MappingResult(eqx.Module):
         values: What the function returned.
         errors: The standard error of each value, in the same structure.
         factor: F with :math:`F F^\mathsf T` the covariance of the values, ravelled,
-            shape ``(outputs, free)``; None if not asked for.
+            one column for each free parameter, then one for each parameter that the
+            model has profiled; None if not asked for.
         labels: The names of the free parameters.
     """
 
     values: PyTree
     errors: PyTree
-    factor: Float[Array, "outputs free"] | None
+    factor: Float[Array, "outputs columns"] | None
     labels: tuple[str, ...] = eqx.field(static=True)
 
     @property
@@ -74,12 +76,28 @@ class Mapped(eqx.Module):
     fn: Callable[[Any, Any], Any] | None
     model: AbstractModel
 
-    def __call__(self, params: Any, observation: Any) -> Any:
+    def __call__(self, params: Any, given: "Given") -> Any:
         """Return the values of the function; yields without a function."""
-        del observation
-        expected = self.model.expected(params)
+        expected = self.model.predicted(params, given.observation, given.normals)
         out = expected if self.fn is None else self.fn(params, expected)
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, float_dtype()), out)
+
+
+class Given(NamedTuple):
+    """What predictions depend on besides the parameters.
+
+    Attributes:
+        observation: The data of a fit; None before it.
+        normals: Fluctuations of what the model has profiled.
+    """
+
+    observation: Any
+    normals: Any
+
+
+def given(model: Any, observation: Any) -> Given:
+    """Return it without fluctuations."""
+    return Given(observation, np.zeros(model.fluctuations))
 
 
 class Where(NamedTuple):
@@ -269,7 +287,8 @@ def prefit(
         >>> print(out.values, out.errors)
         1.0 4.0
     """
-    return _evaluate(fn, model, before(model, params, unconstrained), factor=factor)
+    where = before(model, params, unconstrained)
+    return _evaluate(fn, model, where, None, factor=factor)
 
 
 def postfit(
@@ -277,6 +296,7 @@ def postfit(
     model: AbstractModel,
     result: FitResult,
     *,
+    observation: Any = None,
     covariance: Float[Array, "free free"] | None = None,
     factor: bool = False,
     throw: bool = True,
@@ -289,6 +309,8 @@ def postfit(
         fn: As in `prefit`.
         model: The Model.
         result: Its best fit.
+        observation: What was fitted, the Model's own if None. It matters to models
+            that profile parameters inside their likelihood.
         covariance: In place of that of the fit, over its free parameters. Zero
             variances count as held at a bound, as in
             `everwillow.uncertainty.propagate`.
@@ -315,16 +337,20 @@ def postfit(
         10.0 2.0
     """
     where = after(model, result, covariance, throw=throw)
-    return _evaluate(fn, model, where, factor=factor)
+    data = model.observation if observation is None else observation
+    return _evaluate(fn, model, where, data, factor=factor)
 
 
-def _evaluate(fn: Any, model: Any, where: Where, *, factor: bool) -> MappingResult:
+def _evaluate(
+    fn: Any, model: Any, where: Where, observation: Any, *, factor: bool
+) -> MappingResult:
     if fn is not None and not callable(fn):
         msg = f"fn: expected a function of (params, expected), got {type(fn).__name__}."
         raise ArgumentTypeError(msg)
     point = where.point
     args = (where.covariance, where.held, bool(factor))
-    found = evaluate_at(_push, Mapped(fn, model), point, None, *args)[0]
+    data = given(model, observation)
+    found = evaluate_at(_push, Mapped(fn, model), point, data, *args)[0]
     values, errors, kept = found
     return MappingResult(values, errors, kept, point.labels)
 
@@ -336,11 +362,16 @@ def _push(
     values = output(task, numbers, x)
     _, unravel = ravel_pytree(values)
 
-    def flat(x):
-        return ravel_pytree(output(task, numbers, x))[0]
+    data, size = numbers.observation, x.shape[0]
+
+    def flat(both):
+        moved = Given(data.observation, both[size:])
+        there = dataclasses.replace(numbers, observation=moved)
+        return ravel_pytree(output(task, there, both[:size]))[0]
 
     root = root_of(jnp.asarray(covariance), jnp.asarray(held))
-    errors, kept = errors_and_factor(flat, x, root, keep=keep)
+    both = jnp.concatenate([x, jnp.asarray(data.normals, x.dtype)])
+    errors, kept = errors_and_factor(flat, both, root, keep=keep)
     return values, unravel(errors), kept
 
 

@@ -16,7 +16,7 @@ from everwillow._typing import Key
 from everwillow.fitting import FitResult
 from everwillow.fitting._core import Task
 from everwillow.fitting._problem import Numbers
-from everwillow.mappings.evaluation import Mapped, after, before
+from everwillow.mappings.evaluation import Mapped, after, before, given
 from everwillow.model import AbstractModel
 from everwillow.statelib import State
 from everwillow.uncertainty._point import Point, evaluate_at, output
@@ -52,6 +52,7 @@ def variations(
     correlated: bool = False,
     exact: bool = False,
     params: State | None = None,
+    observation: Any = None,
     unconstrained: Mapping[Key, Any] | None = None,
     covariance: Float[Array, "free free"] | None = None,
     throw: bool = True,
@@ -70,6 +71,7 @@ def variations(
             continued linearly, and up and down are opposite. Bounds are not looked at.
         params: Where, before a fit; as in `prefit`.
         unconstrained: Before a fit; as in `prefit`.
+        observation: After a fit; as in `postfit`.
         covariance: After a fit; as in `postfit`.
         throw: As in `postfit`.
 
@@ -101,9 +103,12 @@ def variations(
     chosen = _chosen(names, where.point)
     way = _Way(bool(correlated), bool(exact))
     args = (where.covariance, where.held, chosen, way)
-    values, up, down = evaluate_at(_vary, Mapped(fn, model), where.point, None, *args)[
-        0
-    ]
+    data = None
+    if result is not None:
+        data = model.observation if observation is None else observation
+    mapped = Mapped(fn, model)
+    found = evaluate_at(_vary, mapped, where.point, given(model, data), *args)
+    values, up, down = found[0]
     labels = where.point.labels
     return VariationsResult(values, up, down, tuple(labels[i] for i in chosen))
 

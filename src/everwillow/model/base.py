@@ -83,6 +83,28 @@ class AbstractModel(eqx.Module):
     def sample(self, params: Any, key: Array) -> Any:
         """Draw main data, structured as ``observation["main"]``."""
 
+    @property
+    def fluctuations(self) -> int:
+        """How many numbers of a unit Gaussian stand for what `nll` has profiled."""
+        return 0
+
+    def predicted(
+        self, params: Any, observation: Any = None, normals: Array | None = None
+    ) -> Any:
+        """Return what the model expects, for mappings.
+
+        A model that profiles parameters inside `nll` overrides this: its prediction
+        depends on the data, and has an error at given parameters.
+
+        Args:
+            params: Pytree of parameters under their original names.
+            observation: Data that profiled parameters follow; None for nominal ones.
+            normals: How far these are off, shape ``(fluctuations,)``, such that the
+                errors at given parameters are those of independent unit Gaussians.
+        """
+        del observation, normals
+        return self.expected(params)
+
     @final
     def nll(self, params: Any, observation: Mapping[str, Any] | None = None) -> Scalar:
         """Return -ln L: that of the main data plus that of each constraint.

@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from everwillow._typing import Key, Scalar
-from everwillow.likelihood.barlow_beeston import Kind
+from everwillow.likelihood.barlow_beeston import Kind, fluctuation
 from everwillow.likelihood.histograms import Layout, Yields
 from everwillow.likelihood.template_spec import TemplateSpec
 from everwillow.model import AbstractModel
@@ -22,7 +22,7 @@ from everwillow.models.templates.likelihood import Bins, FlatTemplates
 from everwillow.models.templates.parameter_models.base import AbstractParameterModel
 from everwillow.objective import Evaluation
 from everwillow.parameters.bound_table import BoundTable
-from everwillow.parameters.constraint_table import ConstraintTable
+from everwillow.parameters.constraint_table import AuxTable, ConstraintTable
 from everwillow.statelib import State
 
 
@@ -171,25 +171,61 @@ class TemplateModel(AbstractModel):
                 are fitted to; None leaves the templates as they are.
         """
         params = params.to_pytree() if isinstance(params, State) else params
-        vector = ravel_pytree(params)[0]
-        statistics = self.terms.statistics
-        beta = statistics.nominal
-        if observation is not None and statistics.kind is not None:
-            beta = self.terms.at(vector, observation["main"])[1].beta
-        return self.yields_at(vector, beta)
+        return self.predicted(params, observation)
 
-    def yields_at(self, vector: Array, beta: Array) -> Yields:
-        """Return them at given auxiliary parameters of the fitted bins."""
-        terms = self.terms
+    @property
+    def fluctuations(self) -> int:
+        """Number of auxiliary parameters of the simulated samples, in all bins."""
+        if self.terms.statistics.kind is None:
+            return 0
+        masked = 0 if self.masked is None else self.masked.statistics.spread.size
+        return self.terms.statistics.spread.size + masked
+
+    def predicted(
+        self, params: Any, observation: Any = None, normals: Array | None = None
+    ) -> Yields:
+        """Return `yields`, with fluctuations of the simulated samples if given."""
+        terms, vector = self.terms, ravel_pytree(params)[0]
+        known, size = terms.statistics, terms.statistics.spread.size
+        moves: Any = (0.0, 0.0)
+        if normals is not None and known.kind is not None:
+            moves = (normals[:size].reshape(known.spread.shape), normals[size:])
+        if observation is None or known.kind is None:
+            beta = known.nominal + known.width * moves[0]
+        else:
+            profile = terms.at(vector, observation["main"])[1]
+            beta = profile.beta
+            if normals is not None:
+                beta = beta + fluctuation(profile, moves[0])
         rates = terms.rates(vector[terms.rate_place])
         theta = vector[terms.systematic_place]
-        rows = terms.arrays.yields(terms.arrays.gathered(rates), theta)
-        parts = [terms.arrays.scattered(terms.statistics.moved(rows, beta), len(rates))]
+        parts = [_by_process(Bins(terms.arrays, known), rates, theta, beta)]
         if self.masked is not None:
-            arrays = self.masked.arrays
-            more = arrays.yields(arrays.gathered(rates), theta)
-            parts.append(arrays.scattered(more, len(rates)))
+            more = self.masked.statistics
+            off = jnp.reshape(moves[1], more.spread.shape) if normals is not None else 0
+            free = more.nominal + more.width * off
+            parts.append(_by_process(self.masked, rates, theta, free))
         return Yields(jnp.concatenate(parts, 1), self.layout)
+
+    def measurement_variance(
+        self, params: Any, observation: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return the variance of every measurement, structured as an observation.
+
+        Counts have their own number as variance, expected ones where they are 0, or
+        what the likelihood takes for their variance; auxiliary data have the squared
+        widths of their constraints.
+        """
+        terms = self.terms
+        yields = self.predicted(params, observation).values[:, : self.layout.fitted]
+        counts = terms.data(observation["main"]).counts
+        main = {"counts": terms.term.variance_at(jnp.sum(yields, 0), counts)}
+        if terms.statistics.kind is not None:
+            main["statistics"] = terms.statistics.width**2
+        table = self.constraints
+        widths = [jnp.asarray(group.width) for group in table.groups]
+        flat = jnp.concatenate(widths) if widths else jnp.zeros(0)
+        return {"main": main, "aux": AuxTable(table.layout, flat**2, {})}
 
     def saturated_nll(self, main: Any) -> Scalar:
         """Return -ln L of a model that predicts every count exactly."""
@@ -220,6 +256,13 @@ class TemplateModel(AbstractModel):
             interest=(),
             luggage=Luggage(None),
         )
+
+
+def _by_process(bins: Bins, rates: Array, theta: Array, beta: Array) -> Array:
+    """Return the yields of all processes in some bins."""
+    arrays = bins.arrays
+    rows = arrays.yields(arrays.gathered(rates), theta)
+    return arrays.scattered(bins.statistics.moved(rows, beta), rates.shape[0])
 
 
 __all__ = ["Likelihood", "Statistics", "TemplateModel"]
