@@ -27,6 +27,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from everwillow.likelihood.data_terms import (
@@ -55,12 +56,14 @@ class BinStatistics(eqx.Module):
         per_process: Whether each process of a bin has its own β.
         follows: Which processes in which bin follow a β.
         spread: v, or √V for the additive kind; 0 where nothing fluctuates.
+        held: Whether each β stays at its auxiliary datum.
     """
 
     kind: Kind | None = eqx.field(static=True)
     per_process: bool = eqx.field(static=True)
-    follows: Bool[Array, "bins slots"]
-    spread: Float[Array, "bins streams"]
+    follows: Bool[Array | np.ndarray, "bins slots"]
+    spread: Float[Array | np.ndarray, "bins streams"]
+    held: bool = eqx.field(static=True, default=False)
 
     @property
     def nominal(self) -> Float[Array, "bins streams"]:
@@ -187,6 +190,8 @@ def _normal(
         lever, width = spread, (spread > 0).astype(spread.dtype)
     else:
         lever, width = moving, jnp.sqrt(spread)
+    if statistics.held:
+        width = jnp.zeros_like(width)
     variance = jnp.sum((lever * width) ** 2, 1)
     rest = jnp.sum(jnp.where(follows, 0, yields), 1)
     additive = statistics.kind in ("additive", None)
@@ -209,6 +214,8 @@ def _gamma(
     statistics: BinStatistics, term: AbstractBinTerm, yields, data, start
 ) -> Profile:
     follows, spread = statistics.follows, statistics.spread
+    if statistics.held:
+        spread = jnp.zeros_like(spread)
     moving = statistics.streams(yields)
     rest = jnp.sum(jnp.where(follows, 0, yields), 1)
     if statistics.per_process:
