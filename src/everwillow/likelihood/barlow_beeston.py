@@ -182,7 +182,7 @@ def profiled(
 def _normal(
     statistics: BinStatistics, term: AbstractDataTerm, yields, data, start
 ) -> Profile:
-    follows, spread = statistics.follows, statistics.spread
+    follows, spread = statistics.follows, jnp.asarray(statistics.spread)
     moving = statistics.streams(yields)
     if statistics.kind is None:
         lever, width = jnp.zeros_like(spread), jnp.zeros_like(spread)

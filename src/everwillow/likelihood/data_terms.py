@@ -13,6 +13,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
 import jax.scipy as jsp
+import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow.likelihood.poisson import poisson_nll
@@ -110,7 +111,7 @@ class GaussianTerm(AbstractBinTerm):
         variance: Of the data.
     """
 
-    variance: Float[Array, " bins"]
+    variance: Float[Array | np.ndarray, " bins"]
 
     def variance_at(self, yields: Array, data: Array) -> Array:
         """Return the variances."""
@@ -128,11 +129,12 @@ class GaussianTerm(AbstractBinTerm):
 
     def derivatives(self, yields: Array, data: Array) -> tuple[Array, Array]:
         """Return h' and h'' in each bin."""
-        return (yields - data) / self.variance, 1 / self.variance
+        certain = 1 / jnp.asarray(self.variance)
+        return (yields - data) * certain, certain
 
     def settle(self, prior: Array, variance: Array, data: Array) -> tuple[Array, ...]:
         """Solve ``N = M - Q (N - data) / variance``."""
-        response = 1 / (self.variance + variance)
+        response = 1 / (jnp.asarray(self.variance) + variance)
         slope = (prior - data) * response
         return prior - variance * slope, slope, response
 
@@ -145,7 +147,7 @@ class CovarianceTerm(AbstractDataTerm):
         covariance: Of the data.
     """
 
-    covariance: Float[Array, "bins bins"]
+    covariance: Float[Array | np.ndarray, "bins bins"]
 
     def variance_at(self, yields: Array, data: Array) -> Array:
         """Return the diagonal of the covariance."""

@@ -125,9 +125,9 @@ class TemplateArrays(eqx.Module):
     """
 
     first: int = eqx.field(static=True)
-    nominal: Float[Array, "bins slots"]
-    process: Int[Array, "bins slots"]
-    baseline: Float[Array, "bins slots"] | None
+    nominal: Float[Array | np.ndarray, "bins slots"]
+    process: Int[Array | np.ndarray, "bins slots"]
+    baseline: Float[Array | np.ndarray, "bins slots"] | None
     responses: AbstractResponses
 
     def gathered(self, rates: Float[Array, "processes bins *more"]) -> Array:
@@ -143,15 +143,28 @@ class TemplateArrays(eqx.Module):
         rows = jnp.where(self.nominal != 0, rows, 0)
         return jnp.zeros((processes, bins.size)).at[self.process, bins].add(rows)
 
+    @property
+    def log_normal(self) -> bool:
+        """Whether responses are exponents of the yields."""
+        return self.baseline is None
+
+    def strength(self, yields: Float[Array, "bins slots"]) -> Array:
+        """Return what responses are multiplied by, to first order."""
+        return yields if self.baseline is None else jnp.asarray(self.baseline)
+
+    def deformed(self, theta: Float[Array, " k"]) -> Float[Array, "bins slots"]:
+        """Return the templates that rates multiply."""
+        nominal = jnp.asarray(self.nominal)
+        return nominal * jnp.exp(self.responses(theta)) if self.log_normal else nominal
+
     def yields(
         self, rates: Float[Array, "bins slots"], theta: Float[Array, " k"]
     ) -> Float[Array, "bins slots"]:
         """Return what is expected in every slot, given the rates of the slots."""
-        scaled = self.nominal * rates
-        response = self.responses(theta)
+        scaled = self.deformed(theta) * rates
         if self.baseline is None:
-            return scaled * jnp.exp(response)
-        return scaled + self.baseline * response
+            return scaled
+        return scaled + self.baseline * self.responses(theta)
 
 
 class Rows:
@@ -257,9 +270,9 @@ def pack_dense(responses: Responses, rows: Rows) -> DenseResponses:
     shape = (size, rows.slots)
     return DenseResponses(
         # On the device once, not at every call.
-        jnp.asarray(matrix.reshape(*shape, matrix.shape[1])),
-        jnp.asarray(bent.reshape(*shape, curved.size)),
-        curved.tobytes(),
+        average=jnp.asarray(matrix.reshape(*shape, matrix.shape[1])),
+        half=jnp.asarray(bent.reshape(*shape, curved.size)),
+        curved_bytes=curved.tobytes(),
     )
 
 

@@ -56,11 +56,8 @@ def dense_derivatives(
     responses = arrays.responses
     assert isinstance(responses, DenseResponses)
     columns = responses.columns(theta)
-    log_normal = arrays.baseline is None
-    strength = yields if log_normal else arrays.baseline
-    deformed = arrays.nominal
-    if log_normal:
-        deformed = deformed * jnp.exp(responses(theta))
+    log_normal = arrays.log_normal
+    strength, deformed = arrays.strength(yields), arrays.deformed(theta)
     by_rate = deformed[..., None] * rates
     q = profile.gradient
 
@@ -79,7 +76,7 @@ def dense_derivatives(
     hessian = gauss_newton
     loose = statistics.kind in ("gamma", "normal")
     if loose and not statistics.per_process:
-        moved = summed(statistics.follows.astype(q.dtype))
+        moved = summed(jnp.asarray(statistics.follows, q.dtype))
         hessian = hessian - moved.T @ (profile.relief * moved)
     outer = jnp.zeros_like(q)
     if loose and statistics.per_process:

@@ -138,7 +138,7 @@ class ListedResponses(AbstractResponses):
 
 def pack_lists(responses: Responses, rows: Rows) -> ListedResponses:
     """Put the responses of some bins into lists."""
-    place, systematic, average, half = entries(responses, rows)
+    place, systematic, mean, half = entries(responses, rows)
     curved = asymmetric(responses)
     size = (rows.bins.stop - rows.bins.start) * rows.slots
     count = responses.start.size - 1
@@ -146,14 +146,24 @@ def pack_lists(responses: Responses, rows: Rows) -> ListedResponses:
     column[curved] = np.arange(curved.size)
     bent = half != 0
     lists = (
-        (place, systematic, average, count),
+        (place, systematic, mean, count),
         (place[bent], column[systematic[bent]], half[bent], curved.size),
     )
-    pieces = []
-    for row, number, value, columns in lists:
-        pieces.append(Pieces.of(row, number, value, (size, columns)))
-        pieces.append(Pieces.of(number, row, value, (columns, size)))
-    return ListedResponses(*pieces, rows.slots, curved.tobytes())
+    (average, average_back), (bent_half, half_back) = (
+        (
+            Pieces.of(row, number, value, (size, columns)),
+            Pieces.of(number, row, value, (columns, size)),
+        )
+        for row, number, value, columns in lists
+    )
+    return ListedResponses(
+        average=average,
+        average_back=average_back,
+        half=bent_half,
+        half_back=half_back,
+        slots=rows.slots,
+        curved_bytes=curved.tobytes(),
+    )
 
 
 __all__ = ["ListedResponses", "Pieces", "pack_lists"]

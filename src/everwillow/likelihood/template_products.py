@@ -82,11 +82,8 @@ def products(
         theta: The systematics.
     """
     responses = arrays.responses
-    log_normal = arrays.baseline is None
-    strength = yields if log_normal else arrays.baseline
-    deformed = arrays.nominal
-    if log_normal:
-        deformed = deformed * jnp.exp(responses(theta))
+    log_normal = arrays.log_normal
+    strength, deformed = arrays.strength(yields), arrays.deformed(theta)
     q, sway, response = profile.gradient, profile.sway, profile.response
     second = responses.second(theta, q * strength)
     count = theta.shape[0]
@@ -126,17 +123,15 @@ def steering(
 
     Processes of a bin are taken to move together.
     """
-    strength = yields if arrays.baseline is None else arrays.baseline
+    strength = arrays.strength(yields)
     response = profile.response
     if response.ndim == 2:
         response = jnp.diagonal(response)
     push = jnp.abs(profile.sway * strength)
     weights = response[:, None] * push * jnp.sum(push, 1, keepdims=True)
     head = arrays.responses.squared(theta, weights)
-    deformed = arrays.nominal
-    if arrays.baseline is None:
-        deformed = deformed * jnp.exp(arrays.responses(theta))
-    whole = jnp.einsum("bs,bsm->bm", profile.sway * deformed, by_rate)
+    moving = profile.sway * arrays.deformed(theta)
+    whole = jnp.einsum("bs,bsm->bm", moving, by_rate)
     return jnp.concatenate([head, response @ whole**2])
 
 

@@ -5,7 +5,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import jax.scipy as jsp
-import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
@@ -36,7 +35,7 @@ def residual_chi2(
 ) -> MappingChi2:
     r"""Compare a mapping of the fitted data with the same mapping of the fit.
 
-    The fit has followed the data, and its auxiliary measurements. With R the derivatives
+    The fit has followed the data and the auxiliary ones. With R the derivatives
     of the residuals by every measurement, in which the estimates answer by
     :math:`-C\,\partial^2(-\ln L)/\partial\theta\,\partial d`, and with V the variances
     of the measurements, the covariance of the residuals is :math:`R V R^\mathsf T`. It

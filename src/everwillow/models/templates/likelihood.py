@@ -33,8 +33,8 @@ class External(eqx.Module):
     """
 
     place_bytes: bytes = eqx.field(static=True)
-    gradient: Float[Array, " n"]
-    hessian: Float[Array, "n n"]
+    gradient: Float[Array | np.ndarray, " n"]
+    hessian: Float[Array | np.ndarray, "n n"]
 
     def __call__(self, vector: Array) -> Scalar:
         """Return the sum of the terms."""

@@ -18,6 +18,7 @@ from everwillow.likelihood.template_spec import TemplateSpec
 from everwillow.model import AbstractModel
 from everwillow.models._luggage import Luggage
 from everwillow.models.templates._compilation import Compiled, compile_spec
+from everwillow.models.templates.diagnostics import TemplateDiagnostics
 from everwillow.models.templates.likelihood import Bins, FlatTemplates
 from everwillow.models.templates.parameter_models.base import AbstractParameterModel
 from everwillow.objective import Evaluation
@@ -117,6 +118,20 @@ class TemplateModel(AbstractModel):
     def report(self) -> tuple[str, ...]:
         """What was assumed or looks odd, one sentence each."""
         return self.spec.report
+
+    @property
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """The parameters of each group of systematics, for impacts of groups."""
+        found: dict[str, tuple[str, ...]] = {}
+        for systematic in self.spec.systematics:
+            for group in systematic.groups:
+                found[group] = (*found.get(group, ()), systematic.name)
+        return found
+
+    @property
+    def diagnostics(self) -> TemplateDiagnostics:
+        """What the model tells about its data and its simulated samples."""
+        return TemplateDiagnostics(self)
 
     @property
     def poi(self) -> Key | None:
