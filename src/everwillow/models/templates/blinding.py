@@ -1,0 +1,195 @@
+"""Parameters of interest on a hidden scale, until they may be looked at."""
+
+import dataclasses
+import fnmatch
+import hashlib
+import math
+import statistics
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeAlias, final
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from everwillow._errors import ArgumentTypeError, unknown_key
+from everwillow.objective import Evaluation
+from everwillow.parameters import Normal
+from everwillow.parameters.bound_table import BoundTable
+from everwillow.parameters.constraint_table import AuxTable, ConstraintTable
+
+
+Blind: TypeAlias = bool | str | Iterable[str] | Mapping[str, str | None]
+"""What to hide: all, patterns, or patterns with the group that shares a number."""
+
+Source: TypeAlias = Literal["data", "simulation"]
+
+# Standard deviation of an offset, and of the logarithm of a factor.
+WIDTH = 5.0
+
+
+@final
+class Hidden(eqx.Module):
+    """The numbers between the physical values of parameters and the reported ones.
+
+    Attributes:
+        factor: What a physical value is multiplied by, 1 where nothing is hidden.
+        offset: What is added to it then.
+    """
+
+    factor: Float[Array | np.ndarray, " n"]
+    offset: Float[Array | np.ndarray, " n"]
+
+    def physical(self, vector: Float[Array, " n"]) -> Float[Array, " n"]:
+        """Return physical values of reported ones."""
+        return (vector - self.offset) / self.factor
+
+    def reported(self, found: Evaluation) -> Evaluation:
+        """Turn derivatives by physical values into those by reported ones."""
+        scale = 1 / jnp.asarray(self.factor)
+        stand_in = found.gauss_newton
+        return Evaluation(
+            found.value,
+            found.gradient * scale,
+            found.curvature.scaled(scale),
+            None if stand_in is None else stand_in.scaled(scale),
+        )
+
+    @property
+    def where(self) -> np.ndarray:
+        """Which parameters are hidden."""
+        return (np.asarray(self.factor) != 1) | (np.asarray(self.offset) != 0)
+
+
+def hidden_number(name: str, source: Source) -> float:
+    """Return the number of a parameter, drawn from a Gaussian of mean 0 and width 5.
+
+    It is made from the SHA-256 of the name and the source alone, so that it is the same
+    everywhere, and that fits to simulated data do not tell the one of the data.
+
+    Args:
+        name: The parameter, or the group that shares the number.
+        source: Whether data or simulated data are fitted.
+
+    Example:
+        >>> hidden_number("signal", "data") == hidden_number("signal", "simulation")
+        False
+    """
+    digest = hashlib.sha256(f"{name}_{source}".encode()).digest()
+    # Strictly between 0 and 1.
+    uniform = (int.from_bytes(digest[:6], "big") + 0.5) / 2**48
+    return statistics.NormalDist(0.0, WIDTH).inv_cdf(uniform)
+
+
+def hide(
+    parts: Any, entries: Mapping[str, Any], blind: Blind, unblind: Any, source: Source
+) -> Any:
+    """Put parameters of interest on their hidden scales.
+
+    Start values, bounds and constraints move along; the likelihood is the same function
+    of the physical values.
+
+    Args:
+        parts: The parts of a compiled model, whose likelihood hides nothing yet.
+        entries: The parameters of the rates.
+        blind: What to hide, as in `TemplateModel.from_spec`.
+        unblind: What of it not to hide.
+        source: Whether data or simulated data are fitted.
+    """
+    chosen = _chosen(blind, parts.interest, "blind")
+    shown = _chosen(unblind, parts.interest, "unblind")
+    keys = [str(key) for key in parts.state]
+    factor, offset = np.ones(len(keys)), np.zeros(len(keys))
+    for name, group in chosen.items():
+        if name in shown:
+            continue
+        number = hidden_number(name if group is None else group, source)
+        if _has_scale(entries.get(name)):
+            factor[keys.index(name)] = math.exp(number)
+        else:
+            offset[keys.index(name)] = number
+    hidden = Hidden(factor, offset)
+    if not hidden.where.any():
+        return parts
+    found = _moved(parts, factor, offset)
+    terms = dataclasses.replace(parts.terms, hidden=hidden)
+    return found._replace(terms=terms)
+
+
+def unhidden(parts: Any, hidden: Hidden, patterns: tuple[str, ...]) -> Any:
+    """Put parameters back on their physical scales.
+
+    Args:
+        parts: The parts of a model.
+        hidden: What it hides.
+        patterns: Which parameters to show, as in `fnmatch`.
+    """
+    factor, offset = (np.asarray(part) for part in (hidden.factor, hidden.offset))
+    keys = [str(key) for key in parts.state]
+    names = [key for key, is_hidden in zip(keys, hidden.where, strict=True) if is_hidden]
+    shown = _chosen(patterns, tuple(names), "unblinded")
+    here = np.array([key in shown for key in keys])
+    back = np.where(here, 1 / factor, 1.0)
+    found = _moved(parts, back, np.where(here, -offset / factor, 0.0))
+    left = Hidden(np.where(here, 1.0, factor), np.where(here, 0.0, offset))
+    terms = dataclasses.replace(parts.terms, hidden=left if left.where.any() else None)
+    return found._replace(terms=terms)
+
+
+def _has_scale(entry: Any) -> bool:
+    """Return whether zero means something for a parameter, so that a factor hides it.
+
+    A constraint tells the width of a parameter, which a factor would change.
+    """
+    if entry is None or entry.width is not None:
+        return False
+    return entry.lower == 0 or entry.start != 0
+
+
+def _moved(parts: Any, factor: np.ndarray, offset: np.ndarray) -> Any:
+    """Move start values, bounds, constraints and auxiliary data."""
+    start = np.array([float(np.asarray(value)) for value in parts.state.values()])
+    state = parts.state.with_values((start * factor + offset).tolist())
+    bounds = BoundTable(
+        parts.bounds.layout,
+        parts.bounds.lower * factor + offset,
+        parts.bounds.upper * factor + offset,
+    )
+    # Constraints are all Gaussians here, and their parameters have no factors.
+    shift = offset[parts.terms.constrained]
+    table, aux = parts.constraints, parts.observation["aux"]
+    groups = tuple(Normal(group.mean + shift, group.width) for group in table.groups)
+    table = ConstraintTable(table.layout, groups, table.others)
+    aux = AuxTable(aux.layout, aux.vector + shift, aux.others)
+    observation = {**parts.observation, "aux": aux}
+    return parts._replace(
+        state=state, bounds=bounds, constraints=table, observation=observation
+    )
+
+
+def _chosen(said: Any, names: tuple[str, ...], where: str) -> dict[str, str | None]:
+    """Return which parameters are meant, with the group that each shares with."""
+    if said is True:
+        said = ("*",)
+    elif said is False or said is None:
+        said = ()
+    elif isinstance(said, str):
+        said = (said,)
+    if not isinstance(said, Iterable):
+        msg = (
+            f"{where}: expected True, names or patterns, or a mapping from these to "
+            f"groups, got {type(said).__name__}."
+        )
+        raise ArgumentTypeError(msg)
+    groups = said if isinstance(said, Mapping) else dict.fromkeys(said)
+    found: dict[str, str | None] = {}
+    for pattern, group in groups.items():
+        hits = [pattern] if pattern in names else fnmatch.filter(names, pattern)
+        if not hits and pattern != "*":
+            raise unknown_key(pattern, names, where=where)
+        found |= dict.fromkeys(hits, group)
+    return found
+
+
+__all__ = ["Blind", "Hidden", "Source", "hidden_number", "hide", "unhidden"]

@@ -1,0 +1,108 @@
+"""What a template fit tells about its data and its simulated samples."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, final
+
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from everwillow.likelihood.data_terms import CovarianceTerm
+from everwillow.statelib import State
+
+
+if TYPE_CHECKING:
+    from everwillow.models.templates.model import TemplateModel
+
+
+@final
+@dataclasses.dataclass(frozen=True, slots=True)
+class TemplateDiagnostics:
+    """What inference may ask of a `TemplateModel` besides its likelihood.
+
+    Attributes:
+        model: The model.
+    """
+
+    model: "TemplateModel"
+
+    @property
+    def simulated(self) -> tuple[str, ...]:
+        """Which entries of the main data are auxiliary data of simulated samples."""
+        return () if self.model.terms.statistics.kind is None else ("statistics",)
+
+    def with_simulation_held(
+        self, params: Any, observation: Mapping[str, Any] | None = None
+    ) -> "TemplateModel":
+        """Return the model with the templates held where they are best.
+
+        The auxiliary parameters of the simulated samples take the values that maximise
+        the likelihood at `params`, and no longer follow the parameters. Its gradient
+        there is that of the model itself, its Hessian the one without the statistics
+        of the samples.
+
+        Args:
+            params: Pytree of parameters under their original names, or a `State`.
+            observation: The data; the model's own if None. They come with the model
+                that is returned.
+        """
+        model = self.model
+        observed = model.observation if observation is None else observation
+        known = model.terms.statistics
+        if known.kind is None:
+            return dataclasses.replace(model, observation=dict(observed))
+        tree = params.to_pytree() if isinstance(params, State) else params
+        vector = ravel_pytree(tree)[0]
+        beta = model.terms.at(vector, observed["main"])[1].beta
+        held = dataclasses.replace(known, held=True)
+        terms = dataclasses.replace(model.terms, statistics=held)
+        main = {**observed["main"], "statistics": beta}
+        return dataclasses.replace(
+            model, terms=terms, observation={**observed, "main": main}
+        )
+
+    def residual_variance(self, params: Any) -> dict[str, Any]:
+        """Return the variances of data around templates as they are.
+
+        The simulated samples add theirs to those of the data, so that they are no data
+        of their own any more.
+
+        Args:
+            params: Pytree of parameters under their original names.
+
+        Returns:
+            Structured as the main data: variances of the counts, or their covariance,
+            and None for what belongs to the samples.
+        """
+        model, terms = self.model, self.model.terms
+        expected = model.expected(params)["counts"]
+        known = terms.statistics
+        lever = known.spread
+        if known.kind is None:
+            lever = jnp.zeros((len(expected), 1))
+        elif known.kind != "additive":
+            lever = known.streams(terms.yields(ravel_pytree(params)[0])) * known.width
+        added = jnp.sum(jnp.asarray(lever) ** 2, 1)
+        main: dict[str, Any] = dict.fromkeys(self.simulated)
+        if isinstance(terms.term, CovarianceTerm):
+            matrix = jnp.asarray(terms.term.covariance)
+            return {"counts": matrix + jnp.diag(added), **main}
+        # With the expected number as the count this is the expected variance.
+        own = terms.term.variance_at(expected, expected)
+        return {"counts": own + added, **main}
+
+    @property
+    def measured(self) -> Any:
+        """How many main data there are that the model can be wrong about.
+
+        Bins without any template are none, and a likelihood from elsewhere counts as
+        many measurements as its Hessian has rank.
+        """
+        terms = self.model.terms
+        count = jnp.sum(jnp.any(jnp.asarray(terms.arrays.nominal) != 0, axis=1))
+        if terms.external is not None:
+            count = count + jnp.linalg.matrix_rank(terms.external.hessian)
+        return count
+
+
+__all__ = ["TemplateDiagnostics"]
