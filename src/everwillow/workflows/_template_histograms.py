@@ -1,0 +1,361 @@
+"""Channels and mappings of a template fit as histograms, before and after it."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.tree_util as jtu
+import numpy as np
+from jaxtyping import Float
+
+from everwillow.fitting import FitResult
+from everwillow.goodness.pvalues import judged
+from everwillow.likelihood.histograms import Axis, Layout, Yields
+from everwillow.mappings import (
+    AbstractHistogramMapping,
+    Composite,
+    Identity,
+    MappingResult,
+    ObservedMapping,
+    degrees_of_freedom,
+    integer_axes,
+    observed,
+    parse_mapping,
+    postfit,
+    prefit,
+    with_data,
+)
+from everwillow.mappings._spread import root_of
+from everwillow.mappings.residuals import residual_chi2
+from everwillow.models.templates.model import TemplateModel
+from everwillow.workflows._template_numbers import chi_square, groups_of
+from everwillow.workflows.template_results import (
+    Breakdown,
+    ChiSquare,
+    Expectation,
+    HistogramResult,
+    MappingOutcome,
+)
+
+
+# A factor of the covariance of all values is kept up to so many numbers.
+LARGEST = 50_000_000
+# Residuals with this share of the largest variance do not fluctuate.
+SINGULAR = 1e-9
+SINGLE = "values"
+
+
+class Histograms(NamedTuple):
+    """What a run says of histograms."""
+
+    channels: dict[str, HistogramResult]
+    mappings: dict[str, MappingOutcome]
+    remarks: tuple[str, ...]
+
+
+class _Together(eqx.Module):
+    """Several mappings, evaluated in one program."""
+
+    mappings: tuple[AbstractHistogramMapping, ...]
+
+    def __call__(self, params: Any, yields: Yields) -> tuple[Any, ...]:
+        return tuple(mapping(params, yields) for mapping in self.mappings)
+
+
+class _Sides(NamedTuple):
+    """Values, errors and factor of all mappings, and what processes contribute."""
+
+    result: MappingResult
+    processes: Any
+
+
+def parsed(
+    mappings: Sequence[str | AbstractHistogramMapping], layout: Layout
+) -> tuple[AbstractHistogramMapping, ...]:
+    """Read mappings, and check that the channels have what they name."""
+    mappings = [mappings] if isinstance(mappings, str) else mappings
+    found: dict[str, AbstractHistogramMapping] = {}
+    for one in mappings:
+        is_one = isinstance(one, AbstractHistogramMapping)
+        mapping = one if is_one else parse_mapping(one)
+        mapping.axes(layout)
+        found[mapping.key] = mapping
+    return tuple(found.values())
+
+
+def histograms_of(
+    model: TemplateModel,
+    result: FitResult,
+    mappings: tuple[AbstractHistogramMapping, ...],
+    unconstrained: Mapping[Any, float],
+    *,
+    covariances: bool,
+    breakdown: bool,
+) -> Histograms:
+    """Evaluate channels and mappings before and after the fit."""
+    every = (Identity(), *mappings)
+    fn = _Together(every)
+    rows = _rows(fn, model)
+    columns = len(result.free) + model.fluctuations
+    wanted = bool(mappings) or breakdown
+    keep = wanted and rows * columns <= LARGEST
+    remarks = ()
+    if wanted and not keep:
+        remarks = (
+            f"{rows} values with {columns} sources of errors are too many for a joint "
+            "covariance: the chi2 of mappings, their covariances and the breakdown of "
+            "errors were left out.",
+        )
+    start, end = model.state.to_pytree(), result.params.to_pytree()
+    before = _Sides(
+        prefit(fn, model, unconstrained=unconstrained, factor=keep),
+        _processes(every, start, model.yields(start)),
+    )
+    after = None
+    if bool(result.success):
+        after = _Sides(
+            postfit(fn, model, result, factor=keep),
+            _processes(every, end, model.yields(end, model.observation)),
+        )
+    data = _data(every, model)
+    work = _Work(model, result, before, after, data, keep)
+    found = [work.outcome(i, mapping) for i, mapping in enumerate(every)]
+    groups = groups_of(model) if breakdown and keep and after is not None else {}
+    if groups:
+        found = [
+            _with_breakdown(outcome, work, i, groups) for i, outcome in enumerate(found)
+        ]
+    if not covariances:
+        found = [_without_covariances(outcome) for outcome in found]
+    channels = {c.name: found[0].histograms[c.name] for c in model.layout.channels}
+    return Histograms(channels, {m.key: m for m in found[1:]}, remarks)
+
+
+def _rows(fn: _Together, model: TemplateModel) -> int:
+    values = jax.eval_shape(
+        lambda p: fn(p, model.predicted(p)), model.state.to_pytree()
+    )
+    return sum(leaf.size for leaf in jax.tree.leaves(values))
+
+
+@eqx.filter_jit
+def _processes(mappings: Any, params: Any, yields: Yields) -> Any:
+    return tuple(mapping.of_processes(params, yields) for mapping in mappings)
+
+
+def _data(
+    mappings: Sequence[AbstractHistogramMapping], model: TemplateModel
+) -> dict[str, ObservedMapping]:
+    """Return the data of each mapping that has any, in one program for all."""
+    parts = {}
+    for mapping in mappings:
+        part = with_data(mapping, model.layout)
+        for one in part.mappings if isinstance(part, Composite) else (part,):
+            if one is not None:
+                parts[one.key] = one
+    if not parts:
+        return {}
+    counts = np.asarray(model.observation["main"]["counts"])
+    variance = model.terms.term.variance_at(counts, counts)
+    covariance = getattr(model.terms.term, "covariance", variance)
+    found = observed(
+        Composite(*parts.values()), model.layout, counts, variance=covariance
+    )
+    return {
+        key: ObservedMapping(found.values[key], found.variances[key], None)
+        for key in parts
+    }
+
+
+class _Work(NamedTuple):
+    """What the records of mappings are made of."""
+
+    model: TemplateModel
+    result: FitResult
+    before: _Sides
+    after: _Sides | None
+    data: dict[str, ObservedMapping]
+    keep: bool
+
+    def outcome(self, i: int, mapping: AbstractHistogramMapping) -> MappingOutcome:
+        """Return the record of a mapping."""
+        layout = self.model.layout
+        axes, names = mapping.axes(layout), mapping.process_names(layout)
+        seen = self._seen(mapping)
+        histograms = {}
+        for path, values in jtu.tree_leaves_with_path(self.before.result.values[i]):
+            post = None if self.after is None else _side(self.after, i, path)
+            inner = tuple(path)
+            part = seen.get(_name(path))
+            histograms[_name(path)] = HistogramResult(
+                axes=_axes(_at(axes, inner), np.shape(values)),
+                process_names=tuple(_at(names, inner) or ()),
+                prefit=_side(self.before, i, path),
+                postfit=post,
+                data=None if part is None else part[0],
+                data_errors=None if part is None else np.sqrt(part[1]),
+            )
+        rows = self.rows(i)
+        factors = [
+            None if side is None or not self.keep else side.result.factor[rows]
+            for side in (self.before, self.after)
+        ]
+        covariances = [None if f is None else np.asarray(f @ f.T) for f in factors]
+        has_data = i > 0 and self.keep and mapping.has_data(layout)
+        return MappingOutcome(
+            mapping.key,
+            histograms,
+            *covariances,
+            self._prefit_chi2(i, mapping, covariances[0]) if has_data else None,
+            self._postfit_chi2(mapping) if has_data and self.after else None,
+        )
+
+    def rows(self, i: int) -> slice:
+        """Return where the values of a mapping are among those of all."""
+        sizes = [
+            sum(np.size(leaf) for leaf in jax.tree.leaves(values))
+            for values in self.before.result.values
+        ]
+        return slice(sum(sizes[:i]), sum(sizes[: i + 1]))
+
+    def _seen(self, mapping: AbstractHistogramMapping) -> dict[str, Any]:
+        """Return data and variances of a mapping by the names of its histograms."""
+        part = with_data(mapping, self.model.layout)
+        if part is None:
+            return {}
+        found = self.data
+        is_joint = isinstance(part, Composite)
+        value: Any = (
+            {one.key: (found[one.key].values, found[one.key].variances) for one in part.mappings}
+            if is_joint
+            else (found[part.key].values, found[part.key].variances)
+        )
+        split = (
+            [{k: v[j] for k, v in value.items()} for j in (0, 1)] if is_joint else value
+        )
+        both = [dict(_named(side)) for side in split]
+        return {name: (both[0][name], both[1][name]) for name in both[0]}
+
+    def _prefit_chi2(
+        self, i: int, mapping: AbstractHistogramMapping, covariance: Any
+    ) -> ChiSquare:
+        """Compare the data with what was expected before the fit."""
+        model = self.model
+        yields = np.asarray(model.yields(model.state).values)[:, : model.layout.fitted]
+        counts = np.asarray(model.observation["main"]["counts"])
+        term = model.terms.term
+        variance = getattr(term, "covariance", term.variance_at(yields.sum(0), counts))
+        seen = observed(
+            mapping, model.layout, counts, variance=variance, covariance=True
+        )
+        flat = [np.ravel(leaf) for leaf in jax.tree.leaves(seen.values)]
+        mine = [np.ravel(v) for v in jax.tree.leaves(self.before.result.values[i])]
+        away = np.concatenate(flat) - np.concatenate(mine)
+        ndof = degrees_of_freedom(mapping, model.layout)
+        return _independent(away, np.asarray(seen.covariance) + covariance, ndof)
+
+    def _postfit_chi2(self, mapping: AbstractHistogramMapping) -> ChiSquare:
+        return chi_square(residual_chi2(mapping, self.model, self.result))
+
+
+def _independent(
+    away: Float[np.ndarray, " n"], covariance: Float[np.ndarray, "n n"], ndof: int
+) -> ChiSquare:
+    """Return the chi2 of residuals, in the directions in which they fluctuate."""
+    width = np.sqrt(np.diagonal(covariance))
+    safe = np.where(width > 0, width, 1)
+    if not np.all(np.isfinite(covariance)):
+        return ChiSquare(np.nan, float(ndof), np.nan)
+    values, vectors = np.linalg.eigh(covariance / safe[:, None] / safe)
+    free = values > SINGULAR * values[-1]
+    parts = (vectors.T @ (away / safe))[free]
+    count = min(int(free.sum()), ndof)
+    return chi_square(judged(np.sum(parts**2 / values[free]), float(count)))
+
+
+def _side(side: _Sides, i: int, path: Any) -> Expectation:
+    parts = _at(side.processes[i], tuple(path))
+    return Expectation(
+        np.asarray(_at(side.result.values[i], tuple(path))),
+        np.asarray(_at(side.result.errors[i], tuple(path))),
+        None if parts is None else np.asarray(parts),
+    )
+
+
+def _named(tree: Any) -> list[tuple[str, np.ndarray]]:
+    return [
+        (_name(path), np.asarray(leaf)) for path, leaf in jtu.tree_leaves_with_path(tree)
+    ]
+
+
+def _name(path: Any) -> str:
+    """Return the name of a histogram: its keys in the values of the mapping."""
+    return "/".join(str(_key(part)) for part in path) or SINGLE
+
+
+def _key(part: Any) -> Any:
+    for attribute in ("key", "name", "idx"):
+        if hasattr(part, attribute):
+            return getattr(part, attribute)
+    return part
+
+
+def _at(tree: Any, path: tuple[Any, ...]) -> Any:
+    """Return what is at a path; None where a tree does not go so far."""
+    for part in path:
+        key = _key(part)
+        if tree is None or (isinstance(tree, Mapping) and key not in tree):
+            return None
+        tree = getattr(tree, key) if hasattr(part, "name") else tree[key]
+    return tree
+
+
+def _axes(axes: tuple[Axis, ...] | None, shape: tuple[int, ...]) -> tuple[Axis, ...]:
+    return integer_axes(shape) if axes is None else tuple(axes)
+
+
+def _with_breakdown(
+    outcome: MappingOutcome, work: _Work, i: int, groups: Mapping[str, list[str]]
+) -> MappingOutcome:
+    """Divide the errors after the fit by groups of systematics."""
+    assert work.after is not None
+    factor = np.asarray(work.after.result.factor)[work.rows(i)]
+    labels = work.result.labels
+    covariance = work.result.covariance
+    root = root_of(np.asarray(covariance), np.ones(len(labels), bool)).matrix
+    # The covariance of values with parameters; divided by the width of a constraint it
+    # is the shift for a fluctuation of the auxiliary measurement.
+    shifts = factor[:, : len(labels)] @ np.asarray(root).T
+    constraints = work.model.constraints
+    widths = np.array(
+        [
+            float(np.asarray(constraints[name].width)) if name in constraints else np.inf
+            for name in labels
+        ]
+    )
+    squares = (shifts / widths) ** 2
+    parts = np.stack(
+        [squares[:, np.isin(labels, names)].sum(1) for names in groups.values()]
+    )
+    rest = np.clip((factor**2).sum(1) - squares.sum(1), 0, None)
+    start, found = 0, {}
+    for name, histogram in outcome.histograms.items():
+        shape = histogram.prefit.values.shape
+        stop = start + histogram.prefit.values.size
+        breakdown = Breakdown(
+            tuple(groups),
+            np.sqrt(parts[:, start:stop]).reshape(-1, *shape),
+            np.sqrt(rest[start:stop]).reshape(shape),
+        )
+        found[name] = dataclasses.replace(histogram, breakdown=breakdown)
+        start = stop
+    return dataclasses.replace(outcome, histograms=found)
+
+
+def _without_covariances(outcome: MappingOutcome) -> MappingOutcome:
+    return dataclasses.replace(outcome, prefit_covariance=None, postfit_covariance=None)
+
+
+__all__ = ["Histograms", "histograms_of", "parsed"]

@@ -1,0 +1,322 @@
+"""What a template fit found, as records of NumPy arrays."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from everwillow.likelihood.histograms import Axis
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """The parameters of a fit, those that were not fitted included.
+
+    Attributes:
+        names: Their names.
+        values: After the fit; NaN if it failed. What was frozen keeps its value.
+        errors: Their errors; NaN where there is none. At a bound the distance into the
+            allowed range at which -ln L has risen by 1/2.
+        prefit_values: Where the fit started: the nominal values.
+        prefit_errors: The widths of the constraints, and what was given for parameters
+            without one; else NaN.
+        interest: Which are parameters of interest.
+        constrained: Which have a constraint.
+        frozen: Which were not fitted.
+        at_bound: Which ended at a bound.
+        blinded: Which are shifted by a hidden offset.
+        stopped_at: Where a fit that failed stopped; None if it did not fail.
+    """
+
+    names: tuple[str, ...]
+    values: Float[np.ndarray, " n"]
+    errors: Float[np.ndarray, " n"]
+    prefit_values: Float[np.ndarray, " n"]
+    prefit_errors: Float[np.ndarray, " n"]
+    interest: Bool[np.ndarray, " n"]
+    constrained: Bool[np.ndarray, " n"]
+    frozen: Bool[np.ndarray, " n"]
+    at_bound: Bool[np.ndarray, " n"]
+    blinded: Bool[np.ndarray, " n"]
+    stopped_at: Float[np.ndarray, " n"] | None = None
+
+    @property
+    def pulls(self) -> Float[np.ndarray, " n"]:
+        """(value - nominal) / width of the constraint; NaN without one."""
+        away = (self.values - self.prefit_values) / self.prefit_errors
+        return np.where(self.constrained, away, np.nan)
+
+    @property
+    def constraints(self) -> Float[np.ndarray, " n"]:
+        """Error / width of the constraint; NaN without one."""
+        return np.where(self.constrained, self.errors / self.prefit_errors, np.nan)
+
+
+@dataclass(frozen=True, slots=True)
+class ChiSquare:
+    """A statistic that follows a chi2 distribution if the model is right.
+
+    Attributes:
+        statistic: Its value.
+        ndof: The number of degrees of freedom.
+        pvalue: The probability of a value at least as large.
+    """
+
+    statistic: float
+    ndof: float
+    pvalue: float
+
+
+@dataclass(frozen=True, slots=True)
+class FitSummary:
+    """How a fit ended.
+
+    Attributes:
+        success: Whether at a minimum.
+        status: A sentence on it.
+        nll: -ln L where it ended, with all constants.
+        edm: The estimated distance to the minimum, in units of -ln L.
+        evaluations: How many there were.
+        saturated: The comparison with a model that describes all data exactly.
+    """
+
+    success: bool
+    status: str
+    nll: float
+    edm: float
+    evaluations: int
+    saturated: ChiSquare | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Covariance:
+    """The covariance of the fitted parameters, the inverse of the Hessian of -ln L.
+
+    Attributes:
+        names: The fitted parameters.
+        matrix: Their covariance; zero for parameters at a bound.
+        correlation: Their correlations; NaN where a variance is zero.
+    """
+
+    names: tuple[str, ...]
+    matrix: Float[np.ndarray, "n n"]
+    correlation: Float[np.ndarray, "n n"]
+
+
+@dataclass(frozen=True, slots=True)
+class Impacts:
+    """What the errors of the parameters of interest come from, in their units.
+
+    A traditional impact is the shift of the parameter of interest for a move of another
+    one by its error after the fit; a global one that for a fluctuation of the auxiliary
+    measurement by its own (arXiv:2307.04007).
+
+    Attributes:
+        interest: The parameters of interest.
+        errors: Their errors.
+        names: The other parameters.
+        traditional: Signed, one row for each parameter of interest.
+        global_names: The parameters with an auxiliary measurement.
+        global_impacts: Signed, likewise.
+        groups: Names of groups.
+        grouped_traditional: Of each group, never negative.
+        grouped_global: Likewise.
+        statistical: The error with all constrained parameters held.
+    """
+
+    interest: tuple[str, ...]
+    errors: Float[np.ndarray, " pois"]
+    names: tuple[str, ...]
+    traditional: Float[np.ndarray, "pois names"]
+    global_names: tuple[str, ...]
+    global_impacts: Float[np.ndarray, "pois auxiliary"]
+    groups: tuple[str, ...]
+    grouped_traditional: Float[np.ndarray, "pois groups"]
+    grouped_global: Float[np.ndarray, "pois groups"]
+    statistical: Float[np.ndarray, " pois"]
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What is expected in the bins of a histogram.
+
+    Attributes:
+        values: Shape of the axes.
+        errors: Their errors, those of simulated samples included.
+        processes: What each process contributes; None where values are no sums.
+    """
+
+    values: Float[np.ndarray, "..."]
+    errors: Float[np.ndarray, "..."]
+    processes: Float[np.ndarray, "processes ..."] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Breakdown:
+    """Where the errors of the bins of a histogram come from.
+
+    Attributes:
+        groups: Names of groups of systematics.
+        impacts: What the auxiliary measurements of each group bring (global impacts),
+            never negative, a leading axis of groups.
+        rest: What is left in quadrature: data, simulated samples, and parameters
+            without a constraint.
+    """
+
+    groups: tuple[str, ...]
+    impacts: Float[np.ndarray, "groups ..."]
+    rest: Float[np.ndarray, "..."]
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramResult:
+    """A histogram before and after a fit, with data where there are any.
+
+    Attributes:
+        axes: One for each dimension of the arrays.
+        process_names: The rows of `processes` of the expectations.
+        prefit: Before the fit.
+        postfit: After it; None if it failed.
+        data: What was fitted; None for masked channels and parts of processes.
+        data_errors: Roots of its variances.
+        breakdown: Of the errors after the fit, if asked for.
+    """
+
+    axes: tuple[Axis, ...]
+    process_names: tuple[str, ...]
+    prefit: Expectation
+    postfit: Expectation | None = None
+    data: Float[np.ndarray, "..."] | None = None
+    data_errors: Float[np.ndarray, "..."] | None = None
+    breakdown: Breakdown | None = None
+
+    def processes(self, *, prefit: bool = False) -> dict[str, np.ndarray]:
+        """Return what each process contributes, by name; empty if that is not known.
+
+        Args:
+            prefit: Whether before the fit.
+        """
+        side = self.prefit if prefit else self.postfit
+        if side is None or side.processes is None:
+            return {}
+        return dict(zip(self.process_names, side.processes, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class MappingOutcome:
+    """The values of a mapping.
+
+    Attributes:
+        key: How it is written.
+        histograms: Its values. One array has the name ``values``; several have those of
+            the channels or mappings they belong to.
+        prefit_covariance: Of all values, one histogram after the other, each in C
+            order; None if not asked for.
+        postfit_covariance: The same after the fit.
+        prefit_chi2: The comparison with the data before the fit.
+        postfit_chi2: That after the fit, which knows that the values follow the data.
+    """
+
+    key: str
+    histograms: Mapping[str, HistogramResult]
+    prefit_covariance: Float[np.ndarray, "n n"] | None = None
+    postfit_covariance: Float[np.ndarray, "n n"] | None = None
+    prefit_chi2: ChiSquare | None = None
+    postfit_chi2: ChiSquare | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """The profile likelihood of a parameter.
+
+    Attributes:
+        values: Where it was held.
+        twice_delta_nll: Twice the rise of -ln L; NaN where a fit failed.
+        best: The value of the free fit.
+    """
+
+    values: Float[np.ndarray, " points"]
+    twice_delta_nll: Float[np.ndarray, " points"]
+    best: float
+
+
+@dataclass(frozen=True, slots=True)
+class Toys:
+    """Fits of pseudo-experiments.
+
+    Attributes:
+        names: The fitted parameters.
+        true_values: What the toys were drawn with.
+        values: Fitted values, NaN where a fit failed, shape ``(toys, names)``.
+        errors: Their errors.
+        nll: -ln L at the minimum.
+        success: Which fits ended at a minimum.
+        seed: Of the random numbers.
+    """
+
+    names: tuple[str, ...]
+    true_values: Float[np.ndarray, " names"]
+    values: Float[np.ndarray, "toys names"]
+    errors: Float[np.ndarray, "toys names"]
+    nll: Float[np.ndarray, " toys"]
+    success: Bool[np.ndarray, " toys"]
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateResults:
+    """All that one run of a template fit found.
+
+    Attributes:
+        data: What was fitted: ``"data"``, ``"asimov"``, ``"toys"`` or the name of
+            pseudodata.
+        likelihood: How data entered.
+        made_by: The version of everwillow.
+        parameters: The parameters.
+        fit: How the fit ended.
+        channels: All channels, masked ones included.
+        covariance: Of the fitted parameters; None if the fit failed.
+        impacts: If asked for.
+        mappings: By how they are written.
+        scans: By parameter.
+        toys: If there were any.
+        remarks: What was assumed or looks odd.
+    """
+
+    data: str
+    likelihood: str
+    made_by: str
+    parameters: Parameters
+    fit: FitSummary
+    channels: Mapping[str, HistogramResult]
+    covariance: Covariance | None = None
+    impacts: Impacts | None = None
+    mappings: Mapping[str, MappingOutcome] = field(default_factory=dict)
+    scans: Mapping[str, Scan] = field(default_factory=dict)
+    toys: Toys | None = None
+    remarks: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Return a line; `everwillow template print` shows tables."""
+        return (
+            f"TemplateResults({self.data}; {len(self.parameters.names)} parameters, "
+            f"{len(self.channels)} channels, {len(self.mappings)} mappings; "
+            f"{self.fit.status})"
+        )
+
+
+__all__ = [
+    "Breakdown",
+    "ChiSquare",
+    "Covariance",
+    "Expectation",
+    "FitSummary",
+    "HistogramResult",
+    "Impacts",
+    "MappingOutcome",
+    "Parameters",
+    "Scan",
+    "TemplateResults",
+    "Toys",
+]
