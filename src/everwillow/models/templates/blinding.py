@@ -82,9 +82,7 @@ def hidden_number(name: str, source: Source) -> float:
     return statistics.NormalDist(0.0, WIDTH).inv_cdf(uniform)
 
 
-def hide(
-    parts: Any, entries: Mapping[str, Any], blind: Blind, unblind: Any, source: Source
-) -> Any:
+def hide(parts: Any, blind: Blind, unblind: Any, source: Source) -> Any:
     """Put parameters of interest on their hidden scales.
 
     Start values, bounds and constraints move along; the likelihood is the same function
@@ -92,14 +90,13 @@ def hide(
 
     Args:
         parts: The parts of a compiled model, whose likelihood hides nothing yet.
-        entries: The parameters of the rates.
         blind: What to hide, as in `TemplateModel.from_spec`.
         unblind: What of it not to hide.
         source: Whether data or simulated data are fitted.
     """
     chosen = _chosen(blind, parts.interest, "blind")
     shown = _chosen(unblind, parts.interest, "unblind")
-    keys = [str(key) for key in parts.state]
+    keys, entries = list(parts.state), parts.terms.rate_model.parameters()
     factor, offset = np.ones(len(keys)), np.zeros(len(keys))
     for name, group in chosen.items():
         if name in shown:
@@ -126,8 +123,10 @@ def unhidden(parts: Any, hidden: Hidden, patterns: tuple[str, ...]) -> Any:
         patterns: Which parameters to show, as in `fnmatch`.
     """
     factor, offset = (np.asarray(part) for part in (hidden.factor, hidden.offset))
-    keys = [str(key) for key in parts.state]
-    names = [key for key, is_hidden in zip(keys, hidden.where, strict=True) if is_hidden]
+    keys = list(parts.state)
+    names = [
+        key for key, is_hidden in zip(keys, hidden.where, strict=True) if is_hidden
+    ]
     shown = _chosen(patterns, tuple(names), "unblinded")
     here = np.array([key in shown for key in keys])
     back = np.where(here, 1 / factor, 1.0)

@@ -16,6 +16,7 @@ from everwillow.likelihood.data_terms import AbstractDataTerm
 from everwillow.likelihood.template_arrays import DenseResponses, TemplateArrays
 from everwillow.likelihood.template_hessian import dense_derivatives
 from everwillow.likelihood.template_products import linearised, products, steering
+from everwillow.models.templates.blinding import Hidden
 from everwillow.models.templates.parameter_models.base import (
     AbstractParameterModel,
     rates_of,
@@ -65,6 +66,14 @@ class External(eqx.Module):
         )
 
     @property
+    def least(self) -> Scalar:
+        """The smallest value, that of a model which agrees with all of them."""
+        gradient, hessian = jnp.asarray(self.gradient), jnp.asarray(self.hessian)
+        back = jnp.linalg.pinv(hessian, hermitian=True) @ gradient
+        bounded = jnp.allclose(hessian @ back, gradient)
+        return jnp.where(bounded, -0.5 * jnp.vdot(gradient, back), -jnp.inf)
+
+    @property
     def place(self) -> np.ndarray:
         """Where the parameters are."""
         return np.frombuffer(self.place_bytes, np.int32)
@@ -103,11 +112,12 @@ class FlatTemplates(eqx.Module):
         statistics: What is known about the samples behind them.
         term: How the data enter.
         rate_model: What multiplies the templates.
-        external: Likelihoods from elsewhere.
+        external: Likelihoods from elsewhere, of physical values.
         size: The length of the vector.
         rate_bytes: Where its parameters are in the vector.
         systematic_bytes: Where the systematics are.
         constrained_bytes: Where the elements of the constraint table are.
+        hidden: What is between reported and physical values; None for nothing.
     """
 
     arrays: TemplateArrays
@@ -119,6 +129,7 @@ class FlatTemplates(eqx.Module):
     rate_bytes: bytes = eqx.field(static=True)
     systematic_bytes: bytes = eqx.field(static=True)
     constrained_bytes: bytes = eqx.field(static=True)
+    hidden: Hidden | None = None
 
     @property
     def constrained(self) -> np.ndarray:
@@ -139,11 +150,27 @@ class FlatTemplates(eqx.Module):
         """Return what multiplies the templates, of all bins."""
         return jnp.asarray(rates_of(self.rate_model, values), values.dtype)
 
-    def at(self, vector: Array, main: Any) -> tuple[Array, Profile]:
-        """Return the yields of the slots, and the profile of the fitted bins."""
-        data = self.data(main)
+    def physical(self, vector: Float[Array, " n"]) -> Float[Array, " n"]:
+        """Return the physical values of the parameters from those reported."""
+        return vector if self.hidden is None else self.hidden.physical(vector)
+
+    def yields(self, vector: Array) -> Float[Array, "bins slots"]:
+        """Return the yields of the slots of the templates as they are.
+
+        Args:
+            vector: Physical values.
+        """
         rates = self._slot_rates(vector[self.rate_place])
-        yields = self.arrays.yields(rates, vector[self.systematic_place])
+        return self.arrays.yields(rates, vector[self.systematic_place])
+
+    def at(self, vector: Array, main: Any) -> tuple[Array, Profile]:
+        """Return these yields, and the profile of the fitted bins.
+
+        Args:
+            vector: Physical values.
+            main: The data.
+        """
+        data, yields = self.data(main), self.yields(vector)
         found = profiled(
             self.statistics, self.term, yields, data.counts, data.statistics
         )
@@ -151,6 +178,7 @@ class FlatTemplates(eqx.Module):
 
     def nll(self, vector: Array, main: Any) -> Scalar:
         """Return -ln L of the data."""
+        vector = self.physical(vector)
         value = self.at(vector, main)[1].value
         return value if self.external is None else value + self.external(vector)
 
@@ -161,8 +189,11 @@ class FlatTemplates(eqx.Module):
 
     def evaluation(self, vector: Array, main: Any) -> Evaluation:
         """Return it with its exact derivatives."""
+        vector = self.physical(vector)
         found = (self._products if self.matrix_free else self._matrices)(vector, main)
-        return found if self.external is None else self.external.added(found, vector)
+        if self.external is not None:
+            found = self.external.added(found, vector)
+        return found if self.hidden is None else self.hidden.reported(found)
 
     def _matrices(self, vector: Array, main: Any) -> Evaluation:
         place, theta = self.rate_place, vector[self.systematic_place]

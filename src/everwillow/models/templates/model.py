@@ -1,7 +1,7 @@
 """The Model of a template fit."""
 
 import functools as ft
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeAlias, final
 
 import equinox as eqx
@@ -18,6 +18,7 @@ from everwillow.likelihood.template_spec import TemplateSpec
 from everwillow.model import AbstractModel
 from everwillow.models._luggage import Luggage
 from everwillow.models.templates._compilation import Compiled, compile_spec
+from everwillow.models.templates.blinding import Blind, hide, unhidden
 from everwillow.models.templates.diagnostics import TemplateDiagnostics
 from everwillow.models.templates.likelihood import Bins, FlatTemplates
 from everwillow.models.templates.parameter_models.base import AbstractParameterModel
@@ -70,6 +71,8 @@ class TemplateModel(AbstractModel):
         statistics: Statistics = "default",
         per_process: bool = False,
         data: str | Float[np.ndarray, " fitted"] | None = None,
+        blind: Blind = False,
+        unblind: bool | str | Iterable[str] = False,
     ) -> "TemplateModel":
         """Compile a specification into arrays.
 
@@ -86,6 +89,11 @@ class TemplateModel(AbstractModel):
                 ``"additive"`` with a covariance.
             per_process: Whether each process of a bin fluctuates on its own.
             data: The name of pseudodata, or counts, in place of the data.
+            blind: Which parameters of interest to hide: True for all, patterns as in
+                `fnmatch`, or a mapping from these to the group that shares a hidden
+                number (`everwillow.models.templates.blinding`). Nothing is hidden
+                unless asked for.
+            unblind: Which of them not to hide after all.
 
         Raises:
             ArgumentValueError: If data or variances that the likelihood needs are
@@ -103,6 +111,9 @@ class TemplateModel(AbstractModel):
         found = compile_spec(
             spec, parameters, likelihood, statistics, per_process=per_process, data=data
         )
+        if blind is not False:
+            source = "data" if data is None else "simulation"
+            found = hide(found, blind, unblind, source)
         return cls._of(found, spec)
 
     @classmethod
@@ -129,6 +140,35 @@ class TemplateModel(AbstractModel):
         return found
 
     @property
+    def hidden(self) -> tuple[Key, ...]:
+        """The parameters whose values are hidden."""
+        numbers = self.terms.hidden
+        if numbers is None:
+            return ()
+        return tuple(k for k, h in zip(self.state, numbers.where, strict=True) if h)
+
+    def unblinded(self, *patterns: str) -> "TemplateModel":
+        """Return the model with parameters on their physical scales.
+
+        Args:
+            patterns: Which parameters, as in `fnmatch`; all by default.
+
+        Raises:
+            UnknownKeyError: If a pattern means no parameter that is hidden.
+        """
+        if self.terms.hidden is None:
+            return self
+        parts = Compiled(**{name: getattr(self, name) for name in Compiled._fields})
+        found = unhidden(parts, self.terms.hidden, patterns or ("*",))
+        return self._of(found, self.spec)
+
+    def physical(self, params: State) -> State:
+        """Return the physical values of parameters that a fit reported."""
+        return params.with_values(
+            self.terms.physical(ravel_pytree(list(params.values()))[0])
+        )
+
+    @property
     def diagnostics(self) -> TemplateDiagnostics:
         """What the model tells about its data and its simulated samples."""
         return TemplateDiagnostics(self)
@@ -153,11 +193,8 @@ class TemplateModel(AbstractModel):
 
     def expected(self, params: Any) -> dict[str, Array]:
         """Return the expected counts, with templates as they are."""
-        vector = ravel_pytree(params)[0]
         terms = self.terms
-        rates = terms.rates(vector[terms.rate_place])
-        theta = vector[terms.systematic_place]
-        yields = terms.arrays.yields(terms.arrays.gathered(rates), theta)
+        yields = terms.yields(terms.physical(ravel_pytree(params)[0]))
         statistics = terms.statistics
         if statistics.kind is None:
             return {"counts": jnp.sum(yields, 1)}
@@ -200,7 +237,8 @@ class TemplateModel(AbstractModel):
         self, params: Any, observation: Any = None, normals: Array | None = None
     ) -> Yields:
         """Return `yields`, with fluctuations of the simulated samples if given."""
-        terms, vector = self.terms, ravel_pytree(params)[0]
+        terms = self.terms
+        vector = terms.physical(ravel_pytree(params)[0])
         known, size = terms.statistics, terms.statistics.spread.size
         moves: Any = (0.0, 0.0)
         if normals is not None and known.kind is not None:
@@ -243,16 +281,19 @@ class TemplateModel(AbstractModel):
         return {"main": main, "aux": AuxTable(table.layout, flat**2, {})}
 
     def saturated_nll(self, main: Any) -> Scalar:
-        """Return -ln L of a model that predicts every count exactly."""
+        """Return -ln L of a model that agrees with all measurements exactly."""
         counts = self.terms.data(main).counts
-        return self.terms.term.value(counts, counts)
+        value = self.terms.term.value(counts, counts)
+        external = self.terms.external
+        return value if external is None else value + external.least
 
     def __repr__(self) -> str:
         """Return one line: what there is, and how much of it."""
         layout = self.layout
         return (
             f"TemplateModel({len(layout.channels)} channels, {layout.fitted} fitted "
-            f"bins, {len(layout.processes)} processes, {self.terms.size} parameters)"
+            f"bins, {len(layout.processes)} processes, {self.terms.size} parameters"
+            f"{', some of them blinded' if self.terms.hidden is not None else ''})"
         )
 
     @ft.cached_property  # computed once: a fit asks for it each time
