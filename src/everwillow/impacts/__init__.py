@@ -7,18 +7,24 @@ from everwillow.impacts.groups import (
     group_impacts,
     split_errors,
 )
+from everwillow.impacts.nonprofiled import NonprofiledImpacts, nonprofiled_impacts
 from everwillow.impacts.ranking import RankingResult, rank
 from everwillow.impacts.refits import RefitImpacts
+from everwillow.impacts.statistics import StatisticalImpacts, statistical_impacts
 
 
 __all__ = [
     "GlobalImpacts",
     "GroupImpacts",
+    "NonprofiledImpacts",
     "RankingResult",
     "RefitImpacts",
     "SplitErrors",
+    "StatisticalImpacts",
     "global_impacts",
     "group_impacts",
+    "nonprofiled_impacts",
     "rank",
     "split_errors",
+    "statistical_impacts",
 ]

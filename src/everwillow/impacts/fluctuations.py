@@ -1,7 +1,7 @@
 """Global impacts: what each fluctuation of the data adds to an error."""
 
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -111,7 +111,7 @@ def global_impacts(
     observation: Any = None,
     *,
     pois: Key | Collection[Key],
-    data_variance: Any = "poisson",
+    data_variance: Any = "model",
     constraints: Mapping[Key, AbstractConstraint] | None = None,
     covariance: Float[Array, "free free"] | None = None,
     refit: bool = False,
@@ -141,8 +141,9 @@ def global_impacts(
         result: Its best fit.
         observation: Second argument of `nll_fn`; None means a Model's own.
         pois: Keys or labels of the parameters of interest.
-        data_variance: Variances of the main data. ``"poisson"``: those of counts,
-            what the Model expects at the best fit; wrong for anything but counts. Else
+        data_variance: Variances of the main data. ``"model"``: those that the Model
+            tells (`measurement_variance`), and if it tells none ``"poisson"``: those of
+            counts, what it expects at the best fit; wrong for anything but counts. Else
             a pytree like the main data, or a prefix of it: variances that broadcast to
             the data, a matrix for a vector of correlated data, None for what does not
             fluctuate. None alone: leave the main data out. A plain function has no
@@ -203,16 +204,17 @@ def global_impacts(
         pois=tuple(result.labels[i] for i in poi),
         names=known.labels,
     )
-    if isinstance(data_variance, str) and not is_traced(found):
+    assumed = isinstance(data_variance, str)
+    if assumed and _told_variances(nll_fn, data_variance) is None:
         _warn_if_far_off(found)
     return found
 
 
 def _check_options(data_variance: Any, *, is_model: bool, refit: bool) -> None:
-    if isinstance(data_variance, str) and data_variance != "poisson":
+    if isinstance(data_variance, str) and data_variance not in ("model", "poisson"):
         msg = (
-            "data_variance: expected 'poisson', variances like the data, or None, got "
-            f"{data_variance!r}."
+            "data_variance: expected 'model', 'poisson', variances like the data, or "
+            f"None, got {data_variance!r}."
         )
         raise ArgumentValueError(msg)
     if isinstance(data_variance, str) and not is_model:
@@ -268,7 +270,12 @@ def _respond(task: Task, numbers: Numbers, rows: Array, data_variance: Any) -> A
         return -jax.jvp(nll, (x,), (row,))[1]
 
     if isinstance(data_variance, str):
-        data_variance = model.expected(task.params(numbers, x))
+        params, told = task.params(numbers, x), _told_variances(model, data_variance)
+        data_variance = (
+            model.expected(params)
+            if told is None
+            else told(params, observation)["main"]
+        )
     rows = rows[:, numbers.index]
     moved = jax.lax.map(
         lambda row: jax.grad(slope)(numeric, row), rows, batch_size=AT_ONCE
@@ -314,7 +321,18 @@ def _scaled(moved: Array, variance: Any) -> Array | None:
     return moved * jnp.sqrt(jnp.broadcast_to(spread, shape))[None]
 
 
+def _told_variances(model: Any, data_variance: str) -> Callable[..., Any] | None:
+    """Return what tells the variances of the data, or None to take them as counts."""
+    return (
+        getattr(model, "measurement_variance", None)
+        if data_variance == "model"
+        else None
+    )
+
+
 def _warn_if_far_off(found: GlobalImpacts) -> None:
+    if is_traced(found):
+        return
     total = found.total
     assert total is not None
     ratio = total / found.errors

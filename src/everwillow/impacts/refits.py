@@ -200,6 +200,48 @@ def _refit_parameters(
     return _record(minimum, good, setting, place[pois], targets)
 
 
+def refit_fixed(
+    problem: Problem,
+    setting: Setting,
+    pois: np.ndarray,
+    moved: np.ndarray,
+    targets: Any,
+    batch_size: int | None,
+) -> RefitImpacts:
+    """Fit again with each parameter that was fixed moved to each target.
+
+    Args:
+        problem: Posed at the best fit.
+        setting: The best fit.
+        pois: Positions among the free parameters.
+        moved: Places of the parameters among all, shape ``(moved,)``.
+        targets: Values, shape ``(2, moved)``.
+        batch_size: How many fits run at once.
+    """
+    args = (problem.task, problem.numbers, setting, pois, moved, targets)
+    return on_host(_execute.call(_refit_fixed, *args, _lanes(batch_size)))
+
+
+def _refit_fixed(
+    task, numbers, setting: Setting, pois, moved, targets, lanes
+) -> RefitImpacts:
+    place, index = jnp.asarray(setting.place), jnp.asarray(numbers.index)
+    vector = jnp.asarray(numbers.vector)
+    base = None if lanes else setting.base
+    setting = _arrays(setting)
+    held = ~jnp.zeros(index.shape, bool).at[place].set(True)
+
+    def one(which, target):
+        there = vector.at[which].set(target)
+        numbers_there = dataclasses.replace(numbers, vector=there)
+        minimum = _minimum(task, numbers_there, there[index], held, base)
+        return minimum, jnp.isfinite(target)
+
+    which = jnp.concatenate([jnp.asarray(moved)] * 2)
+    minimum, good = _mapped(one, (which, jnp.ravel(targets)), lanes)
+    return _record(minimum, good, setting, place[pois], targets)
+
+
 def refit_auxiliary(
     problem: Problem,
     setting: Setting,

@@ -27,9 +27,19 @@ class TemplateDiagnostics:
     model: "TemplateModel"
 
     @property
-    def simulated(self) -> tuple[str, ...]:
-        """Which entries of the main data are auxiliary data of simulated samples."""
-        return () if self.model.terms.statistics.kind is None else ("statistics",)
+    def simulated(self) -> bool:
+        """Whether the likelihood profiles the statistics of simulated samples."""
+        return self.model.terms.statistics.kind is not None
+
+    def simulation_variance(self) -> dict[str, Any]:
+        """Return the variances of the simulated samples alone.
+
+        Returns:
+            Structured as the main data, None for the counts.
+        """
+        if not self.simulated:
+            return {"counts": None}
+        return {"counts": None, "statistics": self.model.terms.statistics.width**2}
 
     def with_simulation_held(
         self, params: Any, observation: Mapping[str, Any] | None = None
@@ -83,7 +93,7 @@ class TemplateDiagnostics:
         elif known.kind != "additive":
             lever = known.streams(terms.yields(ravel_pytree(params)[0])) * known.width
         added = jnp.sum(jnp.asarray(lever) ** 2, 1)
-        main: dict[str, Any] = dict.fromkeys(self.simulated)
+        main: dict[str, Any] = {"statistics": None} if self.simulated else {}
         if isinstance(terms.term, CovarianceTerm):
             matrix = jnp.asarray(terms.term.covariance)
             return {"counts": matrix + jnp.diag(added), **main}

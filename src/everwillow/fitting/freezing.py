@@ -1,0 +1,77 @@
+"""Parameters to leave out of a fit, by pattern."""
+
+from types import EllipsisType
+from typing import Any
+
+import numpy as np
+from jaxtyping import Array, Float
+
+from everwillow._errors import ArgumentTypeError, unknown_key
+from everwillow._typing import Key
+from everwillow.fitting._layout import (
+    is_traced,
+    matching_elements,
+    named_elements,
+    ravel_state,
+)
+from everwillow.model import AbstractModel
+from everwillow.statelib import State
+
+
+def frozen(
+    params: State | AbstractModel, *patterns: Key
+) -> dict[Key, EllipsisType | Float[Array, "..."]]:
+    """Return the ``fixed`` of `fit` that takes matching parameters out of the problem.
+
+    They keep their start values, and are no part of gradients and matrices.
+
+    Args:
+        params: The start values, or the Model that has them.
+        patterns: Keys, labels of elements such as ``"gamma[3]"``, or patterns as in
+            `fnmatch`, such as ``"jes_*"``. A name that exists stands for itself.
+
+    Raises:
+        UnknownKeyError: If one means no parameter.
+
+    Example:
+        >>> import everwillow as ew
+        >>> state = ew.State.from_pytree({"jes_1": 0.0, "jes_2": 0.0, "mu": 1.0})
+        >>> frozen(state, "jes_*")
+        {'jes_1': Ellipsis, 'jes_2': Ellipsis}
+    """
+    state = params.state if isinstance(params, AbstractModel) else params
+    if not isinstance(state, State):
+        msg = f"params: expected a State or a Model, got {type(params).__name__}."
+        raise ArgumentTypeError(msg)
+    layout, vector, _ = ravel_state(state)
+    chosen = np.zeros(layout.size, bool)
+    found: dict[Key, Any] = {}
+    for pattern in patterns:
+        here = named_elements(pattern, layout)
+        hits = matching_elements(str(pattern), layout) if here is None else here
+        if here is None and not hits.any():
+            names = dict.fromkeys((*layout.keys, *layout.labels))
+            raise unknown_key(pattern, names, where="frozen")
+        if pattern in layout.where:
+            # Also an entry without elements, which only its key can name.
+            found[pattern] = ...
+        chosen[hits] = True
+    for place, key in enumerate(layout.keys):
+        here = layout.elements(place)
+        if chosen[here].all() and here.size:
+            found[key] = ...
+        elif chosen[here].any():
+            found[key] = _some(vector[here], chosen[here], layout.shapes[place])
+    return found
+
+
+def _some(values: Any, chosen: np.ndarray, shape: tuple[int, ...]) -> Any:
+    """Return the values of some elements, and NaN for those that stay free."""
+    if is_traced(values):
+        # What is free must be known when the fit is compiled.
+        msg = "frozen: single elements need start values that are not traced."
+        raise ArgumentTypeError(msg)
+    return np.where(chosen, values, np.nan).reshape(shape)
+
+
+__all__ = ["frozen"]

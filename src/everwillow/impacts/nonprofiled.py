@@ -1,0 +1,218 @@
+"""Impacts of parameters that a fit does not profile."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+import optimistix as optx
+from jaxtyping import Float
+
+from everwillow._errors import ArgumentValueError, unknown_key
+from everwillow._tree import format_table
+from everwillow._typing import Array, Key, Nll
+from everwillow.fitting import FitResult
+from everwillow.fitting._layout import (
+    is_traced,
+    matching_elements,
+    named_elements,
+    ravel_state,
+)
+from everwillow.impacts._selection import as_names, fitted, nominal, positions
+from everwillow.impacts.refits import RefitImpacts, posed, refit_fixed
+from everwillow.model import AbstractModel
+from everwillow.parameters import AbstractConstraint
+
+
+class NonprofiledImpacts(eqx.Module):
+    """Shifts of POIs in fits with a fixed parameter moved by its uncertainty.
+
+    A shift is the value with the parameter moved, less the nominal one, in units of
+    the POI.
+
+    Attributes:
+        refits: The shifts with each parameter down and up, with the status of the fits.
+        widths: By how much each parameter was moved, shape ``(moved,)``.
+        pois: Labels of the POIs.
+        names: Labels of the parameters that were moved.
+    """
+
+    refits: RefitImpacts
+    widths: Float[Array, " moved"]
+    pois: tuple[str, ...] = eqx.field(static=True)
+    names: tuple[str, ...] = eqx.field(static=True)
+
+    @property
+    def down(self) -> Float[Array, "pois moved"]:
+        """The shifts for a move down."""
+        return self.refits.down
+
+    @property
+    def up(self) -> Float[Array, "pois moved"]:
+        """The shifts for a move up."""
+        return self.refits.up
+
+    def envelope(
+        self, groups: Mapping[str, Any] | None = None
+    ) -> dict[str, Float[Array, "2 pois"]]:
+        """Return the errors that groups of parameters bring, down and up.
+
+        The most negative shifts of the members are added in quadrature, and likewise
+        the most positive ones, whichever way the parameters were moved.
+
+        Args:
+            groups: For each name the labels of its members; those that were not moved
+                are left out, and groups without a member, too. None for one of all,
+                called ``"total"``.
+
+        Returns:
+            For each group the downward error, negative, and the upward one.
+        """
+        given = {"total": self.names} if groups is None else groups
+        found = {}
+        for group, names in given.items():
+            chosen = {names} if isinstance(names, str) else set(names)
+            here = [i for i, name in enumerate(self.names) if name in chosen]
+            if here:
+                found[group] = self._errors(np.asarray(here))
+        return found
+
+    def _errors(self, here: np.ndarray) -> Any:
+        shifts = self.refits.shifts[:, :, here]
+        low = (shifts.min(axis=0).clip(max=0) ** 2).sum(axis=-1) ** 0.5
+        high = (shifts.max(axis=0).clip(min=0) ** 2).sum(axis=-1) ** 0.5
+        return low * np.array([[-1.0], [0.0]]) + high * np.array([[0.0], [1.0]])
+
+    def __repr__(self) -> str:
+        """Return a table for each POI."""
+        if is_traced(self) or np.ndim(self.widths) != 1:
+            return f"NonprofiledImpacts({', '.join(self.names)})"
+        heads = ("name", "moved by", *(f"{p}: {s}" for p in self.pois for s in _SIDES))
+        rows = [
+            (
+                name,
+                f"{float(self.widths[i]):.4g}",
+                *(
+                    f"{float(side[j, i]):+.3g}"
+                    for j in range(len(self.pois))
+                    for side in (self.down, self.up)
+                ),
+            )
+            for i, name in enumerate(self.names)
+        ]
+        return format_table([heads, *rows])
+
+
+_SIDES = ("down", "up")
+
+
+def nonprofiled_impacts(
+    nll_fn: Nll | AbstractModel,
+    result: FitResult,
+    observation: Any = None,
+    *,
+    pois: Key | Collection[Key],
+    frozen: Any = "*",
+    widths: Mapping[Key, Any] | None = None,
+    constraints: Mapping[Key, AbstractConstraint] | None = None,
+    bounds: Mapping[Key, Any] | None = None,
+    solver: optx.AbstractMinimiser | None = None,
+    max_steps: int = 256,
+    batch_size: int | None = None,
+) -> NonprofiledImpacts:
+    """Move each parameter that was fixed in a fit by its uncertainty, and fit again.
+
+    For uncertainties that the data must not constrain: they are left out of the fit,
+    and come on top of its error.
+
+    Args:
+        nll_fn: What was fitted.
+        result: Its best fit.
+        observation: What was fitted; None means a Model's own.
+        pois: Keys or labels of the parameters of interest.
+        frozen: Keys, labels or patterns of the fixed parameters to move. Patterns skip
+            what has no width.
+        widths: By how much to move each, by key or label; by default the widths of the
+            constraints.
+        constraints: As in `rank`.
+        bounds: As in the fit, if `nll_fn` is a plain function.
+        solver: As in the fit.
+        max_steps: As in the fit.
+        batch_size: As in `rank`.
+
+    Returns:
+        `NonprofiledImpacts`; a fit that fails is NaN in it, with its status.
+
+    Raises:
+        UnknownKeyError: If a name or a pattern means no parameter.
+        ArgumentValueError: If a named parameter was not fixed or has no width, or if
+            there is nothing to move.
+
+    Example:
+        >>> import everwillow as ew
+        >>> from everwillow.parameters import Normal
+        >>> model = ew.Model(
+        ...     lambda p, y: 0.5 * ((y - p["mu"] - p["theta"]) / 3.0) ** 2,
+        ...     {"mu": 0.0, "theta": 0.0},
+        ...     5.0,
+        ...     constraints={"theta": Normal(0.0, 4.0)},
+        ... )
+        >>> result = ew.fit(model, fixed={"theta": 0.0})
+        >>> out = nonprofiled_impacts(model, result, pois="mu")
+        >>> print(out.down.round(6), out.up.round(6))
+        [[4.]] [[-4.]]
+    """
+    # The covariance is not needed, but the free parameters and their constraints are.
+    size = len(result.free)
+    fit = fitted(result, constraints, np.zeros((size, size)))
+    poi = positions(pois, fit, where="pois")
+    width: Any = np.array(nominal(fit)[1], float)
+    layout = fit.layout
+    for name, value in (widths or {}).items():
+        here = named_elements(name, layout)
+        if here is None:
+            raise unknown_key(name, layout.labels, where="widths")
+        width[here] = np.ravel(np.broadcast_to(value, np.shape(here)))
+    moved = _frozen(frozen, fit, width)
+    problem, setting = posed(nll_fn, fit, observation, bounds, solver, max_steps)
+    values = ravel_state(result.params)[1][moved]
+    targets = values[None] + np.array([[-1.0], [1.0]]) * width[moved][None]
+    found = refit_fixed(problem, setting, poi, moved, targets, batch_size)
+    return NonprofiledImpacts(
+        refits=found,
+        widths=width[moved],
+        pois=tuple(result.labels[i] for i in poi),
+        names=tuple(layout.labels[i] for i in moved),
+    )
+
+
+def _frozen(patterns: Any, fit: Any, width: np.ndarray) -> np.ndarray:
+    """Return which fixed parameters to move."""
+    layout = fit.layout
+    fixed = np.ones(layout.size, bool)
+    fixed[fit.free] = False
+    able = fixed & np.isfinite(width)
+    chosen = np.zeros(layout.size, bool)
+    for name in as_names(patterns, layout):
+        here = named_elements(name, layout)
+        if here is None:
+            hits = matching_elements(str(name), layout)
+            if not hits.any():
+                raise unknown_key(name, layout.labels, where="frozen")
+            chosen |= hits & able
+            continue
+        if not able[here].all():
+            why = "has no width: give widths=" if fixed[here].all() else "was fitted"
+            msg = f"frozen: the parameter {name!r} {why}."
+            raise ArgumentValueError(msg)
+        chosen[here] = True
+    if not chosen.any():
+        msg = (
+            "frozen: no parameter with a width was fixed in the fit. Fix some: "
+            "fit(..., fixed={name: ...})."
+        )
+        raise ArgumentValueError(msg)
+    return np.nonzero(chosen)[0]
+
+
+__all__ = ["NonprofiledImpacts", "nonprofiled_impacts"]
