@@ -2,13 +2,14 @@
 
 import contextlib
 import os
+import pathlib
 import sys
 import traceback as tracebacks
 from collections.abc import Iterator
 
 import typer
 
-from everwillow._errors import EverwillowError, FitError
+from everwillow._errors import ArgumentValueError, EverwillowError, FitError
 
 
 SUCCESS = 0
@@ -61,6 +62,24 @@ def ending(source: str, *, traceback: bool) -> Iterator[None]:
             hint = "There is not enough memory."
         _report(error, "Internal error", traceback=traceback, text=hint)
         raise typer.Exit(INTERNAL) from None
+
+
+def check_target(name: str, endings: tuple[str, ...] = (".h5", ".hdf5")) -> None:
+    """Check where results go, before anything is computed.
+
+    Raises:
+        ArgumentValueError: If a file has an unknown ending, or no folder.
+    """
+    file = pathlib.Path(name)
+    if file.suffix.lower() not in endings:
+        msg = (
+            f"--out: the ending of {file.name!r} does not say the format. End it with "
+            f"one of {', '.join(endings)}."
+        )
+        raise ArgumentValueError(msg)
+    if not file.parent.is_dir():
+        msg = f"--out: there is no folder {str(file.parent)!r}."
+        raise ArgumentValueError(msg)
 
 
 def _report(

@@ -148,8 +148,14 @@ def name_or_index(text: str | None) -> str | int | None:
     return int(text) if text is not None and text.isdecimal() else text
 
 
-def settings_of(texts: tuple[str, ...]) -> dict[str, float | None]:
+def settings_of(
+    texts: tuple[str, ...], option: str = "--fix"
+) -> dict[str, float | None]:
     """Read ``NAME`` and ``NAME=VALUE``.
+
+    Args:
+        texts: What the user wrote.
+        option: Where.
 
     Raises:
         ArgumentValueError: If a value is no finite number.
@@ -169,7 +175,7 @@ def settings_of(texts: tuple[str, ...]) -> dict[str, float | None]:
         except ValueError:
             value = math.nan
         if not name or not math.isfinite(value):
-            msg = f"--fix {text}: expected NAME or NAME=VALUE with a finite number."
+            msg = f"{option} {text}: expected NAME or NAME=VALUE with a finite number."
             raise ArgumentValueError(msg)
         settings[name] = value
     return settings

@@ -11,6 +11,7 @@ try:
     import typer
 
     from everwillow.cli._parsing import Command, Group
+    from everwillow.cli.template_commands import template
 except ImportError as error:
     _MSG = (
         "The command everwillow needs typer and rich, which cannot be imported here. "
@@ -347,6 +348,9 @@ def _run(
             more["folder"] = _session.start(cache=request.cache)
         command = importlib.import_module(f"everwillow.cli.{module}")
         command.run(request, **more)
+
+
+app.add_typer(template)
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np

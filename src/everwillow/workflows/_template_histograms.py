@@ -10,8 +10,9 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Float
 
-from everwillow.fitting import FitResult
+from everwillow.fitting import FitResult, _execute
 from everwillow.goodness.pvalues import judged
+from everwillow.likelihood.data_terms import CovarianceTerm, GaussianTerm
 from everwillow.likelihood.histograms import Axis, Layout, Yields
 from everwillow.mappings import (
     AbstractHistogramMapping,
@@ -27,12 +28,11 @@ from everwillow.mappings import (
     prefit,
     with_data,
 )
-from everwillow.mappings._spread import root_of
 from everwillow.mappings.residuals import residual_chi2
 from everwillow.models.templates.model import TemplateModel
+from everwillow.workflows._template_breakdown import veiled, with_breakdown
 from everwillow.workflows._template_numbers import chi_square, groups_of
 from everwillow.workflows.template_results import (
-    Breakdown,
     ChiSquare,
     Expectation,
     HistogramResult,
@@ -111,22 +111,31 @@ def histograms_of(
     start, end = model.state.to_pytree(), result.params.to_pytree()
     before = _Sides(
         prefit(fn, model, unconstrained=unconstrained, factor=keep),
-        _processes(every, start, model.yields(start)),
+        _processes(every, model, start, None),
     )
     after = None
     if bool(result.success):
         after = _Sides(
             postfit(fn, model, result, factor=keep),
-            _processes(every, end, model.yields(end, model.observation)),
+            _processes(every, model, end, model.observation),
         )
     data = _data(every, model)
-    work = _Work(model, result, before, after, data, keep)
+    work = _Work(model, result, before, after, data)
     found = [work.outcome(i, mapping) for i, mapping in enumerate(every)]
     groups = groups_of(model) if breakdown and keep and after is not None else {}
     if groups:
+        factor = np.asarray(after.result.factor) if after else np.zeros((0, 0))
         found = [
-            _with_breakdown(outcome, work, i, groups) for i, outcome in enumerate(found)
+            with_breakdown(outcome, factor[work.rows(i)], model, result, groups)
+            for i, outcome in enumerate(found)
         ]
+    if model.hidden:
+        found = [veiled(outcome) for outcome in found]
+        remarks = (
+            *remarks,
+            "Parameters of interest are hidden. What would tell them was left out: "
+            "after the fit histograms without data, and what processes contribute.",
+        )
     if not covariances:
         found = [_without_covariances(outcome) for outcome in found]
     channels = {c.name: found[0].histograms[c.name] for c in model.layout.channels}
@@ -140,8 +149,13 @@ def _rows(fn: _Together, model: TemplateModel) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(values))
 
 
-@eqx.filter_jit
-def _processes(mappings: Any, params: Any, yields: Yields) -> Any:
+def _processes(mappings: Any, model: TemplateModel, params: Any, data: Any) -> Any:
+    """Return what processes contribute to the values of each mapping."""
+    return _execute.call(_contributed, mappings, model, params, data)
+
+
+def _contributed(mappings: Any, model: TemplateModel, params: Any, data: Any) -> Any:
+    yields = model.predicted(params, data)
     return tuple(mapping.of_processes(params, yields) for mapping in mappings)
 
 
@@ -158,15 +172,22 @@ def _data(
     if not parts:
         return {}
     counts = np.asarray(model.observation["main"]["counts"])
-    variance = model.terms.term.variance_at(counts, counts)
-    covariance = getattr(model.terms.term, "covariance", variance)
-    found = observed(
-        Composite(*parts.values()), model.layout, counts, variance=covariance
-    )
+    joint = Composite(*parts.values())
+    found = observed(joint, model.layout, counts, variance=_variance(model, counts))
     return {
         key: ObservedMapping(found.values[key], found.variances[key], None)
         for key in parts
     }
+
+
+def _variance(model: TemplateModel, yields: np.ndarray) -> np.ndarray:
+    """Return variances of the data, or their covariance if there is one."""
+    term, counts = model.terms.term, np.asarray(model.observation["main"]["counts"])
+    if isinstance(term, CovarianceTerm):
+        return np.asarray(term.covariance)
+    if isinstance(term, GaussianTerm):
+        return np.asarray(term.variance)
+    return np.where(counts > 0, counts, yields)
 
 
 class _Work(NamedTuple):
@@ -177,7 +198,6 @@ class _Work(NamedTuple):
     before: _Sides
     after: _Sides | None
     data: dict[str, ObservedMapping]
-    keep: bool
 
     def outcome(self, i: int, mapping: AbstractHistogramMapping) -> MappingOutcome:
         """Return the record of a mapping."""
@@ -197,20 +217,26 @@ class _Work(NamedTuple):
                 data=None if part is None else part[0],
                 data_errors=None if part is None else np.sqrt(part[1]),
             )
-        rows = self.rows(i)
-        factors = [
-            None if side is None or not self.keep else side.result.factor[rows]
-            for side in (self.before, self.after)
-        ]
-        covariances = [None if f is None else np.asarray(f @ f.T) for f in factors]
-        has_data = i > 0 and self.keep and mapping.has_data(layout)
+        before, after = (
+            self._covariance(side, i) for side in (self.before, self.after)
+        )
+        has_data = i > 0 and mapping.has_data(layout)
+        compared = has_data and before is not None
         return MappingOutcome(
             mapping.key,
             histograms,
-            *covariances,
-            self._prefit_chi2(i, mapping, covariances[0]) if has_data else None,
-            self._postfit_chi2(mapping) if has_data and self.after else None,
+            before,
+            after,
+            self._prefit_chi2(i, mapping, before) if compared else None,
+            self._postfit_chi2(mapping) if compared and self.after else None,
         )
+
+    def _covariance(self, side: _Sides | None, i: int) -> np.ndarray | None:
+        """Return the covariance of the values of a mapping, if it is kept."""
+        if side is None or side.result.factor is None:
+            return None
+        factor = np.asarray(side.result.factor)[self.rows(i)]
+        return factor @ factor.T
 
     def rows(self, i: int) -> slice:
         """Return where the values of a mapping are among those of all."""
@@ -228,7 +254,10 @@ class _Work(NamedTuple):
         found = self.data
         is_joint = isinstance(part, Composite)
         value: Any = (
-            {one.key: (found[one.key].values, found[one.key].variances) for one in part.mappings}
+            {
+                one.key: (found[one.key].values, found[one.key].variances)
+                for one in part.mappings
+            }
             if is_joint
             else (found[part.key].values, found[part.key].variances)
         )
@@ -242,11 +271,11 @@ class _Work(NamedTuple):
         self, i: int, mapping: AbstractHistogramMapping, covariance: Any
     ) -> ChiSquare:
         """Compare the data with what was expected before the fit."""
-        model = self.model
-        yields = np.asarray(model.yields(model.state).values)[:, : model.layout.fitted]
+        model, channels = self.model, self.model.layout.channels
+        whole = self.before.result.values[0]
+        yields = [np.ravel(whole[c.name]) for c in channels if not c.masked]
         counts = np.asarray(model.observation["main"]["counts"])
-        term = model.terms.term
-        variance = getattr(term, "covariance", term.variance_at(yields.sum(0), counts))
+        variance = _variance(model, np.concatenate(yields))
         seen = observed(
             mapping, model.layout, counts, variance=variance, covariance=True
         )
@@ -286,7 +315,8 @@ def _side(side: _Sides, i: int, path: Any) -> Expectation:
 
 def _named(tree: Any) -> list[tuple[str, np.ndarray]]:
     return [
-        (_name(path), np.asarray(leaf)) for path, leaf in jtu.tree_leaves_with_path(tree)
+        (_name(path), np.asarray(leaf))
+        for path, leaf in jtu.tree_leaves_with_path(tree)
     ]
 
 
@@ -314,44 +344,6 @@ def _at(tree: Any, path: tuple[Any, ...]) -> Any:
 
 def _axes(axes: tuple[Axis, ...] | None, shape: tuple[int, ...]) -> tuple[Axis, ...]:
     return integer_axes(shape) if axes is None else tuple(axes)
-
-
-def _with_breakdown(
-    outcome: MappingOutcome, work: _Work, i: int, groups: Mapping[str, list[str]]
-) -> MappingOutcome:
-    """Divide the errors after the fit by groups of systematics."""
-    assert work.after is not None
-    factor = np.asarray(work.after.result.factor)[work.rows(i)]
-    labels = work.result.labels
-    covariance = work.result.covariance
-    root = root_of(np.asarray(covariance), np.ones(len(labels), bool)).matrix
-    # The covariance of values with parameters; divided by the width of a constraint it
-    # is the shift for a fluctuation of the auxiliary measurement.
-    shifts = factor[:, : len(labels)] @ np.asarray(root).T
-    constraints = work.model.constraints
-    widths = np.array(
-        [
-            float(np.asarray(constraints[name].width)) if name in constraints else np.inf
-            for name in labels
-        ]
-    )
-    squares = (shifts / widths) ** 2
-    parts = np.stack(
-        [squares[:, np.isin(labels, names)].sum(1) for names in groups.values()]
-    )
-    rest = np.clip((factor**2).sum(1) - squares.sum(1), 0, None)
-    start, found = 0, {}
-    for name, histogram in outcome.histograms.items():
-        shape = histogram.prefit.values.shape
-        stop = start + histogram.prefit.values.size
-        breakdown = Breakdown(
-            tuple(groups),
-            np.sqrt(parts[:, start:stop]).reshape(-1, *shape),
-            np.sqrt(rest[start:stop]).reshape(shape),
-        )
-        found[name] = dataclasses.replace(histogram, breakdown=breakdown)
-        start = stop
-    return dataclasses.replace(outcome, histograms=found)
 
 
 def _without_covariances(outcome: MappingOutcome) -> MappingOutcome:

@@ -98,14 +98,30 @@ def _arranged(model: TemplateModel, starts: Mapping[str, float], freeze: Any):
         if name not in model.state:
             raise unknown_key(name, model.state, where="starts")
     if starts:
-        values = {name: np.asarray(float(value)) for name, value in starts.items()}
+        values: dict[Key, Any] = {
+            name: np.asarray(_reported(model, name, value))
+            for name, value in starts.items()
+        }
         model = dataclasses.replace(model, state=update(model.state, values))
     freeze = (freeze,) if isinstance(freeze, str) else freeze
     settings = freeze if isinstance(freeze, Mapping) else dict.fromkeys(freeze)
     if not settings:
         return model
-    held = fixed_parameters(model, settings)
+    held: dict[Key, Any] = {}
+    for pattern, value in settings.items():
+        for key, start in fixed_parameters(model, {pattern: None}).items():
+            here = start if value is None else _reported(model, key, value)
+            held[key] = np.asarray(here)
     return dataclasses.replace(model, fixed={**model.fixed, **held})
+
+
+def _reported(model: TemplateModel, name: Key, value: float) -> float:
+    """Return a physical value on the scale of the model, which may be a hidden one."""
+    hidden = model.terms.hidden
+    if hidden is None:
+        return float(value)
+    i = list(model.state).index(name)
+    return float(value * np.asarray(hidden.factor)[i] + np.asarray(hidden.offset)[i])
 
 
 def prefit_errors(model: TemplateModel, error: float | None) -> dict[Key, Any]:

@@ -58,17 +58,21 @@ def parameters_of(
         widths[place[str(name)]] = error
     frozen = np.ones(size, bool)
     frozen[here] = False
+    hidden = np.isin(names, [str(name) for name in model.hidden])
+    # Where a hidden parameter starts would tell its number.
+    starts = np.asarray(ravel_state(model.state)[1], float)
+    starts = np.where(hidden, np.nan, starts)
     return Parameters(
         names=names,
-        values=values if good else np.where(frozen, values, np.nan),
+        values=np.where((good | frozen) & ~(hidden & frozen), values, np.nan),
         errors=errors,
-        prefit_values=np.asarray(ravel_state(model.state)[1], float),
+        prefit_values=starts,
         prefit_errors=widths,
         interest=np.isin(names, model.interest),
         constrained=constrained,
         frozen=frozen,
         at_bound=at_bound,
-        blinded=np.zeros(size, bool),
+        blinded=hidden,
         stopped_at=None if good else values,
     )
 
@@ -104,12 +108,11 @@ def covariance_of(result: FitResult) -> Covariance | None:
 
 def groups_of(model: TemplateModel) -> dict[str, list[str]]:
     """Return the systematics of each group, in the order of the groups' names."""
-    groups: dict[str, list[str]] = {}
-    for systematic in model.spec.systematics:
-        if systematic.name not in model.fixed:
-            for group in systematic.groups:
-                groups.setdefault(group, []).append(systematic.name)
-    return {name: groups[name] for name in sorted(groups)}
+    free = {
+        group: [name for name in names if name not in model.fixed]
+        for group, names in model.groups.items()
+    }
+    return {name: free[name] for name in sorted(free) if free[name]}
 
 
 def impacts_of(model: TemplateModel, result: FitResult) -> Impacts | None:
@@ -124,9 +127,7 @@ def impacts_of(model: TemplateModel, result: FitResult) -> Impacts | None:
         for name, names in groups_of(model).items()
         if (inside := [n for n in names if n not in pois])
     }
-    grouped = (
-        group_impacts(result, pois=pois, groups=members) if members else None
-    )
+    grouped = group_impacts(result, pois=pois, groups=members) if members else None
     split = split_errors(result, pois=pois) if every.names else None
     none = np.zeros((len(pois), 0))
     return Impacts(
@@ -165,7 +166,7 @@ def scans_of(
         bound = model.bounds.get(name)
         if bound is not None:
             ends = np.clip(ends, np.asarray(bound.lower), np.asarray(bound.upper))
-        values = np.linspace(*ends, points)
+        values = np.linspace(ends[0], ends[1], points)
         profile = scan(model, result, name=name, values=values, fixed=model.fixed)
         heights = np.asarray(profile.twice_delta_nll)
         heights = np.where(np.asarray(profile.success), heights, np.nan)
@@ -179,6 +180,7 @@ def toys_of(model: TemplateModel, number: int, seed: int) -> Toys:
     names = fits.labels
     good = np.asarray(fits.success)
     starts = dict(zip(map(str, model.state), ravel_state(model.state)[1], strict=True))
+    starts |= dict.fromkeys(map(str, model.hidden), np.nan)
     columns = [np.asarray(fits.params[name], float) for name in names]
     errors = fits.errors
     spreads = [

@@ -16,15 +16,15 @@
 
 Options of the classes in `everwillow.models.templates.parameter_models` follow as
 ``option=value``, such as ``negative=yes``, ``by=eta``, ``name=qcd``. A region is a
-channel, or a channel with one bin of some axes: ``ch0(iso=1,mt=0)``. Names with special
-characters are written in double quotes. One's own function is called with the layout and
-the words, and with the specification if it has an argument ``spec``.
+channel, or a channel with one bin of some axes: ``ch0(iso=1,mt=0)``. Names with
+special characters are written in double quotes. One's own function is called with the
+layout and the words, and with the specification if it has an argument ``spec``.
 """
 
 import functools as ft
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from everwillow._errors import nearest
 from everwillow.likelihood.template_spec import TemplateSpec
@@ -254,7 +254,7 @@ def _fixed(pieces: list[Piece], spec: TemplateSpec) -> AbstractParameterModel:
 
 
 def _custom(pieces: list[Piece], spec: TemplateSpec) -> AbstractParameterModel:
-    found = imported(pieces[0])
+    found = cast("Callable[..., Any]", imported(pieces[0]))
     if not callable(found):
         msg = f"expected a function or a class, this is a {type(found).__name__}."
         raise pieces[0].error(msg)

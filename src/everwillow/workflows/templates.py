@@ -10,15 +10,16 @@ each, whose attribute ``name`` tells the name (in the path, ``/`` and ``%`` are
 percent-encoded); they are in the order of the fit. So there are:
 
 - attributes ``data``, ``likelihood``, ``made_by`` of the file; ``remarks``.
-- ``parameters/names``, ``values``, ``errors``, ``prefit_values``, ``prefit_errors``, and
-  flags (0 or 1) ``interest``, ``constrained``, ``frozen``, ``at_bound``, ``blinded``.
+- ``parameters/names``, ``values``, ``errors``, ``prefit_values``, ``prefit_errors``,
+  and flags (0 or 1) ``interest``, ``constrained``, ``frozen``, ``at_bound``,
+  ``blinded``.
 - ``fit``: attributes ``success`` (0 or 1), ``status``, ``nll`` (-ln L), ``edm``,
   ``evaluations``; ``fit/saturated`` with ``statistic``, ``ndof``, ``pvalue``.
 - ``covariance/names``, ``matrix``, ``correlation``.
 - ``impacts/interest``, ``names``, ``traditional``, ``global_names``,
   ``global_impacts``, ``groups``, ``grouped_traditional``, ``grouped_global``, ...
-- ``channels/<channel>``, a histogram: ``axes/<i>`` with an attribute ``name`` and either
-  ``edges`` or ``labels``; ``process_names``; ``prefit/values``, ``errors``,
+- ``channels/<channel>``, a histogram: ``axes/<i>`` with an attribute ``name`` and
+  either ``edges`` or ``labels``; ``process_names``; ``prefit/values``, ``errors``,
   ``processes`` with a leading axis of processes; ``postfit`` likewise; ``data``,
   ``data_errors``; ``breakdown/groups``, ``impacts``, ``rest``.
 - ``mappings/<key>/histograms/<name>``, likewise; ``prefit_covariance``,
@@ -31,7 +32,7 @@ percent-encoded); they are in the order of the fit. So there are:
 import io
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -40,7 +41,8 @@ from everwillow._store import _replacing as replacing
 from everwillow.fitting import FitResult, fit
 from everwillow.likelihood.template_spec import TemplateSpec
 from everwillow.mappings import AbstractHistogramMapping
-from everwillow.models.templates.model import Likelihood, Statistics, TemplateModel
+from everwillow.models.templates.blinding import Blind
+from everwillow.models.templates.model import Likelihood, Statistics
 from everwillow.models.templates.storage import _h5py, load
 from everwillow.workflows import _hdf5_records
 from everwillow.workflows._template_histograms import histograms_of, parsed
@@ -79,6 +81,8 @@ def run(
     ntoys: int = 100,
     seed: int = 0,
     unconstrained: float | None = None,
+    blind: Blind = False,
+    unblind: bool | str | Iterable[str] = False,
     max_steps: int = 256,
     minimise: Callable[..., FitResult] = fit,
 ) -> TemplateResults:
@@ -112,6 +116,9 @@ def run(
         seed: Of the toys.
         unconstrained: The error before the fit of systematics without a constraint;
             without it they count as known.
+        blind: As in `TemplateModel.from_spec`. What would tell hidden parameters is
+            left out then: after the fit masked channels, and parts of processes.
+        unblind: As there.
         max_steps: As in `everwillow.fit`.
         minimise: What fits, in place of `everwillow.fit`, with the same arguments.
 
@@ -144,6 +151,8 @@ def run(
         statistics=statistics,
         per_process=per_process,
         freeze=freeze,
+        blind=blind,
+        unblind=unblind,
     )
     chosen = parsed(mappings, spec.layout)
     unknown = prefit_errors(model, unconstrained)
@@ -234,4 +243,4 @@ def _check_header(opened: Any, file: pathlib.Path) -> None:
         raise ArgumentValueError(msg)
 
 
-__all__ = ["TemplateModel", "load_results", "run", "write_results"]
+__all__ = ["load_results", "run", "write_results"]

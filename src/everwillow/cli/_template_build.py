@@ -1,0 +1,74 @@
+"""``everwillow template build``."""
+
+import pathlib
+import runpy
+import sys
+import traceback
+from typing import Any
+
+from everwillow._errors import ArgumentValueError, MissingFileError
+from everwillow.cli._outcome import check_target
+from everwillow.cli._terminal import busy, show
+from everwillow.likelihood.template_spec import TemplateSpec
+from everwillow.models.templates.builder import TemplateBuilder
+from everwillow.models.templates.inputs_report import inspect_inputs
+from everwillow.models.templates.storage import write
+
+
+def run(*, script: str, out: str) -> None:
+    """Run a script, write what it built, and show what is in it."""
+    check_target(out)
+    with busy("Building"):
+        spec = spec_of(pathlib.Path(script))
+        write(spec, out)
+    show(str(inspect_inputs(spec)), f"{out} is ready for `everwillow template fit`.")
+
+
+def spec_of(script: pathlib.Path) -> TemplateSpec:
+    """Run a script, and return what its `build` or its `builder` says.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        ArgumentValueError: If the script fails, or defines neither.
+    """
+    if not script.is_file():
+        msg = f"{script}: there is no such file."
+        raise MissingFileError(msg)
+    found: Any = _guarded(script, lambda: runpy.run_path(str(script)))
+    if callable(found.get("build")):
+        made = _guarded(script, found["build"])
+    elif "builder" in found:
+        made = found["builder"]
+    else:
+        msg = (
+            f"{script}: the script defines neither a function build() that returns a "
+            "TemplateBuilder, nor a TemplateBuilder under the name `builder`."
+        )
+        raise ArgumentValueError(msg)
+    if isinstance(made, TemplateBuilder):
+        return _guarded(script, made.spec)
+    if isinstance(made, TemplateSpec):
+        return made
+    msg = f"{script}: expected a TemplateBuilder, got {type(made).__name__}."
+    raise ArgumentValueError(msg)
+
+
+def _guarded(script: pathlib.Path, call: Any) -> Any:
+    """Call what a user wrote, where Python would look for modules beside the script."""
+    folder = str(script.parent.resolve())
+    sys.path.insert(0, folder)
+    try:
+        return call()
+    except Exception as error:
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if pathlib.Path(frame.filename).name == script.name
+        ]
+        if isinstance(error, SyntaxError):
+            lines = [error.lineno]
+        place = f"{script}, line {lines[-1]}" if lines else str(script)
+        msg = f"{place}: {type(error).__name__}: {error}"
+        raise ArgumentValueError(msg) from error
+    finally:
+        sys.path.remove(folder)

@@ -1,0 +1,307 @@
+"""Results of template fits as tables."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from everwillow.cli._numbers import plain, signed, with_error
+from everwillow.cli._terminal import table
+from everwillow.likelihood.histograms import Axis
+from everwillow.workflows.template_results import (
+    ChiSquare,
+    HistogramResult,
+    Impacts,
+    Parameters,
+    TemplateResults,
+    Toys,
+)
+
+
+# So many rows of a table are shown, unless all are asked for.
+SHOWN = 20
+_DATA = {
+    "data": "the data",
+    "asimov": "what is expected (Asimov data)",
+    "toys": "what is expected (Asimov data), and toys",
+}
+
+
+def overview(results: TemplateResults, title: str, *, everything: bool) -> list[str]:
+    """Return what a fit prints.
+
+    Args:
+        results: Of the fit.
+        title: What was fitted, for people.
+        everything: Whether to show all rows.
+    """
+    parts = [headline(results, title), status(results)]
+    parts += parameter_tables(results.parameters, everything=everything)
+    if results.impacts is not None:
+        parts += impact_tables(results.impacts, everything=everything)
+    if results.mappings:
+        parts.append(mapping_table(results))
+    if results.toys is not None:
+        parts.append(toy_table(results.toys, everything=everything))
+    return [*parts, *remarks(results)]
+
+
+def details(results: TemplateResults, title: str, *, everything: bool) -> list[str]:
+    """Return what `template print` prints: also each channel and mapping."""
+    parts = overview(results, title, everything=everything)
+    for name, channel in results.channels.items():
+        parts.append(bin_table(channel, f"Channel {name}", everything=everything))
+    for key, mapping in results.mappings.items():
+        for name, histogram in mapping.histograms.items():
+            what = key if len(mapping.histograms) == 1 else f"{key}: {name}"
+            parts.append(bin_table(histogram, what, everything=everything))
+    for name, scan in results.scans.items():
+        rows = [
+            (plain(value), "failed" if np.isnan(height) else f"{height:.4f}")
+            for value, height in zip(scan.values, scan.twice_delta_nll, strict=True)
+        ]
+        what = f"Profile of {name}: rise of -2 ln L above the minimum"
+        parts.append(table((name, "-2 Δ ln L"), rows, title=what))
+    return parts
+
+
+def headline(results: TemplateResults, title: str) -> str:
+    """Return what was fitted, in two lines."""
+    masked = sum(c.data is None for c in results.channels.values())
+    fitted = len(results.channels) - masked
+    bins = sum(c.data.size for c in results.channels.values() if c.data is not None)
+    free = int(np.sum(~results.parameters.frozen))
+    what = _DATA.get(results.data, f"pseudodata {results.data}")
+    more = f", {_count(masked, 'masked channel')}" if masked else ""
+    return (
+        f"{title}: a {results.likelihood} fit to {what}\n"
+        f"{_count(fitted, 'channel')} with {_count(bins, 'bin')}{more}, "
+        f"{_count(free, 'free parameter')}"
+    )
+
+
+def status(results: TemplateResults) -> str:
+    """Return how the fit ended."""
+    fit = results.fit
+    numbers = f"-ln L = {fit.nll:.6f}, EDM {plain(fit.edm, 2)}"
+    if not fit.success:
+        return (
+            f"FAILED: {fit.status}\n{numbers} where it stopped.\n"
+            "Nothing below is a result. Look at the inputs with `everwillow template "
+            "print`; take what the data do not determine out with --freeze NAME; allow "
+            "more evaluations with --max-steps."
+        )
+    lines = [f"{fit.status}", numbers]
+    if fit.saturated is not None:
+        lines.append(f"Against the saturated model: {chi2_text(fit.saturated)}")
+    return "\n".join(lines)
+
+
+def chi2_text(found: ChiSquare) -> str:
+    """Return a chi2 with its degrees of freedom and its p-value."""
+    return (
+        f"chi2/ndof = {plain(found.statistic, 4)}/{found.ndof:g}, "
+        f"p = {plain(found.pvalue, 3)}"
+    )
+
+
+def parameter_tables(found: Parameters, *, everything: bool) -> list[str]:
+    """Return tables of parameters of interest, of free and of constrained ones."""
+    if found.stopped_at is not None:
+        order = [*_where(found.interest & ~found.frozen)]
+        order += [*_where(~found.interest & ~found.frozen)]
+        rows = [
+            (found.names[i], plain(float(found.stopped_at[i]))) for i in order[:SHOWN]
+        ]
+        what = "Where the fit stopped"
+        what += f" (the first {SHOWN})" if len(order) > SHOWN else ""
+        return [table(("name", "last value"), rows, title=what)]
+    rows = {i: _parameter_row(found, i) for i in _where(~found.frozen)}
+    parts = []
+    for what, chosen in (
+        ("Parameters of interest", found.interest),
+        ("Free parameters", ~found.interest & ~found.constrained),
+    ):
+        here = _where(chosen & ~found.frozen)
+        if here.size:
+            shown = [(*rows[i][:3], rows[i][5]) for i in _some(here, everything)]
+            heads = ("name", "value", "error", "")
+            parts.append(table(heads, shown, title=_titled(what, here, everything)))
+    here = _where(found.constrained & ~found.interest & ~found.frozen)
+    if here.size:
+        what = "Constrained parameters"
+        order = here
+        if here.size > SHOWN and not everything:
+            order = here[np.argsort(-np.abs(found.pulls[here]), kind="stable")][:SHOWN]
+            what += f": the {SHOWN} of {here.size} with the largest pulls (or --all)"
+        heads = ("name", "value", "error", "pull", "constraint", "")
+        parts.append(table(heads, [rows[i] for i in order], title=what))
+    frozen = [found.names[i] for i in _where(found.frozen)]
+    if frozen:
+        more = f", ... ({len(frozen)} in all)" if len(frozen) > 6 else ""
+        parts.append(f"Frozen: {', '.join(frozen[:6])}{more}")
+    return parts
+
+
+def _parameter_row(found: Parameters, i: int) -> tuple[str, ...]:
+    digits = 3 if found.interest[i] else 2
+    value, error = with_error(float(found.values[i]), float(found.errors[i]), digits)
+    notes = ["at bound, one side"] if found.at_bound[i] else []
+    notes += ["blinded"] if found.blinded[i] else []
+    pull, width = float(found.pulls[i]), float(found.constraints[i])
+    shown = signed(pull), signed(width).lstrip("+")
+    return found.names[i], value, error, *shown, ", ".join(notes)
+
+
+def impact_tables(found: Impacts, *, everything: bool) -> list[str]:
+    """Return tables of impacts, of groups and of parameters."""
+    parts = []
+    for i, poi in enumerate(found.interest):
+        error = float(found.errors[i])
+        grouped = zip(
+            found.groups,
+            found.grouped_traditional[i],
+            found.grouped_global[i],
+            strict=True,
+        )
+        rows = [(name, _part(a, error), _part(b, error)) for name, a, b in grouped]
+        rows.append(("statistical", _part(found.statistical[i], error), ""))
+        rows.append(("total", _part(error, error), ""))
+        heads = ("group", "traditional", "global")
+        what = f"Parts of the error of {poi}"
+        parts.append(table(heads, rows, title=what))
+        auxiliary = dict(zip(found.global_names, found.global_impacts[i], strict=True))
+        order = np.argsort(-np.abs(found.traditional[i]), kind="stable")
+        chosen = order if everything else order[:SHOWN]
+        rows = [
+            (
+                found.names[k],
+                _part(found.traditional[i][k], error, sign=True),
+                _part(auxiliary.get(found.names[k], np.nan), error, sign=True),
+            )
+            for k in chosen
+        ]
+        if rows:
+            heads = ("name", "traditional", "global")
+            what = _titled(f"Impacts on {poi}", order, everything)
+            parts.append(table(heads, rows, title=what))
+    return parts
+
+
+def _part(value: float, error: float, *, sign: bool = False) -> str:
+    """Return a part of an error with as many decimals as three of its digits have."""
+    if not np.isfinite(value):
+        return ""
+    known = np.isfinite(error) and error > 0
+    decimals = max(0, 2 - int(np.floor(np.log10(error)))) if known else 4
+    text = signed(float(value), min(decimals, 10))
+    return text if sign else text.lstrip("+")
+
+
+def mapping_table(results: TemplateResults) -> str:
+    """Return a table of the chi2 of mappings."""
+    rows = [
+        (
+            key,
+            str(sum(h.prefit.values.size for h in mapping.histograms.values())),
+            *_chi2_cells(mapping.prefit_chi2),
+            *_chi2_cells(mapping.postfit_chi2),
+        )
+        for key, mapping in results.mappings.items()
+    ]
+    heads = ("mapping", "values", "pre-fit chi2", "p", "post-fit chi2", "p")
+    return table(heads, rows, title="Mappings")
+
+
+def _chi2_cells(found: ChiSquare | None) -> tuple[str, str]:
+    if found is None:
+        return "", ""
+    return f"{plain(found.statistic, 4)}/{found.ndof:g}", plain(found.pvalue, 3)
+
+
+def toy_table(found: Toys, *, everything: bool) -> str:
+    """Return a table of what toys say of each parameter."""
+    good = found.success
+    pulls = (found.values - found.true_values) / found.errors
+    rows = []
+    for i, name in enumerate(found.names):
+        values, away = found.values[good, i], pulls[good, i]
+        away = away[np.isfinite(away)]
+        spread = float(np.std(values)) if values.size else np.nan
+        mean = float(np.mean(values)) if values.size else np.nan
+        middle = signed(float(np.mean(away))) if away.size else ""
+        width = f"{np.std(away):.2f}" if away.size else ""
+        rows.append((name, *with_error(mean, spread), middle, width))
+    what = f"{int(good.sum())} of {good.size} toys found a minimum (seed {found.seed})"
+    shown = rows if everything else rows[:SHOWN]
+    what += "" if len(shown) == len(rows) else f"; the first {SHOWN} parameters"
+    heads = ("name", "mean", "width", "mean pull", "width of pulls")
+    return table(heads, shown, title=what)
+
+
+def bin_table(found: HistogramResult, title: str, *, everything: bool) -> str:
+    """Return a table of the bins of a histogram."""
+    names = bin_names(found.axes)
+    columns = [[""] * len(names), [""] * len(names)]
+    for column, side in zip(columns, (found.prefit, found.postfit), strict=True):
+        if side is not None:
+            pairs = zip(np.ravel(side.values), np.ravel(side.errors), strict=True)
+            column[:] = [_value_text(float(v), float(e)) for v, e in pairs]
+    data = [""] * len(names)
+    if found.data is not None:
+        data = [plain(float(v), 6) for v in np.ravel(found.data)]
+    rows = list(zip(names, *columns, data, strict=True))
+    what = title
+    if len(rows) > SHOWN and not everything:
+        what += f": the first {SHOWN} of {len(rows)} bins (or --all)"
+        rows = rows[:SHOWN]
+    head = " ".join(axis.name for axis in found.axes) or "bin"
+    return table((head, "pre-fit", "post-fit", "data"), rows, title=what)
+
+
+def _value_text(value: float, error: float) -> str:
+    shown, rounded = with_error(value, error)
+    return f"{shown} +- {rounded}" if rounded else shown
+
+
+def bin_names(axes: Sequence[Axis]) -> list[str]:
+    """Return what each bin is, in C order."""
+    each = []
+    for axis in axes:
+        if axis.edges is not None:
+            pairs = zip(axis.edges[:-1], axis.edges[1:], strict=True)
+            each.append([f"[{low:.6g}, {high:.6g})" for low, high in pairs])
+        else:
+            each.append([str(label) for label in axis.labels or ()])
+    shape = tuple(len(names) for names in each)
+    return [
+        " ".join(names[i] for names, i in zip(each, at, strict=True))
+        for at in np.ndindex(shape)
+    ]
+
+
+def remarks(results: TemplateResults) -> list[str]:
+    """Return what was assumed or looks odd."""
+    if not results.remarks:
+        return []
+    return ["\n".join(["Remarks:", *(f"- {text}" for text in results.remarks)])]
+
+
+def _some(here: np.ndarray, everything: bool) -> np.ndarray:  # noqa: FBT001
+    return here if everything else here[:SHOWN]
+
+
+def _titled(what: str, here: np.ndarray, everything: bool) -> str:  # noqa: FBT001
+    if len(here) <= SHOWN or everything:
+        return what
+    return f"{what}: the first {SHOWN} of {len(here)} (or --all)"
+
+
+def _where(flags: np.ndarray) -> np.ndarray:
+    return np.nonzero(flags)[0]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+__all__ = ["bin_names", "details", "overview"]

@@ -1,0 +1,79 @@
+"""Parts of the errors of histograms, and what hidden parameters leave of results."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from everwillow.fitting import FitResult, _execute
+from everwillow.mappings._spread import root_of
+from everwillow.models.templates.model import TemplateModel
+from everwillow.workflows.template_results import Breakdown, MappingOutcome
+
+
+def with_breakdown(
+    outcome: MappingOutcome,
+    factor: np.ndarray,
+    model: TemplateModel,
+    result: FitResult,
+    groups: Mapping[str, list[str]],
+) -> MappingOutcome:
+    """Divide the errors after the fit by groups of systematics.
+
+    Args:
+        outcome: The record of a mapping.
+        factor: The rows of the factor of the covariance that belong to its values.
+        model: The model.
+        result: Its fit.
+        groups: The systematics of each group.
+    """
+    labels, covariance = result.labels, result.covariance
+    root = _execute.call(root_of, covariance, np.ones(len(labels), bool)).matrix
+    # The covariance of values with parameters; divided by the width of a constraint it
+    # is the shift for a fluctuation of the auxiliary measurement.
+    shifts = factor[:, : len(labels)] @ np.asarray(root).T
+    constraints = model.constraints
+    widths = np.array(
+        [
+            float(np.asarray(constraints[name].width))
+            if name in constraints
+            else np.inf
+            for name in labels
+        ]
+    )
+    squares = (shifts / widths) ** 2
+    parts = np.stack(
+        [squares[:, np.isin(labels, names)].sum(1) for names in groups.values()]
+    )
+    rest = np.clip((factor**2).sum(1) - squares.sum(1), 0, None)
+    start, found = 0, {}
+    for name, histogram in outcome.histograms.items():
+        shape = histogram.prefit.values.shape
+        stop = start + histogram.prefit.values.size
+        breakdown = Breakdown(
+            tuple(groups),
+            np.sqrt(parts[:, start:stop]).reshape(-1, *shape),
+            np.sqrt(rest[start:stop]).reshape(shape),
+        )
+        found[name] = dataclasses.replace(histogram, breakdown=breakdown)
+        start = stop
+    return dataclasses.replace(outcome, histograms=found)
+
+
+def veiled(outcome: MappingOutcome) -> MappingOutcome:
+    """Leave out what tells the values of hidden parameters."""
+    histograms = {}
+    for name, histogram in outcome.histograms.items():
+        post = histogram.postfit
+        if post is not None:
+            is_seen = histogram.data is not None
+            post = dataclasses.replace(post, processes=None) if is_seen else None
+        histograms[name] = dataclasses.replace(histogram, postfit=post)
+    seen = all(h.data is not None for h in histograms.values())
+    covariance = outcome.postfit_covariance if seen else None
+    return dataclasses.replace(
+        outcome, histograms=histograms, postfit_covariance=covariance
+    )
+
+
+__all__ = ["veiled", "with_breakdown"]
