@@ -179,6 +179,39 @@ def profiled(
     return _normal(statistics, term, yields, data, start)
 
 
+def unprofiled(
+    statistics: BinStatistics,
+    term: AbstractDataTerm,
+    yields: Float[Array, "bins slots"],
+    data: Float[Array, " bins"],
+    beta: Float[Array, "bins streams"],
+) -> tuple[Profile, Float[Array, " bins"]]:
+    """Evaluate the likelihood of the data alone, at given β.
+
+    Args:
+        statistics: What is known about the samples.
+        term: How the data enter.
+        yields: Of each process in each bin, with the templates as they are.
+        data: Of the bins.
+        beta: The auxiliary parameters.
+
+    Returns:
+        The likelihood as if nothing fluctuated, and its slope in each bin.
+    """
+    spread = jnp.asarray(statistics.spread)
+    moving = statistics.streams(yields)
+    total = jnp.sum(statistics.moved(yields, beta), 1)
+    none = jnp.zeros_like(spread)
+    _, slope, response = term.settle(total, jnp.zeros_like(total), data)
+    additive = statistics.kind == "additive"
+    sway = jnp.where(statistics.follows, 1 if additive else beta, 1)
+    sway = jnp.broadcast_to(sway, yields.shape)
+    lever = spread if additive else jnp.where(spread > 0, moving, 0)
+    value = term.value(total, data)
+    gradient = slope[:, None] * sway
+    return Profile(value, beta, gradient, sway, response, none, none, lever), slope
+
+
 def _normal(
     statistics: BinStatistics, term: AbstractDataTerm, yields, data, start
 ) -> Profile:
@@ -306,4 +339,4 @@ def _searched(term: AbstractBinTerm, spread, moving, rest, data, start) -> Array
     return betas(t - value / jax.lax.stop_gradient(rise))
 
 
-__all__ = ["BinStatistics", "Kind", "Profile", "fluctuation", "profiled"]
+__all__ = ["BinStatistics", "Kind", "Profile", "fluctuation", "profiled", "unprofiled"]

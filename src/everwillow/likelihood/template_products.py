@@ -63,53 +63,127 @@ def linearised(
     )
 
 
-def products(
+class Chain(NamedTuple):
+    """From parameters to yields and back, to second order at a point.
+
+    Attributes:
+        push: From a move of the parameters to those of the responses and the yields.
+        pull: From first derivatives by the yields to those by the parameters.
+        back: The same of second derivatives along a move, given what `push` made of it.
+    """
+
+    push: Callable[[Array], tuple[Array, Array]]
+    pull: Callable[[Array], Float[Array, " n"]]
+    back: Callable[[Array, Array, tuple[Array, Array]], Float[Array, " n"]]
+
+
+def chain(
     arrays: TemplateArrays,
-    statistics: BinStatistics,
-    profile: Profile,
+    gradient: Float[Array, "bins slots"],
     yields: Float[Array, "bins slots"],
     rates: Linearised,
     theta: Float[Array, " k"],
-) -> Products:
-    """Return the gradient of the likelihood of the bins, and products by its Hessian.
+) -> Chain:
+    """Return the way from parameters to yields and back.
 
     Args:
         arrays: The templates.
-        statistics: What is known about the samples behind them.
-        profile: The likelihood at these yields.
-        yields: Of every slot.
+        gradient: First derivatives by the yields of every slot.
+        yields: Those, with the templates as they are.
         rates: What multiplies the templates.
         theta: The systematics.
     """
     responses = arrays.responses
-    log_normal = arrays.log_normal
     strength, deformed = arrays.strength(yields), arrays.deformed(theta)
-    q, sway, response = profile.gradient, profile.sway, profile.response
-    second = responses.second(theta, q * strength)
+    second = responses.second(theta, gradient * strength)
     count = theta.shape[0]
+
+    def push(move):
+        along = responses.tangent(theta, move[:count])
+        return along, strength * along + deformed * rates.push(move[count:])
+
+    def pull(rows):
+        head = responses.cotangent(theta, rows * strength)
+        return jnp.concatenate([head, rates.pull(rows * deformed)])
+
+    def back(rows, move, pushed):
+        along, moved = pushed
+        by_theta, by_rate = strength * rows, deformed * rows
+        if arrays.log_normal:
+            by_theta = by_theta + gradient * moved
+            by_rate = by_rate + gradient * deformed * along
+        head = responses.cotangent(theta, by_theta) + second * move[:count]
+        bent = rates.bend(gradient * deformed, move[count:])
+        return jnp.concatenate([head, rates.pull(by_rate) + bent])
+
+    return Chain(push, pull, back)
+
+
+def profiled_products(
+    way: Chain, statistics: BinStatistics, profile: Profile
+) -> Products:
+    """Return the gradient of the likelihood of the bins, and products by its Hessian.
+
+    Args:
+        way: From parameters to yields and back.
+        statistics: What is known about the samples behind the templates.
+        profile: The likelihood at these yields.
+    """
     loose = statistics.kind in ("gamma", "normal")
 
-    def product(vector):
-        along = responses.tangent(theta, vector[:count])
-        scaled = rates.push(vector[count:])
-        moved = strength * along + deformed * scaled
-        whole = jnp.sum(sway * moved, 1)
-        back = response @ whole if response.ndim == 2 else response * whole
-        rows = sway * back[:, None]
+    def product(move):
+        along, moved = way.push(move)
+        whole = _answer(profile, jnp.sum(profile.sway * moved, 1))
+        rows = profile.sway * whole[:, None]
         if loose:
             own = profile.relief * statistics.streams(moved)
             rows = rows - jnp.where(statistics.follows, own, 0)
-        by_theta = strength * rows
-        by_rate = deformed * rows
-        if log_normal:
-            by_theta = by_theta + q * moved
-            by_rate = by_rate + q * deformed * along
-        head = responses.cotangent(theta, by_theta) + second * vector[:count]
-        tail = rates.pull(by_rate) + rates.bend(q * deformed, vector[count:])
-        return jnp.concatenate([head, tail])
+        return way.back(rows, move, (along, moved))
 
-    head = responses.cotangent(theta, q * strength)
-    return Products(jnp.concatenate([head, rates.pull(q * deformed)]), product)
+    return Products(way.pull(profile.gradient), product)
+
+
+def free_products(
+    way: Chain,
+    statistics: BinStatistics,
+    profile: Profile,
+    slope: Float[Array, " bins"],
+) -> Products:
+    """Return the same where each β is a parameter, after all others.
+
+    Args:
+        way: From parameters to yields and back.
+        statistics: What is known about the samples behind the templates.
+        profile: The likelihood at these yields and β.
+        slope: Its derivative by the yield of each bin.
+    """
+    shape = jnp.shape(statistics.spread)
+    size = shape[0] * shape[1]
+    scales = statistics.kind != "additive"
+
+    def product(move):
+        head = move[:-size]
+        beta = move[-size:].reshape(shape)
+        along, moved = way.push(head)
+        shift = jnp.sum(profile.lever * beta, 1)
+        whole = _answer(profile, jnp.sum(profile.sway * moved, 1) + shift)
+        rows = profile.sway * whole[:, None]
+        tail = profile.lever * whole[:, None]
+        if scales:
+            rows = rows + jnp.where(statistics.follows, slope[:, None] * beta, 0)
+            tail = tail + slope[:, None] * statistics.streams(moved)
+        head = way.back(rows, head, (along, moved))
+        return jnp.concatenate([head, tail.ravel()])
+
+    gradient = way.pull(profile.gradient)
+    own = (slope[:, None] * profile.lever).ravel()
+    return Products(jnp.concatenate([gradient, own]), product)
+
+
+def _answer(profile: Profile, moved: Float[Array, " bins"]) -> Float[Array, " bins"]:
+    """Return how the slopes of the bins answer to a move of their yields."""
+    response = profile.response
+    return response @ moved if response.ndim == 2 else response * moved
 
 
 def steering(
@@ -135,4 +209,13 @@ def steering(
     return jnp.concatenate([head, response @ whole**2])
 
 
-__all__ = ["Linearised", "Products", "linearised", "products", "steering"]
+__all__ = [
+    "Chain",
+    "Linearised",
+    "Products",
+    "chain",
+    "free_products",
+    "linearised",
+    "profiled_products",
+    "steering",
+]

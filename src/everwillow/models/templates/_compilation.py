@@ -25,16 +25,26 @@ from everwillow.likelihood.template_arrays import (
 from everwillow.likelihood.template_lists import pack_lists
 from everwillow.likelihood.template_spec import TemplateSpec
 from everwillow.models._parameters import separator
-from everwillow.models.templates.likelihood import Bins, External, FlatTemplates
+from everwillow.models.templates.likelihood import (
+    Bins,
+    External,
+    FlatTemplates,
+    Free,
+    Links,
+)
 from everwillow.models.templates.parameter_models.base import (
     AbstractParameterModel,
     RateParameter,
 )
 from everwillow.models.templates.parameter_models.strengths import Strengths
-from everwillow.parameters import Interval, Normal
+from everwillow.parameters import Interval, Normal, Poisson
 from everwillow.parameters.bound_table import BoundTable
-from everwillow.parameters.constraint_table import ConstraintTable
+from everwillow.parameters.constraint_table import ConstraintTable, TableLayout
 from everwillow.statelib import State
+
+
+# The key of the auxiliary parameters of the samples where they are fitted.
+FREE = "bin_by_bin"
 
 
 class Compiled(NamedTuple):
@@ -47,6 +57,7 @@ class Compiled(NamedTuple):
     observation: dict[str, Any]
     terms: FlatTemplates
     masked: Bins | None
+    links: Links | None
     interest: tuple[str, ...]
 
 
@@ -57,6 +68,7 @@ def compile_spec(
     statistics: str | None,
     *,
     per_process: bool,
+    profile: bool,
     data: Any,
 ) -> Compiled:
     """Put a template fit into arrays; arguments as those of `from_spec`."""
@@ -66,11 +78,6 @@ def compile_spec(
     kind = _kind(statistics, likelihood, per_process=per_process)
     counts = _counts(spec, data)
     term = _term(spec, likelihood, counts)
-    state = State.from_pytree(
-        {name: entries[name].start if name in entries else 0.0 for name in names},
-        sep=separator(names),
-    )
-    order = {str(key): i for i, key in enumerate(state)}
     baseline = None
     if spec.systematic_type == "normal":
         starts = {name: jnp.asarray(entry.start) for name, entry in entries.items()}
@@ -80,17 +87,24 @@ def compile_spec(
         for bins in (slice(0, spec.layout.fitted), slice(spec.layout.fitted, None))
     )
     assert fitted is not None
+    starts: dict[str, Any] = dict.fromkeys(names, 0.0)
+    starts.update({name: entry.start for name, entry in entries.items()})
     constraints = _constraints(spec, entries)
-    table = ConstraintTable.of(constraints, dict.fromkeys(constraints, ()))
+    free = kind is not None and not profile
+    if free:
+        _free(fitted.statistics, starts, constraints)
+    state = State.from_pytree(starts, sep=separator(starts))
+    shapes = {str(key): np.shape(value) for key, value in state.items()}
+    whole = TableLayout.of(shapes)
+    table = ConstraintTable.of(constraints, shapes)
     observed: dict[str, Any] = {"counts": counts}
-    if kind is not None:
+    if kind is not None and profile:
         observed["statistics"] = np.asarray(fitted.statistics.nominal)
     interest = [name for name, entry in entries.items() if entry.interest]
     return Compiled(
         state=state,
         bounds=BoundTable.of(
-            {name: Interval(e.lower, e.upper) for name, e in entries.items()},
-            dict.fromkeys(order, ()),
+            {name: Interval(e.lower, e.upper) for name, e in entries.items()}, shapes
         ),
         fixed={},
         constraints=table,
@@ -100,13 +114,17 @@ def compile_spec(
             statistics=fitted.statistics,
             term=term,
             rate_model=rate_model,
-            external=_external(spec, order),
-            size=len(order),
-            rate_bytes=_places(entries, order),
-            systematic_bytes=_places([s.name for s in spec.systematics], order),
-            constrained_bytes=_places([k for k, _, _ in table.layout.entries], order),
+            external=_external(spec, whole),
+            size=sum(whole.sizes),
+            rate_bytes=_places(entries, whole),
+            systematic_bytes=_places([s.name for s in spec.systematics], whole),
+            constrained_bytes=_places([k for k, _, _ in table.layout.entries], whole),
+            free=Free(_places([FREE], whole), _loose(fitted.statistics).tobytes())
+            if free
+            else None,
         ),
         masked=masked,
+        links=_links(spec),
         interest=(*interest, *(s.name for s in spec.systematics if s.interest)),
     )
 
@@ -126,6 +144,29 @@ def _packed(
         pack=pack_lists if spec.sparse else pack_dense,
     )
     return Bins(arrays, _bin_statistics(spec, rows, kind, per_process=per_process))
+
+
+def _loose(statistics: BinStatistics) -> np.ndarray:
+    """Return which β fluctuate."""
+    return np.flatnonzero(np.asarray(statistics.spread) > 0).astype(np.int32)
+
+
+def _free(
+    statistics: BinStatistics, starts: dict[str, Any], constraints: dict[Key, Any]
+) -> None:
+    """Add the auxiliary parameters of the samples to those that are fitted."""
+    if FREE in starts:
+        msg = f"profile: a parameter is called {FREE!r} already. Rename it."
+        raise ArgumentValueError(msg)
+    spread = np.asarray(statistics.spread).ravel()[_loose(statistics)]
+    one = np.ones_like(spread)
+    match statistics.kind:
+        case "gamma":
+            starts[FREE], constraints[FREE] = one, Poisson(1 / spread)
+        case "normal":
+            starts[FREE], constraints[FREE] = one, Normal(one, np.sqrt(spread))
+        case _:
+            starts[FREE], constraints[FREE] = 0 * one, Normal(0 * one, one)
 
 
 def rate_model_of(
@@ -275,23 +316,35 @@ def _constraints(
     return found
 
 
-def _external(spec: TemplateSpec, order: Mapping[str, int]) -> External | None:
+def _external(spec: TemplateSpec, whole: TableLayout) -> External | None:
     if not spec.external:
         return None
     names = sorted({name for term in spec.external for name in term.parameters})
+    known = whole.keys()
     gradient, hessian = np.zeros(len(names)), np.zeros((len(names), len(names)))
     for term in spec.external:
         for name in term.parameters:
-            if name not in order:
-                raise unknown_key(name, order, where=f"external term {term.name!r}")
+            if name not in known:
+                raise unknown_key(name, known, where=f"external term {term.name!r}")
         where = np.array([names.index(name) for name in term.parameters])
         np.add.at(gradient, where, term.gradient)
         np.add.at(hessian, np.ix_(where, where), term.hessian)
-    return External(_places(names, order), gradient, hessian)
+    return External(_places(names, whole), gradient, hessian)
 
 
-def _places(names: Any, order: Mapping[str, int]) -> bytes:
-    return np.array([order[str(name)] for name in names], np.int32).tobytes()
+def _links(spec: TemplateSpec) -> Links | None:
+    found = spec.beta_variations
+    if found is None:
+        return None
+    target = found.target - spec.layout.fitted
+    return Links(found.process, found.source, target, found.change)
+
+
+def _places(names: Any, whole: TableLayout) -> bytes:
+    """Return where the elements of parameters are in the vector."""
+    elements = whole.elements()
+    places = [np.ravel(elements[str(name)]) for name in names]
+    return np.concatenate([np.zeros(0), *places]).astype(np.int32).tobytes()
 
 
 __all__ = ["Compiled", "compile_spec", "rate_model_of"]

@@ -6,16 +6,27 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from everwillow._errors import ArgumentTypeError, ShapeMismatchError
 from everwillow._typing import Scalar
 from everwillow.curvature import AbstractCurvature, Dense, Operator
-from everwillow.likelihood.barlow_beeston import BinStatistics, Profile, profiled
+from everwillow.likelihood.barlow_beeston import (
+    BinStatistics,
+    Profile,
+    profiled,
+    unprofiled,
+)
 from everwillow.likelihood.data_terms import AbstractDataTerm
 from everwillow.likelihood.template_arrays import DenseResponses, TemplateArrays
 from everwillow.likelihood.template_hessian import dense_derivatives
-from everwillow.likelihood.template_products import linearised, products, steering
+from everwillow.likelihood.template_products import (
+    chain,
+    free_products,
+    linearised,
+    profiled_products,
+    steering,
+)
 from everwillow.models.templates.blinding import Hidden
 from everwillow.models.templates.parameter_models.base import (
     AbstractParameterModel,
@@ -91,6 +102,62 @@ class Bins(eqx.Module):
     statistics: BinStatistics
 
 
+class Links(eqx.Module):
+    """How fluctuations of the samples of fitted bins move masked ones.
+
+    Attributes:
+        process: The process of each entry.
+        source: Its fitted bin.
+        target: Its masked bin, the first of these being 0.
+        change: What its yield changes by if that of the source doubles.
+    """
+
+    process: Int[Array | np.ndarray, " entries"]
+    source: Int[Array | np.ndarray, " entries"]
+    target: Int[Array | np.ndarray, " entries"]
+    change: Float[Array | np.ndarray, " entries"]
+
+    def moved(
+        self,
+        masked: Float[Array, "processes masked"],
+        moved: Float[Array, "processes fitted"],
+        bare: Float[Array, "processes fitted"],
+    ) -> Float[Array, "processes masked"]:
+        """Return the masked yields, given the fitted ones with and without."""
+        before = bare[self.process, self.source]
+        after = moved[self.process, self.source]
+        ratio = jnp.where(before != 0, after / jnp.where(before != 0, before, 1), 1)
+        add = masked.at[self.process, self.target].add
+        return add(self.change * (ratio - 1))
+
+
+class Free(eqx.Module):
+    """Where the auxiliary parameters of the samples are, if they are fitted.
+
+    Attributes:
+        place_bytes: Their places in the vector.
+        which_bytes: Which of all β, flattened, each is; the others do not fluctuate.
+    """
+
+    place_bytes: bytes = eqx.field(static=True)
+    which_bytes: bytes = eqx.field(static=True)
+
+    @property
+    def place(self) -> np.ndarray:
+        """Their places in the vector."""
+        return np.frombuffer(self.place_bytes, np.int32)
+
+    @property
+    def which(self) -> np.ndarray:
+        """Which of all β each is."""
+        return np.frombuffer(self.which_bytes, np.int32)
+
+    def beta(self, vector: Array, nominal: Array) -> Array:
+        """Return all β."""
+        flat = nominal.ravel().at[self.which].set(vector[self.place])
+        return flat.reshape(nominal.shape)
+
+
 class Data(NamedTuple):
     """The main data of a template fit.
 
@@ -118,6 +185,8 @@ class FlatTemplates(eqx.Module):
         systematic_bytes: Where the systematics are.
         constrained_bytes: Where the elements of the constraint table are.
         hidden: What is between reported and physical values; None for nothing.
+        free: Where the auxiliary parameters of the samples are in the vector; None
+            if they are profiled.
     """
 
     arrays: TemplateArrays
@@ -130,6 +199,7 @@ class FlatTemplates(eqx.Module):
     systematic_bytes: bytes = eqx.field(static=True)
     constrained_bytes: bytes = eqx.field(static=True)
     hidden: Hidden | None = None
+    free: Free | None = None
 
     @property
     def constrained(self) -> np.ndarray:
@@ -171,10 +241,15 @@ class FlatTemplates(eqx.Module):
             main: The data.
         """
         data, yields = self.data(main), self.yields(vector)
-        found = profiled(
-            self.statistics, self.term, yields, data.counts, data.statistics
-        )
-        return yields, found
+        args = (self.statistics, self.term, yields, data.counts)
+        if self.free is not None:
+            return yields, unprofiled(*args, self.beta(vector))[0]
+        return yields, profiled(*args, data.statistics)
+
+    def beta(self, vector: Array) -> Float[Array, "bins streams"]:
+        """Return the auxiliary parameters of the samples, nominal if profiled."""
+        nominal = self.statistics.nominal
+        return nominal if self.free is None else self.free.beta(vector, nominal)
 
     def nll(self, vector: Array, main: Any) -> Scalar:
         """Return -ln L of the data."""
@@ -185,7 +260,8 @@ class FlatTemplates(eqx.Module):
     @property
     def matrix_free(self) -> bool:
         """Whether second derivatives are only known by their products."""
-        return not isinstance(self.arrays.responses, DenseResponses)
+        dense = isinstance(self.arrays.responses, DenseResponses)
+        return self.free is not None or not dense
 
     def evaluation(self, vector: Array, main: Any) -> Evaluation:
         """Return it with its exact derivatives."""
@@ -222,28 +298,55 @@ class FlatTemplates(eqx.Module):
         values = vector[place]
         yields, profile = self.at(vector, main)
         rates = linearised(self._slot_rates, values)
-        found = products(self.arrays, self.statistics, profile, yields, rates, theta)
         by_rate = jax.jacfwd(self._slot_rates)(values)
         diagonal = steering(self.arrays, profile, yields, by_rate, theta)
-        order = self._order
-        back = np.argsort(order)
+        way = chain(self.arrays, profile.gradient, yields, rates, theta)
+        if self.free is None:
+            found = profiled_products(way, self.statistics, profile)
+        else:
+            counts = self.data(main).counts
+            args = (self.statistics, self.term, yields, counts)
+            slope = unprofiled(*args, self.beta(vector))[1]
+            found = free_products(way, self.statistics, profile, slope)
+            own = profile.lever**2 * jnp.atleast_1d(profile.response)[:, None]
+            diagonal = jnp.concatenate([diagonal, own.ravel()])
+        source, order = self._source, self._order
+
+        def product(move):
+            return found.product(jnp.append(move, 0)[source])[order]
+
         return Evaluation(
-            profile.value,
-            found.gradient[order],
-            Operator(lambda v: found.product(v[back])[order], diagonal[order]),
+            profile.value, found.gradient[order], Operator(product, diagonal[order])
         )
 
     def _slot_rates(self, values: Float[Array, " m"]) -> Float[Array, "bins slots"]:
         return self.arrays.gathered(self.rates(values))
 
     @property
+    def _source(self) -> np.ndarray:
+        """For systematics, parameters of rates and all β the place in the vector.
+
+        That of a β that does not fluctuate is out of range.
+        """
+        places = [self.systematic_place, self.rate_place]
+        if self.free is not None:
+            every = np.full(self.statistics.spread.size, self.size, np.int32)
+            every[self.free.which] = self.free.place
+            places.append(every)
+        return np.concatenate(places)
+
+    @property
     def _order(self) -> np.ndarray:
-        return np.argsort(np.concatenate([self.systematic_place, self.rate_place]))
+        """For each place in the vector what is there, numbered as in `_source`."""
+        source = self._source
+        order = np.zeros(self.size + 1, np.int32)
+        order[source] = np.arange(source.size)
+        return order[: self.size]
 
     def data(self, main: Any) -> Data:
         """Take the main data apart, and check their shapes."""
         wanted = {"counts": self.arrays.nominal.shape[:1]}
-        if self.statistics.kind is not None:
+        if self.statistics.kind is not None and self.free is None:
             wanted["statistics"] = np.shape(self.statistics.spread)
         if not isinstance(main, dict) or set(main) != set(wanted):
             got = sorted(main) if isinstance(main, dict) else type(main).__name__

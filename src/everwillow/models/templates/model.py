@@ -20,9 +20,10 @@ from everwillow.models._luggage import Luggage
 from everwillow.models.templates._compilation import Compiled, compile_spec
 from everwillow.models.templates.blinding import Blind, hide, unhidden
 from everwillow.models.templates.diagnostics import TemplateDiagnostics
-from everwillow.models.templates.likelihood import Bins, FlatTemplates
+from everwillow.models.templates.likelihood import Bins, FlatTemplates, Links
 from everwillow.models.templates.parameter_models.base import AbstractParameterModel
 from everwillow.objective import Evaluation
+from everwillow.parameters import Poisson
 from everwillow.parameters.bound_table import BoundTable
 from everwillow.parameters.constraint_table import AuxTable, ConstraintTable
 from everwillow.statelib import State
@@ -43,6 +44,7 @@ class TemplateModel(AbstractModel):
     Attributes:
         terms: The likelihood of the fitted bins.
         masked: The templates of the masked ones, if there are any.
+        links: How fluctuations of fitted samples move masked ones, if they do.
         layout: Channels and processes.
         interest: The parameters of interest.
         luggage: The specification.
@@ -55,6 +57,7 @@ class TemplateModel(AbstractModel):
     observation: dict[str, Any]
     terms: FlatTemplates
     masked: Bins | None
+    links: Links | None
     layout: Layout = eqx.field(static=True)
     interest: tuple[str, ...] = eqx.field(static=True)
     luggage: Luggage = eqx.field(static=True)
@@ -70,6 +73,7 @@ class TemplateModel(AbstractModel):
         likelihood: Likelihood = "poisson",
         statistics: Statistics = "default",
         per_process: bool = False,
+        profile: bool = True,
         data: str | Float[np.ndarray, " fitted"] | None = None,
         blind: Blind = False,
         unblind: bool | str | Iterable[str] = False,
@@ -88,6 +92,9 @@ class TemplateModel(AbstractModel):
                 ``"gamma"``, ``"normal"`` for each process on its own and
                 ``"additive"`` with a covariance.
             per_process: Whether each process of a bin fluctuates on its own.
+            profile: Whether these fluctuations are profiled inside the likelihood.
+                Otherwise they are fitted as one more parameter, ``"bin_by_bin"``, an
+                array with an element for each that fluctuates.
             data: The name of pseudodata, or counts, in place of the data.
             blind: Which parameters of interest to hide: True for all, patterns as in
                 `fnmatch`, or a mapping from these to the group that shares a hidden
@@ -109,7 +116,13 @@ class TemplateModel(AbstractModel):
             TemplateModel(1 channels, 2 fitted bins, 1 processes, 1 parameters)
         """
         found = compile_spec(
-            spec, parameters, likelihood, statistics, per_process=per_process, data=data
+            spec,
+            parameters,
+            likelihood,
+            statistics,
+            per_process=per_process,
+            profile=profile,
+            data=data,
         )
         if blind is not False:
             source = "data" if data is None else "simulation"
@@ -198,9 +211,11 @@ class TemplateModel(AbstractModel):
         statistics = terms.statistics
         if statistics.kind is None:
             return {"counts": jnp.sum(yields, 1)}
-        nominal = statistics.nominal
-        moved = statistics.moved(yields, nominal)
-        return {"counts": jnp.sum(moved, 1), "statistics": nominal}
+        beta = terms.beta(vector)
+        counts = jnp.sum(statistics.moved(yields, beta), 1)
+        if terms.free is not None:
+            return {"counts": counts}
+        return {"counts": counts, "statistics": beta}
 
     def sample(self, params: Any, key: Array) -> dict[str, Array]:
         """Draw data, and the auxiliary data of the simulated samples."""
@@ -228,10 +243,11 @@ class TemplateModel(AbstractModel):
     @property
     def fluctuations(self) -> int:
         """Number of auxiliary parameters of the simulated samples, in all bins."""
-        if self.terms.statistics.kind is None:
+        terms = self.terms
+        if terms.statistics.kind is None:
             return 0
         masked = 0 if self.masked is None else self.masked.statistics.spread.size
-        return self.terms.statistics.spread.size + masked
+        return masked + (0 if terms.free is not None else terms.statistics.spread.size)
 
     def predicted(
         self, params: Any, observation: Any = None, normals: Array | None = None
@@ -239,25 +255,31 @@ class TemplateModel(AbstractModel):
         """Return `yields`, with fluctuations of the simulated samples if given."""
         terms = self.terms
         vector = terms.physical(ravel_pytree(params)[0])
-        known, size = terms.statistics, terms.statistics.spread.size
-        moves: Any = (0.0, 0.0)
-        if normals is not None and known.kind is not None:
-            moves = (normals[:size].reshape(known.spread.shape), normals[size:])
-        if observation is None or known.kind is None:
-            beta = known.nominal + known.width * moves[0]
-        else:
-            profile = terms.at(vector, observation["main"])[1]
-            beta = profile.beta
-            if normals is not None:
-                beta = beta + fluctuation(profile, moves[0])
+        known, size = terms.statistics, 0
+        if normals is None or known.kind is None:
+            normals = jnp.zeros(self.fluctuations)
+        beta = terms.beta(vector)
+        if known.kind is not None and terms.free is None:
+            size = known.spread.size
+            moves = normals[:size].reshape(known.spread.shape)
+            if observation is None:
+                beta = beta + known.width * moves
+            else:
+                profile = terms.at(vector, observation["main"])[1]
+                beta = profile.beta + fluctuation(profile, moves)
         rates = terms.rates(vector[terms.rate_place])
         theta = vector[terms.systematic_place]
-        parts = [_by_process(Bins(terms.arrays, known), rates, theta, beta)]
+        fitted = Bins(terms.arrays, known)
+        parts = [_by_process(fitted, rates, theta, beta)]
         if self.masked is not None:
             more = self.masked.statistics
-            off = jnp.reshape(moves[1], more.spread.shape) if normals is not None else 0
-            free = more.nominal + more.width * off
+            free = more.nominal
+            if known.kind is not None:
+                free = free + more.width * normals[size:].reshape(more.spread.shape)
             parts.append(_by_process(self.masked, rates, theta, free))
+            if self.links is not None:
+                bare = _by_process(fitted, rates, theta, known.nominal)
+                parts[1] = self.links.moved(parts[1], parts[0], bare)
         return Yields(jnp.concatenate(parts, 1), self.layout)
 
     def measurement_variance(
@@ -273,12 +295,16 @@ class TemplateModel(AbstractModel):
         yields = self.predicted(params, observation).values[:, : self.layout.fitted]
         counts = terms.data(observation["main"]).counts
         main = {"counts": terms.term.variance_at(jnp.sum(yields, 0), counts)}
-        if terms.statistics.kind is not None:
+        if terms.statistics.kind is not None and terms.free is None:
             main["statistics"] = terms.statistics.width**2
         table = self.constraints
-        widths = [jnp.asarray(group.width) for group in table.groups]
-        flat = jnp.concatenate(widths) if widths else jnp.zeros(0)
-        return {"main": main, "aux": AuxTable(table.layout, flat**2, {})}
+        seen = table.aux(observation["aux"]).vector
+        squares = [
+            jnp.asarray(seen[part] if isinstance(group, Poisson) else group.width**2)
+            for (_, part), group in zip(table.layout.parts(), table.groups, strict=True)
+        ]
+        flat = jnp.concatenate(squares) if squares else jnp.zeros(0)
+        return {"main": main, "aux": AuxTable(table.layout, flat, {})}
 
     def saturated_nll(self, main: Any) -> Scalar:
         """Return -ln L of a model that agrees with all measurements exactly."""
@@ -308,6 +334,7 @@ class TemplateModel(AbstractModel):
             observation={},
             terms=self.terms,
             masked=None,
+            links=None,
             layout=self.layout,
             interest=(),
             luggage=Luggage(None),
