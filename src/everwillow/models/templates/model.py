@@ -207,8 +207,8 @@ class TemplateModel(AbstractModel):
     def expected(self, params: Any) -> dict[str, Array]:
         """Return the expected counts, with templates as they are."""
         terms = self.terms
-        yields = terms.yields(terms.physical(ravel_pytree(params)[0]))
-        statistics = terms.statistics
+        vector = terms.physical(ravel_pytree(params)[0])
+        yields, statistics = terms.yields(vector), terms.statistics
         if statistics.kind is None:
             return {"counts": jnp.sum(yields, 1)}
         beta = terms.beta(vector)
