@@ -1,6 +1,7 @@
 """Whether a fit describes its data: goodness-of-fit tests and pulls of the data."""
 
 from everwillow.goodness.chi2 import chi2_test, yield_chi2
+from everwillow.goodness.nested import nested_test
 from everwillow.goodness.pulls import DataPulls, data_pulls
 from everwillow.goodness.pvalues import GoodnessResult, ToyPValue, toy_pvalue
 from everwillow.goodness.saturated import saturated_test
@@ -12,6 +13,7 @@ __all__ = [
     "ToyPValue",
     "chi2_test",
     "data_pulls",
+    "nested_test",
     "saturated_test",
     "toy_pvalue",
     "yield_chi2",

@@ -41,12 +41,26 @@ def check(model: Any, result: Any, data_variance: Any) -> None:
         msg = f"result: expected a FitResult, got {type(result).__name__}."
         raise ArgumentTypeError(msg)
     refuse_batch(result, "here")
-    if isinstance(data_variance, str) and data_variance != "poisson":
+    if isinstance(data_variance, str) and data_variance not in ("model", "poisson"):
         msg = (
-            "data_variance: expected 'poisson' or variances like the main data, got "
-            f"{data_variance!r}."
+            "data_variance: expected 'model', 'poisson' or variances like the main "
+            f"data, got {data_variance!r}."
         )
         raise ArgumentValueError(msg)
+
+
+def variance_of(model: AbstractModel, params: Any, data_variance: Any) -> Any:
+    """Return variances of the data, or ``"poisson"``.
+
+    Args:
+        model: The Model; it may have `diagnostics` that know the variance.
+        params: Pytree of parameters.
+        data_variance: What was asked for.
+    """
+    if not (isinstance(data_variance, str) and data_variance == "model"):
+        return data_variance
+    told = getattr(model, "diagnostics", None)
+    return "poisson" if told is None else told.residual_variance(params)
 
 
 class Compared(NamedTuple):
@@ -158,9 +172,11 @@ def yields(
     """
     model, main = task.objective, numbers.observation["main"]
 
+    spread = variance_of(model, task.params(numbers, x), data_variance)
+
     def both(x):
         expected = expected_like(model, task.params(numbers, x), main)
-        return joined(compared(main, expected, data_variance))
+        return joined(compared(main, expected, spread))
 
     found = both(x)
     _, push = jax.linearize(lambda v: both(v).expected, x)

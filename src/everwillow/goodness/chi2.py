@@ -94,7 +94,7 @@ def yield_chi2(
     result: FitResult,
     observation: Any = None,
     *,
-    data_variance: Any = "poisson",
+    data_variance: Any = "model",
     relation: Relation = "fitted",
     ndof: float | None = None,
 ) -> GoodnessResult:
@@ -116,6 +116,7 @@ def yield_chi2(
         result: Its best fit.
         observation: The data to compare with; None means the Model's own.
         data_variance: As in `saturated_test`; ``"poisson"`` takes the expected yields.
+            ``"model"`` adds the variance of simulated samples where the Model knows it.
         relation: ``"fitted"`` or ``"independent"``.
         ndof: Degrees of freedom; by default the rank of the covariance.
 

@@ -11,7 +11,13 @@ from everwillow.fitting import FitResult
 from everwillow.fitting._core import Task
 from everwillow.fitting._layout import as_array
 from everwillow.fitting._problem import Numbers
-from everwillow.goodness._yields import check, compared, expected_like, yields
+from everwillow.goodness._yields import (
+    check,
+    compared,
+    expected_like,
+    variance_of,
+    yields,
+)
 from everwillow.goodness.chi2 import SINGULAR, covariance_for
 from everwillow.goodness.saturated import poisson_deviance
 from everwillow.model import AbstractModel
@@ -50,7 +56,7 @@ def data_pulls(
     result: FitResult,
     observation: Any = None,
     *,
-    data_variance: Any = "poisson",
+    data_variance: Any = "model",
 ) -> DataPulls:
     r"""Return the pull of each datum after a fit.
 
@@ -62,7 +68,7 @@ def data_pulls(
         model: The Model.
         result: Its best fit.
         observation: The fitted data; None means the Model's own.
-        data_variance: As in `saturated_test`.
+        data_variance: As in `yield_chi2`.
 
     Raises:
         ArgumentTypeError: If `model` is no Model.
@@ -90,6 +96,8 @@ def _pulls(
     task: Task, numbers: Numbers, data_variance: Any, covariance: Array
 ) -> dict[str, Any]:
     x, main = task.start(numbers), numbers.observation["main"]
+    params = task.params(numbers, x)
+    data_variance = variance_of(task.objective, params, data_variance)
     found, jacobian = yields(task, numbers, x, data_variance)
     wide = found.variance.ndim == 2
     variance = jnp.diagonal(found.variance) if wide else found.variance
@@ -105,7 +113,7 @@ def _pulls(
         size = jnp.maximum(poisson_deviance(found.data, found.expected), 0)
         safe = jnp.where(size > 0, size, 1)
         deviances = jnp.sign(away) * jnp.where(size > 0, jnp.sqrt(safe), 0)
-    expected = expected_like(task.objective, task.params(numbers, x), main)
+    expected = expected_like(task.objective, params, main)
     leaves = compared(main, expected, data_variance)
     like = lambda flat: _in_structure(flat, leaves, expected)
     return {

@@ -1,6 +1,6 @@
 """The likelihood ratio to the model that describes every datum exactly."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,23 +8,26 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from everwillow._errors import ArgumentTypeError, ArgumentValueError
-from everwillow._typing import Key, Nll
+from everwillow._errors import ArgumentValueError
+from everwillow._typing import Nll
 from everwillow.fitting import FitResult
 from everwillow.fitting._core import Task
 from everwillow.fitting._layout import as_array, is_traced
 from everwillow.fitting._problem import Numbers
-from everwillow.goodness._yields import Compared, check, compared, expected_like
+from everwillow.goodness._auxiliary import (
+    Live,
+    constraint_deviance,
+    live_constraints,
+)
+from everwillow.goodness._yields import (
+    Compared,
+    check,
+    compared,
+    expected_like,
+    variance_of,
+)
 from everwillow.goodness.pvalues import GoodnessResult, judged
 from everwillow.model import AbstractModel
-from everwillow.model._auxiliary import summed_nll, values_by_key
-from everwillow.parameters import (
-    AbstractConstraint,
-    LogNormal,
-    MultivariateNormal,
-    Normal,
-    Poisson,
-)
 from everwillow.uncertainty._information import look_at
 from everwillow.uncertainty._point import evaluate_at
 
@@ -38,7 +41,7 @@ def saturated_test(
     result: FitResult,
     observation: Any = None,
     *,
-    data_variance: Any = "poisson",
+    data_variance: Any = "model",
     saturated: ArrayLike | Callable[[Any], ArrayLike] | None = None,
     ndof: float | None = None,
 ) -> GoodnessResult:
@@ -48,7 +51,9 @@ def saturated_test(
     constraints in both: in the saturated model every auxiliary observation is what its
     parameter expects, too. For large counts it follows a chi2 distribution with as many
     degrees of freedom as there are data and auxiliary observations, less the free
-    parameters (Baker and Cousins, Nucl. Instrum. Meth. 221 (1984) 437).
+    parameters (Baker and Cousins, Nucl. Instrum. Meth. 221 (1984) 437). Constraints of
+    parameters that were fixed are no part of the test: neither of the statistic nor of
+    the count.
 
     For Poisson counts n with expectations :math:`\nu` the main part is
     :math:`2 \sum (\nu - n + n \ln(n / \nu))`, for Gaussian data the chi2. It is
@@ -60,9 +65,10 @@ def saturated_test(
             everything) and `ndof`.
         result: Its best fit.
         observation: The data; None means the Model's own.
-        data_variance: ``"poisson"`` for counts; else the variances of Gaussian data, a
-            pytree like the main data or a prefix of it, with a matrix for a vector of
-            correlated data, and None for what does not fluctuate.
+        data_variance: ``"model"``: what the Model knows, and else ``"poisson"`` for
+            counts; or the variances of Gaussian data, a pytree like the main data or a
+            prefix of it, with a matrix for a vector of correlated data, and None for
+            what does not fluctuate.
         saturated: -ln L of the main data in the saturated model, in the normalisation
             of ``main_nll``: a number, or a function of the main data. By default the
             Model's method ``saturated_nll(main)`` if it has one, else computed from
@@ -96,8 +102,9 @@ def saturated_test(
     if callable(saturated):
         saturated = saturated(observation["main"])
     data_variance, saturated = jax.tree.map(as_array, (data_variance, saturated))
+    live = live_constraints(nll_fn, result)
     statistic, agrees, count = evaluate_at(
-        _statistic, objective, point, observation, data_variance, saturated
+        _statistic, objective, point, observation, data_variance, saturated, live
     )[0]
     if not is_traced(agrees) and not np.all(agrees):
         kind = "Poisson counts" if isinstance(data_variance, str) else "Gaussian data"
@@ -109,9 +116,8 @@ def saturated_test(
         )
         raise ArgumentValueError(msg)
     if ndof is None:
-        measured = sum(np.size(leaf) for leaf in jax.tree.leaves(observation["aux"]))
-        ndof = int(count) + int(measured) - len(result.free)
-    return judged(statistic, float(ndof))
+        ndof = count + live.number - len(result.free)
+    return judged(statistic, ndof)
 
 
 def _of_function(
@@ -130,15 +136,19 @@ def _of_function(
 
 
 def _statistic(
-    task: Task, numbers: Numbers, data_variance: Any, saturated: Any
-) -> tuple[Array, Array, int]:
+    task: Task, numbers: Numbers, data_variance: Any, saturated: Any, live: Live
+) -> tuple[Array, Array, Any]:
     """Return the statistic, whether the likelihood is the assumed one, and the bins."""
     model, x = task.objective, task.start(numbers)
     main, aux = numbers.observation["main"], numbers.observation["aux"]
     params = task.params(numbers, x)
-    pulled = model.constraint_nll(params, aux) - _saturated_nll(model, params, aux)
+    pulled = constraint_deviance(model, params, aux, live)
+    data_variance = variance_of(model, params, data_variance)
     leaves = compared(main, expected_like(model, params, main), data_variance)
-    count = sum(leaf.data.size for leaf in leaves if leaf is not None)
+    told = getattr(model, "diagnostics", None)
+    count: Any = sum(leaf.data.size for leaf in leaves if leaf is not None)
+    if told is not None:
+        count = told.measured
     if saturated is not None:
         rest = model.main_nll(params, main) - jnp.asarray(saturated)
         return 2 * (rest + pulled), jnp.asarray(True), count
@@ -196,36 +206,6 @@ def _same_derivatives(one: Any, other: Any, x: Array) -> Array:
 
     (slope, bend), (own_slope, own_bend) = derivatives(one), derivatives(other)
     return close(slope, own_slope) & close(bend, own_bend)
-
-
-def _saturated_nll(model: AbstractModel, params: Any, aux: Mapping[Key, Any]) -> Array:
-    """Return the constraints' -ln L where each parameter is what its aux prefers."""
-    values = values_by_key(model.state, params)
-    for name, constraint in model.constraints.items():
-        values |= _preferred(name, constraint, aux[name])
-    return summed_nll(model.constraints, values, aux)
-
-
-def _preferred(name: Key, constraint: AbstractConstraint, aux: Any) -> dict[Key, Any]:
-    aux = jnp.asarray(aux, float)
-    match constraint:
-        case MultivariateNormal():
-            return dict(zip(constraint.keys, aux, strict=True))
-        case Normal() | LogNormal():
-            return {name: aux}
-        case Poisson():
-            return {
-                name: aux / jnp.broadcast_to(jnp.asarray(constraint.tau), aux.shape)
-            }
-    preferred = getattr(constraint, "preferred", None)
-    if preferred is None:
-        msg = (
-            f"constraints[{name!r}]: {type(constraint).__name__} does not tell which "
-            "value of the parameter an auxiliary observation prefers. Give it a method "
-            "preferred(aux) that returns the value where nll(value, aux) is smallest."
-        )
-        raise ArgumentTypeError(msg)
-    return {name: preferred(aux)}
 
 
 __all__ = ["saturated_test"]

@@ -17,7 +17,12 @@ from everwillow._errors import ArgumentTypeError, unknown_key
 from everwillow.objective import Evaluation
 from everwillow.parameters import Normal
 from everwillow.parameters.bound_table import BoundTable
-from everwillow.parameters.constraint_table import AuxTable, ConstraintTable
+from everwillow.parameters.constraint_table import (
+    AuxTable,
+    ConstraintTable,
+    TableLayout,
+)
+from everwillow.statelib import State
 
 
 Blind: TypeAlias = bool | str | Iterable[str] | Mapping[str, str | None]
@@ -96,22 +101,21 @@ def hide(parts: Any, blind: Blind, unblind: Any, source: Source) -> Any:
     """
     chosen = _chosen(blind, parts.interest, "blind")
     shown = _chosen(unblind, parts.interest, "unblind")
-    keys, entries = list(parts.state), parts.terms.rate_model.parameters()
-    factor, offset = np.ones(len(keys)), np.zeros(len(keys))
+    entries, places = parts.terms.rate_model.parameters(), elements_of(parts.state)
+    factor, offset = np.ones(parts.terms.size), np.zeros(parts.terms.size)
     for name, group in chosen.items():
         if name in shown:
             continue
         number = hidden_number(name if group is None else group, source)
         if _has_scale(entries.get(name)):
-            factor[keys.index(name)] = math.exp(number)
+            factor[places[name]] = math.exp(number)
         else:
-            offset[keys.index(name)] = number
+            offset[places[name]] = number
     hidden = Hidden(factor, offset)
     if not hidden.where.any():
         return parts
     found = _moved(parts, factor, offset)
-    terms = dataclasses.replace(parts.terms, hidden=hidden)
-    return found._replace(terms=terms)
+    return found._replace(terms=dataclasses.replace(parts.terms, hidden=hidden))
 
 
 def unhidden(parts: Any, hidden: Hidden, patterns: tuple[str, ...]) -> Any:
@@ -123,17 +127,26 @@ def unhidden(parts: Any, hidden: Hidden, patterns: tuple[str, ...]) -> Any:
         patterns: Which parameters to show, as in `fnmatch`.
     """
     factor, offset = (np.asarray(part) for part in (hidden.factor, hidden.offset))
-    keys = list(parts.state)
-    names = [
-        key for key, is_hidden in zip(keys, hidden.where, strict=True) if is_hidden
-    ]
-    shown = _chosen(patterns, tuple(names), "unblinded")
-    here = np.array([key in shown for key in keys])
+    shown = _chosen(patterns, hidden_names(parts.state, hidden), "unblinded")
+    here = np.zeros(factor.size, bool)
+    for name, place in elements_of(parts.state).items():
+        here[place] = name in shown
     back = np.where(here, 1 / factor, 1.0)
     found = _moved(parts, back, np.where(here, -offset / factor, 0.0))
     left = Hidden(np.where(here, 1.0, factor), np.where(here, 0.0, offset))
     terms = dataclasses.replace(parts.terms, hidden=left if left.where.any() else None)
     return found._replace(terms=terms)
+
+
+def hidden_names(state: State, hidden: Hidden) -> tuple[str, ...]:
+    """Return the names of the parameters that are hidden."""
+    where = hidden.where
+    return tuple(name for name, here in elements_of(state).items() if where[here].any())
+
+
+def elements_of(state: State) -> dict[Any, np.ndarray]:
+    """Return where in the vector the elements of each parameter are."""
+    return TableLayout.of({k: np.shape(v) for k, v in state.items()}).elements()
 
 
 def _has_scale(entry: Any) -> bool:
@@ -148,17 +161,26 @@ def _has_scale(entry: Any) -> bool:
 
 def _moved(parts: Any, factor: np.ndarray, offset: np.ndarray) -> Any:
     """Move start values, bounds, constraints and auxiliary data."""
-    start = np.array([float(np.asarray(value)) for value in parts.state.values()])
-    state = parts.state.with_values((start * factor + offset).tolist())
+    places = elements_of(parts.state)
+    values = [
+        value * factor[places[key]][()] + offset[places[key]][()]
+        for key, value in parts.state.items()
+    ]
+    state = parts.state.with_values(values)
     bounds = BoundTable(
         parts.bounds.layout,
         parts.bounds.lower * factor + offset,
         parts.bounds.upper * factor + offset,
     )
-    # Constraints are all Gaussians here, and their parameters have no factors.
+    # What is hidden and constrained has a Gaussian, and no factor.
     shift = offset[parts.terms.constrained]
     table, aux = parts.constraints, parts.observation["aux"]
-    groups = tuple(Normal(group.mean + shift, group.width) for group in table.groups)
+    groups = tuple(
+        Normal(group.mean + shift[part], group.width)
+        if isinstance(group, Normal)
+        else group
+        for (_, part), group in zip(table.layout.parts(), table.groups, strict=True)
+    )
     table = ConstraintTable(table.layout, groups, table.others)
     aux = AuxTable(aux.layout, aux.vector + shift, aux.others)
     observation = {**parts.observation, "aux": aux}
@@ -191,4 +213,13 @@ def _chosen(said: Any, names: tuple[str, ...], where: str) -> dict[str, str | No
     return found
 
 
-__all__ = ["Blind", "Hidden", "Source", "hidden_number", "hide", "unhidden"]
+__all__ = [
+    "Blind",
+    "Hidden",
+    "Source",
+    "elements_of",
+    "hidden_names",
+    "hidden_number",
+    "hide",
+    "unhidden",
+]

@@ -29,7 +29,8 @@ class TemplateDiagnostics:
     @property
     def simulated(self) -> bool:
         """Whether the likelihood profiles the statistics of simulated samples."""
-        return self.model.terms.statistics.kind is not None
+        terms = self.model.terms
+        return terms.statistics.kind is not None and terms.free is None
 
     def simulation_variance(self) -> dict[str, Any]:
         """Return the variances of the simulated samples alone.
@@ -59,7 +60,7 @@ class TemplateDiagnostics:
         model = self.model
         observed = model.observation if observation is None else observation
         known = model.terms.statistics
-        if known.kind is None:
+        if not self.simulated:
             return dataclasses.replace(model, observation=dict(observed))
         tree = params.to_pytree() if isinstance(params, State) else params
         vector = ravel_pytree(tree)[0]
@@ -88,7 +89,7 @@ class TemplateDiagnostics:
         expected = model.expected(params)["counts"]
         known = terms.statistics
         lever = known.spread
-        if known.kind is None:
+        if not self.simulated:
             lever = jnp.zeros((len(expected), 1))
         elif known.kind != "additive":
             lever = known.streams(terms.yields(ravel_pytree(params)[0])) * known.width

@@ -18,7 +18,12 @@ from everwillow.likelihood.template_spec import TemplateSpec
 from everwillow.model import AbstractModel
 from everwillow.models._luggage import Luggage
 from everwillow.models.templates._compilation import Compiled, compile_spec
-from everwillow.models.templates.blinding import Blind, hide, unhidden
+from everwillow.models.templates.blinding import (
+    Blind,
+    hidden_names,
+    hide,
+    unhidden,
+)
 from everwillow.models.templates.diagnostics import TemplateDiagnostics
 from everwillow.models.templates.likelihood import Bins, FlatTemplates, Links
 from everwillow.models.templates.parameter_models.base import AbstractParameterModel
@@ -156,9 +161,7 @@ class TemplateModel(AbstractModel):
     def hidden(self) -> tuple[Key, ...]:
         """The parameters whose values are hidden."""
         numbers = self.terms.hidden
-        if numbers is None:
-            return ()
-        return tuple(k for k, h in zip(self.state, numbers.where, strict=True) if h)
+        return () if numbers is None else hidden_names(self.state, numbers)
 
     def unblinded(self, *patterns: str) -> "TemplateModel":
         """Return the model with parameters on their physical scales.
@@ -177,9 +180,8 @@ class TemplateModel(AbstractModel):
 
     def physical(self, params: State) -> State:
         """Return the physical values of parameters that a fit reported."""
-        return params.with_values(
-            self.terms.physical(ravel_pytree(list(params.values()))[0])
-        )
+        vector, unravel = ravel_pytree(list(params.values()))
+        return params.with_values(unravel(self.terms.physical(vector)))
 
     @property
     def diagnostics(self) -> TemplateDiagnostics:
