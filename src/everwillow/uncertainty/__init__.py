@@ -1,5 +1,6 @@
 """Errors and correlations of parameters, and of whatever is computed from them."""
 
+from everwillow.uncertainty.identifiability import Degeneracies, degeneracies
 from everwillow.uncertainty.matrices import (
     correlation_matrix,
     covariance_matrix,
@@ -12,9 +13,11 @@ from everwillow.uncertainty.robust import sandwich
 
 
 __all__ = [
+    "Degeneracies",
     "PropagationResult",
     "correlation_matrix",
     "covariance_matrix",
+    "degeneracies",
     "hessian_matrix",
     "labels",
     "propagate",
