@@ -21,7 +21,8 @@ from everwillow.models.templates._remarks import remarks
 def natural(name: str) -> tuple[object, ...]:
     """Return a key that sorts names as people do: numbers by value, no upper case."""
     parts = re.split(r"(\d+)", name.casefold())
-    return (*(int(p) if i % 2 else p for i, p in enumerate(parts)), name)
+    # The parts in a tuple of their own: text must not be compared with a number.
+    return tuple(int(p) if i % 2 else p for i, p in enumerate(parts)), name
 
 
 def layout_of(book: Book) -> Layout:
