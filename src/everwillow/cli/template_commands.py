@@ -243,17 +243,23 @@ def plot(
     log: Annotated[
         bool, typer.Option("--log", help="Logarithmic axes of events.")
     ] = False,
+    only: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="PATTERN", help="Only plots of these names."),
+    ] = None,
     traceback: Traceback = False,
 ) -> None:
     """Draw all plots of results; of a file to be fitted its templates."""
     options = {"out": out, "ending": ending, "title": title, "log": log}
+    options["only"] = only
     _run("_template_plot", file, traceback, file=file, **options)
 
 
 def _run(
     module: str,
-    title: str,
+    source: str,
     traceback: bool,  # noqa: FBT001
+    /,
     *,
     cache: bool = False,
     **options: Any,
@@ -264,7 +270,7 @@ def _run(
     _session.prepare()
     from everwillow.cli._outcome import ending  # noqa: PLC0415
 
-    with ending(pathlib.Path(title).name, traceback=traceback):
+    with ending(pathlib.Path(source).name, traceback=traceback):
         folder = _session.start(cache=cache)
         if module == "_template_fit":
             options["folder"] = folder

@@ -2,6 +2,10 @@
 
 # First of all, as it says which extra is missing.
 from everwillow.plotting import _style as _style
+from everwillow.plotting.cross_sections import (
+    cross_section as cross_section,
+    uncertainty_breakdown as uncertainty_breakdown,
+)
 from everwillow.plotting.history import convergence as convergence
 from everwillow.plotting.hypotheses import brazil_band as brazil_band
 from everwillow.plotting.impacts import ranking as ranking
@@ -9,4 +13,9 @@ from everwillow.plotting.likelihood import contour as contour, scan as scan
 from everwillow.plotting.limits import limit_summary as limit_summary
 from everwillow.plotting.matrices import correlation as correlation
 from everwillow.plotting.nuisance import pulls as pulls
+from everwillow.plotting.templates import (
+    template_distribution as template_distribution,
+    template_processes as template_processes,
+    template_variations as template_variations,
+)
 from everwillow.plotting.yields import distribution as distribution

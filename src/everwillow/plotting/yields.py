@@ -13,8 +13,10 @@ from matplotlib.ticker import MaxNLocator
 from everwillow._errors import ShapeMismatchError
 from everwillow.plotting._arguments import sides, vector
 from everwillow.plotting._style import (
+    ONE_SIGMA,
     PALETTE,
     RED,
+    TWO_SIGMA,
     Style,
     headline,
     new_figure,
@@ -40,6 +42,7 @@ def distribution(
     name: Any = None,
     log: bool = False,
     per_width: bool = False,
+    pulls: bool = False,
     ratio_range: tuple[float, float] | None = None,
     labels: Labels = None,
     title: str | None = None,
@@ -66,6 +69,8 @@ def distribution(
         name: Of the horizontal axis.
         log: Whether the vertical axis is logarithmic.
         per_width: Divide the events by the widths of the bins.
+        pulls: Whether a third panel shows data minus expectation, in units of the error
+            of the data on the side of the expectation.
         ratio_range: Ends of the axis of the ratio; by default what the bins need, at
             the most 0 to 2.
         labels: Text instead of names, with ``$...$`` for mathematics.
@@ -103,16 +108,9 @@ def distribution(
     unit = np.diff(borders) if per_width else np.ones(bins)
     with styled(style):
         ratio = data is not None or spread is not None or before is not None
-        figure = new_figure(size, (4.8, 4.9 if ratio else 3.9))
-        figure.set_layout_engine(
-            "constrained", h_pad=0.0, hspace=0.0, rect=(0, 0.01, 1, 0.98)
-        )
-        if ratio:
-            axes, below = figure.subplots(
-                2, 1, sharex=True, height_ratios=(3, 1), gridspec_kw={"hspace": 0.0}
-            )
-        else:
-            axes = below = figure.subplots()
+        pulls = pulls and data is not None
+        figure, panels = _panels(size, ratio + pulls)
+        axes, below = panels[0], panels[-1]
         plot = _Drawing(borders, unit)
         handles = plot.stack(axes, stack, labels)
         handles += plot.lines(axes, lines, labels)
@@ -127,10 +125,31 @@ def distribution(
         ylabel(axes, "Events / unit" if per_width else "Events")
         if ratio:
             plot = plot._replace(unit=np.where(total > 0, total, np.nan))
-            _draw_ratio(plot, below, total, spread, before, data, bars, ratio_range)
+            ends = ratio_range
+            _draw_ratio(plot, panels[1], total, spread, before, data, bars, ends)
+        if pulls and data is not None and bars is not None:
+            _draw_pulls(below, borders, total, data, bars)
         xlabel(below, "" if name is None else text_of(name, labels))
         headline(axes, title, note)
     return figure
+
+
+def _panels(size: tuple[float, float] | None, more: int) -> tuple[Figure, list[Axes]]:
+    """Return a figure with a large panel, and small ones right below it."""
+    figure = new_figure(size, (4.8, 3.9 + more))
+    figure.set_layout_engine(
+        "constrained", h_pad=0.0, hspace=0.0, rect=(0, 0.01, 1, 0.98)
+    )
+    heights = (3, *[1] * more)
+    found = figure.subplots(
+        1 + more,
+        1,
+        sharex=True,
+        squeeze=False,
+        height_ratios=heights,
+        gridspec_kw={"hspace": 0.0},
+    )
+    return figure, list(found[:, 0])
 
 
 def poisson_errors(counts: np.ndarray) -> np.ndarray:
@@ -179,7 +198,8 @@ class _Drawing(NamedTuple):
             handles.insert(0, Patch(label=text_of(key, labels), lw=0, **look))
             base = top
         if samples:
-            axes.stairs(base, self.edges, color="black", lw=0.9, zorder=2)
+            width = 0.9 if base.size <= 150 else 0.4
+            axes.stairs(base, self.edges, color="black", lw=width, zorder=2)
         return handles
 
     def lines(self, axes: Axes, signal: Mapping[Any, np.ndarray], labels: Labels):
@@ -221,8 +241,8 @@ class _Drawing(NamedTuple):
             yerr=spread / self.unit,
             fmt="o",
             color="black",
-            ms=3.8 if middle.size <= 40 else 2.6,
-            lw=1.1,
+            ms=3.8 if middle.size <= 40 else 2.6 if middle.size <= 150 else 1.2,
+            lw=1.1 if middle.size <= 150 else 0.5,
             label="Data",
             zorder=5,
         )
@@ -293,3 +313,24 @@ def _draw_ratio(
     axes.set_ylabel("Data / Pred." if data is not None else "Ratio")
     # The lowest number of the upper panel and the highest here would touch.
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4, prune="upper"))
+
+
+def _draw_pulls(
+    axes: Axes,
+    edges: np.ndarray,
+    total: np.ndarray,
+    data: np.ndarray,
+    bars: np.ndarray,
+) -> None:
+    facing = np.where(data >= total, bars[0], bars[1])
+    pulls = (data - total) / np.where(facing > 0, facing, np.nan)
+    axes.axhspan(-2, 2, color=TWO_SIGMA, lw=0, zorder=-2)
+    axes.axhspan(-1, 1, color=ONE_SIGMA, lw=0, zorder=-1)
+    axes.axhline(0, color="black", lw=0.7, zorder=1)
+    known = np.where(np.isfinite(pulls), pulls, 0.0)
+    axes.stairs(known, edges, baseline=0.0, fill=True, color="0.35", zorder=2)
+    reach = float(np.max(np.abs(known), initial=0.0))
+    limit = min(max(2.4, 1.15 * reach), 6.0)
+    axes.set_ylim(-limit, limit)
+    axes.set_ylabel("Pull")
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True, prune="upper"))

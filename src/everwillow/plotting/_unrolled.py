@@ -1,0 +1,185 @@
+"""Histograms of any number of axes along one axis of a plot."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
+
+from everwillow._errors import ShapeMismatchError
+from everwillow.likelihood.histograms import Axis
+from everwillow.plotting._arguments import numbers
+from everwillow.plotting._style import xlabel
+from everwillow.plotting._text import Labels, text_of, text_width
+
+
+# Size of the names of bins and blocks, in points.
+FONT = 9.0
+
+
+class Unrolled(NamedTuple):
+    """Bins of several axes side by side: blocks of the longest axis.
+
+    Attributes:
+        edges: Of the bins in the plot.
+        name: What the horizontal axis is.
+        shape: Of the arrays that are drawn.
+        order: The axes of the arrays, the inner one last.
+        blocks: The name of each block; one without a name if there is one axis.
+        size: Number of bins in a block.
+        categories: Names of the bins, if they have no edges.
+        outer: What the blocks are bins of.
+    """
+
+    edges: np.ndarray
+    name: str
+    shape: tuple[int, ...]
+    order: tuple[int, ...]
+    blocks: tuple[str, ...]
+    size: int
+    categories: tuple[str, ...] | None
+    outer: str
+
+    def flat(self, values: Any, name: str) -> np.ndarray:
+        """Return an array in the order of the bins of the plot.
+
+        Args:
+            values: Of the shape of the axes, or a vector of all bins in C order.
+            name: What it is, for the error message.
+        """
+        array = numbers(values, name)
+        size = math.prod(self.shape)
+        if array.shape not in (self.shape, (size,)):
+            msg = f"{name}: expected the shape {self.shape}, got {array.shape}."
+            raise ShapeMismatchError(msg)
+        return np.transpose(array.reshape(self.shape), self.order).ravel()
+
+    @property
+    def bins(self) -> int:
+        """Number of bins."""
+        return self.edges.size - 1
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What stands below the axis: names of blocks or of categories, or nothing."""
+        return self.blocks if len(self.blocks) > 1 else self.categories or ()
+
+    def height(self, width: float, labels: Labels = None) -> float:
+        """Return what the names below a panel of some width need, in inches."""
+        texts = [text_of(name, labels) for name in self.texts]
+        if not _is_upright(texts, width):
+            return 0.0
+        return text_width(texts, FONT)
+
+    def finish(
+        self, panels: Sequence[Axes], width: float, labels: Labels = None
+    ) -> None:
+        """Name the bins or blocks below the lowest panel, and separate blocks.
+
+        Args:
+            panels: On top of each other, all with these bins.
+            width: Of a panel, in inches.
+            labels: Text instead of names.
+        """
+        below, several = panels[-1], len(self.blocks) > 1
+        starts = self.edges[:: self.size]
+        for axes in panels if several else ():
+            for edge in starts[1:-1]:
+                axes.axvline(edge, color="0.55", lw=0.7, ls=(0, (4, 3)), zorder=0.5)
+        if self.texts:
+            texts = [text_of(name, labels) for name in self.texts]
+            borders = starts if several else self.edges
+            _name_ticks(panels, (borders[1:] + borders[:-1]) / 2, texts, width)
+        name = text_of(self.name, labels) if self.name else ""
+        if several:
+            name = f"Bins of {name}, in {text_of(self.outer, labels)}"
+        xlabel(below, name)
+        for axes in panels[:-1]:
+            _lift_zero(axes)
+
+
+def unrolled(axes: Sequence[Axis]) -> Unrolled:
+    """Return how the bins of some axes are put side by side."""
+    axes = tuple(axes)
+    shape = tuple(axis.size for axis in axes)
+    if not axes:
+        return Unrolled(np.arange(2.0), "", (), (), ("",), 1, ("all",), "")
+    inner = max(range(len(axes)), key=lambda i: (shape[i], i))
+    others = tuple(i for i in range(len(axes)) if i != inner)
+    axis = axes[inner]
+    order = (*others, inner)
+    if not others:
+        if axis.edges is None:
+            names = tuple(map(str, axis.labels or ()))
+            edges = np.arange(axis.size + 1.0)
+            return Unrolled(edges, axis.name, shape, order, ("",), axis.size, names, "")
+        edges = _finite(np.array(axis.edges, float))
+        return Unrolled(edges, axis.name, shape, order, ("",), axis.size, None, "")
+    names = [_bin_names(axes[i]) for i in others]
+    blocks = tuple(
+        ", ".join(part[k] for part, k in zip(names, at, strict=True))
+        for at in np.ndindex(tuple(shape[i] for i in others))
+    )
+    edges = np.arange(math.prod(shape) + 1.0)
+    outer = ", ".join(axes[i].name for i in others)
+    return Unrolled(edges, axis.name, shape, order, blocks, axis.size, None, outer)
+
+
+def _finite(edges: np.ndarray) -> np.ndarray:
+    """Return edges with bins of flow as wide as their neighbours."""
+    out = edges.copy()
+    if np.isinf(out[-1]):
+        step = out[-2] - out[-3] if out.size > 2 and np.isfinite(out[-3]) else 1.0
+        out[-1] = out[-2] + step
+    if np.isinf(out[0]):
+        step = out[2] - out[1] if out.size > 2 else 1.0
+        out[0] = out[1] - step
+    return out
+
+
+def _bin_names(axis: Axis) -> list[str]:
+    if axis.edges is None:
+        return [str(label) for label in axis.labels or ()]
+    pairs = zip(axis.edges[:-1], axis.edges[1:], strict=True)
+    return [f"{_end(low)} to {_end(high)}" for low, high in pairs]
+
+
+def _end(value: float) -> str:
+    text = f"{value:.4g}".replace("-", "−")
+    return text.replace("inf", "∞")
+
+
+def _is_upright(texts: Sequence[str], width: float) -> bool:
+    """Return whether names side by side would touch."""
+    return bool(texts) and text_width(texts, FONT) + 0.08 > width / len(texts)
+
+
+def _name_ticks(
+    panels: Sequence[Axes], places: np.ndarray, texts: list[str], width: float
+) -> None:
+    """Write names in the middle of bins or blocks, so that they do not touch."""
+    size, upright = FONT, _is_upright(texts, width)
+    if upright:
+        # A line of upright text is as wide as its font is high.
+        room = width / len(texts)
+        size = min(size, max(5.0, 72 * 0.8 * room))
+        step = max(1, math.ceil(1.15 * size / 72 / room))
+        places, texts = places[::step], texts[::step]
+    panels[-1].set_xticks(places, texts, rotation=90 if upright else 0, fontsize=size)
+    for axes in panels:
+        axes.tick_params(axis="x", which="both", length=0)
+        axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _lift_zero(axes: Axes) -> None:
+    """Keep the lowest number of a panel out of the one below it."""
+    low, high = axes.get_ylim()
+    if low != 0 or axes.get_yscale() != "linear":
+        return
+    axes.set_yticks([tick for tick in axes.get_yticks() if low <= tick <= high])
+    axes.get_yticklabels()[0].set_verticalalignment("bottom")
+
+
+__all__ = ["Unrolled", "unrolled"]
