@@ -145,6 +145,7 @@ __all__ = [
     "Kind",
     "Situation",
     "covariance_at",
+    "expected",
     "look_at",
     "observed",
     "second_derivatives",

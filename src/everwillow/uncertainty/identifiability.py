@@ -17,7 +17,12 @@ from everwillow.model import AbstractModel
 from everwillow.model._auxiliary import constrained_keys
 from everwillow.parameters import AbstractConstraint, MultivariateNormal
 from everwillow.statelib import State
-from everwillow.uncertainty._information import look_at, second_derivatives
+from everwillow.uncertainty._information import (
+    Situation,
+    expected,
+    look_at,
+    second_derivatives,
+)
 
 
 # Data that say less than this of a parameter, next to its constraint, say nothing.
@@ -113,7 +118,8 @@ def degeneracies(
     r"""Find parameters that the likelihood hardly tells apart.
 
     Three things are looked for in the Hessian H of -ln L, in units D of the widths that
-    parameters have before the fit:
+    parameters have before the fit. Away from a minimum a Model is asked for the one it
+    expects, as there the slope would bend flat directions.
 
     - *nearly flat directions*, eigenvectors of :math:`D H D` with small eigenvalues:
       the fit has no errors, or useless ones. Fix or constrain one of the members;
@@ -126,7 +132,8 @@ def degeneracies(
 
     Args:
         nll_fn: As in `hessian_matrix`.
-        params: Where: a State, such as that of a Model before any fit, or a FitResult.
+        params: Where: a State, such as that of a Model before any fit, or a FitResult,
+            which brings its Hessian.
         observation: As in `hessian_matrix`.
         fixed: As in `hessian_matrix`.
         constraints: By key; those of the Model, or of the fit, by default.
@@ -172,7 +179,7 @@ def degeneracies(
     assert constraints is not None
     hessian = point.hessian
     if hessian is None:
-        hessian = second_derivatives(situation.objective, situation)
+        hessian = _evaluated(situation)
     if is_traced(hessian, dict(constraints)):
         msg = "degeneracies: call it outside of jit, vmap and grad."
         raise ArgumentValueError(msg)
@@ -206,6 +213,18 @@ def degeneracies(
         widths=widths,
         labels=point.labels,
     )
+
+
+def _evaluated(situation: Situation) -> Any:
+    """Return the Hessian: after a fit the observed one, else that of Asimov data."""
+    is_model = isinstance(situation.objective, AbstractModel)
+    if is_model and situation.point.result is None:
+        try:
+            return expected(situation)
+        except ArgumentValueError:
+            # A model need not say what it expects.
+            pass
+    return second_derivatives(situation.objective, situation)
 
 
 class _Prior(NamedTuple):
