@@ -302,7 +302,8 @@ def _searched(term: AbstractBinTerm, spread, moving, rest, data, start) -> Array
     """Return the best β of many streams a bin, by the slope t that they share.
 
     ``t - h'(N(t))`` grows with t, as N falls, so its zero is bracketed and found by
-    Newton's method with bisection; one last step from there carries derivatives.
+    Newton's method with bisection; two last steps from there carry derivatives up to
+    the third.
     """
     move = spread * moving
 
@@ -335,8 +336,10 @@ def _searched(term: AbstractBinTerm, spread, moving, rest, data, start) -> Array
     t = jax.lax.stop_gradient(
         jax.lax.fori_loop(0, _ROUNDS, step, (middle, low, high))[0]
     )
-    value, rise = gap(t)
-    return betas(t - value / jax.lax.stop_gradient(rise))
+    for _ in range(2):
+        value, rise = gap(t)
+        t = t - value / rise
+    return betas(t)
 
 
 __all__ = ["BinStatistics", "Kind", "Profile", "fluctuation", "profiled", "unprofiled"]

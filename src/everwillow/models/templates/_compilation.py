@@ -25,13 +25,8 @@ from everwillow.likelihood.template_arrays import (
 from everwillow.likelihood.template_lists import pack_lists
 from everwillow.likelihood.template_spec import TemplateSpec
 from everwillow.models._parameters import separator
-from everwillow.models.templates.likelihood import (
-    Bins,
-    External,
-    FlatTemplates,
-    Free,
-    Links,
-)
+from everwillow.models.templates._bins import Bins, Links
+from everwillow.models.templates.likelihood import External, FlatTemplates, Free
 from everwillow.models.templates.parameter_models.base import (
     AbstractParameterModel,
     RateParameter,

@@ -1,12 +1,13 @@
 """The likelihood of a template fit as a function of vectors."""
 
+import functools as ft
 from typing import Any, NamedTuple, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from everwillow._errors import ArgumentTypeError, ShapeMismatchError
 from everwillow._typing import Scalar
@@ -27,11 +28,13 @@ from everwillow.likelihood.template_products import (
     profiled_products,
     steering,
 )
+from everwillow.models.templates._bins import Bins, Links, of_all_bins
 from everwillow.models.templates.blinding import Hidden
 from everwillow.models.templates.parameter_models.base import (
     AbstractParameterModel,
     rates_of,
 )
+from everwillow.models.templates.regularisation import Penalty, penalised
 from everwillow.objective import Evaluation
 
 
@@ -90,47 +93,6 @@ class External(eqx.Module):
         return np.frombuffer(self.place_bytes, np.int32)
 
 
-class Bins(eqx.Module):
-    """The templates of some bins, and the samples behind them.
-
-    Attributes:
-        arrays: The templates.
-        statistics: What is known about the samples.
-    """
-
-    arrays: TemplateArrays
-    statistics: BinStatistics
-
-
-class Links(eqx.Module):
-    """How fluctuations of the samples of fitted bins move masked ones.
-
-    Attributes:
-        process: The process of each entry.
-        source: Its fitted bin.
-        target: Its masked bin, the first of these being 0.
-        change: What its yield changes by if that of the source doubles.
-    """
-
-    process: Int[Array | np.ndarray, " entries"]
-    source: Int[Array | np.ndarray, " entries"]
-    target: Int[Array | np.ndarray, " entries"]
-    change: Float[Array | np.ndarray, " entries"]
-
-    def moved(
-        self,
-        masked: Float[Array, "processes masked"],
-        moved: Float[Array, "processes fitted"],
-        bare: Float[Array, "processes fitted"],
-    ) -> Float[Array, "processes masked"]:
-        """Return the masked yields, given the fitted ones with and without."""
-        before = bare[self.process, self.source]
-        after = moved[self.process, self.source]
-        ratio = jnp.where(before != 0, after / jnp.where(before != 0, before, 1), 1)
-        add = masked.at[self.process, self.target].add
-        return add(self.change * (ratio - 1))
-
-
 class Free(eqx.Module):
     """Where the auxiliary parameters of the samples are, if they are fitted.
 
@@ -187,6 +149,7 @@ class FlatTemplates(eqx.Module):
         hidden: What is between reported and physical values; None for nothing.
         free: Where the auxiliary parameters of the samples are in the vector; None
             if they are profiled.
+        penalty: What a regularisation adds; None for nothing.
     """
 
     arrays: TemplateArrays
@@ -200,6 +163,7 @@ class FlatTemplates(eqx.Module):
     constrained_bytes: bytes = eqx.field(static=True)
     hidden: Hidden | None = None
     free: Free | None = None
+    penalty: Penalty | None = None
 
     @property
     def constrained(self) -> np.ndarray:
@@ -233,6 +197,28 @@ class FlatTemplates(eqx.Module):
         rates = self._slot_rates(vector[self.rate_place])
         return self.arrays.yields(rates, vector[self.systematic_place])
 
+    def by_process(
+        self,
+        vector: Array,
+        beta: Array,
+        masked: Bins | None,
+        links: Links | None,
+        masked_beta: Array | None = None,
+    ) -> Float[Array, "processes bins"]:
+        """Return the yields of all processes in all bins.
+
+        Args:
+            vector: Physical values.
+            beta: The auxiliary parameters of the samples in the fitted bins.
+            masked: The other bins, if there are any.
+            links: How fluctuations of the former move the latter.
+            masked_beta: Auxiliary parameters in these; nominal ones if None.
+        """
+        rates = self.rates(vector[self.rate_place])
+        theta = vector[self.systematic_place]
+        fitted = Bins(self.arrays, self.statistics)
+        return of_all_bins(fitted, masked, links, rates, theta, beta, masked_beta)
+
     def at(self, vector: Array, main: Any) -> tuple[Array, Profile]:
         """Return these yields, and the profile of the fitted bins.
 
@@ -255,7 +241,25 @@ class FlatTemplates(eqx.Module):
         """Return -ln L of the data."""
         vector = self.physical(vector)
         value = self.at(vector, main)[1].value
-        return value if self.external is None else value + self.external(vector)
+        if self.external is not None:
+            value = value + self.external(vector)
+        if self.penalty is None:
+            return value
+        return value + jnp.sum(self.penalty_roots(vector, main) ** 2)
+
+    def penalty_roots(self, vector: Array, main: Any) -> Float[Array, " m"]:
+        """Return numbers whose squares add up to the penalty of the regularisation.
+
+        Args:
+            vector: Physical values.
+            main: The data.
+        """
+        penalty = self.penalty
+        if penalty is None:
+            return jnp.zeros(0, vector.dtype)
+        beta = self.at(vector, main)[1].beta
+        yields = self.by_process(vector, beta, penalty.masked, penalty.links)
+        return penalty.roots(vector, yields)
 
     @property
     def matrix_free(self) -> bool:
@@ -269,6 +273,9 @@ class FlatTemplates(eqx.Module):
         found = (self._products if self.matrix_free else self._matrices)(vector, main)
         if self.external is not None:
             found = self.external.added(found, vector)
+        if self.penalty is not None:
+            roots = ft.partial(self.penalty_roots, main=main)
+            found = penalised(found, roots, vector)
         return found if self.hidden is None else self.hidden.reported(found)
 
     def _matrices(self, vector: Array, main: Any) -> Evaluation:
@@ -367,4 +374,4 @@ class FlatTemplates(eqx.Module):
         return Data(numbers["counts"], numbers.get("statistics"))
 
 
-__all__ = ["Bins", "Data", "External", "FlatTemplates"]
+__all__ = ["Data", "External", "FlatTemplates"]

@@ -17,6 +17,7 @@ from everwillow.likelihood.histograms import Layout, Yields
 from everwillow.likelihood.template_spec import TemplateSpec
 from everwillow.model import AbstractModel
 from everwillow.models._luggage import Luggage
+from everwillow.models.templates._bins import Bins, Links
 from everwillow.models.templates._compilation import Compiled, compile_spec
 from everwillow.models.templates.blinding import (
     Blind,
@@ -25,8 +26,9 @@ from everwillow.models.templates.blinding import (
     unhidden,
 )
 from everwillow.models.templates.diagnostics import TemplateDiagnostics
-from everwillow.models.templates.likelihood import Bins, FlatTemplates, Links
+from everwillow.models.templates.likelihood import FlatTemplates
 from everwillow.models.templates.parameter_models.base import AbstractParameterModel
+from everwillow.models.templates.regularisation import Curvature, regularised
 from everwillow.objective import Evaluation
 from everwillow.parameters import Poisson
 from everwillow.parameters.bound_table import BoundTable
@@ -82,6 +84,7 @@ class TemplateModel(AbstractModel):
         data: str | Float[np.ndarray, " fitted"] | None = None,
         blind: Blind = False,
         unblind: bool | str | Iterable[str] = False,
+        regularisation: Curvature | Iterable[Curvature] | None = None,
     ) -> "TemplateModel":
         """Compile a specification into arrays.
 
@@ -106,6 +109,8 @@ class TemplateModel(AbstractModel):
                 number (`everwillow.models.templates.blinding`). Nothing is hidden
                 unless asked for.
             unblind: Which of them not to hide after all.
+            regularisation: Histograms to smooth, that is
+                `everwillow.models.templates.regularisation.Curvature` or several.
 
         Raises:
             ArgumentValueError: If data or variances that the likelihood needs are
@@ -129,6 +134,7 @@ class TemplateModel(AbstractModel):
             profile=profile,
             data=data,
         )
+        found = regularised(found, spec.layout, regularisation)
         if blind is not False:
             source = "data" if data is None else "simulation"
             found = hide(found, blind, unblind, source)
@@ -269,20 +275,13 @@ class TemplateModel(AbstractModel):
             else:
                 profile = terms.at(vector, observation["main"])[1]
                 beta = profile.beta + fluctuation(profile, moves)
-        rates = terms.rates(vector[terms.rate_place])
-        theta = vector[terms.systematic_place]
-        fitted = Bins(terms.arrays, known)
-        parts = [_by_process(fitted, rates, theta, beta)]
-        if self.masked is not None:
-            more = self.masked.statistics
-            free = more.nominal
-            if known.kind is not None:
-                free = free + more.width * normals[size:].reshape(more.spread.shape)
-            parts.append(_by_process(self.masked, rates, theta, free))
-            if self.links is not None:
-                bare = _by_process(fitted, rates, theta, known.nominal)
-                parts[1] = self.links.moved(parts[1], parts[0], bare)
-        return Yields(jnp.concatenate(parts, 1), self.layout)
+        more = None
+        if self.masked is not None and known.kind is not None:
+            others = self.masked.statistics
+            moves = normals[size:].reshape(others.spread.shape)
+            more = others.nominal + others.width * moves
+        found = terms.by_process(vector, beta, self.masked, self.links, more)
+        return Yields(found, self.layout)
 
     def measurement_variance(
         self, params: Any, observation: Mapping[str, Any]
@@ -341,13 +340,6 @@ class TemplateModel(AbstractModel):
             interest=(),
             luggage=Luggage(None),
         )
-
-
-def _by_process(bins: Bins, rates: Array, theta: Array, beta: Array) -> Array:
-    """Return the yields of all processes in some bins."""
-    arrays = bins.arrays
-    rows = arrays.yields(arrays.gathered(rates), theta)
-    return arrays.scattered(bins.statistics.moved(rows, beta), rates.shape[0])
 
 
 __all__ = ["Likelihood", "Statistics", "TemplateModel"]

@@ -1,0 +1,98 @@
+"""The templates of some bins, together with the samples behind them."""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from everwillow.likelihood.barlow_beeston import BinStatistics
+from everwillow.likelihood.template_arrays import TemplateArrays
+
+
+class Bins(eqx.Module):
+    """The templates of some bins, and the samples behind them.
+
+    Attributes:
+        arrays: The templates.
+        statistics: What is known about the samples.
+    """
+
+    arrays: TemplateArrays
+    statistics: BinStatistics
+
+    def by_process(
+        self, rates: Float[Array, "processes all"], theta: Array, beta: Array
+    ) -> Float[Array, "processes bins"]:
+        """Return the yields of all processes.
+
+        Args:
+            rates: What multiplies the templates, of the bins of the whole fit.
+            theta: The systematics.
+            beta: The auxiliary parameters of the samples.
+        """
+        rows = self.arrays.yields(self.arrays.gathered(rates), theta)
+        moved = self.statistics.moved(rows, beta)
+        return self.arrays.scattered(moved, rates.shape[0])
+
+
+class Links(eqx.Module):
+    """How fluctuations of the samples of fitted bins move masked ones.
+
+    Attributes:
+        process: The process of each entry.
+        source: Its fitted bin.
+        target: Its masked bin, the first of these being 0.
+        change: What its yield changes by if that of the source doubles.
+    """
+
+    process: Int[Array | np.ndarray, " entries"]
+    source: Int[Array | np.ndarray, " entries"]
+    target: Int[Array | np.ndarray, " entries"]
+    change: Float[Array | np.ndarray, " entries"]
+
+    def moved(
+        self,
+        masked: Float[Array, "processes masked"],
+        moved: Float[Array, "processes fitted"],
+        bare: Float[Array, "processes fitted"],
+    ) -> Float[Array, "processes masked"]:
+        """Return the masked yields, given the fitted ones with and without."""
+        before = bare[self.process, self.source]
+        after = moved[self.process, self.source]
+        ratio = jnp.where(before != 0, after / jnp.where(before != 0, before, 1), 1)
+        add = masked.at[self.process, self.target].add
+        return add(self.change * (ratio - 1))
+
+
+def of_all_bins(
+    fitted: Bins,
+    masked: Bins | None,
+    links: Links | None,
+    rates: Float[Array, "processes all"],
+    theta: Array,
+    beta: Array,
+    masked_beta: Array | None = None,
+) -> Float[Array, "processes all"]:
+    """Return the yields of all processes in all bins.
+
+    Args:
+        fitted: Bins with data.
+        masked: The others, if there are any.
+        links: How fluctuations of the former move the latter, if they do.
+        rates: What multiplies the templates.
+        theta: The systematics.
+        beta: The auxiliary parameters of the samples in the fitted bins.
+        masked_beta: Theirs in the masked ones; nominal ones if None.
+    """
+    moved = fitted.by_process(rates, theta, beta)
+    if masked is None:
+        return moved
+    more = masked.statistics.nominal if masked_beta is None else masked_beta
+    others = masked.by_process(rates, theta, more)
+    if links is not None:
+        bare = fitted.by_process(rates, theta, fitted.statistics.nominal)
+        others = links.moved(others, moved, bare)
+    return jnp.concatenate([moved, others], 1)
+
+
+__all__ = ["Bins", "Links", "of_all_bins"]

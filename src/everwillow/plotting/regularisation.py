@@ -1,0 +1,129 @@
+"""How strong a regularisation ought to be."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from everwillow.plotting._arguments import (
+    not_both,
+    required,
+    unknown_record,
+    vector,
+)
+from everwillow.plotting._style import (
+    BLUE,
+    FAINT,
+    RED,
+    Style,
+    headline,
+    log_ticks,
+    new_figure,
+    styled,
+    xlabel,
+    ylabel,
+)
+
+
+# So many strengths are written beside the curve.
+WRITTEN = 8
+
+
+def l_curve(
+    result: Any = None,
+    /,
+    *,
+    misfit: Any = None,
+    penalty: Any = None,
+    strengths: Any = None,
+    corner: float | None = None,
+    title: str | None = None,
+    note: str | None = None,
+    size: tuple[float, float] | None = None,
+    style: Style = None,
+) -> Figure:
+    r"""Draw the L-curve of a regularisation.
+
+    Args:
+        result: What `everwillow.workflows.l_curve.l_curve` returned. Or arrays:
+        misfit: What -ln L without the penalty is above its saturated value, shape
+            ``(m,)``; NaN where a fit failed.
+        penalty: The sum of squared curvatures, shape ``(m,)``.
+        strengths: τ of each point, shape ``(m,)``, written beside some of them.
+        corner: The strength to be marked; NaN for none.
+        title: Written in bold on the left above the frame.
+        note: Written on the right above the frame.
+        size: Width and height in inches.
+        style: rc parameters of matplotlib over ours, or the name of an mplhep style.
+
+    Raises:
+        ArgumentValueError: If a record comes with arrays, or something is missing.
+        ArgumentTypeError: If it is another record.
+
+    Example:
+        >>> figure = l_curve(
+        ...     misfit=[1.0, 1.1, 1.5], penalty=[9.0, 2.0, 1.8], strengths=[-1, 0, 1]
+        ... )
+        >>> figure.axes[0].get_xscale()
+        'log'
+    """
+    arrays = {"misfit": misfit, "penalty": penalty, "strengths": strengths}
+    not_both(result, arrays, "l_curve")
+    if result is not None:
+        if not all(hasattr(result, name) for name in (*arrays, "corner")):
+            raise unknown_record(result, "l_curve", "an LCurve")
+        misfit, penalty, strengths = result.misfit, result.penalty, result.strengths
+        corner = result.corner if corner is None else corner
+    required(tuple(arrays), (misfit, penalty, strengths), "l_curve")
+    x = vector(misfit, "misfit")
+    y = vector(penalty, "penalty", x.size)
+    tau = vector(strengths, "strengths", x.size)
+    order = np.argsort(tau, kind="stable")
+    x, y, tau = x[order], y[order], tau[order]
+    good = np.isfinite(x) & np.isfinite(y) & (x > 0) & (y > 0)
+    x, y = np.where(good, x, np.nan), np.where(good, y, np.nan)
+    with styled(style):
+        figure = new_figure(size, (4.8, 3.8))
+        axes = figure.subplots()
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.plot(x, y, color=BLUE, marker="o", ms=3.5)
+        _write_strengths(axes, x, y, tau, good)
+        marked = corner is not None and np.isfinite(corner) and good.any()
+        if marked:
+            i = int(np.argmin(np.where(good, np.abs(tau - corner), np.inf)))
+            axes.plot(
+                [x[i]],
+                [y[i]],
+                color=RED,
+                marker="o",
+                ms=8,
+                mfc="none",
+                mew=1.4,
+                ls="",
+                label=rf"corner, $\tau = {tau[i]:.3g}$",
+            )
+            axes.legend(loc="upper right")
+        axes.margins(0.08)
+        xlabel(axes, r"$-\ln L$ above saturated")
+        ylabel(axes, "Sum of squared curvatures")
+        log_ticks(axes.xaxis)
+        log_ticks(axes.yaxis)
+        headline(axes, title, note)
+    return figure
+
+
+def _write_strengths(axes: Any, x: Any, y: Any, tau: Any, good: np.ndarray) -> None:
+    (places,) = np.nonzero(good)
+    if places.size > WRITTEN:
+        chosen = np.linspace(0, places.size - 1, WRITTEN).round().astype(int)
+        places = places[chosen]
+    for i in places:
+        axes.annotate(
+            f"{tau[i]:.3g}",
+            (x[i], y[i]),
+            xytext=(5, 4),
+            textcoords="offset points",
+            color=FAINT,
+            fontsize=8,
+        )

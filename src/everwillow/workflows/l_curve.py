@@ -1,0 +1,205 @@
+r"""How strong a regularisation ought to be, read off the corner of the L-curve.
+
+A strength :math:`\tau` trades the misfit X, what -ln L without the penalty is above
+that of a model that describes everything exactly, for the penalty P, the sum of squared
+curvatures. Drawn in logarithms the pairs form an L: on its steep leg noise is taken for
+structure, on its flat one the data are no longer described. Between them is the corner,
+where the curve bends most (Hansen, SIAM Rev. 34 (1992) 561).
+
+A minimum of :math:`X + w P` with :math:`w = e^{2\tau}` moves with w by
+:math:`-H^{-1} \nabla P`, so that :math:`P' = dP/dw = -\nabla P^T H^{-1} \nabla P`,
+which is minus the variance of P propagated from the fit, and :math:`X' = -w P'`. Second
+derivatives drop out of the curvature of :math:`(\ln X, \ln P)`,
+
+.. math:: \kappa = \frac{X P\,(X P + w P' (X + w P))}{|P'|\,(X^2 + w^2 P^2)^{3/2}},
+
+which is exact at every single point.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, ArrayLike, Float
+
+from everwillow._errors import ArgumentValueError
+from everwillow._typing import Key
+from everwillow.fitting import FitResult, fit
+from everwillow.goodness import saturated_test
+from everwillow.models.templates.likelihood import FlatTemplates
+from everwillow.models.templates.model import TemplateModel
+from everwillow.models.templates.regularisation import with_strength
+from everwillow.uncertainty import propagate
+
+
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class LCurve:
+    r"""Fits with a regularisation of several strengths.
+
+    Where a fit failed all is NaN, and its status tells why.
+
+    Attributes:
+        strengths: τ, ascending, shape ``(m,)``.
+        nll: -ln L without the penalty, shape ``(m,)``.
+        misfit: That less the -ln L of a model that describes data and auxiliary data
+            exactly, shape ``(m,)``.
+        penalty: The sum of squared curvatures of all regularised histograms, without
+            the weight :math:`e^{2\tau}`, shape ``(m,)``.
+        curvature: Of the curve of ``(ln misfit, ln penalty)``, positive where it bends
+            like an L, shape ``(m,)``; NaN where the fit left no Hessian.
+        fits: The fits.
+    """
+
+    strengths: Float[np.ndarray, " m"]
+    nll: Float[np.ndarray, " m"]
+    misfit: Float[np.ndarray, " m"]
+    penalty: Float[np.ndarray, " m"]
+    curvature: Float[np.ndarray, " m"]
+    fits: tuple[FitResult, ...]
+
+    @property
+    def corner(self) -> float:
+        """The strength at which the curve bends most.
+
+        NaN if that is the weakest or the strongest one, or bends the other way: then
+        the corner is not among them.
+        """
+        known = np.where(np.isfinite(self.curvature), self.curvature, -np.inf)
+        i = int(np.argmax(known))
+        inside = 0 < i < known.size - 1 and known[i] > 0
+        return float(self.strengths[i]) if inside else float("nan")
+
+    def __repr__(self) -> str:
+        """Return a line that tells what was scanned and where the corner is."""
+        good = sum(bool(one.success) for one in self.fits)
+        return (
+            f"LCurve(strengths {self.strengths[0]:g} to {self.strengths[-1]:g}, corner "
+            f"at {self.corner:g}; {good} of {len(self.fits)} fits ended at a minimum)"
+        )
+
+
+def l_curve(
+    model: TemplateModel,
+    strengths: ArrayLike,
+    *,
+    observation: Any = None,
+    fixed: Mapping[Key, Any] | None = None,
+    max_steps: int = 256,
+    minimise: Callable[..., FitResult] = fit,
+) -> LCurve:
+    """Fit a regularised model with several strengths, from the weakest on.
+
+    Each fit starts from the one before, and all run the same compiled program.
+
+    Args:
+        model: A template model with regularisation.
+        strengths: τ, in any order; each is used for all regularised histograms.
+        observation: Data; those of the model if None.
+        fixed: As in `everwillow.fit`.
+        max_steps: As in `everwillow.fit`.
+        minimise: What fits, in place of `everwillow.fit`, with the same arguments.
+
+    Returns:
+        The curve; failed fits are NaN.
+
+    Raises:
+        ArgumentValueError: If the model has no regularisation, or there are no
+            strengths, or one is not finite.
+
+    Example:
+        >>> from everwillow.models.templates import TemplateBuilder
+        >>> from everwillow.models.templates.regularisation import Curvature
+        >>> builder = TemplateBuilder()
+        >>> builder.add_channel([("x", [0.0, 1.0, 2.0, 3.0])], "ch0")
+        >>> builder.add_data(np.array([100.0, 130.0, 90.0]), "ch0")
+        >>> for i, row in enumerate(100 * np.eye(3)):
+        ...     builder.add_process(
+        ...         row, f"bin{i}", "ch0", signal=True, variances=np.zeros(3)
+        ...     )
+        >>> model = TemplateModel.from_spec(
+        ...     builder.spec(),
+        ...     regularisation=Curvature(lambda params, yields: yields["ch0"]),
+        ... )
+        >>> curve = l_curve(model, [0.0, 1.0, 2.0])
+        >>> print(curve.penalty.round(4))
+        [0.5082 0.1246 0.0067]
+    """
+    points = np.unique(np.asarray(strengths, float))
+    if not points.size or not np.all(np.isfinite(points)):
+        msg = f"strengths: expected finite numbers, got {strengths!r}."
+        raise ArgumentValueError(msg)
+    bare = _Penalty(
+        with_strength(model, 0.0).terms,
+        (model.observation if observation is None else observation)["main"],
+    )
+    data = model.observation if observation is None else observation
+    start, rows, fits = model.state, [], []
+    for strength in points:
+        here = with_strength(model, strength)
+        result = minimise(
+            here, start, data, fixed=fixed, max_steps=max_steps, throw=False
+        )
+        fits.append(result)
+        if not bool(result.success):
+            rows.append((np.nan,) * 4)
+            continue
+        start = result.params
+        rows.append(_point(here, result, data, bare, np.exp(2 * strength)))
+    nll, misfit, penalty, curvature = np.array(rows).T
+    return LCurve(points, nll, misfit, penalty, curvature, tuple(fits))
+
+
+class _Penalty(eqx.Module):
+    """The penalty without its weight as a function of parameters."""
+
+    terms: FlatTemplates
+    main: Any
+
+    def __call__(self, params: Any) -> Float[Array, ""]:
+        vector = self.terms.physical(ravel_pytree(params)[0])
+        return jnp.sum(self.terms.penalty_roots(vector, self.main) ** 2)
+
+
+def _point(
+    model: TemplateModel, result: FitResult, data: Any, bare: _Penalty, weight: float
+) -> tuple[float, float, float, float]:
+    """Return -ln L without the penalty, misfit, penalty and curvature."""
+    if result.hessian is None:
+        none = jnp.zeros((len(result.free),) * 2)
+        found = propagate(bare, result, none, throw=False)
+    else:
+        found = propagate(bare, result, throw=False)
+    penalty = float(found.values)
+    slope = -(float(found.errors) ** 2) if result.hessian is not None else np.nan
+    whole = float(saturated_test(model, result, data).statistic) / 2
+    misfit = whole - weight * penalty
+    nll = float(result.nll) - weight * penalty
+    return nll, misfit, penalty, bent(misfit, penalty, slope, weight)
+
+
+def bent(misfit: float, penalty: float, slope: float, weight: float) -> float:
+    """Return the curvature of an L-curve, NaN where its logarithms do not exist.
+
+    Args:
+        misfit: X.
+        penalty: P.
+        slope: P', negative.
+        weight: w.
+
+    Example:
+        >>> round(bent(1.0, 1.0, -0.25, 1.0), 3)
+        0.707
+    """
+    if not (misfit > 0 and penalty > 0 and slope < 0):
+        return float("nan")
+    both = misfit * penalty
+    size = (misfit**2 + (weight * penalty) ** 2) ** 1.5
+    turn = both + weight * slope * (misfit + weight * penalty)
+    return both * turn / (-slope * size)
+
+
+__all__ = ["LCurve", "bent", "l_curve"]
