@@ -73,6 +73,7 @@ def arguments_of(
     mapping: Sequence[str] | None,
     scan: Sequence[str] | None,
     points: int,
+    projection: Sequence[str] | None,
     **same: Any,
 ) -> dict[str, Any]:
     """Return the arguments of `everwillow.workflows.templates.run`.
@@ -100,5 +101,6 @@ def arguments_of(
         "mappings": tuple(mapping or ()),
         "scans": tuple(scan or ()),
         "scan_points": points,
+        "projections": tuple(projection or ()),
         **same,
     }

@@ -40,6 +40,11 @@ def overview(results: TemplateResults, title: str, *, everything: bool) -> list[
         parts += impact_tables(results.impacts, everything=everything)
     if results.mappings:
         parts.append(mapping_table(results))
+    if results.projections:
+        tests = results.projections.items()
+        rows = [(name, *_chi2_cells(test)) for name, test in tests]
+        heads = ("projection", "chi2/ndof", "p")
+        parts.append(table(heads, rows, title="Against free bins"))
     if results.toys is not None:
         parts.append(toy_table(results.toys, everything=everything))
     return [*parts, *remarks(results)]
@@ -164,7 +169,6 @@ def impact_tables(found: Impacts, *, everything: bool) -> list[str]:
             strict=True,
         )
         rows = [(name, _part(a, error), _part(b, error)) for name, a, b in grouped]
-        rows.append(("statistical", _part(found.statistical[i], error), ""))
         rows.append(("total", _part(error, error), ""))
         heads = ("group", "traditional", "global")
         what = f"Parts of the error of {poi}"

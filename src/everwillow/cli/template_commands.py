@@ -184,6 +184,14 @@ def fit(
     points: Annotated[
         int, typer.Option(min=2, help="Of a scan.", rich_help_panel=_OUTPUT)
     ] = 21,
+    projection: Annotated[
+        Texts,
+        typer.Option(
+            metavar="'CHANNEL AXIS ...'",
+            help="Test a projection against a fit with free bins. May be repeated.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
     unconstrained: Annotated[
         Optional[float],  # noqa: UP045
         typer.Option(

@@ -37,6 +37,7 @@ def cross_section(
     statistical: Any = None,
     theory: Mapping[Any, Any] | None = None,
     name: str | None = None,
+    measured: str = "Data",
     per_width: bool = False,
     log: bool = False,
     labels: Labels = None,
@@ -57,6 +58,7 @@ def cross_section(
         statistical: The statistical part of them.
         theory: Predictions by name: values, or pairs of values and errors.
         name: What is measured, for the vertical axis.
+        measured: What the points are called.
         per_width: Divide everything by the widths of the bins, of a single axis.
         log: Whether the vertical axis is logarithmic.
         labels: Text instead of names, with ``$...$`` for mathematics.
@@ -96,12 +98,13 @@ def cross_section(
         count = 1 if lines else 0
         size = size or figure_size(plan, count, labels)
         figure, panels = stacked_panels(size, count)
-        handles = _draw_points(panels[0], plan, middle, spread, inner)
+        handles = _draw_points(panels[0], plan, middle, spread, inner, measured)
         handles += _draw_theory(panels[0], plan, lines, np.ones(plan.bins), labels)
         draw_legend(panels[0], handles, log=log)
         ylabel(panels[0], _what(name, labels, per_width=per_width))
         if lines:
             _draw_ratios(panels[1], plan, middle, spread, lines)
+            panels[1].set_ylabel(f"Pred. / {measured}")
         headline(panels[0], title, note)
         panels[0].set_xlim(plan.edges[0], plan.edges[-1])
         plan.finish(panels, size[0] - MARGIN, labels)
@@ -130,12 +133,13 @@ def _draw_points(
     middle: np.ndarray,
     spread: np.ndarray,
     inner: np.ndarray | None,
+    label: str,
 ) -> list[Any]:
     centres = (plan.edges[1:] + plan.edges[:-1]) / 2
     look: dict[str, Any] = {"fmt": "o", "color": "black", "zorder": 5}
     look["ms"] = 4.0 if plan.bins <= 40 else 2.6
     handles: list[Any] = [
-        axes.errorbar(centres, middle, yerr=spread, lw=1.1, label="Data", **look)
+        axes.errorbar(centres, middle, yerr=spread, lw=1.1, label=label, **look)
     ]
     if inner is not None:
         axes.errorbar(centres, middle, yerr=inner, elinewidth=3.2, **look)
@@ -192,7 +196,6 @@ def _draw_ratios(
         reach.append(float(np.nanmax(away, initial=0.0)))
     half = min(1.15 * max(reach), 1.0)
     axes.set_ylim(1 - half, 1 + half)
-    axes.set_ylabel("Pred. / Data")
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4, prune="upper"))
 
 

@@ -5,15 +5,26 @@ from typing import Any
 
 import numpy as np
 
-from everwillow._errors import ArgumentValueError, unknown_key
+from everwillow._errors import ArgumentValueError, NonFiniteError, unknown_key
 from everwillow.fitting import FitResult
 from everwillow.fitting._layout import ravel_state
-from everwillow.goodness import saturated_test
-from everwillow.impacts import global_impacts, group_impacts, rank, split_errors
+from everwillow.goodness import nested_test, saturated_test
+from everwillow.impacts import (
+    global_impacts,
+    group_impacts,
+    rank,
+    split_errors,
+    statistical_impacts,
+)
+from everwillow.mappings._words import words
 from everwillow.models.templates.model import TemplateModel
+from everwillow.models.templates.projection import with_free_bins
 from everwillow.profile.scans import scan
 from everwillow.toys import fit_toys
+from everwillow.uncertainty import degeneracies
 from everwillow.workflows.template_results import (
+    DATA,
+    SIMULATION,
     ChiSquare,
     Covariance,
     FitSummary,
@@ -81,10 +92,7 @@ def summary_of(model: TemplateModel, result: FitResult) -> FitSummary:
     """Return how the fit ended."""
     saturated = None
     if bool(result.success):
-        # Auxiliary data of simulated samples have a parameter each, which is profiled.
-        ndof = model.layout.fitted + len(model.constraints) - len(result.free)
-        held = sum(name in model.fixed for name in model.constraints)
-        saturated = chi_square(saturated_test(model, result, ndof=ndof - held))
+        saturated = chi_square(saturated_test(model, result))
     return FitSummary(
         success=bool(result.success),
         status=result.message(),
@@ -127,9 +135,7 @@ def impacts_of(model: TemplateModel, result: FitResult) -> Impacts | None:
         for name, names in groups_of(model).items()
         if (inside := [n for n in names if n not in pois])
     }
-    grouped = group_impacts(result, pois=pois, groups=members) if members else None
-    split = split_errors(result, pois=pois) if every.names else None
-    none = np.zeros((len(pois), 0))
+    groups, traditional, auxiliary = _grouped(model, result, pois, members)
     return Impacts(
         interest=pois,
         errors=np.asarray(ranking.poi_errors),
@@ -137,11 +143,80 @@ def impacts_of(model: TemplateModel, result: FitResult) -> Impacts | None:
         traditional=np.asarray(ranking.postfit),
         global_names=every.names,
         global_impacts=np.asarray(every.auxiliary),
-        groups=grouped.groups if grouped else (),
-        grouped_traditional=np.asarray(grouped.traditional) if grouped else none,
-        grouped_global=np.asarray(grouped.auxiliary) if grouped else none,
-        statistical=np.asarray(split.statistical if split else ranking.poi_errors),
+        groups=groups,
+        grouped_traditional=traditional,
+        grouped_global=auxiliary,
     )
+
+
+def _grouped(
+    model: TemplateModel,
+    result: FitResult,
+    pois: tuple[str, ...],
+    members: Mapping[str, list[str]],
+) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """Return groups with their traditional and global impacts, statistics last."""
+    names: list[str] = list(members)
+    columns: list[tuple[Any, Any]] = []
+    if members:
+        found = group_impacts(result, pois=pois, groups=members)
+        columns += zip(found.traditional.T, found.auxiliary.T, strict=True)
+    if model.diagnostics.simulated:
+        parts = statistical_impacts(model, result, pois=pois)
+        names += [DATA, SIMULATION]
+        columns += [
+            (parts.data, parts.data_global),
+            (parts.simulation, parts.simulation_global),
+        ]
+    elif len(model.constraints) > sum(k in model.fixed for k in model.constraints):
+        split = split_errors(result, pois=pois)
+        names.append(DATA)
+        columns.append((split.statistical, split.statistical_global))
+    both = np.array(columns, float).reshape(len(names), 2, len(pois))
+    return tuple(names), both[:, 0].T, both[:, 1].T
+
+
+def degenerate(model: TemplateModel, result: FitResult) -> tuple[str, ...]:
+    """Return sentences on parameters that the data hardly tell apart."""
+    if result.hessian is None or not len(result.free):
+        return ()
+    try:
+        found = degeneracies(model, result, correlation=0.99, likeness=0.999)
+    except NonFiniteError:
+        return ()
+    lines = [
+        "The data hardly determine a combination of parameters: "
+        + ", ".join(f"{name} ({weight:+.2f})" for name, weight in members.items())
+        + "."
+        for members in found.members
+    ]
+    labels = found.labels
+    lines += [
+        f"{labels[i]} and {labels[j]} have the correlation {value:+.4f}."
+        for (i, j), value in zip(found.pairs, found.correlations, strict=True)
+    ]
+    lines += [
+        f"{labels[i]} and {labels[j]} have nearly the same effect on the data "
+        f"({value:+.4f}): are they the same uncertainty?"
+        for (i, j), value in zip(found.alike, found.likeness, strict=True)
+    ]
+    return tuple(lines)
+
+
+def projections_of(
+    model: TemplateModel, result: FitResult, texts: Sequence[str], minimise: Any
+) -> dict[str, ChiSquare]:
+    """Test projections of channels, written ``CHANNEL AXIS ...``, against free bins."""
+    tests = {}
+    for text in texts:
+        names = [piece.name() for piece in words("projection", text)]
+        if not names:
+            msg = "projections: expected CHANNEL AXIS ..., got nothing."
+            raise ArgumentValueError(msg)
+        wider = with_free_bins(model, *names)
+        better = minimise(wider, max_steps=256, throw=False)
+        tests[text] = chi_square(nested_test(result, better))
+    return tests
 
 
 def scans_of(
@@ -201,9 +276,11 @@ def toys_of(model: TemplateModel, number: int, seed: int) -> Toys:
 __all__ = [
     "chi_square",
     "covariance_of",
+    "degenerate",
     "groups_of",
     "impacts_of",
     "parameters_of",
+    "projections_of",
     "scans_of",
     "summary_of",
     "toys_of",

@@ -54,7 +54,7 @@ def input_figures(
             f"input_{channel.name}",
             plotting.template_distribution(
                 axes=channel.axes,
-                samples=parts,
+                samples=dict(reversed(parts.items())),
                 observed=observed,
                 errors=np.sqrt(table[1, :, here].sum(0)).reshape(shape),
                 log=log,
@@ -181,6 +181,7 @@ class _Drawing:
 
     def __init__(self, name: str, title: str, *, log: bool, counts: bool) -> None:
         self.name = name
+        self.quantity = "Events" if name.startswith("channel") else "Value"
         self.title = title
         self.log = log
         self.counts = counts
@@ -242,23 +243,22 @@ class _Drawing:
         theory: dict[str, Any] = {"Pre-fit": (before.values, before.errors)}
         if histogram.data is not None and histogram.data_errors is not None:
             theory["Observed"] = (histogram.data, histogram.data_errors)
-        rest = histogram.breakdown
         return plotting.cross_section(
             axes=histogram.axes,
             values=post.values,
             errors=post.errors,
-            statistical=None if rest is None else rest.rest,
             theory=theory,
-            name="Post-fit",
+            name=self.quantity,
+            measured="Post-fit",
             log=self.log,
             title=self.title,
         )
 
 
 def _filled(processes: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the processes that contribute, the smallest ones first."""
+    """Return the processes that contribute, signals last: on top of a stack."""
     some = {name: part for name, part in processes.items() if np.any(part)}
-    return dict(sorted(some.items(), key=lambda pair: float(np.sum(pair[1]))))
+    return dict(reversed(some.items()))
 
 
 def _parameter_figures(

@@ -9,6 +9,9 @@ from jaxtyping import Bool, Float
 from everwillow.likelihood.histograms import Axis
 
 
+DATA, SIMULATION = "data statistics", "simulation statistics"
+
+
 @dataclass(frozen=True, slots=True)
 class Parameters:
     """The parameters of a fit, those that were not fitted included.
@@ -119,10 +122,10 @@ class Impacts:
         traditional: Signed, one row for each parameter of interest.
         global_names: The parameters with an auxiliary measurement.
         global_impacts: Signed, likewise.
-        groups: Names of groups.
+        groups: Names of groups of systematics, then `DATA` for the statistics of the
+            data and `SIMULATION` for those of simulated samples.
         grouped_traditional: Of each group, never negative.
         grouped_global: Likewise.
-        statistical: The error with all constrained parameters held.
     """
 
     interest: tuple[str, ...]
@@ -134,7 +137,6 @@ class Impacts:
     groups: tuple[str, ...]
     grouped_traditional: Float[np.ndarray, "pois groups"]
     grouped_global: Float[np.ndarray, "pois groups"]
-    statistical: Float[np.ndarray, " pois"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +282,7 @@ class TemplateResults:
         impacts: If asked for.
         mappings: By how they are written.
         scans: By parameter.
+        projections: Tests of projections of channels against free bins, if asked for.
         toys: If there were any.
         remarks: What was assumed or looks odd.
     """
@@ -294,6 +297,7 @@ class TemplateResults:
     impacts: Impacts | None = None
     mappings: Mapping[str, MappingOutcome] = field(default_factory=dict)
     scans: Mapping[str, Scan] = field(default_factory=dict)
+    projections: Mapping[str, ChiSquare] = field(default_factory=dict)
     toys: Toys | None = None
     remarks: tuple[str, ...] = ()
 
@@ -307,6 +311,8 @@ class TemplateResults:
 
 
 __all__ = [
+    "DATA",
+    "SIMULATION",
     "Breakdown",
     "ChiSquare",
     "Covariance",

@@ -24,6 +24,7 @@ percent-encoded); they are in the order of the fit. So there are:
   ``data_errors``; ``breakdown/groups``, ``impacts``, ``rest``.
 - ``mappings/<key>/histograms/<name>``, likewise; ``prefit_covariance``,
   ``postfit_covariance``, ``prefit_chi2``, ``postfit_chi2``.
+- ``projections/<CHANNEL AXIS ...>``: ``statistic``, ``ndof``, ``pvalue``.
 - ``scans/<parameter>/values``, ``twice_delta_nll``, attribute ``best``.
 - ``toys/names``, ``true_values``, ``values``, ``errors``, ``nll``, ``success``,
   attribute ``seed``.
@@ -49,8 +50,10 @@ from everwillow.workflows._template_histograms import histograms_of, parsed
 from everwillow.workflows._template_models import Starts, model_of, prefit_errors
 from everwillow.workflows._template_numbers import (
     covariance_of,
+    degenerate,
     impacts_of,
     parameters_of,
+    projections_of,
     scans_of,
     summary_of,
     toys_of,
@@ -78,6 +81,7 @@ def run(
     breakdown: bool = False,
     scans: Sequence[str] = (),
     scan_points: int = 21,
+    projections: Sequence[str] = (),
     ntoys: int = 100,
     seed: int = 0,
     unconstrained: float | None = None,
@@ -112,6 +116,8 @@ def run(
         breakdown: Whether to divide the errors of all bins by groups of systematics.
         scans: Parameters whose profile likelihood is scanned.
         scan_points: How many points each scan has.
+        projections: Projections of channels, written ``CHANNEL AXIS ...``, that are
+            tested against a fit with free bins. Each takes a fit.
         ntoys: Number of toys, if these are asked for.
         seed: Of the toys.
         unconstrained: The error before the fit of systematics without a constraint;
@@ -172,8 +178,11 @@ def run(
         impacts=impacts_of(model, result) if good and impacts else None,
         mappings=found.mappings,
         scans=scans_of(model, result, scans, scan_points) if good else {},
+        projections=projections_of(model, result, projections, minimise)
+        if good
+        else {},
         toys=toys_of(model, ntoys, seed) if what == "toys" else None,
-        remarks=(*spec.report, *found.remarks),
+        remarks=(*spec.report, *found.remarks, *degenerate(model, result)),
     )
 
 
