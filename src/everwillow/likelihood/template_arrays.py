@@ -78,38 +78,39 @@ class AbstractResponses(eqx.Module):
 class DenseResponses(AbstractResponses):
     """All responses written out.
 
+    Systematics come first, as products of two such matrices are fastest along their
+    last axis.
+
     Attributes:
         average: Mean of the responses up and down.
         half: Half their difference, of the asymmetric systematics.
     """
 
-    average: Float[Array, "bins slots k"]
-    half: Float[Array, "bins slots curved"]
+    average: Float[Array, "k bins slots"]
+    half: Float[Array, "curved bins slots"]
     curved_bytes: bytes = eqx.field(static=True)
 
     def apply(self, linear: Array, curved: Array) -> Float[Array, "bins slots"]:
         """Return ``average @ linear + half @ curved``."""
-        found = self.average @ linear
-        return found + self.half @ curved if self.curved.size else found
+        found = jnp.tensordot(linear, self.average, 1)
+        if not self.curved.size:
+            return found
+        return found + jnp.tensordot(curved, self.half, 1)
 
     def pull(self, rows: Float[Array, "bins slots"]) -> tuple[Array, Array]:
         """Return the rows summed with ``average`` and with ``half`` as weights."""
-        flat = rows.ravel()
-        return tuple(
-            flat @ jnp.reshape(part, (flat.size, part.shape[-1]))
-            for part in (self.average, self.half)
-        )  # pyright: ignore[reportReturnType]
+        return jnp.tensordot(self.average, rows, 2), jnp.tensordot(self.half, rows, 2)
 
     def squared(self, theta: Array, rows: Array) -> Float[Array, " k"]:
         """Return the squared derivatives of the responses, summed over rows."""
-        return jnp.einsum("bs,bsk->k", rows, self.columns(theta) ** 2)
+        return jnp.tensordot(self.columns(theta) ** 2, rows, 2)
 
-    def columns(self, theta: Float[Array, " k"]) -> Float[Array, "bins slots k"]:
+    def columns(self, theta: Float[Array, " k"]) -> Float[Array, "k bins slots"]:
         """Return the derivative of every response by every systematic."""
         if not self.curved.size:
             return jnp.asarray(self.average)
-        slope = bend(theta[self.curved])[1]
-        return jnp.asarray(self.average).at[..., self.curved].add(self.half * slope)
+        slope = bend(theta[self.curved])[1][:, None, None]
+        return jnp.asarray(self.average).at[self.curved].add(self.half * slope)
 
 
 class TemplateArrays(eqx.Module):
@@ -259,19 +260,20 @@ def pack_dense(responses: Responses, rows: Rows) -> DenseResponses:
     """Write the responses of some bins out."""
     place, systematic, average, half = entries(responses, rows)
     size = rows.bins.stop - rows.bins.start
-    matrix = np.zeros((size * rows.slots, responses.start.size - 1))
-    matrix[place, systematic] = average
+    count = responses.start.size - 1
+    matrix = np.zeros((count, size * rows.slots))
+    matrix[systematic, place] = average
     curved = asymmetric(responses)
-    column = np.full(matrix.shape[1], -1)
+    column = np.full(count, -1)
     column[curved] = np.arange(curved.size)
-    bent = np.zeros((size * rows.slots, curved.size))
+    bent = np.zeros((curved.size, size * rows.slots))
     here = column[systematic] >= 0
-    bent[place[here], column[systematic[here]]] = half[here]
+    bent[column[systematic[here]], place[here]] = half[here]
     shape = (size, rows.slots)
     return DenseResponses(
         # On the device once, not at every call.
-        average=jnp.asarray(matrix.reshape(*shape, matrix.shape[1])),
-        half=jnp.asarray(bent.reshape(*shape, curved.size)),
+        average=jnp.asarray(matrix.reshape(count, *shape)),
+        half=jnp.asarray(bent.reshape(curved.size, *shape)),
         curved_bytes=curved.tobytes(),
     )
 

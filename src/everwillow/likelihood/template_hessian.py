@@ -40,7 +40,7 @@ def dense_derivatives(
     statistics: BinStatistics,
     profile: Profile,
     yields: Float[Array, "bins slots"],
-    rates: Float[Array, "bins slots m"],
+    rates: Float[Array, "m bins slots"],
     theta: Float[Array, " k"],
 ) -> Derivatives:
     """Return all derivatives of the likelihood of the bins.
@@ -56,53 +56,52 @@ def dense_derivatives(
     responses = arrays.responses
     assert isinstance(responses, DenseResponses)
     columns = responses.columns(theta)
-    log_normal = arrays.log_normal
     strength, deformed = arrays.strength(yields), arrays.deformed(theta)
-    by_rate = deformed[..., None] * rates
-    q = profile.gradient
+    by_rate = deformed * rates
+    q, count = profile.gradient, theta.shape[0]
 
-    def summed(weights: Array) -> Array:
+    def summed(weights: Array) -> Float[Array, "n bins"]:
         """Sum the derivatives of the rows of each bin, with weights."""
-        by_theta = jnp.einsum("bs,bsk->bk", weights * strength, columns)
-        both = [by_theta, jnp.einsum("bs,bsm->bm", weights, by_rate)]
-        return jnp.concatenate(both, 1)
+        # As matrix products these would copy the columns into another order.
+        by_theta = jnp.sum(columns * (weights * strength), 2)
+        return jnp.concatenate([by_theta, jnp.sum(by_rate * weights, 2)])
 
     swayed = summed(profile.sway)
     response = profile.response
-    if response.ndim == 2:
-        gauss_newton = swayed.T @ (response @ swayed)
-    else:
-        gauss_newton = swayed.T @ (response[:, None] * swayed)
+    turned = swayed @ response if response.ndim == 2 else swayed * response
+    gauss_newton = turned @ swayed.T
     hessian = gauss_newton
     loose = statistics.kind in ("gamma", "normal")
-    if loose and not statistics.per_process:
-        moved = summed(jnp.asarray(statistics.follows, q.dtype))
-        hessian = hessian - moved.T @ (profile.relief * moved)
     outer = jnp.zeros_like(q)
     if loose and statistics.per_process:
         outer = -jnp.where(statistics.follows, profile.relief, 0)
-    count = theta.shape[0]
-    bent = q * strength if log_normal else jnp.zeros_like(q)
-    flat = columns.reshape(q.size, count)
-    if log_normal or (loose and statistics.per_process):
-        weights = (bent + outer * strength**2).reshape(-1, 1)
-        hessian = hessian.at[:count, :count].add(flat.T @ (weights * flat))
-        sides = by_rate.reshape(q.size, by_rate.shape[-1])
-        crossing = (q if log_normal else 0) + outer * strength
-        cross = flat.T @ (crossing.reshape(-1, 1) * sides)
-        hessian = hessian.at[:count, count:].add(cross)
-        hessian = hessian.at[count:, :count].add(cross.T)
-        inner = sides.T @ (outer.reshape(-1, 1) * sides)
-        hessian = hessian.at[count:, count:].add(inner)
+    elif loose:
+        moved = summed(jnp.asarray(statistics.follows, q.dtype))
+        hessian = hessian - (moved * profile.relief[:, 0]) @ moved.T
+    if arrays.log_normal or (loose and statistics.per_process):
+        bent = q if arrays.log_normal else jnp.zeros_like(q)
+        flat = columns.reshape(count, q.size)
+        sides = by_rate.reshape(by_rate.shape[0], q.size)
+        # The weights of two systematics, of one with a rate, and of two rates.
+        pair = (bent * strength + outer * strength**2).ravel()
+        cross = (sides * (bent + outer * strength).ravel()) @ flat.T
+        inner = (sides * outer.ravel()) @ sides.T
+        upper = jnp.concatenate([(flat * pair) @ flat.T, cross.T], 1)
+        lower = jnp.concatenate([cross, inner], 1)
+        hessian = hessian + jnp.concatenate([upper, lower])
     second = responses.second(theta, q * strength)
-    hessian = hessian.at[jnp.arange(count), jnp.arange(count)].add(second)
-    gradient = jnp.concatenate(
-        [
-            responses.cotangent(theta, q * strength),
-            jnp.einsum("bs,bsm->m", q, by_rate),
-        ]
+    diagonal = jnp.pad(second, (0, by_rate.shape[0]))
+    return Derivatives(
+        jnp.concatenate(
+            [
+                responses.cotangent(theta, q * strength),
+                jnp.tensordot(by_rate, q, 2),
+            ]
+        ),
+        hessian + jnp.diag(diagonal),
+        gauss_newton,
+        q * deformed,
     )
-    return Derivatives(gradient, hessian, gauss_newton, q * deformed)
 
 
 __all__ = ["Derivatives", "dense_derivatives"]

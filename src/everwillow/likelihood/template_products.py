@@ -190,7 +190,7 @@ def steering(
     arrays: TemplateArrays,
     profile: Profile,
     yields: Float[Array, "bins slots"],
-    by_rate: Float[Array, "bins slots m"],
+    by_rate: Float[Array, "m bins slots"],
     theta: Float[Array, " k"],
 ) -> Float[Array, " n"]:
     """Return a positive approximation of the diagonal of the Hessian.
@@ -205,8 +205,8 @@ def steering(
     weights = response[:, None] * push * jnp.sum(push, 1, keepdims=True)
     head = arrays.responses.squared(theta, weights)
     moving = profile.sway * arrays.deformed(theta)
-    whole = jnp.einsum("bs,bsm->bm", moving, by_rate)
-    return jnp.concatenate([head, response @ whole**2])
+    whole = jnp.sum(by_rate * moving, 2)
+    return jnp.concatenate([head, whole**2 @ response])
 
 
 __all__ = [

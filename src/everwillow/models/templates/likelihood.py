@@ -282,7 +282,7 @@ class FlatTemplates(eqx.Module):
         place, theta = self.rate_place, vector[self.systematic_place]
         values = vector[place]
         yields, profile = self.at(vector, main)
-        rates = jax.jacfwd(self._slot_rates)(values)
+        rates = self._rate_slopes(values)
         found = dense_derivatives(
             self.arrays, self.statistics, profile, yields, rates, theta
         )
@@ -305,7 +305,7 @@ class FlatTemplates(eqx.Module):
         values = vector[place]
         yields, profile = self.at(vector, main)
         rates = linearised(self._slot_rates, values)
-        by_rate = jax.jacfwd(self._slot_rates)(values)
+        by_rate = self._rate_slopes(values)
         diagonal = steering(self.arrays, profile, yields, by_rate, theta)
         way = chain(self.arrays, profile.gradient, yields, rates, theta)
         if self.free is None:
@@ -328,6 +328,10 @@ class FlatTemplates(eqx.Module):
 
     def _slot_rates(self, values: Float[Array, " m"]) -> Float[Array, "bins slots"]:
         return self.arrays.gathered(self.rates(values))
+
+    def _rate_slopes(self, values: Float[Array, " m"]) -> Float[Array, "m bins slots"]:
+        push = lambda unit: jax.jvp(self._slot_rates, (values,), (unit,))[1]
+        return jax.vmap(push)(jnp.eye(values.shape[0], dtype=values.dtype))
 
     @property
     def _source(self) -> np.ndarray:
