@@ -145,7 +145,6 @@ def test_a_member_at_its_bound_moves_nothing():
     [
         ({"groups": {}}, TypeError, "mapping"),
         ({"groups": {"x": "q*"}}, KeyError, r"groups\['x'\]"),
-        ({"groups": {"x": ["mu"]}}, ValueError, "at once"),
     ],
 )
 def test_bad_groups_are_refused(linear, options, error, words):
@@ -161,3 +160,12 @@ def test_without_constraints_there_is_nothing_systematic():
         split_errors(result, pois="mu")
     split = split_errors(result, pois="mu", systematic="d")
     assert split.systematic_global == 0
+
+
+def test_what_is_no_nuisance_parameter_is_left_out_of_groups(linear):
+    names = {"named": ["mu", "c"], "alone": ["c"], "none": ["mu"]}
+    out = group_impacts(linear, pois="mu", groups=names)
+    assert out.members == (("c",), ("c",), ())
+    np.testing.assert_array_equal(out.traditional[:, 0], out.traditional[:, 1])
+    np.testing.assert_array_equal(out.traditional[:, 2], [0.0])
+    np.testing.assert_array_equal(out.auxiliary[:, 2], [0.0])

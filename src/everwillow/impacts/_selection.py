@@ -147,7 +147,12 @@ def positions(names: Any, fit: Fitted, *, where: str) -> np.ndarray:
 
 
 def matching(
-    patterns: Any, fit: Fitted, *, where: str, exclude: np.ndarray | None = None
+    patterns: Any,
+    fit: Fitted,
+    *,
+    where: str,
+    exclude: np.ndarray | None = None,
+    lenient: bool = False,
 ) -> np.ndarray:
     """Return where the parameters are that some patterns mean, in State order.
 
@@ -159,10 +164,11 @@ def matching(
         fit: The fit.
         where: The argument, for messages.
         exclude: Positions that patterns do not reach, as those of the POIs.
+        lenient: Whether names do not reach them either, and nothing may be left.
 
     Raises:
         UnknownKeyError: If a pattern means no parameter.
-        ArgumentValueError: If no free parameter is meant.
+        ArgumentValueError: If no free parameter is meant, or a name is excluded.
     """
     layout, place = fit.layout, _place(fit)
     chosen = np.zeros(layout.size, bool)
@@ -179,13 +185,13 @@ def matching(
     skip = np.zeros(layout.size, bool)
     if exclude is not None:
         skip[fit.free[exclude]] = True
-    if np.any(named & skip):
+    if np.any(named & skip) and not lenient:
         names = ", ".join(np.asarray(layout.labels)[named & skip])
         msg = f"{where}: {names} cannot be a nuisance parameter and a POI at once."
         raise ArgumentValueError(msg)
     found = place[(named | chosen) & ~skip]
     found = found[found >= 0]
-    if found.size == 0:
+    if found.size == 0 and not lenient:
         msg = f"{where}: none of the parameters that {patterns!r} means is free."
         raise ArgumentValueError(msg)
     return found

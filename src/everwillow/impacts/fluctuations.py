@@ -363,8 +363,14 @@ def _observed_places(aux: Mapping[Key, Any], known: Auxiliary) -> tuple[Any, int
     """Return where in the ravelled auxiliary observations those of each name begin."""
     leaves, structure = jax.tree.flatten(aux)
     ends = np.cumsum([0, *(np.size(leaf) for leaf in leaves)])
-    starts = structure.unflatten([int(end) for end in ends[:-1]])
-    return {name: starts[name] for name in (*known.single, *known.joint)}, int(ends[-1])
+    numbered = [
+        np.arange(start, end).reshape(np.shape(leaf))
+        for start, end, leaf in zip(ends[:-1], ends[1:], leaves, strict=True)
+    ]
+    # Also a table of many in one array tells which are those of a name.
+    numbers = structure.unflatten(numbered)
+    names = (*known.single, *known.joint)
+    return {name: int(np.ravel(numbers[name])[0]) for name in names}, int(ends[-1])
 
 
 def _compiled_moves(

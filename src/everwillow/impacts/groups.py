@@ -129,15 +129,15 @@ def group_impacts(
     Args:
         result: The best fit.
         pois: Keys or labels of the parameters of interest.
-        groups: For each name keys, labels or patterns such as ``"jes_*"``; POIs are
-            left out.
+        groups: For each name keys, labels or patterns such as ``"jes_*"``. POIs and
+            parameters that were fixed are left out; a group of which nothing is left
+            has no impact.
         constraints: As in `rank`.
         covariance: As in `rank`.
         throw: As in `rank`.
 
     Raises:
         UnknownKeyError: If a name or a pattern means no parameter.
-        ArgumentValueError: If no member of a group is free.
 
     Example:
         >>> import everwillow as ew
@@ -158,7 +158,7 @@ def group_impacts(
         msg = "groups: expected a mapping from names to parameters, such as {'a': 'a*'}"
         raise ArgumentTypeError(msg)
     chosen = [
-        matching(pattern, fit, where=f"groups[{name!r}]", exclude=poi)
+        matching(pattern, fit, where=f"groups[{name!r}]", exclude=poi, lenient=True)
         for name, pattern in groups.items()
     ]
     members = np.zeros((len(chosen), len(result.free)), bool)
