@@ -118,6 +118,7 @@ class TemplateArrays(eqx.Module):
 
     Attributes:
         first: The number of the first of these bins among all.
+        regular: Whether every bin has all processes, in their order.
         nominal: Nominal yields, 0 in empty slots.
         process: The process of each slot.
         baseline: What scales responses that are added to the yields: the rates at the
@@ -126,6 +127,7 @@ class TemplateArrays(eqx.Module):
     """
 
     first: int = eqx.field(static=True)
+    regular: bool = eqx.field(static=True)
     nominal: Float[Array | np.ndarray, "bins slots"]
     process: Int[Array | np.ndarray, "bins slots"]
     baseline: Float[Array | np.ndarray, "bins slots"] | None
@@ -133,13 +135,17 @@ class TemplateArrays(eqx.Module):
 
     def gathered(self, rates: Float[Array, "processes bins *more"]) -> Array:
         """Return the rates of the slots."""
-        bins = self.first + np.arange(self.nominal.shape[0])[:, None]
-        return rates[self.process, bins]
+        size = self.nominal.shape[0]
+        if self.regular:
+            return jnp.swapaxes(rates[:, self.first : self.first + size], 0, 1)
+        return rates[self.process, self.first + np.arange(size)[:, None]]
 
     def scattered(
         self, rows: Float[Array, "bins slots"], processes: int
     ) -> Float[Array, "processes bins"]:
         """Return rows by process, 0 for those that a bin does not have."""
+        if self.regular:
+            return rows.T
         bins = np.arange(self.nominal.shape[0])[:, None]
         rows = jnp.where(self.nominal != 0, rows, 0)
         return jnp.zeros((processes, bins.size)).at[self.process, bins].add(rows)
@@ -186,6 +192,11 @@ class Rows:
         first = np.concatenate([[0], np.cumsum(counts)[:-1]])
         self.place = own * self.slots + np.arange(own.size) - first[own]
 
+    def complete(self, process: np.ndarray, processes: int) -> bool:
+        """Return whether every bin has all processes, in their order."""
+        whole = self.place.size == process.size
+        return whole and np.array_equal(process[0], np.arange(processes))
+
     def spread(self, values: np.ndarray) -> np.ndarray:
         """Return one number a row as ``(bins, slots)``, 0 in empty slots."""
         size = self.bins.stop - self.bins.start
@@ -199,6 +210,7 @@ def pack_templates(
     responses: Responses,
     bins: slice,
     *,
+    processes: int,
     baseline: Float[np.ndarray, "processes bins"] | None,
     pack: Callable[[Responses, "Rows"], AbstractResponses],
 ) -> tuple[TemplateArrays, Rows]:
@@ -208,6 +220,7 @@ def pack_templates(
         templates: Of all bins.
         responses: Of all systematics.
         bins: Which bins.
+        processes: Number of processes.
         baseline: Rates at the nominal parameters if responses are added, else None.
         pack: How to keep the responses: `pack_dense`, or `pack_lists` of
             `everwillow.likelihood.template_lists`.
@@ -220,6 +233,7 @@ def pack_templates(
     return (
         TemplateArrays(
             bins.start,
+            rows.complete(process, processes),
             rows.spread(templates.nominal),
             process,
             start,

@@ -135,6 +135,7 @@ def _packed(
         spec.templates,
         spec.responses,
         bins,
+        processes=len(spec.layout.processes),
         baseline=baseline,
         pack=pack_lists if spec.sparse else pack_dense,
     )
