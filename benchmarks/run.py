@@ -26,6 +26,7 @@ TOPICS = (
     "published_fits",
     "published_limits",
     "large_workspaces",
+    "template_fits",
 )
 PACKAGES = ("everwillow", "jax", "equinox", "optimistix", "iminuit", "pyhf", "numpy")
 UNITS = {"x": "×"}
