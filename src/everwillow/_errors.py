@@ -108,13 +108,16 @@ def nearest(name: object, known: Iterable[object]) -> str:
     return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
 
 
-def unknown_key(key: object, known: Iterable[object], *, where: str) -> UnknownKeyError:
+def unknown_key(
+    key: object, known: Iterable[object], *, where: str, what: str = "parameter"
+) -> UnknownKeyError:
     """Build the error for a `key` that `where` does not have.
 
     Args:
         key: The key that was asked for.
         known: The valid keys.
         where: What was looked into, for example ``"fixed"``.
+        what: What kind of thing has such keys.
     """
     known = list(known)
     hint = nearest(key, known)
@@ -122,4 +125,4 @@ def unknown_key(key: object, known: Iterable[object], *, where: str) -> UnknownK
         shown = ", ".join(repr(k) for k in known[:10])
         more = f", ... ({len(known)} in all)" if len(known) > 10 else ""
         hint = f" The valid keys are: {shown}{more}."
-    return UnknownKeyError(f"{where}: there is no parameter {key!r}.{hint}")
+    return UnknownKeyError(f"{where}: there is no {what} {key!r}.{hint}")

@@ -26,6 +26,9 @@ from everwillow.statelib import State
 Values: TypeAlias = jax.Array | np.ndarray
 
 
+# Messages name so many parameters.
+MOST_NAMES = 12
+
 class FitResult(eqx.Module):
     """The end of a fit: a pytree of values, with the structure that names them.
 
@@ -144,7 +147,8 @@ class FitResult(eqx.Module):
         text = RESULTS[self.status]
         if bool(self.status == RESULTS.flat_direction):
             names = flat_labels(self.hessian, self.newton, self.at_bound, self.labels)
-            text += f" Parameters concerned: {', '.join(names)}."
+            more = f" and {len(names) - MOST_NAMES} more" if names[MOST_NAMES:] else ""
+            text += f" Parameters concerned: {', '.join(names[:MOST_NAMES])}{more}."
             text += " Fix one of them, constrain it, or combine them into one."
         elif bool(self.status == RESULTS.nonfinite_start):
             text += f" Start values: {self.params}. -ln L = {_short(self.nll)}."

@@ -84,7 +84,7 @@ class Channel:
         """
         names = [axis.name for axis in self.axes]
         if name not in names:
-            raise unknown_key(name, names, where=f"channel {self.name!r}, axis")
+            raise unknown_key(name, names, where=f"channel {self.name!r}", what="axis")
         return names.index(name)
 
 
@@ -122,7 +122,8 @@ class Layout:
         for channel in self.channels:
             if channel.name == name:
                 return channel
-        raise unknown_key(name, [c.name for c in self.channels], where="channel")
+        names = [c.name for c in self.channels]
+        raise unknown_key(name, names, where="layout", what="channel")
 
     def bins_of(self, name: str) -> slice:
         """Return where the bins of a channel are."""
@@ -140,7 +141,7 @@ class Layout:
             UnknownKeyError: If there is none.
         """
         if name not in self.processes:
-            raise unknown_key(name, self.processes, where="process")
+            raise unknown_key(name, self.processes, where="layout", what="process")
         return self.processes.index(name)
 
 

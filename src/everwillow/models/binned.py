@@ -233,7 +233,8 @@ class BinnedModel(AbstractModel):
             if name == channel:
                 return slice(start, start + bins)
             start += bins
-        raise unknown_key(channel, [name for name, _ in self.channels], where="channel")
+        names = [name for name, _ in self.channels]
+        raise unknown_key(channel, names, where="bins_of", what="channel")
 
     @property
     def templates(self) -> dict[tuple[str, str], Float[Array, " bins"]]:
@@ -262,7 +263,7 @@ class BinnedModel(AbstractModel):
         flat = nominal.ravel()
         for key, value in templates.items():
             if key not in places:
-                raise unknown_key(key, places, where="templates")
+                raise unknown_key(key, places, where="templates", what="sample")
             if np.shape(value) != places[key].shape:
                 msg = (
                     f"templates: sample {key[1]!r} of channel {key[0]!r} has "

@@ -226,13 +226,15 @@ def _kind(statistics: str | None, likelihood: str, *, per_process: bool) -> Kind
             )
             raise ArgumentValueError(msg)
         return statistics  # pyright: ignore[reportReturnType]
-    raise unknown_key(statistics, get_args(Kind), where="statistics")
+    raise unknown_key(
+        statistics, get_args(Kind), where="statistics", what="kind of statistics"
+    )
 
 
 def _counts(spec: TemplateSpec, data: Any) -> Float[np.ndarray, " fitted"]:
     if isinstance(data, str):
         if data not in spec.pseudodata:
-            raise unknown_key(data, spec.pseudodata, where="data")
+            raise unknown_key(data, spec.pseudodata, where="data", what="pseudodata")
         counts = np.asarray(spec.pseudodata[data], float)
     else:
         counts = np.asarray(spec.observed if data is None else data, float)
@@ -279,7 +281,8 @@ def _term(spec: TemplateSpec, likelihood: str, counts: np.ndarray) -> AbstractDa
             variance = spec.observed_variance
             matrix = np.diag(counts if variance is None else variance)
         return CovarianceTerm(matrix)
-    raise unknown_key(likelihood, ("poisson", "chi2", "covariance"), where="likelihood")
+    known = ("poisson", "chi2", "covariance")
+    raise unknown_key(likelihood, known, where="likelihood", what="likelihood")
 
 
 def _bin_statistics(
