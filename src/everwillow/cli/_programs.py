@@ -176,7 +176,7 @@ def _file(
     static: _execute.Static, arrays: list[Any], folder: pathlib.Path, options: Any
 ) -> pathlib.Path | None:
     """Return the file of a program, None if nothing tells its structure for sure."""
-    kinds = [(np.shape(array), np.result_type(array).str) for array in arrays]
+    kinds = [(np.shape(array), np.dtype(array.dtype).str) for array in arrays]
     device = jax.devices()[0]
     place = (device.platform, device.device_kind, len(jax.devices()))
     leaves = [_Marker if isinstance(leaf, type) else leaf for leaf in static.leaves]

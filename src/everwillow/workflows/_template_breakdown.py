@@ -42,9 +42,15 @@ def with_breakdown(
         ]
     )
     squares = (shifts / widths) ** 2
-    parts = np.stack(
+    # Without an auxiliary measurement there is nothing to tell.
+    groups = {
+        name: inside
+        for name, names in groups.items()
+        if (inside := [one for one in names if one in constraints])
+    }
+    parts = np.array(
         [squares[:, np.isin(labels, names)].sum(1) for names in groups.values()]
-    )
+    ).reshape(len(groups), -1)
     rest = np.clip((factor**2).sum(1) - squares.sum(1), 0, None)
     start, found = 0, {}
     for name, histogram in outcome.histograms.items():

@@ -8,7 +8,7 @@ import numpy as np
 from everwillow._errors import ArgumentValueError, NonFiniteError, unknown_key
 from everwillow.fitting import FitResult
 from everwillow.fitting._layout import ravel_state
-from everwillow.goodness import nested_test, saturated_test
+from everwillow.goodness import saturated_test
 from everwillow.impacts import (
     global_impacts,
     group_impacts,
@@ -203,20 +203,28 @@ def degenerate(model: TemplateModel, result: FitResult) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def projections_of(
-    model: TemplateModel, result: FitResult, texts: Sequence[str], minimise: Any
-) -> dict[str, ChiSquare]:
-    """Test projections of channels, written ``CHANNEL AXIS ...``, against free bins."""
-    tests = {}
+def free_projections(
+    model: TemplateModel, texts: Sequence[str]
+) -> dict[str, TemplateModel]:
+    """Return models with free bins for projections, written ``CHANNEL AXIS ...``."""
+    models = {}
     for text in texts:
         names = [piece.name() for piece in words("projection", text)]
         if not names:
             msg = "projections: expected CHANNEL AXIS ..., got nothing."
             raise ArgumentValueError(msg)
-        wider = with_free_bins(model, *names)
-        better = minimise(wider, max_steps=256, throw=False)
-        tests[text] = chi_square(nested_test(result, better))
-    return tests
+        models[text] = with_free_bins(model, *names)
+    return models
+
+
+def check_scans(model: TemplateModel, names: Sequence[str]) -> None:
+    """Refuse to scan what cannot be, before anything is fitted."""
+    for name in names:
+        if name not in model.state:
+            raise unknown_key(name, model.state, where="scans")
+        if name in model.fixed:
+            msg = f"scans: {name!r} is frozen, so it cannot be scanned."
+            raise ArgumentValueError(msg)
 
 
 def scans_of(
@@ -225,11 +233,6 @@ def scans_of(
     """Scan parameters over some standard errors, inside of their bounds."""
     found = {}
     for name in names:
-        if name not in model.state:
-            raise unknown_key(name, model.state, where="scans")
-        if name not in result.labels:
-            msg = f"scans: {name!r} is frozen, so it cannot be scanned."
-            raise ArgumentValueError(msg)
         i = result.labels.index(name)
         best = float(np.asarray(result.params[name]))
         sides, covariance = result.bound_errors, result.covariance
@@ -274,13 +277,14 @@ def toys_of(model: TemplateModel, number: int, seed: int) -> Toys:
 
 
 __all__ = [
+    "check_scans",
     "chi_square",
     "covariance_of",
     "degenerate",
+    "free_projections",
     "groups_of",
     "impacts_of",
     "parameters_of",
-    "projections_of",
     "scans_of",
     "summary_of",
     "toys_of",

@@ -40,6 +40,7 @@ from typing import Any
 from everwillow._errors import ArgumentValueError, EverwillowError, MissingFileError
 from everwillow._store import _replacing as replacing
 from everwillow.fitting import FitResult, fit
+from everwillow.goodness import nested_test
 from everwillow.likelihood.template_spec import TemplateSpec
 from everwillow.mappings import AbstractHistogramMapping
 from everwillow.models.templates.blinding import Blind
@@ -49,11 +50,13 @@ from everwillow.workflows import _hdf5_records
 from everwillow.workflows._template_histograms import histograms_of, parsed
 from everwillow.workflows._template_models import Starts, model_of, prefit_errors
 from everwillow.workflows._template_numbers import (
+    check_scans,
+    chi_square,
     covariance_of,
     degenerate,
+    free_projections,
     impacts_of,
     parameters_of,
-    projections_of,
     scans_of,
     summary_of,
     toys_of,
@@ -161,12 +164,18 @@ def run(
         unblind=unblind,
     )
     chosen = parsed(mappings, spec.layout)
+    check_scans(model, scans)
+    wider = free_projections(model, projections)
     unknown = prefit_errors(model, unconstrained)
     result = minimise(model, max_steps=max_steps, throw=False)
     found = histograms_of(
         model, result, chosen, unknown, covariances=covariances, breakdown=breakdown
     )
     good = bool(result.success)
+    tests = {}
+    for text, free in wider.items() if good else ():
+        better = minimise(free, max_steps=max_steps, throw=False)
+        tests[text] = chi_square(nested_test(result, better))
     return TemplateResults(
         data=what,
         likelihood=likelihood,
@@ -178,9 +187,7 @@ def run(
         impacts=impacts_of(model, result) if good and impacts else None,
         mappings=found.mappings,
         scans=scans_of(model, result, scans, scan_points) if good else {},
-        projections=projections_of(model, result, projections, minimise)
-        if good
-        else {},
+        projections=tests,
         toys=toys_of(model, ntoys, seed) if what == "toys" else None,
         remarks=(*spec.report, *found.remarks, *degenerate(model, result)),
     )

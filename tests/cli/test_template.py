@@ -1,0 +1,244 @@
+"""`everwillow template`: what it prints, writes and ends with."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+
+pytest.importorskip("h5py")
+
+from everwillow.cli._template_fit import arguments_of
+from everwillow.models.templates import storage
+from everwillow.workflows import templates
+from everwillow.workflows.template_results import TemplateResults
+from tests.cli.test_fit import row
+from tests.cli.test_input import said
+from tests.workflows import small_template as small
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> pathlib.Path:
+    """A folder with a file to be fitted, and one without data."""
+    path = tmp_path_factory.mktemp("templates")
+    small.builder().write(path / "fit.hdf5")
+    small.builder(data=False).write(path / "nodata.hdf5")
+    return path
+
+
+SCRIPT = """
+from tests.workflows import small_template
+
+def build():
+    return small_template.builder()
+"""
+
+
+def test_a_script_becomes_a_file(run, folder, tmp_path):
+    script = tmp_path / "build_fit.py"
+    for content in (SCRIPT, SCRIPT + "\nbuilder = build()\ndel build\n"):
+        script.write_text(content)
+        done = run("template", "build", script, "--out", tmp_path / "built.hdf5")
+        assert done.exit_code == 0, said(done)
+        assert row(done.stdout, "ch0")[:2] == ["6", "no"]
+        built = storage.load(tmp_path / "built.hdf5")
+        same = storage.load(folder / "fit.hdf5")
+        assert built.systematics == same.systematics
+        np.testing.assert_array_equal(built.observed, same.observed)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("x = 1\n", "neither a function build()"),
+        ("import nowhere_at_all\n", "line 1: ModuleNotFoundError"),
+        ("def build():\n    return 3\n", "expected a TemplateBuilder, got int"),
+        ("def build(:\n", "line 1: SyntaxError"),
+        (
+            "from everwillow.models.templates import TemplateBuilder\n"
+            "builder = TemplateBuilder()\n"
+            "builder.add_process([1.0], 'signal', 'ch0')\n",
+            "line 3: UnknownKeyError",
+        ),
+    ],
+)
+def test_scripts_that_build_nothing(run, tmp_path, content, message):
+    script = tmp_path / "build_fit.py"
+    script.write_text(content)
+    done = run("template", "build", script, "--out", tmp_path / "built.hdf5")
+    assert done.exit_code == 2
+    assert message in said(done)
+    assert not (tmp_path / "built.hdf5").exists()
+
+
+def test_scripts_find_modules_beside_them(run, tmp_path):
+    (tmp_path / "histograms_of_mine.py").write_text(SCRIPT)
+    script = tmp_path / "build_fit.py"
+    script.write_text("from histograms_of_mine import build\n")
+    done = run("template", "build", script, "-o", tmp_path / "built.hdf5")
+    assert done.exit_code == 0, said(done)
+
+
+@pytest.fixture(scope="module")
+def fitted(folder):
+    """The same fit from Python."""
+    results = templates.run(
+        folder / "fit.hdf5",
+        mappings=["Project ch0 x", "Select ch0 signal sign:plus"],
+        impacts=True,
+    )
+    templates.write_results(results, folder / "direct.hdf5")
+    return results
+
+
+def test_the_command_is_the_function(run, folder, tmp_path, fitted):
+    file = tmp_path / "results.hdf5"
+    options = ["-m", "Project ch0 x", "-m", "Select ch0 signal sign:plus", "--impacts"]
+    done = run("template", "fit", folder / "fit.hdf5", "--out", file, *options)
+    assert done.exit_code == 0, said(done)
+    assert all(len(line) <= 80 for line in done.stdout.splitlines())
+    written = templates.load_results(file)
+    np.testing.assert_allclose(
+        written.parameters.values, fitted.parameters.values, atol=1e-6
+    )
+    i = fitted.parameters.names.index("signal")
+    value, error = map(float, row(done.stdout.split("Parts")[0], "signal"))
+    # Shown with three digits of the error.
+    assert value == pytest.approx(fitted.parameters.values[i], abs=6e-4)
+    assert error == pytest.approx(fitted.parameters.errors[i], rel=0.01)
+    lumi = row(done.stdout.split("Parts")[0], "lumi")
+    j = fitted.parameters.names.index("lumi")
+    assert float(lumi[2]) == pytest.approx(fitted.parameters.pulls[j], abs=0.006)
+    chi2 = fitted.mappings["Project ch0 x"].postfit_chi2
+    assert f"{chi2.statistic:.4g}/3" in done.stdout
+    shown = run("template", "print", file)
+    assert shown.exit_code == 0
+    # Nothing of the fit is missing, and bins come in addition.
+    before = [line for line in done.stdout.splitlines() if "fit.hdf5" not in line]
+    for line in before[1:-3]:
+        assert line in shown.stdout
+    assert "[0, 1) minus" in shown.stdout
+    data = row(shown.stdout.split("\nProject ch0 x\n")[1], "[2,")
+    assert data[-1] == "118"
+
+
+def test_print_of_a_file_to_be_fitted_is_what_is_in_it(run, folder):
+    done = run("template", "print", folder / "fit.hdf5")
+    assert done.exit_code == 0
+    assert row(done.stdout, "xsec")[:2] == ["2", "yes"]
+
+
+def test_what_is_fitted_is_never_chosen_in_silence(run, folder):
+    done = run("template", "fit", folder / "nodata.hdf5")
+    assert done.exit_code == 2
+    assert "strong, asimov, toys" in said(done)
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-m", "Projekt ch0 x"], "Did you mean 'Project'"),
+        (["-m", "Project ch1 x"], "ch1"),
+        (["--parameters", "Mixture signal"], "expected pairs"),
+        (["--freeze", "nothing"], "nothing"),
+        (["--start", "signal"], "expected NAME=VALUE"),
+        (["--start", "signal=-1"], "bounded"),
+        (["--scan", "sloppe"], "Did you mean 'slope'"),
+        (["--toys", "5", "--data", "asimov"], "--data toys, not asimov"),
+        (["--out", "results.json"], "End it with one of"),
+        (["--out", "/nowhere/at/all.hdf5"], "there is no folder"),
+    ],
+)
+def test_bad_input(run, folder, options, message):
+    done = run("template", "fit", folder / "fit.hdf5", *options)
+    assert done.exit_code == 2
+    assert message in said(done)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["print", "plot", "fit"])
+def test_files_that_are_none(run, tmp_path, command):
+    (tmp_path / "file.hdf5").write_bytes(b"no")
+    more = ["--out", tmp_path / "plots"] if command == "plot" else []
+    for name in ("file.hdf5", "missing.hdf5"):
+        done = run("template", command, tmp_path / name, *more)
+        assert done.exit_code == 2
+        assert "Traceback" not in done.stderr
+
+
+def test_no_convergence_has_its_own_code_and_no_numbers(run, folder, tmp_path):
+    file = tmp_path / "failed.hdf5"
+    done = run("template", "fit", folder / "fit.hdf5", "--max-steps", 1, "--out", file)
+    assert done.exit_code == 3
+    assert "FAILED: No minimum within max_steps=1" in done.stdout
+    assert "error" not in done.stdout
+    assert not templates.load_results(file).fit.success
+    shown = run("template", "print", file)
+    assert shown.exit_code == 0
+    assert "Where the fit stopped" in shown.stdout
+
+
+def test_toys_are_counted(run, folder):
+    options = ["--toys", 4, "--seed", 1, "--statistics", "none", "--freeze", "slope"]
+    done = run("template", "fit", folder / "nodata.hdf5", *options)
+    assert done.exit_code == 0, said(done)
+    assert "4 of 4 toys found a minimum (seed 1)" in done.stdout
+    assert "Asimov data), and toys" in done.stdout
+
+
+def test_options_reach_the_function():
+    nothing = dict.fromkeys(
+        ("data", "toys", "start", "freeze", "blind", "unblind", "mapping", "scan")
+    )
+    nothing |= {"projection": None, "points": 21, "statistics": "default"}
+    found = arguments_of(spec="a", **nothing)
+    assert found["data"] is None
+    assert found["blind"] is False
+    assert found["ntoys"] == 100
+    given = {
+        "toys": 7,
+        "start": ["mu=1.5"],
+        "freeze": ["a*", "b=0.5"],
+        "blind": ["*"],
+        "unblind": ["slope"],
+        "statistics": "none",
+    }
+    found = arguments_of(spec="a", **{**nothing, **given})
+    assert (found["data"], found["ntoys"]) == ("toys", 7)
+    assert found["starts"] == {"mu": 1.5}
+    assert found["freeze"] == {"a*": None, "b": 0.5}
+    assert (found["blind"], found["unblind"]) == (("*",), ("slope",))
+    assert found["statistics"] is None
+
+
+def test_every_plot_is_drawn(run, folder, fitted, tmp_path):
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "plots"
+    options = ["--out", out, "--format", "png"]
+    done = run("template", "plot", folder / "direct.hdf5", *options)
+    assert done.exit_code == 0, said(done)
+    written = {file.stem for file in out.iterdir()}
+    assert {
+        "channel_ch0_prefit",
+        "channel_ch0_postfit",
+        "channel_ch0_processes",
+        "channel_xsec_postfit",
+        "mapping_Project_ch0_x_postfit",
+        "mapping_Select_ch0_signal_sign_plus_postfit",
+        "pulls",
+        "correlation",
+        "impacts_signal",
+        "impacts_slope",
+    } <= written
+    assert f"{len(written)} plots" in done.stdout
+    assert isinstance(fitted, TemplateResults)
+    more = ["--out", tmp_path / "inputs", "--only", "*signal_variations"]
+    done = run("template", "plot", folder / "fit.hdf5", *more)
+    names = {file.name for file in (tmp_path / "inputs").iterdir()}
+    assert names == {
+        "input_ch0_signal_variations.pdf",
+        "input_xsec_signal_variations.pdf",
+    }
+    done = run("template", "plot", folder / "fit.hdf5", "--out", out, "--only", "no")
+    assert done.exit_code == 2
