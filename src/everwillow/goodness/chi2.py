@@ -24,6 +24,9 @@ Relation: TypeAlias = Literal["fitted", "independent"]
 
 # Directions in which the scaled covariance is below this do not fluctuate.
 SINGULAR = 1e-9
+# A share of the squared residuals that is no contradiction where profiling is not
+# linear.
+NONLINEAR = 1e-2
 
 
 def chi2_test(
@@ -70,8 +73,16 @@ def _chi2(residuals: Any, covariance: Any) -> tuple[Array, Array]:
     return quadratic_form(residuals, covariance)
 
 
-def quadratic_form(residuals: Array, covariance: Array) -> tuple[Array, Array]:
-    """Return the statistic and the rank of the covariance."""
+def quadratic_form(
+    residuals: Array, covariance: Array, share: float = SINGULAR
+) -> tuple[Array, Array]:
+    """Return the statistic and the rank of the covariance.
+
+    Args:
+        residuals: Differences of data and prediction.
+        covariance: Of these.
+        share: Of the squared residuals that may point where nothing fluctuates.
+    """
     variance = jnp.diagonal(covariance)
     moving = variance > 0
     scale = jnp.where(moving, 1 / jnp.sqrt(jnp.where(moving, variance, 1)), 0)
@@ -83,7 +94,7 @@ def quadratic_form(residuals: Array, covariance: Array) -> tuple[Array, Array]:
     pulls = residuals * jnp.where(moving, scale, 1)
     along = vectors.T @ pulls
     inverse = jnp.where(known, 1 / jnp.where(known, values, 1), 0)
-    impossible = jnp.sum(jnp.where(known, 0, along**2)) > SINGULAR * jnp.sum(pulls**2)
+    impossible = jnp.sum(jnp.where(known, 0, along**2)) > share * jnp.sum(pulls**2)
     total = jnp.where(impossible, jnp.inf, jnp.sum(along**2 * inverse))
     negative = jnp.any(values < -SINGULAR)
     return jnp.where(bad | negative, jnp.nan, total), jnp.sum(known)
@@ -161,7 +172,11 @@ def _yield_chi2(
     variance = found.variance
     matrix = variance if variance.ndim == 2 else jnp.diag(variance)
     spread = matrix + sign * (jacobian @ covariance @ jacobian.T)
-    return quadratic_form(found.data - found.expected, spread)
+    # With statistics of samples the fit is linear only as far as these are small.
+    told = isinstance(data_variance, str) and data_variance == "model"
+    told = told and getattr(task.objective, "diagnostics", None) is not None
+    share = NONLINEAR if told else SINGULAR
+    return quadratic_form(found.data - found.expected, spread, share)
 
 
 __all__ = ["Relation", "chi2_test", "yield_chi2"]
