@@ -207,3 +207,40 @@ def test_the_second_call_traces_nothing():
     saturated_test(model, result, data_variance=cases.SIGMA**2)
     yield_chi2(model, result, data_variance=cases.SIGMA**2)
     assert len(traces) == before
+
+
+def test_constraints_of_fixed_parameters_are_no_part_of_it():
+    variance = cases.SIGMA**2
+    result = ew.fit(cases.LINEAR, fixed={"c": 1.5})
+    out = saturated_test(cases.LINEAR, result, data_variance=variance)
+    x = np.array([result.params[key] for key in cases.KEYS])
+    away = (cases.DATA - cases.DESIGN @ x) / cases.SIGMA
+    joint = x[:2] - [0.1, -0.2]
+    by_hand = away @ away + joint @ cases.PRIOR[:2, :2] @ joint
+    np.testing.assert_allclose(out.statistic, by_hand, rtol=1e-9)
+    assert out.ndof == 5 + 2 - 5
+    # One of two that were measured together: both measurements still tell something.
+    result = ew.fit(cases.LINEAR, fixed={"a": 0.4})
+    out = saturated_test(cases.LINEAR, result, data_variance=variance)
+    x = np.array([result.params[key] for key in cases.KEYS])
+    away = (cases.DATA - cases.DESIGN @ x) / cases.SIGMA
+    off = x - [0.1, -0.2, 0.3, 0, 0, 0]
+    by_hand = away @ away + off @ cases.PRIOR @ off
+    np.testing.assert_allclose(out.statistic, by_hand, rtol=1e-9)
+    assert out.ndof == 5 + 3 - 5
+
+
+def test_elements_of_an_array_that_are_fixed(counting):
+    fixed = {"gamma": np.array([np.nan, 1.2, np.nan])}
+    result = ew.fit(cases.COUNTING, fixed=fixed)
+    out = saturated_test(cases.COUNTING, result)
+    best = result.params
+    n, nu = cases.COUNTS, np.asarray(cases.counting_expected(best))
+    main = 2 * np.sum(nu - n + n * np.log(n / nu))
+    tau, gamma = np.array([400.0, 200.0]), best["gamma"][[0, 2]]
+    poisson = 2 * np.sum(tau * gamma - tau - tau * np.log(gamma))
+    gauss = ((best["norm"] - 1) / 0.1) ** 2 + best["tilt"] ** 2
+    lognormal = (np.log(best["lumi"]) / np.log(1.03)) ** 2
+    by_hand = main + poisson + gauss + lognormal
+    np.testing.assert_allclose(out.statistic, by_hand, rtol=1e-8)
+    assert out.ndof == saturated_test(cases.COUNTING, counting).ndof
