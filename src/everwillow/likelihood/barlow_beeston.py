@@ -87,7 +87,8 @@ class BinStatistics(eqx.Module):
         if self.kind == "normal":
             return 1 + jnp.sqrt(self.spread) * jr.normal(key, shape)
         events = 1 / jnp.where(loose, self.spread, 1)
-        return jnp.where(loose, jr.poisson(key, events, shape) / events, 1)
+        drawn = jr.poisson(key, events, shape).astype(events.dtype)
+        return jnp.where(loose, drawn / events, 1)
 
     def streams(self, yields: Float[Array, "bins slots"]) -> Float[Array, "bins s"]:
         """Return the yields that follow each β."""

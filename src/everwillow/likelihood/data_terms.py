@@ -74,8 +74,11 @@ class PoissonTerm(AbstractBinTerm):
 
     def derivatives(self, yields: Array, data: Array) -> tuple[Array, Array]:
         """Return h' and h'' in each bin."""
-        ratio = jnp.where(data > 0, data / yields, 0)
-        return 1 - ratio, jnp.where(data > 0, ratio / yields, 0)
+        counted = data > 0
+        # Without a division by the zero of an empty bin, which spoils derivatives.
+        safe = jnp.where(counted, yields, 1)
+        ratio = jnp.where(counted, data / safe, 0)
+        return 1 - ratio, ratio / safe
 
     def settle(self, prior: Array, variance: Array, data: Array) -> tuple[Array, ...]:
         """Solve ``N = M - Q (1 - data / N)``: the larger root of a quadratic."""
