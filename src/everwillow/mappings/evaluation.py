@@ -78,7 +78,7 @@ class Mapped(eqx.Module):
 
     def __call__(self, params: Any, given: "Given") -> Any:
         """Return the values of the function; yields without a function."""
-        expected = self.model.predicted(params, given.observation, given.normals)
+        expected = self.model.predicted(params, *given)
         out = expected if self.fn is None else self.fn(params, expected)
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, float_dtype()), out)
 
@@ -89,10 +89,12 @@ class Given(NamedTuple):
     Attributes:
         observation: The data of a fit; None before it.
         normals: Fluctuations of what the model has profiled.
+        around: Parameters at which that is found; None for those of the prediction.
     """
 
     observation: Any
     normals: Any
+    around: Any = None
 
 
 def given(model: Any, observation: Any) -> Given:

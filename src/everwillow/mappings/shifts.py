@@ -1,5 +1,6 @@
 """Variations: a function of parameters and yields with one parameter moved."""
 
+import dataclasses
 import fnmatch
 import functools as ft
 from collections.abc import Callable, Iterable, Mapping
@@ -66,7 +67,8 @@ def variations(
             those before the fit, by the widths of the constraints.
         names: Keys, labels or patterns such as ``"jes_*"``: what to move.
         correlated: Whether the other parameters follow as their covariance says, by
-            :math:`C_{jk} / \sqrt{C_{kk}}`; else they stay.
+            :math:`C_{jk} / \sqrt{C_{kk}}`; else they stay, and so do those that the
+            model has profiled.
         exact: Whether to evaluate the function at the moved parameters; else it is
             continued linearly, and up and down are opposite. Bounds are not looked at.
         params: Where, before a fit; as in `prefit`.
@@ -172,6 +174,11 @@ def _vary(
     else:
         moves = jnp.zeros((chosen.shape[0], x.shape[0]), x.dtype)
         moves = moves.at[jnp.arange(chosen.shape[0]), chosen].set(error[chosen])
+
+    given = numbers.observation
+    if not way.correlated and given.observation is not None:
+        given = given._replace(around=task.params(numbers, x))
+    numbers = dataclasses.replace(numbers, observation=given)
 
     def at(x):
         return output(task, numbers, x)

@@ -89,7 +89,11 @@ class AbstractModel(eqx.Module):
         return 0
 
     def predicted(
-        self, params: Any, observation: Any = None, normals: Array | None = None
+        self,
+        params: Any,
+        observation: Any = None,
+        normals: Array | None = None,
+        around: Any = None,
     ) -> Any:
         """Return what the model expects, for mappings.
 
@@ -101,8 +105,9 @@ class AbstractModel(eqx.Module):
             observation: Data that profiled parameters follow; None for nominal ones.
             normals: How far these are off, shape ``(fluctuations,)``, such that the
                 errors at given parameters are those of independent unit Gaussians.
+            around: Parameters at which the profiled ones are found, if not there.
         """
-        del observation, normals
+        del observation, normals, around
         return self.expected(params)
 
     @final

@@ -258,7 +258,11 @@ class TemplateModel(AbstractModel):
         return masked + (0 if terms.free is not None else terms.statistics.spread.size)
 
     def predicted(
-        self, params: Any, observation: Any = None, normals: Array | None = None
+        self,
+        params: Any,
+        observation: Any = None,
+        normals: Array | None = None,
+        around: Any = None,
     ) -> Yields:
         """Return `yields`, with fluctuations of the simulated samples if given."""
         terms = self.terms
@@ -273,7 +277,10 @@ class TemplateModel(AbstractModel):
             if observation is None:
                 beta = beta + known.width * moves
             else:
-                profile = terms.at(vector, observation["main"])[1]
+                there = vector
+                if around is not None:
+                    there = terms.physical(ravel_pytree(around)[0])
+                profile = terms.at(there, observation["main"])[1]
                 beta = profile.beta + fluctuation(profile, moves)
         more = None
         if self.masked is not None and known.kind is not None:
