@@ -57,18 +57,18 @@ def dense_derivatives(
     assert isinstance(responses, DenseResponses)
     columns = responses.columns(theta)
     strength, deformed = arrays.strength(yields), arrays.deformed(theta)
-    by_rate = deformed * rates
+    by_rate = deformed[None] * rates
     q, count = profile.gradient, theta.shape[0]
 
     def summed(weights: Array) -> Float[Array, "n bins"]:
         """Sum the derivatives of the rows of each bin, with weights."""
         # As matrix products these would copy the columns into another order.
-        by_theta = jnp.sum(columns * (weights * strength), 2)
-        return jnp.concatenate([by_theta, jnp.sum(by_rate * weights, 2)])
+        by_theta = jnp.sum(columns * (weights * strength)[None], 2)
+        return jnp.concatenate([by_theta, jnp.sum(by_rate * weights[None], 2)])
 
     swayed = summed(profile.sway)
     response = profile.response
-    turned = swayed @ response if response.ndim == 2 else swayed * response
+    turned = swayed @ response if response.ndim == 2 else swayed * response[None]
     gauss_newton = turned @ swayed.T
     hessian = gauss_newton
     loose = statistics.kind in ("gamma", "normal")
@@ -77,15 +77,15 @@ def dense_derivatives(
         outer = -jnp.where(statistics.follows, profile.relief, 0)
     elif loose:
         moved = summed(jnp.asarray(statistics.follows, q.dtype))
-        hessian = hessian - (moved * profile.relief[:, 0]) @ moved.T
+        hessian = hessian - (moved * profile.relief[None, :, 0]) @ moved.T
     if arrays.log_normal or (loose and statistics.per_process):
         bent = q if arrays.log_normal else jnp.zeros_like(q)
         flat = columns.reshape(count, q.size)
         sides = by_rate.reshape(by_rate.shape[0], q.size)
         # The weights of two systematics, of one with a rate, and of two rates.
-        pair = (bent * strength + outer * strength**2).ravel()
-        cross = (sides * (bent + outer * strength).ravel()) @ flat.T
-        inner = (sides * outer.ravel()) @ sides.T
+        pair = (bent * strength + outer * strength**2).ravel()[None]
+        cross = (sides * (bent + outer * strength).ravel()[None]) @ flat.T
+        inner = (sides * outer.ravel()[None]) @ sides.T
         upper = jnp.concatenate([(flat * pair) @ flat.T, cross.T], 1)
         lower = jnp.concatenate([cross, inner], 1)
         hessian = hessian + jnp.concatenate([upper, lower])

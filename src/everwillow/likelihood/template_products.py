@@ -205,7 +205,7 @@ def steering(
     weights = response[:, None] * push * jnp.sum(push, 1, keepdims=True)
     head = arrays.responses.squared(theta, weights)
     moving = profile.sway * arrays.deformed(theta)
-    whole = jnp.sum(by_rate * moving, 2)
+    whole = jnp.sum(by_rate * moving[None], 2)
     return jnp.concatenate([head, whole**2 @ response])
 
 
