@@ -9,9 +9,10 @@ import pytest
 pytest.importorskip("h5py")
 
 from everwillow.cli._template_fit import arguments_of
+from everwillow.cli._template_tables import toy_table
 from everwillow.models.templates import storage
 from everwillow.workflows import templates
-from everwillow.workflows.template_results import TemplateResults
+from everwillow.workflows.template_results import TemplateResults, Toys
 from tests.cli.test_fit import row
 from tests.cli.test_input import said
 from tests.workflows import small_template as small
@@ -114,11 +115,10 @@ def test_the_command_is_the_function(run, folder, tmp_path, fitted):
     shown = run("template", "print", file)
     assert shown.exit_code == 0
     # Nothing of the fit is missing, and bins come in addition.
-    before = [line for line in done.stdout.splitlines() if "fit.hdf5" not in line]
-    for line in before[1:-3]:
-        assert line in shown.stdout
+    _, _, before = done.stdout.partition("\n")
+    assert before.partition("\nReading")[0] in shown.stdout
     assert "[0, 1) minus" in shown.stdout
-    data = row(shown.stdout.split("\nProject ch0 x\n")[1], "[2,")
+    data = row(shown.stdout.split("\nProject ch0 x\n")[1].split("\n\n")[0], "[2,")
     assert data[-1] == "118"
 
 
@@ -179,12 +179,22 @@ def test_no_convergence_has_its_own_code_and_no_numbers(run, folder, tmp_path):
     assert "Where the fit stopped" in shown.stdout
 
 
-def test_toys_are_counted(run, folder):
-    options = ["--toys", 4, "--seed", 1, "--statistics", "none", "--freeze", "slope"]
-    done = run("template", "fit", folder / "nodata.hdf5", *options)
-    assert done.exit_code == 0, said(done)
-    assert "4 of 4 toys found a minimum (seed 1)" in done.stdout
-    assert "Asimov data), and toys" in done.stdout
+def test_toys_are_counted():
+    values = np.array([[1.0, np.nan], [1.2, np.nan], [np.nan, np.nan], [1.1, np.nan]])
+    errors = np.where(np.isfinite(values), 0.1, np.nan)
+    toys = Toys(
+        names=("mu", "at_bound"),
+        true_values=np.array([1.0, 0.0]),
+        values=values,
+        errors=errors,
+        nll=np.zeros(4),
+        success=np.isfinite(values[:, 0]),
+        seed=1,
+    )
+    text = toy_table(toys, everything=False)
+    assert "3 of 4 toys found a minimum (seed 1)" in text
+    # Mean and width of 1.0, 1.2 and 1.1, and of their pulls 0, 2 and 1.
+    assert row(text, "mu") == ["1.100", "0.082", "+1.00", "0.82"]
 
 
 def test_options_reach_the_function():

@@ -42,6 +42,8 @@ from everwillow.workflows.template_results import (
 
 # A factor of the covariance of all values is kept up to so many numbers.
 LARGEST = 50_000_000
+# A matrix of all parameters is made for up to so many.
+MOST = 10_000
 # Residuals with this share of the largest variance do not fluctuate.
 SINGULAR = 1e-9
 SINGLE = "values"
@@ -100,25 +102,35 @@ def histograms_of(
     rows = _rows(fn, model)
     columns = len(result.free) + model.fluctuations
     wanted = bool(mappings) or breakdown
-    keep = wanted and rows * columns <= LARGEST
-    remarks = ()
-    if wanted and not keep:
+    keep = wanted and rows * columns <= LARGEST and result.hessian is not None
+    remarks: tuple[str, ...] = ()
+    if bool(result.success) and result.hessian is None:
+        remarks = (
+            "The solver keeps no Hessian of so many parameters: there are no errors "
+            "after the fit, no covariances and no impacts.",
+        )
+    elif wanted and not keep:
         remarks = (
             f"{rows} values with {columns} sources of errors are too many for a joint "
             "covariance: the chi2 of mappings, their covariances and the breakdown of "
             "errors were left out.",
         )
     start, end = model.state.to_pytree(), result.params.to_pytree()
-    before = _Sides(
-        prefit(fn, model, unconstrained=unconstrained, factor=keep),
-        _processes(every, model, start, None),
-    )
+    parts = _processes(every, model, start, None)
+    if len(result.free) > MOST:
+        before = _Sides(_without_errors(fn, model, result, start, None), parts)
+        remarks = (*remarks, f"More than {MOST} parameters: no errors before the fit.")
+    else:
+        found = prefit(fn, model, unconstrained=unconstrained, factor=keep)
+        before = _Sides(found, parts)
     after = None
     if bool(result.success):
-        after = _Sides(
-            postfit(fn, model, result, factor=keep),
-            _processes(every, model, end, model.observation),
-        )
+        parts = _processes(every, model, end, model.observation)
+        if result.hessian is None:
+            found = _without_errors(fn, model, result, end, model.observation)
+            after = _Sides(found, parts)
+        else:
+            after = _Sides(postfit(fn, model, result, factor=keep), parts)
     data = _data(every, model)
     work = _Work(model, result, before, after, data)
     found = [work.outcome(i, mapping) for i, mapping in enumerate(every)]
@@ -152,6 +164,18 @@ def _rows(fn: _Together, model: TemplateModel) -> int:
 def _processes(mappings: Any, model: TemplateModel, params: Any, data: Any) -> Any:
     """Return what processes contribute to the values of each mapping."""
     return _execute.call(_contributed, mappings, model, params, data)
+
+
+def _without_errors(
+    fn: _Together, model: TemplateModel, result: FitResult, params: Any, data: Any
+) -> MappingResult:
+    values = _execute.call(_valued, fn, model, params, data)
+    errors = jax.tree.map(lambda v: np.full(np.shape(v), np.nan), values)
+    return MappingResult(values, errors, None, result.labels)
+
+
+def _valued(fn: Any, model: TemplateModel, params: Any, data: Any) -> Any:
+    return fn(params, model.predicted(params, data))
 
 
 def _contributed(mappings: Any, model: TemplateModel, params: Any, data: Any) -> Any:

@@ -145,7 +145,7 @@ def run(
         >>> builder.add_data([83.0, 58.0], "ch0")
         >>> results = run(builder.spec(), statistics=None, mappings=["Project ch0 x"])
         >>> print(results.parameters.names, results.parameters.values.round(2))
-        ('signal', 'norm') [1.14 -0.04]
+        ('norm', 'signal') [-0.12  1.08]
         >>> histogram = results.mappings["Project ch0 x"].histograms["values"]
         >>> print(histogram.postfit.values.round(1))
         [84. 61.2]
@@ -172,6 +172,7 @@ def run(
         model, result, chosen, unknown, covariances=covariances, breakdown=breakdown
     )
     good = bool(result.success)
+    known = good and result.hessian is not None
     tests = {}
     for text, free in wider.items() if good else ():
         better = minimise(free, max_steps=max_steps, throw=False)
@@ -184,9 +185,9 @@ def run(
         fit=summary_of(model, result),
         channels=found.channels,
         covariance=covariance_of(result) if good else None,
-        impacts=impacts_of(model, result) if good and impacts else None,
+        impacts=impacts_of(model, result) if known and impacts else None,
         mappings=found.mappings,
-        scans=scans_of(model, result, scans, scan_points) if good else {},
+        scans=scans_of(model, result, scans, scan_points) if known else {},
         projections=tests,
         toys=toys_of(model, ntoys, seed) if what == "toys" else None,
         remarks=(*spec.report, *found.remarks, *degenerate(model, result)),
