@@ -39,6 +39,7 @@ def test_limits_are_those_of_pyhf(run):
     assert "95 % CL" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_priori_limits_are_those_of_pyhf(run):
     found = limits_in(run("limit", QUICKSTART, "--a-priori").stdout)
     assert found["expected median"] == pytest.approx(MEDIAN_LIMIT_A_PRIORI, rel=3e-5)

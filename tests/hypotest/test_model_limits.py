@@ -119,6 +119,7 @@ def test_a_priori_needs_the_start_values_of_a_plain_function():
         ew.limits(nll, "mu", best, 52.0, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("counts", [(51.0, 48.0), (70.0, 75.0)])
 def test_derivatives_in_the_data_agree_with_finite_differences(counts):
     def both(shift):

@@ -59,6 +59,7 @@ def test_toys_have_the_test_statistic_of_their_data():
     assert toys.failures == {"null": 0, "alt": 0}
 
 
+@pytest.mark.slow
 def test_toys_do_not_depend_on_how_the_work_is_divided():
     all_at_once = generate(QMu(), 37).q_null
     for generator in (

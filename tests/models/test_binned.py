@@ -149,6 +149,7 @@ def _nll(params, data):
     return model.nll(params, observation)
 
 
+@pytest.mark.slow
 def test_all_ways_to_fit_have_one_answer():
     """Vectors, pytrees of a combination, a plain function with JAX's derivatives."""
     model = search()
@@ -172,6 +173,7 @@ def test_a_second_fit_traces_nothing():
     assert again.params["mu"] != other.params["mu"]
 
 
+@pytest.mark.slow
 def test_fits_in_a_batch_are_those_of_a_loop():
     model = search()
     toys = np.array([[48, 57, 40, 210], [40, 50, 45, 190], [60, 61, 50, 220]], float)

@@ -72,6 +72,7 @@ def test_the_likelihood_has_derivatives_by_templates():
     np.testing.assert_allclose(slope, (1 - counts / rate) * 1.4 * 1.05, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_signals_in_one_compiled_call():
     model = search()
     together = jax.jit(jax.vmap(lambda s: strength(model, s)))
@@ -111,6 +112,7 @@ def test_a_batch_is_a_sequence_of_models():
     assert len(models.stacked) < len(models.shared)
 
 
+@pytest.mark.slow
 def test_a_function_of_a_batch_is_that_of_each():
     models = batch()
     values, strengths = models.map(best)

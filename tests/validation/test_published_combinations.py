@@ -197,6 +197,7 @@ def test_derivatives_through_the_fit_give_weights_and_impacts(example, name, cor
     assert f"{published['stat']:.2f}    {published['syst']:.2f}    {error:.2f}" in text
 
 
+@pytest.mark.slow
 def test_combination_of_combinations_is_the_combination(example):
     table = example.read("world")
     groups = {"Tevatron": ("CDF", "D0"), "LHC": ("ATLAS", "CMS")}

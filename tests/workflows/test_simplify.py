@@ -104,6 +104,7 @@ def test_what_the_control_region_does_not_know_keeps_its_constraint():
     np.testing.assert_allclose(np.transpose(shifts) @ shifts, wanted, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_limits_are_close_to_those_of_the_full_workspace():
     """The normal approximation costs 0.2 % here.
 
