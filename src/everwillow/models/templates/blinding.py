@@ -1,4 +1,20 @@
-"""Parameters of interest on a hidden scale, until they may be looked at."""
+r"""Parameters of interest on a hidden scale, until they may be looked at.
+
+A blinded model takes and reports :math:`x' = f x + o` in place of the physical value x.
+Strengths, and whatever else zero means something for, have a factor f, the exponential
+of a Gaussian number of width 5: relative errors are what they are. Other parameters,
+systematics of interest above all, have an offset o, of width 5: their errors, the
+covariance and impacts are what they are. The likelihood is the same function of physical
+values, so yields, external likelihoods and bounds do not change, nor does -ln L.
+
+The numbers are made of the names, and others for data than for simulated data. A model
+that was built from the data keeps theirs, whatever observation it is given later: fit
+pseudodata with a model that was built with ``data=``, or their known truth tells the
+numbers of the data.
+
+It keeps a result from the eye, not from who looks for it. Start values, finite bounds
+and centres of constraints move along, and expected yields are physical ones.
+"""
 
 import dataclasses
 import fnmatch
