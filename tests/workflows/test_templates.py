@@ -25,6 +25,7 @@ from everwillow.models.templates.parameter_models import (
 from everwillow.workflows.template_parameters import parse_parameters
 from everwillow.workflows.template_results import DATA, SIMULATION
 from everwillow.workflows.templates import load_results, run, write_results
+from tests.models.templates import cases
 from tests.workflows import small_template as small
 
 
@@ -228,6 +229,18 @@ def test_chi2_has_the_right_degrees_of_freedom(results, model, fitted):
     whole = np.diag(histogram.data) + mapping.prefit_covariance
     expected = away @ np.linalg.solve(whole, away)
     assert mapping.prefit_chi2.statistic == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.validation
+def test_chi2_is_that_of_another_tool():
+    found = run(cases.builder("base").spec(), mappings=["Identity ch0"])
+    mapping = found.mappings["Identity ch0"]
+    # rabbit, snapshot of June 2026 (commit 948a94a), of the same templates.
+    assert mapping.prefit_chi2.statistic == pytest.approx(12.38303162572767, rel=1e-6)
+    assert mapping.postfit_chi2.statistic == pytest.approx(8.585814584564083, rel=1e-6)
+    assert (mapping.prefit_chi2.ndof, mapping.postfit_chi2.ndof) == (20, 20)
+    assert found.fit.saturated.statistic == pytest.approx(2 * 4.282667459330229, 1e-6)
+    assert found.fit.saturated.ndof == 18
 
 
 def test_parts_of_errors_add_up(results):
