@@ -4,8 +4,9 @@ A blinded model takes and reports :math:`x' = f x + o` in place of the physical 
 Strengths, and whatever else zero means something for, have a factor f, the exponential
 of a Gaussian number of width 5: relative errors are what they are. Other parameters,
 systematics of interest above all, have an offset o, of width 5: their errors, the
-covariance and impacts are what they are. The likelihood is the same function of physical
-values, so yields, external likelihoods and bounds do not change, nor does -ln L.
+covariance and impacts are what they are. The likelihood is the same function of the
+physical values, so yields, external likelihoods and bounds do not change, nor does
+-ln L.
 
 The numbers are made of the names, and others for data than for simulated data. A model
 that was built from the data keeps theirs, whatever observation it is given later: fit
