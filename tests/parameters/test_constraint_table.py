@@ -294,3 +294,10 @@ def test_its_numbers_can_be_traced():
 
     # d/dw [x²/(2 w²) + ln w] = -x²/w³ + 1/w
     assert jax.grad(nll)(0.5) == pytest.approx(-(0.6**2) / 0.5**3 + 2, rel=1e-12)
+
+
+def test_no_constraints_draw_nothing():
+    empty = ConstraintTable.of({}, {})
+    drawn = empty.sample(jnp.zeros(0), jr.key(0))
+    assert drawn.shape == (0,)
+    assert empty.expected(jnp.zeros(0)).shape == (0,)

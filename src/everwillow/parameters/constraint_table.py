@@ -291,7 +291,8 @@ class ConstraintTable(AbstractTable[AbstractConstraint]):
 
     def sample(self, values: Array, key: Array) -> Array:
         """Draw auxiliary observations."""
-        keys = jr.split(key, max(1, len(self.groups)))
+        # A key cannot be split into none.
+        keys = jr.split(key, max(1, len(self.groups)))[: len(self.groups)]
         parts = [
             group.sample(values[part], one)
             for (_, part), group, one in zip(
