@@ -13,6 +13,7 @@ from typing import Any, Self
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.scipy as jsp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
@@ -372,8 +373,8 @@ def block_diagonal(blocks: list[AbstractCurvature]) -> AbstractCurvature:
         b if isinstance(b, Arrow) else _dense_as_arrow(b.as_matrix()) for b in blocks
     ]
     joined = Arrow(
-        _block_diag([a.block for a in arrows]),
-        _block_diag([a.coupling for a in arrows]),
+        jsp.linalg.block_diag(*[a.block for a in arrows]),
+        jsp.linalg.block_diag(*[a.coupling for a in arrows]),
         jnp.concatenate([a.tail for a in arrows]),
         np.concatenate(
             [_concrete(a.block_index) + s for a, s in zip(arrows, starts, strict=False)]
@@ -392,16 +393,3 @@ def _dense_as_arrow(matrix: Float[Array, "n n"]) -> Arrow:
     none = np.zeros(0, int)
     zero = jnp.zeros((size, 0), matrix.dtype)
     return Arrow(matrix, zero, jnp.zeros(0, matrix.dtype), np.arange(size), none)
-
-
-def _block_diag(parts: list[Array]) -> Array:
-    rows = sum(p.shape[0] for p in parts)
-    columns = sum(p.shape[1] for p in parts)
-    out = jnp.zeros((rows, columns), parts[0].dtype)
-    row = column = 0
-    for part in parts:
-        out = out.at[row : row + part.shape[0], column : column + part.shape[1]].set(
-            part
-        )
-        row, column = row + part.shape[0], column + part.shape[1]
-    return out

@@ -89,7 +89,9 @@ def compile_spec(
     if free:
         _free(fitted.statistics, starts, constraints)
     state = State.from_pytree(starts, sep=separator(starts))
-    shapes = {str(key): np.shape(value) for key, value in state.items()}
+    shapes: dict[Key, tuple[int, ...]] = {
+        str(key): np.shape(value) for key, value in state.items()
+    }
     whole = TableLayout.of(shapes)
     table = ConstraintTable.of(constraints, shapes)
     observed: dict[str, Any] = {"counts": counts}
