@@ -106,23 +106,38 @@ def compile_spec(
         fixed={},
         constraints=table,
         observation={"main": observed, "aux": table.aux()},
-        terms=FlatTemplates(
-            arrays=fitted.arrays,
-            statistics=fitted.statistics,
-            term=term,
-            rate_model=rate_model,
-            external=_external(spec, whole),
-            size=sum(whole.sizes),
-            rate_bytes=_places(entries, whole),
-            systematic_bytes=_places([s.name for s in spec.systematics], whole),
-            constrained_bytes=_places([k for k, _, _ in table.layout.entries], whole),
-            free=Free(_places([FREE], whole), _loose(fitted.statistics).tobytes())
-            if free
-            else None,
-        ),
+        terms=_likelihood(spec, fitted, term, rate_model, whole, table, free=free),
         masked=masked,
         links=_links(spec),
         interest=(*interest, *(s.name for s in spec.systematics if s.interest)),
+    )
+
+
+def _likelihood(
+    spec: TemplateSpec,
+    fitted: Bins,
+    term: AbstractDataTerm,
+    rate_model: AbstractParameterModel,
+    whole: TableLayout,
+    table: ConstraintTable,
+    *,
+    free: bool,
+) -> FlatTemplates:
+    """Return the likelihood of vectors, for parameters in a given order."""
+    own = None
+    if free:
+        own = Free(_places([FREE], whole), _loose(fitted.statistics).tobytes())
+    return FlatTemplates(
+        arrays=fitted.arrays,
+        statistics=fitted.statistics,
+        term=term,
+        rate_model=rate_model,
+        external=_external(spec, whole),
+        size=sum(whole.sizes),
+        rate_bytes=_places(rate_model.parameters(), whole),
+        systematic_bytes=_places([s.name for s in spec.systematics], whole),
+        constrained_bytes=_places([k for k, _, _ in table.layout.entries], whole),
+        free=own,
     )
 
 
