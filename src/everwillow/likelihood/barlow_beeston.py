@@ -4,13 +4,13 @@ A sample of W expected events and variance V in a bin is known to :math:`v = V /
 relatively, as if it had :math:`k = 1/v` events. An auxiliary parameter β, one for a
 bin (Barlow-Beeston "lite") or one for each process in a bin, moves the yields:
 
-=========== ==================== ====================================================
-kind        yields               -ln L of β with its auxiliary datum :math:`\beta_0`
-=========== ==================== ====================================================
-gamma       :math:`\beta n`      :math:`k(\beta-\beta_0) - k\beta_0\ln(\beta/\beta_0)`
-normal      :math:`\beta n`      :math:`\frac k2 (\beta-\beta_0)^2`
-additive    :math:`n+\sqrt V\beta` :math:`\frac12 (\beta-\beta_0)^2`
-=========== ==================== ====================================================
+======== ========================== ==================================================
+kind     yields                     -ln L of β with its auxiliary datum
+======== ========================== ==================================================
+gamma    :math:`\beta n`            :math:`k(\beta-\beta_0)-k\beta_0\ln(\beta/\beta_0)`
+normal   :math:`\beta n`            :math:`\frac k2 (\beta-\beta_0)^2`
+additive :math:`n + \sqrt V \beta`  :math:`\frac12 (\beta-\beta_0)^2`
+======== ========================== ==================================================
 
 The best β solves one equation for the slope :math:`t = h'(N)` of the data term, where
 :math:`\beta = \beta_0 - t\,n\,v`, or :math:`\beta_0 / (1 + t\,n\,v)` for gamma. The

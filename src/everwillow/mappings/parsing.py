@@ -1,17 +1,15 @@
 """Mappings from text: one spelling for Python and the command line.
 
-=================================================================  ====================
-``Identity [CHANNEL ...]``                                         whole channels
-``Select CHANNEL [PROCESS,...] [SELECTION]``                       some processes, bins
-``Project CHANNEL [AXIS ...]``                                     sums over other axes
-``Normalize CHANNEL [AXIS ...]``                                   shares of the total
-``Ratio CHANNEL CHANNEL [PROCESSES PROCESSES] [SELECTION SELECTION]``  bin by bin
-``Normratio ...``, ``Asymmetry ...``, ``Difference ...``           likewise
-``AngularCoefficients CHANNEL [PROCESS,...] [SELECTION] [axis=NAME]``  σ_i/σ_UL
-``LamTung ...``                                                    A0 - A2, likewise
-``package.module:name WORD ...``                                   one's own
-``...; ...``                                                       several as one
-=================================================================  ====================
+- ``Identity [CHANNEL ...]``: whole channels
+- ``Select CHANNEL [PROCESS,...] [SELECTION]``: some processes, bins
+- ``Project CHANNEL [AXIS ...]``: sums over other axes
+- ``Normalize CHANNEL [AXIS ...]``: shares of the total
+- ``Ratio CHANNEL CHANNEL [PROCESSES PROCESSES] [SELECTION SELECTION]``: bin by bin
+- ``Normratio ...``, ``Asymmetry ...``, ``Difference ...``: likewise
+- ``AngularCoefficients CHANNEL [PROCESS,...] [SELECTION] [axis=NAME]``: σ_i/σ_UL
+- ``LamTung ...``: A0 - A2, likewise
+- ``package.module:name WORD ...``: one's own
+- ``...; ...``: several as one
 
 ``None`` stands for all processes or bins. Names with special characters are written in
 double quotes.

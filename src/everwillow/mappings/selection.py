@@ -2,19 +2,17 @@
 
 Items are separated by commas and act from left to right; an axis may have several.
 
-======================  =============================================================
-``x:3``, ``x:-1``       one bin by its index, from the end if negative; the axis goes
-``x:0.5j``              the bin that contains 0.5; the axis goes
-``cat:tight``           the category of that name; the axis goes
-``x:2:5``, ``x:-3:``    bins 2, 3, 4; the last three
-``x:1j:2j``             from the bin that contains 1 to before the one that contains 2
-``x:2:8:3``             every third of them
-``x:sum``, ``x:2:5:sum``  their sum; the axis goes
-``x:rebin(2)``          bins merged in twos, also ``x:::2j``
-``x:rebin(0,1,2.5)``    bins merged to these edges; what is outside of them goes
-``x:slice(2,5,None)``   the same as ``x:2:5``
-``x:None``              all bins
-======================  =============================================================
+- ``x:3``, ``x:-1``: one bin by its index, from the end if negative; the axis goes
+- ``x:0.5j``: the bin that contains 0.5; the axis goes
+- ``cat:tight``: the category of that name; the axis goes
+- ``x:2:5``, ``x:-3:``: bins 2, 3, 4; the last three
+- ``x:1j:2j``: from the bin that contains 1 to before the one that contains 2
+- ``x:2:8:3``: every third of them
+- ``x:sum``, ``x:2:5:sum``: their sum; the axis goes
+- ``x:rebin(2)``: bins merged in twos, also ``x:::2j``
+- ``x:rebin(0,1,2.5)``: bins merged to these edges; what is outside of them goes
+- ``x:slice(2,5,None)``: the same as ``x:2:5``
+- ``x:None``: all bins
 
 A value on an edge, up to rounding, belongs to the bin that begins there. Names and
 categories with special characters are written in double quotes.
