@@ -63,15 +63,17 @@ class LCurve:
 
     @property
     def corner(self) -> float:
-        """The strength at which the curve bends most.
+        """The strength at which the curve bends more than next to it.
 
-        NaN if that is the weakest or the strongest one, or bends the other way: then
-        the corner is not among them.
+        Of several corners the sharpest. NaN if there is none: curves of problems that
+        need no regularisation just end on the weak side, bent or not.
         """
         known = np.where(np.isfinite(self.curvature), self.curvature, -np.inf)
-        i = int(np.argmax(known))
-        inside = 0 < i < known.size - 1 and known[i] > 0
-        return float(self.strengths[i]) if inside else float("nan")
+        inner = known[1:-1]
+        local = (inner > known[:-2]) & (inner > known[2:]) & (inner > 0)
+        if not local.any():
+            return float("nan")
+        return float(self.strengths[1 + np.argmax(np.where(local, inner, -np.inf))])
 
     def __repr__(self) -> str:
         """Return a line that tells what was scanned and where the corner is."""

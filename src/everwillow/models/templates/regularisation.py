@@ -221,8 +221,9 @@ def regularised(
     vector = jnp.asarray(np.concatenate([np.ravel(v) for v in start.values()]))
     beta = terms.statistics.nominal
     yields = Yields(terms.by_process(vector, beta, masked, links), layout)
-    prefit = tuple(_start_of(one, start, yields) for one in curvatures)
     names = TableLayout.of({key: value.shape for key, value in start.items()})
+    params = ByName(names, vector)
+    prefit = tuple(_start_of(one, params, yields) for one in curvatures)
     penalty = Penalty(curvatures, prefit, names, layout, masked, links)
     return parts._replace(terms=dataclasses.replace(terms, penalty=penalty))
 
