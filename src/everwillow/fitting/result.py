@@ -29,6 +29,7 @@ Values: TypeAlias = jax.Array | np.ndarray
 # Messages name so many parameters.
 MOST_NAMES = 12
 
+
 class FitResult(eqx.Module):
     """The end of a fit: a pytree of values, with the structure that names them.
 
