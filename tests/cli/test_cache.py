@@ -13,6 +13,7 @@ from everwillow.cli._cache import cache_folder, is_wanted, open_folder
 from everwillow.cli._fingerprint import NoFingerprintError, fingerprint
 from everwillow.cli._programs import fit
 from everwillow.models.histfactory import from_pyhf
+from tests.cli.processes import process
 
 
 @pytest.mark.parametrize(
@@ -194,18 +195,13 @@ def test_a_damaged_program_is_made_again(folder, tiny):
     same(first, again)
 
 
-def test_commands_use_the_cache_and_can_leave_it(
-    run, write, tiny, tmp_path, monkeypatch
-):
-    # Nobody else's program has these names.
-    tiny["channels"][0]["name"] = tiny["observations"][0]["name"] = "alone"
-    tiny["channels"][0]["samples"][1]["modifiers"][1]["name"] = "stat_alone"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "mine"))
-    file = write(tiny)
-    assert "compiling" in run("fit", file, "--no-cache").stdout
-    assert not (tmp_path / "mine").exists()
-    assert "compiling" in run("fit", file).stdout
-    assert "program from the cache" in run("fit", file).stdout
-    assert list((tmp_path / "mine" / "everwillow").glob("*/fits/*.program"))
+def test_commands_use_the_cache_and_can_leave_it(write, tiny, tmp_path, monkeypatch):
+    mine = tmp_path / "mine"
+    fit_file = ft.partial(process, mine, "fit", write(tiny))
+    assert "compiling" in fit_file("--no-cache").stdout
+    assert not mine.exists()
+    assert "compiling" in fit_file().stdout
+    assert "program from the cache" in fit_file().stdout
+    assert list((mine / "everwillow").glob("*/fits/*.program"))
     monkeypatch.setenv("EVERWILLOW_CACHE", "0")
-    assert "compiling" in run("fit", file).stdout
+    assert "compiling" in fit_file().stdout

@@ -1,9 +1,6 @@
 """The command as a process of its own: start, help, exit codes."""
 
 import json
-import os
-import subprocess
-import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -15,30 +12,10 @@ pytest.importorskip("typer")
 
 from everwillow.cli import main
 from tests.cli.documents import QUICKSTART
+from tests.cli.processes import SCRIPT, process
 
 
 COMMANDS = ("fit", "limit", "scan", "impacts", "inspect", "convert")
-SCRIPT = (
-    "import sys; sys.argv[0] = 'everwillow'; from everwillow.cli import main; main()"
-)
-
-
-def process(tmp_path, *arguments, script=SCRIPT, **more):
-    environment = {
-        **os.environ,
-        "XDG_CACHE_HOME": str(tmp_path),
-        "HOME": str(tmp_path),
-        "COLUMNS": "80",
-        "JAX_PLATFORMS": "cpu",
-    }
-    return subprocess.run(
-        [sys.executable, "-c", script, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-        **more,
-    )
 
 
 def test_the_script_is_the_main_function():
