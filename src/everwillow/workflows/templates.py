@@ -148,7 +148,7 @@ def run(
         ('norm', 'signal') [-0.12  1.08]
         >>> histogram = results.mappings["Project ch0 x"].histograms["values"]
         >>> print(histogram.postfit.values.round(1))
-        [84. 61.2]
+        [82.  60.3]
     """
     spec = spec if isinstance(spec, TemplateSpec) else load(spec)
     model, what = model_of(
