@@ -344,14 +344,16 @@ def test_given_beta_are_not_profiled(kind, per_process):
     statistics = statistics_of(kind, per_process)
     beta = jnp.asarray(auxiliary(statistics))
     args = jnp.asarray(YIELDS), jnp.asarray(DATA)
-    profile, slope = unprofiled(statistics, PoissonTerm(), *args, beta)
+    profile = unprofiled(statistics, PoissonTerm(), *args, beta)
     whole = moved(statistics, args[0], beta)
 
     def value(yields):
         return PoissonTerm().value(moved(statistics, yields, beta), args[1])
 
     assert profile.value == pytest.approx(value(args[0]).item(), rel=1e-14)
-    np.testing.assert_allclose(slope, 1 - args[1] / jnp.where(whole > 0, whole, 1))
+    np.testing.assert_allclose(
+        profile.slope, 1 - args[1] / jnp.where(whole > 0, whole, 1)
+    )
     np.testing.assert_allclose(profile.gradient, jax.grad(value)(args[0]), rtol=1e-12)
 
 

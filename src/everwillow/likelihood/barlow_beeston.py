@@ -118,6 +118,7 @@ class Profile(NamedTuple):
     Attributes:
         value: -ln L of the data and of β.
         beta: The best β.
+        slope: t, the derivative by the yield of each bin as a whole.
         gradient: By the yield of each process.
         sway: γ, how the yields of a bin move its slope.
         response: ω, in each bin or between all of them.
@@ -128,6 +129,7 @@ class Profile(NamedTuple):
 
     value: Float[Array, ""]
     beta: Float[Array, "bins streams"]
+    slope: Float[Array, " bins"]
     gradient: Float[Array, "bins slots"]
     sway: Float[Array, "bins slots"]
     response: Array
@@ -186,8 +188,8 @@ def unprofiled(
     yields: Float[Array, "bins slots"],
     data: Float[Array, " bins"],
     beta: Float[Array, "bins streams"],
-) -> tuple[Profile, Float[Array, " bins"]]:
-    """Evaluate the likelihood of the data alone, at given β.
+) -> Profile:
+    """Evaluate the likelihood of the data alone, at given β, as if these were exact.
 
     Args:
         statistics: What is known about the samples.
@@ -195,9 +197,6 @@ def unprofiled(
         yields: Of each process in each bin, with the templates as they are.
         data: Of the bins.
         beta: The auxiliary parameters.
-
-    Returns:
-        The likelihood as if nothing fluctuated, and its slope in each bin.
     """
     spread = jnp.asarray(statistics.spread)
     moving = statistics.streams(yields)
@@ -210,7 +209,7 @@ def unprofiled(
     lever = spread if additive else jnp.where(spread > 0, moving, 0)
     value = term.value(total, data)
     gradient = slope[:, None] * sway
-    return Profile(value, beta, gradient, sway, response, none, none, lever), slope
+    return Profile(value, beta, slope, gradient, sway, response, none, none, lever)
 
 
 def _normal(
@@ -241,7 +240,7 @@ def _normal(
         relief = (slope[:, None] * width) ** 2
     gradient = slope[:, None] * jnp.where(follows, push, 1)
     sway = jnp.where(follows, sway, 1)
-    return Profile(value, beta, gradient, sway, response, relief, width, lever)
+    return Profile(value, beta, slope, gradient, sway, response, relief, width, lever)
 
 
 def _gamma(
@@ -270,6 +269,7 @@ def _gamma(
     return Profile(
         term.value(total, data) + jnp.sum(penalty),
         beta,
+        slope,
         gradient,
         jnp.where(follows, sway, 1),
         response,

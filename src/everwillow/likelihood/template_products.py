@@ -143,21 +143,15 @@ def profiled_products(
     return Products(way.pull(profile.gradient), product)
 
 
-def free_products(
-    way: Chain,
-    statistics: BinStatistics,
-    profile: Profile,
-    slope: Float[Array, " bins"],
-) -> Products:
+def free_products(way: Chain, statistics: BinStatistics, profile: Profile) -> Products:
     """Return the same where each β is a parameter, after all others.
 
     Args:
         way: From parameters to yields and back.
         statistics: What is known about the samples behind the templates.
         profile: The likelihood at these yields and β.
-        slope: Its derivative by the yield of each bin.
     """
-    shape = jnp.shape(statistics.spread)
+    shape, slope = jnp.shape(statistics.spread), profile.slope[:, None]
     size = shape[0] * shape[1]
     scales = statistics.kind != "additive"
 
@@ -170,13 +164,13 @@ def free_products(
         rows = profile.sway * whole[:, None]
         tail = profile.lever * whole[:, None]
         if scales:
-            rows = rows + jnp.where(statistics.follows, slope[:, None] * beta, 0)
-            tail = tail + slope[:, None] * statistics.streams(moved)
+            rows = rows + jnp.where(statistics.follows, slope * beta, 0)
+            tail = tail + slope * statistics.streams(moved)
         head = way.back(rows, head, (along, moved))
         return jnp.concatenate([head, tail.ravel()])
 
     gradient = way.pull(profile.gradient)
-    own = (slope[:, None] * profile.lever).ravel()
+    own = (slope * profile.lever).ravel()
     return Products(jnp.concatenate([gradient, own]), product)
 
 

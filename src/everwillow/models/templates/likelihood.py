@@ -229,7 +229,7 @@ class FlatTemplates(eqx.Module):
         data, yields = self.data(main), self.yields(vector)
         args = (self.statistics, self.term, yields, data.counts)
         if self.free is not None:
-            return yields, unprofiled(*args, self.beta(vector))[0]
+            return yields, unprofiled(*args, self.beta(vector))
         return yields, profiled(*args, data.statistics)
 
     def beta(self, vector: Array) -> Float[Array, "bins streams"]:
@@ -311,10 +311,7 @@ class FlatTemplates(eqx.Module):
         if self.free is None:
             found = profiled_products(way, self.statistics, profile)
         else:
-            counts = self.data(main).counts
-            args = (self.statistics, self.term, yields, counts)
-            slope = unprofiled(*args, self.beta(vector))[1]
-            found = free_products(way, self.statistics, profile, slope)
+            found = free_products(way, self.statistics, profile)
             own = profile.lever**2 * jnp.atleast_1d(profile.response)[:, None]
             diagonal = jnp.concatenate([diagonal, own.ravel()])
         source, order = self._source, self._order
