@@ -1,7 +1,6 @@
 """Where each entry of a State lives in the flat vector that the compiled core sees."""
 
 import dataclasses
-import fnmatch
 import functools as ft
 import math
 import types
@@ -329,24 +328,3 @@ def _classify(key: Key, value: Any) -> tuple[bool, Any]:
 def ravel_tree(tree: Any) -> Any:
     """Ravel a pytree of parameters into one vector."""
     return ravel_pytree(tree)[0]
-
-
-def named_elements(name: Any, layout: Layout) -> np.ndarray | None:
-    """Return the elements that a key or the label of one element names, or None."""
-    if name in layout.where:
-        return layout.elements(layout.where[name])
-    if name in layout.labels:
-        return np.array([layout.labels.index(name)])
-    return None
-
-
-def matching_elements(pattern: str, layout: Layout) -> np.ndarray:
-    """Mark the elements whose key or label a pattern matches (``"jes_*"``)."""
-    hits = np.array(
-        [fnmatch.fnmatchcase(label, pattern) for label in layout.labels], bool
-    )
-    for i, key in enumerate(layout.keys):
-        name = key if isinstance(key, str) else ".".join(key)
-        if fnmatch.fnmatchcase(name, pattern):
-            hits[layout.elements(i)] = True
-    return hits

@@ -14,11 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 
-from everwillow._errors import (
-    ArgumentValueError,
-    ShapeMismatchError,
-    unknown_key,
-)
+from everwillow._errors import ArgumentValueError, ShapeMismatchError
 from everwillow._typing import Key
 from everwillow.fitting import _execute
 from everwillow.fitting._core import Task
@@ -26,9 +22,9 @@ from everwillow.fitting._layout import (
     as_array,
     float_dtype,
     is_traced,
-    named_elements,
     ravel_state,
 )
+from everwillow.fitting._names import named_elements, unknown_name
 from everwillow.fitting._problem import Numbers, check_mapping
 from everwillow.fitting.result import FitResult
 from everwillow.fitting.run import (
@@ -84,7 +80,7 @@ class Problem:
         layout = self.task.layout
         elements = named_elements(name, layout)
         if elements is None:
-            raise unknown_key(name, layout.keys, where=where)
+            raise unknown_name(name, layout, where=where)
         place = np.full(layout.size, -1)
         place[np.asarray(self.numbers.index)[self.free]] = self.free
         found = place[elements]

@@ -6,14 +6,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float
 
-from everwillow._errors import ArgumentTypeError, unknown_key
+from everwillow._errors import ArgumentTypeError
 from everwillow._typing import Key
-from everwillow.fitting._layout import (
-    is_traced,
-    matching_elements,
-    named_elements,
-    ravel_state,
-)
+from everwillow.fitting._layout import is_traced, ravel_state
+from everwillow.fitting._names import meant_elements
 from everwillow.model import AbstractModel
 from everwillow.statelib import State
 
@@ -47,15 +43,10 @@ def frozen(
     chosen = np.zeros(layout.size, bool)
     found: dict[Key, Any] = {}
     for pattern in patterns:
-        here = named_elements(pattern, layout)
-        hits = matching_elements(str(pattern), layout) if here is None else here
-        if here is None and not hits.any():
-            names = dict.fromkeys((*layout.keys, *layout.labels))
-            raise unknown_key(pattern, names, where="frozen")
+        chosen |= meant_elements(pattern, layout, where="frozen").marks
         if pattern in layout.where:
             # Also an entry without elements, which only its key can name.
             found[pattern] = ...
-        chosen[hits] = True
     for place, key in enumerate(layout.keys):
         here = layout.elements(place)
         if chosen[here].all() and here.size:

@@ -1,6 +1,6 @@
 """Which parameters are meant, and what is known of them before the fit, on the host."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -9,12 +9,12 @@ import numpy as np
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, unknown_key
 from everwillow._typing import Key
 from everwillow.fitting import FitResult
-from everwillow.fitting._layout import (
-    Layout,
-    float_dtype,
-    is_traced,
-    matching_elements,
+from everwillow.fitting._layout import Layout, float_dtype, is_traced
+from everwillow.fitting._names import (
+    as_names,
+    meant_elements,
     named_elements,
+    unknown_name,
 )
 from everwillow.model._auxiliary import constrained_keys
 from everwillow.parameters import AbstractConstraint, MultivariateNormal
@@ -98,21 +98,6 @@ def usable(fit: Fitted, *, throw: bool) -> Fitted:
     return fit._replace(hessian=None, covariance=covariance)
 
 
-def _known(layout: Layout) -> tuple[Key, ...]:
-    """Return all names that there are: keys, and labels of elements."""
-    return tuple(dict.fromkeys((*layout.keys, *layout.labels)))
-
-
-def as_names(names: Any, layout: Layout) -> tuple[Key, ...]:
-    """Return one name or several as a tuple of names."""
-    if isinstance(names, str) or (isinstance(names, tuple) and names in layout.where):
-        return (names,)
-    if isinstance(names, Iterable):
-        return tuple(names)
-    msg = f"expected a name or several, got {type(names).__name__}."
-    raise ArgumentTypeError(msg)
-
-
 def positions(names: Any, fit: Fitted, *, where: str) -> np.ndarray:
     """Return where parameters are among the free ones.
 
@@ -128,10 +113,10 @@ def positions(names: Any, fit: Fitted, *, where: str) -> np.ndarray:
     layout = fit.layout
     place = _place(fit)
     found: list[int] = []
-    for name in as_names(names, layout):
+    for name in as_names(names, layout, where=where):
         elements = named_elements(name, layout)
         if elements is None:
-            raise unknown_key(name, _known(layout), where=where)
+            raise unknown_name(name, layout, where=where)
         here = place[elements]
         if here.size == 0 or np.any(here < 0):
             msg = (
@@ -173,15 +158,11 @@ def matching(
     layout, place = fit.layout, _place(fit)
     chosen = np.zeros(layout.size, bool)
     named = np.zeros(layout.size, bool)
-    for pattern in as_names(patterns, layout):
-        elements = named_elements(pattern, layout)
-        if elements is not None:
-            named[elements] = True
-            continue
-        hits = matching_elements(str(pattern), layout)
-        if not hits.any():
-            raise unknown_key(pattern, _known(layout), where=where)
-        chosen |= hits
+    for pattern in as_names(patterns, layout, where=where):
+        meant = meant_elements(pattern, layout, where=where)
+        chosen |= meant.marks
+        if meant.named:
+            named |= meant.marks
     skip = np.zeros(layout.size, bool)
     if exclude is not None:
         skip[fit.free[exclude]] = True
@@ -189,7 +170,7 @@ def matching(
         names = ", ".join(np.asarray(layout.labels)[named & skip])
         msg = f"{where}: {names} cannot be a nuisance parameter and a POI at once."
         raise ArgumentValueError(msg)
-    found = place[(named | chosen) & ~skip]
+    found = place[chosen & ~skip]
     found = found[found >= 0]
     if found.size == 0 and not lenient:
         msg = f"{where}: none of the parameters that {patterns!r} means is free."
@@ -251,7 +232,6 @@ def _spread(
 
 __all__ = [
     "Fitted",
-    "as_names",
     "elements_of",
     "fitted",
     "matching",

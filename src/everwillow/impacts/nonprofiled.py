@@ -8,17 +8,18 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Float
 
-from everwillow._errors import ArgumentValueError, unknown_key
+from everwillow._errors import ArgumentValueError
 from everwillow._tree import format_table
 from everwillow._typing import Array, Key, Nll
 from everwillow.fitting import FitResult
-from everwillow.fitting._layout import (
-    is_traced,
-    matching_elements,
+from everwillow.fitting._layout import is_traced, ravel_state
+from everwillow.fitting._names import (
+    as_names,
+    meant_elements,
     named_elements,
-    ravel_state,
+    unknown_name,
 )
-from everwillow.impacts._selection import as_names, fitted, nominal, positions
+from everwillow.impacts._selection import fitted, nominal, positions
 from everwillow.impacts.refits import RefitImpacts, posed, refit_fixed
 from everwillow.model import AbstractModel
 from everwillow.parameters import AbstractConstraint
@@ -171,7 +172,7 @@ def nonprofiled_impacts(
     for name, value in (widths or {}).items():
         here = named_elements(name, layout)
         if here is None:
-            raise unknown_key(name, layout.labels, where="widths")
+            raise unknown_name(name, layout, where="widths")
         width[here] = np.ravel(np.broadcast_to(value, np.shape(here)))
     moved = _frozen(frozen, fit, width)
     problem, setting = posed(nll_fn, fit, observation, bounds, solver, max_steps)
@@ -193,19 +194,13 @@ def _frozen(patterns: Any, fit: Any, width: np.ndarray) -> np.ndarray:
     fixed[fit.free] = False
     able = fixed & np.isfinite(width)
     chosen = np.zeros(layout.size, bool)
-    for name in as_names(patterns, layout):
-        here = named_elements(name, layout)
-        if here is None:
-            hits = matching_elements(str(name), layout)
-            if not hits.any():
-                raise unknown_key(name, layout.labels, where="frozen")
-            chosen |= hits & able
-            continue
-        if not able[here].all():
+    for name in as_names(patterns, layout, where="frozen"):
+        here, named = meant_elements(name, layout, where="frozen")
+        if named and not able[here].all():
             why = "has no width: give widths=" if fixed[here].all() else "was fitted"
             msg = f"frozen: the parameter {name!r} {why}."
             raise ArgumentValueError(msg)
-        chosen[here] = True
+        chosen |= here & able
     if not chosen.any():
         msg = (
             "frozen: no parameter with a width was fixed in the fit. Fix some: "

@@ -1,9 +1,7 @@
 """Variations: a function of parameters and yields with one parameter moved."""
 
 import dataclasses
-import fnmatch
-import functools as ft
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -12,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from everwillow._errors import ArgumentTypeError, unknown_key
+from everwillow._errors import UnknownKeyError
 from everwillow._typing import Key
 from everwillow.fitting import FitResult
 from everwillow.fitting._core import Task
+from everwillow.fitting._names import as_names, meant_elements
 from everwillow.fitting._problem import Numbers
 from everwillow.mappings.evaluation import Mapped, after, before, given
 from everwillow.model import AbstractModel
@@ -117,34 +116,15 @@ def variations(
 
 def _chosen(names: Any, point: Point) -> np.ndarray:
     """Return which of the free parameters are meant."""
-    layout, labels = point.layout, point.labels
-    if isinstance(names, str) or (isinstance(names, tuple) and names in layout.where):
-        names = (names,)
-    if not isinstance(names, Iterable):
-        msg = f"names: expected a name or several, got {type(names).__name__}."
-        raise ArgumentTypeError(msg)
-    owner = np.repeat(np.arange(len(layout.keys)), layout.sizes)[point.free]
-    keys = [layout.keys[i] for i in owner]
-    shown = [key if isinstance(key, str) else ".".join(key) for key in keys]
-    hits = np.zeros(len(labels), bool)
-    for name in names:
-        found = _marked(name.__eq__, keys, labels)
+    layout, free = point.layout, np.asarray(point.free, int)
+    hits = np.zeros(len(free), bool)
+    for name in as_names(names, layout, where="names"):
+        found = meant_elements(name, layout, where="names").marks[free]
         if not found.any():
-            alike = ft.partial(_alike, str(name))
-            found = _marked(alike, shown, labels)
-        if not found.any():
-            raise unknown_key(name, dict.fromkeys((*keys, *labels)), where="names")
+            msg = f"names: none of the parameters that {name!r} means is free."
+            raise UnknownKeyError(msg)
         hits |= found
     return np.nonzero(hits)[0]
-
-
-def _marked(test: Callable[[Any], bool], *columns: Any) -> np.ndarray:
-    """Mark the rows in which a test holds for a column."""
-    return np.array([any(map(test, row)) for row in zip(*columns, strict=True)], bool)
-
-
-def _alike(pattern: str, name: str) -> bool:
-    return fnmatch.fnmatchcase(name, pattern)
 
 
 class _Way(NamedTuple):

@@ -8,16 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 
-from everwillow._errors import ArgumentTypeError, ArgumentValueError, unknown_key
+from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow._typing import Key
 from everwillow.fitting import FitResult
 from everwillow.fitting._core import knows_curvature
-from everwillow.fitting._layout import (
-    is_traced,
-    matching_elements,
-    named_elements,
-    ravel_state,
-)
+from everwillow.fitting._layout import is_traced, ravel_state
+from everwillow.fitting._names import meant_elements
 from everwillow.fitting.conditional import Problem, pose
 from everwillow.fitting.follow import Foothold, foothold
 from everwillow.solvers.trust_region_newton import TrustRegionNewton
@@ -191,12 +187,7 @@ def _held(problem: Problem, names: Iterable[str]) -> np.ndarray:
     layout = problem.task.layout
     meant = np.zeros(layout.size, bool)
     for name in names:
-        elements = named_elements(name, layout)
-        if elements is None:
-            elements = matching_elements(name, layout)
-            if not elements.any():
-                raise unknown_key(name, layout.keys, where="held")
-        meant[elements] = True
+        meant |= meant_elements(name, layout, where="held").marks
     held = np.zeros(len(problem.labels), bool)
     held[problem.free] = meant[np.asarray(problem.numbers.index)[problem.free]]
     return held

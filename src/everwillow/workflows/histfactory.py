@@ -1,7 +1,6 @@
 """Likelihoods of binned channels from files, whichever format they have."""
 
 import dataclasses
-import fnmatch
 import os
 import pathlib
 import re
@@ -13,9 +12,10 @@ import numpy as np
 from everwillow._errors import (
     ArgumentValueError,
     SpecificationError,
-    nearest,
     unknown_key,
 )
+from everwillow.fitting._layout import ravel_state
+from everwillow.fitting._names import meant_elements
 from everwillow.model import AbstractModel
 from everwillow.models._reading import load_json
 from everwillow.models.histfactory.model import from_pyhf
@@ -25,7 +25,6 @@ from everwillow.models.histfactory.patchset import (
     patched_workspace,
 )
 from everwillow.models.histfactory.reading import refuse_others
-from everwillow.statelib import State
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -236,9 +235,6 @@ def _refuse(given: bool, name: str, instead: str, what: str) -> None:  # noqa: F
         raise ArgumentValueError(msg)
 
 
-_ELEMENT = re.compile(r"(?P<name>.+)\[(?P<index>\d+)\]")
-
-
 def fixed_parameters(
     model: AbstractModel, settings: Mapping[str, float | None]
 ) -> dict[Any, Any]:
@@ -262,9 +258,15 @@ def fixed_parameters(
         {'norm': array(2.), 'mu': array(3.)}
     """
     fixed: dict[Any, Any] = {}
+    layout, _, _ = ravel_state(model.state)
     for name, value in settings.items():
-        for key, chosen in _meant(model.state, name):
+        meant, _ = meant_elements(name, layout, where="fixed")
+        for place, key in enumerate(layout.keys):
+            here = meant[layout.elements(place)]
+            if not here.any():
+                continue
             start = np.asarray(model.state[key], float)
+            chosen = here.reshape(start.shape)
             known = fixed.get(key, model.fixed.get(key))
             whole = np.full(start.shape, np.nan)
             if known is not None:
@@ -272,26 +274,3 @@ def fixed_parameters(
             whole[chosen] = start[chosen] if value is None else value
             fixed[key] = whole
     return fixed
-
-
-def _meant(state: State, name: str) -> list[tuple[Any, Any]]:
-    """Return keys and which elements of each a name means."""
-    if name in state:
-        return [(name, ...)]
-    element = _ELEMENT.fullmatch(name)
-    if element is not None and element["name"] in state:
-        key, index = element["name"], int(element["index"])
-        shape = np.shape(state[key])
-        if len(shape) == 1 and index < shape[0]:
-            return [(key, index)]
-        have = f"the elements 0 to {shape[0] - 1}" if shape else "no elements"
-        msg = f"fixed: there is no {name!r}; {key!r} has {have}."
-        raise ArgumentValueError(msg)
-    keys = [key for key in state if isinstance(key, str)]
-    hits = [(key, ...) for key in keys if fnmatch.fnmatchcase(key, name)]
-    if not hits and any(letter in name for letter in "*?"):
-        msg = f"fixed: no parameter matches {name!r}.{nearest(name.strip('*?'), keys)}"
-        raise ArgumentValueError(msg)
-    if not hits:
-        raise unknown_key(name, state, where="fixed")
-    return hits
