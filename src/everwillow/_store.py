@@ -67,7 +67,7 @@ def save(
     }
     document["digest"] = _digest(kept, document)
     text = np.frombuffer(_json(document).encode(), np.uint8)
-    with _replacing(pathlib.Path(path)) as file, zipfile.ZipFile(file, "w") as archive:
+    with replacing(pathlib.Path(path)) as file, zipfile.ZipFile(file, "w") as archive:
         for name, array in {_METADATA: text, **kept}.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
                 np.lib.format.write_array(entry, _as_bits(array), allow_pickle=False)
@@ -149,7 +149,7 @@ def _digest(arrays: Mapping[str, np.ndarray], document: Mapping[str, Any]) -> st
 
 
 @contextlib.contextmanager
-def _replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
+def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
     """Give a temporary file that takes the place of `path` when all went well."""
     # In the same directory, as only a rename within one file system is atomic.
     with tempfile.NamedTemporaryFile(

@@ -3,7 +3,8 @@
 import pathlib
 from typing import Any
 
-from everwillow._errors import ArgumentValueError, MissingFileError
+from everwillow._errors import ArgumentValueError
+from everwillow._hdf5 import format_of
 from everwillow.cli._template_tables import details
 from everwillow.cli._terminal import show
 from everwillow.models.templates import storage
@@ -27,22 +28,13 @@ def read(file: str) -> Any:
         MissingFileError: If there is no such file.
         ArgumentValueError: If it is neither.
     """
-    path = pathlib.Path(file)
-    if not path.is_file():
-        msg = f"{path}: there is no such file."
-        raise MissingFileError(msg)
-    try:
-        with storage._h5py().File(path, "r") as opened:
-            kind = opened.attrs.get("format")
-    except OSError as error:
-        msg = f"{path}: this is no HDF5 file, or it is damaged ({error})."
-        raise ArgumentValueError(msg) from error
-    if kind == storage.FORMAT:
-        return storage.load(path)
-    if kind == templates.FORMAT:
-        return templates.load_results(path)
+    kind = format_of(file)
+    if kind == storage.KIND.format:
+        return storage.load(file)
+    if kind == templates.KIND.format:
+        return templates.load_results(file)
     msg = (
-        f"{path}: the file has neither a template fit nor results of one: its "
+        f"{file}: the file has neither a template fit nor results of one: its "
         f"attribute 'format' is {kind!r}."
     )
     raise ArgumentValueError(msg)

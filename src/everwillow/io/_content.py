@@ -8,7 +8,7 @@ import numpy as np
 from everwillow._store import (
     _digest as digest,
     _parse as parse_npz,
-    _replacing as replacing,
+    replacing,
 )
 
 

@@ -12,49 +12,29 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from everwillow._errors import EverwillowError
-from everwillow.io._content import FORMAT, Content, digest, replacing
+from everwillow._hdf5 import import_h5py, writing
+from everwillow.io._content import FORMAT, Content, digest
 from everwillow.io._paths import ROOT
 
 
 _METADATA = "metadata"
-
-
-class _MissingH5pyError(EverwillowError, ImportError):
-    """The package that reads and writes HDF5 is not installed."""
-
-
-def _h5py() -> Any:
-    try:
-        # Here and not above, so that the other formats do without it.
-        import h5py  # noqa: PLC0415
-    except ImportError as error:
-        msg = (
-            "everwillow.io needs h5py for HDF5, and it cannot be imported here. "
-            'Install it with: pip install "everwillow[io]". Files that end with .npz '
-            "or .json need nothing."
-        )
-        raise _MissingH5pyError(msg) from error
-    return h5py
+_HINT = " Files that end with .npz or .json need nothing."
 
 
 def write(path: pathlib.Path, content: Content) -> None:
     """Write a file that any reader of HDF5 opens."""
-    h5py = _h5py()
     text = json.dumps(content.document)
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
+    with writing(path, hint=_HINT) as file:
+        string = import_h5py().string_dtype()
         file.attrs["format"] = FORMAT
         file.attrs["version"] = content.document["version"]
         file.attrs["digest"] = digest(content.arrays, content.document)
-        file.create_dataset(_METADATA, data=text, dtype=h5py.string_dtype())
+        file.create_dataset(_METADATA, data=text, dtype=string)
         for name, array in content.arrays.items():
-            _write_array(file, name, array, h5py.string_dtype())
+            _write_array(file, name, array, string)
         for name, kind in content.types.items():
             group = file if name == ROOT else file.require_group(name)
             group.attrs["type"] = kind
-    with replacing(path) as out:
-        out.write(buffer.getbuffer())
 
 
 def _write_array(file: Any, name: str, array: np.ndarray, text: Any) -> None:
@@ -75,7 +55,7 @@ def _write_array(file: Any, name: str, array: np.ndarray, text: Any) -> None:
 
 def read(content: bytes) -> Content:
     """Read what `write` has written."""
-    h5py = _h5py()
+    h5py = import_h5py(_HINT)
     arrays: dict[str, np.ndarray] = {}
     with h5py.File(io.BytesIO(content), "r") as file:
         if file.attrs.get("format") != FORMAT:

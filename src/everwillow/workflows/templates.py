@@ -30,22 +30,19 @@ percent-encoded); they are in the order of the fit. So there are:
   attribute ``seed``.
 """
 
-import io
 import os
-import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from everwillow._errors import ArgumentValueError, EverwillowError, MissingFileError
-from everwillow._store import _replacing as replacing
+from everwillow._hdf5 import Kind, import_h5py, reading, write_header, writing
 from everwillow.fitting import FitResult, fit
 from everwillow.goodness import nested_test
 from everwillow.likelihood.template_spec import TemplateSpec
 from everwillow.mappings import AbstractHistogramMapping
 from everwillow.models.templates.blinding import Blind
 from everwillow.models.templates.model import Likelihood, Statistics
-from everwillow.models.templates.storage import _h5py, load
+from everwillow.models.templates.storage import load
 from everwillow.workflows import _hdf5_records
 from everwillow.workflows._template_histograms import histograms_of, parsed
 from everwillow.workflows._template_models import Starts, model_of, prefit_errors
@@ -64,8 +61,7 @@ from everwillow.workflows._template_numbers import (
 from everwillow.workflows.template_results import TemplateResults
 
 
-FORMAT = "everwillow template results"
-VERSION = 1
+KIND = Kind("everwillow template results", version=1, contents="template results")
 
 
 def run(
@@ -204,15 +200,10 @@ def write_results(results: TemplateResults, path: str | os.PathLike[str]) -> Non
     Raises:
         ImportError: If h5py is not installed.
     """
-    h5py = _h5py()
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w", track_order=True) as file:
-        file.attrs["format"] = FORMAT
-        file.attrs["version"] = VERSION
+    with writing(path, track_order=True) as file:
+        write_header(file, KIND)
         file.attrs["description"] = "What a template fit found."
-        _hdf5_records.write_record(file, results, h5py.string_dtype())
-    with replacing(pathlib.Path(path)) as out:
-        out.write(buffer.getbuffer())
+        _hdf5_records.write_record(file, results, import_h5py().string_dtype())
 
 
 def load_results(path: str | os.PathLike[str]) -> TemplateResults:
@@ -226,38 +217,8 @@ def load_results(path: str | os.PathLike[str]) -> TemplateResults:
         ArgumentValueError: If it is none of these files, or damaged; says how.
         ImportError: If h5py is not installed.
     """
-    h5py = _h5py()
-    file = pathlib.Path(path)
-    if not file.is_file():
-        msg = f"{file}: there is no such file."
-        raise MissingFileError(msg)
-    # Bytes that are not theirs make readers raise nearly everything.
-    try:
-        with h5py.File(file, "r") as opened:
-            _check_header(opened, file)
-            return _hdf5_records.read_record(opened, TemplateResults)
-    except (EverwillowError, MemoryError):
-        raise
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        msg = f"{file}: the file is damaged, or holds no template results ({reason})."
-        raise ArgumentValueError(msg) from error
-
-
-def _check_header(opened: Any, file: pathlib.Path) -> None:
-    kind, number = opened.attrs.get("format"), opened.attrs.get("version")
-    if kind != FORMAT:
-        msg = (
-            f"{file}: the file holds no results of template fits: its attribute "
-            f"'format' is {kind!r}, not {FORMAT!r}."
-        )
-        raise ArgumentValueError(msg)
-    if number != VERSION:
-        msg = (
-            f"{file}: the file has version {number} of the format, and this "
-            f"everwillow reads version {VERSION}. Install a newer one."
-        )
-        raise ArgumentValueError(msg)
+    with reading(path, KIND) as opened:
+        return _hdf5_records.read_record(opened, TemplateResults)
 
 
 __all__ = ["load_results", "run", "write_results"]

@@ -27,16 +27,14 @@ and what is numbered, such as ``channels/0``, is in that order:
 - ``report``: remarks, one sentence each.
 """
 
-import io
 import os
-import pathlib
 from collections.abc import Sequence
 from typing import Any, get_args
 
 import numpy as np
 
-from everwillow._errors import ArgumentValueError, EverwillowError, MissingFileError
-from everwillow._store import _replacing as replacing
+from everwillow._errors import ArgumentValueError
+from everwillow._hdf5 import Kind, import_h5py, reading, write_header, writing
 from everwillow.likelihood.histograms import Axis, Channel, Layout
 from everwillow.likelihood.template_spec import (
     BetaVariations,
@@ -50,27 +48,9 @@ from everwillow.likelihood.template_spec import (
 from everwillow.models.templates._consistency import check_spec
 
 
-FORMAT = "everwillow templates"
-VERSION = 1
+KIND = Kind("everwillow templates", version=1, contents="template fit")
 # Smaller datasets are larger with compression.
 _COMPRESSED_FROM = 4096
-
-
-class _MissingH5pyError(EverwillowError, ImportError):
-    """The package that reads and writes HDF5 is not installed."""
-
-
-def _h5py() -> Any:
-    try:
-        # Here and not above: models are built without files, too.
-        import h5py  # noqa: PLC0415
-    except ImportError as error:
-        msg = (
-            "Files of template fits need h5py, and it cannot be imported here. Install "
-            'it with: pip install "everwillow[io]".'
-        )
-        raise _MissingH5pyError(msg) from error
-    return h5py
 
 
 def write(spec: TemplateSpec, path: str | os.PathLike[str]) -> None:
@@ -94,19 +74,14 @@ def write(spec: TemplateSpec, path: str | os.PathLike[str]) -> None:
         ...     load(pathlib.Path(folder, "fit.hdf5")).signals
         ('signal',)
     """
-    h5py = _h5py()
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
-        file.attrs["format"] = FORMAT
-        file.attrs["version"] = VERSION
+    with writing(path) as file:
+        write_header(file, KIND)
         file.attrs["systematic_type"] = spec.systematic_type
         file.attrs["sparse"] = int(spec.sparse)
         file.attrs["description"] = (
             "A template fit: what is expected, how it varies, and what was observed."
         )
-        _Writer(file, h5py.string_dtype()).write(spec)
-    with replacing(pathlib.Path(path)) as out:
-        out.write(buffer.getbuffer())
+        _Writer(file, import_h5py().string_dtype()).write(spec)
 
 
 class _Writer:
@@ -253,43 +228,10 @@ def load(path: str | os.PathLike[str]) -> TemplateSpec:
         ArgumentValueError: If it is none of these files, or damaged; says how.
         ImportError: If h5py is not installed.
     """
-    h5py = _h5py()
-    file = pathlib.Path(path)
-    if not file.is_file():
-        msg = f"{file}: there is no such file."
-        raise MissingFileError(msg)
-    # Bytes that are not theirs make readers raise nearly everything.
-    try:
-        with h5py.File(file, "r") as opened:
-            _check_header(opened, file)
-            spec = _read(opened)
+    with reading(path, KIND) as opened:
+        spec = _read(opened)
         check_spec(spec)
-    except (EverwillowError, MemoryError) as error:
-        if isinstance(error, ArgumentValueError) and str(file) not in str(error):
-            msg = f"{file}: {error}"
-            raise ArgumentValueError(msg) from error
-        raise
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        msg = f"{file}: the file is damaged, or holds no template fit ({reason})."
-        raise ArgumentValueError(msg) from error
     return spec
-
-
-def _check_header(opened: Any, file: pathlib.Path) -> None:
-    kind, version = opened.attrs.get("format"), opened.attrs.get("version")
-    if kind != FORMAT:
-        msg = (
-            f"{file}: the file holds no template fit: its attribute 'format' is "
-            f"{kind!r}, not {FORMAT!r}."
-        )
-        raise ArgumentValueError(msg)
-    if version != VERSION:
-        msg = (
-            f"{file}: the file has version {version} of the format, and this "
-            f"everwillow reads version {VERSION}. Install a newer one."
-        )
-        raise ArgumentValueError(msg)
 
 
 def _read(file: Any) -> TemplateSpec:

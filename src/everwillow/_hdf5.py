@@ -1,0 +1,145 @@
+"""HDF5 files: told by a header, written whole or not at all, refused with a reason."""
+
+import contextlib
+import io
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from everwillow._errors import ArgumentValueError, EverwillowError, MissingFileError
+from everwillow._store import replacing
+
+
+class MissingH5pyError(EverwillowError, ImportError):
+    """The package that reads and writes HDF5 is not installed."""
+
+
+def import_h5py(hint: str = "") -> Any:
+    """Import h5py, here and not above: most of everwillow does without it.
+
+    Args:
+        hint: What else to do if it is not installed.
+
+    Raises:
+        MissingH5pyError: If it cannot be imported.
+    """
+    try:
+        import h5py  # noqa: PLC0415
+    except ImportError as error:
+        msg = (
+            "HDF5 files need h5py, and it cannot be imported here. Install it with: "
+            f'pip install "everwillow[io]".{hint}'
+        )
+        raise MissingH5pyError(msg) from error
+    return h5py
+
+
+class Kind(NamedTuple):
+    """A kind of files.
+
+    Attributes:
+        format: The attribute ``format`` of such a file.
+        version: The attribute ``version``.
+        contents: What is in it, for messages: ``"template fit"``.
+    """
+
+    format: str
+    version: int
+    contents: str
+
+
+@contextlib.contextmanager
+def writing(
+    path: str | os.PathLike[str], *, hint: str = "", **options: Any
+) -> Iterator[Any]:
+    """Give an HDF5 file in memory that takes the place of `path` when all went well.
+
+    Args:
+        path: The file; its directory has to exist. One that is there is replaced.
+        hint: As for `import_h5py`.
+        **options: As ``h5py.File`` takes them.
+
+    Raises:
+        MissingH5pyError: If h5py is not installed.
+    """
+    buffer = io.BytesIO()
+    with import_h5py(hint).File(buffer, "w", **options) as file:
+        yield file
+    with replacing(pathlib.Path(path)) as out:
+        out.write(buffer.getbuffer())
+
+
+def write_header(file: Any, kind: Kind) -> None:
+    """Say which kind a file is."""
+    file.attrs["format"] = kind.format
+    file.attrs["version"] = kind.version
+
+
+@contextlib.contextmanager
+def reading(path: str | os.PathLike[str], kind: Kind) -> Iterator[Any]:
+    """Open an HDF5 file of a kind; what then fails says that the file is to blame.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        ArgumentValueError: If it is no such file, or damaged; says how.
+        MissingH5pyError: If h5py is not installed.
+    """
+    file = pathlib.Path(path)
+    _check_exists(file)
+    h5py = import_h5py()
+    # Bytes that are not theirs make readers raise nearly everything.
+    try:
+        with h5py.File(file, "r") as opened:
+            _check_header(opened, file, kind)
+            yield opened
+    except (EverwillowError, MemoryError) as error:
+        if isinstance(error, ArgumentValueError) and str(file) not in str(error):
+            msg = f"{file}: {error}"
+            raise ArgumentValueError(msg) from error
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        msg = f"{file}: the file is damaged, or holds no {kind.contents} ({reason})."
+        raise ArgumentValueError(msg) from error
+
+
+def format_of(path: str | os.PathLike[str]) -> Any:
+    """Return the attribute ``format`` of an HDF5 file, or None.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        ArgumentValueError: If it is no HDF5 file.
+        MissingH5pyError: If h5py is not installed.
+    """
+    file = pathlib.Path(path)
+    _check_exists(file)
+    h5py = import_h5py()
+    try:
+        with h5py.File(file, "r") as opened:
+            return opened.attrs.get("format")
+    except OSError as error:
+        msg = f"{file}: this is no HDF5 file, or it is damaged ({error})."
+        raise ArgumentValueError(msg) from error
+
+
+def _check_exists(file: pathlib.Path) -> None:
+    if not file.is_file():
+        msg = f"{file}: there is no such file."
+        raise MissingFileError(msg)
+
+
+def _check_header(opened: Any, file: pathlib.Path, kind: Kind) -> None:
+    name, version = opened.attrs.get("format"), opened.attrs.get("version")
+    if name != kind.format:
+        msg = (
+            f"{file}: the file holds no {kind.contents}: its attribute 'format' is "
+            f"{name!r}, not {kind.format!r}."
+        )
+        raise ArgumentValueError(msg)
+    if version != kind.version:
+        msg = (
+            f"{file}: the file has version {version} of the format, and this "
+            f"everwillow reads version {kind.version}. Install a newer one."
+        )
+        raise ArgumentValueError(msg)
