@@ -1,7 +1,7 @@
 """Backgrounds predicted from control regions (ABCD methods)."""
 
 from collections.abc import Mapping
-from typing import final
+from typing import ClassVar, final
 
 import equinox as eqx
 import numpy as np
@@ -20,12 +20,47 @@ from everwillow.models.templates.parameter_models.base import (
 )
 
 
-_POWERS = {"A": 1, "B": -1, "C": 1}
-_EXTENDED = {"A": -2, "Ax": 1, "B": 2, "Bx": -1, "C": 1}
+class AbstractABCD(AbstractVectorModel):
+    """A background in region D, a product of powers of what other regions have.
+
+    Attributes:
+        prediction: The norms of the regions and what they predict.
+        powers: The power of each region in the prediction.
+    """
+
+    layout: Layout = eqx.field(static=True)
+    table: ParameterTable = eqx.field(static=True)
+    prediction: Prediction
+    powers: eqx.AbstractClassVar[Mapping[str, int]]
+
+    def __init__(
+        self,
+        layout: Layout,
+        nominal: Float[np.ndarray, "processes bins"],
+        process: str,
+        regions: Mapping[str, Region],
+        *,
+        axes: Names | None = None,
+        smooth_axis: str | None = None,
+        degree: int = 2,
+        corrected: bool = True,
+        name: str | None = None,
+        interest: bool = False,
+    ) -> None:
+        self.layout = layout
+        divided = divide(layout, process, regions, self.powers, axes, smooth_axis)
+        self.prediction = divided.prediction(nominal, degree, corrected=corrected)
+        self.table = divided.table(name, degree, interest=interest)
+
+    def vector_rates(
+        self, values: Float[Array, " parameters"]
+    ) -> Float[Array, "processes bins"]:
+        """Return the rates in all regions, D among them, and 1 elsewhere."""
+        return self.prediction(values)
 
 
 @final
-class ABCD(AbstractVectorModel):
+class ABCD(AbstractABCD):
     r"""A background in region D, predicted from regions A, B and C.
 
     .. math:: D = k\, C\, A / B, \qquad k = D_0 B_0 / (C_0 A_0)
@@ -71,38 +106,11 @@ class ABCD(AbstractVectorModel):
         Array([[1.5, 1. , 2. , 3. ]], dtype=float64)
     """
 
-    layout: Layout = eqx.field(static=True)
-    table: ParameterTable = eqx.field(static=True)
-    prediction: Prediction
-
-    def __init__(
-        self,
-        layout: Layout,
-        nominal: Float[np.ndarray, "processes bins"],
-        process: str,
-        regions: Mapping[str, Region],
-        *,
-        axes: Names | None = None,
-        smooth_axis: str | None = None,
-        degree: int = 2,
-        corrected: bool = True,
-        name: str | None = None,
-        interest: bool = False,
-    ) -> None:
-        self.layout = layout
-        divided = divide(layout, process, regions, _POWERS, axes, smooth_axis)
-        self.prediction = divided.prediction(nominal, degree, corrected=corrected)
-        self.table = divided.table(name, degree, interest=interest)
-
-    def vector_rates(
-        self, values: Float[Array, " parameters"]
-    ) -> Float[Array, "processes bins"]:
-        """Return the rates in all four regions, and 1 elsewhere."""
-        return self.prediction(values)
+    powers: ClassVar[Mapping[str, int]] = {"A": 1, "B": -1, "C": 1}
 
 
 @final
-class ExtendedABCD(AbstractVectorModel):
+class ExtendedABCD(AbstractABCD):
     r"""A background in region D, predicted from five regions.
 
     .. math::
@@ -145,34 +153,13 @@ class ExtendedABCD(AbstractVectorModel):
         9.0
     """
 
-    layout: Layout = eqx.field(static=True)
-    table: ParameterTable = eqx.field(static=True)
-    prediction: Prediction
-
-    def __init__(
-        self,
-        layout: Layout,
-        nominal: Float[np.ndarray, "processes bins"],
-        process: str,
-        regions: Mapping[str, Region],
-        *,
-        axes: Names | None = None,
-        smooth_axis: str | None = None,
-        degree: int = 2,
-        corrected: bool = True,
-        name: str | None = None,
-        interest: bool = False,
-    ) -> None:
-        self.layout = layout
-        divided = divide(layout, process, regions, _EXTENDED, axes, smooth_axis)
-        self.prediction = divided.prediction(nominal, degree, corrected=corrected)
-        self.table = divided.table(name, degree, interest=interest)
-
-    def vector_rates(
-        self, values: Float[Array, " parameters"]
-    ) -> Float[Array, "processes bins"]:
-        """Return the rates in all six regions, and 1 elsewhere."""
-        return self.prediction(values)
+    powers: ClassVar[Mapping[str, int]] = {
+        "A": -2,
+        "Ax": 1,
+        "B": 2,
+        "Bx": -1,
+        "C": 1,
+    }
 
 
-__all__ = ["ABCD", "ExtendedABCD", "Region"]
+__all__ = ["ABCD", "AbstractABCD", "ExtendedABCD", "Region"]

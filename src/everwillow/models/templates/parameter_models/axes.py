@@ -25,6 +25,7 @@ from everwillow.models.templates.parameter_models.base import (
     AbstractVectorModel,
     ParameterTable,
     RateParameter,
+    strength,
 )
 
 
@@ -77,7 +78,7 @@ class AxisNorms(AbstractVectorModel):
         cells = cells_of(layout, channels, axes)
         self.layout = layout
         self.place = places(layout, processes, cells.index)
-        kind = RateParameter(1.0, -np.inf if negative else 0.0, interest=interest)
+        kind = strength(negative=negative, interest=interest)
         names = cells.names(_prefix(name, processes))
         self.table = ParameterTable([(each, kind) for each in names])
 
@@ -229,7 +230,7 @@ class AxisBernstein(AbstractVectorModel):
             _prefix(name, processes),
             [f"c{k}" for k in range(degree + 1)],
             grid.across,
-            RateParameter(1.0, -np.inf if negative else 0.0, interest=interest),
+            strength(negative=negative, interest=interest),
         )
 
     def vector_rates(

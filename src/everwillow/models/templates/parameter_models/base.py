@@ -34,6 +34,11 @@ class RateParameter:
     interest: bool = True
 
 
+def strength(*, negative: bool, interest: bool) -> RateParameter:
+    """Return a factor of nominal yields, bounded to 0 unless it may be negative."""
+    return RateParameter(1.0, -np.inf if negative else 0.0, interest=interest)
+
+
 class AbstractParameterModel(eqx.Module):
     """Rates that multiply the nominal yields, as functions of a few parameters.
 

@@ -19,6 +19,7 @@ from everwillow.models.templates.parameter_models.base import (
     AbstractVectorModel,
     ParameterTable,
     RateParameter,
+    strength,
 )
 
 
@@ -100,7 +101,7 @@ class Strengths(AbstractVectorModel):
         rows = process_rows(layout, processes)
         place[rows] = 1 + np.arange(len(rows), dtype=np.int32)
         self.place = place
-        kind = _strength(negative=negative, interest=interest)
+        kind = strength(negative=negative, interest=interest)
         self.table = ParameterTable(
             [(f"{prefix}{name}", kind) for name in names_of(processes)]
         )
@@ -153,7 +154,7 @@ class SharedStrengths(AbstractVectorModel):
         for number, processes in enumerate(groups.values(), 1):
             _claim(place, layout, processes, number)
         self.place = place
-        kind = _strength(negative=negative, interest=interest)
+        kind = strength(negative=negative, interest=interest)
         self.table = ParameterTable(dict.fromkeys(groups, kind))
 
     def vector_rates(
@@ -223,10 +224,6 @@ class Mixture(AbstractVectorModel):
     ) -> Float[Array, "processes bins"]:
         """Return x and 1 - x, and 1 for other processes."""
         return _rows(jnp.concatenate([values, 1.0 - values]), self.place, self.layout)
-
-
-def _strength(*, negative: bool, interest: bool) -> RateParameter:
-    return RateParameter(1.0, -np.inf if negative else 0.0, interest=interest)
 
 
 def _mixing(pair: Pair) -> str:
