@@ -73,11 +73,6 @@ class AbstractAngular(AbstractHistogramMapping):
         """Return whether the channel is fitted and no processes are selected."""
         return self.term.has_data(layout)
 
-    @property
-    def ndof_reduction(self) -> int:
-        """Return 0: the values are independent."""
-        return 0
-
     def of_processes(self, params: Any, yields: Yields) -> None:
         """Return None: the values are no sums over processes."""
         del params, yields

@@ -58,9 +58,12 @@ class AbstractHistogramMapping(eqx.Module):
         """
 
     @property
-    @abc.abstractmethod
     def ndof_reduction(self) -> int:
-        """How many of its values follow from the others, such as the last fraction."""
+        """How many of its values follow from the others, such as the last fraction.
+
+        None of them, if a mapping does not say otherwise.
+        """
+        return 0
 
     @abc.abstractmethod
     def of_processes(self, params: Any, yields: Yields) -> Any:

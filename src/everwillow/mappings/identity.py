@@ -53,11 +53,6 @@ class Identity(AbstractHistogramMapping):
         """Return whether none of the channels is masked."""
         return all(term.has_data(layout) for term in self._terms(layout))
 
-    @property
-    def ndof_reduction(self) -> int:
-        """Return 0: the values are independent."""
-        return 0
-
     def of_processes(
         self, params: Any, yields: Yields
     ) -> dict[str, Float[Array, "processes ..."]]:

@@ -62,11 +62,6 @@ class Project(AbstractHistogramMapping):
         """Return whether the channel is fitted."""
         return not layout.channel(self.projection.channel).masked
 
-    @property
-    def ndof_reduction(self) -> int:
-        """Return 0: the values are independent."""
-        return 0
-
     def of_processes(
         self, params: Any, yields: Yields
     ) -> Float[Array, "processes ..."]:

@@ -139,11 +139,6 @@ class Ratio(AbstractTwoTerms):
         del params
         return quotient(*self._both(yields))
 
-    @property
-    def ndof_reduction(self) -> int:
-        """Return 0: the values are independent."""
-        return 0
-
 
 @final
 class Normratio(AbstractTwoTerms):
@@ -199,11 +194,6 @@ class Asymmetry(AbstractTwoTerms):
         first, second = self._both(yields)
         return quotient(first - second, first + second)
 
-    @property
-    def ndof_reduction(self) -> int:
-        """Return 0: the values are independent."""
-        return 0
-
 
 @final
 class Difference(AbstractTwoTerms):
@@ -224,11 +214,6 @@ class Difference(AbstractTwoTerms):
         del params
         first, second = self._both(yields)
         return first - second
-
-    @property
-    def ndof_reduction(self) -> int:
-        """Return 0: the values are independent."""
-        return 0
 
 
 __all__ = ["AbstractTwoTerms", "Asymmetry", "Difference", "Normratio", "Ratio"]
