@@ -2,26 +2,19 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import Any, final, get_args
 
 from everwillow._errors import ArgumentValueError, KeyCollisionError
-from everwillow.likelihood.histograms import Channel, Layout
 from everwillow.likelihood.template_spec import SystematicType, TemplateSpec
-from everwillow.models.templates._assembly import assemble, layout_of
-from everwillow.models.templates._axes import axes_of
-from everwillow.models.templates._booking import (
-    Book,
-    Kind,
-    check_name,
-    covariance_of,
-    data_of,
-)
+from everwillow.models.templates._assembly import assemble
+from everwillow.models.templates._booking import Book, Kind, check_name
 from everwillow.models.templates._effects import check_kind, of_factors, of_variations
 from everwillow.models.templates._extras import (
     beta_block,
     external_term,
     payload as arrays_of,
 )
+from everwillow.models.templates._histogram_builder import AbstractHistogramBuilder
 from everwillow.models.templates._inputs import (
     factors_of,
     groups_of,
@@ -33,9 +26,8 @@ from everwillow.models.templates.model import TemplateModel
 from everwillow.models.templates.storage import write
 
 
-# More methods and lines than elsewhere: one method for each kind of thing that a fit is
-# made of, mostly documentation, and a few lines that hand over to the functions beside.
-class TemplateBuilder:
+@final
+class TemplateBuilder(AbstractHistogramBuilder):
     """Collect histograms, systematics and data of a template fit.
 
     Histograms are UHI histograms (of hist, boost_histogram or uproot), NumPy arrays of
@@ -83,124 +75,6 @@ class TemplateBuilder:
         self._book = Book(systematic_type, allow_negative)
         self._sparse = bool(sparse)
         self._stat_in_covariance = add_bin_by_bin_stat_to_data_cov
-
-    def add_channel(
-        self, axes: Any, name: str, *, masked: bool = False, flow: bool = False
-    ) -> None:
-        """Add a histogram that is fitted, or one that the fit is propagated to.
-
-        Args:
-            axes: Its axes: each an `Axis`, an axis of a UHI histogram, or a pair of a
-                name with edges (numbers) or labels (strings). None, ``[]``, are a
-                single bin.
-            name: Its name.
-            masked: Whether it has no data and stays out of the fit.
-            flow: Whether underflow and overflow bins are bins of it: they are intervals
-                that begin at minus infinity and end at infinity. Categories have none.
-
-        Raises:
-            KeyCollisionError: If there is a channel of that name.
-
-        Example:
-            >>> builder = TemplateBuilder()
-            >>> axes = [("pt", [0.0, 20.0])]
-            >>> builder.add_channel(axes, "gen", masked=True, flow=True)
-            >>> builder.layout.channels[0].axes[0].edges
-            (-inf, 0.0, 20.0, inf)
-        """
-        check_name(name, "add_channel")
-        if name in self._book.channels:
-            msg = f"add_channel: there is a channel {name!r} already."
-            raise KeyCollisionError(msg)
-        found = axes_of(axes, where=f"channel {name!r}", flow=flow)
-        self._book.channels[name] = Channel(name, found, bool(masked))
-
-    def add_process(
-        self,
-        hist: Any,
-        name: str,
-        channel: str,
-        *,
-        signal: bool = False,
-        variances: Any = None,
-    ) -> None:
-        """Add the nominal template of a process in a channel.
-
-        Args:
-            hist: Its yields.
-            name: Name of the process.
-            channel: Where it contributes.
-            signal: Whether it is a signal; the same in all channels.
-            variances: Variances of the yields, as a histogram or array; by default
-                those of `hist`, or else the yields themselves.
-
-        Raises:
-            ArgumentValueError: If a yield is negative and that is not allowed.
-            KeyCollisionError: If the process is in the channel already.
-            ConflictError: If it is a signal elsewhere and not here.
-        """
-        check_name(name, "add_process")
-        self._book.add_template(
-            hist, name, channel, signal=bool(signal), variances=variances
-        )
-
-    def add_data(self, hist: Any, channel: str, *, variances: Any = None) -> None:
-        """Add what was observed in a fitted channel.
-
-        Args:
-            hist: The data; its own variances are not looked at.
-            channel: Where.
-            variances: Variances for chi-square fits, where they are not the data.
-
-        Raises:
-            KeyCollisionError: If the channel has data already.
-            ArgumentValueError: If it is masked.
-        """
-        place = self._book.channel(channel, masked=False)
-        if channel in self._book.data:
-            msg = f"add_data: channel {channel!r} has data already."
-            raise KeyCollisionError(msg)
-        where = f"data of channel {channel!r}"
-        data, variance = data_of(hist, place, variances, where=where)
-        self._book.data[channel] = data
-        if variance is not None:
-            self._book.data_variance[channel] = variance
-
-    def add_data_covariance(self, cov: Any) -> None:
-        """Set the covariance of the data of all fitted bins, channel after channel.
-
-        Args:
-            cov: A symmetric matrix; each channel is flattened in C order.
-
-        Raises:
-            ShapeMismatchError: If it is no square matrix; whether it has the right
-                number of bins is seen by `spec`.
-            KeyCollisionError: If there is one already.
-        """
-        if self._book.data_covariance is not None:
-            msg = "add_data_covariance: there is a covariance already."
-            raise KeyCollisionError(msg)
-        self._book.data_covariance = covariance_of(cov)
-
-    def add_pseudodata(self, hist: Any, name: str, channel: str) -> None:
-        """Add a part of another set of data, which can be fitted instead.
-
-        Args:
-            hist: What it has in the channel.
-            name: Name of the set; every fitted channel needs its part.
-            channel: Where.
-
-        Raises:
-            KeyCollisionError: If the set has this channel already.
-        """
-        place = self._book.channel(channel, masked=False)
-        check_name(name, "add_pseudodata")
-        if channel in self._book.pseudodata.get(name, {}):
-            msg = f"add_pseudodata: {name!r} has data in channel {channel!r} already."
-            raise KeyCollisionError(msg)
-        where = f"pseudodata {name!r} of channel {channel!r}"
-        data, _ = data_of(hist, place, None, where=where)
-        self._book.pseudodata.setdefault(name, {})[channel] = data
 
     def add_norm_systematic(
         self,
@@ -444,11 +318,6 @@ class TemplateBuilder:
             msg = f"add_auxiliary: there is a payload {name!r} already."
             raise KeyCollisionError(msg)
         self._book.auxiliary[name] = arrays_of(name, payload)
-
-    @property
-    def layout(self) -> Layout:
-        """Channels and processes as far as they were added."""
-        return layout_of(self._book)
 
     def spec(self) -> TemplateSpec:
         """Return what was added as a specification.
