@@ -199,15 +199,18 @@ def test_toys_are_counted():
     assert row(text, "mu") == ["1.100", "0.082", "+1.00", "0.82"]
 
 
+REPEATED = ("mapping", "minos", "scan", "contour", "limit", "projection")
+NAMES = ("data", "toys", "start", "freeze", "blind", "unblind", "regularise")
+NAMES += ("strength", "l_curve", "group", "contour_level", *REPEATED)
+
+
 def test_options_reach_the_function():
-    nothing = dict.fromkeys(
-        ("data", "toys", "start", "freeze", "blind", "unblind", "mapping", "scan")
-    )
-    nothing |= {"projection": None, "points": 21, "statistics": "default"}
+    nothing = dict.fromkeys(NAMES) | {"points": 21, "statistics": "default"}
     found = arguments_of(spec="a", **nothing)
     assert found["data"] is None
     assert found["blind"] is False
     assert found["ntoys"] == 100
+    assert "contour_levels" not in found
     given = {
         "toys": 7,
         "start": ["mu=1.5"],
@@ -215,6 +218,12 @@ def test_options_reach_the_function():
         "blind": ["*"],
         "unblind": ["slope"],
         "statistics": "none",
+        "strength": ["1", "2.5"],
+        "l_curve": "-1:1:5",
+        "group": ["shape=slope,norm[0,1]", "shape=x"],
+        "contour_level": [0.9],
+        "scan": ["a", "b,c"],
+        "limit": ["mu"],
     }
     found = arguments_of(spec="a", **{**nothing, **given})
     assert (found["data"], found["ntoys"]) == ("toys", 7)
@@ -222,6 +231,11 @@ def test_options_reach_the_function():
     assert found["freeze"] == {"a*": None, "b": 0.5}
     assert (found["blind"], found["unblind"]) == (("*",), ("slope",))
     assert found["statistics"] is None
+    assert found["strength"] == (1.0, 2.5)
+    assert found["l_curve"] == (-1.0, -0.5, 0.0, 0.5, 1.0)
+    assert found["groups"] == {"shape": ["slope", "norm[0,1]", "x"]}
+    assert found["contour_levels"] == (0.9,)
+    assert (found["scans"], found["limits"]) == (("a", "b,c"), ("mu",))
 
 
 def test_every_plot_is_drawn(run, folder, fitted, tmp_path):

@@ -18,6 +18,7 @@ from everwillow.cli._terminal import busy, show
 from everwillow.fitting import FitResult
 from everwillow.models.templates.storage import load
 from everwillow.workflows import templates
+from everwillow.workflows._template_questions import COMMA
 
 
 def run(*, folder: Any, everything: bool, options: dict[str, Any]) -> None:
@@ -53,7 +54,8 @@ def run(*, folder: Any, everything: bool, options: dict[str, Any]) -> None:
             "show them."
         )
     title = pathlib.Path(options["spec"]).name
-    show(*overview(results, title, everything=everything), "\n".join(notes))
+    parts = overview(results, title, everything=everything)
+    show(*(text for _, text in parts), "\n".join(notes))
     for stored in kept:
         stored.keep()
     if not results.fit.success:
@@ -70,10 +72,12 @@ def arguments_of(
     blind: Sequence[str] | None,
     unblind: Sequence[str] | None,
     statistics: str,
-    mapping: Sequence[str] | None,
-    scan: Sequence[str] | None,
+    regularise: Sequence[str] | None,
+    strength: Sequence[str] | None,
+    l_curve: str | None,
+    group: Sequence[str] | None,
     points: int,
-    projection: Sequence[str] | None,
+    contour_level: Sequence[float] | None,
     **same: Any,
 ) -> dict[str, Any]:
     """Return the arguments of `everwillow.workflows.templates.run`.
@@ -89,7 +93,7 @@ def arguments_of(
         if value is None:
             msg = f"--start {name}: expected NAME=VALUE with a finite number."
             raise ArgumentValueError(msg)
-    return {
+    found = {
         "spec": spec,
         "data": "toys" if toys is not None else data,
         "ntoys": 100 if toys is None else toys,
@@ -98,9 +102,89 @@ def arguments_of(
         "blind": tuple(blind) if blind else False,
         "unblind": tuple(unblind or ()),
         "statistics": None if statistics == "none" else statistics,
-        "mappings": tuple(mapping or ()),
-        "scans": tuple(scan or ()),
+        "regularise": tuple(regularise or ()),
+        "strength": strength_of(strength),
+        "l_curve": None if l_curve is None else strengths_of(l_curve),
+        "groups": groups_of(group or ()),
         "scan_points": points,
-        "projections": tuple(projection or ()),
-        **same,
     }
+    if contour_level:
+        found["contour_levels"] = tuple(contour_level)
+    for option, name in _LISTS.items():
+        found[name] = tuple(same.pop(option) or ())
+    return found | same
+
+
+# Options that may be repeated, and what they are called in Python.
+_LISTS = {
+    "mapping": "mappings",
+    "minos": "minos",
+    "scan": "scans",
+    "contour": "contours",
+    "limit": "limits",
+    "projection": "projections",
+}
+
+
+def strength_of(texts: Sequence[str] | None) -> Any:
+    """Read strengths of a regularisation: numbers, or ``corner``.
+
+    Raises:
+        ArgumentValueError: If a text is neither.
+
+    Example:
+        >>> strength_of(["1.5"]), strength_of(["corner"])
+        ((1.5,), 'corner')
+    """
+    if not texts:
+        return None
+    if list(texts) == ["corner"]:
+        return "corner"
+    try:
+        return tuple(map(float, texts))
+    except ValueError as error:
+        msg = f"--strength {' '.join(texts)}: expected numbers, or corner alone."
+        raise ArgumentValueError(msg) from error
+
+
+def strengths_of(text: str) -> tuple[float, ...]:
+    """Read the strengths of an L-curve, ``LOW:HIGH:N``.
+
+    Raises:
+        ArgumentValueError: If it is something else.
+
+    Example:
+        >>> strengths_of("-1:1:3")
+        (-1.0, 0.0, 1.0)
+    """
+    low, high, count = ([*text.split(":"), "", ""])[:3]
+    try:
+        ends, number = (float(low), float(high)), int(count)
+    except ValueError:
+        ends, number = (0.0, 0.0), 0
+    if number < 2 or not ends[0] < ends[1] or text.count(":") != 2:
+        msg = f"--l-curve {text}: expected LOW:HIGH:N, such as -3:3:13."
+        raise ArgumentValueError(msg)
+    step = (ends[1] - ends[0]) / (number - 1)
+    return tuple(ends[0] + i * step for i in range(number))
+
+
+def groups_of(texts: Sequence[str]) -> dict[str, list[str]]:
+    """Read groups of parameters, ``GROUP=PATTERN,...``.
+
+    Raises:
+        ArgumentValueError: If there is no name, or no pattern.
+
+    Example:
+        >>> groups_of(["shape=slope,norm_*"])
+        {'shape': ['slope', 'norm_*']}
+    """
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        name, _, names = text.partition("=")
+        patterns = [one.strip() for one in COMMA.split(names) if one.strip()]
+        if not name.strip() or not patterns:
+            msg = f"--group {text}: expected GROUP=PATTERN, several with commas."
+            raise ArgumentValueError(msg)
+        found.setdefault(name.strip(), []).extend(patterns)
+    return found

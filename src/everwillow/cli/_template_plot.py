@@ -3,6 +3,7 @@
 import fnmatch
 import pathlib
 import re
+from collections.abc import Sequence
 
 from everwillow._errors import ArgumentValueError
 from everwillow.cli._template_print import read
@@ -11,8 +12,18 @@ from everwillow.workflows import template_plots
 from everwillow.workflows.template_results import TemplateResults
 
 
+# Messages name so many plots.
+_NAMED = 30
+
+
 def run(
-    *, file: str, out: str, ending: str, title: str | None, log: bool, only: str | None
+    *,
+    file: str,
+    out: str,
+    ending: str,
+    title: str | None,
+    log: bool,
+    only: Sequence[str] | None,
 ) -> None:
     """Draw the plots of a file into a folder."""
     folder = pathlib.Path(out)
@@ -24,17 +35,21 @@ def run(
     make = template_plots.result_figures if is_result else template_plots.input_figures
     folder.mkdir(parents=True, exist_ok=True)
     written: list[str] = []
+    seen: list[str] = []
     with busy("Drawing"):
         for name, figure in make(found, title=title, log=log):
             stem = _stem(name)
-            if only is not None and not fnmatch.fnmatchcase(stem, only):
+            seen.append(stem)
+            if only and not any(fnmatch.fnmatchcase(stem, one) for one in only):
                 continue
             while stem in written:
                 stem += "_"
             figure.savefig(folder / f"{stem}.{ending}")
             written.append(stem)
     if not written:
-        msg = f"--only: there is no plot {only!r}."
+        shown = ", ".join(seen[:_NAMED]) + (", ..." if seen[_NAMED:] else "")
+        wanted = ", ".join(only or ()) or "of anything"
+        msg = f"--only: there is no plot {wanted}. There are: {shown}."
         raise ArgumentValueError(msg)
     names = "\n".join(f"- {stem}.{ending}" for stem in written)
     show(f"{len(written)} plots are in {out}:\n{names}")

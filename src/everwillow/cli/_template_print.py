@@ -1,24 +1,29 @@
 """``everwillow template print``."""
 
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from everwillow._errors import ArgumentValueError
 from everwillow._hdf5 import format_of
-from everwillow.cli._template_tables import details
+from everwillow.cli._template_tables import chosen, details
 from everwillow.cli._terminal import show
 from everwillow.models.templates import storage
 from everwillow.models.templates.inputs_report import inspect_inputs
 from everwillow.workflows import templates
+from everwillow.workflows.template_results import TemplateResults
 
 
-def run(*, file: str, everything: bool) -> None:
-    """Print what is in a file."""
-    found = read(file)
-    if isinstance(found, templates.TemplateResults):
-        show(*details(found, pathlib.Path(file).name, everything=everything))
+def run(*, file: str, only: Sequence[str] | None, everything: bool) -> None:
+    """Print what is in a file, or some parts of it."""
+    found, patterns = read(file), tuple(only or ())
+    title = pathlib.Path(file).name
+    if isinstance(found, TemplateResults):
+        parts = details(found, title, everything=everything)
     else:
-        show(f"{pathlib.Path(file).name}: a template fit", str(inspect_inputs(found)))
+        report = str(inspect_inputs(found))
+        parts = [("title", f"{title}: a template fit"), ("inputs", report)]
+    show(*chosen(parts, patterns))
 
 
 def read(file: str) -> Any:

@@ -1,10 +1,19 @@
 """Results of template fits as tables."""
 
+import fnmatch
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 
+from everwillow._errors import ArgumentValueError, nearest
 from everwillow.cli._numbers import plain, signed, with_error
+from everwillow.cli._template_inference_tables import (
+    decimals_of,
+    grid_table,
+    inference_parts,
+    scan_table,
+)
 from everwillow.cli._terminal import table
 from everwillow.likelihood.histograms import Axis
 from everwillow.workflows.template_results import (
@@ -17,6 +26,9 @@ from everwillow.workflows.template_results import (
 )
 
 
+Part: TypeAlias = tuple[str, str]
+"""The name of a part, and what is printed."""
+
 # So many rows of a table are shown, unless all are asked for.
 SHOWN = 20
 _DATA = {
@@ -26,47 +38,79 @@ _DATA = {
 }
 
 
-def overview(results: TemplateResults, title: str, *, everything: bool) -> list[str]:
-    """Return what a fit prints.
+def overview(results: TemplateResults, title: str, *, everything: bool) -> list[Part]:
+    """Return what a fit prints, each part with a name.
 
     Args:
         results: Of the fit.
         title: What was fitted, for people.
         everything: Whether to show all rows.
     """
-    parts = [headline(results, title), status(results)]
-    parts += parameter_tables(results.parameters, everything=everything)
+    parts = [("fit", headline(results, title)), ("fit", status(results))]
+    tables = parameter_tables(results.parameters, everything=everything)
+    parts += [("parameters", text) for text in tables]
     if results.impacts is not None:
         parts += impact_tables(results.impacts, everything=everything)
+    parts += inference_parts(results, most=None if everything else SHOWN)
     if results.mappings:
-        parts.append(mapping_table(results))
+        parts.append(("mappings", mapping_table(results)))
     if results.projections:
         tests = results.projections.items()
         rows = [(name, *_chi2_cells(test)) for name, test in tests]
         heads = ("projection", "chi2/ndof", "p")
-        parts.append(table(heads, rows, title="Against free bins"))
+        parts.append(("projections", table(heads, rows, title="Against free bins")))
     if results.toys is not None:
-        parts.append(toy_table(results.toys, everything=everything))
-    return [*parts, *remarks(results)]
+        parts.append(("toys", toy_table(results.toys, everything=everything)))
+    return [*parts, *(("remarks", text) for text in remarks(results))]
 
 
-def details(results: TemplateResults, title: str, *, everything: bool) -> list[str]:
-    """Return what `template print` prints: also each channel and mapping."""
+def details(results: TemplateResults, title: str, *, everything: bool) -> list[Part]:
+    """Return what `template print` prints: also each channel, mapping and scan."""
     parts = overview(results, title, everything=everything)
     for name, channel in results.channels.items():
-        parts.append(bin_table(channel, f"Channel {name}", everything=everything))
+        text = bin_table(channel, f"Channel {name}", everything=everything)
+        parts.append((f"channels/{name}", text))
     for key, mapping in results.mappings.items():
         for name, histogram in mapping.histograms.items():
             what = key if len(mapping.histograms) == 1 else f"{key}: {name}"
-            parts.append(bin_table(histogram, what, everything=everything))
+            text = bin_table(histogram, what, everything=everything)
+            parts.append((f"mappings/{key}", text))
     for name, scan in results.scans.items():
-        rows = [
-            (plain(value), "failed" if np.isnan(height) else f"{height:.4f}")
-            for value, height in zip(scan.values, scan.twice_delta_nll, strict=True)
-        ]
-        what = f"Profile of {name}: rise of -2 ln L above the minimum"
-        parts.append(table((name, "-2 Δ ln L"), rows, title=what))
+        parts.append((f"scans/{name}", scan_table(name, scan)))
+    for name, grid in results.grid_scans.items():
+        parts.append((f"scans/{name}", grid_table(grid)))
     return parts
+
+
+def chosen(parts: Sequence[Part], patterns: Sequence[str]) -> list[str]:
+    """Return the texts of the parts that patterns mean, all without any pattern.
+
+    Args:
+        parts: Names, such as ``channels/ch0``, and texts.
+        patterns: Compared with the whole name, its beginning and its end.
+
+    Raises:
+        ArgumentValueError: If a pattern means none.
+    """
+    if not patterns:
+        return [text for _, text in parts]
+    found: set[int] = set()
+    for pattern in patterns:
+        hits = {i for i, (name, _) in enumerate(parts) if _means(pattern, name)}
+        if not hits:
+            names = list(dict.fromkeys(name for name, _ in parts))
+            msg = (
+                f"--only: there is no part {pattern!r}.{nearest(pattern, names)} There "
+                f"are: {', '.join(names)}."
+            )
+            raise ArgumentValueError(msg)
+        found |= hits
+    return [parts[i][1] for i in sorted(found)]
+
+
+def _means(pattern: str, name: str) -> bool:
+    first, _, last = name.partition("/")
+    return any(fnmatch.fnmatchcase(text, pattern) for text in (name, first, last))
 
 
 def headline(results: TemplateResults, title: str) -> str:
@@ -157,7 +201,7 @@ def _parameter_row(found: Parameters, i: int) -> tuple[str, ...]:
     return found.names[i], value, error, *shown, ", ".join(notes)
 
 
-def impact_tables(found: Impacts, *, everything: bool) -> list[str]:
+def impact_tables(found: Impacts, *, everything: bool) -> list[Part]:
     """Return tables of impacts, of groups and of parameters."""
     parts = []
     for i, poi in enumerate(found.interest):
@@ -172,32 +216,38 @@ def impact_tables(found: Impacts, *, everything: bool) -> list[str]:
         rows.append(("total", _part(error, error), ""))
         heads = ("group", "traditional", "global")
         what = f"Parts of the error of {poi}"
-        parts.append(table(heads, rows, title=what))
-        auxiliary = dict(zip(found.global_names, found.global_impacts[i], strict=True))
-        order = np.argsort(-np.abs(found.traditional[i]), kind="stable")
-        chosen = order if everything else order[:SHOWN]
-        rows = [
-            (
-                found.names[k],
-                _part(found.traditional[i][k], error, sign=True),
-                _part(auxiliary.get(found.names[k], np.nan), error, sign=True),
-            )
-            for k in chosen
-        ]
-        if rows:
-            heads = ("name", "traditional", "global")
-            what = _titled(f"Impacts on {poi}", order, everything)
-            parts.append(table(heads, rows, title=what))
+        parts.append((f"impacts/{poi}", table(heads, rows, title=what)))
+        if found.names:
+            text = _single_impacts(found, i, everything=everything)
+            parts.append((f"impacts/{poi}", text))
     return parts
+
+
+def _single_impacts(found: Impacts, i: int, *, everything: bool) -> str:
+    """Return the table of impacts of single parameters."""
+    error = float(found.errors[i])
+    auxiliary = dict(zip(found.global_names, found.global_impacts[i], strict=True))
+    order = np.argsort(-np.abs(found.traditional[i]), kind="stable")
+    columns = {"traditional": found.traditional[i]}
+    columns["global"] = np.array([auxiliary.get(n, np.nan) for n in found.names])
+    if found.up is not None and found.down is not None:
+        columns |= {"fit up": found.up[i], "fit down": found.down[i]}
+    rows = [
+        (
+            found.names[k],
+            *(_part(column[k], error, sign=True) for column in columns.values()),
+        )
+        for k in (order if everything else order[:SHOWN])
+    ]
+    what = _titled(f"Impacts on {found.interest[i]}", order, everything)
+    return table(("name", *columns), rows, title=what)
 
 
 def _part(value: float, error: float, *, sign: bool = False) -> str:
     """Return a part of an error with as many decimals as three of its digits have."""
     if not np.isfinite(value):
         return ""
-    known = np.isfinite(error) and error > 0
-    decimals = max(0, 2 - int(np.floor(np.log10(error)))) if known else 4
-    text = signed(float(value), min(decimals, 10))
+    text = signed(float(value), decimals_of(error))
     return text if sign else text.lstrip("+")
 
 
@@ -225,16 +275,13 @@ def _chi2_cells(found: ChiSquare | None) -> tuple[str, str]:
 def toy_table(found: Toys, *, everything: bool) -> str:
     """Return a table of what toys say of each parameter."""
     good = found.success
-    pulls = (found.values - found.true_values) / found.errors
     rows = []
-    for i, name in enumerate(found.names):
-        values, away = found.values[good, i], pulls[good, i]
-        away = away[np.isfinite(away)]
+    for i, (name, (mean, width)) in enumerate(found.summary().items()):
+        values = found.values[good, i]
         spread = float(np.std(values)) if values.size else np.nan
-        mean = float(np.mean(values)) if values.size else np.nan
-        middle = signed(float(np.mean(away))) if away.size else ""
-        width = f"{np.std(away):.2f}" if away.size else ""
-        rows.append((name, *with_error(mean, spread), middle, width))
+        middle = float(np.mean(values)) if values.size else np.nan
+        cells = signed(mean), "" if np.isnan(width) else f"{width:.2f}"
+        rows.append((name, *with_error(middle, spread), *cells))
     what = f"{int(good.sum())} of {good.size} toys found a minimum (seed {found.seed})"
     shown = rows if everything else rows[:SHOWN]
     what += "" if len(shown) == len(rows) else f"; the first {SHOWN} parameters"
@@ -308,4 +355,4 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-__all__ = ["bin_names", "details", "overview"]
+__all__ = ["Part", "bin_names", "chosen", "details", "overview"]

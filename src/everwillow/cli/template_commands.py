@@ -2,10 +2,11 @@
 
 import importlib
 import pathlib
-from typing import Annotated, Any, Literal, Optional
+from typing import Annotated, Any
 
 import typer
 
+from everwillow.cli import _template_options as o
 from everwillow.cli._parsing import Command, Group
 
 
@@ -20,23 +21,6 @@ template = typer.Typer(
     ),
 )
 
-_WHAT, _MODEL, _OUTPUT = "What to fit", "Model", "Output"
-
-Texts = Optional[list[str]]  # noqa: UP045
-Spec = Annotated[str, typer.Argument(help="What `template build` wrote (HDF5).")]
-Out = Annotated[
-    str, typer.Option("--out", "-o", help="Where to write (HDF5).", metavar="FILE")
-]
-Cache = Annotated[
-    bool, typer.Option(help="Whether compiled programs are kept for the next run.")
-]
-Traceback = Annotated[
-    bool, typer.Option("--traceback", help="Show where an error came from.")
-]
-All = Annotated[
-    bool, typer.Option("--all", help="Show all rows.", rich_help_panel=_OUTPUT)
-]
-
 
 @template.command(cls=Command)
 def build(
@@ -48,8 +32,8 @@ def build(
         ),
     ],
     *,
-    out: Out,
-    traceback: Traceback = False,
+    out: o.Out,
+    traceback: o.Traceback = False,
 ) -> None:
     """Run a script that books histograms, write the file, and report what is odd."""
     _run("_template_build", script, traceback, script=script, out=out)
@@ -57,154 +41,47 @@ def build(
 
 @template.command(cls=Command)
 def fit(
-    spec: Spec,
+    spec: o.Spec,
     *,
-    out: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--out", "-o", help="Where to write results (HDF5)."),
-    ] = None,
-    data: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            metavar="data|asimov|toys|NAME",
-            help="The data (default), what is expected at the start values, "
-            "pseudo-experiments, or pseudodata of a name.",
-            rich_help_panel=_WHAT,
-        ),
-    ] = None,
-    toys: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="How many pseudo-experiments.", rich_help_panel=_WHAT),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of toys.", rich_help_panel=_WHAT)] = 0,
-    start: Annotated[
-        Texts,
-        typer.Option(
-            metavar="NAME=VALUE",
-            help="Where the fit starts, which is what Asimov data and toys contain. "
-            "May be repeated.",
-            rich_help_panel=_WHAT,
-        ),
-    ] = None,
-    freeze: Annotated[
-        Texts,
-        typer.Option(
-            metavar="NAME[=VALUE]",
-            help="Take a parameter out of the fit, or all that match a pattern. May "
-            "be repeated.",
-            rich_help_panel=_WHAT,
-        ),
-    ] = None,
-    blind: Annotated[
-        Texts,
-        typer.Option(
-            metavar="PATTERN",
-            help="Hide parameters of interest by a reproducible number; '*' for all. "
-            "May be repeated.",
-            rich_help_panel=_WHAT,
-        ),
-    ] = None,
-    unblind: Annotated[
-        Texts,
-        typer.Option(
-            metavar="PATTERN",
-            help="What of --blind not to hide. May be repeated.",
-            rich_help_panel=_WHAT,
-        ),
-    ] = None,
-    parameters: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            help="What scales the processes, such as 'Mixture light heavy'; by "
-            "default a strength for each signal.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    likelihood: Annotated[
-        Literal["poisson", "chi2", "covariance"],
-        typer.Option(help="How data enter.", rich_help_panel=_MODEL),
-    ] = "poisson",
-    statistics: Annotated[
-        Literal["default", "gamma", "normal", "additive", "none"],
-        typer.Option(
-            help="What simulated samples fluctuate by.", rich_help_panel=_MODEL
-        ),
-    ] = "default",
-    per_process: Annotated[
-        bool,
-        typer.Option(
-            "--per-process",
-            help="Let each process of a bin fluctuate on its own.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = False,
-    mapping: Annotated[
-        Texts,
-        typer.Option(
-            "--mapping",
-            "-m",
-            metavar="TEXT",
-            help="A mapping such as 'Project ch0 x', spelled as in Python. May be "
-            "repeated.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = None,
-    covariances: Annotated[
-        bool,
-        typer.Option(
-            "--covariances",
-            help="Keep the covariance of each mapping.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = False,
-    impacts: Annotated[
-        bool,
-        typer.Option(
-            "--impacts",
-            help="On the parameters of interest.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = False,
-    breakdown: Annotated[
-        bool,
-        typer.Option(
-            "--breakdown",
-            help="Divide errors of bins by groups of systematics.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = False,
-    scan: Annotated[
-        Texts,
-        typer.Option(
-            metavar="NAME",
-            help="Scan the profile likelihood of a parameter. May be repeated.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = None,
-    points: Annotated[
-        int, typer.Option(min=2, help="Of a scan.", rich_help_panel=_OUTPUT)
-    ] = 21,
-    projection: Annotated[
-        Texts,
-        typer.Option(
-            metavar="'CHANNEL AXIS ...'",
-            help="Test a projection against a fit with free bins. May be repeated.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = None,
-    unconstrained: Annotated[
-        Optional[float],  # noqa: UP045
-        typer.Option(
-            help="Error before the fit of systematics without a constraint.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = None,
-    max_steps: Annotated[
-        int, typer.Option(min=1, help="Largest number of evaluations.")
-    ] = 256,
-    everything: All = False,
-    cache: Cache = True,
-    traceback: Traceback = False,
+    out: o.Results = None,
+    data: o.Data = None,
+    toys: o.Toys = None,
+    seed: o.Seed = 0,
+    start: o.Start = None,
+    from_result: o.FromResult = None,
+    refit: o.Refit = True,
+    freeze: o.Freeze = None,
+    blind: o.Blind = None,
+    unblind: o.Unblind = None,
+    parameters: o.Parameters = None,
+    likelihood: o.Likelihood = "poisson",
+    statistics: o.Statistics = "default",
+    per_process: o.PerProcess = False,
+    profile: o.Profile = True,
+    sparse: o.Sparse = None,
+    regularise: o.Regularise = None,
+    strength: o.Strength = None,
+    l_curve: o.LCurve = None,
+    mapping: o.Mapping = None,
+    covariances: o.Covariances = False,
+    impacts: o.Impacts = False,
+    asymmetric_impacts: o.AsymmetricImpacts = False,
+    nonprofiled_impacts: o.NonprofiledImpacts = False,
+    group: o.Group = None,
+    breakdown: o.Breakdown = False,
+    minos: o.Minos = None,
+    scan: o.Scan = None,
+    points: o.Points = 21,
+    contour: o.Contour = None,
+    contour_level: o.ContourLevel = None,
+    limit: o.Limit = None,
+    limit_level: o.LimitLevel = 0.05,
+    projection: o.Projection = None,
+    unconstrained: o.Unconstrained = None,
+    max_steps: o.MaxSteps = 256,
+    everything: o.All = False,
+    cache: o.Cache = True,
+    traceback: o.Traceback = False,
 ) -> None:
     """Fit templates, and propagate the result to distributions."""
     given = dict(locals())
@@ -221,41 +98,27 @@ def fit(
 
 @template.command(cls=Command, name="print")
 def show(
-    file: Annotated[
-        str, typer.Argument(help="Results of `template fit`; or a file to be fitted.")
-    ],
+    file: o.File,
     *,
-    everything: All = False,
-    traceback: Traceback = False,
+    only: o.OnlyParts = None,
+    everything: o.All = False,
+    traceback: o.Traceback = False,
 ) -> None:
     """Show results as tables; of a file to be fitted what is in it and what is odd."""
-    _run("_template_print", file, traceback, file=file, everything=everything)
+    options = {"file": file, "only": only, "everything": everything}
+    _run("_template_print", file, traceback, **options)
 
 
 @template.command(cls=Command)
 def plot(
-    file: Annotated[
-        str, typer.Argument(help="Results of `template fit`; or a file to be fitted.")
-    ],
+    file: o.File,
     *,
-    out: Annotated[
-        str, typer.Option("--out", "-o", help="The folder for the plots; it is made.")
-    ],
-    ending: Annotated[
-        Literal["pdf", "png", "svg"], typer.Option("--format", help="Of the plots.")
-    ] = "pdf",
-    title: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Written above each plot."),
-    ] = None,
-    log: Annotated[
-        bool, typer.Option("--log", help="Logarithmic axes of events.")
-    ] = False,
-    only: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(metavar="PATTERN", help="Only plots of these names."),
-    ] = None,
-    traceback: Traceback = False,
+    out: o.Folder,
+    ending: o.Ending = "pdf",
+    title: o.Title = None,
+    log: o.Log = False,
+    only: o.OnlyPlots = None,
+    traceback: o.Traceback = False,
 ) -> None:
     """Draw all plots of results; of a file to be fitted its templates."""
     options = {"out": out, "ending": ending, "title": title, "log": log}

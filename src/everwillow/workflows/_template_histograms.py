@@ -31,7 +31,7 @@ from everwillow.mappings import (
 from everwillow.mappings.residuals import residual_chi2
 from everwillow.models.templates.model import TemplateModel
 from everwillow.workflows._template_breakdown import veiled, with_breakdown
-from everwillow.workflows._template_numbers import chi_square, groups_of
+from everwillow.workflows._template_numbers import chi_square
 from everwillow.workflows.template_results import (
     ChiSquare,
     Expectation,
@@ -95,6 +95,7 @@ def histograms_of(
     *,
     covariances: bool,
     breakdown: bool,
+    groups: Mapping[str, list[str]],
 ) -> Histograms:
     """Evaluate channels and mappings before and after the fit."""
     every = (Identity(), *mappings)
@@ -134,9 +135,8 @@ def histograms_of(
     data = _data(every, model)
     work = _Work(model, result, before, after, data)
     found = [work.outcome(i, mapping) for i, mapping in enumerate(every)]
-    groups = groups_of(model) if breakdown and keep and after is not None else {}
-    if groups:
-        factor = np.asarray(after.result.factor) if after else np.zeros((0, 0))
+    if groups and breakdown and keep and after is not None:
+        factor = np.asarray(after.result.factor)
         found = [
             with_breakdown(outcome, factor[work.rows(i)], model, result, groups)
             for i, outcome in enumerate(found)

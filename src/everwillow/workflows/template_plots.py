@@ -7,6 +7,7 @@ import numpy as np
 
 from everwillow import plotting
 from everwillow.likelihood.template_spec import TemplateSpec
+from everwillow.workflows._template_inference_plots import inference_figures
 from everwillow.workflows.template_results import (
     HistogramResult,
     Impacts,
@@ -161,17 +162,7 @@ def result_figures(
         )
     if results.impacts is not None:
         yield from _impact_figures(results.impacts, results.parameters, title)
-    for name, scan in results.scans.items():
-        yield (
-            f"scan_{name}",
-            plotting.scan(
-                values=scan.values,
-                twice_delta_nll=scan.twice_delta_nll,
-                best=scan.best,
-                name=name,
-                title=title,
-            ),
-        )
+    yield from inference_figures(results, title)
     if results.toys is not None:
         yield from _toy_figures(results.toys, title)
 
@@ -300,7 +291,9 @@ def _impact_figures(
             f"impacts_{poi}",
             plotting.ranking(
                 names=found.names,
-                up=found.traditional[i],
+                up=found.traditional[i] if found.up is None else found.up[i],
+                down=None if found.down is None else found.down[i],
+                linear=None if found.up is None else found.traditional[i],
                 pulls=parameters.pulls[here],
                 errors=parameters.constraints[here],
                 poi=poi,
@@ -314,7 +307,7 @@ def _toy_figures(found: Toys, title: str | None) -> Iterator[tuple[str, Any]]:
     good = found.success
     if not good.any():
         return
-    away = (found.values[good] - found.true_values) / found.errors[good]
+    away = found.pulls[good]
     known = np.any(np.isfinite(away), axis=0).tolist()
     names = [name for name, one in zip(found.names, known, strict=True) if one]
     if names:

@@ -7,6 +7,14 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from everwillow.likelihood.histograms import Axis
+from everwillow.workflows.template_profiles import (
+    AsymmetricErrors,
+    Contour,
+    GridScan,
+    Limit,
+    NonprofiledShifts,
+    Regularisation,
+)
 
 
 DATA, SIMULATION = "data statistics", "simulation statistics"
@@ -30,6 +38,8 @@ class Parameters:
         at_bound: Which ended at a bound.
         blinded: Which are shifted by a hidden offset.
         stopped_at: Where a fit that failed stopped; None if it did not fail.
+        centers: What the constraints prefer; NaN without one, and where it would tell a
+            hidden number. None in older files: the values before the fit.
     """
 
     names: tuple[str, ...]
@@ -43,11 +53,18 @@ class Parameters:
     at_bound: Bool[np.ndarray, " n"]
     blinded: Bool[np.ndarray, " n"]
     stopped_at: Float[np.ndarray, " n"] | None = None
+    centers: Float[np.ndarray, " n"] | None = None
+
+    @property
+    def by_name(self) -> dict[str, float]:
+        """The values after the fit by name, for `starts` of another one."""
+        return dict(zip(self.names, self.values.tolist(), strict=True))
 
     @property
     def pulls(self) -> Float[np.ndarray, " n"]:
-        """(value - nominal) / width of the constraint; NaN without one."""
-        away = (self.values - self.prefit_values) / self.prefit_errors
+        """(value - center) / width of the constraint; NaN without one."""
+        centers = self.prefit_values if self.centers is None else self.centers
+        away = (self.values - centers) / self.prefit_errors
         return np.where(self.constrained, away, np.nan)
 
     @property
@@ -126,6 +143,9 @@ class Impacts:
             data and `SIMULATION` for those of simulated samples.
         grouped_traditional: Of each group, never negative.
         grouped_global: Likewise.
+        up: The traditional impacts of a move up, by fits; NaN where one failed. None if
+            not asked for.
+        down: Those of a move down.
     """
 
     interest: tuple[str, ...]
@@ -137,6 +157,8 @@ class Impacts:
     groups: tuple[str, ...]
     grouped_traditional: Float[np.ndarray, "pois groups"]
     grouped_global: Float[np.ndarray, "pois groups"]
+    up: Float[np.ndarray, "pois names"] | None = None
+    down: Float[np.ndarray, "pois names"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +287,24 @@ class Toys:
     success: Bool[np.ndarray, " toys"]
     seed: int
 
+    @property
+    def pulls(self) -> Float[np.ndarray, "toys names"]:
+        """(fitted - true value) / error; NaN where a fit failed or has no error."""
+        errors = np.where(self.errors > 0, self.errors, np.nan)
+        return (self.values - self.true_values) / errors
+
+    def summary(self) -> dict[str, tuple[float, float]]:
+        """Return mean and width of the pulls of each parameter, NaN without any.
+
+        The width is the root of the mean square deviation from the mean.
+        """
+        found = {}
+        for name, column in zip(self.names, self.pulls.T, strict=True):
+            known = column[np.isfinite(column)]
+            both = (np.mean(known), np.std(known)) if known.size else (np.nan, np.nan)
+            found[name] = (float(both[0]), float(both[1]))
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class TemplateResults:
@@ -280,8 +320,14 @@ class TemplateResults:
         channels: All channels, masked ones included.
         covariance: Of the fitted parameters; None if the fit failed.
         impacts: If asked for.
+        nonprofiled_impacts: Those of frozen parameters, if asked for.
+        asymmetric_errors: If asked for.
+        limits: By parameter of interest.
+        regularisation: If there was any.
         mappings: By how they are written.
         scans: By parameter.
+        grid_scans: By two parameters, ``A,B``.
+        contours: Likewise.
         projections: Tests of projections of channels against free bins, if asked for.
         toys: If there were any.
         remarks: What was assumed or looks odd.
@@ -295,8 +341,14 @@ class TemplateResults:
     channels: Mapping[str, HistogramResult]
     covariance: Covariance | None = None
     impacts: Impacts | None = None
+    nonprofiled_impacts: NonprofiledShifts | None = None
+    asymmetric_errors: AsymmetricErrors | None = None
+    limits: Mapping[str, Limit] = field(default_factory=dict)
+    regularisation: Regularisation | None = None
     mappings: Mapping[str, MappingOutcome] = field(default_factory=dict)
     scans: Mapping[str, Scan] = field(default_factory=dict)
+    grid_scans: Mapping[str, GridScan] = field(default_factory=dict)
+    contours: Mapping[str, Contour] = field(default_factory=dict)
     projections: Mapping[str, ChiSquare] = field(default_factory=dict)
     toys: Toys | None = None
     remarks: tuple[str, ...] = ()

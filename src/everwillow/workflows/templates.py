@@ -30,33 +30,31 @@ percent-encoded); they are in the order of the fit. So there are:
   attribute ``seed``.
 """
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
 from everwillow._hdf5 import Kind, import_h5py, reading, write_header, writing
 from everwillow.fitting import FitResult, fit
-from everwillow.goodness import nested_test
 from everwillow.likelihood.template_spec import TemplateSpec
 from everwillow.mappings import AbstractHistogramMapping
 from everwillow.models.templates.blinding import Blind
 from everwillow.models.templates.model import Likelihood, Statistics
 from everwillow.models.templates.storage import load
 from everwillow.workflows import _hdf5_records
-from everwillow.workflows._template_histograms import histograms_of, parsed
-from everwillow.workflows._template_models import Starts, model_of, prefit_errors
-from everwillow.workflows._template_numbers import (
-    check_scans,
-    chi_square,
-    covariance_of,
-    degenerate,
-    free_projections,
-    impacts_of,
-    parameters_of,
-    scans_of,
-    summary_of,
-    toys_of,
+from everwillow.workflows._template_analysis import (
+    check_without_fit,
+    ended,
+    results_of,
+)
+from everwillow.workflows._template_models import TOYS, Starts, model_of
+from everwillow.workflows._template_questions import Pairs, questions_of
+from everwillow.workflows._template_smoothing import (
+    Smooth,
+    Strength,
+    curvatures_of,
+    smoothed,
 )
 from everwillow.workflows.template_results import TemplateResults
 
@@ -70,16 +68,31 @@ def run(
     data: str | None = None,
     parameters: Any = None,
     starts: Starts | None = None,
+    from_result: TemplateResults | str | os.PathLike[str] | None = None,
+    refit: bool = True,
     likelihood: Likelihood = "poisson",
     statistics: Statistics = "default",
     per_process: bool = False,
+    profile: bool = True,
+    sparse: bool | None = None,
+    regularise: Smooth | Iterable[Smooth] = (),
+    strength: Strength | None = None,
+    l_curve: Sequence[float] | None = None,
     freeze: Sequence[str] | Mapping[str, float | None] = (),
     mappings: Sequence[str | AbstractHistogramMapping] = (),
     covariances: bool = False,
     impacts: bool = False,
+    asymmetric_impacts: bool = False,
+    nonprofiled_impacts: bool = False,
+    groups: Mapping[str, str | Sequence[str]] | None = None,
     breakdown: bool = False,
-    scans: Sequence[str] = (),
+    minos: bool | str | Sequence[str] = False,
+    scans: Pairs = (),
     scan_points: int = 21,
+    contours: Pairs = (),
+    contour_levels: Sequence[float] = (0.6827, 0.95),
+    limits: bool | str | Sequence[str] = False,
+    limit_level: float = 0.05,
     projections: Sequence[str] = (),
     ntoys: int = 100,
     seed: int = 0,
@@ -104,17 +117,46 @@ def run(
             what `TemplateModel.from_spec` takes.
         starts: Values where the fit starts, by parameter: what is expected before the
             fit, and so what Asimov data and toys contain.
+        from_result: What another fit found, or its file. The fit begins at its values
+            where both have a parameter; what is expected before the fit, Asimov data
+            and toys stay those of `starts`.
+        refit: Whether to fit, which is the default. If not, the values and the
+            covariance of `from_result` are propagated to channels and mappings, which
+            may be others than those of that fit. What needs a minimum is an error then.
         likelihood: As in `TemplateModel.from_spec`.
         statistics: As there.
         per_process: As there.
+        profile: As there. If False, ``bin_by_bin[0]``, ... are among the parameters.
+        sparse: Whether effects are kept as a list; None as the builder says.
+        regularise: Histograms that ought to be smooth
+            (`everwillow.models.templates.regularisation`): mappings, as `mappings` has
+            them; ``Parameters PATTERN ...`` for the values of parameters in a row; or
+            `Curvature`, which has a strength of its own.
+        strength: τ of all of them, or one for each; 0 by default. ``"corner"`` takes
+            that at the corner of the L-curve.
+        l_curve: Strengths of an L-curve, each of which takes a fit.
         freeze: Parameters that are taken out of the fit, names or patterns; a mapping
             tells their values.
         mappings: As `everwillow.mappings.parse_mapping` reads them, or mappings.
         covariances: Whether to keep the covariance of the values of each mapping.
-        impacts: Whether to compute impacts on the parameters of interest.
+        impacts: Whether to compute impacts on the parameters of interest, traditional
+            and global ones, of parameters and of groups.
+        asymmetric_impacts: Whether to compute these, and the traditional ones of each
+            parameter by two more fits.
+        nonprofiled_impacts: Whether to move each frozen parameter by the width of its
+            constraint, and fit again.
+        groups: More parameters of groups, names or patterns: of parameter models, say.
         breakdown: Whether to divide the errors of all bins by groups of systematics.
-        scans: Parameters whose profile likelihood is scanned.
-        scan_points: How many points each scan has.
+        minos: Names or patterns of parameters that get asymmetric errors; True for
+            those of interest.
+        scans: Parameters whose profile likelihood is scanned; two of them, as
+            ``"A,B"`` or ``("A", "B")``, on a grid.
+        scan_points: How many points a scan has, in each direction.
+        contours: Pairs of parameters, likewise, whose contours are followed.
+        contour_levels: The confidence levels of these, for both parameters together.
+        limits: Names or patterns of parameters of interest that get CLs upper limits,
+            observed and expected (`everwillow.limits`); True for all of interest.
+        limit_level: The CLs of these, 0.05 for 95 % confidence.
         projections: Projections of channels, written ``CHANNEL AXIS ...``, that are
             tested against a fit with free bins. Each takes a fit.
         ntoys: Number of toys, if these are asked for.
@@ -122,7 +164,8 @@ def run(
         unconstrained: The error before the fit of systematics without a constraint;
             without it they count as known.
         blind: As in `TemplateModel.from_spec`. What would tell hidden parameters is
-            left out then: after the fit masked channels, and parts of processes.
+            left out then: after the fit masked channels, and parts of processes; limits
+            on hidden parameters. Scans and contours have hidden scales.
         unblind: As there.
         max_steps: As in `everwillow.fit`.
         minimise: What fits, in place of `everwillow.fit`, with the same arguments.
@@ -147,6 +190,8 @@ def run(
         [82.  60.3]
     """
     spec = spec if isinstance(spec, TemplateSpec) else load(spec)
+    if sparse is not None:
+        spec = dataclasses.replace(spec, sparse=bool(sparse))
     model, what = model_of(
         spec,
         data=data,
@@ -155,39 +200,41 @@ def run(
         likelihood=likelihood,
         statistics=statistics,
         per_process=per_process,
+        profile=profile,
+        regularisation=curvatures_of(regularise, strength, spec.layout),
         freeze=freeze,
         blind=blind,
         unblind=unblind,
     )
-    chosen = parsed(mappings, spec.layout)
-    check_scans(model, scans)
-    wider = free_projections(model, projections)
-    unknown = prefit_errors(model, unconstrained)
-    result = minimise(model, max_steps=max_steps, throw=False)
-    found = histograms_of(
-        model, result, chosen, unknown, covariances=covariances, breakdown=breakdown
+    asked = questions_of(
+        model,
+        mappings=mappings,
+        covariances=covariances,
+        impacts=impacts,
+        asymmetric_impacts=asymmetric_impacts,
+        nonprofiled_impacts=nonprofiled_impacts,
+        groups=groups,
+        breakdown=breakdown,
+        minos=minos,
+        scans=scans,
+        scan_points=scan_points,
+        contours=contours,
+        contour_levels=contour_levels,
+        limits=limits,
+        limit_level=limit_level,
+        projections=projections,
+        toys=(ntoys, seed) if what == TOYS else None,
+        unconstrained=unconstrained,
     )
-    good = bool(result.success)
-    known = good and result.hessian is not None
-    tests = {}
-    for text, free in wider.items() if good else ():
-        better = minimise(free, max_steps=max_steps, throw=False)
-        tests[text] = chi_square(nested_test(result, better))
-    return TemplateResults(
-        data=what,
-        likelihood=likelihood,
-        made_by=version("everwillow"),
-        parameters=parameters_of(model, result, unknown),
-        fit=summary_of(model, result),
-        channels=found.channels,
-        covariance=covariance_of(result) if good else None,
-        impacts=impacts_of(model, result) if known and impacts else None,
-        mappings=found.mappings,
-        scans=scans_of(model, result, scans, scan_points) if known else {},
-        projections=tests,
-        toys=toys_of(model, ntoys, seed) if what == "toys" else None,
-        remarks=(*spec.report, *found.remarks, *degenerate(model, result)),
-    )
+    if not refit:
+        others = {"from_result": from_result is None, "l_curve": l_curve is not None}
+        check_without_fit(asked, (name for name, one in others.items() if one))
+    other = from_result
+    if other is not None and not isinstance(other, TemplateResults):
+        other = load_results(other)
+    model, smooth = smoothed(model, strength, l_curve, max_steps)
+    end = ended(model, what, other, minimise, refit=refit, max_steps=max_steps)
+    return results_of(end, what, likelihood, asked, smooth, minimise, max_steps)
 
 
 def write_results(results: TemplateResults, path: str | os.PathLike[str]) -> None:

@@ -1,0 +1,210 @@
+"""Intervals, limits, contours and regularisation of template fits as tables."""
+
+import numpy as np
+
+from everwillow.cli._numbers import plain, signed
+from everwillow.cli._terminal import table
+from everwillow.workflows.template_profiles import (
+    AsymmetricErrors,
+    Contour,
+    GridScan,
+    Limit,
+    NonprofiledShifts,
+    Regularisation,
+)
+from everwillow.workflows.template_results import Scan, TemplateResults
+
+
+SIGMAS = ("-2 sigma", "-1 sigma", "median", "+1 sigma", "+2 sigma")
+
+
+def decimals_of(error: float) -> int:
+    """Return how many decimals three digits of an error have."""
+    if not (np.isfinite(error) and error > 0):
+        return 4
+    return min(max(0, 2 - int(np.floor(np.log10(error)))), 10)
+
+
+def interval_table(found: AsymmetricErrors) -> str:
+    """Return a table of asymmetric errors."""
+    rows = []
+    for i, name in enumerate(found.names):
+        low, high = float(found.lower[i]), float(found.upper[i])
+        known = [abs(one) for one in (low, high) if np.isfinite(one)]
+        digits = decimals_of(min(known, default=np.nan))
+        notes = [
+            f"{side}: {status[i]}"
+            for side, status in (
+                ("lower", found.lower_status),
+                ("upper", found.upper_status),
+            )
+            if status[i] != "found"
+        ]
+        value = f"{float(found.values[i]):.{digits}f}"
+        ends = signed(low, digits), signed(high, digits)
+        rows.append((name, value, *ends, "; ".join(notes)))
+    title = f"Intervals from the profile likelihood, {100 * found.cl:.4g} %"
+    return table(("name", "value", "lower", "upper", ""), rows, title=title)
+
+
+def limit_table(found: dict[str, Limit]) -> str:
+    """Return a table of upper limits; all have the same level."""
+    rows = [
+        (name, plain(one.observed, 4), *(plain(float(v), 4) for v in one.expected))
+        for name, one in found.items()
+    ]
+    level = next(iter(found.values())).level
+    title = f"CLs upper limits at {100 * (1 - level):.4g} %, expected without signal"
+    return table(("name", "observed", *SIGMAS), rows, title=title)
+
+
+def scan_table(name: str, scan: Scan) -> str:
+    """Return a table of a scan."""
+    rows = [
+        (plain(value), _height(height))
+        for value, height in zip(scan.values, scan.twice_delta_nll, strict=True)
+    ]
+    what = f"Profile of {name}: rise of -2 ln L above the minimum"
+    return table((name, "-2 Δ ln L"), rows, title=what)
+
+
+def grid_table(found: GridScan) -> str:
+    """Return a table of a grid: a row for each value of the second parameter."""
+    first, second = found.names
+    heads = (f"{second} \\ {first}", *(plain(v, 3) for v in found.first))
+    rows = [
+        (plain(value, 3), *(_height(height, 2) for height in column))
+        for value, column in zip(found.second, found.twice_delta_nll.T, strict=True)
+    ]
+    what = f"Profile of {first} (columns) and {second} (rows): rise of -2 ln L"
+    return table(heads, rows, title=what)
+
+
+def _height(height: float, decimals: int = 4) -> str:
+    return "failed" if np.isnan(height) else f"{height:.{decimals}f}"
+
+
+def contour_table(found: Contour) -> str:
+    """Return a table of how far each contour goes."""
+    rows = []
+    for curve in found.curves.values():
+        known = curve.points[np.isfinite(curve.points).all(1)]
+        ends = np.full((2, 2), np.nan)
+        if known.size:
+            ends = np.stack([known.min(0), known.max(0)])
+        cells = [plain(float(end), 4) for end in ends.T.ravel()]
+        rows.append(
+            (
+                f"{100 * curve.cl:.4g} %",
+                *cells,
+                str(len(known)),
+                "closed" if curve.closed else "open",
+            )
+        )
+    first, second = found.names
+    heads = ("level", f"{first} from", "to", f"{second} from", "to", "points", "")
+    best = ", ".join(plain(float(value), 4) for value in found.best)
+    title = f"Contours of {first} and {second}, best fit ({best})"
+    return table(heads, rows, title=title)
+
+
+def nonprofiled_tables(found: NonprofiledShifts, *, most: int | None) -> list[str]:
+    """Return tables of impacts of frozen parameters.
+
+    Args:
+        found: The impacts.
+        most: How many parameters to show; None for all.
+    """
+    parts = []
+    for i, poi in enumerate(found.interest):
+        total = float(np.nanmax(np.abs([found.grouped_up[i, -1], 0.0])))
+        digits = decimals_of(total)
+        rows = [
+            (name, signed(float(down), digits), signed(float(up), digits))
+            for name, down, up in zip(
+                found.groups, found.grouped_down[i], found.grouped_up[i], strict=True
+            )
+        ]
+        title = f"Errors of {poi} from frozen parameters, on top of that of the fit"
+        parts.append(table(("group", "lower", "upper"), rows, title=title))
+        sizes = np.nan_to_num(np.maximum(np.abs(found.down[i]), np.abs(found.up[i])))
+        order = np.argsort(-sizes, kind="stable")[:most]
+        rows = [
+            (
+                found.names[k],
+                plain(float(found.widths[k]), 3),
+                _shift(found.down[i, k], digits),
+                _shift(found.up[i, k], digits),
+            )
+            for k in order
+        ]
+        more = len(found.names) - len(order)
+        title = f"Shifts of {poi} when a frozen parameter moves"
+        title += f": the first {len(order)} of {len(found.names)}" if more else ""
+        heads = ("name", "moved by", "down", "up")
+        parts.append(table(heads, rows, title=title))
+    return parts
+
+
+def _shift(value: float, digits: int) -> str:
+    return signed(float(value), digits) or "failed"
+
+
+def regularisation_parts(found: Regularisation) -> list[str]:
+    """Return what was regularised, and the L-curve."""
+    pairs = zip(found.histograms, found.strengths, strict=True)
+    rows = [(name, plain(float(value), 4)) for name, value in pairs]
+    parts = [table(("regularised", "strength"), rows, title="Regularisation")]
+    curve = found.l_curve
+    if curve is None:
+        return parts
+    penalty = np.full(len(curve.strengths), np.nan)
+    penalty = penalty if curve.penalty is None else curve.penalty
+    columns = (curve.misfit, penalty, curve.curvature)
+    rows = [
+        (plain(float(tau), 4), *(_known(column[i]) for column in columns))
+        for i, tau in enumerate(curve.strengths)
+    ]
+    title = "L-curve: no corner"
+    if np.isfinite(curve.corner):
+        title = f"L-curve: corner at strength {curve.corner:.4g}"
+    heads = ("strength", "misfit", "penalty", "curvature")
+    return [*parts, table(heads, rows, title=title)]
+
+
+def _known(value: float) -> str:
+    return plain(float(value), 4) if np.isfinite(value) else ""
+
+
+def inference_parts(
+    results: TemplateResults, *, most: int | None
+) -> list[tuple[str, str]]:
+    """Return the tables of further fits, with their names.
+
+    Args:
+        results: Of the fit.
+        most: How many rows to show where there may be many; None for all.
+    """
+    parts = []
+    if results.asymmetric_errors is not None:
+        parts.append(("minos", interval_table(results.asymmetric_errors)))
+    if results.limits:
+        parts.append(("limits", limit_table(dict(results.limits))))
+    parts += [
+        (f"contours/{key}", contour_table(one)) for key, one in results.contours.items()
+    ]
+    if results.nonprofiled_impacts is not None:
+        tables = nonprofiled_tables(results.nonprofiled_impacts, most=most)
+        parts += [("nonprofiled", text) for text in tables]
+    if results.regularisation is not None:
+        texts = regularisation_parts(results.regularisation)
+        parts += [("regularisation", text) for text in texts]
+    return parts
+
+
+__all__ = [
+    "decimals_of",
+    "grid_table",
+    "inference_parts",
+    "scan_table",
+]

@@ -1,0 +1,250 @@
+"""What another fit found: where a fit begins, or what is propagated in its place."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from everwillow._errors import RESULTS, ArgumentValueError
+from everwillow.fitting import FitResult, _execute
+from everwillow.fitting._core import Task
+from everwillow.fitting._layout import Layout, ravel_state
+from everwillow.fitting._problem import Numbers
+from everwillow.fitting.run import Unset, prepare_task, resolve
+from everwillow.mappings import nominal_covariance
+from everwillow.models.templates.model import TemplateModel
+from everwillow.workflows._template_models import OBSERVED
+from everwillow.workflows.template_results import MappingOutcome, TemplateResults
+
+
+# Values that are further from a minimum, in units of -ln L, are none for these data.
+AWAY = 1e-3
+
+
+class Taken(NamedTuple):
+    """A fit that was not repeated.
+
+    Attributes:
+        model: The model, in which parameters are frozen that were not fitted.
+        result: The values with their covariance.
+        remarks: What was assumed.
+        at_minimum: Whether -ln L of the model has its minimum there.
+    """
+
+    model: TemplateModel
+    result: FitResult
+    remarks: tuple[str, ...]
+    at_minimum: bool
+
+
+def begun_at(model: TemplateModel, found: TemplateResults, what: str) -> TemplateModel:
+    """Return the model with a fit that begins where another one ended.
+
+    Args:
+        model: The model.
+        found: The other results. Parameters that only one of both has are left alone,
+            and so are hidden ones that are not hidden by the same number.
+        what: Which data are fitted.
+    """
+    layout, start, others = ravel_state(model.state)
+    values = np.array(start, float)
+    same = _same_source(found, what)
+    hidden = set(map(str, model.hidden))
+    for name, value, blinded in _rows(found):
+        is_same = blinded == (name in hidden) and (same or not blinded)
+        if name in layout.labels and np.isfinite(value) and is_same:
+            values[layout.labels.index(name)] = value
+    lower, upper = (np.asarray(b) for b in (model.bounds.lower, model.bounds.upper))
+    inside = np.clip(values, lower, upper)
+    return dataclasses.replace(model, state=layout.state(inside, others))
+
+
+def _rows(found: TemplateResults) -> zip:
+    table = found.parameters
+    return zip(table.names, table.values.tolist(), table.blinded.tolist(), strict=True)
+
+
+def _same_source(found: TemplateResults, what: str) -> bool:
+    """Return whether hidden numbers are those of the same kind of data."""
+    return (found.data == OBSERVED) == (what == OBSERVED)
+
+
+def taken_from(model: TemplateModel, found: TemplateResults, what: str) -> Taken:
+    """Take values and covariance of another fit in place of a fit of the model.
+
+    Args:
+        model: The model. Its parameters that the other fit did not have keep their
+            start value and the width of their constraint, and are frozen without one.
+        found: The results. Parameters that the model does not have are left out, which
+            integrates over them.
+        what: Which data are fitted.
+
+    Raises:
+        ArgumentValueError: If the fit failed or has no covariance, if its parameters
+            are hidden by other numbers, or if one is frozen that it fitted.
+    """
+    if not found.fit.success or found.covariance is None:
+        msg = "from_result: that fit failed, or has no covariance to be propagated."
+        raise ArgumentValueError(msg)
+    _check_hidden(model, found, what)
+    layout, start, others = ravel_state(model.state)
+    values, rows = np.array(start, float), {}
+    for name, value, _ in _rows(found):
+        if name in layout.labels and np.isfinite(value):
+            rows[name] = value
+            values[layout.labels.index(name)] = value
+    model, remarks = _frozen(model, layout, found, rows, values)
+    free = [n for n in _free(model, layout) if n]
+    covariance, at_bound = _covariance(model, found, free)
+    state = layout.state(values, others)
+    moved = dataclasses.replace(model, state=state)
+    task, numbers = prepare_task(*resolve(moved, None, Unset, None, None)[:5], None, 1)
+    nll, slope = _execute.call(_slope, task, numbers)
+    index = np.asarray(numbers.index)[np.asarray(numbers.mask)]
+    gradient = np.asarray(slope)[np.asarray(numbers.mask)]
+    inner = np.where(at_bound, 0.0, gradient)
+    edm = float(inner @ covariance @ inner) / 2
+    result = FitResult.of(
+        params=state,
+        nll=np.asarray(nll),
+        success=np.asarray(True),
+        status=RESULTS.successful,
+        edm=np.asarray(edm),
+        num_steps=np.asarray(0),
+        gradient=inner,
+        hessian=_inverse(covariance, at_bound, _errors(found, free)),
+        at_bound=at_bound,
+        newton=-covariance @ inner,
+        solver_result=None,
+        constraints=model.constraints,
+        free=tuple(index.tolist()),
+        layout=task.layout,
+    )
+    if not edm < AWAY:
+        remarks.append(
+            f"The values are no minimum for these data (EDM {edm:.2g}): there is no "
+            "goodness of fit."
+        )
+    return Taken(model, result, tuple(remarks), edm < AWAY)
+
+
+def _slope(task: Task, numbers: Numbers) -> tuple[Array, Array]:
+    start = task.start(numbers)
+    return jax.value_and_grad(lambda x: task.value(numbers, x))(jnp.asarray(start))
+
+
+def _check_hidden(model: TemplateModel, found: TemplateResults, what: str) -> None:
+    hidden = set(map(str, model.hidden))
+    theirs = {name for name, _, blinded in _rows(found) if blinded}
+    known = set(map(str, model.state))
+    if theirs & known != hidden & set(found.parameters.names):
+        msg = (
+            "from_result: other parameters are hidden there than here. Give the same "
+            "blind= and unblind=."
+        )
+        raise ArgumentValueError(msg)
+    if hidden and not _same_source(found, what):
+        msg = "from_result: fits of data and of simulated data hide by other numbers."
+        raise ArgumentValueError(msg)
+
+
+def _free(model: TemplateModel, layout: Layout) -> list[str]:
+    """Return the labels of the free parameters, empty ones for the frozen."""
+    labels = list(layout.labels)
+    for key, value in model.fixed.items():
+        here = layout.elements(layout.where[key])
+        for place, number in zip(here, np.ravel(np.asarray(value, float)), strict=True):
+            labels[place] = labels[place] if np.isnan(number) else ""
+    return labels
+
+
+def _frozen(
+    model: TemplateModel,
+    layout: Layout,
+    found: TemplateResults,
+    rows: Mapping[str, float],
+    values: np.ndarray,
+) -> tuple[TemplateModel, list[str]]:
+    """Freeze what was not fitted, and say what was assumed."""
+    assert found.covariance is not None
+    fitted, free = set(found.covariance.names), _free(model, layout)
+    known = set(layout.labels)
+    clash = sorted(fitted & (known - set(free)))
+    if clash:
+        msg = (
+            f"freeze: {', '.join(clash)} was fitted in the result that is taken. "
+            "Freeze it in that fit."
+        )
+        raise ArgumentValueError(msg)
+    constrained = {str(name) for name in model.constraints}
+    added = [n for n in free if n and n not in rows and n.split("[")[0] in constrained]
+    held: dict[Any, Any] = {}
+    for place, name in enumerate(free):
+        if name and name not in fitted and name not in added:
+            key = next(
+                k for k in layout.keys if place in layout.elements(layout.where[k])
+            )
+            here = layout.elements(layout.where[key])
+            whole = held.setdefault(key, np.full(len(here), np.nan))
+            whole[list(here).index(place)] = values[place]
+    shapes = dict(zip(layout.keys, layout.shapes, strict=True))
+    more = {key: np.reshape(value, shapes[key]) for key, value in held.items()}
+    remarks = ["Values and covariance of another result were taken, without a fit."]
+    unknown = sorted({n for n in free if n and n not in rows} - set(added))
+    for names, text in (
+        (added, "not in that result; they have the errors of their constraints"),
+        (unknown, "not in that result and have no constraint; they count as known"),
+        (sorted(fitted - known), "of that result have no effect here"),
+    ):
+        if names:
+            remarks.append(f"{', '.join(names)}: {text}.")
+    return dataclasses.replace(model, fixed={**model.fixed, **more}), remarks
+
+
+def _covariance(
+    model: TemplateModel, found: TemplateResults, free: list[str]
+) -> tuple[Float[np.ndarray, "n n"], np.ndarray]:
+    """Return the covariance of the free parameters, and which are at a bound."""
+    assert found.covariance is not None
+    matrix = np.array(nominal_covariance(model), float)
+    place = {name: i for i, name in enumerate(found.covariance.names)}
+    mine = [i for i, name in enumerate(free) if name in place]
+    theirs = [place[free[i]] for i in mine]
+    matrix[np.ix_(mine, mine)] = found.covariance.matrix[np.ix_(theirs, theirs)]
+    table = found.parameters
+    ended = {n for n, one in zip(table.names, table.at_bound, strict=True) if one}
+    return matrix, np.array([name in ended for name in free], bool)
+
+
+def _errors(found: TemplateResults, free: list[str]) -> np.ndarray:
+    """Return the errors of parameters, one-sided ones at bounds."""
+    table = found.parameters
+    errors = dict(zip(table.names, table.errors.tolist(), strict=True))
+    return np.array([errors.get(name, np.nan) for name in free])
+
+
+def _inverse(
+    covariance: np.ndarray, at_bound: np.ndarray, errors: np.ndarray
+) -> np.ndarray:
+    """Return the Hessian that belongs to a covariance, and to errors at bounds."""
+    hessian = np.diag(np.where(at_bound & (errors > 0), 1 / errors**2, 1.0))
+    inner = np.flatnonzero(~at_bound)
+    scale = np.sqrt(np.diagonal(covariance)[inner])
+    unit = covariance[np.ix_(inner, inner)] / np.outer(scale, scale)
+    hessian[np.ix_(inner, inner)] = np.linalg.inv(unit) / np.outer(scale, scale)
+    return hessian
+
+
+def without_tests(mappings: Mapping[str, MappingOutcome]) -> dict[str, MappingOutcome]:
+    """Leave out comparisons with data that were not fitted."""
+    return {
+        key: dataclasses.replace(one, postfit_chi2=None)
+        for key, one in mappings.items()
+    }
+
+
+__all__ = ["Taken", "begun_at", "taken_from", "without_tests"]

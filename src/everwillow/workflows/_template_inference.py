@@ -1,0 +1,178 @@
+"""Profile likelihoods and limits of template fits, as records."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from jaxtyping import Float
+
+from everwillow.fitting import FitResult
+from everwillow.fitting._layout import ravel_state
+from everwillow.hypotest.model_limits import limits
+from everwillow.models.templates.model import TemplateModel
+from everwillow.profile import CROSSING, contour, minos, scan, scan_2d
+from everwillow.workflows._template_questions import Pair, Questions
+from everwillow.workflows.template_profiles import (
+    AsymmetricErrors,
+    Contour,
+    ContourCurve,
+    GridScan,
+    Limit,
+)
+from everwillow.workflows.template_results import Scan
+
+
+T = TypeVar("T")
+
+# The range of a scan, in standard errors.
+REACH = 3.0
+_ENDS = ("found", "at_bound", "no_crossing", "new_minimum", "fit_failed")
+
+
+class Inference(NamedTuple):
+    """What further fits found; each the field of that name of the results."""
+
+    asymmetric_errors: AsymmetricErrors | None
+    limits: dict[str, Limit]
+    scans: dict[str, Scan]
+    grid_scans: dict[str, GridScan]
+    contours: dict[str, Contour]
+    remarks: tuple[str, ...]
+
+
+def inferred(
+    model: TemplateModel, result: FitResult, asked: Questions, max_steps: int
+) -> Inference:
+    """Answer the questions that take further fits.
+
+    Args:
+        model: The model.
+        result: Its fit, at a minimum and with a Hessian.
+        asked: What is asked.
+        max_steps: As in `everwillow.fit`.
+    """
+    work = _Work(model, result, max_steps, [])
+    return Inference(
+        asymmetric_errors=work.asymmetric_errors(asked.minos) if asked.minos else None,
+        limits={name: work.limit(name, asked.limit_level) for name in asked.limits},
+        scans={name: work.scan(name, asked.scan_points) for name in asked.scans},
+        grid_scans={
+            ",".join(pair): work.grid(pair, asked.scan_points) for pair in asked.grids
+        },
+        contours={
+            ",".join(pair): work.contour(pair, asked.contour_levels)
+            for pair in asked.contours
+        },
+        remarks=tuple(work.remarks),
+    )
+
+
+NOTHING = Inference(None, {}, {}, {}, {}, ())
+
+
+class _Work(NamedTuple):
+    """A fit that further ones start from, and what they remark."""
+
+    model: TemplateModel
+    result: FitResult
+    max_steps: int
+    remarks: list[str]
+
+    def _quietly(self, call: Callable[..., T], **options: Any) -> T:
+        """Call a function on the fit, and keep its warnings as remarks."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = call(self.model, self.result, max_steps=self.max_steps, **options)
+        self.remarks.extend(str(one.message) for one in caught)
+        return found
+
+    def best(self, name: str) -> float:
+        """Return the value of a parameter after the fit."""
+        layout, values, _ = ravel_state(self.result.params)
+        return float(values[layout.labels.index(name)])
+
+    def points(self, name: str, count: int) -> Float[np.ndarray, " count"]:
+        """Return values some standard errors around the best one, inside of bounds."""
+        result, best = self.result, self.best(name)
+        i = result.labels.index(name)
+        sides, covariance = result.bound_errors, result.covariance
+        assert sides is not None
+        assert covariance is not None
+        error = float(sides[i] if result.at_bound[i] else np.sqrt(covariance[i, i]))
+        place, bounds = result.free[i], self.model.bounds
+        low = max(best - REACH * error, float(np.asarray(bounds.lower)[place]))
+        high = min(best + REACH * error, float(np.asarray(bounds.upper)[place]))
+        return np.linspace(low, high, count)
+
+    def asymmetric_errors(self, names: Sequence[str]) -> AsymmetricErrors:
+        """Return the intervals of parameters."""
+        found = self._quietly(minos, names=list(names))
+        return AsymmetricErrors(
+            names=found.names,
+            values=np.asarray(found.values, float),
+            lower=np.asarray(found.lower, float),
+            upper=np.asarray(found.upper, float),
+            lower_status=_ends(found.lower_status),
+            upper_status=_ends(found.upper_status),
+            cl=float(found.cl),
+        )
+
+    def limit(self, name: str, level: float) -> Limit:
+        """Return the upper limit on a parameter."""
+        found = limits(
+            self.model,
+            name,
+            self.result,
+            level=level,
+            max_steps=self.max_steps,
+            throw=False,
+        )
+        expected = np.array([float(value) for _, value in found.expected])
+        every = {"observed": float(found.observed), "expected": expected}
+        for what, value in every.items():
+            if np.isnan(value).any():
+                self.remarks.append(
+                    f"{what.capitalize()} limits on {name}: not found, a fit failed or "
+                    "they are beyond its upper bound. A scan shows more."
+                )
+        return Limit(float(found.level), every["observed"], expected, found.nuisances)
+
+    def scan(self, name: str, count: int) -> Scan:
+        """Scan a parameter."""
+        values = self.points(name, count)
+        found = self._quietly(scan, name=name, values=values)
+        return Scan(values, _heights(found), self.best(name))
+
+    def grid(self, pair: Pair, count: int) -> GridScan:
+        """Scan two parameters."""
+        first, second = (self.points(name, count) for name in pair)
+        found = self._quietly(scan_2d, names=pair, values=(first, second))
+        best = np.array([self.best(name) for name in pair])
+        return GridScan(pair, first, second, _heights(found), best)
+
+    def contour(self, pair: Pair, levels: Sequence[float]) -> Contour:
+        """Follow the contours of two parameters."""
+        curves = {}
+        for level in sorted(levels):
+            found = self._quietly(contour, names=pair, cl=level)
+            points = np.asarray(found.points, float).reshape(-1, 2)
+            curves[f"{level:g}"] = ContourCurve(level, points, bool(found.closed))
+        best = np.array([self.best(name) for name in pair])
+        return Contour(pair, best, curves)
+
+
+def _ends(status: Any) -> tuple[str, ...]:
+    """Return how each search ended, in words."""
+    found = np.full(np.shape(status == CROSSING.found), "", object)
+    for name in _ENDS:
+        found[np.asarray(status == getattr(CROSSING, name))] = name.replace("_", " ")
+    return tuple(found.tolist())
+
+
+def _heights(found: Any) -> np.ndarray:
+    heights = np.asarray(found.twice_delta_nll, float)
+    return np.where(np.asarray(found.success), heights, np.nan)
+
+
+__all__ = ["NOTHING", "Inference", "inferred"]

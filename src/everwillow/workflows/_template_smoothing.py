@@ -1,0 +1,167 @@
+"""Regularisation of template fits, from text, and its L-curve as a record."""
+
+import fnmatch
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, TypeAlias
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from everwillow._errors import ArgumentValueError, unknown_key
+from everwillow.likelihood.histograms import Layout, Yields
+from everwillow.mappings import AbstractHistogramMapping, parse_mapping
+from everwillow.mappings._words import words
+from everwillow.models.templates.model import TemplateModel
+from everwillow.models.templates.regularisation import Curvature, with_strength
+from everwillow.workflows.l_curve import l_curve
+from everwillow.workflows.template_profiles import Regularisation, StrengthScan
+
+
+Smooth: TypeAlias = str | AbstractHistogramMapping | Curvature
+"""A histogram that a fit wishes to be smooth."""
+
+Strength: TypeAlias = float | Sequence[float] | Literal["corner"]
+"""τ of all regularised histograms, of each, or that at the corner of the L-curve."""
+
+CORNER = "corner"
+_PARAMETERS = "Parameters"
+
+
+class NamedParameters(eqx.Module):
+    """The values of parameters in a row, as a histogram to be smoothed."""
+
+    patterns: tuple[str, ...] = eqx.field(static=True)
+
+    def __call__(self, params: Any, yields: Yields) -> Float[Array, " n"]:
+        """Return the values, in the order of the model."""
+        del yields
+        chosen = []
+        for name in params:
+            if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.patterns):
+                chosen.append(jnp.ravel(params[name]))
+        for pattern in self.patterns:
+            if not fnmatch.filter(params, pattern):
+                raise unknown_key(pattern, params, where="regularise")
+        return jnp.concatenate(chosen)
+
+    def __repr__(self) -> str:
+        """Return how it is written."""
+        return " ".join((_PARAMETERS, *self.patterns))
+
+
+def curvatures_of(
+    regularise: Smooth | Iterable[Smooth], strength: Strength | None, layout: Layout
+) -> tuple[Curvature, ...]:
+    """Return what is to be smoothed, with its strengths.
+
+    Args:
+        regularise: As in `everwillow.workflows.templates.run`.
+        strength: As there.
+        layout: Channels and processes.
+
+    Raises:
+        ArgumentValueError: If there are more strengths than histograms, or none to be
+            smoothed.
+    """
+    one = isinstance(regularise, str | AbstractHistogramMapping | Curvature)
+    given: Any = (regularise,) if one else tuple(regularise)
+    if not given and strength is not None:
+        msg = "strength: nothing is regularised. Say what: regularise='Select CHANNEL'."
+        raise ArgumentValueError(msg)
+    curvatures = [_read(each, layout) for each in given]
+    if strength is None or isinstance(strength, str):
+        if strength not in (None, CORNER):
+            msg = f"strength: expected numbers or {CORNER!r}, got {strength!r}."
+            raise ArgumentValueError(msg)
+        return tuple(curvatures)
+    numbers = list(np.atleast_1d(np.asarray(strength, float)))
+    if len(numbers) not in (1, len(curvatures)):
+        msg = (
+            f"strength: {len(numbers)} values for {len(curvatures)} regularised "
+            "histograms. Give one for all, or one for each."
+        )
+        raise ArgumentValueError(msg)
+    numbers = numbers * len(curvatures) if len(numbers) == 1 else numbers
+    return tuple(
+        part.with_strength(float(number))
+        for part, number in zip(curvatures, numbers, strict=True)
+    )
+
+
+def _read(one: Smooth, layout: Layout) -> Curvature:
+    if isinstance(one, Curvature):
+        return one
+    if isinstance(one, AbstractHistogramMapping):
+        one.axes(layout)
+        return Curvature(one)
+    names = [piece.name() for piece in words("regularise", one)]
+    if names[:1] == [_PARAMETERS]:
+        if len(names) == 1:
+            msg = f"regularise: expected {_PARAMETERS} PATTERN ..., got {one!r}."
+            raise ArgumentValueError(msg)
+        return Curvature(NamedParameters(tuple(names[1:])))
+    return _read(parse_mapping(one), layout)
+
+
+def smoothed(
+    model: TemplateModel,
+    strength: Strength | None,
+    strengths: Sequence[float] | None,
+    max_steps: int,
+) -> tuple[TemplateModel, Regularisation | None]:
+    """Make the L-curve that is asked for, and take its corner if that is asked for.
+
+    Args:
+        model: The model, regularised or not.
+        strength: As in `everwillow.workflows.templates.run`.
+        strengths: Those of the L-curve; None for none.
+        max_steps: Of each fit.
+
+    Raises:
+        ArgumentValueError: If there is nothing that is regularised, or no corner.
+    """
+    penalty = model.terms.penalty
+    if penalty is None:
+        if strengths is not None:
+            msg = "l_curve: nothing is regularised. Say what with regularise=."
+            raise ArgumentValueError(msg)
+        return model, None
+    found = None
+    if strengths is not None:
+        curve = l_curve(model, np.asarray(strengths, float), max_steps=max_steps)
+        found = StrengthScan(
+            strengths=curve.strengths,
+            nll=curve.nll,
+            misfit=curve.misfit,
+            curvature=curve.curvature,
+            corner=curve.corner,
+            penalty=None if model.hidden else curve.penalty,
+        )
+    if strength == CORNER:
+        model = with_strength(model, _corner(found))
+    assert model.terms.penalty is not None
+    curvatures = model.terms.penalty.curvatures
+    names = tuple(
+        getattr(part.mapping, "key", None) or repr(part.mapping) for part in curvatures
+    )
+    values = np.array([float(part.strength) for part in curvatures])
+    return model, Regularisation(names, values, found)
+
+
+def _corner(found: StrengthScan | None) -> float:
+    if found is None:
+        msg = "strength: 'corner' is that of the L-curve. Ask for one: l_curve=[...]."
+        raise ArgumentValueError(msg)
+    if np.isnan(found.corner):
+        low, high = found.strengths[0], found.strengths[-1]
+        msg = (
+            f"strength: the L-curve from {low:g} to {high:g} has no corner. Look at it "
+            "without strength='corner', scan further, or choose a number."
+        )
+        raise ArgumentValueError(msg)
+    return found.corner
+
+
+__all__ = ["Smooth", "Strength", "curvatures_of", "smoothed"]
