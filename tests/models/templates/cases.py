@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 
+import everwillow as ew
 from everwillow.models.templates.builder import TemplateBuilder
 
 
@@ -65,6 +66,13 @@ def builder(name):
         names = term["params"]
         out.add_external_likelihood((names, term["grad"]), (names, term["hess"]))
     return out
+
+
+@ft.cache
+def fitted(name, **options):
+    """Return a model and its fit to the data."""
+    model = builder(name).build(**options)
+    return model, ew.fit(model)
 
 
 def _add_systematic(out, said, data):

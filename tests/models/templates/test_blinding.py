@@ -21,14 +21,12 @@ POIS = ("signal", "slope")
 
 @pytest.fixture(scope="module")
 def open_fit():
-    model = cases.builder("base").build()
-    return model, ew.fit(model)
+    return cases.fitted("base")
 
 
 @pytest.fixture(scope="module")
 def blind_fit():
-    model = cases.builder("base").build(blind=True)
-    return model, ew.fit(model)
+    return cases.fitted("base", blind=True)
 
 
 def numbers(source="data", names=POIS):

@@ -20,8 +20,7 @@ EXPECTED = json.loads((cases.FOLDER / "expected_impacts.json").read_text())
 
 @pytest.fixture(scope="module")
 def base():
-    model = cases.builder("base").build()
-    return model, ew.fit(model)
+    return cases.fitted("base")
 
 
 def test_the_saturated_test(base):

@@ -44,14 +44,12 @@ def assert_close(found, wanted, errors, rtol=1e-6):
 
 @pytest.fixture(scope="module")
 def base():
-    model = cases.builder("base").build()
-    return model, ew.fit(model)
+    return cases.fitted("base")
 
 
 @pytest.fixture(scope="module")
 def exact():
-    model = cases.builder("base").build(statistics=None)
-    return model, ew.fit(model)
+    return cases.fitted("base", statistics=None)
 
 
 def test_groups_are_those_that_were_booked(base):

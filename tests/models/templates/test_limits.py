@@ -33,8 +33,7 @@ def asimov():
 
 @pytest.fixture(scope="module")
 def base():
-    model = cases.builder("base").build()
-    return model, ew.fit(model)
+    return cases.fitted("base")
 
 
 def test_the_limit_without_signal(asimov):
