@@ -24,22 +24,29 @@ def template_spec(
     systematics: int,
     *,
     density: float = 1.0,
+    channels: int = 1,
+    local: float = 0.0,
     sparse: bool = False,
     seed: int = 0,
 ) -> TemplateSpec:
     """Generate a fit of falling spectra with smooth variations, and its data.
 
     Args:
-        bins: Number of bins, of one channel.
+        bins: Number of bins, of all channels.
         processes: Number of processes, the first one the signal.
         systematics: Number of systematics.
         density: The share of the yields that each systematic touches.
+        channels: Number of channels, of equally many bins.
+        local: The share of the systematics that touch one channel only.
         sparse: Whether to keep the responses as a list.
         seed: Of everything random.
     """
     rng = np.random.default_rng(seed)
+    width = bins // channels
+    axis = Axis("x", tuple(np.arange(width + 1.0).tolist()))
+    names = ["bins"] if channels == 1 else [f"channel{i}" for i in range(channels)]
     layout = Layout(
-        (Channel("bins", (Axis("x", tuple(np.arange(bins + 1.0).tolist())),)),),
+        tuple(Channel(name, (axis,)) for name in names),
         ("signal", *(f"background{i}" for i in range(1, processes))),
     )
     where, process = np.divmod(np.arange(bins * processes), processes)
@@ -47,8 +54,10 @@ def template_spec(
     size, fall = rng.uniform(100, 2000, processes), rng.uniform(0, 3, processes)
     nominal = size[process] * np.exp(-fall[process] * along)
     rows, values = [], []
-    for _ in range(systematics):
+    for number in range(systematics):
         row = np.arange(nominal.size)
+        if number < local * systematics:
+            row = row[where // width == number % channels]
         if density < 1:
             row = np.flatnonzero(rng.random(nominal.size) < density)
         # A change of normalisation, a slope and a wave, of another size for each

@@ -1,11 +1,13 @@
 """Template fits: the tutorial's, and generated ones of up to 100 000 parameters.
 
 Each is built and fitted in a process of its own, after the imports, so that its peak
-memory is that of this one alone.
+memory is that of this one alone. `python -m benchmarks.template_fits NAME` measures one
+of `CASES`, a rung of the ladder (0 to 4), or ``tutorial``.
 """
 
 import itertools
 import json
+import math
 import resource
 import statistics
 import sys
@@ -21,9 +23,21 @@ REPEATS = 5
 # Bins, processes, systematics, share of the yields that each touches.
 CASES = {
     "dense": (2000, 10, 500, 1.0),
+    "blocks": (2000, 10, 500, 1.0),
+    "one matrix": (2000, 10, 500, 1.0),
     "sparse": (20_000, 5, 4000, 0.02),
     "free": (98_000, 2, 2000, 0.02),
+    "free, few": (980, 2, 20, 0.02),
 }
+# Twenty channels; so many of the systematics act on a single one of them.
+CHANNELS, LOCAL = 20, 0.8
+IN_CHANNELS = ("blocks", "one matrix")
+# What JAX calls tracing, lowering and compiling.
+COMPILED = (
+    "/jax/core/compile/jaxpr_trace_duration",
+    "/jax/core/compile/jaxpr_to_mlir_module_duration",
+    "/jax/core/compile/backend_compile_duration",
+)
 # Numbers of stored responses for the time of an iteration: bins, systematics.
 LADDER = ((2000, 500), (6300, 500), (20_000, 500), (20_000, 1600), (20_000, 5000))
 
@@ -62,6 +76,7 @@ def tutorial() -> dict[str, Any]:
 
 def generated(name: str) -> dict[str, Any]:
     """Generate and fit one of `CASES`."""
+    import jax  # noqa: PLC0415
     import numpy as np  # noqa: PLC0415
 
     import everwillow as ew  # noqa: PLC0415
@@ -71,12 +86,36 @@ def generated(name: str) -> dict[str, Any]:
 
     bins, processes, systematics, density = CASES[name]
     sparse = density < 1
-    spec = template_spec(bins, processes, systematics, density=density, sparse=sparse)
-    build, model = timed(lambda: TemplateModel.from_spec(spec, profile=name != "free"))
+    inside = name in IN_CHANNELS
+    spec = template_spec(
+        bins,
+        processes,
+        systematics,
+        density=density,
+        sparse=sparse,
+        channels=CHANNELS if inside else 1,
+        local=LOCAL if inside else 0.0,
+    )
+    free = name.startswith("free")
+    build, model = timed(lambda: TemplateModel.from_spec(spec, profile=not free))
+    if name == "one matrix":
+        model = in_one_matrix(model)
+    durations = dict.fromkeys(COMPILED, 0.0)
+
+    def listen(event, seconds, **_):
+        if event in durations:
+            durations[event] += seconds
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
     first, result = timed(lambda: ew.fit(model))
+    kept = jax.tree.leaves(model.terms.arrays.responses)
     out = {
         "build": build,
         "first": first,
+        "compile": list(durations.values()),
+        "responses": sum(leaf.nbytes for leaf in kept),
+        "covariance": timed(lambda: result.covariance)[0],
+        "errors": result.covariance is not None,
         "warm": repeated(lambda: ew.fit(model), 1 if sparse else REPEATS),
         "edm": float(result.edm),
         "steps": int(result.num_steps),
@@ -84,8 +123,7 @@ def generated(name: str) -> dict[str, Any]:
         "effects": int(spec.responses.row.size),
         "success": bool(result.success),
     }
-    if not sparse:
-        assert result.covariance is not None
+    if name == "dense":
         cuts = np.linspace(0, bins, 11).astype(int)
         ten = Composite(
             *(
@@ -97,6 +135,17 @@ def generated(name: str) -> dict[str, Any]:
         out["mappings"] = repeated(lambda: postfit(ten, model, result))
     out["peak"] = peak()
     return out
+
+
+def in_one_matrix(model: Any) -> Any:
+    """Return a model with the dense layout, whatever it has been given."""
+    import equinox as eqx  # noqa: PLC0415
+
+    from everwillow.likelihood.template_arrays import Rows, pack_dense  # noqa: PLC0415
+
+    rows = Rows(model.spec.templates, slice(0, model.layout.fitted))
+    dense = pack_dense(model.spec.responses, rows)
+    return eqx.tree_at(lambda m: m.terms.arrays.responses, model, dense)
 
 
 def ladder(rung: int) -> dict[str, Any]:
@@ -125,32 +174,70 @@ def ladder(rung: int) -> dict[str, Any]:
     return {"effects": int(spec.responses.row.size), "times": repeated(call, 10)}
 
 
+MEMORY = {"dense": 1.5, "sparse": 8.0, "free": 6.0}
+TARGET = {"dense": 1.0, "sparse": 240.0, "free": 120.0}
+
+
 def rows_of(name: str, found: dict[str, Any]) -> list[Row]:
     """Write one generated case down."""
+    if not found["success"]:
+        msg = f"{name}: the fit did not converge"
+        raise RuntimeError(msg)
     bins, processes, systematics, _ = CASES[name]
     size = f"{bins} bins × {processes} processes × {systematics} systematics"
+    if name in IN_CHANNELS:
+        size += f", {LOCAL:.0%} of them in one of {CHANNELS} channels"
     note = (
         f"{found['steps']} evaluations, EDM {found['edm']:.0e}, "
         f"{found['parameters']} parameters, {found['effects']:.1e} effects"
     )
-    memory = {"dense": 1.5, "sparse": 8.0, "free": 6.0}[name]
-    target = {"dense": 1.0, "sparse": 240.0, "free": 120.0}[name]
+    errors = "with" if found["errors"] else "without"
+    kept = f"responses {found['responses'] / 1e6:.0f} MB"
+    trace, lower, backend = found["compile"]
+    parts = f"trace {trace:.2f} s, lower {lower:.2f} s, XLA {backend:.2f} s"
     warm = statistics.median(found["warm"])
     rows = [
         Row(TOPIC, f"{name}: {size}, first fit", found["first"], "s", note=note),
-        Row(TOPIC, f"{name}, warm fit", warm, "s", min(found["warm"]), target=target),
-        Row(TOPIC, f"{name}, peak", found["peak"], "GiB", target=memory),
-    ]
+        Row(TOPIC, f"{name}, compiling it", sum(found["compile"]), "s", note=parts),
+        Row(TOPIC, f"{name}, warm fit", warm, "s", min(found["warm"]),
+            target=TARGET.get(name), note=f"{errors} covariance"),
+        Row(TOPIC, f"{name}, peak", found["peak"], "GiB", target=MEMORY.get(name),
+            note=kept),
+    ]  # fmt: skip
     if "mappings" in found:
         share = statistics.median(found["mappings"]) / warm
         rows.append(
             Row(TOPIC, f"{name}, ten mappings with errors over fit", share, "x",
                 target=0.2)
         )  # fmt: skip
-    if not found["success"]:
-        msg = f"{name}: the fit did not converge"
-        raise RuntimeError(msg)
     return rows
+
+
+def comparisons(found: dict[str, dict[str, Any]]) -> list[Row]:
+    """Compare blocks with one matrix, and compiling for many parameters and few."""
+    warm = [min(found[name]["warm"]) for name in ("one matrix", "blocks")]
+    compiling = [sum(found[name]["compile"]) for name in ("free", "free, few")]
+    return [
+        Row(TOPIC, "one matrix over blocks, warm fit", warm[0] / warm[1], "x"),
+        Row(TOPIC, "compiling for 100 000 free parameters over 1000",
+            compiling[0] / compiling[1], "x", target=1.5),
+    ]  # fmt: skip
+
+
+def climb() -> list[Row]:
+    """Time products of ever more effects, and say how the time grows."""
+    rows, effects, best = [], [], []
+    for rung in range(len(LADDER)):
+        found = run_fresh(["-m", "benchmarks.template_fits", str(rung)])
+        effects.append(found["effects"])
+        best.append(1e3 * min(found["times"]))
+        middle = 1e3 * statistics.median(found["times"])
+        each = f"{1e6 * best[-1] / effects[-1]:.2f} ns an effect"
+        what = f"evaluation and product, {effects[-1]:.1e} effects"
+        rows.append(Row(TOPIC, what, middle, "ms", best[-1], note=each))
+    power = math.log(best[-1] / best[0]) / math.log(effects[-1] / effects[0])
+    what = "power of the number of effects that the time grows with"
+    return [*rows, Row(TOPIC, what, power)]
 
 
 def measure() -> list[Row]:
@@ -164,16 +251,10 @@ def measure() -> list[Row]:
         Row(TOPIC, "tutorial, warm fit", statistics.median(warm), "ms", min(warm),
             target=3.0),
     ]  # fmt: skip
-    for name in CASES:
-        rows += rows_of(name, run_fresh(["-m", module, name]))
-    for rung in range(len(LADDER)):
-        found = run_fresh(["-m", module, str(rung)])
-        best = 1e3 * min(found["times"])
-        middle = 1e3 * statistics.median(found["times"])
-        each = f"{1e6 * best / found['effects']:.2f} ns an effect"
-        what = f"evaluation and product, {found['effects']:.1e} effects"
-        rows.append(Row(TOPIC, what, middle, "ms", best, note=each))
-    return rows
+    cases = {name: run_fresh(["-m", module, name]) for name in CASES}
+    for name, numbers in cases.items():
+        rows += rows_of(name, numbers)
+    return [*rows, *comparisons(cases), *climb()]
 
 
 if __name__ == "__main__":

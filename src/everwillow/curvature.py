@@ -230,10 +230,12 @@ class Operator(AbstractCurvature):
         product: Maps a vector ``(n,)`` to ``curvature @ vector``.
         preconditioner: Approximate diagonal, shape ``(n,)``, positive; it only steers
             the conjugate gradients of `NewtonCG`.
+        entries: Writes all entries out if that is cheaper than by products, else None.
     """
 
     product: Callable[[Array], Array]
     preconditioner: Float[Array, " n"]
+    entries: Callable[[], Float[Array, "n n"]] | None = None
 
     def matvec(self, vector):
         """Multiply with a vector."""
@@ -246,13 +248,17 @@ class Operator(AbstractCurvature):
     def scaled(self, scale):
         """Return ``diag(scale) @ self @ diag(scale)``."""
         return Operator(
-            lambda v: scale * self.product(scale * v), scale**2 * self.preconditioner
+            lambda v: scale * self.product(scale * v),
+            scale**2 * self.preconditioner,
+            self._of_entries(lambda dense: dense.scaled(scale)),
         )
 
     def plus_diagonal(self, values):
         """Return ``self + diag(values)``."""
         return Operator(
-            lambda v: self.product(v) + values * v, self.preconditioner + values
+            lambda v: self.product(v) + values * v,
+            self.preconditioner + values,
+            self._of_entries(lambda dense: dense.plus_diagonal(values)),
         )
 
     def masked(self, keep):
@@ -260,7 +266,13 @@ class Operator(AbstractCurvature):
         return Operator(
             lambda v: jnp.where(keep, self.product(jnp.where(keep, v, 0)), v),
             jnp.where(keep, self.preconditioner, 1),
+            self._of_entries(lambda dense: dense.masked(keep)),
         )
+
+    def _of_entries(self, change: Callable[[Dense], AbstractCurvature]):
+        """Return `entries` of what a change makes of this."""
+        entries = self.entries
+        return None if entries is None else lambda: change(Dense(entries())).as_matrix()
 
     def factor(self, *, lanes: bool = False):
         """Refuse: an operator has no entries to factorise."""
@@ -272,10 +284,9 @@ class Operator(AbstractCurvature):
         raise ArgumentTypeError(msg)
 
     def as_matrix(self):
-        """Write all entries out, by one product a column, shape ``(n, n)``.
-
-        Few products are under way at a time: each may need much memory.
-        """
+        """Write all entries out, shape ``(n, n)``, by few products at a time."""
+        if self.entries is not None:
+            return self.entries()
         eye = jnp.eye(self.preconditioner.shape[0], dtype=self.preconditioner.dtype)
         return jax.lax.map(self.product, eye, batch_size=AT_ONCE)
 
@@ -303,9 +314,11 @@ def gather_transpose(
         return Dense(spread)
     if isinstance(curvature, Arrow):
         return _gather_arrow(curvature, index, size)
+    assert isinstance(curvature, Operator)
     return Operator(
         lambda v: jnp.zeros_like(v).at[index].add(curvature.matvec(v[index])),
         jnp.zeros(size, curvature.diagonal().dtype).at[index].add(curvature.diagonal()),
+        curvature._of_entries(lambda dense: gather_transpose(dense, index, size)),
     )
 
 
@@ -368,6 +381,10 @@ def block_diagonal(blocks: list[AbstractCurvature]) -> AbstractCurvature:
                 [b.matvec(p) for b, p in zip(blocks, jnp.split(v, cuts), strict=True)]
             ),
             jnp.concatenate([b.diagonal() for b in blocks]),
+            # One that has products only has no entries.
+            None
+            if any(isinstance(b, Operator) and b.entries is None for b in blocks)
+            else lambda: jsp.linalg.block_diag(*[b.as_matrix() for b in blocks]),
         )
     arrows = [
         b if isinstance(b, Arrow) else _dense_as_arrow(b.as_matrix()) for b in blocks

@@ -15,6 +15,9 @@ import pytest
 
 import everwillow as ew
 from everwillow.likelihood.response import bend, smooth_sign
+from everwillow.likelihood.template_arrays import Rows, entries
+from everwillow.likelihood.template_blocks import pack_blocks
+from everwillow.likelihood.template_partition import partition, runs
 from everwillow.models.templates import TemplateBuilder, TemplateModel
 from everwillow.models.templates.parameter_models import (
     AxisExponential,
@@ -112,6 +115,7 @@ def _evaluated(flat, vector, observation):
         "value": found.value,
         "gradient": found.gradient,
         "hessian": jax.vmap(found.curvature.matvec)(eye),
+        "written": found.curvature.as_matrix(),
         "diagonal": found.curvature.diagonal(),
         "gauss_newton": None if stand_in is None else stand_in.as_matrix(),
         "jax_gradient": jax.grad(flat.nll)(vector, observation),
@@ -137,6 +141,8 @@ def assert_consistent(out):
     np.testing.assert_allclose(slope, 0, atol=1e-10)
     away = (out["hessian"] - out["jax_hessian"]) / np.outer(scale, scale)
     np.testing.assert_allclose(away, 0, atol=1e-10)
+    away = (out["written"] - out["jax_hessian"]) / np.outer(scale, scale)
+    np.testing.assert_allclose(away, 0, atol=1e-10)
 
 
 COMBINATIONS = [
@@ -153,6 +159,7 @@ COMBINATIONS = [
     ("normal", {"statistics": None, "likelihood": "chi2"}),
 ]
 SPARSE = [COMBINATIONS[i] for i in (1, 2, 5, 7)]
+BLOCKS = [COMBINATIONS[i] for i in (1, 3, 7)]
 
 
 def named(case):
@@ -182,6 +189,40 @@ def test_lists_of_responses_say_what_matrices_say(case):
     scale = np.sqrt(np.abs(np.diag(one["hessian"])))
     away = (other["hessian"] - one["hessian"]) / np.outer(scale, scale)
     np.testing.assert_allclose(away, 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("case", BLOCKS, ids=named)
+def test_blocks_of_responses_say_what_one_matrix_says(case):
+    dense = model(case[0], **case[1])
+    # Some of two bins, and one of a single bin that is filled up.
+    blocks = in_blocks(dense, 2)
+    one, other = evaluated(dense), evaluated(blocks)
+    assert_consistent(other)
+    np.testing.assert_allclose(other["value"], one["value"], rtol=1e-13)
+    scale = np.sqrt(np.abs(np.diag(one["hessian"])))
+    for key, unit in (("gradient", scale), ("hessian", np.outer(scale, scale))):
+        np.testing.assert_allclose(
+            other[key] / unit, one[key] / unit, atol=1e-12, rtol=0
+        )
+    away = other["gauss_newton"] - one["gauss_newton"]
+    np.testing.assert_allclose(away / np.outer(scale, scale), 0, atol=1e-12)
+
+
+def in_blocks(dense, length):
+    """Return a model with its responses in blocks, which is too small to get them."""
+    spec, bins = dense.spec, slice(0, dense.layout.fitted)
+    rows = Rows(spec.templates, bins)
+    place, systematic, _, _ = entries(spec.responses, rows)
+    edges = runs(np.array([0, 3, bins.stop]), length)
+    found = partition(
+        place // rows.slots,
+        systematic,
+        edges,
+        count=len(spec.systematics),
+        slots=rows.slots,
+    )
+    responses = pack_blocks(spec.responses, rows, found)
+    return eqx.tree_at(lambda m: m.terms.arrays.responses, dense, responses)
 
 
 @pytest.mark.parametrize("statistics", ["gamma", "normal", "additive"])

@@ -10,9 +10,10 @@ import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int
 
 from everwillow._errors import RESULTS
-from everwillow.curvature import Dense
+from everwillow.curvature import Dense, Operator
 from everwillow.fitting._core import Task, in_place, knows_curvature, to_physical
 from everwillow.fitting._problem import Numbers
+from everwillow.objective import curvature_hook
 from everwillow.solvers.newton_cg import NewtonCG
 from everwillow.solvers.trust_region_newton import (
     CODE_FLAT,
@@ -30,6 +31,9 @@ FOREIGN_EDM_GOAL = 1e-4
 # Up to this many parameters a matrix-free fit ends with a covariance all the same: its
 # Hessian takes 8 MB and as many gradients as parameters.
 HESSIAN_LIMIT = 1000
+
+# The same where the objective writes its Hessian out without products: 200 MB.
+WRITTEN_LIMIT = 5000
 
 # One standard error away from a minimum -ln L has risen by ½, if it is parabolic; by
 # much less only where it flattens.
@@ -123,8 +127,14 @@ def outcome_of(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome
 
 def _affordable_hessian(task: Task, numbers: Numbers, x: Array) -> Array | None:
     """Return the Hessian at the end of a matrix-free fit, if there is room for it."""
-    if x.shape[0] > HESSIAN_LIMIT:
+    if x.shape[0] > WRITTEN_LIMIT:
         return None
+    if x.shape[0] > HESSIAN_LIMIT:
+        if curvature_hook(task.objective) is None:
+            return None
+        curvature = task.evaluate(numbers, x).curvature
+        written = isinstance(curvature, Operator) and curvature.entries is not None
+        return curvature.as_matrix() if written else None
     dense = dataclasses.replace(task, solver=TrustRegionNewton())
     return dense.evaluate(numbers, x).curvature.as_matrix()
 

@@ -7,15 +7,26 @@ name.
 
 import abc
 from collections.abc import Callable
-from typing import final
+from typing import Any, TypeAlias, final
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from everwillow.likelihood.response import bend
 from everwillow.likelihood.template_spec import Responses, Templates
+
+
+# Up to this size the places above a diagonal are listed, which takes 1 MB.
+_LISTED = 512
+
+LocalHessian: TypeAlias = Callable[[Array, Array | None], Any]
+"""From the derivatives of the responses of some bins, shape ``(k, bins, slots)``, and
+the numbers of these bins (None for all) to matrices. These are by the k systematics,
+then by as many further parameters as the caller has.
+"""
 
 
 class AbstractResponses(eqx.Module):
@@ -43,6 +54,19 @@ class AbstractResponses(eqx.Module):
         """Return the squared derivatives of the responses, summed over rows.
 
         Roughly: it only steers.
+        """
+
+    @abc.abstractmethod
+    def over_blocks(self, theta: Array, local: LocalHessian, extra: int) -> Any:
+        """Return matrices that are sums over bins.
+
+        Args:
+            theta: The systematics.
+            local: Makes the share of some bins.
+            extra: Number of further parameters.
+
+        Returns:
+            What `local` returns, by all systematics and the further parameters.
         """
 
     @property
@@ -105,12 +129,74 @@ class DenseResponses(AbstractResponses):
         """Return the squared derivatives of the responses, summed over rows."""
         return jnp.tensordot(self.columns(theta) ** 2, rows, 2)
 
+    def over_blocks(self, theta: Array, local: LocalHessian, extra: int) -> Any:
+        """Return matrices that are sums over bins, all made at once."""
+        del extra
+        return local(self.columns(theta), None)
+
     def columns(self, theta: Float[Array, " k"]) -> Float[Array, "k bins slots"]:
         """Return the derivative of every response by every systematic."""
         if not self.curved.size:
             return jnp.asarray(self.average)
         slope = bend(theta[self.curved])[1][:, None, None]
         return jnp.asarray(self.average).at[self.curved].add(self.half * slope)
+
+
+def scatter_blocks(
+    blocks: Any,
+    local: Callable[[Any], Any],
+    which: Int[Array, "blocks k"],
+    shape: tuple[int, int],
+    start: Any = None,
+) -> Any:
+    """Add matrices of blocks of bins to the rows and columns that are theirs.
+
+    Args:
+        blocks: A tree of arrays with the blocks along the first axis.
+        local: Makes the matrices of a single one, by its systematics and the further
+            parameters.
+        which: The systematics of each; out of range where filled up.
+        shape: Number of systematics and of further parameters.
+        start: What to add to; None for zero.
+
+    Returns:
+        The upper triangles, see `mirrored`.
+    """
+    size, extra = shape
+    total = size + extra
+    if start is None:
+        first = jax.tree.map(lambda leaf: leaf[0], blocks)
+        start = jax.tree.map(
+            lambda found: jnp.zeros((total, total), found.dtype),
+            jax.eval_shape(local, first),
+        )
+
+    def step(matrices, block):
+        own, known = block
+        places = jnp.where(known < size, known, total)
+        places = jnp.concatenate([places, size + jnp.arange(extra, dtype=known.dtype)])
+
+        def added(matrix, share):
+            # Places ascend, so what is above the diagonal stays there.
+            if above is None:
+                share = jnp.triu(share)
+                return matrix.at[places[:, None], places].add(share, mode="drop")
+            row, column = places[above[0]], places[above[1]]
+            return matrix.at[row, column].add(share[above], mode="drop")
+
+        return jax.tree.map(added, matrices, local(own)), None
+
+    above = None
+    if which.shape[1] <= _LISTED:
+        above = tuple(
+            side.astype(np.int32) for side in np.triu_indices(which.shape[1] + extra)
+        )
+    return jax.lax.scan(step, start, (blocks, which))[0]
+
+
+def mirrored(matrices: Any) -> Any:
+    """Return symmetric matrices, given their upper triangles."""
+    return jax.tree.map(lambda upper: upper + jnp.triu(upper, 1).T, matrices)
 
 
 class TemplateArrays(eqx.Module):
@@ -222,8 +308,9 @@ def pack_templates(
         bins: Which bins.
         processes: Number of processes.
         baseline: Rates at the nominal parameters if responses are added, else None.
-        pack: How to keep the responses: `pack_dense`, or `pack_lists` of
-            `everwillow.likelihood.template_lists`.
+        pack: How to keep the responses: `pack_dense`, `pack_lists` of
+            `everwillow.likelihood.template_lists`, or one that chooses, see
+            `everwillow.likelihood.template_blocks`.
     """
     rows = Rows(templates, bins)
     process = rows.spread(templates.process.astype(np.int32))
@@ -295,10 +382,13 @@ def pack_dense(responses: Responses, rows: Rows) -> DenseResponses:
 __all__ = [
     "AbstractResponses",
     "DenseResponses",
+    "LocalHessian",
     "Rows",
     "TemplateArrays",
     "asymmetric",
     "entries",
+    "mirrored",
     "pack_dense",
     "pack_templates",
+    "scatter_blocks",
 ]

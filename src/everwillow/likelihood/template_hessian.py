@@ -7,16 +7,18 @@ gradient q for every row, and (see `everwillow.likelihood.barlow_beeston`)
 .. math:: H = (\gamma J)^T \omega\, (\gamma J) - J^T \delta J + \sum_r q_r \nabla^2 n_r,
 
 where J are the derivatives of the rows, summed over those that share a bin in the first
-and over those that share an auxiliary parameter in the second term.
+and over those that share an auxiliary parameter in the second term. Bins are
+independent, so that H is a sum over blocks of bins of such products.
 """
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from everwillow.likelihood.barlow_beeston import BinStatistics, Profile
-from everwillow.likelihood.template_arrays import DenseResponses, TemplateArrays
+from everwillow.likelihood.template_arrays import TemplateArrays
 
 
 class Derivatives(NamedTuple):
@@ -35,7 +37,30 @@ class Derivatives(NamedTuple):
     rate_weights: Float[Array, "bins slots"]
 
 
-def dense_derivatives(
+class Weights(NamedTuple):
+    """What the derivatives of the rows of some bins count, bins first.
+
+    Attributes:
+        strength: Derivatives of the yields by the responses.
+        sway: How the yields move the slopes of their bins.
+        response: How these slopes answer; a matrix couples all bins.
+        moving: Which rows follow an auxiliary parameter of their bin, for the profiled
+            one of the bin; None if there is none.
+        relief: What profiling it takes off.
+        outer: Weights of the squared derivatives of rows; None if there are none.
+        bent: Weights of the second derivatives by the responses; None likewise.
+    """
+
+    strength: Float[Array, "bins slots"]
+    sway: Float[Array, "bins slots"]
+    response: Array
+    moving: Float[Array, "bins slots"] | None
+    relief: Float[Array, " bins"] | None
+    outer: Float[Array, "bins slots"] | None
+    bent: Float[Array, "bins slots"] | None
+
+
+def derivatives(
     arrays: TemplateArrays,
     statistics: BinStatistics,
     profile: Profile,
@@ -53,55 +78,120 @@ def dense_derivatives(
         rates: The derivatives of what multiplies each slot, by its parameters.
         theta: The systematics.
     """
-    responses = arrays.responses
-    assert isinstance(responses, DenseResponses)
-    columns = responses.columns(theta)
+    strength, deformed = arrays.strength(yields), arrays.deformed(theta)
+    by_rate, q = deformed[None] * rates, profile.gradient
+    weights = _weights(arrays, statistics, profile, strength)
+
+    def local(columns, bins):
+        return _products(columns, *_at(bins, by_rate, weights))
+
+    found = arrays.responses.over_blocks(theta, local, by_rate.shape[0])
+    second = arrays.responses.second(theta, q * strength)
+    head = arrays.responses.cotangent(theta, q * strength)
+    return Derivatives(
+        jnp.concatenate([head, jnp.tensordot(by_rate, q, 2)]),
+        found[0] + jnp.diag(jnp.pad(second, (0, by_rate.shape[0]))),
+        found[1],
+        q * deformed,
+    )
+
+
+def hessian(
+    arrays: TemplateArrays,
+    statistics: BinStatistics,
+    profile: Profile,
+    yields: Float[Array, "bins slots"],
+    rates: Float[Array, "m bins slots"],
+    theta: Float[Array, " k"],
+) -> Float[Array, "n n"]:
+    """Return the second derivatives alone, as `derivatives` does."""
     strength, deformed = arrays.strength(yields), arrays.deformed(theta)
     by_rate = deformed[None] * rates
-    q, count = profile.gradient, theta.shape[0]
+    weights = _weights(arrays, statistics, profile, strength)
 
-    def summed(weights: Array) -> Float[Array, "n bins"]:
-        """Sum the derivatives of the rows of each bin, with weights."""
-        # As matrix products these would copy the columns into another order.
-        by_theta = jnp.sum(columns * (weights * strength)[None], 2)
-        return jnp.concatenate([by_theta, jnp.sum(by_rate * weights[None], 2)])
+    def local(columns, bins):
+        return _products(columns, *_at(bins, by_rate, weights))[0]
 
-    swayed = summed(profile.sway)
-    response = profile.response
-    turned = swayed @ response if response.ndim == 2 else swayed * response[None]
-    gauss_newton = turned @ swayed.T
-    hessian = gauss_newton
+    found = arrays.responses.over_blocks(theta, local, by_rate.shape[0])
+    second = arrays.responses.second(theta, profile.gradient * strength)
+    return found + jnp.diag(jnp.pad(second, (0, by_rate.shape[0])))
+
+
+def _weights(
+    arrays: TemplateArrays, statistics: BinStatistics, profile: Profile, strength: Array
+) -> Weights:
     loose = statistics.kind in ("gamma", "normal")
-    outer = jnp.zeros_like(q)
+    moving = relief = outer = None
     if loose and statistics.per_process:
         outer = -jnp.where(statistics.follows, profile.relief, 0)
     elif loose:
-        moved = summed(jnp.asarray(statistics.follows, q.dtype))
-        hessian = hessian - (moved * profile.relief[None, :, 0]) @ moved.T
-    if arrays.log_normal or (loose and statistics.per_process):
-        bent = q if arrays.log_normal else jnp.zeros_like(q)
-        flat = columns.reshape(count, q.size)
-        sides = by_rate.reshape(by_rate.shape[0], q.size)
+        moving = jnp.asarray(statistics.follows, strength.dtype)
+        relief = profile.relief[:, 0]
+    return Weights(
+        strength,
+        profile.sway,
+        profile.response,
+        moving,
+        relief,
+        outer,
+        profile.gradient if arrays.log_normal else None,
+    )
+
+
+def _at(bins: Array | None, by_rate: Array, weights: Weights) -> tuple[Array, Weights]:
+    """Pick bins, with zeros for those that do not exist."""
+    if bins is None:
+        return by_rate, weights
+
+    def picked(values):
+        return values.at[bins].get(mode="fill", fill_value=0)
+
+    by_rate = by_rate.at[:, bins].get(mode="fill", fill_value=0)
+    return by_rate, jax.tree.map(picked, weights)
+
+
+def _products(
+    columns: Float[Array, "k bins slots"],
+    by_rate: Float[Array, "m bins slots"],
+    weights: Weights,
+) -> tuple[Float[Array, "n n"], Float[Array, "n n"]]:
+    """Return the share of some bins in the Hessian, and its part never negative.
+
+    Args:
+        columns: Derivatives of the responses by the systematics.
+        by_rate: Derivatives of the rows by the parameters of the rates.
+        weights: What they count.
+    """
+    strength = weights.strength
+
+    def summed(factor: Array) -> Float[Array, "n bins"]:
+        """Sum the derivatives of the rows of each bin, with weights."""
+        # As matrix products these would copy the columns into another order.
+        by_theta = jnp.sum(columns * (factor * strength)[None], 2)
+        return jnp.concatenate([by_theta, jnp.sum(by_rate * factor[None], 2)])
+
+    swayed = summed(weights.sway)
+    response = weights.response
+    turned = swayed @ response if response.ndim == 2 else swayed * response[None]
+    gauss_newton = turned @ swayed.T
+    found = gauss_newton
+    if weights.moving is not None and weights.relief is not None:
+        moved = summed(weights.moving)
+        found = found - (moved * weights.relief[None]) @ moved.T
+    if weights.bent is not None or weights.outer is not None:
+        none = jnp.zeros_like(strength)
+        bent = none if weights.bent is None else weights.bent
+        outer = none if weights.outer is None else weights.outer
+        flat = columns.reshape(columns.shape[0], strength.size)
+        sides = by_rate.reshape(by_rate.shape[0], strength.size)
         # The weights of two systematics, of one with a rate, and of two rates.
         pair = (bent * strength + outer * strength**2).ravel()[None]
         cross = (sides * (bent + outer * strength).ravel()[None]) @ flat.T
         inner = (sides * outer.ravel()[None]) @ sides.T
         upper = jnp.concatenate([(flat * pair) @ flat.T, cross.T], 1)
         lower = jnp.concatenate([cross, inner], 1)
-        hessian = hessian + jnp.concatenate([upper, lower])
-    second = responses.second(theta, q * strength)
-    diagonal = jnp.pad(second, (0, by_rate.shape[0]))
-    return Derivatives(
-        jnp.concatenate(
-            [
-                responses.cotangent(theta, q * strength),
-                jnp.tensordot(by_rate, q, 2),
-            ]
-        ),
-        hessian + jnp.diag(diagonal),
-        gauss_newton,
-        q * deformed,
-    )
+        found = found + jnp.concatenate([upper, lower])
+    return found, gauss_newton
 
 
-__all__ = ["Derivatives", "dense_derivatives"]
+__all__ = ["Derivatives", "Weights", "derivatives", "hessian"]

@@ -5,7 +5,7 @@ entries that belong together: a piece is summed without scattering, and only one
 a piece is added to its row or systematic.
 """
 
-from typing import final
+from typing import Any, final
 
 import equinox as eqx
 import jax
@@ -16,10 +16,14 @@ from jaxtyping import Array, Float, Int
 from everwillow.likelihood.response import bend
 from everwillow.likelihood.template_arrays import (
     AbstractResponses,
+    LocalHessian,
     Rows,
     asymmetric,
     entries,
+    mirrored,
+    scatter_blocks,
 )
+from everwillow.likelihood.template_partition import Blocks, best_partition
 from everwillow.likelihood.template_spec import Responses
 
 
@@ -81,6 +85,17 @@ class Pieces(eqx.Module):
         """Multiply with a vector."""
         return self._summed(self.value, vector)
 
+    def first(self, row: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+        """Return the first piece that belongs to a row or to one after it."""
+        return np.searchsorted(np.asarray(self.row), row)
+
+    def piece(self, number: Int[Array, " n"]) -> tuple[Array, Array, Array]:
+        """Return rows, columns and entries of pieces, filled up after the last one."""
+        take = {"mode": "fill", "fill_value": self.rows}
+        row = self.row.at[number].get(**take)
+        column = self.column.at[number].get(mode="fill", fill_value=self.columns)
+        return row, column, self.value.at[number].get(mode="fill", fill_value=0)
+
     def squares(self, vector: Float[Array, " columns"]) -> Float[Array, " rows"]:
         """Multiply with a vector, each entry squared."""
         return self._summed(jnp.square(self.value), vector)
@@ -88,6 +103,26 @@ class Pieces(eqx.Module):
     def _summed(self, value: Array, vector: Array) -> Array:
         parts = jnp.sum(value * jnp.append(vector, 0)[self.column], 1)
         return jax.ops.segment_sum(parts, self.row, self.rows, indices_are_sorted=True)
+
+
+class Chunks(eqx.Module):
+    """Blocks of bins of which a Hessian is the sum, all of one size.
+
+    Attributes:
+        bins: The bins of each; the number of all bins where filled up.
+        which: The systematics of each; the number of all where filled up.
+        first: The first piece of each, of all responses.
+        first_half: The same of the asymmetric parts.
+        pieces: The most pieces of a block.
+        half_pieces: The same of the asymmetric parts.
+    """
+
+    bins: Int[Array, "blocks bins"]
+    which: Int[Array, "blocks k"]
+    first: Int[Array, " blocks"]
+    first_half: Int[Array, " blocks"]
+    pieces: int = eqx.field(static=True)
+    half_pieces: int = eqx.field(static=True)
 
 
 @final
@@ -99,6 +134,7 @@ class ListedResponses(AbstractResponses):
         average_back: The same by systematic.
         half: By row: half their difference, of the asymmetric systematics.
         half_back: The same by systematic.
+        chunks: Blocks of bins of which a Hessian is the sum.
         slots: Slots of a bin.
     """
 
@@ -106,6 +142,7 @@ class ListedResponses(AbstractResponses):
     average_back: Pieces
     half: Pieces
     half_back: Pieces
+    chunks: tuple[Chunks, ...]
     slots: int = eqx.field(static=True)
     curved_bytes: bytes = eqx.field(static=True)
 
@@ -135,6 +172,48 @@ class ListedResponses(AbstractResponses):
         extra = slope**2 * self.half_back.squares(rows.ravel())
         return found.at[self.curved].add(extra)
 
+    def over_blocks(self, theta: Array, local: LocalHessian, extra: int) -> Any:
+        """Return matrices that are sums over bins, made a few bins at a time."""
+        slope = bend(theta[self.curved])[1]
+        found = None
+        for part in self.chunks:
+            found = scatter_blocks(
+                (part.bins, part.which, part.first, part.first_half),
+                lambda block, part=part: local(
+                    self._columns(block, part, slope), block[0]
+                ),
+                part.which,
+                (self.average.columns, extra),
+                found,
+            )
+        return mirrored(found)
+
+    def _columns(
+        self, block: tuple[Array, ...], part: Chunks, slope: Array
+    ) -> Float[Array, "k bins slots"]:
+        """Write the derivatives of the responses of one block out."""
+        bins, which, first, first_half = block
+        count, (size,) = self.average.columns, which.shape
+        # Where each systematic is in the block. What fills up pieces has no value.
+        column = jnp.full(count + 1, size, which.dtype)
+        column = column.at[which].set(jnp.arange(size, dtype=which.dtype))
+        origin, shape = bins[0] * self.slots, (bins.shape[0], self.slots)
+        out = jnp.zeros((size, shape[0] * shape[1]), slope.dtype)
+        row, found, value = self.average.piece(_from(first, part.pieces))
+        out = out.at[column[found], row[:, None] - origin].add(value, mode="drop")
+        if self.curved.size:
+            pieces = _from(first_half, part.half_pieces)
+            row, found, value = self.half.piece(pieces)
+            value = value * jnp.append(slope, 0)[found]
+            curved = jnp.asarray(np.append(self.curved, np.int32(count)))
+            found = column[curved[found]]
+            out = out.at[found, row[:, None] - origin].add(value, mode="drop")
+        return out.reshape(size, *shape)
+
+
+def _from(first: Int[Array, ""], count: int) -> Int[Array, " count"]:
+    return first + jnp.arange(count, dtype=first.dtype)
+
 
 def pack_lists(responses: Responses, rows: Rows) -> ListedResponses:
     """Put the responses of some bins into lists."""
@@ -156,14 +235,40 @@ def pack_lists(responses: Responses, rows: Rows) -> ListedResponses:
         )
         for row, number, value, columns in lists
     )
+    partition = best_partition(
+        place // rows.slots,
+        systematic,
+        np.array([0, rows.bins.stop - rows.bins.start]),
+        count=count,
+        slots=rows.slots,
+        whole=True,
+    )
     return ListedResponses(
         average=average,
         average_back=average_back,
         half=bent_half,
         half_back=half_back,
+        chunks=tuple(
+            _chunks(part, average, bent_half, rows.slots) for part in partition.classes
+        ),
         slots=rows.slots,
         curved_bytes=curved.tobytes(),
     )
 
 
-__all__ = ["ListedResponses", "Pieces", "pack_lists"]
+def _chunks(part: Blocks, average: Pieces, half: Pieces, slots: int) -> Chunks:
+    """Find the pieces of blocks of bins, each of which is a run."""
+    begin = part.bins[:, 0].astype(np.int64) * slots
+    end = begin + part.bins.shape[1] * slots
+    first, first_half = average.first(begin), half.first(begin)
+    return Chunks(
+        bins=jnp.asarray(part.bins),
+        which=jnp.asarray(part.which),
+        first=jnp.asarray(first, np.int32),
+        first_half=jnp.asarray(first_half, np.int32),
+        pieces=int((average.first(end) - first).max()),
+        half_pieces=int((half.first(end) - first_half).max()),
+    )
+
+
+__all__ = ["Chunks", "ListedResponses", "Pieces", "pack_lists"]

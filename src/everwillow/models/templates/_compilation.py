@@ -1,5 +1,6 @@
 """From the specification of a template fit to arrays."""
 
+import functools as ft
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, get_args
 
@@ -18,12 +19,14 @@ from everwillow.likelihood.data_terms import (
 )
 from everwillow.likelihood.histograms import Layout
 from everwillow.likelihood.template_arrays import (
+    AbstractResponses,
     Rows,
     pack_dense,
     pack_templates,
 )
+from everwillow.likelihood.template_blocks import pack_best
 from everwillow.likelihood.template_lists import pack_lists
-from everwillow.likelihood.template_spec import TemplateSpec
+from everwillow.likelihood.template_spec import Responses, TemplateSpec
 from everwillow.models._parameters import separator
 from everwillow.models.templates._bins import Bins, Links
 from everwillow.models.templates.likelihood import External, FlatTemplates, Free
@@ -78,7 +81,9 @@ def compile_spec(
         starts = {name: jnp.asarray(entry.start) for name, entry in entries.items()}
         baseline = np.asarray(rate_model.rates(starts))
     fitted, masked = (
-        _packed(spec, bins, baseline, kind, per_process=per_process)
+        _packed(
+            spec, bins, baseline, kind, per_process=per_process, likelihood=likelihood
+        )
         for bins in (slice(0, spec.layout.fitted), slice(spec.layout.fitted, None))
     )
     assert fitted is not None
@@ -142,7 +147,13 @@ def _likelihood(
 
 
 def _packed(
-    spec: TemplateSpec, bins: slice, baseline: Any, kind: Any, *, per_process: bool
+    spec: TemplateSpec,
+    bins: slice,
+    baseline: Any,
+    kind: Any,
+    *,
+    per_process: bool,
+    likelihood: str,
 ) -> Bins | None:
     """Return the arrays of some bins, None if there are none."""
     bins = slice(*bins.indices(spec.layout.bins)[:2])
@@ -154,9 +165,24 @@ def _packed(
         bins,
         processes=len(spec.layout.processes),
         baseline=baseline,
-        pack=pack_lists if spec.sparse else pack_dense,
+        pack=_packer(spec, bins, likelihood),
     )
     return Bins(arrays, _bin_statistics(spec, rows, kind, per_process=per_process))
+
+
+def _packer(
+    spec: TemplateSpec, bins: slice, likelihood: str
+) -> Callable[[Responses, Rows], AbstractResponses]:
+    """Return what packs the responses of some bins."""
+    if spec.sparse:
+        return pack_lists
+    if likelihood == "covariance":
+        # That of the data couples all bins, so that no block is by itself.
+        return pack_dense
+    starts = [spec.layout.bins_of(c.name).start for c in spec.layout.channels]
+    inside = [start for start in starts if bins.start <= start < bins.stop]
+    edges = np.array([*inside, bins.stop]) - bins.start
+    return ft.partial(pack_best, edges=edges)
 
 
 def _loose(statistics: BinStatistics) -> np.ndarray:

@@ -19,8 +19,9 @@ from everwillow.likelihood.barlow_beeston import (
     unprofiled,
 )
 from everwillow.likelihood.data_terms import AbstractDataTerm
-from everwillow.likelihood.template_arrays import DenseResponses, TemplateArrays
-from everwillow.likelihood.template_hessian import dense_derivatives
+from everwillow.likelihood.template_arrays import TemplateArrays
+from everwillow.likelihood.template_hessian import derivatives, hessian
+from everwillow.likelihood.template_lists import ListedResponses
 from everwillow.likelihood.template_products import (
     chain,
     free_products,
@@ -75,8 +76,13 @@ class External(eqx.Module):
             add = curvature.matrix.at[where[:, None], where].add
             return Dense(add(own.matrix))
         diagonal = curvature.diagonal().at[where].add(jnp.abs(own.diagonal()))
+        entries = getattr(curvature, "entries", None)
         return Operator(
-            lambda v: curvature.matvec(v).at[where].add(own.matvec(v[where])), diagonal
+            lambda v: curvature.matvec(v).at[where].add(own.matvec(v[where])),
+            diagonal,
+            None
+            if entries is None
+            else lambda: entries().at[where[:, None], where].add(own.matrix),
         )
 
     @property
@@ -264,8 +270,8 @@ class FlatTemplates(eqx.Module):
     @property
     def matrix_free(self) -> bool:
         """Whether second derivatives are only known by their products."""
-        dense = isinstance(self.arrays.responses, DenseResponses)
-        return self.free is not None or not dense
+        listed = isinstance(self.arrays.responses, ListedResponses)
+        return self.free is not None or listed
 
     def evaluation(self, vector: Array, main: Any) -> Evaluation:
         """Return it with its exact derivatives."""
@@ -283,22 +289,27 @@ class FlatTemplates(eqx.Module):
         values = vector[place]
         yields, profile = self.at(vector, main)
         rates = self._rate_slopes(values)
-        found = dense_derivatives(
-            self.arrays, self.statistics, profile, yields, rates, theta
-        )
-
-        def weighted(values):
-            return jnp.vdot(found.rate_weights, self._slot_rates(values))
-
-        own = slice(theta.shape[0], None)
-        hessian = found.hessian.at[own, own].add(jax.hessian(weighted)(values))
+        found = derivatives(self.arrays, self.statistics, profile, yields, rates, theta)
         order = self._order
         return Evaluation(
             profile.value,
             found.gradient[order],
-            Dense(hessian[order][:, order]),
+            Dense(self._ordered(found.hessian, found.rate_weights, values)),
             Dense(found.gauss_newton[order][:, order]),
         )
+
+    def _ordered(
+        self, matrix: Float[Array, "n n"], weights: Array, values: Float[Array, " m"]
+    ) -> Float[Array, "n n"]:
+        """Add the second derivatives of the rates, and sort the parameters."""
+
+        def weighted(values):
+            return jnp.vdot(weights, self._slot_rates(values))
+
+        own = slice(self.systematic_place.size, None)
+        matrix = matrix.at[own, own].add(jax.hessian(weighted)(values))
+        order = self._order
+        return matrix[order][:, order]
 
     def _products(self, vector: Array, main: Any) -> Evaluation:
         place, theta = self.rate_place, vector[self.systematic_place]
@@ -319,8 +330,17 @@ class FlatTemplates(eqx.Module):
         def product(move):
             return found.product(jnp.append(move, 0)[source])[order]
 
+        def entries():
+            given = (self.arrays, self.statistics, profile, yields, by_rate, theta)
+            weights = profile.gradient * self.arrays.deformed(theta)
+            return self._ordered(hessian(*given), weights, values)
+
+        # Bins that are coupled by the covariance of their data have no share each.
+        separate = self.free is None and profile.response.ndim == 1
         return Evaluation(
-            profile.value, found.gradient[order], Operator(product, diagonal[order])
+            profile.value,
+            found.gradient[order],
+            Operator(product, diagonal[order], entries if separate else None),
         )
 
     def _slot_rates(self, values: Float[Array, " m"]) -> Float[Array, "bins slots"]:
