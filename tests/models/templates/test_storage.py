@@ -205,6 +205,14 @@ def _short_data(file):
     file["data/observed"] = np.ones(3)
 
 
+def _not_finite(file):
+    file["responses/average"][3] = np.inf
+
+
+def _negative_variance(file):
+    file["templates/variance"][0] = -1.0
+
+
 def _twice(file):
     file["processes"][1] = "signal"
 
@@ -221,6 +229,8 @@ def _twice(file):
         (_no_such_process, "templates have processes that do not exist"),
         (_short_data, "the data are not those of the fitted bins"),
         (_twice, "names of processes repeat"),
+        (_not_finite, "numbers that are not finite"),
+        (_negative_variance, "variances of the templates are negative"),
     ],
 )
 def test_damaged_files_say_what_is_wrong(change, message, tmp_path):

@@ -55,6 +55,10 @@ def check_spec(spec: TemplateSpec) -> None:
             for term in spec.external
         ),
         "beta variations are for bins that do not exist": _beta_fits(spec),
+        "yields, responses or covariances have numbers that are not finite": _finite(
+            spec
+        ),
+        "variances of the templates are negative": not (templates.variance < 0).any(),
     }
     faults = [what for what, fine in checks.items() if not fine]
     if faults:
@@ -68,6 +72,23 @@ def _distinct(names: list[str] | tuple[str, ...]) -> bool:
 
 def _inside(index: np.ndarray, size: int) -> bool:
     return not len(index) or bool(index.min() >= 0 and index.max() < size)
+
+
+def _finite(spec: TemplateSpec) -> bool:
+    """Return whether all numbers are finite that have to be: data need not be there."""
+    templates, responses, beta = spec.templates, spec.responses, spec.beta_variations
+    arrays = [
+        templates.nominal,
+        templates.variance,
+        responses.average,
+        responses.half,
+        spec.observed_covariance,
+        None if beta is None else beta.change,
+        *(part for term in spec.external for part in (term.gradient, term.hessian)),
+    ]
+    # A sum needs no array of flags, which for responses may be a large one.
+    with np.errstate(invalid="ignore", over="ignore"):
+        return all(bool(np.isfinite(np.sum(a))) for a in arrays if a is not None)
 
 
 def _beta_fits(spec: TemplateSpec) -> bool:
