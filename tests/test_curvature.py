@@ -78,6 +78,15 @@ def operator(size):
     return make
 
 
+def written_operator(size):
+    def make(rng):
+        curvature, matrix = operator(size)(rng)
+        entries = lambda: jnp.asarray(matrix)
+        return dataclasses.replace(curvature, entries=entries), matrix
+
+    return make
+
+
 @dataclasses.dataclass(frozen=True)
 class Form:
     make: Callable[[np.random.Generator], tuple[AbstractCurvature, np.ndarray]]
@@ -92,6 +101,7 @@ FORMS = {
     "arrow": Form(arrow(3, 5)),
     "arrow without tail": Form(arrow(4, 0)),
     "operator": Form(operator(6), factors=False),
+    "operator with entries": Form(written_operator(6), factors=False),
 }
 SEEDS = (0,)
 all_forms = pytest.mark.parametrize("name", FORMS)
@@ -372,6 +382,7 @@ MIXES = {
     "arrow and dense": (["dense", "arrow", "one number"], Arrow),
     "one arrow": (["arrow"], Arrow),
     "operator and the rest": (["arrow", "operator", "dense"], Operator),
+    "entries and the rest": (["arrow", "operator with entries"], Operator),
 }
 
 
