@@ -9,6 +9,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks import template_fits
 from benchmarks.timing import Row, run_fresh
 
 
@@ -30,6 +31,8 @@ TOPICS = (
 )
 PACKAGES = ("everwillow", "jax", "equinox", "optimistix", "iminuit", "pyhf", "numpy")
 UNITS = {"x": "×"}
+# Beside the page of the documentation.
+FIGURE = "template-fits-time.svg"
 
 
 def number(value: float | None, unit: str) -> str:
@@ -96,6 +99,14 @@ the same process: {machine}. What each line means is told in `benchmarks/README.
 """
 
 
+# What follows after the table of a topic.
+FIGURES = {
+    template_fits.TOPIC: f"""
+
+![Time of an evaluation with a product by the number of stored effects]({FIGURE})"""
+}
+
+
 def markdown(rows: list[Row]) -> str:
     """Write the page of the documentation."""
     tables = []
@@ -103,7 +114,8 @@ def markdown(rows: list[Row]) -> str:
         lines = [" | ".join(HEADS[1:]), " | ".join(["---"] * len(HEADS[1:]))]
         lines += [" | ".join(cells(row)[1:]) for row in rows if row.topic == topic]
         table = "\n".join(f"| {line} |" for line in lines)
-        tables.append(f"## {topic.capitalize()}\n\n{table}")
+        figure = FIGURES.get(topic, "")
+        tables.append(f"## {topic.capitalize()}\n\n{table}{figure}")
     return PAGE.format(machine=machine(), tables="\n\n".join(tables))
 
 
@@ -139,6 +151,9 @@ def main() -> None:
         arguments.json.write_text(json.dumps(data, indent=1) + "\n")
     if arguments.markdown:
         arguments.markdown.write_text(markdown(rows))
+        ladder = [row for row in rows if row.topic == template_fits.TOPIC]
+        if ladder:
+            template_fits.draw(ladder, arguments.markdown.parent / FIGURE)
 
 
 if __name__ == "__main__":

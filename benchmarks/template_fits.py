@@ -12,6 +12,7 @@ import resource
 import statistics
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from benchmarks.timing import Row, emit, run_fresh
@@ -238,6 +239,28 @@ def climb() -> list[Row]:
     power = math.log(best[-1] / best[0]) / math.log(effects[-1] / effects[0])
     what = "power of the number of effects that the time grows with"
     return [*rows, Row(TOPIC, what, power)]
+
+
+def draw(rows: list[Row], path: Path) -> None:
+    """Draw how the time of an evaluation and a product grows with the effects."""
+    import matplotlib as mpl  # noqa: PLC0415
+
+    mpl.use("Agg")
+    mpl.rcParams["svg.hashsalt"] = "everwillow"
+    import matplotlib.pyplot as plt  # noqa: PLC0415
+
+    rungs = [row for row in rows if row.what.endswith(" effects")]
+    effects = [float(row.what.split()[-2]) for row in rungs]
+    best = [row.best for row in rungs]
+    assert all(best)
+    each = best[-1] / effects[-1]
+    figure, axes = plt.subplots(figsize=(5, 3.4), layout="constrained")
+    label = f"{1e6 * each:.0f} ns an effect"
+    axes.loglog(effects, [each * n for n in effects], "--", color="0.6", label=label)
+    axes.loglog(effects, best, "o-", label="measured")
+    axes.set(xlabel="stored effects", ylabel="evaluation and product [ms]")
+    axes.legend(frameon=False)
+    figure.savefig(path, metadata={"Date": None})
 
 
 def measure() -> list[Row]:

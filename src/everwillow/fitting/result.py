@@ -47,7 +47,7 @@ class FitResult(eqx.Module):
         num_steps: Number of evaluations of our solvers, of steps of others.
         gradient: Of -ln L at the end, shape ``(free,)``.
         hessian: Of -ln L at the end, shape ``(free, free)``; None if it was not
-            computed (`NewtonCG` beyond 1000 parameters).
+            computed (`NewtonCG` beyond 1000 parameters, or 5000 where it is cheap).
         at_bound: Which parameters are held at a bound, shape ``(free,)``.
         newton: The Newton step that is left, shape ``(free,)``.
         solver_result: What the solver itself returned; None if nothing was free.
