@@ -35,7 +35,7 @@ from everwillow.models.templates import TemplateModel
 
 
 @ft.cache
-def spec_of(channels=6, width=4, own=3, common=2, *, density=1.0, sparse=False):
+def spec_of(channels, width, own, common, *, density=1.0, sparse=False):
     """Two processes in equal channels, with systematics of one and of all of them."""
     rng = np.random.default_rng(5)
     axis = Axis("x", tuple(np.arange(width + 1.0).tolist()))
@@ -130,19 +130,21 @@ def test_the_layout_follows_from_the_effects():
     def kept(spec, **options):
         return TemplateModel.from_spec(spec, **options).terms.arrays.responses
 
-    local, common = spec_of(), spec_of(own=0, common=9)
+    local, common = spec_of(6, 40, 30, 20), spec_of(6, 40, 0, 200)
     assert isinstance(kept(local), BlockResponses)
     assert isinstance(kept(common), DenseResponses)
-    assert isinstance(kept(spec_of(sparse=True)), ListedResponses)
+    assert isinstance(kept(spec_of(6, 40, 30, 20, sparse=True)), ListedResponses)
+    # One matrix is quick enough where there is little.
+    assert isinstance(kept(spec_of(6, 4, 3, 2)), DenseResponses)
     # A covariance of the data couples what blocks would take apart.
     assert isinstance(kept(local, likelihood="covariance"), DenseResponses)
     held = sum(part.average.size for part in kept(local).classes)
-    # Five of twenty systematics in each channel.
-    assert held == 5 * 6 * 4 * 2
+    # Fifty of two hundred systematics in each channel.
+    assert held == 50 * 6 * 40 * 2
 
 
 def test_a_channel_more_is_no_operation_more():
-    few, many = (operations(spec_of(number, own=9)) for number in (6, 30))
+    few, many = (operations(spec_of(number, 200, 20, 2)) for number in (6, 30))
     assert few == many
 
 
@@ -171,7 +173,8 @@ def test_a_list_of_more_than_a_thousand_parameters_has_a_covariance():
 
 @pytest.mark.slow
 def test_compiling_takes_as_long_for_many_free_parameters_as_for_few():
-    (few, small), (many, large) = (compiled(n) for n in (600, 20_000))
+    (few, small), (many, large) = (compiled(n) for n in (1200, 20_000))
+    # Up to a thousand parameters there is a covariance, and more to compile.
     assert small == large
     # CPU time, which other work on the machine disturbs less.
     assert many < 2 * few

@@ -35,6 +35,8 @@ from everwillow.likelihood.template_spec import Responses
 
 # Blocks are taken if their Hessian costs at most this share of that of one matrix.
 _SHARE = 0.5
+# Below a millisecond nothing is to be gained, and blocks take longer to compile.
+_SMALL = 1e6
 
 
 class BlockClass(eqx.Module):
@@ -149,7 +151,8 @@ def pack_best(
 
     Blocks are whole channels, or channels cut into runs of 256, 64, 16, 4 or 1 bins,
     whichever of these makes the Hessian cheapest. They are taken if it then costs at
-    most half of what it costs in one matrix, and if they take no more memory.
+    most half of what it costs in one matrix, where that is more than a millisecond,
+    and if they take no more memory.
 
     Args:
         responses: Of all systematics.
@@ -158,15 +161,16 @@ def pack_best(
             number of bins.
     """
     count, bins = responses.start.size - 1, int(edges[-1])
+    whole = work(count, bins, rows.slots)
     here = np.count_nonzero(rows.mine[responses.row])
     # Blocks of equally many bins would cost at least the square of the density.
-    if here**2 > _SHARE * (count * np.count_nonzero(rows.mine)) ** 2:
+    full = here**2 > _SHARE * (count * np.count_nonzero(rows.mine)) ** 2
+    if full or whole < _SMALL:
         return pack_dense(responses, rows)
     place, systematic, _, _ = entries(responses, rows)
     found = best_partition(
         place // rows.slots, systematic, edges, count=count, slots=rows.slots
     )
-    whole = work(count, bins, rows.slots)
     if found.work > _SHARE * whole or found.stored > count * bins:
         return pack_dense(responses, rows)
     return pack_blocks(responses, rows, found)
