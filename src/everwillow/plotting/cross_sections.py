@@ -8,22 +8,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
 from everwillow._errors import ArgumentValueError
 from everwillow.likelihood.histograms import Axis
+from everwillow.plotting._panels import (
+    figure_size,
+    finish,
+    set_ratio_axis,
+    stacked_panels,
+)
 from everwillow.plotting._style import (
     PALETTE,
     Style,
-    headline,
     new_figure,
     styled,
     ylabel,
 )
 from everwillow.plotting._text import Labels, text_of
 from everwillow.plotting._unrolled import Unrolled, unrolled
-from everwillow.plotting.templates import MARGIN, draw_legend, figure_size
-from everwillow.plotting.yields import _panels as stacked_panels
+from everwillow.plotting.templates import draw_legend
 
 
 _DASHES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)))
@@ -105,9 +108,7 @@ def cross_section(
         if lines:
             _draw_ratios(panels[1], plan, middle, spread, lines)
             panels[1].set_ylabel(f"Pred. / {measured}")
-        headline(panels[0], title, note)
-        panels[0].set_xlim(plan.edges[0], plan.edges[-1])
-        plan.finish(panels, size[0] - MARGIN, labels)
+        finish(panels, plan, size[0], title=title, note=note, labels=labels)
     return figure
 
 
@@ -194,9 +195,7 @@ def _draw_ratios(
     for values, own in lines.values():
         away = np.abs(values / unit - 1) + (0.0 if own is None else own / unit)
         reach.append(float(np.nanmax(away, initial=0.0)))
-    half = min(1.15 * max(reach), 1.0)
-    axes.set_ylim(1 - half, 1 + half)
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, prune="upper"))
+    set_ratio_axis(axes, reach)
 
 
 def uncertainty_breakdown(
@@ -267,9 +266,7 @@ def uncertainty_breakdown(
         panel.set_ylim(0, 1.05 * float(reach) if reach > 0 else 1.0)
         draw_legend(panel, handles, log=False)
         ylabel(panel, "Uncertainty" if values is None else "Uncertainty [%]")
-        panel.set_xlim(plan.edges[0], plan.edges[-1])
-        headline(panel, title, note)
-        plan.finish([panel], size[0] - MARGIN, labels)
+        finish([panel], plan, size[0], title=title, note=note, labels=labels)
     return figure
 
 

@@ -8,10 +8,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, StepPatch
-from matplotlib.ticker import MaxNLocator
 
 from everwillow._errors import ArgumentValueError
 from everwillow.likelihood.histograms import Axis
+from everwillow.plotting._panels import (
+    MARGIN,
+    figure_size,
+    finish,
+    leave_room,
+    set_ratio_axis,
+    stacked_panels,
+)
 from everwillow.plotting._style import (
     PALETTE,
     Style,
@@ -23,7 +30,7 @@ from everwillow.plotting._style import (
 )
 from everwillow.plotting._text import Labels, text_of
 from everwillow.plotting._unrolled import Unrolled, unrolled
-from everwillow.plotting.yields import _panels as stacked_panels, distribution
+from everwillow.plotting.yields import distribution
 
 
 _NOMINAL = "black"
@@ -166,9 +173,8 @@ def template_variations(
         draw_legend(above, handles, log=log)
         ylabel(above, "Events")
         _draw_ratios(below, plan, middle, pairs, spread)
-        headline(above, title, note)
-        above.set_xlim(plan.edges[0], plan.edges[-1])
-        plan.finish((above, below), size[0] - MARGIN, labels)
+        panels, wide = (above, below), size[0]
+        finish(panels, plan, wide, title=title, note=note, labels=labels)
     return figure
 
 
@@ -226,10 +232,8 @@ def _draw_ratios(
                 ratio, plan.edges, color=colour, ls=dashes, lw=1.2, baseline=None
             )
             reach.append(float(np.nanmax(np.abs(ratio - 1), initial=0.0)))
-    half = min(1.15 * max(reach), 1.0)
-    axes.set_ylim(1 - half, 1 + half)
+    set_ratio_axis(axes, reach)
     axes.set_ylabel("Ratio")
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, prune="upper"))
 
 
 def template_processes(
@@ -332,24 +336,6 @@ def _draw_process(
     )
 
 
-# What stands beside a panel, in inches.
-MARGIN = 0.75
-
-
-def figure_size(
-    plan: Unrolled, panels: int, labels: Labels = None
-) -> tuple[float, float]:
-    """Return the size of a figure: wider for many bins, higher for long names.
-
-    Args:
-        plan: The bins.
-        panels: How many small panels there are below the large one.
-        labels: Text instead of names.
-    """
-    width = 4.8 if plan.bins <= 25 else min(4.8 + 0.06 * (plan.bins - 25), 11.0)
-    return width, 3.9 + panels + plan.height(width - MARGIN, labels)
-
-
 def draw_legend(axes: Axes, handles: list[Any], *, log: bool) -> None:
     """Leave room for a legend above everything."""
     columns = 2 if len(handles) > 3 else 1
@@ -360,16 +346,13 @@ def draw_legend(axes: Axes, handles: list[Any], *, log: bool) -> None:
 
 def _room(axes: Axes, share: float, *, log: bool) -> None:
     """Leave a share of the height empty."""
-    low, high = axes.get_ylim()
     if not log:
-        axes.set_ylim(min(low, 0.0), high / (1 - share))
+        leave_room(axes, share, None)
         return
-    axes.set_yscale("log")
     steps = [np.asarray(p.get_data()[0]) for p in axes.patches if _is_step(p)]
     heights = np.concatenate(steps)
-    low = float(np.min(heights[heights > 0], initial=high))
-    low = max(0.4 * low, 1e-7 * high)
-    axes.set_ylim(low, high * (high / low) ** (share / (1 - share)))
+    top = axes.get_ylim()[1]
+    leave_room(axes, share, float(np.min(heights[heights > 0], initial=top)))
     log_ticks(axes.yaxis)
 
 
@@ -379,7 +362,6 @@ def _is_step(patch: Any) -> TypeGuard[StepPatch]:
 
 __all__ = [
     "draw_legend",
-    "figure_size",
     "template_distribution",
     "template_processes",
     "template_variations",

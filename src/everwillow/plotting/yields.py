@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
 from everwillow._errors import ShapeMismatchError
 from everwillow.plotting._arguments import sides, vector
+from everwillow.plotting._panels import leave_room, set_ticks_below, stacked_panels
 from everwillow.plotting._style import (
     ONE_SIGMA,
     PALETTE,
@@ -19,7 +19,6 @@ from everwillow.plotting._style import (
     TWO_SIGMA,
     Style,
     headline,
-    new_figure,
     styled,
     xlabel,
     ylabel,
@@ -100,16 +99,12 @@ def distribution(
     spread = None if errors is None else sides(errors, "errors", bins)
     before = None if prefit is None else vector(prefit, "prefit", bins)
     data = None if observed is None else vector(observed, "observed", bins)
-    bars = None
-    if data is not None:
-        given = observed_errors is not None
-        bars = sides(observed_errors, "observed_errors", bins) if given else None
-        bars = poisson_errors(data) if bars is None else bars
+    bars = None if data is None else _bars(data, observed_errors)
     unit = np.diff(borders) if per_width else np.ones(bins)
     with styled(style):
         ratio = data is not None or spread is not None or before is not None
         pulls = pulls and data is not None
-        figure, panels = _panels(size, ratio + pulls)
+        figure, panels = stacked_panels(size, ratio + pulls)
         axes, below = panels[0], panels[-1]
         plot = _Drawing(borders, unit)
         handles = plot.stack(axes, stack, labels)
@@ -134,22 +129,10 @@ def distribution(
     return figure
 
 
-def _panels(size: tuple[float, float] | None, more: int) -> tuple[Figure, list[Axes]]:
-    """Return a figure with a large panel, and small ones right below it."""
-    figure = new_figure(size, (4.8, 3.9 + more))
-    figure.set_layout_engine(
-        "constrained", h_pad=0.0, hspace=0.0, rect=(0, 0.01, 1, 0.98)
-    )
-    heights = (3, *[1] * more)
-    found = figure.subplots(
-        1 + more,
-        1,
-        sharex=True,
-        squeeze=False,
-        height_ratios=heights,
-        gridspec_kw={"hspace": 0.0},
-    )
-    return figure, list(found[:, 0])
+def _bars(data: np.ndarray, given: Any) -> np.ndarray:
+    if given is None:
+        return poisson_errors(data)
+    return sides(given, "observed_errors", data.size)
 
 
 def poisson_errors(counts: np.ndarray) -> np.ndarray:
@@ -259,13 +242,7 @@ def _frame(axes: Axes, handles: list[Any], least: float | None) -> None:
     columns = 1 if len(handles) <= 4 else 2
     rows = -(-len(handles) // columns)
     share = min(0.06 + 0.075 * rows, 0.6)
-    low, high = axes.get_ylim()
-    if least is None:
-        axes.set_ylim(min(low, 0.0), high / (1 - share))
-    else:
-        axes.set_yscale("log")
-        low = max(0.4 * least, 1e-7 * high)
-        axes.set_ylim(low, high * (high / low) ** (share / (1 - share)))
+    leave_room(axes, share, least)
     axes.legend(handles=handles, loc="upper right", ncols=columns)
 
 
@@ -311,8 +288,7 @@ def _draw_ratio(
                 zorder=6,
             )
     axes.set_ylabel("Data / Pred." if data is not None else "Ratio")
-    # The lowest number of the upper panel and the highest here would touch.
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, prune="upper"))
+    set_ticks_below(axes)
 
 
 def _draw_pulls(
@@ -333,4 +309,4 @@ def _draw_pulls(
     limit = min(max(2.4, 1.15 * reach), 6.0)
     axes.set_ylim(-limit, limit)
     axes.set_ylabel("Pull")
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True, prune="upper"))
+    set_ticks_below(axes, integer=True)
