@@ -1,5 +1,6 @@
 """Values of mappings against data, by Woodbury's formula."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,6 +56,14 @@ def test_too_small_variances_give_no_number(mapping):
     out = mapping_chi2(mapping, cases.DATA, 0.5 * VARIANCE, relation="fitted")
     assert np.isnan(out.statistic)
     assert np.isnan(out.pvalue)
+
+
+def test_unknown_errors_give_no_number(mapping):
+    unknown = eqx.tree_at(lambda m: m.factor, mapping, mapping.factor * np.nan)
+    for relation in ("fitted", "independent"):
+        out = mapping_chi2(unknown, cases.DATA, VARIANCE, relation=relation)
+        assert np.isnan(out.statistic)
+        assert np.isnan(out.pvalue)
 
 
 def test_many_values_need_no_matrix_of_pairs():

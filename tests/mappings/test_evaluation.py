@@ -10,6 +10,7 @@ import everwillow as ew
 import tests.impacts.models as cases
 from everwillow.mappings import nominal_covariance, postfit, prefit, variations
 from everwillow.mappings._spread import errors_and_factor, root_of
+from everwillow.mappings._terms import quotient
 from everwillow.parameters import Normal
 from everwillow.uncertainty import propagate
 
@@ -134,6 +135,25 @@ def test_what_depends_on_held_parameters_only_has_no_error():
     assert out.errors[2] == 0
     moved = variations(values, model, result, names="c")
     assert np.isnan(moved.up[0, :2]).all()
+
+
+def over_zero(params, expected):
+    return quotient(expected[:2], jnp.array([0.0, 2.0]))
+
+
+def test_what_is_not_a_number_has_no_error(linear):
+    for factor in (False, True):
+        out = postfit(over_zero, cases.LINEAR, linear, factor=factor)
+        assert np.isnan(out.values).tolist() == [True, False]
+        assert np.isnan(out.errors).tolist() == [True, False]
+    assert np.isnan(out.covariance).tolist() == [[True, True], [True, False]]
+
+
+def test_a_negative_variance_is_no_move(linear):
+    wrong = np.diag([1.0, -1.0, 1.0, 1.0, 1.0, 1.0])
+    out = variations(None, cases.LINEAR, linear, names=["a", "b"], covariance=wrong)
+    assert np.isfinite(out.up[0]).all()
+    assert np.isnan(out.up[1]).all()
 
 
 def test_linear_variations(linear):

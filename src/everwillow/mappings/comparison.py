@@ -142,8 +142,9 @@ def _compare(
         parts = vectors.T @ along
         gain = jnp.sum(jnp.where(free, parts**2 / jnp.where(free, values, 1), 0))
         statistic = jnp.vdot(whitened, whitened) + gain
-        negative = jnp.any(values < -SINGULAR)
-        statistic = jnp.where(negative, jnp.nan, statistic)
+        # Not "any is negative", which is false where they are NaN.
+        positive = jnp.all(values >= -SINGULAR)
+        statistic = jnp.where(positive, statistic, jnp.nan)
         count = away.size - jnp.sum(~free).astype(away.dtype)
     count = count if ndof is None else ndof
     good = (count > 0) & (statistic >= 0)

@@ -119,9 +119,11 @@ def _observe(
         return jnp.vdot(row, weighted), row if keep else None
 
     variances, rows = jax.lax.map(spread, jnp.arange(size), batch_size=AT_ONCE)
-    variances = jnp.where(jnp.isnan(here), jnp.nan, variances)
+    lost = jnp.isnan(here)
+    variances = jnp.where(lost, jnp.nan, variances)
     if not keep:
         return values, unravel(variances), None
+    rows = jnp.where(lost[:, None], jnp.nan, rows)
     weighted = rows @ variance if joint else rows * variance[None, :]
     return values, unravel(variances), weighted @ rows.T
 

@@ -374,6 +374,11 @@ def _push(
     root = root_of(jnp.asarray(covariance), jnp.asarray(held))
     both = jnp.concatenate([x, jnp.asarray(data.normals, x.dtype)])
     errors, kept = errors_and_factor(flat, both, root, keep=keep)
+    # The gradient of what is NaN, such as a ratio to an empty bin, is zero by choice.
+    lost = jnp.isnan(ravel_pytree(values)[0])
+    errors = jnp.where(lost, jnp.nan, errors)
+    if kept is not None:
+        kept = jnp.where(lost[:, None], jnp.nan, kept)
     return values, unravel(errors), kept
 
 

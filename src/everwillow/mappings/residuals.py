@@ -50,6 +50,10 @@ def residual_chi2(
         covariance: As in `postfit`.
         throw: As in `postfit`.
 
+    Returns:
+        `MappingChi2`, NaN if the fit has no covariance or a value is NaN; the p-value
+        also if no residual fluctuates, as in a fit with a parameter for each bin.
+
     Raises:
         ArgumentValueError: If the mapping has no data.
     """
@@ -96,20 +100,35 @@ def _compare(
     def row(unit):
         by_x, by_data = pull(unit)
         # The estimates answer to the data by minus the covariance times the slopes.
-        return by_data - jax.grad(slope)(data, covariance @ by_x)
+        answered = by_data - jax.grad(slope)(data, covariance @ by_x)
+        return answered, jnp.vdot(by_data, spread * by_data)
 
-    rows = jax.lax.map(row, jnp.eye(away.shape[0]), batch_size=AT_ONCE)
-    return _chi2(away, (rows * spread[None, :]) @ rows.T, count)
+    rows, alone = jax.lax.map(row, jnp.eye(away.shape[0]), batch_size=AT_ONCE)
+    return _chi2(away, (rows * spread[None, :]) @ rows.T, alone, count)
 
 
-def _chi2(away: Array, matrix: Array, count: Any) -> tuple[Array, Array, Array]:
-    width = jnp.sqrt(jnp.diagonal(matrix))
-    safe = jnp.where(width > 0, width, 1)
-    values, vectors = jnp.linalg.eigh(matrix / safe[:, None] / safe[None, :])
-    free = values > SINGULAR * values[-1]
-    parts = vectors.T @ (away / safe)
+def _chi2(
+    away: Array, matrix: Array, alone: Array, count: Any
+) -> tuple[Array, Array, Array]:
+    """Return chi2, degrees of freedom and p-value.
+
+    Args:
+        away: The residuals.
+        matrix: Their covariance.
+        alone: The variances that they would have if estimates did not answer. Relative
+            to their own, what is rounding would look like any other residual.
+        count: The most degrees of freedom that there can be.
+    """
+    width = jnp.where(alone > 0, jnp.sqrt(jnp.where(alone > 0, alone, 1)), 1)
+    matrix = matrix / width[:, None] / width[None, :]
+    values, vectors = jnp.linalg.eigh(matrix)
+    free = values > SINGULAR
+    parts = vectors.T @ (away / width)
     statistic = jnp.sum(jnp.where(free, parts**2 / jnp.where(free, values, 1), 0))
     count = jnp.minimum(jnp.sum(free).astype(away.dtype), count)
+    # No eigenvalue that is NaN is free, and a fit that failed would look perfect.
+    known = jnp.all(jnp.isfinite(matrix))
+    statistic, count = (jnp.where(known, v, jnp.nan) for v in (statistic, count))
     good = count > 0
     tail = jsp.special.gammaincc(jnp.where(good, count, 1) / 2, statistic / 2)
     return statistic, count, jnp.where(good, tail, jnp.nan)

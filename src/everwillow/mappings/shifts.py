@@ -146,8 +146,10 @@ def _vary(
     covariance = jnp.asarray(covariance)
     variance = jnp.diagonal(covariance)
     positive = variance > 0
-    error = jnp.where(positive, jnp.sqrt(jnp.where(positive, variance, 1)), variance)
-    error = jnp.where(jnp.asarray(held) & (variance == 0), jnp.nan, error)
+    error = jnp.sqrt(jnp.where(positive, variance, 1))
+    # Zero is known, unless it is held; what is negative or NaN is no variance.
+    known = (variance == 0) & ~jnp.asarray(held)
+    error = jnp.where(positive, error, jnp.where(known, 0, jnp.nan))
     if way.correlated:
         scale = jnp.where(positive, 1 / jnp.where(positive, error, 1), error)
         moves = covariance[chosen] * scale[chosen][:, None]

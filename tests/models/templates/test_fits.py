@@ -22,6 +22,7 @@ from everwillow.mappings import (
     residual_chi2,
     variations,
 )
+from everwillow.models.templates.builder import TemplateBuilder
 from tests.models.templates import cases, fits
 
 
@@ -155,6 +156,24 @@ def test_chi2_before_and_after_the_fit(text):
     found = residual_chi2(mapping, model, fitted("default"))
     assert found.statistic == pytest.approx(after, rel=1e-6)
     assert found.ndof == ndof_after
+
+
+def test_what_the_fit_always_gets_right_is_no_degree_of_freedom():
+    builder = TemplateBuilder()
+    builder.add_channel([("x", [0.0, 1.0, 2.0])], "ch0")
+    builder.add_process(np.array([30.0, 10.0]), "signal", "ch0", signal=True)
+    builder.add_process(np.array([15.0, 45.0]), "flat", "ch0")
+    builder.add_norm_systematic("norm", "flat", "ch0", 1.3, constrained=False)
+    builder.add_data([83.0, 58.0], "ch0")
+    model = builder.build()
+    mapping = parse_mapping("Normalize ch0 x")
+    found = residual_chi2(mapping, model, ew.fit(model))
+    assert (found.statistic, found.ndof) == (0, 0)
+    assert np.isnan(found.pvalue)
+    failed = ew.fit(model, max_steps=1, throw=False)
+    found = residual_chi2(mapping, model, failed, throw=False)
+    assert not failed.success
+    assert np.isnan([found.statistic, found.ndof, found.pvalue]).all()
 
 
 def test_variations_with_what_is_correlated():
