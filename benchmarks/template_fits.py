@@ -273,7 +273,7 @@ def draw(rows: list[Row], path: Path) -> None:
     axes.loglog(effects, [each * n for n in effects], "--", color="0.6", label=label)
     axes.loglog(effects, best, "o-", label="measured")
     axes.set(
-        xlabel="stored effects", ylabel="processor time of evaluation and product [ms]"
+        xlabel="stored effects", ylabel="processor time of a product [ms]"
     )
     axes.legend(frameon=False)
     figure.savefig(path, metadata={"Date": None})
