@@ -135,3 +135,5 @@ RECORDS: dict[str, Callable[[], Any]] = {
     "prng key": lambda: {"key": jr.key(3), "raw": jr.PRNGKey(3)},
     "merged": lambda: sl.merge(START, ew.State.from_pytree([1.0, (2.0,)])),
 }
+# Each is compared with what several files bring back: make it once.
+RECORDS = {name: ft.cache(make) for name, make in RECORDS.items()}
