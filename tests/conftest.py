@@ -33,6 +33,27 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("everwillow")
 
 
+# Most tests run a program once, so that compiling it is their cost. The first two only
+# help together; with the third a program is not cut in parts that compile in parallel:
+# the workers of pytest-xdist use all cores already.
+_QUICK_TO_COMPILE = (
+    "--xla_backend_optimization_level=0",
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_cpu_parallel_codegen_split_count=1",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile in half the time, unless slow tests run or `XLA_FLAGS` says how.
+
+    Runs with slow tests compile as users do: those tests run longer than they compile,
+    and the weekly run of all tests is one of optimised programs.
+    """
+    if config.getoption("markexpr") == "not slow":
+        # XLA reads it when the first program is compiled.
+        os.environ.setdefault("XLA_FLAGS", " ".join(_QUICK_TO_COMPILE))
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _compiled_programs_go_with_their_module() -> Iterator[None]:
     """Drop compiled programs after each file.
