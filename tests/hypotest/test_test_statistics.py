@@ -132,13 +132,17 @@ def q_and_asimov(inputs):
     return jnp.stack([result.value, result.q_asimov])
 
 
+# Compiled once for all data.
+VALUES = jax.jit(q_and_asimov)
+SLOPES = jax.jit(jax.jacrev(q_and_asimov))
+
+
 @pytest.mark.parametrize("data", [(51.0, 48.0), (58.0, 57.0)], ids=["below", "inside"])
 def test_derivatives_are_finite_differences(data):
     inputs = {"poi": jnp.asarray(1.3), "data": jnp.array(data)}
-    compiled = jax.jit(q_and_asimov)
-    slopes = jax.jit(jax.jacrev(q_and_asimov))(inputs)
+    slopes = SLOPES(inputs)
     for i in range(2):
-        expected = finite_difference_gradient(lambda v, i=i: compiled(v)[i], inputs)
+        expected = finite_difference_gradient(lambda v, i=i: VALUES(v)[i], inputs)
         found = jax.tree.map(lambda leaf, i=i: leaf[i], slopes)
         assert tree_allclose(found, expected, rtol=1e-5, atol=1e-7)
 
@@ -155,7 +159,7 @@ def test_derivative_in_the_tested_value_is_the_envelope():
             {**MODEL.observation, "main": inputs["data"]},
         )
     )(1.3)
-    slope = jax.jit(jax.grad(lambda v: q_and_asimov(v)[0]))(inputs)["poi"]
+    slope = SLOPES(inputs)["poi"][0]
     np.testing.assert_allclose(slope, 2 * partial, rtol=1e-8)
 
 
