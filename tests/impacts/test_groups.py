@@ -88,6 +88,15 @@ def test_the_split_by_the_global_method(linear):
     assert np.all(split.systematic_global < split.systematic)
 
 
+def test_a_fit_that_failed_has_no_parts():
+    failed = ew.fit(cases.COUNTING, max_steps=1, throw=False)
+    out = split_errors(failed, pois="mu", throw=False)
+    parts = (out.total, out.statistical, out.systematic)
+    parts += (out.statistical_global, out.systematic_global)
+    assert not failed.success
+    assert np.isnan(parts).all()
+
+
 def test_some_parameters_may_count_as_systematic(linear):
     split = split_errors(linear, pois="mu", systematic=["c", "d"])
     assert split.names == ("c", "d")

@@ -12,6 +12,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow.fitting._covariance import covariance_of
+from everwillow.fitting._layout import is_traced
+
+
+# Eigenvalues of correlation matrices below this are zero up to rounding.
+ROUNDING = 1e-10
 
 
 def covariance_from(
@@ -100,11 +105,13 @@ def root(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
 
     With the widths D and the correlations R, :math:`A = D R^{1/2}`. Of all roots its
     columns, uncorrelated fluctuations, are most like those of the single measurements,
-    so that shares of a variance can be told of each (arXiv:1512.00809, ZCA-cor).
+    so that shares of a variance can be told of each (arXiv:1512.00809, ZCA-cor). NaN if
+    V is no covariance: if it has a negative eigenvalue that is not rounding.
     """
     width = jnp.sqrt(jnp.diagonal(matrix))
     values, vectors = jnp.linalg.eigh(matrix / width[:, None] / width[None, :])
-    half = (vectors * jnp.sqrt(jnp.maximum(values, 0))[None, :]) @ vectors.T
+    values = jnp.where(jnp.abs(values) <= ROUNDING, 0, values)
+    half = (vectors * jnp.sqrt(values)[None, :]) @ vectors.T
     return width[:, None] * half
 
 
@@ -112,6 +119,16 @@ def added(covariance: Any, free: np.ndarray, size: int) -> Array:
     """Return rows over the free parameters as rows over all, zero for the others."""
     rows = jnp.zeros((covariance.shape[0], size), covariance.dtype)
     return rows.at[:, free].set(covariance)
+
+
+def rest_in_quadrature(total: Any, part: Any) -> Any:
+    """Return what is missing in quadrature: NaN where the part is the larger one."""
+    library: Any = jnp if is_traced(total, part) else np
+    square = total**2 - part**2
+    rounding = 1e-12 * total**2
+    safe = library.where(square > rounding, square, 1)
+    rest = library.where(square > rounding, library.sqrt(safe), 0)
+    return library.where(square >= -rounding, rest, library.nan)
 
 
 def sum_in_quadrature(*parts: Any) -> Any:

@@ -14,7 +14,12 @@ from everwillow._typing import Key
 from everwillow.fitting import FitResult, _execute
 from everwillow.fitting._layout import is_traced, on_host, ravel_state
 from everwillow.impacts._auxiliary import Auxiliary, auxiliary_of, shifts_of
-from everwillow.impacts._kernels import covariance_from, errors_from, group_variances
+from everwillow.impacts._kernels import (
+    covariance_from,
+    errors_from,
+    group_variances,
+    rest_in_quadrature,
+)
 from everwillow.impacts._selection import (
     Fitted,
     fitted,
@@ -225,12 +230,14 @@ def split_errors(
     members = np.zeros((1, len(result.free)), bool)
     members[0, chosen] = True
     held, moved, total = _grouped(fit, poi, members, throw=throw)
-    held, moved = held[:, 0], moved[:, 0]
+    # A POI at a bound is moved by nothing, but it has no error to be divided.
+    unknown = total * 0
+    held, moved = held[:, 0] + unknown, moved[:, 0] + unknown
     return SplitErrors(
         total=total,
-        statistical=_rest(total, held),
+        statistical=rest_in_quadrature(total, held),
         systematic=held,
-        statistical_global=_rest(total, moved),
+        statistical_global=rest_in_quadrature(total, moved),
         systematic_global=moved,
         pois=tuple(result.labels[i] for i in poi),
         names=tuple(result.labels[i] for i in chosen),
@@ -250,16 +257,6 @@ def _systematic(patterns: Any, fit: Fitted, poi: np.ndarray) -> np.ndarray:
         )
         raise ArgumentValueError(msg)
     return np.nonzero(mine)[0]
-
-
-def _rest(total: Any, part: Any) -> Any:
-    """Return what is missing in quadrature: NaN where the part is the larger one."""
-    library: Any = jnp if is_traced(total, part) else np
-    square = total**2 - part**2
-    rounding = 1e-12 * total**2
-    safe = library.where(square > rounding, square, 1)
-    rest = library.where(square > rounding, library.sqrt(safe), 0)
-    return library.where(square < -rounding, library.nan, rest)
 
 
 def _grouped(

@@ -31,7 +31,8 @@ class RefitImpacts(eqx.Module):
     Attributes:
         values: To where it was moved, shape ``(2, moved)``.
         shifts: Of the POIs, shape ``(2, pois, moved)``; NaN where a fit failed or the
-            value is outside the bounds of the parameter.
+            value is outside the bounds of the parameter, and everywhere if the one that
+            was called best had failed.
         delta_nll: By how much -ln L at the minimum has risen, shape ``(2, moved)``.
             Below zero there is a better minimum than the one that was called best.
         success: Whether each fit ended at a minimum, shape ``(2, moved)``.
@@ -97,6 +98,7 @@ class Setting(NamedTuple):
     Attributes:
         x: The best values.
         nll: -ln L there.
+        success: Whether they are at a minimum.
         lower: Ends of the bounds, infinite where there is none.
         upper: Likewise.
         place: Where the free parameters are among what the core sees.
@@ -106,6 +108,7 @@ class Setting(NamedTuple):
 
     x: Any
     nll: Any
+    success: Any
     lower: Any
     upper: Any
     place: np.ndarray
@@ -148,7 +151,8 @@ def posed(
     # Under a user's `jax.vmap` both ways of a branch run, so following saves nothing.
     alone = result.hessian is not None and not is_traced(result, problem.numbers)
     base = foothold(problem, result) if alone else None
-    return problem, Setting(x, result.nll, lower, upper, place, base)
+    ends = lower, upper
+    return problem, Setting(x, result.nll, result.success, *ends, place, base)
 
 
 def refit_parameters(
@@ -323,7 +327,7 @@ def _inside(start: Array, x: Array, setting: Setting) -> Array:
 def _record(
     minimum: Minimum, good: Array, setting: Setting, pois: Array, targets: Array
 ) -> RefitImpacts:
-    fine = good & minimum.success
+    fine = good & minimum.success & jnp.asarray(setting.success)
     moves = jnp.where(fine[:, None], minimum.x - setting.x[None, :], jnp.nan)[:, pois]
     rise = jnp.where(fine, minimum.value - jnp.asarray(setting.nll), jnp.nan)
 

@@ -19,6 +19,7 @@ from everwillow.impacts._kernels import (
     covariance_from,
     errors_from,
     group_variances,
+    rest_in_quadrature,
 )
 from everwillow.impacts._selection import fitted, positions, usable
 from everwillow.impacts.fluctuations import global_impacts
@@ -154,11 +155,11 @@ def statistical_impacts(
     samples, auxiliary = moved.statistical, moved.systematic
     assert samples is not None
     library: Any = jnp if is_traced(errors, samples) else np
-    rest = errors**2 - samples**2 - auxiliary**2
+    others = library.sqrt(samples**2 + auxiliary**2)
     return StatisticalImpacts(
         data=data,
         simulation=simulation,
-        data_global=library.sqrt(library.where(rest > 0, rest, library.nan)),
+        data_global=rest_in_quadrature(errors, others),
         simulation_global=samples,
         errors=errors,
         pois=tuple(result.labels[i] for i in poi),
@@ -175,7 +176,10 @@ def _parts(curvature: Any, without: Any, at_bound: Any, poi: Any, constrained: A
     inside = jnp.diagonal(covariance_of(jnp.asarray(without), held))[poi]
     # Up to rounding, profiling cannot make an error smaller.
     difference = jnp.maximum(left - inside, 0)
-    return errors_from(covariance)[poi], _root(inside), _root(difference)
+    errors = errors_from(covariance)[poi]
+    # A POI at a bound has no error, and so no parts of it.
+    parts = (jnp.where(jnp.isnan(errors), jnp.nan, v) for v in (inside, difference))
+    return errors, *map(_root, parts)
 
 
 def _root(square: Array) -> Array:
