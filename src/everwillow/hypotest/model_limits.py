@@ -14,7 +14,8 @@ from everwillow._tree import format_table
 from everwillow._typing import Key
 from everwillow.fitting import FitResult, _execute
 from everwillow.fitting._layout import closes_over_tracer, float_dtype, is_traced
-from everwillow.fitting.conditional import pose
+from everwillow.fitting._problem import Numbers
+from everwillow.fitting.conditional import Problem, pose
 from everwillow.fitting.follow import foothold
 from everwillow.fitting.run import Unset
 from everwillow.hypotest._chain import own_poi, poi_place
@@ -146,21 +147,11 @@ def limits(
     )
     place = poi_place(problem, poi, where="poi")
     problem.check_inside(poi, np.zeros(1), np.array([place]), where="poi")
-    if predict_fn is not None and closes_over_tracer(predict_fn):
-        # What it closes over becomes an argument, so that it can be differentiated.
-        numbers = problem.numbers
-        example = problem.task.layout.state(jnp.asarray(numbers.vector), numbers.others)
-        predict_fn = eqx.filter_closure_convert(predict_fn, example)
+    predict_fn = _opened(predict_fn, problem)
     eager = not is_traced(problem.task, problem.numbers, level)
     minimum = given if given is not None else problem.fit(throw=throw and eager)
-    numbers = problem.numbers
     ranges = isinstance(nll_fn, AbstractModel) and nll_fn.bounds_are_ranges
-    if ranges and numbers.upper is not None:
-        library: Any = jnp if is_traced(numbers.upper) else np
-        upper = library.where(
-            np.arange(len(numbers.upper)) == place, np.inf, numbers.upper
-        )
-        numbers = dataclasses.replace(numbers, upper=upper)
+    numbers = _unbounded_above(problem.numbers, place) if ranges else problem.numbers
     roots = _execute.call(
         search,
         problem.task,
@@ -186,6 +177,24 @@ def limits(
         minimum=minimum,
         fits=roots.fits,
     )
+
+
+def _opened(predict_fn: Any, problem: Problem) -> Any:
+    """Make arguments of tracers that a function closes over: then they have slopes."""
+    if predict_fn is None or not closes_over_tracer(predict_fn):
+        return predict_fn
+    numbers = problem.numbers
+    example = problem.task.layout.state(jnp.asarray(numbers.vector), numbers.others)
+    return eqx.filter_closure_convert(predict_fn, example)
+
+
+def _unbounded_above(numbers: Numbers, place: int) -> Numbers:
+    """Take away the upper bound of one parameter."""
+    if numbers.upper is None:
+        return numbers
+    library: Any = jnp if is_traced(numbers.upper) else np
+    upper = library.where(np.arange(len(numbers.upper)) == place, np.inf, numbers.upper)
+    return dataclasses.replace(numbers, upper=upper)
 
 
 def start_state(nll_fn: Any, params: Any, nuisances: str) -> Any:

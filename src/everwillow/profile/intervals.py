@@ -165,21 +165,8 @@ def minos(
     )
     places = _places(posed, names)
     start = posed.minimised()
-    problem = start.problem
-    count = places.size
-    level = ndtri(0.5 + 0.5 * jnp.asarray(cl, float))
-    value, status, x, beyond = on_host(
-        _execute.call(
-            crossings,
-            problem.task,
-            problem.numbers,
-            start.base,
-            start.held,
-            np.concatenate([places, places]),
-            np.repeat([-1.0, 1.0], count),
-            level,
-        )
-    )
+    problem, count = start.problem, places.size
+    value, status, x, beyond = _ends(start, places, cl)
     best = start.base.x[places]
     minimum = start.minimum
     if not is_traced(value):
@@ -215,6 +202,23 @@ def _places(posed: Stage, names: Iterable[Key] | None) -> np.ndarray:
         msg = "names: expected one or more parameters that are neither fixed nor held."
         raise ArgumentValueError(msg)
     return places
+
+
+def _ends(start: Start, places: np.ndarray, cl: float) -> tuple[Any, Any, Any, Any]:
+    """Search all lower ends, then all upper ones; return what `crossings` does."""
+    level = ndtri(0.5 + 0.5 * jnp.asarray(cl, float))
+    return on_host(
+        _execute.call(
+            crossings,
+            start.problem.task,
+            start.problem.numbers,
+            start.base,
+            start.held,
+            np.concatenate([places, places]),
+            np.repeat([-1.0, 1.0], places.size),
+            level,
+        )
+    )
 
 
 def _deeper(
