@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array
 
+from everwillow._curvature_joining import gather_transpose
 from everwillow._errors import ShapeMismatchError
-from everwillow.curvature import gather_transpose
 from everwillow.fitting._layout import Layout
 from everwillow.fitting._problem import Numbers
 from everwillow.objective import (
