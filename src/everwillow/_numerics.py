@@ -45,6 +45,17 @@ class Factor(eqx.Module):
             return self.lower.T @ (self.lower @ rhs)
         return jax.scipy.linalg.cho_solve((self.lower, True), rhs)
 
+    def inverse(self) -> Float[Array, "n n"]:
+        """Return the inverse of the matrix.
+
+        One triangular solve and a product, which takes half as long as two solves.
+        """
+        half = self.lower
+        if not self.inverted:
+            eye = jnp.eye(half.shape[0], dtype=half.dtype)
+            half = jax.scipy.linalg.solve_triangular(half, eye, lower=True)
+        return half.T @ half
+
 
 def factorise(matrix: Float[Array, "n n"], *, lanes: bool = False) -> Factor:
     """Factorise a symmetric matrix by Cholesky without raising.

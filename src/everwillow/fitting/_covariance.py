@@ -30,7 +30,7 @@ def covariance_of(hessian: Any, held: Any) -> Any:
 
 def _scaled(library: Any, hessian: Any, held: Any) -> tuple[Any, Any, Any]:
     """Return the Hessian with a unit diagonal, and the identity where held."""
-    bad = ~library.isfinite(hessian).all(axis=(-2, -1))
+    bad = ~_finite(library, hessian)
     # A matrix that is not finite becomes one that is not definite.
     hessian = library.where(bad[..., None, None], -1, hessian)
     diagonal = library.diagonal(hessian, axis1=-2, axis2=-1)
@@ -42,6 +42,14 @@ def _scaled(library: Any, hessian: Any, held: Any) -> tuple[Any, Any, Any]:
     scaled = scale[..., :, None] * hessian * scale[..., None, :]
     eye = library.eye(hessian.shape[-1], dtype=hessian.dtype)
     return library.where(both, scaled, eye), scale, both
+
+
+def _finite(library: Any, hessian: Any) -> Any:
+    """Return whether all entries of each matrix are finite."""
+    if library is np:
+        return np.isfinite(hessian).all(axis=(-2, -1))
+    # A product with zeros is the fastest pass over a matrix that there is in JAX.
+    return jnp.isfinite(hessian @ jnp.zeros_like(hessian[..., 0, :])).all(axis=-1)
 
 
 def _unscale(library: Any, inverse: Any, scale: Any, both: Any) -> Any:
@@ -57,32 +65,53 @@ def singular_level(size: int, dtype: Any) -> float:
 
 def _host(hessian: np.ndarray, held: np.ndarray) -> np.ndarray:
     matrix, scale, both = _scaled(np, hessian, held)
-    size = hessian.shape[-1]
-    if size == 0:
+    if hessian.shape[-1] == 0:
         return hessian
     finite = np.isfinite(matrix).all(axis=(-1, -2))
-    safe = np.where(finite[..., None, None], matrix, np.eye(size))
-    smallest = np.linalg.eigvalsh(safe)[..., 0]
-    good = finite & (smallest > singular_level(size, hessian.dtype))
-    safe = np.where(good[..., None, None], safe, np.eye(size))
+    safe = np.where(finite[..., None, None], matrix, np.eye(hessian.shape[-1]))
+    good = finite & (_smallest(safe) > singular_level(hessian.shape[-1], safe.dtype))
+    safe = np.where(good[..., None, None], safe, np.eye(hessian.shape[-1]))
     out = _unscale(np, np.linalg.inv(safe), scale, both)
     return np.where(good[..., None, None], out, np.nan)
+
+
+def _smallest(matrix: np.ndarray) -> Any:
+    """Return what tells whether matrices of unit diagonal are positive definite.
+
+    The smallest pivot, which is as good as the smallest eigenvalue and much cheaper;
+    the latter for many matrices, of which one alone would make NumPy refuse all.
+    """
+    if matrix.ndim > 2:
+        return np.linalg.eigvalsh(matrix)[..., 0]
+    try:
+        return np.min(np.diagonal(np.linalg.cholesky(matrix)) ** 2)
+    except np.linalg.LinAlgError:
+        return -np.inf
 
 
 def _traced(hessian: Any, held: Any) -> Any:
     if hessian.ndim > 2:
         return jax.vmap(_traced)(hessian, held)
+    matrix, scale, both = _scaled(jnp, hessian, held)
+    inverse, pivot = _inverse(matrix)
+    good = pivot > singular_level(hessian.shape[0], hessian.dtype)
+    return jnp.where(good, _unscale(jnp, inverse, scale, both), jnp.nan)
+
+
+@jax.custom_jvp
+def _inverse(matrix: Any) -> tuple[Any, Any]:
+    """Return the inverse and the smallest pivot, which has no derivative."""
     from everwillow._numerics import factorise  # noqa: PLC0415
 
-    matrix, scale, both = _scaled(jnp, hessian, held)
-    size = hessian.shape[0]
-    factor = factorise(jax.lax.stop_gradient(matrix))
-    good = factor.smallest_pivot > singular_level(size, hessian.dtype)
-    eye = jnp.eye(size, dtype=hessian.dtype)
-    inverse = jax.lax.custom_linear_solve(
-        lambda v: matrix @ v, eye, lambda _, v: factor.solve(v), symmetric=True
-    )
-    return jnp.where(good, _unscale(jnp, inverse, scale, both), jnp.nan)
+    factor = factorise(matrix)
+    return factor.inverse(), factor.smallest_pivot
+
+
+@_inverse.defjvp
+def _inverse_moves(primals: Any, tangents: Any) -> Any:
+    (matrix,), (change,) = primals, tangents
+    inverse, pivot = _inverse(matrix)
+    return (inverse, pivot), (-inverse @ change @ inverse, jnp.zeros_like(pivot))
 
 
 def one_sided(gradient: Any, hessian: Any, held: Any) -> Any:
