@@ -25,52 +25,55 @@ from everwillow.likelihood.poisson import poisson_nll
 from everwillow.objective import Evaluation
 
 
-# A Schur complement of fewer parameters costs more than it saves.
-FEW = 64
-
-
 def binned_evaluation(
     packed: Packed, x: Float[Array, " p"], counts: Float[Array, " B"]
 ) -> Evaluation:
     """Evaluate -ln L of the counts with its gradient and its exact Hessian.
 
     Returns:
-        The curvature is an `Arrow` whose tail are the factors of single bins; the
-        Gauss-Newton part is :math:`J^T W J`.
+        The curvature is an `Arrow` whose tail are the factors of single bins, if there
+        are many; the Gauss-Newton part is :math:`J^T W J`.
     """
     found = yields(packed, x)
+    places, place = packed.places, packed.tail_place
     rate = found.tiles.ravel()[packed.bin_place]
     ratio = jnp.where(counts > 0, counts / rate, 0)
     u = _in_tiles(packed, found, 1 - ratio)
     w = _in_tiles(packed, found, jnp.where(counts > 0, ratio / rate, 0)).ravel()
     logs = _logarithmic_derivatives(packed, found)
-    ones = jnp.ones_like(found.gammas)
-    jacobian = _jacobian(packed, found, logs, ones)
-    weighted = jacobian * w[None]
-    gauss_newton = weighted @ jacobian.T
+    jacobian = _jacobian(packed, found, logs, jnp.ones_like(found.gammas))
     gradient, bent, diagonal = _second_order(packed, found, logs, u)
-    diagonal = diagonal + jnp.diagonal(gauss_newton)
-    block = jnp.fill_diagonal(gauss_newton + bent, diagonal, inplace=False)
-    place = packed.tail_place
-    stand_in = coupling = jnp.zeros((block.shape[0], 0), x.dtype)
-    tail_rates = jnp.zeros(0, x.dtype)
+    tail_rates = tail_gradient = jnp.zeros(0, x.dtype)
+    mixed = jnp.zeros((jacobian.shape[0], 0), x.dtype)
     if place.shape[0]:
-        gamma = nonzero(x[packed.places.tail])
+        gamma = nonzero(x[places.tail])
         carries = jnp.asarray(packed.carries, x.dtype)
         carried = sums(found.rows * carries, packed.row_tile, u.shape[0])
         tail_rates = carried.ravel()[place] / gamma
-        stand_in = weighted[:, place] * tail_rates[None]
-        if not packed.places.whole_bins:
-            jacobian = _jacobian(packed, found, logs, carries)
-        bend = u.ravel()[place] / gamma
-        coupling = stand_in + jacobian[:, place] * bend[None]
+        tail_gradient = u.ravel()[place] * tail_rates
+        one = jacobian
+        if not places.whole_bins:
+            one = _jacobian(packed, found, logs, carries)
+        mixed = one[:, place] * (u.ravel()[place] / gamma)[None]
+    if places.tail_in_block:
+        jacobian = jacobian.at[places.tail, place].set(tail_rates)
+        gradient = gradient.at[places.tail].set(tail_gradient)
+        bent = bent.at[:, places.tail].add(mixed)
+        place, tail_rates, mixed = place[:0], tail_rates[:0], mixed[:, :0]
+    weighted = jacobian * w[None]
+    gauss_newton = weighted @ jacobian.T
+    whole = gauss_newton + bent + bent.T
+    # The diagonal of the bent part is not valid.
+    own = diagonal + jnp.diagonal(gauss_newton)
+    block = jnp.where(jnp.eye(own.shape[0], dtype=bool), own[:, None], whole)
+    stand_in = weighted[:, place] * tail_rates[None]
     tail = w[place] * tail_rates**2
     return _in_parameters(
         packed,
         x,
         jnp.sum(poisson_nll(counts, rate)),
-        (gradient, u.ravel()[place] * tail_rates),
-        (block, coupling, tail),
+        (gradient, tail_gradient),
+        (block, stand_in + mixed, tail),
         (gauss_newton, stand_in, tail),
     )
 
@@ -126,7 +129,8 @@ def _second_order(
 ) -> tuple[Array, Array, Array]:
     """Return the gradient, and the part of the Hessian from curved yields.
 
-    The diagonal of the latter comes apart, as that of the matrix is not valid.
+    The latter is what comes second and its transpose, but for the diagonal, which
+    comes apart.
     """
     blocks, columns = logs.shape
     at_row = u[packed.row_tile]
@@ -149,8 +153,7 @@ def _second_order(
         half = half.at[block, column].add(slope)
         gradient = gradient.at[column].add(slope)
         diagonal = diagonal.at[column].add(curve + 2 * slope * logs[block, column])
-    matrix = half.T @ logs
-    return gradient, matrix + matrix.T, diagonal
+    return gradient, half.T @ logs, diagonal
 
 
 def _in_parameters(
@@ -173,22 +176,20 @@ def _in_parameters(
         gradient = gradient[: dense.size].at[column].add(outer @ rates)
         exact = _pulled_back(exact, rates, column, bend)
         stand_in = _pulled_back(stand_in, rates, column, jnp.zeros_like(bend))
-    whole = jnp.zeros(places.size, x.dtype).at[dense].set(gradient)
-    whole = whole.at[tail].set(tail_gradient)
+    if dense.size < places.size:
+        whole = jnp.zeros(places.size, x.dtype).at[dense].set(gradient)
+        gradient = whole.at[tail].set(tail_gradient)
     return Evaluation(
-        value, whole, _curvature(exact, places), _curvature(stand_in, places)
+        value, gradient, _curvature(exact, places), _curvature(stand_in, places)
     )
 
 
 def _curvature(parts: Any, places: Places) -> AbstractCurvature:
-    """Return an `Arrow`, or a dense matrix where its form would save nothing."""
+    """Return an `Arrow`, or a dense matrix where there is no tail."""
     block, coupling, tail = parts
-    if tail.shape[0] >= FEW:
-        return Arrow(block, coupling, tail, places.dense, places.tail)
-    rows = jnp.concatenate([block, coupling], 1)
-    low = jnp.concatenate([coupling.T, jnp.diag(tail)], 1)
-    order = np.argsort(np.concatenate([places.dense, places.tail]))
-    return Dense(jnp.concatenate([rows, low])[order][:, order])
+    if places.dense.size == places.size:
+        return Dense(block)
+    return Arrow(block, coupling, tail, places.dense, places.tail)
 
 
 def _pulled_back(parts: Any, rates: Any, column: Any, bend: Any) -> Any:

@@ -23,8 +23,10 @@ class Places(eqx.Module):
 
     Attributes:
         size: Number of parameters.
-        dense: Parameters that may act on anything, ascending; shape ``(a,)``.
-        tail: Parameters that each scale a single bin, ascending; shape ``(t,)``.
+        dense: Parameters with a column of the dense block, ascending; shape ``(a,)``.
+            They may act on anything.
+        tail: Parameters that each scale a single bin, ascending; shape ``(t,)``. They
+            have no columns, or so few of them that all parameters are dense.
         derived: For each derived number the places of its inputs (parameters, then
             earlier derived ones) and its function.
         whole_bins: Whether every tail parameter scales all samples of its bin.
@@ -47,6 +49,11 @@ class Places(eqx.Module):
     def tail(self) -> np.ndarray:
         """Places of the tail parameters."""
         return np.frombuffer(self.tail_bytes, np.int32)
+
+    @property
+    def tail_in_block(self) -> bool:
+        """Whether the tail parameters have columns of the dense block."""
+        return self.tail.size > 0 and self.dense.size == self.size
 
     @property
     def inputs(self) -> np.ndarray:

@@ -27,6 +27,8 @@ from everwillow.likelihood.packed import Packed, Places
 # A tile of fewer bins pads less, but a row has a cost of its own.
 _ROW_COST = 4
 _LARGEST_TILE = 64
+# A Schur complement of fewer parameters costs more than it saves.
+_MANY = 64
 
 
 def pack(spec: BinnedSpec, table: PlaceTable) -> tuple[Packed, np.ndarray]:
@@ -206,7 +208,9 @@ class _Lists:
         """Turn the lists into arrays."""
         table, gammas = self.table, self.gammas
         one = table.size + len(table.derived)
-        dense = np.setdiff1d(np.arange(table.size), gammas.tail)
+        dense = np.arange(table.size)
+        if gammas.tail.size >= _MANY:
+            dense = np.setdiff1d(dense, gammas.tail)
         column = np.full(one + 1, one + 1)
         column[dense] = np.arange(dense.size)
         column[table.size : one] = dense.size + np.arange(len(table.derived))
