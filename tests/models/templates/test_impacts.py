@@ -2,7 +2,9 @@
 
 import json
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -16,7 +18,13 @@ from everwillow.impacts import (
     rank,
     statistical_impacts,
 )
+from everwillow.likelihood.histograms import Layout
+from everwillow.models.templates import TemplateModel
 from everwillow.models.templates.builder import TemplateBuilder
+from everwillow.models.templates.parameter_models import (
+    AbstractParameterModel,
+    RateParameter,
+)
 
 
 EXPECTED = json.loads((cases.FOLDER / "expected_impacts.json").read_text())
@@ -65,6 +73,26 @@ def test_groups_are_those_that_were_booked(base):
         "lumi": ("lumi",),
         "experiment": ("lumi",),
     }
+
+
+class Grouped(AbstractParameterModel):
+    """Yields as they are, with a parameter that belongs to groups."""
+
+    layout: Layout = eqx.field(static=True)
+
+    def rates(self, params):
+        shape = (len(self.layout.processes), self.layout.bins)
+        return jnp.ones(shape) + 0 * params["extra"]
+
+    def parameters(self):
+        groups = ("theory", "own")
+        return {"extra": RateParameter(0.0, width=1.0, interest=False, groups=groups)}
+
+
+def test_parameters_of_rates_are_in_groups_too(base):
+    model = TemplateModel.from_spec(base[0].spec, parameters=Grouped)
+    assert model.groups["own"] == ("extra",)
+    assert model.groups["theory"] == ("slope", "sig_scale", "extra")
 
 
 @pytest.mark.parametrize(("fit", "name"), [("base", "default"), ("exact", "noBBB")])

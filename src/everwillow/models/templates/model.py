@@ -156,11 +156,14 @@ class TemplateModel(AbstractModel):
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
-        """The parameters of each group of systematics, for impacts of groups."""
+        """The parameters of each group, for impacts of groups."""
+        members = {s.name: s.groups for s in self.spec.systematics}
+        rates = self.terms.rate_model.parameters()
+        members |= {name: entry.groups for name, entry in rates.items()}
         found: dict[str, tuple[str, ...]] = {}
-        for systematic in self.spec.systematics:
-            for group in systematic.groups:
-                found[group] = (*found.get(group, ()), systematic.name)
+        for name, groups in members.items():
+            for group in groups:
+                found[group] = (*found.get(group, ()), name)
         return found
 
     @property

@@ -25,6 +25,8 @@ class RateParameter:
         upper: Its upper end.
         width: The width of a Gaussian constraint around `start`; None without one.
         interest: Whether it is a parameter of interest.
+        groups: Names under which its impact is summed with those of others, as those of
+            systematics are.
     """
 
     start: float
@@ -32,6 +34,7 @@ class RateParameter:
     upper: float = np.inf
     width: float | None = None
     interest: bool = True
+    groups: tuple[str, ...] = ()
 
 
 def strength(*, negative: bool, interest: bool) -> RateParameter:
@@ -80,7 +83,7 @@ class AbstractParameterModel(eqx.Module):
             >>> layout = Layout((Channel("ch0", ()),), ("signal",))
             >>> Strengths(layout, "signal").with_starts({"signal": 2.0}).parameters()
             {'signal': RateParameter(start=2.0, lower=0.0, upper=inf, width=None,
-            interest=True)}
+            interest=True, groups=())}
         """
         table = dict(self.parameters())
         for name, value in starts.items():
