@@ -100,14 +100,14 @@ class ExternalTerm:
 class BetaVariations:
     """How fluctuations of simulated samples in fitted bins move masked ones.
 
-    The factor β of a process in the source bin adds ``change * (β - 1)`` to its yield
-    in the target bin.
+    The factor β of a process in the source bin adds ``change * (β - 1)`` to its nominal
+    yield in the target bin, on which rates and systematics act.
 
     Attributes:
         process: The process of each entry.
         source: Its fitted bin.
         target: Its masked bin.
-        change: Events.
+        change: Nominal events.
     """
 
     process: Int[np.ndarray, " entries"]

@@ -285,7 +285,7 @@ def test_further_axes_of_an_array_make_a_parameter_a_bin():
     down = NOMINAL[:, None] - shifts[:, 0]
     pair = varied[:, 0], down
     builder.add_systematic(
-        pair, "eff", "p", "ch", syst_axes=["b"], symmetrize="linear", groups="g"
+        pair, "eff", "p", "ch", syst_axes="b", symmetrize="linear", groups="g"
     )
     found = responses(builder)
     names = [f"pdf_{a}_{b}" for a in range(2) for b in range(3)]

@@ -145,6 +145,35 @@ def test_covariances_that_are_none():
         builder.spec()
 
 
+def test_covariances_that_cannot_be_inverted():
+    options = {"likelihood": "covariance", "statistics": None}
+    builder = with_data()
+    builder.add_norm_systematic("n", "p", "a", 1.1)
+    with pytest.raises(ArgumentValueError, match="bin 1 has variance 0"):
+        builder.build(data=np.array([15.0, 0.0, 36.0, 8.0, 10.0]), **options)
+    builder.add_data_covariance(
+        np.eye(5) + np.diag([2.0] * 4, 1) + np.diag([2.0] * 4, -1)
+    )
+    with pytest.raises(ArgumentValueError, match="not positive definite"):
+        builder.build(**options)
+
+
+def test_data_that_a_likelihood_leaves_out_are_said():
+    builder = two()
+    builder.add_data(DATA[:3], "a", variances=[1.0, 1.0, 1.0])
+    builder.add_data(DATA[3:], "b")
+    builder.add_norm_systematic("n", "p", "a", 1.1)
+    assert any("variances of the data" in s for s in builder.build().report)
+    assert not any("not used" in s for s in builder.build(likelihood="chi2").report)
+    builder.add_norm_systematic("m", "p", "a", 1.1, add_to_data_covariance=True)
+    for likelihood in ("poisson", "chi2"):
+        report = builder.build(likelihood=likelihood).report
+        assert any("nor are systematics in it" in said for said in report)
+    report = builder.build(likelihood="covariance").report
+    assert not any("nor are systematics in it" in said for said in report)
+    assert any("but their covariance" in said for said in report)
+
+
 def test_nothing_is_added_to_a_covariance_that_is_not_there():
     builder = two()
     builder.add_data(DATA[:3], "a")
@@ -216,6 +245,8 @@ def test_pseudodata_have_every_fitted_channel():
         builder.add_pseudodata([3.0, 4.0, 5.0], "toy", "a")
     with pytest.raises(ArgumentValueError, match="'gen' is masked"):
         builder.add_pseudodata([1.0, 1.0], "toy", "gen")
+    with pytest.raises(ArgumentValueError, match="'asimov' stands for other data"):
+        builder.add_pseudodata([3.0, 4.0, 5.0], "asimov", "a")
 
 
 GRADIENT = np.array([0.5, -1.0])

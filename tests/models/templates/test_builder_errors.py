@@ -47,6 +47,7 @@ def refuses(error, message, call):
 NORMS = (
     (("old", "p", "ch", 1.2), KeyCollisionError, "'old' was booked before .* 'p'"),
     (("new", ["p", "r"], "ch", 1.2), UnknownKeyError, "'ch' has no process 'r'"),
+    (("new", "p", ["ch"], 1.2), ArgumentTypeError, "a string"),
     (("new", "p", "chh", 1.2), UnknownKeyError, r"'chh'\. Did you mean 'ch'"),
     (("new", ["p", "p"], "ch", 1.2), KeyCollisionError, "every name once"),
     (("new", [], "ch", 1.2), KeyCollisionError, "one at least"),
@@ -79,6 +80,7 @@ SHAPES = (
     ((UP, "new", ["p", "q"], "ch"), {}, ShapeMismatchError, "2 processes need"),
     ((UP, "new", "p", "ch"), {"mirror": False}, ArgumentValueError, "up, down"),
     ((UP, "new", "p", "ch"), {"kfactor": 0.0}, ArgumentValueError, "kfactor"),
+    ((UP, "new", "p", "ch"), {"kfactor": "2"}, ArgumentTypeError, "kfactor"),
     ((UP, "new", "p", "ch"), {"kfactor": np.inf}, ArgumentValueError, "kfactor"),
     (
         (UP, "new", "p", "ch"),
@@ -125,6 +127,21 @@ def test_a_systematic_is_booked_once_however_it_is_symmetrised():
     for name in ("s", "sSymAvg", "sSymDiff"):
         with pytest.raises(KeyCollisionError, match=f"'{name}' was booked before"):
             told.add_systematic(UP, name, "p", "ch")
+
+
+def test_bins_of_further_axes_have_different_names():
+    hist = pytest.importorskip("hist")
+    told = builder()
+    axes = [
+        hist.axis.Variable(told.layout.channels[0].axes[0].edges, name="x"),
+        hist.axis.StrCategory(["a_b", "a"], name="u"),
+        hist.axis.StrCategory(["c", "b_c"], name="v"),
+    ]
+    varied = hist.Hist(*axes)
+    varied.view()[...] = UP[:, None, None]
+    with pytest.raises(KeyCollisionError, match="'s_a_b_c': two bins"):
+        told.add_systematic(varied, "s", "p", "ch")
+    assert not any(s.name.startswith("s_") for s in told.spec().systematics)
 
 
 def test_one_name_split_and_not_split_is_said():

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, Int
 
 from everwillow.likelihood.barlow_beeston import BinStatistics
 from everwillow.likelihood.template_arrays import TemplateArrays
+from everwillow.likelihood.template_spec import TemplateSpec
 
 
 class Bins(eqx.Module):
@@ -42,13 +43,15 @@ class Links(eqx.Module):
         process: The process of each entry.
         source: Its fitted bin.
         target: Its masked bin, the first of these being 0.
-        change: What its yield changes by if that of the source doubles.
+        change: What its nominal yield changes by if that of the source doubles.
+        nominal: This nominal yield; where it is 0 nothing changes.
     """
 
     process: Int[Array | np.ndarray, " entries"]
     source: Int[Array | np.ndarray, " entries"]
     target: Int[Array | np.ndarray, " entries"]
     change: Float[Array | np.ndarray, " entries"]
+    nominal: Float[Array | np.ndarray, " entries"]
 
     def moved(
         self,
@@ -56,12 +59,32 @@ class Links(eqx.Module):
         moved: Float[Array, "processes fitted"],
         bare: Float[Array, "processes fitted"],
     ) -> Float[Array, "processes masked"]:
-        """Return the masked yields, given the fitted ones with and without."""
+        """Return the masked yields, given the fitted ones with and without.
+
+        What moves is the sample, so that rates and systematics of the masked bins act
+        on the change as they do on the nominal yield.
+        """
         before = bare[self.process, self.source]
         after = moved[self.process, self.source]
         ratio = jnp.where(before != 0, after / jnp.where(before != 0, before, 1), 1)
-        add = masked.at[self.process, self.target].add
-        return add(self.change * (ratio - 1))
+        filled = jnp.asarray(self.nominal) != 0
+        share = jnp.where(filled, self.change / jnp.where(filled, self.nominal, 1), 0)
+        yields = masked[self.process, self.target]
+        return masked.at[self.process, self.target].add(yields * share * (ratio - 1))
+
+
+def links_of(spec: TemplateSpec) -> Links | None:
+    """Return how fluctuations move masked bins, None if they do not."""
+    found, rows = spec.beta_variations, spec.templates
+    if found is None:
+        return None
+    count = len(spec.layout.processes)
+    key = rows.bin.astype(np.int64) * count + rows.process
+    wanted = found.target.astype(np.int64) * count + found.process
+    place = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
+    nominal = np.where(key[place] == wanted, rows.nominal[place], 0.0)
+    target = found.target - spec.layout.fitted
+    return Links(found.process, found.source, target, found.change, nominal)
 
 
 def of_all_bins(
@@ -95,4 +118,4 @@ def of_all_bins(
     return jnp.concatenate([moved, others], 1)
 
 
-__all__ = ["Bins", "Links", "of_all_bins"]
+__all__ = ["Bins", "Links", "links_of", "of_all_bins"]

@@ -96,6 +96,7 @@ class Book:
 
     def channel(self, name: str, *, masked: bool | None = None) -> Channel:
         """Return a channel by name; if `masked` is given, it has to be so or not."""
+        check_name(name, "channel")
         if name not in self.channels:
             msg = (
                 f"There is no channel {name!r}.{nearest(name, self.channels)} Add it "
@@ -169,7 +170,16 @@ class Book:
     ) -> None:
         """Book effects, all or none of them."""
         places: set[tuple[str, str, str]] = set()
+        effects: set[tuple[str, str, str]] = set()
         for booking in bookings:
+            full = booking.name + booking.suffix, booking.process, booking.channel
+            if full in effects:
+                msg = (
+                    f"Systematic {full[0]!r}: two bins of further axes have this name, "
+                    "put together of their labels. Give them other labels."
+                )
+                raise KeyCollisionError(msg)
+            effects.add(full)
             for name in {booking.name, booking.name + booking.suffix}:
                 self._check_kind(name, kind)
                 self._check_free(name, booking)
@@ -179,11 +189,11 @@ class Book:
             self.kinds[name] = self.kinds[booking.name] = kind
             self.families.setdefault(name, family)
             self.suffixes.setdefault(booking.name, set()).add(booking.suffix)
-            mine = self.groups.setdefault(name, [])
-            mine.extend(g for g in groups if g not in mine)
+            joined = self.groups.setdefault(name, [])
+            joined.extend(g for g in groups if g not in joined)
             if isinstance(booking.effect, Response):
-                effects = self.responses.setdefault(name, {})
-                effects[booking.process, booking.channel] = booking.effect
+                mine = self.responses.setdefault(name, {})
+                mine[booking.process, booking.channel] = booking.effect
             else:
                 sums = self.shifts.setdefault(name, {})
                 sums[booking.channel] = booking.effect + sums.get(booking.channel, 0.0)

@@ -28,7 +28,8 @@ from everwillow.likelihood.template_blocks import pack_best
 from everwillow.likelihood.template_lists import pack_lists
 from everwillow.likelihood.template_spec import Responses, TemplateSpec
 from everwillow.models._parameters import separator
-from everwillow.models.templates._bins import Bins, Links
+from everwillow.models.templates._bins import Bins, Links, links_of
+from everwillow.models.templates._consistency import check_definite
 from everwillow.models.templates.likelihood import External, FlatTemplates, Free
 from everwillow.models.templates.parameter_models.base import (
     AbstractParameterModel,
@@ -113,7 +114,7 @@ def compile_spec(
         observation={"main": observed, "aux": table.aux()},
         terms=_likelihood(spec, fitted, term, rate_model, whole, table, free=free),
         masked=masked,
-        links=_links(spec),
+        links=links_of(spec),
         interest=(*interest, *(s.name for s in spec.systematics if s.interest)),
     )
 
@@ -293,7 +294,8 @@ def _counts(spec: TemplateSpec, data: Any) -> Float[np.ndarray, " fitted"]:
         ]
         msg = (
             f"data: no finite data for the channels {missing}. Use add_data, or mark "
-            "the channel as masked, or give data='asimov'."
+            "the channel as masked, or give counts as data=. Asimov data are those of "
+            "everwillow.workflows.templates.run(spec, data='asimov')."
         )
         raise ArgumentValueError(msg)
     return counts
@@ -323,6 +325,7 @@ def _term(spec: TemplateSpec, likelihood: str, counts: np.ndarray) -> AbstractDa
         if matrix is None:
             variance = spec.observed_variance
             matrix = np.diag(counts if variance is None else variance)
+        check_definite(matrix)
         return CovarianceTerm(matrix)
     known = ("poisson", "chi2", "covariance")
     raise unknown_key(likelihood, known, where="likelihood", what="likelihood")
@@ -372,14 +375,6 @@ def _external(spec: TemplateSpec, whole: TableLayout) -> External | None:
         np.add.at(gradient, where, term.gradient)
         np.add.at(hessian, np.ix_(where, where), term.hessian)
     return External(_places(names, whole), gradient, hessian)
-
-
-def _links(spec: TemplateSpec) -> Links | None:
-    found = spec.beta_variations
-    if found is None:
-        return None
-    target = found.target - spec.layout.fitted
-    return Links(found.process, found.source, target, found.change)
 
 
 def _places(names: Any, whole: TableLayout) -> bytes:

@@ -66,6 +66,33 @@ def check_spec(spec: TemplateSpec) -> None:
         raise ArgumentValueError(msg)
 
 
+def check_definite(covariance: np.ndarray) -> None:
+    """Check that a covariance of the data can be inverted.
+
+    Raises:
+        ArgumentValueError: If it cannot; says which bin has no variance.
+    """
+    variance = np.diagonal(covariance)
+    if not (variance > 0).all():
+        i = int(np.argmin(variance))
+        msg = (
+            f"data: bin {i} has variance {variance[i]}, and a covariance needs "
+            "positive ones. Give add_data(..., variances=...) or add_data_covariance."
+        )
+        raise ArgumentValueError(msg)
+    try:
+        np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        width = np.sqrt(variance)
+        least = np.linalg.eigvalsh(covariance / width[:, None] / width)[0]
+        msg = (
+            "data: the covariance of the data is not positive definite, the smallest "
+            f"eigenvalue of the correlations is {least:.2g}. Add what is missing on "
+            "its diagonal, or merge bins that are the same measurement."
+        )
+        raise ArgumentValueError(msg) from None
+
+
 def _distinct(names: list[str] | tuple[str, ...]) -> bool:
     return len(set(names)) == len(names)
 

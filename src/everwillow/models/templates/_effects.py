@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from everwillow._errors import ArgumentValueError
+from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow.models.templates._booking import Book, Booking, Kind, check_name
 from everwillow.models.templates._histograms import Content
 from everwillow.models.templates._symmetrisation import (
@@ -102,9 +102,13 @@ def of_variations(
     kfactor: float,
 ) -> tuple[list[Booking], list[Finding]]:
     """Return the effects of variations by process, and what is odd."""
+    if not isinstance(kfactor, int | float | np.number):
+        msg = f"systematic {name!r}: kfactor is a number, got {kfactor!r:.80}."
+        raise ArgumentTypeError(msg)
     if not np.isfinite(kfactor) or kfactor == 0:
         msg = f"systematic {name!r}: kfactor must be finite and not 0, got {kfactor}."
         raise ArgumentValueError(msg)
+    kfactor = float(kfactor)
     bookings: list[Booking] = []
     findings: list[Finding] = []
     for process, variation in variations.items():

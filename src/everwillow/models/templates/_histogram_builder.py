@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from everwillow._errors import KeyCollisionError
+from everwillow._errors import ArgumentValueError, KeyCollisionError
 from everwillow.likelihood.histograms import Channel, Layout
 from everwillow.models.templates._assembly import layout_of
 from everwillow.models.templates._axes import axes_of
@@ -12,6 +12,10 @@ from everwillow.models.templates._booking import (
     covariance_of,
     data_of,
 )
+
+
+# What fits call what was observed, what is expected, and pseudo-experiments.
+RESERVED = ("data", "asimov", "toys")
 
 
 class AbstractHistogramBuilder:
@@ -127,10 +131,16 @@ class AbstractHistogramBuilder:
             channel: Where.
 
         Raises:
+            ArgumentValueError: If the name stands for other data: data, asimov, toys.
             KeyCollisionError: If the set has this channel already.
         """
         place = self._book.channel(channel, masked=False)
-        check_name(name, "add_pseudodata")
+        if check_name(name, "add_pseudodata") in RESERVED:
+            msg = (
+                f"add_pseudodata: {name!r} stands for other data than pseudodata. "
+                "Choose another name."
+            )
+            raise ArgumentValueError(msg)
         if channel in self._book.pseudodata.get(name, {}):
             msg = f"add_pseudodata: {name!r} has data in channel {channel!r} already."
             raise KeyCollisionError(msg)

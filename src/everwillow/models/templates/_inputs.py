@@ -103,7 +103,7 @@ def variations_of(
     several: bool,
     mirror: bool,
     difference: bool,
-    syst_axes: Sequence[str] | None,
+    syst_axes: str | Sequence[str] | None,
 ) -> list[Variation]:
     """Return the variation of each process as its histograms tell it.
 
@@ -117,6 +117,8 @@ def variations_of(
         difference: Whether they are differences to the nominal template.
         syst_axes: Axes that make one parameter a bin; None to find them.
     """
+    if isinstance(syst_axes, str):
+        syst_axes = (syst_axes,)
     where = f"systematic {name!r} in channel {channel.name!r}"
     parts = [hist]
     alone = len(processes) == 1 and not (isinstance(hist, list) and len(hist) == 1)

@@ -2,8 +2,13 @@
 
 import numpy as np
 
+from everwillow.likelihood.data_terms import (
+    AbstractDataTerm,
+    CovarianceTerm,
+    PoissonTerm,
+)
 from everwillow.likelihood.histograms import Channel, Layout
-from everwillow.likelihood.template_spec import Templates
+from everwillow.likelihood.template_spec import Templates, TemplateSpec
 from everwillow.models.templates._booking import Book, spell_bins
 from everwillow.models.templates._variations import Finding
 
@@ -38,7 +43,33 @@ def remarks(
         *_of_names(book),
         *_of_variations(book),
         *_of_data(book, layout, stat_in_covariance=stat_in_covariance),
+        *_of_beta(book),
     )
+
+
+def unused(spec: TemplateSpec, term: AbstractDataTerm) -> tuple[str, ...]:
+    """Return what was given of the data and is left out of the likelihood.
+
+    Args:
+        spec: The template fit.
+        term: How the data enter.
+    """
+    joint = isinstance(term, CovarianceTerm)
+    covariance = spec.observed_covariance is not None
+    out = []
+    if covariance and not joint:
+        out.append(
+            "The covariance of the data is not used, nor are systematics in it: that "
+            "takes likelihood='covariance'."
+        )
+    replaced = (joint and covariance) or isinstance(term, PoissonTerm)
+    if replaced and spec.observed_variance is not None:
+        instead = "covariance" if joint else "counts"
+        out.append(
+            f"The variances of the data are not used, but their {instead}: that takes "
+            "likelihood='chi2'."
+        )
+    return tuple(out)
 
 
 def _of_bins(layout: Layout, templates: Templates, observed: np.ndarray) -> list[str]:
@@ -127,6 +158,24 @@ def _sentence(finding: Finding, said: str, channel: Channel, floor: str) -> str:
         f"Systematic {finding.systematic!r} on process {finding.process!r} in channel "
         f"{finding.channel!r} {effect}."
     )
+
+
+def _of_beta(book: Book) -> list[str]:
+    out = []
+    for block in book.beta:
+        sides = (block.source, block.source_bin), (block.target, block.target_bin)
+        filled = [
+            book.nominal[block.process, channel].dense()[bins] != 0
+            for channel, bins in sides
+        ]
+        idle = int((~(filled[0] & filled[1])).sum())
+        if idle:
+            out.append(
+                f"Beta variations of process {block.process!r} from {block.source!r} "
+                f"to {block.target!r}: {idle} entries are for bins without a yield, "
+                "and do nothing."
+            )
+    return out
 
 
 def _of_data(book: Book, layout: Layout, *, stat_in_covariance: bool) -> list[str]:

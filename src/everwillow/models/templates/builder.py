@@ -148,7 +148,7 @@ class TemplateBuilder(AbstractHistogramBuilder):
         symmetrize: Symmetrisation | None = "average",
         as_difference: bool = False,
         constrained: bool = True,
-        syst_axes: Sequence[str] | None = None,
+        syst_axes: str | Sequence[str] | None = None,
         groups: str | Sequence[str] | None = None,
         noi: bool = False,
         add_to_data_covariance: bool = False,
@@ -235,7 +235,7 @@ class TemplateBuilder(AbstractHistogramBuilder):
             dict(zip(names, variations, strict=True)),
             kind,
             symmetrize,
-            float(kfactor),
+            kfactor,
         )
         joined = groups_of(groups, name)
         self._book.book(bookings, kind, family=name, groups=joined, findings=findings)
@@ -280,7 +280,8 @@ class TemplateBuilder(AbstractHistogramBuilder):
         """Let fluctuations of a simulated sample in fitted bins move masked ones.
 
         Args:
-            hist: How many events of a masked bin come from a fitted bin. Its axes are
+            hist: How many nominal events of a masked bin come from a fitted bin; rates
+                and systematics of the masked channel act on them. Its axes are
                 those of the fitted channel, then those of the masked one; a histogram
                 whose axes have these names may have them the other way round. A sparse
                 matrix has a row for each fitted bin.

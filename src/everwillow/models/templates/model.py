@@ -19,6 +19,7 @@ from everwillow.model import AbstractModel
 from everwillow.models._luggage import Luggage
 from everwillow.models.templates._bins import Bins, Links
 from everwillow.models.templates._compilation import Compiled, compile_spec
+from everwillow.models.templates._remarks import unused
 from everwillow.models.templates.blinding import (
     Blind,
     hidden_names,
@@ -152,7 +153,7 @@ class TemplateModel(AbstractModel):
     @property
     def report(self) -> tuple[str, ...]:
         """What was assumed or looks odd, one sentence each."""
-        return self.spec.report
+        return (*self.spec.report, *unused(self.spec, self.terms.term))
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
