@@ -36,11 +36,17 @@ SOLVERS = {
     "NelderMead": optx.NelderMead(rtol=1e-10, atol=1e-10),
     "BestSoFar": optx.BestSoFarMinimiser(optx.BFGS(rtol=1e-10, atol=1e-10)),
 }
+# From START the simplex of NelderMead collapses in every other case: rounding decides.
+NEARER = ew.State.from_pytree({"a": 0.0, "b": np.array([0.5, 0.5])})
 each_solver = pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
 
 
 class StopError(Exception):
     pass
+
+
+def start_of(solver) -> ew.State:
+    return NEARER if isinstance(solver, optx.NelderMead) else START
 
 
 def stop_at(step: int, exception: BaseException):
@@ -66,8 +72,9 @@ def identical(a, b) -> bool:
 
 @each_solver
 def test_result_is_that_of_fit(solver):
-    one = ew.fit(nll, START, DATA, solver=solver, max_steps=1000)
-    steps = ifit(nll, START, DATA, solver=solver, max_steps=1000)
+    start = start_of(solver)
+    one = ew.fit(nll, start, DATA, solver=solver, max_steps=1000)
+    steps = ifit(nll, start, DATA, solver=solver, max_steps=1000)
     assert jtu.tree_structure(one) == jtu.tree_structure(steps)
     assert int(one.num_steps) == int(steps.num_steps) > 5
     assert bool(steps.success)
@@ -286,8 +293,9 @@ def test_what_a_callback_raises_reaches_the_caller(exception, tmp_path):
 @each_solver
 def test_a_stopped_fit_ends_with_the_identical_result(solver, tmp_path):
     options = {"solver": solver, "max_steps": 1000}
+    start = start_of(solver)
     whole = HistoryCallback()
-    expected = ifit(nll, START, DATA, callbacks=[whole], **options)
+    expected = ifit(nll, start, DATA, callbacks=[whole], **options)
     last = int(expected.num_steps) - 1
     seen = []
     for step in (0, last // 2, last):
@@ -295,14 +303,14 @@ def test_a_stopped_fit_ends_with_the_identical_result(solver, tmp_path):
         with pytest.raises(StopError):
             ifit(
                 nll,
-                START,
+                start,
                 DATA,
                 callbacks=[history, stop_at(step, StopError())],
                 checkpoint=tmp_path,
                 **options,
             )
         seen += list(zip(history.steps, history.nlls, strict=True))
-    result = ifit(nll, START, DATA, checkpoint=tmp_path, **options)
+    result = ifit(nll, start, DATA, checkpoint=tmp_path, **options)
     assert identical(result, expected)
     assert seen == list(zip(whole.steps, whole.nlls, strict=True))
 
