@@ -21,6 +21,10 @@ from everwillow.likelihood.barlow_beeston import BinStatistics, Profile
 from everwillow.likelihood.template_arrays import TemplateArrays
 
 
+# Products of more than twice so many rows take three quarters of the operations.
+HALVED = 100
+
+
 class Derivatives(NamedTuple):
     """Derivatives by the systematics, then by the parameters of the rates.
 
@@ -188,10 +192,21 @@ def _products(
         pair = (bent * strength + outer * strength**2).ravel()[None]
         cross = (sides * (bent + outer * strength).ravel()[None]) @ flat.T
         inner = (sides * outer.ravel()[None]) @ sides.T
-        upper = jnp.concatenate([(flat * pair) @ flat.T, cross.T], 1)
+        upper = jnp.concatenate([_symmetric(flat * pair, flat), cross.T], 1)
         lower = jnp.concatenate([cross, inner], 1)
         found = found + jnp.concatenate([upper, lower])
     return found, gauss_newton
+
+
+def _symmetric(left: Float[Array, "k n"], right: Float[Array, "k n"]) -> Array:
+    """Return ``left @ right.T``, known to be symmetric, without its lower left part."""
+    half = left.shape[0] // 2
+    if half < HALVED:
+        return left @ right.T
+    top = left[:half] @ right.T
+    low = left[half:] @ right[half:].T
+    low = jnp.concatenate([top[:, half:].T, low], 1)
+    return jnp.concatenate([top, low])
 
 
 __all__ = ["Derivatives", "Weights", "derivatives", "hessian"]
