@@ -68,7 +68,9 @@ class AbstractParameterModel(eqx.Module):
         A fit starts there, and Asimov data and toys that are made before a fit expect
         them: this is how to ask what a signal of strength 2 would look like. The rates
         are the same functions of the parameters as before. A constraint keeps its width
-        and moves along.
+        and moves along. So does the size of systematics that are added to the yields
+        (``TemplateBuilder("normal")``), which is in units of the nominal rates: with
+        them other start values are another likelihood.
 
         Args:
             starts: Start values on the physical scale, by name; the others stay.
