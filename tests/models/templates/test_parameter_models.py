@@ -17,6 +17,7 @@ from everwillow._errors import (
     UnknownKeyError,
 )
 from everwillow.likelihood.histograms import Axis, Channel, Layout
+from everwillow.models.templates import TemplateBuilder
 from everwillow.models.templates.parameter_models import (
     ABCD,
     AbstractParameterModel,
@@ -34,6 +35,7 @@ from everwillow.models.templates.parameter_models import (
     rates_of,
 )
 from everwillow.models.templates.parameter_models.axes import bernstein_basis
+from everwillow.models.templates.parameter_models.base import check_rates
 from tests.helpers import finite_difference_jacobian
 from tests.models.templates.layouts import (
     ABCD_REGIONS,
@@ -462,3 +464,34 @@ def test_a_name_stands_for_one_parameter():
             Layout((Channel("ch0", ()),), ("a_b", "c", "a", "b_c")),
             [("a_b", "c"), ("a", "b_c")],
         )
+
+
+class FittedBins(Tilt):
+    """A line that forgets the masked channel."""
+
+    def rates(self, params):
+        return super().rates(params)[:, : self.layout.fitted]
+
+
+class ManyTilts(Tilt):
+    """A parameter that is no scalar."""
+
+    def parameters(self) -> Mapping[str, RateParameter]:
+        return {"tilt": RateParameter(np.zeros(2))}  # pyright: ignore[reportArgumentType]
+
+
+def test_rates_of_other_shapes_are_refused():
+    check_rates(Tilt(LAYOUT))
+    with pytest.raises(ShapeMismatchError, match=r"rates of FittedBins .* masked ones"):
+        check_rates(FittedBins(LAYOUT))
+    with pytest.raises(ShapeMismatchError, match="'tilt' starts at an array"):
+        check_rates(ManyTilts(LAYOUT))
+    # Models ask for it.
+    builder = TemplateBuilder()
+    builder.add_channel([], "all")
+    builder.add_channel([], "gen", masked=True)
+    for channel in ("all", "gen"):
+        builder.add_process(5.0, "w", channel)
+    builder.add_data(5.0, "all")
+    with pytest.raises(ShapeMismatchError, match="FittedBins"):
+        builder.build(parameters=FittedBins)

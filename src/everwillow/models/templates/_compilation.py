@@ -34,6 +34,7 @@ from everwillow.models.templates.likelihood import External, FlatTemplates, Free
 from everwillow.models.templates.parameter_models.base import (
     AbstractParameterModel,
     RateParameter,
+    check_rates,
 )
 from everwillow.models.templates.parameter_models.strengths import Strengths
 from everwillow.parameters import Interval, Normal, Poisson
@@ -234,6 +235,7 @@ def rate_model_of(
             "parameters=lambda layout: Strengths(layout, ...)."
         )
         raise ArgumentValueError(msg)
+    check_rates(found)
     return found
 
 

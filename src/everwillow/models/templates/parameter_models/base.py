@@ -7,11 +7,17 @@ from dataclasses import dataclass
 from typing import final
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from everwillow._errors import ArgumentValueError, ConflictError, unknown_key
+from everwillow._errors import (
+    ArgumentValueError,
+    ConflictError,
+    ShapeMismatchError,
+    unknown_key,
+)
 from everwillow.likelihood.histograms import Layout
 
 
@@ -239,10 +245,37 @@ def rates_of(
     )
 
 
+def check_rates(model: AbstractParameterModel) -> None:
+    """Check that a model says one rate for each process in each bin.
+
+    JAX takes indices that are out of range for the last ones, so that too few rates
+    would be repeated without a word.
+
+    Raises:
+        ShapeMismatchError: If rates have another shape, or a parameter is no scalar.
+    """
+    table, layout = model.parameters(), model.layout
+    arrays = [name for name, entry in table.items() if np.ndim(entry.start)]
+    if arrays:
+        msg = f"parameters: each is a scalar, and {arrays[0]!r} starts at an array."
+        raise ShapeMismatchError(msg)
+    values = jax.ShapeDtypeStruct((len(table),), jnp.result_type(float))
+    found = jax.eval_shape(lambda v: jnp.asarray(rates_of(model, v)), values).shape
+    wanted = len(layout.processes), layout.bins
+    if found != wanted:
+        msg = (
+            f"parameters: the rates of {type(model).__name__} have the shape {found}, "
+            f"and {wanted} is needed: a row for each process, a column for each bin of "
+            "all channels, masked ones included."
+        )
+        raise ShapeMismatchError(msg)
+
+
 __all__ = [
     "AbstractParameterModel",
     "AbstractVectorModel",
     "ParameterTable",
     "RateParameter",
+    "check_rates",
     "rates_of",
 ]
