@@ -21,19 +21,28 @@ class Bins(eqx.Module):
     arrays: TemplateArrays
     statistics: BinStatistics
 
-    def by_process(
-        self, rates: Float[Array, "processes all"], theta: Array, beta: Array
-    ) -> Float[Array, "processes bins"]:
-        """Return the yields of all processes.
+    def rows(
+        self, rates: Float[Array, "processes all"], theta: Array
+    ) -> Float[Array, "bins slots"]:
+        """Return the yields of the slots of the templates as they are.
 
         Args:
             rates: What multiplies the templates, of the bins of the whole fit.
             theta: The systematics.
-            beta: The auxiliary parameters of the samples.
         """
-        rows = self.arrays.yields(self.arrays.gathered(rates), theta)
-        moved = self.statistics.moved(rows, beta)
-        return self.arrays.scattered(moved, rates.shape[0])
+        return self.arrays.yields(self.arrays.gathered(rates), theta)
+
+    def by_process(
+        self, rows: Float[Array, "bins slots"], beta: Array, processes: int
+    ) -> Float[Array, "processes bins"]:
+        """Return the yields of all processes.
+
+        Args:
+            rows: Those of the slots.
+            beta: The auxiliary parameters of the samples.
+            processes: How many there are.
+        """
+        return self.arrays.scattered(self.statistics.moved(rows, beta), processes)
 
 
 class Links(eqx.Module):
@@ -91,6 +100,7 @@ def of_all_bins(
     fitted: Bins,
     masked: Bins | None,
     links: Links | None,
+    rows: Float[Array, "bins slots"],
     rates: Float[Array, "processes all"],
     theta: Array,
     beta: Array,
@@ -102,18 +112,20 @@ def of_all_bins(
         fitted: Bins with data.
         masked: The others, if there are any.
         links: How fluctuations of the former move the latter, if they do.
+        rows: The yields of the slots of the fitted bins.
         rates: What multiplies the templates.
         theta: The systematics.
         beta: The auxiliary parameters of the samples in the fitted bins.
         masked_beta: Theirs in the masked ones; nominal ones if None.
     """
-    moved = fitted.by_process(rates, theta, beta)
+    count = rates.shape[0]
+    moved = fitted.by_process(rows, beta, count)
     if masked is None:
         return moved
     more = masked.statistics.nominal if masked_beta is None else masked_beta
-    others = masked.by_process(rates, theta, more)
+    others = masked.by_process(masked.rows(rates, theta), more, count)
     if links is not None:
-        bare = fitted.by_process(rates, theta, fitted.statistics.nominal)
+        bare = fitted.by_process(rows, fitted.statistics.nominal, count)
         others = links.moved(others, moved, bare)
     return jnp.concatenate([moved, others], 1)
 

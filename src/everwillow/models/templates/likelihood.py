@@ -206,6 +206,7 @@ class FlatTemplates(eqx.Module):
     def by_process(
         self,
         vector: Array,
+        rows: Float[Array, "bins slots"],
         beta: Array,
         masked: Bins | None,
         links: Links | None,
@@ -215,6 +216,7 @@ class FlatTemplates(eqx.Module):
 
         Args:
             vector: Physical values.
+            rows: What `yields` makes of them.
             beta: The auxiliary parameters of the samples in the fitted bins.
             masked: The other bins, if there are any.
             links: How fluctuations of the former move the latter.
@@ -223,7 +225,9 @@ class FlatTemplates(eqx.Module):
         rates = self.rates(vector[self.rate_place])
         theta = vector[self.systematic_place]
         fitted = Bins(self.arrays, self.statistics)
-        return of_all_bins(fitted, masked, links, rates, theta, beta, masked_beta)
+        return of_all_bins(
+            fitted, masked, links, rows, rates, theta, beta, masked_beta
+        )
 
     def at(self, vector: Array, main: Any) -> tuple[Array, Profile]:
         """Return these yields, and the profile of the fitted bins.
@@ -263,8 +267,9 @@ class FlatTemplates(eqx.Module):
         penalty = self.penalty
         if penalty is None:
             return jnp.zeros(0, vector.dtype)
-        beta = self.at(vector, main)[1].beta
-        yields = self.by_process(vector, beta, penalty.masked, penalty.links)
+        rows, profile = self.at(vector, main)
+        beta, masked, links = profile.beta, penalty.masked, penalty.links
+        yields = self.by_process(vector, rows, beta, masked, links)
         return penalty.roots(vector, yields)
 
     @property

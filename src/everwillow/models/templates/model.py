@@ -274,7 +274,7 @@ class TemplateModel(AbstractModel):
         known, size = terms.statistics, 0
         if normals is None or known.kind is None:
             normals = jnp.zeros(self.fluctuations)
-        beta = terms.beta(vector)
+        beta, rows = terms.beta(vector), None
         if known.kind is not None and terms.free is None:
             size = known.spread.size
             moves = normals[:size].reshape(known.spread.shape)
@@ -284,15 +284,17 @@ class TemplateModel(AbstractModel):
                 there = vector
                 if around is not None:
                     there = terms.physical(ravel_pytree(around)[0])
-                profile = terms.at(there, observation["main"])[1]
+                found, profile = terms.at(there, observation["main"])
+                rows = found if around is None else None
                 beta = profile.beta + fluctuation(profile, moves)
         more = None
         if self.masked is not None and known.kind is not None:
             others = self.masked.statistics
             moves = normals[size:].reshape(others.spread.shape)
             more = others.nominal + others.width * moves
-        found = terms.by_process(vector, beta, self.masked, self.links, more)
-        return Yields(found, self.layout)
+        rows = terms.yields(vector) if rows is None else rows
+        values = terms.by_process(vector, rows, beta, self.masked, self.links, more)
+        return Yields(values, self.layout)
 
     def measurement_variance(
         self, params: Any, observation: Mapping[str, Any]

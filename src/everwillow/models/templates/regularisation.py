@@ -220,7 +220,8 @@ def regularised(
     start = {str(key): np.asarray(value) for key, value in parts.state.items()}
     vector = jnp.asarray(np.concatenate([np.ravel(v) for v in start.values()]))
     beta = terms.statistics.nominal
-    yields = Yields(terms.by_process(vector, beta, masked, links), layout)
+    rows = terms.yields(vector)
+    yields = Yields(terms.by_process(vector, rows, beta, masked, links), layout)
     names = TableLayout.of({key: value.shape for key, value in start.items()})
     params = ByName(names, vector)
     prefit = tuple(_start_of(one, params, yields) for one in curvatures)
