@@ -178,6 +178,19 @@ def test_labels_are_compared():
         two_axes().add_process(other, "p", "ch")
 
 
+def test_whole_numbers_are_text_in_other_files():
+    hist = pytest.importorskip("hist")
+    told = TemplateBuilder()
+    told.add_channel([hist.axis.IntCategory([3, 7], name="run")], "ch")
+    histogram = hist.Hist(hist.axis.StrCategory(["3", "7"], name="run"))
+    histogram.view()[...] = [1.0, 2.0]
+    told.add_process(histogram, "p", "ch")
+    assert told.layout.channels[0].axes[0].labels == (3, 7)
+    turned = hist.Hist(hist.axis.StrCategory(["7", "3"], name="run"))
+    with pytest.raises(ShapeMismatchError, match="labels 7, 3"):
+        told.add_process(turned, "q", "ch")
+
+
 def test_further_axes_make_a_parameter_a_bin():
     hist = pytest.importorskip("hist")
     # The further axes stand before, between and behind those of the channel.

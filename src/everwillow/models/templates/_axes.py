@@ -123,8 +123,10 @@ def flow_of(axis: Any) -> tuple[bool, bool]:
 def flow_wanted(wanted: Axis, got: Axis) -> tuple[bool, bool] | None:
     """Return which flow bins an axis needs to become another; None if it cannot."""
     if wanted.edges is None or got.edges is None:
-        same = wanted.labels is not None and wanted.labels == got.labels
-        return (False, False) if same else None
+        # Whole numbers are text in files of ROOT.
+        labels = [tuple(map(str, axis.labels or ())) for axis in (wanted, got)]
+        named = wanted.edges is None and got.edges is None
+        return (False, False) if named and labels[0] == labels[1] else None
     below = wanted.edges[0] == -np.inf and got.edges[0] != -np.inf
     above = wanted.edges[-1] == np.inf and got.edges[-1] != np.inf
     inner = wanted.edges[below : len(wanted.edges) - above]
