@@ -495,3 +495,17 @@ def test_rates_of_other_shapes_are_refused():
     builder.add_data(5.0, "all")
     with pytest.raises(ShapeMismatchError, match="FittedBins"):
         builder.build(parameters=FittedBins)
+
+
+def test_systematics_in_units_of_a_rate_of_zero_are_said():
+    builder = TemplateBuilder("normal")
+    builder.add_channel([], "all")
+    for name in ("light", "heavy"):
+        builder.add_process(5.0, name, "all")
+    builder.add_norm_systematic("norm", ["light", "heavy"], "all", 1.1)
+    builder.add_data(5.0, "all")
+    mixture = Mixture(builder.layout, {"x": ("light", "heavy")})
+    report = builder.build(parameters=mixture).report
+    assert [s for s in report if "Systematics of process 'heavy' do nothing" in s]
+    moved = mixture.with_starts({"x": 0.5})
+    assert not any("do nothing" in s for s in builder.build(parameters=moved).report)

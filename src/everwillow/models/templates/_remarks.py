@@ -8,6 +8,7 @@ from everwillow.likelihood.data_terms import (
     PoissonTerm,
 )
 from everwillow.likelihood.histograms import Channel, Layout
+from everwillow.likelihood.template_arrays import TemplateArrays
 from everwillow.likelihood.template_spec import Templates, TemplateSpec
 from everwillow.models.templates._booking import Book, spell_bins
 from everwillow.models.templates._variations import Finding
@@ -70,6 +71,32 @@ def unused(spec: TemplateSpec, term: AbstractDataTerm) -> tuple[str, ...]:
             "likelihood='chi2'."
         )
     return tuple(out)
+
+
+def idle(spec: TemplateSpec, arrays: TemplateArrays) -> tuple[str, ...]:
+    """Return whose systematics do nothing, as they are added in units of a rate of 0.
+
+    Args:
+        spec: The template fit.
+        arrays: The templates of the fitted bins.
+    """
+    if arrays.baseline is None:
+        return ()
+    filled = np.asarray(arrays.nominal) != 0
+    process, size = np.asarray(arrays.process), len(spec.layout.processes)
+    there, alive = (
+        np.bincount(process[where], minlength=size)
+        for where in (filled, filled & (np.asarray(arrays.baseline) != 0))
+    )
+    moved = np.unique(spec.templates.process[spec.responses.row])
+    names = [spec.layout.processes[p] for p in moved if there[p] and not alive[p]]
+    if not names:
+        return ()
+    return (
+        f"Systematics of process {_listed(list(map(repr, names)))} do nothing: they "
+        "are added in units of the rate at the start values, which is 0. Choose other "
+        "start values, with_starts(...).",
+    )
 
 
 def _of_bins(layout: Layout, templates: Templates, observed: np.ndarray) -> list[str]:

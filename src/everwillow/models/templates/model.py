@@ -19,7 +19,7 @@ from everwillow.model import AbstractModel
 from everwillow.models._luggage import Luggage
 from everwillow.models.templates._bins import Bins, Links
 from everwillow.models.templates._compilation import Compiled, compile_spec
-from everwillow.models.templates._remarks import unused
+from everwillow.models.templates._remarks import idle, unused
 from everwillow.models.templates.blinding import (
     Blind,
     hidden_names,
@@ -153,7 +153,8 @@ class TemplateModel(AbstractModel):
     @property
     def report(self) -> tuple[str, ...]:
         """What was assumed or looks odd, one sentence each."""
-        return (*self.spec.report, *unused(self.spec, self.terms.term))
+        spec, terms = self.spec, self.terms
+        return (*spec.report, *unused(spec, terms.term), *idle(spec, terms.arrays))
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
