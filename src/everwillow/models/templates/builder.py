@@ -279,6 +279,9 @@ class TemplateBuilder(AbstractHistogramBuilder):
     ) -> None:
         """Let fluctuations of a simulated sample in fitted bins move masked ones.
 
+        What the masked template has as variances comes on top: give those of the events
+        that are in no fitted bin, or fluctuations of the others count twice.
+
         Args:
             hist: How many nominal events of a masked bin come from a fitted bin; rates
                 and systematics of the masked channel act on them. Its axes are
