@@ -35,6 +35,32 @@ def test_a_fit_that_failed_gives_no_number():
     assert np.isnan(out.pvalue)
 
 
+def same_twice(params, y):
+    """A mean, and two parameters that move it alike."""
+    move = params["a"] + params["b"] + params["tilt"] * np.array([-1.0, 0.0, 1.0])
+    return 0.5 * ((y - move) ** 2).sum()
+
+
+def test_flat_directions_are_no_degrees_of_freedom():
+    y = np.array([1.0, 2.0, 6.0])
+    state = ew.State.from_pytree({"a": 0.0, "b": 0.0, "tilt": 0.0})
+
+    def best(**fixed):
+        return ew.fit(same_twice, state, y, fixed=fixed, throw=False)
+
+    wide = best()
+    assert not wide.success
+    # The mean is 3, the slope 2.5.
+    out = nested_test(best(b=0.0, tilt=0.0), wide)
+    np.testing.assert_allclose(out.statistic, 2 * 2.5**2, rtol=1e-9)
+    assert out.ndof == 1
+    # Nothing is freer than before.
+    out = nested_test(best(b=0.0), wide)
+    np.testing.assert_allclose([out.statistic, out.ndof], 0, atol=1e-9)
+    assert np.isnan(out.pvalue)
+    assert nested_test(best(b=0.0, tilt=0.0), wide, ndof=2).ndof == 2
+
+
 def test_bad_pairs_are_refused(fits):
     narrow, wide = fits
     with pytest.raises(ValueError, match="second"):

@@ -6,10 +6,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow._results import RESULTS
 from everwillow.fitting import FitResult
+from everwillow.fitting._covariance import singular_level
 from everwillow.fitting._layout import is_traced
 from everwillow.goodness.pvalues import GoodnessResult, judged
 from everwillow.uncertainty._point import refuse_batch
+
+
+# Below this -ln L is not expected to fall any further.
+NEAR = 1e-4
 
 
 def nested_test(
@@ -23,13 +29,15 @@ def nested_test(
     Ann. Math. Statist. 9 (1938) 60).
 
     Both have to be fits of the same observation, with the same constraints: only what
-    the parameters are may differ.
+    the parameters are may differ. The wider fit may end with ``flat_direction``, where
+    more freedom is no more than there was: its -ln L is known all the same, and such
+    directions are no degrees of freedom. (Not inside of JAX transformations.)
 
     Args:
         result: The fit.
         wider: The fit of which it is a special case.
         ndof: Degrees of freedom; by default the difference of the numbers of free
-            parameters.
+            parameters, without flat directions.
 
     Returns:
         `GoodnessResult`; NaN if one of the fits did not end at a minimum.
@@ -53,6 +61,8 @@ def nested_test(
             msg = f"{name}: expected a FitResult, got {type(given).__name__}."
             raise ArgumentTypeError(msg)
         refuse_batch(given, "here")
+    library: Any = jnp if is_traced(result, wider) else np
+    flat = 0 if library is jnp else _flat_directions(wider)
     count = len(wider.free) - len(result.free) if ndof is None else ndof
     if count <= 0:
         msg = (
@@ -60,8 +70,10 @@ def nested_test(
             f"{len(result.free)}. Give the fit with more freedom second."
         )
         raise ArgumentValueError(msg)
-    library: Any = jnp if is_traced(result, wider) else np
-    good = library.asarray(result.success) & library.asarray(wider.success)
+    if ndof is None:
+        count = max(count - flat, 0)
+    ended = library.asarray(wider.success) | (flat > 0)
+    good = library.asarray(result.success) & ended
     statistic = 2 * (result.nll - wider.nll)
     # Minima are found up to the EDM.
     rounding = 1e-6 + 1e-12 * library.abs(result.nll)
@@ -74,6 +86,29 @@ def nested_test(
         raise ArgumentValueError(msg)
     statistic = library.maximum(statistic, 0)
     return judged(library.where(good, statistic, library.nan), float(count))
+
+
+def _flat_directions(result: FitResult) -> int:
+    """Return in how many directions nothing changes at an end that is a minimum else.
+
+    It is 0 after any other fit.
+    """
+    if not bool(result.status == RESULTS.flat_direction) or result.hessian is None:
+        return 0
+    hessian, gradient = np.asarray(result.hessian), np.asarray(result.gradient)
+    inner = ~np.asarray(result.at_bound)
+    hessian, gradient = hessian[np.ix_(inner, inner)], gradient[inner]
+    if not (np.isfinite(hessian).all() and np.isfinite(gradient).all()):
+        return 0
+    diagonal = np.diagonal(hessian)
+    scale = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1))
+    values, vectors = np.linalg.eigh(hessian * scale[:, None] * scale)
+    along = vectors.T @ (gradient * scale)
+    level = max(1e-10, 10 * singular_level(len(scale), hessian.dtype))
+    flat = np.abs(values) < level
+    left = np.sum(along[~flat] ** 2 / values[~flat]) / 2
+    at_end = np.all(values > -level) and left < NEAR
+    return int(flat.sum()) if at_end and np.all(np.abs(along[flat]) < NEAR) else 0
 
 
 __all__ = ["nested_test"]

@@ -25,7 +25,9 @@ def with_free_bins(
     on it, so the wider model describes the projection exactly. Twice the difference of
     -ln L at the best fits of both tests the projection alone, with the systematics and
     what other bins say of them: `everwillow.goodness.nested_test`, with as many degrees
-    of freedom as there are factors.
+    of freedom as there are factors. Where the model has free strengths of all processes
+    already, factors of all bins are one too many: fit with ``throw=False``, and the
+    test counts one less.
 
     Args:
         model: The model.
