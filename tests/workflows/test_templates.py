@@ -411,7 +411,7 @@ def test_toys_are_the_same_for_the_same_seed():
 
 
 def test_hidden_parameters_are_not_told(spec, results):
-    found = run(spec, blind="signal", mappings=["Project ch0 x"])
+    found = run(spec, blind="signal", mappings=["Project ch0 x"], breakdown=True)
     i = found.parameters.names.index("signal")
     assert found.parameters.blinded.tolist() == [
         n == "signal" for n in results.parameters.names
@@ -419,6 +419,8 @@ def test_hidden_parameters_are_not_told(spec, results):
     assert np.isnan(found.parameters.prefit_values[i])
     assert abs(found.parameters.values[i] - results.parameters.values[i]) > 1e-3
     assert found.channels["xsec"].postfit is None
+    assert found.channels["xsec"].breakdown is None
+    assert found.channels["ch0"].breakdown is not None
     assert found.channels["ch0"].postfit.processes is None
     np.testing.assert_allclose(
         found.channels["ch0"].postfit.values,
@@ -431,6 +433,12 @@ def test_hidden_parameters_are_not_told(spec, results):
     np.testing.assert_allclose(
         found.parameters.values[others], results.parameters.values[others], atol=1e-5
     )
+
+
+def test_where_a_blind_fit_stopped_does_not_tell_hidden_parameters(spec):
+    found = run(spec, blind="signal", max_steps=1).parameters
+    hidden = np.array(found.names) == "signal"
+    np.testing.assert_array_equal(np.isnan(found.stopped_at), hidden)
 
 
 def test_degenerate_parameters_are_named():

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from everwillow._errors import ArgumentValueError
 from everwillow.fitting import FitResult
 from everwillow.goodness import nested_test
@@ -141,9 +143,9 @@ def results_of(
         impacts = impacts_of(model, result, asked.groups, refit=refit, **options)
     if known and asked.nonprofiled_impacts:
         moved = nonprofiled_of(model, result, **options)
-    tests = {}
+    tests, failed = {}, ()
     if good and asked.projections:
-        tests = _projected(model, result, asked, minimise, max_steps)
+        tests, failed = _projected(model, result, asked, minimise, max_steps)
     return TemplateResults(
         data=what,
         likelihood=likelihood,
@@ -169,6 +171,7 @@ def results_of(
             *end.remarks,
             *found.remarks,
             *more.remarks,
+            *failed,
             *degenerate(model, result),
         ),
     )
@@ -180,13 +183,19 @@ def _projected(
     asked: Questions,
     minimise: Callable[..., FitResult],
     max_steps: int,
-) -> dict[str, ChiSquare]:
-    """Test projections against fits in which their bins are free."""
-    tests = {}
+) -> tuple[dict[str, ChiSquare], tuple[str, ...]]:
+    """Test projections against fits in which their bins are free.
+
+    Returns:
+        The tests; and why there is none, for fits with free bins that failed.
+    """
+    tests, failed = {}, []
     for text, free in free_projections(model, asked.projections).items():
         better = minimise(free, max_steps=max_steps, throw=False)
         tests[text] = chi_square(nested_test(result, better))
-    return tests
+        if np.isnan(tests[text].statistic):
+            failed.append(f"{text}: the fit with free bins failed. {better.message()}")
+    return tests, tuple(failed)
 
 
 __all__ = ["Ended", "check_without_fit", "ended", "results_of"]

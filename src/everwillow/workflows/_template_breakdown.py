@@ -8,7 +8,11 @@ import numpy as np
 from everwillow.fitting import FitResult, _execute
 from everwillow.mappings._spread import root_of
 from everwillow.models.templates.model import TemplateModel
-from everwillow.workflows.template_results import Breakdown, MappingOutcome
+from everwillow.workflows.template_results import (
+    Breakdown,
+    HistogramResult,
+    MappingOutcome,
+)
 
 
 def with_breakdown(
@@ -68,18 +72,22 @@ def with_breakdown(
 
 def veiled(outcome: MappingOutcome) -> MappingOutcome:
     """Leave out what tells the values of hidden parameters."""
-    histograms = {}
-    for name, histogram in outcome.histograms.items():
-        post = histogram.postfit
-        if post is not None:
-            is_seen = histogram.data is not None
-            post = dataclasses.replace(post, processes=None) if is_seen else None
-        histograms[name] = dataclasses.replace(histogram, postfit=post)
+    histograms = {name: _veiled(h) for name, h in outcome.histograms.items()}
     seen = all(h.data is not None for h in histograms.values())
     covariance = outcome.postfit_covariance if seen else None
     return dataclasses.replace(
         outcome, histograms=histograms, postfit_covariance=covariance
     )
+
+
+def _veiled(histogram: HistogramResult) -> HistogramResult:
+    if histogram.data is None:
+        # The parts of an error tell it, and with it what scales the yields.
+        return dataclasses.replace(histogram, postfit=None, breakdown=None)
+    if histogram.postfit is None:
+        return histogram
+    post = dataclasses.replace(histogram.postfit, processes=None)
+    return dataclasses.replace(histogram, postfit=post)
 
 
 __all__ = ["veiled", "with_breakdown"]

@@ -68,7 +68,7 @@ def parameters_of(
         frozen=frozen,
         at_bound=at_bound,
         blinded=hidden,
-        stopped_at=None if good else values,
+        stopped_at=None if good else np.where(hidden, np.nan, values),
         centers=np.where(hidden, np.nan, centers),
     )
 
