@@ -225,9 +225,7 @@ class FlatTemplates(eqx.Module):
         rates = self.rates(vector[self.rate_place])
         theta = vector[self.systematic_place]
         fitted = Bins(self.arrays, self.statistics)
-        return of_all_bins(
-            fitted, masked, links, rows, rates, theta, beta, masked_beta
-        )
+        return of_all_bins(fitted, masked, links, rows, rates, theta, beta, masked_beta)
 
     def at(self, vector: Array, main: Any) -> tuple[Array, Profile]:
         """Return these yields, and the profile of the fitted bins.
