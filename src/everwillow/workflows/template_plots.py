@@ -229,18 +229,22 @@ class _Drawing:
         )
 
     def _measured(self, histogram: HistogramResult) -> Any:
+        """Draw what has no parts: data and the fit of them, or a result alone."""
         post, before = histogram.postfit, histogram.prefit
         assert post is not None
         theory: dict[str, Any] = {"Pre-fit": (before.values, before.errors)}
-        if histogram.data is not None and histogram.data_errors is not None:
-            theory["Observed"] = (histogram.data, histogram.data_errors)
+        values, errors, measured = post.values, post.errors, "Post-fit"
+        if histogram.data is not None:
+            theory = {"Post-fit": (post.values, post.errors)} | theory
+            values, errors, measured = histogram.data, histogram.data_errors, "Data"
+            errors = np.zeros_like(values) if errors is None else errors
         return plotting.cross_section(
             axes=histogram.axes,
-            values=post.values,
-            errors=post.errors,
+            values=values,
+            errors=errors,
             theory=theory,
             name=self.quantity,
-            measured="Post-fit",
+            measured=measured,
             log=self.log,
             title=self.title,
         )

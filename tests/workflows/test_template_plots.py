@@ -1,0 +1,59 @@
+"""What is drawn of results: read back from the figures."""
+
+import numpy as np
+import pytest
+
+
+pytest.importorskip("matplotlib")
+
+from everwillow.likelihood.histograms import Axis
+from everwillow.workflows.template_plots import result_figures
+from everwillow.workflows.template_results import (
+    Expectation,
+    FitSummary,
+    HistogramResult,
+    MappingOutcome,
+    Parameters,
+    TemplateResults,
+)
+
+
+DATA = np.array([1.3, 0.7, 1.1])
+BEFORE = Expectation(np.array([1.0, 1.0, 1.0]), np.array([0.3, 0.3, 0.3]))
+AFTER = Expectation(np.array([1.2, 0.8, 1.05]), np.array([0.1, 0.1, 0.1]))
+
+
+def results(data):
+    """Return results with one mapping that has no processes, such as a ratio."""
+    one, no = np.ones(1), np.zeros(1, bool)
+    ratio = HistogramResult(
+        axes=(Axis("x", edges=(0.0, 1.0, 2.0, 4.0)),),
+        process_names=(),
+        prefit=BEFORE,
+        postfit=AFTER,
+        data=data,
+        data_errors=None if data is None else np.full(3, 0.2),
+    )
+    return TemplateResults(
+        data="data",
+        likelihood="poisson",
+        made_by="",
+        parameters=Parameters(("r",), one, one, one, np.nan * one, ~no, no, no, no, no),
+        fit=FitSummary(True, "", 0.0, 0.0, 1),
+        channels={},
+        mappings={"Ratio a b": MappingOutcome("Ratio a b", {"values": ratio})},
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "points", "ratio"),
+    [(DATA, DATA, "Pred. / Data"), (None, AFTER.values, "Pred. / Post-fit")],
+)
+def test_data_are_points_where_there_are_any(data, points, ratio):
+    ((name, figure),) = result_figures(results(data))
+    assert name == "mapping_Ratio a b_postfit"
+    panel, below = figure.axes
+    np.testing.assert_array_equal(panel.containers[0].lines[0].get_ydata(), points)
+    legend = {text.get_text() for text in panel.get_legend().get_texts()}
+    assert legend == {"Pre-fit", "Post-fit"} | ({"Data"} if data is not None else set())
+    assert below.get_ylabel() == ratio
