@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from everwillow._errors import ArgumentValueError
 from everwillow.plotting import _records
@@ -218,6 +219,8 @@ def _impact_panel(axes: Axes, rows: Rows, table: _Table) -> None:
     reach = np.nanmax(np.abs(np.concatenate(everything)), initial=0.0)
     limit = 1.12 * reach if reach > 0 else 1.0
     axes.set_xlim(-limit, limit)
+    # Few, as small impacts are long numbers.
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
 
 
 def _handles(table: _Table) -> list[Any]:

@@ -1,8 +1,10 @@
 """How strong a regularisation ought to be."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from everwillow.plotting._arguments import (
@@ -25,8 +27,8 @@ from everwillow.plotting._style import (
 )
 
 
-# So many strengths are written beside the curve.
-WRITTEN = 8
+# Strengths are written where they are this far apart, in points: the size of one.
+_ROOM = (26.0, 11.0)
 
 
 def l_curve(
@@ -49,7 +51,7 @@ def l_curve(
         misfit: What -ln L without the penalty is above its saturated value, shape
             ``(m,)``; NaN where a fit failed.
         penalty: The sum of squared curvatures, shape ``(m,)``.
-        strengths: τ of each point, shape ``(m,)``, written beside some of them.
+        strengths: τ of each point, shape ``(m,)``, written beside those that have room.
         corner: The strength to be marked; NaN for none.
         title: Written in bold on the left above the frame.
         note: Written on the right above the frame.
@@ -88,10 +90,11 @@ def l_curve(
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.plot(x, y, color=BLUE, marker="o", ms=3.5)
-        _write_strengths(axes, x, y, tau, good)
-        marked = corner is not None and np.isfinite(corner) and good.any()
-        if marked:
+        places = np.flatnonzero(good).tolist()
+        if corner is not None and np.isfinite(corner) and places:
             i = int(np.argmin(np.where(good, np.abs(tau - corner), np.inf)))
+            # What is written first has room: the corner, then the ends.
+            places = [i, places[0], places[-1], *places]
             axes.plot(
                 [x[i]],
                 [y[i]],
@@ -110,15 +113,24 @@ def l_curve(
         log_ticks(axes.xaxis)
         log_ticks(axes.yaxis)
         headline(axes, title, note)
+        _write_strengths(axes, x, y, tau, places)
     return figure
 
 
-def _write_strengths(axes: Any, x: Any, y: Any, tau: Any, good: np.ndarray) -> None:
-    (places,) = np.nonzero(good)
-    if places.size > WRITTEN:
-        chosen = np.linspace(0, places.size - 1, WRITTEN).round().astype(int)
-        places = places[chosen]
+def _write_strengths(
+    axes: Axes, x: np.ndarray, y: np.ndarray, tau: np.ndarray, places: Sequence[int]
+) -> None:
+    """Write strengths beside their points, the first ones first, others in the gaps."""
+    # The layout takes about a seventh of the figure for numbers and names.
+    inches = 0.85 * axes.get_figure(root=True).get_size_inches()
+    reach = np.diff(np.log([axes.get_xlim(), axes.get_ylim()]))[:, 0]
+    scale = 72 * inches / reach
+    written: list[np.ndarray] = []
     for i in places:
+        here = np.log([x[i], y[i]]) * scale
+        if any((np.abs(here - other) < _ROOM).all() for other in written):
+            continue
+        written.append(here)
         axes.annotate(
             f"{tau[i]:.3g}",
             (x[i], y[i]),
