@@ -30,7 +30,8 @@ from everwillow.likelihood.template_spec import Responses, TemplateSpec
 from everwillow.models._parameters import separator
 from everwillow.models.templates._bins import Bins, Links, links_of
 from everwillow.models.templates._consistency import check_definite
-from everwillow.models.templates.likelihood import External, FlatTemplates, Free
+from everwillow.models.templates.external import External
+from everwillow.models.templates.likelihood import FlatTemplates, Free
 from everwillow.models.templates.parameter_models.base import (
     AbstractParameterModel,
     RateParameter,

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from everwillow._errors import ArgumentTypeError, ShapeMismatchError
 from everwillow._typing import Scalar
-from everwillow.curvature import AbstractCurvature, Dense, Operator
+from everwillow.curvature import Dense, Operator
 from everwillow.likelihood.barlow_beeston import (
     BinStatistics,
     Profile,
@@ -31,72 +31,13 @@ from everwillow.likelihood.template_products import (
 )
 from everwillow.models.templates._bins import Bins, Links, of_all_bins
 from everwillow.models.templates.blinding import Hidden
+from everwillow.models.templates.external import External
 from everwillow.models.templates.parameter_models.base import (
     AbstractParameterModel,
     rates_of,
 )
 from everwillow.models.templates.regularisation import Penalty, penalised
 from everwillow.objective import Evaluation
-
-
-class External(eqx.Module):
-    r"""Likelihoods from elsewhere, :math:`g^T x + \frac12 x^T H x`.
-
-    Attributes:
-        place_bytes: Where their parameters are in the vector.
-        gradient: g of all of them, added up.
-        hessian: H, likewise.
-    """
-
-    place_bytes: bytes = eqx.field(static=True)
-    gradient: Float[Array | np.ndarray, " n"]
-    hessian: Float[Array | np.ndarray, "n n"]
-
-    def __call__(self, vector: Array) -> Scalar:
-        """Return the sum of the terms."""
-        x = vector[self.place]
-        return jnp.vdot(x, self.gradient + 0.5 * (self.hessian @ x))
-
-    def added(self, found: Evaluation, vector: Array) -> Evaluation:
-        """Add the terms to an evaluation."""
-        where = self.place
-        slope = self.gradient + self.hessian @ vector[where]
-        own = Dense(jnp.asarray(self.hessian))
-        stand_in = found.gauss_newton
-        return Evaluation(
-            found.value + self(vector),
-            found.gradient.at[where].add(slope),
-            self._on_top(found.curvature, own),
-            None if stand_in is None else self._on_top(stand_in, own),
-        )
-
-    def _on_top(self, curvature: AbstractCurvature, own: Dense) -> AbstractCurvature:
-        where = self.place
-        if isinstance(curvature, Dense):
-            add = curvature.matrix.at[where[:, None], where].add
-            return Dense(add(own.matrix))
-        diagonal = curvature.diagonal().at[where].add(jnp.abs(own.diagonal()))
-        entries = getattr(curvature, "entries", None)
-        return Operator(
-            lambda v: curvature.matvec(v).at[where].add(own.matvec(v[where])),
-            diagonal,
-            None
-            if entries is None
-            else lambda: entries().at[where[:, None], where].add(own.matrix),
-        )
-
-    @property
-    def least(self) -> Scalar:
-        """The smallest value, that of a model which agrees with all of them."""
-        gradient, hessian = jnp.asarray(self.gradient), jnp.asarray(self.hessian)
-        back = jnp.linalg.pinv(hessian, hermitian=True) @ gradient
-        bounded = jnp.allclose(hessian @ back, gradient)
-        return jnp.where(bounded, -0.5 * jnp.vdot(gradient, back), -jnp.inf)
-
-    @property
-    def place(self) -> np.ndarray:
-        """Where the parameters are."""
-        return np.frombuffer(self.place_bytes, np.int32)
 
 
 class Free(eqx.Module):
