@@ -42,6 +42,15 @@ def test_extra_and_dependency_group_of_the_tests_are_one_list():
     assert extra == PROJECT["dependency-groups"]["test"]
 
 
+def test_one_extra_has_what_the_others_of_users_have():
+    extras = dict(PROJECT["project"]["optional-dependencies"])
+    both = extras.pop("all")
+    del extras["test"]
+    assert both == sorted({one for extra in extras.values() for one in extra})
+    readme = (ROOT / "README.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", readme, re.MULTILINE) == [*extras, "all"]
+
+
 def test_lock_file_names_the_default_index_only():
     registries = re.findall(r'registry = "([^"]*)"', (ROOT / "uv.lock").read_text())
     assert set(registries) == {"https://pypi.org/simple"}

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from everwillow.plotting._arguments import (
@@ -113,16 +112,17 @@ def l_curve(
         log_ticks(axes.xaxis)
         log_ticks(axes.yaxis)
         headline(axes, title, note)
-        _write_strengths(axes, x, y, tau, places)
+        _write_strengths(figure, x, y, tau, places)
     return figure
 
 
 def _write_strengths(
-    axes: Axes, x: np.ndarray, y: np.ndarray, tau: np.ndarray, places: Sequence[int]
+    figure: Figure, x: np.ndarray, y: np.ndarray, tau: np.ndarray, places: Sequence[int]
 ) -> None:
     """Write strengths beside their points, the first ones first, others in the gaps."""
+    (axes,) = figure.axes
     # The layout takes about a seventh of the figure for numbers and names.
-    inches = 0.85 * axes.get_figure(root=True).get_size_inches()
+    inches = 0.85 * figure.get_size_inches()
     reach = np.diff(np.log([axes.get_xlim(), axes.get_ylim()]))[:, 0]
     scale = 72 * inches / reach
     written: list[np.ndarray] = []
