@@ -339,4 +339,4 @@ class FlatTemplates(eqx.Module):
         return Data(numbers["counts"], numbers.get("statistics"))
 
 
-__all__ = ["Data", "External", "FlatTemplates"]
+__all__ = ["Data", "FlatTemplates"]
