@@ -11,6 +11,17 @@ from everwillow._errors import ArgumentValueError, EverwillowError, MissingFileE
 from everwillow._store import replacing
 
 
+# What other formats begin with.
+_OTHERS = (
+    (b"root", "a ROOT file"),
+    (b"PK\x03\x04", "a zip archive"),
+    (b"\x1f\x8b", "gzipped"),
+    (b"{", "JSON"),
+    (b"[", "JSON"),
+    (b"<", "XML"),
+)
+
+
 class MissingH5pyError(EverwillowError, ImportError):
     """The package that reads and writes HDF5 is not installed."""
 
@@ -87,6 +98,7 @@ def reading(path: str | os.PathLike[str], kind: Kind) -> Iterator[Any]:
     """
     file = pathlib.Path(path)
     _check_exists(file)
+    _check_start(file, kind.contents)
     h5py = import_h5py()
     # Bytes that are not theirs make readers raise nearly everything.
     try:
@@ -114,6 +126,7 @@ def format_of(path: str | os.PathLike[str]) -> Any:
     """
     file = pathlib.Path(path)
     _check_exists(file)
+    _check_start(file)
     h5py = import_h5py()
     try:
         with h5py.File(file, "r") as opened:
@@ -127,6 +140,18 @@ def _check_exists(file: pathlib.Path) -> None:
     if not file.is_file():
         msg = f"{file}: there is no such file."
         raise MissingFileError(msg)
+
+
+def _check_start(file: pathlib.Path, contents: str = "") -> None:
+    """Refuse files of other formats; what is none of them may be damaged."""
+    with file.open("rb") as opened:
+        start = opened.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()
+    for known, what in _OTHERS:
+        if start.startswith(known):
+            msg = (
+                f"{file} is {what}, not HDF5{contents and f': it holds no {contents}'}."
+            )
+            raise ArgumentValueError(msg)
 
 
 def _check_header(opened: Any, file: pathlib.Path, kind: Kind) -> None:

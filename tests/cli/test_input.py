@@ -189,3 +189,51 @@ def test_convert_into_the_same_format_is_refused(run):
     done = run("convert", QUICKSTART, "--to", "pyhf")
     assert done.exit_code == 2
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "output"),
+    [
+        ("fit", "--out={workspace}"),
+        ("limit", "--out={other}"),
+        ("scan", "--out={link}"),
+        ("impacts", "--out={patch}"),
+        ("convert", "--out={workspace}"),
+        ("convert", "--out={other}"),
+    ],
+)
+def test_inputs_are_never_written_over(run, write, tiny, command, output):
+    workspace, patch = write(tiny), write(patch_set(tiny), "set.json")
+    link = workspace.parent / "link.json"
+    link.symlink_to(workspace)
+    other = workspace.parent / ".." / workspace.parent.name / workspace.name
+    names = {"workspace": workspace, "patch": patch, "link": link, "other": other}
+    before = workspace.read_bytes(), patch.read_bytes()
+    output = output.format(**names)
+    done = run(command, workspace, "--patch", f"{patch}:m100", output)
+    assert done.exit_code == 2
+    assert "--out is the input" in said(done)
+    assert "choose another name" in said(done)
+    assert (workspace.read_bytes(), patch.read_bytes()) == before
+
+
+def test_plots_are_not_written_over_inputs_either(run, write, tiny):
+    file = write(tiny, "workspace.pdf")
+    done = run("fit", file, "--plot", file)
+    assert done.exit_code == 2
+    assert "--plot is the input" in said(done)
+
+
+@pytest.mark.parametrize("command", ["fit", "inspect", "convert"])
+def test_hdf5_goes_to_other_commands(run, tmp_path, command):
+    h5py = pytest.importorskip("h5py")
+    for kind, message in (
+        ("everwillow templates", "go to `everwillow template fit`"),
+        ("everwillow template results", "go to `everwillow template print`"),
+        ("something else", "is an HDF5 file; expected JSON."),
+    ):
+        with h5py.File(tmp_path / "file.h5", "w") as file:
+            file.attrs["format"] = kind
+        done = run(command, tmp_path / "file.h5")
+        assert done.exit_code == 2
+        assert message in said(done)

@@ -268,3 +268,30 @@ def test_every_plot_is_drawn(run, folder, fitted, tmp_path):
     }
     done = run("template", "plot", folder / "fit.hdf5", "--out", out, "--only", "no")
     assert done.exit_code == 2
+
+
+@pytest.mark.parametrize("command", ["print", "plot", "fit"])
+def test_json_goes_to_other_commands(run, write, command):
+    more = ["--out", "plots"] if command == "plot" else []
+    done = run("template", command, write({"channels": []}), *more)
+    assert done.exit_code == 2
+    assert "is JSON, not HDF5" in said(done)
+    assert "go to `everwillow fit`" in said(done)
+
+
+def test_inputs_are_never_written_over(run, folder, fitted, tmp_path):
+    script = tmp_path / "script.hdf5"
+    script.write_text(SCRIPT)
+    fit, results = folder / "fit.hdf5", folder / "direct.hdf5"
+    assert fitted.fit.success
+    for file, command in (
+        (fit, ("fit", fit)),
+        (results, ("fit", fit, "--from-result", results)),
+        (script, ("build", script)),
+        (fit, ("plot", fit)),
+    ):
+        before = file.read_bytes()
+        done = run("template", *command, "--out", file)
+        assert done.exit_code == 2
+        assert "--out" in said(done)
+        assert file.read_bytes() == before

@@ -89,3 +89,11 @@ def test_text_of_errors_is_no_markup(capsys):
     with pytest.raises(typer.Exit), ending("[bold]file", traceback=False):
         raise EverwillowError("gamma[red]3[/red] [/nothing]")
     assert "gamma[red]3[/red] [/nothing]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["fit"], ["template", "fit"]])
+def test_help_shows_no_values_of_flags(run, command):
+    done = run(*command, "--help")
+    assert done.exit_code == 0
+    assert "traceback" in done.stdout
+    assert "bool" not in done.stdout

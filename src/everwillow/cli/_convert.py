@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from everwillow._errors import ArgumentValueError
+from everwillow.cli._files import check_not_input
 from everwillow.cli._request import Request, name_or_index, read
 from everwillow.cli._terminal import console
 from everwillow.workflows.histfactory import patched_source
@@ -28,6 +29,8 @@ def run(request: Request, target: str | None, file: pathlib.Path | None) -> None
     if file is not None and not file.parent.is_dir():
         msg = f"--out: there is no folder {str(file.parent)!r}."
         raise ArgumentValueError(msg)
+    if file is not None:
+        check_not_input("--out", file, request.inputs)
     source = read(request.workspace)
     source = patched_source(source, request.patches, verify=request.verify)
     if target == source.format:

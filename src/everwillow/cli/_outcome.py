@@ -5,11 +5,12 @@ import os
 import pathlib
 import sys
 import traceback as tracebacks
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import typer
 
 from everwillow._errors import ArgumentValueError, EverwillowError, FitError
+from everwillow.cli._files import check_not_input
 
 
 SUCCESS = 0
@@ -64,11 +65,19 @@ def ending(source: str, *, traceback: bool) -> Iterator[None]:
         raise typer.Exit(INTERNAL) from None
 
 
-def check_target(name: str, endings: tuple[str, ...] = (".h5", ".hdf5")) -> None:
+def check_target(
+    name: str, inputs: Iterable[str], endings: tuple[str, ...] = (".h5", ".hdf5")
+) -> None:
     """Check where results go, before anything is computed.
 
+    Args:
+        name: The file.
+        inputs: Files that are read.
+        endings: That it may have.
+
     Raises:
-        ArgumentValueError: If a file has an unknown ending, or no folder.
+        ArgumentValueError: If a file has an unknown ending, or no folder, or is one of
+            those that are read.
     """
     file = pathlib.Path(name)
     if file.suffix.lower() not in endings:
@@ -80,6 +89,7 @@ def check_target(name: str, endings: tuple[str, ...] = (".h5", ".hdf5")) -> None
     if not file.parent.is_dir():
         msg = f"--out: there is no folder {str(file.parent)!r}."
         raise ArgumentValueError(msg)
+    check_not_input("--out", file, inputs)
 
 
 def _report(

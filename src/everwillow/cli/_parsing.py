@@ -28,6 +28,9 @@ class Group(TyperGroup):
 
 def _spared(params: Any) -> Any:
     for param in params:
+        # A flag takes no value, whatever newer versions write behind it.
+        if getattr(param, "is_flag", False) and param.metavar is None:
+            param.metavar = ""
         # Older versions have nothing of the kind, and need none.
         if getattr(param, "_runtime_param", ...) is None:
             param._runtime_param = _AsItIs(param)

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from everwillow._errors import ArgumentValueError, nearest
+from everwillow.cli._files import STDIN, check_not_input, expecting_json
 
 
 if TYPE_CHECKING:
     from everwillow.workflows.histfactory import Source
 
 
-STDIN = "-"
 _RESULTS = (".json", ".npz", ".h5", ".hdf5")
 _PICTURES = (".pdf", ".png", ".svg", ".eps")
 
@@ -57,11 +57,17 @@ class Request:
         name = "standard input" if name == STDIN else pathlib.Path(name).name
         return " + ".join([name, *(pathlib.Path(p).name for p in self.patches)])
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What is read."""
+        return (self.workspace, *self.patches)
+
     def check(self) -> None:
         """Check where results go, before anything is computed.
 
         Raises:
-            ArgumentValueError: If a file has an unknown ending, or no folder.
+            ArgumentValueError: If a file has an unknown ending, or no folder, or is
+                one of those that are read.
         """
         for option, file, known in (
             ("--out", self.out, _RESULTS),
@@ -78,6 +84,7 @@ class Request:
             if not file.parent.is_dir():
                 msg = f"{option}: there is no folder {str(file.parent)!r}."
                 raise ArgumentValueError(msg)
+            check_not_input(option, file, self.inputs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +126,8 @@ def read(workspace: str) -> "Source":
     from everwillow.workflows.histfactory import read_source  # noqa: PLC0415
 
     if workspace != STDIN:
-        return read_source(workspace)
+        with expecting_json(workspace):
+            return read_source(workspace)
     source = read_source(sys.stdin.buffer.read())
     return dataclasses.replace(source, name="standard input")
 

@@ -17,7 +17,7 @@ from everwillow.models.templates.storage import write
 
 def run(*, script: str, out: str) -> None:
     """Run a script, write what it built, and show what is in it."""
-    check_target(out)
+    check_target(out, [script])
     with busy("Building"):
         spec = spec_of(pathlib.Path(script))
         write(spec, out)

@@ -9,6 +9,7 @@ import typer
 
 from everwillow._errors import ArgumentValueError
 from everwillow.cli import _outcome
+from everwillow.cli._files import expecting_hdf5
 from everwillow.cli._numbers import seconds
 from everwillow.cli._outcome import check_target
 from everwillow.cli._programs import Stored, fit
@@ -25,11 +26,13 @@ def run(*, folder: Any, everything: bool, options: dict[str, Any]) -> None:
     """Fit, print the result, and write it."""
     out = options.pop("out")
     if out is not None:
-        check_target(out)
+        given = (options["spec"], options["from_result"])
+        check_target(out, [one for one in given if one is not None])
     arguments = arguments_of(**options)
     with busy("Reading"):
         began = time.perf_counter()
-        spec = load(arguments.pop("spec"))
+        with expecting_hdf5(options["spec"]):
+            spec = load(arguments.pop("spec"))
         reading = time.perf_counter() - began
     kept: list[Stored] = []
 

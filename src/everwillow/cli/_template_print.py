@@ -6,6 +6,7 @@ from typing import Any
 
 from everwillow._errors import ArgumentValueError
 from everwillow._hdf5 import format_of
+from everwillow.cli._files import expecting_hdf5
 from everwillow.cli._template_tables import chosen, details
 from everwillow.cli._terminal import show
 from everwillow.models.templates import storage
@@ -33,7 +34,8 @@ def read(file: str) -> Any:
         MissingFileError: If there is no such file.
         ArgumentValueError: If it is neither.
     """
-    kind = format_of(file)
+    with expecting_hdf5(file):
+        kind = format_of(file)
     if kind == storage.KIND.format:
         return storage.load(file)
     if kind == templates.KIND.format:

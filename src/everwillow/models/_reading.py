@@ -19,6 +19,7 @@ from everwillow._errors import (
 
 
 _SHOWN = 200  # characters of a name in a message
+SIGNATURE = b"\x89HDF\r\n\x1a\n"  # of HDF5
 _XML_COMMAND = "pyhf xml2json --basedir . combination.xml --output-file workspace.json"
 _XML = re.compile(r"\s*(<\?xml|<!DOCTYPE|<!--|<(Combination|Channel|Measurement)\b)")
 _DATACARD = re.compile(
@@ -130,6 +131,9 @@ def _refuse_binary(content: bytes, name: str) -> None:
             f"{name} is a tar archive. Unpack it with `tar -xf` and name the file in "
             "it."
         )
+        raise SpecificationError(msg)
+    if content.startswith(SIGNATURE):
+        msg = f"{name} is an HDF5 file; expected JSON."
         raise SpecificationError(msg)
     if content.startswith(b"root"):
         msg = (

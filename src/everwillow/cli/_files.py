@@ -1,0 +1,110 @@
+"""Files that a command was given: never written over, and sent to the right command."""
+
+import contextlib
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Iterable, Iterator
+
+from everwillow._errors import ArgumentValueError, EverwillowError
+
+
+STDIN = "-"
+
+
+def check_not_input(
+    option: str, target: str | os.PathLike[str], inputs: Iterable[str]
+) -> None:
+    """Check that what is written does not take the place of what is read.
+
+    Args:
+        option: That says where to write, for the message.
+        target: The file that will be written.
+        inputs: Files that are read; ``-`` is the standard input, and the name of a
+            patch may follow that of its file.
+
+    Raises:
+        ArgumentValueError: If it is one of them, whatever its name.
+    """
+    for name in inputs:
+        if any(_is_same(target, one) for one in _readings(name)):
+            msg = f"{option} is the input {name}; choose another name."
+            raise ArgumentValueError(msg)
+
+
+def _readings(name: str) -> Iterator[str]:
+    """Yield what `name` may mean: a file, or one with the name of a patch behind."""
+    yield name
+    yield from (name[:i] for i, letter in enumerate(name) if letter == ":")
+
+
+def _is_same(target: str | os.PathLike[str], name: str) -> bool:
+    # What is no file cannot be lost.
+    with contextlib.suppress(OSError, ValueError):
+        file = pathlib.Path(name)
+        state = os.fstat(sys.stdin.fileno()) if name == STDIN else file.stat()
+        return os.path.samestat(state, pathlib.Path(target).stat())
+    return False
+
+
+@contextlib.contextmanager
+def expecting_json(file: str) -> Iterator[None]:
+    """Say which command takes a file if it holds what others than this one read."""
+    with _adding(lambda: _hint_for_hdf5(file)):
+        yield
+
+
+@contextlib.contextmanager
+def expecting_hdf5(file: str) -> Iterator[None]:
+    """Say which command takes a file if it holds JSON instead of HDF5."""
+    with _adding(lambda: _hint_for_json(file)):
+        yield
+
+
+@contextlib.contextmanager
+def _adding(hint: Callable[[], str]) -> Iterator[None]:
+    """Add a hint to the message of an error."""
+    try:
+        yield
+    except EverwillowError as error:
+        more = hint()
+        if more:
+            error.args = (f"{error} {more}", *error.args[1:])
+        raise
+
+
+def _hint_for_hdf5(file: str) -> str:
+    from everwillow.models._reading import SIGNATURE  # noqa: PLC0415
+
+    if not _start(file).startswith(SIGNATURE):
+        return ""
+    from everwillow._hdf5 import format_of  # noqa: PLC0415
+    from everwillow.models.templates import storage  # noqa: PLC0415
+    from everwillow.workflows import templates  # noqa: PLC0415
+
+    try:
+        kind = format_of(file)
+    except (EverwillowError, OSError):
+        kind = storage.KIND.format
+    if kind == storage.KIND.format:
+        return (
+            "Template files go to `everwillow template fit`, and to `everwillow "
+            "template print`, which shows what is in them."
+        )
+    if kind == templates.KIND.format:
+        return "Results of template fits go to `everwillow template print`."
+    return "If --out of a command wrote it, everwillow.io.load reads it in Python."
+
+
+def _hint_for_json(file: str) -> str:
+    if _start(file).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] != b"{":
+        return ""
+    return "pyhf workspaces and HS3 documents go to `everwillow fit`."
+
+
+def _start(file: str) -> bytes:
+    try:
+        with pathlib.Path(file).open("rb") as opened:
+            return opened.read(64)
+    except (OSError, ValueError):
+        return b""
