@@ -123,6 +123,14 @@ def test_a_plain_function_needs_to_be_told(linear):
     assert np.isnan(out.pvalue)
 
 
+def test_rounding_is_no_negative_statistic(linear):
+    best = float(linear.nll)
+    for above, statistic, pvalue in ((1e-13, 0.0, 1.0), (1e-3, -2e-3, np.nan)):
+        out = saturated_test(lambda p: None, linear, saturated=best + above, ndof=3)
+        np.testing.assert_allclose(out.statistic, statistic, rtol=1e-6)
+        np.testing.assert_array_equal(out.pvalue, pvalue)
+
+
 @pytest.mark.parametrize("variance", ["poisson", 2 * cases.SIGMA**2])
 def test_a_likelihood_that_is_another_one_is_refused(linear, variance):
     with pytest.raises(ValueError, match="saturated=") as caught:

@@ -106,6 +106,17 @@ def test_blocks_of_directions(inputs, outputs):
     np.testing.assert_allclose(factor @ factor.T, exact, rtol=1e-7, atol=1e-7)
 
 
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_without_parameters_only_fluctuations_are_left(outputs, keep):
+    root = root_of(jnp.zeros((0, 0)), jnp.zeros(0, bool))
+    fn = lambda v: jnp.arange(1.0, outputs + 1) * jnp.sum(v)
+    for inputs in (0, 2):
+        errors, _ = errors_and_factor(fn, jnp.zeros(inputs), root, keep=keep)
+        exact = np.arange(1, outputs + 1) * np.sqrt(inputs)
+        np.testing.assert_allclose(errors, exact, rtol=1e-12)
+
+
 def test_singular_and_impossible_covariances():
     one = jnp.ones((2, 2))
     root = root_of(one, jnp.zeros(2, bool)).matrix

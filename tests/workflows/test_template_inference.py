@@ -318,6 +318,16 @@ def test_regularised_bins_are_solved_in_closed_form(text):
     np.testing.assert_allclose(found.covariance.matrix, np.linalg.inv(matrix))
     assert found.regularisation.histograms == (text,)
     assert found.regularisation.strengths.tolist() == [1.5]
+    # The penalty is a part of -ln L, and none of the test of the data.
+    values = found.parameters.values
+    away = np.sum((100 * values - [130.0, 90.0]) ** 2 / 100)
+    constant = np.log(2 * np.pi * 100)
+    penalty = found.fit.penalty
+    assert penalty == pytest.approx(weight / 2 * (values[0] - values[1]) ** 2)
+    assert found.fit.nll == pytest.approx(away / 2 + constant + penalty)
+    assert found.fit.saturated.statistic == pytest.approx(away)
+    assert found.fit.saturated.ndof == 0
+    assert any("the penalty of the regularisation" in r for r in found.remarks)
 
 
 def test_the_l_curve_is_that_of_the_library():

@@ -98,6 +98,17 @@ def test_one_bin_is_solved_in_closed_form():
     assert channel.prefit.errors.item() == 0
 
 
+def test_where_everything_is_frozen_nothing_has_an_error():
+    found = run(one_bin(), statistics=None, freeze="*", mappings=["Project all"])
+    assert found.fit.success
+    for histogram in (
+        found.channels["all"],
+        found.mappings["Project all"].histograms["values"],
+    ):
+        assert (histogram.postfit.values.item(), histogram.postfit.errors) == (100, 0)
+    assert found.fit.saturated.ndof == 1
+
+
 def test_asimov_data_are_those_of_the_start_values():
     found = run(
         one_bin(data=False), data="asimov", starts={"signal": 1.3}, **STATISTICS_ONLY

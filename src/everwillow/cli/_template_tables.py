@@ -131,7 +131,10 @@ def headline(results: TemplateResults, title: str) -> str:
 def status(results: TemplateResults) -> str:
     """Return how the fit ended."""
     fit = results.fit
-    numbers = f"-ln L = {fit.nll:.6f}, EDM {plain(fit.edm, 2)}"
+    part = (
+        "" if fit.penalty is None else f" (the penalty {plain(fit.penalty, 4)} in it)"
+    )
+    numbers = f"-ln L = {fit.nll:.6f}{part}, EDM {plain(fit.edm, 2)}"
     if not fit.success:
         return (
             f"FAILED: {fit.status}\n{numbers} where it stopped.\n"

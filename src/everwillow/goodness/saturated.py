@@ -60,6 +60,14 @@ def saturated_test(
     computed from data and expectations, so constant terms of the model's own
     ``main_nll`` do not matter; whether that likelihood is the assumed one is checked.
 
+    The penalty of a regularised template fit is no part of the statistic, which is that
+    of data and constraints alone. It is a fit with fewer free parameters in effect, but
+    the degrees of freedom are counted as without the penalty: p-values are rather too
+    small.
+
+    A statistic below 0 by rounding is 0; one further below, as for a `saturated` that
+    does not belong to the model, has the p-value NaN.
+
     Args:
         nll_fn: The Model that was fitted. A plain function needs `saturated` (-ln L of
             everything) and `ndof`.
@@ -132,7 +140,14 @@ def _of_function(
         raise ArgumentValueError(msg)
     if callable(saturated):
         saturated = saturated(observation)
-    return judged(2 * (result.nll - jnp.asarray(saturated)), float(ndof))
+    nll = jnp.asarray(result.nll)
+    return judged(_rounded(2 * (nll - jnp.asarray(saturated)), nll), float(ndof))
+
+
+def _rounded(statistic: Array, nll: Array) -> Array:
+    """Return 0 for what is below it by rounding, as for data that are expected."""
+    level = 1e-6 + 1e-12 * jnp.abs(nll)
+    return jnp.where((statistic < 0) & (statistic > -level), 0, statistic)
 
 
 def _statistic(
@@ -150,8 +165,11 @@ def _statistic(
     if told is not None:
         count = told.measured
     if saturated is not None:
-        rest = model.main_nll(params, main) - jnp.asarray(saturated)
-        return 2 * (rest + pulled), jnp.asarray(True), count
+        nll = model.main_nll(params, main)
+        rest = nll - jnp.asarray(saturated)
+        if told is not None:
+            rest = rest - told.penalty(params, main)
+        return _rounded(2 * (rest + pulled), nll), jnp.asarray(True), count
 
     def deviance(x):
         params = task.params(numbers, x)

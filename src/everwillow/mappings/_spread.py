@@ -90,7 +90,9 @@ def _row(root: Root, pulled: Array) -> Array:
 def _columns(root: Root, which: Array, inputs: int) -> Array:
     """Return directions in which to differentiate: columns of the root, then units."""
     size = root.held.shape[0]
-    own = jnp.take(root.matrix.T, which, 0, mode="fill", fill_value=0)
+    own = jnp.zeros((which.shape[0], size), root.matrix.dtype)
+    if size:
+        own = jnp.take(root.matrix.T, which, 0, mode="fill", fill_value=0)
     # Out of range, and so zero, where a direction is a parameter's.
     units = jax.nn.one_hot(which - size, inputs - size, dtype=own.dtype)
     return jnp.concatenate([own, units], 1)
@@ -152,7 +154,7 @@ def _by_columns(
         lost = lost | jnp.any(jnp.where(fixed[:, None], moved, 0) != 0, axis=0)
         return (squares, known, lost), None
 
-    blocks = (which.reshape(count, -1), fixed.reshape(count, -1))
+    blocks = (which.reshape(-1, DIRECTIONS), fixed.reshape(-1, DIRECTIONS))
     return jax.lax.scan(add, start, blocks)[0]
 
 

@@ -25,6 +25,7 @@ from everwillow.workflows._template_numbers import (
     degenerate,
     free_projections,
     parameters_of,
+    said_of_penalty,
     summary_of,
     toys_of,
 )
@@ -169,6 +170,7 @@ def results_of(
             *model.report,
             *asked.remarks,
             *end.remarks,
+            *said_of_penalty(end.summary),
             *found.remarks,
             *more.remarks,
             *failed,

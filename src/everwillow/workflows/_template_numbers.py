@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from everwillow._errors import ArgumentValueError, NonFiniteError
-from everwillow.fitting import FitResult
+from everwillow.fitting import FitResult, _execute
 from everwillow.fitting._layout import ravel_state
 from everwillow.goodness import saturated_test
 from everwillow.impacts._selection import Fitted, nominal
@@ -23,6 +23,10 @@ from everwillow.workflows.template_results import (
     Parameters,
     Toys,
 )
+
+
+# A penalty below this is rounding.
+NO_PENALTY = 1e-20
 
 
 def chi_square(found: Any) -> ChiSquare:
@@ -85,6 +89,37 @@ def summary_of(model: TemplateModel, result: FitResult) -> FitSummary:
         edm=float(result.edm),
         evaluations=int(result.num_steps),
         saturated=saturated,
+        penalty=_penalty_of(model, result),
+    )
+
+
+def _penalty_of(model: TemplateModel, result: FitResult) -> float | None:
+    """Return what the regularisation adds to -ln L; None without any."""
+    if model.terms.penalty is None:
+        return None
+    main = model.observation["main"]
+    return float(_execute.call(_penalised, model, result.params.to_pytree(), main))
+
+
+def _penalised(model: TemplateModel, params: Any, main: Any) -> Any:
+    return model.diagnostics.penalty(params, main)
+
+
+def said_of_penalty(summary: FitSummary) -> tuple[str, ...]:
+    """Return what the penalty of a regularised fit is part of, and what not."""
+    if summary.penalty is None:
+        return ()
+    if abs(summary.penalty) < NO_PENALTY:
+        return (
+            "The penalty of the regularisation is 0 after the fit: so it is for Asimov "
+            "data, and where a strength scales all bins of the histogram alike, so "
+            "that it does nothing. Parameters of single bins come with "
+            "parameters='AxisNorms PROCESS CHANNEL,... AXIS'.",
+        )
+    return (
+        f"-ln L has the penalty of the regularisation in it, {summary.penalty:.6g}. "
+        "The test against the saturated model has not, but counts every parameter as "
+        "free: its p-value is rather too small.",
     )
 
 
@@ -179,6 +214,7 @@ __all__ = [
     "degenerate",
     "free_projections",
     "parameters_of",
+    "said_of_penalty",
     "summary_of",
     "toys_of",
 ]

@@ -177,8 +177,7 @@ def _point(
         found = propagate(bare, result, throw=False)
     penalty = float(found.values)
     slope = -(float(found.errors) ** 2) if result.hessian is not None else np.nan
-    whole = float(saturated_test(model, result, data).statistic) / 2
-    misfit = whole - weight * penalty
+    misfit = float(saturated_test(model, result, data).statistic) / 2
     nll = float(result.nll) - weight * penalty
     return nll, misfit, penalty, bent(misfit, penalty, slope, weight)
 

@@ -95,10 +95,13 @@ class FitSummary:
     Attributes:
         success: Whether at a minimum.
         status: A sentence on it.
-        nll: -ln L where it ended, with all constants.
+        nll: -ln L where it ended, with all constants, and the penalty of a
+            regularisation in it.
         edm: The estimated distance to the minimum, in units of -ln L.
         evaluations: How many there were.
-        saturated: The comparison with a model that describes all data exactly.
+        saturated: The comparison with a model that describes all data exactly, in
+            which a penalty is no part.
+        penalty: What a regularisation adds to -ln L; None without any.
     """
 
     success: bool
@@ -107,6 +110,7 @@ class FitSummary:
     edm: float
     evaluations: int
     saturated: ChiSquare | None = None
+    penalty: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

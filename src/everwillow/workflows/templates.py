@@ -14,7 +14,8 @@ percent-encoded); they are in the order of the fit. So there are:
   and flags (0 or 1) ``interest``, ``constrained``, ``frozen``, ``at_bound``,
   ``blinded``.
 - ``fit``: attributes ``success`` (0 or 1), ``status``, ``nll`` (-ln L), ``edm``,
-  ``evaluations``; ``fit/saturated`` with ``statistic``, ``ndof``, ``pvalue``.
+  ``evaluations``, of regularised fits ``penalty`` (a part of -ln L); ``fit/saturated``
+  with ``statistic``, ``ndof``, ``pvalue``.
 - ``covariance/names``, ``matrix``, ``correlation``.
 - ``impacts/interest``, ``names``, ``traditional``, ``global_names``,
   ``global_impacts``, ``groups``, ``grouped_traditional``, ``grouped_global``, ...
@@ -116,7 +117,10 @@ def run(
         parameters: What scales the processes: a text as `parse_parameters` reads it, or
             what `TemplateModel.from_spec` takes.
         starts: Values where the fit starts, by parameter: what is expected before the
-            fit, and so what Asimov data and toys contain.
+            fit, and so what Asimov data and toys contain. Systematics that are added
+            (``systematic_type="normal"``) are in proportion to these expectations, so
+            that other starts are another likelihood; begin a fit elsewhere by
+            `from_result` there.
         from_result: What another fit found, or its file. The fit begins at its values
             where both have a parameter; what is expected before the fit, Asimov data
             and toys stay those of `starts`.

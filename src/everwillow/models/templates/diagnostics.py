@@ -102,6 +102,17 @@ class TemplateDiagnostics:
         own = terms.term.variance_at(expected, expected)
         return {"counts": own + added, **main}
 
+    def penalty(self, params: Any, main: Any) -> Any:
+        """Return what a regularisation adds to -ln L; 0 without any.
+
+        Args:
+            params: Pytree of parameters under their original names.
+            main: The main data.
+        """
+        terms = self.model.terms
+        vector = terms.physical(ravel_pytree(params)[0])
+        return jnp.sum(terms.penalty_roots(vector, main) ** 2)
+
     @property
     def measured(self) -> Any:
         """How many main data there are that the model can be wrong about.
