@@ -362,7 +362,8 @@ def test_different_bounds_are_shown_and_can_be_picked():
         "two": quadratic(["x"], bounds={"x": Interval(0.0)}),
         "three": quadratic(["x"]),
     }
-    with pytest.raises(ConflictError, match=r"'one'.*'two'.*\[0, 1\] and \[0, inf\]"):
+    message = r"'one'.*'two'.*\[0, 1\] and \[0, inf\].*\{'x': ew\.Interval\(0, 1\)\}"
+    with pytest.raises(ConflictError, match=message):
         combine(models)
     assert combine(models, bounds={"x": Interval(-1.0)}).bounds["x"].lower == -1.0
     assert not combine(models, bounds={"x": None}).bounds

@@ -98,6 +98,11 @@ def test_bounds_that_are_no_bound(bound):
         ew.fit(gaussian, GAUSSIAN_START, SAMPLE, bounds={"sigma": bound})
 
 
+def test_names_alone_are_no_mapping():
+    with pytest.raises(ArgumentTypeError, match=r"list\. Write fixed=\{'mu': \.\.\.\}"):
+        ew.fit(gaussian, GAUSSIAN_START, SAMPLE, fixed=["mu"])
+
+
 @pytest.mark.parametrize("value", ["one", [1.0], {"a": 1.0}, object()])
 def test_fixed_values_that_are_no_number(value):
     with pytest.raises(ArgumentTypeError, match=r"fixed\['mu'\]"):

@@ -264,6 +264,20 @@ def test_cls_and_discovery_of_a_counting_experiment():
     assert float(tested.observed) == pytest.approx(0.05, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("poi", "value", "options", "words"),
+    [
+        ("mux", 1.0, {}, "^poi: .*'mu'"),
+        ("mu", np.nan, {}, r"^value\['mu'\]"),
+        ("mu", "one", {}, "^value: expected a number, got str"),
+        ("mu", 1.0, {"test_statistic": "qtilde"}, "QTilde.* of everwillow.hypotest"),
+    ],
+)
+def test_cls_names_its_own_arguments(poi, value, options, words):
+    with pytest.raises(ew.EverwillowError, match=words):
+        ew.cls(two_bins(), poi, value, **options)
+
+
 def test_derivative_of_a_significance():
     def z(n):
         def nll(params, n):

@@ -16,6 +16,7 @@ from everwillow._tree import format_leaf
 from everwillow._typing import Key
 from everwillow.combination._names import Models
 from everwillow.combination._text import (
+    bound_code,
     bound_text,
     constraint_text,
     covariance_text,
@@ -129,7 +130,7 @@ def agreed_bounds(
                     f"combine: {owner[new]!r} and {name!r} have different bounds for "
                     f"{key_text(new)!r}: {bound_text(bounds[new])} and "
                     f"{bound_text(bound)}. Pick one with "
-                    f"combine(..., bounds={{{new!r}: ...}})."
+                    f"combine(..., bounds={{{new!r}: {bound_code(bounds[new])}}})."
                 )
                 raise ConflictError(msg)
             bounds.setdefault(new, bound)

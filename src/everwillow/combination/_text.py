@@ -25,6 +25,14 @@ def bound_text(bound: Any) -> str:
     return _call_text(bound)
 
 
+def bound_code(bound: Any) -> str:
+    """Return how a bound is written in Python, ``...`` where its numbers are many."""
+    if not isinstance(bound, Interval) or np.ndim(bound.lower) or np.ndim(bound.upper):
+        return "..."
+    text = f"ew.Interval({format_leaf(bound.lower)}, {format_leaf(bound.upper)})"
+    return text.replace("inf", "jnp.inf")
+
+
 def constraint_text(constraint: AbstractConstraint | None) -> str:
     """Return a constraint as it is written, without its arrays if they are long."""
     if constraint is None:

@@ -115,9 +115,19 @@ def check_mapping(argument: Any, name: str) -> Mapping[Key, Any]:
         return argument
     msg = (
         f"{name}: expected a State or a mapping from parameter keys, got "
-        f"{type(argument).__name__}."
+        f"{type(argument).__name__}. {_as_mapping(argument, name)}"
     )
     raise ArgumentTypeError(msg)
+
+
+def _as_mapping(argument: Any, name: str) -> str:
+    """Return how to write what somebody meant by a name, or by several."""
+    names = [argument] if isinstance(argument, str) else argument
+    if not isinstance(names, list | tuple | set | frozenset) or not names:
+        return f'Write {name}={{"name": ...}}.'
+    value = "Interval(lower, upper)" if name == "bounds" else "..."
+    shown = ", ".join(f"{one!r}: {value}" for one in sorted(names, key=str)[:3])
+    return f"Write {name}={{{shown}}}."
 
 
 def apply_fixed(

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from everwillow._errors import ArgumentValueError
+from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow._typing import Key
 from everwillow.fitting import FitResult, _execute
 from everwillow.fitting._adjoint import minimise
@@ -98,6 +98,7 @@ def run_fits(
     *,
     physical: bool,
     free: FitResult | None = None,
+    arguments: tuple[str, str] = ("poi_key", "poi_test"),
 ) -> Fits:
     """Fit with the POI free, held at some values, and held at 0 where needed.
 
@@ -108,14 +109,24 @@ def run_fits(
         physical: Whether negative values of the POI are unphysical, so that the ratio
             is to the minimum with the POI at 0 where the best one is negative.
         free: The best fit, if it is known.
+        arguments: What the caller calls the POI and its value, for messages.
     """
-    place = poi_place(problem, poi_key)
-    values = tuple(as_array(value) for value in values)
+    place = poi_place(problem, poi_key, where=arguments[0])
+    values = tuple(_number(value, arguments[1]) for value in values)
     for value in values:
-        problem.check_inside(poi_key, value, np.array([place]), where="poi_test")
+        problem.check_inside(poi_key, value, np.array([place]), where=arguments[1])
     if is_traced(problem.task, problem.numbers, values):
         return _traced(problem, place, values, physical)
     return _eager(problem, poi_key, place, values, physical, free)
+
+
+def _number(value: Any, where: str) -> Any:
+    """Return the value of a parameter of one element."""
+    value = as_array(value)
+    if not isinstance(value, np.ndarray | np.generic | jax.Array):
+        msg = f"{where}: expected a number, got {type(value).__name__}."
+        raise ArgumentTypeError(msg)
+    return value
 
 
 def _mu(problem: Problem, place: int, result: FitResult) -> Any:

@@ -234,7 +234,10 @@ def _checked(level: Any, nuisances: str, test_statistic: Any) -> bool:
         return True
     if isinstance(test_statistic, QMu):
         return False
-    msg = f"test_statistic: limits take QTilde() or QMu(), got {test_statistic!r}."
+    msg = (
+        "test_statistic: limits take QTilde() or QMu() of everwillow.hypotest, got "
+        f"{test_statistic!r}."
+    )
     raise ArgumentValueError(msg)
 
 

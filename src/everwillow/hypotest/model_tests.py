@@ -109,7 +109,7 @@ def cls(
         QTilde() if test_statistic is None else test_statistic,
         predict_fn=predict_fn,
         nuisances=nuisances,
-        fit_kwargs=fit_kwargs,
+        fit_kwargs={**fit_kwargs, "arguments": ("poi", "value")},
     )
     result = calculator.test(value)
     return ClsResult(
@@ -207,7 +207,7 @@ def discovery(
         predict_fn=predict_fn,
         mu_asimov=mu_asimov,
         nuisances=nuisances,
-        fit_kwargs=fit_kwargs,
+        fit_kwargs={**fit_kwargs, "arguments": ("poi", "poi")},
     )
     result = calculator.test(0.0)
     test = result.test_stat_result

@@ -129,6 +129,7 @@ class CowanTestStatistic(TestStatistic):
         nuisances: str = "a posteriori",
         throw: bool = False,
         shared: dict[str, Any] | None = None,
+        arguments: tuple[str, str] = ("poi_key", "poi_test"),
         **fit_kwargs: Any,
     ) -> tuple[Any, dict[str, Any]]:
         shared = {} if shared is None else shared
@@ -146,6 +147,7 @@ class CowanTestStatistic(TestStatistic):
             values,
             physical=self.physical,
             free=shared.get("free"),
+            arguments=arguments,
         )
         extras: dict[str, Any] = {
             "test": test,
@@ -320,7 +322,7 @@ def check_test_statistic(test_statistic: Any) -> TestStatistic:
     if isinstance(test_statistic, TestStatistic):
         return test_statistic
     msg = (
-        "test_statistic: expected an instance of a TestStatistic such as QTilde(), got "
-        f"{test_statistic!r}."
+        "test_statistic: expected an instance of a TestStatistic such as QTilde() of "
+        f"everwillow.hypotest, got {test_statistic!r}."
     )
     raise ArgumentTypeError(msg)

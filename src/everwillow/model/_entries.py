@@ -18,7 +18,7 @@ from everwillow._tree import leaf_shape
 from everwillow._typing import Key, Scalar
 from everwillow.model._auxiliary import constrained_keys
 from everwillow.objective import Evaluation, curvature_hook
-from everwillow.parameters import AbstractConstraint, MultivariateNormal
+from everwillow.parameters import AbstractConstraint, Interval, MultivariateNormal
 from everwillow.parameters._base import is_concrete
 from everwillow.statelib import State
 
@@ -123,11 +123,18 @@ def checked_entries(entries: Any, state: State, kind: Any, *, name: str) -> dict
             continue
         if not isinstance(entry, kind):
             types = getattr(kind, "__args__", (kind,))
-            wanted = " or ".join(one.__name__.removeprefix("Abstract") for one in types)
-            msg = f"{name}: {key!r} needs a {wanted}, got {type(entry).__name__}."
+            wanted = " or ".join(_with_article(one) for one in types)
+            msg = f"{name}: {key!r} needs {wanted}, got {type(entry).__name__}."
+            if Interval in types:
+                msg += " For a range write Interval(lower, upper)."
             raise ArgumentTypeError(msg)
         chosen[key] = entry
     return in_order(chosen, name=name)
+
+
+def _with_article(kind: type) -> str:
+    name = kind.__name__.removeprefix("Abstract")
+    return f"an {name}" if name[0] in "AEIOU" else f"a {name}"
 
 
 def nominal_aux(
