@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from everwillow import _store
-from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow._errors import ArgumentTypeError, ArgumentValueError, MissingFileError
 
 
 ARRAYS = {
@@ -116,6 +116,12 @@ def test_a_file_with_pickled_objects_is_refused(tmp_path):
     np.savez(tmp_path / "b.npz", metadata=metadata, x=evil)
     with pytest.raises(ArgumentValueError, match="damaged"):
         _store.load(tmp_path / "b.npz")
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    folder = tmp_path / "none"
+    with pytest.raises(MissingFileError, match=f"there is no folder '{folder}'"):
+        _store.save(folder / "a.npz", {"x": np.ones(1)})
 
 
 def test_a_missing_file_is_no_damaged_one(tmp_path):

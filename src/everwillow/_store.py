@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, cast
 import jax.numpy as jnp
 import numpy as np
 
-from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow._errors import ArgumentTypeError, ArgumentValueError, MissingFileError
 
 
 _METADATA = "metadata"
@@ -150,7 +150,14 @@ def _digest(arrays: Mapping[str, np.ndarray], document: Mapping[str, Any]) -> st
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
-    """Give a temporary file that takes the place of `path` when all went well."""
+    """Give a temporary file that takes the place of `path` when all went well.
+
+    Raises:
+        MissingFileError: If its folder does not exist.
+    """
+    if not path.parent.is_dir():
+        msg = f"{path}: there is no folder {str(path.parent)!r}. Make it first."
+        raise MissingFileError(msg)
     # In the same directory, as only a rename within one file system is atomic.
     with tempfile.NamedTemporaryFile(
         dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
