@@ -154,6 +154,15 @@ class TemplateSpec:
     sparse: bool = False
     report: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """Return one line: what there is, and how much of it."""
+        layout = self.layout
+        return (
+            f"TemplateSpec({len(layout.channels)} channels, {layout.fitted} fitted "
+            f"bins, {len(layout.processes)} processes, {len(self.systematics)} "
+            "systematics)"
+        )
+
 
 __all__ = [
     "BetaVariations",

@@ -368,6 +368,15 @@ def test_flow_bins_of_arrays_reach_to_infinity():
     np.testing.assert_array_equal(builder.spec().templates.bin, [1, 2, 3, 4, 5])
 
 
+def test_builder_and_specification_are_shown_in_a_line():
+    builder = one()
+    builder.add_systematic(UP, "sys", "p", "ch")
+    there = "1 channels, 1 processes, 1 systematics)"
+    assert repr(builder) == f"TemplateBuilder({there}"
+    shown = "1 channels, 4 fitted bins, 1 processes, 1 systematics)"
+    assert repr(builder.spec()) == f"TemplateSpec({shown}"
+
+
 def test_models_are_built_of_the_specification():
     model = cases.builder("base").build(statistics=None)
     assert isinstance(model, TemplateModel)

@@ -76,6 +76,15 @@ class TemplateBuilder(AbstractHistogramBuilder):
         self._sparse = bool(sparse)
         self._stat_in_covariance = add_bin_by_bin_stat_to_data_cov
 
+    def __repr__(self) -> str:
+        """Return one line: what was added so far."""
+        book = self._book
+        processes = {process for process, _ in book.nominal}
+        return (
+            f"TemplateBuilder({len(book.channels)} channels, {len(processes)} "
+            f"processes, {len(book.responses)} systematics)"
+        )
+
     def add_norm_systematic(
         self,
         name: str,
