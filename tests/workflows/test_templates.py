@@ -1,6 +1,7 @@
 """One run of a template fit, its numbers, and the file that it is kept in."""
 
 import dataclasses
+import re
 
 import jax
 import numpy as np
@@ -298,6 +299,9 @@ def test_the_file_is_read_with_h5py_alone(results, tmp_path):
     kinds, undescribed, histograms = set(), [], []
 
     def visit(name, item):
+        # A reader of the file sees each description alone.
+        about = item.attrs.get("description", "alone")
+        assert not re.match(r"If|Likewise|Of|That|The same|Those|(After|Before) it", about)
         if isinstance(item, h5py.Dataset):
             kinds.add(item.dtype.kind)
             if item.dtype.kind == "O":

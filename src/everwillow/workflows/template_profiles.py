@@ -13,12 +13,13 @@ class AsymmetricErrors:
 
     Attributes:
         names: The parameters.
-        values: After the fit.
+        values: Values of the parameters after the fit.
         lower: The errors to the left, at most zero; NaN where there is none.
         upper: The errors to the right.
-        lower_status: ``"found"``, or why the error is another number or none: ``"at
-            bound"``, ``"no crossing"``, ``"new minimum"``, ``"fit failed"``.
-        upper_status: Likewise.
+        lower_status: On the left ``"found"``, or why the error is another number or
+            none: ``"at bound"``, ``"no crossing"``, ``"new minimum"`` or ``"fit
+            failed"``.
+        upper_status: The same words on the errors to the right.
         cl: The confidence level of each interval by itself.
     """
 
@@ -37,8 +38,8 @@ class Limit:
 
     Attributes:
         level: The CLs of the limit, 0.05 for 95 % confidence.
-        observed: That of the data.
-        expected: Those expected without signal: -2, -1, 0, 1 and 2 sigma.
+        observed: The limit of the data.
+        expected: Limits expected without signal: -2, -1, 0, 1 and 2 sigma.
         nuisances: ``"a posteriori"``: nuisance parameters of the expected limits were
             fitted to the data without signal.
     """
@@ -74,8 +75,9 @@ class ContourCurve:
 
     Attributes:
         cl: The confidence level of what is inside, for both parameters together.
-        points: On the curve, in order; rows of NaN part pieces.
-        closed: Whether it is closed. If not it ends at bounds, or where a fit failed.
+        points: Points on the curve, in order; rows of NaN part pieces.
+        closed: Whether the curve is closed. If not it ends at bounds, or where a fit
+            failed.
     """
 
     cl: float
@@ -90,7 +92,7 @@ class Contour:
     Attributes:
         names: The parameters.
         best: The values of the free fit.
-        curves: By confidence level, written as a number.
+        curves: The curves, by confidence level, written as a number.
     """
 
     names: tuple[str, ...]
@@ -111,7 +113,7 @@ class NonprofiledShifts:
         groups: Names of groups of systematics, and ``total`` for all.
         grouped_down: The errors that each group brings to the left, at most zero: the
             most negative shifts in quadrature.
-        grouped_up: The errors to the right.
+        grouped_up: The errors that each group brings to the right, at least zero.
     """
 
     interest: tuple[str, ...]
@@ -131,8 +133,9 @@ class StrengthScan:
     Attributes:
         strengths: τ, ascending; each was used for all regularised histograms.
         nll: -ln L without the penalty; NaN where a fit failed.
-        misfit: That less the -ln L of a model that describes everything exactly.
-        curvature: Of the curve of the logarithms of misfit and penalty.
+        misfit: -ln L without the penalty, less that of a model that describes
+            everything exactly.
+        curvature: The curvature of the curve of the logarithms of misfit and penalty.
         corner: The strength at the corner of the curve; NaN if it has none.
         penalty: The sum of squared curvatures of the histograms, without its weight;
             None while parameters of interest are hidden.
@@ -151,8 +154,8 @@ class Regularisation:
     """Which histograms the fit wished to be smooth, and how much.
 
     Attributes:
-        histograms: How they are written.
-        strengths: τ of each in this fit.
+        histograms: The regularised histograms, as they are written.
+        strengths: τ of each histogram in this fit.
         l_curve: Fits with other strengths, if asked for.
     """
 

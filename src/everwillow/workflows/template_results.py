@@ -25,18 +25,18 @@ class Parameters:
     """The parameters of a fit, those that were not fitted included.
 
     Attributes:
-        names: Their names.
-        values: After the fit; NaN if it failed. What was frozen keeps its value.
-        errors: Their errors; NaN where there is none. At a bound the distance into the
-            allowed range at which -ln L has risen by 1/2.
+        names: The names of the parameters.
+        values: Values after the fit; NaN if it failed. What was frozen keeps its value.
+        errors: Errors after the fit; NaN where there is none. At a bound the distance
+            into the allowed range at which -ln L has risen by 1/2.
         prefit_values: Where the fit started: the nominal values.
         prefit_errors: The widths of the constraints, and what was given for parameters
             without one; else NaN.
-        interest: Which are parameters of interest.
-        constrained: Which have a constraint.
-        frozen: Which were not fitted.
-        at_bound: Which ended at a bound.
-        blinded: Which are shifted by a hidden offset.
+        interest: Which parameters are of interest.
+        constrained: Which parameters have a constraint.
+        frozen: Which parameters were not fitted.
+        at_bound: Which parameters ended at a bound.
+        blinded: Which parameters are shifted by a hidden offset.
         stopped_at: Where a fit that failed stopped; None if it did not fail.
         centers: What the constraints prefer; NaN without one, and where it would tell a
             hidden number. None in older files: the values before the fit.
@@ -78,7 +78,7 @@ class ChiSquare:
     """A statistic that follows a chi2 distribution if the model is right.
 
     Attributes:
-        statistic: Its value.
+        statistic: The value of the statistic.
         ndof: The number of degrees of freedom.
         pvalue: The probability of a value at least as large.
     """
@@ -93,8 +93,8 @@ class FitSummary:
     """How a fit ended.
 
     Attributes:
-        success: Whether at a minimum.
-        status: A sentence on it.
+        success: Whether the fit ended at a minimum.
+        status: A sentence on how the fit ended.
         nll: -ln L where it ended, with all constants, and the penalty of a
             regularisation in it.
         edm: The estimated distance to the minimum, in units of -ln L.
@@ -119,8 +119,8 @@ class Covariance:
 
     Attributes:
         names: The fitted parameters.
-        matrix: Their covariance; zero for parameters at a bound.
-        correlation: Their correlations; NaN where a variance is zero.
+        matrix: The covariance of the parameters; zero for those at a bound.
+        correlation: The correlations of the parameters; NaN where a variance is zero.
     """
 
     names: tuple[str, ...]
@@ -138,18 +138,20 @@ class Impacts:
 
     Attributes:
         interest: The parameters of interest.
-        errors: Their errors.
+        errors: The errors of the parameters of interest.
         names: The other parameters.
-        traditional: Signed, one row for each parameter of interest.
+        traditional: The traditional impacts of the parameters, signed, one row for each
+            parameter of interest.
         global_names: The parameters with an auxiliary measurement.
-        global_impacts: Signed, likewise.
-        groups: Names of groups of systematics, then `DATA` for the statistics of the
-            data and `SIMULATION` for those of simulated samples.
-        grouped_traditional: Of each group, never negative.
-        grouped_global: Likewise.
+        global_impacts: The global impacts of auxiliary measurements, signed, one row
+            for each parameter of interest.
+        groups: Names of groups of systematics, then ``data statistics`` and
+            ``simulation statistics``, the one of simulated samples.
+        grouped_traditional: The traditional impacts of each group, never negative.
+        grouped_global: The global impacts of each group, never negative.
         up: The traditional impacts of a move up, by fits; NaN where one failed. None if
             not asked for.
-        down: Those of a move down.
+        down: The traditional impacts of a move down, by fits.
     """
 
     interest: tuple[str, ...]
@@ -170,8 +172,8 @@ class Expectation:
     """What is expected in the bins of a histogram.
 
     Attributes:
-        values: Shape of the axes.
-        errors: Their errors, those of simulated samples included.
+        values: What is expected, in the shape of the axes.
+        errors: Errors of the values, those of simulated samples included.
         processes: What each process contributes; None where values are no sums.
     """
 
@@ -202,13 +204,13 @@ class HistogramResult:
     """A histogram before and after a fit, with data where there are any.
 
     Attributes:
-        axes: One for each dimension of the arrays.
-        process_names: The rows of `processes` of the expectations.
-        prefit: Before the fit.
-        postfit: After it; None if it failed.
+        axes: The axes, one for each dimension of the arrays.
+        process_names: The processes, in the order of the rows of `processes`.
+        prefit: What is expected before the fit.
+        postfit: What is expected after the fit; None if it failed.
         data: What was fitted; None for masked channels and parts of processes.
-        data_errors: Roots of its variances.
-        breakdown: Of the errors after the fit, if asked for.
+        data_errors: Errors of the data, the roots of their variances.
+        breakdown: Where the errors after the fit come from, if asked for.
     """
 
     axes: tuple[Axis, ...]
@@ -236,14 +238,16 @@ class MappingOutcome:
     """The values of a mapping.
 
     Attributes:
-        key: How it is written.
-        histograms: Its values. One array has the name ``values``; several have those of
-            the channels or mappings they belong to.
-        prefit_covariance: Of all values, one histogram after the other, each in C
-            order; None if not asked for.
-        postfit_covariance: The same after the fit.
+        key: How the mapping is written.
+        histograms: The values of the mapping. One array has the name ``values``;
+            several have those of the channels or mappings they belong to.
+        prefit_covariance: The covariance of all values before the fit, one histogram
+            after the other, each in C order; None if not asked for.
+        postfit_covariance: The covariance of all values after the fit, in the same
+            order as that before it; None if not asked for.
         prefit_chi2: The comparison with the data before the fit.
-        postfit_chi2: That after the fit, which knows that the values follow the data.
+        postfit_chi2: The comparison with the data after the fit, which knows that the
+            values follow the data.
     """
 
     key: str
@@ -259,9 +263,9 @@ class Scan:
     """The profile likelihood of a parameter.
 
     Attributes:
-        values: Where it was held.
+        values: Where the parameter was held.
         twice_delta_nll: Twice the rise of -ln L; NaN where a fit failed.
-        best: The value of the free fit.
+        best: The value of the parameter in the free fit.
     """
 
     values: Float[np.ndarray, " points"]
@@ -277,10 +281,10 @@ class Toys:
         names: The fitted parameters.
         true_values: What the toys were drawn with.
         values: Fitted values, NaN where a fit failed, shape ``(toys, names)``.
-        errors: Their errors.
-        nll: -ln L at the minimum.
+        errors: Errors of the fitted values.
+        nll: -ln L at the minimum of each toy.
         success: Which fits ended at a minimum.
-        seed: Of the random numbers.
+        seed: The seed of the random numbers.
     """
 
     names: tuple[str, ...]
@@ -317,23 +321,24 @@ class TemplateResults:
     Attributes:
         data: What was fitted: ``"data"``, ``"asimov"``, ``"toys"`` or the name of
             pseudodata.
-        likelihood: How data entered.
-        made_by: The version of everwillow.
-        parameters: The parameters.
+        likelihood: How data entered: the kind of likelihood.
+        made_by: The version of everwillow that made the results.
+        parameters: The parameters of the fit, and what they became.
         fit: How the fit ended.
         channels: All channels, masked ones included.
-        covariance: Of the fitted parameters; None if the fit failed.
-        impacts: If asked for.
-        nonprofiled_impacts: Those of frozen parameters, if asked for.
-        asymmetric_errors: If asked for.
-        limits: By parameter of interest.
-        regularisation: If there was any.
-        mappings: By how they are written.
-        scans: By parameter.
-        grid_scans: By two parameters, ``A,B``.
-        contours: Likewise.
+        covariance: The covariance of the fitted parameters; None if the fit failed.
+        impacts: What the errors of the parameters of interest come from, if asked for.
+        nonprofiled_impacts: Impacts of frozen parameters, if asked for.
+        asymmetric_errors: Intervals of the profile likelihood (MINOS), if asked for.
+        limits: CLs upper limits, by parameter of interest.
+        regularisation: What the fit wished to be smooth, if anything.
+        mappings: Values of mappings, by how they are written.
+        scans: Scans of the profile likelihood, by parameter.
+        grid_scans: Scans of the profile likelihood on grids, by two parameters,
+            ``A,B``.
+        contours: Contours of the profile likelihood, by two parameters, ``A,B``.
         projections: Tests of projections of channels against free bins, if asked for.
-        toys: If there were any.
+        toys: Fits of pseudo-experiments, if there were any.
         remarks: What was assumed or looks odd.
     """
 
