@@ -301,7 +301,9 @@ def test_the_file_is_read_with_h5py_alone(results, tmp_path):
     def visit(name, item):
         # A reader of the file sees each description alone.
         about = item.attrs.get("description", "alone")
-        assert not re.match(r"If|Likewise|Of|That|The same|Those|(After|Before) it", about)
+        assert not re.match(
+            r"If|Likewise|Of|That|The same|Those|(After|Before) it", about
+        )
         if isinstance(item, h5py.Dataset):
             kinds.add(item.dtype.kind)
             if item.dtype.kind == "O":
