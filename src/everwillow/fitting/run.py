@@ -234,7 +234,7 @@ def _must_be_hoisted(objective: Any) -> bool:
 
 def choose_solver(objective: Any, numbers: Numbers) -> optx.AbstractMinimiser:
     """Return the default solver for a problem of this size."""
-    if curvature_hook(objective) is None and len(numbers.index) > DENSE_LIMIT:
+    if len(numbers.index) > DENSE_LIMIT and curvature_hook(objective) is None:
         return _MATRIX_FREE
     flat = flat_hook(objective)
     if flat is not None:

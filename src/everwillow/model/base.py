@@ -180,7 +180,11 @@ class AbstractModel(eqx.Module):
         Constraints of one parameter add to the diagonal, which keeps an `Arrow`; the
         parameters of a `MultivariateNormal` move into its dense block.
         """
-        return None if self.main_curvature is None else self._curvature
+        given = type(self).main_curvature
+        if isinstance(given, property):
+            given = self.main_curvature
+        # A method is looked for on the class: binding it takes longer than this check.
+        return None if given is None else self._curvature
 
     @property
     def flat(self) -> FlatModel | None:
