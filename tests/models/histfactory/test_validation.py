@@ -190,6 +190,12 @@ LENGTHS = {
         "/channels/0/samples/1/data",
         ["3 numbers", "channel 'SR'", "found 2"],
     ),
+    # Not its modifiers, nor all that follows, is at fault.
+    "first sample": (
+        put(*TOP, "data", 3, value=1.0),
+        "/channels/0/samples/0/data",
+        ["3 numbers, as most lists of channel 'SR' have", "found 4"],
+    ),
     "template": (
         put(*TOP, "modifiers", 1, "data", "lo_data", value=[48.0]),
         "/channels/0/samples/0/modifiers/1/data/lo_data",

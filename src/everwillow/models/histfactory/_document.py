@@ -4,7 +4,8 @@ What the entries mean together, such as which modifiers share a parameter, is lo
 in `everwillow.models.histfactory._inventory` and later.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -172,12 +173,46 @@ def _read_channel(
     samples: list[Sample] = []
     bins = 0
     place = (*where, "samples")
-    for index, sample in enumerate(entries(part["samples"], place, "sample")):
+    parts = entries(part["samples"], place, "sample")
+    _check_sizes(parts, place, name, numbers.size(observation.slot))
+    for index, sample in enumerate(parts):
         made = _read_sample(sample, (*place, index), bins, name, numbers)
         bins = bins or numbers.size(made.nominal)
         samples.append(made)
     unique(samples, place, "sample")
     return Channel(name, bins, observation.slot, samples, int(where[1]))
+
+
+def _check_sizes(
+    samples: Sequence[Any], where: Where, channel: str, observed: int
+) -> None:
+    """Find the sample that is at fault where lists of a channel differ in length."""
+    sizes = [_length(sample, "data") for sample in samples]
+    if {*sizes, None, observed} == {None, observed}:
+        return
+    # What most lists say is right, those of modifiers too.
+    votes: Counter[int | None] = Counter([observed, *sizes])
+    for sample in samples:
+        modifiers = sample.get("modifiers") if isinstance(sample, dict) else None
+        for modifier in modifiers if isinstance(modifiers, list) else ():
+            votes[_length(modifier, "data")] += 1
+            data = modifier.get("data") if isinstance(modifier, dict) else None
+            votes.update(_length(data, key) for key in ("lo_data", "hi_data"))
+    del votes[None]
+    (bins, most), *others = votes.most_common(2)
+    if bins is None or (others and others[0][1] == most):
+        return
+    for index, size in enumerate(sizes):
+        if size not in (None, bins):
+            words = f"as most lists of channel {shortened(channel)} have"
+            expected = f"{_numbers(bins)}, {words}"
+            raise fault((*where, index, "data"), expected, Words(str(size)))
+
+
+def _length(part: Any, key: str) -> int | None:
+    """Return how long a list is, None if there is none or nothing in it."""
+    data = part.get(key) if isinstance(part, dict) else None
+    return (len(data) or None) if isinstance(data, list | tuple | np.ndarray) else None
 
 
 def _read_sample(
