@@ -1,6 +1,7 @@
 """Limits, scans and rankings on the command line."""
 
 import re
+import time
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tests.cli.documents import (
     OBSERVED_LIMIT,
     QUICKSTART,
 )
+from tests.cli.test_input import said
 
 
 def limits_in(output: str) -> dict[str, float]:
@@ -26,9 +28,20 @@ def table_in(output: str, head: str) -> list[list[str]]:
     return [re.split(r"\s{2,}", line.strip()) for line in body.splitlines()]
 
 
+def shown_seconds(output: str, what: str) -> float:
+    """How long a part took, as the last line says."""
+    line = re.search(r"^Reading .*?\.$", output, re.M | re.S)[0]
+    return float(re.search(rf"{what} ([\d.]+) s", line)[1])
+
+
 def test_limits_are_those_of_pyhf(run):
+    began = time.perf_counter()
     done = run("limit", QUICKSTART)
+    took = time.perf_counter() - began
     assert done.exit_code == 0
+    # All that takes long is in one of the parts.
+    parts = [shown_seconds(done.stdout, what) for what in ("Reading", "fit", "limits")]
+    assert sum(parts) == pytest.approx(took, rel=0.2, abs=0.5)
     found = limits_in(done.stdout)
     # pyhf finds its limits by root finding with a tolerance of 1e-6 or so in mu.
     assert found["observed"] == pytest.approx(OBSERVED_LIMIT, rel=3e-5)
@@ -63,6 +76,7 @@ def test_scan_is_the_profile(run, tmp_path):
     direct = ew.profile.scan(model, name="mu", values=np.linspace(0, 4, 5))
     rows = table_in(done.stdout, "above the minimum\n")
     assert [float(value) for value, _ in rows] == [0, 1, 2, 3, 4]
+    assert shown_seconds(done.stdout, "scan") > 0
     np.testing.assert_allclose(
         [float(height) for _, height in rows], direct.twice_delta_nll, atol=5.1e-5
     )
@@ -77,6 +91,9 @@ def test_scan_of_default_range_stays_inside_of_the_bounds(run, write, tiny):
     center, error = float(best.params["mu"]), float(best.errors["mu"])
     assert values[0] == pytest.approx(max(0.0, center - 3 * error), rel=1e-3)
     assert values[-1] == pytest.approx(min(10.0, center + 3 * error), rel=1e-3)
+    done = run("scan", write(tiny), "--range", -5, 5)
+    assert done.exit_code == 2
+    assert "--range (mu): -5" in said(done)
     # A parabola would have risen by 9.
     assert 5 < float(rows[-1][1]) < 14
 
@@ -93,6 +110,7 @@ def test_impacts_from_covariance_and_by_refits(run, write, tiny, tmp_path):
     ):
         done = run("impacts", write(tiny), *options)
         assert done.exit_code == 0
+        assert shown_seconds(done.stdout, "impacts") >= 0
         rows = table_in(done.stdout, "Impacts on")
         assert [cells[0] for cells in rows] == order
         for cells in rows:

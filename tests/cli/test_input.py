@@ -127,7 +127,7 @@ def test_faults_of_hs3_have_their_place(run, write, tiny):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--fix", "norn"], "Did you mean 'norm'"),
+        (["--fix", "norn"], "--fix: there is no parameter 'norn'. Did you mean 'norm'"),
         (["--fix", "s*x"], "no parameter matches"),
         (["--fix", "stat[7]"], "the elements 0 to 1"),
         (["--fix", "mu=often"], "--fix mu=often"),

@@ -177,11 +177,15 @@ def test_other_results_are_propagated(run, folder, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--limit", "sloppe"], "Did you mean 'slope'"),
+        (["--limit", "sloppe"], "--limit: there is no parameter 'sloppe'. Did you"),
         (["--contour", "signal"], "written A,B"),
         (["--contour-level", "68"], "numbers between 0 and 1"),
-        (["--no-refit"], "from_result"),
-        (["--strength", "1"], "nothing is regularised"),
+        (["--no-refit"], "--no-refit needs --from-result FILE"),
+        (
+            ["--no-refit", "--from-result", "x.hdf5", "--minos", "slope"],
+            "--no-refit fits nothing, and --minos needs a fit.",
+        ),
+        (["--strength", "1"], "--strength: nothing is regularised. Say what: --regul"),
     ],
 )
 def test_bad_options(run, folder, options, message):

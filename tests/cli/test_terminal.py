@@ -9,6 +9,7 @@ from everwillow import EverwillowError, FitError
 from everwillow.cli._numbers import plain, seconds, signed, with_error
 from everwillow.cli._outcome import ending
 from everwillow.cli._terminal import table
+from everwillow.cli._wording import TEMPLATES, WORKSPACES, in_options
 
 
 @pytest.mark.parametrize(
@@ -97,3 +98,22 @@ def test_help_shows_no_values_of_flags(run, command):
     assert done.exit_code == 0
     assert "traceback" in done.stdout
     assert "bool" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "wanted"),
+    [
+        (WORKSPACES, "values[0]: 'mu' cannot be -5.", "--range: 'mu' cannot be -5."),
+        (WORKSPACES, "The values: they are odd.", "The values: they are odd."),
+        (TEMPLATES, "groups['a']: no 'b'.", "--group (a): no 'b'."),
+        (TEMPLATES, "parameters 'A b', at 0", "--parameters 'A b', at 0"),
+        (TEMPLATES, "data: no. Say data=.", "--data: no. Say --data."),
+        (TEMPLATES, "x: try statistics=None", "x: try --statistics none"),
+        (TEMPLATES, "Ask: l_curve=[...].", "Ask: --l-curve LOW:HIGH:N."),
+        (TEMPLATES, "x: 'l_curve' and l_curve", "x: 'l_curve' and --l-curve"),
+        (TEMPLATES, "These data have limits.", "These data have limits."),
+        ({}, "fixed: no.", "fixed: no."),
+    ],
+)
+def test_messages_name_options(options, text, wanted):
+    assert in_options(text, options) == wanted

@@ -87,13 +87,25 @@ def status(result: FitResult) -> str:
     return "\n".join(lines)
 
 
-def times(given: Input, stored: Stored, ran: float) -> str:
-    """Return how long the parts took."""
+def times(given: Input, stored: Stored, ran: float, **after: float) -> str:
+    """Return how long the parts took.
+
+    Args:
+        given: What was read.
+        stored: The program of the fit.
+        ran: How long it ran.
+        **after: What was done with the fit, and how long that took with all of its
+            compiling.
+    """
     program = "program from the cache" if stored.loaded else "compiling"
-    return (
-        f"Reading {seconds(given.seconds)}, {program} {seconds(stored.seconds)}, "
-        f"running {seconds(max(ran, 0.0))}."
-    )
+    reading, compiling = seconds(given.seconds), seconds(stored.seconds)
+    ran = max(ran, 0.0)
+    if not after:
+        return f"Reading {reading}, {program} {compiling}, running {seconds(ran)}."
+    fitting = f"fit {seconds(stored.seconds + ran)} ({program} {compiling})"
+    parts = [f"Reading {reading}", fitting]
+    parts += [f"{what} {seconds(value)}" for what, value in after.items()]
+    return f"{', '.join(parts)}."
 
 
 def parameter_tables(

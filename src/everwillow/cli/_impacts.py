@@ -1,5 +1,6 @@
 """``everwillow impacts``."""
 
+import time
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,11 @@ def run(request: Request, folder: Any, *, refit: bool, count: int) -> None:
         best, stored, took = minimum(given, folder)
     best.check()
     with busy("Fitting again for each parameter" if refit else "Ranking"):
+        began = time.perf_counter()
         result = rank(given.model, best, pois=poi, refit=("postfit",) if refit else ())
-    notes = [times(given, stored, took), *_results.save(result, request.out)]
+        spent = time.perf_counter() - began
+    notes = [times(given, stored, took, impacts=spent)]
+    notes += _results.save(result, request.out)
     if request.plot is not None:
         from everwillow import plotting  # noqa: PLC0415
 

@@ -1,5 +1,6 @@
 """``everwillow limit``."""
 
+import time
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ def run(
     with busy("Fitting"):
         best, stored, took = minimum(given, folder)
     with busy("Searching the limits"):
+        began = time.perf_counter()
         result = limits(
             given.model,
             poi,
@@ -40,6 +42,7 @@ def run(
             nuisances=nuisances,
             fixed=given.fixed,
         )
+        after = {"limits": time.perf_counter() - began}
     rows = [("observed", plain(float(result.observed), 6))]
     rows += [
         (f"expected {name}", plain(float(value), 6))
@@ -54,10 +57,13 @@ def run(
         f"Expected: data without signal, {how[nuisances]}.\n"
         f"{int(result.fits)} conditional fits."
     )
-    notes = [times(given, stored, took), *_results.save(result, request.out)]
+    notes = _results.save(result, request.out)
     if request.plot is not None:
         with busy("Drawing"):
+            began = time.perf_counter()
             notes += _draw(request, given, result, cl, points)
+            after["plot"] = time.perf_counter() - began
+    notes.insert(0, times(given, stored, took, **after))
     title = f"{100 * cl:g} % CL upper limits on {poi}"
     show(
         headline(request, given),

@@ -5,12 +5,13 @@ import os
 import pathlib
 import sys
 import traceback as tracebacks
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import typer
 
 from everwillow._errors import ArgumentValueError, EverwillowError, FitError
 from everwillow.cli._files import check_not_input
+from everwillow.cli._wording import in_options
 
 
 SUCCESS = 0
@@ -18,6 +19,7 @@ INTERNAL = 1
 BAD_INPUT = 2
 NOT_CONVERGED = 3
 INTERRUPTED = 130
+NO_OPTIONS: Mapping[str, str] = {}
 
 EXIT_CODES = (
     "Exit codes: 0 success; 2 bad input or usage; 3 the fit did not converge, or a "
@@ -26,20 +28,25 @@ EXIT_CODES = (
 
 
 @contextlib.contextmanager
-def ending(source: str, *, traceback: bool) -> Iterator[None]:
+def ending(
+    source: str, *, traceback: bool, options: Mapping[str, str] = NO_OPTIONS
+) -> Iterator[None]:
     """Turn exceptions into a message and an exit code.
 
     Args:
         source: Of the data, for the title.
         traceback: Whether to show where an exception came from.
+        options: What stands in messages in place of arguments of Python.
     """
     try:
         yield
     except FitError as error:
-        _report(error, f"No result: {source}", traceback=traceback)
+        text = in_options(str(error), options)
+        _report(error, f"No result: {source}", traceback=traceback, text=text)
         raise typer.Exit(NOT_CONVERGED) from None
     except EverwillowError as error:
-        _report(error, f"Bad input: {source}", traceback=traceback)
+        text = in_options(str(error), options)
+        _report(error, f"Bad input: {source}", traceback=traceback, text=text)
         raise typer.Exit(BAD_INPUT) from None
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted.\n")

@@ -1,5 +1,6 @@
 """``everwillow scan``."""
 
+import time
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,9 @@ def run(
     best.check()
     values = np.linspace(*(between or _range(best, given.model, poi)), points)
     with busy("Scanning"):
+        began = time.perf_counter()
         result = scan(given.model, best, name=poi, values=values, fixed=given.fixed)
+        spent = time.perf_counter() - began
     good = np.asarray(result.success)
     heights = np.asarray(result.twice_delta_nll)
     rows = [
@@ -48,7 +51,8 @@ def run(
     ]
     center = plain(float(np.ravel(best.params[poi])[0]))
     text = f"Best fit: {poi} = {center}, -2 ln L = {2 * float(best.nll):.6f}."
-    notes = [times(given, stored, took), *_results.save(result, request.out)]
+    notes = [times(given, stored, took, scan=spent)]
+    notes += _results.save(result, request.out)
     if request.plot is not None:
         from everwillow import plotting  # noqa: PLC0415
 

@@ -91,6 +91,9 @@ def arguments_of(
     if toys is not None and data not in (None, "toys"):
         msg = f"--toys {toys}: pseudo-experiments are --data toys, not {data}."
         raise ArgumentValueError(msg)
+    if not same.get("refit", True) and same.get("from_result") is None:
+        msg = "--no-refit needs --from-result FILE: nothing is fitted."
+        raise ArgumentValueError(msg)
     starts = settings_of(tuple(start or ()), "--start")
     for name, value in starts.items():
         if value is None:

@@ -334,6 +334,7 @@ def _run(
     _session.prepare()
     from everwillow.cli._outcome import ending  # noqa: PLC0415
     from everwillow.cli._request import Request  # noqa: PLC0415
+    from everwillow.cli._wording import WORKSPACES  # noqa: PLC0415
 
     fields = {_SHARED[name]: value for name, value in options.items()}
     for name in ("patches", "fixed"):
@@ -343,7 +344,7 @@ def _run(
         if fields.get(name) is not None:
             fields[name] = pathlib.Path(fields[name])
     request = Request(**fields)
-    with ending(request.title, traceback=traceback):
+    with ending(request.title, traceback=traceback, options=WORKSPACES):
         if computes:
             more["folder"] = _session.start(cache=request.cache)
         command = importlib.import_module(f"everwillow.cli.{module}")

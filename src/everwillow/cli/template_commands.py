@@ -140,10 +140,13 @@ def _run(
 
     _session.prepare()
     from everwillow.cli._outcome import ending  # noqa: PLC0415
+    from everwillow.cli._wording import TEMPLATES  # noqa: PLC0415
 
-    with ending(pathlib.Path(source).name, traceback=traceback):
+    fits = module == "_template_fit"
+    words = TEMPLATES if fits else {}
+    with ending(pathlib.Path(source).name, traceback=traceback, options=words):
         folder = _session.start(cache=cache)
-        if module == "_template_fit":
+        if fits:
             options["folder"] = folder
         command = importlib.import_module(f"everwillow.cli.{module}")
         command.run(**options)
