@@ -188,7 +188,7 @@ def test_auxiliary_data_that_do_not_move_ask_for_an_asimov_fit():
 
 
 def test_limits_beyond_the_bound():
-    with pytest.raises(ValueError, match=r"upper bound 1\.2: expected plus 1sigma"):
+    with pytest.raises(ValueError, match=r"upper bound 1\.2: expected \+1 sigma"):
         ew.limits(two_bins(high=1.2), "mu")
     result = ew.limits(two_bins(high=1.2), "mu", throw=False)
     reference = ew.limits(two_bins(), "mu")

@@ -84,6 +84,10 @@ def test_the_order_is_by_size(ranked):
     first = ranked.names[ranked.order[0][0]]
     assert text.splitlines()[2].startswith(first)
     assert "impacts on nu" in text
+    # A pull has a sign, a width has none.
+    rows = [line.split() for line in text.splitlines()]
+    row = next(row for row in rows if row[0] == ranked.names[0])
+    assert row[1:3] == [f"{ranked.pulls[0]:+.3f}", f"{ranked.constraints[0]:.3f}"]
 
 
 def test_refits_are_conditional_fits(counting):

@@ -21,7 +21,7 @@ from everwillow.fitting.run import Unset
 from everwillow.hypotest._chain import own_poi, poi_place
 from everwillow.hypotest._limit_search import search
 from everwillow.hypotest._limit_state import CODE_DONE, N_SIGMA, OBSERVED, Recipe
-from everwillow.hypotest.results import BAND_NAMES, BandValues
+from everwillow.hypotest.results import BAND_TEXTS, BandValues
 from everwillow.hypotest.test_statistics import (
     QMu,
     QTilde,
@@ -64,8 +64,8 @@ class LimitsResult(eqx.Module):
         head = f"{100 * (1 - float(self.level)):.4g} % CL upper limit on {self.poi}"
         rows = [(head, ""), ("observed", f"{float(self.observed):.5g}")]
         rows += [
-            (f"expected {name.replace('_', ' ')}", f"{float(value):.5g}")
-            for name, value in self.expected
+            (f"expected {text}", f"{float(value):.5g}")
+            for text, (_, value) in zip(BAND_TEXTS, self.expected, strict=True)
         ]
         return format_table(rows)
 
@@ -247,8 +247,8 @@ def _check(poi: Key, roots: Any, upper: Any) -> None:
     missing = np.isnan(roots.values)
     if code == CODE_DONE and not missing.any():
         return
-    names = dict(zip(sorted(N_SIGMA), BAND_NAMES, strict=True))
-    which = [f"expected {names[n].replace('_', ' ')}" for n in N_SIGMA] + ["observed"]
+    texts = dict(zip(sorted(N_SIGMA), BAND_TEXTS, strict=True))
+    which = [f"expected {texts[n]}" for n in N_SIGMA] + ["observed"]
     if code == CODE_DONE:
         beyond = ", ".join(which[i] for i in np.nonzero(missing)[0])
         msg = (

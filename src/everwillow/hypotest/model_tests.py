@@ -14,7 +14,7 @@ from everwillow.fitting._layout import is_traced
 from everwillow.hypotest._normal import safe_root
 from everwillow.hypotest.calculators import AsymptoticCalculator
 from everwillow.hypotest.model_limits import start_state
-from everwillow.hypotest.results import BandValues
+from everwillow.hypotest.results import BAND_TEXTS, BandValues
 from everwillow.hypotest.test_statistics import Q0, CowanTestStatistic, QTilde
 from everwillow.statelib import State
 
@@ -51,8 +51,8 @@ class ClsResult(eqx.Module):
             ("observed", f"{float(self.observed):.4g}"),
         ]
         rows += [
-            (f"expected {name.replace('_', ' ')}", f"{float(value):.4g}")
-            for name, value in self.expected
+            (f"expected {text}", f"{float(value):.4g}")
+            for text, (_, value) in zip(BAND_TEXTS, self.expected, strict=True)
         ]
         return format_table(rows)
 

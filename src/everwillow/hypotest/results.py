@@ -90,6 +90,8 @@ BAND_NAMES = (
     "plus_1sigma",
     "plus_2sigma",
 )
+# As people read them.
+BAND_TEXTS = ("-2 sigma", "-1 sigma", "median", "+1 sigma", "+2 sigma")
 # How many standard deviations each of them is away from the median.
 N_SIGMA = (-2.0, -1.0, 0.0, 1.0, 2.0)
 

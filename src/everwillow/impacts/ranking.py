@@ -125,9 +125,11 @@ SIDES = np.array([[-1.0], [1.0]])
 def _text(value: Any, head: str) -> str:
     if np.isnan(value):
         return ""
+    if head == "constraint":
+        return f"{float(value):.3f}"
     # Adding zero turns -0 into 0.
-    ratio = head in ("pull", "constraint")
-    return f"{round(float(value), 3) + 0.0:+.3f}" if ratio else f"{float(value):+.3g}"
+    value = float(value) + 0.0
+    return f"{round(value, 3) + 0.0:+.3f}" if head == "pull" else f"{value:+.3g}"
 
 
 def rank(
