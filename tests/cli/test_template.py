@@ -8,8 +8,9 @@ import pytest
 
 pytest.importorskip("h5py")
 
-from everwillow.cli._template_fit import arguments_of
-from everwillow.cli._template_tables import toy_table
+from everwillow.cli import _template_tables
+from everwillow.cli._template_fit import _hint, arguments_of
+from everwillow.cli._template_tables import propagated, toy_table
 from everwillow.models.templates import storage
 from everwillow.workflows import templates
 from everwillow.workflows.template_results import TemplateResults, Toys
@@ -118,7 +119,14 @@ def test_the_command_is_the_function(run, folder, tmp_path, fitted):
     assert shown.exit_code == 0
     # Nothing of the fit is missing, and bins come in addition.
     _, _, before = done.stdout.partition("\n")
-    assert before.partition("\nReading")[0] in shown.stdout
+    for part in before.partition("\n\nReading")[0].split("\n\n"):
+        assert part in shown.stdout
+    assert done.stdout.count("EDM") == 1
+    # What was not fitted is shown at once: the masked channel, and what has few bins.
+    assert "\nChannel xsec\n" in done.stdout
+    assert "\nProject ch0 x\n" in done.stdout
+    assert "\nChannel ch0\n" not in done.stdout
+    assert "Not shown" not in done.stdout
     assert "[0, 1) minus" in shown.stdout
     data = row(shown.stdout.split("\nProject ch0 x\n")[1].split("\n\n")[0], "[2,")
     assert data[-1] == "118"
@@ -295,3 +303,40 @@ def test_inputs_are_never_written_over(run, folder, fitted, tmp_path):
         assert done.exit_code == 2
         assert "--out" in said(done)
         assert file.read_bytes() == before
+
+
+def test_what_is_too_long_is_named_with_the_command_that_shows_it(fitted, monkeypatch):
+    monkeypatch.setattr(_template_tables, "SMALL", 2)
+    texts, left = propagated(fitted, everything=False)
+    assert [text.splitlines()[0] for text in texts] == ["Channel xsec"]
+    assert left == ["mappings/Project ch0 x", "mappings/Select ch0 signal sign:plus"]
+    *_, command = _hint(left[:1], "my results.hdf5")
+    wanted = "template print 'my results.hdf5' --only 'mappings/Project ch0 x'"
+    assert command == f"   everwillow {wanted}"
+    assert "--out FILE" in _hint(left, None)[0]
+    assert _hint(["mappings/a"] * 4, "r.hdf5")[-1].endswith(" --only mappings")
+    assert len(propagated(fitted, everything=True)[0]) == 3
+
+
+def test_parts_have_the_names_of_their_plots_too(run, folder, fitted, tmp_path):
+    assert fitted.fit.success
+    done = run("template", "print", folder / "direct.hdf5", "--only", "channel_ch0*")
+    assert done.stdout.startswith("Channel ch0")
+    assert "xsec" not in done.stdout
+    pytest.importorskip("matplotlib")
+    options = ["--only", "channels/xsec", "--only", "mappings/Select*", "--only"]
+    options += ["parameters", "--format", "png", "--out", tmp_path]
+    done = run("template", "plot", folder / "direct.hdf5", *options)
+    assert done.exit_code == 0, said(done)
+    assert {file.stem for file in tmp_path.iterdir()} == {
+        "channel_xsec_postfit",
+        "channel_xsec_processes",
+        "mapping_Select_ch0_signal_sign_plus_postfit",
+        "pulls",
+    }
+    for command in (["plot", "--out", tmp_path], ["print"]):
+        more = ["--only", "channel/xsec"]
+        name, *options = command
+        done = run("template", name, folder / "direct.hdf5", *options, *more)
+        assert done.exit_code == 2
+        assert "Did you mean 'channels/xsec'" in said(done)

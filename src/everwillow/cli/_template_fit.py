@@ -1,6 +1,7 @@
 """``everwillow template fit``."""
 
 import pathlib
+import shlex
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -14,12 +15,16 @@ from everwillow.cli._numbers import seconds
 from everwillow.cli._outcome import check_target
 from everwillow.cli._programs import Stored, fit
 from everwillow.cli._request import settings_of
-from everwillow.cli._template_tables import overview
-from everwillow.cli._terminal import busy, show
+from everwillow.cli._template_tables import overview, propagated
+from everwillow.cli._terminal import GAP, busy, show
 from everwillow.fitting import FitResult
 from everwillow.models.templates.storage import load
 from everwillow.workflows import templates
 from everwillow.workflows._template_questions import COMMA
+
+
+# So many parts are named one by one in a hint.
+_NAMED = 3
 
 
 def run(*, folder: Any, everything: bool, options: dict[str, Any]) -> None:
@@ -58,11 +63,26 @@ def run(*, folder: Any, everything: bool, options: dict[str, Any]) -> None:
         )
     title = pathlib.Path(options["spec"]).name
     parts = overview(results, title, everything=everything)
-    show(*(text for _, text in parts), "\n".join(notes))
+    tables, left = propagated(results, everything=everything)
+    show(*(text for _, text in parts), *tables, "\n".join([*notes, *_hint(left, out)]))
     for stored in kept:
         stored.keep()
     if not results.fit.success:
         raise typer.Exit(_outcome.NOT_CONVERGED)
+
+
+def _hint(left: Sequence[str], out: str | None) -> list[str]:
+    """Return how to see what is too long to be shown."""
+    if not left:
+        return []
+    groups = list(dict.fromkeys(name.partition("/")[0] for name in left))
+    words = ["everwillow", "template", "print", "FILE" if out is None else out]
+    for name in left if len(left) <= _NAMED else groups:
+        words += ["--only", name]
+    keep = "keep results with --out FILE, and " if out is None else ""
+    many = f"{' and '.join(groups)} with many bins"
+    # The gap in front keeps the command in one line.
+    return [f"Not shown: {many}; {keep}see them with", f"{GAP}{shlex.join(words)}"]
 
 
 def arguments_of(

@@ -1,19 +1,14 @@
 """``everwillow template plot``."""
 
-import fnmatch
 import pathlib
-import re
 from collections.abc import Sequence
 
 from everwillow._errors import ArgumentValueError
+from everwillow.cli._template_parts import check_found, is_meant, names_of_plot
 from everwillow.cli._template_print import read
 from everwillow.cli._terminal import busy, show
 from everwillow.workflows import template_plots
 from everwillow.workflows.template_results import TemplateResults
-
-
-# Messages name so many plots.
-_NAMED = 30
 
 
 def run(
@@ -35,26 +30,18 @@ def run(
     make = template_plots.result_figures if is_result else template_plots.input_figures
     folder.mkdir(parents=True, exist_ok=True)
     written: list[str] = []
-    seen: list[str] = []
+    seen: list[tuple[str, ...]] = []
     with busy("Drawing"):
         for name, figure in make(found, title=title, log=log):
-            stem = _stem(name)
-            seen.append(stem)
-            if only and not any(fnmatch.fnmatchcase(stem, one) for one in only):
+            names = names_of_plot(name)
+            seen.append(names)
+            if only and not any(is_meant(one, names) for one in only):
                 continue
+            stem = names[0]
             while stem in written:
                 stem += "_"
             figure.savefig(folder / f"{stem}.{ending}")
             written.append(stem)
-    if not written:
-        shown = ", ".join(seen[:_NAMED]) + (", ..." if seen[_NAMED:] else "")
-        wanted = ", ".join(only or ()) or "of anything"
-        msg = f"--only: there is no plot {wanted}. There are: {shown}."
-        raise ArgumentValueError(msg)
-    names = "\n".join(f"- {stem}.{ending}" for stem in written)
-    show(f"{len(written)} plots are in {out}:\n{names}")
-
-
-def _stem(name: str) -> str:
-    """Return a name that every file system takes, in place of that of a mapping."""
-    return re.sub(r"[^\w.+-]+", "_", name).strip("_")
+    check_found(only or (), seen, "plot")
+    lines = "\n".join(f"- {stem}.{ending}" for stem in written)
+    show(f"{len(written)} plots are in {out}:\n{lines}")

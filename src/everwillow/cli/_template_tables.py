@@ -1,12 +1,10 @@
 """Results of template fits as tables."""
 
-import fnmatch
 from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
 
-from everwillow._errors import ArgumentValueError, nearest
 from everwillow.cli._numbers import plain, signed, with_error
 from everwillow.cli._template_inference_tables import (
     decimals_of,
@@ -14,6 +12,7 @@ from everwillow.cli._template_inference_tables import (
     inference_parts,
     scan_table,
 )
+from everwillow.cli._template_parts import check_found, is_meant, names_of_part
 from everwillow.cli._terminal import table
 from everwillow.likelihood.histograms import Axis
 from everwillow.workflows.template_results import (
@@ -31,6 +30,8 @@ Part: TypeAlias = tuple[str, str]
 
 # So many rows of a table are shown, unless all are asked for.
 SHOWN = 20
+# And so many bins of what a fit was propagated to.
+SMALL = 12
 _DATA = {
     "data": "the data",
     "asimov": "what is expected (Asimov data)",
@@ -67,14 +68,8 @@ def overview(results: TemplateResults, title: str, *, everything: bool) -> list[
 def details(results: TemplateResults, title: str, *, everything: bool) -> list[Part]:
     """Return what `template print` prints: also each channel, mapping and scan."""
     parts = overview(results, title, everything=everything)
-    for name, channel in results.channels.items():
-        text = bin_table(channel, f"Channel {name}", everything=everything)
-        parts.append((f"channels/{name}", text))
-    for key, mapping in results.mappings.items():
-        for name, histogram in mapping.histograms.items():
-            what = key if len(mapping.histograms) == 1 else f"{key}: {name}"
-            text = bin_table(histogram, what, everything=everything)
-            parts.append((f"mappings/{key}", text))
+    for name, histogram, what in histograms_of(results):
+        parts.append((name, bin_table(histogram, what, everything=everything)))
     for name, scan in results.scans.items():
         parts.append((f"scans/{name}", scan_table(name, scan)))
     for name, grid in results.grid_scans.items():
@@ -82,35 +77,65 @@ def details(results: TemplateResults, title: str, *, everything: bool) -> list[P
     return parts
 
 
+def histograms_of(results: TemplateResults) -> list[tuple[str, HistogramResult, str]]:
+    """Return the name of each part that is a histogram, that, and its title."""
+    found = [
+        (f"channels/{name}", channel, f"Channel {name}")
+        for name, channel in results.channels.items()
+    ]
+    for key, mapping in results.mappings.items():
+        for name, histogram in mapping.histograms.items():
+            what = key if len(mapping.histograms) == 1 else f"{key}: {name}"
+            found.append((f"mappings/{key}", histogram, what))
+    return found
+
+
+def propagated(
+    results: TemplateResults, *, everything: bool
+) -> tuple[list[str], list[str]]:
+    """Return tables of what was not fitted: masked channels and mappings.
+
+    Args:
+        results: Of the fit.
+        everything: Whether to show also what has many bins.
+
+    Returns:
+        The tables, and the names of the parts that are too long.
+    """
+    texts: list[str] = []
+    left: list[str] = []
+    if not results.fit.success:
+        return texts, left
+    for name, histogram, what in histograms_of(results):
+        if name.startswith("channels/") and histogram.data is not None:
+            continue
+        if everything or histogram.prefit.values.size <= SMALL:
+            texts.append(bin_table(histogram, what, everything=everything))
+        elif name not in left:
+            left.append(name)
+    return texts, left
+
+
 def chosen(parts: Sequence[Part], patterns: Sequence[str]) -> list[str]:
     """Return the texts of the parts that patterns mean, all without any pattern.
 
     Args:
         parts: Names, such as ``channels/ch0``, and texts.
-        patterns: Compared with the whole name, its beginning and its end.
+        patterns: Compared with the whole name, its beginning and its end, and with
+            the names of its plots.
 
     Raises:
         ArgumentValueError: If a pattern means none.
     """
     if not patterns:
         return [text for _, text in parts]
-    found: set[int] = set()
-    for pattern in patterns:
-        hits = {i for i, (name, _) in enumerate(parts) if _means(pattern, name)}
-        if not hits:
-            names = list(dict.fromkeys(name for name, _ in parts))
-            msg = (
-                f"--only: there is no part {pattern!r}.{nearest(pattern, names)} There "
-                f"are: {', '.join(names)}."
-            )
-            raise ArgumentValueError(msg)
-        found |= hits
-    return [parts[i][1] for i in sorted(found)]
-
-
-def _means(pattern: str, name: str) -> bool:
-    first, _, last = name.partition("/")
-    return any(fnmatch.fnmatchcase(text, pattern) for text in (name, first, last))
+    known = [names_of_part(name) for name, _ in parts]
+    check_found(patterns, known, "part")
+    return [
+        text
+        for (_, text), names in zip(parts, known, strict=True)
+        if any(is_meant(pattern, names) for pattern in patterns)
+    ]
 
 
 def headline(results: TemplateResults, title: str) -> str:
@@ -134,7 +159,9 @@ def status(results: TemplateResults) -> str:
     part = (
         "" if fit.penalty is None else f" (the penalty {plain(fit.penalty, 4)} in it)"
     )
-    numbers = f"-ln L = {fit.nll:.6f}{part}, EDM {plain(fit.edm, 2)}"
+    numbers = f"-ln L = {fit.nll:.6f}{part}"
+    if "EDM" not in fit.status:
+        numbers += f", EDM {plain(fit.edm, 2)}"
     if not fit.success:
         return (
             f"FAILED: {fit.status}\n{numbers} where it stopped.\n"

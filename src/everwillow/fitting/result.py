@@ -143,8 +143,9 @@ class FitResult(eqx.Module):
         if self.solver_result is None and bool(self.success):
             return "Every parameter is fixed: evaluated, not fitted."
         steps = int(self.num_steps)
+        taken = f"{steps} step{'' if steps == 1 else 's'}"
         if bool(self.success):
-            return f"Minimum found after {steps} steps, EDM {_short(self.edm)}."
+            return f"Minimum found after {taken}, EDM {_short(self.edm)}."
         text = RESULTS[self.status]
         if bool(self.status == RESULTS.flat_direction):
             names = flat_labels(self.hessian, self.newton, self.at_bound, self.labels)
@@ -169,7 +170,7 @@ class FitResult(eqx.Module):
                 "keeps falling as parameters grow, there is no minimum: bound them."
             )
         else:
-            text += f" EDM {_short(self.edm)} after {steps} steps."
+            text += f" EDM {_short(self.edm)} after {taken}."
         return text
 
     def check(self) -> "FitResult":

@@ -1,0 +1,100 @@
+"""Which parts of results ``--only`` means, as tables and as plots are called."""
+
+import fnmatch
+import re
+from collections.abc import Iterable, Sequence
+
+from everwillow._errors import ArgumentValueError, nearest
+
+
+# Messages name so many parts.
+_NAMED = 30
+# What plots of a group of tables begin with.
+_PLOTS = {
+    "channels": "channel",
+    "contours": "contour",
+    "impacts": "impacts",
+    "mappings": "mapping",
+    "nonprofiled": "nonprofiled",
+    "scans": "scan",
+}
+# Plots of another name than the table has.
+_SINGLE = {"l_curve": "regularisation", "pulls": "parameters"}
+_ENDS = ("_prefit", "_postfit", "_processes", "_uncertainties")
+
+
+def stem_of(name: str) -> str:
+    """Return a name that every file system takes.
+
+    Example:
+        >>> stem_of("mapping_Project ch0 x_postfit")
+        'mapping_Project_ch0_x_postfit'
+    """
+    return re.sub(r"[^\w.+-]+", "_", name).strip("_")
+
+
+def names_of_part(name: str) -> tuple[str, ...]:
+    """Return what a table may be called, that of its plots too.
+
+    Example:
+        >>> names_of_part("scans/slope")
+        ('scans/slope', 'scans', 'slope', 'scan', 'scan_slope')
+    """
+    first, _, last = name.partition("/")
+    names = [name, first, last] if last else [name]
+    if first in _PLOTS:
+        plot = _PLOTS[first]
+        names += [plot, stem_of(f"{plot}_{last}")]
+        if first in ("channels", "mappings"):
+            names += [f"{names[-1]}{end}" for end in _ENDS]
+    names += [plot for plot, table in _SINGLE.items() if table == name]
+    return tuple(names)
+
+
+def names_of_plot(name: str) -> tuple[str, ...]:
+    """Return what a plot may be called, that of its table too.
+
+    Example:
+        >>> names_of_plot("scan_slope")
+        ('scan_slope', 'scan_slope', 'scans', 'scans/slope', 'slope')
+    """
+    names = [stem_of(name), name]
+    for table, plot in _PLOTS.items():
+        rest = name.removeprefix(f"{plot}_")
+        if rest == name:
+            continue
+        for end in _ENDS if plot in ("channel", "mapping") else ():
+            rest = rest.removesuffix(end)
+        names += [table, f"{table}/{rest}", rest]
+    if name in _SINGLE:
+        names.append(_SINGLE[name])
+    return tuple(names)
+
+
+def is_meant(pattern: str, names: Iterable[str]) -> bool:
+    """Return whether a pattern means what is called so."""
+    return any(fnmatch.fnmatchcase(name, pattern) for name in names)
+
+
+def check_found(
+    patterns: Iterable[str], known: Sequence[tuple[str, ...]], what: str
+) -> None:
+    """Refuse patterns that mean nothing.
+
+    Args:
+        patterns: What is asked for.
+        known: What each thing is called, its own name first.
+        what: These are.
+
+    Raises:
+        ArgumentValueError: If a pattern means none of them.
+    """
+    for pattern in patterns:
+        if any(is_meant(pattern, names) for names in known):
+            continue
+        own = list(dict.fromkeys(names[0] for names in known))
+        others = [name for names in known for name in names]
+        hint = nearest(pattern.rstrip("*/_"), dict.fromkeys(own + others))
+        shown = ", ".join(own[:_NAMED]) + (", ..." if own[_NAMED:] else "")
+        msg = f"--only: there is no {what} {pattern!r}.{hint} There are: {shown}."
+        raise ArgumentValueError(msg)
