@@ -124,5 +124,5 @@ def unknown_key(
     if not hint:
         shown = ", ".join(repr(k) for k in known[:10])
         more = f", ... ({len(known)} in all)" if len(known) > 10 else ""
-        hint = f" The valid keys are: {shown}{more}."
+        hint = f" The valid keys are: {shown}{more}." if known else " There is none."
     return UnknownKeyError(f"{where}: there is no {what} {key!r}.{hint}")

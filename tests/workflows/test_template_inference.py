@@ -273,6 +273,11 @@ def test_results_of_others_are_propagated_or_begun_at(spec, results):
         ({"regularise": "Project ch0 x", "strength": (1, 2)}, "2 values for 1"),
         ({"regularise": "Parameters"}, "expected Parameters PATTERN"),
         ({"regularise": "Parameters sloppe"}, "Did you mean 'slope'"),
+        ({"regularise": "Parameters signal tilt"}, "means 'tilt', too, which starts"),
+        (
+            {"mappings": ["Project ch0 x", "Project ch1 x"]},
+            r"mapping 'Project ch1 x': layout: there is no channel 'ch1'",
+        ),
         ({"groups": {"shape": "tild"}}, "Did you mean 'tilt'"),
     ],
 )

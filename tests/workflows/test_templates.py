@@ -433,6 +433,7 @@ def test_hidden_parameters_are_not_told(spec, results):
     assert found.parameters.blinded.tolist() == [
         n == "signal" for n in results.parameters.names
     ]
+    assert any("from a glance only" in remark for remark in found.remarks)
     assert np.isnan(found.parameters.prefit_values[i])
     assert abs(found.parameters.values[i] - results.parameters.values[i]) > 1e-3
     assert found.channels["xsec"].postfit is None

@@ -10,6 +10,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Float
 
+from everwillow._errors import UnknownKeyError
 from everwillow.fitting import FitResult, _execute
 from everwillow.goodness.pvalues import judged
 from everwillow.likelihood.data_terms import CovarianceTerm, GaussianTerm
@@ -82,7 +83,11 @@ def parsed(
     for one in mappings:
         is_one = isinstance(one, AbstractHistogramMapping)
         mapping = one if is_one else parse_mapping(one)
-        mapping.axes(layout)
+        try:
+            mapping.axes(layout)
+        except UnknownKeyError as error:
+            msg = f"mapping {mapping.key!r}: {error}"
+            raise UnknownKeyError(msg) from error
         found[mapping.key] = mapping
     return tuple(found.values())
 
@@ -145,8 +150,10 @@ def histograms_of(
         found = [veiled(outcome) for outcome in found]
         remarks = (
             *remarks,
-            "Parameters of interest are hidden. What would tell them was left out: "
-            "after the fit histograms without data, and what processes contribute.",
+            "Parameters of interest are hidden. After the fit histograms without data "
+            "and what processes contribute were left out. That keeps them from a "
+            "glance only: expected yields after the fit, those of processes before it "
+            "and pulls are shown, and from these they can be computed.",
         )
     if not covariances:
         found = [_without_covariances(outcome) for outcome in found]

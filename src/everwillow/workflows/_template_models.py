@@ -60,7 +60,8 @@ def model_of(
         return made(what), what
     if what == OBSERVED:
         return made(None), what
-    return made(_expected(made, spec)), what
+    poisson = options.get("likelihood", "poisson") == "poisson"
+    return made(_expected(made, spec, 0.0 if poisson else 1.0)), what
 
 
 def _chosen(spec: TemplateSpec, data: str | None) -> str:
@@ -82,11 +83,19 @@ def _chosen(spec: TemplateSpec, data: str | None) -> str:
     raise ArgumentValueError(msg)
 
 
-def _expected(made: Any, spec: TemplateSpec) -> Float[np.ndarray, " fitted"]:
-    """Return what is expected at the start values."""
+def _expected(
+    made: Any, spec: TemplateSpec, nothing: float
+) -> Float[np.ndarray, " fitted"]:
+    """Return what is expected at the start values.
+
+    Args:
+        made: Makes the model of given counts.
+        spec: What the builder says.
+        nothing: Counts where nothing is expected.
+    """
     # Variances may be those of the data, so there have to be some for a model to be.
     nominal = nominal_yields(spec).sum(0)[: spec.layout.fitted]
-    model = made(np.where(nominal > 0, nominal, 1.0))
+    model = made(np.where(nominal > 0, nominal, nothing))
     held = {key: np.where(np.isnan(v), 0.0, v) for key, v in model.fixed.items()}
     state = update(model.state, held)
     return np.asarray(model.expected(state.to_pytree())["counts"])

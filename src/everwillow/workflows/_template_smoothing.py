@@ -37,14 +37,19 @@ class NamedParameters(eqx.Module):
     def __call__(self, params: Any, yields: Yields) -> Float[Array, " n"]:
         """Return the values, in the order of the model."""
         del yields
-        chosen = []
-        for name in params:
-            if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.patterns):
-                chosen.append(jnp.ravel(params[name]))
         for pattern in self.patterns:
             if not fnmatch.filter(params, pattern):
                 raise unknown_key(pattern, params, where="regularise")
-        return jnp.concatenate(chosen)
+        chosen = [name for name in params if self._means(name)]
+        return jnp.concatenate([jnp.ravel(params[name]) for name in chosen])
+
+    def labels(self, params: Any) -> tuple[str, ...]:
+        """Return whose values these are."""
+        chosen = [name for name in params if self._means(name)]
+        return tuple(np.repeat(chosen, [np.size(params[name]) for name in chosen]))
+
+    def _means(self, name: str) -> bool:
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.patterns)
 
     def __repr__(self) -> str:
         """Return how it is written."""

@@ -167,9 +167,10 @@ def run(
         seed: Of the toys.
         unconstrained: The error before the fit of systematics without a constraint;
             without it they count as known.
-        blind: As in `TemplateModel.from_spec`. What would tell hidden parameters is
-            left out then: after the fit masked channels, and parts of processes; limits
-            on hidden parameters. Scans and contours have hidden scales.
+        blind: As in `TemplateModel.from_spec`. What would tell hidden parameters at
+            once is left out then: after the fit masked channels, and parts of
+            processes; limits on hidden parameters. Scans and contours have hidden
+            scales. It takes little arithmetic to get them from the yields all the same.
         unblind: As there.
         max_steps: As in `everwillow.fit`.
         minimise: What fits, in place of `everwillow.fit`, with the same arguments.

@@ -13,6 +13,12 @@ from everwillow._errors import (
     UnknownKeyError,
 )
 from everwillow.models.templates.builder import TemplateBuilder
+from everwillow.models.templates.parameter_models import (
+    AxisNorms,
+    Composite,
+    SharedStrengths,
+    Strengths,
+)
 
 
 FIRST = {"p": np.array([10.0, 0.0, 30.0]), "q": np.array([5.0, 6.0, 7.0])}
@@ -158,12 +164,50 @@ def test_covariances_that_cannot_be_inverted():
         builder.build(**options)
 
 
+@pytest.mark.parametrize("likelihood", ["chi2", "covariance"])
+def test_variances_that_are_the_counts_are_said(likelihood):
+    def said(**given):
+        builder = two()
+        builder.add_data(DATA[:3], "a", **given)
+        builder.add_data(DATA[3:], "b")
+        builder.add_norm_systematic("n", "p", "a", 1.1)
+        report = builder.build(likelihood=likelihood, statistics=None).report
+        return any("the counts are taken for them" in s for s in report)
+
+    assert said()
+    assert not said(variances=np.ones(3))
+
+
+def test_signals_without_a_parameter_are_said():
+    builder = TemplateBuilder()
+    builder.add_channel([("x", [0.0, 1.0, 2.0])], "c")
+    for name, signal in (("higgs", True), ("top", True), ("z", False)):
+        builder.add_process([1.0, 2.0], name, "c", signal=signal)
+    builder.add_data([3.0, 5.0], "c")
+
+    def said(parameters):
+        report = builder.build(parameters=parameters, statistics=None).report
+        return [s for s in report if "without a parameter" in s]
+
+    def norms(layout):
+        parts = AxisNorms(layout, "z", "c", "x"), Strengths(layout, "top")
+        return Composite(layout, parts)
+
+    (only,) = said(norms)
+    assert only.startswith("'higgs' is a signal")
+    assert "'Strengths higgs; '" in only
+    assert not said(None)
+    shared = {"mu": ("higgs", "top")}
+    assert not said(lambda layout: SharedStrengths(layout, shared))
+
+
 def test_data_that_a_likelihood_leaves_out_are_said():
     builder = two()
     builder.add_data(DATA[:3], "a", variances=[1.0, 1.0, 1.0])
     builder.add_data(DATA[3:], "b")
     builder.add_norm_systematic("n", "p", "a", 1.1)
     assert any("variances of the data" in s for s in builder.build().report)
+    assert not any("counts are taken" in s for s in builder.build().report)
     assert not any("not used" in s for s in builder.build(likelihood="chi2").report)
     builder.add_norm_systematic("m", "p", "a", 1.1, add_to_data_covariance=True)
     for likelihood in ("poisson", "chi2"):
@@ -230,6 +274,19 @@ def test_odd_data_are_said():
     assert "Channel 'a': the data are negative in bin (1)." in report
     assert "Channel 'c': nothing is expected in bin (1)." in report
     assert "Channel 'c': there are data where nothing is expected, in bin (1)" in report
+
+
+def test_impossible_data_are_refused():
+    builder = TemplateBuilder()
+    builder.add_channel([("x", [0.0, 1.0, 2.0])], "c")
+    builder.add_process([1.0, 0.0], "p", "c", signal=True)
+    builder.add_data([0.0, 2.0], "c")
+    with pytest.raises(ArgumentValueError, match=r"'c' has events in bin \(1\)"):
+        builder.build()
+    builder.build(data=np.array([2.0, 0.0]))
+    builder.build(likelihood="chi2", statistics=None, data=np.array([2.0, 1.0]))
+    with pytest.raises(UnknownKeyError, match=r"pseudodata 'other'\. There is none"):
+        builder.build(data="other")
 
 
 def test_pseudodata_have_every_fitted_channel():

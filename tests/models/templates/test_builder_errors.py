@@ -89,6 +89,8 @@ SHAPES = (
         r"Did you mean 'average'",
     ),
     ((UP * np.inf, "new", "p", "ch"), {}, NonFiniteError, "value of bin 0"),
+    ((0 * UP, "new", "p", "ch"), {}, ArgumentValueError, "up: .* empty"),
+    (((UP, 0 * UP), "new", "p", "ch"), {}, ArgumentValueError, "down: .* empty"),
     ((UP, "new", "p", "ch"), {"syst_axes": ["k"]}, ShapeMismatchError, "'k'"),
     ((UP, "new", "p", "ch"), {"groups": 5}, ArgumentTypeError, "groups"),
     (
@@ -229,6 +231,7 @@ def test_what_is_odd_is_said(kind):
     told.add_systematic([10.0, 20.0, 0.0], "idle", "p", "ch", constrained=False)
     told.add_norm_systematic("unity", "p", "ch", 1.0)
     told.add_norm_systematic("triple", "p", "ch", 3.0)
+    told.add_norm_systematic("added", "p", "ch", 0.05)
     told.add_norm_systematic("same", "p", "ch", (1.1, 1.2))
     report = told.spec().report
 
@@ -244,6 +247,7 @@ def test_what_is_odd_is_said(kind):
     assert "has no effect anywhere, and nothing constrains it" in said("idle")
     assert "has no effect anywhere." in said("unity")
     assert "up to 200 %, in bins (0), (1)" in said("triple")
+    assert "factor 0.05, that is -95 %; is 1.05 what is meant?" in said("added")
     assert "opposite sides, up and down, in bins (0), (1)" in said("same")
     assert "Channel 'ch': nothing is expected in bin (2)." in report
 

@@ -148,6 +148,19 @@ def test_axes_in_the_wrong_order_are_seen():
     builder.add_process(square.project("b", "a"), "p", "ch")
 
 
+@pytest.mark.parametrize("name", ["", "x", "xaxis", "p"])
+def test_axes_of_other_names_are_seen(name):
+    hist = pytest.importorskip("hist")
+    builder = TemplateBuilder()
+    builder.add_channel([("x", EDGES)], "ch")
+    histogram = hist.Hist(hist.axis.Variable(EDGES, name=name))
+    if name != "p":
+        builder.add_process(histogram, "p", "ch")
+        return
+    with pytest.raises(ShapeMismatchError, match=r"'x' .* the histogram has 'p'"):
+        builder.add_process(histogram, "p", "ch")
+
+
 @pytest.mark.parametrize(
     ("edges", "fits"),
     [

@@ -29,7 +29,7 @@ from everwillow.likelihood.template_lists import pack_lists
 from everwillow.likelihood.template_spec import Responses, TemplateSpec
 from everwillow.models._parameters import separator
 from everwillow.models.templates._bins import Bins, Links, links_of
-from everwillow.models.templates._consistency import check_definite
+from everwillow.models.templates._consistency import check_definite, check_possible
 from everwillow.models.templates.external import External
 from everwillow.models.templates.likelihood import FlatTemplates, Free
 from everwillow.models.templates.parameter_models.base import (
@@ -312,6 +312,7 @@ def _term(spec: TemplateSpec, likelihood: str, counts: np.ndarray) -> AbstractDa
                 "are not negative; use likelihood='chi2' for subtracted data."
             )
             raise ArgumentValueError(msg)
+        check_possible(spec, counts)
         return PoissonTerm()
     if likelihood == "chi2":
         given = spec.observed_variance

@@ -4,6 +4,7 @@ import numpy as np
 
 from everwillow._errors import ArgumentValueError
 from everwillow.likelihood.template_spec import TemplateSpec
+from everwillow.models.templates._booking import spell_bins
 
 
 def check_spec(spec: TemplateSpec) -> None:
@@ -91,6 +92,33 @@ def check_definite(covariance: np.ndarray) -> None:
             "its diagonal, or merge bins that are the same measurement."
         )
         raise ArgumentValueError(msg) from None
+
+
+def check_possible(spec: TemplateSpec, counts: np.ndarray) -> None:
+    """Check that something is expected where there are Poisson counts.
+
+    Args:
+        spec: The template fit.
+        counts: Of the fitted bins.
+
+    Raises:
+        ArgumentValueError: If a bin has counts, and no process has a template there.
+    """
+    filled = spec.templates.bin[spec.templates.nominal != 0]
+    none = np.bincount(filled, minlength=spec.layout.bins)[: len(counts)] == 0
+    for channel in spec.layout.channels:
+        if channel.masked:
+            continue
+        part = spec.layout.bins_of(channel.name)
+        bins = np.flatnonzero(none[part] & (counts[part] > 0))
+        if len(bins):
+            msg = (
+                f"data: channel {channel.name!r} has events in "
+                f"{spell_bins(bins, channel)}, where no process has anything: a "
+                "Poisson likelihood of that is 0. Merge bins, or add what is missing "
+                "to a template."
+            )
+            raise ArgumentValueError(msg)
 
 
 def _distinct(names: list[str] | tuple[str, ...]) -> bool:

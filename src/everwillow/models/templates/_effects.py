@@ -92,6 +92,22 @@ def _scaled(nominal: Nominal, factor: float) -> Content:
     return Content(factor * nominal.dense()[:, None])
 
 
+def _check_filled(
+    variation: Variation, nominal: Nominal, names: tuple[str, str, str]
+) -> None:
+    """Refuse a histogram of zeros, which somebody forgot to fill."""
+    if variation.difference or not nominal.value.any():
+        return
+    for side, content in (("up", variation.up), ("down", variation.down)):
+        if content is not None and not content.values.any():
+            msg = (
+                "systematic {!r} of process {!r} in channel {!r}, {}: the histogram is "
+                "empty, and the process is not. Fill it; or is it a difference to the "
+                "nominal one? Then say as_difference=True."
+            )
+            raise ArgumentValueError(msg.format(*names, side))
+
+
 def of_variations(
     book: Book,
     name: str,
@@ -101,7 +117,13 @@ def of_variations(
     symmetrize: Symmetrisation | None,
     kfactor: float,
 ) -> tuple[list[Booking], list[Finding]]:
-    """Return the effects of variations by process, and what is odd."""
+    """Return the effects of variations by process, and what is odd.
+
+    Raises:
+        ArgumentTypeError: If `kfactor` is no number.
+        ArgumentValueError: If it cannot be one, or if a histogram is empty where the
+            process is not.
+    """
     if not isinstance(kfactor, int | float | np.number):
         msg = f"systematic {name!r}: kfactor is a number, got {kfactor!r:.80}."
         raise ArgumentTypeError(msg)
@@ -115,6 +137,7 @@ def of_variations(
         nominal = book.template(process, channel)
         for label, column in variation.columns():
             full = name + label
+            _check_filled(column, nominal, (full, process, channel))
             effects: Mapping[str, Response | np.ndarray]
             if kind.covariance:
                 effects = differences(

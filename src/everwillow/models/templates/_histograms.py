@@ -4,6 +4,7 @@ Read are UHI histograms (hist, boost_histogram, uproot), arrays, and sparse matr
 that can be turned into coordinates, as those of scipy.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,11 @@ from everwillow.models.templates._axes import (
     flow_wanted,
     from_uhi,
 )
+
+
+# What axes are called that nobody gave a name; those of ROOT are xaxis, ... Axes of two
+# channels together, 0:x and 1:x, may have any, as one histogram has each name once.
+_SAYS_NOTHING = re.compile(r"(axis[ _]?\d*|[xyz]axis|\d+:.*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +168,7 @@ def _read_uhi(
         raise ArgumentTypeError(msg)
     theirs = [from_uhi(axis, i) for i, axis in enumerate(histogram.axes)]
     inner, outer = _split(theirs, channel, where, extra)
+    _check_names([theirs[i] for i in inner], channel, where)
     cuts: list[slice] = [slice(None)] * len(theirs)
     flows = [(False, False)] * len(theirs)
     for wanted, i in zip(channel.axes, inner, strict=True):
@@ -228,6 +235,19 @@ def _split(
         )
         raise ShapeMismatchError(msg)
     return inner, outer
+
+
+def _check_names(theirs: list[Axis], channel: Channel, where: str) -> None:
+    """Refuse axes that are called something else than those of the channel."""
+    for wanted, got in zip(channel.axes, theirs, strict=True):
+        told = not any(_SAYS_NOTHING.fullmatch(axis.name) for axis in (wanted, got))
+        if told and wanted.name != got.name:
+            msg = (
+                f"{where}: channel {channel.name!r} has the axis {describe(wanted)} "
+                f"where the histogram has {describe(got)}. Give both the same name, "
+                "project, or transpose the histogram; or pass its values()."
+            )
+            raise ShapeMismatchError(msg)
 
 
 def _flow(

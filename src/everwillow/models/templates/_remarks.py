@@ -1,5 +1,6 @@
 """What was assumed or looks odd, in sentences."""
 
+import jax.numpy as jnp
 import numpy as np
 
 from everwillow.likelihood.data_terms import (
@@ -12,6 +13,10 @@ from everwillow.likelihood.template_arrays import TemplateArrays
 from everwillow.likelihood.template_spec import Templates, TemplateSpec
 from everwillow.models.templates._booking import Book, spell_bins
 from everwillow.models.templates._variations import Finding
+from everwillow.models.templates.parameter_models.base import (
+    AbstractParameterModel,
+    rates_of,
+)
 
 
 MOST = 50
@@ -26,6 +31,9 @@ _SAID = {
         "respond"
     ),
     "no effect": "has no effect",
+    "tiny": (
+        "is the factor {factor:.3g}, that is {less:.3g} %; is {more:.3g} what is meant?"
+    ),
 }
 
 
@@ -58,6 +66,13 @@ def unused(spec: TemplateSpec, term: AbstractDataTerm) -> tuple[str, ...]:
     joint = isinstance(term, CovarianceTerm)
     covariance = spec.observed_covariance is not None
     out = []
+    needs = not isinstance(term, PoissonTerm)
+    if needs and spec.observed_variance is None and not (joint and covariance):
+        wanted = "add_data_covariance, or " if joint else ""
+        out.append(
+            "The data have no variances, so that the counts are taken for them. Give "
+            f"{wanted}add_data(..., variances=...)."
+        )
     if covariance and not joint:
         out.append(
             "The covariance of the data is not used, nor are systematics in it: that "
@@ -71,6 +86,30 @@ def unused(spec: TemplateSpec, term: AbstractDataTerm) -> tuple[str, ...]:
             "likelihood='chi2'."
         )
     return tuple(out)
+
+
+def held(spec: TemplateSpec, rate_model: AbstractParameterModel) -> tuple[str, ...]:
+    """Return which signals no parameter scales.
+
+    Args:
+        spec: The template fit.
+        rate_model: What scales the processes.
+    """
+    known = rate_model.parameters()
+    signals = [name for name in spec.signals if name not in known]
+    if not signals or not known:
+        return ()
+    start = np.array([float(entry.start) for entry in known.values()])
+    before, after = (
+        np.asarray(rates_of(rate_model, jnp.asarray(values)))
+        for values in (start, 1.1 * start + 0.1)
+    )
+    return tuple(
+        f"{name!r} is a signal without a parameter here: it is held where it is. To "
+        f"fit it, put 'Strengths {name}; ' before the other parameters."
+        for name in signals
+        if np.array_equal(*(v[spec.layout.process(name)] for v in (before, after)))
+    )
 
 
 def idle(spec: TemplateSpec, arrays: TemplateArrays) -> tuple[str, ...]:
@@ -180,10 +219,19 @@ def _sentence(finding: Finding, said: str, channel: Channel, floor: str) -> str:
     bins = spell_bins(finding.bins, channel)
     if finding.count > len(finding.bins):
         bins += f" and {finding.count - len(finding.bins)} more"
-    effect = said.format(size=100 * finding.size, bins=bins, floor=floor)
+    factor = finding.size
+    effect = said.format(
+        size=100 * factor,
+        bins=bins,
+        floor=floor,
+        factor=factor,
+        less=100 * (factor - 1),
+        more=1 + factor,
+    )
+    end = "" if effect.endswith("?") else "."
     return (
         f"Systematic {finding.systematic!r} on process {finding.process!r} in channel "
-        f"{finding.channel!r} {effect}."
+        f"{finding.channel!r} {effect}{end}"
     )
 
 

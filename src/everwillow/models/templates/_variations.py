@@ -20,7 +20,11 @@ from everwillow.models.templates._symmetrisation import (
 )
 
 
-Oddity: TypeAlias = Literal["huge", "one-sided", "sign", "outside", "no effect"]
+Oddity: TypeAlias = Literal["huge", "one-sided", "sign", "outside", "no effect", "tiny"]
+
+
+# A factor below this is rather an error that should have been added to 1.
+TINY = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,8 @@ class Finding:
         channel: In which channel.
         bins: The first ten bins where it is so, in C order.
         count: Number of all of them.
-        size: How far a yield moves at most, 1 being 100 %; 0 where that is no matter.
+        size: How far a yield moves at most, 1 being 100 %, or the factor that is tiny;
+            0 where that is no matter.
     """
 
     kind: Oddity
@@ -244,6 +249,8 @@ def uniform(
     found: list[Finding] = []
     size = float(largest(shift, one, kind)[0])
     everywhere = tuple(map(int, nominal.index[:10])), len(nominal.index)
+    if 0 < up < TINY:
+        found.append(Finding("tiny", *name, *everywhere, up))
     if size > 1 + 1e-12:
         found.append(Finding("huge", *name, *everywhere, size))
     if one_sided(shift)[0]:

@@ -13,8 +13,10 @@ that was built from the data keeps theirs, whatever observation it is given late
 pseudodata with a model that was built with ``data=``, or their known truth tells the
 numbers of the data.
 
-It keeps a result from the eye, not from who looks for it. Start values, finite bounds
-and centres of constraints move along, and expected yields are physical ones.
+It keeps a result from a glance, not from who looks for it: start values, finite bounds
+and centres of constraints move along, but expected yields are physical ones, and follow
+the data that all can see. A strength is what the yields of a fitted channel after the
+fit have more than the other processes, over the template of the signal.
 """
 
 import dataclasses

@@ -19,7 +19,7 @@ from everwillow.model import AbstractModel
 from everwillow.models._luggage import Luggage
 from everwillow.models.templates._bins import Bins, Links
 from everwillow.models.templates._compilation import Compiled, compile_spec
-from everwillow.models.templates._remarks import idle, unused
+from everwillow.models.templates._remarks import held, idle, unused
 from everwillow.models.templates.blinding import (
     Blind,
     hidden_names,
@@ -154,7 +154,12 @@ class TemplateModel(AbstractModel):
     def report(self) -> tuple[str, ...]:
         """What was assumed or looks odd, one sentence each."""
         spec, terms = self.spec, self.terms
-        return (*spec.report, *unused(spec, terms.term), *idle(spec, terms.arrays))
+        return (
+            *spec.report,
+            *unused(spec, terms.term),
+            *held(spec, terms.rate_model),
+            *idle(spec, terms.arrays),
+        )
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:

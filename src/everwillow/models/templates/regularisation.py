@@ -246,6 +246,15 @@ def _start_of(part: Curvature, params: Any, yields: Yields) -> PyTree:
                 f"values in {int(bad.sum())} bins, the first of them {where}, so that "
                 "there is no ratio to it. Select other bins, or merge some."
             )
+            labels = getattr(part.mapping, "labels", None)
+            if labels is not None:
+                names = ", ".join(repr(str(n)) for n in np.array(labels(params))[bad])
+                msg = (
+                    f"regularisation: {part.mapping!r} means {names}, too, which "
+                    f"starts at {leaf[where]}, so that there is no ratio to it. Write "
+                    "patterns that leave it out, such as names in full; or give it "
+                    "another start value."
+                )
             raise ArgumentValueError(msg)
     return found
 
