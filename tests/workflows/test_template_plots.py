@@ -7,6 +7,8 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from everwillow.likelihood.histograms import Axis
+from everwillow.plotting import cross_section
+from everwillow.workflows._hdf5_records import read_record, write_record
 from everwillow.workflows.template_plots import result_figures
 from everwillow.workflows.template_results import (
     Expectation,
@@ -57,3 +59,25 @@ def test_data_are_points_where_there_are_any(data, points, ratio):
     legend = {text.get_text() for text in panel.get_legend().get_texts()}
     assert legend == {"Pre-fit", "Post-fit"} | ({"Data"} if data is not None else set())
     assert below.get_ylabel() == ratio
+
+
+def test_titles_of_axes_are_written(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    axes = (
+        Axis("m", edges=(0.0, 1.0, 2.0, 4.0), title="Mass [GeV]"),
+        Axis("k", labels=(1,)),
+    )
+    values = np.ones((3, 1))
+    before = HistogramResult(axes, (), Expectation(values, values))
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        write_record(file, before, h5py.string_dtype())
+        after = read_record(file, HistogramResult)
+    assert [axis.title for axis in after.axes] == ["Mass [GeV]", ""]
+    options = {"values": [1.0, 2.0, 3.0], "errors": [1.0, 1.0, 1.0]}
+    figure = cross_section(axes=after.axes[:1], **options)
+    assert figure.axes[-1].get_xlabel() == "Mass [GeV]"
+    figure = cross_section(axes=after.axes[:1], **options, labels={"m": "M"})
+    assert figure.axes[-1].get_xlabel() == "M"
+    wide = (Axis("k", labels=(1, 2), title="Kind"), after.axes[0])
+    figure = cross_section(axes=wide, values=np.ones((2, 3)), errors=np.ones((2, 3)))
+    assert figure.axes[-1].get_xlabel() == "Bins of Mass [GeV], in Kind"

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 import equinox as eqx
@@ -23,11 +23,14 @@ class Axis:
             underflow bin begins at minus infinity, an overflow bin ends at infinity.
             None for categories.
         labels: The names of its categories, one a bin; None for intervals.
+        title: What plots write along it instead of its name, with a unit for example.
+            Axes that differ in nothing else are equal.
     """
 
     name: str
     edges: tuple[float, ...] | None = None
     labels: tuple[str | int, ...] | None = None
+    title: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         """Check that it is one or the other, and that edges ascend."""

@@ -1,5 +1,6 @@
 """Which bins a selection means, found on the host, and sums over them."""
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -141,21 +142,23 @@ def _cut(bins: Bins, axis: Axis, cut: Cut, where: str) -> Bins:
 def _part(axis: Axis, start: int, stop: int, stride: int) -> Axis:
     """Return an axis of some bins of another; with gaps it has categories."""
     if axis.edges is not None and stride == 1:
-        return Axis(axis.name, edges=axis.edges[start : stop + 1])
+        return dataclasses.replace(axis, edges=axis.edges[start : stop + 1])
     labels = axis.labels
     if axis.edges is not None:
         pairs = zip(axis.edges[:-1], axis.edges[1:], strict=True)
         labels = tuple(f"[{low:.12g}, {high:.12g})" for low, high in pairs)
-    return Axis(axis.name, labels=(labels or ())[start:stop:stride])
+    part = (labels or ())[start:stop:stride]
+    return dataclasses.replace(axis, edges=None, labels=part)
 
 
 def _merged(axis: Axis, ends: Sequence[int]) -> Axis:
     if axis.edges is not None:
-        return Axis(axis.name, edges=tuple(axis.edges[i] for i in ends))
+        return dataclasses.replace(axis, edges=tuple(axis.edges[i] for i in ends))
     labels = axis.labels or ()
     parts = [labels[a:b] for a, b in itertools.pairwise(ends)]
     names = ["+".join(map(str, part)) for part in parts]
-    return Axis(axis.name, labels=tuple(names) if len(labels) > len(parts) else labels)
+    merged = tuple(names) if len(labels) > len(parts) else labels
+    return dataclasses.replace(axis, labels=merged)
 
 
 def _index(axis: Axis, position: Position, where: str) -> int:

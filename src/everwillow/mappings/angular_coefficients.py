@@ -1,5 +1,6 @@
 """Angular coefficients of a decay, from cross sections by harmonic."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
@@ -135,9 +136,9 @@ class AngularCoefficients(AbstractAngular):
         place, axes = self._place(layout, 2)
         own = axes[place]
         if own.edges is None:
-            own = Axis(own.name, labels=(own.labels or ())[1:])
+            own = dataclasses.replace(own, labels=(own.labels or ())[1:])
         else:
-            own = Axis(own.name, edges=own.edges[1:])
+            own = dataclasses.replace(own, edges=own.edges[1:])
         return (*axes[:place], own, *axes[place + 1 :])
 
 

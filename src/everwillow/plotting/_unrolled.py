@@ -1,7 +1,8 @@
 """Histograms of any number of axes along one axis of a plot."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ class Unrolled(NamedTuple):
         size: Number of bins in a block.
         categories: Names of the bins, if they have no edges.
         outer: What the blocks are bins of.
+        titles: What to write instead of `name` and `outer`.
     """
 
     edges: np.ndarray
@@ -41,6 +43,7 @@ class Unrolled(NamedTuple):
     size: int
     categories: tuple[str, ...] | None
     outer: str
+    titles: Mapping[str, str] = MappingProxyType({})
 
     def flat(self, values: Any, name: str) -> np.ndarray:
         """Return an array in the order of the bins of the plot.
@@ -92,9 +95,10 @@ class Unrolled(NamedTuple):
             texts = [text_of(name, labels) for name in self.texts]
             borders = starts if several else self.edges
             _name_ticks(panels, (borders[1:] + borders[:-1]) / 2, texts, width)
-        name = text_of(self.name, labels) if self.name else ""
+        known = {**self.titles, **(labels or {})}
+        name = text_of(self.name, known) if self.name else ""
         if several:
-            name = f"Bins of {name}, in {text_of(self.outer, labels)}"
+            name = f"Bins of {name}, in {text_of(self.outer, known)}"
         xlabel(below, name)
         for axes in panels[:-1]:
             _lift_zero(axes)
@@ -110,13 +114,18 @@ def unrolled(axes: Sequence[Axis]) -> Unrolled:
     others = tuple(i for i in range(len(axes)) if i != inner)
     axis = axes[inner]
     order = (*others, inner)
+    titles = {one.name: one.title for one in axes if one.title}
     if not others:
         if axis.edges is None:
             names = tuple(map(str, axis.labels or ()))
             edges = np.arange(axis.size + 1.0)
-            return Unrolled(edges, axis.name, shape, order, ("",), axis.size, names, "")
+            return Unrolled(
+                edges, axis.name, shape, order, ("",), axis.size, names, "", titles
+            )
         edges = _finite(np.array(axis.edges, float))
-        return Unrolled(edges, axis.name, shape, order, ("",), axis.size, None, "")
+        return Unrolled(
+            edges, axis.name, shape, order, ("",), axis.size, None, "", titles
+        )
     names = [_bin_names(axes[i]) for i in others]
     blocks = tuple(
         ", ".join(part[k] for part, k in zip(names, at, strict=True))
@@ -124,7 +133,10 @@ def unrolled(axes: Sequence[Axis]) -> Unrolled:
     )
     edges = np.arange(math.prod(shape) + 1.0)
     outer = ", ".join(axes[i].name for i in others)
-    return Unrolled(edges, axis.name, shape, order, blocks, axis.size, None, outer)
+    titles = {outer: ", ".join(axes[i].title or axes[i].name for i in others), **titles}
+    return Unrolled(
+        edges, axis.name, shape, order, blocks, axis.size, None, outer, titles
+    )
 
 
 def _finite(edges: np.ndarray) -> np.ndarray:

@@ -159,6 +159,8 @@ def _write_axes(group: Any, axes: tuple[Axis, ...], text: Any) -> None:
     for i, axis in enumerate(axes):
         inner = _group(group, str(i), "an axis; the last one is the fastest")
         inner.attrs["name"] = axis.name
+        if axis.title:
+            inner.attrs["title"] = axis.title
         if axis.edges is not None:
             edges = np.array(axis.edges, np.float64)
             _put(inner, "edges", edges, text).attrs["description"] = "ends of the bins"
@@ -173,14 +175,15 @@ def _read_axes(group: Any) -> tuple[Axis, ...]:
     axes = []
     for i in range(len(group)):
         axis = group[str(i)]
-        name = axis.attrs["name"]
+        name, title = axis.attrs["name"], axis.attrs.get("title", "")
         if "edges" in axis:
-            axes.append(Axis(name, tuple(axis["edges"][()].tolist())))
+            edges = tuple(axis["edges"][()].tolist())
+            axes.append(Axis(name, edges, title=title))
             continue
         labels = axis["labels"]
         text = labels.dtype.kind == "O"
         found = labels.asstr()[()] if text else labels[()]
-        axes.append(Axis(name, labels=tuple(found.tolist())))
+        axes.append(Axis(name, labels=tuple(found.tolist()), title=title))
     return tuple(axes)
 
 

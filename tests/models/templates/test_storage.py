@@ -239,3 +239,18 @@ def test_damaged_files_say_what_is_wrong(change, message, tmp_path):
     with pytest.raises(ArgumentValueError, match=message) as caught:
         load(path)
     assert str(path) in str(caught.value)
+
+
+def test_titles_of_axes_are_kept(tmp_path):
+    hist = pytest.importorskip("hist")
+    mass = hist.axis.Regular(2, 100, 180, name="mjj", label="m(jj) [GeV]")
+    kind = hist.axis.StrCategory(["a", "b"], name="kind", label="Kind")
+    plain = hist.axis.Regular(2, 0, 1, name="x")
+    builder = TemplateBuilder()
+    builder.add_channel([mass, kind, plain], "ch", flow=True)
+    builder.add_process(np.ones((4, 2, 4)), "p", "ch", signal=True)
+    builder.write(tmp_path / "fit.hdf5")
+    (channel,) = load(tmp_path / "fit.hdf5").layout.channels
+    assert [axis.title for axis in channel.axes] == ["m(jj) [GeV]", "Kind", ""]
+    # Histograms of other titles are booked there all the same.
+    assert channel.axes[1] == Axis("kind", labels=("a", "b"))

@@ -4,6 +4,7 @@ Histograms are read by the UHI protocol, which those of hist, boost_histogram an
 speak; none of these packages is imported.
 """
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -80,7 +81,7 @@ def _with_flow(axis: Axis, *, below: bool, above: bool) -> Axis:
         edges = (-np.inf, *edges)
     if above and edges[-1] != np.inf:
         edges = (*edges, np.inf)
-    return Axis(axis.name, edges)
+    return dataclasses.replace(axis, edges=edges)
 
 
 def _is_foreign(axis: Any) -> bool:
@@ -100,16 +101,22 @@ def from_uhi(axis: Any, position: int) -> Axis:
     # Integers are discrete in the protocol, and intervals of length 1 all the same.
     if traits.discrete and not getattr(traits, "ordered", False):
         labels = [axis[i] for i in range(len(axis))]
-        return Axis(
-            name, labels=tuple(v if isinstance(v, str) else int(v) for v in labels)
-        )
+        labels = tuple(v if isinstance(v, str) else int(v) for v in labels)
+        return Axis(name, labels=labels, title=_title(axis, name))
     edges = getattr(axis, "edges", None)
     if callable(edges):
         edges = edges()
     if edges is None:
         ends = [axis[i] for i in range(len(axis))]
         edges = [*(low for low, _ in ends), ends[-1][1]]
-    return Axis(name, tuple(map(float, np.asarray(edges))))
+    edges = tuple(map(float, np.asarray(edges)))
+    return Axis(name, edges, title=_title(axis, name))
+
+
+def _title(axis: Any, name: str) -> str:
+    """Return the label of an axis of hist, which is its name where none was given."""
+    label = getattr(axis, "label", "")
+    return label if isinstance(label, str) and label != name else ""
 
 
 def flow_of(axis: Any) -> tuple[bool, bool]:

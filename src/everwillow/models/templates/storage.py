@@ -125,7 +125,9 @@ class _Writer:
             group.attrs["masked"] = int(channel.masked)
             self._group(f"{path}/axes", "the last one is the fastest")
             for j, axis in enumerate(channel.axes):
-                self._group(f"{path}/axes/{j}", "an axis", name=axis.name)
+                own = self._group(f"{path}/axes/{j}", "an axis", name=axis.name)
+                if axis.title:
+                    own.attrs["title"] = axis.title
                 if axis.edges is not None:
                     edges = np.array(axis.edges, np.float64)
                     self._put(f"{path}/axes/{j}/edges", edges, "ends of the bins")
@@ -315,11 +317,12 @@ def _arrays(group: Any, record: Any) -> Any:
 def _channel(group: Any) -> Channel:
     axes = []
     for axis in _numbered(group["axes"]):
-        name = axis.attrs["name"]
+        name, title = axis.attrs["name"], axis.attrs.get("title", "")
         if "edges" in axis:
-            axes.append(Axis(name, tuple(axis["edges"][()].tolist())))
-        else:
-            axes.append(Axis(name, labels=tuple(_array(axis["labels"]).tolist())))
+            axes.append(Axis(name, tuple(axis["edges"][()].tolist()), title=title))
+            continue
+        labels = tuple(_array(axis["labels"]).tolist())
+        axes.append(Axis(name, labels=labels, title=title))
     return Channel(group.attrs["name"], tuple(axes), bool(group.attrs["masked"]))
 
 
