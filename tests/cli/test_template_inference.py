@@ -208,3 +208,14 @@ def test_bad_options(run, folder, options, message):
 def test_spellings_that_are_none(read, text, message):
     with pytest.raises(ValueError, match=message):
         read(text)
+
+
+def test_a_curve_without_a_corner_is_shown(run, folder):
+    options = ["--regularise", "Select ch0", "--l-curve=1:3:2", "--strength", "corner"]
+    done = run("template", "fit", folder / "fit.hdf5", *options)
+    assert done.exit_code == 2
+    assert "--strength: the L-curve from 1 to 3 has no corner" in said(done)
+    title, heads, _, *rows = done.stdout.splitlines()
+    assert title == "L-curve: no corner"
+    assert heads.split() == ["strength", "misfit", "penalty", "curvature"]
+    assert [line.split()[0] for line in rows] == ["1", "3"]

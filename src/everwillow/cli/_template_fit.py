@@ -15,12 +15,14 @@ from everwillow.cli._numbers import seconds
 from everwillow.cli._outcome import check_target
 from everwillow.cli._programs import Stored, fit
 from everwillow.cli._request import settings_of
+from everwillow.cli._template_inference_tables import l_curve_table
 from everwillow.cli._template_tables import overview, propagated
 from everwillow.cli._terminal import GAP, busy, show
 from everwillow.fitting import FitResult
 from everwillow.models.templates.storage import load
 from everwillow.workflows import templates
 from everwillow.workflows._template_questions import COMMA
+from everwillow.workflows._template_smoothing import NoCornerError
 
 
 # So many parts are named one by one in a hint.
@@ -49,7 +51,12 @@ def run(*, folder: Any, everything: bool, options: dict[str, Any]) -> None:
 
     with busy("Fitting"):
         began = time.perf_counter()
-        results = templates.run(spec, minimise=minimise, **arguments)
+        try:
+            results = templates.run(spec, minimise=minimise, **arguments)
+        except NoCornerError as error:
+            # Whoever has to choose a strength wants to see the curve.
+            show(l_curve_table(error.l_curve))
+            raise
         took = time.perf_counter() - began
     notes = [
         f"Reading {seconds(reading)}, fitting and propagating {seconds(took)}"

@@ -11,6 +11,7 @@ from everwillow.workflows.template_profiles import (
     Limit,
     NonprofiledShifts,
     Regularisation,
+    StrengthScan,
 )
 from everwillow.workflows.template_results import Scan, TemplateResults
 
@@ -156,8 +157,11 @@ def regularisation_parts(found: Regularisation) -> list[str]:
     rows = [(name, plain(float(value), 4)) for name, value in pairs]
     parts = [table(("regularised", "strength"), rows, title="Regularisation")]
     curve = found.l_curve
-    if curve is None:
-        return parts
+    return parts if curve is None else [*parts, l_curve_table(curve)]
+
+
+def l_curve_table(curve: StrengthScan) -> str:
+    """Return a table of an L-curve."""
     penalty = np.full(len(curve.strengths), np.nan)
     penalty = penalty if curve.penalty is None else curve.penalty
     columns = (curve.misfit, penalty, curve.curvature)
@@ -169,7 +173,7 @@ def regularisation_parts(found: Regularisation) -> list[str]:
     if np.isfinite(curve.corner):
         title = f"L-curve: corner at strength {curve.corner:.4g}"
     heads = ("strength", "misfit", "penalty", "curvature")
-    return [*parts, table(heads, rows, title=title)]
+    return table(heads, rows, title=title)
 
 
 def _known(value: float) -> str:
@@ -206,5 +210,6 @@ __all__ = [
     "decimals_of",
     "grid_table",
     "inference_parts",
+    "l_curve_table",
     "scan_table",
 ]

@@ -29,6 +29,20 @@ CORNER = "corner"
 _PARAMETERS = "Parameters"
 
 
+class NoCornerError(ArgumentValueError):
+    """An L-curve has no corner where that was to be the strength.
+
+    Attributes:
+        l_curve: The curve.
+    """
+
+    l_curve: StrengthScan
+
+    def __init__(self, message: str, l_curve: StrengthScan) -> None:
+        super().__init__(message)
+        self.l_curve = l_curve
+
+
 class NamedParameters(eqx.Module):
     """The values of parameters in a row, as a histogram to be smoothed."""
 
@@ -125,7 +139,8 @@ def smoothed(
         max_steps: Of each fit.
 
     Raises:
-        ArgumentValueError: If there is nothing that is regularised, or no corner.
+        ArgumentValueError: If there is nothing that is regularised.
+        NoCornerError: If the curve has no corner; has the curve.
     """
     penalty = model.terms.penalty
     if penalty is None:
@@ -162,11 +177,11 @@ def _corner(found: StrengthScan | None) -> float:
     if np.isnan(found.corner):
         low, high = found.strengths[0], found.strengths[-1]
         msg = (
-            f"strength: the L-curve from {low:g} to {high:g} has no corner. Look at it "
-            "without strength='corner', scan further, or choose a number."
+            f"strength: the L-curve from {low:g} to {high:g} has no corner. Scan "
+            "further, or more finely, with l_curve=, or choose a number."
         )
-        raise ArgumentValueError(msg)
+        raise NoCornerError(msg, found)
     return found.corner
 
 
-__all__ = ["Smooth", "Strength", "curvatures_of", "smoothed"]
+__all__ = ["NoCornerError", "Smooth", "Strength", "curvatures_of", "smoothed"]
