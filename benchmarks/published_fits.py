@@ -25,7 +25,7 @@ CODES = {"normsys": {"interpcode": "code4"}, "histosys": {"interpcode": "code4p"
 LONG = 100.0
 TIMES, TIMES_OF_LONG = 10.0, 150.0
 EAGER = 1.0
-# Seconds that each is called in its turn; the fastest take a twentieth of a millisecond.
+# Seconds that each is called in its turn; the fastest take a tenth of a millisecond.
 BLOCK = 0.02
 BACK_ENDS = ("numpy minuit", "jax scipy")
 # Minuit takes seconds for others, or fails.
