@@ -14,6 +14,7 @@ _PLOTS = {
     "channels": "channel",
     "contours": "contour",
     "impacts": "impacts",
+    "inputs": "input",
     "mappings": "mapping",
     "nonprofiled": "nonprofiled",
     "scans": "scan",
