@@ -81,9 +81,7 @@ def compare(name: str) -> list[Row]:
     for peer in BACK_ENDS if name in FOR_MINUIT else BACK_ENDS[-1:]:
         call = theirs(workspace, *peer.split())
         first[peer] = seconds(lambda: least.update({peer: call()[1]}))  # noqa: B023
-        times |= interleave(
-            {**calls, peer: call}, repeats=15, budget=3.0, block=BLOCK
-        )
+        times |= interleave({**calls, peer: call}, repeats=15, budget=3.0, block=BLOCK)
     rows = []
     for call, label in (("compiled", "compiled call"), ("eager", "eager call")):
         note = f"first {first[call]:.2f} s; {int(found.num_steps)} steps"

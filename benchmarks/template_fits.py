@@ -78,11 +78,9 @@ def tutorial() -> dict[str, Any]:
 def generated(name: str) -> dict[str, Any]:
     """Generate and fit one of `CASES`."""
     import jax  # noqa: PLC0415
-    import numpy as np  # noqa: PLC0415
 
     import everwillow as ew  # noqa: PLC0415
     from benchmarks.generated_templates import template_spec  # noqa: PLC0415
-    from everwillow.mappings import Composite, Select, postfit  # noqa: PLC0415
     from everwillow.models.templates import TemplateModel  # noqa: PLC0415
 
     bins, processes, systematics, density = CASES[name]
@@ -125,25 +123,34 @@ def generated(name: str) -> dict[str, Any]:
         "success": bool(result.success),
     }
     if name == "dense":
-        cuts = np.linspace(0, bins, 11).astype(int)
-        ten = Composite(
-            *(
-                Select("bins", selection=f"x:{a}:{b},x:rebin({(b - a) // 10})")
-                for a, b in itertools.pairwise(cuts)
-            )
-        )
-        timed(lambda: postfit(ten, model, result))
-        # In turn with the fit, as a noisy machine has slow minutes.
-        pairs = [
-            (
-                timed(lambda: ew.fit(model))[0],
-                timed(lambda: postfit(ten, model, result)),
-            )
-            for _ in range(REPEATS)
-        ]
-        out["share"] = [mapping[0] / fit for fit, mapping in pairs]
+        out["share"] = share_of_mappings(model, result, bins)
     out["peak"] = peak()
     return out
+
+
+def share_of_mappings(model: Any, result: Any, bins: int) -> list[float]:
+    """Return how long ten mappings with errors take, in units of a fit.
+
+    They are timed in turn with the fit, as a noisy machine has slow minutes.
+    """
+    import numpy as np  # noqa: PLC0415
+
+    import everwillow as ew  # noqa: PLC0415
+    from everwillow.mappings import Composite, Select, postfit  # noqa: PLC0415
+
+    cuts = np.linspace(0, bins, 11).astype(int)
+    ten = Composite(
+        *(
+            Select("bins", selection=f"x:{a}:{b},x:rebin({(b - a) // 10})")
+            for a, b in itertools.pairwise(cuts)
+        )
+    )
+    timed(lambda: postfit(ten, model, result))
+    pairs = [
+        (timed(lambda: ew.fit(model))[0], timed(lambda: postfit(ten, model, result))[0])
+        for _ in range(REPEATS)
+    ]
+    return [mapping / fit for fit, mapping in pairs]
 
 
 def in_one_matrix(model: Any) -> Any:

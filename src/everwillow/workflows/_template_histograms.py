@@ -10,11 +10,10 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Float
 
-from everwillow._errors import UnknownKeyError
 from everwillow.fitting import FitResult, _execute
 from everwillow.goodness.pvalues import judged
 from everwillow.likelihood.data_terms import CovarianceTerm, GaussianTerm
-from everwillow.likelihood.histograms import Axis, Layout, Yields
+from everwillow.likelihood.histograms import Axis, Yields
 from everwillow.mappings import (
     AbstractHistogramMapping,
     Composite,
@@ -24,7 +23,6 @@ from everwillow.mappings import (
     degrees_of_freedom,
     integer_axes,
     observed,
-    parse_mapping,
     postfit,
     prefit,
     with_data,
@@ -74,24 +72,6 @@ class _Sides(NamedTuple):
     processes: Any
 
 
-def parsed(
-    mappings: Sequence[str | AbstractHistogramMapping], layout: Layout
-) -> tuple[AbstractHistogramMapping, ...]:
-    """Read mappings, and check that the channels have what they name."""
-    mappings = [mappings] if isinstance(mappings, str) else mappings
-    found: dict[str, AbstractHistogramMapping] = {}
-    for one in mappings:
-        is_one = isinstance(one, AbstractHistogramMapping)
-        mapping = one if is_one else parse_mapping(one)
-        try:
-            mapping.axes(layout)
-        except UnknownKeyError as error:
-            msg = f"mapping {mapping.key!r}: {error}"
-            raise UnknownKeyError(msg) from error
-        found[mapping.key] = mapping
-    return tuple(found.values())
-
-
 def histograms_of(
     model: TemplateModel,
     result: FitResult,
@@ -121,22 +101,10 @@ def histograms_of(
             "covariance: the chi2 of mappings, their covariances and the breakdown of "
             "errors were left out.",
         )
-    start, end = model.state.to_pytree(), result.params.to_pytree()
-    parts = _processes(every, model, start, None)
+    before = _before(fn, model, result, unconstrained, keep=keep)
     if len(result.free) > MOST:
-        before = _Sides(_without_errors(fn, model, result, start, None), parts)
         remarks = (*remarks, f"More than {MOST} parameters: no errors before the fit.")
-    else:
-        found = prefit(fn, model, unconstrained=unconstrained, factor=keep)
-        before = _Sides(found, parts)
-    after = None
-    if bool(result.success):
-        parts = _processes(every, model, end, model.observation)
-        if result.hessian is None:
-            found = _without_errors(fn, model, result, end, model.observation)
-            after = _Sides(found, parts)
-        else:
-            after = _Sides(postfit(fn, model, result, factor=keep), parts)
+    after = _after(fn, model, result, keep=keep)
     data = _data(every, model)
     work = _Work(model, result, before, after, data)
     found = [work.outcome(i, mapping) for i, mapping in enumerate(every)]
@@ -159,6 +127,36 @@ def histograms_of(
         found = [_without_covariances(outcome) for outcome in found]
     channels = {c.name: found[0].histograms[c.name] for c in model.layout.channels}
     return Histograms(channels, {m.key: m for m in found[1:]}, remarks)
+
+
+def _before(
+    fn: _Together,
+    model: TemplateModel,
+    result: FitResult,
+    unconstrained: Mapping[Any, float],
+    *,
+    keep: bool,
+) -> _Sides:
+    """Evaluate at the start values, without errors where there are too many."""
+    start = model.state.to_pytree()
+    parts = _processes(fn.mappings, model, start, None)
+    if len(result.free) > MOST:
+        return _Sides(_without_errors(fn, model, result, start, None), parts)
+    found = prefit(fn, model, unconstrained=unconstrained, factor=keep)
+    return _Sides(found, parts)
+
+
+def _after(
+    fn: _Together, model: TemplateModel, result: FitResult, *, keep: bool
+) -> _Sides | None:
+    """Evaluate at the best fit, without errors where there is no Hessian."""
+    if not bool(result.success):
+        return None
+    end, data = result.params.to_pytree(), model.observation
+    parts = _processes(fn.mappings, model, end, data)
+    if result.hessian is None:
+        return _Sides(_without_errors(fn, model, result, end, data), parts)
+    return _Sides(postfit(fn, model, result, factor=keep), parts)
 
 
 def _rows(fn: _Together, model: TemplateModel) -> int:
@@ -381,4 +379,4 @@ def _without_covariances(outcome: MappingOutcome) -> MappingOutcome:
     return dataclasses.replace(outcome, prefit_covariance=None, postfit_covariance=None)
 
 
-__all__ = ["Histograms", "histograms_of", "parsed"]
+__all__ = ["Histograms", "histograms_of"]

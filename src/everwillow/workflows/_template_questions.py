@@ -7,13 +7,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow._errors import ArgumentTypeError, ArgumentValueError, UnknownKeyError
 from everwillow.fitting._layout import ravel_state
 from everwillow.fitting._names import meant_elements, named_elements
-from everwillow.mappings import AbstractHistogramMapping
+from everwillow.likelihood.histograms import Layout
+from everwillow.mappings import AbstractHistogramMapping, parse_mapping
 from everwillow.models.templates._compilation import FREE
 from everwillow.models.templates.model import TemplateModel
-from everwillow.workflows._template_histograms import parsed
 from everwillow.workflows._template_models import prefit_errors
 from everwillow.workflows._template_numbers import free_projections
 from everwillow.workflows.template_results import SIMULATION
@@ -128,7 +128,7 @@ def questions_of(
     }
     return Questions(
         groups=names.groups(groups or {}),
-        mappings=parsed(mappings, model.layout),
+        mappings=_mappings(mappings, model.layout),
         minos=tuple(n for n in intervals if n not in told),
         scans=tuple(n for n in singles if n not in told),
         grids=tuple(p for p in pairs if not told & set(p)),
@@ -319,6 +319,24 @@ class _Names:
         if FREE in self.layout.keys:
             found[SIMULATION] = list(self.chosen(FREE, "groups"))
         return {name: found[name] for name in sorted(found) if found[name]}
+
+
+def _mappings(
+    mappings: Sequence[str | AbstractHistogramMapping], layout: Layout
+) -> tuple[AbstractHistogramMapping, ...]:
+    """Read mappings, and check that the channels have what they name."""
+    mappings = [mappings] if isinstance(mappings, str) else mappings
+    found: dict[str, AbstractHistogramMapping] = {}
+    for one in mappings:
+        is_one = isinstance(one, AbstractHistogramMapping)
+        mapping = one if is_one else parse_mapping(one)
+        try:
+            mapping.axes(layout)
+        except UnknownKeyError as error:
+            msg = f"mapping {mapping.key!r}: {error}"
+            raise UnknownKeyError(msg) from error
+        found[mapping.key] = mapping
+    return tuple(found.values())
 
 
 __all__ = ["COMMA", "Pair", "Pairs", "Questions", "questions_of"]
