@@ -67,6 +67,21 @@ def test_no_covariance_is_nan(way, wrong):
     assert np.isnan(way(frozen(matrix), HELD)).all()
 
 
+@pytest.mark.parametrize("way", ["one", "batch"])
+def test_small_eigenvalues_count_where_all_pivots_are_large(way):
+    # A triangle of Kahan's: its pivots end at 1e-8, its smallest eigenvalue is nothing.
+    sine = np.sqrt(1e-8 ** (1 / (SIZE - 1)))
+    above = np.sqrt(1 - sine**2) * np.triu(np.ones((SIZE, SIZE)), 1)
+    root = np.diag(sine ** np.arange(SIZE)) @ (np.eye(SIZE) - above)
+    matrix, held = root.T @ root, np.zeros(SIZE, bool)
+    width = np.sqrt(np.diagonal(matrix))
+    pivots = np.diagonal(np.linalg.cholesky(matrix / width / width[:, None])) ** 2
+    assert pivots.min() > 1e-9
+    if way == "batch":
+        matrix, held = matrix[None], held[None]
+    assert np.isnan(covariance_of(matrix, held)).all()
+
+
 def test_what_is_remembered_cannot_be_spoiled():
     hessian = frozen(hessian_of(3))
     first = covariance_of(hessian, HELD)

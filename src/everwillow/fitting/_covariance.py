@@ -99,28 +99,38 @@ def _writeable(array: np.ndarray) -> bool:
 
 def _host(hessian: np.ndarray, held: np.ndarray) -> np.ndarray:
     matrix, scale, both = _scaled(np, hessian, held)
-    if hessian.shape[-1] == 0:
+    size = hessian.shape[-1]
+    if size == 0:
         return hessian
     finite = np.isfinite(matrix).all(axis=(-1, -2))
-    safe = np.where(finite[..., None, None], matrix, np.eye(hessian.shape[-1]))
-    good = finite & (_smallest(safe) > singular_level(hessian.shape[-1], safe.dtype))
-    safe = np.where(good[..., None, None], safe, np.eye(hessian.shape[-1]))
-    out = _unscale(np, np.linalg.inv(safe), scale, both)
+    safe = np.where(finite[..., None, None], matrix, np.eye(size))
+    if hessian.ndim > 2:
+        smallest = np.linalg.eigvalsh(safe)[..., 0]
+        good = finite & (smallest > singular_level(size, safe.dtype))
+        safe = np.where(good[..., None, None], safe, np.eye(size))
+        inverse = np.linalg.inv(safe)
+    else:
+        inverse, smallest = _inverse_of_one(safe)
+        good = finite & (smallest > singular_level(size, safe.dtype))
+    out = _unscale(np, inverse, scale, both)
     return np.where(good[..., None, None], out, np.nan)
 
 
-def _smallest(matrix: np.ndarray) -> Any:
-    """Return what tells whether matrices of unit diagonal are positive definite.
+def _inverse_of_one(matrix: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the inverse and the smallest eigenvalue, minus infinity if indefinite.
 
-    The smallest pivot, which is as good as the smallest eigenvalue and much cheaper;
-    the latter for many matrices, of which one alone would make NumPy refuse all.
+    For a fraction of what all eigenvalues cost: the column of the inverse with the
+    largest diagonal entry lies along the eigenvector of one so small that it matters,
+    and another product shows its size. Pivots do not: each can be large while an
+    eigenvalue is nothing (Kahan, Can. Math. Bull. 9 (1966) 757).
     """
-    if matrix.ndim > 2:
-        return np.linalg.eigvalsh(matrix)[..., 0]
     try:
-        return np.min(np.diagonal(np.linalg.cholesky(matrix)) ** 2)
+        np.linalg.cholesky(matrix)
+        inverse = np.linalg.inv(matrix)
     except np.linalg.LinAlgError:
-        return -np.inf
+        return np.eye(len(matrix)), -np.inf
+    column = inverse[:, np.argmax(np.diagonal(inverse))]
+    return inverse, float(np.linalg.norm(column) / np.linalg.norm(inverse @ column))
 
 
 def _traced(hessian: Any, held: Any) -> Any:
