@@ -11,9 +11,9 @@ from everwillow.cli._fit import headline, minimum, times
 from everwillow.cli._numbers import plain
 from everwillow.cli._request import Input, Request, load
 from everwillow.cli._terminal import busy, show, table
+from everwillow.hypotest.results import BAND_TEXTS
 
 
-_NAMES = ("-2 sigma", "-1 sigma", "median", "+1 sigma", "+2 sigma")
 POINTS = 21
 
 
@@ -46,7 +46,7 @@ def run(
     rows = [("observed", plain(float(result.observed), 6))]
     rows += [
         (f"expected {name}", plain(float(value), 6))
-        for name, (_, value) in zip(_NAMES, result.expected, strict=True)
+        for name, (_, value) in zip(BAND_TEXTS, result.expected, strict=True)
     ]
     how = {
         "a posteriori": "nuisance parameters fitted to the data at mu = 0",
