@@ -12,7 +12,7 @@ from everwillow._errors import (
     UnknownKeyError,
 )
 from everwillow.likelihood.binned_spec import BinScale, NormVariation, Scale
-from everwillow.models.hs3 import read_spec
+from everwillow.models.hs3 import load, read_spec
 from tests.models.hs3 import closed_form
 from tests.models.hs3.documents import (
     MU,
@@ -135,14 +135,38 @@ def test_interpolation_defaults_are_reported():
     np.testing.assert_array_equal(effect(spec).up, [53.0, 44.0])
 
 
-def test_default_interpolation_of_a_distribution():
-    """What adds is the default of templates, and no default of factors."""
+@pytest.mark.parametrize(
+    ("default", "code"),
+    [
+        ({"type": "add", "in": "poly1", "out": None}, "code0"),
+        ({"type": "add", "in": "poly6", "out": "poly1"}, "code4p"),
+        ({"type": "mult", "in": "exp"}, "code1"),
+        ({"type": "mult", "in": "poly6", "out": "exp"}, "code4"),
+    ],
+)
+def test_default_interpolation_of_a_distribution(default, code):
+    """It is that of all modifiers without their own, be they factors or templates."""
     shape = modifier("histosys", "a", data=SHAPE)
     norm = modifier("normsys", "b", data=NORM)
-    linear = {"type": "add", "in": "poly1", "out": "poly1"}
-    made = channel("SR", background(shape, norm), default_interpolation=linear)
-    found = read_spec(document(made)).channels[0].samples[0].effects
-    assert [one.interpolation for one in found] == ["code0", "code4"]
+    own = modifier("normsys", "c", data=NORM, interpolation="code2")
+    made = channel("SR", background(shape, norm, own), default_interpolation=default)
+    spec = read_spec(document(made))
+    found = [one.interpolation for one in spec.channels[0].samples[0].effects]
+    assert found == [code, code, "code2"]
+    assert not any("No interpolation is given" in s for s in spec.report)
+
+
+def test_a_default_that_adds_makes_factors_linear():
+    """Values by hand: 50 (1 + 0.2 a) above 0 and 50 (1 + 0.3 a) below."""
+    norm = modifier("normsys", "a", data={"lo": 0.7, "hi": 1.2}, constraint="Gauss")
+    linear = {"type": "add", "in": "poly1", "out": None}
+    made = channel(
+        "SR", SIGNAL, sample("b", [50.0, 40.0], norm), default_interpolation=linear
+    )
+    model = load(document(made))
+    for a, wanted in ((0.5, [55.0, 44.0]), (-1.5, [27.5, 22.0])):
+        expected = model.expected({"mu": 0.0, "a": a})
+        np.testing.assert_allclose(expected, wanted, rtol=1e-14)
 
 
 @pytest.mark.parametrize("word", ["Gauss", "gauss", "Gaussian", None])

@@ -37,9 +37,9 @@ from everwillow.models.hs3._templates import (
     check_positive,
     check_total,
     modifiers_of,
-    old_settings,
     paired,
     scaled,
+    stat_settings,
     template,
 )
 from everwillow.models.hs3.document import Document
@@ -256,16 +256,23 @@ class Builder:
             groups.setdefault(names, []).append((sample, modifier))
         for names, members in groups.items():
             errors = stat_errors([(s, bin_errors(s, m, channel)) for s, m in members])
-            modifier = members[0][1]
-            default, threshold = old_settings(channel)
+            sample, modifier = members[0]
+            default, threshold = stat_settings(sample, channel)
             for index, (name, error) in enumerate(paired(names, errors)):
-                word = modifier.constraint(index)
+                said = [word for _, m in members if (word := m.constraint(index))]
+                word = said[0] if said else default
                 if word is None:
-                    word = default
+                    word = "Poisson"
                     self.document.report.collect(
-                        "No constraint is given for the staterror {names}: "
-                        f"{default} is assumed.",
+                        "No constraint is given for the staterror {names}: Poisson is "
+                        "assumed.",
                         modifier.name,
+                    )
+                if len(set(said)) > 1:
+                    self.document.report.collect(
+                        "The samples give different constraints for {names}; that of "
+                        "the first sample is used.",
+                        name,
                     )
                 if np.max(error) < threshold:
                     word = "Const"

@@ -98,7 +98,7 @@ def read_modifier(
         own if name is None else name.text(),
         parameters,
         listed,
-        _constraints(node, len(parameters), distributions),
+        _constraints(node, len(parameters), distributions, report),
         node,
     )
 
@@ -133,32 +133,79 @@ def _parameters(
     return (parameter,), False
 
 
+# From July 2026 on ROOT writes names only; before, also types under a key of their own.
+_CONSTRAINT_KEYS = (
+    "constraints",
+    "constraint_names",
+    "constraint",
+    "constraint_name",
+    "constraint_types",
+    "constraint_type",
+)
+
+
 def _constraints(
-    node: Node, count: int, distributions: Iterable[str]
+    node: Node, count: int, distributions: Iterable[str], report: Report
 ) -> tuple[str | None, ...]:
-    for key in ("constraints", "constraint_names", "constraint", "constraint_name"):
+    """Return what the entries on the constraint say; names outrank types."""
+    found: list[tuple[str | None, ...]] = []
+    for key in _CONSTRAINT_KEYS:
         given = node.get(key)
         if given is None:
             continue
-        if not isinstance(given.value, list):
-            return (_constraint(given, distributions),)
-        found = tuple(
-            None if item.value is None else _constraint(item, distributions)
-            for item in given.items()
+        # The name of a distribution that is not there stands beside its type.
+        spare = key.startswith("constraint_name") and any(
+            f"constraint_type{end}" in node for end in ("", "s")
         )
-        if len(found) != count and len(found) != 1:
-            refuse(given, f"{len(found)} constraints for {count} parameters.")
-        return found or (None,)
-    return (None,)
+        words = _words(given, count, distributions, spare=spare)
+        if any(words):
+            found.append(words)
+    if not found:
+        return (None,)
+    named = [words for words in found if set(words) & set(distributions)]
+    chosen = (named or found)[0]
+    if not named and any(words != chosen for words in found):
+        report.say(
+            f"{node.where}: its entries on the constraint differ; "
+            f"{', '.join(map(str, chosen))} is used."
+        )
+    return chosen
 
 
-def _constraint(node: Node, distributions: Iterable[str]) -> str | None:
+def _words(
+    given: Node, count: int, distributions: Iterable[str], *, spare: bool
+) -> tuple[str | None, ...]:
+    if not isinstance(given.value, list):
+        return (_constraint(given, distributions, spare=spare),)
+    found = tuple(
+        None if item.value is None else _constraint(item, distributions, spare=spare)
+        for item in given.items()
+    )
+    if len(found) != count and len(found) != 1:
+        refuse(given, f"{len(found)} constraints for {count} parameters.")
+    return found or (None,)
+
+
+def constraint_type(node: Node) -> str | None:
+    """Return the type of constraint that an entry of settings gives, or None."""
+    for key in ("constraint", "constraint_type"):
+        given = node.get(key)
+        if given is not None:
+            return _constraint(given, ())
+    return None
+
+
+def _constraint(
+    node: Node, distributions: Iterable[str], *, spare: bool = False
+) -> str | None:
     text = node.text()
     if text in distributions:
         return text
     if text.lower() == "unknown":  # ROOT's word for what it cannot name
         return None
     known = _CONSTRAINTS.get(text.lower())
+    if known is None and spare:
+        return None
     if known is None:
         options = [*dict.fromkeys(_CONSTRAINTS.values()), *distributions]
         hint = nearest(text, options)
@@ -192,18 +239,16 @@ def interpolation(
     Args:
         modifier: The modifier.
         report: Takes what was assumed.
-        default: The entry `default_interpolation` of the distribution.
+        default: The entry `default_interpolation` of the distribution: for all that
+            have none of their own, whatever their type.
     """
     data = modifier.node.get("data")
     inside = data is not None and isinstance(data.value, dict)
     given = modifier.node.get("interpolation")
     if given is None and inside and data is not None:
         given = data.get("interpolation")
-    if given is None and default is not None:
-        code = _structured(default)
-        # What multiplies is meant for factors, what adds for templates.
-        if (code in ("code1", "code4")) == (modifier.kind == "normsys"):
-            return code
+    if given is None:
+        given = default
     if given is None and modifier.constraint(0) == "LogNormal":
         return "code1"  # the logarithm of the factor is then linear, as it must be
     if given is None:

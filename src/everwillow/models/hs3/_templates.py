@@ -6,7 +6,7 @@ import numpy as np
 
 from everwillow.likelihood.binned_spec import Effect, SampleSpec, ShapeVariation
 from everwillow.models.hs3._channels import Channel, Sample
-from everwillow.models.hs3._modifiers import Modifier
+from everwillow.models.hs3._modifiers import Modifier, constraint_type
 from everwillow.models.hs3._pointer import Node, refuse
 
 
@@ -104,13 +104,16 @@ def bin_errors(sample: Sample, modifier: Modifier, channel: Channel) -> np.ndarr
     return sample.errors
 
 
-def old_settings(channel: Channel) -> tuple[str, float]:
-    """Return constraint and threshold, which ROOT wrote beside the samples to 6.28."""
-    node = channel.node.get("staterror")
-    if node is None:
-        return "Poisson", 0.0
-    word, least = node.get("constraint"), node.get("relThreshold")
-    return (
-        "Gauss" if word is not None and word.value == "Gauss" else "Poisson",
-        0.0 if least is None else least.number(),
-    )
+def stat_settings(sample: Sample, channel: Channel) -> tuple[str | None, float]:
+    """Return constraint and threshold of staterrors from beside their modifiers.
+
+    ROOT has them in an entry `staterror` of the channel; that of a sample outranks it.
+    """
+    word, threshold = None, 0.0
+    for node in (channel.node, sample.node):
+        settings = node.get("staterror")
+        if settings is not None:
+            word = constraint_type(settings) or word
+            least = settings.get("relThreshold")
+            threshold = threshold if least is None else least.number()
+    return word, threshold

@@ -1,0 +1,101 @@
+"""Constraints of histfactory modifiers: where they are said, and what outranks what."""
+
+import pytest
+
+from everwillow.models.hs3 import read_spec
+from tests.models.hs3.documents import (
+    SIGNAL,
+    channel,
+    constraint,
+    document,
+    modifier,
+    parameter,
+    sample,
+)
+
+
+UNIT = ("normal", 0.0, 1.0)
+NORM = {"lo": 0.9, "hi": 1.2}
+
+
+def background(*modifiers, errors=None):
+    return sample("background", [50.0, 40.0], *modifiers, errors=errors)
+
+
+def stat(word=None, **entries):
+    given = {} if word is None else {"constraint": word}
+    return modifier("staterror", parameters=["g0", "g1"], **given, **entries)
+
+
+def spec_of(*modifiers, errors=None, **entries):
+    made = channel("SR", SIGNAL, background(*modifiers, errors=errors))
+    return read_spec(document(made, **entries))
+
+
+@pytest.mark.parametrize("word", ["Gauss", "gauss", "GAUSS", "gaussian"])
+@pytest.mark.parametrize("key", ["constraint", "constraint_type"])
+def test_types_of_constraints_under_either_key(key, word):
+    """ROOT 6.36 and 6.40 write `constraint_type`."""
+    shape = modifier(
+        "shapesys", parameters=["g0", "g1"], data={"vals": [0.3, 0.25]}, **{key: word}
+    )
+    spec = read_spec(document(channel("SR", background(shape))), shapesys="relative")
+    assert constraint(spec, "g0") == ("normal", 1.0, 0.3)
+    assert constraint(spec, "g1") == ("normal", 1.0, 0.25)
+    assert not any("No constraint" in s for s in spec.report)
+    spec = spec_of(stat(**{key: word}), errors=[3.0, 2.0])
+    assert constraint(spec, "g0") == ("normal", 1.0, pytest.approx(0.06))
+
+
+def test_constant_gammas():
+    shape = modifier(
+        "shapesys",
+        parameters=["g0", "g1"],
+        data={"vals": [0.3, 0.25]},
+        constraint_type="Const",
+    )
+    spec = spec_of(shape)
+    assert parameter(spec, "g0").fixed
+    assert constraint(spec, "g0") is None
+
+
+@pytest.mark.parametrize("key", ["constraint", "constraint_type"])
+@pytest.mark.parametrize("place", ["channel", "sample"])
+def test_settings_of_staterrors_beside_them(key, place):
+    """The modifier's own word outranks them; a sample's outranks the channel's."""
+    settings = {"staterror": {key: "gauss", "relThreshold": 0.055}}
+    other = {"staterror": {"constraint_type": "Poisson"}}
+    for own, kind in ((None, "normal"), ("Poisson", "poisson")):
+        one = background(stat(own), errors=[3.0, 2.0])
+        one |= settings if place == "sample" else {}
+        made = channel("SR", one, **(settings if place == "channel" else other))
+        spec = read_spec(document(made))
+        assert constraint(spec, "g0")[0] == kind
+        assert parameter(spec, "g1").fixed
+        assert not any("No constraint" in s for s in spec.report)
+
+
+def test_several_entries_on_one_constraint():
+    """A distribution that is there outranks a type, which outranks one that is not."""
+    gauss = {"name": "g", "type": "gaussian_dist", "x": 0.5, "mean": "a", "sigma": 2.0}
+    both = modifier("normsys", "a", data=NORM, constraint_type="Gauss")
+    for name, wanted in (("g", ("normal", 0.5, 2.0)), ("aConstraint", UNIT)):
+        made = channel("SR", background(both | {"constraint_name": name}))
+        spec = read_spec(document(made, more=[gauss]))
+        assert constraint(spec, "a") == wanted
+    differing = modifier("normfactor", "k", constraint="Gauss", constraint_type="Const")
+    assert any(
+        "entries on the constraint differ" in s for s in spec_of(differing).report
+    )
+
+
+def test_samples_that_give_different_constraints_for_their_errors():
+    made = channel(
+        "SR",
+        background(stat(), errors=[3.0, 2.0]),
+        sample("b", [1.0, 1.0], stat("Gauss"), errors=[0.1, 0.1]),
+        sample("c", [1.0, 1.0], stat("Poisson"), errors=[0.1, 0.1]),
+    )
+    spec = read_spec(document(made))
+    assert constraint(spec, "g0")[0] == "normal"
+    assert any("different constraints for 'g0', 'g1'" in s for s in spec.report)
