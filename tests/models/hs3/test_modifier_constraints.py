@@ -99,3 +99,41 @@ def test_samples_that_give_different_constraints_for_their_errors():
     spec = read_spec(document(made))
     assert constraint(spec, "g0")[0] == "normal"
     assert any("different constraints for 'g0', 'g1'" in s for s in spec.report)
+
+
+@pytest.mark.parametrize(
+    ("place", "key"),
+    [
+        ((), "default_interpolatoin"),
+        ((), "{odd}"),
+        (("staterror",), "relTreshold"),
+        (("samples", 0), "modifers"),
+        (("samples", 0, "data"), "uncertainty"),
+        (("samples", 0, "modifiers", 0), "constaint"),
+        (("samples", 0, "modifiers", 0, "data"), "high"),
+        (("samples", 0, "modifiers", 1, "data", "hi"), "error"),
+        (("samples", 0, "modifiers", 2), "interpolation"),
+        (("samples", 0, "modifiers", 2), "data"),
+        (("samples", 0, "modifiers", 3, "data"), "values"),
+    ],
+)
+def test_keys_that_nobody_reads_are_reported(place, key):
+    """With the place where they stand; what is usual and means nothing is not."""
+    shape = {"lo": {"contents": [48.0, 37.0]}, "hi": {"contents": [53.0, 44.0]}}
+    modifiers = [
+        modifier("normsys", "a", data=NORM, constraint="Gauss", tags=["x"]),
+        modifier("histosys", "b", data=shape, interpolation="code0"),
+        modifier("normfactor", "k", data=None),
+        stat("Gauss", data={"errors": [3.0, 2.0]}),
+    ]
+    made = document(channel("SR", background(*modifiers), staterror={}))
+    assert not any("no meaning" in s for s in read_spec(made).report)
+    node = made["distributions"][0]
+    for step in place:
+        node = node[step]
+    node[key] = 1.0
+    (said,) = [s for s in read_spec(made).report if "no meaning" in s]
+    assert repr(key) in said
+    assert "/".join(map(str, ("/distributions/0", *place))) + "'" in said
+    if key == "constaint":
+        assert "Was it meant to be 'constraint" in said

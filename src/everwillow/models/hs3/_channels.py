@@ -17,6 +17,7 @@ from everwillow.models.hs3._data import (
     read_axes,
     read_data,
 )
+from everwillow.models.hs3._keys import report_unread, report_unread_of
 from everwillow.models.hs3._modifiers import Modifier, read_modifier
 from everwillow.models.hs3._pointer import Node, refuse
 from everwillow.models.hs3._report import Report
@@ -66,6 +67,7 @@ def read_channel(node: Node, document: Document) -> Channel:
         refuse(listed, f"the channel {name!r} has no samples.")
     if not bins:
         refuse(node, f"the channel {name!r} has no bins.")
+    report_unread(node, document.report)
     return Channel(name, node, axes, bins, tuple(samples))
 
 
@@ -114,6 +116,7 @@ def _sample(
         for item in (() if listed is None else listed.items())
     )
     _check_twice(modifiers, report)
+    report_unread_of(modifiers, report)
     return Sample(name, node, nominal, widths, modifiers)
 
 

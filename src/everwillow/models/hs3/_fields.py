@@ -13,7 +13,7 @@ Reference: TypeAlias = str | float
 
 _NUMERIC = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
 # What any definition may have beside its own keys.
-_COMMON = frozenset({"name", "type", "comment", "description", "tags", "dict"})
+COMMON = frozenset({"name", "type", "comment", "description", "tags", "dict"})
 
 
 class Fields:
@@ -130,7 +130,7 @@ class Fields:
         """
         notes = []
         for key in self.spec:
-            if key in self.read or key in _COMMON:
+            if key in self.read or key in COMMON:
                 continue
             hint = nearest(key, self.asked - self.spec.keys())
             if hint:

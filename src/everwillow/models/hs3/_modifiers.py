@@ -134,7 +134,7 @@ def _parameters(
 
 
 # From July 2026 on ROOT writes names only; before, also types under a key of their own.
-_CONSTRAINT_KEYS = (
+CONSTRAINT_KEYS = (
     "constraints",
     "constraint_names",
     "constraint",
@@ -149,7 +149,7 @@ def _constraints(
 ) -> tuple[str | None, ...]:
     """Return what the entries on the constraint say; names outrank types."""
     found: list[tuple[str | None, ...]] = []
-    for key in _CONSTRAINT_KEYS:
+    for key in CONSTRAINT_KEYS:
         given = node.get(key)
         if given is None:
             continue
