@@ -59,6 +59,7 @@ def interpolated(code, alpha, down, nominal, up):
     """Return the yield at alpha from those at -1, 0 and 1."""
     if code in ("code1", "code4"):
         return nominal * factor(code, alpha, down / nominal, up / nominal)
+    code = "code4p" if code == "code6" else code
     rise, fall = up - nominal, nominal - down
     if code == "code0" or (code == "code4p" and not abs(alpha) < 1):
         return nominal + alpha * (fall if alpha < 0 else rise)

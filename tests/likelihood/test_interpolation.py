@@ -10,8 +10,10 @@ import pytest
 from everwillow.likelihood.interpolation import Bend, NormFactors
 from tests.helpers import finite_difference_gradient
 from tests.likelihood import oracle
-from tests.likelihood.specs import CODES
+from tests.likelihood.specs import CODES as PYHF_CODES
 
+
+CODES = (*PYHF_CODES, "code6")
 
 # Symmetric, asymmetric, one-sided, on one side of 1, none, and one that code 4 takes
 # below zero between its ends.
@@ -19,10 +21,10 @@ ENDS = [(0.8, 1.25), (0.9, 1.2), (1.0, 1.3), (1.1, 1.4), (1.0, 1.0), (0.01, 105.
 ALPHAS = np.array(
     [-5, -2.3, -1.01, -1, -0.99, -0.6, -0.1, 0, 0.1, 0.5, 0.99, 1, 1.7, 4]
 )
-ADDITIVE = [code for code in CODES if code not in ("code1", "code4")]
+ADDITIVE = [code for code in PYHF_CODES if code not in ("code1", "code4")]
 # Of numbers as large as the largest of the ends.
 ROUNDING = 1e-13
-KINKS = {"code0": (0,), "code1": (0,), "code2": (-1, 1), "code4": (), "code4p": ()}
+KINKS = {"code0": (0,), "code1": (0,), "code2": (-1, 1)}
 
 
 _evaluate = jax.jit(lambda made, alpha: made(alpha))
@@ -76,12 +78,12 @@ def test_derivatives_of_factors_are_those_of_jax(code):
 
     slope, bend = jax.jit(lambda a: jax.jvp(first, (a,), (ones,)))(alpha)
     found = evaluate(made, alpha)
-    smooth = ~np.isin(alpha, KINKS[code])
+    smooth = ~np.isin(alpha, KINKS.get(code, ()))
     np.testing.assert_allclose(found[1][smooth], slope[smooth], rtol=1e-11, atol=1e-12)
     np.testing.assert_allclose(found[2][smooth], bend[smooth], rtol=1e-11, atol=1e-12)
 
 
-@pytest.mark.parametrize("code", ["code4", "code4p"])
+@pytest.mark.parametrize("code", ["code4", "code4p", "code6"])
 @pytest.mark.parametrize("end", [-1.0, 0.0, 1.0])
 def test_two_derivatives_are_continuous(code, end):
     """To the left and to the right they differ by the third derivative times 2e-9."""

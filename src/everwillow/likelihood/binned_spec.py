@@ -16,11 +16,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 
-Interpolation: TypeAlias = Literal["code0", "code1", "code2", "code4", "code4p"]
+Interpolation: TypeAlias = Literal[
+    "code0", "code1", "code2", "code4", "code4p", "code6"
+]
 """How to go from the templates at -1, 0 and 1 to any value of the parameter.
 
 Code 0 is linear in pieces, 1 exponential in pieces, 2 a parabola with straight tails,
-4 a polynomial of sixth order with exponential tails, 4p one with straight tails.
+4 a polynomial of sixth order with exponential tails, 4p one with straight tails; 6 is
+4p for the ratio to the nominal yield, which then multiplies.
 """
 
 
@@ -73,8 +76,9 @@ class ShapeVariation:
         parameter: Name of a scalar parameter.
         down: The yields at -1, shape ``(bins,)``.
         up: The yields at +1.
-        interpolation: The way from there to other values. A multiplicative code (1, 4)
-            multiplies each bin instead; it needs positive yields.
+        interpolation: The way from there to other values. A multiplicative code
+            multiplies each bin instead: 1 and 4 need positive yields, 6 a nominal
+            yield that is not 0.
     """
 
     parameter: str

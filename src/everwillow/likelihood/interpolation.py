@@ -14,6 +14,7 @@ code   for :math:`|\alpha| < 1`               beyond
 4      factor a polynomial of sixth order     as code 1, two derivatives continuous
 4p     change :math:`B\alpha + A\alpha^2      as code 0, two derivatives continuous
        (15 - 10\alpha^2 + 3\alpha^4)/8`
+6      factor 1 + change of 4p over n         likewise
 ====== ====================================== =======================================
 
 All additive codes are ``change = B alpha + A bend(alpha)``: one `Bend` for each
@@ -32,7 +33,8 @@ from everwillow.likelihood.binned_spec import Interpolation
 from everwillow.parameters._base import array_module
 
 
-MULTIPLICATIVE: tuple[Interpolation, ...] = ("code1", "code4")
+MULTIPLICATIVE: tuple[Interpolation, ...] = ("code1", "code4", "code6")
+EXPONENTIAL: tuple[Interpolation, ...] = ("code1", "code4")
 
 # For each additive code: how far the inner form reaches; its coefficients of the
 # second, fourth and sixth power; constant and slope in |alpha| beyond.
@@ -41,6 +43,7 @@ _BENDS: dict[str, tuple[float, ...]] = {
     "code2": (1.0, 1.0, 0.0, 0.0, -1.0, 2.0),
     "code4p": (1.0, 15 / 8, -10 / 8, 3 / 8, 0.0, 1.0),
 }
+_BENDS["code6"] = _BENDS["code4p"]
 
 
 class Bend(eqx.Module):
@@ -106,7 +109,7 @@ class NormFactors(eqx.Module):
             down: Factors at -1, shape ``(n,)``; positive for codes 1 and 4.
             up: Factors at +1.
         """
-        make = _exponential if code in MULTIPLICATIVE else _additive
+        make = _exponential if code in EXPONENTIAL else _additive
         return make(code, down, up)
 
     @classmethod

@@ -53,7 +53,7 @@ def sample_rates(sample, values):
                 a, code = values[effect.parameter], effect.interpolation
                 for i, n in enumerate(sample.nominal):
                     y = interpolated(n, effect.down[i], effect.up[i], a, code)
-                    if code in ("code1", "code4"):
+                    if code in ("code1", "code4", "code6"):
                         factor[i] *= y / n
                     else:
                         added[i] += y - n
@@ -70,7 +70,7 @@ def interpolated(n, d, u, a, code):
         if abs(a) <= 1:
             return n + s * a**2 + t * a
         return n + (t + 2 * s) * (a - 1) + u - n if a > 1 else d + (t - 2 * s) * (a + 1)
-    if code == "code4p":
+    if code in ("code4p", "code6"):
         if abs(a) >= 1:
             return interpolated(n, d, u, a, "code0")
         s, t = 0.5 * (u - d), (u + d - 2 * n) / 16

@@ -12,6 +12,7 @@ from everwillow._errors import (
     UnknownKeyError,
 )
 from everwillow.likelihood.binned_spec import BinScale, NormVariation, Scale
+from everwillow.models.binned import BinnedModel
 from everwillow.models.hs3 import load, read_spec
 from tests.models.hs3 import closed_form
 from tests.models.hs3.documents import (
@@ -110,8 +111,14 @@ def test_a_document_without_extras_needs_no_report():
         ("code2", "code2"),
         ("code4", "code4"),
         ("code4p", "code4p"),
-        (4, "code4"),
         (0, "code0"),
+        (1, "code1"),
+        (2, "code2"),
+        (3, "code2"),
+        (4, "code4"),
+        (5, "code4"),
+        (5.0, "code4"),
+        (6, "code4p"),
         ({"type": "mult", "in": "poly6", "out": "exp"}, "code4"),
     ],
 )
@@ -124,6 +131,31 @@ def test_spellings_of_interpolation(spelled, code):
         assert isinstance(found, NormVariation)
         assert found.interpolation == code
         assert (found.down, found.up) == (0.9, 1.2)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    list(enumerate(["code0", "code1", "code2", "code2", "code4p", "code4", "code6"])),
+)
+def test_integers_of_root_for_templates(number, code):
+    """Codes of PiecewiseInterpolation; with another template what multiplies differs.
+
+    -ln L is that of the formulas.
+    """
+    other = modifier("histosys", "b", data=SHAPE, interpolation="code4p")
+    spec = spec_of(modifier("histosys", "a", data=SHAPE, interpolation=number), other)
+    assert effect(spec).interpolation == code
+    values = {"a": -0.4, "b": 0.7, "mu": 1.0}
+    model = BinnedModel.from_spec(spec)
+    assert float(model.nll(values)) == pytest.approx(
+        closed_form.nll(spec, values), rel=1e-13
+    )
+
+
+@pytest.mark.parametrize("number", [-1, 7, 2.5, True, [5]])
+def test_no_such_integer(number):
+    with pytest.raises(UnknownKeyError, match=r"no such interpolation.*0 to 6"):
+        spec_of(modifier("normsys", "a", data=NORM, interpolation=number))
 
 
 def test_interpolation_defaults_are_reported():

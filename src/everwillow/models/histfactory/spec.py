@@ -212,7 +212,8 @@ def interpolation_codes(interpolation: Any) -> Codes:
         )
         raise ArgumentTypeError(msg)
     chosen = dict(zip(("normsys", "histosys"), _INTERPOLATIONS["default"], strict=True))
-    valid = get_args(Interpolation)
+    # Code 6 is one of ROOT only.
+    valid = tuple(code for code in get_args(Interpolation) if code != "code6")
     for kind, code in interpolation.items():
         if kind not in chosen:
             msg = f"interpolation: only normsys and histosys interpolate, not {kind!r}."

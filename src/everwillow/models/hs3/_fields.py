@@ -88,8 +88,12 @@ class Fields:
             self.refuse(f"{keys[0]!r} must be a name, not the number {value!r}")
         return value
 
-    def list_at(self, key: str) -> tuple[Reference, ...]:
-        """Return a list of references, not empty."""
+    def list_at(self, key: str, *, empty: bool = False) -> tuple[Reference, ...]:
+        """Return a list of references; it may be empty, or null, if that is allowed."""
+        self.asked.add(key)
+        if empty and key in self.spec and self.spec[key] in (None, [], ()):
+            self.read.add(key)
+            return ()
         values = self.sequence(key)
         return tuple(_reference(self, x, f"{key}/{i}") for i, x in enumerate(values))
 

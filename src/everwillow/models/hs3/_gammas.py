@@ -13,6 +13,7 @@ from everwillow.models.hs3._selection import Selection
 from everwillow.models.hs3.document import Document
 
 
+_EXACT_TOOLS = ("everwillow", "pyhf")  # they write absolute errors, also zeros
 _DOMAIN_WIDTH = 5.0  # ROOT lets a gamma go up to 1 + 5 errors
 _AGREE = 1e-6
 _NO_RELATIVE_ERROR = 5.0  # no template is used with an error of 500 %
@@ -85,6 +86,18 @@ def gamma_names(
     return stem
 
 
+def free_bins(entry: ShapeSys, document: Document) -> np.ndarray:
+    """Return which bins have neither an error nor a constraint.
+
+    ROOT writes 0 where a bin has no constraint: all bins of a ShapeFactor, and bins
+    without error, whose parameters it marks as constant. For pyhf 0 is an error.
+    """
+    none = entry.values == 0.0
+    if any(tool in _EXACT_TOOLS for tool in document.tools):
+        return np.zeros_like(none)
+    return none if document.from_root or none.all() else np.zeros_like(none)
+
+
 def stat_errors(carriers: Sequence[tuple[Sample, np.ndarray]]) -> np.ndarray:
     """Return the relative errors of the sum of samples (Barlow-Beeston lite).
 
@@ -120,8 +133,8 @@ def relative_errors(
     if wanted not in (None, "absolute", "relative"):
         msg = f"shapesys: expected 'absolute' or 'relative', got {wanted!r}."
         raise ArgumentValueError(msg)
-    if not entries:
-        return []
+    if not any(entry.values.any() for entry in entries):
+        return [np.zeros_like(entry.values) for entry in entries]
     meaning, reason = (
         (wanted, "as asked for") if wanted else _decide(entries, selection, document)
     )
@@ -151,7 +164,7 @@ def _decide(
     for meaning, other in (("absolute", "relative"), ("relative", "absolute")):
         if any(fits[meaning]) and not any(fits[other]):
             return meaning, "as the ranges of their parameters end at 1 + 5 errors"
-    if any(tool in ("everwillow", "pyhf") for tool in document.tools):
+    if any(tool in _EXACT_TOOLS for tool in document.tools):
         return "absolute", "as the tool that made the document writes them"
     shared = {m: _consistent(entries, m) for m in ("absolute", "relative")}
     for meaning, other in (("absolute", "relative"), ("relative", "absolute")):

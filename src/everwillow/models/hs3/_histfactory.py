@@ -18,11 +18,13 @@ from everwillow.likelihood.binned_spec import (
     Scale,
     ShapeVariation,
 )
+from everwillow.likelihood.interpolation import EXPONENTIAL
 from everwillow.models.hs3._auxiliary import Constants, plain_constraint
 from everwillow.models.hs3._channels import Channel, Sample
 from everwillow.models.hs3._derived import derive
 from everwillow.models.hs3._gammas import (
     ShapeSys,
+    free_bins,
     gamma_names,
     relative_errors,
     stat_errors,
@@ -46,7 +48,6 @@ from everwillow.models.hs3.document import Document
 
 
 _UNIT = ConstraintSpec("normal", 0.0, 1.0)
-_POSITIVE_CODES = ("code1", "code4")
 _SMALLEST = 1e-100  # relative error
 
 
@@ -119,18 +120,20 @@ class Builder:
         if modifier.kind == "normsys":
             lo, hi = data.child("lo"), data.child("hi")
             effect = NormVariation(reference, lo.number(), hi.number(), code)
-            if code in _POSITIVE_CODES:
+            if code in EXPONENTIAL:
                 check_positive(lo, hi, code)
         else:
             down = template(data, "lo", channel)
             up = template(data, "hi", channel)
             effect = ShapeVariation(reference, down, up, code)
-            if code in _POSITIVE_CODES and min(*down, *up, *sample.nominal) <= 0.0:
+            if code in EXPONENTIAL and min(*down, *up, *sample.nominal) <= 0.0:
                 refuse(
                     data,
                     f"{code} needs positive yields. Use 'lin' or 'poly6', which add "
                     "instead of multiply.",
                 )
+            if code == "code6" and ((sample.nominal == 0.0) & (down != up)).any():
+                refuse(data, "code6 multiplies, which a nominal yield of 0 hinders.")
         if reference not in self.derived:
             self._constrain_alpha(modifier, reference)
         return effect
@@ -298,8 +301,19 @@ class Builder:
                     )
         errors = relative_errors(entries, self.selection, self.document, wanted=wanted)
         for entry, relative in zip(entries, errors, strict=True):
-            for index, (name, error) in enumerate(paired(entry.names, relative)):
+            free = free_bins(entry, self.document)
+            pairs = zip(
+                paired(entry.names, relative), paired(entry.names, free), strict=True
+            )
+            for index, ((name, error), (_, is_free)) in enumerate(pairs):
                 word = entry.modifier.constraint(index)
+                if np.all(is_free) and word != "Const":
+                    self.document.report.collect(
+                        "The 'vals' of {names} are 0: no errors but free factors, as "
+                        "ROOT writes a ShapeFactor.",
+                        entry.modifier.name,
+                    )
+                    continue
                 if word is None:
                     word = "Poisson"
                     self.document.report.collect(

@@ -42,8 +42,15 @@ _CODES: dict[str, Interpolation] = {
     "code2": "code2",
     "code4": "code4",
     "code4p": "code4p",
+    "code6": "code6",
 }
 _DEFAULT_CODE: dict[str, Interpolation] = {"normsys": "code4", "histosys": "code4p"}
+# The integers of ROOT, whose code 3 is 2. Its FlexibleInterpVar, a normsys, takes 4 for
+# 5; its PiecewiseInterpolation, a histosys, adds in 4 what 6 multiplies.
+_NUMBERS: dict[str, tuple[Interpolation, ...]] = {
+    "normsys": ("code0", "code1", "code2", "code2", "code4", "code4", "code4p"),
+    "histosys": ("code0", "code1", "code2", "code2", "code4p", "code4", "code6"),
+}
 
 
 @dataclass(frozen=True)
@@ -222,6 +229,7 @@ _STRUCTURED: dict[tuple[str, str, str], Interpolation] = {
     ("mult", "exp", "exp"): "code1",
     ("add", "poly2", "poly1"): "code2",
     ("mult", "poly6", "exp"): "code4",
+    ("mult", "poly6", "poly1"): "code6",
     ("add", "poly6", "poly1"): "code4p",
 }
 
@@ -232,9 +240,9 @@ def interpolation(
     """Return the interpolation code of a normsys or histosys.
 
     Both spellings are read, beside the data or inside: `lin`, `log`, `parabolic` and
-    `poly6`, or `code0` to `code4p`, or ROOT's integers, whose code 4 of a histosys is
-    the polynomial with straight tails (4p). Newer documents describe it, as in
-    ``{"type": "add", "in": "poly6", "out": "poly1"}``.
+    `poly6`, or `code0` to `code4p`, or ROOT's integers, which mean different things for
+    the two kinds. Newer documents describe it, as in ``{"type": "add", "in": "poly6",
+    "out": "poly1"}``.
 
     Args:
         modifier: The modifier.
@@ -263,14 +271,14 @@ def interpolation(
     if isinstance(given.value, dict):
         return _structured(given)
     value = given.value
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = f"code{value}"
-        if value == "code4" and modifier.kind == "histosys":
-            value = "code4p"
     code = _CODES.get(value) if isinstance(value, str) else None
+    numbers = _NUMBERS[modifier.kind]
+    # Some exporters write all numbers with a point.
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        code = numbers[int(value)] if value in range(len(numbers)) else None
     if code is None:
         hint = nearest(value, _CODES) if isinstance(value, str) else ""
-        hint = hint or f" There is: {', '.join(_CODES)}."
+        hint = hint or f" There is: {', '.join(_CODES)}, 0 to {len(numbers) - 1}."
         msg = f"{given.where}: no such interpolation.{hint}"
         raise UnknownKeyError(msg)
     return code

@@ -132,6 +132,13 @@ class Node:
         raise SpecificationError(msg, self.pointer)
 
 
+def listed(node: Node, key: str) -> Iterator[Node]:
+    """Return the elements of a required list; null, as ROOT has it, is an empty one."""
+    if isinstance(node.value, dict) and node.value.get(key, ()) is None:
+        return iter(())
+    return node.child(key).items()
+
+
 def refuse(node: Node, problem: str) -> NoReturn:
     """Raise the error of a value that has the right type and cannot be used."""
     msg = f"{node.where}: {problem}"

@@ -10,16 +10,17 @@ import numpy as np
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, unknown_key
 from everwillow.models.hs3._data import PointData, UnbinnedData, read_data
-from everwillow.models.hs3._pointer import Node, refuse, unknown
+from everwillow.models.hs3._pointer import Node, listed, refuse, unknown
 from everwillow.models.hs3.document import Document
 
 
 @dataclass(frozen=True)
 class Point:
-    """The value of a parameter, and whether it is constant."""
+    """The value of a parameter, whether it is constant, and what ROOT has as range."""
 
     value: float
     const: bool
+    ends: tuple[float, float] = (-np.inf, np.inf)
 
 
 @dataclass(frozen=True)
@@ -100,14 +101,15 @@ def select(document: Document, analysis: str | int | None) -> Selection:
         )
         pois, domains, init = (), list(Node([]).items()), None
     aux = _auxiliary(document, likelihood)
+    points = _points(document, init)
     return Selection(
         name,
         pois,
         _main(document, likelihood),
         tuple(aux.values()),
         _aux_data(document, likelihood, list(aux), domains),
-        _points(document, init),
-        _bounds(document, domains),
+        points,
+        _with_points(document, _bounds(document, domains), points),
     )
 
 
@@ -298,13 +300,12 @@ def _points(document: Document, init: Node | None) -> dict[str, Point]:
 
 def _point(node: Node) -> dict[str, Point]:
     point: dict[str, Point] = {}
-    entries = node.child("parameters")
-    for entry in entries.items():
+    for entry in listed(node, "parameters"):
         name, value = entry.child("name").text(), entry.child("value").number()
         const = entry.get("const")
         if const is not None and not isinstance(const.value, bool):
             const.fail("true or false")
-        found = Point(value, const is not None and const.value)
+        found = Point(value, const is not None and const.value, _ends(entry))
         if point.setdefault(name, found) != found:
             refuse(entry, f"the parameter {name!r} has two different entries here.")
     return point
@@ -338,16 +339,42 @@ def _bounds(
     return bounds
 
 
+def _with_points(
+    document: Document,
+    bounds: dict[str, tuple[float, float]],
+    points: Mapping[str, Point],
+) -> dict[str, tuple[float, float]]:
+    """Add the ranges of parameter points where no domain has one."""
+    for name, point in points.items():
+        lower, upper = point.ends
+        if name in bounds or point.const or not lower < upper:
+            continue
+        if np.isfinite(lower) or np.isfinite(upper):
+            bounds[name] = point.ends
+            document.report.collect(
+                "The ranges of {names} are those of the parameter points, as no "
+                "domain has them.",
+                name,
+            )
+    return bounds
+
+
+def _ends(node: Node) -> tuple[float, float]:
+    low, high = node.get("min"), node.get("max")
+    return (
+        -np.inf if low is None else low.number(infinite=True),
+        np.inf if high is None else high.number(infinite=True),
+    )
+
+
 def _domain(document: Document, node: Node) -> dict[str, tuple[float, float]]:
     kind = node.get("type")
     if kind is not None and kind.text() != "product_domain":
         refuse(kind, f"the domain type {kind.value!r} is not read.")
     spans: dict[str, tuple[float, float]] = {}
-    for axis in node.child("axes").items():
+    for axis in listed(node, "axes"):
         name = axis.child("name").text()
-        low, high = axis.get("min"), axis.get("max")
-        lower = -np.inf if low is None else low.number(infinite=True)
-        upper = np.inf if high is None else high.number(infinite=True)
+        lower, upper = _ends(axis)
         if lower > upper:
             document.report.collect(
                 "'min' is above 'max' in the ranges of {names}; they are exchanged.",

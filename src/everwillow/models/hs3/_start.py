@@ -12,6 +12,7 @@ from everwillow.likelihood.binned_spec import (
     Scale,
     ShapeVariation,
 )
+from everwillow.likelihood.interpolation import EXPONENTIAL, MULTIPLICATIVE
 from everwillow.models.hs3._report import Report
 
 
@@ -68,7 +69,7 @@ def _rate(sample: SampleSpec, values: dict[str, np.ndarray]) -> np.ndarray:
                 factor = factor * _moved(nominal, *ends, float(values[name]), code)
             case ShapeVariation(name, down, up, code):
                 moved = _moved(sample.nominal, down, up, float(values[name]), code)
-                if code in ("code1", "code4"):
+                if code in MULTIPLICATIVE:
                     factor = factor * moved / sample.nominal
                 else:
                     added = added + moved - sample.nominal
@@ -83,12 +84,12 @@ def _moved(
     code: Interpolation,
 ) -> np.ndarray:
     """Interpolate; code 4 as code 1, whose sign and size it has."""
-    if code in ("code1", "code4"):
+    if code in EXPONENTIAL:
         return nominal * (up / nominal if value > 0 else nominal / down) ** value
     half, curve = (up - down) / 2, (up + down) / 2 - nominal
     if abs(value) < 1.0 and code != "code0":
         square = value**2
-        if code == "code4p":
+        if code in ("code4p", "code6"):
             square *= (15.0 - 10.0 * square + 3.0 * square**2) / 8.0
         return nominal + half * value + curve * square
     if code == "code2":

@@ -48,7 +48,7 @@ class AbstractFunction(abc.ABC):
 
 @dataclass(frozen=True, slots=True)
 class Product(AbstractFunction):
-    """The product of its factors.
+    """The product of its factors; 1 if there are none.
 
     Attributes:
         factors: Names or numbers.
@@ -64,8 +64,8 @@ class Product(AbstractFunction):
 
     def __call__(self, lookup: Lookup) -> Float[Array, "..."]:
         """Return the value."""
-        value = lookup[self.factors[0]]
-        for factor in self.factors[1:]:
+        value = jnp.ones(())
+        for factor in self.factors:
             value = value * lookup[factor]
         return value
 
@@ -76,7 +76,7 @@ class Product(AbstractFunction):
     @classmethod
     def read(cls, fields: Fields) -> "Product":
         """Make one from its definition."""
-        return cls(fields.list_at("factors"))
+        return cls(fields.list_at("factors", empty=True))
 
 
 @dataclass(frozen=True, slots=True)

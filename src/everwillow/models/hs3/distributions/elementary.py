@@ -54,11 +54,6 @@ class Uniform(AbstractClosed):
         del scope
         return jnp.log(jnp.asarray(upper) - jnp.asarray(lower))
 
-    @classmethod
-    def read(cls, fields: Fields) -> "Uniform":
-        """Make one from its definition."""
-        return cls(fields.name, fields.get("x"))
-
 
 @final
 class Exponential(AbstractClosed):

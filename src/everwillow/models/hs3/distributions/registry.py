@@ -66,7 +66,6 @@ FUNDAMENTAL: dict[str, Any] = {
     "poisson_dist": Poisson,
     "polynomial_dist": Polynomial,
     "relativistic_breit_wigner_dist": RelativisticBreitWigner,
-    "uniform_dist": Uniform,
 }
 """The distributions that refer to no others, by their type in a document."""
 
@@ -82,6 +81,7 @@ COMPOSITE = (
     "product_dist",
     "rate_density_dist",
     "rate_extended_dist",
+    "uniform_dist",
 )
 """The types of those that refer to others or to functions."""
 
@@ -262,6 +262,15 @@ def _mixture_dist(builder: Builder, fields: Fields) -> AbstractDistribution:
     return ExtendedMixture(fields.name, summands, coefficients)
 
 
+def _uniform_dist(builder: Builder, fields: Fields) -> AbstractDistribution:
+    del builder
+    # ROOT lists the variables, also a single one.
+    if not isinstance(fields.raw("x"), list):
+        return Uniform(fields.name, fields.get("x"))
+    parts = tuple(Uniform(fields.name, x) for x in fields.list_at("x"))
+    return parts[0] if len(parts) == 1 else Product(fields.name, parts)
+
+
 def _rate_extended_dist(builder: Builder, fields: Fields) -> RateExtended:
     name = fields.name_at("dist", "distribution")
     return RateExtended(fields.name, fields.get("rate"), builder.build(name))
@@ -316,4 +325,5 @@ _COMPOSITE: dict[str, Callable[[Builder, Fields], AbstractDistribution]] = {
     "product_dist": _product_dist,
     "rate_density_dist": _rate_density_dist,
     "rate_extended_dist": _rate_extended_dist,
+    "uniform_dist": _uniform_dist,
 }

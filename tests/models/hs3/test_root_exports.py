@@ -1,0 +1,142 @@
+"""Documents of ROOT 6.40: -ln L is that of ROOT before the export.
+
+Errors in the exports of HistFactory models have 7 digits.
+"""
+
+import json
+
+import numpy as np
+import pytest
+
+from everwillow.models.hs3 import load, read_spec
+from tests.models.hs3 import closed_form
+from tests.models.hs3.documents import (
+    DATA,
+    MU,
+    channel,
+    constraint,
+    document,
+    modifier,
+    parameter,
+    sample,
+)
+
+
+ROOT = DATA / "root640"
+EXPECTED = json.loads((ROOT / "expected.json").read_text())
+HISTFACTORY = ("hf_basic", "hf_gauss", "hf_lumi", "hf_sf")
+PACKAGES = {"metadata": {"hs3_version": "0.2", "packages": [{"name": "ROOT"}]}}
+
+
+def export(name):
+    return json.loads((ROOT / f"{name}.hs3.json").read_text())
+
+
+def exported_spec(name):
+    return read_spec(export(name), analysis="simPdf_obsData")
+
+
+@pytest.mark.parametrize("name", HISTFACTORY)
+def test_histfactory_along_the_poi(name):
+    spec = exported_spec(name)
+    start = closed_form.nll(spec, {"mu": 1.0})
+    for mu, wanted in EXPECTED[name]["scan"]:
+        found = closed_form.nll(spec, {"mu": mu}) - start
+        assert found == pytest.approx(wanted, abs=1e-8)
+
+
+@pytest.mark.parametrize("name", HISTFACTORY)
+def test_histfactory_at_points_of_all_parameters(name):
+    """Where ROOT truncates the constraint of the luminosity ours is not truncated.
+
+    Over the range of its global observable, which ends at 1.2, the density of ROOT is
+    larger by the inverse of what is left of it.
+    """
+    spec = exported_spec(name)
+    start = closed_form.nll(spec, {"mu": 1.0})
+    for point in EXPECTED[name]["points"]:
+        values = point["parameters"]
+        wanted = point["dnll"]
+        if "Lumi" in values:
+            wanted -= _log_share(values["Lumi"], spec) - _log_share(1.0, spec)
+        found = closed_form.nll(spec, values) - start
+        assert found == pytest.approx(wanted, abs=1e-6)
+
+
+def _log_share(lumi, spec):
+    """Return the logarithm of what a Gaussian around `lumi` has between 0 and 1.2."""
+    stats = pytest.importorskip("scipy.stats")
+    kind, nominal, sigma = constraint(spec, "Lumi")
+    assert (kind, nominal) == ("normal", 1.0)
+    inside = stats.norm.cdf([0.0, 1.2], lumi, sigma)
+    return np.log(inside[1] - inside[0])
+
+
+def test_a_shape_factor_is_free():
+    """ROOT writes it as a shapesys whose `vals` are 0, with a constraint's type."""
+    spec = exported_spec("hf_sf")
+    for index in range(3):
+        assert constraint(spec, f"gamma_freeCR_bin_{index}") is None
+        assert not parameter(spec, f"gamma_freeCR_bin_{index}").fixed
+    assert constraint(spec, "gamma_unc_bin_0") is not None
+    assert any("'freeCR' are 0" in sentence for sentence in spec.report)
+
+
+def shapesys(vals, **entries):
+    names = [f"g{i}" for i in range(len(vals))]
+    made = modifier("shapesys", parameters=names, data={"vals": vals}, name="free")
+    return channel("SR", sample("b", [50.0, 40.0], made | entries, MU))
+
+
+@pytest.mark.parametrize("word", [{}, {"constraint_type": "Gauss"}])
+def test_bins_without_error_in_documents_of_root(word):
+    """A bin without error is free unless the document holds it."""
+    made = document(
+        shapesys([0.1, 0.0], **word), points={"mu": 1.0, "g1": (1.0,)}, **PACKAGES
+    )
+    spec = read_spec(made)
+    assert constraint(spec, "g0") is not None
+    assert (constraint(spec, "g1"), parameter(spec, "g1").fixed) == (None, True)
+
+
+def test_errors_of_zero_in_documents_of_others():
+    """All of them zero is a ShapeFactor, for pyhf a shapesys that does nothing."""
+    spec = read_spec(document(shapesys([0.0, 0.0])))
+    assert (constraint(spec, "g0"), parameter(spec, "g0").fixed) == (None, False)
+    spec = read_spec(document(shapesys([5.0, 0.0])))
+    assert (constraint(spec, "g1")[0], parameter(spec, "g1").fixed) == ("poisson", True)
+    packages = {"hs3_version": "0.2", "packages": [{"name": "pyhf"}]}
+    spec = read_spec(document(shapesys([0.0, 0.0]), metadata=packages))
+    assert (constraint(spec, "g0")[0], parameter(spec, "g0").fixed) == ("poisson", True)
+
+
+def test_domains_and_points_of_root():
+    """Null for no axes, one end only, and ranges in the points."""
+    made = document(shapesys([0.1, 0.1]), points={"mu": 1.0}, **PACKAGES)
+    made["domains"] = [
+        {"name": "D", "type": "product_domain", "axes": None},
+        {
+            "name": "default_domain",
+            "type": "product_domain",
+            "axes": [{"name": "g0", "min": 0.5}],
+        },
+    ]
+    made["parameter_points"].append({"name": "empty", "parameters": None})
+    made["parameter_points"][0]["parameters"] += [
+        {"name": "g1", "value": 1.0, "min": 0.25, "max": 4.0},
+        {"name": "g0", "value": 1.0, "min": 0.25, "max": 4.0},
+    ]
+    spec = read_spec(made)
+    assert (parameter(spec, "g0").lower, parameter(spec, "g0").upper) == (0.5, np.inf)
+    assert (parameter(spec, "g1").lower, parameter(spec, "g1").upper) == (0.25, 4.0)
+    assert any("ranges of 'g1'" in sentence for sentence in spec.report)
+
+
+def test_unbinned_exports_along_the_poi():
+    for name in ("unbinned_various", "generic_cheb", "cb_voigt"):
+        model = load(export(name))
+        values = dict(model.state)
+        start = float(model.nll(values))
+        for mu, wanted in EXPECTED[name]["scan"]:
+            found = float(model.nll(values | {"mu": mu})) - start
+            assert found == pytest.approx(wanted, abs=5e-8)
