@@ -29,6 +29,36 @@ PARTS = {
     "signal": {"type": "gaussian_dist", "x": "x", "mean": "a", "sigma": "b"},
     "background": {"type": "exponential_dist", "x": "x", "c": 0.4},
 }
+# Its steps are among the edges of panels in the tests.
+STEPS = {"name": "x", "edges": [0.5, 1.4, 2.75, 5.0]}
+
+
+def _histogram(*contents: float) -> dict[str, Any]:
+    data = {"axes": [STEPS], "contents": list(contents)}
+    return {"type": "histogram", "data": data}
+
+
+STEPPED = {
+    "nominal": _histogram(3.0, 2.0, 0.5),
+    "low": _histogram(2.0, 2.5, 0.6),
+    "high": _histogram(4.5, 1.9, 0.2),
+    "morphed": {
+        "type": "interpolation",
+        "nom": "nominal",
+        "low": ["low", "high"],
+        "high": ["high", "nominal"],
+        "vars": ["alpha", "alpha"],
+        "interpolationCodes": [4, 5],
+        "positiveDefinite": True,
+    },
+    "steps": {
+        "type": "step",
+        "variables": ["x"],
+        "axes": [STEPS],
+        "parameters": ["g", 1.0, 0.5],
+    },
+    "line": {"type": "polynomial", "x": "x", "coefficients": [1.0, "g"]},
+}
 
 
 @dataclass(frozen=True)
@@ -101,6 +131,30 @@ CASES = {
         {"type": "polynomial_dist", "x": "x", "coefficients": [1.0, "a", "b"]},
         {"a": 0.4, "b": 1.1},
         extreme=({"a": 0.0, "b": 0.0}, {"a": 1e20, "b": 1e20}),
+    ),
+    "histogram_dist": Case(
+        {"type": "histogram_dist", "data": {"axes": [STEPS], "contents": [3, 1, 2]}},
+        {"unused": 1.0},
+    ),
+    "weighted_sum_dist": Case(
+        {
+            "type": "weighted_sum_dist",
+            "samples": ["morphed", "steps", 0.3],
+            "coefficients": ["c", 1.5, 1],
+            "extended": True,
+        },
+        {"c": 0.7, "alpha": 0.4, "g": 1.1},
+        functions=STEPPED,
+        extreme=({"c": 0.0, "alpha": -7.0, "g": 30.0},),
+    ),
+    "weighted_sum_dist of smooth and flat": Case(
+        {
+            "type": "weighted_sum_dist",
+            "samples": ["morphed", "line"],
+            "coefficients": ["c"],
+        },
+        {"c": 0.7, "alpha": 0.4, "g": 1.1},
+        functions=STEPPED,
     ),
     "uniform_dist": Case({"type": "uniform_dist", "x": "x"}, {"unused": 1.0}),
     "exponential_dist": Case(

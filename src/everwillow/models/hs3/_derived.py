@@ -7,10 +7,12 @@ import jax.numpy as jnp
 
 from everwillow._typing import Array, Scalar
 from everwillow.likelihood.binned_spec import Derived
+from everwillow.models.hs3._function_base import AbstractFunction
 from everwillow.models.hs3._parameters import Parameters
 from everwillow.models.hs3._pointer import Node, refuse
 from everwillow.models.hs3.document import Document
-from everwillow.models.hs3.functions import AbstractFunction, function_from
+from everwillow.models.hs3.functions import function_from
+from everwillow.models.hs3.histogram_functions import BinVolume
 
 
 _DEEPEST = 100  # functions of functions
@@ -43,6 +45,10 @@ class _Inputs:
         if isinstance(reference, str):
             return self._values[reference]
         return jnp.asarray(reference, float)
+
+    def function(self, name: str, /) -> None:
+        """Return nothing: only values are known here."""
+        del name
 
 
 def derive(
@@ -82,6 +88,13 @@ def _derive(
         refuse(node, f"more than {_DEEPEST} functions of functions.")
     definition = document.functions[name]
     function = function_from(name, definition.value)
+    if function.bins is not None or isinstance(function, BinVolume):
+        refuse(
+            node,
+            f"the function {name!r} is one of the bins of an observable, which cannot "
+            "scale a whole sample. Multiply it into the templates, or use a "
+            "weighted_sum_dist.",
+        )
     for needed in function.names:
         if needed in document.functions:
             inner = (definition, (*path, name))

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow._errors import SpecificationError
-from everwillow.likelihood.quadrature import gauss_legendre
 from everwillow.models.hs3._graph import Scope
+from everwillow.models.hs3.distributions._panels import ORDER, pieces_of, rule_of
 from everwillow.models.hs3.distributions.base import (
     AbstractDistribution,
     require_finite,
@@ -24,8 +24,15 @@ def event_grid(
 ) -> tuple[Float[Array, "points axes"], Float[Array, " points"]]:
     """Return the nodes of a quadrature and the probability of each, sum 1."""
     axes = _axes(distribution, scope, _NODES)
-    nodes, weights = gauss_legendre(_NODES[len(axes)] // 16, 16)
-    points, shares = _product(scope, axes, [nodes] * len(axes), [weights] * len(axes))
+    panels = _NODES[len(axes)] // ORDER
+    rules = []
+    for axis in axes:
+        pieces = pieces_of(distribution, scope, axis)
+        start, stop = _ends(scope, axis)
+        edges = pieces.edges(start, stop, (stop - start) / panels)
+        rules.append(rule_of(edges, pieces.order))
+    points = jnp.asarray(_product([nodes for nodes, _ in rules]))
+    shares = np.prod(_product([weights for _, weights in rules]), axis=1)
     density = _density(distribution, scope, axes, points) * shares
     return points, density / jnp.sum(density)
 
@@ -36,17 +43,23 @@ def draw_events(
     """Draw from a grid of cells, evenly inside each of them."""
     axes = _axes(distribution, scope, _CELLS)
     cells = _CELLS[len(axes)]
-    centers = [(np.arange(cells) + 0.5) / cells] * len(axes)
-    shares = [np.full(cells, 1.0 / cells)] * len(axes)
-    points, _ = _product(scope, axes, centers, shares)
-    cumulative = jnp.cumsum(_density(distribution, scope, axes, points))
+    edges = []
+    for axis in axes:
+        start, stop = _ends(scope, axis)
+        pieces = pieces_of(distribution, scope, axis)
+        edges.append(pieces.edges(start, stop, (stop - start) / cells))
+    points = jnp.asarray(_product([(e[1:] + e[:-1]) / 2 for e in edges]))
+    widths = _product([np.diff(e) for e in edges])
+    volumes = np.prod(widths, axis=1)
+    cumulative = jnp.cumsum(_density(distribution, scope, axes, points) * volumes)
     cell_key, place_key = jr.split(key)
     height = jr.uniform(cell_key, (count,), points.dtype) * cumulative[-1]
     chosen = jnp.searchsorted(cumulative, height, side="right")
     chosen = jnp.minimum(chosen, points.shape[0] - 1)
-    widths = np.array([_width(scope, axis) for axis in axes]) / cells
     place = jr.uniform(place_key, (count, len(axes)), points.dtype, -0.5, 0.5)
-    return points[chosen] + place * widths[None]
+    # A category is the middle of its cell.
+    spread = np.array([0.0 if axis in scope.discrete else 1.0 for axis in axes])
+    return points[chosen] + place * jnp.asarray(widths)[chosen] * spread[None]
 
 
 def mean_of(distribution: AbstractDistribution, scope: Scope) -> Float[Array, " axes"]:
@@ -84,23 +97,15 @@ def _axes(
     return axes
 
 
-def _width(scope: Scope, axis: str) -> float:
+def _ends(scope: Scope, axis: str) -> tuple[float, float]:
     start, stop = scope.domain[axis]
-    return float(stop) - float(start)
+    return float(start), float(stop)
 
 
-def _product(
-    scope: Scope,
-    axes: tuple[str, ...],
-    nodes: list[np.ndarray],
-    weights: list[np.ndarray],
-) -> tuple[Array, np.ndarray]:
-    columns = [
-        float(scope.domain[axis][0]) + _width(scope, axis) * grid.ravel()
-        for axis, grid in zip(axes, np.meshgrid(*nodes, indexing="ij"), strict=True)
-    ]
-    shares = np.prod(np.meshgrid(*weights, indexing="ij"), axis=0).ravel()
-    return jnp.asarray(np.stack(columns, axis=1)), shares
+def _product(columns: list[np.ndarray]) -> np.ndarray:
+    """Return all combinations, shape ``(points, axes)``."""
+    grids = np.meshgrid(*columns, indexing="ij")
+    return np.stack([grid.ravel() for grid in grids], axis=1)
 
 
 def _density(

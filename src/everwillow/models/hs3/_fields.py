@@ -23,6 +23,9 @@ class Fields:
         kind: Where it stands, for messages: ``"distributions"`` or ``"functions"``.
         name: Its name.
         spec: Its keys and values.
+
+    Attributes:
+        notes: Takes sentences on what was assumed, which `close` returns.
     """
 
     def __init__(self, kind: str, name: str, spec: Mapping[str, Any]) -> None:
@@ -34,6 +37,7 @@ class Fields:
         self.spec = spec
         self.read: set[str] = set()
         self.asked: set[str] = set()
+        self.notes: list[str] = []
 
     @property
     def type(self) -> str:
@@ -127,12 +131,12 @@ class Fields:
         return value
 
     def close(self) -> tuple[str, ...]:
-        """Return one sentence for each key that nobody has read.
+        """Return what was noted, and a sentence for each key that nobody has read.
 
         Raises:
             SpecificationError: If such a key looks like a misspelt one.
         """
-        notes = []
+        notes = list(self.notes)
         for key in self.spec:
             if key in self.read or key in COMMON:
                 continue

@@ -9,8 +9,10 @@ import numpy as np
 from jaxtyping import Array, ArrayLike
 
 from everwillow._errors import SpecificationError, unknown_key
+from everwillow.models.hs3._binning import Binning
 from everwillow.models.hs3._fields import Reference
-from everwillow.models.hs3.functions import AbstractFunction, read_function
+from everwillow.models.hs3._function_base import AbstractFunction
+from everwillow.models.hs3.functions import read_function
 
 
 Edge: TypeAlias = float | np.ndarray
@@ -59,6 +61,7 @@ class Graph:
         self._order = {name: index for index, name in enumerate(self._sorted())}
         self._needed: dict[str, frozenset[str]] = {}
         self._free: dict[str, tuple[str, ...]] = {}
+        self._smooth: dict[str, tuple[str, ...]] = {}
         for name in self._order:
             self.check(self.functions[name].names, where=f"functions/{name}")
             self._register(name)
@@ -67,13 +70,26 @@ class Graph:
         """Return the function that a name means, or None; ``f.value`` is ``f``."""
         return _function_name(name, self.functions)
 
-    def free(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Return the names that are not functions and that `names` need, in order."""
+    def free(self, names: Iterable[str], *, smooth: bool = False) -> tuple[str, ...]:
+        """Return the names that are not functions and that `names` need, in order.
+
+        Args:
+            names: Of functions and of others.
+            smooth: Leave out what matters only by the bin that it is in.
+        """
+        below = self._smooth if smooth else self._free
         found: dict[str, None] = {}
         for name in names:
             function = self.function_name(name)
-            found.update(dict.fromkeys(self._free[function] if function else (name,)))
+            found.update(dict.fromkeys(below[function] if function else (name,)))
         return tuple(found)
+
+    def binnings(self, names: Iterable[str]) -> list[Binning]:
+        """Return the bins that `names` depend on."""
+        functions = [f for n in names if (f := self.function_name(n)) is not None]
+        needed = {step for name in functions for step in self._needed[name]}
+        bins = [self.functions[name].bins for name in needed]
+        return [one for one in bins if one is not None]
 
     def check(self, names: Iterable[str], *, where: str) -> None:
         """Raise an error for a name that is neither a function nor a known parameter.
@@ -103,6 +119,10 @@ class Graph:
         below = [f for n in direct if (f := self.function_name(n)) is not None]
         self._needed[name] = frozenset([name]).union(*(self._needed[f] for f in below))
         self._free[name] = self.free(direct)
+        # The bins of a function of the observable are none of the observable.
+        binned = [n for n in direct if self.function_name(n) is not None]
+        smooth = [*self.functions[name].smooth_names, *binned]
+        self._smooth[name] = self.free(smooth, smooth=True)
 
     def _sorted(self) -> list[str]:
         order: list[str] = []
@@ -169,6 +189,8 @@ class Scope:
             observables scalars or arrays of one shape.
         domain: The range of each observable, over which densities are normalised.
         graph: The functions.
+        discrete: Observables that are categories: whole numbers from 0, which have an
+            interval of width 1 around each of them.
     """
 
     def __init__(
@@ -177,10 +199,12 @@ class Scope:
         domain: Region | None = None,
         *,
         graph: Graph | None = None,
+        discrete: Iterable[str] = (),
     ) -> None:
         self.values = values
         self.domain: Region = {} if domain is None else domain
         self.graph = Graph() if graph is None else graph
+        self.discrete = frozenset(discrete)
         self._computed: dict[str, Array] = {}
 
     def __getitem__(self, reference: Reference) -> Array:
@@ -211,7 +235,7 @@ class Scope:
         return tuple(name for name in self.graph.free(names) if name in self.domain)
 
     def _with(self, values: Any, domain: Region, *, changed: set[str]) -> "Scope":
-        scope = Scope(values, domain, graph=self.graph)
+        scope = Scope(values, domain, graph=self.graph, discrete=self.discrete)
         for name, value in self._computed.items():
             if changed.isdisjoint(self.graph.free([name])):
                 scope._computed[name] = value

@@ -287,7 +287,7 @@ def _points(document: Document, init: Node | None) -> dict[str, Point]:
     points: dict[str, Point] = {}
     for name in order:
         found = _point(document.parameter_points[name])
-        for parameter in found.keys() - points.keys():
+        for parameter in sorted(found.keys() - points.keys()):
             if name not in (first, "default_values"):
                 document.report.collect(
                     "The values of {names} are taken from another point than the "

@@ -1,49 +1,22 @@
 """The functions of HS3: numbers computed from other numbers of the model."""
 
-import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from everwillow._errors import ArgumentValueError, SpecificationError, nearest
 from everwillow.models.hs3._fields import Fields, Reference
-from everwillow.models.hs3._nodes import safe_log
+from everwillow.models.hs3._function_base import AbstractFunction, Lookup, only_names
 from everwillow.models.hs3.expressions import Expression
-
-
-class Lookup(Protocol):
-    """Where functions and distributions find the value of a reference."""
-
-    def __getitem__(self, reference: Reference, /) -> Array:
-        """Return the value, a scalar or an array."""
-        ...
-
-
-class AbstractFunction(abc.ABC):
-    """A function of the model; its concrete classes are frozen and hashable."""
-
-    type: ClassVar[str]
-
-    @property
-    @abc.abstractmethod
-    def names(self) -> tuple[str, ...]:
-        """What it refers to, in order, without repetition."""
-
-    @abc.abstractmethod
-    def __call__(self, lookup: Lookup) -> Float[Array, "..."]:
-        """Return the value, elementwise for arrays of one shape."""
-
-    @abc.abstractmethod
-    def log(self, lookup: Lookup) -> Float[Array, "..."]:
-        """Return the logarithm, ``-inf`` where the value is not positive."""
-
-    @classmethod
-    @abc.abstractmethod
-    def read(cls, fields: Fields) -> "AbstractFunction":
-        """Make one from its definition."""
+from everwillow.models.hs3.histogram_functions import BinVolume, Histogram, Step
+from everwillow.models.hs3.interpolation_functions import (
+    Interpolation,
+    Interpolation0d,
+    WeightedSum,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +41,6 @@ class Product(AbstractFunction):
         for factor in self.factors:
             value = value * lookup[factor]
         return value
-
-    def log(self, lookup: Lookup) -> Float[Array, "..."]:
-        """Return the logarithm."""
-        return safe_log(self(lookup))
 
     @classmethod
     def read(cls, fields: Fields) -> "Product":
@@ -102,10 +71,6 @@ class Sum(AbstractFunction):
             value = value + lookup[summand]
         return value
 
-    def log(self, lookup: Lookup) -> Float[Array, "..."]:
-        """Return the logarithm."""
-        return safe_log(self(lookup))
-
     @classmethod
     def read(cls, fields: Fields) -> "Sum":
         """Make one from its definition."""
@@ -133,10 +98,6 @@ class Polynomial(AbstractFunction):
     def __call__(self, lookup: Lookup) -> Float[Array, "..."]:
         """Return the value."""
         return horner([lookup[a] for a in self.coefficients], lookup[self.x])
-
-    def log(self, lookup: Lookup) -> Float[Array, "..."]:
-        """Return the logarithm."""
-        return safe_log(self(lookup))
 
     @classmethod
     def read(cls, fields: Fields) -> "Polynomial":
@@ -182,11 +143,6 @@ def horner(coefficients: list[Array], x: Array) -> Array:
     return value
 
 
-def only_names(references: tuple[Reference, ...]) -> tuple[str, ...]:
-    """Return the names among references, each once."""
-    return tuple(dict.fromkeys(r for r in references if isinstance(r, str)))
-
-
 def expression_at(fields: Fields) -> Expression:
     """Return the formula of a generic function or distribution."""
     text = fields.raw("expression")
@@ -199,16 +155,30 @@ def expression_at(fields: Fields) -> Expression:
         raise SpecificationError(msg) from None
 
 
-FUNCTIONS: dict[str, type[AbstractFunction]] = {
-    cls.type: cls for cls in (Product, Sum, Polynomial, Generic)
-}
+_CLASSES: tuple[type[AbstractFunction], ...] = (
+    Product,
+    Sum,
+    Polynomial,
+    Generic,
+    Histogram,
+    Step,
+    BinVolume,
+    Interpolation,
+    Interpolation0d,
+    WeightedSum,
+)
+
+FUNCTIONS: dict[str, type[AbstractFunction]] = {cls.type: cls for cls in _CLASSES}
 """The functions that exist, by their type in a document."""
+
+# Other names that ROOT has or had for them.
+FUNCTIONS["generic"] = Generic
+FUNCTIONS["inverse_binvolume"] = FUNCTIONS["binwidth"] = BinVolume
 
 _REFUSED = {
     "derivative": "write it out as a generic_function",
-    "interpolation": "write it out as a generic_function",
-    "interpolation0d": "write it out as a generic_function",
-    "histogram": "use a histfactory_dist",
+    "integral": "write it out as a generic_function",
+    "spline": "write it out as a generic_function",
     "CMS::process_normalization": "write it out as a generic_function",
     "CMS::asympow": "write it out as a generic_function",
     "gauss_model_function": "it stands only as the resolutionModel of a decay_dist",

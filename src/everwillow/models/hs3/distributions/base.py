@@ -15,9 +15,15 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow._errors import SpecificationError
-from everwillow.likelihood.quadrature import gauss_legendre, log_integrate, log_sum
+from everwillow.likelihood.quadrature import log_sum
+from everwillow.models.hs3._binning import Binning
 from everwillow.models.hs3._fields import Reference
 from everwillow.models.hs3._graph import Edge, Region, Scope
+from everwillow.models.hs3.distributions._panels import (
+    ORDER,
+    pieces_of,
+    rule_of,
+)
 from everwillow.models.hs3.expressions import Expression
 
 
@@ -73,11 +79,25 @@ class AbstractDistribution(eqx.Module):
     @property
     def references(self) -> tuple[str, ...]:
         """All names that it refers to, in order, each once."""
+        found = (*self.smooth_references, *(n for b in self.binnings for n in b.names))
+        return tuple(dict.fromkeys(found))
+
+    @final
+    @property
+    def smooth_references(self) -> tuple[str, ...]:
+        """Those that matter by more than the bin that they are in."""
         found: dict[str, None] = {}
         for field in dataclasses.fields(self):
             if field.name != "name":
                 found.update(dict.fromkeys(_names(getattr(self, field.name))))
         return tuple(found)
+
+    @final
+    @property
+    def binnings(self) -> tuple[Binning, ...]:
+        """The bins that it depends on, without those of functions."""
+        parts = [getattr(self, field.name) for field in dataclasses.fields(self)]
+        return tuple(bins for part in parts for bins in _binnings(part))
 
 
 class AbstractExtended(AbstractDistribution):
@@ -184,12 +204,12 @@ def integrate(
     if len(observables) == 1:
         (observable,) = observables
         lower, upper = region[observable]
-        return log_integrate(
-            lambda x: distribution.log_density(scope.at({observable: x})),
-            lower,
-            upper,
-            panels=panels_for(scope, observable, region),
-        )
+        pieces = pieces_of(distribution, scope, observable)
+        start, stop = scope.domain[observable]
+        edges = pieces.edges(lower, upper, float(stop - start) / PANELS)
+        nodes, weights = rule_of(edges, pieces.order)
+        at = scope.at({observable: jnp.asarray(nodes)})
+        return log_sum(distribution.log_density(at), jnp.asarray(weights))
     if len(observables) not in _NODES_OF_MANY:
         msg = (
             f"distributions/{distribution.name}: it depends on {len(observables)} "
@@ -197,14 +217,6 @@ def integrate(
         )
         raise SpecificationError(msg)
     return _integrate_many(distribution, scope, region, observables)
-
-
-def panels_for(scope: Scope, observable: str, region: Region) -> int:
-    """Return the number of panels for the widest part of a region."""
-    start, stop = scope.domain[observable]
-    lower, upper = region[observable]
-    share = np.max((np.asarray(upper) - np.asarray(lower)) / (stop - start))
-    return max(1, int(np.ceil(PANELS * min(1.0, float(share)))))
 
 
 def require_finite(
@@ -230,19 +242,22 @@ def _integrate_many(
     region: Region,
     observables: tuple[str, ...],
 ) -> Array:
-    panels = _NODES_OF_MANY[len(observables)] // 16
-    nodes, weights = gauss_legendre(panels, 16)
-    grids = np.meshgrid(*(nodes for _ in observables), indexing="ij")
-    share = np.prod(np.meshgrid(*(weights for _ in observables), indexing="ij"), axis=0)
-    values, total = {}, jnp.asarray(share.ravel())
-    for observable, grid in zip(observables, grids, strict=True):
-        lower, upper = (jnp.asarray(end) for end in region[observable])
-        lower, upper = jnp.broadcast_arrays(lower, upper)
-        column = (-1, *(1 for _ in lower.shape))
-        width = (upper - lower)[None]
-        values[observable] = lower[None] + width * grid.reshape(column)
-        total = total.reshape(column) if total.ndim == 1 else total
-        total = total * width
+    panels = _NODES_OF_MANY[len(observables)] // ORDER
+    values, total = {}, jnp.ones(())
+    rules = []
+    for observable in observables:
+        lower, upper = region[observable]
+        width = float(np.max(np.asarray(upper) - np.asarray(lower))) / panels
+        pieces = pieces_of(distribution, scope, observable)
+        edges = pieces.edges(lower, upper, width)
+        rules.append(rule_of(edges, pieces.order))
+    # Every combination of the nodes of each observable, in one long first axis.
+    chosen = np.meshgrid(*(np.arange(len(n)) for n, _ in rules), indexing="ij")
+    for observable, (nodes, weights), index in zip(
+        observables, rules, chosen, strict=True
+    ):
+        values[observable] = jnp.asarray(nodes[index.ravel()])
+        total = total * jnp.asarray(weights[index.ravel()])
     return log_sum(distribution.log_density(scope.at(values)), total)
 
 
@@ -252,10 +267,25 @@ def _names(value: Any) -> tuple[str, ...]:
     if isinstance(value, Expression):
         return value.names
     if isinstance(value, AbstractDistribution):
-        return value.references
+        return value.smooth_references
+    if isinstance(value, Binning):
+        return ()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         parts = [getattr(value, field.name) for field in dataclasses.fields(value)]
         return tuple(name for part in parts for name in _names(part))
     if isinstance(value, tuple):
         return tuple(name for part in value for name in _names(part))
+    return ()
+
+
+def _binnings(value: Any) -> tuple[Binning, ...]:
+    if isinstance(value, AbstractDistribution):
+        return value.binnings
+    if isinstance(value, Binning):
+        return (value,)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        parts = [getattr(value, field.name) for field in dataclasses.fields(value)]
+        return _binnings(tuple(parts))
+    if isinstance(value, tuple):
+        return tuple(bins for part in value for bins in _binnings(part))
     return ()

@@ -4,10 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from everwillow._errors import SpecificationError, nearest, unknown_key
-from everwillow.models.hs3._data import read_axes
+from everwillow.models.hs3._binning import read_binning
 from everwillow.models.hs3._fields import Fields, Reference
-from everwillow.models.hs3._pointer import Node
-from everwillow.models.hs3._report import Report
 from everwillow.models.hs3.distributions.base import AbstractDistribution
 from everwillow.models.hs3.distributions.composite import (
     BinCounts,
@@ -29,6 +27,11 @@ from everwillow.models.hs3.distributions.elementary import (
     Poisson,
     Uniform,
 )
+from everwillow.models.hs3.distributions.histograms import (
+    ExtendedWeightedSum,
+    HistogramDensity,
+    WeightedSumDensity,
+)
 from everwillow.models.hs3.distributions.polynomials import (
     Bernstein,
     Chebychev,
@@ -44,6 +47,7 @@ from everwillow.models.hs3.distributions.shapes import (
     RelativisticBreitWigner,
 )
 from everwillow.models.hs3.functions import expression_at
+from everwillow.models.hs3.interpolation_functions import WeightedSum
 
 
 _MAX_DEPTH = 40
@@ -60,6 +64,7 @@ FUNDAMENTAL: dict[str, Any] = {
     "gaussian_dist": Gaussian,
     "generalized_normal_dist": GeneralizedNormal,
     "gennormal_dist": GeneralizedNormal,
+    "histogram_dist": HistogramDensity,
     "lognormal_dist": LogNormal,
     "multivariate_normal_dist": MultivariateNormal,
     "normal_dist": Gaussian,
@@ -82,6 +87,7 @@ COMPOSITE = (
     "rate_density_dist",
     "rate_extended_dist",
     "uniform_dist",
+    "weighted_sum_dist",
 )
 """The types of those that refer to others or to functions."""
 
@@ -95,7 +101,6 @@ _REFUSED = {
     "gauss_model_function": "it stands only as the resolutionModel of a decay_dist",
     "truth_model_function": "it stands only as the resolutionModel of a decay_dist",
     "landau_dist": "it has no closed form",
-    "histogram_dist": "use a histfactory_dist",
 }
 
 
@@ -271,6 +276,21 @@ def _uniform_dist(builder: Builder, fields: Fields) -> AbstractDistribution:
     return parts[0] if len(parts) == 1 else Product(fields.name, parts)
 
 
+def _weighted_sum_dist(builder: Builder, fields: Fields) -> AbstractDistribution:
+    total = WeightedSum.read(fields)
+    for name in total.samples:
+        if name in builder.specs and name not in builder.functions:
+            fields.refuse(
+                f"the sample {name!r} is a distribution; a weighted sum is of "
+                "functions, and a mixture_dist of distributions"
+            )
+    if not fields.flag("extended"):
+        return WeightedSumDensity(fields.name, total)
+    if len(total.coefficients) < len(total.samples):
+        fields.refuse("an extended sum needs a coefficient for each sample")
+    return ExtendedWeightedSum(fields.name, total)
+
+
 def _rate_extended_dist(builder: Builder, fields: Fields) -> RateExtended:
     name = fields.name_at("dist", "distribution")
     return RateExtended(fields.name, fields.get("rate"), builder.build(name))
@@ -302,15 +322,7 @@ def _decay_dist(builder: Builder, fields: Fields) -> AbstractDistribution:
 
 def _edges(fields: Fields) -> tuple[tuple[str, tuple[float, ...]], ...]:
     fields.raw("axes")
-    axes = read_axes(Node(fields.spec, fields.where), report=Report())
-    for axis in axes:
-        if axis.edges is None:
-            fields.refuse(f"the axis {axis.name!r} has no bins")
-    return tuple(
-        (axis.name, tuple(axis.edges.tolist()))
-        for axis in axes
-        if axis.edges is not None
-    )
+    return read_binning(fields).axes if fields.spec.get("axes") else ()
 
 
 _COMPOSITE: dict[str, Callable[[Builder, Fields], AbstractDistribution]] = {
@@ -326,4 +338,5 @@ _COMPOSITE: dict[str, Callable[[Builder, Fields], AbstractDistribution]] = {
     "rate_density_dist": _rate_density_dist,
     "rate_extended_dist": _rate_extended_dist,
     "uniform_dist": _uniform_dist,
+    "weighted_sum_dist": _weighted_sum_dist,
 }
