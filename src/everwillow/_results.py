@@ -28,3 +28,11 @@ class RESULTS(optx.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
     nonfinite_start = (
         "The likelihood or its gradient is not finite at the start values."
     )
+    kink = (
+        "The gradient of the likelihood jumps at the end point (a kink): there is no "
+        "derivative, so neither a minimum nor errors can be told by derivatives."
+    )
+    no_limit = (
+        "The likelihood still grows towards a bound at which it is not finite, so "
+        "there is no minimum."
+    )

@@ -140,7 +140,7 @@ def moves(structure, arrays, change, outcome: Outcome, solution) -> dict[str, An
         return task.value(numbers, x)
 
     _, numbers = at(arrays)
-    x = outcome.x
+    x = outcome.x if outcome.inside is None else outcome.inside
     # Traced once and used three times.
     gradient = eqx.filter_closure_convert(jax.grad(value, argnums=1), arrays, x)
     free = jnp.asarray(numbers.mask) & ~outcome.at_bound

@@ -15,13 +15,15 @@ from everwillow.fitting._core import Task, in_place, knows_curvature, to_physica
 from everwillow.fitting._problem import Numbers
 from everwillow.objective import curvature_hook
 from everwillow.solvers.newton_cg import NewtonCG
-from everwillow.solvers.trust_region_newton import (
+from everwillow.solvers.newton_state import (
     CODE_FLAT,
+    CODE_KINK,
     CODE_MINIMUM,
+    CODE_NO_LIMIT,
     CODE_NONFINITE_START,
     CODE_STALLED,
-    TrustRegionNewton,
 )
+from everwillow.solvers.trust_region_newton import TrustRegionNewton
 
 
 # A solver that does not look at second derivatives is believed if the curvature at its
@@ -53,7 +55,10 @@ class Outcome(eqx.Module):
         success: Whether that is at a minimum.
         num_steps: Evaluations of our solvers, steps of others.
         at_bound: Which parameters are held at a bound, shape ``(free,)``.
-        newton: The last Newton step, shape ``(free,)``.
+        newton: The last Newton step, shape ``(free,)``; after `RESULTS.kink` the way
+            across the kink, in the parameters in which the slope jumps.
+        inside: Where derivatives are those of the end point: next to the bounds at
+            which there are none, shape ``(free,)``; None if that is `x`.
     """
 
     x: Float[Array, " free"]
@@ -66,6 +71,7 @@ class Outcome(eqx.Module):
     num_steps: Int[Array, ""]
     at_bound: Bool[Array, " free"]
     newton: Float[Array, " free"]
+    inside: Float[Array, " free"] | None = None
 
 
 def conclude(
@@ -86,10 +92,15 @@ def outcome_of(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome
     state = solution.state
     x, first, _ = to_physical(numbers, solution.value)
     x = in_place(task, numbers, x)
+    inside = _inside(task, numbers, solution)
+    if inside is not None:
+        # What is held on an end may have been moved next to it, for derivatives.
+        x = jnp.where(jnp.asarray(numbers.mask), x, task.start(numbers))
+    place = x if inside is None else inside
     steps = solution.stats["num_steps"]
     if isinstance(task.solver, NewtonCG):
         gradient, value = state.gradient / first, state.nll
-        hessian = _affordable_hessian(task, numbers, x)
+        hessian = _affordable_hessian(task, numbers, place)
         edm, active, newton = state.edm, state.active, state.newton * first
         status = _status(state, solution)
     elif isinstance(task.solver, TrustRegionNewton) and not numbers.transforms:
@@ -100,7 +111,7 @@ def outcome_of(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome
         edm, active, newton = state.edm, state.active, state.newton
         status = _status(state, solution)
     else:
-        found = task.evaluate(numbers, x)
+        found = task.evaluate(numbers, place)
         value, gradient = found.value, found.gradient
         hessian = found.curvature.as_matrix()
         lower, upper = _range(numbers, x)
@@ -122,7 +133,16 @@ def outcome_of(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome
         num_steps=steps,
         at_bound=active,
         newton=newton,
+        inside=inside,
     )
+
+
+def _inside(task: Task, numbers: Numbers, solution: optx.Solution) -> Array | None:
+    """Return the end point, next to ends of boxes at which nothing is finite."""
+    if numbers.lower is None or not knows_curvature(task.solver):
+        return None
+    box = {"lower": numbers.lower, "upper": numbers.upper}
+    return to_physical(numbers, solution.state.ends.inside(solution.value, box))[0]
 
 
 def _affordable_hessian(task: Task, numbers: Numbers, x: Array) -> Array | None:
@@ -183,6 +203,8 @@ def _status(state: Any, solution: optx.Solution) -> RESULTS:
         (state.code == CODE_FLAT, RESULTS.flat_direction),
         (state.code == CODE_STALLED, RESULTS.stalled),
         (saddle, RESULTS.not_a_minimum),
+        (state.code == CODE_KINK, RESULTS.kink),
+        (state.code == CODE_NO_LIMIT, RESULTS.no_limit),
         (state.code == CODE_NONFINITE_START, RESULTS.nonfinite_start),
         # The driver looks at the start before the solver does.
         (state.evaluations == 0, RESULTS.nonfinite_start),

@@ -49,7 +49,8 @@ class FitResult(eqx.Module):
         hessian: Of -ln L at the end, shape ``(free, free)``; None if it was not
             computed (`NewtonCG` beyond 1000 parameters, or 5000 where it is cheap).
         at_bound: Which parameters are held at a bound, shape ``(free,)``.
-        newton: The Newton step that is left, shape ``(free,)``.
+        newton: The Newton step that is left, shape ``(free,)``; after `RESULTS.kink`
+            the way across the kink, in the parameters in which the slope jumps.
         solver_result: What the solver itself returned; None if nothing was free.
         constraints: Those of the model, for pulls; empty for a plain function.
         free: Where the fitted parameters are among all.
@@ -145,12 +146,13 @@ class FitResult(eqx.Module):
         steps = int(self.num_steps)
         taken = f"{steps} step{'' if steps == 1 else 's'}"
         if bool(self.success):
-            return f"Minimum found after {taken}, EDM {_short(self.edm)}."
+            held = np.any(self.at_bound)
+            ends = _named(self.labels, self.at_bound, "At a bound") if held else ""
+            return f"Minimum found after {taken}, EDM {_short(self.edm)}.{ends}"
         text = RESULTS[self.status]
         if bool(self.status == RESULTS.flat_direction):
             names = flat_labels(self.hessian, self.newton, self.at_bound, self.labels)
-            more = f" and {len(names) - MOST_NAMES} more" if names[MOST_NAMES:] else ""
-            text += f" Parameters concerned: {', '.join(names[:MOST_NAMES])}{more}."
+            text += _named(tuple(names), np.ones(len(names), bool))
             text += " Fix one of them, constrain it, or combine them into one."
         elif bool(self.status == RESULTS.nonfinite_start):
             text += f" Start values: {self.params}. -ln L = {_short(self.nll)}."
@@ -163,6 +165,10 @@ class FitResult(eqx.Module):
             ]
             if wrong:
                 text += f" The gradient is not finite in {', '.join(wrong[:10])}."
+        elif bool(self.status == RESULTS.kink):
+            text += _named(self.labels, np.asarray(self.newton) != 0)
+        elif bool(self.status == RESULTS.no_limit):
+            text += _named(self.labels, self.at_bound)
         elif bool(self.status == RESULTS.nonlinear_max_steps_reached):
             text = (
                 f"No minimum within max_steps={steps} steps; the EDM is still "
@@ -190,6 +196,15 @@ class FitResult(eqx.Module):
         return "\n".join(
             (_table(self), f"-ln L = {float(self.nll):.10g}", self.message())
         )
+
+
+def _named(
+    labels: tuple[str, ...], which: Any, what: str = "Parameters concerned"
+) -> str:
+    """Return a sentence with the names of some parameters."""
+    names = [labels[i] for i in np.nonzero(np.asarray(which))[0]]
+    more = f" and {len(names) - MOST_NAMES} more" if names[MOST_NAMES:] else ""
+    return f" {what}: {', '.join(names[:MOST_NAMES])}{more}."
 
 
 def _short(value: Any) -> str:

@@ -1,5 +1,6 @@
 """A matrix-free Newton solver, for more parameters than a Hessian has room for."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -11,23 +12,33 @@ import optimistix as optx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from everwillow._numerics import all_finite
+from everwillow._numerics import all_finite, select
 from everwillow.objective import evaluate_matrix_free
 from everwillow.solvers._box import active_set, land, project
 from everwillow.solvers.conjugate_gradients import steihaug
+from everwillow.solvers.newton_state import (
+    CODE_FLAT,
+    CODE_KINK,
+    CODE_MINIMUM,
+    CODE_NO_LIMIT,
+    CODE_NONFINITE_START,
+    CODE_RUNNING,
+    CODE_STALLED,
+)
+from everwillow.solvers.open_ends import (
+    LOOKING,
+    SEARCHING,
+    OpenEnds,
+    away_from_ends,
+)
+from everwillow.solvers.second_looks import kink
 from everwillow.solvers.termination import (
     EDM_GOAL,
     Approach,
     judge,
+    no_step,
     rounding_level,
     tolerances,
-)
-from everwillow.solvers.trust_region_newton import (
-    CODE_FLAT,
-    CODE_MINIMUM,
-    CODE_NONFINITE_START,
-    CODE_RUNNING,
-    CODE_STALLED,
 )
 from everwillow.solvers.trust_region_size import weigh
 
@@ -59,6 +70,7 @@ class NewtonCGState(eqx.Module):
         code: Why, as for `TrustRegionNewton`.
         evaluations: Number of steps so far.
         products: Number of Hessian-vector products so far.
+        ends: The ends of the box at which the objective is not finite.
     """
 
     x: Float[Array, " n"]
@@ -75,11 +87,35 @@ class NewtonCGState(eqx.Module):
     code: Int[Array, ""]
     evaluations: Int[Array, ""]
     products: Int[Array, ""]
+    ends: OpenEnds
 
     @property
     def edm(self) -> Float[Array, ""]:
         """The estimated distance to the minimum at the best point so far."""
         return self.approach.edm
+
+    @classmethod
+    def before(cls, x: Float[Array, " n"]) -> "NewtonCGState":
+        """Return the state before the first step."""
+        infinite = jnp.full_like(x, jnp.inf, shape=())
+        zeros, count, no = jnp.zeros_like(x), jnp.asarray(0), jnp.asarray(False)
+        return cls(
+            x=x,
+            nll=infinite,
+            gradient=zeros,
+            scale=jnp.ones_like(x),
+            radius=infinite,
+            approach=Approach.before(x, pivots=False),
+            newton=zeros,
+            active=jnp.zeros(x.shape, bool),
+            definite=no,
+            fresh=jnp.asarray(True),
+            done=no,
+            code=jnp.asarray(CODE_RUNNING),
+            evaluations=count,
+            products=count,
+            ends=OpenEnds.before(x),
+        )
 
 
 class NewtonCG(optx.AbstractMinimiser[Any, Any, NewtonCGState]):
@@ -116,33 +152,14 @@ class NewtonCG(optx.AbstractMinimiser[Any, Any, NewtonCGState]):
     def init(self, fn, y, args, options, f_struct, aux_struct, tags) -> NewtonCGState:
         """Set up the state; nothing is evaluated yet."""
         del fn, args, f_struct, aux_struct, tags
-        x = project(ravel_pytree(y)[0], options)
-        infinite = jnp.full_like(x, jnp.inf, shape=())
-        zeros, count, no = jnp.zeros_like(x), jnp.asarray(0), jnp.asarray(False)
-        return NewtonCGState(
-            x=x,
-            nll=infinite,
-            gradient=zeros,
-            scale=jnp.ones_like(x),
-            radius=infinite,
-            approach=Approach(
-                infinite, infinite, count, count, zeros, jnp.full_like(x, jnp.inf)
-            ),
-            newton=zeros,
-            active=jnp.zeros(x.shape, bool),
-            definite=no,
-            fresh=jnp.asarray(True),
-            done=no,
-            code=jnp.asarray(CODE_RUNNING),
-            evaluations=count,
-            products=count,
-        )
+        return NewtonCGState.before(project(ravel_pytree(y)[0], options))
 
     def step(self, fn, y, args, options, state, tags):
         """Linearise at the best point, solve for a step, and try it."""
         del tags
         found, value_at, unravel, aux = _bind(fn, y, args, options, state.x)
-        free, active = active_set(state.x, found.gradient, options)
+        box = state.ends.box(options)
+        free, active = active_set(state.x, found.gradient, box)
         state, model = _measure(state, found, free)
         target = jnp.clip(
             jnp.sqrt(jnp.vdot(model.gradient, model.gradient)), 1e-10, 0.1
@@ -159,14 +176,19 @@ class NewtonCG(optx.AbstractMinimiser[Any, Any, NewtonCGState]):
             state,
             (newton, active, inner.definite, state.products + inner.count),
         )
-        state = self._judge(state, found, free, edm, inner, model)
-        after = _try(state, found, value_at, inner.step, model, free, options)
+        state, near, noise = self._judge(state, found, free, edm, inner, model)
+        state = _before_the_ends(state, options)
+        trial = land(state.x, jnp.where(free, inner.step / state.scale, 0), box)
+        ends = state.ends.very_ends(state.x, options or {})
+        trial = jnp.where(state.ends.phase == LOOKING, ends, trial)
+        after = _try(state, found, value_at, trial, model, free, options, near, noise)
+        after = _after_the_ends(after, options, self.edm_goal)
         return unravel(after.x), after, aux
 
     def _judge(self, state, found, free, edm, inner, model):
         """Decide whether the point is a minimum; then look for flat directions."""
         curve = state.scale**2 * jnp.abs(state.x)
-        rounding, noise = rounding_level(
+        rounding, noise, slope_noise = rounding_level(
             state.x, found.value, found.gradient, curve, state.scale, free
         )
         verdict, approach = judge(
@@ -198,11 +220,12 @@ class NewtonCG(optx.AbstractMinimiser[Any, Any, NewtonCGState]):
         code = jnp.where(~jnp.any(free), CODE_MINIMUM, code)
         lost = ~all_finite(found.value, found.gradient)
         code = jnp.where(lost, CODE_NONFINITE_START, code)
-        return eqx.tree_at(
+        state = eqx.tree_at(
             lambda s: (s.approach, s.code, s.done, s.definite),
             state,
             (approach, code, code != CODE_RUNNING, state.definite & ~saddle),
         )
+        return state, verdict.near, slope_noise
 
     def terminate(self, fn, y, args, options, state, tags):
         """Stop when the last step said so."""
@@ -273,16 +296,21 @@ def _measure(state: NewtonCGState, found, free):
     return state, _ScaledModel(gradient, scaled_product(scale))
 
 
-def _try(state: NewtonCGState, found, value_at, scaled_step, model, free, options):
+def _try(
+    state: NewtonCGState, found, value_at, trial, model, free, options, near, noise
+):
     """Evaluate the trial point; move there if it is better."""
-    trial = land(state.x, jnp.where(free, scaled_step / state.scale, 0), options)
     move = trial - state.x
     scaled = move * state.scale
-    predicted = -(
-        jnp.vdot(found.gradient, move) + 0.5 * jnp.vdot(scaled, model.product(scaled))
-    )
+    curved = jnp.vdot(scaled, model.product(scaled))
+    predicted = -(jnp.vdot(found.gradient, move) + 0.5 * curved)
     value, gradient = jax.value_and_grad(value_at)(trial)
-    usable = all_finite(value, gradient) & (predicted > 0)
+    finite = all_finite(value, gradient)
+    looking = state.ends.phase == LOOKING
+    ends, moved, closed = state.ends.after(
+        state.x, trial, (state.nll, value), options, finite, jnp.asarray(False)
+    )
+    usable = finite & (predicted > 0)
     outcome = weigh(
         state.radius,
         move=move,
@@ -292,35 +320,67 @@ def _try(state: NewtonCGState, found, value_at, scaled_step, model, free, option
         gradients=(found.gradient, gradient),
         usable=usable,
     )
-    accept = usable & (outcome.gain > ACCEPT) & ~state.done
+    better = usable & (outcome.gain > ACCEPT)
+    accept = ~state.done & jnp.where(
+        looking, finite & (ends.phase == SEARCHING), better
+    )
     # Projection can spoil a step; a shorter one comes closer to the gradient's.
-    stalled = ~state.done & jnp.all(trial == state.x)
+    nowhere = ~accept & no_step(state.x, 0.5 * move, near, state.approach)
+    stalled = ~state.done & ~looking & (nowhere | jnp.all(trial == state.x))
+    slopes = (found.gradient, gradient)
+    kinked, across = kink(move, slopes, curved, noise, state.scale, free)
+    kinked = stalled & kinked & finite
+    code = jnp.where(stalled, CODE_STALLED, state.code)
+    code = jnp.where(kinked, CODE_KINK, code)
     span = jnp.maximum(state.approach.span, jnp.abs(move))
+    after = dataclasses.replace(
+        state,
+        x=jnp.where(accept | closed, trial, state.x),
+        nll=jnp.where(accept | closed, value, state.nll),
+        radius=jnp.where(moved | looking, state.radius, outcome.radius),
+        newton=jnp.where(kinked, across, state.newton),
+        fresh=accept,
+        done=state.done | stalled,
+        code=code,
+        evaluations=state.evaluations + 1,
+        products=state.products + 1,
+        ends=ends,
+    )
+    span = jnp.where(accept, span, state.approach.span)
+    return eqx.tree_at(lambda s: s.approach.span, after, span)
+
+
+def _before_the_ends(state: NewtonCGState, options) -> NewtonCGState:
+    """Look at ends where nothing is finite, instead of ending next to them."""
+    ends = state.ends
+    look = (state.code == CODE_MINIMUM) & (ends.phase == SEARCHING)
+    look = look & jnp.any(state.active & ends.near(state.x, options))
     return eqx.tree_at(
-        lambda s: (
-            s.x,
-            s.nll,
-            s.radius,
-            s.approach.span,
-            s.fresh,
-            s.done,
-            s.code,
-            s.evaluations,
-            s.products,
-        ),
+        lambda s: (s.code, s.done, s.ends.phase),
         state,
         (
-            jnp.where(accept, trial, state.x),
-            jnp.where(accept, value, state.nll),
-            outcome.radius,
-            jnp.where(accept, span, state.approach.span),
-            accept,
-            state.done | stalled,
-            jnp.where(stalled, CODE_STALLED, state.code),
-            state.evaluations + 1,
-            state.products + 1,
+            jnp.where(look, CODE_RUNNING, state.code),
+            state.done & ~look,
+            jnp.where(look, LOOKING, ends.phase),
         ),
     )
+
+
+def _after_the_ends(state: NewtonCGState, options, goal) -> NewtonCGState:
+    """End next to ends where nothing is finite, or on them; leave one at the start."""
+    code = state.ends.verdict(
+        state.x,
+        state.gradient,
+        options,
+        goal,
+        state.code,
+        (CODE_MINIMUM, CODE_NO_LIMIT),
+    )
+    state = dataclasses.replace(state, code=code, done=code != CODE_RUNNING)
+    start = away_from_ends(state.x, options)
+    again = (code == CODE_NONFINITE_START) & (state.evaluations == 1)
+    again = again & jnp.any(start != state.x)
+    return select(again, NewtonCGState.before(start), state)
 
 
 def _least_curvature(model: _ScaledModel, free):

@@ -98,12 +98,41 @@ class Approach(eqx.Module):
     pivot: Any = None
     settled: Any = None
 
+    @classmethod
+    def before(cls, x: Float[Array, " n"], *, pivots: bool) -> "Approach":
+        """Return what is known before the first point: nothing.
+
+        Args:
+            x: A point.
+            pivots: Whether the solver knows the pivots of the curvature.
+        """
+        infinite, count = jnp.full_like(x, jnp.inf, shape=()), jnp.asarray(0)
+        return cls(
+            edm=infinite,
+            best_edm=infinite,
+            slow=count,
+            idle=count,
+            span=jnp.zeros_like(x),
+            sigma=jnp.full_like(x, jnp.inf),
+            pivot=infinite if pivots else None,
+            settled=jnp.asarray(True) if pivots else None,
+        )
+
 
 class Verdict(eqx.Module):
-    """What the tests say of a point."""
+    """What the tests say of a point.
+
+    Attributes:
+        minimum: Whether it is a minimum.
+        flat: Whether it is one in some directions, and others are flat.
+        unsure: Whether it is a minimum if the curvature is the same beside it.
+        near: Whether the EDM is small enough, or at rounding level.
+    """
 
     minimum: Bool[Array, ""]
     flat: Bool[Array, ""]
+    unsure: Bool[Array, ""]
+    near: Bool[Array, ""]
 
 
 def rounding_level(x, value, gradient, absolute_curvature_times_x, root, free):
@@ -116,13 +145,14 @@ def rounding_level(x, value, gradient, absolute_curvature_times_x, root, free):
 
     Returns:
         Whether the gradient is no larger than that, and by how much rounding moves the
-        objective.
+        objective and the gradient.
     """
     eps = jnp.finfo(x.dtype).eps
     terms = root * jnp.sqrt(2 * jnp.abs(value))
     noise = 32 * eps * (absolute_curvature_times_x + terms)
     small = jnp.all(jnp.where(free, jnp.abs(gradient) <= noise, True))
-    return small, 32 * eps**2 * jnp.vdot(jnp.abs(x), absolute_curvature_times_x)
+    moved = 32 * eps**2 * jnp.vdot(jnp.abs(x), absolute_curvature_times_x)
+    return small, moved, noise
 
 
 def compare(diagonal, elsewhere, *, newton, apart, free):
@@ -143,6 +173,17 @@ def compare(diagonal, elsewhere, *, newton, apart, free):
     alike = change <= jnp.maximum(elsewhere, diagonal) / 2
     far = jnp.abs(apart) >= 0.1 * jnp.abs(newton)
     return jnp.all(jnp.where(free, alike, True)), far & (change <= 0.01 * diagonal)
+
+
+def no_step(x, move, near, approach: Approach):
+    """Return whether a step is none in floating-point arithmetic.
+
+    Next to zero every step is one, so it is measured by how far the fit has come and by
+    the smallest standard error seen, too; in front of a minimum steps may be short.
+    """
+    size = jnp.minimum(approach.span, approach.sigma)
+    short = jnp.abs(move) <= float(jnp.finfo(x.dtype).eps) * size
+    return jnp.all((x + move == x) | (short & ~near))
 
 
 def absolute_product(curvature, vector):
@@ -174,6 +215,7 @@ def judge(
     pivot=None,
     same=None,
     steady=None,
+    beside=False,
 ) -> tuple[Verdict, Approach]:
     """Judge an accepted point.
 
@@ -196,6 +238,8 @@ def judge(
             looked at before, if known.
         steady: For which parameters the curvature was seen to be the same as far away
             as the Newton step leads, if known. On a plateau it is not.
+        beside: Whether the point looked at before is another one, and the curvature
+            not small in any direction or the same there too, if known.
 
     Returns:
         The verdict, and what is known now.
@@ -223,19 +267,22 @@ def judge(
     pace = jnp.where(edm > 1e-8 * jnp.abs(value), 1, SLOW_PACE)
     slow = jnp.where(near & ~contracted, approach.slow + pace, 0)
     stuck = idle >= IDLE_STEPS
-    settled = _settled(fresh, pivot, same, edm, approach)
+    exact = (edm <= EXACT_EDM) & ((ratio <= goals.step) | still)
+    rounded = rounding & (ratio <= goals.step)
+    settled = _settled(fresh, pivot, same, approach, (exact | rounded) & beside)
     minimum = (
         definite
         & near
         & settled
         & (
             (contracted & (ratio <= goals.tight_step))
-            | ((edm <= EXACT_EDM) & ((ratio <= goals.step) | still))
-            | (rounding & (ratio <= goals.step))
+            | exact
+            | rounded
             | (stuck & (ratio <= goals.step))
             | (collapsed & goals.unseen)
         )
     )
+    unsure = definite & near & ~settled & (exact | rounded)
     over = stuck | rounding | (edm <= 1e-6 * goals.edm)
     hopeless = stuck | (rounding & (slow > SLOW_STEPS // SLOW_PACE))
     singular = (~definite & over) | (~settled & hopeless)
@@ -250,10 +297,10 @@ def judge(
         None if pivot is None else jnp.where(fresh, pivot, approach.pivot),
         None if pivot is None else settled,
     )
-    return Verdict(minimum, flat), known
+    return Verdict(minimum, flat, unsure, near), known
 
 
-def _settled(fresh, pivot, same, edm, approach: Approach):
+def _settled(fresh, pivot, same, approach: Approach, beside):
     """Return whether the curvature is that of the place, not of the approach."""
     if pivot is None:
         return jnp.asarray(True)
@@ -263,5 +310,4 @@ def _settled(fresh, pivot, same, edm, approach: Approach):
     alike = alike | jnp.isinf(approach.pivot) & jnp.isinf(approach.edm)
     safe = pivot > SAFE_PIVOT
     # A point found in one leap is compared with the trials beside it.
-    beside = same & safe & (edm <= EXACT_EDM)
-    return jnp.where(fresh, same & (alike | safe), approach.settled | beside)
+    return jnp.where(fresh, same & (alike | safe), approach.settled | (same & beside))

@@ -16,13 +16,29 @@ from everwillow.objective import Evaluation, evaluate
 from everwillow.solvers._box import active_set, land, project
 from everwillow.solvers.acceleration import Glance, bend
 from everwillow.solvers.chords import chase
+from everwillow.solvers.newton_state import (
+    CODE_FLAT,
+    CODE_KINK,
+    CODE_MINIMUM,
+    CODE_NO_LIMIT,
+    CODE_NONFINITE_START,
+    CODE_RUNNING,
+    CODE_STALLED,
+    NewtonState,
+)
+from everwillow.solvers.open_ends import (
+    LOOKING,
+    SEARCHING,
+    away_from_ends,
+)
 from everwillow.solvers.quadratic_model import QuadraticModel
+from everwillow.solvers.second_looks import MOST_LOOKS, aside, confirmed, kink
 from everwillow.solvers.termination import (
     EDM_GOAL,
-    Approach,
     absolute_product,
     compare,
     judge,
+    no_step,
     rounding_level,
     tolerances,
 )
@@ -41,60 +57,6 @@ from everwillow.solvers.trust_region_step import Step, trust_region_step
 ACCEPT = 0.05
 # A Newton step that shrank the EDM by this much needs no bending; nor will the next.
 STRAIGHT = 1e-4
-
-
-class NewtonState(eqx.Module):
-    """Where the solver stands.
-
-    Attributes:
-        x: The best point so far, flat.
-        evaluation: The objective there, to second order.
-        move: The step that is being tried.
-        predicted: By how much it should lower the objective.
-        scale: Size of a unit step for each parameter, as an inverse length.
-        radius: Of the trust region.
-        approach: How the minimum was approached.
-        newton: The Newton step from x.
-        active: Which parameters are held at a bound.
-        definite: Whether the curvature at x is positive definite.
-        done: Whether to stop.
-        code: Why, one of the ``CODE_*`` integers of this module.
-        evaluations: Number of evaluations so far.
-        lost: Whether the objective is not finite at the start.
-        other: The point evaluated before the best one, or a rejected one after it.
-        prefer: Whether the Gauss-Newton stand-in is preferred to the exact curvature;
-            `next_model` says what that means.
-    """
-
-    x: Float[Array, " n"]
-    evaluation: Evaluation
-    move: Float[Array, " n"]
-    predicted: Float[Array, ""]
-    scale: Float[Array, " n"]
-    radius: Float[Array, ""]
-    approach: Approach
-    newton: Float[Array, " n"]
-    active: Bool[Array, " n"]
-    definite: Bool[Array, ""]
-    done: Bool[Array, ""]
-    code: Int[Array, ""]
-    evaluations: Int[Array, ""]
-    lost: Bool[Array, ""]
-    other: Glance
-    prefer: Bool[Array, ""]
-
-    @property
-    def nll(self) -> Float[Array, ""]:
-        """The objective at the best point so far."""
-        return self.evaluation.value
-
-    @property
-    def edm(self) -> Float[Array, ""]:
-        """The estimated distance to the minimum at the best point so far."""
-        return self.approach.edm
-
-
-CODE_RUNNING, CODE_MINIMUM, CODE_FLAT, CODE_STALLED, CODE_NONFINITE_START = range(5)
 
 
 class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
@@ -147,39 +109,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
             lambda s: jnp.zeros(s.shape, s.dtype),
             eqx.filter_eval_shape(evaluator, x, args),
         )
-        blank = eqx.tree_at(
-            lambda e: e.value, blank, jnp.full_like(x, jnp.inf, shape=())
-        )
-        infinite = jnp.full_like(x, jnp.inf, shape=())
-        zeros = jnp.zeros_like(x)
-        count = jnp.asarray(0)
-        return NewtonState(
-            x=x,
-            evaluation=blank,
-            move=zeros,
-            predicted=jnp.zeros_like(infinite),
-            scale=zeros,
-            radius=infinite,
-            approach=Approach(
-                infinite,
-                infinite,
-                count,
-                count,
-                zeros,
-                jnp.full_like(x, jnp.inf),
-                infinite,
-                jnp.asarray(True),
-            ),
-            newton=zeros,
-            active=jnp.zeros(x.shape, bool),
-            definite=jnp.asarray(False),
-            done=jnp.asarray(False),
-            code=jnp.asarray(CODE_RUNNING),
-            evaluations=count,
-            lost=jnp.asarray(False),
-            other=Glance.at(x, blank, whole=self.bending),
-            prefer=jnp.asarray(True),
-        )
+        return NewtonState.before(x, blank, whole=self.bending)
 
     def step(self, fn, y, args, options, state, tags):
         """Evaluate the trial point, accept or reject it, and find the next."""
@@ -187,12 +117,16 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         flat, evaluator = _evaluator(fn, y, options)
         trial = jnp.where(state.evaluations == 0, state.x, flat)
         found = evaluator(trial, args)
-        state = _accept_or_reject(state, trial, found, self)
-        state, move, step = self._next_move(state, options)
+        state = _accept_or_reject(state, trial, found, self, options)
+        box = state.ends.box(options)
+        state, move, step = self._next_move(state, box)
+        state = _look_at_the_ends(state, options, self.edm_goal)
         _, unravel = ravel_pytree(y)
         _, aux = eqx.filter_eval_shape(fn, y, args)
         aux = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), aux)
-        trial = land(state.x, move, options)
+        trial = land(state.x, move, box)
+        ends = state.ends.very_ends(state.x, options)
+        trial = jnp.where(state.ends.phase == LOOKING, ends, trial)
         if flat.size > self.chords_beyond:
 
             def further():
@@ -204,10 +138,11 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
                     scale=state.scale,
                     moving=step.moving,
                     edm=step.edm,
-                    options=options,
+                    options=box,
                 )
 
-            whole = ~state.done & step.interior & step.definite
+            moving = ~state.done & (state.ends.phase == SEARCHING)
+            whole = moving & step.interior & step.definite
             trial = jax.lax.cond(whole, further, lambda: trial)
         return unravel(trial), state, aux
 
@@ -239,7 +174,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         step = self.step_rule(model, state.radius)
         move = step.step * shrink
         newton = step.newton * shrink
-        verdict, approach = self._judge(state, step, newton, free)
+        verdict, approach, noise = self._judge(state, step, newton, free)
         if self.bending:  # where Newton steps collapse there is no valley to follow
             before = state.approach.edm
             collapsing = (approach.edm <= STRAIGHT * before) & jnp.isfinite(before)
@@ -249,23 +184,33 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
                 lambda: project(x + move + _bend(state, step, move), options) - x,
             )
 
-        nowhere = jnp.all(x + move == x) | ~(step.decrease > 0)
+        nowhere = no_step(x, move, verdict.near, approach) | ~(step.decrease > 0)
         code = jnp.where(nowhere, CODE_STALLED, CODE_RUNNING)
         code = jnp.where(verdict.flat, CODE_FLAT, code)
         code = jnp.where(verdict.minimum | ~jnp.any(free), CODE_MINIMUM, code)
+        stalled = code == CODE_STALLED
+        look = stalled & verdict.unsure & (state.looks < MOST_LOOKS)
+        glance, rise = aside(x, evaluation.curvature, free, state.looks, options)
+        move = jnp.where(look, glance, move)
+        code = jnp.where(look, CODE_RUNNING, code)
+        if self.bending:
+            kinked, across = _kink(state, noise, free)
+            code = jnp.where(stalled & ~look & kinked, CODE_KINK, code)
+            newton = jnp.where(code == CODE_KINK, across, newton)
         code = jnp.where(state.lost, CODE_NONFINITE_START, code)
         state = dataclasses.replace(
             state,
             move=move,
-            predicted=step.decrease,
+            predicted=jnp.where(look, rise, step.decrease),
             approach=approach,
             newton=jnp.where(free, newton, 0),
             active=active,
             definite=step.definite,
             done=code != CODE_RUNNING,
             code=code,
+            looks=jnp.where(look, state.looks + 1, state.looks),
         )
-        return state, move, step
+        return state, move, dataclasses.replace(step, interior=step.interior & ~look)
 
     def _judge(self, state: NewtonState, step: Step, newton, free):
         """Ask whether the point is a minimum."""
@@ -279,15 +224,24 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
             free=free,
         )
         steady = steady & (state.evaluations > 1)
-        rounding, noise = rounding_level(
+        beside = jnp.any(state.other.x != x) & confirmed(
+            step.pivot,
+            evaluation.curvature,
+            state.other,
+            factor=step.factor,
+            shrink=1 / state.scale,
+            free=free,
+        )
+        rounding, noise, slope_noise = rounding_level(
             x,
             evaluation.value,
             evaluation.gradient,
-            absolute_product(evaluation.curvature, jnp.abs(x)),
+            # What is held is known without rounding.
+            absolute_product(evaluation.curvature, jnp.where(free, jnp.abs(x), 0)),
             jnp.sqrt(diagonal),
             free,
         )
-        return judge(
+        verdict, approach = judge(
             x=x,
             value=evaluation.value,
             # `done` serves for a moment as "the point is new".
@@ -305,7 +259,42 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
             pivot=step.pivot,
             same=same,
             steady=steady,
+            beside=beside,
         )
+        return verdict, approach, slope_noise
+
+
+def _kink(state: NewtonState, noise, free):
+    """Return whether the gradient jumps next to the point, and the way across."""
+    here, other = state.evaluation, state.other.evaluation
+    assert other is not None
+    apart = state.other.x - state.x
+    curved = jnp.abs(here.curvature.matvec(apart)), other.curvature.matvec(apart)
+    bent = jnp.vdot(jnp.abs(apart), curved[0] + jnp.abs(curved[1]))
+    gradients = (here.gradient, other.gradient)
+    return kink(apart, gradients, bent, noise, state.scale, free)
+
+
+def _look_at_the_ends(state: NewtonState, options, goal) -> NewtonState:
+    """Look at ends where nothing is finite before ending next to them, and judge."""
+    ends, code = state.ends, state.code
+    next_to = state.active & ends.near(state.x, options)
+    look = (code == CODE_MINIMUM) & (ends.phase == SEARCHING) & jnp.any(next_to)
+    code = jnp.where(look, CODE_RUNNING, code)
+    gradient = state.evaluation.gradient
+    code = ends.verdict(
+        state.x, gradient, options, goal, code, (CODE_MINIMUM, CODE_NO_LIMIT)
+    )
+    phase = jnp.where(look, LOOKING, ends.phase)
+    state = dataclasses.replace(
+        state,
+        code=code,
+        done=code != CODE_RUNNING,
+        ends=dataclasses.replace(ends, phase=phase),
+    )
+    start = away_from_ends(state.x, options)
+    again = (code == CODE_NONFINITE_START) & jnp.any(start != state.x)
+    return state.restarted(start, again)
 
 
 def _bend(state: NewtonState, step: Step, move):
@@ -335,10 +324,10 @@ def _evaluator(fn, y, options):
 
 
 def _accept_or_reject(
-    state: NewtonState, trial, found: Evaluation, solver: TrustRegionNewton
+    state: NewtonState, trial, found: Evaluation, solver: TrustRegionNewton, options
 ) -> NewtonState:
     """Move to the trial point if it is better, and adapt the trust region."""
-    first = state.evaluations == 0
+    first, looking = state.evaluations == 0, state.ends.phase == LOOKING
     usable = found.finite
     old = state.evaluation
     move = trial - state.x
@@ -352,15 +341,23 @@ def _accept_or_reject(
         usable=usable,
     )
     fall, gain = outcome.fall, outcome.gain
-    accept = usable & (first | (gain > ACCEPT))
+    ends, moved, closed = state.ends.after(
+        state.x, trial, (old.value, found.value), options, usable, first
+    )
+    better = jnp.where(looking, ends.phase == SEARCHING, gain > ACCEPT)
+    accept = usable & (first | better)
 
-    x = jnp.where(accept, trial, state.x)
+    x = jnp.where(accept | closed, trial, state.x)
     # What is not finite at the start is kept, to be shown.
     evaluation = select(accept | first, found, old)
+    value = jnp.where(closed, found.value, evaluation.value)
+    evaluation = dataclasses.replace(evaluation, value=value)
     scale = axes(state.scale, evaluation, x, first)
+    scale = jnp.where(ends.near(x, options), state.scale, scale)
     beginning = solver.reach * first_radius(x, evaluation.gradient, scale)
-    radius = jnp.where(first, beginning, outcome.radius)
-    seen = usable & ~first & ~outcome.hidden
+    radius = jnp.where(moved | looking, state.radius, outcome.radius)
+    radius = jnp.where(first, beginning, radius)
+    seen = usable & ~first & ~outcome.hidden & ~looking
     prefer = next_model(state.prefer, old, move, fall=fall, gain=gain, seen=seen)
     span = jnp.maximum(state.approach.span, jnp.abs(move))
     # What is not finite tells nothing.
@@ -384,4 +381,5 @@ def _accept_or_reject(
         lost=first & ~usable,
         other=other,
         prefer=prefer,
+        ends=ends,
     )

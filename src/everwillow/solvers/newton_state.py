@@ -1,0 +1,130 @@
+"""What `TrustRegionNewton` remembers from one step to the next."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from everwillow.objective import Evaluation
+from everwillow.solvers.acceleration import Glance
+from everwillow.solvers.open_ends import OpenEnds
+from everwillow.solvers.termination import Approach
+
+
+CODE_RUNNING, CODE_MINIMUM, CODE_FLAT, CODE_STALLED, CODE_NONFINITE_START = range(5)
+CODE_KINK, CODE_NO_LIMIT = 5, 6
+
+
+class NewtonState(eqx.Module):
+    """Where the solver stands.
+
+    Attributes:
+        x: The best point so far, flat.
+        evaluation: The objective there, to second order.
+        move: The step that is being tried.
+        predicted: By how much it should lower the objective.
+        scale: Size of a unit step for each parameter, as an inverse length.
+        radius: Of the trust region.
+        approach: How the minimum was approached.
+        newton: The Newton step from x.
+        active: Which parameters are held at a bound.
+        definite: Whether the curvature at x is positive definite.
+        done: Whether to stop.
+        code: Why, one of the ``CODE_*`` integers of this module.
+        evaluations: Number of evaluations so far.
+        lost: Whether the objective is not finite at the start.
+        other: The point evaluated before the best one, or a rejected one after it.
+        prefer: Whether the Gauss-Newton stand-in is preferred to the exact curvature;
+            `next_model` says what that means.
+        looks: How often it was looked aside from where no step leads on.
+        ends: The ends of the box at which the objective is not finite.
+    """
+
+    x: Float[Array, " n"]
+    evaluation: Evaluation
+    move: Float[Array, " n"]
+    predicted: Float[Array, ""]
+    scale: Float[Array, " n"]
+    radius: Float[Array, ""]
+    approach: Approach
+    newton: Float[Array, " n"]
+    active: Bool[Array, " n"]
+    definite: Bool[Array, ""]
+    done: Bool[Array, ""]
+    code: Int[Array, ""]
+    evaluations: Int[Array, ""]
+    lost: Bool[Array, ""]
+    other: Glance
+    prefer: Bool[Array, ""]
+    looks: Int[Array, ""]
+    ends: OpenEnds
+
+    @property
+    def nll(self) -> Float[Array, ""]:
+        """The objective at the best point so far."""
+        return self.evaluation.value
+
+    @property
+    def edm(self) -> Float[Array, ""]:
+        """The estimated distance to the minimum at the best point so far."""
+        return self.approach.edm
+
+    @classmethod
+    def before(
+        cls, x: Float[Array, " n"], evaluation: Evaluation, *, whole: bool
+    ) -> "NewtonState":
+        """Return the state before the first evaluation.
+
+        Args:
+            x: The start.
+            evaluation: Of the structure of those to come, with any numbers.
+            whole: Whether the points looked at before are kept with all derivatives.
+        """
+        infinite = jnp.full_like(x, jnp.inf, shape=())
+        blank = eqx.tree_at(lambda e: e.value, evaluation, infinite)
+        zeros, count, no = jnp.zeros_like(x), jnp.asarray(0), jnp.asarray(False)
+        return cls(
+            x=x,
+            evaluation=blank,
+            move=zeros,
+            predicted=jnp.zeros_like(infinite),
+            scale=zeros,
+            radius=infinite,
+            approach=Approach.before(x, pivots=True),
+            newton=zeros,
+            active=jnp.zeros(x.shape, bool),
+            definite=no,
+            done=no,
+            code=jnp.asarray(CODE_RUNNING),
+            evaluations=count,
+            lost=no,
+            other=Glance.at(x, blank, whole=whole),
+            prefer=jnp.asarray(True),
+            looks=count,
+            ends=OpenEnds.before(x),
+        )
+
+    def restarted(self, x: Float[Array, " n"], when: Bool[Array, ""]) -> "NewtonState":
+        """Return the state before the first evaluation again, from another start.
+
+        Matrices stay, as the next evaluation takes their place.
+
+        Args:
+            x: The other start.
+            when: Whether to do that at all.
+        """
+        evaluation, other = self.evaluation, self.other
+        fresh = NewtonState.before(x, evaluation, whole=other.evaluation is not None)
+
+        def small(state):
+            return eqx.tree_at(lambda s: (s.evaluation, s.other), state, (None, None))
+
+        chosen = jax.tree.map(
+            lambda a, b: jnp.where(when, a, b), small(fresh), small(self)
+        )
+        return eqx.tree_at(
+            lambda s: (s.evaluation, s.other),
+            chosen,
+            (evaluation, other),
+            is_leaf=lambda leaf: leaf is None,
+        )
