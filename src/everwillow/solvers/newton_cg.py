@@ -325,7 +325,7 @@ def _try(
         looking, finite & (ends.phase == SEARCHING), better
     )
     # Projection can spoil a step; a shorter one comes closer to the gradient's.
-    nowhere = ~accept & no_step(state.x, 0.5 * move, near, state.approach)
+    nowhere = ~accept & no_step(state.x, 0.5 * move, ~near, state.approach)
     stalled = ~state.done & ~looking & (nowhere | jnp.all(trial == state.x))
     slopes = (found.gradient, gradient)
     kinked, across = kink(move, slopes, curved, noise, state.scale, free)
@@ -368,14 +368,8 @@ def _before_the_ends(state: NewtonCGState, options) -> NewtonCGState:
 
 def _after_the_ends(state: NewtonCGState, options, goal) -> NewtonCGState:
     """End next to ends where nothing is finite, or on them; leave one at the start."""
-    code = state.ends.verdict(
-        state.x,
-        state.gradient,
-        options,
-        goal,
-        state.code,
-        (CODE_MINIMUM, CODE_NO_LIMIT),
-    )
+    codes = (CODE_MINIMUM, CODE_NO_LIMIT)
+    code = state.ends.verdict(state.x, state.gradient, options, goal, state.code, codes)
     state = dataclasses.replace(state, code=code, done=code != CODE_RUNNING)
     start = away_from_ends(state.x, options)
     again = (code == CODE_NONFINITE_START) & (state.evaluations == 1)

@@ -74,7 +74,7 @@ class OpenEnds(eqx.Module):
         return jnp.where(self.margin != 0, jnp.clip(x, box["lower"], box["upper"]), x)
 
     def very_ends(self, x: Float[Array, " n"], options: dict[str, Any]) -> Array:
-        """Return the point with the parameters next to a moved end on the end itself."""
+        """Return the point with what is next to a moved end on the end itself."""
         box = self.box(options)
         if box.get("lower") is None:
             return x

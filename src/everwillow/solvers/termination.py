@@ -175,15 +175,16 @@ def compare(diagonal, elsewhere, *, newton, apart, free):
     return jnp.all(jnp.where(free, alike, True)), far & (change <= 0.01 * diagonal)
 
 
-def no_step(x, move, near, approach: Approach):
+def no_step(x, move, rejected, approach: Approach):
     """Return whether a step is none in floating-point arithmetic.
 
-    Next to zero every step is one, so it is measured by how far the fit has come and by
-    the smallest standard error seen, too; in front of a minimum steps may be short.
+    Next to zero every step is one. So where the last one was rejected, and not in front
+    of a minimum, it is measured by how far the fit has come and by the smallest
+    standard error seen, too.
     """
     size = jnp.minimum(approach.span, approach.sigma)
     short = jnp.abs(move) <= float(jnp.finfo(x.dtype).eps) * size
-    return jnp.all((x + move == x) | (short & ~near))
+    return jnp.all((x + move == x) | (short & rejected))
 
 
 def absolute_product(curvature, vector):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optimistix as optx
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, PyTree
 
 from everwillow._numerics import all_finite, select
 from everwillow.objective import Evaluation, evaluate
@@ -184,7 +184,9 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
                 lambda: project(x + move + _bend(state, step, move), options) - x,
             )
 
-        nowhere = no_step(x, move, verdict.near, approach) | ~(step.decrease > 0)
+        # `done` serves for a moment as "the point is new".
+        rejected = ~state.done & ~verdict.near
+        nowhere = no_step(x, move, rejected, approach) | ~(step.decrease > 0)
         code = jnp.where(nowhere, CODE_STALLED, CODE_RUNNING)
         code = jnp.where(verdict.flat, CODE_FLAT, code)
         code = jnp.where(verdict.minimum | ~jnp.any(free), CODE_MINIMUM, code)
