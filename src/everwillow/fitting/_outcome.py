@@ -191,8 +191,9 @@ def _status(state: Any, solution: optx.Solution) -> RESULTS:
     """Translate the code of our solvers."""
     # `RESULTS.promote` indexes a table, and a constant array must not be inside of
     # what is batched by its own rule.
-    good: Any = RESULTS.successful
-    status: Any = good
+    # Nothing is a success that the solver does not call a minimum.
+    bad: Any = RESULTS.stalled
+    status: Any = bad
     for name in ("nonlinear_max_steps_reached", "nonlinear_divergence"):
         ended = solution.result == getattr(optx.RESULTS, name)
         status = RESULTS.where(ended, getattr(RESULTS, name), status)

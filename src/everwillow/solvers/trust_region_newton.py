@@ -127,6 +127,8 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         trial = land(state.x, move, box)
         ends = state.ends.very_ends(state.x, options)
         trial = jnp.where(state.ends.phase == LOOKING, ends, trial)
+        # After a start on an end where nothing is finite there is no step yet.
+        trial = jnp.where(state.evaluations == 0, state.x, trial)
         if flat.size > self.chords_beyond:
 
             def further():
@@ -142,6 +144,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
                 )
 
             moving = ~state.done & (state.ends.phase == SEARCHING)
+            moving = moving & (state.evaluations > 0)
             whole = moving & step.interior & step.definite
             trial = jax.lax.cond(whole, further, lambda: trial)
         return unravel(trial), state, aux
