@@ -5,6 +5,7 @@ import itertools
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.optimize import brentq
 
 import everwillow as ew
 from tests.fitting.objectives import (
@@ -76,7 +77,7 @@ def test_quadratics_in_a_box(size, solver):
         np.testing.assert_array_equal(x[at_end], expected[at_end])
         active_sets.add(tuple(at_end))
         check_multipliers(result, data, lower)
-        check_errors_in_a_box(result, data, at_end)
+        check_errors_in_a_box(result, data, at_end, lower, upper)
     assert len(active_sets) > 1
 
 
@@ -90,7 +91,7 @@ def check_multipliers(result, data, lower):
     assert np.all(outwards[result.at_bound] > 0)
 
 
-def check_errors_in_a_box(result, data, held):
+def check_errors_in_a_box(result, data, held, lower, upper):
     if result.covariance is None:
         return
     hessian = data["hessian"]
@@ -98,11 +99,29 @@ def check_errors_in_a_box(result, data, held):
     inside = np.ix_(~held, ~held)
     expected[inside] = np.linalg.inv(hessian[inside])
     np.testing.assert_allclose(result.covariance, expected, rtol=1e-9, atol=1e-14)
-    # |g| δ + ½ H δ² = ½, the smaller root, in its textbook form.
-    slope, curve = np.abs(result.gradient), np.diag(hessian)
-    distance = (-slope + np.sqrt(slope**2 + curve)) / curve
-    expected = np.where(held, distance, np.nan)
-    np.testing.assert_allclose(result.bound_errors, expected, rtol=1e-9)
+    expected = [
+        profiled_distance(data, lower, upper, i) if on_end else np.nan
+        for i, on_end in enumerate(held)
+    ]
+    np.testing.assert_allclose(result.bound_errors, expected, rtol=1e-6)
+
+
+def profiled_distance(data, lower, upper, i):
+    """Return where a quadratic, minimised in a box over the others, has risen by ½."""
+
+    def height(x):
+        return 0.5 * (x - data["centre"]) @ data["hessian"] @ (x - data["centre"])
+
+    best = box_minimum(data, lower, upper)
+    at_lower = best[i] == lower[i]
+
+    def rise(distance):
+        low, high = lower.copy(), upper.copy()
+        low[i] = high[i] = best[i] + (distance if at_lower else -distance)
+        return height(box_minimum(data, low, high)) - height(best) - 0.5
+
+    width = upper[i] - lower[i]
+    return width if rise(width) < 0 else brentq(rise, 0, width, xtol=1e-12)
 
 
 @pytest.mark.parametrize("side", ["lower", "upper"])
@@ -167,10 +186,9 @@ def test_a_signal_that_cannot_be_negative():
     bounds = {"mu": ew.Interval(0.0)}
     result = ew.fit(deficit, state(mu=1.0), data, bounds=bounds)
     assert result.params["mu"] == 0.0
-    slope, curve = 4 - 7 * 4 / 10, 7 * (4 / 10) ** 2
-    np.testing.assert_allclose(result.gradient, [slope], rtol=1e-12)
-    distance = (-slope + np.sqrt(slope**2 + curve)) / curve
-    np.testing.assert_allclose(result.bound_errors, [distance], rtol=1e-12)
+    np.testing.assert_allclose(result.gradient, [4 - 7 * 4 / 10], rtol=1e-12)
+    distance = brentq(lambda mu: 4 * mu - 7 * np.log1p(0.4 * mu) - 0.5, 0, 1)
+    np.testing.assert_allclose(result.bound_errors, [distance], rtol=1e-7)
     np.testing.assert_array_equal(result.covariance, [[0.0]])
     assert "(at bound)" in repr(result)
 

@@ -25,6 +25,7 @@ from everwillow.fitting import FitResult, _execute
 from everwillow.fitting._core import Task, run_solver
 from everwillow.fitting._outcome import Outcome, conclude
 from everwillow.fitting._problem import Numbers
+from everwillow.fitting._sides import bound_distances
 from everwillow.fitting.run import Unset, assemble, prepare_task, resolve, solve_task
 from everwillow.model import AbstractModel
 from everwillow.solvers.trust_region_newton import TrustRegionNewton
@@ -90,9 +91,9 @@ def fit(
         return result, Stored(time.perf_counter() - began, False, _nothing)
     arrays, static = _execute.split((task, numbers))
     values, stored = _run(static, arrays, folder, len(numbers.index))
-    found: dict[str, Any] = dict(zip(_FIELDS, values, strict=True))
-    found["status"] = _CODES[int(found["status"])]
-    outcome = Outcome(**found)
+    fields: dict[str, Any] = dict(zip(_FIELDS, values, strict=True))
+    fields["status"] = _CODES[int(fields["status"])]
+    outcome = Outcome(**fields)
     solution = optx.Solution(
         value=outcome.x,
         result=optx.RESULTS.successful,
@@ -100,7 +101,9 @@ def fit(
         stats={"num_steps": outcome.num_steps, "max_steps": max_steps},
         state=None,
     )
-    return assemble(task.layout, numbers, outcome, solution, constraints), stored
+    sides = bound_distances(task, numbers, outcome)
+    found = assemble(task.layout, numbers, outcome, solution, constraints, sides)
+    return found, stored
 
 
 def _run(

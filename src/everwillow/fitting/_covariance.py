@@ -161,18 +161,25 @@ def _inverse_moves(primals: Any, tangents: Any) -> Any:
 def one_sided(gradient: Any, hessian: Any, held: Any) -> Any:
     """Return the distance from a bound at which -ln L has risen by one half.
 
-    Solves ``|g| δ + ½ H δ² = ½`` for the parameters that are held, NaN for the rest.
+    In the quadratic model, minimised over the parameters that are not held: solves
+    ``|g| δ + ½ S δ² = ½``, with S the Schur complement, for the parameters that are
+    held, NaN for the rest.
     """
-    traced = isinstance(hessian, Tracer)
-    library = jnp if traced else np
+    traced = isinstance(hessian, Tracer) or isinstance(gradient, Tracer)
+    library: Any = jnp if traced else np
+    hessian, held = library.asarray(hessian), library.asarray(held)
     slope = library.abs(library.asarray(gradient))
-    curve = library.diagonal(library.asarray(hessian), axis1=-2, axis2=-1)
-    # 1 / (g + sqrt(g² + H)) is the smaller root in the form that does not cancel.
+    curve = library.diagonal(hessian, axis1=-2, axis2=-1)
+    if traced or held.any():
+        lean = covariance_of(hessian, held) @ hessian
+        curve = curve - library.sum(hessian * lean, axis=-2)
+    # 1 / (g + sqrt(g² + S)) is the smaller root in the form that does not cancel.
     inside = slope**2 + curve
-    root = library.sqrt(library.where(inside >= 0, inside, np.nan))
-    total = slope + root
-    distance = 1 / library.where(total > 0, total, np.nan)
-    return library.where(library.asarray(held), distance, np.nan)
+    usable = held & (inside >= 0)
+    total = slope + library.sqrt(library.where(usable, inside, 1))
+    usable = usable & (total > 0)
+    distance = 1 / library.where(usable, total, 1)
+    return library.where(usable, distance, np.nan)
 
 
 def flat_labels(

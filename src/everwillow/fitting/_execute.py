@@ -21,6 +21,8 @@ from everwillow.fitting._problem import Numbers
 
 # Halves the time XLA takes to compile for the CPU, at no cost in run time.
 COMPILER_OPTIONS = {"xla_cpu_use_fusion_emitters": False}
+# Code that nobody optimised runs three times slower and is compiled three times faster.
+HASTY_OPTIONS = COMPILER_OPTIONS | {"xla_backend_optimization_level": 0}
 
 # How many functions born in one line of code are compiled before `fit` warns.
 MANY = 3
@@ -76,15 +78,18 @@ def _run(function: Callable[..., Any], static: Static, arrays: list[Any]) -> Any
 
 
 @ft.cache
-def _compiled(function: Callable[..., Any], *, options: bool) -> Callable[..., Any]:
+def _compiled(
+    function: Callable[..., Any], *, options: bool, hasty: bool = False
+) -> Callable[..., Any]:
+    chosen = HASTY_OPTIONS if hasty else COMPILER_OPTIONS
     return jax.jit(
         ft.partial(_run, function),
         static_argnums=0,
-        compiler_options=COMPILER_OPTIONS if options else None,
+        compiler_options=chosen if options else None,
     )
 
 
-def call(function: Callable[..., Any], *args: Any) -> Any:
+def call(function: Callable[..., Any], *args: Any, hasty: bool = False) -> Any:
     """Call a function of pytrees through a program compiled once for each structure.
 
     Arrays are arguments of the program, everything else is part of its key; what is
@@ -93,12 +98,13 @@ def call(function: Callable[..., Any], *args: Any) -> Any:
     Args:
         function: A module-level function.
         *args: Pytrees.
+        hasty: Whether the program is so small that compiling matters more than running.
     """
     arrays, static = split(args)
     if any(isinstance(array, Tracer) for array in arrays):
         return join(*_compiled(function, options=False)(static, arrays))
     try:
-        return join(*_compiled(function, options=True)(static, arrays))
+        return join(*_compiled(function, options=True, hasty=hasty)(static, arrays))
     except ValueError as error:
         # Compiler options are only allowed outside of a user's own `jax.jit`, which
         # nothing tells where none of our arguments is traced.

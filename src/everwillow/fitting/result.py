@@ -55,6 +55,8 @@ class FitResult(eqx.Module):
         constraints: Those of the model, for pulls; empty for a plain function.
         free: Where the fitted parameters are among all.
         layout: The structure of the parameters.
+        bound_distances: The part of `bound_errors` that was found on the likelihood
+            itself, NaN elsewhere; None where only the quadratic model is known.
     """
 
     params: State
@@ -71,6 +73,7 @@ class FitResult(eqx.Module):
     constraints: Mapping[Key, Any]
     free: tuple[int, ...] = eqx.field(static=True)
     layout: Layout = eqx.field(static=True)
+    bound_distances: Float[Values, " free"] | None = None
 
     @classmethod
     def of(cls, **fields: Any) -> "FitResult":
@@ -129,12 +132,25 @@ class FitResult(eqx.Module):
     def bound_errors(self) -> Float[Values, " free"] | None:
         r"""One-sided errors of parameters held at a bound, NaN for the others.
 
-        The distance :math:`\delta` into the allowed range at which -ln L has risen by
-        ½ in the quadratic model: :math:`|g| \delta + \frac12 H \delta^2 = \frac12`.
+        The distance :math:`\delta` into the range at which -ln L, minimised over all
+        other parameters, has risen by ½, as `everwillow.profile.minos` finds it; the
+        width of the range where it rises by less inside of that.
+
+        `fit` follows the likelihood with the Hessian of the minimum. Where that does
+        not lead there, and in fits that are parts of other inferences, it is the
+        distance in the quadratic model:
+        :math:`|g| \delta + \frac12 S \delta^2 = \frac12` with the Schur complement
+        :math:`S = H_{ii} - H_{if} H_{ff}^{-1} H_{fi}` of the parameters f that are not
+        at a bound.
         """
         if self.hessian is None:
             return None
-        return one_sided(self.gradient, self.hessian, self.at_bound)
+        model = one_sided(self.gradient, self.hessian, self.at_bound)
+        known = self.bound_distances
+        if known is None:
+            return model
+        library = jnp if is_traced(known, model) else np
+        return library.where(library.isnan(known), model, known)
 
     def message(self) -> str:
         """Return a sentence on how the fit ended, naming the parameters concerned."""

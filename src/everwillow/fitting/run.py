@@ -23,6 +23,7 @@ from everwillow.fitting._layout import (
 )
 from everwillow.fitting._outcome import Outcome
 from everwillow.fitting._problem import Numbers, build, check_mapping
+from everwillow.fitting._sides import bound_distances
 from everwillow.fitting.result import FitResult
 from everwillow.model import AbstractModel
 from everwillow.objective import curvature_hook, flat_hook
@@ -120,7 +121,8 @@ def solve_task(
     """Minimise what was prepared, and give the outcome its names."""
     if np.any(numbers.mask):
         outcome, solution = _execute.run(task, numbers)
-        result = assemble(task.layout, numbers, outcome, solution, constraints)
+        sides = bound_distances(task, numbers, outcome)
+        result = assemble(task.layout, numbers, outcome, solution, constraints, sides)
     else:
         result = _nothing_to_fit(task, numbers, constraints)
     return _checked(result) if throw else result
@@ -248,14 +250,15 @@ def assemble(
     outcome: Outcome,
     solution: optx.Solution,
     constraints: Mapping[Key, Any],
+    sides: Any = None,
 ) -> FitResult:
-    """Give the flat outcome its names back."""
+    """Give the flat outcome its names back, and what `bound_distances` found."""
     keep = np.nonzero(np.asarray(numbers.mask))[0]
     index = np.asarray(numbers.index)
     if is_traced(outcome):
         vector = jnp.asarray(numbers.vector).at[index].set(outcome.x)
     else:
-        outcome = jax.tree.map(np.asarray, outcome)
+        outcome, sides = jax.tree.map(np.asarray, (outcome, sides))
         vector = np.array(numbers.vector)
         vector[index] = outcome.x
     whole = len(keep) == len(index)
@@ -277,6 +280,7 @@ def assemble(
         hessian=hessian,
         at_bound=pick(outcome.at_bound),
         newton=pick(outcome.newton),
+        bound_distances=None if sides is None else pick(sides),
         free=tuple(index[keep].tolist()),
         solver_result=solution,
         constraints=constraints,
@@ -309,6 +313,7 @@ def _nothing_to_fit(task: Task, numbers: Numbers, constraints: Any) -> FitResult
         hessian=none.reshape(0, 0),
         at_bound=np.zeros(0, bool),
         newton=none,
+        bound_distances=none,
         free=(),
         solver_result=None,
         constraints=constraints,

@@ -28,6 +28,7 @@ from everwillow.fitting._core import (
 from everwillow.fitting._layout import closes_over_tracer, float_dtype, is_traced
 from everwillow.fitting._outcome import Outcome, conclude
 from everwillow.fitting._problem import Numbers
+from everwillow.fitting._sides import bound_distances
 from everwillow.fitting.result import FitResult
 from everwillow.fitting.run import (
     Unset,
@@ -139,7 +140,8 @@ def ifit(
     )
     stats = {**solution.stats, "max_steps": max_steps}
     solution = eqx.tree_at(lambda s: s.stats, solution, stats)
-    result = assemble(task.layout, numbers, outcome, solution, constraints)
+    sides = bound_distances(task, numbers, outcome)
+    result = assemble(task.layout, numbers, outcome, solution, constraints, sides)
     return result.check() if throw else result
 
 

@@ -119,6 +119,7 @@ def taken_from(model: TemplateModel, found: TemplateResults, what: str) -> Taken
         hessian=_inverse(covariance, at_bound, _errors(found, free)),
         at_bound=at_bound,
         newton=-covariance @ inner,
+        bound_distances=None,
         solver_result=None,
         constraints=model.constraints,
         free=tuple(index.tolist()),

@@ -1,0 +1,348 @@
+"""One-sided errors of parameters at a bound, followed on the likelihood itself.
+
+From its bound a parameter goes into its range until -ln L, minimised over all others,
+has risen by one half: what `everwillow.profile.minos` finds by fits with the parameter
+held. Here the Hessian of the minimum serves all the way: each point costs a gradient,
+one Newton step of the other parameters is foreseen, and the parabola through the height
+and slope after it says where to go on. The first point, at the minimum itself, gives
+the answer of the quadratic model, with the Schur complement of the other parameters for
+curvature. Others that reach a bound on the way, or leave theirs, do so: a primal active
+set method (Nocedal and Wright, Numerical Optimization, chapter 16).
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from everwillow._numerics import select
+from everwillow.curvature import Dense
+from everwillow.fitting import _execute
+from everwillow.fitting._adjoint import zero_tangent
+from everwillow.fitting._core import Task
+from everwillow.fitting._layout import is_traced
+from everwillow.fitting._outcome import Outcome, _range
+from everwillow.fitting._problem import Numbers
+
+
+RISE = 0.5
+# Of the distance, when it counts as found.
+TOLERANCE = 1e-8
+# Of -ln L: what one more step of the other parameters may bring.
+STILL = 1e-9
+# Of a range without ends this much is left.
+MARGIN = 1e-7
+# Up to so many parameters compiling takes longer than running.
+FEW = 600
+# Where the Hessian of the minimum does not lead there in so many steps, it does not.
+MOST_STEPS = 40
+
+
+def bound_distances(task: Task, numbers: Numbers, outcome: Outcome) -> Any:
+    """Return how far into their range parameters at a bound may go.
+
+    Compiled only where there is one, unless it is traced.
+
+    Returns:
+        The distances, shape ``(n,)``: NaN for what is not at a bound, and where the way
+        was not found. None where the fit has no Hessian.
+    """
+    if outcome.hessian is None:
+        return None
+    if not is_traced(task, numbers, outcome) and not np.any(outcome.at_bound):
+        return np.full(outcome.x.shape, np.nan, outcome.x.dtype)
+    ends = outcome.x, outcome.value, outcome.gradient, outcome.hessian, outcome.at_bound
+    hasty = outcome.x.shape[0] <= FEW
+    return _execute.call(distances, task, numbers, ends, hasty=hasty)
+
+
+def distances(task: Task, numbers: Numbers, ends: tuple[Array, ...]) -> Array:
+    """Find the distances; differentiable in all numbers."""
+    arrays, structure = eqx.partition((task, numbers), eqx.is_array)
+
+    @jax.custom_jvp
+    def find(arrays: Any, ends: Any) -> tuple[Array, Array]:
+        task, numbers = eqx.combine(arrays, structure)
+        return _search(task, numbers, ends)
+
+    @find.defjvp
+    def push(primals, changes):
+        (arrays, ends), (change, moved) = primals, changes
+        found, points = find(arrays, ends)
+        rate = _rates(structure, arrays, change, ends, moved, found, points)
+        return (found, points), (rate, zero_tangent(points))
+
+    return find(arrays, ends)[0]
+
+
+class _Walk(eqx.Module):
+    """Where the search stands, for one parameter after the other.
+
+    Attributes:
+        place: The parameter.
+        count: Points so far.
+        x: The next point, shape ``(n,)``.
+        held: Which others are held at an end of their range there, likewise.
+        good: The last point below the rise, and what was held there.
+        low: The largest distance known not to be far enough.
+        high: The smallest distance known to be too far.
+        moving: What the factor is of.
+        factor: Of the scaled Hessian of that.
+        found: Distances found, NaN elsewhere.
+        points: All parameters there, shape ``(n, n)``.
+        left: Which parameters are still to do.
+    """
+
+    place: Array
+    count: Array
+    x: Float[Array, " n"]
+    held: Bool[Array, " n"]
+    good: tuple[Array, Array]
+    low: Array
+    high: Array
+    moving: Bool[Array, " n"]
+    factor: Any
+    found: Float[Array, " n"]
+    points: Float[Array, "n n"]
+    left: Bool[Array, " n"]
+
+
+class _Way(eqx.Module):
+    """What does not change: the fit, its end, and the ends of all ranges."""
+
+    task: Task
+    numbers: Numbers
+    x: Float[Array, " n"]
+    base: Float[Array, ""]
+    hessian: Float[Array, "n n"]
+    at_bound: Bool[Array, " n"]
+    side: Float[Array, " n"]
+    lower: Float[Array, " n"]
+    upper: Float[Array, " n"]
+
+    @property
+    def scale(self) -> Array:
+        """Return what makes the diagonal of the Hessian 1."""
+        diagonal = jnp.diagonal(self.hessian)
+        return jnp.where(diagonal > 0, jax.lax.rsqrt(jnp.abs(diagonal)), 1)
+
+    def factor(self, moving: Array) -> Any:
+        """Factorise the Hessian of some parameters."""
+        scale = jnp.where(moving, self.scale, 1)
+        return Dense(self.hessian).scaled(scale).masked(moving).factor()
+
+    def start(self) -> _Walk:
+        """Return the beginning, at the first of the parameters."""
+        x, place = self.x, jnp.argmax(self.at_bound)
+        blank = eqx.filter_eval_shape(lambda: self.factor(self.at_bound))
+        return _Walk(
+            place=place,
+            count=jnp.asarray(0),
+            x=x,
+            held=self.at_bound,
+            good=(x, self.at_bound),
+            low=jnp.zeros_like(self.base),
+            high=jnp.full_like(self.base, jnp.inf),
+            moving=jnp.zeros_like(self.at_bound),
+            factor=jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), blank),
+            found=jnp.full_like(x, jnp.nan),
+            points=jnp.zeros_like(self.hessian),
+            left=self.at_bound,
+        )
+
+    def advance(self, s: _Walk) -> _Walk:
+        """Look at a point, and choose the next."""
+        i, mask = s.place, jnp.asarray(self.numbers.mask)
+        value, g = jax.value_and_grad(lambda x: self.task.value(self.numbers, x))(s.x)
+        g = jnp.where(mask, g, 0)
+        bad = ~jnp.isfinite(value) | ~jnp.all(jnp.isfinite(g))
+        g = jnp.where(bad, 0, g)
+        moving = (mask & ~s.held).at[i].set(False)
+        changed = (s.count == 0) | jnp.any(moving != s.moving)
+
+        # JAX would hash a bound method, with the arrays that it is bound to.
+        def anew(moving: Array) -> Any:
+            return self.factor(moving)
+
+        factor = jax.lax.cond(changed, anew, lambda _: s.factor, moving)
+
+        sources = jnp.where(moving[:, None], jnp.stack([g, self.hessian[:, i]], -1), 0)
+        scale = self.scale[:, None]
+        step, lean = (-scale * factor.solve(scale * sources)).T
+        gain = 0.5 * jnp.vdot(g, step)
+        ahead = lean.at[i].set(1) * self.side[i]
+        rise = value + gain - self.base
+        pushed = self.hessian @ step
+        rate = jnp.vdot(ahead, g + pushed)
+        bend = jnp.vdot(ahead, self.hessian @ ahead)
+        here = self.side[i] * (s.x[i] - self.x[i])
+        below = ~bad & (rise < RISE)
+        settled = ~bad & (jnp.abs(gain) <= STILL + self.rounding)
+        others = s.held & mask
+        # Where the others are at their best: what they may do could change the side.
+        least = settled & ~jnp.any(others & (self.inwards(s.x, g + pushed) > 0))
+        low = jnp.where(least & below, jnp.maximum(here, s.low), s.low)
+        outside = bad | (least & ~below)
+        high = jnp.where(outside, jnp.minimum(here, s.high), s.high)
+        goal, sure = self.goal(i, here, (low, high), (rise, rate, bend), bad)
+
+        move = jnp.where(bad, 0, step + ahead * (goal - here))
+        share, blocked = self.room(s.x, move, moving)
+        slope = g + self.hessian @ move
+        wanted = others & (self.inwards(s.x, slope) > 0)
+        wanted = wanted & settled & (share == 1)
+        stays = jnp.abs(goal - here) <= self.slack(goal, rate)
+        crossed = settled & sure & stays & (share == 1) & (s.count > 0)
+        crossed = crossed & ~jnp.any(wanted)
+        far = jnp.abs(self.far - self.x)[i]
+        at_end = settled & below & (here == far) & ~jnp.any(wanted)
+        over = crossed | at_end | (s.count + 1 >= MOST_STEPS)
+
+        # One at a time, so that it does go inwards.
+        first = jnp.argmax(jnp.where(wanted, self.inwards(s.x, slope) * self.scale, -1))
+        freed = wanted & (jnp.arange(wanted.size) == first)
+        back = s.good[0].at[i].set(self.x[i] + self.side[i] * goal)
+        x = jnp.where(bad, back, self.landed(s.x + share * move, blocked, move))
+        x = jnp.where((share == 1) & (jnp.arange(x.size) == i), back, x)
+        held = jnp.where(bad, s.good[1], (s.held | blocked) & ~freed)
+        left = jnp.where(over, s.left.at[i].set(False), s.left)
+        found = jnp.where(crossed | at_end, goal, jnp.nan)
+        begun = (self.x, self.at_bound)
+        good = select(below, (s.x, s.held), s.good)
+        return _Walk(
+            place=jnp.argmax(left),
+            count=jnp.where(over, 0, s.count + 1),
+            x=jnp.where(over, self.x, x),
+            held=jnp.where(over, self.at_bound, held),
+            good=select(over, begun, good),
+            low=jnp.where(over, 0, low),
+            high=jnp.where(over, jnp.inf, high),
+            moving=moving,
+            factor=factor,
+            found=jnp.where(over, s.found.at[i].set(found), s.found),
+            points=s.points.at[i].set(jnp.where(over, x, s.points[i])),
+            left=left,
+        )
+
+    def goal(self, i, here, between, parabola, bad) -> tuple[Array, Array]:
+        """Return the next distance, and whether a parabola says that it is the last."""
+        (low, high), (rise, rate, bend) = between, parabola
+        miss = RISE - rise
+        inside = rate**2 + 2 * bend * miss
+        total = rate + jnp.sqrt(jnp.maximum(inside, 0))
+        sure = (inside >= 0) & (total > 0) & ~bad
+        # The smaller root in the form that does not cancel.
+        wanted = here + 2 * miss / jnp.where(sure, total, 1)
+        slack = self.slack(wanted, rate)
+        sure = sure & (wanted >= low - slack) & (wanted <= high + slack)
+        guess = 1 / jnp.where(rate > 0, rate, jnp.sqrt(jnp.abs(self.hessian[i, i])))
+        outwards = jnp.where(here > 0, 2 * here, guess)
+        outwards = jnp.where(jnp.isfinite(outwards), outwards, 1)
+        # Without a crossing ahead: halfway, or further.
+        blind = jnp.where(jnp.isfinite(high), 0.5 * (low + high), outwards)
+        far = jnp.abs(self.far - self.x)[i]
+        return jnp.minimum(jnp.where(sure, wanted, blind), far), sure
+
+    def slack(self, distance: Array, rate: Array) -> Array:
+        """Return how well a distance is known where -ln L rises with it."""
+        return TOLERANCE * distance + self.rounding / jnp.where(rate > 0, rate, jnp.inf)
+
+    @property
+    def rounding(self) -> Array:
+        """Return what -ln L is rounded to."""
+        return 16 * jnp.finfo(self.x.dtype).eps * jnp.abs(self.base)
+
+    @property
+    def far(self) -> Array:
+        """Return the other ends of the ranges."""
+        return jnp.where(self.side > 0, self.upper, self.lower)
+
+    def room(self, x: Array, move: Array, moving: Array) -> tuple[Array, Array]:
+        """Return which part of a move stays in all ranges, and what ends it."""
+        end = jnp.where(move > 0, self.upper, self.lower)
+        some = moving & (move != 0)
+        shares = jnp.where(some, (end - x) / jnp.where(some, move, 1), jnp.inf)
+        share = jnp.clip(jnp.min(shares), 0, 1)
+        return share, (shares <= share) & (shares < 1)
+
+    def landed(self, x: Array, blocked: Array, move: Array) -> Array:
+        """Return a point with what reached an end exactly there."""
+        end = jnp.where(move > 0, self.upper, self.lower)
+        return jnp.where(blocked, end, jnp.clip(x, self.lower, self.upper))
+
+    def inwards(self, x: Array, gradient: Array) -> Array:
+        """Return how steeply -ln L falls from the ends of ranges into these."""
+        return jnp.where(x >= self.upper, gradient, -gradient)
+
+
+def _search(task: Task, numbers: Numbers, ends: tuple[Array, ...]):
+    """Return the distances, and all parameters there."""
+    x, base, gradient, hessian, at_bound = ends
+    lower, upper = walls(numbers, x)
+    # The gradient pushes outwards.
+    side = jnp.sign(gradient)
+    way = _Way(task, numbers, x, base, hessian, at_bound, side, lower, upper)
+
+    def advance(s: _Walk) -> _Walk:
+        return way.advance(s)
+
+    end = jax.lax.while_loop(lambda s: jnp.any(s.left), advance, way.start())
+    return end.found, end.points
+
+
+def walls(numbers: Numbers, x: Array) -> tuple[Array, Array]:
+    """Return the ends of all ranges; a little inside where smooth maps have none."""
+    lower, upper = _range(numbers, x)
+    is_open = jnp.zeros(x.shape, bool)
+    for where in numbers.transformed:
+        is_open = is_open.at[where].set(True)
+    width = jnp.where(jnp.isfinite(upper - lower), upper - lower, 1 + jnp.abs(x))
+    near, far = lower + MARGIN * width, upper - MARGIN * width
+    lower = jnp.where(is_open, jnp.minimum(x, near), lower)
+    return lower, jnp.where(is_open, jnp.maximum(x, far), upper)
+
+
+def _rates(structure, arrays, change, ends, moved, found: Array, points: Array):
+    """Return the change of the distances, by the implicit function theorem.
+
+    The rise at the end stays what it is. Parameters at a bound move with it; those
+    between bounds do not matter, as -ln L has no slope in them.
+    """
+    x, _, gradient, _, _ = ends
+    side = jnp.sign(gradient)
+
+    def outside(arrays):
+        task, numbers = eqx.combine(arrays, structure)
+        return (*walls(numbers, jax.lax.stop_gradient(x)), task.start(numbers))
+
+    def value(arrays, v):
+        task, numbers = eqx.combine(arrays, structure)
+        return task.value(numbers, v)
+
+    (lower, upper, _), moves = jax.jvp(outside, (arrays,), (change,))
+    move_lower, move_upper, move_start = moves
+    _, numbers = eqx.combine(arrays, structure)
+    mask = jnp.asarray(numbers.mask)
+    near = jnp.where(side > 0, move_lower, move_upper)
+    far = jnp.where(side > 0, upper, lower)
+    move_far = jnp.where(side > 0, move_upper, move_lower)
+
+    def one(row):
+        i, point = row
+        on_end = jnp.where(point >= upper, move_upper, 0)
+        on_end = jnp.where(point <= lower, move_lower, on_end)
+        dx = jnp.where(mask, on_end, move_start).at[i].set(near[i])
+        rise = jax.jvp(value, (arrays, point), (change, dx))[1] - moved[1]
+        inwards = jnp.zeros_like(x).at[i].set(side[i])
+        slope = jax.jvp(lambda v: value(arrays, v), (point,), (inwards,))[1]
+        whole = side[i] * (move_far[i] - near[i])
+        # Rows that are not known have no slope, and take no part in any sum.
+        slope = jnp.where(slope > 0, slope, 1)
+        return jnp.where(point[i] == far[i], whole, -rise / slope)
+
+    known = jnp.isfinite(found)
+    rows = (jnp.arange(x.size), jnp.where(known[:, None], points, x))
+    return jnp.where(known, jax.lax.map(one, rows), 0)
