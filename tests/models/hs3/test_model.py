@@ -273,7 +273,7 @@ def test_any_name_and_any_element_of_an_array():
     name = "a.b/c:d|e\x1ff"
     held = np.array([True, False, True])
     entries = [ParameterSpec(name, 1.0), ParameterSpec("v", np.arange(3.0), fixed=held)]
-    made = Hs3Model.from_parts(BinnedSpec((), tuple(entries)), [], entries, {})
+    made = Hs3Model.from_parts(BinnedSpec((), tuple(entries)), [], entries, {}, {})
     assert list(made.state) == [name, "v"]
     assert made.state.to_pytree().keys() == {name, "v"}
     np.testing.assert_array_equal(made.fixed["v"], [0.0, np.nan, 2.0])

@@ -1,106 +1,235 @@
-"""Auxiliary distributions that are constraints of one parameter.
+"""Which distributions are auxiliary measurements of parameters: the one classifier.
+
+A Gaussian of a global observable is a constraint in whatever order its two arguments
+stand, and wherever the document has it. What is observed is found by what is known of
+the names: numbers and global observables are, parameters of the likelihood are not.
 
 Spec: HS3 0.2, section 2.4 (auxiliary measurements and global observables).
 """
 
 import functools as ft
 import math
-import re
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
 
 from everwillow.likelihood.binned_spec import ConstraintSpec
 from everwillow.models.hs3._data import PointData, read_data
+from everwillow.models.hs3._linear import Linear, LinearReader
 from everwillow.models.hs3._pointer import Node, refuse
 from everwillow.models.hs3._selection import Selection
 from everwillow.models.hs3.document import Document
 
 
+GAUSSIAN = ("gaussian_dist", "normal_dist")
+
+# How surely something is what was observed; of two arguments the surer one is.
+_NUMBER, _DECLARED, _NEW, _CONSTANT, _UNUSED, _SHARED = range(6)
+
+
 @dataclass(frozen=True)
-class Constants:
+class Single:
+    """An auxiliary measurement of one parameter."""
+
+    parameter: str
+    spec: ConstraintSpec
+
+
+@dataclass(frozen=True)
+class Joint:
+    """A Gaussian auxiliary measurement of several parameters.
+
+    Attributes:
+        parameters: Their names, each once.
+        aux: What was observed.
+        covariance: Its covariance matrix.
+    """
+
+    parameters: tuple[str, ...]
+    aux: np.ndarray
+    covariance: np.ndarray
+
+
+Measurement: TypeAlias = Single | Joint
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One of the two arguments of a density.
+
+    Attributes:
+        rank: How surely it is what was observed, None if it cannot be.
+        datum: Its value then; None where nothing says it.
+        parameter: The parameter that it is otherwise, or None.
+        offset: What a function adds to the parameter.
+        sign: What a function multiplies the parameter with, 1 or -1.
+    """
+
+    rank: int | None
+    datum: float | None = None
+    parameter: str | None = None
+    offset: float = 0.0
+    sign: float = 1.0
+
+
+@dataclass(frozen=True)
+class Names:
     """Tells the observed numbers of auxiliary distributions from parameters.
 
     Attributes:
         document: The document.
         selection: The analysis.
         used: Names that the main likelihood depends on.
+        candidates: The distributions that may be auxiliary measurements.
     """
 
     document: Document
     selection: Selection
     used: Collection[str]
+    candidates: Collection[Node]
 
-    def value(self, reference: str | float) -> float | None:
-        """Return the value of a number, or of a parameter that is only data."""
-        if not isinstance(reference, str):
-            return float(reference)
-        if reference in self.used:
+    def observed(self, name: str) -> float | None:
+        """Return the value of a name that is data and nothing else."""
+        rank = self.rank(name)
+        return None if rank in (None, _NEW, _SHARED) else self.value(name)
+
+    def value(self, name: str) -> float | None:
+        """Return the value that the document has for a name."""
+        given = self.selection.aux_data.values
+        if name in given:
+            return given[name]
+        point = self.selection.points.get(name)
+        return None if point is None else point.value
+
+    def constant(self, name: str) -> float | None:
+        """Return the value of a constant that the main likelihood does not have."""
+        rank = self.rank(name)
+        return self.value(name) if rank in (_DECLARED, _CONSTANT) else None
+
+    def rank(self, name: str) -> int | None:
+        """Return how surely a name is what was observed."""
+        given, point = self.selection.aux_data, self.selection.points.get(name)
+        if point is None and name not in given.values:
             return None
-        given = self.selection.aux_data
-        if reference in given.values:
-            return given.values[reference]
-        point = self.selection.points.get(reference)
-        if point is None:
-            return None
-        data = point.const or reference in given.names or reference in self.variates
-        return point.value if data else None
+        declared = name in given.values or name in given.names
+        constant = point is not None and point.const
+        if name in self.used:
+            return _SHARED if declared or constant else None
+        if declared:
+            return _DECLARED
+        if constant:
+            return _CONSTANT
+        return _UNUSED if self._mentions[name] == 1 else None
 
-    @ft.cached_property
-    def variates(self) -> frozenset[str]:
-        """Names that nothing but auxiliary distributions has, as what they observe."""
-        names = set()
-        for node in self.selection.aux:
-            x, mean = node.value.get("x"), node.value.get("mean")
-            known = [name for name in (x, mean) if isinstance(name, str)]
-            free = [name for name in known if name not in self.used]
-            if len(known) == 2 and free:
-                # Of two names that nothing else has, the variate is what is observed.
-                names.add(free[0])
-        for name in sorted(names & self.selection.points.keys()):
-            if not self.selection.points[name].const:
-                self.document.report.collect(
-                    "{names} are observed values of auxiliary distributions, although "
-                    "they are not constant in the document.",
-                    name,
-                )
-        return frozenset(names)
-
-    def is_new(self, reference: str | float) -> bool:
+    def is_new(self, name: str) -> bool:
         """Return whether a name is none of a parameter or function."""
         return (
-            isinstance(reference, str)
-            and reference not in self.used
-            and reference not in self.selection.points
-            and reference not in self.selection.bounds
-            and reference not in self.document.functions
+            name not in self.used
+            and name not in self.selection.points
+            and name not in self.selection.bounds
+            and self.linear.function_name(name) is None
         )
 
+    @ft.cached_property
+    def linear(self) -> LinearReader:
+        """Reads functions that are linear in parameters."""
+        return LinearReader(self.document.functions, self.constant)
 
-def plain_constraint(
-    node: Node, constants: Constants, *, observed: float | None = None
-) -> tuple[str, ConstraintSpec] | None:
-    """Return the constraint that a distribution is, with the parameter's name.
+    @ft.cached_property
+    def _mentions(self) -> Counter[str]:
+        arguments = [
+            item
+            for node in self.candidates
+            for key in ("x", "mean")
+            for item in _listed(node.value.get(key))
+        ]
+        return Counter(item for item in arguments if isinstance(item, str))
 
-    A Gaussian of an observed number and a parameter (in any order, as it is symmetric),
-    a Poisson of an observed count, whose mean is a parameter times constants, and a
-    log-normal of an observed number, whose `mu` is the logarithm of a parameter.
+    def side(self, reference: str | float, *, variate: bool = False) -> _Side:
+        """Return what an argument of a density can be."""
+        if not isinstance(reference, str):
+            return _Side(_NUMBER, float(reference))
+        if self.linear.function_name(reference) is None:
+            new = variate and self.is_new(reference)
+            rank = _NEW if new else self.rank(reference)
+            return _Side(rank, self.value(reference), reference)
+        form = self.linear.reference(reference)
+        if form is None or len(form.slopes) > 1:
+            return _Side(None)
+        if not form.slopes:
+            return _Side(_NUMBER, form.offset)
+        ((parameter, slope),) = form.slopes.items()
+        if abs(slope) != 1.0:
+            return _Side(None)
+        return _Side(None, None, parameter, form.offset, slope)
+
+    def number(self, reference: str | float) -> float | None:
+        """Return the value of what must be a constant, such as a width."""
+        form = self.linear.reference(reference)
+        return None if form is None or form.slopes else form.offset
+
+    def scaled(self, reference: str | float) -> tuple[str, float] | None:
+        """Return the parameter and the factor of what is proportional to one."""
+        if isinstance(reference, str) and not self.linear.function_name(reference):
+            return reference, 1.0
+        return proportional(self.linear.reference(reference))
+
+    def say(self, side: _Side, reference: str | float) -> None:
+        """Report what is not plain about a name that is read as data."""
+        if side.rank == _UNUSED:
+            self.document.report.collect(
+                "{names} are observed values of auxiliary distributions, although "
+                "they are not constant in the document.",
+                str(reference),
+            )
+        elif side.rank == _SHARED:
+            self.document.report.collect(
+                "The constants {names} are observed values of auxiliary distributions "
+                "and enter the likelihood otherwise too; Asimov data and toys move "
+                "only what was observed.",
+                str(reference),
+            )
+
+
+def measurement(
+    node: Node, names: Names, *, observed: float | None = None
+) -> Measurement | None:
+    """Return the auxiliary measurement that a distribution is.
+
+    A Gaussian of an observed number and a parameter (in any order, as it is
+    symmetric), of one or of several variables; a Poisson of an observed count, whose
+    mean is a parameter times constants; and a log-normal of an observed number, whose
+    `mu` is the logarithm of a parameter.
 
     Args:
         node: The distribution.
-        constants: Tells data from parameters.
+        names: Tells data from parameters.
         observed: The value of its variate, where the likelihood gives one.
 
     Returns:
         None if it is anything else.
     """
     kind = node.child("type").text()
-    if kind in ("gaussian_dist", "normal_dist"):
-        return _gaussian(node, constants, observed)
+    if kind in GAUSSIAN:
+        return _gaussian(node, names, observed)
     if kind == "poisson_dist":
-        return _poisson(node, constants, observed)
+        return _poisson(node, names, observed)
     if kind == "lognormal_dist":
-        return _log_normal(node, constants, observed)
+        return _log_normal(node, names, observed)
+    if kind == "multivariate_normal_dist" and observed is None:
+        return _multivariate(node, names)
     return None
+
+
+def proportional(form: Linear | None) -> tuple[str, float] | None:
+    """Return the parameter and the factor of a linear function of that alone."""
+    if form is None or form.offset != 0.0 or len(form.slopes) != 1:
+        return None
+    ((parameter, factor),) = form.slopes.items()
+    return parameter, factor
 
 
 def inline_value(data: Node, document: Document) -> float | None:
@@ -114,115 +243,123 @@ def inline_value(data: Node, document: Document) -> float | None:
     return read.value if isinstance(read, PointData) else None
 
 
-def _gaussian(
-    node: Node, constants: Constants, observed: float | None
-) -> tuple[str, ConstraintSpec] | None:
-    x, mean = node.child("x").reference(), node.child("mean").reference()
-    sigma = constants.value(node.child("sigma").reference())
+def _gaussian(node: Node, names: Names, observed: float | None) -> Single | None:
+    sigma = names.number(node.child("sigma").reference())
     if sigma is None:
         return None
     if not sigma > 0.0:
         refuse(node.child("sigma"), f"sigma must be positive, it is {sigma:g}.")
-    pair = _divided(x, mean, constants, observed)
-    if pair is None:
+    pair = (node.child("x").reference(), node.child("mean").reference())
+    found = _paired(node, pair, names, observed)
+    if found is None:
         return None
-    parameter, aux = pair
-    if parameter in constants.document.functions:
+    parameter, aux, _ = found
+    return Single(parameter, ConstraintSpec("normal", aux, sigma))
+
+
+def _paired(
+    node: Node, pair: tuple[str | float, ...], names: Names, observed: float | None
+) -> tuple[str, float, float] | None:
+    """Divide variate and mean of a Gaussian into what was observed and a parameter.
+
+    Returns:
+        The parameter, the observation of it, and the sign of variate minus mean
+        relative to observation minus parameter.
+    """
+    x, mean = names.side(pair[0], variate=True), names.side(pair[1])
+    if observed is not None:
+        x, mean = _Side(_NUMBER, observed), _Side(None, None, *_argument(mean))
+    sides = [(x, mean, pair[0], 1.0), (mean, x, pair[1], -1.0)]
+    known = [one for one in sides if one[0].rank is not None]
+    if not known:
         return None
-    if aux is None:
-        aux = 0.0
-        constants.document.report.collect(
+    data, other, reference, sign = min(known, key=lambda one: one[0].rank or 0)
+    if other.parameter is None:
+        return None
+    names.say(data, reference)
+    if data.datum is None:
+        names.document.report.collect(
             "Nothing says what was observed in the auxiliary distributions {names}: "
             "0 is assumed.",
             node.child("name").text(),
         )
-    return parameter, ConstraintSpec("normal", aux, sigma)
+        return other.parameter, 0.0, sign * other.sign
+    aux = other.sign * (data.datum - other.offset)
+    return other.parameter, aux, sign * other.sign
 
 
-def _divided(
-    x: str | float, mean: str | float, constants: Constants, observed: float | None
-) -> tuple[str, float | None] | None:
-    """Return which of the two is the parameter, and the number that is the other."""
+def _argument(side: _Side) -> tuple[str | None, float, float]:
+    return side.parameter, side.offset, side.sign
+
+
+def _poisson(node: Node, names: Names, observed: float | None) -> Single | None:
+    reference = node.child("x").reference()
+    x = names.side(reference, variate=True)
     if observed is not None:
-        return (mean, observed) if isinstance(mean, str) else None
-    left, right = constants.value(x), constants.value(mean)
-    if isinstance(mean, str) and left is not None:
-        return mean, left
-    if isinstance(x, str) and right is not None:
-        return x, right
-    if isinstance(mean, str) and constants.is_new(x):
-        return mean, None
-    return None
-
-
-def _poisson(
-    node: Node, constants: Constants, observed: float | None
-) -> tuple[str, ConstraintSpec] | None:
-    x, mean = node.child("x").reference(), node.child("mean").reference()
-    count = constants.value(x) if observed is None else observed
-    scaled = _scaled(mean, constants)
-    if scaled is None:
+        x = _Side(_NUMBER, observed)
+    scaled = names.scaled(node.child("mean").reference())
+    if x.rank is None or scaled is None:
         return None
     parameter, tau = scaled
     if not (tau > 0.0 and math.isfinite(tau)):
         return None
+    names.say(x, reference)
+    count = x.datum
     if count is None:
-        if not constants.is_new(x):
-            return None
         count = tau
-        constants.document.report.collect(
+        names.document.report.collect(
             "Nothing says what was observed in the auxiliary distributions {names}: "
             "the nominal count is assumed.",
             node.child("name").text(),
         )
     if count < 0.0:
         refuse(node, f"an observed count cannot be negative, it is {count:g}.")
-    return parameter, ConstraintSpec("poisson", count, tau)
+    return Single(parameter, ConstraintSpec("poisson", count, tau))
 
 
-_LOGARITHM = re.compile(r"\s*log\(\s*([A-Za-z_]\w*)\s*\)\s*")
-
-
-def _log_normal(
-    node: Node, constants: Constants, observed: float | None
-) -> tuple[str, ConstraintSpec] | None:
+def _log_normal(node: Node, names: Names, observed: float | None) -> Single | None:
     """Read a log-normal of an observed number whose median is a parameter.
 
     Its `mu` must be a function that is the logarithm of that parameter: a log-normal
     density of the parameter itself has another power of it.
     """
-    x, mu = node.child("x").reference(), node.child("mu").reference()
-    sigma = constants.value(node.child("sigma").reference())
-    value = constants.value(x) if observed is None else observed
-    function = constants.document.functions.get(str(mu))
-    if function is None or sigma is None or value is None:
-        return None
-    text = function.value.get("expression")
-    match = _LOGARITHM.fullmatch(text) if isinstance(text, str) else None
-    if match is None or match[1] in constants.document.functions:
+    reference = node.child("x").reference()
+    x = names.side(reference)
+    value = x.datum if observed is None and x.rank is not None else observed
+    median = proportional(names.linear.logarithm(node.child("mu").reference()))
+    sigma = names.number(node.child("sigma").reference())
+    if median is None or median[1] != 1.0 or sigma is None or value is None:
         return None
     if not (sigma > 0.0 and value > 0.0):
         refuse(node, "sigma and the observed value of a log-normal must be positive.")
-    return match[1], ConstraintSpec("lognormal", value, math.exp(sigma))
+    names.say(x, reference)
+    return Single(median[0], ConstraintSpec("lognormal", value, math.exp(sigma)))
 
 
-def _scaled(mean: str | float, constants: Constants) -> tuple[str, float] | None:
-    """Return the parameter and the constant of a mean that is their product."""
-    if not isinstance(mean, str):
+def _multivariate(node: Node, names: Names) -> Measurement | None:
+    x, mean = (
+        [item.reference() for item in node.child(key).items()] for key in ("x", "mean")
+    )
+    rows = [
+        [names.number(item.reference()) for item in row.items()]
+        for row in node.child("covariances").items()
+    ]
+    shapes = {len(x), len(mean), len(rows), *map(len, rows)}
+    found = [_paired(node, pair, names, None) for pair in zip(x, mean, strict=False)]
+    parameters = tuple(one[0] for one in found if one is not None)
+    numbers = [value for row in rows for value in row if value is not None]
+    if len(shapes) > 1 or len(set(parameters)) < len(x) or len(numbers) < len(x) ** 2:
+        return None  # read, or refused, as a distribution
+    signs = np.array([one[2] for one in found if one is not None])
+    matrix = np.reshape(numbers, (len(x), len(x))) * np.outer(signs, signs)
+    if not np.array_equal(matrix, matrix.T) or np.linalg.eigvalsh(matrix)[0] <= 0.0:
         return None
-    function = constants.document.functions.get(mean)
-    if function is None:
-        return mean, 1.0
-    if function.child("type").text() != "product":
-        return None
-    parameter, tau = None, 1.0
-    for item in function.child("factors").items():
-        factor = item.reference()
-        value = constants.value(factor)
-        if value is not None:
-            tau *= value
-        elif parameter is None and factor not in constants.document.functions:
-            parameter = factor
-        else:
-            return None
-    return None if parameter is None else (str(parameter), tau)
+    aux = np.array([one[1] for one in found if one is not None])
+    if len(x) == 1:
+        spec = ConstraintSpec("normal", float(aux[0]), math.sqrt(matrix[0, 0]))
+        return Single(parameters[0], spec)
+    return Joint(parameters, aux, matrix)
+
+
+def _listed(value: object) -> Iterable[object]:
+    return value if isinstance(value, list) else [value]

@@ -19,7 +19,6 @@ from everwillow.likelihood.binned_spec import (
     ShapeVariation,
 )
 from everwillow.likelihood.interpolation import EXPONENTIAL
-from everwillow.models.hs3._auxiliary import Constants, plain_constraint
 from everwillow.models.hs3._channels import Channel, Sample
 from everwillow.models.hs3._derived import derive
 from everwillow.models.hs3._gammas import (
@@ -29,6 +28,7 @@ from everwillow.models.hs3._gammas import (
     relative_errors,
     stat_errors,
 )
+from everwillow.models.hs3._measurements import Measurements
 from everwillow.models.hs3._modifiers import PER_BIN, Modifier, interpolation
 from everwillow.models.hs3._parameters import Parameters, Role
 from everwillow.models.hs3._pointer import Node, refuse
@@ -58,20 +58,21 @@ class Builder:
     Attributes:
         document: The document.
         selection: The analysis.
-        constants: Tells data from parameters, for constraints given by name.
-        parameters: Collects parameters.
+        measurements: Counts constraints given by name.
         derived: Collects the functions that modifiers name.
-        leftover: Distributions named as constraints which are none of the plain kinds.
         gammas: The bin parameters of each modifier, by its pointer.
     """
 
     document: Document
     selection: Selection
-    constants: Constants
-    parameters: Parameters
+    measurements: Measurements
     derived: dict[str, Derived] = field(default_factory=dict)
-    leftover: dict[str, Node] = field(default_factory=dict)
     gammas: dict[int, str | tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def parameters(self) -> Parameters:
+        """Collects parameters."""
+        return self.measurements.parameters
 
     def channels(
         self, channels: Sequence[Channel], *, shapesys: str | None
@@ -239,18 +240,12 @@ class Builder:
         self.parameters.constrain(name, _factor_constraint(word, error), origin=where)
 
     def _constrain_by_name(self, name: str, word: str, node: Node) -> None:
-        distribution = self.document.distributions[word]
-        found = plain_constraint(distribution, self.constants)
-        if found is None:
-            self.leftover[word] = distribution
+        if not self.measurements.count(self.document.distributions[word]):
             return
-        parameter, spec = found
-        if parameter != name:
-            refuse(
-                node,
-                f"the distribution {word!r} constrains {parameter!r}, not {name!r}.",
-            )
-        self.parameters.constrain(name, spec, origin=distribution.where, explicit=True)
+        counted = self.measurements.counted[word]
+        if name not in counted:
+            names = ", ".join(map(repr, counted))
+            refuse(node, f"the distribution {word!r} constrains {names}, not {name!r}.")
 
     def _stat_constraints(self, channel: Channel) -> None:
         groups: dict[object, list[tuple[Sample, Modifier]]] = {}

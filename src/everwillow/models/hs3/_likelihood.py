@@ -1,13 +1,15 @@
 """One likelihood of a document, taken apart into what a model is made of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from everwillow.likelihood.binned_spec import BinnedSpec, ParameterSpec
-from everwillow.models.hs3._auxiliary import Constants, inline_value, plain_constraint
-from everwillow.models.hs3._channels import Channel, read_channel, with_data
+from everwillow.models.hs3._auxiliary import Joint, Names, inline_value
+from everwillow.models.hs3._channels import Channel
+from everwillow.models.hs3._factors import Divided, divide, factors_of
 from everwillow.models.hs3._histfactory import Builder
+from everwillow.models.hs3._measurements import Measurements
 from everwillow.models.hs3._parameters import Parameters
 from everwillow.models.hs3._pointer import Node
 from everwillow.models.hs3._references import dependencies
@@ -15,9 +17,6 @@ from everwillow.models.hs3._selection import Selection, select
 from everwillow.models.hs3._start import check_start
 from everwillow.models.hs3.document import Document
 from everwillow.models.hs3.terms import AbstractTerm, build_terms
-
-
-_GAUSSIAN = ("gaussian_dist", "normal_dist")
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,7 @@ class Likelihood:
             are no other terms.
         terms: One for each other pair, and for auxiliary distributions that are no
             plain constraint.
+        joint: Measurements of several parameters, by name of the distribution.
         parameters: All parameters of the likelihood.
         poi: The parameter of interest, or None.
         name: Of the analysis.
@@ -37,6 +37,7 @@ class Likelihood:
 
     spec: BinnedSpec
     terms: tuple[AbstractTerm, ...]
+    joint: dict[str, Joint]
     parameters: tuple[ParameterSpec, ...]
     poi: str | None
     name: str
@@ -48,14 +49,18 @@ def read_likelihood(
 ) -> Likelihood:
     """Read one analysis of a document."""
     selection = select(document, analysis)
-    channels, others, inline = _divided(document, selection)
-    names = [pair[0].child("name").text() for pair in others]
-    used = dependencies([c.name for c in channels] + names, document)
-    constants = Constants(document, selection, used)
-    builder = Builder(document, selection, constants, Parameters(document.report))
+    divided = divide(document, selection)
+    channels = _renamed(divided.channels, document)
+    candidates = _candidates(document, selection, divided)
+    used = dependencies(divided.main, document, without=candidates)
+    inline = {node.child("name").text(): node for node, _, _ in divided.inline}
+    names = Names(document, selection, used, tuple((inline | candidates).values()))
+    measurements = Measurements(names, Parameters(document.report))
+    builder = Builder(document, selection, measurements)
     specs = builder.channels(channels, shapesys=shapesys)
     binned = set(builder.parameters.names())
-    terms = _terms(document, selection, builder, (others, inline), constants)
+    terms = _terms(document, measurements, divided, candidates)
+    measurements.report(divided.factors)
     for term in terms:
         node = document.distributions.get(term.name, document.root)
         for name in term.parameters:
@@ -64,119 +69,101 @@ def read_likelihood(
             document.report.say(note)
     parameters = builder.parameters.specs(selection)
     poi = _poi(document, selection, builder.parameters)
-    kept = parameters if not terms else [p for p in parameters if p.name in binned]
+    joint = builder.parameters.joint
+    alone = not terms and not joint
+    kept = parameters if alone else [p for p in parameters if p.name in binned]
     spec = BinnedSpec(specs, tuple(kept), dict(builder.derived), poi, selection.name)
     check_start(spec, document.report)
     report = document.report.sentences()
-    return Likelihood(
-        replace(spec, report=report), terms, parameters, poi, selection.name, report
-    )
+    spec = replace(spec, report=report)
+    return Likelihood(spec, terms, joint, parameters, poi, selection.name, report)
 
 
-_Pairs = list[tuple[Node, Node]]
+def _candidates(
+    document: Document, selection: Selection, divided: Divided
+) -> dict[str, Node]:
+    """Return the distributions that may be auxiliary measurements, by name.
 
-
-def _divided(
-    document: Document, selection: Selection
-) -> tuple[list[Channel], _Pairs, list[tuple[Node, Node, float]]]:
-    """Divide the pairs: channels, others, and Gaussians of a number given inline.
-
-    The last are auxiliary measurements if there is anything else in the likelihood.
+    They are listed as auxiliary, named by modifiers, or factors of products.
     """
-    channels: list[Channel] = []
-    others: _Pairs = []
-    inline: list[tuple[Node, Node, float]] = []
-    for node, data in selection.main:
-        kind = node.child("type").text()
-        if kind == "histfactory_dist":
-            channel = with_data(read_channel(node, document), data, document)
-            channels.append(_renamed(channel, channels, document))
+    found = [part for node in selection.aux for part in factors_of(node, document)]
+    for channel in divided.channels:
+        for sample in channel.samples:
+            for modifier in sample.modifiers:
+                words = [word for word in modifier.constraints if word is not None]
+                named = [document.distributions.get(word) for word in words]
+                found += [node for node in named if node is not None]
+    found += divided.factors.values()
+    return {
+        name: node
+        for node in found
+        if (name := node.child("name").text()) not in divided.main
+    }
+
+
+def _renamed(channels: Sequence[Channel], document: Document) -> list[Channel]:
+    """Number the channels that are there with several data sets."""
+    renamed: list[Channel] = []
+    for channel in channels:
+        taken = {other.name for other in renamed}
+        if channel.name not in taken:
+            renamed.append(channel)
             continue
-        value = inline_value(data, document) if kind in _GAUSSIAN else None
-        if value is None:
-            others.append((node, data))
-        else:
-            inline.append((node, data, value))
-    if not channels:
-        others += [(node, data) for node, data, _ in inline]
-        inline = []
-    return channels, others, inline
-
-
-def _renamed(
-    channel: Channel, before: Sequence[Channel], document: Document
-) -> Channel:
-    taken = {other.name for other in before}
-    if channel.name not in taken:
-        return channel
-    number = next(
-        i for i in range(2, len(taken) + 3) if f"{channel.name}_{i}" not in taken
-    )
-    document.report.collect(
-        "The distributions {names} have several data sets; the further ones are "
-        "numbered.",
-        channel.name,
-    )
-    return replace(channel, name=f"{channel.name}_{number}")
+        number = next(
+            i for i in range(2, len(taken) + 3) if f"{channel.name}_{i}" not in taken
+        )
+        document.report.collect(
+            "The distributions {names} have several data sets; the further ones are "
+            "numbered.",
+            channel.name,
+        )
+        renamed.append(replace(channel, name=f"{channel.name}_{number}"))
+    return renamed
 
 
 def _terms(
     document: Document,
-    selection: Selection,
-    builder: Builder,
-    pairs: tuple[_Pairs, list[tuple[Node, Node, float]]],
-    constants: Constants,
+    measurements: Measurements,
+    divided: Divided,
+    candidates: Mapping[str, Node],
 ) -> tuple[AbstractTerm, ...]:
-    """Make constraints of what is one, and terms of all the rest."""
-    others, inline = pairs
-    left: _Pairs = list(others)
-    for node, data, value in inline:
-        if not _constrain(node, builder, constants, value):
+    """Count as constraints what can be, and make terms of all the rest."""
+    names, selection = measurements.names, measurements.names.selection
+    left, inline = list(divided.others), set()
+    for node, data, value in divided.inline:
+        name = node.child("name").text()
+        again = name in inline  # with another number: another measurement
+        inline.add(name)
+        if again or not measurements.count(node, observed=value):
             left.append((node, data))
-    inside = dependencies([n.child("name").text() for n, _ in others], document)
     aux: list[str] = []
-    nodes = {node.child("name").text(): node for node in selection.aux}
-    for name, node in (nodes | builder.leftover).items():
+    for name, node in candidates.items():
         listed = selection.aux_data.by_distribution.get(name)
         value = None if listed is None else inline_value(listed, document)
-        # A factor of a product is counted there; the terms know how to count it once.
-        if name in inside or not _constrain(node, builder, constants, value):
+        if name not in inline and not measurements.count(node, observed=value):
             aux.append(name)
     if not left and not aux:
         return ()
+    observed = {
+        name: value
+        for name in [*selection.points, *selection.aux_data.values]
+        if (value := names.observed(name)) is not None
+    }
     return build_terms(
         [(node.child("name").text(), data.reference()) for node, data in left],
         distributions=_values(document.distributions),
         functions=_values(document.functions),
         data=_values(document.data),
         aux_distributions=aux,
-        observed=_observed(selection, constants),
-        known=_known(selection, builder),
+        counted=measurements.counted,
+        observed=observed,
+        known=_known(selection, measurements.parameters),
     )
 
 
-def _constrain(
-    node: Node, builder: Builder, constants: Constants, value: float | None
-) -> bool:
-    found = plain_constraint(node, constants, observed=value)
-    if found is None:
-        return False
-    name, spec = found
-    if name in builder.document.functions:
-        return False
-    builder.parameters.want(name, "free", node=node)
-    return builder.parameters.constrain(name, spec, origin=node.where, explicit=True)
-
-
-def _observed(selection: Selection, constants: Constants) -> dict[str, float]:
-    names = [*selection.points, *selection.aux_data.values]
-    found = {name: constants.value(name) for name in names}
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _known(selection: Selection, builder: Builder) -> set[str] | None:
+def _known(selection: Selection, parameters: Parameters) -> set[str] | None:
     known = selection.points.keys() | selection.bounds.keys()
-    return known | set(builder.parameters.names()) if known else None
+    return known | set(parameters.names()) if known else None
 
 
 def _values(nodes: dict[str, Node]) -> dict[str, dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
@@ -87,10 +87,12 @@ class Pairing:
 
     Args:
         document: What there is.
+        counted: Names of constraints that are counted elsewhere.
     """
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, counted: Collection[str] = ()) -> None:
         self.document = document
+        self.counted = counted
         self.constraints: dict[str, AbstractDistribution] = {}
 
     def main(self, name: str, datum: Datum) -> Plan:
@@ -114,11 +116,20 @@ class Pairing:
             plan = self._binned(distribution, data)
         return dataclasses.replace(plan, notes=plan.notes + report.sentences())
 
-    def auxiliary(self, name: str) -> list[Plan]:
-        """Plan the terms of an auxiliary distribution: one, or one for each factor."""
-        if name not in self.constraints:
-            self.constraints[name] = self.document.builder.build(name)
-        return [self._constraint(factor) for factor in _factors(self.constraints[name])]
+    def auxiliary(self, names: Iterable[str]) -> list[Plan]:
+        """Plan the terms of auxiliary distributions and of `constraints`.
+
+        There is one of each factor of a product, and none of what is counted elsewhere.
+        """
+        whole = [self.document.builder.build(name) for name in names]
+        found = [factor for one in whole for factor in _factors(one)]
+        found += self.constraints.values()
+        each = {factor.name: factor for factor in found}
+        return [
+            self._constraint(factor)
+            for name, factor in each.items()
+            if name not in self.counted
+        ]
 
     def _inline(self, distribution: AbstractDistribution, datum: Any) -> Plan:
         values = [datum] if isinstance(datum, int | float) else list(datum)
@@ -246,10 +257,12 @@ class Pairing:
         self._check(distribution, observables)
         notes = []
         for factor in moved:
+            if factor.name in self.counted:
+                continue
             self.constraints.setdefault(factor.name, factor)
             notes.append(
                 f"distributions/{distribution.name}: its factor {factor.name!r} "
-                "depends on nothing observed; it is a constraint and counted once."
+                "depends on nothing observed; it is counted once, apart from the data."
             )
         needed = set(self.document.graph.free(distribution.references))
         notes += [
@@ -298,6 +311,11 @@ class Pairing:
                 )
         elif not values:
             bound = all_bound(originals, bound)
+            if not isinstance(distribution, Uniform):
+                notes.append(
+                    f"distributions/{distribution.name}: nothing of it is known to be "
+                    "observed; it is a penalty, which Asimov data and toys do not move."
+                )
         bound = tuple(pair for pair in bound if pair[0] in dict(ranges))
         self._check(bare, [*names, *observed])
         array = np.array(values, float)

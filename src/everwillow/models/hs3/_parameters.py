@@ -7,6 +7,7 @@ import numpy as np
 
 from everwillow._errors import ConflictError
 from everwillow.likelihood.binned_spec import ConstraintSpec, ParameterSpec
+from everwillow.models.hs3._auxiliary import Joint
 from everwillow.models.hs3._pointer import Node, refuse
 from everwillow.models.hs3._report import Report
 from everwillow.models.hs3._selection import Selection
@@ -30,9 +31,15 @@ class _Draft:
 
 @dataclass
 class Parameters:
-    """Collects parameters and their constraints in the order of first use."""
+    """Collects parameters and their constraints in the order of first use.
+
+    Attributes:
+        report: Takes what was assumed.
+        joint: Measurements of several parameters, by name of the distribution.
+    """
 
     report: Report
+    joint: dict[str, Joint] = field(default_factory=dict)
     _drafts: dict[str, _Draft] = field(default_factory=dict)
 
     def __contains__(self, name: str) -> bool:
@@ -94,7 +101,7 @@ class Parameters:
             return False
         if _same(draft.constraint, spec):
             if explicit != draft.explicit:
-                self._once(explicit, name)
+                self._once(name)
             draft.explicit = draft.explicit or explicit
             return True
         if explicit == draft.explicit:
@@ -104,7 +111,7 @@ class Parameters:
                 "constraint; make them agree, or rename one of the parameters."
             )
             raise ConflictError(msg)
-        self._once(explicit, name)
+        self._once(name)
         self.report.say(
             f"{name!r}: the modifier and the distribution give different constraints "
             f"({_text(draft.constraint)} and {_text(spec)}); that of the "
@@ -114,8 +121,14 @@ class Parameters:
             draft.constraint, draft.origin, draft.explicit = spec, origin, True
         return True
 
-    def _once(self, explicit: bool, name: str) -> None:  # noqa: FBT001
-        del explicit
+    def constrain_jointly(self, name: str, joint: Joint) -> None:
+        """Constrain several parameters by one distribution, once.
+
+        It outranks what modifiers imply for its parameters.
+        """
+        self.joint[name] = joint
+
+    def _once(self, name: str) -> None:
         self.report.collect(
             "A modifier and a distribution both constrain {names}; the constraint is "
             "counted once.",
@@ -124,6 +137,12 @@ class Parameters:
 
     def specs(self, selection: Selection) -> tuple[ParameterSpec, ...]:
         """Return the parameters with start values, bounds and constraints."""
+        for joint in self.joint.values():
+            for name in joint.parameters:
+                draft = self._drafts[name]
+                if draft.constraint is not None and not draft.explicit:
+                    draft.constraint = None
+                    self._once(name)
         return tuple(
             self._spec(name, draft, selection) for name, draft in self._drafts.items()
         )

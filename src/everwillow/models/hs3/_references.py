@@ -23,15 +23,23 @@ def modifier_names(distribution: Node) -> Iterator[str]:
                     yield from _texts(modifier.get(key))
 
 
-def dependencies(names: Iterable[str], document: Document) -> set[str]:
+def dependencies(
+    names: Iterable[str],
+    document: Document,
+    *,
+    without: Iterable[str] = (),
+    variates: bool = False,
+) -> set[str]:
     """Return the names, and all names that functions and distributions of them use.
-
-    The variate `x` of a distribution is left out: it is what is observed.
 
     Args:
         names: Of parameters, functions or distributions.
         document: Where functions and distributions are defined.
+        without: Names of distributions that are not looked into.
+        variates: Whether the variate `x` of a distribution counts; where it is what
+            is observed it does not.
     """
+    stops = set(without)
     found: set[str] = set()
     waiting = list(names)
     while waiting:
@@ -41,12 +49,13 @@ def dependencies(names: Iterable[str], document: Document) -> set[str]:
         found.add(name)
         for nodes in (document.functions, document.distributions):
             node = nodes.get(name)
-            if node is None or not isinstance(node.value, dict):
+            if node is None or not isinstance(node.value, dict) or name in stops:
                 continue
             if node.value.get("type") == "histfactory_dist":
                 waiting.extend(modifier_names(node))
             else:
-                observed = "x" if nodes is document.distributions else None
+                own = nodes is document.distributions
+                observed = "x" if own and not variates else None
                 waiting.extend(_used(node.value, observed))
     return found
 

@@ -25,8 +25,9 @@ from everwillow.models._parameters import (
     start_value,
 )
 from everwillow.models.binned import BinnedModel, FlatBinned
+from everwillow.models.hs3._auxiliary import Joint
 from everwillow.models.hs3.terms import AbstractTerm
-from everwillow.parameters import AbstractConstraint, Interval
+from everwillow.parameters import AbstractConstraint, Interval, MultivariateNormal
 from everwillow.statelib import State
 
 
@@ -100,6 +101,7 @@ class Hs3Model(AbstractModel):
         spec: BinnedSpec,
         terms: Sequence[AbstractTerm],
         parameters: Sequence[ParameterSpec],
+        joint: Mapping[str, Joint],
         document: Mapping[str, Any],
     ) -> "Hs3Model":
         """Put a model together.
@@ -108,6 +110,7 @@ class Hs3Model(AbstractModel):
             spec: The histfactory channels with their parameters; may be empty.
             terms: Of all other distributions.
             parameters: All parameters.
+            joint: Measurements of several parameters, by name.
             document: What they were read from.
         """
         known = {e.name: e for e in sorted(parameters, key=lambda entry: entry.name)}
@@ -116,6 +119,15 @@ class Hs3Model(AbstractModel):
             name: entry.constraint
             for name, entry in known.items()
             if entry.constraint is not None
+        }
+        several = {_free_name(name, known): one for name, one in joint.items()}
+        constraints: dict[Key, AbstractConstraint] = {
+            name: constraint(one.kind, one.aux, one.width)
+            for name, one in measured.items()
+        }
+        constraints |= {
+            name: MultivariateNormal(one.parameters, one.aux, one.covariance)
+            for name, one in several.items()
         }
         counts = {c.name: np.asarray(c.observed, float) for c in spec.channels}
         data = {name: term.data for name, term in named.items()}
@@ -136,11 +148,11 @@ class Hs3Model(AbstractModel):
                 if np.isfinite(e.lower).any() or np.isfinite(e.upper).any()
             },
             fixed=fixed_values(known),
-            constraints={
-                name: constraint(one.kind, one.aux, one.width)
-                for name, one in measured.items()
+            constraints=constraints,
+            observation={
+                "main": dict(sorted((counts | data).items())),
+                "aux": aux | {n: one.aux for n, one in several.items()},
             },
-            observation={"main": dict(sorted((counts | data).items())), "aux": aux},
             channels=Channels.from_spec(spec) if spec.channels else None,
             terms=named,
             poi=spec.poi,
@@ -188,6 +200,13 @@ class Hs3Model(AbstractModel):
             f"{len(self.terms)} other terms, {sum(map(math.prod, shapes))} parameters, "
             f"poi={self.poi!r})"
         )
+
+
+def _free_name(name: str, taken: Mapping[str, Any]) -> str:
+    """Return a name of a joint constraint that is none of a parameter."""
+    while name in taken:
+        name = f"{name}_constraint"
+    return name
 
 
 def _by_name(

@@ -59,12 +59,13 @@ def load(
     """
     document = read_document(source)
     likelihood = read_likelihood(document, analysis, shapesys=shapesys)
-    if not likelihood.terms:
+    if not likelihood.terms and not likelihood.joint:
         return BinnedModel.from_spec(likelihood.spec)
     return Hs3Model.from_parts(
         likelihood.spec,
         likelihood.terms,
         likelihood.parameters,
+        likelihood.joint,
         copy.deepcopy(document.root.value),
     )
 
@@ -105,8 +106,9 @@ def read_spec(
     """
     document = read_document(source)
     likelihood = read_likelihood(document, analysis, shapesys=shapesys)
-    if likelihood.terms:
-        names = ", ".join(repr(term.name) for term in likelihood.terms[:4])
+    others = [*(term.name for term in likelihood.terms), *likelihood.joint]
+    if others:
+        names = ", ".join(map(repr, others[:4]))
         refuse(
             document.root,
             f"the analysis {likelihood.name!r} has other terms than histfactory "

@@ -9,7 +9,7 @@ in a document, terms come out.
 
 import abc
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, final
 
 import equinox as eqx
@@ -314,6 +314,7 @@ def build_terms(
     functions: Mapping[str, Mapping[str, Any]] | None = None,
     data: Mapping[str, Mapping[str, Any]] | None = None,
     aux_distributions: Sequence[str] = (),
+    counted: Collection[str] = (),
     observed: Mapping[str, float] | None = None,
     known: Iterable[str] | None = None,
     capacity: int | None = None,
@@ -327,6 +328,8 @@ def build_terms(
         data: Its data sets by name.
         aux_distributions: Names of auxiliary distributions; each is counted once,
             however often it is named, also as a factor of a product.
+        counted: Names of auxiliary distributions that are counted elsewhere: they get
+            no term, wherever they are found.
         observed: Values of the constants that can be global observables, by name: an
             auxiliary distribution whose variate is among them has it as its data.
         known: Names of all parameters of the document; another name is an error. Any
@@ -359,10 +362,9 @@ def build_terms(
     wanted = [*(name for name, _ in pairs), *aux_distributions]
     roots = [r for name in wanted for r in builder.build(name).references]
     graph = Graph(functions, known=names, roots=roots)
-    pairing = Pairing(Document(builder, graph, data or {}, observed))
+    pairing = Pairing(Document(builder, graph, data or {}, observed), counted)
     plans = [pairing.main(name, datum) for name, datum in pairs]
-    aux = dict.fromkeys([*aux_distributions, *pairing.constraints])
-    plans += [plan for name in aux for plan in pairing.auxiliary(name)]
+    plans += pairing.auxiliary(aux_distributions)
     general = (*builder.notes, *graph.notes)
     notes = [(() if i else general) + plan.notes for i, plan in enumerate(plans)]
     with_notes = zip(plans, notes, strict=True)
