@@ -139,6 +139,7 @@ def test_every_type_has_a_case():
         "poisson_dist",
         "barlow_beeston_lite_poisson_constraint_dist",
         "gennormal_dist",
+        "extend_pdf",
     }
     assert tested | apart == set(TYPES)
 

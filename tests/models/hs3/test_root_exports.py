@@ -11,7 +11,9 @@ import pytest
 import scipy.optimize
 
 import everwillow as ew
+from everwillow._errors import EverwillowError
 from everwillow.models.hs3 import load, read_spec
+from everwillow.models.hs3.terms import build_terms
 from tests.models.hs3 import closed_form
 from tests.models.hs3.documents import (
     DATA,
@@ -187,3 +189,72 @@ def test_toys_of_histograms_have_their_means():
     toys = draw(jax.random.split(jax.random.key(3), 2000))
     pulls = (np.mean(toys, axis=0) - wanted) / np.sqrt(wanted / 2000)
     assert np.abs(pulls).max() < 4.0
+
+
+def test_truncated_constraints_are_reported():
+    """ROOT truncates at the range of the global observable; ours stays whole."""
+    sentence = "ROOT normalises the constraints of 'Lumi'"
+    for name, said in {"hf_basic": False, "hf_lumi": True}.items():
+        report = exported_spec(name).report
+        assert any(sentence in one for one in report) == said
+    assert any(
+        "constraints of 'B'" in one for one in load(export("histpdf_sum")).report
+    )
+    others = export("histpdf_sum") | {"misc": {}, "metadata": {"hs3_version": "0.2"}}
+    assert not any("ROOT normalises" in one for one in load(others).report)
+
+
+PIECES = {
+    "signal": {"type": "gaussian_dist", "x": "x", "mean": 1.0, "sigma": 0.5},
+    "flat": {"type": "uniform_dist", "x": ["x"]},
+    "box": {"type": "uniform_dist", "x": ["x", "y"]},
+    "some": {"type": "extend_pdf", "pdf": "signal", "norm": "s"},
+    "more": {"type": "rate_extended_dist", "pdf": "flat", "norm": "b"},
+    "none": {"type": "product_dist", "factors": []},
+    "sum": {
+        "type": "mixture_dist",
+        "summands": ["some", "more"],
+        "coefficients": [],
+        "extended": True,
+    },
+    "explicit": {
+        "type": "mixture_dist",
+        "summands": ["signal", "flat"],
+        "coefficients": ["s", "b"],
+        "extended": True,
+    },
+    "times": {"type": "product_dist", "factors": ["sum", "none"]},
+}
+EVENTS = {
+    "events": {
+        "type": "unbinned",
+        "entries": [[0.5], [1.5], [3.0]],
+        "axes": [{"name": "x", "min": 0.0, "max": 4.0}],
+    },
+    "plane": {
+        "type": "unbinned",
+        "entries": [[0.5, 1.0], [1.5, 0.0]],
+        "axes": [
+            {"name": "x", "min": 0.0, "max": 4.0},
+            {"name": "y", "min": 0.0, "max": 3.0},
+        ],
+    },
+}
+
+
+def test_other_spellings_of_root():
+    """Rates of the summands for no coefficients, lists of variables, empty products."""
+    pairs = [("explicit", "events"), ("sum", "events"), ("times", "events")]
+    terms = build_terms([*pairs, ("box", "plane")], distributions=PIECES, data=EVENTS)
+    values = {"s": 2.0, "b": 3.0}
+    wanted = float(terms[0].nll(values, terms[0].data))
+    for term in terms[1:3]:
+        assert float(term.nll(values, term.data)) == pytest.approx(wanted, rel=1e-14)
+    box = float(terms[3].nll({}, terms[3].data))
+    assert box == pytest.approx(2 * np.log(12.0), rel=1e-14)
+
+
+def test_a_rate_in_a_part_of_the_range_is_refused():
+    specs = PIECES | {"some": PIECES["some"] | {"range": "signal_region"}}
+    with pytest.raises(EverwillowError, match="part of the range"):
+        build_terms([("some", "events")], distributions=specs, data=EVENTS)

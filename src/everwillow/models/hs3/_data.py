@@ -1,11 +1,12 @@
 """Axes and data sets. Spec: HS3 0.2, section 2.3 (data)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from everwillow.models.hs3._pointer import Node, refuse
+from everwillow.models.hs3._pointer import Node, refuse, unknown
 from everwillow.models.hs3._report import Report
 
 
@@ -18,12 +19,15 @@ class Axis:
         lower: Its smallest value.
         upper: Its largest value.
         edges: Of its bins, shape ``(bins + 1,)``; None if it has no bins.
+        categories: What the observable is called at 0, 1 and so on, if it is discrete:
+            each of them is the middle of a bin of width 1.
     """
 
     name: str
     lower: float
     upper: float
     edges: np.ndarray | None = None
+    categories: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ def read_axis(node: Node, *, index: int = 0, report: Report) -> Axis:
     """Read one axis; `edges` (older ROOT: `bounds`) win over `min` and `max`."""
     name_node = node.get("name")
     name = f"axis_{index}" if name_node is None else name_node.text()
+    if node.get("categories") is not None:
+        return _categorical(node.child("categories"), name)
     edges = node.get("edges") or node.get("bounds")
     if edges is not None:
         values = edges.numbers()
@@ -86,6 +92,22 @@ def read_axis(node: Node, *, index: int = 0, report: Report) -> Axis:
     if not np.isfinite(upper - lower):
         refuse(node, "an axis with 'nbins' needs a finite 'min' and 'max'.")
     return Axis(name, lower, upper, np.linspace(lower, upper, int(count) + 1))
+
+
+def _categorical(node: Node, name: str) -> Axis:
+    names = tuple(item.text() for item in node.items())
+    if not names or len(set(names)) != len(names):
+        refuse(node, "categories need different names, and there must be some.")
+    edges = np.arange(len(names) + 1) - 0.5
+    return Axis(name, float(edges[0]), float(edges[-1]), edges, names)
+
+
+def categorical_axes(specs: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Return the names of the axes of data sets that have categories."""
+    axes = [axis for spec in specs for axis in spec.get("axes") or ()]
+    return {
+        str(a.get("name")) for a in axes if isinstance(a, dict) and "categories" in a
+    }
 
 
 def _range(node: Node) -> tuple[float, float]:
@@ -161,8 +183,11 @@ def _unbinned(node: Node, name: str, report: Report) -> UnbinnedData:
     axes = read_axes(node, report=report)
     entries = node.child("entries")
     rows = []
+    labelled = any(axis.categories for axis in axes)
     for row in entries.items():
-        if isinstance(row.value, list):
+        if labelled:
+            rows.append(_with_categories(row, axes))
+        elif isinstance(row.value, list):
             rows.append(row.numbers(size=len(axes) or None))
         else:
             rows.append(np.array([row.number()]))
@@ -187,6 +212,26 @@ def _unbinned(node: Node, name: str, report: Report) -> UnbinnedData:
             "The uncertainties of the entries of {names} are not used.", name
         )
     return UnbinnedData(name, table, values, axes)
+
+
+def _with_categories(row: Node, axes: Sequence[Axis]) -> np.ndarray:
+    """Return the coordinates of an event, the numbers of categories for their names."""
+    cells = list(row.items()) if isinstance(row.value, list) else [row]
+    if len(cells) != len(axes):
+        refuse(row, f"{len(cells)} coordinates, but {len(axes)} are needed.")
+    values = []
+    for cell, axis in zip(cells, axes, strict=True):
+        if not axis.categories:
+            values.append(cell.number())
+        elif cell.value in axis.categories:
+            values.append(float(axis.categories.index(cell.value)))
+        elif isinstance(cell.value, str) or cell.number() not in range(
+            len(axis.categories)
+        ):
+            unknown(cell.value, axis.categories, node=cell, kind="category")
+        else:
+            values.append(cell.number())
+    return np.array(values)
 
 
 def _binned(node: Node, name: str, report: Report) -> BinnedData:

@@ -58,7 +58,7 @@ def draw_events(
     chosen = jnp.minimum(chosen, points.shape[0] - 1)
     place = jr.uniform(place_key, (count, len(axes)), points.dtype, -0.5, 0.5)
     # A category is the middle of its cell.
-    spread = np.array([0.0 if axis in scope.discrete else 1.0 for axis in axes])
+    spread = np.array([0.0 if axis in scope.graph.discrete else 1.0 for axis in axes])
     return points[chosen] + place * jnp.asarray(widths)[chosen] * spread[None]
 
 

@@ -101,9 +101,9 @@ class Fields:
         values = self.sequence(key)
         return tuple(_reference(self, x, f"{key}/{i}") for i, x in enumerate(values))
 
-    def names_at(self, key: str) -> tuple[str, ...]:
-        """Return a list of names, not empty."""
-        values = self.list_at(key)
+    def names_at(self, key: str, *, empty: bool = False) -> tuple[str, ...]:
+        """Return a list of names; it may be empty, or null, if that is allowed."""
+        values = self.list_at(key, empty=empty)
         for index, value in enumerate(values):
             if not isinstance(value, str):
                 self.refuse(f"{key}/{index} must be a name, not {value!r}")

@@ -32,6 +32,8 @@ class Graph:
         known: Names of all parameters; a function that refers to another name is an
             error. Any name is a parameter if None.
         roots: Names whose functions are needed; others are not even read. All if None.
+        discrete: Observables that are categories: whole numbers from 0, with an
+            interval of width 1 around each of them.
 
     Raises:
         SpecificationError: If a definition cannot be used or functions need each other.
@@ -51,13 +53,15 @@ class Graph:
         *,
         known: Iterable[str] | None = None,
         roots: Iterable[str] | None = None,
+        discrete: Iterable[str] = (),
     ) -> None:
         specs = functions or {}
         read = _read(specs, specs if roots is None else roots)
         self.functions = {name: function for name, (function, _) in read.items()}
         self.notes = tuple(note for _, notes in read.values() for note in notes)
         self.known = None if known is None else frozenset(known)
-        self._hash = hash(tuple(self.functions.items()))
+        self.discrete = frozenset(discrete)
+        self._hash = hash((tuple(self.functions.items()), self.discrete))
         self._order = {name: index for index, name in enumerate(self._sorted())}
         self._needed: dict[str, frozenset[str]] = {}
         self._free: dict[str, tuple[str, ...]] = {}
@@ -151,7 +155,11 @@ class Graph:
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
-        return isinstance(other, Graph) and self.functions == other.functions
+        return (
+            isinstance(other, Graph)
+            and self.functions == other.functions
+            and self.discrete == other.discrete
+        )
 
     def __hash__(self) -> int:
         return self._hash
@@ -189,8 +197,6 @@ class Scope:
             observables scalars or arrays of one shape.
         domain: The range of each observable, over which densities are normalised.
         graph: The functions.
-        discrete: Observables that are categories: whole numbers from 0, which have an
-            interval of width 1 around each of them.
     """
 
     def __init__(
@@ -199,12 +205,10 @@ class Scope:
         domain: Region | None = None,
         *,
         graph: Graph | None = None,
-        discrete: Iterable[str] = (),
     ) -> None:
         self.values = values
         self.domain: Region = {} if domain is None else domain
         self.graph = Graph() if graph is None else graph
-        self.discrete = frozenset(discrete)
         self._computed: dict[str, Array] = {}
 
     def __getitem__(self, reference: Reference) -> Array:
@@ -235,7 +239,7 @@ class Scope:
         return tuple(name for name in self.graph.free(names) if name in self.domain)
 
     def _with(self, values: Any, domain: Region, *, changed: set[str]) -> "Scope":
-        scope = Scope(values, domain, graph=self.graph, discrete=self.discrete)
+        scope = Scope(values, domain, graph=self.graph)
         for name, value in self._computed.items():
             if changed.isdisjoint(self.graph.free([name])):
                 scope._computed[name] = value

@@ -15,6 +15,7 @@ from everwillow.models.hs3._pointer import Node
 from everwillow.models.hs3._references import dependencies
 from everwillow.models.hs3._selection import Selection, select
 from everwillow.models.hs3._start import check_start
+from everwillow.models.hs3._truncation import report_truncated
 from everwillow.models.hs3.document import Document
 from everwillow.models.hs3.terms import AbstractTerm, build_terms
 
@@ -74,6 +75,7 @@ def read_likelihood(
     kept = parameters if alone else [p for p in parameters if p.name in binned]
     spec = BinnedSpec(specs, tuple(kept), dict(builder.derived), poi, selection.name)
     check_start(spec, document.report)
+    report_truncated(document, names, parameters)
     report = document.report.sentences()
     spec = replace(spec, report=report)
     return Likelihood(spec, terms, joint, parameters, poi, selection.name, report)

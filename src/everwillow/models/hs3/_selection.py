@@ -374,6 +374,8 @@ def _domain(document: Document, node: Node) -> dict[str, tuple[float, float]]:
     spans: dict[str, tuple[float, float]] = {}
     for axis in listed(node, "axes"):
         name = axis.child("name").text()
+        if "categories" in axis:
+            continue
         lower, upper = _ends(axis)
         if lower > upper:
             document.report.collect(

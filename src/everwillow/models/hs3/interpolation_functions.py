@@ -120,7 +120,7 @@ def _read(kind: type[_Kind], fields: Fields, positive: bool) -> _Kind:  # noqa: 
         fields.refuse(f"{len(parameters)} 'vars' need a list of as many codes")
     if kind is Interpolation0d:
         numbers = [5 if number == 4 else number for number in numbers]
-    codes = tuple(_code(fields, number) for number in numbers)
+    codes: tuple[Code, ...] = tuple(_code(fields, number) for number in numbers)
     nominal = fields.get("nom")
     return kind(nominal, low, high, parameters, codes, positive)
 

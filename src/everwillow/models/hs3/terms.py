@@ -22,6 +22,7 @@ from jaxtyping import Array, Float
 from everwillow._errors import SpecificationError
 from everwillow._typing import Scalar
 from everwillow.likelihood.unbinned import extended_nll, shape_nll
+from everwillow.models.hs3._data import categorical_axes
 from everwillow.models.hs3._draw import (
     draw_events,
     draw_multinomial,
@@ -361,7 +362,8 @@ def build_terms(
     builder = Builder(distributions, functions)
     wanted = [*(name for name, _ in pairs), *aux_distributions]
     roots = [r for name in wanted for r in builder.build(name).references]
-    graph = Graph(functions, known=names, roots=roots)
+    discrete = categorical_axes((data or {}).values())
+    graph = Graph(functions, known=names, roots=roots, discrete=discrete)
     pairing = Pairing(Document(builder, graph, data or {}, observed), counted)
     plans = [pairing.main(name, datum) for name, datum in pairs]
     plans += pairing.auxiliary(aux_distributions)

@@ -82,10 +82,10 @@ class Pieces:
 
 def pieces_of(dependent: Dependent, scope: Scope, observable: str) -> Pieces:
     """Return in which pieces something depends on an observable."""
-    if observable in scope.discrete:
+    graph = scope.graph
+    if observable in graph.discrete:
         start, stop = scope.domain[observable]
         return Pieces(np.arange(float(start) + 1.0, float(stop)), flat=True)
-    graph = scope.graph
     bins = [*dependent.binnings, *graph.binnings(dependent.references)]
     ends = [np.array(e) for one in bins for name, e in one.axes if name == observable]
     cuts = np.unique(np.concatenate(ends)) if ends else np.zeros(0)

@@ -79,7 +79,7 @@ class EfficiencyProduct(AbstractNumeric):
 
 @final
 class Product(AbstractDistribution):
-    """A product of densities with one normalisation over all observables.
+    """A product of densities with one normalisation over all observables; 1 if empty.
 
     Attributes:
         factors: The densities.
@@ -96,7 +96,7 @@ class Product(AbstractDistribution):
     def log_density(self, scope: Scope) -> Float[Array, "..."]:
         """Return the sum of the logarithms."""
         logs = [factor.log_density(scope) for factor in self.factors]
-        return sum(logs[1:], logs[0])
+        return sum(logs, jnp.zeros(()))
 
     def log_integral(self, scope: Scope, region: Region) -> Float[Array, "..."]:
         """Return the sum over groups of factors that share no observable."""
@@ -161,7 +161,7 @@ class ExtendedMixture(AbstractExtended):
 
     Attributes:
         summands: The densities.
-        coefficients: The expected numbers of events.
+        coefficients: The expected numbers of events; empty if the densities have them.
     """
 
     name: str = eqx.field(static=True)
@@ -183,7 +183,7 @@ class ExtendedMixture(AbstractExtended):
 
     def rate(self, scope: Scope) -> Float[Array, ""]:
         """Return the sum of the coefficients."""
-        return jnp.sum(_weights(scope, self.coefficients, len(self.summands)))
+        return jnp.sum(_weights(scope, self))
 
     def log_intensity(self, scope: Scope) -> Float[Array, "..."]:
         """Return the logarithm of the sum of weighted densities."""
@@ -312,7 +312,7 @@ def _summed(
     mixture: Mixture | ExtendedMixture, scope: Scope, logs: list[Array]
 ) -> Array:
     """Return the logarithm of a mixture's sum, of those of its summands."""
-    weights = _weights(scope, mixture.coefficients, len(logs))
+    weights = _weights(scope, mixture)
     stacked = jnp.stack(jnp.broadcast_arrays(*logs))
     return log_sum(stacked, weights.reshape(-1, *(1 for _ in stacked.shape[1:])))
 
@@ -321,10 +321,13 @@ def _variates(parts: tuple[AbstractDistribution, ...]) -> tuple[Reference, ...]:
     return tuple(dict.fromkeys(v for part in parts for v in part.variates))
 
 
-def _weights(scope: Scope, coefficients: tuple[Reference, ...], number: int) -> Array:
-    weights = [scope[c] for c in coefficients]
-    if len(weights) < number:
-        weights.append(1.0 - sum(weights[1:], weights[0]))
+def _weights(scope: Scope, mixture: Mixture | ExtendedMixture) -> Array:
+    weights = [scope[c] for c in mixture.coefficients]
+    own = [part for part in mixture.summands if isinstance(part, AbstractExtended)]
+    if not weights and len(own) == len(mixture.summands):
+        weights = [part.rate(scope) for part in own]
+    elif len(weights) < len(mixture.summands):
+        weights.append(1.0 - sum(weights, jnp.zeros(())))
     return jnp.stack(weights)
 
 

@@ -6,7 +6,10 @@ from typing import Any, NoReturn
 from everwillow._errors import SpecificationError, nearest, unknown_key
 from everwillow.models.hs3._binning import read_binning
 from everwillow.models.hs3._fields import Fields, Reference
-from everwillow.models.hs3.distributions.base import AbstractDistribution
+from everwillow.models.hs3.distributions.base import (
+    AbstractDistribution,
+    AbstractExtended,
+)
 from everwillow.models.hs3.distributions.composite import (
     BinCounts,
     DensityFunction,
@@ -80,6 +83,7 @@ COMPOSITE = (
     "decay_dist",
     "density_function_dist",
     "efficiency_product_pdf_dist",
+    "extend_pdf",
     "generic_dist",
     "log_density_function_dist",
     "mixture_dist",
@@ -206,9 +210,10 @@ class Builder:
 
 
 def _children(
-    builder: Builder, fields: Fields, key: str
+    builder: Builder, fields: Fields, key: str, *, empty: bool = False
 ) -> tuple[AbstractDistribution, ...]:
-    return tuple(builder.build(name) for name in fields.names_at(key))
+    names = fields.names_at(key, empty=empty)
+    return tuple(builder.build(name) for name in names)
 
 
 def _generic_dist(builder: Builder, fields: Fields) -> AbstractDistribution:
@@ -240,15 +245,21 @@ def _product_dist(builder: Builder, fields: Fields) -> AbstractDistribution:
         msg = "products of conditional densities ('normalization') are not supported"
         fields.refuse(msg)
     fields.raw("x")
-    factors = _children(builder, fields, "factors")
+    factors = tuple(
+        factor
+        for factor in _children(builder, fields, "factors", empty=True)
+        if not (isinstance(factor, Product) and not factor.factors)
+    )
     return factors[0] if len(factors) == 1 else Product(fields.name, factors)
 
 
 def _mixture_dist(builder: Builder, fields: Fields) -> AbstractDistribution:
     fields.raw("x")
     extended = fields.flag("extended")
-    coefficients = fields.list_at("coefficients")
+    coefficients = fields.list_at("coefficients", empty=True)
     summands = _children(builder, fields, "summands")
+    if not coefficients and all(isinstance(s, AbstractExtended) for s in summands):
+        return ExtendedMixture(fields.name, summands, ())
     missing = len(summands) - len(coefficients)
     if missing not in (0, 1):
         fields.refuse(
@@ -292,8 +303,11 @@ def _weighted_sum_dist(builder: Builder, fields: Fields) -> AbstractDistribution
 
 
 def _rate_extended_dist(builder: Builder, fields: Fields) -> RateExtended:
-    name = fields.name_at("dist", "distribution")
-    return RateExtended(fields.name, fields.get("rate"), builder.build(name))
+    # ROOT has other keys, those of RooExtendPdf.
+    if fields.raw("range"):
+        fields.refuse("the expected number in a part of the range is not supported")
+    name = fields.name_at("dist", "distribution", "pdf")
+    return RateExtended(fields.name, fields.get("rate", "norm"), builder.build(name))
 
 
 def _rate_density_dist(builder: Builder, fields: Fields) -> RateDensity:
@@ -331,6 +345,7 @@ _COMPOSITE: dict[str, Callable[[Builder, Fields], AbstractDistribution]] = {
     "decay_dist": _decay_dist,
     "density_function_dist": _density_function_dist,
     "efficiency_product_pdf_dist": _efficiency_product_pdf_dist,
+    "extend_pdf": _rate_extended_dist,
     "generic_dist": _generic_dist,
     "log_density_function_dist": _log_density_function_dist,
     "mixture_dist": _mixture_dist,
