@@ -51,7 +51,8 @@ def saturated_test(
     constraints in both: in the saturated model every auxiliary observation is what its
     parameter expects, too. For large counts it follows a chi2 distribution with as many
     degrees of freedom as there are data and auxiliary observations, less the free
-    parameters (Baker and Cousins, Nucl. Instrum. Meth. 221 (1984) 437). Constraints of
+    parameters (Baker and Cousins, Nucl. Instrum. Meth. 221 (1984) 437). What expects
+    exactly nothing, and is nothing, is no datum: it cannot differ. Constraints of
     parameters that were fixed are no part of the test: neither of the statistic nor of
     the count.
 
@@ -161,7 +162,9 @@ def _statistic(
     data_variance = variance_of(model, params, data_variance)
     leaves = compared(main, expected_like(model, params, main), data_variance)
     told = getattr(model, "diagnostics", None)
-    count: Any = sum(leaf.data.size for leaf in leaves if leaf is not None)
+    counts = isinstance(data_variance, str)
+    here = [leaf for leaf in leaves if leaf is not None]
+    count: Any = sum((_measured(leaf, counts=counts) for leaf in here), jnp.asarray(0))
     if told is not None:
         count = told.measured
     if saturated is not None:
@@ -175,7 +178,6 @@ def _statistic(
         params = task.params(numbers, x)
         expected = expected_like(model, params, main)
         parts = compared(main, expected, data_variance)
-        counts = isinstance(data_variance, str)
         return sum(_deviance(p, counts=counts) for p in parts if p is not None)
 
     def own(x):
@@ -190,9 +192,25 @@ def _deviance(part: Compared, *, counts: bool) -> Array:
     if counts:
         return jnp.sum(poisson_deviance(part.data, part.expected))
     away = part.data - part.expected
-    if part.variance.ndim == 2:
-        return away @ jnp.linalg.solve(part.variance, away)
-    return jnp.sum(away**2 / part.variance)
+    variance = part.variance
+    # What does not fluctuate adds nothing where it is exact, and else is impossible.
+    moving = (variance if variance.ndim == 1 else jnp.diagonal(variance)) > 0
+    impossible = jnp.sum(jnp.where(moving | (away == 0), 0, jnp.inf))
+    away = jnp.where(moving, away, 0)
+    if variance.ndim == 2:
+        whole = variance + jnp.diag(jnp.where(moving, 0.0, 1.0))
+        return impossible + away @ jnp.linalg.solve(whole, away)
+    return impossible + jnp.sum(away**2 / jnp.where(moving, variance, 1))
+
+
+def _measured(part: Compared, *, counts: bool) -> Array:
+    """Return how many of the data may fluctuate.
+
+    What expects nothing, and is nothing, does not.
+    """
+    spread = part.expected if counts else part.variance
+    spread = spread if spread.ndim == 1 else jnp.diagonal(spread)
+    return jnp.sum((spread != 0) | (part.data != part.expected))
 
 
 def poisson_deviance(
@@ -201,8 +219,9 @@ def poisson_deviance(
     r"""Return :math:`2 (\nu - n + n \ln(n / \nu))`, infinite where n is impossible."""
     away = counts - expected
     some = counts > 0
-    # `log1p` keeps the digits that counts close to a large expectation would lose.
-    logs = jnp.log1p(jnp.where(some, away / expected, 0))
+    # `log1p` keeps the digits that counts close to a large expectation would lose. An
+    # empty bin may expect nothing, and derivatives know both sides of a `where`.
+    logs = jnp.log1p(jnp.where(some, away, 0) / jnp.where(some, expected, 1))
     return 2 * (jnp.where(some, counts * logs, 0) - away)
 
 
