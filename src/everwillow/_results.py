@@ -36,3 +36,8 @@ class RESULTS(optx.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
         "The likelihood still grows towards a bound at which it is not finite, so "
         "there is no minimum."
     )
+    rounded = (
+        "-ln L is so large that its rounding hides how it rises around its minimum, so "
+        "values and errors cannot be told. Use double precision, "
+        'jax.config.update("jax_enable_x64", True), or leave out constant terms.'
+    )

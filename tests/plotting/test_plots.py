@@ -7,11 +7,12 @@ import pytest
 pytest.importorskip("matplotlib")
 
 import jax
+import jax.numpy as jnp
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
 
 import everwillow as ew
-from everwillow import plotting
+from everwillow import plotting, profile
 from everwillow.fitting import ifit
 from everwillow.plotting._curves import make_curve
 from everwillow.plotting._style import BLUE, ORANGE
@@ -171,6 +172,48 @@ def test_an_interval_that_is_given_is_the_one_written():
     )
     title = figure.axes[0].get_legend().get_title().get_text()
     assert title == r"parameter = $1.00\;^{+0.50}_{-0.60}$"
+
+
+@pytest.mark.parametrize(
+    ("ends", "text"),
+    [
+        (("at bound", 1.5), r"^{+0.50}_{\mathrm{at\ bound}}"),
+        ((0.4, "no crossing"), r"^{+\infty}_{-0.60}"),
+        (("fit failed", 1.5), r"^{+0.50}_{\mathrm{fit\ failed}}"),
+        ((np.nan, 1.5), r"^{+0.50}_{}"),
+    ],
+)
+def test_a_side_without_an_end_says_why(ends, text):
+    x = np.linspace(0, 2, 9)
+    figure = plotting.scan(
+        values=x, twice_delta_nll=(x - 1) ** 2, best=1.0, interval=ends
+    )
+    title = figure.axes[0].get_legend().get_title().get_text()
+    assert title == rf"parameter = $1.00\;{text}$"
+    figure.canvas.draw()
+
+
+def test_a_scan_from_a_bound_says_so():
+    """-ln L = 12 mu - 45 ln(1 + 12 mu / 50) for mu >= 0: the best value is 0."""
+
+    def nll(params, data):
+        rate = 50 + 12 * params["mu"]
+        return rate - data * jnp.log(rate)
+
+    box = {"mu": ew.Interval(0.0, 10.0)}
+    start = ew.State.from_pytree({"mu": 1.0})
+    best = ew.fit(nll, start, 45.0, bounds=box)
+    values = np.linspace(0, 1, 21)
+    found = profile.scan(nll, best, 45.0, name="mu", values=values, bounds=box)
+    intervals = profile.minos(nll, best, 45.0, bounds=box)
+    # By bisection.
+    mu = 0.314765
+    np.testing.assert_allclose(12 * mu - 45 * np.log1p(0.24 * mu), 0.5, rtol=1e-5)
+    for interval in (None, intervals):
+        figure = plotting.scan(found, interval=interval)
+        title = figure.axes[0].get_legend().get_title().get_text()
+        assert title == r"mu = $0.00\;^{+0.31}_{\mathrm{at\ bound}}$"
+        assert "infty" not in title
 
 
 def test_contours_are_closed_where_they_are_whole():

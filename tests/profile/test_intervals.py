@@ -1,10 +1,15 @@
 """MINOS: closed forms, and what can stop it on the way."""
 
+import warnings
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.scipy.special import ndtri
+from jax.scipy.special import ndtr, ndtri
 
 import everwillow as ew
+from everwillow._errors import RESULTS
 from everwillow.profile import CROSSING, minos
 from tests.helpers import count_jax_work
 from tests.profile.models import (
@@ -241,3 +246,60 @@ def test_a_second_search_traces_nothing():
         minos(landscape, best, data(mean=0.7), names=["b[1]"], bounds=bounds())
     assert work.traces == 0
     assert work.compilations == 0
+
+
+def wide(params, data):
+    return data["offset"] + 0.5 * ((params["x"] - 3) / data["width"]) ** 2
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e12, -1e12, 5e13, 5e14])
+@pytest.mark.parametrize("width", [605.0, 0.01])
+def test_a_level_below_the_rounding_is_refused(offset, width):
+    """Found with the error that rounding leaves, or not at all: nothing between."""
+    data = {"offset": offset, "width": width}
+    start = ew.State.from_pytree({"x": 3.0})
+    result = minos(wide, start, data, cl=float(2 * ndtr(1.0) - 1))
+    rounding = np.spacing(np.abs(offset)) / 2
+    if 32 * rounding > 0.1:
+        for status in (result.lower_status, result.upper_status):
+            assert (status == CROSSING.below_rounding)[0]
+        assert np.isnan([result.lower[0], result.upper[0]]).all()
+        assert "below rounding" in repr(result)
+    else:
+        assert (result.upper_status == CROSSING.found)[0]
+        accuracy = max(1e-8, 4 * rounding)
+        np.testing.assert_allclose(-result.lower[0], width, rtol=accuracy)
+        np.testing.assert_allclose(result.upper[0], width, rtol=accuracy)
+
+
+def test_single_precision_is_no_number_where_it_cannot_be():
+    with jax.enable_x64(False), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        start = ew.State.from_pytree({"x": 2.0})
+        for offset, found in ((1e4, True), (3e5, False)):
+            data = {"offset": np.float32(offset), "width": np.float32(605)}
+            result = minos(wide, start, data)
+            assert (result.upper_status == CROSSING.found)[0] == found
+            np.testing.assert_allclose(
+                result.upper[0], 605 if found else np.nan, rtol=0.02
+            )
+
+
+def large_counts(params, data):
+    rate = data["b"] * (1 + 0.01 * params["theta"]) + params["mu"] * data["s"]
+    main = jnp.sum(rate - data["n"] * jnp.log(rate))
+    return main + 0.5 * params["theta"] ** 2
+
+
+def test_rounding_is_not_called_a_flat_direction():
+    with jax.enable_x64(False), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        background = np.full(50, 1e4, np.float32)
+        signal = np.linspace(1, 30, 50, dtype=np.float32)
+        data = {"b": background, "n": background, "s": signal}
+        start = ew.State.from_pytree({"mu": 1.0, "theta": 0.0})
+        result = ew.fit(large_counts, start, data, throw=False)
+    assert not result.success
+    assert result.status == RESULTS.rounded
+    assert "rounding" in result.message()
+    assert "does not depend" not in result.message()

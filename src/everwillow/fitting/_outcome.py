@@ -41,6 +41,9 @@ WRITTEN_LIMIT = 5000
 # much less only where it flattens.
 ENOUGH = 0.05
 
+# Of -ln L, which rises by ½ in a standard error: more rounding hides that.
+COARSE = 0.1
+
 
 class Outcome(eqx.Module):
     """What the compiled core returns.
@@ -102,14 +105,14 @@ def outcome_of(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome
         gradient, value = state.gradient / first, state.nll
         hessian = _affordable_hessian(task, numbers, place)
         edm, active, newton = state.edm, state.active, state.newton * first
-        status = _status(state, solution)
+        status = _status(state, solution, value)
     elif isinstance(task.solver, TrustRegionNewton) and not numbers.transforms:
         found = state.evaluation
         gradient, hessian = found.gradient, found.curvature.as_matrix()
         # The last Newton step was taken and not evaluated; the model knows its gain.
         value = found.value - jnp.where(state.code == CODE_MINIMUM, state.edm, 0)
         edm, active, newton = state.edm, state.active, state.newton
-        status = _status(state, solution)
+        status = _status(state, solution, value)
     else:
         found = task.evaluate(numbers, place)
         value, gradient = found.value, found.gradient
@@ -118,7 +121,7 @@ def outcome_of(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome
         active = _at_bound(x, gradient, lower, upper) & numbers.mask
         newton, edm, definite = newton_step(hessian, gradient, numbers.mask & ~active)
         if knows_curvature(task.solver):
-            status = _status(state, solution)
+            status = _status(state, solution, value)
         else:
             rises = _rises(task, numbers, x, value, newton, edm)
             status = _foreign_status(solution, edm, definite, rises)
@@ -187,7 +190,7 @@ def _foreign_status(solution, edm: Array, definite: Array, rises: Array) -> RESU
     return RESULTS.where(ended & ~definite, RESULTS.not_a_minimum, status)
 
 
-def _status(state: Any, solution: optx.Solution) -> RESULTS:
+def _status(state: Any, solution: optx.Solution, value: Array) -> RESULTS:
     """Translate the code of our solvers."""
     # `RESULTS.promote` indexes a table, and a constant array must not be inside of
     # what is batched by its own rule.
@@ -199,9 +202,12 @@ def _status(state: Any, solution: optx.Solution) -> RESULTS:
         status = RESULTS.where(ended, getattr(RESULTS, name), status)
     saddle = (state.code == CODE_STALLED) & ~state.definite
     where: Any = RESULTS.where
+    # Where the curvature is sound, what looks flat is the rounding of the values.
+    coarse = 16 * jnp.finfo(value.dtype).eps * jnp.abs(value) > COARSE
     codes = (
         (state.code == CODE_MINIMUM, RESULTS.successful),
         (state.code == CODE_FLAT, RESULTS.flat_direction),
+        ((state.code == CODE_FLAT) & state.definite & coarse, RESULTS.rounded),
         (state.code == CODE_STALLED, RESULTS.stalled),
         (saddle, RESULTS.not_a_minimum),
         (state.code == CODE_KINK, RESULTS.kink),

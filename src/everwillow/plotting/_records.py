@@ -10,6 +10,7 @@ from everwillow.fitting import FitResult
 from everwillow.impacts import RankingResult
 from everwillow.plotting._arguments import unknown_record
 from everwillow.profile import ContourResult, MinosResult, ScanResult
+from everwillow.profile.intervals import words_of
 
 
 def pulls_of(result: Any) -> tuple[Any, Any, Any]:
@@ -98,16 +99,31 @@ def scan_of(result: Any) -> tuple[Any, Any, Any, Any, Any]:
     return result.values, result.twice_delta_nll, best, result.success, result.name
 
 
-def interval_of(result: Any, name: Any) -> tuple[float, float]:
-    """Return the ends of the interval of one parameter."""
+def interval_of(result: Any, name: Any) -> tuple[float | str, float | str]:
+    """Return the ends of the interval of one parameter, or why there is none."""
     if not isinstance(result, MinosResult):
-        low, high = result
-        return float(low), float(high)
+        low, high = (e if isinstance(e, str) else float(e) for e in result)
+        return low, high
     if name not in result.names:
         raise unknown_key(name, result.names, where="interval")
     i = result.names.index(name)
-    ends = [float(result.values[i] + side[i]) for side in (result.lower, result.upper)]
-    return ends[0], ends[1]
+    low, high = (
+        float(result.values[i] + errors[i]) if words[i] == "found" else words[i]
+        for errors, words in (
+            (result.lower, words_of(result.lower_status)),
+            (result.upper, words_of(result.upper_status)),
+        )
+    )
+    return low, high
+
+
+def ends_of_range(result: ScanResult) -> tuple[str, str]:
+    """Return "at bound" for the side on which the best value has no range."""
+    labels, minimum = result.minimum.labels, result.minimum
+    place = labels.index(result.name) if result.name in labels else None
+    if place is None or not minimum.at_bound[place]:
+        return "", ""
+    return ("at bound", "") if minimum.gradient[place] > 0 else ("", "at bound")
 
 
 def contour_of(result: Any) -> tuple[Any, Any, Any, Any]:

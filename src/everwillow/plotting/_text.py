@@ -55,23 +55,40 @@ def column(*values: Iterable[float]) -> list[list[str]]:
     ]
 
 
-def with_errors(value: float, down: float, up: float) -> str:
+def with_errors(
+    value: float,
+    down: float,
+    up: float,
+    why: tuple[str, str] = ("no crossing", "no crossing"),
+) -> str:
     """Return mathematics for a value with its errors, one number if they round alike.
 
     Args:
         value: The central value.
         down: Distance to the lower end, positive; NaN if there is none.
         up: Distance to the upper end.
+        why: Why there is none below and above, such as ``"at bound"``; infinity is for
+            ``"no crossing"``, and where the reason is empty nothing is written.
     """
     sizes = [e for e in (down, up) if math.isfinite(e) and e > 0]
     if not sizes:
         return f"${value:.3g}$"
     digits = _decimals(min(sizes))
-    low, high = (f"{e:.{digits}f}" if math.isfinite(e) else "" for e in (down, up))
-    if low == high:
-        return rf"${value:.{digits}f} \pm {high}$"
-    low, high = low or r"\infty", high or r"\infty"
-    return rf"${value:.{digits}f}\;^{{+{high}}}_{{-{low}}}$"
+    low, high = (
+        f"{sign}{e:.{digits}f}" if math.isfinite(e) else _reason(word, sign)
+        for sign, e, word in zip("-+", (down, up), why, strict=True)
+    )
+    if low[1:] == high[1:]:
+        return rf"${value:.{digits}f} \pm {high[1:]}$"
+    return rf"${value:.{digits}f}\;^{{{high}}}_{{{low}}}$"
+
+
+def _reason(word: str, sign: str) -> str:
+    """Return what is written in place of an error."""
+    if word == "no crossing":
+        return rf"{sign}\infty"
+    text = word.replace(" ", r"\ ")
+    return rf"\mathrm{{{text}}}" if word else ""
 
 
 def split_errors(statistical: Iterable[float], systematic: Iterable[float]) -> str:

@@ -77,8 +77,9 @@ def scan(
         others: More curves by name, such as the expected one.
         name: Of the parameter.
         interval: Ends of the 68.3 % interval, or what `everwillow.profile.minos`
-            returned; by default where the curve crosses 1. Where it does not, nothing
-            is written.
+            returned; by default where the curve crosses 1. In place of an end there may
+            be words, such as ``"at bound"``. Where the curve does not cross, and nobody
+            knows why, nothing is written.
         labels: Text instead of names, with ``$...$`` for mathematics.
         title: Written in bold on the left above the frame.
         note: Written on the right above the frame.
@@ -97,8 +98,10 @@ def scan(
     """
     arrays = {"values": values, "twice_delta_nll": twice_delta_nll}
     not_both(result, arrays | {"success": success}, "scan")
+    why = ("", "")
     if result is not None:
         values, twice_delta_nll, found, success, known = _records.scan_of(result)
+        why = _records.ends_of_range(result)
         best, name = found if best is None else best, known if name is None else name
     required(("values", "twice_delta_nll"), (values, twice_delta_nll), "scan")
     full = make_curve(values, twice_delta_nll, best, success, "scan")
@@ -112,7 +115,7 @@ def scan(
         xlabel(axes, what)
         ylabel(axes, r"$-2\, \Delta\ln L$")
         ends = None if interval is None else _records.interval_of(interval, name)
-        text = _result_text(what, full, stat, ends)
+        text = _result_text(what, full, stat, ends, why)
         handles = axes.get_legend_handles_labels()[0]
         if text or handles:
             axes.legend(
@@ -219,16 +222,21 @@ def _result_text(
     what: str,
     full: Curve,
     stat: Curve | None,
-    interval: tuple[float, float] | None,
+    interval: tuple[float | str, float | str] | None,
+    why: tuple[str, str],
 ) -> str | None:
     """Return the best value with its errors, and their parts below."""
     if not np.isfinite(full.best):
         return None
-    low, high = full.crossings(1.0) if interval is None else interval
+    ends = full.crossings(1.0) if interval is None else interval
+    below, above = (
+        e if isinstance(e, str) else w for e, w in zip(ends, why, strict=True)
+    )
+    low, high = (np.nan if isinstance(e, str) else e for e in ends)
     down, up = full.best - low, high - full.best
     if not np.isfinite([down, up]).any():
         return None
-    text = f"{what} = {with_errors(full.best, down, up)}"
+    text = f"{what} = {with_errors(full.best, down, up, (below, above))}"
     if stat is None:
         return text
     left, right = stat.crossings(1.0)

@@ -24,6 +24,16 @@ from everwillow.profile.search import CROSSING, DEEPER, crossings
 from everwillow.statelib import State
 
 
+ENDS = (
+    "found",
+    "at_bound",
+    "no_crossing",
+    "new_minimum",
+    "fit_failed",
+    "below_rounding",
+)
+
+
 class MinosResult(eqx.Module):
     """Asymmetric intervals of some parameters.
 
@@ -69,7 +79,10 @@ class MinosResult(eqx.Module):
         if is_traced(self):
             return f"MinosResult({', '.join(self.names)}; traced)"
         rows = [("parameter", "value", "lower", "upper", "")]
-        words = {"lower": _words(self.lower_status), "upper": _words(self.upper_status)}
+        words = {
+            "lower": words_of(self.lower_status),
+            "upper": words_of(self.upper_status),
+        }
         for i, name in enumerate(self.names):
             notes = [
                 f"{side}: {word[i]}"
@@ -90,10 +103,10 @@ class MinosResult(eqx.Module):
         return format_table(rows)
 
 
-def _words(status: Any) -> list[str]:
-    """Return the name of each status."""
+def words_of(status: Any) -> list[str]:
+    """Return how each search ended, in words: ``"found"``, ``"at bound"``, ..."""
     out = np.full(np.shape(status == CROSSING.found), "", dtype=object)
-    for word in ("found", "at_bound", "no_crossing", "new_minimum", "fit_failed"):
+    for word in ENDS:
         out[np.asarray(status == getattr(CROSSING, word))] = word.replace("_", " ")
     return out.tolist()
 

@@ -23,6 +23,9 @@ class CROSSING(eqx.Enumeration):
     no_crossing = "The profile likelihood does not reach the level, however far."
     new_minimum = "-ln L is smaller here than at the minimum of the free fit."
     fit_failed = "Fits with the parameter held fail before the level is crossed."
+    below_rounding = (
+        "-ln L is so large that its rounding hides the level: use double precision."
+    )
 
 
 # In units of standard errors; -ln L is known to its rounding, which may be coarser.
@@ -41,6 +44,10 @@ FAR = 1e9
 NEAR_FAILURE = 1e-6
 # -ln L that falls by so much in a standard error, on the way outwards, leads elsewhere.
 FALL = 1e-3
+# The rounding of -ln L may be this part of the rise to the level.
+COARSE = 0.2
+# It ends a search only where it is at most this part; else the bracket closes.
+FINE = 0.02
 # Smooth maps cannot be evaluated on the ends of their range: this part of it is left.
 MARGIN = 1e-9
 
@@ -109,6 +116,8 @@ class _Way(eqx.Module):
         best = self.base.x[self.place]
         away = (self.end - best) * self.side > 0
         status = codes.where(away, codes.fit_failed, codes.at_bound)
+        hidden = away & (self.rounding > COARSE * 0.5 * self.level**2)
+        status = codes.where(hidden, codes.below_rounding, status)
         return _Search(
             at=self.base,
             value=self.limited(best + self.side * self.level * self.sigma),
@@ -117,7 +126,7 @@ class _Way(eqx.Module):
             wall=jnp.asarray(False),
             beyond=jnp.full_like(self.base.x, jnp.nan),
             status=codes.where(self.base.success, status, codes.fit_failed),
-            going=away & self.base.success,
+            going=away & ~hidden & self.base.success,
             count=jnp.asarray(0),
         )
 
@@ -152,7 +161,8 @@ class _Way(eqx.Module):
 
         inner = good & (miss < 0)
         epsilon = jnp.finfo(low.dtype).eps
-        found = good & (jnp.abs(miss) <= TOLERANCE + self.rounding / self.level)
+        known = jnp.minimum(self.rounding / self.level, FINE * self.level)
+        found = good & (jnp.abs(miss) <= TOLERANCE + known)
         narrow = bracketed & (high - low <= 4 * epsilon * jnp.abs(s.value))
         blocked = bracketed & wall & (high - low <= NEAR_FAILURE * self.sigma)
         lost = inner & (tried > FAR * self.sigma)

@@ -11,7 +11,8 @@ from everwillow.fitting import FitResult
 from everwillow.fitting._layout import ravel_state
 from everwillow.hypotest.model_limits import limits
 from everwillow.models.templates.model import TemplateModel
-from everwillow.profile import CROSSING, contour, minos, scan, scan_2d
+from everwillow.profile import contour, minos, scan, scan_2d
+from everwillow.profile.intervals import words_of
 from everwillow.workflows._template_questions import Pair, Questions
 from everwillow.workflows.template_profiles import (
     AsymmetricErrors,
@@ -27,7 +28,6 @@ T = TypeVar("T")
 
 # The range of a scan, in standard errors.
 REACH = 3.0
-_ENDS = ("found", "at_bound", "no_crossing", "new_minimum", "fit_failed")
 
 
 class Inference(NamedTuple):
@@ -113,8 +113,8 @@ class _Work(NamedTuple):
             values=np.asarray(found.values, float),
             lower=np.asarray(found.lower, float),
             upper=np.asarray(found.upper, float),
-            lower_status=_ends(found.lower_status),
-            upper_status=_ends(found.upper_status),
+            lower_status=tuple(words_of(found.lower_status)),
+            upper_status=tuple(words_of(found.upper_status)),
             cl=float(found.cl),
         )
 
@@ -160,14 +160,6 @@ class _Work(NamedTuple):
             curves[f"{level:g}"] = ContourCurve(level, points, bool(found.closed))
         best = np.array([self.best(name) for name in pair])
         return Contour(pair, best, curves)
-
-
-def _ends(status: Any) -> tuple[str, ...]:
-    """Return how each search ended, in words."""
-    found = np.full(np.shape(status == CROSSING.found), "", object)
-    for name in _ENDS:
-        found[np.asarray(status == getattr(CROSSING, name))] = name.replace("_", " ")
-    return tuple(found.tolist())
 
 
 def _heights(found: Any) -> np.ndarray:

@@ -70,16 +70,23 @@ def inference_figures(
         )
 
 
-def _interval(results: TemplateResults, name: str) -> tuple[float, float] | None:
-    """Return the ends of an interval of 68.27 % where both were found."""
+def _interval(
+    results: TemplateResults, name: str
+) -> tuple[float | str, float | str] | None:
+    """Return the ends of an interval of 68.27 %, or why there is none."""
     found = results.asymmetric_errors
     if found is None or name not in found.names:
         return None
     i = found.names.index(name)
-    if not found.lower_status[i] == found.upper_status[i] == "found":
-        return None
     value = float(found.values[i])
-    return value + float(found.lower[i]), value + float(found.upper[i])
+    low, high = (
+        value + float(errors[i]) if words[i] == "found" else words[i]
+        for errors, words in (
+            (found.lower, found.lower_status),
+            (found.upper, found.upper_status),
+        )
+    )
+    return low, high
 
 
 def grid_figure(found: GridScan, title: str | None) -> Any:
