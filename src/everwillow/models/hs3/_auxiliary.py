@@ -11,7 +11,7 @@ import functools as ft
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -268,7 +268,10 @@ def _paired(
     """
     x, mean = names.side(pair[0], variate=True), names.side(pair[1])
     if observed is not None:
-        x, mean = _Side(_NUMBER, observed), _Side(None, None, *_argument(mean))
+        given = _Side(_NUMBER, observed)
+        # It is the variate's, unless that is a parameter and the mean is none.
+        swapped = x.rank is None and mean.rank is not None
+        x, mean = (x, given) if swapped else (given, replace(mean, rank=None))
     sides = [(x, mean, pair[0], 1.0), (mean, x, pair[1], -1.0)]
     known = [one for one in sides if one[0].rank is not None]
     if not known:
@@ -286,10 +289,6 @@ def _paired(
         return other.parameter, 0.0, sign * other.sign
     aux = other.sign * (data.datum - other.offset)
     return other.parameter, aux, sign * other.sign
-
-
-def _argument(side: _Side) -> tuple[str | None, float, float]:
-    return side.parameter, side.offset, side.sign
 
 
 def _poisson(node: Node, names: Names, observed: float | None) -> Single | None:

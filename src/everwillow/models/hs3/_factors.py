@@ -4,8 +4,9 @@ A density of events or bins may be multiplied with densities that depend on noth
 observed with them. These are told apart here by names, before anything is built.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from everwillow.models.hs3._auxiliary import GAUSSIAN, inline_value
 from everwillow.models.hs3._channels import Channel, read_channel, with_data
@@ -134,6 +135,28 @@ def factors_of(node: Node, document: Document) -> list[Node]:
                 unknown(item.value, known, node=item, kind="distribution")
             waiting.append(inner)
     return [one for one in found.values() if one is not None]
+
+
+def without(
+    distributions: dict[str, dict[str, Any]], factors: Iterable[str]
+) -> dict[str, dict[str, Any]]:
+    """Return definitions whose products lack some factors, which are counted apart."""
+    dropped = set(factors)
+    changed: dict[str, dict[str, Any]] = {}
+    waiting = True
+    while waiting:
+        waiting = False
+        for name, entry in (distributions | changed).items():
+            listed = (
+                entry.get("factors") if entry.get("type") == "product_dist" else None
+            )
+            kept = [one for one in listed or () if one not in dropped]
+            if listed and len(kept) < len(listed):
+                changed[name] = {**entry, "factors": kept}
+                waiting = True
+                if not kept:  # a product of nothing else is one itself
+                    dropped.add(name)
+    return distributions | changed
 
 
 def _inside(part: Node, document: Document) -> Iterator[Node]:

@@ -7,7 +7,7 @@ from typing import Any
 from everwillow.likelihood.binned_spec import BinnedSpec, ParameterSpec
 from everwillow.models.hs3._auxiliary import Joint, Names, inline_value
 from everwillow.models.hs3._channels import Channel
-from everwillow.models.hs3._factors import Divided, divide, factors_of
+from everwillow.models.hs3._factors import Divided, divide, factors_of, without
 from everwillow.models.hs3._histfactory import Builder
 from everwillow.models.hs3._measurements import Measurements
 from everwillow.models.hs3._parameters import Parameters
@@ -153,11 +153,10 @@ def _terms(
     }
     return build_terms(
         [(node.child("name").text(), data.reference()) for node, data in left],
-        distributions=_values(document.distributions),
+        distributions=without(_values(document.distributions), divided.factors),
         functions=_values(document.functions),
         data=_values(document.data),
         aux_distributions=aux,
-        counted=measurements.counted,
         observed=observed,
         known=_known(selection, measurements.parameters),
     )

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
@@ -87,12 +87,10 @@ class Pairing:
 
     Args:
         document: What there is.
-        counted: Names of constraints that are counted elsewhere.
     """
 
-    def __init__(self, document: Document, counted: Collection[str] = ()) -> None:
+    def __init__(self, document: Document) -> None:
         self.document = document
-        self.counted = counted
         self.constraints: dict[str, AbstractDistribution] = {}
 
     def main(self, name: str, datum: Datum) -> Plan:
@@ -119,17 +117,13 @@ class Pairing:
     def auxiliary(self, names: Iterable[str]) -> list[Plan]:
         """Plan the terms of auxiliary distributions and of `constraints`.
 
-        There is one of each factor of a product, and none of what is counted elsewhere.
+        There is one of each factor of a product, once.
         """
         whole = [self.document.builder.build(name) for name in names]
         found = [factor for one in whole for factor in _factors(one)]
         found += self.constraints.values()
         each = {factor.name: factor for factor in found}
-        return [
-            self._constraint(factor)
-            for name, factor in each.items()
-            if name not in self.counted
-        ]
+        return [self._constraint(factor) for factor in each.values()]
 
     def _inline(self, distribution: AbstractDistribution, datum: Any) -> Plan:
         values = [datum] if isinstance(datum, int | float) else list(datum)
@@ -257,8 +251,6 @@ class Pairing:
         self._check(distribution, observables)
         notes = []
         for factor in moved:
-            if factor.name in self.counted:
-                continue
             self.constraints.setdefault(factor.name, factor)
             notes.append(
                 f"distributions/{distribution.name}: its factor {factor.name!r} "

@@ -9,7 +9,7 @@ in a document, terms come out.
 
 import abc
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, final
 
 import equinox as eqx
@@ -315,7 +315,6 @@ def build_terms(
     functions: Mapping[str, Mapping[str, Any]] | None = None,
     data: Mapping[str, Mapping[str, Any]] | None = None,
     aux_distributions: Sequence[str] = (),
-    counted: Collection[str] = (),
     observed: Mapping[str, float] | None = None,
     known: Iterable[str] | None = None,
     capacity: int | None = None,
@@ -329,8 +328,6 @@ def build_terms(
         data: Its data sets by name.
         aux_distributions: Names of auxiliary distributions; each is counted once,
             however often it is named, also as a factor of a product.
-        counted: Names of auxiliary distributions that are counted elsewhere: they get
-            no term, wherever they are found.
         observed: Values of the constants that can be global observables, by name: an
             auxiliary distribution whose variate is among them has it as its data.
         known: Names of all parameters of the document; another name is an error. Any
@@ -364,7 +361,7 @@ def build_terms(
     roots = [r for name in wanted for r in builder.build(name).references]
     discrete = categorical_axes((data or {}).values())
     graph = Graph(functions, known=names, roots=roots, discrete=discrete)
-    pairing = Pairing(Document(builder, graph, data or {}, observed), counted)
+    pairing = Pairing(Document(builder, graph, data or {}, observed))
     plans = [pairing.main(name, datum) for name, datum in pairs]
     plans += pairing.auxiliary(aux_distributions)
     general = (*builder.notes, *graph.notes)

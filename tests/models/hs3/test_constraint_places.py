@@ -1,0 +1,55 @@
+"""An auxiliary measurement is one, however it is written and wherever it stands."""
+
+import jax
+import numpy as np
+import pytest
+
+from everwillow.model._auxiliary import expected_aux, sampled_aux
+from everwillow.models.hs3 import load
+from tests.models.hs3 import constraint_documents as documents
+
+
+POINT = {"mu": 1.3, "a": 0.4, "b": -0.3, "g": 0.95, "k": 1.1}
+
+
+def check(seed):
+    """Compare a document with -ln L by hand, and Asimov data and toys of it."""
+    made, truth, parts = documents.write(np.random.default_rng(seed))
+    model = load(made)
+    assert set(model.state) <= set(POINT)  # what was observed is no parameter
+    point = {name: POINT[name] for name in model.state}
+    main = documents.main_nll(parts, POINT)
+    aux = documents.constraint_nll(truth, POINT)
+    assert float(model.nll(point)) == pytest.approx(main + aux, rel=1e-10)
+    assert float(model.constraint_nll(point)) == pytest.approx(aux, abs=1e-10)
+    found = {getattr(c, "keys", (n,)): n for n, c in model.constraints.items()}
+    assert {frozenset(names) for names in found} == {frozenset(n) for n in truth}
+    moved = expected_aux(model.constraints, point)
+    toy = sampled_aux(model.constraints, point, jax.random.key(seed))
+    for names, (density, measured) in truth.items():
+        (own,) = [one for one in found if set(one) == set(names)]
+        order = [names.index(one) for one in own]
+        name, scale = found[own], density if names == ("g",) else 1.0
+        data = np.squeeze(np.array(measured)[order])
+        np.testing.assert_allclose(model.observation["aux"][name], data, rtol=1e-12)
+        wanted = np.squeeze([POINT[one] for one in own]) * scale
+        np.testing.assert_allclose(moved[name], wanted, rtol=1e-12)
+        apart = np.abs(toy[name] - data) > 1e-6
+        if names == ("g",):  # two counts may agree by chance, but hardly three
+            again = sampled_aux(model.constraints, point, jax.random.key(seed + 10**6))
+            apart |= np.abs(again[name] - data) > 1e-6
+        assert np.all(apart)
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_constraints_in_all_ways_and_places(block):
+    """Each is counted once and moves, and nothing else of the document changes."""
+    for seed in range(20 * block, 20 * block + 20):
+        check(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(10, 60))
+def test_more_constraints_in_all_ways_and_places(block):
+    for seed in range(50 * block, 50 * block + 50):
+        check(seed)
