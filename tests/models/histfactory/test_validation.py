@@ -432,3 +432,35 @@ def test_notes_of_a_valid_workspace():
     document["measurements"][0]["config"]["parameters"] = [{"name": "nobody"}]
     (note,) = validate(document)
     assert note.startswith("In measurement 'meas': ")
+
+
+def test_errors_that_are_dropped_are_named():
+    """As pyhf drops them: of a shapesys by sample, of a staterror by channel."""
+
+    def made(nominal, error):
+        modifiers = [
+            {"name": "stat", "type": "staterror", "data": error},
+            {"name": "shape", "type": "shapesys", "data": error},
+        ]
+        document = tiny()
+        (channel,) = document["channels"]
+        bins = len(channel["samples"][0]["data"])
+        full = [1.0] * (bins - 1)
+        channel["samples"].append(
+            {"name": "b", "data": [nominal, *full], "modifiers": modifiers}
+        )
+        modifiers[0]["data"] = modifiers[1]["data"] = [error, *[0.5] * (bins - 1)]
+        return document
+
+    assert validate(made(1.0, 0.5)) == ()
+    assert validate(made(0.0, 0.0)) == ()
+    for nominal in (0.0, -0.5):
+        notes = validate(made(nominal, 0.5))
+        shape = [note for note in notes if "shapesys 'shape'" in note]
+        stat = [note for note in notes if "staterror 'stat'" in note]
+        assert len(shape) == len(stat) == 1
+        assert "dropped" in shape[0]
+        assert "bin 0 of sample 'b'" in shape[0]
+        assert "bin 0 of channel" in stat[0]
+        report = workspace_spec(made(nominal, 0.5)).report
+        assert {*shape, *stat} <= set(report)

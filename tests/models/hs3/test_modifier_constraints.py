@@ -137,3 +137,20 @@ def test_keys_that_nobody_reads_are_reported(place, key):
     assert "/".join(map(str, ("/distributions/0", *place))) + "'" in said
     if key == "constaint":
         assert "Was it meant to be 'constraint" in said
+
+
+@pytest.mark.parametrize("nominal", [0.0, -0.1])
+def test_errors_that_are_dropped_are_named(nominal):
+    """A staterror is about the sum of its samples, a shapesys about its sample."""
+    shape = modifier("shapesys", parameters=["s0", "s1"], data={"vals": [0.5, 4.0]})
+    one = sample("b", [nominal, 40.0], stat("Gauss"), shape, errors=[0.4, 2.0])
+    spec = read_spec(document(channel("SR", SIGNAL, one)), shapesys="absolute")
+    (said,) = [s for s in spec.report if "Errors are dropped" in s]
+    assert "'bin 0 of SR', 'bin 0 of SR/b'" in said
+    assert parameter(spec, "g0").fixed
+    assert parameter(spec, "s0").fixed
+    more = sample("c", [5.0, 5.0], stat("Gauss"), errors=[0.1, 0.1])
+    spec = read_spec(document(channel("SR", SIGNAL, one, more)), shapesys="absolute")
+    (said,) = [s for s in spec.report if "Errors are dropped" in s]
+    assert "'bin 0 of SR/b'" in said
+    assert "'bin 0 of SR'" not in said

@@ -15,6 +15,7 @@ from everwillow.likelihood.binned_spec import (
     ParameterSpec,
 )
 from everwillow.models.histfactory._document import Document, read_document
+from everwillow.models.histfactory._dropped import dropped_errors
 from everwillow.models.histfactory._effects import (
     Codes,
     channel_specs,
@@ -130,6 +131,7 @@ def workspace_spec(
             raise unknown(name, named, what="parameter", where="parameters")
     channels = channel_specs(document, inventory, codes)
     notes += check_yields(document, inventory, _scalar_starts(made))
+    notes += dropped_errors(document, inventory)
     notes += _idle(document)
     return BinnedSpec(
         channels,
@@ -170,6 +172,7 @@ def validate(
     inventory = take_inventory(document)
     notes = list(document.notes)
     channel_specs(document, inventory, codes)
+    notes += dropped_errors(document, inventory)
     notes += _idle(document)
     derived = resolve(None, inventory)
     for measurement in document.measurements:

@@ -9,6 +9,7 @@ from everwillow._errors import ArgumentValueError
 from everwillow.models.hs3._channels import Channel, Sample
 from everwillow.models.hs3._modifiers import Modifier
 from everwillow.models.hs3._pointer import refuse
+from everwillow.models.hs3._report import Report
 from everwillow.models.hs3._selection import Selection
 from everwillow.models.hs3.document import Document
 
@@ -24,12 +25,14 @@ class ShapeSys:
     """A shapesys: the errors of its bins as they stand, and what they belong to.
 
     Attributes:
+        label: Its channel and sample.
         names: The gammas, or the array parameter.
         values: The entry `vals`.
         nominal: Yields of the sample.
         modifier: The modifier.
     """
 
+    label: str
     names: str | tuple[str, ...]
     values: np.ndarray
     nominal: np.ndarray
@@ -113,6 +116,17 @@ def stat_errors(carriers: Sequence[tuple[Sample, np.ndarray]]) -> np.ndarray:
         positive = total > 0.0
         errors = np.sqrt(squares) / np.where(positive, total, 1.0)
     return np.where(positive, errors, 0.0)
+
+
+def report_dropped(
+    label: str, nominal: np.ndarray, errors: np.ndarray, report: Report
+) -> None:
+    """Say which bins have an error and no yield that it could be an error of."""
+    for place in np.flatnonzero((nominal <= 0.0) & (errors > 0.0)):
+        report.collect(
+            "Errors are dropped where no events are expected: {names}.",
+            f"bin {place} of {label}",
+        )
 
 
 def relative_errors(

@@ -26,6 +26,7 @@ from everwillow.models.hs3._gammas import (
     free_bins,
     gamma_names,
     relative_errors,
+    report_dropped,
     stat_errors,
 )
 from everwillow.models.hs3._measurements import Measurements
@@ -59,6 +60,7 @@ class Builder:
         document: The document.
         selection: The analysis.
         measurements: Counts constraints given by name.
+        parameters: Collects parameters; those of `measurements`.
         derived: Collects the functions that modifiers name.
         gammas: The bin parameters of each modifier, by its pointer.
     """
@@ -66,13 +68,9 @@ class Builder:
     document: Document
     selection: Selection
     measurements: Measurements
+    parameters: Parameters
     derived: dict[str, Derived] = field(default_factory=dict)
     gammas: dict[int, str | tuple[str, ...]] = field(default_factory=dict)
-
-    @property
-    def parameters(self) -> Parameters:
-        """Collects parameters."""
-        return self.measurements.parameters
 
     def channels(
         self, channels: Sequence[Channel], *, shapesys: str | None
@@ -253,7 +251,14 @@ class Builder:
             names = self.gammas[id(modifier)]
             groups.setdefault(names, []).append((sample, modifier))
         for names, members in groups.items():
-            errors = stat_errors([(s, bin_errors(s, m, channel)) for s, m in members])
+            carriers = [(s, bin_errors(s, m, channel)) for s, m in members]
+            errors = stat_errors(carriers)
+            report_dropped(
+                channel.name,
+                np.sum([sample.nominal for sample, _ in carriers], axis=0),
+                np.max([absolute for _, absolute in carriers], axis=0),
+                self.document.report,
+            )
             sample, modifier = members[0]
             default, threshold = stat_settings(sample, channel)
             for index, (name, error) in enumerate(paired(names, errors)):
@@ -288,6 +293,7 @@ class Builder:
                         continue
                     entries.append(
                         ShapeSys(
+                            f"{channel.name}/{sample.name}",
                             self.gammas[id(modifier)],
                             bin_values(modifier, channel),
                             sample.nominal,
@@ -296,6 +302,9 @@ class Builder:
                     )
         errors = relative_errors(entries, self.selection, self.document, wanted=wanted)
         for entry, relative in zip(entries, errors, strict=True):
+            report_dropped(
+                entry.label, entry.nominal, entry.values, self.document.report
+            )
             free = free_bins(entry, self.document)
             pairs = zip(
                 paired(entry.names, relative), paired(entry.names, free), strict=True

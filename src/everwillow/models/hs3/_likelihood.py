@@ -57,7 +57,7 @@ def read_likelihood(
     inline = {node.child("name").text(): node for node, _, _ in divided.inline}
     names = Names(document, selection, used, tuple((inline | candidates).values()))
     measurements = Measurements(names, Parameters(document.report))
-    builder = Builder(document, selection, measurements)
+    builder = Builder(document, selection, measurements, measurements.parameters)
     specs = builder.channels(channels, shapesys=shapesys)
     binned = set(builder.parameters.names())
     terms = _terms(document, measurements, divided, candidates)
