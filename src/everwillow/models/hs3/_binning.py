@@ -13,6 +13,9 @@ from everwillow.models.hs3._pointer import Node
 from everwillow.models.hs3._report import Report
 
 
+_FEW = 64
+
+
 class Values(Protocol):
     """Where the values of the variables are found."""
 
@@ -57,7 +60,10 @@ class Binning:
         index, inside = jnp.zeros((), jnp.int32), jnp.ones((), bool)
         for (name, edges), size in zip(self.axes, self.shape, strict=True):
             value, ends = jnp.asarray(values[name], float), jnp.asarray(edges, float)
-            found = jnp.searchsorted(ends, value, side="right").astype(jnp.int32) - 1
+            # A search is a loop; a few edges are compared at once.
+            method = "compare_all" if len(edges) <= _FEW else "scan"
+            found = jnp.searchsorted(ends, value, side="right", method=method)
+            found = found.astype(jnp.int32) - 1
             index = index * size + jnp.clip(found, 0, size - 1)
             inside = inside & (value >= ends[0]) & (value <= ends[-1])
         return index, inside

@@ -7,12 +7,13 @@ import jax.numpy as jnp
 
 from everwillow._typing import Array, Scalar
 from everwillow.likelihood.binned_spec import Derived
+from everwillow.models.hs3._binning import Binning
 from everwillow.models.hs3._function_base import AbstractFunction
+from everwillow.models.hs3._histogram_functions import BinVolume
 from everwillow.models.hs3._parameters import Parameters
 from everwillow.models.hs3._pointer import Node, refuse
 from everwillow.models.hs3.document import Document
 from everwillow.models.hs3.functions import function_from
-from everwillow.models.hs3.histogram_functions import BinVolume
 
 
 _DEEPEST = 100  # functions of functions
@@ -45,6 +46,10 @@ class _Inputs:
         if isinstance(reference, str):
             return self._values[reference]
         return jnp.asarray(reference, float)
+
+    def place(self, binning: Binning, /) -> tuple[Array, Array]:
+        """Return the bin that the inputs are in."""
+        return binning.place(self)
 
     def function(self, name: str, /) -> None:
         """Return nothing: only values are known here."""

@@ -17,6 +17,10 @@ class Lookup(Protocol):
         """Return the value, a scalar or an array."""
         ...
 
+    def place(self, binning: Binning, /) -> tuple[Array, Array]:
+        """Return the bin that the variables are in, and whether they are inside."""
+        ...
+
     def function(self, name: str, /) -> "AbstractFunction | None":
         """Return the function of that name, or None."""
         ...

@@ -210,6 +210,7 @@ class Scope:
         self.domain: Region = {} if domain is None else domain
         self.graph = Graph() if graph is None else graph
         self._computed: dict[str, Array] = {}
+        self._placed: dict[Binning, tuple[Array, Array]] = {}
 
     def __getitem__(self, reference: Reference) -> Array:
         if not isinstance(reference, str):
@@ -233,6 +234,12 @@ class Scope:
         """Return the function of that name, or None."""
         function = self.graph.function_name(name)
         return None if function is None else self.graph.functions[function]
+
+    def place(self, binning: Binning) -> tuple[Array, Array]:
+        """Return the bin that the variables are in, found once for each binning."""
+        if binning not in self._placed:
+            self._placed[binning] = binning.place(self)
+        return self._placed[binning]
 
     def observables(self, names: Iterable[str]) -> tuple[str, ...]:
         """Return the observables that `names` depend on, in order."""

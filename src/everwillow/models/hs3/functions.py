@@ -10,13 +10,13 @@ from jaxtyping import Array, Float
 from everwillow._errors import ArgumentValueError, SpecificationError, nearest
 from everwillow.models.hs3._fields import Fields, Reference
 from everwillow.models.hs3._function_base import AbstractFunction, Lookup, only_names
-from everwillow.models.hs3.expressions import Expression
-from everwillow.models.hs3.histogram_functions import BinVolume, Histogram, Step
-from everwillow.models.hs3.interpolation_functions import (
+from everwillow.models.hs3._histogram_functions import BinVolume, Histogram, Step
+from everwillow.models.hs3._interpolation_functions import (
     Interpolation,
     Interpolation0d,
     WeightedSum,
 )
+from everwillow.models.hs3.expressions import Expression
 
 
 @dataclass(frozen=True, slots=True)

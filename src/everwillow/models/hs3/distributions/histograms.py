@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from everwillow.models.hs3._binning import Binning, read_histogram
 from everwillow.models.hs3._fields import Fields, Reference
 from everwillow.models.hs3._graph import Edge, Region, Scope
+from everwillow.models.hs3._interpolation_functions import WeightedSum
 from everwillow.models.hs3._nodes import safe_log
 from everwillow.models.hs3.distributions.base import (
     AbstractDistribution,
@@ -17,7 +18,6 @@ from everwillow.models.hs3.distributions.base import (
     AbstractNumeric,
     integrate,
 )
-from everwillow.models.hs3.interpolation_functions import WeightedSum
 
 
 @final
@@ -41,7 +41,7 @@ class HistogramDensity(AbstractDistribution):
 
     def log_density(self, scope: Scope) -> Float[Array, "..."]:
         """Return the logarithm, ``-inf`` outside and in bins without content."""
-        index, inside = self.binning.place(scope)
+        index, inside = scope.place(self.binning)
         density = jnp.asarray(np.array(self.contents) / self.binning.volumes)
         return safe_log(jnp.where(inside, density[index], 0.0))
 

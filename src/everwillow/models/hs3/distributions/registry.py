@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 from everwillow._errors import SpecificationError, nearest, unknown_key
 from everwillow.models.hs3._binning import read_binning
 from everwillow.models.hs3._fields import Fields, Reference
+from everwillow.models.hs3._interpolation_functions import WeightedSum
 from everwillow.models.hs3.distributions.base import (
     AbstractDistribution,
     AbstractExtended,
@@ -50,7 +51,6 @@ from everwillow.models.hs3.distributions.shapes import (
     RelativisticBreitWigner,
 )
 from everwillow.models.hs3.functions import expression_at
-from everwillow.models.hs3.interpolation_functions import WeightedSum
 
 
 _MAX_DEPTH = 40

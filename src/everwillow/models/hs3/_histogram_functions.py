@@ -41,7 +41,7 @@ class Histogram(AbstractFunction):
 
     def __call__(self, lookup: Lookup) -> Float[Array, "..."]:
         """Return the value."""
-        index, inside = self.binning.place(lookup)
+        index, inside = lookup.place(self.binning)
         return jnp.where(inside, jnp.asarray(self.contents)[index], 0.0)
 
     @classmethod
@@ -81,7 +81,7 @@ class Step(AbstractFunction):
         shape = self.binning.shape
         order = np.arange(len(self.parameters)).reshape(shape[::-1]).T.ravel()
         values = jnp.stack([lookup[self.parameters[i]] for i in order])
-        return values[self.binning.place(lookup)[0]]
+        return values[lookup.place(self.binning)[0]]
 
     @classmethod
     def read(cls, fields: Fields) -> AbstractFunction:
@@ -140,7 +140,7 @@ class BinVolume(AbstractFunction):
             )
             raise SpecificationError(msg)
         volumes = 1.0 / binning.volumes if self.inverse else binning.volumes
-        return jnp.asarray(volumes)[binning.place(lookup)[0]]
+        return jnp.asarray(volumes)[lookup.place(binning)[0]]
 
     @classmethod
     def read(cls, fields: Fields) -> "BinVolume":

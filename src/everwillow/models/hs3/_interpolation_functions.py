@@ -4,8 +4,10 @@ Spec: PiecewiseInterpolation and FlexibleInterpVar of ROOT, whose codes are thos
 `everwillow.likelihood.interpolation` under other numbers.
 """
 
+import itertools as it
+import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -64,14 +66,27 @@ class Interpolation(AbstractFunction):
 
     def _total(self, lookup: Lookup) -> Float[Array, "..."]:
         nominal = total = lookup[self.nominal]
-        entries = zip(self.codes, self.parameters, self.low, self.high, strict=True)
-        for code, name, low, high in entries:
-            alpha, down, up = lookup[name], lookup[low], lookup[high]
-            if code in MULTIPLICATIVE:
-                total = total * _factor(code, alpha, nominal, down, up)
+        for code, run in it.groupby(range(len(self.codes)), key=self._kind):
+            index = list(run)
+            values = [lookup[self.parameters[i]] for i in index]
+            down = _stacked([lookup[self.low[i]] for i in index], nominal, *values)
+            up = _stacked([lookup[self.high[i]] for i in index], nominal, *values)
+            alphas = _stacked(values)
+            down, up = jnp.broadcast_arrays(down, up)
+            missing = down.ndim - alphas.ndim
+            alphas = alphas.reshape(len(index), *[1] * missing, *alphas.shape[1:])
+            middle = jnp.broadcast_to(nominal, down.shape[1:])[None]
+            if code is None:
+                codes: list[Code] = [self.codes[i] for i in index]
+                total = total + _changes(codes, middle, (alphas, down, up))
             else:
-                total = total + _change(code, alpha, nominal, down, up)
+                total = total * _factors(code, middle, (alphas, down, up))
         return total
+
+    def _kind(self, index: int) -> Code | None:
+        """Return the code if it multiplies; all that add are one kind."""
+        code = self.codes[index]
+        return code if code in MULTIPLICATIVE else None
 
     @classmethod
     def read(cls, fields: Fields) -> "Interpolation":
@@ -132,16 +147,34 @@ def _code(fields: Fields, number: Any) -> Code:
     return _CODES[int(number)]
 
 
-def _change(code: Code, alpha: Array, nominal: Array, down: Array, up: Array) -> Array:
-    bend = Bend.of([code])(jnp.ravel(alpha))[0].reshape(jnp.shape(alpha))
-    return (up - down) / 2 * alpha + ((up + down) / 2 - nominal) * bend
+_Columns: TypeAlias = tuple[Array, Array, Array]  # parameters, values at -1 and at 1
 
 
-def _factor(code: Code, alpha: Array, nominal: Array, down: Array, up: Array) -> Array:
-    ratios = (_ratio(down, nominal, code), _ratio(up, nominal, code))
-    low, high, at = jnp.broadcast_arrays(*ratios, alpha)
+def _stacked(values: list[Array], *like: Array) -> Array:
+    """Put values in one array along a new first axis, all of one shape."""
+    shape = jnp.broadcast_shapes(*(jnp.shape(v) for v in (*values, *like)))
+    return jnp.stack([jnp.broadcast_to(value, shape) for value in values])
+
+
+def _changes(codes: list[Code], nominal: Array, columns: _Columns) -> Array:
+    """Return the sum of what the parameters of a run add."""
+    alphas, down, up = columns
+    shape = jnp.broadcast_shapes(alphas.shape, down.shape, up.shape)
+    repeated: list[Code] = [
+        code for code in codes for _ in range(math.prod(alphas.shape[1:]))
+    ]
+    bends = Bend.of(repeated)(alphas.ravel())[0].reshape(alphas.shape)
+    changes = (up - down) / 2 * alphas + ((up + down) / 2 - nominal) * bends
+    return jnp.sum(jnp.broadcast_to(changes, shape), axis=0)
+
+
+def _factors(code: Code, nominal: Array, columns: _Columns) -> Array:
+    """Return the product of what the parameters of a run multiply with."""
+    alphas, down, up = columns
+    low, high = _ratio(down, nominal, code), _ratio(up, nominal, code)
+    low, high, at = jnp.broadcast_arrays(low, high, alphas)
     made = NormFactors.of(code, low.ravel(), high.ravel())
-    return made(at.ravel())[0].reshape(at.shape)
+    return jnp.prod(made(at.ravel())[0].reshape(at.shape), axis=0)
 
 
 def _ratio(value: Array, nominal: Array, code: Code) -> Array:
