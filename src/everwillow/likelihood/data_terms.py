@@ -41,7 +41,7 @@ class AbstractDataTerm(eqx.Module):
 
     @abc.abstractmethod
     def variance_at(self, yields: Array, data: Array) -> Array:
-        """Return the variance of each datum."""
+        """Return the variance of each datum, or the covariance of all of them."""
 
     @abc.abstractmethod
     def sample(self, yields: Array, key: Array) -> Array:
@@ -153,9 +153,9 @@ class CovarianceTerm(AbstractDataTerm):
     covariance: Float[Array | np.ndarray, "bins bins"]
 
     def variance_at(self, yields: Array, data: Array) -> Array:
-        """Return the diagonal of the covariance."""
+        """Return the covariance."""
         del data
-        return jnp.diagonal(jnp.asarray(self.covariance, yields.dtype))
+        return jnp.asarray(self.covariance, yields.dtype)
 
     def sample(self, yields: Array, key: Array) -> Array:
         """Draw data."""

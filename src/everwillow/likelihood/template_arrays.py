@@ -229,11 +229,13 @@ class TemplateArrays(eqx.Module):
     def scattered(
         self, rows: Float[Array, "bins slots"], processes: int
     ) -> Float[Array, "processes bins"]:
-        """Return rows by process, 0 for those that a bin does not have."""
+        """Return rows by process, 0 for those that a bin does not have.
+
+        Empty slots count for some process, so they have to be 0, as `yields` has them.
+        """
         if self.regular:
             return rows.T
         bins = np.arange(self.nominal.shape[0])[:, None]
-        rows = jnp.where(self.nominal != 0, rows, 0)
         return jnp.zeros((processes, bins.size)).at[self.process, bins].add(rows)
 
     @property

@@ -1,5 +1,6 @@
 """The data of a template fit against its own predictions, as a chi2."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ from jaxtyping import Array, Float
 
 from everwillow.fitting import FitResult
 from everwillow.fitting._core import Task
+from everwillow.fitting._covariance import covariance_of
 from everwillow.fitting._problem import Numbers
 from everwillow.likelihood.histograms import Layout, Yields
 from everwillow.mappings.comparison import MappingChi2
@@ -20,8 +22,10 @@ from everwillow.uncertainty._point import evaluate_at
 
 
 # Residuals whose variance is this share of what the data alone would give do not
-# fluctuate.
+# fluctuate: the fit settles them, up to rounding and to what its EDM leaves.
 SINGULAR = 1e-9
+# What is left of differences of numbers that are squared.
+ROUNDING = 1e-18
 
 
 def residual_chi2(
@@ -42,12 +46,23 @@ def residual_chi2(
     is never negative; what the fit always gets right has no variance and counts neither
     in the sum nor as a degree of freedom.
 
+    All of this is taken at the measurements that the fit predicts, not at those that
+    were made. Only there are residuals of the fit, as they solve
+    :math:`J^\mathsf T V^{-1} r = 0` with its own J and V, without variance along every
+    parameter that data alone determine; at the data that variance is one of the order
+    of the squared relative residuals, which divides by next to nothing. So the sum for
+    all bins is Pearson's chi2 with the expected variances and the squared pulls of all
+    auxiliary measurements, its degrees of freedom are those of
+    `everwillow.goodness.saturated_test`, and with exact templates it is
+    `mapping_chi2` with ``relation="fitted"``.
+
     Args:
         mapping: A mapping that has data (`everwillow.mappings.with_data`).
         model: A `everwillow.models.templates.TemplateModel`.
         result: Its best fit.
         observation: What was fitted; None for the Model's own.
-        covariance: As in `postfit`.
+        covariance: For fits without a Hessian, as in `postfit`: tells by zeros which
+            parameters are held. Otherwise that is known from the fit.
         throw: As in `postfit`.
 
     Returns:
@@ -69,42 +84,67 @@ def residual_chi2(
 def _compare(
     task: Task,
     numbers: Numbers,
-    covariance: Array,
+    known: Array,
     mapping: AbstractHistogramMapping,
     layout: Layout,
     count: Any,
 ) -> tuple[Array, Array, Array]:
-    model, observation = task.objective, numbers.observation
-    x = task.start(numbers)
-    variance = model.measurement_variance(task.params(numbers, x), observation)
-    spread, _ = ravel_pytree(variance)
-    data, unravel = ravel_pytree(observation)
+    model, x = task.objective, task.start(numbers)
+    params = task.params(numbers, x)
+    predicted = model.diagnostics.followed(params, numbers.observation)
+    variance = model.measurement_variance(params, predicted)
+    there = dataclasses.replace(numbers, observation=predicted)
+    hessian = task.evaluate(there, x).curvature.as_matrix()
+    covariance = covariance_of(hessian, jnp.diagonal(known) == 0)
+    # A fit that failed has no covariance, wherever it ended.
+    covariance = jnp.where(jnp.all(jnp.isfinite(known)), covariance, jnp.nan)
+    data, unravel = ravel_pytree(predicted)
 
-    def residuals(x, data):
-        seen = unravel(data)
-        counts = seen["main"]["counts"]
+    def measured(counts):
         masked = jnp.full(layout.bins - layout.fitted, jnp.nan, counts.dtype)
         every = jnp.concatenate([counts, masked])[None, :]
-        params = task.params(numbers, x)
-        measured = mapping(params, Yields(every, Layout(layout.channels, ("data",))))
-        expected = mapping(params, model.predicted(params, seen))
-        return ravel_pytree(measured)[0] - ravel_pytree(expected)[0]
+        yields = Yields(every, Layout(layout.channels, ("data",)))
+        return ravel_pytree(mapping(params, yields))[0]
 
-    away = residuals(x, data)
-    _, pull = jax.vjp(residuals, x, data)
+    def residuals(x, data):
+        seen, there = unravel(data), task.params(numbers, x)
+        expected = mapping(there, model.predicted(there, seen))
+        return measured(seen["main"]["counts"]) - ravel_pytree(expected)[0]
 
     def slope(data, move):
         nll = lambda v: model.nll(task.params(numbers, v), unravel(data))
         return jax.jvp(nll, (x,), (move,))[1]
 
+    def spread(row):
+        return ravel_pytree(jax.tree.map(_times, variance, unravel(row)))[0]
+
+    elsewhere = lambda v: model.diagnostics.external(task.params(numbers, v))
+    _, pull = jax.vjp(residuals, x, data)
+    _, seen = jax.vjp(measured, predicted["main"]["counts"])
+    largest = jnp.max(jnp.abs(variance["main"]["counts"]), initial=0)
+
     def row(unit):
         by_x, by_data = pull(unit)
         # The estimates answer to the data by minus the covariance times the slopes.
-        answered = by_data - jax.grad(slope)(data, covariance @ by_x)
-        return answered, jnp.vdot(by_data, spread * by_data)
+        move = covariance @ by_x
+        answered = by_data - jax.grad(slope)(data, move)
+        # Likelihoods from elsewhere are measurements of the parameters themselves.
+        bent = jax.jvp(jax.grad(elsewhere), (x,), (move,))[1]
+        alone = jnp.vdot(by_data, spread(by_data))
+        # Where samples hold an empty bin at 0 only rounding is left of that.
+        rounding = ROUNDING * largest * jnp.sum(seen(unit)[0] ** 2)
+        alone = jnp.where(alone <= rounding, 0, alone)
+        return answered, spread(answered), move, bent, alone
 
-    rows, alone = jax.lax.map(row, jnp.eye(away.shape[0]), batch_size=AT_ONCE)
-    return _chi2(away, (rows * spread[None, :]) @ rows.T, alone, count)
+    away = residuals(x, ravel_pytree(numbers.observation)[0])
+    basis = jnp.eye(away.shape[0])
+    rows, spreads, moves, bends, alone = jax.lax.map(row, basis, batch_size=AT_ONCE)
+    return _chi2(away, spreads @ rows.T + bends @ moves.T, alone, count)
+
+
+def _times(variance: Array, row: Array) -> Array:
+    """Multiply by variances, or by the covariance of a vector."""
+    return variance @ row if variance.ndim > row.ndim else variance * row
 
 
 def _chi2(
@@ -119,15 +159,17 @@ def _chi2(
             to their own, what is rounding would look like any other residual.
         count: The most degrees of freedom that there can be.
     """
-    width = jnp.where(alone > 0, jnp.sqrt(jnp.where(alone > 0, alone, 1)), 1)
+    # No eigenvalue that is NaN is free, and a fit that failed would look perfect.
+    known = jnp.isfinite(jnp.sum(matrix) + jnp.sum(alone))
+    some = alone > 0
+    width = jnp.where(some, jnp.sqrt(jnp.where(some, alone, 1)), 1)
+    matrix = jnp.where(some[:, None] & some[None, :] & known, matrix, 0)
     matrix = matrix / width[:, None] / width[None, :]
     values, vectors = jnp.linalg.eigh(matrix)
     free = values > SINGULAR
     parts = vectors.T @ (away / width)
     statistic = jnp.sum(jnp.where(free, parts**2 / jnp.where(free, values, 1), 0))
     count = jnp.minimum(jnp.sum(free).astype(away.dtype), count)
-    # No eigenvalue that is NaN is free, and a fit that failed would look perfect.
-    known = jnp.all(jnp.isfinite(matrix))
     statistic, count = (jnp.where(known, v, jnp.nan) for v in (statistic, count))
     good = count > 0
     tail = jsp.special.gammaincc(jnp.where(good, count, 1) / 2, statistic / 2)

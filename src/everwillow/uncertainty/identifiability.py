@@ -126,7 +126,8 @@ def degeneracies(
     - *pairs with strong correlations* after the fit;
     - *pairs that are alike*: with the Hessian K of the constraints taken off, the
       elements of :math:`H - K`, normalised to a unit diagonal, are the cosines between
-      the effects of two parameters on the data. Two nuisance parameters that are alike
+      the effects of two parameters on the data. For these a Model is always asked for
+      the H that it expects. Two nuisance parameters that are alike
       are probably the same uncertainty, booked twice; their constraints hide that from
       the other two.
 
@@ -199,7 +200,8 @@ def degeneracies(
     rounding = 10 * len(widths) * np.finfo(float).eps * np.abs(values).max(initial=0)
     low = values < curvature
     prior = known.information[np.ix_(point.free, point.free)]
-    own = np.where(both, scaled - prior * scale, 0)
+    effects = _effects(situation, hessian)
+    own = np.where(both, effects * scale - prior * scale, 0)
     after = covariance_of(hessian, np.asarray(point.held))
     pairs, correlations = _strong(after, 0.0, correlation)
     alike, cosines = _strong(own, KNOWN, likeness)
@@ -213,6 +215,22 @@ def degeneracies(
         widths=widths,
         labels=point.labels,
     )
+
+
+def _effects(situation: Situation, hessian: np.ndarray) -> np.ndarray:
+    """Return the Hessian from which effects on the data are compared.
+
+    The expected one of a Model is a sum of products of effects. In the observed one
+    every residual adds its second derivatives, and what is no product has no cosines.
+    """
+    is_model = isinstance(situation.objective, AbstractModel)
+    if not is_model or situation.point.result is None:
+        return hessian
+    try:
+        found = np.asarray(expected(situation), float)
+    except ArgumentValueError:
+        return hessian
+    return 0.5 * (found + found.T) if np.isfinite(found).all() else hessian
 
 
 def _evaluated(situation: Situation) -> Any:

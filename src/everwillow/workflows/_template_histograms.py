@@ -29,6 +29,7 @@ from everwillow.mappings import (
 )
 from everwillow.mappings.residuals import residual_chi2
 from everwillow.models.templates.model import TemplateModel
+from everwillow.statelib.transform import update
 from everwillow.workflows._template_breakdown import veiled, with_breakdown
 from everwillow.workflows._template_numbers import chi_square
 from everwillow.workflows.template_results import (
@@ -101,7 +102,7 @@ def histograms_of(
             "covariance: the chi2 of mappings, their covariances and the breakdown of "
             "errors were left out.",
         )
-    before = _before(fn, model, result, unconstrained, keep=keep)
+    before = _before(fn, _physical(model), result, unconstrained, keep=keep)
     if len(result.free) > MOST:
         remarks = (*remarks, f"More than {MOST} parameters: no errors before the fit.")
     after = _after(fn, model, result, keep=keep)
@@ -127,6 +128,25 @@ def histograms_of(
         found = [_without_covariances(outcome) for outcome in found]
     channels = {c.name: found[0].histograms[c.name] for c in model.layout.channels}
     return Histograms(channels, {m.key: m for m in found[1:]}, remarks)
+
+
+def _physical(model: TemplateModel) -> TemplateModel:
+    """Return the model on physical scales, for what is expected before the fit.
+
+    Start values are no secret, but mappings of them on a hidden scale would tell it.
+    """
+    if not model.hidden:
+        return model
+    values = {
+        key: np.where(np.isnan(value), np.asarray(model.state[key]), value)
+        for key, value in model.fixed.items()
+    }
+    there = model.physical(update(model.state, values))
+    fixed = {
+        key: np.where(np.isnan(value), value, np.asarray(there[key]))
+        for key, value in model.fixed.items()
+    }
+    return dataclasses.replace(model.unblinded(), fixed=fixed)
 
 
 def _before(

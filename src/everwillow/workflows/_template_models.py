@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+import jax
 import numpy as np
-from jaxtyping import Float
 
 from everwillow._errors import ArgumentValueError, nearest, unknown_key
 from everwillow._typing import Key
@@ -14,6 +14,7 @@ from everwillow.models.templates._compilation import rate_model_of
 from everwillow.models.templates.model import TemplateModel
 from everwillow.models.templates.parameter_models.nominal import nominal_yields
 from everwillow.statelib.transform import update
+from everwillow.toys import asimov_data
 from everwillow.workflows.histfactory import fixed_parameters
 from everwillow.workflows.template_parameters import parse_parameters
 
@@ -61,7 +62,10 @@ def model_of(
     if what == OBSERVED:
         return made(None), what
     poisson = options.get("likelihood", "poisson") == "poisson"
-    return made(_expected(made, spec, 0.0 if poisson else 1.0)), what
+    asimov = _asimov(made, spec, 0.0 if poisson else 1.0)
+    model = made(np.asarray(asimov["main"]["counts"]))
+    # With the auxiliary data there too, or the fit would end between both.
+    return dataclasses.replace(model, observation=asimov), what
 
 
 def _chosen(spec: TemplateSpec, data: str | None) -> str:
@@ -83,10 +87,8 @@ def _chosen(spec: TemplateSpec, data: str | None) -> str:
     raise ArgumentValueError(msg)
 
 
-def _expected(
-    made: Any, spec: TemplateSpec, nothing: float
-) -> Float[np.ndarray, " fitted"]:
-    """Return what is expected at the start values.
+def _asimov(made: Any, spec: TemplateSpec, nothing: float) -> dict[str, Any]:
+    """Return the Asimov data at the start values, auxiliary ones included.
 
     Args:
         made: Makes the model of given counts.
@@ -98,7 +100,7 @@ def _expected(
     model = made(np.where(nominal > 0, nominal, nothing))
     held = {key: np.where(np.isnan(v), 0.0, v) for key, v in model.fixed.items()}
     state = update(model.state, held)
-    return np.asarray(model.expected(state.to_pytree())["counts"])
+    return jax.tree.map(np.asarray, asimov_data(model, state))
 
 
 def _arranged(model: TemplateModel, starts: Mapping[str, float], freeze: Any):

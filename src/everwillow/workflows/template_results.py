@@ -96,7 +96,9 @@ class FitSummary:
         success: Whether the fit ended at a minimum.
         status: A sentence on how the fit ended.
         nll: -ln L where it ended, with all constants, and the penalty of a
-            regularisation in it.
+            regularisation in it. The constants are the normalisations of all
+            probabilities: those of the data, of the Gaussian constraints, and of the
+            auxiliary data of the simulated samples, be these profiled or fitted.
         edm: The estimated distance to the minimum, in units of -ln L.
         evaluations: How many there were.
         saturated: The comparison with a model that describes all data exactly, in

@@ -179,6 +179,24 @@ def test_the_engine_of_workspaces_fits_the_same(name):
         np.testing.assert_allclose(beta[:, 0], wanted.params[factors], rtol=1e-7)
 
 
+@pytest.mark.parametrize("kind", ["gamma", "normal", "additive"])
+@pytest.mark.parametrize("per_process", [False, True])
+def test_all_constants_are_those_of_the_samples_too(kind, per_process):
+    """Profiled or fitted, and in other places too, it is the same -ln L."""
+    spec = log_normal_pair("gamma")[0].spec
+    options = {"statistics": kind, "per_process": per_process}
+    profiled = TemplateModel.from_spec(spec, **options)
+    free = TemplateModel.from_spec(spec, profile=False, **options)
+    for shift in (0.0, 0.2):
+        vector = jnp.array([float(v) + shift for v in profiled.state.values()])
+        known, main = profiled.terms.statistics, profiled.observation["main"]
+        beta = profiled.terms.at(vector, main)[1].beta
+        params = dict(zip(profiled.state, vector, strict=True))
+        more = {**params, "bin_by_bin": beta.ravel()[known.spread.ravel() > 0]}
+        ordered = {key: more[key] for key in free.state}
+        np.testing.assert_allclose(profiled.nll(params), free.nll(ordered), rtol=1e-12)
+
+
 def test_fitted_factors_end_where_profiled_ones_are():
     spec = log_normal_pair("gamma")[0].spec
     profiled = TemplateModel.from_spec(spec)

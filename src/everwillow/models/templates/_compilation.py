@@ -78,7 +78,7 @@ def compile_spec(
     names = _all_names(spec, entries)
     kind = _kind(statistics, likelihood, per_process=per_process)
     counts = _counts(spec, data)
-    term = _term(spec, likelihood, counts)
+    term = _term(spec, likelihood, counts, kind)
     baseline = None
     if spec.systematic_type == "normal":
         starts = {name: jnp.asarray(entry.start) for name, entry in entries.items()}
@@ -304,7 +304,9 @@ def _counts(spec: TemplateSpec, data: Any) -> Float[np.ndarray, " fitted"]:
     return counts
 
 
-def _term(spec: TemplateSpec, likelihood: str, counts: np.ndarray) -> AbstractDataTerm:
+def _term(
+    spec: TemplateSpec, likelihood: str, counts: np.ndarray, kind: Kind | None
+) -> AbstractDataTerm:
     if likelihood == "poisson":
         if np.any(counts < 0):
             msg = (
@@ -312,7 +314,7 @@ def _term(spec: TemplateSpec, likelihood: str, counts: np.ndarray) -> AbstractDa
                 "are not negative; use likelihood='chi2' for subtracted data."
             )
             raise ArgumentValueError(msg)
-        check_possible(spec, counts)
+        check_possible(spec, counts, additive=kind == "additive")
         return PoissonTerm()
     if likelihood == "chi2":
         given = spec.observed_variance
@@ -345,10 +347,12 @@ def _bin_statistics(
     if not per_process:
         moving = moving.sum(1, keepdims=True)
         variance = variance.sum(1, keepdims=True)
-    loose = (variance > 0) & (moving != 0)
+    loose = variance > 0
     if kind == "additive":
-        spread = np.sqrt(np.where(loose, variance, 0))
+        # Added events need no yield that they would be a share of.
+        spread = np.sqrt(variance)
     else:
+        loose = loose & (moving != 0)
         spread = np.where(loose, variance / np.where(loose, moving, 1) ** 2, 0)
     return BinStatistics(kind, per_process, follows & loose, spread)
 

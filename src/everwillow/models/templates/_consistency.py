@@ -94,17 +94,21 @@ def check_definite(covariance: np.ndarray) -> None:
         raise ArgumentValueError(msg) from None
 
 
-def check_possible(spec: TemplateSpec, counts: np.ndarray) -> None:
+def check_possible(spec: TemplateSpec, counts: np.ndarray, *, additive: bool) -> None:
     """Check that something is expected where there are Poisson counts.
 
     Args:
         spec: The template fit.
         counts: Of the fitted bins.
+        additive: Whether simulated samples fluctuate where they have no yield, too.
 
     Raises:
         ArgumentValueError: If a bin has counts, and no process has a template there.
     """
-    filled = spec.templates.bin[spec.templates.nominal != 0]
+    some = spec.templates.nominal != 0
+    if additive:
+        some = some | (spec.templates.variance > 0)
+    filled = spec.templates.bin[some]
     none = np.bincount(filled, minlength=spec.layout.bins)[: len(counts)] == 0
     for channel in spec.layout.channels:
         if channel.masked:

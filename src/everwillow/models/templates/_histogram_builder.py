@@ -88,9 +88,10 @@ class AbstractHistogramBuilder:
         """Add what was observed in a fitted channel.
 
         Args:
-            hist: The data; its own variances are not looked at.
+            hist: The data.
             channel: Where.
-            variances: Variances for chi-square fits, where they are not the data.
+            variances: Variances for chi-square fits; by default those of the histogram
+                if it has any, else the data themselves.
 
         Raises:
             KeyCollisionError: If the channel has data already.

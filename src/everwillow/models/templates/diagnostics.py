@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any, final
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from everwillow.likelihood.data_terms import CovarianceTerm
+from everwillow.likelihood.data_terms import CovarianceTerm, PoissonTerm
 from everwillow.statelib import State
 
 
 if TYPE_CHECKING:
     from everwillow.models.templates.model import TemplateModel
+
+
+# What is left of a sum of yields that cancel.
+ROUNDING = 1e-12
 
 
 @final
@@ -72,6 +76,42 @@ class TemplateDiagnostics:
             model, terms=terms, observation={**observed, "main": main}
         )
 
+    def followed(self, params: Any, observation: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the measurements that the model predicts where a fit has ended.
+
+        They are the Asimov data of all parameters, the profiled ones included: those of
+        the simulated samples stay where the data of `observation` have them, and their
+        auxiliary data are there too. Data and fit agree in everything, so that -ln L
+        has its minimum at the same parameters.
+
+        Args:
+            params: Pytree of parameters under their original names.
+            observation: The data that were fitted.
+        """
+        model, terms = self.model, self.model.terms
+        asimov = model.asimov(params)
+        if not self.simulated:
+            return asimov
+        vector = terms.physical(ravel_pytree(params)[0])
+        yields, profile = terms.at(vector, observation["main"])
+        moved = terms.statistics.moved(yields, profile.beta)
+        counts, scale = jnp.sum(moved, 1), jnp.sum(jnp.abs(yields), 1)
+        if isinstance(terms.term, PoissonTerm):
+            # Where the samples hold the yield of an empty bin at 0 it is 0.
+            counts = jnp.where(counts > ROUNDING * scale, counts, 0)
+        return {**asimov, "main": {"counts": counts, "statistics": profile.beta}}
+
+    def external(self, params: Any) -> Any:
+        """Return -ln L of what likelihoods from elsewhere say; 0 without any.
+
+        Args:
+            params: Pytree of parameters under their original names.
+        """
+        terms = self.model.terms
+        vector = terms.physical(ravel_pytree(params)[0])
+        nothing = jnp.zeros((), vector.dtype)
+        return nothing if terms.external is None else terms.external(vector)
+
     def residual_variance(self, params: Any) -> dict[str, Any]:
         """Return the variances of data around templates as they are.
 
@@ -121,7 +161,9 @@ class TemplateDiagnostics:
         many measurements as its Hessian has rank.
         """
         terms = self.model.terms
-        count = jnp.sum(jnp.any(jnp.asarray(terms.arrays.nominal) != 0, axis=1))
+        some = jnp.any(jnp.asarray(terms.arrays.nominal) != 0, axis=1)
+        some = some | jnp.any(jnp.asarray(terms.statistics.spread) > 0, axis=1)
+        count = jnp.sum(some)
         if terms.external is not None:
             count = count + jnp.linalg.matrix_rank(terms.external.hessian)
         return count

@@ -179,7 +179,11 @@ class FlatTemplates(eqx.Module):
         args = (self.statistics, self.term, yields, data.counts)
         if self.free is not None:
             return yields, unprofiled(*args, self.beta(vector))
-        return yields, profiled(*args, data.statistics)
+        if data.statistics is None:
+            return yields, profiled(*args, None)
+        found = profiled(*args, data.statistics)
+        constants = self.statistics.constants(data.statistics)
+        return yields, found._replace(value=found.value + constants)
 
     def beta(self, vector: Array) -> Float[Array, "bins streams"]:
         """Return the auxiliary parameters of the samples, nominal if profiled."""

@@ -308,15 +308,16 @@ class TemplateModel(AbstractModel):
         """Return the variance of every measurement, structured as an observation.
 
         Counts have their own number as variance, expected ones where they are 0, or
-        what the likelihood takes for their variance; auxiliary data have the squared
-        widths of their constraints.
+        what the likelihood takes for their variance or covariance; auxiliary data have
+        the squared widths of their constraints, those that are counts their number.
         """
         terms = self.terms
         yields = self.predicted(params, observation).values[:, : self.layout.fitted]
         counts = terms.data(observation["main"]).counts
         main = {"counts": terms.term.variance_at(jnp.sum(yields, 0), counts)}
         if terms.statistics.kind is not None and terms.free is None:
-            main["statistics"] = terms.statistics.width**2
+            seen = observation["main"]["statistics"]
+            main["statistics"] = terms.statistics.variance_at(seen)
         table = self.constraints
         seen = table.aux(observation["aux"]).vector
         squares = [
@@ -328,8 +329,10 @@ class TemplateModel(AbstractModel):
 
     def saturated_nll(self, main: Any) -> Scalar:
         """Return -ln L of a model that agrees with all measurements exactly."""
-        counts = self.terms.data(main).counts
+        counts, statistics = self.terms.data(main)
         value = self.terms.term.value(counts, counts)
+        if statistics is not None:
+            value = value + self.terms.statistics.constants(statistics)
         external = self.terms.external
         return value if external is None else value + external.least
 
