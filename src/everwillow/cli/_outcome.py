@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 import sys
+import sysconfig
 import traceback as tracebacks
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -61,6 +62,11 @@ def ending(
     except (typer.Exit, typer.Abort):
         raise
     except Exception as error:
+        place = _of_user(error)
+        if place is not None and not isinstance(error, MemoryError):
+            text = f"{place}: {type(error).__name__}: {error}"
+            _report(error, f"Bad input: {source}", traceback=traceback, text=text)
+            raise typer.Exit(BAD_INPUT) from None
         hint = (
             f"{type(error).__name__}: {error}\n\nThis is an error of everwillow, not "
             "of your input. Run the same command with --traceback, and please report "
@@ -70,6 +76,30 @@ def ending(
             hint = "There is not enough memory."
         _report(error, "Internal error", traceback=traceback, text=hint)
         raise typer.Exit(INTERNAL) from None
+
+
+def _of_user(error: BaseException) -> str | None:
+    """Return file and line of code that is a user's own, if that is where it failed.
+
+    It is the innermost frame that belongs neither to everwillow nor to Python nor to
+    an installed package: mappings, models of parameters and likelihoods are called by
+    everwillow, and may call other packages themselves.
+    """
+    if isinstance(error, SyntaxError) and _is_own(error.filename or "<"):
+        return f"{error.filename}, line {error.lineno}"
+    frames = tracebacks.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if _is_own(frame.filename)]
+    return f"{own[-1].filename}, line {own[-1].lineno}" if own else None
+
+
+def _is_own(filename: str) -> bool:
+    if filename.startswith("<"):
+        return False
+    names = ("stdlib", "platstdlib", "purelib", "platlib")
+    known = [pathlib.Path(sysconfig.get_path(name)).resolve() for name in names]
+    known.append(pathlib.Path(__file__).resolve().parents[1])
+    file = pathlib.Path(filename).resolve()
+    return not any(file.is_relative_to(folder) for folder in known)
 
 
 def check_target(

@@ -17,6 +17,8 @@ double quotes.
 
 import functools as ft
 import importlib
+import pathlib
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -222,14 +224,23 @@ def _imported(path: Piece) -> Any:
     if not module or not name:
         msg = "expected package.module:name."
         raise path.error(msg)
+    here = str(pathlib.Path.cwd())
+    # As `python` does for scripts, but a command of its own does not.
+    sys.path.insert(0, here)
     try:
         found: Any = importlib.import_module(module)
     except ModuleNotFoundError as error:
         # One that this module itself lacks is another matter, and goes on.
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise
-        msg = f"there is no module {error.name!r}."
+        msg = (
+            f"there is no module {error.name!r}, neither in the folder {here} nor "
+            "where Python looks: in the folders of PYTHONPATH and among what is "
+            "installed."
+        )
         raise path.error(msg) from error
+    finally:
+        sys.path.remove(here)
     for part in name.split("."):
         if not hasattr(found, part):
             known = [n for n in dir(found) if not n.startswith("_")]

@@ -131,10 +131,7 @@ def histograms_of(
 
 
 def _physical(model: TemplateModel) -> TemplateModel:
-    """Return the model on physical scales, for what is expected before the fit.
-
-    Start values are no secret, but mappings of them on a hidden scale would tell it.
-    """
+    """Return the model on physical scales: before a fit these are no secret."""
     if not model.hidden:
         return model
     values = {
