@@ -171,3 +171,25 @@ def test_a_fit_that_fails_gives_no_limit(run, write, tiny):
         assert done.exit_code == 3
         assert "twin" in done.stderr
         assert done.stdout == ""
+
+
+def test_a_limit_beyond_the_range_of_the_poi_is_printed_and_drawn(run, write, tmp_path):
+    mu = {"name": "mu", "type": "normfactor", "data": None}
+    samples = [
+        {"name": "sig", "data": [1.0], "modifiers": [mu]},
+        {"name": "b", "data": [30.0], "modifiers": []},
+    ]
+    bounds = {"name": "mu", "bounds": [[0, 10]]}
+    document = {
+        "channels": [{"name": "SR", "samples": samples}],
+        "observations": [{"name": "SR", "data": [32.0]}],
+        "measurements": [
+            {"name": "m", "config": {"poi": "mu", "parameters": [bounds]}}
+        ],
+        "version": "1.0.0",
+    }
+    picture = tmp_path / "limits.png"
+    done = run("limit", write(document), "--plot", picture, "--points", 5)
+    assert done.exit_code == 0
+    assert limits_in(done.stdout)["observed"] > 10
+    assert picture.stat().st_size > 1000

@@ -31,12 +31,14 @@ def run(request: Request, folder: Any, *, everything: bool, max_steps: int) -> N
         parts += parameter_tables(result, given.model.poi, everything=everything)
     else:
         parts += [_last_values(result, given.model.poi)]
+    # What is known is shown before anything else can fail.
+    show(*parts)
     notes = [times(given, stored, took), *_results.save(result, request.out)]
     if request.plot is not None and bool(result.success):
         from everwillow import plotting  # noqa: PLC0415
 
         notes += _results.draw(plotting.pulls(result), request.plot)
-    show(*parts, "\n".join(notes))
+    show("\n".join(["", *notes]))
     stored.keep()
     if not bool(result.success):
         raise typer.Exit(_outcome.NOT_CONVERGED)

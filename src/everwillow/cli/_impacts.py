@@ -27,13 +27,6 @@ def run(request: Request, folder: Any, *, refit: bool, count: int) -> None:
         began = time.perf_counter()
         result = rank(given.model, best, pois=poi, refit=("postfit",) if refit else ())
         spent = time.perf_counter() - began
-    notes = [times(given, stored, took, impacts=spent)]
-    notes += _results.save(result, request.out)
-    if request.plot is not None:
-        from everwillow import plotting  # noqa: PLC0415
-
-        figure = plotting.ranking(result, count=count, title=request.title)
-        notes += _results.draw(figure, request.plot)
     shown = result.order[0][:count]
     columns = {"pull": result.pulls, "constraint": result.constraints}
     rows = [
@@ -60,12 +53,16 @@ def run(request: Request, folder: Any, *, refit: bool, count: int) -> None:
         )
     if more > 0:
         text += f"\n{more} smaller ones are not shown; --count shows more."
-    show(
-        headline(request, given),
-        table(heads, rows, title=title),
-        text,
-        "\n".join(notes),
-    )
+    # What is known is shown before anything else can fail.
+    show(headline(request, given), table(heads, rows, title=title), text)
+    notes = [times(given, stored, took, impacts=spent)]
+    notes += _results.save(result, request.out)
+    if request.plot is not None:
+        from everwillow import plotting  # noqa: PLC0415
+
+        figure = plotting.ranking(result, count=count, title=request.title)
+        notes += _results.draw(figure, request.plot)
+    show("\n".join(["", *notes]))
     stored.keep()
 
 

@@ -1,12 +1,14 @@
 """``everwillow limit``."""
 
+import contextlib
 import time
 from typing import Any
 
 import numpy as np
+import typer
 
-from everwillow._errors import ArgumentValueError
-from everwillow.cli import _results
+from everwillow._errors import ArgumentValueError, FitError
+from everwillow.cli import _outcome, _results
 from everwillow.cli._fit import headline, minimum, times
 from everwillow.cli._numbers import plain
 from everwillow.cli._request import Input, Request, load
@@ -15,6 +17,8 @@ from everwillow.hypotest.results import BAND_TEXTS
 
 
 POINTS = 21
+# Fewer values make no plot.
+LEAST = 2
 
 
 def run(
@@ -37,15 +41,15 @@ def run(
         result = limits(
             given.model,
             poi,
-            best.check(),
+            best if bool(best.success) else None,
             level=round(1 - cl, 12),
             nuisances=nuisances,
             fixed=given.fixed,
         )
         after = {"limits": time.perf_counter() - began}
-    rows = [("observed", plain(float(result.observed), 6))]
+    rows = [("observed", _shown(result.observed))]
     rows += [
-        (f"expected {name}", plain(float(value), 6))
+        (f"expected {name}", _shown(value))
         for name, (_, value) in zip(BAND_TEXTS, result.expected, strict=True)
     ]
     how = {
@@ -57,21 +61,25 @@ def run(
         f"Expected: data without signal, {how[nuisances]}.\n"
         f"{int(result.fits)} conditional fits."
     )
+    if result.reasons:
+        text += "\n" + "\n".join(result.reasons)
+    title = f"{100 * cl:g} % CL upper limits on {poi}"
+    # What is known is shown before anything else can fail.
+    show(headline(request, given), table(("", "limit"), rows, title=title), text)
     notes = _results.save(result, request.out)
     if request.plot is not None:
         with busy("Drawing"):
             began = time.perf_counter()
             notes += _draw(request, given, result, cl, points)
             after["plot"] = time.perf_counter() - began
-    notes.insert(0, times(given, stored, took, **after))
-    title = f"{100 * cl:g} % CL upper limits on {poi}"
-    show(
-        headline(request, given),
-        table(("", "limit"), rows, title=title),
-        text,
-        "\n".join(notes),
-    )
+    show("\n".join(["", times(given, stored, took, **after), *notes]))
     stored.keep()
+    if result.reasons:
+        raise typer.Exit(_outcome.NOT_CONVERGED)
+
+
+def _shown(limit: Any) -> str:
+    return plain(float(limit), 6) if np.isfinite(limit) else "none"
 
 
 def _draw(
@@ -92,8 +100,14 @@ def _draw(
         fit_kwargs={"fixed": given.fixed},
     )
     ends = [float(result.observed), *(float(value) for _, value in result.expected)]
-    values = np.linspace(0, 1.25 * max(ends), points)[1:]
-    tests = [calculator.test(value) for value in values]
+    values, tests = [], []
+    for value in np.linspace(0, 1.25 * np.nanmax(ends), points)[1:]:
+        # A value whose fits fail leaves a gap.
+        with contextlib.suppress(FitError):
+            tests.append(calculator.test(value))
+            values.append(value)
+    if len(values) < LEAST:
+        return ["There is no plot, as fits at nearly all values of the POI failed."]
     figure = plotting.brazil_band(
         values=values,
         observed=[float(calculator.cls(test)) for test in tests],

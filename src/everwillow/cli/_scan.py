@@ -51,6 +51,9 @@ def run(
     ]
     center = plain(float(np.ravel(best.params[poi])[0]))
     text = f"Best fit: {poi} = {center}, -2 ln L = {2 * float(best.nll):.6f}."
+    title = f"Profile of {poi}: rise of -2 ln L above the minimum"
+    # What is known is shown before anything else can fail.
+    show(headline(request, given), table((poi, "-2 Δ ln L"), rows, title=title), text)
     notes = [times(given, stored, took, scan=spent)]
     notes += _results.save(result, request.out)
     if request.plot is not None:
@@ -58,13 +61,7 @@ def run(
 
         figure = plotting.scan(result, title=request.title)
         notes += _results.draw(figure, request.plot)
-    title = f"Profile of {poi}: rise of -2 ln L above the minimum"
-    show(
-        headline(request, given),
-        table((poi, "-2 Δ ln L"), rows, title=title),
-        text,
-        "\n".join(notes),
-    )
+    show("\n".join(["", *notes]))
     stored.keep()
     if not good.all():
         show(f"FAILED: {int(np.sum(~good))} of {good.size} fits found no minimum.")

@@ -62,16 +62,18 @@ def run(*, folder: Any, everything: bool, options: dict[str, Any]) -> None:
         f"Reading {seconds(reading)}, fitting and propagating {seconds(took)}"
         f"{' (program from the cache)' if kept and kept[0].loaded else ''}."
     ]
+    title = pathlib.Path(options["spec"]).name
+    parts = overview(results, title, everything=everything)
+    tables, left = propagated(results, everything=everything)
+    # What is known is shown before anything else can fail.
+    show(*(text for _, text in parts), *tables)
     if out is not None:
         templates.write_results(results, out)
         notes.append(
             f"Results are in {out}: `everwillow template print` and `template plot` "
             "show them."
         )
-    title = pathlib.Path(options["spec"]).name
-    parts = overview(results, title, everything=everything)
-    tables, left = propagated(results, everything=everything)
-    show(*(text for _, text in parts), *tables, "\n".join([*notes, *_hint(left, out)]))
+    show("\n".join(["", *notes, *_hint(left, out)]))
     for stored in kept:
         stored.keep()
     if not results.fit.success:
