@@ -165,3 +165,20 @@ def all_finite(*trees) -> Bool[Array, ""]:
 def select(pred: Bool[Array, ""], yes, no):
     """Choose between two trees of one structure, leaf by leaf."""
     return jax.tree.map(lambda a, b: jnp.where(pred, a, b), yes, no)
+
+
+@jax.custom_batching.custom_vmap
+def any_lane(flag: jax.Array) -> jax.Array:
+    """Return a flag; in a batch, whether it is set in any lane, for all of them.
+
+    What only few lanes need can so stand in a `jax.lax.cond` that stays one under
+    `jax.vmap`, and costs nothing where no lane needs it.
+    """
+    return flag
+
+
+@any_lane.def_vmap
+def _any_lane_in_a_batch(axis_size, in_batched, flag):
+    del axis_size
+    (batched,) = in_batched
+    return any_lane(jnp.any(flag) if batched else flag), False

@@ -178,3 +178,12 @@ def _is_readable(value: Any) -> bool:
 def _abbreviate(text: str, *, limit: int = 40) -> str:
     text = " ".join(text.split())
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def alike_but_rows(data: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Return whether shapes differ in their number of rows at most, as events do.
+
+    A single row is refused for several, as it would be broadcast.
+    """
+    same = len(data) == len(other) and data[1:] == other[1:]
+    return data == other or (same and 1 not in other[:1])

@@ -19,6 +19,7 @@ from everwillow._typing import Key
 from everwillow.fitting import _execute
 from everwillow.fitting._core import Task
 from everwillow.fitting._layout import (
+    Layout,
     as_array,
     float_dtype,
     is_traced,
@@ -34,6 +35,7 @@ from everwillow.fitting.run import (
     solve_task,
     warn_about_precision,
 )
+from everwillow.model import AbstractModel
 from everwillow.statelib import State
 
 
@@ -48,11 +50,14 @@ class Problem:
         task: The structure.
         numbers: The arguments of the compiled core.
         constraints: Those of the model; empty for a plain function.
+        ranges: Which bounds are ranges for fits only, shape ``(n,)``: a parameter may
+            be held beyond them. None where no bound is one.
     """
 
     task: Task
     numbers: Numbers
     constraints: Mapping[Key, Any]
+    ranges: np.ndarray | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -105,7 +110,7 @@ class Problem:
                 or not finite.
             ShapeMismatchError: If a value has another shape than its parameter.
         """
-        numbers = self.numbers
+        problem, numbers = self, self.numbers
         held = check_mapping(held, where)
         vector, mask = numbers.vector, np.array(numbers.mask)
         if is_traced(vector, dict(held)):
@@ -116,13 +121,62 @@ class Problem:
             if given is Ellipsis or given is None:
                 continue
             value = self._held_value(key, given, here, where)
+            problem = problem.reaching(here, value)
             index = np.asarray(numbers.index)[here]
             if isinstance(vector, np.ndarray):
                 vector = vector.copy()
                 vector[index] = value
             else:
                 vector = vector.at[index].set(value)
-        numbers = dataclasses.replace(numbers, vector=vector, mask=mask)
+        numbers = dataclasses.replace(problem.numbers, vector=vector, mask=mask)
+        return dataclasses.replace(self, numbers=numbers)
+
+    def reaching(self, here: np.ndarray, values: Any) -> "Problem":
+        """Return the problem with ranges widened to some values, as far as they may be.
+
+        Args:
+            here: Positions, shape ``(elements,)``.
+            values: Of the parameters there, shape ``(..., elements)``.
+        """
+        soft = self._soft(here)
+        if not soft.any():
+            return self
+        here, values = here[soft], values[..., soft]
+        axes = tuple(range(values.ndim - 1))
+        return self._with_ends(here, values.min(axis=axes), values.max(axis=axes))
+
+    def without_range(self, here: np.ndarray, *, least: float = 0.0) -> "Problem":
+        """Return the problem without the ranges of some positions.
+
+        Bounds that are more than ranges stay, and so does what is below `least`.
+
+        Args:
+            here: Positions, shape ``(elements,)``.
+            least: A range that begins higher than here is lowered to it.
+        """
+        here = here[self._soft(here)]
+        if not here.size:
+            return self
+        return self._with_ends(here, np.full(here.shape, least), np.inf)
+
+    def _soft(self, here: np.ndarray) -> np.ndarray:
+        """Return which positions have a range for an interval."""
+        if self.ranges is None or self.numbers.lower is None:
+            return np.zeros(here.shape, bool)
+        return self.ranges[here]
+
+    def _with_ends(self, here: np.ndarray, low: Any, high: Any) -> "Problem":
+        """Return the problem with intervals that contain some values."""
+        numbers = self.numbers
+        lower, upper = numbers.lower, numbers.upper
+        if is_traced(lower, upper, low, high):
+            lower = jnp.asarray(lower).at[here].min(low)
+            upper = jnp.asarray(upper).at[here].max(high)
+        else:
+            lower, upper = np.array(lower), np.array(upper)
+            lower[here] = np.minimum(lower[here], low)
+            upper[here] = np.maximum(upper[here], high)
+        numbers = dataclasses.replace(numbers, lower=lower, upper=upper)
         return dataclasses.replace(self, numbers=numbers)
 
     def _held_value(self, key: Key, given: Any, here: np.ndarray, where: str) -> Any:
@@ -146,6 +200,9 @@ class Problem:
     ) -> None:
         """Refuse values of a parameter that are not finite or beyond its bounds.
 
+        Ranges of fits are no bounds here, save that one which begins at 0 or above
+        tells that negative values have no meaning.
+
         Args:
             name: The parameter.
             values: Its values, shape ``(..., elements)``.
@@ -155,6 +212,9 @@ class Problem:
         lower, upper = self.range(here)
         if is_traced(values, lower, upper):
             return
+        soft = self._soft(here)
+        lower = np.where(soft, np.where(lower < 0, -np.inf, 0.0), lower)
+        upper = np.where(soft, np.inf, upper)
         good = np.isfinite(values) & (values >= lower) & (values <= upper)
         if not np.all(good):
             wrong = np.ravel(np.broadcast_to(values, good.shape)[~good])[0]
@@ -219,13 +279,29 @@ def pose(
     max_steps: int = 256,
 ) -> Problem:
     """Check the arguments of a fit once; they are those of `fit`."""
+    given = bounds
     objective, params, observation, fixed, bounds, constraints = resolve(
         nll_fn, params, observation, fixed, bounds
     )
     task, numbers = prepare_task(
         objective, params, observation, fixed, bounds, solver, max_steps
     )
-    return Problem(task, numbers, constraints)
+    ranges = None
+    if isinstance(nll_fn, AbstractModel) and nll_fn.bounds_are_ranges:
+        ranges = _ranges(task.layout, numbers, check_mapping(given, "bounds"))
+    return Problem(task, numbers, constraints, ranges)
+
+
+def _ranges(layout: Layout, numbers: Numbers, given: Mapping[Key, Any]) -> np.ndarray:
+    """Return which bounds are ranges: those of the model that no one replaced."""
+    elements = np.ones(layout.size, bool)
+    for key in given:
+        elements[layout.elements(layout.where[key])] = False
+    ranges = elements[np.asarray(numbers.index)]
+    # Smooth maps have no values beyond their ends.
+    for places in numbers.transformed:
+        ranges[places] = False
+    return ranges
 
 
 def conditional_fit(

@@ -26,6 +26,7 @@ from everwillow._errors import RESULTS
 from everwillow._numerics import all_finite
 from everwillow.fitting._adjoint import minimise, moves, zero_tangent
 from everwillow.fitting._core import Task, constant
+from everwillow.fitting._flat import idle, value_is_minimal
 from everwillow.fitting._layout import is_traced, ravel_state
 from everwillow.fitting._outcome import Outcome, _range, scaled_solver
 from everwillow.fitting._problem import Numbers
@@ -60,7 +61,8 @@ class Foothold(eqx.Module):
         hessian: Of -ln L here or at a foothold before, shape ``(n, n)``.
         at_bound: Which parameters are held at a bound, shape ``(n,)``.
         status: How the fit ended.
-        success: Whether it is a minimum.
+        success: Whether the value is a minimum; parameters that do not matter there
+            are where they were.
         gradients: Number of gradients that it took to come here.
         refitted: Whether the full solver was needed.
     """
@@ -176,16 +178,19 @@ def _moved(structure, arrays, change, end: Foothold, x: Array) -> Foothold:
     """Return the tangent of a foothold."""
     task, numbers = eqx.combine(arrays, structure)
     nothing = jnp.zeros((), x.dtype)
+    found = task.evaluate(numbers, x)
+    hessian = found.curvature.as_matrix()
     outcome = Outcome(
         x=x,
         value=end.value,
         gradient=end.gradient,
-        hessian=task.evaluate(numbers, x).curvature.as_matrix(),
+        hessian=hessian,
         edm=nothing,
         status=end.status,
         success=end.success,
         num_steps=end.gradients,
-        at_bound=end.at_bound,
+        # What does not matter stays where it is.
+        at_bound=end.at_bound | idle(found.gradient, hessian, numbers.mask),
         newton=jnp.zeros_like(x),
     )
     moved = moves(structure, arrays, change, outcome, None)
@@ -253,7 +258,8 @@ def _follow(task: Task, numbers: Numbers, last: Foothold) -> Foothold:
         starts = jnp.stack(starts)
         heights = jax.lax.map(lambda start: task.value(numbers, start), starts)
         best = jnp.argmin(jnp.where(jnp.isfinite(heights), heights, jnp.inf))
-        outcome, _ = minimise(task, holding(numbers, starts[best], ~mask))
+        there = holding(numbers, starts[best], ~mask)
+        outcome, _ = minimise(task, there)
         assert outcome.hessian is not None
         return Foothold(
             x=outcome.x,
@@ -262,7 +268,7 @@ def _follow(task: Task, numbers: Numbers, last: Foothold) -> Foothold:
             hessian=outcome.hessian,
             at_bound=outcome.at_bound,
             status=outcome.status,
-            success=outcome.success,
+            success=value_is_minimal(task, there, outcome),
             gradients=end.gradients,
             refitted=jnp.asarray(True),
         )

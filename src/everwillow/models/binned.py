@@ -42,6 +42,8 @@ from everwillow.statelib import State
 
 # In the order of the kinds of a table.
 _KINDS = ("normal", "poisson", "lognormal")
+# A yield that nothing can be seen of.
+NEXT_TO_NOTHING = 1e-30
 
 
 @final
@@ -275,6 +277,18 @@ class BinnedModel(AbstractModel):
             lambda model: model.terms.packed.nominal, self, flat.reshape(nominal.shape)
         )
         return dataclasses.replace(changed, luggage=Luggage(None))
+
+    @property
+    def filled(self) -> "BinnedModel":
+        """The model with next to nothing in place of nothing in nominal yields.
+
+        Where a bin expects nothing without signal and has data all the same, these
+        are impossible, whatever the nuisance parameters. With next to nothing there
+        the effects of the samples in that bin still tell which values are the best.
+        """
+        nominal = jnp.asarray(self.terms.packed.nominal)
+        floor = jnp.where(nominal == 0, NEXT_TO_NOTHING, nominal)
+        return eqx.tree_at(lambda model: model.terms.packed.nominal, self, floor)
 
     def _yield_places(self) -> dict[tuple[str, str], Any]:
         bins = dict(self.channels)

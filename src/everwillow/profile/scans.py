@@ -172,7 +172,7 @@ def scan(
     place = posed.position(name)
     points = _points(posed, name, place, values, where="values")
     start = posed.minimised()
-    problem = start.problem
+    problem = start.problem.reaching(np.array([place]), points[:, None])
     x, nll, gradient, status, success = on_host(
         _execute.call(
             visit if vectorised else walk,
@@ -248,6 +248,8 @@ def scan_2d(
     )
     start = posed.minimised()
     problem = start.problem
+    for place, axis in zip((first, second), axes, strict=True):
+        problem = problem.reaching(np.array([place]), axis[:, None])
     x, nll, _, status, success = on_host(
         _execute.call(
             walk_2d,

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from everwillow.solvers.quadratic_model import QuadraticModel
+from everwillow.solvers.termination import absolute_product
 from everwillow.solvers.trust_region_newton import TrustRegionNewton
 from everwillow.solvers.trust_region_step import Step, singular_level
 
@@ -36,7 +37,12 @@ def lane_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
     """
     gradient = jnp.where(model.free, model.gradient, 0)
     scaled = model.curvature.scaled(model.shrink)
-    factor = scaled.masked(model.free).factor(lanes=True)
+    # What has neither slope nor curvature stays where it is. A minimum is called flat
+    # then; coupled to what moves it is a saddle.
+    idle = model.free & (gradient == 0) & (model.curvature.diagonal() == 0)
+    moving = model.free & ~idle
+    coupled = absolute_product(scaled, model.free.astype(gradient.dtype)) > 0
+    factor = scaled.masked(moving).factor(lanes=True)
     newton = -factor.solve(gradient)
     length = _norm(newton)
     good = (factor.smallest_pivot > singular_level(gradient.dtype)) & jnp.isfinite(
@@ -57,10 +63,10 @@ def lane_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
         interior=good & (length <= radius),
         newton=jnp.where(good, newton, 0),
         edm=edm,
-        definite=good,
-        semidefinite=good,
+        definite=good & ~jnp.any(idle),
+        semidefinite=good & ~jnp.any(idle & coupled),
         factor=factor,
-        moving=model.free,
+        moving=moving,
         pivot=jnp.where(good, factor.smallest_pivot, jnp.inf),
     )
 

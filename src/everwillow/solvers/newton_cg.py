@@ -371,7 +371,7 @@ def _after_the_ends(state: NewtonCGState, options, goal) -> NewtonCGState:
     codes = (CODE_MINIMUM, CODE_NO_LIMIT)
     code = state.ends.verdict(state.x, state.gradient, options, goal, state.code, codes)
     state = dataclasses.replace(state, code=code, done=code != CODE_RUNNING)
-    start = away_from_ends(state.x, options)
+    start = away_from_ends(state.x, options, state.nll)
     again = (code == CODE_NONFINITE_START) & (state.evaluations == 1)
     again = again & jnp.any(start != state.x)
     return select(again, NewtonCGState.before(start), state)

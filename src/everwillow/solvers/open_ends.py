@@ -171,9 +171,16 @@ def _next(x: Float[Array, " n"], towards: float) -> Float[Array, " n"]:
 
 
 def away_from_ends(
-    x: Float[Array, " n"], options: dict[str, Any] | None
+    x: Float[Array, " n"], options: dict[str, Any] | None, value: Float[Array, ""]
 ) -> Float[Array, " n"]:
-    """Return a start that is on no end: inside; next to it for what is held there."""
+    """Return a start that is on no end: inside; next to it for what is held there.
+
+    Args:
+        x: A point.
+        options: Those of the solver.
+        value: The objective there. Where it is infinite, and not only unknown, what is
+            held stays: next to a wall there are other numbers, which mean nothing.
+    """
     options = options or {}
     if options.get("lower") is None:
         return x
@@ -186,4 +193,4 @@ def away_from_ends(
     above = jnp.maximum(x + part, _next(x, jnp.inf))
     below = jnp.minimum(x - part, _next(x, -jnp.inf))
     inside = jnp.where(x <= lower, above, jnp.where(x >= upper, below, x))
-    return jnp.where(width > 0, inside, x)
+    return jnp.where((width > 0) & (free | ~jnp.isposinf(value)), inside, x)

@@ -297,7 +297,7 @@ def _look_at_the_ends(state: NewtonState, options, goal) -> NewtonState:
         done=code != CODE_RUNNING,
         ends=dataclasses.replace(ends, phase=phase),
     )
-    start = away_from_ends(state.x, options)
+    start = away_from_ends(state.x, options, state.evaluation.value)
     again = (code == CODE_NONFINITE_START) & jnp.any(start != state.x)
     return state.restarted(start, again)
 

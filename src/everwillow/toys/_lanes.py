@@ -31,6 +31,7 @@ LARGEST = {True: 512, False: 2**16}
 SMALLEST = 8
 
 SUCCESS: Any = RESULTS.successful
+FLAT: Any = RESULTS.flat_direction
 _NONFINITE_START: Any = RESULTS.nonfinite_start
 
 

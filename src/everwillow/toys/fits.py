@@ -6,6 +6,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 from jaxtyping import Bool, Float, Int
@@ -15,12 +16,14 @@ from everwillow._typing import Key
 from everwillow.fitting import FitResult, _execute
 from everwillow.fitting._core import Task
 from everwillow.fitting._covariance import covariance_of
+from everwillow.fitting._flat import idle, start_elsewhere
 from everwillow.fitting._layout import Layout
 from everwillow.fitting._outcome import Outcome
 from everwillow.fitting._problem import Numbers
 from everwillow.fitting.conditional import Problem, pose
 from everwillow.statelib import State
 from everwillow.toys._lanes import (
+    FLAT,
     batch_size_for,
     code_of,
     map_batches,
@@ -139,7 +142,10 @@ def fit_toys(
     The toys are drawn at `params` and the fits start from there. Memory is bounded by
     a batch, whatever the number of toys; batches run on all cores. Toys whose fit does
     not end at a minimum in its batch are fitted again, in the end one by one with the
-    full solver, and kept with their status if that fails too.
+    full solver, and kept with their status if that fails too. Those that end where a
+    parameter has no effect (a mass without signal) start again from values all over
+    the range of that parameter; they keep the status of a flat direction if there is
+    nothing lower.
 
     Args:
         nll_fn: A Model or ``nll_fn(params, observation)``, as in `fit`.
@@ -218,6 +224,30 @@ def fit_lanes(task: Task, numbers: Numbers, starts: Any, observations: Any) -> O
     return jax.vmap(one)(starts, observations)
 
 
+def start_lanes(
+    task: Task, numbers: Numbers, starts: Any, ends: Outcome, observations: Any
+) -> Any:
+    """Return where else to start, where parameters have no effect at the end of a fit.
+
+    Args:
+        task: The structure.
+        numbers: The arguments, without start values and observation.
+        starts: All parameters, shape ``(toys, params)``.
+        ends: Of the fits, along a first axis.
+        observations: Likewise.
+    """
+
+    def one(vector: Any, end: Outcome, observation: Any) -> Any:
+        here = dataclasses.replace(numbers, vector=vector, observation=observation)
+        if end.hessian is None:
+            return vector
+        without = idle(end.gradient, end.hessian, jnp.asarray(numbers.mask))
+        x = start_elsewhere(task, here, end.x, without)
+        return jnp.asarray(vector).at[numbers.index].set(x)
+
+    return jax.vmap(one)(starts, ends, observations)
+
+
 def fit_batch(problem: Problem, toys: Any) -> dict[str, Any]:
     """Fit one batch of toys: in lanes, again from elsewhere, and one by one.
 
@@ -237,14 +267,19 @@ def fit_batch(problem: Problem, toys: Any) -> dict[str, Any]:
         index = np.asarray(numbers.index)
         ends = np.where(np.isfinite(outcome.x), outcome.x, starts[:, index])
         starts[:, index] = 0.5 * (starts[:, index] + ends)
+        flat = code_of(outcome.status) == code_of(FLAT)
+        if np.any(flat):
+            found = _execute.call(start_lanes, task, numbers, starts, outcome, toys)
+            starts = np.where(flat[:, None], np.asarray(found), starts)
         other = _host(_execute.call(fit_lanes, task, numbers, starts, toys))
-        better = ~good & settled(other.status)
+        lower = ~flat | (other.value <= outcome.value)
+        better = ~good & settled(other.status) & lower
         outcome = jax.tree.map(
             lambda a, b: np.where(better.reshape(-1, *[1] * (a.ndim - 1)), b, a),
             outcome,
             other,
         )
-        good = good | better
+        good = good | better | flat
     for i in np.nonzero(~good)[0].tolist():
         data = jax.tree.map(lambda leaf, i=i: leaf[i], toys)
         alone = _execute.run(task, problem.given(data).numbers)[0]

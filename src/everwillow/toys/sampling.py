@@ -18,6 +18,7 @@ from everwillow._errors import (
     ArgumentValueError,
     ShapeMismatchError,
 )
+from everwillow._tree import alike_but_rows
 from everwillow._typing import Array, Key
 from everwillow.fitting import FitResult, _execute
 from everwillow.fitting._layout import as_array, is_traced
@@ -244,7 +245,11 @@ def _with_dtypes(toys: Any, like: Any) -> Any:
     leaves, structure = jax.tree.flatten(toys)
     others, wanted = jax.tree.flatten(like)
     shapes = [np.shape(leaf)[1:] for leaf in leaves]
-    if structure != wanted or shapes != [np.shape(leaf) for leaf in others]:
+    fits = structure == wanted and all(
+        alike_but_rows(np.shape(other), shape)
+        for other, shape in zip(others, shapes, strict=True)
+    )
+    if not fits:
         msg = (
             "sample_fn: the toys have another structure than the observation: "
             f"{structure} of shapes {shapes}, not {wanted} of shapes "

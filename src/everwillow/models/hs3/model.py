@@ -160,6 +160,11 @@ class Hs3Model(AbstractModel):
             document=Luggage(document),
         )
 
+    @property
+    def bounds_are_ranges(self) -> bool:
+        """Whether bounds are ranges for fits only; those of domains are."""
+        return True
+
     def main_nll(self, params: Any, main: Any) -> Scalar:
         """Return -ln L of the main data, without the constraints."""
         values = {name: jnp.asarray(value, float) for name, value in params.items()}

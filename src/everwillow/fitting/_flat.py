@@ -1,0 +1,145 @@
+"""Minima that some parameters do not matter for.
+
+Where a signal is held at zero its mass has no effect, and a fit says rightly that it
+cannot find one. The value of -ln L is a minimum all the same: whoever needs only that,
+as likelihood ratios do, may take it. What must not be taken for it is a plateau or an
+inflection, where slope and curvature vanish as well. Therefore -ln L is looked at along
+the whole direction that has no curvature, and has to be one number there.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from everwillow._errors import RESULTS
+from everwillow._numerics import any_lane
+from everwillow.curvature import Dense
+from everwillow.fitting._core import Task
+from everwillow.fitting._outcome import _range, newton_step
+from everwillow.fitting._problem import Numbers
+from everwillow.solvers._box import active_set
+
+
+# Added to the diagonal of the scaled Hessian, so that it can be inverted.
+DAMPING = 1e-10
+# What inverse iteration leaves of directions that are not flat.
+LEAK = 1e-6
+# Where on the way to the ends of its ranges -ln L is compared.
+STOPS = (0.01, *((i + 1) / 16 for i in range(16)))
+# By how much rounding and a minimum that is not quite reached may change it.
+SAME, ROUNDING = 1e-8, 256
+GOLDEN = 0.6180339887498949
+# How many values of parameters without effect a fit may start from.
+STARTS = 48
+
+
+def idle(gradient: Array, hessian: Array, free: Array) -> Bool[Array, " n"]:
+    """Return which free parameters have neither a slope nor a curvature."""
+    return free & (gradient == 0) & (jnp.diagonal(hessian) == 0)
+
+
+def value_is_minimal(
+    task: Task, numbers: Numbers, outcome: Any, fixed: Array | None = None
+) -> Bool[Array, ""]:
+    """Return whether -ln L is at its minimum, although parameters may not matter.
+
+    Args:
+        task: The structure of the fit.
+        numbers: Its arguments, with what is held masked.
+        outcome: Its end: an `Outcome` or a `Foothold`.
+        fixed: Which parameters have to matter, shape ``(n,)``.
+    """
+    if outcome.hessian is None:
+        return outcome.success
+    flat = ~outcome.success & (outcome.status == RESULTS.flat_direction)
+    alike = jax.lax.cond(
+        any_lane(flat),
+        lambda: _is_level(task, numbers, outcome, fixed),
+        lambda: jnp.asarray(False),
+    )
+    return outcome.success | (flat & alike)
+
+
+def _is_level(task: Task, numbers: Numbers, outcome: Any, fixed: Any) -> Array:
+    """Return whether -ln L is the same all along the flat direction."""
+    x, value = outcome.x, outcome.value
+    free = jnp.asarray(numbers.mask) & ~outcome.at_bound
+    lower, upper = _range(numbers, x)
+    width = jnp.where(jnp.isfinite(upper - lower), upper - lower, 1 + jnp.abs(x))
+    way = _flat_direction(outcome.hessian, free)
+    way = way / jnp.max(jnp.abs(way) / width, initial=0)
+    if fixed is None:
+        fixed = jnp.zeros_like(free)
+    moving = way != 0
+    ahead = jnp.where(way > 0, upper - x, lower - x) / jnp.where(moving, way, 1)
+    behind = jnp.where(way > 0, lower - x, upper - x) / jnp.where(moving, way, 1)
+    stops = jnp.asarray(STOPS, x.dtype)
+    steps = jnp.concatenate(
+        [
+            stops * jnp.min(jnp.where(moving, ahead, jnp.inf), initial=1),
+            stops * jnp.max(jnp.where(moving, behind, -jnp.inf), initial=-1),
+        ]
+    )
+    values = jax.lax.map(lambda t: task.value(numbers, x + t * way), steps)
+    noise = SAME + ROUNDING * jnp.finfo(x.dtype).eps * jnp.abs(value)
+    known = jnp.isfinite(values) & (steps != 0)
+    level = jnp.all(~known | (jnp.abs(values - value) <= noise))
+    return level & jnp.any(known) & ~jnp.any(fixed & moving)
+
+
+def _flat_direction(hessian: Array, free: Array) -> Float[Array, " n"]:
+    """Return a vector along what has no curvature, by inverse iteration."""
+    diagonal = jnp.diagonal(hessian)
+    scale = jnp.where(free & (diagonal > 0), jax.lax.rsqrt(jnp.abs(diagonal)), 1)
+    matrix = Dense(hessian).scaled(scale).masked(free).as_matrix()
+    factor = Dense(matrix + DAMPING * jnp.eye(matrix.shape[0])).factor()
+    number = jnp.arange(free.size, dtype=hessian.dtype)
+    vector = jnp.where(free, 0.5 + (number * GOLDEN) % 1, 0)
+    for _ in range(2):
+        vector = factor.solve(vector)
+        vector = vector / jnp.max(jnp.abs(vector), initial=0)
+    return jnp.where(jnp.abs(vector) > LEAK, scale * vector, 0)
+
+
+def start_elsewhere(
+    task: Task, numbers: Numbers, x: Array, without: Array
+) -> Float[Array, " n"]:
+    """Return where to start a fit, if some parameters have no effect at a point.
+
+    There the slopes of these parameters are exactly zero, and a fit that starts with
+    them stays where it is however wrong they are. So values all over their ranges are
+    tried, and the one taken from which the next Newton step of all other parameters
+    promises most.
+
+    Args:
+        task: The structure of the fit.
+        numbers: Its arguments.
+        x: The point, shape ``(n,)``.
+        without: Which parameters have no effect there, shape ``(n,)``.
+    """
+    lower, upper = _range(numbers, x)
+    bounded = jnp.isfinite(upper - lower)
+    low = jnp.where(bounded, lower, x - 1 - jnp.abs(x))
+    high = jnp.where(bounded, upper, x + 1 + jnp.abs(x))
+    mask = jnp.asarray(numbers.mask)
+    options = {"lower": lower, "upper": upper, "free": mask & ~without}
+    # Fractions of the golden ratio of as many dimensions fill a box evenly.
+    number = 1 + jnp.cumsum(without).astype(x.dtype)
+
+    def try_at(i: Array) -> tuple[Array, Array]:
+        part = (0.5 + (i + 1).astype(x.dtype) * GOLDEN**number) % 1
+        here = jnp.where(without, low + part * (high - low), x)
+        found = task.evaluate(numbers, here)
+        free, _ = active_set(here, found.gradient, options)
+        step, edm, definite = newton_step(
+            found.curvature.as_matrix(), found.gradient, free
+        )
+        there = jnp.clip(here + jnp.where(definite, step, 0), lower, upper)
+        gain = jnp.where(definite & jnp.isfinite(edm), edm, -jnp.inf)
+        return gain, jnp.where(jnp.isfinite(there), there, here)
+
+    gains, starts = jax.lax.map(try_at, jnp.arange(STARTS))
+    best = jnp.argmax(gains)
+    return jnp.where(jnp.isfinite(gains[best]), starts[best], x)
