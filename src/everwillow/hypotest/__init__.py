@@ -12,6 +12,7 @@ from everwillow.hypotest.distributions import (
     TMuTildeAsymptotic,
 )
 from everwillow.hypotest.results import (
+    LIMIT,
     BandValues,
     ExpectedBands,
     HypoTestResult,
@@ -44,6 +45,7 @@ from everwillow.hypotest.utils import (
 
 # The function `upper_limit` is in the module of its name, whose name it would hide.
 __all__ = [
+    "LIMIT",
     "Q0",
     "AsymptoticCalculator",
     "BandValues",

@@ -13,10 +13,12 @@ from everwillow._errors import RESULTS
 from everwillow._typing import Key
 from everwillow.fitting import FitResult, _execute
 from everwillow.fitting._core import Task, knows_curvature
+from everwillow.fitting._flat import idle, start_elsewhere
 from everwillow.fitting._layout import as_array, is_traced
 from everwillow.fitting._problem import Numbers
 from everwillow.fitting.conditional import Problem
-from everwillow.hypotest._chain import scan_fits
+from everwillow.hypotest._chain import from_zero, is_sound
+from everwillow.hypotest._scan_of_fits import scan_fits
 from everwillow.hypotest.test_statistics import (
     CowanTestStatistic,
     TestStatistic,
@@ -24,7 +26,7 @@ from everwillow.hypotest.test_statistics import (
     fits_of,
 )
 from everwillow.statelib import State
-from everwillow.toys._lanes import SUCCESS, code_of, minimise_in_lanes
+from everwillow.toys._lanes import minimise_in_lanes
 from everwillow.toys.sampling import Sampler, draw
 
 
@@ -35,17 +37,21 @@ class Batch(eqx.Module):
         q: The test statistic of each toy.
         status: How its fits ended; the first failure if there was one.
         vector: All parameters of the best fits.
-        held: All parameters of the fits with the POI held.
         nll: -ln L of those.
-        held_status: How those ended.
+        held: All parameters of the fits with the POI held.
+        held_sound: Whether -ln L is at its minimum there.
+        idle: Which parameters do not matter where one of its fits ended.
+        end: That end.
     """
 
     q: Any
     status: Any
     vector: Any
-    held: Any
     nll: Any
-    held_status: Any
+    held: Any
+    held_sound: Any
+    idle: Any
+    end: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,52 +104,58 @@ class Job:
             **self.fit_kwargs,
             **options,
         )
-        return result.value, first_failure(fits_of(result.extras))
+        status = first_failure(fits_of(result.extras))
+        if status is not None:
+            # A fit that is flat in what does not matter has a value all the same.
+            good: Any = RESULTS.successful
+            known = jnp.isfinite(result.value)
+            status = RESULTS.where(known, good, status)
+        return result.value, status
 
     def _takes_throw(self) -> bool:
         return isinstance(self.statistic, CowanTestStatistic)
 
     def fit(self, problem: Problem, starts: Any, poi: Any, toys: Any) -> Batch:
         """Run one batch of toys in lanes."""
-        numbers = dataclasses.replace(problem.numbers, vector=None, observation=None)
-        numbers, physical = self.without_negative(numbers)
+        numbers, floor = self._numbers(problem)
         out = _execute.call(
             _fit_lanes,
             self.statistic,
             problem.task,
             numbers,
             np.asarray(self.place),
-            np.asarray(True) if physical else None,
+            floor,
             starts,
             poi,
             toys,
         )
         return jax.tree.map(np.asarray, out)
 
-    def without_negative(self, numbers: Numbers) -> tuple[Numbers, bool]:
-        """Keep the POI from negative values, if those are unphysical.
+    def starts_elsewhere(self, problem: Problem, batch: Batch, toys: Any) -> Any:
+        """Return other start values, where parameters do not matter at an end."""
+        numbers, _ = self._numbers(problem)
+        out = _execute.call(_start_lanes, problem.task, numbers, batch, toys)
+        return np.asarray(out)
+
+    def _numbers(self, problem: Problem) -> tuple[Numbers, str | None]:
+        """Return what all toys of a hypothesis have in common."""
+        numbers = dataclasses.replace(problem.numbers, vector=None, observation=None)
+        return self.without_negative(numbers)
+
+    def without_negative(self, numbers: Numbers) -> tuple[Numbers, str | None]:
+        """Keep the POI from negative values, if those count for nothing.
 
         The minimum over allowed values is then found by one fit rather than two.
 
         Returns:
-            The numbers, and whether two fits are needed all the same.
+            The numbers, and the `floor` of `run_fits` that is left.
         """
-        if not getattr(self.statistic, "physical", False):
-            return numbers, False
+        floor = getattr(self.statistic, "floor", None)
         lower, _ = self.problem.range(np.array([self.place]))
-        if lower[0] >= 0:
-            return numbers, False
         smooth = any(np.any(at == self.place) for at in numbers.transformed)
-        if smooth or not knows_curvature(self.problem.task.solver):
-            return numbers, True
-        count = len(numbers.index)
-        ends = numbers.lower, numbers.upper
-        low, high = (
-            np.full(count, fill) if end is None else np.array(end)
-            for end, fill in zip(ends, (-np.inf, np.inf), strict=True)
-        )
-        low[self.place] = 0
-        return dataclasses.replace(numbers, lower=low, upper=high), False
+        if floor is None or smooth or not knows_curvature(self.problem.task.solver):
+            return numbers, floor
+        return numbers if lower[0] >= 0 else from_zero(numbers, self.place), None
 
     def attempt(self, size: int) -> Callable[[Problem, Any], State | None]:
         """Return a conditional fit to the data in the program of the toys.
@@ -159,7 +171,7 @@ class Job:
                 numbers.observation,
             )
             out = self.fit(problem, starts, np.full(size, as_array(poi)), toys)
-            if code_of(out.held_status)[0] != code_of(SUCCESS):
+            if not out.held_sound[0]:
                 return None
             return problem.task.layout.state(out.held[0], numbers.others)
 
@@ -184,7 +196,11 @@ def truth(
     held = problem.hold({poi_key: poi}, where="poi")
     if check_nuisances(nuisances):
         found = attempt(problem, poi) if attempt is not None else None
-        return held.fit().params if found is None else found
+        if found is not None:
+            return found
+        result = held.fit(throw=False)
+        place = int(problem.positions(poi_key)[0])
+        return (result if is_sound(held, result, place) else result.check()).params
     numbers = held.numbers
     return problem.task.layout.state(numbers.vector, numbers.others)
 
@@ -194,7 +210,7 @@ def _fit_lanes(
     task: Task,
     numbers: Numbers,
     place: Any,
-    physical: Any,
+    floor: str | None,
     starts: Any,
     poi: Any,
     toys: Any,
@@ -204,19 +220,39 @@ def _fit_lanes(
 
     def one(vector: Any, tested: Any, toy: Any) -> Batch:
         here = dataclasses.replace(numbers, vector=vector, observation=toy)
-        arrays, rest, ratio, mu_hat = scan_fits(
-            task, here, place, (tested,), physical, minimise_in_lanes
+        arrays, rest, sound, ratio, mu_hat = scan_fits(
+            task, here, place, (tested,), floor, minimise_in_lanes
         )
         outcome = eqx.combine(arrays, rest)[0]
         free, held = (jax.tree.map(lambda a, i=i: a[i], outcome) for i in (0, 1))
-        status = RESULTS.where(free.success, held.status, free.status)
+        good: Any = RESULTS.successful
+        status = RESULTS.where(sound[1], good, held.status)
+        status = RESULTS.where(sound[0], status, free.status)
+        mask = jnp.asarray(numbers.mask)
+        others = mask & (jnp.arange(mask.shape[0]) != place)
+        with_poi = idle(free.gradient, free.hessian, mask)
+        without = idle(held.gradient, held.hessian, others)
         return Batch(
             statistic._of_ratio(ratio, mu_hat, tested),
             status,
             jnp.asarray(vector).at[index].set(free.x),
+            free.value,
             jnp.asarray(vector).at[index].set(held.x),
-            held.value,
-            held.status,
+            sound[1],
+            with_poi | without,
+            jnp.where(jnp.any(without), held.x, free.x),
         )
 
     return jax.vmap(one)(starts, poi, toys)
+
+
+def _start_lanes(task: Task, numbers: Numbers, batch: Batch, toys: Any) -> Any:
+    """Return where else to start the free fits of a batch; for `_execute.call`."""
+    index = jnp.asarray(numbers.index)
+
+    def one(vector: Any, x: Any, without: Any, toy: Any) -> Any:
+        here = dataclasses.replace(numbers, vector=vector, observation=toy)
+        x = start_elsewhere(task, here, x, without)
+        return jnp.asarray(vector).at[index].set(x)
+
+    return jax.vmap(one)(batch.vector, batch.end, batch.idle, toys)

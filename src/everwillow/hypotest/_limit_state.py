@@ -17,12 +17,21 @@ AFTER = (0, 0, 1, 0, 3)
 OBSERVED = len(N_SIGMA)
 # The root is taken after one more Newton step, which squares this.
 TOLERANCE = 3e-4
-MOST_FITS = 100
+# Of all limits, and of one. Two or three are usual.
+MOST_FITS = 200
+MOST_OF_ONE = 30
+# So often a search steps back from a POI whose fit failed.
+MOST_FAILURES = 8
+# This close, in standard errors, to where fits begin to fail there is no limit.
+NEAR_FAILURE = 1e-3
+# Where the data are impossible without signal they are fitted with this part of one.
+NEXT_TO_NOTHING = 1e-6
 # Asimov data have their minimum where they were made, unless auxiliary data are
 # missing in them. Then the free fit is made.
 ASIMOV_EDM = 1e-8
 BISECTIONS = 50
-CODE_RUNNING, CODE_DONE, CODE_FAILED = range(3)
+# How the search for a limit ended, in the order of the members of `LIMIT`.
+END_FOUND, END_BEYOND, END_FAILED = range(3)
 
 
 class Recipe(NamedTuple):
@@ -31,12 +40,12 @@ class Recipe(NamedTuple):
     Attributes:
         predict_fn: From a State to the expected observation; None asks the Model.
         a_posteriori: Whether the Asimov data have the nuisance parameters fitted to
-            the data without signal; if not, their start values.
+            the data without signal; if not, their start values. An array.
         physical: Whether negative values of the POI are unphysical.
     """
 
     predict_fn: Any
-    a_posteriori: bool
+    a_posteriori: Any
     physical: bool
 
 
@@ -47,22 +56,30 @@ class Roots(eqx.Module):
         values: The limits, in the order of `N_SIGMA`, then the observed one. NaN is
             beyond the upper bound of the POI, or not found where a fit failed.
         slopes: Of the functions whose roots they are.
-        code: One of the ``CODE_*`` integers of this module.
-        target: Which limit was searched last.
+        ends: How each search ended, one of the ``END_*`` integers of this module.
+        failed_at: The POI where a fit failed last in each of them.
+        status: How that fit ended, shape ``(limits,)``.
         fits: Number of conditional fits.
         asimov: The fit of the Asimov data.
         zero: The fit of the data without signal.
+        possible: Whether the data are possible without signal.
         asimov_observation: The Asimov data.
+        deepest: -ln L of the lowest conditional minimum of the data.
+        deepest_x: The parameters there.
     """
 
     values: Float[Array, " limits"]
     slopes: Float[Array, " limits"]
-    code: Any
-    target: Any
+    ends: Any
+    failed_at: Any
+    status: Any
     fits: Any
     asimov: Foothold
     zero: Foothold
+    possible: Any
     asimov_observation: Any
+    deepest: Any
+    deepest_x: Any
 
 
 class Progress(eqx.Module):
@@ -85,11 +102,23 @@ class Progress(eqx.Module):
     slopes: Float[Array, " limits"]
     aiming: Any
     fits: Any
-    code: Any
+    going: Any
+    sigma: Any
+    ends: Any
+    failed_at: Any
+    status: Any
+    possible: Any
+    deepest: Any
+    deepest_x: Any
+    attempt: Any
+    spent: Any
+    failures: Any
+    ceiling: Any
 
 
-# The phases: data without signal, the free fit of Asimov data, roots.
-PHASE_ZERO, PHASE_ASIMOV, PHASE_ROOTS = range(3)
+# The phases: data without signal, the free fit of Asimov data, that with the POI at 0
+# where negative ones are unphysical, roots.
+PHASE_ZERO, PHASE_ASIMOV, PHASE_FLOOR, PHASE_ROOTS = range(4)
 
 
 def root_of_parabola(

@@ -10,6 +10,7 @@ import numpy as np
 from everwillow._errors import ArgumentTypeError, FitError
 from everwillow._typing import Key
 from everwillow.fitting._layout import is_traced
+from everwillow.hypotest._impossible import impossible_bins
 from everwillow.hypotest.distributions import (
     Distribution,
     Q0Asymptotic,
@@ -89,8 +90,9 @@ class _AbstractCalculator:
             poi: The tested value.
 
         Raises:
-            FitError: If a fit failed, so that there is no test statistic. In a trace
-                the result is NaN instead.
+            FitError: If fits failed, so that there is neither a test statistic of the
+                data nor one of the Asimov data. What there is not is NaN; in a trace
+                nothing is raised.
         """
         result = self.test_statistic.compute(
             self.nll_fn,
@@ -100,12 +102,36 @@ class _AbstractCalculator:
             poi,
             **self._options(),
         )
-        _check(result, self.poi_key)
+        self._check(result)
         known = self.distribution._missing(result, alt=True) is None
         log_null, log_alt = self.distribution.log_pvalues(result, alt=known)
         library: Any = jnp if is_traced(log_null, log_alt) else np
         palt = library.exp(log_alt) if known else None
         return HypoTestResult(result.value, library.exp(log_null), palt, result)
+
+    def _check(self, result: TestStatResult) -> None:
+        """Raise where nothing is known, and say which fit is the reason."""
+        value, asimov = result.value, result.q_asimov
+        observed = _is_known(value)
+        if asimov is not None and _is_known(asimov):
+            return
+        if observed and (asimov is None or not self.distribution._null_needs_alt()):
+            return
+        poi = f"{self.poi_key!r} = {result.test}"
+        for name, fit in fits_of(result.extras).items():
+            if not is_traced(fit.success) and not np.all(fit.success):
+                msg = (
+                    f"test: no test statistic for {poi}, as the fit {name!r} failed. "
+                    f"{fit.message()}"
+                )
+                if not name.startswith("asimov"):
+                    msg += impossible_bins(self.nll_fn, self.observation, fit)
+                raise FitError(msg, result=fit)
+        msg = (
+            f"test: no test statistic for {poi}. The fit with the parameter held is "
+            "lower than the free fit, also from there: give other start values."
+        )
+        raise FitError(msg)
 
     def cls(self, result: HypoTestResult) -> Any:
         r"""Return :math:`\mathrm{CL_s} = p_\mathrm{null} / p_\mathrm{alt}`.
@@ -138,25 +164,8 @@ class _AbstractCalculator:
         return self.distribution.expected_pvalues(result.test_stat_result)
 
 
-def _check(result: TestStatResult, poi_key: Key) -> None:
-    """Raise where a test statistic is NaN, and say which fit is the reason."""
-    if is_traced(result.value) or np.all(np.isfinite(result.value)):
-        asimov = result.q_asimov
-        if asimov is None or is_traced(asimov) or np.all(np.isfinite(asimov)):
-            return
-    for name, fit in fits_of(result.extras).items():
-        if not is_traced(fit.success) and not np.all(fit.success):
-            msg = (
-                f"test: no test statistic for {poi_key!r} = {result.test}, as the fit "
-                f"{name!r} failed. {fit.message()}"
-            )
-            raise FitError(msg, result=fit)
-    msg = (
-        f"test: no test statistic for {poi_key!r} = {result.test}. The fit with the "
-        "parameter held is lower than the free fit, also from there: give other start "
-        "values."
-    )
-    raise FitError(msg)
+def _is_known(value: Any) -> bool:
+    return is_traced(value) or bool(np.all(np.isfinite(value)))
 
 
 class HypoTestCalculator(_AbstractCalculator):

@@ -53,6 +53,10 @@ class Distribution(eqx.Module):
     def _missing(self, result: TestStatResult, *, alt: bool) -> str | None:
         """Return what is missing for the null or the alternative p-value, or None."""
 
+    def _null_needs_alt(self) -> bool:
+        """Return whether the null p-value takes the Asimov data."""
+        return False
+
     def null_pval(self, result: TestStatResult) -> Any:
         """Return the p-value of the tested value."""
         return _exp(self.log_pvalues(result, alt=False)[0])
@@ -169,6 +173,8 @@ class AbstractAsymptotic(Distribution):
         alt = self._log_tail(q, c, c_prime)
         if result.q_asimov is None:
             alt = jnp.full_like(q, jnp.nan)
+        if not self._null_needs_alt():
+            c = jnp.zeros_like(c)
         return self._log_tail(q, c, c), alt
 
     def _expected(self, result: TestStatResult) -> ExpectedBands:
@@ -180,14 +186,14 @@ class AbstractAsymptotic(Distribution):
         return ExpectedBands(*(BandValues(*band) for band in zip(*logs, strict=True)))
 
     def _missing(self, result: TestStatResult, *, alt: bool) -> str | None:
-        if result.q_asimov is not None or not (alt or self._null_needs_asimov()):
+        if result.q_asimov is not None or not (alt or self._null_needs_alt()):
             return None
         return (
             "the test statistic of Asimov data. Give asimov_observation or predict_fn "
             "to the test statistic or its calculator."
         )
 
-    def _null_needs_asimov(self) -> bool:
+    def _null_needs_alt(self) -> bool:
         return isinstance(self, TMuTildeAsymptotic | QTildeAsymptotic)
 
 

@@ -5,23 +5,36 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 
-from everwillow._errors import ArgumentValueError, FitError
+from everwillow._errors import RESULTS, ArgumentValueError, FitError
 from everwillow._tree import format_table
 from everwillow._typing import Key
 from everwillow.fitting import FitResult, _execute
 from everwillow.fitting._layout import closes_over_tracer, float_dtype, is_traced
-from everwillow.fitting._problem import Numbers
 from everwillow.fitting.conditional import Problem, pose
 from everwillow.fitting.follow import foothold
 from everwillow.fitting.run import Unset
-from everwillow.hypotest._chain import own_poi, poi_place
+from everwillow.hypotest._chain import (
+    best_fit,
+    is_sound,
+    own_poi,
+    poi_place,
+    widened,
+)
 from everwillow.hypotest._limit_search import search
-from everwillow.hypotest._limit_state import CODE_DONE, N_SIGMA, OBSERVED, Recipe
-from everwillow.hypotest.results import BAND_TEXTS, BandValues
+from everwillow.hypotest._limit_state import (
+    END_BEYOND,
+    END_FOUND,
+    N_SIGMA,
+    OBSERVED,
+    Recipe,
+)
+from everwillow.hypotest._scan_of_fits import tolerance
+from everwillow.hypotest.results import BAND_TEXTS, LIMIT, BandValues
 from everwillow.hypotest.test_statistics import (
     QMu,
     QTilde,
@@ -41,12 +54,16 @@ class LimitsResult(eqx.Module):
     Attributes:
         poi: Its name.
         level: The CLs of the limits, 0.05 for 95 % confidence.
-        observed: The observed limit.
-        expected: The limits expected without signal.
+        observed: The observed limit; NaN where there is none.
+        expected: The limits expected without signal, likewise.
         nuisances: ``"a posteriori"``: the expected limits have the nuisance parameters
             fitted to the data without signal; ``"a priori"``: their start values.
         minimum: The free fit of the data.
         fits: Number of conditional fits that it took.
+        observed_status: How the search for the observed limit ended, a member of
+            `LIMIT`.
+        expected_status: The same for the expected ones, in the order of `BandValues`;
+            a member of `LIMIT` of shape ``(5,)``.
     """
 
     poi: str = eqx.field(static=True)
@@ -56,6 +73,8 @@ class LimitsResult(eqx.Module):
     nuisances: str = eqx.field(static=True)
     minimum: FitResult
     fits: Any
+    observed_status: LIMIT
+    expected_status: LIMIT
 
     def __repr__(self) -> str:
         """Return a table of the limits."""
@@ -67,7 +86,29 @@ class LimitsResult(eqx.Module):
             (f"expected {text}", f"{float(value):.5g}")
             for text, (_, value) in zip(BAND_TEXTS, self.expected, strict=True)
         ]
-        return format_table(rows)
+        return "\n".join([format_table(rows), *self.reasons])
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why limits are missing, one sentence each."""
+        expected = self.expected_status == LIMIT.fit_failed
+        failed = [bool(self.observed_status == LIMIT.fit_failed), *map(bool, expected)]
+        beyond = self.expected_status == LIMIT.beyond_bound
+        bounded = [
+            bool(self.observed_status == LIMIT.beyond_bound),
+            *map(bool, beyond),
+        ]
+        names = ("observed", *(f"expected {text}" for text in BAND_TEXTS))
+        said = (
+            (failed, "no limit, as fits with {poi} held failed"),
+            (bounded, "beyond the upper bound of {poi}"),
+        )
+        return tuple(
+            f"{', '.join(n for n, f in zip(names, which, strict=True) if f)}: "
+            f"{text.format(poi=self.poi)}."
+            for which, text in said
+            if any(which)
+        )
 
 
 def limits(
@@ -98,7 +139,7 @@ def limits(
         nll_fn: A Model; or -ln L, with `params`, `observation` and `predict_fn`.
         poi: The parameter of interest, of one element; that of the model if None. An
             upper bound that its model calls a range of fits (as all of a workspace
-            are) holds the free fit only: limits beyond it are found.
+            are) counts for none of these fits: limits beyond it are found.
         params: Start values, or the end of the free fit, which is then not repeated.
         observation: The data; those of a Model if not given.
         level: The CLs of the limits.
@@ -112,11 +153,15 @@ def limits(
         bounds: As in `fit`.
         solver: As in `fit`.
         max_steps: As in `fit`.
-        throw: Whether to raise where there is no limit; if False, and always in
-            compiled code, it is NaN.
+        throw: Whether to raise where there is no limit at all, or one is beyond a
+            bound; if False, and always in compiled code, it is NaN.
+
+    Returns:
+        The limits. One that needs a fit that failed is NaN, with its status, and does
+        not take the others away.
 
     Raises:
-        FitError: If a fit failed.
+        FitError: If no limit was found, as fits failed.
         ArgumentValueError: If a limit is beyond the upper bound of the POI, or an
             argument is wrong.
 
@@ -147,36 +192,120 @@ def limits(
     )
     place = poi_place(problem, poi, where="poi")
     problem.check_inside(poi, np.zeros(1), np.array([place]), where="poi")
+    problem = widened(problem, place)
     predict_fn = _opened(predict_fn, problem)
     eager = not is_traced(problem.task, problem.numbers, level)
-    minimum = given if given is not None else problem.fit(throw=throw and eager)
-    ranges = isinstance(nll_fn, AbstractModel) and nll_fn.bounds_are_ranges
-    numbers = _unbounded_above(problem.numbers, place) if ranges else problem.numbers
-    roots = _execute.call(
-        search,
-        problem.task,
-        numbers,
-        foothold(problem, minimum),
-        np.asarray(place),
-        level if is_traced(level) else np.asarray(level, float_dtype()),
-        Recipe(predict_fn, check_nuisances(nuisances), kind),
-    )
-    values = roots.values
-    if not is_traced(values):
+    minimum = _free_fit(problem, place, given, physical=kind, eager=eager)
+    recipe = Recipe(predict_fn, np.asarray(check_nuisances(nuisances)), kind)
+    if not is_traced(level):
+        level = np.asarray(level, float_dtype())
+    roots = _found(problem, place, minimum, level, recipe)
+    if eager:
+        minimum, roots = _settled(
+            nll_fn, problem, place, (minimum, level, recipe), roots
+        )
         if throw:
-            _check(poi, roots, problem.range(np.array([place]))[1])
-        values = np.asarray(values)
+            _check(problem, place, minimum, roots)
+    return _record(problem.labels[place], level, nuisances, minimum, roots)
+
+
+def _free_fit(
+    problem: Problem,
+    place: int,
+    given: FitResult | None,
+    *,
+    physical: bool,
+    eager: bool,
+) -> FitResult:
+    """Return the fit of the data, that over POIs from 0 on where it fails below."""
+    if not eager:
+        return problem.fit(throw=False) if given is None else given
+    if given is not None:
+        labels = tuple(given.labels[i] for i in np.nonzero(given.at_bound)[0])
+        # At the end of what is but a range, the minimum is beyond.
+        inside = problem.ranges is None or problem.labels[place] not in labels
+        if bool(given.success) and inside:
+            return given
+    return best_fit(problem, place, physical=physical)
+
+
+def _found(problem, place: int, minimum: FitResult, level: Any, recipe: Recipe) -> Any:
+    """Run the search."""
+    base = foothold(problem, minimum)
+    if not is_traced(base) and not bool(base.success) and _is_number(base):
+        sound = is_sound(problem, minimum, place)
+        base = dataclasses.replace(base, success=np.asarray(sound))
+    if not is_traced(base) and not _is_number(base):
+        # Nothing of it can be used; the expected limits may be found all the same.
+        blank = jax.tree.map(np.zeros_like, base)
+        start = np.asarray(problem.numbers.vector)[np.asarray(problem.numbers.index)]
+        base = dataclasses.replace(blank, x=start, status=base.status)
+    where = np.asarray(place)
+    return _execute.call(
+        search, problem.task, problem.numbers, base, where, level, recipe
+    )
+
+
+def _is_number(base: Any) -> bool:
+    arrays = (base.x, base.value, base.gradient, base.hessian)
+    return all(np.all(np.isfinite(array)) for array in arrays)
+
+
+def _settled(
+    nll_fn: Any, problem: Problem, place: int, asked: tuple[Any, ...], roots: Any
+) -> tuple[FitResult, Any]:
+    """Search once more, where the first search brought a better minimum to light.
+
+    Or where the data are impossible without signal: then the nuisance parameters of
+    the Asimov data are those fitted with next to nothing where nothing is expected.
+    """
+    minimum, level, recipe = asked
+    if roots.deepest < minimum.nll - tolerance(minimum.nll):
+        vector = np.array(problem.numbers.vector)
+        vector[np.asarray(problem.numbers.index)] = roots.deepest_x
+        state = problem.task.layout.state(vector, problem.numbers.others)
+        again = best_fit(problem.at(state), place, physical=recipe.physical)
+        if bool(again.success) and again.nll < minimum.nll:
+            minimum = again
+            roots = _found(problem, place, minimum, level, recipe)
+    filled = getattr(nll_fn, "filled", nll_fn)
+    if not bool(roots.possible) and bool(recipe.a_posteriori) and filled is not nll_fn:
+        task = dataclasses.replace(problem.task, objective=filled.bare)
+        held = dataclasses.replace(problem, task=task).hold(
+            {problem.labels[place]: 0.0}
+        )
+        without = held.fit(throw=False)
+        if bool(without.success):
+            recipe = recipe._replace(a_posteriori=np.asarray(False))
+            roots = _found(problem.at(without), place, minimum, level, recipe)
+    return minimum, roots
+
+
+def _record(
+    poi: str, level: Any, nuisances: str, minimum: FitResult, roots: Any
+) -> LimitsResult:
+    """Give the limits their names."""
+    values, ends = roots.values, roots.ends
+    library: Any = jnp if is_traced(values) else np
+    values, ends = library.asarray(values), library.asarray(ends)
     by_sigma = dict(zip(N_SIGMA, range(OBSERVED), strict=True))
-    bands = [values[by_sigma[n]] for n in sorted(N_SIGMA)]
+    order = np.array([by_sigma[n] for n in sorted(N_SIGMA)])
     return LimitsResult(
-        poi=problem.labels[place],
+        poi=poi,
         level=level,
         observed=values[OBSERVED],
-        expected=BandValues(*bands),
+        expected=BandValues(*(values[i] for i in order)),
         nuisances=nuisances,
         minimum=minimum,
         fits=roots.fits,
+        observed_status=_status(ends[OBSERVED]),
+        expected_status=_status(ends[order]),
     )
+
+
+def _status(ends: Any) -> LIMIT:
+    """Return how searches ended; ``END_*`` are the numbers of the members."""
+    return jax.tree.map(lambda code: ends.astype(code.dtype), LIMIT.found)
 
 
 def _opened(predict_fn: Any, problem: Problem) -> Any:
@@ -186,15 +315,6 @@ def _opened(predict_fn: Any, problem: Problem) -> Any:
     numbers = problem.numbers
     example = problem.task.layout.state(jnp.asarray(numbers.vector), numbers.others)
     return eqx.filter_closure_convert(predict_fn, example)
-
-
-def _unbounded_above(numbers: Numbers, place: int) -> Numbers:
-    """Take away the upper bound of one parameter."""
-    if numbers.upper is None:
-        return numbers
-    library: Any = jnp if is_traced(numbers.upper) else np
-    upper = library.where(np.arange(len(numbers.upper)) == place, np.inf, numbers.upper)
-    return dataclasses.replace(numbers, upper=upper)
 
 
 def start_state(nll_fn: Any, params: Any, nuisances: str) -> Any:
@@ -241,28 +361,36 @@ def _checked(level: Any, nuisances: str, test_statistic: Any) -> bool:
     raise ArgumentValueError(msg)
 
 
-def _check(poi: Key, roots: Any, upper: Any) -> None:
-    """Raise where the search did not end at limits."""
-    code, target = int(roots.code), int(roots.target)
-    missing = np.isnan(roots.values)
-    if code == CODE_DONE and not missing.any():
-        return
+def _check(problem: Problem, place: int, minimum: FitResult, roots: Any) -> None:
+    """Raise where a limit is beyond a bound, or none was found at all."""
+    poi, ends = problem.labels[place], np.asarray(roots.ends)
     texts = dict(zip(sorted(N_SIGMA), BAND_TEXTS, strict=True))
     which = [f"expected {texts[n]}" for n in N_SIGMA] + ["observed"]
-    if code == CODE_DONE:
-        beyond = ", ".join(which[i] for i in np.nonzero(missing)[0])
+    if np.any(ends == END_BEYOND):
+        beyond = ", ".join(which[i] for i in np.nonzero(ends == END_BEYOND)[0])
+        upper = float(problem.range(np.array([place]))[1][0])
         msg = (
-            f"limits: on {poi!r} beyond its upper bound {float(upper[0]):g}: {beyond}. "
+            f"limits: on {poi!r} beyond its upper bound {upper:g}: {beyond}. "
             f"Give it more room, bounds={{{poi!r}: Interval(0, ...)}}, or ask with "
             "throw=False for the others."
         )
         raise ArgumentValueError(msg)
+    if np.any(ends == END_FOUND):
+        return
+    minimum.check()
     msg = (
-        f"limits: a fit with {poi!r} held failed in the search for the "
-        f"{which[min(target, OBSERVED)]} limit, after {int(roots.fits)} fits. Look at "
-        f"profile.scan over {poi!r}."
+        f"limits: none was found, as fits with {poi!r} held failed, also from the "
+        "start values and after steps back; the last one in the search for the "
+        f"{which[0]} limit at {float(roots.failed_at[0]):.4g}: {_words(roots.status)} "
+        f"Look at profile.scan over {poi!r}."
     )
     raise FitError(msg)
+
+
+def _words(status: Any) -> str:
+    """Return how the first of some fits ended."""
+    first = jax.tree.map(lambda codes: np.asarray(codes)[0], status)
+    return str(RESULTS[first])
 
 
 __all__ = ["LimitsResult", "limits"]

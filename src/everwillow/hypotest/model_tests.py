@@ -86,8 +86,10 @@ def cls(
         predict_fn: From a State to the expected observation, for a plain function.
         **fit_kwargs: ``fixed``, ``bounds``, ``solver``, ``max_steps`` as in `fit`.
 
+    What needs a fit that failed is NaN, and does not take the rest away.
+
     Raises:
-        FitError: If a fit failed.
+        FitError: If fits failed, so that nothing is known.
 
     Example:
         >>> import everwillow as ew
@@ -183,8 +185,10 @@ def discovery(
         predict_fn: From a State to the expected observation, for a plain function.
         **fit_kwargs: ``fixed``, ``bounds``, ``solver``, ``max_steps`` as in `fit`.
 
+    What needs a fit that failed is NaN, and does not take the rest away.
+
     Raises:
-        FitError: If a fit failed.
+        FitError: If fits failed, so that nothing is known.
 
     Example:
         >>> import everwillow as ew

@@ -12,6 +12,14 @@ from everwillow.fitting._layout import is_traced
 from everwillow.toys.fits import describe
 
 
+class LIMIT(eqx.Enumeration):
+    """How the search for a limit ended."""
+
+    found = "The limit is where CLs falls to its level."
+    beyond_bound = "The limit is beyond the upper bound of the parameter."
+    fit_failed = "Fits that the limit needs failed."
+
+
 class TestStatResult(eqx.Module):
     """The value of a test statistic, and the fits that it was made of.
 

@@ -96,12 +96,17 @@ class CowanTestStatistic(TestStatistic):
     - ``throw``: whether to raise when a fit fails, by default False.
 
     The minimum found by the free fit is not believed blindly: where a conditional fit
-    is lower beyond rounding, the free fit is made again from there.
+    is lower beyond rounding, the free fit is made again from there; and where a
+    parameter does not matter in one of them, from other values of that parameter.
+    Where negative values of the POI count for nothing, a free fit that fails below 0
+    gives way to that over values from 0 on. Ranges of fits, as a workspace has them,
+    are no bounds for the POI.
     """
 
-    # Whether negative values of the POI are unphysical, so that the likelihood ratio
-    # is to the POI at 0 when the best one is negative: eq. (10).
-    physical: ClassVar[bool] = False
+    # What negative values of the POI count: as any others (None); nothing, as the
+    # likelihood ratio is to the POI at 0 when the best one is negative ("zero"), eq.
+    # (10); nothing, as it is 0 then ("held").
+    floor: ClassVar[str | None] = None
 
     @abc.abstractmethod
     def _of_ratio(self, twice_ratio: Any, mu_hat: Any, poi_test: Any) -> Any:
@@ -136,16 +141,15 @@ class CowanTestStatistic(TestStatistic):
         test, mu_asimov = self._tested(poi_test), self._asimov_poi(mu_asimov)
         given = Unset if observation is None else observation
         problem = pose(nll_fn, params, given, **fit_kwargs)
-        recipe = _AsimovRecipe(
-            asimov_observation, predict_fn, mu_asimov, check_nuisances(nuisances)
-        )
+        posteriori = check_nuisances(nuisances)
+        recipe = _AsimovRecipe(asimov_observation, predict_fn, mu_asimov, posteriori)
         known = shared.get("asimov")
         values = (test, mu_asimov) if recipe.profiles and known is None else (test,)
         fits = run_fits(
             problem,
             poi_key,
             values,
-            physical=self.physical,
+            floor=self.floor,
             free=shared.get("free"),
             arguments=arguments,
         )
@@ -159,26 +163,22 @@ class CowanTestStatistic(TestStatistic):
         if recipe.wanted:
             if known is None:
                 known = recipe.apply(nll_fn, problem, poi_key, fits.held[1:])
-            asimov = run_fits(
-                known,
-                poi_key,
-                (test,),
-                physical=self.physical,
-                free=shared.get("asimov_free"),
-            )
+            free = shared.get("asimov_free")
+            asimov = run_fits(known, poi_key, (test,), floor=self.floor, free=free)
             extras |= {
                 "mu_asimov": mu_asimov,
                 "q_asimov": self._of_ratio(asimov.twice_ratio, asimov.mu_hat, test),
                 "asimov_fit_free": asimov.free,
                 "asimov_fit_constrained": asimov.held[0],
             }
+            # What does not depend on the tested value; never anything traced.
+            found = {"free": fits.free, "asimov": known, "asimov_free": asimov.free}
             if not is_traced(fits, asimov, known.task, known.numbers):
-                # What does not depend on the tested value; never anything traced.
-                found = {"free": fits.free, "asimov": known}
-                shared |= {**found, "asimov_free": asimov.free}
-        if throw:
+                shared |= found
+        value = self._of_ratio(fits.twice_ratio, fits.mu_hat, test)
+        if throw and not _are_known(value, extras.get("q_asimov", value)):
             check_fits(extras)
-        return self._of_ratio(fits.twice_ratio, fits.mu_hat, test), extras
+        return value, extras
 
 
 class _AsimovRecipe(NamedTuple):
@@ -241,6 +241,10 @@ def fits_of(extras: dict[str, Any]) -> dict[str, FitResult]:
     return {k: v for k, v in extras.items() if isinstance(v, FitResult)}
 
 
+def _are_known(*values: Any) -> bool:
+    return is_traced(values) or all(np.all(np.isfinite(value)) for value in values)
+
+
 def check_fits(extras: dict[str, Any]) -> None:
     """Raise `FitError` for the first fit that is no minimum, where that is known."""
     for fit in fits_of(extras).values():
@@ -262,7 +266,7 @@ class TMuTilde(CowanTestStatistic):
     Where the best fit is negative, the ratio is to the fit with the POI at 0.
     """
 
-    physical: ClassVar[bool] = True
+    floor: ClassVar[str | None] = "zero"
 
     def _of_ratio(self, twice_ratio: Any, mu_hat: Any, poi_test: Any) -> Any:
         del mu_hat, poi_test
@@ -283,7 +287,7 @@ class QTilde(CowanTestStatistic):
     is above the tested value, the test statistic is 0.
     """
 
-    physical: ClassVar[bool] = True
+    floor: ClassVar[str | None] = "zero"
 
     def _of_ratio(self, twice_ratio: Any, mu_hat: Any, poi_test: Any) -> Any:
         return _zero_where(mu_hat > poi_test, twice_ratio)
@@ -296,6 +300,8 @@ class Q0(CowanTestStatistic):
     1 unless ``mu_asimov`` is something else than 0.
     """
 
+    floor: ClassVar[str | None] = "held"
+
     def _tested(self, poi_test: Any) -> Any:
         del poi_test
         return 0.0
@@ -306,7 +312,7 @@ class Q0(CowanTestStatistic):
         return mu_asimov if mu_asimov != 0 else 1.0
 
     def _of_ratio(self, twice_ratio: Any, mu_hat: Any, poi_test: Any) -> Any:
-        return _zero_where(mu_hat < poi_test, twice_ratio)
+        return _zero_where(mu_hat <= poi_test, twice_ratio)
 
 
 def _zero_where(beyond: Any, twice_ratio: Any) -> Any:

@@ -13,8 +13,9 @@ from everwillow._typing import Key
 from everwillow.fitting._layout import as_array
 from everwillow.fitting.conditional import pose
 from everwillow.fitting.run import Unset
-from everwillow.hypotest._chain import poi_place
-from everwillow.hypotest._job import Job, truth
+from everwillow.hypotest._chain import poi_place, widened
+from everwillow.hypotest._job import Batch, Job, truth
+from everwillow.hypotest._scan_of_fits import tolerance
 from everwillow.hypotest.results import ToyResult
 from everwillow.hypotest.test_statistics import (
     CowanTestStatistic,
@@ -125,16 +126,19 @@ class ToyGenerator:
         sampler = choose_sampler(nll_fn, sample_fn, predict_fn)
         given = Unset if observation is None else observation
         problem = pose(nll_fn, params, given, **fit_kwargs)
+        place = poi_place(problem, poi_key)
         tested = as_array(poi_null)
         if isinstance(self.test_statistic, CowanTestStatistic):
             tested = as_array(self.test_statistic._tested(poi_null))
         hypotheses = [poi_null] if poi_alt is None else [poi_null, poi_alt]
+        values = (tested, *(as_array(poi) for poi in hypotheses))
+        problem = widened(problem, place, values)
         job = Job(
             self.test_statistic,
             nll_fn,
             problem,
             poi_key,
-            poi_place(problem, poi_key),
+            place,
             tested,
             sampler,
             checked_key(key),
@@ -207,6 +211,9 @@ class ToyGenerator:
             toys = job.draw(state, number, indices)
             poi = np.full(len(indices), job.tested)
             out = job.fit(problem, np.tile(start, (len(indices), 1)), poi, toys)
+            if np.any(out.idle):
+                starts = job.starts_elsewhere(problem, out, toys)
+                out = _better(out, job.fit(problem, starts, poi, toys))
             good = _done(out.q, out.status)
             if np.all(good):
                 return out.q, out.status
@@ -229,6 +236,15 @@ class ToyGenerator:
             q[i], code = job.test(toy, state)
             codes[i] = code_of(code)
         return q, jax.tree.map(lambda _: codes, status)
+
+
+def _better(one: Batch, other: Batch) -> Batch:
+    """Return for each toy what has the lower minimum of two attempts."""
+    lower = other.nll < one.nll - tolerance(one.nll)
+    better = _done(other.q, other.status) & (lower | ~_done(one.q, one.status))
+    return jax.tree.map(
+        lambda a, b: np.where(better.reshape(-1, *[1] * (a.ndim - 1)), b, a), one, other
+    )
 
 
 def _done(q: Any, status: Any) -> np.ndarray:
