@@ -22,6 +22,10 @@ POWER = 1.25
 # If the objective is not finite there either, so much further inside, up to here.
 FURTHER = 1e5
 FURTHEST = 1e-4
+# Who leaves a moved end leaps, as the curvature there knows nothing of the rest: by
+# this part of the way that led there, then by this part of that, so many times.
+LEAP = 0.01
+MOST_LEAPS = 8
 # A start on such an end is moved inside by this part of the range.
 START_INSIDE = 0.01
 
@@ -36,15 +40,17 @@ class OpenEnds(eqx.Module):
             ones, zero for ends that stay.
         phase: `SEARCHING` for the minimum, `LOOKING` at the very ends; then `CLOSED` if
             they are part of the minimum, or `OPEN` if it is next to them.
+        leaps: How often it was tried to leap from a moved end.
     """
 
     margin: Float[Array, " n"]
     phase: Int[Array, ""]
+    leaps: Int[Array, ""]
 
     @classmethod
     def before(cls, x: Float[Array, " n"]) -> "OpenEnds":
         """Return that no end was moved."""
-        return cls(jnp.zeros_like(x), jnp.asarray(SEARCHING))
+        return cls(jnp.zeros_like(x), jnp.asarray(SEARCHING), jnp.asarray(0))
 
     def box(self, options: dict[str, Any] | None) -> dict[str, Any]:
         """Return the options of a solver with the ends where they are now."""
@@ -125,7 +131,7 @@ class OpenEnds(eqx.Module):
         margin = jnp.where(moving, jnp.where(low, size, -size), self.margin)
         margin = jnp.where(good & usable, 0, margin)
         fresh = jnp.any(moving & (self.margin == 0))
-        return OpenEnds(margin, phase), fresh, good & ~usable
+        return OpenEnds(margin, phase, self.leaps), fresh, good & ~usable
 
     def verdict(
         self,
@@ -155,6 +161,34 @@ class OpenEnds(eqx.Module):
         small = jnp.max(fall, initial=0) <= goal
         code = jnp.where(self.phase == OPEN, jnp.where(small, minimum, falls), code)
         return jnp.where(self.phase == CLOSED, minimum, code)
+
+    def leap(
+        self,
+        x: Float[Array, " n"],
+        free: Bool[Array, " n"],
+        options: dict[str, Any] | None,
+        going: Bool[Array, ""],
+    ) -> tuple["OpenEnds", Bool[Array, ""], Float[Array, " n"]]:
+        """Leave moved ends, where the gradient points inside.
+
+        Args:
+            x: The best point.
+            free: Which parameters are neither fixed nor held at a bound.
+            options: Those of the solver, with the ends where they were.
+            going: Whether to go on at all.
+
+        Returns:
+            The ends, whether to leap, and by how much.
+        """
+        leave = self.near(x, options) & free
+        leap = jnp.any(leave) & (self.leaps < MOST_LEAPS) & going
+        way = self.margin / float(jnp.finfo(x.dtype).eps) ** POWER
+        part = jnp.asarray(LEAP, x.dtype) ** (self.leaps + 1).astype(x.dtype)
+        count = jnp.where(
+            leap, self.leaps + 1, jnp.where(jnp.any(leave), self.leaps, 0)
+        )
+        ends = OpenEnds(self.margin, self.phase, count)
+        return ends, leap, jnp.where(leave, part * way, 0)
 
     def near(self, x: Float[Array, " n"], options: dict[str, Any] | None) -> Array:
         """Return which parameters stand on an end that was moved."""

@@ -124,7 +124,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         _, unravel = ravel_pytree(y)
         _, aux = eqx.filter_eval_shape(fn, y, args)
         aux = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), aux)
-        trial = land(state.x, move, box)
+        trial = land(state.x, state.move, box)
         ends = state.ends.very_ends(state.x, options)
         trial = jnp.where(state.ends.phase == LOOKING, ends, trial)
         # After a start on an end where nothing is finite there is no step yet.
@@ -144,7 +144,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
                 )
 
             moving = ~state.done & (state.ends.phase == SEARCHING)
-            moving = moving & (state.evaluations > 0)
+            moving = moving & (state.evaluations > 0) & (state.ends.leaps == 0)
             whole = moving & step.interior & step.definite
             trial = jax.lax.cond(whole, further, lambda: trial)
         return unravel(trial), state, aux
@@ -291,11 +291,18 @@ def _look_at_the_ends(state: NewtonState, options, goal) -> NewtonState:
         state.x, gradient, options, goal, code, (CODE_MINIMUM, CODE_NO_LIMIT)
     )
     phase = jnp.where(look, LOOKING, ends.phase)
+    free = active_set(state.x, gradient, ends.box(options))[0]
+    going = (code != CODE_MINIMUM) & (code != CODE_NO_LIMIT) & ~state.lost
+    ends, leap, move = ends.leap(state.x, free, options, going)
+    code = jnp.where(leap, CODE_RUNNING, code)
     state = dataclasses.replace(
         state,
         code=code,
         done=code != CODE_RUNNING,
         ends=dataclasses.replace(ends, phase=phase),
+        move=jnp.where(leap, move, state.move),
+        # Whatever falls is better.
+        predicted=jnp.where(leap, float(jnp.finfo(move.dtype).tiny), state.predicted),
     )
     start = away_from_ends(state.x, options, state.evaluation.value)
     again = (code == CODE_NONFINITE_START) & jnp.any(start != state.x)
@@ -360,7 +367,8 @@ def _accept_or_reject(
     scale = axes(state.scale, evaluation, x, first)
     scale = jnp.where(ends.near(x, options), state.scale, scale)
     beginning = solver.reach * first_radius(x, evaluation.gradient, scale)
-    radius = jnp.where(moved | looking, state.radius, outcome.radius)
+    leapt = state.ends.leaps > 0
+    radius = jnp.where(moved | looking | leapt, state.radius, outcome.radius)
     radius = jnp.where(first, beginning, radius)
     seen = usable & ~first & ~outcome.hidden & ~looking
     prefer = next_model(state.prefer, old, move, fall=fall, gain=gain, seen=seen)
