@@ -31,7 +31,7 @@ from everwillow.solvers.open_ends import (
     OpenEnds,
     away_from_ends,
 )
-from everwillow.solvers.second_looks import kink
+from everwillow.solvers.second_looks import MANY, kink
 from everwillow.solvers.termination import (
     EDM_GOAL,
     Approach,
@@ -70,6 +70,7 @@ class NewtonCGState(eqx.Module):
         code: Why, as for `TrustRegionNewton`.
         evaluations: Number of steps so far.
         products: Number of Hessian-vector products so far.
+        kinks: How often a step was rejected across a kink next to the best point.
         ends: The ends of the box at which the objective is not finite.
     """
 
@@ -87,6 +88,7 @@ class NewtonCGState(eqx.Module):
     code: Int[Array, ""]
     evaluations: Int[Array, ""]
     products: Int[Array, ""]
+    kinks: Int[Array, ""]
     ends: OpenEnds
 
     @property
@@ -114,6 +116,7 @@ class NewtonCGState(eqx.Module):
             code=jnp.asarray(CODE_RUNNING),
             evaluations=count,
             products=count,
+            kinks=count,
             ends=OpenEnds.before(x),
         )
 
@@ -329,7 +332,10 @@ def _try(
     stalled = ~state.done & ~looking & (nowhere | jnp.all(trial == state.x))
     slopes = (found.gradient, gradient)
     kinked, across = kink(move, slopes, curved, noise, state.scale, free)
-    kinked = stalled & kinked & finite
+    kinked = kinked & finite & ~accept & ~state.done & ~looking
+    kinks = jnp.where(kinked, state.kinks + 1, state.kinks)
+    kinked = kinked & (stalled | (kinks >= MANY))
+    stalled = stalled | kinked
     code = jnp.where(stalled, CODE_STALLED, state.code)
     code = jnp.where(kinked, CODE_KINK, code)
     span = jnp.maximum(state.approach.span, jnp.abs(move))
@@ -344,6 +350,7 @@ def _try(
         code=code,
         evaluations=state.evaluations + 1,
         products=state.products + 1,
+        kinks=kinks,
         ends=ends,
     )
     span = jnp.where(accept, span, state.approach.span)

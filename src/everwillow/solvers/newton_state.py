@@ -37,6 +37,7 @@ class NewtonState(eqx.Module):
         prefer: Whether the Gauss-Newton stand-in is preferred to the exact curvature;
             `next_model` says what that means.
         looks: How often it was looked aside from where no step leads on.
+        kinks: How often a step was rejected across a kink next to the best point.
         ends: The ends of the box at which the objective is not finite.
     """
 
@@ -57,6 +58,7 @@ class NewtonState(eqx.Module):
     other: Glance
     prefer: Bool[Array, ""]
     looks: Int[Array, ""]
+    kinks: Int[Array, ""]
     ends: OpenEnds
 
     @property
@@ -101,6 +103,7 @@ class NewtonState(eqx.Module):
             other=Glance.at(x, blank, whole=whole),
             prefer=jnp.asarray(True),
             looks=count,
+            kinks=count,
             ends=OpenEnds.before(x),
         )
 

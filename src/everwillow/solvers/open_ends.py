@@ -52,6 +52,11 @@ class OpenEnds(eqx.Module):
         """Return that no end was moved."""
         return cls(jnp.zeros_like(x), jnp.asarray(SEARCHING), jnp.asarray(0))
 
+    @property
+    def plain(self) -> Bool[Array, ""]:
+        """Whether steps are those of the search, neither looks nor leaps."""
+        return (self.phase == SEARCHING) & (self.leaps == 0)
+
     def box(self, options: dict[str, Any] | None) -> dict[str, Any]:
         """Return the options of a solver with the ends where they are now."""
         options = options or {}

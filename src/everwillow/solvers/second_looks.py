@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from everwillow.curvature import AbstractCurvature, AbstractFactor
+from everwillow.objective import Evaluation
 from everwillow.solvers._box import project
 from everwillow.solvers.acceleration import Glance
 from everwillow.solvers.termination import SAFE_PIVOT, SAME_PIVOT
@@ -24,6 +25,8 @@ MOST_LOOKS = 2
 # gradient changes by so many times more than the curvature or its rounding says.
 TOGETHER = 1e-6
 JUMP = 30.0
+# Who was sent back across a kink so often will not come away from it.
+MANY = 12
 # Parts of the largest jump that count.
 SHARE = 0.3
 
@@ -94,6 +97,32 @@ def confirmed(
         return (there * SAME_PIVOT > here) & (there < SAME_PIVOT * here)
 
     return jax.lax.cond(safe, lambda: safe, alike)
+
+
+def kink_beside(
+    x: Float[Array, " n"],
+    here: Evaluation,
+    other: Glance,
+    noise: Float[Array, " n"],
+    scale: Float[Array, " n"],
+    free: Bool[Array, " n"],
+) -> tuple[Bool[Array, ""], Float[Array, " n"]]:
+    """Return whether there is a kink next to the best point, as `kink` does.
+
+    Args:
+        x: The best point.
+        here: The objective there.
+        other: A point that was rejected.
+        noise: By how much rounding moves the gradient.
+        scale: Inverse unit lengths.
+        free: Which parameters may move.
+    """
+    assert other.evaluation is not None
+    apart = other.x - x
+    bent = jnp.abs(here.curvature.matvec(apart))
+    bent = bent + jnp.abs(other.evaluation.curvature.matvec(apart))
+    gradients = (here.gradient, other.evaluation.gradient)
+    return kink(apart, gradients, jnp.vdot(jnp.abs(apart), bent), noise, scale, free)
 
 
 def kink(

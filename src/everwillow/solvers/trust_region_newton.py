@@ -32,7 +32,13 @@ from everwillow.solvers.open_ends import (
     away_from_ends,
 )
 from everwillow.solvers.quadratic_model import QuadraticModel
-from everwillow.solvers.second_looks import MOST_LOOKS, aside, confirmed, kink
+from everwillow.solvers.second_looks import (
+    MANY,
+    MOST_LOOKS,
+    aside,
+    confirmed,
+    kink_beside,
+)
 from everwillow.solvers.termination import (
     EDM_GOAL,
     absolute_product,
@@ -143,9 +149,8 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
                     options=box,
                 )
 
-            moving = ~state.done & (state.ends.phase == SEARCHING)
-            moving = moving & (state.evaluations > 0) & (state.ends.leaps == 0)
-            whole = moving & step.interior & step.definite
+            plain = ~state.done & (state.evaluations > 0) & state.ends.plain
+            whole = plain & step.interior & step.definite
             trial = jax.lax.cond(whole, further, lambda: trial)
         return unravel(trial), state, aux
 
@@ -199,9 +204,15 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         move = jnp.where(look, glance, move)
         code = jnp.where(look, CODE_RUNNING, code)
         if self.bending:
-            kinked, across = _kink(state, noise, free)
-            code = jnp.where(stalled & ~look & kinked, CODE_KINK, code)
-            newton = jnp.where(code == CODE_KINK, across, newton)
+            around = (state.other, noise, state.scale, free)
+            kinked, across = kink_beside(x, evaluation, *around)
+            kinked = kinked & ~state.done
+            kinks = jnp.where(kinked, state.kinks + 1, state.kinks)
+            caught = (kinks >= MANY) & (code == CODE_RUNNING)
+            kinked = kinked & ~look & (stalled | caught)
+            code = jnp.where(kinked, CODE_KINK, code)
+            newton = jnp.where(kinked, across, newton)
+            state = dataclasses.replace(state, kinks=kinks)
         code = jnp.where(state.lost, CODE_NONFINITE_START, code)
         state = dataclasses.replace(
             state,
@@ -267,17 +278,6 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
             beside=beside,
         )
         return verdict, approach, slope_noise
-
-
-def _kink(state: NewtonState, noise, free):
-    """Return whether the gradient jumps next to the point, and the way across."""
-    here, other = state.evaluation, state.other.evaluation
-    assert other is not None
-    apart = state.other.x - state.x
-    curved = jnp.abs(here.curvature.matvec(apart)), other.curvature.matvec(apart)
-    bent = jnp.vdot(jnp.abs(apart), curved[0] + jnp.abs(curved[1]))
-    gradients = (here.gradient, other.gradient)
-    return kink(apart, gradients, bent, noise, state.scale, free)
 
 
 def _look_at_the_ends(state: NewtonState, options, goal) -> NewtonState:
