@@ -13,6 +13,7 @@ from everwillow.fitting._core import Task
 from everwillow.fitting._outcome import _range, scaled_solver
 from everwillow.fitting._problem import Numbers
 from everwillow.fitting.follow import Foothold
+from everwillow.profile._arcs import SHARP, Arc
 from everwillow.profile._walk import step_to
 
 
@@ -24,10 +25,9 @@ LARGEST_CORRECTION = 0.4
 SMALLEST_STEP = 1e-5
 # A curve may take as many times the points of an ellipse; longer ones are left open.
 LONGEST = 4
-# Cosines of the angle between two normals: larger steps do, smaller ones must.
+# The cosine of the angle between two normals at which larger steps do.
 STRAIGHT = 0.999
 STRIDE = 16
-SHARP = 0.88
 # Where curves are looked for. Bounds on all sides cut a convex one in four.
 DIRECTIONS = 24
 PIECES = 4
@@ -143,30 +143,46 @@ class _Plane(eqx.Module):
         height = (at.value - self.base.value) / self.rise - 1
         return at, height, self.root.T @ at.gradient[self.places] / self.rise
 
-    def corrected(self, last: Foothold, u: Array, reach: Array, wanted: Array):
+    def corrected(self, last: Foothold, u: Array, reach: Array, way: Arc):
         """Move a point onto the curve, along the gradient, if that is wanted.
+
+        Then look at the middle of the arc to it, where that is long: a step may have
+        come to another arm of a narrow valley.
 
         Returns:
             The fit, the point, the gradient there, and whether it is on the curve.
         """
 
         def going(s):
-            _, _, _, count, good, done = s
+            _, _, _, count, good, done, _ = s
             return good & ~done & (count <= MOST_CORRECTIONS)
 
         def advance(s):
-            at, v, _, count, _, _ = s
-            end, height, gradient = self.visit(at, v)
-            done = end.success & (jnp.abs(height) <= self.tolerance)
+            at, v, g, count, _, _, last_look = s
+            place = jnp.where(last_look, way.middle(v, g), v)
+            end, height, gradient = self.visit(at, place)
+            on_curve = end.success & (jnp.abs(height) <= self.tolerance)
             better = v - height * gradient / jnp.vdot(gradient, gradient)
             near = (jnp.linalg.norm(better - u) <= reach) & self.inside(better)
-            good = end.success & (done | near)
-            v = jnp.where(good & ~done, better, v)
-            return select(good, end, at), v, gradient, count + 1, good, done
+            good = end.success & (on_curve | near)
+            along = end.success & way.passes(v, g, height, gradient)
+            look = on_curve & way.is_long(v, gradient)
+            moved = jnp.where(good & ~on_curve, better, v)
+            return (
+                select(good & ~last_look, end, at),
+                jnp.where(last_look, v, moved),
+                jnp.where(last_look, g, gradient),
+                count + jnp.where(last_look | look, 0, 1),
+                jnp.where(last_look, along, good),
+                jnp.where(last_look, along, on_curve & ~look),
+                last_look | look,
+            )
 
         count, false = jnp.asarray(0), jnp.asarray(False)
-        start = (last, u, jnp.zeros_like(u), count, self.inside(u) & wanted, false)
-        at, v, gradient, _, _, done = jax.lax.while_loop(going, advance, start)
+        v = jnp.where(way.closes, way.end, u)
+        wanted = way.closes | (self.inside(u) & way.wanted)
+        start = (last, v, way.end_normal, count, wanted, false, way.closes)
+        at, v, gradient, _, _, done, _ = jax.lax.while_loop(going, advance, start)
         return at, v, gradient, done
 
 
@@ -275,18 +291,21 @@ def _advance(plane: _Plane, t: _Tracing, longest: Array) -> _Tracing:
     # The chord of an arc that bends as the last one did.
     half = 0.5 * jnp.clip(t.bend * t.step, -1, 1)
     ahead = t.u + t.step * _turned(tangent, jnp.cos(half), jnp.sin(half))
+    wanted = ~t.seeking | t.is_new(ray, longest)
+    way = Arc(t.u, normal, t.sense, wanted, ~t.seeking, close, *t.begin[1:])
     at, u, gradient, good = plane.corrected(
         select(t.seeking, plane.base, t.at),
         jnp.where(t.seeking, ray, ahead),
         jnp.where(t.seeking, 2.0, LARGEST_CORRECTION * t.step),
-        jnp.where(t.seeking, t.is_new(ray, longest), ~close),
+        way,
     )
+    near, close = close, close & good
     found = t.seeking & good & t.is_new(u, longest)
     turned = gradient / jnp.linalg.norm(gradient)
     cosine = jnp.vdot(turned, normal)
     sine = normal[0] * turned[1] - normal[1] * turned[0]
     # A turn of more than half a radian is too sharp for the step.
-    good = good & (cosine > SHARP) & ~close & ~t.seeking
+    good = good & (cosine > SHARP) & ~near & ~t.seeking
     # Where the curve is straight larger steps do.
     most = jnp.where(cosine > STRAIGHT, STRIDE * longest, longest)
     moved = dataclasses.replace(
