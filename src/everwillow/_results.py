@@ -41,3 +41,7 @@ class RESULTS(optx.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
         "values and errors cannot be told. Use double precision, "
         'jax.config.update("jax_enable_x64", True), or leave out constant terms.'
     )
+    edge_of_positivity = (
+        "The minimum lies where a bin without events expects nothing; beyond, its "
+        "expected count would be negative."
+    )

@@ -22,11 +22,19 @@ from everwillow._errors import RESULTS
 from everwillow.cli import _lapack
 from everwillow.cli._fingerprint import NoFingerprintError, code_version, fingerprint
 from everwillow.fitting import FitResult, _execute
-from everwillow.fitting._core import Task, run_solver
-from everwillow.fitting._outcome import Outcome, conclude
+from everwillow.fitting._core import Task
+from everwillow.fitting._edge import minimise_inside
+from everwillow.fitting._outcome import Outcome
 from everwillow.fitting._problem import Numbers
 from everwillow.fitting._sides import bound_distances
-from everwillow.fitting.run import Unset, assemble, prepare_task, resolve, solve_task
+from everwillow.fitting.run import (
+    Unset,
+    assemble,
+    prepare_task,
+    remarked,
+    resolve,
+    solve_task,
+)
 from everwillow.model import AbstractModel
 from everwillow.solvers.trust_region_newton import TrustRegionNewton
 
@@ -98,12 +106,16 @@ def fit(
         value=outcome.x,
         result=optx.RESULTS.successful,
         aux=None,
-        stats={"num_steps": outcome.num_steps, "max_steps": max_steps},
+        stats={
+            "num_steps": outcome.num_steps,
+            "max_steps": max_steps,
+            "edge": found["status"] is RESULTS.edge_of_positivity,
+        },
         state=None,
     )
     sides = bound_distances(task, numbers, outcome)
-    found = assemble(task.layout, numbers, outcome, solution, constraints, sides)
-    return found, stored
+    result = assemble(task.layout, numbers, outcome, solution, constraints, sides)
+    return remarked(task, numbers, result), stored
 
 
 def _run(
@@ -129,7 +141,7 @@ def _minimum(static: _execute.Static, arrays: list[Any]) -> list[Any]:
     task, numbers = _execute.join(arrays, static)
     assert isinstance(task, Task)
     assert isinstance(numbers, Numbers)
-    outcome, _ = conclude(task, numbers, run_solver(task, numbers))
+    outcome, _ = minimise_inside(task, numbers)
     fields = [getattr(outcome, name) for name in _FIELDS]
     return [jax.tree.leaves(field)[0] for field in fields]
 

@@ -71,6 +71,14 @@ class CombinedModel(AbstractModel):
         bounded = [part for part in self.parts if part.bounds]
         return bool(bounded) and all(part.bounds_are_ranges for part in bounded)
 
+    @property
+    def bin_labels(self) -> dict[str, Any]:
+        """The names of the bins of each model."""
+        return {
+            name: part.bin_labels
+            for name, part in zip(self.names, self.parts, strict=True)
+        }
+
     def main_nll(self, params: Any, main: Any) -> Scalar:
         """Return the sum of the models' -ln L of their main data."""
         terms = [

@@ -22,6 +22,7 @@ import optimistix as optx
 
 from everwillow._errors import RESULTS
 from everwillow.fitting._core import Task, run_solver
+from everwillow.fitting._edge import fewest_events, minimise_inside, softened
 from everwillow.fitting._outcome import Outcome, conclude, scaled_solver
 from everwillow.fitting._problem import Numbers
 from everwillow.solvers.conjugate_gradients import steihaug
@@ -66,10 +67,11 @@ def _batchable(structure):
 
     def solve_with(arrays, solver=None, max_steps=None):
         task, numbers = eqx.combine(arrays, structure)
-        if solver is not None:
+        if solver is None:
+            end = minimise_inside(task, numbers)
+        else:
             task = dataclasses.replace(task, solver=solver, max_steps=max_steps)
-        solution = run_solver(task, numbers)
-        end = conclude(task, numbers, solution)
+            end = conclude(task, numbers, run_solver(task, numbers))
         dynamic, static = eqx.partition(end, eqx.is_array)
         return dynamic, _Static(static)
 
@@ -133,14 +135,17 @@ def moves(structure, arrays, change, outcome: Outcome, solution) -> dict[str, An
     """Return the change of x, value, gradient and Hessian."""
 
     def at(arrays) -> tuple[Task, Numbers]:
-        return eqx.combine(arrays, structure)
+        task, numbers = eqx.combine(arrays, structure)
+        return task, softened(numbers, events)
 
     def value(arrays, x):
         task, numbers = at(arrays)
         return task.value(numbers, x)
 
-    _, numbers = at(arrays)
     x = outcome.x if outcome.inside is None else outcome.inside
+    edge = outcome.status == RESULTS.edge_of_positivity
+    events = jnp.where(edge, fewest_events(x.dtype), 0)
+    _, numbers = at(arrays)
     # Traced once and used three times.
     gradient = eqx.filter_closure_convert(jax.grad(value, argnums=1), arrays, x)
     free = jnp.asarray(numbers.mask) & ~outcome.at_bound

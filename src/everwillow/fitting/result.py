@@ -57,6 +57,7 @@ class FitResult(eqx.Module):
         layout: The structure of the parameters.
         bound_distances: The part of `bound_errors` that was found on the likelihood
             itself, NaN elsewhere; None where only the quadratic model is known.
+        remark: What else is to be said of the end: which bins expect nothing or less.
     """
 
     params: State
@@ -74,6 +75,7 @@ class FitResult(eqx.Module):
     free: tuple[int, ...] = eqx.field(static=True)
     layout: Layout = eqx.field(static=True)
     bound_distances: Float[Values, " free"] | None = None
+    remark: str = eqx.field(static=True, default="")
 
     @classmethod
     def of(cls, **fields: Any) -> "FitResult":
@@ -83,6 +85,7 @@ class FitResult(eqx.Module):
         take as long as a small fit.
         """
         result = object.__new__(cls)
+        fields.setdefault("remark", "")
         for name in cls.__dataclass_fields__:
             object.__setattr__(result, name, fields.pop(name))
         if fields:
@@ -161,10 +164,15 @@ class FitResult(eqx.Module):
             return "Every parameter is fixed: evaluated, not fitted."
         steps = int(self.num_steps)
         taken = f"{steps} step{'' if steps == 1 else 's'}"
+        remark = f" {self.remark}" if self.remark else ""
         if bool(self.success):
-            held = np.any(self.at_bound)
-            ends = _named(self.labels, self.at_bound, "At a bound") if held else ""
-            return f"Minimum found after {taken}, EDM {_short(self.edm)}.{ends}"
+            found = f"Minimum found after {taken}, EDM {_short(self.edm)}."
+            if np.any(self.at_bound):
+                found += _named(self.labels, self.at_bound, "At a bound")
+            assert self.solver_result is not None
+            edge = bool(self.solver_result.stats.get("edge", False))
+            more = remark or " It lies at the edge where a bin expects nothing."
+            return found + more if edge else found
         text = RESULTS[self.status]
         if bool(self.status == RESULTS.flat_direction):
             names = flat_labels(self.hessian, self.newton, self.at_bound, self.labels)
@@ -193,7 +201,7 @@ class FitResult(eqx.Module):
             )
         else:
             text += f" EDM {_short(self.edm)} after {taken}."
-        return text
+        return text + remark
 
     def check(self) -> "FitResult":
         """Return the result itself, or raise `FitError` if it is no minimum."""

@@ -1,5 +1,6 @@
 """`fit`: from start values to a minimum with errors, in one call."""
 
+import dataclasses
 import functools as ft
 import warnings
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from everwillow._errors import RESULTS, ArgumentTypeError, ArgumentValueError
 from everwillow._typing import Key
 from everwillow.fitting import _execute
 from everwillow.fitting._core import Task, knows_curvature
+from everwillow.fitting._empty_bins import remark
 from everwillow.fitting._layout import (
     Layout,
     closes_over_tracer,
@@ -123,9 +125,22 @@ def solve_task(
         outcome, solution = _execute.run(task, numbers)
         sides = bound_distances(task, numbers, outcome)
         result = assemble(task.layout, numbers, outcome, solution, constraints, sides)
+        result = remarked(task, numbers, result)
     else:
         result = _nothing_to_fit(task, numbers, constraints)
     return _checked(result) if throw else result
+
+
+def remarked(task: Task, numbers: Numbers, result: FitResult) -> FitResult:
+    """Return a result that names the bins of its Model that expect nothing or less."""
+    if is_traced(result.success) or np.ndim(result.success):
+        return result
+    assert result.solver_result is not None
+    if result.success and not result.solver_result.stats.get("edge", False):
+        return result
+    start = task.layout.state(numbers.vector, numbers.others)
+    text = remark(task.objective, result.params, numbers.observation, start)
+    return dataclasses.replace(result, remark=text)
 
 
 def _checked(result: FitResult) -> FitResult:

@@ -109,7 +109,8 @@ def _plain(value: Any, place: Place, out: Encoded) -> Any:
     if array is None:
         # Arrays of strings cannot hold every string, nor those of integers all of them.
         return {"type": type(value).__name__, "value": value}
-    out.arrays[join(place.path)] = array[0]
+    # Not `array[0]`: the scalar of an empty string has a type that no array has.
+    out.arrays[join(place.path)] = array.reshape(())
     return {"type": type(value).__name__}
 
 

@@ -84,6 +84,15 @@ class AbstractModel(eqx.Module):
         """Draw main data, structured as ``observation["main"]``."""
 
     @property
+    def bin_labels(self) -> Any:
+        """The names of the bins, for messages.
+
+        A sequence of names for each array of ``observation["main"]``, in the structure
+        of these; None where bins have no names.
+        """
+        return None
+
+    @property
     def fluctuations(self) -> int:
         """How many numbers of a unit Gaussian stand for what `nll` has profiled."""
         return 0

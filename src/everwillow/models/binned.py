@@ -176,6 +176,11 @@ class BinnedModel(AbstractModel):
         """The main likelihood as a function of vectors."""
         return self.terms
 
+    @property
+    def bin_labels(self) -> list[str]:
+        """The name of each bin: ``"SR[0]"``."""
+        return [f"{name}[{i}]" for name, bins in self.channels for i in range(bins)]
+
     def main_nll(self, params: Any, main: Float[Array, " bins"]) -> Scalar:
         """Return -ln L of the counts, without constraints."""
         return self.terms.nll(ravel_pytree(params)[0], main)

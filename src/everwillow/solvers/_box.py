@@ -1,7 +1,9 @@
 """Bounds as every solver here honours them: by projection and an active set."""
 
+from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -46,3 +48,44 @@ def active_set(
         return free, jnp.zeros(x.shape, bool)
     pushed = ((x <= lower) & (gradient > 0)) | ((x >= upper) & (gradient < 0))
     return free & ~pushed, free & pushed
+
+
+# Where to look on the way from the first bound that a step meets to its end.
+PARTS = (0.0, 1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0)
+
+
+def best_inside(
+    decrease: Callable[[Array], Array],
+    base: Float[Array, " n"],
+    away: Float[Array, " n"],
+    lower: Float[Array, " n"],
+    upper: Float[Array, " n"],
+) -> Float[Array, " n"]:
+    """Return the best point on the projection of a step that leaves the box.
+
+    The first one looked at is where the step meets its first bound: up to there a step
+    that minimises a model over a ball lowers it all the way, so that at least this
+    decrease is certain. The others put more parameters on their bounds.
+
+    Args:
+        decrease: By how much a point lowers the model.
+        base: Where the step starts, inside the box.
+        away: The step.
+        lower: Smallest allowed values.
+        upper: Largest allowed values.
+    """
+    room = jnp.where(away < 0, lower - base, upper - base)
+    reach = jnp.where(away == 0, jnp.inf, room / jnp.where(away == 0, 1, away))
+    first = jnp.clip(jnp.min(reach), 0, 1)
+    rates = first + (1 - first) * jnp.asarray(PARTS, base.dtype)
+
+    def at(rate):
+        met = reach <= rate
+        point = jnp.clip(base + rate * away, lower, upper)
+        # Rounding must not keep what meets its bound from being there.
+        point = jnp.where(met, jnp.where(away < 0, lower, upper), point)
+        return point, decrease(point)
+
+    points, decreases = jax.vmap(at)(rates)
+    decreases = jnp.where(jnp.isfinite(decreases), decreases, -jnp.inf)
+    return points[jnp.argmax(decreases)]

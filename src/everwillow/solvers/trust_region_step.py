@@ -5,14 +5,15 @@ and Sorensen, SIAM J. Sci. Stat. Comput. 4 (1983) 553) and inside a box. Everyth
 in scaled coordinates, in which the curvature has a diagonal of order one.
 
 One loop does it all. It tries the Newton step. Where the curvature is not positive
-definite, it tries that step with a whiff of damping (a singular matrix passes, an
-indefinite one does not), then the Gauss-Newton stand-in; far from any minimum, where
-the whiff would tell nothing, it goes straight to the stand-in. There may be no
-stand-in, it is left out where it is out of favour, and sums of squares may prefer it
-to a definite curvature. What is left is to search the damping that puts the step on
-the sphere. Where the result leaves the box, what leaves it is put on the bound and
-held, and the rest is solved again. The matrix is factorised at one place of the
-program.
+definite and the slope is small, it tries that step with a whiff of damping, which tells
+a flat minimum from a saddle (a singular matrix passes, an indefinite one does not);
+where the slope is steep, it tries the Gauss-Newton stand-in. There may be no stand-in,
+it is left out where it is out of favour, and sums of squares may prefer it to a
+definite curvature. What is left is to search the damping that puts the step on the
+sphere, which leads away from a saddle. Where the result leaves the box, the best point
+of the way to it, projected into the box, is kept; what reached a bound there is held,
+and the search goes on from that point for the rest. The matrix is factorised at one
+place of the program.
 """
 
 import dataclasses
@@ -23,6 +24,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from everwillow.curvature import AbstractCurvature, AbstractFactor
+from everwillow.solvers._box import best_inside
 from everwillow.solvers.quadratic_model import QuadraticModel
 
 
@@ -72,7 +74,11 @@ class Step(eqx.Module):
 
 
 class _Search(eqx.Module):
-    """The loop's memory; `low` and `high` bracket the damping."""
+    """The loop's memory.
+
+    `low` and `high` bracket the damping; `base` is the point in the box at which the
+    parameters that reached a bound are held, and from which the others go on.
+    """
 
     count: Int[Array, ""]
     round: Int[Array, ""]
@@ -82,7 +88,7 @@ class _Search(eqx.Module):
     high: Float[Array, ""]
     stand_in: Bool[Array, ""]
     free: Bool[Array, " n"]
-    at_bounds: Float[Array, " n"]
+    base: Float[Array, " n"]
     step: Float[Array, " n"]
     interior: Bool[Array, ""]
     done: Bool[Array, ""]
@@ -117,7 +123,7 @@ def trust_region_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
         high=jnp.asarray(jnp.inf, dtype),
         stand_in=no,
         free=model.free,
-        at_bounds=none,
+        base=none,
         step=none,
         interior=no,
         done=no,
@@ -135,7 +141,7 @@ def trust_region_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
     decrease = model.decrease(step, end.stand_in)
     if model.lower is not None:
         # Only the box can make the steepest descent the better step.
-        cut = jnp.any(step != end.step) | jnp.any(end.free != model.free)
+        cut = jnp.any(end.free != model.free)
         step, decrease = jax.lax.cond(
             cut,
             lambda: _or_projected_gradient(model, radius, step, decrease),
@@ -168,11 +174,10 @@ def _advance(model: QuadraticModel, radius, s: _Search) -> _Search:
     """Factorise once, and decide what to try next."""
     dtype = model.gradient.dtype
     matrix = model.matrix(s.stand_in)
-    pushed = model.gradient + model.product(s.at_bounds, s.stand_in)
+    pushed = model.gradient + model.product(s.base, s.stand_in)
     gradient = jnp.where(s.free, pushed, 0)
-    # What was put on bounds uses up part of the ball.
-    left = jnp.sqrt(radius**2 - jnp.sum(s.at_bounds**2))
-    radius = jnp.where(left > 0.1 * radius, left, 0.1 * radius)
+    # The way to the base uses up part of the ball.
+    radius = jnp.maximum(radius - jnp.sqrt(jnp.sum(s.base**2)), 0.1 * radius)
     held = matrix.masked(s.free)
     bare = s.damping == 0
     # A whiff is relative to the curvature itself, so that it is one in any scale.
@@ -207,8 +212,8 @@ def _advance(model: QuadraticModel, radius, s: _Search) -> _Search:
     exhausted = s.count >= MAX_FACTORISATIONS * (s.round + 1)
     solved = (interior | boundary | hard | exhausted) & ~looked
     shrunk = trial * jnp.where(length > radius, radius / length, 1)
-    usable = jnp.where(good, jnp.where(hard, along, shrunk), s.step)
-    step = jnp.where(s.free, usable, s.at_bounds)
+    usable = jnp.where(hard, along, shrunk)
+    step = jnp.where(good, s.base + jnp.where(s.free, usable, 0), s.step)
 
     going = _Search(
         s.count + 1,
@@ -219,8 +224,8 @@ def _advance(model: QuadraticModel, radius, s: _Search) -> _Search:
         high,
         stand_in,
         s.free,
-        s.at_bounds,
-        jnp.where(good, step, s.step),
+        s.base,
+        step,
         interior,
         jnp.asarray(False),
         newton,
@@ -247,19 +252,41 @@ def _search_further(
         model, held, factor, s.damping, trial, length, radius
     )
     following = _next_damping(
-        model, s, gradient, held, factor, trial, length, radius, good, curve, looked
+        model,
+        s,
+        gradient,
+        held,
+        factor,
+        trial,
+        length,
+        radius,
+        good,
+        curve,
+        looked,
     )
     return along, hard, following
 
 
 def _close(model: QuadraticModel, s: _Search, step) -> _Search:
-    """End the search, or hold what left the box and search again for the rest."""
-    if model.lower is None:
+    """End the search, or hold what reached a bound and search again for the rest."""
+    lower, upper = model.lower, model.upper
+    if lower is None or upper is None:
         return dataclasses.replace(s, step=step, done=jnp.asarray(True))
-    outside = s.free & ((step < model.lower) | (step > model.upper))
-    again = jnp.any(outside) & (s.round < MAX_ROUNDS)
-    free = s.free & ~(outside & again)
-    at_bounds = jnp.where(outside & again, model.inside(step), s.at_bounds)
+    leaves = jnp.any(s.free & ((step < lower) | (step > upper)))
+
+    def cut() -> Array:
+        return best_inside(
+            lambda point: model.decrease(point, s.stand_in),
+            s.base,
+            step - s.base,
+            lower,
+            upper,
+        )
+
+    point = jax.lax.cond(leaves, cut, lambda: step)
+    away = step - s.base
+    reached = ((point <= lower) & (away < 0)) | ((point >= upper) & (away > 0))
+    again = leaves & (s.round < MAX_ROUNDS)
     return dataclasses.replace(
         s,
         round=jnp.where(again, s.round + 1, s.round),
@@ -267,10 +294,10 @@ def _close(model: QuadraticModel, s: _Search, step) -> _Search:
         light=s.light & ~again,
         low=jnp.where(again, 0, s.low),
         high=jnp.where(again, jnp.inf, s.high),
-        free=free,
-        at_bounds=at_bounds,
-        step=step,
-        interior=s.interior & ~jnp.any(outside),
+        free=s.free & ~(reached & leaves),
+        base=jnp.where(again, point, s.base),
+        step=point,
+        interior=s.interior & ~leaves,
         done=~again,
     )
 
@@ -294,15 +321,14 @@ def _next_damping(
     middle = jnp.maximum(jnp.sqrt(low * high), low + 1e-3 * (high - low))
     usable = good & jnp.isfinite(newton) & (newton > low) & (newton < high)
     damping = jnp.where(usable, newton, middle)
-    # Before any search: an indefinite matrix is tried with a whiff of damping, then
-    # the stand-in takes its place.
+    # Before any search: near a point without a slope an indefinite matrix is tried with
+    # a whiff of damping, which tells a flat minimum from a saddle, and a saddle is left
+    # along its negative curvature; elsewhere the stand-in takes its place.
     failed = ~good & (s.damping == 0)
     stand_in, change = s.stand_in, jnp.asarray(False)
     if model.gauss_newton is not None:
-        # A whiff tells a flat minimum from a saddle; far from both nothing is to tell.
-        whiffed = s.light | (pull > NEAR)
         trusted = model.prefer | model.least_squares
-        change = looked | (failed & whiffed & trusted & ~s.stand_in)
+        change = looked | (failed & (pull > NEAR) & trusted & ~s.stand_in)
         stand_in = stand_in | change
         damping = jnp.where(change, 0, damping)
         low = jnp.where(change, 0, low)

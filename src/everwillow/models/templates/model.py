@@ -222,6 +222,12 @@ class TemplateModel(AbstractModel):
         """Return it with its exact derivatives."""
         return self.terms.evaluation(ravel_pytree(params)[0], main)
 
+    @property
+    def bin_labels(self) -> dict[str, list[str]]:
+        """The name of each fitted bin: ``"ch0[3]"``, in C order."""
+        fitted = [c for c in self.layout.channels if not c.masked]
+        return {"counts": [f"{c.name}[{i}]" for c in fitted for i in range(c.size)]}
+
     def expected(self, params: Any) -> dict[str, Array]:
         """Return the expected counts, with templates as they are."""
         terms = self.terms

@@ -1,0 +1,179 @@
+"""Minima at the edge of positivity, where a bin without events expects nothing.
+
+A bin in which nothing was counted adds its expected count to -ln L, and prefers less;
+what is expected must not become negative. So a minimum may lie where one expected count
+is zero: with a slope, and with no allowed point beyond it, which is no stationary point
+that Newton's method could find.
+
+If a fit fails, it is made again with a few events ``t`` in each empty bin, which bars
+the edge by ``-t ln(expected)``, then with fewer and fewer (the logarithmic barrier of
+interior-point methods: Nocedal and Wright, Numerical Optimization, chapter 19). At
+the end ``t`` is next to nothing: -ln L is off by some 20 ``t`` for each bin at the
+edge, the slopes balance, and the Hessian holds the combination of parameters that
+would cross the edge. Only data change, so all of this is one program.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optimistix as optx
+from jaxtyping import Array
+
+from everwillow._errors import RESULTS
+from everwillow._numerics import select
+from everwillow.fitting._core import Task, knows_curvature, run_solver
+from everwillow.fitting._outcome import Outcome, conclude
+from everwillow.fitting._problem import Numbers
+
+
+# Events in empty bins: the first fit has none, the others these.
+MOST_EVENTS, FEWEST_EVENTS, STAGES = 0.1, 1e-10, 6
+# In single precision less is lost in the rounding of what else is in the bin.
+FEWEST_EVENTS_SINGLE = 1e-3
+
+
+def can_soften(task: Task, numbers: Numbers) -> bool:
+    """Return whether there may be empty bins, as far as structure tells."""
+    leaves = _main(numbers.observation)
+    return knows_curvature(task.solver) and any(map(_is_real, leaves))
+
+
+def softened(numbers: Numbers, events: Array) -> Numbers:
+    """Return the numbers of a fit with some events in each empty bin.
+
+    Arrays with a negative entry are no counts, and stay.
+
+    Args:
+        numbers: Of the fit.
+        events: How many; 0 changes nothing.
+    """
+
+    def soften(leaf: Any) -> Any:
+        if not _is_real(leaf):
+            return leaf
+        counts = jnp.asarray(leaf)
+        empty = (counts == 0) & jnp.all(counts >= 0)
+        # Added, so that derivatives by the counts stay what they are.
+        return counts + jnp.where(empty, jnp.asarray(events, counts.dtype), 0)
+
+    observation = numbers.observation
+    if _is_of_model(observation):
+        main = jax.tree.map(soften, observation["main"])
+        observation = {**observation, "main": main}
+    else:
+        observation = jax.tree.map(
+            lambda part: (
+                {**part, "main": jax.tree.map(soften, part["main"])}
+                if _is_of_model(part)
+                else soften(part)
+            ),
+            observation,
+            is_leaf=_is_of_model,
+        )
+    return dataclasses.replace(numbers, observation=observation)
+
+
+def minimise_inside(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution]:
+    """Minimise, with expected counts that are not negative as a constraint.
+
+    Args:
+        task: The structure of the fit.
+        numbers: Its arguments.
+    """
+    if not can_soften(task, numbers):
+        return conclude(task, numbers, run_solver(task, numbers))
+    start = task.start(numbers)
+    dtype = start.dtype
+    rest = []
+
+    def stage(x: Array, events: Array) -> Any:
+        soft = softened(at(numbers, x), events)
+        end = conclude(task, soft, run_solver(task, soft))
+        arrays, static = eqx.partition(end, eqx.is_array)
+        rest.append(static)
+        return arrays
+
+    # Traced once: its shapes are asked for below, then it is the body of a loop.
+    stage = jax.jit(stage)
+    shapes = jax.eval_shape(stage, start, jnp.zeros((), dtype))
+    (static,) = rest
+
+    def body(carry):
+        count, _, x, steps, kept = carry
+        found = stage(x, _events(count, dtype))
+        outcome, _ = eqx.combine(found, static)
+        steps = steps + outcome.num_steps
+        failed = ~outcome.success & _worth_it(outcome) & empty
+        again = jnp.where(count == 0, failed, outcome.success & (count < STAGES))
+        final = (count == 0) | (outcome.success & (count == STAGES))
+        # The first fit knows nothing of the path; the others go on along it.
+        following = jnp.where(count == 0, start, outcome.x)
+        return count + 1, again, following, steps, select(final, found, kept)
+
+    empty = _has_empty_bins(numbers)
+    blank = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    steps = jnp.zeros_like(blank[0].num_steps)
+    first = (jnp.asarray(0), jnp.asarray(True), start, steps, blank)
+    count, _, _, steps, arrays = jax.lax.while_loop(lambda c: c[1], body, first)
+    outcome, solution = eqx.combine(arrays, static)
+    edge = (count > STAGES) & outcome.success
+    good: Any = RESULTS.edge_of_positivity
+    outcome = dataclasses.replace(
+        outcome,
+        status=RESULTS.where(edge, good, outcome.status),
+        num_steps=jnp.where(edge, steps, outcome.num_steps),
+    )
+    stats = {**solution.stats, "edge": edge}
+    return outcome, dataclasses.replace(solution, stats=stats)
+
+
+def at(numbers: Numbers, x: Array) -> Numbers:
+    """Return the numbers with other start values of the fitted parameters."""
+    vector = jnp.asarray(numbers.vector).at[numbers.index].set(x)
+    return dataclasses.replace(numbers, vector=vector)
+
+
+def fewest_events(dtype: Any) -> float:
+    """Return what the Hessian of a minimum at the edge has in each empty bin."""
+    double = jnp.dtype(dtype).itemsize >= jnp.dtype("float64").itemsize
+    return FEWEST_EVENTS if double else FEWEST_EVENTS_SINGLE
+
+
+def _events(count: Array, dtype: Any) -> Array:
+    """Return the events in empty bins of a stage; none in the first."""
+    ratio = (fewest_events(dtype) / MOST_EVENTS) ** (1 / (STAGES - 1))
+    power = jnp.asarray(ratio, dtype) ** (count - 1).astype(dtype)
+    return jnp.where(count == 0, 0, MOST_EVENTS * power)
+
+
+def _worth_it(outcome: Outcome) -> Array:
+    """Return whether a failed fit may have failed at the edge."""
+    status: Any = outcome.status
+    return (status != RESULTS.flat_direction) & (status != RESULTS.nonfinite_start)
+
+
+def _has_empty_bins(numbers: Numbers) -> Array:
+    """Return whether there is a bin without events."""
+    found = [
+        jnp.any(leaf == 0) & jnp.all(leaf >= 0)
+        for leaf in map(jnp.asarray, filter(_is_real, _main(numbers.observation)))
+    ]
+    return jnp.any(jnp.stack(found))
+
+
+def _main(observation: Any) -> Any:
+    """Return the leaves of an observation that may hold counts."""
+    parts = jax.tree.leaves(observation, is_leaf=_is_of_model)
+    return jax.tree.leaves([p["main"] if _is_of_model(p) else p for p in parts])
+
+
+def _is_of_model(part: Any) -> bool:
+    return isinstance(part, Mapping) and set(part) == {"main", "aux"}
+
+
+def _is_real(leaf: Any) -> bool:
+    return eqx.is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating)
