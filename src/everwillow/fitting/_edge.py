@@ -8,9 +8,9 @@ that Newton's method could find.
 If a fit fails, it is made again with a few events ``t`` in each empty bin, which bars
 the edge by ``-t ln(expected)``, then with fewer and fewer (the logarithmic barrier of
 interior-point methods: Nocedal and Wright, Numerical Optimization, chapter 19). At
-the end ``t`` is next to nothing: -ln L is off by some 20 ``t`` for each bin at the
-edge, the slopes balance, and the Hessian holds the combination of parameters that
-would cross the edge. Only data change, so all of this is one program.
+the end ``t`` is next to nothing: -ln L is too high by ``t`` for each bin at the edge,
+the slopes balance, and the Hessian holds the combination of parameters that would cross
+the edge. Only data change, so all of this is one program.
 """
 
 import dataclasses
@@ -30,8 +30,9 @@ from everwillow.fitting._outcome import Outcome, conclude
 from everwillow.fitting._problem import Numbers
 
 
-# Events in empty bins: the first fit has none, the others these.
-MOST_EVENTS, FEWEST_EVENTS, STAGES = 0.1, 1e-10, 6
+# Events in empty bins: the first fit has none, the others these. What they cost has to
+# stay above the EDM of a success, which would end a fit anywhere on the way.
+MOST_EVENTS, FEWEST_EVENTS, STAGES = 0.1, 1e-7, 4
 # In single precision less is lost in the rounding of what else is in the bin.
 FEWEST_EVENTS_SINGLE = 1e-3
 
@@ -122,8 +123,13 @@ def minimise_inside(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solutio
     outcome, solution = eqx.combine(arrays, static)
     edge = (count > STAGES) & outcome.success
     good: Any = RESULTS.edge_of_positivity
+    # Events that are not in the data are not in their likelihood either.
+    value = jax.lax.cond(
+        edge, lambda: task.value(numbers, outcome.x), lambda: outcome.value
+    )
     outcome = dataclasses.replace(
         outcome,
+        value=value,
         status=RESULTS.where(edge, good, outcome.status),
         num_steps=jnp.where(edge, steps, outcome.num_steps),
     )

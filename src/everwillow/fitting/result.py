@@ -169,10 +169,7 @@ class FitResult(eqx.Module):
             found = f"Minimum found after {taken}, EDM {_short(self.edm)}."
             if np.any(self.at_bound):
                 found += _named(self.labels, self.at_bound, "At a bound")
-            assert self.solver_result is not None
-            edge = bool(self.solver_result.stats.get("edge", False))
-            more = remark or " It lies at the edge where a bin expects nothing."
-            return found + more if edge else found
+            return found + remark
         text = RESULTS[self.status]
         if bool(self.status == RESULTS.flat_direction):
             names = flat_labels(self.hessian, self.newton, self.at_bound, self.labels)

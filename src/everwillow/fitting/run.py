@@ -140,6 +140,8 @@ def remarked(task: Task, numbers: Numbers, result: FitResult) -> FitResult:
         return result
     start = task.layout.state(numbers.vector, numbers.others)
     text = remark(task.objective, result.params, numbers.observation, start)
+    if result.success and not text:
+        text = "It lies at the edge where a bin without events expects nothing."
     return dataclasses.replace(result, remark=text)
 
 
