@@ -132,6 +132,32 @@ def test_the_command_is_the_function(run, folder, tmp_path, fitted):
     assert data[-1] == "118"
 
 
+def test_variations_are_an_option_and_have_tables(run, folder, tmp_path):
+    file = tmp_path / "results.hdf5"
+    options = ["-m", "Project ch0 x", "--variation", "lumi", "--variation", "*lope"]
+    done = run("template", "fit", folder / "fit.hdf5", "--out", file, *options)
+    assert done.exit_code == 0, said(done)
+    assert "changes for moves" not in done.stdout
+    found = templates.load_results(file).mappings["Project ch0 x"]
+    found = found.histograms["values"]
+    assert found.prefit_variations.names == ("lumi",)
+    assert found.postfit_variations.names == ("lumi", "slope")
+    shown = run("template", "print", file, "--only", "variations/*x").stdout
+    before, after = shown.split("\n\n")
+    assert row(before, "[1,")[-1] == "+4.3/-4.2"
+    changes = [
+        side[:, 1] - found.postfit.values[1]
+        for side in (found.postfit_variations.up, found.postfit_variations.down)
+    ]
+    numbers = [list(map(float, c.split("/"))) for c in row(after, "[1,")[-2:]]
+    # The one that changes most is the first.
+    np.testing.assert_allclose(np.transpose(numbers)[:, ::-1], changes, atol=0.06)
+    assert row(after, "x")[-2:] == ["slope", "lumi"]
+    done = run("template", "fit", folder / "fit.hdf5", "--variation", "lumy")
+    assert done.exit_code == 2
+    assert "--variation: " in said(done)
+
+
 def test_print_of_a_file_to_be_fitted_is_what_is_in_it(run, folder):
     done = run("template", "print", folder / "fit.hdf5")
     assert done.exit_code == 0
@@ -207,7 +233,7 @@ def test_toys_are_counted():
     assert row(text, "mu") == ["1.100", "0.082", "+1.00", "0.82"]
 
 
-REPEATED = ("mapping", "minos", "scan", "contour", "limit", "projection")
+REPEATED = ("mapping", "minos", "scan", "contour", "limit", "projection", "variation")
 NAMES = ("data", "toys", "start", "freeze", "blind", "unblind", "regularise")
 NAMES += ("strength", "l_curve", "group", "contour_level", *REPEATED)
 

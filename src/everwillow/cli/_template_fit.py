@@ -158,6 +158,7 @@ _LISTS = {
     "contour": "contours",
     "limit": "limits",
     "projection": "projections",
+    "variation": "variations",
 }
 
 

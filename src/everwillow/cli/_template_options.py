@@ -171,6 +171,15 @@ Breakdown = Annotated[
     bool,
     _option(_PARTS, "Divide errors of bins by groups of systematics.", "--breakdown"),
 ]
+Variation = Annotated[
+    _Texts,
+    _several(
+        _PARTS,
+        "PATTERN",
+        "Evaluate all histograms with a parameter moved by its error, before and after "
+        "the fit; '*' for all.",
+    ),
+]
 
 Minos = Annotated[
     _Texts, _several(_ERRORS, "PATTERN", "Asymmetric errors of parameters.")

@@ -22,6 +22,7 @@ _PLOTS = {
 # Plots of another name than the table has.
 _SINGLE = {"l_curve": "regularisation", "pulls": "parameters"}
 _ENDS = ("_prefit", "_postfit", "_processes", "_uncertainties")
+_MOVED = re.compile(r"_(?:pre|post)fit_variations(?:_\d+)?$")
 
 
 def stem_of(name: str) -> str:
@@ -48,6 +49,10 @@ def names_of_part(name: str) -> tuple[str, ...]:
         names += [plot, stem_of(f"{plot}_{last}")]
         if first in ("channels", "mappings"):
             names += [f"{names[-1]}{end}" for end in _ENDS]
+    if first == "variations":
+        stems = [stem_of(f"{plot}_{last}") for plot in ("channel", "mapping")]
+        when = ("prefit", "postfit")
+        names += [f"{stem}_{one}_variations" for stem in stems for one in when]
     names += [plot for plot, table in _SINGLE.items() if table == name]
     return tuple(names)
 
@@ -63,6 +68,10 @@ def names_of_plot(name: str) -> tuple[str, ...]:
     for table, plot in _PLOTS.items():
         rest = name.removeprefix(f"{plot}_")
         if rest == name:
+            continue
+        if plot in ("channel", "mapping") and _MOVED.search(rest):
+            rest = _MOVED.sub("", rest)
+            names += ["variations", f"variations/{rest}"]
             continue
         for end in _ENDS if plot in ("channel", "mapping") else ():
             rest = rest.removesuffix(end)

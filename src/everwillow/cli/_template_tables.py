@@ -6,6 +6,7 @@ from typing import TypeAlias
 import numpy as np
 
 from everwillow.cli._numbers import plain, signed, with_error
+from everwillow.cli._template_bin_tables import bin_table, variation_tables
 from everwillow.cli._template_inference_tables import (
     decimals_of,
     grid_table,
@@ -14,7 +15,6 @@ from everwillow.cli._template_inference_tables import (
 )
 from everwillow.cli._template_parts import check_found, is_meant, names_of_part
 from everwillow.cli._terminal import table
-from everwillow.likelihood.histograms import Axis
 from everwillow.workflows.template_results import (
     ChiSquare,
     HistogramResult,
@@ -70,6 +70,10 @@ def details(results: TemplateResults, title: str, *, everything: bool) -> list[P
     parts = overview(results, title, everything=everything)
     for name, histogram, what in histograms_of(results):
         parts.append((name, bin_table(histogram, what, everything=everything)))
+    for name, histogram, what in histograms_of(results):
+        moved = variation_tables(histogram, what, everything=everything)
+        where = name.partition("/")[2]
+        parts += [(f"variations/{where}", text) for text in moved]
     for name, scan in results.scans.items():
         parts.append((f"scans/{name}", scan_table(name, scan)))
     for name, grid in results.grid_scans.items():
@@ -319,47 +323,6 @@ def toy_table(found: Toys, *, everything: bool) -> str:
     return table(heads, shown, title=what)
 
 
-def bin_table(found: HistogramResult, title: str, *, everything: bool) -> str:
-    """Return a table of the bins of a histogram."""
-    names = bin_names(found.axes)
-    columns = [[""] * len(names), [""] * len(names)]
-    for column, side in zip(columns, (found.prefit, found.postfit), strict=True):
-        if side is not None:
-            pairs = zip(np.ravel(side.values), np.ravel(side.errors), strict=True)
-            column[:] = [_value_text(float(v), float(e)) for v, e in pairs]
-    data = [""] * len(names)
-    if found.data is not None:
-        data = [plain(float(v), 6) for v in np.ravel(found.data)]
-    rows = list(zip(names, *columns, data, strict=True))
-    what = title
-    if len(rows) > SHOWN and not everything:
-        what += f": the first {SHOWN} of {len(rows)} bins (or --all)"
-        rows = rows[:SHOWN]
-    head = " ".join(axis.name for axis in found.axes) or "bin"
-    return table((head, "pre-fit", "post-fit", "data"), rows, title=what)
-
-
-def _value_text(value: float, error: float) -> str:
-    shown, rounded = with_error(value, error)
-    return f"{shown} +- {rounded}" if rounded else shown
-
-
-def bin_names(axes: Sequence[Axis]) -> list[str]:
-    """Return what each bin is, in C order."""
-    each = []
-    for axis in axes:
-        if axis.edges is not None:
-            pairs = zip(axis.edges[:-1], axis.edges[1:], strict=True)
-            each.append([f"[{low:.6g}, {high:.6g})" for low, high in pairs])
-        else:
-            each.append([str(label) for label in axis.labels or ()])
-    shape = tuple(len(names) for names in each)
-    return [
-        " ".join(names[i] for names, i in zip(each, at, strict=True))
-        for at in np.ndindex(shape)
-    ]
-
-
 def remarks(results: TemplateResults) -> list[str]:
     """Return what was assumed or looks odd."""
     if not results.remarks:
@@ -385,4 +348,4 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-__all__ = ["Part", "bin_names", "chosen", "details", "overview"]
+__all__ = ["Part", "chosen", "details", "overview"]

@@ -50,6 +50,7 @@ TEMPLATES = {
     "toys": "--toys",
     "unblind": "--unblind",
     "unconstrained": "--unconstrained",
+    "variations": "--variation",
     "with_starts": "--start",
 }
 # What is spelled in another way than NAME VALUE.

@@ -69,6 +69,7 @@ def fit(
     nonprofiled_impacts: o.NonprofiledImpacts = False,
     group: o.Group = None,
     breakdown: o.Breakdown = False,
+    variation: o.Variation = None,
     minos: o.Minos = None,
     scan: o.Scan = None,
     points: o.Points = 21,

@@ -134,6 +134,7 @@ def results_of(
         covariances=asked.covariances,
         breakdown=asked.breakdown,
         groups=asked.groups,
+        varied=asked.variations,
     )
     mappings = found.mappings if end.at_minimum else without_tests(found.mappings)
     more = inferred(model, result, asked, max_steps) if known else NOTHING

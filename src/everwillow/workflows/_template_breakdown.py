@@ -83,11 +83,14 @@ def veiled(outcome: MappingOutcome) -> MappingOutcome:
 def _veiled(histogram: HistogramResult) -> HistogramResult:
     if histogram.data is None:
         # The parts of an error tell it, and with it what scales the yields.
-        return dataclasses.replace(histogram, postfit=None, breakdown=None)
+        return dataclasses.replace(
+            histogram, postfit=None, breakdown=None, postfit_variations=None
+        )
     if histogram.postfit is None:
         return histogram
     post = dataclasses.replace(histogram.postfit, processes=None)
-    return dataclasses.replace(histogram, postfit=post)
+    # What a moved parameter changes tells what scales its process.
+    return dataclasses.replace(histogram, postfit=post, postfit_variations=None)
 
 
 __all__ = ["veiled", "with_breakdown"]

@@ -32,6 +32,8 @@ from everwillow.models.templates.model import TemplateModel
 from everwillow.statelib.transform import update
 from everwillow.workflows._template_breakdown import veiled, with_breakdown
 from everwillow.workflows._template_numbers import chi_square
+from everwillow.workflows._template_places import found_at, name_of, named_leaves
+from everwillow.workflows._template_variations import with_variations
 from everwillow.workflows.template_results import (
     ChiSquare,
     Expectation,
@@ -46,7 +48,6 @@ LARGEST = 50_000_000
 MOST = 10_000
 # Residuals with this share of the largest variance do not fluctuate.
 SINGULAR = 1e-9
-SINGLE = "values"
 
 
 class Histograms(NamedTuple):
@@ -82,6 +83,7 @@ def histograms_of(
     covariances: bool,
     breakdown: bool,
     groups: Mapping[str, list[str]],
+    varied: Sequence[str],
 ) -> Histograms:
     """Evaluate channels and mappings before and after the fit."""
     every = (Identity(), *mappings)
@@ -115,6 +117,8 @@ def histograms_of(
             with_breakdown(outcome, factor[work.rows(i)], model, result, groups)
             for i, outcome in enumerate(found)
         ]
+    if varied:
+        found = with_variations(found, fn, model, result, varied, unconstrained)
     if model.hidden:
         found = [veiled(outcome) for outcome in found]
         remarks = (
@@ -254,10 +258,10 @@ class _Work(NamedTuple):
         for path, values in jtu.tree_leaves_with_path(self.before.result.values[i]):
             post = None if self.after is None else _side(self.after, i, path)
             inner = tuple(path)
-            part = seen.get(_name(path))
-            histograms[_name(path)] = HistogramResult(
-                axes=_axes(_at(axes, inner), np.shape(values)),
-                process_names=tuple(_at(names, inner) or ()),
+            part = seen.get(name_of(path))
+            histograms[name_of(path)] = HistogramResult(
+                axes=_axes(found_at(axes, inner), np.shape(values)),
+                process_names=tuple(found_at(names, inner) or ()),
                 prefit=_side(self.before, i, path),
                 postfit=post,
                 data=None if part is None else part[0],
@@ -310,7 +314,7 @@ class _Work(NamedTuple):
         split = (
             [{k: v[j] for k, v in value.items()} for j in (0, 1)] if is_joint else value
         )
-        both = [dict(_named(side)) for side in split]
+        both = [dict(named_leaves(side)) for side in split]
         return {name: (both[0][name], both[1][name]) for name in both[0]}
 
     def _prefit_chi2(
@@ -351,41 +355,12 @@ def _independent(
 
 
 def _side(side: _Sides, i: int, path: Any) -> Expectation:
-    parts = _at(side.processes[i], tuple(path))
+    parts = found_at(side.processes[i], tuple(path))
     return Expectation(
-        np.asarray(_at(side.result.values[i], tuple(path))),
-        np.asarray(_at(side.result.errors[i], tuple(path))),
+        np.asarray(found_at(side.result.values[i], tuple(path))),
+        np.asarray(found_at(side.result.errors[i], tuple(path))),
         None if parts is None else np.asarray(parts),
     )
-
-
-def _named(tree: Any) -> list[tuple[str, np.ndarray]]:
-    return [
-        (_name(path), np.asarray(leaf))
-        for path, leaf in jtu.tree_leaves_with_path(tree)
-    ]
-
-
-def _name(path: Any) -> str:
-    """Return the name of a histogram: its keys in the values of the mapping."""
-    return "/".join(str(_key(part)) for part in path) or SINGLE
-
-
-def _key(part: Any) -> Any:
-    for attribute in ("key", "name", "idx"):
-        if hasattr(part, attribute):
-            return getattr(part, attribute)
-    return part
-
-
-def _at(tree: Any, path: tuple[Any, ...]) -> Any:
-    """Return what is at a path; None where a tree does not go so far."""
-    for part in path:
-        key = _key(part)
-        if tree is None or (isinstance(tree, Mapping) and key not in tree):
-            return None
-        tree = getattr(tree, key) if hasattr(part, "name") else tree[key]
-    return tree
 
 
 def _axes(axes: tuple[Axis, ...] | None, shape: tuple[int, ...]) -> tuple[Axis, ...]:

@@ -47,6 +47,7 @@ class Questions:
         mappings: Mappings that are evaluated.
         covariances: Whether their covariances are kept.
         breakdown: Whether errors of bins are divided by groups.
+        variations: Parameters that histograms are evaluated for, moved.
         projections: Projections that are tested against free bins.
         toys: Number and seed of toys; None for none.
         unconstrained: Errors before the fit of parameters without a constraint.
@@ -68,6 +69,7 @@ class Questions:
     mappings: tuple[AbstractHistogramMapping, ...]
     covariances: bool
     breakdown: bool
+    variations: tuple[str, ...]
     projections: tuple[str, ...]
     toys: tuple[int, int] | None
     unconstrained: dict[Any, float]
@@ -102,6 +104,7 @@ def questions_of(
     limits: bool | str | Sequence[str],
     limit_level: float,
     projections: Sequence[str],
+    variations: bool | str | Sequence[str],
     unconstrained: float | None,
     **same: Any,
 ) -> Questions:
@@ -136,6 +139,9 @@ def questions_of(
         contour_levels=tuple(map(float, contour_levels)),
         limits=tuple(n for n in upper if n not in hidden),
         limit_level=float(limit_level),
+        variations=names.chosen(
+            "*" if variations is True else variations, "variations"
+        ),
         projections=tuple(projections),
         unconstrained=prefit_errors(model, unconstrained),
         remarks=_left_out(hidden, told),

@@ -8,6 +8,21 @@ from jaxtyping import Float
 
 
 @dataclass(frozen=True, slots=True)
+class Variations:
+    """Values of a histogram with one parameter moved by its error, the others held.
+
+    Attributes:
+        names: The parameters that are moved.
+        up: Values with each parameter moved up, a leading axis of names.
+        down: Values with each parameter moved down, a leading axis of names.
+    """
+
+    names: tuple[str, ...]
+    up: Float[np.ndarray, "names ..."]
+    down: Float[np.ndarray, "names ..."]
+
+
+@dataclass(frozen=True, slots=True)
 class AsymmetricErrors:
     """Intervals in which the profile likelihood rises by a given amount (MINOS).
 
@@ -173,4 +188,5 @@ __all__ = [
     "NonprofiledShifts",
     "Regularisation",
     "StrengthScan",
+    "Variations",
 ]

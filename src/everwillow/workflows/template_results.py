@@ -14,6 +14,7 @@ from everwillow.workflows.template_profiles import (
     Limit,
     NonprofiledShifts,
     Regularisation,
+    Variations,
 )
 
 
@@ -213,6 +214,8 @@ class HistogramResult:
         data: What was fitted; None for masked channels and parts of processes.
         data_errors: Errors of the data, the roots of their variances.
         breakdown: Where the errors after the fit come from, if asked for.
+        prefit_variations: Values with parameters moved before the fit, if asked for.
+        postfit_variations: Values with parameters moved after the fit, if asked for.
     """
 
     axes: tuple[Axis, ...]
@@ -222,6 +225,8 @@ class HistogramResult:
     data: Float[np.ndarray, "..."] | None = None
     data_errors: Float[np.ndarray, "..."] | None = None
     breakdown: Breakdown | None = None
+    prefit_variations: Variations | None = None
+    postfit_variations: Variations | None = None
 
     def processes(self, *, prefit: bool = False) -> dict[str, np.ndarray]:
         """Return what each process contributes, by name; empty if that is not known.

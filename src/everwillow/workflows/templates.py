@@ -22,7 +22,9 @@ percent-encoded); they are in the order of the fit. So there are:
 - ``channels/<channel>``, a histogram: ``axes/<i>`` with an attribute ``name`` and
   either ``edges`` or ``labels``; ``process_names``; ``prefit/values``, ``errors``,
   ``processes`` with a leading axis of processes; ``postfit`` likewise; ``data``,
-  ``data_errors``; ``breakdown/groups``, ``impacts``, ``rest``.
+  ``data_errors``; ``breakdown/groups``, ``impacts``, ``rest``;
+  ``prefit_variations/names``, ``up`` and ``down`` with a leading axis of names;
+  ``postfit_variations`` likewise.
 - ``mappings/<key>/histograms/<name>``, likewise; ``prefit_covariance``,
   ``postfit_covariance``, ``prefit_chi2``, ``postfit_chi2``.
 - ``projections/<CHANNEL AXIS ...>``: ``statistic``, ``ndof``, ``pvalue``.
@@ -87,6 +89,7 @@ def run(
     nonprofiled_impacts: bool = False,
     groups: Mapping[str, str | Sequence[str]] | None = None,
     breakdown: bool = False,
+    variations: bool | str | Sequence[str] = (),
     minos: bool | str | Sequence[str] = False,
     scans: Pairs = (),
     scan_points: int = 21,
@@ -151,6 +154,11 @@ def run(
             constraint, and fit again.
         groups: More parameters of groups, names or patterns: of parameter models, say.
         breakdown: Whether to divide the errors of all bins by groups of systematics.
+        variations: Names or patterns of parameters: all histograms are evaluated with
+            each of them moved up and down, before the fit by the width of its
+            constraint (or `unconstrained`; others are left out), after the fit by its
+            error. All other parameters stay, also those that are profiled. True for
+            all that are fitted.
         minos: Names or patterns of parameters that get asymmetric errors; True for
             those of interest.
         scans: Parameters whose profile likelihood is scanned; two of them, as
@@ -220,6 +228,7 @@ def run(
         nonprofiled_impacts=nonprofiled_impacts,
         groups=groups,
         breakdown=breakdown,
+        variations=variations,
         minos=minos,
         scans=scans,
         scan_points=scan_points,

@@ -1,0 +1,127 @@
+"""Tables of the bins of histograms, and of what parameters change in them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from everwillow.cli._numbers import plain, signed, with_error
+from everwillow.cli._template_inference_tables import decimals_of
+from everwillow.cli._terminal import table
+from everwillow.likelihood.histograms import Axis
+from everwillow.workflows.template_results import HistogramResult
+
+
+# So many rows of a table are shown, unless all are asked for.
+SHOWN = 20
+# So many parameters fit side by side.
+TOGETHER = 4
+
+
+def bin_table(found: HistogramResult, title: str, *, everything: bool) -> str:
+    """Return a table of the bins of a histogram."""
+    names = bin_names(found.axes)
+    columns = [[""] * len(names), [""] * len(names)]
+    for column, side in zip(columns, (found.prefit, found.postfit), strict=True):
+        if side is not None:
+            pairs = zip(np.ravel(side.values), np.ravel(side.errors), strict=True)
+            column[:] = [_value_text(float(v), float(e)) for v, e in pairs]
+    data = [""] * len(names)
+    if found.data is not None:
+        data = [plain(float(v), 6) for v in np.ravel(found.data)]
+    rows = list(zip(names, *columns, data, strict=True))
+    what = title
+    if len(rows) > SHOWN and not everything:
+        what += f": the first {SHOWN} of {len(rows)} bins (or --all)"
+        rows = rows[:SHOWN]
+    return table((_head(found), "pre-fit", "post-fit", "data"), rows, title=what)
+
+
+def _head(found: HistogramResult) -> str:
+    return " ".join(axis.name for axis in found.axes) or "bin"
+
+
+def _value_text(value: float, error: float) -> str:
+    shown, rounded = with_error(value, error)
+    return f"{shown} +- {rounded}" if rounded else shown
+
+
+def bin_names(axes: Sequence[Axis]) -> list[str]:
+    """Return what each bin is, in C order."""
+    each = []
+    for axis in axes:
+        if axis.edges is not None:
+            pairs = zip(axis.edges[:-1], axis.edges[1:], strict=True)
+            each.append([f"[{low:.6g}, {high:.6g})" for low, high in pairs])
+        else:
+            each.append([str(label) for label in axis.labels or ()])
+    shape = tuple(len(names) for names in each)
+    return [
+        " ".join(names[i] for names, i in zip(each, at, strict=True))
+        for at in np.ndindex(shape)
+    ]
+
+
+def variation_tables(
+    found: HistogramResult, title: str, *, everything: bool
+) -> list[str]:
+    """Return tables of what moved parameters change, before and after the fit.
+
+    Args:
+        found: The histogram.
+        title: What it is.
+        everything: Whether to show all bins and parameters, not the largest.
+    """
+    names = bin_names(found.axes)
+    texts = []
+    for when, (side, moved) in (
+        ("pre-fit", (found.prefit, found.prefit_variations)),
+        ("post-fit", (found.postfit, found.postfit_variations)),
+    ):
+        if side is None or moved is None:
+            continue
+        errors = np.ravel(side.errors)
+        changes = np.stack(
+            [
+                (part - side.values).reshape(len(moved.names), -1)
+                for part in (moved.up, moved.down)
+            ]
+        )
+        order = _largest(changes, errors)
+        shown = order if everything else order[:TOGETHER]
+        rows = slice(None if everything else SHOWN)
+        what = f"{title}, {when}: changes for moves by +1/-1 errors"
+        left = [
+            f"{some} of {every} {kind}"
+            for some, every, kind in (
+                (len(shown), len(order), "parameters"),
+                (len(names[rows]), len(names), "bins"),
+            )
+            if some < every
+        ]
+        what += f"; {', '.join(left)} (or --all)" if left else ""
+        for start in range(0, len(shown), TOGETHER):
+            page = shown[start : start + TOGETHER]
+            cells = [
+                (name, *(_cell(changes[:, k, b], errors[b]) for k in page))
+                for b, name in list(enumerate(names))[rows]
+            ]
+            heads = (_head(found), *(moved.names[k] for k in page))
+            texts.append(table(heads, cells, title=what))
+    return texts
+
+
+def _largest(changes: np.ndarray, errors: np.ndarray) -> list[int]:
+    """Return the parameters, those first that change most compared with errors."""
+    unit = np.where(errors > 0, errors, np.nan)
+    sizes = np.nan_to_num(np.abs(changes) / unit).max(axis=(0, 2), initial=0.0)
+    return np.argsort(-sizes, kind="stable").tolist()
+
+
+def _cell(change: np.ndarray, error: float) -> str:
+    decimals = decimals_of(float(error))
+    return "/".join(
+        signed(float(one), decimals) if np.isfinite(one) else "nan" for one in change
+    )
+
+
+__all__ = ["bin_names", "bin_table", "variation_tables"]
