@@ -109,7 +109,7 @@ def fit(
         stats={
             "num_steps": outcome.num_steps,
             "max_steps": max_steps,
-            "edge": found["status"] is RESULTS.edge_of_positivity,
+            "edge": fields["status"] is RESULTS.edge_of_positivity,
         },
         state=None,
     )

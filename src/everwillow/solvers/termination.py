@@ -216,7 +216,7 @@ def judge(
     pivot=None,
     same=None,
     steady=None,
-    beside=False,
+    beside: Any = False,
 ) -> tuple[Verdict, Approach]:
     """Judge an accepted point.
 
