@@ -14,6 +14,7 @@ from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 
 from everwillow._errors import ArgumentTypeError
+from everwillow._native import check_static, is_native, native, native_tree
 from everwillow._typing import Key
 from everwillow.statelib import State
 
@@ -260,6 +261,26 @@ def as_array(leaf: Any) -> Any:
     return jnp.asarray(leaf) if isinstance(leaf, int) else leaf
 
 
+def as_arrays(tree: Any, name: str) -> Any:
+    """Turn the data of a fit into arrays: see `as_array` and `native_tree`.
+
+    Args:
+        tree: Any pytree.
+        name: What messages call it.
+
+    Raises:
+        ArgumentTypeError: If an array holds no numbers, or an object is neither an
+            array nor fit for the key of a compiled program.
+        ArgumentValueError: If something is masked.
+    """
+    leaves, treedef = jax.tree.flatten(tree)
+    if not all(map(is_native, leaves)):
+        tree = native_tree(tree, name)
+        leaves, treedef = jax.tree.flatten(tree)
+        check_static(tree, name)
+    return treedef.unflatten(map(as_array, leaves))
+
+
 def ravel_state(state: State) -> tuple[Layout, Any, tuple[Any, ...]]:
     """Split a State into its layout, the vector of parameters and the other entries.
 
@@ -310,6 +331,7 @@ def _classify(key: Key, value: Any) -> tuple[bool, Any]:
         return True, value
     if isinstance(value, bool):
         return False, np.asarray(value)
+    value = native(value, f"params[{key!r}]")
     if isinstance(value, Tracer):
         return bool(jnp.issubdtype(value.dtype, jnp.floating)), value
     if isinstance(value, np.ndarray | np.generic | jax.Array):

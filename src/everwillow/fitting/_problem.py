@@ -14,8 +14,9 @@ from everwillow._errors import (
     ShapeMismatchError,
     unknown_key,
 )
+from everwillow._native import native
 from everwillow._typing import Key
-from everwillow.fitting._layout import Layout, as_array, is_traced, ravel_state
+from everwillow.fitting._layout import Layout, as_arrays, is_traced, ravel_state
 from everwillow.parameters import Interval, TransformBase
 from everwillow.parameters.bound_table import BoundTable
 from everwillow.statelib import State
@@ -79,7 +80,7 @@ def build(
     lower, upper, transforms, places, vector = _limits(
         layout, vector, free, index, bounds, native_boxes=native_boxes, traced=traced
     )
-    observation = jax.tree.map(as_array, observation)
+    observation = as_arrays(observation, "observation")
     numbers = Numbers(
         vector, others, index, mask, lower, upper, transforms, places, observation
     )
@@ -171,6 +172,7 @@ def apply_fixed(
 
 def _fixed_value(key: Key, value: Any, shape: tuple[int, ...]) -> Any:
     numbers = (int, float, np.ndarray, np.generic, jax.Array)
+    value = native(value, f"fixed[{key!r}]")
     if isinstance(value, bool) or not isinstance(value, numbers):
         msg = (
             f"fixed[{key!r}]: expected a number, an array, or ... for the start value, "

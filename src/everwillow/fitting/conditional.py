@@ -9,7 +9,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
@@ -20,7 +19,7 @@ from everwillow.fitting import _execute
 from everwillow.fitting._core import Task
 from everwillow.fitting._layout import (
     Layout,
-    as_array,
+    as_arrays,
     float_dtype,
     is_traced,
     ravel_state,
@@ -254,7 +253,7 @@ class Problem:
 
     def given(self, observation: Any) -> "Problem":
         """Return the problem for other data of the same structure."""
-        observation = jax.tree.map(as_array, observation)
+        observation = as_arrays(observation, "observation")
         return dataclasses.replace(
             self,
             numbers=dataclasses.replace(self.numbers, observation=observation),
@@ -270,7 +269,7 @@ class Problem:
 
 def pose(
     nll_fn: Any,
-    params: State | None = None,
+    params: State | FitResult | None = None,
     observation: Any = Unset,
     *,
     fixed: Mapping[Key, Any] | None = None,
@@ -306,7 +305,7 @@ def _ranges(layout: Layout, numbers: Numbers, given: Mapping[Key, Any]) -> np.nd
 
 def conditional_fit(
     nll_fn: Any,
-    params: State | None = None,
+    params: State | FitResult | None = None,
     observation: Any = Unset,
     *,
     held: Mapping[Key, Any],

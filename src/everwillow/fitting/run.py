@@ -54,7 +54,7 @@ class Unset:
 
 def fit(
     nll_fn: Any,
-    params: State | None = None,
+    params: State | FitResult | None = None,
     observation: Any = Unset,
     *,
     fixed: Mapping[Key, Any] | None = None,
@@ -74,8 +74,11 @@ def fit(
         nll_fn: ``nll_fn(params, observation)`` returning -ln L (not -2 ln L), a
             scalar, for the original pytree of parameters; or a Model, whose
             parameters, data, bounds and fixed values are then the defaults.
-        params: State of start values. Python numbers become float arrays.
-        observation: What `nll_fn` gets as its second argument, any pytree.
+        params: State of start values, or the result of a fit, to start where that
+            ended. Python numbers become float arrays.
+        observation: What `nll_fn` gets as its second argument, any pytree of numbers
+            and arrays. A table (``DataFrame``, structured array) is handed on as a dict
+            of its columns, a series as an array, a dataclass as a pytree of its fields.
         fixed: Parameters that are not fitted: key to value, or to ``...`` for the
             start value. Entries that are None stay free.
         bounds: For each bounded parameter an `Interval`, which the solver honours
@@ -91,9 +94,10 @@ def fit(
         the host, in NumPy.
 
     Raises:
-        ArgumentTypeError: If an argument has the wrong type.
+        ArgumentTypeError: If an argument has the wrong type, or an array of the
+            observation holds text or other things that are no numbers.
         UnknownKeyError: If `fixed` or `bounds` name a parameter that does not exist.
-        ArgumentValueError: If a start value is outside its bounds.
+        ArgumentValueError: If a start value is outside its bounds, or data are masked.
         FitError: If no minimum was found and `throw` is True; its ``result`` has what
             was reached.
 
@@ -181,6 +185,8 @@ def resolve(
         Objective, params, observation, fixed, bounds and constraints.
     """
     constraints: Mapping[Key, Any] = {}
+    if isinstance(params, FitResult):
+        params = _reached(params)
     if isinstance(nll_fn, AbstractModel):
         params = nll_fn.state if params is None else params
         if observation is Unset:
@@ -193,7 +199,7 @@ def resolve(
         fixed = {**nll_fn.fixed, **check_mapping(fixed, "fixed")}
         constraints = nll_fn.constraints
         nll_fn = nll_fn.bare
-    if isinstance(nll_fn, AbstractModel) and not isinstance(params, State | FitResult):
+    if isinstance(nll_fn, AbstractModel) and not isinstance(params, State):
         msg = (
             f"params: expected a State, got {type(params).__name__}. A Model has its "
             "own parameters; give other data by name: fit(model, observation=...)."
@@ -208,6 +214,17 @@ def resolve(
     if observation is Unset:
         observation = None
     return nll_fn, params, observation, fixed, bounds, constraints
+
+
+def _reached(result: FitResult) -> State:
+    """Return where a fit ended, to start another one there."""
+    if np.ndim(result.success):
+        msg = (
+            "params: got the result of a batch of fits, and a fit starts from one. "
+            "Choose it: jax.tree.map(lambda leaf: leaf[i], result.params)."
+        )
+        raise ArgumentValueError(msg)
+    return result.params
 
 
 def prepare_task(

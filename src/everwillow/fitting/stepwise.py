@@ -59,7 +59,7 @@ class Progress(eqx.Module):
 
 def ifit(
     nll_fn: Any,
-    params: State | None = None,
+    params: State | FitResult | None = None,
     observation: Any = Unset,
     *,
     fixed: Mapping[Key, Any] | None = None,

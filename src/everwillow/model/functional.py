@@ -10,6 +10,7 @@ from everwillow._errors import (
     ConflictError,
     ShapeMismatchError,
 )
+from everwillow._native import native, native_tree
 from everwillow._tree import leaf_shape
 from everwillow._typing import Array, Key, Scalar
 from everwillow.model._auxiliary import constrained_keys
@@ -38,7 +39,8 @@ class Model(AbstractModel):
             constraints; `params` has the structure given here. If it offers a
             ``curvature`` (see `everwillow.objective`), the model uses that.
         params: Start values, a pytree or a `State`.
-        observation: The main data, any pytree. Auxiliary data come from the
+        observation: The main data, any pytree; tables and series are taken as by
+            `fit`. Auxiliary data come from the
             constraints.
         constraints: By parameter key (any name for a `MultivariateNormal`).
         bounds: An `Interval` or a transform by parameter key.
@@ -88,13 +90,15 @@ class Model(AbstractModel):
         sample: Callable[[Any, Array], Any] | None = None,
     ) -> None:
         state = params if isinstance(params, State) else State.from_pytree(params)
-        state = state.with_values([number(value) for value in state.values()])
+        state = state.with_values(
+            [number(native(value, f"params[{key!r}]")) for key, value in state.items()]
+        )
         self.state = state
         self.bounds = checked_entries(bounds, state, Bound, name="bounds")
         self.fixed = _fixed(fixed, state)
         self.constraints = _constraints(constraints, state)
         self.observation = {
-            "main": jax.tree.map(number, observation),
+            "main": jax.tree.map(number, native_tree(observation, "observation")),
             "aux": nominal_aux(self.constraints, state),
         }
         self._main_nll = as_node(main_nll, name="main_nll")

@@ -14,6 +14,7 @@ from everwillow._errors import (
     KeyCollisionError,
     unknown_key,
 )
+from everwillow._native import native_tree
 from everwillow._tree import (
     flatten_with_path,
     format_leaf,
@@ -121,7 +122,8 @@ class State(Mapping[Key, Any]):
         """Make a State of the leaves of a pytree.
 
         Args:
-            pytree: Any pytree but a State; its leaves may be scalars or arrays.
+            pytree: Any pytree but a State; its leaves may be scalars or arrays. Tables,
+                series and dataclasses are opened as `fit` does with data.
             is_leaf: As in `jax.tree.flatten`; None in the pytree is structure and
                 gets no key, unless this says that it is a leaf.
             sep: What joins the segments of a key; None makes keys tuples of strings.
@@ -139,6 +141,7 @@ class State(Mapping[Key, Any]):
             raise ArgumentTypeError(msg)
         _check_sep(sep)
         try:
+            pytree = native_tree(pytree, "params", is_leaf=is_leaf)
             leaves, treedef = flatten_with_path(pytree, is_leaf=is_leaf)
         except ValueError as error:
             msg = (

@@ -33,8 +33,9 @@ def look_at(nll_fn: Any, params: Any, observation: Any, fixed: Any) -> Situation
     is_model = isinstance(nll_fn, AbstractModel)
     if is_model and observation is None:
         observation = nll_fn.observation
+    start = params.params if isinstance(params, FitResult) else params
     objective, _, observation, merged, _, _ = resolve(
-        nll_fn, params, observation, fixed, None
+        nll_fn, start, observation, fixed, None
     )
     if not isinstance(params, FitResult):
         fixed = merged
