@@ -123,6 +123,7 @@ def test_every_process_has_a_panel_before_and_after():
         axes=(X,),
         prefit=dict.fromkeys(names, x),
         postfit=dict.fromkeys(names, 2 * x),
+        per_width=False,
     )
     shown = [axes for axes in figure.axes if axes.get_visible()]
     assert [axes.texts[0].get_text() for axes in shown] == names
@@ -200,3 +201,111 @@ def test_logarithmic_axes_begin_below_the_smallest_bin():
     low, high = axes.get_ylim()
     assert 1.0 < low < 10.0
     assert high > 1000.0
+
+
+FLOW = Axis("pt", edges=(0.0, 1.0, 3.0, np.inf), title="pT [GeV]")
+
+
+def shaded(axes):
+    """The ends of what is shaded, from left to right."""
+    spans = [p for p in axes.patches if p.get_alpha() == 0.13]
+    return [(p.get_x(), p.get_x() + p.get_width()) for p in spans]
+
+
+def test_events_in_bins_of_unequal_widths_are_divided_by_them():
+    samples, widths = {"b": np.array([10.0, 30.0, 20.0])}, np.diff(X.edges)
+    draw = plotting.template_distribution
+    figure = draw(axes=(X,), samples=samples, observed=[8, 33, 21])
+    above, ratio, pull = figure.axes
+    np.testing.assert_allclose(steps(above)[0], samples["b"] / widths)
+    np.testing.assert_allclose(points(above)[1], np.array([8, 33, 21]) / widths)
+    np.testing.assert_allclose(points(ratio)[1], [0.8, 1.1, 1.05])
+    assert above.get_ylabel() == "Events / unit"
+    assert pull.get_xlabel() == "x"
+    plain = draw(axes=(X,), samples=samples, per_width=False).axes[0]
+    np.testing.assert_allclose(steps(plain)[0], samples["b"])
+    assert plain.get_ylabel() == "Events"
+    other = draw(axes=(X,), samples=samples, quantity="Fraction of events").axes[0]
+    np.testing.assert_allclose(steps(other)[0], samples["b"])
+    even = Axis("x", edges=(0.0, 2.0, 4.0, 6.0))
+    assert draw(axes=(even,), samples=samples).axes[0].get_ylabel() == "Events"
+    asked = draw(axes=(even,), samples=samples, per_width=True).axes[0]
+    np.testing.assert_allclose(steps(asked)[0], samples["b"] / 2)
+    with pytest.raises(ew.EverwillowError, match="single axis"):
+        draw(axes=(X, SIGN), samples={"b": VALUES}, per_width=True)
+    both = plotting.template_variations(
+        axes=(FLOW,), nominal=samples["b"], variations={"a": (VALUES[:, 0],) * 2}
+    ).axes
+    # A bin without an end is drawn as wide as its neighbour.
+    np.testing.assert_allclose(steps(both[0])[0], samples["b"] / [1, 2, 2])
+    np.testing.assert_allclose(steps(both[1])[0], VALUES[:, 0] / samples["b"])
+    assert both[0].get_ylabel() == "Events / GeV"
+    each = plotting.template_processes(axes=(X,), prefit={}, postfit=samples).axes[0]
+    np.testing.assert_allclose(steps(each)[0], samples["b"] / widths)
+
+
+def test_bins_without_an_end_are_marked():
+    options = {"values": np.ones(3), "errors": np.ones(3), "theory": {"t": np.ones(3)}}
+    figure = plotting.cross_section(axes=(FLOW,), **options)
+    for axes in figure.axes:
+        assert shaded(axes) == [(3.0, 5.0)]
+    below = figure.axes[-1]
+    assert below.get_xlabel() == "pT [GeV] (last bin: overflow)"
+    # No number stands where the axis has none.
+    assert ticks(below)[-1] == "∞"
+    assert max(float(t.replace("−", "-")) for t in ticks(below)[:-1]) <= 3
+    first = Axis("x", edges=(-np.inf, 0.0, 1.0))
+    two = {"values": np.ones((2, 2)), "errors": np.ones((2, 2))}
+    (axes,) = plotting.cross_section(axes=(first, SIGN), **two).axes
+    # The longest axis is that of the signs here, so that flow is in their names.
+    assert shaded(axes) == []
+    wide = Axis("x", edges=(-np.inf, 0.0, 1.0, np.inf))
+    two = {"values": np.ones((3, 2)), "errors": np.ones((3, 2))}
+    (axes,) = plotting.cross_section(axes=(wide, SIGN), **two).axes
+    assert shaded(axes) == [(0, 1), (2, 3), (3, 4), (5, 6)]
+    text = "Bins of x (first and last bin: underflow, overflow), in sign"
+    assert axes.get_xlabel() == text
+
+
+def test_what_may_be_negative_is_compared_by_differences():
+    values, errors = np.array([-0.1, 0.0, 0.2]), np.array([0.1, 0.2, 0.1])
+    theory = np.array([0.1, -0.1, 0.1])
+    figure = plotting.cross_section(
+        axes=(X,),
+        values=values,
+        errors=errors,
+        theory={"t": (theory, errors / 2)},
+        below="difference",
+        name="Asymmetry",
+    )
+    above, below = figure.axes
+    assert above.get_ylabel() == "Asymmetry"
+    assert below.get_ylabel() == "Pred. − Data"
+    np.testing.assert_allclose(steps(below)[0], errors)
+    np.testing.assert_allclose(steps(below)[1], theory - values)
+    np.testing.assert_allclose(steps(below)[2], theory - values + errors / 2)
+    figure = plotting.template_distribution(
+        axes=(X,),
+        samples={"b": theory},
+        observed=values,
+        observed_errors=errors,
+        prefit=values,
+        quantity="Fraction",
+        below="difference",
+    )
+    _, below, pull = figure.axes
+    np.testing.assert_allclose(points(below)[1], values - theory)
+    np.testing.assert_allclose(steps(below)[0], values - theory)
+    np.testing.assert_allclose(steps(pull)[0], (values - theory) / errors)
+    assert below.get_ylabel() == "Data − Pred."
+    below = plotting.template_variations(
+        axes=(X,),
+        nominal=values,
+        variations={"a": (theory, values)},
+        errors=errors,
+        quantity="Asymmetry",
+        below="difference",
+    ).axes[1]
+    np.testing.assert_allclose(steps(below, filled=False)[0], theory - values)
+    np.testing.assert_allclose(steps(below, filled=True)[0], errors)
+    assert below.get_ylabel() == "Difference"

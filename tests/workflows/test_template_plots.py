@@ -10,6 +10,7 @@ from everwillow.likelihood.histograms import Axis
 from everwillow.plotting import cross_section
 from everwillow.workflows._hdf5_records import read_record, write_record
 from everwillow.workflows.template_plots import result_figures
+from everwillow.workflows.template_profiles import Variations
 from everwillow.workflows.template_results import (
     Expectation,
     FitSummary,
@@ -23,6 +24,7 @@ from everwillow.workflows.template_results import (
 DATA = np.array([1.3, 0.7, 1.1])
 BEFORE = Expectation(np.array([1.0, 1.0, 1.0]), np.array([0.3, 0.3, 0.3]))
 AFTER = Expectation(np.array([1.2, 0.8, 1.05]), np.array([0.1, 0.1, 0.1]))
+MOVED = Variations(("r",), AFTER.values[None] + 0.1, AFTER.values[None] - 0.2)
 
 
 def results(data):
@@ -35,6 +37,8 @@ def results(data):
         postfit=AFTER,
         data=data,
         data_errors=None if data is None else np.full(3, 0.2),
+        quantity="Ratio",
+        postfit_variations=MOVED,
     )
     return TemplateResults(
         data="data",
@@ -49,12 +53,18 @@ def results(data):
 
 @pytest.mark.parametrize(
     ("data", "points", "ratio"),
-    [(DATA, DATA, "Pred. / Data"), (None, AFTER.values, "Pred. / Post-fit")],
+    [(DATA, DATA, "Pred. − Data"), (None, AFTER.values, "Pred. − Post-fit")],
 )
 def test_data_are_points_where_there_are_any(data, points, ratio):
-    ((name, figure),) = result_figures(results(data))
+    (name, figure), (other, moved) = result_figures(results(data))
     assert name == "mapping_Ratio a b_postfit"
+    assert other == "mapping_Ratio a b_postfit_variations"
     panel, below = figure.axes
+    assert panel.get_ylabel() == "Ratio"
+    lines = [p for p in moved.axes[1].patches if not p.get_fill()]
+    for line, values in zip(lines, (MOVED.up, MOVED.down), strict=True):
+        away = values[0] - AFTER.values
+        np.testing.assert_allclose(line.get_data().values, away)
     np.testing.assert_array_equal(panel.containers[0].lines[0].get_ydata(), points)
     legend = {text.get_text() for text in panel.get_legend().get_texts()}
     assert legend == {"Pre-fit", "Post-fit"} | ({"Data"} if data is not None else set())

@@ -114,3 +114,10 @@ def test_a_blinded_run_keeps_those_after_the_fit():
     for channel in found.channels.values():
         assert channel.prefit_variations is not None
         assert channel.postfit_variations is None
+
+
+def test_histograms_tell_what_their_values_are(results):
+    assert results.channels["ch0"].quantity == "Events"
+    assert results.mappings[ASYMMETRY].histograms["values"].quantity == "Asymmetry"
+    parts = results.mappings[BOTH].histograms.values()
+    assert {part.quantity for part in parts} == {"Events"}

@@ -254,4 +254,12 @@ Ending = Annotated[
     Literal["pdf", "png", "svg"], _option(None, "Of the plots.", "--format")
 ]
 Title = Annotated[_Text, _option(None, "Written above each plot.")]
+PerWidth = Annotated[
+    Optional[bool],  # noqa: UP045
+    _option(
+        None,
+        "Divide events by the widths of bins; by default where these are unequal.",
+        "--per-width/--no-per-width",
+    ),
+]
 Log = Annotated[bool, _option(None, "Logarithmic axes of events.", "--log")]

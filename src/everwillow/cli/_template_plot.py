@@ -2,6 +2,7 @@
 
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 from everwillow._errors import ArgumentValueError
 from everwillow.cli._template_parts import check_found, is_meant, names_of_plot
@@ -18,6 +19,7 @@ def run(
     ending: str,
     title: str | None,
     log: bool,
+    per_width: bool | None,
     only: Sequence[str] | None,
 ) -> None:
     """Draw the plots of a file into a folder."""
@@ -31,8 +33,9 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     written: list[str] = []
     seen: list[tuple[str, ...]] = []
+    options: Any = {"title": title, "log": log, "per_width": per_width}
     with busy("Drawing"):
-        for name, figure in make(found, title=title, log=log):
+        for name, figure in make(found, **options):
             names = names_of_plot(name)
             seen.append(names)
             if only and not any(is_meant(one, names) for one in only):

@@ -118,11 +118,13 @@ def plot(
     ending: o.Ending = "pdf",
     title: o.Title = None,
     log: o.Log = False,
+    per_width: o.PerWidth = None,
     only: o.OnlyPlots = None,
     traceback: o.Traceback = False,
 ) -> None:
     """Draw all plots of results; of a file to be fitted its templates."""
     options = {"out": out, "ending": ending, "title": title, "log": log}
+    options["per_width"] = per_width
     options["only"] = only
     _run("_template_plot", file, traceback, file=file, **options)
 

@@ -124,6 +124,11 @@ class AngularCoefficients(AbstractAngular):
         [0.4 0.1]
     """
 
+    @property
+    def quantity(self) -> str:
+        """Return what plots call the values."""
+        return "Angular coefficient"
+
     def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
         """Return the coefficients, along the axis of harmonics."""
         del params
@@ -157,6 +162,11 @@ class LamTung(AbstractAngular):
         >>> print(LamTung("ch0")(None, yields))
         [0.2]
     """
+
+    @property
+    def quantity(self) -> str:
+        """Return what plots call the values."""
+        return "$A_0 - A_2$"
 
     def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
         """Return A0 - A2."""

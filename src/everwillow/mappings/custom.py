@@ -87,6 +87,11 @@ class Custom(AbstractHistogramMapping):
         """How it is written."""
         return " ".join([self.name, *map(_spelled, self.words)])
 
+    @property
+    def quantity(self) -> str:
+        """Return the name of the function, without its module."""
+        return self.name.rpartition(":")[2]
+
     def __call__(self, params: Any, yields: Yields) -> PyTree:
         """Return what the function does."""
         return self.fn(params, yields, *self.words)

@@ -10,6 +10,9 @@ from jaxtyping import PyTree
 from everwillow.likelihood.histograms import Axis, Layout, Yields
 
 
+EVENTS = "Events"
+
+
 class AbstractHistogramMapping(eqx.Module):
     """A differentiable function of the parameters and yields of a template fit.
 
@@ -56,6 +59,14 @@ class AbstractHistogramMapping(eqx.Module):
         They cannot if a channel is masked, or processes are selected, which data do not
         tell apart.
         """
+
+    @property
+    def quantity(self) -> str:
+        """What the values are, for axes of plots: ``"Value"``, if not said otherwise.
+
+        What is ``"Events"`` may be divided by the widths of bins.
+        """
+        return "Value"
 
     @property
     def ndof_reduction(self) -> int:

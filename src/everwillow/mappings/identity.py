@@ -8,7 +8,10 @@ from jaxtyping import Array, Float
 from everwillow.likelihood.histograms import Axis, Layout, Yields
 from everwillow.mappings._terms import Term, checked_names
 from everwillow.mappings._words import quoted
-from everwillow.mappings.histogram_mapping import AbstractHistogramMapping
+from everwillow.mappings.histogram_mapping import (
+    EVENTS,
+    AbstractHistogramMapping,
+)
 
 
 @final
@@ -39,6 +42,11 @@ class Identity(AbstractHistogramMapping):
     def key(self) -> str:
         """How it is written."""
         return " ".join(["Identity", *map(quoted, self.channels or ())])
+
+    @property
+    def quantity(self) -> str:
+        """Return what plots call the values."""
+        return EVENTS
 
     def __call__(self, params: Any, yields: Yields) -> dict[str, Float[Array, "..."]]:
         """Return the yields of each channel."""

@@ -54,6 +54,11 @@ class Normalize(AbstractHistogramMapping):
         """How it is written."""
         return f"Normalize {self.projection.words()}"
 
+    @property
+    def quantity(self) -> str:
+        """Return what plots call the values."""
+        return "Fraction of events"
+
     def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
         """Return the shares of all processes together."""
         del params

@@ -9,7 +9,10 @@ from jaxtyping import Array, Float
 from everwillow.likelihood.histograms import Axis, Layout, Yields
 from everwillow.mappings._projection import Projection
 from everwillow.mappings._terms import checked_channel, checked_names
-from everwillow.mappings.histogram_mapping import AbstractHistogramMapping
+from everwillow.mappings.histogram_mapping import (
+    EVENTS,
+    AbstractHistogramMapping,
+)
 
 
 @final
@@ -47,6 +50,11 @@ class Project(AbstractHistogramMapping):
     def key(self) -> str:
         """How it is written."""
         return f"Project {self.projection.words()}"
+
+    @property
+    def quantity(self) -> str:
+        """Return what plots call the values."""
+        return EVENTS
 
     def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
         """Return the sum over the other axes and all processes."""

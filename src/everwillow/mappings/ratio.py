@@ -134,6 +134,11 @@ class Ratio(AbstractTwoTerms):
         [0.25 0.5 ]
     """
 
+    @property
+    def quantity(self) -> str:
+        """Return what plots call the values."""
+        return "Ratio"
+
     def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
         """Return the ratio."""
         del params
@@ -157,6 +162,11 @@ class Normratio(AbstractTwoTerms):
         >>> print(mapping(None, yields))
         [0.5 1.5]
     """
+
+    @property
+    def quantity(self) -> str:
+        """Return what plots call the values."""
+        return "Ratio of shapes"
 
     def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
         """Return the ratio of the shapes."""
@@ -188,6 +198,11 @@ class Asymmetry(AbstractTwoTerms):
         [0.5 0. ]
     """
 
+    @property
+    def quantity(self) -> str:
+        """Return what plots call the values."""
+        return "Asymmetry"
+
     def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
         """Return the asymmetry."""
         del params
@@ -208,6 +223,11 @@ class Difference(AbstractTwoTerms):
         >>> print(Difference("ch0", "ch0", processes=(None, "signal"))(None, yields))
         [4. 4.]
     """
+
+    @property
+    def quantity(self) -> str:
+        """Return what plots call the values."""
+        return "Difference of events"
 
     def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
         """Return the difference."""

@@ -8,7 +8,10 @@ from jaxtyping import Array, Float
 
 from everwillow.likelihood.histograms import Axis, Layout, Yields
 from everwillow.mappings._terms import Term, checked_channel, checked_processes
-from everwillow.mappings.histogram_mapping import AbstractHistogramMapping
+from everwillow.mappings.histogram_mapping import (
+    EVENTS,
+    AbstractHistogramMapping,
+)
 from everwillow.mappings.selection import Selection, parse_selection
 
 
@@ -56,6 +59,11 @@ class Select(AbstractHistogramMapping):
     def key(self) -> str:
         """How it is written."""
         return f"Select {self.term.words()}"
+
+    @property
+    def quantity(self) -> str:
+        """Return what plots call the values."""
+        return EVENTS
 
     def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
         """Return the sum over the processes."""

@@ -13,10 +13,10 @@ from everwillow.plotting.likelihood import contour as contour, scan as scan
 from everwillow.plotting.limits import limit_summary as limit_summary
 from everwillow.plotting.matrices import correlation as correlation
 from everwillow.plotting.nuisance import pulls as pulls
+from everwillow.plotting.processes import template_processes as template_processes
 from everwillow.plotting.regularisation import l_curve as l_curve
 from everwillow.plotting.templates import (
     template_distribution as template_distribution,
-    template_processes as template_processes,
     template_variations as template_variations,
 )
 from everwillow.plotting.yields import distribution as distribution

@@ -1,17 +1,24 @@
 """Panels with bins: how large they are, and the room and axes that they have."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias, TypeGuard
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import StepPatch
 from matplotlib.ticker import MaxNLocator
 
-from everwillow.plotting._style import headline, new_figure
+from everwillow.plotting._style import headline, log_ticks, new_figure
 from everwillow.plotting._text import Labels
 from everwillow.plotting._unrolled import Unrolled
 
 
+Below: TypeAlias = Literal["ratio", "difference"]
+"""How a lower panel compares: ratios are for what is positive everywhere."""
+
+# What grows with the width of bins.
+EXTENSIVE = ("Events", "Difference of events")
 # What stands beside a panel, in inches.
 MARGIN = 0.75
 
@@ -104,7 +111,43 @@ def set_ratio_axis(axes: Axes, reach: Sequence[float]) -> None:
     set_ticks_below(axes)
 
 
+def set_difference_axis(axes: Axes, reach: Sequence[float]) -> None:
+    """Show differences around 0.
+
+    Args:
+        axes: Where.
+        reach: How far from 0 there is something to see.
+    """
+    half = 1.15 * max(reach, default=0.0)
+    axes.set_ylim(*((-half, half) if half > 0 else (-1.0, 1.0)))
+    set_ticks_below(axes)
+
+
 def set_ticks_below(axes: Axes, **options: Any) -> None:
     """Number the vertical axis of a small panel below another one."""
     # The lowest number of the upper panel and the highest here would touch.
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4, prune="upper", **options))
+
+
+def draw_legend(axes: Axes, handles: list[Any], *, log: bool) -> None:
+    """Leave room for a legend above everything."""
+    columns = 2 if len(handles) > 3 else 1
+    rows = -(-len(handles) // columns)
+    room_above(axes, min(0.05 + 0.07 * rows, 0.6), log=log)
+    axes.legend(handles=handles, loc="upper right", ncols=columns)
+
+
+def room_above(axes: Axes, share: float, *, log: bool) -> None:
+    """Leave a share of the height empty."""
+    if not log:
+        leave_room(axes, share, None)
+        return
+    steps = [np.asarray(p.get_data()[0]) for p in axes.patches if _is_step(p)]
+    heights = np.concatenate(steps)
+    top = axes.get_ylim()[1]
+    leave_room(axes, share, float(np.min(heights[heights > 0], initial=top)))
+    log_ticks(axes.yaxis)
+
+
+def _is_step(patch: Any) -> TypeGuard[StepPatch]:
+    return isinstance(patch, StepPatch)

@@ -1,6 +1,7 @@
 """Histograms of any number of axes along one axis of a plot."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from everwillow._errors import ShapeMismatchError
+from everwillow._errors import ArgumentValueError, ShapeMismatchError
 from everwillow.likelihood.histograms import Axis
 from everwillow.plotting._arguments import numbers
 from everwillow.plotting._style import xlabel
@@ -33,6 +34,7 @@ class Unrolled(NamedTuple):
         categories: Names of the bins, if they have no edges.
         outer: What the blocks are bins of.
         titles: What to write instead of `name` and `outer`.
+        flow: Whether the first and the last bin of the inner axis have no end.
     """
 
     edges: np.ndarray
@@ -44,6 +46,7 @@ class Unrolled(NamedTuple):
     categories: tuple[str, ...] | None
     outer: str
     titles: Mapping[str, str] = MappingProxyType({})
+    flow: tuple[bool, bool] = (False, False)
 
     def flat(self, values: Any, name: str) -> np.ndarray:
         """Return an array in the order of the bins of the plot.
@@ -63,6 +66,31 @@ class Unrolled(NamedTuple):
     def bins(self) -> int:
         """Number of bins."""
         return self.edges.size - 1
+
+    def widths(self, *, per_width: bool | None, counts: bool) -> np.ndarray | None:
+        """Return the widths that bins are divided by, None for nothing.
+
+        Args:
+            per_width: Whether to divide; None for counts in bins of unequal widths.
+            counts: Whether what is drawn are numbers of events.
+
+        Raises:
+            ArgumentValueError: If bins shall be divided that have no widths.
+        """
+        has = len(self.blocks) == 1 and self.categories is None and bool(self.shape)
+        if per_width and not has:
+            msg = "per_width: only bins of a single axis with edges have widths."
+            raise ArgumentValueError(msg)
+        steps = np.diff(self.edges)
+        if per_width is None:
+            per_width = has and counts and not np.allclose(steps, steps[0], rtol=1e-6)
+        return steps if per_width else None
+
+    def density(self, quantity: str, labels: Labels = None) -> str:
+        """Return what a quantity divided by the width of its bins is called."""
+        name = text_of(self.name, {**self.titles, **(labels or {})})
+        unit = re.search(r"[\[(]([^\[\]()]+)[\])]\s*$", name)
+        return f"{quantity} / {unit[1] if unit else 'unit'}"
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -98,10 +126,44 @@ class Unrolled(NamedTuple):
         known = {**self.titles, **(labels or {})}
         name = text_of(self.name, known) if self.name else ""
         if several:
-            name = f"Bins of {name}, in {text_of(self.outer, known)}"
+            name = f"Bins of {name}{self._mark(panels)}, "
+            name += f"in {text_of(self.outer, known)}"
+        else:
+            name += self._mark(panels)
         xlabel(below, name)
         for axes in panels[:-1]:
             _lift_zero(axes)
+
+    def _mark(self, panels: Sequence[Axes]) -> str:
+        """Shade bins without an end, and return what is said of them."""
+        first, last = self.flow
+        numbers = [0] * first + [self.size - 1] * last
+        for start in range(0, self.bins, self.size):
+            for number in numbers:
+                low, high = self.edges[start + number : start + number + 2]
+                for axes in panels:
+                    axes.axvspan(low, high, color="0.5", alpha=0.13, lw=0, zorder=2.5)
+        if numbers and len(self.blocks) == 1:
+            # Numbers along an axis that has no more of them would be wrong.
+            low, high = self.edges[int(first)], self.edges[self.bins - last]
+            below = panels[-1]
+            ticks = [t for t in below.get_xticks() if low <= t <= high]
+            texts = [f"{t:g}".replace("-", "−") for t in ticks]
+            ends = [(self.edges[0], "−∞")] * first + [(self.edges[-1], "∞")] * last
+            below.set_xticks(
+                [*ticks, *(e for e, _ in ends)], [*texts, *(t for _, t in ends)]
+            )
+            for axes in panels:
+                axes.xaxis.set_minor_locator(NullLocator())
+        return _FLOW[self.flow]
+
+
+_FLOW = {
+    (False, False): "",
+    (True, False): " (first bin: underflow)",
+    (False, True): " (last bin: overflow)",
+    (True, True): " (first and last bin: underflow, overflow)",
+}
 
 
 def unrolled(axes: Sequence[Axis]) -> Unrolled:
@@ -115,6 +177,8 @@ def unrolled(axes: Sequence[Axis]) -> Unrolled:
     axis = axes[inner]
     order = (*others, inner)
     titles = {one.name: one.title for one in axes if one.title}
+    ends = axis.edges or (0.0,)
+    flow = bool(np.isinf(ends[0])), bool(np.isinf(ends[-1]))
     if not others:
         if axis.edges is None:
             names = tuple(map(str, axis.labels or ()))
@@ -124,7 +188,7 @@ def unrolled(axes: Sequence[Axis]) -> Unrolled:
             )
         edges = _finite(np.array(axis.edges, float))
         return Unrolled(
-            edges, axis.name, shape, order, ("",), axis.size, None, "", titles
+            edges, axis.name, shape, order, ("",), axis.size, None, "", titles, flow
         )
     names = [_bin_names(axes[i]) for i in others]
     blocks = tuple(
@@ -135,7 +199,7 @@ def unrolled(axes: Sequence[Axis]) -> Unrolled:
     outer = ", ".join(axes[i].name for i in others)
     titles = {outer: ", ".join(axes[i].title or axes[i].name for i in others), **titles}
     return Unrolled(
-        edges, axis.name, shape, order, blocks, axis.size, None, outer, titles
+        edges, axis.name, shape, order, blocks, axis.size, None, outer, titles, flow
     )
 
 

@@ -9,11 +9,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from everwillow._errors import ArgumentValueError
 from everwillow.likelihood.histograms import Axis
 from everwillow.plotting._panels import (
+    EXTENSIVE,
+    Below,
+    draw_legend,
     figure_size,
     finish,
+    set_difference_axis,
     set_ratio_axis,
     stacked_panels,
 )
@@ -26,7 +29,6 @@ from everwillow.plotting._style import (
 )
 from everwillow.plotting._text import Labels, text_of
 from everwillow.plotting._unrolled import Unrolled, unrolled
-from everwillow.plotting.templates import draw_legend
 
 
 _DASHES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)))
@@ -41,7 +43,8 @@ def cross_section(
     theory: Mapping[Any, Any] | None = None,
     name: str | None = None,
     measured: str = "Data",
-    per_width: bool = False,
+    per_width: bool | None = False,
+    below: Below = "ratio",
     log: bool = False,
     labels: Labels = None,
     title: str | None = None,
@@ -62,7 +65,10 @@ def cross_section(
         theory: Predictions by name: values, or pairs of values and errors.
         name: What is measured, for the vertical axis.
         measured: What the points are called.
-        per_width: Divide everything by the widths of the bins, of a single axis.
+        per_width: Whether to divide everything by the widths of the bins, of a single
+            axis; None for events (`name`) in bins of unequal widths.
+        below: Whether the lower panel has ratios to the measured values, or differences
+            from them with their errors, for numbers that may be negative or near 0.
         log: Whether the vertical axis is logarithmic.
         labels: Text instead of names, with ``$...$`` for mathematics.
         title: Written in bold on the left above the frame.
@@ -85,12 +91,8 @@ def cross_section(
         ['Cross section', 'Pred. / Data']
     """
     plan = unrolled(axes)
-    unit = np.ones(plan.bins)
-    if per_width:
-        if len(plan.blocks) > 1 or plan.categories is not None:
-            msg = "per_width: only bins of a single axis with edges have widths."
-            raise ArgumentValueError(msg)
-        unit = np.diff(plan.edges)
+    widths = plan.widths(per_width=per_width, counts=name in EXTENSIVE)
+    unit = np.ones(plan.bins) if widths is None else widths
     middle = plan.flat(values, "values") / unit
     spread = plan.flat(errors, "errors") / unit
     inner = None
@@ -104,17 +106,16 @@ def cross_section(
         handles = _draw_points(panels[0], plan, middle, spread, inner, measured)
         handles += _draw_theory(panels[0], plan, lines, np.ones(plan.bins), labels)
         draw_legend(panels[0], handles, log=log)
-        ylabel(panels[0], _what(name, labels, per_width=per_width))
-        if lines:
+        text = "Cross section" if name is None else text_of(name, labels)
+        ylabel(panels[0], text if widths is None else plan.density(text, labels))
+        if lines and below == "ratio":
             _draw_ratios(panels[1], plan, middle, spread, lines)
             panels[1].set_ylabel(f"Pred. / {measured}")
+        elif lines:
+            _draw_differences(panels[1], plan, middle, spread, lines)
+            panels[1].set_ylabel(f"Pred. − {measured}")
         finish(panels, plan, size[0], title=title, note=note, labels=labels)
     return figure
-
-
-def _what(name: str | None, labels: Labels, *, per_width: bool) -> str:
-    text = "Cross section" if name is None else text_of(name, labels)
-    return f"{text} / unit" if per_width else text
 
 
 def _prediction(
@@ -198,12 +199,33 @@ def _draw_ratios(
     set_ratio_axis(axes, reach)
 
 
+def _draw_differences(
+    axes: Axes,
+    plan: Unrolled,
+    middle: np.ndarray,
+    spread: np.ndarray,
+    lines: Mapping[Any, tuple[np.ndarray, np.ndarray | None]],
+) -> None:
+    """Draw predictions minus measured values; the band has the error of these."""
+    known = np.nan_to_num(spread)
+    axes.stairs(known, plan.edges, baseline=-known, fill=True, color="0.85", lw=0)
+    axes.axhline(0, color="black", lw=0.8)
+    away = {name: (values - middle, own) for name, (values, own) in lines.items()}
+    _draw_theory(axes, plan, away, np.ones(plan.bins), None)
+    reach = [1.2 * float(np.max(known, initial=0.0))]
+    for values, own in away.values():
+        size = np.abs(values) + (0.0 if own is None else np.nan_to_num(own))
+        reach.append(float(np.nanmax(size, initial=0.0)))
+    set_difference_axis(axes, reach)
+
+
 def uncertainty_breakdown(
     *,
     axes: Sequence[Axis],
     parts: Mapping[Any, Any],
     total: Any,
     values: Any = None,
+    quantity: str | None = None,
     labels: Labels = None,
     title: str | None = None,
     note: str | None = None,
@@ -219,6 +241,7 @@ def uncertainty_breakdown(
         total: The total errors.
         values: What the errors are errors of: then they are drawn in percent of it, and
             bins without a value are empty.
+        quantity: What the errors are errors of, for the vertical axis.
         labels: Text instead of names, with ``$...$`` for mathematics.
         title: Written in bold on the left above the frame.
         note: Written on the right above the frame.
@@ -265,7 +288,8 @@ def uncertainty_breakdown(
         reach = np.nanmax(whole, initial=0.0)
         panel.set_ylim(0, 1.05 * float(reach) if reach > 0 else 1.0)
         draw_legend(panel, handles, log=False)
-        ylabel(panel, "Uncertainty" if values is None else "Uncertainty [%]")
+        text = "Uncertainty" if quantity is None else f"Uncertainty: {quantity}"
+        ylabel(panel, text if values is None else f"{text} [%]")
         finish([panel], plan, size[0], title=title, note=note, labels=labels)
     return figure
 

@@ -1,30 +1,30 @@
 """Histograms of template fits: inputs, results, errors and cross sections."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, StepPatch
+from matplotlib.patches import Patch
 
 from everwillow._errors import ArgumentValueError
 from everwillow.likelihood.histograms import Axis
 from everwillow.plotting._panels import (
+    EXTENSIVE,
     MARGIN,
+    Below,
+    draw_legend,
     figure_size,
     finish,
-    leave_room,
+    set_difference_axis,
     set_ratio_axis,
     stacked_panels,
 )
 from everwillow.plotting._style import (
     PALETTE,
     Style,
-    headline,
-    log_ticks,
-    new_figure,
     styled,
     ylabel,
 )
@@ -46,6 +46,9 @@ def template_distribution(
     prefit: Any = None,
     log: bool = False,
     pulls: bool = True,
+    quantity: str = "Events",
+    per_width: bool | None = None,
+    below: Below = "ratio",
     labels: Labels = None,
     title: str | None = None,
     note: str | None = None,
@@ -66,6 +69,11 @@ def template_distribution(
         prefit: The sum before the fit.
         log: Whether the vertical axis is logarithmic.
         pulls: Whether to draw pulls below the ratio.
+        quantity: What is drawn, for the vertical axis.
+        per_width: Whether to divide by the widths of the bins, of a single axis; None
+            for events in bins of unequal widths.
+        below: Whether the panel below has ratios, or differences for numbers that may
+            be negative or near 0.
         labels: Text instead of names, with ``$...$`` for mathematics.
         title: Written in bold on the left above the frame.
         note: Written on the right above the frame.
@@ -73,6 +81,7 @@ def template_distribution(
         style: rc parameters of matplotlib over ours, or the name of an mplhep style.
 
     Raises:
+        ArgumentValueError: If bins without widths shall be divided by them.
         ShapeMismatchError: If an array has not the shape of the axes.
 
     Example:
@@ -91,6 +100,7 @@ def template_distribution(
 
     more = 1 + bool(pulls and observed is not None)
     size = size or figure_size(plan, more, labels)
+    widths = plan.widths(per_width=per_width, counts=quantity in EXTENSIVE)
     with styled(style):
         figure = distribution(
             edges=plan.edges,
@@ -101,12 +111,16 @@ def template_distribution(
             prefit=flat(prefit, "prefit"),
             log=log,
             pulls=pulls,
+            per_width=widths is not None,
+            below=below,
             labels=labels,
             title=title,
             note=note,
             size=size,
             style=style,
         )
+        divided = widths is not None
+        ylabel(figure.axes[0], plan.density(quantity, labels) if divided else quantity)
         plan.finish(figure.axes, size[0] - MARGIN, labels)
     return figure
 
@@ -117,14 +131,18 @@ def template_variations(
     nominal: Any,
     variations: Mapping[Any, tuple[Any, Any]],
     errors: Any = None,
+    spread: str = "Sample size",
     log: bool = False,
+    quantity: str = "Events",
+    per_width: bool | None = None,
+    below: Below = "ratio",
     labels: Labels = None,
     title: str | None = None,
     note: str | None = None,
     size: tuple[float, float] | None = None,
     style: Style = None,
 ) -> Figure:
-    """Draw a template with its variations, and their ratios to it below.
+    """Draw a template with its variations, and their ratios to it or differences below.
 
     Variations up are full lines, those down dashed ones of the same colour.
 
@@ -132,8 +150,14 @@ def template_variations(
         axes: Of the template.
         nominal: The nominal yields, of the shape of the axes.
         variations: For each systematic the yields one error up and one error down.
-        errors: Errors of the nominal yields from the size of the sample: a band.
+        errors: Errors of the nominal yields, a band.
+        spread: What these errors are; by default from the size of the sample.
         log: Whether the vertical axis is logarithmic.
+        quantity: What is drawn, for the vertical axis.
+        per_width: Whether to divide by the widths of the bins, of a single axis; None
+            for events in bins of unequal widths.
+        below: Whether the panel below has ratios, or differences for numbers that may
+            be negative or near 0.
         labels: Text instead of names, with ``$...$`` for mathematics.
         title: Written in bold on the left above the frame.
         note: Written on the right above the frame.
@@ -160,20 +184,24 @@ def template_variations(
         )
         raise ArgumentValueError(msg)
     plan = unrolled(axes)
-    middle = plan.flat(nominal, "nominal")
+    widths = plan.widths(per_width=per_width, counts=quantity in EXTENSIVE)
+    unit = np.ones(plan.bins) if widths is None else widths
+    middle = plan.flat(nominal, "nominal") / unit
     pairs = {
-        name: tuple(plan.flat(side, f"variations[{name!r}]") for side in sides)
+        name: tuple(plan.flat(side, f"variations[{name!r}]") / unit for side in sides)
         for name, sides in variations.items()
     }
-    spread = None if errors is None else plan.flat(errors, "errors")
+    band = None if errors is None else plan.flat(errors, "errors") / unit
     with styled(style):
         size = size or figure_size(plan, 1, labels)
-        figure, (above, below) = stacked_panels(size, 1)
-        handles = _draw_templates(above, plan, middle, pairs, spread, labels)
+        figure, (above, lower) = stacked_panels(size, 1)
+        handles = _draw_templates(above, plan, middle, pairs, band, labels)
+        if band is not None:
+            handles.insert(1, Patch(label=spread, **_BAND))
         draw_legend(above, handles, log=log)
-        ylabel(above, "Events")
-        _draw_ratios(below, plan, middle, pairs, spread)
-        panels, wide = (above, below), size[0]
+        ylabel(above, quantity if widths is None else plan.density(quantity, labels))
+        _compare(lower, plan, middle, pairs, band, ratio=below == "ratio")
+        panels, wide = (above, lower), size[0]
         finish(panels, plan, wide, title=title, note=note, labels=labels)
     return figure
 
@@ -192,7 +220,6 @@ def _draw_templates(
         axes.stairs(
             middle + spread, plan.edges, baseline=middle - spread, fill=True, **_BAND
         )
-        handles.append(Patch(label="Sample size", **_BAND))
     for colour, (name, sides) in zip(PALETTE, pairs.items(), strict=False):
         for values, dashes in zip(sides, _DASHES, strict=True):
             axes.stairs(
@@ -210,159 +237,37 @@ _BAND: dict[str, Any] = {"facecolor": "0.82", "lw": 0, "zorder": 0}
 _DASHES = ("-", (0, (3, 1.5)))
 
 
-def _draw_ratios(
+def _compare(
     axes: Axes,
     plan: Unrolled,
     middle: np.ndarray,
     pairs: Mapping[Any, tuple[np.ndarray, ...]],
     spread: np.ndarray | None,
+    *,
+    ratio: bool,
 ) -> None:
-    unit = np.where(middle != 0, middle, np.nan)
-    reach = [0.02]
+    """Draw variations over the nominal template, or minus it."""
+    unit = np.where(middle != 0, middle, np.nan) if ratio else np.ones_like(middle)
+    centre = 1.0 if ratio else 0.0
+    reach = [0.02] if ratio else []
     if spread is not None:
         share = np.nan_to_num(spread / unit)
-        axes.stairs(1 + share, plan.edges, baseline=1 - share, fill=True, **_BAND)
+        top, low = centre + share, centre - share
+        axes.stairs(top, plan.edges, baseline=low, fill=True, **_BAND)
         # Nearly empty bins must not squeeze all others.
         reach.append(float(np.median(share)))
-    axes.axhline(1, color=_NOMINAL, lw=0.8, zorder=1)
+    axes.axhline(centre, color=_NOMINAL, lw=0.8, zorder=1)
     for colour, sides in zip(PALETTE, pairs.values(), strict=False):
         for values, dashes in zip(sides, _DASHES, strict=True):
-            ratio = values / unit
-            axes.stairs(
-                ratio, plan.edges, color=colour, ls=dashes, lw=1.2, baseline=None
-            )
-            reach.append(float(np.nanmax(np.abs(ratio - 1), initial=0.0)))
-    set_ratio_axis(axes, reach)
-    axes.set_ylabel("Ratio")
-
-
-def template_processes(
-    *,
-    axes: Sequence[Axis],
-    prefit: Mapping[Any, Any],
-    postfit: Mapping[Any, Any],
-    log: bool = False,
-    labels: Labels = None,
-    title: str | None = None,
-    note: str | None = None,
-    size: tuple[float, float] | None = None,
-    style: Style = None,
-) -> Figure:
-    """Draw each process on its own, before and after the fit.
-
-    Args:
-        axes: Of the histogram.
-        prefit: Expected events of each process before the fit, of the shape of the
-            axes.
-        postfit: The same after it.
-        log: Whether the vertical axes are logarithmic.
-        labels: Text instead of names, with ``$...$`` for mathematics.
-        title: Written in bold on the left above the frame.
-        note: Written on the right above the frame.
-        size: Width and height in inches.
-        style: rc parameters of matplotlib over ours, or the name of an mplhep style.
-
-    Raises:
-        ArgumentValueError: If there are no processes.
-        ShapeMismatchError: If an array has not the shape of the axes.
-
-    Example:
-        >>> figure = template_processes(
-        ...     axes=[Axis("x", edges=(0.0, 1.0, 2.0))],
-        ...     prefit={"flat": [9.0, 4.0]},
-        ...     postfit={"flat": [8.0, 4.2]},
-        ... )
-        >>> len(figure.axes)
-        1
-    """
-    if not postfit:
-        msg = "postfit: there are no processes to draw."
-        raise ArgumentValueError(msg)
-    plan = unrolled(axes)
-    wide = figure_size(plan, 0, labels)
-    columns = min(len(postfit), 1 if wide[0] > 6 else 3)
-    rows = -(-len(postfit) // columns)
-    width = 3.3 * columns if columns > 1 else wide[0]
-    names = plan.height(width / columns - MARGIN, labels)
-    size = size or (width, (2.3 + names) * rows + 0.3)
-    with styled(style):
-        figure = new_figure(size, (1, 1))
-        panels = figure.subplots(rows, columns, squeeze=False).ravel()
-        for number, (name, values) in enumerate(postfit.items()):
-            after = plan.flat(values, f"postfit[{name!r}]")
-            before = None
-            if name in prefit:
-                before = plan.flat(prefit[name], f"prefit[{name!r}]")
-            look = text_of(name, labels), PALETTE[number % len(PALETTE)]
-            _draw_process(panels[number], plan, before, after, look, log=log)
-            plan.finish([panels[number]], size[0] / columns - MARGIN, labels)
-        for panel in panels[len(postfit) :]:
-            panel.set_visible(False)
-        ylabel(panels[0], "Events")
-        handles: list[Any] = [
-            Patch(color="0.6", label="Post-fit"),
-            Line2D([], [], color="black", ls=_DASHES[1], lw=1.1, label="Pre-fit"),
-        ]
-        figure.legend(handles=handles, loc="outside lower left", ncols=2)
-        headline(panels[0], title, None)
-        headline(panels[columns - 1], None, note)
-    return figure
-
-
-def _draw_process(
-    panel: Axes,
-    plan: Unrolled,
-    before: np.ndarray | None,
-    after: np.ndarray,
-    look: tuple[str, str],
-    *,
-    log: bool,
-) -> None:
-    text, colour = look
-    panel.stairs(after, plan.edges, fill=True, color=colour, alpha=0.55)
-    panel.stairs(after, plan.edges, color=colour, lw=1.2)
-    if before is not None:
-        panel.stairs(before, plan.edges, color="black", ls=_DASHES[1], lw=1.1)
-    panel.set_xlim(plan.edges[0], plan.edges[-1])
-    _room(panel, 0.2, log=log)
-    panel.text(
-        0.97,
-        0.94,
-        text,
-        ha="right",
-        va="top",
-        transform=panel.transAxes,
-        fontweight="bold",
-    )
-
-
-def draw_legend(axes: Axes, handles: list[Any], *, log: bool) -> None:
-    """Leave room for a legend above everything."""
-    columns = 2 if len(handles) > 3 else 1
-    rows = -(-len(handles) // columns)
-    _room(axes, min(0.05 + 0.07 * rows, 0.6), log=log)
-    axes.legend(handles=handles, loc="upper right", ncols=columns)
-
-
-def _room(axes: Axes, share: float, *, log: bool) -> None:
-    """Leave a share of the height empty."""
-    if not log:
-        leave_room(axes, share, None)
-        return
-    steps = [np.asarray(p.get_data()[0]) for p in axes.patches if _is_step(p)]
-    heights = np.concatenate(steps)
-    top = axes.get_ylim()[1]
-    leave_room(axes, share, float(np.min(heights[heights > 0], initial=top)))
-    log_ticks(axes.yaxis)
-
-
-def _is_step(patch: Any) -> TypeGuard[StepPatch]:
-    return isinstance(patch, StepPatch)
+            away = (values - middle) / unit
+            look: dict[str, Any] = {"color": colour, "ls": dashes, "lw": 1.2}
+            axes.stairs(centre + away, plan.edges, baseline=None, **look)
+            reach.append(float(np.nanmax(np.abs(away), initial=0.0)))
+    (set_ratio_axis if ratio else set_difference_axis)(axes, reach)
+    axes.set_ylabel("Ratio" if ratio else "Difference")
 
 
 __all__ = [
-    "draw_legend",
     "template_distribution",
-    "template_processes",
     "template_variations",
 ]

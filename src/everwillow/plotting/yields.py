@@ -11,7 +11,12 @@ from matplotlib.patches import Patch
 
 from everwillow._errors import ShapeMismatchError
 from everwillow.plotting._arguments import sides, vector
-from everwillow.plotting._panels import leave_room, set_ticks_below, stacked_panels
+from everwillow.plotting._panels import (
+    Below,
+    leave_room,
+    set_ticks_below,
+    stacked_panels,
+)
 from everwillow.plotting._style import (
     ONE_SIGMA,
     PALETTE,
@@ -43,6 +48,7 @@ def distribution(
     per_width: bool = False,
     pulls: bool = False,
     ratio_range: tuple[float, float] | None = None,
+    below: Below = "ratio",
     labels: Labels = None,
     title: str | None = None,
     note: str | None = None,
@@ -72,6 +78,8 @@ def distribution(
             of the data on the side of the expectation.
         ratio_range: Ends of the axis of the ratio; by default what the bins need, at
             the most 0 to 2.
+        below: Whether the second panel has the ratio, or the difference for numbers
+            that may be negative or near 0.
         labels: Text instead of names, with ``$...$`` for mathematics.
         title: Written in bold on the left above the frame.
         note: Written on the right above the frame.
@@ -102,11 +110,11 @@ def distribution(
     bars = None if data is None else _bars(data, observed_errors)
     unit = np.diff(borders) if per_width else np.ones(bins)
     with styled(style):
-        ratio = data is not None or spread is not None or before is not None
+        compared = data is not None or spread is not None or before is not None
         pulls = pulls and data is not None
-        figure, panels = stacked_panels(size, ratio + pulls)
-        axes, below = panels[0], panels[-1]
-        plot = _Drawing(borders, unit)
+        figure, panels = stacked_panels(size, compared + pulls)
+        axes, lowest = panels[0], panels[-1]
+        plot = _Drawing(borders, unit, np.zeros(bins))
         handles = plot.stack(axes, stack, labels)
         handles += plot.lines(axes, lines, labels)
         if before is not None:
@@ -118,13 +126,17 @@ def distribution(
         least = np.min((total / unit)[total > 0], initial=np.inf)
         _frame(axes, handles, least if log and np.isfinite(least) else None)
         ylabel(axes, "Events / unit" if per_width else "Events")
-        if ratio:
-            plot = plot._replace(unit=np.where(total > 0, total, np.nan))
+        if compared:
+            if below == "ratio":
+                plot = plot._replace(unit=np.where(total > 0, total, np.nan))
+            else:
+                plot = plot._replace(origin=total)
             ends = ratio_range
-            _draw_ratio(plot, panels[1], total, spread, before, data, bars, ends)
+            args = (plot, panels[1], total, spread, before, data, bars, ends)
+            _draw_ratio(*args, ratio=below == "ratio")
         if pulls and data is not None and bars is not None:
-            _draw_pulls(below, borders, total, data, bars)
-        xlabel(below, "" if name is None else text_of(name, labels))
+            _draw_pulls(lowest, borders, total, data, bars)
+        xlabel(lowest, "" if name is None else text_of(name, labels))
         headline(axes, title, note)
     return figure
 
@@ -156,10 +168,16 @@ class _Drawing(NamedTuple):
     Attributes:
         edges: Of the bins.
         unit: What every bin is divided by.
+        origin: What is subtracted before.
     """
 
     edges: np.ndarray
     unit: np.ndarray
+    origin: np.ndarray
+
+    def at(self, values: np.ndarray) -> np.ndarray:
+        """Return where numbers are drawn."""
+        return (values - self.origin) / self.unit
 
     def stack(self, axes: Axes, samples: Mapping[Any, np.ndarray], labels: Labels):
         """Draw processes on top of each other; return the legend from the top."""
@@ -198,12 +216,12 @@ class _Drawing(NamedTuple):
     def line(self, axes: Axes, values: np.ndarray, label: str) -> Line2D:
         """Draw a dashed line over the bins."""
         look: dict[str, Any] = {"color": _BEFORE, "lw": 1.4, "ls": (0, (4, 2))}
-        axes.stairs(values / self.unit, self.edges, baseline=None, zorder=3, **look)
+        axes.stairs(self.at(values), self.edges, baseline=None, zorder=3, **look)
         return Line2D([], [], label=label, **look)
 
     def band(self, axes: Axes, middle: np.ndarray, spread: np.ndarray) -> Patch:
         """Draw a hatched band; where its size is unknown there is none."""
-        low, high = (middle - spread[0]) / self.unit, (middle + spread[1]) / self.unit
+        low, high = self.at(middle - spread[0]), self.at(middle + spread[1])
         known = np.isfinite(low) & np.isfinite(high)
         look: dict[str, Any] = {
             "facecolor": "none",
@@ -220,7 +238,7 @@ class _Drawing(NamedTuple):
         middle = (self.edges[1:] + self.edges[:-1]) / 2
         return axes.errorbar(
             middle,
-            counts / self.unit,
+            self.at(counts),
             yerr=spread / self.unit,
             fmt="o",
             color="black",
@@ -255,27 +273,31 @@ def _draw_ratio(
     data: np.ndarray | None,
     bars: np.ndarray | None,
     limits: tuple[float, float] | None,
+    *,
+    ratio: bool,
 ) -> None:
-    axes.axhline(1, color="black", lw=0.7, zorder=1)
-    shown = [np.array([0.9, 1.1])]
+    centre = 1.0 if ratio else 0.0
+    axes.axhline(centre, color="black", lw=0.7, zorder=1)
+    shown = [np.array([0.9, 1.1])] if ratio else [np.zeros(1)]
     if spread is not None:
         plot.band(axes, total, spread)
-        shown += [(total - spread[0]) / plot.unit, (total + spread[1]) / plot.unit]
+        shown += [plot.at(total - spread[0]), plot.at(total + spread[1])]
     if before is not None:
         plot.line(axes, before, "")
-        shown.append(before / plot.unit)
+        shown.append(plot.at(before))
     if data is not None and bars is not None:
         plot.points(axes, data, bars)
-        shown += [(data - bars[0]) / plot.unit, (data + bars[1]) / plot.unit]
+        shown += [plot.at(data - bars[0]), plot.at(data + bars[1])]
     if limits is None:
-        reach = np.abs(np.concatenate(shown) - 1)
+        reach = np.abs(np.concatenate(shown) - centre)
         far = np.nanmax(np.where(np.isfinite(reach), reach, 0.0))
-        half = min(1.08 * float(far), 1.0)
-        limits = (1 - half, 1 + half)
+        half = 1.08 * float(far)
+        half = min(half, 1.0) if ratio else half or 1.0
+        limits = (centre - half, centre + half)
     axes.set_ylim(*limits)
     if data is not None:
         middle = (plot.edges[1:] + plot.edges[:-1]) / 2
-        value = data / plot.unit
+        value = plot.at(data)
         for sign, edge, marker in ((-1, 0, "v"), (1, 1, "^")):
             out = sign * value > sign * limits[edge]
             axes.plot(
@@ -287,7 +309,8 @@ def _draw_ratio(
                 transform=axes.get_xaxis_transform(),
                 zorder=6,
             )
-    axes.set_ylabel("Data / Pred." if data is not None else "Ratio")
+    what = ("Data / Pred.", "Ratio") if ratio else ("Data − Pred.", "Difference")
+    axes.set_ylabel(what[data is None])
     set_ticks_below(axes)
 
 

@@ -32,7 +32,12 @@ from everwillow.models.templates.model import TemplateModel
 from everwillow.statelib.transform import update
 from everwillow.workflows._template_breakdown import veiled, with_breakdown
 from everwillow.workflows._template_numbers import chi_square
-from everwillow.workflows._template_places import found_at, name_of, named_leaves
+from everwillow.workflows._template_places import (
+    found_at,
+    name_of,
+    named_leaves,
+    quantity_at,
+)
 from everwillow.workflows._template_variations import with_variations
 from everwillow.workflows.template_results import (
     ChiSquare,
@@ -266,6 +271,7 @@ class _Work(NamedTuple):
                 postfit=post,
                 data=None if part is None else part[0],
                 data_errors=None if part is None else np.sqrt(part[1]),
+                quantity=quantity_at(mapping, inner),
             )
         before, after = (
             self._covariance(side, i) for side in (self.before, self.after)

@@ -6,6 +6,8 @@ from typing import Any
 import jax.tree_util as jtu
 import numpy as np
 
+from everwillow.mappings import AbstractHistogramMapping, Composite
+
 
 SINGLE = "values"
 
@@ -41,4 +43,12 @@ def found_at(tree: Any, path: tuple[Any, ...]) -> Any:
     return tree
 
 
-__all__ = ["found_at", "key_of", "name_of", "named_leaves"]
+def quantity_at(mapping: AbstractHistogramMapping, path: tuple[Any, ...]) -> str:
+    """Return what the values of a mapping are, those of a part of a composite."""
+    if isinstance(mapping, Composite):
+        parts = {part.key: part for part in mapping.mappings}
+        return parts[key_of(path[0])].quantity
+    return mapping.quantity
+
+
+__all__ = ["found_at", "key_of", "name_of", "named_leaves", "quantity_at"]

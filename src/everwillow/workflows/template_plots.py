@@ -7,9 +7,14 @@ import numpy as np
 
 from everwillow import plotting
 from everwillow.likelihood.template_spec import TemplateSpec
+from everwillow.workflows._template_histogram_plots import (
+    TOGETHER,
+    Look,
+    divided,
+    histogram_figures,
+)
 from everwillow.workflows._template_inference_plots import inference_figures
 from everwillow.workflows.template_results import (
-    HistogramResult,
     Impacts,
     Parameters,
     TemplateResults,
@@ -17,14 +22,16 @@ from everwillow.workflows.template_results import (
 )
 
 
-# So many systematics are drawn in one plot of a template.
-TOGETHER = 6
 # Of larger matrices those parameters are drawn that correlate most.
 LARGEST = 60
 
 
 def input_figures(
-    spec: TemplateSpec, *, title: str | None = None, log: bool = False
+    spec: TemplateSpec,
+    *,
+    title: str | None = None,
+    log: bool = False,
+    per_width: bool | None = None,
 ) -> Iterator[tuple[str, Any]]:
     """Draw channels before the fit, and each template with its variations.
 
@@ -32,6 +39,8 @@ def input_figures(
         spec: What the builder says.
         title: Written above each plot; by default the name of the channel.
         log: Whether axes of events are logarithmic.
+        per_width: Whether to divide events by the widths of bins, where these have
+            any; by default where they are unequal.
 
     Returns:
         Names of plots, and figures, one after the other.
@@ -59,6 +68,7 @@ def input_figures(
                 observed=observed,
                 errors=np.sqrt(table[1, :, here].sum(0)).reshape(shape),
                 log=log,
+                per_width=divided(per_width, channel.axes),
                 title=title or channel.name,
                 note="Input",
             ),
@@ -66,7 +76,7 @@ def input_figures(
         for process in parts:
             i = layout.process(process)
             yield from _variation_figures(
-                spec, channel, i, table[:, i, here], title, log
+                spec, channel, i, table[:, i, here], title, log, per_width
             )
 
 
@@ -77,6 +87,7 @@ def _variation_figures(
     numbers: np.ndarray,
     title: str | None,
     log: bool,  # noqa: FBT001
+    per_width: bool | None,  # noqa: FBT001
 ) -> Iterator[tuple[str, Any]]:
     """Draw a template with some of its variations at a time."""
     name = spec.layout.processes[process]
@@ -94,6 +105,7 @@ def _variation_figures(
             variations=shown,
             errors=np.sqrt(numbers[1]).reshape(channel.shape),
             log=log,
+            per_width=divided(per_width, channel.axes),
             title=title or channel.name,
             note=name,
         )
@@ -127,7 +139,11 @@ def _variations(
 
 
 def result_figures(
-    results: TemplateResults, *, title: str | None = None, log: bool = False
+    results: TemplateResults,
+    *,
+    title: str | None = None,
+    log: bool = False,
+    per_width: bool | None = None,
 ) -> Iterator[tuple[str, Any]]:
     """Draw everything that is in results.
 
@@ -135,20 +151,22 @@ def result_figures(
         results: Of `everwillow.workflows.templates.run`.
         title: Written above each plot; by default what is drawn.
         log: Whether axes of events are logarithmic.
+        per_width: Whether to divide events by the widths of bins, where these have
+            any; by default where they are unequal.
 
     Returns:
         Names of plots, and figures, one after the other.
     """
     counts = results.likelihood == "poisson"
     for name, channel in results.channels.items():
-        draw = _Drawing(f"channel_{name}", title or name, log=log, counts=counts)
-        yield from draw.figures(channel)
+        look = Look(title or name, log, per_width, counts)
+        yield from histogram_figures(f"channel_{name}", channel, look)
     for key, mapping in results.mappings.items():
         for name, histogram in mapping.histograms.items():
             several = len(mapping.histograms) > 1
             what = f"{key} {name}" if several else key
-            draw = _Drawing(f"mapping_{what}", title or what, log=log, counts=False)
-            yield from draw.figures(histogram)
+            look = Look(title or what, log, per_width, counts=False)
+            yield from histogram_figures(f"mapping_{what}", histogram, look)
     yield from _parameter_figures(results.parameters, title)
     if results.covariance is not None:
         found = results.covariance
@@ -165,95 +183,6 @@ def result_figures(
     yield from inference_figures(results, title)
     if results.toys is not None:
         yield from _toy_figures(results.toys, title)
-
-
-class _Drawing:
-    """Draws one histogram of results."""
-
-    def __init__(self, name: str, title: str, *, log: bool, counts: bool) -> None:
-        self.name = name
-        self.quantity = "Events" if name.startswith("channel") else "Value"
-        self.title = title
-        self.log = log
-        self.counts = counts
-
-    def figures(self, histogram: HistogramResult) -> Iterator[tuple[str, Any]]:
-        """Yield names and figures."""
-        post = histogram.postfit
-        if histogram.data is not None and histogram.processes(prefit=True):
-            yield f"{self.name}_prefit", self._stack(histogram, prefit=True)
-            if histogram.processes():
-                yield f"{self.name}_postfit", self._stack(histogram, prefit=False)
-        elif post is not None:
-            yield f"{self.name}_postfit", self._measured(histogram)
-        if len(histogram.processes()) > 1:
-            yield (
-                f"{self.name}_processes",
-                plotting.template_processes(
-                    axes=histogram.axes,
-                    prefit=histogram.processes(prefit=True),
-                    postfit=_filled(histogram.processes()),
-                    log=self.log,
-                    title=self.title,
-                ),
-            )
-        found = histogram.breakdown
-        if found is not None and post is not None:
-            parts = dict(zip(found.groups, found.impacts, strict=True))
-            yield (
-                f"{self.name}_uncertainties",
-                plotting.uncertainty_breakdown(
-                    axes=histogram.axes,
-                    parts=parts | {"rest": found.rest},
-                    total=post.errors,
-                    values=post.values,
-                    title=self.title,
-                    note="Post-fit",
-                ),
-            )
-
-    def _stack(self, histogram: HistogramResult, *, prefit: bool) -> Any:
-        side = histogram.prefit if prefit else histogram.postfit
-        assert side is not None
-        return plotting.template_distribution(
-            axes=histogram.axes,
-            samples=_filled(histogram.processes(prefit=prefit)),
-            observed=histogram.data,
-            # Counts have intervals of their own, which are not symmetric.
-            observed_errors=None if self.counts else histogram.data_errors,
-            errors=side.errors,
-            prefit=None if prefit else histogram.prefit.values,
-            log=self.log,
-            title=self.title,
-            note="Pre-fit" if prefit else "Post-fit",
-        )
-
-    def _measured(self, histogram: HistogramResult) -> Any:
-        """Draw what has no parts: data and the fit of them, or a result alone."""
-        post, before = histogram.postfit, histogram.prefit
-        assert post is not None
-        theory: dict[str, Any] = {"Pre-fit": (before.values, before.errors)}
-        values, errors, measured = post.values, post.errors, "Post-fit"
-        if histogram.data is not None:
-            theory = {"Post-fit": (post.values, post.errors)} | theory
-            values, errors, measured = histogram.data, histogram.data_errors, "Data"
-            errors = np.zeros_like(values) if errors is None else errors
-        return plotting.cross_section(
-            axes=histogram.axes,
-            values=values,
-            errors=errors,
-            theory=theory,
-            name=self.quantity,
-            measured=measured,
-            log=self.log,
-            title=self.title,
-        )
-
-
-def _filled(processes: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the processes that contribute, signals last: on top of a stack."""
-    some = {name: part for name, part in processes.items() if np.any(part)}
-    return dict(reversed(some.items()))
 
 
 def _parameter_figures(

@@ -216,6 +216,7 @@ class HistogramResult:
         breakdown: Where the errors after the fit come from, if asked for.
         prefit_variations: Values with parameters moved before the fit, if asked for.
         postfit_variations: Values with parameters moved after the fit, if asked for.
+        quantity: What the values are: ``"Events"`` for counts. Empty in older files.
     """
 
     axes: tuple[Axis, ...]
@@ -227,6 +228,7 @@ class HistogramResult:
     breakdown: Breakdown | None = None
     prefit_variations: Variations | None = None
     postfit_variations: Variations | None = None
+    quantity: str = ""
 
     def processes(self, *, prefit: bool = False) -> dict[str, np.ndarray]:
         """Return what each process contributes, by name; empty if that is not known.

@@ -24,7 +24,8 @@ percent-encoded); they are in the order of the fit. So there are:
   ``processes`` with a leading axis of processes; ``postfit`` likewise; ``data``,
   ``data_errors``; ``breakdown/groups``, ``impacts``, ``rest``;
   ``prefit_variations/names``, ``up`` and ``down`` with a leading axis of names;
-  ``postfit_variations`` likewise.
+  ``postfit_variations`` likewise;
+  attribute ``quantity``, what the values are.
 - ``mappings/<key>/histograms/<name>``, likewise; ``prefit_covariance``,
   ``postfit_covariance``, ``prefit_chi2``, ``postfit_chi2``.
 - ``projections/<CHANNEL AXIS ...>``: ``statistic``, ``ndof``, ``pvalue``.

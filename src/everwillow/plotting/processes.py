@@ -1,0 +1,139 @@
+"""Processes of a histogram, each on its own."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from everwillow._errors import ArgumentValueError
+from everwillow.likelihood.histograms import Axis
+from everwillow.plotting._panels import EXTENSIVE, MARGIN, figure_size, room_above
+from everwillow.plotting._style import (
+    PALETTE,
+    Style,
+    headline,
+    new_figure,
+    styled,
+    ylabel,
+)
+from everwillow.plotting._text import Labels, text_of
+from everwillow.plotting._unrolled import Unrolled, unrolled
+
+
+_DASHES = (0, (3, 1.5))
+
+
+def template_processes(
+    *,
+    axes: Sequence[Axis],
+    prefit: Mapping[Any, Any],
+    postfit: Mapping[Any, Any],
+    log: bool = False,
+    quantity: str = "Events",
+    per_width: bool | None = None,
+    labels: Labels = None,
+    title: str | None = None,
+    note: str | None = None,
+    size: tuple[float, float] | None = None,
+    style: Style = None,
+) -> Figure:
+    """Draw each process on its own, before and after the fit.
+
+    Args:
+        axes: Of the histogram.
+        prefit: Expected events of each process before the fit, of the shape of the
+            axes.
+        postfit: The same after it.
+        log: Whether the vertical axes are logarithmic.
+        quantity: What is drawn, for the vertical axis.
+        per_width: Whether to divide by the widths of the bins, of a single axis; None
+            for events in bins of unequal widths.
+        labels: Text instead of names, with ``$...$`` for mathematics.
+        title: Written in bold on the left above the frame.
+        note: Written on the right above the frame.
+        size: Width and height in inches.
+        style: rc parameters of matplotlib over ours, or the name of an mplhep style.
+
+    Raises:
+        ArgumentValueError: If there are no processes, or if bins without widths shall
+            be divided by them.
+        ShapeMismatchError: If an array has not the shape of the axes.
+
+    Example:
+        >>> figure = template_processes(
+        ...     axes=[Axis("x", edges=(0.0, 1.0, 2.0))],
+        ...     prefit={"flat": [9.0, 4.0]},
+        ...     postfit={"flat": [8.0, 4.2]},
+        ... )
+        >>> len(figure.axes)
+        1
+    """
+    if not postfit:
+        msg = "postfit: there are no processes to draw."
+        raise ArgumentValueError(msg)
+    plan = unrolled(axes)
+    widths = plan.widths(per_width=per_width, counts=quantity in EXTENSIVE)
+    unit = np.ones(plan.bins) if widths is None else widths
+    wide = figure_size(plan, 0, labels)
+    columns = min(len(postfit), 1 if wide[0] > 6 else 3)
+    rows = -(-len(postfit) // columns)
+    width = 3.3 * columns if columns > 1 else wide[0]
+    names = plan.height(width / columns - MARGIN, labels)
+    size = size or (width, (2.3 + names) * rows + 0.3)
+    with styled(style):
+        figure = new_figure(size, (1, 1))
+        panels = figure.subplots(rows, columns, squeeze=False).ravel()
+        for number, (name, values) in enumerate(postfit.items()):
+            after = plan.flat(values, f"postfit[{name!r}]") / unit
+            before = None
+            if name in prefit:
+                before = plan.flat(prefit[name], f"prefit[{name!r}]") / unit
+            look = text_of(name, labels), PALETTE[number % len(PALETTE)]
+            _draw_process(panels[number], plan, before, after, look, log=log)
+            plan.finish([panels[number]], size[0] / columns - MARGIN, labels)
+        for panel in panels[len(postfit) :]:
+            panel.set_visible(False)
+        text = quantity if widths is None else plan.density(quantity, labels)
+        ylabel(panels[0], text)
+        handles: list[Any] = [
+            Patch(color="0.6", label="Post-fit"),
+            Line2D([], [], color="black", ls=_DASHES, lw=1.1, label="Pre-fit"),
+        ]
+        figure.legend(handles=handles, loc="outside lower left", ncols=2)
+        headline(panels[0], title, None)
+        headline(panels[columns - 1], None, note)
+    return figure
+
+
+def _draw_process(
+    panel: Axes,
+    plan: Unrolled,
+    before: np.ndarray | None,
+    after: np.ndarray,
+    look: tuple[str, str],
+    *,
+    log: bool,
+) -> None:
+    text, colour = look
+    panel.stairs(after, plan.edges, fill=True, color=colour, alpha=0.55)
+    panel.stairs(after, plan.edges, color=colour, lw=1.2)
+    if before is not None:
+        panel.stairs(before, plan.edges, color="black", ls=_DASHES, lw=1.1)
+    panel.set_xlim(plan.edges[0], plan.edges[-1])
+    room_above(panel, 0.2, log=log)
+    panel.text(
+        0.97,
+        0.94,
+        text,
+        ha="right",
+        va="top",
+        transform=panel.transAxes,
+        fontweight="bold",
+    )
+
+
+__all__ = ["template_processes"]

@@ -1,0 +1,188 @@
+"""Plots of one histogram of a template fit: before, after, and with moves."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from everwillow import plotting
+from everwillow.likelihood.histograms import Axis
+from everwillow.mappings.histogram_mapping import EVENTS
+from everwillow.plotting._panels import EXTENSIVE
+from everwillow.workflows.template_profiles import Variations
+from everwillow.workflows.template_results import Expectation, HistogramResult
+
+
+# So many systematics are drawn in one plot of a template.
+TOGETHER = 6
+
+
+class Look(NamedTuple):
+    """How histograms are drawn.
+
+    Attributes:
+        title: Above the plots.
+        log: Whether axes of events are logarithmic.
+        per_width: Whether to divide events by the widths of bins; None where these are
+            unequal.
+        counts: Whether data are numbers of events, with intervals of their own.
+    """
+
+    title: str
+    log: bool
+    per_width: bool | None
+    counts: bool
+
+
+def divided(per_width: bool | None, axes: Sequence[Axis]) -> bool | None:  # noqa: FBT001
+    """Return whether to divide by widths, which not all bins have."""
+    has = len(axes) == 1 and axes[0].edges is not None
+    return per_width if has else None
+
+
+def histogram_figures(
+    name: str, histogram: HistogramResult, look: Look
+) -> Iterator[tuple[str, Any]]:
+    """Yield names and figures of a histogram.
+
+    Args:
+        name: What the names begin with.
+        histogram: The histogram.
+        look: How it is drawn.
+    """
+    draw, post = _Drawing(histogram, look), histogram.postfit
+    if histogram.data is not None and histogram.processes(prefit=True):
+        yield f"{name}_prefit", draw.stack(prefit=True)
+        if histogram.processes():
+            yield f"{name}_postfit", draw.stack(prefit=False)
+    elif post is not None:
+        yield f"{name}_postfit", draw.measured()
+    if len(histogram.processes()) > 1:
+        yield f"{name}_processes", draw.processes()
+    if histogram.breakdown is not None and post is not None:
+        yield f"{name}_uncertainties", draw.uncertainties(post)
+    for when, side, moved in (
+        ("prefit", histogram.prefit, histogram.prefit_variations),
+        ("postfit", post, histogram.postfit_variations),
+    ):
+        if side is None or moved is None:
+            continue
+        pages = range(0, len(moved.names), TOGETHER)
+        for page, start in enumerate(pages):
+            number = f"_{page}" if len(pages) > 1 else ""
+            shown = slice(start, start + TOGETHER)
+            yield (
+                f"{name}_{when}_variations{number}",
+                draw.variations(side, moved, shown, when),
+            )
+
+
+class _Drawing:
+    """Draws one histogram of results."""
+
+    def __init__(self, histogram: HistogramResult, look: Look) -> None:
+        self.histogram = histogram
+        self.look = look
+        self.quantity = histogram.quantity or "Value"
+        counts = self.quantity == EVENTS
+        per_width = divided(look.per_width, histogram.axes)
+        extensive = self.quantity in EXTENSIVE
+        self.options: dict[str, Any] = {
+            "axes": histogram.axes,
+            "log": look.log and counts,
+            "title": look.title,
+        }
+        self.shown: dict[str, Any] = self.options | {
+            "quantity": self.quantity,
+            "per_width": per_width if extensive else False,
+            # What may be negative has no ratios.
+            "below": "ratio" if counts else "difference",
+        }
+
+    def stack(self, *, prefit: bool) -> Any:
+        """Draw data over the sum of processes."""
+        histogram = self.histogram
+        side = histogram.prefit if prefit else histogram.postfit
+        assert side is not None
+        return plotting.template_distribution(
+            samples=_filled(histogram.processes(prefit=prefit)),
+            observed=histogram.data,
+            # Counts have intervals of their own, which are not symmetric.
+            observed_errors=None if self.look.counts else histogram.data_errors,
+            errors=side.errors,
+            prefit=None if prefit else histogram.prefit.values,
+            note="Pre-fit" if prefit else "Post-fit",
+            **self.shown,
+        )
+
+    def measured(self) -> Any:
+        """Draw what has no parts: data and the fit of them, or a result alone."""
+        histogram = self.histogram
+        post, before = histogram.postfit, histogram.prefit
+        assert post is not None
+        theory: dict[str, Any] = {"Pre-fit": (before.values, before.errors)}
+        values, errors, measured = post.values, post.errors, "Post-fit"
+        if histogram.data is not None:
+            theory = {"Post-fit": (post.values, post.errors)} | theory
+            values, errors, measured = histogram.data, histogram.data_errors, "Data"
+            errors = np.zeros_like(values) if errors is None else errors
+        options = {k: v for k, v in self.shown.items() if k != "quantity"}
+        return plotting.cross_section(
+            values=values,
+            errors=errors,
+            theory=theory,
+            name=self.quantity,
+            measured=measured,
+            **options,
+        )
+
+    def processes(self) -> Any:
+        """Draw each process on its own."""
+        options = {k: v for k, v in self.shown.items() if k != "below"}
+        return plotting.template_processes(
+            prefit=self.histogram.processes(prefit=True),
+            postfit=_filled(self.histogram.processes()),
+            **options,
+        )
+
+    def uncertainties(self, post: Expectation) -> Any:
+        """Draw what errors after the fit come from."""
+        found = self.histogram.breakdown
+        assert found is not None
+        parts = dict(zip(found.groups, found.impacts, strict=True))
+        return plotting.uncertainty_breakdown(
+            axes=self.histogram.axes,
+            parts=parts | {"rest": found.rest},
+            total=post.errors,
+            # Shares of what is near 0 say nothing.
+            values=post.values if self.quantity == EVENTS else None,
+            quantity=self.quantity,
+            title=self.look.title,
+            note="Post-fit",
+        )
+
+    def variations(
+        self, side: Expectation, moved: Variations, shown: slice, when: str
+    ) -> Any:
+        """Draw values with some of the parameters moved."""
+        pairs = {
+            moved.names[k]: (moved.up[k], moved.down[k])
+            for k in range(*shown.indices(len(moved.names)))
+        }
+        return plotting.template_variations(
+            nominal=side.values,
+            variations=pairs,
+            errors=side.errors,
+            spread="Uncertainty",
+            note="Pre-fit" if when == "prefit" else "Post-fit",
+            **self.shown,
+        )
+
+
+def _filled(processes: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the processes that contribute, signals last: on top of a stack."""
+    some = {name: part for name, part in processes.items() if np.any(part)}
+    return dict(reversed(some.items()))
+
+
+__all__ = ["TOGETHER", "Look", "divided", "histogram_figures"]
