@@ -79,6 +79,7 @@ def status(result: FitResult) -> str:
     if good:
         edm = plain(float(result.edm), 2)
         text = f"Minimum found after {steps}." if result.free else result.message()
+        text = f"{text} {result.remark}".rstrip()
         return f"{text}\n{numbers}, EDM {edm}"
     lines = [f"FAILED: {result.message()}", f"{numbers} where it stopped, {steps}."]
     lines.append(

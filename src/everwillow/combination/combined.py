@@ -75,7 +75,9 @@ class CombinedModel(AbstractModel):
     def bin_labels(self) -> dict[str, Any]:
         """The names of the bins of each model."""
         return {
-            name: part.bin_labels
+            name: jtu.tree_map(
+                lambda bin_, name=name: f"{name}: {bin_}", part.bin_labels
+            )
             for name, part in zip(self.names, self.parts, strict=True)
         }
 

@@ -58,13 +58,26 @@ def remark(model: Any, params: State, observation: Any, start: State) -> str:
     def expected(vector):
         return jtu.tree_leaves(model.expected(layout.state(vector, others).to_pytree()))
 
+    # Two small programs: operation by operation compiling takes many times longer.
+    @jax.jit
+    def slope_of(vector, leaf, bin_):
+        rates, pull = jax.vjp(expected, vector)
+        places = [
+            jnp.arange(rate.size, dtype=int).reshape(rate.shape) for rate in rates
+        ]
+        seeds = [
+            jnp.where((i == leaf) & (place == bin_), 1, 0).astype(rate.dtype)
+            for i, (rate, place) in enumerate(zip(rates, places, strict=True))
+        ]
+        return pull(seeds)[0]
+
     try:
-        rates, pull = jax.vjp(expected, jnp.asarray(here))
+        rates = jax.jit(expected)(jnp.asarray(here))
     except Exception:  # a function of the user, without which there is less to say
         return ""
     texts, more = [], 0
     for found in _bins(model, rates, observation["main"]):
-        slope = _slope(pull, rates, found.place)
+        slope = np.asarray(slope_of(here, *found.place))
         if found.expected == found.observed == 0 and not np.any(slope):
             continue  # it has no templates
         if len(texts) == MOST_BINS:
@@ -95,14 +108,6 @@ def _bins(model: AbstractModel, rates: list[Any], main: Any) -> list[_Bin]:
     return out
 
 
-def _slope(pull: Any, rates: list[Any], place: tuple[int, int]) -> np.ndarray:
-    """Return the derivatives of the expected count of a bin."""
-    leaf, bin_ = place
-    seeds = [jnp.zeros_like(rate) for rate in rates]
-    seeds[leaf] = seeds[leaf].ravel().at[bin_].set(1).reshape(seeds[leaf].shape)
-    return np.asarray(pull(seeds)[0])
-
-
 def _pushing(layout: Layout, change: np.ndarray) -> list[str]:
     """Return the parameters that took most away, the most important one first."""
     order = np.argsort(change)[:MOST_PARAMETERS]
@@ -121,14 +126,12 @@ def _sentence(found: _Bin, pushing: list[str]) -> str:
 
 def _label(labels: Any, path: tuple[Any, ...], place: int) -> str:
     """Return the name of a bin, by the model's labels as far as they go."""
-    prefix = ""
-    for depth, step in enumerate(path):
+    for step in path:
         key = getattr(step, "key", getattr(step, "idx", getattr(step, "name", None)))
         if not isinstance(labels, Mapping) or key not in labels:
             return f'observation["main"]{jtu.keystr(path)}[{place}]'
-        labels, inner = labels[key], depth + 1 < len(path)
-        prefix += f"{key}: " if inner else ""
-    return f'observation["main"][{place}]' if labels is None else prefix + labels[place]
+        labels = labels[key]
+    return f'observation["main"][{place}]' if labels is None else labels[place]
 
 
 __all__ = ["remark"]
