@@ -461,3 +461,27 @@ def test_a_fit_without_constraints_has_no_pulls():
     plain = ew.fit(nll, start, 1.5)
     with pytest.raises(ValueError, match="no constraints"):
         plotting.pulls(plain)
+
+
+def test_what_has_no_constraint_shows_its_value():
+    figure = plotting.ranking(
+        names=["lumi", "shape"],
+        up=[0.02, -0.1],
+        pulls=[0.3, np.nan],
+        errors=[0.9, np.nan],
+        values=[0.3, 1.234],
+        value_errors=[0.9, 0.056],
+    )
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts == [r"$1.234 \pm 0.056$"]
+
+
+def test_long_titles_wrap_between_words():
+    title = "Ratio channel_one channel_two process_one process_two x:sum y:0,1"
+    options = {"edges": [0, 1, 2], "samples": {"a": [4.0, 4.0]}, "note": "Post-fit"}
+    axes = plotting.distribution(title=title, **options).axes[0]
+    lines = axes.get_title(loc="left").split("\n")
+    assert len(lines) > 1
+    assert " ".join(lines).split() == title.split()
+    short = plotting.distribution(title="ch0", **options).axes[0]
+    assert short.get_title(loc="left") == "ch0"

@@ -104,7 +104,8 @@ def table(
 def _row(line: Sequence[str], widths: Sequence[int]) -> list[str]:
     """Return a row, in several lines if its name is too long for one."""
     size = widths[0]
-    name = [line[0][i : i + size] for i in range(0, len(line[0]), size)] or [""]
+    # Between words where there are any, as in names of mappings.
+    name = textwrap.wrap(line[0], size, break_on_hyphens=False) or [""]
     numbers = [cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True)]
     return [GAP.join([name[0].ljust(size), *numbers]).rstrip(), *name[1:]]
 

@@ -85,6 +85,7 @@ def ranking_of(result: Any, poi: Any) -> tuple[dict[str, Any], str, float, float
         if not prefix:
             arrays["linear"] = linear
     arrays |= {"pulls": result.pulls, "errors": result.constraints}
+    arrays |= {"values": result.values, "value_errors": result.errors}
     if not np.isfinite(np.asarray(arrays["pulls"])).any():
         arrays |= {"pulls": None, "errors": None}
     value, error = result.poi_values[row], result.poi_errors[row]

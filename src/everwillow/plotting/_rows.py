@@ -73,15 +73,32 @@ def shade_rows(axes: Axes, rows: Rows) -> None:
         axes.axhspan(position - 0.5, position + 0.5, color="0.955", lw=0, zorder=-3)
 
 
-def absent(axes: Axes, rows: Rows, where: Any, x: float = 0.0) -> None:
-    """Mark rows that have no value, so that nobody takes them for zero."""
-    for position in rows.positions[np.asarray(where)]:
+def absent(
+    axes: Axes,
+    rows: Rows,
+    where: Any,
+    x: float = 0.0,
+    *,
+    instead: Sequence[str] | None = None,
+) -> None:
+    """Mark rows that have no value, so that nobody takes them for zero.
+
+    Args:
+        axes: Where.
+        rows: Sizes.
+        where: Which rows.
+        x: Where it is written.
+        instead: What is written in each row; "no value" where it is empty.
+    """
+    for i in np.flatnonzero(where):
+        text = instead[i] if instead is not None else ""
         axes.text(
             x,
-            position,
-            "no value",
+            rows.positions[i],
+            text or "no value",
             ha="center",
             va="center_baseline",
             fontsize=0.85 * rows.font,
-            fontstyle="italic",
+            fontstyle="normal" if text else "italic",
+            bbox={"fc": "white", "ec": "none", "pad": 0.6} if text else None,
         )

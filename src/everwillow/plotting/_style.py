@@ -26,7 +26,7 @@ except ImportError as error:
     raise _MissingPlotError(_MSG) from error
 
 
-from everwillow.plotting._text import text_width  # noqa: E402
+from everwillow.plotting._text import text_width, wrapped  # noqa: E402
 
 
 # What `style=` may be: rc parameters over ours, or the name of a style of mplhep.
@@ -54,6 +54,8 @@ FAINT = "#8a8a8a"
 _SANS = ("TeX Gyre Heros", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans")
 # The ranges over which a column of text and one of a paper are wide, in inches.
 WIDTH = 4.8
+# What stands beside a frame, in inches.
+_BESIDE = 0.75
 ROW = 0.2
 
 _RC: dict[str, Any] = {
@@ -173,17 +175,21 @@ def headline(
         axes: The frame.
         title: On the left.
         note: On the right.
-        width: Of the frame in inches, if it may be too narrow for both in one line.
+        width: Of the frame in inches; by default about as wide as the figure.
 
     Returns:
-        Whether there are two lines.
+        Whether the note has a line of its own.
     """
+    room = width
+    if room is None:
+        room = axes.get_figure(root=True).get_figwidth() - _BESIDE
+    lines = wrapped(title, room / 1.15, 10.5) if title else []
     stacked = False
-    if title and note and width is not None:
-        need = 1.15 * text_width([title], 10.5) + text_width([note], 9.5)
-        stacked = need + 0.15 > width
-    if title:
-        text = f"{title}\n" if stacked else title
+    if lines and note:
+        need = 1.15 * text_width([lines[-1]], 10.5) + text_width([note], 9.5)
+        stacked = need + 0.15 > room
+    if lines:
+        text = "\n".join([*lines, ""] if stacked else lines)
         axes.set_title(text, loc="left", fontweight="bold", fontsize=10.5, pad=5)
     if note:
         axes.set_title(note, loc="right", fontsize=9.5, pad=5)

@@ -45,6 +45,28 @@ def text_width(texts: Iterable[str], size: float) -> float:
     return max((width for width in widths if math.isfinite(width)), default=0.0) / 72
 
 
+def wrapped(text: str, width: float, size: float) -> list[str]:
+    """Return lines of a text, divided between words where they would be too wide.
+
+    Args:
+        text: The text; its own lines are kept.
+        width: Of a line, in inches.
+        size: Of the font, in points.
+    """
+    lines: list[str] = []
+    for part in text.split("\n"):
+        line = ""
+        # Words inside of mathematics belong together.
+        for word in re.findall(r"(?:\$[^$]*\$|\S)+", part):
+            longer = f"{line} {word}" if line else word
+            if line and text_width([longer], size) > width:
+                lines.append(line)
+                longer = word
+            line = longer
+        lines.append(line)
+    return lines
+
+
 def column(*values: Iterable[float]) -> list[list[str]]:
     """Return numbers as text, all with the digits that two of the smallest need."""
     sizes = [abs(v) for part in values for v in part if math.isfinite(v) and v != 0]

@@ -39,6 +39,8 @@ def ranking(
     linear: Any = None,
     pulls: Any = None,
     errors: Any = None,
+    values: Any = None,
+    value_errors: Any = None,
     poi: Any = None,
     count: int = 20,
     labels: Labels = None,
@@ -67,6 +69,9 @@ def ranking(
             exact ones.
         pulls: As `values` of the function `pulls`, NaN for what has no constraint.
         errors: As in the function `pulls`.
+        values: Fitted values, written where there is no pull: of parameters without a
+            constraint.
+        value_errors: Their errors.
         poi: Name of the parameter of interest; for a record of several, which one.
         count: How many to draw.
         labels: Text instead of names, with ``$...$`` for mathematics.
@@ -91,6 +96,7 @@ def ranking(
     arrays = {"names": names, "up": up, "down": down, "linear": linear}
     arrays |= {"prefit_up": prefit_up, "prefit_down": prefit_down}
     arrays |= {"pulls": pulls, "errors": errors}
+    arrays |= {"values": values, "value_errors": value_errors}
     not_both(result, arrays, "ranking")
     if result is not None:
         arrays, poi, value, error = _records.ranking_of(result, poi)
@@ -110,7 +116,7 @@ def ranking(
         axes = figure.subplots(1, panels, squeeze=False)[0]
         name_rows(axes[0], rows, shown, rows.number)
         if table.pulls is not None:
-            draw_pulls(axes[0], rows, *table.pulls)
+            draw_pulls(axes[0], rows, *table.pulls, instead=table.instead)
             name_rows(axes[1], rows, [""] * rows.number, rows.number)
         _impact_panel(axes[-1], rows, table)
         what = "the POI" if poi is None else text_of(poi, labels)
@@ -130,6 +136,7 @@ class _Table(NamedTuple):
         outlines: The same before the fit, NaN where unknown.
         linear: Those for a move up from the covariance, or None.
         pulls: Pulls and their errors, or None.
+        instead: What is written where there is no pull.
     """
 
     names: list[str]
@@ -137,6 +144,7 @@ class _Table(NamedTuple):
     outlines: np.ndarray
     linear: np.ndarray | None
     pulls: tuple[np.ndarray, np.ndarray] | None
+    instead: list[str]
 
 
 def _largest(arrays: Mapping[str, Any], count: int) -> _Table:
@@ -155,7 +163,32 @@ def _largest(arrays: Mapping[str, Any], count: int) -> _Table:
             sides(errors, "errors", number)[:, order],
         )
     outlines = _both(arrays, "prefit_up", "prefit_down", number)[:, order]
-    return _Table([known[i] for i in order], bars[:, order], outlines, linear, pulls)
+    instead = _written(arrays, number)
+    return _Table(
+        [known[i] for i in order],
+        bars[:, order],
+        outlines,
+        linear,
+        pulls,
+        [instead[i] for i in order],
+    )
+
+
+def _written(arrays: Mapping[str, Any], number: int) -> list[str]:
+    """Return values with their errors as text, nothing for what is not known."""
+    if arrays["values"] is None:
+        return [""] * number
+    values = vector(arrays["values"], "values", number)
+    given = arrays["value_errors"]
+    errors = np.full(number, np.nan)
+    if given is not None:
+        errors = vector(given, "value_errors", number)
+    return [
+        with_errors(float(value), float(error), float(error), ("", ""))
+        if np.isfinite(value)
+        else ""
+        for value, error in zip(values, errors, strict=True)
+    ]
 
 
 def _both(arrays: Mapping[str, Any], up: str, down: str, number: int) -> np.ndarray:

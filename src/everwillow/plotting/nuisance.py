@@ -116,6 +116,7 @@ def draw_pulls(
     values: np.ndarray,
     spread: np.ndarray,
     limit: float | None = None,
+    instead: Sequence[str] | None = None,
 ) -> None:
     """Draw points with errors on their bands.
 
@@ -125,6 +126,7 @@ def draw_pulls(
         values: Pulls.
         spread: Errors down and up, shape ``(2, n)``.
         limit: End of the axis; None means that of these pulls.
+        instead: What is written where there is no pull.
     """
     limit = _pull_limit(values, spread) if limit is None else limit
     axes.axvspan(-2, 2, color=TWO_SIGMA, lw=0, zorder=-2)
@@ -155,6 +157,6 @@ def draw_pulls(
             va="center",
             fontsize=0.9 * rows.font,
         )
-    absent(axes, rows, ~np.isfinite(values))
+    absent(axes, rows, ~np.isfinite(values), instead=instead)
     axes.set_xlim(-limit, limit)
     axes.set_xlabel(r"$(\hat{\theta} - \theta_0)\, /\, \Delta\theta$")

@@ -229,6 +229,8 @@ def _impact_figures(
                 linear=None if found.up is None else found.traditional[i],
                 pulls=parameters.pulls[here],
                 errors=parameters.constraints[here],
+                values=parameters.values[here],
+                value_errors=parameters.errors[here],
                 poi=poi,
                 title=title,
                 note=rf"{poi} = ${value:.{digits}f} \pm {error:.{digits}f}$",
