@@ -28,6 +28,8 @@ def covariance_of(hessian: Any, held: Any) -> Any:
         The covariance, shape ``(..., n, n)``: zero for what is held, and all NaN where
         the rest is not positive definite.
     """
+    if np.shape(hessian)[-1] == 0:  # nothing is free
+        return hessian
     if isinstance(hessian, Tracer) or isinstance(held, Tracer):
         return _traced(hessian, held)
     return _remembered(np.asarray(hessian), np.asarray(held))

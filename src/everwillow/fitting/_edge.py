@@ -8,9 +8,10 @@ that Newton's method could find.
 If a fit fails, it is made again with a few events ``t`` in each empty bin, which bars
 the edge by ``-t ln(expected)``, then with fewer and fewer (the logarithmic barrier of
 interior-point methods: Nocedal and Wright, Numerical Optimization, chapter 19). At
-the end ``t`` is next to nothing: -ln L is too high by ``t`` for each bin at the edge,
-the slopes balance, and the Hessian holds the combination of parameters that would cross
-the edge. Only data change, so all of this is one program.
+the end ``t`` is next to nothing: for each bin at the edge -ln L is too high by ``t``,
+and by ``t ln(1/expected)`` before these events are left out of it, the slopes balance,
+and the Hessian holds the combination of parameters that would cross the edge. Only
+data change, so all of this is one program.
 """
 
 import dataclasses
@@ -91,21 +92,24 @@ def minimise_inside(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solutio
     dtype = start.dtype
     rest = []
 
-    def stage(x: Array, events: Array) -> Any:
+    arrays, structure = eqx.partition((task, numbers), eqx.is_array)
+
+    def stage(arrays: Any, x: Array, events: Array) -> Any:
+        task, numbers = eqx.combine(arrays, structure)
         soft = softened(at(numbers, x), events)
         end = conclude(task, soft, run_solver(task, soft))
-        arrays, static = eqx.partition(end, eqx.is_array)
+        found, static = eqx.partition(end, eqx.is_array)
         rest.append(static)
-        return arrays
+        return found
 
-    # Traced once: its shapes are asked for below, then it is the body of a loop.
-    stage = jax.jit(stage)
-    shapes = jax.eval_shape(stage, start, jnp.zeros((), dtype))
+    # Traced once: its shapes are asked for here, then it is the body of a loop.
+    stage = eqx.filter_closure_convert(stage, arrays, start, jnp.zeros((), dtype))
+    shapes = jax.eval_shape(stage, arrays, start, jnp.zeros((), dtype))
     (static,) = rest
 
     def body(carry):
         count, _, x, steps, kept = carry
-        found = stage(x, _events(count, dtype))
+        found = stage(arrays, x, _events(count, dtype))
         outcome, _ = eqx.combine(found, static)
         steps = steps + outcome.num_steps
         failed = ~outcome.success & _worth_it(outcome) & empty
@@ -119,17 +123,12 @@ def minimise_inside(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solutio
     blank = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     steps = jnp.zeros_like(blank[0].num_steps)
     first = (jnp.asarray(0), jnp.asarray(True), start, steps, blank)
-    count, _, _, steps, arrays = jax.lax.while_loop(lambda c: c[1], body, first)
-    outcome, solution = eqx.combine(arrays, static)
+    count, _, _, steps, kept = jax.lax.while_loop(lambda c: c[1], body, first)
+    outcome, solution = eqx.combine(kept, static)
     edge = (count > STAGES) & outcome.success
     good: Any = RESULTS.edge_of_positivity
-    # Events that are not in the data are not in their likelihood either.
-    value = jax.lax.cond(
-        edge, lambda: task.value(numbers, outcome.x), lambda: outcome.value
-    )
     outcome = dataclasses.replace(
         outcome,
-        value=value,
         status=RESULTS.where(edge, good, outcome.status),
         num_steps=jnp.where(edge, steps, outcome.num_steps),
     )

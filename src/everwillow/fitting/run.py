@@ -22,6 +22,7 @@ from everwillow.fitting._layout import (
     closes_over_tracer,
     float_dtype,
     is_traced,
+    ravel_state,
 )
 from everwillow.fitting._outcome import Outcome
 from everwillow.fitting._problem import Numbers, build, check_mapping
@@ -136,13 +137,24 @@ def solve_task(
 
 
 def remarked(task: Task, numbers: Numbers, result: FitResult) -> FitResult:
-    """Return a result that names the bins of its Model that expect nothing or less."""
+    """Return a result that names the bins of its Model that expect nothing or less.
+
+    At the edge of positivity its value is made that of the data, without the few events
+    in empty bins that led there.
+    """
     if is_traced(result.success) or np.ndim(result.success):
         return result
     assert result.solver_result is not None
     if result.success and not result.solver_result.stats.get("edge", False):
         return result
+    if is_traced(task, numbers, result):  # differentiated
+        return result
     start = task.layout.state(numbers.vector, numbers.others)
+    if result.success:
+        _, vector, _ = ravel_state(result.params)
+        end = dataclasses.replace(numbers, vector=vector)
+        value = np.asarray(_execute.call(evaluate_at, task, end))
+        result = dataclasses.replace(result, nll=value)
     text = remark(task.objective, result.params, numbers.observation, start)
     if result.success and not text:
         text = "It lies at the edge where a bin without events expects nothing."

@@ -95,6 +95,8 @@ def _compare(
     variance = model.measurement_variance(params, predicted)
     there = dataclasses.replace(numbers, observation=predicted)
     hessian = task.evaluate(there, x).curvature.as_matrix()
+    # The model has a curvature of its own, which is that of all its parameters.
+    hessian = jnp.take(jnp.take(hessian, numbers.index, 0), numbers.index, 1)
     covariance = covariance_of(hessian, jnp.diagonal(known) == 0)
     # A fit that failed has no covariance, wherever it ended.
     covariance = jnp.where(jnp.all(jnp.isfinite(known)), covariance, jnp.nan)
