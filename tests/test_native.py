@@ -276,7 +276,7 @@ def test_places_inside_tables_and_dataclasses_are_named():
         ew.fit(model, observation={"main": {"y": TEXT, "s": S}, "aux": {}})
 
 
-@pytest.mark.parametrize("make", [lambda y: y, Series], ids=str)
+@pytest.mark.parametrize("make", [lambda y: y, Series], ids=["array", "series"])
 def test_masked_data_are_refused_with_a_remedy(make):
     data = {"y": make(mask(Y, [False, True, False])), "s": S}
 
