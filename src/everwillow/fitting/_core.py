@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array
 
+from everwillow._captures import reclosed
 from everwillow._curvature_joining import gather_transpose
-from everwillow._errors import ShapeMismatchError
-from everwillow.fitting._layout import Layout
+from everwillow._errors import ArgumentTypeError, ShapeMismatchError
+from everwillow.fitting._layout import Layout, is_traced
 from everwillow.fitting._problem import Numbers
 from everwillow.objective import (
     Evaluation,
@@ -57,6 +58,10 @@ class Task:
         """Return the start values of the fitted parameters."""
         return jnp.asarray(numbers.vector)[numbers.index]
 
+    def data(self, numbers: Numbers) -> Any:
+        """Return the observation as the objective takes it."""
+        return reclosed(numbers.observation)
+
     def flat(self) -> Any:
         """Return the objective as a function of vectors, if it offers that."""
         return flat_hook(self.objective) if all(self.layout.numeric) else None
@@ -70,8 +75,8 @@ class Task:
         """Evaluate the objective at fitted parameters in physical units."""
         flat = self.flat()
         if flat is not None:
-            return flat.nll(self.ravelled(numbers, x), numbers.observation)
-        value = self.objective(self.params(numbers, x), numbers.observation)
+            return flat.nll(self.ravelled(numbers, x), self.data(numbers))
+        value = self.objective(self.params(numbers, x), self.data(numbers))
         return checked_scalar(value)
 
     def evaluate(self, numbers: Numbers, x: Array) -> Evaluation:
@@ -83,10 +88,10 @@ class Task:
             return to_second_order(lambda v, n: self.value(n, v), x, numbers)
         flat = self.flat()
         if flat is not None:
-            found = flat.evaluation(self.ravelled(numbers, x), numbers.observation)
+            found = flat.evaluation(self.ravelled(numbers, x), self.data(numbers))
         else:
             found = to_second_order(
-                self.objective, self.params(numbers, x), numbers.observation
+                self.objective, self.params(numbers, x), self.data(numbers)
             )
         layout = self.layout
         index, size = layout.long_index, layout.size
@@ -185,18 +190,36 @@ def evaluate_in_solver_coordinates(y: Array, args: tuple[Task, Numbers]) -> Eval
 
 def solver_options(task: Task, numbers: Numbers) -> dict[str, Any]:
     """Return what our own solvers need to know besides the function."""
-    if not knows_curvature(task.solver):
-        return {}
+    start = from_physical(numbers, task.start(numbers))
     evaluator = evaluate_in_solver_coordinates
     if isinstance(task.solver, TrustRegionNewton):
         # Differentiating twice is most of the time that tracing takes: do it once.
         # (An Operator is no array and cannot be returned by what this makes.)
-        start = from_physical(numbers, task.start(numbers))
         evaluator = eqx.filter_closure_convert(evaluator, start, (task, numbers))
+        _refuse_hidden_tracers(evaluator)
+    else:
+        value = objective_in_solver_coordinates
+        _refuse_hidden_tracers(
+            eqx.filter_closure_convert(value, start, (task, numbers))
+        )
+    if not knows_curvature(task.solver):
+        return {}
     options = {"evaluate": evaluator, "free": numbers.mask}
     if numbers.lower is not None:
         options |= {"lower": numbers.lower, "upper": numbers.upper}
     return options
+
+
+def _refuse_hidden_tracers(converted: Any) -> None:
+    """Raise where a traced value is no argument: it would have a derivative of zero."""
+    if is_traced(converted):
+        msg = (
+            "nll_fn: it uses a value that JAX traces (by jax.jit, jax.grad, jax.vmap) "
+            "and that everwillow does not see, in an object that shows nothing of what "
+            "it holds. Pass the value through `observation` or `params`, or as a "
+            "variable or an attribute that the function reads itself."
+        )
+        raise ArgumentTypeError(msg)
 
 
 def constant(tree: Any) -> Any:

@@ -8,13 +8,21 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import optimistix as optx
 from jax.core import Tracer
 
+from everwillow._captures import (
+    INERT,
+    Mark,
+    context,
+    is_inert,
+    marked,
+    opened,
+    settle,
+    structure_parts,
+)
 from everwillow.fitting._adjoint import minimise
 from everwillow.fitting._core import Task
-from everwillow.fitting._layout import is_traced
 from everwillow.fitting._outcome import Outcome
 from everwillow.fitting._problem import Numbers
 
@@ -33,25 +41,52 @@ class Static:
     """The structure of a pytree and its leaves that are no arrays.
 
     Hashable, so that compiled programs are kept under it.
+
+    Attributes:
+        treedef: The structure.
+        leaves: What is no array, and `_Array` where one is.
+        marks: Stand for what functions among these hold now.
     """
 
-    __slots__ = ("_hash", "leaves", "treedef")
+    __slots__ = ("_hash", "leaves", "marks", "treedef")
 
-    def __init__(self, treedef: Any, leaves: tuple[Any, ...]) -> None:
+    def __init__(
+        self, treedef: Any, leaves: tuple[Any, ...], marks: tuple[Mark, ...] = ()
+    ) -> None:
         self.treedef = treedef
         self.leaves = leaves
-        self._hash = hash((treedef, leaves))
+        self.marks = marks
+        try:
+            self._hash = hash((treedef, leaves))
+        except TypeError:
+            # Objects that cannot be compared by what they hold are so by their marks.
+            self._hash = hash((treedef, tuple(map(type, leaves))))
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, Static)
             and self._hash == other._hash
-            and self.leaves == other.leaves
+            and self.marks == other.marks
+            and all(map(_is_same, self.leaves, other.leaves))
             and self.treedef == other.treedef
         )
 
     def __hash__(self) -> int:
         return self._hash
+
+    @property
+    def holders(self) -> list[Any]:
+        """The functions and objects in it that may hold values of their own."""
+        leaves = [one for one in self.leaves if type(one) not in INERT]
+        found = [one for one in leaves if one is not _Array and not is_inert(one)]
+        return [*found, *structure_parts(self.treedef)]
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    kind = type(one)
+    return one is other or (
+        kind is type(other) and kind.__hash__ is not None and bool(one == other)
+    )
 
 
 class _Array:
@@ -73,7 +108,12 @@ def join(arrays: Iterable[Any], static: Static) -> Any:
     return static.treedef.unflatten(leaves)
 
 
+# Where a program is being traced this grows.
+_tracings = [0]
+
+
 def _run(function: Callable[..., Any], static: Static, arrays: list[Any]) -> Any:
+    _tracings[0] += 1
     return split(function(*join(arrays, static)))
 
 
@@ -92,8 +132,9 @@ def _compiled(
 def call(function: Callable[..., Any], *args: Any, hasty: bool = False) -> Any:
     """Call a function of pytrees through a program compiled once for each structure.
 
-    Arrays are arguments of the program, everything else is part of its key; what is
-    not an array in the result comes back too.
+    Arrays are arguments of the program, everything else is part of its key, with what
+    functions among it hold now: variables, attributes, cells of closures. What is not
+    an array in the result comes back too.
 
     Args:
         function: A module-level function.
@@ -101,6 +142,30 @@ def call(function: Callable[..., Any], *args: Any, hasty: bool = False) -> Any:
         hasty: Whether the program is so small that compiling matters more than running.
     """
     arrays, static = split(args)
+    holders = static.holders
+    if not holders:
+        return _called(function, static, arrays, hasty=hasty)
+    marks, traced = marked(holders)
+    if traced:
+        arrays, static = split(opened(args))
+        holders = static.holders
+        marks, _ = marked(holders)
+    static.marks = marks
+    before = _tracings[0]
+    told = tuple(mark for mark in marks if mark.told)
+    if told:
+        with context(told):
+            out = _called(function, static, arrays, hasty=hasty)
+    else:
+        out = _called(function, static, arrays, hasty=hasty)
+    if _tracings[0] != before:
+        settle(holders, marks)
+    return out
+
+
+def _called(
+    function: Callable[..., Any], static: Static, arrays: list[Any], *, hasty: bool
+) -> Any:
     if any(isinstance(array, Tracer) for array in arrays):
         return join(*_compiled(function, options=False)(static, arrays))
     try:
@@ -142,15 +207,3 @@ def warn_if_reborn(objective: Any) -> None:
             "what changes through `observation`.",
             stacklevel=3,
         )
-
-
-def hoist(objective: Any, params: Any, observation: Any) -> Any:
-    """Turn tracers that a function closes over into its arguments.
-
-    Only a function that does so is converted, as the conversion makes a new object
-    that no compiled program is known for.
-    """
-    converted = eqx.filter_closure_convert(
-        lambda p, o: jnp.asarray(objective(p, o)), params, observation
-    )
-    return converted if is_traced(converted) else objective

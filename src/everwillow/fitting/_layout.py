@@ -3,7 +3,6 @@
 import dataclasses
 import functools as ft
 import math
-import types
 from collections.abc import Sequence
 from typing import Any
 
@@ -207,45 +206,6 @@ def is_traced(*trees: Any) -> bool:
 def on_host(tree: Any) -> Any:
     """Return the arrays of a tree in NumPy, unless they are traced."""
     return tree if is_traced(tree) else jax.tree.map(np.asarray, tree)
-
-
-def closes_over_tracer(function: Any, seen: set[int] | None = None) -> bool:
-    """Return whether a callable holds a tracer in its closure or among its leaves.
-
-    Looks through closures, defaults, partial applications, bound methods and callable
-    pytrees; not at global variables.
-    """
-    seen = set() if seen is None else seen
-    if id(function) in seen:
-        return False
-    seen.add(id(function))
-    if isinstance(function, Tracer):
-        return True
-    if isinstance(function, ft.partial):
-        inside: list[Any] = [function.func, *function.args, *function.keywords.values()]
-    elif isinstance(function, types.MethodType):
-        inside = [function.__func__, function.__self__]
-    elif isinstance(function, types.FunctionType):
-        inside = [c.cell_contents for c in function.__closure__ or () if _filled(c)]
-        inside += [*(function.__defaults__ or ()), function.__dict__.get("__wrapped__")]
-    else:
-        inside = [leaf for leaf in jax.tree.leaves(function) if leaf is not function]
-    return any(
-        isinstance(item, Tracer | ft.partial | types.MethodType)
-        or not isinstance(item, _PLAIN)
-        for item in inside
-    ) and any(closes_over_tracer(item, seen) for item in inside)
-
-
-_PLAIN = (int, float, str, bytes, type(None), np.ndarray, np.generic, types.ModuleType)
-
-
-def _filled(cell: Any) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018
-    except ValueError:
-        return False
-    return True
 
 
 def as_array(leaf: Any) -> Any:

@@ -12,18 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 
+from everwillow._captures import opened
 from everwillow._errors import RESULTS, ArgumentTypeError, ArgumentValueError
 from everwillow._typing import Key
 from everwillow.fitting import _execute
 from everwillow.fitting._core import Task, knows_curvature
 from everwillow.fitting._empty_bins import remark
-from everwillow.fitting._layout import (
-    Layout,
-    closes_over_tracer,
-    float_dtype,
-    is_traced,
-    ravel_state,
-)
+from everwillow.fitting._layout import Layout, float_dtype, is_traced, ravel_state
 from everwillow.fitting._outcome import Outcome
 from everwillow.fitting._problem import Numbers, build, check_mapping
 from everwillow.fitting._sides import bound_distances
@@ -199,6 +194,8 @@ def resolve(
     constraints: Mapping[Key, Any] = {}
     if isinstance(params, FitResult):
         params = _reached(params)
+    # What a function closes over has derivatives as an argument only.
+    nll_fn = opened(nll_fn)
     if isinstance(nll_fn, AbstractModel):
         params = nll_fn.state if params is None else params
         if observation is Unset:
@@ -263,21 +260,7 @@ def prepare_task(
     )
     if solver is None:
         solver = choose_solver(objective, numbers)
-    if _must_be_hoisted(objective):
-        start = layout.state(numbers.vector, numbers.others).to_pytree()
-        objective = _execute.hoist(objective, start, numbers.observation)
     return Task(objective, layout, solver, int(max_steps)), numbers
-
-
-def _must_be_hoisted(objective: Any) -> bool:
-    """Return whether a function holds tracers that are not arguments of the program.
-
-    The arrays of a callable pytree, such as a Model, are arguments already.
-    """
-    if jax.tree_util.all_leaves([objective]):
-        return closes_over_tracer(objective)
-    leaves = jax.tree.leaves(objective)
-    return any(closes_over_tracer(leaf) for leaf in leaves if not eqx.is_array(leaf))
 
 
 def choose_solver(objective: Any, numbers: Numbers) -> optx.AbstractMinimiser:

@@ -11,6 +11,7 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Array, Bool, Float
 
+from everwillow._captures import holds_tracer
 from everwillow._errors import ArgumentTypeError
 from everwillow._numerics import all_finite
 from everwillow._typing import Key
@@ -25,7 +26,7 @@ from everwillow.fitting._core import (
     solver_options,
     to_physical,
 )
-from everwillow.fitting._layout import closes_over_tracer, float_dtype, is_traced
+from everwillow.fitting._layout import float_dtype, is_traced
 from everwillow.fitting._outcome import Outcome, conclude
 from everwillow.fitting._problem import Numbers
 from everwillow.fitting._sides import bound_distances
@@ -280,7 +281,7 @@ def _strong(progress: Progress) -> Progress:
 
 def _refuse_tracers(nll_fn: Any, *trees: Any) -> None:
     # Inside `jit` even a constant is traced.
-    if not is_traced(nll_fn, trees, jnp.zeros(())) and not closes_over_tracer(nll_fn):
+    if not is_traced(nll_fn, trees, jnp.zeros(())) and not holds_tracer(nll_fn):
         return
     msg = (
         "ifit runs on the host, one step at a time, so it does not work inside of "

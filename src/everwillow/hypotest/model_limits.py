@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 
+from everwillow._captures import opened
 from everwillow._errors import RESULTS, ArgumentValueError, FitError
 from everwillow._tree import format_table
 from everwillow._typing import Key
 from everwillow.fitting import FitResult, _execute
-from everwillow.fitting._layout import closes_over_tracer, float_dtype, is_traced
+from everwillow.fitting._layout import float_dtype, is_traced
 from everwillow.fitting.conditional import Problem, pose
 from everwillow.fitting.follow import foothold
 from everwillow.fitting.run import Unset
@@ -193,7 +194,7 @@ def limits(
     place = poi_place(problem, poi, where="poi")
     problem.check_inside(poi, np.zeros(1), np.array([place]), where="poi")
     problem = widened(problem, place)
-    predict_fn = _opened(predict_fn, problem)
+    predict_fn = opened(predict_fn)
     eager = not is_traced(problem.task, problem.numbers, level)
     minimum = _free_fit(problem, place, given, physical=kind, eager=eager)
     recipe = Recipe(predict_fn, np.asarray(check_nuisances(nuisances)), kind)
@@ -306,15 +307,6 @@ def _record(
 def _status(ends: Any) -> LIMIT:
     """Return how searches ended; ``END_*`` are the numbers of the members."""
     return jax.tree.map(lambda code: ends.astype(code.dtype), LIMIT.found)
-
-
-def _opened(predict_fn: Any, problem: Problem) -> Any:
-    """Make arguments of tracers that a function closes over: then they have slopes."""
-    if predict_fn is None or not closes_over_tracer(predict_fn):
-        return predict_fn
-    numbers = problem.numbers
-    example = problem.task.layout.state(jnp.asarray(numbers.vector), numbers.others)
-    return eqx.filter_closure_convert(predict_fn, example)
 
 
 def start_state(nll_fn: Any, params: Any, nuisances: str) -> Any:

@@ -10,13 +10,7 @@ from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow._typing import Key
 from everwillow.fitting import FitResult, _execute
 from everwillow.fitting._core import Task
-from everwillow.fitting._layout import (
-    Layout,
-    closes_over_tracer,
-    is_traced,
-    on_host,
-    ravel_state,
-)
+from everwillow.fitting._layout import Layout, is_traced, on_host, ravel_state
 from everwillow.fitting._problem import Numbers, apply_fixed, build, check_mapping
 from everwillow.statelib import State
 
@@ -156,9 +150,6 @@ def evaluate_at(
         point.state, observation, point.fixed, None, native_boxes=True, whole=whole
     )
     task = Task(objective, layout, None, 1)
-    if closes_over_tracer(objective):
-        # A program compiled for this closure would outlive the trace it belongs to.
-        return function(task, numbers, *args), numbers
     return on_host(_execute.call(function, task, numbers, *args)), numbers
 
 

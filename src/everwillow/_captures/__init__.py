@@ -1,0 +1,26 @@
+"""What functions and objects hold besides their arguments: seen, compared, opened.
+
+A likelihood may read global variables, cells of a closure, attributes of ``self``. A
+compiled program has their values as constants, so a program is kept under a *mark* that
+stands for these values (`marks.py`), and values that are traced are taken out, as
+leaves of a pytree (`opening.py`).
+"""
+
+from everwillow._captures.marks import Mark, context, marked, settle
+from everwillow._captures.opening import Opened, holds_tracer, opened, reclosed
+from everwillow._captures.parts import INERT, is_inert, structure_parts
+
+
+__all__ = [
+    "INERT",
+    "Mark",
+    "Opened",
+    "context",
+    "holds_tracer",
+    "is_inert",
+    "marked",
+    "opened",
+    "reclosed",
+    "settle",
+    "structure_parts",
+]

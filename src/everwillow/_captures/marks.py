@@ -1,0 +1,77 @@
+"""Marks: what a compiled program was told about values that are no arguments of it."""
+
+import weakref
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+
+from everwillow._captures.reads import Scope
+from everwillow._captures.walk import Walk, scope_of
+
+
+class Mark:
+    """Stands for all that one function or object holds; compared by identity.
+
+    Attributes:
+        told: Whether JAX has to be told: its own caches, as those of `jax.jit` inside
+            a likelihood and of the bodies of loops, know functions by identity only.
+    """
+
+    __slots__ = ("__weakref__", "told")
+
+    def __init__(self, *, told: bool) -> None:
+        self.told = told
+
+
+_marks: weakref.WeakValueDictionary[Any, Mark] = weakref.WeakValueDictionary()
+
+# Everything that JAX keeps is kept under its value too.
+context: Any = jax.make_user_context(None)
+
+
+def marked(roots: Iterable[Any]) -> tuple[tuple[Mark, ...], bool]:
+    """Return a mark for each function or object as it is now.
+
+    Args:
+        roots: Functions, and other objects that are neither arrays nor pytrees.
+
+    Returns:
+        The marks, and whether one of the objects holds a traced value.
+    """
+    marks: list[Mark] = []
+    traced = False
+    for tokens, walk in _walks(roots):
+        mark = _marks.get(tokens)
+        if mark is None:
+            # With code alone that is compiled for the first time, there is nothing
+            # that JAX could have kept from earlier.
+            mark = _marks[tokens] = Mark(told=walk.data or not walk.scope.unseen)
+            walk.scope.unseen = False
+        marks.append(mark)
+        traced = traced or bool(walk.tracers)
+    return tuple(marks), traced
+
+
+def settle(roots: Iterable[Any], marks: Iterable[Mark]) -> None:
+    """Take over what tracing has changed, such as a count of calls.
+
+    What a likelihood does to its own variables while it is traced is no new input.
+    """
+    for (tokens, _), mark in zip(_walks(roots), marks, strict=True):
+        _marks.setdefault(tokens, mark)
+
+
+def _walks(roots: Iterable[Any]) -> list[tuple[tuple[Any, ...], Walk]]:
+    walks = [Walk(root, scope_of(root)) if callable(root) else None for root in roots]
+    if None in walks:
+        # Data are read by the code of the likelihood.
+        scope = Scope()
+        for walk in walks:
+            for code in () if walk is None else walk.scope.codes.values():
+                scope.add(code)
+        walks = [
+            Walk(root, scope) if walk is None else walk
+            for root, walk in zip(roots, walks, strict=True)
+        ]
+    return [(tuple(walk.tokens), walk) for walk in walks if walk is not None]

@@ -1,0 +1,337 @@
+"""Functions that hold traced values as pytrees with these values as leaves.
+
+A rule for derivatives sees arguments only, so what a function closes over has to become
+one. The function is built anew around whatever stands in the place of the traced
+values; what holds none of them stays the same object.
+"""
+
+import copy
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.tree_util as jtu
+from jax.core import Tracer
+
+from everwillow._captures import parts as parts_
+from everwillow._captures.parts import content, splitter
+from everwillow._captures.reads import Scope, is_of_library, reads_of
+from everwillow._captures.walk import Walk, scope_of
+from everwillow._errors import ArgumentTypeError
+
+
+class _Hole:
+    """Stands in a template where a traced value was."""
+
+    __slots__ = ("place",)
+
+    def __init__(self, place: int) -> None:
+        self.place = place
+
+
+class _Template:
+    """A function with holes; equal if code and everything else in it are equal."""
+
+    __slots__ = ("_hash", "tokens", "value")
+
+    def __init__(self, value: Any, tokens: tuple[Any, ...]) -> None:
+        self.value = value
+        self.tokens = tokens
+        self._hash = hash(tokens)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Template) and self.tokens == other.tokens
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+@jtu.register_pytree_node_class
+class Opened:
+    """A function or an object whose traced values are leaves.
+
+    Attributes:
+        arrays: The traced values.
+        template: The rest.
+    """
+
+    def __init__(self, arrays: tuple[Any, ...], template: _Template) -> None:
+        self.arrays = arrays
+        self.template = template
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], _Template]:
+        """Return leaves and structure."""
+        return self.arrays, self.template
+
+    @classmethod
+    def tree_unflatten(cls, template: _Template, arrays: Any) -> "Opened":
+        """Make one of structure and leaves."""
+        return cls(tuple(arrays), template)
+
+    def restored(self) -> Any:
+        """Return the function with the leaves in the places of the traced values."""
+
+        def filled(value: Any) -> Any:
+            return self.arrays[value.place]
+
+        return _Builder(self.template.value, _Hole, filled).built()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function."""
+        return self.restored()(*args, **kwargs)
+
+    @property
+    def curvature(self) -> Any:
+        """The second-order evaluation that the function offers, or None."""
+        return getattr(self.restored(), "curvature", None)
+
+    @property
+    def flat(self) -> Any:
+        """The form of the function for vectors, or None."""
+        return getattr(self.restored(), "flat", None)
+
+
+def holds_tracer(value: Any) -> bool:
+    """Return whether a function, an object or a pytree of them holds a traced value.
+
+    Leaves of the pytree itself do not count.
+    """
+    leaves, structure = jax.tree.flatten(value)
+    held = [leaf for leaf in leaves if not eqx.is_array(leaf)]
+    held += parts_.structure_parts(structure)
+    return any(_tracers(one) for one in held if not parts_.is_inert(one))
+
+
+def _tracers(value: Any) -> list[Any]:
+    return Walk(value, scope_of(value)).tracers
+
+
+def opened(tree: Any) -> Any:
+    """Return a pytree with functions that hold traced values as `Opened` nodes.
+
+    Raises:
+        ArgumentTypeError: If a traced value is where nothing can be put in its place.
+    """
+    if not holds_tracer(tree):
+        return tree
+    leaves, structure = jax.tree.flatten(tree, is_leaf=_hides_tracer)
+    return structure.unflatten([_opened_leaf(leaf) for leaf in leaves])
+
+
+def reclosed(tree: Any) -> Any:
+    """Return a pytree with the objects that `opened` has made into nodes."""
+
+    def is_opened(node: Any) -> bool:
+        return isinstance(node, Opened)
+
+    return jax.tree.map(
+        lambda one: one.restored() if is_opened(one) else one, tree, is_leaf=is_opened
+    )
+
+
+def _hides_tracer(value: Any) -> bool:
+    """Return whether the structure of one node of a pytree holds a traced value."""
+    if type(value) in (dict, list, tuple, type(None)) or jtu.all_leaves([value]):
+        return False
+    structure = jax.tree.structure(value, is_leaf=lambda one: one is not value)
+    return any(_tracers(one) for one in parts_.structure_parts(structure))
+
+
+def _opened_leaf(leaf: Any) -> Any:
+    if eqx.is_array(leaf) or parts_.is_inert(leaf):
+        return leaf
+    walk = Walk(leaf, scope_of(leaf))
+    if not walk.tracers:
+        return leaf
+    places = {id(tracer): i for i, tracer in enumerate(walk.tracers)}
+    template = _Builder(leaf, Tracer, lambda value: _Hole(places[id(value)])).built()
+    return Opened(tuple(walk.tracers), _Template(template, tuple(walk.tokens)))
+
+
+class _Builder:
+    """Builds an object anew around what is put in the place of some of its parts."""
+
+    def __init__(
+        self, root: Any, wanted: type, replacement: Callable[[Any], Any]
+    ) -> None:
+        self.root = root
+        self.wanted = wanted
+        self.replacement = replacement
+        self.scope: Scope = scope_of(root)
+        self.made: dict[int, Any] = {}
+        self.seen: dict[int, Any] = {}
+        self.above: dict[int, list[int]] = {}
+        hits = list(self._explore(root))
+        self.touched: set[int] = set()
+        while hits:
+            one = hits.pop()
+            if one not in self.touched:
+                self.touched.add(one)
+                hits += self.above.get(one, ())
+
+    def _explore(self, value: Any) -> Iterator[int]:
+        """Note what is part of what, and yield the objects that are wanted."""
+        waiting = [value]
+        while waiting:
+            one = waiting.pop()
+            if id(one) in self.seen or type(one) in parts_.INERT:
+                continue
+            self.seen[id(one)] = one
+            if isinstance(one, self.wanted):
+                yield id(one)
+                continue
+            for part in splitter(one)(one, self.scope)[1]:
+                self.above.setdefault(id(part), []).append(id(one))
+                waiting.append(part)
+
+    def built(self) -> Any:
+        """Return the object, built anew."""
+        return self.make(self.root)
+
+    def make(self, value: Any) -> Any:
+        """Return a part, built anew if it has to be."""
+        if id(value) not in self.touched:
+            return value
+        if id(value) in self.made:
+            return self.made[id(value)]
+        if isinstance(value, self.wanted):
+            return self.replacement(value)
+        maker = _MAKERS.get(splitter(value))
+        if maker is None:
+            raise _cannot(value)
+        new = maker(value, self)
+        self.made[id(value)] = new
+        return new
+
+
+def _cannot(value: Any) -> ArgumentTypeError:
+    name = getattr(value, "__qualname__", type(value).__qualname__)
+    msg = (
+        f"A likelihood reads a traced value that {name} ({type(value).__name__}) "
+        "holds, and everwillow cannot differentiate through that. Pass the value "
+        "through `observation` or `params`, or as a variable or an attribute that the "
+        "function reads itself."
+    )
+    return ArgumentTypeError(msg)
+
+
+def _make_function(value: Any, builder: _Builder) -> Any:
+    code, space = value.__code__, value.__globals__
+    changed = [
+        name
+        for name in (() if is_of_library(value) else _variables(value))
+        if id(space.get(name)) in builder.touched
+    ]
+    # Only where a global variable is traced itself is there another space of them.
+    space = dict(space) if changed else space
+    cells = [
+        types.CellType() if id(content(cell)) in builder.touched else cell
+        for cell in value.__closure__ or ()
+    ]
+    new = types.FunctionType(code, space, value.__name__, None, tuple(cells) or None)
+    builder.made[id(value)] = new
+    for old, cell in zip(value.__closure__ or (), cells, strict=True):
+        if cell is not old:
+            cell.cell_contents = builder.make(content(old))
+    space.update({name: builder.make(space[name]) for name in changed})
+    defaults = value.__defaults__
+    new.__defaults__ = defaults and tuple(map(builder.make, defaults))
+    new.__kwdefaults__ = builder.make(value.__kwdefaults__)
+    new.__dict__.update(builder.make(value.__dict__))
+    new.__qualname__ = value.__qualname__
+    return new
+
+
+def _variables(value: Any) -> tuple[str, ...]:
+    return reads_of(value.__code__).variables
+
+
+def _make_method(value: Any, builder: _Builder) -> Any:
+    return types.MethodType(builder.make(value.__func__), builder.make(value.__self__))
+
+
+def _make_partial(value: Any, builder: _Builder) -> Any:
+    keywords = {name: builder.make(one) for name, one in value.keywords.items()}
+    return type(value)(
+        builder.make(value.func), *map(builder.make, value.args), **keywords
+    )
+
+
+def _make_sequence(value: Any, builder: _Builder) -> Any:
+    if isinstance(value, tuple):
+        made = map(builder.make, value)
+        kind = type(value)
+        return kind(*made) if hasattr(value, "_fields") else kind(made)
+    new = copy.copy(value)
+    builder.made[id(value)] = new
+    for i, one in enumerate(value):
+        new[i] = builder.make(one)
+    return new
+
+
+def _make_mapping(value: Any, builder: _Builder) -> Any:
+    new = dict(value) if isinstance(value, types.MappingProxyType) else copy.copy(value)
+    builder.made[id(value)] = new
+    for name, one in value.items():
+        new[name] = builder.make(one)
+    return new
+
+
+def _make_container(value: Any, builder: _Builder) -> Any:
+    make = _make_mapping if isinstance(value, dict) else _make_sequence
+    return make(value, builder)
+
+
+def _make_object(value: Any, builder: _Builder) -> Any:
+    kind = type(value)
+    if id(kind) in builder.touched:
+        raise _cannot(kind)
+    new = object.__new__(kind)
+    builder.made[id(value)] = new
+    for name, one in parts_.attributes(value).items():
+        # What checks or records assignments is not for copies.
+        object.__setattr__(new, name, builder.make(one))
+    return new
+
+
+def _make_module(value: Any, builder: _Builder) -> Any:
+    kind = type(value)
+    if id(kind) in builder.touched:
+        raise _cannot(kind)
+    new = object.__new__(kind)
+    builder.made[id(value)] = new
+    for name in parts_.field_names(kind):
+        if name in value.__dict__:
+            object.__setattr__(new, name, builder.make(value.__dict__[name]))
+    return new
+
+
+def _make_node(value: Any, builder: _Builder) -> Any:
+    leaves, structure = jax.tree.flatten(value)
+    held = parts_.structure_parts(structure)
+    if any(id(one) in builder.touched for one in (type(value), *held)):
+        raise _cannot(value)
+    return structure.unflatten(map(builder.make, leaves))
+
+
+def _make_unwrapped(value: Any, builder: _Builder) -> Any:
+    """Leave `jax.jit` and caches out: they keep what they have once seen."""
+    if isinstance(value, staticmethod | classmethod):
+        raise _cannot(value)
+    return builder.make(value.__wrapped__)
+
+
+_MAKERS: dict[Any, Callable[[Any, _Builder], Any]] = {
+    parts_.function: _make_function,
+    parts_.method: _make_method,
+    parts_.partial: _make_partial,
+    parts_.sequence: _make_sequence,
+    parts_.mapping: _make_mapping,
+    parts_.extended: _make_container,
+    parts_.object_: _make_object,
+    parts_.module_: _make_module,
+    parts_.node: _make_node,
+    parts_.wrapping: _make_unwrapped,
+}

@@ -1,0 +1,195 @@
+"""Which variables and attributes a piece of code reads, found once for each."""
+
+import dis
+import sys
+import sysconfig
+import types
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+
+class Reads(NamedTuple):
+    """What one code object, and those inside it, read.
+
+    Attributes:
+        variables: Names of global variables.
+        names: All names, among them those of attributes.
+        filled: Variables that are only ever filled, as by ``log.append(...)``.
+        dynamic: Whether attributes are also looked up in ways that show no names.
+    """
+
+    variables: tuple[str, ...]
+    names: frozenset[str]
+    filled: frozenset[str]
+    dynamic: bool
+
+
+_GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
+_CELL = {"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"}
+_ATTRIBUTE = {"LOAD_ATTR", "LOAD_METHOD"}
+_FILLING = {"append", "appendleft", "add", "extend", "insert", "update", "clear"}
+_DYNAMIC = {
+    "__dict__",
+    "__getattribute__",
+    "asdict",
+    "astuple",
+    "attrgetter",
+    "eval",
+    "exec",
+    "fields",
+    "getattr",
+    "globals",
+    "import_module",
+    "vars",
+}
+
+# A session makes more code objects than this only by generating them.
+_MANY = 20_000
+_found: dict[int, tuple[types.CodeType, Reads]] = {}
+
+
+def reads_of(code: types.CodeType) -> Reads:
+    """Return what a code object reads.
+
+    Example:
+        >>> log, scale = [], 2.0
+        >>> def nll(p, o):
+        ...     log.append(p)
+        ...     return scale * o.width
+        >>> reads = reads_of(nll.__code__)
+        >>> reads.variables, sorted(reads.filled), "width" in reads.names
+        (('log', 'scale'), ['log'], True)
+    """
+    known = _found.get(id(code))
+    if known is not None:
+        return known[1]
+    if len(_found) > _MANY:
+        _found.clear()
+    reads = _analysed(code)
+    # The code is kept with it: another one could get its place in memory.
+    _found[id(code)] = code, reads
+    return reads
+
+
+def _analysed(code: types.CodeType) -> Reads:
+    variables: dict[str, None] = {}
+    names: set[str] = set()
+    strings: set[str] = set()
+    loaded: dict[str, bool] = {}
+    for one in _codes(code):
+        names.update(one.co_names)
+        strings.update(c for c in one.co_consts if isinstance(c, str))
+        for name, is_global, only_filled in _loads(one):
+            loaded[name] = loaded.get(name, True) and only_filled
+            if is_global:
+                variables[name] = None
+    dynamic = not names.isdisjoint(_DYNAMIC)
+    if dynamic:
+        strings = {text for text in strings if text.isidentifier()}
+        names |= strings
+        if not names.isdisjoint({"globals", "eval", "exec"}):
+            variables |= dict.fromkeys(sorted(strings))
+    filled = frozenset(name for name, only in loaded.items() if only)
+    return Reads(tuple(variables), frozenset(names), filled, dynamic)
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType):
+            yield from _codes(const)
+
+
+def _loads(code: types.CodeType) -> Iterator[tuple[str, bool, bool]]:
+    """Yield name, whether it is global, and whether it is only filled there."""
+    steps = list(dis.get_instructions(code))
+    for i, step in enumerate(steps):
+        is_global = step.opname in _GLOBAL
+        if not is_global and step.opname not in _CELL:
+            continue
+        then = steps[i + 1] if i + 1 < len(steps) else step
+        only_filled = then.opname in _ATTRIBUTE and then.argval in _FILLING
+        yield str(step.argval), is_global, only_filled
+
+
+class Scope:
+    """The names that the code of one likelihood reads, wherever it is.
+
+    It grows while that code is being discovered, and stays as it is afterwards.
+    """
+
+    __slots__ = ("codes", "dynamic", "names", "ordered", "unseen")
+
+    def __init__(self) -> None:
+        self.codes: dict[int, types.CodeType] = {}
+        self.names: set[str] = set()
+        self.ordered: tuple[str, ...] = ()
+        self.dynamic = False
+        # Whether no program has been compiled for it yet.
+        self.unseen = True
+
+    def add(self, code: types.CodeType) -> Reads:
+        """Include the names of a code object."""
+        reads = reads_of(code)
+        if id(code) not in self.codes:
+            self.codes[id(code)] = code
+            self.names |= reads.names
+            self.ordered = tuple(sorted(self.names))
+            self.dynamic |= reads.dynamic
+        return reads
+
+    @property
+    def everything(self) -> bool:
+        """Whether any attribute may be read."""
+        return self.dynamic or not self.codes
+
+
+# Their functions and classes are constants, whatever they hold themselves; what a user
+# has put into one of their closures or objects is looked at.
+_LIBRARIES = frozenset(
+    {
+        "builtins",
+        "distrax",
+        "equinox",
+        "everwillow",
+        "flax",
+        "jax",
+        "jaxlib",
+        "jaxtyping",
+        "lineax",
+        "matplotlib",
+        "numpy",
+        "optax",
+        "optimistix",
+        "pandas",
+        "scipy",
+        "tensorflow_probability",
+    }
+)
+_STANDARD = sysconfig.get_path("stdlib")
+_is_library: dict[Any, bool] = {}
+
+
+def is_library(module: Any) -> bool:
+    """Return whether a module, by name, is of a library whose code does not change."""
+    known = _is_library.get(module)
+    if known is None:
+        root = str(module).partition(".")[0]
+        known = root in _LIBRARIES or (
+            root in sys.stdlib_module_names and _is_standard(sys.modules.get(root))
+        )
+        _is_library[module] = known
+    return known
+
+
+def _is_standard(module: Any) -> bool:
+    """Return whether a module is not one of the same name beside a user's script."""
+    file = getattr(module, "__file__", None)
+    name = getattr(module, "__name__", "__main__")
+    return name != "__main__" and (file is None or file.startswith(_STANDARD))
+
+
+def is_of_library(function: types.FunctionType) -> bool:
+    """Return whether a function was written in a library."""
+    space: Mapping[str, Any] = function.__globals__
+    return is_library(space.get("__name__"))

@@ -1,0 +1,98 @@
+"""Values that JAX traces inside of Models: derivatives, and never a zero.
+
+The rate of a counting experiment is s mu + b, so the best mu is (n - b) / s, its
+derivative by s is -mu / s, and its error is sqrt(n) / s.
+"""
+
+import functools as ft
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import everwillow as ew
+from everwillow._errors import ArgumentTypeError
+
+
+S, B, N = 10.0, 50.0, 70.0
+
+
+def _given(s, p, n):
+    rate = p["mu"] * s + B
+    return rate - n * jnp.log(rate)
+
+
+class _Callable:
+    def __init__(self, s):
+        self.parts = {"s": [s]}
+
+    def __call__(self, p, n):
+        return _given(self.parts["s"][0], p, n)
+
+    def method(self, p, n):
+        return self(p, n)
+
+
+def _nested(s):
+    def inner(p, n):
+        return _given(s, p, n)
+
+    return lambda p, n: inner(p, n)  # noqa: PLW0108  # a cell in a cell
+
+
+KINDS = {
+    "closure": lambda s: lambda p, n: _given(s, p, n),
+    "nested": _nested,
+    "jit": lambda s: jax.jit(lambda p, n: _given(s, p, n)),
+    "default": lambda s: lambda p, n, t=s: _given(t, p, n),
+    "partial": lambda s: ft.partial(_given, s),
+    "object": _Callable,
+    "method": lambda s: _Callable(s).method,
+}
+
+
+def _model(kind, s):
+    return ew.Model(KINDS[kind](s), {"mu": 1.0}, N, expected=lambda p: p["mu"] * s + B)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fit_has_its_derivative(kind):
+    def best(s):
+        return ew.fit(_model(kind, s)).params["mu"]
+
+    np.testing.assert_allclose(jax.jit(jax.grad(best))(S), -(N - B) / S**2, rtol=1e-6)
+
+
+def test_plain_derivatives_and_batches():
+    def both(s):
+        result = ew.fit(_model("closure", s))
+        return jnp.stack([result.params["mu"], result.errors["mu"]])
+
+    right = np.array([(N - B) / S, np.sqrt(N) / S])
+    np.testing.assert_allclose(jax.jacfwd(both)(S), -right / S, rtol=1e-6)
+    scales = jnp.array([S, 2 * S])
+    np.testing.assert_allclose(jax.vmap(both)(scales), [right, right / 2], rtol=1e-6)
+
+
+def test_limits_have_their_derivative():
+    def limit(s):
+        found = ew.limits(_model("object", s), "mu")
+        return jnp.stack([found.observed, found.expected.median])
+
+    # A limit on s mu does not depend on s.
+    np.testing.assert_allclose(
+        jax.jacfwd(limit)(S), -np.asarray(limit(S)) / S, rtol=1e-5
+    )
+
+
+def test_a_class_that_closes_over_a_traced_value_is_refused():
+    def best(s):
+        class Local:
+            def __call__(self, p, n):
+                return _given(s, p, n)
+
+        return ew.fit(ew.Model(Local(), {"mu": 1.0}, N)).params["mu"]
+
+    with pytest.raises(ArgumentTypeError, match="traced value"):
+        jax.grad(best)(S)
