@@ -96,3 +96,30 @@ def test_a_class_that_closes_over_a_traced_value_is_refused():
 
     with pytest.raises(ArgumentTypeError, match="traced value"):
         jax.grad(best)(S)
+
+
+def test_a_significance_has_its_derivative():
+    def significance(b):
+        def nll(p, n):
+            rate = p["mu"] * S + b
+            return rate - n * jnp.log(rate)
+
+        model = ew.Model(nll, {"mu": 1.0}, N, expected=lambda p: p["mu"] * S + b)
+        return ew.discovery(model, "mu").significance
+
+    # Z = sqrt(2 (n ln(n / b) - n + b)) falls by (n / b - 1) / Z.
+    z, slope = jax.jit(jax.value_and_grad(significance))(B)
+    right = np.sqrt(2 * (N * np.log(N / B) - N + B))
+    np.testing.assert_allclose((z, slope), (right, (1 - N / B) / right), rtol=1e-6)
+
+
+def test_a_combination_has_its_derivative():
+    def best(s):
+        parts = [_model("closure", s), _model("object", 2 * s)]
+        return ew.fit(ew.combine(parts)).params["mu"]
+
+    # Score of both: s (n / r1 - 1) + 2 s (n / r2 - 1), a function of s mu alone.
+    mu, slope = jax.jit(jax.value_and_grad(best))(S)
+    rates = mu * S + B, 2 * mu * S + B
+    np.testing.assert_allclose(N / rates[0] + 2 * N / rates[1], 3.0, rtol=1e-6)
+    np.testing.assert_allclose(slope, -mu / S, rtol=1e-6)

@@ -6,9 +6,9 @@ stands for these values (`marks.py`), and values that are traced are taken out, 
 leaves of a pytree (`opening.py`).
 """
 
+from everwillow._captures.held import INERT, is_inert, structure_parts
 from everwillow._captures.marks import Mark, context, marked, settle
 from everwillow._captures.opening import Opened, holds_tracer, opened, reclosed
-from everwillow._captures.parts import INERT, is_inert, structure_parts
 
 
 __all__ = [

@@ -15,7 +15,7 @@ import jax
 import jax.tree_util as jtu
 from jax.core import Tracer
 
-from everwillow._captures import parts as parts_
+from everwillow._captures import held as held_, parts as parts_
 from everwillow._captures.parts import content, splitter
 from everwillow._captures.reads import Scope, is_of_library, reads_of
 from everwillow._captures.walk import Walk, scope_of
@@ -100,8 +100,8 @@ def holds_tracer(value: Any) -> bool:
     """
     leaves, structure = jax.tree.flatten(value)
     held = [leaf for leaf in leaves if not eqx.is_array(leaf)]
-    held += parts_.structure_parts(structure)
-    return any(_tracers(one) for one in held if not parts_.is_inert(one))
+    held += held_.structure_parts(structure)
+    return any(_tracers(one) for one in held if not held_.is_inert(one))
 
 
 def _tracers(value: Any) -> list[Any]:
@@ -136,11 +136,11 @@ def _hides_tracer(value: Any) -> bool:
     if type(value) in (dict, list, tuple, type(None)) or jtu.all_leaves([value]):
         return False
     structure = jax.tree.structure(value, is_leaf=lambda one: one is not value)
-    return any(_tracers(one) for one in parts_.structure_parts(structure))
+    return any(_tracers(one) for one in held_.structure_parts(structure))
 
 
 def _opened_leaf(leaf: Any) -> Any:
-    if eqx.is_array(leaf) or parts_.is_inert(leaf):
+    if eqx.is_array(leaf) or held_.is_inert(leaf):
         return leaf
     walk = Walk(leaf, scope_of(leaf))
     if not walk.tracers:
@@ -176,7 +176,7 @@ class _Builder:
         waiting = [value]
         while waiting:
             one = waiting.pop()
-            if id(one) in self.seen or type(one) in parts_.INERT:
+            if id(one) in self.seen or type(one) in held_.INERT:
                 continue
             self.seen[id(one)] = one
             if isinstance(one, self.wanted):
@@ -290,7 +290,7 @@ def _make_object(value: Any, builder: _Builder) -> Any:
         raise _cannot(kind)
     new = object.__new__(kind)
     builder.made[id(value)] = new
-    for name, one in parts_.attributes(value).items():
+    for name, one in held_.attributes(value).items():
         # What checks or records assignments is not for copies.
         object.__setattr__(new, name, builder.make(one))
     return new
@@ -310,7 +310,7 @@ def _make_module(value: Any, builder: _Builder) -> Any:
 
 def _make_node(value: Any, builder: _Builder) -> Any:
     leaves, structure = jax.tree.flatten(value)
-    held = parts_.structure_parts(structure)
+    held = held_.structure_parts(structure)
     if any(id(one) in builder.touched for one in (type(value), *held)):
         raise _cannot(value)
     return structure.unflatten(map(builder.make, leaves))

@@ -10,7 +10,6 @@ import enum
 import functools as ft
 import hashlib
 import re
-import sys
 import types
 import weakref
 from collections import deque
@@ -23,6 +22,7 @@ import jax
 import jax.tree_util as jtu
 import numpy as np
 
+from everwillow._captures.held import attributes, is_inert, slots_of, structure_parts
 from everwillow._captures.reads import Scope, is_library, is_of_library
 
 
@@ -236,24 +236,6 @@ def _built_on_library(kind: type) -> bool:
     )
 
 
-@ft.lru_cache(maxsize=4096)
-def _slots(kind: type) -> tuple[str, ...]:
-    names: list[str] = []
-    for base in kind.__mro__:
-        slots = base.__dict__.get("__slots__", ())
-        names += (slots,) if isinstance(slots, str) else slots
-    return tuple(n for n in names if n not in ("__dict__", "__weakref__"))
-
-
-def attributes(value: Any) -> dict[str, Any]:
-    """Return the attributes of an object, those in slots among them."""
-    slots = _slots(type(value))
-    inside = getattr(value, "__dict__", {})
-    if not slots:
-        return inside
-    return {n: getattr(value, n) for n in slots if hasattr(value, n)} | inside
-
-
 def object_(value: Any, scope: Scope) -> Parts:
     """Take an object apart: its class, and the attributes that the code may read."""
     kind = type(value)
@@ -370,96 +352,4 @@ def _choose(kind: type, value: Any) -> Splitter:
         return node
     if is_library(kind.__module__):
         return wrapping if hasattr(value, "__wrapped__") else _reduced
-    return object_ if hasattr(value, "__dict__") or _slots(kind) else _reduced
-
-
-_parts_of: dict[Any, tuple[Any, ...]] = {}
-_MANY = 512
-
-
-def structure_parts(structure: Any) -> tuple[Any, ...]:
-    """Return what the structure of a pytree holds that may change, found once.
-
-    Equal structures hold the same functions: these are compared by identity.
-    """
-    found = _parts_of.get(structure)
-    if found is None:
-        if len(_parts_of) > _MANY:
-            _parts_of.clear()
-        held: list[Any] = []
-        _collect(structure, held, {})
-        found = _parts_of[structure] = tuple(held)
-    return found
-
-
-INERT = frozenset(
-    {
-        type(None),
-        bool,
-        int,
-        float,
-        complex,
-        str,
-        bytes,
-        type(...),
-        type(NotImplemented),
-        range,
-    }
-)
-
-
-def _collect(value: Any, held: list[Any], seen: dict[int, Any]) -> None:
-    """Collect what may change, without what libraries keep there themselves."""
-    kind = type(value)
-    if kind in INERT or id(value) in seen:
-        return
-    # Kept, as some are made just now and their places in memory are free again.
-    seen[id(value)] = value
-    if isinstance(value, jtu.PyTreeDef):
-        _collect_structure(value, held, seen)
-    elif isinstance(value, type | np.dtype | enum.Enum | np.ufunc):
-        return
-    elif isinstance(value, tuple | list | set | frozenset):
-        for one in value:
-            _collect(one, held, seen)
-    elif isinstance(value, dict | types.MappingProxyType):
-        for item in value.items():
-            _collect(item, held, seen)
-    elif kind is types.FunctionType or not is_library(kind.__module__):
-        if not is_inert(value):
-            held.append(value)
-    else:
-        inside = attributes(value)
-        for one in inside.values():
-            _collect(one, held, seen)
-        if not inside and callable(value):
-            held.append(value)
-
-
-def _collect_structure(structure: Any, held: list[Any], seen: dict[int, Any]) -> None:
-    found = structure.node_data()
-    if found is not None:
-        _collect(found[1], held, seen)
-    for child in structure.children():
-        _collect_structure(child, held, seen)
-
-
-def is_inert(value: Any) -> bool:
-    """Return whether a leaf of a pytree can be told not to change at a glance."""
-    if type(value) is types.FunctionType:
-        known = _constant.get(value)
-        if known is None:
-            known = _constant[value] = _is_named_by_library(value)
-        return known
-    return type(value) in INERT
-
-
-_constant: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
-
-
-def _is_named_by_library(function: types.FunctionType) -> bool:
-    """Return whether a function is what a library defines under a name."""
-    if not (is_of_library(function) and is_library(function.__module__)):
-        return False
-    found = sys.modules.get(function.__module__)
-    return getattr(found, function.__qualname__, None) is function
+    return object_ if hasattr(value, "__dict__") or slots_of(kind) else _reduced

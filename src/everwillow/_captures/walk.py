@@ -7,13 +7,8 @@ from typing import Any
 
 from jax.core import Tracer
 
-from everwillow._captures.parts import (
-    ABSENT,
-    CODE,
-    INERT,
-    identity,
-    splitter,
-)
+from everwillow._captures.held import INERT
+from everwillow._captures.parts import ABSENT, CODE, identity, splitter
 from everwillow._captures.reads import Scope
 
 
