@@ -51,6 +51,10 @@ class NotPositiveDefiniteError(EverwillowError, ValueError):
     """A Hessian or a covariance matrix is not positive definite."""
 
 
+class DerivativeError(EverwillowError, TypeError):
+    """A likelihood has not the derivatives that something needs."""
+
+
 class ConflictError(EverwillowError, ValueError):
     """Two models say different things of the same parameter."""
 

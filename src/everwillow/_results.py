@@ -25,6 +25,10 @@ class RESULTS(optx.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
         "The solver stopped although the estimated distance to the minimum is still "
         "above its goal."
     )
+    no_derivatives = (
+        "The likelihood has no derivatives, and its values around the end point do not "
+        "show a minimum there."
+    )
     nonfinite_start = (
         "The likelihood or its gradient is not finite at the start values."
     )

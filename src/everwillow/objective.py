@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float
 
+from everwillow._derivatives import EXACT, hessian_product, second_order
 from everwillow._numerics import all_finite, value_gradient_hessian
 from everwillow.curvature import AbstractCurvature, Arrow, Dense, Operator
 
@@ -24,6 +25,8 @@ class Evaluation(eqx.Module):
             the exact one is indefinite; None if the objective has none.
         residuals: Of an objective that is ``½ Σ r²``, shape ``(m,)``; None otherwise.
         jacobian: Their first derivatives, shape ``(m, n)``; None without residuals.
+        derivatives: Where the curvature is from: ``"exact"``, or ``"finite
+            differences"`` of gradients where JAX refuses to differentiate twice.
     """
 
     value: Float[Array, ""]
@@ -32,6 +35,7 @@ class Evaluation(eqx.Module):
     gauss_newton: AbstractCurvature | None = None
     residuals: Float[Array, " m"] | None = None
     jacobian: Float[Array, "m n"] | None = None
+    derivatives: str = eqx.field(static=True, default=EXACT)
 
     @property
     def finite(self) -> Bool[Array, ""]:
@@ -72,16 +76,32 @@ def _as_evaluation(found: Any) -> Evaluation:
     return found if isinstance(found, Evaluation) else Evaluation(*found)
 
 
-def evaluate(objective: Any, params: Any, observation: Any) -> Evaluation:
-    """Evaluate an objective to second order, by its hook or by differentiating it."""
+def evaluate(
+    objective: Any,
+    params: Any,
+    observation: Any,
+    ends: tuple[Any, Any] = (-jnp.inf, jnp.inf),
+) -> Evaluation:
+    """Evaluate an objective to second order, by its hook or by differentiating it.
+
+    Args:
+        objective: What to evaluate.
+        params: Its first argument.
+        observation: Its second argument.
+        ends: Of the ranges of the ravelled parameters, for where differences have to
+            be taken.
+
+    Raises:
+        DerivativeError: If JAX has not even a gradient.
+    """
     hook = curvature_hook(objective)
     if hook is not None:
         return _as_evaluation(hook(params, observation))
     x, unravel = ravel_pytree(params)
-    value, gradient, hessian = value_gradient_hessian(
-        lambda v: objective(unravel(v), observation), x
+    value, gradient, hessian, kind = second_order(
+        lambda v: objective(unravel(v), observation), x, *ends
     )
-    return Evaluation(value, gradient, Dense(hessian))
+    return Evaluation(value, gradient, Dense(hessian), derivatives=kind)
 
 
 def evaluate_matrix_free(objective: Any, params: Any, observation: Any) -> Evaluation:
@@ -90,11 +110,11 @@ def evaluate_matrix_free(objective: Any, params: Any, observation: Any) -> Evalu
     if hook is not None:
         return _as_evaluation(hook(params, observation))
     x, unravel = ravel_pytree(params)
-    (value, gradient), push = jax.linearize(
-        jax.value_and_grad(lambda v: objective(unravel(v), observation)), x
+    value, gradient, multiply, kind = hessian_product(
+        lambda v: objective(unravel(v), observation), x
     )
-    product = Operator(lambda v: push(v)[1], jnp.ones_like(x))
-    return Evaluation(value, gradient, product)
+    product = Operator(multiply, jnp.ones_like(x))
+    return Evaluation(value, gradient, product, derivatives=kind)
 
 
 class LeastSquares(eqx.Module):

@@ -46,7 +46,12 @@ FEW = 600
 # Of all programs together; the oldest go first.
 MOST_BYTES = 300_000_000
 
-_FIELDS = tuple(field.name for field in dataclasses.fields(Outcome))
+# What is static is not in the program: all that is kept on disk is exact.
+_FIELDS = tuple(
+    field.name
+    for field in dataclasses.fields(Outcome)
+    if not field.metadata.get("static", False)
+)
 # The codes of `RESULTS`; equinox has no public door to the names.
 _CODES = {
     int(jax.tree.leaves(status)[0]): status

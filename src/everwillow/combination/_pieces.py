@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from everwillow._curvature_joining import block_diagonal
+from everwillow._derivatives import EXACT
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, nearest
 from everwillow.objective import Evaluation
 from everwillow.statelib import State
@@ -65,6 +66,9 @@ def side_by_side(parts: Sequence[Evaluation]) -> Evaluation:
         jnp.concatenate([part.gradient for part in parts]),
         block_diagonal([part.curvature for part in parts]),
         gauss_newton,
+        derivatives=next(
+            (part.derivatives for part in parts if part.derivatives != EXACT), EXACT
+        ),
     )
 
 

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import optimistix as optx
 
+from everwillow._derivatives import gradient_of, has_custom_vjp, push_forward
 from everwillow._errors import RESULTS
 from everwillow.fitting._core import Task, run_solver
 from everwillow.fitting._edge import fewest_events, minimise_inside, softened
@@ -147,15 +148,21 @@ def moves(structure, arrays, change, outcome: Outcome, solution) -> dict[str, An
     events = jnp.where(edge, fewest_events(x.dtype), 0)
     _, numbers = at(arrays)
     # Traced once and used three times.
-    gradient = eqx.filter_closure_convert(jax.grad(value, argnums=1), arrays, x)
+    gradient = eqx.filter_closure_convert(
+        lambda arrays, x: gradient_of(lambda v: value(arrays, v))(x), arrays, x
+    )
+    plain = not has_custom_vjp(jax.make_jaxpr(value)(arrays, x))
+    forward = not has_custom_vjp(gradient.jaxpr)
     free = jnp.asarray(numbers.mask) & ~outcome.at_bound
     held = _held_change(structure, arrays, change, outcome)
 
     def push_gradient(dx):
-        return jax.jvp(gradient, (arrays, x), (change, dx))[1]
+        return push_forward(gradient, (arrays, x), (change, dx), forward=forward)
 
     def curve(vector):
-        moved = jax.jvp(lambda v: gradient(arrays, v), (x,), (vector,))[1]
+        moved = push_forward(
+            lambda v: gradient(arrays, v), (x,), (vector,), forward=forward
+        )
         return jnp.where(free, moved, vector)
 
     rhs = jnp.where(free, -push_gradient(held), 0)
@@ -166,7 +173,12 @@ def moves(structure, arrays, change, outcome: Outcome, solution) -> dict[str, An
     dx = jnp.where(free, dx, held)
     moved: dict[str, Any] = {
         "x": dx,
-        "value": jax.jvp(value, (arrays, x), (change, dx))[1],
+        "value": push_forward(
+            value,
+            (arrays, x),
+            (change, dx),
+            forward=plain,
+        ),
         "gradient": push_gradient(dx),
     }
     if outcome.hessian is not None:
@@ -175,7 +187,9 @@ def moves(structure, arrays, change, outcome: Outcome, solution) -> dict[str, An
             task, numbers = at(arrays)
             return task.evaluate(numbers, x).curvature.as_matrix()
 
-        moved["hessian"] = jax.jvp(hessian, (arrays, x), (change, dx))[1]
+        moved["hessian"] = push_forward(
+            hessian, (arrays, x), (change, dx), forward=forward
+        )
     return moved
 
 

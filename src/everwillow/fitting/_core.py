@@ -16,6 +16,7 @@ from jaxtyping import Array
 
 from everwillow._captures import reclosed
 from everwillow._curvature_joining import gather_transpose
+from everwillow._derivatives import for_any_solver
 from everwillow._errors import ArgumentTypeError, ShapeMismatchError
 from everwillow.fitting._layout import Layout, is_traced
 from everwillow.fitting._problem import Numbers
@@ -81,11 +82,16 @@ class Task:
 
     def evaluate(self, numbers: Numbers, x: Array) -> Evaluation:
         """Evaluate the objective to second order in physical units."""
-        to_second_order = (
-            evaluate_matrix_free if isinstance(self.solver, NewtonCG) else evaluate
-        )
+        matrix_free = isinstance(self.solver, NewtonCG)
         if curvature_hook(self.objective) is None:
-            return to_second_order(lambda v, n: self.value(n, v), x, numbers)
+
+            def value(v: Array, n: Numbers) -> Array:
+                return self.value(n, v)
+
+            if matrix_free:
+                return evaluate_matrix_free(value, x, numbers)
+            return evaluate(value, x, numbers, _range(numbers, x))
+        to_second_order = evaluate_matrix_free if matrix_free else evaluate
         flat = self.flat()
         if flat is not None:
             found = flat.evaluation(self.ravelled(numbers, x), self.data(numbers))
@@ -109,6 +115,7 @@ class Task:
             None if stand_in is None else gather_transpose(stand_in, index, size),
             found.residuals,
             jacobian,
+            found.derivatives,
         )
 
 
@@ -149,6 +156,17 @@ def from_physical(numbers: Numbers, x: Array) -> Array:
     return x
 
 
+def _range(numbers: Numbers, x: Array) -> tuple[Array, Array]:
+    """Return the ends of boxes and of the ranges of transforms."""
+    infinite = jnp.full_like(x, jnp.inf)
+    lower = -infinite if numbers.lower is None else jnp.asarray(numbers.lower)
+    upper = infinite if numbers.upper is None else jnp.asarray(numbers.upper)
+    for transform, where in zip(numbers.transforms, numbers.transformed, strict=True):
+        low, high = transform._range()
+        lower, upper = lower.at[where].set(low), upper.at[where].set(high)
+    return lower, upper
+
+
 def knows_curvature(solver: Any) -> bool:
     """Return whether a solver is one of ours, which look at second derivatives."""
     return isinstance(solver, TrustRegionNewton | NewtonCG)
@@ -157,7 +175,13 @@ def knows_curvature(solver: Any) -> bool:
 def objective_in_solver_coordinates(y: Array, args: tuple[Task, Numbers]) -> Array:
     """Evaluate -ln L as an `optimistix` function of the solver's coordinates."""
     task, numbers = args
-    return task.value(numbers, in_place(task, numbers, to_physical(numbers, y)[0]))
+
+    def value(v: Array) -> Array:
+        return task.value(numbers, in_place(task, numbers, to_physical(numbers, v)[0]))
+
+    if knows_curvature(task.solver):
+        return value(y)
+    return for_any_solver(value, y)(y)
 
 
 def in_place(task: Task, numbers: Numbers, x: Array) -> Array:
@@ -185,6 +209,7 @@ def evaluate_in_solver_coordinates(y: Array, args: tuple[Task, Numbers]) -> Eval
         None if stand_in is None else stand_in.scaled(first),
         found.residuals,
         None if found.jacobian is None else found.jacobian * first,
+        found.derivatives,
     )
 
 

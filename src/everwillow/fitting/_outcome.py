@@ -9,9 +9,17 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int
 
-from everwillow._errors import RESULTS
+from everwillow._derivatives import EXACT, NONE
+from everwillow._errors import RESULTS, DerivativeError
 from everwillow.curvature import Dense, Operator
-from everwillow.fitting._core import Task, in_place, knows_curvature, to_physical
+from everwillow.fitting._core import (
+    Task,
+    _range,
+    in_place,
+    knows_curvature,
+    to_physical,
+)
+from everwillow.fitting._derivative_free import look_around
 from everwillow.fitting._problem import Numbers
 from everwillow.objective import curvature_hook
 from everwillow.solvers.newton_cg import NewtonCG
@@ -52,7 +60,8 @@ class Outcome(eqx.Module):
         x: The parameters at ``Numbers.index`` in physical units, shape ``(free,)``.
         value: The objective there.
         gradient: Its gradient, shape ``(free,)``.
-        hessian: Its exact Hessian, shape ``(free, free)``; None for `NewtonCG`.
+        hessian: Its Hessian, shape ``(free, free)``; None for `NewtonCG`, and where
+            there are no derivatives.
         edm: Estimated distance to the minimum.
         status: How it ended.
         success: Whether that is at a minimum.
@@ -62,6 +71,8 @@ class Outcome(eqx.Module):
             across the kink, in the parameters in which the slope jumps.
         inside: Where derivatives are those of the end point: next to the bounds at
             which there are none, shape ``(free,)``; None if that is `x`.
+        derivatives: Where the Hessian is from: ``"exact"``, ``"finite differences"``
+            of gradients, or ``"none"``.
     """
 
     x: Float[Array, " free"]
@@ -75,6 +86,7 @@ class Outcome(eqx.Module):
     at_bound: Bool[Array, " free"]
     newton: Float[Array, " free"]
     inside: Float[Array, " free"] | None = None
+    derivatives: str = eqx.field(static=True, default=EXACT)
 
 
 def conclude(
@@ -104,21 +116,26 @@ def outcome_of(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome
         x = jnp.where(jnp.asarray(numbers.mask), x, task.start(numbers))
     place = x if inside is None else inside
     steps = solution.stats["num_steps"]
+    kind = EXACT
     if isinstance(task.solver, NewtonCG):
         gradient, value = state.gradient / first, state.nll
-        hessian = _affordable_hessian(task, numbers, place)
+        hessian, kind = _affordable_hessian(task, numbers, place)
         edm, active, newton = state.edm, state.active, state.newton * first
         status = _status(state, solution, value)
     elif isinstance(task.solver, TrustRegionNewton) and not numbers.transforms:
         found = state.evaluation
         gradient, hessian = found.gradient, found.curvature.as_matrix()
+        kind = found.derivatives
         # The last Newton step was taken and not evaluated; the model knows its gain.
         value = found.value - jnp.where(state.code == CODE_MINIMUM, state.edm, 0)
         edm, active, newton = state.edm, state.active, state.newton
         status = _status(state, solution, value)
     else:
-        found = task.evaluate(numbers, place)
-        value, gradient = found.value, found.gradient
+        try:
+            found = task.evaluate(numbers, place)
+        except DerivativeError:
+            return _without_derivatives(task, numbers, solution, x)
+        value, gradient, kind = found.value, found.gradient, found.derivatives
         hessian = found.curvature.as_matrix()
         lower, upper = _range(numbers, x)
         active = _at_bound(x, gradient, lower, upper) & numbers.mask
@@ -140,6 +157,7 @@ def outcome_of(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome
         at_bound=active,
         newton=newton,
         inside=inside,
+        derivatives=kind,
     )
 
 
@@ -151,18 +169,48 @@ def _inside(task: Task, numbers: Numbers, solution: optx.Solution) -> Array | No
     return to_physical(numbers, solution.state.ends.inside(solution.value, box))[0]
 
 
-def _affordable_hessian(task: Task, numbers: Numbers, x: Array) -> Array | None:
+def _without_derivatives(
+    task: Task, numbers: Numbers, solution: optx.Solution, x: Array
+) -> Outcome:
+    """Judge the end of a fit by values alone."""
+    value = task.value(numbers, x)
+    free, ends = jnp.asarray(numbers.mask), _range(numbers, x)
+    around = look_around(lambda v: task.value(numbers, v), x, value, free, *ends)
+    status: Any = RESULTS.promote(solution.result)
+    ended = status == RESULTS.successful
+    near = around.minimum & (around.edm <= FOREIGN_EDM_GOAL)
+    status = RESULTS.where(ended & ~near, RESULTS.no_derivatives, status)
+    unknown = jnp.full_like(x, jnp.nan)
+    return Outcome(
+        x=x,
+        value=value,
+        gradient=unknown,
+        hessian=None,
+        edm=around.edm,
+        status=status,
+        success=status == RESULTS.successful,
+        num_steps=solution.stats["num_steps"],
+        at_bound=around.at_bound,
+        newton=unknown,
+        derivatives=NONE,
+    )
+
+
+def _affordable_hessian(
+    task: Task, numbers: Numbers, x: Array
+) -> tuple[Array | None, str]:
     """Return the Hessian at the end of a matrix-free fit, if there is room for it."""
     if x.shape[0] > WRITTEN_LIMIT:
-        return None
+        return None, EXACT
     if x.shape[0] > HESSIAN_LIMIT:
         if curvature_hook(task.objective) is None:
-            return None
+            return None, EXACT
         curvature = task.evaluate(numbers, x).curvature
         written = isinstance(curvature, Operator) and curvature.entries is not None
-        return curvature.as_matrix() if written else None
+        return (curvature.as_matrix() if written else None), EXACT
     dense = dataclasses.replace(task, solver=TrustRegionNewton())
-    return dense.evaluate(numbers, x).curvature.as_matrix()
+    found = dense.evaluate(numbers, x)
+    return found.curvature.as_matrix(), found.derivatives
 
 
 def _rises(task, numbers, x, value, newton, edm) -> Array:
@@ -180,7 +228,9 @@ def _rises(task, numbers, x, value, newton, edm) -> Array:
         rise = task.value(numbers, end) - value
         return (rise > ENOUGH) | ~jnp.isfinite(rise) | jnp.any(end != wanted)
 
-    return jnp.all(jax.vmap(side)(jnp.asarray([-1.0, 1.0], x.dtype))) | ~(edm > 0)
+    # One after the other: external code may not like to be mapped over.
+    sides = jax.lax.map(side, jnp.asarray([-1.0, 1.0], x.dtype))
+    return jnp.all(sides) | ~(edm > 0)
 
 
 def _foreign_status(solution, edm: Array, definite: Array, rises: Array) -> RESULTS:
@@ -222,17 +272,6 @@ def _status(state: Any, solution: optx.Solution, value: Array) -> RESULTS:
     for code, result in codes:
         status = where(code, result, status)
     return status
-
-
-def _range(numbers: Numbers, x: Array) -> tuple[Array, Array]:
-    """Return the ends of boxes and of the ranges of transforms."""
-    infinite = jnp.full_like(x, jnp.inf)
-    lower = -infinite if numbers.lower is None else jnp.asarray(numbers.lower)
-    upper = infinite if numbers.upper is None else jnp.asarray(numbers.upper)
-    for transform, where in zip(numbers.transforms, numbers.transformed, strict=True):
-        low, high = transform._range()
-        lower, upper = lower.at[where].set(low), upper.at[where].set(high)
-    return lower, upper
 
 
 def _at_bound(x, gradient, lower, upper):

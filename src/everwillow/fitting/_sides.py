@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from everwillow._derivatives import value_and_gradient
 from everwillow._numerics import select
 from everwillow.curvature import Dense
 from everwillow.fitting import _execute
@@ -156,7 +157,7 @@ class _Way(eqx.Module):
     def advance(self, s: _Walk) -> _Walk:
         """Look at a point, and choose the next."""
         i, mask = s.place, jnp.asarray(self.numbers.mask)
-        value, g = jax.value_and_grad(lambda x: self.task.value(self.numbers, x))(s.x)
+        value, g = value_and_gradient(lambda x: self.task.value(self.numbers, x))(s.x)
         g = jnp.where(mask, g, 0)
         bad = ~jnp.isfinite(value) | ~jnp.all(jnp.isfinite(g))
         g = jnp.where(bad, 0, g)

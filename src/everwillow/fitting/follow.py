@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from everwillow._derivatives import value_and_gradient
 from everwillow._errors import RESULTS
 from everwillow._numerics import all_finite
 from everwillow.fitting._adjoint import minimise, moves, zero_tangent
@@ -301,7 +302,7 @@ def _chord(task, numbers, x, last: Foothold, solve, definite, box) -> Foothold:
     """Take Newton steps with a Hessian that stays."""
     mask = jnp.asarray(numbers.mask)
     moving = mask & ~last.at_bound
-    slope = jax.value_and_grad(lambda x: task.value(numbers, x))
+    slope = value_and_gradient(lambda x: task.value(numbers, x))
 
     def advance(at: _Chord) -> _Chord:
         x = at.x + at.step

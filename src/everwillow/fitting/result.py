@@ -10,6 +10,7 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Bool, Float, Int
 
+from everwillow._derivatives import DIFFERENCES, EXACT, NONE
 from everwillow._errors import RESULTS, FitError
 from everwillow._tree import format_table
 from everwillow._typing import Key
@@ -30,6 +31,12 @@ Values: TypeAlias = jax.Array | np.ndarray
 MOST_NAMES = 12
 
 
+_REMARKS = {
+    DIFFERENCES: " The Hessian is from differences of gradients.",
+    NONE: " The likelihood has no derivatives, so there are no errors.",
+}
+
+
 class FitResult(eqx.Module):
     """The end of a fit: a pytree of values, with the structure that names them.
 
@@ -47,7 +54,8 @@ class FitResult(eqx.Module):
         num_steps: Number of evaluations of our solvers, of steps of others.
         gradient: Of -ln L at the end, shape ``(free,)``.
         hessian: Of -ln L at the end, shape ``(free, free)``; None if it was not
-            computed (`NewtonCG` beyond 1000 parameters, or 5000 where it is cheap).
+            computed (`NewtonCG` beyond 1000 parameters, or 5000 where it is cheap), or
+            the likelihood has no derivatives.
         at_bound: Which parameters are held at a bound, shape ``(free,)``.
         newton: The Newton step that is left, shape ``(free,)``; after `RESULTS.kink`
             the way across the kink, in the parameters in which the slope jumps.
@@ -58,6 +66,9 @@ class FitResult(eqx.Module):
         bound_distances: The part of `bound_errors` that was found on the likelihood
             itself, NaN elsewhere; None where only the quadratic model is known.
         remark: What else is to be said of the end: which bins expect nothing or less.
+        derivatives: Where the Hessian is from: ``"exact"``; ``"finite differences"`` of
+            gradients, where JAX refuses to differentiate the likelihood twice; or
+            ``"none"``, where it has no derivatives, hence no covariance.
     """
 
     params: State
@@ -76,6 +87,7 @@ class FitResult(eqx.Module):
     layout: Layout = eqx.field(static=True)
     bound_distances: Float[Values, " free"] | None = None
     remark: str = eqx.field(static=True, default="")
+    derivatives: str = eqx.field(static=True, default=EXACT)
 
     @classmethod
     def of(cls, **fields: Any) -> "FitResult":
@@ -86,6 +98,7 @@ class FitResult(eqx.Module):
         """
         result = object.__new__(cls)
         fields.setdefault("remark", "")
+        fields.setdefault("derivatives", EXACT)
         for name in cls.__dataclass_fields__:
             object.__setattr__(result, name, fields.pop(name))
         if fields:
@@ -169,7 +182,7 @@ class FitResult(eqx.Module):
             found = f"Minimum found after {taken}, EDM {_short(self.edm)}."
             if np.any(self.at_bound):
                 found += _named(self.labels, self.at_bound, "At a bound")
-            return found + remark
+            return found + remark + _REMARKS.get(self.derivatives, "")
         text = RESULTS[self.status]
         if bool(self.status == RESULTS.flat_direction):
             names = flat_labels(self.hessian, self.newton, self.at_bound, self.labels)

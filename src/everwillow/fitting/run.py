@@ -310,6 +310,7 @@ def assemble(
         at_bound=pick(outcome.at_bound),
         newton=pick(outcome.newton),
         bound_distances=None if sides is None else pick(sides),
+        derivatives=outcome.derivatives,
         free=tuple(index[keep].tolist()),
         solver_result=solution,
         constraints=constraints,

@@ -196,7 +196,13 @@ def add_to_evaluation(
         curvature = _plus_dense(curvature, hessian, index)
         if gauss_newton is not None:  # a Gaussian's Hessian is positive definite
             gauss_newton = _plus_dense(gauss_newton, hessian, index)
-    return Evaluation(value, gradient, curvature, gauss_newton)
+    return Evaluation(
+        value,
+        gradient,
+        curvature,
+        gauss_newton,
+        derivatives=evaluation.derivatives,
+    )
 
 
 def _divided(

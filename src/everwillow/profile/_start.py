@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 
-from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow._derivatives import NONE
+from everwillow._errors import ArgumentTypeError, ArgumentValueError, DerivativeError
 from everwillow._typing import Key
 from everwillow.fitting import FitResult
 from everwillow.fitting._core import knows_curvature
@@ -103,6 +104,12 @@ class Stage(NamedTuple):
             minimum = given.check()
         else:
             minimum = problem.fit(throw=not traced)
+        if minimum.derivatives == NONE:
+            msg = (
+                "nll_fn: a profile needs the gradient of the likelihood, and JAX has "
+                "no derivatives of it. Give it a gradient with jax.custom_vjp."
+            )
+            raise DerivativeError(msg)
         if minimum.hessian is None:
             msg = (
                 "solver: a profile needs the Hessian of the fit, which NewtonCG leaves "

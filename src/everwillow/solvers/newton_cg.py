@@ -12,6 +12,7 @@ import optimistix as optx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from everwillow._derivatives import value_and_gradient
 from everwillow._numerics import all_finite, select
 from everwillow.objective import evaluate_matrix_free
 from everwillow.solvers._box import active_set, land, project
@@ -307,7 +308,7 @@ def _try(
     scaled = move * state.scale
     curved = jnp.vdot(scaled, model.product(scaled))
     predicted = -(jnp.vdot(found.gradient, move) + 0.5 * curved)
-    value, gradient = jax.value_and_grad(value_at)(trial)
+    value, gradient = value_and_gradient(value_at)(trial)
     finite = all_finite(value, gradient)
     looking = state.ends.phase == LOOKING
     ends, moved, closed = state.ends.after(

@@ -11,6 +11,7 @@ import optimistix as optx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
+from everwillow._derivatives import gradient_of
 from everwillow._numerics import all_finite, select
 from everwillow.objective import Evaluation, evaluate
 from everwillow.solvers._box import active_set, land, project
@@ -139,7 +140,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
 
             def further():
                 return chase(
-                    jax.grad(lambda v: fn(unravel(v), args)[0]),
+                    gradient_of(lambda v: fn(unravel(v), args)[0]),
                     state.x,
                     move,
                     factor=step.factor,

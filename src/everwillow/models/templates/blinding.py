@@ -78,6 +78,7 @@ class Hidden(eqx.Module):
             found.gradient * scale,
             found.curvature.scaled(scale),
             None if stand_in is None else stand_in.scaled(scale),
+            derivatives=found.derivatives,
         )
 
     @property

@@ -1,0 +1,140 @@
+"""A look around the end of a fit whose likelihood has no derivatives.
+
+A solver that stops has proven nothing: a simplex can shrink anywhere. The values around
+its end give a quadratic model all the same, and that tells how far down the minimum
+still is. It is good enough for a verdict, and not for errors.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from everwillow.curvature import Dense
+
+
+# Points are so far away that -ln L rises by about this much, or by this many roundings
+# of its value: near enough for a parabola, and far enough for differences of values.
+RISE = 1e-3
+ROUNDINGS = 1e4
+# The rise is met within this factor.
+WITHIN = 10.0
+# Sixty steps by a factor of four span all lengths that floating-point numbers have.
+MOST_STEPS = 60
+# So close to an end of its range, in units of its width or size, is at the end.
+AT_END = 1e-6
+
+
+class Surroundings(NamedTuple):
+    """What the values around a point say.
+
+    Attributes:
+        edm: Estimated distance to the minimum; infinite if there is none here.
+        minimum: Whether the model is positive definite, and nothing falls into the
+            range from where a parameter is at an end.
+        at_bound: Which parameters are at an end of their range, shape ``(n,)``.
+    """
+
+    edm: Float[Array, ""]
+    minimum: Bool[Array, ""]
+    at_bound: Bool[Array, " n"]
+
+
+def look_around(
+    value: Callable[[Array], Array],
+    x: Float[Array, " n"],
+    here: Float[Array, ""],
+    free: Bool[Array, " n"],
+    lower: Float[Array, " n"],
+    upper: Float[Array, " n"],
+) -> Surroundings:
+    """Judge a point by the values around it.
+
+    One evaluation follows another, for external code may not be mapped over: some ten
+    for each parameter, and two for each pair.
+
+    Args:
+        value: The function.
+        x: The point.
+        here: Its value there.
+        free: Which parameters may move.
+        lower: Lower ends of their ranges.
+        upper: Upper ends.
+    """
+    size = x.shape[0]
+    eye = jnp.eye(size, dtype=x.dtype)
+    width = jnp.where(jnp.isfinite(upper - lower), upper - lower, 1 + jnp.abs(x))
+    at_lower, at_upper = x - lower <= AT_END * width, upper - x <= AT_END * width
+    at_bound = free & (at_lower | at_upper)
+    moving = free & ~at_bound
+    goal = jnp.maximum(
+        RISE, ROUNDINGS * jnp.finfo(x.dtype).eps * jnp.maximum(jnp.abs(here), 1)
+    )
+
+    def rise(move):
+        return value(jnp.clip(x + move, lower, upper)) - here
+
+    def step_of(i):
+        """Find how far a parameter has to move."""
+        room = jnp.minimum(x[i] - lower[i], upper[i] - x[i])
+        first = jnp.minimum(1e-3 * jnp.maximum(jnp.abs(x[i]), 1), room / 2)
+
+        def both(step):
+            return 0.5 * (rise(step * eye[i]) + rise(-step * eye[i]))
+
+        def going(carry):
+            count, step, mean = carry
+            found = (mean > goal / WITHIN) & (mean < goal * WITHIN)
+            stuck = (mean < goal) & (step >= room / 2)
+            return (count < MOST_STEPS) & ~found & ~stuck
+
+        def advance(carry):
+            count, step, mean = carry
+            longer = jnp.minimum(4 * step, room / 2)
+            step = jnp.where(mean < goal, longer, step / 4)
+            return count + 1, step, both(step)
+
+        return jax.lax.while_loop(going, advance, (jnp.asarray(0), first, both(first)))[
+            1
+        ]
+
+    steps = jax.lax.map(step_of, jnp.arange(size))
+    steps = jnp.where(moving, steps, 0)
+    ahead = jax.lax.map(lambda row: rise(steps * row), eye)
+    behind = jax.lax.map(lambda row: rise(-steps * row), eye)
+    # In units of the steps.
+    slope = (ahead - behind) / 2
+    rows, columns = jnp.triu_indices(size, 1)
+
+    def mixed(pair):
+        move = steps * (eye[pair[0]] + eye[pair[1]])
+        around = ahead[pair] + behind[pair]
+        return 0.5 * (rise(move) + rise(-move) - jnp.sum(around))
+
+    hessian = jnp.diag(ahead + behind)
+    if size > 1:
+        entries = jax.lax.map(mixed, jnp.stack([rows, columns], axis=1))
+        hessian = hessian.at[rows, columns].set(entries)
+        hessian = hessian.at[columns, rows].set(entries)
+
+    scale = jnp.where(moving & (jnp.diagonal(hessian) > 0), jnp.diagonal(hessian), 1)
+    factor = Dense(hessian).scaled(jax.lax.rsqrt(scale)).masked(moving).factor()
+    slope = jnp.where(moving, slope * jax.lax.rsqrt(scale), 0)
+    # A difference of differences has lost half of the digits.
+    definite = factor.smallest_pivot > size * jnp.sqrt(jnp.finfo(x.dtype).eps)
+    edm = 0.5 * jnp.vdot(slope, factor.solve(slope))
+
+    def rises_inside(i):
+        sign = jnp.where(at_lower[i], 1, -1)
+        inward = 1e-3 * jnp.maximum(jnp.abs(x[i]), 1)
+        inward = jnp.minimum(inward, (upper[i] - lower[i]) / 4)
+        return ~at_bound[i] | (rise(sign * inward * eye[i]) > 0)
+
+    inside = jnp.all(jax.lax.map(rises_inside, jnp.arange(size)))
+    minimum = definite & inside & jnp.isfinite(edm)
+    return Surroundings(jnp.where(minimum, edm, jnp.inf), minimum, at_bound)
+
+
+__all__ = ["Surroundings", "look_around"]
