@@ -74,7 +74,8 @@ def second_order(
         DerivativeError: If JAX has not even a gradient.
     """
     try:
-        return (*value_gradient_hessian(fn, x), EXACT)
+        value, gradient, hessian = value_gradient_hessian(fn, x)
+        return value, gradient, hessian, EXACT
     except REFUSALS as error:
         refusal = error
     _sound(fn, x, refusal)
@@ -330,9 +331,7 @@ def _hessian_from_gradients(slope, x: Float[Array, " n"], lower: Any, upper: Any
             below = jnp.clip(jnp.ceil(room_below) - 1, 0, 2)
             above = jnp.clip(jnp.ceil(room_above) - 1, 0, 2)
             here = jnp.where(above < 2, 4 - above, below).astype(int)
-            moved = (
-                x[None, :] + ((points - points[here]) * step)[:, None] * unit[None, :]
-            )
+            moved = x[None, :] + jnp.outer((points - points[here]) * step, unit)
             slopes = jax.lax.map(lambda v: slope(v)[1], moved)
             # What rounding made of the step.
             real = (moved[-1, i] - moved[0, i]) / 4

@@ -123,9 +123,13 @@ KINDS = {
     "external with gradient": (with_slope, DIFFERENCES, 5e-6),
 }
 kinds = pytest.mark.parametrize("kind", list(KINDS))
+slow = pytest.mark.slow
 
 
-@kinds
+@pytest.mark.parametrize(
+    "kind",
+    [kind if kind == "once only" else pytest.param(kind, marks=slow) for kind in KINDS],
+)
 def test_two_hundred_fits_are_those_of_the_plain_likelihood(kind):
     nll, derivatives, rtol = KINDS[kind]
     rng = np.random.default_rng(11)
@@ -145,6 +149,7 @@ def test_two_hundred_fits_are_those_of_the_plain_likelihood(kind):
             assert abs(found.errors[key] / error - 1) < rtol
 
 
+@slow
 @kinds
 @pytest.mark.parametrize("solver", [optx.BFGS(1e-9, 1e-9), ew.NewtonCG()])
 def test_other_solvers(kind, solver):
@@ -155,11 +160,13 @@ def test_other_solvers(kind, solver):
     np.testing.assert_allclose(found.covariance, best.covariance, rtol=1e-4)
 
 
+@slow
 def test_message_says_where_the_hessian_is_from():
     assert "differences of gradients" in ew.fit(once, START, COUNTS).message()
     assert "differences" not in ew.fit(reverse_only, START, COUNTS).message()
 
 
+@slow
 @pytest.mark.parametrize("nll", [reverse_only, forward_only])
 def test_derivatives_through_the_fit(nll):
     def strength(fn):
@@ -171,6 +178,7 @@ def test_derivatives_through_the_fit(nll):
     np.testing.assert_allclose(found, wanted, rtol=1e-9)
 
 
+@slow
 def test_derivatives_in_reverse_mode():
     def variance(nll):
         return lambda counts: ew.fit(nll, START, counts).covariance[0, 0]
@@ -180,11 +188,13 @@ def test_derivatives_in_reverse_mode():
     np.testing.assert_allclose(found, wanted, rtol=1e-8)
 
 
+@slow
 def test_no_derivatives_through_a_fit_with_differences():
     with pytest.raises(DerivativeError, match="derivative through the fit"):
         jax.grad(lambda counts: ew.fit(once, START, counts).params["mu"])(COUNTS)
 
 
+@slow
 @pytest.mark.parametrize("nll", [reverse_only, once, with_slope])
 def test_profiled_intervals(nll):
     wanted = minos(plain, ew.fit(plain, START, COUNTS), COUNTS, names=["mu"])
@@ -210,6 +220,7 @@ def decay(params, y):
     return 0.5 * jnp.sum(((y - curve) / 0.05) ** 2)
 
 
+@slow
 @pytest.mark.parametrize("solver", [None, optx.BFGS(1e-8, 1e-8)])
 def test_differential_equation(solver):
     def closed(v, y=CURVE):
@@ -245,6 +256,7 @@ def test_external_code_is_fitted_without_derivatives():
     assert "not computed" in repr(result)
 
 
+@slow
 def test_external_code_at_a_bound():
     bounds = {"slope": ew.Interval(0.5, 2.0)}
     start = ew.State.from_pytree({"mu": 1.0, "slope": 0.7})
@@ -273,11 +285,12 @@ class Height(eqx.Module):
     ("height", "good"),
     [
         (lambda v: 0.5 * v @ np.array([[1.0, 0.9], [0.9, 1.0]]) @ v + 7.0, True),
-        (lambda v: np.sum(np.abs(v)), True),
-        (lambda v: 0.5 * v[0] ** 2, False),  # flat
-        (lambda v: v[0] + v[1], False),  # a slope
-        (lambda v: 0.5 * v[0] ** 2 - 0.5 * v[1] ** 2, False),  # a saddle
-        (lambda v: 0.5 * np.sum((v - 1e-1) ** 2), False),  # beside the minimum
+        pytest.param(lambda v: np.sum(np.abs(v)), True, marks=slow),
+        (lambda v: v[0] + v[1], False),
+        # Flat, a saddle, and beside the minimum.
+        pytest.param(lambda v: 0.5 * v[0] ** 2, False, marks=slow),
+        pytest.param(lambda v: v[0] ** 2 - v[1] ** 2, False, marks=slow),
+        pytest.param(lambda v: 0.5 * np.sum((v - 0.1) ** 2), False, marks=slow),
     ],
 )
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e4])
@@ -291,12 +304,14 @@ def test_a_solver_is_not_believed_blindly(height, good, scale):
         assert "no derivatives" in result.message()
 
 
+@slow
 @pytest.mark.parametrize("solver", [None, optx.BFGS(1e-8, 1e-8), ew.NewtonCG()])
 def test_what_needs_derivatives_says_so(solver):
     with pytest.raises(DerivativeError, match="NelderMead"):
         ew.fit(external, START, COUNTS, solver=solver)
 
 
+@slow
 def test_inference_without_derivatives_says_so():
     result = ew.fit(external, START, COUNTS, solver=SIMPLEX)
     with pytest.raises(DerivativeError, match="no derivatives"):
@@ -309,6 +324,7 @@ def test_inference_without_derivatives_says_so():
         )
 
 
+@slow
 def test_stepwise_fits_are_the_same():
     whole = ew.fit(external, START, COUNTS, solver=SIMPLEX)
     steps = ew.ifit(external, START, COUNTS, solver=SIMPLEX)
@@ -321,6 +337,7 @@ def test_stepwise_fits_are_the_same():
 # -- the pieces --
 
 
+@slow
 @pytest.mark.parametrize("scale", [1e-7, 1e-3, 1.0, 1e5])
 @pytest.mark.parametrize("start", [0.0, 2.0])
 def test_differences_find_the_scale_of_a_parameter(scale, start):

@@ -147,12 +147,13 @@ def moves(structure, arrays, change, outcome: Outcome, solution) -> dict[str, An
     edge = outcome.status == RESULTS.edge_of_positivity
     events = jnp.where(edge, fewest_events(x.dtype), 0)
     _, numbers = at(arrays)
-    # Traced once and used three times.
+    # Traced once and used several times.
+    value = eqx.filter_closure_convert(value, arrays, x)
     gradient = eqx.filter_closure_convert(
         lambda arrays, x: gradient_of(lambda v: value(arrays, v))(x), arrays, x
     )
-    plain = not has_custom_vjp(jax.make_jaxpr(value)(arrays, x))
-    forward = not has_custom_vjp(gradient.jaxpr)
+    plain = not has_custom_vjp(value)
+    forward = not has_custom_vjp(gradient)
     free = jnp.asarray(numbers.mask) & ~outcome.at_bound
     held = _held_change(structure, arrays, change, outcome)
 
@@ -173,12 +174,7 @@ def moves(structure, arrays, change, outcome: Outcome, solution) -> dict[str, An
     dx = jnp.where(free, dx, held)
     moved: dict[str, Any] = {
         "x": dx,
-        "value": push_forward(
-            value,
-            (arrays, x),
-            (change, dx),
-            forward=plain,
-        ),
+        "value": push_forward(value, (arrays, x), (change, dx), forward=plain),
         "gradient": push_gradient(dx),
     }
     if outcome.hessian is not None:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from everwillow._derivatives import value_and_gradient
+from everwillow._derivatives import has_custom_vjp, push_forward, value_and_gradient
 from everwillow._numerics import select
 from everwillow.curvature import Dense
 from everwillow.fitting import _execute
@@ -323,6 +323,13 @@ def _rates(structure, arrays, change, ends, moved, found: Array, points: Array):
         task, numbers = eqx.combine(arrays, structure)
         return task.value(numbers, v)
 
+    value = eqx.filter_closure_convert(value, arrays, x)
+    forward = not has_custom_vjp(value)
+
+    def rate(v, *changes):
+        return push_forward(value, (arrays, v), changes, forward=forward)
+
+    still = jax.tree.map(zero_tangent, arrays)
     (lower, upper, _), moves = jax.jvp(outside, (arrays,), (change,))
     move_lower, move_upper, move_start = moves
     _, numbers = eqx.combine(arrays, structure)
@@ -336,9 +343,9 @@ def _rates(structure, arrays, change, ends, moved, found: Array, points: Array):
         on_end = jnp.where(point >= upper, move_upper, 0)
         on_end = jnp.where(point <= lower, move_lower, on_end)
         dx = jnp.where(mask, on_end, move_start).at[i].set(near[i])
-        rise = jax.jvp(value, (arrays, point), (change, dx))[1] - moved[1]
+        rise = rate(point, change, dx) - moved[1]
         inwards = jnp.zeros_like(x).at[i].set(side[i])
-        slope = jax.jvp(lambda v: value(arrays, v), (point,), (inwards,))[1]
+        slope = rate(point, still, inwards)
         whole = side[i] * (move_far[i] - near[i])
         # Rows that are not known have no slope, and take no part in any sum.
         slope = jnp.where(slope > 0, slope, 1)
