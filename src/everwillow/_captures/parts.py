@@ -159,7 +159,9 @@ def _array(value: Any, scope: Scope) -> Parts:
         return (value.shape,), value.tolist() if value.ndim else [value.item()]
     if value.nbytes <= _SHORT:
         return (value.dtype, value.shape, value.tobytes()), ()
-    data = np.ascontiguousarray(value).view(np.uint8) if value.ndim else value.tobytes()
+    data: Any = value.tobytes()
+    if value.ndim:  # a view, which copies nothing
+        data = np.ascontiguousarray(value).view(np.uint8)
     return (value.dtype, value.shape, hashlib.blake2b(data).digest()), ()
 
 

@@ -90,7 +90,7 @@ def absent(
         x: Where it is written.
         instead: What is written in each row; "no value" where it is empty.
     """
-    for i in np.flatnonzero(where):
+    for i in np.flatnonzero(where).tolist():
         text = instead[i] if instead is not None else ""
         axes.text(
             x,

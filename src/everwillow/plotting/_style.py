@@ -182,7 +182,9 @@ def headline(
     """
     room = width
     if room is None:
-        room = axes.get_figure(root=True).get_figwidth() - _BESIDE
+        figure = axes.get_figure(root=True)
+        assert figure is not None
+        room = figure.get_figwidth() - _BESIDE
     lines = wrapped(title, room / 1.15, 10.5) if title else []
     stacked = False
     if lines and note:
