@@ -61,6 +61,12 @@ def _itself(value: Any, scope: Scope) -> Parts:
     return (value,), ()
 
 
+def _member(value: Any, scope: Scope) -> Parts:
+    """Take a member of an enumeration, which need not have a hash."""
+    del scope
+    return (value.name if type(value).__hash__ is None else value,), ()
+
+
 def content(cell: Any) -> Any:
     """Return what a cell of a closure holds."""
     try:
@@ -327,7 +333,8 @@ _BY_CLASS: tuple[tuple[Any, Splitter], ...] = (
     (np.ndarray, _array_subclass),
     (np.generic, _number),
     (type, class_),
-    ((enum.Enum, np.dtype, jtu.PyTreeDef, types.CodeType, re.Pattern), _itself),
+    (enum.Enum, _member),
+    ((np.dtype, jtu.PyTreeDef, types.CodeType, re.Pattern), _itself),
     (types.ModuleType, _module),
     (ft.partial, partial),
     (eqx.Module, module_),
