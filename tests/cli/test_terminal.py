@@ -76,8 +76,11 @@ def test_tables_fit_the_terminal_and_lose_nothing(monkeypatch, columns):
 )
 @pytest.mark.parametrize("traceback", [False, True])
 def test_exceptions_become_exit_codes(capsys, error, code, words, traceback):
-    with pytest.raises(typer.Exit) as end, ending("file.json", traceback=traceback):
-        raise error
+    # Thrown into it, as a frame of this file would make it an error of a user's code.
+    context = ending("file.json", traceback=traceback)
+    context.__enter__()
+    with pytest.raises(typer.Exit) as end:
+        context.__exit__(type(error), error, None)
     assert end.value.exit_code == code
     written = capsys.readouterr()
     assert written.out == ""
