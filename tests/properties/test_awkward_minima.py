@@ -15,6 +15,7 @@ from scipy.optimize import minimize
 
 import everwillow as ew
 from everwillow._errors import RESULTS
+from everwillow.solvers import NewtonCG
 
 
 # Lower by more than this is a minimum that was missed.
@@ -22,7 +23,7 @@ MISSED = 1e-6
 
 MANY = [
     pytest.param(200, id="200"),
-    pytest.param(3000, id="3000", marks=pytest.mark.slow),
+    pytest.param(600, id="600", marks=pytest.mark.slow),
 ]
 
 
@@ -232,3 +233,14 @@ def test_empty_bins_that_expect_nothing(count):
         found = min(constrained(data, here), constrained(data, np.array([0.0, 1.0])))
         assert found > fit.nll - MISSED, data
     assert edge > count / 2
+
+
+@pytest.mark.slow
+def test_flat_valleys_without_a_matrix():
+    rng = np.random.default_rng(7)
+    bounds = {"mu": STRENGTHS}
+    for _ in range(60):
+        data = random_valley(rng)
+        dense = ew.fit(valley, VALLEY, data, bounds=bounds)
+        fit = ew.fit(valley, VALLEY, data, bounds=bounds, solver=NewtonCG())
+        assert fit.nll < dense.nll + MISSED
