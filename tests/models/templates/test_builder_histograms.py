@@ -59,8 +59,8 @@ def test_a_weighted_histogram_has_variances():
     np.testing.assert_array_equal(dense(builder, "variance"), NUMBERS.ravel() / 2)
     spec = builder.spec()
     np.testing.assert_array_equal(spec.observed, NUMBERS.ravel())
-    # Those of the data count where they are given as such.
-    assert spec.observed_variance is None
+    # A histogram that has other variances than its counts gives those of the data too.
+    np.testing.assert_array_equal(spec.observed_variance, NUMBERS.ravel() / 2)
     given = two_axes()
     given.add_process(histogram, "p", "ch", variances=histogram)
     given.add_data(histogram, "ch", variances=NUMBERS / 3)
