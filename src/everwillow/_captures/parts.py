@@ -107,6 +107,7 @@ def _fillable(value: Any) -> bool:
 
 
 def method(value: Any, scope: Scope) -> Parts:
+    """Take a bound method apart: its function and its object."""
     del scope
     return (), (value.__func__, value.__self__)
 
@@ -120,17 +121,20 @@ def _builtin(value: Any, scope: Scope) -> Parts:
 
 
 def partial(value: Any, scope: Scope) -> Parts:
+    """Take a `functools.partial` apart."""
     del scope
     keywords = value.keywords
     return tuple(keywords), (value.func, *value.args, *keywords.values())
 
 
 def sequence(value: Any, scope: Scope) -> Parts:
+    """Take a list or tuple apart."""
     del scope
     return (), value
 
 
 def mapping(value: Any, scope: Scope) -> Parts:
+    """Take a mapping apart, each key before its value."""
     del scope
     return (), [part for item in value.items() for part in item]
 

@@ -96,7 +96,7 @@ def minimise_inside(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solutio
 
     def stage(arrays: Any, x: Array, events: Array) -> Any:
         task, numbers = eqx.combine(arrays, structure)
-        soft = softened(at(numbers, x), events)
+        soft = softened(numbers.at(x), events)
         end = conclude(task, soft, run_solver(task, soft))
         found, static = eqx.partition(end, eqx.is_array)
         rest.append(static)
@@ -134,12 +134,6 @@ def minimise_inside(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solutio
     )
     stats = {**solution.stats, "edge": edge}
     return outcome, dataclasses.replace(solution, stats=stats)
-
-
-def at(numbers: Numbers, x: Array) -> Numbers:
-    """Return the numbers with other start values of the fitted parameters."""
-    vector = jnp.asarray(numbers.vector).at[numbers.index].set(x)
-    return dataclasses.replace(numbers, vector=vector)
 
 
 def fewest_events(dtype: Any) -> float:

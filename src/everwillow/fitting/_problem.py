@@ -49,6 +49,11 @@ class Numbers:
     transformed: tuple[Any, ...]
     observation: Any
 
+    def at(self, x: Any) -> "Numbers":
+        """Return the numbers with other values of those that the solver sees."""
+        vector = jnp.asarray(self.vector).at[self.index].set(x)
+        return dataclasses.replace(self, vector=vector)
+
 
 def build(
     params: Any,

@@ -123,10 +123,7 @@ def holding(numbers: Numbers, x: Array, held: Array) -> Numbers:
             not held are where a fit starts.
         held: Which to hold, shape ``(n,)``.
     """
-    vector = jnp.asarray(numbers.vector).at[numbers.index].set(x)
-    return dataclasses.replace(
-        numbers, vector=vector, mask=jnp.asarray(numbers.mask) & ~held
-    )
+    return dataclasses.replace(numbers.at(x), mask=jnp.asarray(numbers.mask) & ~held)
 
 
 def follow(task: Task, numbers: Numbers, last: Foothold) -> Foothold:

@@ -57,7 +57,7 @@ class Machine(NamedTuple):
         )
 
     def make_asimov(self, x: Array) -> Any:
-        vector = jnp.asarray(self.numbers.vector).at[self.numbers.index].set(x)
+        vector = self.numbers.at(x).vector
         state = self.task.layout.state(vector, self.numbers.others)
         return asimov_data(
             self.task.objective, state, predict_fn=self.recipe.predict_fn

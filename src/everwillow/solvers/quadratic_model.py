@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from everwillow.curvature import AbstractCurvature
+from everwillow.curvature import AbstractCurvature, AbstractFactor
 from everwillow.objective import Evaluation
 
 
@@ -117,3 +117,21 @@ class QuadraticModel(eqx.Module):
         if self.lower is None:
             return step
         return jnp.clip(step, self.lower, self.upper)
+
+
+def least_direction(
+    factor: AbstractFactor, free: Bool[Array, " n"], dtype: Any
+) -> Float[Array, " n"]:
+    """Return the unit direction of least curvature, by inverse iteration.
+
+    Args:
+        factor: The factorised curvature.
+        free: Which parameters may move.
+        dtype: Of the direction.
+    """
+    seed = jnp.cos(jnp.arange(1.0, free.shape[0] + 1, dtype=dtype) ** 2)
+    direction = jnp.where(free, seed, 0)
+    for _ in range(2):
+        direction = factor.solve(direction)
+        direction = direction / jnp.sqrt(jnp.sum(direction**2))
+    return direction

@@ -15,6 +15,7 @@ from everwillow.curvature import AbstractCurvature, AbstractFactor
 from everwillow.objective import Evaluation
 from everwillow.solvers._box import project
 from everwillow.solvers.acceleration import Glance
+from everwillow.solvers.quadratic_model import least_direction
 from everwillow.solvers.termination import SAFE_PIVOT, SAME_PIVOT
 
 
@@ -84,13 +85,7 @@ def confirmed(
     elsewhere = other.evaluation.curvature
 
     def alike():
-        size = free.shape[0]
-        seed = jnp.cos(jnp.arange(1.0, size + 1, dtype=shrink.dtype) ** 2)
-        direction = jnp.where(free, seed, 0)
-        # The direction of least curvature, by inverse iteration.
-        for _ in range(2):
-            direction = factor.solve(direction)
-            direction = direction / jnp.sqrt(jnp.sum(direction**2))
+        direction = least_direction(factor, free, shrink.dtype)
         direction = shrink * direction
         here = jnp.vdot(direction, curvature.matvec(direction))
         there = jnp.vdot(direction, elsewhere.matvec(direction))

@@ -25,7 +25,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from everwillow.curvature import AbstractCurvature, AbstractFactor
 from everwillow.solvers._box import best_inside
-from everwillow.solvers.quadratic_model import QuadraticModel
+from everwillow.solvers.quadratic_model import QuadraticModel, least_direction
 
 
 MAX_FACTORISATIONS = 40
@@ -355,13 +355,7 @@ def _hard_case(model, held, factor, damping, trial, length, radius):
     stays short of the sphere whatever the damping; the missing length is then taken
     along that direction, found by inverse iteration.
     """
-    size = model.gradient.shape[0]
-    dtype = model.gradient.dtype
-    seed = jnp.cos(jnp.arange(1.0, size + 1, dtype=dtype) ** 2)
-    direction = jnp.where(model.free, seed, 0)
-    for _ in range(2):
-        direction = factor.solve(direction)
-        direction = direction / jnp.sqrt(jnp.sum(direction**2))
+    direction = least_direction(factor, model.free, model.gradient.dtype)
     curve = jnp.vdot(direction, held.matvec(direction)) + damping
     towards = jnp.vdot(trial, direction)
     rest = radius**2 - length**2

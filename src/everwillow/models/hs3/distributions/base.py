@@ -116,6 +116,30 @@ class AbstractExtended(AbstractDistribution):
         """Return the logarithms of the expected numbers of events in intervals."""
 
 
+class AbstractIntensity(AbstractExtended):
+    """A density of events itself; its integral is their expected number."""
+
+    @final
+    def log_integral(self, scope: Scope, region: Region) -> Float[Array, "..."]:
+        """Return the quadrature, which is exact for histograms."""
+        return integrate(self, scope, region)
+
+    @final
+    def rate(self, scope: Scope) -> Float[Array, ""]:
+        """Return the integral over the domain."""
+        return jnp.exp(self.log_integral(scope, scope.domain))
+
+    @final
+    def log_intensity(self, scope: Scope) -> Float[Array, "..."]:
+        """Return the logarithm of the density of events."""
+        return self.log_density(scope)
+
+    @final
+    def log_rates(self, scope: Scope, region: Region) -> Float[Array, "..."]:
+        """Return the logarithms of integrals."""
+        return self.log_integral(scope, region)
+
+
 class AbstractClosed(AbstractDistribution):
     """A density of one variable whose integral has a closed form."""
 

@@ -16,6 +16,7 @@ from everwillow.models.hs3._nodes import safe_log
 from everwillow.models.hs3.distributions.base import (
     AbstractDistribution,
     AbstractExtended,
+    AbstractIntensity,
     AbstractNumeric,
     integrate,
 )
@@ -235,7 +236,7 @@ class RateExtended(AbstractExtended):
 
 
 @final
-class RateDensity(AbstractExtended):
+class RateDensity(AbstractIntensity):
     """A density of events; its integral is their expected number.
 
     Attributes:
@@ -252,22 +253,6 @@ class RateDensity(AbstractExtended):
         observables = [name for name in scope.domain if name in scope.values]
         shape = jnp.shape(scope[observables[0]]) if observables else ()
         return jnp.broadcast_to(_log_value(scope, self.density), shape)
-
-    def log_integral(self, scope: Scope, region: Region) -> Float[Array, "..."]:
-        """Return the quadrature."""
-        return integrate(self, scope, region)
-
-    def rate(self, scope: Scope) -> Float[Array, ""]:
-        """Return the integral over the domain."""
-        return jnp.exp(self.log_integral(scope, scope.domain))
-
-    def log_intensity(self, scope: Scope) -> Float[Array, "..."]:
-        """Return the logarithm of the function."""
-        return self.log_density(scope)
-
-    def log_rates(self, scope: Scope, region: Region) -> Float[Array, "..."]:
-        """Return the logarithms of integrals."""
-        return self.log_integral(scope, region)
 
 
 Process: TypeAlias = RateExtended | RateDensity

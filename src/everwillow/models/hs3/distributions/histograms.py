@@ -14,7 +14,7 @@ from everwillow.models.hs3._interpolation_functions import WeightedSum
 from everwillow.models.hs3._nodes import safe_log
 from everwillow.models.hs3.distributions.base import (
     AbstractDistribution,
-    AbstractExtended,
+    AbstractIntensity,
     AbstractNumeric,
     integrate,
 )
@@ -100,7 +100,7 @@ class WeightedSumDensity(AbstractNumeric):
 
 
 @final
-class ExtendedWeightedSum(AbstractExtended):
+class ExtendedWeightedSum(AbstractIntensity):
     """A sum of functions with coefficients, whose integral is what to expect.
 
     Attributes:
@@ -113,19 +113,3 @@ class ExtendedWeightedSum(AbstractExtended):
     def log_density(self, scope: Scope) -> Float[Array, "..."]:
         """Return the logarithm of the sum, ``-inf`` where it is not positive."""
         return self.total.log(scope)
-
-    def log_integral(self, scope: Scope, region: Region) -> Float[Array, "..."]:
-        """Return the quadrature, which is exact for histograms."""
-        return integrate(self, scope, region)
-
-    def rate(self, scope: Scope) -> Float[Array, ""]:
-        """Return the integral over the domain."""
-        return jnp.exp(self.log_integral(scope, scope.domain))
-
-    def log_intensity(self, scope: Scope) -> Float[Array, "..."]:
-        """Return the logarithm of the sum."""
-        return self.log_density(scope)
-
-    def log_rates(self, scope: Scope, region: Region) -> Float[Array, "..."]:
-        """Return the logarithms of integrals."""
-        return self.log_integral(scope, region)
