@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from everwillow._mesh_axes import on_one_device
+
 
 # Up to this many parameters a Hessian is inverted again rather than remembered.
 CHEAP = 32
@@ -138,6 +140,11 @@ def _inverse_of_one(matrix: np.ndarray) -> tuple[np.ndarray, float]:
 def _traced(hessian: Any, held: Any) -> Any:
     if hessian.ndim > 2:
         return jax.vmap(_traced)(hessian, held)
+    return on_one_device(_invert, (hessian, held))
+
+
+def _invert(numbers: Any) -> Any:
+    hessian, held = numbers
     matrix, scale, both = _scaled(jnp, hessian, held)
     inverse, pivot = _inverse(matrix)
     good = pivot > singular_level(hessian.shape[0], hessian.dtype)

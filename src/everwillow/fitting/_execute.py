@@ -21,6 +21,7 @@ from everwillow._captures import (
     settle,
     structure_parts,
 )
+from everwillow._mesh_axes import on_one_device
 from everwillow.fitting._adjoint import minimise
 from everwillow.fitting._core import Task
 from everwillow.fitting._outcome import Outcome
@@ -114,7 +115,7 @@ _tracings = [0]
 
 def _run(function: Callable[..., Any], static: Static, arrays: list[Any]) -> Any:
     _tracings[0] += 1
-    return split(function(*join(arrays, static)))
+    return on_one_device(lambda given: split(function(*join(given, static))), arrays)
 
 
 @ft.cache

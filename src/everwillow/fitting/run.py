@@ -14,6 +14,7 @@ import optimistix as optx
 
 from everwillow._captures import opened
 from everwillow._errors import RESULTS, ArgumentTypeError, ArgumentValueError
+from everwillow._mesh_axes import mesh_axes, on_one_device
 from everwillow._typing import Key
 from everwillow.fitting import _execute
 from everwillow.fitting._core import Task, knows_curvature
@@ -83,7 +84,8 @@ def fit(
             `NewtonCG` from 5000 fitted parameters on.
         max_steps: Largest number of evaluations.
         throw: Whether to raise when there is no minimum. If False, and always in a
-            batch under `jax.vmap`, look at ``result.success`` and ``result.status``.
+            batch under `jax.vmap` and on the devices of a `jax.shard_map`, look at
+            ``result.success`` and ``result.status``.
 
     Returns:
         The best fit. In a call outside of any JAX transformation its arrays are on
@@ -161,6 +163,8 @@ def _checked(result: FitResult) -> FitResult:
     if not is_traced(result.success):
         # Looking a method up on a Module costs as much as a small fit.
         return result if np.all(result.success) else result.check()
+    if mesh_axes(result.success):
+        return result  # One of a batch of fits, as under `jax.vmap`.
     # Every number carries the error: compiled code drops what nobody uses.
     numbers, rest = eqx.partition(result, eqx.is_inexact_array)
     failed = _alone(~jnp.asarray(result.success))
@@ -285,7 +289,7 @@ def assemble(
     keep = np.nonzero(np.asarray(numbers.mask))[0]
     index = np.asarray(numbers.index)
     if is_traced(outcome):
-        vector = jnp.asarray(numbers.vector).at[index].set(outcome.x)
+        vector = on_one_device(_placed, (numbers.vector, index, outcome.x))
     else:
         outcome, sides = jax.tree.map(np.asarray, (outcome, sides))
         vector = np.array(numbers.vector)
@@ -316,6 +320,12 @@ def assemble(
         constraints=constraints,
         layout=layout,
     )
+
+
+def _placed(numbers: tuple[Any, Any, Any]) -> Any:
+    """Return a vector with some of its elements replaced."""
+    vector, index, elements = numbers
+    return jnp.asarray(vector).at[index].set(elements)
 
 
 def evaluate_at(task: Task, numbers: Numbers) -> Any:

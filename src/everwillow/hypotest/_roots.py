@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from everwillow._mesh_axes import as_varying, mesh_axes
+
 
 class Bracket(NamedTuple):
     """Two points on either side of a root, the one replaced last, and what to try.
@@ -133,7 +135,11 @@ def traced_root(
     dtype = jnp.result_type(float)
     low, high = (jax.lax.stop_gradient(jnp.asarray(v, dtype)) for v in (low, high))
     # What the function closes over becomes its leaves.
-    function = eqx.filter_closure_convert(lambda x: jnp.asarray(function(x)), low)
+    given = function
+    function = eqx.filter_closure_convert(lambda x: jnp.asarray(given(x)), low)
+    if mesh_axes(function):
+        low, high = as_varying((low, high), function)
+        function = eqx.filter_closure_convert(lambda x: jnp.asarray(given(x)), low)
     still = jax.tree.map(
         lambda leaf: jax.lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf,
         function,
@@ -152,7 +158,8 @@ def traced_root(
     bracketed = bracketed & jnp.isfinite(at_low) & jnp.isfinite(at_high)
     half = jnp.asarray(0.5, dtype)
     ends = Bracket(high, at_high, low, at_low, half, ~bracketed)
-    count, ends = jax.lax.while_loop(going, advance, (jnp.asarray(0), ends))
+    start = as_varying((jnp.asarray(0), ends), ends)
+    count, ends = jax.lax.while_loop(going, advance, start)
     found = bracketed & ends.done & ~jnp.isnan(ends.at_near)
     root = jax.lax.stop_gradient(ends.best(jnp))
     slope = jax.lax.stop_gradient(jax.jvp(still, (root,), (jnp.ones_like(root),))[1])
