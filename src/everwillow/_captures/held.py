@@ -56,8 +56,16 @@ def slots_of(kind: type) -> tuple[str, ...]:
     names: list[str] = []
     for base in kind.__mro__:
         slots = base.__dict__.get("__slots__", ())
-        names += (slots,) if isinstance(slots, str) else slots
+        slots = (slots,) if isinstance(slots, str) else slots
+        names += [_mangled(name, base) for name in slots]
     return tuple(n for n in names if n not in ("__dict__", "__weakref__"))
+
+
+def _mangled(name: str, owner: type) -> str:
+    """Return the name under which a class keeps what it calls ``__name``."""
+    if name.startswith("__") and not name.endswith("__"):
+        return f"_{owner.__name__.lstrip('_')}{name}"
+    return name
 
 
 def attributes(value: Any) -> dict[str, Any]:
@@ -97,8 +105,11 @@ def _collect(value: Any, held: list[Any], seen: dict[int, Any]) -> None:
     seen[id(value)] = value
     if isinstance(value, jtu.PyTreeDef):
         _collect_structure(value, held, seen)
-    elif isinstance(value, type | np.dtype | enum.Enum | np.ufunc):
+    elif isinstance(value, type | np.dtype | np.ufunc):
         return
+    elif isinstance(value, enum.Enum):
+        if type(value.value) not in INERT and not is_library(kind.__module__):
+            held.append(value)
     elif isinstance(value, tuple | list | set | frozenset):
         for one in value:
             _collect(one, held, seen)

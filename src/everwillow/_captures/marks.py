@@ -1,5 +1,6 @@
 """Marks: what a compiled program was told about values that are no arguments of it."""
 
+import warnings
 import weakref
 from collections.abc import Iterable
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import jax
 
 from everwillow._captures.reads import Scope
-from everwillow._captures.walk import Walk, scope_of
+from everwillow._captures.walk import MANY, Walk, scope_of
 
 
 class Mark:
@@ -42,6 +43,8 @@ def marked(roots: Iterable[Any]) -> tuple[tuple[Mark, ...], bool]:
     marks: list[Mark] = []
     traced = False
     for tokens, walk in _walks(roots):
+        if len(tokens) > MANY:
+            _warn(len(tokens))
         mark = _marks.get(tokens)
         if mark is None:
             # With code alone that is compiled for the first time, there is nothing
@@ -51,6 +54,15 @@ def marked(roots: Iterable[Any]) -> tuple[tuple[Mark, ...], bool]:
         marks.append(mark)
         traced = traced or bool(walk.tracers)
     return tuple(marks), traced
+
+
+def _warn(count: int) -> None:
+    warnings.warn(
+        f"A function given to everwillow reads variables or attributes that hold some "
+        f"{count} objects, and all of them are compared at each call, as they may have "
+        "changed. Hold numbers in an array, or pass them through `observation`.",
+        stacklevel=2,
+    )
 
 
 def settle(roots: Iterable[Any], marks: Iterable[Mark]) -> None:

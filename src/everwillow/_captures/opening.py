@@ -15,9 +15,10 @@ import jax
 import jax.tree_util as jtu
 from jax.core import Tracer
 
-from everwillow._captures import held as held_, parts as parts_
-from everwillow._captures.parts import content, splitter
+from everwillow._captures import classes as classes_, held as held_, parts as parts_
+from everwillow._captures.parts import content
 from everwillow._captures.reads import Scope, is_of_library, reads_of
+from everwillow._captures.splitting import splitter
 from everwillow._captures.walk import Walk, scope_of
 from everwillow._errors import ArgumentTypeError
 
@@ -286,7 +287,7 @@ def _make_container(value: Any, builder: _Builder) -> Any:
 
 def _make_object(value: Any, builder: _Builder) -> Any:
     kind = type(value)
-    if id(kind) in builder.touched:
+    if id(classes_.kind_of(kind)) in builder.touched:
         raise _cannot(kind)
     new = object.__new__(kind)
     builder.made[id(value)] = new
@@ -298,11 +299,11 @@ def _make_object(value: Any, builder: _Builder) -> Any:
 
 def _make_module(value: Any, builder: _Builder) -> Any:
     kind = type(value)
-    if id(kind) in builder.touched:
+    if id(classes_.kind_of(kind)) in builder.touched:
         raise _cannot(kind)
     new = object.__new__(kind)
     builder.made[id(value)] = new
-    for name in parts_.field_names(kind):
+    for name in classes_.field_names(kind):
         if name in value.__dict__:
             object.__setattr__(new, name, builder.make(value.__dict__[name]))
     return new
@@ -311,7 +312,9 @@ def _make_module(value: Any, builder: _Builder) -> Any:
 def _make_node(value: Any, builder: _Builder) -> Any:
     leaves, structure = jax.tree.flatten(value)
     held = held_.structure_parts(structure)
-    if any(id(one) in builder.touched for one in (type(value), *held)):
+    if any(
+        id(one) in builder.touched for one in (classes_.kind_of(type(value)), *held)
+    ):
         raise _cannot(value)
     return structure.unflatten(map(builder.make, leaves))
 
@@ -330,8 +333,8 @@ _MAKERS: dict[Any, Callable[[Any, _Builder], Any]] = {
     parts_.sequence: _make_sequence,
     parts_.mapping: _make_mapping,
     parts_.extended: _make_container,
-    parts_.object_: _make_object,
-    parts_.module_: _make_module,
-    parts_.node: _make_node,
-    parts_.wrapping: _make_unwrapped,
+    classes_.object_: _make_object,
+    classes_.module_: _make_module,
+    classes_.node: _make_node,
+    classes_.wrapping: _make_unwrapped,
 }

@@ -5,24 +5,19 @@ likelihood: attributes that no code of it reads, functions of libraries, what is
 ever appended to.
 """
 
-import dataclasses
-import enum
-import functools as ft
 import hashlib
-import re
+import sys
 import types
-import weakref
 from collections import deque
 from collections.abc import Callable
-from contextvars import ContextVar
-from typing import Any, Generic, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
-import equinox as eqx
-import jax
-import jax.tree_util as jtu
 import numpy as np
 
-from everwillow._captures.held import attributes, is_inert, slots_of, structure_parts
+from everwillow._captures.held import (
+    INERT,
+    is_inert,
+)
 from everwillow._captures.reads import Scope, is_library, is_of_library
 
 
@@ -56,15 +51,18 @@ def identity(value: Any, scope: Scope) -> Parts:
     return (Same(value),), ()
 
 
-def _itself(value: Any, scope: Scope) -> Parts:
+def itself(value: Any, scope: Scope) -> Parts:
+    """Take something whose equality tells whether it is the same."""
     del scope
     return (value,), ()
 
 
-def _member(value: Any, scope: Scope) -> Parts:
+def member(value: Any, scope: Scope) -> Parts:
     """Take a member of an enumeration, which need not have a hash."""
     del scope
-    return (value.name if type(value).__hash__ is None else value,), ()
+    header = (value.name if type(value).__hash__ is None else value,)
+    inside = value.__dict__.items()
+    return header, [one for name, one in inside if name != "__objclass__"]
 
 
 def content(cell: Any) -> Any:
@@ -94,12 +92,28 @@ def function(value: Any, scope: Scope) -> Parts:
         for name, cell in zip(code.co_freevars, cells, strict=True):
             found = content(cell)
             parts.append(ABSENT if name in filled and _fillable(found) else found)
+        if reads.modules:
+            parts += _imported(reads.modules, space)
+        if reads.any_variable:
+            parts += [one for name, one in space.items() if name[:2] != "__"]
     parts += value.__defaults__ or ()
     if value.__kwdefaults__:
         parts.append(value.__kwdefaults__)
     if value.__dict__:
         parts.append(value.__dict__)
     return (code,), parts
+
+
+def _imported(modules: Any, space: Any) -> list[Any]:
+    """Return the modules that code imports itself, as far as they are there."""
+    found: list[Any] = []
+    package = str(space.get("__package__") or "").split(".")
+    for given, level in modules:
+        above = package[: len(package) - level + 1] if level else []
+        name = ".".join([*above, *filter(None, [given])])
+        root = name.partition(".")[0]
+        found += [sys.modules.get(one, ABSENT) for one in dict.fromkeys((root, name))]
+    return found
 
 
 def _fillable(value: Any) -> bool:
@@ -112,9 +126,14 @@ def method(value: Any, scope: Scope) -> Parts:
     return (), (value.__func__, value.__self__)
 
 
-def _builtin(value: Any, scope: Scope) -> Parts:
-    del scope
+# What reads attributes by names that it is given.
+_BY_NAME = frozenset({getattr, vars, hasattr, eval, exec})
+
+
+def builtin(value: Any, scope: Scope) -> Parts:
+    """Take a function written in C apart: the object that it is a method of."""
     owner = value.__self__
+    scope.dynamic |= value in _BY_NAME
     if owner is None or isinstance(owner, types.ModuleType | type):
         return (value,), ()
     return (value.__name__,), (owner,)
@@ -124,7 +143,10 @@ def partial(value: Any, scope: Scope) -> Parts:
     """Take a `functools.partial` apart."""
     del scope
     keywords = value.keywords
-    return tuple(keywords), (value.func, *value.args, *keywords.values())
+    parts = [value.func, *value.args, *keywords.values()]
+    if value.__dict__:
+        parts.append(value.__dict__)
+    return tuple(keywords), parts
 
 
 def sequence(value: Any, scope: Scope) -> Parts:
@@ -139,11 +161,12 @@ def mapping(value: Any, scope: Scope) -> Parts:
     return (), [part for item in value.items() for part in item]
 
 
-def _set(value: Any, scope: Scope) -> Parts:
-    try:
+def set_(value: Any, scope: Scope) -> Parts:
+    """Take a set apart; the order of its elements is that of the set."""
+    del scope
+    if all(type(one) in INERT for one in value):
         return (frozenset(value),), ()
-    except TypeError:
-        return identity(value, scope)
+    return (), list(value)
 
 
 def extended(value: Any, scope: Scope) -> Parts:
@@ -155,16 +178,15 @@ def extended(value: Any, scope: Scope) -> Parts:
     return (), parts
 
 
-def _slice(value: Any, scope: Scope) -> Parts:
+def slice_(value: Any, scope: Scope) -> Parts:
+    """Take a slice apart."""
     del scope
     return (), (value.start, value.stop, value.step)
 
 
-def _array(value: Any, scope: Scope) -> Parts:
-    """Compare arrays by their bytes, unless nobody can write to them."""
-    flags = value.flags
-    if not flags.writeable and value.base is None and value.nbytes > _SHORT:
-        return identity(value, scope)
+def array(value: Any, scope: Scope) -> Parts:
+    """Compare arrays by their bytes: even what is read-only need not stay so."""
+    del scope
     if value.dtype.hasobject:
         return (value.shape,), value.tolist() if value.ndim else [value.item()]
     if value.nbytes <= _SHORT:
@@ -175,194 +197,67 @@ def _array(value: Any, scope: Scope) -> Parts:
     return (value.dtype, value.shape, hashlib.blake2b(data).digest()), ()
 
 
-def _array_subclass(value: Any, scope: Scope) -> Parts:
-    header, parts = _array(np.asarray(value), scope)
+def array_subclass(value: Any, scope: Scope) -> Parts:
+    """Take an array of a subclass apart: a masked one has a mask."""
+    header, parts = array(np.asarray(value), scope)
     return header, [*parts, getattr(value, "__dict__", None)]
 
 
-def _number(value: Any, scope: Scope) -> Parts:
+def number(value: Any, scope: Scope) -> Parts:
+    """Take a NumPy scalar."""
     del scope
     return (value.dtype, value.tobytes()), ()
 
 
-def _module(value: Any, scope: Scope) -> Parts:
+def module_variables(value: Any, scope: Scope) -> Parts:
     """Take those variables of a user's module that the code may read."""
     if is_library(value.__name__):
         return (value,), ()
     space = value.__dict__
     names = tuple(name for name in scope.ordered if name in space)
-    return (value, names), [space[name] for name in names]
+    parts = [space[name] for name in names]
+    if "__getattr__" in space:
+        parts.append(space["__getattr__"])
+    return (value, names), parts
 
 
-# What Python calls without that the code says so, except to make and to print.
-_IDLE = {"__init__", "__new__", "__repr__", "__str__", "__format__", "__del__"}
-_FUNCTIONS = (types.FunctionType, property, staticmethod, classmethod)
-
-
-def class_(value: Any, scope: Scope) -> Parts:
-    """Take those members of a user's class that the code may use."""
-    names: list[str] = []
-    parts: list[Any] = []
-    for base in value.__mro__:
-        if is_library(base.__module__):
-            continue
-        for name, member in base.__dict__.items():
-            if name[:2] == "__" and name[-2:] == "__":
-                used = isinstance(member, _FUNCTIONS) and name not in _IDLE
-            else:
-                used = name in scope.names
-            if used:
-                names.append(name)
-                parts.append(member)
-    return (Same(value), tuple(names)), parts
-
-
-def _property(value: Any, scope: Scope) -> Parts:
-    del scope
-    return (), (value.fget,)
-
-
-def wrapping(value: Any, scope: Scope) -> Parts:
-    """Look into what wraps a function: a class method, `jax.jit`, a cache."""
-    del scope
-    return (), (value.__wrapped__, getattr(value, "__dict__", None))
-
-
-def _cached_property(value: Any, scope: Scope) -> Parts:
-    del scope
-    return (), (value.func,)
-
-
-_PLAIN_BASES = (object, Generic, Protocol)
-
-
-@ft.lru_cache(maxsize=4096)
-def _built_on_library(kind: type) -> bool:
-    """Return whether code of a library may read attributes of such an object."""
-    return any(
-        is_library(base.__module__)
-        and base not in _PLAIN_BASES
-        and base.__module__ != "abc"
-        and base is not types.SimpleNamespace
-        for base in kind.__mro__
-    )
-
-
-def object_(value: Any, scope: Scope) -> Parts:
-    """Take an object apart: its class, and the attributes that the code may read."""
-    kind = type(value)
-    inside = attributes(value)
-    names: Any = tuple(inside)
-    if not (scope.everything or _built_on_library(kind)):
-        known = scope.names
-        names = tuple([name for name in names if name in known])
-    return names, [kind, *(inside[name] for name in names)]
-
-
-@ft.lru_cache(maxsize=4096)
-def field_names(kind: type) -> tuple[str, ...]:
-    """Return the fields of a class of Modules: the rest are caches."""
-    return tuple(field.name for field in dataclasses.fields(kind))
-
-
-def module_(value: Any, scope: Scope) -> Parts:
-    """Take an `equinox.Module` apart: its class and its fields."""
-    del scope
-    inside = value.__dict__
-    return (), [type(value), *(inside.get(n, ABSENT) for n in field_names(type(value)))]
-
-
-def node(value: Any, scope: Scope) -> Parts:
-    """Take a registered pytree apart: its structure and its leaves."""
-    leaves, structure = jax.tree.flatten(value)
-    try:
-        hash(structure)
-    except TypeError:
-        return object_(value, scope)
-    return (structure,), [type(value), *structure_parts(structure), *leaves]
-
-
-def _reduced(value: Any, scope: Scope) -> Parts:
+def reduced(value: Any, scope: Scope) -> Parts:
     """Take apart what only its own class understands, as it would be pickled."""
     try:
         found = value.__reduce_ex__(4)
     except Exception:  # whatever a class does that cannot be pickled
-        return identity(value, scope)
+        return memory(value, scope)
     if isinstance(found, str):
         return identity(value, scope)
     made, given, *rest = found
     return (), [made, given, *(_listed(part) for part in rest)]
 
 
+def memory(value: Any, scope: Scope) -> Parts:
+    """Compare the memory that an object shows, or who it is."""
+    try:
+        return (hashlib.blake2b(memoryview(value).tobytes()).digest(),), ()
+    except (TypeError, ValueError, BufferError):
+        return identity(value, scope)
+
+
+def by_name(value: Any, scope: Scope) -> Parts:
+    """Take something apart that reads attributes by names it was given."""
+    scope.dynamic = True
+    return reduced(value, scope)
+
+
 def _listed(part: Any) -> Any:
     return list(part) if hasattr(part, "__next__") else part
 
 
-def _context_variable(value: Any, scope: Scope) -> Parts:
+def context_variable(value: Any, scope: Scope) -> Parts:
+    """Take the value that a context variable has now."""
     del scope
     return (Same(value),), (value.get(None),)
 
 
-def _reference(value: Any, scope: Scope) -> Parts:
+def reference(value: Any, scope: Scope) -> Parts:
+    """Take what a weak reference refers to."""
     del scope
     return (), (value(),)
-
-
-_SPLITTERS: dict[type, Splitter] = {
-    dict: mapping,
-    list: sequence,
-    tuple: sequence,
-    deque: sequence,
-    set: _set,
-    frozenset: _set,
-    slice: _slice,
-    types.MappingProxyType: mapping,
-    types.FunctionType: function,
-    types.MethodType: method,
-    types.BuiltinFunctionType: _builtin,
-    types.ModuleType: _module,
-    types.SimpleNamespace: object_,
-    property: _property,
-    staticmethod: wrapping,
-    classmethod: wrapping,
-    ft.cached_property: _cached_property,
-    np.ndarray: _array,
-    np.ufunc: _itself,
-    weakref.ref: _reference,
-    ContextVar: _context_variable,
-}
-
-_BY_CLASS: tuple[tuple[Any, Splitter], ...] = (
-    (jax.Array, identity),
-    (np.ndarray, _array_subclass),
-    (np.generic, _number),
-    (type, class_),
-    (enum.Enum, _member),
-    ((np.dtype, jtu.PyTreeDef, types.CodeType, re.Pattern), _itself),
-    (types.ModuleType, _module),
-    (ft.partial, partial),
-    (eqx.Module, module_),
-    ((dict, list, tuple), extended),
-)
-
-CODE = frozenset({function, method, _builtin, _module, class_, wrapping, _property})
-
-
-def splitter(value: Any) -> Splitter:
-    """Return the function that takes such an object apart."""
-    kind = type(value)
-    known = _SPLITTERS.get(kind)
-    if known is None:
-        known = _SPLITTERS[kind] = _choose(kind, value)
-    return known
-
-
-def _choose(kind: type, value: Any) -> Splitter:
-    for classes, found in _BY_CLASS:
-        if issubclass(kind, classes):
-            return found
-    if not jtu.all_leaves([value]):
-        return node
-    if is_library(kind.__module__):
-        return wrapping if hasattr(value, "__wrapped__") else _reduced
-    return object_ if hasattr(value, "__dict__") or slots_of(kind) else _reduced

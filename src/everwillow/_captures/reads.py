@@ -13,20 +13,29 @@ class Reads(NamedTuple):
 
     Attributes:
         variables: Names of global variables.
-        names: All names, among them those of attributes.
+        names: All names that are read, among them those of attributes.
         filled: Variables that are only ever filled, as by ``log.append(...)``.
+        modules: Names and levels of modules that are imported inside.
         dynamic: Whether attributes are also looked up in ways that show no names.
+        any_variable: Whether that goes for global variables, too.
     """
 
     variables: tuple[str, ...]
     names: frozenset[str]
     filled: frozenset[str]
+    modules: tuple[tuple[str, int], ...]
     dynamic: bool
+    any_variable: bool
 
 
 _GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 _CELL = {"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"}
 _ATTRIBUTE = {"LOAD_ATTR", "LOAD_METHOD"}
+_STORING = {
+    f"{verb}_{what}"
+    for verb in ("STORE", "DELETE")
+    for what in ("ATTR", "GLOBAL", "NAME")
+}
 _FILLING = {"append", "appendleft", "add", "extend", "insert", "update", "clear"}
 _DYNAMIC = {
     "__dict__",
@@ -39,9 +48,10 @@ _DYNAMIC = {
     "fields",
     "getattr",
     "globals",
-    "import_module",
     "vars",
 }
+_ANY_VARIABLE = {"__globals__", "eval", "exec", "globals", "vars"}
+_ANY_MODULE = {"__import__", "import_module", "modules"}
 
 # A session makes more code objects than this only by generating them.
 _MANY = 20_000
@@ -76,21 +86,32 @@ def _analysed(code: types.CodeType) -> Reads:
     names: set[str] = set()
     strings: set[str] = set()
     loaded: dict[str, bool] = {}
+    modules: dict[tuple[str, int], None] = {}
+    dynamic = False
     for one in _codes(code):
-        names.update(one.co_names)
+        steps = list(dis.get_instructions(one))
+        names |= _names_read(one, steps)
         strings.update(c for c in one.co_consts if isinstance(c, str))
-        for name, is_global, only_filled in _loads(one):
+        # Patterns name attributes in a tuple, or not at all.
+        dynamic |= any(step.opname == "MATCH_CLASS" for step in steps)
+        for name, is_global, only_filled in _loads(steps):
             loaded[name] = loaded.get(name, True) and only_filled
             if is_global:
                 variables[name] = None
-    dynamic = not names.isdisjoint(_DYNAMIC)
+        modules.update(dict.fromkeys(_imports(steps)))
+    dynamic = dynamic or not names.isdisjoint(_DYNAMIC)
     if dynamic:
-        strings = {text for text in strings if text.isidentifier()}
-        names |= strings
-        if not names.isdisjoint({"globals", "eval", "exec"}):
-            variables |= dict.fromkeys(sorted(strings))
-    filled = frozenset(name for name, only in loaded.items() if only)
-    return Reads(tuple(variables), frozenset(names), filled, dynamic)
+        names |= {text for text in strings if text.isidentifier()}
+    if not names.isdisjoint(_ANY_MODULE):
+        modules.update({(text, 0): None for text in sorted(strings)})
+    return Reads(
+        variables=tuple(variables),
+        names=frozenset(names),
+        filled=frozenset(name for name, only in loaded.items() if only),
+        modules=tuple(modules),
+        dynamic=dynamic,
+        any_variable=not names.isdisjoint(_ANY_VARIABLE),
+    )
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -100,9 +121,27 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
             yield from _codes(const)
 
 
-def _loads(code: types.CodeType) -> Iterator[tuple[str, bool, bool]]:
+def _names_read(code: types.CodeType, steps: list[dis.Instruction]) -> set[str]:
+    """Return the names in a code object without those that it only assigns to."""
+    stored = {step.argval for step in steps if step.opname in _STORING}
+    if stored:
+        stored -= {step.argval for step in steps if step.opname not in _STORING}
+    return set(code.co_names) - stored
+
+
+def _imports(steps: list[dis.Instruction]) -> Iterator[tuple[str, int]]:
+    """Yield the names of imported modules, with the levels of relative ones."""
+    constants: list[Any] = []
+    for step in steps:
+        if step.opname == "IMPORT_NAME":
+            level = constants[-2] if len(constants) > 1 else 0
+            yield str(step.argval), level if isinstance(level, int) else 0
+        elif "CONST" in step.opname or "SMALL_INT" in step.opname:
+            constants.append(step.argval)
+
+
+def _loads(steps: list[dis.Instruction]) -> Iterator[tuple[str, bool, bool]]:
     """Yield name, whether it is global, and whether it is only filled there."""
-    steps = list(dis.get_instructions(code))
     for i, step in enumerate(steps):
         is_global = step.opname in _GLOBAL
         if not is_global and step.opname not in _CELL:

@@ -8,13 +8,15 @@ from typing import Any
 from jax.core import Tracer
 
 from everwillow._captures.held import INERT
-from everwillow._captures.parts import ABSENT, CODE, identity, splitter
+from everwillow._captures.parts import ABSENT
 from everwillow._captures.reads import Scope
+from everwillow._captures.splitting import CODE, splitter
 
 
-# Beyond these the identity of an object stands for what is in it.
-DEEPEST = 150
-LONGEST = 200_000
+# What takes this many tokens is slow to compare, and a warning says so.
+MANY = 200_000
+# Beyond this number it is never called the same again.
+LONGEST = 5_000_000
 
 _pack = struct.Struct("d").pack
 
@@ -28,14 +30,14 @@ class Walk:
         data: Whether there is anything but code.
     """
 
-    __slots__ = ("data", "depth", "scope", "seen", "tokens", "tracers")
+    __slots__ = ("data", "scope", "seen", "tokens", "tracers")
 
     def __init__(self, root: Any, scope: Scope) -> None:
         self.scope = scope
-        size = -1
-        while size != len(scope.codes):
+        known: Any = None
+        while known != (len(scope.codes), scope.dynamic):
             # What has just been found to be read may be in objects passed before.
-            size = len(scope.codes)
+            known = len(scope.codes), scope.dynamic
             self.begin()
             self.visit(root)
 
@@ -44,40 +46,40 @@ class Walk:
         self.tokens: list[Any] = []
         self.tracers: list[Any] = []
         self.data = False
-        self.depth = 0
         # Kept, so that no two objects of this walk had the same place in memory.
         self.seen: dict[int, tuple[int, Any]] = {}
 
-    def visit(self, value: Any) -> None:
-        """Append the tokens of an object."""
-        kind = type(value)
-        tokens = self.tokens
-        if kind in INERT:
-            # Zeros have signs, and NaN is not even itself.
-            tokens += (kind, _pack(value) if kind is float else value)
-            self.data |= value is not None and value is not ABSENT
-            return
-        before = self.seen.get(id(value))
-        if before is not None:
-            tokens += ("again", before[0])
-            return
-        self.seen[id(value)] = len(self.seen), value
-        if issubclass(kind, Tracer):
-            tokens += (Tracer, len(self.tracers))
-            self.tracers.append(value)
-            return
-        split = splitter(value)
-        if self.depth > DEEPEST or len(tokens) > LONGEST:
-            split = identity
-        self.data |= split not in CODE
-        header, parts = split(value, self.scope)
-        tokens.append(kind)
-        tokens += header
-        tokens.append(len(parts))
-        self.depth += 1
-        for part in parts:
-            self.visit(part)
-        self.depth -= 1
+    def visit(self, root: Any) -> None:
+        """Append the tokens of an object, each part before what comes after it."""
+        tokens, seen, scope = self.tokens, self.seen, self.scope
+        waiting = [root]
+        while waiting:
+            value = waiting.pop()
+            kind = type(value)
+            if kind in INERT:
+                # Zeros have signs, and NaN is not even itself.
+                tokens += (kind, _pack(value) if kind is float else value)
+                self.data |= value is not None and value is not ABSENT
+                continue
+            before = seen.get(id(value))
+            if before is not None:
+                tokens += ("again", before[0])
+                continue
+            seen[id(value)] = len(seen), value
+            if issubclass(kind, Tracer):
+                tokens += (Tracer, len(self.tracers))
+                self.tracers.append(value)
+                continue
+            split = splitter(value)
+            self.data |= split not in CODE
+            header, parts = split(value, scope)
+            tokens.append(kind)
+            tokens += header
+            tokens.append(len(parts))
+            waiting += reversed(parts)
+            if len(tokens) > LONGEST:
+                tokens.append(object())
+                return
 
 
 _scopes: weakref.WeakKeyDictionary[Any, Scope] = weakref.WeakKeyDictionary()

@@ -1,0 +1,133 @@
+"""What classes, objects and Modules are made of, as far as code may read it."""
+
+import dataclasses
+import functools as ft
+import types
+from typing import Any, Generic, Protocol
+
+import jax
+
+from everwillow._captures.held import attributes, structure_parts
+from everwillow._captures.parts import ABSENT, Parts, Same
+from everwillow._captures.reads import Scope, is_library
+
+
+class Kind:
+    """The class of an object that exists: nothing need call it to make one."""
+
+    __slots__ = ("owner",)
+
+    def __init__(self, owner: type) -> None:
+        self.owner = owner
+
+
+@ft.lru_cache(maxsize=4096)
+def kind_of(owner: type) -> Kind:
+    """Return what stands for a class as that of an object, always the same."""
+    return Kind(owner)
+
+
+# What Python calls without that the code says so, except to make and to print.
+_IDLE = {"__repr__", "__str__", "__format__", "__del__"}
+_MAKING = {"__init__", "__new__", "__post_init__"}
+# Who reads one of these may make another object like one that there is.
+_MAKERS = {"__class__", "copy", "replace", "type"}
+_FUNCTIONS = (types.FunctionType, property, staticmethod, classmethod)
+
+
+def class_(value: Any, scope: Scope) -> Parts:
+    """Take those members of a user's class that the code may use."""
+    return _members(value, scope, _IDLE)
+
+
+def of_instance(value: Any, scope: Scope) -> Parts:
+    """Take those members of the class of an object that the code may use."""
+    makes = scope.everything or not scope.names.isdisjoint(_MAKERS)
+    return _members(value.owner, scope, _IDLE if makes else _IDLE | _MAKING)
+
+
+def _members(value: Any, scope: Scope, idle: set[str]) -> Parts:
+    names: list[str] = []
+    parts: list[Any] = []
+    if not is_library(type(value).__module__):
+        parts.append(type(value))
+    for base in value.__mro__:
+        if is_library(base.__module__):
+            continue
+        for name, member in base.__dict__.items():
+            if name[:2] == "__" and name[-2:] == "__":
+                used = isinstance(member, _FUNCTIONS) and name not in idle
+            else:
+                used = name in scope.names
+            if used:
+                names.append(name)
+                parts.append(member)
+    return (Same(value), tuple(names)), parts
+
+
+def property_(value: Any, scope: Scope) -> Parts:
+    """Take the function of a property."""
+    del scope
+    return (), (value.fget,)
+
+
+def wrapping(value: Any, scope: Scope) -> Parts:
+    """Look into what wraps a function: a class method, `jax.jit`, a cache."""
+    del scope
+    return (), (value.__wrapped__, getattr(value, "__dict__", None))
+
+
+def cached_property(value: Any, scope: Scope) -> Parts:
+    """Take the function of a cached property."""
+    del scope
+    return (), (value.func,)
+
+
+_PLAIN_BASES = (object, Generic, Protocol)
+
+
+@ft.lru_cache(maxsize=4096)
+def _built_on_library(kind: type) -> bool:
+    """Return whether code of a library may read attributes of such an object."""
+    return any(
+        is_library(base.__module__)
+        and base not in _PLAIN_BASES
+        and base.__module__ != "abc"
+        and base is not types.SimpleNamespace
+        for base in kind.__mro__
+    )
+
+
+def object_(value: Any, scope: Scope) -> Parts:
+    """Take an object apart: its class, and the attributes that the code may read."""
+    kind = type(value)
+    inside = attributes(value)
+    names: Any = tuple(inside)
+    if not (scope.everything or _built_on_library(kind)):
+        known = scope.names
+        names = tuple([name for name in names if name in known])
+    return names, [kind_of(kind), *(inside[name] for name in names)]
+
+
+@ft.lru_cache(maxsize=4096)
+def field_names(kind: type) -> tuple[str, ...]:
+    """Return the fields of a class of Modules: the rest are caches."""
+    return tuple(field.name for field in dataclasses.fields(kind))
+
+
+def module_(value: Any, scope: Scope) -> Parts:
+    """Take an `equinox.Module` apart: its class and its fields."""
+    del scope
+    inside = value.__dict__
+    kind = type(value)
+    return (), [kind_of(kind), *(inside.get(n, ABSENT) for n in field_names(kind))]
+
+
+def node(value: Any, scope: Scope) -> Parts:
+    """Take a registered pytree apart: its structure and its leaves."""
+    leaves, structure = jax.tree.flatten(value)
+    try:
+        hash(structure)
+    except TypeError:
+        return object_(value, scope)
+    return (structure,), [kind_of(type(value)), *structure_parts(structure), *leaves]
