@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import everwillow as ew
+from everwillow import goodness, impacts, toys
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow._native import native_tree
 from everwillow.fitting.conditional import pose
@@ -192,6 +193,117 @@ def test_covariances_take_them():
 
     covariance = covariance_matrix(by_item, START, frame)
     np.testing.assert_allclose(covariance, [[ERROR**2]], rtol=1e-6)
+
+
+def _line(p, data):
+    return by_item(p, data)
+
+
+def _line_model(observed):
+    return Model(
+        _line,
+        {"mu": 0.0},
+        observed,
+        expected=lambda p: {"y": p["mu"] * jnp.ones(3), "s": jnp.asarray(S)},
+    )
+
+
+@pytest.mark.parametrize(("nll", "make"), KINDS)
+def test_a_model_takes_data_and_parameters_given_to_its_methods(nll, make):
+    model = Model(nll, {"mu": 0.0}, make(Y))
+    right = 0.5 * np.sum(((Y + 2.5 - 7.0) / S) ** 2)
+    for seven in (7.0, np.array(7.0, ">f8"), np.array(7.0, object), mask(7.0)):
+        found = model.nll({"mu": seven}, {"main": make(Y + 2.5), "aux": {}})
+        np.testing.assert_allclose(found, right, rtol=1e-12)
+
+
+def test_a_model_refuses_data_given_to_its_methods_with_their_place():
+    model = _line_model({"y": Y, "s": S})
+    bad = {"main": {"y": np.array(["a", "b", "c"]), "s": S}, "aux": {}}
+    with pytest.raises(
+        ArgumentTypeError, match=r"observation\['main'\]\['y'\]: .*text"
+    ):
+        model.nll({"mu": 1.0}, bad)
+    with pytest.raises(ArgumentTypeError, match=r"params\['mu'\]: .*text"):
+        model.nll({"mu": np.array("one")})
+
+
+# Data of variance S², read by one test each.
+VARIANCES = {
+    "frame": lambda v: Frame({"y": v, "s": 0 * S}),
+    "series": lambda v: {"y": Series(v), "s": None},
+    "big endian": lambda v: {"y": v.astype(">f8"), "s": None},
+    "objects": lambda v: {"y": v.astype(object), "s": None},
+    "nothing masked": lambda v: {"y": mask(v), "s": None},
+    "structured": lambda v: structured(v, 0 * S),
+}
+
+
+@pytest.mark.parametrize("make", VARIANCES.values(), ids=VARIANCES.keys())
+def test_variances_of_data_come_in_any_kind(make):
+    model = _line_model({"y": Y, "s": S})
+    result = ew.fit(model)
+    chi2 = np.sum(((Y - MEAN) / S) ** 2)
+    test = goodness.yield_chi2(
+        model, result, data_variance=make(S**2), relation="fitted", ndof=2
+    )
+    np.testing.assert_allclose(test.statistic, chi2, rtol=1e-6)
+    given = goodness.saturated_test(model, result, data_variance=make(S**2), ndof=2)
+    np.testing.assert_allclose(given.statistic, chi2, rtol=1e-6)
+    moved = impacts.global_impacts(
+        model, result, pois="mu", data_variance=make(S**2)
+    ).total
+    np.testing.assert_allclose(np.ravel(moved)[0], ERROR, rtol=1e-6)
+
+
+def test_variances_that_are_no_numbers_are_refused_with_their_place():
+    model = _line_model({"y": Y, "s": S})
+    result = ew.fit(model)
+    bad = {"y": np.array(["a", "b", "c"]), "s": None}
+    for use in (goodness.yield_chi2, goodness.saturated_test, goodness.data_pulls):
+        with pytest.raises(ArgumentTypeError, match=r"data_variance\['y'\]: .*text"):
+            use(model, result, data_variance=bad)
+
+
+@pytest.mark.parametrize(
+    "seven",
+    [np.array(7.0, ">f8"), np.array(7.0, object), mask(7.0), Series(np.array(7.0))],
+    ids=["big endian", "objects", "nothing masked", "series"],
+)
+def test_toys_are_drawn_at_parameters_of_any_kind(seven):
+    def predict(p):
+        return 10.0 * p["mu"] * jnp.ones(3)
+
+    def draw(params):
+        return toys.sample_toys(None, params, ntoys=5, key=1, predict_fn=predict)
+
+    right = draw(ew.State.from_pytree({"mu": 7.0}))
+    np.testing.assert_array_equal(draw(START.with_values([seven])), right)
+    np.testing.assert_array_equal(draw({"mu": seven}), right)
+    asimov = toys.asimov_data(None, START.with_values([seven]), predict_fn=predict)
+    np.testing.assert_allclose(asimov, np.full(3, 70.0))
+
+
+def test_toys_are_drawn_at_the_end_of_a_fit():
+    result = ew.fit(by_item, START, {"y": Y, "s": S})
+
+    def predict(state):
+        return 10.0 * state["mu"]
+
+    found = toys.sample_toys(None, result, ntoys=5, key=1, predict_fn=predict)
+    right = toys.sample_toys(None, result.params, ntoys=5, key=1, predict_fn=predict)
+    np.testing.assert_array_equal(found, right)
+
+
+def test_toys_are_not_drawn_at_text():
+    with pytest.raises(ArgumentTypeError, match=r"params\['mu'\]: .*text"):
+        toys.sample_toys(
+            None,
+            START.with_values([np.array("seven")]),
+            ntoys=5,
+            key=1,
+            predict_fn=lambda s: s["mu"],
+        )
 
 
 def test_an_opened_dataclass_keeps_its_class_and_methods():

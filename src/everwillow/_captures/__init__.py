@@ -7,7 +7,7 @@ leaves of a pytree (`opening.py`).
 """
 
 from everwillow._captures.held import INERT, is_inert, structure_parts
-from everwillow._captures.marks import Mark, context, marked, settle
+from everwillow._captures.marks import Mark, context, marked, settle, up_to_date
 from everwillow._captures.opening import Opened, holds_tracer, opened, reclosed
 
 
@@ -23,4 +23,5 @@ __all__ = [
     "reclosed",
     "settle",
     "structure_parts",
+    "up_to_date",
 ]

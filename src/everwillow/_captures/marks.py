@@ -1,12 +1,15 @@
 """Marks: what a compiled program was told about values that are no arguments of it."""
 
+import contextlib
 import warnings
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import equinox as eqx
 import jax
 
+from everwillow._captures.held import is_inert, structure_parts
 from everwillow._captures.reads import Scope
 from everwillow._captures.walk import MANY, Walk, scope_of
 
@@ -54,6 +57,24 @@ def marked(roots: Iterable[Any]) -> tuple[tuple[Mark, ...], bool]:
         marks.append(mark)
         traced = traced or bool(walk.tracers)
     return tuple(marks), traced
+
+
+@contextlib.contextmanager
+def up_to_date(*given: Any) -> Iterator[None]:
+    """Let functions be called by hand without what JAX has kept of earlier calls.
+
+    A `jax.jit` in a function of a user, or the body of a loop, is known to JAX by
+    identity only, whatever it reads.
+
+    Args:
+        *given: Pytrees of all that is going to be called.
+    """
+    leaves, structure = jax.tree.flatten(given)
+    roots = [one for one in leaves if not (eqx.is_array(one) or is_inert(one))]
+    marks, _ = marked([*roots, *structure_parts(structure)])
+    told = tuple(mark for mark in marks if mark.told)
+    with context(told) if told else contextlib.nullcontext():
+        yield
 
 
 def _warn(count: int) -> None:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 
+from everwillow._captures import up_to_date
 from everwillow.fitting._layout import Layout, ravel_state
 from everwillow.model import AbstractModel
 from everwillow.statelib import State
@@ -52,6 +53,11 @@ def remark(model: Any, params: State, observation: Any, start: State) -> str:
     """
     if not isinstance(model, AbstractModel):
         return ""
+    with up_to_date(model):
+        return _remark(model, params, observation, start)
+
+
+def _remark(model: AbstractModel, params: State, observation: Any, start: State) -> str:
     layout, here, others = ravel_state(params)
     _, before, _ = ravel_state(start)
 

@@ -2,7 +2,6 @@
 
 from typing import Any, Literal, TypeAlias, get_args
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -10,7 +9,7 @@ from jaxtyping import Array, Float
 from everwillow._errors import ArgumentValueError, ShapeMismatchError
 from everwillow.fitting import FitResult, _execute
 from everwillow.fitting._core import Task
-from everwillow.fitting._layout import as_array, is_traced
+from everwillow.fitting._layout import as_arrays, is_traced
 from everwillow.fitting._problem import Numbers
 from everwillow.goodness._yields import check, yields
 from everwillow.goodness.pvalues import GoodnessResult, judged
@@ -150,7 +149,7 @@ def yield_chi2(
     covariance = covariance_for(model, result, observation, fitted=relation == "fitted")
     _, observation, point = look_at(model, result, observation, None)
     sign = -1.0 if relation == "fitted" else 1.0
-    data_variance = jax.tree.map(as_array, data_variance)
+    data_variance = as_arrays(data_variance, "data_variance")
     args = (model, point, observation, data_variance, covariance, np.asarray(sign))
     statistic, rank = evaluate_at(_yield_chi2, *args)[0]
     return judged(statistic, rank if ndof is None else ndof)

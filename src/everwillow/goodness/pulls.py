@@ -9,7 +9,7 @@ from jaxtyping import Array, PyTree
 
 from everwillow.fitting import FitResult
 from everwillow.fitting._core import Task
-from everwillow.fitting._layout import as_array
+from everwillow.fitting._layout import as_arrays
 from everwillow.fitting._problem import Numbers
 from everwillow.goodness._yields import (
     check,
@@ -87,7 +87,7 @@ def data_pulls(
     check(model, result, data_variance)
     covariance = covariance_for(model, result, observation, fitted=True)
     _, observation, point = look_at(model, result, observation, None)
-    data_variance = jax.tree.map(as_array, data_variance)
+    data_variance = as_arrays(data_variance, "data_variance")
     args = (model, point, observation, data_variance, covariance)
     return DataPulls(**evaluate_at(_pulls, *args)[0])
 

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
+from everwillow._captures import up_to_date
 from everwillow._errors import ArgumentValueError
 from everwillow._typing import Nll
 from everwillow.fitting import FitResult
 from everwillow.fitting._core import Task
-from everwillow.fitting._layout import as_array, is_traced
+from everwillow.fitting._layout import as_arrays, is_traced
 from everwillow.fitting._problem import Numbers
 from everwillow.goodness._auxiliary import (
     Live,
@@ -109,8 +110,10 @@ def saturated_test(
     if saturated is None:
         saturated = getattr(nll_fn, "saturated_nll", None)
     if callable(saturated):
-        saturated = saturated(observation["main"])
-    data_variance, saturated = jax.tree.map(as_array, (data_variance, saturated))
+        with up_to_date(saturated):
+            saturated = saturated(observation["main"])
+    data_variance = as_arrays(data_variance, "data_variance")
+    saturated = as_arrays(saturated, "saturated")
     live = live_constraints(nll_fn, result)
     statistic, agrees, count = evaluate_at(
         _statistic, objective, point, observation, data_variance, saturated, live
@@ -140,7 +143,8 @@ def _of_function(
         )
         raise ArgumentValueError(msg)
     if callable(saturated):
-        saturated = saturated(observation)
+        with up_to_date(saturated):
+            saturated = saturated(observation)
     nll = jnp.asarray(result.nll)
     return judged(_rounded(2 * (nll - jnp.asarray(saturated)), nll), float(ndof))
 

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from everwillow._captures import up_to_date
 from everwillow.fitting import FitResult
 from everwillow.model import AbstractModel
 
@@ -24,7 +25,8 @@ def impossible_bins(nll_fn: Any, observation: Any, fit: FitResult) -> str:
     if not isinstance(nll_fn, AbstractModel):
         return ""
     given = nll_fn.observation if observation is None else observation
-    leaves, structure = jax.tree.flatten(nll_fn.expected(fit.params.to_pytree()))
+    with up_to_date(nll_fn):
+        leaves, structure = jax.tree.flatten(nll_fn.expected(fit.params.to_pytree()))
     counts, same = jax.tree.flatten(given["main"])
     if structure != same or [np.shape(a) for a in leaves] != list(
         map(np.shape, counts)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
+from everwillow._captures import up_to_date
 from everwillow._typing import Key
 from everwillow.fitting._layout import as_array
 from everwillow.fitting.conditional import pose
@@ -176,7 +177,8 @@ class ToyGenerator:
         indices = jnp.arange(self.ntoys)
         if job.is_traced(state):
             return self.map_fn(one)(indices)
-        q, status = jax.jit(self.map_fn(one))(indices)
+        with up_to_date(job.sampler, job.nll_fn, job.statistic, self.map_fn):
+            q, status = jax.jit(self.map_fn(one))(indices)
         return np.asarray(q), jax.tree.map(np.asarray, status)
 
     def _size(self, job: Job) -> int:

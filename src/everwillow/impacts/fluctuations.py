@@ -16,7 +16,7 @@ from everwillow._tree import format_table
 from everwillow._typing import Key, Nll
 from everwillow.fitting import FitResult, _execute
 from everwillow.fitting._core import Task
-from everwillow.fitting._layout import as_array, is_traced, ravel_state
+from everwillow.fitting._layout import as_arrays, is_traced, ravel_state
 from everwillow.fitting._problem import Numbers
 from everwillow.impacts._auxiliary import (
     Auxiliary,
@@ -249,7 +249,7 @@ def _data_shifts(
     nll_fn: Any, fit: Fitted, observation: Any, rows: Any, data_variance: Any
 ) -> Any:
     objective, observation, point = look_at(nll_fn, fit.result, observation, None)
-    data_variance = jax.tree.map(as_array, data_variance)
+    data_variance = as_arrays(data_variance, "data_variance")
     args = (objective, point, observation, rows, data_variance)
     return evaluate_at(_respond, *args)[0]
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PyTree
 
 from everwillow._errors import ArgumentValueError, ShapeMismatchError
 from everwillow.fitting import _execute
-from everwillow.fitting._layout import as_array, is_traced, on_host
+from everwillow.fitting._layout import as_arrays, is_traced, on_host
 from everwillow.mappings.evaluation import MappingResult, checked_factor
 
 
@@ -101,6 +101,7 @@ def mapping_chi2(
     if relation not in get_args(Relation):
         msg = f"relation: expected 'independent' or 'fitted', got {relation!r}."
         raise ArgumentValueError(msg)
+    data = as_arrays(data, "data")
     if jax.tree.structure(data) != jax.tree.structure(mapping.values):
         msg = (
             f"data: expected the structure of the values, "
@@ -108,7 +109,7 @@ def mapping_chi2(
         )
         raise ShapeMismatchError(msg)
     residuals = jax.tree.map(_difference, data, mapping.values)
-    variance = jax.tree.map(as_array, variance)
+    variance = as_arrays(variance, "variance")
     given = None if ndof is None else np.asarray(float(ndof))
     args = (residuals, variance, factor, relation, given)
     statistic, count, pvalue = on_host(_execute.call(_compare, *args))

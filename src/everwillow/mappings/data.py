@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PyTree
 
 from everwillow._errors import ArgumentValueError, ShapeMismatchError
 from everwillow.fitting import _execute
-from everwillow.fitting._layout import as_array, on_host
+from everwillow.fitting._layout import as_arrays, on_host
 from everwillow.likelihood.histograms import Layout, Yields
 from everwillow.mappings.composite import Composite, places
 from everwillow.mappings.histogram_mapping import AbstractHistogramMapping
@@ -79,6 +79,7 @@ def observed(
     check_has_data(mapping, layout)
     mapping.axes(layout)
     size = layout.fitted
+    counts, variance = as_arrays(counts, "counts"), as_arrays(variance, "variance")
     if np.shape(counts) != (size,):
         msg = f"counts: shape {np.shape(counts)}, and {size} bins are fitted."
         raise ShapeMismatchError(msg)
@@ -88,8 +89,8 @@ def observed(
             f"or ({size}, {size}) for a covariance of all fitted bins."
         )
         raise ShapeMismatchError(msg)
-    spread = as_array(counts if variance is None else variance)
-    args = (mapping, layout, as_array(counts), spread, bool(covariance))
+    spread = counts if variance is None else variance
+    args = (mapping, layout, counts, spread, bool(covariance))
     return ObservedMapping(*on_host(_execute.call(_observe, *args)))
 
 

@@ -8,6 +8,7 @@ import equinox as eqx
 import jax.random as jr
 
 from everwillow._errors import ArgumentTypeError
+from everwillow._native import native_tree
 from everwillow._typing import Array, Key, Scalar
 from everwillow.model._auxiliary import (
     add_to_evaluation,
@@ -152,7 +153,7 @@ class AbstractModel(eqx.Module):
         """
         given = self.observation["aux"] if aux is None else aux
         check_aux(given, self.constraints)
-        return self._constraint_nll(_tree(params), given)
+        return self._constraint_nll(_tree(params), native_tree(given, "aux"))
 
     @final
     def asimov(self, params: Any) -> dict[str, Any]:
@@ -221,7 +222,7 @@ class AbstractModel(eqx.Module):
             ArgumentValueError: If auxiliary observations are missing.
             UnknownKeyError: If one belongs to no constraint.
         """
-        self._observed(observation)
+        self._parts(observation)
 
     def _curvature(self, params: Any, observation: Any = None) -> Evaluation:
         assert self.main_curvature is not None
@@ -236,6 +237,12 @@ class AbstractModel(eqx.Module):
         return summed_nll(self.constraints, values_by_key(self.state, params), aux)
 
     def _observed(self, observation: Any) -> tuple[Any, Mapping[Key, Any]]:
+        """Return main and auxiliary data as JAX takes them."""
+        main, aux = self._parts(observation)
+        main = native_tree(main, "observation['main']")
+        return main, native_tree(aux, "observation['aux']")
+
+    def _parts(self, observation: Any) -> tuple[Any, Mapping[Key, Any]]:
         if observation is None:
             observation = self.observation
         if not isinstance(observation, Mapping) or set(observation) != {"main", "aux"}:
@@ -258,4 +265,5 @@ class AbstractModel(eqx.Module):
 
 
 def _tree(params: Any) -> Any:
-    return params.to_pytree() if isinstance(params, State) else params
+    params = params.to_pytree() if isinstance(params, State) else params
+    return native_tree(params, "params")

@@ -13,11 +13,13 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
+from everwillow._captures import up_to_date
 from everwillow._errors import (
     ArgumentTypeError,
     ArgumentValueError,
     ShapeMismatchError,
 )
+from everwillow._native import native, native_tree
 from everwillow._tree import alike_but_rows
 from everwillow._typing import Array, Key
 from everwillow.fitting import FitResult, _execute
@@ -164,11 +166,13 @@ def asimov_data(
         >>> asimov_data(None, state, predict_fn=lambda s: 2 * s["rate"])
         14.0
     """
-    params = params.params if isinstance(params, FitResult) else params
+    params = _native_params(params)
     if predict_fn is not None:
-        return predict_fn(params)
+        with up_to_date(predict_fn):
+            return predict_fn(params)
     if isinstance(nll_fn, AbstractModel):
-        return nll_fn.asimov(params)
+        with up_to_date(nll_fn):
+            return nll_fn.asimov(params)
     msg = (
         "asimov: a likelihood alone does not tell what it expects. Give "
         "predict_fn(state), which returns the expected observation, or use a Model."
@@ -310,9 +314,18 @@ def sample_toys(
     check_count(ntoys, "ntoys")
     sampler = choose_sampler(nll_fn, sample_fn, predict_fn)
     indices = np.arange(first, first + ntoys)
-    state = jax.tree.map(as_array, params)
+    state = jax.tree.map(as_array, _native_params(params))
     toys = _execute.call(draw, sampler, state, checked_key(key), indices, None)
     return toys if is_traced(toys) else jax.tree.map(np.asarray, toys)
+
+
+def _native_params(params: Any) -> Any:
+    """Return parameters as JAX takes them; a FitResult has its own."""
+    params = params.params if isinstance(params, FitResult) else params
+    if isinstance(params, State):
+        values = [native(value, f"params[{key!r}]") for key, value in params.items()]
+        return params.with_values(values)
+    return native_tree(params, "params")
 
 
 def check_count(count: Any, name: str) -> None:
