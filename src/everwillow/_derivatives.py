@@ -16,18 +16,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from everwillow._errors import DerivativeError, EverwillowError
+from everwillow._errors import DerivativeError
 from everwillow._numerics import value_gradient_hessian
+from everwillow._refusals import (
+    REFUSALS,
+    first_line,
+    raise_unless_sound,
+    refusal_of,
+    without_derivatives,
+)
 
 
 # What a Hessian can be, as `FitResult.derivatives` says it.
 EXACT = "exact"
 DIFFERENCES = "finite differences"
 NONE = "none"
-
-# What JAX, and libraries that define their own rules, raise where a rule is missing.
-# Errors in the function itself are of these classes too: see `_sound`.
-REFUSALS = (TypeError, ValueError, NotImplementedError, RuntimeError)
 
 # Gradients are taken at five points in a row, this many standard errors apart. The
 # formula is of fourth order, so the step may be large, which keeps the rounding, and
@@ -78,7 +81,7 @@ def second_order(
         return value, gradient, hessian, EXACT
     except REFUSALS as error:
         refusal = error
-    _sound(fn, x, refusal)
+    raise_unless_sound(fn, x, refusal)
 
     def differences(slope):
         def way(v):
@@ -93,10 +96,10 @@ def second_order(
         (differences(_forward(fn)), DIFFERENCES),
     ]
     for way, kind in ways:
-        if _refusal(way, x) is None:
+        if refusal_of(way, x) is None:
             value, gradient, hessian = way(x)
             return value, gradient, 0.5 * (hessian + hessian.T), kind
-    raise _without_derivatives(refusal)
+    raise without_derivatives(refusal)
 
 
 def value_and_gradient(fn: Callable[[Array], Array]) -> Callable[[Array], Any]:
@@ -111,10 +114,10 @@ def value_and_gradient(fn: Callable[[Array], Array]) -> Callable[[Array], Any]:
             return jax.value_and_grad(fn)(x)
         except REFUSALS as error:
             refusal = error
-        _sound(fn, x, refusal)
+        raise_unless_sound(fn, x, refusal)
         forward = _forward(fn)
-        if _refusal(forward, x) is not None:
-            raise _without_derivatives(refusal)
+        if refusal_of(forward, x) is not None:
+            raise without_derivatives(refusal)
         return forward(x)
 
     return both
@@ -141,7 +144,7 @@ def hessian_product(
         jax.eval_shape(jax.vmap(push), x[None])
         return value, gradient, lambda v: push(v)[1], EXACT
     except REFUSALS as error:
-        _sound(fn, x, error)
+        raise_unless_sound(fn, x, error)
     slope = value_and_gradient(fn)
     value, gradient = slope(x)
 
@@ -149,13 +152,13 @@ def hessian_product(
         # The Hessian is symmetric, so this is its product with the vector.
         return jax.vjp(lambda v: slope(v)[1], x)[1](vector)[0]
 
-    if _refusal(twice, x) is None:
+    if refusal_of(twice, x) is None:
         return value, gradient, _mappable(twice, x), EXACT
 
     def pushed(vector):
         return jax.jvp(lambda v: slope(v)[1], (x,), (vector,))[1]
 
-    if _refusal(pushed, x) is None:
+    if refusal_of(pushed, x) is None:
         return value, gradient, _mappable(pushed, x), EXACT
 
     def quotient(vector):
@@ -165,28 +168,6 @@ def hessian_product(
         return rise / (2 * step)
 
     return value, gradient, _mappable(quotient, x), DIFFERENCES
-
-
-def has_custom_vjp(program: Any) -> bool:
-    """Return whether a jaxpr has a `jax.custom_vjp` in it, which refuses forward mode.
-
-    JAX itself says so only when it lowers the program, which is too late.
-    """
-    return _finds(program, "custom_vjp_call")
-
-
-def _finds(program: Any, name: str) -> bool:
-    """Return whether a primitive is in a jaxpr or in those inside of it."""
-    program = getattr(program, "jaxpr", program)
-    for equation in program.eqns:
-        if equation.primitive.name.startswith(name):
-            return True
-        inside = jax.tree.leaves(
-            list(equation.params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns")
-        )
-        if any(_finds(p, name) for p in inside if hasattr(p, "eqns")):
-            return True
-    return False
 
 
 def push_forward(
@@ -209,7 +190,7 @@ def push_forward(
             return jax.jvp(fn, primals, tangents)[1]
         except REFUSALS as error:
             refusal = error
-        _sound(fn, primals, refusal, several=True)
+        raise_unless_sound(fn, primals, refusal, several=True)
 
     def is_smooth(leaf: Any) -> bool:
         return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
@@ -231,7 +212,7 @@ def push_forward(
     except REFUSALS as error:
         msg = (
             "nll_fn: a derivative through the fit needs the second derivatives of the "
-            f"likelihood, and JAX has none of it ({_first_line(refusal)}). Write it so "
+            f"likelihood, and JAX has none of it ({first_line(refusal)}). Write it so "
             "that JAX can differentiate it twice, or take differences of fits."
         )
         raise DerivativeError(msg) from error
@@ -245,7 +226,7 @@ def for_any_solver(fn: Callable[[Array], Array], x: Array) -> Callable[[Array], 
     refuses. The function returned raises `DerivativeError` when it is differentiated
     and JAX has no gradient.
     """
-    if _refusal(jax.grad(fn), x) is None and _maps(fn, x):
+    if refusal_of(jax.grad(fn), x) is None and _maps(fn, x):
         return fn
     # A custom rule may not close over what is traced, so that becomes an argument.
     arrays, static = eqx.partition(eqx.filter_closure_convert(fn, x), eqx.is_array)
@@ -267,7 +248,7 @@ def for_any_solver(fn: Callable[[Array], Array], x: Array) -> Callable[[Array], 
 
 
 def _maps(fn: Callable[[Array], Array], x: Array) -> bool:
-    return _refusal(jax.vmap(fn), jnp.asarray(x)[None]) is None
+    return refusal_of(jax.vmap(fn), jnp.asarray(x)[None]) is None
 
 
 def _mappable(fn: Callable[[Array], Array], x: Array) -> Callable[[Array], Array]:
@@ -350,49 +331,12 @@ def _hessian_from_gradients(slope, x: Float[Array, " n"], lower: Any, upper: Any
     return value, gradient, jax.lax.map(column, jnp.arange(x.shape[0]))
 
 
-def _refusal(fn: Callable[..., Any], *args: Any) -> Exception | None:
-    """Return what JAX has against running a function, or None."""
-    try:
-        program = jax.make_jaxpr(fn)(*args)
-    except REFUSALS as error:
-        return error
-    if _finds(program, "custom_lin"):
-        return TypeError("forward mode meets a jax.custom_vjp")
-    return None
-
-
-def _sound(fn, x: Any, refusal: Exception, *, several: bool = False) -> None:
-    """Raise what was raised if it is the function itself that fails."""
-    if isinstance(refusal, EverwillowError):
-        raise refusal
-    if _refusal(fn, *(x if several else (x,))) is not None:
-        raise refusal
-
-
-def _without_derivatives(refusal: Exception) -> DerivativeError:
-    msg = (
-        f"nll_fn: JAX has no derivatives of it ({_first_line(refusal)}). Give it a "
-        "gradient with jax.custom_vjp, or fit without derivatives: "
-        "solver=optimistix.NelderMead(1e-8, 1e-8)."
-    )
-    error = DerivativeError(msg)
-    error.__cause__ = refusal
-    return error
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    name = type(error).__name__
-    return f"{name}: {text[0].rstrip('.')}" if text else name
-
-
 __all__ = [
     "DIFFERENCES",
     "EXACT",
     "NONE",
     "for_any_solver",
     "gradient_of",
-    "has_custom_vjp",
     "hessian_product",
     "push_forward",
     "second_order",

@@ -66,19 +66,17 @@ def _of(get):
 
 def kinds():
     """Return for each kind: likelihood, how to read its data, how to bind others."""
-    cell, default, holder = [np.ones(3)], np.ones(3), Holder(np.ones(3))
+    return {**_variables(), **_containers(), **_objects(), "partial": _partial()}
+
+
+def _variables():
+    default, held = np.ones(3), np.ones(3)
 
     def of_global(fn):
         return fn, lambda: DATA, ft.partial(_bind, "DATA")
 
     def with_default(p, _, data=default):
         return 0.5 * jnp.sum((data - p["m"]) ** 2)
-
-    def given(data, p, _):
-        return 0.5 * jnp.sum((data - p["m"]) ** 2)
-
-    bound = ft.partial(given, np.ones(3))
-    held = np.ones(3)
 
     def in_cell(p, _):
         return 0.5 * jnp.sum((held - p["m"]) ** 2)
@@ -92,18 +90,31 @@ def kinds():
         "helper": of_global(reads_through_helper),
         "jit": of_global(reads_in_jit),
         "loop": of_global(reads_in_loop),
-        "list": (
-            _of(lambda: cell[0]),
-            lambda: cell[0],
-            lambda value: cell.__setitem__(0, value),
-        ),
         "cell": (in_cell, lambda: held, bind_cell),
         "default": (
             with_default,
             lambda: with_default.__defaults__[0],
             lambda value: setattr(with_default, "__defaults__", (value,)),
         ),
-        "partial": (bound, lambda: bound.args[0], None),
+    }
+
+
+def _partial():
+    def given(data, p, _):
+        return 0.5 * jnp.sum((data - p["m"]) ** 2)
+
+    bound = ft.partial(given, np.ones(3))
+    return bound, lambda: bound.args[0], None
+
+
+def _containers():
+    cell = [np.ones(3)]
+    return {
+        "list": (
+            _of(lambda: cell[0]),
+            lambda: cell[0],
+            lambda value: cell.__setitem__(0, value),
+        ),
         "dict": (
             _of(lambda: BOX["data"]),
             lambda: BOX["data"],
@@ -114,6 +125,19 @@ def kinds():
             lambda: SPACE.data,
             lambda value: setattr(SPACE, "data", value),
         ),
+    }
+
+
+def _objects():
+    holder = Holder(np.ones(3))
+
+    def read():
+        return holder.data
+
+    def bind(value):
+        holder.data = value
+
+    return {
         "class": (
             _of(lambda: Config.data),
             lambda: Config.data,
@@ -121,19 +145,11 @@ def kinds():
         ),
         "getattr": (
             _of(lambda: getattr(holder, "data")),  # noqa: B009
-            lambda: holder.data,
-            lambda value: setattr(holder, "data", value),
+            read,
+            bind,
         ),
-        "method": (
-            holder.nll,
-            lambda: holder.data,
-            lambda value: setattr(holder, "data", value),
-        ),
-        "callable": (
-            holder,
-            lambda: holder.data,
-            lambda value: setattr(holder, "data", value),
-        ),
+        "method": (holder.nll, read, bind),
+        "callable": (holder, read, bind),
     }
 
 

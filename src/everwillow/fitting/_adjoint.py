@@ -20,8 +20,9 @@ import jax
 import jax.numpy as jnp
 import optimistix as optx
 
-from everwillow._derivatives import gradient_of, has_custom_vjp, push_forward
+from everwillow._derivatives import gradient_of, push_forward
 from everwillow._errors import RESULTS
+from everwillow._refusals import has_custom_vjp
 from everwillow.fitting._core import Task, run_solver
 from everwillow.fitting._edge import fewest_events, minimise_inside, softened
 from everwillow.fitting._outcome import Outcome, conclude, scaled_solver

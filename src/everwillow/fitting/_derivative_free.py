@@ -64,25 +64,57 @@ def look_around(
         upper: Upper ends.
     """
     size = x.shape[0]
-    eye = jnp.eye(size, dtype=x.dtype)
     width = jnp.where(jnp.isfinite(upper - lower), upper - lower, 1 + jnp.abs(x))
     at_lower, at_upper = x - lower <= AT_END * width, upper - x <= AT_END * width
     at_bound = free & (at_lower | at_upper)
     moving = free & ~at_bound
-    goal = jnp.maximum(
-        RISE, ROUNDINGS * jnp.finfo(x.dtype).eps * jnp.maximum(jnp.abs(here), 1)
-    )
+    around = _Around(value, x, here, lower, upper)
+    steps = jax.lax.map(around.step_of, jnp.arange(size))
+    slope, hessian = around.parabola(jnp.where(moving, steps, 0))
 
-    def rise(move):
-        return value(jnp.clip(x + move, lower, upper)) - here
+    scale = jnp.where(moving & (jnp.diagonal(hessian) > 0), jnp.diagonal(hessian), 1)
+    factor = Dense(hessian).scaled(jax.lax.rsqrt(scale)).masked(moving).factor()
+    slope = jnp.where(moving, slope * jax.lax.rsqrt(scale), 0)
+    # A difference of differences has lost half of the digits.
+    definite = factor.smallest_pivot > size * jnp.sqrt(jnp.finfo(x.dtype).eps)
+    edm = 0.5 * jnp.vdot(slope, factor.solve(slope))
 
-    def step_of(i):
+    def rises_inside(i):
+        return ~at_bound[i] | around.rises_inside(i, jnp.where(at_lower[i], 1, -1))
+
+    inside = jnp.all(jax.lax.map(rises_inside, jnp.arange(size)))
+    minimum = definite & inside & jnp.isfinite(edm)
+    return Surroundings(jnp.where(minimum, edm, jnp.inf), minimum, at_bound)
+
+
+class _Around(NamedTuple):
+    """A function around a point: the arguments of `look_around`."""
+
+    value: Callable[[Array], Array]
+    x: Array
+    here: Array
+    lower: Array
+    upper: Array
+
+    def rise(self, move: Array) -> Array:
+        """Return how much higher the function is after a move."""
+        moved = jnp.clip(self.x + move, self.lower, self.upper)
+        return self.value(moved) - self.here
+
+    def unit(self, i: Array) -> Array:
+        """Return the direction of one parameter."""
+        return jnp.zeros_like(self.x).at[i].set(1)
+
+    def step_of(self, i: Array) -> Array:
         """Find how far a parameter has to move."""
-        room = jnp.minimum(x[i] - lower[i], upper[i] - x[i])
+        x, eps = self.x, jnp.finfo(self.x.dtype).eps
+        goal = jnp.maximum(RISE, ROUNDINGS * eps * jnp.maximum(jnp.abs(self.here), 1))
+        room = jnp.minimum(x[i] - self.lower[i], self.upper[i] - x[i])
         first = jnp.minimum(1e-3 * jnp.maximum(jnp.abs(x[i]), 1), room / 2)
+        unit = self.unit(i)
 
         def both(step):
-            return 0.5 * (rise(step * eye[i]) + rise(-step * eye[i]))
+            return 0.5 * (self.rise(step * unit) + self.rise(-step * unit))
 
         def going(carry):
             count, step, mean = carry
@@ -96,45 +128,34 @@ def look_around(
             step = jnp.where(mean < goal, longer, step / 4)
             return count + 1, step, both(step)
 
-        return jax.lax.while_loop(going, advance, (jnp.asarray(0), first, both(first)))[
-            1
-        ]
+        start = jnp.asarray(0), first, both(first)
+        return jax.lax.while_loop(going, advance, start)[1]
 
-    steps = jax.lax.map(step_of, jnp.arange(size))
-    steps = jnp.where(moving, steps, 0)
-    ahead = jax.lax.map(lambda row: rise(steps * row), eye)
-    behind = jax.lax.map(lambda row: rise(-steps * row), eye)
-    # In units of the steps.
-    slope = (ahead - behind) / 2
-    rows, columns = jnp.triu_indices(size, 1)
+    def parabola(self, steps: Array) -> tuple[Array, Array]:
+        """Return slope and Hessian of a quadratic model, in units of the steps."""
+        size = steps.shape[0]
+        eye = jnp.eye(size, dtype=steps.dtype)
+        ahead = jax.lax.map(lambda row: self.rise(steps * row), eye)
+        behind = jax.lax.map(lambda row: self.rise(-steps * row), eye)
+        hessian = jnp.diag(ahead + behind)
+        if size == 1:
+            return (ahead - behind) / 2, hessian
+        rows, columns = jnp.triu_indices(size, 1)
 
-    def mixed(pair):
-        move = steps * (eye[pair[0]] + eye[pair[1]])
-        around = ahead[pair] + behind[pair]
-        return 0.5 * (rise(move) + rise(-move) - jnp.sum(around))
+        def mixed(pair):
+            move = steps * (eye[pair[0]] + eye[pair[1]])
+            alone = ahead[pair] + behind[pair]
+            return 0.5 * (self.rise(move) + self.rise(-move) - jnp.sum(alone))
 
-    hessian = jnp.diag(ahead + behind)
-    if size > 1:
         entries = jax.lax.map(mixed, jnp.stack([rows, columns], axis=1))
         hessian = hessian.at[rows, columns].set(entries)
-        hessian = hessian.at[columns, rows].set(entries)
+        return (ahead - behind) / 2, hessian.at[columns, rows].set(entries)
 
-    scale = jnp.where(moving & (jnp.diagonal(hessian) > 0), jnp.diagonal(hessian), 1)
-    factor = Dense(hessian).scaled(jax.lax.rsqrt(scale)).masked(moving).factor()
-    slope = jnp.where(moving, slope * jax.lax.rsqrt(scale), 0)
-    # A difference of differences has lost half of the digits.
-    definite = factor.smallest_pivot > size * jnp.sqrt(jnp.finfo(x.dtype).eps)
-    edm = 0.5 * jnp.vdot(slope, factor.solve(slope))
-
-    def rises_inside(i):
-        sign = jnp.where(at_lower[i], 1, -1)
-        inward = 1e-3 * jnp.maximum(jnp.abs(x[i]), 1)
-        inward = jnp.minimum(inward, (upper[i] - lower[i]) / 4)
-        return ~at_bound[i] | (rise(sign * inward * eye[i]) > 0)
-
-    inside = jnp.all(jax.lax.map(rises_inside, jnp.arange(size)))
-    minimum = definite & inside & jnp.isfinite(edm)
-    return Surroundings(jnp.where(minimum, edm, jnp.inf), minimum, at_bound)
+    def rises_inside(self, i: Array, sign: Array) -> Array:
+        """Return whether the function rises from an end of a range into it."""
+        inward = 1e-3 * jnp.maximum(jnp.abs(self.x[i]), 1)
+        inward = jnp.minimum(inward, (self.upper[i] - self.lower[i]) / 4)
+        return self.rise(sign * inward * self.unit(i)) > 0
 
 
 __all__ = ["Surroundings", "look_around"]

@@ -18,8 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from everwillow._derivatives import has_custom_vjp, push_forward, value_and_gradient
+from everwillow._derivatives import push_forward, value_and_gradient
 from everwillow._numerics import select
+from everwillow._refusals import has_custom_vjp
 from everwillow.curvature import Dense
 from everwillow.fitting import _execute
 from everwillow.fitting._adjoint import zero_tangent

@@ -166,13 +166,13 @@ def asimov_data(
         >>> asimov_data(None, state, predict_fn=lambda s: 2 * s["rate"])
         14.0
     """
-    params = _native_params(params)
+    at: Any = _native_params(params)
     if predict_fn is not None:
         with up_to_date(predict_fn):
-            return predict_fn(params)
+            return predict_fn(at)
     if isinstance(nll_fn, AbstractModel):
         with up_to_date(nll_fn):
-            return nll_fn.asimov(params)
+            return nll_fn.asimov(at)
     msg = (
         "asimov: a likelihood alone does not tell what it expects. Give "
         "predict_fn(state), which returns the expected observation, or use a Model."
