@@ -8,7 +8,6 @@ never leaves the bracket and needs about ten evaluations for ten digits.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -134,16 +133,21 @@ def traced_root(
     """
     dtype = jnp.result_type(float)
     low, high = (jax.lax.stop_gradient(jnp.asarray(v, dtype)) for v in (low, high))
-    # What the function closes over becomes its leaves.
-    given = function
-    function = eqx.filter_closure_convert(lambda x: jnp.asarray(given(x)), low)
-    if mesh_axes(function):
-        low, high = as_varying((low, high), function)
-        function = eqx.filter_closure_convert(lambda x: jnp.asarray(given(x)), low)
-    still = jax.tree.map(
-        lambda leaf: jax.lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf,
-        function,
-    )
+    # What the function closes over becomes arguments.
+    closed, captured = jax.closure_convert(lambda x: jnp.asarray(function(x)), low)
+    constant = jax.lax.stop_gradient(captured)
+
+    def still(x):
+        return closed(x, *constant)
+
+    at_low, at_high = still(low), still(high)
+    ends = (low, high, at_low, at_high)
+    if any(mesh_axes(end) != mesh_axes(ends) for end in ends[:2]):
+        # On the devices of a mesh, where a loop has to start as it goes on.
+        low, high = as_varying((low, high), ends)
+        return traced_root(
+            function, low, high, rtol=rtol, atol=atol, max_steps=max_steps
+        )
 
     def going(carry):
         count, ends = carry
@@ -153,7 +157,6 @@ def traced_root(
         count, ends = carry
         return count + 1, narrow(jnp, ends, still(ends.trial), rtol, atol)
 
-    at_low, at_high = still(low), still(high)
     bracketed = (at_low > 0) != (at_high > 0)
     bracketed = bracketed & jnp.isfinite(at_low) & jnp.isfinite(at_high)
     half = jnp.asarray(0.5, dtype)
@@ -163,7 +166,7 @@ def traced_root(
     found = bracketed & ends.done & ~jnp.isnan(ends.at_near)
     root = jax.lax.stop_gradient(ends.best(jnp))
     slope = jax.lax.stop_gradient(jax.jvp(still, (root,), (jnp.ones_like(root),))[1])
-    value = function(root)
+    value = closed(root, *captured)
     # The value itself stays out: only its derivative is wanted.
     change = (value - jax.lax.stop_gradient(value)) / slope
     del count
