@@ -45,18 +45,23 @@ def test_the_contour_of_a_gaussian_is_an_ellipse(cl):
     radius = np.einsum("ij,jk,ik->i", away, np.linalg.inv(covariance), away)
     np.testing.assert_allclose(radius, -2 * np.log1p(-cl), rtol=1e-7)
     assert len(result.points) == 61
-    # In its own coordinates the steps are even, but for the last one.
+    # In its own coordinates the steps are even, but for the last one and those that end
+    # where a parameter is extreme.
     turned = np.linalg.solve(np.linalg.cholesky(covariance), away.T)
     steps = np.linalg.norm(np.diff(turned), axis=0)
-    np.testing.assert_allclose(steps[:-1], steps[0], rtol=1e-3)
-    assert steps[-1] <= 1.6 * steps[0]
+    even = np.abs(steps / np.median(steps) - 1) < 1e-3
+    assert np.sum(~even) <= 5
+    assert steps.max() <= 1.6 * np.median(steps)
+    # There the points are exact.
+    errors = np.sqrt(-2 * np.log1p(-cl) * np.diag(covariance))
+    np.testing.assert_allclose(away.max(axis=0), errors, rtol=1e-6)
+    np.testing.assert_allclose(away.min(axis=0), -errors, rtol=1e-6)
 
 
 def test_it_touches_the_intervals_of_each_parameter():
     result = curve(data(), cl=1 - np.exp(-0.5))
     errors = np.sqrt(np.diag(result.minimum.covariance))[[0, 3]]
-    # Half of a step may miss the extreme: a part of 1 - cos(π/60).
-    np.testing.assert_allclose(np.ptp(result.points, axis=0), 2 * errors, rtol=1.5e-3)
+    np.testing.assert_allclose(np.ptp(result.points, axis=0), 2 * errors, rtol=1e-6)
 
 
 @pytest.mark.parametrize("size", [1e-6, 1e6])

@@ -1,62 +1,200 @@
-"""Whether a step along a level curve stays on it."""
+"""The geometry of steps along a level curve, whatever its shape and units.
 
-from typing import Any
+A height f of -1 at the minimum and 0 on the curve is followed like the orbit of a
+particle: the velocity is half the gradient, turned by a right angle. Where f is
+|u|² - 1 that goes around in the time 2π. The same is true for any map of this circle
+that keeps areas, straight or curved: the long, thin and bent valley has the same times
+as the circle, its tips are as round, and steps of one time are nowhere longer than the
+valley lets them be. Lengths, angles between normals and distances have no such meaning
+there, so only times and heights are compared: the gradient times a displacement is a
+height in any units.
+"""
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-# The cosine of the angle between two normals that no step may exceed.
-SHARP = 0.88
-# A parabola across a valley of the width w, whose floor is the minimum, has the slope
-# 4 / w at the level, in units of its rise. Steps of more than w / 8 are long.
-WIDTH = 4.0
-LONG = 0.5
-# The middle of a long step may be this part of the step and of the width off the curve.
+# Between two points of an arc that the quadratic part of f turns by an angle φ, each
+# gradient times the chord is 4 sin²(φ/2). This is half a radian, whose chord is
+# 0.06 below the level in its middle.
+TURN = 0.25
+# What is not quadratic may make as large a difference between the two.
+SKEW = 0.1
+# Steps aim at this part of the largest turn.
+AIM = 0.6
+# The middle of a long step may be as high or low, and cross the curve so steeply.
 BESIDE = 0.05
+OBLIQUE = 0.2
+# A parameter may be as much more extreme between two points, in standard errors.
+MISSED = 1e-4
+EPSILON = 1e-12
+
+
+def velocity(gradient: Array, sense: Array) -> Array:
+    """Return the velocity along the curve, the gradient turned by a right angle."""
+    return 0.5 * sense * jnp.stack([-gradient[1], gradient[0]])
 
 
 class Arc(eqx.Module):
-    """The way of a step along the curve.
+    """A way from a point on the curve to another one, with the gradients at both.
 
     Attributes:
-        begin: Where it begins.
-        normal: The gradient there, of length 1.
-        sense: Which way round, 1 or -1.
-        wanted: Whether there is a step.
-        checked: Whether its middle is to be looked at where it is long.
-        closes: Whether it leads to the first point; that is always checked.
-        end: That point.
-        end_normal: The gradient there.
+        chord: From the first point to the second.
+        begin: The velocity at the first point.
+        end: The velocity at the second point.
+        falls: Minus the first gradient times the chord: how far f bends up on it.
+        rises: The second gradient times the chord.
     """
 
+    chord: Float[Array, " 2"]
     begin: Float[Array, " 2"]
-    normal: Float[Array, " 2"]
-    sense: Float[Array, ""]
-    wanted: Any
-    checked: Any
-    closes: Any
     end: Float[Array, " 2"]
-    end_normal: Float[Array, " 2"]
+    falls: Float[Array, ""]
+    rises: Float[Array, ""]
 
-    def middle(self, v: Array, gradient: Array) -> Array:
-        """Return the middle of the cubic that has both points and tangents."""
-        normal = gradient / jnp.linalg.norm(gradient)
-        x, y = self.normal - normal
-        bend = self.sense * jnp.stack([-y, x])
-        length = jnp.linalg.norm(v - self.begin)
-        return 0.5 * (self.begin + v) + 0.125 * length * bend
+    @classmethod
+    def between(
+        cls, sense: Array, first: tuple[Array, Array], second: tuple[Array, Array]
+    ) -> "Arc":
+        """Return the arc between two points, each given with its gradient."""
+        chord = second[0] - first[0]
+        return cls(
+            chord,
+            velocity(first[1], sense),
+            velocity(second[1], sense),
+            -jnp.vdot(first[1], chord),
+            jnp.vdot(second[1], chord),
+        )
 
-    def is_long(self, v: Array, gradient: Array) -> Array:
-        """Return whether a step is long for the width that the slope allows."""
-        length = jnp.linalg.norm(v - self.begin)
-        return self.checked & (length * jnp.linalg.norm(gradient) > LONG)
+    @property
+    def turn(self) -> Array:
+        """Return the quadratic part of what f bends, 4 sin²(φ/2) on an ellipse."""
+        return 0.5 * (self.falls + self.rises)
 
-    def passes(self, v: Array, gradient: Array, height: Array, middle: Array) -> Array:
-        """Return whether the middle is next to the curve, with the normal between."""
-        steep = jnp.linalg.norm(middle)
-        room = jnp.minimum(jnp.linalg.norm(v - self.begin) * steep, WIDTH)
-        between = self.normal + gradient / jnp.linalg.norm(gradient)
-        straight = jnp.vdot(between, middle) > SHARP * steep * jnp.linalg.norm(between)
-        return (jnp.abs(height) <= BESIDE * room) & straight
+    @property
+    def skew(self) -> Array:
+        """Return what is not quadratic in it."""
+        return jnp.abs(self.falls - self.rises)
+
+    @property
+    def half(self) -> Array:
+        """Return half of the angle by which an ellipse turns; 0 for a hollow arc."""
+        return jnp.arcsin(0.5 * jnp.sqrt(jnp.clip(self.turn, EPSILON, 2.0)))
+
+    @property
+    def time(self) -> Array:
+        """Return how long the way takes; negative if it leads back."""
+        mean = 0.5 * (self.begin + self.end)
+        size = jnp.vdot(mean, mean)
+        straight = jnp.vdot(self.chord, mean) / jnp.where(size > 0, size, 1)
+        return straight * self.half / jnp.tan(self.half)
+
+    def is_sound(self) -> Array:
+        """Return whether the arc is short enough to be known from its ends."""
+        bends = jnp.maximum(jnp.abs(self.falls), jnp.abs(self.rises))
+        return (bends <= TURN) & (self.skew <= SKEW) & (self.time > 0)
+
+    def middle(self) -> Array:
+        """Return the middle of the cubic through both ends, from the first one."""
+        return 0.5 * self.chord + 0.125 * self.time * (self.begin - self.end)
+
+    def past_extremes(self, rows: Array) -> Array:
+        """Return when linear functions were most extreme on the way; NaN if nowhere.
+
+        Only where an end of the way is not as good.
+
+        Args:
+            rows: Their coefficients, shape ``(k, 2)``.
+        """
+        begin, end = rows @ self.begin, rows @ self.end
+        slow = jnp.minimum(jnp.abs(begin), jnp.abs(end))
+        size = jnp.abs(begin) + jnp.abs(end)
+        missed = 0.5 * self.time * slow**2 > MISSED * size * jnp.linalg.norm(
+            rows, axis=1
+        )
+        time = self.time * jnp.abs(begin) / jnp.where(size > 0, size, 1)
+        return jnp.where((begin * end < 0) & missed, time, jnp.nan)
+
+    def passes(self, height: Array, gradient: Array) -> Array:
+        """Return whether a height and a gradient in the middle are those of an arc."""
+        across = jnp.abs(jnp.vdot(gradient, self.chord))
+        return (jnp.abs(height) <= BESIDE) & (across <= OBLIQUE)
+
+    def onward(self, before: "Orbit") -> "Orbit":
+        """Return how the curve goes on from the second point.
+
+        Args:
+            before: How it was thought to go on from the first one.
+        """
+        time = self.time
+        rate = 2 * self.half / time
+        bend = jnp.cos(2 * self.half) * self.end - self.begin
+        missed = self.chord - before.after(time, drifts=False)
+        # A guess says nothing of how the bend changes.
+        guess = before.last == 0
+        share, _, _ = before.share(jnp.where(guess, 1, time))
+        return Orbit(
+            velocity=self.end,
+            bend=bend / (time * jnp.sinc(2 * self.half / jnp.pi)),
+            rate=rate,
+            drift=jnp.where(guess, 0, missed / share),
+            last=time,
+        )
+
+
+class Orbit(eqx.Module):
+    """The ellipse that touches the curve at a point, in time.
+
+    Attributes:
+        velocity: There.
+        bend: The acceleration on the last step; on an ellipse it points to the centre.
+        rate: Its angular velocity; 0 where the curve is hollow.
+        drift: What the last step has shown to be missing, see `share`.
+        last: How long the last step was; 0 if this is a guess without one.
+    """
+
+    velocity: Float[Array, " 2"]
+    bend: Float[Array, " 2"]
+    rate: Float[Array, ""]
+    drift: Float[Array, " 2"]
+    last: Float[Array, ""]
+
+    def share(self, time: Array) -> tuple[Array, Array, Array]:
+        """Return the part of the drift after a time, and its derivatives.
+
+        That of the formula of Adams and Bashforth.
+        """
+        last = self.last
+        value = time**2 * (2 * time + 3 * last)
+        return value, 6 * time * (time + last), 12 * time + 6 * last
+
+    def after(self, time: Array, *, drifts: bool = True) -> Array:
+        """Return the displacement after some time."""
+        angle = self.rate * time / jnp.pi
+        sine = time * jnp.sinc(angle)
+        versine = 0.5 * (time * jnp.sinc(0.5 * angle)) ** 2
+        moved = sine * self.velocity + versine * self.bend
+        return moved + self.share(time)[0] * self.drift if drifts else moved
+
+    def to_extremes(self, rows: Array) -> Array:
+        """Return when linear functions of the point are largest or smallest.
+
+        Args:
+            rows: Their coefficients, shape ``(k, 2)``.
+        """
+        speed, bend, drift = rows @ self.velocity, rows @ self.bend, rows @ self.drift
+        rate = jnp.maximum(self.rate, EPSILON)
+        # On the ellipse, and a step of Newton's method for the drift.
+        time = jnp.arctan(-rate * speed / jnp.where(bend == 0, EPSILON, bend)) / rate
+        cosine, sine = jnp.cos(rate * time), jnp.sin(rate * time)
+        _, first, second = self.share(time)
+        now = cosine * speed + sine * bend / rate + first * drift
+        change = cosine * bend - rate * sine * speed + second * drift
+        return time - now / jnp.where(change == 0, 1, change)
+
+
+def guess(u: Array, gradient: Array, sense: Array) -> Orbit:
+    """Return how the curve goes on from a first point if it is the ellipse."""
+    none = jnp.zeros_like(sense)
+    return Orbit(velocity(gradient, sense), -u, jnp.ones_like(sense), 0 * u, none)

@@ -13,21 +13,29 @@ from everwillow.fitting._core import Task
 from everwillow.fitting._outcome import _range, scaled_solver
 from everwillow.fitting._problem import Numbers
 from everwillow.fitting.follow import Foothold
-from everwillow.profile._arcs import SHARP, Arc
-from everwillow.profile._walk import step_to
+from everwillow.profile._arcs import AIM, SKEW, TURN, Arc, Orbit, guess
+from everwillow.profile._plane import Plane, Way
 
 
-# The rise of -ln L on the curve is that of the level to this part of it, and rounding.
-TOLERANCE = 1e-9
-MOST_CORRECTIONS = 8
 # A correction of more than this part of the step asks for a smaller one.
 LARGEST_CORRECTION = 0.4
 SMALLEST_STEP = 1e-5
-# A curve may take as many times the points of an ellipse; longer ones are left open.
-LONGEST = 4
-# The cosine of the angle between two normals at which larger steps do.
-STRAIGHT = 0.999
-STRIDE = 16
+GROWTH = 1.5
+# There is room for as many times the points of an ellipse, half of it for one way;
+# longer curves are left open.
+LONGEST = 32
+# Where the curve is straight steps are larger, by this at most.
+STRIDE = 2
+# Where it turns sharply, or bends with a narrow valley, an angle is at most as many.
+SHARPEST = 3
+# The middle of a step that is larger than others by this is looked at.
+LONG = 1.2
+# A step may be as much longer than it would be, to end where a parameter is extreme,
+# and is not divided for less.
+STRETCH = 1.35
+SHORTEST = 0.05
+# Each time that it goes back from one it has passed it goes less far, by this.
+SHRINK = 0.9
 # Where curves are looked for. Bounds on all sides cut a convex one in four.
 DIRECTIONS = 24
 PIECES = 4
@@ -42,18 +50,21 @@ class _Tracing(eqx.Module):
     Attributes:
         at: The fit at the last point.
         u: The last point.
-        normal: The gradient there.
+        gradient: The gradient there.
+        orbit: How the curve goes on, as far as the last step tells.
+        plain: Whether that is too little for corrections.
         begin: All parameters at the first point of the piece, the point and the
             gradient there.
         sense: Which way round, 1 or -1.
-        bend: The curvature, from the last two normals.
-        step: The length of the next step.
-        length: Of the way since the first point.
+        step: The time of the next step.
+        aim: That to an extreme of a parameter which the last step has passed, or NaN.
+        time: Of the way since the first point.
         seeking: Whether a point is looked for.
         direction: Which direction is the next.
         way: Which way this is: twice the piece of the curve, and its second way 1 more.
         count: How many points there are on it.
         total: How many there are on all.
+        visits: How many fits it took.
         points: All points, NaN beyond their end.
         x: All parameters there.
         ways: Which way each is on.
@@ -63,17 +74,20 @@ class _Tracing(eqx.Module):
 
     at: Foothold
     u: Float[Array, " 2"]
-    normal: Float[Array, " 2"]
+    gradient: Float[Array, " 2"]
+    orbit: Orbit
+    plain: Any
     begin: tuple[Array, Array, Array]
     sense: Float[Array, ""]
-    bend: Float[Array, ""]
     step: Float[Array, ""]
-    length: Float[Array, ""]
+    aim: Float[Array, ""]
+    time: Float[Array, ""]
     seeking: Any
     direction: Any
     way: Any
     count: Any
     total: Any
+    visits: Any
     points: Float[Array, "k 2"]
     x: Float[Array, "k n"]
     ways: Any
@@ -82,108 +96,70 @@ class _Tracing(eqx.Module):
 
     def is_new(self, u: Array, near: Array) -> Array:
         """Return whether no curve is near a point, nor crosses the ray through it."""
-        x, y = self.points.T
-        across = u[0] * y - u[1] * x
-        along = u[0] * x + u[1] * y
-        crosses = (across[1:] * across[:-1] <= 0) & (along[1:] > 0) & (along[:-1] > 0)
-        crosses = crosses & (self.ways[1:] == self.ways[:-1])
-        return ~jnp.any(crosses) & ~jnp.any(jnp.hypot(x - u[0], y - u[1]) <= near)
+
+        def compare() -> Array:
+            x, y = self.points.T
+            across = u[0] * y - u[1] * x
+            along = u[0] * x + u[1] * y
+            crosses = (across[1:] * across[:-1] <= 0) & (along[1:] > 0)
+            crosses = crosses & (along[:-1] > 0) & (self.ways[1:] == self.ways[:-1])
+            close = jnp.hypot(x - u[0], y - u[1]) <= near
+            return ~jnp.any(crosses) & ~jnp.any(close)
+
+        return jax.lax.cond(self.seeking, compare, lambda: jnp.asarray(True))
 
     def from_begin(
         self, begin: Any, sense: Array, longest: Array, wanted: Array
     ) -> "_Tracing":
         """Return to the first point of the piece to go on in a sense, if wanted."""
-        x, u, normal = begin
+        x, u, gradient = begin
+        # That of the ellipse.
+        orbit = guess(u, gradient, sense)
         return dataclasses.replace(
             self,
             # The Hessian is that of elsewhere; if it does not do there will be another.
             at=dataclasses.replace(self.at, x=jnp.where(wanted, x, self.at.x)),
             u=jnp.where(wanted, u, self.u),
-            normal=jnp.where(wanted, normal, self.normal),
+            gradient=jnp.where(wanted, gradient, self.gradient),
+            orbit=select(wanted, orbit, self.orbit),
+            plain=wanted | self.plain,
             begin=begin,
             sense=jnp.where(wanted, sense, self.sense),
-            # That of the ellipse.
-            bend=jnp.where(wanted, sense, self.bend),
             step=jnp.where(wanted, longest, self.step),
-            length=jnp.where(wanted, 0, self.length),
+            aim=jnp.where(wanted, jnp.nan, self.aim),
+            time=jnp.where(wanted, 0, self.time),
         )
 
+    def after(self, arc: Arc, good: Array, past: Array, way: Way, longest: Array):
+        """Return where a step along the curve leads, and how long the next one is.
 
-class _Plane(eqx.Module):
-    """The two parameters, in units of the level curve of the quadratic model."""
-
-    task: Task
-    numbers: Numbers
-    base: Foothold
-    held: Array
-    places: Array
-    root: Float[Array, "2 2"]
-    rise: Float[Array, ""]
-    box: Float[Array, "2 2"]
-
-    @property
-    def tolerance(self) -> Array:
-        """Return how close to the level heights are on the curve."""
-        rounding = 16 * jnp.finfo(self.rise.dtype).eps * jnp.abs(self.base.value)
-        return TOLERANCE + rounding / self.rise
-
-    def values(self, u: Array) -> Array:
-        """Return the parameters at a point of the plane."""
-        return self.base.x[self.places] + self.root @ u
-
-    def inside(self, u: Array) -> Array:
-        """Return whether a point is within the bounds."""
-        value = self.values(u)
-        return jnp.all((value >= self.box[0]) & (value <= self.box[1]))
-
-    def visit(self, last: Foothold, u: Array) -> tuple[Foothold, Array, Array]:
-        """Return the fit at a point, the height above the level, and its gradient."""
-        x = last.x.at[self.places].set(self.values(u))
-        at = step_to(self.task, self.numbers, last, self.held, x)
-        height = (at.value - self.base.value) / self.rise - 1
-        return at, height, self.root.T @ at.gradient[self.places] / self.rise
-
-    def corrected(self, last: Foothold, u: Array, reach: Array, way: Arc):
-        """Move a point onto the curve, along the gradient, if that is wanted.
-
-        Then look at the middle of the arc to it, where that is long: a step may have
-        come to another arm of a narrow valley.
-
-        Returns:
-            The fit, the point, the gradient there, and whether it is on the curve.
+        Args:
+            arc: The step.
+            good: Whether it is taken.
+            past: When it passed an extreme of a parameter, and so is not; or NaN.
+            way: What it was to be.
+            longest: What steps are to be where nothing asks for others.
         """
-
-        def going(s):
-            _, _, _, count, good, done, _ = s
-            return good & ~done & (count <= MOST_CORRECTIONS)
-
-        def advance(s):
-            at, v, g, count, _, _, last_look = s
-            place = jnp.where(last_look, way.middle(v, g), v)
-            end, height, gradient = self.visit(at, place)
-            on_curve = end.success & (jnp.abs(height) <= self.tolerance)
-            better = v - height * gradient / jnp.vdot(gradient, gradient)
-            near = (jnp.linalg.norm(better - u) <= reach) & self.inside(better)
-            good = end.success & (on_curve | near)
-            along = end.success & way.passes(v, g, height, gradient)
-            look = on_curve & way.is_long(v, gradient)
-            moved = jnp.where(good & ~on_curve, better, v)
-            return (
-                select(good & ~last_look, end, at),
-                jnp.where(last_look, v, moved),
-                jnp.where(last_look, g, gradient),
-                count + jnp.where(last_look | look, 0, 1),
-                jnp.where(last_look, along, good),
-                jnp.where(last_look, along, on_curve & ~look),
-                last_look | look,
-            )
-
-        count, false = jnp.asarray(0), jnp.asarray(False)
-        v = jnp.where(way.closes, way.end, u)
-        wanted = way.closes | (self.inside(u) & way.wanted)
-        start = (last, v, way.end_normal, count, wanted, false, way.closes)
-        at, v, gradient, _, _, done, _ = jax.lax.while_loop(going, advance, start)
-        return at, v, gradient, done
+        passed = jnp.isfinite(past)
+        bends = jnp.maximum(jnp.abs(arc.falls), jnp.abs(arc.rises)) / TURN
+        wanted = jnp.minimum(AIM, (SHARPEST * longest) ** 2 / TURN)
+        room = jnp.minimum(jnp.sqrt(wanted / bends), jnp.cbrt(AIM * SKEW / arc.skew))
+        orbit = arc.onward(self.orbit)
+        # Where areas are larger than at the minimum, or the curve is straight, an
+        # angle takes longer.
+        most = jnp.clip(longest / orbit.rate, longest, STRIDE * longest)
+        # A step that was divided to end at an extreme was not too long.
+        tried = jnp.where(room < 1, way.time, jnp.maximum(way.time, self.step))
+        grown = jnp.minimum(tried * jnp.clip(room, 0.5, GROWTH), most)
+        smaller = 0.5 * jnp.minimum(way.time, self.step)
+        return dataclasses.replace(
+            self,
+            orbit=select(good, orbit, self.orbit),
+            plain=jnp.where(good, arc.skew > 0.5 * jnp.abs(arc.turn), self.plain),
+            step=jnp.where(good, grown, jnp.where(passed, self.step, smaller)),
+            aim=past,
+            time=self.time + jnp.where(good, arc.time, 0),
+        )
 
 
 def trace(
@@ -204,11 +180,12 @@ def trace(
         held: What else is held there, shape ``(n,)``.
         places: The positions of the two parameters, shape ``(2,)``.
         rise: Of -ln L on the curve.
-        blank: Its length says how many points there may be on each way.
+        blank: Its length says how many points there may be.
 
     Returns:
-        Points ``(pieces, 2, m, 2)``, all parameters ``(pieces, 2, m, n)`` and counts
-        ``(pieces, 2)`` of both ways, and whether the curve is closed.
+        Points ``(m, 2)`` and all parameters there ``(m, n)``, in order, with a row of
+        NaN between pieces and more at the end; how many rows there are without these;
+        whether the curve is closed; and the number of fits.
     """
     held = jnp.asarray(held)
     free = jnp.asarray(numbers.mask) & ~held & ~base.at_bound
@@ -219,7 +196,7 @@ def trace(
     root = jnp.linalg.cholesky(columns[:, places]) * jnp.sqrt(2 * rise)
     box = jnp.stack([end[places] for end in _range(numbers, base.x)])
     held = held.at[places].set(True)
-    plane = _Plane(task, numbers, base, held, places, root, rise, box)
+    plane = Plane(task, numbers, base, held, places, root, rise, box)
     size = blank.shape[0]
     longest = jnp.asarray(2 * jnp.pi * LONGEST / size, base.x.dtype)
     end = jax.lax.while_loop(
@@ -227,33 +204,34 @@ def trace(
         lambda t: _advance(plane, t, longest),
         _start(plane, longest, size),
     )
-    return _sorted(plane, end, size)
+    return _sorted(plane, end)
 
 
-def _sorted(plane: _Plane, end: _Tracing, size: int) -> tuple[Array, ...]:
-    """Give each way its rows; those of second ways begin after the first point."""
+def _sorted(plane: Plane, end: _Tracing) -> tuple[Array, ...]:
+    """Put the points in order: second ways backwards to the first point, then first."""
     row = jnp.arange(end.ways.size)
-    ways = jnp.where(row < end.total, end.ways, -1)
-    mine = ways[:, None] == jnp.arange(2 * PIECES)[None, :]
-    rank = jnp.cumsum(mine, axis=0)[row, ways] - 1
+    used = row < end.total
     # What closed only on its second way has nothing of the first one.
-    alone = end.closed & (end.way % 2 == 1)
-    mine = mine & ~(alone & (ways == end.way - 1) & (rank > 0))[:, None]
-    counts = jnp.sum(mine, axis=0)
-    counts = counts + jnp.where(counts > 0, jnp.arange(2 * PIECES) % 2, 0)
-    # Rows that are on no way go nowhere.
-    here = (jnp.where(jnp.any(mine, axis=1), ways, 2 * PIECES), rank + ways % 2)
+    alone = end.closed & (end.way % 2 == 1) & (end.ways == end.way - 1)
+    begins = (row == 0) | (jnp.roll(end.ways, 1) != end.ways)
+    used = used & ~(alone & ~begins)
+    piece = jnp.where(used, end.ways // 2, PIECES)
+    along = jnp.where(end.ways % 2 == 1, -1 - row, row)
+    order = jnp.lexsort((along, piece))
+    piece = piece[order]
+    # Each piece leaves a row to the one before.
+    place = jnp.where(piece < PIECES, row + piece, 2 * row.size)
 
     def spread(rows: Array) -> Array:
-        none = jnp.full((2 * PIECES, size, rows.shape[1]), jnp.nan, rows.dtype)
-        spread = none.at[here].set(rows, mode="drop")
-        return spread.reshape(PIECES, 2, size, -1)
+        none = jnp.full((row.size + PIECES, rows.shape[1]), jnp.nan, rows.dtype)
+        return none.at[place].set(rows[order], mode="drop")
 
+    count = jnp.max(jnp.where(piece < PIECES, place + 1, 0))
     points = spread(jax.vmap(plane.values)(end.points))
-    return points, spread(end.x), counts.reshape(PIECES, 2), end.closed
+    return points, spread(end.x), count, end.closed, end.visits
 
 
-def _start(plane: _Plane, longest: Array, size: int) -> _Tracing:
+def _start(plane: Plane, longest: Array, size: int) -> _Tracing:
     """Return the tracing before anything is found."""
     base = plane.base
     one, zero = jnp.ones_like(longest), jnp.zeros(2, longest.dtype)
@@ -261,66 +239,88 @@ def _start(plane: _Plane, longest: Array, size: int) -> _Tracing:
     return _Tracing(
         at=base,
         u=zero,
-        normal=zero,
+        gradient=zero,
+        orbit=guess(zero, zero, one),
+        plain=jnp.asarray(True),
         begin=(base.x, zero, zero),
         sense=one,
-        bend=one,
         step=longest,
-        length=0 * one,
+        aim=jnp.nan * one,
+        time=0 * one,
         seeking=jnp.asarray(True),
         direction=number,
         way=number,
         count=number,
         total=number,
-        points=jnp.full((2 * size, 2), jnp.nan, one.dtype),
-        x=jnp.full((2 * size, base.x.size), jnp.nan, one.dtype),
-        ways=jnp.zeros(2 * size, number.dtype),
+        visits=number,
+        points=jnp.full((size, 2), jnp.nan, one.dtype),
+        x=jnp.full((size, base.x.size), jnp.nan, one.dtype),
+        ways=jnp.zeros(size, number.dtype),
         closed=jnp.asarray(False),
         going=base.success,
     )
 
 
-def _advance(plane: _Plane, t: _Tracing, longest: Array) -> _Tracing:
+def _ray(direction: Array, like: Array) -> Array:
+    """Return one direction after the other, from where narrow valleys are crossed."""
+    # The second parameter moves alone on it.
+    angle = 0.5 * jnp.pi + direction.astype(like.dtype) * (2 * jnp.pi / DIRECTIONS)
+    return jnp.stack([jnp.cos(angle), jnp.sin(angle)])
+
+
+def _way(plane: Plane, t: _Tracing, longest: Array, ray: Array):
+    """Return the next step, and the point where it leads."""
+    _, *first = t.begin
+    back = Arc.between(t.sense, (t.u, t.gradient), (first[0], first[1]))
+    returns = back.is_sound() & (back.time <= GROWTH * t.step)
+    closes = ~t.seeking & (t.time > 2 * t.step) & returns & jnp.isnan(t.aim)
+    # To where a parameter is extreme, if that is next.
+    extremes = t.orbit.to_extremes(plane.root)
+    ahead = (extremes > SHORTEST * t.step) & (extremes < STRETCH * t.step)
+    time = jnp.minimum(jnp.min(jnp.where(ahead, extremes, jnp.inf)), 2 * t.step)
+    time = jnp.where(jnp.any(ahead), time, t.step)
+    time = jnp.where(jnp.isnan(t.aim), time, t.aim)
+    chord = t.orbit.after(time)
+    way = Way(
+        wanted=~t.seeking | t.is_new(ray, longest),
+        traces=~t.seeking,
+        first=(t.u, t.gradient),
+        sense=t.sense,
+        time=time,
+        reach=jnp.where(t.seeking, 2, LARGEST_CORRECTION * jnp.linalg.norm(chord)),
+        across=t.orbit.bend,
+        plain=t.seeking | t.plain,
+        looks=~t.seeking & (time > LONG * STRETCH * longest),
+        closes=closes,
+        last=(first[0], first[1]),
+    )
+    return way, jnp.where(t.seeking, ray, t.u + chord)
+
+
+def _advance(plane: Plane, t: _Tracing, longest: Array) -> _Tracing:
     """Look in one direction, or take one step along the curve or make it smaller."""
-    angles = jnp.arange(DIRECTIONS, dtype=t.u.dtype) * (2 * jnp.pi / DIRECTIONS)
-    angle = angles[t.direction]
-    ray = jnp.stack([jnp.cos(angle), jnp.sin(angle)])
-    normal = t.normal / jnp.linalg.norm(t.normal)
-    tangent = t.sense * jnp.stack([-normal[1], normal[0]])
-    close = ~t.seeking & _closes(t, normal, tangent)
-    # The chord of an arc that bends as the last one did.
-    half = 0.5 * jnp.clip(t.bend * t.step, -1, 1)
-    ahead = t.u + t.step * _turned(tangent, jnp.cos(half), jnp.sin(half))
-    wanted = ~t.seeking | t.is_new(ray, longest)
-    way = Arc(t.u, normal, t.sense, wanted, ~t.seeking, close, *t.begin[1:])
-    at, u, gradient, good = plane.corrected(
-        select(t.seeking, plane.base, t.at),
-        jnp.where(t.seeking, ray, ahead),
-        jnp.where(t.seeking, 2.0, LARGEST_CORRECTION * t.step),
-        way,
-    )
-    near, close = close, close & good
-    found = t.seeking & good & t.is_new(u, longest)
-    turned = gradient / jnp.linalg.norm(gradient)
-    cosine = jnp.vdot(turned, normal)
-    sine = normal[0] * turned[1] - normal[1] * turned[0]
-    # A turn of more than half a radian is too sharp for the step.
-    good = good & (cosine > SHARP) & ~near & ~t.seeking
-    # Where the curve is straight larger steps do.
-    most = jnp.where(cosine > STRAIGHT, STRIDE * longest, longest)
+    way, ahead = _way(plane, t, longest, _ray(t.direction, t.u))
+    source = select(t.seeking, plane.base, t.at)
+    end = plane.corrected(source, ahead, way)
+    found = t.seeking & end.good & t.is_new(end.u, longest)
+    arc = Arc.between(t.sense, (t.u, t.gradient), (end.u, end.gradient))
+    # Parameters are extreme at points; what was passed is gone back to.
+    past = jnp.nanmin(arc.past_extremes(plane.root))
+    taken = end.good & ~t.seeking
+    past = jnp.minimum(past, SHRINK * way.time)
+    past = jnp.where(taken & (past > SMALLEST_STEP * longest), past, jnp.nan)
+    close = taken & way.closes & jnp.isnan(past)
+    good = taken & ~way.closes & jnp.isnan(past)
     moved = dataclasses.replace(
-        t,
-        at=select(good | found, at, t.at),
-        u=jnp.where(good, u, t.u),
-        normal=jnp.where(good, gradient, t.normal),
-        bend=jnp.where(good, jnp.arctan2(sine, cosine) / t.step, t.bend),
-        step=jnp.where(good, jnp.minimum(1.5 * t.step, most), 0.5 * t.step),
-        length=t.length + jnp.where(good, t.step, 0),
+        t.after(arc, good, past, way, longest),
+        at=select(good | found, end.at, t.at),
+        u=jnp.where(good, end.u, t.u),
+        gradient=jnp.where(good, end.gradient, t.gradient),
     )
-    begin = select(found, (at.x, u, gradient), t.begin)
+    begin = select(found, (end.at.x, end.u, end.gradient), t.begin)
     # The points of one way fill half of the rows.
     full = (2 * t.count >= t.ways.size) | (t.total >= t.ways.size - 1)
-    stuck = ~good & (t.step < SMALLEST_STEP * longest)
+    stuck = ~good & jnp.isnan(past) & (t.step < SMALLEST_STEP * longest)
     over = ~t.seeking & (close | full | stuck)
     sense = jnp.where(found, 1.0, -1.0)
     moved = moved.from_begin(begin, sense, longest, found | over)
@@ -328,44 +328,23 @@ def _advance(plane: _Plane, t: _Tracing, longest: Array) -> _Tracing:
     more = found | good | close
     # Written in place; choosing between whole arrays would copy them.
     put = jax.lax.dynamic_update_index_in_dim
-    u, x = select(close, (t.begin[1], t.begin[0]), (u, at.x))
+    u, x = select(close, (t.begin[1], t.begin[0]), (end.u, end.at.x))
     points = put(t.points, jnp.where(more, u, jnp.nan), t.total, 0)
     # After the first way the second, after that the next piece.
-    way = t.way + jnp.where(over, 1, 0)
+    number = t.way + jnp.where(over, 1, 0)
     direction = t.direction + jnp.where(t.seeking, 1, 0)
     lost = t.seeking & ~found & (direction >= DIRECTIONS)
     return dataclasses.replace(
         moved,
-        seeking=(t.seeking & ~found) | (over & (way % 2 == 0)),
+        seeking=(t.seeking & ~found) | (over & (number % 2 == 0)),
         direction=direction,
-        way=jnp.where(close, t.way, way),
+        way=jnp.where(close, t.way, number),
         count=jnp.where(over, 0, t.count + jnp.where(more, 1, 0)),
         total=t.total + jnp.where(more, 1, 0),
+        visits=t.visits + end.visits,
         points=points,
         x=put(t.x, x, t.total, 0),
         ways=put(t.ways, t.way, t.total, 0),
         closed=close,
-        going=~(close | lost | (way >= 2 * PIECES)),
+        going=~(close | lost | (number >= 2 * PIECES)),
     )
-
-
-def _closes(t: _Tracing, normal: Array, tangent: Array) -> Array:
-    """Return whether the next step comes back to where the piece began.
-
-    And not to the other side of a narrow valley.
-    """
-    _, first, first_normal = t.begin
-    to_first = first - t.u
-    distance = jnp.linalg.norm(to_first)
-    return (
-        (t.length > 2 * t.step)
-        & (distance <= 1.5 * t.step)
-        & (jnp.vdot(to_first, tangent) > SHARP * distance)
-        & (jnp.vdot(first_normal, normal) > SHARP * jnp.linalg.norm(first_normal))
-    )
-
-
-def _turned(vector: Array, cosine: Array, sine: Array) -> Array:
-    """Return a vector turned by an angle."""
-    x, y = vector
-    return jnp.stack([cosine * x - sine * y, sine * x + cosine * y])

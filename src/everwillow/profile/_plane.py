@@ -1,0 +1,196 @@
+"""The two parameters of a contour, and how points of their plane come onto it."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from everwillow._numerics import select
+from everwillow.fitting._core import Task
+from everwillow.fitting._problem import Numbers
+from everwillow.fitting.follow import Foothold
+from everwillow.profile._arcs import Arc
+from everwillow.profile._walk import step_to
+
+
+# The rise of -ln L on the curve is that of the level to this part of it, and rounding.
+TOLERANCE = 1e-9
+MOST_CORRECTIONS = 8
+# From a step the curve may be this part of the height of the minimum away.
+FAR = 0.5
+# The time of a step may be another one than was wanted by this part.
+LATE = 0.5
+
+
+class Way(eqx.Module):
+    """What a point of the plane is on the way to.
+
+    Attributes:
+        wanted: Whether there is a step.
+        traces: Whether it is one along the curve, not one onto it from afar.
+        first: The point on the curve where it begins, and the gradient there.
+        sense: Which way round, 1 or -1.
+        time: How long the step is to take.
+        reach: How far a correction may lead.
+        across: The direction of corrections, that of the gradient if `plain`.
+        plain: Whether it is.
+        looks: Whether the middle is to be looked at.
+        closes: Whether it leads to where the piece began; that is always looked at.
+        last: That point, and the gradient there.
+    """
+
+    wanted: Bool[Array, ""]
+    traces: Bool[Array, ""]
+    first: tuple[Float[Array, " 2"], Float[Array, " 2"]]
+    sense: Float[Array, ""]
+    time: Float[Array, ""]
+    reach: Float[Array, ""]
+    across: Float[Array, " 2"]
+    plain: Bool[Array, ""]
+    looks: Bool[Array, ""]
+    closes: Bool[Array, ""]
+    last: tuple[Float[Array, " 2"], Float[Array, " 2"]]
+
+    def arc(self, v: Array, gradient: Array) -> Arc:
+        """Return the arc to a point on the curve."""
+        return Arc.between(self.sense, self.first, (v, gradient))
+
+    def accepts(self, v: Array, gradient: Array) -> Array:
+        """Return whether a point on the curve is where the step was to lead."""
+        arc = self.arc(v, gradient)
+        late = jnp.abs(arc.time - self.time) > LATE * self.time
+        return ~self.traces | (arc.is_sound() & ~late)
+
+    def onto(self, v: Array, height: Array, gradient: Array) -> Array:
+        """Return Newton's next point, across the curve."""
+        slope = jnp.vdot(gradient, self.across)
+        # Where the curve turns parallel to it the direction is of no use.
+        before = jnp.abs(jnp.vdot(self.first[1], self.across))
+        plain = self.plain | (jnp.abs(slope) < 0.5 * before) | (slope == 0)
+        across = jnp.where(plain, gradient, self.across)
+        steep = jnp.where(plain, jnp.vdot(gradient, gradient), slope)
+        return v - height * across / jnp.where(steep == 0, 1, steep)
+
+
+class Plane(eqx.Module):
+    """The two parameters, in units of the level curve of the quadratic model.
+
+    Attributes:
+        task: The structure of the fit.
+        numbers: Its arguments.
+        base: The minimum, where the point is 0.
+        held: What is held on the curve, the two parameters too, shape ``(n,)``.
+        places: Their positions.
+        root: What makes a point of the plane a change of the parameters.
+        rise: Of -ln L from the minimum to the curve.
+        box: Their lower bounds, and their upper ones.
+    """
+
+    task: Task
+    numbers: Numbers
+    base: Foothold
+    held: Array
+    places: Array
+    root: Float[Array, "2 2"]
+    rise: Float[Array, ""]
+    box: Float[Array, "2 2"]
+
+    @property
+    def tolerance(self) -> Array:
+        """Return how close to the level heights are on the curve."""
+        rounding = 16 * jnp.finfo(self.rise.dtype).eps * jnp.abs(self.base.value)
+        return TOLERANCE + rounding / self.rise
+
+    def values(self, u: Array) -> Array:
+        """Return the parameters at a point of the plane."""
+        return self.base.x[self.places] + self.root @ u
+
+    def inside(self, u: Array) -> Array:
+        """Return whether a point is within the bounds."""
+        value = self.values(u)
+        return jnp.all((value >= self.box[0]) & (value <= self.box[1]))
+
+    def visit(self, last: Foothold, u: Array) -> tuple[Foothold, Array, Array]:
+        """Return the fit at a point, the height above the level, and its gradient."""
+        x = last.x.at[self.places].set(self.values(u))
+        at = step_to(self.task, self.numbers, last, self.held, x)
+        height = (at.value - self.base.value) / self.rise - 1
+        return at, height, self.root.T @ at.gradient[self.places] / self.rise
+
+    def corrected(self, last: Foothold, u: Array, way: Way) -> "Landing":
+        """Move a point onto the curve, if that is wanted.
+
+        Then look at the middle of the arc to it, where that is asked for: a step may
+        have come to another arm of a narrow valley.
+        """
+
+        def going(s: _Correction) -> Array:
+            return s.good & ~s.done & (s.count <= MOST_CORRECTIONS)
+
+        def advance(s: _Correction) -> _Correction:
+            middle = way.first[0] + way.arc(s.v, s.gradient).middle()
+            place = jnp.where(s.looking, middle, s.v)
+            end, height, gradient = self.visit(s.at, place)
+            found = end.success & (jnp.abs(height) <= self.tolerance)
+            better = way.onto(s.v, height, gradient)
+            near = jnp.linalg.norm(better - u) <= way.reach
+            near = near & self.inside(better) & (~way.traces | (height < FAR))
+            good = end.success & jnp.where(found, way.accepts(s.v, gradient), near)
+            along = end.success & way.arc(s.v, s.gradient).passes(height, gradient)
+            look = found & good & way.looks
+            on = ~s.looking
+            return _Correction(
+                at=select(good & on, end, s.at),
+                v=jnp.where(on & good & ~found, better, s.v),
+                gradient=jnp.where(on, gradient, s.gradient),
+                # A look is no correction.
+                count=s.count + jnp.where(s.looking | look, 0, 1),
+                good=jnp.where(s.looking, along, good),
+                done=jnp.where(s.looking, along, found & ~look),
+                looking=s.looking | look,
+                visits=s.visits + 1,
+            )
+
+        start = _Correction(
+            at=last,
+            v=jnp.where(way.closes, way.last[0], u),
+            gradient=way.last[1],
+            count=jnp.asarray(0),
+            good=way.closes | (self.inside(u) & way.wanted),
+            done=jnp.asarray(False),
+            looking=way.closes,
+            visits=jnp.asarray(0),
+        )
+        end = jax.lax.while_loop(going, advance, start)
+        return Landing(end.at, end.v, end.gradient, end.good & end.done, end.visits)
+
+
+class _Correction(eqx.Module):
+    at: Foothold
+    v: Float[Array, " 2"]
+    gradient: Float[Array, " 2"]
+    count: Int[Array, ""]
+    good: Bool[Array, ""]
+    done: Bool[Array, ""]
+    looking: Bool[Array, ""]
+    visits: Int[Array, ""]
+
+
+class Landing(eqx.Module):
+    """Where a step ends.
+
+    Attributes:
+        at: The fit there.
+        u: The point.
+        gradient: Of the height there.
+        good: Whether it is on the curve.
+        visits: The number of fits that it took.
+    """
+
+    at: Foothold
+    u: Float[Array, " 2"]
+    gradient: Float[Array, " 2"]
+    good: Any
+    visits: Any
