@@ -105,12 +105,18 @@ def test_a_significance_has_its_derivative():
             return rate - n * jnp.log(rate)
 
         model = ew.Model(nll, {"mu": 1.0}, N, expected=lambda p: p["mu"] * S + b)
-        return ew.discovery(model, "mu").significance
+        found = ew.discovery(model, "mu")
+        both = jnp.stack([found.significance, found.expected])
+        return both, both
 
-    # Z = sqrt(2 (n ln(n / b) - n + b)) falls by (n / b - 1) / Z.
-    z, slope = jax.jit(jax.value_and_grad(significance))(B)
-    right = np.sqrt(2 * (N * np.log(N / B) - N + B))
-    np.testing.assert_allclose((z, slope), (right, (1 - N / B) / right), rtol=1e-6)
+    slopes, found = jax.jit(jax.jacrev(significance, has_aux=True))(B)
+    # Z = sqrt(2 (n ln(n / b) - n + b)) falls by (n / b - 1) / Z, and what is expected
+    # is that at n = s + b, with n moving along.
+    n = np.array([N, S + B])
+    right = np.sqrt(2 * (n * np.log(n / B) - n + B))
+    np.testing.assert_allclose(found, right, rtol=1e-6)
+    moving = np.array([0.0, np.log((S + B) / B)])
+    np.testing.assert_allclose(slopes, (1 - n / B + moving) / right, rtol=1e-6)
 
 
 def test_a_combination_has_its_derivative():

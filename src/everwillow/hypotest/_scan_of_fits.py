@@ -68,6 +68,7 @@ def scan_fits(
         jnp.stack([jnp.asarray(value, vector.dtype) for value in held]),
         last,
         {"zero": last - 1, "held": 1}.get(floor or ""),
+        floor == "zero",
     )
     rest: Any = None
 
@@ -112,12 +113,14 @@ class _Plan(eqx.Module):
         last: Number of the last fit.
         zero: Number of the fit with the POI at 0 that stands for a free one below 0;
             None where no fit does.
+        extra: Whether that fit is there for this alone, and only made where needed.
     """
 
     element: Any
     held: Any
     last: int = eqx.field(static=True)
     zero: int | None = eqx.field(static=True)
+    extra: bool = eqx.field(static=True)
 
     def reference(self, progress: "_Progress") -> tuple[Any, Any, Any]:
         """Return the minimum that others are compared with.
@@ -186,7 +189,7 @@ def _follow(
         progress.sound.at[i].set(active[i] & sound),
         mu_hat,
     )
-    if plan.zero == last - 1:
+    if plan.extra:
         wanted = (mu_hat < 0) | ~sound
         active = jnp.where(i == 0, active.at[last - 1].set(wanted), active)
     reference, known, _ = plan.reference(progress)
