@@ -295,17 +295,17 @@ ENTRIES = {
     "toy_generator_mapped": lambda wrap: generated(
         wrap, map_fn=lambda one: lambda many: jax.lax.map(one, many)
     ),
-    "rank": _fitted(lambda one, fit: impacts.rank(one, fit, pois="mu").up),
+    "rank": _fitted(lambda one, fit: impacts.rank(one, fit, pois="mu").postfit),
     "rank_refit": _fitted(
         lambda one, fit: (
-            impacts.rank(one, fit, pois="mu", refit="parameter").refits["parameter"].up
+            impacts.rank(one, fit, pois="mu", refit="postfit").postfit_refits.up
         )
     ),
     "nonprofiled": _model(
         lambda one: (
             impacts.nonprofiled_impacts(
                 one, ew.fit(one, fixed={"theta": 0.0}), pois="mu"
-            ).shifts
+            ).up
         )
     ),
     "global_impacts": _fitted(
