@@ -12,7 +12,7 @@ import pytest
 
 import everwillow as ew
 from everwillow.fitting import _execute
-from everwillow.fitting._adjoint import minimise
+from everwillow.fitting._adjoint import minimise_plain
 from everwillow.fitting.run import Unset, prepare_task, resolve
 from everwillow.likelihood.histograms import Axis, Channel, Layout
 from everwillow.likelihood.template_arrays import DenseResponses
@@ -192,7 +192,7 @@ def compiled(bins):
     )
     arrays, static = _execute.split((task, numbers))
     start = time.process_time()
-    program = _execute._compiled(minimise, options=True).lower(static, arrays)
+    program = _execute._compiled(minimise_plain, options=True).lower(static, arrays)
     text = program.as_text()
     program.compile()
     taken = time.process_time() - start

@@ -2,6 +2,7 @@
 
 import functools as ft
 
+import numpy as np
 import pytest
 
 from everwillow.solvers.trust_region_newton import CODE_FLAT, CODE_MINIMUM
@@ -49,6 +50,16 @@ def test_no_false_success_from_afar(problem, scale):
     for structured in (False, True):
         ending = run(problem, scale, structured=structured)
         check_no_false_success(problem, ending)
+
+
+@pytest.mark.parametrize("structured", [False, True])
+def test_no_minimum_where_the_curvature_vanishes(structured):
+    """Rounding makes the last steps short, and two points next to each other alike."""
+    problem = PROBLEMS["powell_singular"]
+    for scale in np.random.default_rng(0).uniform(0.5, 120, 30):
+        ending = run(problem, float(scale), structured=structured)
+        assert ending.code == CODE_FLAT
+        assert ending.evaluations < 60
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ none.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -24,25 +25,35 @@ from everwillow._derivatives import gradient_of, push_forward
 from everwillow._errors import RESULTS
 from everwillow._refusals import has_custom_vjp
 from everwillow.fitting._core import Task, run_solver
-from everwillow.fitting._edge import fewest_events, minimise_inside, softened
+from everwillow.fitting._edge import (
+    fewest_events,
+    minimise_beside,
+    minimise_inside,
+    softened,
+)
 from everwillow.fitting._outcome import Outcome, conclude, scaled_solver
 from everwillow.fitting._problem import Numbers
 from everwillow.solvers.conjugate_gradients import steihaug
 from everwillow.solvers.lanes import LANE_STEPS, lane_solver, rerun
 
 
-def minimise(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution]:
+def minimise(
+    task: Task,
+    numbers: Numbers,
+    once: Callable[[Task, Numbers], tuple[Outcome, optx.Solution]] = minimise_inside,
+) -> tuple[Outcome, optx.Solution]:
     """Minimise, batched under `jax.vmap` and differentiable in every number.
 
     Args:
         task: The structure; its array leaves are numbers too.
         numbers: The arguments.
+        once: Minimises once, without a batch and without derivatives.
     """
     arrays, structure = eqx.partition((task, numbers), eqx.is_array)
 
     @jax.custom_jvp
     def solve(arrays):
-        return _batchable(structure)(arrays)
+        return _batchable(structure, once)(arrays)
 
     @solve.defjvp
     def push(primals, tangents):
@@ -64,13 +75,23 @@ def minimise(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution]:
     return eqx.combine(dynamic, static.value)
 
 
-def _batchable(structure):
+def minimise_plain(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution]:
+    """Minimise as `minimise` does, but for minima at the edge of positivity.
+
+    Args:
+        task: The structure; its array leaves are numbers too.
+        numbers: The arguments.
+    """
+    return minimise(task, numbers, minimise_beside)
+
+
+def _batchable(structure, once):
     """Return the minimisation of arrays, with a rule of its own for `jax.vmap`."""
 
     def solve_with(arrays, solver=None, max_steps=None):
         task, numbers = eqx.combine(arrays, structure)
         if solver is None:
-            end = minimise_inside(task, numbers)
+            end = once(task, numbers)
         else:
             task = dataclasses.replace(task, solver=solver, max_steps=max_steps)
             end = conclude(task, numbers, run_solver(task, numbers))

@@ -79,6 +79,23 @@ def softened(numbers: Numbers, events: Array) -> Numbers:
     return dataclasses.replace(numbers, observation=observation)
 
 
+def minimise_beside(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution]:
+    """Minimise without that constraint, in a program half as large.
+
+    Args:
+        task: The structure of the fit.
+        numbers: Its arguments.
+
+    Returns:
+        What `minimise_inside` returns where the minimum is not at the edge. The entry
+        ``"again"`` of the statistics tells whether it may be there.
+    """
+    outcome, solution = conclude(task, numbers, run_solver(task, numbers))
+    again = ~outcome.success & _worth_it(outcome) & _has_empty_bins(numbers)
+    stats = {**solution.stats, "again": again}
+    return outcome, dataclasses.replace(solution, stats=stats)
+
+
 def minimise_inside(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution]:
     """Minimise, with expected counts that are not negative as a constraint.
 
@@ -111,13 +128,20 @@ def minimise_inside(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solutio
         count, _, x, steps, kept = carry
         found = stage(arrays, x, _events(count, dtype))
         outcome, _ = eqx.combine(found, static)
-        steps = steps + outcome.num_steps
-        failed = ~outcome.success & _worth_it(outcome) & empty
-        again = jnp.where(count == 0, failed, outcome.success & (count < STAGES))
-        final = (count == 0) | (outcome.success & (count == STAGES))
+
         # The first fit knows nothing of the path; the others go on along it.
-        following = jnp.where(count == 0, start, outcome.x)
-        return count + 1, again, following, steps, select(final, found, kept)
+        def after_the_first():
+            failed = ~outcome.success & _worth_it(outcome) & empty
+            return failed, jnp.asarray(True), start
+
+        def along_the_path():
+            end = count == STAGES
+            return outcome.success & ~end, outcome.success & end, outcome.x
+
+        # In branches XLA computes the decisions once, not for each number of the state.
+        again, final, x = jax.lax.cond(count == 0, after_the_first, along_the_path)
+        steps = steps + outcome.num_steps
+        return count + 1, again, x, steps, select(final, found, kept)
 
     empty = _has_empty_bins(numbers)
     blank = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)

@@ -22,8 +22,10 @@ from everwillow._captures import (
     structure_parts,
 )
 from everwillow._mesh_axes import on_one_device
-from everwillow.fitting._adjoint import minimise
+from everwillow.fitting._adjoint import minimise, minimise_plain
 from everwillow.fitting._core import Task
+from everwillow.fitting._edge import can_soften
+from everwillow.fitting._layout import is_traced
 from everwillow.fitting._outcome import Outcome
 from everwillow.fitting._problem import Numbers
 
@@ -180,7 +182,16 @@ def _called(
 
 
 def run(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution]:
-    """Minimise, compiled."""
+    """Minimise, compiled.
+
+    The way to a minimum at the edge of positivity doubles the program, and few fits
+    take it: outside of a trace only they compile it.
+    """
+    if can_soften(task, numbers) and not is_traced((task, numbers)):
+        outcome, solution = call(minimise_plain, task, numbers)
+        again = solution.stats.pop("again")
+        if not isinstance(again, Tracer) and not again:
+            return outcome, solution
     return call(minimise, task, numbers)
 
 

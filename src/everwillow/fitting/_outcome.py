@@ -165,8 +165,7 @@ def _inside(task: Task, numbers: Numbers, solution: optx.Solution) -> Array | No
     """Return the end point, next to ends of boxes at which nothing is finite."""
     if numbers.lower is None or not knows_curvature(task.solver):
         return None
-    box = {"lower": numbers.lower, "upper": numbers.upper}
-    return to_physical(numbers, solution.state.ends.inside(solution.value, box))[0]
+    return to_physical(numbers, solution.state.ends.inside(solution.value))[0]
 
 
 def _without_derivatives(

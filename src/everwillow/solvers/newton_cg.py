@@ -27,7 +27,9 @@ from everwillow.solvers.newton_state import (
     CODE_STALLED,
 )
 from everwillow.solvers.open_ends import (
+    CLOSED,
     LOOKING,
+    OPEN,
     SEARCHING,
     OpenEnds,
     away_from_ends,
@@ -98,8 +100,10 @@ class NewtonCGState(eqx.Module):
         return self.approach.edm
 
     @classmethod
-    def before(cls, x: Float[Array, " n"]) -> "NewtonCGState":
-        """Return the state before the first step."""
+    def before(
+        cls, x: Float[Array, " n"], options: dict[str, Any] | None
+    ) -> "NewtonCGState":
+        """Return the state before the first step, with the box of the options."""
         infinite = jnp.full_like(x, jnp.inf, shape=())
         zeros, count, no = jnp.zeros_like(x), jnp.asarray(0), jnp.asarray(False)
         return cls(
@@ -118,7 +122,7 @@ class NewtonCGState(eqx.Module):
             evaluations=count,
             products=count,
             kinks=count,
-            ends=OpenEnds.before(x),
+            ends=OpenEnds.before(x, options),
         )
 
 
@@ -156,7 +160,7 @@ class NewtonCG(optx.AbstractMinimiser[Any, Any, NewtonCGState]):
     def init(self, fn, y, args, options, f_struct, aux_struct, tags) -> NewtonCGState:
         """Set up the state; nothing is evaluated yet."""
         del fn, args, f_struct, aux_struct, tags
-        return NewtonCGState.before(project(ravel_pytree(y)[0], options))
+        return NewtonCGState.before(project(ravel_pytree(y)[0], options), options)
 
     def step(self, fn, y, args, options, state, tags):
         """Linearise at the best point, solve for a step, and try it."""
@@ -181,7 +185,7 @@ class NewtonCG(optx.AbstractMinimiser[Any, Any, NewtonCGState]):
             (newton, active, inner.definite, state.products + inner.count),
         )
         state, near, noise = self._judge(state, found, free, edm, inner, model)
-        state = _before_the_ends(state, options)
+        state = _before_the_ends(state)
         trial = land(state.x, jnp.where(free, inner.step / state.scale, 0), box)
         ends = state.ends.very_ends(state.x, options or {})
         trial = jnp.where(state.ends.phase == LOOKING, ends, trial)
@@ -358,11 +362,11 @@ def _try(
     return eqx.tree_at(lambda s: s.approach.span, after, span)
 
 
-def _before_the_ends(state: NewtonCGState, options) -> NewtonCGState:
+def _before_the_ends(state: NewtonCGState) -> NewtonCGState:
     """Look at ends where nothing is finite, instead of ending next to them."""
     ends = state.ends
     look = (state.code == CODE_MINIMUM) & (ends.phase == SEARCHING)
-    look = look & jnp.any(state.active & ends.near(state.x, options))
+    look = look & jnp.any(state.active & ends.near(state.x))
     return eqx.tree_at(
         lambda s: (s.code, s.done, s.ends.phase),
         state,
@@ -376,13 +380,15 @@ def _before_the_ends(state: NewtonCGState, options) -> NewtonCGState:
 
 def _after_the_ends(state: NewtonCGState, options, goal) -> NewtonCGState:
     """End next to ends where nothing is finite, or on them; leave one at the start."""
-    codes = (CODE_MINIMUM, CODE_NO_LIMIT)
-    code = state.ends.verdict(state.x, state.gradient, options, goal, state.code, codes)
+    over = (state.ends.phase == OPEN) | (state.ends.phase == CLOSED)
+    good = state.ends.is_minimum(state.x, state.gradient, options, goal)
+    verdict = jnp.where(good, CODE_MINIMUM, CODE_NO_LIMIT)
+    code = jnp.where(over, verdict, state.code)
     state = dataclasses.replace(state, code=code, done=code != CODE_RUNNING)
     start = away_from_ends(state.x, options, state.nll)
     again = (code == CODE_NONFINITE_START) & (state.evaluations == 1)
     again = again & jnp.any(start != state.x)
-    return select(again, NewtonCGState.before(start), state)
+    return select(again, NewtonCGState.before(start, options), state)
 
 
 def _least_curvature(model: _ScaledModel, free):

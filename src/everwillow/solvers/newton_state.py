@@ -1,7 +1,8 @@
 """What `TrustRegionNewton` remembers from one step to the next."""
 
+from typing import Any
+
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -73,13 +74,19 @@ class NewtonState(eqx.Module):
 
     @classmethod
     def before(
-        cls, x: Float[Array, " n"], evaluation: Evaluation, *, whole: bool
+        cls,
+        x: Float[Array, " n"],
+        evaluation: Evaluation,
+        options: dict[str, Any] | None,
+        *,
+        whole: bool,
     ) -> "NewtonState":
         """Return the state before the first evaluation.
 
         Args:
             x: The start.
             evaluation: Of the structure of those to come, with any numbers.
+            options: Those of the solver, with the box.
             whole: Whether the points looked at before are kept with all derivatives.
         """
         infinite = jnp.full_like(x, jnp.inf, shape=())
@@ -104,30 +111,5 @@ class NewtonState(eqx.Module):
             prefer=jnp.asarray(True),
             looks=count,
             kinks=count,
-            ends=OpenEnds.before(x),
-        )
-
-    def restarted(self, x: Float[Array, " n"], when: Bool[Array, ""]) -> "NewtonState":
-        """Return the state before the first evaluation again, from another start.
-
-        Matrices stay, as the next evaluation takes their place.
-
-        Args:
-            x: The other start.
-            when: Whether to do that at all.
-        """
-        evaluation, other = self.evaluation, self.other
-        fresh = NewtonState.before(x, evaluation, whole=other.evaluation is not None)
-
-        def small(state):
-            return eqx.tree_at(lambda s: (s.evaluation, s.other), state, (None, None))
-
-        chosen = jax.tree.map(
-            lambda a, b: jnp.where(when, a, b), small(fresh), small(self)
-        )
-        return eqx.tree_at(
-            lambda s: (s.evaluation, s.other),
-            chosen,
-            (evaluation, other),
-            is_leaf=lambda leaf: leaf is None,
+            ends=OpenEnds.before(x, options),
         )

@@ -9,9 +9,11 @@ at its minimum, the very end is looked at once, for its value alone: a minimum t
 said to be there.
 """
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -33,7 +35,7 @@ SEARCHING, LOOKING, CLOSED, OPEN = range(4)
 
 
 class OpenEnds(eqx.Module):
-    """Which ends have been moved.
+    """Which ends have been moved, and where they are now.
 
     Attributes:
         margin: By how much, shape ``(n,)``: positive for lower ends, negative for upper
@@ -41,56 +43,65 @@ class OpenEnds(eqx.Module):
         phase: `SEARCHING` for the minimum, `LOOKING` at the very ends; then `CLOSED` if
             they are part of the minimum, or `OPEN` if it is next to them.
         leaps: How often it was tried to leap from a moved end.
+        moved: Whether any end was moved.
+        lower: Smallest allowed values now, shape ``(n,)``; None if there are no ends.
+        upper: Largest allowed values now, likewise.
     """
 
     margin: Float[Array, " n"]
     phase: Int[Array, ""]
     leaps: Int[Array, ""]
+    moved: Bool[Array, ""]
+    lower: Float[Array, " n"] | None
+    upper: Float[Array, " n"] | None
 
     @classmethod
-    def before(cls, x: Float[Array, " n"]) -> "OpenEnds":
-        """Return that no end was moved."""
-        return cls(jnp.zeros_like(x), jnp.asarray(SEARCHING), jnp.asarray(0))
+    def before(
+        cls, x: Float[Array, " n"], options: dict[str, Any] | None
+    ) -> "OpenEnds":
+        """Return that no end was moved.
+
+        Args:
+            x: A point.
+            options: Those of the solver, with the box.
+        """
+        ends = (options or {}).get("lower"), (options or {}).get("upper")
+        lower, upper = (None if e is None else _like(x, e) for e in ends)
+        fresh = jnp.asarray(SEARCHING), jnp.asarray(0), jnp.asarray(False)
+        return cls(jnp.zeros_like(x), *fresh, lower, upper)
 
     @property
     def plain(self) -> Bool[Array, ""]:
         """Whether steps are those of the search, neither looks nor leaps."""
         return (self.phase == SEARCHING) & (self.leaps == 0)
 
+    @property
+    def involved(self) -> Bool[Array, ""]:
+        """Whether any end was moved, or is being looked at."""
+        return (self.phase != SEARCHING) | self.moved
+
     def box(self, options: dict[str, Any] | None) -> dict[str, Any]:
         """Return the options of a solver with the ends where they are now."""
-        options = options or {}
-        if options.get("lower") is None:
-            return options
-        lower, upper = jnp.asarray(options["lower"]), jnp.asarray(options["upper"])
-        margin = self.margin
-        # The next number, where the margin is less than rounding.
-        above = jnp.maximum(lower + margin, _next(lower, jnp.inf))
-        below = jnp.minimum(upper + margin, _next(upper, -jnp.inf))
-        return options | {
-            "lower": jnp.where(margin > 0, above, lower),
-            "upper": jnp.where(margin < 0, below, upper),
-        }
+        if self.lower is None:
+            return options or {}
+        return (options or {}) | {"lower": self.lower, "upper": self.upper}
 
-    def inside(self, x: Float[Array, " n"], options: dict[str, Any]) -> Array:
+    def inside(self, x: Float[Array, " n"]) -> Array:
         """Return the point next to those ends that were moved, as far as it is on one.
 
         Args:
             x: A point.
-            options: The ends where they were, ``"lower"`` and ``"upper"``.
         """
-        box = self.box(options)
-        if box.get("lower") is None:
+        if self.lower is None:
             return x
-        return jnp.where(self.margin != 0, jnp.clip(x, box["lower"], box["upper"]), x)
+        return jnp.where(self.margin != 0, jnp.clip(x, self.lower, self.upper), x)
 
     def very_ends(self, x: Float[Array, " n"], options: dict[str, Any]) -> Array:
         """Return the point with what is next to a moved end on the end itself."""
-        box = self.box(options)
-        if box.get("lower") is None:
+        if self.lower is None or self.upper is None:
             return x
-        x = jnp.where((self.margin > 0) & (x <= box["lower"]), options["lower"], x)
-        return jnp.where((self.margin < 0) & (x >= box["upper"]), options["upper"], x)
+        x = jnp.where((self.margin > 0) & (x <= self.lower), options["lower"], x)
+        return jnp.where((self.margin < 0) & (x >= self.upper), options["upper"], x)
 
     def after(
         self,
@@ -115,93 +126,120 @@ class OpenEnds(eqx.Module):
             The ends, whether one was moved that had never been moved, and whether the
             very ends are part of the minimum.
         """
-        box = self.box(options)
-        if box.get("lower") is None:
-            return self, jnp.asarray(False), jnp.asarray(False)
+        no = jnp.asarray(False)
+        if self.lower is None or options is None:
+            return self, no, no
         looking = self.phase == LOOKING
-        old, new = values
-        rounding = 4 * float(jnp.finfo(x.dtype).eps) * jnp.abs(old)
-        good = looking & jnp.isfinite(new) & (new <= old + rounding)
-        ended = jnp.where(good, CLOSED, OPEN)
-        # What is all finite is an end as any other, and the search goes on from there.
-        phase = jnp.where(looking & ~(good & usable), ended, SEARCHING)
+        barred = ~usable & ~first & ~jnp.isposinf(values[1])
 
-        low = (trial <= box["lower"]) & (x > box["lower"])
-        high = (trial >= box["upper"]) & (x < box["upper"])
-        way = jnp.where(low, x - box["lower"], box["upper"] - x)
+        def looked():
+            return self._after_a_look(values, options, usable)
+
+        def moved():
+            return self._moved(x, trial, options)
+
+        return jax.lax.cond(
+            looking,
+            looked,
+            lambda: jax.lax.cond(barred, moved, lambda: (self, no, no)),
+        )
+
+    def _after_a_look(self, values, options, usable):
+        """Weigh what was found on the very ends."""
+        old, new = values
+        rounding = 4 * float(jnp.finfo(old.dtype).eps) * jnp.abs(old)
+        good = jnp.isfinite(new) & (new <= old + rounding)
+        # What is all finite is an end as any other, and the search goes on from there.
+        back = good & usable
+        ended = jnp.where(good, CLOSED, OPEN)
+        margin = jnp.where(back, 0, self.margin)
+        ends = self._with(margin, options)
+        ends = dataclasses.replace(ends, phase=jnp.where(back, SEARCHING, ended))
+        return ends, jnp.asarray(False), good & ~usable
+
+    def _moved(self, x, trial, options):
+        """Move the ends on which a trial stands that was not finite."""
+        low = (trial <= self.lower) & (x > self.lower)
+        high = (trial >= self.upper) & (x < self.upper)
+        way = jnp.where(low, x - self.lower, self.upper - x)
         nearest = way * float(jnp.finfo(x.dtype).eps) ** POWER
         size = jnp.where(self.margin == 0, nearest, FURTHER * jnp.abs(self.margin))
-        barred = ~usable & ~first & ~looking & ~jnp.isposinf(new)
-        moving = (low | high) & (size <= FURTHEST * way) & barred
+        moving = (low | high) & (size <= FURTHEST * way)
         margin = jnp.where(moving, jnp.where(low, size, -size), self.margin)
-        margin = jnp.where(good & usable, 0, margin)
         fresh = jnp.any(moving & (self.margin == 0))
-        return OpenEnds(margin, phase, self.leaps), fresh, good & ~usable
+        return self._with(margin, options), fresh, jnp.asarray(False)
 
-    def verdict(
+    def _with(self, margin, options: dict[str, Any]) -> "OpenEnds":
+        """Return the ends moved by other margins, in the phase of a search."""
+        lower, upper = (_like(margin, options[end]) for end in ("lower", "upper"))
+        # The next number, where the margin is less than rounding.
+        above = jnp.maximum(lower + margin, _next(lower, jnp.inf))
+        below = jnp.minimum(upper + margin, _next(upper, -jnp.inf))
+        return OpenEnds(
+            margin,
+            jnp.full_like(self.phase, SEARCHING),
+            self.leaps,
+            jnp.any(margin != 0),
+            jnp.where(margin > 0, above, lower),
+            jnp.where(margin < 0, below, upper),
+        )
+
+    def is_minimum(
         self,
         x: Float[Array, " n"],
         gradient: Float[Array, " n"],
         options: dict[str, Any] | None,
         goal: float,
-        code: Int[Array, ""],
-        codes: tuple[int, int],
-    ) -> Int[Array, ""]:
-        """Return how the search ends, after a look at the very ends.
+    ) -> Bool[Array, ""]:
+        """Return whether a search is at its minimum, after a look at the very ends.
+
+        Where it is not, the objective falls without limit.
 
         Args:
             x: Where it ends.
             gradient: Of the objective there, or next to it.
             options: Those of the solver, with the ends where they were.
             goal: By how much the objective may still fall on the way to open ends.
-            code: How it ended so far.
-            codes: Of a minimum, and of a fall without limit.
         """
-        options = options or {}
-        if options.get("lower") is None:
-            return code
-        minimum, falls = codes
+        if self.lower is None or options is None:
+            return jnp.asarray(True)
         way = jnp.where(self.margin > 0, x - options["lower"], options["upper"] - x)
-        fall = jnp.where(self.near(x, options), jnp.abs(gradient * way), 0)
-        small = jnp.max(fall, initial=0) <= goal
-        code = jnp.where(self.phase == OPEN, jnp.where(small, minimum, falls), code)
-        return jnp.where(self.phase == CLOSED, minimum, code)
+        fall = jnp.where(self.near(x), jnp.abs(gradient * way), 0)
+        return (self.phase == CLOSED) | (jnp.max(fall, initial=0) <= goal)
 
     def leap(
-        self,
-        x: Float[Array, " n"],
-        free: Bool[Array, " n"],
-        options: dict[str, Any] | None,
-        going: Bool[Array, ""],
+        self, leave: Bool[Array, " n"], going: Bool[Array, ""]
     ) -> tuple["OpenEnds", Bool[Array, ""], Float[Array, " n"]]:
         """Leave moved ends, where the gradient points inside.
 
         Args:
-            x: The best point.
-            free: Which parameters are neither fixed nor held at a bound.
-            options: Those of the solver, with the ends where they were.
+            leave: Which parameters stand on one, and are neither fixed nor held there.
             going: Whether to go on at all.
 
         Returns:
             The ends, whether to leap, and by how much.
         """
-        leave = self.near(x, options) & free
+        dtype = self.margin.dtype
         leap = jnp.any(leave) & (self.leaps < MOST_LEAPS) & going
-        way = self.margin / float(jnp.finfo(x.dtype).eps) ** POWER
-        part = jnp.asarray(LEAP, x.dtype) ** (self.leaps + 1).astype(x.dtype)
+        way = self.margin / float(jnp.finfo(dtype).eps) ** POWER
+        part = jnp.asarray(LEAP, dtype) ** (self.leaps + 1).astype(dtype)
         count = jnp.where(
             leap, self.leaps + 1, jnp.where(jnp.any(leave), self.leaps, 0)
         )
-        ends = OpenEnds(self.margin, self.phase, count)
+        ends = dataclasses.replace(self, leaps=count)
         return ends, leap, jnp.where(leave, part * way, 0)
 
-    def near(self, x: Float[Array, " n"], options: dict[str, Any] | None) -> Array:
+    def near(self, x: Float[Array, " n"]) -> Bool[Array, " n"]:
         """Return which parameters stand on an end that was moved."""
-        box = self.box(options)
-        if box.get("lower") is None:
+        if self.lower is None or self.upper is None:
             return jnp.zeros(x.shape, bool)
-        low = (self.margin > 0) & (x <= box["lower"])
-        return low | ((self.margin < 0) & (x >= box["upper"]))
+        low = (self.margin > 0) & (x <= self.lower)
+        return low | ((self.margin < 0) & (x >= self.upper))
+
+
+def _like(x: Float[Array, " n"], end: Any) -> Float[Array, " n"]:
+    """Return the ends of a box as an array of the shape and kind of a point."""
+    return jnp.broadcast_to(jnp.asarray(end, x.dtype), x.shape)
 
 
 def _next(x: Float[Array, " n"], towards: float) -> Float[Array, " n"]:

@@ -5,6 +5,7 @@ left that would confirm it. And a fit that halves its steps towards a point at w
 gradient jumps would go on for ever next to zero, where numbers never end.
 """
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -12,9 +13,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from everwillow.curvature import AbstractCurvature, AbstractFactor
-from everwillow.objective import Evaluation
-from everwillow.solvers._box import project
+from everwillow.solvers._box import active_set, project
 from everwillow.solvers.acceleration import Glance
+from everwillow.solvers.newton_state import (
+    CODE_KINK,
+    CODE_MINIMUM,
+    CODE_NO_LIMIT,
+    CODE_NONFINITE_START,
+    CODE_RUNNING,
+    CODE_STALLED,
+    NewtonState,
+)
+from everwillow.solvers.open_ends import CLOSED, LOOKING, OPEN, away_from_ends
 from everwillow.solvers.quadratic_model import least_direction
 from everwillow.solvers.termination import SAFE_PIVOT, SAME_PIVOT
 
@@ -64,6 +74,7 @@ def confirmed(
     pivot: Float[Array, ""],
     curvature: AbstractCurvature,
     other: Glance,
+    apart: Float[Array, " n"],
     *,
     factor: AbstractFactor,
     shrink: Float[Array, " n"],
@@ -71,10 +82,14 @@ def confirmed(
 ) -> Bool[Array, ""]:
     """Return whether a small pivot is that of the place: the same at another point.
 
+    That has to be as far away as a look aside leads. Next to each other all points are
+    alike.
+
     Args:
         pivot: The smallest relative pivot of the curvature.
         curvature: The curvature at the best point.
         other: The other point.
+        apart: The way there.
         factor: The factorised curvature, in scaled coordinates.
         shrink: Their unit lengths.
         free: Which parameters may move.
@@ -89,35 +104,135 @@ def confirmed(
         direction = shrink * direction
         here = jnp.vdot(direction, curvature.matvec(direction))
         there = jnp.vdot(direction, elsewhere.matvec(direction))
-        return (there * SAME_PIVOT > here) & (there < SAME_PIVOT * here)
+        away = jnp.vdot(jnp.where(free, apart**2, 0), jnp.abs(curvature.diagonal()))
+        far = away >= (0.5 * ASIDE**2) ** 2
+        return far & (there * SAME_PIVOT > here) & (there < SAME_PIVOT * here)
 
     return jax.lax.cond(safe, lambda: safe, alike)
 
 
-def kink_beside(
-    x: Float[Array, " n"],
-    here: Evaluation,
-    other: Glance,
-    noise: Float[Array, " n"],
-    scale: Float[Array, " n"],
+def look_aside(
+    state: NewtonState,
     free: Bool[Array, " n"],
-) -> tuple[Bool[Array, ""], Float[Array, " n"]]:
-    """Return whether there is a kink next to the best point, as `kink` does.
+    look: Bool[Array, ""],
+    options: dict[str, Any] | None,
+) -> NewtonState:
+    """Let the next trial be a look aside, where that was decided.
 
     Args:
-        x: The best point.
-        here: The objective there.
-        other: A point that was rejected.
-        noise: By how much rounding moves the gradient.
-        scale: Inverse unit lengths.
+        state: Where the solver stands.
         free: Which parameters may move.
+        look: Whether to look.
+        options: Those of the solver, with the box.
     """
+    move, rise = jax.lax.cond(
+        look,
+        lambda: aside(state.x, state.evaluation.curvature, free, state.looks, options),
+        lambda: (state.move, state.predicted),
+    )
+    return dataclasses.replace(
+        state,
+        move=move,
+        predicted=rise,
+        code=jnp.where(look, CODE_RUNNING, state.code),
+        looks=jnp.where(look, state.looks + 1, state.looks),
+    )
+
+
+def look_at_the_ends(
+    state: NewtonState, options: dict[str, Any] | None, goal: float
+) -> NewtonState:
+    """Look at ends where nothing is finite before ending next to them, and judge.
+
+    Args:
+        state: Where the solver stands.
+        options: Those of the solver, with the box.
+        goal: By how much the objective may still fall on the way to open ends.
+    """
+    ends, code, x = state.ends, state.code, state.x
+    over = (ends.phase == OPEN) | (ends.phase == CLOSED)
+    names = ("x", "scale", "move", "predicted", "code", "ends", "evaluations", "lost")
+    as_it_is = {name: getattr(state, name) for name in names}
+
+    def start_inside() -> dict[str, Any]:
+        start = away_from_ends(x, options, state.evaluation.value)
+        again = jnp.any(start != x)
+        return as_it_is | {
+            "x": start,
+            "scale": jnp.where(again, 0, state.scale),
+            "code": jnp.where(again, CODE_RUNNING, code),
+            "evaluations": jnp.where(again, 0, state.evaluations),
+            "lost": ~again,
+        }
+
+    def search() -> dict[str, Any]:
+        near = ends.near(x)
+        look = (code == CODE_MINIMUM) & jnp.any(state.active & near)
+        free = active_set(x, state.evaluation.gradient, ends.box(options))[0]
+        moved, leap, move = ends.leap(near & free, look | (code != CODE_MINIMUM))
+        return as_it_is | {
+            "move": jnp.where(leap, move, state.move),
+            # Whatever falls is better.
+            "predicted": jnp.where(
+                leap, float(jnp.finfo(x.dtype).tiny), state.predicted
+            ),
+            "code": jnp.where(look | leap, CODE_RUNNING, code),
+            "ends": dataclasses.replace(
+                moved, phase=jnp.where(look, LOOKING, ends.phase)
+            ),
+        }
+
+    def end() -> dict[str, Any]:
+        good = ends.is_minimum(x, state.evaluation.gradient, options, goal)
+        return as_it_is | {"code": jnp.where(good, CODE_MINIMUM, CODE_NO_LIMIT)}
+
+    if ends.lower is None:
+        return dataclasses.replace(state, done=code != CODE_RUNNING)
+    case = jnp.where(ends.involved, jnp.where(over, 3, 2), 0)
+    case = jnp.where(code == CODE_NONFINITE_START, 1, case)
+    found = jax.lax.switch(case, [lambda: as_it_is, start_inside, search, end])
+    state = dataclasses.replace(state, **found)
+    return dataclasses.replace(state, done=state.code != CODE_RUNNING)
+
+
+def kink_beside(
+    state: NewtonState,
+    noise: Float[Array, " n"],
+    free: Bool[Array, " n"],
+    rejected: Bool[Array, ""],
+    look: Bool[Array, ""],
+) -> NewtonState:
+    """End at the best point if there is a kink next to it, as `kink` tells.
+
+    Args:
+        state: Where the solver stands.
+        noise: By how much rounding moves the gradient.
+        free: Which parameters may move.
+        rejected: Whether the point looked at last is no better one, and no end yet.
+        look: Whether a look aside is due first.
+    """
+    x, here, other = state.x, state.evaluation, state.other
     assert other.evaluation is not None
-    apart = other.x - x
-    bent = jnp.abs(here.curvature.matvec(apart))
-    bent = bent + jnp.abs(other.evaluation.curvature.matvec(apart))
-    gradients = (here.gradient, other.evaluation.gradient)
-    return kink(apart, gradients, jnp.vdot(jnp.abs(apart), bent), noise, scale, free)
+    there = other.evaluation
+
+    def compare():
+        apart = other.x - x
+        bent = jnp.abs(here.curvature.matvec(apart))
+        bent = jnp.vdot(jnp.abs(apart), bent + jnp.abs(there.curvature.matvec(apart)))
+        gradients = (here.gradient, there.gradient)
+        return kink(apart, gradients, bent, noise, state.scale, free)
+
+    kinked, across = jax.lax.cond(
+        rejected, compare, lambda: (jnp.asarray(False), state.newton)
+    )
+    kinks = jnp.where(kinked, state.kinks + 1, state.kinks)
+    over = kinked & ~look & ((state.code == CODE_STALLED) | (kinks >= MANY))
+    return dataclasses.replace(
+        state,
+        code=jnp.where(over, CODE_KINK, state.code),
+        newton=jnp.where(over, across, state.newton),
+        kinks=kinks,
+    )
 
 
 def kink(

@@ -134,6 +134,11 @@ class Verdict(eqx.Module):
     unsure: Bool[Array, ""]
     near: Bool[Array, ""]
 
+    @classmethod
+    def none(cls) -> "Verdict":
+        """Return that nothing is known of a point."""
+        return cls(*[jnp.asarray(False)] * 4)
+
 
 def rounding_level(x, value, gradient, absolute_curvature_times_x, root, free):
     """Compare the gradient with its rounding errors.
@@ -270,7 +275,8 @@ def judge(
     stuck = idle >= IDLE_STEPS
     exact = (edm <= EXACT_EDM) & ((ratio <= goals.step) | still)
     rounded = rounding & (ratio <= goals.step)
-    settled = _settled(fresh, pivot, same, approach, (exact | rounded) & beside)
+    over = (exact | rounded) & beside
+    settled = _settled(fresh, pivot, same, approach, contracted, over)
     minimum = (
         definite
         & near
@@ -301,14 +307,18 @@ def judge(
     return Verdict(minimum, flat, unsure, near), known
 
 
-def _settled(fresh, pivot, same, approach: Approach, beside):
+def _settled(fresh, pivot, same, approach: Approach, contracted, beside):
     """Return whether the curvature is that of the place, not of the approach."""
     if pivot is None:
         return jnp.asarray(True)
     ratio = pivot / approach.pivot
-    alike = (ratio < SAME_PIVOT) & (ratio * SAME_PIVOT > 1)
-    # At the first point there is nothing to compare with.
-    alike = alike | jnp.isinf(approach.pivot) & jnp.isinf(approach.edm)
+    # A step that rounding cut short tells nothing: next to each other all points are
+    # alike.
+    told = contracted | approach.settled
+    alike = (ratio < SAME_PIVOT) & (ratio * SAME_PIVOT > 1) & told
+    # At the first point there is nothing to compare with; behind an indefinite one
+    # there is.
+    alike = alike | jnp.all(jnp.isinf(approach.sigma))
     safe = pivot > SAFE_PIVOT
     # A point found in one leap is compared with the trials beside it.
     return jnp.where(fresh, same & (alike | safe), approach.settled | (same & beside))

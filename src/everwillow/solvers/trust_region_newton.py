@@ -19,29 +19,24 @@ from everwillow.solvers.acceleration import Glance, bend
 from everwillow.solvers.chords import chase
 from everwillow.solvers.newton_state import (
     CODE_FLAT,
-    CODE_KINK,
     CODE_MINIMUM,
-    CODE_NO_LIMIT,
     CODE_NONFINITE_START,
     CODE_RUNNING,
     CODE_STALLED,
     NewtonState,
 )
-from everwillow.solvers.open_ends import (
-    LOOKING,
-    SEARCHING,
-    away_from_ends,
-)
+from everwillow.solvers.open_ends import LOOKING, SEARCHING
 from everwillow.solvers.quadratic_model import QuadraticModel
 from everwillow.solvers.second_looks import (
-    MANY,
     MOST_LOOKS,
-    aside,
     confirmed,
     kink_beside,
+    look_aside,
+    look_at_the_ends,
 )
 from everwillow.solvers.termination import (
     EDM_GOAL,
+    Verdict,
     absolute_product,
     compare,
     judge,
@@ -116,7 +111,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
             lambda s: jnp.zeros(s.shape, s.dtype),
             eqx.filter_eval_shape(evaluator, x, args),
         )
-        return NewtonState.before(x, blank, whole=self.bending)
+        return NewtonState.before(x, blank, options, whole=self.bending)
 
     def step(self, fn, y, args, options, state, tags):
         """Evaluate the trial point, accept or reject it, and find the next."""
@@ -126,8 +121,9 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         found = evaluator(trial, args)
         state = _accept_or_reject(state, trial, found, self, options)
         box = state.ends.box(options)
-        state, move, step = self._next_move(state, box)
-        state = _look_at_the_ends(state, options, self.edm_goal)
+        state, step = self._next_move(state, box)
+        move = state.move
+        state = look_at_the_ends(state, options, self.edm_goal)
         _, unravel = ravel_pytree(y)
         _, aux = eqx.filter_eval_shape(fn, y, args)
         aux = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), aux)
@@ -182,8 +178,13 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         )
         step = self.step_rule(model, state.radius)
         move = step.step * shrink
-        newton = step.newton * shrink
-        verdict, approach, noise = self._judge(state, step, newton, free)
+        # In a branch, as are all decisions here: XLA copies what is cheap into all that
+        # uses it, a chain of them into each number of the state, but not out of that.
+        verdict, approach, noise = jax.lax.cond(
+            state.lost,
+            lambda: (Verdict.none(), state.approach, jnp.zeros_like(x)),
+            lambda: self._judge(state, step, free),
+        )
         if self.bending:  # where Newton steps collapse there is no valley to follow
             before = state.approach.edm
             collapsing = (approach.edm <= STRAIGHT * before) & jnp.isfinite(before)
@@ -192,59 +193,51 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
                 lambda: move,
                 lambda: project(x + move + _bend(state, step, move), options) - x,
             )
-
         # `done` serves for a moment as "the point is new".
         rejected = ~state.done & ~verdict.near
         nowhere = no_step(x, move, rejected, approach) | ~(step.decrease > 0)
         code = jnp.where(nowhere, CODE_STALLED, CODE_RUNNING)
         code = jnp.where(verdict.flat, CODE_FLAT, code)
         code = jnp.where(verdict.minimum | ~jnp.any(free), CODE_MINIMUM, code)
-        stalled = code == CODE_STALLED
-        look = stalled & verdict.unsure & (state.looks < MOST_LOOKS)
-        glance, rise = aside(x, evaluation.curvature, free, state.looks, options)
-        move = jnp.where(look, glance, move)
-        code = jnp.where(look, CODE_RUNNING, code)
-        if self.bending:
-            around = (state.other, noise, state.scale, free)
-            kinked, across = kink_beside(x, evaluation, *around)
-            kinked = kinked & ~state.done
-            kinks = jnp.where(kinked, state.kinks + 1, state.kinks)
-            caught = (kinks >= MANY) & (code == CODE_RUNNING)
-            kinked = kinked & ~look & (stalled | caught)
-            code = jnp.where(kinked, CODE_KINK, code)
-            newton = jnp.where(kinked, across, newton)
-            state = dataclasses.replace(state, kinks=kinks)
         code = jnp.where(state.lost, CODE_NONFINITE_START, code)
         state = dataclasses.replace(
             state,
             move=move,
-            predicted=jnp.where(look, rise, step.decrease),
+            predicted=step.decrease,
             approach=approach,
-            newton=jnp.where(free, newton, 0),
+            newton=jnp.where(free, step.newton * shrink, 0),
             active=active,
             definite=step.definite,
-            done=code != CODE_RUNNING,
             code=code,
-            looks=jnp.where(look, state.looks + 1, state.looks),
         )
-        return state, move, dataclasses.replace(step, interior=step.interior & ~look)
+        look = (code == CODE_STALLED) & verdict.unsure & (state.looks < MOST_LOOKS)
+        if self.bending:
+            crossing = ~state.done & ((code == CODE_STALLED) | (code == CODE_RUNNING))
+            state = kink_beside(state, noise, free, crossing, look)
+        state = look_aside(state, free, look, options)
+        done = state.code != CODE_RUNNING
+        step = dataclasses.replace(step, interior=step.interior & ~look)
+        return dataclasses.replace(state, done=done), step
 
-    def _judge(self, state: NewtonState, step: Step, newton, free):
+    def _judge(self, state: NewtonState, step: Step, free):
         """Ask whether the point is a minimum."""
         x, evaluation = state.x, state.evaluation
+        newton = step.newton / state.scale
         diagonal = jnp.abs(evaluation.curvature.diagonal())
+        apart = state.other.x - x
         same, steady = compare(
             diagonal,
             jnp.abs(state.other.diagonal),
             newton=newton,
-            apart=state.other.x - x,
+            apart=apart,
             free=free,
         )
         steady = steady & (state.evaluations > 1)
-        beside = jnp.any(state.other.x != x) & confirmed(
+        beside = jnp.any(apart != 0) & confirmed(
             step.pivot,
             evaluation.curvature,
             state.other,
+            apart,
             factor=step.factor,
             shrink=1 / state.scale,
             free=free,
@@ -281,35 +274,6 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         return verdict, approach, slope_noise
 
 
-def _look_at_the_ends(state: NewtonState, options, goal) -> NewtonState:
-    """Look at ends where nothing is finite before ending next to them, and judge."""
-    ends, code = state.ends, state.code
-    next_to = state.active & ends.near(state.x, options)
-    look = (code == CODE_MINIMUM) & (ends.phase == SEARCHING) & jnp.any(next_to)
-    code = jnp.where(look, CODE_RUNNING, code)
-    gradient = state.evaluation.gradient
-    code = ends.verdict(
-        state.x, gradient, options, goal, code, (CODE_MINIMUM, CODE_NO_LIMIT)
-    )
-    phase = jnp.where(look, LOOKING, ends.phase)
-    free = active_set(state.x, gradient, ends.box(options))[0]
-    going = (code != CODE_MINIMUM) & (code != CODE_NO_LIMIT) & ~state.lost
-    ends, leap, move = ends.leap(state.x, free, options, going)
-    code = jnp.where(leap, CODE_RUNNING, code)
-    state = dataclasses.replace(
-        state,
-        code=code,
-        done=code != CODE_RUNNING,
-        ends=dataclasses.replace(ends, phase=phase),
-        move=jnp.where(leap, move, state.move),
-        # Whatever falls is better.
-        predicted=jnp.where(leap, float(jnp.finfo(move.dtype).tiny), state.predicted),
-    )
-    start = away_from_ends(state.x, options, state.evaluation.value)
-    again = (code == CODE_NONFINITE_START) & jnp.any(start != state.x)
-    return state.restarted(start, again)
-
-
 def _bend(state: NewtonState, step: Step, move):
     """Return what to add to a step so that it follows a curved valley."""
     return bend(
@@ -340,9 +304,53 @@ def _accept_or_reject(
     state: NewtonState, trial, found: Evaluation, solver: TrustRegionNewton, options
 ) -> NewtonState:
     """Move to the trial point if it is better, and adapt the trust region."""
-    first, looking = state.evaluations == 0, state.ends.phase == LOOKING
-    usable = found.finite
-    old = state.evaluation
+    first, usable, old = state.evaluations == 0, found.finite, state.evaluation
+    accept, closed, radius, prefer, ends = jax.lax.cond(
+        first,
+        lambda: (usable, jnp.asarray(False), state.radius, state.prefer, state.ends),
+        lambda: _compare(state, trial, found, options),
+    )
+    x = jnp.where(accept | closed, trial, state.x)
+    # What is not finite at the start is kept, to be shown.
+    evaluation = select(accept | first, found, old)
+    value = jnp.where(closed, found.value, evaluation.value)
+    evaluation = dataclasses.replace(evaluation, value=value)
+    scale = axes(state.scale, evaluation, x, first)
+    scale = jax.lax.cond(
+        ends.involved,
+        lambda: jnp.where(ends.near(x), state.scale, scale),
+        lambda: scale,
+    )
+    beginning = solver.reach * first_radius(x, evaluation.gradient, scale)
+    # What is not finite tells nothing.
+    left = (accept & ~first) | ~usable
+    other = select(
+        left,
+        Glance.at(state.x, old, whole=solver.bending),
+        Glance.at(trial, found, whole=solver.bending),
+    )
+    span = jnp.maximum(state.approach.span, jnp.abs(trial - state.x))
+    span = jnp.where(accept, span, state.approach.span)
+    return dataclasses.replace(
+        state,
+        x=x,
+        evaluation=evaluation,
+        scale=scale,
+        radius=jnp.where(first, beginning, radius),
+        approach=dataclasses.replace(state.approach, span=span),
+        # `done` serves for a moment as "the point is new".
+        done=accept,
+        evaluations=state.evaluations + 1,
+        lost=first & ~usable,
+        other=other,
+        prefer=prefer,
+        ends=ends,
+    )
+
+
+def _compare(state: NewtonState, trial, found: Evaluation, options):
+    """Return whether to go to the trial point, and what it tells of the next step."""
+    old, usable = state.evaluation, found.finite
     move = trial - state.x
     outcome = weigh(
         state.radius,
@@ -355,45 +363,12 @@ def _accept_or_reject(
     )
     fall, gain = outcome.fall, outcome.gain
     ends, moved, closed = state.ends.after(
-        state.x, trial, (old.value, found.value), options, usable, first
+        state.x, trial, (old.value, found.value), options, usable, jnp.asarray(False)
     )
+    looking = state.ends.phase == LOOKING
     better = jnp.where(looking, ends.phase == SEARCHING, gain > ACCEPT)
-    accept = usable & (first | better)
-
-    x = jnp.where(accept | closed, trial, state.x)
-    # What is not finite at the start is kept, to be shown.
-    evaluation = select(accept | first, found, old)
-    value = jnp.where(closed, found.value, evaluation.value)
-    evaluation = dataclasses.replace(evaluation, value=value)
-    scale = axes(state.scale, evaluation, x, first)
-    scale = jnp.where(ends.near(x, options), state.scale, scale)
-    beginning = solver.reach * first_radius(x, evaluation.gradient, scale)
-    leapt = state.ends.leaps > 0
-    radius = jnp.where(moved | looking | leapt, state.radius, outcome.radius)
-    radius = jnp.where(first, beginning, radius)
-    seen = usable & ~first & ~outcome.hidden & ~looking
+    kept = moved | looking | (state.ends.leaps > 0)
+    radius = jnp.where(kept, state.radius, outcome.radius)
+    seen = usable & ~outcome.hidden & ~looking
     prefer = next_model(state.prefer, old, move, fall=fall, gain=gain, seen=seen)
-    span = jnp.maximum(state.approach.span, jnp.abs(move))
-    # What is not finite tells nothing.
-    left = (accept & ~first) | ~usable
-    other = select(
-        left,
-        Glance.at(state.x, old, whole=solver.bending),
-        Glance.at(trial, found, whole=solver.bending),
-    )
-    span = jnp.where(accept, span, state.approach.span)
-    return dataclasses.replace(
-        state,
-        x=x,
-        evaluation=evaluation,
-        scale=scale,
-        radius=radius,
-        approach=dataclasses.replace(state.approach, span=span),
-        # `done` serves for a moment as "the point is new".
-        done=accept,
-        evaluations=state.evaluations + 1,
-        lost=first & ~usable,
-        other=other,
-        prefer=prefer,
-        ends=ends,
-    )
+    return usable & better, closed, radius, prefer, ends

@@ -235,9 +235,14 @@ def _advance(model: QuadraticModel, radius, s: _Search) -> _Search:
         semidefinite,
         factor,
     )
-    return jax.tree.map(
-        lambda a, b: jnp.where(solved, a, b), _close(model, going, step), going
+    names = ("round", "damping", "light", "low", "high", "free", "base")
+    names = (*names, "step", "interior", "done")
+    closed = jax.lax.cond(
+        solved,
+        lambda: _close(model, going),
+        lambda: {name: getattr(going, name) for name in names},
     )
+    return dataclasses.replace(going, **closed)
 
 
 def _unchanged(s: _Search):
@@ -267,39 +272,39 @@ def _search_further(
     return along, hard, following
 
 
-def _close(model: QuadraticModel, s: _Search, step) -> _Search:
+def _close(model: QuadraticModel, s: _Search) -> dict[str, Array]:
     """End the search, or hold what reached a bound and search again for the rest."""
-    lower, upper = model.lower, model.upper
+    lower, upper, step = model.lower, model.upper, s.step
     if lower is None or upper is None:
-        return dataclasses.replace(s, step=step, done=jnp.asarray(True))
-    leaves = jnp.any(s.free & ((step < lower) | (step > upper)))
+        leaves, point, reached = jnp.asarray(False), step, jnp.zeros_like(s.free)
+    else:
+        leaves = jnp.any(s.free & ((step < lower) | (step > upper)))
 
-    def cut() -> Array:
-        return best_inside(
-            lambda point: model.decrease(point, s.stand_in),
-            s.base,
-            step - s.base,
-            lower,
-            upper,
-        )
+        def cut() -> Array:
+            return best_inside(
+                lambda point: model.decrease(point, s.stand_in),
+                s.base,
+                step - s.base,
+                lower,
+                upper,
+            )
 
-    point = jax.lax.cond(leaves, cut, lambda: step)
-    away = step - s.base
-    reached = ((point <= lower) & (away < 0)) | ((point >= upper) & (away > 0))
+        point = jax.lax.cond(leaves, cut, lambda: step)
+        away = step - s.base
+        reached = ((point <= lower) & (away < 0)) | ((point >= upper) & (away > 0))
     again = leaves & (s.round < MAX_ROUNDS)
-    return dataclasses.replace(
-        s,
-        round=jnp.where(again, s.round + 1, s.round),
-        damping=jnp.where(again, 0, s.damping),
-        light=s.light & ~again,
-        low=jnp.where(again, 0, s.low),
-        high=jnp.where(again, jnp.inf, s.high),
-        free=s.free & ~(reached & leaves),
-        base=jnp.where(again, point, s.base),
-        step=point,
-        interior=s.interior & ~leaves,
-        done=~again,
-    )
+    return {
+        "round": jnp.where(again, s.round + 1, s.round),
+        "damping": jnp.where(again, 0, s.damping),
+        "light": s.light & ~again,
+        "low": jnp.where(again, 0, s.low),
+        "high": jnp.where(again, jnp.inf, s.high),
+        "free": s.free & ~(reached & leaves),
+        "base": jnp.where(again, point, s.base),
+        "step": point,
+        "interior": s.interior & ~leaves,
+        "done": ~again,
+    }
 
 
 def _next_damping(
