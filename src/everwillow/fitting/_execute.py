@@ -1,5 +1,6 @@
 """Run the compiled core: once compiled for each structure, in or out of a trace."""
 
+import contextlib
 import functools as ft
 import warnings
 import weakref
@@ -22,6 +23,7 @@ from everwillow._captures import (
     structure_parts,
 )
 from everwillow._mesh_axes import on_one_device
+from everwillow.fitting import _patience
 from everwillow.fitting._adjoint import minimise, minimise_plain
 from everwillow.fitting._core import Task
 from everwillow.fitting._edge import can_soften
@@ -117,7 +119,11 @@ _tracings = [0]
 
 def _run(function: Callable[..., Any], static: Static, arrays: list[Any]) -> Any:
     _tracings[0] += 1
-    return on_one_device(lambda given: split(function(*join(given, static))), arrays)
+    # Only what a user has written can a user mend.
+    with _patience.tracing() if static.holders else contextlib.nullcontext():
+        return on_one_device(
+            lambda given: split(function(*join(given, static))), arrays
+        )
 
 
 @ft.cache
@@ -156,11 +162,15 @@ def call(function: Callable[..., Any], *args: Any, hasty: bool = False) -> Any:
     static.marks = marks
     before = _tracings[0]
     told = tuple(mark for mark in marks if mark.told)
-    if told:
-        with context(told):
+    timer = _patience.waiting()
+    try:
+        if told:
+            with context(told):
+                out = _called(function, static, arrays, hasty=hasty)
+        else:
             out = _called(function, static, arrays, hasty=hasty)
-    else:
-        out = _called(function, static, arrays, hasty=hasty)
+    finally:
+        _patience.stop(timer)
     if _tracings[0] != before:
         settle(holders, marks)
     return out

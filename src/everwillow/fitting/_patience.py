@@ -1,0 +1,92 @@
+"""Say what is going on where a likelihood takes long to compile, and how to mend it.
+
+A program of many operations keeps XLA busy for minutes, and nothing is to be seen of it
+from outside. The commonest reason is a loop in Python, which makes operations anew in
+each turn. What is said goes through `logging`: a warning from another thread has no
+place in a user's code, and would be an error where warnings are.
+"""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+
+# Seconds of tracing and compiling after which something is said.
+PATIENCE = 10.0
+
+NOTICE = (
+    "A program of this likelihood has been compiling for %g s: the time that XLA takes "
+    "grows faster than the length of the program, and a Python loop over parameters, "
+    "channels or bins makes it long; if there is one, hold what it goes over in one "
+    "array and write the sum with jax.numpy, see 'Write sums as arrays' in 'Make fits "
+    "fast' of the documentation."
+)
+
+# What JAX says when XLA is done; what comes after is the fit itself.
+_COMPILED = "/jax/core/compile/backend_compile_duration"
+
+
+class _Call(threading.local):
+    """The outermost call of this thread that is being traced or compiled.
+
+    Attributes:
+        timer: Runs while it is; None while nothing is.
+        traced: Whether tracing is over.
+    """
+
+    timer: threading.Timer | None = None
+    traced: bool = False
+
+
+_call = _Call()
+_listening: list[bool] = []
+_said: list[bool] = []
+
+
+def waiting() -> threading.Timer | None:
+    """Return the timer that runs in this thread, to be handed to `stop`."""
+    return _call.timer
+
+
+def stop(before: threading.Timer | None) -> None:
+    """Stop the timer of a call that is back, not one that ran before the call."""
+    timer = _call.timer
+    if timer is not before and timer is not None:
+        timer.cancel()
+        _call.timer = None
+
+
+@contextlib.contextmanager
+def tracing() -> Iterator[None]:
+    """Start the timer where a program is traced, unless one runs or all is said."""
+    if _said or _call.timer is not None:
+        yield
+        return
+    if not _listening:
+        _listening.append(True)
+        jax.monitoring.register_event_duration_secs_listener(_hear)
+    timer = threading.Timer(PATIENCE, _say)
+    timer.daemon = True
+    _call.timer, _call.traced = timer, False
+    timer.start()
+    yield
+    _call.traced = True
+
+
+def _hear(event: str, duration_secs: float, **_: Any) -> None:
+    """Stop the timer where XLA is done; JAX calls this in the thread that compiles."""
+    del duration_secs
+    timer = _call.timer
+    # Small programs are compiled in the midst of tracing, too.
+    if timer is not None and _call.traced and event == _COMPILED:
+        timer.cancel()
+
+
+def _say() -> None:
+    if not _said:
+        _said.append(True)
+        logging.getLogger("everwillow").warning(NOTICE, PATIENCE)
