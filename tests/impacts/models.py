@@ -88,3 +88,18 @@ def counting(width=0.1):
 
 
 COUNTING = counting()
+
+
+def at_its_end_nll(params, data):
+    return 0.5 * (params["mu"] + params["theta"] - data) ** 2
+
+
+# With mu >= 0 the minimum is at mu = 0, theta = -1/2 with the error 1/sqrt(2).
+AT_ITS_END = ew.Model(
+    at_its_end_nll,
+    {"mu": 1.0, "theta": 0.0},
+    -1.0,
+    constraints={"theta": Normal(0.0, 1.0)},
+    bounds={"mu": ew.Interval(0.0, 5.0)},
+    expected=lambda params: params["mu"] + params["theta"],
+)

@@ -18,12 +18,14 @@ def run(request: Request, folder: Any, *, refit: bool, count: int) -> None:
     with busy("Reading"):
         given = load(request)
         poi = given.poi
+    from everwillow.impacts._selection import held_is_known  # noqa: PLC0415
     from everwillow.impacts.ranking import rank  # noqa: PLC0415
 
     with busy("Fitting"):
         best, stored, took = minimum(given, folder)
     best.check()
-    with busy("Fitting again for each parameter" if refit else "Ranking"):
+    what = "Fitting again for each parameter" if refit else "Ranking"
+    with busy(what), held_is_known():
         began = time.perf_counter()
         result = rank(given.model, best, pois=poi, refit=("postfit",) if refit else ())
         spent = time.perf_counter() - began
@@ -48,9 +50,9 @@ def run(request: Request, folder: Any, *, refit: bool, count: int) -> None:
     text += "\nThe pre-fit column moves it up by the width of its constraint."
     if best.at_bound[best.labels.index(result.pois[0])]:
         text += (
-            f"\n{poi} is held at its bound, from where a small shift does not move it. "
-            "Where it would go shows --refit."
+            f"\n{poi} is held at its bound, from where a small shift does not move it."
         )
+        text += "" if refit else " Where it would go shows --refit."
     if more > 0:
         text += f"\n{more} smaller ones are not shown; --count shows more."
     # What is known is shown before anything else can fail.

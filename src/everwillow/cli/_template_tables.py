@@ -250,6 +250,9 @@ def impact_tables(found: Impacts, *, everything: bool) -> list[Part]:
         rows.append(("total", _part(error, error), ""))
         heads = ("group", "traditional", "global")
         what = f"Parts of the error of {poi}"
+        if not np.isfinite(error):
+            what += ", which has none: it is held at its bound, from where a small "
+            what += "shift does not move it"
         parts.append((f"impacts/{poi}", table(heads, rows, title=what)))
         if found.names:
             text = _single_impacts(found, i, everything=everything)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from everwillow._errors import ArgumentValueError, ShapeMismatchError
 from everwillow.fitting._covariance import covariance_of
 from everwillow.fitting._layout import is_traced
 
@@ -49,12 +50,24 @@ def responses(
     """Return how far a POI moves for each unit by which a parameter is moved.
 
     When parameter k is held at a distance d from its best value, and all others are
-    fitted again, the minimum moves by ``C[:, k] / C[k, k] d``.
+    fitted again, the minimum moves by ``C[:, k] / C[k, k] d``. NaN where one of the
+    two is held at a bound.
     """
-    variance = jnp.diagonal(covariance)[others]
-    positive = (variance > 0)[None, :]
+    variance = jnp.diagonal(covariance)
+    poi_variance, variance = variance[pois], variance[others]
+    positive = (variance > 0)[None, :] & (poi_variance > 0)[:, None]
     rows = covariance[pois][:, others]
     return jnp.where(positive, rows / jnp.where(positive, variance, 1), jnp.nan)
+
+
+def unless_held(impacts: Any, errors: Float[Array, " pois"]) -> Any:
+    """Return impacts on POIs, along the first axis, NaN for those without an error.
+
+    What is held at a bound is moved by nothing to first order, so its impacts would be
+    zeros that say nothing of the shifts that there are.
+    """
+    known = jnp.isfinite(errors)
+    return jnp.where(known[:, None], impacts, jnp.nan)
 
 
 def group_variances(
@@ -113,6 +126,42 @@ def root(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
     values = jnp.where(jnp.abs(values) <= ROUNDING, 0, values)
     half = (vectors * jnp.sqrt(values)[None, :]) @ vectors.T
     return width[:, None] * half
+
+
+def times_deviation(moved: Any, variance: Any) -> Any:
+    """Multiply responses by standard deviations, given as a prefix of their tree.
+
+    Raises:
+        ArgumentValueError: If it is none.
+        ShapeMismatchError: If variances do not broadcast to the data.
+    """
+
+    def whole(spread, below):
+        return jax.tree.map(lambda leaf: _scaled(leaf, spread), below)
+
+    try:
+        return jax.tree.map(whole, variance, moved, is_leaf=lambda v: v is None)
+    except (ValueError, TypeError) as error:
+        if isinstance(error, ShapeMismatchError):
+            raise
+        msg = (
+            "data_variance: expected the structure of the main data, or a prefix of "
+            f"it, but {error}"
+        )
+        raise ArgumentValueError(msg) from error
+
+
+def _scaled(moved: Array, variance: Any) -> Array | None:
+    if variance is None:
+        return None
+    spread = jnp.asarray(variance, moved.dtype)
+    shape = moved.shape[1:]
+    if len(shape) == 1 and spread.shape == (*shape, *shape):
+        return moved @ root(spread)
+    if np.broadcast_shapes(spread.shape, shape) != shape:
+        msg = f"data_variance: shape {spread.shape} does not fit data of shape {shape}."
+        raise ShapeMismatchError(msg)
+    return moved * jnp.sqrt(jnp.broadcast_to(spread, shape))[None]
 
 
 def added(covariance: Any, free: np.ndarray, size: int) -> Array:

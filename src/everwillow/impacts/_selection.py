@@ -1,6 +1,8 @@
 """Which parameters are meant, and what is known of them before the fit, on the host."""
 
-from collections.abc import Mapping
+import contextlib
+import warnings
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -96,6 +98,40 @@ def usable(fit: Fitted, *, throw: bool) -> Fitted:
     point = locate(fit.result, None)
     covariance = checked_inverse(fit.hessian, point, throw=True)
     return fit._replace(hessian=None, covariance=covariance)
+
+
+# What warnings about parameters of interest at bounds begin with.
+HELD = "impacts: held at a bound: "
+
+
+def warn_if_held(fit: Fitted, poi: np.ndarray, errors: Any, *, cure: str = "") -> None:
+    """Warn on the host if a parameter of interest is held at a bound.
+
+    Args:
+        fit: The fit.
+        poi: Positions of the parameters of interest.
+        errors: Their errors, NaN where they are held.
+        cure: What to do other than to widen the range.
+    """
+    if is_traced(errors, fit.result.at_bound):
+        return
+    held = np.asarray(fit.result.at_bound)[poi] & np.isnan(np.asarray(errors))
+    if held.any():
+        names = ", ".join(np.asarray(fit.result.labels)[poi][held])
+        warnings.warn(
+            f"{HELD}{names}. A small shift of anything else does not move it from "
+            "there, so to first order it has neither an error nor impacts, and all are "
+            f"NaN. Fit with a wider range, bounds=...{cure}.",
+            stacklevel=3,
+        )
+
+
+@contextlib.contextmanager
+def held_is_known() -> Iterator[None]:
+    """Leave out the warnings of `warn_if_held`, where its reader is told otherwise."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=HELD)
+        yield
 
 
 def positions(names: Any, fit: Fitted, *, where: str) -> np.ndarray:
@@ -234,8 +270,10 @@ __all__ = [
     "Fitted",
     "elements_of",
     "fitted",
+    "held_is_known",
     "matching",
     "nominal",
     "positions",
     "usable",
+    "warn_if_held",
 ]

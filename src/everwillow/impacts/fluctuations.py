@@ -11,7 +11,7 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Array, Float, PyTree
 
-from everwillow._errors import ArgumentValueError, ShapeMismatchError
+from everwillow._errors import ArgumentValueError
 from everwillow._tree import format_table
 from everwillow._typing import Key, Nll
 from everwillow.fitting import FitResult, _execute
@@ -28,10 +28,17 @@ from everwillow.impacts._kernels import (
     added,
     covariance_from,
     errors_from,
-    root,
     sum_in_quadrature,
+    times_deviation,
+    unless_held,
 )
-from everwillow.impacts._selection import Fitted, fitted, positions, usable
+from everwillow.impacts._selection import (
+    Fitted,
+    fitted,
+    positions,
+    usable,
+    warn_if_held,
+)
 from everwillow.impacts.refits import RefitImpacts, posed, refit_auxiliary
 from everwillow.model import AbstractModel
 from everwillow.parameters import AbstractConstraint, MultivariateNormal
@@ -165,7 +172,8 @@ def global_impacts(
 
     Warns:
         UserWarning: If with Poisson variances the squares are not even roughly the
-            variance: then the data are no counts.
+            variance: then the data are no counts. If a POI is held at a bound, and no
+            refits are asked for.
 
     Example:
         >>> import everwillow as ew
@@ -196,6 +204,8 @@ def global_impacts(
     if refit:
         problem = posed(nll_fn, fit, observation, bounds, solver, max_steps)
         refits = _refits(problem, fit, known, poi, batch_size)
+    else:
+        warn_if_held(fit, poi, errors, cure=", or move the data by fits, refit=True")
     found = GlobalImpacts(
         auxiliary=auxiliary,
         data=data,
@@ -240,9 +250,10 @@ def _auxiliary_shifts(fit: Fitted, known: Auxiliary, poi: np.ndarray) -> Any:
 
 def _compiled_auxiliary(curvature, known: Auxiliary, vector, others, free, poi):
     covariance = covariance_from(*curvature)
-    shifts, _ = shifts_of(covariance[poi], known, vector, others, free)
-    rows = added(covariance[poi], free, known.layout.size)
-    return rows, shifts, errors_from(covariance)[poi]
+    errors = errors_from(covariance)[poi]
+    rows = unless_held(covariance[poi], errors)
+    shifts, _ = shifts_of(rows, known, vector, others, free)
+    return added(rows, free, known.layout.size), shifts, errors
 
 
 def _data_shifts(
@@ -280,7 +291,7 @@ def _respond(task: Task, numbers: Numbers, rows: Array, data_variance: Any) -> A
     moved = jax.lax.map(
         lambda row: jax.grad(slope)(numeric, row), rows, batch_size=AT_ONCE
     )
-    return _times_deviation(moved, data_variance)
+    return times_deviation(moved, data_variance)
 
 
 def _as_float(leaf: Any) -> Any:
@@ -288,37 +299,6 @@ def _as_float(leaf: Any) -> Any:
     if jnp.issubdtype(kind, jnp.integer):
         return jnp.asarray(leaf, float)
     return jnp.asarray(leaf)
-
-
-def _times_deviation(moved: Any, variance: Any) -> Any:
-    """Multiply responses by standard deviations, given as a prefix of their tree."""
-
-    def whole(spread, below):
-        return jax.tree.map(lambda leaf: _scaled(leaf, spread), below)
-
-    try:
-        return jax.tree.map(whole, variance, moved, is_leaf=lambda v: v is None)
-    except (ValueError, TypeError) as error:
-        if isinstance(error, ShapeMismatchError):
-            raise
-        msg = (
-            "data_variance: expected the structure of the main data, or a prefix of "
-            f"it, but {error}"
-        )
-        raise ArgumentValueError(msg) from error
-
-
-def _scaled(moved: Array, variance: Any) -> Array | None:
-    if variance is None:
-        return None
-    spread = jnp.asarray(variance, moved.dtype)
-    shape = moved.shape[1:]
-    if len(shape) == 1 and spread.shape == (*shape, *shape):
-        return moved @ root(spread)
-    if np.broadcast_shapes(spread.shape, shape) != shape:
-        msg = f"data_variance: shape {spread.shape} does not fit data of shape {shape}."
-        raise ShapeMismatchError(msg)
-    return moved * jnp.sqrt(jnp.broadcast_to(spread, shape))[None]
 
 
 def _told_variances(model: Any, data_variance: str) -> Callable[..., Any] | None:

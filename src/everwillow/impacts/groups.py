@@ -19,6 +19,7 @@ from everwillow.impacts._kernels import (
     errors_from,
     group_variances,
     rest_in_quadrature,
+    unless_held,
 )
 from everwillow.impacts._selection import (
     Fitted,
@@ -26,12 +27,15 @@ from everwillow.impacts._selection import (
     matching,
     positions,
     usable,
+    warn_if_held,
 )
 from everwillow.parameters import AbstractConstraint
 
 
 class GroupImpacts(eqx.Module):
     """Impacts of groups of nuisance parameters; never negative, in units of the POI.
+
+    NaN for a POI held at a bound, which has no error.
 
     Attributes:
         traditional: The root of the variance that goes when the group is held at its
@@ -144,6 +148,9 @@ def group_impacts(
     Raises:
         UnknownKeyError: If a name or a pattern means no parameter.
 
+    Warns:
+        UserWarning: If a POI is held at a bound.
+
     Example:
         >>> import everwillow as ew
         >>> from everwillow.parameters import Normal
@@ -170,6 +177,7 @@ def group_impacts(
     for row, here in zip(members, chosen, strict=True):
         row[here] = True
     traditional, auxiliary, errors = _grouped(fit, poi, members, throw=throw)
+    warn_if_held(fit, poi, errors)
     return GroupImpacts(
         traditional=traditional,
         auxiliary=auxiliary,
@@ -211,6 +219,9 @@ def split_errors(
     Raises:
         ArgumentValueError: If no systematic parameter is free.
 
+    Warns:
+        UserWarning: If a POI is held at a bound.
+
     Example:
         >>> import everwillow as ew
         >>> from everwillow.parameters import Normal
@@ -230,9 +241,8 @@ def split_errors(
     members = np.zeros((1, len(result.free)), bool)
     members[0, chosen] = True
     held, moved, total = _grouped(fit, poi, members, throw=throw)
-    # A POI at a bound is moved by nothing, but it has no error to be divided.
-    unknown = total * 0
-    held, moved = held[:, 0] + unknown, moved[:, 0] + unknown
+    warn_if_held(fit, poi, total)
+    held, moved = held[:, 0], moved[:, 0]
     return SplitErrors(
         total=total,
         statistical=rest_in_quadrature(total, held),
@@ -285,7 +295,8 @@ def _compiled_groups(
     inside = jnp.zeros((members.shape[0], known.layout.size), bool)
     inside = inside.at[:, free].set(members)[:, known.elements]
     moved = jnp.sqrt(shifts**2 @ inside.T.astype(shifts.dtype))
-    return held, moved, errors_from(covariance)[poi]
+    errors = errors_from(covariance)[poi]
+    return unless_held(held, errors), unless_held(moved, errors), errors
 
 
 __all__ = ["GroupImpacts", "SplitErrors", "group_impacts", "split_errors"]

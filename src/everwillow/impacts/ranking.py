@@ -22,6 +22,7 @@ from everwillow.impacts._selection import (
     nominal,
     positions,
     usable,
+    warn_if_held,
 )
 from everwillow.impacts.refits import RefitImpacts, posed, refit_parameters
 from everwillow.model import AbstractModel
@@ -37,7 +38,8 @@ class RankingResult(eqx.Module):
     Impacts are signed shifts of the POI in its own units, shape ``(pois, names)``,
     when the nuisance parameter is moved up; to first order a move down gives the
     opposite. NaN stands where there is none: a parameter held at a bound has no error
-    to be moved by, one without a constraint no pre-fit width.
+    to be moved by, one without a constraint no pre-fit width, and a POI held at a bound
+    is not moved from there to first order, however far fits may move it.
 
     Attributes:
         postfit: Moved by its post-fit error: the traditional impact.
@@ -79,9 +81,15 @@ class RankingResult(eqx.Module):
 
     @property
     def order(self) -> Int[Array, "pois names"]:
-        """Positions of the names by falling size of the post-fit impact, NaN last."""
-        library: Any = jnp if is_traced(self.postfit) else np
+        """Positions of the names by falling size of the post-fit impact, NaN last.
+
+        Where the covariance has none, by the larger one of the refits.
+        """
+        library: Any = jnp if is_traced(self) else np
         size = library.abs(self.postfit)
+        if self.postfit_refits is not None:
+            larger = library.abs(self.postfit_refits.shifts).max(axis=-3)
+            size = library.where(library.isnan(size), larger, size)
         return library.argsort(library.where(size >= 0, -size, library.inf), axis=-1)
 
     def __repr__(self) -> str:
@@ -110,13 +118,17 @@ class RankingResult(eqx.Module):
         ]
         more = len(self.names) - SHOWN
         value, error = float(self.poi_values[poi]), float(self.poi_errors[poi])
-        head = f"impacts on {self.pois[poi]} = {value:.4g} +- {error:.3g}"
+        head = f"impacts on {self.pois[poi]} = {value:.4g}"
+        head += NO_ERROR if np.isnan(error) else f" +- {error:.3g}"
         table = format_table([("name", *(name for name, _ in columns)), *rows])
         return f"{head}\n{table}" + (f"\n... and {more} more" if more > 0 else "")
 
 
 # So many rows of a ranking are shown.
 SHOWN = 20
+
+# Said of a POI instead of its error.
+NO_ERROR = ", which has no error: it is held at a bound, or the fit has no covariance"
 
 # Down and up.
 SIDES = np.array([[-1.0], [1.0]])
@@ -192,6 +204,9 @@ def rank(
         ArgumentValueError: If a POI was fixed in the fit.
         NotPositiveDefiniteError: If the fit has no covariance.
 
+    Warns:
+        UserWarning: If a POI is held at a bound, and no refits are asked for.
+
     Example:
         >>> import everwillow as ew
         >>> from everwillow.parameters import Normal
@@ -217,7 +232,10 @@ def rank(
     postfit, prefit, errors, spread = found
     values = ravel_state(result.params)[1][fit.free]
     refits: dict[str, RefitImpacts | None] = {"postfit": None, "prefit": None}
-    if kinds:
+    if not kinds:
+        cure = ", or move the others by fits, refit='postfit'"
+        warn_if_held(fit, poi, errors[poi], cure=cure)
+    else:
         problem, setting = posed(nll_fn, fit, observation, bounds, solver, max_steps)
         for kind in kinds:
             size = errors[nuisance] if kind == "postfit" else width

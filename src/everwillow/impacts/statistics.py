@@ -21,7 +21,13 @@ from everwillow.impacts._kernels import (
     group_variances,
     rest_in_quadrature,
 )
-from everwillow.impacts._selection import fitted, positions, usable
+from everwillow.impacts._selection import (
+    fitted,
+    held_is_known,
+    positions,
+    usable,
+    warn_if_held,
+)
 from everwillow.impacts.fluctuations import global_impacts
 from everwillow.model import AbstractModel
 from everwillow.parameters import AbstractConstraint
@@ -100,6 +106,9 @@ def statistical_impacts(
     Raises:
         ArgumentTypeError: If `model` has no profiled statistics.
 
+    Warns:
+        UserWarning: If a POI is held at a bound.
+
     Example:
         A signal of 100 events, known from a sample of 400, in 110 events of data:
 
@@ -140,17 +149,19 @@ def statistical_impacts(
     if throw and not is_traced(out) and not np.isfinite(out[0]).all():
         out = found(usable(fit, throw=throw))
     errors, data, simulation = out
+    warn_if_held(fit, poi, errors)
     spread = told.simulation_variance()
-    moved = global_impacts(
-        model,
-        result,
-        observed,
-        pois=pois,
-        data_variance=spread,
-        constraints=constraints,
-        covariance=covariance,
-        throw=throw,
-    )
+    with held_is_known():
+        moved = global_impacts(
+            model,
+            result,
+            observed,
+            pois=pois,
+            data_variance=spread,
+            constraints=constraints,
+            covariance=covariance,
+            throw=throw,
+        )
     # Only the samples were asked for.
     samples, auxiliary = moved.statistical, moved.systematic
     assert samples is not None

@@ -14,6 +14,7 @@ from everwillow.impacts import (
     split_errors,
     statistical_impacts,
 )
+from everwillow.impacts._selection import held_is_known
 from everwillow.models.templates.model import TemplateModel
 from everwillow.workflows.template_profiles import NonprofiledShifts
 from everwillow.workflows.template_results import DATA, SIMULATION, Impacts
@@ -43,14 +44,16 @@ def impacts_of(
     if not pois:
         return None
     refits = ("postfit",) if refit else ()
-    ranking = rank(model, result, pois=pois, refit=refits, max_steps=max_steps)
-    every = global_impacts(model, result, pois=pois, data_variance=None)
     members = {
         name: inside
         for name, names in groups.items()
         if (inside := [n for n in names if n not in pois])
     }
-    names, traditional, auxiliary = _grouped(model, result, pois, members)
+    # Tables of the record say which parameters are held at their bounds.
+    with held_is_known():
+        ranking = rank(model, result, pois=pois, refit=refits, max_steps=max_steps)
+        every = global_impacts(model, result, pois=pois, data_variance=None)
+        names, traditional, auxiliary = _grouped(model, result, pois, members)
     exact = ranking.postfit_refits
     return Impacts(
         interest=pois,
