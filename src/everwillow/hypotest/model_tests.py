@@ -175,6 +175,11 @@ def discovery(
     \sqrt{q_0}`, and :math:`\sqrt{q_{0,A}}` of Asimov data with the signal at
     `mu_asimov` is the median expected. Both have derivatives under `jax.grad`.
 
+    Where a parameter has no effect without the signal, as the mass of a peak, the best
+    fit is also sought from other values of it, but only in a call outside of JAX
+    transformations. Inside, it starts where `params` says: with a signal above zero,
+    and the parameter close to where it is to be found.
+
     Args:
         nll_fn: A Model; or -ln L, with `params`, `observation` and `predict_fn`.
         poi: The parameter of the signal.
