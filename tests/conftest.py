@@ -43,6 +43,27 @@ _QUICK_TO_COMPILE = (
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let matrices of cases be run as a whole: the gate runs a part of each."""
+    parser.addoption(
+        "--exhaustive",
+        action="store_true",
+        help="run the tests that are marked `exhaustive`, too",
+    )
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Leave exhaustive tests out unless they are asked for."""
+    if config.getoption("--exhaustive"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("exhaustive")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Compile in half the time, unless slow tests run or `XLA_FLAGS` says how.
 

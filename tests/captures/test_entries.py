@@ -31,7 +31,8 @@ def _cases(entries, count):
         others = [chosen[(start + 7 * i) % len(chosen)] for i in range(count)]
         for kind in dict.fromkeys([*ALWAYS, *others]):
             if kind not in CALLED_BY_HAND.get(entry, ()):
-                yield pytest.param(entry, kind, id=f"{entry}-{kind}")
+                marks = [] if kind == others[0] else [pytest.mark.exhaustive]
+                yield pytest.param(entry, kind, id=f"{entry}-{kind}", marks=marks)
 
 
 def _flat(tree):
