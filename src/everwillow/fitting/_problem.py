@@ -79,11 +79,14 @@ def build(
     layout, vector, others = ravel_state(check_state(params))
     vector, others, free = apply_fixed(layout, vector, others, fixed)
     _check_finite(layout, vector)
-    (index,) = np.nonzero(free | whole)
-    mask = free[index]
     traced = is_traced(vector, bounds)
+    # The solver has to know ends at which there may be no derivatives.
+    ends = native_boxes and not traced and not free.all()
+    inside = free | _on_ends(layout, vector, ~free, bounds) if ends else free
+    (index,) = np.nonzero(inside | whole)
+    mask = free[index]
     lower, upper, transforms, places, vector = _limits(
-        layout, vector, free, index, bounds, native_boxes=native_boxes, traced=traced
+        layout, vector, inside, index, bounds, native_boxes=native_boxes, traced=traced
     )
     observation = as_arrays(observation, "observation")
     numbers = Numbers(
@@ -206,6 +209,23 @@ def check_fittable(
                 f"Use floating-point numbers, or fix it: fixed={{{key!r}: ...}}."
             )
             raise ArgumentTypeError(msg)
+
+
+def _on_ends(layout, vector, fixed, bounds) -> np.ndarray:
+    """Return which elements are fixed on an end of their interval."""
+    found = np.zeros(layout.size, bool)
+    if isinstance(bounds, BoundTable):  # of a likelihood that is finite on its ends
+        return found
+    for key, given in check_mapping(bounds, "bounds").items():
+        if not isinstance(given, Interval) or key not in layout.where:
+            continue
+        position = layout.where[key]
+        here, shape = layout.elements(position), layout.shapes[position]
+        if fixed[here].any():
+            _check_shape(key, given, shape)
+            ends = _spread(given.lower, shape), _spread(given.upper, shape)
+            found[here] = fixed[here] & np.any(vector[here] == ends, axis=0)
+    return found
 
 
 def _limits(layout, vector, free, index, bounds, *, native_boxes, traced):
