@@ -19,6 +19,7 @@ from everwillow._typing import Key
 from everwillow.fitting import _execute
 from everwillow.fitting._core import Task, knows_curvature
 from everwillow.fitting._empty_bins import remark
+from everwillow.fitting._feasible import could_not_begin, feasible_start, named
 from everwillow.fitting._layout import Layout, float_dtype, is_traced, ravel_state
 from everwillow.fitting._outcome import Outcome
 from everwillow.fitting._problem import Numbers, build, check_mapping
@@ -124,13 +125,35 @@ def solve_task(
 ) -> FitResult:
     """Minimise what was prepared, and give the outcome its names."""
     if np.any(numbers.mask):
-        outcome, solution = _execute.run(task, numbers)
-        sides = bound_distances(task, numbers, outcome)
-        result = assemble(task.layout, numbers, outcome, solution, constraints, sides)
-        result = remarked(task, numbers, result)
+        result = _solved(task, numbers, constraints)
+        if could_not_begin(result) and not is_traced(task, numbers):
+            result = _begun_elsewhere(task, numbers, result)
     else:
         result = _nothing_to_fit(task, numbers, constraints)
     return _checked(result) if throw else result
+
+
+def _solved(task: Task, numbers: Numbers, constraints: Mapping[Key, Any]) -> FitResult:
+    """Minimise, and say what is to be said of the end."""
+    outcome, solution = _execute.run(task, numbers)
+    sides = bound_distances(task, numbers, outcome)
+    result = assemble(task.layout, numbers, outcome, solution, constraints, sides)
+    return remarked(task, numbers, result)
+
+
+def _begun_elsewhere(task: Task, numbers: Numbers, result: FitResult) -> FitResult:
+    """Fit once more, from where all bins expect something, if there is such a place."""
+    start = feasible_start(task, numbers)
+    if start is None:
+        return result
+    vector = np.array(numbers.vector)
+    vector[np.asarray(numbers.index)] = start
+    moved = dataclasses.replace(numbers, vector=vector)
+    found = _solved(task, moved, result.constraints)
+    where = named(task.layout.labels, np.asarray(numbers.vector), vector)
+    text = f"At the start values {result.remark} The fit began at {where} instead."
+    text = f"{text} {found.remark}".rstrip()
+    return dataclasses.replace(found, remark=text)
 
 
 def remarked(task: Task, numbers: Numbers, result: FitResult) -> FitResult:
