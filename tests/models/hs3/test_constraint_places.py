@@ -56,8 +56,13 @@ def test_constraints_in_all_ways_and_places(block):
         check(seed)
 
 
+def _blocks():
+    for block in range(10, 60):
+        yield pytest.param(block, marks=[pytest.mark.exhaustive] if block >= 20 else [])
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("block", range(10, 60))
+@pytest.mark.parametrize("block", list(_blocks()))
 def test_more_constraints_in_all_ways_and_places(block):
     for seed in range(50 * block, 50 * block + 50):
         check(seed)
