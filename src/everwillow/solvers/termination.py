@@ -276,7 +276,8 @@ def judge(
     exact = (edm <= EXACT_EDM) & ((ratio <= goals.step) | still)
     rounded = rounding & (ratio <= goals.step)
     over = (exact | rounded) & beside
-    settled = _settled(fresh, pivot, same, approach, contracted, over)
+    nearer = edm <= 0.5 * approach.edm
+    settled = _settled(fresh, pivot, same, approach, nearer, over)
     minimum = (
         definite
         & near
@@ -307,14 +308,14 @@ def judge(
     return Verdict(minimum, flat, unsure, near), known
 
 
-def _settled(fresh, pivot, same, approach: Approach, contracted, beside):
+def _settled(fresh, pivot, same, approach: Approach, nearer, beside):
     """Return whether the curvature is that of the place, not of the approach."""
     if pivot is None:
         return jnp.asarray(True)
     ratio = pivot / approach.pivot
-    # A step that rounding cut short tells nothing: next to each other all points are
-    # alike.
-    told = contracted | approach.settled
+    # A step that leads no nearer, as rounding cut it short, tells nothing: next to each
+    # other all points are alike.
+    told = nearer | approach.settled
     alike = (ratio < SAME_PIVOT) & (ratio * SAME_PIVOT > 1) & told
     # At the first point there is nothing to compare with; behind an indefinite one
     # there is.
