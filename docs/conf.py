@@ -2,12 +2,22 @@
 
 import importlib.metadata
 import os
+import pathlib
 import re
+import tempfile
 
 
 # The kernels inherit this: the pages show what a CPU gives, and no kernel spends its
 # start looking for other devices.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+# On a slow machine a program may compile for long, and what is logged of that is no
+# fault of a page: the kernels do not log it.
+startup = pathlib.Path(tempfile.mkdtemp(), "profile_default", "startup")
+startup.mkdir(parents=True)
+quiet = 'import logging\n\nlogging.getLogger("everwillow").setLevel(logging.ERROR)\n'
+(startup / "quiet.py").write_text(quiet)
+os.environ["IPYTHONDIR"] = str(startup.parents[1])
 
 project = "everwillow"
 author = "The everwillow developers"
