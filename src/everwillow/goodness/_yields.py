@@ -13,6 +13,7 @@ from everwillow._errors import (
     ArgumentValueError,
     ShapeMismatchError,
 )
+from everwillow._native import map_variances
 from everwillow.fitting import FitResult
 from everwillow.fitting._core import Task
 from everwillow.fitting._problem import Numbers
@@ -111,16 +112,7 @@ def compared(main: Any, expected: Any, data_variance: Any) -> list[Compared | No
         for pair in jax.tree.leaves(below):
             out.append(None if variance is None else _compare(pair, variance))
 
-    try:
-        jax.tree.map(take, data_variance, pairs, is_leaf=lambda v: v is None)
-    except (ValueError, TypeError) as error:
-        if isinstance(error, ShapeMismatchError):
-            raise
-        msg = (
-            "data_variance: expected the structure of the main data, or a prefix of "
-            f"it, but {error}"
-        )
-        raise ArgumentValueError(msg) from error
+    map_variances(take, data_variance, pairs)
     return out
 
 

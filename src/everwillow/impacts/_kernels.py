@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from everwillow._errors import ArgumentValueError, ShapeMismatchError
+from everwillow._errors import ShapeMismatchError
+from everwillow._native import map_variances
 from everwillow.fitting._covariance import covariance_of
 from everwillow.fitting._layout import is_traced
 
@@ -139,16 +140,7 @@ def times_deviation(moved: Any, variance: Any) -> Any:
     def whole(spread, below):
         return jax.tree.map(lambda leaf: _scaled(leaf, spread), below)
 
-    try:
-        return jax.tree.map(whole, variance, moved, is_leaf=lambda v: v is None)
-    except (ValueError, TypeError) as error:
-        if isinstance(error, ShapeMismatchError):
-            raise
-        msg = (
-            "data_variance: expected the structure of the main data, or a prefix of "
-            f"it, but {error}"
-        )
-        raise ArgumentValueError(msg) from error
+    return map_variances(whole, variance, moved)
 
 
 def _scaled(moved: Array, variance: Any) -> Array | None:
