@@ -316,7 +316,7 @@ def _try(
     finite = all_finite(value, gradient)
     looking = state.ends.phase == LOOKING
     ends, moved, closed = state.ends.after(
-        state.x, trial, (state.nll, value), options, finite, jnp.asarray(False)
+        state.x, trial, (state.nll, value), options, finite
     )
     usable = finite & (predicted > 0)
     outcome = weigh(

@@ -110,7 +110,6 @@ class OpenEnds(eqx.Module):
         values: tuple[Float[Array, ""], Float[Array, ""]],
         options: dict[str, Any] | None,
         usable: Bool[Array, ""],
-        first: Bool[Array, ""],
     ) -> tuple["OpenEnds", Bool[Array, ""], Bool[Array, ""]]:
         """Move the ends that a trial stands on, or weigh a look at the very ends.
 
@@ -120,7 +119,6 @@ class OpenEnds(eqx.Module):
             values: The objective at both; an infinite one is a wall: no end moves.
             options: Those of the solver, with the ends where they were.
             usable: Whether everything at the trial is finite.
-            first: Whether the trial is the start.
 
         Returns:
             The ends, whether one was moved that had never been moved, and whether the
@@ -130,7 +128,7 @@ class OpenEnds(eqx.Module):
         if self.lower is None or options is None:
             return self, no, no
         looking = self.phase == LOOKING
-        barred = ~usable & ~first & ~jnp.isposinf(values[1])
+        barred = ~usable & ~jnp.isposinf(values[1])
 
         def looked():
             return self._after_a_look(values, options, usable)

@@ -363,7 +363,7 @@ def _compare(state: NewtonState, trial, found: Evaluation, options):
     )
     fall, gain = outcome.fall, outcome.gain
     ends, moved, closed = state.ends.after(
-        state.x, trial, (old.value, found.value), options, usable, jnp.asarray(False)
+        state.x, trial, (old.value, found.value), options, usable
     )
     looking = state.ends.phase == LOOKING
     better = jnp.where(looking, ends.phase == SEARCHING, gain > ACCEPT)
