@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from everwillow._captures import marked, walk
+from everwillow._captures.walk import Walk, scope_of
 from tests.captures.holders import HOLDERS, Holder
 
 
@@ -70,3 +71,14 @@ def test_what_a_function_only_assigns_to_does_not_matter():
     first = _mark(nll)
     holder.inside = "whatever"
     assert _mark(nll) is first
+
+
+def test_the_session_of_pytest_is_not_walked_through():
+    """An `assert` that pytest has rewritten reads its whole session."""
+
+    def nll(params, data):
+        assert data.shape == (3,), f"{params} and {data}"
+        return (params["mu"] - data).sum()
+
+    assert any(name.startswith("@py") for name in nll.__code__.co_names)
+    assert len(Walk(nll, scope_of(nll)).tokens) < 50

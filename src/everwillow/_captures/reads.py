@@ -184,14 +184,19 @@ class Scope:
 
 
 # Their functions and classes are constants, whatever they hold themselves; what a user
-# has put into one of their closures or objects is looked at.
+# has put into one of their closures or objects is looked at. An `assert` that pytest
+# has rewritten reads the state of its whole session.
 _LIBRARIES = frozenset(
     {
+        "IPython",
+        "_pytest",
+        "beartype",
         "builtins",
         "distrax",
         "equinox",
         "everwillow",
         "flax",
+        "hypothesis",
         "jax",
         "jaxlib",
         "jaxtyping",
@@ -201,8 +206,12 @@ _LIBRARIES = frozenset(
         "optax",
         "optimistix",
         "pandas",
+        "pluggy",
+        "pytest",
+        "rich",
         "scipy",
         "tensorflow_probability",
+        "tqdm",
     }
 )
 _STANDARD = sysconfig.get_path("stdlib")

@@ -118,9 +118,9 @@ class Layout:
         return np.arange(start, start + self.sizes[position])
 
     @ft.cached_property
-    def _cuts(self) -> tuple[tuple[int, int, tuple[int, ...]], ...]:
+    def _cuts(self) -> tuple[tuple[Any, tuple[int, ...]], ...]:
         return tuple(
-            (start, start + size, shape)
+            (slice(start, start + size) if shape else (start, ...), shape)
             for start, size, shape, numeric in zip(
                 self.starts, self.sizes, self.shapes, self.numeric, strict=True
             )
@@ -129,7 +129,10 @@ class Layout:
 
     def split_host(self, vector: np.ndarray) -> list[np.ndarray]:
         """Cut a concrete vector into the values of the numeric entries, as views."""
-        return [vector[start:end].reshape(shape) for start, end, shape in self._cuts]
+        return [
+            vector[place].reshape(shape) if shape else vector[place]
+            for place, shape in self._cuts
+        ]
 
     def split_traced(self, vector: jax.Array) -> list[jax.Array]:
         """Cut a vector into the values of the numeric entries, in one operation."""

@@ -54,9 +54,7 @@ def bound_distances(task: Task, numbers: Numbers, outcome: Outcome) -> Any:
     """
     if outcome.hessian is None:
         return None
-    if not is_traced(task, numbers, outcome) and not np.any(
-        np.asarray(outcome.at_bound)
-    ):
+    if not is_traced(outcome) and not np.any(np.asarray(outcome.at_bound)):
         return np.full(outcome.x.shape, np.nan, outcome.x.dtype)
     ends = outcome.x, outcome.value, outcome.gradient, outcome.hessian, outcome.at_bound
     hasty = outcome.x.shape[0] <= FEW

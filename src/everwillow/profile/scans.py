@@ -155,9 +155,9 @@ def scan(
         ...     return 0.5 * ((data - params["mu"] * params["eff"]) / 2) ** 2 + 50 * (
         ...         params["eff"] - 1) ** 2
         >>> start = ew.State.from_pytree({"mu": 1.0, "eff": 1.0})
-        >>> result = scan(nll, start, 10.0, name="mu", values=[8.0, 10.0, 12.0])
+        >>> result = scan(nll, start, 10.0, name="mu", values=[8.0, 11.0, 12.0])
         >>> print(result.twice_delta_nll.round(3))
-        [0.862 0.    0.735]
+        [0.862 0.192 0.735]
     """
     posed = stage(
         nll_fn,

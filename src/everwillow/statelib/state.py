@@ -5,7 +5,7 @@ print it), so that a State works under `jax.jit`, `jax.vmap` and `jax.grad`.
 """
 
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping
 from typing import Any, NoReturn, final
 
 from everwillow._errors import (
@@ -73,6 +73,15 @@ def _check_sep(sep: object) -> None:
     if sep == "":
         msg = "sep: the empty string cannot separate; use None for tuples as keys."
         raise ArgumentValueError(msg)
+
+
+class _Items(ItemsView[Key, Any]):
+    """The entries of a State, without looking each of them up."""
+
+    _mapping: "State"
+
+    def __iter__(self) -> Iterator[tuple[Key, Any]]:
+        return self._mapping._items()
 
 
 @final
@@ -253,6 +262,10 @@ class State(Mapping[Key, Any]):
         """Return the value of a key, or the default if there is no such key."""
         position = self._meta.index.get(key)
         return default if position is None else self._values[position]
+
+    def items(self) -> ItemsView[Key, Any]:
+        """Return the entries, pairs of key and value."""
+        return _Items(self)
 
     def __eq__(self, other: object) -> bool:
         return self is other
