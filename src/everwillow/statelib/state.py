@@ -81,7 +81,7 @@ class _Items(ItemsView[Key, Any]):
     _mapping: "State"
 
     def __iter__(self) -> Iterator[tuple[Key, Any]]:
-        return self._mapping._items()
+        return self._mapping._items()  # pyright: ignore[reportPrivateUsage]
 
 
 @final
