@@ -12,8 +12,9 @@ it is left out where it is out of favour, and sums of squares may prefer it to a
 definite curvature. What is left is to search the damping that puts the step on the
 sphere, which leads away from a saddle. Where the result leaves the box, the best point
 of the way to it, projected into the box, is kept; what reached a bound there is held,
-and the search goes on from that point for the rest. The matrix is factorised at one
-place of the program.
+and Newton steps go on from that point for the rest. Where the curvature of the rest is
+not definite this ends: a search there costs more than a look at the function, after
+which the next step begins. The matrix is factorised at one place of the program.
 """
 
 import dataclasses
@@ -210,6 +211,7 @@ def _advance(model: QuadraticModel, radius, s: _Search) -> _Search:
     )
     hard = good & ~bare & (length < radius) & hard
     exhausted = s.count >= MAX_FACTORISATIONS * (s.round + 1)
+    exhausted = exhausted | (~good & bare & (s.round > 0))
     solved = (interior | boundary | hard | exhausted) & ~looked
     shrunk = trial * jnp.where(length > radius, radius / length, 1)
     usable = jnp.where(hard, along, shrunk)
