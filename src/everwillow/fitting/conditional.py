@@ -259,12 +259,23 @@ class Problem:
             numbers=dataclasses.replace(self.numbers, observation=observation),
         )
 
-    def fit(self, *, throw: bool = True) -> FitResult:
-        """Minimise from the start values, over what is free and not held."""
+    def fit(self, *, throw: bool = True, distances: bool = False) -> FitResult:
+        """Minimise from the start values, over what is free and not held.
+
+        Args:
+            throw: Whether to raise where there is no minimum.
+            distances: Whether to find `FitResult.bound_distances`.
+        """
         if not is_traced(self.task, self.numbers):
             warn_about_precision(float_dtype())
             _execute.warn_if_reborn(self.task.objective)
-        return solve_task(self.task, self.numbers, self.constraints, throw=throw)
+        return solve_task(
+            self.task,
+            self.numbers,
+            self.constraints,
+            throw=throw,
+            distances=distances,
+        )
 
 
 def pose(
@@ -356,4 +367,4 @@ def conditional_fit(
         solver=solver,
         max_steps=max_steps,
     )
-    return problem.hold(held).fit(throw=throw)
+    return problem.hold(held).fit(throw=throw, distances=True)

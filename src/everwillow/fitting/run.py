@@ -121,27 +121,45 @@ def fit(
 
 
 def solve_task(
-    task: Task, numbers: Numbers, constraints: Mapping[Key, Any], *, throw: bool
+    task: Task,
+    numbers: Numbers,
+    constraints: Mapping[Key, Any],
+    *,
+    throw: bool,
+    distances: bool = True,
 ) -> FitResult:
-    """Minimise what was prepared, and give the outcome its names."""
+    """Minimise what was prepared, and give the outcome its names.
+
+    Args:
+        task: The structure of the fit.
+        numbers: Its arguments.
+        constraints: Those of the model.
+        throw: Whether to raise where there is no minimum.
+        distances: Whether to find `FitResult.bound_distances`, which are a program of
+            their own.
+    """
     if np.any(numbers.mask):
-        result = _solved(task, numbers, constraints)
+        result = _solved(task, numbers, constraints, distances=distances)
         if could_not_begin(result) and not is_traced(task, numbers):
-            result = _begun_elsewhere(task, numbers, result)
+            result = _begun_elsewhere(task, numbers, result, distances=distances)
     else:
         result = _nothing_to_fit(task, numbers, constraints)
     return _checked(result) if throw else result
 
 
-def _solved(task: Task, numbers: Numbers, constraints: Mapping[Key, Any]) -> FitResult:
+def _solved(
+    task: Task, numbers: Numbers, constraints: Mapping[Key, Any], *, distances: bool
+) -> FitResult:
     """Minimise, and say what is to be said of the end."""
     outcome, solution = _execute.run(task, numbers)
-    sides = bound_distances(task, numbers, outcome)
+    sides = bound_distances(task, numbers, outcome) if distances else None
     result = assemble(task.layout, numbers, outcome, solution, constraints, sides)
     return remarked(task, numbers, result)
 
 
-def _begun_elsewhere(task: Task, numbers: Numbers, result: FitResult) -> FitResult:
+def _begun_elsewhere(
+    task: Task, numbers: Numbers, result: FitResult, *, distances: bool
+) -> FitResult:
     """Fit once more, from where all bins expect something, if there is such a place."""
     start = feasible_start(task, numbers)
     if start is None:
@@ -149,7 +167,7 @@ def _begun_elsewhere(task: Task, numbers: Numbers, result: FitResult) -> FitResu
     vector = np.array(numbers.vector)
     vector[np.asarray(numbers.index)] = start
     moved = dataclasses.replace(numbers, vector=vector)
-    found = _solved(task, moved, result.constraints)
+    found = _solved(task, moved, result.constraints, distances=distances)
     where = named(task.layout.labels, np.asarray(numbers.vector), vector)
     text = f"At the start values {result.remark} The fit began at {where} instead."
     text = f"{text} {found.remark}".rstrip()
