@@ -28,7 +28,9 @@ def set_up(
 ) -> "Machine":
     """Set the search up, with the standard error of the POI."""
     sigma = standard_error(base.hessian, jnp.asarray(numbers.mask), place)
-    return Machine(task, numbers, base, place, level, recipe, sigma)
+    n_sigma = jnp.asarray(N_SIGMA, base.x.dtype)
+    wanted = n_sigma - ndtri(level * ndtr(n_sigma))
+    return Machine(task, numbers, base, place, level, recipe, sigma, wanted)
 
 
 def standard_error(hessian: Array, mask: Array, place: Array) -> Array:
@@ -41,7 +43,12 @@ def standard_error(hessian: Array, mask: Array, place: Array) -> Array:
 
 
 class Machine(NamedTuple):
-    """The search, with what does not change in it."""
+    """The search, with what does not change in it.
+
+    Attributes:
+        sigma: The standard error of the POI.
+        wanted: The root of q_A at each expected limit.
+    """
 
     task: Task
     numbers: Numbers
@@ -50,6 +57,7 @@ class Machine(NamedTuple):
     level: Array
     recipe: Recipe
     sigma: Array
+    wanted: Array
 
     def sets(self) -> TwoSets:
         return TwoSets.of(
@@ -72,11 +80,6 @@ class Machine(NamedTuple):
         """Return ln(level / CLs), which grows with the POI."""
         log_cls = qtilde_log_cls if self.recipe.physical else qmu_log_cls
         return jnp.log(self.level) - log_cls(q, q_asimov)
-
-    def wanted(self) -> Array:
-        """Return the root of q_A at each expected limit."""
-        n_sigma = jnp.asarray(N_SIGMA, self.base.x.dtype)
-        return n_sigma - ndtri(self.level * ndtr(n_sigma))
 
     def reference(self, zero: Foothold, free: Array) -> Array:
         """Return the minimum of -ln L of the data that counts."""

@@ -104,5 +104,5 @@ def _conditions(machine: Machine, out: Roots) -> Array:
     values = jax.lax.map(one, (mus, on_data))
     q_asimov = 2 * (values[: OBSERVED + 1] - best)
     q = 2 * (values[OBSERVED + 1] - reference)
-    expected = jnp.sqrt(q_asimov[:OBSERVED]) - machine.wanted()
+    expected = jnp.sqrt(q_asimov[:OBSERVED]) - machine.wanted
     return jnp.append(expected, machine.excess(q, q_asimov[OBSERVED]))

@@ -208,14 +208,20 @@ def _after_root(machine: Machine, s: Progress, at: Foothold) -> Progress:
     wait = observed & ~s.second
     q_asimov = jnp.where(s.second, s.q_asimov, q)
     slope_asimov = jnp.where(s.second, s.slope_asimov, slope)
-    root = jnp.sqrt(q_asimov)
-    miss = root - machine.wanted()[jnp.minimum(s.target, OBSERVED - 1)]
-    rise = slope_asimov / (2 * root)
-    (excess, (by_q, by_asimov)) = jax.value_and_grad(machine.excess, (0, 1))(
-        q, q_asimov
-    )
-    miss = jnp.where(observed, excess, miss)
-    rise = jnp.where(observed, by_q * slope + by_asimov * slope_asimov, rise)
+
+    # In branches XLA computes the decisions once, not for each number of the state.
+    def expected() -> tuple[Array, Array]:
+        root = jnp.sqrt(q_asimov)
+        wanted = machine.wanted[jnp.minimum(s.target, OBSERVED - 1)]
+        return root - wanted, slope_asimov / (2 * root)
+
+    def of_data() -> tuple[Array, Array]:
+        miss, (by_q, by_asimov) = jax.value_and_grad(machine.excess, (0, 1))(
+            q, q_asimov
+        )
+        return miss, by_q * slope + by_asimov * slope_asimov
+
+    miss, rise = jax.lax.cond(observed, of_data, expected)
     s = dataclasses.replace(
         s,
         q_asimov=q_asimov,
@@ -223,7 +229,7 @@ def _after_root(machine: Machine, s: Progress, at: Foothold) -> Progress:
         attempt=jnp.asarray(0),
     )
     waiting = dataclasses.replace(s, second=jnp.asarray(True))
-    return select(wait, waiting, _newton(machine, s, miss, rise))
+    return jax.lax.cond(wait, lambda: waiting, lambda: _newton(machine, s, miss, rise))
 
 
 def _newton(machine: Machine, s: Progress, miss: Array, rise: Array) -> Progress:
@@ -244,17 +250,22 @@ def _newton(machine: Machine, s: Progress, miss: Array, rise: Array) -> Progress
     beyond = (s.value >= upper) & (miss < 0) & ~found
     near = s.ceiling - s.value <= NEAR_FAILURE * reach
     over = ~found & ((near & (miss < 0)) | (s.spent >= MOST_OF_ONE))
-    searching = dataclasses.replace(
-        s,
-        value=jnp.minimum(value, upper),
-        inside=inside,
-        outside=outside,
-        second=jnp.asarray(False),
-    )
-    end = jnp.where(found, END_FOUND, jnp.where(beyond, END_BEYOND, END_FAILED))
-    recorded = _recorded(s, end, jnp.where(found, newton, jnp.nan), rise)
+
+    def searching() -> Progress:
+        return dataclasses.replace(
+            s,
+            value=jnp.minimum(value, upper),
+            inside=inside,
+            outside=outside,
+            second=jnp.asarray(False),
+        )
+
+    def recorded() -> Progress:
+        end = jnp.where(found, END_FOUND, jnp.where(beyond, END_BEYOND, END_FAILED))
+        return _recorded(s, end, jnp.where(found, newton, jnp.nan), rise)
+
     # A limit beyond the bound does not keep the others from being found.
-    return select(found | beyond | over, recorded, searching)
+    return jax.lax.cond(found | beyond | over, recorded, searching)
 
 
 def _recorded(s: Progress, end: Any, value: Any, slope: Any) -> Progress:
@@ -289,8 +300,11 @@ def _after_failure(machine: Machine, s: Progress, at: Foothold) -> Progress:
         _nothing,
         ft.partial(_step_back, machine),
     )
-    other = jax.lax.switch(s.phase, [lambda f=f: f(s) for f in cases])
-    return select(s.attempt == 0, anew, other)
+    return jax.lax.cond(
+        s.attempt == 0,
+        lambda: anew,
+        lambda: jax.lax.switch(s.phase, [lambda f=f: f(s) for f in cases]),
+    )
 
 
 def _no_zero(machine: Machine, s: Progress) -> Progress:
@@ -303,7 +317,7 @@ def _no_zero(machine: Machine, s: Progress) -> Progress:
         possible=jnp.asarray(False),
         attempt=jnp.asarray(2),
     )
-    return select(s.attempt == 1, little, _nothing(s))
+    return jax.lax.cond(s.attempt == 1, lambda: little, lambda: _nothing(s))
 
 
 def _no_asimov(machine: Machine, s: Progress) -> Progress:
@@ -338,23 +352,29 @@ def _step_back(machine: Machine, s: Progress) -> Progress:
         ceiling=jnp.where(ahead, jnp.minimum(s.ceiling, s.value), s.ceiling),
     )
     over = (s.failures >= MOST_FAILURES) | (s.spent >= MOST_OF_ONE)
-    return select(over, _recorded(s, END_FAILED, jnp.nan, jnp.nan), back)
+    nothing = jnp.full_like(s.value, jnp.nan)
+    return jax.lax.cond(
+        over, lambda: _recorded(s, END_FAILED, nothing, nothing), lambda: back
+    )
 
 
 def _aim(machine: Machine, s: Progress) -> Progress:
     """Choose where to look for the next limit first."""
-    wanted = machine.wanted()
+    wanted = machine.wanted
     target = jnp.minimum(s.target, OBSERVED - 1)
     after = jnp.asarray(AFTER)[target]
     known, slope = s.values[after], s.slopes[after]
-    # The parabola through 0 and the limit before, with its slope there.
-    c = wanted[after]
-    bend = (1 / slope - known / c) / c
-    expected = wanted[target] * (known / c + bend * (wanted[target] - c))
     first = wanted[0] * s.sigma
-    expected = jnp.where(s.target == 0, first, expected)
     observed = s.target >= OBSERVED
-    value = jnp.where(observed, _guess(machine, s, wanted), expected)
+
+    def expected() -> Array:
+        # The parabola through 0 and the limit before, with its slope there.
+        c = wanted[after]
+        bend = (1 / slope - known / c) / c
+        value = wanted[target] * (known / c + bend * (wanted[target] - c))
+        return jnp.where(s.target == 0, first, value)
+
+    value = jax.lax.cond(observed, lambda: _guess(machine, s, wanted), expected)
     good = jnp.isfinite(value) & (value > 0)
     value = jnp.where(good, value, first)
     mu_hat = machine.base.x[machine.place]

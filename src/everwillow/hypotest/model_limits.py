@@ -15,7 +15,7 @@ from everwillow._errors import RESULTS, ArgumentValueError, FitError
 from everwillow._tree import format_table
 from everwillow._typing import Key
 from everwillow.fitting import FitResult, _execute
-from everwillow.fitting._layout import float_dtype, is_traced
+from everwillow.fitting._layout import float_dtype, is_traced, on_host
 from everwillow.fitting.conditional import Problem, pose
 from everwillow.fitting.follow import foothold
 from everwillow.fitting.run import Unset
@@ -242,8 +242,10 @@ def _found(problem, place: int, minimum: FitResult, level: Any, recipe: Recipe) 
         start = np.asarray(problem.numbers.vector)[np.asarray(problem.numbers.index)]
         base = dataclasses.replace(blank, x=start, status=base.status)
     where = np.asarray(place)
-    return _execute.call(
-        search, problem.task, problem.numbers, base, where, level, recipe
+    return on_host(
+        _execute.call(
+            search, problem.task, problem.numbers, base, where, level, recipe
+        )
     )
 
 
@@ -269,9 +271,9 @@ def _settled(
         if bool(again.success) and again.nll < minimum.nll:
             minimum = again
             roots = _found(problem, place, minimum, level, recipe)
-    filled = getattr(nll_fn, "filled", nll_fn)
-    if not bool(roots.possible) and bool(recipe.a_posteriori) and filled is not nll_fn:
-        task = dataclasses.replace(problem.task, objective=filled.bare)
+    impossible = not bool(roots.possible) and bool(recipe.a_posteriori)
+    if impossible and hasattr(type(nll_fn), "filled"):
+        task = dataclasses.replace(problem.task, objective=nll_fn.filled.bare)
         held = dataclasses.replace(problem, task=task).hold(
             {problem.labels[place]: 0.0}
         )
