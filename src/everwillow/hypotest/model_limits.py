@@ -243,9 +243,7 @@ def _found(problem, place: int, minimum: FitResult, level: Any, recipe: Recipe) 
         base = dataclasses.replace(blank, x=start, status=base.status)
     where = np.asarray(place)
     return on_host(
-        _execute.call(
-            search, problem.task, problem.numbers, base, where, level, recipe
-        )
+        _execute.call(search, problem.task, problem.numbers, base, where, level, recipe)
     )
 
 
