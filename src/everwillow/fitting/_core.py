@@ -6,7 +6,6 @@ through the iterations.
 """
 
 import dataclasses
-import functools as ft
 from typing import Any
 
 import equinox as eqx
@@ -219,17 +218,14 @@ def solver_options(task: Task, numbers: Numbers) -> dict[str, Any]:
     start = from_physical(numbers, task.start(numbers))
     evaluator = evaluate_in_solver_coordinates
     if isinstance(task.solver, TrustRegionNewton):
-        # Differentiating twice is most of the time that tracing takes: do it once. (An
-        # Operator is no array and cannot be returned by what this makes, and without
-        # the `partial` equinox sees a function that holds nothing, and keeps it.)
-        evaluator = eqx.filter_closure_convert(
-            ft.partial(evaluator), start, (task, numbers)
-        )
+        # Differentiating twice is most of the time that tracing takes: do it once.
+        # (An Operator is no array and cannot be returned by what this makes.)
+        evaluator = eqx.filter_closure_convert(evaluator, start, (task, numbers))
         _refuse_hidden_tracers(evaluator)
     else:
         value = objective_in_solver_coordinates
         _refuse_hidden_tracers(
-            eqx.filter_closure_convert(ft.partial(value), start, (task, numbers))
+            eqx.filter_closure_convert(value, start, (task, numbers))
         )
     if not knows_curvature(task.solver):
         return {}
