@@ -32,8 +32,10 @@ from everwillow.fitting._problem import Numbers
 
 
 # Events in empty bins: the first fit has none, the others these. What they cost has to
-# stay above the EDM of a success, which would end a fit anywhere on the way.
-MOST_EVENTS, FEWEST_EVENTS, STAGES = 0.1, 1e-7, 4
+# stay above the EDM of a success, which would end a fit anywhere on the way. Each time
+# they are ten times fewer: from further away the steps towards a barrier are so short
+# and many that they look like those along a flat valley.
+MOST_EVENTS, FEWEST_EVENTS, STAGES = 0.1, 1e-7, 7
 # In single precision less is lost in the rounding of what else is in the bin.
 FEWEST_EVENTS_SINGLE = 1e-3
 
