@@ -26,7 +26,7 @@ SLOW_TO_COMPARE = {"cell_long_list", "globals_by_name", "evaluated"}
 def _cases(entries, count):
     """Pair each entry with kinds that every function may have, and some by turns.
 
-    The gate runs every third entry, with one kind.
+    The gate runs every sixth entry, with one kind.
     """
     chosen = [name for name in HOLDERS if name not in SLOW_TO_COMPARE]
     for i, entry in enumerate(entries):
@@ -34,7 +34,7 @@ def _cases(entries, count):
         others = [chosen[(start + 7 * j) % len(chosen)] for j in range(count)]
         for kind in dict.fromkeys([*ALWAYS, *others]):
             if kind not in CALLED_BY_HAND.get(entry, ()):
-                some = kind == others[0] and i % 3 == 0
+                some = kind == others[0] and i % 6 == 0
                 marks = [] if some else [pytest.mark.exhaustive]
                 yield pytest.param(entry, kind, id=f"{entry}-{kind}", marks=marks)
 

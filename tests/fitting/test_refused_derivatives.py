@@ -122,14 +122,20 @@ KINDS = {
     "once only": (once, DIFFERENCES, 5e-6),
     "external with gradient": (with_slope, DIFFERENCES, 5e-6),
 }
-kinds = pytest.mark.parametrize("kind", list(KINDS))
 slow = pytest.mark.slow
-
-
-@pytest.mark.parametrize(
+# The gate runs the kind that takes most care.
+kinds = pytest.mark.parametrize(
     "kind",
-    [kind if kind == "once only" else pytest.param(kind, marks=slow) for kind in KINDS],
+    [
+        kind
+        if kind == "once only"
+        else pytest.param(kind, marks=[slow, pytest.mark.exhaustive])
+        for kind in KINDS
+    ],
 )
+
+
+@kinds
 def test_two_hundred_fits_are_those_of_the_plain_likelihood(kind):
     nll, derivatives, rtol = KINDS[kind]
     rng = np.random.default_rng(11)

@@ -107,9 +107,20 @@ def ratio_of_tails(mu, mu_hat):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("explicit", [False, True], ids=["shard_map", "explicit mesh"])
 @pytest.mark.parametrize(
-    "function", [statistic, cls, calculator_cls, significance, limit]
+    ("function", "explicit"),
+    [
+        (statistic, False),
+        (statistic, True),
+        (cls, False),
+        pytest.param(cls, True, marks=pytest.mark.exhaustive),
+        pytest.param(calculator_cls, False, marks=pytest.mark.exhaustive),
+        (calculator_cls, True),
+        (significance, False),
+        pytest.param(significance, True, marks=pytest.mark.exhaustive),
+        (limit, False),
+        pytest.param(limit, True, marks=pytest.mark.exhaustive),
+    ],
 )
 def test_traced_forms(function, explicit):
     if explicit:

@@ -23,7 +23,7 @@ MISSED = 1e-6
 
 MANY = [
     pytest.param(200, id="200"),
-    pytest.param(600, id="600", marks=pytest.mark.slow),
+    pytest.param(600, id="600", marks=[pytest.mark.slow, pytest.mark.exhaustive]),
 ]
 
 

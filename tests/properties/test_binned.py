@@ -23,6 +23,7 @@ def test_value_and_derivatives_are_those_of_plain_loops(spec, seed):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @settings(max_examples=MANY, derandomize=False)
 @given(spec=binned_specs(), seed=st.integers(0, 10**6))
 def test_the_same_for_many_more(spec, seed):
