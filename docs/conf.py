@@ -11,8 +11,8 @@ import tempfile
 # start looking for other devices.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-# On a slow machine a program may compile for long, and what XLA or everwillow log of that
-# is no fault of a page: the kernels do not log it.
+# On a slow machine a program may compile for long, and what XLA or everwillow log of
+# that is no fault of a page: the kernels do not log it.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 startup = pathlib.Path(tempfile.mkdtemp(), "profile_default", "startup")
 startup.mkdir(parents=True)
