@@ -2,11 +2,14 @@
 
 import types
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from everwillow._captures import marked, walk
+from everwillow._captures.held import structure_parts
+from everwillow._captures.opening import opened
 from everwillow._captures.walk import Walk, scope_of
 from tests.captures.holders import HOLDERS, Holder
 
@@ -82,3 +85,20 @@ def test_the_session_of_pytest_is_not_walked_through():
 
     assert any(name.startswith("@py") for name in nll.__code__.co_names)
     assert len(Walk(nll, scope_of(nll)).tokens) < 50
+
+
+def test_an_opened_function_does_not_hold_what_libraries_hold():
+    # Jupyter puts a method of its kernel among the built-in functions, which modules
+    # such as jax.numpy refer to.
+    held = []
+
+    def pipeline(scale):
+        def nll(p, _):
+            return jnp.sum((p["m"] - scale) ** 2)
+
+        held.extend(structure_parts(jax.tree.structure(opened(nll))))
+        return scale
+
+    jax.make_jaxpr(pipeline)(1.0)
+    (function,) = held
+    assert function.__name__ == "nll"

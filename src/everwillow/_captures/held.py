@@ -39,6 +39,23 @@ def is_inert(value: Any) -> bool:
     return type(value) in INERT
 
 
+class Template:
+    """A function with holes; equal if code and everything else in it are equal."""
+
+    __slots__ = ("_hash", "tokens", "value")
+
+    def __init__(self, value: Any, tokens: tuple[Any, ...]) -> None:
+        self.value = value
+        self.tokens = tokens
+        self._hash = hash(tokens)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Template) and self.tokens == other.tokens
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
 _constant: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
 
 
@@ -107,6 +124,12 @@ def _collect(value: Any, held: list[Any], seen: dict[int, Any]) -> None:
         _collect_structure(value, held, seen)
     elif isinstance(value, type | np.dtype | np.ufunc):
         return
+    elif isinstance(value, types.ModuleType):
+        if not is_library(value.__name__):
+            held.append(value)
+    elif isinstance(value, Template):
+        # Its tokens are for comparison: what they say is in the function, too.
+        _collect(value.value, held, seen)
     elif isinstance(value, enum.Enum):
         if type(value.value) not in INERT and not is_library(kind.__module__):
             held.append(value)

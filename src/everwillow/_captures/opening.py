@@ -16,6 +16,7 @@ import jax.tree_util as jtu
 from jax.core import Tracer
 
 from everwillow._captures import classes as classes_, held as held_, parts as parts_
+from everwillow._captures.held import Template
 from everwillow._captures.parts import content
 from everwillow._captures.reads import Scope, is_of_library, reads_of
 from everwillow._captures.splitting import splitter
@@ -32,23 +33,6 @@ class _Hole:
         self.place = place
 
 
-class _Template:
-    """A function with holes; equal if code and everything else in it are equal."""
-
-    __slots__ = ("_hash", "tokens", "value")
-
-    def __init__(self, value: Any, tokens: tuple[Any, ...]) -> None:
-        self.value = value
-        self.tokens = tokens
-        self._hash = hash(tokens)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Template) and self.tokens == other.tokens
-
-    def __hash__(self) -> int:
-        return self._hash
-
-
 @jtu.register_pytree_node_class
 class Opened:
     """A function or an object whose traced values are leaves.
@@ -58,16 +42,16 @@ class Opened:
         template: The rest.
     """
 
-    def __init__(self, arrays: tuple[Any, ...], template: _Template) -> None:
+    def __init__(self, arrays: tuple[Any, ...], template: Template) -> None:
         self.arrays = arrays
         self.template = template
 
-    def tree_flatten(self) -> tuple[tuple[Any, ...], _Template]:
+    def tree_flatten(self) -> tuple[tuple[Any, ...], Template]:
         """Return leaves and structure."""
         return self.arrays, self.template
 
     @classmethod
-    def tree_unflatten(cls, template: _Template, arrays: Any) -> "Opened":
+    def tree_unflatten(cls, template: Template, arrays: Any) -> "Opened":
         """Make one of structure and leaves."""
         return cls(tuple(arrays), template)
 
@@ -148,7 +132,7 @@ def _opened_leaf(leaf: Any) -> Any:
         return leaf
     places = {id(tracer): i for i, tracer in enumerate(walk.tracers)}
     template = _Builder(leaf, Tracer, lambda value: _Hole(places[id(value)])).built()
-    return Opened(tuple(walk.tracers), _Template(template, tuple(walk.tokens)))
+    return Opened(tuple(walk.tracers), Template(template, tuple(walk.tokens)))
 
 
 class _Builder:
