@@ -148,8 +148,10 @@ def kinds_of_events():
     failed = everything - passed
     passes = {"a": zero, "n": passed, "failed": failed, "end": one, "entropy": zero}
     falls = {"a": n, "n": zero, "failed": zero, "end": 100 * one, "entropy": one}
-    right = (n / a, passed / everything, np.exp(-1 - n))
-    data = jax.tree.map(lambda *parts: np.concatenate(parts), rates, passes, falls)
+    steep = falls | {"a": rng.uniform(5, 25, MODELS)}
+    right = (n / a, passed / everything, np.exp(-1 - n), np.exp(-1 - steep["a"]))
+    kinds = rates, passes, falls, steep
+    data = jax.tree.map(lambda *parts: np.concatenate(parts), *kinds)
     return data, np.concatenate(right)
 
 
@@ -252,6 +254,86 @@ def test_ends_without_derivatives_among_nuisances(nll, models):
         for first in ([0.3, 0.0, 0.8], np.clip(place, *np.transpose(box))):
             other = minimize(smooth, first, (data,), "L-BFGS-B", jac=True, bounds=box)
             assert float(result.nll) < other.fun + 1e-6, (seed, result, other)
+
+
+def roots_among_background(params, data):
+    """Return -ln L of two bins with a term in the root of the strength."""
+    mu, shift = params["mu"], params["shift"]
+    rate = data["signal"] * mu + data["root"] * jnp.sqrt(mu)
+    rate = rate + data["background"] * jnp.exp(0.1 * shift * data["effect"])
+    return jnp.sum(rate - data["n"] * jnp.log(rate)) + 0.5 * shift**2
+
+
+def background_and_root(rng):
+    background = rng.uniform(20, 80, 2)
+    return {
+        "signal": rng.uniform(2, 10, 2),
+        "root": rng.uniform(0.5, 4, 2),
+        "background": background,
+        "effect": rng.uniform(-1, 1, 2),
+        "n": background,
+    }
+
+
+@pytest.mark.parametrize("solver", [None, NewtonCG()], ids=["default", "NewtonCG"])
+def test_background_alone_with_a_root_of_the_strength(solver):
+    # The Hessian next to the end is indefinite, as a nuisance follows the root.
+    rng = np.random.default_rng(3)
+    for case in range(MODELS if solver is None else MODELS // 5):
+        data, start = background_and_root(rng), rng.choice([0.0, 0.1, 1.0, 5.0])
+        result = ew.fit(
+            roots_among_background,
+            ew.State.from_pytree({"mu": start, "shift": 0.0}),
+            data,
+            bounds={"mu": ew.Interval(0.0, 10.0)},
+            solver=solver,
+            throw=False,
+        )
+        assert bool(result.success), (case, result)
+        assert float(result.params["mu"]) < 1e-20
+        assert abs(float(result.params["shift"])) < 1e-6
+
+
+@pytest.mark.slow
+def test_limits_with_a_root_of_the_strength():
+    # The Hessian of the best fit, at 0, foretells slopes that are a million times too
+    # large elsewhere.
+    effect, data = jnp.asarray([0.9, -0.4]), jnp.asarray([36.0, 22.0])
+
+    def expected(p):
+        rate = p["mu"] * jnp.asarray([4.0, 7.0]) + jnp.sqrt(p["mu"])
+        return rate + jnp.asarray([38.0, 24.0]) * jnp.exp(0.1 * p["shift"] * effect)
+
+    def main_nll(p, n):
+        rate = expected(p)
+        return jnp.sum(rate - n * jnp.log(rate))
+
+    model = ew.Model(
+        main_nll,
+        {"mu": 1.0, "shift": 0.0},
+        data,
+        constraints={"shift": ew.Normal(0.0, 1.0)},
+        bounds={"mu": ew.Interval(0.0, 10.0)},
+        expected=expected,
+    )
+    limits = ew.limits(model, "mu")
+    assert float(limits.minimum.params["mu"]) < 1e-20
+    tested = ew.cls(model, "mu", float(limits.observed))
+    assert float(tested.observed) == pytest.approx(0.05, rel=1e-6)
+    tested = ew.cls(model, "mu", float(limits.expected.median))
+    assert float(tested.expected.median) == pytest.approx(0.05, rel=1e-6)
+
+
+def test_ends_without_derivatives_are_left_by_the_matrix_free_solver():
+    bounds = {"mu": ew.Interval(0.0, 30.0), "scale": ew.Interval(0.05, 3.0)}
+    for seed in range(MODELS // 5):
+        data, start = regions(seed)
+        state = ew.State.from_pytree({"mu": start, "shift": 0.0, "scale": 0.6})
+        exact, free = (
+            ew.fit(with_interference, state, data, bounds=bounds, solver=solver)
+            for solver in (None, NewtonCG())
+        )
+        assert float(free.nll) == pytest.approx(float(exact.nll), abs=1e-7), seed
 
 
 def test_what_falls_without_limit_towards_a_bound_is_no_minimum():

@@ -28,11 +28,13 @@ from everwillow.solvers.newton_state import (
 )
 from everwillow.solvers.open_ends import (
     CLOSED,
+    LEAPING,
     LOOKING,
     OPEN,
     SEARCHING,
     OpenEnds,
     away_from_ends,
+    lower_by_value,
 )
 from everwillow.solvers.second_looks import MANY, kink
 from everwillow.solvers.termination import (
@@ -167,7 +169,9 @@ class NewtonCG(optx.AbstractMinimiser[Any, Any, NewtonCGState]):
         del tags
         found, value_at, unravel, aux = _bind(fn, y, args, options, state.x)
         box = state.ends.box(options)
-        free, active = active_set(state.x, found.gradient, box)
+        inwards, active = active_set(state.x, found.gradient, box)
+        held = state.ends.held(state.x)
+        free, active = inwards & ~held, active | (inwards & held)
         state, model = _measure(state, found, free)
         target = jnp.clip(
             jnp.sqrt(jnp.vdot(model.gradient, model.gradient)), 1e-10, 0.1
@@ -185,8 +189,10 @@ class NewtonCG(optx.AbstractMinimiser[Any, Any, NewtonCGState]):
             (newton, active, inner.definite, state.products + inner.count),
         )
         state, near, noise = self._judge(state, found, free, edm, inner, model)
-        state = _before_the_ends(state)
-        trial = land(state.x, jnp.where(free, inner.step / state.scale, 0), box)
+        state, leap = _before_the_ends(state, inwards)
+        move = jnp.where(free, inner.step / state.scale, 0)
+        move = jnp.where(state.ends.phase == LEAPING, leap, move)
+        trial = land(state.x, move, box)
         ends = state.ends.very_ends(state.x, options or {})
         trial = jnp.where(state.ends.phase == LOOKING, ends, trial)
         after = _try(state, found, value_at, trial, model, free, options, near, noise)
@@ -314,7 +320,8 @@ def _try(
     predicted = -(jnp.vdot(found.gradient, move) + 0.5 * curved)
     value, gradient = value_and_gradient(value_at)(trial)
     finite = all_finite(value, gradient)
-    looking = state.ends.phase == LOOKING
+    looking, leaping = state.ends.phase == LOOKING, state.ends.phase == LEAPING
+    aside = looking | leaping
     ends, moved, closed = state.ends.after(
         state.x, trial, (state.nll, value), options, finite
     )
@@ -329,15 +336,15 @@ def _try(
         usable=usable,
     )
     better = usable & (outcome.gain > ACCEPT)
-    accept = ~state.done & jnp.where(
-        looking, finite & (ends.phase == SEARCHING), better
-    )
+    better = jnp.where(leaping, finite & lower_by_value(state.nll, value), better)
+    better = jnp.where(looking, finite & (ends.phase == SEARCHING), better)
+    accept = ~state.done & better
     # Projection can spoil a step; a shorter one comes closer to the gradient's.
     nowhere = ~accept & no_step(state.x, 0.5 * move, ~near, state.approach)
-    stalled = ~state.done & ~looking & (nowhere | jnp.all(trial == state.x))
+    stalled = ~state.done & ~aside & (nowhere | jnp.all(trial == state.x))
     slopes = (found.gradient, gradient)
     kinked, across = kink(move, slopes, curved, noise, state.scale, free)
-    kinked = kinked & finite & ~accept & ~state.done & ~looking
+    kinked = kinked & finite & ~accept & ~state.done & ~aside
     kinks = jnp.where(kinked, state.kinks + 1, state.kinks)
     kinked = kinked & (stalled | (kinks >= MANY))
     stalled = stalled | kinked
@@ -348,7 +355,7 @@ def _try(
         state,
         x=jnp.where(accept | closed, trial, state.x),
         nll=jnp.where(accept | closed, value, state.nll),
-        radius=jnp.where(moved | looking, state.radius, outcome.radius),
+        radius=jnp.where(moved | aside, state.radius, outcome.radius),
         newton=jnp.where(kinked, across, state.newton),
         fresh=accept,
         done=state.done | stalled,
@@ -359,23 +366,24 @@ def _try(
         ends=ends,
     )
     span = jnp.where(accept, span, state.approach.span)
-    return eqx.tree_at(lambda s: s.approach.span, after, span)
+    approach = dataclasses.replace(state.approach, span=span)
+    approach = approach.after_a_leap(accept & leaping)
+    return dataclasses.replace(after, approach=approach)
 
 
-def _before_the_ends(state: NewtonCGState) -> NewtonCGState:
-    """Look at ends where nothing is finite, instead of ending next to them."""
-    ends = state.ends
-    look = (state.code == CODE_MINIMUM) & (ends.phase == SEARCHING)
-    look = look & jnp.any(state.active & ends.near(state.x))
-    return eqx.tree_at(
-        lambda s: (s.code, s.done, s.ends.phase),
-        state,
-        (
-            jnp.where(look, CODE_RUNNING, state.code),
-            state.done & ~look,
-            jnp.where(look, LOOKING, ends.phase),
-        ),
+def _before_the_ends(state: NewtonCGState, inwards) -> tuple[NewtonCGState, Array]:
+    """Look at ends where nothing is finite, or leave them, instead of ending there."""
+    searching = state.ends.phase == SEARCHING
+    ends, aside, leap = state.ends.beyond(
+        state.x,
+        inwards=inwards,
+        active=state.active,
+        minimum=(state.code == CODE_MINIMUM) & searching,
+        over=state.done & searching,
     )
+    code = jnp.where(aside, CODE_RUNNING, state.code)
+    state = dataclasses.replace(state, code=code, done=state.done & ~aside, ends=ends)
+    return state, leap
 
 
 def _after_the_ends(state: NewtonCGState, options, goal) -> NewtonCGState:

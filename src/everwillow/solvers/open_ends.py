@@ -4,9 +4,10 @@ With no event ``2 μ - n ln(2 μ)`` has its minimum at μ = 0, where a computer 
 ``0 · ∞``; ``√μ`` has a value there and no slope. A step that ends on such an end is
 rejected, and shorter ones would creep towards it for ever. Therefore an end at which a
 trial was not finite is moved inside, to where the objective is finite and so near that
-the rest of the way does not count. There it is an end as any other. When all else is
-at its minimum, the very end is looked at once, for its value alone: a minimum there is
-said to be there.
+the rest of the way does not count. What stands there is held, as the slope next to
+such an end says nothing before all else is at its minimum. Then, if the slope points
+inside, the end is left by a leap; else the very end is looked at once, for its value
+alone: a minimum there is said to be there.
 """
 
 import dataclasses
@@ -31,7 +32,7 @@ MOST_LEAPS = 8
 # A start on such an end is moved inside by this part of the range.
 START_INSIDE = 0.01
 
-SEARCHING, LOOKING, CLOSED, OPEN = range(4)
+SEARCHING, LOOKING, CLOSED, OPEN, LEAPING = range(5)
 
 
 class OpenEnds(eqx.Module):
@@ -40,8 +41,9 @@ class OpenEnds(eqx.Module):
     Attributes:
         margin: By how much, shape ``(n,)``: positive for lower ends, negative for upper
             ones, zero for ends that stay.
-        phase: `SEARCHING` for the minimum, `LOOKING` at the very ends; then `CLOSED` if
-            they are part of the minimum, or `OPEN` if it is next to them.
+        phase: `SEARCHING` for the minimum, `LOOKING` at the very ends, `LEAPING` from
+            moved ones; in the end `CLOSED` if the very ends are part of the minimum, or
+            `OPEN` if it is next to them.
         leaps: How often it was tried to leap from a moved end.
         moved: Whether any end was moved.
         lower: Smallest allowed values now, shape ``(n,)``; None if there are no ends.
@@ -136,11 +138,11 @@ class OpenEnds(eqx.Module):
         def moved():
             return self._moved(x, trial, options)
 
-        return jax.lax.cond(
-            looking,
-            looked,
-            lambda: jax.lax.cond(barred, moved, lambda: (self, no, no)),
-        )
+        def stay():
+            back = jnp.where(self.phase == LEAPING, SEARCHING, self.phase)
+            return dataclasses.replace(self, phase=back), no, no
+
+        return jax.lax.cond(looking, looked, lambda: jax.lax.cond(barred, moved, stay))
 
     def _after_a_look(self, values, options, usable):
         """Weigh what was found on the very ends."""
@@ -205,27 +207,48 @@ class OpenEnds(eqx.Module):
         fall = jnp.where(self.near(x), jnp.abs(gradient * way), 0)
         return (self.phase == CLOSED) | (jnp.max(fall, initial=0) <= goal)
 
-    def leap(
-        self, leave: Bool[Array, " n"], going: Bool[Array, ""]
-    ) -> tuple["OpenEnds", Bool[Array, ""], Float[Array, " n"]]:
-        """Leave moved ends, where the gradient points inside.
+    def held(self, x: Float[Array, " n"]) -> Bool[Array, " n"]:
+        """Return which parameters are held on an end that was moved.
 
         Args:
-            leave: Which parameters stand on one, and are neither fixed nor held there.
-            going: Whether to go on at all.
+            x: A point.
+        """
+        return self.near(x) & (self.leaps == 0)
+
+    def beyond(
+        self,
+        x: Float[Array, " n"],
+        *,
+        inwards: Bool[Array, " n"],
+        active: Bool[Array, " n"],
+        minimum: Bool[Array, ""],
+        over: Bool[Array, ""],
+    ) -> tuple["OpenEnds", Bool[Array, ""], Float[Array, " n"]]:
+        """Leave moved ends with a slope that points inside, or look at the very ends.
+
+        Args:
+            x: A point.
+            inwards: Which parameters are neither fixed nor pushed against an end.
+            active: Which parameters do not move in the search.
+            minimum: Whether all else is at its minimum.
+            over: Whether the search has ended, there or elsewhere.
 
         Returns:
-            The ends, whether to leap, and by how much.
+            The ends, whether the next trial is neither a step of the search nor its
+            end, and the leap, zero if there is none.
         """
         dtype = self.margin.dtype
-        leap = jnp.any(leave) & (self.leaps < MOST_LEAPS) & going
+        near = self.near(x)
+        leave = near & inwards
+        some = jnp.any(leave)
+        leap = some & (self.leaps < MOST_LEAPS) & (over | (self.leaps > 0))
+        look = minimum & jnp.any(active & near) & ~leap
         way = self.margin / float(jnp.finfo(dtype).eps) ** POWER
         part = jnp.asarray(LEAP, dtype) ** (self.leaps + 1).astype(dtype)
-        count = jnp.where(
-            leap, self.leaps + 1, jnp.where(jnp.any(leave), self.leaps, 0)
-        )
-        ends = dataclasses.replace(self, leaps=count)
-        return ends, leap, jnp.where(leave, part * way, 0)
+        phase = jnp.where(look, LOOKING, jnp.where(leap, LEAPING, self.phase))
+        leaps = jnp.where(some, self.leaps, 0) + leap.astype(self.leaps.dtype)
+        ends = dataclasses.replace(self, leaps=leaps, phase=phase)
+        return ends, look | leap, jnp.where(leap & leave, part * way, 0)
 
     def near(self, x: Float[Array, " n"]) -> Bool[Array, " n"]:
         """Return which parameters stand on an end that was moved."""
@@ -233,6 +256,19 @@ class OpenEnds(eqx.Module):
             return jnp.zeros(x.shape, bool)
         low = (self.margin > 0) & (x <= self.lower)
         return low | ((self.margin < 0) & (x >= self.upper))
+
+
+def lower_by_value(old: Float[Array, ""], new: Float[Array, ""]) -> Bool[Array, ""]:
+    """Return whether a leap from a moved end led lower, by more than rounding.
+
+    The slopes at both ends of a leap do not tell, as next to a moved end they are those
+    of a root, or of a logarithm.
+
+    Args:
+        old: The objective on the moved end.
+        new: The objective where the leap ended.
+    """
+    return old - new > 4 * float(jnp.finfo(old.dtype).eps) * jnp.abs(old)
 
 
 def _like(x: Float[Array, " n"], end: Any) -> Float[Array, " n"]:

@@ -24,7 +24,7 @@ from everwillow.solvers.newton_state import (
     CODE_STALLED,
     NewtonState,
 )
-from everwillow.solvers.open_ends import CLOSED, LOOKING, OPEN, away_from_ends
+from everwillow.solvers.open_ends import CLOSED, LEAPING, OPEN, away_from_ends
 from everwillow.solvers.quadratic_model import least_direction
 from everwillow.solvers.termination import SAFE_PIVOT, SAME_PIVOT
 
@@ -151,7 +151,7 @@ def look_at_the_ends(
     """
     ends, code, x = state.ends, state.code, state.x
     over = (ends.phase == OPEN) | (ends.phase == CLOSED)
-    names = ("x", "scale", "move", "predicted", "code", "ends", "evaluations", "lost")
+    names = ("x", "scale", "move", "code", "ends", "evaluations", "lost")
     as_it_is = {name: getattr(state, name) for name in names}
 
     def start_inside() -> dict[str, Any]:
@@ -166,20 +166,18 @@ def look_at_the_ends(
         }
 
     def search() -> dict[str, Any]:
-        near = ends.near(x)
-        look = (code == CODE_MINIMUM) & jnp.any(state.active & near)
-        free = active_set(x, state.evaluation.gradient, ends.box(options))[0]
-        moved, leap, move = ends.leap(near & free, look | (code != CODE_MINIMUM))
+        inwards = active_set(x, state.evaluation.gradient, ends.box(options))[0]
+        moved, aside, move = ends.beyond(
+            x,
+            inwards=inwards,
+            active=state.active,
+            minimum=code == CODE_MINIMUM,
+            over=code != CODE_RUNNING,
+        )
         return as_it_is | {
-            "move": jnp.where(leap, move, state.move),
-            # Whatever falls is better.
-            "predicted": jnp.where(
-                leap, float(jnp.finfo(x.dtype).tiny), state.predicted
-            ),
-            "code": jnp.where(look | leap, CODE_RUNNING, code),
-            "ends": dataclasses.replace(
-                moved, phase=jnp.where(look, LOOKING, ends.phase)
-            ),
+            "move": jnp.where(moved.phase == LEAPING, move, state.move),
+            "code": jnp.where(aside, CODE_RUNNING, code),
+            "ends": moved,
         }
 
     def end() -> dict[str, Any]:

@@ -7,12 +7,15 @@ distance to the minimum (EDM), the Newton step against the size of the parameter
 whether the last step shrank the EDM as it should have.
 """
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
+
+from everwillow._numerics import select
 
 
 # An EDM of 1e-8 leaves a parameter within 1.4e-4 standard errors of the minimum.
@@ -117,6 +120,19 @@ class Approach(eqx.Module):
             pivot=infinite if pivots else None,
             settled=jnp.asarray(True) if pivots else None,
         )
+
+    def after_a_leap(self, leapt: Bool[Array, ""]) -> "Approach":
+        """Return what still counts after a leap from next to an end of a box.
+
+        Next to an end where the curvature is infinite, EDM and standard errors are next
+        to nothing.
+
+        Args:
+            leapt: Whether there was one.
+        """
+        fresh = Approach.before(self.span, pivots=self.pivot is not None)
+        fresh = dataclasses.replace(fresh, span=self.span)
+        return select(leapt, fresh, self)
 
 
 class Verdict(eqx.Module):

@@ -25,7 +25,12 @@ from everwillow.solvers.newton_state import (
     CODE_STALLED,
     NewtonState,
 )
-from everwillow.solvers.open_ends import LOOKING, SEARCHING
+from everwillow.solvers.open_ends import (
+    LEAPING,
+    LOOKING,
+    SEARCHING,
+    lower_by_value,
+)
 from everwillow.solvers.quadratic_model import QuadraticModel
 from everwillow.solvers.second_looks import (
     MOST_LOOKS,
@@ -168,6 +173,8 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         """Judge the point, and choose the step to try from it."""
         x, evaluation, shrink = state.x, state.evaluation, 1 / state.scale
         free, active = active_set(x, evaluation.gradient, options)
+        held = state.ends.held(x)
+        free, active = free & ~held, active | (free & held)
         model = QuadraticModel.around(
             x,
             evaluation,
@@ -331,13 +338,14 @@ def _accept_or_reject(
     )
     span = jnp.maximum(state.approach.span, jnp.abs(trial - state.x))
     span = jnp.where(accept, span, state.approach.span)
+    approach = dataclasses.replace(state.approach, span=span)
     return dataclasses.replace(
         state,
         x=x,
         evaluation=evaluation,
         scale=scale,
         radius=jnp.where(first, beginning, radius),
-        approach=dataclasses.replace(state.approach, span=span),
+        approach=approach.after_a_leap(accept & (state.ends.phase == LEAPING)),
         # `done` serves for a moment as "the point is new".
         done=accept,
         evaluations=state.evaluations + 1,
@@ -365,9 +373,10 @@ def _compare(state: NewtonState, trial, found: Evaluation, options):
     ends, moved, closed = state.ends.after(
         state.x, trial, (old.value, found.value), options, usable
     )
-    looking = state.ends.phase == LOOKING
-    better = jnp.where(looking, ends.phase == SEARCHING, gain > ACCEPT)
-    kept = moved | looking | (state.ends.leaps > 0)
+    looking, leaping = state.ends.phase == LOOKING, state.ends.phase == LEAPING
+    better = jnp.where(leaping, lower_by_value(old.value, found.value), gain > ACCEPT)
+    better = jnp.where(looking, ends.phase == SEARCHING, better)
+    kept = moved | looking | leaping
     radius = jnp.where(kept, state.radius, outcome.radius)
     seen = usable & ~outcome.hidden & ~looking
     prefer = next_model(state.prefer, old, move, fall=fall, gain=gain, seen=seen)
