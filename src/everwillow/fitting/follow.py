@@ -45,6 +45,10 @@ MOST_STEPS = 16
 GOOD_ENOUGH = 1e-8
 # The EDM of the point beside the predicted one: above `GOOD_ENOUGH` in each direction.
 NUDGE = 1e-5
+# A change of the slopes of what is held may be this many times less than foretold, if
+# that is more than a part of the slopes themselves.
+OVERSHOOT = 10.0
+SLOPE_GOAL = 1e-7
 GOLDEN = 0.6180339887498949
 
 
@@ -300,6 +304,8 @@ def _chord(task, numbers, x, last: Foothold, solve, definite, box) -> Foothold:
     mask = jnp.asarray(numbers.mask)
     moving = mask & ~last.at_bound
     slope = value_and_gradient(lambda x: task.value(numbers, x))
+    eps = 100 * jnp.finfo(x.dtype).eps
+    rounding = eps * (jnp.abs(last.hessian) @ jnp.abs(x))
 
     def advance(at: _Chord) -> _Chord:
         x = at.x + at.step
@@ -307,6 +313,13 @@ def _chord(task, numbers, x, last: Foothold, solve, definite, box) -> Foothold:
         step = -solve(jnp.where(moving, gradient, 0))
         edm = -0.5 * jnp.vdot(step, jnp.where(moving, gradient, 0))
         usable = all_finite(value, gradient, step)
+        # The slope of what is held is known by the Hessian after the last step. One
+        # from next to a root or a logarithm has columns that are much too large.
+        foretold = jnp.abs(last.hessian @ at.step)
+        seen = OVERSHOOT * jnp.abs(gradient - at.gradient)
+        slack = SLOPE_GOAL * jnp.abs(gradient)
+        stale = ~mask & (foretold > seen + slack + rounding)
+        usable = usable & ((at.count == 0) | ~jnp.any(stale))
         if box is not None:
             same = box.free(x, gradient, mask) == moving
             usable = usable & jnp.all(same & (box.contains(x + step) | ~moving))
