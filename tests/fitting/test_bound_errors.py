@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.optimize import brentq, minimize_scalar
 from scipy.special import erf
 
 import everwillow as ew
@@ -134,3 +135,39 @@ def test_a_straight_line(slope, wall, expected):
         line, start, {"slope": slope, "wall": wall}, bounds=box, throw=False
     )
     np.testing.assert_allclose(result.bound_errors, [expected], rtol=1e-12)
+
+
+def with_interference(params, data):
+    """-ln L of two bins with a term in the root of the strength."""
+    rate = data["s"] * params["mu"] + data["i"] * jnp.sqrt(params["mu"])
+    rate = rate + data["b"] * jnp.exp(0.1 * params["a"] * data["k"])
+    return jnp.sum(rate - data["n"] * jnp.log(rate)) + 0.5 * params["a"] ** 2
+
+
+def test_from_a_bound_where_the_slope_is_infinite():
+    rng = np.random.default_rng(1)
+    start = ew.State.from_pytree({"mu": 1.0, "a": 0.0})
+    bounds = {"mu": ew.Interval(0.0, 10.0)}
+    for case in range(20):
+        background = rng.uniform(20, 80, 2)
+        data = {
+            "b": background,
+            "s": rng.uniform(2, 10, 2),
+            "i": rng.uniform(0.5, 4, 2),
+            "k": rng.uniform(-1, 1, 2),
+            "n": 0.95 * background,
+        }
+        result = ew.fit(with_interference, start, data, bounds=bounds)
+        assert float(result.params["mu"]) == 0
+
+        def rise(mu, data=data, least=float(result.nll)):
+            found = minimize_scalar(
+                lambda a: float(with_interference({"mu": mu, "a": a}, data)),
+                bounds=(-4, 4),
+                method="bounded",
+                options={"xatol": 1e-8},
+            )
+            return found.fun - least - 0.5
+
+        right = brentq(rise, 1e-6, 10, xtol=1e-9)
+        assert result.bound_errors[1] == pytest.approx(right, rel=1e-6), case

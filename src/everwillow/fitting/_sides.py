@@ -91,6 +91,7 @@ class _Walk(eqx.Module):
         good: The last point below the rise, and what was held there.
         low: The largest distance known not to be far enough.
         high: The smallest distance known to be too far.
+        steep: Whether -ln L has no finite slope at the bound itself.
         moving: What the factor is of.
         factor: Of the scaled Hessian of that.
         found: Distances found, NaN elsewhere.
@@ -105,6 +106,7 @@ class _Walk(eqx.Module):
     good: tuple[Array, Array]
     low: Array
     high: Array
+    steep: Bool[Array, ""]
     moving: Bool[Array, " n"]
     factor: Any
     found: Float[Array, " n"]
@@ -148,6 +150,7 @@ class _Way(eqx.Module):
             good=(x, self.at_bound),
             low=jnp.zeros_like(self.base),
             high=jnp.full_like(self.base, jnp.inf),
+            steep=jnp.asarray(False),
             moving=jnp.zeros_like(self.at_bound),
             factor=jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), blank),
             found=jnp.full_like(x, jnp.nan),
@@ -162,6 +165,11 @@ class _Way(eqx.Module):
         g = jnp.where(mask, g, 0)
         bad = ~jnp.isfinite(value) | ~jnp.all(jnp.isfinite(g))
         g = jnp.where(bad, 0, g)
+        here = self.side[i] * (s.x[i] - self.x[i])
+        steep = s.steep | (bad & (here == 0) & jnp.isfinite(value))
+        # There the curvature tells of nothing but the bound.
+        own = jnp.arange(mask.size) == i
+        hessian = jnp.where(steep & (own[None] | own[:, None]), 0, self.hessian)
         moving = (mask & ~s.held).at[i].set(False)
         changed = (s.count == 0) | jnp.any(moving != s.moving)
 
@@ -171,29 +179,28 @@ class _Way(eqx.Module):
 
         factor = jax.lax.cond(changed, anew, lambda _: s.factor, moving)
 
-        sources = jnp.where(moving[:, None], jnp.stack([g, self.hessian[:, i]], -1), 0)
+        sources = jnp.where(moving[:, None], jnp.stack([g, hessian[:, i]], -1), 0)
         scale = self.scale[:, None]
         step, lean = (-scale * factor.solve(scale * sources)).T
         gain = 0.5 * jnp.vdot(g, step)
         ahead = lean.at[i].set(1) * self.side[i]
         rise = value + gain - self.base
-        pushed = self.hessian @ step
+        pushed = hessian @ step
         rate = jnp.vdot(ahead, g + pushed)
-        bend = jnp.vdot(ahead, self.hessian @ ahead)
-        here = self.side[i] * (s.x[i] - self.x[i])
+        bend = jnp.vdot(ahead, hessian @ ahead)
         below = ~bad & (rise < RISE)
         settled = ~bad & (jnp.abs(gain) <= STILL + self.rounding)
         others = s.held & mask
         # Where the others are at their best: what they may do could change the side.
         least = settled & ~jnp.any(others & (self.inwards(s.x, g + pushed) > 0))
         low = jnp.where(least & below, jnp.maximum(here, s.low), s.low)
-        outside = bad | (least & ~below)
+        outside = (bad & (here != 0)) | (least & ~below)
         high = jnp.where(outside, jnp.minimum(here, s.high), s.high)
         goal, sure = self.goal(i, here, (low, high), (rise, rate, bend), bad)
 
         move = jnp.where(bad, 0, step + ahead * (goal - here))
         share, blocked = self.room(s.x, move, moving)
-        slope = g + self.hessian @ move
+        slope = g + hessian @ move
         wanted = others & (self.inwards(s.x, slope) > 0)
         wanted = wanted & settled & (share == 1)
         stays = jnp.abs(goal - here) <= self.slack(goal, rate)
@@ -222,6 +229,7 @@ class _Way(eqx.Module):
             good=select(over, begun, good),
             low=jnp.where(over, 0, low),
             high=jnp.where(over, jnp.inf, high),
+            steep=steep & ~over,
             moving=moving,
             factor=factor,
             found=jnp.where(over, s.found.at[i].set(found), s.found),
@@ -241,6 +249,8 @@ class _Way(eqx.Module):
         slack = self.slack(wanted, rate)
         sure = sure & (wanted >= low - slack) & (wanted <= high + slack)
         guess = 1 / jnp.where(rate > 0, rate, jnp.sqrt(jnp.abs(self.hessian[i, i])))
+        least = jnp.finfo(here.dtype).eps * (1 + jnp.abs(self.x[i]))
+        guess = jnp.where(bad & (here == 0), least, guess)
         outwards = jnp.where(here > 0, 2 * here, guess)
         outwards = jnp.where(jnp.isfinite(outwards), outwards, 1)
         # Without a crossing ahead: halfway, or further.
