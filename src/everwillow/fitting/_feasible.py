@@ -59,7 +59,9 @@ def feasible_start(task: Task, numbers: Numbers) -> np.ndarray | None:
         shape = jax.eval_shape(lambda v: rates(task, numbers, v), x).shape
         if shape != counts.shape or counts.size * x.size > MOST_ELEMENTS:
             return None
-        return _search(task, numbers, x, counts)
+        # A slope may be infinite there, and a step that is not finite is none.
+        with np.errstate(all="ignore"):
+            return _search(task, numbers, x, counts)
     except Exception:  # a function of the user, without which it stays a failure
         return None
 
