@@ -393,6 +393,13 @@ def test_refusals():
         Custom(jax.tree_util.Partial(mean_of_x))
 
 
+@pytest.mark.parametrize("value", ["hello", None, {"a": 1.0, "b": 1j}, object()])
+def test_what_a_function_returns_has_to_be_numbers(value):
+    mapping = Custom(lambda params, yields: value, name="mine:bad")
+    with pytest.raises(TypeError, match="mapping mine:bad: expected numbers"):
+        mapping(None, yields_at(0 * POINT))
+
+
 def test_two_channels_do_not_collide():
     both = Composite(
         Select("ch0", selection="cat:0"), Composite(Select("ch1", selection="cat:0"))

@@ -192,6 +192,13 @@ def test_names_that_are_too_long_stand_upright_and_do_not_touch():
     assert all(box.y0 >= bottom for box in boxes)
 
 
+def test_a_single_number_and_its_prediction_with_an_error():
+    figure = plotting.cross_section(
+        axes=(), values=2.0, errors=0.5, theory={"Pre-fit": (1.5, 0.4)}
+    )
+    np.testing.assert_allclose(steps(figure.axes[1], filled=False)[0], 0.75)
+
+
 def test_logarithmic_axes_begin_below_the_smallest_bin():
     figure = plotting.template_variations(
         axes=(X,), nominal=[1000.0, 10.0, 0.0], variations={}, log=True

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, final
 
 import equinox as eqx
+import jax
 from jaxtyping import PyTree
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
@@ -93,8 +94,20 @@ class Custom(AbstractHistogramMapping):
         return self.name.rpartition(":")[2]
 
     def __call__(self, params: Any, yields: Yields) -> PyTree:
-        """Return what the function does."""
-        return self.fn(params, yields, *self.words)
+        """Return what the function does.
+
+        Raises:
+            ArgumentTypeError: If that is something else than numbers.
+        """
+        values = self.fn(params, yields, *self.words)
+        for leaf in jax.tree.leaves(values, is_leaf=lambda one: one is None):
+            if not eqx.is_array_like(leaf) or isinstance(leaf, complex):
+                msg = (
+                    f"mapping {self.key}: expected numbers or JAX arrays from it, got "
+                    f"{type(leaf).__name__}."
+                )
+                raise ArgumentTypeError(msg)
+        return values
 
     def axes(self, layout: Layout) -> tuple[Axis, ...] | None:
         """Return the axes that were told."""

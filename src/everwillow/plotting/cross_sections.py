@@ -123,7 +123,9 @@ def _prediction(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return values and errors of a prediction."""
     where = f"theory[{name!r}]"
-    is_pair = isinstance(value, tuple) and len(value) == 2 and np.ndim(value[0]) > 0
+    # A tuple of two numbers are the values of two bins, or one value with its error.
+    is_pair = isinstance(value, tuple) and len(value) == 2
+    is_pair = is_pair and (not plan.shape or np.ndim(value[0]) > 0)
     if not is_pair:
         return plan.flat(value, where) / unit, None
     return plan.flat(value[0], where) / unit, plan.flat(value[1], where) / unit
