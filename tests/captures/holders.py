@@ -6,11 +6,14 @@ function that puts other numbers there.
 """
 
 import collections
+import ctypes
 import dataclasses
 import enum
 import functools as ft
 import operator
+import os
 import sys
+import threading
 import types
 from typing import NamedTuple
 
@@ -341,6 +344,38 @@ def cell_bytearray(body):
         held[:] = np.asarray(values, float).tobytes()
 
     return lambda *args: body(np.frombuffer(bytes(held)), *args), put
+
+
+def cell_ctypes(body):
+    held = (ctypes.c_double * 3)(1.0, 1.0, 1.0)
+
+    def put(values):
+        held[:] = [float(v) for v in values]
+
+    return lambda *args: body(np.array(held[:]), *args), put
+
+
+def environment(body):
+    def put(values):
+        os.environ["EVERWILLOW_TEST"] = " ".join(str(float(v)) for v in values)
+
+    put([1.0] * 3)
+
+    def read(*args):
+        numbers = map(float, os.environ["EVERWILLOW_TEST"].split())
+        return body(np.array(list(numbers)), *args)
+
+    return read, put
+
+
+def cell_of_thread(body):
+    held = threading.local()
+    held.numbers = np.ones(3)
+
+    def put(values):
+        held.numbers = np.asarray(values, float)
+
+    return lambda *args: body(held.numbers, *args), put
 
 
 def cell_deque(body):

@@ -6,6 +6,7 @@ ever appended to.
 """
 
 import hashlib
+import os
 import sys
 import types
 from collections import deque
@@ -212,7 +213,8 @@ def number(value: Any, scope: Scope) -> Parts:
 def module_variables(value: Any, scope: Scope) -> Parts:
     """Take those variables of a user's module that the code may read."""
     if is_library(value.__name__):
-        return (value,), ()
+        reads = value is os and not scope.names.isdisjoint({"environ", "getenv"})
+        return (value,), (dict(os.environ),) if reads else ()
     space = value.__dict__
     names = tuple(name for name in scope.ordered if name in space)
     parts = [space[name] for name in names]
@@ -231,6 +233,15 @@ def reduced(value: Any, scope: Scope) -> Parts:
         return identity(value, scope)
     made, given, *rest = found
     return (), [made, given, *(_listed(part) for part in rest)]
+
+
+def shows_memory(value: Any) -> bool:
+    """Return whether an object lets others see its memory, as arrays of ctypes do."""
+    try:
+        memoryview(value).release()
+    except (TypeError, ValueError, BufferError):
+        return False
+    return True
 
 
 def memory(value: Any, scope: Scope) -> Parts:

@@ -4,6 +4,7 @@ import enum
 import functools as ft
 import operator
 import re
+import threading
 import types
 import weakref
 from collections import deque
@@ -36,6 +37,7 @@ _SPLITTERS: dict[type, Splitter] = {
     types.BuiltinFunctionType: parts.builtin,
     types.ModuleType: parts.module_variables,
     types.SimpleNamespace: classes.object_,
+    threading.local: classes.object_,
     property: classes.property_,
     staticmethod: classes.wrapping,
     classmethod: classes.wrapping,
@@ -92,6 +94,8 @@ def _choose(kind: type, value: Any) -> Splitter:
             return found
     if not jtu.all_leaves([value]):
         return classes.node
+    if parts.shows_memory(value):
+        return parts.memory
     if is_library(kind.__module__):
         return classes.wrapping if hasattr(value, "__wrapped__") else parts.reduced
     return (
