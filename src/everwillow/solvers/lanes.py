@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from everwillow.solvers._box import best_inside
+from everwillow._numerics import branch
 from everwillow.solvers.quadratic_model import QuadraticModel
 from everwillow.solvers.termination import absolute_product
 from everwillow.solvers.trust_region_newton import TrustRegionNewton
@@ -42,7 +42,13 @@ def lane_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
     # then; coupled to what moves it is a saddle.
     idle = model.free & (gradient == 0) & (model.curvature.diagonal() == 0)
     moving = model.free & ~idle
-    coupled = absolute_product(scaled, model.free.astype(gradient.dtype)) > 0
+    ones = model.free.astype(gradient.dtype)
+    coupled = branch(
+        jnp.any(idle),
+        lambda: absolute_product(scaled, ones) > 0,
+        lambda: jnp.zeros_like(idle),
+        lanes=True,
+    )
     factor = scaled.masked(moving).factor(lanes=True)
     newton = -factor.solve(gradient)
     length = _norm(newton)
@@ -53,11 +59,8 @@ def lane_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
     downhill = -gradient * jnp.minimum(1, radius / jnp.where(slope > 0, slope, 1))
     cut = jnp.minimum(1, radius / jnp.where(length > 0, length, 1))
     step = jnp.where(good, cut * newton, downhill)
-    if model.lower is not None and model.upper is not None:
-        step = best_inside(
-            model.decrease, jnp.zeros_like(step), step, model.lower, model.upper
-        )
-        downhill = model.inside(downhill)
+    if model.lower is not None:
+        step, downhill = model.inside(step), model.inside(downhill)
         better = model.decrease(downhill) > model.decrease(step)
         step = jnp.where(better, downhill, step)
     edm = jnp.where(good, -0.5 * jnp.vdot(gradient, newton), jnp.inf)

@@ -72,6 +72,11 @@ class NewtonState(eqx.Module):
         """The estimated distance to the minimum at the best point so far."""
         return self.approach.edm
 
+    @property
+    def lanes(self) -> bool:
+        """Whether this is one of many fits in step, which share what they compute."""
+        return self.other.evaluation is None
+
     @classmethod
     def before(
         cls,

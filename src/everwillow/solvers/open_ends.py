@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from everwillow._numerics import branch
+
 
 # Where an end is moved to, in units of the way to it: ``eps`` to this power. A root of
 # such a distance is less than 1e-9.
@@ -112,6 +114,8 @@ class OpenEnds(eqx.Module):
         values: tuple[Float[Array, ""], Float[Array, ""]],
         options: dict[str, Any] | None,
         usable: Bool[Array, ""],
+        *,
+        lanes: bool = False,
     ) -> tuple["OpenEnds", Bool[Array, ""], Bool[Array, ""]]:
         """Move the ends that a trial stands on, or weigh a look at the very ends.
 
@@ -121,6 +125,7 @@ class OpenEnds(eqx.Module):
             values: The objective at both; an infinite one is a wall: no end moves.
             options: Those of the solver, with the ends where they were.
             usable: Whether everything at the trial is finite.
+            lanes: Whether this is one of many fits in step.
 
         Returns:
             The ends, whether one was moved that had never been moved, and whether the
@@ -142,7 +147,15 @@ class OpenEnds(eqx.Module):
             back = jnp.where(self.phase == LEAPING, SEARCHING, self.phase)
             return dataclasses.replace(self, phase=back), no, no
 
-        return jax.lax.cond(looking, looked, lambda: jax.lax.cond(barred, moved, stay))
+        def choose():
+            return jax.lax.cond(
+                looking, looked, lambda: jax.lax.cond(barred, moved, stay)
+            )
+
+        if not lanes:
+            return choose()
+        needed = barred | (self.phase != SEARCHING)
+        return branch(needed, choose, lambda: (self, no, no), lanes=True)
 
     def _after_a_look(self, values, options, usable):
         """Weigh what was found on the very ends."""

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from everwillow._numerics import branch
 from everwillow.curvature import AbstractCurvature, AbstractFactor
 from everwillow.solvers._box import active_set, project
 from everwillow.solvers.acceleration import Glance
@@ -125,10 +126,11 @@ def look_aside(
         look: Whether to look.
         options: Those of the solver, with the box.
     """
-    move, rise = jax.lax.cond(
+    move, rise = branch(
         look,
         lambda: aside(state.x, state.evaluation.curvature, free, state.looks, options),
         lambda: (state.move, state.predicted),
+        lanes=state.lanes,
     )
     return dataclasses.replace(
         state,
@@ -188,7 +190,14 @@ def look_at_the_ends(
         return dataclasses.replace(state, done=code != CODE_RUNNING)
     case = jnp.where(ends.involved, jnp.where(over, 3, 2), 0)
     case = jnp.where(code == CODE_NONFINITE_START, 1, case)
-    found = jax.lax.switch(case, [lambda: as_it_is, start_inside, search, end])
+
+    def choose() -> dict[str, Any]:
+        return jax.lax.switch(case, [lambda: as_it_is, start_inside, search, end])
+
+    if state.lanes:
+        found = branch(case != 0, choose, lambda: as_it_is, lanes=True)
+    else:
+        found = choose()
     state = dataclasses.replace(state, **found)
     return dataclasses.replace(state, done=state.code != CODE_RUNNING)
 

@@ -371,7 +371,12 @@ def _compare(state: NewtonState, trial, found: Evaluation, options):
     )
     fall, gain = outcome.fall, outcome.gain
     ends, moved, closed = state.ends.after(
-        state.x, trial, (old.value, found.value), options, usable
+        state.x,
+        trial,
+        (old.value, found.value),
+        options,
+        usable,
+        lanes=state.lanes,
     )
     looking, leaping = state.ends.phase == LOOKING, state.ends.phase == LEAPING
     better = jnp.where(leaping, lower_by_value(old.value, found.value), gain > ACCEPT)
