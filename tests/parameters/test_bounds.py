@@ -118,3 +118,11 @@ def test_clip_has_the_derivative_of_a_projection():
     np.testing.assert_array_equal(slopes, [0.0, 1.0, 0.0])
     slope = jax.grad(lambda upper: Interval(0.0, upper).clip(2.0))(1.0)
     assert slope == 1.0
+
+
+def test_it_is_shown_with_plain_numbers():
+    assert repr(Interval(0.0, 9)) == "Interval(lower=0.0, upper=9.0)"
+    assert repr(Interval(upper=[1.0, 2.0])) == "Interval(lower=-inf, upper=[1., 2.])"
+    seen = []
+    jax.make_jaxpr(lambda end: seen.append(repr(Interval(0.0, end))))(1.0)
+    assert seen == ["Interval(lower=0.0, upper=(traced))"]

@@ -61,6 +61,10 @@ class Interval(AbstractBox):
             lower, upper, where="Interval", finite=False
         )
 
+    def __repr__(self) -> str:
+        """Return the call that makes it, with plain numbers."""
+        return f"Interval(lower={show(self.lower)}, upper={show(self.upper)})"
+
     def contains(self, value: ArrayLike) -> Bool[Array, "..."]:
         """Return, element by element, whether the value is inside, ends included."""
         value, lower, upper = self._alike(value)
