@@ -2,12 +2,12 @@
 
 From its bound a parameter goes into its range until -ln L, minimised over all others,
 has risen by one half: what `everwillow.profile.minos` finds by fits with the parameter
-held. Here the Hessian of the minimum serves all the way: each point costs a gradient,
-one Newton step of the other parameters is foreseen, and the parabola through the height
-and slope after it says where to go on. The first point, at the minimum itself, gives
-the answer of the quadratic model, with the Schur complement of the other parameters for
-curvature. Others that reach a bound on the way, or leave theirs, do so: a primal active
-set method (Nocedal and Wright, Numerical Optimization, chapter 16).
+held. Here the Hessian of the minimum serves as long as it does: each point costs a
+gradient, one Newton step of the other parameters is foreseen, and the parabola through
+the height and slope after it says where to go on. The first point, at the minimum
+itself, gives the answer of the quadratic model, with the Schur complement of the other
+parameters for curvature. Others that reach a bound on the way, or leave theirs, do so:
+a primal active set method (Nocedal and Wright, Numerical Optimization, chapter 16).
 """
 
 from typing import Any
@@ -39,8 +39,12 @@ STILL = 1e-9
 MARGIN = 1e-7
 # Up to so many parameters compiling takes longer than running.
 FEW = 600
-# Where the Hessian of the minimum does not lead there in so many steps, it does not.
+# What is not found in so many steps is not.
 MOST_STEPS = 40
+# Where a step of the other parameters promises more than this of -ln L, and more than
+# this part of what the last one did, the Hessian is made anew; and where it promises
+# more than a part of the rise, the parameter itself waits.
+UNSETTLED, CONTRACTION, CALM = 1e-3, 0.25, 0.05
 
 
 def bound_distances(task: Task, numbers: Numbers, outcome: Outcome) -> Any:
@@ -92,6 +96,9 @@ class _Walk(eqx.Module):
         low: The largest distance known not to be far enough.
         high: The smallest distance known to be too far.
         steep: Whether -ln L has no finite slope at the bound itself.
+        hessian: The last one, shape ``(n, n)``.
+        stale: Whether it has to be made anew.
+        gain: What the last step of the other parameters promised.
         moving: What the factor is of.
         factor: Of the scaled Hessian of that.
         found: Distances found, NaN elsewhere.
@@ -107,6 +114,9 @@ class _Walk(eqx.Module):
     low: Array
     high: Array
     steep: Bool[Array, ""]
+    hessian: Float[Array, "n n"]
+    stale: Bool[Array, ""]
+    gain: Array
     moving: Bool[Array, " n"]
     factor: Any
     found: Float[Array, " n"]
@@ -133,15 +143,15 @@ class _Way(eqx.Module):
         diagonal = jnp.diagonal(self.hessian)
         return jnp.where(diagonal > 0, jax.lax.rsqrt(jnp.abs(diagonal)), 1)
 
-    def factor(self, moving: Array) -> Any:
+    def factor(self, hessian: Array, moving: Array) -> Any:
         """Factorise the Hessian of some parameters."""
         scale = jnp.where(moving, self.scale, 1)
-        return Dense(self.hessian).scaled(scale).masked(moving).factor()
+        return Dense(hessian).scaled(scale).masked(moving).factor()
 
     def start(self) -> _Walk:
         """Return the beginning, at the first of the parameters."""
         x, place = self.x, jnp.argmax(self.at_bound)
-        blank = eqx.filter_eval_shape(lambda: self.factor(self.at_bound))
+        blank = eqx.filter_eval_shape(lambda: self.factor(self.hessian, self.at_bound))
         return _Walk(
             place=place,
             count=jnp.asarray(0),
@@ -151,6 +161,9 @@ class _Way(eqx.Module):
             low=jnp.zeros_like(self.base),
             high=jnp.full_like(self.base, jnp.inf),
             steep=jnp.asarray(False),
+            hessian=self.hessian,
+            stale=jnp.asarray(False),
+            gain=jnp.full_like(self.base, jnp.inf),
             moving=jnp.zeros_like(self.at_bound),
             factor=jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), blank),
             found=jnp.full_like(x, jnp.nan),
@@ -169,19 +182,19 @@ class _Way(eqx.Module):
         steep = s.steep | (bad & (here == 0) & jnp.isfinite(value))
         # There the curvature tells of nothing but the bound.
         own = jnp.arange(mask.size) == i
-        hessian = jnp.where(steep & (own[None] | own[:, None]), 0, self.hessian)
+        known = jax.lax.cond(s.stale, lambda: self.curvature(s.x), lambda: s.hessian)
+        hessian = jnp.where(steep & (own[None] | own[:, None]), 0, known)
         moving = (mask & ~s.held).at[i].set(False)
-        changed = (s.count == 0) | jnp.any(moving != s.moving)
-
-        # JAX would hash a bound method, with the arrays that it is bound to.
-        def anew(moving: Array) -> Any:
-            return self.factor(moving)
-
-        factor = jax.lax.cond(changed, anew, lambda _: s.factor, moving)
+        changed = (s.count == 0) | s.stale | jnp.any(moving != s.moving)
+        factor = jax.lax.cond(
+            changed, lambda: self.factor(known, moving), lambda: s.factor
+        )
+        lost = ~(factor.smallest_pivot > 0)
 
         sources = jnp.where(moving[:, None], jnp.stack([g, hessian[:, i]], -1), 0)
         scale = self.scale[:, None]
         step, lean = (-scale * factor.solve(scale * sources)).T
+        step, lean = (jnp.where(lost, 0, v) for v in (step, lean))
         gain = 0.5 * jnp.vdot(g, step)
         ahead = lean.at[i].set(1) * self.side[i]
         rise = value + gain - self.base
@@ -189,7 +202,9 @@ class _Way(eqx.Module):
         rate = jnp.vdot(ahead, g + pushed)
         bend = jnp.vdot(ahead, hessian @ ahead)
         below = ~bad & (rise < RISE)
-        settled = ~bad & (jnp.abs(gain) <= STILL + self.rounding)
+        promised = jnp.abs(gain)
+        settled = ~bad & ~lost & (promised <= STILL + self.rounding)
+        stale = (promised > UNSETTLED) & (promised > CONTRACTION * s.gain)
         others = s.held & mask
         # Where the others are at their best: what they may do could change the side.
         least = settled & ~jnp.any(others & (self.inwards(s.x, g + pushed) > 0))
@@ -197,6 +212,7 @@ class _Way(eqx.Module):
         outside = (bad & (here != 0)) | (least & ~below)
         high = jnp.where(outside, jnp.minimum(here, s.high), s.high)
         goal, sure = self.goal(i, here, (low, high), (rise, rate, bend), bad)
+        goal = jnp.where((promised > CALM) | lost, here, goal)
 
         move = jnp.where(bad, 0, step + ahead * (goal - here))
         share, blocked = self.room(s.x, move, moving)
@@ -230,12 +246,20 @@ class _Way(eqx.Module):
             low=jnp.where(over, 0, low),
             high=jnp.where(over, jnp.inf, high),
             steep=steep & ~over,
-            moving=moving,
+            hessian=jnp.where(over, self.hessian, jnp.where(lost, s.hessian, known)),
+            stale=stale & ~over,
+            gain=jnp.where(over | bad | lost, jnp.inf, promised),
+            # None, where the factor is of no use.
+            moving=moving & ~lost,
             factor=factor,
             found=jnp.where(over, s.found.at[i].set(found), s.found),
             points=s.points.at[i].set(jnp.where(over, x, s.points[i])),
             left=left,
         )
+
+    def curvature(self, x: Array) -> Array:
+        """Return the Hessian at a point."""
+        return self.task.evaluate(self.numbers, x).curvature.as_matrix()
 
     def goal(self, i, here, between, parabola, bad) -> tuple[Array, Array]:
         """Return the next distance, and whether a parabola says that it is the last."""

@@ -9,6 +9,7 @@ from scipy.stats import norm
 
 import everwillow as ew
 import everwillow.statelib as sl
+from everwillow.profile import minos
 from tests.cases.histfactory.published import (
     CASES,
     model,
@@ -102,6 +103,20 @@ def test_errors(name):
         inner = (best[key] - 2 * wanted > low) & (best[key] + 2 * wanted < high)
         close = np.abs(error / np.where(wanted > 0, wanted, 1) - 1) < 0.03
         assert (close | ~inner).all(), (key, error, wanted)
+
+
+# In the second one others follow the strength so far that the Hessian of the minimum,
+# whose parabola leads to 5.76, has to be made anew on the way.
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["susy_2L0J_simplified", "susy_bottom_squarks"])
+def test_the_error_of_a_strength_at_its_bound_is_that_of_minos(name):
+    found, made = fitted(name), model(name)
+    place = found.labels.index(made.poi)
+    assert found.at_bound[place]
+    assert np.isfinite(found.bound_distances[place])
+    one_sigma = float(norm.cdf(1) - norm.cdf(-1))
+    (crossing,) = minos(made, found, names=[made.poi], cl=one_sigma).upper
+    assert found.bound_errors[place] == pytest.approx(float(crossing), rel=1e-6)
 
 
 @each
