@@ -5,8 +5,6 @@ a factorisation that fails says so in its `ok`.
 """
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -184,26 +182,3 @@ def _any_lane_in_a_batch(axis_size, in_batched, flag):
     del axis_size
     (batched,) = in_batched
     return any_lane(jnp.any(flag) if batched else flag), False
-
-
-def branch(
-    needed: jax.Array,
-    then: Callable[[], Any],
-    otherwise: Callable[[], Any],
-    *,
-    lanes: bool,
-) -> Any:
-    """Return what one of two functions does.
-
-    Args:
-        needed: Whether the first one is needed.
-        then: That one.
-        otherwise: The other one, which costs next to nothing.
-        lanes: Whether this will stand under `jax.vmap`, where both are evaluated
-            unless no lane needs the first one.
-    """
-    if not lanes:
-        return jax.lax.cond(needed, then, otherwise)
-    return jax.lax.cond(
-        any_lane(needed), lambda: jax.lax.cond(needed, then, otherwise), otherwise
-    )

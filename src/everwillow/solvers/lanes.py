@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from everwillow._numerics import branch
+from everwillow._numerics import any_lane
 from everwillow.solvers.quadratic_model import QuadraticModel
 from everwillow.solvers.termination import absolute_product
 from everwillow.solvers.trust_region_newton import TrustRegionNewton
@@ -43,11 +43,10 @@ def lane_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
     idle = model.free & (gradient == 0) & (model.curvature.diagonal() == 0)
     moving = model.free & ~idle
     ones = model.free.astype(gradient.dtype)
-    coupled = branch(
-        jnp.any(idle),
+    coupled = jax.lax.cond(
+        any_lane(jnp.any(idle)),
         lambda: absolute_product(scaled, ones) > 0,
         lambda: jnp.zeros_like(idle),
-        lanes=True,
     )
     factor = scaled.masked(moving).factor(lanes=True)
     newton = -factor.solve(gradient)

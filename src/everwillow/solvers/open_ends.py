@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from everwillow._numerics import branch
+from everwillow._numerics import any_lane
 
 
 # Where an end is moved to, in units of the way to it: ``eps`` to this power. A root of
@@ -155,7 +155,7 @@ class OpenEnds(eqx.Module):
         if not lanes:
             return choose()
         needed = barred | (self.phase != SEARCHING)
-        return branch(needed, choose, lambda: (self, no, no), lanes=True)
+        return jax.lax.cond(any_lane(needed), choose, lambda: (self, no, no))
 
     def _after_a_look(self, values, options, usable):
         """Weigh what was found on the very ends."""

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from everwillow._numerics import branch
+from everwillow._numerics import any_lane
 from everwillow.curvature import AbstractCurvature, AbstractFactor
 from everwillow.solvers._box import active_set, project
 from everwillow.solvers.acceleration import Glance
@@ -126,12 +126,20 @@ def look_aside(
         look: Whether to look.
         options: Those of the solver, with the box.
     """
-    move, rise = branch(
-        look,
-        lambda: aside(state.x, state.evaluation.curvature, free, state.looks, options),
-        lambda: (state.move, state.predicted),
-        lanes=state.lanes,
-    )
+
+    def stay() -> tuple[Array, Array]:
+        return state.move, state.predicted
+
+    def choose() -> tuple[Array, Array]:
+        x, curvature = state.x, state.evaluation.curvature
+        return jax.lax.cond(
+            look, lambda: aside(x, curvature, free, state.looks, options), stay
+        )
+
+    if state.lanes:
+        move, rise = jax.lax.cond(any_lane(look), choose, stay)
+    else:
+        move, rise = choose()
     return dataclasses.replace(
         state,
         move=move,
@@ -195,7 +203,7 @@ def look_at_the_ends(
         return jax.lax.switch(case, [lambda: as_it_is, start_inside, search, end])
 
     if state.lanes:
-        found = branch(case != 0, choose, lambda: as_it_is, lanes=True)
+        found = jax.lax.cond(any_lane(case != 0), choose, lambda: as_it_is)
     else:
         found = choose()
     state = dataclasses.replace(state, **found)
