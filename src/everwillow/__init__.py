@@ -109,8 +109,7 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"everwillow.{name}")
     if name in _FUNCTIONS:
         return getattr(importlib.import_module(_FUNCTIONS[name]), name)
-    msg = f"module 'everwillow' has no attribute {name!r}"
-    raise AttributeError(msg)
+    raise AttributeError(f"module 'everwillow' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -45,11 +45,10 @@ def gather_transpose(
 
 def _concrete(index: Any) -> np.ndarray:
     if isinstance(index, Tracer):
-        msg = (
+        raise ArgumentTypeError(
             "Arrow: block_index and tail_index must be concrete where models are "
             "combined, and are traced. Write them with numpy, not with jax.numpy."
         )
-        raise ArgumentTypeError(msg)
     return np.asarray(index)
 
 

@@ -210,12 +210,11 @@ def push_forward(
         back = jax.vjp(pull, jax.tree.map(jnp.zeros_like, out))[1]
         return back(([changes[i] for i in places],))[0]
     except REFUSALS as error:
-        msg = (
+        raise DerivativeError(
             "nll_fn: a derivative through the fit needs the second derivatives of the "
             f"likelihood, and JAX has none of it ({first_line(refusal)}). Write it so "
             "that JAX can differentiate it twice, or take differences of fits."
-        )
-        raise DerivativeError(msg) from error
+        ) from error
 
 
 def for_any_solver(fn: Callable[[Array], Array], x: Array) -> Callable[[Array], Array]:

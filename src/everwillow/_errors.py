@@ -102,8 +102,7 @@ def __getattr__(name: str) -> Any:
         from everwillow._results import RESULTS  # noqa: PLC0415
 
         return RESULTS
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def nearest(name: object, known: Iterable[object]) -> str:

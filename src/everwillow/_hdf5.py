@@ -38,11 +38,10 @@ def import_h5py(hint: str = "") -> Any:
     try:
         import h5py  # noqa: PLC0415
     except ImportError as error:
-        msg = (
+        raise MissingH5pyError(
             "HDF5 files need h5py, and it cannot be imported here. Install it with: "
             f'pip install "everwillow[io]".{hint}'
-        )
-        raise MissingH5pyError(msg) from error
+        ) from error
     return h5py
 
 
@@ -107,13 +106,13 @@ def reading(path: str | os.PathLike[str], kind: Kind) -> Iterator[Any]:
             yield opened
     except (EverwillowError, MemoryError) as error:
         if isinstance(error, ArgumentValueError) and str(file) not in str(error):
-            msg = f"{file}: {error}"
-            raise ArgumentValueError(msg) from error
+            raise ArgumentValueError(f"{file}: {error}") from error
         raise
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-        msg = f"{file}: the file is damaged, or holds no {kind.contents} ({reason})."
-        raise ArgumentValueError(msg) from error
+        raise ArgumentValueError(
+            f"{file}: the file is damaged, or holds no {kind.contents} ({reason})."
+        ) from error
 
 
 def format_of(path: str | os.PathLike[str]) -> Any:
@@ -132,14 +131,14 @@ def format_of(path: str | os.PathLike[str]) -> Any:
         with h5py.File(file, "r") as opened:
             return opened.attrs.get("format")
     except OSError as error:
-        msg = f"{file}: this is no HDF5 file, or it is damaged ({error})."
-        raise ArgumentValueError(msg) from error
+        raise ArgumentValueError(
+            f"{file}: this is no HDF5 file, or it is damaged ({error})."
+        ) from error
 
 
 def _check_exists(file: pathlib.Path) -> None:
     if not file.is_file():
-        msg = f"{file}: there is no such file."
-        raise MissingFileError(msg)
+        raise MissingFileError(f"{file}: there is no such file.")
 
 
 def _check_start(file: pathlib.Path, contents: str = "") -> None:
@@ -148,23 +147,20 @@ def _check_start(file: pathlib.Path, contents: str = "") -> None:
         start = opened.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()
     for known, what in _OTHERS:
         if start.startswith(known):
-            msg = (
+            raise ArgumentValueError(
                 f"{file} is {what}, not HDF5{contents and f': it holds no {contents}'}."
             )
-            raise ArgumentValueError(msg)
 
 
 def _check_header(opened: Any, file: pathlib.Path, kind: Kind) -> None:
     name, version = opened.attrs.get("format"), opened.attrs.get("version")
     if name != kind.format:
-        msg = (
+        raise ArgumentValueError(
             f"{file}: the file holds no {kind.contents}: its attribute 'format' is "
             f"{name!r}, not {kind.format!r}."
         )
-        raise ArgumentValueError(msg)
     if version != kind.version:
-        msg = (
+        raise ArgumentValueError(
             f"{file}: the file has version {version} of the format, and this "
             f"everwillow reads version {kind.version}. Install a newer one."
         )
-        raise ArgumentValueError(msg)

@@ -75,13 +75,12 @@ def _apart(function: Any, axes: tuple[str, ...], mesh: Any, arrays: Any) -> Any:
     program, shapes = jax.make_jaxpr(function, return_shape=True)(bare)
     named = {getattr(effect, "name", None) for effect in program.effects}
     if named & set(axes):
-        msg = (
+        raise ArgumentValueError(
             "nll_fn: it sums or exchanges values over the mesh axes "
             f"{', '.join(map(repr, axes))} of a jax.shard_map around the fit, where "
             "each device runs a fit of its own. Call jax.shard_map in the function, "
             "around that sum, and the fit outside of it."
         )
-        raise ArgumentValueError(msg)
     out = jaxpr_as_fun(program)(*jax.tree.leaves(bare))
     out = [_retype(leaf, (), axes) for leaf in out]
     return jax.tree.unflatten(jax.tree.structure(shapes), out)

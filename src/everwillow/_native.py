@@ -103,11 +103,10 @@ def native(leaf: Any, place: str) -> Any:
         found = leaf.to_numpy()
         if isinstance(found, np.ndarray):
             return found
-        msg = (
+        raise ArgumentTypeError(
             f"{place}: a {type(leaf).__name__} is no array, and its to_numpy() gives "
             f"{type(found).__name__}. Pass its numbers as arrays."
         )
-        raise ArgumentTypeError(msg)
     if hasattr(type(leaf), "__array__") and not hasattr(leaf, "__jax_array__"):
         return np.asarray(leaf)
     return leaf
@@ -126,19 +125,22 @@ def check_static(tree: Any, name: str) -> None:
             hash(leaf)
         except TypeError:
             place, kind = name + jtu.keystr(path), type(leaf).__name__
-            msg = f"{place}: {kind} is neither a number nor an array. {_REMEDY}"
-            raise ArgumentTypeError(msg) from None
+            raise ArgumentTypeError(
+                f"{place}: {kind} is neither a number nor an array. {_REMEDY}"
+            ) from None
 
 
 def _table(table: Any, columns: list[Any], place: str) -> dict[Any, Any]:
     """Return the columns of a table by name."""
     if len(set(columns)) != len(columns):
         twice = sorted({str(c) for c in columns if columns.count(c) > 1})
-        msg = f"{place}: several columns are called {', '.join(twice)}. Rename them."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"{place}: several columns are called {', '.join(twice)}. Rename them."
+        )
     if len({type(column) for column in columns}) > 1:
-        msg = f"{place}: the names of its columns are of several types. Use strings."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            f"{place}: the names of its columns are of several types. Use strings."
+        )
     return {column: table[column] for column in columns}
 
 
@@ -153,11 +155,10 @@ def _native_array(array: Any, place: str) -> Any:
         return _from_objects(np.asarray(array), place)
     if dtype.kind in "SUTMm" or (dtype.kind == "V" and dtype.isbuiltin != 2):
         what = {"M": "dates", "m": "times", "V": "raw bytes"}.get(dtype.kind, "text")
-        msg = (
+        raise ArgumentTypeError(
             f"{place}: an array of dtype {dtype} holds {what}, no numbers. Leave it "
             "out, or turn it into numbers."
         )
-        raise ArgumentTypeError(msg)
     if isinstance(array, np.generic):
         return array if array.dtype in _NATIVE else _narrow(array)
     return _narrow(np.asarray(array))
@@ -179,13 +180,12 @@ def _unmasked(array: np.ma.MaskedArray, place: str) -> np.ndarray:
     fields = [mask[name] for name in mask.dtype.names or ()] or [mask]
     masked = sum(int(np.sum(field)) for field in fields)
     if masked:
-        msg = (
+        raise ArgumentValueError(
             f"{place}: {masked} of {mask.size * len(fields)} values are masked, and a "
             "fit would not know. Leave them out here and in every array beside it "
             "(array.compressed(), other[~array.mask]), or pass array.filled(value) and "
             "the mask, and multiply by it in the likelihood."
         )
-        raise ArgumentValueError(msg)
     return np.asarray(array.data)
 
 
@@ -199,12 +199,11 @@ def _from_objects(array: np.ndarray, place: str) -> np.ndarray:
             continue
         index = ", ".join(map(str, np.unravel_index(i, array.shape)))
         at = f" at [{index}]" if index else ""
-        msg = (
+        raise ArgumentTypeError(
             f"{place}: an array of objects holds {item!r:.40}{at}, which is no number. "
             "Leave it out, or turn it into one (nan where a number is missing and the "
             "likelihood knows); arrays of different lengths go into a list."
         )
-        raise ArgumentTypeError(msg)
     if flat.size and all(isinstance(item, bool | np.bool_) for item in flat):
         return array.astype(bool)
     return array.astype(np.float64)
@@ -233,8 +232,9 @@ def _opened(record: Any, place: str) -> Any:
     try:
         opened = _pytree_of(kind)
     except TypeError as error:
-        msg = f"{place}: {kind.__name__} cannot be made a pytree ({error}). {_REMEDY}"
-        raise ArgumentTypeError(msg) from error
+        raise ArgumentTypeError(
+            f"{place}: {kind.__name__} cannot be made a pytree ({error}). {_REMEDY}"
+        ) from error
     return _made(opened, values)
 
 
@@ -298,8 +298,7 @@ def map_variances(function: Callable[[Any, Any], Any], variance: Any, data: Any)
     except (ValueError, TypeError) as error:
         if isinstance(error, ShapeMismatchError):
             raise
-        msg = (
+        raise ArgumentValueError(
             "data_variance: expected the structure of the main data, or a prefix of "
             f"it, but {error}"
-        )
-        raise ArgumentValueError(msg) from error
+        ) from error

@@ -48,13 +48,15 @@ def save(
         ArgumentValueError: If an array has the reserved name ``"metadata"``.
     """
     if _METADATA in arrays:
-        msg = f"arrays: the name {_METADATA!r} is taken by the metadata; use another."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"arrays: the name {_METADATA!r} is taken by the metadata; use another."
+        )
     kept = {name: np.asarray(array) for name, array in arrays.items()}
     for name, array in kept.items():
         if array.dtype.hasobject:
-            msg = f"arrays[{name!r}]: expected numbers, got Python objects."
-            raise ArgumentTypeError(msg)
+            raise ArgumentTypeError(
+                f"arrays[{name!r}]: expected numbers, got Python objects."
+            )
     document: dict[str, Any] = {
         "format": _FORMAT,
         "version": _VERSION,
@@ -90,8 +92,9 @@ def load(
         return _parse(io.BytesIO(content))
     # On bytes that are not theirs zipfile, numpy and json raise nearly everything.
     except Exception as error:
-        msg = f"{path}: the file is damaged, or is none of everwillow ({error})."
-        raise ArgumentValueError(msg) from error
+        raise ArgumentValueError(
+            f"{path}: the file is damaged, or is none of everwillow ({error})."
+        ) from error
 
 
 def _parse(file: BinaryIO) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -104,8 +107,9 @@ def _parse(file: BinaryIO) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
                 )
     document = json.loads(bits.pop(_METADATA).tobytes())
     if (document["format"], document["version"]) != (_FORMAT, _VERSION):
-        msg = f"it says {document['format']!r}, version {document['version']!r}"
-        raise ValueError(msg)
+        raise ValueError(
+            f"it says {document['format']!r}, version {document['version']!r}"
+        )
     extended = document["dtypes"]
     arrays = {
         name: array.view(jnp.dtype(extended[name])) if name in extended else array
@@ -113,8 +117,7 @@ def _parse(file: BinaryIO) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     }
     digest = document.pop("digest")
     if digest != _digest(arrays, document):
-        msg = "its digest is not that of its contents"
-        raise ValueError(msg)
+        raise ValueError("its digest is not that of its contents")
     return arrays, document["metadata"]
 
 
@@ -135,8 +138,9 @@ def _json(document: Mapping[str, Any]) -> str:
     try:
         return json.dumps(document, sort_keys=True)
     except TypeError as error:
-        msg = f"metadata: expected what JSON can hold ({error})."
-        raise ArgumentTypeError(msg) from error
+        raise ArgumentTypeError(
+            f"metadata: expected what JSON can hold ({error})."
+        ) from error
 
 
 def _digest(arrays: Mapping[str, np.ndarray], document: Mapping[str, Any]) -> str:
@@ -156,8 +160,9 @@ def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
         MissingFileError: If its folder does not exist.
     """
     if not path.parent.is_dir():
-        msg = f"{path}: there is no folder {str(path.parent)!r}. Make it first."
-        raise MissingFileError(msg)
+        raise MissingFileError(
+            f"{path}: there is no folder {str(path.parent)!r}. Make it first."
+        )
     # In the same directory, as only a rename within one file system is atomic.
     with tempfile.NamedTemporaryFile(
         dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False

@@ -91,12 +91,11 @@ def nll_of(state: Any) -> float:
         except (AttributeError, IndexError, KeyError, TypeError):
             continue
         return float(found)
-    msg = (
+    raise ArgumentTypeError(
         f"state: a {type(state).__name__} does not say what -ln L is. Compute it from "
         f"the parameters instead, for example with "
         f"HistoryCallback(value=lambda y: nll(y.to_pytree(), observation))."
     )
-    raise ArgumentTypeError(msg)
 
 
 _WHERE: tuple[Callable[[Any], Any], ...] = (

@@ -275,11 +275,10 @@ class Operator(AbstractCurvature):
     def factor(self, *, lanes: bool = False):
         """Refuse: an operator has no entries to factorise."""
         del lanes
-        msg = (
+        raise ArgumentTypeError(
             "The curvature of this objective is an Operator, which can be multiplied "
             "but not factorised. Use the matrix-free solver: solver=NewtonCG()."
         )
-        raise ArgumentTypeError(msg)
 
     def as_matrix(self):
         """Write all entries out, shape ``(n, n)``, by few products at a time."""

@@ -27,15 +27,15 @@ def run(request: Request, target: str | None, file: pathlib.Path | None) -> None
     )
 
     if file is not None and not file.parent.is_dir():
-        msg = f"--out: there is no folder {str(file.parent)!r}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(f"--out: there is no folder {str(file.parent)!r}.")
     if file is not None:
         check_not_input("--out", file, request.inputs)
     source = read(request.workspace)
     source = patched_source(source, request.patches, verify=request.verify)
     if target == source.format:
-        msg = f"--to {target}: {request.title} has this format already."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"--to {target}: {request.title} has this format already."
+        )
     made: dict[str, Any]
     if source.format == "pyhf":
         made = pyhf_to_hs3(dict(source.document))

@@ -28,8 +28,9 @@ def check_not_input(
     """
     for name in inputs:
         if any(_is_same(target, one) for one in _readings(name)):
-            msg = f"{option} is the input {name}; choose another name."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                f"{option} is the input {name}; choose another name."
+            )
 
 
 def _readings(name: str) -> Iterator[str]:

@@ -102,8 +102,7 @@ def _named(thing: type | Callable[..., Any]) -> str:
     for part in name.split("."):
         found = getattr(found, part, None)
     if (module or "builtins").split(".")[0] not in _KNOWN or found is not thing:
-        msg = f"{module}.{name}"
-        raise NoFingerprintError(msg)
+        raise NoFingerprintError(f"{module}.{name}")
     return f"{module}.{name}"
 
 
@@ -114,16 +113,14 @@ def _object(thing: Any) -> Iterator[str]:
         yield f"marker {_named(kind)}"
         return
     if kind.__module__.split(".")[0] != "everwillow":
-        msg = repr(kind)
-        raise NoFingerprintError(msg)
+        raise NoFingerprintError(repr(kind))
     if dataclasses.is_dataclass(thing):
         fields = [field.name for field in dataclasses.fields(thing)]
     elif hasattr(kind, "__slots__"):
         # Hashes of strings differ from process to process.
         fields = [name for name in kind.__slots__ if name != "_hash"]
     else:
-        msg = repr(kind)
-        raise NoFingerprintError(msg)
+        raise NoFingerprintError(repr(kind))
     values = [(name, getattr(thing, name)) for name in fields]
     yield from _sequence(f"object {_named(kind)}", values)
 

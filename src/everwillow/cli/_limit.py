@@ -27,8 +27,9 @@ def run(
     """Find limits, and print them."""
     request.check()
     if not 0.5 < cl < 1:
-        msg = f"--cl {cl:g}: expected a confidence level such as 0.95 for 95 %."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"--cl {cl:g}: expected a confidence level such as 0.95 for 95 %."
+        )
     with busy("Reading"):
         given = load(request)
         poi = given.poi

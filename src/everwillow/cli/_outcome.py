@@ -118,14 +118,12 @@ def check_target(
     """
     file = pathlib.Path(name)
     if file.suffix.lower() not in endings:
-        msg = (
+        raise ArgumentValueError(
             f"--out: the ending of {file.name!r} does not say the format. End it with "
             f"one of {', '.join(endings)}."
         )
-        raise ArgumentValueError(msg)
     if not file.parent.is_dir():
-        msg = f"--out: there is no folder {str(file.parent)!r}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(f"--out: there is no folder {str(file.parent)!r}.")
     check_not_input("--out", file, inputs)
 
 

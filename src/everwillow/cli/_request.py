@@ -76,14 +76,14 @@ class Request:
             if file is None:
                 continue
             if file.suffix.lower() not in known:
-                msg = (
+                raise ArgumentValueError(
                     f"{option}: the ending of {file.name!r} does not say the format. "
                     f"End it with one of {', '.join(known)}."
                 )
-                raise ArgumentValueError(msg)
             if not file.parent.is_dir():
-                msg = f"{option}: there is no folder {str(file.parent)!r}."
-                raise ArgumentValueError(msg)
+                raise ArgumentValueError(
+                    f"{option}: there is no folder {str(file.parent)!r}."
+                )
             check_not_input(option, file, self.inputs)
 
 
@@ -113,11 +113,10 @@ class Input:
         if self.model.poi is None:
             names = [str(key) for key in self.model.state]
             shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-            msg = (
+            raise ArgumentValueError(
                 "The document names no parameter of interest. Choose one with --poi; "
                 f"the parameters are {shown}."
             )
-            raise ArgumentValueError(msg)
         return self.model.poi
 
 
@@ -183,8 +182,9 @@ def settings_of(
         except ValueError:
             value = math.nan
         if not name or not math.isfinite(value):
-            msg = f"{option} {text}: expected NAME or NAME=VALUE with a finite number."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                f"{option} {text}: expected NAME or NAME=VALUE with a finite number."
+            )
         settings[name] = value
     return settings
 
@@ -204,11 +204,10 @@ def interpolation_of(text: str) -> str | dict[str, str]:
         return dict(_pair(part) for part in text.split(","))
     if text in names:
         return text
-    msg = (
+    raise ArgumentValueError(
         f"--interpolation {text}: expected {' or '.join(names)}, or codes such as "
         f"normsys=code1,histosys=code0.{nearest(text, names)}"
     )
-    raise ArgumentValueError(msg)
 
 
 def _pair(text: str) -> tuple[str, str]:

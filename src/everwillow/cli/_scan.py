@@ -28,8 +28,9 @@ def run(
     """Scan the profile likelihood, and print it."""
     request.check()
     if points < 2 or (between is not None and not between[0] < between[1]):
-        msg = "--range LOW HIGH needs LOW below HIGH, and --points at least 2."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            "--range LOW HIGH needs LOW below HIGH, and --points at least 2."
+        )
     with busy("Reading"):
         given = load(request)
         poi = given.poi
@@ -72,8 +73,7 @@ def _range(best: Any, model: Any, poi: str) -> tuple[float, float]:
     """Return a range of some standard errors, inside of the bounds."""
     place = best.labels.index(poi) if poi in best.labels else None
     if place is None:
-        msg = f"--fix: {poi!r} is scanned, and cannot be fixed."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(f"--fix: {poi!r} is scanned, and cannot be fixed.")
     center = float(np.ravel(best.params[poi])[0])
     error = float(np.sqrt(best.covariance[place, place]))
     if best.at_bound[place]:

@@ -32,25 +32,24 @@ def spec_of(script: pathlib.Path) -> TemplateSpec:
         ArgumentValueError: If the script fails, or defines neither.
     """
     if not script.is_file():
-        msg = f"{script}: there is no such file."
-        raise MissingFileError(msg)
+        raise MissingFileError(f"{script}: there is no such file.")
     found: Any = _guarded(script, lambda: runpy.run_path(str(script)))
     if callable(found.get("build")):
         made = _guarded(script, found["build"])
     elif "builder" in found:
         made = found["builder"]
     else:
-        msg = (
+        raise ArgumentValueError(
             f"{script}: the script defines neither a function build() that returns a "
             "TemplateBuilder, nor a TemplateBuilder under the name `builder`."
         )
-        raise ArgumentValueError(msg)
     if isinstance(made, TemplateBuilder):
         return _guarded(script, made.spec)
     if isinstance(made, TemplateSpec):
         return made
-    msg = f"{script}: expected a TemplateBuilder, got {type(made).__name__}."
-    raise ArgumentValueError(msg)
+    raise ArgumentValueError(
+        f"{script}: expected a TemplateBuilder, got {type(made).__name__}."
+    )
 
 
 def _guarded(script: pathlib.Path, call: Any) -> Any:
@@ -68,7 +67,6 @@ def _guarded(script: pathlib.Path, call: Any) -> Any:
         if isinstance(error, SyntaxError):
             lines = [error.lineno]
         place = f"{script}, line {lines[-1]}" if lines else str(script)
-        msg = f"{place}: {type(error).__name__}: {error}"
-        raise ArgumentValueError(msg) from error
+        raise ArgumentValueError(f"{place}: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove(folder)

@@ -118,16 +118,19 @@ def arguments_of(
         ArgumentValueError: If options do not fit together.
     """
     if toys is not None and data not in (None, "toys"):
-        msg = f"--toys {toys}: pseudo-experiments are --data toys, not {data}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"--toys {toys}: pseudo-experiments are --data toys, not {data}."
+        )
     if not same.get("refit", True) and same.get("from_result") is None:
-        msg = "--no-refit needs --from-result FILE: nothing is fitted."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            "--no-refit needs --from-result FILE: nothing is fitted."
+        )
     starts = settings_of(tuple(start or ()), "--start")
     for name, value in starts.items():
         if value is None:
-            msg = f"--start {name}: expected NAME=VALUE with a finite number."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                f"--start {name}: expected NAME=VALUE with a finite number."
+            )
     found = {
         "spec": spec,
         "data": "toys" if toys is not None else data,
@@ -179,8 +182,9 @@ def strength_of(texts: Sequence[str] | None) -> Any:
     try:
         return tuple(map(float, texts))
     except ValueError as error:
-        msg = f"--strength {' '.join(texts)}: expected numbers, or corner alone."
-        raise ArgumentValueError(msg) from error
+        raise ArgumentValueError(
+            f"--strength {' '.join(texts)}: expected numbers, or corner alone."
+        ) from error
 
 
 def strengths_of(text: str) -> tuple[float, ...]:
@@ -199,8 +203,9 @@ def strengths_of(text: str) -> tuple[float, ...]:
     except ValueError:
         ends, number = (0.0, 0.0), 0
     if number < 2 or not ends[0] < ends[1] or text.count(":") != 2:
-        msg = f"--l-curve {text}: expected LOW:HIGH:N, such as -3:3:13."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"--l-curve {text}: expected LOW:HIGH:N, such as -3:3:13."
+        )
     step = (ends[1] - ends[0]) / (number - 1)
     return tuple(ends[0] + i * step for i in range(number))
 
@@ -220,7 +225,8 @@ def groups_of(texts: Sequence[str]) -> dict[str, list[str]]:
         name, _, names = text.partition("=")
         patterns = [one.strip() for one in COMMA.split(names) if one.strip()]
         if not name.strip() or not patterns:
-            msg = f"--group {text}: expected GROUP=PATTERN, several with commas."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                f"--group {text}: expected GROUP=PATTERN, several with commas."
+            )
         found.setdefault(name.strip(), []).extend(patterns)
     return found

@@ -106,5 +106,6 @@ def check_found(
         others = [name for names in known for name in names]
         hint = nearest(pattern.rstrip("*/_"), dict.fromkeys(own + others))
         shown = ", ".join(own[:_NAMED]) + (", ..." if own[_NAMED:] else "")
-        msg = f"--only: there is no {what} {pattern!r}.{hint} There are: {shown}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"--only: there is no {what} {pattern!r}.{hint} There are: {shown}."
+        )

@@ -25,8 +25,7 @@ def run(
     """Draw the plots of a file into a folder."""
     folder = pathlib.Path(out)
     if folder.exists() and not folder.is_dir():
-        msg = f"--out: {out!r} is a file, and has to be a folder."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(f"--out: {out!r} is a file, and has to be a folder.")
     found = read(file)
     is_result = isinstance(found, TemplateResults)
     make = template_plots.result_figures if is_result else template_plots.input_figures

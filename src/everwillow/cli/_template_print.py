@@ -40,8 +40,7 @@ def read(file: str) -> Any:
         return storage.load(file)
     if kind == templates.KIND.format:
         return templates.load_results(file)
-    msg = (
+    raise ArgumentValueError(
         f"{file}: the file has neither a template fit nor results of one: its "
         f"attribute 'format' is {kind!r}."
     )
-    raise ArgumentValueError(msg)

@@ -126,13 +126,12 @@ def agreed_bounds(
             if bound is None or new in (picks or {}):
                 continue
             if new in owner and not _same_numbers(bounds[new], bound):
-                msg = (
+                raise ConflictError(
                     f"combine: {owner[new]!r} and {name!r} have different bounds for "
                     f"{key_text(new)!r}: {bound_text(bounds[new])} and "
                     f"{bound_text(bound)}. Pick one with "
                     f"combine(..., bounds={{{new!r}: {bound_code(bounds[new])}}})."
                 )
-                raise ConflictError(msg)
             bounds.setdefault(new, bound)
             owner.setdefault(new, name)
     return in_order(bounds | chosen, name="bounds")
@@ -158,12 +157,11 @@ def agreed_fixed(models: Models, keys: KeyMaps) -> dict[Key, Any]:
                     "free" if v is None else f"fixed at {format_leaf(v)}"
                     for v in (value, other)
                 ]
-                msg = (
+                raise ConflictError(
                     f"combine: {key_text(key)!r} is {said[0]} in {first!r} and "
                     f"{said[1]} in {name!r}. Build both models with the same "
                     "`fixed`, or rename one of the parameters."
                 )
-                raise ConflictError(msg)
         if value is not None:
             fixed[key] = number(value)
     return in_order(fixed, name="fixed")

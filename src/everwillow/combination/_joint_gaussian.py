@@ -82,8 +82,9 @@ def correlated(
                 covariance[np.ix_(chosen, chosen)],
             )
         except NotPositiveDefiniteError as error:
-            msg = f"correlate: the correlations contradict each other. {error}"
-            raise NotPositiveDefiniteError(msg) from error
+            raise NotPositiveDefiniteError(
+                f"correlate: the correlations contradict each other. {error}"
+            ) from error
         left_aux[name] = observed[chosen]
     return in_order(left, name="correlate"), in_order(left_aux, name="correlate")
 
@@ -95,41 +96,38 @@ def _checked_pairs(
     state: State,
 ) -> dict[tuple[Key, Key], Any]:
     if not isinstance(correlations, Mapping):
-        msg = (
+        raise ArgumentTypeError(
             "correlate: expected a mapping like {('lumi_a', 'lumi_b'): 0.3}, got "
             f"{type(correlations).__name__}."
         )
-        raise ArgumentTypeError(msg)
     pairs: dict[tuple[Key, Key], Any] = {}
     for pair, rho in correlations.items():
         if not isinstance(pair, tuple) or len(pair) != 2:
-            msg = f"correlate: each key must be a pair of parameters, got {pair!r}."
-            raise ArgumentTypeError(msg)
+            raise ArgumentTypeError(
+                f"correlate: each key must be a pair of parameters, got {pair!r}."
+            )
         for key in pair:
             _check_member(key, constraints, owner, state)
         _check_number(pair, rho)
         first, second = pair
         if first == second:
-            msg = (
+            raise ArgumentValueError(
                 f"correlate: the pair {pair!r} is one parameter, whose correlation "
                 "with itself is 1."
             )
-            raise ArgumentValueError(msg)
         if owner[first] == owner[second]:
-            msg = (
+            raise ConflictError(
                 f"correlate: {first!r} and {second!r} are in one joint Gaussian "
                 f"already, {constraint_text(constraints[owner[first]])}, which says "
                 "how they are correlated. Replace it with constraints=."
             )
-            raise ConflictError(msg)
         if (second, first) not in pairs:
             pairs[pair] = rho
         elif not (pairs[second, first] is rho or _equal(pairs[second, first], rho)):
-            msg = (
+            raise ArgumentValueError(
                 f"correlate: {pair!r} is there in both orders, with "
                 f"{pairs[second, first]} and {rho}."
             )
-            raise ArgumentValueError(msg)
     return pairs
 
 
@@ -139,29 +137,29 @@ def _check_member(
     if key not in state:
         raise unknown_key(key, state, where="correlate")
     if leaf_shape(state[key]) != ():
-        msg = (
+        raise ShapeMismatchError(
             f"correlate: {key!r} has shape {leaf_shape(state[key])}; only scalar "
             "parameters can be correlated."
         )
-        raise ShapeMismatchError(msg)
     constraint = constraints.get(owner[key]) if key in owner else None
     if not isinstance(constraint, (Normal, MultivariateNormal)):
         has = f"has {constraint_text(constraint)}" if constraint else "has none"
-        msg = (
+        raise ArgumentValueError(
             f"correlate: {key!r} needs a Normal constraint to be correlated, and it "
             f"{has}."
         )
-        raise ArgumentValueError(msg)
 
 
 def _check_number(pair: tuple[Key, Key], rho: Any) -> None:
     shape = leaf_shape(rho)
     if isinstance(rho, bool) or shape != ():
-        msg = f"correlate: the correlation of {pair!r} must be one number, got {rho!r}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            f"correlate: the correlation of {pair!r} must be one number, got {rho!r}."
+        )
     if is_concrete(rho) and not abs(rho) <= 1:  # NaN fails too
-        msg = f"correlate: the correlation of {pair!r} is {rho}, not between -1 and 1."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"correlate: the correlation of {pair!r} is {rho}, not between -1 and 1."
+        )
 
 
 def _equal(a: Any, b: Any) -> bool:

@@ -33,28 +33,25 @@ def named_models(models: Any) -> Models:
     elif isinstance(models, Sequence) and not isinstance(models, str):
         named = {f"model{i}": model for i, model in enumerate(models)}
     else:
-        msg = (
+        raise ArgumentTypeError(
             "combine: models must be a list of Models or a dict of them by name, got "
             f"{type(models).__name__}."
         )
-        raise ArgumentTypeError(msg)
     if not named:
-        msg = "combine: give at least one Model."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError("combine: give at least one Model.")
     for name, model in named.items():
         if not isinstance(name, str):
-            msg = f"combine: the names of models must be strings, got {name!r}."
-            raise ArgumentTypeError(msg)
+            raise ArgumentTypeError(
+                f"combine: the names of models must be strings, got {name!r}."
+            )
         if not name:
-            msg = "combine: the name of a model must not be empty."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError("combine: the name of a model must not be empty.")
         if not isinstance(model, AbstractModel):
-            msg = (
+            raise ArgumentTypeError(
                 f"combine: {name!r} must be a Model, got {type(model).__name__}. Make "
                 "one with Model(main_nll, params, observation), or join bare "
                 "functions with prepare."
             )
-            raise ArgumentTypeError(msg)
     return named
 
 
@@ -75,16 +72,14 @@ def joint_states(
         try:
             states[name] = rename(model.state, by_model.get(name, {}))
         except EverwillowError as error:
-            msg = f"combine: model {name!r}: {error}"
-            raise type(error)(msg) from error
+            raise type(error)(f"combine: model {name!r}: {error}") from error
     if shared is not None:
         states = _kept_apart(states, shared)
     try:
         merged = merge(*states.values())
     except ShapeMismatchError as error:
         numbered = ", ".join(f"{i} is {name!r}" for i, name in enumerate(states))
-        msg = f"combine: {error} (State {numbered}.)"
-        raise ShapeMismatchError(msg) from error
+        raise ShapeMismatchError(f"combine: {error} (State {numbered}.)") from error
     return states, merged.with_values([number(value) for value in merged.values()])
 
 
@@ -97,28 +92,28 @@ def _renames(renames: Any, models: Models) -> dict[str, Mapping[Key, Key]]:
         if not any(per_model):
             return _for_all(renames, models)
         if not all(per_model):
-            msg = (
+            raise ArgumentTypeError(
                 "rename: give either {old: new} for all models or "
                 "{model: {old: new}}, not both in one mapping."
             )
-            raise ArgumentTypeError(msg)
         chosen = {}
         for model, mapping in renames.items():
             name = _model_name(model, names)
             if name in chosen:
-                msg = f"rename: {name!r} is there twice, by name and by position."
-                raise ArgumentValueError(msg)
+                raise ArgumentValueError(
+                    f"rename: {name!r} is there twice, by name and by position."
+                )
             chosen[name] = mapping
         return chosen
     if not isinstance(renames, Sequence) or isinstance(renames, str):
-        msg = (
+        raise ArgumentTypeError(
             "rename: expected {old: new}, {model: {old: new}} or a list with one "
             f"mapping for each model, got {type(renames).__name__}."
         )
-        raise ArgumentTypeError(msg)
     if len(renames) != len(names):
-        msg = f"rename: got {len(renames)} mappings for {len(names)} models."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"rename: got {len(renames)} mappings for {len(names)} models."
+        )
     return {name: new or {} for name, new in zip(names, renames, strict=True)}
 
 
@@ -141,14 +136,14 @@ def _model_name(model: Any, names: list[str]) -> str:
     if isinstance(model, int) and 0 <= model < len(names):
         return names[model]
     hint = nearest(model, names) or f" The models are {', '.join(map(repr, names))}."
-    msg = f"rename: there is no model {model!r}.{hint}"
-    raise ArgumentValueError(msg)
+    raise ArgumentValueError(f"rename: there is no model {model!r}.{hint}")
 
 
 def _kept_apart(states: dict[str, State], shared: Any) -> dict[str, State]:
     if isinstance(shared, str) or not isinstance(shared, Collection):
-        msg = f"shared: expected a collection of keys, got {shared!r}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            f"shared: expected a collection of keys, got {shared!r}."
+        )
     known = dict.fromkeys(key for state in states.values() for key in state)
     for key in shared:
         if key not in known:
@@ -156,12 +151,11 @@ def _kept_apart(states: dict[str, State], shared: Any) -> dict[str, State]:
         users = [name for name, state in states.items() if key in state]
         if len(users) == 1 and len(states) > 1:
             # Most often the same thing has another name in the other models.
-            msg = (
+            raise ArgumentValueError(
                 f"shared: only {users[0]!r} has the parameter {key!r}, so it is shared "
                 "with nobody. Use rename= for the other models, or leave it out; it "
                 f"is {users[0]}.{key} then."
             )
-            raise ArgumentValueError(msg)
     apart = {
         name: prefix(state, name, keep=[key for key in shared if key in state])
         for name, state in states.items()
@@ -171,10 +165,9 @@ def _kept_apart(states: dict[str, State], shared: Any) -> dict[str, State]:
         for key in state:
             other = owner.setdefault(key, name)
             if other != name and key not in shared:
-                msg = (
+                raise KeyCollisionError(
                     f"combine: a parameter of {other!r} and one of {name!r} would both "
                     f"be {key!r} with the prefixes of their models. Name the models "
                     "otherwise."
                 )
-                raise KeyCollisionError(msg)
     return apart

@@ -29,17 +29,15 @@ def slices(params: Any, counts: Sequence[int | None]) -> list[Any]:
     """
     total = sum(1 if count is None else count for count in counts)
     if not isinstance(params, (tuple, list)):
-        msg = (
+        raise ArgumentTypeError(
             f"params: a joint likelihood takes the tuple of its {total} pytrees, "
             f"state.to_pytree() of the merged State, got {type(params).__name__}."
         )
-        raise ArgumentTypeError(msg)
     if len(params) != total:
-        msg = (
+        raise ArgumentValueError(
             f"params: got {len(params)} pytrees, the joint likelihood takes {total}: "
             "state.to_pytree() of the merged State."
         )
-        raise ArgumentValueError(msg)
     parts, start = [], 0
     for count in counts:
         if count is None:
@@ -80,20 +78,21 @@ def by_name(given: Any, names: Sequence[Any], *, where: str) -> list[Any]:
         ArgumentValueError: If it has another name, or one is missing.
     """
     if not isinstance(given, Mapping):
-        msg = (
+        raise ArgumentTypeError(
             f"{where}: expected a mapping with one entry for each of "
             f"{', '.join(map(repr, names))}, got {type(given).__name__}."
         )
-        raise ArgumentTypeError(msg)
     for name in given:
         if name not in names:
             hint = nearest(name, names) or (
                 f" The names are {', '.join(map(repr, names))}."
             )
-            msg = f"{where}: there is no {name!r} in the combination.{hint}"
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                f"{where}: there is no {name!r} in the combination.{hint}"
+            )
     missing = [name for name in names if name not in given]
     if missing:
-        msg = f"{where}: there is no entry for {', '.join(map(repr, missing))}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"{where}: there is no entry for {', '.join(map(repr, missing))}."
+        )
     return [given[name] for name in names]

@@ -101,11 +101,10 @@ def describe(combined: AbstractModel | State) -> Description:
     if isinstance(combined, State):
         return _described(combined, _piece_names(combined, ""), {}, {}, {})
     if not isinstance(combined, AbstractModel):
-        msg = (
+        raise ArgumentTypeError(
             "describe: expected a Model, a combination or a State, got "
             f"{type(combined).__name__}."
         )
-        raise ArgumentTypeError(msg)
     return _described(
         combined.state,
         _model_names(combined, ""),

@@ -82,17 +82,15 @@ class Prepared(eqx.Module):
         if self.names is not None:
             return by_name(observation, self.names, where="observation")
         if not isinstance(observation, (list, tuple)):
-            msg = (
+            raise ArgumentTypeError(
                 "observation: expected a list or tuple with one entry for each of the "
                 f"{len(self.nlls)} likelihoods, got {type(observation).__name__}."
             )
-            raise ArgumentTypeError(msg)
         if len(observation) != len(self.nlls):
-            msg = (
+            raise ArgumentValueError(
                 f"observation: got {len(observation)} entries for {len(self.nlls)} "
                 "likelihoods; there must be one each, in order."
             )
-            raise ArgumentValueError(msg)
         return observation
 
     def _label(self, position: int) -> str:
@@ -150,32 +148,28 @@ def prepare(
     names = None
     if isinstance(nlls, Mapping):
         if not isinstance(states, Mapping):
-            msg = (
+            raise ArgumentTypeError(
                 "prepare: the likelihoods are given by name, so states must be a "
                 f"mapping too, got {type(states).__name__}."
             )
-            raise ArgumentTypeError(msg)
         names = tuple(nlls)
         states = by_name(states, names, where="prepare: states")
         nlls = list(nlls.values())
     nlls, states = _listed(nlls, "nlls"), _listed(states, "states")
     if len(nlls) != len(states):
-        msg = (
+        raise ArgumentValueError(
             f"prepare: got {len(nlls)} likelihoods and {len(states)} States; there "
             "must be one State for each likelihood."
         )
-        raise ArgumentValueError(msg)
     if not nlls:
-        msg = "prepare: give at least one likelihood and its State."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError("prepare: give at least one likelihood and its State.")
     for position, state in enumerate(states):
         if not isinstance(state, State):
-            msg = (
+            raise ArgumentTypeError(
                 f"prepare: states[{position if names is None else names[position]!r}] "
                 f"must be a State, got {type(state).__name__}. Make one with "
                 "State.from_pytree(pytree)."
             )
-            raise ArgumentTypeError(msg)
     labels = range(len(nlls)) if names is None else names
     prepared = Prepared(
         nlls=tuple(
@@ -192,9 +186,8 @@ def prepare(
 def _listed(values: Any, name: str) -> list[Any]:
     # A State is a mapping, and a single function a frequent slip.
     if isinstance(values, (Mapping, str)) or not isinstance(values, Sequence):
-        msg = (
+        raise ArgumentTypeError(
             f"prepare: {name} must be a list or tuple (or both nlls and states "
             f"mappings by name), got {type(values).__name__}."
         )
-        raise ArgumentTypeError(msg)
     return list(values)

@@ -44,15 +44,15 @@ class Checkpoint:
         self, directory: str | os.PathLike[str], fingerprint: Mapping[str, str]
     ) -> None:
         if not isinstance(directory, str | os.PathLike):
-            msg = (
+            raise ArgumentTypeError(
                 f"checkpoint: expected the path of a directory, got "
                 f"{type(directory).__name__}."
             )
-            raise ArgumentTypeError(msg)
         folder = pathlib.Path(directory)
         if folder.exists() and not folder.is_dir():
-            msg = f"checkpoint: {folder} is a file; give a directory."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                f"checkpoint: {folder} is a file; give a directory."
+            )
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / FILE
         self.fingerprint = dict(fingerprint)
@@ -80,21 +80,20 @@ class Checkpoint:
         except FileNotFoundError:
             return 0, tree
         except ArgumentValueError as error:
-            msg = f"checkpoint: {error} {self._remedy}"
-            raise CheckpointError(msg) from error
+            raise CheckpointError(f"checkpoint: {error} {self._remedy}") from error
         if metadata.get("kind") != _KIND:
-            msg = f"checkpoint: {self.path} is no checkpoint. {self._remedy}"
-            raise CheckpointError(msg)
+            raise CheckpointError(
+                f"checkpoint: {self.path} is no checkpoint. {self._remedy}"
+            )
         self._check_fingerprint(metadata["fingerprint"])
         expected = _named_arrays(tree)
         if {name: _spec(array) for name, array in arrays.items()} != {
             name: _spec(_to_host(leaf)) for name, leaf in expected.items()
         }:
-            msg = (
+            raise CheckpointError(
                 f"checkpoint: {self.path} holds the state of another solver. "
                 f"{self._remedy}"
             )
-            raise CheckpointError(msg)
         loaded = {
             name: _from_host(arrays[name], like) for name, like in expected.items()
         }
@@ -111,11 +110,10 @@ class Checkpoint:
         names = {**self.fingerprint, **other}
         different = [n for n in names if self.fingerprint.get(n) != other.get(n)]
         if different:
-            msg = (
+            raise CheckpointError(
                 f"checkpoint: {self.path} belongs to another fit; these differ: "
                 f"{', '.join(different)}. {self._remedy}"
             )
-            raise CheckpointError(msg)
 
 
 def _named_arrays(tree: Any) -> dict[str, Any]:

@@ -123,11 +123,10 @@ def checked_scalar(value: Any) -> Array:
     """Return what an objective returned, if it is one real number."""
     shape, dtype = jnp.shape(value), jnp.result_type(value)
     if shape != () or not jnp.issubdtype(dtype, jnp.floating):
-        msg = (
+        raise ShapeMismatchError(
             f"nll_fn: expected one floating-point number, got shape {shape} and dtype "
             f"{dtype}. Sum the contributions of bins or events: jnp.sum(...)."
         )
-        raise ShapeMismatchError(msg)
     return jnp.asarray(value)
 
 
@@ -238,13 +237,12 @@ def solver_options(task: Task, numbers: Numbers) -> dict[str, Any]:
 def _refuse_hidden_tracers(converted: Any) -> None:
     """Raise where a traced value is no argument: it would have a derivative of zero."""
     if is_traced(converted):
-        msg = (
+        raise ArgumentTypeError(
             "nll_fn: it uses a value that JAX traces (by jax.jit, jax.grad, jax.vmap) "
             "and that everwillow does not see, in an object that shows nothing of what "
             "it holds. Pass the value through `observation` or `params`, or as a "
             "variable or an attribute that the function reads itself."
         )
-        raise ArgumentTypeError(msg)
 
 
 def constant(tree: Any) -> Any:

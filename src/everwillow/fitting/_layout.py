@@ -303,11 +303,10 @@ def _classify(key: Key, value: Any) -> tuple[bool, Any]:
             return True, array
         if array.dtype.kind in "biu":
             return False, array
-    msg = (
+    raise ArgumentTypeError(
         f"params[{key!r}]: expected a number or an array of real numbers, got "
         f"{type(value).__name__}. Put anything else into the observation or the model."
     )
-    raise ArgumentTypeError(msg)
 
 
 def ravel_tree(tree: Any) -> Any:

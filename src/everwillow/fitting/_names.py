@@ -71,8 +71,9 @@ def as_names(names: Any, layout: Layout, *, where: str) -> tuple[Key, ...]:
         return (names,)
     if isinstance(names, Iterable):
         return tuple(names)
-    msg = f"{where}: expected a name or several, got {type(names).__name__}."
-    raise ArgumentTypeError(msg)
+    raise ArgumentTypeError(
+        f"{where}: expected a name or several, got {type(names).__name__}."
+    )
 
 
 _ELEMENT = re.compile(r"(?P<name>.+)\[[\d,]+\]")

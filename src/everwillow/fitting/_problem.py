@@ -99,11 +99,10 @@ def check_state(params: Any) -> State:
     """Return the State, or say how to make one."""
     if isinstance(params, State):
         return params
-    msg = (
+    raise ArgumentTypeError(
         f"params: expected a State, got {type(params).__name__}. Make one of any "
         "pytree with State.from_pytree(pytree)."
     )
-    raise ArgumentTypeError(msg)
 
 
 def _check_finite(layout: Layout, vector: Any) -> None:
@@ -112,8 +111,9 @@ def _check_finite(layout: Layout, vector: Any) -> None:
         return
     (places,) = np.nonzero(~np.isfinite(vector))
     wrong = [f"{layout.labels[i]} = {vector[i]}" for i in places[:10]]
-    msg = f"params: {', '.join(wrong)}. Start from, and fix at, finite values."
-    raise ArgumentValueError(msg)
+    raise ArgumentValueError(
+        f"params: {', '.join(wrong)}. Start from, and fix at, finite values."
+    )
 
 
 def check_mapping(argument: Any, name: str) -> Mapping[Key, Any]:
@@ -122,11 +122,10 @@ def check_mapping(argument: Any, name: str) -> Mapping[Key, Any]:
         return {}
     if isinstance(argument, Mapping):
         return argument
-    msg = (
+    raise ArgumentTypeError(
         f"{name}: expected a State or a mapping from parameter keys, got "
         f"{type(argument).__name__}. {_as_mapping(argument, name)}"
     )
-    raise ArgumentTypeError(msg)
 
 
 def _as_mapping(argument: Any, name: str) -> str:
@@ -182,17 +181,15 @@ def _fixed_value(key: Key, value: Any, shape: tuple[int, ...]) -> Any:
     numbers = (int, float, np.ndarray, np.generic, jax.Array)
     value = native(value, f"fixed[{key!r}]")
     if isinstance(value, bool) or not isinstance(value, numbers):
-        msg = (
+        raise ArgumentTypeError(
             f"fixed[{key!r}]: expected a number, an array, or ... for the start value, "
             f"got {type(value).__name__}."
         )
-        raise ArgumentTypeError(msg)
     if np.shape(value) not in ((), shape):
-        msg = (
+        raise ShapeMismatchError(
             f"fixed[{key!r}]: the value has shape {np.shape(value)}, the parameter "
             f"has shape {shape}."
         )
-        raise ShapeMismatchError(msg)
     library: Any = jnp if is_traced(value) else np
     return library.broadcast_to(value, shape)
 
@@ -204,11 +201,10 @@ def check_fittable(
     keys = [k for k, n in zip(layout.keys, layout.numeric, strict=True) if not n]
     for key, value in zip(keys, others, strict=True):
         if value is not None and fixed.get(key) is None:
-            msg = (
+            raise ArgumentTypeError(
                 f"params[{key!r}]: an array of dtype {value.dtype} cannot be fitted. "
                 f"Use floating-point numbers, or fix it: fixed={{{key!r}: ...}}."
             )
-            raise ArgumentTypeError(msg)
 
 
 def _on_ends(layout, vector, fixed, bounds) -> np.ndarray:
@@ -286,22 +282,20 @@ def _position(layout: Layout, key: Key, bound: Any) -> int:
     if key not in layout.where:
         raise unknown_key(key, layout.keys, where="bounds")
     if bound is not None and not isinstance(bound, Interval | TransformBase):
-        msg = (
+        raise ArgumentTypeError(
             f"bounds[{key!r}]: expected an Interval or a transform, got "
             f"{type(bound).__name__}. For a range write Interval(lower, upper)."
         )
-        raise ArgumentTypeError(msg)
     return layout.where[key]
 
 
 def _check_shape(key: Key, bound: Any, shape: tuple[int, ...]) -> None:
     for leaf in jax.tree.leaves(bound):
         if np.broadcast_shapes(np.shape(leaf), shape) != shape:
-            msg = (
+            raise ShapeMismatchError(
                 f"bounds[{key!r}]: the ends have shape {np.shape(leaf)}, which does "
                 f"not broadcast to the parameter's shape {shape}."
             )
-            raise ShapeMismatchError(msg)
 
 
 def _spread(leaf: Any, shape: tuple[int, ...]) -> Any:
@@ -348,11 +342,10 @@ def _check_start(key: Key, value: np.ndarray, bound: Interval | TransformBase) -
         inside = bool(np.all((value >= bound.lower) & (value <= bound.upper)))
         kind = "inside"
     if not inside:
-        msg = (
+        raise ArgumentValueError(
             f"params[{key!r}]: the start value {value} is not {kind} its bounds "
             f"{bound}. Start elsewhere: sl.update(state, updates={{{key!r}: ...}})."
         )
-        raise ArgumentValueError(msg)
 
 
 def _nudge(vector, here, bound: Interval, *, traced: bool):

@@ -89,11 +89,10 @@ class Problem:
         place[np.asarray(self.numbers.index)[self.free]] = self.free
         found = place[elements]
         if found.size == 0 or np.any(found < 0):
-            msg = (
+            raise ArgumentValueError(
                 f"{where}: the parameter {name!r} is fixed in this fit. Free it, or "
                 "leave it out."
             )
-            raise ArgumentValueError(msg)
         return found
 
     def hold(self, held: Mapping[Key, Any] | None, *, where: str = "held") -> "Problem":
@@ -183,11 +182,10 @@ class Problem:
         layout = self.task.layout
         whole = layout.shapes[layout.where[key]] if key in layout.where else ()
         if shape not in ((), whole):
-            msg = (
+            raise ShapeMismatchError(
                 f"{where}[{key!r}]: the value has shape {shape}, the parameter has "
                 f"shape {whole}."
             )
-            raise ShapeMismatchError(msg)
         if is_traced(given):
             return jnp.broadcast_to(jnp.ravel(given), here.shape)
         value = np.broadcast_to(np.ravel(np.asarray(given, float_dtype())), here.shape)
@@ -217,11 +215,10 @@ class Problem:
         good = np.isfinite(values) & (values >= lower) & (values <= upper)
         if not np.all(good):
             wrong = np.ravel(np.broadcast_to(values, good.shape)[~good])[0]
-            msg = (
+            raise ArgumentValueError(
                 f"{where}[{name!r}]: {wrong:g} is not a finite value inside the bounds "
                 f"[{np.min(lower):g}, {np.max(upper):g}] of the parameter."
             )
-            raise ArgumentValueError(msg)
 
     def range(self, here: np.ndarray) -> tuple[Any, Any]:
         """Return the ends of the bounds of some positions, infinite where none are."""

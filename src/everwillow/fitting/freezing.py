@@ -37,8 +37,9 @@ def frozen(
     """
     state = params.state if isinstance(params, AbstractModel) else params
     if not isinstance(state, State):
-        msg = f"params: expected a State or a Model, got {type(params).__name__}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            f"params: expected a State or a Model, got {type(params).__name__}."
+        )
     layout, vector, _ = ravel_state(state)
     chosen = np.zeros(layout.size, bool)
     found: dict[Key, Any] = {}
@@ -60,8 +61,9 @@ def _some(values: Any, chosen: np.ndarray, shape: tuple[int, ...]) -> Any:
     """Return the values of some elements, and NaN for those that stay free."""
     if is_traced(values):
         # What is free must be known when the fit is compiled.
-        msg = "frozen: single elements need start values that are not traced."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            "frozen: single elements need start values that are not traced."
+        )
     return np.where(chosen, values, np.nan).reshape(shape)
 
 

@@ -102,8 +102,7 @@ class FitResult(eqx.Module):
         for name in cls.__dataclass_fields__:
             object.__setattr__(result, name, fields.pop(name))
         if fields:
-            msg = f"FitResult has no fields {sorted(fields)}."
-            raise TypeError(msg)
+            raise TypeError(f"FitResult has no fields {sorted(fields)}.")
         return result
 
     @property
@@ -217,8 +216,7 @@ class FitResult(eqx.Module):
         """Return the result itself, or raise `FitError` if it is no minimum."""
         if bool(np.all(np.asarray(self.success))):
             return self
-        msg = self.message()
-        raise FitError(msg, result=self)
+        raise FitError(self.message(), result=self)
 
     def __repr__(self) -> str:
         """Return a table of the parameters and how the fit ended."""

@@ -254,17 +254,15 @@ def resolve(
         constraints = nll_fn.constraints
         nll_fn = nll_fn.bare
     if isinstance(nll_fn, AbstractModel) and not isinstance(params, State):
-        msg = (
+        raise ArgumentTypeError(
             f"params: expected a State, got {type(params).__name__}. A Model has its "
             "own parameters; give other data by name: fit(model, observation=...)."
         )
-        raise ArgumentTypeError(msg)
     if not callable(nll_fn):
-        msg = (
+        raise ArgumentTypeError(
             f"nll_fn: expected a function (params, observation) -> -ln L or a Model, "
             f"got {type(nll_fn).__name__}."
         )
-        raise ArgumentTypeError(msg)
     if observation is Unset:
         observation = None
     return nll_fn, params, observation, fixed, bounds, constraints
@@ -273,11 +271,10 @@ def resolve(
 def _reached(result: FitResult) -> State:
     """Return where a fit ended, to start another one there."""
     if np.ndim(result.success):
-        msg = (
+        raise ArgumentValueError(
             "params: got the result of a batch of fits, and a fit starts from one. "
             "Choose it: jax.tree.map(lambda leaf: leaf[i], result.params)."
         )
-        raise ArgumentValueError(msg)
     return result.params
 
 
@@ -286,15 +283,15 @@ def prepare_task(
 ) -> tuple[Task, Numbers]:
     """Check everything, and separate the structure of a fit from its numbers."""
     if solver is not None and not isinstance(solver, optx.AbstractMinimiser):
-        msg = (
+        raise ArgumentTypeError(
             f"solver: expected an optimistix.AbstractMinimiser such as "
             f"TrustRegionNewton() or optimistix.BFGS(rtol, atol), got "
             f"{type(solver).__name__}."
         )
-        raise ArgumentTypeError(msg)
     if not isinstance(max_steps, int | np.integer) or max_steps < 1:
-        msg = f"max_steps: expected a positive integer, got {max_steps!r}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"max_steps: expected a positive integer, got {max_steps!r}."
+        )
     layout, numbers = build(
         params,
         observation,

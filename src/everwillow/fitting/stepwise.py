@@ -208,11 +208,10 @@ def advance(
     progress = _strong(_judged(task, numbers, y, new_y, state))
     arrays, new_structure = _execute.split(progress)
     if new_structure != structure:
-        msg = (
+        raise ArgumentTypeError(
             f"solver: the state of {type(task.solver).__name__} changes its structure "
             f"from step to step, which optimistix does not allow."
         )
-        raise ArgumentTypeError(msg)
     if knows_curvature(task.solver):
         best = state.x
     else:
@@ -283,12 +282,11 @@ def _refuse_tracers(nll_fn: Any, *trees: Any) -> None:
     # Inside `jit` even a constant is traced.
     if not is_traced(nll_fn, trees, jnp.zeros(())) and not holds_tracer(nll_fn):
         return
-    msg = (
+    raise ArgumentTypeError(
         "ifit runs on the host, one step at a time, so it does not work inside of "
         "jax.jit, jax.vmap, jax.grad or another transformation of JAX. Use fit there: "
         "it gives the same result."
     )
-    raise ArgumentTypeError(msg)
 
 
 def _check_callbacks(callbacks: Any) -> tuple[Callback, ...]:
@@ -297,10 +295,10 @@ def _check_callbacks(callbacks: Any) -> tuple[Callback, ...]:
         if all(map(callable, callbacks)):
             return callbacks
         wrong = next(c for c in callbacks if not callable(c))
-        msg = f"callbacks: expected functions, got {type(wrong).__name__}."
-        raise ArgumentTypeError(msg)
-    msg = (
+        raise ArgumentTypeError(
+            f"callbacks: expected functions, got {type(wrong).__name__}."
+        )
+    raise ArgumentTypeError(
         f"callbacks: expected a list of functions, got {type(callbacks).__name__}. "
         f"Write callbacks=[...] also for a single one."
     )
-    raise ArgumentTypeError(msg)

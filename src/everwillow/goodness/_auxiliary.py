@@ -117,12 +117,11 @@ def _preferred(name: Key, constraint: AbstractConstraint, aux: Any) -> dict[Key,
             }
     preferred = getattr(constraint, "preferred", None)
     if preferred is None:
-        msg = (
+        raise ArgumentTypeError(
             f"constraints[{name!r}]: {type(constraint).__name__} does not tell which "
             "value of the parameter an auxiliary observation prefers. Give it a method "
             "preferred(aux) that returns the value where nll(value, aux) is smallest."
         )
-        raise ArgumentTypeError(msg)
     return {name: preferred(aux)}
 
 

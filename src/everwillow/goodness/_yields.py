@@ -33,21 +33,20 @@ def check(model: Any, result: Any, data_variance: Any) -> None:
         ArgumentValueError: If `data_variance` is not understood.
     """
     if not isinstance(model, AbstractModel):
-        msg = (
+        raise ArgumentTypeError(
             f"model: expected a Model, got {type(model).__name__}: only a Model tells "
             "which data it expects. Build one with Model(..., expected=function)."
         )
-        raise ArgumentTypeError(msg)
     if not isinstance(result, FitResult):
-        msg = f"result: expected a FitResult, got {type(result).__name__}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            f"result: expected a FitResult, got {type(result).__name__}."
+        )
     refuse_batch(result, "here")
     if isinstance(data_variance, str) and data_variance not in ("model", "poisson"):
-        msg = (
+        raise ArgumentValueError(
             "data_variance: expected 'model', 'poisson' or variances like the main "
             f"data, got {data_variance!r}."
         )
-        raise ArgumentValueError(msg)
 
 
 def variance_of(model: AbstractModel, params: Any, data_variance: Any) -> Any:
@@ -86,11 +85,10 @@ def expected_like(model: AbstractModel, params: Any, main: Any) -> Any:
     """
     expected = model.expected(params)
     if jax.tree.structure(expected) != jax.tree.structure(main):
-        msg = (
+        raise ShapeMismatchError(
             f"expected: the model expects {jax.tree.structure(expected)}, and its "
             f"main data are {jax.tree.structure(main)}."
         )
-        raise ShapeMismatchError(msg)
     return expected
 
 
@@ -119,20 +117,18 @@ def compared(main: Any, expected: Any, data_variance: Any) -> list[Compared | No
 def _compare(pair: _Pair, variance: Any) -> Compared:
     data, mean = jnp.asarray(pair.data, float), jnp.asarray(pair.mean, float)
     if data.shape != mean.shape:
-        msg = (
+        raise ShapeMismatchError(
             f"expected: the model expects an array of shape {mean.shape}, and the data "
             f"have {data.shape}."
         )
-        raise ShapeMismatchError(msg)
     spread = jnp.asarray(variance, float)
     if mean.ndim == 1 and spread.shape == (*mean.shape, *mean.shape):
         return Compared(data, mean, spread)
     if np.broadcast_shapes(spread.shape, mean.shape) != mean.shape:
-        msg = (
+        raise ShapeMismatchError(
             f"data_variance: shape {spread.shape} does not fit data of shape "
             f"{mean.shape}."
         )
-        raise ShapeMismatchError(msg)
     spread = jnp.broadcast_to(spread, mean.shape)
     return Compared(jnp.ravel(data), jnp.ravel(mean), jnp.ravel(spread))
 
@@ -141,8 +137,9 @@ def joined(leaves: Sequence[Compared | None]) -> Compared:
     """Return the leaves one after the other; a matrix if one of them has one."""
     parts = [leaf for leaf in leaves if leaf is not None]
     if not parts:
-        msg = "data_variance: no part of the data fluctuates, so there is no test."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            "data_variance: no part of the data fluctuates, so there is no test."
+        )
     data = jnp.concatenate([part.data for part in parts])
     expected = jnp.concatenate([part.expected for part in parts])
     if all(part.variance.ndim == 1 for part in parts):

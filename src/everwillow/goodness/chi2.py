@@ -55,11 +55,10 @@ def chi2_test(
     """
     shape = np.shape(residuals)
     if len(shape) != 1 or np.shape(covariance) not in (shape, shape * 2):
-        msg = (
+        raise ShapeMismatchError(
             f"covariance: residuals of shape {shape} need a covariance of shape (n, n) "
             f"or variances of shape (n,), got {np.shape(covariance)}."
         )
-        raise ShapeMismatchError(msg)
     statistic, rank = on_host(_execute.call(_chi2, residuals, covariance))
     return judged(statistic, rank if ndof is None else ndof)
 
@@ -144,8 +143,9 @@ def yield_chi2(
     """
     check(model, result, data_variance)
     if relation not in get_args(Relation):
-        msg = f"relation: expected 'fitted' or 'independent', got {relation!r}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"relation: expected 'fitted' or 'independent', got {relation!r}."
+        )
     covariance = covariance_for(model, result, observation, fitted=relation == "fitted")
     _, observation, point = look_at(model, result, observation, None)
     sign = -1.0 if relation == "fitted" else 1.0

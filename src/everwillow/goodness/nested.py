@@ -58,18 +58,18 @@ def nested_test(
     """
     for name, given in (("result", result), ("wider", wider)):
         if not isinstance(given, FitResult):
-            msg = f"{name}: expected a FitResult, got {type(given).__name__}."
-            raise ArgumentTypeError(msg)
+            raise ArgumentTypeError(
+                f"{name}: expected a FitResult, got {type(given).__name__}."
+            )
         refuse_batch(given, "here")
     library: Any = jnp if is_traced(result, wider) else np
     flat = 0 if library is jnp else _flat_directions(wider)
     count = len(wider.free) - len(result.free) if ndof is None else ndof
     if count <= 0:
-        msg = (
+        raise ArgumentValueError(
             f"wider: it has {len(wider.free)} free parameters, and the other fit "
             f"{len(result.free)}. Give the fit with more freedom second."
         )
-        raise ArgumentValueError(msg)
     if ndof is None:
         count = max(count - flat, 0)
     ended = library.asarray(wider.success) | (flat > 0)
@@ -78,12 +78,11 @@ def nested_test(
     # Minima are found up to the EDM.
     rounding = 1e-6 + 1e-12 * library.abs(result.nll)
     if library is np and good and statistic < -rounding:
-        msg = (
+        raise ArgumentValueError(
             f"wider: its -ln L is {float(-statistic) / 2:.3g} above that of the other "
             "fit. Either they are not fits of the same data, or it found another "
             "minimum: start it from the end of the other, fit(..., params=...)."
         )
-        raise ArgumentValueError(msg)
     statistic = library.maximum(statistic, 0)
     return judged(library.where(good, statistic, library.nan), float(count))
 

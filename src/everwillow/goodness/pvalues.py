@@ -114,8 +114,9 @@ def toy_pvalue(
     """
     values = toys() if callable(toys) else toys
     if np.size(values) == 0:
-        msg = "toys: there is none, so there is no p-value. Generate at least one."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            "toys: there is none, so there is no p-value. Generate at least one."
+        )
     library: Any = jnp if is_traced(observed, values) else np
     values = library.ravel(library.asarray(values))
     known = ~library.isnan(values)

@@ -120,13 +120,12 @@ def saturated_test(
     )[0]
     if not is_traced(agrees) and not np.all(agrees):
         kind = "Poisson counts" if isinstance(data_variance, str) else "Gaussian data"
-        msg = (
+        raise ArgumentValueError(
             f"data_variance: the likelihood of the main data is not that of {kind} "
             "with the expectation of the model, so the saturated model is not known. "
             "Give the right data_variance=..., or saturated=..., the -ln L of the main "
             "data in the saturated model."
         )
-        raise ArgumentValueError(msg)
     if ndof is None:
         ndof = count + live.number - len(result.free)
     return judged(statistic, ndof)
@@ -136,12 +135,11 @@ def _of_function(
     result: FitResult, observation: Any, saturated: Any, ndof: float | None
 ) -> GoodnessResult:
     if saturated is None or ndof is None:
-        msg = (
+        raise ArgumentValueError(
             "saturated, ndof: a function alone does not tell what data it expects. "
             "Give saturated=... (-ln L of the saturated model) and ndof=... (data and "
             "constraints less free parameters), or build a Model."
         )
-        raise ArgumentValueError(msg)
     if callable(saturated):
         with up_to_date(saturated):
             saturated = saturated(observation)

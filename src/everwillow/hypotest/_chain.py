@@ -59,11 +59,10 @@ def own_poi(nll_fn: Any, poi: Key | None, *, where: str) -> Key:
     if poi is None and isinstance(nll_fn, AbstractModel):
         poi = nll_fn.poi
     if poi is None:
-        msg = (
+        raise ArgumentValueError(
             f"{where}: which parameter is of interest? Neither was poi= given nor does "
             f"{type(nll_fn).__name__} name one."
         )
-        raise ArgumentValueError(msg)
     return poi
 
 
@@ -81,11 +80,10 @@ def poi_place(problem: Problem, poi_key: Key, *, where: str = "poi_key") -> int:
     """
     here = problem.positions(poi_key, where=where)
     if here.size != 1:
-        msg = (
+        raise ArgumentValueError(
             f"{where}: {poi_key!r} has {here.size} elements. Name one of them, such as "
             f"{problem.labels[int(here[0])]!r}."
         )
-        raise ArgumentValueError(msg)
     return int(here[0])
 
 
@@ -136,8 +134,9 @@ def _number(value: Any, where: str) -> Any:
     """Return the value of a parameter of one element."""
     value = as_array(value)
     if not isinstance(value, np.ndarray | np.generic | jax.Array):
-        msg = f"{where}: expected a number, got {type(value).__name__}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            f"{where}: expected a number, got {type(value).__name__}."
+        )
     return value
 
 

@@ -35,11 +35,10 @@ class TwoSets(NamedTuple):
         """
         shapes = _shapes(data), _shapes(expected)
         if shapes[0] != shapes[1] and not _similar(data, expected):
-            msg = (
+            raise ShapeMismatchError(
                 "predict_fn: expected Asimov data like the observation, "
                 f"{shapes[0]}, got {shapes[1]}."
             )
-            raise ShapeMismatchError(msg)
         dtypes = jax.tree.map(lambda d, e: jnp.result_type(d, e.dtype), data, expected)
         return cls(
             jax.tree.map(jnp.asarray, data, dtypes),

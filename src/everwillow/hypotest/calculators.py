@@ -73,11 +73,10 @@ class _AbstractCalculator:
     def __post_init__(self) -> None:
         check_test_statistic(self.test_statistic)
         if not isinstance(self.distribution, Distribution):
-            msg = (
+            raise ArgumentTypeError(
                 "distribution: expected an instance of a Distribution such as "
                 f"QTildeAsymptotic(), got {self.distribution!r}."
             )
-            raise ArgumentTypeError(msg)
 
     def _options(self) -> dict[str, Any]:
         """Return what `test` hands to the test statistic."""
@@ -127,11 +126,10 @@ class _AbstractCalculator:
                 if not name.startswith("asimov"):
                     msg += impossible_bins(self.nll_fn, self.observation, fit)
                 raise FitError(msg, result=fit)
-        msg = (
+        raise FitError(
             f"test: no test statistic for {poi}. The fit with the parameter held is "
             "lower than the free fit, also from there: give other start values."
         )
-        raise FitError(msg)
 
     def cls(self, result: HypoTestResult) -> Any:
         r"""Return :math:`\mathrm{CL_s} = p_\mathrm{null} / p_\mathrm{alt}`.
@@ -233,11 +231,10 @@ class AsymptoticCalculator(_AbstractCalculator):
     def __post_init__(self) -> None:
         check_test_statistic(self.test_statistic)
         if not isinstance(self.test_statistic, CowanTestStatistic):
-            msg = (
+            raise ArgumentTypeError(
                 "test_statistic: asymptotic formulas are known for those of "
                 f"arXiv:1007.1727, not for {type(self.test_statistic).__name__}."
             )
-            raise ArgumentTypeError(msg)
         if self.distribution is None:
             matching = _ASYMPTOTIC.get(type(self.test_statistic))
             chosen = None if matching is None else matching()

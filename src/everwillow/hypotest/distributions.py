@@ -109,8 +109,9 @@ class Distribution(eqx.Module):
     def _require(self, result: TestStatResult, *, alt: bool) -> None:
         missing = self._missing(result, alt=alt)
         if missing is not None:
-            msg = f"{type(self).__name__}: this cannot be performed without {missing}"
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                f"{type(self).__name__}: this cannot be performed without {missing}"
+            )
 
 
 def _core(result: TestStatResult) -> TestStatResult:
@@ -342,8 +343,7 @@ class SimpleEmpiricalDistribution(Distribution):
 
     def _expected(self, result: TestStatResult) -> ExpectedBands:
         self._require(result, alt=True)
-        msg = "there is always something missing"
-        raise AssertionError(msg)
+        raise AssertionError("there is always something missing")
 
     def _missing(self, result: TestStatResult, *, alt: bool) -> str | None:
         del result
@@ -354,14 +354,16 @@ def checked_toys(q: Any, name: str) -> Any:
     """Return toys as an array, with a warning for those that failed."""
     q = q if is_traced(q) else np.asarray(q, np.result_type(float))
     if jnp.ndim(q) != 1 or q.shape[0] == 0:
-        msg = f"{name}: expected one number for each toy, got shape {jnp.shape(q)}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"{name}: expected one number for each toy, got shape {jnp.shape(q)}."
+        )
     if is_traced(q):
         return q
     failures = int(np.sum(np.isnan(q)))
     if failures == len(q):
-        msg = f"{name}: none of the {failures} toys has a test statistic."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"{name}: none of the {failures} toys has a test statistic."
+        )
     if failures:
         warnings.warn(
             f"{name}: the fits of {failures} of {len(q)} toys failed. P-values leave "

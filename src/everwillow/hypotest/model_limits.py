@@ -326,31 +326,28 @@ def start_state(nll_fn: Any, params: Any, nuisances: str) -> Any:
         return params.params
     if isinstance(nll_fn, AbstractModel):
         return None
-    msg = (
+    raise ArgumentValueError(
         'params: nuisances="a priori" makes the Asimov data with the start values, '
         "which a FitResult does not have. Give the State of start values."
     )
-    raise ArgumentValueError(msg)
 
 
 def _checked(level: Any, nuisances: str, test_statistic: Any) -> bool:
     """Check the arguments, and return whether the POI is not negative."""
     check_nuisances(nuisances)
     if not is_traced(level) and not 0 < level < LARGEST_LEVEL:
-        msg = (
+        raise ArgumentValueError(
             f"level: expected a CLs between 0 and {LARGEST_LEVEL}, such as 0.05 for "
             f"limits at 95 % confidence, got {level!r}."
         )
-        raise ArgumentValueError(msg)
     if test_statistic is None or isinstance(test_statistic, QTilde):
         return True
     if isinstance(test_statistic, QMu):
         return False
-    msg = (
+    raise ArgumentValueError(
         "test_statistic: limits take QTilde() or QMu() of everwillow.hypotest, got "
         f"{test_statistic!r}."
     )
-    raise ArgumentValueError(msg)
 
 
 def _check(problem: Problem, place: int, minimum: FitResult, roots: Any) -> None:
@@ -361,22 +358,20 @@ def _check(problem: Problem, place: int, minimum: FitResult, roots: Any) -> None
     if np.any(ends == END_BEYOND):
         beyond = ", ".join(which[i] for i in np.nonzero(ends == END_BEYOND)[0])
         upper = float(problem.range(np.array([place]))[1][0])
-        msg = (
+        raise ArgumentValueError(
             f"limits: on {poi!r} beyond its upper bound {upper:g}: {beyond}. "
             f"Give it more room, bounds={{{poi!r}: Interval(0, ...)}}, or ask with "
             "throw=False for the others."
         )
-        raise ArgumentValueError(msg)
     if np.any(ends == END_FOUND):
         return
     minimum.check()
-    msg = (
+    raise FitError(
         f"limits: none was found, as fits with {poi!r} held failed, also from the "
         "start values and after steps back; the last one in the search for the "
         f"{which[0]} limit at {float(roots.failed_at[0]):.4g}: {_words(roots.status)} "
         f"Look at profile.scan over {poi!r}."
     )
-    raise FitError(msg)
 
 
 def _words(status: Any) -> str:

@@ -231,8 +231,9 @@ def check_nuisances(nuisances: str) -> bool:
         ArgumentValueError: If it is neither of the two words.
     """
     if nuisances not in ("a posteriori", "a priori"):
-        msg = f'nuisances: expected "a posteriori" or "a priori", got {nuisances!r}.'
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f'nuisances: expected "a posteriori" or "a priori", got {nuisances!r}.'
+        )
     return nuisances == "a posteriori"
 
 
@@ -327,8 +328,7 @@ def check_test_statistic(test_statistic: Any) -> TestStatistic:
     """Return the test statistic, or say what is wrong with it."""
     if isinstance(test_statistic, TestStatistic):
         return test_statistic
-    msg = (
+    raise ArgumentTypeError(
         "test_statistic: expected an instance of a TestStatistic such as QTilde() of "
         f"everwillow.hypotest, got {test_statistic!r}."
     )
-    raise ArgumentTypeError(msg)

@@ -73,11 +73,10 @@ def upper_limit(
 def _with_solver(excess, ends, level, solver, max_steps) -> Any:
     """Find the root with a solver of optimistix."""
     if not isinstance(solver, optx.AbstractRootFinder):
-        msg = (
+        raise ArgumentTypeError(
             "solver: expected an optimistix.AbstractRootFinder such as "
             f"optimistix.Bisection(rtol, atol), got {type(solver).__name__}."
         )
-        raise ArgumentTypeError(msg)
     low, high = (jnp.asarray(v, jnp.result_type(float)) for v in ends)
     at_low, at_high = excess(low), excess(high)
     traced = is_traced(low, high, at_low, at_high)
@@ -196,21 +195,22 @@ def upper_limit_scan(
     points = np.asarray(scan, float)
     increasing = points.ndim == 1 and points.size > 1 and np.all(np.diff(points) > 0)
     if not increasing or not np.all(np.isfinite(points)):
-        msg = "scan: expected two or more finite values in increasing order."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            "scan: expected two or more finite values in increasing order."
+        )
     values = np.array([float(objective(point)) for point in points])
     if np.any(np.isnan(values)):
         wrong = ", ".join(f"{p:g}" for p in points[np.isnan(values)][:10])
-        msg = f"upper_limit_scan: the objective is NaN at {wrong}; did fits fail?"
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"upper_limit_scan: the objective is NaN at {wrong}; did fits fail?"
+        )
     (falls,) = np.nonzero((values[:-1] >= level) & (values[1:] < level))
     if falls.size == 0:
-        msg = (
+        raise ArgumentValueError(
             f"upper_limit_scan: the objective does not fall below {level:g} between "
             f"{points[0]:g} and {points[-1]:g}; its values are from {values.min():.4g} "
             f"to {values.max():.4g}. Scan a wider range."
         )
-        raise ArgumentValueError(msg)
     i = falls[-1]
     part = (values[i] - level) / (values[i] - values[i + 1])
     return float(points[i] + part * (points[i + 1] - points[i]))
@@ -253,8 +253,7 @@ def upper_limit_toys(
     low, high = _checked_bounds(bounds)
     _check_level(level)
     if not tol > 0:
-        msg = f"tol: expected a positive number, got {tol!r}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(f"tol: expected a positive number, got {tol!r}.")
     ends = [float(objective(poi, key)) - level for poi in (low, high)]
     _check_signs((low, high), ends, level, "upper_limit_toys")
     for _ in range(max_iterations):
@@ -270,11 +269,10 @@ def upper_limit_toys(
             high = middle
     if high - low <= tol:
         return 0.5 * (low + high)
-    msg = (
+    raise ArgumentValueError(
         f"upper_limit_toys: after {max_iterations} bisections the limit is only known "
         f"to be between {low:g} and {high:g}. Raise max_iterations or tol."
     )
-    raise ArgumentValueError(msg)
 
 
 def _checked_bounds(bounds: Sequence[Any]) -> tuple[Any, Any]:
@@ -282,21 +280,24 @@ def _checked_bounds(bounds: Sequence[Any]) -> tuple[Any, Any]:
     try:
         low, high = bounds
     except (TypeError, ValueError) as error:
-        msg = f"bounds: expected two values of the POI, got {bounds!r}."
-        raise ArgumentTypeError(msg) from error
+        raise ArgumentTypeError(
+            f"bounds: expected two values of the POI, got {bounds!r}."
+        ) from error
     if is_traced(low, high):
         return low, high
     low, high = float(low), float(high)
     if not (np.isfinite(low) and np.isfinite(high) and low < high):
-        msg = f"bounds: expected two finite values in order, got ({low:g}, {high:g})."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"bounds: expected two finite values in order, got ({low:g}, {high:g})."
+        )
     return low, high
 
 
 def _check_level(level: Any) -> None:
     if not is_traced(level) and not 0 < level < 1:
-        msg = f"level: expected a number between 0 and 1, got {level!r}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"level: expected a number between 0 and 1, got {level!r}."
+        )
 
 
 def _check_signs(ends, values, level: float, where: str) -> None:
@@ -304,25 +305,24 @@ def _check_signs(ends, values, level: float, where: str) -> None:
     first, second = (float(value) + level for value in values)
     if np.isnan(first) or np.isnan(second):
         wrong = ends[0] if np.isnan(first) else ends[1]
-        msg = f"{where}: the objective is NaN at {wrong:g}; did fits fail?"
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"{where}: the objective is NaN at {wrong:g}; did fits fail?"
+        )
     if (first > level) != (second > level) or level in (first, second):
         return
     side = "above" if first > level else "below"
     mend = "Raise the upper bound." if first > level else "Lower the lower bound."
-    msg = (
+    raise ArgumentValueError(
         f"{where}: the limit is not inside the bounds. At both {ends[0]:g} and "
         f"{ends[1]:g} the objective is {side} {level:g}: {first:.4g} and {second:.4g}. "
         f"{mend}"
     )
-    raise ArgumentValueError(msg)
 
 
 def _checked_root(root: float, where: str) -> float:
     if np.isnan(root):
-        msg = (
+        raise ArgumentValueError(
             f"{where}: no limit was found. The objective is NaN between the bounds, as "
             "where fits fail, or more max_steps are needed."
         )
-        raise ArgumentValueError(msg)
     return root

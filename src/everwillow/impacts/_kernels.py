@@ -151,8 +151,9 @@ def _scaled(moved: Array, variance: Any) -> Array | None:
     if len(shape) == 1 and spread.shape == (*shape, *shape):
         return moved @ root(spread)
     if np.broadcast_shapes(spread.shape, shape) != shape:
-        msg = f"data_variance: shape {spread.shape} does not fit data of shape {shape}."
-        raise ShapeMismatchError(msg)
+        raise ShapeMismatchError(
+            f"data_variance: shape {spread.shape} does not fit data of shape {shape}."
+        )
     return moved * jnp.sqrt(jnp.broadcast_to(spread, shape))[None]
 
 

@@ -64,29 +64,26 @@ def fitted(result: Any, constraints: Any, covariance: Any) -> Fitted:
         ArgumentValueError: If it has no Hessian and no covariance was given.
     """
     if not isinstance(result, FitResult):
-        msg = (
+        raise ArgumentTypeError(
             f"result: expected the FitResult of the best fit, got "
             f"{type(result).__name__}. Fit first: result = ew.fit(...)."
         )
-        raise ArgumentTypeError(msg)
     refuse_batch(result, "for impacts")
     if constraints is None:
         constraints = result.constraints
     if covariance is None and result.hessian is None:
-        msg = (
+        raise ArgumentValueError(
             "covariance: needed, as this FitResult has none (its solver makes no "
             "Hessian). Give covariance_matrix(nll_fn, result, observation)."
         )
-        raise ArgumentValueError(msg)
     if covariance is None:
         return Fitted(result, constraints, result.hessian, None)
     size = len(result.free)
     if np.shape(covariance) != (size, size):
-        msg = (
+        raise ArgumentValueError(
             f"covariance: its shape is {np.shape(covariance)}, and {size} parameters "
             "are free in the fit."
         )
-        raise ArgumentValueError(msg)
     library: Any = jnp if is_traced(covariance) else np
     return Fitted(result, constraints, None, library.asarray(covariance, float_dtype()))
 
@@ -155,15 +152,13 @@ def positions(names: Any, fit: Fitted, *, where: str) -> np.ndarray:
             raise unknown_name(name, layout, where=where)
         here = place[elements]
         if here.size == 0 or np.any(here < 0):
-            msg = (
+            raise ArgumentValueError(
                 f"{where}: the parameter {name!r} was fixed in the fit, so it has "
                 "neither error nor impact. Free it, or leave it out."
             )
-            raise ArgumentValueError(msg)
         found.extend(here.tolist())
     if not found:
-        msg = f"{where}: name at least one parameter."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(f"{where}: name at least one parameter.")
     return np.asarray(found, int)
 
 
@@ -204,13 +199,15 @@ def matching(
         skip[fit.free[exclude]] = True
     if np.any(named & skip) and not lenient:
         names = ", ".join(np.asarray(layout.labels)[named & skip])
-        msg = f"{where}: {names} cannot be a nuisance parameter and a POI at once."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"{where}: {names} cannot be a nuisance parameter and a POI at once."
+        )
     found = place[chosen & ~skip]
     found = found[found >= 0]
     if found.size == 0 and not lenient:
-        msg = f"{where}: none of the parameters that {patterns!r} means is free."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"{where}: none of the parameters that {patterns!r} means is free."
+        )
     return found
 
 

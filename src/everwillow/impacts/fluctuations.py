@@ -222,24 +222,21 @@ def global_impacts(
 
 def _check_options(data_variance: Any, *, is_model: bool, refit: bool) -> None:
     if isinstance(data_variance, str) and data_variance not in ("model", "poisson"):
-        msg = (
+        raise ArgumentValueError(
             "data_variance: expected 'model', 'poisson', variances like the data, or "
             f"None, got {data_variance!r}."
         )
-        raise ArgumentValueError(msg)
     if isinstance(data_variance, str) and not is_model:
-        msg = (
+        raise ArgumentValueError(
             "data_variance: a function alone does not tell what data it expects, so it "
             "has no Poisson variances. Give variances in the structure of the "
             "observation (None for what does not fluctuate), or data_variance=None."
         )
-        raise ArgumentValueError(msg)
     if refit and not is_model:
-        msg = (
+        raise ArgumentValueError(
             "refit: a function alone does not tell which of its data are auxiliary "
             "ones, so they cannot be moved. Build a Model with constraints."
         )
-        raise ArgumentValueError(msg)
 
 
 def _auxiliary_shifts(fit: Fitted, known: Auxiliary, poi: np.ndarray) -> Any:

@@ -167,8 +167,9 @@ def group_impacts(
     fit = fitted(result, constraints, covariance)
     poi = positions(pois, fit, where="pois")
     if not isinstance(groups, Mapping) or not groups:
-        msg = "groups: expected a mapping from names to parameters, such as {'a': 'a*'}"
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            "groups: expected a mapping from names to parameters, such as {'a': 'a*'}"
+        )
     chosen = [
         matching(pattern, fit, where=f"groups[{name!r}]", exclude=poi, lenient=True)
         for name, pattern in groups.items()
@@ -261,11 +262,10 @@ def _systematic(patterns: Any, fit: Fitted, poi: np.ndarray) -> np.ndarray:
     mine = np.isin(fit.free, known.elements)
     mine[poi] = False
     if not mine.any():
-        msg = (
+        raise ArgumentValueError(
             "systematic: no free parameter has a constraint. Name the systematic "
             "parameters, or give the constraints that the likelihood contains."
         )
-        raise ArgumentValueError(msg)
     return np.nonzero(mine)[0]
 
 

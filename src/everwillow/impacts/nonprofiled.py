@@ -198,15 +198,13 @@ def _frozen(patterns: Any, fit: Any, width: np.ndarray) -> np.ndarray:
         here, named = meant_elements(name, layout, where="frozen")
         if named and not able[here].all():
             why = "has no width: give widths=" if fixed[here].all() else "was fitted"
-            msg = f"frozen: the parameter {name!r} {why}."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(f"frozen: the parameter {name!r} {why}.")
         chosen |= here & able
     if not chosen.any():
-        msg = (
+        raise ArgumentValueError(
             "frozen: no parameter with a width was fixed in the fit. Fix some: "
             "fit(..., fixed={name: ...})."
         )
-        raise ArgumentValueError(msg)
     return np.nonzero(chosen)[0]
 
 

@@ -264,8 +264,9 @@ def _checked_kinds(refit: Any) -> tuple[str, ...]:
     kinds = (refit,) if isinstance(refit, str) else tuple(refit)
     for kind in kinds:
         if kind not in get_args(Refit):
-            msg = f"refit: expected 'postfit', 'prefit' or both, got {kind!r}."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                f"refit: expected 'postfit', 'prefit' or both, got {kind!r}."
+            )
     return kinds
 
 

@@ -126,12 +126,11 @@ def statistical_impacts(
     """
     told = getattr(model, "diagnostics", None)
     if told is None or not told.simulated:
-        msg = (
+        raise ArgumentTypeError(
             f"model: this {type(model).__name__} does not profile the statistics of "
             "simulated samples. If it has parameters for them, name these as a group: "
             "group_impacts(result, groups={'simulation': 'staterror*'}, ...)."
         )
-        raise ArgumentTypeError(msg)
     fit = fitted(result, constraints, covariance)
     poi = positions(pois, fit, where="pois")
     observed = model.observation if observation is None else observation

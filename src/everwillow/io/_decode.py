@@ -77,8 +77,7 @@ def _status(node: Any, path: _Path, arrays: _Arrays) -> Any:
     for code, name in node["names"].items():
         codes[stored == int(code)] = known[name]
     if not set(np.ravel(stored).tolist()) <= set(map(int, node["names"])):
-        msg = f"the status at {join(path)!r} has no name"
-        raise ValueError(msg)
+        raise ValueError(f"the status at {join(path)!r} has no name")
     structure = jtu.tree_structure(getattr(enumeration, next(iter(known))))
     return structure.unflatten([codes[()] if node["scalar"] else codes])
 
@@ -86,8 +85,7 @@ def _status(node: Any, path: _Path, arrays: _Arrays) -> Any:
 def _list(node: Any, path: _Path, arrays: _Arrays) -> list[Any]:
     if "of" in node:
         if node["of"] not in _PLAIN or arrays[join(path)].ndim != 1:
-            msg = f"the sequence at {join(path)!r} is none"
-            raise ValueError(msg)
+            raise ValueError(f"the sequence at {join(path)!r} is none")
         return arrays[join(path)].tolist()
     return [
         _value(item, (*path, str(position)), arrays)
@@ -133,8 +131,7 @@ def _meta(node: Any) -> Meta:
         treedef = tree_structure(_tree(piece["tree"]))
         original, current = _keys(piece["original"]), _keys(piece["current"])
         if not treedef.num_leaves == len(original) == len(current):
-            msg = "the keys of a State do not fit its tree"
-            raise ValueError(msg)
+            raise ValueError("the keys of a State do not fit its tree")
         pieces.append(Piece(treedef, original, current, piece["sep"]))
     return Meta(pieces, merged=bool(node["merged"]))
 
@@ -157,11 +154,9 @@ def _layout(node: Any, path: _Path, arrays: _Arrays) -> Layout:
     shapes = tuple(tuple(map(int, shape)) for shape in node["shapes"])
     numeric = tuple(map(bool, node["numeric"]))
     if not len(shapes) == len(numeric) == len(meta.keys):
-        msg = "the shapes of the parameters do not fit their keys"
-        raise ValueError(msg)
+        raise ValueError("the shapes of the parameters do not fit their keys")
     if any(math.prod(shape) < 0 for shape in shapes):
-        msg = "a parameter has a negative size"
-        raise ValueError(msg)
+        raise ValueError("a parameter has a negative size")
     return Layout(treedef, shapes, numeric)
 
 
@@ -176,8 +171,7 @@ def _record(node: Any, path: _Path, arrays: _Arrays) -> Any:
     fields = {field.name: field for field in dataclasses.fields(cls)}
     unknown = sorted(set(node["fields"]) - set(fields))
     if unknown:
-        msg = f"this version of {name} has no field {', '.join(unknown)}"
-        raise ValueError(msg)
+        raise ValueError(f"this version of {name} has no field {', '.join(unknown)}")
     # Not through `__init__`, which may take other arguments and compute the fields;
     # JAX makes copies of Modules in the same way.
     record = object.__new__(cls)
@@ -188,8 +182,7 @@ def _record(node: Any, path: _Path, arrays: _Arrays) -> Any:
         elif field.default is not dataclasses.MISSING:
             value = field.default
         else:
-            msg = f"the field {field.name!r} of {name} is missing"
-            raise ValueError(msg)
+            raise ValueError(f"the field {field.name!r} of {name} is missing")
         object.__setattr__(record, field.name, value)
     return record
 

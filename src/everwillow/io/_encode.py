@@ -86,12 +86,11 @@ def _node(value: Any, place: Place, out: Encoded) -> Any:
         return {"type": "not stored", "what": _describe(value)}
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     kind = kind.removeprefix("builtins.")
-    msg = (
+    raise ArgumentTypeError(
         f"save: at {join(place.path)!r} is a {kind}, which cannot be stored. Records "
         "of everwillow, States, dicts, lists, tuples, arrays, numbers and strings can; "
         "State.from_pytree makes a State of any pytree."
     )
-    raise ArgumentTypeError(msg)
 
 
 def _describe(value: Any) -> str:
@@ -140,21 +139,19 @@ def _is_utf8(text: str) -> bool:
 
 def _array(value: Any, place: Place, out: Encoded) -> Any:
     if isinstance(value, Tracer):
-        msg = (
+        raise ArgumentTypeError(
             f"save: the value at {join(place.path)!r} is traced, so it has no numbers "
             "yet. Save outside of jit, vmap and grad, what they return."
         )
-        raise ArgumentTypeError(msg)
     if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         out.arrays[join(place.path)] = np.asarray(jr.key_data(value))
         return {"type": "prng key", "implementation": str(jr.key_impl(value))}
     array = np.asarray(value)
     if array.dtype.kind not in "biufcU" and not jnp.issubdtype(array.dtype, np.number):
-        msg = (
+        raise ArgumentTypeError(
             f"save: at {join(place.path)!r} is a {format_type(value)}; arrays of "
             "numbers, booleans and strings can be stored."
         )
-        raise ArgumentTypeError(msg)
     out.arrays[join(place.path)] = array
     return {"type": "scalar" if isinstance(value, np.generic) else "array"}
 
@@ -186,11 +183,10 @@ def _key(key: Any, place: Place) -> Any:
         return key
     if type(key) is tuple:
         return [_key(part, place) for part in key]
-    msg = (
+    raise ArgumentTypeError(
         f"save: the mapping at {join(place.path)!r} has the key {key!r}; strings, "
         "integers and tuples of them can be stored."
     )
-    raise ArgumentTypeError(msg)
 
 
 def _status(value: Any, place: Place, out: Encoded) -> Any:

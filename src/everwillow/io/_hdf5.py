@@ -59,8 +59,7 @@ def read(content: bytes) -> Content:
     arrays: dict[str, np.ndarray] = {}
     with h5py.File(io.BytesIO(content), "r") as file:
         if file.attrs.get("format") != FORMAT:
-            msg = f"its attribute 'format' does not say {FORMAT!r}"
-            raise ValueError(msg)
+            raise ValueError(f"its attribute 'format' does not say {FORMAT!r}")
         document = json.loads(file[_METADATA].asstr()[()])
 
         def visit(name: str, item: Any) -> None:
@@ -70,11 +69,10 @@ def read(content: bytes) -> Content:
         file.visititems(visit)
         stored = file.attrs.get("digest")
     if stored is not None and stored != digest(arrays, document):
-        msg = (
+        raise ValueError(
             "its digest is not that of its contents; if you changed it on purpose, "
             "delete the attribute 'digest'"
         )
-        raise ValueError(msg)
     return Content(arrays, document, {})
 
 

@@ -46,22 +46,19 @@ def read(content: bytes) -> Content:
     """Read what `write` has written; without its digest it is not checked."""
     document = json.loads(content, parse_constant=_refuse)
     if document.pop("format", None) != FORMAT:
-        msg = f"its entry 'format' does not say {FORMAT!r}"
-        raise ValueError(msg)
+        raise ValueError(f"its entry 'format' does not say {FORMAT!r}")
     digest = document.pop("digest", None)
     if digest is not None and digest != _digest({"format": FORMAT, **document}):
-        msg = (
+        raise ValueError(
             "its digest is not that of its contents; if you changed it on purpose, "
             "delete the entry 'digest'"
         )
-        raise ValueError(msg)
     arrays = {name: _from_json(value) for name, value in document.pop("arrays").items()}
     return Content(arrays, document, {})
 
 
 def _refuse(constant: str) -> Any:
-    msg = f"{constant} is not JSON; write it as a string"
-    raise ValueError(msg)
+    raise ValueError(f"{constant} is not JSON; write it as a string")
 
 
 def _digest(document: dict[str, Any]) -> str:
@@ -72,11 +69,10 @@ def _to_json(array: np.ndarray, name: str) -> dict[str, Any]:
     flat, dtype = np.ravel(array), array.dtype
     extended = dtype.kind not in "biufcU"
     if dtype.kind in "fc" and dtype.itemsize > 8 * (1 + (dtype.kind == "c")):
-        msg = (
+        raise ArgumentTypeError(
             f"save: the array at {name!r} is {dtype}, whose digits JSON would lose; "
             "save it as .npz, or convert it."
         )
-        raise ArgumentTypeError(msg)
     if dtype.kind == "c":
         flat = flat.view(_part(dtype))
     if extended:
@@ -102,14 +98,12 @@ def _from_json(value: Any) -> np.ndarray:
     # Not every name of numpy's: "object" is one of them.
     dtype, data = jnp.dtype(value["dtype"]), value["data"]
     if dtype.hasobject:
-        msg = "an array of Python objects"
-        raise ValueError(msg)
+        raise ValueError("an array of Python objects")
     floating = dtype.kind not in "biuU"
     if floating:
         data = [_VALUES[x] if isinstance(x, str) else float(x) for x in data]
     elif any(type(x) is not _KINDS[dtype.kind] for x in data):
-        msg = f"an array of {dtype} with elements that are none"
-        raise ValueError(msg)
+        raise ValueError(f"an array of {dtype} with elements that are none")
     if dtype.kind == "c":
         flat = np.array(data, _part(dtype)).view(dtype)
     elif dtype.kind in "biufU":

@@ -43,19 +43,20 @@ def class_named(name: Any) -> type:
         ValueError: If the name is not that of a record of this version.
     """
     if not isinstance(name, str) or not _is_allowed(name):
-        msg = f"it names the type {name!r}, which is no record of everwillow"
-        raise ValueError(msg)
+        raise ValueError(
+            f"it names the type {name!r}, which is no record of everwillow"
+        )
     module, _, attribute = name.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), attribute, None)
     except ModuleNotFoundError as error:
         # Either another version wrote the file, or an extra is not installed.
-        msg = f"the type {name!r} cannot be imported here: {error}"
-        raise ValueError(msg) from error
+        raise ValueError(
+            f"the type {name!r} cannot be imported here: {error}"
+        ) from error
     # Not by its own name: since the file was written a package may export it.
     if not isinstance(found, type) or name_of(found) is None:
-        msg = f"this version of everwillow has no record {name!r}"
-        raise ValueError(msg)
+        raise ValueError(f"this version of everwillow has no record {name!r}")
     return found
 
 

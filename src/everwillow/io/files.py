@@ -68,11 +68,10 @@ def save(record: Any, path: str | os.PathLike[str]) -> None:
     file = _as_path(path)
     suffix = file.suffix.lower()
     if suffix not in _BY_SUFFIX:
-        msg = (
+        raise ArgumentValueError(
             f"path: {file.name!r} does not say the format. End it with one of "
             f"{', '.join(_BY_SUFFIX)}."
         )
-        raise ArgumentValueError(msg)
     encoded = encode(record)
     document = {
         "kind": _KIND,
@@ -121,14 +120,16 @@ def load(path: str | os.PathLike[str]) -> Any:
         raise
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-        msg = f"{file}: the file is damaged, or is none of everwillow.io ({reason})."
-        raise ArgumentValueError(msg) from error
+        raise ArgumentValueError(
+            f"{file}: the file is damaged, or is none of everwillow.io ({reason})."
+        ) from error
 
 
 def _as_path(path: Any) -> pathlib.Path:
     if not isinstance(path, str | os.PathLike):
-        msg = f"path: expected the name of a file, got {type(path).__name__}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            f"path: expected the name of a file, got {type(path).__name__}."
+        )
     return pathlib.Path(path)
 
 
@@ -140,18 +141,19 @@ def _format_of(content: bytes, file: pathlib.Path) -> _Format:
     if content.lstrip().startswith(b"{"):
         return _JSON
     what = "is empty" if not content else "is neither HDF5, nor npz, nor JSON"
-    msg = f"{file}: the file {what}, so it was not written by everwillow.io.save."
-    raise ArgumentValueError(msg)
+    raise ArgumentValueError(
+        f"{file}: the file {what}, so it was not written by everwillow.io.save."
+    )
 
 
 def _check_header(document: Mapping[str, Any], file: pathlib.Path) -> None:
     if document.get("kind") != _KIND:
-        msg = f"{file}: the file holds no record, but {document.get('kind')!r}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"{file}: the file holds no record, but {document.get('kind')!r}."
+        )
     if document.get("version") != _VERSION:
-        msg = (
+        raise ArgumentValueError(
             f"{file}: the file has version {document.get('version')!r} of the format, "
             f"from everwillow {document.get('everwillow')}; this everwillow reads "
             f"version {_VERSION}. Install a newer one."
         )
-        raise ArgumentValueError(msg)

@@ -26,11 +26,10 @@ class NotStored(eqx.Module):
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refuse: there is nothing to call."""
         del args, kwargs
-        msg = (
+        raise ArgumentTypeError(
             f"{self.what}: this record comes from a file, which holds no code. Take "
             "the function from where it is defined."
         )
-        raise ArgumentTypeError(msg)
 
 
 class ConstraintSummary(eqx.Module):

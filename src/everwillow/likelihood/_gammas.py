@@ -98,8 +98,7 @@ def _must_split(channel, tail_of_bin: np.ndarray, table: PlaceTable) -> bool:
 
 def _check_length(effect: BinScale, places, channel: str, bins: int) -> None:
     if places.size != bins:
-        msg = (
+        raise ShapeMismatchError(
             f"channel {channel!r}: {effect.parameters!r} has {places.size} elements "
             f"for {bins} bins."
         )
-        raise ShapeMismatchError(msg)

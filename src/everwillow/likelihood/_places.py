@@ -64,8 +64,9 @@ class PlaceTable:
         if self._elements.get(name, _NONE).size == 1:
             return int(self._elements[name][0])
         if name in self._elements:
-            msg = f"parameter {name!r}: an array stands where one number is needed."
-            raise ShapeMismatchError(msg)
+            raise ShapeMismatchError(
+                f"parameter {name!r}: an array stands where one number is needed."
+            )
         raise unknown_key(name, [*self._scalars, *self._elements], where="parameters")
 
     def elements(self, parameters: str | tuple[str, ...]) -> np.ndarray:

@@ -35,19 +35,20 @@ class Axis:
     def __post_init__(self) -> None:
         """Check that it is one or the other, and that edges ascend."""
         if (self.edges is None) == (self.labels is None):
-            msg = f"Axis {self.name!r}: give either edges or labels."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                f"Axis {self.name!r}: give either edges or labels."
+            )
         if self.edges is not None and (
             len(self.edges) < 2 or not np.all(np.diff(self.edges) > 0)
         ):
-            msg = (
+            raise ArgumentValueError(
                 f"Axis {self.name!r}: edges must ascend and be two at least, got "
                 f"{self.edges}."
             )
-            raise ArgumentValueError(msg)
         if self.labels is not None and len(set(self.labels)) != len(self.labels):
-            msg = f"Axis {self.name!r}: a label appears twice in {self.labels}."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                f"Axis {self.name!r}: a label appears twice in {self.labels}."
+            )
 
     @property
     def size(self) -> int:

@@ -75,11 +75,10 @@ def _check_lengths(channel: ChannelSpec) -> None:
                 given += [(f"down {name}", effect.down), (f"up {name}", effect.up)]
         for what, template in given:
             if np.shape(template) != wanted:
-                msg = (
+                raise ShapeMismatchError(
                     f"channel {channel.name!r}, sample {sample.name!r}: the yields "
                     f"{what} have shape {np.shape(template)}, the data {wanted}."
                 )
-                raise ShapeMismatchError(msg)
 
 
 def _tile_size(spec: BinnedSpec, split: frozenset[str]) -> int:

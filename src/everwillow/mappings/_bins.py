@@ -62,12 +62,12 @@ def resolve(selection: Selection, channel: Channel) -> tuple[Bins, ...]:
         if name not in names:
             known = ", ".join(map(repr, names)) or "no axes"
             msg = f"{where}there is no axis {name!r}.{nearest(name, names)}"
-            msg = f"{msg} The channel has {known}."
-            raise UnknownKeyError(msg)
+            raise UnknownKeyError(f"{msg} The channel has {known}.")
         i = names.index(name)
         if found[i].axis is None:
-            msg = f"{where}an earlier selection has dropped this axis."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                f"{where}an earlier selection has dropped this axis."
+            )
         found[i] = _after(found[i], operation, where)
     return tuple(found)
 
@@ -114,11 +114,10 @@ def _after(bins: Bins, operation: Operation, where: str) -> Bins:
         return _cut(bins, axis, operation, where)
     if isinstance(operation, Merge):
         if axis.size % operation.factor:
-            msg = (
+            raise ArgumentValueError(
                 f"{where}{axis.size} bins cannot be merged by {operation.factor}. "
                 "Take a part of them first, or give edges: rebin(0,1,2)."
             )
-            raise ArgumentValueError(msg)
         ends = list(range(0, axis.size + 1, operation.factor))
     else:
         ends = [_edge(axis, edge, where) for edge in operation.edges]
@@ -131,8 +130,7 @@ def _cut(bins: Bins, axis: Axis, cut: Cut, where: str) -> Bins:
     start = 0 if cut.start is None else _end(axis, cut.start, where)
     stop = axis.size if cut.stop is None else _end(axis, cut.stop, where)
     if start >= stop:
-        msg = f"{where}no bin is left of {axis.size}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(f"{where}no bin is left of {axis.size}.")
     of_stride = (bins.group - start) % cut.stride == 0
     kept = (bins.group >= start) & (bins.group < stop) & of_stride
     group = (bins.group[kept] - start) // cut.stride
@@ -166,25 +164,24 @@ def _index(axis: Axis, position: Position, where: str) -> int:
     size = axis.size
     if isinstance(position, int):
         if not -size <= position < size:
-            msg = f"{where}there is no bin {position} among {size} (0 to {size - 1})."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                f"{where}there is no bin {position} among {size} (0 to {size - 1})."
+            )
         return position % size
     if axis.labels is not None:
         return _category(axis, position, where)
     if isinstance(position, Label):
-        msg = (
+        raise ArgumentValueError(
             f"{where}this axis has intervals, not categories.{_instead(position, [])} "
             "Give a bin index (3), a value (0.5j), a slice (2:5), sum or rebin(...)."
         )
-        raise ArgumentValueError(msg)
     i = _below(axis, position.number)
     if not 0 <= i < size:
         edges = axis.edges or (0.0,)
-        msg = (
+        raise ArgumentValueError(
             f"{where}{position.number:g} is outside of the axis, which goes from "
             f"{edges[0]:g} to {edges[-1]:g}."
         )
-        raise ArgumentValueError(msg)
     return i
 
 
@@ -196,14 +193,14 @@ def _category(axis: Axis, position: Value | Label, where: str) -> int:
             return names.index(position.text)
         hint = _instead(position, names)
         msg = f"{where}there is no category {position.text!r}.{hint}"
-        msg = f"{msg} The categories are: {', '.join(names[:10])}."
-        raise UnknownKeyError(msg)
+        raise UnknownKeyError(f"{msg} The categories are: {', '.join(names[:10])}.")
     for i, label in enumerate(labels):
         if not isinstance(label, str) and label == position.number:
             return i
     shown = ", ".join(map(repr, labels[:10]))
-    msg = f"{where}no category has the value {position}. The categories are: {shown}."
-    raise UnknownKeyError(msg)
+    raise UnknownKeyError(
+        f"{where}no category has the value {position}. The categories are: {shown}."
+    )
 
 
 def _instead(position: Label, names: Sequence[str]) -> str:
@@ -219,8 +216,9 @@ def _end(axis: Axis, position: Position, where: str) -> int:
     if not isinstance(position, int):
         return _index(axis, position, where)
     if not -size <= position <= size:
-        msg = f"{where}a slice at {position} of an axis with {size} bins."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"{where}a slice at {position} of an axis with {size} bins."
+        )
     return position + size if position < 0 else position
 
 
@@ -250,16 +248,16 @@ def _near(axis: Axis, value: float) -> int | None:
 def _edge(axis: Axis, value: float, where: str) -> int:
     """Return which edge a value is."""
     if axis.edges is None:
-        msg = f"{where}this axis has categories: merge them by rebin(2)."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"{where}this axis has categories: merge them by rebin(2)."
+        )
     i = _near(axis, value)
     if i is None:
         close = min(axis.edges, key=lambda edge: abs(edge - value))
-        msg = (
+        raise ArgumentValueError(
             f"{where}{value:g} is no edge of this axis. The nearest is {close:g}; bins "
             "can only be merged."
         )
-        raise ArgumentValueError(msg)
     return i
 
 

@@ -47,11 +47,10 @@ class Projection:
         for name in self.names:
             if name not in known:
                 shown = ", ".join(map(repr, known)) or "no axes"
-                msg = (
+                raise UnknownKeyError(
                     f"channel {self.channel!r}: there is no axis {name!r}."
                     f"{nearest(name, known)} The channel has {shown}."
                 )
-                raise UnknownKeyError(msg)
         return [known.index(name) for name in self.names]
 
 

@@ -110,8 +110,7 @@ def checked_processes(processes: Any) -> tuple[str, ...] | None:
         return None
     names = checked_names(processes, "processes")
     if not names:
-        msg = "processes: none are given; None means all of them."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError("processes: none are given; None means all of them.")
     return names
 
 
@@ -119,12 +118,12 @@ def checked_names(names: Any, what: str) -> tuple[str, ...]:
     """Check that names are text, and that none is there twice."""
     names = (names,) if isinstance(names, str) else names
     if not isinstance(names, Sequence) or not all(isinstance(n, str) for n in names):
-        msg = f"{what}: expected names, got {names!r}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(f"{what}: expected names, got {names!r}.")
     for name in names:
         if names.count(name) > 1:
-            msg = f"{what}: {name!r} is there twice in {list(names)}."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                f"{what}: {name!r} is there twice in {list(names)}."
+            )
         quoted(name)
     return tuple(names)
 
@@ -132,8 +131,7 @@ def checked_names(names: Any, what: str) -> tuple[str, ...]:
 def checked_channel(channel: Any) -> str:
     """Check the name of a channel."""
     if not isinstance(channel, str):
-        msg = f"channel: expected a name, got {channel!r}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(f"channel: expected a name, got {channel!r}.")
     quoted(channel)
     return channel
 

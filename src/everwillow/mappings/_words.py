@@ -54,13 +54,13 @@ class Piece:
             elif character == ")":
                 depth -= 1
                 if depth < 0:
-                    msg = "a parenthesis closes that was not opened."
-                    raise self.part(i, i + 1).error(msg)
+                    raise self.part(i, i + 1).error(
+                        "a parenthesis closes that was not opened."
+                    )
             elif depth == 0 and character in separator:
                 cuts.append(i)
         if quoted or depth:
-            msg = "a quote or a parenthesis is not closed."
-            raise self.error(msg)
+            raise self.error("a quote or a parenthesis is not closed.")
         cuts.append(len(self.text))
         return [self.part(a + 1, b) for a, b in itertools.pairwise(cuts)]
 
@@ -74,8 +74,7 @@ class Piece:
         if len(text) > 1 and text[0] == text[-1] == '"':
             text = text[1:-1]
         if not text:
-            msg = "a name is missing here."
-            raise self.error(msg)
+            raise self.error("a name is missing here.")
         return text
 
 
@@ -96,11 +95,10 @@ def quoted(name: str, *, always: bool = False) -> str:
         ArgumentValueError: If it cannot be spelled.
     """
     if '"' in name or not name:
-        msg = (
+        raise ArgumentValueError(
             "A name of a channel, process, axis or category that is empty or has a "
             f"double quote cannot be spelled: {name!r}."
         )
-        raise ArgumentValueError(msg)
     bare = _BARE.fullmatch(name) is not None and name not in ("None", "sum")
     return name if bare and not always else f'"{name}"'
 

@@ -60,8 +60,7 @@ class AbstractAngular(AbstractHistogramMapping):
         term = checked_channel(channel), checked_processes(processes)
         self.term = Term(*term, parse_selection(selection))
         if axis is not None and not isinstance(axis, str):
-            msg = f"axis: expected a name, got {axis!r}."
-            raise ArgumentTypeError(msg)
+            raise ArgumentTypeError(f"axis: expected a name, got {axis!r}.")
         self.axis = axis
 
     @property
@@ -90,14 +89,14 @@ class AbstractAngular(AbstractHistogramMapping):
             name = next((a.name for a in channel.axes if a.name in AXES), AXES[0])
         size = channel.axes[channel.axis(name)].size
         if any(axis == name for axis, _ in self.term.selection.items):
-            msg = f"{self.key}: the axis {name!r} of harmonics cannot be selected in."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                f"{self.key}: the axis {name!r} of harmonics cannot be selected in."
+            )
         if size < least:
-            msg = (
+            raise ArgumentValueError(
                 f"{self.key}: the axis {name!r} has {size} bins, and {least} are "
                 "needed: unpolarised, A0, A1 and so on."
             )
-            raise ArgumentValueError(msg)
         axes = self.term.axes(layout)
         return [axis.name for axis in axes].index(name), axes
 

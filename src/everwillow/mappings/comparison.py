@@ -99,15 +99,15 @@ def mapping_chi2(
     """
     factor = checked_factor(mapping)
     if relation not in get_args(Relation):
-        msg = f"relation: expected 'independent' or 'fitted', got {relation!r}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"relation: expected 'independent' or 'fitted', got {relation!r}."
+        )
     data = as_arrays(data, "data")
     if jax.tree.structure(data) != jax.tree.structure(mapping.values):
-        msg = (
+        raise ShapeMismatchError(
             f"data: expected the structure of the values, "
             f"{jax.tree.structure(mapping.values)}, got {jax.tree.structure(data)}."
         )
-        raise ShapeMismatchError(msg)
     residuals = jax.tree.map(_difference, data, mapping.values)
     variance = as_arrays(variance, "variance")
     given = None if ndof is None else np.asarray(float(ndof))
@@ -118,8 +118,9 @@ def mapping_chi2(
 
 def _difference(data: Any, value: Any) -> Any:
     if np.shape(data) != np.shape(value):
-        msg = f"data: shape {np.shape(data)} for values of shape {np.shape(value)}."
-        raise ShapeMismatchError(msg)
+        raise ShapeMismatchError(
+            f"data: shape {np.shape(data)} for values of shape {np.shape(value)}."
+        )
     library: Any = jnp if is_traced(data, value) else np
     return library.asarray(data, float) - value
 
@@ -165,11 +166,10 @@ def _whitened(away: Array, variance: Any, factor: Array) -> tuple[Array, Array]:
         return both[:, 0], both[:, 1:]
     flat, _ = ravel_pytree(jax.tree.map(lambda v: jnp.asarray(v, float), variance))
     if flat.shape != away.shape:
-        msg = (
+        raise ShapeMismatchError(
             f"variance: {flat.size} variances for {size} values. Give one for each, or "
             f"a matrix of shape ({size}, {size})."
         )
-        raise ShapeMismatchError(msg)
     width = jnp.sqrt(flat)
     return away / width, factor / width[:, None]
 

@@ -52,20 +52,17 @@ class Composite(AbstractHistogramMapping):
         parts: dict[str, AbstractHistogramMapping] = {}
         for mapping in mappings:
             if not isinstance(mapping, AbstractHistogramMapping):
-                msg = (
+                raise ArgumentTypeError(
                     f"mappings: expected mappings, got {type(mapping).__name__}. Use "
                     "parse_mapping for a text and Custom for a function."
                 )
-                raise ArgumentTypeError(msg)
             is_joint = isinstance(mapping, Composite)
             for part in mapping.mappings if is_joint else (mapping,):
                 if part.key in parts:
-                    msg = f"mappings: {part.key!r} is there twice."
-                    raise KeyCollisionError(msg)
+                    raise KeyCollisionError(f"mappings: {part.key!r} is there twice.")
                 parts[part.key] = part
         if not parts:
-            msg = "mappings: none are given."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError("mappings: none are given.")
         self.mappings = tuple(parts.values())
 
     @property

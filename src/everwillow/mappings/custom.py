@@ -72,12 +72,14 @@ class Custom(AbstractHistogramMapping):
             ArgumentValueError: If it has no name, and none is given.
         """
         if not callable(fn) or fn.__hash__ is None:
-            msg = f"fn: expected a function, got {type(fn).__name__}."
-            raise ArgumentTypeError(msg)
+            raise ArgumentTypeError(
+                f"fn: expected a function, got {type(fn).__name__}."
+            )
         module, own = (getattr(fn, k, None) for k in ("__module__", "__qualname__"))
         if name is None and own is None:
-            msg = f"name: {type(fn).__name__} does not tell its name. Give one."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                f"name: {type(fn).__name__} does not tell its name. Give one."
+            )
         self.fn, self.words = fn, tuple(words)
         self.name = f"{module}:{own}" if name is None else name
         self.own_axes = None if axes is None else tuple(axes)
@@ -102,11 +104,10 @@ class Custom(AbstractHistogramMapping):
         values = self.fn(params, yields, *self.words)
         for leaf in jax.tree.leaves(values, is_leaf=lambda one: one is None):
             if not eqx.is_array_like(leaf) or isinstance(leaf, complex):
-                msg = (
+                raise ArgumentTypeError(
                     f"mapping {self.key}: expected numbers or JAX arrays from it, got "
                     f"{type(leaf).__name__}."
                 )
-                raise ArgumentTypeError(msg)
         return values
 
     def axes(self, layout: Layout) -> tuple[Axis, ...] | None:

@@ -81,14 +81,14 @@ def observed(
     size = layout.fitted
     counts, variance = as_arrays(counts, "counts"), as_arrays(variance, "variance")
     if np.shape(counts) != (size,):
-        msg = f"counts: shape {np.shape(counts)}, and {size} bins are fitted."
-        raise ShapeMismatchError(msg)
+        raise ShapeMismatchError(
+            f"counts: shape {np.shape(counts)}, and {size} bins are fitted."
+        )
     if variance is not None and np.shape(variance) not in ((size,), (size, size)):
-        msg = (
+        raise ShapeMismatchError(
             f"variance: shape {np.shape(variance)}; expected ({size},) for variances "
             f"or ({size}, {size}) for a covariance of all fitted bins."
         )
-        raise ShapeMismatchError(msg)
     spread = counts if variance is None else variance
     args = (mapping, layout, counts, spread, bool(covariance))
     return ObservedMapping(*on_host(_execute.call(_observe, *args)))
@@ -97,11 +97,10 @@ def observed(
 def check_has_data(mapping: AbstractHistogramMapping, layout: Layout) -> None:
     """Refuse what data cannot be mapped by."""
     if not mapping.has_data(layout):
-        msg = (
+        raise ArgumentValueError(
             f"{mapping.key}: there are no data for masked channels and for single "
             "processes. The part that has data: with_data(mapping, layout)."
         )
-        raise ArgumentValueError(msg)
 
 
 def _observe(

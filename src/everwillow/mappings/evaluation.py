@@ -62,11 +62,10 @@ class MappingResult(eqx.Module):
 def checked_factor(result: MappingResult) -> Any:
     """Return the factor, or say how to get one."""
     if result.factor is None:
-        msg = (
+        raise ArgumentValueError(
             "factor: the covariance of the values was not kept. Ask for it: "
             "postfit(..., factor=True)."
         )
-        raise ArgumentValueError(msg)
     return result.factor
 
 
@@ -131,39 +130,35 @@ def after(model: Any, result: Any, covariance: Any, *, throw: bool) -> Where:
     """Return the parameters of a model after a fit."""
     check_model(model)
     if not isinstance(result, FitResult):
-        msg = (
+        raise ArgumentTypeError(
             f"result: expected a FitResult, got {type(result).__name__}. For values "
             "before a fit use prefit(fn, model)."
         )
-        raise ArgumentTypeError(msg)
     point = locate(result, None)
     if covariance is None:
         if point.hessian is None:
-            msg = (
+            raise ArgumentValueError(
                 "covariance: needed, as this FitResult has none (its solver makes no "
                 "Hessian). Give covariance_matrix(model, result)."
             )
-            raise ArgumentValueError(msg)
         covariance = checked_inverse(point.hessian, point, throw=throw)
     size = point.free.size
     if np.shape(covariance) != (size, size):
-        msg = (
+        raise ShapeMismatchError(
             f"covariance: its shape is {np.shape(covariance)}, and {size} parameters "
             "are free in the fit."
         )
-        raise ShapeMismatchError(msg)
     return Where(point, covariance, np.ones(size, bool))
 
 
 def check_model(model: Any) -> None:
     """Refuse what does not tell what it expects."""
     if not isinstance(model, AbstractModel):
-        msg = (
+        raise ArgumentTypeError(
             f"model: expected a Model, got {type(model).__name__}: only a Model tells "
             "which yields it expects. For a function of parameters alone use "
             "everwillow.uncertainty.propagate."
         )
-        raise ArgumentTypeError(msg)
 
 
 def nominal_covariance(
@@ -232,11 +227,10 @@ def _widths(model: AbstractModel, unconstrained: Mapping[Key, Any], layout: Any)
         if key not in layout.where:
             raise unknown_key(key, layout.keys, where="unconstrained")
         if key in owners:
-            msg = (
+            raise ArgumentValueError(
                 f"unconstrained[{key!r}]: this parameter has a constraint, which "
                 "tells its error."
             )
-            raise ArgumentValueError(msg)
         widths[key] = error
     return widths
 
@@ -347,8 +341,9 @@ def _evaluate(
     fn: Any, model: Any, where: Where, observation: Any, *, factor: bool
 ) -> MappingResult:
     if fn is not None and not callable(fn):
-        msg = f"fn: expected a function of (params, expected), got {type(fn).__name__}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            f"fn: expected a function of (params, expected), got {type(fn).__name__}."
+        )
     point = where.point
     args = (where.covariance, where.held, bool(factor))
     data = given(model, observation)

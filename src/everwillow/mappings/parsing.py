@@ -86,8 +86,7 @@ def _pieces(text: str | Sequence[str]) -> list[Piece]:
             ]
         return found
     if not isinstance(text, Sequence) or not all(isinstance(w, str) for w in text):
-        msg = f"mapping: expected a text or its words, got {text!r}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(f"mapping: expected a text or its words, got {text!r}.")
     whole, start, found = _whole(text), 0, []
     for word in text:
         found.append(Piece(WHAT, whole, start, word))
@@ -97,18 +96,18 @@ def _pieces(text: str | Sequence[str]) -> list[Piece]:
 
 def _read(pieces: list[Piece], whole: str) -> AbstractHistogramMapping:
     if not pieces:
-        msg = f"a mapping is missing here. The mappings are: {', '.join(READERS)}."
-        raise Piece(WHAT, whole, 0, "").error(msg)
+        raise Piece(WHAT, whole, 0, "").error(
+            f"a mapping is missing here. The mappings are: {', '.join(READERS)}."
+        )
     name = pieces[0].text
     if name in READERS:
         return READERS[name](pieces)
     if "." in name or ":" in name:
         return _custom(pieces)
-    msg = (
+    raise pieces[0].error(
         f"there is no mapping {name!r}.{nearest(name, READERS)} The mappings are: "
         f"{', '.join(READERS)}; or package.module:name for one's own."
     )
-    raise pieces[0].error(msg)
 
 
 def _identity(pieces: list[Piece]) -> Identity:
@@ -138,11 +137,10 @@ def _angular(kind: Callable[..., Any], pieces: list[Piece]) -> Any:
 def _choice(pieces: list[Piece]) -> dict[str, Any]:
     """Read processes and a selection, which may be left out."""
     if len(pieces) > 2:
-        msg = (
+        raise pieces[2].error(
             "expected PROCESS,PROCESS and SELECTION at most: selections of several "
             "axes are one word, x:2:5,cat:sum."
         )
-        raise pieces[2].error(msg)
     if len(pieces) == 1 and _selects(pieces[0]):
         return {"selection": read_selection(pieces[0])}
     found: dict[str, Any] = {}
@@ -157,11 +155,10 @@ def _two_terms(kind: Callable[..., Any], pieces: list[Piece]) -> Any:
     _enough(pieces, 2)
     rest = pieces[3:]
     if len(rest) not in (0, 2, 4):
-        msg = (
+        raise rest[-1].error(
             "expected pairs, for both histograms: [PROCESSES PROCESSES] [SELECTION "
             "SELECTION], with None for all."
         )
-        raise rest[-1].error(msg)
     processes = selection = None
     if len(rest) == 2 and any(map(_selects, rest)):
         selection = tuple(map(_selection, rest))
@@ -176,8 +173,9 @@ def _two_terms(kind: Callable[..., Any], pieces: list[Piece]) -> Any:
 def _enough(pieces: list[Piece], channels: int) -> None:
     if len(pieces) <= channels:
         needed = " ".join(["CHANNEL"] * channels)
-        msg = f"expected {pieces[0].text} {needed} and what may follow."
-        raise pieces[-1].error(msg)
+        raise pieces[-1].error(
+            f"expected {pieces[0].text} {needed} and what may follow."
+        )
 
 
 def _selects(piece: Piece) -> bool:
@@ -188,8 +186,9 @@ def _processes(piece: Piece) -> tuple[str, ...] | None:
     if piece.text == "None":
         return None
     if _selects(piece):
-        msg = "expected PROCESS,PROCESS or None, and this is a selection of bins."
-        raise piece.error(msg)
+        raise piece.error(
+            "expected PROCESS,PROCESS or None, and this is a selection of bins."
+        )
     return tuple(part.name() for part in piece.split(","))
 
 
@@ -203,14 +202,16 @@ def _custom(pieces: list[Piece]) -> AbstractHistogramMapping:
     found = _imported(path)
     if isinstance(found, AbstractHistogramMapping):
         if rest:
-            msg = f"{path.text} is a mapping already and takes no words."
-            raise pieces[1].error(msg)
+            raise pieces[1].error(
+                f"{path.text} is a mapping already and takes no words."
+            )
         return found
     if isinstance(found, type) and issubclass(found, AbstractHistogramMapping):
         return found(*rest)
     if not callable(found):
-        msg = f"expected a function or a mapping, this is a {type(found).__name__}."
-        raise path.error(msg)
+        raise path.error(
+            f"expected a function or a mapping, this is a {type(found).__name__}."
+        )
     told = hasattr(found, "__qualname__")
     return Custom(found, *rest, name=None if told else path.text)
 
@@ -222,8 +223,7 @@ def _unquoted(piece: Piece) -> str:
 def _imported(path: Piece) -> Any:
     module, _, name = path.text.rpartition(":" if ":" in path.text else ".")
     if not module or not name:
-        msg = "expected package.module:name."
-        raise path.error(msg)
+        raise path.error("expected package.module:name.")
     here = str(pathlib.Path.cwd())
     # As `python` does for scripts, but a command of its own does not.
     sys.path.insert(0, here)
@@ -233,19 +233,17 @@ def _imported(path: Piece) -> Any:
         # One that this module itself lacks is another matter, and goes on.
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise
-        msg = (
+        raise path.error(
             f"there is no module {error.name!r}, neither in the folder {here} nor "
             "where Python looks: in the folders of PYTHONPATH and among what is "
             "installed."
-        )
-        raise path.error(msg) from error
+        ) from error
     finally:
         sys.path.remove(here)
     for part in name.split("."):
         if not hasattr(found, part):
             known = [n for n in dir(found) if not n.startswith("_")]
-            msg = f"{module} has no {name!r}.{nearest(part, known)}"
-            raise path.error(msg)
+            raise path.error(f"{module} has no {name!r}.{nearest(part, known)}")
         found = getattr(found, part)
     return found
 

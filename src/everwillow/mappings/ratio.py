@@ -84,11 +84,10 @@ class AbstractTwoTerms(AbstractHistogramMapping):
         shapes = [tuple(axis.size for axis in axes) for axes in (first, second)]
         if shapes[0] != shapes[1]:
             names = [[axis.name for axis in axes] for axes in (first, second)]
-            msg = (
+            raise ShapeMismatchError(
                 f"{self.key}: the shapes {shapes[0]} and {shapes[1]} differ, with the "
                 f"axes {names[0]} and {names[1]}. Select bins that match."
             )
-            raise ShapeMismatchError(msg)
         numbers = integer_axes(shapes[0])
         every = zip(first, second, numbers, strict=True)
         return tuple(a if a == b else number for a, b, number in every)
@@ -115,8 +114,9 @@ def _pair(value: Any, name: str) -> tuple[Any, Any]:
         return None, None
     is_one = isinstance(value, (str, Mapping, Selection))
     if is_one or not isinstance(value, Sequence) or len(value) != 2:
-        msg = f"{name}: expected a pair, for both histograms, got {value!r}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            f"{name}: expected a pair, for both histograms, got {value!r}."
+        )
     return value[0], value[1]
 
 

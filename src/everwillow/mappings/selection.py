@@ -174,19 +174,17 @@ def parse_selection(selection: Any) -> Selection:
         items = []
         for axis, choices in selection.items():
             if not isinstance(axis, str):
-                msg = f"selection: axes have names, got {axis!r}."
-                raise ArgumentTypeError(msg)
+                raise ArgumentTypeError(f"selection: axes have names, got {axis!r}.")
             for choice in choices if isinstance(choices, (list, tuple)) else [choices]:
                 text = _spelled(choice, axis)
                 piece = Piece(f"selection of axis {axis!r}", text, 0, text)
                 found = _operations(piece, piece.split(":"))
                 items += [(axis, operation) for operation in found]
         return Selection(tuple(items))
-    msg = (
+    raise ArgumentTypeError(
         "selection: expected a text such as 'x:2:5,cat:sum' or a dictionary from axes "
         f"to selections, got {type(selection).__name__}."
     )
-    raise ArgumentTypeError(msg)
 
 
 def read_selection(piece: Piece) -> Selection:
@@ -197,8 +195,7 @@ def read_selection(piece: Piece) -> Selection:
     for item in piece.split(","):
         axis, *rest = item.split(":")
         if not rest:
-            msg = "expected AXIS:SELECTION, such as x:2:5, x:0.5j or x:sum."
-            raise item.error(msg)
+            raise item.error("expected AXIS:SELECTION, such as x:2:5, x:0.5j or x:sum.")
         name = axis.name()
         items += [(name, operation) for operation in _operations(item, rest)]
     return Selection(tuple(items))
@@ -207,8 +204,7 @@ def read_selection(piece: Piece) -> Selection:
 def _operations(item: Piece, parts: list[Piece]) -> list[Operation]:
     """Read what follows the name of the axis, which is between colons."""
     if len(parts) > 3:
-        msg = "a slice has three parts at most: START:STOP:STEP."
-        raise item.error(msg)
+        raise item.error("a slice has three parts at most: START:STOP:STEP.")
     if len(parts) > 1:
         return _slice(parts)
     part = parts[0]
@@ -223,8 +219,7 @@ def _operations(item: Piece, parts: list[Piece]) -> list[Operation]:
     if name == "rebin":
         return [_rebin(part, arguments)]
     if len(arguments) > 3:
-        msg = "slice takes three arguments at most."
-        raise part.error(msg)
+        raise part.error("slice takes three arguments at most.")
     return _slice(arguments if len(arguments) > 1 else [part.part(0, 0), *arguments])
 
 
@@ -234,8 +229,7 @@ def _called(part: Piece) -> tuple[str, list[Piece]] | None:
     if found is None:
         return None
     if found[1] not in ("rebin", "slice"):
-        msg = "the functions of selections are rebin(...) and slice(...)."
-        raise part.error(msg)
+        raise part.error("the functions of selections are rebin(...) and slice(...).")
     return found[1], part.part(*found.span(2)).split(",")
 
 
@@ -261,8 +255,7 @@ def _slice(parts: list[Piece]) -> list[Operation]:
 
 def _whole(piece: Piece) -> int:
     if not _INTEGER.fullmatch(piece.text) or int(piece.text) < 1:
-        msg = "expected a whole number above zero."
-        raise piece.error(msg)
+        raise piece.error("expected a whole number above zero.")
     return int(piece.text)
 
 
@@ -271,12 +264,10 @@ def _rebin(part: Piece, arguments: list[Piece]) -> Operation:
         return Merge(_whole(arguments[0]))
     for argument in arguments:
         if not _NUMBER.fullmatch(argument.text):
-            msg = "expected an edge of the new axis, a number."
-            raise argument.error(msg)
+            raise argument.error("expected an edge of the new axis, a number.")
     edges = tuple(float(argument.text) for argument in arguments)
     if not np.all(np.diff(edges) > 0):
-        msg = "the edges of the new axis have to ascend."
-        raise part.error(msg)
+        raise part.error("the edges of the new axis have to ascend.")
     return MergeTo(edges)
 
 
@@ -287,17 +278,17 @@ def _position(piece: Piece) -> Position:
     if text.endswith("j") and _NUMBER.fullmatch(text[:-1]):
         return Value(float(text[:-1]) + 0.0)
     if _NUMBER.fullmatch(text) and text != "inf":
-        msg = f"a position by value ends with j ({text}j), one by index is whole."
-        raise piece.error(msg)
+        raise piece.error(
+            f"a position by value ends with j ({text}j), one by index is whole."
+        )
     if len(text) > 1 and text[0] == text[-1] == '"':
         return Label(piece.name())
     if _BARE_LABEL.fullmatch(text) and text not in _KEYWORDS:
         return Label(text)
-    msg = (
+    raise piece.error(
         "expected a bin index (3), a value (0.5j), a category, a slice (2:5), sum, "
         "rebin(...) or None."
     )
-    raise piece.error(msg)
 
 
 def _spelled(choice: Any, axis: str) -> str:
@@ -313,11 +304,10 @@ def _spelled(choice: Any, axis: str) -> str:
         return f"{_number_text(choice.imag)}j"
     if isinstance(choice, (int, np.integer)) and not isinstance(choice, bool):
         return str(int(choice))
-    msg = (
+    raise ArgumentTypeError(
         f"selection of axis {axis!r}: expected an index, a value such as 0.5j, a "
         f"category, a slice or sum, got {choice!r}."
     )
-    raise ArgumentTypeError(msg)
 
 
 def _number_text(number: float) -> str:

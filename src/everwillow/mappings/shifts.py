@@ -121,8 +121,9 @@ def _chosen(names: Any, point: Point) -> np.ndarray:
     for name in as_names(names, layout, where="names"):
         found = meant_elements(name, layout, where="names").marks[free]
         if not found.any():
-            msg = f"names: none of the parameters that {name!r} means is free."
-            raise UnknownKeyError(msg)
+            raise UnknownKeyError(
+                f"names: none of the parameters that {name!r} means is free."
+            )
         hits |= found
     return np.nonzero(hits)[0]
 

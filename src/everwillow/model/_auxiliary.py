@@ -62,11 +62,10 @@ def values_by_key(state: State, params: Any) -> dict[Key, Any]:
             for key, leaf in zip(piece.current, leaves, strict=True):
                 values.setdefault(key, leaf)
     except (ValueError, TypeError) as error:
-        msg = (
+        raise ArgumentValueError(
             "params: expected the structure of state.to_pytree(), with the original "
             f"names, but {error}"
-        )
-        raise ArgumentValueError(msg) from error
+        ) from error
     return values
 
 
@@ -79,11 +78,10 @@ def check_aux(aux: Any, constraints: Mapping[Key, AbstractConstraint]) -> None:
         ArgumentValueError: If one is missing.
     """
     if not isinstance(aux, Mapping):
-        msg = (
+        raise ArgumentTypeError(
             'observation["aux"]: expected a mapping from constraint names to values, '
             f"got {type(aux).__name__}."
         )
-        raise ArgumentTypeError(msg)
     if isinstance(aux, AuxTable) and isinstance(constraints, ConstraintTable):
         same = aux.layout == constraints.layout
         if same and aux.others.keys() == constraints.others.keys():
@@ -94,11 +92,10 @@ def check_aux(aux: Any, constraints: Mapping[Key, AbstractConstraint]) -> None:
         if name not in constraints:
             raise unknown_key(name, constraints, where='observation["aux"]')
     missing = ", ".join(repr(name) for name in constraints if name not in aux)
-    msg = (
+    raise ArgumentValueError(
         f'observation["aux"]: no value for the constraint of {missing}. The nominal '
         'ones are in model.observation["aux"].'
     )
-    raise ArgumentValueError(msg)
 
 
 def summed_nll(
@@ -235,12 +232,11 @@ def _expected_aux(constraint: AbstractConstraint, value: Array) -> Array:
             return value * jnp.asarray(constraint.tau, value.dtype)
     expected = getattr(constraint, "expected", None)
     if expected is None:
-        msg = (
+        raise ArgumentTypeError(
             f"asimov: {type(constraint).__name__} does not tell which auxiliary "
             "observation it expects. Give it a method expected(value) that returns "
             "the aux at which nll(value, aux) is smallest in value."
         )
-        raise ArgumentTypeError(msg)
     return expected(value)
 
 

@@ -59,8 +59,9 @@ def as_node(fn: Any, *, name: str) -> Callable[..., Any]:
         ArgumentTypeError: If it cannot be called.
     """
     if not callable(fn):
-        msg = f"{name}: expected a function, got {type(fn).__name__}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            f"{name}: expected a function, got {type(fn).__name__}."
+        )
     leaves, structure = jtu.tree_flatten(fn)
     leaves = [number(leaf) for leaf in leaves]
     rest = tuple(None if _is_array(leaf) else leaf for leaf in leaves)
@@ -94,8 +95,9 @@ def in_order(mapping: Mapping[Any, Any], *, name: str) -> dict[Any, Any]:
     try:
         return dict(sorted(mapping.items(), key=lambda item: item[0]))
     except TypeError:
-        msg = f"{name}: the names must be all strings or all tuples of strings."
-        raise ArgumentTypeError(msg) from None
+        raise ArgumentTypeError(
+            f"{name}: the names must be all strings or all tuples of strings."
+        ) from None
 
 
 def checked_entries(entries: Any, state: State, kind: Any, *, name: str) -> dict:
@@ -108,11 +110,10 @@ def checked_entries(entries: Any, state: State, kind: Any, *, name: str) -> dict
     if entries is None:
         return {}
     if not isinstance(entries, Mapping):
-        msg = (
+        raise ArgumentTypeError(
             f"{name}: expected a mapping from parameter keys, got "
             f"{type(entries).__name__}."
         )
-        raise ArgumentTypeError(msg)
     chosen = {}
     for key, entry in entries.items():
         keys = constrained_keys(key, entry)
@@ -155,11 +156,10 @@ def nominal_aux(
             try:
                 value = xp.broadcast_to(value, shape)
             except ValueError:
-                msg = (
+                raise ShapeMismatchError(
                     f"constraints: that of {name!r} has shape {np.shape(value)} and "
                     f"does not fit the parameter, which has shape {shape}."
-                )
-                raise ShapeMismatchError(msg) from None
+                ) from None
         aux[name] = value
     return aux
 
@@ -175,11 +175,10 @@ def check_joint(constraints: Mapping[Key, AbstractConstraint], state: State) -> 
             continue
         for key in constraint.keys:
             if leaf_shape(state[key]) != ():
-                msg = (
+                raise ShapeMismatchError(
                     f"constraints: the MultivariateNormal {name!r} is about scalar "
                     f"parameters, and {key!r} has shape {leaf_shape(state[key])}."
                 )
-                raise ShapeMismatchError(msg)
 
 
 def checked_scalar(value: Any, *, where: str) -> Scalar:
@@ -190,9 +189,8 @@ def checked_scalar(value: Any, *, where: str) -> Scalar:
     """
     if leaf_shape(value) != ():
         got = getattr(value, "shape", type(value).__name__)
-        msg = (
+        raise ShapeMismatchError(
             f"{where}: a likelihood must return one number, got {got}. Sum over bins "
             "or events with jnp.sum."
         )
-        raise ShapeMismatchError(msg)
     return value

@@ -254,12 +254,11 @@ class AbstractModel(eqx.Module):
                 if isinstance(observation, Mapping)
                 else kind
             )
-            msg = (
+            raise ArgumentTypeError(
                 'observation: a model takes {"main": data, "aux": {constraint: value}},'
                 f" got {got}. To change the main data only, pass "
                 '{**model.observation, "main": data}.'
             )
-            raise ArgumentTypeError(msg)
         check_aux(observation["aux"], self.constraints)
         return observation["main"], observation["aux"]
 

@@ -118,12 +118,11 @@ class Model(AbstractModel):
             ArgumentValueError: If the model was made without `expected`.
         """
         if self._expected is None:
-            msg = (
+            raise ArgumentValueError(
                 "This Model cannot make Asimov data, as it was not told what it "
                 "expects. Build it with Model(..., expected=function), where "
                 'function(params) returns data like observation["main"].'
             )
-            raise ArgumentValueError(msg)
         return self._expected(params)
 
     def sample(self, params: Any, key: Array) -> Any:
@@ -133,12 +132,11 @@ class Model(AbstractModel):
             ArgumentValueError: If the model was made without `sample`.
         """
         if self._sample is None:
-            msg = (
+            raise ArgumentValueError(
                 "This Model cannot draw pseudo-data. Build it with "
                 "Model(..., sample=function), where function(params, key) returns "
                 'data like observation["main"].'
             )
-            raise ArgumentValueError(msg)
         return self._sample(params, key)
 
     @property
@@ -155,11 +153,10 @@ def _constraints(given: Any, state: State) -> dict[Key, AbstractConstraint]:
         for key in constrained_keys(name, constraint):
             other = owner.setdefault(key, name)
             if other != name:
-                msg = (
+                raise ConflictError(
                     f"constraints: {key!r} has two, under the names {other!r} and "
                     f"{name!r}. Merge them into one."
                 )
-                raise ConflictError(msg)
     return constraints
 
 
@@ -168,10 +165,9 @@ def _fixed(given: Any, state: State) -> dict[Key, Any]:
     for key, entry in checked_entries(given, state, object, name="fixed").items():
         value = state[key] if entry is ... else number(entry)
         if leaf_shape(value) != leaf_shape(state[key]):
-            msg = (
+            raise ShapeMismatchError(
                 f"fixed: the value for {key!r} has shape {leaf_shape(value)}, the "
                 f"parameter has {leaf_shape(state[key])}."
             )
-            raise ShapeMismatchError(msg)
         fixed[key] = value
     return fixed

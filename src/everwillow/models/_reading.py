@@ -60,8 +60,9 @@ def load_json(source: str | os.PathLike[str] | bytes | Mapping[str, Any] | list)
     if isinstance(source, str | os.PathLike):
         name = os.fsdecode(source)
         return _parse(_decoded(_contents(name), _quoted(name)), _quoted(name))
-    msg = f"expected a file, JSON text or a dict, got {type(source).__name__}."
-    raise ArgumentTypeError(msg)
+    raise ArgumentTypeError(
+        f"expected a file, JSON text or a dict, got {type(source).__name__}."
+    )
 
 
 def source_name(source: Any) -> str:
@@ -86,19 +87,18 @@ def _contents(name: str) -> bytes:
     except FileNotFoundError as error:
         folder = file.parent
         where = "" if folder.is_dir() else f", nor a folder {str(folder)!r}"
-        msg = f"There is no file {_quoted(name)}{where}."
-        raise MissingFileError(msg) from error
+        raise MissingFileError(f"There is no file {_quoted(name)}{where}.") from error
     except IsADirectoryError as error:
         found = ", ".join(sorted(entry.name for entry in file.glob("*.json"))[:6])
-        msg = (
+        raise SpecificationError(
             f"{_quoted(name)} is a folder. Name a file in it; JSON files there: "
             f"{found or 'none'}."
-        )
-        raise SpecificationError(msg) from error
+        ) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        msg = f"{_quoted(name)} cannot be read: {reason}."
-        raise SpecificationError(msg) from error
+        raise SpecificationError(
+            f"{_quoted(name)} cannot be read: {reason}."
+        ) from error
 
 
 def _decoded(content: bytes, name: str) -> str:
@@ -106,14 +106,16 @@ def _decoded(content: bytes, name: str) -> str:
         try:
             content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error) as error:
-            msg = f"{name}: the gzipped data are damaged or cut: {error}."
-            raise SpecificationError(msg) from error
+            raise SpecificationError(
+                f"{name}: the gzipped data are damaged or cut: {error}."
+            ) from error
     _refuse_binary(content, name)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        msg = f"{name}: expected JSON in UTF-8, but byte {error.start} is none of it."
-        raise SpecificationError(msg) from error
+        raise SpecificationError(
+            f"{name}: expected JSON in UTF-8, but byte {error.start} is none of it."
+        ) from error
 
 
 def _refuse_binary(content: bytes, name: str) -> None:
@@ -127,47 +129,41 @@ def _refuse_binary(content: bytes, name: str) -> None:
             pass
         raise SpecificationError(msg)
     if content[257:262] == b"ustar":
-        msg = (
+        raise SpecificationError(
             f"{name} is a tar archive. Unpack it with `tar -xf` and name the file in "
             "it."
         )
-        raise SpecificationError(msg)
     if content.startswith(SIGNATURE):
-        msg = f"{name} is an HDF5 file; expected JSON."
-        raise SpecificationError(msg)
+        raise SpecificationError(f"{name} is an HDF5 file; expected JSON.")
     if content.startswith(b"root"):
-        msg = (
+        raise SpecificationError(
             f"{name} is a ROOT file. Of a RooFit workspace make HS3 with ROOT's "
             'RooJSONFactoryWSTool(workspace).exportJSON("workspace.json") and read '
             "that with everwillow.models.hs3.load; of HistFactory XML and its "
             f"histograms make a pyhf workspace with `{_XML_COMMAND}`."
         )
-        raise SpecificationError(msg)
 
 
 def _refuse_text(text: str, name: str) -> None:
     """Raise for text in the formats of other tools."""
     start = text[:20000]
     if _XML.match(start):
-        msg = (
+        raise SpecificationError(
             f"{name} is XML: HistFactory of ROOT. Convert it where its histograms are "
             f"(pip install 'pyhf[xmlio]'): `{_XML_COMMAND}`"
         )
-        raise SpecificationError(msg)
     if _DATACARD.search(start) and start.lstrip()[:1] not in ("{", "["):
-        msg = (
+        raise SpecificationError(
             f"{name} is a datacard of CMS Combine. Where Combine is installed, `pip "
             "install pyhf-combine-converter` and convert it: `combine-to-pyhf "
             "datacard.txt --out-file workspace.json`. The two formats differ in how "
             "they interpolate shapes, so compare a few values of the likelihood."
         )
-        raise SpecificationError(msg)
 
 
 def _parse(text: str, name: str) -> Any:
     if not text.strip("\ufeff \t\r\n"):
-        msg = f"{name} is empty; expected JSON."
-        raise SpecificationError(msg)
+        raise SpecificationError(f"{name} is empty; expected JSON.")
     _refuse_text(text, name)
     try:
         return json.loads(text.lstrip("\ufeff"), object_pairs_hook=_object)
@@ -175,20 +171,18 @@ def _parse(text: str, name: str) -> Any:
         cut = ""
         if not text[error.pos :].strip() or error.msg.startswith("Unterminated"):
             cut = " The text ends too early: was the file copied completely?"
-        msg = (
+        raise SpecificationError(
             f"{name} is not JSON: {error.msg} at line {error.lineno}, column "
             f"{error.colno}.{cut}"
-        )
-        raise SpecificationError(msg) from error
+        ) from error
     except RecursionError as error:
-        msg = f"{name} is not JSON: its lists or objects are nested too deep."
-        raise SpecificationError(msg) from error
+        raise SpecificationError(
+            f"{name} is not JSON: its lists or objects are nested too deep."
+        ) from error
     except SpecificationError as error:
-        msg = f"{name}: {error}"
-        raise SpecificationError(msg) from error
+        raise SpecificationError(f"{name}: {error}") from error
     except ValueError as error:
-        msg = f"{name} is not JSON: {error}."
-        raise SpecificationError(msg) from error
+        raise SpecificationError(f"{name} is not JSON: {error}.") from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -198,9 +192,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
         shown = ", ".join(_quoted(key) for key in list(made)[:6])
-        msg = (
+        raise SpecificationError(
             f"an object with the keys {shown} has the key {_quoted(twice)} twice. "
             "Remove one."
         )
-        raise SpecificationError(msg)
     return made

@@ -82,11 +82,10 @@ class FlatBinned(eqx.Module):
         given = leaf_shape(main)
         if given != wanted:
             what = type(main).__name__ if given is None else f"shape {given}"
-            msg = (
+            raise ShapeMismatchError(
                 'observation["main"]: expected the counts of all bins in one vector of '
                 f"shape {wanted}, got {what}. model.channels tells their order."
             )
-            raise ShapeMismatchError(msg)
         return jnp.asarray(main, jnp.result_type(float))
 
 
@@ -220,11 +219,10 @@ class BinnedModel(AbstractModel):
         """
         ends = np.cumsum([bins for _, bins in self.channels])[:-1]
         if np.shape(counts)[-1:] != (sum(bins for _, bins in self.channels),):
-            msg = (
+            raise ShapeMismatchError(
                 f"by_channel: expected {sum(b for _, b in self.channels)} bins along "
                 f"the last axis, got shape {np.shape(counts)}."
             )
-            raise ShapeMismatchError(msg)
         xp: Any = np if isinstance(counts, np.ndarray) else jnp
         parts = xp.split(counts, ends, axis=-1)
         return dict(zip([name for name, _ in self.channels], parts, strict=True))
@@ -272,11 +270,10 @@ class BinnedModel(AbstractModel):
             if key not in places:
                 raise unknown_key(key, places, where="templates", what="sample")
             if np.shape(value) != places[key].shape:
-                msg = (
+                raise ShapeMismatchError(
                     f"templates: sample {key[1]!r} of channel {key[0]!r} has "
                     f"{places[key].size} bins, got shape {np.shape(value)}."
                 )
-                raise ShapeMismatchError(msg)
             flat = flat.at[places[key]].set(value)
         changed = eqx.tree_at(
             lambda model: model.terms.packed.nominal, self, flat.reshape(nominal.shape)

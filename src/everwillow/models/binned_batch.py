@@ -52,19 +52,17 @@ class BinnedBatch(eqx.Module):
             ConflictError: If their structures differ.
         """
         if not models:
-            msg = "BinnedBatch: give at least one model."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError("BinnedBatch: give at least one model.")
         flat, structures = zip(*map(jax.tree.flatten, models), strict=True)
         for position, structure in enumerate(structures):
             same = structure == structures[0]
             if not same or list(map(np.shape, flat[position])) != list(
                 map(np.shape, flat[0])
             ):
-                msg = (
+                raise ConflictError(
                     f"BinnedBatch: model {position} has another structure than the "
                     "first: other channels, parameters or kinds of effects."
                 )
-                raise ConflictError(msg)
         columns = list(zip(*flat, strict=True))
         differ = tuple(
             any(not np.array_equal(leaf, column[0]) for leaf in column[1:])
@@ -102,8 +100,9 @@ class BinnedBatch(eqx.Module):
     def __getitem__(self, index: int) -> BinnedModel:
         """Return one model."""
         if not -self.size <= index < self.size:
-            msg = f"BinnedBatch: there is no model {index}, there are {self.size}."
-            raise IndexError(msg)
+            raise IndexError(
+                f"BinnedBatch: there is no model {index}, there are {self.size}."
+            )
         return self._model([leaf[index] for leaf in self.stacked])
 
     def __iter__(self) -> Iterator[BinnedModel]:

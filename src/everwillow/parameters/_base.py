@@ -63,11 +63,10 @@ def number_leaf(value: Any, name: str) -> Any:
             raise TypeError
         array = np.array(array, dtype=float)
     except (TypeError, ValueError):
-        message = (
+        raise ArgumentTypeError(
             f"{name} must be a real number or an array of them, got {value!r} of type "
             f"{type(value).__name__}."
-        )
-        raise ArgumentTypeError(message) from None
+        ) from None
     array.setflags(write=False)
     return array[()]
 
@@ -87,11 +86,11 @@ def finite_leaf(value: Any, name: str, *, above: float | None = None) -> Any:
     if not is_concrete(leaf):
         return leaf
     if not np.all(np.isfinite(leaf)):
-        message = f"{name} must be finite, got {show(leaf)}."
-        raise ArgumentValueError(message)
+        raise ArgumentValueError(f"{name} must be finite, got {show(leaf)}.")
     if above is not None and not np.all(leaf > above):
-        message = f"{name} must be greater than {above:g}, got {show(leaf)}."
-        raise ArgumentValueError(message)
+        raise ArgumentValueError(
+            f"{name} must be greater than {above:g}, got {show(leaf)}."
+        )
     return leaf
 
 
@@ -118,11 +117,10 @@ def range_leaves(
         with np.errstate(over="ignore", invalid="ignore"):
             gap = high - low
     except ValueError:
-        message = (
+        raise ShapeMismatchError(
             f"{where}: lower has shape {low.shape} and upper has shape {high.shape}; "
             "they must combine."
-        )
-        raise ShapeMismatchError(message) from None
+        ) from None
     if not np.all(gap > 0) or (finite and not np.all(np.isfinite(gap))):
         rule = "finite bounds with lower < upper" if finite else "lower < upper, no NaN"
         message = (
@@ -152,11 +150,10 @@ def like(number: ArrayLike, value: Array, name: str) -> Array:
     try:
         return jnp.broadcast_to(array, value.shape)
     except ValueError:
-        message = (
+        raise ShapeMismatchError(
             f"{name} has shape {array.shape}, which does not fit a parameter of shape "
             f"{value.shape}: give one number, or one for each element."
-        )
-        raise ShapeMismatchError(message) from None
+        ) from None
 
 
 def show(value: Any) -> str:

@@ -21,11 +21,10 @@ from everwillow.parameters._base import array_module
 def checked_keys(keys: Any) -> tuple[Key, ...]:
     """Return the keys as a tuple, or say which of them cannot be."""
     if isinstance(keys, str):
-        message = (
+        raise ArgumentTypeError(
             f"MultivariateNormal: keys must be a sequence of keys, got {keys!r}; for "
             "one parameter use Normal."
         )
-        raise ArgumentTypeError(message)
     keys = tuple(keys)
     twice = sorted({str(key) for key in keys if keys.count(key) > 1})
     if twice or not keys:
@@ -41,35 +40,32 @@ def checked_covariance(covariance: Any, keys: tuple[Key, ...]) -> Any:
     variances = np.diagonal(covariance)
     if not np.all(variances > 0):
         bad = [repr(key) for key, v in zip(keys, variances, strict=True) if not v > 0]
-        message = (
+        raise NotPositiveDefiniteError(
             "MultivariateNormal: the covariance is not positive definite: the variance "
             f"of {', '.join(bad)} is not positive."
         )
-        raise NotPositiveDefiniteError(message)
     # Judged as a correlation matrix: parameters may have very different sizes.
     widths = np.sqrt(variances)
     correlation = covariance / widths[:, None] / widths
     asymmetry = np.abs(correlation - correlation.T)
     if np.max(asymmetry) > np.sqrt(np.finfo(float).eps):
         row, column = np.unravel_index(np.argmax(asymmetry), asymmetry.shape)
-        message = (
+        raise ArgumentValueError(
             "MultivariateNormal: the covariance must be symmetric, and its elements "
             f"({keys[row]!r}, {keys[column]!r}) are {covariance[row, column]} and "
             f"{covariance[column, row]}."
         )
-        raise ArgumentValueError(message)
     correlation = 0.5 * (correlation + correlation.T)
     eigenvalues, eigenvectors = np.linalg.eigh(correlation)
     rounding = len(keys) * np.finfo(float).eps * eigenvalues[-1]
     if eigenvalues[0] <= rounding:
         direction = _named_direction(eigenvectors[:, 0], keys)
-        message = (
+        raise NotPositiveDefiniteError(
             "MultivariateNormal: the covariance is not positive definite: its "
             f"correlation matrix has the eigenvalue {eigenvalues[0]:.3g} in the "
             f"direction {direction}. Correlations of 100 % mean one parameter: share "
             "it instead."
         )
-        raise NotPositiveDefiniteError(message)
     matrix = 0.5 * (covariance + covariance.T)
     matrix.setflags(write=False)
     return matrix

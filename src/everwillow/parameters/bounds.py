@@ -88,20 +88,18 @@ class Interval(AbstractBox):
                 ends are finite.
         """
         if not is_concrete(self.lower, self.upper):
-            message = (
+            raise ArgumentTypeError(
                 "Interval.smooth: the ends are traced, and the kind of transform "
                 "depends on which of them are finite. Build the transform itself, for "
                 "example MinuitTransform(lower, upper)."
             )
-            raise ArgumentTypeError(message)
         has_lower, has_upper = np.isfinite(self.lower), np.isfinite(self.upper)
         if has_lower.any() != has_lower.all() or has_upper.any() != has_upper.all():
-            message = (
+            raise ArgumentValueError(
                 "Interval.smooth: the elements of the array differ in which ends are "
                 f"finite: lower = {show(self.lower)}, upper = {show(self.upper)}. Use "
                 "a solver that knows boxes, or split the parameter."
             )
-            raise ArgumentValueError(message)
         if has_lower.all() and has_upper.all():
             return MinuitTransform(self.lower, self.upper)
         if has_lower.all():

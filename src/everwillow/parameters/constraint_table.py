@@ -116,11 +116,10 @@ class TableLayout:
         """Put values by key into the order of the table, one vector."""
         for key, _, shape in self.entries:
             if np.shape(values[key]) not in ((), shape):
-                msg = (
+                raise ShapeMismatchError(
                     f"constraints: {key!r} has shape {shape}, and a value of shape "
                     f"{np.shape(values[key])} was given."
                 )
-                raise ShapeMismatchError(msg)
         xp = array_module(*(values[key] for key, _, _ in self.entries))
         flat = [
             xp.ravel(xp.broadcast_to(values[key], shape))

@@ -310,11 +310,10 @@ class MultivariateNormal(AbstractConstraint):
             ("covariance", matrix, (count, count)),
         ):
             if np.shape(leaf) != shape:
-                message = (
+                raise ShapeMismatchError(
                     f"MultivariateNormal: {name} has shape {np.shape(leaf)}, and "
                     f"{count} keys need {shape}."
                 )
-                raise ShapeMismatchError(message)
         if is_concrete(matrix):
             matrix = checked_covariance(matrix, self.keys)
         self.covariance = matrix
@@ -352,11 +351,10 @@ class MultivariateNormal(AbstractConstraint):
 
     def _check_shape(self, value: Array) -> None:
         if value.shape != (len(self.keys),):
-            message = (
+            raise ShapeMismatchError(
                 f"MultivariateNormal: value has shape {value.shape}; it needs one "
                 f"number for each of the {len(self.keys)} keys, in their order."
             )
-            raise ShapeMismatchError(message)
 
 
 def same_constraint(a: AbstractConstraint, b: AbstractConstraint) -> bool:

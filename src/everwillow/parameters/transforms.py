@@ -73,12 +73,11 @@ class TransformBase(eqx.Module):
             return self._unwrap(checked)
         if not np.all(inside):
             lower, upper = self._range()
-            message = (
+            raise ArgumentValueError(
                 f"{where}: the value {show(array)} is not strictly inside the range "
                 f"({show(lower)}, {show(upper)}) of {type(self).__name__}. Start "
                 "from a value inside, or use an Interval, which includes its ends."
             )
-            raise ArgumentValueError(message)
         return self._unwrap(array)
 
     def wrap(self, value: ArrayLike) -> Float[Array, "..."]:
@@ -223,11 +222,10 @@ class OneSidedLogTransform(TransformBase):
         self, bound: ArrayLike, direction: Literal["lower", "upper"] = "lower"
     ) -> None:
         if direction not in ("lower", "upper"):
-            message = (
+            raise ArgumentValueError(
                 "OneSidedLogTransform: direction must be 'lower' or 'upper' (the side "
                 f"that is bounded), got {direction!r}."
             )
-            raise ArgumentValueError(message)
         self.bound = finite_leaf(bound, "OneSidedLogTransform: bound")
         self.direction = direction
 
@@ -326,11 +324,10 @@ def _transforms_of(state: Any, mapping: Any, *, where: str) -> dict[Any, Transfo
     for name, value in (("state", state), ("mapping", mapping)):
         expected = statelib.State if name == "state" else Mapping
         if not isinstance(value, expected):
-            message = (
+            raise ArgumentTypeError(
                 f"{where}: {name} must be a {expected.__name__}, got "
                 f"{type(value).__name__}."
             )
-            raise ArgumentTypeError(message)
     transforms: dict[Any, TransformBase] = {}
     for key, item in mapping.items():
         if key not in state:
@@ -338,12 +335,11 @@ def _transforms_of(state: Any, mapping: Any, *, where: str) -> dict[Any, Transfo
         if item is None or isinstance(item, AbstractBox) or state[key] is None:
             continue
         if not isinstance(item, TransformBase):
-            message = (
+            raise ArgumentTypeError(
                 f"{where}: the mapping has a {type(item).__name__} for {key!r}; it "
                 "takes transforms such as MinuitTransform(lower, upper), an Interval, "
                 "or None."
             )
-            raise ArgumentTypeError(message)
         transforms[key] = item
     return transforms
 

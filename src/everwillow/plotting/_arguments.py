@@ -26,40 +26,41 @@ def vector(value: Any, name: str, length: int | None = None) -> np.ndarray:
         array = np.full(length, array)
     if array.ndim != 1 or (length is not None and array.size != length):
         need = "a vector" if length is None else f"a vector of {length} numbers"
-        msg = f"{name}: expected {need}, got the shape {array.shape}."
-        raise ShapeMismatchError(msg)
+        raise ShapeMismatchError(
+            f"{name}: expected {need}, got the shape {array.shape}."
+        )
     return array
 
 
 def numbers(value: Any, name: str) -> np.ndarray:
     """Return an array of floats of any shape."""
     if isinstance(value, Tracer):
-        msg = f"{name}: it is traced; plot outside of jit, vmap and grad."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            f"{name}: it is traced; plot outside of jit, vmap and grad."
+        )
     try:
         return np.array(value, float)
     except (TypeError, ValueError):
-        msg = f"{name}: expected numbers, got {type(value).__name__}."
-        raise ArgumentTypeError(msg) from None
+        raise ArgumentTypeError(
+            f"{name}: expected numbers, got {type(value).__name__}."
+        ) from None
 
 
 def sides(value: Any, name: str, length: int) -> np.ndarray:
     """Return errors as distances down and up, shape ``(2, length)``."""
     array = numbers(value, name)
     if array.shape not in ((), (length,), (2, length)):
-        msg = (
+        raise ShapeMismatchError(
             f"{name}: expected one number for each of {length} entries, or two rows of "
             f"them (down and up), got the shape {array.shape}."
         )
-        raise ShapeMismatchError(msg)
     return np.abs(np.broadcast_to(array, (2, length)))
 
 
 def texts(value: Any, name: str) -> tuple[str, ...]:
     """Return names as strings; keys that are tuples are joined by dots."""
     if value is None or isinstance(value, str):
-        msg = f"{name}: expected a sequence of names, got {value!r}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(f"{name}: expected a sequence of names, got {value!r}.")
     return tuple(".".join(n) if isinstance(n, tuple) else str(n) for n in value)
 
 
@@ -67,16 +68,18 @@ def required(names: Sequence[str], values: Sequence[Any], what: str) -> None:
     """Complain about what is missing when neither a record nor arrays are given."""
     missing = [n for n, v in zip(names, values, strict=True) if v is None]
     if missing:
-        msg = f"{what}: give a record, or the arrays {', '.join(missing)}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"{what}: give a record, or the arrays {', '.join(missing)}."
+        )
 
 
 def not_both(record: Any, arrays: dict[str, Any], what: str) -> None:
     """Complain if a record is given and arrays that would replace parts of it."""
     given = [name for name, value in arrays.items() if value is not None]
     if record is not None and given:
-        msg = f"{what}: give a record or arrays, not both ({', '.join(given)})."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"{what}: give a record or arrays, not both ({', '.join(given)})."
+        )
 
 
 def unknown_record(record: Any, what: str, known: str) -> ArgumentTypeError:

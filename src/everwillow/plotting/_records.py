@@ -50,11 +50,10 @@ def _pulls_of_fit(result: FitResult) -> tuple[Any, Any, Any]:
             pulls.append(float((values[index] - center[index]) / width[index]))
             widths.append(float(error[index] / width[index]))
     if not names:
-        msg = (
+        raise ArgumentValueError(
             "pulls: this fit has no constraints (those of a Model are kept, a plain "
             "function has none that can be seen); give names, values and errors."
         )
-        raise ArgumentValueError(msg)
     return names, pulls, widths
 
 
@@ -66,8 +65,9 @@ def ranking_of(result: Any, poi: Any) -> tuple[dict[str, Any], str, float, float
     wanted = pois[0] if poi is None else poi
     wanted = ".".join(wanted) if isinstance(wanted, tuple) else wanted
     if poi is None and len(pois) > 1:
-        msg = f"poi: the ranking has several; choose one of {', '.join(pois)}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"poi: the ranking has several; choose one of {', '.join(pois)}."
+        )
     if wanted not in pois:
         raise unknown_key(wanted, pois, where="poi")
     row = pois.index(wanted)
@@ -170,11 +170,10 @@ def correlation_of(result: Any) -> tuple[Any, Any]:
         raise unknown_record(result, "correlation", "a FitResult")
     covariance = result.covariance
     if covariance is None or np.ndim(covariance) != 2:
-        msg = (
+        raise ArgumentValueError(
             "correlation: the result has no covariance of one fit; take names and "
             "matrix from everwillow.uncertainty (labels, correlation_matrix)."
         )
-        raise ArgumentValueError(msg)
     matrix = np.array(covariance)
     variance = np.diag(matrix)
     errors = np.sqrt(np.where(variance > 0, variance, np.nan))

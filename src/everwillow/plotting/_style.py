@@ -104,8 +104,9 @@ def styled(style: Style) -> Iterator[None]:
     over = _mplhep(style) if isinstance(style, str) else dict(style or {})
     unknown = sorted(set(over) - set(mpl.rcParams))
     if unknown:
-        msg = f"style: matplotlib has no rc parameter {', '.join(unknown)}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"style: matplotlib has no rc parameter {', '.join(unknown)}."
+        )
     families = _installed()
     # Of the settings for mathematics only this one is kept until a figure is drawn.
     maths = "dejavusans" if families[0] == "DejaVu Sans" else "stixsans"
@@ -120,15 +121,15 @@ def _mplhep(name: str) -> dict[str, Any]:
         # Only here: a style of an experiment is all that it is used for.
         from mplhep import styles  # noqa: PLC0415
     except ImportError as error:
-        msg = (
+        raise _MissingPlotError(
             f"style: {name!r} is to be a style of mplhep, which cannot be imported "
             'here. Install it with: pip install "everwillow[plot]" mplhep'
-        )
-        raise _MissingPlotError(msg) from error
+        ) from error
     found = getattr(styles, name, None)
     if not isinstance(found, Mapping):
-        msg = f"style: mplhep has no style {name!r}; it has for example 'ATLAS', 'CMS'."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"style: mplhep has no style {name!r}; it has for example 'ATLAS', 'CMS'."
+        )
     # The sizes of fonts and figures there are for slides.
     known = {k: v for k, v in found.items() if k in _OF_EXPERIMENTS}
     if "font.sans-serif" in known:
@@ -150,8 +151,9 @@ def new_figure(size: tuple[float, float] | None, default: tuple[float, float]) -
     if size is not None and not (
         len(size) == 2 and all(isinstance(x, int | float) and x > 0 for x in size)
     ):
-        msg = f"size: expected width and height in inches, got {size!r}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            f"size: expected width and height in inches, got {size!r}."
+        )
     return Figure(figsize=size or default, layout="constrained")
 
 

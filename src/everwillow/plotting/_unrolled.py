@@ -58,8 +58,9 @@ class Unrolled(NamedTuple):
         array = numbers(values, name)
         size = math.prod(self.shape)
         if array.shape not in (self.shape, (size,)):
-            msg = f"{name}: expected the shape {self.shape}, got {array.shape}."
-            raise ShapeMismatchError(msg)
+            raise ShapeMismatchError(
+                f"{name}: expected the shape {self.shape}, got {array.shape}."
+            )
         return np.transpose(array.reshape(self.shape), self.order).ravel()
 
     @property
@@ -79,8 +80,9 @@ class Unrolled(NamedTuple):
         """
         has = len(self.blocks) == 1 and self.categories is None and bool(self.shape)
         if per_width and not has:
-            msg = "per_width: only bins of a single axis with edges have widths."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                "per_width: only bins of a single axis with edges have widths."
+            )
         steps = np.diff(self.edges)
         if per_width is None:
             per_width = has and counts and not np.allclose(steps, steps[0], rtol=1e-6)

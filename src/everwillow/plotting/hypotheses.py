@@ -124,11 +124,10 @@ def five_values(expected: Any, name: str, count: int) -> np.ndarray:
     """Return expected values in rising order, shape ``(count, 5)``."""
     bands = numbers(_records.five_of(expected), name)
     if bands.shape != (count, 5):
-        msg = (
+        raise ShapeMismatchError(
             f"{name}: expected the shape ({count}, 5), five values (-2, -1, 0, 1, 2 "
             f"sigma) for each of {count} entries, got {bands.shape}."
         )
-        raise ShapeMismatchError(msg)
     # Which fluctuation is the upper end depends on the quantity.
     return np.sort(bands, axis=1)
 

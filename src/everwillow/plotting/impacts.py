@@ -103,8 +103,9 @@ def ranking(
         note = note or f"{text_of(poi, labels)} = {with_errors(value, error, error)}"
     required(("names", "up"), (arrays["names"], arrays["up"]), "ranking")
     if count < 1:
-        msg = f"count: at least one entry has to be drawn, got {count}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"count: at least one entry has to be drawn, got {count}."
+        )
     table = _largest(arrays, count)
     with styled(style):
         shown = [text_of(name, labels) for name in table.names]

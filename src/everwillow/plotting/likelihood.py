@@ -336,12 +336,14 @@ def contour(
 def _points(curves: Any, levels: Sequence[float], name: str) -> list[np.ndarray]:
     out = [numbers(curve, f"{name}[{i}]") for i, curve in enumerate(curves)]
     if len(out) != len(levels):
-        msg = f"{name}: {len(out)} curves were given for {len(levels)} levels."
-        raise ShapeMismatchError(msg)
+        raise ShapeMismatchError(
+            f"{name}: {len(out)} curves were given for {len(levels)} levels."
+        )
     for i, points in enumerate(out):
         if points.ndim != 2 or points.shape[1] != 2:
-            msg = f"{name}[{i}]: expected the shape (n, 2), got {points.shape}."
-            raise ShapeMismatchError(msg)
+            raise ShapeMismatchError(
+                f"{name}[{i}]: expected the shape (n, 2), got {points.shape}."
+            )
     return out
 
 

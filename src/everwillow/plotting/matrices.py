@@ -65,11 +65,10 @@ def correlation(
     known = texts(names, "names")
     table = numbers(matrix, "matrix")
     if table.shape != (len(known), len(known)):
-        msg = (
+        raise ShapeMismatchError(
             f"matrix: {len(known)} names need the shape {(len(known),) * 2}, got "
             f"{table.shape}."
         )
-        raise ShapeMismatchError(msg)
     keep = _kept(known, table, only, above)
     table = table[np.ix_(keep, keep)]
     count = len(keep)
@@ -142,8 +141,9 @@ def _kept(
     largest = np.nanmax(np.nan_to_num(others), axis=1, initial=0.0)
     keep = [i for i in index if above <= 0 or largest[i] >= above]
     if not keep:
-        msg = f"above: no parameter has a correlation of {above:g} or more."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"above: no parameter has a correlation of {above:g} or more."
+        )
     return keep
 
 

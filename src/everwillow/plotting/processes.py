@@ -73,8 +73,7 @@ def template_processes(
         1
     """
     if not postfit:
-        msg = "postfit: there are no processes to draw."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError("postfit: there are no processes to draw.")
     plan = unrolled(axes)
     widths = plan.widths(per_width=per_width, counts=quantity in EXTENSIVE)
     unit = np.ones(plan.bins) if widths is None else widths

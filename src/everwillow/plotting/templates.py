@@ -178,11 +178,10 @@ def template_variations(
         'Ratio'
     """
     if len(variations) > len(PALETTE):
-        msg = (
+        raise ArgumentValueError(
             f"variations: {len(variations)} are too many for one plot, {len(PALETTE)} "
             "at the most. Draw several."
         )
-        raise ArgumentValueError(msg)
     plan = unrolled(axes)
     widths = plan.widths(per_width=per_width, counts=quantity in EXTENSIVE)
     unit = np.ones(plan.bins) if widths is None else widths

@@ -99,8 +99,7 @@ def distribution(
     borders = vector(edges, "edges")
     bins = borders.size - 1
     if bins < 1 or not np.all(np.diff(borders) > 0):
-        msg = "edges: expected at least two rising numbers."
-        raise ShapeMismatchError(msg)
+        raise ShapeMismatchError("edges: expected at least two rising numbers.")
     stack = {k: vector(v, f"samples[{k!r}]", bins) for k, v in samples.items()}
     lines = {k: vector(v, f"signal[{k!r}]", bins) for k, v in (signal or {}).items()}
     total = np.sum([*stack.values()], axis=0) if stack else np.zeros(bins)

@@ -78,15 +78,15 @@ class Stage(NamedTuple):
         here = self.problem.positions(name, where=where)
         if here.size != 1:
             label = name if isinstance(name, str) else ".".join(name)
-            msg = (
+            raise ArgumentValueError(
                 f"{where}: {name!r} has {here.size} elements. Name one of them, such "
                 f"as '{label}[0]'."
             )
-            raise ArgumentValueError(msg)
         place = int(here[0])
         if self.held[place]:
-            msg = f"{where}: {name!r} is among the parameters that are held."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                f"{where}: {name!r} is among the parameters that are held."
+            )
         return place
 
     def check_inside(self, name: Key, place: int, values: Any, *, where: str) -> None:
@@ -105,17 +105,15 @@ class Stage(NamedTuple):
         else:
             minimum = problem.fit(throw=not traced)
         if minimum.derivatives == NONE:
-            msg = (
+            raise DerivativeError(
                 "nll_fn: a profile needs the gradient of the likelihood, and JAX has "
                 "no derivatives of it. Give it a gradient with jax.custom_vjp."
             )
-            raise DerivativeError(msg)
         if minimum.hessian is None:
-            msg = (
+            raise ArgumentValueError(
                 "solver: a profile needs the Hessian of the fit, which NewtonCG leaves "
                 "out beyond 1000 parameters. Use solver=TrustRegionNewton()."
             )
-            raise ArgumentValueError(msg)
         if not knows_curvature(problem.task.solver):
             # Others know nothing of parameters that are held in their program.
             task = dataclasses.replace(problem.task, solver=TrustRegionNewton())
@@ -150,8 +148,9 @@ def stage(
     """
     given = params if isinstance(params, FitResult) else None
     if given is not None and np.ndim(given.nll):
-        msg = "params: a batch of fits has no one minimum. Map over it with jax.vmap."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            "params: a batch of fits has no one minimum. Map over it with jax.vmap."
+        )
     state: Any = given.params if given is not None else params
     problem = pose(
         nll_fn,
@@ -178,19 +177,22 @@ def _ends_at(problem: Problem, given: FitResult) -> bool:
 def confidence(cl: Any) -> float:
     """Return a confidence level, or say what is wrong with it."""
     if is_traced(cl) or isinstance(cl, str) or np.ndim(cl):
-        msg = f"cl: expected one number that is not traced, got {type(cl).__name__}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            f"cl: expected one number that is not traced, got {type(cl).__name__}."
+        )
     if not 0 < cl < 1:
-        msg = f"cl: expected a confidence level between 0 and 1, got {cl!r}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"cl: expected a confidence level between 0 and 1, got {cl!r}."
+        )
     return float(cl)
 
 
 def _held(problem: Problem, names: Iterable[str]) -> np.ndarray:
     """Return which parameters names and patterns hold."""
     if isinstance(names, str):
-        msg = f"held: expected a list of names, got the string {names!r}: [{names!r}]."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            f"held: expected a list of names, got the string {names!r}: [{names!r}]."
+        )
     layout = problem.task.layout
     meant = np.zeros(layout.size, bool)
     for name in names:

@@ -123,8 +123,9 @@ def contour(
     """
     cl = confidence(cl)
     if not isinstance(points, int | np.integer) or points < FEWEST_POINTS:
-        msg = f"points: expected {FEWEST_POINTS} points or more, got {points!r}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"points: expected {FEWEST_POINTS} points or more, got {points!r}."
+        )
     posed = stage(
         nll_fn,
         params,

@@ -212,8 +212,9 @@ def _places(posed: Stage, names: Iterable[Key] | None) -> np.ndarray:
         found = [posed.problem.positions(name, where="names") for name in names]
         places = np.concatenate(found or [np.zeros(0, int)])
     if places.size == 0 or np.any(posed.held[places]):
-        msg = "names: expected one or more parameters that are neither fixed nor held."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            "names: expected one or more parameters that are neither fixed nor held."
+        )
     return places
 
 

@@ -238,8 +238,9 @@ def scan_2d(
     )
     first, second = pair(posed, names)
     if len(values) != 2:
-        msg = f"values: expected the two axes of the grid, got {len(values)}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"values: expected the two axes of the grid, got {len(values)}."
+        )
     axes = tuple(
         _points(posed, name, place, axis, where=f"values[{i}]")
         for i, (name, place, axis) in enumerate(
@@ -276,12 +277,12 @@ def scan_2d(
 def pair(posed: Stage, names: Any) -> tuple[int, int]:
     """Return the positions of two different parameters."""
     if isinstance(names, str) or len(names) != 2:
-        msg = f"names: expected two parameters, got {names!r}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(f"names: expected two parameters, got {names!r}.")
     first, second = (posed.position(name, where="names") for name in names)
     if first == second:
-        msg = f"names: expected two different parameters, got {names[0]!r} twice."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"names: expected two different parameters, got {names[0]!r} twice."
+        )
     return first, second
 
 
@@ -289,9 +290,8 @@ def _points(posed: Stage, name: Key, place: int, values: Any, *, where: str) -> 
     library: Any = jnp if is_traced(values) else np
     points = library.asarray(values, float_dtype())
     if points.ndim != 1 or points.size == 0:
-        msg = (
+        raise ShapeMismatchError(
             f"{where}: expected one or more values in a row, got shape {points.shape}."
         )
-        raise ShapeMismatchError(msg)
     posed.check_inside(name, place, points, where=where)
     return points

@@ -57,22 +57,23 @@ def canonicalize_key(path: Iterable[Any], *, sep: str | None = ".") -> Key:
         if sep in segment:
             other = next((s for s in (".", "/", ":", "|") if s not in segment), None)
             advice = f"sep={other!r}, or sep=None" if other else "sep=None"
-            msg = (
+            raise ArgumentValueError(
                 f"The key segment {segment!r} of {'/'.join(segments)!r} contains the "
                 f"separator {sep!r}, so the joined key could not be told from a "
                 f"nested one. Choose {advice} for tuples as keys."
             )
-            raise ArgumentValueError(msg)
     return sep.join(segments)
 
 
 def _check_sep(sep: object) -> None:
     if sep is not None and not isinstance(sep, str):
-        msg = f"sep: expected a string or None, got {type(sep).__name__}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            f"sep: expected a string or None, got {type(sep).__name__}."
+        )
     if sep == "":
-        msg = "sep: the empty string cannot separate; use None for tuples as keys."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            "sep: the empty string cannot separate; use None for tuples as keys."
+        )
 
 
 class _Items(ItemsView[Key, Any]):
@@ -117,8 +118,7 @@ class State(Mapping[Key, Any]):
     def __new__(cls, *args: Any, **kwargs: Any) -> NoReturn:
         """Refuse: a State is made from a pytree."""
         del args, kwargs
-        msg = "State: make one with State.from_pytree(pytree)."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError("State: make one with State.from_pytree(pytree).")
 
     @classmethod
     def from_pytree(
@@ -143,26 +143,25 @@ class State(Mapping[Key, Any]):
             KeyCollisionError: If two leaves have one key, as with ``1`` and ``"1"``.
         """
         if isinstance(pytree, State):
-            msg = (
+            raise ArgumentTypeError(
                 "State.from_pytree: got a State, which needs no conversion. For its "
                 "pytree use state.to_pytree(), to change values sl.update(state, ...)."
             )
-            raise ArgumentTypeError(msg)
         _check_sep(sep)
         try:
             pytree = native_tree(pytree, "params", is_leaf=is_leaf)
             leaves, treedef = flatten_with_path(pytree, is_leaf=is_leaf)
         except ValueError as error:
-            msg = (
+            raise ArgumentValueError(
                 f"State.from_pytree: the pytree cannot be flattened: {error} The keys "
                 "of one dictionary must all be of one type, best strings."
-            )
-            raise ArgumentValueError(msg) from error
+            ) from error
         keys = tuple(canonicalize_key(path, sep=sep) for path, _ in leaves)
         if len(set(keys)) != len(keys):
             twice = sorted({str(key) for key in keys if keys.count(key) > 1})
-            msg = f"State.from_pytree: several leaves have the key {', '.join(twice)}."
-            raise KeyCollisionError(msg)
+            raise KeyCollisionError(
+                f"State.from_pytree: several leaves have the key {', '.join(twice)}."
+            )
         meta = Meta((Piece(treedef, keys, keys, sep),), merged=False)
         return make_state(meta, tuple(leaf for _, leaf in leaves))
 
@@ -176,8 +175,9 @@ class State(Mapping[Key, Any]):
         """
         new = tuple(values)
         if len(new) != len(self._values):
-            msg = f"with_values: got {len(new)} values for {len(self)} entries."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                f"with_values: got {len(new)} values for {len(self)} entries."
+            )
         return make_state(self._meta, new)
 
     def to_pytree(self) -> Any:
@@ -275,8 +275,9 @@ class State(Mapping[Key, Any]):
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         del name, value
-        msg = "State: it is immutable; sl.update(state, updates={...}) makes a new one."
-        raise AttributeError(msg)
+        raise AttributeError(
+            "State: it is immutable; sl.update(state, updates={...}) makes a new one."
+        )
 
     def __delattr__(self, name: str) -> NoReturn:
         self.__setattr__(name, None)

@@ -38,11 +38,10 @@ class Transform:
         if self.new_key is not None:
             _check_key(self.new_key, where="Transform")
         if self.value_fn is not None and not callable(self.value_fn):
-            msg = (
+            raise ArgumentTypeError(
                 "Transform: value_fn must be a function of (key, value), got "
                 f"{type(self.value_fn).__name__}."
             )
-            raise ArgumentTypeError(msg)
 
 
 def apply_transformations(
@@ -162,8 +161,7 @@ def merge(*states: State) -> State:
         State(mass=124, scale_a=1, scale_b=1)
     """
     if not states:
-        msg = "merge: give at least one State."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError("merge: give at least one State.")
     values: dict[Key, Any] = {}
     specs: dict[Key, tuple[LeafSpec, int]] = {}
     for number, state in enumerate(states):
@@ -191,8 +189,9 @@ def split(merged: State) -> tuple[State, ...]:
     _check_state(merged, where="split")
     meta, values = state_parts(merged)
     if not meta.merged:
-        msg = "split: the State was not merged; only what sl.merge made can be split."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            "split: the State was not merged; only what sl.merge made can be split."
+        )
     return tuple(
         make_state(alone, tuple(values[position] for position in positions))
         for alone, positions in zip(meta.alone, meta.positions, strict=True)
@@ -219,11 +218,10 @@ def partition(
     """
     _check_state(state, where="partition")
     if not callable(predicate):
-        msg = (
+        raise ArgumentTypeError(
             "partition: predicate must be a function of (key, value), got "
             f"{type(predicate).__name__}."
         )
-        raise ArgumentTypeError(msg)
     left: list[Any] = []
     right: list[Any] = []
     for key, value in state.to_dict().items():
@@ -252,8 +250,9 @@ def combine_partitions(left: State, right: State) -> State:
             if differing
             else ("their keys agree, but not the pytrees they came from")
         )
-        msg = f"combine_partitions: not the two parts of one State: {what}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"combine_partitions: not the two parts of one State: {what}."
+        )
     pairs = list(zip(left_values, right_values, strict=True))
     twice = [
         str(key)
@@ -261,11 +260,10 @@ def combine_partitions(left: State, right: State) -> State:
         if a is not None and b is not None
     ]
     if twice:
-        msg = (
+        raise ArgumentValueError(
             f"combine_partitions: both sides have a value for {', '.join(twice)}; "
             "one of them must be None."
         )
-        raise ArgumentValueError(msg)
     return left.with_values(b if a is None else a for a, b in pairs)
 
 
@@ -297,11 +295,10 @@ def update(state: State, updates: Mapping[Key, Any]) -> State:
         position = meta.index[key]
         old_shape, new_shape = leaf_shape(values[position]), leaf_shape(new)
         if old_shape != new_shape and None not in (old_shape, new_shape):
-            msg = (
+            raise ShapeMismatchError(
                 f"update: {key!r} has shape {old_shape}, its new value shape "
                 f"{new_shape}; broadcast the value yourself if that is meant."
             )
-            raise ShapeMismatchError(msg)
         values[position] = new
     return state.with_values(values)
 
@@ -311,11 +308,10 @@ def _check_shared(
 ) -> None:
     known, first = specs.setdefault(key, (spec, number))
     if not known.agrees_with(spec):
-        msg = (
+        raise ShapeMismatchError(
             f"merge: the States disagree on {key!r}: {known} in State {first}, {spec} "
             f"in State {number}. Rename one of them, or give both the same form."
         )
-        raise ShapeMismatchError(msg)
     if known.kind == "number":  # an int literal binds nobody, the next value may
         specs[key] = (spec, number)
 
@@ -325,12 +321,11 @@ def _renamed(state: State, names: Mapping[Key, Key], *, where: str) -> State:
     for key in state:
         new = names.get(key, key)
         if new in landed:
-            msg = (
+            raise KeyCollisionError(
                 f"{where}: {landed[new]!r} and {key!r} would both have the key "
                 f"{new!r}. Sharing an entry is for sl.merge; otherwise choose "
                 "another name."
             )
-            raise KeyCollisionError(msg)
         landed[new] = key
     meta, values = state_parts(state)
     return make_state(meta.renamed(names), values)
@@ -344,38 +339,37 @@ def _prefixed(key: Key, name: str, sep: str | None) -> Key:
 
 def _check_state(state: Any, *, where: str) -> None:
     if not isinstance(state, State):
-        msg = (
+        raise ArgumentTypeError(
             f"{where}: expected a State, got {type(state).__name__}. Make one with "
             "State.from_pytree(pytree)."
         )
-        raise ArgumentTypeError(msg)
 
 
 def _check_transform(key: Key, transform: Any) -> None:
     if not isinstance(transform, Transform):
-        msg = (
+        raise ArgumentTypeError(
             f"apply_transformations: the entry for {key!r} must be a Transform, got "
             f"{type(transform).__name__}. To rename only, use sl.rename."
         )
-        raise ArgumentTypeError(msg)
 
 
 def _check_prefix(name: Any, keep: Any) -> None:
     if not isinstance(name, str) or not name:
-        msg = f"prefix: the prefix must be a non-empty string, got {name!r}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            f"prefix: the prefix must be a non-empty string, got {name!r}."
+        )
     if isinstance(keep, str):
-        msg = f"prefix: keep must be a collection of keys; write keep=({keep!r},)."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            f"prefix: keep must be a collection of keys; write keep=({keep!r},)."
+        )
 
 
 def _check_mapping(mapping: Any, *, where: str, name: str) -> None:
     if not isinstance(mapping, Mapping):
-        msg = (
+        raise ArgumentTypeError(
             f"{where}: {name} must be a mapping from keys, got "
             f"{type(mapping).__name__}."
         )
-        raise ArgumentTypeError(msg)
 
 
 def _check_known(keys: Iterable[Key], state: State, *, where: str) -> None:
@@ -387,5 +381,6 @@ def _check_known(keys: Iterable[Key], state: State, *, where: str) -> None:
 def _check_key(key: Any, *, where: str) -> None:
     parts = cast(tuple[Any, ...], key) if isinstance(key, tuple) else (key,)
     if not all(isinstance(part, str) for part in parts):
-        msg = f"{where}: a key must be a string or a tuple of strings, got {key!r}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            f"{where}: a key must be a string or a tuple of strings, got {key!r}."
+        )

@@ -188,8 +188,9 @@ def fit_toys(
         check_count(batch_size, "batch_size")
     sampler = choose_sampler(nll_fn, sample_fn, predict_fn)
     if params is not None and not isinstance(params, State | FitResult):
-        msg = f"params: expected a State or a FitResult, got {type(params).__name__}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            f"params: expected a State or a FitResult, got {type(params).__name__}."
+        )
     state = params.params if isinstance(params, FitResult) else params
     problem = pose(
         nll_fn, state, fixed=fixed, bounds=bounds, solver=solver, max_steps=max_steps

@@ -131,12 +131,11 @@ def choose_sampler(
         return PoissonToys(predict_fn)
     if isinstance(nll_fn, AbstractModel):
         return Fluctuated(nll_fn)
-    msg = (
+    raise ArgumentValueError(
         "toys: a likelihood alone does not tell how to draw data. Give "
         "sample_fn(state, key), or predict_fn(state) for Poisson counts around it, or "
         "use a Model."
     )
-    raise ArgumentValueError(msg)
 
 
 def asimov_data(
@@ -173,11 +172,10 @@ def asimov_data(
     if isinstance(nll_fn, AbstractModel):
         with up_to_date(nll_fn):
             return nll_fn.asimov(at)
-    msg = (
+    raise ArgumentValueError(
         "asimov: a likelihood alone does not tell what it expects. Give "
         "predict_fn(state), which returns the expected observation, or use a Model."
     )
-    raise ArgumentValueError(msg)
 
 
 def checked_key(key_or_seed: Any) -> Any:
@@ -195,8 +193,9 @@ def checked_key(key_or_seed: Any) -> Any:
         dtype = key_or_seed.dtype
         if jnp.issubdtype(dtype, jax.dtypes.prng_key) or dtype == np.uint32:
             return key_or_seed
-    msg = f"key: expected jax.random.key(seed) or an integer seed, got {key_or_seed!r}."
-    raise ArgumentTypeError(msg)
+    raise ArgumentTypeError(
+        f"key: expected jax.random.key(seed) or an integer seed, got {key_or_seed!r}."
+    )
 
 
 def as_key(checked: Any) -> Array:
@@ -254,12 +253,11 @@ def _with_dtypes(toys: Any, like: Any) -> Any:
         for other, shape in zip(others, shapes, strict=True)
     )
     if not fits:
-        msg = (
+        raise ShapeMismatchError(
             "sample_fn: the toys have another structure than the observation: "
             f"{structure} of shapes {shapes}, not {wanted} of shapes "
             f"{[np.shape(leaf) for leaf in others]}."
         )
-        raise ShapeMismatchError(msg)
     return structure.unflatten(
         [
             leaf.astype(other.dtype) if is_float(other) else leaf
@@ -331,5 +329,4 @@ def _native_params(params: Any) -> Any:
 def check_count(count: Any, name: str) -> None:
     """Refuse what is no positive integer."""
     if not isinstance(count, int | np.integer) or isinstance(count, bool) or count < 1:
-        msg = f"{name}: expected a positive integer, got {count!r}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(f"{name}: expected a positive integer, got {count!r}.")

@@ -55,8 +55,9 @@ def _raise(matrix: np.ndarray, point: Point, definite: Any, good: Any) -> None:
         number = ", ".join(map(str, lane))
         which = f"{len(lanes)} of {good.size} fits have no covariance. In fit {number}"
         if definite[lane]:
-            msg = f"{which} no minimum was found. {_QUIET}"
-            raise FitError(msg, result=point.result)
+            raise FitError(
+                f"{which} no minimum was found. {_QUIET}", result=point.result
+            )
         which += " the Hessian of -ln L"
         matrix, held = matrix[lane], np.asarray(point.held)[lane]
     else:
@@ -65,8 +66,7 @@ def _raise(matrix: np.ndarray, point: Point, definite: Any, good: Any) -> None:
             _raise_failed(point)
     if not np.isfinite(matrix).all():
         names = ", ".join(_nonfinite_labels(matrix, point.labels))
-        msg = f"{which} is not finite in {names}. {_QUIET}"
-        raise NonFiniteError(msg)
+        raise NonFiniteError(f"{which} is not finite in {names}. {_QUIET}")
     negative, flat = directions(matrix, held, point.labels)
     parts, advice = [], []
     if negative:
@@ -75,11 +75,10 @@ def _raise(matrix: np.ndarray, point: Point, definite: Any, good: Any) -> None:
     if flat:
         parts.append(f"-ln L is flat in a direction of {', '.join(flat)}")
         advice.append("fix one of the parameters of a flat direction or constrain it")
-    msg = (
+    raise NotPositiveDefiniteError(
         f"{which} is not positive definite, so it gives no errors: "
         f"{'; '.join(parts)}. To mend it, {'; '.join(advice)}. {_QUIET}"
     )
-    raise NotPositiveDefiniteError(msg)
 
 
 _QUIET = "With throw=False the errors are NaN instead."
@@ -91,13 +90,12 @@ def _raise_failed(point: Point) -> None:
     assert result is not None
     text = result.message()
     if bool(np.all(np.asarray(result.status == RESULTS.flat_direction))):
-        msg = f"There is no covariance. {text} {_QUIET}"
-        raise NotPositiveDefiniteError(msg)
-    msg = (
+        raise NotPositiveDefiniteError(f"There is no covariance. {text} {_QUIET}")
+    raise FitError(
         f"The fit found no minimum, so there are no errors. {text} {_QUIET} To look "
-        "at the Hessian at its end point all the same, pass result.params."
+        "at the Hessian at its end point all the same, pass result.params.",
+        result=result,
     )
-    raise FitError(msg, result=result)
 
 
 def directions(

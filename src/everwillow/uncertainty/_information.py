@@ -48,8 +48,7 @@ def look_at(nll_fn: Any, params: Any, observation: Any, fixed: Any) -> Situation
 def covariance_at(situation: Situation, *, kind: str, throw: bool) -> Any:
     """Return the covariance of one kind."""
     if kind not in get_args(Kind):
-        msg = f"kind: expected 'hessian' or 'fisher', got {kind!r}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(f"kind: expected 'hessian' or 'fisher', got {kind!r}.")
     matrix = observed(situation) if kind == "hessian" else expected(situation)
     return checked_inverse(matrix, situation.point, throw=throw)
 
@@ -78,13 +77,12 @@ def expected(situation: Situation) -> Any:
     stand_in = _gauss_newton(situation)
     if stand_in is not None:
         return stand_in
-    msg = (
+    raise ArgumentTypeError(
         "nll_fn: a function alone does not tell what data it expects, so there is no "
         'expected information for kind="fisher". Give a Model with '
         "`expected=`, a LeastSquares objective, or an objective whose curvature has a "
         'gauss_newton part; or use kind="hessian".'
     )
-    raise ArgumentTypeError(msg)
 
 
 def second_derivatives(objective: Any, situation: Situation) -> Any:

@@ -59,11 +59,10 @@ def locate(params: Any, fixed: Any) -> Point:
     if isinstance(params, FitResult):
         return _locate_result(params, fixed)
     if not isinstance(params, State):
-        msg = (
+        raise ArgumentTypeError(
             f"params: expected a State or a FitResult, got {type(params).__name__}. "
             "Make a State of any pytree with State.from_pytree(pytree)."
         )
-        raise ArgumentTypeError(msg)
     layout, vector, others = ravel_state(params)
     _, _, mask = apply_fixed(layout, vector, others, fixed)
     (free,) = np.nonzero(mask)
@@ -117,11 +116,10 @@ def _unchanged(value: Any, old: Any) -> bool:
 def refuse_batch(result: FitResult | None, doing: str) -> None:
     """Raise if a result is that of many fits."""
     if result is not None and np.ndim(result.nll):
-        msg = (
+        raise ArgumentValueError(
             f"params: a batch of {np.size(result.nll)} fits cannot be used {doing}. "
             "Map over it: jax.vmap(lambda result, data: ...)(results, datasets)."
         )
-        raise ArgumentValueError(msg)
 
 
 def evaluate_at(

@@ -182,12 +182,10 @@ def degeneracies(
     if hessian is None:
         hessian = _evaluated(situation)
     if is_traced(hessian, dict(constraints)):
-        msg = "degeneracies: call it outside of jit, vmap and grad."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError("degeneracies: call it outside of jit, vmap and grad.")
     hessian = np.asarray(hessian, float)
     if not np.isfinite(hessian).all():
-        msg = "The Hessian of -ln L is not finite, so it tells nothing."
-        raise NonFiniteError(msg)
+        raise NonFiniteError("The Hessian of -ln L is not finite, so it tells nothing.")
     known = _prior(constraints, point.layout)
     widths = _widths(hessian, known.widths[point.free])
     # What is held at a bound takes no part.

@@ -89,8 +89,9 @@ def propagate(
         5.0 1.0
     """
     if not callable(fn):
-        msg = f"fn: expected a function of the parameters, got {type(fn).__name__}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            f"fn: expected a function of the parameters, got {type(fn).__name__}."
+        )
     point = locate(params, fixed)
     if covariance is None:
         covariance = _known_covariance(point, throw=throw)
@@ -120,11 +121,10 @@ def _known_covariance(point: Point, *, throw: bool) -> Any:
         if point.same
         else "that of the fit is for other fixed parameters"
     )
-    msg = (
+    raise ArgumentValueError(
         f"covariance: needed, as {reason}. Give "
         "covariance_matrix(nll_fn, params, observation, fixed=fixed)."
     )
-    raise ArgumentValueError(msg)
 
 
 def _checked(covariance: Any, point: Point) -> Any:
@@ -134,11 +134,10 @@ def _checked(covariance: Any, point: Point) -> Any:
     size = point.free.size
     if covariance.shape != (size, size):
         shown = ", ".join(point.labels[:10]) + (", ..." if size > 10 else "")
-        msg = (
+        raise ShapeMismatchError(
             f"covariance: its shape is {covariance.shape}, and there are {size} free "
             f"parameters ({shown}). Name those it leaves out in `fixed`."
         )
-        raise ShapeMismatchError(msg)
     return covariance
 
 

@@ -103,11 +103,10 @@ def sandwich(
     """
     for name, given in (("nll_terms", nll_terms), ("constraint_nll", constraint_nll)):
         if not callable(given) and not (name == "constraint_nll" and given is None):
-            msg = (
+            raise ArgumentTypeError(
                 f"{name}: expected a function (params, observation), got "
                 f"{type(given).__name__}."
             )
-            raise ArgumentTypeError(msg)
     situation = look_at(nll_fn, params, observation, fixed)
     point = situation.point
     outside = checked_inverse(observed(situation), point, throw=throw)
@@ -131,11 +130,10 @@ def _product(outside: Any, inside: Any, situation: Situation, *, throw: bool) ->
     if throw and library is np and not np.isfinite(inside).all():
         rows = ~np.isfinite(inside).all(axis=1)
         names = [n for n, bad in zip(situation.point.labels, rows, strict=True) if bad]
-        msg = (
+        raise NonFiniteError(
             "nll_terms: the derivatives of the contributions are not finite in "
             f"{', '.join(names)}. With throw=False the covariance is NaN instead."
         )
-        raise NonFiniteError(msg)
     # One NaN inside makes all of the product NaN.
     inside = library.where(library.isfinite(inside).all(), inside, library.nan)
     covariance = outside @ inside @ outside
@@ -162,11 +160,10 @@ def _scores(task: Task, numbers: Numbers) -> Array:
     def terms(x: Array) -> Array:
         out = jnp.asarray(output(task, numbers, x))
         if out.ndim == 0:
-            msg = (
+            raise ShapeMismatchError(
                 "nll_terms: it returned one number, and has to return one for each "
                 "event, shape (events,). Leave out the sum over the events."
             )
-            raise ShapeMismatchError(msg)
         return jnp.ravel(out)
 
     values, push = jax.linearize(terms, x)

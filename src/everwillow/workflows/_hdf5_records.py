@@ -74,8 +74,7 @@ def read_record(group: Any, cls: Any) -> Any:
         if name not in (group.attrs if is_attribute else group):
             if name in optional:
                 continue
-            msg = f"{group.name} has no {name!r}"
-            raise KeyError(msg)
+            raise KeyError(f"{group.name} has no {name!r}")
         if is_attribute:
             found[name] = kind(group.attrs[name])
         elif kind == _TEXT:

@@ -97,11 +97,10 @@ def check_without_fit(asked: Questions, others: Iterable[str]) -> None:
     """
     wanted = sorted({*asked.fits, *others})
     if wanted:
-        msg = (
+        raise ArgumentValueError(
             f"refit: False fits nothing, and {', '.join(wanted)} needs a fit. Leave it "
             "out, or let the fit begin at that result with refit=True."
         )
-        raise ArgumentValueError(msg)
 
 
 def results_of(

@@ -88,8 +88,9 @@ def taken_from(model: TemplateModel, found: TemplateResults, what: str) -> Taken
             are hidden by other numbers, or if one is frozen that it fitted.
     """
     if not found.fit.success or found.covariance is None:
-        msg = "from_result: that fit failed, or has no covariance to be propagated."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            "from_result: that fit failed, or has no covariance to be propagated."
+        )
     _check_hidden(model, found, what)
     layout, start, others = ravel_state(model.state)
     values, rows = np.array(start, float), {}
@@ -143,14 +144,14 @@ def _check_hidden(model: TemplateModel, found: TemplateResults, what: str) -> No
     theirs = {name for name, _, blinded in _rows(found) if blinded}
     known = set(map(str, model.state))
     if theirs & known != hidden & set(found.parameters.names):
-        msg = (
+        raise ArgumentValueError(
             "from_result: other parameters are hidden there than here. Give the same "
             "blind= and unblind=."
         )
-        raise ArgumentValueError(msg)
     if hidden and not _same_source(found, what):
-        msg = "from_result: fits of data and of simulated data hide by other numbers."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            "from_result: fits of data and of simulated data hide by other numbers."
+        )
 
 
 def _free(model: TemplateModel, layout: Layout) -> list[str]:
@@ -176,11 +177,10 @@ def _frozen(
     known = set(layout.labels)
     clash = sorted(fitted & (known - set(free)))
     if clash:
-        msg = (
+        raise ArgumentValueError(
             f"freeze: {', '.join(clash)} was fitted in the result that is taken. "
             "Freeze it in that fit."
         )
-        raise ArgumentValueError(msg)
     constrained = {str(name) for name in model.constraints}
     added = [n for n in free if n and n not in rows and n.split("[")[0] in constrained]
     held: dict[Any, Any] = {}

@@ -77,14 +77,14 @@ def _chosen(spec: TemplateSpec, data: str | None) -> str:
     if data in names:
         return data
     if data == OBSERVED:
-        msg = (
+        raise ArgumentValueError(
             "data: there are no data, or not in all fitted channels. Add them with "
             f"add_data, or say what to fit: {', '.join(names)}."
         )
-        raise ArgumentValueError(msg)
     hint = nearest(data, names)
-    msg = f"data: there is no {data!r}.{hint} There are: {', '.join(names)}."
-    raise ArgumentValueError(msg)
+    raise ArgumentValueError(
+        f"data: there is no {data!r}.{hint} There are: {', '.join(names)}."
+    )
 
 
 def _asimov(made: Any, spec: TemplateSpec, nothing: float) -> dict[str, Any]:

@@ -169,8 +169,9 @@ def free_projections(
     for text in texts:
         names = [piece.name() for piece in words("projection", text)]
         if not names:
-            msg = "projections: expected CHANNEL AXIS ..., got nothing."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                "projections: expected CHANNEL AXIS ..., got nothing."
+            )
         models[text] = with_free_bins(model, *names)
     return models
 

@@ -116,8 +116,9 @@ def questions_of(
     singles, pairs = names.singles_and_pairs(scans, "scans")
     others, areas = names.singles_and_pairs(contours, "contours")
     if others:
-        msg = f"contours: expected two parameters, written A,B, got {others[0]!r}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"contours: expected two parameters, written A,B, got {others[0]!r}."
+        )
     intervals = names.chosen(minos, "minos")
     upper = names.chosen(limits, "limits", interest=True)
     names.check_zero(upper)
@@ -167,17 +168,16 @@ def _left_out(limits: set[str], others: set[str]) -> tuple[str, ...]:
 
 def _check_numbers(points: Any, levels: Sequence[float], level: float) -> None:
     if not isinstance(points, int | np.integer) or points < 2:
-        msg = f"scan_points: expected 2 or more, got {points!r}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(f"scan_points: expected 2 or more, got {points!r}.")
     if not len(levels) or not all(0 < one < 1 for one in levels):
-        msg = f"contour_levels: expected numbers between 0 and 1, got {levels!r}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"contour_levels: expected numbers between 0 and 1, got {levels!r}."
+        )
     if not 0 < level < 0.5:
-        msg = (
+        raise ArgumentValueError(
             "limit_level: expected a CLs such as 0.05, for limits at 95 % confidence, "
             f"got {level!r}."
         )
-        raise ArgumentValueError(msg)
 
 
 class _Names:
@@ -243,8 +243,9 @@ class _Names:
             if interest and not named:
                 found = found & np.isin(self.labels, self.model.interest)
             if not (found & ~self.frozen).any():
-                msg = f"{where}: {name!r} is frozen, so nothing of it is left."
-                raise ArgumentValueError(msg)
+                raise ArgumentValueError(
+                    f"{where}: {name!r} is frozen, so nothing of it is left."
+                )
             marks |= found & ~self.frozen
         return tuple(self.labels[i] for i in np.flatnonzero(marks))
 
@@ -262,8 +263,9 @@ class _Names:
             elif len(found) == 2 and found[0] != found[1]:
                 pairs[found[0], found[1]] = None
             else:
-                msg = f"{where}: expected one parameter or two different ones: {one!r}."
-                raise ArgumentValueError(msg)
+                raise ArgumentValueError(
+                    f"{where}: expected one parameter or two different ones: {one!r}."
+                )
         return tuple(singles), tuple(pairs)
 
     def _parts(self, one: Any, where: str) -> list[str]:
@@ -273,21 +275,22 @@ class _Names:
             return [part.strip() for part in COMMA.split(one)]
         if isinstance(one, tuple | list) and all(isinstance(part, str) for part in one):
             return list(one)
-        msg = f"{where}: expected names, or pairs of them, got {one!r}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            f"{where}: expected names, or pairs of them, got {one!r}."
+        )
 
     def _single(self, name: str, where: str) -> str:
         found, _ = meant_elements(name, self.layout, where=where)
         if found.sum() != 1:
-            msg = (
+            raise ArgumentValueError(
                 f"{where}: {name!r} means {int(found.sum())} parameters. Name one, "
                 f"such as {self.labels[int(np.argmax(found))]!r}."
             )
-            raise ArgumentValueError(msg)
         i = int(np.argmax(found))
         if self.frozen[i]:
-            msg = f"{where}: {name!r} is frozen, so it cannot be moved."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                f"{where}: {name!r} is frozen, so it cannot be moved."
+            )
         return self.labels[i]
 
     def check_zero(self, names: Sequence[str]) -> None:
@@ -296,21 +299,19 @@ class _Names:
         for name in names:
             low = lower[self.labels.index(name)]
             if low > 0 and name not in self.hidden:
-                msg = (
+                raise ArgumentValueError(
                     f"limits: {name!r} cannot be 0, its lower bound is {low:g}, so "
                     "there is no hypothesis without it."
                 )
-                raise ArgumentValueError(msg)
 
     def check_movable(self) -> None:
         """Refuse impacts of frozen parameters if there are none with a width."""
         held = {self.labels[i].split("[")[0] for i in np.flatnonzero(self.frozen)}
         if not held & set(map(str, self.model.constraints)):
-            msg = (
+            raise ArgumentValueError(
                 "nonprofiled_impacts: no parameter with a constraint is frozen, so "
                 "there is nothing to move. Freeze what the data must not constrain."
             )
-            raise ArgumentValueError(msg)
 
     def groups(self, more: Mapping[str, str | Sequence[str]]) -> dict[str, list[str]]:
         """Return the free parameters of each group, in the order of the names."""
@@ -339,8 +340,7 @@ def _mappings(
         try:
             mapping.axes(layout)
         except UnknownKeyError as error:
-            msg = f"mapping {mapping.key!r}: {error}"
-            raise UnknownKeyError(msg) from error
+            raise UnknownKeyError(f"mapping {mapping.key!r}: {error}") from error
         found[mapping.key] = mapping
     return tuple(found.values())
 

@@ -87,21 +87,22 @@ def curvatures_of(
     one = isinstance(regularise, str | AbstractHistogramMapping | Curvature)
     given: Any = (regularise,) if one else tuple(regularise)
     if not given and strength is not None:
-        msg = "strength: nothing is regularised. Say what: regularise='Select CHANNEL'."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            "strength: nothing is regularised. Say what: regularise='Select CHANNEL'."
+        )
     curvatures = [_read(each, layout) for each in given]
     if strength is None or isinstance(strength, str):
         if strength not in (None, CORNER):
-            msg = f"strength: expected numbers or {CORNER!r}, got {strength!r}."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                f"strength: expected numbers or {CORNER!r}, got {strength!r}."
+            )
         return tuple(curvatures)
     numbers = list(np.atleast_1d(np.asarray(strength, float)))
     if len(numbers) not in (1, len(curvatures)):
-        msg = (
+        raise ArgumentValueError(
             f"strength: {len(numbers)} values for {len(curvatures)} regularised "
             "histograms. Give one for all, or one for each."
         )
-        raise ArgumentValueError(msg)
     numbers = numbers * len(curvatures) if len(numbers) == 1 else numbers
     return tuple(
         part.with_strength(float(number))
@@ -118,8 +119,9 @@ def _read(one: Smooth, layout: Layout) -> Curvature:
     names = [piece.name() for piece in words("regularise", one)]
     if names[:1] == [_PARAMETERS]:
         if len(names) == 1:
-            msg = f"regularise: expected {_PARAMETERS} PATTERN ..., got {one!r}."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                f"regularise: expected {_PARAMETERS} PATTERN ..., got {one!r}."
+            )
         return Curvature(NamedParameters(tuple(names[1:])))
     return _read(parse_mapping(one), layout)
 
@@ -145,8 +147,9 @@ def smoothed(
     penalty = model.terms.penalty
     if penalty is None:
         if strengths is not None:
-            msg = "l_curve: nothing is regularised. Say what with regularise=."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                "l_curve: nothing is regularised. Say what with regularise=."
+            )
         return model, None
     found = None
     if strengths is not None:
@@ -172,15 +175,16 @@ def smoothed(
 
 def _corner(found: StrengthScan | None) -> float:
     if found is None:
-        msg = "strength: 'corner' is that of the L-curve. Ask for one: l_curve=[...]."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            "strength: 'corner' is that of the L-curve. Ask for one: l_curve=[...]."
+        )
     if np.isnan(found.corner):
         low, high = found.strengths[0], found.strengths[-1]
-        msg = (
+        raise NoCornerError(
             f"strength: the L-curve from {low:g} to {high:g} has no corner. Scan "
-            "further, or more finely, with l_curve=, or choose a number."
+            "further, or more finely, with l_curve=, or choose a number.",
+            found,
         )
-        raise NoCornerError(msg, found)
     return found.corner
 
 

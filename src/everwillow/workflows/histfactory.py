@@ -67,8 +67,7 @@ def read_source(source: Any) -> Source:
     try:
         refuse_others(document)
     except SpecificationError as error:
-        msg = f"{name}: {error}"
-        raise SpecificationError(msg, error.pointer) from None
+        raise SpecificationError(f"{name}: {error}", error.pointer) from None
     if isinstance(document, Mapping) and "channels" in document:
         return Source("pyhf", document, name)
     what = (
@@ -76,12 +75,11 @@ def read_source(source: Any) -> Source:
         if isinstance(document, Mapping)
         else f"is a {type(document).__name__}"
     )
-    msg = (
+    raise SpecificationError(
         f"{name} is neither a pyhf workspace (with 'channels', 'observations' and "
         f"'measurements') nor an HS3 document (with 'distributions' and 'metadata'): "
         f"it {what}."
     )
-    raise SpecificationError(msg)
 
 
 def _is_hs3(document: Mapping[str, Any]) -> bool:
@@ -119,11 +117,10 @@ def find_patch(text: str) -> tuple[Any, PatchSet | None]:
     if isinstance(content, Mapping) and "patches" in content:
         names = [patch.name for patch in PatchSet(whole)]
         shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-        msg = (
+        raise SpecificationError(
             f"{text} is a patch set with {len(names)} patches. Say which one: "
             f"{text}:NAME, with one of the names {shown}."
         )
-        raise SpecificationError(msg)
     return whole, None
 
 
@@ -213,11 +210,10 @@ def load_model(
         )
     _refuse(measurement is not None, "measurement", "analysis", "an HS3 document")
     if interpolation != "default":
-        msg = (
+        raise ArgumentValueError(
             "interpolation: an HS3 document says itself how its systematics are "
             "interpolated. Leave it out."
         )
-        raise ArgumentValueError(msg)
     # Only here: the expressions of HS3 need a parser of their own.
     from everwillow.models.hs3.reading import load  # noqa: PLC0415
 
@@ -231,8 +227,9 @@ def load_model(
 
 def _refuse(given: bool, name: str, instead: str, what: str) -> None:  # noqa: FBT001
     if given:
-        msg = f"{name}: this is {what}, which has none. Give its {instead}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"{name}: this is {what}, which has none. Give its {instead}."
+        )
 
 
 def fixed_parameters(

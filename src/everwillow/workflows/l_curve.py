@@ -132,8 +132,9 @@ def l_curve(
     """
     points = np.unique(np.asarray(strengths, float))
     if not points.size or not np.all(np.isfinite(points)):
-        msg = f"strengths: expected finite numbers, got {strengths!r}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"strengths: expected finite numbers, got {strengths!r}."
+        )
     bare = _Penalty(
         with_strength(model, 0.0).terms,
         (model.observation if observation is None else observation)["main"],

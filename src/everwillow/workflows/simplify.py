@@ -147,18 +147,16 @@ def simplify_workspace(
 
 def _control(control: Any, known: list[str]) -> list[str]:
     if isinstance(control, str) or not isinstance(control, Collection):
-        msg = f"control: expected a list of names, got {control!r}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(f"control: expected a list of names, got {control!r}.")
     for name in control:
         if name not in known:
             raise unknown(name, known, what="channel", where="control")
     if not control or set(control) == set(known):
         which = "all" if control else "none"
-        msg = (
+        raise ArgumentValueError(
             f"control: these are {which} of the channels. Name those that determine "
             "the backgrounds of the others, or None to fit all of them."
         )
-        raise ArgumentValueError(msg)
     return list(control)
 
 
@@ -188,11 +186,10 @@ def _carried_over(
         if name not in there and covariance[place, place] == 0
     ]
     if lost:
-        msg = (
+        raise ArgumentValueError(
             f"control: no control channel determines {', '.join(lost[:8])}, which has "
             "no constraint. Add the channels that do, or leave `control` out."
         )
-        raise ArgumentValueError(msg)
     return params, covariance
 
 

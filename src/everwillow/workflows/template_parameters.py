@@ -81,18 +81,16 @@ def _read(part: Piece, spec: TemplateSpec) -> AbstractParameterModel:
         for piece in words(WHAT, part.text)
     ]
     if not pieces:
-        msg = f"something is missing here. There are: {', '.join(READERS)}."
-        raise part.error(msg)
+        raise part.error(f"something is missing here. There are: {', '.join(READERS)}.")
     name = pieces[0].text
     if name in READERS:
         return READERS[name](pieces, spec)
     if "." in name or ":" in name:
         return _custom(pieces, spec)
-    msg = (
+    raise pieces[0].error(
         f"there is no {name!r}.{nearest(name, READERS)} There are: "
         f"{', '.join(READERS)}; or package.module:name for one's own."
     )
-    raise pieces[0].error(msg)
 
 
 def _list(piece: Piece) -> list[str]:
@@ -101,8 +99,7 @@ def _list(piece: Piece) -> list[str]:
 
 def _flag(piece: Piece) -> bool:
     if piece.text.lower() not in _FLAGS:
-        msg = "expected yes or no."
-        raise piece.error(msg)
+        raise piece.error("expected yes or no.")
     return _FLAGS[piece.text.lower()]
 
 
@@ -110,8 +107,7 @@ def _number(kind: Callable[[str], Any], piece: Piece) -> Any:
     try:
         return kind(piece.text)
     except ValueError:
-        msg = "expected a number."
-        raise piece.error(msg) from None
+        raise piece.error("expected a number.") from None
 
 
 _OPTIONS: dict[str, Callable[[Piece], Any]] = {
@@ -140,8 +136,9 @@ def _split(pieces: list[Piece], allowed: str) -> tuple[list[Piece], dict[str, An
             plain.append(piece)
             continue
         if key.text not in known:
-            msg = f"there is no option {key.text!r} here, but {', '.join(known)}."
-            raise piece.error(msg)
+            raise piece.error(
+                f"there is no option {key.text!r} here, but {', '.join(known)}."
+            )
         options[key.text] = _OPTIONS[key.text](rest[0])
     return plain, options
 
@@ -149,8 +146,7 @@ def _split(pieces: list[Piece], allowed: str) -> tuple[list[Piece], dict[str, An
 def _exactly(pieces: list[Piece], head: Piece, wanted: str) -> list[Piece]:
     names = wanted.split()
     if len(pieces) != len(names):
-        msg = f"expected {head.text} {wanted}, and got {len(pieces)} words."
-        raise head.error(msg)
+        raise head.error(f"expected {head.text} {wanted}, and got {len(pieces)} words.")
     return pieces
 
 
@@ -166,8 +162,7 @@ def _shared(pieces: list[Piece], spec: TemplateSpec) -> AbstractParameterModel:
     for piece in plain:
         name, *rest = piece.split("=")
         if len(rest) != 1:
-            msg = "expected NAME=PROCESS,PROCESS."
-            raise piece.error(msg)
+            raise piece.error("expected NAME=PROCESS,PROCESS.")
         groups[name.name()] = _list(rest[0])
     return SharedStrengths(spec.layout, groups, **options)
 
@@ -178,11 +173,10 @@ def _mixture(pieces: list[Piece], spec: TemplateSpec) -> AbstractParameterModel:
     sides = [_list(piece) for piece in plain]
     pairs = list(zip(sides[::2], sides[1::2], strict=False))
     if not pairs or len(sides) % 2 or (names and len(names) != len(pairs)):
-        msg = (
+        raise pieces[0].error(
             "expected pairs PROCESS,... PROCESS,..., the first scaled by x and the "
             "second by 1 - x, and as many names if any."
         )
-        raise pieces[0].error(msg)
     named = dict(zip(names, pairs, strict=True)) if names else pairs
     return Mixture(spec.layout, named, **options)
 
@@ -217,14 +211,14 @@ def _abcd(
         pieces[1:], "axes smooth_axis degree corrected name interest"
     )
     if not plain:
-        msg = f"expected {pieces[0].text} PROCESS A=REGION B=REGION C=REGION D=REGION."
-        raise pieces[0].error(msg)
+        raise pieces[0].error(
+            f"expected {pieces[0].text} PROCESS A=REGION B=REGION C=REGION D=REGION."
+        )
     regions = {}
     for piece in plain[1:]:
         name, *rest = piece.split("=")
         if len(rest) != 1:
-            msg = "expected a region, such as A=ch0(iso=1)."
-            raise piece.error(msg)
+            raise piece.error("expected a region, such as A=ch0(iso=1).")
         regions[name.name()] = _region(rest[0])
     nominal = nominal_yields(spec)
     return kind(spec.layout, nominal, plain[0].name(), regions, **options)
@@ -239,8 +233,7 @@ def _region(piece: Piece) -> Any:
     for part in piece.part(start + 1, len(piece.text) - 1).split(","):
         axis, *rest = part.split("=")
         if len(rest) != 1:
-            msg = "expected AXIS=BIN."
-            raise part.error(msg)
+            raise part.error("expected AXIS=BIN.")
         text = rest[0].text
         bins[axis.name()] = int(text) if text.isdecimal() else rest[0].name()
     return piece.part(0, start).name(), bins
@@ -248,16 +241,16 @@ def _region(piece: Piece) -> Any:
 
 def _fixed(pieces: list[Piece], spec: TemplateSpec) -> AbstractParameterModel:
     if len(pieces) > 1:
-        msg = "Fixed has no words behind it."
-        raise pieces[1].error(msg)
+        raise pieces[1].error("Fixed has no words behind it.")
     return Fixed(spec.layout)
 
 
 def _custom(pieces: list[Piece], spec: TemplateSpec) -> AbstractParameterModel:
     found = cast("Callable[..., Any]", imported(pieces[0]))
     if not callable(found):
-        msg = f"expected a function or a class, this is a {type(found).__name__}."
-        raise pieces[0].error(msg)
+        raise pieces[0].error(
+            f"expected a function or a class, this is a {type(found).__name__}."
+        )
     more = {"spec": spec} if "spec" in inspect.signature(found).parameters else {}
     return found(spec.layout, *(piece.text for piece in pieces[1:]), **more)
 

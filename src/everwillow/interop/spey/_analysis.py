@@ -44,11 +44,10 @@ class Analysis:
         self, model: AbstractModel, poi: Key, *, auxiliary_asimov: str
     ) -> None:
         if auxiliary_asimov not in ("fitted", "nominal"):
-            msg = (
+            raise ArgumentValueError(
                 f"auxiliary_asimov: expected 'fitted' or 'nominal', got "
                 f"{auxiliary_asimov!r}."
             )
-            raise ArgumentValueError(msg)
         self.model = model
         self.poi = poi
         self.auxiliary_asimov = auxiliary_asimov
@@ -109,8 +108,9 @@ class Analysis:
         request = Request.of(keywords, names=self.fits.labels, poi=self.fits.index)
         if request.wrapped and not self.auxiliary_fitted:
             # The numbers to be reproduced have the errors of its fits.
-            msg = "Left to spey's optimiser: the auxiliary data of Asimov sets."
-            raise NotImplementedError(msg)
+            raise NotImplementedError(
+                "Left to spey's optimiser: the auxiliary data of Asimov sets."
+            )
         return request
 
     def data(self, expected: Any, given: Any = None) -> DataSet:
@@ -138,11 +138,10 @@ class Analysis:
         the discovery statistic ``"q0"``, with the nominal one.
         """
         if test_statistic not in (*UNBOUNDED, *_BOUNDED):
-            msg = (
+            raise ArgumentValueError(
                 f"test_statistics: expected one of {(*UNBOUNDED, *_BOUNDED)}, got "
                 f"{test_statistic!r}."
             )
-            raise ArgumentValueError(msg)
         value = 1.0 if test_statistic == "q0" else 0.0
         key = (_is_a_priori(expected), value)
         if key not in self._sets:
@@ -228,11 +227,13 @@ def _number(value: Any, name: Any) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError) as error:
-        msg = f"poi_test: the value of {name!r} must be a number, got {value!r}."
-        raise ArgumentTypeError(msg) from error
+        raise ArgumentTypeError(
+            f"poi_test: the value of {name!r} must be a number, got {value!r}."
+        ) from error
     if not np.isfinite(number):
-        msg = f"poi_test: the value of {name!r} is {number}; it must be finite."
-        raise NonFiniteError(msg)
+        raise NonFiniteError(
+            f"poi_test: the value of {name!r} is {number}; it must be finite."
+        )
     return number
 
 
@@ -249,11 +250,10 @@ def joint_model(
     known = ("bounds", "constraints", "correlate", "rename", "shared")
     unknown = [name for name in options if name not in known]
     if unknown:
-        msg = (
+        raise ArgumentTypeError(
             f"combine: there is no option {unknown[0]!r}; it takes {', '.join(known)}, "
             "which are those of everwillow.combine."
         )
-        raise ArgumentTypeError(msg)
     chosen = dict(options)
     if other.poi != one.poi:
         chosen.setdefault("rename", {1: {other.poi: one.poi}})

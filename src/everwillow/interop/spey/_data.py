@@ -114,17 +114,15 @@ class DataForms:
         ways = self._by_length.get(vector.size, set())
         if not ways:
             main, aux = self._forms[0].sizes
-            msg = (
+            raise ShapeMismatchError(
                 f"{where}: {vector.size} numbers, but the model has {main} main data "
                 f"and {aux} auxiliary data: give {main}, or {main + aux} numbers."
             )
-            raise ShapeMismatchError(msg)
         if len(ways) > 1:
-            msg = (
+            raise ArgumentValueError(
                 f"{where}: {vector.size} numbers can be read in {len(ways)} ways, as "
                 "data of single events have any length. Use the methods of the model."
             )
-            raise ArgumentValueError(msg)
         ((number, with_aux),) = ways
         form = self._forms[number]
         cut = form.sizes[0]
@@ -140,12 +138,14 @@ def _numbers(data: Any, where: str) -> np.ndarray:
     try:
         vector = np.ravel(np.asarray(data, np.float64))
     except (TypeError, ValueError) as error:
-        msg = f"{where}: expected a list of numbers, got {type(data).__name__}."
-        raise ArgumentTypeError(msg) from error
+        raise ArgumentTypeError(
+            f"{where}: expected a list of numbers, got {type(data).__name__}."
+        ) from error
     if not np.isfinite(vector).all():
         (bad,) = np.nonzero(~np.isfinite(vector))
-        msg = f"{where}: number {bad[0]} is {vector[bad[0]]}. Data must be finite."
-        raise NonFiniteError(msg)
+        raise NonFiniteError(
+            f"{where}: number {bad[0]} is {vector[bad[0]]}. Data must be finite."
+        )
     return vector
 
 

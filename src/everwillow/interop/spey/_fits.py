@@ -115,11 +115,10 @@ class Fits:
         if poi not in model.state:
             raise unknown_key(poi, model.state, where="poi_name")
         if np.shape(model.state[poi]):
-            msg = (
+            raise ShapeMismatchError(
                 f"poi_name: {poi!r} is a vector of {np.size(model.state[poi])} "
                 "parameters; a parameter of interest is one number."
             )
-            raise ShapeMismatchError(msg)
         self.model = model
         self.poi = poi
         # The POI floats even where the file says that it is constant, and tests of it
@@ -166,12 +165,11 @@ class Fits:
         """
         values = np.asarray(pars, np.float64)
         if values.shape != self.free.shape:
-            msg = (
+            raise ShapeMismatchError(
                 f"{where}: expected {self.free.size} numbers "
                 f"({', '.join(self.labels[:6])}{', ...' * (self.free.size > 6)}), got "
                 f"shape {values.shape}."
             )
-            raise ShapeMismatchError(msg)
         vector = self.start
         vector[self.free] = values
         return vector
@@ -196,8 +194,9 @@ class Fits:
         """
         made = self.run(prediction, self.numbers(vector))
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(made)):
-            msg = f"The expected data are not finite at {self.shown(vector)}."
-            raise NonFiniteError(msg)
+            raise NonFiniteError(
+                f"The expected data are not finite at {self.shown(vector)}."
+            )
         return made
 
     def shown(self, vector: np.ndarray) -> str:
@@ -230,8 +229,9 @@ class Fits:
         assert failed is not None
         where = ", ".join(f"{self.labels[i]} = {v:g}" for i, v in question.held)
         where = where or f"{self.poi} free"
-        msg = f"The fit of {data.label} with {where} failed: {failed.message()}"
-        raise FitError(msg, failed)
+        raise FitError(
+            f"The fit of {data.label} with {where} failed: {failed.message()}", failed
+        )
 
     def _posed(self, data: DataSet, question: Question) -> Problem:
         """Return the fit without its start values."""

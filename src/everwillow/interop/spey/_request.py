@@ -60,8 +60,9 @@ class Request:
         indices = rest.pop("poi_indices", None)
         held = rest.pop("fixed_poi_value", None)
         if rest:
-            msg = f"Left to spey's optimiser, whose settings these are: {sorted(rest)}."
-            raise NotImplementedError(msg)
+            raise NotImplementedError(
+                f"Left to spey's optimiser, whose settings these are: {sorted(rest)}."
+            )
         if held is None:
             held = {}
         return cls(
@@ -83,11 +84,13 @@ def _ends(bounds: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
         ]
         lower, upper = np.asarray(pairs, np.float64).reshape(-1, 2).T
     except (TypeError, ValueError) as error:
-        msg = "par_bounds: expected a pair of numbers or None for each parameter."
-        raise ArgumentTypeError(msg) from error
+        raise ArgumentTypeError(
+            "par_bounds: expected a pair of numbers or None for each parameter."
+        ) from error
     if lower.size != count:
-        msg = f"par_bounds: expected {count} pairs, got {lower.size}."
-        raise ShapeMismatchError(msg)
+        raise ShapeMismatchError(
+            f"par_bounds: expected {count} pairs, got {lower.size}."
+        )
     return lower, upper
 
 

@@ -36,33 +36,29 @@ def signal_operations(
     """
     poi = poi_name or _poi_of(workspace["measurements"], measurement)
     if not poi:
-        msg = (
+        raise ArgumentValueError(
             "poi_name: say which parameter scales the signal; the measurement does not."
         )
-        raise ArgumentValueError(msg)
     channels = {channel["name"]: channel for channel in workspace["channels"]}
     places = {name: i for i, name in enumerate(channels)}
     operations = []
     for name, sample, yields, errors in signals_of(signals, list(channels)):
         if name not in channels:
             hint = nearest(name, channels) or f" There is: {', '.join(channels)}."
-            msg = f"signal_yields: there is no channel {name!r}.{hint}"
-            raise UnknownKeyError(msg)
+            raise UnknownKeyError(f"signal_yields: there is no channel {name!r}.{hint}")
         samples = channels[name]["samples"]
         contents = read_signal(name, sample, yields, errors, poi).contents
         bins = len(samples[0]["data"])
         if len(contents) != bins:
-            msg = (
+            raise ShapeMismatchError(
                 f"signal_yields: {len(contents)} yields, but the channel {name!r} has "
                 f"{bins} bins."
             )
-            raise ShapeMismatchError(msg)
         if any(other["name"] == sample for other in samples):
-            msg = (
+            raise KeyCollisionError(
                 f"signal_yields: {name!r} has a sample {sample!r} already. Name yours: "
                 f'{{"{name}": {{"my_signal": [...]}}}}.'
             )
-            raise KeyCollisionError(msg)
         scaled = {"name": poi, "type": "normfactor", "data": None}
         value = {"name": sample, "data": list(contents), "modifiers": [scaled]}
         path = f"/channels/{places[name]}/samples/-"

@@ -153,8 +153,7 @@ class AbstractBackend(BackendBase):
             numbers = fits.numbers(fits.vector(pars), observation)
             value, slope = fits.run(value_and_slope, numbers)
             if np.isnan(value):
-                msg = f"ln L is NaN at {fits.shown(fits.vector(pars))}."
-                raise NonFiniteError(msg)
+                raise NonFiniteError(f"ln L is NaN at {fits.shown(fits.vector(pars))}.")
             gradient = slope[fits.problem.free]
             return (float(value), gradient) if do_grad else float(value)
 
@@ -223,16 +222,16 @@ class AbstractBackend(BackendBase):
                 are made.
         """
         if not isinstance(other, AbstractBackend):
-            msg = (
+            raise ArgumentTypeError(
                 f"combine: {self.name} combines with back-ends of everwillow, got "
                 f"{getattr(other, 'name', type(other).__name__)}. Independent analyses "
                 "are combined by spey.UnCorrStatisticsCombiner."
             )
-            raise ArgumentTypeError(msg)
         mine, theirs = self._analysis, other._analysis
         if mine.auxiliary_fitted != theirs.auxiliary_fitted:
-            msg = "combine: the two back-ends have different auxiliary_asimov."
-            raise ConflictError(msg)
+            raise ConflictError(
+                "combine: the two back-ends have different auxiliary_asimov."
+            )
         return JointBackend(
             joint_model(mine, theirs, kwargs),
             mine.poi,

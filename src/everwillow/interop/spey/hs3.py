@@ -82,12 +82,11 @@ class Hs3Backend(AbstractBackend):
         model = load(document, analysis_name)
         poi = poi_name or model.poi
         if poi is None:
-            msg = (
+            raise ArgumentValueError(
                 "The likelihood depends on no parameter of interest. Give "
                 "signal_yields if the document has the background only, or say which "
                 f"parameter it is with poi_name: {', '.join(map(str, model.state))}."
             )
-            raise ArgumentValueError(msg)
         super().__init__(model, poi, auxiliary_asimov=auxiliary_asimov, seed=seed)
 
 

@@ -76,11 +76,10 @@ class PyhfBackend(AbstractBackend):
         use_double_precision()
         given = [w for w in (background_only_model, workspace) if w is not None]
         if len(given) != 1:
-            msg = (
+            raise ArgumentTypeError(
                 "everwillow.pyhf: give one workspace, as background_only_model or as "
                 f"workspace; got {len(given)}."
             )
-            raise ArgumentTypeError(msg)
         source: Any = given[0]
         patches: Any = signal_patch or None
         if signal_yields:
@@ -96,9 +95,8 @@ class PyhfBackend(AbstractBackend):
             interpolation=interpolation,
         )
         if model.poi is None:
-            msg = (
+            raise ArgumentValueError(
                 "The measurement names no parameter of interest. Say which one it is "
                 f"with poi_name: {', '.join(map(str, model.state))}."
             )
-            raise ArgumentValueError(msg)
         super().__init__(model, model.poi, auxiliary_asimov=auxiliary_asimov, seed=seed)

@@ -29,21 +29,21 @@ def checked_numbers(
     """
     counts, matrix = np.asarray(yields, float), np.asarray(covariance, float)
     if counts.shape != (size,) or matrix.shape != (size, size):
-        msg = (
+        raise ShapeMismatchError(
             f"the workspace has {size} bins, and yields of shape {counts.shape} and a "
             f"covariance of shape {matrix.shape} were given."
         )
-        raise ShapeMismatchError(msg)
     if not (np.isfinite(counts).all() and np.isfinite(matrix).all()):
-        msg = "yields, covariance: expected finite numbers; was the fit successful?"
-        raise NonFiniteError(msg)
+        raise NonFiniteError(
+            "yields, covariance: expected finite numbers; was the fit successful?"
+        )
     if (counts < 0).any():
         bin_ = int(np.argmax(counts < 0))
-        msg = f"yields[{bin_}]: expected no negative yield, got {counts[bin_]}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"yields[{bin_}]: expected no negative yield, got {counts[bin_]}."
+        )
     if not np.allclose(matrix, matrix.T, rtol=1e-6, atol=1e-9 * np.abs(matrix).max()):
-        msg = "covariance: expected a symmetric matrix."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError("covariance: expected a symmetric matrix.")
     return counts, (matrix + matrix.T) / 2
 
 
@@ -73,12 +73,11 @@ def principal_shifts(
     smallest, largest = size[-1], size[0]
     # A covariance from a fit is a product of matrices, with the rounding of both.
     if smallest < -1e-6 * max(largest, 0.0):
-        msg = (
+        raise NotPositiveDefiniteError(
             f"covariance: its smallest eigenvalue is {smallest:.3g} (in units of the "
             f"statistical variances), its largest {largest:.3g}; a covariance has no "
             "negative ones."
         )
-        raise NotPositiveDefiniteError(msg)
     variance = np.diagonal(matrix)
     if components is None:
         return np.sqrt(np.maximum(variance, 0))[None], np.zeros_like(counts), 1.0
@@ -97,18 +96,16 @@ def principal_shifts(
 
 def _count(components: Any, size: np.ndarray) -> int:
     if isinstance(components, bool) or not isinstance(components, int | float):
-        msg = (
+        raise ArgumentTypeError(
             "components: expected None, a number of components or a part of the "
             f"variance, got {type(components).__name__}."
         )
-        raise ArgumentTypeError(msg)
     if isinstance(components, int) and components >= 1:
         return components
     if isinstance(components, float) and 0 < components <= 1:
         reached = np.cumsum(size) >= components * size.sum()
         return size.size if components == 1 else 1 + int(np.argmax(reached))
-    msg = (
+    raise ArgumentValueError(
         "components: expected an integer of 1 or more, or the part of the variance to "
         f"keep as a float above 0 and up to 1, got {components}."
     )
-    raise ArgumentValueError(msg)

@@ -91,8 +91,7 @@ def checked(loaded: Any, file: str) -> Document:
     except SpecificationError as error:
         if not file:
             raise
-        msg = f"{file}: {error}"
-        raise SpecificationError(msg, error.pointer) from None
+        raise SpecificationError(f"{file}: {error}", error.pointer) from None
 
 
 def parse(workspace: Any) -> Document:
@@ -325,8 +324,7 @@ def _repeated(modifiers: Iterable[Modifier], where: Where) -> SpecificationError
             place = (*where, modifier.position)
             return fault(place, "each modifier once in a sample", found, mend)
         seen[key] = modifier.position
-    msg = "no modifier is repeated"
-    raise AssertionError(msg)
+    raise AssertionError("no modifier is repeated")
 
 
 def _check_observed(

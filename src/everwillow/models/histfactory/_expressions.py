@@ -40,15 +40,15 @@ def resolve(expressions: Any, inventory: Inventory) -> Expressions:
     def visit(name: str, path: tuple[str, ...]) -> tuple[str, ...]:
         if name in path:
             circle = " -> ".join((*path[path.index(name) :], name))
-            msg = f"expressions: {circle} is a circle; one of them has to be free."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                f"expressions: {circle} is a circle; one of them has to be free."
+            )
         if name not in given:
             if name in arrays:
-                msg = (
+                raise ArgumentValueError(
                     f"expressions[{path[-1]!r}]: its input {name!r} is an array with "
                     "one element for each bin; use scalar parameters."
                 )
-                raise ArgumentValueError(msg)
             return () if name in others else (name,)
         if name not in functions:
             found = [visit(need, (*path, name)) for need in given[name].inputs]
@@ -58,19 +58,17 @@ def resolve(expressions: Any, inventory: Inventory) -> Expressions:
 
     for name, one in given.items():
         if not isinstance(one, Derived):
-            msg = (
+            raise ArgumentTypeError(
                 f"expressions[{name!r}]: expected a Derived(inputs, function), got "
                 f"{type(one).__name__}."
             )
-            raise ArgumentTypeError(msg)
         if name not in normfactors and not _is_input(name, given):
             raise unknown(name, normfactors, what="normfactor", where="expressions")
         if name in others and name not in normfactors:
-            msg = (
+            raise ArgumentValueError(
                 f"expressions: {shortened(name)} is a {others[name]}, and only "
                 "normfactors can be replaced."
             )
-            raise ArgumentValueError(msg)
     for name in given:
         visit(name, ())
     return Expressions(functions, inputs)

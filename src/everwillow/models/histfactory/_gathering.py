@@ -38,8 +38,9 @@ def with_arrays(spec: BinnedSpec) -> BinnedSpec:
     arrays = {group: _array(group, groups[group], named) for group in groups}
     owner = {name: group for group in groups for name in group}
     if len(owner) < sum(map(len, groups)):
-        msg = "Channels share some of the factors of their bins, which pyhf cannot say."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            "Channels share some of the factors of their bins, which pyhf cannot say."
+        )
     _check_alone(spec, owner)
     parameters = []
     for parameter in spec.parameters:
@@ -76,15 +77,15 @@ def _check_alone(spec: BinnedSpec, owner: dict[str, tuple[str, ...]]) -> None:
             for effect in sample.effects:
                 name = None if isinstance(effect, BinScale) else effect.parameter
                 if name in owner:
-                    msg = (
+                    raise ArgumentValueError(
                         f"Channel {shortened(channel.name)}, sample "
                         f"{shortened(sample.name)}: {shortened(name)} is the factor of "
                         "a bin and acts here too, which pyhf cannot say."
                     )
-                    raise ArgumentValueError(msg)
     if spec.poi in owner:
-        msg = f"The POI {spec.poi!r} is the factor of one bin, which pyhf cannot say."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"The POI {spec.poi!r} is the factor of one bin, which pyhf cannot say."
+        )
 
 
 def _array(
@@ -93,12 +94,11 @@ def _array(
     parts = [named[name] for name in group]
     kinds = {part.constraint.kind if part.constraint else None for part in parts}
     if len(kinds) > 1:
-        msg = (
+        raise ArgumentValueError(
             f"Channel {shortened(channel)}: the factors of its bins "
             f"({shortened(group[0])}, ...) have constraints of different kinds, which "
             "pyhf cannot say."
         )
-        raise ArgumentValueError(msg)
     constraints = [part.constraint for part in parts if part.constraint]
     constraint = None
     if constraints:

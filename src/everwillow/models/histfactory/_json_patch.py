@@ -66,8 +66,9 @@ def patched(document: Any, operations: Sequence[Operation], *, name: str) -> Any
             _apply(tree, operation)
         except SpecificationError as error:
             what = f"{operation['op']} {shortened(operation['path'])}"
-            msg = f"{name}: operation {index} ({what}): {error}"
-            raise SpecificationError(msg, error.pointer) from None
+            raise SpecificationError(
+                f"{name}: operation {index} ({what}): {error}", error.pointer
+            ) from None
     return tree.root
 
 

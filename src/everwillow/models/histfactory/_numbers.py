@@ -91,8 +91,7 @@ class Numbers:
         for values, where in zip(self._lists, self._where, strict=True):
             for index, value in enumerate(values):
                 check_finite(value, (*where, index))
-        msg = "no element of the document is at fault"
-        raise AssertionError(msg)
+        raise AssertionError("no element of the document is at fault")
 
 
 def _as_list(values: Any, where: Where) -> list[Any]:

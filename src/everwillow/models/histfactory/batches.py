@@ -74,16 +74,14 @@ def patch_batch(
             made = _in_order(made, specs[0])
             difference = structure_difference(specs[0], made)
             if difference:
-                msg = (
+                raise ConflictError(
                     f"patches {names[0]} and {names[-1]} make models of different "
                     f"structure: {difference}. Evaluate them one by one, or only those "
                     "of one structure together."
                 )
-                raise ConflictError(msg)
         specs.append(made)
     if not specs:
-        msg = "patches: expected at least one patch, got none."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError("patches: expected at least one patch, got none.")
     return tuple(specs)
 
 

@@ -58,13 +58,13 @@ def combine(
     """
     if join not in JOINS:
         hint = nearest(join, JOINS)
-        msg = f"join: expected one of {', '.join(JOINS)}, got {join!r}.{hint}"
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"join: expected one of {', '.join(JOINS)}, got {join!r}.{hint}"
+        )
     if merge_channels and join == "none":
-        msg = (
+        raise ArgumentValueError(
             f"merge_channels: this needs a join that is one of {', '.join(JOINS[1:])}."
         )
-        raise ArgumentValueError(msg)
     first, second = (load_json(source) for source in (left, right))
     checked(first, source_name(left) or "left")
     checked(second, source_name(right) or "right")
@@ -113,11 +113,10 @@ def _joined(
         shown = ", ".join(map(shortened, conflicts[:5]))
         shown += ", ..." if len(conflicts) > 5 else ""
         differ = "" if join == "none" else " that differ"
-        msg = (
+        raise ConflictError(
             f"join={join!r}: both workspaces have {what}s{differ} of the names "
             f"{shown}. Rename those of one workspace, or use another join."
         )
-        raise ConflictError(msg)
     return list(made.values())
 
 
@@ -130,19 +129,17 @@ def _merged_measurement(old: _Entry, new: _Entry) -> _Entry:
     name = old["name"]
     poi, other = old["config"]["poi"], new["config"]["poi"]
     if poi != other:
-        msg = (
+        raise ConflictError(
             f"join='outer': measurement {shortened(name)} has the POI {poi!r} in one "
             f"workspace and {other!r} in the other. Rename one of the two first."
         )
-        raise ConflictError(msg)
     first, second = (m["config"]["parameters"] for m in (old, new))
     known = {entry["name"]: entry for entry in first}
     for entry in second:
         if known.setdefault(entry["name"], entry) != entry:
-            msg = (
+            raise ConflictError(
                 "join='outer': the workspaces say different things of parameter "
                 f"{shortened(entry['name'])} in measurement {shortened(name)}. Make "
                 "them agree, or use another join."
             )
-            raise ConflictError(msg)
     return {**old, "config": {"poi": poi, "parameters": list(known.values())}}

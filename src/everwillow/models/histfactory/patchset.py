@@ -100,8 +100,7 @@ class PatchSet:
             file = source_name(source)
             if not file:
                 raise
-            msg = f"{file}: {error}"
-            raise SpecificationError(msg, error.pointer) from None
+            raise SpecificationError(f"{file}: {error}", error.pointer) from None
         self.labels: tuple[str, ...] = tuple(self.metadata["labels"])
         self.digests: dict[str, str] = dict(self.metadata["digests"])
         self.description: str = self.metadata["description"]
@@ -153,14 +152,13 @@ class PatchSet:
         for algorithm, expected in self.digests.items():
             found = digest(loaded, algorithm=algorithm)
             if found != expected.lower():
-                msg = (
+                raise ConflictError(
                     "This patch set is made for another workspace: the "
                     f"{algorithm} of the workspace is {found}, that in the patch set "
                     f"{expected}. Use the background-only workspace that was published "
                     "with the patch set, unchanged, or apply the patch with "
                     "verify=False if you know that the change does no harm."
                 )
-                raise ConflictError(msg)
 
     def apply(
         self, workspace: Source, key: Key, *, verify: bool = True
@@ -241,22 +239,19 @@ def _sequence(patches: Any) -> list[tuple[str, Sequence[dict[str, Any]]]]:
         loaded = load_json(patches)
         name = source_name(patches) or "the patch"
         if isinstance(loaded, dict) and "patches" in loaded:
-            msg = (
+            raise SpecificationError(
                 f"{name} is a patch set with several patches. Read it with PatchSet "
                 "and choose one by its name or values."
             )
-            raise SpecificationError(msg)
         try:
             return [(name, check_operations(loaded))]
         except SpecificationError as error:
-            msg = f"{name}: {error}"
-            raise SpecificationError(msg, error.pointer) from None
+            raise SpecificationError(f"{name}: {error}", error.pointer) from None
     if not isinstance(patches, list | tuple):
-        msg = (
+        raise ArgumentTypeError(
             "patches: expected a Patch, a file, a list of operations or a list of "
             f"these, got {type(patches).__name__}."
         )
-        raise ArgumentTypeError(msg)
     if patches and all(isinstance(part, dict) for part in patches):
         return [("the patch", check_operations(patches))]
     return [found for patch in patches for found in _sequence(patch)]

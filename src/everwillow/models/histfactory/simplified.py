@@ -214,19 +214,19 @@ def _separated(document: Any, spec: BinnedSpec, signals: Any, keep: Any) -> _Par
             modifiers += [entry] if stays else []
         parts.signals[channel].append({**sample, "modifiers": modifiers})
     if not spec.poi:
-        msg = "poi: the measurement has none. Name the one of the signals."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            "poi: the measurement has none. Name the one of the signals."
+        )
     if spec.poi not in parts.kept or spec.poi in parts.elsewhere:
         where = (
             f"scales samples besides {', '.join(map(shortened, wanted))}"
             if spec.poi in parts.elsewhere
             else "is on none of them"
         )
-        msg = (
+        raise ArgumentValueError(
             f"signals: the POI {shortened(spec.poi)} {where}. Name all samples that "
             "have it, and no others; and keep its type of modifier."
         )
-        raise ArgumentValueError(msg)
     return parts
 
 
@@ -234,8 +234,7 @@ def _listed(names: Any, argument: str) -> list[str]:
     if names is None and argument == "keep":
         return []
     if isinstance(names, str) or not isinstance(names, Collection):
-        msg = f"{argument}: expected a list of names, got {names!r}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(f"{argument}: expected a list of names, got {names!r}.")
     return list(dict.fromkeys(names))
 
 
@@ -272,8 +271,9 @@ def _check_names(parts: _Parts, new: Mapping[str, Any], background: str) -> None
         clash, what, mend = [background], "samples", "Give another `background`."
     if clash:
         shown = ", ".join(map(shortened, clash))
-        msg = f"the signals already have {what} of the name {shown}. {mend}"
-        raise KeyCollisionError(msg)
+        raise KeyCollisionError(
+            f"the signals already have {what} of the name {shown}. {mend}"
+        )
 
 
 def _measurement(

@@ -202,33 +202,31 @@ def interpolation_codes(interpolation: Any) -> Codes:
     if isinstance(interpolation, str):
         if interpolation not in _INTERPOLATIONS:
             known = (*_INTERPOLATIONS, "a mapping of normsys and histosys to codes")
-            msg = (
+            raise ArgumentValueError(
                 f"interpolation: expected one of {', '.join(known)}, got "
                 f"{shortened(interpolation)}."
             )
-            raise ArgumentValueError(msg)
         return _INTERPOLATIONS[interpolation]
     if not isinstance(interpolation, Mapping):
-        msg = (
+        raise ArgumentTypeError(
             "interpolation: expected a name or a mapping, got "
             f"{type(interpolation).__name__}."
         )
-        raise ArgumentTypeError(msg)
     chosen = dict(zip(("normsys", "histosys"), _INTERPOLATIONS["default"], strict=True))
     # Code 6 is one of ROOT only.
     valid = tuple(code for code in get_args(Interpolation) if code != "code6")
     for kind, code in interpolation.items():
         if kind not in chosen:
-            msg = f"interpolation: only normsys and histosys interpolate, not {kind!r}."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                f"interpolation: only normsys and histosys interpolate, not {kind!r}."
+            )
         if code not in valid:
             close = difflib.get_close_matches(str(code), valid, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
-            msg = (
+            raise ArgumentValueError(
                 f"interpolation[{kind!r}]: expected one of {', '.join(valid)}, got "
                 f"{code!r}.{hint}"
             )
-            raise ArgumentValueError(msg)
         chosen[kind] = code
     return chosen["normsys"], chosen["histosys"]
 
@@ -244,17 +242,15 @@ def _choose(document: Document, measurement: Any) -> tuple[Measurement, list[str
             raise unknown(measurement, names, what="measurement", where="measurement")
         return known[names.index(measurement)], []
     if isinstance(measurement, bool) or not isinstance(measurement, int):
-        msg = (
+        raise ArgumentTypeError(
             "measurement: expected a name or an index, got "
             f"{type(measurement).__name__}."
         )
-        raise ArgumentTypeError(msg)
     if not 0 <= measurement < len(known):
-        msg = (
+        raise ArgumentValueError(
             f"measurement: there is no measurement {measurement}; indices go from 0 to "
             f"{len(known) - 1} ({', '.join(map(shortened, names))})."
         )
-        raise ArgumentValueError(msg)
     return known[measurement], []
 
 

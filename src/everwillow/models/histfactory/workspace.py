@@ -196,14 +196,14 @@ def digest(document: Any, *, algorithm: str = "sha256") -> str:
     """
     if algorithm not in hashlib.algorithms_available or algorithm.startswith("shake"):
         hint = nearest(algorithm, hashlib.algorithms_guaranteed)
-        msg = f"algorithm: hashlib has no {algorithm!r}.{hint}"
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(f"algorithm: hashlib has no {algorithm!r}.{hint}")
     loaded = load_json(document)
     try:
         text = json.dumps(loaded, sort_keys=True, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as error:
-        msg = f"document: it holds something that JSON does not know: {error}."
-        raise ArgumentValueError(msg) from error
+        raise ArgumentValueError(
+            f"document: it holds something that JSON does not know: {error}."
+        ) from error
     return hashlib.new(algorithm, text.encode()).hexdigest()
 
 
@@ -220,8 +220,7 @@ def _result(workspace: Workspace) -> Workspace:
 
 def _names(names: Any, argument: str) -> frozenset[str]:
     if isinstance(names, str) or not isinstance(names, Collection):
-        msg = f"{argument}: expected a list of names, got {names!r}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(f"{argument}: expected a list of names, got {names!r}.")
     return frozenset(names)
 
 

@@ -79,31 +79,31 @@ def to_pyhf(
     """
     given = model if isinstance(model, BinnedSpec) else getattr(model, "spec", None)
     if not isinstance(given, BinnedSpec):
-        msg = (
+        raise ArgumentTypeError(
             "model: expected a BinnedSpec or a model made of one, got "
             f"{type(model).__name__}."
         )
-        raise ArgumentTypeError(msg)
     if given.derived:
-        msg = (
+        raise ArgumentValueError(
             f"The parameter {shortened(next(iter(given.derived)))} is computed from "
             "others, which pyhf cannot say."
         )
-        raise ArgumentValueError(msg)
     spec = with_arrays(given)
     made = _workspace(spec, interpolation_codes(interpolation))
     try:
         document = parse(made)
         inventory = take_inventory(document)
     except SpecificationError as error:
-        msg = f"The model has no form in pyhf. In the workspace it would be: {error}"
-        raise ArgumentValueError(msg) from error
+        raise ArgumentValueError(
+            f"The model has no form in pyhf. In the workspace it would be: {error}"
+        ) from error
     config = made["measurements"][0]["config"]["parameters"]
     order = inventory.order()
     for parameter in spec.parameters:
         if parameter.name not in order:
-            msg = f"Parameter {shortened(parameter.name)} acts on nothing; remove it."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                f"Parameter {shortened(parameter.name)} acts on nothing; remove it."
+            )
         default = draft(parameter.name, order[parameter.name], inventory, document)
         said = _said(parameter, default)
         if said:
@@ -161,19 +161,19 @@ def _modifier(
     else:
         name = effect.parameter
         if name not in named:
-            msg = f"{place}: there is no parameter {shortened(name)}."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                f"{place}: there is no parameter {shortened(name)}."
+            )
         kind, data = _scalar_modifier(effect, named[name], place)
     if isinstance(effect, NormVariation | ShapeVariation):
         code = codes[isinstance(effect, ShapeVariation)]
         if effect.interpolation != code:
-            msg = (
+            raise ArgumentValueError(
                 f"{place}: {kind} {shortened(name)} is interpolated with "
                 f"{effect.interpolation}, and a workspace that is read with {code} "
                 "cannot say that. Name the interpolation with `interpolation`, there "
                 "and here."
             )
-            raise ArgumentValueError(msg)
     return {"name": name, "type": kind, "data": data}
 
 
@@ -188,11 +188,10 @@ def _scalar_modifier(
     if parameter.constraint is None:
         return "normfactor", None
     if parameter.name != "lumi":
-        msg = (
+        raise ArgumentValueError(
             f"{place}: {shortened(parameter.name)} is a factor with a constraint. The "
             "only one that pyhf has is called 'lumi'; rename it if it is that."
         )
-        raise ArgumentValueError(msg)
     return "lumi", None
 
 
@@ -210,8 +209,9 @@ def array_name(
         names = {re.sub(r"\[\d+\]$", "", name) for name in parameters}
     name = names.pop()
     if names or name not in named:
-        msg = f"{place}: the factors of the bins are not elements of one parameter."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"{place}: the factors of the bins are not elements of one parameter."
+        )
     return name
 
 
@@ -234,11 +234,10 @@ def _said(parameter: ParameterSpec, default: Draft) -> dict[str, Any]:
     constraint = parameter.constraint
     kind = constraint.kind if constraint else None
     if kind != default.constraint:
-        msg = (
+        raise ArgumentValueError(
             f"{shown} has the constraint {kind or 'none'}, and pyhf gives a "
             f"{default.kind} the constraint {default.constraint or 'none'}."
         )
-        raise ArgumentValueError(msg)
     size = default.size
     flags = np.broadcast_to(parameter.fixed, size)
     bounds = np.stack(
@@ -258,16 +257,16 @@ def _said(parameter: ParameterSpec, default: Draft) -> dict[str, Any]:
         if default.width is None or not _close(width, default.width):
             key = "factors" if kind == "poisson" else "sigmas"
             if key not in default.attributes():
-                msg = (
+                raise ArgumentValueError(
                     f"{shown} has a constraint of width {width[0]:g}, and pyhf has "
                     f"{default.kind} with width 1 only."
                 )
-                raise ArgumentValueError(msg)
             said[key] = width.astype(float).tolist()
     if (flags != default.fixed).any():
         if flags.any() and not flags.all():
-            msg = f"{shown}: pyhf can fix all of its elements or none."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                f"{shown}: pyhf can fix all of its elements or none."
+            )
         said["fixed"] = bool(flags[0])
     return said
 
@@ -287,12 +286,14 @@ def _check_read_back(
     try:
         read = workspace_spec(made, interpolation=interpolation)
     except EverwillowError as error:
-        msg = f"The model has no form in pyhf. In the workspace it would be: {error}"
-        raise ArgumentValueError(msg) from error
+        raise ArgumentValueError(
+            f"The model has no form in pyhf. In the workspace it would be: {error}"
+        ) from error
     difference = structure_difference(_ordered(spec), _ordered(read))
     if difference:
-        msg = f"The model has no form in pyhf: in the workspace, {difference}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"The model has no form in pyhf: in the workspace, {difference}."
+        )
 
 
 def _ordered(spec: BinnedSpec) -> BinnedSpec:

@@ -88,11 +88,10 @@ def _axes(
 ) -> tuple[str, ...]:
     axes = tuple(scope.domain)
     if len(axes) not in sizes:
-        msg = (
+        raise SpecificationError(
             f"distributions/{distribution.name}: points for Asimov data and toys are "
             f"made for one to three observables, not for {len(axes)}."
         )
-        raise SpecificationError(msg)
     require_finite(distribution, scope, axes)
     return axes
 

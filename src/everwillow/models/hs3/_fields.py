@@ -30,8 +30,9 @@ class Fields:
 
     def __init__(self, kind: str, name: str, spec: Mapping[str, Any]) -> None:
         if not isinstance(spec, Mapping):
-            msg = f"{kind}/{name}: an object is needed, not {spec!r}."
-            raise SpecificationError(msg)
+            raise SpecificationError(
+                f"{kind}/{name}: an object is needed, not {spec!r}."
+            )
         self.where = f"{kind}/{name}"
         self.name = name
         self.spec = spec
@@ -54,8 +55,7 @@ class Fields:
             SpecificationError: Always.
         """
         stop = "" if message.endswith("?") else "."
-        msg = f"{self.where}: {message}{stop}"
-        raise SpecificationError(msg)
+        raise SpecificationError(f"{self.where}: {message}{stop}")
 
     def has(self, key: str) -> bool:
         """Whether the key is there."""

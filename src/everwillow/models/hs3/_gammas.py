@@ -145,8 +145,9 @@ def relative_errors(
         wanted: ``"absolute"`` or ``"relative"`` to decide, None to look at evidence.
     """
     if wanted not in (None, "absolute", "relative"):
-        msg = f"shapesys: expected 'absolute' or 'relative', got {wanted!r}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"shapesys: expected 'absolute' or 'relative', got {wanted!r}."
+        )
     if not any(entry.values.any() for entry in entries):
         return [np.zeros_like(entry.values) for entry in entries]
     meaning, reason = (

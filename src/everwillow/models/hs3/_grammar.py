@@ -83,11 +83,10 @@ def parse(text: str) -> Node:
         ArgumentValueError: If the text is no expression; the message shows where.
     """
     if len(text) > MAX_LENGTH:
-        msg = (
+        raise ArgumentValueError(
             f"expression: it has {len(text)} characters, more than {MAX_LENGTH}. "
             "Split it into several functions."
         )
-        raise ArgumentValueError(msg)
     lark = _lark()
     try:
         node = _parser().parse(text)
@@ -102,11 +101,10 @@ def parse(text: str) -> Node:
         raise _unexpected(text, failure.token) from None
     depth = max(level for _, level in walk(node))
     if depth > MAX_DEPTH:
-        msg = (
+        raise ArgumentValueError(
             f"expression: it is nested {depth} levels deep, more than {MAX_DEPTH}. "
             "Split it into several functions."
         )
-        raise ArgumentValueError(msg)
     return node
 
 
@@ -115,11 +113,10 @@ def _lark() -> Any:
     try:
         import lark  # noqa: PLC0415
     except ImportError as error:
-        msg = (
+        raise _MissingLarkError(
             "everwillow.models.hs3 needs lark for expressions, and it cannot be "
             'imported here. Install it with: pip install "everwillow[hs3]".'
-        )
-        raise _MissingLarkError(msg) from error
+        ) from error
     return lark
 
 
@@ -134,8 +131,7 @@ def _parser() -> Any:
 def _build_number(_: Any, token: Any) -> Node:
     value = float(token)
     if not math.isfinite(value):
-        msg = "the number is too large"
-        raise Failure(msg, token.start_pos)
+        raise Failure("the number is too large", token.start_pos)
     return Number(value)
 
 
@@ -161,8 +157,10 @@ def _build_call(_: Any, function: Any, *arguments: Node) -> Node:
     wanted = ARITY[function]
     if len(arguments) != wanted:
         plural = "" if wanted == 1 else "s"
-        msg = f"{function} takes {wanted} argument{plural}, not {len(arguments)}"
-        raise Failure(msg, function.start_pos)
+        raise Failure(
+            f"{function} takes {wanted} argument{plural}, not {len(arguments)}",
+            function.start_pos,
+        )
     return Call(str(function), arguments)
 
 

@@ -134,11 +134,10 @@ class BinVolume(AbstractFunction):
         function = lookup.function(self.histogram)
         binning = None if function is None else function.bins
         if binning is None:
-            msg = (
+            raise SpecificationError(
                 f"functions: a binvolume needs the bins of a histogram or step, and "
                 f"{self.histogram!r} has none."
             )
-            raise SpecificationError(msg)
         volumes = 1.0 / binning.volumes if self.inverse else binning.volumes
         return jnp.asarray(volumes)[lookup.place(binning)[0]]
 

@@ -95,8 +95,9 @@ def read_modifier(
     kind = _KINDS.get(kind_node.text().lower())
     if kind is None:
         hint = nearest(kind_node.value, _KINDS) or f" There is: {', '.join(_KINDS)}."
-        msg = f"{kind_node.where}: no modifier type {kind_node.value!r}.{hint}"
-        raise UnknownKeyError(msg)
+        raise UnknownKeyError(
+            f"{kind_node.where}: no modifier type {kind_node.value!r}.{hint}"
+        )
     parameters, listed = _parameters(node, cast(Kind, kind), report)
     name = node.get("name")
     own = str(parameters[0]) if parameters else kind
@@ -216,11 +217,10 @@ def _constraint(
     if known is None:
         options = [*dict.fromkeys(_CONSTRAINTS.values()), *distributions]
         hint = nearest(text, options)
-        msg = (
+        raise UnknownKeyError(
             f"{node.where}: {text!r} is neither a type of constraint (Gauss, Poisson, "
             f"LogNormal, Const, None) nor the name of a distribution.{hint}"
         )
-        raise UnknownKeyError(msg)
     return known
 
 
@@ -279,8 +279,7 @@ def interpolation(
     if code is None:
         hint = nearest(value, _CODES) if isinstance(value, str) else ""
         hint = hint or f" There is: {', '.join(_CODES)}, 0 to {len(numbers) - 1}."
-        msg = f"{given.where}: no such interpolation.{hint}"
-        raise UnknownKeyError(msg)
+        raise UnknownKeyError(f"{given.where}: no such interpolation.{hint}")
     return code
 
 

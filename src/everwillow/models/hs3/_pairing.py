@@ -132,8 +132,9 @@ class Pairing:
             for v in values
         )
         if not numbers:
-            msg = f"distributions/{distribution.name}: {datum!r} is no observation."
-            raise SpecificationError(msg)
+            raise SpecificationError(
+                f"distributions/{distribution.name}: {datum!r} is no observation."
+            )
         return self._point(distribution, np.array(values, float), ())
 
     def _point(
@@ -151,42 +152,37 @@ class Pairing:
         else:
             variates = distribution.variates
             if not variates:
-                msg = (
+                raise SpecificationError(
                     f"distributions/{name}: which of its symbols is observed is not "
                     "clear; give the datum an axis."
                 )
-                raise SpecificationError(msg)
             bare, names, _ = self._named(distribution)
             ranges = tuple(
                 (symbol, natural_range(bare, observed=True)) for symbol in names
             )
         if len(ranges) != len(values):
-            msg = (
+            raise SpecificationError(
                 f"distributions/{name}: {len(values)} numbers were observed and it has "
                 f"{len(ranges)} variates."
             )
-            raise SpecificationError(msg)
         for (symbol, (low, high)), value in zip(ranges, values, strict=True):
             if not low <= value <= high:
-                msg = (
+                raise SpecificationError(
                     f"distributions/{name}: {symbol} = {value:g} is observed, outside "
                     f"of its range from {low:g} to {high:g}."
                 )
-                raise SpecificationError(msg)
         self._check(bare, [symbol for symbol, _ in ranges])
         return Plan(bare, ranges, values)
 
     def _unbinned(self, distribution: AbstractDistribution, data: UnbinnedData) -> Plan:
         if not data.axes:
-            msg = f"data/{data.name}: unbinned data need axes."
-            raise SpecificationError(msg)
+            raise SpecificationError(f"data/{data.name}: unbinned data need axes.")
         stripped, notes = self._stripped(distribution, data.axes)
         if isinstance(stripped, BinCounts):
-            msg = (
+            raise SpecificationError(
                 f"distributions/{distribution.name}: counts of bins are not paired "
                 f"with the unbinned data {data.name!r}."
             )
-            raise SpecificationError(msg)
         ranges = tuple((axis.name, (axis.lower, axis.upper)) for axis in data.axes)
         weights = np.ones(len(data.entries)) if data.weights is None else data.weights
         return Plan(stripped, ranges, data.entries, weights=weights, notes=notes)
@@ -200,11 +196,10 @@ class Pairing:
                 for name, edges in given.items()
             ]
             if given and not (len(given) == len(own) and all(agree)):
-                msg = (
+                raise SpecificationError(
                     f"distributions/{distribution.name}: its bins are not those of the "
                     f"data {data.name!r}."
                 )
-                raise SpecificationError(msg)
             bins = tuple(own.items())
         else:
             bins = tuple(
@@ -213,19 +208,20 @@ class Pairing:
                 if edges is not None
             )
             if not bins or len(bins) != len(given):
-                msg = f"data/{data.name}: binned data need axes with edges or nbins."
-                raise SpecificationError(msg)
+                raise SpecificationError(
+                    f"data/{data.name}: binned data need axes with edges or nbins."
+                )
         expected = math.prod(len(edges) - 1 for _, edges in bins)
         if len(data.contents) != expected:
-            msg = (
+            raise SpecificationError(
                 f"data/{data.name}: {len(data.contents)} contents for {expected} bins "
                 f"of {distribution.name!r}."
             )
-            raise SpecificationError(msg)
         if np.any(data.contents < 0.0):
             first = int(np.argmax(data.contents < 0.0))
-            msg = f"data/{data.name}: bin {first} has a negative content."
-            raise SpecificationError(msg)
+            raise SpecificationError(
+                f"data/{data.name}: bin {first} has a negative content."
+            )
         axes = [Axis(name, edges[0], edges[-1]) for name, edges in bins]
         stripped, notes = self._stripped(distribution, axes)
         ranges = tuple((axis.name, (axis.lower, axis.upper)) for axis in axes)
@@ -243,11 +239,10 @@ class Pairing:
         if not kept:
             _refuse_unrelated(distribution.name, observables)
         if len(kept) > 1 and any(isinstance(f, AbstractExtended) for f in kept):
-            msg = (
+            raise SpecificationError(
                 f"distributions/{distribution.name}: a factor that says how many "
                 "events to expect cannot be multiplied with another density of events."
             )
-            raise SpecificationError(msg)
         self._check(distribution, observables)
         notes = []
         for factor in moved:
@@ -335,11 +330,10 @@ class Pairing:
         field = dataclasses.fields(distribution)[1].name
         single = not isinstance(getattr(distribution, field), tuple)
         if single and len(names) != 1:
-            msg = (
+            raise SpecificationError(
                 f"distributions/{distribution.name}: a number or a function cannot be "
                 "the variable of a composite distribution here."
             )
-            raise SpecificationError(msg)
         value = names[0] if single else tuple(names)
         replaced = dataclasses.replace(distribution, **{field: value})
         return replaced, tuple(names), tuple(bound)
@@ -352,11 +346,10 @@ class Pairing:
 
 def _refuse_unrelated(name: str, observables: set[str]) -> NoReturn:
     shown = ", ".join(repr(name) for name in sorted(observables))
-    msg = (
+    raise SpecificationError(
         f"distributions/{name}: it depends on none of the observables of its data "
         f"({shown})."
     )
-    raise SpecificationError(msg)
 
 
 def _factors(distribution: AbstractDistribution) -> list[AbstractDistribution]:

@@ -105,12 +105,11 @@ class Parameters:
             draft.explicit = draft.explicit or explicit
             return True
         if explicit == draft.explicit:
-            msg = (
+            raise ConflictError(
                 f"{origin}: this constrains {name!r} with {_text(spec)}, but "
                 f"{draft.origin} with {_text(draft.constraint)}. A parameter has one "
                 "constraint; make them agree, or rename one of the parameters."
             )
-            raise ConflictError(msg)
         self._once(name)
         self.report.say(
             f"{name!r}: the modifier and the distribution give different constraints "

@@ -54,8 +54,9 @@ class Node:
         if not isinstance(self.value, dict):
             self.fail("an object")
         hint = nearest(key, self.value)
-        msg = f"{self.where}: the entry {key!r} is missing.{hint}"
-        raise SpecificationError(msg, self.pointer)
+        raise SpecificationError(
+            f"{self.where}: the entry {key!r} is missing.{hint}", self.pointer
+        )
 
     def get(self, key: str) -> "Node | None":
         """Return an optional entry of an object; null counts as absent."""
@@ -90,8 +91,9 @@ class Node:
         except OverflowError:
             number = math.inf
         if math.isnan(number) or (math.isinf(number) and not infinite):
-            msg = f"{self.where}: expected a finite number, found {_shown(self.value)}."
-            raise NonFiniteError(msg)
+            raise NonFiniteError(
+                f"{self.where}: expected a finite number, found {_shown(self.value)}."
+            )
         return number
 
     def numbers(self, *, size: int | None = None, what: str = "") -> np.ndarray:
@@ -117,8 +119,9 @@ class Node:
             ).number()
         if size is not None and vector.size != size:
             owner = f"{what} has {size} bins" if what else f"{size} are needed"
-            msg = f"{self.where}: {vector.size} numbers, but {owner}."
-            raise SpecificationError(msg, self.pointer)
+            raise SpecificationError(
+                f"{self.where}: {vector.size} numbers, but {owner}.", self.pointer
+            )
         return vector
 
     @property
@@ -128,8 +131,10 @@ class Node:
 
     def fail(self, expected: str) -> NoReturn:
         """Raise the error of a value that is not what was expected."""
-        msg = f"{self.where}: expected {expected}, found {_shown(self.value)}."
-        raise SpecificationError(msg, self.pointer)
+        raise SpecificationError(
+            f"{self.where}: expected {expected}, found {_shown(self.value)}.",
+            self.pointer,
+        )
 
 
 def listed(node: Node, key: str) -> Iterator[Node]:
@@ -141,8 +146,7 @@ def listed(node: Node, key: str) -> Iterator[Node]:
 
 def refuse(node: Node, problem: str) -> NoReturn:
     """Raise the error of a value that has the right type and cannot be used."""
-    msg = f"{node.where}: {problem}"
-    raise SpecificationError(msg, node.pointer)
+    raise SpecificationError(f"{node.where}: {problem}", node.pointer)
 
 
 def unknown(name: object, known: Iterable[str], *, node: Node, kind: str) -> NoReturn:
@@ -160,8 +164,7 @@ def unknown(name: object, known: Iterable[str], *, node: Node, kind: str) -> NoR
         shown = ", ".join(repr(one) for one in known[:8]) or "none"
         more = f", ... ({len(known)} in all)" if len(known) > 8 else ""
         hint = f" There is: {shown}{more}."
-    msg = f"{node.where}: there is no {kind} {name!r}.{hint}"
-    raise UnknownKeyError(msg)
+    raise UnknownKeyError(f"{node.where}: there is no {kind} {name!r}.{hint}")
 
 
 def _shown(value: Any) -> str:

@@ -36,11 +36,10 @@ def natural_range(
     if support is not None:
         return support
     if observed:
-        msg = (
+        raise SpecificationError(
             f"distributions/{distribution.name}: it can only be normalised over a "
             "finite range; give its datum an axis with a min and a max."
         )
-        raise SpecificationError(msg)
     return (math.nan, math.nan)
 
 

@@ -72,8 +72,9 @@ def select(document: Document, analysis: str | int | None) -> Selection:
         EverwillowError: If there is none such, or it refers to what is not there.
     """
     if analysis is not None and not isinstance(analysis, (str, int)):
-        msg = f"analysis: expected a name or a position, got {type(analysis).__name__}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            f"analysis: expected a name or a position, got {type(analysis).__name__}."
+        )
     if document.analyses:
         name, node = _one(document, document.analyses, analysis, "analysis")
         wanted = node.child("likelihood")
@@ -135,8 +136,9 @@ def _one(
             )
         wanted = 0
     if not -len(names) <= wanted < len(names):
-        msg = f"analysis: there are {len(names)}, so {wanted} is not one of them."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"analysis: there are {len(names)}, so {wanted} is not one of them."
+        )
     return names[wanted], nodes[names[wanted]]
 
 

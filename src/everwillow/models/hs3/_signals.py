@@ -34,11 +34,10 @@ class Signal:
         """Check the number of bins."""
         for what, values in (("yields", self.contents), ("errors", self.errors)):
             if len(values) != bins:
-                msg = (
+                raise ShapeMismatchError(
                     f"inject_signal: {len(values)} {what}, but the distribution "
                     f"{self.distribution!r} has {bins} bins."
                 )
-                raise ShapeMismatchError(msg)
 
     def entry(self) -> dict[str, Any]:
         """Return the sample as it stands in a document."""
@@ -61,8 +60,9 @@ def read_signal(
     else:
         widths = _vector(errors, "errors", distribution)
         if (widths < 0.0).any():
-            msg = f"inject_signal: the errors for {distribution!r} are negative."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                f"inject_signal: the errors for {distribution!r} are negative."
+            )
     return Signal(
         distribution, sample, tuple(contents.tolist()), tuple(widths.tolist()), poi
     )
@@ -72,20 +72,19 @@ def _vector(values: Any, what: str, distribution: str) -> np.ndarray:
     try:
         vector = np.atleast_1d(np.asarray(values, np.float64))
     except (TypeError, ValueError, OverflowError) as error:
-        msg = (
+        raise ArgumentTypeError(
             f"inject_signal: the {what} for {distribution!r} must be numbers, got "
             f"{type(values).__name__}."
-        )
-        raise ArgumentTypeError(msg) from error
+        ) from error
     if vector.ndim != 1:
-        msg = (
+        raise ShapeMismatchError(
             f"inject_signal: the {what} for {distribution!r} have shape "
             f"{vector.shape}; a list of numbers is needed."
         )
-        raise ShapeMismatchError(msg)
     if not np.isfinite(vector).all():
-        msg = f"inject_signal: the {what} for {distribution!r} are not all finite."
-        raise NonFiniteError(msg)
+        raise NonFiniteError(
+            f"inject_signal: the {what} for {distribution!r} are not all finite."
+        )
     return vector
 
 
@@ -94,11 +93,10 @@ def signals_of(
 ) -> Iterator[tuple[str, str, Any, Any]]:
     """Yield distribution, sample, yields and errors of each entry of a map."""
     if not isinstance(signals, Mapping):
-        msg = (
+        raise ArgumentTypeError(
             "inject_signals: expected a mapping from distributions to yields, got "
             f"{type(signals).__name__}."
         )
-        raise ArgumentTypeError(msg)
     for key, value in signals.items():
         distribution, sample = key, _DEFAULT_SAMPLE
         if key not in distributions and isinstance(key, str) and "." in key:
@@ -117,11 +115,10 @@ def _contents(value: Any, distribution: str) -> tuple[Any, Any]:
         return value, None
     unknown = [key for key in value if key not in ("contents", "errors")]
     if unknown or "contents" not in value:
-        msg = (
+        raise ArgumentValueError(
             f"inject_signals: the entry for {distribution!r} needs 'contents' and may "
             f"have 'errors', found {sorted(map(str, value))}."
         )
-        raise ArgumentValueError(msg)
     return value["contents"], value.get("errors")
 
 

@@ -61,8 +61,9 @@ class Expression:
 
     def __init__(self, text: str) -> None:
         if not isinstance(text, str):
-            msg = f"expression: a text is needed, not {type(text).__name__} {text!r}."
-            raise ArgumentTypeError(msg)
+            raise ArgumentTypeError(
+                f"expression: a text is needed, not {type(text).__name__} {text!r}."
+            )
         node = parse(text)
         symbols = (part.name for part, _ in walk(node) if isinstance(part, Symbol))
         set_field = object.__setattr__
@@ -123,8 +124,9 @@ class Expression:
         return (elementwise(evaluate) if self._branches else evaluate)(*arrays)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        msg = f"an Expression cannot be changed; {name!r} cannot be set."
-        raise AttributeError(msg)
+        raise AttributeError(
+            f"an Expression cannot be changed; {name!r} cannot be set."
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Expression) and self.text == other.text

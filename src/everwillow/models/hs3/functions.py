@@ -151,8 +151,7 @@ def expression_at(fields: Fields) -> Expression:
     try:
         return Expression(text)
     except ArgumentValueError as error:
-        msg = f"{fields.where}/{error}"
-        raise SpecificationError(msg) from None
+        raise SpecificationError(f"{fields.where}/{error}") from None
 
 
 _CLASSES: tuple[type[AbstractFunction], ...] = (

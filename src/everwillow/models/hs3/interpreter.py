@@ -236,11 +236,10 @@ class WorkspaceInterpreter:
         taken = {s.name for s in channel.samples}
         taken |= set(self.signal_per_distribution.get(distribution, {}))
         if sample in taken:
-            msg = (
+            raise KeyCollisionError(
                 f"{distribution!r} has a sample {sample!r} already. Choose another "
                 "name, or call reset_signal first."
             )
-            raise KeyCollisionError(msg)
         poi = self._poi(distribution) if poi_name is None else poi_name
         signal = read_signal(distribution, sample, yields, errors, poi)
         signal.check(channel.bins)
@@ -292,8 +291,9 @@ class WorkspaceInterpreter:
             ArgumentValueError: If there is nothing to do.
         """
         if not self._signals and not self._removed:
-            msg = "patch: there is nothing to do. Call inject_signal first."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                "patch: there is nothing to do. Call inject_signal first."
+            )
         return with_signals(self._content, self._signals, self._removed)
 
     def save_patch(self, path: str | PathLike[str]) -> None:
@@ -339,8 +339,7 @@ class WorkspaceInterpreter:
             inside = [node.child("name").text() for node, _ in selection.main]
             if distribution in inside and selection.pois:
                 return selection.pois[0]
-        msg = (
+        raise ArgumentValueError(
             f"inject_signal: no analysis with {distribution!r} has a parameter of "
             "interest. Say which parameter scales the signal with poi_name."
         )
-        raise ArgumentValueError(msg)

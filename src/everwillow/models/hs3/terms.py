@@ -291,11 +291,10 @@ class PointTerm(AbstractTerm):
 
     def _require_finite(self) -> None:
         if any(math.isinf(end) for _, ends in self.ranges for end in ends):
-            msg = (
+            raise SpecificationError(
                 f"distributions/{self.name}: nothing can be drawn from it over an "
                 "infinite range; give its datum an axis with a min and a max."
             )
-            raise SpecificationError(msg)
 
 
 def _bin_region(names: tuple[str, ...], edges: tuple[tuple[float, ...], ...]) -> Region:

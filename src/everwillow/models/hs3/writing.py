@@ -74,11 +74,10 @@ def dump(
     else:
         spec = model if isinstance(model, BinnedSpec) else getattr(model, "spec", None)
         if not isinstance(spec, BinnedSpec):
-            msg = (
+            raise ArgumentTypeError(
                 f"dump: a {type(model).__name__} does not know the specification that "
                 "it was made from. Give that, for example from read_spec."
             )
-            raise ArgumentTypeError(msg)
         document = _Writer(spec).document()
     if path is not None:
         text = json.dumps(document, indent=1, allow_nan=False)
@@ -194,11 +193,10 @@ class _Writer:
 
     def _function(self, name: str, fn: Any) -> None:
         if not isinstance(fn, FunctionCall):
-            msg = (
+            raise ArgumentTypeError(
                 f"dump: {name!r} is computed by a Python function, which cannot be "
                 "written. Functions that were read from HS3 can."
             )
-            raise ArgumentTypeError(msg)
         self.functions.append(copy.deepcopy(fn.definition))
 
     def _channel(self, channel: ChannelSpec) -> dict[str, Any]:

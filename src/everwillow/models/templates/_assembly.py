@@ -73,16 +73,16 @@ def assemble(book: Book, *, sparse: bool, stat_in_covariance: bool) -> TemplateS
 
 def _check_complete(book: Book, layout: Layout) -> None:
     if not any(not channel.masked for channel in layout.channels):
-        msg = "The template fit has no channel to fit. Add one with add_channel."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            "The template fit has no channel to fit. Add one with add_channel."
+        )
     filled = {channel for _, channel in book.nominal}
     bare = [c.name for c in layout.channels if c.name not in filled]
     if bare:
-        msg = (
+        raise ArgumentValueError(
             f"Channel {bare[0]!r} has no process, so nothing is expected in it. Add "
             "one with add_process, or leave the channel out."
         )
-        raise ArgumentValueError(msg)
 
 
 def _templates(
@@ -177,11 +177,10 @@ def _pseudodata(book: Book, layout: Layout) -> dict[str, np.ndarray]:
     for name, parts in book.pseudodata.items():
         missing = [channel for channel in fitted if channel not in parts]
         if missing:
-            msg = (
+            raise ArgumentValueError(
                 f"Pseudodata {name!r} have no histogram for channel {missing[0]!r}. "
                 "Add one for each fitted channel with add_pseudodata."
             )
-            raise ArgumentValueError(msg)
         out[name] = np.concatenate([parts[channel] for channel in fitted])
     return out
 
@@ -201,21 +200,19 @@ def _covariance(
     if book.data_covariance is not None:
         covariance = book.data_covariance.copy()
         if len(covariance) != layout.fitted:
-            msg = (
+            raise ShapeMismatchError(
                 f"The covariance of the data is for {len(covariance)} bins, and there "
                 f"are {layout.fitted} fitted bins. Masked channels have no part in it."
             )
-            raise ShapeMismatchError(msg)
     else:
         diagonal = observed if variance is None else variance
         if not (diagonal > 0).all():
-            msg = (
+            raise ArgumentValueError(
                 "Something is to be added to the covariance of the data, and in "
                 f"{int((~(diagonal > 0)).sum())} fitted bins the data have no "
                 "variance above 0 to start from. Give add_data_covariance, or "
                 "add_data with variances, for every fitted channel."
             )
-            raise ArgumentValueError(msg)
         covariance = np.diag(diagonal)
     if book.shifts:
         shifts = np.zeros((len(book.shifts), layout.fitted))

@@ -27,19 +27,19 @@ def axes_of(given: Any, *, where: str, flow: bool) -> tuple[Axis, ...]:
     if isinstance(given, Axis) or _is_foreign(given):
         given = [given]
     if not isinstance(given, Iterable) or isinstance(given, str):
-        msg = f"{where}: axes must be a sequence of axes, got {type(given).__name__}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            f"{where}: axes must be a sequence of axes, got {type(given).__name__}."
+        )
     axes = tuple(
         _axis(axis, position, where=where, flow=flow)
         for position, axis in enumerate(given)
     )
     names = [axis.name for axis in axes]
     if len(set(names)) < len(names):
-        msg = (
+        raise ArgumentValueError(
             f"{where}: two axes have one name in {names}. Give every axis a name of "
             "its own."
         )
-        raise ArgumentValueError(msg)
     return axes
 
 
@@ -53,19 +53,17 @@ def _axis(given: Any, position: int, *, where: str, flow: bool) -> Axis:
     if not (
         isinstance(given, Sequence) and len(given) == 2 and isinstance(given[0], str)
     ):
-        msg = (
+        raise ArgumentTypeError(
             f"{where}: axis {position} is {given!r:.100}. Give an Axis, an axis of a "
             "histogram, or a pair of a name with edges or labels."
         )
-        raise ArgumentTypeError(msg)
     name, values = given
     values = np.asarray(values)
     if values.ndim != 1 or values.dtype.kind not in "biufU":
-        msg = (
+        raise ArgumentTypeError(
             f"{where}: axis {name!r} needs edges or labels in one dimension, got "
             f"{given[1]!r:.100}."
         )
-        raise ArgumentTypeError(msg)
     if values.dtype.kind == "U":
         return Axis(name, labels=tuple(map(str, values)))
     axis = Axis(name, tuple(map(float, values)))

@@ -98,21 +98,19 @@ class Book:
         """Return a channel by name; if `masked` is given, it has to be so or not."""
         check_name(name, "channel")
         if name not in self.channels:
-            msg = (
+            raise UnknownKeyError(
                 f"There is no channel {name!r}.{nearest(name, self.channels)} Add it "
                 "with add_channel first."
             )
-            raise UnknownKeyError(msg)
         channel = self.channels[name]
         if masked is not None and channel.masked != masked:
             is_, needed = (
                 ("masked", "fitted") if channel.masked else ("fitted", "masked")
             )
-            msg = (
+            raise ArgumentValueError(
                 f"Channel {name!r} is {is_}, and this needs a {needed} one: masked "
                 "channels have no data and stay out of the fit."
             )
-            raise ArgumentValueError(msg)
         return channel
 
     def template(self, process: str, channel: str) -> Nominal:
@@ -120,12 +118,11 @@ class Book:
         self.channel(channel)
         if (process, channel) not in self.nominal:
             there = [p for p, c in self.nominal if c == channel]
-            msg = (
+            raise UnknownKeyError(
                 f"Channel {channel!r} has no process {process!r}."
                 f"{nearest(process, there)} Add it with add_process first; there are "
                 f"{there}."
             )
-            raise UnknownKeyError(msg)
         return self.nominal[process, channel]
 
     def add_template(
@@ -135,14 +132,14 @@ class Book:
         place = self.channel(channel)
         where = f"process {name!r} in channel {channel!r}"
         if (name, channel) in self.nominal:
-            msg = f"{where}: it was added before. Add the histograms up, or rename it."
-            raise KeyCollisionError(msg)
+            raise KeyCollisionError(
+                f"{where}: it was added before. Add the histograms up, or rename it."
+            )
         if self.signal.get(name, signal) != signal:
-            msg = (
+            raise ConflictError(
                 f"Process {name!r} is a signal in one channel and none in another. "
                 "Give the same signal= everywhere."
             )
-            raise ConflictError(msg)
         template = nominal_of(
             read(hist, place, where=where),
             place,
@@ -150,12 +147,11 @@ class Book:
         )
         negative = template.index[template.value < 0]
         if len(negative) and not self.allow_negative:
-            msg = (
+            raise ArgumentValueError(
                 f"{where}: the nominal yield is negative in "
                 f"{spell_bins(negative, place)}. Merge bins or mend the sample; or "
                 "allow it for all processes with TemplateBuilder(allow_negative=True)."
             )
-            raise ArgumentValueError(msg)
         self.signal[name] = signal
         self.nominal[name, channel] = template
 
@@ -174,11 +170,10 @@ class Book:
         for booking in bookings:
             full = booking.name + booking.suffix, booking.process, booking.channel
             if full in effects:
-                msg = (
+                raise KeyCollisionError(
                     f"Systematic {full[0]!r}: two bins of further axes have this name, "
                     "put together of their labels. Give them other labels."
                 )
-                raise KeyCollisionError(msg)
             effects.add(full)
             for name in {booking.name, booking.name + booking.suffix}:
                 self._check_kind(name, kind)
@@ -208,21 +203,19 @@ class Book:
             ("add_to_data_covariance", before.covariance, kind.covariance),
         ):
             if old != new:
-                msg = (
+                raise ConflictError(
                     f"Systematic {name!r} was booked with {what}={old} before and is "
                     f"now with {what}={new}. A name is one parameter: give the same "
                     "everywhere, or two names."
                 )
-                raise ConflictError(msg)
 
     def _check_free(self, name: str, booking: Booking) -> None:
         if (name, booking.process, booking.channel) in self.booked:
-            msg = (
+            raise KeyCollisionError(
                 f"Systematic {name!r} was booked before for process "
                 f"{booking.process!r} in channel {booking.channel!r}. Book it once, or "
                 "under another name."
             )
-            raise KeyCollisionError(msg)
 
 
 def nominal_of(
@@ -249,11 +242,10 @@ def nominal_of(
 def _variances(variances: Any, channel: Channel, where: str) -> np.ndarray:
     values = read_plain(variances, channel, where=f"{where}, variances").values[:, 0]
     if (values < 0).any():
-        msg = (
+        raise ArgumentValueError(
             f"{where}: the variance is negative in "
             f"{spell_bins(np.flatnonzero(values < 0), channel)}."
         )
-        raise ArgumentValueError(msg)
     return values
 
 
@@ -286,18 +278,16 @@ def covariance_of(covariance: Any) -> np.ndarray:
         covariance = covariance.values()
     matrix = np.array(covariance, np.float64)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        msg = (
+        raise ShapeMismatchError(
             f"add_data_covariance: expected a square matrix over all fitted bins, got "
             f"the shape {matrix.shape}. Flatten every channel in C order, one after "
             "the other."
         )
-        raise ShapeMismatchError(msg)
     if not np.isfinite(matrix).all() or (np.diagonal(matrix) <= 0).any():
-        msg = (
+        raise ArgumentValueError(
             "add_data_covariance: every entry must be finite and every variance "
             "positive."
         )
-        raise ArgumentValueError(msg)
     check_symmetric(matrix, "add_data_covariance")
     return matrix
 
@@ -309,19 +299,19 @@ def check_symmetric(matrix: np.ndarray, where: str) -> None:
         row, column = np.unravel_index(
             np.argmax(np.abs(matrix - matrix.T)), matrix.shape
         )
-        msg = (
+        raise ArgumentValueError(
             f"{where}: the matrix is not symmetric, for example {matrix[row, column]} "
             f"and {matrix[column, row]} at ({row}, {column}) and back."
         )
-        raise ArgumentValueError(msg)
     matrix[...] = (matrix + matrix.T) / 2
 
 
 def check_name(name: Any, what: str) -> str:
     """Check that a name is text that is not empty."""
     if not isinstance(name, str) or not name:
-        msg = f"{what}: the name must be a string that is not empty, got {name!r}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            f"{what}: the name must be a string that is not empty, got {name!r}."
+        )
     return name
 
 

@@ -198,8 +198,9 @@ def _free(
 ) -> None:
     """Add the auxiliary parameters of the samples to those that are fitted."""
     if FREE in starts:
-        msg = f"profile: a parameter is called {FREE!r} already. Rename it."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"profile: a parameter is called {FREE!r} already. Rename it."
+        )
     spread = np.asarray(statistics.spread).ravel()[_loose(statistics)]
     one = np.ones_like(spread)
     match statistics.kind:
@@ -224,18 +225,16 @@ def rate_model_of(
     if not isinstance(found, AbstractParameterModel):
         found = found(spec.layout)
     if not isinstance(found, AbstractParameterModel):
-        msg = (
+        raise ArgumentTypeError(
             "parameters: expected an AbstractParameterModel or a function of the "
             f"layout that returns one, got {type(found).__name__}."
         )
-        raise ArgumentTypeError(msg)
     if found.layout != spec.layout:
-        msg = (
+        raise ArgumentValueError(
             "parameters: made for another layout of channels and processes. Make it "
             "with builder.layout after everything was booked, or give a function: "
             "parameters=lambda layout: Strengths(layout, ...)."
         )
-        raise ArgumentValueError(msg)
     check_rates(found)
     return found
 
@@ -246,17 +245,15 @@ def _all_names(
     names = (*entries, *(s.name for s in spec.systematics))
     twice = {name for name in names if names.count(name) > 1}
     if twice:
-        msg = (
+        raise ArgumentValueError(
             f"parameters: {sorted(twice)} name both a parameter of the rates and a "
             "systematic. Rename the one or the other."
         )
-        raise ArgumentValueError(msg)
     if not names:
-        msg = (
+        raise ArgumentValueError(
             "build: there is no parameter. Mark a process as signal, add a systematic "
             "or give parameters=."
         )
-        raise ArgumentValueError(msg)
     return names
 
 
@@ -267,11 +264,10 @@ def _kind(statistics: str | None, likelihood: str, *, per_process: bool) -> Kind
         return "normal" if per_process else "gamma"
     if statistics is None or statistics in get_args(Kind):
         if statistics == "gamma" and likelihood == "covariance":
-            msg = (
+            raise ArgumentValueError(
                 "statistics: 'gamma' has no closed form with a covariance of the data. "
                 "Use 'normal' or 'additive'."
             )
-            raise ArgumentValueError(msg)
         return statistics  # pyright: ignore[reportReturnType]
     raise unknown_key(
         statistics, get_args(Kind), where="statistics", what="kind of statistics"
@@ -286,8 +282,9 @@ def _counts(spec: TemplateSpec, data: Any) -> Float[np.ndarray, " fitted"]:
     else:
         counts = np.asarray(spec.observed if data is None else data, float)
     if counts.shape != (spec.layout.fitted,):
-        msg = f"data: expected {spec.layout.fitted} bins, got shape {counts.shape}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"data: expected {spec.layout.fitted} bins, got shape {counts.shape}."
+        )
     if not np.all(np.isfinite(counts)):
         missing = [
             c.name
@@ -295,12 +292,11 @@ def _counts(spec: TemplateSpec, data: Any) -> Float[np.ndarray, " fitted"]:
             if not c.masked
             and not np.all(np.isfinite(counts[spec.layout.bins_of(c.name)]))
         ]
-        msg = (
+        raise ArgumentValueError(
             f"data: no finite data for the channels {missing}. Use add_data, or mark "
             "the channel as masked, or give counts as data=. Asimov data are those of "
             "everwillow.workflows.templates.run(spec, data='asimov')."
         )
-        raise ArgumentValueError(msg)
     return counts
 
 
@@ -309,22 +305,20 @@ def _term(
 ) -> AbstractDataTerm:
     if likelihood == "poisson":
         if np.any(counts < 0):
-            msg = (
+            raise ArgumentValueError(
                 f"data: bin {int(np.argmin(counts))} has {counts.min()} events. Counts "
                 "are not negative; use likelihood='chi2' for subtracted data."
             )
-            raise ArgumentValueError(msg)
         check_possible(spec, counts, additive=kind == "additive")
         return PoissonTerm()
     if likelihood == "chi2":
         given = spec.observed_variance
         variance = counts if given is None else given
         if np.any(~(variance > 0)):
-            msg = (
+            raise ArgumentValueError(
                 f"data: bin {int(np.argmin(variance))} has variance {variance.min()}, "
                 "and chi2 needs positive ones. Give them: add_data(..., variances=...)."
             )
-            raise ArgumentValueError(msg)
         return GaussianTerm(variance)
     if likelihood == "covariance":
         matrix = spec.observed_covariance

@@ -63,8 +63,9 @@ def check_spec(spec: TemplateSpec) -> None:
     }
     faults = [what for what, fine in checks.items() if not fine]
     if faults:
-        msg = f"the template fit is not consistent: {'; '.join(faults)}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"the template fit is not consistent: {'; '.join(faults)}."
+        )
 
 
 def check_definite(covariance: np.ndarray) -> None:
@@ -76,22 +77,20 @@ def check_definite(covariance: np.ndarray) -> None:
     variance = np.diagonal(covariance)
     if not (variance > 0).all():
         i = int(np.argmin(variance))
-        msg = (
+        raise ArgumentValueError(
             f"data: bin {i} has variance {variance[i]}, and a covariance needs "
             "positive ones. Give add_data(..., variances=...) or add_data_covariance."
         )
-        raise ArgumentValueError(msg)
     try:
         np.linalg.cholesky(covariance)
     except np.linalg.LinAlgError:
         width = np.sqrt(variance)
         least = np.linalg.eigvalsh(covariance / width[:, None] / width)[0]
-        msg = (
+        raise ArgumentValueError(
             "data: the covariance of the data is not positive definite, the smallest "
             f"eigenvalue of the correlations is {least:.2g}. Add what is missing on "
             "its diagonal, or merge bins that are the same measurement."
-        )
-        raise ArgumentValueError(msg) from None
+        ) from None
 
 
 def check_possible(spec: TemplateSpec, counts: np.ndarray, *, additive: bool) -> None:
@@ -116,13 +115,12 @@ def check_possible(spec: TemplateSpec, counts: np.ndarray, *, additive: bool) ->
         part = spec.layout.bins_of(channel.name)
         bins = np.flatnonzero(none[part] & (counts[part] > 0))
         if len(bins):
-            msg = (
+            raise ArgumentValueError(
                 f"data: channel {channel.name!r} has events in "
                 f"{spell_bins(bins, channel)}, where no process has anything: a "
                 "Poisson likelihood of that is 0. Merge bins, or add what is missing "
                 "to a template."
             )
-            raise ArgumentValueError(msg)
 
 
 def _distinct(names: list[str] | tuple[str, ...]) -> bool:

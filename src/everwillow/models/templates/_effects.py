@@ -43,13 +43,13 @@ def check_kind(
     book.channel(channel, masked=False)
     where = f"systematic {name!r}, add_to_data_covariance"
     if not kind.constrained or kind.interest:
-        msg = f"{where}: what is no parameter is neither unconstrained nor of interest."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"{where}: what is no parameter is neither unconstrained nor of interest."
+        )
     if symmetrize is None:
-        msg = (
+        raise ArgumentValueError(
             f"{where}: a covariance is symmetric. Choose another symmetrize than None."
         )
-        raise ArgumentValueError(msg)
 
 
 def of_factors(
@@ -125,11 +125,13 @@ def of_variations(
             process is not.
     """
     if not isinstance(kfactor, int | float | np.number):
-        msg = f"systematic {name!r}: kfactor is a number, got {kfactor!r:.80}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            f"systematic {name!r}: kfactor is a number, got {kfactor!r:.80}."
+        )
     if not np.isfinite(kfactor) or kfactor == 0:
-        msg = f"systematic {name!r}: kfactor must be finite and not 0, got {kfactor}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"systematic {name!r}: kfactor must be finite and not 0, got {kfactor}."
+        )
     kfactor = float(kfactor)
     bookings: list[Booking] = []
     findings: list[Finding] = []

@@ -29,8 +29,7 @@ def external_term(gradient: Any, hessian: Any, name: str) -> ExternalTerm:
     """Return a likelihood from elsewhere, for the parameters that it names."""
     where = f"external likelihood {name!r}"
     if gradient is None and hessian is None:
-        msg = f"{where}: give a gradient, a Hessian matrix or both."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(f"{where}: give a gradient, a Hessian matrix or both.")
     slopes = {} if gradient is None else _gradient(gradient, where)
     curves = {} if hessian is None else _hessian(hessian, where)
     names = list(dict.fromkeys([*slopes, *(a for a, _ in curves)]))
@@ -40,8 +39,7 @@ def external_term(gradient: Any, hessian: Any, name: str) -> ExternalTerm:
         matrix[places[a], places[b]] = value
     vector = np.array([slopes.get(parameter, 0.0) for parameter in names], np.float64)
     if not (np.isfinite(vector).all() and np.isfinite(matrix).all()):
-        msg = f"{where}: a number is not finite."
-        raise NonFiniteError(msg)
+        raise NonFiniteError(f"{where}: a number is not finite.")
     check_symmetric(matrix, where)
     return ExternalTerm(name, tuple(names), vector, matrix)
 
@@ -58,8 +56,9 @@ def _hessian(given: Any, where: str) -> dict[tuple[str, str], float]:
     if not isinstance(given, Mapping):
         (rows, columns), values = _named(given, 2, where)
         if set(rows) != set(columns):
-            msg = f"{where}: its two axes name different parameters."
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                f"{where}: its two axes name different parameters."
+            )
         return {
             (a, b): float(values[i, j])
             for i, a in enumerate(rows)
@@ -72,11 +71,10 @@ def _hessian(given: Any, where: str) -> dict[tuple[str, str], float]:
         elif isinstance(key, tuple) and len(key) == 2:
             out[str(key[0]), str(key[1])] = float(value)
         else:
-            msg = (
+            raise ArgumentTypeError(
                 f"{where}: keys are pairs of names, or values are mappings by name; "
                 f"got {key!r}: {value!r:.60}."
             )
-            raise ArgumentTypeError(msg)
     # One of two equal entries is enough.
     return {**{(b, a): v for (a, b), v in out.items()}, **out}
 
@@ -97,16 +95,17 @@ def _named(given: Any, ndim: int, where: str) -> tuple[list[list[str]], np.ndarr
             values = values.toarray()
         names, values = [listed] * ndim, numbers(values, where=where)
     else:
-        msg = f"{where}: expected {_FORMS}, got {type(given).__name__}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            f"{where}: expected {_FORMS}, got {type(given).__name__}."
+        )
     shape = tuple(map(len, names))
     if values.ndim != ndim or values.shape != shape:
-        msg = f"{where}: {shape} names go with numbers of the shape {values.shape}."
-        raise ShapeMismatchError(msg)
+        raise ShapeMismatchError(
+            f"{where}: {shape} names go with numbers of the shape {values.shape}."
+        )
     for axis in names:
         if len(set(axis)) < len(axis):
-            msg = f"{where}: a parameter is named twice in {axis}."
-            raise KeyCollisionError(msg)
+            raise KeyCollisionError(f"{where}: a parameter is named twice in {axis}.")
     return names, values
 
 
@@ -128,19 +127,17 @@ def beta_block(
     )
     if callable(getattr(histogram, "tocoo", None)):
         if tuple(histogram.shape) != (source.size, target.size):
-            msg = (
+            raise ShapeMismatchError(
                 f"{where}: the sparse matrix has shape {histogram.shape}, it needs "
                 f"{(source.size, target.size)}."
             )
-            raise ShapeMismatchError(msg)
         flat, change = coordinates(histogram)
     else:
         values = _both(histogram, source, target, where)
         flat = np.flatnonzero(values)
         change = values[flat]
     if not np.isfinite(change).all():
-        msg = f"{where}: a number is not finite."
-        raise NonFiniteError(msg)
+        raise NonFiniteError(f"{where}: a number is not finite.")
     bins = np.divmod(flat, target.size)
     return BetaBlock(process, source.name, target.name, *bins, change)
 
@@ -174,11 +171,10 @@ def payload(name: str, given: Any) -> dict[str, np.ndarray]:
         ArgumentTypeError: If one holds neither numbers nor strings.
     """
     if not isinstance(given, Mapping):
-        msg = (
+        raise ArgumentTypeError(
             f"auxiliary {name!r}: expected a mapping of names to arrays or lists of "
             f"strings, got {type(given).__name__}."
         )
-        raise ArgumentTypeError(msg)
     out = {}
     for key, values in given.items():
         try:
@@ -186,10 +182,9 @@ def payload(name: str, given: Any) -> dict[str, np.ndarray]:
         except ValueError:
             array = np.array(None)
         if not isinstance(key, str) or array.dtype.kind not in "biufU":
-            msg = (
+            raise ArgumentTypeError(
                 f"auxiliary {name!r}: {key!r} holds {type(values).__name__}. Keys are "
                 "strings, values arrays of numbers or lists of strings."
             )
-            raise ArgumentTypeError(msg)
         out[key] = array
     return out

@@ -50,8 +50,9 @@ class AbstractHistogramBuilder:
         """
         check_name(name, "add_channel")
         if name in self._book.channels:
-            msg = f"add_channel: there is a channel {name!r} already."
-            raise KeyCollisionError(msg)
+            raise KeyCollisionError(
+                f"add_channel: there is a channel {name!r} already."
+            )
         found = axes_of(axes, where=f"channel {name!r}", flow=flow)
         self._book.channels[name] = Channel(name, found, bool(masked))
 
@@ -99,8 +100,7 @@ class AbstractHistogramBuilder:
         """
         place = self._book.channel(channel, masked=False)
         if channel in self._book.data:
-            msg = f"add_data: channel {channel!r} has data already."
-            raise KeyCollisionError(msg)
+            raise KeyCollisionError(f"add_data: channel {channel!r} has data already.")
         where = f"data of channel {channel!r}"
         data, variance = data_of(hist, place, variances, where=where)
         self._book.data[channel] = data
@@ -119,8 +119,9 @@ class AbstractHistogramBuilder:
             KeyCollisionError: If there is one already.
         """
         if self._book.data_covariance is not None:
-            msg = "add_data_covariance: there is a covariance already."
-            raise KeyCollisionError(msg)
+            raise KeyCollisionError(
+                "add_data_covariance: there is a covariance already."
+            )
         self._book.data_covariance = covariance_of(cov)
 
     def add_pseudodata(self, hist: Any, name: str, channel: str) -> None:
@@ -137,14 +138,14 @@ class AbstractHistogramBuilder:
         """
         place = self._book.channel(channel, masked=False)
         if check_name(name, "add_pseudodata") in RESERVED:
-            msg = (
+            raise ArgumentValueError(
                 f"add_pseudodata: {name!r} stands for other data than pseudodata. "
                 "Choose another name."
             )
-            raise ArgumentValueError(msg)
         if channel in self._book.pseudodata.get(name, {}):
-            msg = f"add_pseudodata: {name!r} has data in channel {channel!r} already."
-            raise KeyCollisionError(msg)
+            raise KeyCollisionError(
+                f"add_pseudodata: {name!r} has data in channel {channel!r} already."
+            )
         where = f"pseudodata {name!r} of channel {channel!r}"
         data, _ = data_of(hist, place, None, where=where)
         self._book.pseudodata.setdefault(name, {})[channel] = data

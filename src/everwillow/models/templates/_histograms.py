@@ -75,8 +75,9 @@ def read(
         content = _read_uhi(histogram, channel, where, extra)
     elif callable(getattr(histogram, "tocoo", None)):
         if extra:
-            msg = f"{where}: a sparse matrix has no further axes such as {extra[0]!r}."
-            raise ArgumentTypeError(msg)
+            raise ArgumentTypeError(
+                f"{where}: a sparse matrix has no further axes such as {extra[0]!r}."
+            )
         content = _read_sparse(histogram, channel, where)
     else:
         content = _read_array(histogram, channel, where, extra or ())
@@ -101,11 +102,10 @@ def numbers(values: Any, *, where: str) -> Float[np.ndarray, "..."]:
     except ValueError:
         array = np.asarray(None)
     if array.dtype.kind not in "biuf":
-        msg = (
+        raise ArgumentTypeError(
             f"{where}: expected a histogram, an array of numbers or a sparse matrix, "
             f"got {type(values).__name__}."
         )
-        raise ArgumentTypeError(msg)
     return array.astype(np.float64, copy=False)
 
 
@@ -118,11 +118,10 @@ def _read_array(
     scalar = not channel.axes and inner == (1,)
     if ndim < 0 or (inner != channel.shape and not scalar):
         more = f" and then the axes {list(extra)}" if extra else ""
-        msg = (
+        raise ShapeMismatchError(
             f"{where}: the array has shape {array.shape}, and channel "
             f"{channel.name!r} needs {channel.shape}{more}."
         )
-        raise ShapeMismatchError(msg)
     shape = array.shape[ndim:]
     labels = _labels([tuple(map(str, range(n))) for n in shape])
     return Content(array.reshape(channel.size, len(labels)), labels=labels)
@@ -137,11 +136,10 @@ def _labels(parts: list[tuple[str, ...]]) -> tuple[str, ...]:
 
 def _read_sparse(matrix: Any, channel: Channel, where: str) -> Content:
     if np.prod(matrix.shape, dtype=int) != channel.size:
-        msg = (
+        raise ShapeMismatchError(
             f"{where}: the sparse matrix has shape {matrix.shape}, and channel "
             f"{channel.name!r} has {channel.size} bins."
         )
-        raise ShapeMismatchError(msg)
     index, values = coordinates(matrix)
     return Content(values[:, None], index=index)
 
@@ -164,8 +162,9 @@ def _read_uhi(
     histogram: Any, channel: Channel, where: str, extra: Sequence[str] | None
 ) -> Content:
     if str(getattr(histogram, "kind", "COUNT")).upper().endswith("MEAN"):
-        msg = f"{where}: the histogram holds means (a profile), not numbers of events."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            f"{where}: the histogram holds means (a profile), not numbers of events."
+        )
     theirs = [from_uhi(axis, i) for i, axis in enumerate(histogram.axes)]
     inner, outer = _split(theirs, channel, where, extra)
     _check_names([theirs[i] for i in inner], channel, where)
@@ -221,19 +220,17 @@ def _split(
     else:
         missing = [name for name in extra if name not in names]
         if missing:
-            msg = (
+            raise ShapeMismatchError(
                 f"{where}: the histogram has no axis {missing[0]!r}; its axes are "
                 f"{names}."
             )
-            raise ShapeMismatchError(msg)
         outer = [names.index(name) for name in extra]
     inner = [i for i in range(len(theirs)) if i not in outer]
     if len(inner) != len(channel.axes):
-        msg = (
+        raise ShapeMismatchError(
             f"{where}: the histogram has the axes {names}, and channel "
             f"{channel.name!r} has {[axis.name for axis in channel.axes]}."
         )
-        raise ShapeMismatchError(msg)
     return inner, outer
 
 
@@ -242,12 +239,11 @@ def _check_names(theirs: list[Axis], channel: Channel, where: str) -> None:
     for wanted, got in zip(channel.axes, theirs, strict=True):
         told = not any(_SAYS_NOTHING.fullmatch(axis.name) for axis in (wanted, got))
         if told and wanted.name != got.name:
-            msg = (
+            raise ShapeMismatchError(
                 f"{where}: channel {channel.name!r} has the axis {describe(wanted)} "
                 f"where the histogram has {describe(got)}. Give both the same name, "
                 "project, or transpose the histogram; or pass its values()."
             )
-            raise ShapeMismatchError(msg)
 
 
 def _flow(
@@ -256,20 +252,18 @@ def _flow(
     others = {axis.name for axis in channel.axes} - {wanted.name}
     flow = flow_wanted(wanted, got)
     if got.name in others or flow is None:
-        msg = (
+        raise ShapeMismatchError(
             f"{where}: channel {channel.name!r} has the axis {describe(wanted)} where "
             f"the histogram has {describe(got)}. Project, rebin or transpose the "
             "histogram so that all its axes are those of the channel."
         )
-        raise ShapeMismatchError(msg)
     has = flow_of(foreign)
     if any(want and not there for want, there in zip(flow, has, strict=True)):
-        msg = (
+        raise ShapeMismatchError(
             f"{where}: channel {channel.name!r} has flow bins along {wanted.name!r}, "
             "and the histogram has none there. Fill it with flow bins, or take them "
             "out of the channel."
         )
-        raise ShapeMismatchError(msg)
     return flow
 
 
@@ -287,12 +281,12 @@ def _check_finite(content: Content, where: str) -> None:
             continue
         entry = int(np.flatnonzero(~np.isfinite(values).all(1))[0])
         bin_ = entry if content.index is None else int(content.index[entry])
-        msg = (
+        raise NonFiniteError(
             f"{where}: the {what} of bin {bin_} (flattened in C order) is not a "
             "finite number."
         )
-        raise NonFiniteError(msg)
     if content.variances is not None and (content.variances < 0).any():
         entry = int(np.flatnonzero((content.variances < 0).any(1))[0])
-        msg = f"{where}: the variance of bin {entry} (C order) is negative."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"{where}: the variance of bin {entry} (C order) is negative."
+        )

@@ -22,12 +22,14 @@ def names_of(given: Any, what: str) -> tuple[str, ...]:
     """Return one name, or several, as a tuple."""
     names = (given,) if isinstance(given, str) else given
     if not isinstance(names, Sequence):
-        msg = f"{what}: expected a name or several, got {given!r:.80}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            f"{what}: expected a name or several, got {given!r:.80}."
+        )
     names = tuple(check_name(name, what) for name in names)
     if len(set(names)) < len(names) or not names:
-        msg = f"{what}: give every name once, and one at least; got {list(names)}."
-        raise KeyCollisionError(msg)
+        raise KeyCollisionError(
+            f"{what}: give every name once, and one at least; got {list(names)}."
+        )
     return names
 
 
@@ -58,24 +60,25 @@ def factors_of(
     if not isinstance(factor, list) or pair:
         return [_factor(factor, where)] * len(processes)
     if len(factor) != len(processes):
-        msg = (
+        raise ShapeMismatchError(
             f"{where}: the list has {len(factor)} entries for the {len(processes)} "
             f"processes {list(processes)}. Give one for each process, or one number or "
             "a tuple (up, down) for all."
         )
-        raise ShapeMismatchError(msg)
     return [_factor(part, where) for part in factor]
 
 
 def _factor(given: Any, where: str) -> tuple[float, float | None]:
     parts = given if isinstance(given, list | tuple) else (given, None)
     if len(parts) != 2:
-        msg = f"{where}: expected a number or a pair (up, down), got {given!r:.80}."
-        raise ShapeMismatchError(msg)
+        raise ShapeMismatchError(
+            f"{where}: expected a number or a pair (up, down), got {given!r:.80}."
+        )
     up = _number(parts[0], where)
     if parts[1] is None and isinstance(given, list | tuple):
-        msg = f"{where}: expected numbers up and down, got {given!r:.80}."
-        raise ArgumentTypeError(msg)
+        raise ArgumentTypeError(
+            f"{where}: expected numbers up and down, got {given!r:.80}."
+        )
     return up, None if parts[1] is None else _number(parts[1], where)
 
 
@@ -83,14 +86,14 @@ def _number(given: Any, where: str) -> float:
     try:
         value = float(given)
     except (TypeError, ValueError) as error:
-        msg = f"{where}: expected a number, got {given!r:.80}."
-        raise ArgumentTypeError(msg) from error
+        raise ArgumentTypeError(
+            f"{where}: expected a number, got {given!r:.80}."
+        ) from error
     if not np.isfinite(value) or value <= 0:
-        msg = (
+        raise (ArgumentValueError if np.isfinite(value) else NonFiniteError)(
             f"{where}: factors are finite and above 0, such as 1.02 for 2 %; got "
             f"{value}."
         )
-        raise (ArgumentValueError if np.isfinite(value) else NonFiniteError)(msg)
     return value
 
 
@@ -125,22 +128,20 @@ def variations_of(
     if several and not alone:
         if not isinstance(hist, Sequence) or len(hist) != len(processes):
             count = len(hist) if isinstance(hist, Sequence) else "no"
-            msg = (
+            raise ShapeMismatchError(
                 f"{where}: {len(processes)} processes need a list of as many "
                 f"histograms (or pairs), got {count} in a {type(hist).__name__}."
             )
-            raise ShapeMismatchError(msg)
         parts = list(hist)
     out = []
     for process, part in zip(processes, parts, strict=True):
         here = f"{where}, process {process!r}"
         pair = _pair(part)
         if pair is None and not mirror:
-            msg = (
+            raise ArgumentValueError(
                 f"{here}: with mirror=False it needs two histograms, (up, down); for "
                 "an effect on one side give the nominal template as the other."
             )
-            raise ArgumentValueError(msg)
         up, down = (part, None) if pair is None else pair
         extra = None if syst_axes is None else tuple(syst_axes)
         first = read(up, channel, where=f"{here}, up", extra=extra)
@@ -149,8 +150,9 @@ def variations_of(
             second = read(down, channel, where=f"{here}, down", extra=extra)
         variation = Variation(first, second, difference)
         if second is not None and second.labels != first.labels:
-            msg = f"{here}: the histograms up and down have different further axes."
-            raise ShapeMismatchError(msg)
+            raise ShapeMismatchError(
+                f"{here}: the histograms up and down have different further axes."
+            )
         out.append(variation)
     return out
 
@@ -164,8 +166,7 @@ def _pair(given: Any) -> tuple[Any, Any] | None:
         return given[0], given[1]
     if given and all(isinstance(p, plain) for p in given):
         return None
-    msg = (
+    raise ShapeMismatchError(
         f"A variation is one histogram or a pair (up, down), got a "
         f"{type(given).__name__} of {len(given)}."
     )
-    raise ShapeMismatchError(msg)

@@ -54,11 +54,10 @@ def check_symmetrisation(symmetrize: object) -> None:
     """
     known = get_args(Symmetrisation)
     if symmetrize is not None and symmetrize not in known:
-        msg = (
+        raise ArgumentValueError(
             f"symmetrize: there is no {symmetrize!r}.{nearest(symmetrize, known)} It "
             f"is one of {', '.join(map(repr, known))} or None."
         )
-        raise ArgumentValueError(msg)
 
 
 def log_ratios(

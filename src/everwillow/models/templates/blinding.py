@@ -218,11 +218,10 @@ def _chosen(said: Any, names: tuple[str, ...], where: str) -> dict[str, str | No
     elif isinstance(said, str):
         said = (said,)
     if not isinstance(said, Iterable):
-        msg = (
+        raise ArgumentTypeError(
             f"{where}: expected True, names or patterns, or a mapping from these to "
             f"groups, got {type(said).__name__}."
         )
-        raise ArgumentTypeError(msg)
     groups = said if isinstance(said, Mapping) else dict.fromkeys(said)
     found: dict[str, str | None] = {}
     for pattern, group in groups.items():

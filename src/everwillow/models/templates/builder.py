@@ -67,11 +67,10 @@ class TemplateBuilder(AbstractHistogramBuilder):
         add_bin_by_bin_stat_to_data_cov: bool = False,
     ) -> None:
         if systematic_type not in get_args(SystematicType):
-            msg = (
+            raise ArgumentValueError(
                 f"systematic_type: it is 'log_normal' or 'normal', not "
                 f"{systematic_type!r}."
             )
-            raise ArgumentValueError(msg)
         self._book = Book(systematic_type, allow_negative)
         self._sparse = bool(sparse)
         self._stat_in_covariance = add_bin_by_bin_stat_to_data_cov
@@ -279,8 +278,9 @@ class TemplateBuilder(AbstractHistogramBuilder):
             )
         check_name(name, "add_external_likelihood")
         if name in taken:
-            msg = f"add_external_likelihood: there is one named {name!r} already."
-            raise KeyCollisionError(msg)
+            raise KeyCollisionError(
+                f"add_external_likelihood: there is one named {name!r} already."
+            )
         self._book.external.append(external_term(gradient, hessian, name))
 
     def add_beta_variations(
@@ -311,8 +311,7 @@ class TemplateBuilder(AbstractHistogramBuilder):
         self._book.template(process, dest_channel)
         key = (process, source_channel, dest_channel)
         if key in {(b.process, b.source, b.target) for b in self._book.beta}:
-            msg = f"add_beta_variations: {key} was added before."
-            raise KeyCollisionError(msg)
+            raise KeyCollisionError(f"add_beta_variations: {key} was added before.")
         self._book.beta.append(beta_block(hist, process, source, target))
 
     def add_auxiliary(self, name: str, payload: Mapping[str, Any]) -> None:
@@ -328,8 +327,9 @@ class TemplateBuilder(AbstractHistogramBuilder):
         """
         check_name(name, "add_auxiliary")
         if name in self._book.auxiliary:
-            msg = f"add_auxiliary: there is a payload {name!r} already."
-            raise KeyCollisionError(msg)
+            raise KeyCollisionError(
+                f"add_auxiliary: there is a payload {name!r} already."
+            )
         self._book.auxiliary[name] = arrays_of(name, payload)
 
     def spec(self) -> TemplateSpec:

@@ -326,19 +326,17 @@ class FlatTemplates(eqx.Module):
             wanted["statistics"] = np.shape(self.statistics.spread)
         if not isinstance(main, dict) or set(main) != set(wanted):
             got = sorted(main) if isinstance(main, dict) else type(main).__name__
-            msg = (
+            raise ArgumentTypeError(
                 f'observation["main"]: expected a dictionary with {sorted(wanted)}, '
                 f"got {got}. To change the counts only, pass "
                 '{**model.observation["main"], "counts": counts} as "main".'
             )
-            raise ArgumentTypeError(msg)
         for key, shape in wanted.items():
             if np.shape(main[key]) != shape:
-                msg = (
+                raise ShapeMismatchError(
                     f'observation["main"][{key!r}]: expected shape {shape}, got '
                     f"{np.shape(main[key])}. model.layout tells the order of the bins."
                 )
-                raise ShapeMismatchError(msg)
         numbers = {key: jnp.asarray(main[key], float) for key in wanted}
         return Data(numbers["counts"], numbers.get("statistics"))
 

@@ -56,8 +56,9 @@ def with_free_bins(
         array(2.)
     """
     if model.layout.channel(channel).masked:
-        msg = f"channel: {channel!r} is masked, so it has no data to be tested."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"channel: {channel!r} is masked, so it has no data to be tested."
+        )
     processes = model.layout.processes
     factors = AxisNorms(
         model.layout, processes, channel, axes, name=name, interest=False
@@ -65,8 +66,9 @@ def with_free_bins(
     added = factors.parameters()
     twice = [key for key in added if key in model.state]
     if twice:
-        msg = f"name: the parameters {twice} exist already. Choose another name=."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"name: the parameters {twice} exist already. Choose another name=."
+        )
     starts = {**dict(model.state), **{key: each.start for key, each in added.items()}}
     state = State.from_pytree(starts, sep=separator(tuple(starts)))
     intervals = {**dict(model.bounds), **{key: Interval(0.0) for key in added}}

@@ -82,12 +82,11 @@ class Curvature(eqx.Module):
             ArgumentValueError: If `strength` is not one number.
         """
         if not callable(mapping):
-            msg = (
+            raise ArgumentTypeError(
                 "mapping: expected a function of (params, yields), got "
                 f"{type(mapping).__name__}. For text use "
                 "everwillow.mappings.parse_mapping."
             )
-            raise ArgumentTypeError(msg)
         self.mapping = mapping
         self.strength = _strength(strength)
 
@@ -102,8 +101,7 @@ def _strength(value: Any) -> Any:
     else:
         found = np.asarray(value, float)
     if found.shape != () or (isinstance(found, np.ndarray) and np.isnan(found)):
-        msg = f"strength: expected one number, got {value!r}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(f"strength: expected one number, got {value!r}.")
     return found
 
 
@@ -209,11 +207,10 @@ def regularised(
     curvatures = tuple(regularisation)
     for one in curvatures:
         if not isinstance(one, Curvature):
-            msg = (
+            raise ArgumentTypeError(
                 "regularisation: expected Curvature(mapping, strength=...) or several "
                 f"of them, got {type(one).__name__}."
             )
-            raise ArgumentTypeError(msg)
     if not curvatures:
         return parts
     terms, masked, links = parts.terms, parts.masked, parts.links
@@ -233,11 +230,10 @@ def _start_of(part: Curvature, params: Any, yields: Yields) -> PyTree:
     found = jax.tree.map(np.asarray, part.mapping(params, yields))
     for leaf in jax.tree.leaves(found):
         if not leaf.ndim:
-            msg = (
+            raise ShapeMismatchError(
                 f"regularisation: {part.mapping!r} returns a single number, which has "
                 "no curvature. Keep an axis."
             )
-            raise ShapeMismatchError(msg)
         bad = ~np.isfinite(leaf) | (leaf == 0)
         if np.any(bad):
             where = tuple(int(i) for i in np.argwhere(bad)[0])
@@ -284,16 +280,16 @@ def with_strength(model: T, strength: Any) -> T:
     """
     penalty = getattr(getattr(model, "terms", None), "penalty", None)
     if penalty is None:
-        msg = (
+        raise ArgumentValueError(
             "model: it has no regularisation. Give it some: "
             "TemplateModel.from_spec(..., regularisation=Curvature(mapping))."
         )
-        raise ArgumentValueError(msg)
     count = len(penalty.curvatures)
     several = list(strength) if np.ndim(strength) else [strength] * count
     if len(several) != count:
-        msg = f"strength: {len(several)} values for {count} regularised histograms."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"strength: {len(several)} values for {count} regularised histograms."
+        )
     return eqx.tree_at(
         lambda m: [part.strength for part in m.terms.penalty.curvatures],
         model,

@@ -239,8 +239,7 @@ def load(path: str | os.PathLike[str]) -> TemplateSpec:
 def _read(file: Any) -> TemplateSpec:
     kind = file.attrs["systematic_type"]
     if kind not in get_args(SystematicType):
-        msg = f"its attribute 'systematic_type' is {kind!r}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(f"its attribute 'systematic_type' is {kind!r}.")
     layout = Layout(
         tuple(_channel(group) for group in _numbered(file["channels"])),
         _text(file["processes"]),

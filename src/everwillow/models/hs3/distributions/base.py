@@ -235,11 +235,10 @@ def integrate(
         at = scope.at({observable: jnp.asarray(nodes)})
         return log_sum(distribution.log_density(at), jnp.asarray(weights))
     if len(observables) not in _NODES_OF_MANY:
-        msg = (
+        raise SpecificationError(
             f"distributions/{distribution.name}: it depends on {len(observables)} "
             f"observables ({', '.join(observables)}); quadrature goes up to three."
         )
-        raise SpecificationError(msg)
     return _integrate_many(distribution, scope, region, observables)
 
 
@@ -253,11 +252,10 @@ def require_finite(
     """
     for observable in observables:
         if not np.all(np.isfinite(np.asarray(scope.domain[observable]))):
-            msg = (
+            raise SpecificationError(
                 f"distributions/{distribution.name}: it can only be normalised over a "
                 f"finite range; give the axis of {observable!r} a min and a max."
             )
-            raise SpecificationError(msg)
 
 
 def _integrate_many(

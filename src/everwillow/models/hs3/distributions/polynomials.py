@@ -127,11 +127,10 @@ def _range(
 ) -> tuple[float, float]:
     observables = scope.observables([x] if isinstance(x, str) else [])
     if observables != (x,):
-        msg = (
+        raise SpecificationError(
             f"distributions/{distribution.name}: its polynomials are those of the "
             f"range of an observable, and {x!r} is none."
         )
-        raise SpecificationError(msg)
     require_finite(distribution, scope, observables)
     low, high = scope.domain[observables[0]]
     return float(low), float(high)

@@ -142,16 +142,19 @@ class Builder:
             return self._built[name]
         if name in self._path:
             loop = " -> ".join([*self._path[self._path.index(name) :], name])
-            msg = f"distributions: they need each other in a circle: {loop}."
-            raise SpecificationError(msg)
+            raise SpecificationError(
+                f"distributions: they need each other in a circle: {loop}."
+            )
         if len(self._path) >= _MAX_DEPTH:
-            msg = f"distributions/{name}: more than {_MAX_DEPTH} inside each other."
-            raise SpecificationError(msg)
+            raise SpecificationError(
+                f"distributions/{name}: more than {_MAX_DEPTH} inside each other."
+            )
         # Distributions that share others many times over unfold into as many copies.
         self._made += 1
         if self._made > _MOST:
-            msg = f"distributions: they unfold into more than {_MOST}."
-            raise SpecificationError(msg)
+            raise SpecificationError(
+                f"distributions: they unfold into more than {_MOST}."
+            )
         self._path.append(name)
         try:
             fields = self.fields(name)

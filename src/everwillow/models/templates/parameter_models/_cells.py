@@ -113,8 +113,7 @@ def _once(names: Names, what: str, *, some: bool = True) -> tuple[str, ...]:
     given = names_of(names)
     if (some and not given) or len(set(given)) != len(given):
         least = "at least one and each once" if some else "each once"
-        msg = f"{what}: give {least}, got {list(given)}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(f"{what}: give {least}, got {list(given)}.")
     return given
 
 
@@ -137,8 +136,9 @@ def _bin(channel: Channel, axis: Axis, label: int | str) -> int:
             raise unknown_key(label, labels, where=where)
         return labels.index(label)
     if not 0 <= label < axis.size:
-        msg = f"{where}: there is no bin {label}, they are 0 to {axis.size - 1}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"{where}: there is no bin {label}, they are 0 to {axis.size - 1}."
+        )
     return int(label)
 
 
@@ -149,18 +149,16 @@ def centres(axis: Axis) -> Float[np.ndarray, " n"]:
         ArgumentValueError: If the axis has categories, or bins that have no end.
     """
     if axis.edges is None:
-        msg = (
+        raise ArgumentValueError(
             f"axis {axis.name!r}: categories have no centres. A shape needs an axis "
             "with edges."
         )
-        raise ArgumentValueError(msg)
     ends = np.array(axis.edges)
     if not np.all(np.isfinite(ends)):
-        msg = (
+        raise ArgumentValueError(
             f"axis {axis.name!r}: an underflow or overflow bin reaches to infinity and "
             "has no centre. A shape along it needs a channel without flow bins."
         )
-        raise ArgumentValueError(msg)
     return (ends[:-1] + ends[1:]) / 2
 
 
@@ -182,14 +180,14 @@ def check_degree(axis: Axis, degree: int) -> None:
             coefficients.
     """
     if degree < 0:
-        msg = f"degree: a polynomial has degree 0 or more, got {degree}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"degree: a polynomial has degree 0 or more, got {degree}."
+        )
     if axis.size <= degree:
-        msg = (
+        raise ArgumentValueError(
             f"axis {axis.name!r}: {axis.size} bins cannot determine {degree + 1} "
             "coefficients. Choose a lower degree or finer bins."
         )
-        raise ArgumentValueError(msg)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,8 +229,9 @@ def grid_of(
         ShapeMismatchError: If the axes of two channels do not agree.
     """
     if by is not None and axis in names_of(by):
-        msg = f"axis {axis!r} is the one of the shape; its bins cannot be cells too."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"axis {axis!r} is the one of the shape; its bins cannot be cells too."
+        )
     along = cells_of(layout, channels, axis, where=where)
     across = cells_of(layout, channels, by, where=where, without=(axis,))
     place = along.index * np.int32(across.size) + across.index
@@ -253,8 +252,9 @@ def places(
     out = np.zeros((len(layout.processes), layout.bins), np.int32)
     rows = process_rows(layout, processes)
     if not rows.size:
-        msg = "processes: give at least one that the parameters act on."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            "processes: give at least one that the parameters act on."
+        )
     out[rows] = index + 1
     return out
 

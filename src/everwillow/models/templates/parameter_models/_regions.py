@@ -146,8 +146,9 @@ class Division:
         for number, place in enumerate(self.index.values()):
             inside = place >= 0
             if np.any(index[inside] >= 0):
-                msg = f"regions: {list(self.index)[number]!r} overlaps with another."
-                raise ArgumentValueError(msg)
+                raise ArgumentValueError(
+                    f"regions: {list(self.index)[number]!r} overlaps with another."
+                )
             index[inside] = place[inside] + np.int32(number * self.size)
         return Prediction(
             place=places(self.layout, self.process, index),
@@ -162,11 +163,10 @@ class Division:
         """Add up the nominal yields of each cell, which must not be zero."""
         wanted = (len(self.layout.processes), self.layout.bins)
         if np.shape(nominal) != wanted:
-            msg = (
+            raise ShapeMismatchError(
                 f"nominal: expected the yields of all processes in all bins, shape "
                 f"{wanted}, got {np.shape(nominal)}."
             )
-            raise ShapeMismatchError(msg)
         row = np.asarray(nominal, float)[self.layout.process(self.process)]
         out = {}
         for region, place in self.index.items():
@@ -179,12 +179,11 @@ class Division:
             if not np.all(tested > 0):
                 bad = self.across.names("")[int(np.argmin(tested > 0))].lstrip("_")
                 where = f"region {region!r}" + (f", cell {bad!r}" if bad else "")
-                msg = (
+                raise ArgumentValueError(
                     f"process {self.process!r} has no positive nominal yield in "
                     f"{where}: a norm would act on nothing, or a prediction have "
                     "nothing to scale. Merge bins, or choose fewer `axes`."
                 )
-                raise ArgumentValueError(msg)
             out[region] = total
         return out
 
@@ -220,8 +219,9 @@ def divide(
             raise unknown_key(name, names, where="regions")
     missing = [name for name in names if name not in regions]
     if missing:
-        msg = f"regions: {missing} are missing; the method needs all of {names}."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            f"regions: {missing} are missing; the method needs all of {names}."
+        )
     index: dict[str, Int[np.ndarray, " bins"]] = {}
     common: tuple[Cells, Axis | None] | None = None
     for name in names:

@@ -99,11 +99,10 @@ class AbstractParameterModel(eqx.Module):
                 raise unknown_key(name, table, where="with_starts")
             known, number = table[name], float(value)
             if not (np.isfinite(number) and known.lower <= number <= known.upper):
-                msg = (
+                raise ArgumentValueError(
                     f"with_starts: {name!r} cannot start at {number}, it is bounded to "
                     f"[{known.lower}, {known.upper}]."
                 )
-                raise ArgumentValueError(msg)
             table[name] = dataclasses.replace(known, start=number)
         return _Restarted(self, ParameterTable(table))
 
@@ -141,11 +140,10 @@ class ParameterTable:
         if len(self._parameters) != len(pairs):
             names = [name for name, _ in pairs]
             twice = sorted({name for name in names if names.count(name) > 1})
-            msg = (
+            raise ConflictError(
                 f"The parameters {twice} would stand for two things each. Give the "
                 "models or the groups other names."
             )
-            raise ConflictError(msg)
         self.names = tuple(self._parameters)
         self._hash = hash(self.names)
 
@@ -257,18 +255,18 @@ def check_rates(model: AbstractParameterModel) -> None:
     table, layout = model.parameters(), model.layout
     arrays = [name for name, entry in table.items() if np.ndim(entry.start)]
     if arrays:
-        msg = f"parameters: each is a scalar, and {arrays[0]!r} starts at an array."
-        raise ShapeMismatchError(msg)
+        raise ShapeMismatchError(
+            f"parameters: each is a scalar, and {arrays[0]!r} starts at an array."
+        )
     values = jax.ShapeDtypeStruct((len(table),), jnp.result_type(float))
     found = jax.eval_shape(lambda v: jnp.asarray(rates_of(model, v)), values).shape
     wanted = len(layout.processes), layout.bins
     if found != wanted:
-        msg = (
+        raise ShapeMismatchError(
             f"parameters: the rates of {type(model).__name__} have the shape {found}, "
             f"and {wanted} is needed: a row for each process, a column for each bin of "
             "all channels, masked ones included."
         )
-        raise ShapeMismatchError(msg)
 
 
 __all__ = [

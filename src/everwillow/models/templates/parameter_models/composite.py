@@ -58,19 +58,17 @@ class Composite(AbstractVectorModel):
         known: dict[str, RateParameter] = {}
         for model in models:
             if model.layout != layout:
-                msg = (
+                raise ShapeMismatchError(
                     f"Composite: {type(model).__name__} was made for other channels or "
                     "processes. Make all models with one layout, after the last "
                     "channel and process are booked."
                 )
-                raise ShapeMismatchError(msg)
             for name, parameter in model.parameters().items():
                 if known.setdefault(name, parameter) != parameter:
-                    msg = (
+                    raise ConflictError(
                         f"Composite: two models define {name!r}, as {known[name]} and "
                         f"as {parameter}. Rename one, or make them equal to share it."
                     )
-                    raise ConflictError(msg)
         order = {name: place for place, name in enumerate(known)}
         self.layout = layout
         self.table = ParameterTable(known)

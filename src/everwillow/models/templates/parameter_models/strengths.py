@@ -236,15 +236,15 @@ def _claim(
     """Let processes take a value, which no other may have given them."""
     rows = process_rows(layout, processes)
     if not rows.size:
-        msg = "A parameter has no process to scale. Name at least one for each."
-        raise ArgumentValueError(msg)
+        raise ArgumentValueError(
+            "A parameter has no process to scale. Name at least one for each."
+        )
     for row, name in zip(rows, names_of(processes), strict=True):
         if place[row]:
-            msg = (
+            raise ArgumentValueError(
                 f"process {name!r} would follow two parameters. Give it one, or "
                 "multiply two models in a Composite."
             )
-            raise ArgumentValueError(msg)
         place[row] = number
 
 
