@@ -12,7 +12,6 @@ import pytest
 
 import everwillow as ew
 import everwillow.statelib as sl
-from everwillow.fitting import _execute
 from tests.fitting.objectives import (
     GAUSSIAN_START,
     SAMPLE,
@@ -293,7 +292,7 @@ def test_the_overhead_of_an_eager_call(monkeypatch):
     start = state(**{f"p{i:03d}": float(i) for i in range(200)})
     assert ew.fit(many_scalars, start, data).params["p199"] == 199
     programs = []
-    called = _execute._called
+    called = programs._called
 
     def timed(*args, **settings):
         begin = time.thread_time()
@@ -301,7 +300,7 @@ def test_the_overhead_of_an_eager_call(monkeypatch):
         programs.append(time.thread_time() - begin)
         return found
 
-    monkeypatch.setattr(_execute, "_called", timed)
+    monkeypatch.setattr(programs, "_called", timed)
     overheads, units = [], []
     gc.collect()
     gc.disable()

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from everwillow.fitting import _covariance
-from everwillow.fitting._covariance import covariance_of
+from everwillow.engine import covariance
+from everwillow.engine.covariance import covariance_of
 
 
 SIZE = 40
@@ -106,10 +106,10 @@ def test_it_is_forgotten_with_its_hessian():
     hessian = frozen(hessian_of(5))
     covariance_of(hessian, HELD)
     number = id(hessian)
-    assert number in _covariance._known
+    assert number in covariance._known
     del hessian
     gc.collect()
-    assert number not in _covariance._known
+    assert number not in covariance._known
 
 
 def test_the_derivative_is_that_of_the_inverse():

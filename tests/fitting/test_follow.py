@@ -8,7 +8,7 @@ from jax.flatten_util import ravel_pytree
 
 import everwillow as ew
 from everwillow._errors import RESULTS
-from everwillow.fitting import _execute
+from everwillow.engine import programs
 from everwillow.fitting.conditional import pose
 from everwillow.fitting.follow import attached, follow, foothold, holding
 from tests.fitting.objectives import jit
@@ -44,7 +44,7 @@ def to(task, numbers, last, value):
 
 def step(problem, value, last=None):
     last = foothold(problem, problem.fit()) if last is None else last
-    end = _execute.call(to, problem.task, problem.numbers, last, np.asarray(value))
+    end = programs.call(to, problem.task, problem.numbers, last, np.asarray(value))
     return jax.tree.map(np.asarray, end)
 
 

@@ -8,7 +8,6 @@ import pytest
 
 from everwillow._errors import ShapeMismatchError, UnknownKeyError
 from everwillow.likelihood._gammas import assign_gammas
-from everwillow.likelihood._places import PlaceTable
 from everwillow.likelihood.binned_spec import (
     BinnedSpec,
     BinScale,
@@ -21,6 +20,7 @@ from everwillow.likelihood.binned_spec import (
     Scale,
     ShapeVariation,
 )
+from everwillow.likelihood.places import PlaceTable
 from everwillow.models.binned import BinnedModel
 from tests.likelihood.engine import evaluated
 from tests.likelihood.specs import gammas, product, sized

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from everwillow.fitting import _execute
-from everwillow.fitting._adjoint import minimise
+from everwillow.engine import programs
+from everwillow.engine.adjoint import minimise
 from everwillow.fitting.run import Unset, prepare_task, resolve
 from everwillow.models.binned import BinnedModel
 from tests.likelihood.specs import sized
@@ -34,8 +34,8 @@ def size_of_fit(spec):
         model, None, Unset, None, None
     )
     made = prepare_task(objective, params, observation, fixed, bounds, None, 256)
-    arrays, static = _execute.split(made)
-    return operations(_execute._compiled(minimise, options=False).lower(static, arrays))
+    arrays, static = programs.split(made)
+    return operations(programs._compiled(minimise, options=False).lower(static, arrays))
 
 
 # With 64 factors of bins the curvature becomes an `Arrow`, up to 16 parameters are

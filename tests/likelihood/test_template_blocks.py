@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import everwillow as ew
-from everwillow.fitting import _execute
-from everwillow.fitting._adjoint import minimise_plain
+from everwillow.engine import programs
+from everwillow.engine.adjoint import minimise_plain
 from everwillow.fitting.run import Unset, prepare_task, resolve
 from everwillow.likelihood.histograms import Axis, Channel, Layout
 from everwillow.likelihood.template_arrays import DenseResponses
@@ -190,9 +190,9 @@ def compiled(bins):
     task, numbers = prepare_task(
         objective, params, observation, fixed, bounds, None, 256
     )
-    arrays, static = _execute.split((task, numbers))
+    arrays, static = programs.split((task, numbers))
     start = time.process_time()
-    program = _execute._compiled(minimise_plain, options=True).lower(static, arrays)
+    program = programs._compiled(minimise_plain, options=True).lower(static, arrays)
     text = program.as_text()
     program.compile()
     taken = time.process_time() - start

@@ -14,8 +14,8 @@ from matplotlib.patches import StepPatch
 import everwillow as ew
 from everwillow import plotting
 from everwillow.likelihood.histograms import Axis
-from everwillow.plotting._style import PALETTE
 from everwillow.plotting._unrolled import unrolled
+from everwillow.plotting.style import PALETTE
 
 
 X = Axis("x", edges=(0.0, 1.0, 3.0, 4.0))

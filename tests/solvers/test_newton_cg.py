@@ -11,7 +11,7 @@ import optimistix as optx
 import pytest
 
 from everwillow.curvature import Dense
-from everwillow.fitting._problem import Numbers
+from everwillow.engine.problem import Numbers
 from everwillow.fitting.run import DENSE_LIMIT, choose_solver
 from everwillow.objective import Evaluation
 from everwillow.solvers import NewtonCG, TrustRegionNewton

@@ -12,7 +12,7 @@ from everwillow.uncertainty import (
     hessian_matrix,
     uncertainties,
 )
-from everwillow.uncertainty._definite import directions
+from everwillow.uncertainty.definite import directions
 from tests.uncertainty.likelihoods import jit, product, saddle, state
 
 

@@ -75,7 +75,7 @@ def _adding(hint: Callable[[], str]) -> Iterator[None]:
 
 
 def _hint_for_hdf5(file: str) -> str:
-    from everwillow.models._reading import SIGNATURE  # noqa: PLC0415
+    from everwillow.models.reading import SIGNATURE  # noqa: PLC0415
 
     if not _start(file).startswith(SIGNATURE):
         return ""

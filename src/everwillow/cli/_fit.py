@@ -11,8 +11,8 @@ from everwillow.cli._numbers import plain, seconds, signed, with_error
 from everwillow.cli._programs import Stored, fit
 from everwillow.cli._request import Input, Request, load
 from everwillow.cli._terminal import busy, show, table
+from everwillow.engine.layout import ravel_state
 from everwillow.fitting import FitResult
-from everwillow.fitting._layout import ravel_state
 
 
 # So many constrained parameters are shown, unless all are asked for.

@@ -21,12 +21,13 @@ from jax.experimental import serialize_executable
 from everwillow._errors import RESULTS
 from everwillow.cli import _lapack
 from everwillow.cli._fingerprint import NoFingerprintError, code_version, fingerprint
-from everwillow.fitting import FitResult, _execute
-from everwillow.fitting._core import Task
-from everwillow.fitting._edge import minimise_inside
-from everwillow.fitting._outcome import Outcome
-from everwillow.fitting._problem import Numbers
-from everwillow.fitting._sides import bound_distances
+from everwillow.engine import programs
+from everwillow.engine.bound_errors import bound_distances
+from everwillow.engine.core import Task
+from everwillow.engine.outcome import Outcome
+from everwillow.engine.positivity_edge import minimise_inside
+from everwillow.engine.problem import Numbers
+from everwillow.fitting import FitResult
 from everwillow.fitting.run import (
     Unset,
     assemble,
@@ -102,7 +103,7 @@ def fit(
         began = time.perf_counter()
         result = solve_task(task, numbers, constraints, throw=False)
         return result, Stored(time.perf_counter() - began, False, _nothing)
-    arrays, static = _execute.split((task, numbers))
+    arrays, static = programs.split((task, numbers))
     values, stored = _run(static, arrays, folder, len(numbers.index))
     fields: dict[str, Any] = dict(zip(_FIELDS, values, strict=True))
     fields["status"] = _CODES[int(fields["status"])]
@@ -124,7 +125,7 @@ def fit(
 
 
 def _run(
-    static: _execute.Static, arrays: list[Any], folder: pathlib.Path | None, size: int
+    static: programs.Static, arrays: list[Any], folder: pathlib.Path | None, size: int
 ) -> tuple[list[np.ndarray], Stored]:
     """Run the program from disk, or one that is compiled where that does not work."""
     program, stored = _program(static, arrays, folder, size)
@@ -141,9 +142,9 @@ def _nothing() -> None:
     """Keep nothing."""
 
 
-def _minimum(static: _execute.Static, arrays: list[Any]) -> list[Any]:
+def _minimum(static: programs.Static, arrays: list[Any]) -> list[Any]:
     """Minimise, and return the fields of an `Outcome`."""
-    task, numbers = _execute.join(arrays, static)
+    task, numbers = programs.join(arrays, static)
     assert isinstance(task, Task)
     assert isinstance(numbers, Numbers)
     outcome, _ = minimise_inside(task, numbers)
@@ -152,10 +153,10 @@ def _minimum(static: _execute.Static, arrays: list[Any]) -> list[Any]:
 
 
 def _program(
-    static: _execute.Static, arrays: list[Any], folder: pathlib.Path | None, size: int
+    static: programs.Static, arrays: list[Any], folder: pathlib.Path | None, size: int
 ) -> tuple[Callable[..., Any], Stored]:
     """Load the program from disk, or compile it."""
-    options: dict[str, Any] = dict(_execute.COMPILER_OPTIONS)
+    options: dict[str, Any] = dict(programs.COMPILER_OPTIONS)
     if size <= FEW:
         options["xla_backend_optimization_level"] = 0
     began = time.perf_counter()
@@ -193,7 +194,7 @@ def _without_cache(off: bool):  # noqa: FBT001
 
 
 def _file(
-    static: _execute.Static, arrays: list[Any], folder: pathlib.Path, options: Any
+    static: programs.Static, arrays: list[Any], folder: pathlib.Path, options: Any
 ) -> pathlib.Path | None:
     """Return the file of a program, None if nothing tells its structure for sure."""
     kinds = [(np.shape(array), np.dtype(array.dtype).str) for array in arrays]

@@ -21,8 +21,8 @@ from everwillow.cli._terminal import GAP, busy, show
 from everwillow.fitting import FitResult
 from everwillow.models.templates.storage import load
 from everwillow.workflows import templates
-from everwillow.workflows._template_questions import COMMA
-from everwillow.workflows._template_smoothing import NoCornerError
+from everwillow.workflows.template_questions import COMMA
+from everwillow.workflows.template_smoothing import NoCornerError
 
 
 # So many parts are named one by one in a hint.

@@ -23,8 +23,8 @@ from everwillow.combination._text import (
     key_text,
 )
 from everwillow.model import AbstractModel, Bound
-from everwillow.model._auxiliary import constrained_keys
-from everwillow.model._entries import (
+from everwillow.model.auxiliary import constrained_keys
+from everwillow.model.entries import (
     check_joint,
     checked_entries,
     in_order,
@@ -36,7 +36,7 @@ from everwillow.parameters import (
     MultivariateNormal,
     same_constraint,
 )
-from everwillow.parameters._base import is_concrete
+from everwillow.parameters.base import is_concrete
 from everwillow.statelib import State
 
 

@@ -14,7 +14,7 @@ from everwillow._errors import (
 )
 from everwillow._typing import Key
 from everwillow.model import AbstractModel
-from everwillow.model._entries import number
+from everwillow.model.entries import number
 from everwillow.statelib import State, merge, prefix, rename
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from everwillow._tree import format_leaf
 from everwillow._typing import Key
 from everwillow.parameters import AbstractConstraint, Interval, MultivariateNormal
-from everwillow.parameters._base import is_concrete
+from everwillow.parameters.base import is_concrete
 
 
 def key_text(key: Key) -> str:

@@ -26,7 +26,7 @@ from everwillow.combination._packed import (
 )
 from everwillow.combination._pieces import by_name, piece_count, side_by_side, slices
 from everwillow.model import AbstractModel, Bound
-from everwillow.model._entries import checked_scalar, number
+from everwillow.model.entries import checked_scalar, number
 from everwillow.objective import Evaluation, evaluate
 from everwillow.parameters import AbstractConstraint
 from everwillow.statelib import State

@@ -13,7 +13,7 @@ from everwillow.combination._pieces import (
     side_by_side,
     slices,
 )
-from everwillow.model._entries import as_node, checked_scalar
+from everwillow.model.entries import as_node, checked_scalar
 from everwillow.objective import Evaluation, curvature_hook, evaluate
 from everwillow.statelib import State, merge
 

@@ -18,8 +18,8 @@ import numpy as np
 
 from everwillow import _store
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, CheckpointError
-from everwillow.fitting._core import Task
-from everwillow.fitting._problem import Numbers
+from everwillow.engine.core import Task
+from everwillow.engine.problem import Numbers
 
 
 FILE = "checkpoint.npz"

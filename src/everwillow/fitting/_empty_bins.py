@@ -14,7 +14,7 @@ import jax.tree_util as jtu
 import numpy as np
 
 from everwillow._captures import up_to_date
-from everwillow.fitting._layout import Layout, ravel_state
+from everwillow.engine.layout import Layout, ravel_state
 from everwillow.model import AbstractModel
 from everwillow.statelib import State
 

@@ -14,10 +14,10 @@ import jax.tree_util as jtu
 import numpy as np
 
 from everwillow._errors import RESULTS
-from everwillow.fitting import _execute
-from everwillow.fitting._core import Task
-from everwillow.fitting._layout import is_traced
-from everwillow.fitting._problem import Numbers
+from everwillow.engine import programs
+from everwillow.engine.core import Task
+from everwillow.engine.layout import is_traced
+from everwillow.engine.problem import Numbers
 from everwillow.fitting.result import FitResult
 from everwillow.model import AbstractModel
 
@@ -116,7 +116,7 @@ def _search(
 
     def look(point):
         found, slopes = map(
-            np.asarray, _execute.call(rates_and_slopes, task, numbers, point)
+            np.asarray, programs.call(rates_and_slopes, task, numbers, point)
         )
         lack = np.where(found < wanted, (found - wanted) / np.sqrt(wanted), 0)
         return found, lack, slopes / np.sqrt(wanted)[:, None]

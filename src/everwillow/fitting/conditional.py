@@ -15,17 +15,17 @@ import optimistix as optx
 
 from everwillow._errors import ArgumentValueError, ShapeMismatchError
 from everwillow._typing import Key
-from everwillow.fitting import _execute
-from everwillow.fitting._core import Task
-from everwillow.fitting._layout import (
+from everwillow.engine import programs
+from everwillow.engine.core import Task
+from everwillow.engine.layout import (
     Layout,
     as_arrays,
     float_dtype,
     is_traced,
     ravel_state,
 )
-from everwillow.fitting._names import named_elements, unknown_name
-from everwillow.fitting._problem import Numbers, check_mapping
+from everwillow.engine.names import named_elements, unknown_name
+from everwillow.engine.problem import Numbers, check_mapping
 from everwillow.fitting.result import FitResult
 from everwillow.fitting.run import (
     Unset,
@@ -265,7 +265,7 @@ class Problem:
         """
         if not is_traced(self.task, self.numbers):
             warn_about_precision(float_dtype())
-            _execute.warn_if_reborn(self.task.objective)
+            programs.warn_if_reborn(self.task.objective)
         return solve_task(
             self.task,
             self.numbers,

@@ -25,15 +25,15 @@ from jaxtyping import Array, Bool, Float, Int
 from everwillow._derivatives import value_and_gradient
 from everwillow._errors import RESULTS
 from everwillow._numerics import all_finite
-from everwillow.fitting._adjoint import minimise, moves, zero_tangent
-from everwillow.fitting._core import Task, constant
-from everwillow.fitting._flat import idle, value_is_minimal
-from everwillow.fitting._layout import is_traced, ravel_state
-from everwillow.fitting._outcome import Outcome, _range, scaled_solver
-from everwillow.fitting._problem import Numbers
+from everwillow.engine.adjoint import minimise, moves, zero_tangent
+from everwillow.engine.core import Task, constant
+from everwillow.engine.flat_directions import idle, value_is_minimal
+from everwillow.engine.layout import is_traced, ravel_state
+from everwillow.engine.outcome import Outcome, _range, scaled_solver
+from everwillow.engine.problem import Numbers
 from everwillow.fitting.conditional import Problem
 from everwillow.fitting.result import FitResult
-from everwillow.solvers._box import active_set
+from everwillow.solvers.box import active_set
 
 
 # The last step is taken and not looked at again, so this is the error of the value.

@@ -8,8 +8,8 @@ from jaxtyping import Array, Float
 
 from everwillow._errors import ArgumentTypeError
 from everwillow._typing import Key
-from everwillow.fitting._layout import is_traced, ravel_state
-from everwillow.fitting._names import meant_elements
+from everwillow.engine.layout import is_traced, ravel_state
+from everwillow.engine.names import meant_elements
 from everwillow.model import AbstractModel
 from everwillow.statelib import State
 

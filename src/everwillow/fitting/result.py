@@ -14,12 +14,12 @@ from everwillow._derivatives import DIFFERENCES, EXACT, NONE
 from everwillow._errors import RESULTS, FitError
 from everwillow._tree import format_table
 from everwillow._typing import Key
-from everwillow.fitting._covariance import (
+from everwillow.engine.covariance import (
     covariance_of,
     flat_labels,
     one_sided,
 )
-from everwillow.fitting._layout import Layout, is_traced
+from everwillow.engine.layout import Layout, is_traced
 from everwillow.statelib import State
 
 

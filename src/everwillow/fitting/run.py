@@ -16,14 +16,14 @@ from everwillow._captures import opened
 from everwillow._errors import RESULTS, ArgumentTypeError, ArgumentValueError
 from everwillow._mesh_axes import mesh_axes, on_one_device
 from everwillow._typing import Key
-from everwillow.fitting import _execute
-from everwillow.fitting._core import Task, knows_curvature
+from everwillow.engine import programs
+from everwillow.engine.bound_errors import bound_distances
+from everwillow.engine.core import Task, knows_curvature
+from everwillow.engine.layout import Layout, float_dtype, is_traced, ravel_state
+from everwillow.engine.outcome import Outcome
+from everwillow.engine.problem import Numbers, build, check_mapping
 from everwillow.fitting._empty_bins import remark
 from everwillow.fitting._feasible import could_not_begin, feasible_start, named
-from everwillow.fitting._layout import Layout, float_dtype, is_traced, ravel_state
-from everwillow.fitting._outcome import Outcome
-from everwillow.fitting._problem import Numbers, build, check_mapping
-from everwillow.fitting._sides import bound_distances
 from everwillow.fitting.result import FitResult
 from everwillow.model import AbstractModel
 from everwillow.objective import curvature_hook, flat_hook
@@ -116,7 +116,7 @@ def fit(
     )
     if not is_traced(task, numbers):
         warn_about_precision(float_dtype())
-        _execute.warn_if_reborn(objective)
+        programs.warn_if_reborn(objective)
     return solve_task(task, numbers, constraints, throw=throw)
 
 
@@ -151,7 +151,7 @@ def _solved(
     task: Task, numbers: Numbers, constraints: Mapping[Key, Any], *, distances: bool
 ) -> FitResult:
     """Minimise, and say what is to be said of the end."""
-    outcome, solution = _execute.run(task, numbers)
+    outcome, solution = programs.run(task, numbers)
     sides = bound_distances(task, numbers, outcome) if distances else None
     result = assemble(task.layout, numbers, outcome, solution, constraints, sides)
     return remarked(task, numbers, result)
@@ -191,7 +191,7 @@ def remarked(task: Task, numbers: Numbers, result: FitResult) -> FitResult:
     if result.success:
         _, vector, _ = ravel_state(result.params)
         end = dataclasses.replace(numbers, vector=vector)
-        value = np.asarray(_execute.call(evaluate_at, task, end))
+        value = np.asarray(programs.call(evaluate_at, task, end))
         result = dataclasses.replace(result, nll=value)
     text = remark(task.objective, result.params, numbers.observation, start)
     if result.success and not text:
@@ -373,7 +373,7 @@ def evaluate_at(task: Task, numbers: Numbers) -> Any:
 
 def _nothing_to_fit(task: Task, numbers: Numbers, constraints: Any) -> FitResult:
     """Return the value at fixed parameters, which needs no solver."""
-    value = _execute.call(evaluate_at, task, numbers)
+    value = programs.call(evaluate_at, task, numbers)
     if not is_traced(value):
         value = np.asarray(value)
     none = np.zeros(0, float_dtype())

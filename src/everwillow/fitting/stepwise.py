@@ -16,9 +16,9 @@ from everwillow._errors import ArgumentTypeError
 from everwillow._numerics import all_finite
 from everwillow._typing import Key
 from everwillow.callback import Callback
-from everwillow.fitting import _execute
-from everwillow.fitting._checkpoint import Checkpoint, fingerprint_of
-from everwillow.fitting._core import (
+from everwillow.engine import programs
+from everwillow.engine.bound_errors import bound_distances
+from everwillow.engine.core import (
     Task,
     from_physical,
     knows_curvature,
@@ -26,10 +26,10 @@ from everwillow.fitting._core import (
     solver_options,
     to_physical,
 )
-from everwillow.fitting._layout import float_dtype, is_traced
-from everwillow.fitting._outcome import Outcome, conclude
-from everwillow.fitting._problem import Numbers
-from everwillow.fitting._sides import bound_distances
+from everwillow.engine.layout import float_dtype, is_traced
+from everwillow.engine.outcome import Outcome, conclude
+from everwillow.engine.problem import Numbers
+from everwillow.fitting._checkpoint import Checkpoint, fingerprint_of
 from everwillow.fitting.result import FitResult
 from everwillow.fitting.run import (
     Unset,
@@ -132,13 +132,12 @@ def ifit(
             objective, params, observation, fixed=fixed, bounds=bounds, throw=throw
         )
     warn_about_precision(float_dtype())
-    _execute.warn_if_reborn(objective)
+    programs.warn_if_reborn(objective)
     # The programs of single steps are the same for any number of them.
     task = Task(task.objective, task.layout, task.solver, 0)
     count, progress = _iterate(task, numbers, max_steps, callbacks, checkpoint)
-    outcome, solution = _execute.call(
-        finish, task, numbers, progress, np.asarray(count)
-    )
+    arguments = (task, numbers, progress, np.asarray(count))
+    outcome, solution = programs.call(finish, *arguments)
     stats = {**solution.stats, "max_steps": max_steps}
     solution = eqx.tree_at(lambda s: s.stats, solution, stats)
     sides = bound_distances(task, numbers, outcome)
@@ -157,15 +156,15 @@ def _iterate(
     file = None
     if directory is not None:
         file = Checkpoint(directory, fingerprint_of(task, numbers))
-    count, progress = 0, _execute.call(begin, task, numbers)
+    count, progress = 0, programs.call(begin, task, numbers)
     if file is not None:
         count, progress = file.resume(progress)
-    _, static = _execute.split(progress)
+    _, static = programs.split(progress)
     while bool(progress.going) and count < max_steps:
-        arrays, x = _execute.call(advance, task, numbers, progress)
+        arrays, x = programs.call(advance, task, numbers, progress)
         # What is no array stays the very object it was, as that is what the compiled
         # step is known by.
-        progress = _execute.join(arrays, static)
+        progress = programs.join(arrays, static)
         count += 1
         if file is not None:
             file.save(count, progress)
@@ -198,7 +197,7 @@ def advance(
     Returns:
         The arrays of the new `Progress`, and the best parameters in physical units.
     """
-    y, (_, structure) = progress.y, _execute.split(progress)
+    y, (_, structure) = progress.y, programs.split(progress)
     args, options = (task, numbers), solver_options(task, numbers)
     new_y, state, aux = task.solver.step(
         _function, y, args, options, progress.state, frozenset()
@@ -206,7 +205,7 @@ def advance(
     # The finiteness of y is judged one step late, as in optimistix, so that both count
     # the same number of steps.
     progress = _strong(_judged(task, numbers, y, new_y, state))
-    arrays, new_structure = _execute.split(progress)
+    arrays, new_structure = programs.split(progress)
     if new_structure != structure:
         raise ArgumentTypeError(
             f"solver: the state of {type(task.solver).__name__} changes its structure "

@@ -14,11 +14,11 @@ from everwillow._errors import (
     ShapeMismatchError,
 )
 from everwillow._native import map_variances
+from everwillow.engine.core import Task
+from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
-from everwillow.fitting._core import Task
-from everwillow.fitting._problem import Numbers
 from everwillow.model import AbstractModel
-from everwillow.uncertainty._point import refuse_batch
+from everwillow.uncertainty.point import refuse_batch
 
 
 # Derivatives in so many directions are held in memory at a time.

@@ -7,16 +7,17 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow._errors import ArgumentValueError, ShapeMismatchError
-from everwillow.fitting import FitResult, _execute
-from everwillow.fitting._core import Task
-from everwillow.fitting._layout import as_arrays, is_traced
-from everwillow.fitting._problem import Numbers
+from everwillow.engine import programs
+from everwillow.engine.core import Task
+from everwillow.engine.layout import as_arrays, is_traced
+from everwillow.engine.problem import Numbers
+from everwillow.fitting import FitResult
 from everwillow.goodness._yields import check, yields
 from everwillow.goodness.pvalues import GoodnessResult, judged
 from everwillow.model import AbstractModel
 from everwillow.uncertainty import covariance_matrix
-from everwillow.uncertainty._information import look_at
-from everwillow.uncertainty._point import evaluate_at, on_host
+from everwillow.uncertainty.information import look_at
+from everwillow.uncertainty.point import evaluate_at, on_host
 
 
 Relation: TypeAlias = Literal["fitted", "independent"]
@@ -59,7 +60,7 @@ def chi2_test(
             f"covariance: residuals of shape {shape} need a covariance of shape (n, n) "
             f"or variances of shape (n,), got {np.shape(covariance)}."
         )
-    statistic, rank = on_host(_execute.call(_chi2, residuals, covariance))
+    statistic, rank = on_host(programs.call(_chi2, residuals, covariance))
     return judged(statistic, rank if ndof is None else ndof)
 
 

@@ -7,11 +7,11 @@ import numpy as np
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow._results import RESULTS
+from everwillow.engine.covariance import singular_level
+from everwillow.engine.layout import is_traced
 from everwillow.fitting import FitResult
-from everwillow.fitting._covariance import singular_level
-from everwillow.fitting._layout import is_traced
 from everwillow.goodness.pvalues import GoodnessResult, judged
-from everwillow.uncertainty._point import refuse_batch
+from everwillow.uncertainty.point import refuse_batch
 
 
 # Below this -ln L is not expected to fall any further.

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from everwillow.engine.core import Task
+from everwillow.engine.layout import as_arrays
+from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
-from everwillow.fitting._core import Task
-from everwillow.fitting._layout import as_arrays
-from everwillow.fitting._problem import Numbers
 from everwillow.goodness._yields import (
     check,
     compared,
@@ -21,8 +21,8 @@ from everwillow.goodness._yields import (
 from everwillow.goodness.chi2 import SINGULAR, covariance_for
 from everwillow.goodness.saturated import poisson_deviance
 from everwillow.model import AbstractModel
-from everwillow.uncertainty._information import look_at
-from everwillow.uncertainty._point import evaluate_at
+from everwillow.uncertainty.information import look_at
+from everwillow.uncertainty.point import evaluate_at
 
 
 class DataPulls(eqx.Module):

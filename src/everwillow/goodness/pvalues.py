@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from everwillow._errors import ArgumentValueError
-from everwillow.fitting import _execute
-from everwillow.fitting._layout import as_array, is_traced, on_host
+from everwillow.engine import programs
+from everwillow.engine.layout import as_array, is_traced, on_host
 
 
 class GoodnessResult(eqx.Module):
@@ -51,7 +51,7 @@ def chi2_survival(statistic: ArrayLike, ndof: ArrayLike) -> Array:
 def judged(statistic: Any, ndof: Any) -> GoodnessResult:
     """Return a statistic with its p-value."""
     args = jax.tree.map(as_array, (statistic, ndof))
-    statistic, ndof, pvalue = on_host(_execute.call(_judged, *args))
+    statistic, ndof, pvalue = on_host(programs.call(_judged, *args))
     return GoodnessResult(statistic, ndof, pvalue)
 
 

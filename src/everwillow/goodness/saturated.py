@@ -11,10 +11,10 @@ from jaxtyping import Array, ArrayLike, Float
 from everwillow._captures import up_to_date
 from everwillow._errors import ArgumentValueError
 from everwillow._typing import Nll
+from everwillow.engine.core import Task
+from everwillow.engine.layout import as_arrays, is_traced
+from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
-from everwillow.fitting._core import Task
-from everwillow.fitting._layout import as_arrays, is_traced
-from everwillow.fitting._problem import Numbers
 from everwillow.goodness._auxiliary import (
     Live,
     constraint_deviance,
@@ -29,8 +29,8 @@ from everwillow.goodness._yields import (
 )
 from everwillow.goodness.pvalues import GoodnessResult, judged
 from everwillow.model import AbstractModel
-from everwillow.uncertainty._information import look_at
-from everwillow.uncertainty._point import evaluate_at
+from everwillow.uncertainty.information import look_at
+from everwillow.uncertainty.point import evaluate_at
 
 
 # A likelihood that has the derivatives of the assumed one up to this is the same.

@@ -15,11 +15,12 @@ import numpy as np
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow._typing import Key
-from everwillow.fitting import FitResult, _execute
-from everwillow.fitting._core import knows_curvature
-from everwillow.fitting._flat import idle, start_elsewhere, value_is_minimal
-from everwillow.fitting._layout import as_array, is_traced
-from everwillow.fitting._problem import Numbers
+from everwillow.engine import programs
+from everwillow.engine.core import knows_curvature
+from everwillow.engine.flat_directions import idle, start_elsewhere, value_is_minimal
+from everwillow.engine.layout import as_array, is_traced
+from everwillow.engine.problem import Numbers
+from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import Problem
 from everwillow.fitting.follow import foothold
 from everwillow.fitting.run import assemble
@@ -162,9 +163,8 @@ def is_sound(problem: Problem, result: FitResult, place: int) -> bool:
         return False
     poi = np.arange(len(problem.numbers.index)) == place
     end = foothold(problem, result)
-    return bool(
-        _execute.call(value_is_minimal, problem.task, problem.numbers, end, poi)
-    )
+    arguments = (problem.task, problem.numbers, end, poi)
+    return bool(programs.call(value_is_minimal, *arguments))
 
 
 def _eager(problem, poi_key, place, values, floor, free) -> Fits:
@@ -290,7 +290,7 @@ def _other_start(problem: Problem, posed: Problem, result: FitResult) -> State |
     if not without.any():
         return None
     numbers = problem.numbers
-    x = _execute.call(start_elsewhere, problem.task, numbers, end.x, without)
+    x = programs.call(start_elsewhere, problem.task, numbers, end.x, without)
     vector = np.array(numbers.vector)
     vector[np.asarray(numbers.index)] = x
     return problem.task.layout.state(vector, numbers.others)
@@ -318,7 +318,7 @@ def _traced(problem: Problem, place: int, values: Any, floor: str | None) -> Fit
     lower, _ = problem.range(np.array([place]))
     if floor == "zero" and not is_traced(lower) and lower[0] >= 0:
         floor = None
-    arrays, rest, _, ratio, mu_hat = _execute.call(
+    arrays, rest, _, ratio, mu_hat = programs.call(
         scan_fits, problem.task, numbers, np.asarray(place), values, floor
     )
     free = np.asarray(numbers.mask)

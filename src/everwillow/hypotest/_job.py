@@ -11,11 +11,12 @@ import numpy as np
 
 from everwillow._errors import RESULTS
 from everwillow._typing import Key
-from everwillow.fitting import FitResult, _execute
-from everwillow.fitting._core import Task, knows_curvature
-from everwillow.fitting._flat import idle, start_elsewhere
-from everwillow.fitting._layout import as_array, is_traced
-from everwillow.fitting._problem import Numbers
+from everwillow.engine import programs
+from everwillow.engine.core import Task, knows_curvature
+from everwillow.engine.flat_directions import idle, start_elsewhere
+from everwillow.engine.layout import as_array, is_traced
+from everwillow.engine.problem import Numbers
+from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import Problem
 from everwillow.hypotest._chain import from_zero, is_sound
 from everwillow.hypotest._scan_of_fits import scan_fits
@@ -26,7 +27,7 @@ from everwillow.hypotest.test_statistics import (
     fits_of,
 )
 from everwillow.statelib import State
-from everwillow.toys._lanes import minimise_in_lanes
+from everwillow.toys.lanes import minimise_in_lanes
 from everwillow.toys.sampling import Sampler, draw
 
 
@@ -88,7 +89,7 @@ class Job:
         """Draw toys of a hypothesis; their data have the dtypes of the observation."""
         like = self.problem.numbers.observation
         number_of = np.asarray(number)
-        return _execute.call(
+        return programs.call(
             draw, self.sampler, state, self.key, indices, like, number_of
         )
 
@@ -118,7 +119,7 @@ class Job:
     def fit(self, problem: Problem, starts: Any, poi: Any, toys: Any) -> Batch:
         """Run one batch of toys in lanes."""
         numbers, floor = self._numbers(problem)
-        out = _execute.call(
+        out = programs.call(
             _fit_lanes,
             self.statistic,
             problem.task,
@@ -134,7 +135,7 @@ class Job:
     def starts_elsewhere(self, problem: Problem, batch: Batch, toys: Any) -> Any:
         """Return other start values, where parameters do not matter at an end."""
         numbers, _ = self._numbers(problem)
-        out = _execute.call(_start_lanes, problem.task, numbers, batch, toys)
+        out = programs.call(_start_lanes, problem.task, numbers, batch, toys)
         return np.asarray(out)
 
     def _numbers(self, problem: Problem) -> tuple[Numbers, str | None]:
@@ -215,7 +216,7 @@ def _fit_lanes(
     poi: Any,
     toys: Any,
 ) -> Batch:
-    """Compute the test statistic of one batch; for `_execute.call`."""
+    """Compute the test statistic of one batch; for `programs.call`."""
     index = jnp.asarray(numbers.index)
 
     def one(vector: Any, tested: Any, toy: Any) -> Batch:
@@ -247,7 +248,7 @@ def _fit_lanes(
 
 
 def _start_lanes(task: Task, numbers: Numbers, batch: Batch, toys: Any) -> Any:
-    """Return where else to start the free fits of a batch; for `_execute.call`."""
+    """Return where else to start the free fits of a batch; for `programs.call`."""
     index = jnp.asarray(numbers.index)
 
     def one(vector: Any, x: Any, without: Any, toy: Any) -> Any:

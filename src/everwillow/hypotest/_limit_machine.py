@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jax.scipy.special import ndtr, ndtri
 from jaxtyping import Array
 
-from everwillow.fitting._core import Task
-from everwillow.fitting._outcome import scaled_solver
-from everwillow.fitting._problem import Numbers
+from everwillow.engine.core import Task
+from everwillow.engine.outcome import scaled_solver
+from everwillow.engine.problem import Numbers
 from everwillow.fitting.follow import Foothold
 from everwillow.hypotest._limit_data import TwoSets
 from everwillow.hypotest._limit_state import N_SIGMA, Progress, Recipe

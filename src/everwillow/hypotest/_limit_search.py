@@ -18,9 +18,9 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from everwillow._numerics import select
-from everwillow.fitting._adjoint import zero_tangent
-from everwillow.fitting._core import Task
-from everwillow.fitting._problem import Numbers
+from everwillow.engine.adjoint import zero_tangent
+from everwillow.engine.core import Task
+from everwillow.engine.problem import Numbers
 from everwillow.fitting.follow import Foothold, follow, holding
 from everwillow.hypotest._limit_machine import Machine, set_up
 from everwillow.hypotest._limit_state import OBSERVED, Recipe, Roots

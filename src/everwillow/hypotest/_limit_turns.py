@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from everwillow._numerics import select
-from everwillow.fitting._flat import idle
-from everwillow.fitting._outcome import scaled_solver
+from everwillow.engine.flat_directions import idle
+from everwillow.engine.outcome import scaled_solver
 from everwillow.fitting.follow import Foothold, follow, holding
 from everwillow.hypotest._limit_machine import Machine, standard_error
 from everwillow.hypotest._limit_state import (

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from everwillow._numerics import any_lane
-from everwillow.fitting._adjoint import minimise
-from everwillow.fitting._core import Task, constant
-from everwillow.fitting._flat import value_is_minimal
-from everwillow.fitting._layout import float_dtype
-from everwillow.fitting._problem import Numbers
+from everwillow.engine.adjoint import minimise
+from everwillow.engine.core import Task, constant
+from everwillow.engine.flat_directions import value_is_minimal
+from everwillow.engine.layout import float_dtype
+from everwillow.engine.problem import Numbers
 
 
 # What two fits to the same minimum may differ by: twice the EDM that each is allowed,
@@ -40,7 +40,7 @@ def scan_fits(
     floor: str | None,
     minimiser: Callable[[Task, Numbers], Any] = minimise,
 ) -> tuple[Any, ...]:
-    """Run the fits as the steps of one scan; for `_execute.call` and batches.
+    """Run the fits as the steps of one scan; for `programs.call` and batches.
 
     Args:
         task: The structure.

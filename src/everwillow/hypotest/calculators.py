@@ -9,7 +9,7 @@ import numpy as np
 
 from everwillow._errors import ArgumentTypeError, FitError
 from everwillow._typing import Key
-from everwillow.fitting._layout import is_traced
+from everwillow.engine.layout import is_traced
 from everwillow.hypotest._impossible import impossible_bins
 from everwillow.hypotest.distributions import (
     Distribution,

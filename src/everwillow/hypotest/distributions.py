@@ -15,8 +15,8 @@ from jax.scipy.special import log_ndtr
 from jaxtyping import Array, ArrayLike, Float
 
 from everwillow._errors import ArgumentValueError
-from everwillow.fitting import _execute
-from everwillow.fitting._layout import as_array, is_traced
+from everwillow.engine import programs
+from everwillow.engine.layout import as_array, is_traced
 from everwillow.hypotest import formulas
 from everwillow.hypotest._normal import safe_root, significance_of_log
 from everwillow.hypotest.results import (
@@ -135,7 +135,7 @@ def _expected_of(distribution: Distribution, result: TestStatResult):
 
 def _run(function: Any, *args: Any) -> Any:
     """Call a function compiled; its results are on the host unless they are traced."""
-    out = _execute.call(function, *args)
+    out = programs.call(function, *args)
     return out if is_traced(out) else jax.tree.map(np.asarray, out)
 
 

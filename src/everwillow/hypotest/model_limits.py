@@ -14,8 +14,9 @@ from everwillow._captures import opened
 from everwillow._errors import RESULTS, ArgumentValueError, FitError
 from everwillow._tree import format_table
 from everwillow._typing import Key
-from everwillow.fitting import FitResult, _execute
-from everwillow.fitting._layout import float_dtype, is_traced, on_host
+from everwillow.engine import programs
+from everwillow.engine.layout import float_dtype, is_traced, on_host
+from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import Problem, pose
 from everwillow.fitting.follow import foothold
 from everwillow.fitting.run import Unset
@@ -243,7 +244,7 @@ def _found(problem, place: int, minimum: FitResult, level: Any, recipe: Recipe) 
         base = dataclasses.replace(blank, x=start, status=base.status)
     where = np.asarray(place)
     return on_host(
-        _execute.call(search, problem.task, problem.numbers, base, where, level, recipe)
+        programs.call(search, problem.task, problem.numbers, base, where, level, recipe)
     )
 
 

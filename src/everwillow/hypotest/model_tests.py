@@ -9,8 +9,8 @@ import numpy as np
 
 from everwillow._tree import format_table
 from everwillow._typing import Key
+from everwillow.engine.layout import is_traced
 from everwillow.fitting import FitResult
-from everwillow.fitting._layout import is_traced
 from everwillow.hypotest._normal import safe_root
 from everwillow.hypotest.calculators import AsymptoticCalculator
 from everwillow.hypotest.model_limits import start_state

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from everwillow._errors import RESULTS, unknown_key
-from everwillow.fitting._layout import is_traced
+from everwillow.engine.layout import is_traced
 from everwillow.toys.fits import describe
 
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow._typing import Key
+from everwillow.engine.layout import is_traced
 from everwillow.fitting import FitResult
-from everwillow.fitting._layout import is_traced
 from everwillow.fitting.conditional import Problem, pose
 from everwillow.fitting.run import Unset
 from everwillow.hypotest._chain import run_fits

@@ -11,7 +11,7 @@ import numpy as np
 
 from everwillow._captures import up_to_date
 from everwillow._typing import Key
-from everwillow.fitting._layout import as_array
+from everwillow.engine.layout import as_array
 from everwillow.fitting.conditional import pose
 from everwillow.fitting.run import Unset
 from everwillow.hypotest._chain import poi_place, widened
@@ -24,7 +24,7 @@ from everwillow.hypotest.test_statistics import (
     check_test_statistic,
 )
 from everwillow.statelib import State
-from everwillow.toys._lanes import (
+from everwillow.toys.lanes import (
     SUCCESS,
     at_once,
     batch_size_for,

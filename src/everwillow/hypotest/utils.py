@@ -9,8 +9,9 @@ from jax.scipy.special import ndtri
 from jaxtyping import ArrayLike
 
 from everwillow._typing import Key
-from everwillow.fitting import FitResult, _execute
-from everwillow.fitting._layout import as_array, is_traced
+from everwillow.engine import programs
+from everwillow.engine.layout import as_array, is_traced
+from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import conditional_fit, pose
 from everwillow.fitting.run import Unset
 from everwillow.hypotest.test_statistics import check_nuisances
@@ -135,7 +136,7 @@ def significance(pvalue: ArrayLike) -> Any:
         >>> print(f"{significance(2.866515718791933e-07):.6f}")
         5.000000
     """
-    out = _execute.call(_significance, as_array(pvalue))
+    out = programs.call(_significance, as_array(pvalue))
     return out if is_traced(out) else np.asarray(out)
 
 

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from everwillow.fitting._layout import Layout
+from everwillow.engine.layout import Layout
 from everwillow.impacts._kernels import added, inverse_root, root
-from everwillow.impacts._selection import Fitted, elements_of
-from everwillow.model._auxiliary import expected_aux, summed_nll
+from everwillow.impacts.selection import Fitted, elements_of
+from everwillow.model.auxiliary import expected_aux, summed_nll
 from everwillow.parameters import MultivariateNormal
 
 

@@ -13,8 +13,8 @@ from jaxtyping import Array, Float
 
 from everwillow._errors import ShapeMismatchError
 from everwillow._native import map_variances
-from everwillow.fitting._covariance import covariance_of
-from everwillow.fitting._layout import is_traced
+from everwillow.engine.covariance import covariance_of
+from everwillow.engine.layout import is_traced
 
 
 # Eigenvalues of correlation matrices below this are zero up to rounding.

@@ -14,10 +14,11 @@ from jaxtyping import Array, Float, PyTree
 from everwillow._errors import ArgumentValueError
 from everwillow._tree import format_table
 from everwillow._typing import Key, Nll
-from everwillow.fitting import FitResult, _execute
-from everwillow.fitting._core import Task
-from everwillow.fitting._layout import as_arrays, is_traced, ravel_state
-from everwillow.fitting._problem import Numbers
+from everwillow.engine import programs
+from everwillow.engine.core import Task
+from everwillow.engine.layout import as_arrays, is_traced, ravel_state
+from everwillow.engine.problem import Numbers
+from everwillow.fitting import FitResult
 from everwillow.impacts._auxiliary import (
     Auxiliary,
     auxiliary_of,
@@ -32,18 +33,18 @@ from everwillow.impacts._kernels import (
     times_deviation,
     unless_held,
 )
-from everwillow.impacts._selection import (
+from everwillow.impacts.refits import RefitImpacts, posed, refit_auxiliary
+from everwillow.impacts.selection import (
     Fitted,
     fitted,
     positions,
     usable,
     warn_if_held,
 )
-from everwillow.impacts.refits import RefitImpacts, posed, refit_auxiliary
 from everwillow.model import AbstractModel
 from everwillow.parameters import AbstractConstraint, MultivariateNormal
-from everwillow.uncertainty._information import look_at
-from everwillow.uncertainty._point import evaluate_at, on_host
+from everwillow.uncertainty.information import look_at
+from everwillow.uncertainty.point import evaluate_at, on_host
 
 
 # Responses of so many POIs to all data are computed at a time.
@@ -242,7 +243,7 @@ def _check_options(data_variance: Any, *, is_model: bool, refit: bool) -> None:
 def _auxiliary_shifts(fit: Fitted, known: Auxiliary, poi: np.ndarray) -> Any:
     _, vector, others = ravel_state(fit.result.params)
     args = (fit.curvature, known, vector, others, fit.free, poi)
-    return on_host(_execute.call(_compiled_auxiliary, *args))
+    return on_host(programs.call(_compiled_auxiliary, *args))
 
 
 def _compiled_auxiliary(curvature, known: Auxiliary, vector, others, free, poi):
@@ -332,7 +333,7 @@ def _refits(
     _, vector, others = ravel_state(fit.result.params)
     place, size = _observed_places(problem.numbers.observation["aux"], known)
     args = (fit.curvature, known, vector, others, fit.free, place, size)
-    moves, steps = _execute.call(_compiled_moves, *args)
+    moves, steps = programs.call(_compiled_moves, *args)
     return refit_auxiliary(problem, setting, poi, moves, steps, batch_size)
 
 

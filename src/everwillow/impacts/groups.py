@@ -11,8 +11,9 @@ from jaxtyping import Array, Float
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow._tree import format_table
 from everwillow._typing import Key
-from everwillow.fitting import FitResult, _execute
-from everwillow.fitting._layout import is_traced, on_host, ravel_state
+from everwillow.engine import programs
+from everwillow.engine.layout import is_traced, on_host, ravel_state
+from everwillow.fitting import FitResult
 from everwillow.impacts._auxiliary import Auxiliary, auxiliary_of, shifts_of
 from everwillow.impacts._kernels import (
     covariance_from,
@@ -21,7 +22,7 @@ from everwillow.impacts._kernels import (
     rest_in_quadrature,
     unless_held,
 )
-from everwillow.impacts._selection import (
+from everwillow.impacts.selection import (
     Fitted,
     fitted,
     matching,
@@ -278,7 +279,7 @@ def _grouped(
 
     def found(fit: Fitted) -> Any:
         args = (fit.curvature, known, vector, others, fit.free, poi, members)
-        return on_host(_execute.call(_compiled_groups, *args))
+        return on_host(programs.call(_compiled_groups, *args))
 
     out = found(fit)
     if throw and not is_traced(out) and not np.isfinite(out[2]).all():

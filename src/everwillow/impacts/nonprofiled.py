@@ -11,16 +11,16 @@ from jaxtyping import Float
 from everwillow._errors import ArgumentValueError
 from everwillow._tree import format_table
 from everwillow._typing import Array, Key, Nll
-from everwillow.fitting import FitResult
-from everwillow.fitting._layout import is_traced, ravel_state
-from everwillow.fitting._names import (
+from everwillow.engine.layout import is_traced, ravel_state
+from everwillow.engine.names import (
     as_names,
     meant_elements,
     named_elements,
     unknown_name,
 )
-from everwillow.impacts._selection import fitted, nominal, positions
+from everwillow.fitting import FitResult
 from everwillow.impacts.refits import RefitImpacts, posed, refit_fixed
+from everwillow.impacts.selection import fitted, nominal, positions
 from everwillow.model import AbstractModel
 from everwillow.parameters import AbstractConstraint
 

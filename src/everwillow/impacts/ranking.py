@@ -12,10 +12,12 @@ from jaxtyping import Array, Float, Int
 from everwillow._errors import ArgumentValueError
 from everwillow._tree import format_table
 from everwillow._typing import Key, Nll
-from everwillow.fitting import FitResult, _execute
-from everwillow.fitting._layout import is_traced, on_host, ravel_state
+from everwillow.engine import programs
+from everwillow.engine.layout import is_traced, on_host, ravel_state
+from everwillow.fitting import FitResult
 from everwillow.impacts._kernels import covariance_from, errors_from, responses
-from everwillow.impacts._selection import (
+from everwillow.impacts.refits import RefitImpacts, posed, refit_parameters
+from everwillow.impacts.selection import (
     Fitted,
     fitted,
     matching,
@@ -24,7 +26,6 @@ from everwillow.impacts._selection import (
     usable,
     warn_if_held,
 )
-from everwillow.impacts.refits import RefitImpacts, posed, refit_parameters
 from everwillow.model import AbstractModel
 from everwillow.parameters import AbstractConstraint
 
@@ -271,7 +272,7 @@ def _checked_kinds(refit: Any) -> tuple[str, ...]:
 
 
 def _shifts(fit: Fitted, poi: np.ndarray, nuisance: np.ndarray, width: Any) -> Any:
-    return on_host(_execute.call(_compiled_shifts, fit.curvature, poi, nuisance, width))
+    return on_host(programs.call(_compiled_shifts, fit.curvature, poi, nuisance, width))
 
 
 def _compiled_shifts(curvature: Any, poi: Any, nuisance: Any, width: Any) -> Any:

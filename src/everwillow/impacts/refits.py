@@ -12,15 +12,15 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float
 
 from everwillow._errors import RESULTS
-from everwillow.fitting import _execute
-from everwillow.fitting._adjoint import minimise
-from everwillow.fitting._core import Task
-from everwillow.fitting._layout import is_traced, on_host
-from everwillow.fitting._outcome import Outcome
-from everwillow.fitting._problem import Numbers
+from everwillow.engine import programs
+from everwillow.engine.adjoint import minimise
+from everwillow.engine.core import Task
+from everwillow.engine.layout import is_traced, on_host
+from everwillow.engine.outcome import Outcome
+from everwillow.engine.problem import Numbers
 from everwillow.fitting.conditional import Problem, pose
 from everwillow.fitting.follow import Foothold, follow, foothold, holding
-from everwillow.impacts._selection import Fitted
+from everwillow.impacts.selection import Fitted
 
 
 class RefitImpacts(eqx.Module):
@@ -176,7 +176,7 @@ def refit_parameters(
         batch_size: How many fits run at once.
     """
     args = (problem.task, problem.numbers, setting, covariance, pois, moved, targets)
-    return on_host(_execute.call(_refit_parameters, *args, _lanes(batch_size)))
+    return on_host(programs.call(_refit_parameters, *args, _lanes(batch_size)))
 
 
 def _refit_parameters(
@@ -223,7 +223,7 @@ def refit_fixed(
         batch_size: How many fits run at once.
     """
     args = (problem.task, problem.numbers, setting, pois, moved, targets)
-    return on_host(_execute.call(_refit_fixed, *args, _lanes(batch_size)))
+    return on_host(programs.call(_refit_fixed, *args, _lanes(batch_size)))
 
 
 def _refit_fixed(
@@ -266,7 +266,7 @@ def refit_auxiliary(
         batch_size: How many fits run at once.
     """
     args = (problem.task, problem.numbers, setting, pois, shifts, predicted)
-    return on_host(_execute.call(_refit_auxiliary, *args, _lanes(batch_size)))
+    return on_host(programs.call(_refit_auxiliary, *args, _lanes(batch_size)))
 
 
 def _refit_auxiliary(

@@ -11,9 +11,10 @@ from jaxtyping import Array, Float
 from everwillow._errors import ArgumentTypeError
 from everwillow._tree import format_table
 from everwillow._typing import Key
-from everwillow.fitting import FitResult, _execute
-from everwillow.fitting._covariance import covariance_of
-from everwillow.fitting._layout import is_traced, on_host
+from everwillow.engine import programs
+from everwillow.engine.covariance import covariance_of
+from everwillow.engine.layout import is_traced, on_host
+from everwillow.fitting import FitResult
 from everwillow.impacts._auxiliary import auxiliary_of
 from everwillow.impacts._kernels import (
     covariance_from,
@@ -21,17 +22,17 @@ from everwillow.impacts._kernels import (
     group_variances,
     rest_in_quadrature,
 )
-from everwillow.impacts._selection import (
+from everwillow.impacts.fluctuations import global_impacts
+from everwillow.impacts.selection import (
     fitted,
     held_is_known,
     positions,
     usable,
     warn_if_held,
 )
-from everwillow.impacts.fluctuations import global_impacts
 from everwillow.model import AbstractModel
 from everwillow.parameters import AbstractConstraint
-from everwillow.uncertainty._information import look_at, second_derivatives
+from everwillow.uncertainty.information import look_at, second_derivatives
 
 
 class StatisticalImpacts(eqx.Module):
@@ -142,7 +143,7 @@ def statistical_impacts(
 
     def found(fit: Any) -> Any:
         args = (fit.curvature, without, result.at_bound, poi, constrained)
-        return on_host(_execute.call(_parts, *args))
+        return on_host(programs.call(_parts, *args))
 
     out = found(fit)
     if throw and not is_traced(out) and not np.isfinite(out[0]).all():

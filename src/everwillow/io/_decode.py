@@ -16,13 +16,13 @@ import jax.tree_util as jtu
 import numpy as np
 
 from everwillow._tree import tree_structure
-from everwillow.fitting._layout import Layout
+from everwillow.engine.layout import Layout
 from everwillow.io._encode import status_codes
 from everwillow.io._paths import join, segment, segments
 from everwillow.io._registry import class_named
 from everwillow.io.records import NotStored
 from everwillow.statelib import State
-from everwillow.statelib._meta import Meta, Piece
+from everwillow.statelib.meta import Meta, Piece
 from everwillow.statelib.state import make_state
 
 

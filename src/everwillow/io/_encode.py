@@ -22,7 +22,7 @@ from jax.core import Tracer
 
 from everwillow._errors import RESULTS, ArgumentTypeError
 from everwillow._tree import format_type, key_segment
-from everwillow.fitting._layout import Layout
+from everwillow.engine.layout import Layout
 from everwillow.io._paths import join, segment, segments
 from everwillow.io._registry import name_of
 from everwillow.io.records import ConstraintSummary, NotStored

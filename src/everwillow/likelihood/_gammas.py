@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from everwillow._errors import ShapeMismatchError
-from everwillow.likelihood._places import PlaceTable
 from everwillow.likelihood.binned_spec import (
     BinnedSpec,
     BinScale,
@@ -15,6 +14,7 @@ from everwillow.likelihood.binned_spec import (
     ShapeVariation,
 )
 from everwillow.likelihood.interpolation import MULTIPLICATIVE
+from everwillow.likelihood.places import PlaceTable
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow.likelihood.binned_spec import Interpolation
-from everwillow.parameters._base import array_module
+from everwillow.parameters.base import array_module
 
 
 MULTIPLICATIVE: tuple[Interpolation, ...] = ("code1", "code4", "code6")

@@ -9,7 +9,6 @@ import numpy as np
 
 from everwillow._errors import ShapeMismatchError
 from everwillow.likelihood._gammas import Gammas, assign_gammas
-from everwillow.likelihood._places import PlaceTable
 from everwillow.likelihood.binned_spec import (
     BinnedSpec,
     BinScale,
@@ -22,6 +21,7 @@ from everwillow.likelihood.binned_spec import (
 )
 from everwillow.likelihood.interpolation import MULTIPLICATIVE, Bend, NormFactors
 from everwillow.likelihood.packed import Packed, Places
+from everwillow.likelihood.places import PlaceTable
 
 
 # A tile of fewer bins pads less, but a row has a cost of its own.

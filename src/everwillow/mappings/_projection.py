@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from everwillow._errors import UnknownKeyError, nearest
 from everwillow.likelihood.histograms import Axis, Layout
 from everwillow.mappings._terms import SINGLE, with_an_axis
-from everwillow.mappings._words import quoted
+from everwillow.mappings.words import quoted
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from jaxtyping import Array, Float
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow.likelihood.histograms import Axis, Layout, Yields
 from everwillow.mappings._bins import applied, resolve
-from everwillow.mappings._words import quoted
 from everwillow.mappings.selection import Selection
+from everwillow.mappings.words import quoted
 
 
 SINGLE = Axis("yield", labels=("yield",))

@@ -17,9 +17,9 @@ from everwillow.mappings._terms import (
     checked_processes,
     quotient,
 )
-from everwillow.mappings._words import quoted
 from everwillow.mappings.histogram_mapping import AbstractHistogramMapping
 from everwillow.mappings.selection import Selection, parse_selection
+from everwillow.mappings.words import quoted
 
 
 AXES = ("helicitySig", "helicity")

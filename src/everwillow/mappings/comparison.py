@@ -11,8 +11,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from everwillow._errors import ArgumentValueError, ShapeMismatchError
-from everwillow.fitting import _execute
-from everwillow.fitting._layout import as_arrays, is_traced, on_host
+from everwillow.engine import programs
+from everwillow.engine.layout import as_arrays, is_traced, on_host
 from everwillow.mappings.evaluation import MappingResult, checked_factor
 
 
@@ -112,7 +112,7 @@ def mapping_chi2(
     variance = as_arrays(variance, "variance")
     given = None if ndof is None else np.asarray(float(ndof))
     args = (residuals, variance, factor, relation, given)
-    statistic, count, pvalue = on_host(_execute.call(_compare, *args))
+    statistic, count, pvalue = on_host(programs.call(_compare, *args))
     return MappingChi2(statistic, count, pvalue)
 
 

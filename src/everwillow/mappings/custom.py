@@ -9,8 +9,8 @@ from jaxtyping import PyTree
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow.likelihood.histograms import Axis, Layout, Yields
-from everwillow.mappings._words import quoted
 from everwillow.mappings.histogram_mapping import AbstractHistogramMapping
+from everwillow.mappings.words import quoted
 
 
 @final

@@ -12,8 +12,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from everwillow._errors import ArgumentValueError, ShapeMismatchError
-from everwillow.fitting import _execute
-from everwillow.fitting._layout import as_arrays, on_host
+from everwillow.engine import programs
+from everwillow.engine.layout import as_arrays, on_host
 from everwillow.likelihood.histograms import Layout, Yields
 from everwillow.mappings.composite import Composite, places
 from everwillow.mappings.histogram_mapping import AbstractHistogramMapping
@@ -91,7 +91,7 @@ def observed(
         )
     spread = counts if variance is None else variance
     args = (mapping, layout, counts, spread, bool(covariance))
-    return ObservedMapping(*on_host(_execute.call(_observe, *args)))
+    return ObservedMapping(*on_host(programs.call(_observe, *args)))
 
 
 def check_has_data(mapping: AbstractHistogramMapping, layout: Layout) -> None:

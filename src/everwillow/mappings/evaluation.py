@@ -18,17 +18,17 @@ from everwillow._errors import (
     unknown_key,
 )
 from everwillow._typing import Key
+from everwillow.engine.core import Task
+from everwillow.engine.layout import float_dtype, is_traced
+from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
-from everwillow.fitting._core import Task
-from everwillow.fitting._layout import float_dtype, is_traced
-from everwillow.fitting._problem import Numbers
-from everwillow.mappings._spread import errors_and_factor, root_of
+from everwillow.mappings.spread import errors_and_factor, root_of
 from everwillow.model import AbstractModel
-from everwillow.model._auxiliary import constrained_keys
+from everwillow.model.auxiliary import constrained_keys
 from everwillow.parameters import MultivariateNormal
 from everwillow.statelib import State
-from everwillow.uncertainty._definite import checked_inverse
-from everwillow.uncertainty._point import Point, evaluate_at, locate, output
+from everwillow.uncertainty.definite import checked_inverse
+from everwillow.uncertainty.point import Point, evaluate_at, locate, output
 
 
 class MappingResult(eqx.Module):

@@ -7,11 +7,11 @@ from jaxtyping import Array, Float
 
 from everwillow.likelihood.histograms import Axis, Layout, Yields
 from everwillow.mappings._terms import Term, checked_names
-from everwillow.mappings._words import quoted
 from everwillow.mappings.histogram_mapping import (
     EVENTS,
     AbstractHistogramMapping,
 )
+from everwillow.mappings.words import quoted
 
 
 @final

@@ -23,7 +23,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from everwillow._errors import ArgumentTypeError, nearest
-from everwillow.mappings._words import Piece, words
 from everwillow.mappings.angular_coefficients import AngularCoefficients, LamTung
 from everwillow.mappings.composite import Composite
 from everwillow.mappings.custom import Custom
@@ -34,6 +33,7 @@ from everwillow.mappings.project import Project
 from everwillow.mappings.ratio import Asymmetry, Difference, Normratio, Ratio
 from everwillow.mappings.select import Select
 from everwillow.mappings.selection import Selection, read_selection
+from everwillow.mappings.words import Piece, words
 
 
 WHAT = "mapping"

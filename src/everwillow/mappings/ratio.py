@@ -16,12 +16,12 @@ from everwillow.mappings._terms import (
     process_words,
     quotient,
 )
-from everwillow.mappings._words import quoted
 from everwillow.mappings.histogram_mapping import (
     AbstractHistogramMapping,
     integer_axes,
 )
 from everwillow.mappings.selection import Selection, parse_selection
+from everwillow.mappings.words import quoted
 
 
 Processes: TypeAlias = str | Sequence[str] | None

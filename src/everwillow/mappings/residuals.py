@@ -9,16 +9,16 @@ import jax.scipy as jsp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from everwillow.engine.core import Task
+from everwillow.engine.covariance import covariance_of
+from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
-from everwillow.fitting._core import Task
-from everwillow.fitting._covariance import covariance_of
-from everwillow.fitting._problem import Numbers
 from everwillow.likelihood.histograms import Layout, Yields
 from everwillow.mappings.comparison import MappingChi2
 from everwillow.mappings.data import AT_ONCE, check_has_data, degrees_of_freedom
 from everwillow.mappings.evaluation import after
 from everwillow.mappings.histogram_mapping import AbstractHistogramMapping
-from everwillow.uncertainty._point import evaluate_at
+from everwillow.uncertainty.point import evaluate_at
 
 
 # Residuals whose variance is this share of what the data alone would give do not

@@ -12,14 +12,14 @@ from jaxtyping import Array, Float, PyTree
 
 from everwillow._errors import UnknownKeyError
 from everwillow._typing import Key
+from everwillow.engine.core import Task
+from everwillow.engine.names import as_names, meant_elements
+from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
-from everwillow.fitting._core import Task
-from everwillow.fitting._names import as_names, meant_elements
-from everwillow.fitting._problem import Numbers
 from everwillow.mappings.evaluation import Mapped, after, before, given
 from everwillow.model import AbstractModel
 from everwillow.statelib import State
-from everwillow.uncertainty._point import Point, evaluate_at, output
+from everwillow.uncertainty.point import Point, evaluate_at, output
 
 
 # So many variations are evaluated at a time.

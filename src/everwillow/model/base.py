@@ -10,7 +10,7 @@ import jax.random as jr
 from everwillow._errors import ArgumentTypeError
 from everwillow._native import native_tree
 from everwillow._typing import Array, Key, Scalar
-from everwillow.model._auxiliary import (
+from everwillow.model.auxiliary import (
     add_to_evaluation,
     check_aux,
     expected_aux,
@@ -18,7 +18,7 @@ from everwillow.model._auxiliary import (
     summed_nll,
     values_by_key,
 )
-from everwillow.model._entries import checked_scalar
+from everwillow.model.entries import checked_scalar
 from everwillow.model.flat import FlatMain, FlatModel
 from everwillow.objective import Evaluation
 from everwillow.parameters import AbstractConstraint, Interval, TransformBase

@@ -13,15 +13,15 @@ from everwillow._errors import (
 from everwillow._native import native, native_tree
 from everwillow._tree import leaf_shape
 from everwillow._typing import Array, Key, Scalar
-from everwillow.model._auxiliary import constrained_keys
-from everwillow.model._entries import (
+from everwillow.model.auxiliary import constrained_keys
+from everwillow.model.base import AbstractModel, Bound
+from everwillow.model.entries import (
     as_node,
     check_joint,
     checked_entries,
     nominal_aux,
     number,
 )
-from everwillow.model.base import AbstractModel, Bound
 from everwillow.objective import Evaluation, curvature_hook
 from everwillow.parameters import AbstractConstraint
 from everwillow.statelib import State

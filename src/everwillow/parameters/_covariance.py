@@ -15,7 +15,7 @@ from everwillow._errors import (
     NotPositiveDefiniteError,
 )
 from everwillow._typing import Key
-from everwillow.parameters._base import array_module
+from everwillow.parameters.base import array_module
 
 
 def checked_keys(keys: Any) -> tuple[Key, ...]:

@@ -12,7 +12,7 @@ from everwillow._errors import (
     ArgumentValueError,
 )
 from everwillow._typing import Array, ArrayLike
-from everwillow.parameters._base import (
+from everwillow.parameters.base import (
     AbstractBox,
     is_concrete,
     like,

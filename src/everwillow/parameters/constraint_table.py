@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 
 from everwillow._errors import ShapeMismatchError, unknown_key
 from everwillow._typing import Key, Scalar
-from everwillow.parameters._base import array_module
+from everwillow.parameters.base import array_module
 from everwillow.parameters.constraints import (
     AbstractConstraint,
     LogNormal,

@@ -30,17 +30,17 @@ from everwillow._errors import (
     ShapeMismatchError,
 )
 from everwillow._typing import Array, ArrayLike, Key, Scalar
-from everwillow.parameters._base import (
+from everwillow.parameters._covariance import (
+    checked_covariance,
+    checked_keys,
+    factor,
+)
+from everwillow.parameters.base import (
     array_module,
     finite_leaf,
     is_concrete,
     like,
     real,
-)
-from everwillow.parameters._covariance import (
-    checked_covariance,
-    checked_keys,
-    factor,
 )
 
 

@@ -31,7 +31,7 @@ from everwillow._errors import (
     unknown_key,
 )
 from everwillow._typing import Array, ArrayLike
-from everwillow.parameters._base import (
+from everwillow.parameters.base import (
     AbstractBox,
     finite_leaf,
     is_concrete,

@@ -1,7 +1,7 @@
 """The plots of a statistical analysis; needs the extra ``plot``."""
 
 # First of all, as it says which extra is missing.
-from everwillow.plotting import _style as _style
+from everwillow.plotting import style as style
 from everwillow.plotting.cross_sections import (
     cross_section as cross_section,
     uncertainty_breakdown as uncertainty_breakdown,

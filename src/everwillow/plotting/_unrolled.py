@@ -13,8 +13,8 @@ from matplotlib.ticker import NullLocator
 from everwillow._errors import ArgumentValueError, ShapeMismatchError
 from everwillow.likelihood.histograms import Axis
 from everwillow.plotting._arguments import numbers
-from everwillow.plotting._style import xlabel
 from everwillow.plotting._text import Labels, text_of, text_width
+from everwillow.plotting.style import xlabel
 
 
 # Size of the names of bins and blocks, in points.

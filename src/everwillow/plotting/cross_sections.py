@@ -10,7 +10,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from everwillow.likelihood.histograms import Axis
-from everwillow.plotting._panels import (
+from everwillow.plotting._text import Labels, text_of
+from everwillow.plotting._unrolled import Unrolled, unrolled
+from everwillow.plotting.panels import (
     EXTENSIVE,
     Below,
     draw_legend,
@@ -20,15 +22,13 @@ from everwillow.plotting._panels import (
     set_ratio_axis,
     stacked_panels,
 )
-from everwillow.plotting._style import (
+from everwillow.plotting.style import (
     PALETTE,
     Style,
     new_figure,
     styled,
     ylabel,
 )
-from everwillow.plotting._text import Labels, text_of
-from everwillow.plotting._unrolled import Unrolled, unrolled
 
 
 _DASHES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)))

@@ -13,7 +13,7 @@ from everwillow.plotting._arguments import (
     unknown_record,
     vector,
 )
-from everwillow.plotting._style import (
+from everwillow.plotting.style import (
     PALETTE,
     Style,
     headline,

@@ -11,7 +11,8 @@ from matplotlib.patches import Patch
 from everwillow._errors import ShapeMismatchError
 from everwillow.plotting import _records
 from everwillow.plotting._arguments import not_both, numbers, required, vector
-from everwillow.plotting._style import (
+from everwillow.plotting._text import Labels, text_of
+from everwillow.plotting.style import (
     ONE_SIGMA,
     RED,
     TWO_SIGMA,
@@ -23,7 +24,6 @@ from everwillow.plotting._style import (
     xlabel,
     ylabel,
 )
-from everwillow.plotting._text import Labels, text_of
 
 
 def brazil_band(

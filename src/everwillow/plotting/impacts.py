@@ -14,7 +14,9 @@ from everwillow._errors import ArgumentValueError
 from everwillow.plotting import _records
 from everwillow.plotting._arguments import not_both, required, sides, texts, vector
 from everwillow.plotting._rows import Rows, absent, name_rows, rows_for
-from everwillow.plotting._style import (
+from everwillow.plotting._text import Labels, text_of, text_width, with_errors
+from everwillow.plotting.nuisance import draw_pulls
+from everwillow.plotting.style import (
     BLUE,
     DARK,
     ORANGE,
@@ -23,8 +25,6 @@ from everwillow.plotting._style import (
     new_figure,
     styled,
 )
-from everwillow.plotting._text import Labels, text_of, text_width, with_errors
-from everwillow.plotting.nuisance import draw_pulls
 
 
 def ranking(

@@ -18,7 +18,14 @@ from everwillow.plotting._arguments import (
     vector,
 )
 from everwillow.plotting._curves import Curve, make_curve
-from everwillow.plotting._style import (
+from everwillow.plotting._text import (
+    Labels,
+    split_errors,
+    text_of,
+    text_width,
+    with_errors,
+)
+from everwillow.plotting.style import (
     DARK,
     FAINT,
     PALETTE,
@@ -29,13 +36,6 @@ from everwillow.plotting._style import (
     styled,
     xlabel,
     ylabel,
-)
-from everwillow.plotting._text import (
-    Labels,
-    split_errors,
-    text_of,
-    text_width,
-    with_errors,
 )
 
 

@@ -10,7 +10,9 @@ from matplotlib.figure import Figure
 from everwillow.plotting import _records
 from everwillow.plotting._arguments import not_both, required, texts, vector
 from everwillow.plotting._rows import Rows, absent, name_rows, rows_for
-from everwillow.plotting._style import (
+from everwillow.plotting._text import Labels, column, text_of, text_width
+from everwillow.plotting.hypotheses import band_handles, five_values
+from everwillow.plotting.style import (
     ONE_SIGMA,
     RED,
     TWO_SIGMA,
@@ -20,8 +22,6 @@ from everwillow.plotting._style import (
     new_figure,
     styled,
 )
-from everwillow.plotting._text import Labels, column, text_of, text_width
-from everwillow.plotting.hypotheses import band_handles, five_values
 
 
 def limit_summary(

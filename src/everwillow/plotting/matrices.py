@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from everwillow._errors import ArgumentValueError, ShapeMismatchError, unknown_key
 from everwillow.plotting import _records
 from everwillow.plotting._arguments import not_both, numbers, required, texts
-from everwillow.plotting._style import Style, headline, new_figure, styled
 from everwillow.plotting._text import Labels, text_of, text_width
+from everwillow.plotting.style import Style, headline, new_figure, styled
 
 
 def correlation(

@@ -16,7 +16,8 @@ from everwillow.plotting._rows import (
     name_rows,
     rows_for,
 )
-from everwillow.plotting._style import (
+from everwillow.plotting._text import Labels, text_of, text_width
+from everwillow.plotting.style import (
     ONE_SIGMA,
     TWO_SIGMA,
     Style,
@@ -24,7 +25,6 @@ from everwillow.plotting._style import (
     new_figure,
     styled,
 )
-from everwillow.plotting._text import Labels, text_of, text_width
 
 
 def pulls(

@@ -11,8 +11,10 @@ from matplotlib.patches import Patch
 
 from everwillow._errors import ArgumentValueError
 from everwillow.likelihood.histograms import Axis
-from everwillow.plotting._panels import EXTENSIVE, MARGIN, figure_size, room_above
-from everwillow.plotting._style import (
+from everwillow.plotting._text import Labels, text_of
+from everwillow.plotting._unrolled import Unrolled, unrolled
+from everwillow.plotting.panels import EXTENSIVE, MARGIN, figure_size, room_above
+from everwillow.plotting.style import (
     PALETTE,
     Style,
     headline,
@@ -20,8 +22,6 @@ from everwillow.plotting._style import (
     styled,
     ylabel,
 )
-from everwillow.plotting._text import Labels, text_of
-from everwillow.plotting._unrolled import Unrolled, unrolled
 
 
 _DASHES = (0, (3, 1.5))

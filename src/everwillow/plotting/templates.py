@@ -11,7 +11,9 @@ from matplotlib.patches import Patch
 
 from everwillow._errors import ArgumentValueError
 from everwillow.likelihood.histograms import Axis
-from everwillow.plotting._panels import (
+from everwillow.plotting._text import Labels, text_of
+from everwillow.plotting._unrolled import Unrolled, unrolled
+from everwillow.plotting.panels import (
     EXTENSIVE,
     MARGIN,
     Below,
@@ -22,14 +24,12 @@ from everwillow.plotting._panels import (
     set_ratio_axis,
     stacked_panels,
 )
-from everwillow.plotting._style import (
+from everwillow.plotting.style import (
     PALETTE,
     Style,
     styled,
     ylabel,
 )
-from everwillow.plotting._text import Labels, text_of
-from everwillow.plotting._unrolled import Unrolled, unrolled
 from everwillow.plotting.yields import distribution
 
 

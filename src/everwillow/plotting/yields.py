@@ -11,13 +11,14 @@ from matplotlib.patches import Patch
 
 from everwillow._errors import ShapeMismatchError
 from everwillow.plotting._arguments import sides, vector
-from everwillow.plotting._panels import (
+from everwillow.plotting._text import Labels, text_of
+from everwillow.plotting.panels import (
     Below,
     leave_room,
     set_ticks_below,
     stacked_panels,
 )
-from everwillow.plotting._style import (
+from everwillow.plotting.style import (
     ONE_SIGMA,
     PALETTE,
     RED,
@@ -28,7 +29,6 @@ from everwillow.plotting._style import (
     xlabel,
     ylabel,
 )
-from everwillow.plotting._text import Labels, text_of
 
 
 _BEFORE = "#2b2b8c"

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from everwillow._numerics import select
-from everwillow.fitting._core import Task
-from everwillow.fitting._problem import Numbers
+from everwillow.engine.core import Task
+from everwillow.engine.problem import Numbers
 from everwillow.fitting.follow import Foothold
 from everwillow.profile._arcs import Arc
 from everwillow.profile._walk import step_to

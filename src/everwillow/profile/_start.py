@@ -11,10 +11,10 @@ import optimistix as optx
 from everwillow._derivatives import NONE
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, DerivativeError
 from everwillow._typing import Key
+from everwillow.engine.core import knows_curvature
+from everwillow.engine.layout import is_traced, ravel_state
+from everwillow.engine.names import meant_elements
 from everwillow.fitting import FitResult
-from everwillow.fitting._core import knows_curvature
-from everwillow.fitting._layout import is_traced, ravel_state
-from everwillow.fitting._names import meant_elements
 from everwillow.fitting.conditional import Problem, pose
 from everwillow.fitting.follow import Foothold, foothold
 from everwillow.solvers.trust_region_newton import TrustRegionNewton

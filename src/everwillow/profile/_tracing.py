@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from everwillow._numerics import select
-from everwillow.fitting._core import Task
-from everwillow.fitting._outcome import _range, scaled_solver
-from everwillow.fitting._problem import Numbers
+from everwillow.engine.core import Task
+from everwillow.engine.outcome import _range, scaled_solver
+from everwillow.engine.problem import Numbers
 from everwillow.fitting.follow import Foothold
 from everwillow.profile._arcs import AIM, SKEW, TURN, Arc, Orbit, guess
 from everwillow.profile._plane import Plane, Way

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from everwillow._numerics import select
-from everwillow.fitting._adjoint import minimise
-from everwillow.fitting._core import Task
-from everwillow.fitting._outcome import Outcome
-from everwillow.fitting._problem import Numbers
+from everwillow.engine.adjoint import minimise
+from everwillow.engine.core import Task
+from everwillow.engine.outcome import Outcome
+from everwillow.engine.problem import Numbers
 from everwillow.fitting.follow import Foothold, follow, holding
 
 

@@ -12,8 +12,9 @@ from jaxtyping import Bool, Float, Int
 
 from everwillow._errors import ArgumentValueError
 from everwillow._typing import Key
-from everwillow.fitting import FitResult, _execute
-from everwillow.fitting._layout import is_traced, on_host
+from everwillow.engine import programs
+from everwillow.engine.layout import is_traced, on_host
+from everwillow.fitting import FitResult
 from everwillow.fitting.result import Values
 from everwillow.fitting.run import Unset
 from everwillow.profile._start import confidence, stage
@@ -140,7 +141,7 @@ def contour(
     start = posed.minimised()
     problem = start.problem
     curve, x, count, closed, fits = on_host(
-        _execute.call(
+        programs.call(
             trace,
             problem.task,
             problem.numbers,

@@ -15,8 +15,9 @@ from jaxtyping import Float
 from everwillow._errors import ArgumentValueError
 from everwillow._tree import format_table
 from everwillow._typing import Key
-from everwillow.fitting import FitResult, _execute
-from everwillow.fitting._layout import is_traced, on_host
+from everwillow.engine import programs
+from everwillow.engine.layout import is_traced, on_host
+from everwillow.fitting import FitResult
 from everwillow.fitting.result import Values
 from everwillow.fitting.run import Unset
 from everwillow.profile._start import Stage, Start, confidence, stage
@@ -222,7 +223,7 @@ def _ends(start: Start, places: np.ndarray, cl: float) -> tuple[Any, Any, Any, A
     """Search all lower ends, then all upper ones; return what `crossings` does."""
     level = ndtri(0.5 + 0.5 * jnp.asarray(cl, float))
     return on_host(
-        _execute.call(
+        programs.call(
             crossings,
             start.problem.task,
             start.problem.numbers,

@@ -11,8 +11,9 @@ from jaxtyping import Bool, Float
 
 from everwillow._errors import RESULTS, ArgumentValueError, ShapeMismatchError
 from everwillow._typing import Key
-from everwillow.fitting import FitResult, _execute
-from everwillow.fitting._layout import float_dtype, is_traced, on_host
+from everwillow.engine import programs
+from everwillow.engine.layout import float_dtype, is_traced, on_host
+from everwillow.fitting import FitResult
 from everwillow.fitting.result import Values
 from everwillow.fitting.run import Unset
 from everwillow.profile._start import Stage, stage
@@ -174,7 +175,7 @@ def scan(
     start = posed.minimised()
     problem = start.problem.reaching(np.array([place]), points[:, None])
     x, nll, gradient, status, success = on_host(
-        _execute.call(
+        programs.call(
             visit if vectorised else walk,
             problem.task,
             problem.numbers,
@@ -252,7 +253,7 @@ def scan_2d(
     for place, axis in zip((first, second), axes, strict=True):
         problem = problem.reaching(np.array([place]), axis[:, None])
     x, nll, _, status, success = on_host(
-        _execute.call(
+        programs.call(
             walk_2d,
             problem.task,
             problem.numbers,

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from everwillow._numerics import select
-from everwillow.fitting._core import Task, constant
-from everwillow.fitting._outcome import _range, scaled_solver
-from everwillow.fitting._problem import Numbers
+from everwillow.engine.core import Task, constant
+from everwillow.engine.outcome import _range, scaled_solver
+from everwillow.engine.problem import Numbers
 from everwillow.fitting.follow import Foothold, attached, holding
 from everwillow.profile._walk import step_to
 

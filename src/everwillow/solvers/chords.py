@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from everwillow.curvature import AbstractFactor
-from everwillow.solvers._box import land
+from everwillow.solvers.box import land
 
 
 MOST_CHORDS = 8

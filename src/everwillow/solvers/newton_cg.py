@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from everwillow._derivatives import value_and_gradient
 from everwillow._numerics import all_finite, select
 from everwillow.objective import evaluate_matrix_free
-from everwillow.solvers._box import active_set, land, project
+from everwillow.solvers.box import active_set, land, project
 from everwillow.solvers.conjugate_gradients import steihaug
 from everwillow.solvers.newton_state import (
     CODE_FLAT,

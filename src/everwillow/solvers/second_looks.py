@@ -14,8 +14,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from everwillow._numerics import any_lane
 from everwillow.curvature import AbstractCurvature, AbstractFactor
-from everwillow.solvers._box import active_set, project
 from everwillow.solvers.acceleration import Glance
+from everwillow.solvers.box import active_set, project
 from everwillow.solvers.newton_state import (
     CODE_KINK,
     CODE_MINIMUM,

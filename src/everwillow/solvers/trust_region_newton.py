@@ -14,8 +14,8 @@ from jaxtyping import Array, PyTree
 from everwillow._derivatives import gradient_of
 from everwillow._numerics import all_finite, select
 from everwillow.objective import Evaluation, evaluate
-from everwillow.solvers._box import active_set, land, project
 from everwillow.solvers.acceleration import Glance, bend
+from everwillow.solvers.box import active_set, land, project
 from everwillow.solvers.chords import chase
 from everwillow.solvers.newton_state import (
     CODE_FLAT,

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from everwillow.curvature import AbstractCurvature, AbstractFactor
-from everwillow.solvers._box import best_inside
+from everwillow.solvers.box import best_inside
 from everwillow.solvers.quadratic_model import QuadraticModel, least_direction
 
 

@@ -24,7 +24,7 @@ from everwillow._tree import (
     register_with_keys,
 )
 from everwillow._typing import Key
-from everwillow.statelib._meta import Meta, Piece
+from everwillow.statelib.meta import Meta, Piece
 
 
 _SHOWN_IN_REPR = 12

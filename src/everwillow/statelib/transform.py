@@ -17,7 +17,7 @@ from everwillow._errors import (
 )
 from everwillow._tree import LeafSpec, leaf_shape, leaf_spec
 from everwillow._typing import Key
-from everwillow.statelib._meta import Meta
+from everwillow.statelib.meta import Meta
 from everwillow.statelib.state import State, make_state, state_parts
 
 

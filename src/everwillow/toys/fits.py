@@ -13,16 +13,17 @@ from jaxtyping import Bool, Float, Int
 
 from everwillow._errors import RESULTS, ArgumentTypeError
 from everwillow._typing import Key
-from everwillow.fitting import FitResult, _execute
-from everwillow.fitting._core import Task
-from everwillow.fitting._covariance import covariance_of
-from everwillow.fitting._flat import idle, start_elsewhere
-from everwillow.fitting._layout import Layout
-from everwillow.fitting._outcome import Outcome
-from everwillow.fitting._problem import Numbers
+from everwillow.engine import programs
+from everwillow.engine.core import Task
+from everwillow.engine.covariance import covariance_of
+from everwillow.engine.flat_directions import idle, start_elsewhere
+from everwillow.engine.layout import Layout
+from everwillow.engine.outcome import Outcome
+from everwillow.engine.problem import Numbers
+from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import Problem, pose
 from everwillow.statelib import State
-from everwillow.toys._lanes import (
+from everwillow.toys.lanes import (
     FLAT,
     batch_size_for,
     code_of,
@@ -201,7 +202,7 @@ def fit_toys(
 
     def work(indices: np.ndarray) -> dict[str, Any]:
         shifted = first + indices
-        toys = _execute.call(draw, sampler, truth, base, shifted, None)
+        toys = programs.call(draw, sampler, truth, base, shifted, None)
         return fit_batch(problem, toys)
 
     size = min(size, ntoys)
@@ -209,7 +210,7 @@ def fit_toys(
 
 
 def fit_lanes(task: Task, numbers: Numbers, starts: Any, observations: Any) -> Outcome:
-    """Minimise one batch in lanes; for `_execute.call`.
+    """Minimise one batch in lanes; for `programs.call`.
 
     Args:
         task: The structure.
@@ -261,7 +262,7 @@ def fit_batch(problem: Problem, toys: Any) -> dict[str, Any]:
     count = jax.tree.leaves(toys)[0].shape[0]
     starts = np.tile(vector, (count, 1))
     numbers = dataclasses.replace(numbers, vector=None)
-    outcome = _host(_execute.call(fit_lanes, task, numbers, starts, toys))
+    outcome = _host(programs.call(fit_lanes, task, numbers, starts, toys))
     good = settled(outcome.status)
     if not np.all(good):
         # From halfway, where the solver has forgotten what it got stuck in.
@@ -270,9 +271,9 @@ def fit_batch(problem: Problem, toys: Any) -> dict[str, Any]:
         starts[:, index] = 0.5 * (starts[:, index] + ends)
         flat = code_of(outcome.status) == code_of(FLAT)
         if np.any(flat):
-            found = _execute.call(start_lanes, task, numbers, starts, outcome, toys)
+            found = programs.call(start_lanes, task, numbers, starts, outcome, toys)
             starts = np.where(flat[:, None], np.asarray(found), starts)
-        other = _host(_execute.call(fit_lanes, task, numbers, starts, toys))
+        other = _host(programs.call(fit_lanes, task, numbers, starts, toys))
         lower = ~flat | (other.value <= outcome.value)
         better = ~good & settled(other.status) & lower
         outcome = jax.tree.map(
@@ -283,7 +284,7 @@ def fit_batch(problem: Problem, toys: Any) -> dict[str, Any]:
         good = good | better | flat
     for i in np.nonzero(~good)[0].tolist():
         data = jax.tree.map(lambda leaf, i=i: leaf[i], toys)
-        alone = _execute.run(task, problem.given(data).numbers)[0]
+        alone = programs.run(task, problem.given(data).numbers)[0]
         outcome = jax.tree.map(lambda a, b, i=i: _put(a, i, b), outcome, alone)
     return _arrays(problem, outcome)
 

@@ -22,11 +22,12 @@ from everwillow._errors import (
 from everwillow._native import native, native_tree
 from everwillow._tree import alike_but_rows
 from everwillow._typing import Array, Key
-from everwillow.fitting import FitResult, _execute
-from everwillow.fitting._layout import as_array, is_traced
+from everwillow.engine import programs
+from everwillow.engine.layout import as_array, is_traced
+from everwillow.fitting import FitResult
 from everwillow.model import AbstractModel
 from everwillow.parameters import AbstractConstraint, MultivariateNormal, Poisson
-from everwillow.parameters._base import real
+from everwillow.parameters.base import real
 from everwillow.statelib import State
 
 
@@ -226,7 +227,7 @@ def draw(
     like: Any,
     number: Any = None,
 ) -> Any:
-    """Draw toys, stacked along a first axis; for `_execute.call`.
+    """Draw toys, stacked along a first axis; for `programs.call`.
 
     Args:
         sampler: Draws one.
@@ -313,7 +314,7 @@ def sample_toys(
     sampler = choose_sampler(nll_fn, sample_fn, predict_fn)
     indices = np.arange(first, first + ntoys)
     state = jax.tree.map(as_array, _native_params(params))
-    toys = _execute.call(draw, sampler, state, checked_key(key), indices, None)
+    toys = programs.call(draw, sampler, state, checked_key(key), indices, None)
     return toys if is_traced(toys) else jax.tree.map(np.asarray, toys)
 
 

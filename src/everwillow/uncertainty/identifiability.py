@@ -10,14 +10,14 @@ from jaxtyping import Float, Int
 from everwillow._errors import ArgumentValueError, NonFiniteError
 from everwillow._tree import format_table
 from everwillow._typing import Key, Nll
+from everwillow.engine.covariance import covariance_of
+from everwillow.engine.layout import Layout, is_traced
 from everwillow.fitting import FitResult
-from everwillow.fitting._covariance import covariance_of
-from everwillow.fitting._layout import Layout, is_traced
 from everwillow.model import AbstractModel
-from everwillow.model._auxiliary import constrained_keys
+from everwillow.model.auxiliary import constrained_keys
 from everwillow.parameters import AbstractConstraint, MultivariateNormal
 from everwillow.statelib import State
-from everwillow.uncertainty._information import (
+from everwillow.uncertainty.information import (
     Situation,
     expected,
     look_at,

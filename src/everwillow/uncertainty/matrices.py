@@ -8,17 +8,17 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow._typing import Key, Nll
+from everwillow.engine.layout import is_traced
 from everwillow.fitting import FitResult
-from everwillow.fitting._layout import is_traced
 from everwillow.model import AbstractModel
 from everwillow.statelib import State
-from everwillow.uncertainty._information import (
+from everwillow.uncertainty.information import (
     Kind,
     covariance_at,
     look_at,
     observed,
 )
-from everwillow.uncertainty._point import locate
+from everwillow.uncertainty.point import locate
 
 
 def hessian_matrix(

@@ -12,13 +12,13 @@ from jaxtyping import Array, Float, PyTree
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, ShapeMismatchError
 from everwillow._typing import Key
+from everwillow.engine.core import Task
+from everwillow.engine.layout import float_dtype, is_traced
+from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
-from everwillow.fitting._core import Task
-from everwillow.fitting._layout import float_dtype, is_traced
-from everwillow.fitting._problem import Numbers
 from everwillow.statelib import State
-from everwillow.uncertainty._definite import checked_inverse
-from everwillow.uncertainty._point import Point, evaluate_at, locate, output
+from everwillow.uncertainty.definite import checked_inverse
+from everwillow.uncertainty.point import Point, evaluate_at, locate, output
 
 
 # Derivatives in so many directions are held in memory at a time.

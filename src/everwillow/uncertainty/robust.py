@@ -10,20 +10,20 @@ from jaxtyping import Array, Float
 
 from everwillow._errors import ArgumentTypeError, NonFiniteError, ShapeMismatchError
 from everwillow._typing import Key, Nll
+from everwillow.engine.core import Task
+from everwillow.engine.layout import is_traced
+from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
-from everwillow.fitting._core import Task
-from everwillow.fitting._layout import is_traced
-from everwillow.fitting._problem import Numbers
 from everwillow.model import AbstractModel
 from everwillow.statelib import State
-from everwillow.uncertainty._definite import checked_inverse
-from everwillow.uncertainty._information import (
+from everwillow.uncertainty.definite import checked_inverse
+from everwillow.uncertainty.information import (
     Situation,
     look_at,
     observed,
     second_derivatives,
 )
-from everwillow.uncertainty._point import evaluate_at, output
+from everwillow.uncertainty.point import evaluate_at, output
 
 
 # Bytes that derivatives of all events in some directions may take at a time.

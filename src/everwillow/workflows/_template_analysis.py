@@ -29,8 +29,8 @@ from everwillow.workflows._template_numbers import (
     summary_of,
     toys_of,
 )
-from everwillow.workflows._template_questions import Questions
 from everwillow.workflows.template_profiles import Regularisation
+from everwillow.workflows.template_questions import Questions
 from everwillow.workflows.template_results import (
     ChiSquare,
     FitSummary,

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from everwillow.fitting import FitResult, _execute
-from everwillow.mappings._spread import root_of
+from everwillow.engine import programs
+from everwillow.fitting import FitResult
+from everwillow.mappings.spread import root_of
 from everwillow.models.templates.model import TemplateModel
 from everwillow.workflows.template_results import (
     Breakdown,
@@ -32,7 +33,7 @@ def with_breakdown(
         groups: The systematics of each group.
     """
     labels, covariance = result.labels, result.covariance
-    root = _execute.call(root_of, covariance, np.ones(len(labels), bool)).matrix
+    root = programs.call(root_of, covariance, np.ones(len(labels), bool)).matrix
     # The covariance of values with parameters; divided by the width of a constraint it
     # is the shift for a fluctuation of the auxiliary measurement.
     shifts = factor[:, : len(labels)] @ np.asarray(root).T

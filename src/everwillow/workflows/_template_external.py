@@ -10,10 +10,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow._errors import RESULTS, ArgumentValueError
-from everwillow.fitting import FitResult, _execute
-from everwillow.fitting._core import Task
-from everwillow.fitting._layout import Layout, ravel_state
-from everwillow.fitting._problem import Numbers
+from everwillow.engine import programs
+from everwillow.engine.core import Task
+from everwillow.engine.layout import Layout, ravel_state
+from everwillow.engine.problem import Numbers
+from everwillow.fitting import FitResult
 from everwillow.fitting.run import Unset, prepare_task, resolve
 from everwillow.mappings import nominal_covariance
 from everwillow.models.templates.model import TemplateModel
@@ -104,7 +105,7 @@ def taken_from(model: TemplateModel, found: TemplateResults, what: str) -> Taken
     state = layout.state(values, others)
     moved = dataclasses.replace(model, state=state)
     task, numbers = prepare_task(*resolve(moved, None, Unset, None, None)[:5], None, 1)
-    nll, slope = _execute.call(_slope, task, numbers)
+    nll, slope = programs.call(_slope, task, numbers)
     index = np.asarray(numbers.index)[np.asarray(numbers.mask)]
     gradient = np.asarray(slope)[np.asarray(numbers.mask)]
     inner = np.where(at_bound, 0.0, gradient)

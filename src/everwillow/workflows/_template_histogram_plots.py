@@ -8,7 +8,7 @@ import numpy as np
 from everwillow import plotting
 from everwillow.likelihood.histograms import Axis
 from everwillow.mappings.histogram_mapping import EVENTS
-from everwillow.plotting._panels import EXTENSIVE
+from everwillow.plotting.panels import EXTENSIVE
 from everwillow.workflows.template_profiles import Variations
 from everwillow.workflows.template_results import Expectation, HistogramResult
 

@@ -10,7 +10,8 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Float
 
-from everwillow.fitting import FitResult, _execute
+from everwillow.engine import programs
+from everwillow.fitting import FitResult
 from everwillow.goodness.pvalues import judged
 from everwillow.likelihood.data_terms import CovarianceTerm, GaussianTerm
 from everwillow.likelihood.histograms import Axis, Yields
@@ -194,13 +195,13 @@ def _rows(fn: _Together, model: TemplateModel) -> int:
 
 def _processes(mappings: Any, model: TemplateModel, params: Any, data: Any) -> Any:
     """Return what processes contribute to the values of each mapping."""
-    return _execute.call(_contributed, mappings, model, params, data)
+    return programs.call(_contributed, mappings, model, params, data)
 
 
 def _without_errors(
     fn: _Together, model: TemplateModel, result: FitResult, params: Any, data: Any
 ) -> MappingResult:
-    values = _execute.call(_valued, fn, model, params, data)
+    values = programs.call(_valued, fn, model, params, data)
     errors = jax.tree.map(lambda v: np.full(np.shape(v), np.nan), values)
     return MappingResult(values, errors, None, result.labels)
 

@@ -7,13 +7,12 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import Float
 
+from everwillow.engine.layout import ravel_state
 from everwillow.fitting import FitResult
-from everwillow.fitting._layout import ravel_state
 from everwillow.hypotest.model_limits import limits
 from everwillow.models.templates.model import TemplateModel
 from everwillow.profile import contour, minos, scan, scan_2d
 from everwillow.profile.intervals import words_of
-from everwillow.workflows._template_questions import Pair, Questions
 from everwillow.workflows.template_profiles import (
     AsymmetricErrors,
     Contour,
@@ -21,6 +20,7 @@ from everwillow.workflows.template_profiles import (
     GridScan,
     Limit,
 )
+from everwillow.workflows.template_questions import Pair, Questions
 from everwillow.workflows.template_results import Scan
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from everwillow import plotting
-from everwillow.plotting._style import RED, new_figure, styled, xlabel, ylabel
+from everwillow.plotting.style import RED, new_figure, styled, xlabel, ylabel
 from everwillow.workflows.template_profiles import (
     Contour,
     GridScan,

@@ -7,11 +7,12 @@ import numpy as np
 from jaxtyping import Float
 
 from everwillow._errors import ArgumentValueError, NonFiniteError
-from everwillow.fitting import FitResult, _execute
-from everwillow.fitting._layout import ravel_state
+from everwillow.engine import programs
+from everwillow.engine.layout import ravel_state
+from everwillow.fitting import FitResult
 from everwillow.goodness import saturated_test
-from everwillow.impacts._selection import Fitted, nominal
-from everwillow.mappings._words import words
+from everwillow.impacts.selection import Fitted, nominal
+from everwillow.mappings.words import words
 from everwillow.models.templates.model import TemplateModel
 from everwillow.models.templates.projection import with_free_bins
 from everwillow.toys import fit_toys
@@ -98,7 +99,7 @@ def _penalty_of(model: TemplateModel, result: FitResult) -> float | None:
     if model.terms.penalty is None:
         return None
     main = model.observation["main"]
-    return float(_execute.call(_penalised, model, result.params.to_pytree(), main))
+    return float(programs.call(_penalised, model, result.params.to_pytree(), main))
 
 
 def _penalised(model: TemplateModel, params: Any, main: Any) -> Any:

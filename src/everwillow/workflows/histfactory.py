@@ -14,10 +14,9 @@ from everwillow._errors import (
     SpecificationError,
     unknown_key,
 )
-from everwillow.fitting._layout import ravel_state
-from everwillow.fitting._names import meant_elements
+from everwillow.engine.layout import ravel_state
+from everwillow.engine.names import meant_elements
 from everwillow.model import AbstractModel
-from everwillow.models._reading import load_json
 from everwillow.models.histfactory.model import from_pyhf
 from everwillow.models.histfactory.patchset import (
     Patch,
@@ -25,6 +24,7 @@ from everwillow.models.histfactory.patchset import (
     patched_workspace,
 )
 from everwillow.models.histfactory.reading import refuse_others
+from everwillow.models.reading import load_json
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

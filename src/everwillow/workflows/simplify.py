@@ -11,9 +11,8 @@ from jax.flatten_util import ravel_pytree
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow.fitting import FitResult, fit
 from everwillow.mappings import nominal_covariance
-from everwillow.models._reading import load_json
 from everwillow.models.binned import BinnedModel
-from everwillow.models.histfactory._faults import unknown
+from everwillow.models.histfactory.faults import unknown
 from everwillow.models.histfactory.model import from_pyhf
 from everwillow.models.histfactory.patchset import patched_workspace
 from everwillow.models.histfactory.simplified import (
@@ -22,6 +21,7 @@ from everwillow.models.histfactory.simplified import (
 )
 from everwillow.models.histfactory.spec import Source
 from everwillow.models.histfactory.workspace import prune
+from everwillow.models.reading import load_json
 from everwillow.statelib import State
 from everwillow.uncertainty import covariance_matrix
 from everwillow.uncertainty.matrices import labels

@@ -53,14 +53,14 @@ from everwillow.workflows._template_analysis import (
     results_of,
 )
 from everwillow.workflows._template_models import TOYS, Starts, model_of
-from everwillow.workflows._template_questions import Pairs, questions_of
-from everwillow.workflows._template_smoothing import (
+from everwillow.workflows.template_questions import Pairs, questions_of
+from everwillow.workflows.template_results import TemplateResults
+from everwillow.workflows.template_smoothing import (
     Smooth,
     Strength,
     curvatures_of,
     smoothed,
 )
-from everwillow.workflows.template_results import TemplateResults
 
 
 KIND = Kind("everwillow template results", version=1, contents="template results")

@@ -16,9 +16,8 @@ from everwillow._errors import (
     unknown_key,
 )
 from everwillow._typing import Key
-from everwillow.fitting import _execute
-from everwillow.fitting._layout import ravel_state
-from everwillow.fitting._problem import Numbers
+from everwillow.engine.layout import ravel_state
+from everwillow.engine.problem import Numbers
 from everwillow.fitting.conditional import Problem, pose
 from everwillow.interop.spey._programs import prediction
 from everwillow.model import AbstractModel
@@ -183,7 +182,7 @@ class Fits:
 
     def run(self, program: Callable[..., Any], numbers: Numbers, *args: Any) -> Any:
         """Run one of the compiled programs, and return its arrays in NumPy."""
-        out = _execute.call(program, self.problem.task, numbers, *args)
+        out = program.call(program, self.problem.task, numbers, *args)
         return jax.tree.map(np.asarray, out)
 
     def asimov(self, vector: np.ndarray) -> dict[str, Any]:

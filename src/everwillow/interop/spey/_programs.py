@@ -6,8 +6,8 @@ from typing import Any
 import jax
 
 from everwillow._typing import Array, Scalar
-from everwillow.fitting._core import Task
-from everwillow.fitting._problem import Numbers
+from everwillow.engine.core import Task
+from everwillow.engine.problem import Numbers
 
 
 def use_double_precision() -> None:

@@ -10,7 +10,7 @@ from everwillow._errors import (
     UnknownKeyError,
     nearest,
 )
-from everwillow.models.hs3._signals import read_signal, signals_of
+from everwillow.models.hs3.signals import read_signal, signals_of
 
 
 def signal_operations(

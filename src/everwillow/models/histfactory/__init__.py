@@ -1,6 +1,5 @@
 """HistFactory workspaces in the format of pyhf."""
 
-from everwillow.models._reading import load_json
 from everwillow.models.histfactory.batches import patch_batch
 from everwillow.models.histfactory.inspection import summary
 from everwillow.models.histfactory.joining import combine
@@ -28,6 +27,7 @@ from everwillow.models.histfactory.workspace import (
     sorted_workspace,
 )
 from everwillow.models.histfactory.writing import to_pyhf
+from everwillow.models.reading import load_json
 
 
 __all__ = [

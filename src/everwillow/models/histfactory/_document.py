@@ -12,8 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from everwillow._errors import SpecificationError, nearest
-from everwillow.models._reading import load_json, source_name
-from everwillow.models.histfactory._faults import Words, fault, shortened
 from everwillow.models.histfactory._measurements import Measurement, read_measurement
 from everwillow.models.histfactory._numbers import LARGEST, Numbers, Where, number
 from everwillow.models.histfactory._objects import (
@@ -22,7 +20,9 @@ from everwillow.models.histfactory._objects import (
     name_of,
     unique,
 )
+from everwillow.models.histfactory.faults import Words, fault, shortened
 from everwillow.models.histfactory.reading import refuse_others
+from everwillow.models.reading import load_json, source_name
 
 
 VERSION = "1.0.0"

@@ -3,8 +3,8 @@
 import numpy as np
 
 from everwillow.models.histfactory._document import Document
-from everwillow.models.histfactory._faults import shortened
 from everwillow.models.histfactory._inventory import Inventory
+from everwillow.models.histfactory.faults import shortened
 
 
 _SHOWN = 4  # bins in one sentence

@@ -17,8 +17,8 @@ from everwillow.likelihood.binned_spec import (
     ShapeVariation,
 )
 from everwillow.models.histfactory._document import Channel, Document, Sample
-from everwillow.models.histfactory._faults import Words, fault, shortened
 from everwillow.models.histfactory._inventory import Inventory, Use
+from everwillow.models.histfactory.faults import Words, fault, shortened
 
 
 Codes = tuple[Interpolation, Interpolation]

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow.likelihood.binned_spec import Derived
-from everwillow.models.histfactory._faults import shortened, unknown
 from everwillow.models.histfactory._inventory import Inventory
+from everwillow.models.histfactory.faults import shortened, unknown
 
 
 class Expressions(NamedTuple):

@@ -14,7 +14,7 @@ from everwillow.likelihood.binned_spec import (
     Effect,
     ParameterSpec,
 )
-from everwillow.models.histfactory._faults import shortened
+from everwillow.models.histfactory.faults import shortened
 
 
 def with_arrays(spec: BinnedSpec) -> BinnedSpec:

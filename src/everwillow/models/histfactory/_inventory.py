@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from everwillow.models.histfactory._document import Channel, Document, Modifier, Sample
-from everwillow.models.histfactory._faults import Words, fault, shortened
 from everwillow.models.histfactory._numbers import Where
+from everwillow.models.histfactory.faults import Words, fault, shortened
 
 
 # The order of pyhf's `par_order`: first by type, in this order.

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from everwillow.models.histfactory._faults import Words, fault
 from everwillow.models.histfactory._numbers import Where, is_real, number, unquote
 from everwillow.models.histfactory._objects import check_keys, name_of, unique
+from everwillow.models.histfactory.faults import Words, fault
 
 
 LISTS = ("inits", "auxdata", "factors", "sigmas")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from everwillow.models.histfactory._faults import Words, described, fault
+from everwillow.models.histfactory.faults import Words, described, fault
 
 
 Where = tuple[str | int, ...]

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from everwillow._errors import nearest
-from everwillow.models.histfactory._faults import Words, fault, shortened
 from everwillow.models.histfactory._numbers import Where
+from everwillow.models.histfactory.faults import Words, fault, shortened
 
 
 def check_keys(

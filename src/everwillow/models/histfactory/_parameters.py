@@ -8,9 +8,9 @@ import numpy as np
 
 from everwillow.likelihood.binned_spec import ConstraintSpec, ParameterSpec
 from everwillow.models.histfactory._document import Document
-from everwillow.models.histfactory._faults import Words, fault, shortened
 from everwillow.models.histfactory._inventory import Inventory, Use
 from everwillow.models.histfactory._measurements import ParameterConfig
+from everwillow.models.histfactory.faults import Words, fault, shortened
 
 
 # Smaller widths are zero for any purpose, and their squares vanish.

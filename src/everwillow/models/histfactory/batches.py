@@ -15,10 +15,10 @@ from everwillow.likelihood.binned_spec import (
     ParameterSpec,
     Scale,
 )
-from everwillow.models._reading import load_json
-from everwillow.models.histfactory._faults import shortened
+from everwillow.models.histfactory.faults import shortened
 from everwillow.models.histfactory.patchset import Patch, PatchSet, patched_workspace
 from everwillow.models.histfactory.spec import Source, workspace_spec
+from everwillow.models.reading import load_json
 
 
 def patch_batch(

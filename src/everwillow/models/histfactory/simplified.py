@@ -13,15 +13,15 @@ from everwillow._errors import (
     KeyCollisionError,
 )
 from everwillow.likelihood.binned_spec import BinnedSpec
-from everwillow.models._reading import load_json
 from everwillow.models.histfactory._components import (
     checked_numbers,
     principal_shifts,
 )
 from everwillow.models.histfactory._copies import copied
 from everwillow.models.histfactory._document import parse
-from everwillow.models.histfactory._faults import shortened, unknown
+from everwillow.models.histfactory.faults import shortened, unknown
 from everwillow.models.histfactory.spec import Source, workspace_spec
+from everwillow.models.reading import load_json
 
 
 TOTAL = "totalError"

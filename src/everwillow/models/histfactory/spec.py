@@ -23,7 +23,6 @@ from everwillow.models.histfactory._effects import (
     is_without_effect,
 )
 from everwillow.models.histfactory._expressions import Expressions, resolve
-from everwillow.models.histfactory._faults import Words, fault, shortened, unknown
 from everwillow.models.histfactory._inventory import Inventory, take_inventory
 from everwillow.models.histfactory._measurements import (
     Measurement,
@@ -37,6 +36,7 @@ from everwillow.models.histfactory._parameters import (
     unconstrained,
     unused,
 )
+from everwillow.models.histfactory.faults import Words, fault, shortened, unknown
 
 
 Source = str | os.PathLike[str] | bytes | Mapping[str, Any]

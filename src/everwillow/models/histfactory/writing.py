@@ -25,12 +25,12 @@ from everwillow.likelihood.binned_spec import (
 )
 from everwillow.models.histfactory._document import VERSION, parse
 from everwillow.models.histfactory._effects import Codes
-from everwillow.models.histfactory._faults import shortened
 from everwillow.models.histfactory._gathering import with_arrays
 from everwillow.models.histfactory._inventory import take_inventory
 from everwillow.models.histfactory._parameters import Draft, draft
 from everwillow.models.histfactory._staterrors import uncertainties
 from everwillow.models.histfactory.batches import structure_difference
+from everwillow.models.histfactory.faults import shortened
 from everwillow.models.histfactory.spec import interpolation_codes, workspace_spec
 
 

@@ -8,11 +8,11 @@ from jaxtyping import Array, Float
 
 from everwillow._errors import SpecificationError
 from everwillow.models.hs3._graph import Scope
-from everwillow.models.hs3.distributions._panels import ORDER, pieces_of, rule_of
 from everwillow.models.hs3.distributions.base import (
     AbstractDistribution,
     require_finite,
 )
+from everwillow.models.hs3.distributions.panels import ORDER, pieces_of, rule_of
 
 
 _NODES = {1: 1024, 2: 128, 3: 48}

@@ -6,9 +6,9 @@ Spec: HS3 0.2, chapter 2 (top-level components).
 from dataclasses import dataclass
 from typing import Any
 
-from everwillow.models._reading import load_json, source_name
 from everwillow.models.hs3._pointer import Node, refuse
 from everwillow.models.hs3._report import Report
+from everwillow.models.reading import load_json, source_name
 
 
 _LISTS = (

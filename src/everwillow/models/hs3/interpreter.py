@@ -14,15 +14,15 @@ from everwillow._typing import ArrayLike
 from everwillow.models.hs3._channels import Channel, read_channel, with_data
 from everwillow.models.hs3._pointer import Node
 from everwillow.models.hs3._selection import Selection, select
-from everwillow.models.hs3._signals import (
+from everwillow.models.hs3._summary import summary_text
+from everwillow.models.hs3.document import read_document
+from everwillow.models.hs3.signals import (
     Signal,
     named,
     read_signal,
     signals_of,
     with_signals,
 )
-from everwillow.models.hs3._summary import summary_text
-from everwillow.models.hs3.document import read_document
 
 
 # More than twelve methods: these are the members that users of HS3 documents in

@@ -18,7 +18,6 @@ from everwillow.likelihood.template_spec import TemplateSpec
 from everwillow.model import AbstractModel
 from everwillow.models._luggage import Luggage
 from everwillow.models.templates._bins import Bins, Links
-from everwillow.models.templates._compilation import Compiled, compile_spec
 from everwillow.models.templates._remarks import held, idle, unused
 from everwillow.models.templates.blinding import (
     Blind,
@@ -26,6 +25,7 @@ from everwillow.models.templates.blinding import (
     hide,
     unhidden,
 )
+from everwillow.models.templates.compilation import Compiled, compile_spec
 from everwillow.models.templates.diagnostics import TemplateDiagnostics
 from everwillow.models.templates.likelihood import FlatTemplates
 from everwillow.models.templates.parameter_models.base import AbstractParameterModel

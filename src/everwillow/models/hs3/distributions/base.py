@@ -19,7 +19,7 @@ from everwillow.likelihood.quadrature import log_sum
 from everwillow.models.hs3._binning import Binning
 from everwillow.models.hs3._fields import Reference
 from everwillow.models.hs3._graph import Edge, Region, Scope
-from everwillow.models.hs3.distributions._panels import (
+from everwillow.models.hs3.distributions.panels import (
     ORDER,
     pieces_of,
     rule_of,

@@ -11,9 +11,9 @@ from everwillow._errors import (
     NonFiniteError,
     NotPositiveDefiniteError,
 )
-from everwillow.fitting._covariance import covariance_of, singular_level
-from everwillow.fitting._layout import is_traced
-from everwillow.uncertainty._point import Point
+from everwillow.engine.covariance import covariance_of, singular_level
+from everwillow.engine.layout import is_traced
+from everwillow.uncertainty.point import Point
 
 
 # A parameter takes part in a direction if its share of the unit vector is above this.

@@ -8,10 +8,11 @@ import numpy as np
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow._typing import Key
-from everwillow.fitting import FitResult, _execute
-from everwillow.fitting._core import Task
-from everwillow.fitting._layout import Layout, is_traced, on_host, ravel_state
-from everwillow.fitting._problem import Numbers, apply_fixed, build, check_mapping
+from everwillow.engine import programs
+from everwillow.engine.core import Task
+from everwillow.engine.layout import Layout, is_traced, on_host, ravel_state
+from everwillow.engine.problem import Numbers, apply_fixed, build, check_mapping
+from everwillow.fitting import FitResult
 from everwillow.statelib import State
 
 
@@ -148,7 +149,7 @@ def evaluate_at(
         point.state, observation, point.fixed, None, native_boxes=True, whole=whole
     )
     task = Task(objective, layout, None, 1)
-    return on_host(_execute.call(function, task, numbers, *args)), numbers
+    return on_host(programs.call(function, task, numbers, *args)), numbers
 
 
 def output(task: Task, numbers: Numbers, x: Any) -> Any:

@@ -26,9 +26,9 @@ from jaxtyping import Array
 
 from everwillow._errors import RESULTS
 from everwillow._numerics import select
-from everwillow.fitting._core import Task, knows_curvature, run_solver
-from everwillow.fitting._outcome import Outcome, conclude
-from everwillow.fitting._problem import Numbers
+from everwillow.engine.core import Task, knows_curvature, run_solver
+from everwillow.engine.outcome import Outcome, conclude
+from everwillow.engine.problem import Numbers
 
 
 # Events in empty bins: the first fit has none, the others these. What they cost has to

@@ -18,8 +18,8 @@ from everwillow._captures import reclosed
 from everwillow._curvature_joining import gather_transpose
 from everwillow._derivatives import for_any_solver
 from everwillow._errors import ArgumentTypeError, ShapeMismatchError
-from everwillow.fitting._layout import Layout, is_traced
-from everwillow.fitting._problem import Numbers
+from everwillow.engine.layout import Layout, is_traced
+from everwillow.engine.problem import Numbers
 from everwillow.objective import (
     Evaluation,
     curvature_hook,

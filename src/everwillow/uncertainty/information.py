@@ -5,15 +5,15 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 import numpy as np
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow.engine.core import Task
+from everwillow.engine.layout import float_dtype
+from everwillow.engine.problem import Numbers, check_mapping
 from everwillow.fitting import FitResult
-from everwillow.fitting._core import Task
-from everwillow.fitting._layout import float_dtype
-from everwillow.fitting._problem import Numbers, check_mapping
 from everwillow.fitting.run import resolve
 from everwillow.model import AbstractModel
 from everwillow.objective import curvature_hook
-from everwillow.uncertainty._definite import checked_inverse
-from everwillow.uncertainty._point import Point, evaluate_at, locate, output
+from everwillow.uncertainty.definite import checked_inverse
+from everwillow.uncertainty.point import Point, evaluate_at, locate, output
 
 
 Kind: TypeAlias = Literal["hessian", "fisher"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import everwillow as ew
-from everwillow.fitting import _execute, _patience
+from everwillow.engine import _compile_notice, programs
 from everwillow.models.histfactory import from_pyhf
 from tests.helpers import count_jax_work
 
@@ -22,16 +22,16 @@ DATA = np.array([1.0, 2.0])
 @pytest.fixture(autouse=True)
 def nothing_said(monkeypatch):
     """Begin with nothing said, and leave no timer behind."""
-    monkeypatch.setattr(_patience, "PATIENCE", NEVER)
-    monkeypatch.setattr(_patience, "_said", [])
+    monkeypatch.setattr(_compile_notice, "PATIENCE", NEVER)
+    monkeypatch.setattr(_compile_notice, "_said", [])
     yield
-    assert _patience.waiting() is None
+    assert _compile_notice.waiting() is None
     assert not timers()
 
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(_patience, "PATIENCE", SOON)
+    monkeypatch.setattr(_compile_notice, "PATIENCE", SOON)
 
 
 def timers():
@@ -61,7 +61,7 @@ def slow(params, data):
 
 def called(function, data):
     """Call a function of data as likelihoods are called."""
-    return float(_execute.call(_sum, function, data))
+    return float(programs.call(_sum, function, data))
 
 
 def _sum(function, data):
@@ -88,8 +88,8 @@ def test_without_a_logger_it_is_on_stderr(monkeypatch, capsys):
     """So it is in a script or a notebook that has set up no logging."""
     logger = logging.getLogger("everwillow")
     monkeypatch.setattr(logger, "propagate", False)
-    _patience._say()
-    _patience._say()
+    _compile_notice._say()
+    _compile_notice._say()
     assert capsys.readouterr().err.count("has been compiling") == 1
 
 
@@ -108,7 +108,7 @@ def test_a_second_call_starts_no_timer(monkeypatch):
 
     called(double, DATA)
     with monkeypatch.context() as context:
-        context.setattr(_patience, "Timer", None)
+        context.setattr(_compile_notice, "Timer", None)
         assert called(double, DATA + 1) == 10.0
 
 
@@ -129,11 +129,11 @@ def test_an_inner_program_leaves_the_timer_of_the_outer_one():
     seen = []
 
     def outer(data):
-        seen.append(_patience.waiting())
-        inner = _execute.call(_sum, lambda data: data, data)
+        seen.append(_compile_notice.waiting())
+        inner = programs.call(_sum, lambda data: data, data)
         with jax.ensure_compile_time_eval():
-            other = _execute.call(_sum, lambda data: 2 * data, DATA)
-        seen.append(_patience.waiting())
+            other = programs.call(_sum, lambda data: 2 * data, DATA)
+        seen.append(_compile_notice.waiting())
         seen.extend(timers())
         return inner + other
 
@@ -144,7 +144,7 @@ def test_an_inner_program_leaves_the_timer_of_the_outer_one():
 
 
 def test_a_traced_call_leaves_no_timer():
-    traced = jax.jit(lambda data: _execute.call(_sum, lambda data: data, data))
+    traced = jax.jit(lambda data: programs.call(_sum, lambda data: data, data))
     assert float(traced(DATA)) == 3.0
 
 
@@ -188,8 +188,8 @@ def test_models_of_the_library_are_not_meant(monkeypatch):
         }
     )
     with monkeypatch.context() as context, count_jax_work() as work:
-        context.setattr(_patience, "Timer", None)
-        _execute.call(_expected, model, model.state)
+        context.setattr(_compile_notice, "Timer", None)
+        programs.call(_expected, model, model.state)
         assert work.compilations
         with pytest.raises(TypeError):
             called(lambda data: data - 1, DATA)

@@ -16,10 +16,10 @@ from everwillow._errors import (
 )
 from everwillow._tree import leaf_shape
 from everwillow._typing import Key, Scalar
-from everwillow.model._auxiliary import constrained_keys
+from everwillow.model.auxiliary import constrained_keys
 from everwillow.objective import Evaluation, curvature_hook
 from everwillow.parameters import AbstractConstraint, Interval, MultivariateNormal
-from everwillow.parameters._base import is_concrete
+from everwillow.parameters.base import is_concrete
 from everwillow.statelib import State
 
 

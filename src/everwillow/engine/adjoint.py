@@ -24,15 +24,15 @@ import optimistix as optx
 from everwillow._derivatives import gradient_of, push_forward
 from everwillow._errors import RESULTS
 from everwillow._refusals import has_custom_vjp
-from everwillow.fitting._core import Task, run_solver
-from everwillow.fitting._edge import (
+from everwillow.engine.core import Task, run_solver
+from everwillow.engine.outcome import Outcome, conclude, scaled_solver
+from everwillow.engine.positivity_edge import (
     fewest_events,
     minimise_beside,
     minimise_inside,
     softened,
 )
-from everwillow.fitting._outcome import Outcome, conclude, scaled_solver
-from everwillow.fitting._problem import Numbers
+from everwillow.engine.problem import Numbers
 from everwillow.solvers.conjugate_gradients import steihaug
 from everwillow.solvers.lanes import LANE_STEPS, lane_solver, rerun
 

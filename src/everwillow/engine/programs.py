@@ -23,13 +23,13 @@ from everwillow._captures import (
     structure_parts,
 )
 from everwillow._mesh_axes import on_one_device
-from everwillow.fitting import _patience
-from everwillow.fitting._adjoint import minimise, minimise_plain
-from everwillow.fitting._core import Task
-from everwillow.fitting._edge import can_soften
-from everwillow.fitting._layout import is_traced
-from everwillow.fitting._outcome import Outcome
-from everwillow.fitting._problem import Numbers
+from everwillow.engine import _compile_notice
+from everwillow.engine.adjoint import minimise, minimise_plain
+from everwillow.engine.core import Task
+from everwillow.engine.layout import is_traced
+from everwillow.engine.outcome import Outcome
+from everwillow.engine.positivity_edge import can_soften
+from everwillow.engine.problem import Numbers
 
 
 # Halves the time XLA takes to compile for the CPU, at no cost in run time.
@@ -121,7 +121,7 @@ _tracings = [0]
 def _run(function: Callable[..., Any], static: Static, arrays: list[Any]) -> Any:
     _tracings[0] += 1
     # Only what a user has written can a user mend.
-    with _patience.tracing() if static.holders else contextlib.nullcontext():
+    with _compile_notice.tracing() if static.holders else contextlib.nullcontext():
         return on_one_device(
             lambda given: split(function(*join(given, static))), arrays
         )
@@ -163,7 +163,7 @@ def call(function: Callable[..., Any], *args: Any, hasty: bool = False) -> Any:
     static.marks = marks
     before = _tracings[0]
     told = tuple(mark for mark in marks if mark.told)
-    timer = _patience.waiting()
+    timer = _compile_notice.waiting()
     try:
         if told:
             with context(told):
@@ -171,7 +171,7 @@ def call(function: Callable[..., Any], *args: Any, hasty: bool = False) -> Any:
         else:
             out = _called(function, static, arrays, hasty=hasty)
     finally:
-        _patience.stop(timer)
+        _compile_notice.stop(timer)
     if _tracings[0] != before:
         settle(holders, marks)
     return out

@@ -10,18 +10,18 @@ import numpy as np
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, unknown_key
 from everwillow._typing import Key
-from everwillow.fitting import FitResult
-from everwillow.fitting._layout import Layout, float_dtype, is_traced
-from everwillow.fitting._names import (
+from everwillow.engine.layout import Layout, float_dtype, is_traced
+from everwillow.engine.names import (
     as_names,
     meant_elements,
     named_elements,
     unknown_name,
 )
-from everwillow.model._auxiliary import constrained_keys
+from everwillow.fitting import FitResult
+from everwillow.model.auxiliary import constrained_keys
 from everwillow.parameters import AbstractConstraint, MultivariateNormal
-from everwillow.uncertainty._definite import checked_inverse
-from everwillow.uncertainty._point import locate, refuse_batch
+from everwillow.uncertainty.definite import checked_inverse
+from everwillow.uncertainty.point import locate, refuse_batch
 
 
 class Fitted(NamedTuple):

@@ -16,7 +16,7 @@ from everwillow._errors import (
 )
 from everwillow._native import native
 from everwillow._typing import Key
-from everwillow.fitting._layout import Layout, as_arrays, is_traced, ravel_state
+from everwillow.engine.layout import Layout, as_arrays, is_traced, ravel_state
 from everwillow.parameters import Interval, TransformBase
 from everwillow.parameters.bound_table import BoundTable
 from everwillow.statelib import State

@@ -9,7 +9,7 @@ import numpy as np
 
 from everwillow._errors import ArgumentTypeError, UnknownKeyError, nearest, unknown_key
 from everwillow._typing import Key
-from everwillow.fitting._layout import Layout
+from everwillow.engine.layout import Layout
 
 
 class Meant(NamedTuple):

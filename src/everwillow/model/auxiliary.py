@@ -29,7 +29,7 @@ from everwillow.parameters import (
     Normal,
     Poisson,
 )
-from everwillow.parameters._base import real
+from everwillow.parameters.base import real
 from everwillow.parameters.constraint_table import AuxTable, ConstraintTable
 from everwillow.statelib import State
 from everwillow.statelib.state import state_parts

@@ -12,15 +12,15 @@ from jaxtyping import Array, Bool, Float, Int
 from everwillow._derivatives import EXACT, NONE
 from everwillow._errors import RESULTS, DerivativeError
 from everwillow.curvature import Dense, Operator
-from everwillow.fitting._core import (
+from everwillow.engine._derivative_free import look_around
+from everwillow.engine.core import (
     Task,
     _range,
     in_place,
     knows_curvature,
     to_physical,
 )
-from everwillow.fitting._derivative_free import look_around
-from everwillow.fitting._problem import Numbers
+from everwillow.engine.problem import Numbers
 from everwillow.objective import curvature_hook
 from everwillow.solvers.newton_cg import NewtonCG
 from everwillow.solvers.newton_state import (

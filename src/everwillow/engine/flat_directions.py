@@ -16,10 +16,10 @@ from jaxtyping import Array, Bool, Float
 from everwillow._errors import RESULTS
 from everwillow._numerics import any_lane
 from everwillow.curvature import Dense
-from everwillow.fitting._core import Task
-from everwillow.fitting._outcome import _range, newton_step
-from everwillow.fitting._problem import Numbers
-from everwillow.solvers._box import active_set
+from everwillow.engine.core import Task
+from everwillow.engine.outcome import _range, newton_step
+from everwillow.engine.problem import Numbers
+from everwillow.solvers.box import active_set
 
 
 # Added to the diagonal of the scaled Hessian, so that it can be inverted.

@@ -16,9 +16,9 @@ import numpy as np
 import optimistix as optx
 
 from everwillow._errors import RESULTS
-from everwillow.fitting._core import Task, run_solver
-from everwillow.fitting._outcome import Outcome, conclude
-from everwillow.fitting._problem import Numbers
+from everwillow.engine.core import Task, run_solver
+from everwillow.engine.outcome import Outcome, conclude
+from everwillow.engine.problem import Numbers
 from everwillow.solvers.lanes import LANE_STEPS, lane_solver
 
 

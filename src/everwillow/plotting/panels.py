@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 from matplotlib.ticker import MaxNLocator
 
-from everwillow.plotting._style import headline, log_ticks, new_figure
 from everwillow.plotting._text import Labels
 from everwillow.plotting._unrolled import Unrolled
+from everwillow.plotting.style import headline, log_ticks, new_figure
 
 
 Below: TypeAlias = Literal["ratio", "difference"]

@@ -22,12 +22,12 @@ from everwillow._derivatives import push_forward, value_and_gradient
 from everwillow._numerics import select
 from everwillow._refusals import has_custom_vjp
 from everwillow.curvature import Dense
-from everwillow.fitting import _execute
-from everwillow.fitting._adjoint import zero_tangent
-from everwillow.fitting._core import Task
-from everwillow.fitting._layout import is_traced
-from everwillow.fitting._outcome import Outcome, _range
-from everwillow.fitting._problem import Numbers
+from everwillow.engine import programs
+from everwillow.engine.adjoint import zero_tangent
+from everwillow.engine.core import Task
+from everwillow.engine.layout import is_traced
+from everwillow.engine.outcome import Outcome, _range
+from everwillow.engine.problem import Numbers
 
 
 RISE = 0.5
@@ -62,7 +62,7 @@ def bound_distances(task: Task, numbers: Numbers, outcome: Outcome) -> Any:
         return np.full(outcome.x.shape, np.nan, outcome.x.dtype)
     ends = outcome.x, outcome.value, outcome.gradient, outcome.hessian, outcome.at_bound
     hasty = outcome.x.shape[0] <= FEW
-    return _execute.call(distances, task, numbers, ends, hasty=hasty)
+    return programs.call(distances, task, numbers, ends, hasty=hasty)
 
 
 def distances(task: Task, numbers: Numbers, ends: tuple[Array, ...]) -> Array:

@@ -8,11 +8,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, UnknownKeyError
-from everwillow.fitting._layout import ravel_state
-from everwillow.fitting._names import meant_elements, named_elements
+from everwillow.engine.layout import ravel_state
+from everwillow.engine.names import meant_elements, named_elements
 from everwillow.likelihood.histograms import Layout
 from everwillow.mappings import AbstractHistogramMapping, parse_mapping
-from everwillow.models.templates._compilation import FREE
+from everwillow.models.templates.compilation import FREE
 from everwillow.models.templates.model import TemplateModel
 from everwillow.workflows._template_models import prefit_errors
 from everwillow.workflows._template_numbers import free_projections
