@@ -15,10 +15,9 @@ from everwillow._errors import (
     SpecificationError,
     UnknownKeyError,
 )
+from everwillow.models._document import Node, Report
 from everwillow.models.hs3 import read_document, read_spec
 from everwillow.models.hs3._data import BinnedData, PointData, UnbinnedData, read_data
-from everwillow.models.hs3._pointer import Node
-from everwillow.models.hs3._report import Report
 from tests.models.hs3.documents import (
     SIGNAL,
     channel,
@@ -392,7 +391,10 @@ def test_faults_of_data(entries, message):
             ),
             "const: expected true or false",
         ),
-        (lambda d: d.update(likelihoods=3), "/likelihoods: expected a list, found 3"),
+        (
+            lambda d: d.update(likelihoods=3),
+            "/likelihoods: expected a list, found the number 3",
+        ),
     ],
 )
 def test_faults_of_references(change, message):

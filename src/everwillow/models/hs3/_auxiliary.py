@@ -17,9 +17,9 @@ from typing import TypeAlias
 import numpy as np
 
 from everwillow.likelihood.binned_spec import ConstraintSpec
+from everwillow.models._document import Node
 from everwillow.models.hs3._data import PointData, read_data
 from everwillow.models.hs3._linear import Linear, LinearReader
-from everwillow.models.hs3._pointer import Node, refuse
 from everwillow.models.hs3._selection import Selection
 from everwillow.models.hs3.document import Document
 
@@ -248,7 +248,7 @@ def _gaussian(node: Node, names: Names, observed: float | None) -> Single | None
     if sigma is None:
         return None
     if not sigma > 0.0:
-        refuse(node.child("sigma"), f"sigma must be positive, it is {sigma:g}.")
+        node.child("sigma").refuse(f"sigma must be positive, it is {sigma:g}.")
     pair = (node.child("x").reference(), node.child("mean").reference())
     found = _paired(node, pair, names, observed)
     if found is None:
@@ -312,7 +312,7 @@ def _poisson(node: Node, names: Names, observed: float | None) -> Single | None:
             node.child("name").text(),
         )
     if count < 0.0:
-        refuse(node, f"an observed count cannot be negative, it is {count:g}.")
+        node.refuse(f"an observed count cannot be negative, it is {count:g}.")
     return Single(parameter, ConstraintSpec("poisson", count, tau))
 
 
@@ -330,7 +330,7 @@ def _log_normal(node: Node, names: Names, observed: float | None) -> Single | No
     if median is None or median[1] != 1.0 or sigma is None or value is None:
         return None
     if not (sigma > 0.0 and value > 0.0):
-        refuse(node, "sigma and the observed value of a log-normal must be positive.")
+        node.refuse("sigma and the observed value of a log-normal must be positive.")
     names.say(x, reference)
     return Single(median[0], ConstraintSpec("lognormal", value, math.exp(sigma)))
 

@@ -7,10 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from everwillow.models._document import Node, Report
 from everwillow.models.hs3._data import read_axes
 from everwillow.models.hs3._fields import Fields
-from everwillow.models.hs3._pointer import Node
-from everwillow.models.hs3._report import Report
 
 
 _FEW = 64

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from everwillow.models._document import Node, Report
 from everwillow.models.hs3._data import (
     Axis,
     BinnedData,
@@ -19,8 +20,6 @@ from everwillow.models.hs3._data import (
 )
 from everwillow.models.hs3._keys import report_unread, report_unread_of
 from everwillow.models.hs3._modifiers import Modifier, read_modifier
-from everwillow.models.hs3._pointer import Node, refuse
-from everwillow.models.hs3._report import Report
 from everwillow.models.hs3.document import Document
 
 
@@ -58,15 +57,14 @@ def read_channel(node: Node, document: Document) -> Channel:
         sample = _sample(entry, index, name, bins, document)
         bins = len(sample.nominal)
         if any(sample.name == other.name for other in samples):
-            refuse(
-                entry,
-                f"the channel {name!r} has two samples {sample.name!r}. Rename one.",
+            entry.refuse(
+                f"the channel {name!r} has two samples {sample.name!r}. Rename one."
             )
         samples.append(sample)
     if not samples:
-        refuse(listed, f"the channel {name!r} has no samples.")
+        listed.refuse(f"the channel {name!r} has no samples.")
     if not bins:
-        refuse(node, f"the channel {name!r} has no bins.")
+        node.refuse(f"the channel {name!r} has no bins.")
     report_unread(node, document.report)
     return Channel(name, node, axes, bins, tuple(samples))
 
@@ -77,10 +75,9 @@ def with_data(channel: Channel, data: Node, document: Document) -> Channel:
     negative = observed < 0.0
     if negative.any():
         place = int(np.argmax(negative))
-        refuse(
-            document.data.get(str(data.value), data),
+        document.data.get(str(data.value), data).refuse(
             f"bin {place} of {channel.name!r} has {observed[place]:g} events; a count "
-            "cannot be negative.",
+            "cannot be negative."
         )
     return Channel(
         channel.name,
@@ -109,7 +106,7 @@ def _sample(
     if errors is not None:
         widths = errors.numbers(size=len(nominal), what=f"{channel!r}")
         if (widths < 0.0).any():
-            refuse(errors, "an error cannot be negative.")
+            errors.refuse("an error cannot be negative.")
     listed = node.get("modifiers")
     modifiers = tuple(
         read_modifier(item, distributions=document.distributions, report=report)
@@ -147,10 +144,9 @@ def _observed(channel: Channel, data: Node, document: Document) -> np.ndarray:
             case UnbinnedData():
                 counts = _filled(channel, read, node, document.report)
     if len(counts) != channel.bins:
-        refuse(
-            node,
+        node.refuse(
             f"{len(counts)} bins of data, but the distribution {channel.name!r} has "
-            f"{channel.bins}.",
+            f"{channel.bins}."
         )
     return counts
 
@@ -163,10 +159,9 @@ def _filled(
     names = [axis.name for axis in data.axes]
     wanted = [axis.name for axis in channel.axes]
     if not edges or sorted(names) != sorted(wanted):
-        refuse(
-            node,
+        node.refuse(
             f"these are events in {names}, and the distribution {channel.name!r} has "
-            f"bins in {wanted}.",
+            f"bins in {wanted}."
         )
     columns = data.entries[:, [names.index(name) for name in wanted]]
     counts, _ = np.histogramdd(columns, bins=edges, weights=data.weights)

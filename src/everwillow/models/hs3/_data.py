@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from everwillow.models.hs3._pointer import Node, refuse, unknown
-from everwillow.models.hs3._report import Report
+from everwillow.models._document import Node, Report
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def read_axis(node: Node, *, index: int = 0, report: Report) -> Axis:
     if edges is not None:
         values = edges.numbers()
         if values.size < 2 or not (np.diff(values) > 0).all():
-            refuse(edges, "the edges of bins must rise, and there must be two or more.")
+            edges.refuse("the edges of bins must rise, and there must be two or more.")
         for key, edge in (("min", values[0]), ("max", values[-1])):
             given = node.get(key)
             if given is not None and given.number(infinite=True) != edge:
@@ -88,16 +87,16 @@ def read_axis(node: Node, *, index: int = 0, report: Report) -> Axis:
         return Axis(name, lower, upper)
     count = bins.number()
     if count < 1 or count != int(count) or count > 1e6:
-        refuse(bins, f"the number of bins must be a whole number from 1, not {count}.")
+        bins.refuse(f"the number of bins must be a whole number from 1, not {count}.")
     if not np.isfinite(upper - lower):
-        refuse(node, "an axis with 'nbins' needs a finite 'min' and 'max'.")
+        node.refuse("an axis with 'nbins' needs a finite 'min' and 'max'.")
     return Axis(name, lower, upper, np.linspace(lower, upper, int(count) + 1))
 
 
 def _categorical(node: Node, name: str) -> Axis:
     names = tuple(item.text() for item in node.items())
     if not names or len(set(names)) != len(names):
-        refuse(node, "categories need different names, and there must be some.")
+        node.refuse("categories need different names, and there must be some.")
     edges = np.arange(len(names) + 1) - 0.5
     return Axis(name, float(edges[0]), float(edges[-1]), edges, names)
 
@@ -117,7 +116,7 @@ def _range(node: Node) -> tuple[float, float]:
         values.append(default if given is None else given.number(infinite=True))
     lower, upper = values
     if not lower < upper:
-        refuse(node, f"'min' must be below 'max', but they are {lower} and {upper}.")
+        node.refuse(f"'min' must be below 'max', but they are {lower} and {upper}.")
     return lower, upper
 
 
@@ -131,7 +130,7 @@ def read_axes(node: Node, *, report: Report) -> tuple[Axis, ...]:
         for index, axis in enumerate(axes.items())
     ]
     if len({axis.name for axis in found}) != len(found):
-        refuse(axes, "two axes have one name.")
+        axes.refuse("two axes have one name.")
     return tuple(found)
 
 
@@ -160,10 +159,8 @@ def read_data(node: Node, *, report: Report) -> DataSet:
     if text == "unbinned":
         return _unbinned(node, name, report)
     if text not in ("binned", "histogram"):
-        refuse(
-            kind or node,
-            f"data of type {text!r} are not read; 'point', 'unbinned' and 'binned' "
-            "are.",
+        (kind or node).refuse(
+            f"data of type {text!r} are not read; 'point', 'unbinned' and 'binned' are."
         )
     return _binned(node, name, report)
 
@@ -194,16 +191,15 @@ def _unbinned(node: Node, name: str, report: Report) -> UnbinnedData:
     width = len(axes) or (len(rows[0]) if rows else 1)
     for row, values in zip(entries.items(), rows, strict=True):
         if len(values) != width:
-            refuse(row, f"{len(values)} coordinates, but {width} are needed.")
+            row.refuse(f"{len(values)} coordinates, but {width} are needed.")
     table = np.array(rows, np.float64).reshape(len(rows), width)
     for column, axis in enumerate(axes):
         outside = (table[:, column] < axis.lower) | (table[:, column] > axis.upper)
         if outside.any():
             first = int(np.argmax(outside))
-            refuse(
-                entries,
+            entries.refuse(
                 f"entry {first} has {axis.name} = {table[first, column]}, outside "
-                f"its axis [{axis.lower}, {axis.upper}].",
+                f"its axis [{axis.lower}, {axis.upper}]."
             )
     weights = node.get("weights")
     values = None if weights is None else weights.numbers(size=len(rows))
@@ -218,7 +214,7 @@ def _with_categories(row: Node, axes: Sequence[Axis]) -> np.ndarray:
     """Return the coordinates of an event, the numbers of categories for their names."""
     cells = list(row.items()) if isinstance(row.value, list) else [row]
     if len(cells) != len(axes):
-        refuse(row, f"{len(cells)} coordinates, but {len(axes)} are needed.")
+        row.refuse(f"{len(cells)} coordinates, but {len(axes)} are needed.")
     values = []
     for cell, axis in zip(cells, axes, strict=True):
         if not axis.categories:
@@ -228,7 +224,7 @@ def _with_categories(row: Node, axes: Sequence[Axis]) -> np.ndarray:
         elif isinstance(cell.value, str) or cell.number() not in range(
             len(axis.categories)
         ):
-            unknown(cell.value, axis.categories, node=cell, kind="category")
+            cell.unknown(cell.value, axis.categories, "category")
         else:
             values.append(cell.number())
     return np.array(values)

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 
 from everwillow._typing import Array, Scalar
 from everwillow.likelihood.binned_spec import Derived
+from everwillow.models._document import Node
 from everwillow.models.hs3._binning import Binning
 from everwillow.models.hs3._function_base import AbstractFunction
 from everwillow.models.hs3._histogram_functions import BinVolume
 from everwillow.models.hs3._parameters import Parameters
-from everwillow.models.hs3._pointer import Node, refuse
 from everwillow.models.hs3.document import Document
 from everwillow.models.hs3.functions import function_from
 
@@ -88,17 +88,16 @@ def _derive(
     node, path = position
     if name in path:
         circle = " -> ".join([*path[path.index(name) :], name])
-        refuse(node, f"these functions need each other: {circle}.")
+        node.refuse(f"these functions need each other: {circle}.")
     if len(path) >= _DEEPEST:
-        refuse(node, f"more than {_DEEPEST} functions of functions.")
+        node.refuse(f"more than {_DEEPEST} functions of functions.")
     definition = document.functions[name]
     function = function_from(name, definition.value)
     if function.bins is not None or isinstance(function, BinVolume):
-        refuse(
-            node,
+        node.refuse(
             f"the function {name!r} is one of the bins of an observable, which cannot "
             "scale a whole sample. Multiply it into the templates, or use a "
-            "weighted_sum_dist.",
+            "weighted_sum_dist."
         )
     for needed in function.names:
         if needed in document.functions:

@@ -8,12 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from everwillow.models._document import Node, Report
 from everwillow.models.hs3._auxiliary import GAUSSIAN, inline_value
 from everwillow.models.hs3._channels import Channel, read_channel, with_data
 from everwillow.models.hs3._data import read_axes
-from everwillow.models.hs3._pointer import Node, refuse, unknown
 from everwillow.models.hs3._references import dependencies
-from everwillow.models.hs3._report import Report
 from everwillow.models.hs3._selection import Selection
 from everwillow.models.hs3.document import Document
 
@@ -76,10 +75,9 @@ def _divide_bins(
     bins, factors = parts
     if len(bins) > 1:
         names = ", ".join(repr(_name(part)) for part in bins)
-        refuse(
-            node,
+        node.refuse(
             f"it is a product of several histfactory distributions ({names}). List "
-            "each in the likelihood, with its own data.",
+            "each in the likelihood, with its own data."
         )
     channel = with_data(read_channel(bins[0], document), data, document)
     divided.channels.append(channel)
@@ -89,10 +87,9 @@ def _divide_bins(
         if factor is bins[0]:
             continue
         if _depends(factor, observed, document):
-            refuse(
-                factor,
+            factor.refuse(
                 f"it is multiplied with the bins of {channel.name!r} and depends on "
-                "their axes. List it in the likelihood, with its own data.",
+                "their axes. List it in the likelihood, with its own data."
             )
         divided.factors[_name(factor)] = factor
 
@@ -132,7 +129,7 @@ def factors_of(node: Node, document: Document) -> list[Node]:
             inner = document.distributions.get(item.text())
             if inner is None:
                 known = document.distributions
-                unknown(item.value, known, node=item, kind="distribution")
+                item.unknown(item.value, known, "distribution")
             waiting.append(inner)
     return [one for one in found.values() if one is not None]
 

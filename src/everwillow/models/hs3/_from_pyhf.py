@@ -7,7 +7,7 @@ import copy
 from dataclasses import dataclass, field
 from typing import Any
 
-from everwillow.models.hs3._pointer import Node, refuse
+from everwillow.models._document import Node
 from everwillow.models.hs3._pyhf_settings import PyhfParameter, Settings
 
 
@@ -26,7 +26,7 @@ class _Converter:
         name = channel.child("name").text()
         samples = [self._sample(node) for node in channel.child("samples").items()]
         if not samples:
-            refuse(channel, f"the channel {name!r} has no samples.")
+            channel.refuse(f"the channel {name!r} has no samples.")
         bins = len(samples[0]["data"]["contents"])
         return {
             "name": name,
@@ -76,7 +76,7 @@ class _Converter:
                 "data": _variation(data, kind, bins),
             }
         if kind not in PER_BIN:
-            refuse(node.child("type"), f"there is no modifier type {kind!r} in pyhf.")
+            node.child("type").refuse(f"there is no modifier type {kind!r} in pyhf.")
         names = self._bins(node, name, kind, bins)
         entry["parameters"] = names
         if kind == "staterror":
@@ -98,16 +98,15 @@ class _Converter:
         self._want(node, name, role, [f"gamma_{name}_{i}" for i in range(size)])
         first = self.layout.first[channel, name]
         if first + bins > size:
-            refuse(node, f"the array {name!r} has {size} elements, not {bins}.")
+            node.refuse(f"the array {name!r} has {size} elements, not {bins}.")
         return self.parameters[name].names[first : first + bins]
 
     def _want(self, node: Node, name: str, kind: str, names: list[str]) -> None:
         known = self.parameters.setdefault(name, PyhfParameter(kind, names))
         if known.kind != kind:
-            refuse(
-                node,
+            node.refuse(
                 f"the parameter {name!r} is used for modifiers that pyhf does not "
-                "allow to share one.",
+                "allow to share one."
             )
 
 
@@ -156,7 +155,7 @@ def convert(root: Node, packages: list[dict[str, str]]) -> dict[str, Any]:
     data = _data(root, distributions)
     measurements = list(root.child("measurements").items())
     if not measurements:
-        refuse(root.child("measurements"), "there is no measurement.")
+        root.child("measurements").refuse("there is no measurement.")
     analyses, domains, points = [], [], []
     constraints: dict[str, dict[str, Any]] = {}
     likelihoods: list[dict[str, Any]] = []
@@ -248,9 +247,8 @@ def _data(root: Node, distributions: list[dict[str, Any]]) -> list[dict[str, Any
         name = entry["name"]
         node = observed.pop(name, None)
         if node is None:
-            refuse(
-                root.child("observations"),
-                f"there are no observations of the channel {name!r}.",
+            root.child("observations").refuse(
+                f"there are no observations of the channel {name!r}."
             )
         values = node.child("data")
         bins = len(entry["samples"][0]["data"]["contents"])

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from everwillow._errors import ArgumentValueError
+from everwillow.models._document import Report
 from everwillow.models.hs3._channels import Channel, Sample
 from everwillow.models.hs3._modifiers import Modifier
-from everwillow.models.hs3._pointer import refuse
-from everwillow.models.hs3._report import Report
 from everwillow.models.hs3._selection import Selection
 from everwillow.models.hs3.document import Document
 
@@ -49,13 +48,12 @@ def gamma_names(
     bins = channel.bins
     for name in modifier.parameters:
         if not isinstance(name, str):
-            refuse(modifier.node, f"a {modifier.kind} has names, not {name:g}.")
+            modifier.node.refuse(f"a {modifier.kind} has names, not {name:g}.")
     names = tuple(str(name) for name in modifier.parameters)
     if modifier.listed:
         if len(names) != bins:
-            refuse(
-                modifier.node,
-                f"{len(names)} parameters, but {channel.name!r} has {bins} bins.",
+            modifier.node.refuse(
+                f"{len(names)} parameters, but {channel.name!r} has {bins} bins."
             )
         if len(set(names)) != bins:
             document.report.collect(

@@ -19,6 +19,7 @@ from everwillow.likelihood.binned_spec import (
     ShapeVariation,
 )
 from everwillow.likelihood.interpolation import EXPONENTIAL
+from everwillow.models._document import Node
 from everwillow.models.hs3._channels import Channel, Sample
 from everwillow.models.hs3._derived import derive
 from everwillow.models.hs3._gammas import (
@@ -32,7 +33,6 @@ from everwillow.models.hs3._gammas import (
 from everwillow.models.hs3._measurements import Measurements
 from everwillow.models.hs3._modifiers import PER_BIN, Modifier, interpolation
 from everwillow.models.hs3._parameters import Parameters, Role
-from everwillow.models.hs3._pointer import Node, refuse
 from everwillow.models.hs3._selection import Selection
 from everwillow.models.hs3._templates import (
     bin_errors,
@@ -111,7 +111,7 @@ class Builder:
         if modifier.kind == "normfactor":
             return self._scale(modifier, reference)
         if not isinstance(reference, str):
-            refuse(modifier.node, f"a {modifier.kind} needs a name, not {reference:g}.")
+            modifier.node.refuse(f"a {modifier.kind} needs a name, not {reference:g}.")
         self._need(reference, "alpha", modifier.node)
         default = channel.node.get("default_interpolation")
         code = interpolation(modifier, report=self.document.report, default=default)
@@ -126,13 +126,12 @@ class Builder:
             up = template(data, "hi", channel)
             effect = ShapeVariation(reference, down, up, code)
             if code in EXPONENTIAL and min(*down, *up, *sample.nominal) <= 0.0:
-                refuse(
-                    data,
+                data.refuse(
                     f"{code} needs positive yields. Use 'lin' or 'poly6', which add "
-                    "instead of multiply.",
+                    "instead of multiply."
                 )
             if code == "code6" and ((sample.nominal == 0.0) & (down != up)).any():
-                refuse(data, "code6 multiplies, which a nominal yield of 0 hinders.")
+                data.refuse("code6 multiplies, which a nominal yield of 0 hinders.")
         if reference not in self.derived:
             self._constrain_alpha(modifier, reference)
         return effect
@@ -195,10 +194,9 @@ class Builder:
             )
             self.parameters.constrain(name, _UNIT, origin=node.where)
         elif word in ("LogNormal", "Poisson"):
-            refuse(
-                node,
+            node.refuse(
                 f"a {word} constraint needs a positive parameter, but that of a "
-                f"{modifier.kind} is nominally 0. Use Gauss, or name a distribution.",
+                f"{modifier.kind} is nominally 0. Use Gauss, or name a distribution."
             )
         elif word is not None:
             self._constrain_by_name(name, word, node)
@@ -243,7 +241,7 @@ class Builder:
         counted = self.measurements.counted[word]
         if name not in counted:
             names = ", ".join(map(repr, counted))
-            refuse(node, f"the distribution {word!r} constrains {names}, not {name!r}.")
+            node.refuse(f"the distribution {word!r} constrains {names}, not {name!r}.")
 
     def _stat_constraints(self, channel: Channel) -> None:
         groups: dict[object, list[tuple[Sample, Modifier]]] = {}
@@ -335,7 +333,7 @@ class Builder:
             return
         if word not in _FACTOR_KINDS:
             if word not in ("Const", "None"):
-                refuse(modifier.node, "an array of parameters needs a constraint type.")
+                modifier.node.refuse("an array of parameters needs a constraint type.")
             if word == "Const":
                 self.parameters.fix(name)
         elif (error > 0.0).all():
@@ -343,9 +341,8 @@ class Builder:
             spec = _factor_constraint(word, error)
             self.parameters.constrain(name, spec, origin=modifier.node.where)
         else:
-            refuse(
-                modifier.node,
-                "a bin without error needs a parameter of its own: list 'parameters'.",
+            modifier.node.refuse(
+                "a bin without error needs a parameter of its own: list 'parameters'."
             )
 
 
@@ -356,7 +353,7 @@ def _check_error(error: float | np.ndarray, node: Node) -> None:
     """Check that the square of an error and its inverse are numbers."""
     size = np.asarray(error)
     if not ((size > _SMALLEST) & (size < 1.0 / _SMALLEST)).all():
-        refuse(node, f"a relative error of {np.ravel(error)[0]:g} cannot be used.")
+        node.refuse(f"a relative error of {np.ravel(error)[0]:g} cannot be used.")
 
 
 def _factor_constraint(word: str, error: float | np.ndarray) -> ConstraintSpec:

@@ -4,10 +4,9 @@ import functools as ft
 from collections.abc import Iterable
 
 from everwillow._errors import nearest
+from everwillow.models._document import Node, Report
 from everwillow.models.hs3._fields import COMMON
 from everwillow.models.hs3._modifiers import CONSTRAINT_KEYS, Modifier
-from everwillow.models.hs3._pointer import Node
-from everwillow.models.hs3._report import Report
 
 
 _CHANNEL = ("axes", "samples", "default_interpolation", "staterror")

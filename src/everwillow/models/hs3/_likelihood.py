@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from everwillow.likelihood.binned_spec import BinnedSpec, ParameterSpec
+from everwillow.models._document import Node
 from everwillow.models.hs3._auxiliary import Joint, Names, inline_value
 from everwillow.models.hs3._channels import Channel
 from everwillow.models.hs3._factors import Divided, divide, factors_of, without
 from everwillow.models.hs3._histfactory import Builder
 from everwillow.models.hs3._measurements import Measurements
 from everwillow.models.hs3._parameters import Parameters
-from everwillow.models.hs3._pointer import Node
 from everwillow.models.hs3._references import dependencies
 from everwillow.models.hs3._selection import Selection, select
 from everwillow.models.hs3._start import check_start

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from everwillow._errors import EverwillowError
+from everwillow.models._document import Node
 from everwillow.models.hs3 import _nodes as tree
 from everwillow.models.hs3._grammar import parse
-from everwillow.models.hs3._pointer import Node
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from everwillow.models._document import Node
 from everwillow.models.hs3._auxiliary import Measurement, Names, Single, measurement
 from everwillow.models.hs3._parameters import Parameters
-from everwillow.models.hs3._pointer import Node
 
 
 @dataclass

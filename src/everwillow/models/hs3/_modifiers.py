@@ -9,8 +9,7 @@ from typing import Literal, cast
 
 from everwillow._errors import UnknownKeyError, nearest
 from everwillow.likelihood.binned_spec import Interpolation
-from everwillow.models.hs3._pointer import Node, refuse
-from everwillow.models.hs3._report import Report
+from everwillow.models._document import Node, Report
 
 
 Kind = Literal[
@@ -118,9 +117,9 @@ def _parameters(
     if many is not None and not isinstance(many.value, str):
         names = tuple(item.reference() for item in many.items())
         if not names:
-            refuse(many, "there must be at least one parameter.")
+            many.refuse("there must be at least one parameter.")
         if kind not in PER_BIN and len(names) != 1:
-            refuse(many, f"a {kind} has one parameter, found {len(names)}.")
+            many.refuse(f"a {kind} has one parameter, found {len(names)}.")
         return names, True
     one = node.get("parameter") or many
     if one is not None:
@@ -190,7 +189,7 @@ def _words(
         for item in given.items()
     )
     if len(found) != count and len(found) != 1:
-        refuse(given, f"{len(found)} constraints for {count} parameters.")
+        given.refuse(f"{len(found)} constraints for {count} parameters.")
     return found or (None,)
 
 
@@ -295,9 +294,8 @@ def _structured(node: Node) -> Interpolation:
     code = _STRUCTURED.get((alias.get(parts[0], parts[0]), *parts[1:]))
     if code is None:
         known = "; ".join(", ".join(entry) for entry in _STRUCTURED)
-        refuse(
-            node,
+        node.refuse(
             f"the interpolation {', '.join(parts)} (type, in, out) is not read. There "
-            f"is: {known}.",
+            f"is: {known}."
         )
     return code

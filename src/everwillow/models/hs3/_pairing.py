@@ -9,6 +9,7 @@ from typing import Any, NoReturn, TypeAlias
 import numpy as np
 
 from everwillow._errors import SpecificationError, unknown_key
+from everwillow.models._document import Node, Report
 from everwillow.models.hs3._data import (
     Axis,
     BinnedData,
@@ -19,8 +20,6 @@ from everwillow.models.hs3._data import (
 )
 from everwillow.models.hs3._fields import Reference
 from everwillow.models.hs3._graph import Graph
-from everwillow.models.hs3._pointer import Node
-from everwillow.models.hs3._report import Report
 from everwillow.models.hs3._roles import all_bound, natural_range, swapped
 from everwillow.models.hs3.distributions.base import (
     AbstractDistribution,

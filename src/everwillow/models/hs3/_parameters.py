@@ -7,9 +7,8 @@ import numpy as np
 
 from everwillow._errors import ConflictError
 from everwillow.likelihood.binned_spec import ConstraintSpec, ParameterSpec
+from everwillow.models._document import Node, Report
 from everwillow.models.hs3._auxiliary import Joint
-from everwillow.models.hs3._pointer import Node, refuse
-from everwillow.models.hs3._report import Report
 from everwillow.models.hs3._selection import Selection
 
 
@@ -62,10 +61,9 @@ class Parameters:
         """
         draft = self._drafts.setdefault(name, _Draft(role, size, node))
         if draft.size != size:
-            refuse(
-                node,
+            node.refuse(
                 f"the parameter {name!r} has {size or 1} elements here and "
-                f"{draft.size or 1} at {draft.node.where}.",
+                f"{draft.size or 1} at {draft.node.where}."
             )
         # A systematic starts at 0, whatever else its parameter is used for.
         if role == "alpha" or draft.role == "free":
@@ -165,10 +163,9 @@ class Parameters:
                 name,
             )
         else:
-            refuse(
-                draft.node,
+            draft.node.refuse(
                 f"the parameter {name!r} has no start value: add it to "
-                "'parameter_points'.",
+                "'parameter_points'."
             )
         if lower == upper:
             fixed, start = True, lower

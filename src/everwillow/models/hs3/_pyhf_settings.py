@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from everwillow.models.hs3._pointer import Node, refuse
+from everwillow.models._document import Node
 
 
 # Start and range of each kind of parameter in pyhf (`suggested_init` and so on).
@@ -60,7 +60,7 @@ class Settings:
             if node is not None:
                 pairs = list(node.items())
                 if len(pairs) not in (1, count):
-                    refuse(node, f"{len(pairs)} ranges for {count} elements.")
+                    node.refuse(f"{len(pairs)} ranges for {count} elements.")
                 for pair in pairs:
                     pair.numbers(size=2)
                 spans = [pair.value for pair in pairs] * (count // len(pairs))
@@ -82,17 +82,15 @@ class Settings:
                 for key in ("auxdata", "sigmas", "factors")
             }
             if kind == "lumi" and given["sigmas"] is None:
-                refuse(
-                    self.node,
+                self.node.refuse(
                     f"the parameter {name!r} of a lumi modifier needs 'sigmas' (and "
-                    "'auxdata', 'inits', 'bounds') in this measurement.",
+                    "'auxdata', 'inits', 'bounds') in this measurement."
                 )
             if all(node is None for node in given.values()):
                 continue
             if kind not in ("lumi", "alpha", "staterror", "shapesys"):
-                refuse(
-                    self.configured[name],
-                    f"the factor {name!r} of pyhf has no auxiliary data.",
+                self.configured[name].refuse(
+                    f"the factor {name!r} of pyhf has no auxiliary data."
                 )
             if kind == "shapesys":
                 names += self._counts(name, parameter, made)
@@ -104,9 +102,8 @@ class Settings:
         self, name: str, parameter: PyhfParameter, made: dict[str, dict[str, Any]]
     ) -> list[str]:
         if parameter.kind == "staterror" and self._setting(name, "sigmas") is None:
-            refuse(
-                self.configured[name],
-                f"{name!r}: 'auxdata' of a staterror are converted with 'sigmas' only.",
+            self.configured[name].refuse(
+                f"{name!r}: 'auxdata' of a staterror are converted with 'sigmas' only."
             )
         centers = self._numbers(
             name, "auxdata", 0.0 if parameter.kind == "alpha" else 1
@@ -151,7 +148,7 @@ class Settings:
             return [default] * count
         node.numbers()
         if len(node.value) not in (1, count):
-            refuse(node, f"{len(node.value)} values for {count} elements.")
+            node.refuse(f"{len(node.value)} values for {count} elements.")
         return list(node.value) * (count // len(node.value))
 
     def _flags(self, name: str) -> list[bool]:

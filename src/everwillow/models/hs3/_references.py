@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from everwillow.models.hs3._pointer import Node
+from everwillow.models._document import Node
 from everwillow.models.hs3.document import Document
 
 

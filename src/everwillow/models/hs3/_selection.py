@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, unknown_key
+from everwillow.models._document import Node
 from everwillow.models.hs3._data import PointData, UnbinnedData, read_data
-from everwillow.models.hs3._pointer import Node, listed, refuse, unknown
 from everwillow.models.hs3.document import Document
 
 
@@ -80,7 +80,7 @@ def select(document: Document, analysis: str | int | None) -> Selection:
         wanted = node.child("likelihood")
         likelihood = document.likelihoods.get(wanted.text())
         if likelihood is None:
-            unknown(wanted.value, document.likelihoods, node=wanted, kind="likelihood")
+            wanted.unknown(wanted.value, document.likelihoods, "likelihood")
         pois = _pois(node)
         domains, init = _domain_names(node), node.get("init")
         if "prior" in node:
@@ -90,10 +90,9 @@ def select(document: Document, analysis: str | int | None) -> Selection:
             )
     else:
         if not document.likelihoods:
-            refuse(
-                document.root,
+            document.root.refuse(
                 "there is neither an analysis nor a likelihood, so nothing says which "
-                "data belong to which distribution.",
+                "data belong to which distribution."
             )
         name, likelihood = _one(document, document.likelihoods, analysis, "likelihood")
         document.report.say(
@@ -169,24 +168,23 @@ def _main(document: Document, likelihood: Node) -> tuple[tuple[Node, Node], ...]
     distributions, data = likelihood.child("distributions"), likelihood.child("data")
     names, sets = list(distributions.items()), list(data.items())
     if len(names) != len(sets):
-        refuse(
-            likelihood,
-            f"{len(names)} distributions, but {len(sets)} data: each needs one.",
+        likelihood.refuse(
+            f"{len(names)} distributions, but {len(sets)} data: each needs one."
         )
     pairs = []
     for name, one in zip(names, sets, strict=True):
         pairs.append((_distribution(document, name), one))
         if isinstance(one.reference(), str) and one.value not in document.data:
-            unknown(one.value, document.data, node=one, kind="data set")
+            one.unknown(one.value, document.data, "data set")
     if not pairs:
-        refuse(distributions, "the likelihood has no distributions.")
+        distributions.refuse("the likelihood has no distributions.")
     return tuple(pairs)
 
 
 def _distribution(document: Document, name: Node) -> Node:
     node = document.distributions.get(name.text())
     if node is None:
-        unknown(name.value, document.distributions, node=name, kind="distribution")
+        name.unknown(name.value, document.distributions, "distribution")
     return node
 
 
@@ -242,7 +240,7 @@ def _aux_data(
         elif len(items) == len(aux):
             by_distribution[aux[index]] = item
         else:
-            refuse(item, "expected the global observables as one entry of data.")
+            item.refuse("expected the global observables as one entry of data.")
     return AuxData(by_distribution, values, frozenset(names))
 
 
@@ -274,7 +272,7 @@ def _points(document: Document, init: Node | None) -> dict[str, Point]:
     names = list(document.parameter_points)
     if init is not None:
         if init.text() not in names:
-            unknown(init.value, names, node=init, kind="parameter point")
+            init.unknown(init.value, names, "parameter point")
         first = init.value
     elif "default_values" in names or not names:
         first = "default_values"
@@ -302,14 +300,14 @@ def _points(document: Document, init: Node | None) -> dict[str, Point]:
 
 def _point(node: Node) -> dict[str, Point]:
     point: dict[str, Point] = {}
-    for entry in listed(node, "parameters"):
+    for entry in node.listed("parameters"):
         name, value = entry.child("name").text(), entry.child("value").number()
         const = entry.get("const")
         if const is not None and not isinstance(const.value, bool):
             const.fail("true or false")
         found = Point(value, const is not None and const.value, _ends(entry))
         if point.setdefault(name, found) != found:
-            refuse(entry, f"the parameter {name!r} has two different entries here.")
+            entry.refuse(f"the parameter {name!r} has two different entries here.")
     return point
 
 
@@ -320,7 +318,7 @@ def _bounds(
     names = []
     for node in wanted:
         if node.text() not in document.domains:
-            unknown(node.value, document.domains, node=node, kind="domain")
+            node.unknown(node.value, document.domains, "domain")
         names.append(node.value)
     if not names:
         names = [name for name in document.domains if name == "default_domain"] or list(
@@ -372,9 +370,9 @@ def _ends(node: Node) -> tuple[float, float]:
 def _domain(document: Document, node: Node) -> dict[str, tuple[float, float]]:
     kind = node.get("type")
     if kind is not None and kind.text() != "product_domain":
-        refuse(kind, f"the domain type {kind.value!r} is not read.")
+        kind.refuse(f"the domain type {kind.value!r} is not read.")
     spans: dict[str, tuple[float, float]] = {}
-    for axis in listed(node, "axes"):
+    for axis in node.listed("axes"):
         name = axis.child("name").text()
         if "categories" in axis:
             continue
@@ -386,7 +384,7 @@ def _domain(document: Document, node: Node) -> dict[str, tuple[float, float]]:
             )
             lower, upper = upper, lower
         if lower == np.inf or upper == -np.inf:
-            refuse(axis, f"the range from {lower} to {upper} is empty.")
+            axis.refuse(f"the range from {lower} to {upper} is empty.")
         if spans.setdefault(name, (lower, upper)) != (lower, upper):
-            refuse(axis, f"the parameter {name!r} has two different ranges here.")
+            axis.refuse(f"the parameter {name!r} has two different ranges here.")
     return spans

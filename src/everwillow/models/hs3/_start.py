@@ -13,7 +13,7 @@ from everwillow.likelihood.binned_spec import (
     ShapeVariation,
 )
 from everwillow.likelihood.interpolation import EXPONENTIAL, MULTIPLICATIVE
-from everwillow.models.hs3._report import Report
+from everwillow.models._document import Report
 
 
 def check_start(spec: BinnedSpec, report: Report) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from everwillow.likelihood.binned_spec import Effect, SampleSpec, ShapeVariation
+from everwillow.models._document import Node
 from everwillow.models.hs3._channels import Channel, Sample
 from everwillow.models.hs3._modifiers import Modifier, constraint_type
-from everwillow.models.hs3._pointer import Node, refuse
 
 
 def scaled(sample: Sample, factor: float, effects: Sequence[Effect]) -> SampleSpec:
@@ -30,10 +30,9 @@ def check_total(channel: Channel) -> None:
     wrong = (total < 0.0) | ((total == 0.0) & (channel.observed > 0.0))
     if wrong.any():
         place = int(np.argmax(wrong))
-        refuse(
-            channel.node,
+        channel.node.refuse(
             f"bin {place} of the channel {channel.name!r} expects {total[place]:g} "
-            f"events and observes {channel.observed[place]:g}: its likelihood is zero.",
+            f"events and observes {channel.observed[place]:g}: its likelihood is zero."
         )
 
 
@@ -41,10 +40,9 @@ def check_positive(lo: Node, hi: Node, code: str) -> None:
     """Check the factors of an exponential interpolation."""
     for node in (lo, hi):
         if node.number() <= 0.0:
-            refuse(
-                node,
+            node.refuse(
                 f"{code} needs a positive factor, found {node.number():g}. Use 'lin' "
-                "or 'poly6', which add instead of multiply.",
+                "or 'poly6', which add instead of multiply."
             )
 
 
@@ -78,7 +76,7 @@ def bin_values(modifier: Modifier, channel: Channel) -> np.ndarray:
     node = data if isinstance(data.value, list) else data.child("vals")
     values = node.numbers(size=channel.bins, what=f"{channel.name!r}")
     if (values < 0.0).any():
-        refuse(node, "an error cannot be negative.")
+        node.refuse("an error cannot be negative.")
     return values
 
 
@@ -93,13 +91,12 @@ def bin_errors(sample: Sample, modifier: Modifier, channel: Channel) -> np.ndarr
         if node is not None:
             values = node.numbers(size=channel.bins, what=f"{channel.name!r}")
             if (values < 0.0).any():
-                refuse(node, "an error cannot be negative.")
+                node.refuse("an error cannot be negative.")
             return values
     if sample.errors is None:
-        refuse(
-            modifier.node,
+        modifier.node.refuse(
             f"a staterror uses the errors of its sample, but {sample.name!r} has no "
-            f"'errors' in {sample.node.where}/data.",
+            f"'errors' in {sample.node.where}/data."
         )
     return sample.errors
 

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 
 from everwillow.likelihood.binned_spec import BinScale, ConstraintSpec, ParameterSpec
+from everwillow.models._document import Node, Report
 from everwillow.models.hs3._channels import Channel, Sample
 from everwillow.models.hs3._from_pyhf import PER_BIN
 from everwillow.models.hs3._gammas import stat_errors
 from everwillow.models.hs3._likelihood import Likelihood
 from everwillow.models.hs3._modifiers import Modifier, interpolation
-from everwillow.models.hs3._pointer import Node, refuse
 from everwillow.models.hs3._pyhf_settings import DEFAULTS
-from everwillow.models.hs3._report import Report
 
 
 _CODES = {"normsys": "code4", "histosys": "code4p"}
@@ -80,14 +79,14 @@ class ToPyhf:
         parameter = modifier.parameters[0]
         node = modifier.node
         if not isinstance(parameter, str):
-            refuse(node, "pyhf has no constant factors: multiply the yields with it.")
+            node.refuse("pyhf has no constant factors: multiply the yields with it.")
         if parameter not in self._specs:
-            refuse(node, f"{parameter!r} is a function, which pyhf does not have.")
+            node.refuse(f"{parameter!r} is a function, which pyhf does not have.")
         constraint = self._specs[parameter].constraint
         if modifier.kind == "normfactor":
             kind = "normfactor" if constraint is None else "lumi"
             if constraint is not None and constraint.kind != "normal":
-                refuse(node, f"pyhf has no {constraint.kind} constraint of a factor.")
+                node.refuse(f"pyhf has no {constraint.kind} constraint of a factor.")
             wanted = parameter if kind == "normfactor" else "lumi"
             role = "free" if kind == "normfactor" else "lumi"
             name = self._name(wanted, role, (parameter,), modifier)
@@ -95,13 +94,12 @@ class ToPyhf:
         default = channel.node.get("default_interpolation")
         code = interpolation(modifier, report=Report(), default=default)
         if code != _CODES[modifier.kind]:
-            refuse(
-                node,
+            node.refuse(
                 f"a pyhf workspace has {_CODES[modifier.kind]} for {modifier.kind}, "
-                f"not {code}.",
+                f"not {code}."
             )
         if constraint is None or constraint.kind != "normal":
-            refuse(node, "a systematic of pyhf has a Gaussian constraint.")
+            node.refuse("a systematic of pyhf has a Gaussian constraint.")
         wanted = modifier.name
         if wanted == parameter:
             wanted = parameter.removeprefix("alpha_") or parameter
@@ -118,12 +116,12 @@ class ToPyhf:
     ) -> dict[str, Any]:
         node = modifier.node
         if isinstance(effect.parameters, str):
-            refuse(node, "name the parameter of each bin in 'parameters' for pyhf.")
+            node.refuse("name the parameter of each bin in 'parameters' for pyhf.")
         names = effect.parameters
         constraints = [self._specs[name].constraint for name in names]
         kinds = {None if c is None else c.kind for c in constraints}
         if len(kinds) != 1:
-            refuse(node, "in pyhf all bins have one kind of constraint.")
+            node.refuse("in pyhf all bins have one kind of constraint.")
         kind = kinds.pop()
         if kind is None:
             name = self._name(modifier.name, "free", names, modifier)
@@ -139,14 +137,13 @@ class ToPyhf:
                 data = (widths * sample.nominal).tolist()
                 implied = [(1.0, width) for width in widths.tolist()]
             else:
-                refuse(node, "in pyhf samples cannot share a Gaussian shapesys.")
+                node.refuse("in pyhf samples cannot share a Gaussian shapesys.")
             name = self._name(modifier.name, "staterror", names, modifier, implied)
             return {"name": name, "type": "staterror", "data": data}
         if kind != "poisson" or carriers != 1:
-            refuse(
-                node,
+            node.refuse(
                 f"in pyhf bins with a {kind} constraint belong to one sample, here "
-                f"{carriers} samples share them.",
+                f"{carriers} samples share them."
             )
         data, tau = _shape_data(modifier, sample, widths)
         implied = [(count, count) for count in tau.tolist()]
@@ -191,9 +188,8 @@ class ToPyhf:
             return self._owner[elements]
         if any(name in known for known in self._owner for name in elements):
             if kind != "free":
-                refuse(
-                    modifier.node,
-                    "pyhf cannot share some of the parameters of two modifiers only.",
+                modifier.node.refuse(
+                    "pyhf cannot share some of the parameters of two modifiers only."
                 )
             return self._part(elements, modifier)
         name, number = wanted, 1
@@ -220,7 +216,7 @@ class ToPyhf:
             None,
         )
         if partner is None:
-            refuse(modifier.node, "pyhf cannot share some bins of a shapefactor only.")
+            modifier.node.refuse("pyhf cannot share some bins of a shapefactor only.")
         name = self._owner[elements] = self._owner[partner]
         written = self.parameters[name]
         written.names = list(max(partner, elements, key=len))

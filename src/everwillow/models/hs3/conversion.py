@@ -5,10 +5,10 @@ from importlib import metadata
 from typing import Any
 
 from everwillow._errors import EverwillowError
+from everwillow.models._document import Node
 from everwillow.models.hs3._channels import read_channel, with_data
 from everwillow.models.hs3._from_pyhf import convert
 from everwillow.models.hs3._likelihood import read_likelihood
-from everwillow.models.hs3._pointer import Node, refuse
 from everwillow.models.hs3._selection import select
 from everwillow.models.hs3._to_pyhf import ToPyhf, measurement, normalised
 from everwillow.models.hs3.document import Document, read_document, read_json
@@ -55,7 +55,7 @@ def pyhf_to_hs3(workspace: Source) -> dict[str, Any]:
     """
     root = read_json(workspace)
     if not isinstance(root.value, dict) or "channels" not in root:
-        refuse(root, "this is not a pyhf workspace: it has no 'channels'.")
+        root.refuse("this is not a pyhf workspace: it has no 'channels'.")
     return convert(root, packages())
 
 
@@ -94,7 +94,7 @@ def hs3_to_pyhf(source: Source, analysis: str | int | None = None) -> dict[str, 
     likelihood = read_likelihood(document, analysis, shapesys=None)
     if likelihood.terms:
         names = ", ".join(repr(term.name) for term in likelihood.terms)
-        refuse(document.root, f"pyhf has histfactory channels only, not {names}.")
+        document.root.refuse(f"pyhf has histfactory channels only, not {names}.")
     converter = ToPyhf(likelihood)
     channels, observations = _channels(document, analysis, converter)
     measurements = [

@@ -6,8 +6,7 @@ Spec: HS3 0.2, chapter 2 (top-level components).
 from dataclasses import dataclass
 from typing import Any
 
-from everwillow.models.hs3._pointer import Node, refuse
-from everwillow.models.hs3._report import Report
+from everwillow.models._document import Node, Report
 from everwillow.models.reading import load_json, source_name
 
 
@@ -73,18 +72,16 @@ def read_document(source: Any) -> Document:
     if not isinstance(root.value, dict):
         root.fail("an HS3 document, which is an object")
     if "channels" in root and "distributions" not in root:
-        refuse(
-            root,
+        root.refuse(
             "this is a pyhf workspace, not an HS3 document. Load it with "
             "everwillow.models.histfactory.from_pyhf, or convert it with "
-            "everwillow.models.hs3.pyhf_to_hs3.",
+            "everwillow.models.hs3.pyhf_to_hs3."
         )
     if not any(key in root for key in _LISTS) and "metadata" not in root:
-        refuse(
-            root,
+        root.refuse(
             "this is not an HS3 document: it has none of the entries "
             + ", ".join(map(repr, _LISTS))
-            + ".",
+            + "."
         )
     report = Report()
     version, tools = _metadata(root, report)
@@ -140,10 +137,9 @@ def _named(root: Node, key: str, report: Report) -> dict[str, Node]:
     for node in part.items():
         name = node.child("name").text()
         if name in nodes:
-            refuse(
-                node,
-                f"the name {name!r} is also that of {nodes[name].pointer}. Rename "
-                "one of them.",
+            node.refuse(
+                f"the name {name!r} is also that of {nodes[name].where}. Rename "
+                "one of them."
             )
         nodes[name] = node
     return nodes

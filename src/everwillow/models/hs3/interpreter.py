@@ -11,8 +11,8 @@ import numpy as np
 
 from everwillow._errors import ArgumentValueError, KeyCollisionError, UnknownKeyError
 from everwillow._typing import ArrayLike
+from everwillow.models._document import Node
 from everwillow.models.hs3._channels import Channel, read_channel, with_data
-from everwillow.models.hs3._pointer import Node
 from everwillow.models.hs3._selection import Selection, select
 from everwillow.models.hs3._summary import summary_text
 from everwillow.models.hs3.document import read_document

@@ -10,7 +10,6 @@ from everwillow.model import AbstractModel
 from everwillow.models._collection import collection_paused
 from everwillow.models.binned import BinnedModel
 from everwillow.models.hs3._likelihood import read_likelihood
-from everwillow.models.hs3._pointer import refuse
 from everwillow.models.hs3.document import read_document
 from everwillow.models.hs3.model import Hs3Model
 
@@ -109,9 +108,8 @@ def read_spec(
     others = [*(term.name for term in likelihood.terms), *likelihood.joint]
     if others:
         names = ", ".join(map(repr, others[:4]))
-        refuse(
-            document.root,
+        document.root.refuse(
             f"the analysis {likelihood.name!r} has other terms than histfactory "
-            f"distributions ({names}). Use load, which reads these too.",
+            f"distributions ({names}). Use load, which reads these too."
         )
     return likelihood.spec

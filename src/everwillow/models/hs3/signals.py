@@ -14,7 +14,7 @@ from everwillow._errors import (
     ShapeMismatchError,
     nearest,
 )
-from everwillow.models.hs3._pointer import Node, refuse
+from everwillow.models._document import Node
 
 
 _DEFAULT_SAMPLE = "signal"
@@ -153,10 +153,10 @@ def _leave_out(likelihood: Node, removed: Sequence[str]) -> None:
     names = [item.text() for item in likelihood.child("distributions").items()]
     data = [item.value for item in likelihood.child("data").items()]
     if len(names) != len(data):
-        refuse(likelihood, f"{len(names)} distributions, but {len(data)} data.")
+        likelihood.refuse(f"{len(names)} distributions, but {len(data)} data.")
     kept = [i for i, name in enumerate(names) if name not in removed]
     if not kept:
-        refuse(likelihood, "no distribution is left in this likelihood.")
+        likelihood.refuse("no distribution is left in this likelihood.")
     likelihood.value["distributions"] = [names[i] for i in kept]
     likelihood.value["data"] = [data[i] for i in kept]
 
