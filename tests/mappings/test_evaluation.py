@@ -9,8 +9,8 @@ import pytest
 import everwillow as ew
 import tests.impacts.models as cases
 from everwillow.mappings import nominal_covariance, postfit, prefit, variations
-from everwillow.mappings._terms import quotient
-from everwillow.mappings.spread import errors_and_factor, root_of
+from everwillow.mappings._channel_parts import quotient
+from everwillow.mappings.error_propagation import errors_and_factor, root_of
 from everwillow.parameters import Normal
 from everwillow.uncertainty import propagate
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from everwillow._errors import ShapeMismatchError, UnknownKeyError
-from everwillow.model.auxiliary import (
+from everwillow.model.constraint_terms import (
     check_aux,
     expected_aux,
     sampled_aux,

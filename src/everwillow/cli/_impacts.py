@@ -18,8 +18,8 @@ def run(request: Request, folder: Any, *, refit: bool, count: int) -> None:
     with busy("Reading"):
         given = load(request)
         poi = given.poi
+    from everwillow.impacts.best_fit import held_is_known  # noqa: PLC0415
     from everwillow.impacts.ranking import rank  # noqa: PLC0415
-    from everwillow.impacts.selection import held_is_known  # noqa: PLC0415
 
     with busy("Fitting"):
         best, stored, took = minimum(given, folder)

@@ -17,7 +17,7 @@ from everwillow._errors import (
 from everwillow._tree import leaf_shape
 from everwillow._typing import Key
 from everwillow.combination._text import constraint_text, key_text
-from everwillow.model.auxiliary import constrained_keys
+from everwillow.model.constraint_terms import constrained_keys
 from everwillow.model.entries import in_order
 from everwillow.parameters import AbstractConstraint, MultivariateNormal, Normal
 from everwillow.parameters.base import is_concrete

@@ -12,12 +12,12 @@ import jax.tree_util as jtu
 
 from everwillow._tree import leaf_shape
 from everwillow._typing import Array, Key, Scalar
-from everwillow.combination._agreement import (
+from everwillow.combination._joint_gaussian import correlated
+from everwillow.combination._merging import (
     agreed_bounds,
     agreed_constraints,
     agreed_fixed,
 )
-from everwillow.combination._joint_gaussian import correlated
 from everwillow.combination._names import joint_states, named_models
 from everwillow.combination._packed import (
     FlatCombined,

@@ -9,7 +9,7 @@ from everwillow._typing import Key
 from everwillow.combination._text import bound_text, constraint_text, key_text
 from everwillow.combination.combined import CombinedModel
 from everwillow.model import AbstractModel, Bound
-from everwillow.model.auxiliary import constrained_keys
+from everwillow.model.constraint_terms import constrained_keys
 from everwillow.parameters import AbstractConstraint
 from everwillow.statelib import State
 from everwillow.statelib.state import state_parts

@@ -11,7 +11,11 @@ from everwillow._errors import ArgumentTypeError
 from everwillow._typing import Key
 from everwillow.fitting import FitResult
 from everwillow.model import AbstractModel
-from everwillow.model.auxiliary import constrained_keys, summed_nll, values_by_key
+from everwillow.model.constraint_terms import (
+    constrained_keys,
+    summed_nll,
+    values_by_key,
+)
 from everwillow.parameters import (
     AbstractConstraint,
     LogNormal,

@@ -19,13 +19,20 @@ from everwillow.engine.core import Task
 from everwillow.engine.layout import as_arrays, is_traced, ravel_state
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
-from everwillow.impacts._auxiliary import (
+from everwillow.impacts._auxiliary_fluctuations import (
     Auxiliary,
     auxiliary_of,
     fluctuations,
     shifts_of,
 )
-from everwillow.impacts._kernels import (
+from everwillow.impacts.best_fit import (
+    Fitted,
+    fitted,
+    positions,
+    usable,
+    warn_if_held,
+)
+from everwillow.impacts.definitions import (
     added,
     covariance_from,
     errors_from,
@@ -34,13 +41,6 @@ from everwillow.impacts._kernels import (
     unless_held,
 )
 from everwillow.impacts.refits import RefitImpacts, posed, refit_auxiliary
-from everwillow.impacts.selection import (
-    Fitted,
-    fitted,
-    positions,
-    usable,
-    warn_if_held,
-)
 from everwillow.model import AbstractModel
 from everwillow.parameters import AbstractConstraint, MultivariateNormal
 from everwillow.uncertainty.information import look_at

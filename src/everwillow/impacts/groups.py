@@ -14,21 +14,25 @@ from everwillow._typing import Key
 from everwillow.engine import programs
 from everwillow.engine.layout import is_traced, on_host, ravel_state
 from everwillow.fitting import FitResult
-from everwillow.impacts._auxiliary import Auxiliary, auxiliary_of, shifts_of
-from everwillow.impacts._kernels import (
-    covariance_from,
-    errors_from,
-    group_variances,
-    rest_in_quadrature,
-    unless_held,
+from everwillow.impacts._auxiliary_fluctuations import (
+    Auxiliary,
+    auxiliary_of,
+    shifts_of,
 )
-from everwillow.impacts.selection import (
+from everwillow.impacts.best_fit import (
     Fitted,
     fitted,
     matching,
     positions,
     usable,
     warn_if_held,
+)
+from everwillow.impacts.definitions import (
+    covariance_from,
+    errors_from,
+    group_variances,
+    rest_in_quadrature,
+    unless_held,
 )
 from everwillow.parameters import AbstractConstraint
 

@@ -19,8 +19,8 @@ from everwillow.engine.names import (
     unknown_name,
 )
 from everwillow.fitting import FitResult
+from everwillow.impacts.best_fit import fitted, nominal, positions
 from everwillow.impacts.refits import RefitImpacts, posed, refit_fixed
-from everwillow.impacts.selection import fitted, nominal, positions
 from everwillow.model import AbstractModel
 from everwillow.parameters import AbstractConstraint
 

@@ -15,9 +15,7 @@ from everwillow._typing import Key, Nll
 from everwillow.engine import programs
 from everwillow.engine.layout import is_traced, on_host, ravel_state
 from everwillow.fitting import FitResult
-from everwillow.impacts._kernels import covariance_from, errors_from, responses
-from everwillow.impacts.refits import RefitImpacts, posed, refit_parameters
-from everwillow.impacts.selection import (
+from everwillow.impacts.best_fit import (
     Fitted,
     fitted,
     matching,
@@ -26,6 +24,8 @@ from everwillow.impacts.selection import (
     usable,
     warn_if_held,
 )
+from everwillow.impacts.definitions import covariance_from, errors_from, responses
+from everwillow.impacts.refits import RefitImpacts, posed, refit_parameters
 from everwillow.model import AbstractModel
 from everwillow.parameters import AbstractConstraint
 

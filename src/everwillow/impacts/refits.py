@@ -20,7 +20,7 @@ from everwillow.engine.outcome import Outcome
 from everwillow.engine.problem import Numbers
 from everwillow.fitting.conditional import Problem, pose
 from everwillow.fitting.follow import Foothold, follow, foothold, holding
-from everwillow.impacts.selection import Fitted
+from everwillow.impacts.best_fit import Fitted
 
 
 class RefitImpacts(eqx.Module):

@@ -15,21 +15,21 @@ from everwillow.engine import programs
 from everwillow.engine.covariance import covariance_of
 from everwillow.engine.layout import is_traced, on_host
 from everwillow.fitting import FitResult
-from everwillow.impacts._auxiliary import auxiliary_of
-from everwillow.impacts._kernels import (
-    covariance_from,
-    errors_from,
-    group_variances,
-    rest_in_quadrature,
-)
-from everwillow.impacts.fluctuations import global_impacts
-from everwillow.impacts.selection import (
+from everwillow.impacts._auxiliary_fluctuations import auxiliary_of
+from everwillow.impacts.best_fit import (
     fitted,
     held_is_known,
     positions,
     usable,
     warn_if_held,
 )
+from everwillow.impacts.definitions import (
+    covariance_from,
+    errors_from,
+    group_variances,
+    rest_in_quadrature,
+)
+from everwillow.impacts.fluctuations import global_impacts
 from everwillow.model import AbstractModel
 from everwillow.parameters import AbstractConstraint
 from everwillow.uncertainty.information import look_at, second_derivatives

@@ -1,7 +1,7 @@
 """Functions of parameters and expected yields, with errors before and after a fit."""
 
 from everwillow.mappings.angular_coefficients import AngularCoefficients, LamTung
-from everwillow.mappings.comparison import MappingChi2, mapping_chi2
+from everwillow.mappings.chi2 import MappingChi2, mapping_chi2
 from everwillow.mappings.composite import Composite, places
 from everwillow.mappings.custom import Custom
 from everwillow.mappings.data import (

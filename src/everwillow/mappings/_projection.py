@@ -7,8 +7,8 @@ from jaxtyping import Array, Float
 
 from everwillow._errors import UnknownKeyError, nearest
 from everwillow.likelihood.histograms import Axis, Layout
-from everwillow.mappings._terms import SINGLE, with_an_axis
-from everwillow.mappings.words import quoted
+from everwillow.mappings._channel_parts import SINGLE, with_an_axis
+from everwillow.mappings.tokens import quoted
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow.likelihood.histograms import Axis, Layout, Yields
-from everwillow.mappings._terms import (
+from everwillow.mappings._channel_parts import (
     SINGLE,
     Term,
     checked_channel,
@@ -19,7 +19,7 @@ from everwillow.mappings._terms import (
 )
 from everwillow.mappings.histogram_mapping import AbstractHistogramMapping
 from everwillow.mappings.selection import Selection, parse_selection
-from everwillow.mappings.words import quoted
+from everwillow.mappings.tokens import quoted
 
 
 AXES = ("helicitySig", "helicity")

@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow.likelihood.histograms import Axis, Layout, Yields
 from everwillow.mappings.histogram_mapping import AbstractHistogramMapping
-from everwillow.mappings.words import quoted
+from everwillow.mappings.tokens import quoted
 
 
 @final

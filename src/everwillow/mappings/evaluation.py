@@ -22,9 +22,9 @@ from everwillow.engine.core import Task
 from everwillow.engine.layout import float_dtype, is_traced
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
-from everwillow.mappings.spread import errors_and_factor, root_of
+from everwillow.mappings.error_propagation import errors_and_factor, root_of
 from everwillow.model import AbstractModel
-from everwillow.model.auxiliary import constrained_keys
+from everwillow.model.constraint_terms import constrained_keys
 from everwillow.parameters import MultivariateNormal
 from everwillow.statelib import State
 from everwillow.uncertainty.definite import checked_inverse

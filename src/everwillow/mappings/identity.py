@@ -6,12 +6,12 @@ import equinox as eqx
 from jaxtyping import Array, Float
 
 from everwillow.likelihood.histograms import Axis, Layout, Yields
-from everwillow.mappings._terms import Term, checked_names
+from everwillow.mappings._channel_parts import Term, checked_names
 from everwillow.mappings.histogram_mapping import (
     EVENTS,
     AbstractHistogramMapping,
 )
-from everwillow.mappings.words import quoted
+from everwillow.mappings.tokens import quoted
 
 
 @final

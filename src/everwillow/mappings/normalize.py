@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from everwillow.likelihood.histograms import Axis, Layout, Yields
+from everwillow.mappings._channel_parts import checked_channel, checked_names, quotient
 from everwillow.mappings._projection import Projection
-from everwillow.mappings._terms import checked_channel, checked_names, quotient
 from everwillow.mappings.histogram_mapping import AbstractHistogramMapping
 
 

@@ -33,7 +33,7 @@ from everwillow.mappings.project import Project
 from everwillow.mappings.ratio import Asymmetry, Difference, Normratio, Ratio
 from everwillow.mappings.select import Select
 from everwillow.mappings.selection import Selection, read_selection
-from everwillow.mappings.words import Piece, words
+from everwillow.mappings.tokens import Piece, words
 
 
 WHAT = "mapping"

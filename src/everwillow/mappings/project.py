@@ -7,8 +7,8 @@ import equinox as eqx
 from jaxtyping import Array, Float
 
 from everwillow.likelihood.histograms import Axis, Layout, Yields
+from everwillow.mappings._channel_parts import checked_channel, checked_names
 from everwillow.mappings._projection import Projection
-from everwillow.mappings._terms import checked_channel, checked_names
 from everwillow.mappings.histogram_mapping import (
     EVENTS,
     AbstractHistogramMapping,

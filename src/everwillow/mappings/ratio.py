@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from everwillow._errors import ArgumentTypeError, ShapeMismatchError
 from everwillow.likelihood.histograms import Axis, Layout, Yields
-from everwillow.mappings._terms import (
+from everwillow.mappings._channel_parts import (
     Term,
     checked_channel,
     checked_processes,
@@ -21,7 +21,7 @@ from everwillow.mappings.histogram_mapping import (
     integer_axes,
 )
 from everwillow.mappings.selection import Selection, parse_selection
-from everwillow.mappings.words import quoted
+from everwillow.mappings.tokens import quoted
 
 
 Processes: TypeAlias = str | Sequence[str] | None

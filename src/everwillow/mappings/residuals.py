@@ -14,7 +14,7 @@ from everwillow.engine.covariance import covariance_of
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
 from everwillow.likelihood.histograms import Layout, Yields
-from everwillow.mappings.comparison import MappingChi2
+from everwillow.mappings.chi2 import MappingChi2
 from everwillow.mappings.data import AT_ONCE, check_has_data, degrees_of_freedom
 from everwillow.mappings.evaluation import after
 from everwillow.mappings.histogram_mapping import AbstractHistogramMapping

@@ -7,7 +7,7 @@ import equinox as eqx
 from jaxtyping import Array, Float
 
 from everwillow.likelihood.histograms import Axis, Layout, Yields
-from everwillow.mappings._terms import Term, checked_channel, checked_processes
+from everwillow.mappings._channel_parts import Term, checked_channel, checked_processes
 from everwillow.mappings.histogram_mapping import (
     EVENTS,
     AbstractHistogramMapping,

@@ -27,7 +27,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from everwillow._errors import ArgumentTypeError
-from everwillow.mappings.words import Piece, quoted
+from everwillow.mappings.tokens import Piece, quoted
 
 
 _INTEGER = re.compile(r"[+-]?\d+")

@@ -10,7 +10,7 @@ import jax.random as jr
 from everwillow._errors import ArgumentTypeError
 from everwillow._native import native_tree
 from everwillow._typing import Array, Key, Scalar
-from everwillow.model.auxiliary import (
+from everwillow.model.constraint_terms import (
     add_to_evaluation,
     check_aux,
     expected_aux,

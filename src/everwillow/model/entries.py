@@ -16,7 +16,7 @@ from everwillow._errors import (
 )
 from everwillow._tree import leaf_shape
 from everwillow._typing import Key, Scalar
-from everwillow.model.auxiliary import constrained_keys
+from everwillow.model.constraint_terms import constrained_keys
 from everwillow.objective import Evaluation, curvature_hook
 from everwillow.parameters import AbstractConstraint, Interval, MultivariateNormal
 from everwillow.parameters.base import is_concrete

@@ -13,8 +13,8 @@ from everwillow._errors import (
 from everwillow._native import native, native_tree
 from everwillow._tree import leaf_shape
 from everwillow._typing import Array, Key, Scalar
-from everwillow.model.auxiliary import constrained_keys
 from everwillow.model.base import AbstractModel, Bound
+from everwillow.model.constraint_terms import constrained_keys
 from everwillow.model.entries import (
     as_node,
     check_joint,

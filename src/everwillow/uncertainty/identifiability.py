@@ -14,7 +14,7 @@ from everwillow.engine.covariance import covariance_of
 from everwillow.engine.layout import Layout, is_traced
 from everwillow.fitting import FitResult
 from everwillow.model import AbstractModel
-from everwillow.model.auxiliary import constrained_keys
+from everwillow.model.constraint_terms import constrained_keys
 from everwillow.parameters import AbstractConstraint, MultivariateNormal
 from everwillow.statelib import State
 from everwillow.uncertainty.information import (

@@ -7,7 +7,7 @@ import numpy as np
 
 from everwillow.engine import programs
 from everwillow.fitting import FitResult
-from everwillow.mappings.spread import root_of
+from everwillow.mappings.error_propagation import root_of
 from everwillow.models.templates.model import TemplateModel
 from everwillow.workflows.template_results import (
     Breakdown,

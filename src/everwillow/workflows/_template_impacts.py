@@ -14,7 +14,7 @@ from everwillow.impacts import (
     split_errors,
     statistical_impacts,
 )
-from everwillow.impacts.selection import held_is_known
+from everwillow.impacts.best_fit import held_is_known
 from everwillow.models.templates.model import TemplateModel
 from everwillow.workflows.template_profiles import NonprofiledShifts
 from everwillow.workflows.template_results import DATA, SIMULATION, Impacts

@@ -11,8 +11,8 @@ from everwillow.engine import programs
 from everwillow.engine.layout import ravel_state
 from everwillow.fitting import FitResult
 from everwillow.goodness import saturated_test
-from everwillow.impacts.selection import Fitted, nominal
-from everwillow.mappings.words import words
+from everwillow.impacts.best_fit import Fitted, nominal
+from everwillow.mappings.tokens import words
 from everwillow.models.templates.model import TemplateModel
 from everwillow.models.templates.projection import with_free_bins
 from everwillow.toys import fit_toys

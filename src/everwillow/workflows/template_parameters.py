@@ -29,7 +29,7 @@ from typing import Any, cast
 from everwillow._errors import nearest
 from everwillow.likelihood.template_spec import TemplateSpec
 from everwillow.mappings.parsing import _imported as imported
-from everwillow.mappings.words import Piece, words
+from everwillow.mappings.tokens import Piece, words
 from everwillow.models.templates.parameter_models import (
     ABCD,
     AbstractParameterModel,

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from everwillow._errors import ArgumentValueError, unknown_key
 from everwillow.likelihood.histograms import Layout, Yields
 from everwillow.mappings import AbstractHistogramMapping, parse_mapping
-from everwillow.mappings.words import words
+from everwillow.mappings.tokens import words
 from everwillow.models.templates.model import TemplateModel
 from everwillow.models.templates.regularisation import Curvature, with_strength
 from everwillow.workflows.l_curve import l_curve

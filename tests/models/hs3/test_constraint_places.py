@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from everwillow.model.auxiliary import expected_aux, sampled_aux
+from everwillow.model.constraint_terms import expected_aux, sampled_aux
 from everwillow.models.hs3 import load
 from tests.models.hs3 import constraint_documents as documents
 

@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow.engine.layout import Layout
-from everwillow.impacts._kernels import added, inverse_root, root
-from everwillow.impacts.selection import Fitted, elements_of
-from everwillow.model.auxiliary import expected_aux, summed_nll
+from everwillow.impacts.best_fit import Fitted, elements_of
+from everwillow.impacts.definitions import added, inverse_root, root
+from everwillow.model.constraint_terms import expected_aux, summed_nll
 from everwillow.parameters import MultivariateNormal
 
 

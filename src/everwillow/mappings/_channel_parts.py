@@ -12,7 +12,7 @@ from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow.likelihood.histograms import Axis, Layout, Yields
 from everwillow.mappings._bins import applied, resolve
 from everwillow.mappings.selection import Selection
-from everwillow.mappings.words import quoted
+from everwillow.mappings.tokens import quoted
 
 
 SINGLE = Axis("yield", labels=("yield",))

@@ -23,7 +23,7 @@ from everwillow.combination._text import (
     key_text,
 )
 from everwillow.model import AbstractModel, Bound
-from everwillow.model.auxiliary import constrained_keys
+from everwillow.model.constraint_terms import constrained_keys
 from everwillow.model.entries import (
     check_joint,
     checked_entries,

@@ -18,7 +18,7 @@ from everwillow.engine.names import (
     unknown_name,
 )
 from everwillow.fitting import FitResult
-from everwillow.model.auxiliary import constrained_keys
+from everwillow.model.constraint_terms import constrained_keys
 from everwillow.parameters import AbstractConstraint, MultivariateNormal
 from everwillow.uncertainty.definite import checked_inverse
 from everwillow.uncertainty.point import locate, refuse_batch
