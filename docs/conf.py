@@ -1,5 +1,6 @@
 """How Sphinx builds these pages; every code cell is executed, and an error stops it."""
 
+import hashlib
 import importlib.metadata
 import os
 import pathlib
@@ -42,7 +43,21 @@ html_show_sourcelink = False
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
-nb_execution_mode = "force"
+
+def _digest(folder: pathlib.Path) -> str:
+    """Return a name for the content of the Python files of a folder."""
+    found = hashlib.sha256()
+    for file in sorted(folder.rglob("*.py")):
+        found.update(file.read_bytes())
+    return found.hexdigest()[:16]
+
+
+# A page is executed again when the page or the library has changed. The gate builds
+# all of them anew, with `-D nb_execution_mode=force`.
+_HERE = pathlib.Path(__file__).parent
+_LIBRARY = _digest(_HERE.parent / "src")
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(_HERE / "_build" / "executed" / _LIBRARY)
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 # Whatever a cell writes to stderr (a warning, say) is something to mend in the page.

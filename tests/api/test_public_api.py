@@ -59,16 +59,5 @@ def test_names_of_all_exist_once():
     assert wrong == []
 
 
-def test_public_names_have_docstrings():
-    without = []
-    for name in current():
-        module, _, attribute = name.rpartition(".")
-        value = getattr(importlib.import_module(module), attribute)
-        kind = inspect.isclass(value) or inspect.isfunction(value)
-        if kind and not inspect.getdoc(value):
-            without.append(name)
-    assert without == []
-
-
 if __name__ == "__main__":
     LIST.write_text("\n".join(current()) + "\n")
