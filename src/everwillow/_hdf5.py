@@ -8,18 +8,19 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from everwillow._errors import ArgumentValueError, EverwillowError, MissingFileError
+from everwillow._file_formats import FileFormat, format_of_file
 from everwillow._store import replacing
 
 
-# What other formats begin with.
-_OTHERS = (
-    (b"root", "a ROOT file"),
-    (b"PK\x03\x04", "a zip archive"),
-    (b"\x1f\x8b", "gzipped"),
-    (b"{", "JSON"),
-    (b"[", "JSON"),
-    (b"<", "XML"),
-)
+_OTHERS: dict[FileFormat | None, str] = {
+    "root": "a ROOT file",
+    "zip": "a zip archive",
+    "tar": "a tar archive",
+    "gzip": "gzipped",
+    "json": "JSON",
+    "xml": "XML",
+    "datacard": "a datacard",
+}
 
 
 class MissingH5pyError(EverwillowError, ImportError):
@@ -143,13 +144,11 @@ def _check_exists(file: pathlib.Path) -> None:
 
 def _check_start(file: pathlib.Path, contents: str = "") -> None:
     """Refuse files of other formats; what is none of them may be damaged."""
-    with file.open("rb") as opened:
-        start = opened.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()
-    for known, what in _OTHERS:
-        if start.startswith(known):
-            raise ArgumentValueError(
-                f"{file} is {what}, not HDF5{contents and f': it holds no {contents}'}."
-            )
+    what = _OTHERS.get(format_of_file(file))
+    if what:
+        raise ArgumentValueError(
+            f"{file} is {what}, not HDF5{contents and f': it holds no {contents}'}."
+        )
 
 
 def _check_header(opened: Any, file: pathlib.Path, kind: Kind) -> None:

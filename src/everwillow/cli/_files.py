@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 
 from everwillow._errors import ArgumentValueError, EverwillowError
+from everwillow._file_formats import FileFormat, format_of_file
 
 
 STDIN = "-"
@@ -75,9 +76,7 @@ def _adding(hint: Callable[[], str]) -> Iterator[None]:
 
 
 def _hint_for_hdf5(file: str) -> str:
-    from everwillow.models.reading import SIGNATURE  # noqa: PLC0415
-
-    if not _start(file).startswith(SIGNATURE):
+    if _format(file) != "hdf5":
         return ""
     from everwillow._hdf5 import format_of  # noqa: PLC0415
     from everwillow.models.templates import storage  # noqa: PLC0415
@@ -98,14 +97,12 @@ def _hint_for_hdf5(file: str) -> str:
 
 
 def _hint_for_json(file: str) -> str:
-    if _start(file).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] != b"{":
+    if _format(file) != "json":
         return ""
     return "pyhf workspaces and HS3 documents go to `everwillow fit`."
 
 
-def _start(file: str) -> bytes:
-    try:
-        with pathlib.Path(file).open("rb") as opened:
-            return opened.read(64)
-    except (OSError, ValueError):
-        return b""
+def _format(file: str) -> FileFormat | None:
+    with contextlib.suppress(OSError, ValueError):
+        return format_of_file(pathlib.Path(file))
+    return None

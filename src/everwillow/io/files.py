@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, EverwillowError
+from everwillow._file_formats import FileFormat, file_format
 from everwillow.io import _hdf5, _json, _npz
 from everwillow.io._content import Content
 from everwillow.io._decode import decode
@@ -22,14 +23,16 @@ class _Format(NamedTuple):
     read: Callable[[bytes], Content]
 
 
-_HDF5 = _Format(_hdf5.write, _hdf5.read)
-_NPZ = _Format(_npz.write, _npz.read)
-_JSON = _Format(_json.write, _json.read)
+_BY_FORMAT: Mapping[FileFormat | None, _Format] = {
+    "hdf5": _Format(_hdf5.write, _hdf5.read),
+    "zip": _Format(_npz.write, _npz.read),
+    "json": _Format(_json.write, _json.read),
+}
 _BY_SUFFIX: Mapping[str, _Format] = {
-    ".h5": _HDF5,
-    ".hdf5": _HDF5,
-    ".npz": _NPZ,
-    ".json": _JSON,
+    ".h5": _BY_FORMAT["hdf5"],
+    ".hdf5": _BY_FORMAT["hdf5"],
+    ".npz": _BY_FORMAT["zip"],
+    ".json": _BY_FORMAT["json"],
 }
 
 
@@ -134,12 +137,9 @@ def _as_path(path: Any) -> pathlib.Path:
 
 
 def _format_of(content: bytes, file: pathlib.Path) -> _Format:
-    if content.startswith(b"\x89HDF\r\n\x1a\n"):
-        return _HDF5
-    if content.startswith(b"PK\x03\x04"):
-        return _NPZ
-    if content.lstrip().startswith(b"{"):
-        return _JSON
+    found = _BY_FORMAT.get(file_format(content))
+    if found is not None and not content.lstrip().startswith(b"["):
+        return found
     what = "is empty" if not content else "is neither HDF5, nor npz, nor JSON"
     raise ArgumentValueError(
         f"{file}: the file {what}, so it was not written by everwillow.io.save."

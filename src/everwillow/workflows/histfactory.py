@@ -24,7 +24,7 @@ from everwillow.models.histfactory.patchset import (
     patched_workspace,
 )
 from everwillow.models.histfactory.reading import refuse_others
-from everwillow.models.reading import load_json
+from everwillow.models.json_source import load_json
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

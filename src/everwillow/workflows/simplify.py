@@ -19,9 +19,8 @@ from everwillow.models.histfactory.simplified import (
     SimplifiedWorkspace,
     simplified_workspace,
 )
-from everwillow.models.histfactory.spec import Source
 from everwillow.models.histfactory.workspace import prune
-from everwillow.models.reading import load_json
+from everwillow.models.json_source import Source, load_json
 from everwillow.statelib import State
 from everwillow.uncertainty import covariance_matrix
 from everwillow.uncertainty.matrices import labels

@@ -27,7 +27,7 @@ from everwillow.models.histfactory.workspace import (
     sorted_workspace,
 )
 from everwillow.models.histfactory.writing import to_pyhf
-from everwillow.models.reading import load_json
+from everwillow.models.json_source import load_json
 
 
 __all__ = [

@@ -22,7 +22,7 @@ from everwillow.models.histfactory._objects import (
 )
 from everwillow.models.histfactory.faults import Words, fault, shortened
 from everwillow.models.histfactory.reading import refuse_others
-from everwillow.models.reading import load_json, source_name
+from everwillow.models.json_source import load_json, source_name
 
 
 VERSION = "1.0.0"

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from everwillow._errors import SpecificationError, nearest
-from everwillow.models.histfactory._copies import copied
 from everwillow.models.histfactory._numbers import Where
 from everwillow.models.histfactory._objects import check_keys
 from everwillow.models.histfactory.faults import Words, described, fault, shortened
+from everwillow.models.json_source import copied
 
 
 Operation = dict[str, Any]

@@ -17,8 +17,8 @@ from everwillow.likelihood.binned_spec import (
 )
 from everwillow.models.histfactory.faults import shortened
 from everwillow.models.histfactory.patchset import Patch, PatchSet, patched_workspace
-from everwillow.models.histfactory.spec import Source, workspace_spec
-from everwillow.models.reading import load_json
+from everwillow.models.histfactory.spec import workspace_spec
+from everwillow.models.json_source import Source, load_json
 
 
 def patch_batch(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from everwillow.models.histfactory._document import read_document
 from everwillow.models.histfactory._inventory import Inventory, take_inventory
-from everwillow.models.histfactory.spec import Source
+from everwillow.models.json_source import Source
 
 
 _CONSTRAINTS = {

@@ -3,11 +3,9 @@
 from typing import Any
 
 from everwillow._errors import ArgumentValueError, ConflictError, nearest
-from everwillow.models.histfactory._copies import copied
 from everwillow.models.histfactory._document import checked, parse
 from everwillow.models.histfactory.faults import shortened
-from everwillow.models.histfactory.spec import Source
-from everwillow.models.reading import load_json, source_name
+from everwillow.models.json_source import Source, copied, load_json, source_name
 
 
 JOINS = ("none", "outer", "left outer", "right outer")

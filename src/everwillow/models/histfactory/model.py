@@ -4,13 +4,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from everwillow.likelihood.binned_spec import Derived
-from everwillow.models._collection import collection_paused
 from everwillow.models.binned import BinnedModel
 from everwillow.models.binned_batch import BinnedBatch
 from everwillow.models.histfactory.batches import patch_batch
 from everwillow.models.histfactory.patchset import patched_workspace
-from everwillow.models.histfactory.spec import Source, workspace_spec
-from everwillow.models.reading import load_json
+from everwillow.models.histfactory.spec import workspace_spec
+from everwillow.models.json_source import Source, collection_paused, load_json
 
 
 @collection_paused()

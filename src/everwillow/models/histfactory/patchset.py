@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from everwillow._errors import ArgumentTypeError, ConflictError, SpecificationError
-from everwillow.models.histfactory._copies import copied
 from everwillow.models.histfactory._document import VERSION, checked
 from everwillow.models.histfactory._json_patch import check_operations, patched
 from everwillow.models.histfactory._numbers import Where, is_real
 from everwillow.models.histfactory._objects import check_keys, entries, name_of, unique
 from everwillow.models.histfactory.faults import Words, fault, shortened, unknown
-from everwillow.models.histfactory.spec import Source
 from everwillow.models.histfactory.workspace import digest
-from everwillow.models.reading import load_json, source_name
+from everwillow.models.json_source import Source, copied, load_json, source_name
 
 
 Key = str | float | Sequence[str | float]

@@ -17,11 +17,10 @@ from everwillow.models.histfactory._components import (
     checked_numbers,
     principal_shifts,
 )
-from everwillow.models.histfactory._copies import copied
 from everwillow.models.histfactory._document import parse
 from everwillow.models.histfactory.faults import shortened, unknown
-from everwillow.models.histfactory.spec import Source, workspace_spec
-from everwillow.models.reading import load_json
+from everwillow.models.histfactory.spec import workspace_spec
+from everwillow.models.json_source import Source, copied, load_json
 
 
 TOTAL = "totalError"

@@ -1,7 +1,6 @@
 """From a workspace to a `BinnedSpec`: names, order and numbers as in pyhf 0.7.6."""
 
 import difflib
-import os
 from collections.abc import Mapping
 from typing import Any, get_args
 
@@ -37,9 +36,7 @@ from everwillow.models.histfactory._parameters import (
     unused,
 )
 from everwillow.models.histfactory.faults import Words, fault, shortened, unknown
-
-
-Source = str | os.PathLike[str] | bytes | Mapping[str, Any]
+from everwillow.models.json_source import Source
 
 
 def workspace_spec(

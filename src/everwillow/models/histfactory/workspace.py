@@ -10,11 +10,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, nearest
-from everwillow.models.histfactory._copies import copied
 from everwillow.models.histfactory._document import checked, parse
 from everwillow.models.histfactory.faults import unknown
-from everwillow.models.histfactory.spec import Source
-from everwillow.models.reading import load_json, source_name
+from everwillow.models.json_source import Source, copied, load_json, source_name
 
 
 Workspace = dict[str, Any]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from everwillow.models._document import Node, Report
-from everwillow.models.reading import load_json, source_name
+from everwillow.models.json_source import load_json, source_name
 
 
 _LISTS = (

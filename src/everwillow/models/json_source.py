@@ -1,5 +1,12 @@
-"""JSON from files, text and dicts, and what to do with other formats."""
+"""JSON documents from files, text and dicts; files of other formats are refused.
 
+`load_json` is the one function that reads JSON; whatever opens documents of several
+families is built on it and on `everwillow._file_formats`. A document that is a dict or
+list already passes as it is, so a document can be handed on without being read again.
+"""
+
+import contextlib
+import gc
 import gzip
 import io
 import json
@@ -8,7 +15,7 @@ import pathlib
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from everwillow._errors import (
@@ -16,18 +23,21 @@ from everwillow._errors import (
     MissingFileError,
     SpecificationError,
 )
+from everwillow._file_formats import LOOKED_AT, file_format
 
+
+Source = str | os.PathLike[str] | bytes | Mapping[str, Any]
+"""A document: the name of a file, JSON text, or a dict."""
 
 _SHOWN = 200  # characters of a name in a message
-SIGNATURE = b"\x89HDF\r\n\x1a\n"  # of HDF5
 _XML_COMMAND = "pyhf xml2json --basedir . combination.xml --output-file workspace.json"
-_XML = re.compile(r"\s*(<\?xml|<!DOCTYPE|<!--|<(Combination|Channel|Measurement)\b)")
-_DATACARD = re.compile(
-    r"^\s*(Combination of |[ijk]max\s+[\d*]|shapes\s+\S+\s+\S+\s+\S+)", re.MULTILINE
+_HISTFACTORY_XML = re.compile(
+    r"\s*(<\?xml|<!DOCTYPE|<!--|<(Combination|Channel|Measurement)\b)"
 )
+_PLAIN = {float, int, str, bool, type(None)}
 
 
-def load_json(source: str | os.PathLike[str] | bytes | Mapping[str, Any] | list) -> Any:
+def load_json(source: Source | list[Any]) -> Any:
     """Read a JSON document from wherever it is.
 
     Args:
@@ -102,7 +112,7 @@ def _contents(name: str) -> bytes:
 
 
 def _decoded(content: bytes, name: str) -> str:
-    if content.startswith(b"\x1f\x8b"):
+    if file_format(content) == "gzip":
         try:
             content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error) as error:
@@ -119,40 +129,44 @@ def _decoded(content: bytes, name: str) -> str:
 
 
 def _refuse_binary(content: bytes, name: str) -> None:
-    if content.startswith(b"PK\x03\x04"):
-        msg = f"{name} is a zip archive. Unpack it and name the file in it."
-        try:
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                inside = [n for n in archive.namelist() if n.endswith(".json")]
-            msg += f" JSON files in it: {', '.join(inside[:6]) or 'none'}."
-        except (zipfile.BadZipFile, ValueError, NotImplementedError):
-            pass
-        raise SpecificationError(msg)
-    if content[257:262] == b"ustar":
-        raise SpecificationError(
-            f"{name} is a tar archive. Unpack it with `tar -xf` and name the file in "
-            "it."
-        )
-    if content.startswith(SIGNATURE):
-        raise SpecificationError(f"{name} is an HDF5 file; expected JSON.")
-    if content.startswith(b"root"):
-        raise SpecificationError(
-            f"{name} is a ROOT file. Of a RooFit workspace make HS3 with ROOT's "
-            'RooJSONFactoryWSTool(workspace).exportJSON("workspace.json") and read '
-            "that with everwillow.models.hs3.load; of HistFactory XML and its "
-            f"histograms make a pyhf workspace with `{_XML_COMMAND}`."
-        )
+    match file_format(content):
+        case "zip":
+            raise SpecificationError(
+                f"{name} is a zip archive. Unpack it and name the file in it."
+                f"{_files_in_archive(content)}"
+            )
+        case "tar":
+            raise SpecificationError(
+                f"{name} is a tar archive. Unpack it with `tar -xf` and name the file "
+                "in it."
+            )
+        case "hdf5":
+            raise SpecificationError(f"{name} is an HDF5 file; expected JSON.")
+        case "root":
+            raise SpecificationError(
+                f"{name} is a ROOT file. Of a RooFit workspace make HS3 with ROOT's "
+                'RooJSONFactoryWSTool(workspace).exportJSON("workspace.json") and read '
+                "that with everwillow.models.hs3.load; of HistFactory XML and its "
+                f"histograms make a pyhf workspace with `{_XML_COMMAND}`."
+            )
+
+
+def _files_in_archive(content: bytes) -> str:
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            inside = [name for name in archive.namelist() if name.endswith(".json")]
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return ""
+    return f" JSON files in it: {', '.join(inside[:6]) or 'none'}."
 
 
 def _refuse_text(text: str, name: str) -> None:
-    """Raise for text in the formats of other tools."""
-    start = text[:20000]
-    if _XML.match(start):
+    if _HISTFACTORY_XML.match(text):
         raise SpecificationError(
             f"{name} is XML: HistFactory of ROOT. Convert it where its histograms are "
             f"(pip install 'pyhf[xmlio]'): `{_XML_COMMAND}`"
         )
-    if _DATACARD.search(start) and start.lstrip()[:1] not in ("{", "["):
+    if file_format(text[:LOOKED_AT].encode(errors="replace")) == "datacard":
         raise SpecificationError(
             f"{name} is a datacard of CMS Combine. Where Combine is installed, `pip "
             "install pyhf-combine-converter` and convert it: `combine-to-pyhf "
@@ -197,3 +211,29 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             "Remove one."
         )
     return made
+
+
+@contextlib.contextmanager
+def collection_paused() -> Iterator[None]:
+    """Pause the garbage collector, which halves the time to read a million numbers.
+
+    What is built has no cycles, so nothing stays behind that it would have found.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def copied(document: Any) -> Any:
+    """Return a copy that shares no list or object; much faster than `copy.deepcopy`."""
+    if isinstance(document, dict):
+        return {key: copied(value) for key, value in document.items()}
+    if isinstance(document, list | tuple):
+        if set(map(type, document)) <= _PLAIN:
+            return list(document)
+        return [copied(value) for value in document]
+    return document
