@@ -17,9 +17,17 @@ LIST = pathlib.Path(__file__).with_name("public_api.txt")
 
 
 def public_modules() -> list[types.ModuleType]:
-    """Import everwillow and all its modules whose path has no private part."""
+    """Import everwillow and all its modules whose path has no private part.
+
+    Modules of the command are left out: its interface is what a user types.
+    """
     found = pkgutil.walk_packages(everwillow.__path__, prefix="everwillow.")
-    names = [m.name for m in found if not any(p[0] == "_" for p in m.name.split("."))]
+    names = [
+        m.name
+        for m in found
+        if not any(p[0] == "_" for p in m.name.split("."))
+        and not m.name.startswith("everwillow.cli.")
+    ]
     return [everwillow, *(importlib.import_module(name) for name in names)]
 
 

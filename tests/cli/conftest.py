@@ -15,7 +15,7 @@ pytest.importorskip("rich")
 
 from typer.testing import CliRunner
 
-from everwillow.cli import app
+from everwillow.cli.app import app
 from tests.cli import documents
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import everwillow as ew
-from everwillow.cli._cache import cache_folder, is_wanted, open_folder
-from everwillow.cli._fingerprint import NoFingerprintError, fingerprint
-from everwillow.cli._programs import fit
+from everwillow.cli.session.cache import cache_folder, is_wanted, open_folder
+from everwillow.cli.session.fingerprint import NoFingerprintError, fingerprint
+from everwillow.cli.session.programs import fit
 from everwillow.models.histfactory import from_pyhf
 from tests.cli.processes import process
 

@@ -40,7 +40,7 @@ def test_help_tells_commands_and_exit_codes(tmp_path):
 LISTING = """
 import sys
 sys.argv = ["everwillow", *sys.argv[1:]]
-from everwillow.cli import app
+from everwillow.cli.app import app
 try:
     app()
 finally:

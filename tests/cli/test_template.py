@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip("h5py")
 
-from everwillow.cli import _template_tables
-from everwillow.cli._template_fit import _hint, arguments_of
-from everwillow.cli._template_tables import propagated, toy_table
+from everwillow.cli.commands.template.fit import _hint, arguments_of
+from everwillow.cli.report import template_results
+from everwillow.cli.report.template_results import propagated, toy_table
 from everwillow.models.templates import storage
 from everwillow.workflows import templates
 from everwillow.workflows.template_results import TemplateResults, Toys
@@ -332,7 +332,7 @@ def test_inputs_are_never_written_over(run, folder, fitted, tmp_path):
 
 
 def test_what_is_too_long_is_named_with_the_command_that_shows_it(fitted, monkeypatch):
-    monkeypatch.setattr(_template_tables, "SMALL", 2)
+    monkeypatch.setattr(template_results, "SMALL", 2)
     texts, left = propagated(fitted, everything=False)
     assert [text.splitlines()[0] for text in texts] == ["Channel xsec"]
     assert left == ["mappings/Project ch0 x", "mappings/Select ch0 signal sign:plus"]

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("h5py")
 
-from everwillow.cli._template_fit import groups_of, strength_of, strengths_of
+from everwillow.cli.commands.template.fit import groups_of, strength_of, strengths_of
 from everwillow.workflows import templates
 from everwillow.workflows.template_profiles import (
     AsymmetricErrors,

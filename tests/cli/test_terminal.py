@@ -6,10 +6,10 @@ import pytest
 import typer
 
 from everwillow import EverwillowError, FitError
-from everwillow.cli._numbers import plain, seconds, signed, with_error
-from everwillow.cli._outcome import ending
-from everwillow.cli._terminal import table
-from everwillow.cli._wording import TEMPLATES, WORKSPACES, in_options
+from everwillow.cli.report.numbers import plain, seconds, signed, with_error
+from everwillow.cli.report.outcome import ending
+from everwillow.cli.report.terminal import table
+from everwillow.cli.report.wording import TEMPLATES, WORKSPACES, in_options
 
 
 @pytest.mark.parametrize(

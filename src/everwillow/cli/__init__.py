@@ -1,6 +1,6 @@
 """The command `everwillow`; needs the extra `cli`."""
 
-from everwillow.cli.commands import app as app, main as main
+from everwillow.cli.app import main as main
 
 
-__all__ = ["app", "main"]
+__all__ = ["main"]

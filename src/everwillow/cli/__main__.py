@@ -1,6 +1,6 @@
 """``python -m everwillow.cli`` is the command `everwillow`."""
 
-from everwillow.cli.commands import main
+from everwillow.cli.app import main
 
 
 main()

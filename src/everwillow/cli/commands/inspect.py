@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from everwillow.cli._request import Request, name_or_index, read
-from everwillow.cli._terminal import show
+from everwillow.cli.report.terminal import show
+from everwillow.cli.request import Request, name_or_index, read
 from everwillow.workflows.histfactory import Source, patched_source
 
 

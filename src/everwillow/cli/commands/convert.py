@@ -7,9 +7,9 @@ import sys
 from typing import Any
 
 from everwillow._errors import ArgumentValueError
-from everwillow.cli._files import check_not_input
-from everwillow.cli._request import Request, name_or_index, read
-from everwillow.cli._terminal import console
+from everwillow.cli.files import check_not_input
+from everwillow.cli.report.terminal import console
+from everwillow.cli.request import Request, name_or_index, read
 from everwillow.workflows.histfactory import patched_source
 
 

@@ -7,8 +7,8 @@ import traceback
 from typing import Any
 
 from everwillow._errors import ArgumentValueError, MissingFileError
-from everwillow.cli._outcome import check_target
-from everwillow.cli._terminal import busy, show
+from everwillow.cli.report.outcome import check_target
+from everwillow.cli.report.terminal import busy, show
 from everwillow.likelihood.template_spec import TemplateSpec
 from everwillow.models.templates.builder import TemplateBuilder
 from everwillow.models.templates.inputs_report import inspect_inputs

@@ -7,11 +7,12 @@ import numpy as np
 import typer
 
 from everwillow._errors import ArgumentValueError
-from everwillow.cli import _outcome, _results
-from everwillow.cli._fit import headline, minimum, times
-from everwillow.cli._numbers import fixed_point, plain
-from everwillow.cli._request import Request, load
-from everwillow.cli._terminal import busy, show, table
+from everwillow.cli import files
+from everwillow.cli.commands.fit import headline, minimum, times
+from everwillow.cli.report import outcome
+from everwillow.cli.report.numbers import fixed_point, plain
+from everwillow.cli.report.terminal import busy, show, table
+from everwillow.cli.request import Request, load
 
 
 # The range of a scan, in standard errors.
@@ -56,17 +57,17 @@ def run(
     # What is known is shown before anything else can fail.
     show(headline(request, given), table((poi, "-2 Δ ln L"), rows, title=title), text)
     notes = [times(given, stored, took, scan=spent)]
-    notes += _results.save(result, request.out)
+    notes += files.save_result(result, request.out)
     if request.plot is not None:
         from everwillow import plotting  # noqa: PLC0415
 
         figure = plotting.scan(result, title=request.title)
-        notes += _results.draw(figure, request.plot)
+        notes += files.save_figure(figure, request.plot)
     show("\n".join(["", *notes]))
     stored.keep()
     if not good.all():
         show(f"FAILED: {int(np.sum(~good))} of {good.size} fits found no minimum.")
-        raise typer.Exit(_outcome.NOT_CONVERGED)
+        raise typer.Exit(outcome.NOT_CONVERGED)
 
 
 def _range(best: Any, model: Any, poi: str) -> tuple[float, float]:

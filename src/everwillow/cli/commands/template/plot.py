@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from everwillow._errors import ArgumentValueError
-from everwillow.cli._template_parts import check_found, is_meant, names_of_plot
-from everwillow.cli._template_print import read
-from everwillow.cli._terminal import busy, show
+from everwillow.cli.commands.template.print import read
+from everwillow.cli.report.parts import check_found, is_meant, names_of_plot
+from everwillow.cli.report.terminal import busy, show
 from everwillow.workflows import template_plots
 from everwillow.workflows.template_results import TemplateResults
 

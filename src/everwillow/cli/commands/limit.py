@@ -8,11 +8,12 @@ import numpy as np
 import typer
 
 from everwillow._errors import ArgumentValueError, FitError
-from everwillow.cli import _outcome, _results
-from everwillow.cli._fit import headline, minimum, times
-from everwillow.cli._numbers import plain
-from everwillow.cli._request import Input, Request, load
-from everwillow.cli._terminal import busy, show, table
+from everwillow.cli import files
+from everwillow.cli.commands.fit import headline, minimum, times
+from everwillow.cli.report import outcome
+from everwillow.cli.report.numbers import plain
+from everwillow.cli.report.terminal import busy, show, table
+from everwillow.cli.request import Input, Request, load
 from everwillow.hypotest.results import BAND_TEXTS
 
 
@@ -67,7 +68,7 @@ def run(
     title = f"{100 * cl:g} % CL upper limits on {poi}"
     # What is known is shown before anything else can fail.
     show(headline(request, given), table(("", "limit"), rows, title=title), text)
-    notes = _results.save(result, request.out)
+    notes = files.save_result(result, request.out)
     if request.plot is not None:
         with busy("Drawing"):
             began = time.perf_counter()
@@ -76,7 +77,7 @@ def run(
     show("\n".join(["", times(given, stored, took, **after), *notes]))
     stored.keep()
     if result.reasons:
-        raise typer.Exit(_outcome.NOT_CONVERGED)
+        raise typer.Exit(outcome.NOT_CONVERGED)
 
 
 def _shown(limit: Any) -> str:
@@ -118,4 +119,4 @@ def _draw(
         title=request.title,
     )
     assert request.plot is not None
-    return _results.draw(figure, request.plot)
+    return files.save_figure(figure, request.plot)

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import typer
 
-from everwillow.cli import _outcome, _results
-from everwillow.cli._numbers import plain, seconds, signed, with_error
-from everwillow.cli._programs import Stored, fit
-from everwillow.cli._request import Input, Request, load
-from everwillow.cli._terminal import busy, show, table
+from everwillow.cli import files
+from everwillow.cli.report import outcome
+from everwillow.cli.report.numbers import plain, seconds, signed, with_error
+from everwillow.cli.report.terminal import busy, show, table
+from everwillow.cli.request import Input, Request, load
+from everwillow.cli.session.programs import Stored, fit
 from everwillow.engine.layout import ravel_state
 from everwillow.fitting import FitResult
 
@@ -33,15 +34,15 @@ def run(request: Request, folder: Any, *, everything: bool, max_steps: int) -> N
         parts += [_last_values(result, given.model.poi)]
     # What is known is shown before anything else can fail.
     show(*parts)
-    notes = [times(given, stored, took), *_results.save(result, request.out)]
+    notes = [times(given, stored, took), *files.save_result(result, request.out)]
     if request.plot is not None and bool(result.success):
         from everwillow import plotting  # noqa: PLC0415
 
-        notes += _results.draw(plotting.pulls(result), request.plot)
+        notes += files.save_figure(plotting.pulls(result), request.plot)
     show("\n".join(["", *notes]))
     stored.keep()
     if not bool(result.success):
-        raise typer.Exit(_outcome.NOT_CONVERGED)
+        raise typer.Exit(outcome.NOT_CONVERGED)
 
 
 def minimum(

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from everwillow.cli import _results
-from everwillow.cli._fit import headline, minimum, times
-from everwillow.cli._numbers import signed, with_error
-from everwillow.cli._request import Request, load
-from everwillow.cli._terminal import busy, show, table
+from everwillow.cli import files
+from everwillow.cli.commands.fit import headline, minimum, times
+from everwillow.cli.report.numbers import signed, with_error
+from everwillow.cli.report.terminal import busy, show, table
+from everwillow.cli.request import Request, load
 
 
 def run(request: Request, folder: Any, *, refit: bool, count: int) -> None:
@@ -58,12 +58,12 @@ def run(request: Request, folder: Any, *, refit: bool, count: int) -> None:
     # What is known is shown before anything else can fail.
     show(headline(request, given), table(heads, rows, title=title), text)
     notes = [times(given, stored, took, impacts=spent)]
-    notes += _results.save(result, request.out)
+    notes += files.save_result(result, request.out)
     if request.plot is not None:
         from everwillow import plotting  # noqa: PLC0415
 
         figure = plotting.ranking(result, count=count, title=request.title)
-        notes += _results.draw(figure, request.plot)
+        notes += files.save_figure(figure, request.plot)
     show("\n".join(["", *notes]))
     stored.keep()
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from everwillow._errors import ArgumentValueError, nearest
-from everwillow.cli._files import STDIN, check_not_input, expecting_json
+from everwillow.cli.files import STDIN, check_not_input, expecting_json
 
 
 if TYPE_CHECKING:

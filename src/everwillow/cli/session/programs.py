@@ -19,8 +19,12 @@ import optimistix as optx
 from jax.experimental import serialize_executable
 
 from everwillow._errors import RESULTS
-from everwillow.cli import _lapack
-from everwillow.cli._fingerprint import NoFingerprintError, code_version, fingerprint
+from everwillow.cli.session import lapack
+from everwillow.cli.session.fingerprint import (
+    NoFingerprintError,
+    code_version,
+    fingerprint,
+)
 from everwillow.engine import programs
 from everwillow.engine.bound_errors import bound_distances
 from everwillow.engine.core import Task
@@ -161,7 +165,7 @@ def _program(
         options["xla_backend_optimization_level"] = 0
     began = time.perf_counter()
     # A program from disk has not been lowered here.
-    _lapack.ready()
+    lapack.ready()
     file = None if folder is None else _file(static, arrays, folder, options)
     if file is not None:
         program = _load(file, arrays)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from everwillow.cli._numbers import plain, signed, with_error
-from everwillow.cli._template_inference_tables import decimals_of
-from everwillow.cli._terminal import table
+from everwillow.cli.report.inference import decimals_of
+from everwillow.cli.report.numbers import plain, signed, with_error
+from everwillow.cli.report.terminal import table
 from everwillow.likelihood.histograms import Axis
 from everwillow.workflows.template_results import HistogramResult
 

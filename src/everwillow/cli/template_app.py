@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from everwillow.cli import _template_options as o
-from everwillow.cli._parsing import Command, Group
+from everwillow.cli import options as o
+from everwillow.cli.parsing import Command, Group
 
 
 template = typer.Typer(
@@ -36,7 +36,7 @@ def build(
     traceback: o.Traceback = False,
 ) -> None:
     """Run a script that books histograms, write the file, and report what is odd."""
-    _run("_template_build", script, traceback, script=script, out=out)
+    _run("build", script, traceback, script=script, out=out)
 
 
 @template.command(cls=Command)
@@ -88,7 +88,7 @@ def fit(
     given = dict(locals())
     shown = {name: given.pop(name) for name in ("traceback", "cache", "everything")}
     _run(
-        "_template_fit",
+        "fit",
         spec,
         shown["traceback"],
         cache=shown["cache"],
@@ -107,7 +107,7 @@ def show(
 ) -> None:
     """Show results as tables; of a file to be fitted what is in it and what is odd."""
     options = {"file": file, "only": only, "everything": everything}
-    _run("_template_print", file, traceback, **options)
+    _run("print", file, traceback, **options)
 
 
 @template.command(cls=Command)
@@ -126,7 +126,7 @@ def plot(
     options = {"out": out, "ending": ending, "title": title, "log": log}
     options["per_width"] = per_width
     options["only"] = only
-    _run("_template_plot", file, traceback, file=file, **options)
+    _run("plot", file, traceback, file=file, **options)
 
 
 def _run(
@@ -139,17 +139,17 @@ def _run(
     **options: Any,
 ) -> None:
     """Run a command, and end with its exit code."""
-    from everwillow.cli import _session  # noqa: PLC0415
+    from everwillow.cli.session import setup  # noqa: PLC0415
 
-    _session.prepare()
-    from everwillow.cli._outcome import ending  # noqa: PLC0415
-    from everwillow.cli._wording import TEMPLATES  # noqa: PLC0415
+    setup.prepare()
+    from everwillow.cli.report.outcome import ending  # noqa: PLC0415
+    from everwillow.cli.report.wording import TEMPLATES  # noqa: PLC0415
 
-    fits = module == "_template_fit"
+    fits = module == "fit"
     words = TEMPLATES if fits else {}
     with ending(pathlib.Path(source).name, traceback=traceback, options=words):
-        folder = _session.start(cache=cache)
+        folder = setup.start(cache=cache)
         if fits:
             options["folder"] = folder
-        command = importlib.import_module(f"everwillow.cli.{module}")
+        command = importlib.import_module(f"everwillow.cli.commands.template.{module}")
         command.run(**options)

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 import typer
 
 from everwillow._errors import ArgumentValueError, EverwillowError, FitError
-from everwillow.cli._files import check_not_input
-from everwillow.cli._wording import in_options
+from everwillow.cli.files import check_not_input
+from everwillow.cli.report.wording import in_options
 
 
 SUCCESS = 0
@@ -97,7 +97,7 @@ def _is_own(filename: str) -> bool:
         return False
     names = ("stdlib", "platstdlib", "purelib", "platlib")
     known = [pathlib.Path(sysconfig.get_path(name)).resolve() for name in names]
-    known.append(pathlib.Path(__file__).resolve().parents[1])
+    known.append(pathlib.Path(__file__).resolve().parents[2])
     file = pathlib.Path(filename).resolve()
     return not any(file.is_relative_to(folder) for folder in known)
 
@@ -137,7 +137,7 @@ def _report(
     from rich.panel import Panel  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    from everwillow.cli._terminal import console  # noqa: PLC0415
+    from everwillow.cli.report.terminal import console  # noqa: PLC0415
 
     body = Text(text if text is not None else str(error))
     panel = Panel(body, title=Text(title), title_align="left", border_style="red")

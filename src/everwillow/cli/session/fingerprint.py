@@ -129,7 +129,7 @@ def _object(thing: Any) -> Iterator[str]:
 def code_version() -> str:
     """Return a name for the code that makes programs: ours, and what it stands on."""
     versions = [f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES]
-    root = pathlib.Path(__file__).parents[1]
+    root = pathlib.Path(__file__).parents[2]
     files = sorted(_files(str(root)))
     return fingerprint(sys.version, versions, files, os.environ.get("XLA_FLAGS"))
 

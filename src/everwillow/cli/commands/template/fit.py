@@ -9,15 +9,15 @@ from typing import Any
 import typer
 
 from everwillow._errors import ArgumentValueError
-from everwillow.cli import _outcome
-from everwillow.cli._files import expecting_hdf5
-from everwillow.cli._numbers import seconds
-from everwillow.cli._outcome import check_target
-from everwillow.cli._programs import Stored, fit
-from everwillow.cli._request import settings_of
-from everwillow.cli._template_inference_tables import l_curve_table
-from everwillow.cli._template_tables import overview, propagated
-from everwillow.cli._terminal import GAP, busy, show
+from everwillow.cli.files import expecting_hdf5
+from everwillow.cli.report import outcome
+from everwillow.cli.report.inference import l_curve_table
+from everwillow.cli.report.numbers import seconds
+from everwillow.cli.report.outcome import check_target
+from everwillow.cli.report.template_results import overview, propagated
+from everwillow.cli.report.terminal import GAP, busy, show
+from everwillow.cli.request import settings_of
+from everwillow.cli.session.programs import Stored, fit
 from everwillow.fitting import FitResult
 from everwillow.models.templates.storage import load
 from everwillow.workflows import templates
@@ -77,7 +77,7 @@ def run(*, folder: Any, everything: bool, options: dict[str, Any]) -> None:
     for stored in kept:
         stored.keep()
     if not results.fit.success:
-        raise typer.Exit(_outcome.NOT_CONVERGED)
+        raise typer.Exit(outcome.NOT_CONVERGED)
 
 
 def _hint(left: Sequence[str], out: str | None) -> list[str]:

@@ -1,10 +1,11 @@
-"""Files that a command was given: never written over, and sent to the right command."""
+"""Files of a command: inputs are never overwritten, results and plots are written."""
 
 import contextlib
 import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from everwillow._errors import ArgumentValueError, EverwillowError
 from everwillow._file_formats import FileFormat, format_of_file
@@ -106,3 +107,24 @@ def _format(file: str) -> FileFormat | None:
     with contextlib.suppress(OSError, ValueError):
         return format_of_file(pathlib.Path(file))
     return None
+
+
+def save_result(record: Any, file: pathlib.Path | None) -> list[str]:
+    """Write a result with `everwillow.io`, and return what to tell the user.
+
+    Args:
+        record: A record of everwillow.
+        file: Where to; None for nowhere.
+    """
+    if file is None:
+        return []
+    from everwillow import io  # noqa: PLC0415
+
+    io.save(record, file)
+    return [f"Results are in {file}; everwillow.io.load reads them."]
+
+
+def save_figure(figure: Any, file: pathlib.Path) -> list[str]:
+    """Write a figure, and return what to tell the user."""
+    figure.savefig(file)
+    return [f"The plot is in {file}."]

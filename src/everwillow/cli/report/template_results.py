@@ -5,16 +5,16 @@ from typing import TypeAlias
 
 import numpy as np
 
-from everwillow.cli._numbers import plain, signed, with_error
-from everwillow.cli._template_bin_tables import bin_table, variation_tables
-from everwillow.cli._template_inference_tables import (
+from everwillow.cli.report.histograms import bin_table, variation_tables
+from everwillow.cli.report.inference import (
     decimals_of,
     grid_table,
     inference_parts,
     scan_table,
 )
-from everwillow.cli._template_parts import check_found, is_meant, names_of_part
-from everwillow.cli._terminal import table
+from everwillow.cli.report.numbers import plain, signed, with_error
+from everwillow.cli.report.parts import check_found, is_meant, names_of_part
+from everwillow.cli.report.terminal import table
 from everwillow.workflows.template_results import (
     ChiSquare,
     HistogramResult,

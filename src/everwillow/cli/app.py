@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, Optional
 try:
     import typer
 
-    from everwillow.cli._parsing import Command, Group
-    from everwillow.cli.template_commands import template
+    from everwillow.cli.parsing import Command, Group
+    from everwillow.cli.template_app import template
 except ImportError as error:
     _MSG = (
         "The command everwillow needs typer and rich, which cannot be imported here. "
@@ -169,7 +169,7 @@ def fit(
 ) -> None:
     """Fit all parameters to the data, and show values, errors and pulls."""
     request = {k: v for k, v in locals().items() if k in _SHARED}
-    _run("_fit", request, traceback, everything=everything, max_steps=max_steps)
+    _run("fit", request, traceback, everything=everything, max_steps=max_steps)
 
 
 @app.command(cls=Command)
@@ -203,7 +203,7 @@ def limit(
     """Set CLs upper limits on the parameter of interest, observed and expected."""
     request = {k: v for k, v in locals().items() if k in _SHARED}
     nuisances = "a priori" if prefit else "a posteriori"
-    _run("_limit", request, traceback, cl=cl, nuisances=nuisances, points=points)
+    _run("limit", request, traceback, cl=cl, nuisances=nuisances, points=points)
 
 
 @app.command(cls=Command)
@@ -233,7 +233,7 @@ def scan(
 ) -> None:
     """Scan the profile likelihood of the parameter of interest."""
     request = {k: v for k, v in locals().items() if k in _SHARED}
-    _run("_scan", request, traceback, between=between, points=points)
+    _run("scan", request, traceback, between=between, points=points)
 
 
 @app.command(cls=Command)
@@ -263,7 +263,7 @@ def impacts(
 ) -> None:
     """Rank nuisance parameters by their impact on the parameter of interest."""
     request = {k: v for k, v in locals().items() if k in _SHARED}
-    _run("_impacts", request, traceback, refit=refit, count=count)
+    _run("impacts", request, traceback, refit=refit, count=count)
 
 
 @app.command(cls=Command)
@@ -278,7 +278,7 @@ def inspect(
 ) -> None:
     """Show what is in a document, and what its reader assumes."""
     request = {k: v for k, v in locals().items() if k in _SHARED}
-    _run("_inspect", request, traceback, computes=False, everything=everything)
+    _run("inspect", request, traceback, computes=False, everything=everything)
 
 
 @app.command(cls=Command)
@@ -301,7 +301,7 @@ def convert(
     """Convert a pyhf workspace to HS3, or the other way round."""
     request = {k: v for k, v in locals().items() if k in _SHARED and k != "out"}
     file = None if out is None else pathlib.Path(out)
-    _run("_convert", request, traceback, computes=False, target=to, file=file)
+    _run("convert", request, traceback, computes=False, target=to, file=file)
 
 
 # Parameters of commands that are fields of `Request`, with their names there.
@@ -329,12 +329,12 @@ def _run(
     **more: Any,
 ) -> None:
     """Run a command, and end with its exit code."""
-    from everwillow.cli import _session  # noqa: PLC0415
+    from everwillow.cli.session import setup  # noqa: PLC0415
 
-    _session.prepare()
-    from everwillow.cli._outcome import ending  # noqa: PLC0415
-    from everwillow.cli._request import Request  # noqa: PLC0415
-    from everwillow.cli._wording import WORKSPACES  # noqa: PLC0415
+    setup.prepare()
+    from everwillow.cli.report.outcome import ending  # noqa: PLC0415
+    from everwillow.cli.report.wording import WORKSPACES  # noqa: PLC0415
+    from everwillow.cli.request import Request  # noqa: PLC0415
 
     fields = {_SHARED[name]: value for name, value in options.items()}
     for name in ("patches", "fixed"):
@@ -346,8 +346,8 @@ def _run(
     request = Request(**fields)
     with ending(request.title, traceback=traceback, options=WORKSPACES):
         if computes:
-            more["folder"] = _session.start(cache=request.cache)
-        command = importlib.import_module(f"everwillow.cli.{module}")
+            more["folder"] = setup.start(cache=request.cache)
+        command = importlib.import_module(f"everwillow.cli.commands.{module}")
         command.run(request, **more)
 
 

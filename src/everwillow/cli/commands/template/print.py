@@ -6,9 +6,9 @@ from typing import Any
 
 from everwillow._errors import ArgumentValueError
 from everwillow._hdf5 import format_of
-from everwillow.cli._files import expecting_hdf5
-from everwillow.cli._template_tables import chosen, details
-from everwillow.cli._terminal import show
+from everwillow.cli.files import expecting_hdf5
+from everwillow.cli.report.template_results import chosen, details
+from everwillow.cli.report.terminal import show
 from everwillow.models.templates import storage
 from everwillow.models.templates.inputs_report import inspect_inputs
 from everwillow.workflows import templates

@@ -27,7 +27,7 @@ def start(*, cache: bool) -> pathlib.Path | None:
     prepare()
     import jax  # noqa: PLC0415
 
-    from everwillow.cli._cache import is_wanted, open_folder  # noqa: PLC0415
+    from everwillow.cli.session.cache import is_wanted, open_folder  # noqa: PLC0415
 
     jax.config.update("jax_enable_x64", True)
     folder = open_folder() if cache and is_wanted() else None

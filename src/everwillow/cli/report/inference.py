@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from everwillow.cli._numbers import plain, signed
-from everwillow.cli._terminal import table
+from everwillow.cli.report.numbers import plain, signed
+from everwillow.cli.report.terminal import table
 from everwillow.workflows.template_profiles import (
     AsymmetricErrors,
     Contour,

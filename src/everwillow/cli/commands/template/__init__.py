@@ -1,0 +1,1 @@
+"""The commands of ``everwillow template``, a module each."""

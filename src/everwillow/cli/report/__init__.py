@@ -1,0 +1,1 @@
+"""How commands show results: numbers, tables, messages, exit codes."""
