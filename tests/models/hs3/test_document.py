@@ -17,7 +17,7 @@ from everwillow._errors import (
 )
 from everwillow.models._document import Node, Report
 from everwillow.models.hs3 import read_document, read_spec
-from everwillow.models.hs3._data import BinnedData, PointData, UnbinnedData, read_data
+from everwillow.models.hs3.data import BinnedData, PointData, UnbinnedData, read_data
 from tests.models.hs3.documents import (
     SIGNAL,
     channel,

@@ -12,10 +12,9 @@ import numpy as np
 from everwillow._errors import ArgumentValueError, KeyCollisionError, UnknownKeyError
 from everwillow._typing import ArrayLike
 from everwillow.models._document import Node
-from everwillow.models.hs3._channels import Channel, read_channel, with_data
-from everwillow.models.hs3._selection import Selection, select
-from everwillow.models.hs3._summary import summary_text
 from everwillow.models.hs3.document import read_document
+from everwillow.models.hs3.histfactory.channels import Channel, read_channel, with_data
+from everwillow.models.hs3.selection import Selection, select
 from everwillow.models.hs3.signals import (
     Signal,
     named,
@@ -23,6 +22,7 @@ from everwillow.models.hs3.signals import (
     signals_of,
     with_signals,
 )
+from everwillow.models.hs3.summary import summary_text
 
 
 # More than twelve methods: these are the members that users of HS3 documents in

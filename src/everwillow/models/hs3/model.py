@@ -25,8 +25,8 @@ from everwillow.models._parameters import (
     start_value,
 )
 from everwillow.models.binned import BinnedModel, FlatBinned
-from everwillow.models.hs3._auxiliary import Joint
-from everwillow.models.hs3.terms import AbstractTerm
+from everwillow.models.hs3.auxiliary import Joint
+from everwillow.models.hs3.terms.base import AbstractTerm
 from everwillow.parameters import AbstractConstraint, Interval, MultivariateNormal
 from everwillow.statelib import State
 

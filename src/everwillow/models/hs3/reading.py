@@ -8,8 +8,8 @@ from typing import Any
 from everwillow.likelihood.binned_spec import BinnedSpec
 from everwillow.model import AbstractModel
 from everwillow.models.binned import BinnedModel
-from everwillow.models.hs3._likelihood import read_likelihood
 from everwillow.models.hs3.document import read_document
+from everwillow.models.hs3.likelihood import read_likelihood
 from everwillow.models.hs3.model import Hs3Model
 from everwillow.models.json_source import collection_paused
 

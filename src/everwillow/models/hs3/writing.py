@@ -23,9 +23,9 @@ from everwillow.likelihood.binned_spec import (
     ShapeVariation,
 )
 from everwillow.model import AbstractModel
-from everwillow.models.hs3._derived import FunctionCall
-from everwillow.models.hs3._from_pyhf import axes
-from everwillow.models.hs3.conversion import packages
+from everwillow.models.hs3.convert.conversion import packages
+from everwillow.models.hs3.convert.from_pyhf import axes
+from everwillow.models.hs3.histfactory.derived import FunctionCall
 from everwillow.models.hs3.model import Hs3Model
 
 

@@ -16,15 +16,15 @@ from jaxtyping import Array, Float
 
 from everwillow._errors import SpecificationError
 from everwillow.likelihood.quadrature import log_sum
-from everwillow.models.hs3._binning import Binning
-from everwillow.models.hs3._fields import Reference
-from everwillow.models.hs3._graph import Edge, Region, Scope
+from everwillow.models.hs3.definition import Reference
 from everwillow.models.hs3.distributions.panels import (
     ORDER,
     pieces_of,
     rule_of,
 )
-from everwillow.models.hs3.expressions import Expression
+from everwillow.models.hs3.expressions.expression import Expression
+from everwillow.models.hs3.functions.binning import Binning
+from everwillow.models.hs3.functions.graph import Edge, Region, Scope
 
 
 PANELS = 64

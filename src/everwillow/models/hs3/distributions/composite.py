@@ -10,9 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from everwillow.likelihood.quadrature import log_sum
-from everwillow.models.hs3._fields import Reference
-from everwillow.models.hs3._graph import Region, Scope
-from everwillow.models.hs3._nodes import safe_log
+from everwillow.models.hs3.definition import Reference
 from everwillow.models.hs3.distributions.base import (
     AbstractDistribution,
     AbstractExtended,
@@ -20,7 +18,9 @@ from everwillow.models.hs3.distributions.base import (
     AbstractNumeric,
     integrate,
 )
-from everwillow.models.hs3.expressions import Expression
+from everwillow.models.hs3.expressions.expression import Expression
+from everwillow.models.hs3.expressions.nodes import safe_log
+from everwillow.models.hs3.functions.graph import Region, Scope
 
 
 @final

@@ -12,13 +12,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow.likelihood.quadrature import log_sum
-from everwillow.models.hs3._fields import Fields, Reference
-from everwillow.models.hs3._graph import Edge, Scope
-from everwillow.models.hs3.distributions._special import (
+from everwillow.models.hs3.definition import Fields, Reference
+from everwillow.models.hs3.distributions.base import AbstractClosed
+from everwillow.models.hs3.distributions.special import (
     log_exponential_interval,
     log_normal_interval,
 )
-from everwillow.models.hs3.distributions.base import AbstractClosed
+from everwillow.models.hs3.functions.graph import Edge, Scope
 
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)

@@ -7,17 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from everwillow.models.hs3._binning import Binning, read_histogram
-from everwillow.models.hs3._fields import Fields, Reference
-from everwillow.models.hs3._graph import Edge, Region, Scope
-from everwillow.models.hs3._interpolation_functions import WeightedSum
-from everwillow.models.hs3._nodes import safe_log
+from everwillow.models.hs3.definition import Fields, Reference
 from everwillow.models.hs3.distributions.base import (
     AbstractDistribution,
     AbstractIntensity,
     AbstractNumeric,
     integrate,
 )
+from everwillow.models.hs3.expressions.nodes import safe_log
+from everwillow.models.hs3.functions.binning import Binning, read_histogram
+from everwillow.models.hs3.functions.graph import Edge, Region, Scope
+from everwillow.models.hs3.functions.interpolations import WeightedSum
 
 
 @final

@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 
 from everwillow.likelihood.quadrature import gauss_legendre
-from everwillow.models.hs3._binning import Binning
-from everwillow.models.hs3._graph import Edge, Scope
+from everwillow.models.hs3.functions.binning import Binning
+from everwillow.models.hs3.functions.graph import Edge, Scope
 
 
 ORDER = 16

@@ -14,11 +14,11 @@ from jaxtyping import Array, Float
 
 from everwillow._errors import SpecificationError
 from everwillow.likelihood.quadrature import gauss_legendre
-from everwillow.models.hs3._fields import Fields, Reference
-from everwillow.models.hs3._graph import Edge, Scope
-from everwillow.models.hs3._nodes import safe_log
+from everwillow.models.hs3.definition import Fields, Reference
 from everwillow.models.hs3.distributions.base import AbstractClosed, require_finite
-from everwillow.models.hs3.functions import horner
+from everwillow.models.hs3.expressions.nodes import safe_log
+from everwillow.models.hs3.functions.graph import Edge, Scope
+from everwillow.models.hs3.functions.registry import horner
 
 
 class AbstractSeries(AbstractClosed):

@@ -4,9 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from everwillow._errors import SpecificationError, nearest, unknown_key
-from everwillow.models.hs3._binning import read_binning
-from everwillow.models.hs3._fields import Fields, Reference
-from everwillow.models.hs3._interpolation_functions import WeightedSum
+from everwillow.models.hs3.definition import Fields, Reference
 from everwillow.models.hs3.distributions.base import (
     AbstractDistribution,
     AbstractExtended,
@@ -50,7 +48,9 @@ from everwillow.models.hs3.distributions.shapes import (
     GeneralizedNormal,
     RelativisticBreitWigner,
 )
-from everwillow.models.hs3.functions import expression_at
+from everwillow.models.hs3.functions.binning import read_binning
+from everwillow.models.hs3.functions.interpolations import WeightedSum
+from everwillow.models.hs3.functions.registry import expression_at
 
 
 _MAX_DEPTH = 40

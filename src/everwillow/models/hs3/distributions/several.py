@@ -13,10 +13,10 @@ import jax.scipy as jsp
 import numpy as np
 from jaxtyping import Array, Float
 
-from everwillow.models.hs3._fields import Fields, Reference
-from everwillow.models.hs3._graph import Region, Scope
+from everwillow.models.hs3.definition import Fields, Reference
 from everwillow.models.hs3.distributions.base import AbstractDistribution, integrate
 from everwillow.models.hs3.distributions.elementary import log_poisson
+from everwillow.models.hs3.functions.graph import Region, Scope
 
 
 @final

@@ -20,10 +20,10 @@ from everwillow.likelihood.quadrature import (
     log_integrate_panels,
     log_sum,
 )
-from everwillow.models.hs3._fields import Fields, Reference
-from everwillow.models.hs3._graph import Edge, Scope
-from everwillow.models.hs3._nodes import safe_log
+from everwillow.models.hs3.definition import Fields, Reference
 from everwillow.models.hs3.distributions.base import AbstractClosed, require_finite
+from everwillow.models.hs3.expressions.nodes import safe_log
+from everwillow.models.hs3.functions.graph import Edge, Scope
 
 
 @final

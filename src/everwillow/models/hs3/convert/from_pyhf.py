@@ -1,0 +1,289 @@
+"""A pyhf workspace as an HS3 document.
+
+Spec: pyhf 0.7 (JSON schema 1.0.0), HS3 0.2.
+"""
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+from everwillow.models._document import Node
+from everwillow.models.hs3.convert.settings import PyhfParameter, Settings
+
+
+PER_BIN = ("shapefactor", "shapesys", "staterror")
+_SYSTEMATICS = ("normsys", "histosys")
+LIKELIHOOD = "likelihood"
+
+
+@dataclass
+class _Converter:
+    layout: "_Layout"
+    parameters: dict[str, PyhfParameter] = field(default_factory=dict)
+    shapesys: dict[str, list[float]] = field(default_factory=dict)
+
+    def distribution(self, channel: Node) -> dict[str, Any]:
+        name = channel.child("name").text()
+        samples = [self._sample(node) for node in channel.child("samples").items()]
+        if not samples:
+            channel.refuse(f"the channel {name!r} has no samples.")
+        bins = len(samples[0]["data"]["contents"])
+        return {
+            "name": name,
+            "type": "histfactory_dist",
+            "axes": axes(name, bins),
+            "samples": samples,
+        }
+
+    def _sample(self, node: Node) -> dict[str, Any]:
+        contents = node.child("data")
+        contents.numbers()
+        bins = len(contents.value)
+        modifiers = list(node.child("modifiers").items())
+        kinds = [modifier.child("type").text() for modifier in modifiers]
+        errors: list[float] = [0.0] * bins
+        made = []
+        for modifier, kind in zip(modifiers, kinds, strict=True):
+            entry = self._modifier(modifier, kind, contents.value)
+            if kind == "staterror":
+                values = modifier.child("data")
+                values.numbers(size=bins, what="the sample")
+                if kinds.count("staterror") == 1:
+                    errors = list(values.value)
+                else:
+                    entry["data"] = {"uncertainties": list(values.value)}
+            made.append(entry)
+        return {
+            "name": node.child("name").text(),
+            "data": {"contents": list(contents.value), "errors": errors},
+            "modifiers": made,
+        }
+
+    def _modifier(self, node: Node, kind: str, contents: list[float]) -> dict[str, Any]:
+        bins = len(contents)
+        name = node.child("name").text()
+        entry: dict[str, Any] = {"name": name, "type": kind}
+        if kind in ("normfactor", "lumi"):
+            self._want(node, name, "lumi" if kind == "lumi" else "free", [name])
+            return {"name": name, "type": "normfactor", "parameter": name}
+        if kind in _SYSTEMATICS:
+            parameter = f"alpha_{name}"
+            self._want(node, name, "alpha", [parameter])
+            data = node.child("data")
+            return entry | {
+                "parameter": parameter,
+                "constraint": "Gauss",
+                "data": _variation(data, kind, bins),
+            }
+        if kind not in PER_BIN:
+            node.child("type").refuse(f"there is no modifier type {kind!r} in pyhf.")
+        names = self._bins(node, name, kind, bins)
+        entry["parameters"] = names
+        if kind == "staterror":
+            entry["constraint"] = "Gauss"
+        if kind == "shapesys":
+            values = node.child("data")
+            values.numbers(size=bins, what="the sample")
+            entry |= {"constraint": "Poisson", "data": {"vals": list(values.value)}}
+            self.shapesys[name] = [
+                (n / e) ** 2 if n > 0 and e > 0 else 1.0
+                for n, e in zip(contents, values.value, strict=True)
+            ]
+        return entry
+
+    def _bins(self, node: Node, name: str, kind: str, bins: int) -> list[str]:
+        channel = node.pointer.split("/samples/")[0]
+        size = self.layout.sizes[name]
+        role = "free" if kind == "shapefactor" else kind
+        self._want(node, name, role, [f"gamma_{name}_{i}" for i in range(size)])
+        first = self.layout.first[channel, name]
+        if first + bins > size:
+            node.refuse(f"the array {name!r} has {size} elements, not {bins}.")
+        return self.parameters[name].names[first : first + bins]
+
+    def _want(self, node: Node, name: str, kind: str, names: list[str]) -> None:
+        known = self.parameters.setdefault(name, PyhfParameter(kind, names))
+        if known.kind != kind:
+            node.refuse(
+                f"the parameter {name!r} is used for modifiers that pyhf does not "
+                "allow to share one."
+            )
+
+
+@dataclass
+class _Layout:
+    """Which elements of an array parameter belong to which channel.
+
+    A staterror goes on counting from channel to channel, sorted by their names; a
+    shapefactor has the elements of the first of them.
+    """
+
+    first: dict[tuple[str, str], int] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, root: Node) -> "_Layout":
+        layout = cls()
+        channels = list(root.child("channels").items())
+        for channel in sorted(channels, key=lambda node: node.child("name").text()):
+            for sample in channel.child("samples").items():
+                bins = len(list(sample.child("data").items()))
+                for modifier in sample.child("modifiers").items():
+                    if modifier.child("type").text() in PER_BIN:
+                        layout.add(channel.pointer, modifier, bins)
+        return layout
+
+    def add(self, channel: str, modifier: Node, bins: int) -> None:
+        name = modifier.child("name").text()
+        if (channel, name) in self.first:
+            return
+        counts = modifier.value["type"] == "staterror"
+        self.first[channel, name] = self.sizes.get(name, 0) if counts else 0
+        if counts:
+            self.sizes[name] = self.sizes.get(name, 0) + bins
+        else:
+            self.sizes.setdefault(name, bins)
+
+
+def convert(root: Node, packages: list[dict[str, str]]) -> dict[str, Any]:
+    """Return the document."""
+    converter = _Converter(_Layout.of(root))
+    distributions = [
+        converter.distribution(node) for node in root.child("channels").items()
+    ]
+    names = [entry["name"] for entry in distributions]
+    data = _data(root, distributions)
+    measurements = list(root.child("measurements").items())
+    if not measurements:
+        root.child("measurements").refuse("there is no measurement.")
+    analyses, domains, points = [], [], []
+    constraints: dict[str, dict[str, Any]] = {}
+    likelihoods: list[dict[str, Any]] = []
+    functions: dict[str, dict[str, Any]] = {}
+    for node in measurements:
+        settings = _settings(node, converter, functions)
+        aux = settings.constraints(constraints)
+        likelihood = _likelihood(likelihoods, names, aux)
+        points.append(settings.point())
+        domains.append(settings.domain())
+        analyses.append(
+            {
+                "name": settings.name,
+                "likelihood": likelihood,
+                "domains": [settings.name],
+                "parameters_of_interest": [settings.poi] if settings.poi else [],
+                "init": settings.name,
+            }
+        )
+    more = {"functions": list(functions.values())} if functions else {}
+    return {
+        "metadata": {"hs3_version": "0.2", "packages": packages},
+        "distributions": [*distributions, *constraints.values()],
+        **more,
+        "data": data,
+        "likelihoods": likelihoods,
+        "domains": domains,
+        "parameter_points": points,
+        "analyses": analyses,
+        "misc": {
+            "pyhf": {
+                "version": root.value.get("version", "1.0.0"),
+                "measurements": copy.deepcopy(root.value["measurements"]),
+                "observations": [node["name"] for node in root.value["observations"]],
+            }
+        },
+    }
+
+
+def _settings(
+    node: Node, converter: _Converter, functions: dict[str, dict[str, Any]]
+) -> Settings:
+    parameters = converter.parameters
+    config = node.child("config")
+    entries, given = config.get("parameters"), config.get("poi")
+    poi = "" if given is None else str(given.value)
+    if poi in parameters:
+        poi = parameters[poi].names[0]
+    configured = {
+        entry.child("name").text(): entry
+        for entry in ([] if entries is None else entries.items())
+    }
+    name = node.child("name").text()
+    return Settings(
+        node, name, poi, parameters, configured, converter.shapesys, functions
+    )
+
+
+def axes(name: str, bins: int) -> list[dict[str, Any]]:
+    """Return the axis of a channel whose bins have no edges."""
+    return [{"name": f"x_{name}", "min": 0.0, "max": float(bins), "nbins": bins}]
+
+
+def _variation(data: Node, kind: str, bins: int) -> dict[str, Any]:
+    if kind == "normsys":
+        data.child("hi").number()
+        data.child("lo").number()
+        return {
+            "hi": data.value["hi"],
+            "lo": data.value["lo"],
+            "interpolation": "code4",
+        }
+    for key in ("hi_data", "lo_data"):
+        data.child(key).numbers(size=bins, what="the sample")
+    return {
+        "hi": {"contents": list(data.value["hi_data"])},
+        "lo": {"contents": list(data.value["lo_data"])},
+        "interpolation": "code4p",
+    }
+
+
+def _data(root: Node, distributions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the data of all channels, then those that belong to none."""
+    observed = {
+        node.child("name").text(): node for node in root.child("observations").items()
+    }
+    data = []
+    for entry in distributions:
+        name = entry["name"]
+        node = observed.pop(name, None)
+        if node is None:
+            root.child("observations").refuse(
+                f"there are no observations of the channel {name!r}."
+            )
+        values = node.child("data")
+        bins = len(entry["samples"][0]["data"]["contents"])
+        values.numbers(size=bins, what=f"{name!r}")
+        data.append(_counts(name, values.value))
+    for name, node in observed.items():
+        values = node.child("data")
+        values.numbers()
+        data.append(_counts(name, values.value))
+    return data
+
+
+def _counts(name: str, values: list[float]) -> dict[str, Any]:
+    return {
+        "name": f"obs_{name}",
+        "type": "binned",
+        "contents": list(values),
+        "axes": axes(name, len(values)),
+    }
+
+
+def _likelihood(
+    likelihoods: list[dict[str, Any]], names: list[str], aux: list[str]
+) -> str:
+    """Return the name of the likelihood with these constraints, made if need be."""
+    for one in likelihoods:
+        if one.get("aux_distributions", []) == aux:
+            return one["name"]
+    number = len(likelihoods)
+    made: dict[str, Any] = {
+        "name": LIKELIHOOD if number == 0 else f"{LIKELIHOOD}_{number + 1}",
+        "distributions": list(names),
+        "data": [f"obs_{name}" for name in names],
+    }
+    if aux:
+        made["aux_distributions"] = aux
+    likelihoods.append(made)
+    return made["name"]

@@ -1,0 +1,1 @@
+"""The histfactory distributions of HS3, read into a `BinnedSpec`."""

@@ -1,0 +1,172 @@
+"""The histfactory distributions of a likelihood with their counts, in arrays.
+
+Spec: HS3 0.2, chapter HistFactory.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from everwillow.models._document import Node, Report
+from everwillow.models.hs3.data import (
+    Axis,
+    BinnedData,
+    PointData,
+    UnbinnedData,
+    bin_count,
+    read_axes,
+    read_data,
+)
+from everwillow.models.hs3.document import Document
+from everwillow.models.hs3.histfactory.keys import report_unread, report_unread_of
+from everwillow.models.hs3.histfactory.modifiers import Modifier, read_modifier
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One process in one channel, its modifiers in one spelling."""
+
+    name: str
+    node: Node
+    nominal: np.ndarray
+    errors: np.ndarray | None
+    modifiers: tuple[Modifier, ...]
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One histfactory distribution; `observed` is None until it has data."""
+
+    name: str
+    node: Node
+    axes: tuple[Axis, ...]
+    bins: int
+    samples: tuple[Sample, ...]
+    observed: np.ndarray | None = None
+
+
+def read_channel(node: Node, document: Document) -> Channel:
+    """Read a histfactory distribution."""
+    name = node.child("name").text()
+    axes = read_axes(node, report=document.report)
+    bins = bin_count(axes)
+    samples: list[Sample] = []
+    listed = node.child("samples")
+    for index, entry in enumerate(listed.items()):
+        sample = _sample(entry, index, name, bins, document)
+        bins = len(sample.nominal)
+        if any(sample.name == other.name for other in samples):
+            entry.refuse(
+                f"the channel {name!r} has two samples {sample.name!r}. Rename one."
+            )
+        samples.append(sample)
+    if not samples:
+        listed.refuse(f"the channel {name!r} has no samples.")
+    if not bins:
+        node.refuse(f"the channel {name!r} has no bins.")
+    report_unread(node, document.report)
+    return Channel(name, node, axes, bins, tuple(samples))
+
+
+def with_data(channel: Channel, data: Node, document: Document) -> Channel:
+    """Return the channel with its observed counts."""
+    observed = _observed(channel, data, document)
+    negative = observed < 0.0
+    if negative.any():
+        place = int(np.argmax(negative))
+        document.data.get(str(data.value), data).refuse(
+            f"bin {place} of {channel.name!r} has {observed[place]:g} events; a count "
+            "cannot be negative."
+        )
+    return Channel(
+        channel.name,
+        channel.node,
+        channel.axes,
+        channel.bins,
+        channel.samples,
+        observed,
+    )
+
+
+def _sample(
+    node: Node, index: int, channel: str, bins: int | None, document: Document
+) -> Sample:
+    given = node.get("name")
+    name = f"sample_{index}" if given is None else given.text()
+    report = document.report
+    if given is None:
+        report.collect("Samples without a name are called {names}.", name)
+    data = node.child("data")
+    nominal = data.child("contents").numbers(size=bins, what=f"{channel!r}")
+    if (nominal < 0.0).any():
+        report.collect("There are negative yields in {names}.", f"{channel}/{name}")
+    errors = data.get("errors")
+    widths = None
+    if errors is not None:
+        widths = errors.numbers(size=len(nominal), what=f"{channel!r}")
+        if (widths < 0.0).any():
+            errors.refuse("an error cannot be negative.")
+    listed = node.get("modifiers")
+    modifiers = tuple(
+        read_modifier(item, distributions=document.distributions, report=report)
+        for item in (() if listed is None else listed.items())
+    )
+    _check_twice(modifiers, report)
+    report_unread_of(modifiers, report)
+    return Sample(name, node, nominal, widths, modifiers)
+
+
+def _check_twice(modifiers: Sequence[Modifier], report: Report) -> None:
+    seen: set[tuple[str, str]] = set()
+    for modifier in modifiers:
+        label = (modifier.kind, modifier.name)
+        if label in seen:
+            report.collect(
+                "The modifiers {names} are there twice in one sample; both act.",
+                modifier.name,
+            )
+        seen.add(label)
+
+
+def _observed(channel: Channel, data: Node, document: Document) -> np.ndarray:
+    if not isinstance(data.value, str):
+        counts = np.array([data.number()])
+        node = data
+    else:
+        node = document.data[data.value]
+        read = read_data(node, report=document.report)
+        match read:
+            case BinnedData():
+                counts = read.contents
+            case PointData():
+                counts = np.array([read.value])
+            case UnbinnedData():
+                counts = _filled(channel, read, node, document.report)
+    if len(counts) != channel.bins:
+        node.refuse(
+            f"{len(counts)} bins of data, but the distribution {channel.name!r} has "
+            f"{channel.bins}."
+        )
+    return counts
+
+
+def _filled(
+    channel: Channel, data: UnbinnedData, node: Node, report: Report
+) -> np.ndarray:
+    """Fill events into the bins of a channel."""
+    edges = [axis.edges for axis in channel.axes if axis.edges is not None]
+    names = [axis.name for axis in data.axes]
+    wanted = [axis.name for axis in channel.axes]
+    if not edges or sorted(names) != sorted(wanted):
+        node.refuse(
+            f"these are events in {names}, and the distribution {channel.name!r} has "
+            f"bins in {wanted}."
+        )
+    columns = data.entries[:, [names.index(name) for name in wanted]]
+    counts, _ = np.histogramdd(columns, bins=edges, weights=data.weights)
+    report.collect(
+        "The events of {names} are filled into the bins of their distribution.",
+        data.name,
+    )
+    return counts.ravel()

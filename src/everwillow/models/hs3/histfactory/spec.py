@@ -1,0 +1,370 @@
+"""From histfactory distributions to a `BinnedSpec`.
+
+Spec: HS3 0.2, chapter HistFactory; arXiv: CERN-OPEN-2012-016 for the constraints.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from everwillow.likelihood.binned_spec import (
+    BinScale,
+    ChannelSpec,
+    ConstraintSpec,
+    Derived,
+    Effect,
+    NormVariation,
+    Scale,
+    ShapeVariation,
+)
+from everwillow.likelihood.interpolation import EXPONENTIAL
+from everwillow.models._document import Node
+from everwillow.models.hs3.document import Document
+from everwillow.models.hs3.histfactory.channels import Channel, Sample
+from everwillow.models.hs3.histfactory.derived import derive
+from everwillow.models.hs3.histfactory.gammas import (
+    ShapeSys,
+    free_bins,
+    gamma_names,
+    relative_errors,
+    report_dropped,
+    stat_errors,
+)
+from everwillow.models.hs3.histfactory.modifiers import PER_BIN, Modifier, interpolation
+from everwillow.models.hs3.histfactory.templates import (
+    bin_errors,
+    bin_values,
+    check_positive,
+    check_total,
+    modifiers_of,
+    paired,
+    scaled,
+    stat_settings,
+    template,
+)
+from everwillow.models.hs3.measurements import Measurements
+from everwillow.models.hs3.parameters import Parameters, Role
+from everwillow.models.hs3.selection import Selection
+
+
+_UNIT = ConstraintSpec("normal", 0.0, 1.0)
+_SMALLEST = 1e-100  # relative error
+
+
+@dataclass
+class Builder:
+    """What the channels of one likelihood are built with.
+
+    Attributes:
+        document: The document.
+        selection: The analysis.
+        measurements: Counts constraints given by name.
+        parameters: Collects parameters; those of `measurements`.
+        derived: Collects the functions that modifiers name.
+        gammas: The bin parameters of each modifier, by its pointer.
+    """
+
+    document: Document
+    selection: Selection
+    measurements: Measurements
+    parameters: Parameters
+    derived: dict[str, Derived] = field(default_factory=dict)
+    gammas: dict[int, str | tuple[str, ...]] = field(default_factory=dict)
+
+    def channels(
+        self, channels: Sequence[Channel], *, shapesys: str | None
+    ) -> tuple[ChannelSpec, ...]:
+        """Return the channels, having collected their parameters.
+
+        Args:
+            channels: With their data.
+            shapesys: Meaning of the `vals` of shapesys, None to find out.
+        """
+        specs = tuple(self._channel(channel) for channel in channels)
+        for channel in channels:
+            self._stat_constraints(channel)
+        self._shape_constraints(channels, shapesys)
+        return specs
+
+    def _channel(self, channel: Channel) -> ChannelSpec:
+        assert channel.observed is not None
+        samples = []
+        for sample in channel.samples:
+            factor, effects = 1.0, []
+            for modifier in sample.modifiers:
+                effect = self._effect(modifier, sample, channel)
+                if isinstance(effect, float):
+                    factor *= effect
+                else:
+                    effects.append(effect)
+            samples.append(scaled(sample, factor, effects))
+        check_total(channel)
+        return ChannelSpec(channel.name, channel.observed, tuple(samples))
+
+    def _effect(
+        self, modifier: Modifier, sample: Sample, channel: Channel
+    ) -> Effect | float:
+        if modifier.kind in PER_BIN:
+            return self._bin_scale(modifier, channel)
+        reference = modifier.parameters[0]
+        if modifier.kind == "normfactor":
+            return self._scale(modifier, reference)
+        if not isinstance(reference, str):
+            modifier.node.refuse(f"a {modifier.kind} needs a name, not {reference:g}.")
+        self._need(reference, "alpha", modifier.node)
+        default = channel.node.get("default_interpolation")
+        code = interpolation(modifier, report=self.document.report, default=default)
+        data = modifier.node.child("data")
+        if modifier.kind == "normsys":
+            lo, hi = data.child("lo"), data.child("hi")
+            effect = NormVariation(reference, lo.number(), hi.number(), code)
+            if code in EXPONENTIAL:
+                check_positive(lo, hi, code)
+        else:
+            down = template(data, "lo", channel)
+            up = template(data, "hi", channel)
+            effect = ShapeVariation(reference, down, up, code)
+            if code in EXPONENTIAL and min(*down, *up, *sample.nominal) <= 0.0:
+                data.refuse(
+                    f"{code} needs positive yields. Use 'lin' or 'poly6', which add "
+                    "instead of multiply."
+                )
+            if code == "code6" and ((sample.nominal == 0.0) & (down != up)).any():
+                data.refuse("code6 multiplies, which a nominal yield of 0 hinders.")
+        if reference not in self.derived:
+            self._constrain_alpha(modifier, reference)
+        return effect
+
+    def _scale(self, modifier: Modifier, reference: str | float) -> Effect | float:
+        if not isinstance(reference, str):
+            return reference
+        self._need(reference, "factor", modifier.node)
+        if reference in self.derived:
+            return Scale(reference)
+        word = modifier.constraint(0)
+        if word is not None:
+            self._constrain_factor(reference, word, modifier, unit=True)
+        return Scale(reference)
+
+    def _need(self, name: str, role: Role, node: Node) -> None:
+        if name in self.document.functions:
+            derive(name, self.document, self.parameters, self.derived, node=node)
+        else:
+            self.parameters.want(name, role, node=node)
+
+    def _bin_scale(self, modifier: Modifier, channel: Channel) -> BinScale:
+        names = gamma_names(modifier, channel, self.selection, self.document)
+        self.gammas[id(modifier)] = names
+        free = modifier.kind == "shapefactor"
+        if isinstance(names, str):
+            self.parameters.want(names, "gamma", node=modifier.node, size=channel.bins)
+            names_, each = (names,), names
+        else:
+            for name in names:
+                self.parameters.want(name, "gamma", node=modifier.node)
+            names_, each = names, names
+        if free and "vals" not in (modifier.node.get("data") or Node({})):
+            for index, name in enumerate(names_):
+                word = modifier.constraint(index)
+                if word is not None:
+                    self._constrain_factor(name, word, modifier, unit=True)
+        return BinScale(each)
+
+    def _constrain_alpha(self, modifier: Modifier, name: str) -> None:
+        word = modifier.constraint(0)
+        node, report = modifier.node, self.document.report
+        if word is None:
+            report.collect(
+                f"No constraint is given for the {modifier.kind} of {{names}}: Gauss "
+                "is assumed.",
+                name,
+            )
+        if word == "None":
+            return
+        if word == "Const":
+            self.parameters.fix(name)
+        elif word in (None, "Gauss"):
+            self.parameters.constrain(name, _UNIT, origin=node.where)
+        elif word == "LogNormal" and modifier.kind == "normsys":
+            report.collect(
+                "The log-normal constraint of {names} is read as a log-normal "
+                "distribution of the factor, so the parameter itself is Gaussian.",
+                name,
+            )
+            self.parameters.constrain(name, _UNIT, origin=node.where)
+        elif word in ("LogNormal", "Poisson"):
+            node.refuse(
+                f"a {word} constraint needs a positive parameter, but that of a "
+                f"{modifier.kind} is nominally 0. Use Gauss, or name a distribution."
+            )
+        elif word is not None:
+            self._constrain_by_name(name, word, node)
+
+    def _constrain_factor(
+        self,
+        name: str,
+        word: str,
+        modifier: Modifier,
+        *,
+        unit: bool = False,
+        error: float = 1.0,
+    ) -> None:
+        """Constrain a parameter that is nominally 1, with a relative error."""
+        where = modifier.node.where
+        if word == "None":
+            return
+        if word == "Const":
+            self.parameters.fix(name)
+            return
+        if word not in _FACTOR_KINDS:
+            self._constrain_by_name(name, word, modifier.node)
+            return
+        if unit:
+            self.document.report.collect(
+                "The constraints of the factors {names} have unit width, as nothing "
+                "gives another.",
+                name,
+            )
+        if error <= 0.0:
+            self.document.report.collect(
+                "The factors {names} have no error: they are held at their start.", name
+            )
+            self.parameters.fix(name)
+            error = 1.0
+        _check_error(error, modifier.node)
+        self.parameters.constrain(name, _factor_constraint(word, error), origin=where)
+
+    def _constrain_by_name(self, name: str, word: str, node: Node) -> None:
+        if not self.measurements.count(self.document.distributions[word]):
+            return
+        counted = self.measurements.counted[word]
+        if name not in counted:
+            names = ", ".join(map(repr, counted))
+            node.refuse(f"the distribution {word!r} constrains {names}, not {name!r}.")
+
+    def _stat_constraints(self, channel: Channel) -> None:
+        groups: dict[object, list[tuple[Sample, Modifier]]] = {}
+        for sample, modifier in modifiers_of(channel, "staterror"):
+            names = self.gammas[id(modifier)]
+            groups.setdefault(names, []).append((sample, modifier))
+        for names, members in groups.items():
+            carriers = [(s, bin_errors(s, m, channel)) for s, m in members]
+            errors = stat_errors(carriers)
+            report_dropped(
+                channel.name,
+                np.sum([sample.nominal for sample, _ in carriers], axis=0),
+                np.max([absolute for _, absolute in carriers], axis=0),
+                self.document.report,
+            )
+            sample, modifier = members[0]
+            default, threshold = stat_settings(sample, channel)
+            for index, (name, error) in enumerate(paired(names, errors)):
+                said = [word for _, m in members if (word := m.constraint(index))]
+                word = said[0] if said else default
+                if word is None:
+                    word = "Poisson"
+                    self.document.report.collect(
+                        "No constraint is given for the staterror {names}: Poisson is "
+                        "assumed.",
+                        modifier.name,
+                    )
+                if len(set(said)) > 1:
+                    self.document.report.collect(
+                        "The samples give different constraints for {names}; that of "
+                        "the first sample is used.",
+                        name,
+                    )
+                if np.max(error) < threshold:
+                    word = "Const"
+                self._constrain_bins(name, word, modifier, error)
+
+    def _shape_constraints(
+        self, channels: Sequence[Channel], wanted: str | None
+    ) -> None:
+        entries = []
+        for channel in channels:
+            for kind in ("shapesys", "shapefactor"):
+                for sample, modifier in modifiers_of(channel, kind):
+                    data = modifier.node.get("data")
+                    if kind == "shapefactor" and (data is None or "vals" not in data):
+                        continue
+                    entries.append(
+                        ShapeSys(
+                            f"{channel.name}/{sample.name}",
+                            self.gammas[id(modifier)],
+                            bin_values(modifier, channel),
+                            sample.nominal,
+                            modifier,
+                        )
+                    )
+        errors = relative_errors(entries, self.selection, self.document, wanted=wanted)
+        for entry, relative in zip(entries, errors, strict=True):
+            report_dropped(
+                entry.label, entry.nominal, entry.values, self.document.report
+            )
+            free = free_bins(entry, self.document)
+            pairs = zip(
+                paired(entry.names, relative), paired(entry.names, free), strict=True
+            )
+            for index, ((name, error), (_, is_free)) in enumerate(pairs):
+                word = entry.modifier.constraint(index)
+                if np.all(is_free) and word != "Const":
+                    self.document.report.collect(
+                        "The 'vals' of {names} are 0: no errors but free factors, as "
+                        "ROOT writes a ShapeFactor.",
+                        entry.modifier.name,
+                    )
+                    continue
+                if word is None:
+                    word = "Poisson"
+                    self.document.report.collect(
+                        "No constraint is given for the shapesys {names}: Poisson is "
+                        "assumed.",
+                        entry.modifier.name,
+                    )
+                self._constrain_bins(name, word, entry.modifier, error)
+
+    def _constrain_bins(
+        self, name: str, word: str, modifier: Modifier, error: np.ndarray
+    ) -> None:
+        if error.ndim == 0:
+            self._constrain_factor(name, word, modifier, error=float(error))
+            return
+        if word not in _FACTOR_KINDS:
+            if word not in ("Const", "None"):
+                modifier.node.refuse("an array of parameters needs a constraint type.")
+            if word == "Const":
+                self.parameters.fix(name)
+        elif (error > 0.0).all():
+            _check_error(error, modifier.node)
+            spec = _factor_constraint(word, error)
+            self.parameters.constrain(name, spec, origin=modifier.node.where)
+        else:
+            modifier.node.refuse(
+                "a bin without error needs a parameter of its own: list 'parameters'."
+            )
+
+
+_FACTOR_KINDS = ("Gauss", "Poisson", "LogNormal")
+
+
+def _check_error(error: float | np.ndarray, node: Node) -> None:
+    """Check that the square of an error and its inverse are numbers."""
+    size = np.asarray(error)
+    if not ((size > _SMALLEST) & (size < 1.0 / _SMALLEST)).all():
+        node.refuse(f"a relative error of {np.ravel(error)[0]:g} cannot be used.")
+
+
+def _factor_constraint(word: str, error: float | np.ndarray) -> ConstraintSpec:
+    """Return the constraint of a factor around 1 with a relative error.
+
+    The kappa of a log-normal is 1 + error, as in HistFactory.
+    """
+    one = 1.0 if np.ndim(error) == 0 else np.ones(np.shape(error))
+    match word:
+        case "Gauss":
+            return ConstraintSpec("normal", one, error)
+        case "Poisson":
+            return ConstraintSpec("poisson", 1.0 / error**2, 1.0 / error**2)
+    return ConstraintSpec("lognormal", one, 1.0 + error)

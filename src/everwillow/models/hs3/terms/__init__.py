@@ -1,0 +1,12 @@
+"""The terms of a likelihood that are not of HistFactory: events, bins and points."""
+
+from everwillow.models.hs3.terms.base import (
+    AbstractTerm,
+    BinnedTerm,
+    PointTerm,
+    UnbinnedTerm,
+    build_terms,
+)
+
+
+__all__ = ["AbstractTerm", "BinnedTerm", "PointTerm", "UnbinnedTerm", "build_terms"]
