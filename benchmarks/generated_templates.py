@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from everwillow.likelihood.histograms import Axis, Channel, Layout
-from everwillow.likelihood.template_spec import (
+from everwillow.likelihood.templates.spec import (
     Responses,
     Systematic,
     Templates,

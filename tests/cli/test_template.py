@@ -11,7 +11,7 @@ pytest.importorskip("h5py")
 from everwillow.cli.commands.template.fit import _hint, arguments_of
 from everwillow.cli.report import template_results
 from everwillow.cli.report.template_results import propagated, toy_table
-from everwillow.models.templates import storage
+from everwillow.models.templates import reading
 from everwillow.workflows import templates
 from everwillow.workflows.template_results import TemplateResults, Toys
 from tests.cli.test_fit import row
@@ -43,8 +43,8 @@ def test_a_script_becomes_a_file(run, folder, tmp_path):
         done = run("template", "build", script, "--out", tmp_path / "built.hdf5")
         assert done.exit_code == 0, said(done)
         assert row(done.stdout, "ch0")[:2] == ["6", "no"]
-        built = storage.load(tmp_path / "built.hdf5")
-        same = storage.load(folder / "fit.hdf5")
+        built = reading.load(tmp_path / "built.hdf5")
+        same = reading.load(folder / "fit.hdf5")
         assert built.systematics == same.systematics
         np.testing.assert_array_equal(built.observed, same.observed)
 

@@ -9,7 +9,7 @@ import pytest
 
 import everwillow as ew
 from everwillow.models.templates import TemplateBuilder
-from everwillow.models.templates.regularisation import Curvature
+from everwillow.models.templates.likelihood.regularisation import Curvature
 from everwillow.profile import minos
 from everwillow.workflows.l_curve import l_curve
 from everwillow.workflows.template_results import SIMULATION

@@ -11,7 +11,7 @@ import everwillow as ew
 from everwillow.mappings import parse_mapping
 from everwillow.mappings.residuals import residual_chi2
 from everwillow.models.templates import TemplateBuilder
-from everwillow.models.templates.parameter_models import (
+from everwillow.models.templates.rates import (
     ABCD,
     AxisBernstein,
     AxisExponential,

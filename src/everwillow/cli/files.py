@@ -80,14 +80,14 @@ def _hint_for_hdf5(file: str) -> str:
     if _format(file) != "hdf5":
         return ""
     from everwillow._hdf5 import format_of  # noqa: PLC0415
-    from everwillow.models.templates import storage  # noqa: PLC0415
+    from everwillow.models.templates.writing import KIND  # noqa: PLC0415
     from everwillow.workflows import templates  # noqa: PLC0415
 
     try:
         kind = format_of(file)
     except (EverwillowError, OSError):
-        kind = storage.KIND.format
-    if kind == storage.KIND.format:
+        kind = KIND.format
+    if kind == KIND.format:
         return (
             "Template files go to `everwillow template fit`, and to `everwillow "
             "template print`, which shows what is in them."

@@ -30,9 +30,9 @@ from everwillow._errors import ArgumentValueError
 from everwillow._typing import Key
 from everwillow.fitting import FitResult, fit
 from everwillow.goodness import saturated_test
-from everwillow.models.templates.likelihood import FlatTemplates
+from everwillow.models.templates.likelihood.flat import FlatTemplates
+from everwillow.models.templates.likelihood.regularisation import with_strength
 from everwillow.models.templates.model import TemplateModel
-from everwillow.models.templates.regularisation import with_strength
 from everwillow.uncertainty import propagate
 
 
@@ -113,8 +113,7 @@ def l_curve(
             strengths, or one is not finite.
 
     Example:
-        >>> from everwillow.models.templates import TemplateBuilder
-        >>> from everwillow.models.templates.regularisation import Curvature
+        >>> from everwillow.models.templates import Curvature, TemplateBuilder
         >>> builder = TemplateBuilder()
         >>> builder.add_channel([("x", [0.0, 1.0, 2.0, 3.0])], "ch0")
         >>> builder.add_data(np.array([100.0, 130.0, 90.0]), "ch0")

@@ -14,7 +14,7 @@
 ``...; ...``                                                their product
 ==========================================================  ==========================
 
-Options of the classes in `everwillow.models.templates.parameter_models` follow as
+Options of the classes in `everwillow.models.templates.rates` follow as
 ``option=value``, such as ``negative=yes``, ``by=eta``, ``name=qcd``. A region is a
 channel, or a channel with one bin of some axes: ``ch0(iso=1,mt=0)``. Names with
 special characters are written in double quotes. One's own function is called with the
@@ -27,10 +27,10 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from everwillow._errors import nearest
-from everwillow.likelihood.template_spec import TemplateSpec
+from everwillow.likelihood.templates.spec import TemplateSpec
 from everwillow.mappings.parsing import _imported as imported
 from everwillow.mappings.tokens import Piece, words
-from everwillow.models.templates.parameter_models import (
+from everwillow.models.templates.rates import (
     ABCD,
     AbstractParameterModel,
     AxisBernstein,

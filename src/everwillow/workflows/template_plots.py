@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from everwillow import plotting
-from everwillow.likelihood.template_spec import TemplateSpec
+from everwillow.likelihood.templates.spec import TemplateSpec
 from everwillow.workflows._template_histogram_plots import (
     TOGETHER,
     Look,

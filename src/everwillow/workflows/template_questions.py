@@ -12,7 +12,7 @@ from everwillow.engine.layout import ravel_state
 from everwillow.engine.names import meant_elements, named_elements
 from everwillow.likelihood.histograms import Layout
 from everwillow.mappings import AbstractHistogramMapping, parse_mapping
-from everwillow.models.templates.compilation import FREE
+from everwillow.models.templates.likelihood.compilation import FREE
 from everwillow.models.templates.model import TemplateModel
 from everwillow.workflows._template_models import prefit_errors
 from everwillow.workflows._template_numbers import free_projections

@@ -13,8 +13,11 @@ from everwillow._errors import ArgumentValueError, unknown_key
 from everwillow.likelihood.histograms import Layout, Yields
 from everwillow.mappings import AbstractHistogramMapping, parse_mapping
 from everwillow.mappings.tokens import words
+from everwillow.models.templates.likelihood.regularisation import (
+    Curvature,
+    with_strength,
+)
 from everwillow.models.templates.model import TemplateModel
-from everwillow.models.templates.regularisation import Curvature, with_strength
 from everwillow.workflows.l_curve import l_curve
 from everwillow.workflows.template_profiles import Regularisation, StrengthScan
 

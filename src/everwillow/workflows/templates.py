@@ -41,11 +41,11 @@ from typing import Any
 
 from everwillow._hdf5 import Kind, import_h5py, reading, write_header, writing
 from everwillow.fitting import FitResult, fit
-from everwillow.likelihood.template_spec import TemplateSpec
+from everwillow.likelihood.templates.spec import TemplateSpec
 from everwillow.mappings import AbstractHistogramMapping
-from everwillow.models.templates.blinding import Blind
+from everwillow.models.templates.likelihood.blinding import Blind
 from everwillow.models.templates.model import Likelihood, Statistics
-from everwillow.models.templates.storage import load
+from everwillow.models.templates.reading import load
 from everwillow.workflows import _hdf5_records
 from everwillow.workflows._template_analysis import (
     check_without_fit,
@@ -137,9 +137,9 @@ def run(
         profile: As there. If False, ``bin_by_bin[0]``, ... are among the parameters.
         sparse: Whether effects are kept as a list; None as the builder says.
         regularise: Histograms that ought to be smooth
-            (`everwillow.models.templates.regularisation`): mappings, as `mappings` has
-            them; ``Parameters PATTERN ...`` for the values of parameters in a row; or
-            `Curvature`, which has a strength of its own.
+            (`everwillow.models.templates.likelihood.regularisation`): mappings, as
+            `mappings` has them; ``Parameters PATTERN ...`` for the values of parameters
+            in a row; or `Curvature`, which has a strength of its own.
         strength: τ of all of them, or one for each; 0 by default. ``"corner"`` takes
             that at the corner of the L-curve.
         l_curve: Strengths of an L-curve, each of which takes a fit.

@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 
 import everwillow as ew
-from everwillow.models.templates.builder import TemplateBuilder
+from everwillow.models.templates.booking.builder import TemplateBuilder
 
 
 FOLDER = pathlib.Path(__file__).parents[2] / "cases" / "templates"

@@ -7,8 +7,8 @@ import numpy as np
 
 from everwillow.mappings import parse_mapping
 from everwillow.models.templates import TemplateModel
-from everwillow.models.templates.parameter_models import Fixed, Mixture, Strengths
-from everwillow.models.templates.regularisation import Curvature
+from everwillow.models.templates.likelihood.regularisation import Curvature
+from everwillow.models.templates.rates import Fixed, Mixture, Strengths
 from tests.models.templates import cases
 
 

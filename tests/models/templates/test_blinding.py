@@ -11,9 +11,9 @@ import everwillow as ew
 import tests.models.templates.cases as cases
 from everwillow.goodness import saturated_test
 from everwillow.impacts import rank
-from everwillow.models.templates.blinding import hidden_number
-from everwillow.models.templates.builder import TemplateBuilder
-from everwillow.models.templates.parameter_models import AxisExponential, Strengths
+from everwillow.models.templates.booking.builder import TemplateBuilder
+from everwillow.models.templates.likelihood.blinding import hidden_number
+from everwillow.models.templates.rates import AxisExponential, Strengths
 
 
 POIS = ("signal", "slope")

@@ -9,7 +9,7 @@ import pytest
 import everwillow as ew
 from everwillow.models.histfactory import from_pyhf
 from everwillow.models.templates import TemplateBuilder, TemplateModel
-from everwillow.models.templates.parameter_models import Strengths
+from everwillow.models.templates.rates import Strengths
 from everwillow.toys import fit_toys
 
 

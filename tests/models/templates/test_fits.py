@@ -22,7 +22,7 @@ from everwillow.mappings import (
     residual_chi2,
     variations,
 )
-from everwillow.models.templates.builder import TemplateBuilder
+from everwillow.models.templates.booking.builder import TemplateBuilder
 from tests.models.templates import cases, fits
 
 

@@ -10,7 +10,7 @@ import tests.models.templates.cases as cases
 from everwillow.fitting import frozen
 from everwillow.goodness import data_pulls, nested_test, saturated_test, yield_chi2
 from everwillow.mappings import Project, postfit, prefit
-from everwillow.models.templates.builder import TemplateBuilder
+from everwillow.models.templates.booking.builder import TemplateBuilder
 from everwillow.models.templates.projection import with_free_bins
 from everwillow.uncertainty import degeneracies
 

@@ -20,8 +20,8 @@ from everwillow.impacts import (
 )
 from everwillow.likelihood.histograms import Layout
 from everwillow.models.templates import TemplateModel
-from everwillow.models.templates.builder import TemplateBuilder
-from everwillow.models.templates.parameter_models import (
+from everwillow.models.templates.booking.builder import TemplateBuilder
+from everwillow.models.templates.rates import (
     AbstractParameterModel,
     RateParameter,
 )

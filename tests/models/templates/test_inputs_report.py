@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from everwillow.models.templates.builder import TemplateBuilder
+from everwillow.models.templates.booking.builder import TemplateBuilder
 from everwillow.models.templates.inputs_report import inspect_inputs
 from tests.models.templates import cases
 

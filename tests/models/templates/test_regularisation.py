@@ -9,12 +9,12 @@ import pytest
 import everwillow as ew
 from everwillow.mappings import parse_mapping
 from everwillow.models.templates import TemplateBuilder, TemplateModel
-from everwillow.models.templates.parameter_models import AxisNorms
-from everwillow.models.templates.regularisation import (
+from everwillow.models.templates.likelihood.regularisation import (
     Curvature,
     laplacian,
     with_strength,
 )
+from everwillow.models.templates.rates import AxisNorms
 from tests.helpers import count_jax_work
 
 

@@ -1,5 +1,12 @@
 """Template fits: built from histograms, with masked channels and mappings."""
 
-from everwillow.models.templates.builder import TemplateBuilder as TemplateBuilder
+from everwillow.models.templates.booking.builder import (
+    TemplateBuilder as TemplateBuilder,
+)
+from everwillow.models.templates.likelihood.regularisation import (
+    Curvature as Curvature,
+    with_strength as with_strength,
+)
 from everwillow.models.templates.model import TemplateModel as TemplateModel
-from everwillow.models.templates.storage import load as load, write as write
+from everwillow.models.templates.reading import load as load
+from everwillow.models.templates.writing import write as write

@@ -8,8 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from everwillow.likelihood.histograms import Channel, Layout
-from everwillow.likelihood.template_spec import TemplateSpec
-from everwillow.models.templates._symmetrisation import LOG_FLOOR
+from everwillow.likelihood.templates.spec import LOG_FLOOR, TemplateSpec
 
 
 VariationFault: TypeAlias = Literal["huge", "one-sided", "sign-changing"]
@@ -175,7 +174,7 @@ def inspect_inputs(spec: TemplateSpec) -> InputsReport:
         spec: The template fit, of a builder or a file.
 
     Example:
-        >>> from everwillow.models.templates.builder import TemplateBuilder
+        >>> from everwillow.models.templates.booking.builder import TemplateBuilder
         >>> builder = TemplateBuilder()
         >>> builder.add_channel([("x", [0.0, 1.0, 2.0])], "ch0")
         >>> builder.add_process([10.0, 20.0], "flat", "ch0", variances=[1.0, 2.0])

@@ -14,22 +14,22 @@ from jaxtyping import Array, Float
 from everwillow._typing import Key, Scalar
 from everwillow.likelihood.barlow_beeston import Kind, fluctuation
 from everwillow.likelihood.histograms import Layout, Yields
-from everwillow.likelihood.template_spec import TemplateSpec
+from everwillow.likelihood.templates.spec import TemplateSpec
 from everwillow.model import AbstractModel
 from everwillow.models._luggage import Luggage
-from everwillow.models.templates._bins import Bins, Links
-from everwillow.models.templates._remarks import held, idle, unused
-from everwillow.models.templates.blinding import (
+from everwillow.models.templates.diagnostics import TemplateDiagnostics
+from everwillow.models.templates.likelihood.bins import Bins, Links
+from everwillow.models.templates.likelihood.blinding import (
     Blind,
     hidden_names,
     hide,
     unhidden,
 )
-from everwillow.models.templates.compilation import Compiled, compile_spec
-from everwillow.models.templates.diagnostics import TemplateDiagnostics
-from everwillow.models.templates.likelihood import FlatTemplates
-from everwillow.models.templates.parameter_models.base import AbstractParameterModel
-from everwillow.models.templates.regularisation import Curvature, regularised
+from everwillow.models.templates.likelihood.compilation import Compiled, compile_spec
+from everwillow.models.templates.likelihood.flat import FlatTemplates
+from everwillow.models.templates.likelihood.regularisation import Curvature, regularised
+from everwillow.models.templates.rates.base import AbstractParameterModel
+from everwillow.models.templates.remarks import held, idle, unused
 from everwillow.objective import Evaluation
 from everwillow.parameters import Poisson
 from everwillow.parameters.bound_table import BoundTable
@@ -107,11 +107,12 @@ class TemplateModel(AbstractModel):
             data: The name of pseudodata, or counts, in place of the data.
             blind: Which parameters of interest to hide: True for all, patterns as in
                 `fnmatch`, or a mapping from these to the group that shares a hidden
-                number (`everwillow.models.templates.blinding`). Nothing is hidden
-                unless asked for.
+                number (`everwillow.models.templates.likelihood.blinding`). By default
+                nothing is hidden.
             unblind: Which of them not to hide after all.
-            regularisation: Histograms to smooth, that is
-                `everwillow.models.templates.regularisation.Curvature` or several.
+            regularisation: Histograms to smooth, that is one
+                `everwillow.models.templates.likelihood.regularisation.Curvature` or
+                several.
 
         Raises:
             ArgumentValueError: If data or variances that the likelihood needs are

@@ -7,10 +7,10 @@ import numpy as np
 
 from everwillow._errors import ArgumentValueError
 from everwillow.models._parameters import separator
-from everwillow.models.templates.blinding import Hidden, elements_of
+from everwillow.models.templates.likelihood.blinding import Hidden, elements_of
 from everwillow.models.templates.model import TemplateModel
-from everwillow.models.templates.parameter_models.axes import AxisNorms
-from everwillow.models.templates.parameter_models.composite import Composite
+from everwillow.models.templates.rates.axes import AxisNorms
+from everwillow.models.templates.rates.composite import Composite
 from everwillow.parameters import Interval
 from everwillow.parameters.bound_table import BoundTable
 from everwillow.statelib import State

@@ -9,10 +9,10 @@ from typing import Any
 from everwillow._errors import ArgumentValueError, MissingFileError
 from everwillow.cli.report.outcome import check_target
 from everwillow.cli.report.terminal import busy, show
-from everwillow.likelihood.template_spec import TemplateSpec
-from everwillow.models.templates.builder import TemplateBuilder
+from everwillow.likelihood.templates.spec import TemplateSpec
+from everwillow.models.templates.booking.builder import TemplateBuilder
 from everwillow.models.templates.inputs_report import inspect_inputs
-from everwillow.models.templates.storage import write
+from everwillow.models.templates.writing import write
 
 
 def run(*, script: str, out: str) -> None:

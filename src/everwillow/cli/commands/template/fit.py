@@ -19,7 +19,7 @@ from everwillow.cli.report.terminal import GAP, busy, show
 from everwillow.cli.request import settings_of
 from everwillow.cli.session.programs import Stored, fit
 from everwillow.fitting import FitResult
-from everwillow.models.templates.storage import load
+from everwillow.models.templates.reading import load
 from everwillow.workflows import templates
 from everwillow.workflows.template_questions import COMMA
 from everwillow.workflows.template_smoothing import NoCornerError

@@ -9,8 +9,9 @@ from everwillow._hdf5 import format_of
 from everwillow.cli.files import expecting_hdf5
 from everwillow.cli.report.template_results import chosen, details
 from everwillow.cli.report.terminal import show
-from everwillow.models.templates import storage
 from everwillow.models.templates.inputs_report import inspect_inputs
+from everwillow.models.templates.reading import load
+from everwillow.models.templates.writing import KIND
 from everwillow.workflows import templates
 from everwillow.workflows.template_results import TemplateResults
 
@@ -36,8 +37,8 @@ def read(file: str) -> Any:
     """
     with expecting_hdf5(file):
         kind = format_of(file)
-    if kind == storage.KIND.format:
-        return storage.load(file)
+    if kind == KIND.format:
+        return load(file)
     if kind == templates.KIND.format:
         return templates.load_results(file)
     raise ArgumentValueError(

@@ -1,0 +1,1 @@
+"""Kernels of template fits: templates, responses and their derivatives."""

@@ -1,0 +1,212 @@
+r"""The derivatives of a template likelihood, written out.
+
+With the rows :math:`n_r = r_r e_r` (rate and deformed template) and the columns
+:math:`F_{rk} = \partial \ln e_r / \partial \theta_k`, the profile of the bins gives a
+gradient q for every row, and (see `everwillow.likelihood.barlow_beeston`)
+
+.. math:: H = (\gamma J)^T \omega\, (\gamma J) - J^T \delta J + \sum_r q_r \nabla^2 n_r,
+
+where J are the derivatives of the rows, summed over those that share a bin in the first
+and over those that share an auxiliary parameter in the second term. Bins are
+independent, so that H is a sum over blocks of bins of such products.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from everwillow.likelihood.barlow_beeston import BinStatistics, Profile
+from everwillow.likelihood.templates.arrays import TemplateArrays
+
+
+# Products of more than twice so many rows take three quarters of the operations.
+HALVED = 100
+
+
+class Derivatives(NamedTuple):
+    """Derivatives by the systematics, then by the parameters of the rates.
+
+    Attributes:
+        gradient: First ones.
+        hessian: Second ones, but for those of the rates themselves.
+        gauss_newton: The part that is never negative.
+        rate_weights: What the second derivatives of the rate of each slot count.
+    """
+
+    gradient: Float[Array, " n"]
+    hessian: Float[Array, "n n"]
+    gauss_newton: Float[Array, "n n"]
+    rate_weights: Float[Array, "bins slots"]
+
+
+class Weights(NamedTuple):
+    """What the derivatives of the rows of some bins count, bins first.
+
+    Attributes:
+        strength: Derivatives of the yields by the responses.
+        sway: How the yields move the slopes of their bins.
+        response: How these slopes answer; a matrix couples all bins.
+        moving: Which rows follow an auxiliary parameter of their bin, for the profiled
+            one of the bin; None if there is none.
+        relief: What profiling it takes off.
+        outer: Weights of the squared derivatives of rows; None if there are none.
+        bent: Weights of the second derivatives by the responses; None likewise.
+    """
+
+    strength: Float[Array, "bins slots"]
+    sway: Float[Array, "bins slots"]
+    response: Array
+    moving: Float[Array, "bins slots"] | None
+    relief: Float[Array, " bins"] | None
+    outer: Float[Array, "bins slots"] | None
+    bent: Float[Array, "bins slots"] | None
+
+
+def derivatives(
+    arrays: TemplateArrays,
+    statistics: BinStatistics,
+    profile: Profile,
+    yields: Float[Array, "bins slots"],
+    rates: Float[Array, "m bins slots"],
+    theta: Float[Array, " k"],
+) -> Derivatives:
+    """Return all derivatives of the likelihood of the bins.
+
+    Args:
+        arrays: The templates.
+        statistics: What is known about the samples behind them.
+        profile: The likelihood at these yields.
+        yields: Of every slot.
+        rates: The derivatives of what multiplies each slot, by its parameters.
+        theta: The systematics.
+    """
+    strength, deformed = arrays.strength(yields), arrays.deformed(theta)
+    by_rate, q = deformed[None] * rates, profile.gradient
+    weights = _weights(arrays, statistics, profile, strength)
+
+    def local(columns, bins):
+        return _products(columns, *_at(bins, by_rate, weights))
+
+    found = arrays.responses.over_blocks(theta, local, by_rate.shape[0])
+    second = arrays.responses.second(theta, q * strength)
+    head = arrays.responses.cotangent(theta, q * strength)
+    return Derivatives(
+        jnp.concatenate([head, jnp.tensordot(by_rate, q, 2)]),
+        found[0] + jnp.diag(jnp.pad(second, (0, by_rate.shape[0]))),
+        found[1],
+        q * deformed,
+    )
+
+
+def hessian(
+    arrays: TemplateArrays,
+    statistics: BinStatistics,
+    profile: Profile,
+    yields: Float[Array, "bins slots"],
+    rates: Float[Array, "m bins slots"],
+    theta: Float[Array, " k"],
+) -> Float[Array, "n n"]:
+    """Return the second derivatives alone, as `derivatives` does."""
+    strength, deformed = arrays.strength(yields), arrays.deformed(theta)
+    by_rate = deformed[None] * rates
+    weights = _weights(arrays, statistics, profile, strength)
+
+    def local(columns, bins):
+        return _products(columns, *_at(bins, by_rate, weights))[0]
+
+    found = arrays.responses.over_blocks(theta, local, by_rate.shape[0])
+    second = arrays.responses.second(theta, profile.gradient * strength)
+    return found + jnp.diag(jnp.pad(second, (0, by_rate.shape[0])))
+
+
+def _weights(
+    arrays: TemplateArrays, statistics: BinStatistics, profile: Profile, strength: Array
+) -> Weights:
+    loose = statistics.kind in ("gamma", "normal")
+    moving = relief = outer = None
+    if loose and statistics.per_process:
+        outer = -jnp.where(statistics.follows, profile.relief, 0)
+    elif loose:
+        moving = jnp.asarray(statistics.follows, strength.dtype)
+        relief = profile.relief[:, 0]
+    return Weights(
+        strength,
+        profile.sway,
+        profile.response,
+        moving,
+        relief,
+        outer,
+        profile.gradient if arrays.log_normal else None,
+    )
+
+
+def _at(bins: Array | None, by_rate: Array, weights: Weights) -> tuple[Array, Weights]:
+    """Pick bins, with zeros for those that do not exist."""
+    if bins is None:
+        return by_rate, weights
+
+    def picked(values):
+        return values.at[bins].get(mode="fill", fill_value=0)
+
+    by_rate = by_rate.at[:, bins].get(mode="fill", fill_value=0)
+    return by_rate, jax.tree.map(picked, weights)
+
+
+def _products(
+    columns: Float[Array, "k bins slots"],
+    by_rate: Float[Array, "m bins slots"],
+    weights: Weights,
+) -> tuple[Float[Array, "n n"], Float[Array, "n n"]]:
+    """Return the share of some bins in the Hessian, and its part never negative.
+
+    Args:
+        columns: Derivatives of the responses by the systematics.
+        by_rate: Derivatives of the rows by the parameters of the rates.
+        weights: What they count.
+    """
+    strength = weights.strength
+
+    def summed(factor: Array) -> Float[Array, "n bins"]:
+        """Sum the derivatives of the rows of each bin, with weights."""
+        # As matrix products these would copy the columns into another order.
+        by_theta = jnp.sum(columns * (factor * strength)[None], 2)
+        return jnp.concatenate([by_theta, jnp.sum(by_rate * factor[None], 2)])
+
+    swayed = summed(weights.sway)
+    response = weights.response
+    turned = swayed @ response if response.ndim == 2 else swayed * response[None]
+    gauss_newton = turned @ swayed.T
+    found = gauss_newton
+    if weights.moving is not None and weights.relief is not None:
+        moved = summed(weights.moving)
+        found = found - (moved * weights.relief[None]) @ moved.T
+    if weights.bent is not None or weights.outer is not None:
+        none = jnp.zeros_like(strength)
+        bent = none if weights.bent is None else weights.bent
+        outer = none if weights.outer is None else weights.outer
+        flat = columns.reshape(columns.shape[0], strength.size)
+        sides = by_rate.reshape(by_rate.shape[0], strength.size)
+        # The weights of two systematics, of one with a rate, and of two rates.
+        pair = (bent * strength + outer * strength**2).ravel()[None]
+        cross = (sides * (bent + outer * strength).ravel()[None]) @ flat.T
+        inner = (sides * outer.ravel()[None]) @ sides.T
+        upper = jnp.concatenate([_symmetric(flat * pair, flat), cross.T], 1)
+        lower = jnp.concatenate([cross, inner], 1)
+        found = found + jnp.concatenate([upper, lower])
+    return found, gauss_newton
+
+
+def _symmetric(left: Float[Array, "k n"], right: Float[Array, "k n"]) -> Array:
+    """Return ``left @ right.T``, known to be symmetric, without its lower left part."""
+    half = left.shape[0] // 2
+    if half < HALVED:
+        return left @ right.T
+    top = left[:half] @ right.T
+    low = left[half:] @ right[half:].T
+    low = jnp.concatenate([top[:, half:].T, low], 1)
+    return jnp.concatenate([top, low])
+
+
+__all__ = ["Derivatives", "Weights", "derivatives", "hessian"]

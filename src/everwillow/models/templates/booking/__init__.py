@@ -1,0 +1,1 @@
+"""Book histograms, systematics and data, and make a specification of them."""

@@ -1,0 +1,190 @@
+"""Parts of a template fit that are no templates: outside likelihoods, payloads, ..."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from everwillow._errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    KeyCollisionError,
+    NonFiniteError,
+    ShapeMismatchError,
+)
+from everwillow.likelihood.histograms import Channel
+from everwillow.likelihood.templates.spec import ExternalTerm
+from everwillow.models.templates.booking._axes import from_uhi
+from everwillow.models.templates.booking._book import BetaBlock, check_symmetric
+from everwillow.models.templates.booking._histograms import coordinates, numbers, read
+
+
+_FORMS = (
+    "a mapping by name of parameter, a histogram with categories, or a pair of names "
+    "and numbers"
+)
+
+
+def external_term(gradient: Any, hessian: Any, name: str) -> ExternalTerm:
+    """Return a likelihood from elsewhere, for the parameters that it names."""
+    where = f"external likelihood {name!r}"
+    if gradient is None and hessian is None:
+        raise ArgumentValueError(f"{where}: give a gradient, a Hessian matrix or both.")
+    slopes = {} if gradient is None else _gradient(gradient, where)
+    curves = {} if hessian is None else _hessian(hessian, where)
+    names = list(dict.fromkeys([*slopes, *(a for a, _ in curves)]))
+    places = {parameter: i for i, parameter in enumerate(names)}
+    matrix = np.zeros((len(names), len(names)))
+    for (a, b), value in curves.items():
+        matrix[places[a], places[b]] = value
+    vector = np.array([slopes.get(parameter, 0.0) for parameter in names], np.float64)
+    if not (np.isfinite(vector).all() and np.isfinite(matrix).all()):
+        raise NonFiniteError(f"{where}: a number is not finite.")
+    check_symmetric(matrix, where)
+    return ExternalTerm(name, tuple(names), vector, matrix)
+
+
+def _gradient(given: Any, where: str) -> dict[str, float]:
+    if isinstance(given, Mapping):
+        return {str(k): float(v) for k, v in given.items()}
+    (names,), values = _named(given, 1, f"{where}, gradient")
+    return dict(zip(names, map(float, values), strict=True))
+
+
+def _hessian(given: Any, where: str) -> dict[tuple[str, str], float]:
+    where = f"{where}, hessian"
+    if not isinstance(given, Mapping):
+        (rows, columns), values = _named(given, 2, where)
+        if set(rows) != set(columns):
+            raise ArgumentValueError(
+                f"{where}: its two axes name different parameters."
+            )
+        return {
+            (a, b): float(values[i, j])
+            for i, a in enumerate(rows)
+            for j, b in enumerate(columns)
+        }
+    out: dict[tuple[str, str], float] = {}
+    for key, value in given.items():
+        if isinstance(value, Mapping):
+            out.update({(str(key), str(k)): float(v) for k, v in value.items()})
+        elif isinstance(key, tuple) and len(key) == 2:
+            out[str(key[0]), str(key[1])] = float(value)
+        else:
+            raise ArgumentTypeError(
+                f"{where}: keys are pairs of names, or values are mappings by name; "
+                f"got {key!r}: {value!r:.60}."
+            )
+    # One of two equal entries is enough.
+    return {**{(b, a): v for (a, b), v in out.items()}, **out}
+
+
+def _named(given: Any, ndim: int, where: str) -> tuple[list[list[str]], np.ndarray]:
+    """Return the names along each axis, and the numbers."""
+    if hasattr(given, "axes") and callable(getattr(given, "values", None)):
+        axes = [from_uhi(axis, i) for i, axis in enumerate(given.axes)]
+        if any(axis.labels is None for axis in axes):
+            msg = f"{where}: the axes of the histogram must be categories, named as the"
+            raise ArgumentTypeError(msg + " parameters.")
+        names = [list(map(str, axis.labels or ())) for axis in axes]
+        values = numbers(given.values(), where=where)
+    elif isinstance(given, tuple) and len(given) == 2:
+        listed = [str(name) for name in given[0]]
+        values = given[1]
+        if callable(getattr(values, "toarray", None)):
+            values = values.toarray()
+        names, values = [listed] * ndim, numbers(values, where=where)
+    else:
+        raise ArgumentTypeError(
+            f"{where}: expected {_FORMS}, got {type(given).__name__}."
+        )
+    shape = tuple(map(len, names))
+    if values.ndim != ndim or values.shape != shape:
+        raise ShapeMismatchError(
+            f"{where}: {shape} names go with numbers of the shape {values.shape}."
+        )
+    for axis in names:
+        if len(set(axis)) < len(axis):
+            raise KeyCollisionError(f"{where}: a parameter is named twice in {axis}.")
+    return names, values
+
+
+def beta_block(
+    histogram: Any, process: str, source: Channel, target: Channel
+) -> BetaBlock:
+    """Return what fluctuations in fitted bins do to masked ones.
+
+    Args:
+        histogram: With the axes of the fitted channel, then those of the masked one; a
+            histogram whose axes have names may have them the other way round.
+        process: Of which process.
+        source: The fitted channel.
+        target: The masked channel.
+    """
+    where = (
+        f"beta variations of process {process!r} from {source.name!r} to "
+        f"{target.name!r}"
+    )
+    if callable(getattr(histogram, "tocoo", None)):
+        if tuple(histogram.shape) != (source.size, target.size):
+            raise ShapeMismatchError(
+                f"{where}: the sparse matrix has shape {histogram.shape}, it needs "
+                f"{(source.size, target.size)}."
+            )
+        flat, change = coordinates(histogram)
+    else:
+        values = _both(histogram, source, target, where)
+        flat = np.flatnonzero(values)
+        change = values[flat]
+    if not np.isfinite(change).all():
+        raise NonFiniteError(f"{where}: a number is not finite.")
+    bins = np.divmod(flat, target.size)
+    return BetaBlock(process, source.name, target.name, *bins, change)
+
+
+def _both(histogram: Any, source: Channel, target: Channel, where: str) -> np.ndarray:
+    theirs = [getattr(a, "name", None) for a in getattr(histogram, "axes", ())]
+    forward = [axis.name for axis in (*source.axes, *target.axes)]
+    backward = [axis.name for axis in (*target.axes, *source.axes)]
+    swapped = theirs == backward and forward != backward
+    first, second = (target, source) if swapped else (source, target)
+    # The axes of the two may have the same names, those of one channel may not.
+    joint = Channel(where, (*first.axes, *second.axes), masked=True)
+    content = read(histogram, _distinct(joint), where=where)
+    values = content.values.reshape(first.size, second.size)
+    return (values.T if swapped else values).ravel()
+
+
+def _distinct(channel: Channel) -> Channel:
+    """Return a channel whose axes are matched by position alone."""
+    axes = tuple(
+        type(axis)(f"{i}:{axis.name}", axis.edges, axis.labels)
+        for i, axis in enumerate(channel.axes)
+    )
+    return Channel(channel.name, axes, channel.masked)
+
+
+def payload(name: str, given: Any) -> dict[str, np.ndarray]:
+    """Return copies of the arrays for a model of parameters.
+
+    Raises:
+        ArgumentTypeError: If one holds neither numbers nor strings.
+    """
+    if not isinstance(given, Mapping):
+        raise ArgumentTypeError(
+            f"auxiliary {name!r}: expected a mapping of names to arrays or lists of "
+            f"strings, got {type(given).__name__}."
+        )
+    out = {}
+    for key, values in given.items():
+        try:
+            array = np.array(values)
+        except ValueError:
+            array = np.array(None)
+        if not isinstance(key, str) or array.dtype.kind not in "biufU":
+            raise ArgumentTypeError(
+                f"auxiliary {name!r}: {key!r} holds {type(values).__name__}. Keys are "
+                "strings, values arrays of numbers or lists of strings."
+            )
+        out[key] = array
+    return out

@@ -1,0 +1,299 @@
+"""Variations of one template: which of its rows move, and what is odd about them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from everwillow.likelihood.templates.spec import SystematicType
+from everwillow.models.templates.booking._histograms import Content
+from everwillow.models.templates.booking._symmetrisation import (
+    Response,
+    Shift,
+    Symmetrisation,
+    largest,
+    one_sided,
+    shift_of,
+    symmetrise,
+)
+
+
+Oddity: TypeAlias = Literal["huge", "one-sided", "sign", "outside", "no effect", "tiny"]
+
+
+# A factor below this is rather an error that should have been added to 1.
+TINY = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Nominal:
+    """The nominal template of a process in a channel, where it has something.
+
+    Attributes:
+        index: Its bins, ascending.
+        value: Their yields; 0 only where the variance is not.
+        variance: Their variances.
+        size: Number of bins of the channel.
+        assumed: Whether the variances are the yields for want of others.
+    """
+
+    index: Int[np.ndarray, " rows"]
+    value: Float[np.ndarray, " rows"]
+    variance: Float[np.ndarray, " rows"]
+    size: int
+    assumed: bool
+
+    def dense(self) -> Float[np.ndarray, " bins"]:
+        """Return the yields of all bins."""
+        out = np.zeros(self.size)
+        out[self.index] = self.value
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is odd about a variation.
+
+    Attributes:
+        kind: What it is.
+        systematic: Its name.
+        process: Of which process.
+        channel: In which channel.
+        bins: The first ten bins where it is so, in C order.
+        count: Number of all of them.
+        size: How far a yield moves at most, 1 being 100 %, or the factor that is tiny;
+            0 where that is no matter.
+    """
+
+    kind: Oddity
+    systematic: str
+    process: str
+    channel: str
+    bins: tuple[int, ...]
+    count: int
+    size: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Variation:
+    """A variation of a template as a histogram tells it.
+
+    Attributes:
+        up: One error up, one column for each parameter.
+        down: One error down; None if it is the mirror image.
+        difference: Whether they are differences to the nominal template.
+    """
+
+    up: Content
+    down: Content | None
+    difference: bool = False
+
+    def columns(self) -> Iterator[tuple[str, "Variation"]]:
+        """Return each column on its own, with its label."""
+        ups = _columns(self.up)
+        downs = [None] * len(ups) if self.down is None else _columns(self.down)
+        for label, up, down in zip(self.up.labels, ups, downs, strict=True):
+            yield label, Variation(up, down, self.difference)
+
+
+def _columns(content: Content) -> list[Content]:
+    if len(content.labels) == 1:
+        return [content]
+    # Made contiguous once: every column is gone through several times.
+    values = np.ascontiguousarray(content.values.T)
+    return [Content(v[:, None], index=content.index) for v in values]
+
+
+def _changes(
+    content: Content, nominal: Nominal, *, difference: bool
+) -> tuple[Int[np.ndarray, " moved"], Float[np.ndarray, " moved"]]:
+    """Return the rows that move and what they become."""
+    values = content.values[:, 0]
+    if content.index is not None and difference:
+        rows = np.searchsorted(nominal.index, content.index)
+        rows = np.minimum(rows, len(nominal.index) - 1)
+        hit = nominal.index[rows] == content.index
+        rows, values = rows[hit], values[hit]
+        keep = (values != 0) & (nominal.value[rows] != 0)
+        return rows[keep], nominal.value[rows[keep]] + values[keep]
+    if content.index is not None:
+        full = np.zeros(nominal.size)
+        full[content.index] = values
+        values = full
+    if len(nominal.index) < nominal.size:
+        values = values[nominal.index]
+    reference = 0.0 if difference else nominal.value
+    rows = np.flatnonzero((values != reference) & (nominal.value != 0))
+    moved = values[rows]
+    return rows, nominal.value[rows] + moved if difference else moved
+
+
+def moved_rows(
+    variation: Variation, nominal: Nominal
+) -> tuple[
+    Int[np.ndarray, " moved"],
+    Float[np.ndarray, " moved"],
+    Float[np.ndarray, " moved"] | None,
+]:
+    """Return the rows that a variation moves, and their yields up and down."""
+    if not len(nominal.index):
+        return np.zeros(0, int), np.zeros(0), None
+    rows, up = _changes(variation.up, nominal, difference=variation.difference)
+    if variation.down is None:
+        return rows, up, None
+    other, down = _changes(variation.down, nominal, difference=variation.difference)
+    if np.array_equal(rows, other):
+        return rows, up, down
+    both = np.union1d(rows, other)
+    all_up, all_down = nominal.value[both], nominal.value[both]
+    all_up[np.searchsorted(both, rows)] = up
+    all_down[np.searchsorted(both, other)] = down
+    return both, all_up, all_down
+
+
+def _outside(variation: Variation, nominal: Nominal) -> Int[np.ndarray, " bins"]:
+    """Return the bins that a variation fills and the nominal template does not."""
+    if len(nominal.index) == nominal.size and nominal.value.all():
+        return np.zeros(0, int)
+    filled = np.zeros(nominal.size, bool)
+    for content in (variation.up, variation.down):
+        if content is not None:
+            bins = slice(None) if content.index is None else content.index
+            filled[bins] |= content.values[:, 0] != 0
+    filled[nominal.index[nominal.value != 0]] = False
+    return np.flatnonzero(filled)
+
+
+def respond(
+    variation: Variation,
+    nominal: Nominal,
+    *,
+    kind: SystematicType,
+    kfactor: float,
+    symmetrize: Symmetrisation | None,
+    name: tuple[str, str, str],
+) -> tuple[dict[str, Response], list[Finding]]:
+    """Return the responses to a variation by suffix of the name, and what is odd.
+
+    Args:
+        variation: Of one column.
+        nominal: What it varies.
+        kind: How yields respond.
+        kfactor: What the response is multiplied by.
+        symmetrize: What becomes of up and down.
+        name: Systematic, process and channel, for the findings.
+    """
+    rows, up, down = moved_rows(variation, nominal)
+    yields = nominal.value[rows]
+    shift = shift_of(up, down, yields, kind=kind, kfactor=kfactor)
+    changing = np.sign(up) != np.sign(yields)
+    if down is not None:
+        changing |= np.sign(down) != np.sign(yields)
+    size = largest(shift, yields, kind)
+    bins = nominal.index[rows]
+    found: list[Finding] = []
+
+    def note(kind_: Oddity, where: np.ndarray, size_: float = 0.0) -> None:
+        if len(where):
+            first = tuple(map(int, where[:10]))
+            found.append(Finding(kind_, *name, first, len(where), size_))
+
+    huge = (size > 1 + 1e-12) & ~changing
+    note("huge", bins[huge], float(size[huge].max(initial=0.0)))
+    note("one-sided", bins[one_sided(shift)])
+    note("sign", bins[changing])
+    note("outside", _outside(variation, nominal))
+    if not len(rows):
+        found.append(Finding("no effect", *name, (), 0))
+    return {
+        suffix: _sparse(rows, average, half)
+        for suffix, (average, half) in symmetrise(shift, symmetrize).items()
+    }, found
+
+
+def _sparse(
+    rows: Int[np.ndarray, " moved"],
+    average: Float[np.ndarray, " moved"],
+    half: Float[np.ndarray, " moved"] | None,
+) -> Response:
+    """Keep the entries that are not zero."""
+    if half is not None and not half.any():
+        half = None
+    keep = average != 0 if half is None else (average != 0) | (half != 0)
+    if not keep.all():
+        rows, average = rows[keep], average[keep]
+        half = None if half is None else half[keep]
+    return Response(rows.astype(np.int32), average, half)
+
+
+def uniform(
+    factors: tuple[float, float | None],
+    nominal: Nominal,
+    *,
+    kind: SystematicType,
+    symmetrize: Symmetrisation | None,
+    name: tuple[str, str, str],
+) -> tuple[dict[str, Response], list[Finding]]:
+    """Return the responses to factors that are the same in all bins; see `respond`."""
+    up, down = factors
+    one = np.ones(1)
+    shift = shift_of(
+        np.array([up]),
+        None if down is None else np.array([down]),
+        one,
+        kind=kind,
+        kfactor=1.0,
+    )
+    found: list[Finding] = []
+    size = float(largest(shift, one, kind)[0])
+    everywhere = tuple(map(int, nominal.index[:10])), len(nominal.index)
+    if 0 < up < TINY:
+        found.append(Finding("tiny", *name, *everywhere, up))
+    if size > 1 + 1e-12:
+        found.append(Finding("huge", *name, *everywhere, size))
+    if one_sided(shift)[0]:
+        found.append(Finding("one-sided", *name, *everywhere))
+    if size == 0 or not nominal.value.any():
+        found.append(Finding("no effect", *name, (), 0))
+    rows = None if nominal.value.all() else np.flatnonzero(nominal.value)
+    yields = nominal.value if rows is None else nominal.value[rows]
+
+    def spread(value: np.ndarray) -> np.ndarray:
+        if kind == "normal":
+            return yields * value
+        return np.broadcast_to(value, yields.shape)
+
+    out: dict[str, Response] = {}
+    for suffix, (average, half) in symmetrise(shift, symmetrize).items():
+        half_ = None if half is None or not half.any() else spread(half)
+        if half_ is None and not average.any():
+            out[suffix] = Response(np.zeros(0, np.int32), np.zeros(0))
+        else:
+            out[suffix] = Response(
+                None if rows is None else rows.astype(np.int32), spread(average), half_
+            )
+    return out, found
+
+
+def differences(
+    variation: Variation,
+    nominal: Nominal,
+    *,
+    kfactor: float,
+    symmetrize: Symmetrisation | None,
+) -> dict[str, Float[np.ndarray, " bins"]]:
+    """Return what a variation adds to all bins, in events, by suffix of the name."""
+
+    def difference(content: Content) -> np.ndarray:
+        values = np.zeros(nominal.size)
+        bins = slice(None) if content.index is None else content.index
+        values[bins] = content.values[:, 0]
+        return values if variation.difference else values - nominal.dense()
+
+    shift = Shift(
+        kfactor * difference(variation.up),
+        None if variation.down is None else -kfactor * difference(variation.down),
+    )
+    return {s: average for s, (average, _) in symmetrise(shift, symmetrize).items()}

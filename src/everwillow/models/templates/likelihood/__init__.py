@@ -1,0 +1,1 @@
+"""The likelihood of template fits, as functions of vectors."""

@@ -1,0 +1,344 @@
+"""The likelihood of a template fit as a function of vectors."""
+
+import functools as ft
+from typing import Any, NamedTuple, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from everwillow._errors import ArgumentTypeError, ShapeMismatchError
+from everwillow._typing import Scalar
+from everwillow.curvature import Dense, Operator
+from everwillow.likelihood.barlow_beeston import (
+    BinStatistics,
+    Profile,
+    profiled,
+    unprofiled,
+)
+from everwillow.likelihood.data_terms import AbstractDataTerm
+from everwillow.likelihood.templates.arrays import TemplateArrays
+from everwillow.likelihood.templates.hessian import derivatives, hessian
+from everwillow.likelihood.templates.lists import ListedResponses
+from everwillow.likelihood.templates.products import (
+    chain,
+    free_products,
+    linearised,
+    profiled_products,
+    steering,
+)
+from everwillow.models.templates.likelihood.bins import Bins, Links, of_all_bins
+from everwillow.models.templates.likelihood.blinding import Hidden
+from everwillow.models.templates.likelihood.external import External
+from everwillow.models.templates.likelihood.regularisation import Penalty, penalised
+from everwillow.models.templates.rates.base import (
+    AbstractParameterModel,
+    rates_of,
+)
+from everwillow.objective import Evaluation
+
+
+class Free(eqx.Module):
+    """Where the auxiliary parameters of the samples are, if they are fitted.
+
+    Attributes:
+        place_bytes: Their places in the vector.
+        which_bytes: Which of all β, flattened, each is; the others do not fluctuate.
+    """
+
+    place_bytes: bytes = eqx.field(static=True)
+    which_bytes: bytes = eqx.field(static=True)
+
+    @property
+    def place(self) -> np.ndarray:
+        """Their places in the vector."""
+        return np.frombuffer(self.place_bytes, np.int32)
+
+    @property
+    def which(self) -> np.ndarray:
+        """Which of all β each is."""
+        return np.frombuffer(self.which_bytes, np.int32)
+
+    def beta(self, vector: Array, nominal: Array) -> Array:
+        """Return all β."""
+        flat = nominal.ravel().at[self.which].set(vector[self.place])
+        return flat.reshape(nominal.shape)
+
+
+class Data(NamedTuple):
+    """The main data of a template fit.
+
+    Attributes:
+        counts: Of the fitted bins.
+        statistics: Auxiliary data of the simulated samples.
+    """
+
+    counts: Float[Array, " bins"]
+    statistics: Float[Array, "bins streams"] | None
+
+
+@final
+class FlatTemplates(eqx.Module):
+    """The main likelihood of a `TemplateModel` as a function of vectors.
+
+    Attributes:
+        arrays: The templates of the fitted bins.
+        statistics: What is known about the samples behind them.
+        term: How the data enter.
+        rate_model: What multiplies the templates.
+        external: Likelihoods from elsewhere, of physical values.
+        size: The length of the vector.
+        rate_bytes: Where its parameters are in the vector.
+        systematic_bytes: Where the systematics are.
+        constrained_bytes: Where the elements of the constraint table are.
+        hidden: What is between reported and physical values; None for nothing.
+        free: Where the auxiliary parameters of the samples are in the vector; None
+            if they are profiled.
+        penalty: What a regularisation adds; None for nothing.
+    """
+
+    arrays: TemplateArrays
+    statistics: BinStatistics
+    term: AbstractDataTerm
+    rate_model: AbstractParameterModel
+    external: External | None
+    size: int = eqx.field(static=True)
+    rate_bytes: bytes = eqx.field(static=True)
+    systematic_bytes: bytes = eqx.field(static=True)
+    constrained_bytes: bytes = eqx.field(static=True)
+    hidden: Hidden | None = None
+    free: Free | None = None
+    penalty: Penalty | None = None
+
+    @property
+    def constrained(self) -> np.ndarray:
+        """For each element of the constraint table its place in the vector."""
+        return np.frombuffer(self.constrained_bytes, np.int32)
+
+    @property
+    def rate_place(self) -> np.ndarray:
+        """Where the parameters of the rates are."""
+        return np.frombuffer(self.rate_bytes, np.int32)
+
+    @property
+    def systematic_place(self) -> np.ndarray:
+        """Where the systematics are."""
+        return np.frombuffer(self.systematic_bytes, np.int32)
+
+    def rates(self, values: Float[Array, " m"]) -> Float[Array, "processes bins"]:
+        """Return what multiplies the templates, of all bins."""
+        return jnp.asarray(rates_of(self.rate_model, values), values.dtype)
+
+    def physical(self, vector: Float[Array, " n"]) -> Float[Array, " n"]:
+        """Return the physical values of the parameters from those reported."""
+        return vector if self.hidden is None else self.hidden.physical(vector)
+
+    def yields(self, vector: Array) -> Float[Array, "bins slots"]:
+        """Return the yields of the slots of the templates as they are.
+
+        Args:
+            vector: Physical values.
+        """
+        rates = self._slot_rates(vector[self.rate_place])
+        return self.arrays.yields(rates, vector[self.systematic_place])
+
+    def by_process(
+        self,
+        vector: Array,
+        rows: Float[Array, "bins slots"],
+        beta: Array,
+        masked: Bins | None,
+        links: Links | None,
+        masked_beta: Array | None = None,
+    ) -> Float[Array, "processes bins"]:
+        """Return the yields of all processes in all bins.
+
+        Args:
+            vector: Physical values.
+            rows: What `yields` makes of them.
+            beta: The auxiliary parameters of the samples in the fitted bins.
+            masked: The other bins, if there are any.
+            links: How fluctuations of the former move the latter.
+            masked_beta: Auxiliary parameters in these; nominal ones if None.
+        """
+        rates = self.rates(vector[self.rate_place])
+        theta = vector[self.systematic_place]
+        fitted = Bins(self.arrays, self.statistics)
+        return of_all_bins(fitted, masked, links, rows, rates, theta, beta, masked_beta)
+
+    def at(self, vector: Array, main: Any) -> tuple[Array, Profile]:
+        """Return these yields, and the profile of the fitted bins.
+
+        Args:
+            vector: Physical values.
+            main: The data.
+        """
+        data, yields = self.data(main), self.yields(vector)
+        args = (self.statistics, self.term, yields, data.counts)
+        if self.free is not None:
+            return yields, unprofiled(*args, self.beta(vector))
+        if data.statistics is None:
+            return yields, profiled(*args, None)
+        found = profiled(*args, data.statistics)
+        constants = self.statistics.constants(data.statistics)
+        return yields, found._replace(value=found.value + constants)
+
+    def beta(self, vector: Array) -> Float[Array, "bins streams"]:
+        """Return the auxiliary parameters of the samples, nominal if profiled."""
+        nominal = self.statistics.nominal
+        return nominal if self.free is None else self.free.beta(vector, nominal)
+
+    def nll(self, vector: Array, main: Any) -> Scalar:
+        """Return -ln L of the data."""
+        vector = self.physical(vector)
+        value = self.at(vector, main)[1].value
+        if self.external is not None:
+            value = value + self.external(vector)
+        if self.penalty is None:
+            return value
+        return value + jnp.sum(self.penalty_roots(vector, main) ** 2)
+
+    def penalty_roots(self, vector: Array, main: Any) -> Float[Array, " m"]:
+        """Return numbers whose squares add up to the penalty of the regularisation.
+
+        Args:
+            vector: Physical values.
+            main: The data.
+        """
+        penalty = self.penalty
+        if penalty is None:
+            return jnp.zeros(0, vector.dtype)
+        rows, profile = self.at(vector, main)
+        beta, masked, links = profile.beta, penalty.masked, penalty.links
+        yields = self.by_process(vector, rows, beta, masked, links)
+        return penalty.roots(vector, yields)
+
+    @property
+    def matrix_free(self) -> bool:
+        """Whether second derivatives are only known by their products."""
+        listed = isinstance(self.arrays.responses, ListedResponses)
+        return self.free is not None or listed
+
+    def evaluation(self, vector: Array, main: Any) -> Evaluation:
+        """Return it with its exact derivatives."""
+        vector = self.physical(vector)
+        found = (self._products if self.matrix_free else self._matrices)(vector, main)
+        if self.external is not None:
+            found = self.external.added(found, vector)
+        if self.penalty is not None:
+            roots = ft.partial(self.penalty_roots, main=main)
+            found = penalised(found, roots, vector)
+        return found if self.hidden is None else self.hidden.reported(found)
+
+    def _matrices(self, vector: Array, main: Any) -> Evaluation:
+        place, theta = self.rate_place, vector[self.systematic_place]
+        values = vector[place]
+        yields, profile = self.at(vector, main)
+        rates = self._rate_slopes(values)
+        found = derivatives(self.arrays, self.statistics, profile, yields, rates, theta)
+        order = self._order
+        return Evaluation(
+            profile.value,
+            found.gradient[order],
+            Dense(self._ordered(found.hessian, found.rate_weights, values)),
+            Dense(found.gauss_newton[order][:, order]),
+        )
+
+    def _ordered(
+        self, matrix: Float[Array, "n n"], weights: Array, values: Float[Array, " m"]
+    ) -> Float[Array, "n n"]:
+        """Add the second derivatives of the rates, and sort the parameters."""
+
+        def weighted(values):
+            return jnp.vdot(weights, self._slot_rates(values))
+
+        own = slice(self.systematic_place.size, None)
+        matrix = matrix.at[own, own].add(jax.hessian(weighted)(values))
+        order = self._order
+        return matrix[order][:, order]
+
+    def _products(self, vector: Array, main: Any) -> Evaluation:
+        place, theta = self.rate_place, vector[self.systematic_place]
+        values = vector[place]
+        yields, profile = self.at(vector, main)
+        rates = linearised(self._slot_rates, values)
+        by_rate = self._rate_slopes(values)
+        diagonal = steering(self.arrays, profile, yields, by_rate, theta)
+        way = chain(self.arrays, profile.gradient, yields, rates, theta)
+        if self.free is None:
+            found = profiled_products(way, self.statistics, profile)
+        else:
+            found = free_products(way, self.statistics, profile)
+            own = profile.lever**2 * jnp.atleast_1d(profile.response)[:, None]
+            diagonal = jnp.concatenate([diagonal, own.ravel()])
+        source, order = self._source, self._order
+
+        def product(move):
+            return found.product(jnp.append(move, 0)[source])[order]
+
+        def entries():
+            given = (self.arrays, self.statistics, profile, yields, by_rate, theta)
+            weights = profile.gradient * self.arrays.deformed(theta)
+            return self._ordered(hessian(*given), weights, values)
+
+        # Bins that are coupled by the covariance of their data have no share each.
+        separate = self.free is None and profile.response.ndim == 1
+        return Evaluation(
+            profile.value,
+            found.gradient[order],
+            Operator(product, diagonal[order], entries if separate else None),
+        )
+
+    def _slot_rates(self, values: Float[Array, " m"]) -> Float[Array, "bins slots"]:
+        return self.arrays.gathered(self.rates(values))
+
+    def _rate_slopes(self, values: Float[Array, " m"]) -> Float[Array, "m bins slots"]:
+        push = lambda unit: jax.jvp(self._slot_rates, (values,), (unit,))[1]
+        return jax.vmap(push)(jnp.eye(values.shape[0], dtype=values.dtype))
+
+    @property
+    def _source(self) -> np.ndarray:
+        """For systematics, parameters of rates and all β the place in the vector.
+
+        That of a β that does not fluctuate is out of range.
+        """
+        places = [self.systematic_place, self.rate_place]
+        if self.free is not None:
+            every = np.full(self.statistics.spread.size, self.size, np.int32)
+            every[self.free.which] = self.free.place
+            places.append(every)
+        return np.concatenate(places)
+
+    @property
+    def _order(self) -> np.ndarray:
+        """For each place in the vector what is there, numbered as in `_source`."""
+        source = self._source
+        order = np.zeros(self.size + 1, np.int32)
+        order[source] = np.arange(source.size)
+        return order[: self.size]
+
+    def data(self, main: Any) -> Data:
+        """Take the main data apart, and check their shapes."""
+        wanted = {"counts": self.arrays.nominal.shape[:1]}
+        if self.statistics.kind is not None and self.free is None:
+            wanted["statistics"] = np.shape(self.statistics.spread)
+        if not isinstance(main, dict) or set(main) != set(wanted):
+            got = sorted(main) if isinstance(main, dict) else type(main).__name__
+            raise ArgumentTypeError(
+                f'observation["main"]: expected a dictionary with {sorted(wanted)}, '
+                f"got {got}. To change the counts only, pass "
+                '{**model.observation["main"], "counts": counts} as "main".'
+            )
+        for key, shape in wanted.items():
+            if np.shape(main[key]) != shape:
+                raise ShapeMismatchError(
+                    f'observation["main"][{key!r}]: expected shape {shape}, got '
+                    f"{np.shape(main[key])}. model.layout tells the order of the bins."
+                )
+        numbers = {key: jnp.asarray(main[key], float) for key in wanted}
+        return Data(numbers["counts"], numbers.get("statistics"))
+
+
+__all__ = ["Data", "FlatTemplates"]

@@ -1,0 +1,46 @@
+"""What scales the processes of a template fit."""
+
+from everwillow.models.templates.rates.abcd import (
+    ABCD,
+    ExtendedABCD,
+    Region,
+)
+from everwillow.models.templates.rates.axes import (
+    AxisBernstein,
+    AxisExponential,
+    AxisNorms,
+)
+from everwillow.models.templates.rates.base import (
+    AbstractParameterModel,
+    AbstractVectorModel,
+    RateParameter,
+    rates_of,
+)
+from everwillow.models.templates.rates.composite import Composite
+from everwillow.models.templates.rates.nominal import nominal_yields
+from everwillow.models.templates.rates.strengths import (
+    Fixed,
+    Mixture,
+    SharedStrengths,
+    Strengths,
+)
+
+
+__all__ = [
+    "ABCD",
+    "AbstractParameterModel",
+    "AbstractVectorModel",
+    "AxisBernstein",
+    "AxisExponential",
+    "AxisNorms",
+    "Composite",
+    "ExtendedABCD",
+    "Fixed",
+    "Mixture",
+    "RateParameter",
+    "Region",
+    "SharedStrengths",
+    "Strengths",
+    "nominal_yields",
+    "rates_of",
+]

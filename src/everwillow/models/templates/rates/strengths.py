@@ -1,0 +1,262 @@
+"""Parameters that scale whole processes: signal strengths, and mixtures."""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias, final
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from everwillow._errors import ArgumentValueError
+from everwillow.likelihood.histograms import Layout
+from everwillow.models.templates.rates._cells import (
+    Names,
+    names_of,
+    process_rows,
+)
+from everwillow.models.templates.rates.base import (
+    AbstractVectorModel,
+    ParameterTable,
+    RateParameter,
+    strength,
+)
+
+
+Pair: TypeAlias = tuple[Names, Names]
+"""The processes that a fraction scales, and those that one minus it scales."""
+
+
+@final
+class Fixed(AbstractVectorModel):
+    """All rates are 1: there are no parameters.
+
+    Args:
+        layout: Channels and processes.
+
+    Example:
+        >>> from everwillow.likelihood.histograms import Channel
+        >>> layout = Layout((Channel("ch0", ()),), ("signal", "background"))
+        >>> Fixed(layout).rates({})
+        Array([[1.],
+               [1.]], dtype=float64)
+    """
+
+    layout: Layout = eqx.field(static=True)
+    table: ParameterTable = eqx.field(static=True)
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.table = ParameterTable({})
+
+    def vector_rates(
+        self, values: Float[Array, " parameters"]
+    ) -> Float[Array, "processes bins"]:
+        """Return ones."""
+        return jnp.ones((len(self.layout.processes), self.layout.bins), values.dtype)
+
+
+@final
+class Strengths(AbstractVectorModel):
+    """One strength for each signal: its rate in all bins, 1 where a fit starts.
+
+    A strength is the yield in units of the nominal one. Fitted and masked channels
+    follow it alike.
+
+    Args:
+        layout: Channels and processes.
+        processes: The signals.
+        prefix: What precedes the process in the name of its strength: with ``"mu_"``
+            the strength of ``ttH`` is called ``mu_ttH``, without it ``ttH``.
+        negative: Whether strengths may be negative; without it 0 is their lower bound.
+        interest: Whether they are parameters of interest.
+
+    Raises:
+        UnknownKeyError: If there is no such process.
+        ArgumentValueError: If a process is given twice.
+
+    Example:
+        >>> from everwillow.likelihood.histograms import Channel
+        >>> layout = Layout((Channel("ch0", ()),), ("signal", "background"))
+        >>> Strengths(layout, "signal").rates({"signal": 1.2})
+        Array([[1.2],
+               [1. ]], dtype=float64)
+    """
+
+    layout: Layout = eqx.field(static=True)
+    table: ParameterTable = eqx.field(static=True)
+    place: Int[Array | np.ndarray, " processes"]
+
+    def __init__(
+        self,
+        layout: Layout,
+        processes: Names,
+        *,
+        prefix: str = "",
+        negative: bool = False,
+        interest: bool = True,
+    ) -> None:
+        self.layout = layout
+        place = np.zeros(len(layout.processes), np.int32)
+        rows = process_rows(layout, processes)
+        place[rows] = 1 + np.arange(len(rows), dtype=np.int32)
+        self.place = place
+        kind = strength(negative=negative, interest=interest)
+        self.table = ParameterTable(
+            [(f"{prefix}{name}", kind) for name in names_of(processes)]
+        )
+
+    def vector_rates(
+        self, values: Float[Array, " parameters"]
+    ) -> Float[Array, "processes bins"]:
+        """Return the strengths, and 1 for other processes."""
+        return _rows(values, self.place, self.layout)
+
+
+@final
+class SharedStrengths(AbstractVectorModel):
+    """Strengths that several processes follow.
+
+    Args:
+        layout: Channels and processes.
+        groups: For each strength its name and the processes that it scales. A process
+            with two strengths, a common one and its own, needs a `Composite`.
+        negative: Whether strengths may be negative; without it 0 is their lower bound.
+        interest: Whether they are parameters of interest.
+
+    Raises:
+        UnknownKeyError: If there is no such process.
+        ArgumentValueError: If a strength has no process, or a process two strengths.
+
+    Example:
+        >>> from everwillow.likelihood.histograms import Channel
+        >>> layout = Layout((Channel("ch0", ()),), ("ggH", "VBF", "background"))
+        >>> SharedStrengths(layout, {"mu": ["ggH", "VBF"]}).rates({"mu": 2.0})
+        Array([[2.],
+               [2.],
+               [1.]], dtype=float64)
+    """
+
+    layout: Layout = eqx.field(static=True)
+    table: ParameterTable = eqx.field(static=True)
+    place: Int[Array | np.ndarray, " processes"]
+
+    def __init__(
+        self,
+        layout: Layout,
+        groups: Mapping[str, Names],
+        *,
+        negative: bool = False,
+        interest: bool = True,
+    ) -> None:
+        self.layout = layout
+        place = np.zeros(len(layout.processes), np.int32)
+        for number, processes in enumerate(groups.values(), 1):
+            _claim(place, layout, processes, number)
+        self.place = place
+        kind = strength(negative=negative, interest=interest)
+        self.table = ParameterTable(dict.fromkeys(groups, kind))
+
+    def vector_rates(
+        self, values: Float[Array, " parameters"]
+    ) -> Float[Array, "processes bins"]:
+        """Return the strengths, and 1 for other processes."""
+        return _rows(values, self.place, self.layout)
+
+
+@final
+class Mixture(AbstractVectorModel):
+    """Fractions x: one group of processes is scaled by x, another by 1 - x.
+
+    A fraction starts at 1, where there is all of the first group and nothing of the
+    second; `with_starts` changes that.
+
+    Args:
+        layout: Channels and processes.
+        pairs: For each fraction the processes that x scales and those that 1 - x
+            scales; one process or several on each side. A mapping names the fractions;
+            otherwise they are called ``<first>_<second>_mixing`` after the processes.
+        negative: Whether x and 1 - x may be negative, as in an interpolation that goes
+            on beyond its ends; without it x is bounded to [0, 1].
+        interest: Whether they are parameters of interest.
+
+    Raises:
+        UnknownKeyError: If there is no such process.
+        ArgumentValueError: If a side is empty, or a process is on two sides.
+
+    Example:
+        >>> from everwillow.likelihood.histograms import Channel
+        >>> layout = Layout((Channel("ch0", ()),), ("light", "heavy"))
+        >>> Mixture(layout, [("light", "heavy")]).rates({"light_heavy_mixing": 0.7})
+        Array([[0.7],
+               [0.3]], dtype=float64)
+    """
+
+    layout: Layout = eqx.field(static=True)
+    table: ParameterTable = eqx.field(static=True)
+    place: Int[Array | np.ndarray, " processes"]
+
+    def __init__(
+        self,
+        layout: Layout,
+        pairs: Sequence[Pair] | Mapping[str, Pair],
+        *,
+        negative: bool = False,
+        interest: bool = True,
+    ) -> None:
+        named = (
+            list(pairs.items())
+            if isinstance(pairs, Mapping)
+            else [(_mixing(pair), pair) for pair in pairs]
+        )
+        self.layout = layout
+        place = np.zeros(len(layout.processes), np.int32)
+        for number, (_, (first, second)) in enumerate(named, 1):
+            _claim(place, layout, first, number)
+            _claim(place, layout, second, number + len(named))
+        self.place = place
+        lower, upper = (-np.inf, np.inf) if negative else (0.0, 1.0)
+        kind = RateParameter(1.0, lower, upper, interest=interest)
+        self.table = ParameterTable([(name, kind) for name, _ in named])
+
+    def vector_rates(
+        self, values: Float[Array, " parameters"]
+    ) -> Float[Array, "processes bins"]:
+        """Return x and 1 - x, and 1 for other processes."""
+        return _rows(jnp.concatenate([values, 1.0 - values]), self.place, self.layout)
+
+
+def _mixing(pair: Pair) -> str:
+    return "_".join([*names_of(pair[0]), *names_of(pair[1]), "mixing"])
+
+
+def _claim(
+    place: Int[np.ndarray, " processes"], layout: Layout, processes: Names, number: int
+) -> None:
+    """Let processes take a value, which no other may have given them."""
+    rows = process_rows(layout, processes)
+    if not rows.size:
+        raise ArgumentValueError(
+            "A parameter has no process to scale. Name at least one for each."
+        )
+    for row, name in zip(rows, names_of(processes), strict=True):
+        if place[row]:
+            raise ArgumentValueError(
+                f"process {name!r} would follow two parameters. Give it one, or "
+                "multiply two models in a Composite."
+            )
+        place[row] = number
+
+
+def _rows(
+    values: Float[Array, " values"],
+    place: Int[Array | np.ndarray, " processes"],
+    layout: Layout,
+) -> Float[Array, "processes bins"]:
+    """Return ``(1, *values)`` at the place of each process, the same in all bins."""
+    pool = jnp.concatenate([jnp.ones(1, values.dtype), values])
+    row = pool.at[place].get(mode="promise_in_bounds")
+    return jnp.broadcast_to(row[:, None], (len(layout.processes), layout.bins))
+
+
+__all__ = ["Fixed", "Mixture", "SharedStrengths", "Strengths"]
