@@ -13,10 +13,10 @@ from everwillow.cli.report import template_results
 from everwillow.cli.report.template_results import propagated, toy_table
 from everwillow.models.templates import reading
 from everwillow.workflows import templates
-from everwillow.workflows.template_results import TemplateResults, Toys
+from everwillow.workflows.templates.results import TemplateResults, Toys
 from tests.cli.test_fit import row
 from tests.cli.test_input import said
-from tests.workflows import small_template as small
+from tests.workflows.templates import small_template as small
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def folder(tmp_path_factory) -> pathlib.Path:
 
 
 SCRIPT = """
-from tests.workflows import small_template
+from tests.workflows.templates import small_template
 
 def build():
     return small_template.builder()

@@ -11,7 +11,7 @@ pytest.importorskip("h5py")
 
 from everwillow.cli.commands.template.fit import groups_of, strength_of, strengths_of
 from everwillow.workflows import templates
-from everwillow.workflows.template_profiles import (
+from everwillow.workflows.templates.results import (
     AsymmetricErrors,
     Contour,
     ContourCurve,
@@ -19,12 +19,12 @@ from everwillow.workflows.template_profiles import (
     Limit,
     NonprofiledShifts,
     Regularisation,
+    Scan,
     StrengthScan,
 )
-from everwillow.workflows.template_results import Scan
 from tests.cli.test_fit import row
 from tests.cli.test_input import said
-from tests.workflows import small_template as small
+from tests.workflows.templates import small_template as small
 
 
 ANGLE = np.linspace(0, 2 * np.pi, 41)

@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("h5py")
 
 from tests.cli.test_input import said
-from tests.workflows import small_template as small
+from tests.workflows.templates import small_template as small
 
 
 CODE = """

@@ -81,7 +81,7 @@ def _hint_for_hdf5(file: str) -> str:
         return ""
     from everwillow._hdf5 import format_of  # noqa: PLC0415
     from everwillow.models.templates.writing import KIND  # noqa: PLC0415
-    from everwillow.workflows import templates  # noqa: PLC0415
+    from everwillow.workflows.templates import files  # noqa: PLC0415
 
     try:
         kind = format_of(file)
@@ -92,7 +92,7 @@ def _hint_for_hdf5(file: str) -> str:
             "Template files go to `everwillow template fit`, and to `everwillow "
             "template print`, which shows what is in them."
         )
-    if kind == templates.KIND.format:
+    if kind == files.KIND.format:
         return "Results of template fits go to `everwillow template print`."
     return "If --out of a command wrote it, everwillow.io.load reads it in Python."
 

@@ -46,7 +46,7 @@ def l_curve(
     r"""Draw the L-curve of a regularisation.
 
     Args:
-        result: What `everwillow.workflows.l_curve.l_curve` returned. Or arrays:
+        result: What `everwillow.workflows.templates.l_curve` returned. Or arrays:
         misfit: What -ln L without the penalty is above its saturated value, shape
             ``(m,)``; NaN where a fit failed.
         penalty: The sum of squared curvatures, shape ``(m,)``.

@@ -8,7 +8,7 @@ from everwillow.cli.report.inference import decimals_of
 from everwillow.cli.report.numbers import plain, signed, with_error
 from everwillow.cli.report.terminal import table
 from everwillow.likelihood.histograms import Axis
-from everwillow.workflows.template_results import HistogramResult
+from everwillow.workflows.templates.results import HistogramResult
 
 
 # So many rows of a table are shown, unless all are asked for.

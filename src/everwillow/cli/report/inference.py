@@ -4,16 +4,17 @@ import numpy as np
 
 from everwillow.cli.report.numbers import plain, signed
 from everwillow.cli.report.terminal import table
-from everwillow.workflows.template_profiles import (
+from everwillow.workflows.templates.results import (
     AsymmetricErrors,
     Contour,
     GridScan,
     Limit,
     NonprofiledShifts,
     Regularisation,
+    Scan,
     StrengthScan,
+    TemplateResults,
 )
-from everwillow.workflows.template_results import Scan, TemplateResults
 
 
 SIGMAS = ("-2 sigma", "-1 sigma", "median", "+1 sigma", "+2 sigma")

@@ -15,7 +15,7 @@ from everwillow.cli.report.inference import (
 from everwillow.cli.report.numbers import plain, signed, with_error
 from everwillow.cli.report.parts import check_found, is_meant, names_of_part
 from everwillow.cli.report.terminal import table
-from everwillow.workflows.template_results import (
+from everwillow.workflows.templates.results import (
     ChiSquare,
     HistogramResult,
     Impacts,

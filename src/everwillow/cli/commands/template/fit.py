@@ -21,8 +21,8 @@ from everwillow.cli.session.programs import Stored, fit
 from everwillow.fitting import FitResult
 from everwillow.models.templates.reading import load
 from everwillow.workflows import templates
-from everwillow.workflows.template_questions import COMMA
-from everwillow.workflows.template_smoothing import NoCornerError
+from everwillow.workflows.templates.questions import COMMA
+from everwillow.workflows.templates.regularisation import NoCornerError
 
 
 # So many parts are named one by one in a hint.

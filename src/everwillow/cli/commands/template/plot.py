@@ -8,8 +8,8 @@ from everwillow._errors import ArgumentValueError
 from everwillow.cli.commands.template.print import read
 from everwillow.cli.report.parts import check_found, is_meant, names_of_plot
 from everwillow.cli.report.terminal import busy, show
-from everwillow.workflows import template_plots
-from everwillow.workflows.template_results import TemplateResults
+from everwillow.workflows.templates import plots
+from everwillow.workflows.templates.results import TemplateResults
 
 
 def run(
@@ -28,7 +28,7 @@ def run(
         raise ArgumentValueError(f"--out: {out!r} is a file, and has to be a folder.")
     found = read(file)
     is_result = isinstance(found, TemplateResults)
-    make = template_plots.result_figures if is_result else template_plots.input_figures
+    make = plots.result_figures if is_result else plots.input_figures
     folder.mkdir(parents=True, exist_ok=True)
     written: list[str] = []
     seen: list[tuple[str, ...]] = []

@@ -12,8 +12,8 @@ from everwillow.cli.report.terminal import show
 from everwillow.models.templates.inputs_report import inspect_inputs
 from everwillow.models.templates.reading import load
 from everwillow.models.templates.writing import KIND
-from everwillow.workflows import templates
-from everwillow.workflows.template_results import TemplateResults
+from everwillow.workflows.templates import files
+from everwillow.workflows.templates.results import TemplateResults
 
 
 def run(*, file: str, only: Sequence[str] | None, everything: bool) -> None:
@@ -39,8 +39,8 @@ def read(file: str) -> Any:
         kind = format_of(file)
     if kind == KIND.format:
         return load(file)
-    if kind == templates.KIND.format:
-        return templates.load_results(file)
+    if kind == files.KIND.format:
+        return files.load_results(file)
     raise ArgumentValueError(
         f"{file}: the file has neither a template fit nor results of one: its "
         f"attribute 'format' is {kind!r}."

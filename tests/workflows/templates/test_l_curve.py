@@ -7,7 +7,7 @@ import pytest
 
 import everwillow as ew
 from everwillow.models.templates.likelihood.regularisation import Curvature
-from everwillow.workflows.l_curve import bent, l_curve
+from everwillow.workflows.templates.regularisation import bent, l_curve
 from tests.helpers import count_jax_work
 from tests.models.templates import test_regularisation as cases
 

@@ -31,16 +31,13 @@ from everwillow.mappings import (
 from everwillow.mappings.residuals import residual_chi2
 from everwillow.models.templates.model import TemplateModel
 from everwillow.statelib.transform import update
-from everwillow.workflows._template_breakdown import veiled, with_breakdown
-from everwillow.workflows._template_numbers import chi_square
-from everwillow.workflows._template_places import (
-    found_at,
-    name_of,
-    named_leaves,
-    quantity_at,
+from everwillow.workflows.templates.fit_records import chi_square
+from everwillow.workflows.templates.histogram_details import (
+    veiled,
+    with_breakdown,
+    with_variations,
 )
-from everwillow.workflows._template_variations import with_variations
-from everwillow.workflows.template_results import (
+from everwillow.workflows.templates.results import (
     ChiSquare,
     Expectation,
     HistogramResult,
@@ -378,4 +375,54 @@ def _without_covariances(outcome: MappingOutcome) -> MappingOutcome:
     return dataclasses.replace(outcome, prefit_covariance=None, postfit_covariance=None)
 
 
-__all__ = ["Histograms", "histograms_of"]
+SINGLE = "values"
+
+
+def named_leaves(tree: Any) -> list[tuple[str, np.ndarray]]:
+    """Return the arrays of a tree with the names of their histograms."""
+    return [
+        (name_of(path), np.asarray(leaf))
+        for path, leaf in jtu.tree_leaves_with_path(tree)
+    ]
+
+
+def name_of(path: Any) -> str:
+    """Return the name of a histogram: its keys in the values of the mapping."""
+    return "/".join(str(key_of(part)) for part in path) or SINGLE
+
+
+def key_of(part: Any) -> Any:
+    """Return a step of a path as a plain key."""
+    for attribute in ("key", "name", "idx"):
+        if hasattr(part, attribute):
+            return getattr(part, attribute)
+    return part
+
+
+def found_at(tree: Any, path: tuple[Any, ...]) -> Any:
+    """Return what is at a path; None where a tree does not go so far."""
+    for part in path:
+        key = key_of(part)
+        if tree is None or (isinstance(tree, Mapping) and key not in tree):
+            return None
+        tree = getattr(tree, key) if hasattr(part, "name") else tree[key]
+    return tree
+
+
+def quantity_at(mapping: AbstractHistogramMapping, path: tuple[Any, ...]) -> str:
+    """Return what the values of a mapping are, those of a part of a composite."""
+    if isinstance(mapping, Composite):
+        parts = {part.key: part for part in mapping.mappings}
+        return parts[key_of(path[0])].quantity
+    return mapping.quantity
+
+
+__all__ = [
+    "Histograms",
+    "found_at",
+    "histograms_of",
+    "key_of",
+    "name_of",
+    "named_leaves",
+    "quantity_at",
+]

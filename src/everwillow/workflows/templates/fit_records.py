@@ -17,7 +17,7 @@ from everwillow.models.templates.model import TemplateModel
 from everwillow.models.templates.projection import with_free_bins
 from everwillow.toys import fit_toys
 from everwillow.uncertainty import degeneracies
-from everwillow.workflows.template_results import (
+from everwillow.workflows.templates.results import (
     ChiSquare,
     Covariance,
     FitSummary,

@@ -18,8 +18,8 @@ from everwillow.fitting import FitResult
 from everwillow.fitting.run import Unset, prepare_task, resolve
 from everwillow.mappings import nominal_covariance
 from everwillow.models.templates.model import TemplateModel
-from everwillow.workflows._template_models import OBSERVED
-from everwillow.workflows.template_results import MappingOutcome, TemplateResults
+from everwillow.workflows.templates.model import OBSERVED
+from everwillow.workflows.templates.results import MappingOutcome, TemplateResults
 
 
 # Values that are further from a minimum, in units of -ln L, are none for these data.

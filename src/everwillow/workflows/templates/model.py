@@ -16,7 +16,7 @@ from everwillow.models.templates.rates.nominal import nominal_yields
 from everwillow.statelib.transform import update
 from everwillow.toys import asimov_data
 from everwillow.workflows.histfactory import fixed_parameters
-from everwillow.workflows.template_parameters import parse_parameters
+from everwillow.workflows.templates.parameters import parse_parameters
 
 
 Starts: TypeAlias = Mapping[str, float]

@@ -1,14 +1,43 @@
-"""Dataclasses as groups of HDF5: what a field is in the file follows from its type.
+"""Results of template fits in HDF5 files.
 
-Numbers and text are attributes; arrays and tuples of text are datasets; records are
-groups; mappings of records are groups of groups, whose attribute ``name`` is the key;
-axes are groups as in files of template fits. None is absent. Descriptions are those of
-the docstrings.
+Any program that reads HDF5 reads them; nothing in them is pickled. The attributes
+``format`` ("everwillow template results") and ``version`` (1) say what a file is. Each
+record of `everwillow.workflows.templates.results` is a group, whose fields are in it
+under their names: numbers and text as attributes, arrays and lists of names as datasets
+with an attribute ``description``. What was not computed is absent. Where a record has
+parts by name, such as ``channels``, there is a group for each, whose attribute ``name``
+tells the name (in the path, ``/`` and ``%`` are percent-encoded); they are in the order
+of the fit. So there are:
+
+- attributes ``data``, ``likelihood``, ``made_by`` of the file; ``remarks``.
+- ``parameters/names``, ``values``, ``errors``, ``prefit_values``, ``prefit_errors``,
+  and flags (0 or 1) ``interest``, ``constrained``, ``frozen``, ``at_bound``,
+  ``blinded``.
+- ``fit``: attributes ``success`` (0 or 1), ``status``, ``nll`` (-ln L), ``edm``,
+  ``evaluations``, of regularised fits ``penalty`` (a part of -ln L); ``fit/saturated``
+  with ``statistic``, ``ndof``, ``pvalue``.
+- ``covariance/names``, ``matrix``, ``correlation``.
+- ``impacts/interest``, ``names``, ``traditional``, ``global_names``,
+  ``global_impacts``, ``groups``, ``grouped_traditional``, ``grouped_global``, ...
+- ``channels/<channel>``, a histogram: ``axes/<i>`` with an attribute ``name`` and
+  either ``edges`` or ``labels``; ``process_names``; ``prefit/values``, ``errors``,
+  ``processes`` with a leading axis of processes; ``postfit`` likewise; ``data``,
+  ``data_errors``; ``breakdown/groups``, ``impacts``, ``rest``;
+  ``prefit_variations/names``, ``up`` and ``down`` with a leading axis of names;
+  ``postfit_variations`` likewise;
+  attribute ``quantity``, what the values are.
+- ``mappings/<key>/histograms/<name>``, likewise; ``prefit_covariance``,
+  ``postfit_covariance``, ``prefit_chi2``, ``postfit_chi2``.
+- ``projections/<CHANNEL AXIS ...>``: ``statistic``, ``ndof``, ``pvalue``.
+- ``scans/<parameter>/values``, ``twice_delta_nll``, attribute ``best``.
+- ``toys/names``, ``true_values``, ``values``, ``errors``, ``nll``, ``success``,
+  attribute ``seed``.
 """
 
 import dataclasses
 import functools as ft
 import inspect
+import os
 import re
 import types
 import typing
@@ -16,13 +45,48 @@ from typing import Any
 
 import numpy as np
 
+from everwillow._hdf5 import Kind, import_h5py, reading, write_header, writing
 from everwillow.likelihood.histograms import Axis
+from everwillow.workflows.templates.results import TemplateResults
 
 
 # Smaller datasets are larger with compression.
 _COMPRESSED_FROM = 4096
+KIND = Kind("everwillow template results", version=1, contents="template results")
+
 _TEXT: Any = tuple[str, ...]
 _AXES: Any = tuple[Axis, ...]
+
+
+def write_results(results: TemplateResults, path: str | os.PathLike[str]) -> None:
+    """Write results to an HDF5 file, all of it or nothing.
+
+    Args:
+        results: What `run` returned.
+        path: The file; its directory has to exist. One that is there is replaced.
+
+    Raises:
+        ImportError: If h5py is not installed.
+    """
+    with writing(path, track_order=True) as file:
+        write_header(file, KIND)
+        file.attrs["description"] = "What a template fit found."
+        write_record(file, results, import_h5py().string_dtype())
+
+
+def load_results(path: str | os.PathLike[str]) -> TemplateResults:
+    """Read what `write_results` has written.
+
+    Args:
+        path: The file.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        ArgumentValueError: If it is none of these files, or damaged; says how.
+        ImportError: If h5py is not installed.
+    """
+    with reading(path, KIND) as opened:
+        return read_record(opened, TemplateResults)
 
 
 def write_record(group: Any, record: Any, text: Any) -> None:
@@ -186,4 +250,4 @@ def _read_axes(group: Any) -> tuple[Axis, ...]:
     return tuple(axes)
 
 
-__all__ = ["read_record", "segment", "write_record"]
+__all__ = ["load_results", "write_results"]

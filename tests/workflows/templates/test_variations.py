@@ -8,7 +8,7 @@ import pytest
 
 import everwillow as ew
 from everwillow.workflows.templates import load_results, run, write_results
-from tests.workflows import small_template as small
+from tests.workflows.templates import small_template as small
 
 
 pytest.importorskip("h5py")

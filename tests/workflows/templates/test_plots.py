@@ -8,16 +8,16 @@ pytest.importorskip("matplotlib")
 
 from everwillow.likelihood.histograms import Axis
 from everwillow.plotting import cross_section
-from everwillow.workflows._hdf5_records import read_record, write_record
-from everwillow.workflows.template_plots import result_figures
-from everwillow.workflows.template_profiles import Variations
-from everwillow.workflows.template_results import (
+from everwillow.workflows.templates.files import read_record, write_record
+from everwillow.workflows.templates.plots import result_figures
+from everwillow.workflows.templates.results import (
     Expectation,
     FitSummary,
     HistogramResult,
     MappingOutcome,
     Parameters,
     TemplateResults,
+    Variations,
 )
 
 

@@ -14,9 +14,9 @@ from everwillow.likelihood.histograms import Layout
 from everwillow.mappings import AbstractHistogramMapping, parse_mapping
 from everwillow.models.templates.likelihood.compilation import FREE
 from everwillow.models.templates.model import TemplateModel
-from everwillow.workflows._template_models import prefit_errors
-from everwillow.workflows._template_numbers import free_projections
-from everwillow.workflows.template_results import SIMULATION
+from everwillow.workflows.templates.fit_records import free_projections
+from everwillow.workflows.templates.model import prefit_errors
+from everwillow.workflows.templates.results import SIMULATION
 
 
 Pair: TypeAlias = tuple[str, str]

@@ -1,69 +1,58 @@
-"""Template fits from files: one call that fits, and one file with all of its results.
-
-The file of `write_results` is HDF5, for any program that reads HDF5: nothing in it is
-pickled. The attributes ``format`` ("everwillow template results") and ``version`` (1)
-of the file say what it is. Each record of `everwillow.workflows.template_results` is a
-group, whose fields are in it under their names: numbers and text as attributes, arrays
-and lists of names as datasets with an attribute ``description``. What was not computed
-is absent. Where a record has parts by name, such as ``channels``, there is a group for
-each, whose attribute ``name`` tells the name (in the path, ``/`` and ``%`` are
-percent-encoded); they are in the order of the fit. So there are:
-
-- attributes ``data``, ``likelihood``, ``made_by`` of the file; ``remarks``.
-- ``parameters/names``, ``values``, ``errors``, ``prefit_values``, ``prefit_errors``,
-  and flags (0 or 1) ``interest``, ``constrained``, ``frozen``, ``at_bound``,
-  ``blinded``.
-- ``fit``: attributes ``success`` (0 or 1), ``status``, ``nll`` (-ln L), ``edm``,
-  ``evaluations``, of regularised fits ``penalty`` (a part of -ln L); ``fit/saturated``
-  with ``statistic``, ``ndof``, ``pvalue``.
-- ``covariance/names``, ``matrix``, ``correlation``.
-- ``impacts/interest``, ``names``, ``traditional``, ``global_names``,
-  ``global_impacts``, ``groups``, ``grouped_traditional``, ``grouped_global``, ...
-- ``channels/<channel>``, a histogram: ``axes/<i>`` with an attribute ``name`` and
-  either ``edges`` or ``labels``; ``process_names``; ``prefit/values``, ``errors``,
-  ``processes`` with a leading axis of processes; ``postfit`` likewise; ``data``,
-  ``data_errors``; ``breakdown/groups``, ``impacts``, ``rest``;
-  ``prefit_variations/names``, ``up`` and ``down`` with a leading axis of names;
-  ``postfit_variations`` likewise;
-  attribute ``quantity``, what the values are.
-- ``mappings/<key>/histograms/<name>``, likewise; ``prefit_covariance``,
-  ``postfit_covariance``, ``prefit_chi2``, ``postfit_chi2``.
-- ``projections/<CHANNEL AXIS ...>``: ``statistic``, ``ndof``, ``pvalue``.
-- ``scans/<parameter>/values``, ``twice_delta_nll``, attribute ``best``.
-- ``toys/names``, ``true_values``, ``values``, ``errors``, ``nll``, ``success``,
-  attribute ``seed``.
-"""
+"""Template fits from files: one call that fits, and answers what is asked."""
 
 import dataclasses
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from importlib.metadata import version
+from typing import Any, NamedTuple
 
-from everwillow._hdf5 import Kind, import_h5py, reading, write_header, writing
+import numpy as np
+
+from everwillow._errors import ArgumentValueError
 from everwillow.fitting import FitResult, fit
+from everwillow.goodness import nested_test
 from everwillow.likelihood.templates.spec import TemplateSpec
 from everwillow.mappings import AbstractHistogramMapping
 from everwillow.models.templates.likelihood.blinding import Blind
-from everwillow.models.templates.model import Likelihood, Statistics
+from everwillow.models.templates.model import Likelihood, Statistics, TemplateModel
 from everwillow.models.templates.reading import load
-from everwillow.workflows import _hdf5_records
-from everwillow.workflows._template_analysis import (
-    check_without_fit,
-    ended,
-    results_of,
+from everwillow.workflows.templates.external import (
+    begun_at,
+    taken_from,
+    without_tests,
 )
-from everwillow.workflows._template_models import TOYS, Starts, model_of
-from everwillow.workflows.template_questions import Pairs, questions_of
-from everwillow.workflows.template_results import TemplateResults
-from everwillow.workflows.template_smoothing import (
+from everwillow.workflows.templates.files import load_results
+from everwillow.workflows.templates.fit_records import (
+    chi_square,
+    covariance_of,
+    degenerate,
+    free_projections,
+    parameters_of,
+    said_of_penalty,
+    summary_of,
+    toys_of,
+)
+from everwillow.workflows.templates.histograms import histograms_of
+from everwillow.workflows.templates.inference import (
+    NOTHING,
+    impacts_of,
+    inferred,
+    nonprofiled_of,
+)
+from everwillow.workflows.templates.model import TOYS, Starts, model_of
+from everwillow.workflows.templates.questions import Pairs, Questions, questions_of
+from everwillow.workflows.templates.regularisation import (
     Smooth,
     Strength,
     curvatures_of,
     smoothed,
 )
-
-
-KIND = Kind("everwillow template results", version=1, contents="template results")
+from everwillow.workflows.templates.results import (
+    ChiSquare,
+    FitSummary,
+    Regularisation,
+    TemplateResults,
+)
 
 
 def run(
@@ -252,35 +241,166 @@ def run(
     return results_of(end, what, likelihood, asked, smooth, minimise, max_steps)
 
 
-def write_results(results: TemplateResults, path: str | os.PathLike[str]) -> None:
-    """Write results to an HDF5 file, all of it or nothing.
+TAKEN = "Values and covariance of another result, not fitted again."
+
+
+class Ended(NamedTuple):
+    """The end of a fit.
+
+    Attributes:
+        model: What was fitted.
+        result: Its fit, or what was taken in its place.
+        summary: How it ended.
+        remarks: What was assumed.
+        at_minimum: Whether -ln L of the model has its minimum there.
+    """
+
+    model: TemplateModel
+    result: FitResult
+    summary: FitSummary
+    remarks: tuple[str, ...]
+    at_minimum: bool
+
+
+def ended(
+    model: TemplateModel,
+    what: str,
+    found: TemplateResults | None,
+    minimise: Callable[..., FitResult],
+    *,
+    refit: bool,
+    max_steps: int,
+) -> Ended:
+    """Fit, or take what another fit found.
 
     Args:
-        results: What `run` returned.
-        path: The file; its directory has to exist. One that is there is replaced.
+        model: The model.
+        what: Which data are fitted.
+        found: Another fit, if there is one.
+        minimise: What fits.
+        refit: Whether to fit.
+        max_steps: Of a fit.
+    """
+    if refit or found is None:
+        start = model if found is None else begun_at(model, found, what)
+        result = minimise(start, max_steps=max_steps, throw=False)
+        return Ended(model, result, summary_of(model, result), (), bool(result.success))
+    taken = taken_from(model, found, what)
+    summary = summary_of(taken.model, taken.result)
+    saturated = summary.saturated if taken.at_minimum else None
+    summary = dataclasses.replace(summary, status=TAKEN, saturated=saturated)
+    return Ended(taken.model, taken.result, summary, taken.remarks, taken.at_minimum)
+
+
+def check_without_fit(asked: Questions, others: Iterable[str]) -> None:
+    """Refuse what takes a minimum where nothing is fitted.
 
     Raises:
-        ImportError: If h5py is not installed.
+        ArgumentValueError: If something is asked for that does.
     """
-    with writing(path, track_order=True) as file:
-        write_header(file, KIND)
-        file.attrs["description"] = "What a template fit found."
-        _hdf5_records.write_record(file, results, import_h5py().string_dtype())
+    wanted = sorted({*asked.fits, *others})
+    if wanted:
+        raise ArgumentValueError(
+            f"refit: False fits nothing, and {', '.join(wanted)} needs a fit. Leave it "
+            "out, or let the fit begin at that result with refit=True."
+        )
 
 
-def load_results(path: str | os.PathLike[str]) -> TemplateResults:
-    """Read what `write_results` has written.
+def results_of(
+    end: Ended,
+    what: str,
+    likelihood: str,
+    asked: Questions,
+    smooth: Regularisation | None,
+    minimise: Callable[..., FitResult],
+    max_steps: int,
+) -> TemplateResults:
+    """Answer everything that is asked.
 
     Args:
-        path: The file.
-
-    Raises:
-        MissingFileError: If there is no such file.
-        ArgumentValueError: If it is none of these files, or damaged; says how.
-        ImportError: If h5py is not installed.
+        end: Of the fit.
+        what: Which data were fitted.
+        likelihood: How they entered.
+        asked: What is asked.
+        smooth: How the fit was regularised.
+        minimise: What fits.
+        max_steps: Of each fit.
     """
-    with reading(path, KIND) as opened:
-        return _hdf5_records.read_record(opened, TemplateResults)
+    model, result, good = end.model, end.result, bool(end.result.success)
+    known = good and result.hessian is not None
+    found = histograms_of(
+        model,
+        result,
+        asked.mappings,
+        asked.unconstrained,
+        covariances=asked.covariances,
+        breakdown=asked.breakdown,
+        groups=asked.groups,
+        varied=asked.variations,
+    )
+    mappings = found.mappings if end.at_minimum else without_tests(found.mappings)
+    more = inferred(model, result, asked, max_steps) if known else NOTHING
+    options: dict[str, Any] = {"max_steps": max_steps}
+    impacts = moved = None
+    refit = asked.asymmetric_impacts
+    if known and (asked.impacts or refit):
+        impacts = impacts_of(model, result, asked.groups, refit=refit, **options)
+    if known and asked.nonprofiled_impacts:
+        moved = nonprofiled_of(model, result, **options)
+    tests, failed = {}, ()
+    if good and asked.projections:
+        tests, failed = _projected(model, result, asked, minimise, max_steps)
+    return TemplateResults(
+        data=what,
+        likelihood=likelihood,
+        made_by=version("everwillow"),
+        parameters=parameters_of(model, result, asked.unconstrained),
+        fit=end.summary,
+        channels=found.channels,
+        covariance=covariance_of(result) if good else None,
+        impacts=impacts,
+        nonprofiled_impacts=moved,
+        asymmetric_errors=more.asymmetric_errors,
+        limits=more.limits,
+        regularisation=smooth,
+        mappings=mappings,
+        scans=more.scans,
+        grid_scans=more.grid_scans,
+        contours=more.contours,
+        projections=tests,
+        toys=None if asked.toys is None else toys_of(model, *asked.toys),
+        remarks=(
+            *model.report,
+            *asked.remarks,
+            *end.remarks,
+            *said_of_penalty(end.summary),
+            *found.remarks,
+            *more.remarks,
+            *failed,
+            *degenerate(model, result),
+        ),
+    )
 
 
-__all__ = ["load_results", "run", "write_results"]
+def _projected(
+    model: TemplateModel,
+    result: FitResult,
+    asked: Questions,
+    minimise: Callable[..., FitResult],
+    max_steps: int,
+) -> tuple[dict[str, ChiSquare], tuple[str, ...]]:
+    """Test projections against fits in which their bins are free.
+
+    Returns:
+        The tests; and why there is none, for fits with free bins that failed.
+    """
+    tests, failed = {}, []
+    for text, free in free_projections(model, asked.projections).items():
+        better = minimise(free, max_steps=max_steps, throw=False)
+        tests[text] = chi_square(nested_test(result, better))
+        if np.isnan(tests[text].statistic):
+            failed.append(f"{text}: the fit with free bins failed. {better.message()}")
+    return tests, tuple(failed)
+
+
+__all__ = ["run"]

@@ -9,8 +9,11 @@ from everwillow import plotting
 from everwillow.likelihood.histograms import Axis
 from everwillow.mappings.histogram_mapping import EVENTS
 from everwillow.plotting.panels import EXTENSIVE
-from everwillow.workflows.template_profiles import Variations
-from everwillow.workflows.template_results import Expectation, HistogramResult
+from everwillow.workflows.templates.results import (
+    Expectation,
+    HistogramResult,
+    Variations,
+)
 
 
 # So many systematics are drawn in one plot of a template.
