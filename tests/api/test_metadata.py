@@ -1,8 +1,10 @@
 """What is written down twice says the same in both places."""
 
+import ast
 import importlib.metadata
 import pathlib
 import re
+import sys
 import tomllib
 
 import pytest
@@ -24,17 +26,30 @@ def test_citation_has_the_version_of_the_project():
     assert f"\nversion: {PROJECT['project']['version']}\n" in citation
 
 
+def _names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[^\w-]", requirement)[0] for requirement in requirements}
+
+
+def _imported() -> set[str]:
+    """Top-level names of all imports in the sources."""
+    names = set()
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names.add(str(node.module).split(".")[0])
+    return names
+
+
 def test_core_needs_only_what_it_imports():
-    names = {re.split(r"[^\w-]", d)[0] for d in PROJECT["project"]["dependencies"]}
-    assert names == {
-        "equinox",
-        "jax",
-        "jaxlib",
-        "jaxtyping",
-        "lineax",
-        "numpy",
-        "optimistix",
-    }
+    core = _names(PROJECT["project"]["dependencies"])
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    # matplotlib brings cycler.
+    optional = {"cycler"}.union(*map(_names, extras))
+    imported = _imported() - set(sys.stdlib_module_names) - {"everwillow"} - optional
+    # jax does not run without jaxlib.
+    assert core == imported | {"jaxlib"}
 
 
 def test_extra_and_dependency_group_of_the_tests_are_one_list():
