@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jax.flatten_util import ravel_pytree
 
 from everwillow._errors import ArgumentTypeError
 from everwillow._native import check_static, is_native, native, native_tree
@@ -206,6 +205,14 @@ def is_traced(*trees: Any) -> bool:
     return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(trees))
 
 
+def namespace(*trees: Any) -> Any:
+    """Return the array library to compute with: `jax.numpy` if a leaf is traced.
+
+    Otherwise `numpy`, which compiles nothing and keeps results on the host.
+    """
+    return jnp if is_traced(*trees) else np
+
+
 def on_host(tree: Any) -> Any:
     """Return the arrays of a tree in NumPy, unless they are traced."""
     return tree if is_traced(tree) else jax.tree.map(np.asarray, tree)
@@ -307,8 +314,3 @@ def _classify(key: Key, value: Any) -> tuple[bool, Any]:
         f"params[{key!r}]: expected a number or an array of real numbers, got "
         f"{type(value).__name__}. Put anything else into the observation or the model."
     )
-
-
-def ravel_tree(tree: Any) -> Any:
-    """Ravel a pytree of parameters into one vector."""
-    return ravel_pytree(tree)[0]

@@ -16,7 +16,13 @@ from everwillow._errors import (
 )
 from everwillow._native import native
 from everwillow._typing import Key
-from everwillow.engine.layout import Layout, as_arrays, is_traced, ravel_state
+from everwillow.engine.layout import (
+    Layout,
+    as_arrays,
+    is_traced,
+    namespace,
+    ravel_state,
+)
 from everwillow.parameters import Interval, TransformBase
 from everwillow.parameters.bound_table import BoundTable
 from everwillow.statelib import State
@@ -190,7 +196,7 @@ def _fixed_value(key: Key, value: Any, shape: tuple[int, ...]) -> Any:
             f"fixed[{key!r}]: the value has shape {np.shape(value)}, the parameter "
             f"has shape {shape}."
         )
-    library: Any = jnp if is_traced(value) else np
+    library = namespace(value)
     return library.broadcast_to(value, shape)
 
 
@@ -270,7 +276,7 @@ def _packed_limits(layout, vector, free, index, bounds: BoundTable, *, traced):
             here, shape = layout.elements(position), layout.shapes[position]
             if outside[here].any():
                 _check_start(key, vector[here].reshape(shape), bounds[key])
-    library: Any = jnp if is_traced(lower, upper) else np
+    library = namespace(lower, upper)
     # What is fixed may be fixed anywhere.
     lower = library.where(free, lower, -np.inf)
     upper = library.where(free, upper, np.inf)
@@ -299,7 +305,7 @@ def _check_shape(key: Key, bound: Any, shape: tuple[int, ...]) -> None:
 
 
 def _spread(leaf: Any, shape: tuple[int, ...]) -> Any:
-    library = jnp if is_traced(leaf) else np
+    library = namespace(leaf)
     return library.ravel(library.broadcast_to(leaf, shape))
 
 
@@ -307,7 +313,7 @@ def _box(count, boxes, dtype):
     """Collect box ends in two vectors, or None where nothing is bounded."""
     if not boxes:
         return None, None
-    library = jnp if is_traced([b[1:] for b in boxes]) else np
+    library = namespace([b[1:] for b in boxes])
     lower, upper = np.full(count, -np.inf, dtype), np.full(count, np.inf, dtype)
     if library is np:
         for places, low, high in boxes:
@@ -325,7 +331,7 @@ def _stack(groups):
     """Join transforms of one kind, so that each kind is evaluated once."""
     transforms, places = [], []
     for members in groups.values():
-        library = jnp if is_traced([m[0] for m in members]) else np
+        library = namespace([m[0] for m in members])
         transforms.append(
             jax.tree.map(
                 lambda *x, lib=library: lib.concatenate(x), *[m[0] for m in members]

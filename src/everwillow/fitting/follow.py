@@ -28,7 +28,7 @@ from everwillow._numerics import all_finite
 from everwillow.engine.adjoint import minimise, moves, zero_tangent
 from everwillow.engine.core import Task, constant
 from everwillow.engine.flat_directions import idle, value_is_minimal
-from everwillow.engine.layout import is_traced, ravel_state
+from everwillow.engine.layout import namespace, ravel_state
 from everwillow.engine.outcome import Outcome, _range, scaled_solver
 from everwillow.engine.problem import Numbers
 from everwillow.fitting.conditional import Problem
@@ -94,7 +94,7 @@ def foothold(problem: Problem, result: FitResult) -> Foothold:
     _, vector, _ = ravel_state(result.params)
     place = {element: i for i, element in enumerate(index.tolist())}
     here = np.array([place[element] for element in result.free], int)
-    library: Any = jnp if is_traced(result.hessian, result.nll) else np
+    library = namespace(result.hessian, result.nll)
 
     # What is fixed is in the numbers where the objective has its own curvature; there
     # it takes a row of zeros.

@@ -5,7 +5,6 @@ from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 from jaxtyping import Bool, Float, Int
@@ -19,7 +18,7 @@ from everwillow.engine.covariance import (
     flat_labels,
     one_sided,
 )
-from everwillow.engine.layout import Layout, is_traced
+from everwillow.engine.layout import Layout, is_traced, namespace
 from everwillow.statelib import State
 
 
@@ -121,7 +120,7 @@ class FitResult(eqx.Module):
         if self.hessian is None:
             return None
         covariance = covariance_of(self.hessian, self.at_bound)
-        library = jnp if is_traced(covariance, self.success) else np
+        library = namespace(covariance, self.success)
         good = library.asarray(self.success)[..., None, None]
         return library.where(good, covariance, library.nan)
 
@@ -137,7 +136,7 @@ class FitResult(eqx.Module):
         covariance = self.covariance
         if covariance is None:
             return None
-        library = jnp if is_traced(covariance) else np
+        library = namespace(covariance)
         variance = library.diagonal(covariance, axis1=-2, axis2=-1)
         good = variance > 0
         root = library.sqrt(library.where(good, variance, 1))
@@ -164,7 +163,7 @@ class FitResult(eqx.Module):
         known = self.bound_distances
         if known is None:
             return model
-        library = jnp if is_traced(known, model) else np
+        library = namespace(known, model)
         return library.where(library.isnan(known), model, known)
 
     def message(self) -> str:

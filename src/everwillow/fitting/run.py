@@ -19,7 +19,13 @@ from everwillow._typing import Key
 from everwillow.engine import programs
 from everwillow.engine.bound_errors import bound_distances
 from everwillow.engine.core import Task, knows_curvature
-from everwillow.engine.layout import Layout, float_dtype, is_traced, ravel_state
+from everwillow.engine.layout import (
+    Layout,
+    float_dtype,
+    is_traced,
+    namespace,
+    ravel_state,
+)
 from everwillow.engine.outcome import Outcome
 from everwillow.engine.problem import Numbers, build, check_mapping
 from everwillow.fitting._empty_bins import remark
@@ -377,7 +383,7 @@ def _nothing_to_fit(task: Task, numbers: Numbers, constraints: Any) -> FitResult
     if not is_traced(value):
         value = np.asarray(value)
     none = np.zeros(0, float_dtype())
-    finite = jnp.isfinite(value) if is_traced(value) else np.isfinite(value)
+    finite = namespace(value).isfinite(value)
     good: Any = RESULTS.successful
     status = RESULTS.where(finite, good, RESULTS.nonfinite_start)
     return FitResult(

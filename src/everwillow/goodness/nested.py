@@ -1,14 +1,12 @@
 """The likelihood ratio of two fits, of which one is a special case of the other."""
 
-from typing import Any
-
 import jax.numpy as jnp
 import numpy as np
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow._results import RESULTS
 from everwillow.engine.covariance import singular_level
-from everwillow.engine.layout import is_traced
+from everwillow.engine.layout import namespace
 from everwillow.fitting import FitResult
 from everwillow.goodness.pvalues import GoodnessResult, judged
 from everwillow.uncertainty.point import refuse_batch
@@ -62,7 +60,7 @@ def nested_test(
                 f"{name}: expected a FitResult, got {type(given).__name__}."
             )
         refuse_batch(given, "here")
-    library: Any = jnp if is_traced(result, wider) else np
+    library = namespace(result, wider)
     flat = 0 if library is jnp else _flat_directions(wider)
     count = len(wider.free) - len(result.free) if ndof is None else ndof
     if count <= 0:

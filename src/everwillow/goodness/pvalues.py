@@ -12,7 +12,7 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from everwillow._errors import ArgumentValueError
 from everwillow.engine import programs
-from everwillow.engine.layout import as_array, is_traced, on_host
+from everwillow.engine.layout import as_array, is_traced, namespace, on_host
 
 
 class GoodnessResult(eqx.Module):
@@ -117,7 +117,7 @@ def toy_pvalue(
         raise ArgumentValueError(
             "toys: there is none, so there is no p-value. Generate at least one."
         )
-    library: Any = jnp if is_traced(observed, values) else np
+    library = namespace(observed, values)
     values = library.ravel(library.asarray(values))
     known = ~library.isnan(values)
     extreme = library.sum(known & (values >= observed))

@@ -4,12 +4,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from everwillow._errors import ArgumentTypeError, FitError
 from everwillow._typing import Key
-from everwillow.engine.layout import is_traced
+from everwillow.engine.layout import is_traced, namespace
 from everwillow.hypotest._impossible import impossible_bins
 from everwillow.hypotest.distributions import (
     Distribution,
@@ -104,7 +103,7 @@ class _AbstractCalculator:
         self._check(result)
         known = self.distribution._missing(result, alt=True) is None
         log_null, log_alt = self.distribution.log_pvalues(result, alt=known)
-        library: Any = jnp if is_traced(log_null, log_alt) else np
+        library = namespace(log_null, log_alt)
         palt = library.exp(log_alt) if known else None
         return HypoTestResult(result.value, library.exp(log_null), palt, result)
 
@@ -143,7 +142,7 @@ class _AbstractCalculator:
             ArgumentValueError: If nothing is known of the alternative.
         """
         null, alt = self.distribution.log_pvalues(result.test_stat_result)
-        library: Any = jnp if is_traced(null, alt) else np
+        library = namespace(null, alt)
         # No toy of either hypothesis is as extreme: 0/0 is not a number.
         none = library.isneginf(alt)
         return library.where(

@@ -140,7 +140,7 @@ def _run(function: Any, *args: Any) -> Any:
 
 
 def _exp(log_pvalue: Any) -> Any:
-    return jnp.exp(log_pvalue) if is_traced(log_pvalue) else np.exp(log_pvalue)
+    return namespace(log_pvalue).exp(log_pvalue)
 
 
 class AbstractAsymptotic(Distribution):

@@ -6,7 +6,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 
@@ -15,7 +14,7 @@ from everwillow._errors import RESULTS, ArgumentValueError, FitError
 from everwillow._tree import format_table
 from everwillow._typing import Key
 from everwillow.engine import programs
-from everwillow.engine.layout import float_dtype, is_traced, on_host
+from everwillow.engine.layout import float_dtype, is_traced, namespace, on_host
 from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import Problem, pose
 from everwillow.fitting.follow import foothold
@@ -288,7 +287,7 @@ def _record(
 ) -> LimitsResult:
     """Give the limits their names."""
     values, ends = roots.values, roots.ends
-    library: Any = jnp if is_traced(values) else np
+    library = namespace(values)
     values, ends = library.asarray(values), library.asarray(ends)
     by_sigma = dict(zip(N_SIGMA, range(OBSERVED), strict=True))
     order = np.array([by_sigma[n] for n in sorted(N_SIGMA)])

@@ -9,7 +9,7 @@ import numpy as np
 
 from everwillow._tree import format_table
 from everwillow._typing import Key
-from everwillow.engine.layout import is_traced
+from everwillow.engine.layout import is_traced, namespace
 from everwillow.fitting import FitResult
 from everwillow.hypotest._normal import safe_root
 from everwillow.hypotest.calculators import AsymptoticCalculator
@@ -220,7 +220,7 @@ def discovery(
     )
     result = calculator.test(0.0)
     test = result.test_stat_result
-    library: Any = jnp if is_traced(test.value, test.q_asimov) else np
+    library = namespace(test.value, test.q_asimov)
     return DiscoveryResult(
         poi=_text(poi),
         significance=_root(library, test.value),

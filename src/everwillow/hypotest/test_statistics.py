@@ -15,7 +15,7 @@ import numpy as np
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow._typing import Key
-from everwillow.engine.layout import is_traced
+from everwillow.engine.layout import is_traced, namespace
 from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import Problem, pose
 from everwillow.fitting.run import Unset
@@ -318,7 +318,7 @@ class Q0(CowanTestStatistic):
 
 def _zero_where(beyond: Any, twice_ratio: Any) -> Any:
     """Return 0 on the side that does not count against the tested value."""
-    library: Any = jnp if is_traced(beyond, twice_ratio) else np
+    library = namespace(beyond, twice_ratio)
     # A failed fit stays NaN on both sides.
     nothing = 0 * twice_ratio
     return library.where(beyond, nothing, twice_ratio)

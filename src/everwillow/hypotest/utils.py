@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import ndtri
 from jaxtyping import ArrayLike
 
 from everwillow._typing import Key
 from everwillow.engine import programs
-from everwillow.engine.layout import as_array, is_traced
+from everwillow.engine.layout import as_array, is_traced, namespace
 from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import conditional_fit, pose
 from everwillow.fitting.run import Unset
@@ -119,7 +118,7 @@ def sigma_from_asimov(mu: ArrayLike, mu_asimov: ArrayLike, q_asimov: ArrayLike) 
         >>> print(sigma_from_asimov(2.0, 0.0, 16.0))
         0.5
     """
-    library: Any = jnp if is_traced(mu, mu_asimov, q_asimov) else np
+    library = namespace(mu, mu_asimov, q_asimov)
     difference = library.asarray(mu) - library.asarray(mu_asimov)
     return library.abs(difference) / library.sqrt(q_asimov)
 
@@ -159,6 +158,6 @@ def cl_s(pnull: ArrayLike, palt: ArrayLike) -> Any:
         >>> print(f"{cl_s(0.02, 0.4):.2f}")
         0.05
     """
-    library: Any = jnp if is_traced(pnull, palt) else np
+    library = namespace(pnull, palt)
     null, alt = library.asarray(pnull), library.asarray(palt)
     return library.where(alt > 0, null, np.nan) / library.where(alt > 0, alt, 1)

@@ -5,12 +5,11 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, unknown_key
 from everwillow._typing import Key
-from everwillow.engine.layout import Layout, float_dtype, is_traced
+from everwillow.engine.layout import Layout, float_dtype, is_traced, namespace
 from everwillow.engine.names import (
     as_names,
     meant_elements,
@@ -84,7 +83,7 @@ def fitted(result: Any, constraints: Any, covariance: Any) -> Fitted:
             f"covariance: its shape is {np.shape(covariance)}, and {size} parameters "
             "are free in the fit."
         )
-    library: Any = jnp if is_traced(covariance) else np
+    library = namespace(covariance)
     return Fitted(result, constraints, None, library.asarray(covariance, float_dtype()))
 
 
@@ -225,7 +224,7 @@ def nominal(fit: Fitted) -> tuple[Any, Any]:
         Two vectors over all elements of the parameters, shape ``(params,)``.
     """
     layout = fit.layout
-    library: Any = jnp if is_traced(dict(fit.constraints)) else np
+    library = namespace(dict(fit.constraints))
     center = library.full(layout.size, library.nan)
     width = library.full(layout.size, library.nan)
     places, centers, widths = [], [], []

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from everwillow._errors import ShapeMismatchError
 from everwillow._native import map_variances
 from everwillow.engine.covariance import covariance_of
-from everwillow.engine.layout import is_traced
+from everwillow.engine.layout import namespace
 
 
 # Eigenvalues of correlation matrices below this are zero up to rounding.
@@ -165,7 +165,7 @@ def added(covariance: Any, free: np.ndarray, size: int) -> Array:
 
 def rest_in_quadrature(total: Any, part: Any) -> Any:
     """Return what is missing in quadrature: NaN where the part is the larger one."""
-    library: Any = jnp if is_traced(total, part) else np
+    library = namespace(total, part)
     square = total**2 - part**2
     rounding = 1e-12 * total**2
     safe = library.where(square > rounding, square, 1)

@@ -4,7 +4,6 @@ from collections.abc import Collection, Mapping
 from typing import Any, Literal, TypeAlias, get_args
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 from jaxtyping import Array, Float, Int
@@ -13,7 +12,7 @@ from everwillow._errors import ArgumentValueError
 from everwillow._tree import format_table
 from everwillow._typing import Key, Nll
 from everwillow.engine import programs
-from everwillow.engine.layout import is_traced, on_host, ravel_state
+from everwillow.engine.layout import is_traced, namespace, on_host, ravel_state
 from everwillow.fitting import FitResult
 from everwillow.impacts.best_fit import (
     Fitted,
@@ -86,7 +85,7 @@ class RankingResult(eqx.Module):
 
         Where the covariance has none, by the larger one of the refits.
         """
-        library: Any = jnp if is_traced(self) else np
+        library = namespace(self)
         size = library.abs(self.postfit)
         if self.postfit_refits is not None:
             larger = library.abs(self.postfit_refits.shifts).max(axis=-3)

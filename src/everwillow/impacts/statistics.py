@@ -13,7 +13,7 @@ from everwillow._tree import format_table
 from everwillow._typing import Key
 from everwillow.engine import programs
 from everwillow.engine.covariance import covariance_of
-from everwillow.engine.layout import is_traced, on_host
+from everwillow.engine.layout import is_traced, namespace, on_host
 from everwillow.fitting import FitResult
 from everwillow.impacts._auxiliary_fluctuations import auxiliary_of
 from everwillow.impacts.best_fit import (
@@ -165,7 +165,7 @@ def statistical_impacts(
     # Only the samples were asked for.
     samples, auxiliary = moved.statistical, moved.systematic
     assert samples is not None
-    library: Any = jnp if is_traced(errors, samples) else np
+    library = namespace(errors, samples)
     others = library.sqrt(samples**2 + auxiliary**2)
     return StatisticalImpacts(
         data=data,

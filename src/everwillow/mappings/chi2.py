@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PyTree
 
 from everwillow._errors import ArgumentValueError, ShapeMismatchError
 from everwillow.engine import programs
-from everwillow.engine.layout import as_arrays, is_traced, on_host
+from everwillow.engine.layout import as_arrays, is_traced, namespace, on_host
 from everwillow.mappings.evaluation import MappingResult, checked_factor
 
 
@@ -121,7 +121,7 @@ def _difference(data: Any, value: Any) -> Any:
         raise ShapeMismatchError(
             f"data: shape {np.shape(data)} for values of shape {np.shape(value)}."
         )
-    library: Any = jnp if is_traced(data, value) else np
+    library = namespace(data, value)
     return library.asarray(data, float) - value
 
 

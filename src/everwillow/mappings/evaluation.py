@@ -19,7 +19,7 @@ from everwillow._errors import (
 )
 from everwillow._typing import Key
 from everwillow.engine.core import Task
-from everwillow.engine.layout import float_dtype, is_traced
+from everwillow.engine.layout import float_dtype, namespace
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
 from everwillow.mappings.error_propagation import errors_and_factor, root_of
@@ -193,7 +193,7 @@ def nominal_covariance(
     layout = locate(model.state, model.fixed).layout
     free = locate(model.state, model.fixed).free
     widths = _widths(model, unconstrained or {}, layout)
-    library: Any = jnp if is_traced(widths, model.constraints) else np
+    library = namespace(widths, model.constraints)
     size = layout.size
     diagonal = np.zeros(size) if library is np else jnp.zeros(size)
     for key, width in widths.items():

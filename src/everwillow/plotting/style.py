@@ -56,7 +56,6 @@ _SANS = ("TeX Gyre Heros", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans
 WIDTH = 4.8
 # What stands beside a frame, in inches.
 _BESIDE = 0.75
-ROW = 0.2
 
 _RC: dict[str, Any] = {
     "axes.axisbelow": False,

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 
@@ -12,7 +11,7 @@ from everwillow._derivatives import NONE
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, DerivativeError
 from everwillow._typing import Key
 from everwillow.engine.core import knows_curvature
-from everwillow.engine.layout import is_traced, ravel_state
+from everwillow.engine.layout import is_traced, namespace, ravel_state
 from everwillow.engine.names import meant_elements
 from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import Problem, pose
@@ -42,7 +41,7 @@ class Start(NamedTuple):
         """Return vectors ``(..., n)`` as a State of arrays ``(..., *shape)``."""
         layout, numbers = self.problem.task.layout, self.problem.numbers
         index = np.asarray(numbers.index)
-        library: Any = jnp if is_traced(x, numbers.vector) else np
+        library = namespace(x, numbers.vector)
         vector = library.broadcast_to(
             library.asarray(numbers.vector), (*np.shape(x)[:-1], layout.size)
         )

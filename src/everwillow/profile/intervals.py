@@ -16,7 +16,7 @@ from everwillow._errors import ArgumentValueError
 from everwillow._tree import format_table
 from everwillow._typing import Key
 from everwillow.engine import programs
-from everwillow.engine.layout import is_traced, on_host
+from everwillow.engine.layout import is_traced, namespace, on_host
 from everwillow.fitting import FitResult
 from everwillow.fitting.result import Values
 from everwillow.fitting.run import Unset
@@ -185,7 +185,7 @@ def minos(
     minimum = start.minimum
     if not is_traced(value):
         status, minimum = _deeper(start, places, status, x, beyond)
-    library: Any = jnp if is_traced(value) else np
+    library = namespace(value)
     ended = (status == CROSSING.found) | (status == CROSSING.at_bound)
     errors = library.where(ended, value - library.concatenate([best, best]), np.nan)
     ends = library.where(ended[:, None], x, np.nan)

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from everwillow._errors import RESULTS, ArgumentValueError, ShapeMismatchError
 from everwillow._typing import Key
 from everwillow.engine import programs
-from everwillow.engine.layout import float_dtype, is_traced, on_host
+from everwillow.engine.layout import float_dtype, is_traced, namespace, on_host
 from everwillow.fitting import FitResult
 from everwillow.fitting.result import Values
 from everwillow.fitting.run import Unset
@@ -288,7 +288,7 @@ def pair(posed: Stage, names: Any) -> tuple[int, int]:
 
 
 def _points(posed: Stage, name: Key, place: int, values: Any, *, where: str) -> Any:
-    library: Any = jnp if is_traced(values) else np
+    library = namespace(values)
     points = library.asarray(values, float_dtype())
     if points.ndim != 1 or points.size == 0:
         raise ShapeMismatchError(

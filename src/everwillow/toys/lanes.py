@@ -134,9 +134,3 @@ def at_once(*calls: Callable[[], Any]) -> list[Any]:
         if pool.submit(_settings).result() == _settings():
             return [future.result() for future in [pool.submit(c) for c in calls]]
     return [call() for call in calls]
-
-
-def stack_rows(rows: list[Any], batch_size: int) -> Any:
-    """Stack pytrees along a first axis, filled up to a batch with the last one."""
-    filled = rows + [rows[-1]] * (batch_size - len(rows))
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *filled)

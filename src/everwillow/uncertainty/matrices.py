@@ -3,12 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow._typing import Key, Nll
-from everwillow.engine.layout import is_traced
+from everwillow.engine.layout import namespace
 from everwillow.fitting import FitResult
 from everwillow.model import AbstractModel
 from everwillow.statelib import State
@@ -148,7 +146,7 @@ def correlation_matrix(
     """
     situation = look_at(nll_fn, params, observation, fixed)
     covariance = covariance_at(situation, kind=kind, throw=throw)
-    library: Any = jnp if is_traced(covariance) else np
+    library = namespace(covariance)
     errors = errors_of(covariance)
     correlation = covariance / errors[..., :, None] / errors[..., None, :]
     diagonal = library.eye(covariance.shape[-1], dtype=bool)
@@ -209,7 +207,7 @@ def labels(
 
 def errors_of(covariance: Any) -> Any:
     """Return standard errors: NaN where a variance is NaN or not positive."""
-    library = jnp if is_traced(covariance) else np
+    library = namespace(covariance)
     variance = library.diagonal(covariance, axis1=-2, axis2=-1)
     positive = variance > 0
     return library.where(

@@ -6,14 +6,13 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, ShapeMismatchError
 from everwillow._typing import Key
 from everwillow.engine.core import Task
-from everwillow.engine.layout import float_dtype, is_traced
+from everwillow.engine.layout import float_dtype, namespace
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
 from everwillow.statelib import State
@@ -129,7 +128,7 @@ def _known_covariance(point: Point, *, throw: bool) -> Any:
 
 def _checked(covariance: Any, point: Point) -> Any:
     """Return the covariance as an array of the right shape."""
-    library = jnp if is_traced(covariance) else np
+    library = namespace(covariance)
     covariance = library.asarray(covariance, float_dtype())
     size = point.free.size
     if covariance.shape != (size, size):

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from everwillow._errors import ArgumentTypeError, NonFiniteError, ShapeMismatchError
 from everwillow._typing import Key, Nll
 from everwillow.engine.core import Task
-from everwillow.engine.layout import is_traced
+from everwillow.engine.layout import namespace
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
 from everwillow.model import AbstractModel
@@ -122,7 +122,7 @@ def sandwich(
 
 def _product(outside: Any, inside: Any, situation: Situation, *, throw: bool) -> Any:
     """Return ``outside @ inside @ outside``, zero for what is held."""
-    library: Any = jnp if is_traced(outside, inside) else np
+    library = namespace(outside, inside)
     held = situation.point.held
     free = ~held[:, None] & ~held[None, :]
     # A parameter that is held may well have infinite derivatives at its bound.

@@ -17,7 +17,6 @@ from everwillow.cli.request import Input, Request, load
 from everwillow.hypotest.results import BAND_TEXTS
 
 
-POINTS = 21
 # Fewer values make no plot.
 LEAST = 2
 

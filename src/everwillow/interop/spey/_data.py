@@ -62,11 +62,6 @@ class DataForms:
 
     model: AbstractModel
 
-    @property
-    def main_size(self) -> int:
-        """The number of main data that were observed."""
-        return self._forms[0].sizes[0]
-
     @ft.cached_property
     def _forms(self) -> list[_Form]:
         observed = self.model.observation

@@ -25,7 +25,6 @@ _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 # Standard deviations that stand for infinity: a tail of power n > 1 beyond them holds
 # less than 1e-16 of the integral if n > 1.3.
 _FAR = 1e60
-_NO_TAIL = 1e3
 
 
 @final
