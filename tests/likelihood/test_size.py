@@ -6,7 +6,7 @@ import pytest
 
 from everwillow.engine import programs
 from everwillow.engine.adjoint import minimise
-from everwillow.fitting.run import Unset, prepare_task, resolve
+from everwillow.fitting.run import prepare_task, resolve
 from everwillow.models.binned import BinnedModel
 from tests.likelihood.specs import sized
 
@@ -31,7 +31,7 @@ def size_of_fit(spec):
     """Lower what `fit` compiles, errors and all."""
     model = BinnedModel.from_spec(spec)
     objective, params, observation, fixed, bounds, _ = resolve(
-        model, None, Unset, None, None
+        model, None, None, None, None
     )
     made = prepare_task(objective, params, observation, fixed, bounds, None, 256)
     arrays, static = programs.split(made)

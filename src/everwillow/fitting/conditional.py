@@ -7,7 +7,7 @@ an objective, whichever parameter is held and wherever.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import jax.numpy as jnp
 import numpy as np
@@ -26,9 +26,9 @@ from everwillow.engine.layout import (
 )
 from everwillow.engine.names import named_elements, unknown_name
 from everwillow.engine.problem import Numbers, check_mapping
+from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.fitting.result import FitResult
 from everwillow.fitting.run import (
-    Unset,
     prepare_task,
     resolve,
     solve_task,
@@ -278,7 +278,7 @@ class Problem:
 def pose(
     nll_fn: Any,
     params: State | FitResult | None = None,
-    observation: Any = Unset,
+    observation: Any = None,
     *,
     fixed: Mapping[Key, Any] | None = None,
     bounds: Mapping[Key, Any] | None = None,
@@ -311,17 +311,15 @@ def _ranges(layout: Layout, numbers: Numbers, given: Mapping[Key, Any]) -> np.nd
     return ranges
 
 
+@takes_options(FitOptions)
 def conditional_fit(
     nll_fn: Any,
     params: State | FitResult | None = None,
-    observation: Any = Unset,
+    observation: Any = None,
     *,
     held: Mapping[Key, Any],
-    fixed: Mapping[Key, Any] | None = None,
-    bounds: Mapping[Key, Any] | None = None,
-    solver: optx.AbstractMinimiser | None = None,
-    max_steps: int = 256,
     throw: bool = True,
+    **options: Unpack[FitOptions],
 ) -> FitResult:
     """Minimise with some parameters held at values, in the program of the free fit.
 
@@ -335,11 +333,8 @@ def conditional_fit(
         observation: Data.
         held: Key, or label of one element such as ``"gamma[3]"``, to value; ``...``
             means the start value.
-        fixed: Parameters that are no part of the program, as in `fit`.
-        bounds: As in `fit`.
-        solver: As in `fit`.
-        max_steps: As in `fit`.
         throw: As in `fit`.
+        **options: `FitOptions`, as in `fit`: `fixed`, `bounds`, `solver`, `max_steps`.
 
     Raises:
         UnknownKeyError: If `held` names a parameter that does not exist.
@@ -359,9 +354,6 @@ def conditional_fit(
         nll_fn,
         params,
         observation,
-        fixed=fixed,
-        bounds=bounds,
-        solver=solver,
-        max_steps=max_steps,
+        **options,
     )
     return problem.hold(held).fit(throw=throw, distances=True)

@@ -52,14 +52,10 @@ _STRAIGHT = TrustRegionNewton(bending=False, reach=1e3, chords_beyond=300)
 _MATRIX_FREE = NewtonCG()
 
 
-class Unset:
-    """Marks an argument that was not given, where None has a meaning."""
-
-
 def fit(
     nll_fn: Any,
     params: State | FitResult | None = None,
-    observation: Any = Unset,
+    observation: Any = None,
     *,
     fixed: Mapping[Key, Any] | None = None,
     bounds: Mapping[Key, Any] | None = None,
@@ -81,8 +77,9 @@ def fit(
         params: State of start values, or the result of a fit, to start where that
             ended. Python numbers become float arrays.
         observation: What `nll_fn` gets as its second argument, any pytree of numbers
-            and arrays. A table (``DataFrame``, structured array) is handed on as a dict
-            of its columns, a series as an array, a dataclass as a pytree of its fields.
+            and arrays; if None, the data of a Model. A table (``DataFrame``, structured
+            array) is handed on as a dict of its columns, a series as an array, a
+            dataclass as a pytree of its fields.
         fixed: Parameters that are not fitted: key to value, or to ``...`` for the
             start value. Entries that are None stay free.
         bounds: For each bounded parameter an `Interval`, which the solver honours
@@ -249,7 +246,7 @@ def resolve(
     nll_fn = opened(nll_fn)
     if isinstance(nll_fn, AbstractModel):
         params = nll_fn.state if params is None else params
-        if observation is Unset:
+        if observation is None:
             observation = nll_fn.observation
         else:
             nll_fn.check_observation(observation)
@@ -269,8 +266,6 @@ def resolve(
             f"nll_fn: expected a function (params, observation) -> -ln L or a Model, "
             f"got {type(nll_fn).__name__}."
         )
-    if observation is Unset:
-        observation = None
     return nll_fn, params, observation, fixed, bounds, constraints
 
 

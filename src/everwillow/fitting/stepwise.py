@@ -32,7 +32,6 @@ from everwillow.engine.problem import Numbers
 from everwillow.fitting._checkpoint import Checkpoint, fingerprint_of
 from everwillow.fitting.result import FitResult
 from everwillow.fitting.run import (
-    Unset,
     assemble,
     fit,
     prepare_task,
@@ -61,7 +60,7 @@ class Progress(eqx.Module):
 def ifit(
     nll_fn: Any,
     params: State | FitResult | None = None,
-    observation: Any = Unset,
+    observation: Any = None,
     *,
     fixed: Mapping[Key, Any] | None = None,
     bounds: Mapping[Key, Any] | None = None,

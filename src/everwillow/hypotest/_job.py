@@ -18,6 +18,7 @@ from everwillow.engine.layout import as_array, is_traced
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import Problem
+from everwillow.fitting.options import FitOptions
 from everwillow.hypotest._chain import from_zero, is_sound
 from everwillow.hypotest._scan_of_fits import scan_fits
 from everwillow.hypotest.test_statistics import (
@@ -68,7 +69,7 @@ class Job:
         tested: Its tested value.
         sampler: Draws one toy.
         key: From which the keys of all toys come.
-        fit_kwargs: As in `fit`.
+        options: Of the fits.
     """
 
     statistic: TestStatistic
@@ -79,7 +80,7 @@ class Job:
     tested: Any
     sampler: Sampler
     key: Any
-    fit_kwargs: dict[str, Any]
+    options: FitOptions
 
     def is_traced(self, *more: Any) -> bool:
         """Return whether this is the work of a trace."""
@@ -102,7 +103,7 @@ class Job:
             toy,
             self.poi_key,
             self.tested,
-            **self.fit_kwargs,
+            **self.options,
             **options,
         )
         status = first_failure(fits_of(result.extras))

@@ -1,13 +1,12 @@
 """One line on a Model: the observed and the expected upper limits."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Unpack
 
 import equinox as eqx
 import jax
 import numpy as np
-import optimistix as optx
 
 from everwillow._captures import opened
 from everwillow._errors import RESULTS, ArgumentValueError, FitError
@@ -18,7 +17,7 @@ from everwillow.engine.layout import float_dtype, is_traced, namespace, on_host
 from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import Problem, pose
 from everwillow.fitting.follow import foothold
-from everwillow.fitting.run import Unset
+from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.hypotest._chain import (
     best_fit,
     is_sound,
@@ -112,21 +111,19 @@ class LimitsResult(eqx.Module):
         )
 
 
+@takes_options(FitOptions)
 def limits(
     nll_fn: Any,
     poi: Key | None = None,
     params: State | FitResult | None = None,
-    observation: Any = Unset,
+    observation: Any = None,
     *,
     level: Any = 0.05,
     nuisances: str = "a posteriori",
     test_statistic: QTilde | QMu | None = None,
     predict_fn: Callable[[State], Any] | None = None,
-    fixed: Mapping[Key, Any] | None = None,
-    bounds: Mapping[Key, Any] | None = None,
-    solver: optx.AbstractMinimiser | None = None,
-    max_steps: int = 256,
     throw: bool = True,
+    **options: Unpack[FitOptions],
 ) -> LimitsResult:
     r"""Find the observed and the expected CLs upper limits on a POI.
 
@@ -142,7 +139,7 @@ def limits(
             upper bound that its model calls a range of fits (as all of a workspace
             are) counts for none of these fits: limits beyond it are found.
         params: Start values, or the end of the free fit, which is then not repeated.
-        observation: The data; those of a Model if not given.
+        observation: The data; those of a Model if None.
         level: The CLs of the limits.
         nuisances: ``"a posteriori"`` or ``"a priori"``: with which nuisance parameters
             the Asimov data are made, those fitted to the data without signal or their
@@ -150,12 +147,9 @@ def limits(
         test_statistic: ``QTilde()`` by default, whatever bounds the POI has;
             ``QMu()`` lets a negative best fit count.
         predict_fn: From a State to the expected observation, for a plain function.
-        fixed: As in `fit`.
-        bounds: As in `fit`.
-        solver: As in `fit`.
-        max_steps: As in `fit`.
         throw: Whether to raise where there is no limit at all, or one is beyond a
             bound; if False, and always in compiled code, it is NaN.
+        **options: `FitOptions`, as in `fit`: `fixed`, `bounds`, `solver`, `max_steps`.
 
     Returns:
         The limits. One that needs a fit that failed is NaN, with its status, and does
@@ -186,10 +180,7 @@ def limits(
         nll_fn,
         start_state(nll_fn, params, nuisances),
         observation,
-        fixed=fixed,
-        bounds=bounds,
-        solver=solver,
-        max_steps=max_steps,
+        **options,
     )
     place = poi_place(problem, poi, where="poi")
     problem.check_inside(poi, np.zeros(1), np.array([place]), where="poi")

@@ -1,7 +1,7 @@
 """One line on a Model: the CLs of a value, the significance of a signal."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from everwillow._tree import format_table
 from everwillow._typing import Key
 from everwillow.engine.layout import is_traced, namespace
 from everwillow.fitting import FitResult
+from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.hypotest._normal import safe_root
 from everwillow.hypotest.calculators import AsymptoticCalculator
 from everwillow.hypotest.model_limits import start_state
@@ -57,6 +58,7 @@ class ClsResult(eqx.Module):
         return format_table(rows)
 
 
+@takes_options(FitOptions)
 def cls(
     nll_fn: Any,
     poi: Key,
@@ -67,7 +69,7 @@ def cls(
     nuisances: str = "a posteriori",
     test_statistic: CowanTestStatistic | None = None,
     predict_fn: Callable[[State], Any] | None = None,
-    **fit_kwargs: Any,
+    **options: Unpack[FitOptions],
 ) -> ClsResult:
     r"""Return the CLs of one value of a POI, observed and expected.
 
@@ -84,7 +86,7 @@ def cls(
         nuisances: ``"a posteriori"`` or ``"a priori"``, as in `limits`.
         test_statistic: ``QTilde()`` by default.
         predict_fn: From a State to the expected observation, for a plain function.
-        **fit_kwargs: ``fixed``, ``bounds``, ``solver``, ``max_steps`` as in `fit`.
+        **options: `FitOptions`, as in `fit`: `fixed`, `bounds`, `solver`, `max_steps`.
 
     What needs a fit that failed is NaN, and does not take the rest away.
 
@@ -111,7 +113,7 @@ def cls(
         QTilde() if test_statistic is None else test_statistic,
         predict_fn=predict_fn,
         nuisances=nuisances,
-        fit_kwargs={**fit_kwargs, "arguments": ("poi", "value")},
+        fit_kwargs={**options, "arguments": ("poi", "value")},
     )
     result = calculator.test(value)
     return ClsResult(
@@ -158,6 +160,7 @@ class DiscoveryResult(eqx.Module):
         )
 
 
+@takes_options(FitOptions)
 def discovery(
     nll_fn: Any,
     poi: Key,
@@ -167,7 +170,7 @@ def discovery(
     mu_asimov: Any = 1.0,
     nuisances: str = "a posteriori",
     predict_fn: Callable[[State], Any] | None = None,
-    **fit_kwargs: Any,
+    **options: Unpack[FitOptions],
 ) -> DiscoveryResult:
     r"""Return the significance of a signal, observed and expected.
 
@@ -188,7 +191,7 @@ def discovery(
         mu_asimov: The signal of the Asimov data.
         nuisances: ``"a posteriori"`` or ``"a priori"``, as in `limits`.
         predict_fn: From a State to the expected observation, for a plain function.
-        **fit_kwargs: ``fixed``, ``bounds``, ``solver``, ``max_steps`` as in `fit`.
+        **options: `FitOptions`, as in `fit`: `fixed`, `bounds`, `solver`, `max_steps`.
 
     What needs a fit that failed is NaN, and does not take the rest away.
 
@@ -216,7 +219,7 @@ def discovery(
         predict_fn=predict_fn,
         mu_asimov=mu_asimov,
         nuisances=nuisances,
-        fit_kwargs={**fit_kwargs, "arguments": ("poi", "poi")},
+        fit_kwargs={**options, "arguments": ("poi", "poi")},
     )
     result = calculator.test(0.0)
     test = result.test_stat_result

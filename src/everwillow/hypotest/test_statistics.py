@@ -18,7 +18,6 @@ from everwillow._typing import Key
 from everwillow.engine.layout import is_traced, namespace
 from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import Problem, pose
-from everwillow.fitting.run import Unset
 from everwillow.hypotest._chain import run_fits
 from everwillow.hypotest.results import TestStatResult
 from everwillow.statelib import State
@@ -139,8 +138,7 @@ class CowanTestStatistic(TestStatistic):
     ) -> tuple[Any, dict[str, Any]]:
         shared = {} if shared is None else shared
         test, mu_asimov = self._tested(poi_test), self._asimov_poi(mu_asimov)
-        given = Unset if observation is None else observation
-        problem = pose(nll_fn, params, given, **fit_kwargs)
+        problem = pose(nll_fn, params, observation, **fit_kwargs)
         posteriori = check_nuisances(nuisances)
         recipe = _AsimovRecipe(asimov_observation, predict_fn, mu_asimov, posteriori)
         known = shared.get("asimov")

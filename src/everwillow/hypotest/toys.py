@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from everwillow._captures import up_to_date
 from everwillow._typing import Key
 from everwillow.engine.layout import as_array
 from everwillow.fitting.conditional import pose
-from everwillow.fitting.run import Unset
+from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.hypotest._chain import poi_place, widened
 from everwillow.hypotest._job import Batch, Job, truth
 from everwillow.hypotest._scan_of_fits import tolerance
@@ -82,6 +82,7 @@ class ToyGenerator:
         if self.batch_size is not None:
             check_count(self.batch_size, "batch_size")
 
+    @takes_options(FitOptions)
     def generate(
         self,
         nll_fn: Any,
@@ -95,7 +96,7 @@ class ToyGenerator:
         sample_fn: Sampler | None = None,
         predict_fn: Callable[[State], Any] | None = None,
         nuisances: str = "a posteriori",
-        **fit_kwargs: Any,
+        **options: Unpack[FitOptions],
     ) -> ToyResult:
         """Draw toys of one or two hypotheses and test `poi_null` with each.
 
@@ -115,7 +116,8 @@ class ToyGenerator:
             nuisances: ``"a posteriori"``: toys are drawn with the nuisance parameters
                 fitted to the data for each hypothesis. ``"a priori"``: with the start
                 values.
-            **fit_kwargs: ``fixed``, ``bounds``, ``solver``, ``max_steps`` as in `fit`.
+            **options: `FitOptions`, as in `fit`: `fixed`, `bounds`, `solver` and
+                `max_steps`.
 
         Returns:
             The test statistics. Toys whose fits failed are NaN, with their status.
@@ -125,8 +127,7 @@ class ToyGenerator:
             FitError: If a fit to the data fails.
         """
         sampler = choose_sampler(nll_fn, sample_fn, predict_fn)
-        given = Unset if observation is None else observation
-        problem = pose(nll_fn, params, given, **fit_kwargs)
+        problem = pose(nll_fn, params, observation, **options)
         place = poi_place(problem, poi_key)
         tested = as_array(poi_null)
         if isinstance(self.test_statistic, CowanTestStatistic):
@@ -143,7 +144,7 @@ class ToyGenerator:
             tested,
             sampler,
             checked_key(key),
-            fit_kwargs,
+            options,
         )
         if self._is_fast(job, hypotheses):
             states = self._warm_up(job, hypotheses, nuisances)

@@ -1,7 +1,7 @@
 """Small functions that hypothesis tests are made of."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from jax.scipy.special import ndtri
@@ -12,12 +12,13 @@ from everwillow.engine import programs
 from everwillow.engine.layout import as_array, is_traced, namespace
 from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import conditional_fit, pose
-from everwillow.fitting.run import Unset
+from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.hypotest.test_statistics import check_nuisances
 from everwillow.statelib import State
 from everwillow.toys.sampling import asimov_data
 
 
+@takes_options(FitOptions)
 def constrained_fit(
     nll_fn: Any,
     params: State | None = None,
@@ -25,7 +26,8 @@ def constrained_fit(
     *,
     poi_key: Key,
     poi_value: Any,
-    **fit_kwargs: Any,
+    throw: bool = True,
+    **options: Unpack[FitOptions],
 ) -> FitResult:
     """Fit with the POI held at a value, in the program of the free fit.
 
@@ -35,7 +37,8 @@ def constrained_fit(
         observation: The data; those of a Model if None.
         poi_key: The parameter of interest.
         poi_value: Where to hold it.
-        **fit_kwargs: As in `everwillow.fitting.conditional.conditional_fit`.
+        throw: Whether to raise where there is no minimum.
+        **options: `FitOptions`, as in `fit`: `fixed`, `bounds`, `solver`, `max_steps`.
 
     Example:
         >>> import everwillow as ew
@@ -47,12 +50,17 @@ def constrained_fit(
         >>> print(f"{result.params['b']:.3f}")
         1.000
     """
-    given = Unset if observation is None else observation
     return conditional_fit(
-        nll_fn, params, given, held={poi_key: poi_value}, **fit_kwargs
+        nll_fn,
+        params,
+        observation,
+        held={poi_key: poi_value},
+        throw=throw,
+        **options,
     )
 
 
+@takes_options(FitOptions)
 def make_asimov(
     nll_fn: Any,
     params: State | None = None,
@@ -62,7 +70,8 @@ def make_asimov(
     mu_asimov: Any = 0.0,
     predict_fn: Callable[[State], Any] | None = None,
     nuisances: str = "a posteriori",
-    **fit_kwargs: Any,
+    throw: bool = True,
+    **options: Unpack[FitOptions],
 ) -> Any:
     """Return the Asimov data of a hypothesis.
 
@@ -76,7 +85,8 @@ def make_asimov(
             if None.
         nuisances: ``"a posteriori"``: the other parameters are fitted to the data with
             the POI at `mu_asimov`. ``"a priori"``: they have their start values.
-        **fit_kwargs: As in `fit`.
+        throw: Whether to raise where that fit finds no minimum.
+        **options: `FitOptions`, as in `fit`: `fixed`, `bounds`, `solver`, `max_steps`.
 
     Raises:
         FitError: If that fit fails.
@@ -92,9 +102,7 @@ def make_asimov(
         ... ))
         50.0
     """
-    given = Unset if observation is None else observation
-    throw = fit_kwargs.pop("throw", True)
-    problem = pose(nll_fn, params, given, **fit_kwargs).hold({poi_key: mu_asimov})
+    problem = pose(nll_fn, params, observation, **options).hold({poi_key: mu_asimov})
     if check_nuisances(nuisances):
         at = problem.fit(throw=throw).params
     else:

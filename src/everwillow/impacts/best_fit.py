@@ -100,7 +100,9 @@ def usable(fit: Fitted, *, throw: bool) -> Fitted:
 HELD = "impacts: held at a bound: "
 
 
-def warn_if_held(fit: Fitted, poi: np.ndarray, errors: Any, *, cure: str = "") -> None:
+def warn_if_held(
+    fit: Fitted, poi: np.ndarray, errors: Any, *, cure: str = "", stacklevel: int = 3
+) -> None:
     """Warn on the host if a parameter of interest is held at a bound.
 
     Args:
@@ -108,6 +110,7 @@ def warn_if_held(fit: Fitted, poi: np.ndarray, errors: Any, *, cure: str = "") -
         poi: Positions of the parameters of interest.
         errors: Their errors, NaN where they are held.
         cure: What to do other than to widen the range.
+        stacklevel: Number of calls between the warning and the code of the user.
     """
     if is_traced(errors, fit.result.at_bound):
         return
@@ -118,7 +121,7 @@ def warn_if_held(fit: Fitted, poi: np.ndarray, errors: Any, *, cure: str = "") -
             f"{HELD}{names}. A small shift of anything else does not move it from "
             "there, so to first order it has neither an error nor impacts, and all are "
             f"NaN. Fit with a wider range, bounds=...{cure}.",
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
 
 

@@ -2,13 +2,12 @@
 
 import warnings
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
 from jaxtyping import Array, Float, PyTree
 
 from everwillow._errors import ArgumentValueError
@@ -19,6 +18,7 @@ from everwillow.engine.core import Task
 from everwillow.engine.layout import as_arrays, is_traced, ravel_state
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
+from everwillow.fitting.options import RefitOptions, takes_options
 from everwillow.impacts._auxiliary_fluctuations import (
     Auxiliary,
     auxiliary_of,
@@ -113,6 +113,7 @@ class GlobalImpacts(eqx.Module):
         return format_table([heads, *rows])
 
 
+@takes_options(RefitOptions)
 def global_impacts(
     nll_fn: Nll | AbstractModel,
     result: FitResult,
@@ -123,11 +124,9 @@ def global_impacts(
     constraints: Mapping[Key, AbstractConstraint] | None = None,
     covariance: Float[Array, "free free"] | None = None,
     refit: bool = False,
-    bounds: Mapping[Key, Any] | None = None,
-    solver: optx.AbstractMinimiser | None = None,
-    max_steps: int = 256,
     batch_size: int | None = None,
     throw: bool = True,
+    **options: Unpack[RefitOptions],
 ) -> GlobalImpacts:
     r"""Return the shift of an estimate for a fluctuation of each measurement.
 
@@ -160,11 +159,10 @@ def global_impacts(
         covariance: As in `rank`.
         refit: Whether to move each auxiliary observation and fit again, too; for a
             Model.
-        bounds: As in the fit, if `nll_fn` is a plain function.
-        solver: As in the fit.
-        max_steps: As in the fit.
         batch_size: As in `rank`.
         throw: As in `rank`.
+        **options: `RefitOptions`: `bounds`, needed where `nll_fn` is a plain function;
+            `solver` and `max_steps`.
 
     Raises:
         ArgumentValueError: If nothing tells the variances of the data, or refits are
@@ -203,10 +201,16 @@ def global_impacts(
         data = _data_shifts(nll_fn, fit, observation, rows, data_variance)
     refits = None
     if refit:
-        problem = posed(nll_fn, fit, observation, bounds, solver, max_steps)
+        problem = posed(
+            nll_fn,
+            fit,
+            observation,
+            **options,
+        )
         refits = _refits(problem, fit, known, poi, batch_size)
     else:
-        warn_if_held(fit, poi, errors, cure=", or move the data by fits, refit=True")
+        cure = ", or move the data by fits, refit=True"
+        warn_if_held(fit, poi, errors, cure=cure, stacklevel=4)
     found = GlobalImpacts(
         auxiliary=auxiliary,
         data=data,
@@ -322,7 +326,7 @@ def _warn_if_far_off(found: GlobalImpacts) -> None:
             f"the impacts on {names} add up to {ratio[off][0] ** 2:.3g} times the "
             "variance instead of 1. If the main data are no counts, give their "
             "variances: data_variance=...",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

@@ -1,11 +1,10 @@
 """Impacts of parameters that a fit does not profile."""
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import equinox as eqx
 import numpy as np
-import optimistix as optx
 from jaxtyping import Float
 
 from everwillow._errors import ArgumentValueError
@@ -19,6 +18,7 @@ from everwillow.engine.names import (
     unknown_name,
 )
 from everwillow.fitting import FitResult
+from everwillow.fitting.options import RefitOptions, takes_options
 from everwillow.impacts.best_fit import fitted, nominal, positions
 from everwillow.impacts.refits import RefitImpacts, posed, refit_fixed
 from everwillow.model import AbstractModel
@@ -107,6 +107,7 @@ class NonprofiledImpacts(eqx.Module):
 _SIDES = ("down", "up")
 
 
+@takes_options(RefitOptions)
 def nonprofiled_impacts(
     nll_fn: Nll | AbstractModel,
     result: FitResult,
@@ -116,10 +117,8 @@ def nonprofiled_impacts(
     frozen: Any = "*",
     widths: Mapping[Key, Any] | None = None,
     constraints: Mapping[Key, AbstractConstraint] | None = None,
-    bounds: Mapping[Key, Any] | None = None,
-    solver: optx.AbstractMinimiser | None = None,
-    max_steps: int = 256,
     batch_size: int | None = None,
+    **options: Unpack[RefitOptions],
 ) -> NonprofiledImpacts:
     """Move each parameter that was fixed in a fit by its uncertainty, and fit again.
 
@@ -136,10 +135,9 @@ def nonprofiled_impacts(
         widths: By how much to move each, by key or label; by default the widths of the
             constraints.
         constraints: As in `rank`.
-        bounds: As in the fit, if `nll_fn` is a plain function.
-        solver: As in the fit.
-        max_steps: As in the fit.
         batch_size: As in `rank`.
+        **options: `RefitOptions`: `bounds`, needed where `nll_fn` is a plain function;
+            `solver` and `max_steps`.
 
     Returns:
         `NonprofiledImpacts`; a fit that fails is NaN in it, with its status.
@@ -175,7 +173,12 @@ def nonprofiled_impacts(
             raise unknown_name(name, layout, where="widths")
         width[here] = np.ravel(np.broadcast_to(value, np.shape(here)))
     moved = _frozen(frozen, fit, width)
-    problem, setting = posed(nll_fn, fit, observation, bounds, solver, max_steps)
+    problem, setting = posed(
+        nll_fn,
+        fit,
+        observation,
+        **options,
+    )
     values = ravel_state(result.params)[1][moved]
     targets = values[None] + np.array([[-1.0], [1.0]]) * width[moved][None]
     found = refit_fixed(problem, setting, poi, moved, targets, batch_size)

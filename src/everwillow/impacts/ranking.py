@@ -1,11 +1,10 @@
 """Which nuisance parameters matter: impacts, pulls and constraints of each."""
 
 from collections.abc import Collection, Mapping
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, Unpack, get_args
 
 import equinox as eqx
 import numpy as np
-import optimistix as optx
 from jaxtyping import Array, Float, Int
 
 from everwillow._errors import ArgumentValueError
@@ -14,6 +13,7 @@ from everwillow._typing import Key, Nll
 from everwillow.engine import programs
 from everwillow.engine.layout import is_traced, namespace, on_host, ravel_state
 from everwillow.fitting import FitResult
+from everwillow.fitting.options import RefitOptions, takes_options
 from everwillow.impacts.best_fit import (
     Fitted,
     fitted,
@@ -144,6 +144,7 @@ def _text(value: Any, head: str) -> str:
     return f"{round(value, 3) + 0.0:+.3f}" if head == "pull" else f"{value:+.3g}"
 
 
+@takes_options(RefitOptions)
 def rank(
     nll_fn: Nll | AbstractModel,
     result: FitResult,
@@ -154,11 +155,9 @@ def rank(
     constraints: Mapping[Key, AbstractConstraint] | None = None,
     covariance: Float[Array, "free free"] | None = None,
     refit: Refit | Collection[Refit] = (),
-    bounds: Mapping[Key, Any] | None = None,
-    solver: optx.AbstractMinimiser | None = None,
-    max_steps: int = 256,
     batch_size: int | None = None,
     throw: bool = True,
+    **options: Unpack[RefitOptions],
 ) -> RankingResult:
     r"""Rank nuisance parameters by their impact on parameters of interest.
 
@@ -188,13 +187,12 @@ def rank(
             tell its constraints, so pulls need them here.
         covariance: In place of that of the fit, over its free parameters.
         refit: ``"postfit"``, ``"prefit"`` or both: which impacts to compute by fits.
-        bounds: As in the fit, if `nll_fn` is a plain function.
-        solver: As in the fit.
-        max_steps: As in the fit.
         batch_size: How many fits run at once; by default one after the other on a CPU,
             and 64 on an accelerator.
         throw: Whether to raise where the fit has no covariance. If False, and always
             inside JAX transformations, all impacts are NaN there.
+        **options: `RefitOptions`: `bounds`, needed where `nll_fn` is a plain function;
+            `solver` and `max_steps`.
 
     Returns:
         `RankingResult`; a refit that fails is NaN in it, with its status.
@@ -234,9 +232,14 @@ def rank(
     refits: dict[str, RefitImpacts | None] = {"postfit": None, "prefit": None}
     if not kinds:
         cure = ", or move the others by fits, refit='postfit'"
-        warn_if_held(fit, poi, errors[poi], cure=cure)
+        warn_if_held(fit, poi, errors[poi], cure=cure, stacklevel=4)
     else:
-        problem, setting = posed(nll_fn, fit, observation, bounds, solver, max_steps)
+        problem, setting = posed(
+            nll_fn,
+            fit,
+            observation,
+            **options,
+        )
         for kind in kinds:
             size = errors[nuisance] if kind == "postfit" else width
             targets = values[nuisance][None] + SIDES * size[None]

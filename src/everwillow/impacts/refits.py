@@ -1,8 +1,8 @@
 """Exact impacts: fits again with one parameter, or one auxiliary datum, moved."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, Unpack
 
 import equinox as eqx
 import jax
@@ -20,6 +20,7 @@ from everwillow.engine.outcome import Outcome
 from everwillow.engine.problem import Numbers
 from everwillow.fitting.conditional import Problem, pose
 from everwillow.fitting.follow import Foothold, follow, foothold, holding
+from everwillow.fitting.options import RefitOptions
 from everwillow.impacts.best_fit import Fitted
 
 
@@ -119,9 +120,7 @@ def posed(
     nll_fn: Any,
     fit: Fitted,
     observation: Any,
-    bounds: Mapping[Any, Any] | None,
-    solver: Any,
-    max_steps: int,
+    **options: Unpack[RefitOptions],
 ) -> tuple[Problem, Setting]:
     """Return the problem of the best fit, ready to be run again from its end."""
     result, layout = fit.result, fit.layout
@@ -131,15 +130,12 @@ def posed(
         for i, key in enumerate(layout.keys)
         if not layout.numeric[i] or taken.isdisjoint(layout.elements(i).tolist())
     }
-    given = {} if observation is None else {"observation": observation}
     problem = pose(
         nll_fn,
         result.params,
-        **given,
+        observation,
         fixed=fixed,
-        bounds=bounds,
-        solver=solver,
-        max_steps=max_steps,
+        **options,
     )
     index = np.asarray(problem.numbers.index)
     mask = np.isin(index, fit.free)

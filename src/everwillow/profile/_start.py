@@ -1,11 +1,10 @@
 """What all profiles start from: the posed fit, its minimum, and what is held."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
-import optimistix as optx
 
 from everwillow._derivatives import NONE
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, DerivativeError
@@ -16,6 +15,7 @@ from everwillow.engine.names import meant_elements
 from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import Problem, pose
 from everwillow.fitting.follow import Foothold, foothold
+from everwillow.fitting.options import FitOptions
 from everwillow.solvers.trust_region_newton import TrustRegionNewton
 from everwillow.statelib import State
 
@@ -127,10 +127,7 @@ def stage(
     observation: Any,
     *,
     held: Iterable[str],
-    fixed: Mapping[Key, Any] | None,
-    bounds: Mapping[Key, Any] | None,
-    solver: optx.AbstractMinimiser | None,
-    max_steps: int,
+    **options: Unpack[FitOptions],
 ) -> Stage:
     """Pose a fit.
 
@@ -140,10 +137,7 @@ def stage(
             again.
         observation: Data.
         held: Names or patterns (``"alpha*"``) of parameters held at the best fit.
-        fixed: As in `fit`.
-        bounds: As in `fit`.
-        solver: As in `fit`.
-        max_steps: As in `fit`.
+        **options: As in `fit`.
     """
     given = params if isinstance(params, FitResult) else None
     if given is not None and np.ndim(given.nll):
@@ -155,10 +149,7 @@ def stage(
         nll_fn,
         state,
         observation,
-        fixed=fixed,
-        bounds=bounds,
-        solver=solver,
-        max_steps=max_steps,
+        **options,
     )
     return Stage(problem, given, _held(problem, held))
 

@@ -1,13 +1,12 @@
 """Contours of the profile likelihood in two parameters, followed along the curve."""
 
 import warnings
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Unpack
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
 from jaxtyping import Bool, Float, Int
 
 from everwillow._errors import ArgumentValueError
@@ -15,8 +14,8 @@ from everwillow._typing import Key
 from everwillow.engine import programs
 from everwillow.engine.layout import is_traced, on_host
 from everwillow.fitting import FitResult
+from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.fitting.result import Values
-from everwillow.fitting.run import Unset
 from everwillow.profile._start import confidence, stage
 from everwillow.profile._tracing import LONGEST, trace
 from everwillow.profile.scans import pair
@@ -63,19 +62,17 @@ class ContourResult(eqx.Module):
         )
 
 
+@takes_options(FitOptions)
 def contour(
     nll_fn: Any,
     params: State | FitResult | None = None,
-    observation: Any = Unset,
+    observation: Any = None,
     *,
     names: tuple[Key, Key],
     cl: float = 0.6827,
     points: int = 60,
     held: Iterable[str] = (),
-    fixed: Mapping[Key, Any] | None = None,
-    bounds: Mapping[Key, Any] | None = None,
-    solver: optx.AbstractMinimiser | None = None,
-    max_steps: int = 256,
+    **options: Unpack[FitOptions],
 ) -> ContourResult:
     r"""Trace a curve of constant profile likelihood in two parameters.
 
@@ -97,10 +94,7 @@ def contour(
         points: Number of points on an ellipse, give or take those at extremes; curves
             that turn sharply take more.
         held: Names or patterns of parameters to hold at their best fit.
-        fixed: As in `fit`; these are not fitted at all.
-        bounds: As in `fit`.
-        solver: As in `fit`.
-        max_steps: As in `fit`.
+        **options: `FitOptions`, as in `fit`: `fixed`, `bounds`, `solver`, `max_steps`.
 
     Returns:
         The curve, open where it meets bounds.
@@ -132,10 +126,7 @@ def contour(
         params,
         observation,
         held=held,
-        fixed=fixed,
-        bounds=bounds,
-        solver=solver,
-        max_steps=max_steps,
+        **options,
     )
     places = np.array(pair(posed, names))
     start = posed.minimised()
@@ -158,7 +149,7 @@ def contour(
         warnings.warn(
             "contour: no point of the curve was found: -ln L does not reach the level "
             "within the bounds, or fits on the way fail.",
-            stacklevel=2,
+            stacklevel=3,
         )
     return ContourResult(
         names=(problem.labels[places[0]], problem.labels[places[1]]),

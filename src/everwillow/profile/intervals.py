@@ -1,14 +1,13 @@
 """Asymmetric intervals: where the profile likelihood has risen by a given amount."""
 
 import warnings
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Unpack
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
 from jax.scipy.special import ndtri
 from jaxtyping import Float
 
@@ -18,8 +17,8 @@ from everwillow._typing import Key
 from everwillow.engine import programs
 from everwillow.engine.layout import is_traced, namespace, on_host
 from everwillow.fitting import FitResult
+from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.fitting.result import Values
-from everwillow.fitting.run import Unset
 from everwillow.profile._start import Stage, Start, confidence, stage
 from everwillow.profile.search import CROSSING, DEEPER, crossings
 from everwillow.statelib import State
@@ -112,18 +111,16 @@ def words_of(status: Any) -> list[str]:
     return out.tolist()
 
 
+@takes_options(FitOptions)
 def minos(
     nll_fn: Any,
     params: State | FitResult | None = None,
-    observation: Any = Unset,
+    observation: Any = None,
     *,
     names: Iterable[Key] | None = None,
     cl: float = 0.6827,
     held: Iterable[str] = (),
-    fixed: Mapping[Key, Any] | None = None,
-    bounds: Mapping[Key, Any] | None = None,
-    solver: optx.AbstractMinimiser | None = None,
-    max_steps: int = 256,
+    **options: Unpack[FitOptions],
 ) -> MinosResult:
     r"""Find asymmetric intervals from the profile likelihood.
 
@@ -139,10 +136,7 @@ def minos(
             None.
         cl: Confidence level of each interval by itself, between 0 and 1.
         held: Names or patterns of parameters to hold at their best fit.
-        fixed: As in `fit`; these are not fitted at all.
-        bounds: As in `fit`.
-        solver: As in `fit`.
-        max_steps: As in `fit`.
+        **options: `FitOptions`, as in `fit`: `fixed`, `bounds`, `solver`, `max_steps`.
 
     Returns:
         The intervals. Where a search meets a deeper minimum, or sees -ln L fall on the
@@ -172,10 +166,7 @@ def minos(
         params,
         observation,
         held=held,
-        fixed=fixed,
-        bounds=bounds,
-        solver=solver,
-        max_steps=max_steps,
+        **options,
     )
     places = _places(posed, names)
     start = posed.minimised()
@@ -271,7 +262,7 @@ def _deeper(
             f", to {float(best.nll):.10g}. The new minimum is in `result.minimum`: "
             "call minos again with it as `params`."
         )
-    warnings.warn(text, stacklevel=3)
+    warnings.warn(text, stacklevel=4)
     return status, best
 
 

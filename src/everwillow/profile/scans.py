@@ -1,12 +1,11 @@
 """Profile likelihood scans in one and two parameters."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Unpack
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
 from jaxtyping import Bool, Float
 
 from everwillow._errors import RESULTS, ArgumentValueError, ShapeMismatchError
@@ -14,8 +13,8 @@ from everwillow._typing import Key
 from everwillow.engine import programs
 from everwillow.engine.layout import float_dtype, is_traced, namespace, on_host
 from everwillow.fitting import FitResult
+from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.fitting.result import Values
-from everwillow.fitting.run import Unset
 from everwillow.profile._start import Stage, stage
 from everwillow.profile._walk import visit, walk, walk_2d
 from everwillow.statelib import State
@@ -106,19 +105,17 @@ class Scan2DResult(eqx.Module):
         )
 
 
+@takes_options(FitOptions)
 def scan(
     nll_fn: Any,
     params: State | FitResult | None = None,
-    observation: Any = Unset,
+    observation: Any = None,
     *,
     name: Key,
     values: Any,
     held: Iterable[str] = (),
     vectorised: bool = False,
-    fixed: Mapping[Key, Any] | None = None,
-    bounds: Mapping[Key, Any] | None = None,
-    solver: optx.AbstractMinimiser | None = None,
-    max_steps: int = 256,
+    **options: Unpack[FitOptions],
 ) -> ScanResult:
     r"""Profile -ln L in one parameter.
 
@@ -135,10 +132,7 @@ def scan(
         held: Names or patterns (``"alpha*"``) of parameters to hold at their best fit:
             a scan without these systematic uncertainties.
         vectorised: Whether to fit all points at once, each from the best fit.
-        fixed: As in `fit`; these are not fitted at all.
-        bounds: As in `fit`.
-        solver: As in `fit`.
-        max_steps: As in `fit`.
+        **options: `FitOptions`, as in `fit`: `fixed`, `bounds`, `solver`, `max_steps`.
 
     Returns:
         The scan; ``twice_delta_nll`` rises by 1 at one standard error.
@@ -165,10 +159,7 @@ def scan(
         params,
         observation,
         held=held,
-        fixed=fixed,
-        bounds=bounds,
-        solver=solver,
-        max_steps=max_steps,
+        **options,
     )
     place = posed.position(name)
     points = _points(posed, name, place, values, where="values")
@@ -198,18 +189,16 @@ def scan(
     )
 
 
+@takes_options(FitOptions)
 def scan_2d(
     nll_fn: Any,
     params: State | FitResult | None = None,
-    observation: Any = Unset,
+    observation: Any = None,
     *,
     names: tuple[Key, Key],
     values: tuple[Any, Any],
     held: Iterable[str] = (),
-    fixed: Mapping[Key, Any] | None = None,
-    bounds: Mapping[Key, Any] | None = None,
-    solver: optx.AbstractMinimiser | None = None,
-    max_steps: int = 256,
+    **options: Unpack[FitOptions],
 ) -> Scan2DResult:
     """Profile -ln L on a grid of two parameters.
 
@@ -232,10 +221,7 @@ def scan_2d(
         params,
         observation,
         held=held,
-        fixed=fixed,
-        bounds=bounds,
-        solver=solver,
-        max_steps=max_steps,
+        **options,
     )
     first, second = pair(posed, names)
     if len(values) != 2:

@@ -2,13 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
 from jaxtyping import Bool, Float, Int
 
 from everwillow._errors import RESULTS, ArgumentTypeError
@@ -22,6 +21,7 @@ from everwillow.engine.outcome import Outcome
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import Problem, pose
+from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.statelib import State
 from everwillow.toys.lanes import (
     FLAT,
@@ -122,6 +122,7 @@ _STATUSES = (
 )
 
 
+@takes_options(FitOptions)
 def fit_toys(
     nll_fn: Any,
     params: State | FitResult | None = None,
@@ -132,11 +133,8 @@ def fit_toys(
     sample_fn: Sampler | None = None,
     predict_fn: Callable[[State], Any] | None = None,
     held: Mapping[Key, Any] | None = None,
-    fixed: Mapping[Key, Any] | None = None,
-    bounds: Mapping[Key, Any] | None = None,
-    solver: optx.AbstractMinimiser | None = None,
-    max_steps: int = 256,
     batch_size: int | None = None,
+    **options: Unpack[FitOptions],
 ) -> ToyFits:
     """Draw pseudo-experiments and fit each of them.
 
@@ -159,12 +157,9 @@ def fit_toys(
             Model is `Fluctuated`; see also `DrawnParameters`.
         predict_fn: From a State to expected counts, for Poisson toys.
         held: Parameters held in the fits, key to value, or to ``...`` for `params`.
-        fixed: As in `fit`.
-        bounds: As in `fit`.
-        solver: As in `fit`.
-        max_steps: As in `fit`.
         batch_size: How many toys at once. By default as many as fit the cache of a
             CPU, or a part of the memory of another device.
+        **options: `FitOptions`, as in `fit`: `fixed`, `bounds`, `solver`, `max_steps`.
 
     Raises:
         ArgumentValueError: If `ntoys` or `batch_size` is not positive, or nothing
@@ -194,7 +189,9 @@ def fit_toys(
         )
     state = params.params if isinstance(params, FitResult) else params
     problem = pose(
-        nll_fn, state, fixed=fixed, bounds=bounds, solver=solver, max_steps=max_steps
+        nll_fn,
+        state,
+        **options,
     ).hold(held)
     layout, numbers = problem.task.layout, problem.numbers
     truth = layout.state(numbers.vector, numbers.others)

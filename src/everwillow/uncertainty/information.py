@@ -31,8 +31,6 @@ def look_at(nll_fn: Any, params: Any, observation: Any, fixed: Any) -> Situation
     """Fill what was not given from a Model or a FitResult, and check the rest."""
     fixed = None if fixed is None else check_mapping(fixed, "fixed")
     is_model = isinstance(nll_fn, AbstractModel)
-    if is_model and observation is None:
-        observation = nll_fn.observation
     start = params.params if isinstance(params, FitResult) else params
     objective, _, observation, merged, _, _ = resolve(
         nll_fn, start, observation, fixed, None

@@ -13,7 +13,7 @@ import pytest
 import everwillow as ew
 from everwillow.engine import programs
 from everwillow.engine.adjoint import minimise_plain
-from everwillow.fitting.run import Unset, prepare_task, resolve
+from everwillow.fitting.run import prepare_task, resolve
 from everwillow.likelihood.histograms import Axis, Channel, Layout
 from everwillow.likelihood.templates.arrays import DenseResponses
 from everwillow.likelihood.templates.blocks import BlockResponses
@@ -185,7 +185,7 @@ def compiled(bins):
     spec = spec_of(bins // 20, 20, 1, 10, density=0.5, sparse=True)
     model = TemplateModel.from_spec(spec, profile=False)
     objective, params, observation, fixed, bounds, _ = resolve(
-        model, None, Unset, None, None
+        model, None, None, None, None
     )
     task, numbers = prepare_task(
         objective, params, observation, fixed, bounds, None, 256

@@ -33,7 +33,6 @@ from everwillow.engine.positivity_edge import minimise_inside
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
 from everwillow.fitting.run import (
-    Unset,
     assemble,
     prepare_task,
     remarked,
@@ -98,7 +97,7 @@ def fit(
         max_steps: As in `everwillow.fit`.
     """
     objective, params, observation, fixed, bounds, constraints = resolve(
-        model, None, Unset, fixed, None
+        model, None, None, fixed, None
     )
     task, numbers = prepare_task(
         objective, params, observation, fixed, bounds, None, max_steps

@@ -15,7 +15,7 @@ from everwillow.engine.core import Task
 from everwillow.engine.layout import Layout, ravel_state
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
-from everwillow.fitting.run import Unset, prepare_task, resolve
+from everwillow.fitting.run import prepare_task, resolve
 from everwillow.mappings import nominal_covariance
 from everwillow.models.templates.model import TemplateModel
 from everwillow.workflows.templates.model import OBSERVED
@@ -104,7 +104,7 @@ def taken_from(model: TemplateModel, found: TemplateResults, what: str) -> Taken
     covariance, at_bound = _covariance(model, found, free)
     state = layout.state(values, others)
     moved = dataclasses.replace(model, state=state)
-    task, numbers = prepare_task(*resolve(moved, None, Unset, None, None)[:5], None, 1)
+    task, numbers = prepare_task(*resolve(moved, None, None, None, None)[:5], None, 1)
     nll, slope = programs.call(_slope, task, numbers)
     index = np.asarray(numbers.index)[np.asarray(numbers.mask)]
     gradient = np.asarray(slope)[np.asarray(numbers.mask)]

@@ -1,0 +1,108 @@
+"""The options of `fit` that every function which fits passes on."""
+
+import functools as ft
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypedDict, TypeVar, get_type_hints
+
+import optimistix as optx
+
+from everwillow._errors import ArgumentTypeError, nearest
+from everwillow._typing import Key
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class FitOptions(TypedDict, total=False):
+    """Options of `fit` that functions which fit take by keyword and pass on.
+
+    Attributes:
+        fixed: Parameters that are not fitted: key to value, or to ``...`` for the
+            start value.
+        bounds: For each bounded parameter an `Interval` or a transform.
+        solver: An `optimistix.AbstractMinimiser`.
+        max_steps: Largest number of evaluations of a fit.
+
+    Example:
+        >>> from typing import Unpack
+        >>> from everwillow.fitting.options import FitOptions, takes_options
+        >>> @takes_options(FitOptions)
+        ... def fit_twice(nll_fn, **options: Unpack[FitOptions]):
+        ...     return options
+        >>> fit_twice(None, max_step=3)
+        Traceback (most recent call last):
+        everwillow...: fit_twice: there is no argument 'max_step'. Did you mean ...
+    """
+
+    fixed: Mapping[Key, Any] | None
+    bounds: Mapping[Key, Any] | None
+    solver: optx.AbstractMinimiser | None
+    max_steps: int
+
+
+class RefitOptions(TypedDict, total=False):
+    """The same for functions that repeat a fit: what it had fixed is fixed again.
+
+    Attributes:
+        bounds: As in `FitOptions`.
+        solver: As in `FitOptions`.
+        max_steps: As in `FitOptions`.
+    """
+
+    bounds: Mapping[Key, Any] | None
+    solver: optx.AbstractMinimiser | None
+    max_steps: int
+
+
+_DEFAULTS = {"max_steps": 256}
+
+
+def takes_options(
+    options: type[FitOptions] | type[RefitOptions],
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function refuse keywords that are neither its own nor among the options.
+
+    Its signature, as `help` and editors show it, lists the options with their defaults
+    instead of ``**options``.
+
+    Args:
+        options: What the last parameter of the function, ``**options``, unpacks.
+
+    Raises:
+        ArgumentTypeError: When the function is called with another keyword; names the
+            nearest one.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+        *own, _ = signature.parameters.values()
+        more = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=_DEFAULTS.get(name),
+                annotation=annotation,
+            )
+            for name, annotation in get_type_hints(options).items()
+        ]
+        full = signature.replace(parameters=[*own, *more])
+
+        @ft.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            for name in kwargs:
+                if name not in full.parameters:
+                    raise ArgumentTypeError(
+                        f"{function.__name__}: there is no argument {name!r}."
+                        f"{nearest(name, full.parameters)}"
+                    )
+            return function(*args, **kwargs)
+
+        checked.__signature__ = full  # pyright: ignore[reportAttributeAccessIssue]
+        return checked
+
+    return decorate
+
+
+__all__ = ["FitOptions", "RefitOptions", "takes_options"]
