@@ -6,21 +6,129 @@ run time comes back as a `RESULTS` code and is never thrown by compiled code.
 """
 
 import difflib
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 
 if TYPE_CHECKING:
     from everwillow._results import RESULTS as RESULTS
 
 
+Spelling: TypeAlias = Callable[[str, Any], str]
+"""How an argument is written, from its name and value; ``...`` is any value."""
+
+# "name: problem. mend.", where an entry in brackets may follow the name.
+_HEAD = re.compile(r"([A-Za-z_]\w*)((?:\[[^\]\n]*\])*): (?=\S)")
+_SENTENCE_END = re.compile(r"(?<=[.?!]) (?=\S)")
+
+
+class NameOnly:
+    """Stands for the value of an argument that a message names without a value."""
+
+
+def in_python(name: str, value: Any) -> str:
+    """Write an argument as in a call of Python.
+
+    Example:
+        >>> [in_python("limits", value) for value in ("mu", ..., NameOnly)]
+        ["limits='mu'", 'limits=...', 'limits']
+    """
+    if value is NameOnly:
+        return name
+    return f"{name}=..." if value is ... else f"{name}={value!r}"
+
+
 class EverwillowError(Exception):
-    """Base class of every exception that everwillow raises on purpose."""
+    """Base class of every exception that everwillow raises on purpose.
+
+    A message is made of three parts, which whoever shows it in other words (the command
+    has options instead of arguments) finds as attributes.
+
+    A single text is split by a rule: a name, with or without entries in brackets, and a
+    colon at its beginning are the argument; of what follows, the first sentence is the
+    problem, and the others say how to mend it. ``"fixed: there is no 'a'. Use 'b'."``
+    has the argument ``fixed``, the problem ``there is no 'a'.``, the mend ``Use 'b'.``
+
+    Args:
+        message: The whole message; with `argument`, without it.
+        argument: The argument that is wrong, if the message does not begin with it.
+        where: Where in it, such as ``"['a']"``; follows the name.
+        mend: How to mend it; sentences at the end of the message.
+        settings: Other arguments that the message names, and values for them (``...``
+            for any, `NameOnly` for none): ``{name}`` in it becomes ``name=value``.
+
+    Attributes:
+        argument: The argument that is wrong; empty if it is none.
+        where: Where in it; mostly empty.
+        problem: What is wrong.
+        mend: How to mend it; may be empty.
+
+    Example:
+        >>> error = ArgumentValueError(
+        ...     "none is free.",
+        ...     argument="limits",
+        ...     mend="Say which: {minos}.",
+        ...     settings={"minos": "mu"},
+        ... )
+        >>> str(error)
+        "limits: none is free. Say which: minos='mu'."
+    """
+
+    argument: str
+    where: str
+    problem: str
+    mend: str
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        argument: str = "",
+        where: str = "",
+        mend: str = "",
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        message = str(message)
+        head = None if argument else _HEAD.match(message)
+        if head is not None:
+            argument, where = head.groups()
+            message = message[head.end() :]
+        problem, *rest = _SENTENCE_END.split(message, 1)
+        self._settings = dict(settings or {})
+        self._texts = (problem, " ".join([*rest, *([mend] if mend else [])]))
+        self.argument, self.where = argument, where
+        self.problem, self.mend = (self._filled(t, in_python) for t in self._texts)
+        super().__init__(self.worded(in_python))
+
+    def worded(
+        self, spell: Spelling, begin: Callable[[str, str], str] = "{}{}".format
+    ) -> str:
+        """Return the message with arguments spelled in another way.
+
+        Args:
+            spell: Spells an argument that the message names.
+            begin: Spells the argument that is wrong, from its name and where in it.
+        """
+        text = self._filled(" ".join(filter(None, self._texts)), spell)
+        return f"{begin(self.argument, self.where)}: {text}" if self.argument else text
+
+    def add(self, sentence: str) -> None:
+        """Add a sentence to how the problem is mended."""
+        problem, mend = self._texts
+        self._texts = (problem, f"{mend} {sentence}".strip())
+        self.mend = f"{self.mend} {sentence}".strip()
+        self.args = (self.worded(in_python), *self.args[1:])
 
     def __str__(self) -> str:
         # `KeyError` shows the repr of its argument, which spoils a message of several
         # lines; every error of this tree shows its text.
         return str(self.args[0]) if self.args else ""
+
+    def _filled(self, text: str, spell: Spelling) -> str:
+        for name, value in self._settings.items():
+            text = text.replace(f"{{{name}}}", spell(name, value))
+        return text
 
 
 class ArgumentTypeError(EverwillowError, TypeError):
@@ -73,8 +181,8 @@ class SpecificationError(EverwillowError, ValueError):
 
     pointer: str
 
-    def __init__(self, message: str, pointer: str = "") -> None:
-        super().__init__(message)
+    def __init__(self, message: str, pointer: str = "", **parts: Any) -> None:
+        super().__init__(message, **parts)
         self.pointer = pointer
 
 
@@ -91,8 +199,8 @@ class FitError(EverwillowError, RuntimeError):
 
     result: Any
 
-    def __init__(self, message: str, result: Any = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, result: Any = None, **parts: Any) -> None:
+        super().__init__(message, **parts)
         self.result = result
 
 

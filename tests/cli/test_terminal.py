@@ -6,10 +6,16 @@ import pytest
 import typer
 
 from everwillow import EverwillowError, FitError
+from everwillow._errors import NameOnly
 from everwillow.cli.report.numbers import plain, seconds, signed, with_error
 from everwillow.cli.report.outcome import ending
 from everwillow.cli.report.terminal import table
 from everwillow.cli.report.wording import TEMPLATES, WORKSPACES, in_options
+from everwillow.mappings.tokens import Piece
+
+
+SWITCHES = {"per_process": True, "refit": False}
+CODES = {"interpolation": {"normsys": "code1", "histosys": "code0"}}
 
 
 @pytest.mark.parametrize(
@@ -104,19 +110,50 @@ def test_help_shows_no_values_of_flags(run, command):
 
 
 @pytest.mark.parametrize(
-    ("options", "text", "wanted"),
+    ("options", "error", "wanted"),
     [
         (WORKSPACES, "values[0]: 'mu' cannot be -5.", "--range: 'mu' cannot be -5."),
         (WORKSPACES, "The values: they are odd.", "The values: they are odd."),
         (TEMPLATES, "groups['a']: no 'b'.", "--group (a): no 'b'."),
-        (TEMPLATES, "parameters 'A b', at 0", "--parameters 'A b', at 0"),
-        (TEMPLATES, "data: no. Say data=.", "--data: no. Say --data."),
-        (TEMPLATES, "x: try statistics=None", "x: try --statistics none"),
-        (TEMPLATES, "Ask: l_curve=[...].", "Ask: --l-curve LOW:HIGH:N."),
-        (TEMPLATES, "x: 'l_curve' and l_curve", "x: 'l_curve' and --l-curve"),
         (TEMPLATES, "These data have limits.", "These data have limits."),
         ({}, "fixed: no.", "fixed: no."),
+        (
+            TEMPLATES,
+            Piece("parameters", "A b", 2, "b").error("no."),
+            "--parameters 'A b', at position 2 ('b'): no.",
+        ),
+        (
+            TEMPLATES,
+            EverwillowError("data: no. Say {data}.", settings={"data": NameOnly}),
+            "--data: no. Say --data.",
+        ),
+        (
+            TEMPLATES,
+            EverwillowError("x: try {statistics}", settings={"statistics": None}),
+            "x: try --statistics none",
+        ),
+        (
+            TEMPLATES,
+            EverwillowError("Ask: {l_curve}.", settings={"l_curve": ...}),
+            "Ask: --l-curve LOW:HIGH:N.",
+        ),
+        (
+            TEMPLATES,
+            EverwillowError("'l_curve' and {l_curve}", settings={"l_curve": NameOnly}),
+            "'l_curve' and --l-curve",
+        ),
+        (
+            TEMPLATES,
+            EverwillowError("{per_process} {refit}", settings=SWITCHES),
+            "--per-process --no-refit",
+        ),
+        (
+            WORKSPACES,
+            EverwillowError("{interpolation}", settings=CODES),
+            "--interpolation normsys=code1,histosys=code0",
+        ),
     ],
 )
-def test_messages_name_options(options, text, wanted):
-    assert in_options(text, options) == wanted
+def test_messages_name_options(options, error, wanted):
+    error = EverwillowError(error) if isinstance(error, str) else error
+    assert in_options(error, options) == wanted

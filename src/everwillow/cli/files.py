@@ -72,7 +72,7 @@ def _adding(hint: Callable[[], str]) -> Iterator[None]:
     except EverwillowError as error:
         more = hint()
         if more:
-            error.args = (f"{error} {more}", *error.args[1:])
+            error.add(more)
         raise
 
 

@@ -29,7 +29,8 @@ class Piece:
     def error(self, problem: str) -> ArgumentValueError:
         """Build the error for a problem with this piece."""
         place = f"at position {self.start} ({self.text!r})"
-        return ArgumentValueError(f"{self.what} {self.whole!r}, {place}: {problem}")
+        where = f" {self.whole!r}, {place}"
+        return ArgumentValueError(problem, argument=self.what, where=where)
 
     def part(self, start: int, stop: int) -> "Piece":
         """Return a part of it, without the blanks around."""

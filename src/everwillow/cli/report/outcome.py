@@ -22,11 +22,6 @@ NOT_CONVERGED = 3
 INTERRUPTED = 130
 NO_OPTIONS: Mapping[str, str] = {}
 
-EXIT_CODES = (
-    "Exit codes: 0 success; 2 bad input or usage; 3 the fit did not converge, or a "
-    "limit could not be found; 1 internal error; 130 interrupted."
-)
-
 
 @contextlib.contextmanager
 def ending(
@@ -42,11 +37,11 @@ def ending(
     try:
         yield
     except FitError as error:
-        text = in_options(str(error), options)
+        text = in_options(error, options)
         _report(error, f"No result: {source}", traceback=traceback, text=text)
         raise typer.Exit(NOT_CONVERGED) from None
     except EverwillowError as error:
-        text = in_options(str(error), options)
+        text = in_options(error, options)
         _report(error, f"Bad input: {source}", traceback=traceback, text=text)
         raise typer.Exit(BAD_INPUT) from None
     except KeyboardInterrupt:

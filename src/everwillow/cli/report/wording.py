@@ -1,7 +1,9 @@
 """Messages of the library in words of the command: options instead of arguments."""
 
-import re
 from collections.abc import Mapping
+from typing import Any
+
+from everwillow._errors import EverwillowError, NameOnly, in_python
 
 
 # What options of commands for workspaces are called in Python.
@@ -41,6 +43,7 @@ TEMPLATES = {
     "parameters": "--parameters",
     "per_process": "--per-process",
     "projections": "--projection",
+    "refit": "--refit",
     "regularise": "--regularise",
     "scan_points": "--points",
     "scans": "--scan",
@@ -53,57 +56,50 @@ TEMPLATES = {
     "variations": "--variation",
     "with_starts": "--start",
 }
-# What is spelled in another way than NAME VALUE.
-_PHRASES = {
-    "refit: False fits": "--no-refit fits",
-    "with refit=True": "without --no-refit",
-    "l_curve=[...]": "--l-curve LOW:HIGH:N",
-    "per_process=True": "--per-process",
-    "profile=False": "--no-profile",
-    "statistics=None": "--statistics none",
-}
+# What stands for any value of an option.
+_PLACEHOLDERS = {"--l-curve": "LOW:HIGH:N"}
 
 
-def in_options(text: str, options: Mapping[str, str]) -> str:
-    """Return a message with the options in place of the arguments.
+def in_options(error: EverwillowError, options: Mapping[str, str]) -> str:
+    """Return the message of an error with options in place of arguments.
 
     Args:
-        text: The message: an argument and a colon at its beginning, or ``NAME=``
-            anywhere, is one of Python.
+        error: Says which argument is wrong, and which others its message names.
         options: By the names of the arguments.
 
     Example:
-        >>> in_options("fixed: there is no parameter 'jess'.", WORKSPACES)
-        "--fix: there is no parameter 'jess'."
-        >>> in_options("limits: none. Say which: limits='mu'.", TEMPLATES)
-        "--limit: none. Say which: --limit 'mu'."
+        >>> wrong = EverwillowError("fixed['mu']: it is too large.")
+        >>> in_options(wrong, {"fixed": "--fix"})
+        '--fix (mu): it is too large.'
     """
-    if not options:
-        return text
-    names = "|".join(options)
-    listed = text.startswith("refit:")
-    for phrase, instead in _PHRASES.items():
-        text = text.replace(phrase, instead)
-    text = re.sub(
-        rf"^({names})(?:\['(.*?)'\]|\[.*?\])?(?=:| ')",
-        lambda found: options[found[1]] + (f" ({found[2]})" if found[2] else ""),
-        text,
-    )
-    text = re.sub(
-        rf"\b({names})=(\S?)(?=(\S?))",
-        lambda found: _setting(options[found[1]], found[2], found[3]),
-        text,
-    )
-    # Words of a sentence may be names of arguments; in this list nothing else is.
-    alone = names if listed else "|".join(name for name in options if "_" in name)
-    if not alone:
-        return text
-    return re.sub(
-        rf"(?<![\w'\"-])({alone})(?![\w'\"=:-])", lambda f: options[f[1]], text
-    )
+
+    def begin(name: str, where: str) -> str:
+        if name not in options:
+            return f"{name}{where}"
+        entry = where.removeprefix("[").removesuffix("]")
+        if entry[:1] in ("'", '"'):
+            return f"{options[name]} ({entry[1:-1]})"
+        # Positions in a list are no part of what a user typed.
+        return options[name] + (where if entry == where else "")
+
+    def spell(name: str, value: Any) -> str:
+        if name not in options:
+            return in_python(name, value)
+        return _setting(options[name], value)
+
+    return error.worded(spell, begin)
 
 
-def _setting(option: str, first: str, second: str) -> str:
-    """Return an option and what begins its value, unless the sentence ends there."""
-    ends = not first or (first in ".,;" and not second)
-    return f"{option}{first}" if ends else f"{option} {first}"
+def _setting(option: str, value: Any) -> str:
+    """Return an option with a value, as a user types it."""
+    if value is NameOnly or value is True:
+        return option
+    if value is False:
+        return f"--no-{option.removeprefix('--')}"
+    if value is ...:
+        return f"{option} {_PLACEHOLDERS.get(option, '...')}"
+    if value is None:
+        return f"{option} none"
+    if isinstance(value, Mapping):
+        return f"{option} {','.join(f'{key}={one}' for key, one in value.items())}"
+    return f"{option} {value!r}"

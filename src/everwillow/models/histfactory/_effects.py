@@ -108,9 +108,11 @@ def _check_factors(inventory: Inventory, code: Interpolation) -> None:
                 expected = f"a positive factor, which {code} takes the logarithm of"
                 mend = (
                     f"In {place.words}; correct it, prune the modifier, or read the "
-                    'workspace with interpolation={"normsys": "code4p"}.'
+                    "workspace with {interpolation}."
                 )
-                raise fault((*place.where, "data", key), expected, value, mend)
+                settings = {"interpolation": {"normsys": "code4p"}}
+                where = (*place.where, "data", key)
+                raise fault(where, expected, value, mend, settings)
 
 
 def _check_templates(
@@ -135,8 +137,9 @@ def _check_positive(document: Document, place: Use, code: Interpolation) -> None
         if (values <= 0).any():
             bin_ = int(np.argmin(values))
             expected = f"positive yields, whose ratios {code} takes the logarithm of"
-            mend = 'Read the workspace with interpolation={"histosys": "code4p"}.'
-            raise fault((*where, bin_), expected, values[bin_], mend)
+            mend = "Read the workspace with {interpolation}."
+            settings = {"interpolation": {"histosys": "code4p"}}
+            raise fault((*where, bin_), expected, values[bin_], mend, settings)
 
 
 def check_yields(

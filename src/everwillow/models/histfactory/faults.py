@@ -1,6 +1,6 @@
 """What is wrong with a document: where, what was expected, what is there instead."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,11 @@ def pointer(where: Iterable[str | int]) -> str:
 
 
 def fault(
-    where: Iterable[str | int], expected: str, found: Any, mend: str = ""
+    where: Iterable[str | int],
+    expected: str,
+    found: Any,
+    mend: str = "",
+    settings: Mapping[str, Any] | None = None,
 ) -> SpecificationError:
     """Build the error for something in a document.
 
@@ -28,11 +32,12 @@ def fault(
         expected: What the format asks for.
         found: The value that is there, or words for it as a `Words`.
         mend: How to mend it, a sentence.
+        settings: Arguments that the sentence names, and their values.
     """
     place = pointer(where)
     shown = found if isinstance(found, Words) else described(found)
     text = f"{place or 'the document'}: expected {expected}, found {shown}."
-    return SpecificationError(f"{text} {mend}".rstrip(), place)
+    return SpecificationError(text, place, mend=mend, settings=settings)
 
 
 class Words(str):

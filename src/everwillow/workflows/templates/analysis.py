@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from everwillow._errors import ArgumentValueError
+from everwillow._errors import ArgumentValueError, NameOnly
 from everwillow.fitting import FitResult, fit
 from everwillow.goodness import nested_test
 from everwillow.likelihood.templates.spec import TemplateSpec
@@ -301,8 +301,10 @@ def check_without_fit(asked: Questions, others: Iterable[str]) -> None:
     wanted = sorted({*asked.fits, *others})
     if wanted:
         raise ArgumentValueError(
-            f"refit: False fits nothing, and {', '.join(wanted)} needs a fit. Leave it "
-            "out, or let the fit begin at that result with refit=True."
+            f"{{refit}} fits nothing, and {', '.join(map('{{{}}}'.format, wanted))} "
+            "needs a fit. Leave it out, or let the fit begin at that result without "
+            "{refit}.",
+            settings={**dict.fromkeys(wanted, NameOnly), "refit": False},
         )
 
 

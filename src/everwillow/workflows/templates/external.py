@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from everwillow._errors import RESULTS, ArgumentValueError
+from everwillow._errors import RESULTS, ArgumentValueError, NameOnly
 from everwillow.engine import programs
 from everwillow.engine.core import Task
 from everwillow.engine.layout import Layout, ravel_state
@@ -147,7 +147,8 @@ def _check_hidden(model: TemplateModel, found: TemplateResults, what: str) -> No
     if theirs & known != hidden & set(found.parameters.names):
         raise ArgumentValueError(
             "from_result: other parameters are hidden there than here. Give the same "
-            "blind= and unblind=."
+            "{blind} and {unblind}.",
+            settings=dict.fromkeys(("blind", "unblind"), NameOnly),
         )
     if hidden and not _same_source(found, what):
         raise ArgumentValueError(

@@ -27,7 +27,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Float
 
-from everwillow._errors import ArgumentValueError, unknown_key
+from everwillow._errors import ArgumentValueError, NameOnly, unknown_key
 from everwillow._typing import Key
 from everwillow.fitting import FitResult, fit
 from everwillow.goodness import saturated_test
@@ -63,8 +63,8 @@ class NoCornerError(ArgumentValueError):
 
     l_curve: StrengthScan
 
-    def __init__(self, message: str, l_curve: StrengthScan) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, l_curve: StrengthScan, **parts: Any) -> None:
+        super().__init__(message, **parts)
         self.l_curve = l_curve
 
 
@@ -113,7 +113,9 @@ def curvatures_of(
     given: Any = (regularise,) if one else tuple(regularise)
     if not given and strength is not None:
         raise ArgumentValueError(
-            "strength: nothing is regularised. Say what: regularise='Select CHANNEL'."
+            "strength: nothing is regularised.",
+            mend="Say what: {regularise}.",
+            settings={"regularise": "Select CHANNEL"},
         )
     curvatures = [_read(each, layout) for each in given]
     if strength is None or isinstance(strength, str):
@@ -173,7 +175,8 @@ def smoothed(
     if penalty is None:
         if strengths is not None:
             raise ArgumentValueError(
-                "l_curve: nothing is regularised. Say what with regularise=."
+                "l_curve: nothing is regularised. Say what with {regularise}.",
+                settings={"regularise": NameOnly},
             )
         return model, None
     found = None
@@ -201,14 +204,16 @@ def smoothed(
 def _corner(found: StrengthScan | None) -> float:
     if found is None:
         raise ArgumentValueError(
-            "strength: 'corner' is that of the L-curve. Ask for one: l_curve=[...]."
+            "strength: 'corner' is that of the L-curve. Ask for one: {l_curve}.",
+            settings={"l_curve": ...},
         )
     if np.isnan(found.corner):
         low, high = found.strengths[0], found.strengths[-1]
         raise NoCornerError(
             f"strength: the L-curve from {low:g} to {high:g} has no corner. Scan "
-            "further, or more finely, with l_curve=, or choose a number.",
+            "further, or more finely, with {l_curve}, or choose a number.",
             found,
+            settings={"l_curve": NameOnly},
         )
     return found.corner
 

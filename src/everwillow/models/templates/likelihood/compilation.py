@@ -8,7 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from everwillow._errors import ArgumentTypeError, ArgumentValueError, unknown_key
+from everwillow._errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    NameOnly,
+    unknown_key,
+)
 from everwillow._typing import Key
 from everwillow.likelihood.barlow_beeston import BinStatistics, Kind
 from everwillow.likelihood.data_terms import (
@@ -252,7 +257,8 @@ def _all_names(
     if not names:
         raise ArgumentValueError(
             "build: there is no parameter. Mark a process as signal, add a systematic "
-            "or give parameters=."
+            "or give {parameters}.",
+            settings={"parameters": NameOnly},
         )
     return names
 
@@ -307,7 +313,8 @@ def _term(
         if np.any(counts < 0):
             raise ArgumentValueError(
                 f"data: bin {int(np.argmin(counts))} has {counts.min()} events. Counts "
-                "are not negative; use likelihood='chi2' for subtracted data."
+                "are not negative; use {likelihood} for subtracted data.",
+                settings={"likelihood": "chi2"},
             )
         check_possible(spec, counts, additive=kind == "additive")
         return PoissonTerm()
