@@ -12,7 +12,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 import everwillow as ew
 from everwillow._errors import RESULTS, ArgumentValueError
 from everwillow.fitting.conditional import conditional_fit
-from everwillow.profile.intervals import minos
+from everwillow.profile.minos_intervals import minos
 from tests.helpers import TraceCounter, assert_no_retrace
 
 

@@ -18,7 +18,7 @@ from everwillow.engine.core import Task
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
 from everwillow.model import AbstractModel
-from everwillow.uncertainty.point import refuse_batch
+from everwillow.uncertainty.evaluation_point import refuse_batch
 
 
 # Derivatives in so many directions are held in memory at a time.

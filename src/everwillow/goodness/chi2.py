@@ -16,8 +16,8 @@ from everwillow.goodness._yields import check, yields
 from everwillow.goodness.pvalues import GoodnessResult, judged
 from everwillow.model import AbstractModel
 from everwillow.uncertainty import covariance_matrix
-from everwillow.uncertainty.information import look_at
-from everwillow.uncertainty.point import evaluate_at, on_host
+from everwillow.uncertainty.evaluation_point import evaluate_at, on_host
+from everwillow.uncertainty.fisher_information import look_at
 
 
 Relation: TypeAlias = Literal["fitted", "independent"]

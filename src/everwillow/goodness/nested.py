@@ -9,7 +9,7 @@ from everwillow.engine.covariance import singular_level
 from everwillow.engine.layout import namespace
 from everwillow.fitting import FitResult
 from everwillow.goodness.pvalues import GoodnessResult, judged
-from everwillow.uncertainty.point import refuse_batch
+from everwillow.uncertainty.evaluation_point import refuse_batch
 
 
 # Below this -ln L is not expected to fall any further.

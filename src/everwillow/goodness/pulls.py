@@ -21,8 +21,8 @@ from everwillow.goodness._yields import (
 from everwillow.goodness.chi2 import SINGULAR, covariance_for
 from everwillow.goodness.saturated import poisson_deviance
 from everwillow.model import AbstractModel
-from everwillow.uncertainty.information import look_at
-from everwillow.uncertainty.point import evaluate_at
+from everwillow.uncertainty.evaluation_point import evaluate_at
+from everwillow.uncertainty.fisher_information import look_at
 
 
 class DataPulls(eqx.Module):

@@ -29,8 +29,8 @@ from everwillow.goodness._yields import (
 )
 from everwillow.goodness.pvalues import GoodnessResult, judged
 from everwillow.model import AbstractModel
-from everwillow.uncertainty.information import look_at
-from everwillow.uncertainty.point import evaluate_at
+from everwillow.uncertainty.evaluation_point import evaluate_at
+from everwillow.uncertainty.fisher_information import look_at
 
 
 # A likelihood that has the derivatives of the assumed one up to this is the same.

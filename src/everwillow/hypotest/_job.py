@@ -19,7 +19,7 @@ from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import Problem
 from everwillow.fitting.options import FitOptions
-from everwillow.hypotest._chain import from_zero, is_sound
+from everwillow.hypotest._likelihood_ratio import from_zero, is_sound
 from everwillow.hypotest._scan_of_fits import scan_fits
 from everwillow.hypotest.test_statistics import (
     CowanTestStatistic,

@@ -22,7 +22,7 @@ from everwillow.engine.adjoint import zero_tangent
 from everwillow.engine.core import Task
 from everwillow.engine.problem import Numbers
 from everwillow.fitting.follow import Foothold, follow, holding
-from everwillow.hypotest._limit_machine import Machine, set_up
+from everwillow.hypotest._limit_problem import Machine, set_up
 from everwillow.hypotest._limit_state import OBSERVED, Recipe, Roots
 from everwillow.hypotest._limit_turns import run
 

@@ -17,7 +17,7 @@ from everwillow._numerics import select
 from everwillow.engine.flat_directions import idle
 from everwillow.engine.outcome import scaled_solver
 from everwillow.fitting.follow import Foothold, follow, holding
-from everwillow.hypotest._limit_machine import Machine, standard_error
+from everwillow.hypotest._limit_problem import Machine, standard_error
 from everwillow.hypotest._limit_state import (
     AFTER,
     ASIMOV_EDM,

@@ -18,7 +18,7 @@ from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import Problem, pose
 from everwillow.fitting.follow import foothold
 from everwillow.fitting.options import FitOptions, takes_options
-from everwillow.hypotest._chain import (
+from everwillow.hypotest._likelihood_ratio import (
     best_fit,
     is_sound,
     own_poi,

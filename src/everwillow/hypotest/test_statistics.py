@@ -18,7 +18,7 @@ from everwillow._typing import Key
 from everwillow.engine.layout import is_traced, namespace
 from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import Problem, pose
-from everwillow.hypotest._chain import run_fits
+from everwillow.hypotest._likelihood_ratio import run_fits
 from everwillow.hypotest.results import TestStatResult
 from everwillow.statelib import State
 from everwillow.toys.sampling import asimov_data

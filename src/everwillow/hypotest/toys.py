@@ -14,8 +14,8 @@ from everwillow._typing import Key
 from everwillow.engine.layout import as_array
 from everwillow.fitting.conditional import pose
 from everwillow.fitting.options import FitOptions, takes_options
-from everwillow.hypotest._chain import poi_place, widened
 from everwillow.hypotest._job import Batch, Job, truth
+from everwillow.hypotest._likelihood_ratio import poi_place, widened
 from everwillow.hypotest._scan_of_fits import tolerance
 from everwillow.hypotest.results import ToyResult
 from everwillow.hypotest.test_statistics import (

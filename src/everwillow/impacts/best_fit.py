@@ -19,8 +19,8 @@ from everwillow.engine.names import (
 from everwillow.fitting import FitResult
 from everwillow.model.constraint_terms import constrained_keys
 from everwillow.parameters import AbstractConstraint, MultivariateNormal
-from everwillow.uncertainty.definite import checked_inverse
-from everwillow.uncertainty.point import locate, refuse_batch
+from everwillow.uncertainty.evaluation_point import locate, refuse_batch
+from everwillow.uncertainty.inversion import checked_inverse
 
 
 class Fitted(NamedTuple):

@@ -43,8 +43,8 @@ from everwillow.impacts.definitions import (
 from everwillow.impacts.refits import RefitImpacts, posed, refit_auxiliary
 from everwillow.model import AbstractModel
 from everwillow.parameters import AbstractConstraint, MultivariateNormal
-from everwillow.uncertainty.information import look_at
-from everwillow.uncertainty.point import evaluate_at, on_host
+from everwillow.uncertainty.evaluation_point import evaluate_at, on_host
+from everwillow.uncertainty.fisher_information import look_at
 
 
 # Responses of so many POIs to all data are computed at a time.

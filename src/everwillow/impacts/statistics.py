@@ -32,7 +32,7 @@ from everwillow.impacts.definitions import (
 from everwillow.impacts.fluctuations import global_impacts
 from everwillow.model import AbstractModel
 from everwillow.parameters import AbstractConstraint
-from everwillow.uncertainty.information import look_at, second_derivatives
+from everwillow.uncertainty.fisher_information import look_at, second_derivatives
 
 
 class StatisticalImpacts(eqx.Module):

@@ -27,8 +27,8 @@ from everwillow.model import AbstractModel
 from everwillow.model.constraint_terms import constrained_keys
 from everwillow.parameters import MultivariateNormal
 from everwillow.statelib import State
-from everwillow.uncertainty.definite import checked_inverse
-from everwillow.uncertainty.point import Point, evaluate_at, locate, output
+from everwillow.uncertainty.evaluation_point import Point, evaluate_at, locate, output
+from everwillow.uncertainty.inversion import checked_inverse
 
 
 class MappingResult(eqx.Module):

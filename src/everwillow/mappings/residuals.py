@@ -18,7 +18,7 @@ from everwillow.mappings.chi2 import MappingChi2
 from everwillow.mappings.data import AT_ONCE, check_has_data, degrees_of_freedom
 from everwillow.mappings.evaluation import after
 from everwillow.mappings.histogram_mapping import AbstractHistogramMapping
-from everwillow.uncertainty.point import evaluate_at
+from everwillow.uncertainty.evaluation_point import evaluate_at
 
 
 # Residuals whose variance is this share of what the data alone would give do not

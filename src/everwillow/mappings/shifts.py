@@ -19,7 +19,7 @@ from everwillow.fitting import FitResult
 from everwillow.mappings.evaluation import Mapped, after, before, given
 from everwillow.model import AbstractModel
 from everwillow.statelib import State
-from everwillow.uncertainty.point import Point, evaluate_at, output
+from everwillow.uncertainty.evaluation_point import Point, evaluate_at, output
 
 
 # So many variations are evaluated at a time.

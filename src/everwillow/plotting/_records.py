@@ -10,7 +10,7 @@ from everwillow.fitting import FitResult
 from everwillow.impacts import RankingResult
 from everwillow.plotting._arguments import unknown_record
 from everwillow.profile import ContourResult, MinosResult, ScanResult
-from everwillow.profile.intervals import words_of
+from everwillow.profile.minos_intervals import words_of
 
 
 def pulls_of(result: Any) -> tuple[Any, Any, Any]:

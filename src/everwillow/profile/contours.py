@@ -16,8 +16,8 @@ from everwillow.engine.layout import is_traced, on_host
 from everwillow.fitting import FitResult
 from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.fitting.result import Values
-from everwillow.profile._start import confidence, stage
-from everwillow.profile._tracing import LONGEST, trace
+from everwillow.profile._best_fit import confidence, stage
+from everwillow.profile._contour_tracing import LONGEST, trace
 from everwillow.profile.scans import pair
 from everwillow.statelib import State
 

@@ -15,7 +15,7 @@ from everwillow.engine.layout import float_dtype, is_traced, namespace, on_host
 from everwillow.fitting import FitResult
 from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.fitting.result import Values
-from everwillow.profile._start import Stage, stage
+from everwillow.profile._best_fit import Stage, stage
 from everwillow.profile._walk import visit, walk, walk_2d
 from everwillow.statelib import State
 

@@ -17,7 +17,7 @@ from everwillow.model import AbstractModel
 from everwillow.model.constraint_terms import constrained_keys
 from everwillow.parameters import AbstractConstraint, MultivariateNormal
 from everwillow.statelib import State
-from everwillow.uncertainty.information import (
+from everwillow.uncertainty.fisher_information import (
     Situation,
     expected,
     look_at,

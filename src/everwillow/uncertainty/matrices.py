@@ -10,13 +10,13 @@ from everwillow.engine.layout import namespace
 from everwillow.fitting import FitResult
 from everwillow.model import AbstractModel
 from everwillow.statelib import State
-from everwillow.uncertainty.information import (
+from everwillow.uncertainty.evaluation_point import locate
+from everwillow.uncertainty.fisher_information import (
     Kind,
     covariance_at,
     look_at,
     observed,
 )
-from everwillow.uncertainty.point import locate
 
 
 def hessian_matrix(

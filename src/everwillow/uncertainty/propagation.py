@@ -16,8 +16,8 @@ from everwillow.engine.layout import float_dtype, namespace
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
 from everwillow.statelib import State
-from everwillow.uncertainty.definite import checked_inverse
-from everwillow.uncertainty.point import Point, evaluate_at, locate, output
+from everwillow.uncertainty.evaluation_point import Point, evaluate_at, locate, output
+from everwillow.uncertainty.inversion import checked_inverse
 
 
 # Derivatives in so many directions are held in memory at a time.

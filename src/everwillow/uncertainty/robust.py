@@ -16,14 +16,14 @@ from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
 from everwillow.model import AbstractModel
 from everwillow.statelib import State
-from everwillow.uncertainty.definite import checked_inverse
-from everwillow.uncertainty.information import (
+from everwillow.uncertainty.evaluation_point import evaluate_at, output
+from everwillow.uncertainty.fisher_information import (
     Situation,
     look_at,
     observed,
     second_derivatives,
 )
-from everwillow.uncertainty.point import evaluate_at, output
+from everwillow.uncertainty.inversion import checked_inverse
 
 
 # Bytes that derivatives of all events in some directions may take at a time.

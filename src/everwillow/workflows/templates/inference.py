@@ -21,7 +21,7 @@ from everwillow.impacts import (
 from everwillow.impacts.best_fit import held_is_known
 from everwillow.models.templates.model import TemplateModel
 from everwillow.profile import contour, minos, scan, scan_2d
-from everwillow.profile.intervals import words_of
+from everwillow.profile.minos_intervals import words_of
 from everwillow.workflows.templates.questions import Pair, Questions
 from everwillow.workflows.templates.results import (
     DATA,

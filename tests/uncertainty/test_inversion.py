@@ -12,7 +12,7 @@ from everwillow.uncertainty import (
     hessian_matrix,
     uncertainties,
 )
-from everwillow.uncertainty.definite import directions
+from everwillow.uncertainty.inversion import directions
 from tests.uncertainty.likelihoods import jit, product, saddle, state
 
 

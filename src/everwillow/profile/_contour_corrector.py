@@ -11,7 +11,7 @@ from everwillow._numerics import select
 from everwillow.engine.core import Task
 from everwillow.engine.problem import Numbers
 from everwillow.fitting.follow import Foothold
-from everwillow.profile._arcs import Arc
+from everwillow.profile._contour_geometry import Arc
 from everwillow.profile._walk import step_to
 
 

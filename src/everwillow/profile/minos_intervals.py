@@ -19,8 +19,8 @@ from everwillow.engine.layout import is_traced, namespace, on_host
 from everwillow.fitting import FitResult
 from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.fitting.result import Values
-from everwillow.profile._start import Stage, Start, confidence, stage
-from everwillow.profile.search import CROSSING, DEEPER, crossings
+from everwillow.profile._best_fit import Stage, Start, confidence, stage
+from everwillow.profile._crossing_search import CROSSING, DEEPER, crossings
 from everwillow.statelib import State
 
 

@@ -13,8 +13,8 @@ from everwillow.engine.core import Task
 from everwillow.engine.outcome import _range, scaled_solver
 from everwillow.engine.problem import Numbers
 from everwillow.fitting.follow import Foothold
-from everwillow.profile._arcs import AIM, SKEW, TURN, Arc, Orbit, guess
-from everwillow.profile._plane import Plane, Way
+from everwillow.profile._contour_corrector import Plane, Way
+from everwillow.profile._contour_geometry import AIM, SKEW, TURN, Arc, Orbit, guess
 
 
 # A correction of more than this part of the step asks for a smaller one.

@@ -12,8 +12,8 @@ from everwillow.fitting import FitResult
 from everwillow.fitting.run import resolve
 from everwillow.model import AbstractModel
 from everwillow.objective import curvature_hook
-from everwillow.uncertainty.definite import checked_inverse
-from everwillow.uncertainty.point import Point, evaluate_at, locate, output
+from everwillow.uncertainty.evaluation_point import Point, evaluate_at, locate, output
+from everwillow.uncertainty.inversion import checked_inverse
 
 
 Kind: TypeAlias = Literal["hessian", "fisher"]

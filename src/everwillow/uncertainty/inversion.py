@@ -13,7 +13,7 @@ from everwillow._errors import (
 )
 from everwillow.engine.covariance import covariance_of, singular_level
 from everwillow.engine.layout import is_traced
-from everwillow.uncertainty.point import Point
+from everwillow.uncertainty.evaluation_point import Point
 
 
 # A parameter takes part in a direction if its share of the unit vector is above this.
