@@ -16,7 +16,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from everwillow._errors import ArgumentValueError
 from everwillow.engine import programs
-from everwillow.engine.layout import as_array, is_traced
+from everwillow.engine.layout import as_array, is_traced, namespace
 from everwillow.hypotest import formulas
 from everwillow.hypotest._normal import safe_root, significance_of_log
 from everwillow.hypotest.results import (
