@@ -18,26 +18,35 @@ from everwillow.fitting import FitResult
 from everwillow.fitting.run import prepare_task, resolve
 from everwillow.mappings import nominal_covariance
 from everwillow.models.templates.model import TemplateModel
+from everwillow.workflows.templates.fit_records import summary_of
 from everwillow.workflows.templates.model import OBSERVED
-from everwillow.workflows.templates.results import MappingOutcome, TemplateResults
+from everwillow.workflows.templates.results import (
+    FitSummary,
+    MappingOutcome,
+    TemplateResults,
+)
 
 
 # Values that are further from a minimum, in units of -ln L, are none for these data.
 AWAY = 1e-3
+TAKEN = "Values and covariance of another result, not fitted again."
 
 
-class Taken(NamedTuple):
-    """A fit that was not repeated.
+class FitOutcome(NamedTuple):
+    """The fit of a run, or what was taken in its place.
 
     Attributes:
-        model: The model, in which parameters are frozen that were not fitted.
-        result: The values with their covariance.
+        model: What was fitted; parameters without an error are frozen where the result
+            of another fit was taken.
+        result: The fit: values with their covariance.
+        summary: How it ended.
         remarks: What was assumed.
         at_minimum: Whether -ln L of the model has its minimum there.
     """
 
     model: TemplateModel
     result: FitResult
+    summary: FitSummary
     remarks: tuple[str, ...]
     at_minimum: bool
 
@@ -74,7 +83,7 @@ def _same_source(found: TemplateResults, what: str) -> bool:
     return (found.data == OBSERVED) == (what == OBSERVED)
 
 
-def taken_from(model: TemplateModel, found: TemplateResults, what: str) -> Taken:
+def taken_from(model: TemplateModel, found: TemplateResults, what: str) -> FitOutcome:
     """Take values and covariance of another fit in place of a fit of the model.
 
     Args:
@@ -127,12 +136,16 @@ def taken_from(model: TemplateModel, found: TemplateResults, what: str) -> Taken
         free=tuple(index.tolist()),
         layout=task.layout,
     )
-    if not edm < AWAY:
+    at_minimum = edm < AWAY
+    if not at_minimum:
         remarks.append(
             f"The values are no minimum for these data (EDM {edm:.2g}): there is no "
             "goodness of fit."
         )
-    return Taken(model, result, tuple(remarks), edm < AWAY)
+    summary = dataclasses.replace(summary_of(model, result), status=TAKEN)
+    if not at_minimum:
+        summary = dataclasses.replace(summary, saturated=None)
+    return FitOutcome(model, result, summary, tuple(remarks), at_minimum)
 
 
 def _slope(task: Task, numbers: Numbers) -> tuple[Array, Array]:
@@ -250,4 +263,4 @@ def without_tests(mappings: Mapping[str, MappingOutcome]) -> dict[str, MappingOu
     }
 
 
-__all__ = ["Taken", "begun_at", "taken_from", "without_tests"]
+__all__ = ["FitOutcome", "begun_at", "taken_from", "without_tests"]

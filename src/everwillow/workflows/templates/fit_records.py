@@ -106,8 +106,8 @@ def _penalised(model: TemplateModel, params: Any, main: Any) -> Any:
     return model.diagnostics.penalty(params, main)
 
 
-def said_of_penalty(summary: FitSummary) -> tuple[str, ...]:
-    """Return what the penalty of a regularised fit is part of, and what not."""
+def penalty_remarks(summary: FitSummary) -> tuple[str, ...]:
+    """Return remarks on where the penalty of a regularised fit enters."""
     if summary.penalty is None:
         return ()
     if abs(summary.penalty) < NO_PENALTY:
@@ -135,7 +135,7 @@ def covariance_of(result: FitResult) -> Covariance | None:
     return Covariance(result.labels, matrix, matrix / np.outer(roots, roots))
 
 
-def degenerate(model: TemplateModel, result: FitResult) -> tuple[str, ...]:
+def degeneracy_remarks(model: TemplateModel, result: FitResult) -> tuple[str, ...]:
     """Return sentences on parameters that the data hardly tell apart."""
     if result.hessian is None or not len(result.free):
         return ()
@@ -213,10 +213,10 @@ def _columns(state: Any, layout: Any, rows: int) -> Float[np.ndarray, "rows size
 __all__ = [
     "chi_square",
     "covariance_of",
-    "degenerate",
+    "degeneracy_remarks",
     "free_projections",
     "parameters_of",
-    "said_of_penalty",
+    "penalty_remarks",
     "summary_of",
     "toys_of",
 ]

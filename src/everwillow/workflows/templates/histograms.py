@@ -37,6 +37,7 @@ from everwillow.workflows.templates.histogram_details import (
     with_breakdown,
     with_variations,
 )
+from everwillow.workflows.templates.requested import RequestedResults
 from everwillow.workflows.templates.results import (
     ChiSquare,
     Expectation,
@@ -78,17 +79,11 @@ class _Sides(NamedTuple):
 
 
 def histograms_of(
-    model: TemplateModel,
-    result: FitResult,
-    mappings: tuple[AbstractHistogramMapping, ...],
-    unconstrained: Mapping[Any, float],
-    *,
-    covariances: bool,
-    breakdown: bool,
-    groups: Mapping[str, list[str]],
-    varied: Sequence[str],
+    model: TemplateModel, result: FitResult, requested: RequestedResults
 ) -> Histograms:
     """Evaluate channels and mappings before and after the fit."""
+    mappings, unconstrained = requested.mappings, requested.unconstrained
+    breakdown = requested.options.breakdown
     every = (Identity(), *mappings)
     fn = _Together(every)
     rows = _rows(fn, model)
@@ -114,14 +109,16 @@ def histograms_of(
     data = _data(every, model)
     work = _Work(model, result, before, after, data)
     found = [work.outcome(i, mapping) for i, mapping in enumerate(every)]
-    if groups and breakdown and keep and after is not None:
+    if requested.groups and breakdown and keep and after is not None:
         factor = np.asarray(after.result.factor)
+        groups = requested.groups
         found = [
             with_breakdown(outcome, factor[work.rows(i)], model, result, groups)
             for i, outcome in enumerate(found)
         ]
-    if varied:
-        found = with_variations(found, fn, model, result, varied, unconstrained)
+    if requested.variations:
+        moved = requested.variations
+        found = with_variations(found, fn, model, result, moved, unconstrained)
     if model.hidden:
         found = [veiled(outcome) for outcome in found]
         remarks = (
@@ -131,7 +128,7 @@ def histograms_of(
             "glance only: expected yields after the fit, those of processes before it "
             "and pulls are shown, and from these they can be computed.",
         )
-    if not covariances:
+    if not requested.options.covariances:
         found = [_without_covariances(outcome) for outcome in found]
     channels = {c.name: found[0].histograms[c.name] for c in model.layout.channels}
     return Histograms(channels, {m.key: m for m in found[1:]}, remarks)

@@ -22,7 +22,8 @@ from everwillow.impacts.best_fit import held_is_known
 from everwillow.models.templates.model import TemplateModel
 from everwillow.profile import contour, minos, scan, scan_2d
 from everwillow.profile.minos_intervals import words_of
-from everwillow.workflows.templates.questions import Pair, Questions
+from everwillow.workflows.templates.options import Pair
+from everwillow.workflows.templates.requested import RequestedResults
 from everwillow.workflows.templates.results import (
     DATA,
     SIMULATION,
@@ -55,27 +56,29 @@ class Inference(NamedTuple):
 
 
 def inferred(
-    model: TemplateModel, result: FitResult, asked: Questions, max_steps: int
+    model: TemplateModel, result: FitResult, requested: RequestedResults, max_steps: int
 ) -> Inference:
-    """Answer the questions that take further fits.
+    """Compute the results that take further fits.
 
     Args:
         model: The model.
         result: Its fit, at a minimum and with a Hessian.
-        asked: What is asked.
+        requested: What is requested.
         max_steps: As in `everwillow.fit`.
     """
+    options = requested.options
+    level, points = options.limit_level, options.scan_points
     work = _Work(model, result, max_steps, [])
     return Inference(
-        asymmetric_errors=work.asymmetric_errors(asked.minos) if asked.minos else None,
-        limits={name: work.limit(name, asked.limit_level) for name in asked.limits},
-        scans={name: work.scan(name, asked.scan_points) for name in asked.scans},
+        asymmetric_errors=work.asymmetric_errors(requested.minos),
+        limits={name: work.limit(name, level) for name in requested.limits},
+        scans={name: work.scan(name, points) for name in requested.scans},
         grid_scans={
-            ",".join(pair): work.grid(pair, asked.scan_points) for pair in asked.grids
+            ",".join(pair): work.grid(pair, points) for pair in requested.grids
         },
         contours={
-            ",".join(pair): work.contour(pair, asked.contour_levels)
-            for pair in asked.contours
+            ",".join(pair): work.contour(pair, options.contour_levels)
+            for pair in requested.contours
         },
         remarks=tuple(work.remarks),
     )
@@ -118,8 +121,10 @@ class _Work(NamedTuple):
         high = min(best + REACH * error, float(np.asarray(bounds.upper)[place]))
         return np.linspace(low, high, count)
 
-    def asymmetric_errors(self, names: Sequence[str]) -> AsymmetricErrors:
-        """Return the intervals of parameters."""
+    def asymmetric_errors(self, names: Sequence[str]) -> AsymmetricErrors | None:
+        """Return the intervals of parameters; None for no parameters."""
+        if not names:
+            return None
         found = self._quietly(minos, names=list(names))
         return AsymmetricErrors(
             names=found.names,

@@ -1,8 +1,8 @@
 """The model of a run: which data, which parameters, which of them are held."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,59 +16,62 @@ from everwillow.models.templates.rates.nominal import nominal_yields
 from everwillow.statelib.transform import update
 from everwillow.toys import asimov_data
 from everwillow.workflows.histfactory import fixed_parameters
+from everwillow.workflows.templates.options import ModelOptions
 from everwillow.workflows.templates.parameters import parse_parameters
+from everwillow.workflows.templates.regularisation import curvatures_of
 
 
-Starts: TypeAlias = Mapping[str, float]
 OBSERVED, ASIMOV, TOYS = "data", "asimov", "toys"
 
 
-def model_of(
-    spec: TemplateSpec,
-    *,
-    data: str | None,
-    parameters: Any,
-    starts: Starts | None,
-    freeze: Sequence[str] | Mapping[str, float | None],
-    **options: Any,
-) -> tuple[TemplateModel, str]:
-    """Return the model that is fitted, and what its data are called.
+def model_of(spec: TemplateSpec, options: ModelOptions) -> tuple[TemplateModel, str]:
+    """Return the model that is fitted, and the name of its data.
 
     Args:
         spec: What the builder says.
-        data: As in `everwillow.workflows.templates.run`, as is what follows.
-        parameters: See there.
-        starts: See there.
-        freeze: See there.
-        options: Of `TemplateModel.from_spec`.
+        options: Which model, and which data.
     """
-    what = _chosen(spec, data)
+    if options.sparse is not None:
+        spec = dataclasses.replace(spec, sparse=bool(options.sparse))
+    data = _chosen_data(spec, options.data)
+    parameters, starts = options.parameters, dict(options.starts or {})
     if isinstance(parameters, str):
         parameters = parse_parameters(parameters, spec)
-    starts = dict(starts or {})
     rates = rate_model_of(spec, parameters)
     known = rates.parameters()
     own = {name: value for name, value in starts.items() if name in known}
     if own:
         rates = rates.with_starts(own)
     others = {name: starts[name] for name in starts if name not in own}
+    regularisation = curvatures_of(options.regularise, options.strength, spec.layout)
 
-    def made(counts: Any) -> TemplateModel:
-        model = TemplateModel.from_spec(spec, parameters=rates, data=counts, **options)
-        return _arranged(model, others, freeze)
+    def with_counts(counts: Any) -> TemplateModel:
+        model = TemplateModel.from_spec(
+            spec,
+            parameters=rates,
+            data=counts,
+            likelihood=options.likelihood,
+            statistics=options.statistics,
+            per_process=options.per_process,
+            profile=options.profile,
+            regularisation=regularisation,
+            blind=options.blind,
+            unblind=options.unblind,
+        )
+        return _with_starts_and_frozen(model, others, options.freeze)
 
-    if what in spec.pseudodata:
-        return made(what), what
-    if what == OBSERVED:
-        return made(None), what
-    poisson = options.get("likelihood", "poisson") == "poisson"
-    asimov = _asimov(made, spec, 0.0 if poisson else 1.0)
-    model = made(np.asarray(asimov["main"]["counts"]))
+    if data in spec.pseudodata:
+        return with_counts(data), data
+    if data == OBSERVED:
+        return with_counts(None), data
+    empty = 0.0 if options.likelihood == "poisson" else 1.0
+    asimov = _asimov(with_counts, spec, empty)
+    model = with_counts(np.asarray(asimov["main"]["counts"]))
     # With the auxiliary data there too, or the fit would end between both.
-    return dataclasses.replace(model, observation=asimov), what
+    return dataclasses.replace(model, observation=asimov), data
 
 
-def _chosen(spec: TemplateSpec, data: str | None) -> str:
+def _chosen_data(spec: TemplateSpec, data: str | None) -> str:
     """Return what to fit, or say what there is."""
     missing = not np.all(np.isfinite(spec.observed))
     if data is None:
@@ -87,23 +90,27 @@ def _chosen(spec: TemplateSpec, data: str | None) -> str:
     )
 
 
-def _asimov(made: Any, spec: TemplateSpec, nothing: float) -> dict[str, Any]:
+def _asimov(
+    with_counts: Callable[[Any], TemplateModel], spec: TemplateSpec, empty: float
+) -> dict[str, Any]:
     """Return the Asimov data at the start values, auxiliary ones included.
 
     Args:
-        made: Makes the model of given counts.
+        with_counts: Makes the model of given counts.
         spec: What the builder says.
-        nothing: Counts where nothing is expected.
+        empty: Counts where nothing is expected.
     """
     # Variances may be those of the data, so there have to be some for a model to be.
     nominal = nominal_yields(spec).sum(0)[: spec.layout.fitted]
-    model = made(np.where(nominal > 0, nominal, nothing))
+    model = with_counts(np.where(nominal > 0, nominal, empty))
     held = {key: np.where(np.isnan(v), 0.0, v) for key, v in model.fixed.items()}
     state = update(model.state, held)
     return jax.tree.map(np.asarray, asimov_data(model, state))
 
 
-def _arranged(model: TemplateModel, starts: Mapping[str, float], freeze: Any):
+def _with_starts_and_frozen(
+    model: TemplateModel, starts: Mapping[str, float], freeze: Any
+) -> TemplateModel:
     """Move the start values of systematics, and hold what is frozen."""
     for name in starts:
         if name not in model.state:
@@ -146,4 +153,4 @@ def prefit_errors(model: TemplateModel, error: float | None) -> dict[Key, Any]:
     }
 
 
-__all__ = ["ASIMOV", "OBSERVED", "TOYS", "Starts", "model_of", "prefit_errors"]
+__all__ = ["ASIMOV", "OBSERVED", "TOYS", "model_of", "prefit_errors"]

@@ -21,7 +21,7 @@ from everwillow.cli.session.programs import Stored, fit
 from everwillow.fitting import FitResult
 from everwillow.models.templates.reading import load
 from everwillow.workflows import templates
-from everwillow.workflows.templates.questions import COMMA
+from everwillow.workflows.templates.options import COMMA
 from everwillow.workflows.templates.regularisation import NoCornerError
 
 

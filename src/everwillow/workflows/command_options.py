@@ -1,0 +1,170 @@
+"""Options of functions as fields of dataclasses, with what a command needs of each.
+
+A dataclass of options is their only list: it has the defaults, its docstring says what
+they mean, and the metadata of each field says how the command line spells it. A command
+derives its options from `command_options` (the text "May be repeated." is added where
+an option may), so that none of it is written twice:
+
+>>> from everwillow.workflows.templates.options import MinimisationOptions
+>>> for option in command_options(MinimisationOptions):
+...     print(option.field, option.command.flags, option.default)
+from_result ('--from-result',) None
+refit ('--refit/--no-refit',) True
+l_curve ('--l-curve',) None
+max_steps ('--max-steps',) 256
+
+Importing this module, and those with dataclasses of options, does not import JAX.
+"""
+
+import dataclasses
+import functools as ft
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
+
+from everwillow._errors import ArgumentTypeError, nearest
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+_METADATA = "command"
+
+
+class CommandOption(NamedTuple):
+    """How the command line spells an option.
+
+    Attributes:
+        flags: The names of the option, such as ``("--out", "-o")``, or
+            ``"--refit/--no-refit"`` for both values of a flag.
+        help: One sentence for ``--help``.
+        panel: The group of options in ``--help``; None for the general ones.
+        kind: The type of the value, or of each where it may be repeated: ``str``,
+            ``int``, ``float``, ``bool``, or a ``Literal`` of the allowed texts.
+        metavar: What stands for the value in ``--help``.
+        repeated: Whether the option may be given several times; a tuple in Python.
+        minimum: The least value of a number.
+    """
+
+    flags: tuple[str, ...]
+    help: str
+    panel: str | None
+    kind: Any
+    metavar: str | None
+    repeated: bool
+    minimum: int | None
+
+
+class Option(NamedTuple):
+    """A field of a dataclass of options.
+
+    Attributes:
+        field: The name of the field, which is the keyword in Python.
+        default: Its value if it is not given; None where it may be repeated.
+        command: How the command line spells it.
+    """
+
+    field: str
+    default: Any
+    command: CommandOption
+
+
+def option(
+    default: Any,
+    help: str,
+    *flags: str,
+    panel: str | None = None,
+    kind: Any = str,
+    metavar: str | None = None,
+    repeated: bool = False,
+    minimum: int | None = None,
+) -> Any:
+    """Return a field of a dataclass of options, for Python and the command line.
+
+    Args:
+        default: The value if the option is not given.
+        help: As in `CommandOption`, as is what follows.
+        *flags: See there.
+        panel: See there.
+        kind: See there.
+        metavar: See there.
+        repeated: See there.
+        minimum: See there.
+    """
+    command = CommandOption(flags, help, panel, kind, metavar, repeated, minimum)
+    return dataclasses.field(default=default, metadata={_METADATA: command})
+
+
+def command_options(cls: Any) -> tuple[Option, ...]:
+    """Return the options of a dataclass that a command has, in the order of the fields.
+
+    Args:
+        cls: The dataclass. Fields that were not made by `option` are for Python only.
+    """
+    return tuple(
+        Option(field.name, None if command.repeated else field.default, command)
+        for field in dataclasses.fields(cls)
+        if (command := field.metadata.get(_METADATA)) is not None
+    )
+
+
+def takes_options(*classes: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function refuse keywords that are neither its own nor fields of options.
+
+    Its signature, as `help` and editors show it, lists the fields with their defaults
+    instead of ``**options``.
+
+    Args:
+        *classes: The dataclasses; no two have a field of one name.
+
+    Raises:
+        ArgumentTypeError: When the function is called with another keyword; names the
+            nearest one.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+        *own, _ = signature.parameters.values()
+        more = [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=field.default,
+                annotation=field.type,
+            )
+            for cls in classes
+            for field in dataclasses.fields(cls)
+        ]
+        full = signature.replace(parameters=[*own, *more])
+
+        @ft.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            for name in kwargs:
+                if name not in full.parameters:
+                    raise ArgumentTypeError(
+                        f"{function.__name__}: there is no argument {name!r}."
+                        f"{nearest(name, full.parameters)}"
+                    )
+            return function(*args, **kwargs)
+
+        checked.__signature__ = full  # pyright: ignore[reportAttributeAccessIssue]
+        return checked
+
+    return decorate
+
+
+def options_of(cls: type[T], keywords: Mapping[str, Any]) -> T:
+    """Return the dataclass with those of the keywords that are its fields."""
+    names = [field.name for field in dataclasses.fields(cast("Any", cls))]
+    return cls(**{name: keywords[name] for name in names if name in keywords})
+
+
+__all__ = [
+    "CommandOption",
+    "Option",
+    "command_options",
+    "option",
+    "options_of",
+    "takes_options",
+]

@@ -1,0 +1,78 @@
+"""Options as dataclasses: what a command derives from them, what functions refuse."""
+
+import inspect
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow.workflows.command_options import (
+    command_options,
+    option,
+    options_of,
+    takes_options,
+)
+from everwillow.workflows.templates import options, run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Both:
+    first: int = option(1, "One.", "--first", kind=int, minimum=0)
+    second: tuple[str, ...] = option((), "Some.", "--second", "-s", repeated=True)
+    third: float = 2.0
+
+
+@takes_options(Both)
+def function(value, *, own=True, **keywords):
+    return value, own, options_of(Both, keywords)
+
+
+def test_options_of_a_function_are_the_fields_of_a_dataclass():
+    assert function(3, second=("a",)) == (3, True, Both(second=("a",)))
+    assert list(inspect.signature(function).parameters) == [
+        "value",
+        "own",
+        "first",
+        "second",
+        "third",
+    ]
+    with pytest.raises(ArgumentTypeError, match=r"no argument 'secnd'.*'second'"):
+        function(3, secnd=())
+
+
+def test_a_command_has_the_fields_made_by_option():
+    first, second = command_options(Both)
+    assert (first.field, first.default, first.command.minimum) == ("first", 1, 0)
+    assert (second.default, second.command.flags) == (None, ("--second", "-s"))
+
+
+def test_every_option_of_template_fits_has_a_flag_of_its_own():
+    classes = (
+        options.ModelOptions,
+        options.MinimisationOptions,
+        options.ResultOptions,
+    )
+    found = [one for cls in classes for one in command_options(cls)]
+    flags = [flag for one in found for flag in one.command.flags]
+    assert len(set(flags)) == len(flags)
+    names = {one.field for one in found}
+    assert names | {"spec", "minimise"} == set(inspect.signature(run).parameters)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("scan_points", 1), ("contour_levels", (1.5,)), ("limit_level", 0.7)],
+)
+def test_numbers_are_checked_where_they_are_given(name, value):
+    with pytest.raises(ArgumentValueError, match=name):
+        options.ResultOptions(**{name: value})
+
+
+def test_options_are_read_without_importing_jax():
+    code = (
+        "import sys, everwillow.workflows.templates.options;"
+        "sys.exit('jax' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
