@@ -9,7 +9,7 @@ was found and how to mend it.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 import numpy as np
@@ -19,12 +19,6 @@ from everwillow._errors import NonFiniteError, SpecificationError, nearest, unkn
 
 _SHOWN = 60  # characters of a text in a message
 _LISTED = 4  # names in a sentence of a report
-
-
-class Words(str):
-    """Words for what was found, shown in a message as they are."""
-
-    __slots__ = ()
 
 
 class Node:
@@ -108,6 +102,20 @@ class Node:
             return iter(())
         return self.child(key).items()
 
+    def at(self, *keys: str | int) -> "Node":
+        """Return the node at keys and indices; its value is None if nothing is there.
+
+        Nothing is checked: this is for the place of a fault.
+        """
+        node = self
+        for key in keys:
+            try:
+                value = node.value[key]
+            except (TypeError, LookupError):
+                value = None
+            node = Node(value, node, key)
+        return node
+
     def text(self) -> str:
         """Return a string that is not empty."""
         if not isinstance(self.value, str) or not self.value:
@@ -155,7 +163,11 @@ class Node:
         return vector
 
     def fault(
-        self, expected: str, found: str = "", mend: str = ""
+        self,
+        expected: str,
+        found: str = "",
+        mend: str = "",
+        settings: Mapping[str, Any] | None = None,
     ) -> SpecificationError:
         """Build the error of a value that is not what was expected.
 
@@ -163,9 +175,12 @@ class Node:
             expected: What the format asks for.
             found: Words for what is there instead; by default the value in short.
             mend: How to mend it, a sentence.
+            settings: Arguments that the sentence names, and their values.
         """
-        text = f"expected {expected}, found {found or described(self.value)}. {mend}"
-        return SpecificationError(f"{self.where}: {text.rstrip()}", self.pointer)
+        text = f"expected {expected}, found {found or described(self.value)}."
+        return SpecificationError(
+            f"{self.where}: {text}", self.pointer, mend=mend, settings=settings
+        )
 
     def fail(self, expected: str) -> NoReturn:
         """Raise the error of a value that is not what was expected."""

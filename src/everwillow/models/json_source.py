@@ -16,7 +16,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from everwillow._errors import (
     ArgumentTypeError,
@@ -28,6 +28,8 @@ from everwillow._file_formats import LOOKED_AT, file_format
 
 Source = str | os.PathLike[str] | bytes | Mapping[str, Any]
 """A document: the name of a file, JSON text, or a dict."""
+
+DocumentKind = Literal["workspace", "pyhf model", "hs3", "patch set", "patch"]
 
 _SHOWN = 200  # characters of a name in a message
 _XML_COMMAND = "pyhf xml2json --basedir . combination.xml --output-file workspace.json"
@@ -80,6 +82,35 @@ def source_name(source: Any) -> str:
     if isinstance(source, str) and _is_text(source):
         return ""
     return str(source) if isinstance(source, str | os.PathLike) else ""
+
+
+def document_kind(document: Any) -> DocumentKind | None:
+    """Return which kind of document some JSON is by its keys; None if it is unknown.
+
+    Args:
+        document: The JSON value, as `load_json` returns it.
+
+    Returns:
+        ``"workspace"`` of pyhf, ``"pyhf model"``, which has channels only, ``"hs3"``,
+        ``"patch set"``, or ``"patch"`` for a JSON patch (RFC 6902).
+
+    Example:
+        >>> document_kind({"channels": [], "measurements": []})
+        'workspace'
+    """
+    if isinstance(document, list):
+        operations = all(isinstance(one, dict) and "op" in one for one in document)
+        return "patch" if document and operations else None
+    if not isinstance(document, Mapping):
+        return None
+    if "channels" in document:
+        complete = document.keys() & {"observations", "measurements"}
+        return "workspace" if complete else "pyhf model"
+    metadata = document.get("metadata")
+    versioned = isinstance(metadata, Mapping) and "hs3_version" in metadata
+    if versioned or document.keys() & {"distributions", "likelihoods"}:
+        return "hs3"
+    return "patch set" if "patches" in document else None
 
 
 def _is_text(source: str) -> bool:

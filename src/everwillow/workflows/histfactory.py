@@ -24,7 +24,7 @@ from everwillow.models.histfactory.patchset import (
     patched_workspace,
 )
 from everwillow.models.histfactory.reading import refuse_others
-from everwillow.models.json_source import load_json
+from everwillow.models.json_source import document_kind, load_json
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,18 +57,17 @@ def read_source(source: Any) -> Source:
         >>> read_source({"metadata": {"hs3_version": "0.2"}}).format
         'hs3'
     """
-    name = "the document"
+    file = ""
     if isinstance(source, str | os.PathLike):
         source = pathlib.Path(source)
-        name = str(source)
+        file = str(source)
+    name = file or "the document"
     document = load_json(source)
-    if isinstance(document, Mapping) and _is_hs3(document):
+    kind = document_kind(document)
+    if kind == "hs3":
         return Source("hs3", document, name)
-    try:
-        refuse_others(document)
-    except SpecificationError as error:
-        raise SpecificationError(f"{name}: {error}", error.pointer) from None
-    if isinstance(document, Mapping) and "channels" in document:
+    refuse_others(document, file)
+    if kind == "workspace":
         return Source("pyhf", document, name)
     what = (
         f"has the keys {', '.join(map(repr, list(document)[:6])) or '(none)'}"
@@ -80,14 +79,6 @@ def read_source(source: Any) -> Source:
         f"'measurements') nor an HS3 document (with 'distributions' and 'metadata'): "
         f"it {what}."
     )
-
-
-def _is_hs3(document: Mapping[str, Any]) -> bool:
-    if "channels" in document:
-        return False
-    metadata = document.get("metadata")
-    versioned = isinstance(metadata, Mapping) and "hs3_version" in metadata
-    return versioned or "distributions" in document or "likelihoods" in document
 
 
 def find_patch(text: str) -> tuple[Any, PatchSet | None]:

@@ -8,18 +8,17 @@ import jax
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow._errors import ArgumentTypeError, ArgumentValueError, unknown_key
 from everwillow.fitting import FitResult, fit
 from everwillow.mappings import nominal_covariance
 from everwillow.models.binned import BinnedModel
-from everwillow.models.histfactory.faults import unknown
 from everwillow.models.histfactory.model import from_pyhf
+from everwillow.models.histfactory.operations import prune
 from everwillow.models.histfactory.patchset import patched_workspace
 from everwillow.models.histfactory.simplified import (
     SimplifiedWorkspace,
     simplified_workspace,
 )
-from everwillow.models.histfactory.workspace import prune
 from everwillow.models.json_source import Source, load_json
 from everwillow.statelib import State
 from everwillow.uncertainty import covariance_matrix
@@ -149,7 +148,7 @@ def _control(control: Any, known: list[str]) -> list[str]:
         raise ArgumentTypeError(f"control: expected a list of names, got {control!r}.")
     for name in control:
         if name not in known:
-            raise unknown(name, known, what="channel", where="control")
+            raise unknown_key(name, known, where="control", what="channel")
     if not control or set(control) == set(known):
         which = "all" if control else "none"
         raise ArgumentValueError(

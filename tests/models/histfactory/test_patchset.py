@@ -13,6 +13,7 @@ from everwillow._errors import (
     SpecificationError,
     UnknownKeyError,
 )
+from everwillow.models._document import Node
 from everwillow.models.histfactory import (
     PatchSet,
     apply_patches,
@@ -175,7 +176,7 @@ REFUSED = {
 )
 def test_operations_are_those_of_the_standard(document, operations, expected):
     before = copy.deepcopy((document, operations))
-    assert patched(document, check_operations(operations), name="p") == expected
+    assert patched(document, check_operations(Node(operations)), name="p") == expected
     assert (document, operations) == before
 
 
@@ -184,7 +185,7 @@ def test_operations_are_those_of_the_standard(document, operations, expected):
 )
 def test_operations_without_a_place_are_refused(document, operations, pointer, words):
     with pytest.raises(SpecificationError, match=words) as caught:
-        patched(document, check_operations(operations), name="p")
+        patched(document, check_operations(Node(operations)), name="p")
     assert caught.value.pointer == pointer
     assert str(caught.value).startswith("p: operation 0 (")
 
@@ -205,7 +206,7 @@ def test_operations_without_a_place_are_refused(document, operations, pointer, w
 )
 def test_what_is_no_operation(operations, pointer):
     with pytest.raises(SpecificationError) as caught:
-        check_operations(operations)
+        check_operations(Node(operations))
     assert caught.value.pointer == pointer
 
 
@@ -362,7 +363,7 @@ def test_what_is_no_patch(tmp_path):
     for wrong in (3, [3], {"op": "add"}):
         with pytest.raises(ArgumentTypeError, match="expected a Patch"):
             apply_patches(tiny(), wrong)
-    with pytest.raises(SpecificationError, match=r"the patched workspace: .*'nam'"):
+    with pytest.raises(SpecificationError, match=r"the patched workspace#.*'nam'"):
         apply_patches(
             tiny(),
             [{"op": "move", "from": "/channels/0/name", "path": "/channels/0/nam"}],

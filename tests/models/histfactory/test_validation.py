@@ -398,7 +398,7 @@ def test_pointers_are_escaped():
 def test_file_is_named(tmp_path):
     file = tmp_path / "bad.json"
     file.write_text(json.dumps({**tiny(), "version": "3"}))
-    with pytest.raises(SpecificationError, match=r"bad\.json: /version: ") as caught:
+    with pytest.raises(SpecificationError, match=r"bad\.json#/version: ") as caught:
         workspace_spec(file)
     assert caught.value.pointer == "/version"
 

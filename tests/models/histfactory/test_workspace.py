@@ -182,7 +182,7 @@ def test_measurements_that_disagree_cannot_be_combined():
 
 
 def test_faults_name_the_side():
-    with pytest.raises(SpecificationError, match=r"^right: /version"):
+    with pytest.raises(SpecificationError, match=r"^right#/version"):
         combine(tiny(), {**other(), "version": "2"})
 
 

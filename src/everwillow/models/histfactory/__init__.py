@@ -1,11 +1,17 @@
 """HistFactory workspaces in the format of pyhf."""
 
-from everwillow.models.histfactory.batches import patch_batch
 from everwillow.models.histfactory.inspection import summary
-from everwillow.models.histfactory.joining import combine
 from everwillow.models.histfactory.model import (
     from_pyhf,
     from_pyhf_patches,
+    patch_batch,
+)
+from everwillow.models.histfactory.operations import (
+    combine,
+    digest,
+    prune,
+    rename,
+    sorted_workspace,
 )
 from everwillow.models.histfactory.patchset import (
     Patch,
@@ -19,12 +25,6 @@ from everwillow.models.histfactory.simplified import (
 from everwillow.models.histfactory.spec import (
     validate,
     workspace_spec,
-)
-from everwillow.models.histfactory.workspace import (
-    digest,
-    prune,
-    rename,
-    sorted_workspace,
 )
 from everwillow.models.histfactory.writing import to_pyhf
 from everwillow.models.json_source import load_json

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from everwillow.models.histfactory._document import Channel, Document, Modifier, Sample
-from everwillow.models.histfactory._numbers import Where
-from everwillow.models.histfactory.faults import Words, fault, shortened
+from everwillow.models._document import Node, shortened
+from everwillow.models.histfactory.reading import Channel, Document, Modifier, Sample
 
 
 # The order of pyhf's `par_order`: first by type, in this order.
@@ -28,16 +27,9 @@ class Use(NamedTuple):
     modifier: Modifier
 
     @property
-    def where(self) -> Where:
+    def node(self) -> Node:
         """The place in the document."""
-        return (
-            "channels",
-            self.channel.position,
-            "samples",
-            self.sample.position,
-            "modifiers",
-            self.modifier.position,
-        )
+        return self.modifier.node
 
     @property
     def words(self) -> str:
@@ -55,13 +47,13 @@ class Inventory(NamedTuple):
         channels: In the order of the data, which is that of their names.
         uses: Type to name to all places, types and names in the order of parameters.
         elements: Name of an array parameter to its size.
-        layout: Channel index and name to the first of the elements used there.
+        layout: Names of channel and parameter to the first of the elements used there.
     """
 
     channels: list[Channel]
     uses: Mapping[str, Mapping[str, list[Use]]]
     elements: dict[str, int]
-    layout: dict[tuple[int, str], int]
+    layout: dict[tuple[str, str], int]
 
     def order(self) -> dict[str, str]:
         """Return name to type of all parameters, in the order of pyhf's `par_order`.
@@ -93,8 +85,7 @@ def take_inventory(document: Document) -> Inventory:
     inventory = Inventory(channels, uses, {}, {})
     for name, places in uses["lumi"].items():
         if name != "lumi":
-            where = (*places[0].where, "name")
-            raise fault(where, "the name 'lumi' of a lumi modifier", name)
+            raise places[0].node.at("name").fault("the name 'lumi' of a lumi modifier")
     for name, places in uses["shapesys"].items():
         _lay_out_shapesys(name, places, inventory)
     for name, places in uses["shapefactor"].items():
@@ -114,24 +105,32 @@ def _check_types(uses: Mapping[str, Mapping[str, list[Use]]]) -> None:
         for name, places in uses[kind].items():
             other = first.setdefault(name, kind)
             if other != kind and {other, kind} != {"histosys", "normsys"}:
-                found = Words(
-                    f"{kind} and, in {uses[other][name][0].words}, {other} named "
-                    f"{shortened(name)}"
+                raise (
+                    places[0]
+                    .node.at("type")
+                    .fault(
+                        "types that can share a parameter (normsys with histosys)",
+                        f"{kind} and, in {uses[other][name][0].words}, {other} named "
+                        f"{shortened(name)}",
+                        "Rename one of the two.",
+                    )
                 )
-                expected = "types that can share a parameter (normsys with histosys)"
-                mend = "Rename one of the two."
-                raise fault((*places[0].where, "type"), expected, found, mend)
 
 
 def _lay_out_shapesys(name: str, places: list[Use], inventory: Inventory) -> None:
     if len(places) > 1:
-        found = Words(f"a second one named {shortened(name)} in {places[1].words}")
-        expected = f"a shapesys in one sample only (the first is in {places[0].words})"
-        mend = "Each has its own uncertainties, so give each a name of its own."
-        raise fault((*places[1].where, "name"), expected, found, mend)
+        raise (
+            places[1]
+            .node.at("name")
+            .fault(
+                f"a shapesys in one sample only (the first is in {places[0].words})",
+                f"a second one named {shortened(name)} in {places[1].words}",
+                "Each has its own uncertainties, so give each a name of its own.",
+            )
+        )
     channel = places[0].channel
     inventory.elements[name] = channel.bins
-    inventory.layout[channel.position, name] = 0
+    inventory.layout[channel.name, name] = 0
 
 
 def _lay_out_shapefactor(name: str, places: list[Use], inventory: Inventory) -> None:
@@ -139,40 +138,34 @@ def _lay_out_shapefactor(name: str, places: list[Use], inventory: Inventory) -> 
     size = inventory.elements[name] = places[0].channel.bins
     for place in places:
         if place.channel.bins > size:
-            expected = (
+            raise place.node.fault(
                 f"at most the {size} bins that shapefactor {shortened(name)} has in "
-                f"channel {shortened(places[0].channel.name)}, the first by name"
+                f"channel {shortened(places[0].channel.name)}, the first by name",
+                f"{place.channel.bins} in channel {shortened(place.channel.name)}",
+                "Rename one of the two modifiers.",
             )
-            found = Words(
-                f"{place.channel.bins} in channel {shortened(place.channel.name)}"
-            )
-            mend = "Rename one of the two modifiers."
-            raise fault(place.where, expected, found, mend)
-        inventory.layout[place.channel.position, name] = 0
+        inventory.layout[place.channel.name, name] = 0
 
 
 def _lay_out_staterror(name: str, places: list[Use], inventory: Inventory) -> None:
-    having: dict[str, list[int]] = {}
+    having: dict[str, list[str]] = {}
     begin = 0
     for place in places:
-        key = (place.channel.position, name)
+        key = (place.channel.name, name)
         if key not in inventory.layout:
             inventory.layout[key] = begin
             begin += place.channel.bins
-        having.setdefault(place.sample.name, []).append(place.channel.position)
+        having.setdefault(place.sample.name, []).append(place.channel.name)
     inventory.elements[name] = begin
-    if len({frozenset(indices) for indices in having.values()}) > 1:
+    if len({frozenset(channels) for channels in having.values()}) > 1:
         different = next(
             place
             for place in places
             if having[place.sample.name] != having[places[0].sample.name]
         )
-        expected = (
-            f"samples that all have staterror {shortened(name)} in the same channels"
-        )
-        found = Words(
+        raise different.node.fault(
+            f"samples that all have staterror {shortened(name)} in the same channels",
             f"{shortened(different.sample.name)} with it in other channels than "
-            f"{shortened(places[0].sample.name)}"
+            f"{shortened(places[0].sample.name)}",
+            "Give the staterror of each channel a name of its own.",
         )
-        mend = "Give the staterror of each channel a name of its own."
-        raise fault(different.where, expected, found, mend)

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from everwillow._errors import SpecificationError, nearest
-from everwillow.models.histfactory._numbers import Where
-from everwillow.models.histfactory._objects import check_keys
-from everwillow.models.histfactory.faults import Words, described, fault, shortened
+from everwillow.models._document import Node, described, shortened
+from everwillow.models.histfactory._checks import check_keys
 from everwillow.models.json_source import copied
 
 
@@ -24,28 +23,28 @@ _NEEDED = {
 _INDEX = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
-def check_operations(operations: Any, where: Where = ()) -> list[Operation]:
+def check_operations(node: Node) -> list[Operation]:
     """Check that a document is a list of operations.
 
     Raises:
         SpecificationError: If it is none, or an operation lacks something.
     """
-    if not isinstance(operations, list | tuple):
-        raise fault(where, "a list of operations (a JSON patch)", operations)
-    for index, operation in enumerate(operations):
-        place = (*where, index)
+    if not isinstance(node.value, list | tuple):
+        raise node.fault("a list of operations (a JSON patch)")
+    for index, operation in enumerate(node.value):
+        entry = Node(operation, node, index)
         if not isinstance(operation, dict):
-            raise fault(place, "an operation, an object with the key 'op'", operation)
+            raise entry.fault("an operation, an object with the key 'op'")
         kind = operation.get("op")
         if not isinstance(kind, str) or kind not in _NEEDED:
             mend = f"The operations are {', '.join(_NEEDED)}."
-            raise fault((*place, "op"), "the name of an operation", kind, mend)
+            raise entry.at("op").fault("the name of an operation", mend=mend)
         # Other members are to be ignored (RFC 6902, section 4).
-        check_keys(operation, ("op", *_NEEDED[kind]), place, tuple(operation))
+        check_keys(entry, ("op", *_NEEDED[kind]), operation)
         for key in ("path", "from"):
             if key in _NEEDED[kind]:
-                _tokens(operation[key], (*place, key))
-    return list(operations)
+                _tokens(entry.at(key))
+    return list(node.value)
 
 
 def patched(document: Any, operations: Sequence[Operation], *, name: str) -> Any:
@@ -74,12 +73,14 @@ def patched(document: Any, operations: Sequence[Operation], *, name: str) -> Any
 
 def _apply(tree: "_Tree", operation: Operation) -> None:
     kind = operation["op"]
-    path = _tokens(operation["path"])
+    path = _tokens(Node(operation["path"]))
     if kind == "test":
-        found = tree.value(path)
-        if not _equal(found, operation["value"]):
-            expected = f"{described(operation['value'])}, which the patch tests for"
-            raise fault(path, expected, found, "The patch is made for other contents.")
+        found = tree.find(path)
+        if not _equal(found.value, operation["value"]):
+            raise found.fault(
+                f"{described(operation['value'])}, which the patch tests for",
+                mend="The patch is made for other contents.",
+            )
     elif kind == "add":
         tree.add(path, operation["value"])
     elif kind == "replace":
@@ -87,22 +88,26 @@ def _apply(tree: "_Tree", operation: Operation) -> None:
     elif kind == "remove":
         tree.remove(path)
     else:
-        source = _tokens(operation["from"])
-        value = tree.value(source)
+        source = _tokens(Node(operation["from"]))
+        value = tree.find(source).value
         if kind == "copy":
             tree.add(path, copied(value))
         elif path != source:
             if path[: len(source)] == source:
-                expected = "a place outside of what is moved"
-                raise fault(path, expected, Words("one inside"))
+                raise (
+                    Node(tree.root)
+                    .at(*path)
+                    .fault("a place outside of what is moved", "one inside")
+                )
             tree.remove(source)
             tree.add(path, value)
 
 
-def _tokens(pointer: Any, where: Where = ()) -> tuple[str, ...]:
+def _tokens(node: Node) -> tuple[str, ...]:
+    pointer = node.value
     if not isinstance(pointer, str) or (pointer and not pointer.startswith("/")):
         mend = "A JSON pointer is empty or begins with a slash."
-        raise fault(where, "a JSON pointer", pointer, mend)
+        raise node.fault("a JSON pointer", mend=mend)
     return tuple(
         token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:]
     )
@@ -116,11 +121,12 @@ class _Tree:
         # By id; the values keep them alive, so that no id is used again.
         self._own: dict[int, Any] = {}
 
-    def value(self, path: tuple[str, ...]) -> Any:
-        """Return what is at a place."""
-        found = self.root
-        for depth, token in enumerate(path):
-            found = found[_key(found, token, path[: depth + 1])]
+    def find(self, path: tuple[str, ...]) -> Node:
+        """Return the node of a place, which has to exist."""
+        found = Node(self.root)
+        for token in path:
+            key = _key(found, token)
+            found = Node(found.value[key], found, token)
         return found
 
     def _owned(self, container: Any) -> Any:
@@ -130,13 +136,14 @@ class _Tree:
         self._own[id(made)] = made
         return made
 
-    def _parent(self, path: tuple[str, ...]) -> Any:
+    def _parent(self, path: tuple[str, ...]) -> Node:
         """Return the container of a place, which may be changed."""
-        self.root = found = self._owned(self.root)
-        for depth, token in enumerate(path[:-1]):
-            key = _key(found, token, path[: depth + 1])
-            found[key] = self._owned(found[key])
-            found = found[key]
+        self.root = self._owned(self.root)
+        found = Node(self.root)
+        for token in path[:-1]:
+            key = _key(found, token)
+            found.value[key] = self._owned(found.value[key])
+            found = Node(found.value[key], found, token)
         return found
 
     def add(self, path: tuple[str, ...], value: Any) -> None:
@@ -145,12 +152,12 @@ class _Tree:
             self.root = value
             return
         parent = self._parent(path)
-        if isinstance(parent, dict):
-            parent[path[-1]] = value
-        elif isinstance(parent, list) and path[-1] == "-":
-            parent.append(value)
+        if isinstance(parent.value, dict):
+            parent.value[path[-1]] = value
+        elif isinstance(parent.value, list) and path[-1] == "-":
+            parent.value.append(value)
         else:
-            parent.insert(_key(parent, path[-1], path, beyond=1), value)
+            parent.value.insert(_key(parent, path[-1], beyond=1), value)
 
     def replace(self, path: tuple[str, ...], value: Any) -> None:
         """Put a value in the place of another."""
@@ -158,31 +165,32 @@ class _Tree:
             self.root = value
             return
         parent = self._parent(path)
-        parent[_key(parent, path[-1], path)] = value
+        parent.value[_key(parent, path[-1])] = value
 
     def remove(self, path: tuple[str, ...]) -> None:
         """Take away what is at a place."""
         if not path:
-            raise fault(path, "a place inside the document", Words("all of it"))
+            raise Node(self.root).fault("a place inside the document", "all of it")
         parent = self._parent(path)
-        del parent[_key(parent, path[-1], path)]
+        del parent.value[_key(parent, path[-1])]
 
 
-def _key(container: Any, token: str, path: tuple[str, ...], *, beyond: int = 0) -> Any:
+def _key(node: Node, token: str, *, beyond: int = 0) -> Any:
     """Return the key or index of an entry that has to exist."""
+    container, place = node.value, Node(token, node, token)
     if isinstance(container, dict):
         if token not in container:
             known = [key for key in container if isinstance(key, str)]
             mend = nearest(token, known).strip()
-            raise fault(path, "something there", Words("nothing"), mend)
+            raise place.fault("something there", "nothing", mend)
         return token
     if not isinstance(container, list):
-        raise fault(path[:-1], f"an object or list to hold {token!r}", container)
+        raise node.fault(f"an object or list to hold {token!r}")
     if not _INDEX.fullmatch(token):
-        raise fault(path, "the index of an entry of a list", token)
+        raise place.fault("the index of an entry of a list")
     index = int(token)
     if index >= len(container) + beyond:
-        raise fault(path, f"one of {len(container)} entries", Words(f"entry {index}"))
+        raise place.fault(f"one of {len(container)} entries", f"entry {index}")
     return index
 
 

@@ -7,10 +7,9 @@ from typing import Any, Literal
 import numpy as np
 
 from everwillow.likelihood.binned_spec import ConstraintSpec, ParameterSpec
-from everwillow.models.histfactory._document import Document
+from everwillow.models._document import Node, shortened
 from everwillow.models.histfactory._inventory import Inventory, Use
-from everwillow.models.histfactory._measurements import ParameterConfig
-from everwillow.models.histfactory.faults import Words, fault, shortened
+from everwillow.models.histfactory.reading import Document, ParameterConfig
 
 
 # Smaller widths are zero for any purpose, and their squares vanish.
@@ -63,7 +62,9 @@ class Draft:
 def draft(name: str, kind: str, inventory: Inventory, document: Document) -> Draft:
     """Return the defaults of a parameter, before a measurement changes them."""
     if kind in ("normsys", "histosys"):
-        return _drawn(kind, 0.0, (-5.0, 5.0), auxdata=0.0, width=1.0)
+        zero, free = np.zeros(1), np.zeros(1, bool)
+        bounds = _ranges(1, -5.0, 5.0)
+        return Draft(kind, True, zero, bounds, free, "normal", zero, np.ones(1))
     if kind == "lumi":
         return Draft(kind, True, None, None, np.zeros(1, bool), "normal")
     if kind == "normfactor":
@@ -86,26 +87,6 @@ def unconstrained(kind: str) -> Draft:
     return Draft(kind, True, np.ones(1), _ranges(1, 0.0, 10.0), np.zeros(1, bool))
 
 
-def _drawn(
-    kind: str,
-    start: float,
-    bounds: tuple[float, float],
-    *,
-    auxdata: float,
-    width: float,
-) -> Draft:
-    return Draft(
-        kind,
-        True,
-        np.array([start]),
-        _ranges(1, *bounds),
-        np.zeros(1, bool),
-        "normal",
-        np.array([auxdata]),
-        np.array([width]),
-    )
-
-
 def _ranges(size: int, lower: float, upper: float) -> np.ndarray:
     return np.tile([lower, upper], (size, 1))
 
@@ -120,10 +101,11 @@ def _shapesys_factors(place: Use, document: Document) -> tuple[np.ndarray, np.nd
     bad = ~(np.isfinite(factors) & (factors > 0))
     if bad.any():
         bin_ = int(np.argmax(bad))
-        found = Words(f"{error[bin_]} of {nominal[bin_]}")
-        expected = "an uncertainty whose square is a number"
-        mend = "Write 0 if the bin has none."
-        raise fault((*place.where, "data", bin_), expected, found, mend)
+        raise place.node.at("data", bin_).fault(
+            "an uncertainty whose square is a number",
+            f"{error[bin_]} of {nominal[bin_]}",
+            "Write 0 if the bin has none.",
+        )
     return factors, valid
 
 
@@ -138,7 +120,7 @@ def _staterror_widths(
     size = inventory.elements[name]
     total, errors = np.zeros(size), np.zeros(size)
     for place in places:
-        begin = inventory.layout[place.channel.position, name]
+        begin = inventory.layout[place.channel.name, name]
         part = slice(begin, begin + place.channel.bins)
         total[part] += document.arrays[place.sample.nominal]
         errors[part] = np.hypot(errors[part], document.arrays[place.modifier.data])
@@ -148,16 +130,32 @@ def _staterror_widths(
     bad = ~np.isfinite(width) | (valid & (width < _SMALLEST))
     if bad.any():
         bin_ = int(np.argmax(bad))
-        expected = "relative errors that are 0 or of a usual size"
-        found = Words(f"{width[bin_]:g} in element {bin_}")
-        raise fault((*places[0].where, "data"), expected, found)
+        raise (
+            places[0]
+            .node.at("data")
+            .fault(
+                "relative errors that are 0 or of a usual size",
+                f"{width[bin_]:g} in element {bin_}",
+            )
+        )
     return np.where(valid, width, 1.0), valid
 
 
 def finish(
-    name: str, made: Draft, config: ParameterConfig | None, notes: list[str]
+    name: str,
+    made: Draft,
+    config: ParameterConfig | None,
+    document: Document,
+    notes: list[str],
 ) -> ParameterSpec:
     """Apply what a measurement says of a parameter, and make it.
+
+    Args:
+        name: Of the parameter.
+        made: Its defaults.
+        config: What the measurement says of it.
+        document: The workspace.
+        notes: Gets a sentence for what is odd.
 
     Raises:
         SpecificationError: If the measurement says something that the parameter does
@@ -166,7 +164,8 @@ def finish(
     if config is not None:
         _apply(name, made, config)
     if made.kind == "lumi":
-        _complete_lumi(name, made, config, notes)
+        measurements = document.root.at("measurements")
+        _complete_lumi(name, made, config, measurements, notes)
     inits, bounds = made.inits, made.bounds
     assert inits is not None
     assert bounds is not None
@@ -224,47 +223,51 @@ def _constraint(made: Draft) -> ConstraintSpec | None:
 def _apply(name: str, made: Draft, config: ParameterConfig) -> None:
     allowed = made.attributes()
     for key, value in config.values.items():
-        place = (*config.where, key)
+        node = config.node.at(key)
         if key not in allowed:
-            found = Words(f"the key {key!r}")
             expected = f"of {made.kind} {shortened(name)} only {', '.join(allowed)}"
-            raise fault(place, expected, found, "Remove it.")
+            raise node.fault(expected, f"the key {key!r}", "Remove it.")
         if key == "fixed":
             made.fixed = np.full(made.size, value)
             continue
         if len(value) != made.size:
             some = "1 entry" if made.size == 1 else f"{made.size} entries"
             expected = f"{some}, one for each element of {shortened(name)}"
-            raise fault(place, expected, Words(str(len(value))))
+            raise node.fault(expected, str(len(value)))
         if key in ("sigmas", "factors"):
             if not (value >= _SMALLEST).all():
-                index = int(np.argmin(value >= _SMALLEST))
-                mend = 'To fix the parameter instead, write "fixed": true.'
-                raise fault((*place, index), "a positive number", value[index], mend)
+                raise node.at(int(np.argmin(value >= _SMALLEST))).fault(
+                    "a positive number",
+                    mend='To fix the parameter instead, write "fixed": true.',
+                )
             made.width = value
         else:
             setattr(made, key, value)
     if made.constraint == "poisson":
         assert made.auxdata is not None
         if (made.auxdata < 0).any():
-            index = int(np.argmin(made.auxdata))
-            place = (*config.where, "auxdata", index)
-            raise fault(place, "a count, which is not negative", made.auxdata[index])
+            raise config.node.at("auxdata", int(np.argmin(made.auxdata))).fault(
+                "a count, which is not negative"
+            )
 
 
 def _complete_lumi(
-    name: str, made: Draft, config: ParameterConfig | None, notes: list[str]
+    name: str,
+    made: Draft,
+    config: ParameterConfig | None,
+    measurements: Node,
+    notes: list[str],
 ) -> None:
-    missing = [k for k in ("auxdata", "sigmas") if k not in (config or _NONE).values]
+    said = {} if config is None else config.values
+    missing = [key for key in ("auxdata", "sigmas") if key not in said]
     if missing:
-        where = ("measurements",) if config is None else config.where
-        expected = f"{' and '.join(missing)} of the luminosity"
-        mend = (
+        raise (measurements if config is None else config.node).fault(
+            f"{' and '.join(missing)} of the luminosity",
+            "none",
             "Add to the parameters of the measurement, for 2 %, "
             '{"name": "lumi", "auxdata": [1.0], "sigmas": [0.02], "inits": [1.0], '
-            '"bounds": [[0.0, 10.0]]}.'
+            '"bounds": [[0.0, 10.0]]}.',
         )
-        raise fault(where, expected, Words("none"), mend)
     assert made.auxdata is not None
     if made.inits is None:
         made.inits = made.auxdata
@@ -272,9 +275,6 @@ def _complete_lumi(
     if made.bounds is None:
         made.bounds = np.array([[0.0, 10.0 * abs(float(made.auxdata[0])) or 10.0]])
         notes.append(f"{name} is bound to ten times its value; no bounds are given.")
-
-
-_NONE = ParameterConfig("", {}, ())
 
 
 def unused(config: Mapping[str, ParameterConfig], known: Any, notes: list[str]) -> None:

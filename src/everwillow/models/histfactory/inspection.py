@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from everwillow.models.histfactory._document import read_document
 from everwillow.models.histfactory._inventory import Inventory, take_inventory
+from everwillow.models.histfactory.reading import read_document
 from everwillow.models.json_source import Source
 
 
@@ -144,7 +144,7 @@ def summary(workspace: Source) -> WorkspaceSummary:
         tuple(sorted({s.name for c in document.channels for s in c.samples})),
         tuple(_parameter(name, inventory) for name in sorted(inventory.order())),
         tuple(
-            MeasurementSummary(m.name, m.poi, tuple(p.name for p in m.parameters))
+            MeasurementSummary(m.name, m.poi, tuple(m.parameters))
             for m in document.measurements
         ),
     )

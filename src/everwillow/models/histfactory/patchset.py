@@ -9,13 +9,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from everwillow._errors import ArgumentTypeError, ConflictError, SpecificationError
-from everwillow.models.histfactory._document import VERSION, checked
+from everwillow._errors import (
+    ArgumentTypeError,
+    ConflictError,
+    SpecificationError,
+    unknown_key,
+)
+from everwillow.models._document import Node, shortened
+from everwillow.models.histfactory._checks import (
+    check_keys,
+    check_unique,
+    entries,
+    is_real,
+    name_of,
+)
 from everwillow.models.histfactory._json_patch import check_operations, patched
-from everwillow.models.histfactory._numbers import Where, is_real
-from everwillow.models.histfactory._objects import check_keys, entries, name_of, unique
-from everwillow.models.histfactory.faults import Words, fault, shortened, unknown
-from everwillow.models.histfactory.workspace import digest
+from everwillow.models.histfactory.operations import digest
+from everwillow.models.histfactory.reading import check_version, read_document
 from everwillow.models.json_source import Source, copied, load_json, source_name
 
 
@@ -91,14 +101,8 @@ class PatchSet:
     """
 
     def __init__(self, source: Source) -> None:
-        document = load_json(source)
-        try:
-            self.metadata, self.patches = _read(document)
-        except SpecificationError as error:
-            file = source_name(source)
-            if not file:
-                raise
-            raise SpecificationError(f"{file}: {error}", error.pointer) from None
+        root = Node(load_json(source), source_name(source))
+        self.metadata, self.patches = _read(root)
         self.labels: tuple[str, ...] = tuple(self.metadata["labels"])
         self.digests: dict[str, str] = dict(self.metadata["digests"])
         self.description: str = self.metadata["description"]
@@ -134,7 +138,7 @@ class PatchSet:
         if found is None:
             names = [patch.name for patch in self.patches]
             shown = wanted if isinstance(wanted, str) else str(wanted)
-            raise unknown(shown, names, what="patch", where="the patch set")
+            raise unknown_key(shown, names, where="the patch set", what="patch")
         return found
 
     def verify(self, workspace: Source) -> None:
@@ -218,7 +222,7 @@ def apply_patches(workspace: Source, patches: PatchSource) -> dict[str, Any]:
     """
     loaded = load_json(workspace)
     result = patched_workspace(loaded, patches)
-    checked(result, "the patched workspace")
+    read_document(result, "the patched workspace")
     return copied(result)
 
 
@@ -234,82 +238,71 @@ def _sequence(patches: Any) -> list[tuple[str, Sequence[dict[str, Any]]]]:
     if isinstance(patches, Patch):
         return [(f"patch {shortened(patches.name)}", patches.operations)]
     if isinstance(patches, str | bytes | os.PathLike):
-        loaded = load_json(patches)
-        name = source_name(patches) or "the patch"
-        if isinstance(loaded, dict) and "patches" in loaded:
+        name = source_name(patches)
+        root = Node(load_json(patches), name)
+        if isinstance(root.value, dict) and "patches" in root.value:
             raise SpecificationError(
-                f"{name} is a patch set with several patches. Read it with PatchSet "
-                "and choose one by its name or values."
+                f"{name or 'the patch'} is a patch set with several patches. Read it "
+                "with PatchSet and choose one by its name or values."
             )
-        try:
-            return [(name, check_operations(loaded))]
-        except SpecificationError as error:
-            raise SpecificationError(f"{name}: {error}", error.pointer) from None
+        return [(name or "the patch", check_operations(root))]
     if not isinstance(patches, list | tuple):
         raise ArgumentTypeError(
             "patches: expected a Patch, a file, a list of operations or a list of "
             f"these, got {type(patches).__name__}."
         )
     if patches and all(isinstance(part, dict) for part in patches):
-        return [("the patch", check_operations(patches))]
+        return [("the patch", check_operations(Node(patches)))]
     return [found for patch in patches for found in _sequence(patch)]
 
 
-def _read(document: Any) -> tuple[dict[str, Any], tuple[Patch, ...]]:
-    check_keys(document, ("metadata", "patches", "version"), ())
-    version = document["version"]
-    if not isinstance(version, str) or version != VERSION:
-        raise fault(("version",), f"the string {VERSION!r}", version)
-    metadata = document["metadata"]
-    place = ("metadata",)
-    keys = ("references", "digests", "labels", "description")
-    optional = tuple(metadata) if isinstance(metadata, dict) else ()
-    check_keys(metadata, keys, place, optional)
+def _read(root: Node) -> tuple[dict[str, Any], tuple[Patch, ...]]:
+    check_keys(root, ("metadata", "patches", "version"))
+    check_version(root.at("version"))
+    metadata = root.at("metadata")
+    _check_metadata(metadata, ("references", "digests", "labels", "description"))
     for key in ("references", "digests"):
-        _check_strings(metadata[key], (*place, key))
-    if not isinstance(metadata["description"], str):
-        raise fault((*place, "description"), "a string", metadata["description"])
-    labels = entries(metadata["labels"], (*place, "labels"), "label")
-    for index, label in enumerate(labels):
-        if not isinstance(label, str):
-            raise fault((*place, "labels", index), "a string", label)
-    parts = entries(document["patches"], ("patches",), "patch")
-    patches = tuple(
-        _read_patch(part, ("patches", index), len(labels))
-        for index, part in enumerate(parts)
-    )
-    unique(patches, ("patches",), "patch")
+        _check_strings(metadata.at(key))
+    if not isinstance(metadata.value["description"], str):
+        raise metadata.at("description").fault("a string")
+    labels = entries(metadata.at("labels"), "label")
+    for label in labels:
+        if not isinstance(label.value, str):
+            raise label.fault("a string")
+    parts = entries(root.at("patches"), "patch")
+    patches = tuple(_read_patch(part, len(labels)) for part in parts)
+    check_unique(patches, parts, "patch")
     seen: dict[Any, str] = {}
-    for index, patch in enumerate(patches):
+    for part, patch in zip(parts, patches, strict=True):
         if patch.values in seen:
-            found = Words(f"{patch.values} of {shortened(seen[patch.values])} again")
-            where = ("patches", index, "metadata", "values")
-            raise fault(where, "values that differ from patch to patch", found)
+            found = f"{patch.values} of {shortened(seen[patch.values])} again"
+            expected = "values that differ from patch to patch"
+            raise part.at("metadata", "values").fault(expected, found)
         seen[patch.values] = patch.name
-    return metadata, patches
+    return metadata.value, patches
 
 
-def _check_strings(part: Any, where: Where) -> None:
-    if not isinstance(part, dict) or not part:
-        raise fault(where, "an object with at least one entry", part)
-    for key, value in part.items():
+def _check_metadata(node: Node, required: Sequence[str]) -> None:
+    check_keys(node, required, node.value if isinstance(node.value, dict) else ())
+
+
+def _check_strings(node: Node) -> None:
+    if not isinstance(node.value, dict) or not node.value:
+        raise node.fault("an object with at least one entry")
+    for key, value in node.value.items():
         if not isinstance(value, str):
-            raise fault((*where, key), "a string", value)
+            raise node.at(key).fault("a string")
 
 
-def _read_patch(part: Any, where: Where, size: int) -> Patch:
-    check_keys(part, ("metadata", "patch"), where)
-    metadata = part["metadata"]
-    place = (*where, "metadata")
-    optional = tuple(metadata) if isinstance(metadata, dict) else ()
-    check_keys(metadata, ("name", "values"), place, optional)
-    name = name_of(metadata, place)
-    values = metadata["values"]
-    if not isinstance(values, list | tuple) or len(values) != size:
-        expected = f"a list of {size}, one value for each label"
-        raise fault((*place, "values"), expected, values)
-    for index, value in enumerate(values):
+def _read_patch(node: Node, size: int) -> Patch:
+    check_keys(node, ("metadata", "patch"))
+    metadata = node.at("metadata")
+    _check_metadata(metadata, ("name", "values"))
+    name, values = name_of(metadata), metadata.at("values")
+    if not isinstance(values.value, list | tuple) or len(values.value) != size:
+        raise values.fault(f"a list of {size}, one value for each label")
+    for index, value in enumerate(values.value):
         if not isinstance(value, str) and not is_real(value):
-            raise fault((*place, "values", index), "a number or a string", value)
-    operations = check_operations(part["patch"], (*where, "patch"))
-    return Patch(name, tuple(values), tuple(operations), metadata)
+            raise values.at(index).fault("a number or a string")
+    operations = check_operations(node.at("patch"))
+    return Patch(name, tuple(values.value), tuple(operations), metadata.value)

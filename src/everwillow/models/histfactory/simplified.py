@@ -1,4 +1,7 @@
-"""Simplified likelihoods: one background, with the uncertainty that a fit left it."""
+"""Simplified likelihoods: one background, with the uncertainty that a fit left it.
+
+The covariance of its yields becomes shifts that bins share and a rest for each bin.
+"""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,17 +14,20 @@ from everwillow._errors import (
     ArgumentTypeError,
     ArgumentValueError,
     KeyCollisionError,
+    NonFiniteError,
+    NotPositiveDefiniteError,
+    ShapeMismatchError,
+    unknown_key,
 )
 from everwillow.likelihood.binned_spec import BinnedSpec
-from everwillow.models.histfactory._components import (
-    checked_numbers,
-    principal_shifts,
-)
-from everwillow.models.histfactory._document import parse
-from everwillow.models.histfactory.faults import shortened, unknown
+from everwillow.models._document import shortened
+from everwillow.models.histfactory.reading import read_document
 from everwillow.models.histfactory.spec import workspace_spec
 from everwillow.models.json_source import Source, copied, load_json
 
+
+# Eigenvalues below this part of the largest are the rounding of a covariance.
+_ROUNDING = 1e-12
 
 TOTAL = "totalError"
 
@@ -133,8 +139,8 @@ def simplified_workspace(
     spec = workspace_spec(document, measurement=measurement, poi=poi)
     parts = _separated(document, spec, signals, keep)
     bins = {channel.name: channel.observed.size for channel in spec.channels}
-    counts, matrix = checked_numbers(yields, covariance, sum(bins.values()))
-    shared, residual, kept = principal_shifts(counts, matrix, components)
+    counts, matrix = _checked_numbers(yields, covariance, sum(bins.values()))
+    shared, residual, kept = _principal_shifts(counts, matrix, components)
     ends = np.cumsum(list(bins.values()))[:-1]
     cut = [np.split(array, ends, -1) for array in (counts, shared, residual)]
     total = components is None
@@ -159,12 +165,106 @@ def simplified_workspace(
         "measurements": [_measurement(document, spec, parts, values or {})],
         "version": document["version"],
     }
-    parse(made)
+    read_document(made)
     notes = (
         *_notes(parts, spec.poi or ""),
         *_notes_on_yields(bins, counts, matrix, residual),
     )
     return SimplifiedWorkspace(copied(made), len(shared), kept, notes)
+
+
+def _checked_numbers(
+    yields: Any, covariance: Any, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return yields and their covariance as arrays.
+
+    Raises:
+        ShapeMismatchError: If there are not as many as bins.
+        NonFiniteError: If some are not finite.
+        ArgumentValueError: If a yield is negative, or the matrix is not symmetric.
+    """
+    counts, matrix = np.asarray(yields, float), np.asarray(covariance, float)
+    if counts.shape != (size,) or matrix.shape != (size, size):
+        raise ShapeMismatchError(
+            f"the workspace has {size} bins, and yields of shape {counts.shape} and a "
+            f"covariance of shape {matrix.shape} were given."
+        )
+    if not (np.isfinite(counts).all() and np.isfinite(matrix).all()):
+        raise NonFiniteError(
+            "yields, covariance: expected finite numbers; was the fit successful?"
+        )
+    if (counts < 0).any():
+        bin_ = int(np.argmax(counts < 0))
+        raise ArgumentValueError(
+            f"yields[{bin_}]: expected no negative yield, got {counts[bin_]}."
+        )
+    if not np.allclose(matrix, matrix.T, rtol=1e-6, atol=1e-9 * np.abs(matrix).max()):
+        raise ArgumentValueError("covariance: expected a symmetric matrix.")
+    return counts, (matrix + matrix.T) / 2
+
+
+def _principal_shifts(
+    counts: np.ndarray, matrix: np.ndarray, components: Any
+) -> tuple[np.ndarray, np.ndarray, float]:
+    r"""Split a covariance, :math:`C = \sum_k c_k c_k^\mathsf T + \text{diag}(r)`.
+
+    Args:
+        counts: The yields b, shape ``(bins,)``.
+        matrix: Their covariance C.
+        components: How many principal components of :math:`C_{ij} / \sqrt{b_i b_j}`
+            (b at least 1): a number, or a part of the variance as a float. None for
+            the standard deviations of all bins as the only shift.
+
+    Returns:
+        The shifts :math:`c_k`, shape ``(components, bins)``; the rest r of the
+        variance of each bin; and the part of the variance that the shifts have. Off
+        the diagonal the sum is C only with all components.
+
+    Raises:
+        NotPositiveDefiniteError: If C has negative eigenvalues.
+    """
+    scale = np.sqrt(np.maximum(counts, 1.0))
+    size, vectors = np.linalg.eigh(matrix / scale / scale[:, None])
+    size, vectors = size[::-1], vectors[:, ::-1]
+    smallest, largest = size[-1], size[0]
+    # A covariance from a fit is a product of matrices, with the rounding of both.
+    if smallest < -1e-6 * max(largest, 0.0):
+        raise NotPositiveDefiniteError(
+            f"covariance: its smallest eigenvalue is {smallest:.3g} (in units of the "
+            f"statistical variances), its largest {largest:.3g}; a covariance has no "
+            "negative ones."
+        )
+    variance = np.diagonal(matrix)
+    if components is None:
+        return np.sqrt(np.maximum(variance, 0))[None], np.zeros_like(counts), 1.0
+    present = int((size > _ROUNDING * max(largest, 0.0)).sum())
+    size = np.maximum(size, 0)
+    total = size.sum()
+    count = min(_number_of_components(components, size), present)
+    shifts = (vectors[:, :count] * np.sqrt(size[:count])).T * scale
+    # The sign of an eigenvector is free: upwards is where most events are gained.
+    signs = np.sign(shifts.sum(1))
+    shifts *= np.where(signs == 0, 1, signs)[:, None]
+    rest = variance - np.sum(shifts**2, axis=0)
+    rest = np.where(rest > 1e-9 * variance, rest, 0)
+    return shifts, rest, float(size[:count].sum() / total) if total else 1.0
+
+
+def _number_of_components(components: Any, size: np.ndarray) -> int:
+    if isinstance(components, bool) or not isinstance(components, int | float):
+        raise ArgumentTypeError(
+            "components: expected None, a number of components or a part of the "
+            f"variance, got {type(components).__name__}."
+        )
+    if isinstance(components, int) and components >= 1:
+        return components
+    if isinstance(components, float) and 0 < components <= 1:
+        reached = np.cumsum(size) >= components * size.sum()
+        return size.size if components == 1 else 1 + int(np.argmax(reached))
+    raise ArgumentValueError(
+        "components: expected an integer of 1 or more, or the part of the variance to "
+        f"keep as a float above 0 and up to 1, got {components}."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +299,7 @@ def _separated(document: Any, spec: BinnedSpec, signals: Any, keep: Any) -> _Par
     for name in wanted:
         there = dict.fromkeys(sample["name"] for _, sample in samples)
         if name not in there:
-            raise unknown(name, there, what="sample", where="signals")
+            raise unknown_key(name, there, where="signals", what="sample")
     parts = _Parts({c["name"]: [] for c in document["channels"]}, {}, {}, set())
     for channel, sample in samples:
         if sample["name"] not in wanted:

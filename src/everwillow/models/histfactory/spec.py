@@ -2,40 +2,42 @@
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
-from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow._errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    unknown_key,
+)
 from everwillow.likelihood.binned_spec import (
     BinnedSpec,
     Derived,
     Interpolation,
     ParameterSpec,
 )
-from everwillow.models.histfactory._document import Document, read_document
-from everwillow.models.histfactory._dropped import dropped_errors
-from everwillow.models.histfactory._effects import (
-    Codes,
-    channel_specs,
-    check_yields,
-    is_without_effect,
-)
-from everwillow.models.histfactory._expressions import Expressions, resolve
+from everwillow.models._document import Node, shortened
+from everwillow.models.histfactory._effects import Codes, channel_specs
 from everwillow.models.histfactory._inventory import Inventory, take_inventory
-from everwillow.models.histfactory._measurements import (
-    Measurement,
-    ParameterConfig,
-    by_name,
-    read_parameter,
-)
 from everwillow.models.histfactory._parameters import (
     draft,
     finish,
     unconstrained,
     unused,
 )
-from everwillow.models.histfactory.faults import Words, fault, shortened, unknown
+from everwillow.models.histfactory._remarks import (
+    check_yields,
+    dropped_errors,
+    systematics_without_effect,
+)
+from everwillow.models.histfactory.reading import (
+    Document,
+    Measurement,
+    ParameterConfig,
+    read_document,
+    read_parameter,
+)
 from everwillow.models.json_source import Source
 
 
@@ -119,17 +121,17 @@ def workspace_spec(
     inventory = take_inventory(document)
     chosen, notes = _choose(document, measurement)
     notes += document.notes
-    config = {**by_name(chosen.parameters), **_overrides(parameters)}
-    derived = resolve(expressions, inventory)
+    config = {**chosen.parameters, **_overrides(parameters)}
+    derived = _expressions(expressions, inventory)
     made = _parameters(document, inventory, config, derived, notes)
     named = {parameter.name: parameter for parameter in made}
     for name in parameters or {}:
         if name not in named:
-            raise unknown(name, named, what="parameter", where="parameters")
+            raise unknown_key(name, named, where="parameters")
     channels = channel_specs(document, inventory, codes)
     notes += check_yields(document, inventory, _scalar_starts(made))
     notes += dropped_errors(document, inventory)
-    notes += _idle(document)
+    notes += systematics_without_effect(document)
     return BinnedSpec(
         channels,
         tuple(made),
@@ -170,11 +172,11 @@ def validate(
     notes = list(document.notes)
     channel_specs(document, inventory, codes)
     notes += dropped_errors(document, inventory)
-    notes += _idle(document)
-    derived = resolve(None, inventory)
+    notes += systematics_without_effect(document)
+    derived = _expressions(None, inventory)
     for measurement in document.measurements:
         said: list[str] = []
-        config = by_name(measurement.parameters)
+        config = measurement.parameters
         made = _parameters(document, inventory, config, derived, said)
         said += check_yields(document, inventory, _scalar_starts(made))
         _poi(measurement, None, {p.name: p for p in made}, derived)
@@ -236,7 +238,9 @@ def _choose(document: Document, measurement: Any) -> tuple[Measurement, list[str
         return known[0], [note] if len(known) > 1 else []
     if isinstance(measurement, str):
         if measurement not in names:
-            raise unknown(measurement, names, what="measurement", where="measurement")
+            raise unknown_key(
+                measurement, names, where="measurement", what="measurement"
+            )
         return known[names.index(measurement)], []
     if isinstance(measurement, bool) or not isinstance(measurement, int):
         raise ArgumentTypeError(
@@ -252,14 +256,82 @@ def _choose(document: Document, measurement: Any) -> tuple[Measurement, list[str
 
 
 def _overrides(parameters: Any) -> dict[str, ParameterConfig]:
+    root = Node({"parameters": dict(parameters or {})}).at("parameters")
     made = {}
-    for name, values in (parameters or {}).items():
+    for name, values in root.value.items():
         if not isinstance(values, Mapping):
-            raise fault(
-                ("parameters", name), "an object such as {'fixed': true}", values
-            )
-        made[name] = read_parameter({**values, "name": name}, ("parameters", name))
+            raise root.at(name).fault("an object such as {'fixed': true}")
+        made[name] = read_parameter(Node({**values, "name": name}, root, name))
     return made
+
+
+class Expressions(NamedTuple):
+    """Functions in place of normfactors.
+
+    Attributes:
+        functions: By name, each after those that it needs.
+        inputs: Name of a function to the parameters that it is computed from and that
+            no modifier has.
+    """
+
+    functions: dict[str, Derived]
+    inputs: dict[str, tuple[str, ...]]
+
+
+def _expressions(expressions: Any, inventory: Inventory) -> Expressions:
+    """Order the functions and find out which parameters they bring.
+
+    Raises:
+        ArgumentTypeError: If one is no `Derived`.
+        ArgumentValueError: If one needs itself, or an array.
+        UnknownKeyError: If one replaces something that is no normfactor.
+    """
+    given: Mapping[str, Derived] = expressions or {}
+    normfactors = inventory.uses["normfactor"]
+    arrays = inventory.elements
+    others = inventory.order()
+    functions: dict[str, Derived] = {}
+    inputs: dict[str, tuple[str, ...]] = {}
+
+    def visit(name: str, path: tuple[str, ...]) -> tuple[str, ...]:
+        if name in path:
+            circle = " -> ".join((*path[path.index(name) :], name))
+            raise ArgumentValueError(
+                f"expressions: {circle} is a circle; one of them has to be free."
+            )
+        if name not in given:
+            if name in arrays:
+                raise ArgumentValueError(
+                    f"expressions[{path[-1]!r}]: its input {name!r} is an array with "
+                    "one element for each bin; use scalar parameters."
+                )
+            return () if name in others else (name,)
+        if name not in functions:
+            found = [visit(need, (*path, name)) for need in given[name].inputs]
+            inputs[name] = tuple(dict.fromkeys(sum(found, ())))
+            functions[name] = given[name]
+        return inputs[name]
+
+    for name, one in given.items():
+        if not isinstance(one, Derived):
+            raise ArgumentTypeError(
+                f"expressions[{name!r}]: expected a Derived(inputs, function), got "
+                f"{type(one).__name__}."
+            )
+        if name not in normfactors and not _is_input(name, given):
+            raise unknown_key(name, normfactors, where="expressions", what="normfactor")
+        if name in others and name not in normfactors:
+            raise ArgumentValueError(
+                f"expressions: {shortened(name)} is a {others[name]}, and only "
+                "normfactors can be replaced."
+            )
+    for name in given:
+        visit(name, ())
+    return Expressions(functions, inputs)
+
+
+def _is_input(name: str, given: Mapping[str, Derived]) -> bool:
+    return any(name in getattr(one, "inputs", ()) for one in given.values())
 
 
 def _parameters(
@@ -283,7 +355,8 @@ def _parameters(
             drafts[name] = draft(name, kind, inventory, document)
     unused(config, drafts, notes)
     return [
-        finish(name, made, config.get(name), notes) for name, made in drafts.items()
+        finish(name, made, config.get(name), document, notes)
+        for name, made in drafts.items()
     ]
 
 
@@ -293,44 +366,26 @@ def _scalar_starts(parameters: list[ParameterSpec]) -> dict[str, float]:
 
 def _poi(
     measurement: Measurement,
-    asked: str | None,
+    requested: str | None,
     named: Mapping[str, ParameterSpec],
     derived: Expressions,
 ) -> str | None:
-    poi = measurement.poi if asked is None else asked
+    poi = measurement.poi if requested is None else requested
     if not poi:
         return None
-    where = ("measurements", measurement.position, "config", "poi")
+    node = measurement.node.at("config", "poi")
     parameter = named.get(poi)
-    if parameter is None and asked is not None:
-        raise unknown(poi, named, what="parameter", where="poi")
+    if parameter is None and requested is not None:
+        raise unknown_key(poi, named, where="poi")
     if parameter is None:
         mend = "Name another one with `poi`, or an empty string for none."
         if poi in derived.functions:
-            found = Words(f"{shortened(poi)}, which an expression replaces")
-            raise fault(where, "a parameter of interest that is fitted", found, mend)
-        hint = str(unknown(poi, named, what="parameter", where="")).partition(".")[2]
-        raise fault(where, "the name of a modifier", poi, f"{mend}{hint}")
+            found = f"{shortened(poi)}, which an expression replaces"
+            raise node.fault("a parameter of interest that is fitted", found, mend)
+        hint = str(unknown_key(poi, named, where="")).partition(".")[2]
+        raise node.fault("the name of a modifier", mend=f"{mend}{hint}")
     size = int(np.size(parameter.start))
     if size > 1:
-        found = Words(f"{shortened(poi)}, an array of {size}")
-        raise fault(where, "a parameter of interest that is one number", found)
+        found = f"{shortened(poi)}, an array of {size}"
+        raise node.fault("a parameter of interest that is one number", found)
     return poi
-
-
-def _idle(document: Document) -> list[str]:
-    """Note systematics that change nothing anywhere."""
-    used, idle = set(), {}
-    for channel in document.channels:
-        for sample in channel.samples:
-            without = set(is_without_effect(sample, document))
-            for modifier in sample.modifiers:
-                if modifier.name in without:
-                    idle[modifier.name] = None
-                else:
-                    used.add(modifier.name)
-    names = [shortened(name) for name in idle if name not in used]
-    if not names:
-        return []
-    shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    return [f"{len(names)} systematics change no yield: {shown}."]

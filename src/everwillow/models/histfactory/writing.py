@@ -1,5 +1,6 @@
 """From a `BinnedSpec` to a pyhf workspace."""
 
+import collections
 import dataclasses
 import re
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from everwillow._errors import (
 from everwillow.likelihood.binned_spec import (
     BinnedSpec,
     BinScale,
+    ChannelSpec,
+    ConstraintSpec,
     Effect,
     NormVariation,
     ParameterSpec,
@@ -23,14 +26,12 @@ from everwillow.likelihood.binned_spec import (
     Scale,
     ShapeVariation,
 )
-from everwillow.models.histfactory._document import VERSION, parse
+from everwillow.models._document import shortened
+from everwillow.models.histfactory._comparison import structure_difference
 from everwillow.models.histfactory._effects import Codes
-from everwillow.models.histfactory._gathering import with_arrays
 from everwillow.models.histfactory._inventory import take_inventory
 from everwillow.models.histfactory._parameters import Draft, draft
-from everwillow.models.histfactory._staterrors import uncertainties
-from everwillow.models.histfactory.batches import structure_difference
-from everwillow.models.histfactory.faults import shortened
+from everwillow.models.histfactory.reading import VERSION, read_document
 from everwillow.models.histfactory.spec import interpolation_codes, workspace_spec
 
 
@@ -88,10 +89,10 @@ def to_pyhf(
             f"The parameter {shortened(next(iter(given.derived)))} is computed from "
             "others, which pyhf cannot say."
         )
-    spec = with_arrays(given)
+    spec = _with_arrays(given)
     made = _workspace(spec, interpolation_codes(interpolation))
     try:
-        document = parse(made)
+        document = read_document(made)
         inventory = take_inventory(document)
     except SpecificationError as error:
         raise ArgumentValueError(
@@ -114,38 +115,61 @@ def to_pyhf(
 
 def _workspace(spec: BinnedSpec, codes: Codes) -> dict[str, Any]:
     named = {parameter.name: parameter for parameter in spec.parameters}
-    errors = uncertainties(spec, named)
-    channels = []
-    for channel in spec.channels:
-        samples = []
-        for sample in channel.samples:
-            modifiers = []
-            for effect in sample.effects:
-                place = (
-                    f"channel {shortened(channel.name)}, sample "
-                    f"{shortened(sample.name)}"
-                )
-                made = _modifier(effect, sample, named, codes, place)
-                if made["type"] == "staterror":
-                    key = (channel.name, sample.name, made["name"])
-                    made["data"] = errors[key].tolist()
-                modifiers.append(made)
-            nominal = np.asarray(sample.nominal, float).tolist()
-            samples.append(
-                {"name": sample.name, "data": nominal, "modifiers": modifiers}
-            )
-        channels.append({"name": channel.name, "samples": samples})
-    observations = [
-        {"name": channel.name, "data": np.asarray(channel.observed, float).tolist()}
-        for channel in spec.channels
-    ]
     config: dict[str, Any] = {"poi": spec.poi or "", "parameters": []}
     return {
-        "channels": channels,
-        "observations": observations,
+        "channels": [
+            {"name": channel.name, "samples": _samples(channel, named, codes)}
+            for channel in spec.channels
+        ],
+        "observations": [
+            {"name": channel.name, "data": np.asarray(channel.observed, float).tolist()}
+            for channel in spec.channels
+        ],
         "measurements": [{"name": spec.name or "measurement", "config": config}],
         "version": VERSION,
     }
+
+
+def _samples(
+    channel: ChannelSpec, named: Mapping[str, ParameterSpec], codes: Codes
+) -> list[dict[str, Any]]:
+    made = []
+    staterrors: dict[str, list[tuple[SampleSpec, BinScale, Any]]]
+    staterrors = collections.defaultdict(list)
+    for sample in channel.samples:
+        place = f"channel {shortened(channel.name)}, sample {shortened(sample.name)}"
+        modifiers = [
+            _modifier(effect, sample, named, codes, place) for effect in sample.effects
+        ]
+        for effect, modifier in zip(sample.effects, modifiers, strict=True):
+            if isinstance(effect, BinScale) and modifier["type"] == "staterror":
+                staterrors[modifier["name"]].append((sample, effect, modifier))
+        nominal = np.asarray(sample.nominal, float).tolist()
+        made.append({"name": sample.name, "data": nominal, "modifiers": modifiers})
+    for name, uses in staterrors.items():
+        _share_errors(named[name], uses)
+    return made
+
+
+def _share_errors(
+    parameter: ParameterSpec, uses: list[tuple[SampleSpec, BinScale, Any]]
+) -> None:
+    """Share the errors of a staterror among the samples of a channel that have it.
+
+    The variance of the sum is shared in proportion to the yields.
+    """
+    assert parameter.constraint is not None
+    yields = [np.asarray(sample.nominal, float) for sample, _, _ in uses]
+    total = np.sum(yields, axis=0)
+    positive = np.sum([np.maximum(one, 0) for one in yields], axis=0)
+    size = np.size(parameter.start)
+    width = np.broadcast_to(parameter.constraint.width, size)
+    without = np.broadcast_to(parameter.fixed, size) & (width == 1)
+    indices = _indices(uses[-1][1].parameters, total.size)
+    error = np.where(total > 0, np.where(without, 0.0, width)[indices] * total, 0.0)
+    for one, (_, _, modifier) in zip(yields, uses, strict=True):
+        share = np.maximum(one, 0) / np.where(positive > 0, positive, 1)
+        modifier["data"] = (error * np.sqrt(share)).tolist()
 
 
 def _modifier(
@@ -156,7 +180,7 @@ def _modifier(
     place: str,
 ) -> dict[str, Any]:
     if isinstance(effect, BinScale):
-        name = array_name(effect.parameters, named, place)
+        name = _array_name(effect.parameters, sample.nominal.size, named, place)
         kind, data = _bin_scale(named[name], sample)
     else:
         name = effect.parameter
@@ -195,24 +219,33 @@ def _scalar_modifier(
     return "lumi", None
 
 
-def array_name(
-    parameters: str | tuple[str, ...], named: Mapping[str, ParameterSpec], place: str
+def _array_name(
+    parameters: str | tuple[str, ...],
+    bins: int,
+    named: Mapping[str, ParameterSpec],
+    place: str,
 ) -> str:
     """Return the array that the factors of the bins are elements of.
 
     Raises:
         ArgumentValueError: If there is no such array.
     """
-    if isinstance(parameters, str):
-        names = {parameters}
-    else:
-        names = {re.sub(r"\[\d+\]$", "", name) for name in parameters}
-    name = names.pop()
-    if names or name not in named:
+    labels = (parameters,) if isinstance(parameters, str) else parameters
+    name, *others = {re.sub(r"\[\d+\]$", "", label) for label in labels}
+    size = np.size(named[name].start) if name in named else 0
+    if others or max(_indices(parameters, bins)) >= size:
         raise ArgumentValueError(
             f"{place}: the factors of the bins are not elements of one parameter."
         )
     return name
+
+
+def _indices(parameters: str | tuple[str, ...], bins: int) -> list[int]:
+    """Return which elements of an array the factors of the bins are."""
+    if isinstance(parameters, str):
+        return list(range(bins))
+    found = [re.search(r"\[(\d+)\]$", label) for label in parameters]
+    return [int(match[1]) if match else 0 for match in found]
 
 
 def _bin_scale(parameter: ParameterSpec, sample: SampleSpec) -> tuple[str, Any]:
@@ -303,3 +336,109 @@ def _ordered(spec: BinnedSpec) -> BinnedSpec:
         channels=tuple(sorted(spec.channels, key=lambda channel: channel.name)),
         parameters=tuple(sorted(spec.parameters, key=lambda p: p.name)),
     )
+
+
+def _with_arrays(spec: BinnedSpec) -> BinnedSpec:
+    """Return the same likelihood with arrays in place of one scalar for each bin.
+
+    Labels of elements such as ``staterror_SR[3]`` stay.
+
+    Raises:
+        ArgumentValueError: If the scalars of a channel have constraints of different
+            kinds, or act elsewhere too.
+    """
+    named = {parameter.name: parameter for parameter in spec.parameters}
+    groups: dict[tuple[str, ...], str] = {}
+    for channel in spec.channels:
+        for sample in channel.samples:
+            for effect in sample.effects:
+                if isinstance(effect, BinScale) and _scalars(effect.parameters, named):
+                    groups.setdefault(tuple(effect.parameters), channel.name)
+    if not groups:
+        return spec
+    arrays = {group: _array(group, groups[group], named) for group in groups}
+    owner = {name: group for group in groups for name in group}
+    if len(owner) < sum(map(len, groups)):
+        raise ArgumentValueError(
+            "Channels share some of the factors of their bins, which pyhf cannot say."
+        )
+    _check_alone(spec, owner)
+    parameters = []
+    for parameter in spec.parameters:
+        group = owner.get(parameter.name)
+        if group is None:
+            parameters.append(parameter)
+        elif parameter.name == group[0]:
+            parameters.append(arrays[group])
+    names = {group: array.name for group, array in arrays.items()}
+    channels = tuple(_replaced(channel, names) for channel in spec.channels)
+    return dataclasses.replace(spec, channels=channels, parameters=tuple(parameters))
+
+
+def _scalars(parameters: Any, named: dict[str, ParameterSpec]) -> bool:
+    return isinstance(parameters, tuple) and all(name in named for name in parameters)
+
+
+def _replaced(channel: ChannelSpec, names: dict[Any, str]) -> ChannelSpec:
+    def replaced(effect: Effect) -> Effect:
+        if isinstance(effect, BinScale) and effect.parameters in names:
+            return BinScale(names[effect.parameters])
+        return effect
+
+    samples = tuple(
+        dataclasses.replace(sample, effects=tuple(map(replaced, sample.effects)))
+        for sample in channel.samples
+    )
+    return dataclasses.replace(channel, samples=samples)
+
+
+def _check_alone(spec: BinnedSpec, owner: dict[str, tuple[str, ...]]) -> None:
+    for channel in spec.channels:
+        for sample in channel.samples:
+            for effect in sample.effects:
+                name = None if isinstance(effect, BinScale) else effect.parameter
+                if name in owner:
+                    raise ArgumentValueError(
+                        f"Channel {shortened(channel.name)}, sample "
+                        f"{shortened(sample.name)}: {shortened(name)} is the factor of "
+                        "a bin and acts here too, which pyhf cannot say."
+                    )
+    if spec.poi in owner:
+        raise ArgumentValueError(
+            f"The POI {spec.poi!r} is the factor of one bin, which pyhf cannot say."
+        )
+
+
+def _array(
+    group: tuple[str, ...], channel: str, named: dict[str, ParameterSpec]
+) -> ParameterSpec:
+    parts = [named[name] for name in group]
+    kinds = {part.constraint.kind if part.constraint else None for part in parts}
+    if len(kinds) > 1:
+        raise ArgumentValueError(
+            f"Channel {shortened(channel)}: the factors of its bins "
+            f"({shortened(group[0])}, ...) have constraints of different kinds, which "
+            "pyhf cannot say."
+        )
+    constraints = [part.constraint for part in parts if part.constraint]
+    constraint = None
+    if constraints:
+        aux = np.array([float(c.aux) for c in constraints])
+        width = np.array([float(c.width) for c in constraints])
+        constraint = ConstraintSpec(constraints[0].kind, aux, width)
+    return ParameterSpec(
+        _common_name(group, channel, named),
+        np.array([float(part.start) for part in parts]),
+        np.array([float(part.lower) for part in parts]),
+        np.array([float(part.upper) for part in parts]),
+        np.array([bool(part.fixed) for part in parts]),
+        constraint,
+    )
+
+
+def _common_name(
+    group: tuple[str, ...], channel: str, named: dict[str, ParameterSpec]
+) -> str:
+    stripped = {re.sub(r"(_bin_?\d+|\[\d+\]|_\d+)$", "", name) for name in group}
+    name = stripped.pop() if len(stripped) == 1 else ""
+    return name if name and name not in named else f"gammas_{channel}"

@@ -1,97 +1,18 @@
-"""Several signal hypotheses of one structure, to be evaluated in one call."""
+"""In which way two binned likelihoods differ other than in numbers."""
 
-import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from everwillow._errors import ArgumentValueError, ConflictError
 from everwillow.likelihood.binned_spec import (
     BinnedSpec,
     BinScale,
-    Derived,
     Effect,
     ParameterSpec,
     Scale,
 )
-from everwillow.models.histfactory.faults import shortened
-from everwillow.models.histfactory.patchset import Patch, PatchSet, patched_workspace
-from everwillow.models.histfactory.spec import workspace_spec
-from everwillow.models.json_source import Source, load_json
-
-
-def patch_batch(
-    workspace: Source,
-    patches: Iterable[Any],
-    *,
-    measurement: str | int | None = None,
-    poi: str | None = None,
-    interpolation: str | Mapping[str, str] = "default",
-    expressions: Mapping[str, Derived] | None = None,
-    parameters: Mapping[str, Mapping[str, Any]] | None = None,
-) -> tuple[BinnedSpec, ...]:
-    """Read a workspace with each of several patches, for models of one structure.
-
-    All descriptions have the same channels, bins, effects and parameters, in one order,
-    and differ in numbers only: what can be stacked. Samples may differ in their names,
-    as those of signals do.
-
-    Args:
-        workspace: A file, JSON text or a dict.
-        patches: A `PatchSet`, or patches as `apply_patches` takes them.
-        measurement: As for `workspace_spec`, like all that follow.
-        poi: Parameter of interest.
-        interpolation: Codes of interpolation.
-        expressions: Functions in place of normfactors.
-        parameters: What replaces the settings of the measurement.
-
-    Returns:
-        One description for each patch.
-
-    Raises:
-        ConflictError: If two have different structures; names the first difference. Or
-            if a `PatchSet` is not made for this workspace: its digests are verified.
-        ArgumentValueError: If there is no patch.
-        SpecificationError: If a patch or a patched workspace is not valid.
-    """
-    loaded = load_json(workspace)
-    if isinstance(patches, PatchSet):
-        patches.verify(loaded)
-    specs: list[BinnedSpec] = []
-    names: list[str] = []
-    for index, patch in enumerate(patches):
-        made = workspace_spec(
-            patched_workspace(loaded, patch),
-            measurement=measurement,
-            poi=poi,
-            interpolation=interpolation,
-            expressions=expressions,
-            parameters=parameters,
-        )
-        names.append(shortened(patch.name) if isinstance(patch, Patch) else str(index))
-        if specs:
-            made = _in_order(made, specs[0])
-            difference = structure_difference(specs[0], made)
-            if difference:
-                raise ConflictError(
-                    f"patches {names[0]} and {names[-1]} make models of different "
-                    f"structure: {difference}. Evaluate them one by one, or only those "
-                    "of one structure together."
-                )
-        specs.append(made)
-    if not specs:
-        raise ArgumentValueError("patches: expected at least one patch, got none.")
-    return tuple(specs)
-
-
-def _in_order(spec: BinnedSpec, first: BinnedSpec) -> BinnedSpec:
-    """Return the same with its parameters in the order of another, if it has these."""
-    named = {parameter.name: parameter for parameter in spec.parameters}
-    order = [parameter.name for parameter in first.parameters]
-    if named.keys() != set(order):
-        return spec
-    return dataclasses.replace(spec, parameters=tuple(named[name] for name in order))
+from everwillow.models._document import shortened
 
 
 def structure_difference(first: BinnedSpec, second: BinnedSpec) -> str:
