@@ -16,11 +16,11 @@ import everwillow as ew
 from everwillow import goodness, impacts, mappings, profile, toys, uncertainty
 from everwillow.combination import prepare
 from everwillow.fitting.conditional import conditional_fit
+from everwillow.hypotest.asimov import make_asimov
 from everwillow.hypotest.calculators import AsymptoticCalculator
 from everwillow.hypotest.test_statistics import QTilde
 from everwillow.hypotest.toys import ToyGenerator
 from everwillow.hypotest.upper_limit import upper_limit
-from everwillow.hypotest.utils import make_asimov
 from everwillow.objective import LeastSquares
 from everwillow.parameters import Normal
 

@@ -19,11 +19,11 @@ from everwillow.hypotest import (
     TMuTildeAsymptotic,
     ToyResult,
 )
-from everwillow.hypotest._normal import significance_of_log
 from everwillow.hypotest.formulas import (
     expected_cls,
     qmu_log_cls,
     qtilde_log_cls,
+    significance_of_log,
 )
 
 

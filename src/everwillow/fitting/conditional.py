@@ -69,6 +69,11 @@ class Problem:
         """The positions of the parameters that are free."""
         return np.nonzero(np.asarray(self.numbers.mask))[0]
 
+    @property
+    def start(self) -> State:
+        """The start values, with what is held and fixed at its values."""
+        return self.task.layout.state(self.numbers.vector, self.numbers.others)
+
     def positions(self, name: Key, *, where: str = "name") -> np.ndarray:
         """Return the positions of a free parameter.
 

@@ -147,6 +147,23 @@ def follow(task: Task, numbers: Numbers, last: Foothold) -> Foothold:
     return attached(task, sound, end, jnp.where(end.success, end.x, last.x))
 
 
+def follow_held(
+    task: Task, numbers: Numbers, last: Foothold, held: Array, values: Array
+) -> Foothold:
+    """Find the conditional minimum with some parameters held, from one nearby.
+
+    Args:
+        task: The structure of the fit.
+        numbers: Its arguments.
+        last: Where to come from.
+        held: Which parameters to hold, shape ``(n,)``.
+        values: Where to hold them, shape ``(n,)`` or ``()``; entries of parameters that
+            are not held are not used.
+    """
+    x = jnp.where(held, values, last.x)
+    return follow(task, holding(numbers, x, held), last)
+
+
 def attached(
     task: Task, numbers: Numbers, end: Foothold, x: Array | None = None
 ) -> Foothold:

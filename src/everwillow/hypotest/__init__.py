@@ -1,5 +1,6 @@
 """Hypothesis tests: test statistics, their distributions, p-values and limits."""
 
+from everwillow.hypotest.asimov import make_asimov
 from everwillow.hypotest.calculators import AsymptoticCalculator, HypoTestCalculator
 from everwillow.hypotest.distributions import (
     Distribution,
@@ -37,7 +38,6 @@ from everwillow.hypotest.upper_limit import (
 from everwillow.hypotest.utils import (
     cl_s,
     constrained_fit,
-    make_asimov,
     sigma_from_asimov,
     significance,
 )

@@ -1,47 +1,87 @@
-"""The fits that a profile likelihood ratio is made of, one after the other.
+"""The profile likelihood ratio, and the fits that it is made of.
 
-Each starts where the one before ended. There are two ways to run them, which do the
-same: in a call outside of any JAX transformation each is a call of the compiled fit;
-in a trace they are the steps of one scan, so that the program of the fit is there only
-once, however many fits there are.
+Each fit starts where the one before ended. There are two ways to run them, which do the
+same: outside of JAX transformations each is a call of the compiled fit, and only those
+that are needed are made; in a trace, and in a batch of toys, they are the steps of one
+scan, so that the program of the fit is there only once, however many fits there are.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow._numerics import any_lane
 from everwillow._typing import Key
 from everwillow.engine import programs
-from everwillow.engine.core import knows_curvature
+from everwillow.engine.adjoint import minimise
+from everwillow.engine.core import Task, constant, knows_curvature
 from everwillow.engine.flat_directions import idle, start_elsewhere, value_is_minimal
-from everwillow.engine.layout import as_array, is_traced
+from everwillow.engine.layout import as_array, float_dtype, is_traced, namespace
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import Problem
 from everwillow.fitting.follow import foothold
 from everwillow.fitting.run import assemble
-from everwillow.hypotest._scan_of_fits import scan_fits, tolerance
 from everwillow.model import AbstractModel
 from everwillow.statelib import State
 
 
-class Fits(eqx.Module):
-    """The fits of one data set.
+# What two fits to the same minimum may differ by: twice the EDM that each is allowed,
+# and the rounding of -ln L.
+EDM_SLACK = 4e-8
+ROUNDING_SLACK = 256
+
+
+def tolerance(nll: Any) -> Any:
+    """Return by how much twice a difference of -ln L may be wrong."""
+    eps = float(np.finfo(float_dtype()).eps)
+    return EDM_SLACK + ROUNDING_SLACK * eps * abs(nll)
+
+
+def is_lower(nll: Any, reference: Any) -> Any:
+    """Return whether a conditional minimum is lower than the one to compare it with.
+
+    Then that one is but a local minimum.
+    """
+    return 2 * (nll - reference) < -tolerance(reference)
+
+
+def twice_log_ratio(nll: Any, reference: Any, known: Any) -> Any:
+    """Return twice the rise of a conditional minimum above the reference.
+
+    Args:
+        nll: -ln L with the POI held.
+        reference: -ln L of the minimum that it is compared with.
+        known: Whether both are minima.
+
+    Returns:
+        At least 0; NaN where a minimum is missing, or the conditional one is lower.
+    """
+    library = namespace(nll, reference, known)
+    ratio = 2 * (nll - reference)
+    good = known & (ratio >= -tolerance(reference))
+    return library.where(good, library.where(ratio > 0, ratio, 0), library.nan)
+
+
+class LikelihoodRatio(eqx.Module):
+    """A profile likelihood ratio of one data set, and its fits.
 
     Attributes:
         free: The best fit.
-        held: With the POI at each of the values asked for.
-        zero: With the POI at 0; None where it was not needed.
+        held: The fits with the POI at each of the tested values.
+        zero: The fit with the POI at 0; None where it was not needed.
         twice_ratio: Twice -ln of the likelihood ratio of the first held fit; NaN if a
             fit failed or no reference minimum was found.
         mu_hat: The POI of the best fit.
 
-    A fit that is flat in what does not matter is none by its own account, as not all of
-    its parameters are known; the ratio takes its value.
+    A fit that ends where some parameters have no effect is no success, as these are
+    not known; the ratio takes its value.
     """
 
     free: FitResult
@@ -67,43 +107,43 @@ def own_poi(nll_fn: Any, poi: Key | None, *, where: str) -> Key:
     return poi
 
 
-def poi_place(problem: Problem, poi_key: Key, *, where: str = "poi_key") -> int:
+def poi_place(problem: Problem, poi: Key, *, where: str = "poi_key") -> int:
     """Return the position of the POI.
 
     Args:
         problem: The fit.
-        poi_key: The POI.
+        poi: The POI.
         where: What to call this argument in messages.
 
     Raises:
         UnknownKeyError: If there is no such parameter.
         ArgumentValueError: If it is fixed, or has more than one element.
     """
-    here = problem.positions(poi_key, where=where)
+    here = problem.positions(poi, where=where)
     if here.size != 1:
         raise ArgumentValueError(
-            f"{where}: {poi_key!r} has {here.size} elements. Name one of them, such as "
+            f"{where}: {poi!r} has {here.size} elements. Name one of them, such as "
             f"{problem.labels[int(here[0])]!r}."
         )
     return int(here[0])
 
 
-def run_fits(
+def likelihood_ratio(
     problem: Problem,
-    poi_key: Key,
+    poi: Key,
     values: tuple[Any, ...],
     *,
     floor: str | None,
     free: FitResult | None = None,
     arguments: tuple[str, str] = ("poi_key", "poi_test"),
-) -> Fits:
+) -> LikelihoodRatio:
     """Fit with the POI free, held at some values, and held at 0 where needed.
 
     The range of the POI counts for none of them, if it is but a range of fits.
 
     Args:
         problem: The data and start values.
-        poi_key: The parameter of interest.
+        poi: The parameter of interest.
         values: Where to hold it; the likelihood ratio is that of the first.
         floor: What negative values of the POI count. None: as any others. ``"zero"``:
             nothing, the ratio is to the minimum with the POI at 0 where the best one is
@@ -111,15 +151,15 @@ def run_fits(
         free: The best fit, if it is known.
         arguments: What the caller calls the POI and its value, for messages.
     """
-    place = poi_place(problem, poi_key, where=arguments[0])
+    place = poi_place(problem, poi, where=arguments[0])
     values = tuple(_number(value, arguments[1]) for value in values)
     here = np.array([place])
     for value in values:
-        problem.check_inside(poi_key, value, here, where=arguments[1])
+        problem.check_inside(poi, value, here, where=arguments[1])
     problem = widened(problem, place, values)
     if is_traced(problem.task, problem.numbers, values):
-        return _traced(problem, place, values, floor)
-    return _eager(problem, poi_key, place, values, floor, free)
+        return _in_one_scan(problem, place, values, floor)
+    return _one_by_one(problem, poi, place, values, floor, free)
 
 
 def widened(problem: Problem, place: int, values: tuple[Any, ...] = ()) -> Problem:
@@ -167,7 +207,7 @@ def is_sound(problem: Problem, result: FitResult, place: int) -> bool:
     return bool(programs.call(value_is_minimal, *arguments))
 
 
-def _eager(problem, poi_key, place, values, floor, free) -> Fits:
+def _one_by_one(problem, poi, place, values, floor, free) -> LikelihoodRatio:
     """Run the fits one by one, and only those that are needed."""
     if free is None:
         free = best_fit(problem, place, physical=floor is not None)
@@ -176,21 +216,21 @@ def _eager(problem, poi_key, place, values, floor, free) -> Fits:
     near = _after(problem, free)
     held, sound = [], []
     for value in values:
-        fit, good = _held_fit(problem, near, poi_key, value, mu_hat)
+        fit, good = _held_fit(problem, near, poi, value, mu_hat)
         held.append(fit)
         sound.append(good)
     zero, reference = None, free
     if floor == "zero" and mu_hat < 0:
-        zero, known = _held_fit(problem, near, poi_key, 0.0, mu_hat)
+        zero, known = _held_fit(problem, near, poi, 0.0, mu_hat)
         reference = zero
-    at_value = problem.hold({poi_key: values[0]})
+    at_value = problem.hold({poi: values[0]})
     starts = [
         _other_start(problem, at_value, held[0]) if sound[0] else None,
         _other_start(problem, problem, free) if known else None,
         held[0] if sound[0] else None,
     ]
     for start in starts:
-        lower = 2 * (held[0].nll - reference.nll) < -tolerance(reference.nll)
+        lower = is_lower(held[0].nll, reference.nll)
         if start is None or (start is held[0] and known and not lower):
             continue
         # The free fit ended in a local minimum, or may have.
@@ -200,10 +240,8 @@ def _eager(problem, poi_key, place, values, floor, free) -> Fits:
         better = not known or again.nll < reference.nll - tolerance(reference.nll)
         if counts and better and is_sound(problem, again, place):
             free, mu_hat, zero, reference, known = again, mu_again, None, again, True
-    ratio = 2 * (held[0].nll - reference.nll)
-    good = known and sound[0] and ratio >= -tolerance(reference.nll)
-    twice_ratio = np.asarray(ratio if good and ratio > 0 else 0.0 if good else np.nan)
-    return Fits(free, tuple(held), zero, twice_ratio, mu_hat)
+    ratio = twice_log_ratio(held[0].nll, reference.nll, known and sound[0])
+    return LikelihoodRatio(free, tuple(held), zero, ratio, mu_hat)
 
 
 def best_fit(problem: Problem, place: int, *, physical: bool) -> FitResult:
@@ -217,30 +255,26 @@ def best_fit(problem: Problem, place: int, *, physical: bool) -> FitResult:
     free = problem.fit(throw=False)
     if not physical or is_sound(problem, free, place):
         return free
-    without = _not_negative(problem, place)
-    if without is None:
+    bounded = not_negative(problem, place)
+    if bounded is None or bounded is problem:
         return free
-    above = without.fit(throw=False)
-    return above if is_sound(without, above, place) else free
+    above = bounded.fit(throw=False)
+    return above if is_sound(bounded, above, place) else free
 
 
-def _not_negative(problem: Problem, place: int) -> Problem | None:
-    """Return the problem with a POI from 0 on; None where it is so already."""
-    numbers = problem.numbers
-    lower, _ = problem.range(np.array([place]))
-    smooth = any(np.any(at == place) for at in numbers.transformed)
-    if lower[0] >= 0 or smooth or not knows_curvature(problem.task.solver):
-        return None
-    return dataclasses.replace(problem, numbers=from_zero(numbers, place))
+def not_negative(problem: Problem, place: int) -> Problem | None:
+    """Return the problem with 0 as the lower bound of the POI, if it is not above.
 
-
-def from_zero(numbers: Numbers, place: int) -> Numbers:
-    """Return the numbers of a fit with a POI from 0 on.
-
-    Args:
-        numbers: Of a fit whose POI has no smooth map.
-        place: The position of the POI.
+    Returns:
+        None where there can be no bound: the POI has a smooth map, or the solver knows
+        no bounds.
     """
+    numbers = problem.numbers
+    smooth = any(np.any(at == place) for at in numbers.transformed)
+    if smooth or not knows_curvature(problem.task.solver):
+        return None
+    if problem.range(np.array([place]))[0][0] >= 0:
+        return problem
     count = len(numbers.index)
     ends = numbers.lower, numbers.upper
     lower, upper = (
@@ -248,23 +282,24 @@ def from_zero(numbers: Numbers, place: int) -> Numbers:
         for end, fill in zip(ends, (-np.inf, np.inf), strict=True)
     )
     lower[place] = max(lower[place], 0.0)
-    return dataclasses.replace(numbers, lower=lower, upper=upper)
+    numbers = dataclasses.replace(numbers, lower=lower, upper=upper)
+    return dataclasses.replace(problem, numbers=numbers)
 
 
-def _held_fit(problem, near, poi_key, value, mu_hat) -> tuple[FitResult, bool]:
+def _held_fit(problem, near, poi, value, mu_hat) -> tuple[FitResult, bool]:
     """Fit with the POI held: from the last fit, the start values, and a step back."""
-    place = poi_place(problem, poi_key)
+    place = poi_place(problem, poi)
     first = None
     for origin in (near, problem):
-        held = origin.hold({poi_key: value})
+        held = origin.hold({poi: value})
         result = held.fit(throw=False)
         first = result if first is None else first
         if is_sound(held, result, place):
             return result, True
-    back = near.hold({poi_key: 0.5 * (value + mu_hat)}) if np.isfinite(mu_hat) else None
+    back = near.hold({poi: 0.5 * (value + mu_hat)}) if np.isfinite(mu_hat) else None
     if back is not None:
         half = back.fit(throw=False)
-        held = _after(problem, half).hold({poi_key: value})
+        held = _after(problem, half).hold({poi: value})
         result = held.fit(throw=False)
         if is_sound(held, result, place):
             return result, True
@@ -273,14 +308,13 @@ def _held_fit(problem, near, poi_key, value, mu_hat) -> tuple[FitResult, bool]:
 
 
 def _other_start(problem: Problem, posed: Problem, result: FitResult) -> State | None:
-    """Return where else to start the free fit, None where there is no need to.
+    """Return another start of the free fit, None where there is no need of one.
 
-    A parameter that does not matter at the end of a fit had no start value worth the
-    name either.
+    A parameter that has no effect where a fit ended may have had a poor start value.
 
     Args:
         problem: The free fit.
-        posed: A fit whose value is a minimum.
+        posed: The fit that ended, its value at a minimum.
         result: Its end.
     """
     if bool(result.success):
@@ -297,7 +331,7 @@ def _other_start(problem: Problem, posed: Problem, result: FitResult) -> State |
 
 
 def _after(problem: Problem, end: Any) -> Problem:
-    """Return the problem started where a fit ended, if that is anywhere."""
+    """Return the problem started where a fit ended, if that is finite."""
     finite = not isinstance(end, FitResult) or _finite(end)
     return problem.at(end) if finite else problem
 
@@ -312,7 +346,9 @@ def _is_float(value: Any) -> bool:
     return value is not None and np.asarray(value).dtype.kind == "f"
 
 
-def _traced(problem: Problem, place: int, values: Any, floor: str | None) -> Fits:
+def _in_one_scan(
+    problem: Problem, place: int, values: Any, floor: str | None
+) -> LikelihoodRatio:
     """Run the scan inside of a trace, and give its outcomes their names."""
     numbers = problem.numbers
     lower, _ = problem.range(np.array([place]))
@@ -333,4 +369,199 @@ def _traced(problem: Problem, place: int, values: Any, floor: str | None) -> Fit
 
     fits = tuple(fit(i) for i in range(1, len(values) + 1))
     zero = fit(len(values) + 1) if floor == "zero" else None
-    return Fits(fit(0), fits, zero, ratio, mu_hat)
+    return LikelihoodRatio(fit(0), fits, zero, ratio, mu_hat)
+
+
+def scan_fits(
+    task: Task,
+    numbers: Numbers,
+    place: Any,
+    values: tuple[Any, ...],
+    floor: str | None,
+    minimiser: Callable[[Task, Numbers], Any] = minimise,
+) -> tuple[Any, ...]:
+    """Run the fits as the steps of one scan; for `programs.call` and batches.
+
+    Args:
+        task: The structure.
+        numbers: The arguments; the start values are those of the free fit.
+        place: Position of the POI, an integer array.
+        values: As in `likelihood_ratio`.
+        floor: As in `likelihood_ratio`.
+        minimiser: Runs one fit.
+
+    Returns:
+        What the minimiser returned, stacked along a first axis of fits, split into its
+        arrays and the rest: free, held at each value, held at zero if there is such a
+        fit. Then whether the value of each is a minimum, the likelihood ratio, and the
+        POI of the best fit.
+    """
+    mask, vector = jnp.asarray(numbers.mask), jnp.asarray(numbers.vector)
+    index = jnp.asarray(numbers.index)
+    held = [*values, 0.0] if floor == "zero" else [*values]
+    last = len(held) + 1
+    poi = jnp.arange(mask.shape[0]) == place
+    others = mask & ~poi
+    masks = jnp.stack([mask, *[others] * len(held), mask])
+    plan = _ScanPlan(
+        index[place],
+        jnp.stack([jnp.asarray(value, vector.dtype) for value in held]),
+        last,
+        {"zero": last - 1, "held": 1}.get(floor or ""),
+        floor == "zero",
+    )
+    rest: Any = None
+
+    # A `jax.jit` only so that the fit is traced once for its shapes and its two uses.
+    @jax.jit
+    def fit_at(start, moving):
+        nonlocal rest
+        here = dataclasses.replace(numbers, vector=start, mask=moving)
+        arrays, rest = eqx.partition(minimiser(task, here), eqx.is_array)
+        outcome = eqx.combine(arrays, rest)[0]
+        return arrays, value_is_minimal(*constant((task, here, outcome, poi)))
+
+    shapes = jax.eval_shape(fit_at, vector, mask)
+
+    def step(state, i):
+        start, moving = state.starts[i], masks[i]
+        arrays, sound = jax.lax.cond(
+            any_lane(state.active[i]),
+            lambda: fit_at(start, moving),
+            lambda: jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes),
+        )
+        outcome = jax.lax.stop_gradient(eqx.combine(arrays, rest)[0])
+        x = vector.at[index].set(outcome.x)
+        x = jnp.where(jnp.all(jnp.isfinite(x)), x, jax.lax.stop_gradient(vector))
+        slope = outcome.gradient[place]
+        state = _follow(plan, state, i, x, (outcome.value, slope, sound))
+        return state, arrays
+
+    # The last fits are only run where it turns out that they are needed.
+    needed = jnp.arange(last + 1) < (last - 1 if floor == "zero" else last)
+    first = _ScanState.before(vector, needed, vector[plan.element])
+    state, arrays = jax.lax.scan(step, first, jnp.arange(last + 1))
+    return _conclude(arrays, rest, state, place, plan)
+
+
+class _ScanPlan(eqx.Module):
+    """Which fits there are: free, held at values, at zero, and free again.
+
+    Attributes:
+        element: Where the POI is in the vector of all parameters.
+        held: The values it is held at, shape ``(fits,)``.
+        last: Number of the last fit.
+        zero: Number of the fit with the POI at 0 that stands for a free one below 0;
+            None where no fit does.
+        extra: Whether that fit is there for this alone, and only made where needed.
+    """
+
+    element: Any
+    held: Any
+    last: int = eqx.field(static=True)
+    zero: int | None = eqx.field(static=True)
+    extra: bool = eqx.field(static=True)
+
+    def reference(self, state: "_ScanState") -> tuple[Any, Any, Any]:
+        """Return the minimum that others are compared with.
+
+        Returns:
+            Its -ln L, whether it is one, and whether it is that with the POI at 0:
+            where the best fit is below, or it failed and -ln L rises from 0 on.
+        """
+        nll, sound = state.nll, state.sound
+        if self.zero is None:
+            return nll[0], sound[0], jnp.asarray(False)
+        rises = sound[self.zero] & (state.slope[self.zero] >= 0)
+        below = (state.mu_hat < 0) & sound[0]
+        at_zero = below | (~sound[0] & rises)
+        return (
+            jnp.where(at_zero, nll[self.zero], nll[0]),
+            jnp.where(at_zero, sound[self.zero], sound[0]),
+            at_zero,
+        )
+
+
+class _ScanState(eqx.Module):
+    """What is known after some of the fits.
+
+    Attributes:
+        starts: Start values of each fit, shape ``(fits, params)``.
+        active: Which of them are needed, shape ``(fits,)``.
+        nll: Their minima so far.
+        slope: The derivative of -ln L in the POI there.
+        sound: Whether they are minima.
+        mu_hat: The POI of the best fit.
+    """
+
+    starts: Any
+    active: Any
+    nll: Any
+    slope: Any
+    sound: Any
+    mu_hat: Any
+
+    @classmethod
+    def before(cls, start: Any, needed: Any, mu: Any) -> "_ScanState":
+        """Return what is known before the first fit."""
+        nothing = jnp.full(needed.shape, jnp.nan, start.dtype)
+        starts = jnp.stack([start] * len(needed))
+        return cls(starts, needed, nothing, nothing, jnp.zeros_like(needed), mu)
+
+
+def _follow(
+    plan: _ScanPlan, state: _ScanState, i: Any, x: Any, found: tuple[Any, Any, Any]
+) -> _ScanState:
+    """Return what is known after fit `i`, which ended at `x`."""
+    last, active, starts = plan.last, state.active, state.starts
+    value, slope, sound = found
+    nll = state.nll.at[i].set(jnp.where(active[i], value, jnp.nan))
+    mu_hat = jnp.where(i == 0, x[plan.element], state.mu_hat)
+    after = jnp.broadcast_to(x, (*plan.held.shape, *x.shape))
+    after = after.at[:, plan.element].set(plan.held)
+    starts = jnp.where(i == 0, starts.at[1:last].set(after), starts)
+    starts = jnp.where(i == 1, starts.at[last].set(x), starts)
+    state = _ScanState(
+        starts,
+        active,
+        nll,
+        state.slope.at[i].set(slope),
+        state.sound.at[i].set(active[i] & sound),
+        mu_hat,
+    )
+    if plan.extra:
+        wanted = (mu_hat < 0) | ~sound
+        active = jnp.where(i == 0, active.at[last - 1].set(wanted), active)
+    reference, known, _ = plan.reference(state)
+    # The free fit ended nowhere, or in a local minimum where a conditional is lower.
+    lower = ~known | is_lower(nll[1], reference)
+    active = jnp.where(i == last - 1, active.at[last].set(lower), active)
+    return dataclasses.replace(state, active=active)
+
+
+def _conclude(
+    arrays, rest, state: _ScanState, place, plan: _ScanPlan
+) -> tuple[Any, ...]:
+    """Choose between the first and the second free fit, and form the ratio."""
+    outcome = eqx.combine(arrays, rest)[0]
+    last, nll, mu = plan.last, outcome.value, outcome.x[:, place]
+    sound = state.sound
+    reference, known, at_zero = plan.reference(state)
+    if plan.zero is not None:
+        # With its derivatives.
+        reference = jnp.where(at_zero, nll[plan.zero], nll[0])
+    else:
+        reference = nll[0]
+    again = sound[last] & (~known | (nll[last] < reference))
+    if plan.zero is not None:
+        again = again & (mu[last] >= 0)
+    arrays = jax.tree.map(
+        lambda a: a.at[0].set(jnp.where(again, a[last], a[0]))[:last], arrays
+    )
+    outcome = eqx.combine(arrays, rest)[0]
+    reference = jnp.where(again, outcome.value[0], reference)
+    ratio = twice_log_ratio(outcome.value[1], reference, sound[1] & (known | again))
+    # Where the free fit failed below 0, the best one that counts is at 0.
+    mu_hat = jnp.where(at_zero & ~sound[0] & ~again, 0, outcome.x[0, place])
+    sound = sound.at[0].set(sound[0] | again)[:last]
+    return arrays, rest, sound, ratio, mu_hat

@@ -15,6 +15,26 @@ import numpy as np
 from everwillow._mesh_axes import as_varying, mesh_axes
 
 
+def bisect(is_above: Callable[[Any], Any], low: Any, high: Any, *, count: int) -> Any:
+    """Return the root of a traceable function after a number of bisections.
+
+    Args:
+        is_above: Whether a value is above the root.
+        low: Lower end.
+        high: Upper end.
+        count: Number of bisections; each halves the error.
+    """
+
+    def halve(_: Any, ends: tuple[Any, Any]) -> tuple[Any, Any]:
+        low, high = ends
+        middle = 0.5 * (low + high)
+        above = is_above(middle)
+        return jnp.where(above, low, middle), jnp.where(above, middle, high)
+
+    low, high = jax.lax.fori_loop(0, count, halve, (low, high))
+    return 0.5 * (low + high)
+
+
 class Bracket(NamedTuple):
     """Two points on either side of a root, the one replaced last, and what to try.
 

@@ -9,7 +9,6 @@ import numpy as np
 from everwillow._errors import ArgumentTypeError, FitError
 from everwillow._typing import Key
 from everwillow.engine.layout import is_traced, namespace
-from everwillow.hypotest._impossible import impossible_bins
 from everwillow.hypotest.distributions import (
     Distribution,
     Q0Asymptotic,
@@ -118,13 +117,11 @@ class _AbstractCalculator:
         poi = f"{self.poi_key!r} = {result.test}"
         for name, fit in fits_of(result.extras).items():
             if not is_traced(fit.success) and not np.all(fit.success):
-                msg = (
+                raise FitError(
                     f"test: no test statistic for {poi}, as the fit {name!r} failed. "
-                    f"{fit.message()}"
+                    f"{fit.message()}",
+                    result=fit,
                 )
-                if not name.startswith("asimov"):
-                    msg += impossible_bins(self.nll_fn, self.observation, fit)
-                raise FitError(msg, result=fit)
         raise FitError(
             f"test: no test statistic for {poi}. The fit with the parameter held is "
             "lower than the free fit, also from there: give other start values."

@@ -18,7 +18,7 @@ from everwillow._errors import ArgumentValueError
 from everwillow.engine import programs
 from everwillow.engine.layout import as_array, is_traced, namespace
 from everwillow.hypotest import formulas
-from everwillow.hypotest._normal import safe_root, significance_of_log
+from everwillow.hypotest.formulas import safe_root, significance_of_log
 from everwillow.hypotest.results import (
     N_SIGMA,
     BandValues,

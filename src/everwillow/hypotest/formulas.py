@@ -12,15 +12,52 @@ Tails are logarithms of probabilities, which do not underflow. Everything works 
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import log_ndtr
+from jax.scipy.special import log_ndtr, ndtri
 from jaxtyping import Array, ArrayLike
 
-from everwillow.hypotest._normal import safe_root
+from everwillow.hypotest._root_finding import bisect
 from everwillow.hypotest.results import N_SIGMA, BandValues
 
 
 # Bisections of the quantile of a two-sided test statistic; each halves the error.
 BISECTIONS = 60
+# Newton steps from the asymptotic start are converged to the last digit after these.
+NEWTON_STEPS = 6
+# Below this logarithm of a p-value its Newton steps converge from one side.
+TAIL = -2.0
+
+_HALF_LOG_TWO_PI = 0.9189385332046727
+
+
+def safe_root(value: Array) -> Array:
+    """Return the square root; 0, with derivative 0, where the value is not positive."""
+    positive = value > 0
+    root = jnp.where(positive, jnp.sqrt(jnp.where(positive, value, 1)), 0)
+    return jnp.where(jnp.isnan(value), value, root)
+
+
+@jax.custom_jvp
+def significance_of_log(log_pvalue: Array) -> Array:
+    r"""Return the Z with :math:`\ln(1 - \Phi(Z))` as given."""
+    tail = jnp.minimum(log_pvalue, TAIL)
+    square = -2 * tail
+    z = jnp.sqrt(jnp.maximum(square - jnp.log(square) - 2 * _HALF_LOG_TWO_PI, 0.25))
+    for _ in range(NEWTON_STEPS):
+        z = z + (log_ndtr(-z) - tail) / _hazard(z)
+    near = -ndtri(jnp.exp(jnp.maximum(log_pvalue, TAIL)))
+    z = jnp.where(log_pvalue < TAIL, z, near)
+    return jnp.where(jnp.isneginf(log_pvalue), jnp.inf, z)
+
+
+def _hazard(z: Array) -> Array:
+    r"""Return :math:`\varphi(z) / (1 - \Phi(z))`."""
+    return jnp.exp(-0.5 * z**2 - _HALF_LOG_TWO_PI - log_ndtr(-z))
+
+
+@significance_of_log.defjvp
+def _(primals, tangents):
+    z = significance_of_log(*primals)
+    return z, -tangents[0] / _hazard(z)
 
 
 def t_log_tail(q: Array, c: Array, c_prime: Array) -> Array:
@@ -71,15 +108,11 @@ def quantile_of(log_tail, n_sigma: ArrayLike, c: Array, c_prime: Array) -> Array
 
     fixed_c, fixed_prime = jax.lax.stop_gradient((c, c_prime))
 
-    def halve(_, ends):
-        low, high = ends
-        middle = 0.5 * (low + high)
-        above = excess(middle, fixed_c, fixed_prime) > 0
-        return jnp.where(above, middle, low), jnp.where(above, high, middle)
+    def is_above(root):
+        return ~(excess(root, fixed_c, fixed_prime) > 0)
 
     far = 2 * (jnp.abs(fixed_c) + jnp.abs(fixed_prime)) + 10
-    low, high = jax.lax.fori_loop(0, BISECTIONS, halve, (jnp.zeros_like(far), far))
-    root = 0.5 * (low + high)
+    root = bisect(is_above, jnp.zeros_like(far), far, count=BISECTIONS)
     slope = jax.grad(excess)(root, fixed_c, fixed_prime)
     # One Newton step from the solution, for the derivative in c and c_prime.
     return (root - excess(root, c, c_prime) / slope) ** 2

@@ -23,22 +23,22 @@ from everwillow.hypotest._likelihood_ratio import (
     is_sound,
     own_poi,
     poi_place,
+    tolerance,
     widened,
 )
-from everwillow.hypotest._limit_search import search
-from everwillow.hypotest._limit_state import (
+from everwillow.hypotest._limit_problem import (
     END_BEYOND,
     END_FOUND,
     N_SIGMA,
     OBSERVED,
-    Recipe,
+    LimitKind,
 )
-from everwillow.hypotest._scan_of_fits import tolerance
+from everwillow.hypotest._limit_search import search
+from everwillow.hypotest.asimov import check_nuisances
 from everwillow.hypotest.results import BAND_TEXTS, LIMIT, BandValues
 from everwillow.hypotest.test_statistics import (
     QMu,
     QTilde,
-    check_nuisances,
 )
 from everwillow.model import AbstractModel
 from everwillow.statelib import State
@@ -173,7 +173,7 @@ def limits(
         >>> print(f"{result.observed:.3f} {result.expected.median:.3f}")
         16.732 15.168
     """
-    kind = _checked(level, nuisances, test_statistic)
+    physical = _checked(level, nuisances, test_statistic)
     given = params if isinstance(params, FitResult) else None
     poi = own_poi(nll_fn, poi, where="limits")
     problem = pose(
@@ -187,15 +187,13 @@ def limits(
     problem = widened(problem, place)
     predict_fn = opened(predict_fn)
     eager = not is_traced(problem.task, problem.numbers, level)
-    minimum = _free_fit(problem, place, given, physical=kind, eager=eager)
-    recipe = Recipe(predict_fn, np.asarray(check_nuisances(nuisances)), kind)
+    minimum = _free_fit(problem, place, given, physical=physical, eager=eager)
+    kind = LimitKind(predict_fn, np.asarray(check_nuisances(nuisances)), physical)
     if not is_traced(level):
         level = np.asarray(level, float_dtype())
-    roots = _found(problem, place, minimum, level, recipe)
+    roots = _found(problem, place, minimum, level, kind)
     if eager:
-        minimum, roots = _settled(
-            nll_fn, problem, place, (minimum, level, recipe), roots
-        )
+        minimum, roots = _settled(nll_fn, problem, place, (minimum, level, kind), roots)
         if throw:
             _check(problem, place, minimum, roots)
     return _record(problem.labels[place], level, nuisances, minimum, roots)
@@ -221,7 +219,7 @@ def _free_fit(
     return best_fit(problem, place, physical=physical)
 
 
-def _found(problem, place: int, minimum: FitResult, level: Any, recipe: Recipe) -> Any:
+def _found(problem, place: int, minimum: FitResult, level: Any, kind: LimitKind) -> Any:
     """Run the search."""
     base = foothold(problem, minimum)
     if not is_traced(base) and not bool(base.success) and _is_number(base):
@@ -234,7 +232,7 @@ def _found(problem, place: int, minimum: FitResult, level: Any, recipe: Recipe) 
         base = dataclasses.replace(blank, x=start, status=base.status)
     where = np.asarray(place)
     return on_host(
-        programs.call(search, problem.task, problem.numbers, base, where, level, recipe)
+        programs.call(search, problem.task, problem.numbers, base, where, level, kind)
     )
 
 
@@ -251,16 +249,16 @@ def _settled(
     Or where the data are impossible without signal: then the nuisance parameters of
     the Asimov data are those fitted with next to nothing where nothing is expected.
     """
-    minimum, level, recipe = asked
+    minimum, level, kind = asked
     if roots.deepest < minimum.nll - tolerance(minimum.nll):
         vector = np.array(problem.numbers.vector)
         vector[np.asarray(problem.numbers.index)] = roots.deepest_x
         state = problem.task.layout.state(vector, problem.numbers.others)
-        again = best_fit(problem.at(state), place, physical=recipe.physical)
+        again = best_fit(problem.at(state), place, physical=kind.physical)
         if bool(again.success) and again.nll < minimum.nll:
             minimum = again
-            roots = _found(problem, place, minimum, level, recipe)
-    impossible = not bool(roots.possible) and bool(recipe.a_posteriori)
+            roots = _found(problem, place, minimum, level, kind)
+    impossible = not bool(roots.possible) and bool(kind.a_posteriori)
     if impossible and hasattr(type(nll_fn), "filled"):
         task = dataclasses.replace(problem.task, objective=nll_fn.filled.bare)
         held = dataclasses.replace(problem, task=task).hold(
@@ -268,8 +266,8 @@ def _settled(
         )
         without = held.fit(throw=False)
         if bool(without.success):
-            recipe = recipe._replace(a_posteriori=np.asarray(False))
-            roots = _found(problem.at(without), place, minimum, level, recipe)
+            kind = kind._replace(a_posteriori=np.asarray(False))
+            roots = _found(problem.at(without), place, minimum, level, kind)
     return minimum, roots
 
 

@@ -12,8 +12,8 @@ from everwillow._typing import Key
 from everwillow.engine.layout import is_traced, namespace
 from everwillow.fitting import FitResult
 from everwillow.fitting.options import FitOptions, takes_options
-from everwillow.hypotest._normal import safe_root
 from everwillow.hypotest.calculators import AsymptoticCalculator
+from everwillow.hypotest.formulas import safe_root
 from everwillow.hypotest.model_limits import start_state
 from everwillow.hypotest.results import BAND_TEXTS, BandValues
 from everwillow.hypotest.test_statistics import Q0, CowanTestStatistic, QTilde

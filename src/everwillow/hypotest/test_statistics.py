@@ -7,21 +7,21 @@ likelihood ratio, :math:`-2\ln\lambda(\mu) = 2\,(\mathrm{nll}(\mu,
 
 import abc
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow._errors import ArgumentTypeError
 from everwillow._typing import Key
 from everwillow.engine.layout import is_traced, namespace
 from everwillow.fitting import FitResult
-from everwillow.fitting.conditional import Problem, pose
-from everwillow.hypotest._likelihood_ratio import run_fits
+from everwillow.fitting.conditional import pose
+from everwillow.hypotest._likelihood_ratio import likelihood_ratio
+from everwillow.hypotest.asimov import AsimovRecipe, check_nuisances
 from everwillow.hypotest.results import TestStatResult
 from everwillow.statelib import State
-from everwillow.toys.sampling import asimov_data
 
 
 class TestStatistic(eqx.Module):
@@ -140,10 +140,10 @@ class CowanTestStatistic(TestStatistic):
         test, mu_asimov = self._tested(poi_test), self._asimov_poi(mu_asimov)
         problem = pose(nll_fn, params, observation, **fit_kwargs)
         posteriori = check_nuisances(nuisances)
-        recipe = _AsimovRecipe(asimov_observation, predict_fn, mu_asimov, posteriori)
+        recipe = AsimovRecipe(asimov_observation, predict_fn, mu_asimov, posteriori)
         known = shared.get("asimov")
         values = (test, mu_asimov) if recipe.profiles and known is None else (test,)
-        fits = run_fits(
+        fits = likelihood_ratio(
             problem,
             poi_key,
             values,
@@ -162,7 +162,9 @@ class CowanTestStatistic(TestStatistic):
             if known is None:
                 known = recipe.apply(nll_fn, problem, poi_key, fits.held[1:])
             free = shared.get("asimov_free")
-            asimov = run_fits(known, poi_key, (test,), floor=self.floor, free=free)
+            asimov = likelihood_ratio(
+                known, poi_key, (test,), floor=self.floor, free=free
+            )
             extras |= {
                 "mu_asimov": mu_asimov,
                 "q_asimov": self._of_ratio(asimov.twice_ratio, asimov.mu_hat, test),
@@ -177,62 +179,6 @@ class CowanTestStatistic(TestStatistic):
         if throw and not _are_known(value, extras.get("q_asimov", value)):
             check_fits(extras)
         return value, extras
-
-
-class _AsimovRecipe(NamedTuple):
-    """How Asimov data are made.
-
-    Attributes:
-        observation: The data themselves, if they are given.
-        predict_fn: From a State to the expected observation.
-        mu: The POI.
-        a_posteriori: Whether the other parameters are fitted to the data.
-    """
-
-    observation: Any
-    predict_fn: Callable[[State], Any] | None
-    mu: Any
-    a_posteriori: bool
-
-    @property
-    def wanted(self) -> bool:
-        return self.observation is not None or self.predict_fn is not None
-
-    @property
-    def profiles(self) -> bool:
-        """Whether it takes a fit with the POI held."""
-        return self.wanted and self.observation is None and self.a_posteriori
-
-    def apply(
-        self,
-        nll_fn: Any,
-        problem: Problem,
-        poi_key: Key,
-        profiled: tuple[FitResult, ...],
-    ) -> Problem:
-        """Return the fit of the Asimov data, started at its minimum."""
-        if profiled:
-            at = profiled[0].params
-        else:
-            numbers = problem.hold({poi_key: self.mu}, where="mu_asimov").numbers
-            at = problem.task.layout.state(numbers.vector, numbers.others)
-        data = self.observation
-        if data is None:
-            data = asimov_data(nll_fn, at, predict_fn=self.predict_fn)
-        return problem.at(at).given(data)
-
-
-def check_nuisances(nuisances: str) -> bool:
-    """Return whether Asimov data are made a posteriori.
-
-    Raises:
-        ArgumentValueError: If it is neither of the two words.
-    """
-    if nuisances not in ("a posteriori", "a priori"):
-        raise ArgumentValueError(
-            f'nuisances: expected "a posteriori" or "a priori", got {nuisances!r}.'
-        )
-    return nuisances == "a posteriori"
 
 
 def fits_of(extras: dict[str, Any]) -> dict[str, FitResult]:

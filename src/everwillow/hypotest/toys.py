@@ -4,24 +4,38 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Unpack
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
 from everwillow._captures import up_to_date
+from everwillow._errors import RESULTS
 from everwillow._typing import Key
-from everwillow.engine.layout import as_array
-from everwillow.fitting.conditional import pose
+from everwillow.engine import programs
+from everwillow.engine.core import Task
+from everwillow.engine.flat_directions import idle, start_elsewhere
+from everwillow.engine.layout import as_array, is_traced
+from everwillow.engine.problem import Numbers
+from everwillow.fitting import FitResult
+from everwillow.fitting.conditional import Problem, pose
 from everwillow.fitting.options import FitOptions, takes_options
-from everwillow.hypotest._job import Batch, Job, truth
-from everwillow.hypotest._likelihood_ratio import poi_place, widened
-from everwillow.hypotest._scan_of_fits import tolerance
+from everwillow.hypotest._likelihood_ratio import (
+    is_sound,
+    not_negative,
+    poi_place,
+    scan_fits,
+    tolerance,
+    widened,
+)
+from everwillow.hypotest.asimov import check_nuisances
 from everwillow.hypotest.results import ToyResult
 from everwillow.hypotest.test_statistics import (
     CowanTestStatistic,
     TestStatistic,
     check_test_statistic,
+    fits_of,
 )
 from everwillow.statelib import State
 from everwillow.toys.lanes import (
@@ -30,6 +44,7 @@ from everwillow.toys.lanes import (
     batch_size_for,
     code_of,
     map_batches,
+    minimise_in_lanes,
     settled,
 )
 from everwillow.toys.sampling import (
@@ -38,7 +53,152 @@ from everwillow.toys.sampling import (
     check_count,
     checked_key,
     choose_sampler,
+    draw,
 )
+
+
+class _ToyBatch(eqx.Module):
+    """What the program of a batch returns.
+
+    Attributes:
+        q: The test statistic of each toy.
+        status: How its fits ended; the first failure if there was one.
+        vector: All parameters of the best fits.
+        nll: -ln L of those.
+        held: All parameters of the fits with the POI held.
+        held_sound: Whether -ln L is at its minimum there.
+        idle: Which parameters do not matter where one of its fits ended.
+        end: That end.
+    """
+
+    q: Any
+    status: Any
+    vector: Any
+    nll: Any
+    held: Any
+    held_sound: Any
+    idle: Any
+    end: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class _ToyTest:
+    """The test of one value of the POI, as all toys undergo it.
+
+    Attributes:
+        statistic: The test statistic.
+        nll_fn: -ln L or a Model.
+        problem: The fit of the data.
+        poi: The parameter of interest.
+        place: Its position.
+        tested: Its tested value.
+        sampler: Draws one toy.
+        key: PRNG key or seed of all toys.
+        options: Options of the fits.
+    """
+
+    statistic: TestStatistic
+    nll_fn: Any
+    problem: Problem
+    poi: Key
+    place: int
+    tested: Any
+    sampler: Sampler
+    key: Any
+    options: FitOptions
+
+    def is_traced(self, *more: Any) -> bool:
+        """Return whether the test runs inside of a JAX transformation."""
+        return is_traced(self.problem.task, self.problem.numbers, self.key, more)
+
+    def draw(self, state: State, number: int, indices: np.ndarray) -> Any:
+        """Draw toys of a hypothesis; their data have the dtypes of the observation."""
+        like = self.problem.numbers.observation
+        number_of = np.asarray(number)
+        return programs.call(
+            draw, self.sampler, state, self.key, indices, like, number_of
+        )
+
+    def test(self, toy: Any, state: State) -> tuple[Any, Any]:
+        """Return test statistic and status of one toy."""
+        options: dict[str, Any] = {"throw": False} if self._takes_throw() else {}
+        result = self.statistic.compute(
+            self.nll_fn,
+            state,
+            toy,
+            self.poi,
+            self.tested,
+            **self.options,
+            **options,
+        )
+        status = _first_failure(fits_of(result.extras))
+        if status is not None:
+            # A fit that is flat in what does not matter has a value all the same.
+            good: Any = RESULTS.successful
+            known = jnp.isfinite(result.value)
+            status = RESULTS.where(known, good, status)
+        return result.value, status
+
+    def _takes_throw(self) -> bool:
+        return isinstance(self.statistic, CowanTestStatistic)
+
+    def fit(self, problem: Problem, starts: Any, tested: Any, toys: Any) -> _ToyBatch:
+        """Run one batch of toys in lanes."""
+        numbers, floor = self._numbers(problem)
+        out = programs.call(
+            _fit_lanes,
+            self.statistic,
+            problem.task,
+            numbers,
+            np.asarray(self.place),
+            floor,
+            starts,
+            tested,
+            toys,
+        )
+        return jax.tree.map(np.asarray, out)
+
+    def starts_elsewhere(self, problem: Problem, batch: _ToyBatch, toys: Any) -> Any:
+        """Return other start values, where parameters do not matter at an end."""
+        numbers, _ = self._numbers(problem)
+        out = programs.call(_start_lanes, problem.task, numbers, batch, toys)
+        return np.asarray(out)
+
+    def _numbers(self, problem: Problem) -> tuple[Numbers, str | None]:
+        """Return what all toys of a hypothesis have in common.
+
+        The POI is kept from negative values, if those count for nothing: the minimum
+        over allowed values is then found by one fit rather than two.
+
+        Returns:
+            The numbers, and the `floor` of `likelihood_ratio` that is left.
+        """
+        floor = getattr(self.statistic, "floor", None)
+        bounded = None if floor is None else not_negative(problem, self.place)
+        if bounded is not None:
+            problem, floor = bounded, None
+        numbers = dataclasses.replace(problem.numbers, vector=None, observation=None)
+        return numbers, floor
+
+    def attempt(self, size: int) -> Callable[[Problem, Any], State | None]:
+        """Return a conditional fit to the data in the program of the toys.
+
+        That one has to be compiled anyhow, the program of a single fit perhaps not.
+        """
+
+        def fit(problem: Problem, value: Any) -> State | None:
+            numbers = problem.numbers
+            starts = np.tile(np.asarray(numbers.vector), (size, 1))
+            toys = jax.tree.map(
+                lambda leaf: np.broadcast_to(leaf, (size, *np.shape(leaf))),
+                numbers.observation,
+            )
+            out = self.fit(problem, starts, np.full(size, as_array(value)), toys)
+            if not out.held_sound[0]:
+                return None
+            return problem.task.layout.state(out.held[0], numbers.others)
+
+        return fit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,9 +293,9 @@ class ToyGenerator:
         if isinstance(self.test_statistic, CowanTestStatistic):
             tested = as_array(self.test_statistic._tested(poi_null))
         hypotheses = [poi_null] if poi_alt is None else [poi_null, poi_alt]
-        values = (tested, *(as_array(poi) for poi in hypotheses))
+        values = (tested, *(as_array(value) for value in hypotheses))
         problem = widened(problem, place, values)
-        job = Job(
+        test = _ToyTest(
             self.test_statistic,
             nll_fn,
             problem,
@@ -146,83 +306,87 @@ class ToyGenerator:
             checked_key(key),
             options,
         )
-        if self._is_fast(job, hypotheses):
-            states = self._warm_up(job, hypotheses, nuisances)
-            results = [self._fast(job, s, i) for i, s in enumerate(states)]
+        if self._is_fast(test, hypotheses):
+            states = self._warm_up(test, hypotheses, nuisances)
+            results = [self._fast(test, s, i) for i, s in enumerate(states)]
         else:
-            states = [truth(problem, poi_key, h, nuisances) for h in hypotheses]
-            results = [self._general(job, s, i) for i, s in enumerate(states)]
+            states = [
+                _parameters_of(problem, poi_key, h, nuisances) for h in hypotheses
+            ]
+            results = [self._general(test, s, i) for i, s in enumerate(states)]
         q, status = zip(*results, strict=True)
         if poi_alt is None:
             return ToyResult(q[0], None, status[0], None)
         return ToyResult(q[0], q[1], status[0], status[1])
 
-    def _is_fast(self, job: Job, hypotheses: list[Any]) -> bool:
+    def _is_fast(self, test: _ToyTest, hypotheses: list[Any]) -> bool:
         """Return whether toys run in batches of our own making."""
         # A subclass that computes something else is run as it is.
         own = getattr(type(self.test_statistic), "_compute", None)
         return (
             own is CowanTestStatistic._compute
             and self.map_fn is jax.vmap
-            and not job.is_traced(hypotheses)
+            and not test.is_traced(hypotheses)
         )
 
-    def _general(self, job: Job, state: State, number: int) -> tuple[Any, Any]:
+    def _general(self, test: _ToyTest, state: State, number: int) -> tuple[Any, Any]:
         """Map over toys as the user says."""
-        key = jr.split(as_key(job.key))[number]
+        key = jr.split(as_key(test.key))[number]
 
         def one(index: Any) -> Any:
-            toy = job.sampler(state, jr.fold_in(key, index))
-            return job.test(toy, state)
+            toy = test.sampler(state, jr.fold_in(key, index))
+            return test.test(toy, state)
 
         indices = jnp.arange(self.ntoys)
-        if job.is_traced(state):
+        if test.is_traced(state):
             return self.map_fn(one)(indices)
-        with up_to_date(job.sampler, job.nll_fn, job.statistic, self.map_fn):
+        with up_to_date(test.sampler, test.nll_fn, test.statistic, self.map_fn):
             q, status = jax.jit(self.map_fn(one))(indices)
         return np.asarray(q), jax.tree.map(np.asarray, status)
 
-    def _size(self, job: Job) -> int:
-        chosen = self.batch_size or batch_size_for(len(job.problem.numbers.index))
+    def _size(self, test: _ToyTest) -> int:
+        chosen = self.batch_size or batch_size_for(len(test.problem.numbers.index))
         return min(chosen, self.ntoys)
 
-    def _warm_up(self, job: Job, hypotheses: list[Any], nuisances: str) -> list[State]:
+    def _warm_up(
+        self, test: _ToyTest, hypotheses: list[Any], nuisances: str
+    ) -> list[State]:
         """Find the parameters of the toys; compile both programs in the meantime."""
-        problem, size = job.problem, self._size(job)
-        numbers = problem.numbers
-        start = problem.task.layout.state(numbers.vector, numbers.others)
+        problem, size = test.problem, self._size(test)
         indices = np.zeros(size, int)
 
         def sample() -> Any:
-            return job.draw(start, 0, indices)
+            return test.draw(problem.start, 0, indices)
 
         def profile() -> list[State]:
             return [
-                truth(problem, job.poi_key, h, nuisances, attempt=job.attempt(size))
+                _parameters_of(
+                    problem, test.poi, h, nuisances, attempt=test.attempt(size)
+                )
                 for h in hypotheses
             ]
 
         return at_once(profile, sample)[0]
 
-    def _fast(self, job: Job, state: State, number: int) -> tuple[Any, Any]:
+    def _fast(self, test: _ToyTest, state: State, number: int) -> tuple[Any, Any]:
         """Run toys in batches; those that fail there once more, one by one."""
-        size = self._size(job)
-        problem = job.problem.at(state)
+        size = self._size(test)
+        problem = test.problem.at(state)
         start = np.asarray(problem.numbers.vector)
 
         def work(indices: np.ndarray) -> Any:
-            toys = job.draw(state, number, indices)
-            poi = np.full(len(indices), job.tested)
-            out = job.fit(problem, np.tile(start, (len(indices), 1)), poi, toys)
+            toys = test.draw(state, number, indices)
+            tested = np.full(len(indices), test.tested)
+            out = test.fit(problem, np.tile(start, (len(indices), 1)), tested, toys)
             if np.any(out.idle):
-                starts = job.starts_elsewhere(problem, out, toys)
-                out = _better(out, job.fit(problem, starts, poi, toys))
+                starts = test.starts_elsewhere(problem, out, toys)
+                out = _better(out, test.fit(problem, starts, tested, toys))
             good = _done(out.q, out.status)
             if np.all(good):
                 return out.q, out.status
             # From halfway, where the solver has forgotten what it got stuck in.
             ends = np.where(np.isfinite(out.vector), out.vector, start)
-            other = job.fit(problem, 0.5 * (start + ends), poi, toys)
+            other = test.fit(problem, 0.5 * (start + ends), tested, toys)
             return jax.tree.map(
                 lambda a, b: np.where(good, a, b),
                 (out.q, out.status),
@@ -234,14 +398,14 @@ class ToyGenerator:
         q = np.array(q)
         for i in np.nonzero(~_done(q, status))[0]:
             toy = jax.tree.map(
-                lambda a: a[0], job.draw(state, number, np.full(size, i))
+                lambda a: a[0], test.draw(state, number, np.full(size, i))
             )
-            q[i], code = job.test(toy, state)
+            q[i], code = test.test(toy, state)
             codes[i] = code_of(code)
         return q, jax.tree.map(lambda _: codes, status)
 
 
-def _better(one: Batch, other: Batch) -> Batch:
+def _better(one: _ToyBatch, other: _ToyBatch) -> _ToyBatch:
     """Return for each toy what has the lower minimum of two attempts."""
     lower = other.nll < one.nll - tolerance(one.nll)
     better = _done(other.q, other.status) & (lower | ~_done(one.q, one.status))
@@ -255,3 +419,82 @@ def _done(q: Any, status: Any) -> np.ndarray:
     # All fits may succeed and yet not agree on which minimum is the lowest.
     agree = np.isfinite(q) | (code_of(status) != code_of(SUCCESS))
     return settled(status) & agree
+
+
+def _first_failure(fits: dict[str, FitResult]) -> Any:
+    """Return the status of the first fit that failed, or success; None of no fits."""
+    if not fits:
+        return None
+    status: Any = RESULTS.successful
+    for fit in reversed(list(fits.values())):
+        # Where a fit was not needed its status is blank, which is success.
+        status = RESULTS.where(jnp.asarray(fit.success), status, fit.status)
+    return status
+
+
+def _parameters_of(
+    problem: Problem, poi: Key, value: Any, nuisances: str, *, attempt: Any = None
+) -> State:
+    """Return the parameters that toys of a hypothesis are drawn with."""
+    held = problem.hold({poi: value}, where="poi")
+    if check_nuisances(nuisances):
+        found = attempt(problem, value) if attempt is not None else None
+        if found is not None:
+            return found
+        result = held.fit(throw=False)
+        place = int(problem.positions(poi)[0])
+        return (result if is_sound(held, result, place) else result.check()).params
+    return held.start
+
+
+def _fit_lanes(
+    statistic: Any,
+    task: Task,
+    numbers: Numbers,
+    place: Any,
+    floor: str | None,
+    starts: Any,
+    tested: Any,
+    toys: Any,
+) -> _ToyBatch:
+    """Compute the test statistic of one batch; for `programs.call`."""
+    index = jnp.asarray(numbers.index)
+
+    def one(vector: Any, value: Any, toy: Any) -> _ToyBatch:
+        here = dataclasses.replace(numbers, vector=vector, observation=toy)
+        arrays, rest, sound, ratio, mu_hat = scan_fits(
+            task, here, place, (value,), floor, minimise_in_lanes
+        )
+        outcome = eqx.combine(arrays, rest)[0]
+        free, held = (jax.tree.map(lambda a, i=i: a[i], outcome) for i in (0, 1))
+        good: Any = RESULTS.successful
+        status = RESULTS.where(sound[1], good, held.status)
+        status = RESULTS.where(sound[0], status, free.status)
+        mask = jnp.asarray(numbers.mask)
+        others = mask & (jnp.arange(mask.shape[0]) != place)
+        with_poi = idle(free.gradient, free.hessian, mask)
+        without = idle(held.gradient, held.hessian, others)
+        return _ToyBatch(
+            statistic._of_ratio(ratio, mu_hat, value),
+            status,
+            jnp.asarray(vector).at[index].set(free.x),
+            free.value,
+            jnp.asarray(vector).at[index].set(held.x),
+            sound[1],
+            with_poi | without,
+            jnp.where(jnp.any(without), held.x, free.x),
+        )
+
+    return jax.vmap(one)(starts, tested, toys)
+
+
+def _start_lanes(task: Task, numbers: Numbers, batch: _ToyBatch, toys: Any) -> Any:
+    """Return where else to start the free fits of a batch; for `programs.call`."""
+    index = jnp.asarray(numbers.index)
+
+    def one(vector: Any, x: Any, without: Any, toy: Any) -> Any:
+        here = dataclasses.replace(numbers, vector=vector, observation=toy)
+        x = start_elsewhere(task, here, x, without)
+        return jnp.asarray(vector).at[index].set(x)
+
+    return jax.vmap(one)(batch.vector, batch.end, batch.idle, toys)

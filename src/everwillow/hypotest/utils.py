@@ -1,6 +1,5 @@
 """Small functions that hypothesis tests are made of."""
 
-from collections.abc import Callable
 from typing import Any, Unpack
 
 import numpy as np
@@ -11,11 +10,9 @@ from everwillow._typing import Key
 from everwillow.engine import programs
 from everwillow.engine.layout import as_array, is_traced, namespace
 from everwillow.fitting import FitResult
-from everwillow.fitting.conditional import conditional_fit, pose
+from everwillow.fitting.conditional import conditional_fit
 from everwillow.fitting.options import FitOptions, takes_options
-from everwillow.hypotest.test_statistics import check_nuisances
 from everwillow.statelib import State
-from everwillow.toys.sampling import asimov_data
 
 
 @takes_options(FitOptions)
@@ -58,57 +55,6 @@ def constrained_fit(
         throw=throw,
         **options,
     )
-
-
-@takes_options(FitOptions)
-def make_asimov(
-    nll_fn: Any,
-    params: State | None = None,
-    observation: Any = None,
-    *,
-    poi_key: Key,
-    mu_asimov: Any = 0.0,
-    predict_fn: Callable[[State], Any] | None = None,
-    nuisances: str = "a posteriori",
-    throw: bool = True,
-    **options: Unpack[FitOptions],
-) -> Any:
-    """Return the Asimov data of a hypothesis.
-
-    Args:
-        nll_fn: -ln L or a Model, as in `fit`.
-        params: Start values; those of a Model if None.
-        observation: The data; those of a Model if None.
-        poi_key: The parameter of interest.
-        mu_asimov: Its value in the Asimov data.
-        predict_fn: From a State to the expected observation; what the Model expects
-            if None.
-        nuisances: ``"a posteriori"``: the other parameters are fitted to the data with
-            the POI at `mu_asimov`. ``"a priori"``: they have their start values.
-        throw: Whether to raise where that fit finds no minimum.
-        **options: `FitOptions`, as in `fit`: `fixed`, `bounds`, `solver`, `max_steps`.
-
-    Raises:
-        FitError: If that fit fails.
-
-    Example:
-        >>> import everwillow as ew
-        >>> from everwillow.hypotest.utils import make_asimov
-        >>> state = ew.State.from_pytree({"mu": 1.0})
-        >>> predict = lambda s: 50.0 + 10.0 * s["mu"]
-        >>> print(make_asimov(
-        ...     lambda params, n: predict(params) - n * 4.0, state, 60.0, poi_key="mu",
-        ...     predict_fn=predict, nuisances="a priori",
-        ... ))
-        50.0
-    """
-    problem = pose(nll_fn, params, observation, **options).hold({poi_key: mu_asimov})
-    if check_nuisances(nuisances):
-        at = problem.fit(throw=throw).params
-    else:
-        numbers = problem.numbers
-        at = problem.task.layout.state(numbers.vector, numbers.others)
-    return asimov_data(nll_fn, at, predict_fn=predict_fn)
 
 
 def sigma_from_asimov(mu: ArrayLike, mu_asimov: ArrayLike, q_asimov: ArrayLike) -> Any:

@@ -10,9 +10,8 @@ from jaxtyping import Array, Bool, Float, Int
 from everwillow._numerics import select
 from everwillow.engine.core import Task
 from everwillow.engine.problem import Numbers
-from everwillow.fitting.follow import Foothold
+from everwillow.fitting.follow import Foothold, follow_held
 from everwillow.profile._contour_geometry import Arc
-from everwillow.profile._walk import step_to
 
 
 # The rise of -ln L on the curve is that of the level to this part of it, and rounding.
@@ -115,7 +114,7 @@ class Plane(eqx.Module):
     def visit(self, last: Foothold, u: Array) -> tuple[Foothold, Array, Array]:
         """Return the fit at a point, the height above the level, and its gradient."""
         x = last.x.at[self.places].set(self.values(u))
-        at = step_to(self.task, self.numbers, last, self.held, x)
+        at = follow_held(self.task, self.numbers, last, self.held, x)
         height = (at.value - self.base.value) / self.rise - 1
         return at, height, self.root.T @ at.gradient[self.places] / self.rise
 

@@ -11,8 +11,7 @@ from everwillow._numerics import select
 from everwillow.engine.core import Task, constant
 from everwillow.engine.outcome import _range, scaled_solver
 from everwillow.engine.problem import Numbers
-from everwillow.fitting.follow import Foothold, attached, holding
-from everwillow.profile._walk import step_to
+from everwillow.fitting.follow import Foothold, attached, follow_held, holding
 
 
 class CROSSING(eqx.Enumeration):
@@ -133,7 +132,7 @@ class _Way(eqx.Module):
     def advance(self, s: _Search) -> _Search:
         """Visit a point, judge it and choose the next one."""
         x = self.base.x.at[self.place].set(s.value)
-        at = step_to(self.task, self.numbers, s.at, self.held, x)
+        at = follow_held(self.task, self.numbers, s.at, self.held, x)
         good = at.success
         rise, root = _height(at, self.base)
         slope = at.gradient[self.place] / jnp.where(root > 0, root, 1)

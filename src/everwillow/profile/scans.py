@@ -4,19 +4,25 @@ from collections.abc import Iterable
 from typing import Any, Unpack
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Array, Bool, Float
 
 from everwillow._errors import RESULTS, ArgumentValueError, ShapeMismatchError
+from everwillow._numerics import select
 from everwillow._typing import Key
 from everwillow.engine import programs
+from everwillow.engine.adjoint import minimise
+from everwillow.engine.core import Task
 from everwillow.engine.layout import float_dtype, is_traced, namespace, on_host
+from everwillow.engine.outcome import Outcome
+from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
+from everwillow.fitting.follow import Foothold, follow_held, holding
 from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.fitting.result import Values
 from everwillow.profile._best_fit import Stage, stage
-from everwillow.profile._walk import visit, walk, walk_2d
 from everwillow.statelib import State
 
 
@@ -119,7 +125,7 @@ def scan(
 ) -> ScanResult:
     r"""Profile -ln L in one parameter.
 
-    At each value the likelihood is minimised over all other parameters. The walk goes
+    At each value the likelihood is minimised over all other parameters. The scan goes
     from the best fit outwards on both sides, each fit starting from the one before,
     and all of it is one compiled program.
 
@@ -167,7 +173,7 @@ def scan(
     problem = start.problem.reaching(np.array([place]), points[:, None])
     x, nll, gradient, status, success = on_host(
         programs.call(
-            visit if vectorised else walk,
+            _scan_at_once if vectorised else _scan_outwards,
             problem.task,
             problem.numbers,
             start.base,
@@ -240,7 +246,7 @@ def scan_2d(
         problem = problem.reaching(np.array([place]), axis[:, None])
     x, nll, _, status, success = on_host(
         programs.call(
-            walk_2d,
+            _scan_grid,
             problem.task,
             problem.numbers,
             start.base,
@@ -282,3 +288,127 @@ def _points(posed: Stage, name: Key, place: int, values: Any, *, where: str) -> 
         )
     posed.check_inside(name, place, points, where=where)
     return points
+
+
+def _kept(at: Foothold | Outcome) -> tuple[Array, Array, Array, Any, Array]:
+    """Return what is kept of each point, which is all but the Hessian."""
+    value = jnp.where(at.success, at.value, jnp.nan)
+    gradient = jnp.where(at.success, at.gradient, jnp.nan)
+    return jnp.where(at.success, at.x, jnp.nan), value, gradient, at.status, at.success
+
+
+def _scan_outwards(
+    task: Task,
+    numbers: Numbers,
+    base: Foothold,
+    held: Bool[Array, " n"],
+    place: Array,
+    values: Float[Array, " m"],
+) -> tuple[Any, ...]:
+    """Fit at values of one parameter, from the nearest outwards, on both sides.
+
+    Args:
+        task: The structure of the fit.
+        numbers: Its arguments.
+        base: The best fit, where both sides begin.
+        held: What else is held at the base, shape ``(n,)``.
+        place: The position of the parameter.
+        values: In any order.
+
+    Returns:
+        What `_kept` returns, each with a leading axis of the values, in their order.
+    """
+    held = jnp.asarray(held).at[place].set(True)
+    order, turn = _outwards(values, base.x[place])
+
+    def advance(last: Foothold, stop):
+        value, again = stop
+        last = select(again, constant, last)
+        end = follow_held(task, numbers, last, held, base.x.at[place].set(value))
+        # A failed point is no place to start from.
+        return jax.lax.stop_gradient(select(end.success, end, last)), _kept(end)
+
+    constant = jax.lax.stop_gradient(base)
+    _, found = jax.lax.scan(advance, constant, (values[order], turn))
+    back = jnp.argsort(order)
+    return jax.tree.map(lambda leaf: leaf[back], found)
+
+
+def _scan_grid(
+    task: Task,
+    numbers: Numbers,
+    base: Foothold,
+    held: Bool[Array, " n"],
+    places: tuple[Array, Array],
+    values: tuple[Float[Array, " k"], Float[Array, " m"]],
+) -> tuple[Any, ...]:
+    """Fit on a grid: rows from the nearest outwards, and columns likewise in each.
+
+    Returns:
+        What `_kept` returns, each with leading axes ``(k, m)``.
+    """
+    first, second = places
+    held = jnp.asarray(held).at[first].set(True).at[second].set(True)
+    rows, row_turn = _outwards(values[0], base.x[first])
+    columns, column_turn = _outwards(values[1], base.x[second])
+    # Each row begins with a point at the best fit of the second parameter.
+    width = columns.size + 1
+    ordered = jnp.concatenate([base.x[second][None], values[1][columns]])
+    begins = jnp.arange(width) == 0
+    stops = (
+        jnp.repeat(values[0][rows], width),
+        jnp.tile(ordered, rows.size),
+        jnp.tile(begins, rows.size),
+        jnp.where(
+            jnp.tile(begins, rows.size),
+            jnp.repeat(row_turn, width),
+            jnp.tile(jnp.append(False, column_turn), rows.size),
+        ),
+    )
+
+    def advance(carry, stop):
+        row, last = carry
+        one, other, is_row, turn = stop
+        # Rows begin at the best fit, columns at the first point of their row.
+        source = select(is_row, select(turn, constant, row), select(turn, row, last))
+        target = base.x.at[first].set(one).at[second].set(other)
+        end = follow_held(task, numbers, source, held, target)
+        last = jax.lax.stop_gradient(select(end.success, end, source))
+        return (select(is_row, last, row), last), _kept(end)
+
+    constant = jax.lax.stop_gradient(base)
+    _, found = jax.lax.scan(advance, (constant, constant), stops)
+    back = jnp.argsort(rows)[:, None], 1 + jnp.argsort(columns)[None, :]
+    return jax.tree.map(
+        lambda leaf: leaf.reshape(rows.size, width, *leaf.shape[1:])[back], found
+    )
+
+
+def _outwards(values: Array, here: Array) -> tuple[Array, Array]:
+    """Return the order from the nearest outwards, above first, and starts of sides."""
+    below = values < here
+    order = jnp.lexsort((jnp.abs(values - here), below))
+    side = below[order]
+    return order, jnp.concatenate([jnp.ones(1, bool), side[1:] != side[:-1]])
+
+
+def _scan_at_once(
+    task: Task,
+    numbers: Numbers,
+    base: Foothold,
+    held: Bool[Array, " n"],
+    place: Array,
+    values: Float[Array, " m"],
+) -> tuple[Any, ...]:
+    """Fit at values of one parameter all at once, each from the best fit.
+
+    The arguments and what is returned are those of `_scan_outwards`.
+    """
+    held = jnp.asarray(held).at[place].set(True)
+
+    def at(value):
+        start = holding(numbers, base.x.at[place].set(value), held)
+        outcome, _ = minimise(task, start)
+        return _kept(outcome)
+
+    return jax.vmap(at)(values)

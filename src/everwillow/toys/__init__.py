@@ -1,11 +1,11 @@
 """Asimov data, pseudo-experiments, and fits of many of them."""
 
+from everwillow.toys.asimov import asimov_data
 from everwillow.toys.fits import ToyFits, fit_toys
 from everwillow.toys.sampling import (
     DrawnParameters,
     Fluctuated,
     PoissonToys,
-    asimov_data,
     sample_toys,
     toy_keys,
 )

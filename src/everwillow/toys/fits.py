@@ -193,8 +193,7 @@ def fit_toys(
         state,
         **options,
     ).hold(held)
-    layout, numbers = problem.task.layout, problem.numbers
-    truth = layout.state(numbers.vector, numbers.others)
+    numbers, truth = problem.numbers, problem.start
     base, size = checked_key(key), batch_size or batch_size_for(len(numbers.index))
 
     def work(indices: np.ndarray) -> dict[str, Any]:

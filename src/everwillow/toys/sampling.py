@@ -1,4 +1,4 @@
-"""Data that were never taken: the Asimov data set, and pseudo-experiments.
+"""Pseudo-experiments: how they are drawn.
 
 What draws a pseudo-experiment is a function ``sampler(state, key)`` that returns an
 observation. The three classes here are such functions; so is any of a user's own.
@@ -13,13 +13,11 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from everwillow._captures import up_to_date
 from everwillow._errors import (
     ArgumentTypeError,
     ArgumentValueError,
     ShapeMismatchError,
 )
-from everwillow._native import native, native_tree
 from everwillow._tree import alike_but_rows
 from everwillow._typing import Array, Key
 from everwillow.engine import programs
@@ -29,6 +27,7 @@ from everwillow.model import AbstractModel
 from everwillow.parameters import AbstractConstraint, MultivariateNormal, Poisson
 from everwillow.parameters.base import real
 from everwillow.statelib import State
+from everwillow.toys.asimov import native_params
 
 
 Sampler = Callable[[State, Array], Any]
@@ -136,46 +135,6 @@ def choose_sampler(
         "toys: a likelihood alone does not tell how to draw data. Give "
         "sample_fn(state, key), or predict_fn(state) for Poisson counts around it, or "
         "use a Model."
-    )
-
-
-def asimov_data(
-    nll_fn: Any,
-    params: State | FitResult,
-    *,
-    predict_fn: Callable[[State], Any] | None = None,
-) -> Any:
-    """Return the Asimov data: what is expected at given parameters, without noise.
-
-    For a Model the auxiliary data are at the parameter values too, so that a fit of
-    the Asimov data has its minimum exactly at `params`.
-
-    Args:
-        nll_fn: A Model, or any function if `predict_fn` is given.
-        params: The parameters.
-        predict_fn: From a State to the expected observation; what the Model expects
-            if None.
-
-    Raises:
-        ArgumentValueError: If there is neither a Model nor a `predict_fn`.
-
-    Example:
-        >>> import everwillow as ew
-        >>> from everwillow.toys import asimov_data
-        >>> state = ew.State.from_pytree({"rate": 7.0})
-        >>> asimov_data(None, state, predict_fn=lambda s: 2 * s["rate"])
-        14.0
-    """
-    at: Any = _native_params(params)
-    if predict_fn is not None:
-        with up_to_date(predict_fn):
-            return predict_fn(at)
-    if isinstance(nll_fn, AbstractModel):
-        with up_to_date(nll_fn):
-            return nll_fn.asimov(at)
-    raise ArgumentValueError(
-        "asimov: a likelihood alone does not tell what it expects. Give "
-        "predict_fn(state), which returns the expected observation, or use a Model."
     )
 
 
@@ -313,18 +272,9 @@ def sample_toys(
     check_count(ntoys, "ntoys")
     sampler = choose_sampler(nll_fn, sample_fn, predict_fn)
     indices = np.arange(first, first + ntoys)
-    state = jax.tree.map(as_array, _native_params(params))
+    state = jax.tree.map(as_array, native_params(params))
     toys = programs.call(draw, sampler, state, checked_key(key), indices, None)
     return toys if is_traced(toys) else jax.tree.map(np.asarray, toys)
-
-
-def _native_params(params: Any) -> Any:
-    """Return parameters as JAX takes them; a FitResult has its own."""
-    params = params.params if isinstance(params, FitResult) else params
-    if isinstance(params, State):
-        values = [native(value, f"params[{key!r}]") for key, value in params.items()]
-        return params.with_values(values)
-    return native_tree(params, "params")
 
 
 def check_count(count: Any, name: str) -> None:

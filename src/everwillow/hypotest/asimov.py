@@ -1,0 +1,116 @@
+"""The Asimov data of a hypothesis, with profiled or nominal nuisance parameters."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Unpack
+
+from everwillow._errors import ArgumentValueError
+from everwillow._typing import Key
+from everwillow.fitting import FitResult
+from everwillow.fitting.conditional import Problem, pose
+from everwillow.fitting.options import FitOptions, takes_options
+from everwillow.statelib import State
+from everwillow.toys.asimov import asimov_data
+
+
+@takes_options(FitOptions)
+def make_asimov(
+    nll_fn: Any,
+    params: State | None = None,
+    observation: Any = None,
+    *,
+    poi_key: Key,
+    mu_asimov: Any = 0.0,
+    predict_fn: Callable[[State], Any] | None = None,
+    nuisances: str = "a posteriori",
+    throw: bool = True,
+    **options: Unpack[FitOptions],
+) -> Any:
+    """Return the Asimov data of a hypothesis.
+
+    Args:
+        nll_fn: -ln L or a Model, as in `fit`.
+        params: Start values; those of a Model if None.
+        observation: The data; those of a Model if None.
+        poi_key: The parameter of interest.
+        mu_asimov: Its value in the Asimov data.
+        predict_fn: From a State to the expected observation; what the Model expects
+            if None.
+        nuisances: ``"a posteriori"``: the other parameters are fitted to the data with
+            the POI at `mu_asimov`. ``"a priori"``: they have their start values.
+        throw: Whether to raise where that fit finds no minimum.
+        **options: `FitOptions`, as in `fit`: `fixed`, `bounds`, `solver`, `max_steps`.
+
+    Raises:
+        FitError: If that fit fails.
+
+    Example:
+        >>> import everwillow as ew
+        >>> from everwillow.hypotest.asimov import make_asimov
+        >>> state = ew.State.from_pytree({"mu": 1.0})
+        >>> predict = lambda s: 50.0 + 10.0 * s["mu"]
+        >>> print(make_asimov(
+        ...     lambda params, n: predict(params) - n * 4.0, state, 60.0, poi_key="mu",
+        ...     predict_fn=predict, nuisances="a priori",
+        ... ))
+        50.0
+    """
+    problem = pose(nll_fn, params, observation, **options).hold({poi_key: mu_asimov})
+    profiled = check_nuisances(nuisances)
+    at = problem.fit(throw=throw).params if profiled else problem.start
+    return asimov_data(nll_fn, at, predict_fn=predict_fn)
+
+
+class AsimovRecipe(NamedTuple):
+    """How Asimov data are made.
+
+    Attributes:
+        observation: The Asimov data themselves, if they are at hand.
+        predict_fn: From a State to the expected observation.
+        mu: The value of the POI.
+        a_posteriori: Whether the other parameters are fitted to the data.
+    """
+
+    observation: Any
+    predict_fn: Callable[[State], Any] | None
+    mu: Any
+    a_posteriori: bool
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there are Asimov data."""
+        return self.observation is not None or self.predict_fn is not None
+
+    @property
+    def profiles(self) -> bool:
+        """Whether they take a fit of the data with the POI held."""
+        return self.wanted and self.observation is None and self.a_posteriori
+
+    def apply(
+        self,
+        nll_fn: Any,
+        problem: Problem,
+        poi: Key,
+        profiled: tuple[FitResult, ...],
+    ) -> Problem:
+        """Return the fit of the Asimov data, started at its minimum."""
+        if profiled:
+            at = profiled[0].params
+        else:
+            at = problem.hold({poi: self.mu}, where="mu_asimov").start
+        data = self.observation
+        if data is None:
+            data = asimov_data(nll_fn, at, predict_fn=self.predict_fn)
+        return problem.at(at).given(data)
+
+
+def check_nuisances(nuisances: str) -> bool:
+    """Return whether Asimov data are made a posteriori.
+
+    Raises:
+        ArgumentValueError: If it is neither of the two words.
+    """
+    if nuisances not in ("a posteriori", "a priori"):
+        raise ArgumentValueError(
+            f'nuisances: expected "a posteriori" or "a priori", got {nuisances!r}.'
+        )
+    return nuisances == "a posteriori"

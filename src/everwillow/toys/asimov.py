@@ -1,0 +1,60 @@
+"""The Asimov data set: what is expected at given parameters, without fluctuations."""
+
+from collections.abc import Callable
+from typing import Any
+
+from everwillow._captures import up_to_date
+from everwillow._errors import ArgumentValueError
+from everwillow._native import native, native_tree
+from everwillow.fitting import FitResult
+from everwillow.model import AbstractModel
+from everwillow.statelib import State
+
+
+def asimov_data(
+    nll_fn: Any,
+    params: State | FitResult,
+    *,
+    predict_fn: Callable[[State], Any] | None = None,
+) -> Any:
+    """Return the Asimov data: what is expected at given parameters, without noise.
+
+    For a Model the auxiliary data are at the parameter values too, so that a fit of
+    the Asimov data has its minimum exactly at `params`.
+
+    Args:
+        nll_fn: A Model, or any function if `predict_fn` is given.
+        params: The parameters.
+        predict_fn: From a State to the expected observation; what the Model expects
+            if None.
+
+    Raises:
+        ArgumentValueError: If there is neither a Model nor a `predict_fn`.
+
+    Example:
+        >>> import everwillow as ew
+        >>> from everwillow.toys import asimov_data
+        >>> state = ew.State.from_pytree({"rate": 7.0})
+        >>> asimov_data(None, state, predict_fn=lambda s: 2 * s["rate"])
+        14.0
+    """
+    at: Any = native_params(params)
+    if predict_fn is not None:
+        with up_to_date(predict_fn):
+            return predict_fn(at)
+    if isinstance(nll_fn, AbstractModel):
+        with up_to_date(nll_fn):
+            return nll_fn.asimov(at)
+    raise ArgumentValueError(
+        "asimov: a likelihood alone does not tell what it expects. Give "
+        "predict_fn(state), which returns the expected observation, or use a Model."
+    )
+
+
+def native_params(params: Any) -> Any:
+    """Return parameters as JAX takes them; a FitResult has its own."""
+    params = params.params if isinstance(params, FitResult) else params
+    if isinstance(params, State):
+        values = [native(value, f"params[{key!r}]") for key, value in params.items()]
+        return params.with_values(values)
+    return native_tree(params, "params")
