@@ -10,8 +10,8 @@ pytest.importorskip("matplotlib")
 import everwillow as ew
 from everwillow import impacts, plotting, profile
 from everwillow.io import load, save
-from everwillow.plotting._curves import make_curve
 from everwillow.plotting._records import scan_of
+from everwillow.plotting.likelihood import make_curve
 from tests.plotting.pictures import drawn
 
 
