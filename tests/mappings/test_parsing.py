@@ -111,7 +111,7 @@ def test_ones_own():
     assert words == Custom(one_bin, "my ch", "3")
     assert parse_mapping(words.key) == words
     assert parse_mapping("tests.mappings.test_parsing:MAPPING") == MAPPING
-    own = parse_mapping("everwillow.mappings.project:Project ch0")
+    own = parse_mapping("everwillow.mappings.channels:Project ch0")
     assert own == Project("ch0")
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 
 from everwillow.likelihood.histograms import Axis, Channel, Layout, Yields
 from everwillow.mappings import Select, Selection, parse_selection
-from everwillow.mappings._bins import applied, resolve
+from everwillow.mappings._channel_parts import applied, resolve
 from everwillow.mappings.selection import Cut, Label, Merge, MergeTo, Pick, Sum, Value
 
 

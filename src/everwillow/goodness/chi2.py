@@ -1,6 +1,6 @@
 """chi2 tests with full covariance matrices."""
 
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +13,7 @@ from everwillow.engine.layout import as_arrays, is_traced
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
 from everwillow.goodness._yields import check, yields
-from everwillow.goodness.pvalues import GoodnessResult, judged
+from everwillow.goodness.pvalues import GoodnessResult, with_pvalue
 from everwillow.model import AbstractModel
 from everwillow.uncertainty import covariance_matrix
 from everwillow.uncertainty.evaluation_point import evaluate_at, on_host
@@ -61,7 +61,7 @@ def chi2_test(
             f"or variances of shape (n,), got {np.shape(covariance)}."
         )
     statistic, rank = on_host(programs.call(_chi2, residuals, covariance))
-    return judged(statistic, rank if ndof is None else ndof)
+    return with_pvalue(statistic, rank if ndof is None else ndof)
 
 
 def _chi2(residuals: Any, covariance: Any) -> tuple[Array, Array]:
@@ -69,10 +69,49 @@ def _chi2(residuals: Any, covariance: Any) -> tuple[Array, Array]:
     covariance = jnp.asarray(covariance, float)
     if covariance.ndim == 1:
         covariance = jnp.diag(covariance)
-    return quadratic_form(residuals, covariance)
+    return _chi2_and_rank(residuals, covariance)
 
 
-def quadratic_form(
+class QuadraticForm(NamedTuple):
+    """What `inverse_quadratic_form` returns.
+
+    Attributes:
+        value: The quadratic form.
+        eigenvalues: All eigenvalues of the matrix, ascending.
+        components: The components of the vector along the eigenvectors.
+        regular: Which eigenvalues are in the sum.
+    """
+
+    value: Any
+    eigenvalues: Any
+    components: Any
+    regular: Any
+
+
+def inverse_quadratic_form(
+    vector: Any, matrix: Any, *, threshold: float = SINGULAR, relative: bool = False
+) -> QuadraticForm:
+    r"""Return :math:`v^\mathsf T M^+ v`, with the pseudo-inverse of a symmetric matrix.
+
+    Every chi2 with a covariance that may be singular is computed here. Works with JAX
+    where an argument is traced, and with NumPy elsewhere.
+
+    Args:
+        vector: v, shape ``(n,)``.
+        matrix: M, shape ``(n, n)``.
+        threshold: Eigenvalues that are not above it are left out.
+        relative: Whether the threshold is in units of the largest eigenvalue.
+    """
+    xp: Any = jnp if is_traced(vector, matrix) else np
+    eigenvalues, eigenvectors = xp.linalg.eigh(matrix)
+    components = eigenvectors.T @ vector
+    regular = eigenvalues > (threshold * eigenvalues[-1] if relative else threshold)
+    safe = xp.where(regular, eigenvalues, 1)
+    value = xp.sum(xp.where(regular, components**2 / safe, 0))
+    return QuadraticForm(value, eigenvalues, components, regular)
+
+
+def _chi2_and_rank(
     residuals: Array, covariance: Array, share: float = SINGULAR
 ) -> tuple[Array, Array]:
     """Return the statistic and the rank of the covariance.
@@ -87,16 +126,14 @@ def quadratic_form(
     scale = jnp.where(moving, 1 / jnp.sqrt(jnp.where(moving, variance, 1)), 0)
     bad = ~(jnp.all(jnp.isfinite(covariance)) & jnp.all(variance >= 0))
     scaled = jnp.where(bad, 0.0, covariance * scale[:, None] * scale[None, :])
-    values, vectors = jnp.linalg.eigh(0.5 * (scaled + scaled.T))
-    known = values > SINGULAR
     # Residuals of what does not fluctuate at all keep their own scale.
     pulls = residuals * jnp.where(moving, scale, 1)
-    along = vectors.T @ pulls
-    inverse = jnp.where(known, 1 / jnp.where(known, values, 1), 0)
-    impossible = jnp.sum(jnp.where(known, 0, along**2)) > share * jnp.sum(pulls**2)
-    total = jnp.where(impossible, jnp.inf, jnp.sum(along**2 * inverse))
-    negative = jnp.any(values < -SINGULAR)
-    return jnp.where(bad | negative, jnp.nan, total), jnp.sum(known)
+    form = inverse_quadratic_form(pulls, 0.5 * (scaled + scaled.T))
+    outside = jnp.sum(jnp.where(form.regular, 0, form.components**2))
+    impossible = outside > share * jnp.sum(pulls**2)
+    total = jnp.where(impossible, jnp.inf, form.value)
+    negative = jnp.any(form.eigenvalues < -SINGULAR)
+    return jnp.where(bad | negative, jnp.nan, total), jnp.sum(form.regular)
 
 
 def yield_chi2(
@@ -153,7 +190,7 @@ def yield_chi2(
     data_variance = as_arrays(data_variance, "data_variance")
     args = (model, point, observation, data_variance, covariance, np.asarray(sign))
     statistic, rank = evaluate_at(_yield_chi2, *args)[0]
-    return judged(statistic, rank if ndof is None else ndof)
+    return with_pvalue(statistic, rank if ndof is None else ndof)
 
 
 def covariance_for(
@@ -173,10 +210,10 @@ def _yield_chi2(
     matrix = variance if variance.ndim == 2 else jnp.diag(variance)
     spread = matrix + sign * (jacobian @ covariance @ jacobian.T)
     # With statistics of samples the fit is linear only as far as these are small.
-    told = isinstance(data_variance, str) and data_variance == "model"
-    told = told and getattr(task.objective, "diagnostics", None) is not None
-    share = NONLINEAR if told else SINGULAR
-    return quadratic_form(found.data - found.expected, spread, share)
+    of_model = isinstance(data_variance, str) and data_variance == "model"
+    profiled = of_model and getattr(task.objective, "diagnostics", None) is not None
+    share = NONLINEAR if profiled else SINGULAR
+    return _chi2_and_rank(found.data - found.expected, spread, share)
 
 
 __all__ = ["Relation", "chi2_test", "yield_chi2"]

@@ -8,7 +8,7 @@ from everwillow._results import RESULTS
 from everwillow.engine.covariance import singular_level
 from everwillow.engine.layout import namespace
 from everwillow.fitting import FitResult
-from everwillow.goodness.pvalues import GoodnessResult, judged
+from everwillow.goodness.pvalues import GoodnessResult, with_pvalue
 from everwillow.uncertainty.evaluation_point import refuse_batch
 
 
@@ -82,7 +82,7 @@ def nested_test(
             "minimum: start it from the end of the other, fit(..., params=...)."
         )
     statistic = library.maximum(statistic, 0)
-    return judged(library.where(good, statistic, library.nan), float(count))
+    return with_pvalue(library.where(good, statistic, library.nan), float(count))
 
 
 def _flat_directions(result: FitResult) -> int:

@@ -48,16 +48,16 @@ def chi2_survival(statistic: ArrayLike, ndof: ArrayLike) -> Array:
     return jnp.where(good, tail, jnp.nan)
 
 
-def judged(statistic: Any, ndof: Any) -> GoodnessResult:
-    """Return a statistic with its p-value."""
+def with_pvalue(statistic: Any, ndof: Any) -> GoodnessResult:
+    """Return a statistic that follows a chi2 distribution with its p-value."""
     args = jax.tree.map(as_array, (statistic, ndof))
-    statistic, ndof, pvalue = on_host(programs.call(_judged, *args))
-    return GoodnessResult(statistic, ndof, pvalue)
+    return on_host(programs.call(chi2_result, *args))
 
 
-def _judged(statistic: Any, ndof: Any) -> tuple[Array, Array, Array]:
+def chi2_result(statistic: Any, ndof: Any) -> GoodnessResult:
+    """Return the same inside of a compiled program."""
     statistic, ndof = jnp.asarray(statistic, float), jnp.asarray(ndof, float)
-    return statistic, ndof, chi2_survival(statistic, ndof)
+    return GoodnessResult(statistic, ndof, chi2_survival(statistic, ndof))
 
 
 class ToyPValue(eqx.Module):

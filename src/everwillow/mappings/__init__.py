@@ -1,7 +1,8 @@
 """Functions of parameters and expected yields, with errors before and after a fit."""
 
 from everwillow.mappings.angular_coefficients import AngularCoefficients, LamTung
-from everwillow.mappings.chi2 import MappingChi2, mapping_chi2
+from everwillow.mappings.channels import Identity, Normalize, Project, Select
+from everwillow.mappings.chi2 import MappingChi2, mapping_chi2, residual_chi2
 from everwillow.mappings.composite import Composite, places
 from everwillow.mappings.custom import Custom
 from everwillow.mappings.data import (
@@ -20,13 +21,8 @@ from everwillow.mappings.histogram_mapping import (
     AbstractHistogramMapping,
     integer_axes,
 )
-from everwillow.mappings.identity import Identity
-from everwillow.mappings.normalize import Normalize
 from everwillow.mappings.parsing import parse_mapping
-from everwillow.mappings.project import Project
 from everwillow.mappings.ratio import Asymmetry, Difference, Normratio, Ratio
-from everwillow.mappings.residuals import residual_chi2
-from everwillow.mappings.select import Select
 from everwillow.mappings.selection import Selection, parse_selection
 from everwillow.mappings.shifts import VariationsResult, variations
 

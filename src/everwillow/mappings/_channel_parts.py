@@ -1,17 +1,34 @@
 """Some processes in some bins of a channel: what mappings are made of."""
 
+import dataclasses
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from everwillow._errors import ArgumentTypeError, ArgumentValueError
-from everwillow.likelihood.histograms import Axis, Layout, Yields
-from everwillow.mappings._bins import applied, resolve
-from everwillow.mappings.selection import Selection
+from everwillow._errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    UnknownKeyError,
+    nearest,
+)
+from everwillow.likelihood.histograms import Axis, Channel, Layout, Yields
+from everwillow.mappings.selection import (
+    Cut,
+    Label,
+    Merge,
+    Operation,
+    Pick,
+    Position,
+    Selection,
+    Sum,
+    Value,
+)
 from everwillow.mappings.tokens import quoted
 
 
@@ -136,13 +153,248 @@ def checked_channel(channel: Any) -> str:
     return channel
 
 
+# Values this close to an edge, in units of the narrowest bin, are on it: 0.3 is not the
+# third of ten steps to 1, in binary.
+ON_EDGE = 1e-9
+
+
+class Bins(NamedTuple):
+    """What becomes of the bins of one axis.
+
+    Attributes:
+        taken: Those that count, ascending.
+        group: The new bin that each of them goes to, ascending.
+        axis: The new axis; None if there is a single bin and the axis is dropped.
+    """
+
+    taken: Int[np.ndarray, " taken"]
+    group: Int[np.ndarray, " taken"]
+    axis: Axis | None
+
+
+def resolve(selection: Selection, channel: Channel) -> tuple[Bins, ...]:
+    """Find the bins that a selection means, for each axis of a channel.
+
+    Raises:
+        UnknownKeyError: If an axis or a category does not exist.
+        ArgumentValueError: If a bin does not, or if edges are not those of bins.
+    """
+    names = [axis.name for axis in channel.axes]
+    found = [Bins(np.arange(a.size), np.arange(a.size), a) for a in channel.axes]
+    for name, operation in selection.items:
+        where = f"channel {channel.name!r}, selection {name}:{operation}: "
+        if name not in names:
+            known = ", ".join(map(repr, names)) or "no axes"
+            msg = f"{where}there is no axis {name!r}.{nearest(name, names)}"
+            raise UnknownKeyError(f"{msg} The channel has {known}.")
+        i = names.index(name)
+        if found[i].axis is None:
+            raise ArgumentValueError(
+                f"{where}an earlier selection has dropped this axis."
+            )
+        found[i] = _after(found[i], operation, where)
+    return tuple(found)
+
+
+def applied(values: Array, bins: Sequence[Bins]) -> Array:
+    """Sum over bins along the last axes of an array, one for each of `bins`."""
+    first = values.ndim - len(bins)
+    for i in reversed(range(len(bins))):
+        values = _along(values, bins[i], first + i)
+    return values
+
+
+def _along(values: Array, bins: Bins, i: int) -> Array:
+    taken, group = bins.taken, bins.group
+    start, stop = int(taken[0]), int(taken[-1]) + 1
+    if taken.size == stop - start:
+        values = jax.lax.slice_in_dim(values, start, stop, axis=i)
+    else:
+        values = jnp.take(values, taken, axis=i, mode="clip")
+    if bins.axis is None:
+        return jnp.sum(values, axis=i)
+    size = int(group[-1]) + 1
+    if size == taken.size:
+        return values
+    if taken.size % size == 0 and np.all(np.bincount(group) == taken.size // size):
+        shape = (*values.shape[:i], size, -1, *values.shape[i + 1 :])
+        return jnp.sum(values.reshape(shape), axis=i + 1)
+    moved = jnp.moveaxis(values, i, 0)
+    total = jax.ops.segment_sum(moved, group, size, indices_are_sorted=True)
+    return jnp.moveaxis(total, 0, i)
+
+
+def _after(bins: Bins, operation: Operation, where: str) -> Bins:
+    """Return what becomes of bins by one more operation."""
+    axis = bins.axis
+    assert axis is not None
+    if isinstance(operation, Sum):
+        return Bins(bins.taken, np.zeros_like(bins.group), None)
+    if isinstance(operation, Pick):
+        i = _index(axis, operation.position, where)
+        kept = bins.group == i
+        return Bins(bins.taken[kept], np.zeros(int(kept.sum()), int), None)
+    if isinstance(operation, Cut):
+        return _cut(bins, axis, operation, where)
+    if isinstance(operation, Merge):
+        if axis.size % operation.factor:
+            raise ArgumentValueError(
+                f"{where}{axis.size} bins cannot be merged by {operation.factor}. "
+                "Take a part of them first, or give edges: rebin(0,1,2)."
+            )
+        ends = list(range(0, axis.size + 1, operation.factor))
+    else:
+        ends = [_edge(axis, edge, where) for edge in operation.edges]
+    kept = (bins.group >= ends[0]) & (bins.group < ends[-1])
+    group = np.searchsorted(ends, bins.group[kept], side="right") - 1
+    return Bins(bins.taken[kept], group, _merged(axis, ends))
+
+
+def _cut(bins: Bins, axis: Axis, cut: Cut, where: str) -> Bins:
+    start = 0 if cut.start is None else _end(axis, cut.start, where)
+    stop = axis.size if cut.stop is None else _end(axis, cut.stop, where)
+    if start >= stop:
+        raise ArgumentValueError(f"{where}no bin is left of {axis.size}.")
+    of_stride = (bins.group - start) % cut.stride == 0
+    kept = (bins.group >= start) & (bins.group < stop) & of_stride
+    group = (bins.group[kept] - start) // cut.stride
+    return Bins(bins.taken[kept], group, _part(axis, start, stop, cut.stride))
+
+
+def _part(axis: Axis, start: int, stop: int, stride: int) -> Axis:
+    """Return an axis of some bins of another; with gaps it has categories."""
+    if axis.edges is not None and stride == 1:
+        return dataclasses.replace(axis, edges=axis.edges[start : stop + 1])
+    labels = axis.labels
+    if axis.edges is not None:
+        pairs = zip(axis.edges[:-1], axis.edges[1:], strict=True)
+        labels = tuple(f"[{low:.12g}, {high:.12g})" for low, high in pairs)
+    part = (labels or ())[start:stop:stride]
+    return dataclasses.replace(axis, edges=None, labels=part)
+
+
+def _merged(axis: Axis, ends: Sequence[int]) -> Axis:
+    if axis.edges is not None:
+        return dataclasses.replace(axis, edges=tuple(axis.edges[i] for i in ends))
+    labels = axis.labels or ()
+    parts = [labels[a:b] for a, b in itertools.pairwise(ends)]
+    names = ["+".join(map(str, part)) for part in parts]
+    merged = tuple(names) if len(labels) > len(parts) else labels
+    return dataclasses.replace(axis, labels=merged)
+
+
+def _index(axis: Axis, position: Position, where: str) -> int:
+    """Return which bin is meant by a position."""
+    size = axis.size
+    if isinstance(position, int):
+        if not -size <= position < size:
+            raise ArgumentValueError(
+                f"{where}there is no bin {position} among {size} (0 to {size - 1})."
+            )
+        return position % size
+    if axis.labels is not None:
+        return _category(axis, position, where)
+    if isinstance(position, Label):
+        raise ArgumentValueError(
+            f"{where}this axis has intervals, not categories.{_instead(position, [])} "
+            "Give a bin index (3), a value (0.5j), a slice (2:5), sum or rebin(...)."
+        )
+    i = _below(axis, position.number)
+    if not 0 <= i < size:
+        edges = axis.edges or (0.0,)
+        raise ArgumentValueError(
+            f"{where}{position.number:g} is outside of the axis, which goes from "
+            f"{edges[0]:g} to {edges[-1]:g}."
+        )
+    return i
+
+
+def _category(axis: Axis, position: Value | Label, where: str) -> int:
+    labels = axis.labels or ()
+    if isinstance(position, Label):
+        names = [str(label) for label in labels]
+        if position.text in names:
+            return names.index(position.text)
+        hint = _instead(position, names)
+        msg = f"{where}there is no category {position.text!r}.{hint}"
+        raise UnknownKeyError(f"{msg} The categories are: {', '.join(names[:10])}.")
+    for i, label in enumerate(labels):
+        if not isinstance(label, str) and label == position.number:
+            return i
+    shown = ", ".join(map(repr, labels[:10]))
+    raise UnknownKeyError(
+        f"{where}no category has the value {position}. The categories are: {shown}."
+    )
+
+
+def _instead(position: Label, names: Sequence[str]) -> str:
+    """Return the names and words of the grammar that are near."""
+    return nearest(position.text, [*names, "sum", "rebin(2)", "slice(0,2)", "None"])
+
+
+def _end(axis: Axis, position: Position, where: str) -> int:
+    """Return which bin a slice begins at, or ends before."""
+    size = axis.size
+    if isinstance(position, Value) and axis.edges is not None:
+        return min(max(_below(axis, position.number), 0), size)
+    if not isinstance(position, int):
+        return _index(axis, position, where)
+    if not -size <= position <= size:
+        raise ArgumentValueError(
+            f"{where}a slice at {position} of an axis with {size} bins."
+        )
+    return position + size if position < 0 else position
+
+
+def _below(axis: Axis, value: float) -> int:
+    """Return the bin that a value is in: -1 before the first, `size` after the last."""
+    near = _near(axis, value)
+    if near is not None:
+        return near
+    return int(np.searchsorted(axis.edges or (), value, side="right")) - 1
+
+
+def _near(axis: Axis, value: float) -> int | None:
+    """Return the edge that a value is on up to rounding, if any."""
+    edges = np.array(axis.edges)
+    same = edges == value
+    if same.any():
+        return int(np.argmax(same))
+    if not np.isfinite(value):
+        return None
+    widths = np.diff(edges[np.isfinite(edges)])
+    width = np.min(widths) if widths.size else 1.0
+    away = np.abs(edges - value)
+    i = int(np.argmin(away))
+    return i if away[i] <= ON_EDGE * width else None
+
+
+def _edge(axis: Axis, value: float, where: str) -> int:
+    """Return which edge a value is."""
+    if axis.edges is None:
+        raise ArgumentValueError(
+            f"{where}this axis has categories: merge them by rebin(2)."
+        )
+    i = _near(axis, value)
+    if i is None:
+        close = min(axis.edges, key=lambda edge: abs(edge - value))
+        raise ArgumentValueError(
+            f"{where}{value:g} is no edge of this axis. The nearest is {close:g}; bins "
+            "can only be merged."
+        )
+    return i
+
+
 __all__ = [
     "SINGLE",
+    "Bins",
     "Term",
+    "applied",
     "checked_channel",
     "checked_names",
     "checked_processes",
     "process_words",
     "quotient",
+    "resolve",
     "with_an_axis",
 ]

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -73,14 +73,6 @@ class AbstractAngular(AbstractHistogramMapping):
         """Return whether the channel is fitted and no processes are selected."""
         return self.term.has_data(layout)
 
-    def of_processes(self, params: Any, yields: Yields) -> None:
-        """Return None: the values are no sums over processes."""
-        del params, yields
-
-    def process_names(self, layout: Layout) -> None:
-        """Return None, as `of_processes` does."""
-        del layout
-
     def _place(self, layout: Layout, least: int) -> tuple[int, tuple[Axis, ...]]:
         """Return where the axis of harmonics is, and all axes that are left."""
         channel = layout.channel(self.term.channel)
@@ -123,10 +115,7 @@ class AngularCoefficients(AbstractAngular):
         [0.4 0.1]
     """
 
-    @property
-    def quantity(self) -> str:
-        """Return what plots call the values."""
-        return "Angular coefficient"
+    quantity: ClassVar[str] = "Angular coefficient"
 
     def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
         """Return the coefficients, along the axis of harmonics."""
@@ -162,10 +151,7 @@ class LamTung(AbstractAngular):
         [0.2]
     """
 
-    @property
-    def quantity(self) -> str:
-        """Return what plots call the values."""
-        return "$A_0 - A_2$"
+    quantity: ClassVar[str] = "$A_0 - A_2$"
 
     def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
         """Return A0 - A2."""

@@ -1,6 +1,7 @@
 """Values of a mapping against data, without a matrix of all pairs of values."""
 
-from typing import Any, Literal, TypeAlias, get_args
+import dataclasses
+from typing import Any, get_args
 
 import equinox as eqx
 import jax
@@ -12,37 +13,27 @@ from jaxtyping import Array, Float, PyTree
 
 from everwillow._errors import ArgumentValueError, ShapeMismatchError
 from everwillow.engine import programs
-from everwillow.engine.layout import as_arrays, is_traced, namespace, on_host
-from everwillow.mappings.evaluation import MappingResult, checked_factor
+from everwillow.engine.core import Task
+from everwillow.engine.covariance import covariance_of
+from everwillow.engine.layout import as_arrays, namespace, on_host
+from everwillow.engine.problem import Numbers
+from everwillow.fitting import FitResult
+from everwillow.goodness.chi2 import SINGULAR, Relation, inverse_quadratic_form
+from everwillow.goodness.pvalues import GoodnessResult, chi2_result
+from everwillow.likelihood.histograms import Layout
+from everwillow.mappings.data import (
+    AT_ONCE,
+    check_has_data,
+    degrees_of_freedom,
+    mapped_data,
+)
+from everwillow.mappings.evaluation import MappingResult, after, checked_factor
+from everwillow.mappings.histogram_mapping import AbstractHistogramMapping
+from everwillow.uncertainty.evaluation_point import evaluate_at
 
 
-Relation: TypeAlias = Literal["independent", "fitted"]
-
-# Shares of the variance of the data below this do not fluctuate in the residuals.
-SINGULAR = 1e-9
-
-
-class MappingChi2(eqx.Module):
-    """The comparison of the values of a mapping with data.
-
-    Attributes:
-        statistic: The chi2 with all covariances.
-        ndof: The number of degrees of freedom.
-        pvalue: The probability of a chi2 at least as large.
-    """
-
-    statistic: Float[Array, ""]
-    ndof: Float[Array, ""]
-    pvalue: Float[Array, ""]
-
-    def __repr__(self) -> str:
-        """Return chi2, degrees of freedom and p-value."""
-        if is_traced(self) or np.ndim(self.statistic):
-            return "MappingChi2(...)"
-        return (
-            f"MappingChi2(statistic={float(self.statistic):.6g}, "
-            f"ndof={float(self.ndof):g}, pvalue={float(self.pvalue):.4g})"
-        )
+# The name of the record in files and code that were written when it was another one.
+MappingChi2 = GoodnessResult
 
 
 def mapping_chi2(
@@ -52,7 +43,7 @@ def mapping_chi2(
     *,
     relation: Relation = "independent",
     ndof: float | None = None,
-) -> MappingChi2:
+) -> GoodnessResult:
     r"""Compare the values of a mapping with data, their covariances included.
 
     With V the covariance of the data and F the factor of that of the values, the
@@ -76,7 +67,7 @@ def mapping_chi2(
             the number of directions that the data alone have determined.
 
     Returns:
-        `MappingChi2`, NaN where the matrix is not positive.
+        `everwillow.goodness.GoodnessResult`, NaN where the matrix is not positive.
 
     Raises:
         ArgumentValueError: If the mapping has no factor.
@@ -95,7 +86,7 @@ def mapping_chi2(
         ... )
         >>> mapping = prefit(None, model, factor=True)
         >>> mapping_chi2(mapping, np.array([2.0, 1.0]), np.ones(2))
-        MappingChi2(statistic=2, ndof=2, pvalue=0.3679)
+        GoodnessResult(statistic=2, ndof=2, pvalue=0.3679)
     """
     factor = checked_factor(mapping)
     if relation not in get_args(Relation):
@@ -112,8 +103,7 @@ def mapping_chi2(
     variance = as_arrays(variance, "variance")
     given = None if ndof is None else np.asarray(float(ndof))
     args = (residuals, variance, factor, relation, given)
-    statistic, count, pvalue = on_host(programs.call(_compare, *args))
-    return MappingChi2(statistic, count, pvalue)
+    return on_host(programs.call(_compare_values, *args))
 
 
 def _difference(data: Any, value: Any) -> Any:
@@ -125,9 +115,9 @@ def _difference(data: Any, value: Any) -> Any:
     return library.asarray(data, float) - value
 
 
-def _compare(
+def _compare_values(
     residuals: Any, variance: Any, factor: Array, relation: str, ndof: Any
-) -> tuple[Array, Array, Array]:
+) -> GoodnessResult:
     away, _ = ravel_pytree(residuals)
     whitened, factor = _whitened(away, variance, jnp.asarray(factor))
     inner = factor.T @ factor
@@ -139,21 +129,13 @@ def _compare(
         statistic = jnp.vdot(whitened, whitened) - jnp.vdot(gain, gain)
         count = jnp.asarray(away.size, away.dtype)
     else:
-        values, vectors = jnp.linalg.eigh(eye - inner)
-        free = values > SINGULAR
-        parts = vectors.T @ along
-        gain = jnp.sum(jnp.where(free, parts**2 / jnp.where(free, values, 1), 0))
-        statistic = jnp.vdot(whitened, whitened) + gain
+        form = inverse_quadratic_form(along, eye - inner)
+        statistic = jnp.vdot(whitened, whitened) + form.value
         # Not "any is negative", which is false where they are NaN.
-        positive = jnp.all(values >= -SINGULAR)
+        positive = jnp.all(form.eigenvalues >= -SINGULAR)
         statistic = jnp.where(positive, statistic, jnp.nan)
-        count = away.size - jnp.sum(~free).astype(away.dtype)
-    count = count if ndof is None else ndof
-    good = (count > 0) & (statistic >= 0)
-    tail = jsp.special.gammaincc(
-        jnp.where(good, count, 1) / 2, jnp.where(good, statistic, 0) / 2
-    )
-    return statistic, count, jnp.where(good, tail, jnp.nan)
+        count = away.size - jnp.sum(~form.regular).astype(away.dtype)
+    return chi2_result(statistic, count if ndof is None else ndof)
 
 
 def _whitened(away: Array, variance: Any, factor: Array) -> tuple[Array, Array]:
@@ -174,4 +156,148 @@ def _whitened(away: Array, variance: Any, factor: Array) -> tuple[Array, Array]:
     return away / width, factor / width[:, None]
 
 
-__all__ = ["MappingChi2", "Relation", "mapping_chi2"]
+# What is left of differences of numbers that are squared.
+ROUNDING = 1e-18
+
+
+def residual_chi2(
+    mapping: AbstractHistogramMapping,
+    model: Any,
+    result: FitResult,
+    *,
+    observation: Any = None,
+    covariance: Float[Array, "free free"] | None = None,
+    throw: bool = True,
+) -> GoodnessResult:
+    r"""Compare a mapping of the fitted data with the same mapping of the fit.
+
+    The fit has followed the data and the auxiliary ones. With R the derivatives
+    of the residuals by every measurement, in which the estimates answer by
+    :math:`-C\,\partial^2(-\ln L)/\partial\theta\,\partial d`, and with V the variances
+    of the measurements, the covariance of the residuals is :math:`R V R^\mathsf T`. It
+    is never negative; what the fit always gets right has no variance and counts neither
+    in the sum nor as a degree of freedom.
+
+    All of this is taken at the measurements that the fit predicts, not at those that
+    were made. Only there are residuals of the fit, as they solve
+    :math:`J^\mathsf T V^{-1} r = 0` with its own J and V, without variance along every
+    parameter that data alone determine; at the data that variance is one of the order
+    of the squared relative residuals, which divides by next to nothing. So the sum for
+    all bins is Pearson's chi2 with the expected variances and the squared pulls of all
+    auxiliary measurements, its degrees of freedom are those of
+    `everwillow.goodness.saturated_test`, and with exact templates it is
+    `mapping_chi2` with ``relation="fitted"``.
+
+    Args:
+        mapping: A mapping that has data (`everwillow.mappings.with_data`).
+        model: A `everwillow.models.templates.TemplateModel`.
+        result: Its best fit.
+        observation: What was fitted; None for the Model's own.
+        covariance: For fits without a Hessian, as in `postfit`: tells by zeros which
+            parameters are held. Otherwise that is known from the fit.
+        throw: As in `postfit`.
+
+    Returns:
+        `everwillow.goodness.GoodnessResult`, NaN if the fit has no covariance or a
+        value is NaN; the p-value is NaN also if no residual fluctuates, as in a fit
+        with a parameter for each bin.
+
+    Raises:
+        ArgumentValueError: If the mapping has no data.
+    """
+    check_has_data(mapping, model.layout)
+    where = after(model, result, covariance, throw=throw)
+    observation = model.observation if observation is None else observation
+    count = degrees_of_freedom(mapping, model.layout)
+    args = (where.covariance, mapping, model.layout, float(count))
+    return evaluate_at(_compare_fit, model, where.point, observation, *args)[0]
+
+
+def _compare_fit(
+    task: Task,
+    numbers: Numbers,
+    known: Array,
+    mapping: AbstractHistogramMapping,
+    layout: Layout,
+    count: Any,
+) -> GoodnessResult:
+    model, x = task.objective, task.start(numbers)
+    params = task.params(numbers, x)
+    predicted = model.diagnostics.followed(params, numbers.observation)
+    variance = model.measurement_variance(params, predicted)
+    there = dataclasses.replace(numbers, observation=predicted)
+    hessian = task.evaluate(there, x).curvature.as_matrix()
+    # The model has a curvature of its own, which is that of all its parameters.
+    hessian = jnp.take(jnp.take(hessian, numbers.index, 0), numbers.index, 1)
+    covariance = covariance_of(hessian, jnp.diagonal(known) == 0)
+    # A fit that failed has no covariance, wherever it ended.
+    covariance = jnp.where(jnp.all(jnp.isfinite(known)), covariance, jnp.nan)
+    data, unravel = ravel_pytree(predicted)
+
+    def measured(counts):
+        return ravel_pytree(mapped_data(mapping, layout, counts, params))[0]
+
+    def residuals(x, data):
+        seen, there = unravel(data), task.params(numbers, x)
+        expected = mapping(there, model.predicted(there, seen))
+        return measured(seen["main"]["counts"]) - ravel_pytree(expected)[0]
+
+    def slope(data, move):
+        nll = lambda v: model.nll(task.params(numbers, v), unravel(data))
+        return jax.jvp(nll, (x,), (move,))[1]
+
+    def spread(row):
+        return ravel_pytree(jax.tree.map(_times, variance, unravel(row)))[0]
+
+    elsewhere = lambda v: model.diagnostics.external(task.params(numbers, v))
+    _, pull = jax.vjp(residuals, x, data)
+    _, seen = jax.vjp(measured, predicted["main"]["counts"])
+    largest = jnp.max(jnp.abs(variance["main"]["counts"]), initial=0)
+
+    def row(unit):
+        by_x, by_data = pull(unit)
+        # The estimates answer to the data by minus the covariance times the slopes.
+        move = covariance @ by_x
+        answered = by_data - jax.grad(slope)(data, move)
+        # Likelihoods from elsewhere are measurements of the parameters themselves.
+        bent = jax.jvp(jax.grad(elsewhere), (x,), (move,))[1]
+        alone = jnp.vdot(by_data, spread(by_data))
+        # Where samples hold an empty bin at 0 only rounding is left of that.
+        rounding = ROUNDING * largest * jnp.sum(seen(unit)[0] ** 2)
+        alone = jnp.where(alone <= rounding, 0, alone)
+        return answered, spread(answered), move, bent, alone
+
+    away = residuals(x, ravel_pytree(numbers.observation)[0])
+    basis = jnp.eye(away.shape[0])
+    rows, spreads, moves, bends, alone = jax.lax.map(row, basis, batch_size=AT_ONCE)
+    return _chi2(away, spreads @ rows.T + bends @ moves.T, alone, count)
+
+
+def _times(variance: Array, row: Array) -> Array:
+    """Multiply by variances, or by the covariance of a vector."""
+    return variance @ row if variance.ndim > row.ndim else variance * row
+
+
+def _chi2(away: Array, matrix: Array, alone: Array, count: Any) -> GoodnessResult:
+    """Return the chi2 of residuals.
+
+    Args:
+        away: The residuals.
+        matrix: Their covariance.
+        alone: The variances that they would have if the estimates did not follow the
+            data. Residuals are compared with these, as rounding relative to their own
+            variance would look like any other residual.
+        count: The most degrees of freedom that there can be.
+    """
+    # An eigenvalue that is NaN is not regular, so a fit that failed would look perfect.
+    known = jnp.isfinite(jnp.sum(matrix) + jnp.sum(alone))
+    some = alone > 0
+    width = jnp.where(some, jnp.sqrt(jnp.where(some, alone, 1)), 1)
+    matrix = jnp.where(some[:, None] & some[None, :] & known, matrix, 0)
+    matrix = matrix / width[:, None] / width[None, :]
+    form = inverse_quadratic_form(away / width, matrix)
+    count = jnp.minimum(jnp.sum(form.regular).astype(away.dtype), count)
+    return chi2_result(*(jnp.where(known, v, jnp.nan) for v in (form.value, count)))
+
+
+__all__ = ["MappingChi2", "Relation", "mapping_chi2", "residual_chi2"]

@@ -125,14 +125,6 @@ class Custom(AbstractHistogramMapping):
         """Return what was told."""
         return self.reduction
 
-    def of_processes(self, params: Any, yields: Yields) -> None:
-        """Return None: the values need not be sums over processes."""
-        del params, yields
-
-    def process_names(self, layout: Layout) -> None:
-        """Return None, as `of_processes` does."""
-        del layout
-
 
 def _spelled(word: str) -> str:
     """Spell a word, in quotes if it would fall apart otherwise."""

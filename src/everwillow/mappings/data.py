@@ -15,9 +15,9 @@ from everwillow._errors import ArgumentValueError, ShapeMismatchError
 from everwillow.engine import programs
 from everwillow.engine.layout import as_arrays, on_host
 from everwillow.likelihood.histograms import Layout, Yields
+from everwillow.mappings.channels import Identity
 from everwillow.mappings.composite import Composite, places
 from everwillow.mappings.histogram_mapping import AbstractHistogramMapping
-from everwillow.mappings.identity import Identity
 
 
 # Derivatives of so many values are held in memory at a time.
@@ -107,10 +107,12 @@ def _observe(
     mapping: Any, layout: Layout, counts: Array, variance: Array, keep: Any
 ) -> tuple[Any, Any, Any]:
     counts = jnp.asarray(counts, float)
-    values = _values(mapping, layout, counts)
+    values = mapped_data(mapping, layout, counts)
     here, unravel = ravel_pytree(values)
     variance = jnp.asarray(variance, float)
-    _, pull = jax.vjp(lambda c: ravel_pytree(_values(mapping, layout, c))[0], counts)
+    _, pull = jax.vjp(
+        lambda c: ravel_pytree(mapped_data(mapping, layout, c))[0], counts
+    )
     joint, size = variance.ndim == 2, here.shape[0]
 
     def spread(i: Array) -> tuple[Array, Array | None]:
@@ -128,11 +130,13 @@ def _observe(
     return values, unravel(variances), weighted @ rows.T
 
 
-def _values(mapping: Any, layout: Layout, counts: Array) -> Any:
-    """Map data. Masked bins are NaN: nothing may use them."""
+def mapped_data(
+    mapping: Any, layout: Layout, counts: Array, params: Any = None
+) -> PyTree:
+    """Map data. Masked bins are NaN, as no mapping of data may use them."""
     masked = jnp.full(layout.bins - layout.fitted, jnp.nan, counts.dtype)
     every = jnp.concatenate([counts, masked])[None, :]
-    return mapping(None, Yields(every, Layout(layout.channels, ("data",))))
+    return mapping(params, Yields(every, Layout(layout.channels, ("data",))))
 
 
 def with_data(
@@ -186,7 +190,7 @@ def degrees_of_freedom(mapping: AbstractHistogramMapping, layout: Layout) -> int
     counts = 2 + np.modf(np.arange(1, layout.fitted + 1) * 0.6180339887498949)[0]
     if not isinstance(mapping, Composite):
         check_has_data(mapping, layout)
-        values = jax.eval_shape(ft.partial(_values, mapping, layout), counts)
+        values = jax.eval_shape(ft.partial(mapped_data, mapping, layout), counts)
         size = sum(leaf.size for leaf in jax.tree.leaves(values))
         return size - mapping.ndof_reduction
     ones = np.ones_like(counts)

@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 from jaxtyping import PyTree
@@ -23,7 +23,16 @@ class AbstractHistogramMapping(eqx.Module):
     Implementing a mapping: subclass this, keep arrays out of the fields, and look names
     up in ``yields.layout``, which is known while tracing. A function is enough in most
     cases, see `everwillow.mappings.custom.Custom`.
+
+    Attributes:
+        quantity: What the values are, for axes of plots. What is ``"Events"`` may be
+            divided by the widths of bins.
+        ndof_reduction: How many of its values follow from the others, such as the last
+            fraction.
     """
+
+    quantity: ClassVar[str] = "Value"
+    ndof_reduction: ClassVar[int] = 0
 
     @property
     @abc.abstractmethod
@@ -60,32 +69,16 @@ class AbstractHistogramMapping(eqx.Module):
         tell apart.
         """
 
-    @property
-    def quantity(self) -> str:
-        """What the values are, for axes of plots: ``"Value"``, if not said otherwise.
-
-        What is ``"Events"`` may be divided by the widths of bins.
-        """
-        return "Value"
-
-    @property
-    def ndof_reduction(self) -> int:
-        """How many of its values follow from the others, such as the last fraction.
-
-        None of them, if a mapping does not say otherwise.
-        """
-        return 0
-
-    @abc.abstractmethod
     def of_processes(self, params: Any, yields: Yields) -> Any:
         """Return what each process contributes, with a leading axis of processes.
 
-        None if the values are no sums over processes.
+        None, the default, if the values are no sums over processes.
         """
+        del params, yields
 
-    @abc.abstractmethod
     def process_names(self, layout: Layout) -> Any:
         """Return the processes of `of_processes`, in the structure that it has."""
+        del layout
 
     def __repr__(self) -> str:
         """Return how it is written."""

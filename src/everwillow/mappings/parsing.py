@@ -24,14 +24,11 @@ from typing import Any
 
 from everwillow._errors import ArgumentTypeError, nearest
 from everwillow.mappings.angular_coefficients import AngularCoefficients, LamTung
+from everwillow.mappings.channels import Identity, Normalize, Project, Select
 from everwillow.mappings.composite import Composite
 from everwillow.mappings.custom import Custom
 from everwillow.mappings.histogram_mapping import AbstractHistogramMapping
-from everwillow.mappings.identity import Identity
-from everwillow.mappings.normalize import Normalize
-from everwillow.mappings.project import Project
 from everwillow.mappings.ratio import Asymmetry, Difference, Normratio, Ratio
-from everwillow.mappings.select import Select
 from everwillow.mappings.selection import Selection, read_selection
 from everwillow.mappings.tokens import Piece, words
 

@@ -1,7 +1,7 @@
 """Two histograms, bin by bin: ratio, ratio of shapes, asymmetry and difference."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias, final
+from typing import Any, ClassVar, TypeAlias, final
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -96,14 +96,6 @@ class AbstractTwoTerms(AbstractHistogramMapping):
         """Return whether both are fitted, and no processes are selected."""
         return self.first.has_data(layout) and self.second.has_data(layout)
 
-    def of_processes(self, params: Any, yields: Yields) -> None:
-        """Return None: the values are no sums over processes."""
-        del params, yields
-
-    def process_names(self, layout: Layout) -> None:
-        """Return None, as `of_processes` does."""
-        del layout
-
     def _both(self, yields: Yields) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
         self.axes(yields.layout)
         return self.first.values(yields), self.second.values(yields)
@@ -134,10 +126,7 @@ class Ratio(AbstractTwoTerms):
         [0.25 0.5 ]
     """
 
-    @property
-    def quantity(self) -> str:
-        """Return what plots call the values."""
-        return "Ratio"
+    quantity: ClassVar[str] = "Ratio"
 
     def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
         """Return the ratio."""
@@ -163,10 +152,9 @@ class Normratio(AbstractTwoTerms):
         [0.5 1.5]
     """
 
-    @property
-    def quantity(self) -> str:
-        """Return what plots call the values."""
-        return "Ratio of shapes"
+    quantity: ClassVar[str] = "Ratio of shapes"
+    # Averaged over the second shape, the ratios are 1.
+    ndof_reduction: ClassVar[int] = 1
 
     def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
         """Return the ratio of the shapes."""
@@ -177,11 +165,6 @@ class Normratio(AbstractTwoTerms):
             first * jnp.sum(second, keepdims=True),
             second * jnp.sum(first, keepdims=True),
         )
-
-    @property
-    def ndof_reduction(self) -> int:
-        """Return 1: averaged over the second shape, the ratios are 1."""
-        return 1
 
 
 @final
@@ -198,10 +181,7 @@ class Asymmetry(AbstractTwoTerms):
         [0.5 0. ]
     """
 
-    @property
-    def quantity(self) -> str:
-        """Return what plots call the values."""
-        return "Asymmetry"
+    quantity: ClassVar[str] = "Asymmetry"
 
     def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
         """Return the asymmetry."""
@@ -224,10 +204,7 @@ class Difference(AbstractTwoTerms):
         [4. 4.]
     """
 
-    @property
-    def quantity(self) -> str:
-        """Return what plots call the values."""
-        return "Difference of events"
+    quantity: ClassVar[str] = "Difference of events"
 
     def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
         """Return the difference."""

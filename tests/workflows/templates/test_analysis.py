@@ -9,7 +9,7 @@ import pytest
 
 import everwillow as ew
 from everwillow.mappings import parse_mapping
-from everwillow.mappings.residuals import residual_chi2
+from everwillow.mappings.chi2 import residual_chi2
 from everwillow.models.templates import TemplateBuilder
 from everwillow.models.templates.rates import (
     ABCD,

@@ -12,7 +12,8 @@ from jaxtyping import Float
 
 from everwillow.engine import programs
 from everwillow.fitting import FitResult
-from everwillow.goodness.pvalues import judged
+from everwillow.goodness.chi2 import inverse_quadratic_form
+from everwillow.goodness.pvalues import with_pvalue
 from everwillow.likelihood.data_terms import CovarianceTerm, GaussianTerm
 from everwillow.likelihood.histograms import Axis, Yields
 from everwillow.mappings import (
@@ -28,7 +29,7 @@ from everwillow.mappings import (
     prefit,
     with_data,
 )
-from everwillow.mappings.residuals import residual_chi2
+from everwillow.mappings.chi2 import residual_chi2
 from everwillow.models.templates.model import TemplateModel
 from everwillow.statelib.transform import update
 from everwillow.workflows.templates.fit_records import chi_square
@@ -348,11 +349,12 @@ def _independent(
     safe = np.where(width > 0, width, 1)
     if not np.all(np.isfinite(covariance)):
         return ChiSquare(np.nan, float(ndof), np.nan)
-    values, vectors = np.linalg.eigh(covariance / safe[:, None] / safe)
-    free = values > SINGULAR * values[-1]
-    parts = (vectors.T @ (away / safe))[free]
-    count = min(int(free.sum()), ndof)
-    return chi_square(judged(np.sum(parts**2 / values[free]), float(count)))
+    matrix = covariance / safe[:, None] / safe
+    form = inverse_quadratic_form(
+        away / safe, matrix, threshold=SINGULAR, relative=True
+    )
+    count = min(int(form.regular.sum()), ndof)
+    return chi_square(with_pvalue(form.value, float(count)))
 
 
 def _side(side: _Sides, i: int, path: Any) -> Expectation:

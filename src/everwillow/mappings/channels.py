@@ -1,0 +1,329 @@
+"""Yields of channels: whole, in part, along some axes, and as shares of the total."""
+
+import abc
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from everwillow._errors import UnknownKeyError, nearest
+from everwillow.likelihood.histograms import Axis, Layout, Yields
+from everwillow.mappings._channel_parts import (
+    SINGLE,
+    Term,
+    checked_channel,
+    checked_names,
+    checked_processes,
+    quotient,
+    with_an_axis,
+)
+from everwillow.mappings.histogram_mapping import (
+    EVENTS,
+    AbstractHistogramMapping,
+)
+from everwillow.mappings.selection import Selection, parse_selection
+from everwillow.mappings.tokens import quoted
+
+
+@final
+class Identity(AbstractHistogramMapping):
+    """The expected yields of whole channels, a dictionary by channel.
+
+    Spelled ``Identity`` or ``Identity ch0 ch1``.
+
+    Attributes:
+        channels: Those that are meant; None for all, masked ones included.
+
+    Example:
+        >>> import numpy as np
+        >>> from everwillow.likelihood.histograms import Channel
+        >>> x = Axis("x", edges=(0.0, 1.0, 2.0))
+        >>> layout = Layout((Channel("ch0", (x,)),), ("signal", "background"))
+        >>> yields = Yields(np.array([[1.0, 2.0], [3.0, 4.0]]), layout)
+        >>> print(Identity()(None, yields)["ch0"])
+        [4. 6.]
+    """
+
+    quantity: ClassVar[str] = EVENTS
+    channels: tuple[str, ...] | None = eqx.field(static=True)
+
+    def __init__(self, *channels: str) -> None:
+        self.channels = checked_names(channels, "channels") or None
+
+    @property
+    def key(self) -> str:
+        """How it is written."""
+        return " ".join(["Identity", *map(quoted, self.channels or ())])
+
+    def __call__(self, params: Any, yields: Yields) -> dict[str, Float[Array, "..."]]:
+        """Return the yields of each channel."""
+        del params
+        return {t.channel: t.values(yields) for t in self._terms(yields.layout)}
+
+    def axes(self, layout: Layout) -> dict[str, tuple[Axis, ...]]:
+        """Return the axes of each channel."""
+        return {term.channel: term.axes(layout) for term in self._terms(layout)}
+
+    def has_data(self, layout: Layout) -> bool:
+        """Return whether none of the channels is masked."""
+        return all(term.has_data(layout) for term in self._terms(layout))
+
+    def of_processes(
+        self, params: Any, yields: Yields
+    ) -> dict[str, Float[Array, "processes ..."]]:
+        """Return the yields of each channel, process by process."""
+        del params
+        return {t.channel: t.rows(yields) for t in self._terms(yields.layout)}
+
+    def process_names(self, layout: Layout) -> dict[str, tuple[str, ...]]:
+        """Return all processes, for each channel."""
+        return {term.channel: layout.processes for term in self._terms(layout)}
+
+    def _terms(self, layout: Layout) -> list[Term]:
+        names = self.channels
+        if names is None:
+            names = tuple(channel.name for channel in layout.channels)
+        return [Term(name) for name in names]
+
+
+@final
+class Select(AbstractHistogramMapping):
+    """The yields of some processes in some bins of a channel.
+
+    Spelled ``Select CHANNEL [PROCESS,...] [SELECTION]``, for example
+    ``Select ch0 signal x:2:5,cat:sum``.
+
+    Attributes:
+        term: The channel, its processes and bins.
+
+    Example:
+        >>> import numpy as np
+        >>> from everwillow.likelihood.histograms import Channel
+        >>> x = Axis("x", edges=(0.0, 1.0, 2.0, 3.0))
+        >>> layout = Layout((Channel("ch0", (x,)),), ("signal", "background"))
+        >>> yields = Yields(np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), layout)
+        >>> mapping = Select("ch0", processes="signal", selection="x:1:")
+        >>> print(mapping.key, mapping(None, yields))
+        Select ch0 signal x:1: [2. 3.]
+    """
+
+    quantity: ClassVar[str] = EVENTS
+    term: Term = eqx.field(static=True)
+
+    def __init__(
+        self,
+        channel: str,
+        *,
+        processes: str | Sequence[str] | None = None,
+        selection: str | Selection | Mapping[str, Any] | None = None,
+    ) -> None:
+        """Select processes and bins.
+
+        Args:
+            channel: The channel.
+            processes: The processes to add; None for all.
+            selection: As `everwillow.mappings.parse_selection` reads it.
+        """
+        term = checked_channel(channel), checked_processes(processes)
+        self.term = Term(*term, parse_selection(selection))
+
+    @property
+    def key(self) -> str:
+        """How it is written."""
+        return f"Select {self.term.words()}"
+
+    def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
+        """Return the sum over the processes."""
+        del params
+        return self.term.values(yields)
+
+    def axes(self, layout: Layout) -> tuple[Axis, ...]:
+        """Return the axes that are left."""
+        return self.term.axes(layout)
+
+    def has_data(self, layout: Layout) -> bool:
+        """Return whether the channel is fitted and no processes are selected."""
+        return self.term.has_data(layout)
+
+    def of_processes(
+        self, params: Any, yields: Yields
+    ) -> Float[Array, "processes ..."]:
+        """Return the values process by process."""
+        del params
+        return self.term.rows(yields)
+
+    def process_names(self, layout: Layout) -> tuple[str, ...]:
+        """Return the processes that are selected."""
+        return self.term.process_names(layout)
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """A channel and the axes of it that are kept.
+
+    Attributes:
+        channel: Its name.
+        names: The names of the axes, in the order that they shall have.
+    """
+
+    channel: str
+    names: tuple[str, ...]
+
+    def axes(self, layout: Layout) -> tuple[Axis, ...]:
+        """Return the axes that are kept, at least one."""
+        axes = layout.channel(self.channel).axes
+        return tuple(axes[i] for i in self._kept(layout)) or (SINGLE,)
+
+    def values(self, values: Array, layout: Layout) -> Float[Array, "..."]:
+        """Sum over the last axes of an array, which are those of the channel."""
+        kept, count = self._kept(layout), len(layout.channel(self.channel).axes)
+        lead = values.ndim - count
+        others = tuple(lead + i for i in range(count) if i not in kept)
+        order = [sorted(kept).index(i) for i in kept]
+        values = jnp.sum(values, axis=others) if others else values
+        values = jnp.transpose(values, [*range(lead), *(lead + i for i in order)])
+        return with_an_axis(values, lead)
+
+    def words(self) -> str:
+        """Return how it is written after the name of a mapping."""
+        return " ".join(map(quoted, (self.channel, *self.names)))
+
+    def _kept(self, layout: Layout) -> list[int]:
+        known = [axis.name for axis in layout.channel(self.channel).axes]
+        for name in self.names:
+            if name not in known:
+                shown = ", ".join(map(repr, known)) or "no axes"
+                raise UnknownKeyError(
+                    f"channel {self.channel!r}: there is no axis {name!r}."
+                    f"{nearest(name, known)} The channel has {shown}."
+                )
+        return [known.index(name) for name in self.names]
+
+
+class AbstractProjection(AbstractHistogramMapping):
+    """A channel along some of its axes.
+
+    Attributes:
+        projection: The channel and the axes to keep, in that order.
+    """
+
+    projection: Projection = eqx.field(static=True)
+
+    def __init__(self, channel: str, *, axes: str | Sequence[str] = ()) -> None:
+        """Keep some axes of a channel.
+
+        Args:
+            channel: The channel.
+            axes: The names of the axes to keep, in the order that they shall have. If
+                none are named, `Project` keeps none and `Normalize` keeps all.
+        """
+        names = checked_names(axes, "axes")
+        self.projection = Projection(checked_channel(channel), names)
+
+    @property
+    def key(self) -> str:
+        """How it is written."""
+        return f"{type(self).__name__} {self.projection.words()}"
+
+    def axes(self, layout: Layout) -> tuple[Axis, ...]:
+        """Return the axes that are kept."""
+        return self._kept(layout).axes(layout)
+
+    def has_data(self, layout: Layout) -> bool:
+        """Return whether the channel is fitted."""
+        return not layout.channel(self.projection.channel).masked
+
+    def process_names(self, layout: Layout) -> tuple[str, ...]:
+        """Return all processes."""
+        return layout.processes
+
+    @abc.abstractmethod
+    def _kept(self, layout: Layout) -> Projection:
+        """Return the projection, for the axes of a layout."""
+
+
+@final
+class Project(AbstractProjection):
+    """The yields of a channel along some axes, summed over the others.
+
+    Spelled ``Project CHANNEL [AXIS ...]``. Without axes it is the total yield.
+
+    Example:
+        >>> import numpy as np
+        >>> from everwillow.likelihood.histograms import Channel
+        >>> axes = Axis("x", edges=(0.0, 1.0, 2.0)), Axis("sign", labels=("-", "+"))
+        >>> layout = Layout((Channel("ch0", axes),), ("signal",))
+        >>> yields = Yields(np.array([[1.0, 2.0, 3.0, 4.0]]), layout)
+        >>> print(Project("ch0", axes=("x",))(None, yields))
+        [3. 7.]
+    """
+
+    def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
+        """Return the sum over the other axes and all processes."""
+        del params
+        projection = self.projection
+        return projection.values(yields[projection.channel], yields.layout)
+
+    def of_processes(
+        self, params: Any, yields: Yields
+    ) -> Float[Array, "processes ..."]:
+        """Return the sum over the other axes, process by process."""
+        del params
+        projection = self.projection
+        return projection.values(yields.of(projection.channel), yields.layout)
+
+    def _kept(self, layout: Layout) -> Projection:
+        del layout
+        return self.projection
+
+
+@final
+class Normalize(AbstractProjection):
+    """The yields of a channel divided by its total, then projected.
+
+    The total is the sum over all bins and all processes, for the values of single
+    processes too. Values are fractions; they are not divided by the widths of bins.
+
+    Spelled ``Normalize CHANNEL [AXIS ...]``. Without axes all of them are kept, as the
+    single number that is left otherwise would be 1.
+
+    Example:
+        >>> import numpy as np
+        >>> from everwillow.likelihood.histograms import Channel
+        >>> x = Axis("x", edges=(0.0, 1.0, 2.0))
+        >>> layout = Layout((Channel("ch0", (x,)),), ("signal", "background"))
+        >>> yields = Yields(np.array([[1.0, 2.0], [2.0, 5.0]]), layout)
+        >>> print(Normalize("ch0", axes="x")(None, yields))
+        [0.3 0.7]
+    """
+
+    quantity: ClassVar[str] = "Fraction of events"
+    # The shares add up to 1.
+    ndof_reduction: ClassVar[int] = 1
+
+    def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
+        """Return the shares of all processes together."""
+        del params
+        total = yields[self.projection.channel]
+        part = self._kept(yields.layout).values(total, yields.layout)
+        return quotient(part, jnp.sum(total, keepdims=True).reshape([1] * part.ndim))
+
+    def of_processes(
+        self, params: Any, yields: Yields
+    ) -> Float[Array, "processes ..."]:
+        """Return the shares of each process in the total of all."""
+        del params
+        rows = yields.of(self.projection.channel)
+        part = self._kept(yields.layout).values(rows, yields.layout)
+        return quotient(part, jnp.sum(rows).reshape([1] * part.ndim))
+
+    def _kept(self, layout: Layout) -> Projection:
+        channel, names = self.projection.channel, self.projection.names
+        every = tuple(axis.name for axis in layout.channel(channel).axes)
+        return Projection(channel, names or every)
+
+
+__all__ = ["Identity", "Normalize", "Project", "Select"]
