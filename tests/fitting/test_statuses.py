@@ -293,6 +293,27 @@ def table_nll(params, main):
     return 0.5 * away**2 + 0.5 * jnp.sum((params["gamma"] - main["gamma"]) ** 2)
 
 
+def test_a_fit_shows_the_pulls_of_arrays():
+    """Each element has its own, whether the constraint has one number or several."""
+
+    def nll(params, y):
+        return 0.5 * jnp.sum((y - params["g"]) ** 2) + 0.5 * params["mu"] ** 2
+
+    model = ew.Model(
+        nll,
+        {"g": np.zeros(2), "mu": 1.0},
+        np.array([2.0, 4.0]),
+        constraints={"g": ew.Normal(np.array([0.0, 1.0]), 1.0)},
+    )
+    result = ew.fit(model)
+    # Half way between the datum and the center: 1 and 2.5.
+    rows = [line.split() for line in repr(result).splitlines()[:4]]
+    assert rows[0] == ["parameter", "value", "error", "pull"]
+    assert [row[0] for row in rows[1:3]] == ["g[0]", "g[1]"]
+    assert [row[3] for row in rows[1:3]] == ["+1.000", "+1.500"]
+    assert len(rows[3]) == 3
+
+
 def test_pulls_of_a_joint_constraint():
     """One datum of twice the weight pulls the first; the second follows by ½."""
     covariance = np.array([[1.0, 0.5], [0.5, 1.0]])

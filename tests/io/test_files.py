@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import everwillow as ew
-from everwillow import _store
+from everwillow import _store, goodness
 from everwillow.io import load, save
 from tests.io.records import FORMATS
 
@@ -168,6 +168,21 @@ def test_no_other_module_is_imported(tmp_path, monkeypatch):
 
     with pytest.raises(ValueError, match="no record of everwillow"):
         load(changed(tmp_path, rename))
+
+
+def test_a_record_is_read_under_its_former_name(tmp_path):
+    """Files from when mappings had a record of their own for the chi2."""
+    path = tmp_path / "a.json"
+    numbers = (np.asarray(value) for value in (3.0, 2.0, 0.22))
+    save(goodness.GoodnessResult(*numbers), path)
+    document = json.loads(path.read_text())
+    del document["digest"]
+    assert document["structure"]["type"] == "everwillow.goodness.GoodnessResult"
+    document["structure"]["type"] = "everwillow.mappings.MappingChi2"
+    path.write_text(json.dumps(document))
+    loaded = load(path)
+    assert isinstance(loaded, goodness.GoodnessResult)
+    assert (loaded.statistic, loaded.ndof, loaded.pvalue) == (3.0, 2.0, 0.22)
 
 
 def test_fields_of_another_version(tmp_path):

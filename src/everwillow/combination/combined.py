@@ -77,7 +77,7 @@ class FlatCombined(eqx.Module):
         return list(zip(self.parts, zip(pieces, data, strict=True), strict=True))
 
 
-def packed_constraints(
+def _packed_constraints(
     parts: Sequence[AbstractModel],
     constraints: Mapping[Key, AbstractConstraint],
     aux: Mapping[Key, Any],
@@ -101,7 +101,7 @@ def packed_constraints(
     return table, table.aux(aux), first[wanted].astype(np.int32).tobytes()
 
 
-def packed_bounds(
+def _packed_bounds(
     parts: Sequence[AbstractModel], bounds: Mapping[Key, Any], state: State
 ) -> Mapping[Key, Any]:
     """Return bounds as a table, if a part has one and all are intervals."""
@@ -313,14 +313,14 @@ def combine(
     if correlate is not None:
         merged_constraints, aux = correlated(merged_constraints, aux, correlate, state)
     models = tuple(parts.values())
-    merged_constraints, aux, places = packed_constraints(
+    merged_constraints, aux, places = _packed_constraints(
         models, merged_constraints, aux, state
     )
     pois = {keys[name].get(part.poi) for name, part in parts.items() if part.poi}
     main = {name: part.observation["main"] for name, part in parts.items()}
     return CombinedModel(
         state=state,
-        bounds=packed_bounds(models, agreed_bounds(parts, keys, state, bounds), state),
+        bounds=_packed_bounds(models, agreed_bounds(parts, keys, state, bounds), state),
         fixed=agreed_fixed(parts, keys),
         constraints=merged_constraints,
         observation={"main": jtu.tree_map(number, main), "aux": aux},

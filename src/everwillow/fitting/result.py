@@ -19,6 +19,7 @@ from everwillow.engine.covariance import (
     one_sided,
 )
 from everwillow.engine.layout import Layout, is_traced, namespace
+from everwillow.engine.prefit import centers_and_widths
 from everwillow.statelib import State
 
 
@@ -259,7 +260,7 @@ def _table(result: FitResult) -> str:
                 errors[name] = f"{float(sides[i]):.4g} (at bound)"
             else:
                 errors[name] = f"{float(np.sqrt(covariance[i, i])):.4g}"
-    pulls = _pulls(result)
+    pulls = _pulls(result, values)
     rows = [
         (
             name,
@@ -275,18 +276,12 @@ def _table(result: FitResult) -> str:
     return format_table([heads, *rows])
 
 
-def _pulls(result: FitResult) -> dict[str, str]:
-    """Return (value - nominal) / width of the constrained parameters."""
-    out: dict[str, str] = {}
-    for name, constraint in result.constraints.items():
-        keys = getattr(constraint, "keys", None) or (name,)
-        center = np.broadcast_to(constraint.center, np.shape(constraint.width))
-        width = np.asarray(constraint.width)
-        for i, key in enumerate(keys):
-            if np.ndim(result.params[key]) == 0:
-                c, w = np.ravel(center), np.ravel(width)
-                j = min(i, c.size - 1)
-                label = key if isinstance(key, str) else ".".join(key)
-                pull = (float(result.params[key]) - c[j]) / w[j]
-                out[label] = f"{pull:+.3f}"
-    return out
+def _pulls(result: FitResult, values: np.ndarray) -> dict[str, str]:
+    """Return (value - center) / width of the constrained parameters, by label."""
+    centers, widths = centers_and_widths(result.constraints, result.layout)
+    pulls = (values - centers) / widths
+    return {
+        label: f"{pull:+.3f}"
+        for label, pull, width in zip(result.layout.labels, pulls, widths, strict=True)
+        if not np.isnan(width)
+    }

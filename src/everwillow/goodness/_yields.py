@@ -1,4 +1,4 @@
-"""Data next to what a model expects, with the variances of both."""
+"""Data and what a model expects of them, with the variances of both."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -21,12 +21,12 @@ from everwillow.model import AbstractModel
 from everwillow.uncertainty.evaluation_point import refuse_batch
 
 
-# Derivatives in so many directions are held in memory at a time.
+# Number of directions whose derivatives are in memory at a time.
 DIRECTIONS = 64
 
 
 def check(model: Any, result: Any, data_variance: Any) -> None:
-    """Refuse what has no expected data, or is no fit.
+    """Check the arguments of a goodness-of-fit test.
 
     Raises:
         ArgumentTypeError: If `model` is no Model or `result` no FitResult.
@@ -34,7 +34,7 @@ def check(model: Any, result: Any, data_variance: Any) -> None:
     """
     if not isinstance(model, AbstractModel):
         raise ArgumentTypeError(
-            f"model: expected a Model, got {type(model).__name__}: only a Model tells "
+            f"model: expected a Model, got {type(model).__name__}: only a Model knows "
             "which data it expects. Build one with Model(..., expected=function)."
         )
     if not isinstance(result, FitResult):
@@ -53,23 +53,23 @@ def variance_of(model: AbstractModel, params: Any, data_variance: Any) -> Any:
     """Return variances of the data, or ``"poisson"``.
 
     Args:
-        model: The Model; it may have `diagnostics` that know the variance.
+        model: The Model; its `diagnostics`, if it has any, know the variance.
         params: Pytree of parameters.
-        data_variance: What was asked for.
+        data_variance: The argument of the test.
     """
     if not (isinstance(data_variance, str) and data_variance == "model"):
         return data_variance
-    told = getattr(model, "diagnostics", None)
-    return "poisson" if told is None else told.residual_variance(params)
+    diagnostics = getattr(model, "diagnostics", None)
+    return "poisson" if diagnostics is None else diagnostics.residual_variance(params)
 
 
 class Compared(NamedTuple):
-    """One leaf of the data, ravelled.
+    """One leaf of the data with its expectation, ravelled.
 
     Attributes:
-        data: Shape ``(n,)``.
-        expected: Likewise.
-        variance: Shape ``(n,)``, or a covariance ``(n, n)``.
+        data: The data, shape ``(n,)``.
+        expected: The expectation, shape ``(n,)``.
+        variance: The variances, shape ``(n,)``, or the covariance, shape ``(n, n)``.
     """
 
     data: Array
@@ -93,7 +93,7 @@ def expected_like(model: AbstractModel, params: Any, main: Any) -> Any:
 
 
 class _Pair:
-    """Data and expectation of one leaf; no pytree, so that it stays a leaf."""
+    """Data and expectation of one leaf. It is no pytree, so that it stays a leaf."""
 
     def __init__(self, data: Any, mean: Any) -> None:
         self.data, self.mean = data, mean
@@ -154,10 +154,11 @@ def joined(leaves: Sequence[Compared | None]) -> Compared:
 def yields(
     task: Task, numbers: Numbers, x: Array, data_variance: Any
 ) -> tuple[Compared, Array]:
-    """Return data and expectation, and the derivatives of the latter.
+    """Return data and expectation, and the derivatives of the expectation.
 
     Returns:
-        The leaves one after the other; their derivatives, shape ``(n, fitted)``.
+        The leaves one after the other; the derivatives of their expectations with
+        respect to the fitted parameters, shape ``(n, fitted)``.
     """
     model, main = task.objective, numbers.observation["main"]
 

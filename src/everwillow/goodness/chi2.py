@@ -1,4 +1,4 @@
-"""chi2 tests with full covariance matrices."""
+"""chi2 tests with covariance matrices that may be singular."""
 
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from everwillow._errors import ArgumentValueError, ShapeMismatchError
 from everwillow.engine import programs
 from everwillow.engine.core import Task
-from everwillow.engine.layout import as_arrays, is_traced
+from everwillow.engine.layout import as_arrays, is_traced, namespace
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
 from everwillow.goodness._yields import check, yields
@@ -22,10 +22,11 @@ from everwillow.uncertainty.fisher_information import look_at
 
 Relation: TypeAlias = Literal["fitted", "independent"]
 
-# Directions in which the scaled covariance is below this do not fluctuate.
+# Eigenvalues of a scaled covariance below this are zero up to rounding: nothing
+# fluctuates in their directions.
 SINGULAR = 1e-9
-# A share of the squared residuals that is no contradiction where profiling is not
-# linear.
+# Share of the squared residuals that may point where nothing fluctuates, if the model
+# profiles parameters, which makes its residuals not quite linear.
 NONLINEAR = 1e-2
 
 
@@ -35,7 +36,7 @@ def chi2_test(
     *,
     ndof: float | None = None,
 ) -> GoodnessResult:
-    r"""Test whether residuals are what their covariance says.
+    r"""Test whether residuals agree with their covariance.
 
     The statistic is :math:`r^\mathsf T V^{-1} r`. Where V is singular, as for shapes of
     unit area or for residuals of a fit, the directions without fluctuation are left
@@ -44,7 +45,8 @@ def chi2_test(
 
     Args:
         residuals: Differences of data and prediction, shape ``(n,)``.
-        covariance: Of the residuals, shape ``(n, n)``, or variances ``(n,)``.
+        covariance: The covariance of the residuals, shape ``(n, n)``, or their
+            variances, shape ``(n,)``.
         ndof: Degrees of freedom; by default the rank of the covariance.
 
     Raises:
@@ -102,7 +104,7 @@ def inverse_quadratic_form(
         threshold: Eigenvalues that are not above it are left out.
         relative: Whether the threshold is in units of the largest eigenvalue.
     """
-    xp: Any = jnp if is_traced(vector, matrix) else np
+    xp = namespace(vector, matrix)
     eigenvalues, eigenvectors = xp.linalg.eigh(matrix)
     components = eigenvectors.T @ vector
     regular = eigenvalues > (threshold * eigenvalues[-1] if relative else threshold)
@@ -118,8 +120,8 @@ def _chi2_and_rank(
 
     Args:
         residuals: Differences of data and prediction.
-        covariance: Of these.
-        share: Of the squared residuals that may point where nothing fluctuates.
+        covariance: The covariance of the residuals.
+        share: Which part of the squared residuals may point where nothing fluctuates.
     """
     variance = jnp.diagonal(covariance)
     moving = variance > 0
@@ -145,7 +147,7 @@ def yield_chi2(
     relation: Relation = "fitted",
     ndof: float | None = None,
 ) -> GoodnessResult:
-    r"""Compare data and expected yields, with the errors of both and their correlation.
+    r"""Test data against expected yields, with the errors of both and their correlation.
 
     With V the covariance of the data and :math:`J C J^\mathsf T` that of the expected
     yields, the residuals have the covariance
@@ -196,7 +198,7 @@ def yield_chi2(
 def covariance_for(
     model: AbstractModel, result: FitResult, observation: Any, *, fitted: bool
 ) -> Any:
-    """Return the covariance of the parameters that belongs to a relation."""
+    """Return the covariance of the parameters that a relation of data and fit needs."""
     kind = "fisher" if fitted else "hessian"
     throw = not is_traced(result.success)
     return covariance_matrix(model, result, observation, kind=kind, throw=throw)

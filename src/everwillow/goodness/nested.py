@@ -12,7 +12,7 @@ from everwillow.goodness.pvalues import GoodnessResult, with_pvalue
 from everwillow.uncertainty.evaluation_point import refuse_batch
 
 
-# Below this -ln L is not expected to fall any further.
+# A difference of -ln L below this is rounding, or what the EDM leaves.
 NEAR = 1e-4
 
 
@@ -26,14 +26,14 @@ def nested_test(
     as there are more parameters, for large samples and away from bounds (S. S. Wilks,
     Ann. Math. Statist. 9 (1938) 60).
 
-    Both have to be fits of the same observation, with the same constraints: only what
-    the parameters are may differ. The wider fit may end with ``flat_direction``, where
-    more freedom is no more than there was: its -ln L is known all the same, and such
-    directions are no degrees of freedom. (Not inside of JAX transformations.)
+    Both have to be fits of the same observation with the same constraints; they may
+    differ in their parameters only. The wider fit may end with ``flat_direction``, where
+    the additional parameters change nothing: its -ln L is known all the same, and flat
+    directions are no degrees of freedom. (Not inside JAX transformations.)
 
     Args:
-        result: The fit.
-        wider: The fit of which it is a special case.
+        result: The fit with fewer free parameters.
+        wider: The fit of which `result` is a special case.
         ndof: Degrees of freedom; by default the difference of the numbers of free
             parameters, without flat directions.
 
@@ -86,7 +86,7 @@ def nested_test(
 
 
 def _flat_directions(result: FitResult) -> int:
-    """Return in how many directions nothing changes at an end that is a minimum else.
+    """Return the number of flat directions of a fit that is at a minimum otherwise.
 
     It is 0 after any other fit.
     """

@@ -28,17 +28,17 @@ from everwillow.uncertainty.fisher_information import look_at
 class DataPulls(eqx.Module):
     """How far each datum is from its expectation, in the structure of the data.
 
-    All are positive where there are more data than expected; None stands for data that
-    do not fluctuate.
+    All are positive where there are more data than expected, and None for data that do
+    not fluctuate.
 
     Attributes:
         expected: What the model expects at the best fit.
         residuals: Data less expectation, in units of the data.
         pulls: The residual over the error of the datum. In a fit their variance is
             below one, as the expectation follows the data.
-        standardised: The residual over its own error, which knows that the expectation
-            follows the data: with variance one. NaN where the fit has used a datum up
-            and the residual cannot fluctuate.
+        standardised: The residual over its own error, which takes into account that the
+            expectation follows the data, so that its variance is one. NaN where the
+            fit always reproduces a datum, so that the residual cannot fluctuate.
         deviances: For counts the signed root of the datum's part of the saturated
             likelihood ratio, closer to a Gaussian than `pulls` for small counts; for
             other data the same as `pulls`.

@@ -72,8 +72,8 @@ class ToyPValue(eqx.Module):
         upper: Its upper end.
         at_least: Number of toys with a statistic at least as large.
         valid: Number of toys whose statistic is known.
-        failed: Number of toys whose statistic is NaN. They are not in `pvalue`; counted
-            as extreme ones they would make it ``(at_least + failed) / (valid +
+        failed: Number of toys whose statistic is NaN. They do not count in `pvalue`; as
+            extreme ones they would make it ``(at_least + failed) / (valid +
             failed)``.
     """
 
@@ -98,7 +98,7 @@ def toy_pvalue(
     .. math:: \frac{k + z^2/2}{n + z^2}
               \pm \frac{z}{n + z^2} \sqrt{\frac{k (n - k)}{n} + \frac{z^2}{4}} .
 
-    It does not shrink to nothing where no toy is as extreme as the data.
+    Its width is not zero where no toy is as extreme as the data.
 
     Args:
         observed: The statistic of the data, large where the model fails.
@@ -122,7 +122,7 @@ def toy_pvalue(
     known = ~library.isnan(values)
     extreme = library.sum(known & (values >= observed))
     count = library.sum(known)
-    # NaN data are as extreme as nothing, so the count must not speak.
+    # A statistic that is NaN exceeds no toy, and the count would be a p-value of 0.
     good = (count > 0) & ~library.isnan(library.asarray(observed))
     hits = extreme.astype(float)
     safe = library.where(count > 0, count, 1).astype(float)

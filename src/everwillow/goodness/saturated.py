@@ -13,6 +13,7 @@ from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow._typing import Key, Nll
 from everwillow.engine.core import Task
 from everwillow.engine.layout import as_arrays, is_traced
+from everwillow.engine.prefit import constrained_elements
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
 from everwillow.goodness._yields import (
@@ -25,7 +26,6 @@ from everwillow.goodness._yields import (
 from everwillow.goodness.pvalues import GoodnessResult, with_pvalue
 from everwillow.model import AbstractModel
 from everwillow.model.constraint_terms import (
-    constrained_keys,
     summed_nll,
     values_by_key,
 )
@@ -41,8 +41,24 @@ from everwillow.uncertainty.evaluation_point import evaluate_at
 from everwillow.uncertainty.fisher_information import look_at
 
 
-# A likelihood that has the derivatives of the assumed one up to this is the same.
+# Relative difference of derivatives up to which two likelihoods are the same one.
 AGREEMENT = 1e-5
+
+
+class Live(NamedTuple):
+    """Which auxiliary observations belong to a fitted parameter.
+
+    Attributes:
+        packed: For each observation of a `ConstraintTable`, in its order; empty without
+            a table.
+        single: For each other constraint, by name, in the shape of its parameter; all
+            or none of a joint constraint.
+        number: How many belong to a fitted parameter.
+    """
+
+    packed: np.ndarray
+    single: dict[Key, np.ndarray]
+    number: int
 
 
 def saturated_test(
@@ -98,7 +114,7 @@ def saturated_test(
 
     Raises:
         ArgumentValueError: If the likelihood of the main data is neither of the two,
-            which only `saturated` can help.
+            so that `saturated` is needed.
         ArgumentTypeError: If a constraint is of a kind whose saturated value is not
             known.
 
@@ -122,7 +138,7 @@ def saturated_test(
             saturated = saturated(observation["main"])
     data_variance = as_arrays(data_variance, "data_variance")
     saturated = as_arrays(saturated, "saturated")
-    live = live_constraints(nll_fn, result)
+    live = _live_constraints(nll_fn, result)
     statistic, agrees, count = evaluate_at(
         _statistic, objective, point, observation, data_variance, saturated, live
     )[0]
@@ -168,21 +184,21 @@ def _statistic(
     model, x = task.objective, task.start(numbers)
     main, aux = numbers.observation["main"], numbers.observation["aux"]
     params = task.params(numbers, x)
-    pulled = constraint_deviance(model, params, aux, live)
+    auxiliary = _constraint_deviance(model, params, aux, live)
     data_variance = variance_of(model, params, data_variance)
     leaves = compared(main, expected_like(model, params, main), data_variance)
-    told = getattr(model, "diagnostics", None)
+    diagnostics = getattr(model, "diagnostics", None)
     counts = isinstance(data_variance, str)
     here = [leaf for leaf in leaves if leaf is not None]
     count: Any = sum((_measured(leaf, counts=counts) for leaf in here), jnp.asarray(0))
-    if told is not None:
-        count = told.measured
+    if diagnostics is not None:
+        count = diagnostics.measured
     if saturated is not None:
         nll = model.main_nll(params, main)
         rest = nll - jnp.asarray(saturated)
-        if told is not None:
-            rest = rest - told.penalty(params, main)
-        return _rounded(2 * (rest + pulled), nll), jnp.asarray(True), count
+        if diagnostics is not None:
+            rest = rest - diagnostics.penalty(params, main)
+        return _rounded(2 * (rest + auxiliary), nll), jnp.asarray(True), count
 
     def deviance(x):
         params = task.params(numbers, x)
@@ -195,7 +211,94 @@ def _statistic(
 
     total = deviance(x)
     agrees = _same_derivatives(deviance, own, x)
-    return jnp.where(agrees, total + 2 * pulled, jnp.nan), agrees, count
+    return jnp.where(agrees, total + 2 * auxiliary, jnp.nan), agrees, count
+
+
+def _live_constraints(model: AbstractModel, result: FitResult) -> Live:
+    """Return which constraints are about free parameters.
+
+    The auxiliary observation of a parameter that was fixed, or taken out of the
+    problem, tests nothing.
+    """
+    layout, constraints = result.layout, model.constraints
+    free = np.zeros(layout.size, bool)
+    free[np.asarray(result.free, int)] = True
+    packed, rest = np.zeros(0, bool), constraints
+    if isinstance(constraints, ConstraintTable):
+        rest = constraints.others
+        parts = [
+            free[layout.elements(layout.where[key])]
+            for key, _, _ in constraints.layout.entries
+        ]
+        packed = np.concatenate([packed, *parts])
+    single = {}
+    for name, constraint in rest.items():
+        here = constrained_elements(name, constraint, layout)
+        if isinstance(constraint, MultivariateNormal):
+            single[name] = np.full(here.size, free[here].any())
+        else:
+            single[name] = free[here].reshape(layout.shapes[layout.where[name]])
+    count = sum(int(mask.sum()) for mask in single.values())
+    return Live(packed, single, count + int(packed.sum()))
+
+
+def _constraint_deviance(
+    model: AbstractModel, params: Any, aux: Mapping[Key, Any], live: Live
+) -> Array:
+    """Return by how much -ln L of the constraints exceeds that of the saturated model.
+
+    In the saturated model every parameter has the value that its auxiliary observation
+    prefers. Parameters that are not live have that value in both.
+    """
+    values, constraints = values_by_key(model.state, params), model.constraints
+    total: Any = jnp.zeros(())
+    if isinstance(constraints, ConstraintTable):
+        known = constraints.aux(aux)
+        vector, observed = (
+            constraints.layout.gathered(values),
+            jnp.asarray(known.vector),
+        )
+        best = observed
+        for (_, part), group in zip(
+            constraints.layout.parts(), constraints.groups, strict=True
+        ):
+            if isinstance(group, Poisson):
+                best = best.at[part].set(observed[part] / jnp.asarray(group.tau))
+        here = jnp.where(live.packed, vector, best)
+        total = constraints.nll(here, observed) - constraints.nll(best, observed)
+        constraints, aux = constraints.others, known.others
+    best, here = dict(values), dict(values)
+    for name, constraint in constraints.items():
+        wanted = _preferred(name, constraint, aux[name])
+        best |= wanted
+        for i, (key, value) in enumerate(wanted.items()):
+            joint = isinstance(constraint, MultivariateNormal)
+            mask = live.single[name][i] if joint else live.single[name]
+            here[key] = jnp.where(mask, jnp.asarray(values[key]), value)
+    return (
+        total + summed_nll(constraints, here, aux) - summed_nll(constraints, best, aux)
+    )
+
+
+def _preferred(name: Key, constraint: AbstractConstraint, aux: Any) -> dict[Key, Any]:
+    aux = jnp.asarray(aux, float)
+    match constraint:
+        case MultivariateNormal():
+            return dict(zip(constraint.keys, aux, strict=True))
+        case Normal() | LogNormal():
+            return {name: aux}
+        case Poisson():
+            return {
+                name: aux / jnp.broadcast_to(jnp.asarray(constraint.tau), aux.shape)
+            }
+    preferred = getattr(constraint, "preferred", None)
+    if preferred is None:
+        raise ArgumentTypeError(
+            f"constraints[{name!r}]: {type(constraint).__name__} does not define which "
+            "value of the parameter an auxiliary observation prefers. Give it a method "
+            "preferred(aux) that returns the value where nll(value, aux) is smallest."
+        )
+    return {name: preferred(aux)}
 
 
 def _deviance(part: Compared, *, counts: bool) -> Array:
@@ -255,107 +358,4 @@ def _same_derivatives(one: Any, other: Any, x: Array) -> Array:
     return close(slope, own_slope) & close(bend, own_bend)
 
 
-class Live(NamedTuple):
-    """Which auxiliary observations belong to something that was fitted.
-
-    Attributes:
-        packed: Those of a `ConstraintTable`, in its order; empty without one.
-        single: By name, in the shape of the parameter; for joint constraints all or
-            none.
-        number: How many there are.
-    """
-
-    packed: np.ndarray
-    single: dict[Key, np.ndarray]
-    number: int
-
-
-def live_constraints(model: AbstractModel, result: FitResult) -> Live:
-    """Find the constraints whose parameters were free.
-
-    The auxiliary observation of a parameter that was fixed, or taken out of the
-    problem, tests nothing.
-    """
-    layout, constraints = result.layout, model.constraints
-    free = np.zeros(layout.size, bool)
-    free[np.asarray(result.free, int)] = True
-    packed, rest = np.zeros(0, bool), constraints
-    if isinstance(constraints, ConstraintTable):
-        rest = constraints.others
-        parts = [
-            free[layout.elements(layout.where[key])]
-            for key, _, _ in constraints.layout.entries
-        ]
-        packed = np.concatenate([packed, *parts])
-    single = {}
-    for name, constraint in rest.items():
-        keys = constrained_keys(name, constraint)
-        here = np.concatenate([layout.elements(layout.where[key]) for key in keys])
-        if isinstance(constraint, MultivariateNormal):
-            single[name] = np.full(len(keys), free[here].any())
-        else:
-            single[name] = free[here].reshape(layout.shapes[layout.where[name]])
-    count = sum(int(mask.sum()) for mask in single.values())
-    return Live(packed, single, count + int(packed.sum()))
-
-
-def constraint_deviance(
-    model: AbstractModel, params: Any, aux: Mapping[Key, Any], live: Live
-) -> Array:
-    """Return the constraints' -ln L above that of the saturated model.
-
-    There every parameter is what its auxiliary observation prefers; those that are not
-    live are so in both.
-    """
-    values, constraints = values_by_key(model.state, params), model.constraints
-    total: Any = jnp.zeros(())
-    if isinstance(constraints, ConstraintTable):
-        known = constraints.aux(aux)
-        vector, observed = (
-            constraints.layout.gathered(values),
-            jnp.asarray(known.vector),
-        )
-        best = observed
-        for (_, part), group in zip(
-            constraints.layout.parts(), constraints.groups, strict=True
-        ):
-            if isinstance(group, Poisson):
-                best = best.at[part].set(observed[part] / jnp.asarray(group.tau))
-        here = jnp.where(live.packed, vector, best)
-        total = constraints.nll(here, observed) - constraints.nll(best, observed)
-        constraints, aux = constraints.others, known.others
-    best, here = dict(values), dict(values)
-    for name, constraint in constraints.items():
-        wanted = _preferred(name, constraint, aux[name])
-        best |= wanted
-        for i, (key, value) in enumerate(wanted.items()):
-            joint = isinstance(constraint, MultivariateNormal)
-            mask = live.single[name][i] if joint else live.single[name]
-            here[key] = jnp.where(mask, jnp.asarray(values[key]), value)
-    return (
-        total + summed_nll(constraints, here, aux) - summed_nll(constraints, best, aux)
-    )
-
-
-def _preferred(name: Key, constraint: AbstractConstraint, aux: Any) -> dict[Key, Any]:
-    aux = jnp.asarray(aux, float)
-    match constraint:
-        case MultivariateNormal():
-            return dict(zip(constraint.keys, aux, strict=True))
-        case Normal() | LogNormal():
-            return {name: aux}
-        case Poisson():
-            return {
-                name: aux / jnp.broadcast_to(jnp.asarray(constraint.tau), aux.shape)
-            }
-    preferred = getattr(constraint, "preferred", None)
-    if preferred is None:
-        raise ArgumentTypeError(
-            f"constraints[{name!r}]: {type(constraint).__name__} does not tell which "
-            "value of the parameter an auxiliary observation prefers. Give it a method "
-            "preferred(aux) that returns the value where nll(value, aux) is smallest."
-        )
-    return {name: preferred(aux)}
-
-
-__all__ = ["Live", "constraint_deviance", "live_constraints", "saturated_test"]
+__all__ = ["saturated_test"]

@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow.engine.layout import Layout
-from everwillow.impacts.best_fit import Fitted, elements_of
+from everwillow.engine.prefit import constrained_elements
+from everwillow.impacts.best_fit import Fitted
 from everwillow.impacts.definitions import added, inverse_root, root
 from everwillow.model.constraint_terms import expected_aux, summed_nll
 from everwillow.parameters import MultivariateNormal
@@ -53,7 +54,7 @@ def auxiliary_of(fit: Fitted) -> Auxiliary:
     single, joint = {}, {}
     mine = np.zeros(layout.size, bool)
     for name, constraint in fit.constraints.items():
-        here = elements_of(name, constraint, layout)
+        here = constrained_elements(name, constraint, layout)
         if not free[here].any():
             continue
         if isinstance(constraint, MultivariateNormal):
@@ -89,7 +90,7 @@ def shifts_of(
     half = jnp.where(positive, jnp.sqrt(jnp.where(positive, information, 1)), 0)
     shifts = rows * half[None, :]
     for name, constraint in known.joint.items():
-        here = elements_of(name, constraint, layout)
+        here = constrained_elements(name, constraint, layout)
         block = inverse_root(jnp.asarray(constraint.covariance))
         shifts = shifts.at[:, here].set(rows[:, here] @ block)
     return shifts[:, known.elements], information

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from everwillow._errors import ArgumentTypeError, ArgumentValueError, unknown_key
+from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow._typing import Key
 from everwillow.engine.layout import Layout, float_dtype, is_traced, namespace
 from everwillow.engine.names import (
@@ -17,8 +17,7 @@ from everwillow.engine.names import (
     unknown_name,
 )
 from everwillow.fitting import FitResult
-from everwillow.model.constraint_terms import constrained_keys
-from everwillow.parameters import AbstractConstraint, MultivariateNormal
+from everwillow.parameters import AbstractConstraint
 from everwillow.uncertainty.evaluation_point import locate, refuse_batch
 from everwillow.uncertainty.inversion import checked_inverse
 
@@ -220,58 +219,11 @@ def _place(fit: Fitted) -> np.ndarray:
     return place
 
 
-def nominal(fit: Fitted) -> tuple[Any, Any]:
-    """Return centers and widths of the constraints, NaN where there is none.
-
-    Returns:
-        Two vectors over all elements of the parameters, shape ``(params,)``.
-    """
-    layout = fit.layout
-    library = namespace(dict(fit.constraints))
-    center = library.full(layout.size, library.nan)
-    width = library.full(layout.size, library.nan)
-    places, centers, widths = [], [], []
-    for name, constraint in fit.constraints.items():
-        here = elements_of(name, constraint, layout)
-        places.append(here)
-        centers.append(_spread(library, constraint.center, name, constraint, layout))
-        widths.append(_spread(library, constraint.width, name, constraint, layout))
-    if not places:
-        return center, width
-    index = np.concatenate(places)
-    centers, widths = library.concatenate(centers), library.concatenate(widths)
-    if library is np:
-        center[index], width[index] = centers, widths
-        return center, width
-    return center.at[index].set(centers), width.at[index].set(widths)
-
-
-def elements_of(
-    name: Key, constraint: AbstractConstraint, layout: Layout
-) -> np.ndarray:
-    """Return which elements of the parameters a constraint is about."""
-    keys = constrained_keys(name, constraint)
-    for key in keys:
-        if key not in layout.where:
-            raise unknown_key(key, layout.keys, where="constraints")
-    return np.concatenate([layout.elements(layout.where[key]) for key in keys])
-
-
-def _spread(
-    library: Any, value: Any, name: Key, constraint: AbstractConstraint, layout: Layout
-) -> Any:
-    joint = isinstance(constraint, MultivariateNormal)
-    shape = (len(constraint.keys),) if joint else layout.shapes[layout.where[name]]
-    return library.ravel(library.broadcast_to(value, shape)).astype(float_dtype())
-
-
 __all__ = [
     "Fitted",
-    "elements_of",
     "fitted",
     "held_is_known",
     "matching",
-    "nominal",
     "positions",
     "usable",
     "warn_if_held",

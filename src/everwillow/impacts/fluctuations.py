@@ -16,6 +16,7 @@ from everwillow._typing import Key, Nll
 from everwillow.engine import programs
 from everwillow.engine.core import Task
 from everwillow.engine.layout import as_arrays, is_traced, ravel_state
+from everwillow.engine.prefit import constrained_elements
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
 from everwillow.fitting.options import RefitOptions, takes_options
@@ -365,9 +366,7 @@ def _compiled_moves(
     moves = jnp.zeros((known.layout.size, size))
     for name, constraint in {**known.single, **known.joint}.items():
         joint = isinstance(constraint, MultivariateNormal)
-        keys = constraint.keys if joint else (name,)
-        layout = known.layout
-        here = np.concatenate([layout.elements(layout.where[key]) for key in keys])
+        here = constrained_elements(name, constraint, known.layout)
         there = place[name] + np.arange(here.size)
         block = sizes[name].T if joint else jnp.diag(jnp.ravel(sizes[name]))
         moves = moves.at[np.ix_(here, there)].set(block)

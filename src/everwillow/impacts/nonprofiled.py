@@ -17,9 +17,9 @@ from everwillow.engine.names import (
     named_elements,
     unknown_name,
 )
+from everwillow.engine.prefit import centers_and_widths
 from everwillow.fitting import FitResult
-from everwillow.fitting.options import RefitOptions, takes_options
-from everwillow.impacts.best_fit import fitted, nominal, positions
+from everwillow.impacts.best_fit import fitted, positions
 from everwillow.impacts.refits import RefitImpacts, posed, refit_fixed
 from everwillow.model import AbstractModel
 from everwillow.parameters import AbstractConstraint
@@ -165,7 +165,7 @@ def nonprofiled_impacts(
     size = len(result.free)
     fit = fitted(result, constraints, np.zeros((size, size)))
     poi = positions(pois, fit, where="pois")
-    width: Any = np.array(nominal(fit)[1], float)
+    width: Any = np.array(centers_and_widths(fit.constraints, fit.layout)[1], float)
     layout = fit.layout
     for name, value in (widths or {}).items():
         here = named_elements(name, layout)

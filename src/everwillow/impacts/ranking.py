@@ -12,13 +12,13 @@ from everwillow._tree import format_table
 from everwillow._typing import Key, Nll
 from everwillow.engine import programs
 from everwillow.engine.layout import is_traced, namespace, on_host, ravel_state
+from everwillow.engine.prefit import centers_and_widths
 from everwillow.fitting import FitResult
 from everwillow.fitting.options import RefitOptions, takes_options
 from everwillow.impacts.best_fit import (
     Fitted,
     fitted,
     matching,
-    nominal,
     positions,
     usable,
     warn_if_held,
@@ -222,7 +222,10 @@ def rank(
     kinds = _checked_kinds(refit)
     poi = positions(pois, fit, where="pois")
     nuisance = matching(nuisances, fit, where="nuisances", exclude=poi)
-    center, width = (vector[fit.free[nuisance]] for vector in nominal(fit))
+    center, width = (
+        vector[fit.free[nuisance]]
+        for vector in centers_and_widths(fit.constraints, fit.layout)
+    )
     found = _shifts(fit, poi, nuisance, width)
     if throw and not is_traced(found) and not np.isfinite(found[-1]).all():
         fit = usable(fit, throw=throw)

@@ -1,4 +1,4 @@
-"""Values of a mapping against data, without a matrix of all pairs of values."""
+"""chi2 tests of mappings: of their values with data, and of the residuals of a fit."""
 
 import dataclasses
 from typing import Any, get_args
@@ -27,7 +27,7 @@ from everwillow.mappings.data import (
     degrees_of_freedom,
     mapped_data,
 )
-from everwillow.mappings.evaluation import MappingResult, after, checked_factor
+from everwillow.mappings.evaluation import MappingResult, checked_factor, postfit_point
 from everwillow.mappings.histogram_mapping import AbstractHistogramMapping
 from everwillow.uncertainty.evaluation_point import evaluate_at
 
@@ -58,8 +58,8 @@ def mapping_chi2(
     of the fit differs from it by fluctuations, and the matrix need not be positive.
 
     Args:
-        mapping: Made with ``factor=True``.
-        data: In the structure of its values.
+        mapping: The values, from `prefit` or `postfit` with ``factor=True``.
+        data: The data, in the structure of the values.
         variance: Variances of the data in the same structure, or the covariance of all
             of them, ravelled, shape ``(n, n)``.
         relation: ``"independent"`` or ``"fitted"``.
@@ -156,7 +156,7 @@ def _whitened(away: Array, variance: Any, factor: Array) -> tuple[Array, Array]:
     return away / width, factor / width[:, None]
 
 
-# What is left of differences of numbers that are squared.
+# Relative rounding of squared differences.
 ROUNDING = 1e-18
 
 
@@ -171,12 +171,13 @@ def residual_chi2(
 ) -> GoodnessResult:
     r"""Compare a mapping of the fitted data with the same mapping of the fit.
 
-    The fit has followed the data and the auxiliary ones. With R the derivatives
-    of the residuals by every measurement, in which the estimates answer by
+    The fit has adapted the parameters to the main and the auxiliary data. With R the
+    derivatives of the residuals with respect to every measurement, in which the
+    estimates follow the measurements by
     :math:`-C\,\partial^2(-\ln L)/\partial\theta\,\partial d`, and with V the variances
     of the measurements, the covariance of the residuals is :math:`R V R^\mathsf T`. It
-    is never negative; what the fit always gets right has no variance and counts neither
-    in the sum nor as a degree of freedom.
+    is never negative. A combination of values that the fit always reproduces has no
+    variance, and counts neither in the sum nor as a degree of freedom.
 
     All of this is taken at the measurements that the fit predicts, not at those that
     were made. Only there are residuals of the fit, as they solve
@@ -192,9 +193,9 @@ def residual_chi2(
         mapping: A mapping that has data (`everwillow.mappings.with_data`).
         model: A `everwillow.models.templates.TemplateModel`.
         result: Its best fit.
-        observation: What was fitted; None for the Model's own.
-        covariance: For fits without a Hessian, as in `postfit`: tells by zeros which
-            parameters are held. Otherwise that is known from the fit.
+        observation: The fitted data; None for the Model's own.
+        covariance: For fits without a Hessian, as in `postfit`: its zeros show which
+            parameters are held. Other fits know that.
         throw: As in `postfit`.
 
     Returns:
@@ -206,7 +207,7 @@ def residual_chi2(
         ArgumentValueError: If the mapping has no data.
     """
     check_has_data(mapping, model.layout)
-    where = after(model, result, covariance, throw=throw)
+    where = postfit_point(model, result, covariance, throw=throw)
     observation = model.observation if observation is None else observation
     count = degrees_of_freedom(mapping, model.layout)
     args = (where.covariance, mapping, model.layout, float(count))
@@ -249,20 +250,20 @@ def _compare_fit(
     def spread(row):
         return ravel_pytree(jax.tree.map(_times, variance, unravel(row)))[0]
 
-    elsewhere = lambda v: model.diagnostics.external(task.params(numbers, v))
-    _, pull = jax.vjp(residuals, x, data)
+    external = lambda v: model.diagnostics.external(task.params(numbers, v))
+    _, pullback = jax.vjp(residuals, x, data)
     _, seen = jax.vjp(measured, predicted["main"]["counts"])
     largest = jnp.max(jnp.abs(variance["main"]["counts"]), initial=0)
 
     def row(unit):
-        by_x, by_data = pull(unit)
-        # The estimates answer to the data by minus the covariance times the slopes.
+        by_x, by_data = pullback(unit)
+        # The estimates follow the data by minus the covariance times the slopes.
         move = covariance @ by_x
         answered = by_data - jax.grad(slope)(data, move)
-        # Likelihoods from elsewhere are measurements of the parameters themselves.
-        bent = jax.jvp(jax.grad(elsewhere), (x,), (move,))[1]
+        # External likelihoods are measurements of the parameters themselves.
+        bent = jax.jvp(jax.grad(external), (x,), (move,))[1]
         alone = jnp.vdot(by_data, spread(by_data))
-        # Where samples hold an empty bin at 0 only rounding is left of that.
+        # In an empty bin that the simulated samples hold at 0 only rounding is left.
         rounding = ROUNDING * largest * jnp.sum(seen(unit)[0] ** 2)
         alone = jnp.where(alone <= rounding, 0, alone)
         return answered, spread(answered), move, bent, alone

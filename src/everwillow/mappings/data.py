@@ -1,4 +1,4 @@
-"""Mappings of data, with their covariance."""
+"""Values of mappings for data, with their covariance, and degrees of freedom."""
 
 import functools as ft
 from typing import Any
@@ -20,7 +20,7 @@ from everwillow.mappings.composite import Composite, places
 from everwillow.mappings.histogram_mapping import AbstractHistogramMapping
 
 
-# Derivatives of so many values are held in memory at a time.
+# Number of values whose derivatives are in memory at a time.
 AT_ONCE = 64
 
 # Variances below this, of correlation matrices, are zero up to rounding.
@@ -32,8 +32,8 @@ class ObservedMapping(eqx.Module):
 
     Attributes:
         values: In the structure of the values of the mapping.
-        variances: Of each value, in the same structure.
-        covariance: Of all values, ravelled; None if not asked for.
+        variances: The variance of each value, in the same structure.
+        covariance: The covariance of all values, ravelled; None if not kept.
     """
 
     values: PyTree
@@ -57,7 +57,7 @@ def observed(
 
     Args:
         mapping: A mapping that has data, see `with_data`.
-        layout: Channels and processes.
+        layout: The channels and processes.
         counts: Data in all fitted bins, shape ``(fitted,)``.
         variance: V: variances, or a covariance of all fitted bins, shape
             ``(fitted, fitted)``; by default the counts themselves (Poisson).
@@ -95,7 +95,11 @@ def observed(
 
 
 def check_has_data(mapping: AbstractHistogramMapping, layout: Layout) -> None:
-    """Refuse what data cannot be mapped by."""
+    """Check that a mapping can be applied to data.
+
+    Raises:
+        ArgumentValueError: If it cannot.
+    """
     if not mapping.has_data(layout):
         raise ArgumentValueError(
             f"{mapping.key}: there are no data for masked channels and for single "
@@ -110,13 +114,13 @@ def _observe(
     values = mapped_data(mapping, layout, counts)
     here, unravel = ravel_pytree(values)
     variance = jnp.asarray(variance, float)
-    _, pull = jax.vjp(
+    _, pullback = jax.vjp(
         lambda c: ravel_pytree(mapped_data(mapping, layout, c))[0], counts
     )
     joint, size = variance.ndim == 2, here.shape[0]
 
     def spread(i: Array) -> tuple[Array, Array | None]:
-        row = pull(jax.nn.one_hot(i, size, dtype=counts.dtype))[0]
+        row = pullback(jax.nn.one_hot(i, size, dtype=counts.dtype))[0]
         weighted = variance @ row if joint else variance * row
         return jnp.vdot(row, weighted), row if keep else None
 
@@ -169,10 +173,10 @@ def with_data(
 def degrees_of_freedom(mapping: AbstractHistogramMapping, layout: Layout) -> int:
     """Return how many values of a mapping can vary on their own.
 
-    It is the number of values less what the mapping knows to follow from others. For a
-    composite the rank of the derivatives with respect to the data counts too: two
-    projections of one channel share its total. That takes a time that grows with the
-    cube of the number of values.
+    It is the number of values less the number of those that follow from others by
+    definition. For a composite the rank of the derivatives with respect to the data
+    counts too, as two projections of one channel share its total. The time for that
+    grows with the cube of the number of values.
 
     Raises:
         ArgumentValueError: If the mapping has no data.
@@ -186,7 +190,7 @@ def degrees_of_freedom(mapping: AbstractHistogramMapping, layout: Layout) -> int
         >>> degrees_of_freedom(mapping, layout)
         4
     """
-    # Irregular, so that no bins are equal by accident.
+    # Irregular counts, so that no two bins are equal by accident.
     counts = 2 + np.modf(np.arange(1, layout.fitted + 1) * 0.6180339887498949)[0]
     if not isinstance(mapping, Composite):
         check_has_data(mapping, layout)
@@ -197,7 +201,8 @@ def degrees_of_freedom(mapping: AbstractHistogramMapping, layout: Layout) -> int
     out = observed(mapping, layout, counts, variance=ones, covariance=True)
     joint = np.asarray(out.covariance)
     where = places(out.values)
-    # What a part knows but its rank does not show, as it holds at some points only.
+    # Dependences that a part declares and that hold at some points only, so that its
+    # rank here does not show them.
     hidden = 0
     for part in mapping.mappings:
         if not part.ndof_reduction:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 
-# Derivatives in so many directions are held in memory at a time.
+# Number of directions whose derivatives are in memory at a time.
 DIRECTIONS = 64
 
 
@@ -23,8 +23,8 @@ class Root(NamedTuple):
     Attributes:
         matrix: L with ``C = L Lᵀ``, and a unit column for each parameter that is held,
             shape ``(free, free)``.
-        held: Which columns are of that kind; a value that depends on these parameters
-            only has no error.
+        held: Which columns belong to held parameters; a value that depends on these
+            parameters only has no error.
     """
 
     matrix: Float[Array, "free free"]
@@ -59,13 +59,13 @@ def root_of(covariance: Array, held: Array) -> Root:
 def errors_and_factor(
     fn: Callable[[Array], Array], x: Array, root: Root, *, keep: bool
 ) -> tuple[Float[Array, " outputs"], Float[Array, "outputs inputs"] | None]:
-    """Return the errors of the outputs, and on request the factor.
+    """Return the errors of the outputs and, if `keep`, the factor.
 
     Args:
-        fn: From inputs to outputs, vectors both. The inputs are the parameters, and
-            maybe numbers of a unit Gaussian each after them.
-        x: Where.
-        root: Of the covariance of the parameters.
+        fn: Function from a vector of inputs to a vector of outputs. The inputs are the
+            parameters, which unit Gaussian variables may follow.
+        x: The inputs.
+        root: The root of the covariance of the parameters.
         keep: Whether to return the factor.
     """
     outputs, inputs = jax.eval_shape(fn, x).shape[0], x.shape[0]
@@ -93,7 +93,7 @@ def _columns(root: Root, which: Array, inputs: int) -> Array:
     own = jnp.zeros((which.shape[0], size), root.matrix.dtype)
     if size:
         own = jnp.take(root.matrix.T, which, 0, mode="fill", fill_value=0)
-    # Out of range, and so zero, where a direction is a parameter's.
+    # The index is out of range, hence the column zero, for directions of parameters.
     units = jax.nn.one_hot(which - size, inputs - size, dtype=own.dtype)
     return jnp.concatenate([own, units], 1)
 
@@ -103,9 +103,9 @@ def _factor(fn: Callable[[Array], Array], x: Array, root: Root, outputs: int) ->
     if inputs == 0 or outputs == 0:
         return jnp.zeros((outputs, inputs), x.dtype)
     if outputs < inputs:
-        _, pull = jax.vjp(fn, x)
+        _, pullback = jax.vjp(fn, x)
         basis = jnp.eye(outputs, dtype=x.dtype)
-        row = lambda unit: _row(root, pull(unit)[0])
+        row = lambda unit: _row(root, pullback(unit)[0])
         return jax.lax.map(row, basis, batch_size=DIRECTIONS)
     _, push = jax.linearize(fn, x)
     column = lambda which: push(_columns(root, which[None], inputs)[0])
@@ -115,11 +115,11 @@ def _factor(fn: Callable[[Array], Array], x: Array, root: Root, outputs: int) ->
 def _by_rows(
     fn: Callable[[Array], Array], x: Array, root: Root, held: Array, outputs: int
 ) -> tuple[Array, Array, Array]:
-    """Go through the outputs, with the derivatives of some of them at a time."""
-    _, pull = jax.vjp(fn, x)
+    """Return sums of squares from the rows of the factor, some rows at a time."""
+    _, pullback = jax.vjp(fn, x)
 
     def one(unit):
-        row = _row(root, pull(unit)[0])
+        row = _row(root, pullback(unit)[0])
         moved = jnp.where(held, 0, row)
         lost = jnp.any(jnp.where(held, row, 0) != 0)
         return jnp.sum(moved**2), jnp.any(moved != 0), lost
@@ -131,11 +131,11 @@ def _by_rows(
 def _by_columns(
     fn: Callable[[Array], Array], x: Array, root: Root, held: Array, outputs: int
 ) -> tuple[Array, Array, Array]:
-    """Go through the directions of the inputs, adding up squares."""
+    """Return sums of squares from the columns of the factor, some at a time."""
     _, push = jax.linearize(fn, x)
     inputs = x.shape[0]
     count = -(-inputs // DIRECTIONS)
-    # What fills up the last block is out of range, and moves nothing.
+    # Indices that fill the last block are out of range, and their columns are zero.
     which = jnp.arange(count * DIRECTIONS)
     fixed = jnp.pad(held, (0, count * DIRECTIONS - inputs))
     start = (

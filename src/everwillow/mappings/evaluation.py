@@ -1,4 +1,4 @@
-"""A function of parameters and expected yields, at a point, with its errors."""
+"""Values of a function of parameters and expected yields, before and after a fit."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -20,6 +20,7 @@ from everwillow._errors import (
 from everwillow._typing import Key
 from everwillow.engine.core import Task
 from everwillow.engine.layout import float_dtype, namespace
+from everwillow.engine.prefit import constrained_elements
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
 from everwillow.mappings.error_propagation import errors_and_factor, root_of
@@ -39,7 +40,7 @@ class MappingResult(eqx.Module):
         errors: The standard error of each value, in the same structure.
         factor: F with :math:`F F^\mathsf T` the covariance of the values, ravelled,
             one column for each free parameter, then one for each parameter that the
-            model has profiled; None if not asked for.
+            model has profiled; None unless requested by ``factor=True``.
         labels: The names of the free parameters.
     """
 
@@ -53,42 +54,52 @@ class MappingResult(eqx.Module):
         """The covariance of all values, ravelled.
 
         Raises:
-            ArgumentValueError: If the factor was not asked for.
+            ArgumentValueError: If the factor was not kept.
         """
         factor = checked_factor(self)
         return factor @ factor.T
 
 
 def checked_factor(result: MappingResult) -> Any:
-    """Return the factor, or say how to get one."""
+    """Return the factor of the covariance.
+
+    Raises:
+        ArgumentValueError: If it was not kept.
+    """
     if result.factor is None:
         raise ArgumentValueError(
-            "factor: the covariance of the values was not kept. Ask for it: "
+            "factor: the covariance of the values was not kept. Request it: "
             "postfit(..., factor=True)."
         )
     return result.factor
 
 
-class Mapped(eqx.Module):
-    """A function of parameters and yields, where a likelihood is expected."""
+class MappingFunction(eqx.Module):
+    """A function of parameters and expected yields, callable as an objective.
+
+    Attributes:
+        fn: The function; None for the yields themselves.
+        model: The Model that predicts the yields.
+    """
 
     fn: Callable[[Any, Any], Any] | None
     model: AbstractModel
 
-    def __call__(self, params: Any, given: "Given") -> Any:
+    def __call__(self, params: Any, given: "PredictionInputs") -> Any:
         """Return the values of the function; yields without a function."""
         expected = self.model.predicted(params, *given)
         out = expected if self.fn is None else self.fn(params, expected)
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, float_dtype()), out)
 
 
-class Given(NamedTuple):
-    """What predictions depend on besides the parameters.
+class PredictionInputs(NamedTuple):
+    """What a prediction depends on besides the parameters.
 
     Attributes:
-        observation: The data of a fit; None before it.
-        normals: Fluctuations of what the model has profiled.
-        around: Parameters at which that is found; None for those of the prediction.
+        observation: The data of the fit; None before a fit.
+        normals: Fluctuations of the parameters that the model has profiled.
+        around: Parameters at which the profiled ones are found; None for those of the
+            prediction.
     """
 
     observation: Any
@@ -96,17 +107,17 @@ class Given(NamedTuple):
     around: Any = None
 
 
-def given(model: Any, observation: Any) -> Given:
-    """Return it without fluctuations."""
-    return Given(observation, np.zeros(model.fluctuations))
+def prediction_inputs(model: Any, observation: Any) -> PredictionInputs:
+    """Return the inputs of a prediction without fluctuations."""
+    return PredictionInputs(observation, np.zeros(model.fluctuations))
 
 
-class Where(NamedTuple):
-    """A point with the covariance of the parameters there.
+class ParameterPoint(NamedTuple):
+    """Parameter values with their covariance.
 
     Attributes:
         point: The parameters.
-        covariance: Over the free ones.
+        covariance: The covariance of the free parameters.
         held: Which of them are held at a bound, where a variance of zero does not mean
             that the parameter is known.
     """
@@ -116,18 +127,20 @@ class Where(NamedTuple):
     held: Any
 
 
-def before(
+def prefit_point(
     model: Any, params: State | None, unconstrained: Mapping[Key, Any] | None
-) -> Where:
-    """Return the parameters of a model before any fit."""
+) -> ParameterPoint:
+    """Return the parameters of a model before a fit, with their covariance."""
     check_model(model)
     point = locate(model.state if params is None else params, model.fixed)
     covariance = nominal_covariance(model, unconstrained)
-    return Where(point, covariance, np.zeros(point.free.size, bool))
+    return ParameterPoint(point, covariance, np.zeros(point.free.size, bool))
 
 
-def after(model: Any, result: Any, covariance: Any, *, throw: bool) -> Where:
-    """Return the parameters of a model after a fit."""
+def postfit_point(
+    model: Any, result: Any, covariance: Any, *, throw: bool
+) -> ParameterPoint:
+    """Return the parameters of a model after a fit, with their covariance."""
     check_model(model)
     if not isinstance(result, FitResult):
         raise ArgumentTypeError(
@@ -148,14 +161,18 @@ def after(model: Any, result: Any, covariance: Any, *, throw: bool) -> Where:
             f"covariance: its shape is {np.shape(covariance)}, and {size} parameters "
             "are free in the fit."
         )
-    return Where(point, covariance, np.ones(size, bool))
+    return ParameterPoint(point, covariance, np.ones(size, bool))
 
 
 def check_model(model: Any) -> None:
-    """Refuse what does not tell what it expects."""
+    """Check that a model can predict yields.
+
+    Raises:
+        ArgumentTypeError: If it is no Model.
+    """
     if not isinstance(model, AbstractModel):
         raise ArgumentTypeError(
-            f"model: expected a Model, got {type(model).__name__}: only a Model tells "
+            f"model: expected a Model, got {type(model).__name__}: only a Model knows "
             "which yields it expects. For a function of parameters alone use "
             "everwillow.uncertainty.propagate."
         )
@@ -166,8 +183,8 @@ def nominal_covariance(
 ) -> Float[Array, "free free"]:
     """Return the covariance of the free parameters before the fit.
 
-    It is what the constraints say: the squares of their widths, and the covariances of
-    joint Gaussians. A parameter without a constraint counts as known.
+    The constraints define it: the squares of their widths, and the covariances of joint
+    Gaussians. A parameter without a constraint counts as known.
 
     Args:
         model: The Model.
@@ -202,17 +219,15 @@ def nominal_covariance(
         square = library.ravel(library.broadcast_to(width, shape)) ** 2
         diagonal = _put(library, diagonal, here, square.astype(float_dtype()))
     matrix = library.diag(diagonal)
-    for constraint in model.constraints.values():
+    for name, constraint in model.constraints.items():
         if isinstance(constraint, MultivariateNormal):
-            here = np.concatenate(
-                [layout.elements(layout.where[key]) for key in constraint.keys]
-            )
+            here = constrained_elements(name, constraint, layout)
             matrix = _put(library, matrix, np.ix_(here, here), constraint.covariance)
     return matrix[np.ix_(free, free)]
 
 
 def _widths(model: AbstractModel, unconstrained: Mapping[Key, Any], layout: Any) -> Any:
-    """Return the pre-fit errors of parameters that are on their own, by key."""
+    """Return the pre-fit errors of parameters without a joint constraint, by key."""
     owners = {
         key: name
         for name, constraint in model.constraints.items()
@@ -229,7 +244,7 @@ def _widths(model: AbstractModel, unconstrained: Mapping[Key, Any], layout: Any)
         if key in owners:
             raise ArgumentValueError(
                 f"unconstrained[{key!r}]: this parameter has a constraint, which "
-                "tells its error."
+                "gives its error."
             )
         widths[key] = error
     return widths
@@ -260,11 +275,11 @@ def prefit(
         fn: ``fn(params, expected)``, from the pytree of parameters and what the model
             expects there to a pytree of arrays; None for the expected yields.
         model: The Model.
-        params: Where; the start values of the Model by default.
+        params: Where to evaluate; the start values of the Model by default.
         unconstrained: Errors of parameters without a constraint, by key. Without it
             they count as known.
         factor: Whether to keep the factor of the covariance of all values. Without it
-            no more than some rows or columns of it are in memory at a time.
+            only some rows or columns of it are in memory at a time.
 
     Raises:
         ArgumentTypeError: If `model` is no Model.
@@ -283,7 +298,7 @@ def prefit(
         >>> print(out.values, out.errors)
         1.0 4.0
     """
-    where = before(model, params, unconstrained)
+    where = prefit_point(model, params, unconstrained)
     return _evaluate(fn, model, where, None, factor=factor)
 
 
@@ -305,9 +320,9 @@ def postfit(
         fn: As in `prefit`.
         model: The Model.
         result: Its best fit.
-        observation: What was fitted, the Model's own if None. It matters to models
-            that profile parameters inside their likelihood.
-        covariance: In place of that of the fit, over its free parameters. Zero
+        observation: The fitted data; the Model's own if None. Only models that profile
+            parameters inside their likelihood depend on it.
+        covariance: Covariance of the free parameters, in place of that of the fit. Zero
             variances count as held at a bound, as in
             `everwillow.uncertainty.propagate`.
         factor: As in `prefit`.
@@ -332,13 +347,13 @@ def postfit(
         >>> print(out.values["twice"].round(6), out.errors["twice"].round(6))
         10.0 2.0
     """
-    where = after(model, result, covariance, throw=throw)
+    where = postfit_point(model, result, covariance, throw=throw)
     data = model.observation if observation is None else observation
     return _evaluate(fn, model, where, data, factor=factor)
 
 
 def _evaluate(
-    fn: Any, model: Any, where: Where, observation: Any, *, factor: bool
+    fn: Any, model: Any, where: ParameterPoint, observation: Any, *, factor: bool
 ) -> MappingResult:
     if fn is not None and not callable(fn):
         raise ArgumentTypeError(
@@ -346,13 +361,15 @@ def _evaluate(
         )
     point = where.point
     args = (where.covariance, where.held, bool(factor))
-    data = given(model, observation)
-    found = evaluate_at(_push, Mapped(fn, model), point, data, *args)[0]
+    data = prediction_inputs(model, observation)
+    found = evaluate_at(
+        _values_and_errors, MappingFunction(fn, model), point, data, *args
+    )[0]
     values, errors, kept = found
     return MappingResult(values, errors, kept, point.labels)
 
 
-def _push(
+def _values_and_errors(
     task: Task, numbers: Numbers, covariance: Array, held: Array, keep: Any
 ) -> tuple[Any, Any, Any]:
     x = task.start(numbers)
@@ -362,14 +379,14 @@ def _push(
     data, size = numbers.observation, x.shape[0]
 
     def flat(both):
-        moved = Given(data.observation, both[size:])
+        moved = PredictionInputs(data.observation, both[size:])
         there = dataclasses.replace(numbers, observation=moved)
         return ravel_pytree(output(task, there, both[:size]))[0]
 
     root = root_of(jnp.asarray(covariance), jnp.asarray(held))
     both = jnp.concatenate([x, jnp.asarray(data.normals, x.dtype)])
     errors, kept = errors_and_factor(flat, both, root, keep=keep)
-    # The gradient of what is NaN, such as a ratio to an empty bin, is zero by choice.
+    # Values that are NaN, such as a ratio to an empty bin, have a gradient of zero.
     lost = jnp.isnan(ravel_pytree(values)[0])
     errors = jnp.where(lost, jnp.nan, errors)
     if kept is not None:

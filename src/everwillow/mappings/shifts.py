@@ -16,13 +16,18 @@ from everwillow.engine.core import Task
 from everwillow.engine.names import as_names, meant_elements
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
-from everwillow.mappings.evaluation import Mapped, after, before, given
+from everwillow.mappings.evaluation import (
+    MappingFunction,
+    postfit_point,
+    prediction_inputs,
+    prefit_point,
+)
 from everwillow.model import AbstractModel
 from everwillow.statelib import State
 from everwillow.uncertainty.evaluation_point import Point, evaluate_at, output
 
 
-# So many variations are evaluated at a time.
+# Number of variations that are evaluated at a time.
 AT_ONCE = 16
 
 
@@ -30,7 +35,7 @@ class VariationsResult(eqx.Module):
     """Values of a function with each of several parameters moved up and down.
 
     Attributes:
-        values: Without a move.
+        values: The values without a move.
         up: With each parameter one standard error up: the structure of `values`, with
             a leading axis of parameters.
         down: The same one standard error down.
@@ -62,18 +67,19 @@ def variations(
     Args:
         fn: As in `prefit`.
         model: The Model.
-        result: A fit, for variations around it by its errors; without one they are
-            those before the fit, by the widths of the constraints.
-        names: Keys, labels or patterns such as ``"jes_*"``: what to move.
-        correlated: Whether the other parameters follow as their covariance says, by
+        result: A fit: parameters are moved from their best values by their errors.
+            Without one they are moved from the start values by the widths of their
+            constraints.
+        names: Which parameters to move: keys, labels or patterns such as ``"jes_*"``.
+        correlated: Whether the other parameters follow according to the covariance, by
             :math:`C_{jk} / \sqrt{C_{kk}}`; else they stay, and so do those that the
             model has profiled.
         exact: Whether to evaluate the function at the moved parameters; else it is
-            continued linearly, and up and down are opposite. Bounds are not looked at.
-        params: Where, before a fit; as in `prefit`.
-        unconstrained: Before a fit; as in `prefit`.
-        observation: After a fit; as in `postfit`.
-        covariance: After a fit; as in `postfit`.
+            continued linearly, and up and down are opposite. Bounds are ignored.
+        params: Before a fit, where to evaluate, as in `prefit`.
+        unconstrained: Before a fit, as in `prefit`.
+        observation: After a fit, as in `postfit`.
+        covariance: After a fit, as in `postfit`.
         throw: As in `postfit`.
 
     Returns:
@@ -98,24 +104,26 @@ def variations(
         ('theta',) [11.] [9.091]
     """
     if result is None:
-        where = before(model, params, unconstrained)
+        where = prefit_point(model, params, unconstrained)
     else:
-        where = after(model, result, covariance, throw=throw)
+        where = postfit_point(model, result, covariance, throw=throw)
     chosen = _chosen(names, where.point)
-    way = _Way(bool(correlated), bool(exact))
-    args = (where.covariance, where.held, chosen, way)
+    kind = _VariationKind(bool(correlated), bool(exact))
+    args = (where.covariance, where.held, chosen, kind)
     data = None
     if result is not None:
         data = model.observation if observation is None else observation
-    mapped = Mapped(fn, model)
-    found = evaluate_at(_vary, mapped, where.point, given(model, data), *args)
+    mapped = MappingFunction(fn, model)
+    found = evaluate_at(
+        _vary, mapped, where.point, prediction_inputs(model, data), *args
+    )
     values, up, down = found[0]
     labels = where.point.labels
     return VariationsResult(values, up, down, tuple(labels[i] for i in chosen))
 
 
 def _chosen(names: Any, point: Point) -> np.ndarray:
-    """Return which of the free parameters are meant."""
+    """Return the positions of the named parameters among the free ones."""
     layout, free = point.layout, np.asarray(point.free, int)
     hits = np.zeros(len(free), bool)
     for name in as_names(names, layout, where="names"):
@@ -128,8 +136,8 @@ def _chosen(names: Any, point: Point) -> np.ndarray:
     return np.nonzero(hits)[0]
 
 
-class _Way(NamedTuple):
-    """How to vary; of Python's booleans, so part of the structure."""
+class _VariationKind(NamedTuple):
+    """How to vary. Python's booleans are part of the structure of a program."""
 
     correlated: bool
     exact: bool
@@ -141,7 +149,7 @@ def _vary(
     covariance: Array,
     held: Array,
     chosen: Array,
-    way: _Way,
+    kind: _VariationKind,
 ) -> tuple[Any, Any, Any]:
     x = task.start(numbers)
     covariance = jnp.asarray(covariance)
@@ -151,23 +159,23 @@ def _vary(
     # Zero is known, unless it is held; what is negative or NaN is no variance.
     known = (variance == 0) & ~jnp.asarray(held)
     error = jnp.where(positive, error, jnp.where(known, 0, jnp.nan))
-    if way.correlated:
+    if kind.correlated:
         scale = jnp.where(positive, 1 / jnp.where(positive, error, 1), error)
         moves = covariance[chosen] * scale[chosen][:, None]
     else:
         moves = jnp.zeros((chosen.shape[0], x.shape[0]), x.dtype)
         moves = moves.at[jnp.arange(chosen.shape[0]), chosen].set(error[chosen])
 
-    given = numbers.observation
-    if not way.correlated and given.observation is not None:
-        given = given._replace(around=task.params(numbers, x))
-    numbers = dataclasses.replace(numbers, observation=given)
+    inputs = numbers.observation
+    if not kind.correlated and inputs.observation is not None:
+        inputs = inputs._replace(around=task.params(numbers, x))
+    numbers = dataclasses.replace(numbers, observation=inputs)
 
     def at(x):
         return output(task, numbers, x)
 
     values = at(x)
-    if way.exact:
+    if kind.exact:
         up, down = (
             jax.lax.map(
                 lambda move, s=sign: at(x + s * move), moves, batch_size=AT_ONCE

@@ -305,7 +305,7 @@ class MultivariateNormal(AbstractConstraint):
     def __init__(
         self, keys: Sequence[Key], mean: ArrayLike, covariance: ArrayLike
     ) -> None:
-        self.keys = checked_keys(keys)
+        self.keys = _checked_keys(keys)
         self.mean = finite_leaf(mean, "MultivariateNormal: mean")
         matrix = finite_leaf(covariance, "MultivariateNormal: covariance")
         count = len(self.keys)
@@ -319,9 +319,9 @@ class MultivariateNormal(AbstractConstraint):
                     f"{count} keys need {shape}."
                 )
         if is_concrete(matrix):
-            matrix = checked_covariance(matrix, self.keys)
+            matrix = _checked_covariance(matrix, self.keys)
         self.covariance = matrix
-        self.whitener, self.log_det = factor(matrix)
+        self.whitener, self.log_det = _whitener_and_log_det(matrix)
 
     @property
     def aux(self) -> ArrayLike:
@@ -388,7 +388,7 @@ def _log_ratio(rate: Array, origin: Array, aux: Array) -> Array:
     return jnp.where(near, jnp.log1p(jnp.where(near, excess, 0.0)), far)
 
 
-def checked_keys(keys: Any) -> tuple[Key, ...]:
+def _checked_keys(keys: Any) -> tuple[Key, ...]:
     """Return the keys as a tuple, or say which of them cannot be."""
     if isinstance(keys, str):
         raise ArgumentTypeError(
@@ -405,7 +405,7 @@ def checked_keys(keys: Any) -> tuple[Key, ...]:
     return keys
 
 
-def checked_covariance(covariance: Any, keys: tuple[Key, ...]) -> Any:
+def _checked_covariance(covariance: Any, keys: tuple[Key, ...]) -> Any:
     """Return the matrix, exactly symmetric, or say in which direction it fails."""
     variances = np.diagonal(covariance)
     if not np.all(variances > 0):
@@ -449,7 +449,7 @@ def _named_direction(vector: Any, keys: tuple[Key, ...]) -> str:
     return " ".join(f"{vector[i]:+.2f} {keys[i]!r}" for i in large)
 
 
-def factor(covariance: Any) -> tuple[Any, Any]:
+def _whitener_and_log_det(covariance: Any) -> tuple[Any, Any]:
     """Return ``W`` with ``W.T @ W`` the inverse of a covariance, and its log-det."""
     xp = array_module(covariance)
     widths = xp.sqrt(xp.diagonal(covariance))

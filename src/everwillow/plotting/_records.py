@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 
 from everwillow._errors import ArgumentValueError, unknown_key
+from everwillow.engine.layout import ravel_state
+from everwillow.engine.prefit import centers_and_widths, constrained_elements
 from everwillow.fitting import FitResult
 from everwillow.impacts import RankingResult
 from everwillow.plotting._arguments import unknown_record
@@ -26,35 +28,23 @@ def pulls_of(result: Any) -> tuple[Any, Any, Any]:
 
 
 def _pulls_of_fit(result: FitResult) -> tuple[Any, Any, Any]:
-    errors = result.errors
-    names: list[str] = []
-    pulls: list[float] = []
-    widths: list[float] = []
-    for name, constraint in result.constraints.items():
-        keys = getattr(constraint, "keys", None) or (name,)
-        shape = (len(keys),) if len(keys) > 1 else np.shape(result.params[keys[0]])
-        center = np.broadcast_to(np.asarray(constraint.center, float), shape)
-        width = np.broadcast_to(np.asarray(constraint.width, float), shape)
-        values = np.array([result.params[key] for key in keys], float).reshape(shape)
-        error = np.full(shape, np.nan)
-        if errors is not None:
-            found = [errors[key] for key in keys]
-            if all(e is not None for e in found):
-                error = np.array(found, float).reshape(shape)
-        for index in np.ndindex(shape):
-            key = keys[index[0]] if len(keys) > 1 else keys[0]
-            text = ".".join(key) if isinstance(key, tuple) else str(key)
-            if len(keys) == 1 and index:
-                text += f"[{','.join(map(str, index))}]"
-            names.append(text)
-            pulls.append(float((values[index] - center[index]) / width[index]))
-            widths.append(float(error[index] / width[index]))
-    if not names:
+    layout = result.layout
+    if not result.constraints:
         raise ArgumentValueError(
             "pulls: this fit has no constraints (those of a Model are kept, a plain "
             "function has none that can be seen); give names, values and errors."
         )
-    return names, pulls, widths
+    chosen = np.concatenate(
+        [constrained_elements(n, c, layout) for n, c in result.constraints.items()]
+    )
+    centers, widths = centers_and_widths(result.constraints, layout)
+    errors = np.full(layout.size, np.nan)
+    if result.covariance is not None:
+        variance = np.diagonal(result.covariance)
+        errors[list(result.free)] = np.sqrt(np.where(variance > 0, variance, np.nan))
+    pulls = (ravel_state(result.params)[1] - centers) / widths
+    names = [layout.labels[i] for i in chosen]
+    return names, pulls[chosen], (errors / widths)[chosen]
 
 
 def ranking_of(result: Any, poi: Any) -> tuple[dict[str, Any], str, float, float]:

@@ -38,6 +38,64 @@ from everwillow.plotting.style import (
 )
 
 
+class _Curve(NamedTuple):
+    """A profile of twice -ln L along one parameter.
+
+    Attributes:
+        values: Of the parameter, sorted.
+        heights: Twice the rise of -ln L, NaN where there is none.
+        best: The value of the minimum, NaN if unknown.
+    """
+
+    values: np.ndarray
+    heights: np.ndarray
+    best: float
+
+    @property
+    def good(self) -> np.ndarray:
+        """Which points can be drawn."""
+        return np.isfinite(self.heights)
+
+    def at(self, x: np.ndarray) -> np.ndarray:
+        """Interpolate, so that a parabola stays one between its points.
+
+        The signed root of the height is nearly a straight line through the minimum.
+        NaN between points of which one is missing, and outside.
+        """
+        roots, values = np.sqrt(np.maximum(self.heights, 0.0)), self.values
+        if np.isfinite(self.best):
+            roots = np.where(values < self.best, -roots, roots)
+            place = int(np.searchsorted(values, self.best))
+            if place == values.size or values[place] != self.best:
+                values = np.insert(values, place, self.best)
+                roots = np.insert(roots, place, 0.0)
+        return np.interp(x, values, roots, left=np.nan, right=np.nan) ** 2
+
+    def crossings(self, height: float) -> tuple[float, float]:
+        """Return where the curve first rises above a height, left and right.
+
+        NaN where it does not, or where a point is missing on the way.
+        """
+        if not self.good.any():
+            return np.nan, np.nan
+        start = self.best
+        if not np.isfinite(start):
+            start = self.values[np.nanargmin(self.heights)]
+        ends = self.values[0], self.values[-1]
+        left, right = (self._first(start, end, height) for end in ends)
+        return left, right
+
+    def _first(self, start: float, end: float, height: float) -> float:
+        x = np.linspace(start, end, 4001)
+        y = self.at(x)
+        outside = np.flatnonzero(~(y < height))
+        if outside.size == 0 or outside[0] == 0 or np.isnan(y[outside[0]]):
+            return np.nan
+        i = outside[0]
+        a, b = np.sqrt(y[i - 1]), np.sqrt(y[i])
+        return float(x[i - 1] + (np.sqrt(height) - a) / (b - a) * (x[i] - x[i - 1]))
+
+
 def scan(
     result: Any = None,
     /,
@@ -103,7 +161,7 @@ def scan(
         why = _records.ends_of_range(result)
         best, name = found if best is None else best, known if name is None else name
     required(("values", "twice_delta_nll"), (values, twice_delta_nll), "scan")
-    full = make_curve(values, twice_delta_nll, best, success, "scan")
+    full = _make_curve(values, twice_delta_nll, best, success, "scan")
     stat = None if stat_only is None else _curve_of(stat_only, full, "stat_only")
     more = {k: _curve_of(v, full, f"others[{k!r}]") for k, v in (others or {}).items()}
     with styled(style):
@@ -147,15 +205,15 @@ def _free_place(axes: Axes, text: str, count: int) -> str:
     return f"upper {min(hidden, key=lambda place: hidden[place])}"
 
 
-def _curve_of(curve: Any, full: Curve, name: str) -> Curve:
+def _curve_of(curve: Any, full: _Curve, name: str) -> _Curve:
     if isinstance(curve, tuple) and len(curve) == 2:
-        return make_curve(*curve, full.best, None, name)
+        return _make_curve(*curve, full.best, None, name)
     values, heights, best, success, _ = _records.scan_of(curve)
-    return make_curve(values, heights, best, success, name)
+    return _make_curve(values, heights, best, success, name)
 
 
 def _draw_scan(
-    axes: Axes, full: Curve, stat: Curve | None, others: Mapping[str, Curve]
+    axes: Axes, full: _Curve, stat: _Curve | None, others: Mapping[str, _Curve]
 ) -> None:
     curves = [full, *others.values(), *([] if stat is None else [stat])]
     reach = [np.nanmax(c.heights) for c in curves if c.good.any()]
@@ -204,7 +262,7 @@ def _draw_scan(
     axes.set_ylim(0, top * (1.42 + 0.08 * len(curves)))
 
 
-def _line(axes: Axes, curve: Curve, *, zorder: float = 3, **options: Any) -> None:
+def _line(axes: Axes, curve: _Curve, *, zorder: float = 3, **options: Any) -> None:
     low, high = axes.get_xlim()
     x = np.union1d(np.linspace(low, high, 600), curve.values)
     axes.plot(x, curve.at(x), zorder=zorder, **options)
@@ -219,8 +277,8 @@ def _line(axes: Axes, curve: Curve, *, zorder: float = 3, **options: Any) -> Non
 
 def _result_text(
     what: str,
-    full: Curve,
-    stat: Curve | None,
+    full: _Curve,
+    stat: _Curve | None,
     interval: tuple[float | str, float | str] | None,
     why: tuple[str, str],
 ) -> str | None:
@@ -369,65 +427,9 @@ def _draw_contours(
             axes.add_patch(Polygon(points, fc=PALETTE[0], ec="none", alpha=0.13))
 
 
-class Curve(NamedTuple):
-    """A profile of twice -ln L along one parameter.
-
-    Attributes:
-        values: Of the parameter, sorted.
-        heights: Twice the rise of -ln L, NaN where there is none.
-        best: The value of the minimum, NaN if unknown.
-    """
-
-    values: np.ndarray
-    heights: np.ndarray
-    best: float
-
-    @property
-    def good(self) -> np.ndarray:
-        """Which points can be drawn."""
-        return np.isfinite(self.heights)
-
-    def at(self, x: np.ndarray) -> np.ndarray:
-        """Interpolate, so that a parabola stays one between its points.
-
-        The signed root of the height is nearly a straight line through the minimum.
-        NaN between points of which one is missing, and outside.
-        """
-        roots, values = np.sqrt(np.maximum(self.heights, 0.0)), self.values
-        if np.isfinite(self.best):
-            roots = np.where(values < self.best, -roots, roots)
-            place = int(np.searchsorted(values, self.best))
-            if place == values.size or values[place] != self.best:
-                values = np.insert(values, place, self.best)
-                roots = np.insert(roots, place, 0.0)
-        return np.interp(x, values, roots, left=np.nan, right=np.nan) ** 2
-
-    def crossings(self, height: float) -> tuple[float, float]:
-        """Return where the curve first rises above a height, left and right.
-
-        NaN where it does not, or where a point is missing on the way.
-        """
-        if not self.good.any():
-            return np.nan, np.nan
-        start = self.best
-        if not np.isfinite(start):
-            start = self.values[np.nanargmin(self.heights)]
-        ends = self.values[0], self.values[-1]
-        left, right = (self._first(start, end, height) for end in ends)
-        return left, right
-
-    def _first(self, start: float, end: float, height: float) -> float:
-        x = np.linspace(start, end, 4001)
-        y = self.at(x)
-        outside = np.flatnonzero(~(y < height))
-        if outside.size == 0 or outside[0] == 0 or np.isnan(y[outside[0]]):
-            return np.nan
-        i = outside[0]
-        a, b = np.sqrt(y[i - 1]), np.sqrt(y[i])
-        return float(x[i - 1] + (np.sqrt(height) - a) / (b - a) * (x[i] - x[i - 1]))
-
-
-def make_curve(values: Any, heights: Any, best: Any, success: Any, name: str) -> Curve:
+def _make_curve(
+    values: Any, heights: Any, best: Any, success: Any, name: str
+) -> _Curve:
     """Check and sort the points of a profile.
 
     Args:
@@ -443,4 +445,4 @@ def make_curve(values: Any, heights: Any, best: Any, success: Any, name: str) ->
         y = np.where(np.asarray(success, bool), y, np.nan)
     order = np.argsort(x, kind="stable")
     best = np.nan if best is None else float(numbers(best, f"{name}: best"))
-    return Curve(x[order], y[order], best)
+    return _Curve(x[order], y[order], best)

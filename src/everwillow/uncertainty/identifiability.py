@@ -12,9 +12,9 @@ from everwillow._tree import format_table
 from everwillow._typing import Key, Nll
 from everwillow.engine.covariance import covariance_of
 from everwillow.engine.layout import Layout, is_traced
+from everwillow.engine.prefit import centers_and_widths, constrained_elements
 from everwillow.fitting import FitResult
 from everwillow.model import AbstractModel
-from everwillow.model.constraint_terms import constrained_keys
 from everwillow.parameters import AbstractConstraint, MultivariateNormal
 from everwillow.statelib import State
 from everwillow.uncertainty.fisher_information import (
@@ -256,14 +256,15 @@ class _Prior(NamedTuple):
 
 
 def _prior(constraints: Mapping[Key, AbstractConstraint], layout: Layout) -> _Prior:
-    widths = np.full(layout.size, np.nan)
-    joint = []
-    for name, constraint in constraints.items():
-        keys = constrained_keys(name, constraint)
-        here = np.concatenate([layout.elements(layout.where[key]) for key in keys])
-        widths[here] = np.ravel(np.broadcast_to(constraint.width, here.shape))
-        if isinstance(constraint, MultivariateNormal):
-            joint.append((here, np.linalg.inv(np.asarray(constraint.covariance))))
+    _, widths = centers_and_widths(constraints, layout)
+    joint = [
+        (
+            constrained_elements(name, constraint, layout),
+            np.linalg.inv(np.asarray(constraint.covariance)),
+        )
+        for name, constraint in constraints.items()
+        if isinstance(constraint, MultivariateNormal)
+    ]
     known = np.isfinite(widths)
     information = np.diag(np.where(known, 1 / np.where(known, widths, 1) ** 2, 0))
     for here, matrix in joint:

@@ -13,6 +13,7 @@ from everwillow.cli.report.terminal import busy, show, table
 from everwillow.cli.request import Input, Request, load
 from everwillow.cli.session.programs import Stored, fit
 from everwillow.engine.layout import ravel_state
+from everwillow.engine.prefit import centers_and_widths
 from everwillow.fitting import FitResult
 
 
@@ -117,7 +118,7 @@ def parameter_tables(
 ) -> list[str]:
     """Return tables of the parameter of interest, of free and constrained ones."""
     values, errors, sides, free = _columns(result)
-    centers, widths = nominal(result)
+    centers, widths = centers_and_widths(result.constraints, result.layout)
     labels = np.asarray(result.layout.labels, object)
     constrained = np.isfinite(widths)
     own = np.array([poi is not None and _is_of(label, poi) for label in labels], bool)
@@ -189,18 +190,6 @@ def _columns(result: FitResult) -> tuple[Any, Any, Any, Any]:
         errors[index] = np.sqrt(np.where(variance > 0, variance, np.nan))
         sides[index] = distances
     return values, errors, sides, free
-
-
-def nominal(result: FitResult) -> tuple[Any, Any]:
-    """Return centers and widths of constraints over all elements, NaN without one."""
-    layout, size = result.layout, result.layout.size
-    centers, widths = np.full(size, np.nan), np.full(size, np.nan)
-    for name, constraint in result.constraints.items():
-        keys = getattr(constraint, "keys", None) or (name,)
-        here = np.concatenate([layout.elements(layout.where[key]) for key in keys])
-        centers[here] = np.ravel(np.asarray(constraint.center, float))
-        widths[here] = np.ravel(np.asarray(constraint.width, float))
-    return centers, widths
 
 
 def _last_values(result: FitResult, poi: str | None) -> str:

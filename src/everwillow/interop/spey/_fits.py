@@ -17,6 +17,7 @@ from everwillow._errors import (
 )
 from everwillow._typing import Key
 from everwillow.engine.layout import ravel_state
+from everwillow.engine.prefit import centers_and_widths
 from everwillow.engine.problem import Numbers
 from everwillow.fitting.conditional import Problem, pose
 from everwillow.interop.spey._programs import prediction
@@ -147,10 +148,8 @@ class Fits:
         """
         layout = self.problem.task.layout
         vector = self.start
-        for name, constraint in self.model.constraints.items():
-            keys = getattr(constraint, "keys", None) or (name,)
-            here = np.concatenate([layout.elements(layout.where[k]) for k in keys])
-            vector[here] = np.ravel(np.broadcast_to(constraint.center, here.shape))
+        centers, _ = centers_and_widths(self.model.constraints, layout)
+        vector = np.where(np.isnan(centers), vector, centers)
         fixed = np.setdiff1d(np.arange(vector.size), self.free)
         vector[fixed] = self.start[fixed]
         vector[self.place] = 0.0

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from everwillow._errors import ArgumentValueError, NonFiniteError
 from everwillow.engine import programs
 from everwillow.engine.layout import ravel_state
+from everwillow.engine.prefit import centers_and_widths
 from everwillow.fitting import FitResult
 from everwillow.goodness import saturated_test
-from everwillow.impacts.best_fit import Fitted, nominal
 from everwillow.mappings.tokens import words
 from everwillow.models.templates.model import TemplateModel
 from everwillow.models.templates.projection import with_free_bins
@@ -51,8 +51,9 @@ def parameters_of(
         variance = np.diagonal(covariance)
         roots = np.sqrt(np.where(variance > 0, variance, np.nan))
         errors[here] = np.where(result.at_bound, sides, roots)
-    fitted = Fitted(result, model.constraints, result.hessian, covariance)
-    centers, widths = (np.array(part, float) for part in nominal(fitted))
+    centers, widths = (
+        np.array(part, float) for part in centers_and_widths(model.constraints, layout)
+    )
     constrained = np.isfinite(widths)
     for name, error in unconstrained.items():
         widths[layout.elements(layout.where[name])] = error
