@@ -147,7 +147,7 @@ def yield_chi2(
     relation: Relation = "fitted",
     ndof: float | None = None,
 ) -> GoodnessResult:
-    r"""Test data against expected yields, with the errors of both and their correlation.
+    r"""Test data against expected yields, with the errors and correlations of both.
 
     With V the covariance of the data and :math:`J C J^\mathsf T` that of the expected
     yields, the residuals have the covariance

@@ -27,9 +27,9 @@ def nested_test(
     Ann. Math. Statist. 9 (1938) 60).
 
     Both have to be fits of the same observation with the same constraints; they may
-    differ in their parameters only. The wider fit may end with ``flat_direction``, where
-    the additional parameters change nothing: its -ln L is known all the same, and flat
-    directions are no degrees of freedom. (Not inside JAX transformations.)
+    differ in their parameters only. The wider fit may end with ``flat_direction``, if
+    the additional parameters change nothing: its -ln L is known all the same, and
+    flat directions are no degrees of freedom. (Not inside JAX transformations.)
 
     Args:
         result: The fit with fewer free parameters.

@@ -19,6 +19,7 @@ from everwillow.engine.names import (
 )
 from everwillow.engine.prefit import centers_and_widths
 from everwillow.fitting import FitResult
+from everwillow.fitting.options import RefitOptions, takes_options
 from everwillow.impacts.best_fit import fitted, positions
 from everwillow.impacts.refits import RefitImpacts, posed, refit_fixed
 from everwillow.model import AbstractModel
