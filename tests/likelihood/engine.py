@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from everwillow.likelihood.binned import expected_counts
+from everwillow.likelihood.binned.counts import expected_counts
 from everwillow.models.binned import BinnedModel
 
 

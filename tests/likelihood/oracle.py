@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from everwillow.likelihood.binned_spec import (
+from everwillow.likelihood.binned.spec import (
     BinScale,
     NormVariation,
     Scale,

@@ -3,7 +3,7 @@
 import hypothesis.strategies as st
 import numpy as np
 
-from everwillow.likelihood.binned_spec import (
+from everwillow.likelihood.binned.spec import (
     BinnedSpec,
     BinScale,
     ChannelSpec,

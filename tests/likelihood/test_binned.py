@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from everwillow.curvature import Arrow, Dense
-from everwillow.likelihood.binned_spec import (
+from everwillow.likelihood.binned.spec import (
     BinnedSpec,
     BinScale,
     ChannelSpec,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from everwillow._errors import ShapeMismatchError, UnknownKeyError
-from everwillow.likelihood._gammas import assign_gammas
-from everwillow.likelihood.binned_spec import (
+from everwillow.likelihood.binned.places import PlaceTable
+from everwillow.likelihood.binned.spec import (
     BinnedSpec,
     BinScale,
     ChannelSpec,
@@ -20,7 +20,7 @@ from everwillow.likelihood.binned_spec import (
     Scale,
     ShapeVariation,
 )
-from everwillow.likelihood.places import PlaceTable
+from everwillow.likelihood.binned.tail import assign_gammas
 from everwillow.models.binned import BinnedModel
 from tests.likelihood.engine import evaluated
 from tests.likelihood.specs import gammas, product, sized

@@ -6,7 +6,7 @@ import pytest
 
 import everwillow as ew
 from everwillow._errors import ConflictError
-from everwillow.likelihood.binned_spec import (
+from everwillow.likelihood.binned.spec import (
     BinnedSpec,
     ChannelSpec,
     ConstraintSpec,

@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from everwillow.likelihood.binned_spec import Interpolation
+from everwillow.likelihood.binned.spec import Interpolation
 from everwillow.parameters.base import array_module
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from everwillow._typing import ArrayLike, Key
-from everwillow.likelihood.binned_spec import ParameterSpec
+from everwillow.likelihood.binned.spec import ParameterSpec
 from everwillow.parameters import LogNormal, Normal, Poisson
 
 

@@ -15,12 +15,12 @@ from jaxtyping import Float
 from everwillow._errors import ShapeMismatchError, unknown_key
 from everwillow._tree import leaf_shape
 from everwillow._typing import Array, Key, Scalar
-from everwillow.likelihood.binned import binned_nll, expected_counts
-from everwillow.likelihood.binned_hessian import binned_evaluation
-from everwillow.likelihood.binned_spec import BinnedSpec, ParameterSpec
-from everwillow.likelihood.packed import Packed
-from everwillow.likelihood.packing import pack
-from everwillow.likelihood.places import PlaceTable
+from everwillow.likelihood.binned.counts import binned_nll, expected_counts
+from everwillow.likelihood.binned.hessian import binned_evaluation
+from everwillow.likelihood.binned.packed import Packed
+from everwillow.likelihood.binned.packing import pack
+from everwillow.likelihood.binned.places import PlaceTable
+from everwillow.likelihood.binned.spec import BinnedSpec, ParameterSpec
 from everwillow.likelihood.poisson import poisson_nll
 from everwillow.model import AbstractModel
 from everwillow.models._luggage import Luggage

@@ -22,7 +22,7 @@ class BinnedBatch(eqx.Module):
         size: Number of models.
 
     Example:
-        >>> from everwillow.likelihood.binned_spec import (
+        >>> from everwillow.likelihood.binned.spec import (
         ...     BinnedSpec, ChannelSpec, ParameterSpec, SampleSpec, Scale
         ... )
         >>> def model(signal):

@@ -17,7 +17,7 @@ from everwillow._errors import (
     SpecificationError,
     UnknownKeyError,
 )
-from everwillow.likelihood.binned_spec import Derived
+from everwillow.likelihood.binned.spec import Derived
 from everwillow.models.histfactory import validate, workspace_spec
 from tests.models.histfactory.evaluation import twice_nll
 from tests.models.histfactory.workspaces import (

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
-from everwillow.likelihood.binned_spec import (
+from everwillow.likelihood.binned.spec import (
     BinnedSpec,
     BinScale,
     ChannelSpec,

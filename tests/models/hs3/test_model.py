@@ -17,7 +17,7 @@ import pytest
 
 import everwillow as ew
 from everwillow._errors import SpecificationError
-from everwillow.likelihood.binned_spec import BinnedSpec, ParameterSpec
+from everwillow.likelihood.binned.spec import BinnedSpec, ParameterSpec
 from everwillow.models.binned import BinnedModel
 from everwillow.models.hs3 import Hs3Model, dump, load, read_spec
 from tests.models.hs3 import closed_form

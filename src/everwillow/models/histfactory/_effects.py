@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from everwillow.likelihood.binned_spec import (
+from everwillow.likelihood.binned.spec import (
     BinScale,
     ChannelSpec,
     Effect,

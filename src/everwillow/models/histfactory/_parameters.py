@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from everwillow.likelihood.binned_spec import ConstraintSpec, ParameterSpec
+from everwillow.likelihood.binned.spec import ConstraintSpec, ParameterSpec
 from everwillow.models._document import Node, shortened
 from everwillow.models.histfactory._inventory import Inventory, Use
 from everwillow.models.histfactory.reading import Document, ParameterConfig

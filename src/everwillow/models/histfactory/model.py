@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from everwillow._errors import ArgumentValueError, ConflictError
-from everwillow.likelihood.binned_spec import BinnedSpec, Derived
+from everwillow.likelihood.binned.spec import BinnedSpec, Derived
 from everwillow.models._document import shortened
 from everwillow.models.binned import BinnedModel
 from everwillow.models.binned_batch import BinnedBatch

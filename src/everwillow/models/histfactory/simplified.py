@@ -19,7 +19,7 @@ from everwillow._errors import (
     ShapeMismatchError,
     unknown_key,
 )
-from everwillow.likelihood.binned_spec import BinnedSpec
+from everwillow.likelihood.binned.spec import BinnedSpec
 from everwillow.models._document import shortened
 from everwillow.models.histfactory.reading import read_document
 from everwillow.models.histfactory.spec import workspace_spec

@@ -11,7 +11,7 @@ from everwillow._errors import (
     ArgumentValueError,
     unknown_key,
 )
-from everwillow.likelihood.binned_spec import (
+from everwillow.likelihood.binned.spec import (
     BinnedSpec,
     Derived,
     Interpolation,

@@ -14,7 +14,7 @@ from everwillow._errors import (
     EverwillowError,
     SpecificationError,
 )
-from everwillow.likelihood.binned_spec import (
+from everwillow.likelihood.binned.spec import (
     BinnedSpec,
     BinScale,
     ChannelSpec,
@@ -61,7 +61,7 @@ def to_pyhf(
         ArgumentValueError: If something has no form in pyhf; says what and where.
 
     Example:
-        >>> from everwillow.likelihood.binned_spec import (
+        >>> from everwillow.likelihood.binned.spec import (
         ...     BinnedSpec,
         ...     ChannelSpec,
         ...     ParameterSpec,

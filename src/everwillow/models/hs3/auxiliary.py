@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from everwillow.likelihood.binned_spec import ConstraintSpec
+from everwillow.likelihood.binned.spec import ConstraintSpec
 from everwillow.models._document import Node
 from everwillow.models.hs3.data import PointData, read_data
 from everwillow.models.hs3.document import Document

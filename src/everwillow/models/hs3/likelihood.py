@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from everwillow.likelihood.binned_spec import BinnedSpec, ParameterSpec
+from everwillow.likelihood.binned.spec import BinnedSpec, ParameterSpec
 from everwillow.models._document import Node
 from everwillow.models.hs3.auxiliary import Joint, Names, inline_value
 from everwillow.models.hs3.document import Document

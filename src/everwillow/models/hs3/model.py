@@ -14,8 +14,8 @@ from jaxtyping import Float
 
 from everwillow._tree import leaf_shape
 from everwillow._typing import Array, Key, Scalar
-from everwillow.likelihood.binned import expected_counts
-from everwillow.likelihood.binned_spec import BinnedSpec, ParameterSpec
+from everwillow.likelihood.binned.counts import expected_counts
+from everwillow.likelihood.binned.spec import BinnedSpec, ParameterSpec
 from everwillow.model import AbstractModel
 from everwillow.models._luggage import Luggage
 from everwillow.models._parameters import (

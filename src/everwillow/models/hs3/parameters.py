@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from everwillow._errors import ConflictError
-from everwillow.likelihood.binned_spec import ConstraintSpec, ParameterSpec
+from everwillow.likelihood.binned.spec import ConstraintSpec, ParameterSpec
 from everwillow.models._document import Node, Report
 from everwillow.models.hs3.auxiliary import Joint
 from everwillow.models.hs3.selection import Selection

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
-from everwillow.likelihood.binned_spec import BinnedSpec
+from everwillow.likelihood.binned.spec import BinnedSpec
 from everwillow.model import AbstractModel
 from everwillow.models.binned import BinnedModel
 from everwillow.models.hs3.document import read_document

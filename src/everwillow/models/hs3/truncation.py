@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from everwillow.likelihood.binned_spec import ParameterSpec
+from everwillow.likelihood.binned.spec import ParameterSpec
 from everwillow.models.hs3.auxiliary import GAUSSIAN, Names
 from everwillow.models.hs3.document import Document
 

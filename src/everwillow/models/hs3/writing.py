@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from everwillow._errors import ArgumentTypeError
-from everwillow.likelihood.binned_spec import (
+from everwillow.likelihood.binned.spec import (
     BinnedSpec,
     BinScale,
     ChannelSpec,
@@ -56,7 +56,7 @@ def dump(
 
     Example:
         >>> import numpy as np
-        >>> from everwillow.likelihood.binned_spec import (
+        >>> from everwillow.likelihood.binned.spec import (
         ...     BinnedSpec,
         ...     ChannelSpec,
         ...     ParameterSpec,

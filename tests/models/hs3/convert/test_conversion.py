@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from everwillow._errors import ArgumentTypeError, EverwillowError, SpecificationError
-from everwillow.likelihood.binned_spec import (
+from everwillow.likelihood.binned.spec import (
     BinnedSpec,
     BinScale,
     ChannelSpec,

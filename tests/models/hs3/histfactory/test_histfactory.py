@@ -11,7 +11,7 @@ from everwillow._errors import (
     SpecificationError,
     UnknownKeyError,
 )
-from everwillow.likelihood.binned_spec import BinScale, NormVariation, Scale
+from everwillow.likelihood.binned.spec import BinScale, NormVariation, Scale
 from everwillow.models.binned import BinnedModel
 from everwillow.models.hs3 import load, read_spec
 from tests.models.hs3 import closed_form

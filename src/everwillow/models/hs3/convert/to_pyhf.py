@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from everwillow.likelihood.binned_spec import BinScale, ConstraintSpec, ParameterSpec
+from everwillow.likelihood.binned.spec import BinScale, ConstraintSpec, ParameterSpec
 from everwillow.models._document import Node, Report
 from everwillow.models.hs3.convert.from_pyhf import PER_BIN
 from everwillow.models.hs3.convert.settings import DEFAULTS

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from everwillow.likelihood.binned_spec import Interpolation as Code
+from everwillow.likelihood.binned.spec import Interpolation as Code
 from everwillow.likelihood.interpolation import MULTIPLICATIVE, Bend, NormFactors
 from everwillow.models.hs3.definition import Fields, Reference
 from everwillow.models.hs3.functions.base import AbstractFunction, Lookup, only_names

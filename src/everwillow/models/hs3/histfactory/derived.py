@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from everwillow._typing import Array, Scalar
-from everwillow.likelihood.binned_spec import Derived
+from everwillow.likelihood.binned.spec import Derived
 from everwillow.models._document import Node
 from everwillow.models.hs3.document import Document
 from everwillow.models.hs3.functions.base import AbstractFunction

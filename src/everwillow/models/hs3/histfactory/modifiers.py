@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from everwillow._errors import UnknownKeyError, nearest
-from everwillow.likelihood.binned_spec import Interpolation
+from everwillow.likelihood.binned.spec import Interpolation
 from everwillow.models._document import Node, Report
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from everwillow.likelihood.binned_spec import (
+from everwillow.likelihood.binned.spec import (
     BinScale,
     ChannelSpec,
     ConstraintSpec,

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from everwillow.likelihood.binned_spec import Effect, SampleSpec, ShapeVariation
+from everwillow.likelihood.binned.spec import Effect, SampleSpec, ShapeVariation
 from everwillow.models._document import Node
 from everwillow.models.hs3.histfactory.channels import Channel, Sample
 from everwillow.models.hs3.histfactory.modifiers import Modifier, constraint_type

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from everwillow.likelihood.packed import Packed
+from everwillow.likelihood.binned.packed import Packed
 from everwillow.likelihood.poisson import poisson_nll
 
 

@@ -8,8 +8,9 @@ from typing import Any, get_args
 import numpy as np
 
 from everwillow._errors import ShapeMismatchError
-from everwillow.likelihood._gammas import Gammas, assign_gammas
-from everwillow.likelihood.binned_spec import (
+from everwillow.likelihood.binned.packed import Packed, Places
+from everwillow.likelihood.binned.places import PlaceTable
+from everwillow.likelihood.binned.spec import (
     BinnedSpec,
     BinScale,
     ChannelSpec,
@@ -19,9 +20,8 @@ from everwillow.likelihood.binned_spec import (
     Scale,
     ShapeVariation,
 )
+from everwillow.likelihood.binned.tail import Gammas, assign_gammas
 from everwillow.likelihood.interpolation import MULTIPLICATIVE, Bend, NormFactors
-from everwillow.likelihood.packed import Packed, Places
-from everwillow.likelihood.places import PlaceTable
 
 
 # A tile of fewer bins pads less, but a row has a cost of its own.

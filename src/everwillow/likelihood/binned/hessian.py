@@ -19,8 +19,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow.curvature import AbstractCurvature, Arrow, Dense
-from everwillow.likelihood.binned import Yields, nonzero, sums, with_derived, yields
-from everwillow.likelihood.packed import Packed, Places
+from everwillow.likelihood.binned.counts import (
+    Yields,
+    nonzero,
+    sums,
+    with_derived,
+    yields,
+)
+from everwillow.likelihood.binned.packed import Packed, Places
 from everwillow.likelihood.poisson import poisson_nll
 from everwillow.objective import Evaluation
 

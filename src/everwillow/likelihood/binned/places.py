@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from everwillow._errors import ShapeMismatchError, unknown_key
-from everwillow.likelihood.binned_spec import Derived
+from everwillow.likelihood.binned.spec import Derived
 
 
 _NONE = np.zeros(0, int)

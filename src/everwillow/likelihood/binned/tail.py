@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from everwillow._errors import ShapeMismatchError
-from everwillow.likelihood.binned_spec import (
+from everwillow.likelihood.binned.places import PlaceTable
+from everwillow.likelihood.binned.spec import (
     BinnedSpec,
     BinScale,
     NormVariation,
@@ -14,7 +15,6 @@ from everwillow.likelihood.binned_spec import (
     ShapeVariation,
 )
 from everwillow.likelihood.interpolation import MULTIPLICATIVE
-from everwillow.likelihood.places import PlaceTable
 
 
 @dataclass(frozen=True, slots=True)

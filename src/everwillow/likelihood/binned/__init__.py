@@ -1,0 +1,1 @@
+"""Kernels of binned likelihoods: their description, packing, counts and derivatives."""
