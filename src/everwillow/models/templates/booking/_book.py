@@ -19,8 +19,7 @@ from everwillow._errors import (
 from everwillow.likelihood.histograms import Channel
 from everwillow.likelihood.templates.spec import ExternalTerm, SystematicType
 from everwillow.models.templates.booking._histograms import Content, read, read_plain
-from everwillow.models.templates.booking._symmetrisation import Response
-from everwillow.models.templates.booking._variations import Finding, Nominal
+from everwillow.models.templates.booking._responses import Finding, Nominal, Response
 from everwillow.models.templates.checks import spell_bins
 
 

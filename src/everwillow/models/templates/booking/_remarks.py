@@ -5,7 +5,7 @@ import numpy as np
 from everwillow.likelihood.histograms import Channel, Layout
 from everwillow.likelihood.templates.spec import Templates
 from everwillow.models.templates.booking._book import Book
-from everwillow.models.templates.booking._variations import Finding
+from everwillow.models.templates.booking._responses import Finding
 from everwillow.models.templates.checks import spell_bins
 from everwillow.models.templates.remarks import MOST, listed
 

@@ -4,36 +4,46 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, final, get_args
 
-from everwillow._errors import ArgumentValueError, KeyCollisionError
+import numpy as np
+
+from everwillow._errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    KeyCollisionError,
+)
+from everwillow.likelihood.histograms import Channel, Layout
 from everwillow.likelihood.templates.spec import SystematicType, TemplateSpec
-from everwillow.models.templates.booking._assembly import assemble
-from everwillow.models.templates.booking._book import Book, Kind, check_name
-from everwillow.models.templates.booking._effects import (
+from everwillow.models.templates.booking._assembly import assemble, layout_of
+from everwillow.models.templates.booking._axes import axes_of
+from everwillow.models.templates.booking._beta_variations import beta_block
+from everwillow.models.templates.booking._book import (
+    Book,
+    Kind,
+    check_name,
+    covariance_of,
+    data_of,
+)
+from everwillow.models.templates.booking._external import external_term
+from everwillow.models.templates.booking._responses import Symmetrisation
+from everwillow.models.templates.booking._systematics import (
+    book_effects,
+    check_kfactor,
     check_kind,
-    of_factors,
-    of_variations,
-)
-from everwillow.models.templates.booking._extras import (
-    beta_block,
-    external_term,
-    payload as arrays_of,
-)
-from everwillow.models.templates.booking._histogram_builder import (
-    AbstractHistogramBuilder,
-)
-from everwillow.models.templates.booking._inputs import (
     factors_of,
     groups_of,
     names_of,
     variations_of,
 )
-from everwillow.models.templates.booking._symmetrisation import Symmetrisation
 from everwillow.models.templates.model import TemplateModel
 from everwillow.models.templates.writing import write
 
 
+# Names that fits give to what was observed, what is expected, and pseudo-experiments.
+RESERVED = ("data", "asimov", "toys")
+
+
 @final
-class TemplateBuilder(AbstractHistogramBuilder):
+class TemplateBuilder:
     """Collect histograms, systematics and data of a template fit.
 
     Histograms are UHI histograms (of hist, boost_histogram or uproot), NumPy arrays of
@@ -90,6 +100,133 @@ class TemplateBuilder(AbstractHistogramBuilder):
             f"processes, {len(book.responses)} systematics)"
         )
 
+    def add_channel(
+        self, axes: Any, name: str, *, masked: bool = False, flow: bool = False
+    ) -> None:
+        """Add a histogram that is fitted, or one that the fit is propagated to.
+
+        Args:
+            axes: Its axes: each an `Axis`, an axis of a UHI histogram, or a pair of a
+                name with edges (numbers) or labels (strings). None, ``[]``, are a
+                single bin.
+            name: Its name.
+            masked: Whether it has no data and stays out of the fit.
+            flow: Whether underflow and overflow bins are bins of it: they are intervals
+                that begin at minus infinity and end at infinity. Categories have none.
+
+        Raises:
+            KeyCollisionError: If there is a channel of that name.
+
+        Example:
+            >>> from everwillow.models.templates import TemplateBuilder
+            >>> builder = TemplateBuilder()
+            >>> axes = [("pt", [0.0, 20.0])]
+            >>> builder.add_channel(axes, "gen", masked=True, flow=True)
+            >>> builder.layout.channels[0].axes[0].edges
+            (-inf, 0.0, 20.0, inf)
+        """
+        check_name(name, "add_channel")
+        if name in self._book.channels:
+            raise KeyCollisionError(
+                f"add_channel: there is a channel {name!r} already."
+            )
+        found = axes_of(axes, where=f"channel {name!r}", flow=flow)
+        self._book.channels[name] = Channel(name, found, bool(masked))
+
+    def add_process(
+        self,
+        hist: Any,
+        name: str,
+        channel: str,
+        *,
+        signal: bool = False,
+        variances: Any = None,
+    ) -> None:
+        """Add the nominal template of a process in a channel.
+
+        Args:
+            hist: Its yields.
+            name: Name of the process.
+            channel: Where it contributes.
+            signal: Whether it is a signal; the same in all channels.
+            variances: Variances of the yields, as a histogram or array; by default
+                those of `hist`, or else the yields themselves.
+
+        Raises:
+            ArgumentValueError: If a yield is negative and that is not allowed.
+            KeyCollisionError: If the process is in the channel already.
+            ConflictError: If it is a signal elsewhere and not here.
+        """
+        check_name(name, "add_process")
+        self._book.add_template(
+            hist, name, channel, signal=bool(signal), variances=variances
+        )
+
+    def add_data(self, hist: Any, channel: str, *, variances: Any = None) -> None:
+        """Add what was observed in a fitted channel.
+
+        Args:
+            hist: The data.
+            channel: Where.
+            variances: Variances for chi-square fits; by default those of the histogram
+                if it has any, else the data themselves.
+
+        Raises:
+            KeyCollisionError: If the channel has data already.
+            ArgumentValueError: If it is masked.
+        """
+        place = self._book.channel(channel, masked=False)
+        if channel in self._book.data:
+            raise KeyCollisionError(f"add_data: channel {channel!r} has data already.")
+        where = f"data of channel {channel!r}"
+        data, variance = data_of(hist, place, variances, where=where)
+        self._book.data[channel] = data
+        if variance is not None:
+            self._book.data_variance[channel] = variance
+
+    def add_data_covariance(self, cov: Any) -> None:
+        """Set the covariance of the data of all fitted bins, channel after channel.
+
+        Args:
+            cov: A symmetric matrix; each channel is flattened in C order.
+
+        Raises:
+            ShapeMismatchError: If it is no square matrix; whether it has the right
+                number of bins is seen by `spec`.
+            KeyCollisionError: If there is one already.
+        """
+        if self._book.data_covariance is not None:
+            raise KeyCollisionError(
+                "add_data_covariance: there is a covariance already."
+            )
+        self._book.data_covariance = covariance_of(cov)
+
+    def add_pseudodata(self, hist: Any, name: str, channel: str) -> None:
+        """Add a part of another set of data, which can be fitted instead.
+
+        Args:
+            hist: What it has in the channel.
+            name: Name of the set; every fitted channel needs its part.
+            channel: Where.
+
+        Raises:
+            ArgumentValueError: If the name stands for other data: data, asimov, toys.
+            KeyCollisionError: If the set has this channel already.
+        """
+        place = self._book.channel(channel, masked=False)
+        if check_name(name, "add_pseudodata") in RESERVED:
+            raise ArgumentValueError(
+                f"add_pseudodata: {name!r} stands for other data than pseudodata. "
+                "Choose another name."
+            )
+        if channel in self._book.pseudodata.get(name, {}):
+            raise KeyCollisionError(
+                f"add_pseudodata: {name!r} has data in channel {channel!r} already."
+            )
+        where = f"pseudodata {name!r} of channel {channel!r}"
+        data, _ = data_of(hist, place, None, where=where)
+        self._book.pseudodata.setdefault(name, {})[channel] = data
+
     def add_norm_systematic(
         self,
         name: str,
@@ -139,16 +276,15 @@ class TemplateBuilder(AbstractHistogramBuilder):
         check_kind(self._book, name, channel, kind, symmetrize)
         names = names_of(processes, f"systematic {name!r}, processes")
         factors = factors_of(factor, names, name)
-        bookings, findings = of_factors(
+        book_effects(
             self._book,
             name,
             channel,
             dict(zip(names, factors, strict=True)),
             kind,
-            symmetrize,
+            symmetrize=symmetrize,
+            groups=groups_of(groups, name),
         )
-        joined = groups_of(groups, name)
-        self._book.book(bookings, kind, family=name, groups=joined, findings=findings)
 
     def add_systematic(
         self,
@@ -242,17 +378,16 @@ class TemplateBuilder(AbstractHistogramBuilder):
             difference=as_difference,
             syst_axes=syst_axes,
         )
-        bookings, findings = of_variations(
+        book_effects(
             self._book,
             name,
             channel,
             dict(zip(names, variations, strict=True)),
             kind,
-            symmetrize,
-            kfactor,
+            symmetrize=symmetrize,
+            groups=groups_of(groups, name),
+            kfactor=check_kfactor(kfactor, name),
         )
-        joined = groups_of(groups, name)
-        self._book.book(bookings, kind, family=name, groups=joined, findings=findings)
 
     def add_external_likelihood(
         self, gradient: Any = None, hessian: Any = None, *, name: str | None = None
@@ -336,7 +471,12 @@ class TemplateBuilder(AbstractHistogramBuilder):
             raise KeyCollisionError(
                 f"add_auxiliary: there is a payload {name!r} already."
             )
-        self._book.auxiliary[name] = arrays_of(name, payload)
+        self._book.auxiliary[name] = _arrays_of(name, payload)
+
+    @property
+    def layout(self) -> Layout:
+        """Channels and processes as far as they were added."""
+        return layout_of(self._book)
 
     def spec(self) -> TemplateSpec:
         """Return what was added as a specification.
@@ -360,12 +500,38 @@ class TemplateBuilder(AbstractHistogramBuilder):
         return TemplateModel.from_spec(self.spec(), **options)
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the specification, see `everwillow.models.templates.reading.write`.
+        """Write the specification, see `everwillow.models.templates.writing.write`.
 
         Args:
             path: The file.
         """
         write(self.spec(), path)
+
+
+def _arrays_of(name: str, given: Any) -> dict[str, np.ndarray]:
+    """Return copies of the arrays for a model of parameters.
+
+    Raises:
+        ArgumentTypeError: If one holds neither numbers nor strings.
+    """
+    if not isinstance(given, Mapping):
+        raise ArgumentTypeError(
+            f"auxiliary {name!r}: expected a mapping of names to arrays or lists of "
+            f"strings, got {type(given).__name__}."
+        )
+    out = {}
+    for key, values in given.items():
+        try:
+            array = np.array(values)
+        except ValueError:
+            array = np.array(None)
+        if not isinstance(key, str) or array.dtype.kind not in "biufU":
+            raise ArgumentTypeError(
+                f"auxiliary {name!r}: {key!r} holds {type(values).__name__}. Keys are "
+                "strings, values arrays of numbers or lists of strings."
+            )
+        out[key] = array
+    return out
 
 
 __all__ = ["TemplateBuilder"]

@@ -1,4 +1,4 @@
-"""Parts of a template fit that are no templates: outside likelihoods, payloads, ..."""
+"""External likelihoods as they are given."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,11 +12,10 @@ from everwillow._errors import (
     NonFiniteError,
     ShapeMismatchError,
 )
-from everwillow.likelihood.histograms import Channel
 from everwillow.likelihood.templates.spec import ExternalTerm
 from everwillow.models.templates.booking._axes import from_uhi
-from everwillow.models.templates.booking._book import BetaBlock, check_symmetric
-from everwillow.models.templates.booking._histograms import coordinates, numbers, read
+from everwillow.models.templates.booking._book import check_symmetric
+from everwillow.models.templates.booking._histograms import numbers
 
 
 _FORMS = (
@@ -107,84 +106,3 @@ def _named(given: Any, ndim: int, where: str) -> tuple[list[list[str]], np.ndarr
         if len(set(axis)) < len(axis):
             raise KeyCollisionError(f"{where}: a parameter is named twice in {axis}.")
     return names, values
-
-
-def beta_block(
-    histogram: Any, process: str, source: Channel, target: Channel
-) -> BetaBlock:
-    """Return what fluctuations in fitted bins do to masked ones.
-
-    Args:
-        histogram: With the axes of the fitted channel, then those of the masked one; a
-            histogram whose axes have names may have them the other way round.
-        process: Of which process.
-        source: The fitted channel.
-        target: The masked channel.
-    """
-    where = (
-        f"beta variations of process {process!r} from {source.name!r} to "
-        f"{target.name!r}"
-    )
-    if callable(getattr(histogram, "tocoo", None)):
-        if tuple(histogram.shape) != (source.size, target.size):
-            raise ShapeMismatchError(
-                f"{where}: the sparse matrix has shape {histogram.shape}, it needs "
-                f"{(source.size, target.size)}."
-            )
-        flat, change = coordinates(histogram)
-    else:
-        values = _both(histogram, source, target, where)
-        flat = np.flatnonzero(values)
-        change = values[flat]
-    if not np.isfinite(change).all():
-        raise NonFiniteError(f"{where}: a number is not finite.")
-    bins = np.divmod(flat, target.size)
-    return BetaBlock(process, source.name, target.name, *bins, change)
-
-
-def _both(histogram: Any, source: Channel, target: Channel, where: str) -> np.ndarray:
-    theirs = [getattr(a, "name", None) for a in getattr(histogram, "axes", ())]
-    forward = [axis.name for axis in (*source.axes, *target.axes)]
-    backward = [axis.name for axis in (*target.axes, *source.axes)]
-    swapped = theirs == backward and forward != backward
-    first, second = (target, source) if swapped else (source, target)
-    # The axes of the two may have the same names, those of one channel may not.
-    joint = Channel(where, (*first.axes, *second.axes), masked=True)
-    content = read(histogram, _distinct(joint), where=where)
-    values = content.values.reshape(first.size, second.size)
-    return (values.T if swapped else values).ravel()
-
-
-def _distinct(channel: Channel) -> Channel:
-    """Return a channel whose axes are matched by position alone."""
-    axes = tuple(
-        type(axis)(f"{i}:{axis.name}", axis.edges, axis.labels)
-        for i, axis in enumerate(channel.axes)
-    )
-    return Channel(channel.name, axes, channel.masked)
-
-
-def payload(name: str, given: Any) -> dict[str, np.ndarray]:
-    """Return copies of the arrays for a model of parameters.
-
-    Raises:
-        ArgumentTypeError: If one holds neither numbers nor strings.
-    """
-    if not isinstance(given, Mapping):
-        raise ArgumentTypeError(
-            f"auxiliary {name!r}: expected a mapping of names to arrays or lists of "
-            f"strings, got {type(given).__name__}."
-        )
-    out = {}
-    for key, values in given.items():
-        try:
-            array = np.array(values)
-        except ValueError:
-            array = np.array(None)
-        if not isinstance(key, str) or array.dtype.kind not in "biufU":
-            raise ArgumentTypeError(
-                f"auxiliary {name!r}: {key!r} holds {type(values).__name__}. Keys are "
-                "strings, values arrays of numbers or lists of strings."
-            )
-        out[key] = array
-    return out

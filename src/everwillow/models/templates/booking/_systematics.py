@@ -1,7 +1,7 @@
-"""What systematics are given as: factors, pairs, lists for several processes."""
+"""Systematics as they are given: checked, and turned into effects on processes."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -13,9 +13,53 @@ from everwillow._errors import (
     ShapeMismatchError,
 )
 from everwillow.likelihood.histograms import Channel
-from everwillow.models.templates.booking._book import check_name
-from everwillow.models.templates.booking._histograms import read
-from everwillow.models.templates.booking._variations import Variation
+from everwillow.models.templates.booking._book import Book, Booking, Kind, check_name
+from everwillow.models.templates.booking._histograms import Content, read
+from everwillow.models.templates.booking._responses import (
+    Finding,
+    Nominal,
+    Response,
+    Symmetrisation,
+    Variation,
+    check_symmetrisation,
+    differences,
+    respond,
+    uniform,
+)
+
+
+Factors: TypeAlias = tuple[float, float | None]
+"""Factors up and down; down is None if it is the mirror image."""
+
+
+def check_kind(
+    book: Book,
+    name: str,
+    channel: str,
+    kind: Kind,
+    symmetrize: Symmetrisation | None,
+) -> None:
+    """Check the name of a systematic, and what it is said to be.
+
+    Raises:
+        ArgumentTypeError: If the name is none.
+        ArgumentValueError: If it cannot be part of the covariance of the data and is
+            to be, or if there is no such symmetrisation.
+    """
+    check_name(name, "systematic")
+    check_symmetrisation(symmetrize)
+    if not kind.covariance:
+        return
+    book.channel(channel, masked=False)
+    where = f"systematic {name!r}, add_to_data_covariance"
+    if not kind.constrained or kind.interest:
+        raise ArgumentValueError(
+            f"{where}: what is no parameter is neither unconstrained nor of interest."
+        )
+    if symmetrize is None:
+        raise ArgumentValueError(
+            f"{where}: a covariance is symmetric. Choose another symmetrize than None."
+        )
 
 
 def names_of(given: Any, what: str) -> tuple[str, ...]:
@@ -40,9 +84,7 @@ def groups_of(groups: Any, name: str) -> tuple[str, ...]:
     return names_of(groups, f"systematic {name!r}, groups")
 
 
-def factors_of(
-    factor: Any, processes: Sequence[str], name: str
-) -> list[tuple[float, float | None]]:
+def factors_of(factor: Any, processes: Sequence[str], name: str) -> list[Factors]:
     """Return factors up and down for each process; down is None if mirrored.
 
     A number, or a tuple of two, goes for every process; a list has one of these for
@@ -68,7 +110,7 @@ def factors_of(
     return [_factor(part, where) for part in factor]
 
 
-def _factor(given: Any, where: str) -> tuple[float, float | None]:
+def _factor(given: Any, where: str) -> Factors:
     parts = given if isinstance(given, list | tuple) else (given, None)
     if len(parts) != 2:
         raise ShapeMismatchError(
@@ -170,3 +212,112 @@ def _pair(given: Any) -> tuple[Any, Any] | None:
         f"A variation is one histogram or a pair (up, down), got a "
         f"{type(given).__name__} of {len(given)}."
     )
+
+
+def check_kfactor(kfactor: Any, name: str) -> float:
+    """Return the factor of all responses of a systematic.
+
+    Raises:
+        ArgumentTypeError: If it is no number.
+        ArgumentValueError: If it is 0 or not finite.
+    """
+    if not isinstance(kfactor, int | float | np.number):
+        raise ArgumentTypeError(
+            f"systematic {name!r}: kfactor is a number, got {kfactor!r:.80}."
+        )
+    if not np.isfinite(kfactor) or kfactor == 0:
+        raise ArgumentValueError(
+            f"systematic {name!r}: kfactor must be finite and not 0, got {kfactor}."
+        )
+    return float(kfactor)
+
+
+def book_effects(
+    book: Book,
+    name: str,
+    channel: str,
+    given: Mapping[str, Variation | Factors],
+    kind: Kind,
+    *,
+    symmetrize: Symmetrisation | None,
+    groups: Sequence[str],
+    kfactor: float = 1.0,
+) -> None:
+    """Book what a systematic does to the processes of a channel.
+
+    Args:
+        book: Where to.
+        name: The systematic.
+        channel: Where it acts.
+        given: By process: variations, a column for each parameter, or factors.
+        kind: What sort of systematic it is.
+        symmetrize: How to symmetrise up and down.
+        groups: The groups of its impact.
+        kfactor: What responses to variations are multiplied by.
+
+    Raises:
+        ArgumentValueError: If a histogram is empty where the process is not.
+    """
+    bookings: list[Booking] = []
+    findings: list[Finding] = []
+    for process, each in given.items():
+        nominal = book.template(process, channel)
+        columns = each.columns() if isinstance(each, Variation) else [("", each)]
+        for label, column in columns:
+            full = name + label
+            where = full, process, channel
+            if isinstance(column, Variation):
+                _check_filled(column, nominal, where)
+            found: list[Finding] = []
+            effects: Mapping[str, Response | np.ndarray]
+            if kind.covariance:
+                varied = _scaled(nominal, column)
+                effects = differences(
+                    varied, nominal, kfactor=kfactor, symmetrize=symmetrize
+                )
+            elif isinstance(column, Variation):
+                effects, found = respond(
+                    column,
+                    nominal,
+                    kind=book.kind,
+                    kfactor=kfactor,
+                    symmetrize=symmetrize,
+                    name=where,
+                )
+            else:
+                effects, found = uniform(
+                    column, nominal, kind=book.kind, symmetrize=symmetrize, name=where
+                )
+            findings += found
+            bookings += [
+                Booking(full, s, process, channel, e) for s, e in effects.items()
+            ]
+    book.book(bookings, kind, family=name, groups=groups, findings=findings)
+
+
+def _scaled(nominal: Nominal, column: Variation | Factors) -> Variation:
+    """Return the variation that factors mean."""
+    if isinstance(column, Variation):
+        return column
+    up, down = (
+        None if factor is None else Content(factor * nominal.dense()[:, None])
+        for factor in column
+    )
+    assert up is not None
+    return Variation(up, down)
+
+
+def _check_filled(
+    variation: Variation, nominal: Nominal, names: tuple[str, str, str]
+) -> None:
+    """Refuse a histogram of zeros, which somebody forgot to fill."""
+    if variation.difference or not nominal.value.any():
+        return
+    for side, content in (("up", variation.up), ("down", variation.down)):
+        if content is not None and not content.values.any():
+            name, process, channel = names
+            raise ArgumentValueError(
+                f"systematic {name!r} of process {process!r} in channel {channel!r}, "
+                f"{side}: the histogram is empty, and the process is not. Fill it; or "
+                "is it a difference to the nominal one? Then say as_difference=True."
+            )

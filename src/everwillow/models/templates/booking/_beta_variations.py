@@ -1,0 +1,65 @@
+"""Fluctuations of simulated samples that move masked bins, as they are given."""
+
+from typing import Any
+
+import numpy as np
+
+from everwillow._errors import NonFiniteError, ShapeMismatchError
+from everwillow.likelihood.histograms import Channel
+from everwillow.models.templates.booking._book import BetaBlock
+from everwillow.models.templates.booking._histograms import coordinates, read
+
+
+def beta_block(
+    histogram: Any, process: str, source: Channel, target: Channel
+) -> BetaBlock:
+    """Return what fluctuations in fitted bins do to masked ones.
+
+    Args:
+        histogram: With the axes of the fitted channel, then those of the masked one; a
+            histogram whose axes have names may have them the other way round.
+        process: Of which process.
+        source: The fitted channel.
+        target: The masked channel.
+    """
+    where = (
+        f"beta variations of process {process!r} from {source.name!r} to "
+        f"{target.name!r}"
+    )
+    if callable(getattr(histogram, "tocoo", None)):
+        if tuple(histogram.shape) != (source.size, target.size):
+            raise ShapeMismatchError(
+                f"{where}: the sparse matrix has shape {histogram.shape}, it needs "
+                f"{(source.size, target.size)}."
+            )
+        flat, change = coordinates(histogram)
+    else:
+        values = _both(histogram, source, target, where)
+        flat = np.flatnonzero(values)
+        change = values[flat]
+    if not np.isfinite(change).all():
+        raise NonFiniteError(f"{where}: a number is not finite.")
+    bins = np.divmod(flat, target.size)
+    return BetaBlock(process, source.name, target.name, *bins, change)
+
+
+def _both(histogram: Any, source: Channel, target: Channel, where: str) -> np.ndarray:
+    theirs = [getattr(a, "name", None) for a in getattr(histogram, "axes", ())]
+    forward = [axis.name for axis in (*source.axes, *target.axes)]
+    backward = [axis.name for axis in (*target.axes, *source.axes)]
+    swapped = theirs == backward and forward != backward
+    first, second = (target, source) if swapped else (source, target)
+    # The axes of the two may have the same names, those of one channel may not.
+    joint = Channel(where, (*first.axes, *second.axes), masked=True)
+    content = read(histogram, _distinct(joint), where=where)
+    values = content.values.reshape(first.size, second.size)
+    return (values.T if swapped else values).ravel()
+
+
+def _distinct(channel: Channel) -> Channel:
+    """Return a channel whose axes are matched by position alone."""
+    axes = tuple(
+        type(axis)(f"{i}:{axis.name}", axis.edges, axis.labels)
+        for i, axis in enumerate(channel.axes)
+    )
+    return Channel(channel.name, axes, channel.masked)
