@@ -1,5 +1,6 @@
 """The Model of a template fit."""
 
+import dataclasses
 import functools as ft
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeAlias, final
@@ -13,22 +14,33 @@ from jaxtyping import Array, Float
 
 from everwillow._typing import Key, Scalar
 from everwillow.likelihood.barlow_beeston import Kind, fluctuation
+from everwillow.likelihood.data_terms import CovarianceTerm, PoissonTerm
 from everwillow.likelihood.histograms import Layout, Yields
 from everwillow.likelihood.templates.spec import TemplateSpec
 from everwillow.model import AbstractModel
 from everwillow.models._luggage import Luggage
-from everwillow.models.templates.diagnostics import TemplateDiagnostics
-from everwillow.models.templates.likelihood.bins import Bins, Links
+from everwillow.models.templates.likelihood.bins import Bins, Links, links_of
 from everwillow.models.templates.likelihood.blinding import (
     Blind,
     hidden_names,
     hide,
     unhidden,
 )
-from everwillow.models.templates.likelihood.compilation import Compiled, compile_spec
+from everwillow.models.templates.likelihood.data import (
+    counts_of,
+    data_term,
+    statistics_kind,
+)
 from everwillow.models.templates.likelihood.flat import FlatTemplates
+from everwillow.models.templates.likelihood.packing import flat_templates, pack_bins
+from everwillow.models.templates.likelihood.parameters import (
+    check_names,
+    free_statistics,
+    parameters_of,
+)
 from everwillow.models.templates.likelihood.regularisation import Curvature, regularised
 from everwillow.models.templates.rates.base import AbstractParameterModel
+from everwillow.models.templates.rates.strengths import rate_model_of
 from everwillow.models.templates.remarks import held, idle, unused
 from everwillow.objective import Evaluation
 from everwillow.parameters import Poisson
@@ -39,6 +51,9 @@ from everwillow.statelib import State
 
 Statistics: TypeAlias = Kind | Literal["default"] | None
 Likelihood: TypeAlias = Literal["poisson", "chi2", "covariance"]
+
+# What is left of a sum of yields that cancel.
+ROUNDING = 1e-12
 
 
 @final
@@ -127,24 +142,43 @@ class TemplateModel(AbstractModel):
             >>> TemplateModel.from_spec(builder.spec())
             TemplateModel(1 channels, 2 fitted bins, 1 processes, 1 parameters)
         """
-        found = compile_spec(
-            spec,
-            parameters,
-            likelihood,
-            statistics,
-            per_process=per_process,
-            profile=profile,
-            data=data,
+        rate_model = rate_model_of(spec, parameters)
+        check_names(spec, rate_model)
+        kind = statistics_kind(statistics, likelihood, per_process=per_process)
+        counts = counts_of(spec, data)
+        term = data_term(spec, likelihood, counts, kind)
+        fitted, masked = pack_bins(
+            spec, rate_model, kind, per_process=per_process, likelihood=likelihood
         )
-        found = regularised(found, spec.layout, regularisation)
+        main: dict[str, Any] = {"counts": counts}
+        free = None
+        if kind is not None and profile:
+            main["statistics"] = np.asarray(fitted.statistics.nominal)
+        elif kind is not None:
+            free = free_statistics(fitted.statistics)
+        state, bounds, constraints = parameters_of(spec, rate_model, free)
+        rates = rate_model.parameters().items()
+        model = cls(
+            state=state,
+            bounds=bounds,
+            fixed={},
+            constraints=constraints,
+            observation={"main": main, "aux": constraints.aux()},
+            terms=flat_templates(spec, rate_model, fitted, term, state, constraints),
+            masked=masked,
+            links=links_of(spec),
+            layout=spec.layout,
+            interest=(
+                *(name for name, entry in rates if entry.interest),
+                *(s.name for s in spec.systematics if s.interest),
+            ),
+            luggage=Luggage(spec),
+        )
+        model = regularised(model, regularisation)
         if blind is not False:
             source = "data" if data is None else "simulation"
-            found = hide(found, blind, unblind, source)
-        return cls._of(found, spec)
-
-    @classmethod
-    def _of(cls, found: Compiled, spec: TemplateSpec) -> "TemplateModel":
-        return cls(**found._asdict(), layout=spec.layout, luggage=Luggage(spec))
+            model = hide(model, blind, unblind, source)
+        return model
 
     @property
     def spec(self) -> TemplateSpec:
@@ -191,9 +225,7 @@ class TemplateModel(AbstractModel):
         """
         if self.terms.hidden is None:
             return self
-        parts = Compiled(**{name: getattr(self, name) for name in Compiled._fields})
-        found = unhidden(parts, self.terms.hidden, patterns or ("*",))
-        return self._of(found, self.spec)
+        return unhidden(self, self.terms.hidden, patterns or ("*",))
 
     def physical(self, params: State) -> State:
         """Return the physical values of parameters that a fit reported."""
@@ -201,7 +233,7 @@ class TemplateModel(AbstractModel):
         return params.with_values(unravel(self.terms.physical(vector)))
 
     @property
-    def diagnostics(self) -> TemplateDiagnostics:
+    def diagnostics(self) -> "TemplateDiagnostics":
         """What the model tells about its data and its simulated samples."""
         return TemplateDiagnostics(self)
 
@@ -371,4 +403,154 @@ class TemplateModel(AbstractModel):
         )
 
 
-__all__ = ["Likelihood", "Statistics", "TemplateModel"]
+@final
+@dataclasses.dataclass(frozen=True, slots=True)
+class TemplateDiagnostics:
+    """What inference may ask of a `TemplateModel` besides its likelihood.
+
+    Attributes:
+        model: The model.
+    """
+
+    model: TemplateModel
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the likelihood profiles the statistics of simulated samples."""
+        terms = self.model.terms
+        return terms.statistics.kind is not None and terms.free is None
+
+    def simulation_variance(self) -> dict[str, Any]:
+        """Return the variances of the simulated samples alone.
+
+        Returns:
+            Structured as the main data, None for the counts.
+        """
+        if not self.simulated:
+            return {"counts": None}
+        return {"counts": None, "statistics": self.model.terms.statistics.width**2}
+
+    def with_simulation_held(
+        self, params: Any, observation: Mapping[str, Any] | None = None
+    ) -> TemplateModel:
+        """Return the model with the templates held where they are best.
+
+        The auxiliary parameters of the simulated samples take the values that maximise
+        the likelihood at `params`, and no longer follow the parameters. Its gradient
+        there is that of the model itself, its Hessian the one without the statistics
+        of the samples.
+
+        Args:
+            params: Pytree of parameters under their original names, or a `State`.
+            observation: The data; the model's own if None. They come with the model
+                that is returned.
+        """
+        model = self.model
+        observed = model.observation if observation is None else observation
+        known = model.terms.statistics
+        if not self.simulated:
+            return dataclasses.replace(model, observation=dict(observed))
+        tree = params.to_pytree() if isinstance(params, State) else params
+        vector = ravel_pytree(tree)[0]
+        beta = model.terms.at(vector, observed["main"])[1].beta
+        held = dataclasses.replace(known, held=True)
+        terms = dataclasses.replace(model.terms, statistics=held)
+        main = {**observed["main"], "statistics": beta}
+        return dataclasses.replace(
+            model, terms=terms, observation={**observed, "main": main}
+        )
+
+    def followed(self, params: Any, observation: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the measurements that the model predicts where a fit has ended.
+
+        They are the Asimov data of all parameters, the profiled ones included: those of
+        the simulated samples stay where the data of `observation` have them, and their
+        auxiliary data are there too. Data and fit agree in everything, so that -ln L
+        has its minimum at the same parameters.
+
+        Args:
+            params: Pytree of parameters under their original names.
+            observation: The data that were fitted.
+        """
+        model, terms = self.model, self.model.terms
+        asimov = model.asimov(params)
+        if not self.simulated:
+            return asimov
+        vector = terms.physical(ravel_pytree(params)[0])
+        yields, profile = terms.at(vector, observation["main"])
+        moved = terms.statistics.moved(yields, profile.beta)
+        counts, scale = jnp.sum(moved, 1), jnp.sum(jnp.abs(yields), 1)
+        if isinstance(terms.term, PoissonTerm):
+            # Where the samples hold the yield of an empty bin at 0 it is 0.
+            counts = jnp.where(counts > ROUNDING * scale, counts, 0)
+        return {**asimov, "main": {"counts": counts, "statistics": profile.beta}}
+
+    def external(self, params: Any) -> Any:
+        """Return -ln L of what likelihoods from elsewhere say; 0 without any.
+
+        Args:
+            params: Pytree of parameters under their original names.
+        """
+        terms = self.model.terms
+        vector = terms.physical(ravel_pytree(params)[0])
+        nothing = jnp.zeros((), vector.dtype)
+        return nothing if terms.external is None else terms.external(vector)
+
+    def residual_variance(self, params: Any) -> dict[str, Any]:
+        """Return the variances of data around templates as they are.
+
+        The simulated samples add theirs to those of the data, so that they are no data
+        of their own any more.
+
+        Args:
+            params: Pytree of parameters under their original names.
+
+        Returns:
+            Structured as the main data: variances of the counts, or their covariance,
+            and None for what belongs to the samples.
+        """
+        model, terms = self.model, self.model.terms
+        expected = model.expected(params)["counts"]
+        known = terms.statistics
+        lever = known.spread
+        if not self.simulated:
+            lever = jnp.zeros((len(expected), 1))
+        elif known.kind != "additive":
+            lever = known.streams(terms.yields(ravel_pytree(params)[0])) * known.width
+        added = jnp.sum(jnp.asarray(lever) ** 2, 1)
+        main: dict[str, Any] = {"statistics": None} if self.simulated else {}
+        if isinstance(terms.term, CovarianceTerm):
+            matrix = jnp.asarray(terms.term.covariance)
+            return {"counts": matrix + jnp.diag(added), **main}
+        # With the expected number as the count this is the expected variance.
+        own = terms.term.variance_at(expected, expected)
+        return {"counts": own + added, **main}
+
+    def penalty(self, params: Any, main: Any) -> Any:
+        """Return what a regularisation adds to -ln L; 0 without any.
+
+        Args:
+            params: Pytree of parameters under their original names.
+            main: The main data.
+        """
+        terms = self.model.terms
+        vector = terms.physical(ravel_pytree(params)[0])
+        return jnp.sum(terms.penalty_roots(vector, main) ** 2)
+
+    @property
+    def measured(self) -> Any:
+        """How many main data there are that the model can be wrong about.
+
+        Bins without any template are none, and a likelihood from elsewhere counts as
+        many measurements as its Hessian has rank.
+        """
+        terms = self.model.terms
+        some = jnp.any(jnp.asarray(terms.arrays.nominal) != 0, axis=1)
+        some = some | jnp.any(jnp.asarray(terms.statistics.spread) > 0, axis=1)
+        count = jnp.sum(some)
+        if terms.external is not None:
+            count = count + jnp.linalg.matrix_rank(terms.external.hessian)
+        return count
+
+
+__all__ = ["Likelihood", "Statistics", "TemplateDiagnostics", "TemplateModel"]

@@ -10,9 +10,8 @@ import numpy as np
 from everwillow._errors import ArgumentValueError, nearest, unknown_key
 from everwillow._typing import Key
 from everwillow.likelihood.templates.spec import TemplateSpec
-from everwillow.models.templates.likelihood.compilation import rate_model_of
 from everwillow.models.templates.model import TemplateModel
-from everwillow.models.templates.rates.nominal import nominal_yields
+from everwillow.models.templates.rates import nominal_yields, rate_model_of
 from everwillow.statelib.transform import update
 from everwillow.toys import asimov_data
 from everwillow.workflows.histfactory import fixed_parameters

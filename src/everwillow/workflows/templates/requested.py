@@ -16,7 +16,7 @@ from everwillow.engine.layout import ravel_state
 from everwillow.engine.names import meant_elements, named_elements
 from everwillow.likelihood.histograms import Layout
 from everwillow.mappings import AbstractHistogramMapping, parse_mapping
-from everwillow.models.templates.likelihood.compilation import FREE
+from everwillow.models.templates.likelihood.packing import FREE
 from everwillow.models.templates.model import TemplateModel
 from everwillow.workflows.templates.fit_records import free_projections
 from everwillow.workflows.templates.model import prefit_errors

@@ -82,6 +82,11 @@ class Links(eqx.Module):
         return masked.at[self.process, self.target].add(yields * share * (ratio - 1))
 
 
+def fluctuating(statistics: BinStatistics) -> Int[np.ndarray, " n"]:
+    """Return which β, flattened, have a variance."""
+    return np.flatnonzero(np.asarray(statistics.spread) > 0).astype(np.int32)
+
+
 def links_of(spec: TemplateSpec) -> Links | None:
     """Return how fluctuations move masked bins, None if they do not."""
     found, rows = spec.beta_variations, spec.templates
@@ -130,4 +135,4 @@ def of_all_bins(
     return jnp.concatenate([moved, others], 1)
 
 
-__all__ = ["Bins", "Links", "links_of", "of_all_bins"]
+__all__ = ["Bins", "Links", "fluctuating", "links_of", "of_all_bins"]

@@ -107,22 +107,22 @@ def hidden_number(name: str, source: Source) -> float:
     return statistics.NormalDist(0.0, WIDTH).inv_cdf(uniform)
 
 
-def hide(parts: Any, blind: Blind, unblind: Any, source: Source) -> Any:
+def hide(model: Any, blind: Blind, unblind: Any, source: Source) -> Any:
     """Put parameters of interest on their hidden scales.
 
     Start values, bounds and constraints move along; the likelihood is the same function
     of the physical values.
 
     Args:
-        parts: The parts of a compiled model, whose likelihood hides nothing yet.
+        model: A template model whose likelihood hides nothing yet.
         blind: What to hide, as in `TemplateModel.from_spec`.
         unblind: What of it not to hide.
         source: Whether data or simulated data are fitted.
     """
-    chosen = _chosen(blind, parts.interest, "blind")
-    shown = _chosen(unblind, parts.interest, "unblind")
-    entries, places = parts.terms.rate_model.parameters(), elements_of(parts.state)
-    factor, offset = np.ones(parts.terms.size), np.zeros(parts.terms.size)
+    chosen = _chosen(blind, model.interest, "blind")
+    shown = _chosen(unblind, model.interest, "unblind")
+    entries, places = model.terms.rate_model.parameters(), elements_of(model.state)
+    factor, offset = np.ones(model.terms.size), np.zeros(model.terms.size)
     for name, group in chosen.items():
         if name in shown:
             continue
@@ -133,29 +133,31 @@ def hide(parts: Any, blind: Blind, unblind: Any, source: Source) -> Any:
             offset[places[name]] = number
     hidden = Hidden(factor, offset)
     if not hidden.where.any():
-        return parts
-    found = _moved(parts, factor, offset)
-    return found._replace(terms=dataclasses.replace(parts.terms, hidden=hidden))
+        return model
+    found = _moved(model, factor, offset)
+    return dataclasses.replace(
+        found, terms=dataclasses.replace(model.terms, hidden=hidden)
+    )
 
 
-def unhidden(parts: Any, hidden: Hidden, patterns: tuple[str, ...]) -> Any:
+def unhidden(model: Any, hidden: Hidden, patterns: tuple[str, ...]) -> Any:
     """Put parameters back on their physical scales.
 
     Args:
-        parts: The parts of a model.
+        model: A template model.
         hidden: What it hides.
         patterns: Which parameters to show, as in `fnmatch`.
     """
     factor, offset = (np.asarray(part) for part in (hidden.factor, hidden.offset))
-    shown = _chosen(patterns, hidden_names(parts.state, hidden), "unblinded")
+    shown = _chosen(patterns, hidden_names(model.state, hidden), "unblinded")
     here = np.zeros(factor.size, bool)
-    for name, place in elements_of(parts.state).items():
+    for name, place in elements_of(model.state).items():
         here[place] = name in shown
     back = np.where(here, 1 / factor, 1.0)
-    found = _moved(parts, back, np.where(here, -offset / factor, 0.0))
+    found = _moved(model, back, np.where(here, -offset / factor, 0.0))
     left = Hidden(np.where(here, 1.0, factor), np.where(here, 0.0, offset))
-    terms = dataclasses.replace(parts.terms, hidden=left if left.where.any() else None)
-    return found._replace(terms=terms)
+    terms = dataclasses.replace(model.terms, hidden=left if left.where.any() else None)
+    return dataclasses.replace(found, terms=terms)
 
 
 def hidden_names(state: State, hidden: Hidden) -> tuple[str, ...]:
@@ -179,22 +181,22 @@ def _has_scale(entry: Any) -> bool:
     return entry.lower == 0 or entry.start != 0
 
 
-def _moved(parts: Any, factor: np.ndarray, offset: np.ndarray) -> Any:
+def _moved(model: Any, factor: np.ndarray, offset: np.ndarray) -> Any:
     """Move start values, bounds, constraints and auxiliary data."""
-    places = elements_of(parts.state)
+    places = elements_of(model.state)
     values = [
         value * factor[places[key]][()] + offset[places[key]][()]
-        for key, value in parts.state.items()
+        for key, value in model.state.items()
     ]
-    state = parts.state.with_values(values)
+    state = model.state.with_values(values)
     bounds = BoundTable(
-        parts.bounds.layout,
-        parts.bounds.lower * factor + offset,
-        parts.bounds.upper * factor + offset,
+        model.bounds.layout,
+        model.bounds.lower * factor + offset,
+        model.bounds.upper * factor + offset,
     )
     # What is hidden and constrained has a Gaussian, and no factor.
-    shift = offset[parts.terms.constrained]
-    table, aux = parts.constraints, parts.observation["aux"]
+    shift = offset[model.terms.constrained]
+    table, aux = model.constraints, model.observation["aux"]
     groups = tuple(
         Normal(group.mean + shift[part], group.width)
         if isinstance(group, Normal)
@@ -203,9 +205,9 @@ def _moved(parts: Any, factor: np.ndarray, offset: np.ndarray) -> Any:
     )
     table = ConstraintTable(table.layout, groups, table.others)
     aux = AuxTable(aux.layout, aux.vector + shift, aux.others)
-    observation = {**parts.observation, "aux": aux}
-    return parts._replace(
-        state=state, bounds=bounds, constraints=table, observation=observation
+    observation = {**model.observation, "aux": aux}
+    return dataclasses.replace(
+        model, state=state, bounds=bounds, constraints=table, observation=observation
     )
 
 

@@ -40,7 +40,7 @@ from everwillow.models.templates.rates.base import (
 from everwillow.objective import Evaluation
 
 
-class Free(eqx.Module):
+class FreeStatistics(eqx.Module):
     """Where the auxiliary parameters of the samples are, if they are fitted.
 
     Attributes:
@@ -109,7 +109,7 @@ class FlatTemplates(eqx.Module):
     systematic_bytes: bytes = eqx.field(static=True)
     constrained_bytes: bytes = eqx.field(static=True)
     hidden: Hidden | None = None
-    free: Free | None = None
+    free: FreeStatistics | None = None
     penalty: Penalty | None = None
 
     @property
@@ -341,4 +341,4 @@ class FlatTemplates(eqx.Module):
         return Data(numbers["counts"], numbers.get("statistics"))
 
 
-__all__ = ["Data", "FlatTemplates"]
+__all__ = ["Data", "FlatTemplates", "FreeStatistics"]

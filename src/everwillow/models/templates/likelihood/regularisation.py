@@ -188,13 +188,12 @@ class Penalty(eqx.Module):
 
 
 def regularised(
-    parts: Any, layout: Layout, regularisation: Curvature | Iterable[Curvature] | None
+    model: Any, regularisation: Curvature | Iterable[Curvature] | None
 ) -> Any:
-    """Add a regularisation to the parts of a compiled model.
+    """Add a regularisation to a template model.
 
     Args:
-        parts: The parts, whose likelihood has none yet.
-        layout: Channels and processes.
+        model: The model, whose likelihood has none yet.
         regularisation: What to smooth.
 
     Raises:
@@ -212,9 +211,10 @@ def regularised(
                 f"of them, got {type(one).__name__}."
             )
     if not curvatures:
-        return parts
-    terms, masked, links = parts.terms, parts.masked, parts.links
-    start = {str(key): np.asarray(value) for key, value in parts.state.items()}
+        return model
+    layout = model.layout
+    terms, masked, links = model.terms, model.masked, model.links
+    start = {str(key): np.asarray(value) for key, value in model.state.items()}
     vector = jnp.asarray(np.concatenate([np.ravel(v) for v in start.values()]))
     beta = terms.statistics.nominal
     rows = terms.yields(vector)
@@ -223,7 +223,7 @@ def regularised(
     params = ByName(names, vector)
     prefit = tuple(_start_of(one, params, yields) for one in curvatures)
     penalty = Penalty(curvatures, prefit, names, layout, masked, links)
-    return parts._replace(terms=dataclasses.replace(terms, penalty=penalty))
+    return dataclasses.replace(model, terms=dataclasses.replace(terms, penalty=penalty))
 
 
 def _start_of(part: Curvature, params: Any, yields: Yields) -> PyTree:

@@ -23,6 +23,7 @@ from everwillow.models.templates.rates.strengths import (
     Mixture,
     SharedStrengths,
     Strengths,
+    rate_model_of,
 )
 
 
@@ -42,5 +43,6 @@ __all__ = [
     "SharedStrengths",
     "Strengths",
     "nominal_yields",
+    "rate_model_of",
     "rates_of",
 ]

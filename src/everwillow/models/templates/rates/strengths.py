@@ -1,6 +1,6 @@
 """Parameters that scale whole processes: signal strengths, and mixtures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias, final
 
 import equinox as eqx
@@ -8,17 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from everwillow._errors import ArgumentValueError
+from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow.likelihood.histograms import Layout
+from everwillow.likelihood.templates.spec import TemplateSpec
 from everwillow.models.templates.rates._cells import (
     Names,
     names_of,
     process_rows,
 )
 from everwillow.models.templates.rates.base import (
+    AbstractParameterModel,
     AbstractVectorModel,
     ParameterTable,
     RateParameter,
+    check_rates,
     strength,
 )
 
@@ -259,4 +262,42 @@ def _rows(
     return jnp.broadcast_to(row[:, None], (len(layout.processes), layout.bins))
 
 
-__all__ = ["Fixed", "Mixture", "SharedStrengths", "Strengths"]
+def rate_model_of(
+    spec: TemplateSpec,
+    parameters: AbstractParameterModel
+    | Callable[[Layout], AbstractParameterModel]
+    | None,
+) -> AbstractParameterModel:
+    """Return what scales the processes.
+
+    Args:
+        spec: The template fit.
+        parameters: What scales them, or a function of the layout that returns it; None
+            for a strength for each signal.
+
+    Raises:
+        ArgumentTypeError: If it is something else.
+        ArgumentValueError: If it was made for other channels or processes.
+        ShapeMismatchError: If it has not one rate for each process in each bin.
+    """
+    if parameters is None:
+        return Strengths(spec.layout, spec.signals)
+    found = parameters
+    if not isinstance(found, AbstractParameterModel):
+        found = found(spec.layout)
+    if not isinstance(found, AbstractParameterModel):
+        raise ArgumentTypeError(
+            "parameters: expected an AbstractParameterModel or a function of the "
+            f"layout that returns one, got {type(found).__name__}."
+        )
+    if found.layout != spec.layout:
+        raise ArgumentValueError(
+            "parameters: made for another layout of channels and processes. Make it "
+            "with builder.layout after everything was booked, or give a function: "
+            "parameters=lambda layout: Strengths(layout, ...)."
+        )
+    check_rates(found)
+    return found
+
+
+__all__ = ["Fixed", "Mixture", "SharedStrengths", "Strengths", "rate_model_of"]
