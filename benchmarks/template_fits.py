@@ -157,7 +157,8 @@ def in_one_matrix(model: Any) -> Any:
     """Return a model with the dense layout, whatever it has been given."""
     import equinox as eqx  # noqa: PLC0415
 
-    from everwillow.likelihood.templates.arrays import Rows, pack_dense  # noqa: PLC0415
+    from everwillow.likelihood.templates.arrays import Rows  # noqa: PLC0415
+    from everwillow.likelihood.templates.dense import pack_dense  # noqa: PLC0415
 
     rows = Rows(model.spec.templates, slice(0, model.layout.fitted))
     dense = pack_dense(model.spec.responses, rows)

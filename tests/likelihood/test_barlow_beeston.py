@@ -117,15 +117,15 @@ def written_out(statistics, profile):
     bins, slots = profile.gradient.shape
     response = np.asarray(profile.response)
     response = response if response.ndim == 2 else np.diag(response)
-    sway = np.asarray(profile.sway)
-    hessian = np.einsum("ab,ai,bj->aibj", response, sway, sway)
+    yield_slope = np.asarray(profile.yield_slope)
+    hessian = np.einsum("ab,ai,bj->aibj", response, yield_slope, yield_slope)
     follows = np.asarray(statistics.follows).astype(float)
     for b in range(bins):
-        relief = np.asarray(profile.relief)[b]
+        reduction = np.asarray(profile.reduction)[b]
         if statistics.per_process:
-            hessian[b, :, b, :] -= np.diag(relief * follows[b])
+            hessian[b, :, b, :] -= np.diag(reduction * follows[b])
         else:
-            hessian[b, :, b, :] -= relief * np.outer(follows[b], follows[b])
+            hessian[b, :, b, :] -= reduction * np.outer(follows[b], follows[b])
     return hessian.reshape(bins * slots, bins * slots)
 
 
@@ -273,10 +273,10 @@ def test_a_bin_without_data_is_pushed_to_zero_and_no_further(kind, per_process):
     total = moved(statistics, jnp.asarray(nominal), profile.beta)
     assert total.item() == pytest.approx(0, abs=1e-12)
     # The point of the line (or half plane) of no yield that is nearest to nominal β.
-    lever = np.asarray(statistics.spread)
+    width = np.asarray(statistics.spread)
     if kind == "normal":
-        lever = np.sqrt(lever) * np.asarray(statistics.streams(jnp.asarray(nominal)))
-    wanted = 0.5 * 3.0**2 / np.sum(lever**2)
+        width = np.sqrt(width) * np.asarray(statistics.streams(jnp.asarray(nominal)))
+    wanted = 0.5 * 3.0**2 / np.sum(width**2)
     assert profile.value.item() == pytest.approx(wanted, rel=1e-12)
     slope = quickly(
         jax.grad(lambda y: profiled(statistics, args[0], y, *args[2:]).value)

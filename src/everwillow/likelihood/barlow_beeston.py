@@ -154,23 +154,23 @@ class Profile(NamedTuple):
         value: -ln L of the data and of β.
         beta: The best β.
         slope: t, the derivative by the yield of each bin as a whole.
-        gradient: By the yield of each process.
-        sway: γ, how the yields of a bin move its slope.
-        response: ω, in each bin or between all of them.
-        relief: δ of each stream, what profiling takes off its second derivative.
-        width: Standard deviation of each β given the yields, were the data not there.
-        lever: What β moves the yield by.
+        gradient: Derivatives by the yield of each process.
+        yield_slope: γ; with the yield of each process t changes by ω γ.
+        response: ω, in each bin, or a matrix of all bins.
+        reduction: δ of each stream; profiling reduces the second derivative by it.
+        width: Standard deviation of each β given the yields, without the data.
+        beta_slope: Derivative of the yield of the bin by β.
     """
 
     value: Float[Array, ""]
     beta: Float[Array, "bins streams"]
     slope: Float[Array, " bins"]
     gradient: Float[Array, "bins slots"]
-    sway: Float[Array, "bins slots"]
+    yield_slope: Float[Array, "bins slots"]
     response: Array
-    relief: Float[Array, "bins streams"]
+    reduction: Float[Array, "bins streams"]
     width: Float[Array, "bins streams"]
-    lever: Float[Array, "bins streams"]
+    beta_slope: Float[Array, "bins streams"]
 
 
 def fluctuation(
@@ -179,9 +179,9 @@ def fluctuation(
     r"""Return how far β is off its best value, from numbers of a unit Gaussian each.
 
     They are mapped by a root of the inverse Hessian by β at fixed yields,
-    :math:`D - D g\,\omega\, g^T D` with the squared widths D and the levers g.
+    :math:`D - D g\,\omega\, g^T D` with the squared widths D and the slopes g.
     """
-    reach = profile.width * profile.lever
+    reach = profile.width * profile.beta_slope
     length = _root_of(jnp.sum(reach**2, 1))
     along = reach / jnp.where(length > 0, length, 1)[:, None]
     before = jnp.sum(along * normals, 1)
@@ -241,12 +241,14 @@ def unprofiled(
     none = jnp.zeros_like(spread)
     _, slope, response = term.settle(total, jnp.zeros_like(total), data)
     additive = statistics.kind == "additive"
-    sway = jnp.where(statistics.follows, 1 if additive else beta, 1)
-    sway = jnp.broadcast_to(sway, yields.shape)
-    lever = spread if additive else jnp.where(spread > 0, moving, 0)
+    yield_slope = jnp.where(statistics.follows, 1 if additive else beta, 1)
+    yield_slope = jnp.broadcast_to(yield_slope, yields.shape)
+    beta_slope = spread if additive else jnp.where(spread > 0, moving, 0)
     value = term.value(total, data)
-    gradient = slope[:, None] * sway
-    return Profile(value, beta, slope, gradient, sway, response, none, none, lever)
+    gradient = slope[:, None] * yield_slope
+    return Profile(
+        value, beta, slope, gradient, yield_slope, response, none, none, beta_slope
+    )
 
 
 def _normal(
@@ -255,29 +257,39 @@ def _normal(
     follows, spread = statistics.follows, jnp.asarray(statistics.spread)
     moving = statistics.streams(yields)
     if statistics.kind is None:
-        lever, width = jnp.zeros_like(spread), jnp.zeros_like(spread)
+        beta_slope, width = jnp.zeros_like(spread), jnp.zeros_like(spread)
     elif statistics.kind == "additive":
-        lever, width = spread, (spread > 0).astype(spread.dtype)
+        beta_slope, width = spread, (spread > 0).astype(spread.dtype)
     else:
-        lever, width = moving, _root_of(spread)
+        beta_slope, width = moving, _root_of(spread)
     if statistics.held:
         width = jnp.zeros_like(width)
-    variance = jnp.sum((lever * width) ** 2, 1)
+    variance = jnp.sum((beta_slope * width) ** 2, 1)
     rest = jnp.sum(jnp.where(follows, 0, yields), 1)
     additive = statistics.kind in ("additive", None)
     fixed = moving if additive else jnp.zeros_like(moving)
-    prior = rest + jnp.sum(fixed + lever * start, 1)
+    prior = rest + jnp.sum(fixed + beta_slope * start, 1)
     total, slope, response = term.settle(prior, variance, data)
-    beta = start - slope[:, None] * lever * width**2
+    beta = start - slope[:, None] * beta_slope * width**2
     value = term.value(total, data) + 0.5 * jnp.sum(slope**2 * variance)
-    relief = jnp.zeros_like(spread)
-    push, sway = jnp.ones_like(spread), jnp.ones_like(spread)
+    reduction = jnp.zeros_like(spread)
+    factor, yield_slope = jnp.ones_like(spread), jnp.ones_like(spread)
     if not additive:
-        push, sway = beta, beta - slope[:, None] * lever * width**2
-        relief = (slope[:, None] * width) ** 2
-    gradient = slope[:, None] * jnp.where(follows, push, 1)
-    sway = jnp.where(follows, sway, 1)
-    return Profile(value, beta, slope, gradient, sway, response, relief, width, lever)
+        factor, yield_slope = beta, beta - slope[:, None] * beta_slope * width**2
+        reduction = (slope[:, None] * width) ** 2
+    gradient = slope[:, None] * jnp.where(follows, factor, 1)
+    yield_slope = jnp.where(follows, yield_slope, 1)
+    return Profile(
+        value,
+        beta,
+        slope,
+        gradient,
+        yield_slope,
+        response,
+        reduction,
+        width,
+        beta_slope,
+    )
 
 
 def _gamma(
@@ -298,19 +310,19 @@ def _gamma(
     excess = beta / start - 1
     cost = start * (excess - jnp.log1p(excess))
     penalty = jnp.where(loose, cost / jnp.where(loose, spread, 1), 0)
-    sway = beta**2 / start
-    variance = spread * sway
+    yield_slope = beta**2 / start
+    variance = spread * yield_slope
     response = bend / (1 + bend * jnp.sum(moving**2 * variance, 1))
-    relief = slope[:, None] ** 2 * variance
+    reduction = slope[:, None] ** 2 * variance
     gradient = slope[:, None] * jnp.where(follows, beta, 1)
     return Profile(
         term.value(total, data) + jnp.sum(penalty),
         beta,
         slope,
         gradient,
-        jnp.where(follows, sway, 1),
+        jnp.where(follows, yield_slope, 1),
         response,
-        relief,
+        reduction,
         beta * _root_of(spread / start),
         moving,
     )

@@ -15,8 +15,8 @@ from everwillow.engine import programs
 from everwillow.engine.adjoint import minimise_plain
 from everwillow.fitting.run import prepare_task, resolve
 from everwillow.likelihood.histograms import Axis, Channel, Layout
-from everwillow.likelihood.templates.arrays import DenseResponses
 from everwillow.likelihood.templates.blocks import BlockResponses
+from everwillow.likelihood.templates.dense import DenseResponses
 from everwillow.likelihood.templates.lists import ListedResponses
 from everwillow.likelihood.templates.partition import (
     best_partition,

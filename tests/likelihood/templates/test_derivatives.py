@@ -17,7 +17,7 @@ import everwillow as ew
 from everwillow.likelihood.templates.arrays import Rows, entries
 from everwillow.likelihood.templates.blocks import pack_blocks
 from everwillow.likelihood.templates.partition import partition, runs
-from everwillow.likelihood.templates.response import bend, smooth_sign
+from everwillow.likelihood.templates.responses import smooth_absolute, smooth_sign
 from everwillow.models.templates import TemplateBuilder, TemplateModel
 from everwillow.models.templates.likelihood.regularisation import Curvature
 from everwillow.models.templates.rates import (
@@ -320,17 +320,17 @@ def test_one_error_gives_the_template_of_that_side():
 
 def test_the_smooth_sign():
     theta = jnp.linspace(-1.0, 1.0, 41)
-    sign, (value, slope, curve) = smooth_sign(theta), bend(theta)
+    sign, (value, slope, curve) = smooth_sign(theta), smooth_absolute(theta)
     np.testing.assert_array_equal(sign[theta >= 0.5], 1.0)
     np.testing.assert_array_equal(sign[theta <= -0.5], -1.0)
     np.testing.assert_allclose(value, theta * sign, rtol=1e-15)
-    first = jax.vmap(jax.grad(lambda t: bend(t)[0]))(theta)
-    second = jax.vmap(jax.grad(lambda t: bend(t)[1]))(theta)
+    first = jax.vmap(jax.grad(lambda t: smooth_absolute(t)[0]))(theta)
+    second = jax.vmap(jax.grad(lambda t: smooth_absolute(t)[1]))(theta)
     inside = jnp.abs(theta) != 0.5
     np.testing.assert_allclose(slope[inside], first[inside], atol=1e-13)
     np.testing.assert_allclose(curve[inside], second[inside], atol=1e-13)
     # Twice continuously differentiable where the sign is reached.
-    near = bend(jnp.array([0.5 - 1e-9, 0.5 + 1e-9]))
+    near = smooth_absolute(jnp.array([0.5 - 1e-9, 0.5 + 1e-9]))
     np.testing.assert_allclose(near[1], 1.0, atol=1e-7)
     np.testing.assert_allclose(near[2], 0.0, atol=1e-6)
 

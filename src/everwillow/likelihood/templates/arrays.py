@@ -1,202 +1,19 @@
 """The arrays that the templates of a fit are packed into.
 
 Every bin has equally many *slots*, one for each process that contributes there and
-empty ones to fill up; a slot of a bin is a *row* of the responses. Nothing here knows a
-name.
+empty ones to fill up; a slot of a bin is a *row* of the responses. Names of processes
+and parameters do not appear here.
 """
 
-import abc
 from collections.abc import Callable
-from typing import Any, TypeAlias, final
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from everwillow.likelihood.templates.response import bend
+from everwillow.likelihood.templates.responses import AbstractResponses
 from everwillow.likelihood.templates.spec import Responses, Templates
-
-
-# Up to this size the places above a diagonal are listed, which takes 1 MB.
-_LISTED = 512
-
-LocalHessian: TypeAlias = Callable[[Array, Array | None], Any]
-"""From the derivatives of the responses of some bins, shape ``(k, bins, slots)``, and
-the numbers of these bins (None for all) to matrices. These are by the k systematics,
-then by as many further parameters as the caller has.
-"""
-
-
-class AbstractResponses(eqx.Module):
-    """What the systematics do to the rows, linear in numbers made of the parameters.
-
-    A row answers with ``average @ theta + half @ s(theta[curved])``, where s is the
-    `everwillow.likelihood.templates.response.bend`.
-
-    Attributes:
-        curved_bytes: Which systematics are asymmetric.
-    """
-
-    curved_bytes: eqx.AbstractVar[bytes]
-
-    @abc.abstractmethod
-    def apply(self, linear: Array, curved: Array) -> Float[Array, "bins slots"]:
-        """Return ``average @ linear + half @ curved``."""
-
-    @abc.abstractmethod
-    def pull(self, rows: Float[Array, "bins slots"]) -> tuple[Array, Array]:
-        """Return the rows summed with ``average`` and with ``half`` as weights."""
-
-    @abc.abstractmethod
-    def squared(self, theta: Array, rows: Array) -> Float[Array, " k"]:
-        """Return the squared derivatives of the responses, summed over rows.
-
-        Roughly: it only steers.
-        """
-
-    @abc.abstractmethod
-    def over_blocks(self, theta: Array, local: LocalHessian, extra: int) -> Any:
-        """Return matrices that are sums over bins.
-
-        Args:
-            theta: The systematics.
-            local: Makes the share of some bins.
-            extra: Number of further parameters.
-
-        Returns:
-            What `local` returns, by all systematics and the further parameters.
-        """
-
-    @property
-    def curved(self) -> np.ndarray:
-        """Which systematics are asymmetric."""
-        return np.frombuffer(self.curved_bytes, np.int32)
-
-    def __call__(self, theta: Float[Array, " k"]) -> Float[Array, "bins slots"]:
-        """Return the response of every row."""
-        return self.apply(theta, bend(theta[self.curved])[0])
-
-    def tangent(self, theta: Array, move: Array) -> Float[Array, "bins slots"]:
-        """Return how the responses move with the parameters."""
-        return self.apply(move, bend(theta[self.curved])[1] * move[self.curved])
-
-    def cotangent(self, theta: Array, rows: Array) -> Float[Array, " k"]:
-        """Return the transposed of `tangent`."""
-        straight, bent = self.pull(rows)
-        return straight.at[self.curved].add(bend(theta[self.curved])[1] * bent)
-
-    def second(self, theta: Array, rows: Array) -> Float[Array, " k"]:
-        """Return the second derivatives of the responses, summed over rows.
-
-        No two systematics have a common one.
-        """
-        if not self.curved.size:
-            return jnp.zeros_like(theta)
-        bent = bend(theta[self.curved])[2] * self.pull(rows)[1]
-        return jnp.zeros_like(theta).at[self.curved].add(bent)
-
-
-@final
-class DenseResponses(AbstractResponses):
-    """All responses written out.
-
-    Systematics come first, as products of two such matrices are fastest along their
-    last axis.
-
-    Attributes:
-        average: Mean of the responses up and down.
-        half: Half their difference, of the asymmetric systematics.
-    """
-
-    average: Float[Array, "k bins slots"]
-    half: Float[Array, "curved bins slots"]
-    curved_bytes: bytes = eqx.field(static=True)
-
-    def apply(self, linear: Array, curved: Array) -> Float[Array, "bins slots"]:
-        """Return ``average @ linear + half @ curved``."""
-        found = jnp.tensordot(linear, self.average, 1)
-        if not self.curved.size:
-            return found
-        return found + jnp.tensordot(curved, self.half, 1)
-
-    def pull(self, rows: Float[Array, "bins slots"]) -> tuple[Array, Array]:
-        """Return the rows summed with ``average`` and with ``half`` as weights."""
-        return jnp.tensordot(self.average, rows, 2), jnp.tensordot(self.half, rows, 2)
-
-    def squared(self, theta: Array, rows: Array) -> Float[Array, " k"]:
-        """Return the squared derivatives of the responses, summed over rows."""
-        return jnp.tensordot(self.columns(theta) ** 2, rows, 2)
-
-    def over_blocks(self, theta: Array, local: LocalHessian, extra: int) -> Any:
-        """Return matrices that are sums over bins, all made at once."""
-        del extra
-        return local(self.columns(theta), None)
-
-    def columns(self, theta: Float[Array, " k"]) -> Float[Array, "k bins slots"]:
-        """Return the derivative of every response by every systematic."""
-        if not self.curved.size:
-            return jnp.asarray(self.average)
-        slope = bend(theta[self.curved])[1][:, None, None]
-        return jnp.asarray(self.average).at[self.curved].add(self.half * slope)
-
-
-def scatter_blocks(
-    blocks: Any,
-    local: Callable[[Any], Any],
-    which: Int[Array, "blocks k"],
-    shape: tuple[int, int],
-    start: Any = None,
-) -> Any:
-    """Add matrices of blocks of bins to the rows and columns that are theirs.
-
-    Args:
-        blocks: A tree of arrays with the blocks along the first axis.
-        local: Makes the matrices of a single one, by its systematics and the further
-            parameters.
-        which: The systematics of each; out of range where filled up.
-        shape: Number of systematics and of further parameters.
-        start: What to add to; None for zero.
-
-    Returns:
-        The upper triangles, see `mirrored`.
-    """
-    size, extra = shape
-    total = size + extra
-    if start is None:
-        first = jax.tree.map(lambda leaf: leaf[0], blocks)
-        start = jax.tree.map(
-            lambda found: jnp.zeros((total, total), found.dtype),
-            jax.eval_shape(local, first),
-        )
-
-    def step(matrices, block):
-        own, known = block
-        places = jnp.where(known < size, known, total)
-        places = jnp.concatenate([places, size + jnp.arange(extra, dtype=known.dtype)])
-
-        def added(matrix, share):
-            # Places ascend, so what is above the diagonal stays there.
-            if above is None:
-                share = jnp.triu(share)
-                return matrix.at[places[:, None], places].add(share, mode="drop")
-            row, column = places[above[0]], places[above[1]]
-            return matrix.at[row, column].add(share[above], mode="drop")
-
-        return jax.tree.map(added, matrices, local(own)), None
-
-    above = None
-    if which.shape[1] <= _LISTED:
-        above = tuple(
-            side.astype(np.int32) for side in np.triu_indices(which.shape[1] + extra)
-        )
-    return jax.lax.scan(step, start, (blocks, which))[0]
-
-
-def mirrored(matrices: Any) -> Any:
-    """Return symmetric matrices, given their upper triangles."""
-    return jax.tree.map(lambda upper: upper + jnp.triu(upper, 1).T, matrices)
 
 
 class TemplateArrays(eqx.Module):
@@ -359,38 +176,4 @@ def asymmetric(responses: Responses) -> np.ndarray:
     return np.unique(systematic[responses.half != 0]).astype(np.int32)
 
 
-def pack_dense(responses: Responses, rows: Rows) -> DenseResponses:
-    """Write the responses of some bins out."""
-    place, systematic, average, half = entries(responses, rows)
-    size = rows.bins.stop - rows.bins.start
-    count = responses.start.size - 1
-    matrix = np.zeros((count, size * rows.slots))
-    matrix[systematic, place] = average
-    curved = asymmetric(responses)
-    column = np.full(count, -1)
-    column[curved] = np.arange(curved.size)
-    bent = np.zeros((curved.size, size * rows.slots))
-    here = column[systematic] >= 0
-    bent[column[systematic[here]], place[here]] = half[here]
-    shape = (size, rows.slots)
-    return DenseResponses(
-        # On the device once, not at every call.
-        average=jnp.asarray(matrix.reshape(count, *shape)),
-        half=jnp.asarray(bent.reshape(curved.size, *shape)),
-        curved_bytes=curved.tobytes(),
-    )
-
-
-__all__ = [
-    "AbstractResponses",
-    "DenseResponses",
-    "LocalHessian",
-    "Rows",
-    "TemplateArrays",
-    "asymmetric",
-    "entries",
-    "mirrored",
-    "pack_dense",
-    "pack_templates",
-    "scatter_blocks",
-]
+__all__ = ["Rows", "TemplateArrays", "asymmetric", "entries", "pack_templates"]

@@ -12,24 +12,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from everwillow.likelihood.templates.arrays import (
-    AbstractResponses,
-    DenseResponses,
-    LocalHessian,
-    Rows,
-    asymmetric,
-    entries,
-    mirrored,
-    pack_dense,
-    scatter_blocks,
-)
+from everwillow.likelihood.templates.arrays import Rows, asymmetric, entries
+from everwillow.likelihood.templates.dense import DenseResponses, pack_dense
 from everwillow.likelihood.templates.partition import (
     Blocks,
     Partition,
     best_partition,
     work,
 )
-from everwillow.likelihood.templates.response import bend
+from everwillow.likelihood.templates.responses import (
+    AbstractResponses,
+    LocalHessian,
+    mirrored,
+    scatter_blocks,
+    smooth_absolute,
+)
 from everwillow.likelihood.templates.spec import Responses
 
 
@@ -82,7 +79,7 @@ class BlockResponses(AbstractResponses):
             out = out.at[part.bins].set(found, mode="drop")
         return out
 
-    def pull(self, rows: Float[Array, "bins slots"]) -> tuple[Array, Array]:
+    def apply_transposed(self, rows: Float[Array, "bins slots"]) -> tuple[Array, Array]:
         """Return the rows summed with ``average`` and with ``half`` as weights."""
         straight = jnp.zeros(self.shape[0], rows.dtype)
         bent = jnp.zeros(self.curved.size, rows.dtype)
@@ -97,7 +94,7 @@ class BlockResponses(AbstractResponses):
 
     def squared(self, theta: Array, rows: Array) -> Float[Array, " k"]:
         """Return the squared derivatives of the responses, summed over rows."""
-        slope = bend(theta[self.curved])[1]
+        slope = smooth_absolute(theta[self.curved])[1]
         out = jnp.zeros(self.shape[0], rows.dtype)
         for part in self.classes:
             own = _taken(rows, part.bins)
@@ -111,7 +108,7 @@ class BlockResponses(AbstractResponses):
 
     def over_blocks(self, theta: Array, local: LocalHessian, extra: int) -> Any:
         """Return matrices that are sums over bins, made block by block."""
-        slope = bend(theta[self.curved])[1]
+        slope = smooth_absolute(theta[self.curved])[1]
         found = None
         for part in self.classes:
             found = scatter_blocks(

@@ -32,7 +32,7 @@ class Derivatives(NamedTuple):
         gradient: First ones.
         hessian: Second ones, but for those of the rates themselves.
         gauss_newton: The part that is never negative.
-        rate_weights: What the second derivatives of the rate of each slot count.
+        rate_weights: Weights of the second derivatives of the rate of each slot.
     """
 
     gradient: Float[Array, " n"]
@@ -42,24 +42,24 @@ class Derivatives(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """What the derivatives of the rows of some bins count, bins first.
+    """Weights of the derivatives of the rows of some bins, bins first.
 
     Attributes:
         strength: Derivatives of the yields by the responses.
-        sway: How the yields move the slopes of their bins.
-        response: How these slopes answer; a matrix couples all bins.
+        yield_slope: γ of `everwillow.likelihood.barlow_beeston.Profile`.
+        response: ω; a matrix couples all bins.
         moving: Which rows follow an auxiliary parameter of their bin, for the profiled
             one of the bin; None if there is none.
-        relief: What profiling it takes off.
+        reduction: δ of that parameter.
         outer: Weights of the squared derivatives of rows; None if there are none.
         bent: Weights of the second derivatives by the responses; None likewise.
     """
 
     strength: Float[Array, "bins slots"]
-    sway: Float[Array, "bins slots"]
+    yield_slope: Float[Array, "bins slots"]
     response: Array
     moving: Float[Array, "bins slots"] | None
-    relief: Float[Array, " bins"] | None
+    reduction: Float[Array, " bins"] | None
     outer: Float[Array, "bins slots"] | None
     bent: Float[Array, "bins slots"] | None
 
@@ -125,18 +125,18 @@ def _weights(
     arrays: TemplateArrays, statistics: BinStatistics, profile: Profile, strength: Array
 ) -> Weights:
     loose = statistics.kind in ("gamma", "normal")
-    moving = relief = outer = None
+    moving = reduction = outer = None
     if loose and statistics.per_process:
-        outer = -jnp.where(statistics.follows, profile.relief, 0)
+        outer = -jnp.where(statistics.follows, profile.reduction, 0)
     elif loose:
         moving = jnp.asarray(statistics.follows, strength.dtype)
-        relief = profile.relief[:, 0]
+        reduction = profile.reduction[:, 0]
     return Weights(
         strength,
-        profile.sway,
+        profile.yield_slope,
         profile.response,
         moving,
-        relief,
+        reduction,
         outer,
         profile.gradient if arrays.log_normal else None,
     )
@@ -164,7 +164,7 @@ def _products(
     Args:
         columns: Derivatives of the responses by the systematics.
         by_rate: Derivatives of the rows by the parameters of the rates.
-        weights: What they count.
+        weights: Their weights.
     """
     strength = weights.strength
 
@@ -174,14 +174,13 @@ def _products(
         by_theta = jnp.sum(columns * (factor * strength)[None], 2)
         return jnp.concatenate([by_theta, jnp.sum(by_rate * factor[None], 2)])
 
-    swayed = summed(weights.sway)
-    response = weights.response
-    turned = swayed @ response if response.ndim == 2 else swayed * response[None]
-    gauss_newton = turned @ swayed.T
+    by_bin, response = summed(weights.yield_slope), weights.response
+    weighted = by_bin @ response if response.ndim == 2 else by_bin * response[None]
+    gauss_newton = weighted @ by_bin.T
     found = gauss_newton
-    if weights.moving is not None and weights.relief is not None:
+    if weights.moving is not None and weights.reduction is not None:
         moved = summed(weights.moving)
-        found = found - (moved * weights.relief[None]) @ moved.T
+        found = found - (moved * weights.reduction[None]) @ moved.T
     if weights.bent is not None or weights.outer is not None:
         none = jnp.zeros_like(strength)
         bent = none if weights.bent is None else weights.bent

@@ -13,17 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from everwillow.likelihood.templates.arrays import (
+from everwillow.likelihood.templates.arrays import Rows, asymmetric, entries
+from everwillow.likelihood.templates.partition import Blocks, best_partition
+from everwillow.likelihood.templates.responses import (
     AbstractResponses,
     LocalHessian,
-    Rows,
-    asymmetric,
-    entries,
     mirrored,
     scatter_blocks,
+    smooth_absolute,
 )
-from everwillow.likelihood.templates.partition import Blocks, best_partition
-from everwillow.likelihood.templates.response import bend
 from everwillow.likelihood.templates.spec import Responses
 
 
@@ -153,7 +151,7 @@ class ListedResponses(AbstractResponses):
             found = found + self.half @ curved
         return found.reshape(-1, self.slots)
 
-    def pull(self, rows: Float[Array, "bins slots"]) -> tuple[Array, Array]:
+    def apply_transposed(self, rows: Float[Array, "bins slots"]) -> tuple[Array, Array]:
         """Return the rows summed with ``average`` and with ``half`` as weights."""
         flat = rows.ravel()
         bent = self.half_back @ flat if self.curved.size else jnp.zeros(0, flat.dtype)
@@ -168,13 +166,13 @@ class ListedResponses(AbstractResponses):
         found = self.average_back.squares(rows.ravel())
         if not self.curved.size:
             return found
-        slope = bend(theta[self.curved])[1]
+        slope = smooth_absolute(theta[self.curved])[1]
         extra = slope**2 * self.half_back.squares(rows.ravel())
         return found.at[self.curved].add(extra)
 
     def over_blocks(self, theta: Array, local: LocalHessian, extra: int) -> Any:
         """Return matrices that are sums over bins, made a few bins at a time."""
-        slope = bend(theta[self.curved])[1]
+        slope = smooth_absolute(theta[self.curved])[1]
         found = None
         for part in self.chunks:
             found = scatter_blocks(

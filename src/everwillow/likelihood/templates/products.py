@@ -19,15 +19,15 @@ class Linearised(NamedTuple):
     """The rates of the slots around a point, as functions of their parameters.
 
     Attributes:
-        push: Derivatives of the rates along a move of the parameters.
-        pull: The transposed, from slots to parameters.
-        bend: Product of the second derivatives of the rates, weighted by slot, with a
+        jvp: Derivatives of the rates along a move of the parameters.
+        vjp: The transposed, from slots to parameters.
+        hvp: Product of the second derivatives of the rates, weighted by slot, with a
             move.
     """
 
-    push: Callable[[Array], Float[Array, "bins slots"]]
-    pull: Callable[[Array], Float[Array, " m"]]
-    bend: Callable[[Array, Array], Float[Array, " m"]]
+    jvp: Callable[[Array], Float[Array, "bins slots"]]
+    vjp: Callable[[Array], Float[Array, " m"]]
+    hvp: Callable[[Array, Array], Float[Array, " m"]]
 
 
 class Products(NamedTuple):
@@ -50,7 +50,7 @@ def linearised(
     """Linearise the rates of the slots."""
     _, pull = jax.vjp(rates, values)
 
-    def bend(weights, move):
+    def hvp(weights, move):
         def slope(v):
             return jax.grad(lambda w: jnp.vdot(weights, rates(w)))(v)
 
@@ -59,7 +59,7 @@ def linearised(
     return Linearised(
         lambda move: jax.jvp(rates, (values,), (move,))[1],
         lambda rows: pull(rows)[0],
-        bend,
+        hvp,
     )
 
 
@@ -67,14 +67,14 @@ class Chain(NamedTuple):
     """From parameters to yields and back, to second order at a point.
 
     Attributes:
-        push: From a move of the parameters to those of the responses and the yields.
-        pull: From first derivatives by the yields to those by the parameters.
-        back: The same of second derivatives along a move, given what `push` made of it.
+        jvp: From a move of the parameters to those of the responses and the yields.
+        vjp: From first derivatives by the yields to those by the parameters.
+        hvp: The same of second derivatives along a move, given what `jvp` made of it.
     """
 
-    push: Callable[[Array], tuple[Array, Array]]
-    pull: Callable[[Array], Float[Array, " n"]]
-    back: Callable[[Array, Array, tuple[Array, Array]], Float[Array, " n"]]
+    jvp: Callable[[Array], tuple[Array, Array]]
+    vjp: Callable[[Array], Float[Array, " n"]]
+    hvp: Callable[[Array, Array, tuple[Array, Array]], Float[Array, " n"]]
 
 
 def chain(
@@ -98,25 +98,25 @@ def chain(
     second = responses.second(theta, gradient * strength)
     count = theta.shape[0]
 
-    def push(move):
+    def jvp(move):
         along = responses.tangent(theta, move[:count])
-        return along, strength * along + deformed * rates.push(move[count:])
+        return along, strength * along + deformed * rates.jvp(move[count:])
 
-    def pull(rows):
+    def vjp(rows):
         head = responses.cotangent(theta, rows * strength)
-        return jnp.concatenate([head, rates.pull(rows * deformed)])
+        return jnp.concatenate([head, rates.vjp(rows * deformed)])
 
-    def back(rows, move, pushed):
-        along, moved = pushed
+    def hvp(rows, move, forward):
+        along, moved = forward
         by_theta, by_rate = strength * rows, deformed * rows
         if arrays.log_normal:
             by_theta = by_theta + gradient * moved
             by_rate = by_rate + gradient * deformed * along
         head = responses.cotangent(theta, by_theta) + second * move[:count]
-        bent = rates.bend(gradient * deformed, move[count:])
-        return jnp.concatenate([head, rates.pull(by_rate) + bent])
+        bent = rates.hvp(gradient * deformed, move[count:])
+        return jnp.concatenate([head, rates.vjp(by_rate) + bent])
 
-    return Chain(push, pull, back)
+    return Chain(jvp, vjp, hvp)
 
 
 def profiled_products(
@@ -132,15 +132,15 @@ def profiled_products(
     loose = statistics.kind in ("gamma", "normal")
 
     def product(move):
-        along, moved = way.push(move)
-        whole = _answer(profile, jnp.sum(profile.sway * moved, 1))
-        rows = profile.sway * whole[:, None]
+        along, moved = way.jvp(move)
+        whole = _answer(profile, jnp.sum(profile.yield_slope * moved, 1))
+        rows = profile.yield_slope * whole[:, None]
         if loose:
-            own = profile.relief * statistics.streams(moved)
+            own = profile.reduction * statistics.streams(moved)
             rows = rows - jnp.where(statistics.follows, own, 0)
-        return way.back(rows, move, (along, moved))
+        return way.hvp(rows, move, (along, moved))
 
-    return Products(way.pull(profile.gradient), product)
+    return Products(way.vjp(profile.gradient), product)
 
 
 def free_products(way: Chain, statistics: BinStatistics, profile: Profile) -> Products:
@@ -158,19 +158,19 @@ def free_products(way: Chain, statistics: BinStatistics, profile: Profile) -> Pr
     def product(move):
         head = move[:-size]
         beta = move[-size:].reshape(shape)
-        along, moved = way.push(head)
-        shift = jnp.sum(profile.lever * beta, 1)
-        whole = _answer(profile, jnp.sum(profile.sway * moved, 1) + shift)
-        rows = profile.sway * whole[:, None]
-        tail = profile.lever * whole[:, None]
+        along, moved = way.jvp(head)
+        shift = jnp.sum(profile.beta_slope * beta, 1)
+        whole = _answer(profile, jnp.sum(profile.yield_slope * moved, 1) + shift)
+        rows = profile.yield_slope * whole[:, None]
+        tail = profile.beta_slope * whole[:, None]
         if scales:
             rows = rows + jnp.where(statistics.follows, slope * beta, 0)
             tail = tail + slope * statistics.streams(moved)
-        head = way.back(rows, head, (along, moved))
+        head = way.hvp(rows, head, (along, moved))
         return jnp.concatenate([head, tail.ravel()])
 
-    gradient = way.pull(profile.gradient)
-    own = (slope * profile.lever).ravel()
+    gradient = way.vjp(profile.gradient)
+    own = (slope * profile.beta_slope).ravel()
     return Products(jnp.concatenate([gradient, own]), product)
 
 
@@ -195,10 +195,10 @@ def steering(
     response = profile.response
     if response.ndim == 2:
         response = jnp.diagonal(response)
-    push = jnp.abs(profile.sway * strength)
+    push = jnp.abs(profile.yield_slope * strength)
     weights = response[:, None] * push * jnp.sum(push, 1, keepdims=True)
     head = arrays.responses.squared(theta, weights)
-    moving = profile.sway * arrays.deformed(theta)
+    moving = profile.yield_slope * arrays.deformed(theta)
     whole = jnp.sum(by_rate * moving[None], 2)
     return jnp.concatenate([head, whole**2 @ response])
 

@@ -65,7 +65,7 @@ class Responses:
 
     A systematic with value :math:`\theta` contributes
     :math:`f = \theta\,\mathrm{average} + \theta\,a(\theta)\,\mathrm{half}`, where
-    :math:`a` is the smooth sign of `everwillow.likelihood.templates.response`.
+    :math:`a` is the smooth sign of `everwillow.likelihood.templates.responses`.
     Log-normal yields are multiplied by :math:`\exp \sum f`; normal ones get
     :math:`\sum f` added.
 

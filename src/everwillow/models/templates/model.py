@@ -512,12 +512,12 @@ class TemplateDiagnostics:
         model, terms = self.model, self.model.terms
         expected = model.expected(params)["counts"]
         known = terms.statistics
-        lever = known.spread
+        width = known.spread
         if not self.simulated:
-            lever = jnp.zeros((len(expected), 1))
+            width = jnp.zeros((len(expected), 1))
         elif known.kind != "additive":
-            lever = known.streams(terms.yields(ravel_pytree(params)[0])) * known.width
-        added = jnp.sum(jnp.asarray(lever) ** 2, 1)
+            width = known.streams(terms.yields(ravel_pytree(params)[0])) * known.width
+        added = jnp.sum(jnp.asarray(width) ** 2, 1)
         main: dict[str, Any] = {"statistics": None} if self.simulated else {}
         if isinstance(terms.term, CovarianceTerm):
             matrix = jnp.asarray(terms.term.covariance)

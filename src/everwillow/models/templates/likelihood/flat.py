@@ -271,7 +271,7 @@ class FlatTemplates(eqx.Module):
             found = profiled_products(way, self.statistics, profile)
         else:
             found = free_products(way, self.statistics, profile)
-            own = profile.lever**2 * jnp.atleast_1d(profile.response)[:, None]
+            own = profile.beta_slope**2 * jnp.atleast_1d(profile.response)[:, None]
             diagonal = jnp.concatenate([diagonal, own.ravel()])
         source, order = self._source, self._order
 

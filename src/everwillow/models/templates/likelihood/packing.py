@@ -10,14 +10,11 @@ from everwillow._errors import unknown_key
 from everwillow._typing import Key
 from everwillow.likelihood.barlow_beeston import BinStatistics, Kind
 from everwillow.likelihood.data_terms import AbstractDataTerm
-from everwillow.likelihood.templates.arrays import (
-    AbstractResponses,
-    Rows,
-    pack_dense,
-    pack_templates,
-)
+from everwillow.likelihood.templates.arrays import Rows, pack_templates
 from everwillow.likelihood.templates.blocks import pack_best
+from everwillow.likelihood.templates.dense import pack_dense
 from everwillow.likelihood.templates.lists import pack_lists
+from everwillow.likelihood.templates.responses import AbstractResponses
 from everwillow.likelihood.templates.spec import Responses, TemplateSpec
 from everwillow.models.templates.likelihood.bins import Bins, fluctuating
 from everwillow.models.templates.likelihood.external import External

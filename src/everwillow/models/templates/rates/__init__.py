@@ -4,6 +4,7 @@ from everwillow.models.templates.rates.abcd import (
     ABCD,
     ExtendedABCD,
     Region,
+    nominal_yields,
 )
 from everwillow.models.templates.rates.axes import (
     AxisBernstein,
@@ -17,7 +18,6 @@ from everwillow.models.templates.rates.base import (
     rates_of,
 )
 from everwillow.models.templates.rates.composite import Composite
-from everwillow.models.templates.rates.nominal import nominal_yields
 from everwillow.models.templates.rates.strengths import (
     Fixed,
     Mixture,

@@ -1,23 +1,274 @@
 """Backgrounds predicted from control regions (ABCD methods)."""
 
 from collections.abc import Mapping
-from typing import ClassVar, final
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias, final
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from everwillow.likelihood.histograms import Layout
-from everwillow.models.templates.rates._cells import Names
-from everwillow.models.templates.rates._regions import (
-    Prediction,
-    Region,
-    divide,
+from everwillow._errors import ArgumentValueError, ShapeMismatchError, unknown_key
+from everwillow.likelihood.histograms import Axis, Layout
+from everwillow.likelihood.templates.spec import TemplateSpec
+from everwillow.models.templates.rates._cells import (
+    Cells,
+    Names,
+    cells_of,
+    check_degree,
+    fractions,
+    grid_of,
+    places,
 )
 from everwillow.models.templates.rates.base import (
     AbstractVectorModel,
     ParameterTable,
+    RateParameter,
 )
+
+
+Region: TypeAlias = str | tuple[str, Mapping[str, int | str]]
+"""A channel; or its name and for some of its axes the one bin, by number or label."""
+
+PREDICTED = "D"
+_LEAST = 1e-6  # the lower bound of a norm that divides
+
+
+@final
+class Prediction(eqx.Module):
+    """Rates in control regions, and those that they predict.
+
+    Attributes:
+        place: Where in ``(1, *rates of regions, *predicted rates)`` each rate is.
+        basis: The Chebyshev polynomials at positions along the smooth axis; None if
+            norms are free.
+        correction: What multiplies the predicted rate of each cell.
+        powers: The power of each region in the prediction.
+    """
+
+    place: Int[Array | np.ndarray, "processes bins"]
+    basis: Float[Array | np.ndarray, "positions coefficients"] | None
+    correction: Float[Array | np.ndarray, " cells"]
+    powers: tuple[int, ...] = eqx.field(static=True)
+
+    def __call__(
+        self, values: Float[Array, " parameters"]
+    ) -> Float[Array, "processes bins"]:
+        """Return all rates; 1 outside of the regions."""
+        regions = len(self.powers)
+        if self.basis is None:
+            rates = values.reshape(regions, -1)
+            # Not through logarithms: a norm of 0 has a derivative.
+            predicted = jnp.ones_like(rates[0])
+            for rate, power in zip(rates, self.powers, strict=True):
+                predicted = predicted * rate**power
+        else:
+            coefficients = values.reshape(regions, self.basis.shape[1], -1)
+            logs = jnp.einsum("pk,rkc->rpc", self.basis, coefficients)
+            logs = logs.reshape(regions, -1)
+            rates = jnp.exp(logs)
+            predicted = jnp.exp(jnp.array(self.powers, logs.dtype) @ logs)
+        predicted = predicted * self.correction
+        pool = [jnp.ones(1, values.dtype), rates.ravel(), predicted]
+        return jnp.concatenate(pool).at[self.place].get(mode="promise_in_bounds")
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """How regions are divided into cells.
+
+    Attributes:
+        layout: Channels and processes.
+        process: The background.
+        powers: The power of each region that predicts.
+        across: The cells that have parameters of their own.
+        along: The axis along which norms are smooth; None if they are free.
+        index: For each region and bin its place among the cells, or -1; with a smooth
+            axis in ``(bins along it, cells)``.
+    """
+
+    layout: Layout
+    process: str
+    powers: Mapping[str, int]
+    across: Cells
+    along: Axis | None
+    index: dict[str, Int[np.ndarray, " bins"]]
+
+    @property
+    def size(self) -> int:
+        """Number of rates in a region."""
+        return self.across.size * (1 if self.along is None else self.along.size)
+
+    def table(self, name: str | None, degree: int, *, interest: bool) -> ParameterTable:
+        """Make the parameters, region by region."""
+        prefix = self.process if name is None else name
+        parameters: list[tuple[str, RateParameter]] = []
+        for region, power in self.powers.items():
+            if self.along is None:
+                lower = _LEAST if power < 0 else 0.0
+                kind = RateParameter(1.0, lower, interest=interest)
+                names = self.across.names(f"{prefix}_{region}")
+            else:
+                kind = RateParameter(0.0, interest=interest)
+                names = [
+                    cell
+                    for k in range(degree + 1)
+                    for cell in self.across.names(f"{prefix}_{region}_c{k}")
+                ]
+            parameters += [(each, kind) for each in names]
+        return ParameterTable(parameters)
+
+    def prediction(
+        self,
+        nominal: Float[np.ndarray, "processes bins"],
+        degree: int,
+        *,
+        corrected: bool,
+    ) -> Prediction:
+        """Compile the arrays.
+
+        Raises:
+            ShapeMismatchError: If `nominal` has another shape than the layout.
+            ArgumentValueError: If a cell has no nominal yield, or if positions along
+                the smooth axis are too few for the degree.
+        """
+        yields = self._yields(nominal, corrected=corrected)
+        correction = np.ones(self.size)
+        if not corrected:
+            correction /= yields[PREDICTED]
+            for region, power in self.powers.items():
+                correction *= yields[region] ** power
+        basis = None
+        if self.along is not None:
+            t = 2.0 * fractions(self.along) - 1.0
+            check_degree(self.along, degree)
+            basis = np.polynomial.chebyshev.chebvander(t, degree)
+        index = np.full(self.layout.bins, -1, np.int32)
+        for number, place in enumerate(self.index.values()):
+            inside = place >= 0
+            if np.any(index[inside] >= 0):
+                raise ArgumentValueError(
+                    f"regions: {list(self.index)[number]!r} overlaps with another."
+                )
+            index[inside] = place[inside] + np.int32(number * self.size)
+        return Prediction(
+            place=places(self.layout, self.process, index),
+            basis=basis,
+            correction=correction,
+            powers=tuple(self.powers.values()),
+        )
+
+    def _yields(
+        self, nominal: Float[np.ndarray, "processes bins"], *, corrected: bool
+    ) -> dict[str, Float[np.ndarray, " cells"]]:
+        """Add up the nominal yields of each cell, which must not be zero."""
+        wanted = (len(self.layout.processes), self.layout.bins)
+        if np.shape(nominal) != wanted:
+            raise ShapeMismatchError(
+                f"nominal: expected the yields of all processes in all bins, shape "
+                f"{wanted}, got {np.shape(nominal)}."
+            )
+        row = np.asarray(nominal, float)[self.layout.process(self.process)]
+        out = {}
+        for region, place in self.index.items():
+            inside = place >= 0
+            total = np.bincount(place[inside], row[inside], self.size)
+            # Along a smooth axis coefficients are common to all bins, so that single
+            # ones may be empty, unless they are what the correction divides by.
+            cells = total.reshape(-1, self.across.size)
+            tested = cells.sum(0) if corrected else cells.min(0)
+            if not np.all(tested > 0):
+                bad = self.across.names("")[int(np.argmin(tested > 0))].lstrip("_")
+                where = f"region {region!r}" + (f", cell {bad!r}" if bad else "")
+                raise ArgumentValueError(
+                    f"process {self.process!r} has no positive nominal yield in "
+                    f"{where}: a norm would act on nothing, or a prediction have "
+                    "nothing to scale. Merge bins, or choose fewer `axes`."
+                )
+            out[region] = total
+        return out
+
+
+def divide(
+    layout: Layout,
+    process: str,
+    regions: Mapping[str, Region],
+    powers: Mapping[str, int],
+    axes: Names | None,
+    smooth_axis: str | None,
+) -> Division:
+    """Divide regions into cells.
+
+    Args:
+        layout: Channels and processes.
+        process: The background.
+        regions: The regions by name.
+        powers: The power of each region that predicts region D.
+        axes: The axes of the cells; all that a region does not fix if it is None.
+        smooth_axis: The axis along which norms are smooth; none if it is None.
+
+    Raises:
+        UnknownKeyError: If a region is not one of the method, or there is no such
+            process, channel, axis or label.
+        ArgumentValueError: If a region is missing.
+        ShapeMismatchError: If the axes of the regions do not agree.
+    """
+    layout.process(process)
+    names = [*powers, PREDICTED]
+    for name in regions:
+        if name not in names:
+            raise unknown_key(name, names, where="regions")
+    missing = [name for name in names if name not in regions]
+    if missing:
+        raise ArgumentValueError(
+            f"regions: {missing} are missing; the method needs all of {names}."
+        )
+    index: dict[str, Int[np.ndarray, " bins"]] = {}
+    common: tuple[Cells, Axis | None] | None = None
+    for name in names:
+        region = regions[name]
+        channel, where = (region, {}) if isinstance(region, str) else region
+        if smooth_axis is None:
+            across, along = cells_of(layout, channel, axes, where=where), None
+            index[name] = across.index
+        else:
+            grid = grid_of(layout, channel, smooth_axis, axes, where=where)
+            across, along, index[name] = grid.across, grid.along, grid.index
+        common = common or (across, along)
+        if (across.axes, along) != (common[0].axes, common[1]):
+            raise _disagreement(names[0], common[0], name, across)
+    across, along = common or (Cells((), np.zeros(0, np.int32)), None)
+    return Division(layout, process, powers, across, along, index)
+
+
+def _disagreement(one: str, cells: Cells, other: str, others: Cells) -> Exception:
+    return ShapeMismatchError(
+        f"regions {one!r} and {other!r} cannot be compared bin by bin: their axes "
+        f"{[a.name for a in cells.axes]} and {[a.name for a in others.axes]}, or the "
+        "smooth axis, differ in names, edges or labels. Fix the axes that tell the "
+        'regions apart, as in ("ch0", {"iso": 1}), or name the common ones in `axes`.'
+    )
+
+
+def nominal_yields(spec: TemplateSpec) -> Float[np.ndarray, "processes bins"]:
+    """Return the nominal yield of each process in each bin of all channels.
+
+    Args:
+        spec: What a builder says, ``builder.spec()``.
+
+    Example:
+        >>> from everwillow.models.templates.booking.builder import TemplateBuilder
+        >>> builder = TemplateBuilder()
+        >>> builder.add_channel([("x", [0.0, 1.0, 2.0])], "ch0")
+        >>> builder.add_process([3.0, 0.0], "fakes", "ch0")
+        >>> nominal_yields(builder.spec())
+        array([[3., 0.]])
+    """
+    out = np.zeros((len(spec.layout.processes), spec.layout.bins))
+    rows = spec.templates
+    out[rows.process, rows.bin] = rows.nominal
+    return out
 
 
 class AbstractABCD(AbstractVectorModel):
@@ -162,4 +413,4 @@ class ExtendedABCD(AbstractABCD):
     }
 
 
-__all__ = ["ABCD", "AbstractABCD", "ExtendedABCD", "Region"]
+__all__ = ["ABCD", "AbstractABCD", "ExtendedABCD", "Region", "nominal_yields"]

@@ -1,0 +1,191 @@
+r"""The response of a yield to one systematic parameter of a template fit.
+
+With L the logarithm (or the difference) of a template to the nominal one, up and down,
+and down with its sign turned,
+
+.. math:: f(\theta) = \theta\,\mathrm{average} + s(\theta)\,\mathrm{half},
+    \quad s(\theta) = \theta\, a(\theta),
+
+where ``average`` and ``half`` are mean and half the difference of the two, so that
+:math:`f(1) = L_u` and :math:`f(-1) = -L_d` exactly. The smooth sign is
+:math:`a = \mathrm{clip}(u (u^2 (3 u^2 - 10) + 15) / 8, -1, 1)` with
+:math:`u = 2 \theta`: it has two continuous derivatives.
+"""
+
+import abc
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+
+# Up to this size the places above a diagonal are listed, which takes 1 MB.
+_LISTED = 512
+
+LocalHessian: TypeAlias = Callable[[Array, Array | None], Any]
+"""From the derivatives of the responses of some bins, shape ``(k, bins, slots)``, and
+the numbers of these bins (None for all) to matrices. These are by the k systematics,
+then by as many further parameters as the caller has.
+"""
+
+
+def smooth_sign(theta: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Return a(θ): the sign of θ, rounded off between -1/2 and 1/2.
+
+    Example:
+        >>> print(smooth_sign(jnp.array([-2.0, 0.0, 0.25, 0.5])))
+        [-1.          0.          0.79296875  1.        ]
+    """
+    u = jnp.clip(2 * theta, -1, 1)
+    return u * (u**2 * (3 * u**2 - 10) + 15) / 8
+
+
+def smooth_absolute(theta: Float[Array, "..."]) -> tuple[Array, Array, Array]:
+    """Return s(θ) = θ a(θ), close to the absolute value, and two derivatives."""
+    u = jnp.clip(2 * theta, -1, 1)
+    sign = smooth_sign(theta)
+    slope = 15 / 8 * (u**2 - 1) ** 2
+    curve = 15 / 2 * u * (u**2 - 1)
+    return theta * sign, sign + u * slope, 4 * slope + 2 * u * curve
+
+
+class AbstractResponses(eqx.Module):
+    """What the systematics do to the rows, linear in numbers made of the parameters.
+
+    A row answers with ``average @ theta + half @ s(theta[curved])``, where s is
+    `smooth_absolute`.
+
+    Attributes:
+        curved_bytes: Which systematics are asymmetric.
+    """
+
+    curved_bytes: eqx.AbstractVar[bytes]
+
+    @abc.abstractmethod
+    def apply(self, linear: Array, curved: Array) -> Float[Array, "bins slots"]:
+        """Return ``average @ linear + half @ curved``."""
+
+    @abc.abstractmethod
+    def apply_transposed(self, rows: Float[Array, "bins slots"]) -> tuple[Array, Array]:
+        """Return the rows summed with ``average`` and with ``half`` as weights."""
+
+    @abc.abstractmethod
+    def squared(self, theta: Array, rows: Array) -> Float[Array, " k"]:
+        """Return the squared derivatives of the responses, summed over rows.
+
+        Roughly: it only steers.
+        """
+
+    @abc.abstractmethod
+    def over_blocks(self, theta: Array, local: LocalHessian, extra: int) -> Any:
+        """Return matrices that are sums over bins.
+
+        Args:
+            theta: The systematics.
+            local: Makes the share of some bins.
+            extra: Number of further parameters.
+
+        Returns:
+            What `local` returns, by all systematics and the further parameters.
+        """
+
+    @property
+    def curved(self) -> np.ndarray:
+        """Which systematics are asymmetric."""
+        return np.frombuffer(self.curved_bytes, np.int32)
+
+    def __call__(self, theta: Float[Array, " k"]) -> Float[Array, "bins slots"]:
+        """Return the response of every row."""
+        return self.apply(theta, smooth_absolute(theta[self.curved])[0])
+
+    def tangent(self, theta: Array, move: Array) -> Float[Array, "bins slots"]:
+        """Return how the responses move with the parameters."""
+        slope = smooth_absolute(theta[self.curved])[1]
+        return self.apply(move, slope * move[self.curved])
+
+    def cotangent(self, theta: Array, rows: Array) -> Float[Array, " k"]:
+        """Return the transposed of `tangent`."""
+        straight, bent = self.apply_transposed(rows)
+        slope = smooth_absolute(theta[self.curved])[1]
+        return straight.at[self.curved].add(slope * bent)
+
+    def second(self, theta: Array, rows: Array) -> Float[Array, " k"]:
+        """Return the second derivatives of the responses, summed over rows.
+
+        No two systematics have a common one.
+        """
+        if not self.curved.size:
+            return jnp.zeros_like(theta)
+        bent = smooth_absolute(theta[self.curved])[2] * self.apply_transposed(rows)[1]
+        return jnp.zeros_like(theta).at[self.curved].add(bent)
+
+
+def scatter_blocks(
+    blocks: Any,
+    local: Callable[[Any], Any],
+    which: Int[Array, "blocks k"],
+    shape: tuple[int, int],
+    start: Any = None,
+) -> Any:
+    """Add matrices of blocks of bins to the rows and columns that are theirs.
+
+    Args:
+        blocks: A tree of arrays with the blocks along the first axis.
+        local: Makes the matrices of a single one, by its systematics and the further
+            parameters.
+        which: The systematics of each; out of range where filled up.
+        shape: Number of systematics and of further parameters.
+        start: What to add to; None for zero.
+
+    Returns:
+        The upper triangles, see `mirrored`.
+    """
+    size, extra = shape
+    total = size + extra
+    if start is None:
+        first = jax.tree.map(lambda leaf: leaf[0], blocks)
+        start = jax.tree.map(
+            lambda found: jnp.zeros((total, total), found.dtype),
+            jax.eval_shape(local, first),
+        )
+
+    def step(matrices, block):
+        own, known = block
+        places = jnp.where(known < size, known, total)
+        places = jnp.concatenate([places, size + jnp.arange(extra, dtype=known.dtype)])
+
+        def added(matrix, share):
+            # Places ascend, so what is above the diagonal stays there.
+            if above is None:
+                share = jnp.triu(share)
+                return matrix.at[places[:, None], places].add(share, mode="drop")
+            row, column = places[above[0]], places[above[1]]
+            return matrix.at[row, column].add(share[above], mode="drop")
+
+        return jax.tree.map(added, matrices, local(own)), None
+
+    above = None
+    if which.shape[1] <= _LISTED:
+        above = tuple(
+            side.astype(np.int32) for side in np.triu_indices(which.shape[1] + extra)
+        )
+    return jax.lax.scan(step, start, (blocks, which))[0]
+
+
+def mirrored(matrices: Any) -> Any:
+    """Return symmetric matrices, given their upper triangles."""
+    return jax.tree.map(lambda upper: upper + jnp.triu(upper, 1).T, matrices)
+
+
+__all__ = [
+    "AbstractResponses",
+    "LocalHessian",
+    "mirrored",
+    "scatter_blocks",
+    "smooth_absolute",
+    "smooth_sign",
+]
