@@ -80,7 +80,7 @@ class TemplateArrays(eqx.Module):
 
 
 class Rows:
-    """Where the rows of `Templates` are among the slots of some bins.
+    """Places of the rows of `Templates` among the slots of some bins.
 
     Attributes:
         slots: Number of slots of a bin.

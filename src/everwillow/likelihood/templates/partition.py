@@ -1,4 +1,4 @@
-"""Which bins of a template fit are worked on together, in NumPy.
+"""Partition of the bins of a template fit into blocks, in NumPy.
 
 A *block* is a run of bins with the systematics that act on any of them: its share of
 the Hessian is a product of matrices of these alone, added to the rows and columns that

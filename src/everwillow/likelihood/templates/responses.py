@@ -54,13 +54,13 @@ def smooth_absolute(theta: Float[Array, "..."]) -> tuple[Array, Array, Array]:
 
 
 class AbstractResponses(eqx.Module):
-    """What the systematics do to the rows, linear in numbers made of the parameters.
+    """Responses of rows to systematics, linear in functions of the parameters.
 
     A row answers with ``average @ theta + half @ s(theta[curved])``, where s is
     `smooth_absolute`.
 
     Attributes:
-        curved_bytes: Which systematics are asymmetric.
+        curved_bytes: The numbers of the asymmetric systematics.
     """
 
     curved_bytes: eqx.AbstractVar[bytes]
@@ -95,7 +95,7 @@ class AbstractResponses(eqx.Module):
 
     @property
     def curved(self) -> np.ndarray:
-        """Which systematics are asymmetric."""
+        """The numbers of the asymmetric systematics."""
         return np.frombuffer(self.curved_bytes, np.int32)
 
     def __call__(self, theta: Float[Array, " k"]) -> Float[Array, "bins slots"]:

@@ -1,4 +1,4 @@
-"""What a template fit consists of, in NumPy: the goal of the builder and of files.
+"""The specification of a template fit, in NumPy, made by the builder and by files.
 
 A `TemplateSpec` has resolved every convention: histograms are vectors over all bins,
 variations are the responses of the likelihood (see `Responses`), nothing depends on the
@@ -61,7 +61,7 @@ class Systematic:
 
 @dataclass(frozen=True, slots=True)
 class Responses:
-    r"""What systematics do to rows of `Templates`, listed by systematic.
+    r"""Responses of rows of `Templates` to systematics, listed by systematic.
 
     A systematic with value :math:`\theta` contributes
     :math:`f = \theta\,\mathrm{average} + \theta\,a(\theta)\,\mathrm{half}`, where
@@ -85,10 +85,10 @@ class Responses:
 
 @dataclass(frozen=True, slots=True)
 class ExternalTerm:
-    r"""A likelihood from elsewhere, :math:`g^T x + \frac12 x^T H x`.
+    r"""An external likelihood, :math:`g^T x + \frac12 x^T H x`.
 
     Attributes:
-        name: What it is called.
+        name: Its name.
         parameters: The scalar parameters x, on their physical scale.
         gradient: g.
         hessian: H, symmetric.
@@ -129,17 +129,17 @@ class TemplateSpec:
         signals: The processes that are signals.
         templates: Their nominal yields.
         systematics: Unconstrained ones first, each part in natural order.
-        responses: What they do.
+        responses: Their effects.
         systematic_type: How they act.
         observed: Data of the fitted bins; NaN where none were given.
         observed_variance: Their variances, where others than the data were given.
         observed_covariance: The covariance of all fitted bins, if given.
         pseudodata: Other data by name.
-        external: Likelihoods from elsewhere.
+        external: External likelihoods.
         beta_variations: Of masked bins, if any.
         auxiliary: Arrays for models of the parameters of interest, by name and key.
         sparse: Whether to keep the responses as a list.
-        report: What was assumed or looks odd, one sentence each.
+        report: Remarks on assumptions and on unusual inputs, a sentence each.
     """
 
     layout: Layout

@@ -1,4 +1,4 @@
-"""Whether the parts of a specification fit together."""
+"""Checks that the parts of a specification are consistent."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,7 @@ def check_spec(spec: TemplateSpec) -> None:
     """Check sizes and indices, as those of a file may be anything.
 
     Raises:
-        ArgumentValueError: If something is out of place; says what.
+        ArgumentValueError: If something is inconsistent.
     """
     layout, templates, responses = spec.layout, spec.templates, spec.responses
     fitted, entries = layout.fitted, len(responses.row)
@@ -74,7 +74,7 @@ def check_definite(covariance: np.ndarray) -> None:
     """Check that a covariance of the data can be inverted.
 
     Raises:
-        ArgumentValueError: If it cannot; says which bin has no variance.
+        ArgumentValueError: If it cannot.
     """
     variance = np.diagonal(covariance)
     if not (variance > 0).all():

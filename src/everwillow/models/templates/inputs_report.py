@@ -12,15 +12,15 @@ from everwillow.likelihood.templates.spec import LOG_FLOOR, TemplateSpec
 
 
 VariationFault: TypeAlias = Literal["huge", "one-sided", "sign-changing"]
-"""What is odd about a variation: above 100 %, up and down not to opposite sides, or to
-a yield of the other sign."""
+"""Unusual properties of a variation: above 100 %, up and down not to opposite sides, or
+to a yield of the other sign."""
 
 _FIRST = 10
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelInputs:
-    """A channel at a glance.
+    """A summary of a channel.
 
     Attributes:
         channel: Its name.
@@ -67,10 +67,10 @@ class EmptyTemplate:
 
 @dataclass(frozen=True, slots=True)
 class OddVariation:
-    """A systematic that does something odd to a process in a channel.
+    """A systematic with an unusual effect on a process in a channel.
 
     Attributes:
-        fault: What.
+        fault: Which.
         systematic: Name of the parameter.
         process: The process.
         channel: The channel.
@@ -90,7 +90,7 @@ class OddVariation:
 
 @dataclass(frozen=True, slots=True)
 class InputsReport:
-    """What is in a template fit, and what looks odd; prints as tables.
+    """The inputs of a template fit, and those that are unusual; prints as tables.
 
     Attributes:
         channels: All channels.
@@ -165,10 +165,10 @@ _FAULTS: tuple[VariationFault, ...] = ("huge", "one-sided", "sign-changing")
 
 
 def inspect_inputs(spec: TemplateSpec) -> InputsReport:
-    """Look for what is odd in a template fit.
+    """Look for unusual inputs of a template fit.
 
-    Looked at is what the fit sees: an average of up and down hides what each of them
-    was. The remarks say what was found while the histograms were read.
+    The responses of the fit are inspected: an average of up and down hides what each
+    of them was. The remarks have what was found while the histograms were read.
 
     Args:
         spec: The template fit, of a builder or a file.

@@ -105,7 +105,7 @@ class TemplateModel(AbstractModel):
         """Compile a specification into arrays.
 
         Args:
-            spec: What the builder or a file says.
+            spec: The specification, of a builder or a file.
             parameters: What scales the processes, or a function of the layout that
                 returns it; by default a strength for each signal process.
             likelihood: How data enter: as Poisson counts, as Gaussian bins whose
@@ -182,12 +182,12 @@ class TemplateModel(AbstractModel):
 
     @property
     def spec(self) -> TemplateSpec:
-        """What the model was made of."""
+        """The specification that the model was made of."""
         return self.luggage.content
 
     @property
     def report(self) -> tuple[str, ...]:
-        """What was assumed or looks odd, one sentence each."""
+        """Remarks on assumptions and on unusual inputs, a sentence each."""
         spec, terms = self.spec, self.terms
         return (
             *spec.report,
@@ -234,7 +234,7 @@ class TemplateModel(AbstractModel):
 
     @property
     def diagnostics(self) -> "TemplateDiagnostics":
-        """What the model tells about its data and its simulated samples."""
+        """Properties of its data and its simulated samples."""
         return TemplateDiagnostics(self)
 
     @property
@@ -376,7 +376,7 @@ class TemplateModel(AbstractModel):
         return value if external is None else value + external.least
 
     def __repr__(self) -> str:
-        """Return one line: what there is, and how much of it."""
+        """Return the numbers of channels, bins, processes and parameters in a line."""
         layout = self.layout
         return (
             f"TemplateModel({len(layout.channels)} channels, {layout.fitted} fitted "
@@ -406,7 +406,7 @@ class TemplateModel(AbstractModel):
 @final
 @dataclasses.dataclass(frozen=True, slots=True)
 class TemplateDiagnostics:
-    """What inference may ask of a `TemplateModel` besides its likelihood.
+    """Properties of a `TemplateModel` that inference needs besides its likelihood.
 
     Attributes:
         model: The model.
@@ -486,7 +486,7 @@ class TemplateDiagnostics:
         return {**asimov, "main": {"counts": counts, "statistics": profile.beta}}
 
     def external(self, params: Any) -> Any:
-        """Return -ln L of what likelihoods from elsewhere say; 0 without any.
+        """Return -ln L of the external likelihoods; 0 without any.
 
         Args:
             params: Pytree of parameters under their original names.
@@ -539,9 +539,9 @@ class TemplateDiagnostics:
 
     @property
     def measured(self) -> Any:
-        """How many main data there are that the model can be wrong about.
+        """Number of main data that the model can disagree with.
 
-        Bins without any template are none, and a likelihood from elsewhere counts as
+        Bins without any template are none, and an external likelihood counts as
         many measurements as its Hessian has rank.
         """
         terms = self.model.terms

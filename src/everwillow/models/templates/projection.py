@@ -24,10 +24,10 @@ def with_free_bins(
     The factor of a bin multiplies all processes in all bins of the channel that project
     on it, so the wider model describes the projection exactly. Twice the difference of
     -ln L at the best fits of both tests the projection alone, with the systematics and
-    what other bins say of them: `everwillow.goodness.nested_test`, with as many degrees
-    of freedom as there are factors. Where the model has free strengths of all processes
-    already, factors of all bins are one too many: fit with ``throw=False``, and the
-    test counts one less.
+    their constraints from other bins: `everwillow.goodness.nested_test`, with as many
+    degrees of freedom as there are factors. Where the model has free strengths of all
+    processes already, factors of all bins are one too many: fit with ``throw=False``,
+    and the test counts one less.
 
     Args:
         model: The model.

@@ -32,7 +32,7 @@ def load(path: str | os.PathLike[str]) -> TemplateSpec:
 
     Raises:
         MissingFileError: If there is no such file.
-        ArgumentValueError: If it is none of these files, or damaged; says how.
+        ArgumentValueError: If it is another file, or damaged.
         ImportError: If h5py is not installed.
     """
     with reading(path, KIND) as opened:

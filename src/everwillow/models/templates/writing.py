@@ -1,7 +1,7 @@
 """Template fits in HDF5 files, for any program that reads HDF5.
 
 The attributes ``format`` ("everwillow templates"), ``version`` (1), ``systematic_type``
-("log_normal" or "normal") and ``sparse`` (0 or 1) of the file say what it is. Every
+("log_normal" or "normal") and ``sparse`` (0 or 1) of the file describe it. Every
 group and dataset has an attribute ``description``. Text is UTF-8, indices count from 0,
 and what is numbered, such as ``channels/0``, is in that order:
 

@@ -1,4 +1,4 @@
-"""From what a builder was told to a specification: numbers of bins, rows and sums."""
+"""Assemble the specification from everything that was booked."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -40,7 +40,7 @@ def assemble(book: Book, *, sparse: bool, stat_in_covariance: bool) -> TemplateS
     """Return the specification of everything in a book.
 
     Raises:
-        ArgumentValueError: If there is too little for a fit; says what.
+        ArgumentValueError: If something that a fit needs is missing.
         ShapeMismatchError: If the covariance of the data is that of other bins.
     """
     layout = layout_of(book)

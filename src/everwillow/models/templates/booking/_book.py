@@ -1,4 +1,4 @@
-"""What a builder has been told so far, and the checks when it is told more."""
+"""Everything that was booked, and the checks when more is added."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ from everwillow.models.templates.checks import spell_bins
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What sort of systematic a name is; the same wherever it is booked.
+    """The kind of a systematic; the same wherever it is booked.
 
     Attributes:
         constrained: Whether a unit Gaussian constrains it.
@@ -71,7 +71,7 @@ class BetaBlock:
 
 @dataclass(slots=True, eq=False)
 class Book:
-    """Everything that was told, by name; nothing in it belongs to the user."""
+    """Everything that was booked, by name; all arrays are copies."""
 
     kind: SystematicType
     allow_negative: bool
@@ -259,7 +259,7 @@ def data_of(
     content = read_plain(histogram, channel, where=where)
     data, own = content.values[:, 0].copy(), content.variances
     if variances is None:
-        # Counts have themselves as variances, which says nothing more.
+        # Variances equal to the counts add no information.
         same = own is None or np.array_equal(own[:, 0], data)
         return data, None if own is None or same else own[:, 0].copy()
     return data, _variances(variances, channel, where).copy()

@@ -25,7 +25,7 @@ _FORMS = (
 
 
 def external_term(gradient: Any, hessian: Any, name: str) -> ExternalTerm:
-    """Return a likelihood from elsewhere, for the parameters that it names."""
+    """Return an external likelihood, for the parameters that it names."""
     where = f"external likelihood {name!r}"
     if gradient is None and hessian is None:
         raise ArgumentValueError(f"{where}: give a gradient, a Hessian matrix or both.")

@@ -27,21 +27,20 @@ from everwillow.models.templates.booking._axes import (
 )
 
 
-# What axes are called that nobody gave a name; those of ROOT are xaxis, ... Axes of two
-# channels together, 0:x and 1:x, may have any, as one histogram has each name once.
-_SAYS_NOTHING = re.compile(r"(axis[ _]?\d*|[xyz]axis|\d+:.*)?")
+# Default names of axes; those of ROOT are xaxis, ... Joint axes of two channels, 0:x
+# and 1:x, match any name, since a histogram cannot have one name twice.
+_DEFAULT_NAME = re.compile(r"(axis[ _]?\d*|[xyz]axis|\d+:.*)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a histogram says of the bins of a channel.
+    """The content of a histogram in the bins of a channel.
 
     Attributes:
         values: Of each bin, or of those in `index`; one column for each bin of further
             axes.
         variances: Their variances, or None if it has none.
-        index: The bins it speaks of, ascending; None for all of them. It is 0 in the
-            others.
+        index: The bins it fills, ascending; None for all of them. The others are 0.
         labels: What the bins of the further axes are called, one a column.
     """
 
@@ -68,7 +67,7 @@ def read(
 
     Raises:
         ShapeMismatchError: If its bins are others.
-        NonFiniteError: If a value is none.
+        NonFiniteError: If a value is not finite.
         ArgumentTypeError: If it is no histogram.
     """
     if hasattr(histogram, "axes") and callable(getattr(histogram, "values", None)):
@@ -86,7 +85,7 @@ def read(
 
 
 def read_plain(histogram: Any, channel: Channel, *, where: str) -> Content:
-    """Read a histogram that speaks of all bins of a channel and has no more axes."""
+    """Read a histogram without further axes as the values of all bins."""
     content = read(histogram, channel, where=where)
     if content.index is None:
         return content
@@ -215,7 +214,7 @@ def _split(
         more = len(theirs) - len(channel.axes)
         outer = [i for i, n in enumerate(names) if n not in own] if more > 0 else []
         if more > 0 and len(outer) != more:
-            # Names that say nothing: the channel comes first.
+            # Default names: the axes of the channel come first.
             outer = list(range(len(channel.axes), len(theirs)))
     else:
         missing = [name for name in extra if name not in names]
@@ -235,10 +234,10 @@ def _split(
 
 
 def _check_names(theirs: list[Axis], channel: Channel, where: str) -> None:
-    """Refuse axes that are called something else than those of the channel."""
+    """Check that named axes have the names of those of the channel."""
     for wanted, got in zip(channel.axes, theirs, strict=True):
-        told = not any(_SAYS_NOTHING.fullmatch(axis.name) for axis in (wanted, got))
-        if told and wanted.name != got.name:
+        named = not any(_DEFAULT_NAME.fullmatch(axis.name) for axis in (wanted, got))
+        if named and wanted.name != got.name:
             raise ShapeMismatchError(
                 f"{where}: channel {channel.name!r} has the axis {describe(wanted)} "
                 f"where the histogram has {describe(got)}. Give both the same name, "

@@ -1,4 +1,4 @@
-"""What was assumed or looks odd, in sentences."""
+"""Remarks on assumptions and on unusual inputs, a sentence each."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from everwillow.models.templates.checks import spell_bins
 from everwillow.models.templates.remarks import MOST, listed
 
 
-_SAID = {
+_SENTENCES = {
     "huge": "moves a yield by up to {size:.3g} %, in {bins}",
     "one-sided": "does not move the yield to opposite sides, up and down, in {bins}",
     "sign": "changes the sign of the yield, or makes it 0, in {bins}{floor}",
@@ -113,20 +113,20 @@ def _of_variations(book: Book) -> list[str]:
     out: list[str] = []
     logarithms = book.kind == "log_normal"
     floor = "; the exponent of the response is ln(1e-3) there" if logarithms else ""
-    for kind, said in _SAID.items():
+    for kind, text in _SENTENCES.items():
         found = [finding for finding in book.findings if finding.kind == kind]
         out += _shortened(
-            [_sentence(f, said, book.channels[f.channel], floor) for f in found]
+            [_sentence(f, text, book.channels[f.channel], floor) for f in found]
         )
     return out
 
 
-def _sentence(finding: Finding, said: str, channel: Channel, floor: str) -> str:
+def _sentence(finding: Finding, text: str, channel: Channel, floor: str) -> str:
     bins = spell_bins(finding.bins, channel)
     if finding.count > len(finding.bins):
         bins += f" and {finding.count - len(finding.bins)} more"
     factor = finding.size
-    effect = said.format(
+    effect = text.format(
         size=100 * factor,
         bins=bins,
         floor=floor,

@@ -13,7 +13,7 @@ from everwillow.models.templates.booking._histograms import Content
 
 
 Symmetrisation: TypeAlias = Literal["average", "conservative", "linear", "quadratic"]
-"""What becomes of responses to up and down that are not mirror images."""
+"""How to symmetrise responses to up and down that are not mirror images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Shift:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a parameter does to a process in a channel.
+    """The effect of a parameter on a process in a channel.
 
     Attributes:
         rows: The entries of the nominal template it acts on, ascending; None for all.
@@ -150,7 +150,7 @@ def largest(
 Oddity: TypeAlias = Literal["huge", "one-sided", "sign", "outside", "no effect", "tiny"]
 
 
-# A factor below this is rather an error that should have been added to 1.
+# A smaller factor is probably a relative error that should be added to 1.
 TINY = 0.3
 
 
@@ -181,10 +181,10 @@ class Nominal:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is odd about a variation.
+    """An unusual property of a variation.
 
     Attributes:
-        kind: What it is.
+        kind: Which property.
         systematic: Its name.
         process: Of which process.
         channel: In which channel.
@@ -205,7 +205,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Variation:
-    """A variation of a template as a histogram tells it.
+    """A variation of a template, read from histograms.
 
     Attributes:
         up: One error up, one column for each parameter.

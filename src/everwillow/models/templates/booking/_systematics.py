@@ -39,10 +39,10 @@ def check_kind(
     kind: Kind,
     symmetrize: Symmetrisation | None,
 ) -> None:
-    """Check the name of a systematic, and what it is said to be.
+    """Check the name and the options of a systematic.
 
     Raises:
-        ArgumentTypeError: If the name is none.
+        ArgumentTypeError: If the name is not a string with characters.
         ArgumentValueError: If it cannot be part of the covariance of the data and is
             to be, or if there is no such symmetrisation.
     """
@@ -150,7 +150,7 @@ def variations_of(
     difference: bool,
     syst_axes: str | Sequence[str] | None,
 ) -> list[Variation]:
-    """Return the variation of each process as its histograms tell it.
+    """Return the variation of each process, read from its histograms.
 
     Args:
         hist: A histogram or a pair; for several processes a list of these.
@@ -310,7 +310,7 @@ def _scaled(nominal: Nominal, column: Variation | Factors) -> Variation:
 def _check_filled(
     variation: Variation, nominal: Nominal, names: tuple[str, str, str]
 ) -> None:
-    """Refuse a histogram of zeros, which somebody forgot to fill."""
+    """Check that a histogram is filled if the nominal one is."""
     if variation.difference or not nominal.value.any():
         return
     for side, content in (("up", variation.up), ("down", variation.down)):

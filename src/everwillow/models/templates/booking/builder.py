@@ -50,8 +50,8 @@ class TemplateBuilder:
     the shape of the channel, or sparse matrices that know ``tocoo`` (of scipy), with as
     many entries as the channel has bins. They are copied; nothing given is changed.
 
-    Whatever cannot be right is an error at once. What is only odd, such as variations
-    above 100 %, is a sentence in ``spec().report``; more of that says
+    Inconsistent input raises an error at once. Unusual input, such as variations above
+    100 %, is reported by a sentence in ``spec().report`` and in more detail by
     `everwillow.models.templates.inputs_report.inspect_inputs`.
 
     Args:
@@ -92,7 +92,7 @@ class TemplateBuilder:
         self._stat_in_covariance = add_bin_by_bin_stat_to_data_cov
 
     def __repr__(self) -> str:
-        """Return one line: what was added so far."""
+        """Return the numbers of channels, processes and systematics in a line."""
         book = self._book
         processes = {process for process, _ in book.nominal}
         return (
@@ -248,7 +248,7 @@ class TemplateBuilder:
             channel: Where.
             factor: What one error up multiplies the yields by, such as 1.02, for every
                 process; one error down is the mirror image, 1 / 1.02 for log-normal
-                yields. A tuple ``(up, down)`` says both for every process; a list has
+                yields. A tuple ``(up, down)`` gives both for every process; a list has
                 a factor, or a pair, for each process.
             groups: Groups of its impact, by default one of the name of the systematic;
                 those of several calls are joined.
@@ -261,7 +261,7 @@ class TemplateBuilder:
         Raises:
             KeyCollisionError: If it was booked before for a process here.
             ConflictError: If the name is another kind of parameter elsewhere.
-            ShapeMismatchError: If a list has not one factor for each process.
+            ShapeMismatchError: If the length of a list is not the number of processes.
 
         Example:
             >>> builder = TemplateBuilder()
@@ -340,8 +340,8 @@ class TemplateBuilder:
             symmetrize: See above.
             as_difference: Whether the histograms are differences to the nominal one.
             constrained: Whether a unit Gaussian constrains the parameters.
-            syst_axes: The further axes; by default those that the channel has not. For
-                an array they are its last ones, and this names them.
+            syst_axes: The further axes; by default all that the channel does not have.
+                For an array they are its last ones, and this names them.
             groups: Groups of its impact, by default one of the name of the systematic;
                 those of several calls are joined.
             noi: Whether the parameters are of interest.
@@ -392,7 +392,7 @@ class TemplateBuilder:
     def add_external_likelihood(
         self, gradient: Any = None, hessian: Any = None, *, name: str | None = None
     ) -> None:
-        r"""Add a likelihood from elsewhere, :math:`g^T x + \frac12 x^T H x`.
+        r"""Add an external likelihood, :math:`g^T x + \frac12 x^T H x`.
 
         x are parameters on their physical scale, whichever they are.
 
@@ -484,7 +484,7 @@ class TemplateBuilder:
         More may be added afterwards; what was returned does not change.
 
         Raises:
-            ArgumentValueError: If there is too little for a fit; says what.
+            ArgumentValueError: If something that a fit needs is missing.
             ShapeMismatchError: If the covariance of the data is that of other bins.
         """
         return assemble(

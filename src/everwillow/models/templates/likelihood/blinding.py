@@ -1,4 +1,4 @@
-r"""Parameters of interest on a hidden scale, until they may be looked at.
+r"""Blinding: parameters of interest on a hidden scale.
 
 A blinded model takes and reports :math:`x' = f x + o` in place of the physical value x.
 Strengths, and whatever else zero means something for, have a factor f, the exponential
@@ -13,10 +13,10 @@ that was built from the data keeps theirs, whatever observation it is given late
 pseudodata with a model that was built with ``data=``, or their known truth tells the
 numbers of the data.
 
-It keeps a result from a glance, not from who looks for it: start values, finite bounds
-and centres of constraints move along, but expected yields are physical ones, and follow
-the data that all can see. A strength is what the yields of a fitted channel after the
-fit have more than the other processes, over the template of the signal.
+Blinding protects from reading a result by accident, not on purpose: start values,
+finite bounds and centres of constraints move along, but expected yields are physical
+ones. A strength can be computed from the yields of a fitted channel after the fit:
+subtract the other processes and divide by the template of the signal.
 """
 
 import dataclasses
@@ -45,7 +45,7 @@ from everwillow.statelib import State
 
 
 Blind: TypeAlias = bool | str | Iterable[str] | Mapping[str, str | None]
-"""What to hide: all, patterns, or patterns with the group that shares a number."""
+"""Parameters to hide: all, patterns, or patterns with the group of each."""
 
 Source: TypeAlias = Literal["data", "simulation"]
 
@@ -83,7 +83,7 @@ class Hidden(eqx.Module):
 
     @property
     def where(self) -> np.ndarray:
-        """Which parameters are hidden."""
+        """Flags of the parameters that are hidden."""
         return (np.asarray(self.factor) != 1) | (np.asarray(self.offset) != 0)
 
 
@@ -211,20 +211,22 @@ def _moved(model: Any, factor: np.ndarray, offset: np.ndarray) -> Any:
     )
 
 
-def _chosen(said: Any, names: tuple[str, ...], where: str) -> dict[str, str | None]:
-    """Return which parameters are meant, with the group that each shares with."""
-    if said is True:
-        said = ("*",)
-    elif said is False or said is None:
-        said = ()
-    elif isinstance(said, str):
-        said = (said,)
-    if not isinstance(said, Iterable):
+def _chosen(patterns: Any, names: tuple[str, ...], where: str) -> dict[str, str | None]:
+    """Return the parameters that patterns match, with the group of each."""
+    if patterns is True:
+        patterns = ("*",)
+    elif patterns is False or patterns is None:
+        patterns = ()
+    elif isinstance(patterns, str):
+        patterns = (patterns,)
+    if not isinstance(patterns, Iterable):
         raise ArgumentTypeError(
             f"{where}: expected True, names or patterns, or a mapping from these to "
-            f"groups, got {type(said).__name__}."
+            f"groups, got {type(patterns).__name__}."
         )
-    groups = said if isinstance(said, Mapping) else dict.fromkeys(said)
+    groups = patterns
+    if not isinstance(groups, Mapping):
+        groups = dict.fromkeys(patterns)
     found: dict[str, str | None] = {}
     for pattern, group in groups.items():
         hits = [pattern] if pattern in names else fnmatch.filter(names, pattern)

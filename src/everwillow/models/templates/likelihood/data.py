@@ -1,4 +1,4 @@
-"""Which data a template fit has, and how they enter its likelihood."""
+"""The data of a template fit, and how they enter its likelihood."""
 
 from typing import Any, get_args
 
@@ -24,7 +24,7 @@ def statistics_kind(
 
     Raises:
         ArgumentValueError: If it has no closed form with this likelihood.
-        UnknownKeyError: If there is none of that name.
+        UnknownKeyError: If there is no such constraint.
     """
     if statistics == "default":
         if likelihood == "covariance":

@@ -1,4 +1,4 @@
-"""Likelihoods from elsewhere: quadratic terms on the physical parameters."""
+"""External likelihoods: quadratic terms on the physical parameters."""
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from everwillow.objective import Evaluation
 
 
 class External(eqx.Module):
-    r"""Likelihoods from elsewhere, :math:`g^T x + \frac12 x^T H x`.
+    r"""External likelihoods, :math:`g^T x + \frac12 x^T H x`.
 
     Attributes:
         place_bytes: Where their parameters are in the vector.
@@ -66,7 +66,7 @@ class External(eqx.Module):
 
     @property
     def place(self) -> np.ndarray:
-        """Where the parameters are."""
+        """Places of the parameters in the vector."""
         return np.frombuffer(self.place_bytes, np.int32)
 
 

@@ -41,7 +41,7 @@ from everwillow.objective import Evaluation
 
 
 class FreeStatistics(eqx.Module):
-    """Where the auxiliary parameters of the samples are, if they are fitted.
+    """Places of the auxiliary parameters of the samples, where they are fitted.
 
     Attributes:
         place_bytes: Their places in the vector.
@@ -58,7 +58,7 @@ class FreeStatistics(eqx.Module):
 
     @property
     def which(self) -> np.ndarray:
-        """Which of all β each is."""
+        """Their numbers among all β."""
         return np.frombuffer(self.which_bytes, np.int32)
 
     def beta(self, vector: Array, nominal: Array) -> Array:
@@ -85,18 +85,18 @@ class FlatTemplates(eqx.Module):
 
     Attributes:
         arrays: The templates of the fitted bins.
-        statistics: What is known about the samples behind them.
+        statistics: Variances of the samples behind them.
         term: How the data enter.
-        rate_model: What multiplies the templates.
-        external: Likelihoods from elsewhere, of physical values.
+        rate_model: The rates that multiply the templates.
+        external: External likelihoods, of physical values.
         size: The length of the vector.
         rate_bytes: Where its parameters are in the vector.
         systematic_bytes: Where the systematics are.
         constrained_bytes: Where the elements of the constraint table are.
-        hidden: What is between reported and physical values; None for nothing.
+        hidden: Scales between reported and physical values; None without blinding.
         free: Where the auxiliary parameters of the samples are in the vector; None
             if they are profiled.
-        penalty: What a regularisation adds; None for nothing.
+        penalty: The penalty of a regularisation; None without one.
     """
 
     arrays: TemplateArrays
@@ -119,12 +119,12 @@ class FlatTemplates(eqx.Module):
 
     @property
     def rate_place(self) -> np.ndarray:
-        """Where the parameters of the rates are."""
+        """Places of the parameters of the rates."""
         return np.frombuffer(self.rate_bytes, np.int32)
 
     @property
     def systematic_place(self) -> np.ndarray:
-        """Where the systematics are."""
+        """Places of the systematics."""
         return np.frombuffer(self.systematic_bytes, np.int32)
 
     def rates(self, values: Float[Array, " m"]) -> Float[Array, "processes bins"]:
@@ -217,7 +217,7 @@ class FlatTemplates(eqx.Module):
 
     @property
     def matrix_free(self) -> bool:
-        """Whether second derivatives are only known by their products."""
+        """Whether second derivatives are given by products with vectors only."""
         listed = isinstance(self.arrays.responses, ListedResponses)
         return self.free is not None or listed
 

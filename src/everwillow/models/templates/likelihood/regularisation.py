@@ -1,4 +1,4 @@
-r"""Regularisation: of two fits that are as good, prefer the one that bends less.
+r"""Regularisation: penalise the curvature of fitted histograms.
 
 Unfolded distributions oscillate where neighbouring bins are hard to tell apart. With
 the ratio :math:`r = n / n_0` of a histogram to what it is at the start values, and the
@@ -12,7 +12,7 @@ takes every histogram to go on beyond its edges as it ends. Ratios that are cons
 cost nothing, so a strength that scales all bins alike stays free.
 
 Tikhonov, Sov. Math. Dokl. 5 (1963) 1035; Höcker and Kartvelishvili, Nucl. Instrum.
-Meth. A 372 (1996) 469, hep-ph/9509307, section 5, who take the same ratio.
+Meth. A 372 (1996) 469, hep-ph/9509307, section 5, with the same ratio.
 """
 
 import dataclasses
@@ -48,7 +48,7 @@ PROBES = 32
 
 @final
 class Curvature(eqx.Module):
-    """The wish that a histogram be smooth, compared with the start of the fit.
+    """A penalty on the curvature of a histogram, relative to its values at the start.
 
     Attributes:
         mapping: ``mapping(params, yields)`` returns the histogram as an array with one
@@ -71,7 +71,7 @@ class Curvature(eqx.Module):
     def __init__(
         self, mapping: Callable[[Any, Yields], PyTree], *, strength: Any = 0.0
     ) -> None:
-        """Wish a histogram to be smooth.
+        """Define the penalty.
 
         Args:
             mapping: The histogram.
@@ -91,7 +91,7 @@ class Curvature(eqx.Module):
         self.strength = _strength(strength)
 
     def with_strength(self, strength: Any) -> "Curvature":
-        """Return the same wish with another strength."""
+        """Return the same penalty with another strength."""
         return Curvature(self.mapping, strength=strength)
 
 
@@ -123,7 +123,7 @@ def laplacian(values: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 class ByName(Mapping[str, Array]):
-    """The parameters in a vector by their names, cut out when they are asked for."""
+    """The parameters in a vector by name, sliced at access."""
 
     __slots__ = ("_places", "_vector")
 
@@ -148,7 +148,7 @@ class ByName(Mapping[str, Array]):
 
 @final
 class Penalty(eqx.Module):
-    """What the regularisation of a fit adds to its likelihood.
+    """The penalty that a regularisation adds to -ln L.
 
     Attributes:
         curvatures: The histograms to smooth.

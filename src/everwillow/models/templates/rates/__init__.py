@@ -1,4 +1,4 @@
-"""What scales the processes of a template fit."""
+"""Rates that scale the processes of a template fit, as functions of parameters."""
 
 from everwillow.models.templates.rates.abcd import (
     ABCD,

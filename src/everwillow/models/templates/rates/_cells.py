@@ -1,4 +1,4 @@
-"""Which processes and bins a parameter acts on, as arrays of indices."""
+"""The processes and bins that parameters act on, as arrays of indices."""
 
 import math
 from collections.abc import Mapping, Sequence

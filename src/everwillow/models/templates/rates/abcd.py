@@ -255,7 +255,7 @@ def nominal_yields(spec: TemplateSpec) -> Float[np.ndarray, "processes bins"]:
     """Return the nominal yield of each process in each bin of all channels.
 
     Args:
-        spec: What a builder says, ``builder.spec()``.
+        spec: The specification of a builder, ``builder.spec()``.
 
     Example:
         >>> from everwillow.models.templates.booking.builder import TemplateBuilder
@@ -320,7 +320,7 @@ class ABCD(AbstractABCD):
     A, B and C are free: each cell has a norm in units of the nominal yield, called
     ``<name>_<region>_<axis><bin>...``, which starts at 1. The correction :math:`k` is
     the ratio of nominal yields, so that at the start the prediction is the nominal
-    yield of D, and the simulation says only how far A/B and D/C differ.
+    yield of D, and only the difference of A/B and D/C is taken from simulation.
 
     With `smooth_axis` the norms of a region are not free bin by bin but
     :math:`\exp \sum_k c_k T_k(t)` with Chebyshev polynomials, where :math:`t` goes from

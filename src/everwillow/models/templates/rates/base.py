@@ -1,4 +1,4 @@
-"""What scales the processes of a template fit: parameters and the rates they make."""
+"""Rates of the processes of a template fit, and the parameters they depend on."""
 
 import abc
 import dataclasses
@@ -244,10 +244,10 @@ def rates_of(
 
 
 def check_rates(model: AbstractParameterModel) -> None:
-    """Check that a model says one rate for each process in each bin.
+    """Check that a model returns one rate for each process in each bin.
 
     JAX takes indices that are out of range for the last ones, so that too few rates
-    would be repeated without a word.
+    would be repeated silently.
 
     Raises:
         ShapeMismatchError: If rates have another shape, or a parameter is no scalar.

@@ -278,7 +278,7 @@ def rate_model_of(
     Raises:
         ArgumentTypeError: If it is something else.
         ArgumentValueError: If it was made for other channels or processes.
-        ShapeMismatchError: If it has not one rate for each process in each bin.
+        ShapeMismatchError: If it returns rates of another shape.
     """
     if parameters is None:
         return Strengths(spec.layout, spec.signals)
