@@ -44,14 +44,14 @@ Kind: TypeAlias = Literal["gamma", "normal", "additive"]
 _LEAST = 1e-8
 # From so many events on Stirling's formula is exact to rounding.
 _MANY = 1e4
-# What is left of 1 by rounding.
+# Rounding error of differences from 1.
 _ROUNDING = 1e-13
 # A bracketed search of one number; Newton's method needs a fraction of these.
 _ROUNDS = 60
 
 
 class BinStatistics(eqx.Module):
-    """What is known about the samples behind the templates.
+    """Variances of the samples behind the templates, and the form of their constraint.
 
     One stream of yields shares each β: all processes of a bin that fluctuate, or a
     single one.
@@ -206,7 +206,7 @@ def profiled(
     """Evaluate the likelihood of the bins at the best β.
 
     Args:
-        statistics: What is known about the samples.
+        statistics: Variances of the samples.
         term: How the data enter.
         yields: Of each process in each bin.
         data: Of the bins.
@@ -229,9 +229,9 @@ def unprofiled(
     """Evaluate the likelihood of the data alone, at given β, as if these were exact.
 
     Args:
-        statistics: What is known about the samples.
+        statistics: Variances of the samples.
         term: How the data enter.
-        yields: Of each process in each bin, with the templates as they are.
+        yields: Of each process in each bin, at nominal β.
         data: Of the bins.
         beta: The auxiliary parameters.
     """

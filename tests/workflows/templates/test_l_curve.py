@@ -9,7 +9,7 @@ import everwillow as ew
 from everwillow.models.templates.likelihood.regularisation import Curvature
 from everwillow.workflows.templates.regularisation import bent, l_curve
 from tests.helpers import count_jax_work
-from tests.models.templates import test_regularisation as cases
+from tests.models.templates.likelihood import test_regularisation as cases
 
 
 STRENGTHS = np.linspace(-1.0, 6.0, 15)

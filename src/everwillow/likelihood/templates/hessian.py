@@ -76,7 +76,7 @@ def derivatives(
 
     Args:
         arrays: The templates.
-        statistics: What is known about the samples behind them.
+        statistics: Variances of the samples behind them.
         profile: The likelihood at these yields.
         yields: Of every slot.
         rates: The derivatives of what multiplies each slot, by its parameters.

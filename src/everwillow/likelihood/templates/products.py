@@ -63,8 +63,8 @@ def linearised(
     )
 
 
-class Chain(NamedTuple):
-    """From parameters to yields and back, to second order at a point.
+class ChainRule(NamedTuple):
+    """Derivatives of functions of the yields by the parameters, to second order.
 
     Attributes:
         jvp: From a move of the parameters to those of the responses and the yields.
@@ -77,20 +77,20 @@ class Chain(NamedTuple):
     hvp: Callable[[Array, Array, tuple[Array, Array]], Float[Array, " n"]]
 
 
-def chain(
+def chain_rule(
     arrays: TemplateArrays,
     gradient: Float[Array, "bins slots"],
     yields: Float[Array, "bins slots"],
     rates: Linearised,
     theta: Float[Array, " k"],
-) -> Chain:
-    """Return the way from parameters to yields and back.
+) -> ChainRule:
+    """Return the chain rule from yields to parameters, at a point.
 
     Args:
         arrays: The templates.
         gradient: First derivatives by the yields of every slot.
-        yields: Those, with the templates as they are.
-        rates: What multiplies the templates.
+        yields: Those, at nominal β.
+        rates: The rates that multiply the templates.
         theta: The systematics.
     """
     responses = arrays.responses
@@ -116,39 +116,41 @@ def chain(
         bent = rates.hvp(gradient * deformed, move[count:])
         return jnp.concatenate([head, rates.vjp(by_rate) + bent])
 
-    return Chain(jvp, vjp, hvp)
+    return ChainRule(jvp, vjp, hvp)
 
 
 def profiled_products(
-    way: Chain, statistics: BinStatistics, profile: Profile
+    rule: ChainRule, statistics: BinStatistics, profile: Profile
 ) -> Products:
     """Return the gradient of the likelihood of the bins, and products by its Hessian.
 
     Args:
-        way: From parameters to yields and back.
-        statistics: What is known about the samples behind the templates.
+        rule: The chain rule from yields to parameters.
+        statistics: Variances of the samples behind the templates.
         profile: The likelihood at these yields.
     """
     loose = statistics.kind in ("gamma", "normal")
 
     def product(move):
-        along, moved = way.jvp(move)
+        along, moved = rule.jvp(move)
         whole = _answer(profile, jnp.sum(profile.yield_slope * moved, 1))
         rows = profile.yield_slope * whole[:, None]
         if loose:
             own = profile.reduction * statistics.streams(moved)
             rows = rows - jnp.where(statistics.follows, own, 0)
-        return way.hvp(rows, move, (along, moved))
+        return rule.hvp(rows, move, (along, moved))
 
-    return Products(way.vjp(profile.gradient), product)
+    return Products(rule.vjp(profile.gradient), product)
 
 
-def free_products(way: Chain, statistics: BinStatistics, profile: Profile) -> Products:
+def free_products(
+    rule: ChainRule, statistics: BinStatistics, profile: Profile
+) -> Products:
     """Return the same where each β is a parameter, after all others.
 
     Args:
-        way: From parameters to yields and back.
-        statistics: What is known about the samples behind the templates.
+        rule: The chain rule from yields to parameters.
+        statistics: Variances of the samples behind the templates.
         profile: The likelihood at these yields and β.
     """
     shape, slope = jnp.shape(statistics.spread), profile.slope[:, None]
@@ -158,7 +160,7 @@ def free_products(way: Chain, statistics: BinStatistics, profile: Profile) -> Pr
     def product(move):
         head = move[:-size]
         beta = move[-size:].reshape(shape)
-        along, moved = way.jvp(head)
+        along, moved = rule.jvp(head)
         shift = jnp.sum(profile.beta_slope * beta, 1)
         whole = _answer(profile, jnp.sum(profile.yield_slope * moved, 1) + shift)
         rows = profile.yield_slope * whole[:, None]
@@ -166,10 +168,10 @@ def free_products(way: Chain, statistics: BinStatistics, profile: Profile) -> Pr
         if scales:
             rows = rows + jnp.where(statistics.follows, slope * beta, 0)
             tail = tail + slope * statistics.streams(moved)
-        head = way.hvp(rows, head, (along, moved))
+        head = rule.hvp(rows, head, (along, moved))
         return jnp.concatenate([head, tail.ravel()])
 
-    gradient = way.vjp(profile.gradient)
+    gradient = rule.vjp(profile.gradient)
     own = (slope * profile.beta_slope).ravel()
     return Products(jnp.concatenate([gradient, own]), product)
 
@@ -204,10 +206,10 @@ def steering(
 
 
 __all__ = [
-    "Chain",
+    "ChainRule",
     "Linearised",
     "Products",
-    "chain",
+    "chain_rule",
     "free_products",
     "linearised",
     "profiled_products",

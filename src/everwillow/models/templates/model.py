@@ -262,7 +262,7 @@ class TemplateModel(AbstractModel):
         return {"counts": [f"{c.name}[{i}]" for c in fitted for i in range(c.size)]}
 
     def expected(self, params: Any) -> dict[str, Array]:
-        """Return the expected counts, with templates as they are."""
+        """Return the expected counts, at nominal β where these are profiled."""
         terms = self.terms
         vector = terms.physical(ravel_pytree(params)[0])
         yields, statistics = terms.yields(vector), terms.statistics
@@ -292,7 +292,7 @@ class TemplateModel(AbstractModel):
         Args:
             params: Pytree of parameters under their original names, or a `State`.
             observation: Data that the auxiliary parameters of the simulated samples
-                are fitted to; None leaves the templates as they are.
+                are fitted to; None leaves them at their nominal values.
         """
         params = params.to_pytree() if isinstance(params, State) else params
         return self.predicted(params, observation)
@@ -497,7 +497,7 @@ class TemplateDiagnostics:
         return nothing if terms.external is None else terms.external(vector)
 
     def residual_variance(self, params: Any) -> dict[str, Any]:
-        """Return the variances of data around templates as they are.
+        """Return the variances of data around the yields at nominal β.
 
         The simulated samples add theirs to those of the data, so that they are no data
         of their own any more.

@@ -77,7 +77,7 @@ def held(spec: TemplateSpec, rate_model: AbstractParameterModel) -> tuple[str, .
 
 
 def idle(spec: TemplateSpec, arrays: TemplateArrays) -> tuple[str, ...]:
-    """Return whose systematics do nothing, as they are added in units of a rate of 0.
+    """Return processes whose systematics are in units of a rate of 0, without effect.
 
     Args:
         spec: The template fit.

@@ -1,4 +1,4 @@
-"""Fluctuations of simulated samples that move masked bins, as they are given."""
+"""Fluctuations of simulated samples that move masked bins, read from histograms."""
 
 from typing import Any
 

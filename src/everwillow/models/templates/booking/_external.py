@@ -1,4 +1,4 @@
-"""External likelihoods as they are given."""
+"""External likelihoods, read from mappings, histograms or matrices."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -83,8 +83,10 @@ def _named(given: Any, ndim: int, where: str) -> tuple[list[list[str]], np.ndarr
     if hasattr(given, "axes") and callable(getattr(given, "values", None)):
         axes = [from_uhi(axis, i) for i, axis in enumerate(given.axes)]
         if any(axis.labels is None for axis in axes):
-            msg = f"{where}: the axes of the histogram must be categories, named as the"
-            raise ArgumentTypeError(msg + " parameters.")
+            raise ArgumentTypeError(
+                f"{where}: the axes of the histogram must be categories, named as the "
+                "parameters."
+            )
         names = [list(map(str, axis.labels or ())) for axis in axes]
         values = numbers(given.values(), where=where)
     elif isinstance(given, tuple) and len(given) == 2:

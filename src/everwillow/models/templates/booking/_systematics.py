@@ -1,4 +1,4 @@
-"""Systematics as they are given: checked, and turned into effects on processes."""
+"""Arguments of systematics: checked, and turned into effects on processes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias

@@ -15,7 +15,7 @@ class Bins(eqx.Module):
 
     Attributes:
         arrays: The templates.
-        statistics: What is known about the samples.
+        statistics: Variances of the samples.
     """
 
     arrays: TemplateArrays
@@ -24,10 +24,10 @@ class Bins(eqx.Module):
     def rows(
         self, rates: Float[Array, "processes all"], theta: Array
     ) -> Float[Array, "bins slots"]:
-        """Return the yields of the slots of the templates as they are.
+        """Return the yields of the slots at nominal β.
 
         Args:
-            rates: What multiplies the templates, of the bins of the whole fit.
+            rates: The rates that multiply the templates, of the bins of the whole fit.
             theta: The systematics.
         """
         return self.arrays.yields(self.arrays.gathered(rates), theta)
@@ -101,38 +101,4 @@ def links_of(spec: TemplateSpec) -> Links | None:
     return Links(found.process, found.source, target, found.change, nominal)
 
 
-def of_all_bins(
-    fitted: Bins,
-    masked: Bins | None,
-    links: Links | None,
-    rows: Float[Array, "bins slots"],
-    rates: Float[Array, "processes all"],
-    theta: Array,
-    beta: Array,
-    masked_beta: Array | None = None,
-) -> Float[Array, "processes all"]:
-    """Return the yields of all processes in all bins.
-
-    Args:
-        fitted: Bins with data.
-        masked: The others, if there are any.
-        links: How fluctuations of the former move the latter, if they do.
-        rows: The yields of the slots of the fitted bins.
-        rates: What multiplies the templates.
-        theta: The systematics.
-        beta: The auxiliary parameters of the samples in the fitted bins.
-        masked_beta: Theirs in the masked ones; nominal ones if None.
-    """
-    count = rates.shape[0]
-    moved = fitted.by_process(rows, beta, count)
-    if masked is None:
-        return moved
-    more = masked.statistics.nominal if masked_beta is None else masked_beta
-    others = masked.by_process(masked.rows(rates, theta), more, count)
-    if links is not None:
-        bare = fitted.by_process(rows, fitted.statistics.nominal, count)
-        others = links.moved(others, moved, bare)
-    return jnp.concatenate([moved, others], 1)
-
-
-__all__ = ["Bins", "Links", "fluctuating", "links_of", "of_all_bins"]
+__all__ = ["Bins", "Links", "fluctuating", "links_of"]

@@ -23,13 +23,13 @@ from everwillow.likelihood.templates.arrays import TemplateArrays
 from everwillow.likelihood.templates.hessian import derivatives, hessian
 from everwillow.likelihood.templates.lists import ListedResponses
 from everwillow.likelihood.templates.products import (
-    chain,
+    chain_rule,
     free_products,
     linearised,
     profiled_products,
     steering,
 )
-from everwillow.models.templates.likelihood.bins import Bins, Links, of_all_bins
+from everwillow.models.templates.likelihood.bins import Bins, Links
 from everwillow.models.templates.likelihood.blinding import Hidden
 from everwillow.models.templates.likelihood.external import External
 from everwillow.models.templates.likelihood.regularisation import Penalty, penalised
@@ -128,7 +128,7 @@ class FlatTemplates(eqx.Module):
         return np.frombuffer(self.systematic_bytes, np.int32)
 
     def rates(self, values: Float[Array, " m"]) -> Float[Array, "processes bins"]:
-        """Return what multiplies the templates, of all bins."""
+        """Return the rates that multiply the templates, of all bins."""
         return jnp.asarray(rates_of(self.rate_model, values), values.dtype)
 
     def physical(self, vector: Float[Array, " n"]) -> Float[Array, " n"]:
@@ -136,7 +136,7 @@ class FlatTemplates(eqx.Module):
         return vector if self.hidden is None else self.hidden.physical(vector)
 
     def yields(self, vector: Array) -> Float[Array, "bins slots"]:
-        """Return the yields of the slots of the templates as they are.
+        """Return the yields of the slots at nominal β.
 
         Args:
             vector: Physical values.
@@ -157,7 +157,7 @@ class FlatTemplates(eqx.Module):
 
         Args:
             vector: Physical values.
-            rows: What `yields` makes of them.
+            rows: The yields of the slots, from `yields`.
             beta: The auxiliary parameters of the samples in the fitted bins.
             masked: The other bins, if there are any.
             links: How fluctuations of the former move the latter.
@@ -165,8 +165,16 @@ class FlatTemplates(eqx.Module):
         """
         rates = self.rates(vector[self.rate_place])
         theta = vector[self.systematic_place]
-        fitted = Bins(self.arrays, self.statistics)
-        return of_all_bins(fitted, masked, links, rows, rates, theta, beta, masked_beta)
+        fitted, count = Bins(self.arrays, self.statistics), rates.shape[0]
+        moved = fitted.by_process(rows, beta, count)
+        if masked is None:
+            return moved
+        more = masked.statistics.nominal if masked_beta is None else masked_beta
+        others = masked.by_process(masked.rows(rates, theta), more, count)
+        if links is not None:
+            bare = fitted.by_process(rows, fitted.statistics.nominal, count)
+            others = links.moved(others, moved, bare)
+        return jnp.concatenate([moved, others], 1)
 
     def at(self, vector: Array, main: Any) -> tuple[Array, Profile]:
         """Return these yields, and the profile of the fitted bins.
@@ -266,11 +274,11 @@ class FlatTemplates(eqx.Module):
         rates = linearised(self._slot_rates, values)
         by_rate = self._rate_slopes(values)
         diagonal = steering(self.arrays, profile, yields, by_rate, theta)
-        way = chain(self.arrays, profile.gradient, yields, rates, theta)
+        rule = chain_rule(self.arrays, profile.gradient, yields, rates, theta)
         if self.free is None:
-            found = profiled_products(way, self.statistics, profile)
+            found = profiled_products(rule, self.statistics, profile)
         else:
-            found = free_products(way, self.statistics, profile)
+            found = free_products(rule, self.statistics, profile)
             own = profile.beta_slope**2 * jnp.atleast_1d(profile.response)[:, None]
             diagonal = jnp.concatenate([diagonal, own.ravel()])
         source, order = self._source, self._order

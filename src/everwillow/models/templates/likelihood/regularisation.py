@@ -75,7 +75,7 @@ class Curvature(eqx.Module):
 
         Args:
             mapping: The histogram.
-            strength: τ, any number; 0 lets squared curvatures count as they are.
+            strength: τ, any number; with 0 the weight of squared curvatures is 1.
 
         Raises:
             ArgumentTypeError: If `mapping` cannot be called.
@@ -237,21 +237,20 @@ def _start_of(part: Curvature, params: Any, yields: Yields) -> PyTree:
         bad = ~np.isfinite(leaf) | (leaf == 0)
         if np.any(bad):
             where = tuple(int(i) for i in np.argwhere(bad)[0])
-            msg = (
-                f"regularisation: {part.mapping!r} is {leaf[where]} at the start "
-                f"values in {int(bad.sum())} bins, the first of them {where}, so that "
-                "there is no ratio to it. Select other bins, or merge some."
-            )
             labels = getattr(part.mapping, "labels", None)
             if labels is not None:
                 names = ", ".join(repr(str(n)) for n in np.array(labels(params))[bad])
-                msg = (
+                raise ArgumentValueError(
                     f"regularisation: {part.mapping!r} means {names}, too, which "
                     f"starts at {leaf[where]}, so that there is no ratio to it. Write "
                     "patterns that leave it out, such as names in full; or give it "
                     "another start value."
                 )
-            raise ArgumentValueError(msg)
+            raise ArgumentValueError(
+                f"regularisation: {part.mapping!r} is {leaf[where]} at the start "
+                f"values in {int(bad.sum())} bins, the first of them {where}, so that "
+                "there is no ratio to it. Select other bins, or merge some."
+            )
     return found
 
 

@@ -120,12 +120,11 @@ def _once(names: Names, what: str, *, some: bool = True) -> tuple[str, ...]:
 def _disagreement(
     one: str, axes: tuple[Axis, ...], other: str, others: tuple[Axis, ...]
 ) -> ShapeMismatchError:
-    msg = (
+    return ShapeMismatchError(
         f"channels {one!r} and {other!r} cannot share parameters: their axes "
         f"{[a.name for a in axes]} and {[a.name for a in others]} differ in names, "
         "edges or labels. Make a model for each channel, and a Composite of them."
     )
-    return ShapeMismatchError(msg)
 
 
 def _bin(channel: Channel, axis: Axis, label: int | str) -> int:
