@@ -26,17 +26,16 @@ from everwillow.models.templates.likelihood.blinding import (
     hide,
     unhidden,
 )
-from everwillow.models.templates.likelihood.data import (
+from everwillow.models.templates.likelihood.flat import FlatTemplates
+from everwillow.models.templates.likelihood.packing import (
+    check_names,
     counts_of,
     data_term,
-    statistics_kind,
-)
-from everwillow.models.templates.likelihood.flat import FlatTemplates
-from everwillow.models.templates.likelihood.packing import flat_templates, pack_bins
-from everwillow.models.templates.likelihood.parameters import (
-    check_names,
+    flat_templates,
     free_statistics,
+    pack_bins,
     parameters_of,
+    statistics_kind,
 )
 from everwillow.models.templates.likelihood.regularisation import Curvature, regularised
 from everwillow.models.templates.rates.base import AbstractParameterModel
