@@ -355,10 +355,5 @@ def conditional_fit(
         >>> print(f"{result.params['b']:.3f}")
         1.000
     """
-    problem = pose(
-        nll_fn,
-        params,
-        observation,
-        **options,
-    )
+    problem = pose(nll_fn, params, observation, **options)
     return problem.hold(held).fit(throw=throw, distances=True)

@@ -17,7 +17,7 @@ from everwillow.goodness.pvalues import GoodnessResult, with_pvalue
 from everwillow.model import AbstractModel
 from everwillow.uncertainty import covariance_matrix
 from everwillow.uncertainty.evaluation_point import evaluate_at, on_host
-from everwillow.uncertainty.fisher_information import look_at
+from everwillow.uncertainty.fisher_information import likelihood_at
 
 
 Relation: TypeAlias = Literal["fitted", "independent"]
@@ -187,7 +187,7 @@ def yield_chi2(
             f"relation: expected 'fitted' or 'independent', got {relation!r}."
         )
     covariance = covariance_for(model, result, observation, fitted=relation == "fitted")
-    _, observation, point = look_at(model, result, observation, None)
+    _, observation, point = likelihood_at(model, result, observation, None)
     sign = -1.0 if relation == "fitted" else 1.0
     data_variance = as_arrays(data_variance, "data_variance")
     args = (model, point, observation, data_variance, covariance, np.asarray(sign))

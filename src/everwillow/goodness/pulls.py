@@ -22,7 +22,7 @@ from everwillow.goodness.chi2 import SINGULAR, covariance_for
 from everwillow.goodness.saturated import poisson_deviance
 from everwillow.model import AbstractModel
 from everwillow.uncertainty.evaluation_point import evaluate_at
-from everwillow.uncertainty.fisher_information import look_at
+from everwillow.uncertainty.fisher_information import likelihood_at
 
 
 class DataPulls(eqx.Module):
@@ -86,7 +86,7 @@ def data_pulls(
     """
     check(model, result, data_variance)
     covariance = covariance_for(model, result, observation, fitted=True)
-    _, observation, point = look_at(model, result, observation, None)
+    _, observation, point = likelihood_at(model, result, observation, None)
     data_variance = as_arrays(data_variance, "data_variance")
     args = (model, point, observation, data_variance, covariance)
     return DataPulls(**evaluate_at(_pulls, *args)[0])

@@ -38,7 +38,7 @@ from everwillow.parameters import (
 )
 from everwillow.parameters.constraint_table import ConstraintTable
 from everwillow.uncertainty.evaluation_point import evaluate_at
-from everwillow.uncertainty.fisher_information import look_at
+from everwillow.uncertainty.fisher_information import likelihood_at
 
 
 # Relative difference of derivatives up to which two likelihoods are the same one.
@@ -130,7 +130,7 @@ def saturated_test(
     if not isinstance(nll_fn, AbstractModel):
         return _of_function(result, observation, saturated, ndof)
     check(nll_fn, result, data_variance)
-    objective, observation, point = look_at(nll_fn, result, observation, None)
+    objective, observation, point = likelihood_at(nll_fn, result, observation, None)
     if saturated is None:
         saturated = getattr(nll_fn, "saturated_nll", None)
     if callable(saturated):

@@ -36,15 +36,15 @@ def bisect(is_above: Callable[[Any], Any], low: Any, high: Any, *, count: int) -
 
 
 class Bracket(NamedTuple):
-    """Two points on either side of a root, the one replaced last, and what to try.
+    """Two points on either side of a root, and the part of the way to try next.
 
     Attributes:
         near: The newest point.
         at_near: The function there.
         far: The point on the other side.
         at_far: The function there.
-        fraction: Where between the two to look next.
-        done: Whether the two are as close as asked for.
+        fraction: The next point to try, as a fraction of the way from near to far.
+        done: Whether the two are as close as required.
     """
 
     near: Any
@@ -56,7 +56,7 @@ class Bracket(NamedTuple):
 
     @property
     def trial(self) -> Any:
-        """The next point to look at."""
+        """The next point to try."""
         return self.near + self.fraction * (self.far - self.near)
 
     def best(self, library: Any) -> Any:
@@ -66,7 +66,7 @@ class Bracket(NamedTuple):
 
 
 def narrow(library: Any, ends: Bracket, value: Any, rtol: float, atol: float):
-    """Return the bracket that the value at its trial point leaves.
+    """Return the smaller bracket that follows from the value at the trial point.
 
     Args:
         library: NumPy or `jax.numpy`.
@@ -100,7 +100,7 @@ def host_root(
     atol: float,
     max_steps: int,
 ) -> float:
-    """Return the root of a function that is evaluated as it is.
+    """Return the root of a function that is evaluated on the host.
 
     Args:
         function: Of one number.

@@ -48,7 +48,7 @@ _ASYMPTOTIC: dict[type[TestStatistic], type[Distribution]] = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _AbstractCalculator:
-    """What the calculators have in common.
+    """The fields and methods of all calculators.
 
     Attributes:
         nll_fn: -ln L or a Model, as in `fit`.
@@ -77,7 +77,7 @@ class _AbstractCalculator:
             )
 
     def _options(self) -> dict[str, Any]:
-        """Return what `test` hands to the test statistic."""
+        """Return the keyword arguments of the test statistic."""
         return self.fit_kwargs
 
     def test(self, poi: Any) -> HypoTestResult:
@@ -88,8 +88,8 @@ class _AbstractCalculator:
 
         Raises:
             FitError: If fits failed, so that there is neither a test statistic of the
-                data nor one of the Asimov data. What there is not is NaN; in a trace
-                nothing is raised.
+                data nor one of the Asimov data. If one is missing it is NaN; in a
+                trace nothing is raised.
         """
         result = self.test_statistic.compute(
             self.nll_fn,
@@ -107,7 +107,7 @@ class _AbstractCalculator:
         return HypoTestResult(result.value, library.exp(log_null), palt, result)
 
     def _check(self, result: TestStatResult) -> None:
-        """Raise where nothing is known, and say which fit is the reason."""
+        """Raise where no test statistic is known, and name the fit that failed."""
         value, asimov = result.value, result.q_asimov
         observed = _is_known(value)
         if asimov is not None and _is_known(asimov):

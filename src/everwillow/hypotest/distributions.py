@@ -101,7 +101,7 @@ class Distribution(eqx.Module):
 
         Args:
             result: A test statistic.
-            alt: Whether the alternative is asked for; if not, it may be NaN.
+            alt: Whether to require the alternative; if not, it may be NaN.
         """
         self._require(result, alt=alt)
         return _run(_log_pvalues_of, self, _core(result))
@@ -115,7 +115,7 @@ class Distribution(eqx.Module):
 
 
 def _core(result: TestStatResult) -> TestStatResult:
-    """Return as much of a result as distributions look at, all in arrays."""
+    """Return the part of a result that distributions use, all in arrays."""
     extras = {k: v for k, v in result.extras.items() if k == "mu_asimov"}
     core = TestStatResult(result.value, result.test, result.q_asimov, extras)
     return jax.tree.map(lambda leaf: as_array(_as_float(leaf)), core)
@@ -223,7 +223,7 @@ def _in_sigma(result: TestStatResult) -> tuple[Array, Array]:
     """Return mu/sigma and mu'/sigma, from the Asimov data; eq. (30)."""
     mu = jnp.asarray(result.test)
     if result.q_asimov is None:
-        # Whatever does not need them does not look at them.
+        # The distributions that do not need Asimov data do not use these.
         return jnp.zeros_like(mu), jnp.zeros_like(mu)
     root = safe_root(jnp.asarray(result.q_asimov))
     mu_prime = jnp.asarray(result.extras.get("mu_asimov", 0.0), root.dtype)
@@ -275,8 +275,8 @@ class EmpiricalDistribution(Distribution):
     that counts them.
 
     Attributes:
-        q_null: Of toys of the tested value, shape ``(toys,)``.
-        q_alt: Of toys of the alternative; None if there are none.
+        q_null: The test statistic of toys of the tested value, shape ``(toys,)``.
+        q_alt: The same of toys of the alternative; None if there are none.
 
     Example:
         >>> from everwillow.hypotest import EmpiricalDistribution, TestStatResult
@@ -295,7 +295,7 @@ class EmpiricalDistribution(Distribution):
 
     @classmethod
     def from_toys(cls, toys: ToyResult) -> "EmpiricalDistribution":
-        """Make the distribution of what a `ToyGenerator` returned."""
+        """Make the distribution of the toys of a `ToyGenerator`."""
         return cls(toys.q_null, toys.q_alt)
 
     def _log_pvalues(self, result: TestStatResult) -> tuple[Array, Array]:

@@ -99,14 +99,14 @@ class LimitsResult(eqx.Module):
             *map(bool, beyond),
         ]
         names = ("observed", *(f"expected {text}" for text in BAND_TEXTS))
-        said = (
+        texts = (
             (failed, "no limit, as fits with {poi} held failed"),
             (bounded, "beyond the upper bound of {poi}"),
         )
         return tuple(
             f"{', '.join(n for n, f in zip(names, which, strict=True) if f)}: "
             f"{text.format(poi=self.poi)}."
-            for which, text in said
+            for which, text in texts
             if any(which)
         )
 
@@ -212,7 +212,7 @@ def _free_fit(
         return problem.fit(throw=False) if given is None else given
     if given is not None:
         labels = tuple(given.labels[i] for i in np.nonzero(given.at_bound)[0])
-        # At the end of what is but a range, the minimum is beyond.
+        # A range of fits is no bound of the POI: the minimum is beyond its end.
         inside = problem.ranges is None or problem.labels[place] not in labels
         if bool(given.success) and inside:
             return given
@@ -226,7 +226,7 @@ def _found(problem, place: int, minimum: FitResult, level: Any, kind: LimitKind)
         sound = is_sound(problem, minimum, place)
         base = dataclasses.replace(base, success=np.asarray(sound))
     if not is_traced(base) and not _is_number(base):
-        # Nothing of it can be used; the expected limits may be found all the same.
+        # The free fit has no usable number; expected limits may be found without it.
         blank = jax.tree.map(np.zeros_like, base)
         start = np.asarray(problem.numbers.vector)[np.asarray(problem.numbers.index)]
         base = dataclasses.replace(blank, x=start, status=base.status)
@@ -242,14 +242,14 @@ def _is_number(base: Any) -> bool:
 
 
 def _settled(
-    nll_fn: Any, problem: Problem, place: int, asked: tuple[Any, ...], roots: Any
+    nll_fn: Any, problem: Problem, place: int, searched: tuple[Any, ...], roots: Any
 ) -> tuple[FitResult, Any]:
-    """Search once more, where the first search brought a better minimum to light.
+    """Search once more, where the first search came upon a lower minimum.
 
     Or where the data are impossible without signal: then the nuisance parameters of
     the Asimov data are those fitted with next to nothing where nothing is expected.
     """
-    minimum, level, kind = asked
+    minimum, level, kind = searched
     if roots.deepest < minimum.nll - tolerance(minimum.nll):
         vector = np.array(problem.numbers.vector)
         vector[np.asarray(problem.numbers.index)] = roots.deepest_x
@@ -274,7 +274,7 @@ def _settled(
 def _record(
     poi: str, level: Any, nuisances: str, minimum: FitResult, roots: Any
 ) -> LimitsResult:
-    """Give the limits their names."""
+    """Make the record of the limits."""
     values, ends = roots.values, roots.ends
     library = namespace(values)
     values, ends = library.asarray(values), library.asarray(ends)
@@ -294,12 +294,12 @@ def _record(
 
 
 def _status(ends: Any) -> LIMIT:
-    """Return how searches ended; ``END_*`` are the numbers of the members."""
+    """Return the members of `LIMIT` that the ``END_*`` integers stand for."""
     return jax.tree.map(lambda code: ends.astype(code.dtype), LIMIT.found)
 
 
 def start_state(nll_fn: Any, params: Any, nuisances: str) -> Any:
-    """Return the start values, which "a priori" makes the Asimov data with.
+    """Return the start values, which are those of the Asimov data if "a priori".
 
     Args:
         nll_fn: -ln L or a Model.

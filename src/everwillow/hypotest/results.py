@@ -27,7 +27,7 @@ class TestStatResult(eqx.Module):
         value: The test statistic, with its factor 2; NaN if a fit failed.
         test: The tested value of the POI.
         q_asimov: The test statistic of the Asimov data, None if it was not computed.
-        extras: What the test statistic has to tell besides. `CowanTestStatistic`
+        extras: Further results of the test statistic. `CowanTestStatistic`
             gives the fits ``fit_free`` and ``fit_constrained``; ``fit_zero``, with the
             POI held at 0, where one was needed; ``mu_hat``; and with Asimov data also
             ``asimov_fit_free``, ``asimov_fit_constrained`` and ``mu_asimov``.
@@ -98,7 +98,7 @@ BAND_NAMES = (
     "plus_1sigma",
     "plus_2sigma",
 )
-# As people read them.
+# Their names in tables.
 BAND_TEXTS = ("-2 sigma", "-1 sigma", "median", "+1 sigma", "+2 sigma")
 # How many standard deviations each of them is away from the median.
 N_SIGMA = (-2.0, -1.0, 0.0, 1.0, 2.0)
@@ -137,13 +137,13 @@ class ToyResult(eqx.Module):
     """The test statistic of pseudo-experiments.
 
     Toys whose fits failed keep their place: their test statistic is NaN and their
-    status tells why. `failures` counts them.
+    status says why. `failures` counts them.
 
     Attributes:
-        q_null: Of toys of the tested value, shape ``(toys,)``.
-        q_alt: Of toys of the alternative hypothesis; None if there were none.
+        q_null: The test statistic of toys of the tested value, shape ``(toys,)``.
+        q_alt: The same of toys of the alternative hypothesis; None if there were none.
         status_null: How the fits of each toy ended, codes of `RESULTS`; the first
-            failure where there was one. None if the test statistic does not tell.
+            failure where there was one. None if the test statistic makes no fits.
         status_alt: The same for the alternative hypothesis.
     """
 
@@ -171,7 +171,7 @@ class ToyResult(eqx.Module):
 
 
 class _Ends(eqx.Module):
-    """As much of `ToyFits` as is needed to describe how toys ended."""
+    """The part of `ToyFits` that `describe` takes."""
 
     success: Bool[np.ndarray, " toys"]
     status: RESULTS

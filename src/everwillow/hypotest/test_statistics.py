@@ -42,7 +42,7 @@ class TestStatistic(eqx.Module):
         poi_test: Any,
         **fit_kwargs: Any,
     ) -> tuple[Any, dict[str, Any]]:
-        """Return the value and a dictionary of what else there is to tell.
+        """Return the value and a dictionary of further results.
 
         An entry ``"q_asimov"`` of the dictionary becomes that field of the result,
         ``"test"`` the value that was tested if it is not `poi_test`.
@@ -94,9 +94,9 @@ class CowanTestStatistic(TestStatistic):
       the start values.
     - ``throw``: whether to raise when a fit fails, by default False.
 
-    The minimum found by the free fit is not believed blindly: where a conditional fit
-    is lower beyond rounding, the free fit is made again from there; and where a
-    parameter does not matter in one of them, from other values of that parameter.
+    Where a conditional fit is lower than the free fit beyond rounding, the free fit is
+    made again from there; and where a parameter has no effect in one of them, from
+    other values of that parameter.
     Where negative values of the POI count for nothing, a free fit that fails below 0
     gives way to that over values from 0 on. Ranges of fits, as a workspace has them,
     are no bounds for the POI.
@@ -261,7 +261,7 @@ class Q0(CowanTestStatistic):
 
 
 def _zero_where(beyond: Any, twice_ratio: Any) -> Any:
-    """Return 0 on the side that does not count against the tested value."""
+    """Return 0 where data are not less compatible with the tested value."""
     library = namespace(beyond, twice_ratio)
     # A failed fit stays NaN on both sides.
     nothing = 0 * twice_ratio
@@ -269,7 +269,7 @@ def _zero_where(beyond: Any, twice_ratio: Any) -> Any:
 
 
 def check_test_statistic(test_statistic: Any) -> TestStatistic:
-    """Return the test statistic, or say what is wrong with it."""
+    """Return the test statistic, or raise if it is none."""
     if isinstance(test_statistic, TestStatistic):
         return test_statistic
     raise ArgumentTypeError(

@@ -45,6 +45,7 @@ from everwillow.toys.lanes import (
     code_of,
     map_batches,
     minimise_in_lanes,
+    select_toys,
     settled,
 )
 from everwillow.toys.sampling import (
@@ -58,7 +59,7 @@ from everwillow.toys.sampling import (
 
 
 class _ToyBatch(eqx.Module):
-    """What the program of a batch returns.
+    """The tests of one batch of toys.
 
     Attributes:
         q: The test statistic of each toy.
@@ -67,8 +68,8 @@ class _ToyBatch(eqx.Module):
         nll: -ln L of those.
         held: All parameters of the fits with the POI held.
         held_sound: Whether -ln L is at its minimum there.
-        idle: Which parameters do not matter where one of its fits ended.
-        end: That end.
+        idle: Which parameters have no effect where one of its fits ended.
+        end: The parameters there.
     """
 
     q: Any
@@ -133,7 +134,7 @@ class _ToyTest:
         )
         status = _first_failure(fits_of(result.extras))
         if status is not None:
-            # A fit that is flat in what does not matter has a value all the same.
+            # A fit without success has a known value where parameters have no effect.
             good: Any = RESULTS.successful
             known = jnp.isfinite(result.value)
             status = RESULTS.where(known, good, status)
@@ -159,7 +160,7 @@ class _ToyTest:
         return jax.tree.map(np.asarray, out)
 
     def starts_elsewhere(self, problem: Problem, batch: _ToyBatch, toys: Any) -> Any:
-        """Return other start values, where parameters do not matter at an end."""
+        """Return other start values where parameters have no effect at an end."""
         numbers, _ = self._numbers(problem)
         out = programs.call(_start_lanes, problem.task, numbers, batch, toys)
         return np.asarray(out)
@@ -183,7 +184,7 @@ class _ToyTest:
     def attempt(self, size: int) -> Callable[[Problem, Any], State | None]:
         """Return a conditional fit to the data in the program of the toys.
 
-        That one has to be compiled anyhow, the program of a single fit perhaps not.
+        That program has to be compiled anyhow, the one of a single fit perhaps not.
         """
 
         def fit(problem: Problem, value: Any) -> State | None:
@@ -320,8 +321,8 @@ class ToyGenerator:
         return ToyResult(q[0], q[1], status[0], status[1])
 
     def _is_fast(self, test: _ToyTest, hypotheses: list[Any]) -> bool:
-        """Return whether toys run in batches of our own making."""
-        # A subclass that computes something else is run as it is.
+        """Return whether toys run in batches of lanes."""
+        # A subclass may compute something else.
         own = getattr(type(self.test_statistic), "_compute", None)
         return (
             own is CowanTestStatistic._compute
@@ -330,7 +331,7 @@ class ToyGenerator:
         )
 
     def _general(self, test: _ToyTest, state: State, number: int) -> tuple[Any, Any]:
-        """Map over toys as the user says."""
+        """Run all toys by the `map_fn` of the user."""
         key = jr.split(as_key(test.key))[number]
 
         def one(index: Any) -> Any:
@@ -351,7 +352,7 @@ class ToyGenerator:
     def _warm_up(
         self, test: _ToyTest, hypotheses: list[Any], nuisances: str
     ) -> list[State]:
-        """Find the parameters of the toys; compile both programs in the meantime."""
+        """Return the parameters of the toys; compile the programs meanwhile."""
         problem, size = test.problem, self._size(test)
         indices = np.zeros(size, int)
 
@@ -369,7 +370,7 @@ class ToyGenerator:
         return at_once(profile, sample)[0]
 
     def _fast(self, test: _ToyTest, state: State, number: int) -> tuple[Any, Any]:
-        """Run toys in batches; those that fail there once more, one by one."""
+        """Run toys in batches, and those that fail there again, one by one."""
         size = self._size(test)
         problem = test.problem.at(state)
         start = np.asarray(problem.numbers.vector)
@@ -384,14 +385,10 @@ class ToyGenerator:
             good = _done(out.q, out.status)
             if np.all(good):
                 return out.q, out.status
-            # From halfway, where the solver has forgotten what it got stuck in.
+            # From halfway, which leads the solver along another path.
             ends = np.where(np.isfinite(out.vector), out.vector, start)
             other = test.fit(problem, 0.5 * (start + ends), tested, toys)
-            return jax.tree.map(
-                lambda a, b: np.where(good, a, b),
-                (out.q, out.status),
-                (other.q, other.status),
-            )
+            return select_toys(~good, (out.q, out.status), (other.q, other.status))
 
         q, status = map_batches(work, self.ntoys, size)
         codes = np.array(code_of(status))
@@ -406,12 +403,10 @@ class ToyGenerator:
 
 
 def _better(one: _ToyBatch, other: _ToyBatch) -> _ToyBatch:
-    """Return for each toy what has the lower minimum of two attempts."""
+    """Return for each toy the attempt with the lower minimum."""
     lower = other.nll < one.nll - tolerance(one.nll)
     better = _done(other.q, other.status) & (lower | ~_done(one.q, one.status))
-    return jax.tree.map(
-        lambda a, b: np.where(better.reshape(-1, *[1] * (a.ndim - 1)), b, a), one, other
-    )
+    return select_toys(better, one, other)
 
 
 def _done(q: Any, status: Any) -> np.ndarray:
@@ -489,7 +484,7 @@ def _fit_lanes(
 
 
 def _start_lanes(task: Task, numbers: Numbers, batch: _ToyBatch, toys: Any) -> Any:
-    """Return where else to start the free fits of a batch; for `programs.call`."""
+    """Return other start values of the free fits of a batch; for `programs.call`."""
     index = jnp.asarray(numbers.index)
 
     def one(vector: Any, x: Any, without: Any, toy: Any) -> Any:

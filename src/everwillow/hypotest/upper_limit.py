@@ -36,7 +36,7 @@ def upper_limit(
         objective: ``objective(poi)``, for example CLs.
         bounds: Two values of the POI with the limit between them.
         level: One minus the confidence level.
-        solver: A root finder of optimistix, which may be told `rtol` and `atol` itself.
+        solver: A root finder of optimistix, with its own `rtol` and `atol`.
             By default Chandrupatla's method.
         rtol: Relative accuracy of the limit.
         atol: Absolute accuracy of the limit.
@@ -256,9 +256,15 @@ def upper_limit_toys(
         raise ArgumentValueError(f"tol: expected a positive number, got {tol!r}.")
     ends = [float(objective(poi, key)) - level for poi in (low, high)]
     _check_signs((low, high), ends, level, "upper_limit_toys")
-    for _ in range(max_iterations):
-        if high - low <= tol:
-            return 0.5 * (low + high)
+    count = 0
+    while high - low > tol:
+        if count == max_iterations:
+            raise ArgumentValueError(
+                f"upper_limit_toys: after {max_iterations} bisections the limit is "
+                f"only known to be between {low:g} and {high:g}. Raise max_iterations "
+                "or tol."
+            )
+        count += 1
         middle = 0.5 * (low + high)
         value = float(objective(middle, key)) - level
         if np.isnan(value):
@@ -267,12 +273,7 @@ def upper_limit_toys(
             low = middle
         else:
             high = middle
-    if high - low <= tol:
-        return 0.5 * (low + high)
-    raise ArgumentValueError(
-        f"upper_limit_toys: after {max_iterations} bisections the limit is only known "
-        f"to be between {low:g} and {high:g}. Raise max_iterations or tol."
-    )
+    return 0.5 * (low + high)
 
 
 def _checked_bounds(bounds: Sequence[Any]) -> tuple[Any, Any]:

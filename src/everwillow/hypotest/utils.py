@@ -48,12 +48,7 @@ def constrained_fit(
         1.000
     """
     return conditional_fit(
-        nll_fn,
-        params,
-        observation,
-        held={poi_key: poi_value},
-        throw=throw,
-        **options,
+        nll_fn, params, observation, held={poi_key: poi_value}, throw=throw, **options
     )
 
 

@@ -45,7 +45,7 @@ from everwillow.impacts.refits import RefitImpacts, posed, refit_auxiliary
 from everwillow.model import AbstractModel
 from everwillow.parameters import AbstractConstraint, MultivariateNormal
 from everwillow.uncertainty.evaluation_point import evaluate_at, on_host
-from everwillow.uncertainty.fisher_information import look_at
+from everwillow.uncertainty.fisher_information import likelihood_at
 
 
 # Responses of so many POIs to all data are computed at a time.
@@ -202,12 +202,7 @@ def global_impacts(
         data = _data_shifts(nll_fn, fit, observation, rows, data_variance)
     refits = None
     if refit:
-        problem = posed(
-            nll_fn,
-            fit,
-            observation,
-            **options,
-        )
+        problem = posed(nll_fn, fit, observation, **options)
         refits = _refits(problem, fit, known, poi, batch_size)
     else:
         cure = ", or move the data by fits, refit=True"
@@ -262,7 +257,7 @@ def _compiled_auxiliary(curvature, known: Auxiliary, vector, others, free, poi):
 def _data_shifts(
     nll_fn: Any, fit: Fitted, observation: Any, rows: Any, data_variance: Any
 ) -> Any:
-    objective, observation, point = look_at(nll_fn, fit.result, observation, None)
+    objective, observation, point = likelihood_at(nll_fn, fit.result, observation, None)
     data_variance = as_arrays(data_variance, "data_variance")
     args = (objective, point, observation, rows, data_variance)
     return evaluate_at(_respond, *args)[0]

@@ -174,12 +174,7 @@ def nonprofiled_impacts(
             raise unknown_name(name, layout, where="widths")
         width[here] = np.ravel(np.broadcast_to(value, np.shape(here)))
     moved = _frozen(frozen, fit, width)
-    problem, setting = posed(
-        nll_fn,
-        fit,
-        observation,
-        **options,
-    )
+    problem, setting = posed(nll_fn, fit, observation, **options)
     values = ravel_state(result.params)[1][moved]
     targets = values[None] + np.array([[-1.0], [1.0]]) * width[moved][None]
     found = refit_fixed(problem, setting, poi, moved, targets, batch_size)

@@ -237,12 +237,7 @@ def rank(
         cure = ", or move the others by fits, refit='postfit'"
         warn_if_held(fit, poi, errors[poi], cure=cure, stacklevel=4)
     else:
-        problem, setting = posed(
-            nll_fn,
-            fit,
-            observation,
-            **options,
-        )
+        problem, setting = posed(nll_fn, fit, observation, **options)
         for kind in kinds:
             size = errors[nuisance] if kind == "postfit" else width
             targets = values[nuisance][None] + SIDES * size[None]

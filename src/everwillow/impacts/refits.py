@@ -130,13 +130,7 @@ def posed(
         for i, key in enumerate(layout.keys)
         if not layout.numeric[i] or taken.isdisjoint(layout.elements(i).tolist())
     }
-    problem = pose(
-        nll_fn,
-        result.params,
-        observation,
-        fixed=fixed,
-        **options,
-    )
+    problem = pose(nll_fn, result.params, observation, fixed=fixed, **options)
     index = np.asarray(problem.numbers.index)
     mask = np.isin(index, fit.free)
     numbers = dataclasses.replace(problem.numbers, mask=mask)

@@ -32,7 +32,7 @@ from everwillow.impacts.definitions import (
 from everwillow.impacts.fluctuations import global_impacts
 from everwillow.model import AbstractModel
 from everwillow.parameters import AbstractConstraint
-from everwillow.uncertainty.fisher_information import look_at, second_derivatives
+from everwillow.uncertainty.fisher_information import likelihood_at, second_derivatives
 
 
 class StatisticalImpacts(eqx.Module):
@@ -136,7 +136,7 @@ def statistical_impacts(
     poi = positions(pois, fit, where="pois")
     observed = model.observation if observation is None else observation
     held = told.with_simulation_held(result.params, observed)
-    situation = look_at(held, result, held.observation, None)
+    situation = likelihood_at(held, result, held.observation, None)
     without = second_derivatives(held, situation)
     constrained = np.isin(fit.free, auxiliary_of(fit).elements)
     constrained[poi] = False

@@ -1,4 +1,4 @@
-"""What all profiles start from: the posed fit, its minimum, and what is held."""
+"""The best fit that profiles start from, and the parameters held there."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ from everwillow.solvers.trust_region_newton import TrustRegionNewton
 from everwillow.statelib import State
 
 
-class Start(NamedTuple):
+class BestFit(NamedTuple):
     """A posed fit and its minimum.
 
     Attributes:
@@ -28,7 +28,7 @@ class Start(NamedTuple):
         minimum: Its end.
         base: The same as a foothold.
         held: Parameters held at the minimum throughout, shape ``(n,)``.
-        held_names: Their labels.
+        held_names: Labels of these.
     """
 
     problem: Problem
@@ -59,8 +59,8 @@ class Start(NamedTuple):
         return named.with_values(values)
 
 
-class Stage(NamedTuple):
-    """A posed fit, before anything is fitted: names and values are checked here.
+class ProfileProblem(NamedTuple):
+    """A posed fit before it is run; it checks names and values.
 
     Attributes:
         problem: The fit, without what is held.
@@ -94,10 +94,10 @@ class Stage(NamedTuple):
             values = np.asarray(values)[..., None]
         self.problem.check_inside(name, values, np.array([place]), where=where)
 
-    def minimised(self) -> Start:
+    def best_fit(self) -> BestFit:
         """Find the minimum, unless it is given."""
         problem, given = self.problem, self.given
-        # A traced fit may have to move with what the result does not know of.
+        # A traced fit may depend on numbers that the given result does not have.
         traced = is_traced(problem.task, problem.numbers)
         if given is not None and not traced and _ends_at(problem, given):
             minimum = given.check()
@@ -118,17 +118,17 @@ class Stage(NamedTuple):
             task = dataclasses.replace(problem.task, solver=TrustRegionNewton())
             problem = dataclasses.replace(problem, task=task)
         names = tuple(problem.labels[i] for i in np.nonzero(self.held)[0])
-        return Start(problem, minimum, foothold(problem, minimum), self.held, names)
+        return BestFit(problem, minimum, foothold(problem, minimum), self.held, names)
 
 
-def stage(
+def pose_profile(
     nll_fn: Any,
     params: State | FitResult | None,
     observation: Any,
     *,
     held: Iterable[str],
     **options: Unpack[FitOptions],
-) -> Stage:
+) -> ProfileProblem:
     """Pose a fit.
 
     Args:
@@ -145,13 +145,8 @@ def stage(
             "params: a batch of fits has no one minimum. Map over it with jax.vmap."
         )
     state: Any = given.params if given is not None else params
-    problem = pose(
-        nll_fn,
-        state,
-        observation,
-        **options,
-    )
-    return Stage(problem, given, _held(problem, held))
+    problem = pose(nll_fn, state, observation, **options)
+    return ProfileProblem(problem, given, _held(problem, held))
 
 
 def _ends_at(problem: Problem, given: FitResult) -> bool:
@@ -165,7 +160,7 @@ def _ends_at(problem: Problem, given: FitResult) -> bool:
 
 
 def confidence(cl: Any) -> float:
-    """Return a confidence level, or say what is wrong with it."""
+    """Return a confidence level, or raise if it is none."""
     if is_traced(cl) or isinstance(cl, str) or np.ndim(cl):
         raise ArgumentTypeError(
             f"cl: expected one number that is not traced, got {type(cl).__name__}."

@@ -23,20 +23,20 @@ FAR = 0.5
 LATE = 0.5
 
 
-class Way(eqx.Module):
-    """What a point of the plane is on the way to.
+class Step(eqx.Module):
+    """A step along the curve, or onto it from afar, and what it has to fulfil.
 
     Attributes:
         wanted: Whether there is a step.
         traces: Whether it is one along the curve, not one onto it from afar.
         first: The point on the curve where it begins, and the gradient there.
-        sense: Which way round, 1 or -1.
+        sense: The sense of rotation, 1 or -1.
         time: How long the step is to take.
         reach: How far a correction may lead.
         across: The direction of corrections, that of the gradient if `plain`.
         plain: Whether it is.
-        looks: Whether the middle is to be looked at.
-        closes: Whether it leads to where the piece began; that is always looked at.
+        checks_middle: Whether to check that the middle is on the curve too.
+        closes: Whether it leads to where the piece began; its middle is always checked.
         last: That point, and the gradient there.
     """
 
@@ -48,7 +48,7 @@ class Way(eqx.Module):
     reach: Float[Array, ""]
     across: Float[Array, " 2"]
     plain: Bool[Array, ""]
-    looks: Bool[Array, ""]
+    checks_middle: Bool[Array, ""]
     closes: Bool[Array, ""]
     last: tuple[Float[Array, " 2"], Float[Array, " 2"]]
 
@@ -111,17 +111,17 @@ class Plane(eqx.Module):
         value = self.values(u)
         return jnp.all((value >= self.box[0]) & (value <= self.box[1]))
 
-    def visit(self, last: Foothold, u: Array) -> tuple[Foothold, Array, Array]:
+    def fit_at(self, last: Foothold, u: Array) -> tuple[Foothold, Array, Array]:
         """Return the fit at a point, the height above the level, and its gradient."""
         x = last.x.at[self.places].set(self.values(u))
         at = follow_held(self.task, self.numbers, last, self.held, x)
         height = (at.value - self.base.value) / self.rise - 1
         return at, height, self.root.T @ at.gradient[self.places] / self.rise
 
-    def corrected(self, last: Foothold, u: Array, way: Way) -> "Landing":
+    def corrected(self, last: Foothold, u: Array, step: Step) -> "Landing":
         """Move a point onto the curve, if that is wanted.
 
-        Then look at the middle of the arc to it, where that is asked for: a step may
+        Then check the middle of the arc to it, if the step says so: a step may
         have come to another arm of a narrow valley.
         """
 
@@ -129,37 +129,37 @@ class Plane(eqx.Module):
             return s.good & ~s.done & (s.count <= MOST_CORRECTIONS)
 
         def advance(s: _Correction) -> _Correction:
-            middle = way.first[0] + way.arc(s.v, s.gradient).middle()
-            place = jnp.where(s.looking, middle, s.v)
-            end, height, gradient = self.visit(s.at, place)
+            middle = step.first[0] + step.arc(s.v, s.gradient).middle()
+            place = jnp.where(s.checking_middle, middle, s.v)
+            end, height, gradient = self.fit_at(s.at, place)
             found = end.success & (jnp.abs(height) <= self.tolerance)
-            better = way.onto(s.v, height, gradient)
-            near = jnp.linalg.norm(better - u) <= way.reach
-            near = near & self.inside(better) & (~way.traces | (height < FAR))
-            good = end.success & jnp.where(found, way.accepts(s.v, gradient), near)
-            along = end.success & way.arc(s.v, s.gradient).passes(height, gradient)
-            look = found & good & way.looks
-            on = ~s.looking
+            better = step.onto(s.v, height, gradient)
+            near = jnp.linalg.norm(better - u) <= step.reach
+            near = near & self.inside(better) & (~step.traces | (height < FAR))
+            good = end.success & jnp.where(found, step.accepts(s.v, gradient), near)
+            along = end.success & step.arc(s.v, s.gradient).passes(height, gradient)
+            look = found & good & step.checks_middle
+            on = ~s.checking_middle
             return _Correction(
                 at=select(good & on, end, s.at),
                 v=jnp.where(on & good & ~found, better, s.v),
                 gradient=jnp.where(on, gradient, s.gradient),
-                # A look is no correction.
-                count=s.count + jnp.where(s.looking | look, 0, 1),
-                good=jnp.where(s.looking, along, good),
-                done=jnp.where(s.looking, along, found & ~look),
-                looking=s.looking | look,
+                # Checking the middle is no correction.
+                count=s.count + jnp.where(s.checking_middle | look, 0, 1),
+                good=jnp.where(s.checking_middle, along, good),
+                done=jnp.where(s.checking_middle, along, found & ~look),
+                checking_middle=s.checking_middle | look,
                 visits=s.visits + 1,
             )
 
         start = _Correction(
             at=last,
-            v=jnp.where(way.closes, way.last[0], u),
-            gradient=way.last[1],
+            v=jnp.where(step.closes, step.last[0], u),
+            gradient=step.last[1],
             count=jnp.asarray(0),
-            good=way.closes | (self.inside(u) & way.wanted),
+            good=step.closes | (self.inside(u) & step.wanted),
             done=jnp.asarray(False),
-            looking=way.closes,
+            checking_middle=step.closes,
             visits=jnp.asarray(0),
         )
         end = jax.lax.while_loop(going, advance, start)
@@ -173,7 +173,7 @@ class _Correction(eqx.Module):
     count: Int[Array, ""]
     good: Bool[Array, ""]
     done: Bool[Array, ""]
-    looking: Bool[Array, ""]
+    checking_middle: Bool[Array, ""]
     visits: Int[Array, ""]
 
 

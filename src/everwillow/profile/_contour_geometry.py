@@ -19,14 +19,15 @@ from jaxtyping import Array, Float
 # gradient times the chord is 4 sin²(φ/2). This is half a radian, whose chord is
 # 0.06 below the level in its middle.
 TURN = 0.25
-# What is not quadratic may make as large a difference between the two.
+# Largest difference between the two, which comes from terms beyond the quadratic ones.
 SKEW = 0.1
 # Steps aim at this part of the largest turn.
 AIM = 0.6
-# The middle of a long step may be as high or low, and cross the curve so steeply.
+# Largest height in the middle of a long step, and largest slope of f along it.
 BESIDE = 0.05
 OBLIQUE = 0.2
-# A parameter may be as much more extreme between two points, in standard errors.
+# Largest amount, in standard errors, by which a parameter may be more extreme between
+# two points than at both.
 MISSED = 1e-4
 EPSILON = 1e-12
 
@@ -37,7 +38,7 @@ def velocity(gradient: Array, sense: Array) -> Array:
 
 
 class Arc(eqx.Module):
-    """A way from a point on the curve to another one, with the gradients at both.
+    """An arc from one point of the curve to another, with the gradients at both.
 
     Attributes:
         chord: From the first point to the second.
@@ -69,12 +70,12 @@ class Arc(eqx.Module):
 
     @property
     def turn(self) -> Array:
-        """Return the quadratic part of what f bends, 4 sin²(φ/2) on an ellipse."""
+        """Return the quadratic part of the bend of f, 4 sin²(φ/2) on an ellipse."""
         return 0.5 * (self.falls + self.rises)
 
     @property
     def skew(self) -> Array:
-        """Return what is not quadratic in it."""
+        """Return the part of the bend that is not quadratic."""
         return jnp.abs(self.falls - self.rises)
 
     @property
@@ -84,7 +85,7 @@ class Arc(eqx.Module):
 
     @property
     def time(self) -> Array:
-        """Return how long the way takes; negative if it leads back."""
+        """Return the time of the arc; negative if it leads back."""
         mean = 0.5 * (self.begin + self.end)
         size = jnp.vdot(mean, mean)
         straight = jnp.vdot(self.chord, mean) / jnp.where(size > 0, size, 1)
@@ -100,9 +101,9 @@ class Arc(eqx.Module):
         return 0.5 * self.chord + 0.125 * self.time * (self.begin - self.end)
 
     def past_extremes(self, rows: Array) -> Array:
-        """Return when linear functions were most extreme on the way; NaN if nowhere.
+        """Return when linear functions were most extreme inside; NaN if nowhere.
 
-        Only where an end of the way is not as good.
+        Extremes that an end of the arc has nearly, too, do not count.
 
         Args:
             rows: Their coefficients, shape ``(k, 2)``.

@@ -13,7 +13,7 @@ from everwillow.engine.core import Task
 from everwillow.engine.outcome import _range, scaled_solver
 from everwillow.engine.problem import Numbers
 from everwillow.fitting.follow import Foothold
-from everwillow.profile._contour_corrector import Plane, Way
+from everwillow.profile._contour_corrector import Plane, Step
 from everwillow.profile._contour_geometry import AIM, SKEW, TURN, Arc, Orbit, guess
 
 
@@ -21,55 +21,57 @@ from everwillow.profile._contour_geometry import AIM, SKEW, TURN, Arc, Orbit, gu
 LARGEST_CORRECTION = 0.4
 SMALLEST_STEP = 1e-5
 GROWTH = 1.5
-# There is room for as many times the points of an ellipse, half of it for one way;
-# longer curves are left open.
+# The arrays have room for this many times the points of an ellipse, half of it for each
+# branch; longer curves are left open.
 LONGEST = 32
-# Where the curve is straight steps are larger, by this at most.
+# Largest ratio of a step to the usual one, where the curve is straight.
 STRIDE = 2
-# Where it turns sharply, or bends with a narrow valley, an angle is at most as many.
+# Largest angle of a step in units of the usual one, where the curve turns sharply.
 SHARPEST = 3
-# The middle of a step that is larger than others by this is looked at.
+# The middle of a step is checked if it is longer than usual by this factor.
 LONG = 1.2
-# A step may be as much longer than it would be, to end where a parameter is extreme,
-# and is not divided for less.
+# To end where a parameter is extreme a step may be longer by this factor; an extreme
+# nearer than `SHORTEST` of a step is not aimed at.
 STRETCH = 1.35
 SHORTEST = 0.05
-# Each time that it goes back from one it has passed it goes less far, by this.
+# A step that goes back to an extreme that was passed is shortened by this factor.
 SHRINK = 0.9
-# Where curves are looked for. Bounds on all sides cut a convex one in four.
+# Number of rays on which a point of the curve is sought, and of pieces of the curve:
+# bounds on all sides cut a convex one in four.
 DIRECTIONS = 24
 PIECES = 4
 
 
-class _Tracing(eqx.Module):
-    """Where the tracing stands, in units in which the curve is nearly a circle.
+class _TracingState(eqx.Module):
+    """What the tracing keeps, in units in which the curve is nearly a circle.
 
-    There is one loop for all: either it looks for a point on the curve in one direction
-    after the other, or it goes on from the last one.
+    One loop does all: it either seeks a point of the curve in one direction after the
+    other, or takes a step along the curve from the last point.
 
     Attributes:
         at: The fit at the last point.
         u: The last point.
         gradient: The gradient there.
-        orbit: How the curve goes on, as far as the last step tells.
-        plain: Whether that is too little for corrections.
+        orbit: How the curve goes on, extrapolated from the last step.
+        plain: Whether corrections go along the gradient, as the orbit is too uncertain.
         begin: All parameters at the first point of the piece, the point and the
             gradient there.
-        sense: Which way round, 1 or -1.
-        step: The time of the next step.
-        aim: That to an extreme of a parameter which the last step has passed, or NaN.
-        time: Of the way since the first point.
+        sense: The sense of rotation, 1 or -1.
+        step_time: The time of the next step.
+        aim: The time to an extreme of a parameter that the last step passed, or NaN.
+        time: Of the branch since the first point.
         seeking: Whether a point is looked for.
         direction: Which direction is the next.
-        way: Which way this is: twice the piece of the curve, and its second way 1 more.
-        count: How many points there are on it.
-        total: How many there are on all.
-        visits: How many fits it took.
+        branch: Number of the branch: twice that of the piece of the curve, and 1 more
+            for the branch that leaves its first point the other way round.
+        count: Number of points on it.
+        total: Number of points on all.
+        visits: Number of fits.
         points: All points, NaN beyond their end.
         x: All parameters there.
-        ways: Which way each is on.
+        branches: The branch that each is on.
         closed: Whether the curve came back to its first point.
-        going: Whether there is more to do.
+        going: Whether the tracing goes on.
     """
 
     at: Foothold
@@ -79,18 +81,18 @@ class _Tracing(eqx.Module):
     plain: Any
     begin: tuple[Array, Array, Array]
     sense: Float[Array, ""]
-    step: Float[Array, ""]
+    step_time: Float[Array, ""]
     aim: Float[Array, ""]
     time: Float[Array, ""]
     seeking: Any
     direction: Any
-    way: Any
+    branch: Any
     count: Any
     total: Any
     visits: Any
     points: Float[Array, "k 2"]
     x: Float[Array, "k n"]
-    ways: Any
+    branches: Any
     closed: Any
     going: Any
 
@@ -102,7 +104,9 @@ class _Tracing(eqx.Module):
             across = u[0] * y - u[1] * x
             along = u[0] * x + u[1] * y
             crosses = (across[1:] * across[:-1] <= 0) & (along[1:] > 0)
-            crosses = crosses & (along[:-1] > 0) & (self.ways[1:] == self.ways[:-1])
+            crosses = (
+                crosses & (along[:-1] > 0) & (self.branches[1:] == self.branches[:-1])
+            )
             close = jnp.hypot(x - u[0], y - u[1]) <= near
             return ~jnp.any(crosses) & ~jnp.any(close)
 
@@ -110,7 +114,7 @@ class _Tracing(eqx.Module):
 
     def from_begin(
         self, begin: Any, sense: Array, longest: Array, wanted: Array
-    ) -> "_Tracing":
+    ) -> "_TracingState":
         """Return to the first point of the piece to go on in a sense, if wanted."""
         x, u, gradient = begin
         # That of the ellipse.
@@ -125,19 +129,19 @@ class _Tracing(eqx.Module):
             plain=wanted | self.plain,
             begin=begin,
             sense=jnp.where(wanted, sense, self.sense),
-            step=jnp.where(wanted, longest, self.step),
+            step_time=jnp.where(wanted, longest, self.step_time),
             aim=jnp.where(wanted, jnp.nan, self.aim),
             time=jnp.where(wanted, 0, self.time),
         )
 
-    def after(self, arc: Arc, good: Array, past: Array, way: Way, longest: Array):
+    def after(self, arc: Arc, good: Array, past: Array, step: Step, longest: Array):
         """Return where a step along the curve leads, and how long the next one is.
 
         Args:
             arc: The step.
             good: Whether it is taken.
             past: When it passed an extreme of a parameter, and so is not; or NaN.
-            way: What it was to be.
+            step: What it was to be.
             longest: What steps are to be where nothing asks for others.
         """
         passed = jnp.isfinite(past)
@@ -149,14 +153,16 @@ class _Tracing(eqx.Module):
         # angle takes longer.
         most = jnp.clip(longest / orbit.rate, longest, STRIDE * longest)
         # A step that was divided to end at an extreme was not too long.
-        tried = jnp.where(room < 1, way.time, jnp.maximum(way.time, self.step))
+        tried = jnp.where(room < 1, step.time, jnp.maximum(step.time, self.step_time))
         grown = jnp.minimum(tried * jnp.clip(room, 0.5, GROWTH), most)
-        smaller = 0.5 * jnp.minimum(way.time, self.step)
+        smaller = 0.5 * jnp.minimum(step.time, self.step_time)
         return dataclasses.replace(
             self,
             orbit=select(good, orbit, self.orbit),
             plain=jnp.where(good, arc.skew > 0.5 * jnp.abs(arc.turn), self.plain),
-            step=jnp.where(good, grown, jnp.where(passed, self.step, smaller)),
+            step_time=jnp.where(
+                good, grown, jnp.where(passed, self.step_time, smaller)
+            ),
             aim=past,
             time=self.time + jnp.where(good, arc.time, 0),
         )
@@ -207,16 +213,16 @@ def trace(
     return _sorted(plane, end)
 
 
-def _sorted(plane: Plane, end: _Tracing) -> tuple[Array, ...]:
-    """Put the points in order: second ways backwards to the first point, then first."""
-    row = jnp.arange(end.ways.size)
+def _sorted(plane: Plane, end: _TracingState) -> tuple[Array, ...]:
+    """Put points in order: second branches backwards, then first branches forwards."""
+    row = jnp.arange(end.branches.size)
     used = row < end.total
-    # What closed only on its second way has nothing of the first one.
-    alone = end.closed & (end.way % 2 == 1) & (end.ways == end.way - 1)
-    begins = (row == 0) | (jnp.roll(end.ways, 1) != end.ways)
+    # A curve that closed on its second branch needs no point of the first one.
+    alone = end.closed & (end.branch % 2 == 1) & (end.branches == end.branch - 1)
+    begins = (row == 0) | (jnp.roll(end.branches, 1) != end.branches)
     used = used & ~(alone & ~begins)
-    piece = jnp.where(used, end.ways // 2, PIECES)
-    along = jnp.where(end.ways % 2 == 1, -1 - row, row)
+    piece = jnp.where(used, end.branches // 2, PIECES)
+    along = jnp.where(end.branches % 2 == 1, -1 - row, row)
     order = jnp.lexsort((along, piece))
     piece = piece[order]
     # Each piece leaves a row to the one before.
@@ -231,12 +237,12 @@ def _sorted(plane: Plane, end: _Tracing) -> tuple[Array, ...]:
     return points, spread(end.x), count, end.closed, end.visits
 
 
-def _start(plane: Plane, longest: Array, size: int) -> _Tracing:
+def _start(plane: Plane, longest: Array, size: int) -> _TracingState:
     """Return the tracing before anything is found."""
     base = plane.base
     one, zero = jnp.ones_like(longest), jnp.zeros(2, longest.dtype)
     number = jnp.asarray(0)
-    return _Tracing(
+    return _TracingState(
         at=base,
         u=zero,
         gradient=zero,
@@ -244,18 +250,18 @@ def _start(plane: Plane, longest: Array, size: int) -> _Tracing:
         plain=jnp.asarray(True),
         begin=(base.x, zero, zero),
         sense=one,
-        step=longest,
+        step_time=longest,
         aim=jnp.nan * one,
         time=0 * one,
         seeking=jnp.asarray(True),
         direction=number,
-        way=number,
+        branch=number,
         count=number,
         total=number,
         visits=number,
         points=jnp.full((size, 2), jnp.nan, one.dtype),
         x=jnp.full((size, base.x.size), jnp.nan, one.dtype),
-        ways=jnp.zeros(size, number.dtype),
+        branches=jnp.zeros(size, number.dtype),
         closed=jnp.asarray(False),
         going=base.success,
     )
@@ -268,20 +274,20 @@ def _ray(direction: Array, like: Array) -> Array:
     return jnp.stack([jnp.cos(angle), jnp.sin(angle)])
 
 
-def _way(plane: Plane, t: _Tracing, longest: Array, ray: Array):
-    """Return the next step, and the point where it leads."""
+def _next_step(plane: Plane, t: _TracingState, longest: Array, ray: Array):
+    """Return the next step, and the point where the predictor leads."""
     _, *first = t.begin
     back = Arc.between(t.sense, (t.u, t.gradient), (first[0], first[1]))
-    returns = back.is_sound() & (back.time <= GROWTH * t.step)
-    closes = ~t.seeking & (t.time > 2 * t.step) & returns & jnp.isnan(t.aim)
+    returns = back.is_sound() & (back.time <= GROWTH * t.step_time)
+    closes = ~t.seeking & (t.time > 2 * t.step_time) & returns & jnp.isnan(t.aim)
     # To where a parameter is extreme, if that is next.
     extremes = t.orbit.to_extremes(plane.root)
-    ahead = (extremes > SHORTEST * t.step) & (extremes < STRETCH * t.step)
-    time = jnp.minimum(jnp.min(jnp.where(ahead, extremes, jnp.inf)), 2 * t.step)
-    time = jnp.where(jnp.any(ahead), time, t.step)
+    ahead = (extremes > SHORTEST * t.step_time) & (extremes < STRETCH * t.step_time)
+    time = jnp.minimum(jnp.min(jnp.where(ahead, extremes, jnp.inf)), 2 * t.step_time)
+    time = jnp.where(jnp.any(ahead), time, t.step_time)
     time = jnp.where(jnp.isnan(t.aim), time, t.aim)
     chord = t.orbit.after(time)
-    way = Way(
+    step = Step(
         wanted=~t.seeking | t.is_new(ray, longest),
         traces=~t.seeking,
         first=(t.u, t.gradient),
@@ -290,37 +296,37 @@ def _way(plane: Plane, t: _Tracing, longest: Array, ray: Array):
         reach=jnp.where(t.seeking, 2, LARGEST_CORRECTION * jnp.linalg.norm(chord)),
         across=t.orbit.bend,
         plain=t.seeking | t.plain,
-        looks=~t.seeking & (time > LONG * STRETCH * longest),
+        checks_middle=~t.seeking & (time > LONG * STRETCH * longest),
         closes=closes,
         last=(first[0], first[1]),
     )
-    return way, jnp.where(t.seeking, ray, t.u + chord)
+    return step, jnp.where(t.seeking, ray, t.u + chord)
 
 
-def _advance(plane: Plane, t: _Tracing, longest: Array) -> _Tracing:
+def _advance(plane: Plane, t: _TracingState, longest: Array) -> _TracingState:
     """Look in one direction, or take one step along the curve or make it smaller."""
-    way, ahead = _way(plane, t, longest, _ray(t.direction, t.u))
+    step, ahead = _next_step(plane, t, longest, _ray(t.direction, t.u))
     source = select(t.seeking, plane.base, t.at)
-    end = plane.corrected(source, ahead, way)
+    end = plane.corrected(source, ahead, step)
     found = t.seeking & end.good & t.is_new(end.u, longest)
     arc = Arc.between(t.sense, (t.u, t.gradient), (end.u, end.gradient))
     # Parameters are extreme at points; what was passed is gone back to.
     past = jnp.nanmin(arc.past_extremes(plane.root))
     taken = end.good & ~t.seeking
-    past = jnp.minimum(past, SHRINK * way.time)
+    past = jnp.minimum(past, SHRINK * step.time)
     past = jnp.where(taken & (past > SMALLEST_STEP * longest), past, jnp.nan)
-    close = taken & way.closes & jnp.isnan(past)
-    good = taken & ~way.closes & jnp.isnan(past)
+    close = taken & step.closes & jnp.isnan(past)
+    good = taken & ~step.closes & jnp.isnan(past)
     moved = dataclasses.replace(
-        t.after(arc, good, past, way, longest),
+        t.after(arc, good, past, step, longest),
         at=select(good | found, end.at, t.at),
         u=jnp.where(good, end.u, t.u),
         gradient=jnp.where(good, end.gradient, t.gradient),
     )
     begin = select(found, (end.at.x, end.u, end.gradient), t.begin)
-    # The points of one way fill half of the rows.
-    full = (2 * t.count >= t.ways.size) | (t.total >= t.ways.size - 1)
-    stuck = ~good & jnp.isnan(past) & (t.step < SMALLEST_STEP * longest)
+    # The points of one branch fill half of the rows.
+    full = (2 * t.count >= t.branches.size) | (t.total >= t.branches.size - 1)
+    stuck = ~good & jnp.isnan(past) & (t.step_time < SMALLEST_STEP * longest)
     over = ~t.seeking & (close | full | stuck)
     sense = jnp.where(found, 1.0, -1.0)
     moved = moved.from_begin(begin, sense, longest, found | over)
@@ -330,21 +336,21 @@ def _advance(plane: Plane, t: _Tracing, longest: Array) -> _Tracing:
     put = jax.lax.dynamic_update_index_in_dim
     u, x = select(close, (t.begin[1], t.begin[0]), (end.u, end.at.x))
     points = put(t.points, jnp.where(more, u, jnp.nan), t.total, 0)
-    # After the first way the second, after that the next piece.
-    number = t.way + jnp.where(over, 1, 0)
+    # After the first branch the second, after that the next piece.
+    number = t.branch + jnp.where(over, 1, 0)
     direction = t.direction + jnp.where(t.seeking, 1, 0)
     lost = t.seeking & ~found & (direction >= DIRECTIONS)
     return dataclasses.replace(
         moved,
         seeking=(t.seeking & ~found) | (over & (number % 2 == 0)),
         direction=direction,
-        way=jnp.where(close, t.way, number),
+        branch=jnp.where(close, t.branch, number),
         count=jnp.where(over, 0, t.count + jnp.where(more, 1, 0)),
         total=t.total + jnp.where(more, 1, 0),
         visits=t.visits + end.visits,
         points=points,
         x=put(t.x, x, t.total, 0),
-        ways=put(t.ways, t.way, t.total, 0),
+        branches=put(t.branches, t.branch, t.total, 0),
         closed=close,
         going=~(close | lost | (number >= 2 * PIECES)),
     )

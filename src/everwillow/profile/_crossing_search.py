@@ -27,32 +27,33 @@ class CROSSING(eqx.Enumeration):
     )
 
 
-# In units of standard errors; -ln L is known to its rounding, which may be coarser.
+# Accuracy of an end in standard errors; the rounding of -ln L may be coarser.
 TOLERANCE = 1e-9
-# Newton's method takes 3 to 8 points; if it has not found the end after so many, the
-# bracket is halved instead, which takes 52 at most.
+# Newton's method takes 3 to 8 points; after `NEWTON_POINTS` the bracket is halved
+# instead, which takes 52 at most.
 NEWTON_POINTS = 16
 MOST_POINTS = 72
 # A -ln L that is smaller than at the minimum by more than this is another minimum.
 DEEPER = 1e-6
-# Where the level is not crossed the search goes on by this times what it has gone.
+# Where the level is not reached the distance from the best fit grows by this part.
 GROWTH = 1.0
 # Beyond as many standard errors there is no crossing.
 FAR = 1e9
 # This close, in standard errors, to where fits begin to fail there is no crossing.
 NEAR_FAILURE = 1e-6
-# -ln L that falls by so much in a standard error, on the way outwards, leads elsewhere.
+# A fall of -ln L by this in one standard error outwards hints at another minimum.
 FALL = 1e-3
-# The rounding of -ln L may be this part of the rise to the level.
+# Largest rounding of -ln L as a part of the rise to the level.
 COARSE = 0.2
-# It ends a search only where it is at most this part; else the bracket closes.
+# Largest rounding that may end a search by itself; beyond, the bracket has to close.
 FINE = 0.02
-# Smooth maps cannot be evaluated on the ends of their range: this part of it is left.
+# Smooth maps cannot be evaluated at the ends of their range: distance from the end, as
+# a part of the range.
 MARGIN = 1e-9
 
 
-class _Search(eqx.Module):
-    """Where a search stands: a point inside, one outside, and the next to try.
+class _SearchState(eqx.Module):
+    """What a search keeps: a point inside, one outside, and the next to try.
 
     Attributes:
         at: The last fit that did not fail.
@@ -77,14 +78,14 @@ class _Search(eqx.Module):
     count: Any
 
 
-class _Way(eqx.Module):
+class _CrossingProblem(eqx.Module):
     """What does not change during a search.
 
     Attributes:
         task: The structure of the fit.
         numbers: Its arguments.
         base: The minimum.
-        held: What is held on the way, shape ``(n,)``.
+        held: Parameters that are held, shape ``(n,)``.
         place: The position of the parameter.
         side: -1 or 1.
         level: In standard errors.
@@ -109,7 +110,7 @@ class _Way(eqx.Module):
         beyond = (value - self.end) * self.side > 0
         return jnp.where(beyond, self.end, value)
 
-    def start(self) -> _Search:
+    def start(self) -> _SearchState:
         """Return the first point, where a parabola would cross."""
         codes: Any = CROSSING
         best = self.base.x[self.place]
@@ -117,7 +118,7 @@ class _Way(eqx.Module):
         status = codes.where(away, codes.fit_failed, codes.at_bound)
         hidden = away & (self.rounding > COARSE * 0.5 * self.level**2)
         status = codes.where(hidden, codes.below_rounding, status)
-        return _Search(
+        return _SearchState(
             at=self.base,
             value=self.limited(best + self.side * self.level * self.sigma),
             inside=best,
@@ -129,7 +130,7 @@ class _Way(eqx.Module):
             count=jnp.asarray(0),
         )
 
-    def advance(self, s: _Search) -> _Search:
+    def advance(self, s: _SearchState) -> _SearchState:
         """Visit a point, judge it and choose the next one."""
         x = self.base.x.at[self.place].set(s.value)
         at = follow_held(self.task, self.numbers, s.at, self.held, x)
@@ -175,7 +176,7 @@ class _Way(eqx.Module):
         status = codes.where(found, codes.found, status)
         status = codes.where(deeper, codes.new_minimum, status)
         over = found | narrow | blocked | lost | stopped | deeper
-        return _Search(
+        return _SearchState(
             at=select(good, at, s.at),
             value=value,
             inside=inside,
@@ -230,8 +231,8 @@ def crossing(
     guess = jnp.where(jnp.abs(best) > 0, jnp.abs(best), 1)
     bound, end = _ends(numbers, base.x, place, side)
     held = held.at[place].set(True)
-    way: _Way = constant(
-        _Way(
+    problem: _CrossingProblem = constant(
+        _CrossingProblem(
             task=task,
             numbers=numbers,
             base=base,
@@ -246,11 +247,11 @@ def crossing(
     )
 
     # JAX would hash a bound method, with the arrays that it is bound to.
-    def advance(s: _Search) -> _Search:
-        return way.advance(s)
+    def advance(s: _SearchState) -> _SearchState:
+        return problem.advance(s)
 
     last = jax.lax.while_loop(
-        lambda s: s.going & (s.count < MOST_POINTS), advance, way.start()
+        lambda s: s.going & (s.count < MOST_POINTS), advance, problem.start()
     )
     # One more Newton step, whose derivative is that of the crossing.
     here = last.at.x[place]

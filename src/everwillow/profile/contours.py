@@ -16,7 +16,7 @@ from everwillow.engine.layout import is_traced, on_host
 from everwillow.fitting import FitResult
 from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.fitting.result import Values
-from everwillow.profile._best_fit import confidence, stage
+from everwillow.profile._best_fit import confidence, pose_profile
 from everwillow.profile._contour_tracing import LONGEST, trace
 from everwillow.profile.scans import pair
 from everwillow.statelib import State
@@ -121,23 +121,17 @@ def contour(
         raise ArgumentValueError(
             f"points: expected {FEWEST_POINTS} points or more, got {points!r}."
         )
-    posed = stage(
-        nll_fn,
-        params,
-        observation,
-        held=held,
-        **options,
-    )
+    posed = pose_profile(nll_fn, params, observation, held=held, **options)
     places = np.array(pair(posed, names))
-    start = posed.minimised()
-    problem = start.problem
+    fitted = posed.best_fit()
+    problem = fitted.problem
     curve, x, count, closed, fits = on_host(
         programs.call(
             trace,
             problem.task,
             problem.numbers,
-            start.base,
-            start.held,
+            fitted.base,
+            fitted.held,
             places,
             -jnp.log1p(-jnp.asarray(cl, float)),
             np.zeros(LONGEST * points),
@@ -155,9 +149,9 @@ def contour(
         names=(problem.labels[places[0]], problem.labels[places[1]]),
         cl=cl,
         points=curve[:count],
-        params=start.states(x[:count]),
+        params=fitted.states(x[:count]),
         closed=closed,
         num_fits=fits,
-        minimum=start.minimum,
-        held=start.held_names,
+        minimum=fitted.minimum,
+        held=fitted.held_names,
     )

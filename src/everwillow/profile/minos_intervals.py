@@ -19,7 +19,12 @@ from everwillow.engine.layout import is_traced, namespace, on_host
 from everwillow.fitting import FitResult
 from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.fitting.result import Values
-from everwillow.profile._best_fit import Stage, Start, confidence, stage
+from everwillow.profile._best_fit import (
+    BestFit,
+    ProfileProblem,
+    confidence,
+    pose_profile,
+)
 from everwillow.profile._crossing_search import CROSSING, DEEPER, crossings
 from everwillow.statelib import State
 
@@ -161,21 +166,15 @@ def minos(
         -2.6764 +3.3423
     """
     cl = confidence(cl)
-    posed = stage(
-        nll_fn,
-        params,
-        observation,
-        held=held,
-        **options,
-    )
+    posed = pose_profile(nll_fn, params, observation, held=held, **options)
     places = _places(posed, names)
-    start = posed.minimised()
-    problem, count = start.problem, places.size
-    value, status, x, beyond = _ends(start, places, cl)
-    best = start.base.x[places]
-    minimum = start.minimum
+    fitted = posed.best_fit()
+    problem, count = fitted.problem, places.size
+    value, status, x, beyond = _ends(fitted, places, cl)
+    best = fitted.base.x[places]
+    minimum = fitted.minimum
     if not is_traced(value):
-        status, minimum = _deeper(start, places, status, x, beyond)
+        status, minimum = _deeper(fitted, places, status, x, beyond)
     library = namespace(value)
     ended = (status == CROSSING.found) | (status == CROSSING.at_bound)
     errors = library.where(ended, value - library.concatenate([best, best]), np.nan)
@@ -188,14 +187,14 @@ def minos(
         upper=errors[count:],
         lower_status=jax.tree.map(lambda code: code[:count], status),
         upper_status=jax.tree.map(lambda code: code[count:], status),
-        lower_params=start.states(ends[:count]),
-        upper_params=start.states(ends[count:]),
+        lower_params=fitted.states(ends[:count]),
+        upper_params=fitted.states(ends[count:]),
         minimum=minimum,
-        held=start.held_names,
+        held=fitted.held_names,
     )
 
 
-def _places(posed: Stage, names: Iterable[Key] | None) -> np.ndarray:
+def _places(posed: ProfileProblem, names: Iterable[Key] | None) -> np.ndarray:
     """Return the positions of parameters, all free ones if none are named."""
     if names is None:
         places = np.array([p for p in posed.problem.free if not posed.held[p]], int)
@@ -210,16 +209,16 @@ def _places(posed: Stage, names: Iterable[Key] | None) -> np.ndarray:
     return places
 
 
-def _ends(start: Start, places: np.ndarray, cl: float) -> tuple[Any, Any, Any, Any]:
+def _ends(fitted: BestFit, places: np.ndarray, cl: float) -> tuple[Any, Any, Any, Any]:
     """Search all lower ends, then all upper ones; return what `crossings` does."""
     level = ndtri(0.5 + 0.5 * jnp.asarray(cl, float))
     return on_host(
         programs.call(
             crossings,
-            start.problem.task,
-            start.problem.numbers,
-            start.base,
-            start.held,
+            fitted.problem.task,
+            fitted.problem.numbers,
+            fitted.base,
+            fitted.held,
             np.concatenate([places, places]),
             np.repeat([-1.0, 1.0], places.size),
             level,
@@ -228,7 +227,7 @@ def _ends(start: Start, places: np.ndarray, cl: float) -> tuple[Any, Any, Any, A
 
 
 def _deeper(
-    start: Start, places: np.ndarray, status: Any, x: Any, beyond: Any
+    fitted: BestFit, places: np.ndarray, status: Any, x: Any, beyond: Any
 ) -> tuple[Any, FitResult]:
     """Fit from where there may be a deeper minimum, and say so if there is one.
 
@@ -236,11 +235,11 @@ def _deeper(
         The status of each search, and the deepest minimum.
     """
     met = np.array(status == CROSSING.new_minimum)
-    minimum, names = start.minimum, [start.problem.labels[i] for i in places]
+    minimum, names = fitted.minimum, [fitted.problem.labels[i] for i in places]
     points = np.where(met[:, None], x, beyond)
     best, first = minimum, -1
     for i in np.nonzero(np.all(np.isfinite(points), axis=1))[0]:
-        fit = start.problem.at(start.states(points[i])).fit(throw=False)
+        fit = fitted.problem.at(fitted.states(points[i])).fit(throw=False)
         depth = float(minimum.nll - fit.nll)
         met[i] |= bool(fit.success) and depth > DEEPER + _rounding(minimum)
         if bool(fit.success) and fit.nll < best.nll:

@@ -22,7 +22,7 @@ from everwillow.fitting import FitResult
 from everwillow.fitting.follow import Foothold, follow_held, holding
 from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.fitting.result import Values
-from everwillow.profile._best_fit import Stage, stage
+from everwillow.profile._best_fit import ProfileProblem, pose_profile
 from everwillow.statelib import State
 
 
@@ -160,24 +160,18 @@ def scan(
         >>> print(result.twice_delta_nll.round(3))
         [0.862 0.192 0.735]
     """
-    posed = stage(
-        nll_fn,
-        params,
-        observation,
-        held=held,
-        **options,
-    )
+    posed = pose_profile(nll_fn, params, observation, held=held, **options)
     place = posed.position(name)
     points = _points(posed, name, place, values, where="values")
-    start = posed.minimised()
-    problem = start.problem.reaching(np.array([place]), points[:, None])
+    fitted = posed.best_fit()
+    problem = fitted.problem.reaching(np.array([place]), points[:, None])
     x, nll, gradient, status, success = on_host(
         programs.call(
             _scan_at_once if vectorised else _scan_outwards,
             problem.task,
             problem.numbers,
-            start.base,
-            start.held,
+            fitted.base,
+            fitted.held,
             jnp.asarray(place),
             points,
         )
@@ -187,11 +181,11 @@ def scan(
         values=points,
         nll=nll,
         slope=gradient[:, place],
-        params=start.states(x),
+        params=fitted.states(x),
         status=status,
         success=success,
-        minimum=start.minimum,
-        held=start.held_names,
+        minimum=fitted.minimum,
+        held=fitted.held_names,
     )
 
 
@@ -222,13 +216,7 @@ def scan_2d(
         >>> print((result.twice_delta_nll.round(6) + 0.0).tolist())
         [[2.0, 1.0, 2.0], [1.0, 0.0, 1.0]]
     """
-    posed = stage(
-        nll_fn,
-        params,
-        observation,
-        held=held,
-        **options,
-    )
+    posed = pose_profile(nll_fn, params, observation, held=held, **options)
     first, second = pair(posed, names)
     if len(values) != 2:
         raise ArgumentValueError(
@@ -240,8 +228,8 @@ def scan_2d(
             zip(names, (first, second), values, strict=True)
         )
     )
-    start = posed.minimised()
-    problem = start.problem
+    fitted = posed.best_fit()
+    problem = fitted.problem
     for place, axis in zip((first, second), axes, strict=True):
         problem = problem.reaching(np.array([place]), axis[:, None])
     x, nll, _, status, success = on_host(
@@ -249,8 +237,8 @@ def scan_2d(
             _scan_grid,
             problem.task,
             problem.numbers,
-            start.base,
-            start.held,
+            fitted.base,
+            fitted.held,
             (jnp.asarray(first), jnp.asarray(second)),
             axes,
         )
@@ -259,15 +247,15 @@ def scan_2d(
         names=(problem.labels[first], problem.labels[second]),
         values=(axes[0], axes[1]),
         nll=nll,
-        params=start.states(x),
+        params=fitted.states(x),
         status=status,
         success=success,
-        minimum=start.minimum,
-        held=start.held_names,
+        minimum=fitted.minimum,
+        held=fitted.held_names,
     )
 
 
-def pair(posed: Stage, names: Any) -> tuple[int, int]:
+def pair(posed: ProfileProblem, names: Any) -> tuple[int, int]:
     """Return the positions of two different parameters."""
     if isinstance(names, str) or len(names) != 2:
         raise ArgumentValueError(f"names: expected two parameters, got {names!r}.")
@@ -279,7 +267,9 @@ def pair(posed: Stage, names: Any) -> tuple[int, int]:
     return first, second
 
 
-def _points(posed: Stage, name: Key, place: int, values: Any, *, where: str) -> Any:
+def _points(
+    posed: ProfileProblem, name: Key, place: int, values: Any, *, where: str
+) -> Any:
     library = namespace(values)
     points = library.asarray(values, float_dtype())
     if points.ndim != 1 or points.size == 0:

@@ -29,6 +29,7 @@ from everwillow.toys.lanes import (
     code_of,
     map_batches,
     minimise_in_lanes,
+    select_toys,
     settled,
 )
 from everwillow.toys.sampling import (
@@ -188,11 +189,7 @@ def fit_toys(
             f"params: expected a State or a FitResult, got {type(params).__name__}."
         )
     state = params.params if isinstance(params, FitResult) else params
-    problem = pose(
-        nll_fn,
-        state,
-        **options,
-    ).hold(held)
+    problem = pose(nll_fn, state, **options).hold(held)
     numbers, truth = problem.numbers, problem.start
     base, size = checked_key(key), batch_size or batch_size_for(len(numbers.index))
 
@@ -261,7 +258,7 @@ def fit_batch(problem: Problem, toys: Any) -> dict[str, Any]:
     outcome = _host(programs.call(fit_lanes, task, numbers, starts, toys))
     good = settled(outcome.status)
     if not np.all(good):
-        # From halfway, where the solver has forgotten what it got stuck in.
+        # From halfway, which leads the solver along another path.
         index = np.asarray(numbers.index)
         ends = np.where(np.isfinite(outcome.x), outcome.x, starts[:, index])
         starts[:, index] = 0.5 * (starts[:, index] + ends)
@@ -272,11 +269,7 @@ def fit_batch(problem: Problem, toys: Any) -> dict[str, Any]:
         other = _host(programs.call(fit_lanes, task, numbers, starts, toys))
         lower = ~flat | (other.value <= outcome.value)
         better = ~good & settled(other.status) & lower
-        outcome = jax.tree.map(
-            lambda a, b: np.where(better.reshape(-1, *[1] * (a.ndim - 1)), b, a),
-            outcome,
-            other,
-        )
+        outcome = select_toys(better, outcome, other)
         good = good | better | flat
     for i in np.nonzero(~good)[0].tolist():
         data = jax.tree.map(lambda leaf, i=i: leaf[i], toys)

@@ -61,6 +61,19 @@ def settled(status: Any) -> np.ndarray:
     return (codes == code_of(SUCCESS)) | (codes == code_of(_NONFINITE_START))
 
 
+def select_toys(which: np.ndarray, one: Any, other: Any) -> Any:
+    """Return the results of `one` with those of `other` where `which` says so.
+
+    Args:
+        which: Shape ``(toys,)``.
+        one: Arrays with a first axis of toys.
+        other: The same.
+    """
+    return jax.tree.map(
+        lambda a, b: np.where(which.reshape(-1, *[1] * (a.ndim - 1)), b, a), one, other
+    )
+
+
 def batch_size_for(parameters: int) -> int:
     """Choose how many toys to fit at once.
 

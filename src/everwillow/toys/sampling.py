@@ -120,7 +120,7 @@ class PoissonToys(eqx.Module):
 def choose_sampler(
     nll_fn: Any, sample_fn: Sampler | None, predict_fn: Callable[..., Any] | None
 ) -> Sampler:
-    """Return what draws the toys: what was given, or what the Model offers.
+    """Return the function that draws toys: the one given, or that of the Model.
 
     Raises:
         ArgumentValueError: If nothing tells how to draw.
@@ -278,6 +278,6 @@ def sample_toys(
 
 
 def check_count(count: Any, name: str) -> None:
-    """Refuse what is no positive integer."""
+    """Raise if a count is no positive integer."""
     if not isinstance(count, int | np.integer) or isinstance(count, bool) or count < 1:
         raise ArgumentValueError(f"{name}: expected a positive integer, got {count!r}.")

@@ -1,4 +1,4 @@
-"""Where errors are evaluated: which parameters are free there, which are held."""
+"""The point where derivatives are evaluated: what is free and what is held there."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple

@@ -19,15 +19,17 @@ from everwillow.uncertainty.inversion import checked_inverse
 Kind: TypeAlias = Literal["hessian", "fisher"]
 
 
-class Situation(NamedTuple):
-    """A likelihood with its data, and the point to look at."""
+class LikelihoodAtPoint(NamedTuple):
+    """A likelihood with its data, and the point where its derivatives are taken."""
 
     objective: Any
     observation: Any
     point: Point
 
 
-def look_at(nll_fn: Any, params: Any, observation: Any, fixed: Any) -> Situation:
+def likelihood_at(
+    nll_fn: Any, params: Any, observation: Any, fixed: Any
+) -> LikelihoodAtPoint:
     """Fill what was not given from a Model or a FitResult, and check the rest."""
     fixed = None if fixed is None else check_mapping(fixed, "fixed")
     is_model = isinstance(nll_fn, AbstractModel)
@@ -40,39 +42,39 @@ def look_at(nll_fn: Any, params: Any, observation: Any, fixed: Any) -> Situation
     elif is_model and fixed is not None:
         # The result has the values at which the fit held what the model fixes.
         fixed = {**dict.fromkeys(nll_fn.fixed, ...), **fixed}
-    return Situation(objective, observation, locate(params, fixed))
+    return LikelihoodAtPoint(objective, observation, locate(params, fixed))
 
 
-def covariance_at(situation: Situation, *, kind: str, throw: bool) -> Any:
+def covariance_at(likelihood: LikelihoodAtPoint, *, kind: str, throw: bool) -> Any:
     """Return the covariance of one kind."""
     if kind not in get_args(Kind):
         raise ArgumentValueError(f"kind: expected 'hessian' or 'fisher', got {kind!r}.")
-    matrix = observed(situation) if kind == "hessian" else expected(situation)
-    return checked_inverse(matrix, situation.point, throw=throw)
+    matrix = observed(likelihood) if kind == "hessian" else expected(likelihood)
+    return checked_inverse(matrix, likelihood.point, throw=throw)
 
 
-def observed(situation: Situation) -> Any:
+def observed(likelihood: LikelihoodAtPoint) -> Any:
     """Return the Hessian: that of the fit if there is one, else evaluated."""
-    known = situation.point.hessian
+    known = likelihood.point.hessian
     if known is not None:
         return known
-    return second_derivatives(situation.objective, situation)
+    return second_derivatives(likelihood.objective, likelihood)
 
 
-def expected(situation: Situation) -> Any:
+def expected(likelihood: LikelihoodAtPoint) -> Any:
     """Return the expected information."""
-    objective, _, point = situation
+    objective, _, point = likelihood
     if isinstance(objective, AbstractModel):
         try:
             asimov = _asimov(objective, point)
         except ArgumentValueError:
             # A model that does not say what it expects may still know the answer.
-            stand_in = _gauss_newton(situation)
+            stand_in = _gauss_newton(likelihood)
             if stand_in is None:
                 raise
             return stand_in
-        return second_derivatives(objective, situation._replace(observation=asimov))
-    stand_in = _gauss_newton(situation)
+        return second_derivatives(objective, likelihood._replace(observation=asimov))
+    stand_in = _gauss_newton(likelihood)
     if stand_in is not None:
         return stand_in
     raise ArgumentTypeError(
@@ -83,25 +85,25 @@ def expected(situation: Situation) -> Any:
     )
 
 
-def second_derivatives(objective: Any, situation: Situation) -> Any:
+def second_derivatives(objective: Any, likelihood: LikelihoodAtPoint) -> Any:
     """Evaluate the exact second derivatives in the free parameters."""
-    return _picked(_hessian, objective, situation)
+    return _picked(_hessian, objective, likelihood)
 
 
-def _gauss_newton(situation: Situation) -> Any:
-    if curvature_hook(situation.objective) is None:
+def _gauss_newton(likelihood: LikelihoodAtPoint) -> Any:
+    if curvature_hook(likelihood.objective) is None:
         return None
-    return _picked(_stand_in, situation.objective, situation)
+    return _picked(_stand_in, likelihood.objective, likelihood)
 
 
-def _picked(function: Any, objective: Any, situation: Situation) -> Any:
+def _picked(function: Any, objective: Any, likelihood: LikelihoodAtPoint) -> Any:
     """Evaluate a matrix, and pick the rows of the free parameters."""
-    point = situation.point
+    point = likelihood.point
     if point.free.size == 0:
         return np.zeros((0, 0), float_dtype())
     whole = curvature_hook(objective) is not None
     matrix, numbers = evaluate_at(
-        function, objective, point, situation.observation, whole=whole
+        function, objective, point, likelihood.observation, whole=whole
     )
     if matrix is None or np.all(numbers.mask):
         return matrix
@@ -119,13 +121,13 @@ def _stand_in(task: Task, numbers: Numbers) -> Any:
 
 
 def _asimov(model: AbstractModel, point: Point) -> Any:
-    """Return the data that a model expects at a point."""
+    """Return the Asimov data of a model at a point."""
     objective = _Asimov(model)
     return evaluate_at(_value, objective, point, None)[0]
 
 
 class _Asimov(NamedTuple):
-    """The Asimov data of a model, where a likelihood is expected."""
+    """The Asimov data of a model, in the form of a likelihood."""
 
     model: AbstractModel
 
@@ -140,10 +142,10 @@ def _value(task: Task, numbers: Numbers) -> Any:
 
 __all__ = [
     "Kind",
-    "Situation",
+    "LikelihoodAtPoint",
     "covariance_at",
     "expected",
-    "look_at",
+    "likelihood_at",
     "observed",
     "second_derivatives",
 ]

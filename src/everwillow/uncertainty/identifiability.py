@@ -18,9 +18,9 @@ from everwillow.model import AbstractModel
 from everwillow.parameters import AbstractConstraint, MultivariateNormal
 from everwillow.statelib import State
 from everwillow.uncertainty.fisher_information import (
-    Situation,
+    LikelihoodAtPoint,
     expected,
-    look_at,
+    likelihood_at,
     second_derivatives,
 )
 
@@ -172,15 +172,15 @@ def degeneracies(
         +1.0000   a    b
         +1.0000   jes  slope
     """
-    situation = look_at(nll_fn, params, observation, fixed)
-    point = situation.point
+    likelihood = likelihood_at(nll_fn, params, observation, fixed)
+    point = likelihood.point
     if constraints is None:
         owner = params if isinstance(params, FitResult) else nll_fn
         constraints = getattr(owner, "constraints", {})
     assert constraints is not None
     hessian = point.hessian
     if hessian is None:
-        hessian = _evaluated(situation)
+        hessian = _evaluated(likelihood)
     if is_traced(hessian, dict(constraints)):
         raise ArgumentValueError("degeneracies: call it outside of jit, vmap and grad.")
     hessian = np.asarray(hessian, float)
@@ -198,7 +198,7 @@ def degeneracies(
     rounding = 10 * len(widths) * np.finfo(float).eps * np.abs(values).max(initial=0)
     low = values < curvature
     prior = known.information[np.ix_(point.free, point.free)]
-    effects = _effects(situation, hessian)
+    effects = _effects(likelihood, hessian)
     own = np.where(both, effects * scale - prior * scale, 0)
     after = covariance_of(hessian, np.asarray(point.held))
     pairs, correlations = _strong(after, 0.0, correlation)
@@ -215,32 +215,32 @@ def degeneracies(
     )
 
 
-def _effects(situation: Situation, hessian: np.ndarray) -> np.ndarray:
+def _effects(likelihood: LikelihoodAtPoint, hessian: np.ndarray) -> np.ndarray:
     """Return the Hessian from which effects on the data are compared.
 
     The expected one of a Model is a sum of products of effects. In the observed one
     every residual adds its second derivatives, and what is no product has no cosines.
     """
-    is_model = isinstance(situation.objective, AbstractModel)
-    if not is_model or situation.point.result is None:
+    is_model = isinstance(likelihood.objective, AbstractModel)
+    if not is_model or likelihood.point.result is None:
         return hessian
     try:
-        found = np.asarray(expected(situation), float)
+        found = np.asarray(expected(likelihood), float)
     except ArgumentValueError:
         return hessian
     return 0.5 * (found + found.T) if np.isfinite(found).all() else hessian
 
 
-def _evaluated(situation: Situation) -> Any:
+def _evaluated(likelihood: LikelihoodAtPoint) -> Any:
     """Return the Hessian: after a fit the observed one, else that of Asimov data."""
-    is_model = isinstance(situation.objective, AbstractModel)
-    if is_model and situation.point.result is None:
+    is_model = isinstance(likelihood.objective, AbstractModel)
+    if is_model and likelihood.point.result is None:
         try:
-            return expected(situation)
+            return expected(likelihood)
         except ArgumentValueError:
             # A model need not say what it expects.
             pass
-    return second_derivatives(situation.objective, situation)
+    return second_derivatives(likelihood.objective, likelihood)
 
 
 class _Prior(NamedTuple):

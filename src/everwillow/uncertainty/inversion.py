@@ -1,4 +1,4 @@
-"""Inverses of Hessians, or the reason why there is none."""
+"""Inverses of Hessians, and errors that say why there is none."""
 
 from typing import Any
 

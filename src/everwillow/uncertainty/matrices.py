@@ -14,7 +14,7 @@ from everwillow.uncertainty.evaluation_point import locate
 from everwillow.uncertainty.fisher_information import (
     Kind,
     covariance_at,
-    look_at,
+    likelihood_at,
     observed,
 )
 
@@ -56,7 +56,7 @@ def hessian_matrix(
         >>> hessian_matrix(nll, state, 2.0)
         array([[4.]])
     """
-    return observed(look_at(nll_fn, params, observation, fixed))
+    return observed(likelihood_at(nll_fn, params, observation, fixed))
 
 
 def covariance_matrix(
@@ -114,8 +114,8 @@ def covariance_matrix(
         >>> covariance_matrix(nll, state, 2.0)
         array([[0.25]])
     """
-    situation = look_at(nll_fn, params, observation, fixed)
-    return covariance_at(situation, kind=kind, throw=throw)
+    likelihood = likelihood_at(nll_fn, params, observation, fixed)
+    return covariance_at(likelihood, kind=kind, throw=throw)
 
 
 def correlation_matrix(
@@ -144,8 +144,8 @@ def correlation_matrix(
         array([[ 1. , -0.5],
                [-0.5,  1. ]])
     """
-    situation = look_at(nll_fn, params, observation, fixed)
-    covariance = covariance_at(situation, kind=kind, throw=throw)
+    likelihood = likelihood_at(nll_fn, params, observation, fixed)
+    covariance = covariance_at(likelihood, kind=kind, throw=throw)
     library = namespace(covariance)
     errors = errors_of(covariance)
     correlation = covariance / errors[..., :, None] / errors[..., None, :]
@@ -182,9 +182,9 @@ def uncertainties(
         >>> uncertainties(nll, state, 2.0, fixed={"nu": 1.0})
         State(mu=0.5, nu=None)
     """
-    situation = look_at(nll_fn, params, observation, fixed)
-    covariance = covariance_at(situation, kind=kind, throw=throw)
-    point = situation.point
+    likelihood = likelihood_at(nll_fn, params, observation, fixed)
+    covariance = covariance_at(likelihood, kind=kind, throw=throw)
+    point = likelihood.point
     return point.layout.named(errors_of(covariance), tuple(point.free.tolist()))
 
 

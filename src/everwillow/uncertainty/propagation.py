@@ -100,7 +100,7 @@ def propagate(
 
 
 class _Output(eqx.Module):
-    """A function of parameters alone, where a likelihood is expected."""
+    """A function of parameters alone, in the form of a likelihood."""
 
     fn: Callable[[Any], Any]
 

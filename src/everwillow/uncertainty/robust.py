@@ -18,8 +18,8 @@ from everwillow.model import AbstractModel
 from everwillow.statelib import State
 from everwillow.uncertainty.evaluation_point import evaluate_at, output
 from everwillow.uncertainty.fisher_information import (
-    Situation,
-    look_at,
+    LikelihoodAtPoint,
+    likelihood_at,
     observed,
     second_derivatives,
 )
@@ -107,29 +107,31 @@ def sandwich(
                 f"{name}: expected a function (params, observation), got "
                 f"{type(given).__name__}."
             )
-    situation = look_at(nll_fn, params, observation, fixed)
-    point = situation.point
-    outside = checked_inverse(observed(situation), point, throw=throw)
+    likelihood = likelihood_at(nll_fn, params, observation, fixed)
+    point = likelihood.point
+    outside = checked_inverse(observed(likelihood), point, throw=throw)
     if point.free.size == 0:
         return outside
-    inside = evaluate_at(_scores, nll_terms, point, situation.observation)[0]
+    inside = evaluate_at(_scores, nll_terms, point, likelihood.observation)[0]
     if constraint_nll is None and isinstance(nll_fn, AbstractModel):
         constraint_nll = _Constraints(nll_fn) if nll_fn.constraints else None
     if constraint_nll is not None:
-        inside = inside + second_derivatives(constraint_nll, situation)
-    return _product(outside, inside, situation, throw=throw)
+        inside = inside + second_derivatives(constraint_nll, likelihood)
+    return _product(outside, inside, likelihood, throw=throw)
 
 
-def _product(outside: Any, inside: Any, situation: Situation, *, throw: bool) -> Any:
+def _product(
+    outside: Any, inside: Any, likelihood: LikelihoodAtPoint, *, throw: bool
+) -> Any:
     """Return ``outside @ inside @ outside``, zero for what is held."""
     library = namespace(outside, inside)
-    held = situation.point.held
+    held = likelihood.point.held
     free = ~held[:, None] & ~held[None, :]
     # A parameter that is held may well have infinite derivatives at its bound.
     inside = library.where(free, inside, 0)
     if throw and library is np and not np.isfinite(inside).all():
         rows = ~np.isfinite(inside).all(axis=1)
-        names = [n for n, bad in zip(situation.point.labels, rows, strict=True) if bad]
+        names = [n for n, bad in zip(likelihood.point.labels, rows, strict=True) if bad]
         raise NonFiniteError(
             "nll_terms: the derivatives of the contributions are not finite in "
             f"{', '.join(names)}. With throw=False the covariance is NaN instead."
@@ -141,7 +143,7 @@ def _product(outside: Any, inside: Any, situation: Situation, *, throw: bool) ->
 
 
 class _Constraints(NamedTuple):
-    """The constraints of a model, where a likelihood is expected."""
+    """The constraints of a model, in the form of a likelihood."""
 
     model: AbstractModel
 

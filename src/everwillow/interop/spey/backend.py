@@ -65,7 +65,7 @@ class AbstractBackend(BackendBase):
             observed, as in some published tutorials; limits are then biased wherever
             the data pull a nuisance parameter. To reproduce these to all their digits,
             a `spey.StatisticalModel` then fits with spey's optimiser.
-        seed: Of the pseudo-experiments; None for other ones each time.
+        seed: Random seed for the pseudo-experiments; None draws other ones each time.
     """
 
     name: str

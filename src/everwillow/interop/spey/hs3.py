@@ -31,7 +31,7 @@ class Hs3Backend(AbstractBackend):
         progress: Accepted for scripts that were written for spey-hs3, and not used.
         mode: Likewise.
         auxiliary_asimov: ``"fitted"`` or ``"nominal"``; see `AbstractBackend`.
-        seed: Of the pseudo-experiments; None for other ones each time.
+        seed: Random seed for the pseudo-experiments; None draws other ones each time.
 
     Raises:
         EverwillowError: If the document cannot be read or the signal does not fit it.

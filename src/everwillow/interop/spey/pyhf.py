@@ -34,7 +34,7 @@ class PyhfBackend(AbstractBackend):
         poi_name: The parameter of interest; that of the measurement if None.
         interpolation: As in `everwillow.models.histfactory.from_pyhf`.
         auxiliary_asimov: ``"fitted"`` or ``"nominal"``; see `AbstractBackend`.
-        seed: Of the pseudo-experiments; None for other ones each time.
+        seed: Random seed for the pseudo-experiments; None draws other ones each time.
 
     Raises:
         EverwillowError: If the workspace or the patch cannot be read.
