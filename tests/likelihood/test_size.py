@@ -30,11 +30,7 @@ def size_of_evaluation(spec):
 def size_of_fit(spec):
     """Lower what `fit` compiles, errors and all."""
     model = BinnedModel.from_spec(spec)
-    objective, params, observation, fixed, bounds, _ = resolve(
-        model, None, None, None, None
-    )
-    made = prepare_task(objective, params, observation, fixed, bounds, None, 256)
-    arrays, static = programs.split(made)
+    arrays, static = programs.split(prepare_task(resolve(model)))
     return operations(programs._compiled(minimise, options=False).lower(static, arrays))
 
 

@@ -291,17 +291,12 @@ def pose(
     max_steps: int = 256,
 ) -> Problem:
     """Check the arguments of a fit once; they are those of `fit`."""
-    given = bounds
-    objective, params, observation, fixed, bounds, constraints = resolve(
-        nll_fn, params, observation, fixed, bounds
-    )
-    task, numbers = prepare_task(
-        objective, params, observation, fixed, bounds, solver, max_steps
-    )
+    arguments = resolve(nll_fn, params, observation, fixed, bounds)
+    task, numbers = prepare_task(arguments, solver, max_steps)
     ranges = None
     if isinstance(nll_fn, AbstractModel) and nll_fn.bounds_are_ranges:
-        ranges = _ranges(task.layout, numbers, check_mapping(given, "bounds"))
-    return Problem(task, numbers, constraints, ranges)
+        ranges = _ranges(task.layout, numbers, check_mapping(bounds, "bounds"))
+    return Problem(task, numbers, arguments.constraints, ranges)
 
 
 def _ranges(layout: Layout, numbers: Numbers, given: Mapping[Key, Any]) -> np.ndarray:

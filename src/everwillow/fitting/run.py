@@ -3,7 +3,7 @@
 import dataclasses
 import functools as ft
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -50,6 +50,27 @@ _DEFAULT = TrustRegionNewton()
 # start, and up to some hundred parameters a Hessian is hardly dearer than a gradient.
 _STRAIGHT = TrustRegionNewton(bending=False, reach=1e3, chords_beyond=300)
 _MATRIX_FREE = NewtonCG()
+
+
+@dataclasses.dataclass(frozen=True)
+class FitArguments:
+    """The arguments of a fit, completed from a Model where one was given.
+
+    Attributes:
+        objective: ``objective(params, observation)`` returns -ln L.
+        params: State of start values.
+        observation: Second argument of the objective.
+        fixed: Key to fixed value, or to ``...`` for the start value; None for nothing.
+        bounds: Key to `Interval` or transform; None for nothing.
+        constraints: Constraints of the Model, by key; empty for a plain function.
+    """
+
+    objective: Callable[[Any, Any], Any]
+    params: Any
+    observation: Any
+    fixed: Mapping[Key, Any] | None
+    bounds: Mapping[Key, Any] | None
+    constraints: Mapping[Key, Any]
 
 
 def fit(
@@ -111,16 +132,12 @@ def fit(
         >>> print(f"{result.params['mu']:.3f} +- {result.covariance[0, 0] ** 0.5:.3f}")
         3.000 +- 2.000
     """
-    objective, params, observation, fixed, bounds, constraints = resolve(
-        nll_fn, params, observation, fixed, bounds
-    )
-    task, numbers = prepare_task(
-        objective, params, observation, fixed, bounds, solver, max_steps
-    )
+    arguments = resolve(nll_fn, params, observation, fixed, bounds)
+    task, numbers = prepare_task(arguments, solver, max_steps)
     if not is_traced(task, numbers):
         warn_about_precision(float_dtype())
-        programs.warn_if_reborn(objective)
-    return solve_task(task, numbers, constraints, throw=throw)
+        programs.warn_if_reborn(task.objective)
+    return solve_task(task, numbers, arguments.constraints, throw=throw)
 
 
 def solve_task(
@@ -232,12 +249,25 @@ def _in_a_batch(axis_size, in_batched, failed):
 
 
 def resolve(
-    nll_fn: Any, params: Any, observation: Any, fixed: Any, bounds: Any
-) -> tuple[Any, Any, Any, Any, Any, Mapping[Key, Any]]:
-    """Fill what was not given from a Model, and check the objective.
+    nll_fn: Any,
+    params: Any = None,
+    observation: Any = None,
+    fixed: Any = None,
+    bounds: Any = None,
+) -> FitArguments:
+    """Complete the arguments of `fit` from a Model, and check the objective.
 
-    Returns:
-        Objective, params, observation, fixed, bounds and constraints.
+    Args:
+        nll_fn: As in `fit`; likewise all others.
+        params: Start values.
+        observation: Data.
+        fixed: Parameters that are not fitted.
+        bounds: Ranges of parameters.
+
+    Raises:
+        ArgumentTypeError: If `nll_fn` is not callable, or `params` of a Model is no
+            State.
+        ArgumentValueError: If `params` is the result of a batch of fits.
     """
     constraints: Mapping[Key, Any] = {}
     if isinstance(params, FitResult):
@@ -266,7 +296,7 @@ def resolve(
             f"nll_fn: expected a function (params, observation) -> -ln L or a Model, "
             f"got {type(nll_fn).__name__}."
         )
-    return nll_fn, params, observation, fixed, bounds, constraints
+    return FitArguments(nll_fn, params, observation, fixed, bounds, constraints)
 
 
 def _reached(result: FitResult) -> State:
@@ -280,9 +310,17 @@ def _reached(result: FitResult) -> State:
 
 
 def prepare_task(
-    objective, params, observation, fixed, bounds, solver, max_steps
+    arguments: FitArguments,
+    solver: optx.AbstractMinimiser | None = None,
+    max_steps: int = 256,
 ) -> tuple[Task, Numbers]:
-    """Check everything, and separate the structure of a fit from its numbers."""
+    """Check everything, and separate the structure of a fit from its numbers.
+
+    Args:
+        arguments: From `resolve`.
+        solver: As in `fit`.
+        max_steps: As in `fit`.
+    """
     if solver is not None and not isinstance(solver, optx.AbstractMinimiser):
         raise ArgumentTypeError(
             f"solver: expected an optimistix.AbstractMinimiser such as "
@@ -293,11 +331,12 @@ def prepare_task(
         raise ArgumentValueError(
             f"max_steps: expected a positive integer, got {max_steps!r}."
         )
+    objective = arguments.objective
     layout, numbers = build(
-        params,
-        observation,
-        fixed,
-        bounds,
+        arguments.params,
+        arguments.observation,
+        arguments.fixed,
+        arguments.bounds,
         native_boxes=solver is None or knows_curvature(solver),
         whole=curvature_hook(objective) is not None,
     )

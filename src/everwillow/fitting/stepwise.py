@@ -120,18 +120,19 @@ def ifit(
     """
     _refuse_tracers(nll_fn, params, observation, fixed, bounds)
     callbacks = _check_callbacks(callbacks)
-    objective, params, observation, fixed, bounds, constraints = resolve(
-        nll_fn, params, observation, fixed, bounds
-    )
-    task, numbers = prepare_task(
-        objective, params, observation, fixed, bounds, solver, max_steps
-    )
+    arguments = resolve(nll_fn, params, observation, fixed, bounds)
+    task, numbers = prepare_task(arguments, solver, max_steps)
     if not np.any(numbers.mask):
         return fit(
-            objective, params, observation, fixed=fixed, bounds=bounds, throw=throw
+            arguments.objective,
+            arguments.params,
+            arguments.observation,
+            fixed=arguments.fixed,
+            bounds=arguments.bounds,
+            throw=throw,
         )
     warn_about_precision(float_dtype())
-    programs.warn_if_reborn(objective)
+    programs.warn_if_reborn(task.objective)
     # The programs of single steps are the same for any number of them.
     task = Task(task.objective, task.layout, task.solver, 0)
     count, progress = _iterate(task, numbers, max_steps, callbacks, checkpoint)
@@ -140,7 +141,9 @@ def ifit(
     stats = {**solution.stats, "max_steps": max_steps}
     solution = eqx.tree_at(lambda s: s.stats, solution, stats)
     sides = bound_distances(task, numbers, outcome)
-    result = assemble(task.layout, numbers, outcome, solution, constraints, sides)
+    result = assemble(
+        task.layout, numbers, outcome, solution, arguments.constraints, sides
+    )
     return result.check() if throw else result
 
 

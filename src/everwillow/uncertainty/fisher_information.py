@@ -34,15 +34,14 @@ def likelihood_at(
     fixed = None if fixed is None else check_mapping(fixed, "fixed")
     is_model = isinstance(nll_fn, AbstractModel)
     start = params.params if isinstance(params, FitResult) else params
-    objective, _, observation, merged, _, _ = resolve(
-        nll_fn, start, observation, fixed, None
-    )
+    arguments = resolve(nll_fn, start, observation, fixed)
     if not isinstance(params, FitResult):
-        fixed = merged
+        fixed = arguments.fixed
     elif is_model and fixed is not None:
         # The result has the values at which the fit held what the model fixes.
         fixed = {**dict.fromkeys(nll_fn.fixed, ...), **fixed}
-    return LikelihoodAtPoint(objective, observation, locate(params, fixed))
+    point = locate(params, fixed)
+    return LikelihoodAtPoint(arguments.objective, arguments.observation, point)
 
 
 def covariance_at(likelihood: LikelihoodAtPoint, *, kind: str, throw: bool) -> Any:

@@ -184,12 +184,7 @@ def compiled(bins):
     """Return how long the program of a fit takes to make, and its operations."""
     spec = spec_of(bins // 20, 20, 1, 10, density=0.5, sparse=True)
     model = TemplateModel.from_spec(spec, profile=False)
-    objective, params, observation, fixed, bounds, _ = resolve(
-        model, None, None, None, None
-    )
-    task, numbers = prepare_task(
-        objective, params, observation, fixed, bounds, None, 256
-    )
+    task, numbers = prepare_task(resolve(model))
     arrays, static = programs.split((task, numbers))
     start = time.process_time()
     program = programs._compiled(minimise_plain, options=True).lower(static, arrays)

@@ -96,12 +96,9 @@ def fit(
         folder: Where programs are; None if they are not kept.
         max_steps: As in `everwillow.fit`.
     """
-    objective, params, observation, fixed, bounds, constraints = resolve(
-        model, None, None, fixed, None
-    )
-    task, numbers = prepare_task(
-        objective, params, observation, fixed, bounds, None, max_steps
-    )
+    arguments = resolve(model, fixed=fixed)
+    constraints = arguments.constraints
+    task, numbers = prepare_task(arguments, max_steps=max_steps)
     if not (isinstance(task.solver, TrustRegionNewton) and np.any(numbers.mask)):
         began = time.perf_counter()
         result = solve_task(task, numbers, constraints, throw=False)

@@ -113,7 +113,7 @@ def taken_from(model: TemplateModel, found: TemplateResults, what: str) -> FitOu
     covariance, at_bound = _covariance(model, found, free)
     state = layout.state(values, others)
     moved = dataclasses.replace(model, state=state)
-    task, numbers = prepare_task(*resolve(moved, None, None, None, None)[:5], None, 1)
+    task, numbers = prepare_task(resolve(moved), max_steps=1)
     nll, slope = programs.call(_slope, task, numbers)
     index = np.asarray(numbers.index)[np.asarray(numbers.mask)]
     gradient = np.asarray(slope)[np.asarray(numbers.mask)]
