@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -91,12 +91,19 @@ def build(
     inside = free | _on_ends(layout, vector, ~free, bounds) if ends else free
     (index,) = np.nonzero(inside | whole)
     mask = free[index]
-    lower, upper, transforms, places, vector = _limits(
+    limits = _limits(
         layout, vector, inside, index, bounds, native_boxes=native_boxes, traced=traced
     )
-    observation = as_arrays(observation, "observation")
     numbers = Numbers(
-        vector, others, index, mask, lower, upper, transforms, places, observation
+        vector=limits.vector,
+        others=others,
+        index=index,
+        mask=mask,
+        lower=limits.lower,
+        upper=limits.upper,
+        transforms=limits.transforms,
+        transformed=limits.transformed,
+        observation=as_arrays(observation, "observation"),
     )
     return layout, numbers
 
@@ -213,7 +220,7 @@ def check_fittable(
             )
 
 
-def _on_ends(layout, vector, fixed, bounds) -> np.ndarray:
+def _on_ends(layout: Layout, vector: Any, fixed: np.ndarray, bounds: Any) -> np.ndarray:
     """Return which elements are fixed on an end of their interval."""
     found = np.zeros(layout.size, bool)
     if isinstance(bounds, BoundTable):  # of a likelihood that is finite on its ends
@@ -230,7 +237,34 @@ def _on_ends(layout, vector, fixed, bounds) -> np.ndarray:
     return found
 
 
-def _limits(layout, vector, free, index, bounds, *, native_boxes, traced):
+class _Limits(NamedTuple):
+    """Bounds as arrays; see `Numbers` for the first four.
+
+    Attributes:
+        lower: Lower ends.
+        upper: Upper ends.
+        transforms: Smooth maps.
+        transformed: Places that they act on.
+        vector: All parameters, start values moved off the ends of smooth maps.
+    """
+
+    lower: Any
+    upper: Any
+    transforms: tuple[TransformBase, ...]
+    transformed: tuple[np.ndarray, ...]
+    vector: Any
+
+
+def _limits(
+    layout: Layout,
+    vector: Any,
+    free: np.ndarray,
+    index: np.ndarray,
+    bounds: Any,
+    *,
+    native_boxes: bool,
+    traced: bool,
+) -> _Limits:
     """Turn bounds into box ends and stacked transforms for the fitted parameters."""
     table = isinstance(bounds, BoundTable) and tuple(bounds) == layout.keys
     if table and native_boxes:
@@ -263,11 +297,18 @@ def _limits(layout, vector, free, index, bounds, *, native_boxes, traced):
             where = (flat, place[here[inside]])
             groups.setdefault(jax.tree.structure(flat), []).append(where)
     lower, upper = _box(index.size, boxes, vector.dtype)
-    transforms, places = _stack(groups)
-    return lower, upper, transforms, places, vector
+    return _Limits(lower, upper, *_stack(groups), vector)
 
 
-def _packed_limits(layout, vector, free, index, bounds: BoundTable, *, traced):
+def _packed_limits(
+    layout: Layout,
+    vector: Any,
+    free: np.ndarray,
+    index: np.ndarray,
+    bounds: BoundTable,
+    *,
+    traced: bool,
+) -> _Limits:
     """Take the box ends of all parameters from a table."""
     lower, upper = bounds.lower, bounds.upper
     if not traced:
@@ -280,7 +321,7 @@ def _packed_limits(layout, vector, free, index, bounds: BoundTable, *, traced):
     # What is fixed may be fixed anywhere.
     lower = library.where(free, lower, -np.inf)
     upper = library.where(free, upper, np.inf)
-    return lower[index], upper[index], (), (), vector
+    return _Limits(lower[index], upper[index], (), (), vector)
 
 
 def _position(layout: Layout, key: Key, bound: Any) -> int:
@@ -309,7 +350,9 @@ def _spread(leaf: Any, shape: tuple[int, ...]) -> Any:
     return library.ravel(library.broadcast_to(leaf, shape))
 
 
-def _box(count, boxes, dtype):
+def _box(
+    count: int, boxes: list[tuple[np.ndarray, Any, Any]], dtype: Any
+) -> tuple[Any, Any]:
     """Collect box ends in two vectors, or None where nothing is bounded."""
     if not boxes:
         return None, None
@@ -327,7 +370,9 @@ def _box(count, boxes, dtype):
     )
 
 
-def _stack(groups):
+def _stack(
+    groups: dict[Any, list[tuple[TransformBase, np.ndarray]]],
+) -> tuple[tuple[TransformBase, ...], tuple[np.ndarray, ...]]:
     """Join transforms of one kind, so that each kind is evaluated once."""
     transforms, places = [], []
     for members in groups.values():
@@ -354,7 +399,7 @@ def _check_start(key: Key, value: np.ndarray, bound: Interval | TransformBase) -
         )
 
 
-def _nudge(vector, here, bound: Interval, *, traced: bool):
+def _nudge(vector: Any, here: np.ndarray, bound: Interval, *, traced: bool) -> Any:
     """Move a start value off the ends, where smooth maps cannot begin."""
     if traced:
         return vector
