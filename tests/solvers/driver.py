@@ -16,7 +16,7 @@ import numpy as np
 from everwillow.curvature import Dense
 from everwillow.objective import Evaluation, LeastSquares
 from everwillow.solvers import TrustRegionNewton
-from everwillow.solvers.trust_region_newton import CODE_MINIMUM
+from everwillow.solvers.termination import StopCode
 
 
 SIZE = 11
@@ -142,7 +142,7 @@ def minimise(
         y, state = _step(y, look(y), free, state)
     x = _postprocess(y, found, free, state)[:size]
     # At a minimum the last step is taken and not evaluated, as in a fit.
-    gain = float(state.edm) if int(state.code) == CODE_MINIMUM else 0.0
+    gain = float(state.edm) if int(state.code) == StopCode.MINIMUM else 0.0
     return Ending(
         np.asarray(x), float(state.nll) - gain, int(state.code), int(state.evaluations)
     )

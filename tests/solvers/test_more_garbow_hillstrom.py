@@ -5,7 +5,7 @@ import functools as ft
 import numpy as np
 import pytest
 
-from everwillow.solvers.trust_region_newton import CODE_FLAT, CODE_MINIMUM
+from everwillow.solvers.termination import StopCode
 from tests.cases.more_garbow_hillstrom import CLASSIC, EXTRA, PROBLEMS, Problem
 from tests.solvers.driver import Ending, evaluator, is_minimum, minimise
 
@@ -21,7 +21,7 @@ def run(problem: Problem, scale: float, *, structured: bool) -> Ending:
 
 
 def check_no_false_success(problem: Problem, ending: Ending) -> None:
-    if ending.code != CODE_MINIMUM:
+    if ending.code != StopCode.MINIMUM:
         return
     assert not problem.singular
     assert is_minimum(compiled(problem.name), ending.x)
@@ -30,7 +30,7 @@ def check_no_false_success(problem: Problem, ending: Ending) -> None:
 
 
 def solved(problem: Problem, ending: Ending) -> bool:
-    wanted = CODE_FLAT if problem.singular else CODE_MINIMUM
+    wanted = StopCode.FLAT if problem.singular else StopCode.MINIMUM
     value = 2 * ending.nll
     known = problem.nearest_minimum(value).value
     return ending.code == wanted and abs(value - known) <= 1e-7 * known + 1e-12
@@ -58,7 +58,7 @@ def test_no_minimum_where_the_curvature_vanishes(structured):
     problem = PROBLEMS["powell_singular"]
     for scale in np.random.default_rng(0).uniform(0.5, 120, 30):
         ending = run(problem, float(scale), structured=structured)
-        assert ending.code == CODE_FLAT
+        assert ending.code == StopCode.FLAT
         assert ending.evaluations < 60
 
 

@@ -16,12 +16,7 @@ from everwillow.fitting.run import DENSE_LIMIT, choose_solver
 from everwillow.objective import Evaluation
 from everwillow.solvers import NewtonCG, TrustRegionNewton
 from everwillow.solvers.conjugate_gradients import steihaug
-from everwillow.solvers.trust_region_newton import (
-    CODE_FLAT,
-    CODE_MINIMUM,
-    CODE_NONFINITE_START,
-    CODE_STALLED,
-)
+from everwillow.solvers.termination import StopCode
 from tests.solvers.driver import QUICK_TO_COMPILE
 
 
@@ -64,7 +59,7 @@ def test_a_quadratic_of_any_condition_and_scale(condition, decades):
     scale = np.geomspace(10.0**-decades, 10.0**decades, SIZE)
     hessian, centre = conditioned(SIZE, condition, scale)
     solution = minimise(quadratic, np.zeros(SIZE), (hessian, centre))
-    assert solution.state.code == CODE_MINIMUM
+    assert solution.state.code == StopCode.MINIMUM
     # The distance to the minimum in -ln L, which success promises to be 1e-8.
     away = np.asarray(solution.value) - centre
     assert 0.5 * away @ hessian @ away < 1e-7
@@ -78,7 +73,7 @@ def test_bounds_are_exact(seed):
         quadratic, np.zeros(SIZE), (hessian, centre), lower=lower, upper=upper
     )
     x = np.asarray(solution.value)
-    assert solution.state.code == CODE_MINIMUM
+    assert solution.state.code == StopCode.MINIMUM
     # What Karush, Kuhn and Tucker ask for; here there is one such point.
     slope = hessian @ (x - centre)
     low, high = x == lower, x == upper
@@ -100,7 +95,7 @@ def test_what_is_not_free_stays():
     start = np.linspace(-1.0, 1.0, SIZE)
     solution = minimise(quadratic, start, (hessian, centre), free=free)
     x = np.asarray(solution.value)
-    assert solution.state.code == CODE_MINIMUM
+    assert solution.state.code == StopCode.MINIMUM
     assert x[3] == start[3]
     # The free parameters follow the one that is held.
     pull = hessian[free, 3] * (start[3] - centre[3])
@@ -122,19 +117,19 @@ FLAT = {
 def test_a_flat_valley_is_never_a_success(name):
     fn, start = FLAT[name]
     solution = minimise(fn, start)
-    assert solution.state.code in (CODE_FLAT, CODE_STALLED)
+    assert solution.state.code in (StopCode.FLAT, StopCode.STALLED)
     # It found the floor of the valley, and says that there is no minimum on it.
     np.testing.assert_allclose(fn(solution.value, None), 0.0, atol=1e-8)
 
 
 def test_a_parameter_without_effect_is_never_a_success():
     solution = minimise(lambda x, _: (x[0] - 1) ** 2, [3.0, 2.0])
-    assert solution.state.code != CODE_MINIMUM
+    assert solution.state.code != StopCode.MINIMUM
 
 
 def test_a_plateau_is_never_a_success():
     solution = minimise(lambda x, _: jnp.sum(jnp.exp(-x)), [0.0, 1.0])
-    assert solution.state.code != CODE_MINIMUM
+    assert solution.state.code != StopCode.MINIMUM
 
 
 def double_well(x, _):
@@ -160,7 +155,7 @@ def hidden_saddle(x, _):
 )
 def test_a_saddle_is_never_a_success(fn, start):
     solution = minimise(fn, start)
-    if solution.state.code == CODE_MINIMUM:
+    if solution.state.code == StopCode.MINIMUM:
         curvatures = np.linalg.eigvalsh(
             jax.hessian(lambda x: fn(x, None))(solution.value)
         )
@@ -169,7 +164,7 @@ def test_a_saddle_is_never_a_success(fn, start):
 
 def test_a_saddle_is_left_where_the_gradient_shows_the_way():
     solution = minimise(double_well, [1.0, 0.01])
-    assert solution.state.code == CODE_MINIMUM
+    assert solution.state.code == StopCode.MINIMUM
     np.testing.assert_allclose(np.abs(solution.value), [0.0, np.sqrt(2)], atol=1e-4)
 
 
@@ -186,7 +181,7 @@ def test_slopes_do_not_hide_a_step_up():
 
 def test_a_start_that_is_not_finite():
     solution = minimise(lambda x, _: jnp.sum(jnp.log(x)), [-1.0, 1.0])
-    assert solution.state.code == CODE_NONFINITE_START
+    assert solution.state.code == StopCode.NONFINITE_START
 
 
 MANY = 3000
@@ -234,7 +229,7 @@ def test_thousands_of_parameters_need_no_matrix():
     if memory is not None:
         assert memory.temp_size_in_bytes < 8 * MANY**2 / 4
     x, code = compiled(start, counts)
-    assert code == CODE_MINIMUM
+    assert code == StopCode.MINIMUM
     np.testing.assert_allclose(x, chain_minimum(counts), atol=1e-4)
 
 

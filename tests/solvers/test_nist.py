@@ -5,7 +5,7 @@ import functools as ft
 import numpy as np
 import pytest
 
-from everwillow.solvers.trust_region_newton import CODE_MINIMUM
+from everwillow.solvers.termination import StopCode
 from tests.cases.nist_strd import PROBLEMS
 from tests.solvers.driver import Ending, evaluator, is_minimum, minimise
 
@@ -37,12 +37,12 @@ def run(name: str, start: int, factor: str, *, structured: bool) -> Ending:
 
 
 def solved(name: str, ending: Ending) -> bool:
-    return ending.code == CODE_MINIMUM and PROBLEMS[name].digits(ending.x) >= 6
+    return ending.code == StopCode.MINIMUM and PROBLEMS[name].digits(ending.x) >= 6
 
 
 def check_least_squares(name: str, start: int, factor: str) -> None:
     ending = run(name, start, factor, structured=True)
-    assert ending.code == CODE_MINIMUM
+    assert ending.code == StopCode.MINIMUM
     assert PROBLEMS[name].digits(ending.x) >= 8
 
 
@@ -69,7 +69,7 @@ def test_a_scalar_likelihood_has_no_false_success(name):
     factor = FACTORS["likelihood"](problem)
     endings = [run(name, start, "likelihood", structured=False) for start in (0, 1)]
     for ending in endings:
-        if ending.code == CODE_MINIMUM:
+        if ending.code == StopCode.MINIMUM:
             assert is_minimum(compiled(name), ending.x, factor)
             assert problem.digits(ending.x) >= 6
     # The valley of Bennett5 is too narrow to follow without knowing the residuals.
@@ -85,7 +85,7 @@ def test_a_scalar_likelihood_reaches_nearly_all_certified_answers(factor):
         for start in (0, 1):
             ending = run(name, start, factor, structured=False)
             count += solved(name, ending)
-            if ending.code == CODE_MINIMUM:
+            if ending.code == StopCode.MINIMUM:
                 assert is_minimum(compiled(name), ending.x, FACTORS[factor](problem)), (
                     name,
                     start,

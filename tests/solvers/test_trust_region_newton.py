@@ -13,11 +13,7 @@ import pytest
 import everwillow as ew
 from everwillow.objective import LeastSquares, evaluate
 from everwillow.solvers import TrustRegionNewton
-from everwillow.solvers.trust_region_newton import (
-    CODE_FLAT,
-    CODE_MINIMUM,
-    CODE_NONFINITE_START,
-)
+from everwillow.solvers.termination import StopCode
 from tests.solvers.driver import QUICK_TO_COMPILE
 
 
@@ -72,7 +68,7 @@ def test_a_quadratic_takes_one_step(getkey):
     hessian = random_hessian(getkey(), 20)
     centre = jr.normal(getkey(), (20,))
     solution = minimise(quadratic, jnp.zeros(20), (hessian, centre))
-    assert solution.state.code == CODE_MINIMUM
+    assert solution.state.code == StopCode.MINIMUM
     assert solution.state.evaluations <= 3
     np.testing.assert_allclose(solution.value, centre, rtol=1e-9)
 
@@ -85,7 +81,7 @@ def test_a_quadratic_whose_minimum_is_outside_the_box(size, getkey):
     solution = minimise(
         quadratic, np.zeros(size), (hessian, centre), lower=lower, upper=upper
     )
-    assert solution.state.code == CODE_MINIMUM
+    assert solution.state.code == StopCode.MINIMUM
     wanted = box_minimum(hessian, centre, lower, upper)
     np.testing.assert_allclose(solution.value, wanted, atol=1e-9)
     at_bound = (wanted == lower) | (wanted == upper)
@@ -100,7 +96,7 @@ def test_a_bound_across_a_curved_valley():
     solution = minimise(
         rosenbrock, [-1.2, 1.0], lower=[-np.inf, -np.inf], upper=[0.5, np.inf]
     )
-    assert solution.state.code == CODE_MINIMUM
+    assert solution.state.code == StopCode.MINIMUM
     np.testing.assert_allclose(solution.value, [0.5, 0.25], rtol=1e-9)
     assert solution.value[0] == 0.5
     np.testing.assert_array_equal(solution.state.active, [True, False])
@@ -109,7 +105,7 @@ def test_a_bound_across_a_curved_valley():
 def test_a_bound_that_is_left_again():
     # At the start the gradient pushes against the bound; further along it does not.
     solution = minimise(rosenbrock, [0.0, 0.0], lower=[-5.0, 0.0], upper=[5.0, 5.0])
-    assert solution.state.code == CODE_MINIMUM
+    assert solution.state.code == StopCode.MINIMUM
     np.testing.assert_allclose(solution.value, [1.0, 1.0], rtol=1e-8)
 
 
@@ -120,14 +116,14 @@ def test_a_minimum_exactly_at_a_bound():
         lower=[1.0, 0.0],
         upper=[9.0, 9.0],
     )
-    assert solution.state.code == CODE_MINIMUM
+    assert solution.state.code == StopCode.MINIMUM
     np.testing.assert_allclose(solution.value, [1.0, 1.0], rtol=1e-12)
 
 
 def test_fixed_parameters_stay():
     free = jnp.array([True, False])
     solution = minimise(rosenbrock, [-1.2, 2.25], free=free)
-    assert solution.state.code == CODE_MINIMUM
+    assert solution.state.code == StopCode.MINIMUM
     assert solution.value[1] == 2.25
     # d/dx [100 (2.25 - x²)² + (1 - x)²] = 0 near x = -1.5.
     np.testing.assert_allclose(
@@ -140,7 +136,7 @@ def test_fixed_parameters_stay():
 
 def test_nothing_free_is_a_minimum_of_no_dimension():
     solution = minimise(rosenbrock, [3.0, 4.0], free=jnp.zeros(2, bool))
-    assert solution.state.code == CODE_MINIMUM
+    assert solution.state.code == StopCode.MINIMUM
     np.testing.assert_array_equal(solution.value, [3.0, 4.0])
 
 
@@ -153,7 +149,7 @@ def test_parameters_of_very_different_size_live_together():
         return rosenbrock(z[:2], None) + 0.5 * (z[2] - 3) ** 2 + jnp.sum((z - 1) ** 4)
 
     solution = minimise(fn, jnp.array([-1.2e-6, 1.0, 5e6]))
-    assert solution.state.code == CODE_MINIMUM
+    assert solution.state.code == StopCode.MINIMUM
     same = minimise(lambda z, _: fn(z * unit, None), jnp.array([-1.2, 1.0, 5.0]))
     # The solver does not see units, so the path is the same one.
     np.testing.assert_allclose(solution.value, same.value * unit, rtol=1e-8)
@@ -166,7 +162,7 @@ def test_a_saddle_is_left():
         return x[0] ** 2 - x[1] ** 2 + x[1] ** 4
 
     solution = minimise(fn, [0.0, 0.0])
-    assert solution.state.code == CODE_MINIMUM
+    assert solution.state.code == StopCode.MINIMUM
     np.testing.assert_allclose(jnp.abs(solution.value[1]), np.sqrt(0.5), rtol=1e-8)
     np.testing.assert_allclose(solution.state.nll, -0.25, rtol=1e-12)
 
@@ -174,14 +170,14 @@ def test_a_saddle_is_left():
 @pytest.mark.parametrize("start", [[0.3, 0.4], [2.0, -1.0]])
 def test_a_sum_of_parameters_is_flat(start):
     solution = minimise(lambda x, _: (x[0] + x[1] - 1) ** 2, start)
-    assert solution.state.code == CODE_FLAT
+    assert solution.state.code == StopCode.FLAT
     np.testing.assert_allclose(jnp.sum(solution.value), 1.0, rtol=1e-8)
     assert np.all(np.isfinite(solution.value))
 
 
 def test_a_parameter_nobody_sees_is_flat():
     solution = minimise(lambda x, _: jnp.cosh(x[0] - 1), [3.0, 2.0])
-    assert solution.state.code == CODE_FLAT
+    assert solution.state.code == StopCode.FLAT
     np.testing.assert_allclose(solution.value, [1.0, 2.0], rtol=1e-6)
 
 
@@ -189,12 +185,12 @@ def test_a_parameter_nobody_sees_is_flat():
 @pytest.mark.parametrize("offset", [0.0, 1.0])
 def test_a_minimum_at_infinity_is_no_success(start, offset):
     solution = minimise(lambda x, _: offset + jnp.exp(-x[0]), [start])
-    assert solution.state.code != CODE_MINIMUM
+    assert solution.state.code != StopCode.MINIMUM
 
 
 def test_a_quartic_minimum_is_flat():
     solution = minimise(lambda x, _: jnp.sum(x**4), [1.0, 2.0])
-    assert solution.state.code == CODE_FLAT
+    assert solution.state.code == StopCode.FLAT
     assert np.all(np.abs(solution.value) < 1e-2)
 
 
@@ -202,25 +198,25 @@ def test_a_quartic_minimum_is_flat():
 def test_a_large_offset_hides_nothing(offset):
     free = minimise(rosenbrock, [-1.2, 1.0])
     solution = minimise(lambda x, _: rosenbrock(x, None) + offset, [-1.2, 1.0])
-    assert solution.state.code == CODE_MINIMUM
+    assert solution.state.code == StopCode.MINIMUM
     np.testing.assert_allclose(solution.value, free.value, rtol=1e-6)
 
 
 def test_what_is_not_finite_on_the_way_is_stepped_back_from():
     # ln(x) is NaN where the first Newton steps from afar lead.
     solution = minimise(lambda x, _: x[0] - 0.1 * jnp.log(x[0]), [3.0])
-    assert solution.state.code == CODE_MINIMUM
+    assert solution.state.code == StopCode.MINIMUM
     np.testing.assert_allclose(solution.value, [0.1], rtol=1e-9)
 
 
 def test_a_start_that_is_not_finite_says_so():
     solution = minimise(lambda x, _: jnp.log(x[0]), [-1.0])
-    assert solution.state.code == CODE_NONFINITE_START
+    assert solution.state.code == StopCode.NONFINITE_START
 
 
 def test_ending_at_the_start():
     solution = minimise(rosenbrock, [1.0, 1.0])
-    assert solution.state.code == CODE_MINIMUM
+    assert solution.state.code == StopCode.MINIMUM
     np.testing.assert_array_equal(solution.value, [1.0, 1.0])
 
 
@@ -243,7 +239,7 @@ def test_a_likelihood_takes_few_evaluations(nuisances, getkey):
     args = (counts, signal, background, effects)
     start = jnp.zeros(nuisances + 1).at[0].set(1.0)
     solution = minimise(histogram, start, args)
-    assert solution.state.code == CODE_MINIMUM
+    assert solution.state.code == StopCode.MINIMUM
     assert solution.state.evaluations <= 8
     gradient = jax.grad(histogram)(solution.value, args)
     np.testing.assert_allclose(gradient, 0, atol=1e-7)
@@ -262,7 +258,7 @@ def test_lanes_of_vmap_are_those_of_a_loop():
     for i, start in enumerate(starts):
         x, code, evaluations = eqx.filter_jit(solve)(start)
         np.testing.assert_allclose(together[0][i], x, rtol=1e-9)
-        assert together[1][i] == code == CODE_MINIMUM
+        assert together[1][i] == code == StopCode.MINIMUM
         assert abs(int(together[2][i] - evaluations)) <= 2
 
 
@@ -274,7 +270,7 @@ def test_residuals_are_worth_knowing():
     known = minimise(LeastSquares(residuals), [-1.2, 1.0])
     plain = minimise(lambda x, _: 0.5 * jnp.sum(residuals(x, None) ** 2), [-1.2, 1.0])
     for solution in (known, plain):
-        assert solution.state.code == CODE_MINIMUM
+        assert solution.state.code == StopCode.MINIMUM
         np.testing.assert_allclose(solution.value, [1.0, 1.0], rtol=1e-9)
     assert known.state.evaluations < plain.state.evaluations
 
@@ -298,7 +294,7 @@ def test_single_precision_ends_at_the_minimum(dtype):
     solution = optx.minimise(
         rosenbrock, TrustRegionNewton(), start, max_steps=256, throw=False
     )
-    assert solution.state.code == CODE_MINIMUM
+    assert solution.state.code == StopCode.MINIMUM
     np.testing.assert_allclose(solution.value, [1.0, 1.0], rtol=1e-3)
 
 

@@ -10,6 +10,7 @@ parameters for curvature. Others that reach a bound on the way, or leave theirs,
 a primal active set method (Nocedal and Wright, Numerical Optimization, chapter 16).
 """
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -19,14 +20,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from everwillow._derivatives import push_forward, value_and_gradient
-from everwillow._numerics import select
+from everwillow._numerics import any_lane, select
 from everwillow._refusals import has_custom_vjp
 from everwillow.curvature import Dense
 from everwillow.engine import programs
 from everwillow.engine.adjoint import zero_tangent
-from everwillow.engine.core import Task
+from everwillow.engine.core import Task, parameter_ranges
 from everwillow.engine.layout import is_traced
-from everwillow.engine.outcome import Outcome, _range
+from everwillow.engine.outcome import Outcome
 from everwillow.engine.problem import Numbers
 
 
@@ -72,7 +73,7 @@ def distances(task: Task, numbers: Numbers, ends: tuple[Array, ...]) -> Array:
     @jax.custom_jvp
     def find(arrays: Any, ends: Any) -> tuple[Array, Array]:
         task, numbers = eqx.combine(arrays, structure)
-        return _search(task, numbers, ends)
+        return _find(task, numbers, ends)
 
     @find.defjvp
     def push(primals, changes):
@@ -84,8 +85,8 @@ def distances(task: Task, numbers: Numbers, ends: tuple[Array, ...]) -> Array:
     return find(arrays, ends)[0]
 
 
-class _Walk(eqx.Module):
-    """Where the search stands, for one parameter after the other.
+class _Search(eqx.Module):
+    """Where the search stands; it does one parameter after the other.
 
     Attributes:
         place: The parameter.
@@ -99,8 +100,8 @@ class _Walk(eqx.Module):
         hessian: The last one, shape ``(n, n)``.
         stale: Whether it has to be made anew.
         gain: What the last step of the other parameters promised.
-        moving: What the factor is of.
-        factor: Of the scaled Hessian of that.
+        moving: Which parameters the factor is of.
+        factor: Factor of the scaled Hessian of these.
         found: Distances found, NaN elsewhere.
         points: All parameters there, shape ``(n, n)``.
         left: Which parameters are still to do.
@@ -124,8 +125,60 @@ class _Walk(eqx.Module):
     left: Bool[Array, " n"]
 
 
-class _Way(eqx.Module):
-    """What does not change: the fit, its end, and the ends of all ranges."""
+class _Point(eqx.Module):
+    """What is found at a point, and what one Newton step of the others would change.
+
+    Attributes:
+        distance: How far the parameter is from its bound.
+        bad: Whether -ln L or its gradient is not finite.
+        steep: Whether -ln L has no finite slope at the bound itself.
+        gradient: Slope of -ln L, zero for fixed parameters, shape ``(n,)``.
+        known: The Hessian, shape ``(n, n)``.
+        hessian: The Hessian to compute with: without the row of a steep parameter.
+        moving: Which others move freely, shape ``(n,)``.
+        factor: Factor of their scaled Hessian.
+        lost: Whether it is not positive definite.
+        step: Newton step of the others, shape ``(n,)``.
+        ahead: Way of all parameters as the one goes into its range, shape ``(n,)``.
+        after: Slope after the step, shape ``(n,)``.
+        promised: By how much the step should lower -ln L.
+        rise: -ln L after the step, above the minimum.
+        rate: Slope along the way after the step.
+        bend: Curvature along the way.
+    """
+
+    distance: Float[Array, ""]
+    bad: Bool[Array, ""]
+    steep: Bool[Array, ""]
+    gradient: Float[Array, " n"]
+    known: Float[Array, "n n"]
+    hessian: Float[Array, "n n"]
+    moving: Bool[Array, " n"]
+    factor: Any
+    lost: Bool[Array, ""]
+    step: Float[Array, " n"]
+    ahead: Float[Array, " n"]
+    after: Float[Array, " n"]
+    promised: Float[Array, ""]
+    rise: Float[Array, ""]
+    rate: Float[Array, ""]
+    bend: Float[Array, ""]
+
+
+class _Minimum(eqx.Module):
+    """What does not change in a search: the fit, its end, and the ends of all ranges.
+
+    Attributes:
+        task: The structure of the fit.
+        numbers: Its arguments.
+        x: Where it ended, shape ``(n,)``.
+        base: -ln L there.
+        hessian: Its second derivatives there, shape ``(n, n)``.
+        at_bound: Which parameters are at a bound, shape ``(n,)``.
+        side: Sign of the way from a bound into the range, shape ``(n,)``.
+        lower: Lower ends of the ranges, shape ``(n,)``.
+        upper: Upper ends.
+    """
 
     task: Task
     numbers: Numbers
@@ -148,11 +201,11 @@ class _Way(eqx.Module):
         scale = jnp.where(moving, self.scale, 1)
         return Dense(hessian).scaled(scale).masked(moving).factor()
 
-    def start(self) -> _Walk:
+    def start(self) -> _Search:
         """Return the beginning, at the first of the parameters."""
         x, place = self.x, jnp.argmax(self.at_bound)
         blank = eqx.filter_eval_shape(lambda: self.factor(self.hessian, self.at_bound))
-        return _Walk(
+        return _Search(
             place=place,
             count=jnp.asarray(0),
             x=x,
@@ -171,18 +224,22 @@ class _Way(eqx.Module):
             left=self.at_bound,
         )
 
-    def advance(self, s: _Walk) -> _Walk:
-        """Look at a point, and choose the next."""
+    def look(self, s: _Search) -> _Point:
+        """Evaluate -ln L at the next point, and solve for the other parameters."""
         i, mask = s.place, jnp.asarray(self.numbers.mask)
         value, g = value_and_gradient(lambda x: self.task.value(self.numbers, x))(s.x)
         g = jnp.where(mask, g, 0)
         bad = ~jnp.isfinite(value) | ~jnp.all(jnp.isfinite(g))
         g = jnp.where(bad, 0, g)
-        here = self.side[i] * (s.x[i] - self.x[i])
-        steep = s.steep | (bad & (here == 0) & jnp.isfinite(value))
+        distance = self.side[i] * (s.x[i] - self.x[i])
+        steep = s.steep | (bad & (distance == 0) & jnp.isfinite(value))
         # There the curvature tells of nothing but the bound.
         own = jnp.arange(mask.size) == i
-        known = jax.lax.cond(s.stale, lambda: self.curvature(s.x), lambda: s.hessian)
+        known = jax.lax.cond(
+            any_lane(s.stale),
+            lambda: jnp.where(s.stale, self.curvature(s.x), s.hessian),
+            lambda: s.hessian,
+        )
         hessian = jnp.where(steep & (own[None] | own[:, None]), 0, known)
         moving = (mask & ~s.held).at[i].set(False)
         changed = (s.count == 0) | s.stale | jnp.any(moving != s.moving)
@@ -190,82 +247,113 @@ class _Way(eqx.Module):
             changed, lambda: self.factor(known, moving), lambda: s.factor
         )
         lost = ~(factor.smallest_pivot > 0)
-
         sources = jnp.where(moving[:, None], jnp.stack([g, hessian[:, i]], -1), 0)
         scale = self.scale[:, None]
-        step, lean = (-scale * factor.solve(scale * sources)).T
-        step, lean = (jnp.where(lost, 0, v) for v in (step, lean))
+        step, response = (-scale * factor.solve(scale * sources)).T
+        step, response = (jnp.where(lost, 0, v) for v in (step, response))
         gain = 0.5 * jnp.vdot(g, step)
-        ahead = lean.at[i].set(1) * self.side[i]
-        rise = value + gain - self.base
-        pushed = hessian @ step
-        rate = jnp.vdot(ahead, g + pushed)
-        bend = jnp.vdot(ahead, hessian @ ahead)
-        below = ~bad & (rise < RISE)
-        promised = jnp.abs(gain)
-        settled = ~bad & ~lost & (promised <= STILL + self.rounding)
-        stale = (promised > UNSETTLED) & (promised > CONTRACTION * s.gain)
+        ahead = response.at[i].set(1) * self.side[i]
+        after = g + hessian @ step
+        return _Point(
+            distance=distance,
+            bad=bad,
+            steep=steep,
+            gradient=g,
+            known=known,
+            hessian=hessian,
+            moving=moving,
+            factor=factor,
+            lost=lost,
+            step=step,
+            ahead=ahead,
+            after=after,
+            promised=jnp.abs(gain),
+            rise=value + gain - self.base,
+            rate=jnp.vdot(ahead, after),
+            bend=jnp.vdot(ahead, hessian @ ahead),
+        )
+
+    def advance(self, s: _Search) -> _Search:
+        """Look at a point, and choose the next."""
+        i, mask, p = s.place, jnp.asarray(self.numbers.mask), self.look(s)
+        below = ~p.bad & (p.rise < RISE)
+        settled = ~p.bad & ~p.lost & (p.promised <= STILL + self.rounding)
         others = s.held & mask
         # Where the others are at their best: what they may do could change the side.
-        least = settled & ~jnp.any(others & (self.inwards(s.x, g + pushed) > 0))
-        low = jnp.where(least & below, jnp.maximum(here, s.low), s.low)
-        outside = (bad & (here != 0)) | (least & ~below)
-        high = jnp.where(outside, jnp.minimum(here, s.high), s.high)
-        goal, sure = self.goal(i, here, (low, high), (rise, rate, bend), bad)
-        goal = jnp.where((promised > CALM) | lost, here, goal)
+        least = settled & ~jnp.any(others & (self.inwards(s.x, p.after) > 0))
+        low = jnp.where(least & below, jnp.maximum(p.distance, s.low), s.low)
+        outside = (p.bad & (p.distance != 0)) | (least & ~below)
+        high = jnp.where(outside, jnp.minimum(p.distance, s.high), s.high)
+        goal, sure = self.goal(i, p, low, high)
+        goal = jnp.where((p.promised > CALM) | p.lost, p.distance, goal)
 
-        move = jnp.where(bad, 0, step + ahead * (goal - here))
-        share, blocked = self.room(s.x, move, moving)
-        slope = g + hessian @ move
-        wanted = others & (self.inwards(s.x, slope) > 0)
-        wanted = wanted & settled & (share == 1)
-        stays = jnp.abs(goal - here) <= self.slack(goal, rate)
+        move = jnp.where(p.bad, 0, p.step + p.ahead * (goal - p.distance))
+        share, blocked = self.room(s.x, move, p.moving)
+        slope = self.inwards(s.x, p.gradient + p.hessian @ move)
+        wanted = others & (slope > 0) & settled & (share == 1)
+        stays = jnp.abs(goal - p.distance) <= self.slack(goal, p.rate)
         crossed = settled & sure & stays & (share == 1) & (s.count > 0)
         crossed = crossed & ~jnp.any(wanted)
         far = jnp.abs(self.far - self.x)[i]
-        at_end = settled & below & (here == far) & ~jnp.any(wanted)
+        at_end = settled & below & (p.distance == far) & ~jnp.any(wanted)
         over = crossed | at_end | (s.count + 1 >= MOST_STEPS)
 
         # One at a time, so that it does go inwards.
-        first = jnp.argmax(jnp.where(wanted, self.inwards(s.x, slope) * self.scale, -1))
+        first = jnp.argmax(jnp.where(wanted, slope * self.scale, -1))
         freed = wanted & (jnp.arange(wanted.size) == first)
         back = s.good[0].at[i].set(self.x[i] + self.side[i] * goal)
-        x = jnp.where(bad, back, self.landed(s.x + share * move, blocked, move))
+        x = jnp.where(p.bad, back, self.landed(s.x + share * move, blocked, move))
         x = jnp.where((share == 1) & (jnp.arange(x.size) == i), back, x)
-        held = jnp.where(bad, s.good[1], (s.held | blocked) & ~freed)
-        left = jnp.where(over, s.left.at[i].set(False), s.left)
+        held = jnp.where(p.bad, s.good[1], (s.held | blocked) & ~freed)
         found = jnp.where(crossed | at_end, goal, jnp.nan)
-        begun = (self.x, self.at_bound)
-        good = select(below, (s.x, s.held), s.good)
-        return _Walk(
-            place=jnp.argmax(left),
-            count=jnp.where(over, 0, s.count + 1),
-            x=jnp.where(over, self.x, x),
-            held=jnp.where(over, self.at_bound, held),
-            good=select(over, begun, good),
-            low=jnp.where(over, 0, low),
-            high=jnp.where(over, jnp.inf, high),
-            steep=steep & ~over,
-            hessian=jnp.where(over, self.hessian, jnp.where(lost, s.hessian, known)),
-            stale=stale & ~over,
-            gain=jnp.where(over | bad | lost, jnp.inf, promised),
+        going = _Search(
+            place=i,
+            count=s.count + 1,
+            x=x,
+            held=held,
+            good=select(below, (s.x, s.held), s.good),
+            low=low,
+            high=high,
+            steep=p.steep,
+            hessian=jnp.where(p.lost, s.hessian, p.known),
+            stale=(p.promised > UNSETTLED) & (p.promised > CONTRACTION * s.gain),
+            gain=jnp.where(p.bad | p.lost, jnp.inf, p.promised),
             # None, where the factor is of no use.
-            moving=moving & ~lost,
-            factor=factor,
+            moving=p.moving & ~p.lost,
+            factor=p.factor,
             found=jnp.where(over, s.found.at[i].set(found), s.found),
             points=s.points.at[i].set(jnp.where(over, x, s.points[i])),
-            left=left,
+            left=jnp.where(over, s.left.at[i].set(False), s.left),
         )
+        return self.next_parameter(going, over)
+
+    def next_parameter(self, s: _Search, over: Bool[Array, ""]) -> _Search:
+        """Begin with the next parameter, if the search for one is over."""
+        start = {
+            "count": 0,
+            "x": self.x,
+            "held": self.at_bound,
+            "low": 0,
+            "high": jnp.inf,
+            "steep": False,
+            "hessian": self.hessian,
+            "stale": False,
+            "gain": jnp.inf,
+        }
+        begun = {k: jnp.where(over, v, getattr(s, k)) for k, v in start.items()}
+        good = select(over, (self.x, self.at_bound), s.good)
+        place = jnp.argmax(s.left)
+        return dataclasses.replace(s, place=place, good=good, **begun)
 
     def curvature(self, x: Array) -> Array:
         """Return the Hessian at a point."""
         return self.task.evaluate(self.numbers, x).curvature.as_matrix()
 
-    def goal(self, i, here, between, parabola, bad) -> tuple[Array, Array]:
+    def goal(self, i: Array, p: _Point, low: Array, high: Array) -> tuple[Array, Array]:
         """Return the next distance, and whether a parabola says that it is the last."""
-        (low, high), (rise, rate, bend) = between, parabola
-        miss = RISE - rise
-        inside = rate**2 + 2 * bend * miss
+        here, rate, bad = p.distance, p.rate, p.bad
+        miss = RISE - p.rise
+        inside = rate**2 + 2 * p.bend * miss
         total = rate + jnp.sqrt(jnp.maximum(inside, 0))
         sure = (inside >= 0) & (total > 0) & ~bad
         # The smaller root in the form that does not cancel.
@@ -314,24 +402,24 @@ class _Way(eqx.Module):
         return jnp.where(x >= self.upper, gradient, -gradient)
 
 
-def _search(task: Task, numbers: Numbers, ends: tuple[Array, ...]):
+def _find(task: Task, numbers: Numbers, ends: tuple[Array, ...]):
     """Return the distances, and all parameters there."""
     x, base, gradient, hessian, at_bound = ends
     lower, upper = walls(numbers, x)
     # The gradient pushes outwards.
     side = jnp.sign(gradient)
-    way = _Way(task, numbers, x, base, hessian, at_bound, side, lower, upper)
+    minimum = _Minimum(task, numbers, x, base, hessian, at_bound, side, lower, upper)
 
-    def advance(s: _Walk) -> _Walk:
-        return way.advance(s)
+    def advance(s: _Search) -> _Search:
+        return minimum.advance(s)
 
-    end = jax.lax.while_loop(lambda s: jnp.any(s.left), advance, way.start())
+    end = jax.lax.while_loop(lambda s: jnp.any(s.left), advance, minimum.start())
     return end.found, end.points
 
 
 def walls(numbers: Numbers, x: Array) -> tuple[Array, Array]:
     """Return the ends of all ranges; a little inside where smooth maps have none."""
-    lower, upper = _range(numbers, x)
+    lower, upper = parameter_ranges(numbers, x)
     is_open = jnp.zeros(x.shape, bool)
     for where in numbers.transformed:
         is_open = is_open.at[where].set(True)

@@ -6,7 +6,7 @@ through the iterations.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeGuard
 
 import equinox as eqx
 import jax
@@ -17,8 +17,8 @@ from jaxtyping import Array
 from everwillow._captures import reclosed
 from everwillow._curvature_joining import gather_transpose
 from everwillow._derivatives import for_any_solver
-from everwillow._errors import ArgumentTypeError, ShapeMismatchError
-from everwillow.engine.layout import Layout, is_traced
+from everwillow._errors import ShapeMismatchError
+from everwillow.engine.layout import Layout
 from everwillow.engine.problem import Numbers
 from everwillow.objective import (
     Evaluation,
@@ -27,10 +27,7 @@ from everwillow.objective import (
     evaluate_matrix_free,
     flat_hook,
 )
-from everwillow.solvers.newton_cg import NewtonCG
-from everwillow.solvers.trust_region_newton import (
-    TrustRegionNewton,
-)
+from everwillow.solvers.second_order import AbstractSecondOrderMinimiser
 
 
 @jax.tree_util.register_dataclass
@@ -80,9 +77,24 @@ class Task:
         value = self.objective(self.params(numbers, x), self.data(numbers))
         return checked_scalar(value)
 
-    def evaluate(self, numbers: Numbers, x: Array) -> Evaluation:
-        """Evaluate the objective to second order in physical units."""
-        matrix_free = isinstance(self.solver, NewtonCG)
+    @property
+    def matrix_free(self) -> bool:
+        """Whether the solver only multiplies vectors with the Hessian."""
+        return knows_curvature(self.solver) and self.solver.matrix_free
+
+    def evaluate(
+        self, numbers: Numbers, x: Array, *, matrix_free: bool | None = None
+    ) -> Evaluation:
+        """Evaluate the objective to second order in physical units.
+
+        Args:
+            numbers: The arguments of the fit.
+            x: The fitted parameters, shape ``(n,)``.
+            matrix_free: Whether to leave the Hessian unwritten; as the solver needs it,
+                if None.
+        """
+        if matrix_free is None:
+            matrix_free = self.matrix_free
         if curvature_hook(self.objective) is None:
 
             def value(v: Array, n: Numbers) -> Array:
@@ -90,33 +102,36 @@ class Task:
 
             if matrix_free:
                 return evaluate_matrix_free(value, x, numbers)
-            return evaluate(value, x, numbers, _range(numbers, x))
-        to_second_order = evaluate_matrix_free if matrix_free else evaluate
-        flat = self.flat()
+            return evaluate(value, x, numbers, parameter_ranges(numbers, x))
+        flat, data = self.flat(), self.data(numbers)
         if flat is not None:
-            found = flat.evaluation(self.ravelled(numbers, x), self.data(numbers))
+            found = flat.evaluation(self.ravelled(numbers, x), data)
         else:
-            found = to_second_order(
-                self.objective, self.params(numbers, x), self.data(numbers)
-            )
-        layout = self.layout
-        index, size = layout.long_index, layout.size
-        stand_in = found.gauss_newton
-        gradient = jnp.zeros(size, x.dtype).at[index].add(found.gradient)
+            found = evaluate(self.objective, self.params(numbers, x), data)
+        return _in_state_order(found, self.layout, x.dtype)
 
-        jacobian = found.jacobian
-        if jacobian is not None:
-            rows = jnp.zeros((jacobian.shape[0], size), x.dtype)
-            jacobian = rows.at[:, index].add(jacobian)
-        return Evaluation(
-            found.value,
-            gradient,
-            gather_transpose(found.curvature, index, size),
-            None if stand_in is None else gather_transpose(stand_in, index, size),
-            found.residuals,
-            jacobian,
-            found.derivatives,
-        )
+
+def _in_state_order(found: Evaluation, layout: Layout, dtype: Any) -> Evaluation:
+    """Return an evaluation in the vector of a State, given that in its pytree's.
+
+    Where a parameter stands several times in the pytree, its derivatives add.
+    """
+    index, size = layout.long_index, layout.size
+    stand_in = found.gauss_newton
+    gradient = jnp.zeros(size, dtype).at[index].add(found.gradient)
+    jacobian = found.jacobian
+    if jacobian is not None:
+        rows = jnp.zeros((jacobian.shape[0], size), dtype)
+        jacobian = rows.at[:, index].add(jacobian)
+    return Evaluation(
+        found.value,
+        gradient,
+        gather_transpose(found.curvature, index, size),
+        None if stand_in is None else gather_transpose(stand_in, index, size),
+        found.residuals,
+        jacobian,
+        found.derivatives,
+    )
 
 
 def checked_scalar(value: Any) -> Array:
@@ -155,7 +170,7 @@ def from_physical(numbers: Numbers, x: Array) -> Array:
     return x
 
 
-def _range(numbers: Numbers, x: Array) -> tuple[Array, Array]:
+def parameter_ranges(numbers: Numbers, x: Array) -> tuple[Array, Array]:
     """Return the ends of boxes and of the ranges of transforms."""
     infinite = jnp.full_like(x, jnp.inf)
     lower = -infinite if numbers.lower is None else jnp.asarray(numbers.lower)
@@ -166,9 +181,9 @@ def _range(numbers: Numbers, x: Array) -> tuple[Array, Array]:
     return lower, upper
 
 
-def knows_curvature(solver: Any) -> bool:
-    """Return whether a solver is one of ours, which look at second derivatives."""
-    return isinstance(solver, TrustRegionNewton | NewtonCG)
+def knows_curvature(solver: Any) -> TypeGuard[AbstractSecondOrderMinimiser]:
+    """Return whether a solver uses second derivatives and honours boxes."""
+    return isinstance(solver, AbstractSecondOrderMinimiser)
 
 
 def objective_in_solver_coordinates(y: Array, args: tuple[Task, Numbers]) -> Array:
@@ -186,7 +201,7 @@ def objective_in_solver_coordinates(y: Array, args: tuple[Task, Numbers]) -> Arr
 def in_place(task: Task, numbers: Numbers, x: Array) -> Array:
     """Return the parameters with those that are held where they are held.
 
-    Our own solvers keep them there; others do not know of the mask.
+    Second-order solvers keep them there; others do not know of the mask.
     """
     if knows_curvature(task.solver):
         return x
@@ -213,36 +228,13 @@ def evaluate_in_solver_coordinates(y: Array, args: tuple[Task, Numbers]) -> Eval
 
 
 def solver_options(task: Task, numbers: Numbers) -> dict[str, Any]:
-    """Return what our own solvers need to know besides the function."""
-    start = from_physical(numbers, task.start(numbers))
-    evaluator = evaluate_in_solver_coordinates
-    if isinstance(task.solver, TrustRegionNewton):
-        # Differentiating twice is most of the time that tracing takes: do it once.
-        # (An Operator is no array and cannot be returned by what this makes.)
-        evaluator = eqx.filter_closure_convert(evaluator, start, (task, numbers))
-        _refuse_hidden_tracers(evaluator)
-    else:
-        value = objective_in_solver_coordinates
-        _refuse_hidden_tracers(
-            eqx.filter_closure_convert(value, start, (task, numbers))
-        )
+    """Return what second-order solvers need to know besides the function."""
     if not knows_curvature(task.solver):
         return {}
-    options = {"evaluate": evaluator, "free": numbers.mask}
+    options = {"evaluate": evaluate_in_solver_coordinates, "free": numbers.mask}
     if numbers.lower is not None:
         options |= {"lower": numbers.lower, "upper": numbers.upper}
     return options
-
-
-def _refuse_hidden_tracers(converted: Any) -> None:
-    """Raise where a traced value is no argument: it would have a derivative of zero."""
-    if is_traced(converted):
-        raise ArgumentTypeError(
-            "nll_fn: it uses a value that JAX traces (by jax.jit, jax.grad, jax.vmap) "
-            "and that everwillow does not see, in an object that shows nothing of what "
-            "it holds. Pass the value through `observation` or `params`, or as a "
-            "variable or an attribute that the function reads itself."
-        )
 
 
 def constant(tree: Any) -> Any:

@@ -16,8 +16,8 @@ from jaxtyping import Array, Bool, Float
 from everwillow._errors import RESULTS
 from everwillow._numerics import any_lane
 from everwillow.curvature import Dense
-from everwillow.engine.core import Task
-from everwillow.engine.outcome import _range, newton_step
+from everwillow.engine.core import Task, parameter_ranges
+from everwillow.engine.outcome import newton_step
 from everwillow.engine.problem import Numbers
 from everwillow.solvers.box import active_set
 
@@ -66,7 +66,7 @@ def _is_level(task: Task, numbers: Numbers, outcome: Any, fixed: Any) -> Array:
     """Return whether -ln L is the same all along the flat direction."""
     x, value = outcome.x, outcome.value
     free = jnp.asarray(numbers.mask) & ~outcome.at_bound
-    lower, upper = _range(numbers, x)
+    lower, upper = parameter_ranges(numbers, x)
     width = jnp.where(jnp.isfinite(upper - lower), upper - lower, 1 + jnp.abs(x))
     way = _flat_direction(outcome.hessian, free)
     way = way / jnp.max(jnp.abs(way) / width, initial=0)
@@ -119,7 +119,7 @@ def start_elsewhere(
         x: The point, shape ``(n,)``.
         without: Which parameters have no effect there, shape ``(n,)``.
     """
-    lower, upper = _range(numbers, x)
+    lower, upper = parameter_ranges(numbers, x)
     bounded = jnp.isfinite(upper - lower)
     low = jnp.where(bounded, lower, x - 1 - jnp.abs(x))
     high = jnp.where(bounded, upper, x + 1 + jnp.abs(x))

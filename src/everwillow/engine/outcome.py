@@ -15,23 +15,14 @@ from everwillow.curvature import Dense, Operator
 from everwillow.engine._derivative_free import look_around
 from everwillow.engine.core import (
     Task,
-    _range,
     in_place,
     knows_curvature,
+    parameter_ranges,
     to_physical,
 )
 from everwillow.engine.problem import Numbers
 from everwillow.objective import curvature_hook
-from everwillow.solvers.newton_cg import NewtonCG
-from everwillow.solvers.newton_state import (
-    CODE_FLAT,
-    CODE_KINK,
-    CODE_MINIMUM,
-    CODE_NO_LIMIT,
-    CODE_NONFINITE_START,
-    CODE_STALLED,
-)
-from everwillow.solvers.trust_region_newton import TrustRegionNewton
+from everwillow.solvers.termination import StopCode
 
 
 # A solver that does not look at second derivatives is believed if the curvature at its
@@ -92,12 +83,12 @@ class Outcome(eqx.Module):
 def conclude(
     task: Task, numbers: Numbers, solution: optx.Solution
 ) -> tuple[Outcome, optx.Solution]:
-    """Judge what a solver returned, and leave out the work space of our default one.
+    """Judge what a solver returned, and leave out the state of one that has matrices.
 
-    That holds three matrices, which would be copied out of every fit.
+    They would be copied out of every fit.
     """
     outcome = outcome_of(task, numbers, solution)
-    if isinstance(task.solver, TrustRegionNewton):
+    if knows_curvature(task.solver) and not task.matrix_free:
         solution = dataclasses.replace(solution, state=None)
     # Whether the minimum lies at the edge of positivity, which a host reads faster
     # here than from the status.
@@ -107,27 +98,26 @@ def conclude(
 
 def outcome_of(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome:
     """Bring what a solver returned into physical units, and judge it."""
-    state = solution.state
-    x, first, _ = to_physical(numbers, solution.value)
+    state, second_order = solution.state, knows_curvature(task.solver)
+    x, slope_of_map, _ = to_physical(numbers, solution.value)
     x = in_place(task, numbers, x)
     inside = _inside(task, numbers, solution)
     if inside is not None:
         # What is held on an end may have been moved next to it, for derivatives.
         x = jnp.where(jnp.asarray(numbers.mask), x, task.start(numbers))
     place = x if inside is None else inside
-    steps = solution.stats["num_steps"]
     kind = EXACT
-    if isinstance(task.solver, NewtonCG):
-        gradient, value = state.gradient / first, state.nll
+    if task.matrix_free:
+        gradient, value = state.gradient / slope_of_map, state.nll
         hessian, kind = _affordable_hessian(task, numbers, place)
-        edm, active, newton = state.edm, state.active, state.newton * first
+        edm, active, newton = state.edm, state.active, state.newton * slope_of_map
         status = _status(state, solution, value)
-    elif isinstance(task.solver, TrustRegionNewton) and not numbers.transforms:
+    elif second_order and not numbers.transforms:
         found = state.evaluation
         gradient, hessian = found.gradient, found.curvature.as_matrix()
         kind = found.derivatives
         # The last Newton step was taken and not evaluated; the model knows its gain.
-        value = found.value - jnp.where(state.code == CODE_MINIMUM, state.edm, 0)
+        value = found.value - jnp.where(state.code == StopCode.MINIMUM, state.edm, 0)
         edm, active, newton = state.edm, state.active, state.newton
         status = _status(state, solution, value)
     else:
@@ -137,10 +127,9 @@ def outcome_of(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome
             return _without_derivatives(task, numbers, solution, x)
         value, gradient, kind = found.value, found.gradient, found.derivatives
         hessian = found.curvature.as_matrix()
-        lower, upper = _range(numbers, x)
-        active = _at_bound(x, gradient, lower, upper) & numbers.mask
+        active = _at_bound(x, gradient, *parameter_ranges(numbers, x)) & numbers.mask
         newton, edm, definite = newton_step(hessian, gradient, numbers.mask & ~active)
-        if knows_curvature(task.solver):
+        if second_order:
             status = _status(state, solution, value)
         else:
             rises = _rises(task, numbers, x, value, newton, edm)
@@ -153,7 +142,7 @@ def outcome_of(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome
         edm=edm,
         status=status,
         success=status == RESULTS.successful,
-        num_steps=steps,
+        num_steps=solution.stats["num_steps"],
         at_bound=active,
         newton=newton,
         inside=inside,
@@ -173,7 +162,7 @@ def _without_derivatives(
 ) -> Outcome:
     """Judge the end of a fit by values alone."""
     value = task.value(numbers, x)
-    free, ends = jnp.asarray(numbers.mask), _range(numbers, x)
+    free, ends = jnp.asarray(numbers.mask), parameter_ranges(numbers, x)
     around = look_around(lambda v: task.value(numbers, v), x, value, free, *ends)
     status: Any = RESULTS.promote(solution.result)
     ended = status == RESULTS.successful
@@ -207,8 +196,7 @@ def _affordable_hessian(
         curvature = task.evaluate(numbers, x).curvature
         written = isinstance(curvature, Operator) and curvature.entries is not None
         return (curvature.as_matrix() if written else None), EXACT
-    dense = dataclasses.replace(task, solver=TrustRegionNewton())
-    found = dense.evaluate(numbers, x)
+    found = task.evaluate(numbers, x, matrix_free=False)
     return found.curvature.as_matrix(), found.derivatives
 
 
@@ -218,7 +206,7 @@ def _rises(task, numbers, x, value, newton, edm) -> Array:
     By how much is known: ½. On a plateau the gradient is small and the curvature
     positive as well, but the error they give leads nowhere, or far beyond the plateau.
     """
-    lower, upper = _range(numbers, x)
+    lower, upper = parameter_ranges(numbers, x)
     sigma = newton / jnp.sqrt(2 * edm)
 
     def side(direction):
@@ -252,19 +240,19 @@ def _status(state: Any, solution: optx.Solution, value: Array) -> RESULTS:
     for name in ("nonlinear_max_steps_reached", "nonlinear_divergence"):
         ended = solution.result == getattr(optx.RESULTS, name)
         status = RESULTS.where(ended, getattr(RESULTS, name), status)
-    saddle = (state.code == CODE_STALLED) & ~state.definite
+    saddle = (state.code == StopCode.STALLED) & ~state.definite
     where: Any = RESULTS.where
     # Where the curvature is sound, what looks flat is the rounding of the values.
     coarse = 16 * jnp.finfo(value.dtype).eps * jnp.abs(value) > COARSE
     codes = (
-        (state.code == CODE_MINIMUM, RESULTS.successful),
-        (state.code == CODE_FLAT, RESULTS.flat_direction),
-        ((state.code == CODE_FLAT) & state.definite & coarse, RESULTS.rounded),
-        (state.code == CODE_STALLED, RESULTS.stalled),
+        (state.code == StopCode.MINIMUM, RESULTS.successful),
+        (state.code == StopCode.FLAT, RESULTS.flat_direction),
+        ((state.code == StopCode.FLAT) & state.definite & coarse, RESULTS.rounded),
+        (state.code == StopCode.STALLED, RESULTS.stalled),
         (saddle, RESULTS.not_a_minimum),
-        (state.code == CODE_KINK, RESULTS.kink),
-        (state.code == CODE_NO_LIMIT, RESULTS.no_limit),
-        (state.code == CODE_NONFINITE_START, RESULTS.nonfinite_start),
+        (state.code == StopCode.KINK, RESULTS.kink),
+        (state.code == StopCode.NO_LIMIT, RESULTS.no_limit),
+        (state.code == StopCode.NONFINITE_START, RESULTS.nonfinite_start),
         # The driver looks at the start before the solver does.
         (state.evaluations == 0, RESULTS.nonfinite_start),
     )

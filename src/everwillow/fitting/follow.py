@@ -26,10 +26,10 @@ from everwillow._derivatives import value_and_gradient
 from everwillow._errors import RESULTS
 from everwillow._numerics import all_finite
 from everwillow.engine.adjoint import minimise, moves, zero_tangent
-from everwillow.engine.core import Task, constant
+from everwillow.engine.core import Task, constant, parameter_ranges
 from everwillow.engine.flat_directions import idle, value_is_minimal
 from everwillow.engine.layout import namespace, ravel_state
-from everwillow.engine.outcome import Outcome, _range, scaled_solver
+from everwillow.engine.outcome import Outcome, scaled_solver
 from everwillow.engine.problem import Numbers
 from everwillow.fitting.conditional import Problem
 from everwillow.fitting.result import FitResult
@@ -233,7 +233,7 @@ class _Box(eqx.Module):
         """Return the ranges, None where nothing is bounded."""
         if numbers.lower is None and not numbers.transforms:
             return None
-        lower, upper = _range(numbers, x)
+        lower, upper = parameter_ranges(numbers, x)
         is_open = jnp.zeros(x.shape, bool)
         for where in numbers.transformed:
             is_open = is_open.at[where].set(True)

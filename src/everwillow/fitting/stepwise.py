@@ -136,8 +136,9 @@ def ifit(
     # The programs of single steps are the same for any number of them.
     task = Task(task.objective, task.layout, task.solver, 0)
     count, progress = _iterate(task, numbers, max_steps, callbacks, checkpoint)
-    arguments = (task, numbers, progress, np.asarray(count))
-    outcome, solution = programs.call(finish, *arguments)
+    outcome, solution = programs.call(
+        finish, task, numbers, progress, np.asarray(count)
+    )
     stats = {**solution.stats, "max_steps": max_steps}
     solution = eqx.tree_at(lambda s: s.stats, solution, stats)
     sides = bound_distances(task, numbers, outcome)

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from everwillow._numerics import select
-from everwillow.engine.core import Task
-from everwillow.engine.outcome import _range, scaled_solver
+from everwillow.engine.core import Task, parameter_ranges
+from everwillow.engine.outcome import scaled_solver
 from everwillow.engine.problem import Numbers
 from everwillow.fitting.follow import Foothold
 from everwillow.profile._contour_corrector import Plane, Step
@@ -200,7 +200,7 @@ def trace(
     unit = jnp.zeros((2, base.x.size), base.x.dtype)
     columns = jax.vmap(solve)(unit.at[jnp.arange(2), places].set(1))
     root = jnp.linalg.cholesky(columns[:, places]) * jnp.sqrt(2 * rise)
-    box = jnp.stack([end[places] for end in _range(numbers, base.x)])
+    box = jnp.stack([end[places] for end in parameter_ranges(numbers, base.x)])
     held = held.at[places].set(True)
     plane = Plane(task, numbers, base, held, places, root, rise, box)
     size = blank.shape[0]

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from everwillow._numerics import select
-from everwillow.engine.core import Task, constant
-from everwillow.engine.outcome import _range, scaled_solver
+from everwillow.engine.core import Task, constant, parameter_ranges
+from everwillow.engine.outcome import scaled_solver
 from everwillow.engine.problem import Numbers
 from everwillow.fitting.follow import Foothold, attached, follow_held, holding
 
@@ -271,7 +271,7 @@ def crossing(
 
 def _ends(numbers: Numbers, x: Array, place: Array, side: Array) -> tuple[Array, Array]:
     """Return the bound of a parameter on one side, and the outermost value to try."""
-    lower, upper = (end[place] for end in _range(numbers, x))
+    lower, upper = (end[place] for end in parameter_ranges(numbers, x))
     bound = jnp.where(side > 0, upper, lower)
     is_open = jnp.zeros(x.shape, bool)
     for where in numbers.transformed:

@@ -26,7 +26,7 @@ from everwillow.objective import Evaluation
 LARGEST_BEND = 0.5
 
 
-class Glance(eqx.Module):
+class PreviousPoint(eqx.Module):
     """A point that was evaluated, and what was found there.
 
     Attributes:
@@ -40,7 +40,7 @@ class Glance(eqx.Module):
     evaluation: Evaluation | None
 
     @classmethod
-    def at(cls, x: Array, evaluation: Evaluation, *, whole: bool) -> "Glance":
+    def at(cls, x: Array, evaluation: Evaluation, *, whole: bool) -> "PreviousPoint":
         """Keep what is needed of an evaluation."""
         diagonal = evaluation.curvature.diagonal()
         return cls(x, diagonal, evaluation if whole else None)
@@ -50,7 +50,7 @@ def bend(
     *,
     x: Float[Array, " n"],
     here: Evaluation,
-    other: Glance,
+    other: PreviousPoint,
     move: Float[Array, " n"],
     scale: Float[Array, " n"],
     factor: AbstractFactor,

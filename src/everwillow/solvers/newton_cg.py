@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -15,31 +15,15 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from everwillow._derivatives import value_and_gradient
 from everwillow._numerics import all_finite, select
 from everwillow.objective import evaluate_matrix_free
-from everwillow.solvers.box import active_set, land, project
+from everwillow.solvers.box import land, project
 from everwillow.solvers.conjugate_gradients import steihaug
-from everwillow.solvers.newton_state import (
-    CODE_FLAT,
-    CODE_KINK,
-    CODE_MINIMUM,
-    CODE_NO_LIMIT,
-    CODE_NONFINITE_START,
-    CODE_RUNNING,
-    CODE_STALLED,
-)
-from everwillow.solvers.open_ends import (
-    CLOSED,
-    LEAPING,
-    LOOKING,
-    OPEN,
-    SEARCHING,
-    OpenEnds,
-    away_from_ends,
-    lower_by_value,
-)
+from everwillow.solvers.open_ends import OpenEnds, Phase, away_from_ends, lower_by_value
 from everwillow.solvers.second_looks import MANY, kink
+from everwillow.solvers.second_order import AbstractSecondOrderMinimiser
 from everwillow.solvers.termination import (
     EDM_GOAL,
     Approach,
+    StopCode,
     judge,
     no_step,
     rounding_level,
@@ -71,8 +55,7 @@ class NewtonCGState(eqx.Module):
         active: Which parameters are held at a bound.
         definite: Whether no direction of negative curvature was met.
         fresh: Whether x is a new point.
-        done: Whether to stop.
-        code: Why, as for `TrustRegionNewton`.
+        code: Whether to stop and why, a `StopCode`.
         evaluations: Number of steps so far.
         products: Number of Hessian-vector products so far.
         kinks: How often a step was rejected across a kink next to the best point.
@@ -89,12 +72,16 @@ class NewtonCGState(eqx.Module):
     active: Bool[Array, " n"]
     definite: Bool[Array, ""]
     fresh: Bool[Array, ""]
-    done: Bool[Array, ""]
     code: Int[Array, ""]
     evaluations: Int[Array, ""]
     products: Int[Array, ""]
     kinks: Int[Array, ""]
     ends: OpenEnds
+
+    @property
+    def done(self) -> Bool[Array, ""]:
+        """Whether to stop."""
+        return self.code != StopCode.RUNNING
 
     @property
     def edm(self) -> Float[Array, ""]:
@@ -119,8 +106,7 @@ class NewtonCGState(eqx.Module):
             active=jnp.zeros(x.shape, bool),
             definite=no,
             fresh=jnp.asarray(True),
-            done=no,
-            code=jnp.asarray(CODE_RUNNING),
+            code=jnp.asarray(StopCode.RUNNING),
             evaluations=count,
             products=count,
             kinks=count,
@@ -128,7 +114,7 @@ class NewtonCGState(eqx.Module):
         )
 
 
-class NewtonCG(optx.AbstractMinimiser[Any, Any, NewtonCGState]):
+class NewtonCG(AbstractSecondOrderMinimiser):
     """Newton's method by conjugate gradients, in memory proportional to the parameters.
 
     Each step solves the trust-region problem by the conjugate gradients of Steihaug
@@ -144,6 +130,7 @@ class NewtonCG(optx.AbstractMinimiser[Any, Any, NewtonCGState]):
 
     Attributes:
         edm_goal: Largest EDM of a success, in units of -ln L.
+        matrix_free: True; see `AbstractSecondOrderMinimiser`.
         max_inner: Largest number of Hessian-vector products in a step.
         rtol: Not used; part of the interface of optimistix.
         atol: Not used; part of the interface of optimistix.
@@ -152,6 +139,8 @@ class NewtonCG(optx.AbstractMinimiser[Any, Any, NewtonCGState]):
     References:
         T. Steihaug, SIAM J. Numer. Anal. 20 (1983) 626.
     """
+
+    matrix_free: ClassVar[bool] = True
 
     edm_goal: float = EDM_GOAL
     max_inner: int = 1000
@@ -169,9 +158,7 @@ class NewtonCG(optx.AbstractMinimiser[Any, Any, NewtonCGState]):
         del tags
         found, value_at, unravel, aux = _bind(fn, y, args, options, state.x)
         box = state.ends.box(options)
-        inwards, active = active_set(state.x, found.gradient, box)
-        held = state.ends.held(state.x)
-        free, active = inwards & ~held, active | (inwards & held)
+        free, active, inwards = state.ends.active_set(state.x, found.gradient, box)
         state, model = _measure(state, found, free)
         target = jnp.clip(
             jnp.sqrt(jnp.vdot(model.gradient, model.gradient)), 1e-10, 0.1
@@ -191,10 +178,10 @@ class NewtonCG(optx.AbstractMinimiser[Any, Any, NewtonCGState]):
         state, near, noise = self._judge(state, found, free, edm, inner, model)
         state, leap = _before_the_ends(state, inwards)
         move = jnp.where(free, inner.step / state.scale, 0)
-        move = jnp.where(state.ends.phase == LEAPING, leap, move)
+        move = jnp.where(state.ends.phase == Phase.LEAPING, leap, move)
         trial = land(state.x, move, box)
         ends = state.ends.very_ends(state.x, options or {})
-        trial = jnp.where(state.ends.phase == LOOKING, ends, trial)
+        trial = jnp.where(state.ends.phase == Phase.LOOKING, ends, trial)
         after = _try(state, found, value_at, trial, model, free, options, near, noise)
         after = _after_the_ends(after, options, self.edm_goal)
         return unravel(after.x), after, aux
@@ -228,16 +215,16 @@ class NewtonCG(optx.AbstractMinimiser[Any, Any, NewtonCGState]):
         level = 1e3 * jnp.finfo(edm.dtype).eps
         flat = verdict.flat | (verdict.minimum & ~(jnp.abs(curvature) > level))
         saddle = verdict.minimum & (curvature < -level)
-        code = jnp.where(verdict.minimum, CODE_MINIMUM, CODE_RUNNING)
-        code = jnp.where(flat, CODE_FLAT, code)
-        code = jnp.where(saddle, CODE_STALLED, code)
-        code = jnp.where(~jnp.any(free), CODE_MINIMUM, code)
+        code = jnp.where(verdict.minimum, StopCode.MINIMUM, StopCode.RUNNING)
+        code = jnp.where(flat, StopCode.FLAT, code)
+        code = jnp.where(saddle, StopCode.STALLED, code)
+        code = jnp.where(~jnp.any(free), StopCode.MINIMUM, code)
         lost = ~all_finite(found.value, found.gradient)
-        code = jnp.where(lost, CODE_NONFINITE_START, code)
+        code = jnp.where(lost, StopCode.NONFINITE_START, code)
         state = eqx.tree_at(
-            lambda s: (s.approach, s.code, s.done, s.definite),
+            lambda s: (s.approach, s.code, s.definite),
             state,
-            (approach, code, code != CODE_RUNNING, state.definite & ~saddle),
+            (approach, code, state.definite & ~saddle),
         )
         return state, verdict.near, slope_noise
 
@@ -320,7 +307,8 @@ def _try(
     predicted = -(jnp.vdot(found.gradient, move) + 0.5 * curved)
     value, gradient = value_and_gradient(value_at)(trial)
     finite = all_finite(value, gradient)
-    looking, leaping = state.ends.phase == LOOKING, state.ends.phase == LEAPING
+    looking = state.ends.phase == Phase.LOOKING
+    leaping = state.ends.phase == Phase.LEAPING
     aside = looking | leaping
     ends, moved, closed = state.ends.after(
         state.x, trial, (state.nll, value), options, finite
@@ -337,7 +325,7 @@ def _try(
     )
     better = usable & (outcome.gain > ACCEPT)
     better = jnp.where(leaping, finite & lower_by_value(state.nll, value), better)
-    better = jnp.where(looking, finite & (ends.phase == SEARCHING), better)
+    better = jnp.where(looking, finite & (ends.phase == Phase.SEARCHING), better)
     accept = ~state.done & better
     # Projection can spoil a step; a shorter one comes closer to the gradient's.
     nowhere = ~accept & no_step(state.x, 0.5 * move, ~near, state.approach)
@@ -348,8 +336,8 @@ def _try(
     kinks = jnp.where(kinked, state.kinks + 1, state.kinks)
     kinked = kinked & (stalled | (kinks >= MANY))
     stalled = stalled | kinked
-    code = jnp.where(stalled, CODE_STALLED, state.code)
-    code = jnp.where(kinked, CODE_KINK, code)
+    code = jnp.where(stalled, StopCode.STALLED, state.code)
+    code = jnp.where(kinked, StopCode.KINK, code)
     span = jnp.maximum(state.approach.span, jnp.abs(move))
     after = dataclasses.replace(
         state,
@@ -358,7 +346,6 @@ def _try(
         radius=jnp.where(moved | aside, state.radius, outcome.radius),
         newton=jnp.where(kinked, across, state.newton),
         fresh=accept,
-        done=state.done | stalled,
         code=code,
         evaluations=state.evaluations + 1,
         products=state.products + 1,
@@ -373,28 +360,20 @@ def _try(
 
 def _before_the_ends(state: NewtonCGState, inwards) -> tuple[NewtonCGState, Array]:
     """Look at ends where nothing is finite, or leave them, instead of ending there."""
-    searching = state.ends.phase == SEARCHING
     ends, aside, leap = state.ends.beyond(
-        state.x,
-        inwards=inwards,
-        active=state.active,
-        minimum=(state.code == CODE_MINIMUM) & searching,
-        over=state.done & searching,
+        state.x, inwards=inwards, active=state.active, code=state.code
     )
-    code = jnp.where(aside, CODE_RUNNING, state.code)
-    state = dataclasses.replace(state, code=code, done=state.done & ~aside, ends=ends)
-    return state, leap
+    code = jnp.where(aside, StopCode.RUNNING, state.code)
+    return dataclasses.replace(state, code=code, ends=ends), leap
 
 
 def _after_the_ends(state: NewtonCGState, options, goal) -> NewtonCGState:
     """End next to ends where nothing is finite, or on them; leave one at the start."""
-    over = (state.ends.phase == OPEN) | (state.ends.phase == CLOSED)
-    good = state.ends.is_minimum(state.x, state.gradient, options, goal)
-    verdict = jnp.where(good, CODE_MINIMUM, CODE_NO_LIMIT)
-    code = jnp.where(over, verdict, state.code)
-    state = dataclasses.replace(state, code=code, done=code != CODE_RUNNING)
+    verdict = state.ends.verdict(state.x, state.gradient, options, goal)
+    code = jnp.where(state.ends.over, verdict, state.code)
+    state = dataclasses.replace(state, code=code)
     start = away_from_ends(state.x, options, state.nll)
-    again = (code == CODE_NONFINITE_START) & (state.evaluations == 1)
+    again = (code == StopCode.NONFINITE_START) & (state.evaluations == 1)
     again = again & jnp.any(start != state.x)
     return select(again, NewtonCGState.before(start, options), state)
 

@@ -7,13 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from everwillow.objective import Evaluation
-from everwillow.solvers.acceleration import Glance
+from everwillow.solvers.acceleration import PreviousPoint
 from everwillow.solvers.open_ends import OpenEnds
-from everwillow.solvers.termination import Approach
-
-
-CODE_RUNNING, CODE_MINIMUM, CODE_FLAT, CODE_STALLED, CODE_NONFINITE_START = range(5)
-CODE_KINK, CODE_NO_LIMIT = 5, 6
+from everwillow.solvers.termination import Approach, StopCode
 
 
 class NewtonState(eqx.Module):
@@ -22,19 +18,16 @@ class NewtonState(eqx.Module):
     Attributes:
         x: The best point so far, flat.
         evaluation: The objective there, to second order.
-        move: The step that is being tried.
-        predicted: By how much it should lower the objective.
+        predicted: By how much the step that is being tried should lower the objective.
         scale: Size of a unit step for each parameter, as an inverse length.
         radius: Of the trust region.
         approach: How the minimum was approached.
         newton: The Newton step from x.
         active: Which parameters are held at a bound.
         definite: Whether the curvature at x is positive definite.
-        done: Whether to stop.
-        code: Why, one of the ``CODE_*`` integers of this module.
+        code: Whether to stop and why, a `StopCode`.
         evaluations: Number of evaluations so far.
-        lost: Whether the objective is not finite at the start.
-        other: The point evaluated before the best one, or a rejected one after it.
+        previous: The point evaluated before the best one, or a rejected one after it.
         prefer: Whether the Gauss-Newton stand-in is preferred to the exact curvature;
             `next_model` says what that means.
         looks: How often it was looked aside from where no step leads on.
@@ -44,7 +37,6 @@ class NewtonState(eqx.Module):
 
     x: Float[Array, " n"]
     evaluation: Evaluation
-    move: Float[Array, " n"]
     predicted: Float[Array, ""]
     scale: Float[Array, " n"]
     radius: Float[Array, ""]
@@ -52,20 +44,28 @@ class NewtonState(eqx.Module):
     newton: Float[Array, " n"]
     active: Bool[Array, " n"]
     definite: Bool[Array, ""]
-    done: Bool[Array, ""]
     code: Int[Array, ""]
     evaluations: Int[Array, ""]
-    lost: Bool[Array, ""]
-    other: Glance
+    previous: PreviousPoint
     prefer: Bool[Array, ""]
     looks: Int[Array, ""]
     kinks: Int[Array, ""]
     ends: OpenEnds
 
     @property
+    def done(self) -> Bool[Array, ""]:
+        """Whether to stop."""
+        return self.code != StopCode.RUNNING
+
+    @property
     def nll(self) -> Float[Array, ""]:
         """The objective at the best point so far."""
         return self.evaluation.value
+
+    @property
+    def gradient(self) -> Float[Array, " n"]:
+        """The gradient of the objective at the best point so far."""
+        return self.evaluation.gradient
 
     @property
     def edm(self) -> Float[Array, ""]:
@@ -75,7 +75,7 @@ class NewtonState(eqx.Module):
     @property
     def lanes(self) -> bool:
         """Whether this is one of many fits in step, which share what they compute."""
-        return self.other.evaluation is None
+        return self.previous.evaluation is None
 
     @classmethod
     def before(
@@ -100,7 +100,6 @@ class NewtonState(eqx.Module):
         return cls(
             x=x,
             evaluation=blank,
-            move=zeros,
             predicted=jnp.zeros_like(infinite),
             scale=zeros,
             radius=infinite,
@@ -108,11 +107,9 @@ class NewtonState(eqx.Module):
             newton=zeros,
             active=jnp.zeros(x.shape, bool),
             definite=no,
-            done=no,
-            code=jnp.asarray(CODE_RUNNING),
+            code=jnp.asarray(StopCode.RUNNING),
             evaluations=count,
-            lost=no,
-            other=Glance.at(x, blank, whole=whole),
+            previous=PreviousPoint.at(x, blank, whole=whole),
             prefer=jnp.asarray(True),
             looks=count,
             kinks=count,

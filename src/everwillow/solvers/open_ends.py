@@ -11,6 +11,7 @@ alone: a minimum there is said to be there.
 """
 
 import dataclasses
+import enum
 from typing import Any
 
 import equinox as eqx
@@ -19,6 +20,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from everwillow._numerics import any_lane
+from everwillow.solvers.box import active_set
+from everwillow.solvers.termination import StopCode
 
 
 # Where an end is moved to, in units of the way to it: ``eps`` to this power. A root of
@@ -34,7 +37,23 @@ MOST_LEAPS = 8
 # A start on such an end is moved inside by this part of the range.
 START_INSIDE = 0.01
 
-SEARCHING, LOOKING, CLOSED, OPEN, LEAPING = range(5)
+
+class Phase(enum.IntEnum):
+    """What a fit does about ends at which the objective is not finite.
+
+    Attributes:
+        SEARCHING: It searches the minimum, next to ends that were moved.
+        LOOKING: Its next trial is on the ends themselves.
+        CLOSED: It is over, and the ends are part of the minimum.
+        OPEN: It is over, and the minimum is next to the ends.
+        LEAPING: Its next trial leaps from an end that was moved.
+    """
+
+    SEARCHING = 0
+    LOOKING = 1
+    CLOSED = 2
+    OPEN = 3
+    LEAPING = 4
 
 
 class OpenEnds(eqx.Module):
@@ -43,9 +62,7 @@ class OpenEnds(eqx.Module):
     Attributes:
         margin: By how much, shape ``(n,)``: positive for lower ends, negative for upper
             ones, zero for ends that stay.
-        phase: `SEARCHING` for the minimum, `LOOKING` at the very ends, `LEAPING` from
-            moved ones; in the end `CLOSED` if the very ends are part of the minimum, or
-            `OPEN` if it is next to them.
+        phase: What is being done about them, a `Phase`.
         leaps: How often it was tried to leap from a moved end.
         moved: Whether any end was moved.
         lower: Smallest allowed values now, shape ``(n,)``; None if there are no ends.
@@ -71,18 +88,18 @@ class OpenEnds(eqx.Module):
         """
         ends = (options or {}).get("lower"), (options or {}).get("upper")
         lower, upper = (None if e is None else _like(x, e) for e in ends)
-        fresh = jnp.asarray(SEARCHING), jnp.asarray(0), jnp.asarray(False)
+        fresh = jnp.asarray(Phase.SEARCHING), jnp.asarray(0), jnp.asarray(False)
         return cls(jnp.zeros_like(x), *fresh, lower, upper)
 
     @property
     def plain(self) -> Bool[Array, ""]:
         """Whether steps are those of the search, neither looks nor leaps."""
-        return (self.phase == SEARCHING) & (self.leaps == 0)
+        return (self.phase == Phase.SEARCHING) & (self.leaps == 0)
 
     @property
     def involved(self) -> Bool[Array, ""]:
         """Whether any end was moved, or is being looked at."""
-        return (self.phase != SEARCHING) | self.moved
+        return (self.phase != Phase.SEARCHING) | self.moved
 
     def box(self, options: dict[str, Any] | None) -> dict[str, Any]:
         """Return the options of a solver with the ends where they are now."""
@@ -134,7 +151,7 @@ class OpenEnds(eqx.Module):
         no = jnp.asarray(False)
         if self.lower is None or options is None:
             return self, no, no
-        looking = self.phase == LOOKING
+        looking = self.phase == Phase.LOOKING
         barred = ~usable & ~jnp.isposinf(values[1])
 
         def looked():
@@ -144,7 +161,7 @@ class OpenEnds(eqx.Module):
             return self._moved(x, trial, options)
 
         def stay():
-            back = jnp.where(self.phase == LEAPING, SEARCHING, self.phase)
+            back = jnp.where(self.phase == Phase.LEAPING, Phase.SEARCHING, self.phase)
             return dataclasses.replace(self, phase=back), no, no
 
         def choose():
@@ -154,7 +171,7 @@ class OpenEnds(eqx.Module):
 
         if not lanes:
             return choose()
-        needed = barred | (self.phase != SEARCHING)
+        needed = barred | (self.phase != Phase.SEARCHING)
         return jax.lax.cond(any_lane(needed), choose, lambda: (self, no, no))
 
     def _after_a_look(self, values, options, usable):
@@ -164,10 +181,10 @@ class OpenEnds(eqx.Module):
         good = jnp.isfinite(new) & (new <= old + rounding)
         # What is all finite is an end as any other, and the search goes on from there.
         back = good & usable
-        ended = jnp.where(good, CLOSED, OPEN)
+        ended = jnp.where(good, Phase.CLOSED, Phase.OPEN)
         margin = jnp.where(back, 0, self.margin)
         ends = self._with(margin, options)
-        ends = dataclasses.replace(ends, phase=jnp.where(back, SEARCHING, ended))
+        ends = dataclasses.replace(ends, phase=jnp.where(back, Phase.SEARCHING, ended))
         return ends, jnp.asarray(False), good & ~usable
 
     def _moved(self, x, trial, options):
@@ -190,23 +207,28 @@ class OpenEnds(eqx.Module):
         below = jnp.minimum(upper + margin, _next(upper, -jnp.inf))
         return OpenEnds(
             margin,
-            jnp.full_like(self.phase, SEARCHING),
+            jnp.full_like(self.phase, Phase.SEARCHING),
             self.leaps,
             jnp.any(margin != 0),
             jnp.where(margin > 0, above, lower),
             jnp.where(margin < 0, below, upper),
         )
 
-    def is_minimum(
+    @property
+    def over(self) -> Bool[Array, ""]:
+        """Whether the very ends have been looked at, and nothing is left to do."""
+        return (self.phase == Phase.OPEN) | (self.phase == Phase.CLOSED)
+
+    def verdict(
         self,
         x: Float[Array, " n"],
         gradient: Float[Array, " n"],
         options: dict[str, Any] | None,
         goal: float,
-    ) -> Bool[Array, ""]:
-        """Return whether a search is at its minimum, after a look at the very ends.
+    ) -> Int[Array, ""]:
+        """Return the `StopCode` of a search after a look at the very ends.
 
-        Where it is not, the objective falls without limit.
+        It is at its minimum, or the objective falls without limit.
 
         Args:
             x: Where it ends.
@@ -215,18 +237,32 @@ class OpenEnds(eqx.Module):
             goal: By how much the objective may still fall on the way to open ends.
         """
         if self.lower is None or options is None:
-            return jnp.asarray(True)
+            return jnp.asarray(StopCode.MINIMUM)
         way = jnp.where(self.margin > 0, x - options["lower"], options["upper"] - x)
         fall = jnp.where(self.near(x), jnp.abs(gradient * way), 0)
-        return (self.phase == CLOSED) | (jnp.max(fall, initial=0) <= goal)
+        good = (self.phase == Phase.CLOSED) | (jnp.max(fall, initial=0) <= goal)
+        return jnp.where(good, StopCode.MINIMUM, StopCode.NO_LIMIT)
 
-    def held(self, x: Float[Array, " n"]) -> Bool[Array, " n"]:
-        """Return which parameters are held on an end that was moved.
+    def active_set(
+        self,
+        x: Float[Array, " n"],
+        gradient: Float[Array, " n"],
+        box: dict[str, Any] | None,
+    ) -> tuple[Bool[Array, " n"], Bool[Array, " n"], Bool[Array, " n"]]:
+        """Return which parameters may move, with those on moved ends held.
 
         Args:
             x: A point.
+            gradient: Of the objective there.
+            box: Options of the solver, with the ends where they are now.
+
+        Returns:
+            Which parameters may move; which are held at an end; and which the gradient
+            alone does not push against one.
         """
-        return self.near(x) & (self.leaps == 0)
+        inwards, active = active_set(x, gradient, box)
+        held = self.near(x) & (self.leaps == 0)
+        return inwards & ~held, active | (inwards & held), inwards
 
     def beyond(
         self,
@@ -234,8 +270,7 @@ class OpenEnds(eqx.Module):
         *,
         inwards: Bool[Array, " n"],
         active: Bool[Array, " n"],
-        minimum: Bool[Array, ""],
-        over: Bool[Array, ""],
+        code: Int[Array, ""],
     ) -> tuple["OpenEnds", Bool[Array, ""], Float[Array, " n"]]:
         """Leave moved ends with a slope that points inside, or look at the very ends.
 
@@ -243,8 +278,7 @@ class OpenEnds(eqx.Module):
             x: A point.
             inwards: Which parameters are neither fixed nor pushed against an end.
             active: Which parameters do not move in the search.
-            minimum: Whether all else is at its minimum.
-            over: Whether the search has ended, there or elsewhere.
+            code: The `StopCode` of the search.
 
         Returns:
             The ends, whether the next trial is neither a step of the search nor its
@@ -254,11 +288,14 @@ class OpenEnds(eqx.Module):
         near = self.near(x)
         leave = near & inwards
         some = jnp.any(leave)
+        over = code != StopCode.RUNNING
         leap = some & (self.leaps < MOST_LEAPS) & (over | (self.leaps > 0))
-        look = minimum & jnp.any(active & near) & ~leap
+        look = (code == StopCode.MINIMUM) & jnp.any(active & near) & ~leap
         way = self.margin / float(jnp.finfo(dtype).eps) ** POWER
         part = jnp.asarray(LEAP, dtype) ** (self.leaps + 1).astype(dtype)
-        phase = jnp.where(look, LOOKING, jnp.where(leap, LEAPING, self.phase))
+        phase = jnp.where(
+            look, Phase.LOOKING, jnp.where(leap, Phase.LEAPING, self.phase)
+        )
         leaps = jnp.where(some, self.leaps, 0) + leap.astype(self.leaps.dtype)
         ends = dataclasses.replace(self, leaps=leaps, phase=phase)
         return ends, look | leap, jnp.where(leap & leave, part * way, 0)

@@ -14,20 +14,12 @@ from jaxtyping import Array, Bool, Float, Int
 
 from everwillow._numerics import any_lane
 from everwillow.curvature import AbstractCurvature, AbstractFactor
-from everwillow.solvers.acceleration import Glance
+from everwillow.solvers.acceleration import PreviousPoint
 from everwillow.solvers.box import active_set, project
-from everwillow.solvers.newton_state import (
-    CODE_KINK,
-    CODE_MINIMUM,
-    CODE_NO_LIMIT,
-    CODE_NONFINITE_START,
-    CODE_RUNNING,
-    CODE_STALLED,
-    NewtonState,
-)
-from everwillow.solvers.open_ends import CLOSED, LEAPING, OPEN, away_from_ends
+from everwillow.solvers.newton_state import NewtonState
+from everwillow.solvers.open_ends import Phase, away_from_ends
 from everwillow.solvers.quadratic_model import least_direction
-from everwillow.solvers.termination import SAFE_PIVOT, SAME_PIVOT
+from everwillow.solvers.termination import SAFE_PIVOT, SAME_PIVOT, StopCode
 
 
 # So far aside is looked, in standard errors; a second time so much nearer.
@@ -74,7 +66,7 @@ def aside(
 def confirmed(
     pivot: Float[Array, ""],
     curvature: AbstractCurvature,
-    other: Glance,
+    other: PreviousPoint,
     apart: Float[Array, " n"],
     *,
     factor: AbstractFactor,
@@ -114,21 +106,23 @@ def confirmed(
 
 def look_aside(
     state: NewtonState,
+    move: Float[Array, " n"],
     free: Bool[Array, " n"],
     look: Bool[Array, ""],
     options: dict[str, Any] | None,
-) -> NewtonState:
+) -> tuple[NewtonState, Float[Array, " n"]]:
     """Let the next trial be a look aside, where that was decided.
 
     Args:
         state: Where the solver stands.
+        move: The step to try otherwise.
         free: Which parameters may move.
         look: Whether to look.
         options: Those of the solver, with the box.
     """
 
     def stay() -> tuple[Array, Array]:
-        return state.move, state.predicted
+        return move, state.predicted
 
     def choose() -> tuple[Array, Array]:
         x, curvature = state.x, state.evaluation.curvature
@@ -137,32 +131,35 @@ def look_aside(
         )
 
     if state.lanes:
-        move, rise = jax.lax.cond(any_lane(look), choose, stay)
+        trial, rise = jax.lax.cond(any_lane(look), choose, stay)
     else:
-        move, rise = choose()
-    return dataclasses.replace(
+        trial, rise = choose()
+    state = dataclasses.replace(
         state,
-        move=move,
         predicted=rise,
-        code=jnp.where(look, CODE_RUNNING, state.code),
+        code=jnp.where(look, StopCode.RUNNING, state.code),
         looks=jnp.where(look, state.looks + 1, state.looks),
     )
+    return state, trial
 
 
 def look_at_the_ends(
-    state: NewtonState, options: dict[str, Any] | None, goal: float
-) -> NewtonState:
+    state: NewtonState,
+    move: Float[Array, " n"],
+    options: dict[str, Any] | None,
+    goal: float,
+) -> tuple[NewtonState, Float[Array, " n"]]:
     """Look at ends where nothing is finite before ending next to them, and judge.
 
     Args:
         state: Where the solver stands.
+        move: The step to try next.
         options: Those of the solver, with the box.
         goal: By how much the objective may still fall on the way to open ends.
     """
     ends, code, x = state.ends, state.code, state.x
-    over = (ends.phase == OPEN) | (ends.phase == CLOSED)
-    names = ("x", "scale", "move", "code", "ends", "evaluations", "lost")
-    as_it_is = {name: getattr(state, name) for name in names}
+    names = ("x", "scale", "code", "ends", "evaluations")
+    as_it_is = {name: getattr(state, name) for name in names} | {"move": move}
 
     def start_inside() -> dict[str, Any]:
         start = away_from_ends(x, options, state.evaluation.value)
@@ -170,34 +167,29 @@ def look_at_the_ends(
         return as_it_is | {
             "x": start,
             "scale": jnp.where(again, 0, state.scale),
-            "code": jnp.where(again, CODE_RUNNING, code),
+            "code": jnp.where(again, StopCode.RUNNING, code),
             "evaluations": jnp.where(again, 0, state.evaluations),
-            "lost": ~again,
         }
 
     def search() -> dict[str, Any]:
         inwards = active_set(x, state.evaluation.gradient, ends.box(options))[0]
-        moved, aside, move = ends.beyond(
-            x,
-            inwards=inwards,
-            active=state.active,
-            minimum=code == CODE_MINIMUM,
-            over=code != CODE_RUNNING,
+        moved, aside, leap = ends.beyond(
+            x, inwards=inwards, active=state.active, code=code
         )
         return as_it_is | {
-            "move": jnp.where(moved.phase == LEAPING, move, state.move),
-            "code": jnp.where(aside, CODE_RUNNING, code),
+            "move": jnp.where(moved.phase == Phase.LEAPING, leap, move),
+            "code": jnp.where(aside, StopCode.RUNNING, code),
             "ends": moved,
         }
 
     def end() -> dict[str, Any]:
-        good = ends.is_minimum(x, state.evaluation.gradient, options, goal)
-        return as_it_is | {"code": jnp.where(good, CODE_MINIMUM, CODE_NO_LIMIT)}
+        verdict = ends.verdict(x, state.evaluation.gradient, options, goal)
+        return as_it_is | {"code": verdict}
 
     if ends.lower is None:
-        return dataclasses.replace(state, done=code != CODE_RUNNING)
-    case = jnp.where(ends.involved, jnp.where(over, 3, 2), 0)
-    case = jnp.where(code == CODE_NONFINITE_START, 1, case)
+        return state, move
+    case = jnp.where(ends.involved, jnp.where(ends.over, 3, 2), 0)
+    case = jnp.where(code == StopCode.NONFINITE_START, 1, case)
 
     def choose() -> dict[str, Any]:
         return jax.lax.switch(case, [lambda: as_it_is, start_inside, search, end])
@@ -206,8 +198,8 @@ def look_at_the_ends(
         found = jax.lax.cond(any_lane(case != 0), choose, lambda: as_it_is)
     else:
         found = choose()
-    state = dataclasses.replace(state, **found)
-    return dataclasses.replace(state, done=state.code != CODE_RUNNING)
+    move = found.pop("move")
+    return dataclasses.replace(state, **found), move
 
 
 def kink_beside(
@@ -226,7 +218,7 @@ def kink_beside(
         rejected: Whether the point looked at last is no better one, and no end yet.
         look: Whether a look aside is due first.
     """
-    x, here, other = state.x, state.evaluation, state.other
+    x, here, other = state.x, state.evaluation, state.previous
     assert other.evaluation is not None
     there = other.evaluation
 
@@ -241,10 +233,10 @@ def kink_beside(
         rejected, compare, lambda: (jnp.asarray(False), state.newton)
     )
     kinks = jnp.where(kinked, state.kinks + 1, state.kinks)
-    over = kinked & ~look & ((state.code == CODE_STALLED) | (kinks >= MANY))
+    over = kinked & ~look & ((state.code == StopCode.STALLED) | (kinks >= MANY))
     return dataclasses.replace(
         state,
-        code=jnp.where(over, CODE_KINK, state.code),
+        code=jnp.where(over, StopCode.KINK, state.code),
         newton=jnp.where(over, across, state.newton),
         kinks=kinks,
     )

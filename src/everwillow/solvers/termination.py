@@ -8,6 +8,7 @@ whether the last step shrank the EDM as it should have.
 """
 
 import dataclasses
+import enum
 from typing import Any
 
 import equinox as eqx
@@ -28,8 +29,8 @@ CONTRACTION = 0.02
 # Part of a standard error against which a step may be small, if it is small against
 # nothing else, as for a parameter that ends at zero where it started.
 PART_OF_SIGMA = 1e-3
-# The same, where it was not looked whether the curvature stays what it is.
-NOTHING = 2e-12
+# The same, where it is not known whether the curvature is the same a step away.
+UNCHECKED_PART_OF_SIGMA = 2e-12
 # On the way to a minimum at infinity the last curvature there is comes from being
 # beside the floor of a valley, and dies out with the distance to it. A smaller pivot
 # than this must have stayed the same, within a factor, for two points.
@@ -41,6 +42,28 @@ COLLAPSE = 1e-4
 SLOW_STEPS = 192
 SLOW_PACE = 8
 IDLE_STEPS = 3
+
+
+class StopCode(enum.IntEnum):
+    """Why a second-order minimiser stopped.
+
+    Attributes:
+        RUNNING: It has not.
+        MINIMUM: It is at a minimum.
+        FLAT: It is at a minimum in some directions, and others are flat.
+        STALLED: No step improves the objective in floating-point arithmetic.
+        NONFINITE_START: The objective or its gradient is not finite at the start.
+        KINK: The gradient jumps at the best point.
+        NO_LIMIT: The objective falls without limit towards an end of the box.
+    """
+
+    RUNNING = 0
+    MINIMUM = 1
+    FLAT = 2
+    STALLED = 3
+    NONFINITE_START = 4
+    KINK = 5
+    NO_LIMIT = 6
 
 
 class Tolerances(eqx.Module):
@@ -73,7 +96,7 @@ def tolerances(dtype, edm_goal: float, *, unseen: bool = False) -> Tolerances:
 # is the same to nine digits: nothing better can be asked for.
 EXACT_EDM = 1e-18
 # Part of the smallest standard error seen that is no step at all.
-STILL = 1e-11
+NEGLIGIBLE = 1e-11
 
 
 class Approach(eqx.Module):
@@ -217,27 +240,25 @@ def absolute_product(curvature, vector):
     return absolute.matvec(vector)
 
 
-# Longer than sixty lines, because the tests share their quantities and read best as one
-# table of reasons.
 def judge(
     *,
-    x,
-    value,
-    fresh,
-    newton,
-    sigma,
-    free,
-    edm,
-    definite,
-    semidefinite,
-    rounding,
-    noise,
+    x: Float[Array, " n"],
+    value: Float[Array, ""],
+    fresh: Bool[Array, ""],
+    newton: Float[Array, " n"],
+    sigma: Float[Array, " n"],
+    free: Bool[Array, " n"],
+    edm: Float[Array, ""],
+    definite: Bool[Array, ""],
+    semidefinite: Bool[Array, ""],
+    rounding: Bool[Array, ""],
+    noise: Float[Array, ""],
     approach: Approach,
     goals: Tolerances,
-    pivot=None,
-    same=None,
-    steady=None,
-    beside: Any = False,
+    pivot: Float[Array, ""] | None = None,
+    same: Bool[Array, ""] | None = None,
+    steady: Bool[Array, " n"] | None = None,
+    beside: Bool[Array, ""] | bool = False,
 ) -> tuple[Verdict, Approach]:
     """Judge an accepted point.
 
@@ -266,20 +287,9 @@ def judge(
     Returns:
         The verdict, and what is known now.
     """
-    span = jnp.maximum(approach.span, jnp.abs(x))
-    # sigma alone would forgive any step on a plateau, where it is huge.
-    reach = jnp.where(span > 0, jnp.minimum(sigma, span), sigma)
-    # The smallest sigma seen, since on the way to infinity sigma grows without limit.
-    sharpest = jnp.minimum(approach.sigma, sigma)
-    if steady is None:
-        part = NOTHING * sharpest
-    else:
-        part = jnp.where(steady, PART_OF_SIGMA * sigma, 0)
-    reach = jnp.maximum(reach, part)
-    size = jnp.abs(x) + reach
-    ratio = jnp.max(jnp.where(free, jnp.abs(newton) / size, 0), initial=0)
-    # A parameter that starts at zero and belongs there has nothing to compare with.
-    still = jnp.all(jnp.where(free, jnp.abs(newton) <= STILL * sharpest, True))
+    ratio, negligible, span, sharpest = _measure(
+        x, newton, sigma, free, approach, steady
+    )
     near = (edm <= goals.edm) | (rounding & (edm <= noise))
     contracted = fresh & (edm <= CONTRACTION * approach.edm)
     collapsed = fresh & (edm <= COLLAPSE * approach.edm) & jnp.isfinite(approach.edm)
@@ -289,7 +299,7 @@ def judge(
     pace = jnp.where(edm > 1e-8 * jnp.abs(value), 1, SLOW_PACE)
     slow = jnp.where(near & ~contracted, approach.slow + pace, 0)
     stuck = idle >= IDLE_STEPS
-    exact = (edm <= EXACT_EDM) & ((ratio <= goals.step) | still)
+    exact = (edm <= EXACT_EDM) & ((ratio <= goals.step) | negligible)
     rounded = rounding & (ratio <= goals.step)
     over = (exact | rounded) & beside
     nearer = edm <= 0.5 * approach.edm
@@ -324,6 +334,31 @@ def judge(
     return Verdict(minimum, flat, unsure, near), known
 
 
+def _measure(x, newton, sigma, free, approach: Approach, steady):
+    """Compare a Newton step with the size of the parameters and of their errors.
+
+    Returns:
+        The largest part of its parameter that a step is; whether each is negligible
+        against the smallest standard error seen; the largest values of the parameters;
+        and these smallest standard errors.
+    """
+    span = jnp.maximum(approach.span, jnp.abs(x))
+    # sigma alone would allow any step on a plateau, where it is huge.
+    reach = jnp.where(span > 0, jnp.minimum(sigma, span), sigma)
+    # The smallest sigma seen, since on the way to infinity sigma grows without limit.
+    sharpest = jnp.minimum(approach.sigma, sigma)
+    if steady is None:
+        part = UNCHECKED_PART_OF_SIGMA * sharpest
+    else:
+        part = jnp.where(steady, PART_OF_SIGMA * sigma, 0)
+    reach = jnp.maximum(reach, part)
+    size = jnp.abs(x) + reach
+    ratio = jnp.max(jnp.where(free, jnp.abs(newton) / size, 0), initial=0)
+    # A parameter that starts at zero and belongs there has nothing to compare with.
+    negligible = jnp.abs(newton) <= NEGLIGIBLE * sharpest
+    return ratio, jnp.all(jnp.where(free, negligible, True)), span, sharpest
+
+
 def _settled(fresh, pivot, same, approach: Approach, nearer, beside):
     """Return whether the curvature is that of the place, not of the approach."""
     if pivot is None:
@@ -331,8 +366,8 @@ def _settled(fresh, pivot, same, approach: Approach, nearer, beside):
     ratio = pivot / approach.pivot
     # A step that leads no nearer, as rounding cut it short, tells nothing: next to each
     # other all points are alike.
-    told = nearer | approach.settled
-    alike = (ratio < SAME_PIVOT) & (ratio * SAME_PIVOT > 1) & told
+    informative = nearer | approach.settled
+    alike = (ratio < SAME_PIVOT) & (ratio * SAME_PIVOT > 1) & informative
     # At the first point there is nothing to compare with; behind an indefinite one
     # there is.
     alike = alike | jnp.all(jnp.isinf(approach.sigma))

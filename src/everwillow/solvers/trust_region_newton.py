@@ -2,35 +2,23 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optimistix as optx
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from everwillow._derivatives import gradient_of
 from everwillow._numerics import all_finite, select
 from everwillow.objective import Evaluation, evaluate
-from everwillow.solvers.acceleration import Glance, bend
-from everwillow.solvers.box import active_set, land, project
+from everwillow.solvers.acceleration import PreviousPoint, bend
+from everwillow.solvers.box import land, project
 from everwillow.solvers.chords import chase
-from everwillow.solvers.newton_state import (
-    CODE_FLAT,
-    CODE_MINIMUM,
-    CODE_NONFINITE_START,
-    CODE_RUNNING,
-    CODE_STALLED,
-    NewtonState,
-)
-from everwillow.solvers.open_ends import (
-    LEAPING,
-    LOOKING,
-    SEARCHING,
-    lower_by_value,
-)
+from everwillow.solvers.newton_state import NewtonState
+from everwillow.solvers.open_ends import Phase, lower_by_value
 from everwillow.solvers.quadratic_model import QuadraticModel
 from everwillow.solvers.second_looks import (
     MOST_LOOKS,
@@ -39,8 +27,11 @@ from everwillow.solvers.second_looks import (
     look_aside,
     look_at_the_ends,
 )
+from everwillow.solvers.second_order import AbstractSecondOrderMinimiser
 from everwillow.solvers.termination import (
     EDM_GOAL,
+    Approach,
+    StopCode,
     Verdict,
     absolute_product,
     compare,
@@ -66,7 +57,7 @@ ACCEPT = 0.05
 STRAIGHT = 1e-4
 
 
-class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
+class TrustRegionNewton(AbstractSecondOrderMinimiser):
     """Newton's method with exact second derivatives, in a trust region and a box.
 
     The default of `fit`. Every step minimises the second-order model of the objective
@@ -81,6 +72,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
     length.
 
     Attributes:
+        matrix_free: False; see `AbstractSecondOrderMinimiser`.
         edm_goal: Largest EDM of a success, in units of -ln L.
         step_rule: Minimises the quadratic model: ``(model, radius) -> Step``.
         bending: Whether to bend steps along curved valleys.
@@ -96,6 +88,8 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         atol: Not used; part of the interface of optimistix.
         norm: Not used; part of the interface of optimistix.
     """
+
+    matrix_free: ClassVar[bool] = False
 
     edm_goal: float = EDM_GOAL
     step_rule: Callable[[QuadraticModel, Array], Step] = trust_region_step
@@ -124,17 +118,16 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         flat, evaluator = _evaluator(fn, y, options)
         trial = jnp.where(state.evaluations == 0, state.x, flat)
         found = evaluator(trial, args)
-        state = _accept_or_reject(state, trial, found, self, options)
+        state, is_new = _accept_or_reject(state, trial, found, self, options)
         box = state.ends.box(options)
-        state, step = self._next_move(state, box)
-        move = state.move
-        state = look_at_the_ends(state, options, self.edm_goal)
+        state, step, move = self._next_move(state, is_new, box)
+        state, move = look_at_the_ends(state, move, options, self.edm_goal)
         _, unravel = ravel_pytree(y)
         _, aux = eqx.filter_eval_shape(fn, y, args)
         aux = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), aux)
-        trial = land(state.x, state.move, box)
+        trial = land(state.x, move, box)
         ends = state.ends.very_ends(state.x, options)
-        trial = jnp.where(state.ends.phase == LOOKING, ends, trial)
+        trial = jnp.where(state.ends.phase == Phase.LOOKING, ends, trial)
         # After a start on an end where nothing is finite there is no step yet.
         trial = jnp.where(state.evaluations == 0, state.x, trial)
         if flat.size > self.chords_beyond:
@@ -164,52 +157,51 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
     def postprocess(self, fn, y, aux, args, options, state, tags, result):
         """Return the best point, after the last Newton step where it is a minimum."""
         del fn, args, tags, result
-        polish = (state.code == CODE_MINIMUM) & all_finite(state.newton)
+        polish = (state.code == StopCode.MINIMUM) & all_finite(state.newton)
         x = jnp.where(polish, project(state.x + state.newton, options), state.x)
         _, unravel = ravel_pytree(y)
         return unravel(x), aux, {"num_evaluations": state.evaluations}
 
-    def _next_move(self, state: NewtonState, options):
-        """Judge the point, and choose the step to try from it."""
-        x, evaluation, shrink = state.x, state.evaluation, 1 / state.scale
-        free, active = active_set(x, evaluation.gradient, options)
-        held = state.ends.held(x)
-        free, active = free & ~held, active | (free & held)
+    def _next_move(
+        self, state: NewtonState, is_new: Bool[Array, ""], options: dict[str, Any]
+    ) -> tuple[NewtonState, Step, Float[Array, " n"]]:
+        """Judge the best point, and choose the step to try from it.
+
+        Args:
+            state: Where the solver stands.
+            is_new: Whether the best point was found by the last evaluation.
+            options: Those of the solver, with the ends of the box where they are now.
+        """
+        x, shrink = state.x, 1 / state.scale
+        free, active, _ = state.ends.active_set(x, state.gradient, options)
         model = QuadraticModel.around(
             x,
-            evaluation,
+            state.evaluation,
             scale=state.scale,
             free=free,
             prefer=state.prefer,
             options=options,
         )
         step = self.step_rule(model, state.radius)
-        move = step.step * shrink
+        bad_start = (state.evaluations == 1) & ~is_new
         # In a branch, as are all decisions here: XLA copies what is cheap into all that
         # uses it, a chain of them into each number of the state, but not out of that.
         verdict, approach, noise = jax.lax.cond(
-            state.lost,
+            bad_start,
             lambda: (Verdict.none(), state.approach, jnp.zeros_like(x)),
-            lambda: self._judge(state, step, free),
+            lambda: self._judge(state, is_new, step, free),
         )
-        if self.bending:  # where Newton steps collapse there is no valley to follow
-            before = state.approach.edm
-            collapsing = (approach.edm <= STRAIGHT * before) & jnp.isfinite(before)
-            move = jax.lax.cond(
-                collapsing | verdict.minimum,
-                lambda: move,
-                lambda: project(x + move + _bend(state, step, move), options) - x,
-            )
-        # `done` serves for a moment as "the point is new".
-        rejected = ~state.done & ~verdict.near
+        move = step.step * shrink
+        if self.bending:
+            move = _bent(state, step, move, verdict, approach, options)
+        rejected = ~is_new & ~verdict.near
         nowhere = no_step(x, move, rejected, approach) | ~(step.decrease > 0)
-        code = jnp.where(nowhere, CODE_STALLED, CODE_RUNNING)
-        code = jnp.where(verdict.flat, CODE_FLAT, code)
-        code = jnp.where(verdict.minimum | ~jnp.any(free), CODE_MINIMUM, code)
-        code = jnp.where(state.lost, CODE_NONFINITE_START, code)
+        code = jnp.where(nowhere, StopCode.STALLED, StopCode.RUNNING)
+        code = jnp.where(verdict.flat, StopCode.FLAT, code)
+        code = jnp.where(verdict.minimum | ~jnp.any(free), StopCode.MINIMUM, code)
+        code = jnp.where(bad_start, StopCode.NONFINITE_START, code)
         state = dataclasses.replace(
             state,
-            move=move,
             predicted=step.decrease,
             approach=approach,
             newton=jnp.where(free, step.newton * shrink, 0),
@@ -217,24 +209,30 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
             definite=step.definite,
             code=code,
         )
-        look = (code == CODE_STALLED) & verdict.unsure & (state.looks < MOST_LOOKS)
+        stalled = code == StopCode.STALLED
+        look = stalled & verdict.unsure & (state.looks < MOST_LOOKS)
         if self.bending:
-            crossing = ~state.done & ((code == CODE_STALLED) | (code == CODE_RUNNING))
+            crossing = ~is_new & (stalled | (code == StopCode.RUNNING))
             state = kink_beside(state, noise, free, crossing, look)
-        state = look_aside(state, free, look, options)
-        done = state.code != CODE_RUNNING
+        state, move = look_aside(state, move, free, look, options)
         step = dataclasses.replace(step, interior=step.interior & ~look)
-        return dataclasses.replace(state, done=done), step
+        return state, step, move
 
-    def _judge(self, state: NewtonState, step: Step, free):
-        """Ask whether the point is a minimum."""
+    def _judge(
+        self,
+        state: NewtonState,
+        is_new: Bool[Array, ""],
+        step: Step,
+        free: Bool[Array, " n"],
+    ) -> tuple[Verdict, Approach, Float[Array, " n"]]:
+        """Ask whether the best point is a minimum."""
         x, evaluation = state.x, state.evaluation
         newton = step.newton / state.scale
         diagonal = jnp.abs(evaluation.curvature.diagonal())
-        apart = state.other.x - x
+        apart = state.previous.x - x
         same, steady = compare(
             diagonal,
-            jnp.abs(state.other.diagonal),
+            jnp.abs(state.previous.diagonal),
             newton=newton,
             apart=apart,
             free=free,
@@ -243,7 +241,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         beside = jnp.any(apart != 0) & confirmed(
             step.pivot,
             evaluation.curvature,
-            state.other,
+            state.previous,
             apart,
             factor=step.factor,
             shrink=1 / state.scale,
@@ -261,8 +259,7 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         verdict, approach = judge(
             x=x,
             value=evaluation.value,
-            # `done` serves for a moment as "the point is new".
-            fresh=state.done,
+            fresh=is_new,
             newton=newton,
             sigma=1 / jnp.sqrt(jnp.where(diagonal > 0, diagonal, 1)),
             free=free,
@@ -281,17 +278,34 @@ class TrustRegionNewton(optx.AbstractMinimiser[Any, Any, NewtonState]):
         return verdict, approach, slope_noise
 
 
-def _bend(state: NewtonState, step: Step, move):
-    """Return what to add to a step so that it follows a curved valley."""
-    return bend(
-        x=state.x,
-        here=state.evaluation,
-        other=state.other,
-        move=move,
-        scale=state.scale,
-        factor=step.factor,
-        moving=step.moving,
-    )
+def _bent(
+    state: NewtonState,
+    step: Step,
+    move: Float[Array, " n"],
+    verdict: Verdict,
+    approach: Approach,
+    options: dict[str, Any],
+) -> Float[Array, " n"]:
+    """Return a move that follows a curved valley, where there may be one.
+
+    Where Newton steps collapse there is none.
+    """
+    x, before = state.x, state.approach.edm
+
+    def follow() -> Float[Array, " n"]:
+        correction = bend(
+            x=x,
+            here=state.evaluation,
+            other=state.previous,
+            move=move,
+            scale=state.scale,
+            factor=step.factor,
+            moving=step.moving,
+        )
+        return project(x + move + correction, options) - x
+
+    collapsing = (approach.edm <= STRAIGHT * before) & jnp.isfinite(before)
+    return jax.lax.cond(collapsing | verdict.minimum, lambda: move, follow)
 
 
 def _evaluator(fn, y, options):
@@ -309,8 +323,12 @@ def _evaluator(fn, y, options):
 
 def _accept_or_reject(
     state: NewtonState, trial, found: Evaluation, solver: TrustRegionNewton, options
-) -> NewtonState:
-    """Move to the trial point if it is better, and adapt the trust region."""
+) -> tuple[NewtonState, Bool[Array, ""]]:
+    """Move to the trial point if it is better, and adapt the trust region.
+
+    Returns:
+        The state, and whether its best point is the trial point.
+    """
     first, usable, old = state.evaluations == 0, found.finite, state.evaluation
     accept, closed, radius, prefer, ends = jax.lax.cond(
         first,
@@ -331,29 +349,27 @@ def _accept_or_reject(
     beginning = solver.reach * first_radius(x, evaluation.gradient, scale)
     # What is not finite tells nothing.
     left = (accept & ~first) | ~usable
-    other = select(
+    previous = select(
         left,
-        Glance.at(state.x, old, whole=solver.bending),
-        Glance.at(trial, found, whole=solver.bending),
+        PreviousPoint.at(state.x, old, whole=solver.bending),
+        PreviousPoint.at(trial, found, whole=solver.bending),
     )
     span = jnp.maximum(state.approach.span, jnp.abs(trial - state.x))
     span = jnp.where(accept, span, state.approach.span)
     approach = dataclasses.replace(state.approach, span=span)
-    return dataclasses.replace(
+    state = dataclasses.replace(
         state,
         x=x,
         evaluation=evaluation,
         scale=scale,
         radius=jnp.where(first, beginning, radius),
-        approach=approach.after_a_leap(accept & (state.ends.phase == LEAPING)),
-        # `done` serves for a moment as "the point is new".
-        done=accept,
+        approach=approach.after_a_leap(accept & (state.ends.phase == Phase.LEAPING)),
         evaluations=state.evaluations + 1,
-        lost=first & ~usable,
-        other=other,
+        previous=previous,
         prefer=prefer,
         ends=ends,
     )
+    return state, accept
 
 
 def _compare(state: NewtonState, trial, found: Evaluation, options):
@@ -378,9 +394,10 @@ def _compare(state: NewtonState, trial, found: Evaluation, options):
         usable,
         lanes=state.lanes,
     )
-    looking, leaping = state.ends.phase == LOOKING, state.ends.phase == LEAPING
+    looking = state.ends.phase == Phase.LOOKING
+    leaping = state.ends.phase == Phase.LEAPING
     better = jnp.where(leaping, lower_by_value(old.value, found.value), gain > ACCEPT)
-    better = jnp.where(looking, ends.phase == SEARCHING, better)
+    better = jnp.where(looking, ends.phase == Phase.SEARCHING, better)
     kept = moved | looking | leaping
     radius = jnp.where(kept, state.radius, outcome.radius)
     seen = usable & ~outcome.hidden & ~looking

@@ -4,17 +4,21 @@ Minimises the quadratic model ``g·s + ½ s·H·s`` over the ball ``|s| <= radiu
 and Sorensen, SIAM J. Sci. Stat. Comput. 4 (1983) 553) and inside a box. Everything is
 in scaled coordinates, in which the curvature has a diagonal of order one.
 
-One loop does it all. It tries the Newton step. Where the curvature is not positive
-definite and the slope is small, it tries that step with a whiff of damping, which tells
-a flat minimum from a saddle (a singular matrix passes, an indefinite one does not);
-where the slope is steep, it tries the Gauss-Newton stand-in. There may be no stand-in,
-it is left out where it is out of favour, and sums of squares may prefer it to a
-definite curvature. What is left is to search the damping that puts the step on the
-sphere, which leads away from a saddle. Where the result leaves the box, the best point
-of the way to it, projected into the box, is kept; what reached a bound there is held,
-and Newton steps go on from that point for the rest. Where the curvature of the rest is
-not definite this ends: a search there costs more than a look at the function, after
-which the next step begins. The matrix is factorised at one place of the program.
+One loop does all of it, with one factorisation in each turn, which stands at one place
+of the program:
+
+1. It tries the Newton step.
+2. If the curvature is not positive definite and the slope is small, it tries the
+   Newton step with a damping at rounding level. A singular matrix then passes and an
+   indefinite one does not, which tells a flat minimum from a saddle. If the slope is
+   steep, it tries the Gauss-Newton stand-in, unless there is none or it is out of
+   favour. A sum of squares may prefer the stand-in to a definite curvature.
+3. Otherwise it searches the damping that puts the step on the sphere, which leads away
+   from a saddle.
+4. If the step leaves the box, it keeps the best point on the projection of the step,
+   holds the parameters that reached a bound there, and takes Newton steps from that
+   point for the rest. If the curvature of the rest is not definite it stops: a search
+   there costs more than an evaluation, after which the next step begins.
 """
 
 import dataclasses
@@ -40,8 +44,8 @@ def singular_level(dtype) -> float:
     return 200 * float(jnp.finfo(dtype).eps)
 
 
-def whiff(dtype) -> float:
-    """Relative damping under which a singular matrix can be solved."""
+def minimal_damping(dtype) -> float:
+    """Relative damping at rounding level, with which a singular matrix has a factor."""
     return float(jnp.finfo(dtype).eps) ** 0.6
 
 
@@ -75,16 +79,28 @@ class Step(eqx.Module):
 
 
 class _Search(eqx.Module):
-    """The loop's memory.
+    """The state of the loop.
 
-    `low` and `high` bracket the damping; `base` is the point in the box at which the
-    parameters that reached a bound are held, and from which the others go on.
+    Attributes:
+        count: Number of factorisations.
+        round: How often parameters were put on bounds.
+        damping: Added to the diagonal in the next turn.
+        minimal: Whether to add `minimal_damping` instead.
+        low: Smallest damping that may be the one searched.
+        high: Largest one.
+        stand_in: Whether the Gauss-Newton stand-in takes the place of the curvature.
+        free: Which parameters may move, without those that reached a bound.
+        base: Point in the box from which they move; the others are held there.
+        step: The best step so far.
+        interior: Whether it is the undamped minimum of the model.
+        done: Whether to stop.
+        newton: As in `Step`, likewise what follows.
     """
 
     count: Int[Array, ""]
     round: Int[Array, ""]
     damping: Float[Array, ""]
-    light: Bool[Array, ""]
+    minimal: Bool[Array, ""]
     low: Float[Array, ""]
     high: Float[Array, ""]
     stand_in: Bool[Array, ""]
@@ -99,6 +115,28 @@ class _Search(eqx.Module):
     definite: Bool[Array, ""]
     semidefinite: Bool[Array, ""]
     factor: AbstractFactor
+
+
+class _Attempt(eqx.Module):
+    """The minimum of the damped model from the base, without ball and box.
+
+    Attributes:
+        gradient: Slope of the model at the base; zero for held parameters.
+        matrix: Curvature or stand-in; the identity for held parameters.
+        factor: Factor of the damped matrix.
+        step: The step to the minimum.
+        length: Length of the step.
+        good: Whether the damped matrix is positive definite.
+        radius: What the way to the base leaves of the ball.
+    """
+
+    gradient: Float[Array, " n"]
+    matrix: AbstractCurvature
+    factor: AbstractFactor
+    step: Float[Array, " n"]
+    length: Float[Array, ""]
+    good: Bool[Array, ""]
+    radius: Float[Array, ""]
 
 
 def trust_region_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
@@ -119,7 +157,7 @@ def trust_region_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
         count=jnp.asarray(0),
         round=jnp.asarray(0),
         damping=zero,
-        light=no,
+        minimal=no,
         low=zero,
         high=jnp.asarray(jnp.inf, dtype),
         stand_in=no,
@@ -149,16 +187,16 @@ def trust_region_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
             lambda: (step, decrease),
         )
     return Step(
-        step,
-        decrease,
-        end.interior,
-        end.newton,
-        end.edm,
-        end.definite,
-        end.semidefinite,
-        end.factor,
-        end.free,
-        end.pivot,
+        step=step,
+        decrease=decrease,
+        interior=end.interior,
+        newton=end.newton,
+        edm=end.edm,
+        definite=end.definite,
+        semidefinite=end.semidefinite,
+        factor=end.factor,
+        moving=end.free,
+        pivot=end.pivot,
     )
 
 
@@ -170,74 +208,66 @@ def blank_factor(curvature: AbstractCurvature) -> AbstractFactor:
     )
 
 
-# Longer than sixty lines, as a turn of the loop hands on every field of its memory.
-def _advance(model: QuadraticModel, radius, s: _Search) -> _Search:
-    """Factorise once, and decide what to try next."""
+def _attempt(model: QuadraticModel, radius: Array, s: _Search) -> _Attempt:
+    """Factorise the damped model, and minimise it."""
     dtype = model.gradient.dtype
     matrix = model.matrix(s.stand_in)
-    pushed = model.gradient + model.product(s.base, s.stand_in)
-    gradient = jnp.where(s.free, pushed, 0)
-    # The way to the base uses up part of the ball.
+    slope = model.gradient + model.product(s.base, s.stand_in)
+    gradient = jnp.where(s.free, slope, 0)
     radius = jnp.maximum(radius - jnp.sqrt(jnp.sum(s.base**2)), 0.1 * radius)
-    held = matrix.masked(s.free)
-    bare = s.damping == 0
-    # A whiff is relative to the curvature itself, so that it is one in any scale.
-    # A parameter that the function does not see has none, and gets next to nothing.
-    unit = jnp.abs(held.diagonal()) + float(jnp.finfo(dtype).tiny) ** 0.5
-    little = jnp.where(s.light, whiff(dtype), 0) * unit
-    factor = held.plus_diagonal(jnp.where(s.free, s.damping + little, 0)).factor()
-    trial = -factor.solve(gradient)
-    length = jnp.sqrt(jnp.sum(trial**2))
+    matrix = matrix.masked(s.free)
+    # Relative to the curvature itself, so that it is minimal in any scale. A parameter
+    # that the function does not depend on has no curvature, and gets next to nothing.
+    unit = jnp.abs(matrix.diagonal()) + float(jnp.finfo(dtype).tiny) ** 0.5
+    minimal = jnp.where(s.minimal, minimal_damping(dtype), 0) * unit
+    damped = matrix.plus_diagonal(jnp.where(s.free, s.damping + minimal, 0))
+    factor = damped.factor()
+    step = -factor.solve(gradient)
+    length = jnp.sqrt(jnp.sum(step**2))
     good = (factor.smallest_pivot > singular_level(dtype)) & jnp.isfinite(length)
+    return _Attempt(gradient, matrix, factor, step, length, good, radius)
+
+
+def _advance(model: QuadraticModel, radius: Array, s: _Search) -> _Search:
+    """Factorise once, and decide what to try next."""
+    trial = _attempt(model, radius, s)
+    good, length, undamped = trial.good, trial.length, s.damping == 0
     # Once the exact curvature has been looked at, the stand-in may be preferred.
     looked = (s.count == 0) & good & model.prefer & model.least_squares
-
-    first = (s.round == 0) & ~s.stand_in & bare
-    definite = s.definite | (first & ~s.light & good)
-    semidefinite = s.semidefinite | (first & good)
-    found = first & good & ~s.semidefinite
-    newton = jnp.where(found, trial, s.newton)
-    edm = jnp.where(found, -0.5 * jnp.vdot(gradient, trial), s.edm)
-    pivot = jnp.where(found, factor.smallest_pivot, s.pivot)
-
-    interior = good & bare & (length <= 1.1 * radius)
-    boundary = good & (jnp.abs(length - radius) <= 0.1 * radius)
-    along, hard, (damping, light, low, high, stand_in) = jax.lax.cond(
+    known = _known_of_curvature(s, trial)
+    interior = good & undamped & (length <= 1.1 * trial.radius)
+    boundary = good & (jnp.abs(length - trial.radius) <= 0.1 * trial.radius)
+    along, hard, following = jax.lax.cond(
         interior & ~looked,
-        lambda: (trial, jnp.asarray(False), _unchanged(s)),
-        lambda: _search_further(
-            model, s, gradient, held, factor, trial, length, radius, good, looked
+        lambda: (
+            trial.step,
+            jnp.asarray(False),
+            (s.damping, s.minimal, s.low, s.high, s.stand_in),
         ),
+        lambda: _search_further(model, s, trial, looked),
     )
-    hard = good & ~bare & (length < radius) & hard
+    damping, minimal, low, high, stand_in = following
+    hard = good & ~undamped & (length < trial.radius) & hard
     exhausted = s.count >= MAX_FACTORISATIONS * (s.round + 1)
-    exhausted = exhausted | (~good & bare & (s.round > 0))
+    exhausted = exhausted | (~good & undamped & (s.round > 0))
     solved = (interior | boundary | hard | exhausted) & ~looked
-    shrunk = trial * jnp.where(length > radius, radius / length, 1)
+    shrunk = trial.step * jnp.where(length > trial.radius, trial.radius / length, 1)
     usable = jnp.where(hard, along, shrunk)
-    step = jnp.where(good, s.base + jnp.where(s.free, usable, 0), s.step)
-
-    going = _Search(
-        s.count + 1,
-        s.round,
-        damping,
-        light,
-        low,
-        high,
-        stand_in,
-        s.free,
-        s.base,
-        step,
-        interior,
-        jnp.asarray(False),
-        newton,
-        edm,
-        pivot,
-        definite,
-        semidefinite,
-        factor,
+    going = dataclasses.replace(
+        s,
+        count=s.count + 1,
+        damping=damping,
+        minimal=minimal,
+        low=low,
+        high=high,
+        stand_in=stand_in,
+        step=jnp.where(good, s.base + jnp.where(s.free, usable, 0), s.step),
+        interior=interior,
+        done=jnp.asarray(False),
+        factor=trial.factor,
+        **known,
     )
-    names = ("round", "damping", "light", "low", "high", "free", "base")
+    names = ("round", "damping", "minimal", "low", "high", "free", "base")
     names = (*names, "step", "interior", "done")
     closed = jax.lax.cond(
         solved,
@@ -247,31 +277,26 @@ def _advance(model: QuadraticModel, radius, s: _Search) -> _Search:
     return dataclasses.replace(going, **closed)
 
 
-def _unchanged(s: _Search):
-    return s.damping, s.light, s.low, s.high, s.stand_in
+def _known_of_curvature(s: _Search, trial: _Attempt) -> dict[str, Array]:
+    """Return what the exact, undamped curvature of all free parameters tells."""
+    first = (s.round == 0) & ~s.stand_in & (s.damping == 0)
+    found = first & trial.good & ~s.semidefinite
+    edm = -0.5 * jnp.vdot(trial.gradient, trial.step)
+    return {
+        "definite": s.definite | (first & ~s.minimal & trial.good),
+        "semidefinite": s.semidefinite | (first & trial.good),
+        "newton": jnp.where(found, trial.step, s.newton),
+        "edm": jnp.where(found, edm, s.edm),
+        "pivot": jnp.where(found, trial.factor.smallest_pivot, s.pivot),
+    }
 
 
 def _search_further(
-    model, s, gradient, held, factor, trial, length, radius, good, looked
-):
+    model: QuadraticModel, s: _Search, trial: _Attempt, looked: Bool[Array, ""]
+) -> tuple[Array, Array, tuple[Array, ...]]:
     """Try the hard case, and choose the next damping; a Newton step spares both."""
-    curve, along, hard = _hard_case(
-        model, held, factor, s.damping, trial, length, radius
-    )
-    following = _next_damping(
-        model,
-        s,
-        gradient,
-        held,
-        factor,
-        trial,
-        length,
-        radius,
-        good,
-        curve,
-        looked,
-    )
-    return along, hard, following
+    curve, along, hard = _hard_case(model, s.damping, trial)
+    return along, hard, _next_damping(model, s, trial, curve, looked)
 
 
 def _close(model: QuadraticModel, s: _Search) -> dict[str, Array]:
@@ -298,7 +323,7 @@ def _close(model: QuadraticModel, s: _Search) -> dict[str, Array]:
     return {
         "round": jnp.where(again, s.round + 1, s.round),
         "damping": jnp.where(again, 0, s.damping),
-        "light": s.light & ~again,
+        "minimal": s.minimal & ~again,
         "low": jnp.where(again, 0, s.low),
         "high": jnp.where(again, jnp.inf, s.high),
         "free": s.free & ~(reached & leaves),
@@ -310,12 +335,17 @@ def _close(model: QuadraticModel, s: _Search) -> dict[str, Array]:
 
 
 def _next_damping(
-    model, s, gradient, held, factor, trial, length, radius, good, curve, looked
-):
+    model: QuadraticModel,
+    s: _Search,
+    trial: _Attempt,
+    curve: Float[Array, ""],
+    looked: Bool[Array, ""],
+) -> tuple[Array, ...]:
     """Choose the damping to try next, inside a bracket that shrinks."""
-    pull = jnp.sqrt(jnp.sum(gradient**2))
-    size = jnp.sqrt(jnp.sum(jnp.square(_frobenius(held))))
-    high = jnp.minimum(s.high, pull / radius + size)
+    good, length, radius = trial.good, trial.length, trial.radius
+    slope = jnp.sqrt(jnp.sum(trial.gradient**2))
+    size = jnp.sqrt(jnp.sum(jnp.square(_frobenius(trial.matrix))))
+    high = jnp.minimum(s.high, slope / radius + size)
     high = jnp.where(good & (length < radius), jnp.minimum(high, s.damping), high)
     low = jnp.where(
         good & (length < radius),
@@ -323,28 +353,28 @@ def _next_damping(
         jnp.maximum(s.low, s.damping),
     )
     # Newton's method on 1/|s| - 1/radius, which is almost linear in the damping.
-    slope = jnp.vdot(trial, factor.solve(trial))
-    newton = s.damping + (length - radius) / radius * length**2 / slope
+    change = jnp.vdot(trial.step, trial.factor.solve(trial.step))
+    newton = s.damping + (length - radius) / radius * length**2 / change
     middle = jnp.maximum(jnp.sqrt(low * high), low + 1e-3 * (high - low))
     usable = good & jnp.isfinite(newton) & (newton > low) & (newton < high)
     damping = jnp.where(usable, newton, middle)
     # Before any search: near a point without a slope an indefinite matrix is tried with
-    # a whiff of damping, which tells a flat minimum from a saddle, and a saddle is left
+    # minimal damping, which tells a flat minimum from a saddle, and a saddle is left
     # along its negative curvature; elsewhere the stand-in takes its place.
     failed = ~good & (s.damping == 0)
-    stand_in, change = s.stand_in, jnp.asarray(False)
+    stand_in, swap = s.stand_in, jnp.asarray(False)
     if model.gauss_newton is not None:
         trusted = model.prefer | model.least_squares
-        change = looked | (failed & (pull > NEAR) & trusted & ~s.stand_in)
-        stand_in = stand_in | change
-        damping = jnp.where(change, 0, damping)
-        low = jnp.where(change, 0, low)
-        high = jnp.where(change, jnp.inf, high)
-    light = failed & ~s.light & ~change
-    return jnp.where(light, 0, damping), light, low, high, stand_in
+        swap = looked | (failed & (slope > NEAR) & trusted & ~s.stand_in)
+        stand_in = stand_in | swap
+        damping = jnp.where(swap, 0, damping)
+        low = jnp.where(swap, 0, low)
+        high = jnp.where(swap, jnp.inf, high)
+    minimal = failed & ~s.minimal & ~swap
+    return jnp.where(minimal, 0, damping), minimal, low, high, stand_in
 
 
-def _frobenius(curvature: AbstractCurvature):
+def _frobenius(curvature: AbstractCurvature) -> Array:
     """Return an array whose squares sum to at least those of all entries."""
     leaves = [
         jnp.ravel(leaf)
@@ -355,26 +385,35 @@ def _frobenius(curvature: AbstractCurvature):
     return jnp.sqrt(2.0) * jnp.concatenate(leaves)
 
 
-def _hard_case(model, held, factor, damping, trial, length, radius):
+def _hard_case(
+    model: QuadraticModel, damping: Float[Array, ""], trial: _Attempt
+) -> tuple[Array, Array, Array]:
     """Go along the direction of least curvature where damping alone cannot.
 
     Where the gradient has no part along the most negative curvature, a damped step
     stays short of the sphere whatever the damping; the missing length is then taken
     along that direction, found by inverse iteration.
+
+    Returns:
+        The damped curvature along that direction, the step, and whether it is good
+        enough to end the search.
     """
-    direction = least_direction(factor, model.free, model.gradient.dtype)
-    curve = jnp.vdot(direction, held.matvec(direction)) + damping
-    towards = jnp.vdot(trial, direction)
+    length, radius = trial.length, trial.radius
+    direction = least_direction(trial.factor, model.free, model.gradient.dtype)
+    curve = jnp.vdot(direction, trial.matrix.matvec(direction)) + damping
+    towards = jnp.vdot(trial.step, direction)
     rest = radius**2 - length**2
     root = jnp.sqrt(jnp.maximum(towards**2 + rest, 0))
     # The smaller of the two roots, in the form that does not cancel.
     tau = rest / (towards + jnp.where(towards >= 0, root, -root))
-    bend = jnp.vdot(trial, held.matvec(trial)) + damping * length**2
+    bend = jnp.vdot(trial.step, trial.matrix.matvec(trial.step)) + damping * length**2
     accept = tau**2 * curve <= 0.19 * (bend + damping * radius**2)
-    return curve, trial + tau * direction, accept & jnp.isfinite(tau)
+    return curve, trial.step + tau * direction, accept & jnp.isfinite(tau)
 
 
-def _or_projected_gradient(model: QuadraticModel, radius, step, decrease):
+def _or_projected_gradient(
+    model: QuadraticModel, radius: Array, step: Array, decrease: Array
+) -> tuple[Array, Array]:
     """Return the better of a step and one along the projected gradient."""
     other = _projected_gradient_step(model, radius)
     better = model.decrease(other)
@@ -382,7 +421,7 @@ def _or_projected_gradient(model: QuadraticModel, radius, step, decrease):
     return jnp.where(swap, other, step), jnp.where(swap, better, decrease)
 
 
-def _projected_gradient_step(model: QuadraticModel, radius):
+def _projected_gradient_step(model: QuadraticModel, radius: Array) -> Array:
     """Return the best of some points on the projected steepest-descent path."""
     gradient = jnp.where(model.free, model.gradient, 0)
     length = jnp.sqrt(jnp.sum(gradient**2))
