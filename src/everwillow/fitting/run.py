@@ -28,8 +28,12 @@ from everwillow.engine.layout import (
 )
 from everwillow.engine.outcome import Outcome
 from everwillow.engine.problem import Numbers, build, check_mapping
-from everwillow.fitting._empty_bins import remark
-from everwillow.fitting._feasible import could_not_begin, feasible_start, named
+from everwillow.fitting._empty_bins import (
+    could_not_begin,
+    feasible_start,
+    largest_changes,
+    remark,
+)
 from everwillow.fitting.result import FitResult
 from everwillow.model import AbstractModel
 from everwillow.objective import curvature_hook, flat_hook
@@ -188,7 +192,7 @@ def _begun_elsewhere(
     vector[np.asarray(numbers.index)] = start
     moved = dataclasses.replace(numbers, vector=vector)
     found = _solved(task, moved, result.constraints, distances=distances)
-    where = named(task.layout.labels, np.asarray(numbers.vector), vector)
+    where = largest_changes(task.layout.labels, np.asarray(numbers.vector), vector)
     text = f"At the start values {result.remark} The fit began at {where} instead."
     text = f"{text} {found.remark}".rstrip()
     return dataclasses.replace(found, remark=text)
