@@ -8,9 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from everwillow._curvature_joining import block_diagonal, gather_transpose
 from everwillow._errors import ArgumentTypeError, EverwillowError
-from everwillow.curvature import AbstractCurvature, Arrow, Dense, Operator
+from everwillow.curvature import (
+    AbstractCurvature,
+    Arrow,
+    Dense,
+    Operator,
+    block_diagonal,
+    gather_transpose,
+)
 
 
 def spd(rng, size):

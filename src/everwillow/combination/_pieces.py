@@ -5,9 +5,9 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from everwillow._curvature_joining import block_diagonal
 from everwillow._derivatives import EXACT
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, nearest
+from everwillow.curvature import block_diagonal
 from everwillow.objective import Evaluation
 from everwillow.statelib import State
 from everwillow.statelib.state import state_parts

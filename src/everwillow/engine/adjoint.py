@@ -21,9 +21,8 @@ import jax
 import jax.numpy as jnp
 import optimistix as optx
 
-from everwillow._derivatives import gradient_of, push_forward
+from everwillow._derivatives import gradient_of, has_custom_vjp, push_forward
 from everwillow._errors import RESULTS
-from everwillow._refusals import has_custom_vjp
 from everwillow.engine.core import Task, run_solver
 from everwillow.engine.outcome import Outcome, conclude, scaled_solver
 from everwillow.engine.positivity_edge import (

@@ -19,9 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from everwillow._derivatives import push_forward, value_and_gradient
+from everwillow._derivatives import has_custom_vjp, push_forward, value_and_gradient
 from everwillow._numerics import any_lane, select
-from everwillow._refusals import has_custom_vjp
 from everwillow.curvature import Dense
 from everwillow.engine import programs
 from everwillow.engine.adjoint import zero_tangent

@@ -15,9 +15,9 @@ import optimistix as optx
 from jaxtyping import Array
 
 from everwillow._captures import reclosed
-from everwillow._curvature_joining import gather_transpose
 from everwillow._derivatives import for_any_solver
 from everwillow._errors import ShapeMismatchError
+from everwillow.curvature import gather_transpose
 from everwillow.engine.layout import Layout
 from everwillow.engine.problem import Numbers
 from everwillow.objective import (

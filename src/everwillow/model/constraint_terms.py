@@ -15,12 +15,16 @@ import jax.tree_util as jtu
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from everwillow._curvature_joining import block_diagonal, gather_transpose
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, unknown_key
 from everwillow._numerics import value_gradient_hessian
 from everwillow._tree import leaf_shape
 from everwillow._typing import Array, Key, Scalar
-from everwillow.curvature import AbstractCurvature, Dense
+from everwillow.curvature import (
+    AbstractCurvature,
+    Dense,
+    block_diagonal,
+    gather_transpose,
+)
 from everwillow.objective import Evaluation
 from everwillow.parameters import (
     AbstractConstraint,
