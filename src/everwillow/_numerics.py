@@ -162,6 +162,11 @@ def all_finite(*trees) -> Bool[Array, ""]:
     return jnp.all(jnp.stack(leaves)) if leaves else jnp.asarray(True)
 
 
+def norm(vector: Float[Array, " n"]) -> Float[Array, ""]:
+    """Return the Euclidean length of a vector."""
+    return jnp.sqrt(jnp.sum(vector**2))
+
+
 def select(pred: Bool[Array, ""], yes, no):
     """Choose between two trees of one structure, leaf by leaf."""
     return jax.tree.map(lambda a, b: jnp.where(pred, a, b), yes, no)

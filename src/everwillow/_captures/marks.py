@@ -1,4 +1,4 @@
-"""Marks: what a compiled program was told about values that are no arguments of it."""
+"""Marks stand for values that a compiled program uses besides its arguments."""
 
 import contextlib
 import warnings
@@ -18,14 +18,15 @@ class Mark:
     """Stands for all that one function or object holds; compared by identity.
 
     Attributes:
-        told: Whether JAX has to be told: its own caches, as those of `jax.jit` inside
-            a likelihood and of the bodies of loops, know functions by identity only.
+        in_context: Whether it belongs into the context of JAX's own caches. Those of
+            `jax.jit` inside a likelihood, and of the bodies of loops, know functions by
+            identity only.
     """
 
-    __slots__ = ("__weakref__", "told")
+    __slots__ = ("__weakref__", "in_context")
 
-    def __init__(self, *, told: bool) -> None:
-        self.told = told
+    def __init__(self, *, in_context: bool) -> None:
+        self.in_context = in_context
 
 
 _marks: weakref.WeakValueDictionary[Any, Mark] = weakref.WeakValueDictionary()
@@ -52,7 +53,7 @@ def marked(roots: Iterable[Any]) -> tuple[tuple[Mark, ...], bool]:
         if mark is None:
             # With code alone that is compiled for the first time, there is nothing
             # that JAX could have kept from earlier.
-            mark = _marks[tokens] = Mark(told=walk.data or not walk.scope.unseen)
+            mark = _marks[tokens] = Mark(in_context=walk.data or not walk.scope.unseen)
             walk.scope.unseen = False
         marks.append(mark)
         traced = traced or bool(walk.tracers)
@@ -72,8 +73,8 @@ def up_to_date(*given: Any) -> Iterator[None]:
     leaves, structure = jax.tree.flatten(given)
     roots = [one for one in leaves if not (eqx.is_array(one) or is_inert(one))]
     marks, _ = marked([*roots, *structure_parts(structure)])
-    told = tuple(mark for mark in marks if mark.told)
-    with context(told) if told else contextlib.nullcontext():
+    in_context = tuple(mark for mark in marks if mark.in_context)
+    with context(in_context) if in_context else contextlib.nullcontext():
         yield
 
 

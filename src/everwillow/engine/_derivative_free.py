@@ -27,7 +27,7 @@ MOST_STEPS = 60
 AT_END = 1e-6
 
 
-class Surroundings(NamedTuple):
+class VerdictByValues(NamedTuple):
     """What the values around a point say.
 
     Attributes:
@@ -42,14 +42,14 @@ class Surroundings(NamedTuple):
     at_bound: Bool[Array, " n"]
 
 
-def look_around(
+def judge_by_values(
     value: Callable[[Array], Array],
     x: Float[Array, " n"],
     here: Float[Array, ""],
     free: Bool[Array, " n"],
     lower: Float[Array, " n"],
     upper: Float[Array, " n"],
-) -> Surroundings:
+) -> VerdictByValues:
     """Judge a point by the values around it.
 
     One evaluation follows another, for external code may not be mapped over: some ten
@@ -68,7 +68,7 @@ def look_around(
     at_lower, at_upper = x - lower <= AT_END * width, upper - x <= AT_END * width
     at_bound = free & (at_lower | at_upper)
     moving = free & ~at_bound
-    around = _Around(value, x, here, lower, upper)
+    around = _LocalFunction(value, x, here, lower, upper)
     steps = jax.lax.map(around.step_of, jnp.arange(size))
     slope, hessian = around.parabola(jnp.where(moving, steps, 0))
 
@@ -84,11 +84,11 @@ def look_around(
 
     inside = jnp.all(jax.lax.map(rises_inside, jnp.arange(size)))
     minimum = definite & inside & jnp.isfinite(edm)
-    return Surroundings(jnp.where(minimum, edm, jnp.inf), minimum, at_bound)
+    return VerdictByValues(jnp.where(minimum, edm, jnp.inf), minimum, at_bound)
 
 
-class _Around(NamedTuple):
-    """A function around a point: the arguments of `look_around`."""
+class _LocalFunction(NamedTuple):
+    """A function around a point: the arguments of `judge_by_values`."""
 
     value: Callable[[Array], Array]
     x: Array
@@ -158,4 +158,4 @@ class _Around(NamedTuple):
         return self.rise(sign * inward * self.unit(i)) > 0
 
 
-__all__ = ["Surroundings", "look_around"]
+__all__ = ["VerdictByValues", "judge_by_values"]

@@ -27,9 +27,9 @@ from everwillow.engine.core import Task, run_solver
 from everwillow.engine.outcome import Outcome, conclude, scaled_solver
 from everwillow.engine.positivity_edge import (
     fewest_events,
-    minimise_beside,
-    minimise_inside,
-    softened,
+    minimise_with_edge,
+    minimise_without_edge,
+    with_events_in_empty_bins,
 )
 from everwillow.engine.problem import Numbers
 from everwillow.solvers.conjugate_gradients import steihaug
@@ -39,7 +39,7 @@ from everwillow.solvers.lanes import LANE_STEPS, lane_solver, rerun
 def minimise(
     task: Task,
     numbers: Numbers,
-    once: Callable[[Task, Numbers], tuple[Outcome, optx.Solution]] = minimise_inside,
+    once: Callable[[Task, Numbers], tuple[Outcome, optx.Solution]] = minimise_with_edge,
 ) -> tuple[Outcome, optx.Solution]:
     """Minimise, batched under `jax.vmap` and differentiable in every number.
 
@@ -81,7 +81,7 @@ def minimise_plain(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution
         task: The structure; its array leaves are numbers too.
         numbers: The arguments.
     """
-    return minimise(task, numbers, minimise_beside)
+    return minimise(task, numbers, minimise_without_edge)
 
 
 def _batchable(structure, once):
@@ -95,7 +95,7 @@ def _batchable(structure, once):
             task = dataclasses.replace(task, solver=solver, max_steps=max_steps)
             end = conclude(task, numbers, run_solver(task, numbers))
         dynamic, static = eqx.partition(end, eqx.is_array)
-        return dynamic, _Static(static)
+        return dynamic, _AlwaysEqual(static)
 
     task, _ = structure
     lanes = lane_solver(task.solver)
@@ -129,7 +129,7 @@ def _batchable(structure, once):
 
 
 @jax.tree_util.register_static
-class _Static:
+class _AlwaysEqual:
     """Carries what is no array through a transformation.
 
     It follows from the structure of the task alone, so tracing once more gives the
@@ -140,10 +140,10 @@ class _Static:
         self.value = value
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Static)
+        return isinstance(other, _AlwaysEqual)
 
     def __hash__(self) -> int:
-        return hash(_Static)
+        return hash(_AlwaysEqual)
 
 
 def zero_tangent(leaf: jax.Array) -> Any:
@@ -158,7 +158,7 @@ def moves(structure, arrays, change, outcome: Outcome, solution) -> dict[str, An
 
     def at(arrays) -> tuple[Task, Numbers]:
         task, numbers = eqx.combine(arrays, structure)
-        return task, softened(numbers, events)
+        return task, with_events_in_empty_bins(numbers, events)
 
     def value(arrays, x):
         task, numbers = at(arrays)

@@ -404,7 +404,7 @@ class _Minimum(eqx.Module):
 def _find(task: Task, numbers: Numbers, ends: tuple[Array, ...]):
     """Return the distances, and all parameters there."""
     x, base, gradient, hessian, at_bound = ends
-    lower, upper = walls(numbers, x)
+    lower, upper = range_ends(numbers, x)
     # The gradient pushes outwards.
     side = jnp.sign(gradient)
     minimum = _Minimum(task, numbers, x, base, hessian, at_bound, side, lower, upper)
@@ -416,7 +416,7 @@ def _find(task: Task, numbers: Numbers, ends: tuple[Array, ...]):
     return end.found, end.points
 
 
-def walls(numbers: Numbers, x: Array) -> tuple[Array, Array]:
+def range_ends(numbers: Numbers, x: Array) -> tuple[Array, Array]:
     """Return the ends of all ranges; a little inside where smooth maps have none."""
     lower, upper = parameter_ranges(numbers, x)
     is_open = jnp.zeros(x.shape, bool)
@@ -439,7 +439,7 @@ def _rates(structure, arrays, change, ends, moved, found: Array, points: Array):
 
     def outside(arrays):
         task, numbers = eqx.combine(arrays, structure)
-        return (*walls(numbers, jax.lax.stop_gradient(x)), task.start(numbers))
+        return (*range_ends(numbers, jax.lax.stop_gradient(x)), task.start(numbers))
 
     def value(arrays, v):
         task, numbers = eqx.combine(arrays, structure)

@@ -191,14 +191,15 @@ def objective_in_solver_coordinates(y: Array, args: tuple[Task, Numbers]) -> Arr
     task, numbers = args
 
     def value(v: Array) -> Array:
-        return task.value(numbers, in_place(task, numbers, to_physical(numbers, v)[0]))
+        x, _, _ = to_physical(numbers, v)
+        return task.value(numbers, with_held_values(task, numbers, x))
 
     if knows_curvature(task.solver):
         return value(y)
     return for_any_solver(value, y)(y)
 
 
-def in_place(task: Task, numbers: Numbers, x: Array) -> Array:
+def with_held_values(task: Task, numbers: Numbers, x: Array) -> Array:
     """Return the parameters with those that are held where they are held.
 
     Second-order solvers keep them there; others do not know of the mask.

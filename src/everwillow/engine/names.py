@@ -12,7 +12,7 @@ from everwillow._typing import Key
 from everwillow.engine.layout import Layout
 
 
-class Meant(NamedTuple):
+class Match(NamedTuple):
     """What a name or a pattern means.
 
     Attributes:
@@ -24,7 +24,7 @@ class Meant(NamedTuple):
     named: bool
 
 
-def meant_elements(name: Any, layout: Layout, *, where: str) -> Meant:
+def meant_elements(name: Any, layout: Layout, *, where: str) -> Match:
     """Return the elements that a name means: named ones, or else those that match.
 
     Args:
@@ -41,7 +41,7 @@ def meant_elements(name: Any, layout: Layout, *, where: str) -> Meant:
     elements = named_elements(name, layout)
     if elements is not None:
         marks[elements] = True
-        return Meant(marks, named=True)
+        return Match(marks, named=True)
     pattern = str(name)
     for i, key in enumerate(layout.keys):
         if fnmatch.fnmatchcase(_shown(key), pattern):
@@ -49,7 +49,7 @@ def meant_elements(name: Any, layout: Layout, *, where: str) -> Meant:
     marks |= [fnmatch.fnmatchcase(label, pattern) for label in layout.labels]
     if not marks.any():
         raise unknown_name(name, layout, where=where)
-    return Meant(marks, named=False)
+    return Match(marks, named=False)
 
 
 def named_elements(name: Any, layout: Layout) -> np.ndarray | None:

@@ -12,13 +12,13 @@ from jaxtyping import Array, Bool, Float, Int
 from everwillow._derivatives import EXACT, NONE
 from everwillow._errors import RESULTS, DerivativeError
 from everwillow.curvature import Dense, Operator
-from everwillow.engine._derivative_free import look_around
+from everwillow.engine._derivative_free import judge_by_values
 from everwillow.engine.core import (
     Task,
-    in_place,
     knows_curvature,
     parameter_ranges,
     to_physical,
+    with_held_values,
 )
 from everwillow.engine.problem import Numbers
 from everwillow.objective import curvature_hook
@@ -100,7 +100,7 @@ def outcome_of(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome
     """Bring what a solver returned into physical units, and judge it."""
     state, second_order = solution.state, knows_curvature(task.solver)
     x, slope_of_map, _ = to_physical(numbers, solution.value)
-    x = in_place(task, numbers, x)
+    x = with_held_values(task, numbers, x)
     inside = _inside(task, numbers, solution)
     if inside is not None:
         # What is held on an end may have been moved next to it, for derivatives.
@@ -163,7 +163,7 @@ def _without_derivatives(
     """Judge the end of a fit by values alone."""
     value = task.value(numbers, x)
     free, ends = jnp.asarray(numbers.mask), parameter_ranges(numbers, x)
-    around = look_around(lambda v: task.value(numbers, v), x, value, free, *ends)
+    around = judge_by_values(lambda v: task.value(numbers, v), x, value, free, *ends)
     status: Any = RESULTS.promote(solution.result)
     ended = status == RESULTS.successful
     near = around.minimum & (around.edm <= FOREIGN_EDM_GOAL)

@@ -40,13 +40,13 @@ MOST_EVENTS, FEWEST_EVENTS, STAGES = 0.1, 1e-7, 7
 FEWEST_EVENTS_SINGLE = 1e-3
 
 
-def can_soften(task: Task, numbers: Numbers) -> bool:
+def may_have_empty_bins(task: Task, numbers: Numbers) -> bool:
     """Return whether there may be empty bins, as far as structure tells."""
     leaves = _main(numbers.observation)
     return knows_curvature(task.solver) and any(map(_is_real, leaves))
 
 
-def softened(numbers: Numbers, events: Array) -> Numbers:
+def with_events_in_empty_bins(numbers: Numbers, events: Array) -> Numbers:
     """Return the numbers of a fit with some events in each empty bin.
 
     Arrays with a negative entry are no counts, and stay.
@@ -81,31 +81,33 @@ def softened(numbers: Numbers, events: Array) -> Numbers:
     return dataclasses.replace(numbers, observation=observation)
 
 
-def minimise_beside(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution]:
-    """Minimise without that constraint, in a program half as large.
+def minimise_without_edge(
+    task: Task, numbers: Numbers
+) -> tuple[Outcome, optx.Solution]:
+    """Minimise without the constraint of positivity, in a program half as large.
 
     Args:
         task: The structure of the fit.
         numbers: Its arguments.
 
     Returns:
-        What `minimise_inside` returns where the minimum is not at the edge. The entry
-        ``"again"`` of the statistics tells whether it may be there.
+        What `minimise_with_edge` returns where the minimum is not at the edge. The
+        entry ``"again"`` of the statistics tells whether it may be there.
     """
     outcome, solution = conclude(task, numbers, run_solver(task, numbers))
-    again = ~outcome.success & _worth_it(outcome) & _has_empty_bins(numbers)
+    again = ~outcome.success & _may_be_at_edge(outcome) & _has_empty_bins(numbers)
     stats = {**solution.stats, "again": again}
     return outcome, dataclasses.replace(solution, stats=stats)
 
 
-def minimise_inside(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution]:
+def minimise_with_edge(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution]:
     """Minimise, with expected counts that are not negative as a constraint.
 
     Args:
         task: The structure of the fit.
         numbers: Its arguments.
     """
-    if not can_soften(task, numbers):
+    if not may_have_empty_bins(task, numbers):
         return conclude(task, numbers, run_solver(task, numbers))
     start = task.start(numbers)
     dtype = start.dtype
@@ -115,7 +117,7 @@ def minimise_inside(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solutio
 
     def stage(arrays: Any, x: Array, events: Array) -> Any:
         task, numbers = eqx.combine(arrays, structure)
-        soft = softened(numbers.at(x), events)
+        soft = with_events_in_empty_bins(numbers.at(x), events)
         end = conclude(task, soft, run_solver(task, soft))
         found, static = eqx.partition(end, eqx.is_array)
         rest.append(static)
@@ -133,7 +135,7 @@ def minimise_inside(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solutio
 
         # The first fit knows nothing of the path; the others go on along it.
         def after_the_first():
-            failed = ~outcome.success & _worth_it(outcome) & empty
+            failed = ~outcome.success & _may_be_at_edge(outcome) & empty
             return failed, jnp.asarray(True), start
 
         def along_the_path():
@@ -175,7 +177,7 @@ def _events(count: Array, dtype: Any) -> Array:
     return jnp.where(count == 0, 0, MOST_EVENTS * power)
 
 
-def _worth_it(outcome: Outcome) -> Array:
+def _may_be_at_edge(outcome: Outcome) -> Array:
     """Return whether a failed fit may have failed at the edge."""
     status: Any = outcome.status
     return (status != RESULTS.flat_direction) & (status != RESULTS.nonfinite_start)

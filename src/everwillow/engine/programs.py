@@ -28,7 +28,7 @@ from everwillow.engine.adjoint import minimise, minimise_plain
 from everwillow.engine.core import Task
 from everwillow.engine.layout import is_traced
 from everwillow.engine.outcome import Outcome
-from everwillow.engine.positivity_edge import can_soften
+from everwillow.engine.positivity_edge import may_have_empty_bins
 from everwillow.engine.problem import Numbers
 
 
@@ -162,11 +162,11 @@ def call(function: Callable[..., Any], *args: Any, hasty: bool = False) -> Any:
         marks, _ = marked(holders)
     static.marks = marks
     before = _tracings[0]
-    told = tuple(mark for mark in marks if mark.told)
+    in_context = tuple(mark for mark in marks if mark.in_context)
     timer = _compile_notice.waiting()
     try:
-        if told:
-            with context(told):
+        if in_context:
+            with context(in_context):
                 out = _called(function, static, arrays, hasty=hasty)
         else:
             out = _called(function, static, arrays, hasty=hasty)
@@ -198,7 +198,7 @@ def run(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution]:
     The way to a minimum at the edge of positivity doubles the program, and few fits
     take it: outside of a trace only they compile it.
     """
-    if can_soften(task, numbers) and not is_traced((task, numbers)):
+    if may_have_empty_bins(task, numbers) and not is_traced((task, numbers)):
         outcome, solution = call(minimise_plain, task, numbers)
         again = solution.stats.pop("again")
         if not isinstance(again, Tracer) and not again:
@@ -209,7 +209,7 @@ def run(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution]:
 _seen: weakref.WeakKeyDictionary[Any, set[int]] = weakref.WeakKeyDictionary()
 
 
-def warn_if_reborn(objective: Any) -> None:
+def warn_about_new_functions(objective: Any) -> None:
     """Warn when functions from one line of code are compiled again and again.
 
     A lambda written inside a call is a new function each time, and nothing tells that

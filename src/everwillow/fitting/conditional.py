@@ -270,7 +270,7 @@ class Problem:
         """
         if not is_traced(self.task, self.numbers):
             warn_about_precision(float_dtype())
-            programs.warn_if_reborn(self.task.objective)
+            programs.warn_about_new_functions(self.task.objective)
         return solve_task(
             self.task,
             self.numbers,

@@ -264,7 +264,7 @@ def _follow(task: Task, numbers: Numbers, last: Foothold) -> Foothold:
     # Where the minimum moves to, to first order in what is held.
     solve, definite = scaled_solver(last.hessian, moving)
     shift = solve(last.hessian @ jnp.where(mask, 0, wanted - last.x))
-    shift = shift - _beside(solve, last.hessian, moving)
+    shift = shift - _perturbation(solve, last.hessian, moving)
     x = jnp.where(mask & definite, last.x - shift, here)
     if box is not None:
         x = jnp.where(mask, box.moved_into(x, last.x), x)
@@ -295,7 +295,7 @@ def _follow(task: Task, numbers: Numbers, last: Foothold) -> Foothold:
     return jax.lax.cond(end.success, lambda: end, refit)
 
 
-def _beside(solve, hessian: Array, moving: Array) -> Array:
+def _perturbation(solve, hessian: Array, moving: Array) -> Array:
     """Return a small step with a part along every direction, most along flat ones."""
     number = jnp.arange(moving.size, dtype=hessian.dtype)
     parts = 0.5 + (number * GOLDEN) % 1

@@ -140,7 +140,7 @@ def fit(
     task, numbers = prepare_task(arguments, solver, max_steps)
     if not is_traced(task, numbers):
         warn_about_precision(float_dtype())
-        programs.warn_if_reborn(task.objective)
+        programs.warn_about_new_functions(task.objective)
     return solve_task(task, numbers, arguments.constraints, throw=throw)
 
 
@@ -165,7 +165,7 @@ def solve_task(
     if np.any(numbers.mask):
         result = _solved(task, numbers, constraints, distances=distances)
         if could_not_begin(result) and not is_traced(task, numbers):
-            result = _begun_elsewhere(task, numbers, result, distances=distances)
+            result = _from_feasible_start(task, numbers, result, distances=distances)
     else:
         result = _nothing_to_fit(task, numbers, constraints)
     return _checked(result) if throw else result
@@ -178,10 +178,10 @@ def _solved(
     outcome, solution = programs.run(task, numbers)
     sides = bound_distances(task, numbers, outcome) if distances else None
     result = assemble(task.layout, numbers, outcome, solution, constraints, sides)
-    return remarked(task, numbers, result)
+    return with_remark(task, numbers, result)
 
 
-def _begun_elsewhere(
+def _from_feasible_start(
     task: Task, numbers: Numbers, result: FitResult, *, distances: bool
 ) -> FitResult:
     """Fit once more, from where all bins expect something, if there is such a place."""
@@ -198,7 +198,7 @@ def _begun_elsewhere(
     return dataclasses.replace(found, remark=text)
 
 
-def remarked(task: Task, numbers: Numbers, result: FitResult) -> FitResult:
+def with_remark(task: Task, numbers: Numbers, result: FitResult) -> FitResult:
     """Return a result that names the bins of its Model that expect nothing or less.
 
     At the edge of positivity its value is made that of the data, without the few events
@@ -232,13 +232,13 @@ def _checked(result: FitResult) -> FitResult:
         return result  # One of a batch of fits, as under `jax.vmap`.
     # Every number carries the error: compiled code drops what nobody uses.
     numbers, rest = eqx.partition(result, eqx.is_inexact_array)
-    failed = _alone(~jnp.asarray(result.success))
+    failed = _unless_batched(~jnp.asarray(result.success))
     numbers = result.status.error_if(numbers, failed)
     return eqx.combine(numbers, rest)
 
 
 @jax.custom_batching.custom_vmap
-def _alone(failed):
+def _unless_batched(failed):
     """Return whether a fit failed that is not one of a batch.
 
     In a batch every lane carries its own status, and none may stop the others.
@@ -246,7 +246,7 @@ def _alone(failed):
     return failed
 
 
-@_alone.def_vmap
+@_unless_batched.def_vmap
 def _in_a_batch(axis_size, in_batched, failed):
     del axis_size, in_batched
     return jnp.zeros_like(failed), True

@@ -132,7 +132,7 @@ def ifit(
             throw=throw,
         )
     warn_about_precision(float_dtype())
-    programs.warn_if_reborn(task.objective)
+    programs.warn_about_new_functions(task.objective)
     # The programs of single steps are the same for any number of them.
     task = Task(task.objective, task.layout, task.solver, 0)
     count, progress = _iterate(task, numbers, max_steps, callbacks, checkpoint)
@@ -189,7 +189,7 @@ def begin(task: Task, numbers: Numbers) -> Progress:
     args, options = (task, numbers), solver_options(task, numbers)
     struct, aux = eqx.filter_eval_shape(_function, y, args)
     state = task.solver.init(_function, y, args, options, struct, aux, frozenset())
-    return _strong(_judged(task, numbers, y, y, state))
+    return _without_weak_types(_judged(task, numbers, y, y, state))
 
 
 def advance(
@@ -207,7 +207,7 @@ def advance(
     )
     # The finiteness of y is judged one step late, as in optimistix, so that both count
     # the same number of steps.
-    progress = _strong(_judged(task, numbers, y, new_y, state))
+    progress = _without_weak_types(_judged(task, numbers, y, new_y, state))
     arrays, new_structure = programs.split(progress)
     if new_structure != structure:
         raise ArgumentTypeError(
@@ -269,7 +269,7 @@ def _judged(
     return Progress(new_y, state, going, result)
 
 
-def _strong(progress: Progress) -> Progress:
+def _without_weak_types(progress: Progress) -> Progress:
     """Give all arrays the types that they have when they come back from a file."""
 
     def convert(leaf: Any) -> Any:

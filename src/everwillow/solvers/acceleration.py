@@ -17,6 +17,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from everwillow._numerics import norm
 from everwillow.curvature import AbstractFactor
 from everwillow.objective import Evaluation
 
@@ -86,14 +87,10 @@ def bend(
 
     first = answer(share**2 * third + 2 * twist(rest)) / 2
     second = answer(share**3 * fourth + 6 * twist(first / scale)) / 6
-    most = LARGEST_BEND * _norm(move * scale)
-    first = jnp.where(_norm(first) <= most, first, 0)
-    second = jnp.where(_norm(second) <= LARGEST_BEND * _norm(first), second, 0)
+    most = LARGEST_BEND * norm(move * scale)
+    first = jnp.where(norm(first) <= most, first, 0)
+    second = jnp.where(norm(second) <= LARGEST_BEND * norm(first), second, 0)
     return (first + second) / scale
-
-
-def _norm(vector):
-    return jnp.sqrt(jnp.sum(vector**2))
 
 
 Product = Callable[[Array], Array]

@@ -26,7 +26,7 @@ CONTRACTION = 0.03
 EDM_FLOOR = 1e-24
 
 
-def chase(
+def follow_chords(
     slope: Callable[[Array], Array],
     x: Float[Array, " n"],
     move: Float[Array, " n"],

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 
-class Inner(eqx.Module):
+class SteihaugResult(eqx.Module):
     """The end of the inner iteration.
 
     Attributes:
@@ -46,7 +46,7 @@ def steihaug(
     radius: Float[Array, ""] | float,
     relative: Float[Array, ""] | float,
     max_count: int,
-) -> Inner:
+) -> SteihaugResult:
     """Minimise ``g·s + ½ s·H·s`` over a ball, with products ``H·v`` only.
 
     Follows the path of conjugate gradients from zero until it leaves the ball or meets
@@ -106,7 +106,7 @@ def steihaug(
 
     end = jax.lax.while_loop(lambda c: ~c.done, advance, start)
     left = jnp.sqrt(jnp.vdot(end.residual, end.residual))
-    return Inner(
+    return SteihaugResult(
         end.step,
         end.unbounded,
         (left <= relative * size) & end.definite,

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from everwillow._numerics import any_lane
+from everwillow._numerics import any_lane, norm
 from everwillow.solvers.quadratic_model import QuadraticModel
 from everwillow.solvers.termination import absolute_product
 from everwillow.solvers.trust_region_newton import TrustRegionNewton
@@ -50,11 +50,11 @@ def lane_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
     )
     factor = scaled.masked(moving).factor(lanes=True)
     newton = -factor.solve(gradient)
-    length = _norm(newton)
+    length = norm(newton)
     good = (factor.smallest_pivot > singular_level(gradient.dtype)) & jnp.isfinite(
         length
     )
-    slope = _norm(gradient)
+    slope = norm(gradient)
     downhill = -gradient * jnp.minimum(1, radius / jnp.where(slope > 0, slope, 1))
     cut = jnp.minimum(1, radius / jnp.where(length > 0, length, 1))
     step = jnp.where(good, cut * newton, downhill)
@@ -75,10 +75,6 @@ def lane_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
         moving=moving,
         pivot=jnp.where(good, factor.smallest_pivot, jnp.inf),
     )
-
-
-def _norm(vector):
-    return jnp.sqrt(jnp.sum(vector**2))
 
 
 def lane_solver(solver: Any) -> Any | None:

@@ -22,14 +22,14 @@ from everwillow.solvers.second_looks import MANY, kink
 from everwillow.solvers.second_order import AbstractSecondOrderMinimiser
 from everwillow.solvers.termination import (
     EDM_GOAL,
-    Approach,
+    ConvergenceHistory,
     StopCode,
+    is_negligible,
     judge,
-    no_step,
     rounding_level,
     tolerances,
 )
-from everwillow.solvers.trust_region_size import weigh
+from everwillow.solvers.trust_region_size import assess_step
 
 
 ACCEPT = 1e-4
@@ -67,7 +67,7 @@ class NewtonCGState(eqx.Module):
     gradient: Float[Array, " n"]
     scale: Float[Array, " n"]
     radius: Float[Array, ""]
-    approach: Approach
+    approach: ConvergenceHistory
     newton: Float[Array, " n"]
     active: Bool[Array, " n"]
     definite: Bool[Array, ""]
@@ -101,7 +101,7 @@ class NewtonCGState(eqx.Module):
             gradient=zeros,
             scale=jnp.ones_like(x),
             radius=infinite,
-            approach=Approach.before(x, pivots=False),
+            approach=ConvergenceHistory.before(x, pivots=False),
             newton=zeros,
             active=jnp.zeros(x.shape, bool),
             definite=no,
@@ -314,7 +314,7 @@ def _try(
         state.x, trial, (state.nll, value), options, finite
     )
     usable = finite & (predicted > 0)
-    outcome = weigh(
+    outcome = assess_step(
         state.radius,
         move=move,
         scale=state.scale,
@@ -328,7 +328,7 @@ def _try(
     better = jnp.where(looking, finite & (ends.phase == Phase.SEARCHING), better)
     accept = ~state.done & better
     # Projection can spoil a step; a shorter one comes closer to the gradient's.
-    nowhere = ~accept & no_step(state.x, 0.5 * move, ~near, state.approach)
+    nowhere = ~accept & is_negligible(state.x, 0.5 * move, ~near, state.approach)
     stalled = ~state.done & ~aside & (nowhere | jnp.all(trial == state.x))
     slopes = (found.gradient, gradient)
     kinked, across = kink(move, slopes, curved, noise, state.scale, free)

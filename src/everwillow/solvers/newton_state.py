@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 from everwillow.objective import Evaluation
 from everwillow.solvers.acceleration import PreviousPoint
 from everwillow.solvers.open_ends import OpenEnds
-from everwillow.solvers.termination import Approach, StopCode
+from everwillow.solvers.termination import ConvergenceHistory, StopCode
 
 
 class NewtonState(eqx.Module):
@@ -40,7 +40,7 @@ class NewtonState(eqx.Module):
     predicted: Float[Array, ""]
     scale: Float[Array, " n"]
     radius: Float[Array, ""]
-    approach: Approach
+    approach: ConvergenceHistory
     newton: Float[Array, " n"]
     active: Bool[Array, " n"]
     definite: Bool[Array, ""]
@@ -103,7 +103,7 @@ class NewtonState(eqx.Module):
             predicted=jnp.zeros_like(infinite),
             scale=zeros,
             radius=infinite,
-            approach=Approach.before(x, pivots=True),
+            approach=ConvergenceHistory.before(x, pivots=True),
             newton=zeros,
             active=jnp.zeros(x.shape, bool),
             definite=no,

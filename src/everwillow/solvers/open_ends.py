@@ -134,7 +134,7 @@ class OpenEnds(eqx.Module):
         *,
         lanes: bool = False,
     ) -> tuple["OpenEnds", Bool[Array, ""], Bool[Array, ""]]:
-        """Move the ends that a trial stands on, or weigh a look at the very ends.
+        """Move the ends that a trial stands on, or judge a look at the very ends.
 
         Args:
             x: Where the trial started.

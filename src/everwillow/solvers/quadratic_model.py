@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from everwillow._numerics import norm
 from everwillow.curvature import AbstractCurvature, AbstractFactor
 from everwillow.objective import Evaluation
 
@@ -133,5 +134,5 @@ def least_direction(
     direction = jnp.where(free, seed, 0)
     for _ in range(2):
         direction = factor.solve(direction)
-        direction = direction / jnp.sqrt(jnp.sum(direction**2))
+        direction = direction / norm(direction)
     return direction

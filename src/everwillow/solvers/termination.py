@@ -99,7 +99,7 @@ EXACT_EDM = 1e-18
 NEGLIGIBLE = 1e-11
 
 
-class Approach(eqx.Module):
+class ConvergenceHistory(eqx.Module):
     """How the fit has come nearer to its minimum so far.
 
     Attributes:
@@ -125,7 +125,7 @@ class Approach(eqx.Module):
     settled: Any = None
 
     @classmethod
-    def before(cls, x: Float[Array, " n"], *, pivots: bool) -> "Approach":
+    def before(cls, x: Float[Array, " n"], *, pivots: bool) -> "ConvergenceHistory":
         """Return what is known before the first point: nothing.
 
         Args:
@@ -144,7 +144,7 @@ class Approach(eqx.Module):
             settled=jnp.asarray(True) if pivots else None,
         )
 
-    def after_a_leap(self, leapt: Bool[Array, ""]) -> "Approach":
+    def after_a_leap(self, leapt: Bool[Array, ""]) -> "ConvergenceHistory":
         """Return what still counts after a leap from next to an end of a box.
 
         Next to an end where the curvature is infinite, EDM and standard errors are next
@@ -153,7 +153,7 @@ class Approach(eqx.Module):
         Args:
             leapt: Whether there was one.
         """
-        fresh = Approach.before(self.span, pivots=self.pivot is not None)
+        fresh = ConvergenceHistory.before(self.span, pivots=self.pivot is not None)
         fresh = dataclasses.replace(fresh, span=self.span)
         return select(leapt, fresh, self)
 
@@ -219,7 +219,7 @@ def compare(diagonal, elsewhere, *, newton, apart, free):
     return jnp.all(jnp.where(free, alike, True)), far & (change <= 0.01 * diagonal)
 
 
-def no_step(x, move, rejected, approach: Approach):
+def is_negligible(x, move, rejected, approach: ConvergenceHistory):
     """Return whether a step is none in floating-point arithmetic.
 
     Next to zero every step is one. So where the last one was rejected, and not in front
@@ -253,13 +253,13 @@ def judge(
     semidefinite: Bool[Array, ""],
     rounding: Bool[Array, ""],
     noise: Float[Array, ""],
-    approach: Approach,
+    approach: ConvergenceHistory,
     goals: Tolerances,
     pivot: Float[Array, ""] | None = None,
     same: Bool[Array, ""] | None = None,
     steady: Bool[Array, " n"] | None = None,
     beside: Bool[Array, ""] | bool = False,
-) -> tuple[Verdict, Approach]:
+) -> tuple[Verdict, ConvergenceHistory]:
     """Judge an accepted point.
 
     Args:
@@ -321,7 +321,7 @@ def judge(
     hopeless = stuck | (rounding & (slow > SLOW_STEPS // SLOW_PACE))
     singular = (~definite & over) | (~settled & hopeless)
     flat = semidefinite & ~minimum & near & (singular | (slow > SLOW_STEPS))
-    known = Approach(
+    known = ConvergenceHistory(
         edm,
         jnp.minimum(edm, approach.best_edm),
         slow,
@@ -334,7 +334,7 @@ def judge(
     return Verdict(minimum, flat, unsure, near), known
 
 
-def _measure(x, newton, sigma, free, approach: Approach, steady):
+def _measure(x, newton, sigma, free, approach: ConvergenceHistory, steady):
     """Compare a Newton step with the size of the parameters and of their errors.
 
     Returns:
@@ -359,7 +359,7 @@ def _measure(x, newton, sigma, free, approach: Approach, steady):
     return ratio, jnp.all(jnp.where(free, negligible, True)), span, sharpest
 
 
-def _settled(fresh, pivot, same, approach: Approach, nearer, beside):
+def _settled(fresh, pivot, same, approach: ConvergenceHistory, nearer, beside):
     """Return whether the curvature is that of the place, not of the approach."""
     if pivot is None:
         return jnp.asarray(True)

@@ -16,7 +16,7 @@ from everwillow._numerics import all_finite, select
 from everwillow.objective import Evaluation, evaluate
 from everwillow.solvers.acceleration import PreviousPoint, bend
 from everwillow.solvers.box import land, project
-from everwillow.solvers.chords import chase
+from everwillow.solvers.chords import follow_chords
 from everwillow.solvers.newton_state import NewtonState
 from everwillow.solvers.open_ends import Phase, lower_by_value
 from everwillow.solvers.quadratic_model import QuadraticModel
@@ -30,21 +30,21 @@ from everwillow.solvers.second_looks import (
 from everwillow.solvers.second_order import AbstractSecondOrderMinimiser
 from everwillow.solvers.termination import (
     EDM_GOAL,
-    Approach,
+    ConvergenceHistory,
     StopCode,
     Verdict,
     absolute_product,
     compare,
+    is_negligible,
     judge,
-    no_step,
     rounding_level,
     tolerances,
 )
 from everwillow.solvers.trust_region_size import (
+    assess_step,
     axes,
     first_radius,
     next_model,
-    weigh,
 )
 from everwillow.solvers.trust_region_step import Step, trust_region_step
 
@@ -133,7 +133,7 @@ class TrustRegionNewton(AbstractSecondOrderMinimiser):
         if flat.size > self.chords_beyond:
 
             def further():
-                return chase(
+                return follow_chords(
                     gradient_of(lambda v: fn(unravel(v), args)[0]),
                     state.x,
                     move,
@@ -195,7 +195,7 @@ class TrustRegionNewton(AbstractSecondOrderMinimiser):
         if self.bending:
             move = _bent(state, step, move, verdict, approach, options)
         rejected = ~is_new & ~verdict.near
-        nowhere = no_step(x, move, rejected, approach) | ~(step.decrease > 0)
+        nowhere = is_negligible(x, move, rejected, approach) | ~(step.decrease > 0)
         code = jnp.where(nowhere, StopCode.STALLED, StopCode.RUNNING)
         code = jnp.where(verdict.flat, StopCode.FLAT, code)
         code = jnp.where(verdict.minimum | ~jnp.any(free), StopCode.MINIMUM, code)
@@ -224,7 +224,7 @@ class TrustRegionNewton(AbstractSecondOrderMinimiser):
         is_new: Bool[Array, ""],
         step: Step,
         free: Bool[Array, " n"],
-    ) -> tuple[Verdict, Approach, Float[Array, " n"]]:
+    ) -> tuple[Verdict, ConvergenceHistory, Float[Array, " n"]]:
         """Ask whether the best point is a minimum."""
         x, evaluation = state.x, state.evaluation
         newton = step.newton / state.scale
@@ -283,7 +283,7 @@ def _bent(
     step: Step,
     move: Float[Array, " n"],
     verdict: Verdict,
-    approach: Approach,
+    approach: ConvergenceHistory,
     options: dict[str, Any],
 ) -> Float[Array, " n"]:
     """Return a move that follows a curved valley, where there may be one.
@@ -376,7 +376,7 @@ def _compare(state: NewtonState, trial, found: Evaluation, options):
     """Return whether to go to the trial point, and what it tells of the next step."""
     old, usable = state.evaluation, found.finite
     move = trial - state.x
-    outcome = weigh(
+    outcome = assess_step(
         state.radius,
         move=move,
         scale=state.scale,

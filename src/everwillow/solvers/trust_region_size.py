@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from everwillow._numerics import norm
 from everwillow.objective import Evaluation
 
 
@@ -58,10 +59,10 @@ def first_radius(
     Those that are zero may go where their own slope and curvature take them.
     """
     reach = jnp.where(x == 0, gradient / scale, scale * x)
-    return jnp.maximum(jnp.sqrt(jnp.sum(reach**2)), 1.0)
+    return jnp.maximum(norm(reach), 1.0)
 
 
-class Weighed(NamedTuple):
+class StepQuality(NamedTuple):
     """What a step brought.
 
     Attributes:
@@ -77,7 +78,7 @@ class Weighed(NamedTuple):
     radius: Float[Array, ""]
 
 
-def weigh(
+def assess_step(
     radius: Float[Array, ""],
     *,
     move: Float[Array, " n"],
@@ -86,7 +87,7 @@ def weigh(
     values: tuple[Float[Array, ""], Float[Array, ""]],
     gradients: tuple[Float[Array, " n"], Float[Array, " n"]],
     usable: Bool[Array, ""],
-) -> Weighed:
+) -> StepQuality:
     """Compare what a step brought with what it promised.
 
     Args:
@@ -116,7 +117,7 @@ def weigh(
         gain=gain,
         usable=usable,
     )
-    return Weighed(fall, gain, hidden, radius)
+    return StepQuality(fall, gain, hidden, radius)
 
 
 def next_radius(

@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from everwillow._numerics import norm
 from everwillow.curvature import AbstractCurvature, AbstractFactor
 from everwillow.solvers.box import best_inside
 from everwillow.solvers.quadratic_model import QuadraticModel, least_direction
@@ -214,7 +215,7 @@ def _attempt(model: QuadraticModel, radius: Array, s: _Search) -> _Attempt:
     matrix = model.matrix(s.stand_in)
     slope = model.gradient + model.product(s.base, s.stand_in)
     gradient = jnp.where(s.free, slope, 0)
-    radius = jnp.maximum(radius - jnp.sqrt(jnp.sum(s.base**2)), 0.1 * radius)
+    radius = jnp.maximum(radius - norm(s.base), 0.1 * radius)
     matrix = matrix.masked(s.free)
     # Relative to the curvature itself, so that it is minimal in any scale. A parameter
     # that the function does not depend on has no curvature, and gets next to nothing.
@@ -223,7 +224,7 @@ def _attempt(model: QuadraticModel, radius: Array, s: _Search) -> _Attempt:
     damped = matrix.plus_diagonal(jnp.where(s.free, s.damping + minimal, 0))
     factor = damped.factor()
     step = -factor.solve(gradient)
-    length = jnp.sqrt(jnp.sum(step**2))
+    length = norm(step)
     good = (factor.smallest_pivot > singular_level(dtype)) & jnp.isfinite(length)
     return _Attempt(gradient, matrix, factor, step, length, good, radius)
 
@@ -343,7 +344,7 @@ def _next_damping(
 ) -> tuple[Array, ...]:
     """Choose the damping to try next, inside a bracket that shrinks."""
     good, length, radius = trial.good, trial.length, trial.radius
-    slope = jnp.sqrt(jnp.sum(trial.gradient**2))
+    slope = norm(trial.gradient)
     size = jnp.sqrt(jnp.sum(jnp.square(_frobenius(trial.matrix))))
     high = jnp.minimum(s.high, slope / radius + size)
     high = jnp.where(good & (length < radius), jnp.minimum(high, s.damping), high)
@@ -424,7 +425,7 @@ def _or_projected_gradient(
 def _projected_gradient_step(model: QuadraticModel, radius: Array) -> Array:
     """Return the best of some points on the projected steepest-descent path."""
     gradient = jnp.where(model.free, model.gradient, 0)
-    length = jnp.sqrt(jnp.sum(gradient**2))
+    length = norm(gradient)
     longest = jnp.minimum(radius / jnp.where(length > 0, length, 1), 16.0)
     rates = longest * 4.0 ** -jnp.arange(12, dtype=gradient.dtype)
 

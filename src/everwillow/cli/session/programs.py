@@ -29,15 +29,15 @@ from everwillow.engine import programs
 from everwillow.engine.bound_errors import bound_distances
 from everwillow.engine.core import Task
 from everwillow.engine.outcome import Outcome
-from everwillow.engine.positivity_edge import minimise_inside
+from everwillow.engine.positivity_edge import minimise_with_edge
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
 from everwillow.fitting.run import (
     assemble,
     prepare_task,
-    remarked,
     resolve,
     solve_task,
+    with_remark,
 )
 from everwillow.model import AbstractModel
 from everwillow.solvers.trust_region_newton import TrustRegionNewton
@@ -121,7 +121,7 @@ def fit(
     )
     sides = bound_distances(task, numbers, outcome)
     result = assemble(task.layout, numbers, outcome, solution, constraints, sides)
-    return remarked(task, numbers, result), stored
+    return with_remark(task, numbers, result), stored
 
 
 def _run(
@@ -147,7 +147,7 @@ def _minimum(static: programs.Static, arrays: list[Any]) -> list[Any]:
     task, numbers = programs.join(arrays, static)
     assert isinstance(task, Task)
     assert isinstance(numbers, Numbers)
-    outcome, _ = minimise_inside(task, numbers)
+    outcome, _ = minimise_with_edge(task, numbers)
     fields = [getattr(outcome, name) for name in _FIELDS]
     return [jax.tree.leaves(field)[0] for field in fields]
 
