@@ -1,9 +1,9 @@
-"""Say what is going on where a likelihood takes long to compile, and how to mend it.
+"""Log a notice where a likelihood takes long to compile, with the usual remedy.
 
-A program of many operations keeps XLA busy for minutes, and nothing is to be seen of it
-from outside. The commonest reason is a loop in Python, which makes operations anew in
-each turn. What is said goes through `logging`: a warning from another thread has no
-place in a user's code, and would be an error where warnings are.
+XLA compiles a program of many operations for minutes, without any output. The
+commonest reason is a loop in Python, which makes new operations in each turn. The
+notice goes through `logging`: a warning from another thread has no place in a user's
+code, and would be an error where warnings are errors.
 """
 
 import contextlib
@@ -33,10 +33,10 @@ _COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
 class Timer(threading.Timer):
-    """Rings when this process has worked for an interval."""
+    """Calls a function when this process has used an interval of processor time."""
 
     def run(self) -> None:
-        """Wait, again and again for what was not spent on work."""
+        """Wait until the processor time is used, or the timer is cancelled."""
         begun, left = time.process_time(), self.interval
         while left > 0 and not self.finished.wait(max(left, 0.01)):
             left = self.interval - (time.process_time() - begun)

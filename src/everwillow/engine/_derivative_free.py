@@ -1,8 +1,8 @@
-"""A look around the end of a fit whose likelihood has no derivatives.
+"""Judge the end of a fit by values alone, where the likelihood has no derivatives.
 
-A solver that stops has proven nothing: a simplex can shrink anywhere. The values around
-its end give a quadratic model all the same, and that tells how far down the minimum
-still is. It is good enough for a verdict, and not for errors.
+That a solver stops proves nothing: a simplex can shrink anywhere. The values around the
+end point give a quadratic model, whose minimum tells the estimated distance (EDM). The
+model is good enough to judge by, and not for errors.
 """
 
 from collections.abc import Callable

@@ -1,10 +1,10 @@
-"""Minima that some parameters do not matter for.
+"""Minima at which some parameters have no effect.
 
-Where a signal is held at zero its mass has no effect, and a fit says rightly that it
-cannot find one. The value of -ln L is a minimum all the same: whoever needs only that,
-as likelihood ratios do, may take it. What must not be taken for it is a plateau or an
-inflection, where slope and curvature vanish as well. Therefore -ln L is looked at along
-the whole direction that has no curvature, and has to be one number there.
+Where a signal is held at zero its mass has no effect, and a fit rightly says that it
+cannot determine it. The value of -ln L is a minimum all the same, and likelihood ratios
+need only that. A plateau or an inflection, where slope and curvature vanish as well,
+must not pass for such a minimum. Therefore -ln L is evaluated along the whole direction
+that has no curvature, and has to be one number there.
 """
 
 from typing import Any

@@ -178,7 +178,7 @@ def _events(count: Array, dtype: Any) -> Array:
 
 
 def _may_be_at_edge(outcome: Outcome) -> Array:
-    """Return whether a failed fit may have failed at the edge."""
+    """Return whether a failed fit may have ended at the edge."""
     status: Any = outcome.status
     return (status != RESULTS.flat_direction) & (status != RESULTS.nonfinite_start)
 

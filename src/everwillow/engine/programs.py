@@ -34,11 +34,11 @@ from everwillow.engine.problem import Numbers
 
 # Halves the time XLA takes to compile for the CPU, at no cost in run time.
 COMPILER_OPTIONS = {"xla_cpu_use_fusion_emitters": False}
-# Code that is optimised least runs as fast where arrays are short, and is compiled in
-# two thirds of the time.
+# The lowest level of optimisation takes two thirds of the time to compile, and the
+# program runs as fast where arrays are short.
 HASTY_OPTIONS = COMPILER_OPTIONS | {"xla_backend_optimization_level": 1}
 
-# How many functions born in one line of code are compiled before `fit` warns.
+# How many functions from one line of code are compiled before `fit` warns.
 MANY = 3
 
 
@@ -212,8 +212,8 @@ _seen: weakref.WeakKeyDictionary[Any, set[int]] = weakref.WeakKeyDictionary()
 def warn_about_new_functions(objective: Any) -> None:
     """Warn when functions from one line of code are compiled again and again.
 
-    A lambda written inside a call is a new function each time, and nothing tells that
-    it computes the same.
+    A lambda written inside a call is a new function each time, and it is not known to
+    compute the same.
     """
     code = getattr(objective, "__code__", None)
     if code is None:

@@ -174,7 +174,7 @@ def solve_task(
 def _solved(
     task: Task, numbers: Numbers, constraints: Mapping[Key, Any], *, distances: bool
 ) -> FitResult:
-    """Minimise, and say what is to be said of the end."""
+    """Minimise, find one-sided errors, and remark on bins that expect nothing."""
     outcome, solution = programs.run(task, numbers)
     sides = bound_distances(task, numbers, outcome) if distances else None
     result = assemble(task.layout, numbers, outcome, solution, constraints, sides)

@@ -37,7 +37,7 @@ def active_set(
 ) -> tuple[Bool[Array, " n"], Bool[Array, " n"]]:
     """Return which parameters may move, and which are held at a bound.
 
-    Held is what the gradient pushes against the end it stands on.
+    A parameter is held if it is on an end and the gradient pushes it outwards.
     """
     options = options or {}
     lower: Any = options.get("lower")

@@ -30,8 +30,8 @@ POWER = 1.25
 # If the objective is not finite there either, so much further inside, up to here.
 FURTHER = 1e5
 FURTHEST = 1e-4
-# Who leaves a moved end leaps, as the curvature there knows nothing of the rest: by
-# this part of the way that led there, then by this part of that, so many times.
+# A moved end is left by a leap, since the curvature there says nothing about the rest:
+# by this part of the way that led there, then by this part of that, so many times.
 LEAP = 0.01
 MOST_LEAPS = 8
 # A start on such an end is moved inside by this part of the range.
@@ -139,7 +139,7 @@ class OpenEnds(eqx.Module):
         Args:
             x: Where the trial started.
             trial: Where it ended.
-            values: The objective at both; an infinite one is a wall: no end moves.
+            values: The objective at both. No end moves where it is infinite.
             options: Those of the solver, with the ends where they were.
             usable: Whether everything at the trial is finite.
             lanes: Whether this is one of many fits in step.

@@ -1,8 +1,10 @@
-"""A look at a second point, where the first alone does not tell how a fit ends.
+"""Evaluations at a second point, where the best one alone does not tell how to end.
 
-A fit may leap onto its minimum, from where the curvature was another: there is no step
-left that would confirm it. And a fit that halves its steps towards a point at which the
-gradient jumps would go on for ever next to zero, where numbers never end.
+A fit may reach its minimum in one step from a point with another curvature; then no
+step is left that would confirm it, and a point nearby is evaluated. A fit that halves
+its steps towards a point at which the gradient jumps (a kink) would go on for ever next
+to zero, where floating-point numbers are dense; comparing the gradients on both sides
+ends it.
 """
 
 import dataclasses
@@ -22,16 +24,16 @@ from everwillow.solvers.quadratic_model import least_direction
 from everwillow.solvers.termination import SAFE_PIVOT, SAME_PIVOT, StopCode
 
 
-# So far aside is looked, in standard errors; a second time so much nearer.
+# Distance of the point nearby, in standard errors; the second one is this much nearer.
 ASIDE = 1e-2
 MOST_LOOKS = 2
 # Points so near to each other, in standard errors, are on both sides of a kink if the
 # gradient changes by so many times more than the curvature or its rounding says.
 TOGETHER = 1e-6
 JUMP = 30.0
-# Who was sent back across a kink so often will not come away from it.
+# After so many rejected steps across a kink the fit ends there.
 MANY = 12
-# Parts of the largest jump that count.
+# A parameter takes part in a kink if its jump is at least this part of the largest.
 SHARE = 0.3
 
 

@@ -36,8 +36,8 @@ UNCHECKED_PART_OF_SIGMA = 2e-12
 # than this must have stayed the same, within a factor, for two points.
 SAFE_PIVOT = 1e-6
 SAME_PIVOT = 2.0
-# An EDM that falls by as much in one step is that of a proper minimum. Who needs the
-# value there and no covariance can take the step that is left unseen.
+# An EDM that falls by this factor in one step is that of a proper minimum. If the value
+# is needed and no covariance, the last step can be taken without an evaluation.
 COLLAPSE = 1e-4
 SLOW_STEPS = 192
 SLOW_PACE = 8

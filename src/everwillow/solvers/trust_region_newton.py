@@ -49,9 +49,9 @@ from everwillow.solvers.trust_region_size import (
 from everwillow.solvers.trust_region_step import Step, trust_region_step
 
 
-# The smallest part of the predicted decrease that makes a step worth taking. A step
-# that brings next to nothing of what was promised has left the region that the model
-# knows, often for a plateau without a way back.
+# The smallest part of the predicted decrease with which a step is accepted. A step that
+# brings next to nothing of it has left the region in which the model holds, often for a
+# plateau without a way back.
 ACCEPT = 0.05
 # A Newton step that shrank the EDM by this much needs no bending; nor will the next.
 STRAIGHT = 1e-4
@@ -225,7 +225,7 @@ class TrustRegionNewton(AbstractSecondOrderMinimiser):
         step: Step,
         free: Bool[Array, " n"],
     ) -> tuple[Verdict, ConvergenceHistory, Float[Array, " n"]]:
-        """Ask whether the best point is a minimum."""
+        """Judge whether the best point is a minimum."""
         x, evaluation = state.x, state.evaluation
         newton = step.newton / state.scale
         diagonal = jnp.abs(evaluation.curvature.diagonal())

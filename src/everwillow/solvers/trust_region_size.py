@@ -14,9 +14,9 @@ POOR, GOOD = 0.25, 0.75
 GROWTH = 2.5
 # Below this fraction of |f| a decrease drowns in the rounding of f.
 VISIBLE = 1e-10
-# At the start no parameter counts as more than this much less important than the
-# weightiest, in units of how far it may have to go: the curvature of a parameter on a
-# plateau is next to nothing, and the first step would throw it away.
+# At the start the weight of each parameter, in units of how far it may have to go, is
+# at least this part of the largest one: the curvature of a parameter on a plateau is
+# next to nothing, and the first step would carry it far away.
 START_WEIGHT = 0.1
 # The stand-in for the curvature and the exact one take turns as the model: the one
 # that foretold the last decrease better, by this factor, is used for the next step.
@@ -88,7 +88,7 @@ def assess_step(
     gradients: tuple[Float[Array, " n"], Float[Array, " n"]],
     usable: Bool[Array, ""],
 ) -> StepQuality:
-    """Compare what a step brought with what it promised.
+    """Compare the decrease after a step with the predicted one.
 
     Args:
         radius: Of the trust region so far.
