@@ -23,9 +23,9 @@ from everwillow.models.templates.rates import (
     Strengths,
     nominal_yields,
 )
+from everwillow.workflows.report import DATA, SIMULATION
 from everwillow.workflows.templates import load_results, run, write_results
 from everwillow.workflows.templates.parameters import parse_parameters
-from everwillow.workflows.templates.results import DATA, SIMULATION
 from tests.models.templates import cases
 from tests.workflows.templates import small_template as small
 

@@ -11,9 +11,9 @@ import everwillow as ew
 from everwillow.models.templates import TemplateBuilder
 from everwillow.models.templates.likelihood.regularisation import Curvature
 from everwillow.profile import minos
+from everwillow.workflows.report import SIMULATION
 from everwillow.workflows.templates import load_results, run, write_results
 from everwillow.workflows.templates.regularisation import l_curve
-from everwillow.workflows.templates.results import SIMULATION
 from tests.workflows.templates import small_template as small
 
 

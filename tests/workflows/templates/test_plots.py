@@ -8,14 +8,13 @@ pytest.importorskip("matplotlib")
 
 from everwillow.likelihood.histograms import Axis
 from everwillow.plotting import cross_section
+from everwillow.workflows.report import FitSummary, Parameters
 from everwillow.workflows.templates.files import read_record, write_record
 from everwillow.workflows.templates.plots import result_figures
 from everwillow.workflows.templates.results import (
     Expectation,
-    FitSummary,
     HistogramResult,
     MappingOutcome,
-    Parameters,
     TemplateResults,
     Variations,
 )

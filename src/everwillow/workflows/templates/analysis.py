@@ -14,6 +14,7 @@ from everwillow.likelihood.templates.spec import TemplateSpec
 from everwillow.models.templates.model import TemplateModel
 from everwillow.models.templates.reading import load
 from everwillow.workflows.command_options import options_of, takes_options
+from everwillow.workflows.report import ChiSquare, chi_square, covariance_of
 from everwillow.workflows.templates.external import (
     FitOutcome,
     begun_at,
@@ -22,13 +23,11 @@ from everwillow.workflows.templates.external import (
 )
 from everwillow.workflows.templates.files import load_results
 from everwillow.workflows.templates.fit_records import (
-    chi_square,
-    covariance_of,
     degeneracy_remarks,
     free_projections,
-    parameters_of,
     penalty_remarks,
-    summary_of,
+    template_parameters,
+    template_summary,
     toys_of,
 )
 from everwillow.workflows.templates.histograms import histograms_of
@@ -49,7 +48,7 @@ from everwillow.workflows.templates.requested import (
     RequestedResults,
     requested_results,
 )
-from everwillow.workflows.templates.results import ChiSquare, TemplateResults
+from everwillow.workflows.templates.results import TemplateResults
 
 
 @takes_options(ModelOptions, MinimisationOptions, ResultOptions)
@@ -126,7 +125,7 @@ def _fit_outcome(
     begin = model if start is None else begun_at(model, start, data)
     result = minimise(begin, max_steps=settings.max_steps, throw=False)
     success = bool(result.success)
-    return FitOutcome(model, result, summary_of(model, result), (), success)
+    return FitOutcome(model, result, template_summary(model, result), (), success)
 
 
 def _check_without_fit(
@@ -183,7 +182,7 @@ def _results(
     toys = toys_of(model, options.ntoys, options.seed) if requested.toys else None
     return {
         "made_by": version("everwillow"),
-        "parameters": parameters_of(model, result, requested.unconstrained),
+        "parameters": template_parameters(model, result, requested.unconstrained),
         "fit": outcome.summary,
         "channels": histograms.channels,
         "covariance": covariance_of(result) if success else None,

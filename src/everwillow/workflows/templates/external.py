@@ -18,13 +18,10 @@ from everwillow.fitting import FitResult
 from everwillow.fitting.run import prepare_task, resolve
 from everwillow.mappings import nominal_covariance
 from everwillow.models.templates.model import TemplateModel
-from everwillow.workflows.templates.fit_records import summary_of
+from everwillow.workflows.report import FitSummary
+from everwillow.workflows.templates.fit_records import template_summary
 from everwillow.workflows.templates.model import OBSERVED
-from everwillow.workflows.templates.results import (
-    FitSummary,
-    MappingOutcome,
-    TemplateResults,
-)
+from everwillow.workflows.templates.results import MappingOutcome, TemplateResults
 
 
 # Values that are further from a minimum, in units of -ln L, are none for these data.
@@ -142,7 +139,7 @@ def taken_from(model: TemplateModel, found: TemplateResults, what: str) -> FitOu
             f"The values are no minimum for these data (EDM {edm:.2g}): there is no "
             "goodness of fit."
         )
-    summary = dataclasses.replace(summary_of(model, result), status=TAKEN)
+    summary = dataclasses.replace(template_summary(model, result), status=TAKEN)
     if not at_minimum:
         summary = dataclasses.replace(summary, saturated=None)
     return FitOutcome(model, result, summary, tuple(remarks), at_minimum)

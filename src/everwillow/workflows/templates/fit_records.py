@@ -1,4 +1,4 @@
-"""From fits of template models to the numbers of their results."""
+"""What a template fit reports of its parameters, its minimum, penalty and toys."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float
 
 from everwillow._errors import ArgumentValueError, NonFiniteError
+from everwillow._typing import Key
 from everwillow.engine import programs
 from everwillow.engine.layout import ravel_state
-from everwillow.engine.prefit import centers_and_widths
 from everwillow.fitting import FitResult
 from everwillow.goodness import saturated_test
 from everwillow.mappings.tokens import words
@@ -17,12 +17,13 @@ from everwillow.models.templates.model import TemplateModel
 from everwillow.models.templates.projection import with_free_bins
 from everwillow.toys import fit_toys
 from everwillow.uncertainty import degeneracies
-from everwillow.workflows.templates.results import (
-    ChiSquare,
-    Covariance,
+from everwillow.workflows.report import (
     FitSummary,
     Parameters,
     Toys,
+    chi_square,
+    parameters_of,
+    summary_of,
 )
 
 
@@ -30,69 +31,25 @@ from everwillow.workflows.templates.results import (
 NO_PENALTY = 1e-20
 
 
-def chi_square(found: Any) -> ChiSquare:
-    """Return a record of what a test of the fit returned."""
-    numbers = found.statistic, found.ndof, found.pvalue
-    return ChiSquare(*(float(number) for number in numbers))
-
-
-def parameters_of(
-    model: TemplateModel, result: FitResult, unconstrained: Mapping[Any, float]
+def template_parameters(
+    model: TemplateModel, result: FitResult, unconstrained: Mapping[Key, float]
 ) -> Parameters:
-    """Return the table of parameters, one row for each element of an array."""
-    layout, values, _ = ravel_state(result.params)
-    names, here = layout.labels, np.array(result.free, int)
-    size, good = layout.size, bool(result.success)
-    values = np.asarray(values, float)
-    errors, at_bound = np.full(size, np.nan), np.zeros(size, bool)
-    at_bound[here] = np.asarray(result.at_bound)
-    covariance, sides = result.covariance, result.bound_errors
-    if good and covariance is not None and sides is not None:
-        variance = np.diagonal(covariance)
-        roots = np.sqrt(np.where(variance > 0, variance, np.nan))
-        errors[here] = np.where(result.at_bound, sides, roots)
-    centers, widths = (
-        np.array(part, float) for part in centers_and_widths(model.constraints, layout)
-    )
-    constrained = np.isfinite(widths)
-    for name, error in unconstrained.items():
-        widths[layout.elements(layout.where[name])] = error
-    frozen = np.ones(size, bool)
-    frozen[here] = False
-    hidden = np.isin(names, [str(name) for name in model.hidden])
-    # Where a hidden parameter starts would tell its number.
-    starts = np.asarray(ravel_state(model.state)[1], float)
-    starts = np.where(hidden, np.nan, starts)
-    return Parameters(
-        names=names,
-        values=np.where((good | frozen) & ~(hidden & frozen), values, np.nan),
-        errors=errors,
-        prefit_values=starts,
-        prefit_errors=widths,
-        interest=np.isin(names, model.interest),
-        constrained=constrained,
-        frozen=frozen,
-        at_bound=at_bound,
-        blinded=hidden,
-        stopped_at=None if good else np.where(hidden, np.nan, values),
-        centers=np.where(hidden, np.nan, centers),
+    """Return the table of parameters of a template fit."""
+    return parameters_of(
+        result,
+        interest=model.interest,
+        starts=model.state,
+        hidden=[str(name) for name in model.hidden],
+        unconstrained=unconstrained,
     )
 
 
-def summary_of(model: TemplateModel, result: FitResult) -> FitSummary:
-    """Return how the fit ended."""
+def template_summary(model: TemplateModel, result: FitResult) -> FitSummary:
+    """Return how a template fit ended."""
     saturated = None
     if bool(result.success):
         saturated = chi_square(saturated_test(model, result))
-    return FitSummary(
-        success=bool(result.success),
-        status=result.message(),
-        nll=float(result.nll),
-        edm=float(result.edm),
-        evaluations=int(result.num_steps),
-        saturated=saturated,
-        penalty=_penalty_of(model, result),
-    )
+    return summary_of(result, saturated=saturated, penalty=_penalty_of(model, result))
 
 
 def _penalty_of(model: TemplateModel, result: FitResult) -> float | None:
@@ -123,17 +80,6 @@ def penalty_remarks(summary: FitSummary) -> tuple[str, ...]:
         "The test against the saturated model has not, but counts every parameter as "
         "free: its p-value is rather too small.",
     )
-
-
-def covariance_of(result: FitResult) -> Covariance | None:
-    """Return the covariance; None if there is none."""
-    covariance = result.covariance
-    if covariance is None:
-        return None
-    matrix = np.asarray(covariance)
-    variance = np.diagonal(matrix)
-    roots = np.sqrt(np.where(variance > 0, variance, np.nan))
-    return Covariance(result.labels, matrix, matrix / np.outer(roots, roots))
 
 
 def degeneracy_remarks(model: TemplateModel, result: FitResult) -> tuple[str, ...]:
@@ -212,12 +158,10 @@ def _columns(state: Any, layout: Any, rows: int) -> Float[np.ndarray, "rows size
 
 
 __all__ = [
-    "chi_square",
-    "covariance_of",
     "degeneracy_remarks",
     "free_projections",
-    "parameters_of",
     "penalty_remarks",
-    "summary_of",
+    "template_parameters",
+    "template_summary",
     "toys_of",
 ]

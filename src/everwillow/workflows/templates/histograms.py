@@ -32,7 +32,7 @@ from everwillow.mappings import (
 from everwillow.mappings.chi2 import residual_chi2
 from everwillow.models.templates.model import TemplateModel
 from everwillow.statelib.transform import update
-from everwillow.workflows.templates.fit_records import chi_square
+from everwillow.workflows.report import ChiSquare, chi_square
 from everwillow.workflows.templates.histogram_details import (
     veiled,
     with_breakdown,
@@ -40,7 +40,6 @@ from everwillow.workflows.templates.histogram_details import (
 )
 from everwillow.workflows.templates.requested import RequestedResults
 from everwillow.workflows.templates.results import (
-    ChiSquare,
     Expectation,
     HistogramResult,
     MappingOutcome,

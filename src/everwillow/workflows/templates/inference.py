@@ -22,9 +22,7 @@ from everwillow.impacts.best_fit import held_is_known
 from everwillow.models.templates.model import TemplateModel
 from everwillow.profile import contour, minos, scan, scan_2d
 from everwillow.profile.minos_intervals import words_of
-from everwillow.workflows.templates.options import Pair
-from everwillow.workflows.templates.requested import RequestedResults
-from everwillow.workflows.templates.results import (
+from everwillow.workflows.report import (
     DATA,
     SIMULATION,
     AsymmetricErrors,
@@ -36,6 +34,8 @@ from everwillow.workflows.templates.results import (
     NonprofiledShifts,
     Scan,
 )
+from everwillow.workflows.templates.options import Pair
+from everwillow.workflows.templates.requested import RequestedResults
 
 
 T = TypeVar("T")

@@ -8,22 +8,22 @@ import numpy as np
 from everwillow import plotting
 from everwillow.likelihood.templates.spec import TemplateSpec
 from everwillow.plotting.style import RED, new_figure, styled, xlabel, ylabel
-from everwillow.workflows.templates.histogram_plots import (
-    TOGETHER,
-    Look,
-    divided,
-    histogram_figures,
-)
-from everwillow.workflows.templates.results import (
+from everwillow.workflows.report import (
     Contour,
     GridScan,
     Impacts,
     Limit,
     NonprofiledShifts,
     Parameters,
-    TemplateResults,
     Toys,
 )
+from everwillow.workflows.templates.histogram_plots import (
+    TOGETHER,
+    Look,
+    divided,
+    histogram_figures,
+)
+from everwillow.workflows.templates.results import TemplateResults
 
 
 # Of larger matrices those parameters are drawn that correlate most.

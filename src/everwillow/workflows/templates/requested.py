@@ -18,10 +18,10 @@ from everwillow.likelihood.histograms import Layout
 from everwillow.mappings import AbstractHistogramMapping, parse_mapping
 from everwillow.models.templates.likelihood.packing import FREE
 from everwillow.models.templates.model import TemplateModel
+from everwillow.workflows.report import SIMULATION
 from everwillow.workflows.templates.fit_records import free_projections
 from everwillow.workflows.templates.model import prefit_errors
 from everwillow.workflows.templates.options import COMMA, Names, Pair, ResultOptions
-from everwillow.workflows.templates.results import SIMULATION
 
 
 @dataclass(frozen=True, slots=True)
