@@ -1,5 +1,10 @@
-"""What the three formats hold alike, and how each is written whole or not at all."""
+"""What the three formats hold alike: named arrays, and a document for JSON.
 
+An array is named by its path, in whose segments every key is recognisable.
+"""
+
+import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +18,8 @@ from everwillow._store import (
 
 
 FORMAT = "everwillow record"
+ROOT = "value"
+_SPECIAL = re.compile(r'[\x00-\x1f%/\\:*?"<>|]')
 
 
 class Content(NamedTuple):
@@ -30,4 +37,47 @@ class Content(NamedTuple):
     types: dict[str, str]
 
 
-__all__ = ["FORMAT", "Content", "digest", "parse_npz", "replacing"]
+def segment(text: str, *, at_root: bool) -> str:
+    """Return the part of a path that stands for a key; distinct keys stay distinct.
+
+    What has a meaning in paths or archives is written as in URLs, ``%2F`` for ``/``.
+    """
+    if not text:
+        return "%"
+    # The store of arrays keeps this name for itself.
+    if at_root and text == "metadata":
+        return "%6Detadata"
+    out = _SPECIAL.sub(lambda match: f"%{ord(match[0]):02X}", text)
+    out = out.encode("utf-8", "backslashreplace").decode().replace("\\", "%5C")
+    return out.replace(".", "%2E") if set(out) == {"."} else out
+
+
+def segments(keys: Sequence[Any], *, at_root: bool) -> list[str]:
+    """Return a segment for each key of a mapping: its text, or all by position."""
+    texts = [".".join(key) if _is_path(key) else str(key) for key in keys]
+    names = [segment(text, at_root=at_root) for text in texts]
+    if len(set(names)) == len(names):
+        return names
+    return [str(position) for position in range(len(keys))]
+
+
+def _is_path(key: Any) -> bool:
+    return isinstance(key, tuple) and all(isinstance(part, str) for part in key)
+
+
+def join(path: tuple[str, ...]) -> str:
+    """Return the name of the array at a path."""
+    return "/".join(path) or ROOT
+
+
+__all__ = [
+    "FORMAT",
+    "ROOT",
+    "Content",
+    "digest",
+    "join",
+    "parse_npz",
+    "replacing",
+    "segment",
+    "segments",
+]

@@ -17,8 +17,8 @@ import numpy as np
 
 from everwillow._tree import tree_structure
 from everwillow.engine.layout import Layout
+from everwillow.io._content import join, segment, segments
 from everwillow.io._encode import status_codes
-from everwillow.io._paths import join, segment, segments
 from everwillow.io._registry import class_named
 from everwillow.io.records import NotStored
 from everwillow.statelib import State

@@ -23,7 +23,7 @@ from jax.core import Tracer
 from everwillow._errors import RESULTS, ArgumentTypeError
 from everwillow._tree import format_type, key_segment
 from everwillow.engine.layout import Layout
-from everwillow.io._paths import join, segment, segments
+from everwillow.io._content import join, segment, segments
 from everwillow.io._registry import name_of
 from everwillow.io.records import ConstraintSummary, NotStored
 from everwillow.parameters.bound_table import BoundTable

@@ -13,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from everwillow._hdf5 import import_h5py, writing
-from everwillow.io._content import FORMAT, Content, digest
-from everwillow.io._paths import ROOT
+from everwillow.io._content import FORMAT, ROOT, Content, digest
 
 
 _METADATA = "metadata"

@@ -1,15 +1,17 @@
 """Save and load: which format a file has, and what is wrong with one."""
 
 import importlib.metadata
+import io
 import os
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from everwillow import _store
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, EverwillowError
 from everwillow._file_formats import FileFormat, file_format
-from everwillow.io import _hdf5, _json, _npz
-from everwillow.io._content import Content
+from everwillow.io import _hdf5, _json
+from everwillow.io._content import Content, parse_npz
 from everwillow.io._decode import decode
 from everwillow.io._encode import encode
 
@@ -23,9 +25,18 @@ class _Format(NamedTuple):
     read: Callable[[bytes], Content]
 
 
+def _write_npz(path: pathlib.Path, content: Content) -> None:
+    _store.save(path, content.arrays, content.document)
+
+
+def _read_npz(content: bytes) -> Content:
+    arrays, document = parse_npz(io.BytesIO(content))
+    return Content(arrays, document, {})
+
+
 _BY_FORMAT: Mapping[FileFormat | None, _Format] = {
     "hdf5": _Format(_hdf5.write, _hdf5.read),
-    "zip": _Format(_npz.write, _npz.read),
+    "zip": _Format(_write_npz, _read_npz),
     "json": _Format(_json.write, _json.read),
 }
 _BY_SUFFIX: Mapping[str, _Format] = {
