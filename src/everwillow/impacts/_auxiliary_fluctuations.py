@@ -1,4 +1,4 @@
-"""How the estimates answer to fluctuations of the auxiliary measurements.
+"""Shifts of the estimates for fluctuations of the auxiliary measurements.
 
 A constraint with the expected information I on its parameter shifts the parameter by
 ``C I δ`` when its own estimate fluctuates by δ, which has the variance 1/I: the impact
@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from everwillow.engine.layout import Layout
 from everwillow.engine.prefit import constrained_elements
 from everwillow.impacts.best_fit import Fitted
-from everwillow.impacts.definitions import added, inverse_root, root
+from everwillow.impacts.definitions import inverse_root, root, scattered
 from everwillow.model.constraint_terms import expected_aux, summed_nll
 from everwillow.parameters import MultivariateNormal
 
@@ -72,11 +72,11 @@ def shifts_of(
     """Return the shifts of estimates for a fluctuation up of each measurement.
 
     Args:
-        rows: Rows of the covariance, over the free parameters.
+        rows: Rows of the covariance of the free parameters.
         known: The measurements.
-        vector: All parameters.
+        vector: The values of all parameters.
         others: Entries of the State that are no parameters.
-        free: Where the free ones are.
+        free: Positions of the free parameters.
 
     Returns:
         The shifts; the expected information of each element on its own, zero for
@@ -84,7 +84,7 @@ def shifts_of(
     """
     layout = known.layout
     information = _information(known, jnp.asarray(vector), others)
-    rows = added(rows, free, layout.size)
+    rows = scattered(rows, free, layout.size)
     # A root of zero has no derivative, and most parameters may have no constraint.
     positive = information > 0
     half = jnp.where(positive, jnp.sqrt(jnp.where(positive, information, 1)), 0)
@@ -112,7 +112,7 @@ def _information(known: Auxiliary, vector: Array, others: Any) -> Array:
 def fluctuations(
     known: Auxiliary, vector: Any, others: Any, information: Array
 ) -> dict[Any, Array]:
-    """Return by how much auxiliary observations move in one fluctuation.
+    """Return the sizes of one fluctuation of each auxiliary observation.
 
     Returns:
         For each constraint of one parameter the standard deviations of its

@@ -1,4 +1,4 @@
-"""Which parameters are meant, and what is known of them before the fit, on the host."""
+"""The best fit that impacts start from, and the parameters that arguments name."""
 
 import contextlib
 import warnings
@@ -23,13 +23,13 @@ from everwillow.uncertainty.inversion import checked_inverse
 
 
 class Fitted(NamedTuple):
-    """The numbers of a fit that impacts are made of.
+    """The numbers of a fit that impacts are computed from.
 
     Attributes:
         result: The fit.
-        constraints: Those of the parameters.
-        hessian: Over the free parameters; None if the covariance was given.
-        covariance: What was given, or None.
+        constraints: The constraints of the parameters.
+        hessian: The Hessian of the free parameters; None if a covariance was given.
+        covariance: The covariance that was given, or None.
     """
 
     result: FitResult
@@ -44,7 +44,7 @@ class Fitted(NamedTuple):
 
     @property
     def free(self) -> np.ndarray:
-        """Where the free parameters are among all."""
+        """Positions of the free parameters among all."""
         return np.asarray(self.result.free, int)
 
     @property
@@ -55,7 +55,7 @@ class Fitted(NamedTuple):
 
 
 def fitted(result: Any, constraints: Any, covariance: Any) -> Fitted:
-    """Check what all functions of impacts are given.
+    """Check the arguments that all functions of impacts have.
 
     Raises:
         ArgumentTypeError: If `result` is no FitResult.
@@ -108,7 +108,7 @@ def warn_if_held(
         fit: The fit.
         poi: Positions of the parameters of interest.
         errors: Their errors, NaN where they are held.
-        cure: What to do other than to widen the range.
+        cure: Another cure than to widen the range.
         stacklevel: Number of calls between the warning and the code of the user.
     """
     if is_traced(errors, fit.result.at_bound):
@@ -126,14 +126,14 @@ def warn_if_held(
 
 @contextlib.contextmanager
 def held_is_known() -> Iterator[None]:
-    """Leave out the warnings of `warn_if_held`, where its reader is told otherwise."""
+    """Suppress the warnings of `warn_if_held`, for callers that warn themselves."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=HELD)
         yield
 
 
 def positions(names: Any, fit: Fitted, *, where: str) -> np.ndarray:
-    """Return where parameters are among the free ones.
+    """Return the positions of named parameters among the free ones.
 
     Args:
         names: Keys or labels, one or several.
@@ -171,7 +171,7 @@ def matching(
     exclude: np.ndarray | None = None,
     lenient: bool = False,
 ) -> np.ndarray:
-    """Return where the parameters are that some patterns mean, in State order.
+    """Return the positions of the parameters that match some patterns, in State order.
 
     A pattern is an exact key or label, or else as in `fnmatch` (``"jes_*"``), compared
     with keys and labels; it skips parameters that are fixed.
@@ -180,12 +180,12 @@ def matching(
         patterns: One or several.
         fit: The fit.
         where: The argument, for messages.
-        exclude: Positions that patterns do not reach, as those of the POIs.
-        lenient: Whether names do not reach them either, and nothing may be left.
+        exclude: Positions that patterns skip, as those of the POIs.
+        lenient: Whether names skip them too, and the result may be empty.
 
     Raises:
-        UnknownKeyError: If a pattern means no parameter.
-        ArgumentValueError: If no free parameter is meant, or a name is excluded.
+        UnknownKeyError: If a pattern matches no parameter.
+        ArgumentValueError: If no free parameter matches, or a name is excluded.
     """
     layout, place = fit.layout, _place(fit)
     chosen = np.zeros(layout.size, bool)

@@ -1,7 +1,18 @@
-"""The formulas of impacts, arrays in and out; every one works under `jit` and `vmap`.
+r"""The definitions of impacts: functions of arrays that work under `jit` and `vmap`.
 
-With C the covariance of the fitted parameters, rows of an impact are parameters of
-interest (POIs) and columns whatever moves them. All are shifts for ``+1``.
+With C the covariance of the fitted parameters, i a parameter of interest (POI) and k a
+nuisance parameter with the pre-fit width :math:`w_k`, impacts are, to first order,
+
+- traditional: :math:`C_{ik} / \sqrt{C_{kk}}`, the shift of the POI when k is held one
+  post-fit error above its best value and all others are fitted again (`responses` times
+  `errors_from`);
+- pre-fit: :math:`C_{ik} w_k / C_{kk}`, the same for one pre-fit width;
+- of a group: the part of the variance that holding the group takes away
+  (`group_variances`);
+- global: the shift for one standard deviation of a measurement (`times_deviation` for
+  main data, `everwillow.impacts._auxiliary_fluctuations` for auxiliary data).
+
+Rows of an impact are POIs, columns are what is moved. All shifts are for a move up.
 """
 
 from typing import Any
@@ -27,10 +38,10 @@ def covariance_from(
     """Return the covariance of the fitted parameters, NaN where there is none.
 
     Args:
-        hessian: Of -ln L at the minimum; not looked at if `covariance` is given.
+        hessian: The Hessian of -ln L at the minimum; ignored if `covariance` is given.
         held: Which parameters are held at a bound; their rows become zero.
         success: Whether the fit ended at a minimum.
-        covariance: To be used in its place, or None.
+        covariance: The covariance to use in place of the inverse Hessian, or None.
     """
     if covariance is not None:
         return jnp.asarray(covariance)
@@ -39,7 +50,7 @@ def covariance_from(
 
 
 def errors_from(covariance: Float[Array, "free free"]) -> Float[Array, " free"]:
-    """Return the standard errors, NaN for what is held at a bound."""
+    """Return the standard errors, NaN for parameters held at a bound."""
     variance = jnp.diagonal(covariance)
     positive = variance > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, variance, 1)), jnp.nan)
@@ -64,8 +75,8 @@ def responses(
 def unless_held(impacts: Any, errors: Float[Array, " pois"]) -> Any:
     """Return impacts on POIs, along the first axis, NaN for those without an error.
 
-    What is held at a bound is moved by nothing to first order, so its impacts would be
-    zeros that say nothing of the shifts that there are.
+    To first order nothing moves a parameter that is held at a bound, so its impacts
+    would be zeros, whatever the actual shifts.
     """
     known = jnp.isfinite(errors)
     return jnp.where(known[:, None], impacts, jnp.nan)
@@ -81,14 +92,14 @@ def group_variances(
     a fit with the group held.
 
     Args:
-        covariance: Of the fitted parameters.
-        pois: Positions, shape ``(pois,)``.
+        covariance: The covariance of the fitted parameters.
+        pois: Positions of the POIs, shape ``(pois,)``.
         members: Which parameters are in each group, shape ``(groups, free)``.
     """
     variance = jnp.diagonal(covariance)
     moving = variance > 0
     scale = jnp.where(moving, 1 / jnp.sqrt(jnp.where(moving, variance, 1)), 0)
-    # NaN has to stay NaN, and `where` above has made it a zero.
+    # The `where` above turns NaN into zero, and the result has to stay NaN.
     bad = ~jnp.all(jnp.isfinite(covariance))
     scaled = scale[:, None] * covariance * scale[None, :]
     eye = jnp.eye(variance.shape[0], dtype=variance.dtype)
@@ -119,7 +130,7 @@ def root(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
 
     With the widths D and the correlations R, :math:`A = D R^{1/2}`. Of all roots its
     columns, uncorrelated fluctuations, are most like those of the single measurements,
-    so that shares of a variance can be told of each (arXiv:1512.00809, ZCA-cor). NaN if
+    so that each can be given a share of a variance (arXiv:1512.00809, ZCA-cor). NaN if
     V is no covariance: if it has a negative eigenvalue that is not rounding.
     """
     width = jnp.sqrt(jnp.diagonal(matrix))
@@ -133,7 +144,7 @@ def times_deviation(moved: Any, variance: Any) -> Any:
     """Multiply responses by standard deviations, given as a prefix of their tree.
 
     Raises:
-        ArgumentValueError: If it is none.
+        ArgumentValueError: If the variances are no prefix.
         ShapeMismatchError: If variances do not broadcast to the data.
     """
 
@@ -157,14 +168,14 @@ def _scaled(moved: Array, variance: Any) -> Array | None:
     return moved * jnp.sqrt(jnp.broadcast_to(spread, shape))[None]
 
 
-def added(covariance: Any, free: np.ndarray, size: int) -> Array:
+def scattered(covariance: Any, free: np.ndarray, size: int) -> Array:
     """Return rows over the free parameters as rows over all, zero for the others."""
     rows = jnp.zeros((covariance.shape[0], size), covariance.dtype)
     return rows.at[:, free].set(covariance)
 
 
 def rest_in_quadrature(total: Any, part: Any) -> Any:
-    """Return what is missing in quadrature: NaN where the part is the larger one."""
+    """Return the difference in quadrature, NaN where the part exceeds the total."""
     library = namespace(total, part)
     square = total**2 - part**2
     rounding = 1e-12 * total**2

@@ -34,9 +34,9 @@ from everwillow.impacts.best_fit import (
     warn_if_held,
 )
 from everwillow.impacts.definitions import (
-    added,
     covariance_from,
     errors_from,
+    scattered,
     sum_in_quadrature,
     times_deviation,
     unless_held,
@@ -48,11 +48,11 @@ from everwillow.uncertainty.evaluation_point import evaluate_at, on_host
 from everwillow.uncertainty.fisher_information import likelihood_at
 
 
-# Responses of so many POIs to all data are computed at a time.
+# Number of POIs whose responses to all data are computed at a time.
 AT_ONCE = 16
 
-# Squares that miss the variance by more than this factor say that the variances of the
-# data are not those that the likelihood has.
+# Ratio of the sum in quadrature to the error beyond which the variances of the data
+# cannot be those of the likelihood.
 FAR_OFF = 2.0
 
 
@@ -68,10 +68,10 @@ class GlobalImpacts(eqx.Module):
         auxiliary: Shifts for each auxiliary measurement, one standard deviation up,
             shape ``(pois, names)``.
         data: The same for the main data, in their structure with a leading axis of
-            POIs, None where data do not fluctuate; None if not asked for.
+            POIs, None where data do not fluctuate; None without `data_variance`.
         errors: The errors of the POIs, from the covariance, shape ``(pois,)``.
-        refits: The shifts for the auxiliary measurements by fits, down and up; None if
-            not asked for.
+        refits: The shifts for the auxiliary measurements by fits, down and up; None
+            without `refit`.
         pois: Labels of the POIs.
         names: For each auxiliary measurement the label of its parameter.
     """
@@ -131,8 +131,8 @@ def global_impacts(
 ) -> GlobalImpacts:
     r"""Return the shift of an estimate for a fluctuation of each measurement.
 
-    With the covariance C and the data d, auxiliary ones included, the estimates answer
-    to the data by
+    With the covariance C and the data d, auxiliary ones included, the estimates follow
+    the data by
 
     .. math:: \frac{d\hat\theta}{dd} = -C\,
               \frac{\partial^2 (-\ln L)}{\partial\theta\,\partial d} ,
@@ -145,7 +145,7 @@ def global_impacts(
     likelihood for each POI. See arXiv:2307.04007, where these are the *global* impacts.
 
     Args:
-        nll_fn: What was fitted.
+        nll_fn: The fitted likelihood.
         result: Its best fit.
         observation: Second argument of `nll_fn`; None means a Model's own.
         pois: Keys or labels of the parameters of interest.
@@ -166,14 +166,14 @@ def global_impacts(
             `solver` and `max_steps`.
 
     Raises:
-        ArgumentValueError: If nothing tells the variances of the data, or refits are
-            asked for of a plain function.
+        ArgumentValueError: If nothing tells the variances of the data, or a plain
+            function is to be refitted.
         ShapeMismatchError: If `data_variance` does not fit the data.
 
     Warns:
         UserWarning: If with Poisson variances the squares are not even roughly the
-            variance: then the data are no counts. If a POI is held at a bound, and no
-            refits are asked for.
+            variance: then the data are no counts. If a POI is held at a bound, without
+            `refit`.
 
     Example:
         >>> import everwillow as ew
@@ -216,7 +216,7 @@ def global_impacts(
         names=known.labels,
     )
     assumed = isinstance(data_variance, str)
-    if assumed and _told_variances(nll_fn, data_variance) is None:
+    if assumed and _variance_method(nll_fn, data_variance) is None:
         _warn_if_far_off(found)
     return found
 
@@ -251,7 +251,7 @@ def _compiled_auxiliary(curvature, known: Auxiliary, vector, others, free, poi):
     errors = errors_from(covariance)[poi]
     rows = unless_held(covariance[poi], errors)
     shifts, _ = shifts_of(rows, known, vector, others, free)
-    return added(rows, free, known.layout.size), shifts, errors
+    return scattered(rows, free, known.layout.size), shifts, errors
 
 
 def _data_shifts(
@@ -279,11 +279,11 @@ def _respond(task: Task, numbers: Numbers, rows: Array, data_variance: Any) -> A
         return -jax.jvp(nll, (x,), (row,))[1]
 
     if isinstance(data_variance, str):
-        params, told = task.params(numbers, x), _told_variances(model, data_variance)
+        params, method = task.params(numbers, x), _variance_method(model, data_variance)
         data_variance = (
             model.expected(params)
-            if told is None
-            else told(params, observation)["main"]
+            if method is None
+            else method(params, observation)["main"]
         )
     rows = rows[:, numbers.index]
     moved = jax.lax.map(
@@ -299,8 +299,8 @@ def _as_float(leaf: Any) -> Any:
     return jnp.asarray(leaf)
 
 
-def _told_variances(model: Any, data_variance: str) -> Callable[..., Any] | None:
-    """Return what tells the variances of the data, or None to take them as counts."""
+def _variance_method(model: Any, data_variance: str) -> Callable[..., Any] | None:
+    """Return the method that returns variances, or None to take the data as counts."""
     return (
         getattr(model, "measurement_variance", None)
         if data_variance == "model"
@@ -345,7 +345,7 @@ def _observed_places(aux: Mapping[Key, Any], known: Auxiliary) -> tuple[Any, int
         np.arange(start, end).reshape(np.shape(leaf))
         for start, end, leaf in zip(ends[:-1], ends[1:], leaves, strict=True)
     ]
-    # Also a table of many in one array tells which are those of a name.
+    # The structure may be a table, which finds the numbers of a name in one array.
     numbers = structure.unflatten(numbered)
     names = (*known.single, *known.joint)
     return {name: int(np.ravel(numbers[name])[0]) for name in names}, int(ends[-1])

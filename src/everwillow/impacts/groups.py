@@ -43,8 +43,8 @@ class GroupImpacts(eqx.Module):
     NaN for a POI held at a bound, which has no error.
 
     Attributes:
-        traditional: The root of the variance that goes when the group is held at its
-            best values, shape ``(pois, groups)``.
+        traditional: The root of the variance that is removed when the group is held at
+            its best values, shape ``(pois, groups)``.
         auxiliary: The root of the variance that comes from the auxiliary measurements
             of the group's parameters (the global impact). Zero for a group without
             constraints.
@@ -143,15 +143,15 @@ def group_impacts(
     Args:
         result: The best fit.
         pois: Keys or labels of the parameters of interest.
-        groups: For each name keys, labels or patterns such as ``"jes_*"``. POIs and
-            parameters that were fixed are left out; a group of which nothing is left
-            has no impact.
+        groups: For each name of a group keys, labels or patterns such as ``"jes_*"``.
+            POIs and fixed parameters are left out; a group without a member has no
+            impact.
         constraints: As in `rank`.
         covariance: As in `rank`.
         throw: As in `rank`.
 
     Raises:
-        UnknownKeyError: If a name or a pattern means no parameter.
+        UnknownKeyError: If a name or a pattern matches no parameter.
 
     Warns:
         UserWarning: If a POI is held at a bound.
@@ -209,8 +209,8 @@ def split_errors(
     parameters held at their best values, where -ln L has its minimum at the same
     place. By the *global* method: the systematic error is what the fluctuations of
     their auxiliary measurements bring, and the statistical error is the rest.
-    The two differ where the data themselves constrain a systematic parameter: the
-    global method calls what they do not know of it statistical
+    The two differ where the data themselves constrain a systematic parameter: in the
+    global method the uncertainty of that constraint is statistical
     (arXiv:2307.04007, section 3).
 
     Args:

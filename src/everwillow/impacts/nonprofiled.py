@@ -34,7 +34,7 @@ class NonprofiledImpacts(eqx.Module):
 
     Attributes:
         refits: The shifts with each parameter down and up, with the status of the fits.
-        widths: By how much each parameter was moved, shape ``(moved,)``.
+        widths: The distance that each parameter was moved by, shape ``(moved,)``.
         pois: Labels of the POIs.
         names: Labels of the parameters that were moved.
     """
@@ -127,14 +127,14 @@ def nonprofiled_impacts(
     and come on top of its error.
 
     Args:
-        nll_fn: What was fitted.
+        nll_fn: The fitted likelihood.
         result: Its best fit.
-        observation: What was fitted; None means a Model's own.
+        observation: The fitted data; None means a Model's own.
         pois: Keys or labels of the parameters of interest.
         frozen: Keys, labels or patterns of the fixed parameters to move. Patterns skip
             what has no width.
-        widths: By how much to move each, by key or label; by default the widths of the
-            constraints.
+        widths: The distance to move each by, by key or label. By default these are the
+            widths of the constraints.
         constraints: As in `rank`.
         batch_size: As in `rank`.
         **options: `RefitOptions`: `bounds`, needed where `nll_fn` is a plain function;

@@ -1,4 +1,4 @@
-"""Which nuisance parameters matter: impacts, pulls and constraints of each."""
+"""Rankings of nuisance parameters, with their impacts, pulls and constraints."""
 
 from collections.abc import Collection, Mapping
 from typing import Any, Literal, TypeAlias, Unpack, get_args
@@ -50,8 +50,8 @@ class RankingResult(eqx.Module):
         widths: The widths of their constraints.
         poi_values: Best-fit values of the POIs, shape ``(pois,)``.
         poi_errors: Their post-fit errors.
-        postfit_refits: The same as `postfit` by fits; None if not asked for.
-        prefit_refits: The same as `prefit` by fits; None if not asked for.
+        postfit_refits: The same as `postfit` by fits; None without `refit`.
+        prefit_refits: The same as `prefit` by fits; None without `refit`.
         pois: Labels of the POIs.
         names: Labels of the nuisance parameters.
     """
@@ -124,10 +124,10 @@ class RankingResult(eqx.Module):
         return f"{head}\n{table}" + (f"\n... and {more} more" if more > 0 else "")
 
 
-# So many rows of a ranking are shown.
+# Number of rows of a ranking that are shown.
 SHOWN = 20
 
-# Said of a POI instead of its error.
+# Shown in place of the error of a POI.
 NO_ERROR = ", which has no error: it is held at a bound, or the fit has no covariance"
 
 # Down and up.
@@ -178,14 +178,14 @@ def rank(
     the covariance predicts its end; both stand side by side in the record.
 
     Args:
-        nll_fn: What was fitted; only looked at for `refit`, like `observation`.
+        nll_fn: The fitted likelihood; needed for `refit` only, like `observation`.
         result: Its best fit.
         observation: Second argument of `nll_fn`; None means a Model's own.
         pois: Keys or labels of the parameters of interest.
         nuisances: Keys, labels or patterns such as ``"jes_*"``; POIs are left out.
-        constraints: By key; those of the Model by default. A plain function does not
-            tell its constraints, so pulls need them here.
-        covariance: In place of that of the fit, over its free parameters.
+        constraints: By key; those of the Model by default. The constraints of a
+            plain function are unknown, so pulls need them here.
+        covariance: Covariance of the free parameters, in place of that of the fit.
         refit: ``"postfit"``, ``"prefit"`` or both: which impacts to compute by fits.
         batch_size: How many fits run at once; by default one after the other on a CPU,
             and 64 on an accelerator.
@@ -203,7 +203,7 @@ def rank(
         NotPositiveDefiniteError: If the fit has no covariance.
 
     Warns:
-        UserWarning: If a POI is held at a bound, and no refits are asked for.
+        UserWarning: If a POI is held at a bound, without `refit`.
 
     Example:
         >>> import everwillow as ew

@@ -1,4 +1,4 @@
-"""Exact impacts: fits again with one parameter, or one auxiliary datum, moved."""
+"""Exact impacts: further fits with one parameter, or one auxiliary datum, moved."""
 
 import dataclasses
 from collections.abc import Callable
@@ -25,19 +25,19 @@ from everwillow.impacts.best_fit import Fitted
 
 
 class RefitImpacts(eqx.Module):
-    """Shifts of the POIs in fits with one thing moved down and up.
+    """Shifts of the POIs in fits with one parameter or datum moved down and up.
 
     The first axis of every array is the side: down, then up.
 
     Attributes:
-        values: To where it was moved, shape ``(2, moved)``.
-        shifts: Of the POIs, shape ``(2, pois, moved)``; NaN where a fit failed or the
-            value is outside the bounds of the parameter, and everywhere if the one that
-            was called best had failed.
-        delta_nll: By how much -ln L at the minimum has risen, shape ``(2, moved)``.
-            Below zero there is a better minimum than the one that was called best.
+        values: The values that it was moved to, shape ``(2, moved)``.
+        shifts: The shifts of the POIs, shape ``(2, pois, moved)``; NaN where a fit
+            failed or the value is outside the bounds of the parameter, and everywhere
+            if the best fit had failed.
+        delta_nll: The rise of -ln L at the minimum, shape ``(2, moved)``. Where it is
+            negative there is a better minimum than the best fit.
         success: Whether each fit ended at a minimum, shape ``(2, moved)``.
-        status: How it ended.
+        status: The status of each fit.
         inside: Whether the value is inside the bounds, shape ``(2, moved)``.
     """
 
@@ -60,7 +60,7 @@ class RefitImpacts(eqx.Module):
 
 
 class Minimum(NamedTuple):
-    """The end of one fit."""
+    """The minimum that one fit found."""
 
     x: Array
     value: Array
@@ -73,15 +73,13 @@ def _minimum(
 ) -> Minimum:
     """Minimise from a start with some parameters held there.
 
-    The one place that decides how a conditional fit is made.
-
     Args:
         task: The structure of the fit.
         numbers: Its arguments.
-        start: Values of what the core sees, shape ``(n,)``.
-        held: Which of them do not move.
-        base: The best fit with its curvature, if the way from there is to be followed
-            by gradients; None for the full solver.
+        start: Start values of the parameters of the problem, shape ``(n,)``.
+        held: Which of them are held.
+        base: The best fit with its curvature, to follow the minimum from there by
+            gradients; None for the full solver.
     """
     moved = holding(numbers, start, held)
     end: Foothold | Outcome
@@ -94,17 +92,17 @@ def _minimum(
 
 
 class Setting(NamedTuple):
-    """The best fit in the coordinates of the compiled core.
+    """The best fit in the coordinates of the compiled program.
 
     Attributes:
         x: The best values.
         nll: -ln L there.
         success: Whether they are at a minimum.
         lower: Ends of the bounds, infinite where there is none.
-        upper: Likewise.
-        place: Where the free parameters are among what the core sees.
-        base: The best fit with its Hessian, to be followed from; None for the full
-            solver.
+        upper: Upper ends, likewise.
+        place: Positions of the free parameters among those of the problem.
+        base: The best fit with its Hessian, to follow the minimum from there; None for
+            the full solver.
     """
 
     x: Any
@@ -285,7 +283,7 @@ def _refit_auxiliary(
 def _mapped(
     one: Callable[..., Any], rows: tuple[Array, Array], lanes: int
 ) -> tuple[Minimum, Array]:
-    """Make the fits one after the other, or so many at once."""
+    """Make the fits one after the other, or `lanes` of them at once."""
     return jax.lax.map(lambda row: one(*row), rows, batch_size=lanes or None)
 
 

@@ -84,7 +84,7 @@ def statistical_impacts(
     covariance: Float[Array, "free free"] | None = None,
     throw: bool = True,
 ) -> StatisticalImpacts:
-    r"""Tell the events of the data from those of the simulated samples in an error.
+    r"""Split statistical errors into those of the data and of the simulated samples.
 
     For models that profile the statistics of their templates inside the likelihood, as
     `everwillow.models.templates.TemplateModel` does; where these are parameters, they
@@ -98,7 +98,7 @@ def statistical_impacts(
     Args:
         model: The Model that was fitted.
         result: Its best fit.
-        observation: What was fitted; None means the Model's own.
+        observation: The fitted data; None means the Model's own.
         pois: Keys or labels of the parameters of interest.
         constraints: As in `rank`.
         covariance: As in `rank`.
@@ -125,8 +125,8 @@ def statistical_impacts(
         POI  error    data    simulation  data (global)  simulation (global)
         w    0.1184   0.1049  0.055       0.1049         0.055
     """
-    told = getattr(model, "diagnostics", None)
-    if told is None or not told.simulated:
+    diagnostics = getattr(model, "diagnostics", None)
+    if diagnostics is None or not diagnostics.simulated:
         raise ArgumentTypeError(
             f"model: this {type(model).__name__} does not profile the statistics of "
             "simulated samples. If it has parameters for them, name these as a group: "
@@ -135,7 +135,7 @@ def statistical_impacts(
     fit = fitted(result, constraints, covariance)
     poi = positions(pois, fit, where="pois")
     observed = model.observation if observation is None else observation
-    held = told.with_simulation_held(result.params, observed)
+    held = diagnostics.with_simulation_held(result.params, observed)
     situation = likelihood_at(held, result, held.observation, None)
     without = second_derivatives(held, situation)
     constrained = np.isin(fit.free, auxiliary_of(fit).elements)
@@ -150,7 +150,7 @@ def statistical_impacts(
         out = found(usable(fit, throw=throw))
     errors, data, simulation = out
     warn_if_held(fit, poi, errors)
-    spread = told.simulation_variance()
+    spread = diagnostics.simulation_variance()
     with held_is_known():
         moved = global_impacts(
             model,
@@ -162,7 +162,6 @@ def statistical_impacts(
             covariance=covariance,
             throw=throw,
         )
-    # Only the samples were asked for.
     samples, auxiliary = moved.statistical, moved.systematic
     assert samples is not None
     library = namespace(errors, samples)

@@ -87,11 +87,11 @@ class Term:
             layout.process(name)
         return self.processes
 
-    def words(self) -> str:
+    def spelling(self) -> str:
         """Return how it is written after the name of a mapping."""
         parts = [quoted(self.channel)]
         if self.processes is not None:
-            parts.append(process_words(self.processes))
+            parts.append(spelled_processes(self.processes))
         if self.selection:
             parts.append(str(self.selection))
         return " ".join(parts)
@@ -111,7 +111,7 @@ def quotient(numerator: Array, denominator: Array) -> Array:
     return jnp.where(zero, jnp.nan, numerator / jnp.where(zero, 1, denominator))
 
 
-def process_words(processes: tuple[str, ...] | None) -> str:
+def spelled_processes(processes: tuple[str, ...] | None) -> str:
     """Return how processes are written."""
     return "None" if processes is None else ",".join(map(quoted, processes))
 
@@ -393,8 +393,8 @@ __all__ = [
     "checked_channel",
     "checked_names",
     "checked_processes",
-    "process_words",
     "quotient",
     "resolve",
+    "spelled_processes",
     "with_an_axis",
 ]

@@ -66,7 +66,7 @@ class AbstractAngular(AbstractHistogramMapping):
     @property
     def key(self) -> str:
         """How it is written."""
-        words = f"{type(self).__name__} {self.term.words()}"
+        words = f"{type(self).__name__} {self.term.spelling()}"
         return words if self.axis is None else f"{words} axis={quoted(self.axis)}"
 
     def has_data(self, layout: Layout) -> bool:

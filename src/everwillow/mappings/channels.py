@@ -133,7 +133,7 @@ class Select(AbstractHistogramMapping):
     @property
     def key(self) -> str:
         """How it is written."""
-        return f"Select {self.term.words()}"
+        return f"Select {self.term.spelling()}"
 
     def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
         """Return the sum over the processes."""
@@ -187,7 +187,7 @@ class Projection:
         values = jnp.transpose(values, [*range(lead), *(lead + i for i in order)])
         return with_an_axis(values, lead)
 
-    def words(self) -> str:
+    def spelling(self) -> str:
         """Return how it is written after the name of a mapping."""
         return " ".join(map(quoted, (self.channel, *self.names)))
 
@@ -226,7 +226,7 @@ class AbstractProjection(AbstractHistogramMapping):
     @property
     def key(self) -> str:
         """How it is written."""
-        return f"{type(self).__name__} {self.projection.words()}"
+        return f"{type(self).__name__} {self.projection.spelling()}"
 
     def axes(self, layout: Layout) -> tuple[Axis, ...]:
         """Return the axes that are kept."""

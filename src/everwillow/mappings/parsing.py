@@ -30,10 +30,10 @@ from everwillow.mappings.custom import Custom
 from everwillow.mappings.histogram_mapping import AbstractHistogramMapping
 from everwillow.mappings.ratio import Asymmetry, Difference, Normratio, Ratio
 from everwillow.mappings.selection import Selection, read_selection
-from everwillow.mappings.tokens import Piece, words
+from everwillow.mappings.tokens import Token, tokenise
 
 
-WHAT = "mapping"
+KIND = "mapping"
 
 
 def parse_mapping(text: str | Sequence[str]) -> AbstractHistogramMapping:
@@ -55,13 +55,13 @@ def parse_mapping(text: str | Sequence[str]) -> AbstractHistogramMapping:
         >>> parse_mapping(["Ratio", "ch0", "ch0", "signal", "None"])
         <Ratio ch0 ch0 signal None>
     """
-    pieces = _pieces(text)
-    parts: list[list[Piece]] = [[]]
-    for piece in pieces:
-        if piece.text == ";":
+    tokens = _pieces(text)
+    parts: list[list[Token]] = [[]]
+    for token in tokens:
+        if token.text == ";":
             parts.append([])
         else:
-            parts[-1].append(piece)
+            parts[-1].append(token)
     found = [_read(part, _whole(text)) for part in parts]
     return found[0] if len(found) == 1 else Composite(*found)
 
@@ -70,87 +70,87 @@ def _whole(text: str | Sequence[str]) -> str:
     return text if isinstance(text, str) else " ".join(text)
 
 
-def _pieces(text: str | Sequence[str]) -> list[Piece]:
+def _pieces(text: str | Sequence[str]) -> list[Token]:
     """Return the words, semicolons among them."""
     if isinstance(text, str):
         found = []
-        for i, part in enumerate(Piece(WHAT, text, 0, text).split(";")):
+        for i, part in enumerate(Token(KIND, text, 0, text).split(";")):
             if i:
-                found.append(Piece(WHAT, text, part.start, ";"))
+                found.append(Token(KIND, text, part.start, ";"))
             found += [
-                Piece(WHAT, text, part.start + piece.start, piece.text)
-                for piece in words(WHAT, part.text)
+                Token(KIND, text, part.start + token.start, token.text)
+                for token in tokenise(KIND, part.text)
             ]
         return found
     if not isinstance(text, Sequence) or not all(isinstance(w, str) for w in text):
         raise ArgumentTypeError(f"mapping: expected a text or its words, got {text!r}.")
     whole, start, found = _whole(text), 0, []
     for word in text:
-        found.append(Piece(WHAT, whole, start, word))
+        found.append(Token(KIND, whole, start, word))
         start += len(word) + 1
     return found
 
 
-def _read(pieces: list[Piece], whole: str) -> AbstractHistogramMapping:
-    if not pieces:
-        raise Piece(WHAT, whole, 0, "").error(
+def _read(tokens: list[Token], whole: str) -> AbstractHistogramMapping:
+    if not tokens:
+        raise Token(KIND, whole, 0, "").error(
             f"a mapping is missing here. The mappings are: {', '.join(READERS)}."
         )
-    name = pieces[0].text
+    name = tokens[0].text
     if name in READERS:
-        return READERS[name](pieces)
+        return READERS[name](tokens)
     if "." in name or ":" in name:
-        return _custom(pieces)
-    raise pieces[0].error(
+        return _custom(tokens)
+    raise tokens[0].error(
         f"there is no mapping {name!r}.{nearest(name, READERS)} The mappings are: "
         f"{', '.join(READERS)}; or package.module:name for one's own."
     )
 
 
-def _identity(pieces: list[Piece]) -> Identity:
-    return Identity(*(piece.name() for piece in pieces[1:]))
+def _identity(tokens: list[Token]) -> Identity:
+    return Identity(*(token.name() for token in tokens[1:]))
 
 
-def _of_axes(kind: Callable[..., Any], pieces: list[Piece]) -> Any:
-    _enough(pieces, 1)
-    channel, *axes = (piece.name() for piece in pieces[1:])
+def _of_axes(kind: Callable[..., Any], tokens: list[Token]) -> Any:
+    _enough(tokens, 1)
+    channel, *axes = (token.name() for token in tokens[1:])
     return kind(channel, axes=axes)
 
 
-def _select(pieces: list[Piece]) -> Select:
-    _enough(pieces, 1)
-    return Select(pieces[1].name(), **_choice(pieces[2:]))
+def _select(tokens: list[Token]) -> Select:
+    _enough(tokens, 1)
+    return Select(tokens[1].name(), **_choice(tokens[2:]))
 
 
-def _angular(kind: Callable[..., Any], pieces: list[Piece]) -> Any:
-    _enough(pieces, 1)
-    rest, axis = pieces[2:], None
+def _angular(kind: Callable[..., Any], tokens: list[Token]) -> Any:
+    _enough(tokens, 1)
+    rest, axis = tokens[2:], None
     if rest and rest[-1].text.startswith("axis="):
         axis = rest[-1].part(len("axis="), len(rest[-1].text)).name()
         rest = rest[:-1]
-    return kind(pieces[1].name(), axis=axis, **_choice(rest))
+    return kind(tokens[1].name(), axis=axis, **_choice(rest))
 
 
-def _choice(pieces: list[Piece]) -> dict[str, Any]:
+def _choice(tokens: list[Token]) -> dict[str, Any]:
     """Read processes and a selection, which may be left out."""
-    if len(pieces) > 2:
-        raise pieces[2].error(
+    if len(tokens) > 2:
+        raise tokens[2].error(
             "expected PROCESS,PROCESS and SELECTION at most: selections of several "
             "axes are one word, x:2:5,cat:sum."
         )
-    if len(pieces) == 1 and _selects(pieces[0]):
-        return {"selection": read_selection(pieces[0])}
+    if len(tokens) == 1 and _selects(tokens[0]):
+        return {"selection": read_selection(tokens[0])}
     found: dict[str, Any] = {}
-    if pieces:
-        found["processes"] = _processes(pieces[0])
-    if len(pieces) > 1:
-        found["selection"] = _selection(pieces[1])
+    if tokens:
+        found["processes"] = _processes(tokens[0])
+    if len(tokens) > 1:
+        found["selection"] = _selection(tokens[1])
     return found
 
 
-def _two_terms(kind: Callable[..., Any], pieces: list[Piece]) -> Any:
-    _enough(pieces, 2)
-    rest = pieces[3:]
+def _two_terms(kind: Callable[..., Any], tokens: list[Token]) -> Any:
+    _enough(tokens, 2)
+    rest = tokens[3:]
     if len(rest) not in (0, 2, 4):
         raise rest[-1].error(
             "expected pairs, for both histograms: [PROCESSES PROCESSES] [SELECTION "
@@ -163,43 +163,43 @@ def _two_terms(kind: Callable[..., Any], pieces: list[Piece]) -> Any:
         processes = tuple(map(_processes, rest[:2]))
     if len(rest) == 4:
         selection = tuple(map(_selection, rest[2:]))
-    names = [piece.name() for piece in pieces[1:3]]
+    names = [token.name() for token in tokens[1:3]]
     return kind(*names, processes=processes, selection=selection)
 
 
-def _enough(pieces: list[Piece], channels: int) -> None:
-    if len(pieces) <= channels:
+def _enough(tokens: list[Token], channels: int) -> None:
+    if len(tokens) <= channels:
         needed = " ".join(["CHANNEL"] * channels)
-        raise pieces[-1].error(
-            f"expected {pieces[0].text} {needed} and what may follow."
+        raise tokens[-1].error(
+            f"expected {tokens[0].text} {needed} and what may follow."
         )
 
 
-def _selects(piece: Piece) -> bool:
-    return len(piece.split(":")) > 1
+def _selects(token: Token) -> bool:
+    return len(token.split(":")) > 1
 
 
-def _processes(piece: Piece) -> tuple[str, ...] | None:
-    if piece.text == "None":
+def _processes(token: Token) -> tuple[str, ...] | None:
+    if token.text == "None":
         return None
-    if _selects(piece):
-        raise piece.error(
+    if _selects(token):
+        raise token.error(
             "expected PROCESS,PROCESS or None, and this is a selection of bins."
         )
-    return tuple(part.name() for part in piece.split(","))
+    return tuple(part.name() for part in token.split(","))
 
 
-def _selection(piece: Piece) -> Selection:
-    return read_selection(piece)
+def _selection(token: Token) -> Selection:
+    return read_selection(token)
 
 
-def _custom(pieces: list[Piece]) -> AbstractHistogramMapping:
+def _custom(tokens: list[Token]) -> AbstractHistogramMapping:
     """Import what is named: a function, a mapping or a class of mappings."""
-    path, rest = pieces[0], [_unquoted(piece) for piece in pieces[1:]]
+    path, rest = tokens[0], [_unquoted(token) for token in tokens[1:]]
     found = _imported(path)
     if isinstance(found, AbstractHistogramMapping):
         if rest:
-            raise pieces[1].error(
+            raise tokens[1].error(
                 f"{path.text} is a mapping already and takes no words."
             )
         return found
@@ -209,15 +209,15 @@ def _custom(pieces: list[Piece]) -> AbstractHistogramMapping:
         raise path.error(
             f"expected a function or a mapping, this is a {type(found).__name__}."
         )
-    told = hasattr(found, "__qualname__")
-    return Custom(found, *rest, name=None if told else path.text)
+    named = hasattr(found, "__qualname__")
+    return Custom(found, *rest, name=None if named else path.text)
 
 
-def _unquoted(piece: Piece) -> str:
-    return piece.name() if piece.text.startswith('"') else piece.text
+def _unquoted(token: Token) -> str:
+    return token.name() if token.text.startswith('"') else token.text
 
 
-def _imported(path: Piece) -> Any:
+def _imported(path: Token) -> Any:
     module, _, name = path.text.rpartition(":" if ":" in path.text else ".")
     if not module or not name:
         raise path.error("expected package.module:name.")
@@ -245,7 +245,7 @@ def _imported(path: Piece) -> Any:
     return found
 
 
-READERS: dict[str, Callable[[list[Piece]], AbstractHistogramMapping]] = {
+READERS: dict[str, Callable[[list[Token]], AbstractHistogramMapping]] = {
     "Identity": _identity,
     "Select": _select,
     "Project": ft.partial(_of_axes, Project),

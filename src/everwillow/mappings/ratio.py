@@ -13,8 +13,8 @@ from everwillow.mappings._channel_parts import (
     Term,
     checked_channel,
     checked_processes,
-    process_words,
     quotient,
+    spelled_processes,
 )
 from everwillow.mappings.histogram_mapping import (
     AbstractHistogramMapping,
@@ -73,7 +73,7 @@ class AbstractTwoTerms(AbstractHistogramMapping):
         both = self.first, self.second
         words = [type(self).__name__, *(quoted(term.channel) for term in both)]
         if any(term.processes is not None for term in both):
-            words += [process_words(term.processes) for term in both]
+            words += [spelled_processes(term.processes) for term in both]
         if any(term.selection for term in both):
             words += [str(term.selection) for term in both]
         return " ".join(words)

@@ -27,7 +27,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from everwillow._errors import ArgumentTypeError
-from everwillow.mappings.tokens import Piece, quoted
+from everwillow.mappings.tokens import Token, quoted
 
 
 _INTEGER = re.compile(r"[+-]?\d+")
@@ -169,7 +169,7 @@ def parse_selection(selection: Any) -> Selection:
     if selection is None:
         return Selection()
     if isinstance(selection, str):
-        return read_selection(Piece("selection", selection, 0, selection))
+        return read_selection(Token("selection", selection, 0, selection))
     if isinstance(selection, Mapping):
         items = []
         for axis, choices in selection.items():
@@ -177,8 +177,8 @@ def parse_selection(selection: Any) -> Selection:
                 raise ArgumentTypeError(f"selection: axes have names, got {axis!r}.")
             for choice in choices if isinstance(choices, (list, tuple)) else [choices]:
                 text = _spelled(choice, axis)
-                piece = Piece(f"selection of axis {axis!r}", text, 0, text)
-                found = _operations(piece, piece.split(":"))
+                token = Token(f"selection of axis {axis!r}", text, 0, text)
+                found = _operations(token, token.split(":"))
                 items += [(axis, operation) for operation in found]
         return Selection(tuple(items))
     raise ArgumentTypeError(
@@ -187,12 +187,12 @@ def parse_selection(selection: Any) -> Selection:
     )
 
 
-def read_selection(piece: Piece) -> Selection:
-    """Read the selection that a piece of a text spells."""
-    if piece.text == "None":
+def read_selection(token: Token) -> Selection:
+    """Read the selection that a token of a text spells."""
+    if token.text == "None":
         return Selection()
     items = []
-    for item in piece.split(","):
+    for item in token.split(","):
         axis, *rest = item.split(":")
         if not rest:
             raise item.error("expected AXIS:SELECTION, such as x:2:5, x:0.5j or x:sum.")
@@ -201,7 +201,7 @@ def read_selection(piece: Piece) -> Selection:
     return Selection(tuple(items))
 
 
-def _operations(item: Piece, parts: list[Piece]) -> list[Operation]:
+def _operations(item: Token, parts: list[Token]) -> list[Operation]:
     """Read what follows the name of the axis, which is between colons."""
     if len(parts) > 3:
         raise item.error("a slice has three parts at most: START:STOP:STEP.")
@@ -223,7 +223,7 @@ def _operations(item: Piece, parts: list[Piece]) -> list[Operation]:
     return _slice(arguments if len(arguments) > 1 else [part.part(0, 0), *arguments])
 
 
-def _called(part: Piece) -> tuple[str, list[Piece]] | None:
+def _called(part: Token) -> tuple[str, list[Token]] | None:
     """Return the function that is called and its arguments."""
     found = _CALL.fullmatch(part.text)
     if found is None:
@@ -233,7 +233,7 @@ def _called(part: Piece) -> tuple[str, list[Piece]] | None:
     return found[1], part.part(*found.span(2)).split(",")
 
 
-def _slice(parts: list[Piece]) -> list[Operation]:
+def _slice(parts: list[Token]) -> list[Operation]:
     ends = [None if p.text in ("", "None") else _position(p) for p in parts[:2]]
     stride = 1
     after: list[Operation] = []
@@ -253,13 +253,13 @@ def _slice(parts: list[Piece]) -> list[Operation]:
     return [Cut(ends[0], ends[1], stride), *after]
 
 
-def _whole(piece: Piece) -> int:
-    if not _INTEGER.fullmatch(piece.text) or int(piece.text) < 1:
-        raise piece.error("expected a whole number above zero.")
-    return int(piece.text)
+def _whole(token: Token) -> int:
+    if not _INTEGER.fullmatch(token.text) or int(token.text) < 1:
+        raise token.error("expected a whole number above zero.")
+    return int(token.text)
 
 
-def _rebin(part: Piece, arguments: list[Piece]) -> Operation:
+def _rebin(part: Token, arguments: list[Token]) -> Operation:
     if len(arguments) == 1:
         return Merge(_whole(arguments[0]))
     for argument in arguments:
@@ -271,21 +271,21 @@ def _rebin(part: Piece, arguments: list[Piece]) -> Operation:
     return MergeTo(edges)
 
 
-def _position(piece: Piece) -> Position:
-    text = piece.text
+def _position(token: Token) -> Position:
+    text = token.text
     if _INTEGER.fullmatch(text):
         return int(text)
     if text.endswith("j") and _NUMBER.fullmatch(text[:-1]):
         return Value(float(text[:-1]) + 0.0)
     if _NUMBER.fullmatch(text) and text != "inf":
-        raise piece.error(
+        raise token.error(
             f"a position by value ends with j ({text}j), one by index is whole."
         )
     if len(text) > 1 and text[0] == text[-1] == '"':
-        return Label(piece.name())
+        return Label(token.name())
     if _BARE_LABEL.fullmatch(text) and text not in _KEYWORDS:
         return Label(text)
-    raise piece.error(
+    raise token.error(
         "expected a bin index (3), a value (0.5j), a category, a slice (2:5), sum, "
         "rebin(...) or None."
     )

@@ -1,4 +1,4 @@
-"""Pieces of a text that know where they are, for errors that tell the place."""
+"""Tokens of a text that know their positions, for errors that name the place."""
 
 import itertools
 import re
@@ -11,34 +11,34 @@ _BARE = re.compile(r"[^\s,:;=()\"]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """A piece of a text.
+class Token:
+    """A part of a text that knows its position.
 
     Attributes:
-        what: What the whole text is, for errors.
+        kind: What the whole text is, for errors, such as ``"mapping"``.
         whole: The whole text.
-        start: Where the piece begins in it.
-        text: The piece.
+        start: The position of the token in it.
+        text: The token.
     """
 
-    what: str
+    kind: str
     whole: str
     start: int
     text: str
 
     def error(self, problem: str) -> ArgumentValueError:
-        """Build the error for a problem with this piece."""
+        """Build the error for a problem with this token."""
         place = f"at position {self.start} ({self.text!r})"
         where = f" {self.whole!r}, {place}"
-        return ArgumentValueError(problem, argument=self.what, where=where)
+        return ArgumentValueError(problem, argument=self.kind, where=where)
 
-    def part(self, start: int, stop: int) -> "Piece":
+    def part(self, start: int, stop: int) -> "Token":
         """Return a part of it, without the blanks around."""
         text = self.text[start:stop]
         blanks = len(text) - len(text.lstrip())
-        return Piece(self.what, self.whole, self.start + start + blanks, text.strip())
+        return Token(self.kind, self.whole, self.start + start + blanks, text.strip())
 
-    def split(self, separator: str) -> list["Piece"]:
+    def split(self, separator: str) -> list["Token"]:
         """Split it at each of some characters outside of quotes and parentheses.
 
         Raises:
@@ -79,10 +79,10 @@ class Piece:
         return text
 
 
-def words(what: str, text: str) -> list[Piece]:
+def tokenise(kind: str, text: str) -> list[Token]:
     """Split a text at blanks outside of quotes and parentheses."""
-    found = Piece(what, text, 0, text).split(" \t\n")
-    return [piece for piece in found if piece.text]
+    found = Token(kind, text, 0, text).split(" \t\n")
+    return [token for token in found if token.text]
 
 
 def quoted(name: str, *, always: bool = False) -> str:
@@ -104,4 +104,4 @@ def quoted(name: str, *, always: bool = False) -> str:
     return name if bare and not always else f'"{name}"'
 
 
-__all__ = ["Piece", "quoted", "words"]
+__all__ = ["Token", "quoted", "tokenise"]

@@ -45,15 +45,13 @@ PALETTE = (
     "#717581",
     "#92dadd",
 )
-BLUE, ORANGE, RED, GREY = PALETTE[:4]
+BLUE, ORANGE, RED = PALETTE[:3]
 DARK = "#1f3b63"
 # Green and yellow bands that differ in lightness and not only in hue.
 ONE_SIGMA, TWO_SIGMA = "#86bd7d", "#fbe39b"
 FAINT = "#8a8a8a"
 
 _SANS = ("TeX Gyre Heros", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans")
-# The ranges over which a column of text and one of a paper are wide, in inches.
-WIDTH = 4.8
 # What stands beside a frame, in inches.
 _BESIDE = 0.75
 

@@ -12,7 +12,7 @@ from everwillow.engine import programs
 from everwillow.engine.layout import ravel_state
 from everwillow.fitting import FitResult
 from everwillow.goodness import saturated_test
-from everwillow.mappings.tokens import words
+from everwillow.mappings.tokens import tokenise
 from everwillow.models.templates.model import TemplateModel
 from everwillow.models.templates.projection import with_free_bins
 from everwillow.toys import fit_toys
@@ -115,7 +115,7 @@ def free_projections(
     """Return models with free bins for projections, written ``CHANNEL AXIS ...``."""
     models = {}
     for text in texts:
-        names = [piece.name() for piece in words("projection", text)]
+        names = [piece.name() for piece in tokenise("projection", text)]
         if not names:
             raise ArgumentValueError(
                 "projections: expected CHANNEL AXIS ..., got nothing."

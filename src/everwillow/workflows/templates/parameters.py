@@ -29,7 +29,7 @@ from typing import Any, cast
 from everwillow._errors import nearest
 from everwillow.likelihood.templates.spec import TemplateSpec
 from everwillow.mappings.parsing import _imported as imported
-from everwillow.mappings.tokens import Piece, words
+from everwillow.mappings.tokens import Token, tokenise
 from everwillow.models.templates.rates import (
     ABCD,
     AbstractParameterModel,
@@ -70,15 +70,15 @@ def parse_parameters(text: str, spec: TemplateSpec) -> AbstractParameterModel:
         >>> list(parse_parameters("Mixture light heavy", builder.spec()).parameters())
         ['light_heavy_mixing']
     """
-    parts = Piece(WHAT, text, 0, text).split(";")
+    parts = Token(WHAT, text, 0, text).split(";")
     models = [_read(part, spec) for part in parts]
     return models[0] if len(models) == 1 else Composite(spec.layout, models)
 
 
-def _read(part: Piece, spec: TemplateSpec) -> AbstractParameterModel:
+def _read(part: Token, spec: TemplateSpec) -> AbstractParameterModel:
     pieces = [
-        Piece(WHAT, part.whole, part.start + piece.start, piece.text)
-        for piece in words(WHAT, part.text)
+        Token(WHAT, part.whole, part.start + piece.start, piece.text)
+        for piece in tokenise(WHAT, part.text)
     ]
     if not pieces:
         raise part.error(f"something is missing here. There are: {', '.join(READERS)}.")
@@ -93,41 +93,41 @@ def _read(part: Piece, spec: TemplateSpec) -> AbstractParameterModel:
     )
 
 
-def _list(piece: Piece) -> list[str]:
+def _list(piece: Token) -> list[str]:
     return [part.name() for part in piece.split(",")]
 
 
-def _flag(piece: Piece) -> bool:
+def _flag(piece: Token) -> bool:
     if piece.text.lower() not in _FLAGS:
         raise piece.error("expected yes or no.")
     return _FLAGS[piece.text.lower()]
 
 
-def _number(kind: Callable[[str], Any], piece: Piece) -> Any:
+def _number(kind: Callable[[str], Any], piece: Token) -> Any:
     try:
         return kind(piece.text)
     except ValueError:
         raise piece.error("expected a number.") from None
 
 
-_OPTIONS: dict[str, Callable[[Piece], Any]] = {
+_OPTIONS: dict[str, Callable[[Token], Any]] = {
     "axes": _list,
     "by": _list,
     "corrected": _flag,
     "degree": ft.partial(_number, int),
     "interest": _flag,
-    "name": Piece.name,
+    "name": Token.name,
     "names": _list,
     "negative": _flag,
     "origin": ft.partial(_number, float),
-    "prefix": Piece.name,
-    "smooth_axis": Piece.name,
+    "prefix": Token.name,
+    "smooth_axis": Token.name,
 }
 
 
-def _split(pieces: list[Piece], allowed: str) -> tuple[list[Piece], dict[str, Any]]:
+def _split(pieces: list[Token], allowed: str) -> tuple[list[Token], dict[str, Any]]:
     """Return the words, and the options among them."""
-    plain: list[Piece] = []
+    plain: list[Token] = []
     options: dict[str, Any] = {}
     known = allowed.split()
     for piece in pieces:
@@ -143,20 +143,20 @@ def _split(pieces: list[Piece], allowed: str) -> tuple[list[Piece], dict[str, An
     return plain, options
 
 
-def _exactly(pieces: list[Piece], head: Piece, wanted: str) -> list[Piece]:
+def _exactly(pieces: list[Token], head: Token, wanted: str) -> list[Token]:
     names = wanted.split()
     if len(pieces) != len(names):
         raise head.error(f"expected {head.text} {wanted}, and got {len(pieces)} words.")
     return pieces
 
 
-def _strengths(pieces: list[Piece], spec: TemplateSpec) -> AbstractParameterModel:
+def _strengths(pieces: list[Token], spec: TemplateSpec) -> AbstractParameterModel:
     plain, options = _split(pieces[1:], "prefix negative interest")
     names = [piece.name() for piece in plain] or list(spec.signals)
     return Strengths(spec.layout, names, **options)
 
 
-def _shared(pieces: list[Piece], spec: TemplateSpec) -> AbstractParameterModel:
+def _shared(pieces: list[Token], spec: TemplateSpec) -> AbstractParameterModel:
     plain, options = _split(pieces[1:], "negative interest")
     groups = {}
     for piece in plain:
@@ -167,7 +167,7 @@ def _shared(pieces: list[Piece], spec: TemplateSpec) -> AbstractParameterModel:
     return SharedStrengths(spec.layout, groups, **options)
 
 
-def _mixture(pieces: list[Piece], spec: TemplateSpec) -> AbstractParameterModel:
+def _mixture(pieces: list[Token], spec: TemplateSpec) -> AbstractParameterModel:
     plain, options = _split(pieces[1:], "names negative interest")
     names = options.pop("names", None)
     sides = [_list(piece) for piece in plain]
@@ -181,14 +181,14 @@ def _mixture(pieces: list[Piece], spec: TemplateSpec) -> AbstractParameterModel:
     return Mixture(spec.layout, named, **options)
 
 
-def _norms(pieces: list[Piece], spec: TemplateSpec) -> AbstractParameterModel:
+def _norms(pieces: list[Token], spec: TemplateSpec) -> AbstractParameterModel:
     plain, options = _split(pieces[1:], "name negative interest")
     wanted = "PROCESS,... CHANNEL,... AXIS,..."
     where = map(_list, _exactly(plain, pieces[0], wanted))
     return AxisNorms(spec.layout, *where, **options)
 
 
-def _exponential(pieces: list[Piece], spec: TemplateSpec) -> AbstractParameterModel:
+def _exponential(pieces: list[Token], spec: TemplateSpec) -> AbstractParameterModel:
     plain, options = _split(pieces[1:], "by origin name interest")
     wanted = "PROCESS,... CHANNEL,... AXIS"
     processes, channels, axis = _exactly(plain, pieces[0], wanted)
@@ -196,7 +196,7 @@ def _exponential(pieces: list[Piece], spec: TemplateSpec) -> AbstractParameterMo
     return AxisExponential(spec.layout, *where, **options)
 
 
-def _bernstein(pieces: list[Piece], spec: TemplateSpec) -> AbstractParameterModel:
+def _bernstein(pieces: list[Token], spec: TemplateSpec) -> AbstractParameterModel:
     plain, options = _split(pieces[1:], "by name negative interest")
     wanted = "PROCESS,... CHANNEL,... AXIS DEGREE"
     processes, channels, axis, degree = _exactly(plain, pieces[0], wanted)
@@ -205,7 +205,7 @@ def _bernstein(pieces: list[Piece], spec: TemplateSpec) -> AbstractParameterMode
 
 
 def _abcd(
-    kind: Callable[..., AbstractParameterModel], pieces: list[Piece], spec: TemplateSpec
+    kind: Callable[..., AbstractParameterModel], pieces: list[Token], spec: TemplateSpec
 ) -> AbstractParameterModel:
     plain, options = _split(
         pieces[1:], "axes smooth_axis degree corrected name interest"
@@ -224,7 +224,7 @@ def _abcd(
     return kind(spec.layout, nominal, plain[0].name(), regions, **options)
 
 
-def _region(piece: Piece) -> Any:
+def _region(piece: Token) -> Any:
     """Read a channel, and the bins of axes in parentheses behind it."""
     start = piece.text.find("(")
     if start < 0 or not piece.text.endswith(")"):
@@ -239,13 +239,13 @@ def _region(piece: Piece) -> Any:
     return piece.part(0, start).name(), bins
 
 
-def _fixed(pieces: list[Piece], spec: TemplateSpec) -> AbstractParameterModel:
+def _fixed(pieces: list[Token], spec: TemplateSpec) -> AbstractParameterModel:
     if len(pieces) > 1:
         raise pieces[1].error("Fixed has no words behind it.")
     return Fixed(spec.layout)
 
 
-def _custom(pieces: list[Piece], spec: TemplateSpec) -> AbstractParameterModel:
+def _custom(pieces: list[Token], spec: TemplateSpec) -> AbstractParameterModel:
     found = cast("Callable[..., Any]", imported(pieces[0]))
     if not callable(found):
         raise pieces[0].error(
@@ -255,7 +255,7 @@ def _custom(pieces: list[Piece], spec: TemplateSpec) -> AbstractParameterModel:
     return found(spec.layout, *(piece.text for piece in pieces[1:]), **more)
 
 
-READERS: dict[str, Callable[[list[Piece], TemplateSpec], AbstractParameterModel]] = {
+READERS: dict[str, Callable[[list[Token], TemplateSpec], AbstractParameterModel]] = {
     "Strengths": _strengths,
     "SharedStrengths": _shared,
     "Mixture": _mixture,

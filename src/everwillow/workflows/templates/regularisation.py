@@ -33,7 +33,7 @@ from everwillow.fitting import FitResult, fit
 from everwillow.goodness import saturated_test
 from everwillow.likelihood.histograms import Layout, Yields
 from everwillow.mappings import AbstractHistogramMapping, parse_mapping
-from everwillow.mappings.tokens import words
+from everwillow.mappings.tokens import tokenise
 from everwillow.models.templates.likelihood.flat import FlatTemplates
 from everwillow.models.templates.likelihood.regularisation import (
     Curvature,
@@ -143,7 +143,7 @@ def _read(one: Smooth, layout: Layout) -> Curvature:
     if isinstance(one, AbstractHistogramMapping):
         one.axes(layout)
         return Curvature(one)
-    names = [piece.name() for piece in words("regularise", one)]
+    names = [piece.name() for piece in tokenise("regularise", one)]
     if names[:1] == [_PARAMETERS]:
         if len(names) == 1:
             raise ArgumentValueError(
