@@ -9,7 +9,7 @@ from everwillow._errors import EverwillowError
 
 pytest.importorskip("lark")
 
-from everwillow.models.hs3.expressions.expression import Expression
+from everwillow.models.hs3.expressions import Expression
 
 
 def _parsed(text: str) -> Expression | EverwillowError:

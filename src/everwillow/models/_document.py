@@ -76,6 +76,16 @@ class Node:
         name = f"{root._parent}#" if root._parent else ""
         return f"{name}{self.pointer}" or "the document"
 
+    @property
+    def name(self) -> str:
+        """The required entry `name` of an object."""
+        return self.child("name").text()
+
+    @property
+    def type(self) -> str:
+        """The required entry `type` of an object."""
+        return self.child("type").text()
+
     def child(self, key: str) -> "Node":
         """Return a required entry of an object."""
         node = self.get(key)
@@ -145,8 +155,8 @@ class Node:
         """Return a list of finite numbers as a vector.
 
         Args:
-            size: How many there must be.
-            what: What has that many of them, for the message.
+            size: The number that there must be; any if None.
+            what: The owner of that many bins, for the message.
         """
         if not isinstance(self.value, list):
             self.fail("a list of numbers")
@@ -172,7 +182,7 @@ class Node:
         """Build the error of a value that is not what was expected.
 
         Args:
-            expected: What the format asks for.
+            expected: Words for what the format asks for.
             found: Words for what is there instead; by default the value in short.
             mend: How to mend it, a sentence.
             settings: Arguments that the sentence names, and their values.
@@ -196,7 +206,7 @@ class Node:
         Args:
             name: The name.
             known: The names that exist.
-            kind: What it should have named, for example ``"distribution"``.
+            kind: The kind of thing that has such names, such as ``"distribution"``.
         """
         raise unknown_key(name, known, where=self.where, what=kind)
 

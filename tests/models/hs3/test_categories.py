@@ -6,7 +6,7 @@ import pytest
 
 from everwillow._errors import EverwillowError
 from everwillow.models.hs3 import read_spec
-from everwillow.models.hs3.terms.base import build_terms
+from everwillow.models.hs3.terms import build_terms
 from tests.models.hs3.documents import MU, channel, document, sample
 
 

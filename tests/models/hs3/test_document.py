@@ -70,11 +70,6 @@ def test_files_of_other_formats(tmp_path, content, message):
         read_spec(file)
 
 
-def test_pointers_are_escaped():
-    node = Node({"a/b~c": [1, {}]}).child("a/b~c")
-    assert list(node.items())[1].pointer == "/a~1b~0c/1"
-
-
 @pytest.mark.parametrize(
     ("made", "message"),
     [

@@ -13,7 +13,7 @@ import scipy.optimize
 import everwillow as ew
 from everwillow._errors import EverwillowError
 from everwillow.models.hs3 import load, read_spec
-from everwillow.models.hs3.terms.base import build_terms
+from everwillow.models.hs3.terms import build_terms
 from tests.models.hs3 import closed_form
 from tests.models.hs3.documents import (
     DATA,

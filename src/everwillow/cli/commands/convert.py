@@ -21,7 +21,7 @@ def run(request: Request, target: str | None, file: pathlib.Path | None) -> None
         target: ``"pyhf"`` or ``"hs3"``; the other one than it has if None.
         file: Where to write; the standard output if None.
     """
-    from everwillow.models.hs3.convert.conversion import (  # noqa: PLC0415
+    from everwillow.models.hs3.convert import (  # noqa: PLC0415
         hs3_to_pyhf,
         pyhf_to_hs3,
     )

@@ -98,7 +98,7 @@ class DataForms:
         Args:
             data: Main data followed by the auxiliary data, or main data only: then the
                 auxiliary data are those observed.
-            where: What to call it in messages.
+            where: The name of the argument in messages.
 
         Raises:
             ArgumentTypeError: If they are no numbers.

@@ -16,6 +16,7 @@ from everwillow._errors import (
     unknown_key,
 )
 from everwillow._typing import Key
+from everwillow.engine import programs
 from everwillow.engine.layout import ravel_state
 from everwillow.engine.prefit import centers_and_widths
 from everwillow.engine.problem import Numbers
@@ -71,7 +72,7 @@ class DataSet:
     """Data, and the fits of them that were made.
 
     Attributes:
-        label: What they are called in messages.
+        label: The name of the data in messages.
         observation: The data.
     """
 
@@ -107,8 +108,8 @@ class Fits:
         poi: Key of the parameter of interest.
         problem: The fit to the observed data, the POI free and without bounds.
         free: The places of the floating parameters in the vector of all.
-        labels: Their names.
-        index: Which of them is the POI.
+        labels: The names of the floating parameters.
+        index: The index of the POI among them.
     """
 
     def __init__(self, model: AbstractModel, poi: Key) -> None:
@@ -181,7 +182,7 @@ class Fits:
 
     def run(self, program: Callable[..., Any], numbers: Numbers, *args: Any) -> Any:
         """Run one of the compiled programs, and return its arrays in NumPy."""
-        out = program.call(program, self.problem.task, numbers, *args)
+        out = programs.call(program, self.problem.task, numbers, *args)
         return jax.tree.map(np.asarray, out)
 
     def asimov(self, vector: np.ndarray) -> dict[str, Any]:

@@ -246,7 +246,7 @@ class AbstractBackend(BackendBase):
 
         Args:
             poi_test: Its value, or a mapping of indices or names to values.
-            expected: Which data.
+            expected: The data: observed, or expected a priori or a posteriori.
             **kwargs: ``data``, ``init_pars``, ``par_bounds``, ``return_parameters``.
 
         Returns:
@@ -282,7 +282,7 @@ class AbstractBackend(BackendBase):
         """Minimise -ln L, in the program compiled once.
 
         Args:
-            expected: Which data.
+            expected: The data: observed, or expected a priori or a posteriori.
             allow_negative_signal: Whether the POI may be negative.
             **kwargs: ``data``, ``init_pars``, ``par_bounds``, ``poi_indices``,
                 ``fixed_poi_value``.

@@ -29,7 +29,7 @@ class Hs3Backend(AbstractBackend):
         poi_name: The parameter of interest, which scales the signal; the first one of
             the analysis if None.
         progress: Accepted for scripts that were written for spey-hs3, and not used.
-        mode: Likewise.
+        mode: Accepted for the same scripts, and not used.
         auxiliary_asimov: ``"fitted"`` or ``"nominal"``; see `AbstractBackend`.
         seed: Random seed for the pseudo-experiments; None draws other ones each time.
 

@@ -4,11 +4,18 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any, final
 
-from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow._errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    KeyCollisionError,
+    ShapeMismatchError,
+    UnknownKeyError,
+    nearest,
+)
 from everwillow.interop.spey._programs import use_double_precision
-from everwillow.interop.spey._signals import signal_operations
 from everwillow.interop.spey.backend import AbstractBackend
 from everwillow.models.histfactory import apply_patches, from_pyhf
+from everwillow.models.hs3.signals import read_signal, signals_of
 
 
 Source = Mapping[str, Any] | str | PathLike[str]
@@ -32,7 +39,7 @@ class PyhfBackend(AbstractBackend):
             `background_only_model`.
         measurement: Name or position of the measurement; the first if None.
         poi_name: The parameter of interest; that of the measurement if None.
-        interpolation: As in `everwillow.models.histfactory.from_pyhf`.
+        interpolation: The codes, as in `everwillow.models.histfactory.from_pyhf`.
         auxiliary_asimov: ``"fitted"`` or ``"nominal"``; see `AbstractBackend`.
         seed: Random seed for the pseudo-experiments; None draws other ones each time.
 
@@ -84,7 +91,7 @@ class PyhfBackend(AbstractBackend):
         patches: Any = signal_patch or None
         if signal_yields:
             source = apply_patches(source, signal_patch or [])
-            patches = signal_operations(
+            patches = _signal_operations(
                 source, signal_yields, measurement=measurement, poi_name=poi_name
             )
         model = from_pyhf(
@@ -100,3 +107,63 @@ class PyhfBackend(AbstractBackend):
                 f"with poi_name: {', '.join(map(str, model.state))}."
             )
         super().__init__(model, model.poi, auxiliary_asimov=auxiliary_asimov, seed=seed)
+
+
+def _signal_operations(
+    workspace: Mapping[str, Any],
+    signals: Mapping[str, Any],
+    *,
+    measurement: str | int | None,
+    poi_name: str | None,
+) -> list[dict[str, Any]]:
+    """Return the JSON patch that adds signals to a valid workspace.
+
+    Args:
+        workspace: The workspace.
+        signals: Yields by channel, as the back-ends take them.
+        measurement: Whose POI scales the signals, by name or position.
+        poi_name: The parameter that scales them instead.
+
+    Raises:
+        UnknownKeyError: If there is no such channel.
+        ShapeMismatchError: If the number of bins is wrong.
+        KeyCollisionError: If the channel has a sample of that name.
+        ArgumentValueError: If nothing says which parameter scales the signals.
+    """
+    poi = poi_name or _poi_of(workspace["measurements"], measurement)
+    if not poi:
+        raise ArgumentValueError(
+            "poi_name: say which parameter scales the signal; the measurement does not."
+        )
+    channels = {channel["name"]: channel for channel in workspace["channels"]}
+    places = {name: i for i, name in enumerate(channels)}
+    operations = []
+    for name, sample, yields, errors in signals_of(signals, list(channels)):
+        if name not in channels:
+            hint = nearest(name, channels) or f" There is: {', '.join(channels)}."
+            raise UnknownKeyError(f"signal_yields: there is no channel {name!r}.{hint}")
+        samples = channels[name]["samples"]
+        contents = read_signal(name, sample, yields, errors, poi).contents
+        bins = len(samples[0]["data"])
+        if len(contents) != bins:
+            raise ShapeMismatchError(
+                f"signal_yields: {len(contents)} yields, but the channel {name!r} has "
+                f"{bins} bins."
+            )
+        if any(other["name"] == sample for other in samples):
+            raise KeyCollisionError(
+                f"signal_yields: {name!r} has a sample {sample!r} already. Name yours: "
+                f'{{"{name}": {{"my_signal": [...]}}}}.'
+            )
+        scaled = {"name": poi, "type": "normfactor", "data": None}
+        value = {"name": sample, "data": list(contents), "modifiers": [scaled]}
+        path = f"/channels/{places[name]}/samples/-"
+        operations.append({"op": "add", "path": path, "value": value})
+    return operations
+
+
+def _poi_of(measurements: list[Any], chosen: str | int | None) -> str:
+    for i, measurement in enumerate(measurements):
+        if chosen is None or chosen in (i, measurement["name"]):
+            return measurement["config"]["poi"] or ""
+    return ""

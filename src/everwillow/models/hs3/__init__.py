@@ -1,6 +1,6 @@
 """HS3, the serialisation standard of high energy physics."""
 
-from everwillow.models.hs3.convert.conversion import hs3_to_pyhf, pyhf_to_hs3
+from everwillow.models.hs3.convert import hs3_to_pyhf, pyhf_to_hs3
 from everwillow.models.hs3.document import Document, read_document
 from everwillow.models.hs3.interpreter import WorkspaceInterpreter
 from everwillow.models.hs3.model import Hs3Model

@@ -14,11 +14,11 @@ class Axis:
     """The range of an observable.
 
     Attributes:
-        name: Of the observable.
+        name: The name of the observable.
         lower: Its smallest value.
         upper: Its largest value.
-        edges: Of its bins, shape ``(bins + 1,)``; None if it has no bins.
-        categories: What the observable is called at 0, 1 and so on, if it is discrete:
+        edges: The edges of its bins, shape ``(bins + 1,)``; None if it has no bins.
+        categories: The names of the values 0, 1 and so on of a discrete observable:
             each of them is the middle of a bin of width 1.
     """
 
@@ -145,7 +145,7 @@ def bin_count(axes: Sequence[Axis]) -> int | None:
 
 def read_data(node: Node, *, report: Report) -> DataSet:
     """Read one data set."""
-    name = node.child("name").text()
+    name = node.name
     kind = node.get("type")
     text = _guessed(node) if kind is None else kind.text()
     if text == "point":
@@ -173,7 +173,7 @@ def _guessed(node: Node) -> str:
     ):
         if key in node:
             return kind
-    return node.child("type").text()
+    return node.type
 
 
 def _unbinned(node: Node, name: str, report: Report) -> UnbinnedData:

@@ -19,13 +19,13 @@ COMMON = frozenset({"name", "type", "comment", "description", "tags", "dict"})
 class Fields:
     """One definition of a document, read key by key, with a method per kind of value.
 
+    It remembers the keys that were asked for, so that `close` finds those that nobody
+    reads.
+
     Args:
         kind: Where it stands, for messages: ``"distributions"`` or ``"functions"``.
         name: Its name.
         spec: Its keys and values.
-
-    Attributes:
-        notes: Takes sentences on what was assumed, which `close` returns.
     """
 
     def __init__(self, kind: str, name: str, spec: Mapping[str, Any]) -> None:
@@ -38,7 +38,7 @@ class Fields:
         self.spec = spec
         self.read: set[str] = set()
         self.asked: set[str] = set()
-        self.notes: list[str] = []
+        self._notes: list[str] = []
 
     @property
     def type(self) -> str:
@@ -56,6 +56,10 @@ class Fields:
         """
         stop = "" if message.endswith("?") else "."
         raise SpecificationError(f"{self.where}: {message}{stop}")
+
+    def note(self, sentence: str) -> None:
+        """Keep what was assumed for `close`; the place and the full stop are added."""
+        self._notes.append(f"{self.where}: {sentence}.")
 
     def has(self, key: str) -> bool:
         """Whether the key is there."""
@@ -136,7 +140,7 @@ class Fields:
         Raises:
             SpecificationError: If such a key looks like a misspelt one.
         """
-        notes = list(self.notes)
+        notes = list(self._notes)
         for key in self.spec:
             if key in self.read or key in COMMON:
                 continue

@@ -135,7 +135,7 @@ def _named(root: Node, key: str, report: Report) -> dict[str, Node]:
         return nodes
     nodes = {}
     for node in part.items():
-        name = node.child("name").text()
+        name = node.name
         if name in nodes:
             node.refuse(
                 f"the name {name!r} is also that of {nodes[name].where}. Rename "

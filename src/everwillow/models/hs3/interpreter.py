@@ -9,20 +9,22 @@ from typing import Any, final
 
 import numpy as np
 
-from everwillow._errors import ArgumentValueError, KeyCollisionError, UnknownKeyError
+from everwillow._errors import ArgumentValueError, KeyCollisionError, unknown_key
+from everwillow._tree import format_table
 from everwillow._typing import ArrayLike
 from everwillow.models._document import Node
-from everwillow.models.hs3.document import read_document
+from everwillow.models.hs3.document import Document, read_document
 from everwillow.models.hs3.histfactory.channels import Channel, read_channel, with_data
 from everwillow.models.hs3.selection import Selection, select
 from everwillow.models.hs3.signals import (
     Signal,
-    named,
     read_signal,
     signals_of,
     with_signals,
 )
-from everwillow.models.hs3.summary import summary_text
+
+
+_LONGEST = 34  # characters of a name
 
 
 # More than twelve methods: these are the members that users of HS3 documents in
@@ -78,8 +80,7 @@ class WorkspaceInterpreter:
     def __getitem__(self, key: str) -> Any:
         """Return a copy of a top-level entry, for example ``"domains"``."""
         if key not in self._content:
-            known = list(self._content)
-            raise UnknownKeyError(named("entry", key, known, where="the document"))
+            raise unknown_key(key, self._content, where="the document", what="entry")
         return copy.deepcopy(self._content[key])
 
     @property
@@ -91,7 +92,7 @@ class WorkspaceInterpreter:
     def distribution_types(self) -> dict[str, str]:
         """The type of each distribution."""
         nodes = self._document.distributions
-        return {name: node.child("type").text() for name, node in nodes.items()}
+        return {name: node.type for name, node in nodes.items()}
 
     @property
     def analyses(self) -> list[str]:
@@ -190,7 +191,7 @@ class WorkspaceInterpreter:
     def get_distributions(self, analysis: str | int | None = None) -> list[str]:
         """Return the names of the distributions of an analysis, in their order."""
         selection = self._selection(analysis)
-        return [node.child("name").text() for node, _ in selection.main]
+        return [node.name for node, _ in selection.main]
 
     def get_observed_data(
         self, analysis: str | int | None = None
@@ -198,7 +199,7 @@ class WorkspaceInterpreter:
         """Return the counts of the histfactory distributions of an analysis."""
         table = {}
         for node, data in self._selection(analysis).main:
-            if node.child("type").text() == "histfactory_dist":
+            if node.type == "histfactory_dist":
                 channel = with_data(
                     read_channel(node, self._document), data, self._document
                 )
@@ -258,7 +259,7 @@ class WorkspaceInterpreter:
             poi_name: The parameter that scales them; that of the analysis if None.
 
         Raises:
-            EverwillowError: As `inject_signal`; then none of them is added.
+            EverwillowError: Where `inject_signal` raises one; no signal is added then.
         """
         before = list(self._signals)
         try:
@@ -276,7 +277,7 @@ class WorkspaceInterpreter:
         """
         if name not in self._document.distributions:
             known = self.distributions
-            raise UnknownKeyError(named("distribution", name, known, where="remove"))
+            raise unknown_key(name, known, where="remove", what="distribution")
         if name not in self._removed:
             self._removed.append(name)
 
@@ -311,7 +312,7 @@ class WorkspaceInterpreter:
         selection = self._selection(analysis)
         observed = self.get_observed_data(analysis)
         channels = [c for c in self._channels() if c.name in observed]
-        return summary_text(
+        return _summary_text(
             self._document, selection, channels, observed, max_rows=max_rows
         )
 
@@ -322,7 +323,7 @@ class WorkspaceInterpreter:
         return [
             read_channel(node, self._document)
             for node in self._document.distributions.values()
-            if node.child("type").text() == "histfactory_dist"
+            if node.type == "histfactory_dist"
         ]
 
     def _channel(self, name: str) -> Channel:
@@ -330,16 +331,67 @@ class WorkspaceInterpreter:
         known = list(self.bin_map)
         if node is None or name not in known:
             what = "histfactory distribution"
-            raise UnknownKeyError(named(what, name, known, where="inject_signal"))
+            raise unknown_key(name, known, where="inject_signal", what=what)
         return read_channel(Node(node.value), self._document)
 
     def _poi(self, distribution: str) -> str:
         for name in self.analyses:
             selection = self._selection(name)
-            inside = [node.child("name").text() for node, _ in selection.main]
+            inside = [node.name for node, _ in selection.main]
             if distribution in inside and selection.pois:
                 return selection.pois[0]
         raise ArgumentValueError(
             f"inject_signal: no analysis with {distribution!r} has a parameter of "
             "interest. Say which parameter scales the signal with poi_name."
         )
+
+
+def _summary_text(
+    document: Document,
+    selection: Selection,
+    channels: Sequence[Channel],
+    observed: Mapping[str, Sequence[float]],
+    *,
+    max_rows: int,
+) -> str:
+    """Return what an analysis consists of."""
+    others = [n for n, _ in selection.main if n.name not in observed]
+    free = sum(not point.const for point in selection.points.values())
+    lines = [
+        f"HS3 {document.version}, analysis {selection.name!r}"
+        + (f" of {len(document.analyses)}" if len(document.analyses) > 1 else ""),
+        f"parameters of interest: {', '.join(selection.pois) or 'none'}",
+        f"parameters: {len(selection.points)}, {free} of them not constant",
+        f"auxiliary distributions: {len(selection.aux)}",
+        "",
+    ]
+    rows = [["channel", "bins", "samples", "modifiers", "expected", "observed"]]
+    for channel in channels[:max_rows]:
+        expected = sum(float(sample.nominal.sum()) for sample in channel.samples)
+        rows.append(
+            [
+                _short(channel.name),
+                str(channel.bins),
+                str(len(channel.samples)),
+                str(sum(len(sample.modifiers) for sample in channel.samples)),
+                f"{expected:.6g}",
+                f"{sum(observed[channel.name]):.6g}",
+            ]
+        )
+    if channels:
+        lines.append(format_table(rows))
+        if len(channels) > max_rows:
+            lines.append(f"... ({len(channels)} channels in all)")
+    if others:
+        table = [["other distribution", "type"]]
+        for node in others[:max_rows]:
+            kind = node.type
+            table.append([_short(node.name), kind])
+        lines += ["", format_table(table)]
+        if len(others) > max_rows:
+            lines.append(f"... ({len(others)} in all)")
+    return "\n".join(lines)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}..."

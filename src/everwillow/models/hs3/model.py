@@ -25,7 +25,7 @@ from everwillow.models._parameters import (
     start_value,
 )
 from everwillow.models.binned import BinnedModel, FlatBinned
-from everwillow.models.hs3.auxiliary import Joint
+from everwillow.models.hs3.parameters import Joint
 from everwillow.models.hs3.terms.base import AbstractTerm
 from everwillow.parameters import AbstractConstraint, Interval, MultivariateNormal
 from everwillow.statelib import State
@@ -108,7 +108,7 @@ class Hs3Model(AbstractModel):
 
         Args:
             spec: The histfactory channels with their parameters; may be empty.
-            terms: Of all other distributions.
+            terms: The terms of all other distributions.
             parameters: All parameters.
             joint: Measurements of several parameters, by name.
             document: What they were read from.

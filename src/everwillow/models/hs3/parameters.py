@@ -8,13 +8,27 @@ import numpy as np
 from everwillow._errors import ConflictError
 from everwillow.likelihood.binned.spec import ConstraintSpec, ParameterSpec
 from everwillow.models._document import Node, Report
-from everwillow.models.hs3.auxiliary import Joint
 from everwillow.models.hs3.selection import Selection
 
 
 Role = Literal["factor", "alpha", "gamma", "free"]
 _START = {"factor": 1.0, "alpha": 0.0, "gamma": 1.0}
 _RELATIVE = 1e-9  # numbers that went through text agree to this
+
+
+@dataclass(frozen=True)
+class Joint:
+    """A Gaussian auxiliary measurement of several parameters.
+
+    Attributes:
+        parameters: The names of the parameters, each once.
+        aux: The observed values.
+        covariance: The covariance matrix of the measurement.
+    """
+
+    parameters: tuple[str, ...]
+    aux: np.ndarray
+    covariance: np.ndarray
 
 
 @dataclass
@@ -48,14 +62,14 @@ class Parameters:
         """Return the names so far."""
         return tuple(self._drafts)
 
-    def want(
+    def require(
         self, name: str, role: Role, *, node: Node, size: int | None = None
     ) -> None:
-        """Say that a parameter is needed.
+        """Register a parameter that the likelihood needs.
 
         Args:
             name: Its name.
-            role: What it is used as, which decides on its start value if none is given.
+            role: Its use, which decides on its start value if none is given.
             node: Where it is needed.
             size: Number of elements of an array, None for a scalar.
         """
@@ -79,9 +93,9 @@ class Parameters:
         """Constrain a parameter, once.
 
         Args:
-            name: Of the parameter, which must be wanted already.
+            name: The name of a parameter that was registered before.
             spec: The auxiliary measurement.
-            origin: Where it is said, for messages.
+            origin: The place of the constraint, for messages.
             explicit: Whether a distribution says so, which outranks a modifier.
 
         Returns:
@@ -222,5 +236,5 @@ def _text(spec: ConstraintSpec) -> str:
         values = np.ravel(value)
         return f"{values[0]:.6g}" + (", ..." if values.size > 1 else "")
 
-    word = {"normal": "sigma", "poisson": "tau", "lognormal": "kappa"}[spec.kind]
-    return f"{spec.kind} {shown(spec.aux)}, {word} {shown(spec.width)}"
+    width = {"normal": "sigma", "poisson": "tau", "lognormal": "kappa"}[spec.kind]
+    return f"{spec.kind} {shown(spec.aux)}, {width} {shown(spec.width)}"

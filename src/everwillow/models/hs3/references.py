@@ -33,7 +33,7 @@ def dependencies(
     """Return the names, and all names that functions and distributions of them use.
 
     Args:
-        names: Of parameters, functions or distributions.
+        names: Names of parameters, functions or distributions.
         document: Where functions and distributions are defined.
         without: Names of distributions that are not looked into.
         variates: Whether the variate `x` of a distribution counts; where it is what

@@ -30,7 +30,7 @@ class AuxData:
     Attributes:
         by_distribution: A number, or the name of a data set.
         values: By name of the variate.
-        names: Of variates whose values are in the parameter points.
+        names: The names of variates whose values are in the parameter points.
     """
 
     by_distribution: Mapping[str, Node]
@@ -43,11 +43,11 @@ class Selection:
     """One analysis.
 
     Attributes:
-        name: Of the analysis, or of the likelihood where there are no analyses.
+        name: The name of the analysis, or of the likelihood without analyses.
         pois: Names of the parameters of interest.
         main: The distributions with their data: a name or a number.
         aux: The auxiliary distributions, whose data are in the document's numbers.
-        aux_data: What the likelihood says of the auxiliary data.
+        aux_data: The auxiliary data that the likelihood lists.
         points: Values by parameter.
         bounds: Ranges by parameter; NaN does not occur.
     """
@@ -65,7 +65,7 @@ def select(document: Document, analysis: str | int | None) -> Selection:
     """Resolve an analysis.
 
     Args:
-        document: What to look in.
+        document: The document.
         analysis: Its name or its position; the first one if None.
 
     Raises:
@@ -122,9 +122,7 @@ def _one(
     names = list(nodes)
     if isinstance(wanted, str):
         if wanted not in nodes:
-            error = unknown_key(wanted, names, where="analysis")
-            text = str(error).replace("no parameter", f"no {kind}")
-            raise type(error)(text.replace("valid keys", "valid names"))
+            raise unknown_key(wanted, names, where="analysis", what=kind)
         return wanted, nodes[wanted]
     if wanted is None:
         if len(names) > 1:
@@ -214,7 +212,7 @@ def _aux_data(
     items = [] if given is None else list(given.items())
     by_distribution: dict[str, Node] = {}
     values: dict[str, float] = {}
-    names = _said_global(document, domains)
+    names = _marked_global(document, domains)
     for index, item in enumerate(items):
         reference = item.reference()
         if isinstance(reference, str) and reference not in document.data:
@@ -244,7 +242,7 @@ def _aux_data(
     return AuxData(by_distribution, values, frozenset(names))
 
 
-def _said_global(document: Document, domains: Sequence[Node]) -> set[str]:
+def _marked_global(document: Document, domains: Sequence[Node]) -> set[str]:
     """Return what ROOT marks as global observables, or as constant."""
     names: set[str] = set()
     for node in domains:
@@ -301,7 +299,7 @@ def _points(document: Document, init: Node | None) -> dict[str, Point]:
 def _point(node: Node) -> dict[str, Point]:
     point: dict[str, Point] = {}
     for entry in node.listed("parameters"):
-        name, value = entry.child("name").text(), entry.child("value").number()
+        name, value = entry.name, entry.child("value").number()
         const = entry.get("const")
         if const is not None and not isinstance(const.value, bool):
             const.fail("true or false")
@@ -373,7 +371,7 @@ def _domain(document: Document, node: Node) -> dict[str, tuple[float, float]]:
         kind.refuse(f"the domain type {kind.value!r} is not read.")
     spans: dict[str, tuple[float, float]] = {}
     for axis in node.listed("axes"):
-        name = axis.child("name").text()
+        name = axis.name
         if "categories" in axis:
             continue
         lower, upper = _ends(axis)

@@ -12,7 +12,6 @@ from everwillow._errors import (
     ArgumentValueError,
     NonFiniteError,
     ShapeMismatchError,
-    nearest,
 )
 from everwillow.models._document import Node
 
@@ -159,13 +158,3 @@ def _leave_out(likelihood: Node, removed: Sequence[str]) -> None:
         likelihood.refuse("no distribution is left in this likelihood.")
     likelihood.value["distributions"] = [names[i] for i in kept]
     likelihood.value["data"] = [data[i] for i in kept]
-
-
-def named(kind: str, name: object, known: Sequence[str], *, where: str) -> str:
-    """Return the message on a name that there is not."""
-    hint = nearest(name, known)
-    if not hint:
-        shown = ", ".join(map(repr, known[:8])) or "none"
-        more = f", ... ({len(known)} in all)" if len(known) > 8 else ""
-        hint = f" There is: {shown}{more}."
-    return f"{where}: there is no {kind} {name!r}.{hint}"

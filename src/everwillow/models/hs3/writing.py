@@ -3,7 +3,9 @@
 import copy
 import json
 import pathlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib import metadata
 from os import PathLike
 from typing import Any
 
@@ -23,12 +25,11 @@ from everwillow.likelihood.binned.spec import (
     ShapeVariation,
 )
 from everwillow.model import AbstractModel
-from everwillow.models.hs3.convert.conversion import packages
-from everwillow.models.hs3.convert.from_pyhf import axes
 from everwillow.models.hs3.histfactory.derived import FunctionCall
 from everwillow.models.hs3.model import Hs3Model
 
 
+_TOOL = "everwillow"
 _UNIT = ("normal", 0.0, 1.0)
 
 
@@ -122,7 +123,10 @@ class _Writer:
             "metadata": {"hs3_version": "0.2", "packages": packages()},
             "distributions": [*channels, *self.aux],
             "functions": self.functions,
-            "data": [_data(channel) for channel in self.spec.channels],
+            "data": [
+                binned_data(c.name, np.asarray(c.observed, float).tolist())
+                for c in self.spec.channels
+            ],
             "likelihoods": [likelihood],
             "domains": [{"name": name, "type": "product_domain", "axes": self.domain}],
             "parameter_points": [{"name": name, "parameters": self.point}],
@@ -250,10 +254,21 @@ def _end(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _data(channel: ChannelSpec) -> dict[str, Any]:
+def packages() -> list[dict[str, str]]:
+    """Return the entry of a document on the tool that made it."""
+    return [{"name": _TOOL, "version": metadata.version(_TOOL)}]
+
+
+def axes(name: str, bins: int) -> list[dict[str, Any]]:
+    """Return the axis of a channel whose bins have no edges."""
+    return [{"name": f"x_{name}", "min": 0.0, "max": float(bins), "nbins": bins}]
+
+
+def binned_data(channel: str, counts: Sequence[float]) -> dict[str, Any]:
+    """Return the data set of the counts of a channel."""
     return {
-        "name": f"obs_{channel.name}",
+        "name": f"obs_{channel}",
         "type": "binned",
-        "contents": np.asarray(channel.observed, float).tolist(),
-        "axes": axes(channel.name, len(channel.observed)),
+        "contents": list(counts),
+        "axes": axes(channel, len(counts)),
     }

@@ -12,7 +12,7 @@ from everwillow._errors import EverwillowError
 
 pytest.importorskip("lark")
 
-from everwillow.models.hs3.expressions.expression import Expression
+from everwillow.models.hs3.expressions import Expression
 
 
 VALUES = {"x": 0.7, "y": -1.3, "n": 3.0, "a.b::c": 2.0}

@@ -12,7 +12,7 @@ from everwillow._errors import EverwillowError
 from everwillow.models.hs3 import read_spec
 from everwillow.models.hs3.distributions import Builder
 from everwillow.models.hs3.functions.graph import Graph, Scope
-from everwillow.models.hs3.terms.base import build_terms
+from everwillow.models.hs3.terms import build_terms
 from tests.models.hs3.closed_form import interpolated
 from tests.models.hs3.documents import MU, channel, document, modifier, sample
 
@@ -188,7 +188,11 @@ def test_bins_of_nothing_and_templates_of_zero():
             "vars": ["a"],
             "interpolationCodes": [code],
         }
-        bound = Graph({"f": spec}).bind("f")
+        graph = Graph({"f": spec})
+
+        def bound(a, graph=graph):
+            return Scope({"a": a}, graph=graph)["f"]
+
         assert float(bound(1.0)) == pytest.approx(0.0, abs=1e-290)
         assert float(bound(0.0)) == nominal
         for alpha in (-1.5, -0.5, 0.5, 1.5):
@@ -198,7 +202,7 @@ def test_bins_of_nothing_and_templates_of_zero():
 def test_without_codes_an_interpolation_is_linear_and_says_so():
     spec = {"type": "interpolation", "nom": 1, "low": [0], "high": [3], "vars": ["a"]}
     graph = Graph({"f": spec})
-    assert float(graph.bind("f")(0.5)) == 2.0
+    assert float(Scope({"a": 0.5}, graph=graph)["f"]) == 2.0
     assert "code 0 is assumed" in "".join(graph.notes)
 
 
@@ -271,7 +275,7 @@ def test_definitions_that_cannot_be_used(spec, words):
 def test_a_volume_needs_bins():
     graph = Graph({"v": {"type": "binvolume", "histogram": "a"}})
     with pytest.raises(EverwillowError, match="'a' has none"):
-        graph.bind("v")(1.0)
+        Scope({"a": 1.0}, graph=graph)["v"]
 
 
 def density(spec, domain, functions=None, **values):

@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 
 from everwillow._errors import EverwillowError
-from everwillow.models.hs3.terms.base import (
+from everwillow.models.hs3.terms import (
     BinnedTerm,
     PointTerm,
     UnbinnedTerm,

@@ -9,9 +9,12 @@ from typing import Any
 
 from everwillow.models._document import Node
 from everwillow.models.hs3.convert.settings import PyhfParameter, Settings
+from everwillow.models.hs3.document import read_json
+from everwillow.models.hs3.histfactory.modifiers import PER_BIN
+from everwillow.models.hs3.reading import Source
+from everwillow.models.hs3.writing import axes, binned_data, packages
 
 
-PER_BIN = ("shapefactor", "shapesys", "staterror")
 _SYSTEMATICS = ("normsys", "histosys")
 LIKELIHOOD = "likelihood"
 
@@ -23,7 +26,7 @@ class _Converter:
     shapesys: dict[str, list[float]] = field(default_factory=dict)
 
     def distribution(self, channel: Node) -> dict[str, Any]:
-        name = channel.child("name").text()
+        name = channel.name
         samples = [self._sample(node) for node in channel.child("samples").items()]
         if not samples:
             channel.refuse(f"the channel {name!r} has no samples.")
@@ -40,7 +43,7 @@ class _Converter:
         contents.numbers()
         bins = len(contents.value)
         modifiers = list(node.child("modifiers").items())
-        kinds = [modifier.child("type").text() for modifier in modifiers]
+        kinds = [modifier.type for modifier in modifiers]
         errors: list[float] = [0.0] * bins
         made = []
         for modifier, kind in zip(modifiers, kinds, strict=True):
@@ -54,14 +57,14 @@ class _Converter:
                     entry["data"] = {"uncertainties": list(values.value)}
             made.append(entry)
         return {
-            "name": node.child("name").text(),
+            "name": node.name,
             "data": {"contents": list(contents.value), "errors": errors},
             "modifiers": made,
         }
 
     def _modifier(self, node: Node, kind: str, contents: list[float]) -> dict[str, Any]:
         bins = len(contents)
-        name = node.child("name").text()
+        name = node.name
         entry: dict[str, Any] = {"name": name, "type": kind}
         if kind in ("normfactor", "lumi"):
             self._want(node, name, "lumi" if kind == "lumi" else "free", [name])
@@ -125,16 +128,16 @@ class _Layout:
     def of(cls, root: Node) -> "_Layout":
         layout = cls()
         channels = list(root.child("channels").items())
-        for channel in sorted(channels, key=lambda node: node.child("name").text()):
+        for channel in sorted(channels, key=lambda node: node.name):
             for sample in channel.child("samples").items():
                 bins = len(list(sample.child("data").items()))
                 for modifier in sample.child("modifiers").items():
-                    if modifier.child("type").text() in PER_BIN:
+                    if modifier.type in PER_BIN:
                         layout.add(channel.pointer, modifier, bins)
         return layout
 
     def add(self, channel: str, modifier: Node, bins: int) -> None:
-        name = modifier.child("name").text()
+        name = modifier.name
         if (channel, name) in self.first:
             return
         counts = modifier.value["type"] == "staterror"
@@ -145,8 +148,39 @@ class _Layout:
             self.sizes.setdefault(name, bins)
 
 
-def convert(root: Node, packages: list[dict[str, str]]) -> dict[str, Any]:
-    """Return the document."""
+def pyhf_to_hs3(workspace: Source) -> dict[str, Any]:
+    """Convert a pyhf workspace to HS3.
+
+    A measurement becomes an analysis with a domain and a parameter point of its name.
+    Systematics ``X`` get the parameter ``alpha_X``, bins ``gamma_X_0``, and so on; a
+    lumi modifier becomes a normfactor with a Gaussian auxiliary distribution. The
+    measurements are also kept as they are in ``misc``, so that the way back is exact.
+
+    Args:
+        workspace: The workspace, or the path of its JSON file.
+
+    Returns:
+        The document.
+
+    Raises:
+        EverwillowError: If it is no workspace of pyhf.
+
+    Example:
+        >>> mu = {"name": "mu", "type": "normfactor", "data": None}
+        >>> signal = {"name": "signal", "data": [5.0], "modifiers": [mu]}
+        >>> workspace = {
+        ...     "channels": [{"name": "SR", "samples": [signal]}],
+        ...     "observations": [{"name": "SR", "data": [7.0]}],
+        ...     "measurements": [{"name": "m", "config": {"poi": "mu"}}],
+        ...     "version": "1.0.0",
+        ... }
+        >>> document = pyhf_to_hs3(workspace)
+        >>> document["analyses"][0]["parameters_of_interest"]
+        ['mu']
+    """
+    root = read_json(workspace)
+    if not isinstance(root.value, dict) or "channels" not in root:
+        root.refuse("this is not a pyhf workspace: it has no 'channels'.")
     converter = _Converter(_Layout.of(root))
     distributions = [
         converter.distribution(node) for node in root.child("channels").items()
@@ -177,7 +211,7 @@ def convert(root: Node, packages: list[dict[str, str]]) -> dict[str, Any]:
         )
     more = {"functions": list(functions.values())} if functions else {}
     return {
-        "metadata": {"hs3_version": "0.2", "packages": packages},
+        "metadata": {"hs3_version": "0.2", "packages": packages()},
         "distributions": [*distributions, *constraints.values()],
         **more,
         "data": data,
@@ -205,18 +239,12 @@ def _settings(
     if poi in parameters:
         poi = parameters[poi].names[0]
     configured = {
-        entry.child("name").text(): entry
-        for entry in ([] if entries is None else entries.items())
+        entry.name: entry for entry in ([] if entries is None else entries.items())
     }
-    name = node.child("name").text()
+    name = node.name
     return Settings(
         node, name, poi, parameters, configured, converter.shapesys, functions
     )
-
-
-def axes(name: str, bins: int) -> list[dict[str, Any]]:
-    """Return the axis of a channel whose bins have no edges."""
-    return [{"name": f"x_{name}", "min": 0.0, "max": float(bins), "nbins": bins}]
 
 
 def _variation(data: Node, kind: str, bins: int) -> dict[str, Any]:
@@ -239,9 +267,7 @@ def _variation(data: Node, kind: str, bins: int) -> dict[str, Any]:
 
 def _data(root: Node, distributions: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the data of all channels, then those that belong to none."""
-    observed = {
-        node.child("name").text(): node for node in root.child("observations").items()
-    }
+    observed = {node.name: node for node in root.child("observations").items()}
     data = []
     for entry in distributions:
         name = entry["name"]
@@ -253,21 +279,12 @@ def _data(root: Node, distributions: list[dict[str, Any]]) -> list[dict[str, Any
         values = node.child("data")
         bins = len(entry["samples"][0]["data"]["contents"])
         values.numbers(size=bins, what=f"{name!r}")
-        data.append(_counts(name, values.value))
+        data.append(binned_data(name, values.value))
     for name, node in observed.items():
         values = node.child("data")
         values.numbers()
-        data.append(_counts(name, values.value))
+        data.append(binned_data(name, values.value))
     return data
-
-
-def _counts(name: str, values: list[float]) -> dict[str, Any]:
-    return {
-        "name": f"obs_{name}",
-        "type": "binned",
-        "contents": list(values),
-        "axes": axes(name, len(values)),
-    }
 
 
 def _likelihood(

@@ -2,236 +2,170 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from everwillow.likelihood.binned.spec import BinScale, ConstraintSpec, ParameterSpec
-from everwillow.models._document import Node, Report
-from everwillow.models.hs3.convert.from_pyhf import PER_BIN
+from everwillow._errors import EverwillowError
+from everwillow.likelihood.binned.spec import ConstraintSpec, ParameterSpec
+from everwillow.models._document import Node
+from everwillow.models.hs3.convert.channels import ToPyhf, Written
 from everwillow.models.hs3.convert.settings import DEFAULTS
-from everwillow.models.hs3.histfactory.channels import Channel, Sample
-from everwillow.models.hs3.histfactory.gammas import stat_errors
-from everwillow.models.hs3.histfactory.modifiers import Modifier, interpolation
-from everwillow.models.hs3.likelihood import Likelihood
+from everwillow.models.hs3.document import Document, read_document
+from everwillow.models.hs3.histfactory.channels import read_channel, with_data
+from everwillow.models.hs3.likelihood import read_likelihood
+from everwillow.models.hs3.reading import Source
+from everwillow.models.hs3.selection import select
 
 
-_CODES = {"normsys": "code4", "histosys": "code4p"}
-_UNIT = (0.0, 1.0)
 _AGREE = 1e-9  # numbers that went through a square root
 
 
-@dataclass
-class Written:
-    """A parameter of pyhf as it is written.
+def hs3_to_pyhf(source: Source, analysis: str | int | None = None) -> dict[str, Any]:
+    """Convert an HS3 document of histfactory distributions to a pyhf workspace.
 
-    Attributes:
-        kind: Of its modifiers.
-        names: Its elements in HS3.
-        implied: Observation and width of their constraints that modifiers imply.
+    Without `analysis`, every analysis of the likelihood of the first one becomes a
+    measurement. Settings of parameters that are pyhf's defaults are left out, unless
+    the document came from `pyhf_to_hs3` and still says the same: then the measurements
+    are those of the original workspace.
+
+    Args:
+        source: The document, or the path of a JSON file.
+        analysis: Name or position of the only analysis to convert.
+
+    Returns:
+        The workspace.
+
+    Raises:
+        EverwillowError: If the document has something that pyhf has not: other
+            distributions, functions, other interpolations or constraints.
+
+    Example:
+        >>> mu = {"name": "mu", "type": "normfactor", "data": None}
+        >>> signal = {"name": "signal", "data": [5.0], "modifiers": [mu]}
+        >>> workspace = {
+        ...     "channels": [{"name": "SR", "samples": [signal]}],
+        ...     "observations": [{"name": "SR", "data": [7.0]}],
+        ...     "measurements": [{"name": "m", "config": {"poi": "mu"}}],
+        ...     "version": "1.0.0",
+        ... }
+        >>> from everwillow.models.hs3 import pyhf_to_hs3
+        >>> hs3_to_pyhf(pyhf_to_hs3(workspace)) == workspace
+        True
     """
-
-    kind: str
-    names: list[str]
-    implied: list[tuple[float, float]]
-
-
-@dataclass
-class ToPyhf:
-    """Converts the channels of one likelihood.
-
-    Attributes:
-        likelihood: As it was read; constraints are taken from it.
-        parameters: The parameters of pyhf by name.
-    """
-
-    likelihood: Likelihood
-    parameters: dict[str, Written] = field(default_factory=dict)
-    _owner: dict[tuple[str, ...], str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._specs = {entry.name: entry for entry in self.likelihood.parameters}
-
-    def channel(self, channel: Channel) -> dict[str, Any]:
-        """Return a channel."""
-        spec = next(c for c in self.likelihood.spec.channels if c.name == channel.name)
-        samples = []
-        for sample, compiled in zip(channel.samples, spec.samples, strict=True):
-            scales = [e for e in compiled.effects if isinstance(e, BinScale)]
-            modifiers = []
-            for modifier in sample.modifiers:
-                if modifier.kind in PER_BIN:
-                    effect = scales.pop(0)
-                    modifiers.append(self._bins(modifier, sample, channel, effect))
-                else:
-                    modifiers.append(self._modifier(modifier, channel))
-            samples.append(
-                {
-                    "name": sample.name,
-                    "data": _listed(sample.node.child("data").child("contents")),
-                    "modifiers": modifiers,
-                }
-            )
-        return {"name": channel.name, "samples": samples}
-
-    def _modifier(self, modifier: Modifier, channel: Channel) -> dict[str, Any]:
-        parameter = modifier.parameters[0]
-        node = modifier.node
-        if not isinstance(parameter, str):
-            node.refuse("pyhf has no constant factors: multiply the yields with it.")
-        if parameter not in self._specs:
-            node.refuse(f"{parameter!r} is a function, which pyhf does not have.")
-        constraint = self._specs[parameter].constraint
-        if modifier.kind == "normfactor":
-            kind = "normfactor" if constraint is None else "lumi"
-            if constraint is not None and constraint.kind != "normal":
-                node.refuse(f"pyhf has no {constraint.kind} constraint of a factor.")
-            wanted = parameter if kind == "normfactor" else "lumi"
-            role = "free" if kind == "normfactor" else "lumi"
-            name = self._name(wanted, role, (parameter,), modifier)
-            return {"name": name, "type": kind, "data": None}
-        default = channel.node.get("default_interpolation")
-        code = interpolation(modifier, report=Report(), default=default)
-        if code != _CODES[modifier.kind]:
-            node.refuse(
-                f"a pyhf workspace has {_CODES[modifier.kind]} for {modifier.kind}, "
-                f"not {code}."
-            )
-        if constraint is None or constraint.kind != "normal":
-            node.refuse("a systematic of pyhf has a Gaussian constraint.")
-        wanted = modifier.name
-        if wanted == parameter:
-            wanted = parameter.removeprefix("alpha_") or parameter
-        name = self._name(wanted, "alpha", (parameter,), modifier)
-        data = node.child("data")
-        if modifier.kind == "normsys":
-            made = {"hi": data.child("hi").value, "lo": data.child("lo").value}
-        else:
-            made = {f"{key}_data": _variation(data, key) for key in ("hi", "lo")}
-        return {"name": name, "type": modifier.kind, "data": made}
-
-    def _bins(
-        self, modifier: Modifier, sample: Sample, channel: Channel, effect: BinScale
-    ) -> dict[str, Any]:
-        node = modifier.node
-        if isinstance(effect.parameters, str):
-            node.refuse("name the parameter of each bin in 'parameters' for pyhf.")
-        names = effect.parameters
-        constraints = [self._specs[name].constraint for name in names]
-        kinds = {None if c is None else c.kind for c in constraints}
-        if len(kinds) != 1:
-            node.refuse("in pyhf all bins have one kind of constraint.")
-        kind = kinds.pop()
-        if kind is None:
-            name = self._name(modifier.name, "free", names, modifier)
-            return {"name": name, "type": "shapefactor", "data": None}
-        widths = np.array([float(np.max(c.width)) for c in constraints if c])
-        carriers = self._carriers(channel, names)
-        if kind == "normal":
-            data = _stat_data(modifier, sample)
-            if data is not None:
-                total = self._stat_errors(channel, names)
-                implied = [(1.0, w) for w in np.where(total > 0, total, 1.0).tolist()]
-            elif carriers == 1:
-                data = (widths * sample.nominal).tolist()
-                implied = [(1.0, width) for width in widths.tolist()]
-            else:
-                node.refuse("in pyhf samples cannot share a Gaussian shapesys.")
-            name = self._name(modifier.name, "staterror", names, modifier, implied)
-            return {"name": name, "type": "staterror", "data": data}
-        if kind != "poisson" or carriers != 1:
-            node.refuse(
-                f"in pyhf bins with a {kind} constraint belong to one sample, here "
-                f"{carriers} samples share them."
-            )
-        data, tau = _shape_data(modifier, sample, widths)
-        implied = [(count, count) for count in tau.tolist()]
-        name = self._name(modifier.name, "shapesys", names, modifier, implied)
-        return {"name": name, "type": "shapesys", "data": data}
-
-    def _stat_errors(self, channel: Channel, names: tuple[str, ...]) -> np.ndarray:
-        """Return the relative errors that pyhf computes from the samples."""
-        spec = next(c for c in self.likelihood.spec.channels if c.name == channel.name)
-        carriers = []
-        for sample, compiled in zip(channel.samples, spec.samples, strict=True):
-            scales = [e for e in compiled.effects if isinstance(e, BinScale)]
-            kinds = [m for m in sample.modifiers if m.kind in PER_BIN]
-            for modifier, effect in zip(kinds, scales, strict=True):
-                data = _stat_data(modifier, sample)
-                if effect.parameters == names and data is not None:
-                    carriers.append((sample, np.asarray(data, float)))
-        return stat_errors(carriers)
-
-    def _carriers(self, channel: Channel, names: tuple[str, ...]) -> int:
-        spec = next(c for c in self.likelihood.spec.channels if c.name == channel.name)
-        return sum(
-            isinstance(effect, BinScale) and effect.parameters == names
-            for sample in spec.samples
-            for effect in sample.effects
+    document = read_document(source)
+    likelihood = read_likelihood(document, analysis, shapesys=None)
+    if likelihood.terms:
+        names = ", ".join(repr(term.name) for term in likelihood.terms)
+        document.root.refuse(f"pyhf has histfactory channels only, not {names}.")
+    converter = ToPyhf(likelihood)
+    channels, observations = _channels(document, analysis, converter)
+    measurements = [
+        _measurement(
+            converter,
+            read.name,
+            read.poi,
+            {entry.name: entry for entry in read.parameters},
         )
-
-    def _name(
-        self,
-        wanted: str,
-        kind: str,
-        elements: tuple[str, ...],
-        modifier: Modifier,
-        implied: list[tuple[float, float]] | None = None,
-    ) -> str:
-        """Return the name of a parameter in pyhf, which no other one has.
-
-        A staterror of several channels may have one name: pyhf then counts on, from
-        channel to channel.
-        """
-        if elements in self._owner:
-            return self._owner[elements]
-        if any(name in known for known in self._owner for name in elements):
-            if kind != "free":
-                modifier.node.refuse(
-                    "pyhf cannot share some of the parameters of two modifiers only."
-                )
-            return self._part(elements, modifier)
-        name, number = wanted, 1
-        while name in self.parameters and not (
-            kind == "staterror" and self.parameters[name].kind == kind
-        ):
-            number += 1
-            name = f"{wanted}_{number}"
-        self._owner[elements] = name
-        written = self.parameters.setdefault(name, Written(kind, [], []))
-        written.names += elements
-        written.implied += implied or [_UNIT] * len(elements)
-        return name
-
-    def _part(self, elements: tuple[str, ...], modifier: Modifier) -> str:
-        """Return the shapefactor whose first elements these are, or the reverse."""
-        partner = next(
-            (
-                known
-                for known, name in self._owner.items()
-                if self.parameters[name].kind == "free"
-                and all(a == b for a, b in zip(known, elements, strict=False))
-            ),
-            None,
-        )
-        if partner is None:
-            modifier.node.refuse("pyhf cannot share some bins of a shapefactor only.")
-        name = self._owner[elements] = self._owner[partner]
-        written = self.parameters[name]
-        written.names = list(max(partner, elements, key=len))
-        written.implied = [_UNIT] * len(written.names)
-        return name
+        for read in _likelihoods(document, analysis)
+    ]
+    original = _original(document)
+    return {
+        "channels": channels,
+        "observations": _observations(document, observations, original),
+        "measurements": _restored(measurements, original, converter),
+        "version": original.get("version", "1.0.0"),
+    }
 
 
-def measurement(
+def _channels(
+    document: Document, analysis: str | int | None, converter: ToPyhf
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the channels and their observations."""
+    channels, observations = [], []
+    for node, data in select(document, analysis).main:
+        if node.type != "histfactory_dist":
+            continue  # a Gaussian among the main data, which is a constraint
+        channel = with_data(read_channel(node, document), data, document)
+        assert channel.observed is not None
+        channels.append(converter.channel(channel))
+        given = document.data.get(str(data.value))
+        contents = None if given is None else given.value.get("contents")
+        counts = channel.observed.tolist() if contents is None else contents
+        observations.append({"name": channel.name, "data": copy.deepcopy(counts)})
+    return channels, observations
+
+
+def _likelihoods(document: Document, analysis: str | int | None) -> list[Any]:
+    """Read the analyses that become measurements."""
+    if analysis is not None or not document.analyses:
+        return [read_likelihood(document, analysis, shapesys=None)]
+    first = next(iter(document.analyses.values()))
+    wanted = _distributions(document, first)
+    return [
+        read_likelihood(document, name, shapesys=None)
+        for name, node in document.analyses.items()
+        if _distributions(document, node) == wanted
+    ]
+
+
+def _distributions(document: Document, analysis: Node) -> list[tuple[Any, Any]]:
+    likelihood = document.likelihoods.get(str(analysis.child("likelihood").value))
+    if likelihood is None:
+        return []
+    names = likelihood.child("distributions").items()
+    data = likelihood.child("data").items()
+    return [(n.value, str(d.value)) for n, d in zip(names, data, strict=False)]
+
+
+def _original(document: Document) -> dict[str, Any]:
+    misc = document.root.value.get("misc")
+    kept = misc.get("pyhf") if isinstance(misc, dict) else None
+    return kept if isinstance(kept, dict) else {}
+
+
+def _observations(
+    document: Document, observations: list[dict[str, Any]], original: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Return them in the order of the original workspace, those of no channel too."""
+    order = original.get("observations")
+    found = {one["name"]: one for one in observations}
+    if not isinstance(order, list) or not found.keys() <= set(map(str, order)):
+        return observations
+    for name in map(str, order):
+        data = document.data.get(f"obs_{name}")
+        if name not in found and data is not None and "contents" in data:
+            counts = copy.deepcopy(data.child("contents").value)
+            found[name] = {"name": name, "data": counts}
+    return [found[str(name)] for name in order if str(name) in found]
+
+
+def _restored(
+    measurements: list[dict[str, Any]], original: dict[str, Any], converter: ToPyhf
+) -> list[dict[str, Any]]:
+    """Take the measurements of the original workspace where they say the same."""
+    try:
+        known = converter.parameters
+        kept = {m["name"]: m for m in original.get("measurements", [])}
+        return [
+            copy.deepcopy(kept[one["name"]])
+            if one["name"] in kept
+            and _normalised(kept[one["name"]], known) == _normalised(one, known)
+            else one
+            for one in measurements
+        ]
+    except (EverwillowError, AttributeError, LookupError, TypeError):
+        return measurements  # somebody wrote something else there
+
+
+def _measurement(
     converter: ToPyhf, name: str, poi: str | None, entries: Mapping[str, ParameterSpec]
 ) -> dict[str, Any]:
     """Return a measurement, with the settings that differ from pyhf's defaults.
 
     Args:
         converter: Knows the parameters.
-        name: Of the measurement.
+        name: The name of the measurement.
         poi: Name of the parameter of interest in HS3.
         entries: The parameters as this analysis has them.
     """
@@ -261,9 +195,9 @@ def _settings(written: Written, entries: list[ParameterSpec]) -> dict[str, Any]:
         found["bounds"] = [list(one) for one in spans]
     idle = _idle(written)
     held = [bool(np.all(entry.fixed)) for entry in entries]
-    said = [flag for flag, no_error in zip(held, idle, strict=True) if not no_error]
-    if any(said):
-        found["fixed"] = True if all(said) else held
+    flags = [flag for flag, no_error in zip(held, idle, strict=True) if not no_error]
+    if any(flags):
+        found["fixed"] = True if all(flags) else held
     return found | _measured(written, [entry.constraint for entry in entries])
 
 
@@ -292,9 +226,9 @@ def _idle(written: Written) -> list[bool]:
     return [bins and pair == (1.0, 1.0) for pair in written.implied]
 
 
-def normalised(measurement_: Mapping[str, Any], known: Mapping[str, Any]) -> Any:
+def _normalised(measurement: Mapping[str, Any], known: Mapping[str, Any]) -> Any:
     """Return what a measurement says, free of how it says it."""
-    config = measurement_["config"]
+    config = measurement["config"]
     table = {}
     for entry in config.get("parameters", []):
         parameter = known.get(entry["name"])
@@ -316,7 +250,7 @@ def normalised(measurement_: Mapping[str, Any], known: Mapping[str, Any]) -> Any
         plain = ((start,) * count, (span or (),) * count, tuple(idle), (), (), ())
         if rows != plain:
             table[entry["name"]] = rows
-    return measurement_["name"], config.get("poi", "") or "", table
+    return measurement["name"], config.get("poi", "") or "", table
 
 
 def _rounded(values: Any) -> tuple[str, ...]:
@@ -325,53 +259,3 @@ def _rounded(values: Any) -> tuple[str, ...]:
 
 def _repeated(values: list[Any], count: int) -> tuple[Any, ...]:
     return tuple(values) * (count if len(values) == 1 else 1)
-
-
-def _stat_data(modifier: Modifier, sample: Sample) -> list[Any] | None:
-    """Return the absolute errors of a staterror as they stand in the document."""
-    if modifier.kind != "staterror":
-        return None
-    data = modifier.node.get("data")
-    if data is not None and isinstance(data.value, list):
-        return _listed(data)
-    if data is not None:
-        for key in ("uncertainties", "errors", "vals"):
-            if key in data:
-                return _listed(data.child(key))
-    return _listed(sample.node.child("data").child("errors"))
-
-
-def _shape_data(
-    modifier: Modifier, sample: Sample, tau: np.ndarray
-) -> tuple[list[Any], np.ndarray]:
-    """Return the absolute errors of a shapesys, and the tau that they imply.
-
-    The numbers of the document are kept if they are that already, or if the tau are
-    given in another way.
-    """
-    nominal = sample.nominal
-    given = modifier.node.get("data")
-    if given is not None and "vals" in given:
-        node = given.child("vals")
-        values = node.numbers()
-        absolute, relative = _tau(values, nominal), _tau(values * nominal, nominal)
-        if not np.allclose(relative, tau, rtol=_AGREE):
-            return _listed(node), absolute
-        return (values * nominal).tolist(), relative
-    errors = np.where(tau == 1.0, 0.0, nominal / np.sqrt(tau))
-    return errors.tolist(), _tau(errors, nominal)
-
-
-def _tau(errors: np.ndarray, nominal: np.ndarray) -> np.ndarray:
-    valid = (errors > 0.0) & (nominal > 0.0)
-    with np.errstate(over="ignore"):
-        return np.where(valid, nominal / np.where(valid, errors, 1.0), 1.0) ** 2
-
-
-def _variation(data: Node, key: str) -> list[Any]:
-    node = data.get(f"{key}_data") or data.child(key)
-    return _listed(node if isinstance(node.value, list) else node.child("contents"))
-
-
-def _listed(node: Node) -> list[Any]:
-    return copy.deepcopy(node.value)

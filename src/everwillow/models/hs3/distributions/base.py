@@ -10,20 +10,21 @@ import dataclasses
 from typing import Any, ClassVar, Protocol, final, runtime_checkable
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import jax.random as jr
+import jax.scipy as jsp
 import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow._errors import SpecificationError
 from everwillow.likelihood.quadrature import log_sum
+from everwillow.likelihood.unbinned import extended_nll, shape_nll
 from everwillow.models.hs3.definition import Reference
-from everwillow.models.hs3.distributions.panels import (
-    ORDER,
-    pieces_of,
-    rule_of,
-)
-from everwillow.models.hs3.expressions.expression import Expression
-from everwillow.models.hs3.functions.binning import Binning
+from everwillow.models.hs3.distributions.panels import ORDER, pieces_of, rule_of
+from everwillow.models.hs3.distributions.special import log_poisson
+from everwillow.models.hs3.expressions import Expression
+from everwillow.models.hs3.functions.base import Binning
 from everwillow.models.hs3.functions.graph import Edge, Region, Scope
 
 
@@ -57,10 +58,52 @@ class AbstractDistribution(eqx.Module):
             region: The ends for each observable, all of one shape.
         """
 
+    @abc.abstractmethod
+    def events_nll(self, scope: Scope, weights: Array) -> Float[Array, ""]:
+        """Return -ln L of single events.
+
+        Args:
+            scope: Values of the parameters and, for each event, of the observables.
+            weights: The weights of the events, shape ``(events,)``.
+        """
+
+    @abc.abstractmethod
+    def counts_nll(
+        self, scope: Scope, region: Region, counts: Float[Array, " bins"]
+    ) -> Float[Array, ""]:
+        """Return -ln L of counts in intervals, all constants included."""
+
+    @abc.abstractmethod
+    def point_nll(self, scope: Scope) -> Float[Array, "..."]:
+        """Return -ln L of a single observation."""
+
+    @abc.abstractmethod
+    def expected_total(self, scope: Scope, observed: Array) -> Array:
+        """Return how many events to expect where `observed` were observed."""
+
+    @abc.abstractmethod
+    def expected_counts(
+        self, scope: Scope, region: Region, observed: Float[Array, " bins"]
+    ) -> Float[Array, " bins"]:
+        """Return the counts to expect in intervals where `observed` were observed."""
+
+    @abc.abstractmethod
+    def draw_total(self, scope: Scope, observed: Array, key: Array) -> Array:
+        """Draw how many events there are where `observed` were observed."""
+
+    @abc.abstractmethod
+    def draw_counts(self, expected: Float[Array, " bins"], key: Array) -> Array:
+        """Draw counts whose expectations these are."""
+
     @property
     def variates(self) -> tuple[Reference, ...]:
         """The variables of the density, as far as the definition says."""
         return ()
+
+    @property
+    def natural_range(self) -> tuple[float, float] | None:
+        """The range over which it is normalised by itself; None if there is none."""
+        return self.support
 
     @final
     def log_prob(self, scope: Scope) -> Float[Array, "..."]:
@@ -85,7 +128,7 @@ class AbstractDistribution(eqx.Module):
     @final
     @property
     def smooth_references(self) -> tuple[str, ...]:
-        """Those that matter by more than the bin that they are in."""
+        """The names that matter by more than the bin that they are in."""
         found: dict[str, None] = {}
         for field in dataclasses.fields(self):
             if field.name != "name":
@@ -100,8 +143,75 @@ class AbstractDistribution(eqx.Module):
         return tuple(bins for part in parts for bins in _binnings(part))
 
 
+class AbstractShape(AbstractDistribution):
+    """A distribution that does not say how many events to expect.
+
+    The number of events is that of the data: -ln L of events is that of their
+    densities, that of counts the multinomial one of the observed total.
+    """
+
+    @final
+    def events_nll(self, scope: Scope, weights: Array) -> Float[Array, ""]:
+        """Return -ln of the product of the densities."""
+        return shape_nll(jnp.broadcast_to(self.log_prob(scope), weights.shape), weights)
+
+    @final
+    def counts_nll(
+        self, scope: Scope, region: Region, counts: Float[Array, " bins"]
+    ) -> Float[Array, ""]:
+        """Return -ln of the multinomial probability."""
+        constant = jnp.sum(jsp.special.gammaln(counts + 1.0))
+        constant = constant - jsp.special.gammaln(jnp.sum(counts) + 1.0)
+        logs = self.log_probability(scope, region)
+        return constant + shape_nll(jnp.broadcast_to(logs, counts.shape), counts)
+
+    @final
+    def point_nll(self, scope: Scope) -> Float[Array, "..."]:
+        """Return -ln of the density."""
+        return -self.log_prob(scope)
+
+    @final
+    def expected_total(self, scope: Scope, observed: Array) -> Array:
+        """Return the number that was observed."""
+        del scope
+        return observed
+
+    @final
+    def expected_counts(
+        self, scope: Scope, region: Region, observed: Float[Array, " bins"]
+    ) -> Float[Array, " bins"]:
+        """Return the observed total times the probabilities."""
+        logs = jnp.broadcast_to(self.log_probability(scope, region), observed.shape)
+        return jnp.sum(observed) * jnp.exp(logs)
+
+    @final
+    def draw_total(self, scope: Scope, observed: Array, key: Array) -> Array:
+        """Return the number that was observed."""
+        del scope, key
+        return observed
+
+    @final
+    def draw_counts(self, expected: Float[Array, " bins"], key: Array) -> Array:
+        """Draw counts with a fixed total, bin after bin from what is left."""
+        total = jnp.round(jnp.sum(expected))
+        after = jnp.cumsum(expected[::-1])[::-1]
+
+        def step(left: Array, bin_: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+            content, rest, bin_key = bin_
+            share = jnp.clip(content / jnp.where(rest > 0.0, rest, 1.0), 0.0, 1.0)
+            drawn = jr.binomial(bin_key, left, share)
+            return left - drawn, drawn
+
+        keys = jr.split(key, expected.shape[0])
+        return jax.lax.scan(step, total, (expected, after, keys))[1]
+
+
 class AbstractExtended(AbstractDistribution):
-    """A distribution that also says how many events to expect."""
+    """A distribution that also says how many events to expect.
+
+    -ln L contains the Poisson probability of the number of events: of single events
+    without the term ln n!, of counts with all constants.
+    """
 
     @abc.abstractmethod
     def rate(self, scope: Scope) -> Float[Array, ""]:
@@ -114,6 +224,51 @@ class AbstractExtended(AbstractDistribution):
     @abc.abstractmethod
     def log_rates(self, scope: Scope, region: Region) -> Float[Array, "..."]:
         """Return the logarithms of the expected numbers of events in intervals."""
+
+    @final
+    def events_nll(self, scope: Scope, weights: Array) -> Float[Array, ""]:
+        """Return the expected number minus the logarithms of the intensities."""
+        intensity = jnp.broadcast_to(self.log_intensity(scope), weights.shape)
+        return extended_nll(intensity, weights, self.rate(scope))
+
+    @final
+    def counts_nll(
+        self, scope: Scope, region: Region, counts: Float[Array, " bins"]
+    ) -> Float[Array, ""]:
+        """Return -ln of the product of Poisson probabilities."""
+        return -jnp.sum(
+            log_poisson(counts, self.expected_counts(scope, region, counts))
+        )
+
+    @final
+    def point_nll(self, scope: Scope) -> Float[Array, "..."]:
+        """Return the expected number minus the logarithm of the intensity."""
+        return -(self.log_intensity(scope) - self.rate(scope))
+
+    @final
+    def expected_total(self, scope: Scope, observed: Array) -> Array:
+        """Return the expected number."""
+        del observed
+        return self.rate(scope)
+
+    @final
+    def expected_counts(
+        self, scope: Scope, region: Region, observed: Float[Array, " bins"]
+    ) -> Float[Array, " bins"]:
+        """Return the expected numbers, whatever was observed."""
+        return jnp.exp(jnp.broadcast_to(self.log_rates(scope, region), observed.shape))
+
+    @final
+    def draw_total(self, scope: Scope, observed: Array, key: Array) -> Array:
+        """Draw a Poisson number."""
+        del observed
+        rate = self.rate(scope)
+        return jr.poisson(key, rate).astype(rate.dtype)
+
+    @final
+    def draw_counts(self, expected: Float[Array, " bins"], key: Array) -> Array:
+        """Draw Poisson numbers."""
+        return jr.poisson(key, expected).astype(expected.dtype)
 
 
 class AbstractIntensity(AbstractExtended):
@@ -140,13 +295,14 @@ class AbstractIntensity(AbstractExtended):
         return self.log_integral(scope, region)
 
 
-class AbstractClosed(AbstractDistribution):
+class AbstractClosed(AbstractShape):
     """A density of one variable whose integral has a closed form."""
 
+    @final
     @property
-    @abc.abstractmethod
     def variable(self) -> Reference:
-        """The variable of the closed form."""
+        """The variable of the closed form: the first field after the name."""
+        return getattr(self, dataclasses.fields(self)[1].name)
 
     @abc.abstractmethod
     def log_closed(self, scope: Scope, lower: Edge, upper: Edge) -> Float[Array, "..."]:
@@ -172,7 +328,7 @@ class AbstractClosed(AbstractDistribution):
         return self.log_closed(scope, lower, upper)
 
 
-class AbstractNumeric(AbstractDistribution):
+class AbstractNumeric(AbstractShape):
     """A density that is integrated by quadrature."""
 
     @final

@@ -10,16 +10,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from everwillow.likelihood.quadrature import log_sum
-from everwillow.models.hs3.definition import Reference
+from everwillow.models.hs3.definition import Fields, Reference
 from everwillow.models.hs3.distributions.base import (
     AbstractDistribution,
     AbstractExtended,
     AbstractIntensity,
     AbstractNumeric,
+    AbstractShape,
     integrate,
 )
-from everwillow.models.hs3.expressions.expression import Expression
-from everwillow.models.hs3.expressions.nodes import safe_log
+from everwillow.models.hs3.expressions import Expression
+from everwillow.models.hs3.expressions.evaluation import safe_log
+from everwillow.models.hs3.functions.arithmetic import expression_at
 from everwillow.models.hs3.functions.graph import Region, Scope
 
 
@@ -38,6 +40,11 @@ class Generic(AbstractNumeric):
         """Return the logarithm of the formula."""
         names = self.expression.names
         return self.expression.log({name: scope[name] for name in names})
+
+    @classmethod
+    def read(cls, fields: Fields) -> "Generic":
+        """Make one from its definition."""
+        return cls(fields.name, expression_at(fields))
 
 
 @final
@@ -59,6 +66,12 @@ class DensityFunction(AbstractNumeric):
             return scope[self.function]
         return _log_value(scope, self.function)
 
+    @classmethod
+    def read(cls, fields: Fields) -> "DensityFunction":
+        """Make one from its definition, whose type says if it is a logarithm."""
+        logarithmic = fields.type == "log_density_function_dist"
+        return cls(fields.name, fields.get("function"), logarithmic)
+
 
 @final
 class EfficiencyProduct(AbstractNumeric):
@@ -79,7 +92,7 @@ class EfficiencyProduct(AbstractNumeric):
 
 
 @final
-class Product(AbstractDistribution):
+class Product(AbstractShape):
     """A product of densities with one normalisation over all observables; 1 if empty.
 
     Attributes:
@@ -91,7 +104,7 @@ class Product(AbstractDistribution):
 
     @property
     def variates(self) -> tuple[Reference, ...]:
-        """Those of the factors."""
+        """The variables of the factors."""
         return _variates(self.factors)
 
     def log_density(self, scope: Scope) -> Float[Array, "..."]:
@@ -129,7 +142,7 @@ class Product(AbstractDistribution):
 
 
 @final
-class Mixture(AbstractDistribution):
+class Mixture(AbstractShape):
     """A weighted sum of densities, each normalised.
 
     Attributes:
@@ -143,8 +156,13 @@ class Mixture(AbstractDistribution):
 
     @property
     def variates(self) -> tuple[Reference, ...]:
-        """Those of the summands."""
+        """The variables of the summands."""
         return _variates(self.summands)
+
+    @property
+    def natural_range(self) -> tuple[float, float] | None:
+        """The range that holds the natural ranges of the summands."""
+        return _union(self.summands)
 
     def log_density(self, scope: Scope) -> Float[Array, "..."]:
         """Return the logarithm of the sum of weighted densities."""
@@ -171,8 +189,13 @@ class ExtendedMixture(AbstractExtended):
 
     @property
     def variates(self) -> tuple[Reference, ...]:
-        """Those of the summands."""
+        """The variables of the summands."""
         return _variates(self.summands)
+
+    @property
+    def natural_range(self) -> tuple[float, float] | None:
+        """The range that holds the natural ranges of the summands."""
+        return _union(self.summands)
 
     def log_density(self, scope: Scope) -> Float[Array, "..."]:
         """Return the logarithm of the intensity."""
@@ -211,8 +234,13 @@ class RateExtended(AbstractExtended):
 
     @property
     def variates(self) -> tuple[Reference, ...]:
-        """Those of the density."""
+        """The variables of the density."""
         return _variates((self.dist,))
+
+    @property
+    def natural_range(self) -> tuple[float, float] | None:
+        """The natural range of the density."""
+        return _union((self.dist,))
 
     def log_density(self, scope: Scope) -> Float[Array, "..."]:
         """Return the logarithm of the density."""
@@ -254,6 +282,12 @@ class RateDensity(AbstractIntensity):
         shape = jnp.shape(scope[observables[0]]) if observables else ()
         return jnp.broadcast_to(_log_value(scope, self.density), shape)
 
+    @classmethod
+    def read(cls, fields: Fields) -> "RateDensity":
+        """Make one from its definition."""
+        x = fields.get("x") if fields.has("x") else None
+        return cls(fields.name, x, fields.get("density", "function"))
+
 
 Process: TypeAlias = RateExtended | RateDensity
 
@@ -273,23 +307,23 @@ class BinCounts(AbstractExtended):
     edges: tuple[tuple[str, tuple[float, ...]], ...] = eqx.field(static=True)
 
     def log_density(self, scope: Scope) -> Float[Array, "..."]:
-        """Return that of the process."""
+        """Return the value of the process."""
         return self.process.log_density(scope)
 
     def log_integral(self, scope: Scope, region: Region) -> Float[Array, "..."]:
-        """Return that of the process."""
+        """Return the value of the process."""
         return self.process.log_integral(scope, region)
 
     def rate(self, scope: Scope) -> Float[Array, ""]:
-        """Return that of the process."""
+        """Return the value of the process."""
         return self.process.rate(scope)
 
     def log_intensity(self, scope: Scope) -> Float[Array, "..."]:
-        """Return that of the process."""
+        """Return the value of the process."""
         return self.process.log_intensity(scope)
 
     def log_rates(self, scope: Scope, region: Region) -> Float[Array, "..."]:
-        """Return those of the process."""
+        """Return the values of the process."""
         return self.process.log_rates(scope, region)
 
 
@@ -304,6 +338,15 @@ def _summed(
 
 def _variates(parts: tuple[AbstractDistribution, ...]) -> tuple[Reference, ...]:
     return tuple(dict.fromkeys(v for part in parts for v in part.variates))
+
+
+def _union(parts: tuple[AbstractDistribution, ...]) -> tuple[float, float] | None:
+    """Return the range that holds all natural ranges, None if one part has none."""
+    ranges = [part.natural_range for part in parts]
+    known = [one for one in ranges if one is not None]
+    if len(known) < len(ranges):
+        return None
+    return min(low for low, _ in known), max(high for _, high in known)
 
 
 def _weights(scope: Scope, mixture: Mixture | ExtendedMixture) -> Array:

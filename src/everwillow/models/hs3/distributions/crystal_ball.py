@@ -17,6 +17,7 @@ from everwillow.models.hs3.distributions.base import AbstractClosed
 from everwillow.models.hs3.distributions.special import (
     log_exponential_interval,
     log_normal_interval,
+    standardise,
 )
 from everwillow.models.hs3.functions.graph import Edge, Scope
 
@@ -51,11 +52,6 @@ class CrystalBall(AbstractClosed):
     left: tuple[Reference, Reference, Reference] = eqx.field(static=True)
     right: tuple[Reference, Reference, Reference] | None = eqx.field(static=True)
 
-    @property
-    def variable(self) -> Reference:
-        """The variable."""
-        return self.m
-
     def log_density(self, scope: Scope) -> Float[Array, "..."]:
         """Return the logarithm of the shape, 0 at the peak."""
         distance = scope[self.m] - scope[self.m0]
@@ -77,7 +73,10 @@ class CrystalBall(AbstractClosed):
         if self.right is None:
             alpha, n, sigma = (scope[reference] for reference in self.left)
             flipped = alpha < 0.0
-            low, high = _deviation(lower, m0, sigma), _deviation(upper, m0, sigma)
+            low, high = (
+                standardise(lower, m0, sigma, _FAR),
+                standardise(upper, m0, sigma, _FAR),
+            )
             low, high = jnp.where(flipped, -high, low), jnp.where(flipped, -low, high)
             tailed = _log_side_integral(-high, -low, jnp.abs(alpha), n)
             plain = _log_core(low, high, 0.0, jnp.inf)
@@ -93,7 +92,7 @@ class CrystalBall(AbstractClosed):
         )
         start, stop = np.stack([-high, low]), np.stack([-low, high])
         center = jnp.stack([-m0, m0]).reshape(column)
-        start, stop = (_deviation(end, center, sigma) for end in (start, stop))
+        start, stop = (standardise(end, center, sigma, _FAR) for end in (start, stop))
         return _total(
             _log_side_integral(start, stop, jnp.abs(alpha), n) + jnp.log(sigma)
         )
@@ -110,6 +109,7 @@ class CrystalBall(AbstractClosed):
         two_sided = [fields.has(f"{k}_{side}") for k in keys for side in "LR"]
         if not any(two_sided) and fields.type == "crystalball_dist":
             one = (fields.get("alpha"), fields.positive("n"), fields.positive("sigma"))
+            fields.note("without suffixes, alpha and n are those of one tail")
             return cls(fields.name, m, m0, one, None)
         sides = {}
         for side in "LR":
@@ -120,13 +120,6 @@ class CrystalBall(AbstractClosed):
             n = fields.positive(f"n_{side}", "n")
             sides[side] = (alpha, n, fields.positive(f"sigma_{side}", "sigma"))
         return cls(fields.name, m, m0, sides["L"], sides["R"])
-
-
-def _deviation(edge: Edge, center: Array, width: Array) -> Array:
-    edge = np.asarray(edge)
-    finite = np.isfinite(edge)
-    inner = (np.where(finite, edge, 0.0) - center) / width
-    return jnp.where(finite, inner, np.where(edge > 0.0, _FAR, -_FAR))
 
 
 def _log_side(t: Array, alpha: Array, n: Array) -> Array:

@@ -70,11 +70,6 @@ class Decay(AbstractClosed):
     sides: tuple[int, ...] = eqx.field(static=True)
     resolution: Resolution = eqx.field(static=True)
 
-    @property
-    def variable(self) -> Reference:
-        """The variable."""
-        return self.t
-
     def log_density(self, scope: Scope) -> Float[Array, "..."]:
         """Return the logarithm of the convolution, normalised over the real line."""
         t, tau = scope[self.t], scope[self.tau]

@@ -19,6 +19,7 @@ from everwillow.models.hs3.distributions.base import AbstractClosed
 from everwillow.models.hs3.distributions.special import (
     log_exponential_interval,
     log_normal_interval,
+    log_poisson,
     standardise,
 )
 from everwillow.models.hs3.functions.graph import Edge, Scope
@@ -39,11 +40,6 @@ class Uniform(AbstractClosed):
 
     name: str = eqx.field(static=True)
     x: Reference = eqx.field(static=True)
-
-    @property
-    def variable(self) -> Reference:
-        """The variable."""
-        return self.x
 
     def log_density(self, scope: Scope) -> Float[Array, "..."]:
         """Return zero."""
@@ -68,11 +64,6 @@ class Exponential(AbstractClosed):
     name: str = eqx.field(static=True)
     x: Reference = eqx.field(static=True)
     c: Reference = eqx.field(static=True)
-
-    @property
-    def variable(self) -> Reference:
-        """The variable."""
-        return self.x
 
     def log_density(self, scope: Scope) -> Float[Array, "..."]:
         """Return :math:`-cx`."""
@@ -111,11 +102,6 @@ class Gaussian(AbstractClosed):
     x: Reference = eqx.field(static=True)
     mean: Reference = eqx.field(static=True)
     sigma: Reference = eqx.field(static=True)
-
-    @property
-    def variable(self) -> Reference:
-        """The variable."""
-        return self.x
 
     def log_density(self, scope: Scope) -> Float[Array, "..."]:
         """Return the exponent."""
@@ -160,11 +146,6 @@ class LogNormal(AbstractClosed):
     x: Reference = eqx.field(static=True)
     mu: Reference = eqx.field(static=True)
     sigma: Reference = eqx.field(static=True)
-
-    @property
-    def variable(self) -> Reference:
-        """The variable."""
-        return self.x
 
     def log_density(self, scope: Scope) -> Float[Array, "..."]:
         """Return the exponent, with the Jacobian."""
@@ -217,11 +198,6 @@ class Poisson(AbstractClosed):
     x: Reference = eqx.field(static=True)
     mean: Reference = eqx.field(static=True)
 
-    @property
-    def variable(self) -> Reference:
-        """The count."""
-        return self.x
-
     def log_density(self, scope: Scope) -> Float[Array, "..."]:
         """Return the logarithm of the probability."""
         return log_poisson(scope[self.x], scope[self.mean])
@@ -260,19 +236,6 @@ class Poisson(AbstractClosed):
     def read(cls, fields: Fields) -> "Poisson":
         """Make one from its definition."""
         return cls(fields.name, fields.get("x"), fields.get("mean"))
-
-
-def log_poisson(count: Array, mean: Array) -> Array:
-    """Return the logarithm of the probability of a count; ``-inf`` for a negative one.
-
-    The mean may be zero, where a count of zero is certain.
-    """
-    possible = (count >= 0.0) & (mean >= 0.0) & ((mean > 0.0) | (count == 0.0))
-    count = jnp.where(count >= 0.0, count, 0.0)
-    positive = mean > 0.0
-    logs = jnp.where(positive, jnp.log(jnp.where(positive, mean, 1.0)), 0.0)
-    value = count * logs - mean - jsp.special.gammaln(count + 1.0)
-    return jnp.where(possible, value, -jnp.inf)
 
 
 def _at_most(count: np.ndarray, mean: Array) -> Array:

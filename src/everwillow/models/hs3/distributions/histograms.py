@@ -9,19 +9,19 @@ from jaxtyping import Array, Float
 
 from everwillow.models.hs3.definition import Fields, Reference
 from everwillow.models.hs3.distributions.base import (
-    AbstractDistribution,
     AbstractIntensity,
     AbstractNumeric,
+    AbstractShape,
     integrate,
 )
-from everwillow.models.hs3.expressions.nodes import safe_log
-from everwillow.models.hs3.functions.binning import Binning, read_histogram
+from everwillow.models.hs3.expressions.evaluation import safe_log
+from everwillow.models.hs3.functions.base import Binning, read_histogram
 from everwillow.models.hs3.functions.graph import Edge, Region, Scope
 from everwillow.models.hs3.functions.interpolations import WeightedSum
 
 
 @final
-class HistogramDensity(AbstractDistribution):
+class HistogramDensity(AbstractShape):
     """A density that is constant in each bin, 0 outside of them: RooHistPdf.
 
     Attributes:

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from everwillow.likelihood.quadrature import gauss_legendre
-from everwillow.models.hs3.functions.binning import Binning
+from everwillow.models.hs3.functions.base import Binning
 from everwillow.models.hs3.functions.graph import Edge, Scope
 
 
@@ -28,7 +28,7 @@ class Dependent(Protocol):
 
     @property
     def smooth_references(self) -> tuple[str, ...]:
-        """Those that matter by more than their bin."""
+        """The names that matter by more than the bin that they are in."""
         ...
 
     @property

@@ -16,9 +16,9 @@ from everwillow._errors import SpecificationError
 from everwillow.likelihood.quadrature import gauss_legendre
 from everwillow.models.hs3.definition import Fields, Reference
 from everwillow.models.hs3.distributions.base import AbstractClosed, require_finite
-from everwillow.models.hs3.expressions.nodes import safe_log
+from everwillow.models.hs3.expressions.evaluation import safe_log
+from everwillow.models.hs3.functions.arithmetic import horner
 from everwillow.models.hs3.functions.graph import Edge, Scope
-from everwillow.models.hs3.functions.registry import horner
 
 
 class AbstractSeries(AbstractClosed):
@@ -27,7 +27,7 @@ class AbstractSeries(AbstractClosed):
     Attributes:
         first: Degree of the polynomial of the first coefficient.
         x: The variable.
-        coefficients: Of the polynomials, in the order of their degree or number.
+        coefficients: The factors of the polynomials, by degree or number.
     """
 
     first: ClassVar[int] = 0
@@ -40,12 +40,6 @@ class AbstractSeries(AbstractClosed):
     def read(cls, fields: Fields) -> Self:
         """Make one from its definition."""
         return cls(fields.name, fields.get("x"), fields.list_at("coefficients"))
-
-    @final
-    @property
-    def variable(self) -> Reference:
-        """The variable."""
-        return self.x
 
     @property
     def degree(self) -> int:

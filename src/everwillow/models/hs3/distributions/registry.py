@@ -1,7 +1,7 @@
 """From the type of a distribution in a document to its class."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 from everwillow._errors import SpecificationError, nearest, unknown_key
 from everwillow.models.hs3.definition import Fields, Reference
@@ -48,9 +48,8 @@ from everwillow.models.hs3.distributions.shapes import (
     GeneralizedNormal,
     RelativisticBreitWigner,
 )
-from everwillow.models.hs3.functions.binning import read_binning
+from everwillow.models.hs3.functions.base import read_binning
 from everwillow.models.hs3.functions.interpolations import WeightedSum
-from everwillow.models.hs3.functions.registry import expression_at
 
 
 _MAX_DEPTH = 40
@@ -63,40 +62,23 @@ FUNDAMENTAL: dict[str, Any] = {
     "chebychev_dist": Chebychev,
     "crystalball_dist": CrystalBall,
     "crystalball_doublesided_dist": CrystalBall,
+    "density_function_dist": DensityFunction,
     "exponential_dist": Exponential,
     "gaussian_dist": Gaussian,
+    "generic_dist": Generic,
     "generalized_normal_dist": GeneralizedNormal,
     "gennormal_dist": GeneralizedNormal,
     "histogram_dist": HistogramDensity,
+    "log_density_function_dist": DensityFunction,
     "lognormal_dist": LogNormal,
     "multivariate_normal_dist": MultivariateNormal,
     "normal_dist": Gaussian,
     "poisson_dist": Poisson,
     "polynomial_dist": Polynomial,
+    "rate_density_dist": RateDensity,
     "relativistic_breit_wigner_dist": RelativisticBreitWigner,
 }
 """The distributions that refer to no others, by their type in a document."""
-
-COMPOSITE = (
-    "bincounts_density_dist",
-    "bincounts_extended_dist",
-    "decay_dist",
-    "density_function_dist",
-    "efficiency_product_pdf_dist",
-    "extend_pdf",
-    "generic_dist",
-    "log_density_function_dist",
-    "mixture_dist",
-    "product_dist",
-    "rate_density_dist",
-    "rate_extended_dist",
-    "uniform_dist",
-    "weighted_sum_dist",
-)
-"""The types of those that refer to others or to functions."""
-
-TYPES = (*FUNDAMENTAL, *COMPOSITE)
-"""All types that can be evaluated."""
 
 _REFUSED = {
     "histfactory_dist": "it is paired with binned data itself, and part of no other",
@@ -179,33 +161,19 @@ class Builder:
 
     def _make(self, fields: Fields) -> AbstractDistribution:
         kind = fields.type
-        if kind in FUNDAMENTAL:
-            made = FUNDAMENTAL[kind].read(fields)
-            self._say(fields, made)
-            return made
-        if kind in COMPOSITE:
-            return _COMPOSITE[kind](self, fields)
-        return self._refuse(fields, kind)
-
-    def _refuse(self, fields: Fields, kind: str) -> NoReturn:
         if kind in _REFUSED:
-            msg = f"distributions of type {kind!r} are not supported here; "
-            fields.refuse(msg + _REFUSED[kind])
-        hint = nearest(kind, TYPES) or f" Have: {', '.join(TYPES)}"
-        msg = f"there is no distribution type {kind!r}.{hint}"
-        fields.refuse(msg)
-
-    def _say(self, fields: Fields, made: AbstractDistribution) -> None:
-        if isinstance(made, CrystalBall) and made.right is None:
-            self.note(
-                f"{fields.where}: without suffixes, alpha and n are those of one tail."
+            fields.refuse(
+                f"distributions of type {kind!r} are not supported here; "
+                f"{_REFUSED[kind]}"
             )
+        if kind not in TYPES:
+            hint = nearest(kind, TYPES) or f" Have: {', '.join(TYPES)}"
+            fields.refuse(f"there is no distribution type {kind!r}.{hint}")
+        if kind in FUNDAMENTAL:
+            return FUNDAMENTAL[kind].read(fields)
+        return COMPOSITE[kind](self, fields)
 
-    def note(self, sentence: str) -> None:
-        """Add a sentence to `notes`, once."""
-        self.notes[sentence] = None
-
-    def model(self, name: str) -> Fields:
+    def resolution_model(self, name: str) -> Fields:
         """Return the definition of a resolution model."""
         if name in self.functions:
             return Fields("functions", name, self.functions[name])
@@ -219,23 +187,6 @@ def _children(
     return tuple(builder.build(name) for name in names)
 
 
-def _generic_dist(builder: Builder, fields: Fields) -> AbstractDistribution:
-    del builder
-    return Generic(fields.name, expression_at(fields))
-
-
-def _density_function_dist(builder: Builder, fields: Fields) -> AbstractDistribution:
-    del builder
-    return DensityFunction(fields.name, fields.get("function"), logarithmic=False)
-
-
-def _log_density_function_dist(
-    builder: Builder, fields: Fields
-) -> AbstractDistribution:
-    del builder
-    return DensityFunction(fields.name, fields.get("function"), logarithmic=True)
-
-
 def _efficiency_product_pdf_dist(
     builder: Builder, fields: Fields
 ) -> AbstractDistribution:
@@ -245,8 +196,9 @@ def _efficiency_product_pdf_dist(
 
 def _product_dist(builder: Builder, fields: Fields) -> AbstractDistribution:
     if fields.raw("normalization"):
-        msg = "products of conditional densities ('normalization') are not supported"
-        fields.refuse(msg)
+        fields.refuse(
+            "products of conditional densities ('normalization') are not supported"
+        )
     fields.raw("x")
     factors = tuple(
         factor
@@ -270,12 +222,9 @@ def _mixture_dist(builder: Builder, fields: Fields) -> AbstractDistribution:
             f"{len(coefficients)}"
         )
     if missing and extended:
-        msg = "an extended mixture needs a coefficient for each summand"
-        fields.refuse(msg)
+        fields.refuse("an extended mixture needs a coefficient for each summand")
     if extended is None and not missing:
-        builder.note(
-            f"{fields.where}: with a coefficient for each summand it is extended."
-        )
+        fields.note("with a coefficient for each summand it is extended")
     if missing or extended is False:
         return Mixture(fields.name, summands, coefficients)
     return ExtendedMixture(fields.name, summands, coefficients)
@@ -313,26 +262,22 @@ def _rate_extended_dist(builder: Builder, fields: Fields) -> RateExtended:
     return RateExtended(fields.name, fields.get("rate", "norm"), builder.build(name))
 
 
-def _rate_density_dist(builder: Builder, fields: Fields) -> RateDensity:
-    del builder
-    x = fields.get("x") if fields.has("x") else None
-    return RateDensity(fields.name, x, fields.get("density", "function"))
-
-
 def _bincounts_extended_dist(builder: Builder, fields: Fields) -> AbstractDistribution:
     return BinCounts(fields.name, _rate_extended_dist(builder, fields), _edges(fields))
 
 
 def _bincounts_density_dist(builder: Builder, fields: Fields) -> AbstractDistribution:
-    return BinCounts(fields.name, _rate_density_dist(builder, fields), _edges(fields))
+    del builder
+    return BinCounts(fields.name, RateDensity.read(fields), _edges(fields))
 
 
 def _decay_dist(builder: Builder, fields: Fields) -> AbstractDistribution:
     kind = fields.raw("decayType", 0)
     if isinstance(kind, bool) or not isinstance(kind, int) or kind not in SIDES:
         fields.refuse(f"'decayType' must be 0, 1 or 2, not {kind!r}")
-    model = builder.model(fields.name_at("resolutionModel", "resolution_model"))
-    resolution = read_resolution(model, builder.model)
+    model = fields.name_at("resolutionModel", "resolution_model")
+    find = builder.resolution_model
+    resolution = read_resolution(find(model), find)
     t: Reference = fields.get("t", "x")
     return Decay(fields.name, t, fields.positive("tau"), SIDES[kind], resolution)
 
@@ -342,19 +287,19 @@ def _edges(fields: Fields) -> tuple[tuple[str, tuple[float, ...]], ...]:
     return read_binning(fields).axes if fields.spec.get("axes") else ()
 
 
-_COMPOSITE: dict[str, Callable[[Builder, Fields], AbstractDistribution]] = {
+COMPOSITE: dict[str, Callable[[Builder, Fields], AbstractDistribution]] = {
     "bincounts_density_dist": _bincounts_density_dist,
     "bincounts_extended_dist": _bincounts_extended_dist,
     "decay_dist": _decay_dist,
-    "density_function_dist": _density_function_dist,
     "efficiency_product_pdf_dist": _efficiency_product_pdf_dist,
     "extend_pdf": _rate_extended_dist,
-    "generic_dist": _generic_dist,
-    "log_density_function_dist": _log_density_function_dist,
     "mixture_dist": _mixture_dist,
     "product_dist": _product_dist,
-    "rate_density_dist": _rate_density_dist,
     "rate_extended_dist": _rate_extended_dist,
     "uniform_dist": _uniform_dist,
     "weighted_sum_dist": _weighted_sum_dist,
 }
+"""What reads the distributions that refer to others, by their type."""
+
+TYPES = (*FUNDAMENTAL, *COMPOSITE)
+"""All types that can be evaluated."""

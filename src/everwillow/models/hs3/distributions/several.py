@@ -14,13 +14,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow.models.hs3.definition import Fields, Reference
-from everwillow.models.hs3.distributions.base import AbstractDistribution, integrate
-from everwillow.models.hs3.distributions.elementary import log_poisson
+from everwillow.models.hs3.distributions.base import AbstractShape, integrate
+from everwillow.models.hs3.distributions.special import log_poisson
 from everwillow.models.hs3.functions.graph import Region, Scope
 
 
 @final
-class MultivariateNormal(AbstractDistribution):
+class MultivariateNormal(AbstractShape):
     r"""The density :math:`\exp(-\frac12 (x - \mu)^T \Sigma^{-1} (x - \mu))`.
 
     Over unbounded ranges the normalisation is the closed form; over bounded ones a
@@ -28,7 +28,7 @@ class MultivariateNormal(AbstractDistribution):
 
     Attributes:
         x: The variables.
-        mean: Their centers.
+        mean: The means of the variables.
         covariances: The rows of the covariance matrix.
     """
 
@@ -103,7 +103,7 @@ class MultivariateNormal(AbstractDistribution):
 
 
 @final
-class BarlowBeestonLite(AbstractDistribution):
+class BarlowBeestonLite(AbstractShape):
     r"""The product of :math:`\mathrm{Poisson}(x_i \tau_i; \tau_i)`, counts first.
 
     It is normalised as a probability of the counts :math:`x_i \tau_i`.

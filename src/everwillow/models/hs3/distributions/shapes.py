@@ -22,7 +22,7 @@ from everwillow.likelihood.quadrature import (
 )
 from everwillow.models.hs3.definition import Fields, Reference
 from everwillow.models.hs3.distributions.base import AbstractClosed, require_finite
-from everwillow.models.hs3.expressions.nodes import safe_log
+from everwillow.models.hs3.expressions.evaluation import safe_log
 from everwillow.models.hs3.functions.graph import Edge, Scope
 
 
@@ -42,11 +42,6 @@ class Argus(AbstractClosed):
     resonance: Reference = eqx.field(static=True)
     slope: Reference = eqx.field(static=True)
     power: Reference = eqx.field(static=True)
-
-    @property
-    def variable(self) -> Reference:
-        """The variable."""
-        return self.mass
 
     def log_density(self, scope: Scope) -> Float[Array, "..."]:
         """Return the logarithm, ``-inf`` beyond the end of the spectrum."""
@@ -102,11 +97,6 @@ class GeneralizedNormal(AbstractClosed):
     mean: Reference = eqx.field(static=True)
     alpha: Reference = eqx.field(static=True)
     beta: Reference = eqx.field(static=True)
-
-    @property
-    def variable(self) -> Reference:
-        """The variable."""
-        return self.x
 
     def log_density(self, scope: Scope) -> Float[Array, "..."]:
         """Return the exponent."""
@@ -199,11 +189,6 @@ class RelativisticBreitWigner(AbstractClosed):
     x: Reference = eqx.field(static=True)
     mass: Reference = eqx.field(static=True)
     channels: tuple[DecayChannel, ...] = eqx.field(static=True)
-
-    @property
-    def variable(self) -> Reference:
-        """The variable."""
-        return self.x
 
     def log_density(self, scope: Scope) -> Float[Array, "..."]:
         """Return the logarithm, ``-inf`` below the threshold."""

@@ -1,4 +1,4 @@
-"""Integrals of common densities over intervals, in log space.
+"""Common probabilities and integrals of densities over intervals, in log space.
 
 Ends of intervals are constants and may be infinite. Everything here has finite
 derivatives of first and second order wherever the value is finite.
@@ -25,12 +25,14 @@ def log1mexp(gap: Array) -> Array:
     return jnp.where(positive, jnp.where(small, near, far), -jnp.inf)
 
 
-def standardise(edge: ArrayLike, center: Array, width: Array) -> Array:
-    """Return ``(edge - center) / width``, a large constant for an infinite edge."""
+def standardise(
+    edge: ArrayLike, center: Array, width: Array, far: float = _FAR
+) -> Array:
+    """Return ``(edge - center) / width``, the constant `far` for an infinite edge."""
     edge = np.asarray(edge)
     finite = np.isfinite(edge)
     inner = (np.where(finite, edge, 0.0) - center) / width
-    return jnp.where(finite, inner, np.where(edge > 0.0, _FAR, -_FAR))
+    return jnp.where(finite, inner, np.where(edge > 0.0, far, -far))
 
 
 def log_ndtr(x: Array) -> Array:
@@ -94,3 +96,16 @@ def _log_decayed(u: Array) -> Array:
     series = -0.5 * v + v2 * (1.0 / 24.0 + v2 * (-1.0 / 2880.0 + v2 / 181440.0))
     w = jnp.where(small, 1.0, u)
     return jnp.where(small, series, log1mexp(w) - jnp.log(w))
+
+
+def log_poisson(count: Array, mean: Array) -> Array:
+    """Return the logarithm of the probability of a count; ``-inf`` for a negative one.
+
+    The mean may be zero, where a count of zero is certain.
+    """
+    possible = (count >= 0.0) & (mean >= 0.0) & ((mean > 0.0) | (count == 0.0))
+    count = jnp.where(count >= 0.0, count, 0.0)
+    positive = mean > 0.0
+    logs = jnp.where(positive, jnp.log(jnp.where(positive, mean, 1.0)), 0.0)
+    value = count * logs - mean - jax.scipy.special.gammaln(count + 1.0)
+    return jnp.where(possible, value, -jnp.inf)

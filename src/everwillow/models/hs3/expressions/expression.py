@@ -8,16 +8,14 @@ from jaxtyping import Array, Float
 
 from everwillow._errors import ArgumentTypeError, unknown_key
 from everwillow._typing import ArrayLike
-from everwillow.models.hs3.expressions.grammar import parse
-from everwillow.models.hs3.expressions.nodes import (
-    Node,
-    Symbol,
+from everwillow.models.hs3.expressions.evaluation import (
     elementwise,
     has_branches,
     log_number,
     number,
-    walk,
 )
+from everwillow.models.hs3.expressions.grammar import parse
+from everwillow.models.hs3.expressions.nodes import Node, Symbol, walk
 
 
 @final
@@ -94,7 +92,7 @@ class Expression:
         ``exp(-x^2)`` does not underflow.
 
         Args:
-            values: As for a call.
+            values: A value for each of `names`, a scalar or an array.
 
         Returns:
             A floating-point array, ``-inf`` with zero gradient where the value is not

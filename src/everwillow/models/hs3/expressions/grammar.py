@@ -10,9 +10,8 @@ import re
 from typing import Any
 
 from everwillow._errors import ArgumentValueError, EverwillowError, nearest
+from everwillow.models.hs3.expressions.evaluation import ARITY, CONSTANTS
 from everwillow.models.hs3.expressions.nodes import (
-    ARITY,
-    CONSTANTS,
     Call,
     Chain,
     Comparison,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from everwillow._errors import EverwillowError
 from everwillow.models._document import Node
 from everwillow.models.hs3.expressions import nodes as tree
+from everwillow.models.hs3.expressions.evaluation import number
 from everwillow.models.hs3.expressions.grammar import parse
 
 
@@ -125,7 +126,7 @@ class LinearReader:
                 values[part.name] = found.offset
         with jax.ensure_compile_time_eval():
             arrays = {name: jnp.asarray(value) for name, value in values.items()}
-            return Linear(float(tree.number(node, arrays)), {})
+            return Linear(float(number(node, arrays)), {})
 
 
 def _formula(node: Node) -> tree.Node | None:

@@ -1,13 +1,65 @@
-"""What all functions of HS3 have in common."""
+"""What all functions of HS3 have in common, and the bins that some are constant in."""
 
 import abc
+from dataclasses import dataclass
 from typing import ClassVar, Protocol, final
 
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from everwillow.models._document import Node, Report
+from everwillow.models.hs3.data import read_axes
 from everwillow.models.hs3.definition import Fields, Reference
-from everwillow.models.hs3.expressions.nodes import safe_log
-from everwillow.models.hs3.functions.binning import Binning
+from everwillow.models.hs3.expressions.evaluation import safe_log
+
+
+_FEW = 64  # edges that are compared all at once
+
+
+@dataclass(frozen=True, slots=True)
+class Binning:
+    """The bins of some variables, in row-major order: the last one runs fastest.
+
+    What has one depends on its variables only by the bin that they are in.
+
+    Attributes:
+        axes: The name of each variable with the edges of its bins.
+    """
+
+    axes: tuple[tuple[str, tuple[float, ...]], ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The variables."""
+        return tuple(name for name, _ in self.axes)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """How many bins each variable has."""
+        return tuple(len(edges) - 1 for _, edges in self.axes)
+
+    @property
+    def volumes(self) -> np.ndarray:
+        """The product of the widths of each bin, shape ``(bins,)``."""
+        widths = [np.diff(edges) for _, edges in self.axes]
+        return np.prod(np.meshgrid(*widths, indexing="ij"), axis=0).ravel()
+
+    def place(self, values: "Lookup") -> tuple[Array, Array]:
+        """Return the bin, the nearest one outside of the range, and what is inside.
+
+        A bin owns its lower edge, and the last one its upper edge, too.
+        """
+        index, inside = jnp.zeros((), jnp.int32), jnp.ones((), bool)
+        for (name, edges), size in zip(self.axes, self.shape, strict=True):
+            value, ends = jnp.asarray(values[name], float), jnp.asarray(edges, float)
+            # A search is a loop; a few edges are compared at once.
+            method = "compare_all" if len(edges) <= _FEW else "scan"
+            found = jnp.searchsorted(ends, value, side="right", method=method)
+            found = found.astype(jnp.int32) - 1
+            index = index * size + jnp.clip(found, 0, size - 1)
+            inside = inside & (value >= ends[0]) & (value <= ends[-1])
+        return index, inside
 
 
 class Lookup(Protocol):
@@ -65,3 +117,33 @@ class AbstractFunction(abc.ABC):
 def only_names(references: tuple[Reference, ...]) -> tuple[str, ...]:
     """Return the names among references, each once."""
     return tuple(dict.fromkeys(r for r in references if isinstance(r, str)))
+
+
+def read_binning(fields: Fields, node: Node | None = None) -> Binning:
+    """Read the entry `axes` of a definition, or of an object inside of it."""
+    if node is None:
+        fields.raw("axes")
+        node = Node(fields.spec, fields.where)
+    node.child("axes")
+    axes = read_axes(node, report=Report())
+    for axis in axes:
+        if axis.edges is None:
+            fields.refuse(f"the axis {axis.name!r} has no bins")
+    return Binning(
+        tuple(
+            (axis.name, tuple(axis.edges.tolist()))
+            for axis in axes
+            if axis.edges is not None
+        )
+    )
+
+
+def read_histogram(fields: Fields) -> tuple[Binning, tuple[float, ...]]:
+    """Read the entry `data`: axes and contents."""
+    fields.raw("data")
+    node = Node(fields.spec, fields.where).child("data")
+    contents = node.child("contents")
+    binning = read_binning(fields, node)
+    size = int(np.prod(binning.shape))
+    values = contents.numbers(size=size, what=repr(fields.name))
+    return binning, tuple(values.tolist())

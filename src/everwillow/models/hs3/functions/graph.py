@@ -1,7 +1,6 @@
 """Which function needs what, and the values of all of them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import jax.numpy as jnp
@@ -10,8 +9,7 @@ from jaxtyping import Array, ArrayLike
 
 from everwillow._errors import SpecificationError, unknown_key
 from everwillow.models.hs3.definition import Reference
-from everwillow.models.hs3.functions.base import AbstractFunction
-from everwillow.models.hs3.functions.binning import Binning
+from everwillow.models.hs3.functions.base import AbstractFunction, Binning
 from everwillow.models.hs3.functions.registry import read_function
 
 
@@ -43,7 +41,7 @@ class Graph:
         >>> graph = Graph({"s": {"type": "sum", "summands": ["a", "b", 1]}})
         >>> graph.free(["s"])
         ('a', 'b')
-        >>> print(graph.bind("s")(1.0, 2.0))
+        >>> print(Scope({"a": 1.0, "b": 2.0}, graph=graph)["s"])
         4.0
     """
 
@@ -78,7 +76,7 @@ class Graph:
         """Return the names that are not functions and that `names` need, in order.
 
         Args:
-            names: Of functions and of others.
+            names: Names of functions and of others.
             smooth: Leave out what matters only by the bin that it is in.
         """
         below = self._smooth if smooth else self._free
@@ -106,13 +104,6 @@ class Graph:
         for name in names:
             if self.function_name(name) is None and name not in self.known:
                 raise unknown_key(name, [*self.known, *self.functions], where=where)
-
-    def bind(self, name: str) -> "BoundFunction":
-        """Return a function of its free names, in the order of `free`."""
-        function = self.function_name(name)
-        if function is None:
-            raise unknown_key(name, self.functions, where="functions")
-        return BoundFunction(function, self.free([function]), self)
 
     def plan(self, name: str) -> list[str]:
         """Return the functions to compute for one of them, itself last."""
@@ -166,27 +157,6 @@ class Graph:
 
     def __repr__(self) -> str:
         return f"Graph({list(self.functions)})"
-
-
-@dataclass(frozen=True)
-class BoundFunction:
-    """A function of the document as a function of numbers.
-
-    Attributes:
-        name: Its name.
-        names: What its arguments are, in order.
-        graph: Where it is from.
-    """
-
-    name: str
-    names: tuple[str, ...]
-    graph: Graph
-
-    def __call__(self, *values: ArrayLike) -> Array:
-        """Return the value for values of `names`."""
-        return Scope(dict(zip(self.names, values, strict=True)), graph=self.graph)[
-            self.name
-        ]
 
 
 class Scope:

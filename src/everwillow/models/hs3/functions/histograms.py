@@ -9,9 +9,11 @@ from jaxtyping import Array, Float
 
 from everwillow._errors import SpecificationError
 from everwillow.models.hs3.definition import Fields, Reference
-from everwillow.models.hs3.functions.base import AbstractFunction, Lookup, only_names
-from everwillow.models.hs3.functions.binning import (
+from everwillow.models.hs3.functions.base import (
+    AbstractFunction,
     Binning,
+    Lookup,
+    only_names,
     read_binning,
     read_histogram,
 )

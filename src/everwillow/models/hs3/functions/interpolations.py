@@ -38,10 +38,10 @@ class Interpolation(AbstractFunction):
     PiecewiseInterpolation.
 
     Attributes:
-        nominal: What it is where all parameters are 0.
-        low: What it is where one of them is -1.
-        high: What it is where one of them is 1.
-        parameters: Their names.
+        nominal: The value where all parameters are 0.
+        low: For each parameter the value where it alone is -1.
+        high: For each parameter the value where it alone is 1.
+        parameters: The names of the parameters.
         codes: The way from there to other values, for each of them.
         positive: Whether negative values are cut off.
     """
@@ -127,10 +127,7 @@ def _read(kind: type[_Kind], fields: Fields, positive: bool) -> _Kind:  # noqa: 
     if fields.has("interpolationCodes"):
         numbers = fields.raw("interpolationCodes") or []
     elif parameters:
-        fields.notes.append(
-            f"{fields.where}: it has no 'interpolationCodes': code 0 is assumed, as in "
-            "ROOT."
-        )
+        fields.note("it has no 'interpolationCodes': code 0 is assumed, as in ROOT")
     if not isinstance(numbers, list) or len(numbers) != len(parameters):
         fields.refuse(f"{len(parameters)} 'vars' need a list of as many codes")
     if kind is Interpolation0d:

@@ -1,157 +1,23 @@
-"""The functions of HS3: numbers computed from other numbers of the model."""
+"""From the type of a function in a document to its class."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
-import jax.numpy as jnp
-from jaxtyping import Array, Float
-
-from everwillow._errors import ArgumentValueError, SpecificationError, nearest
-from everwillow.models.hs3.definition import Fields, Reference
-from everwillow.models.hs3.expressions.expression import Expression
-from everwillow.models.hs3.functions.base import AbstractFunction, Lookup, only_names
+from everwillow._errors import nearest
+from everwillow.models.hs3.definition import Fields
+from everwillow.models.hs3.functions.arithmetic import (
+    Generic,
+    Polynomial,
+    Product,
+    Sum,
+)
+from everwillow.models.hs3.functions.base import AbstractFunction
 from everwillow.models.hs3.functions.histograms import BinVolume, Histogram, Step
 from everwillow.models.hs3.functions.interpolations import (
     Interpolation,
     Interpolation0d,
     WeightedSum,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Product(AbstractFunction):
-    """The product of its factors; 1 if there are none.
-
-    Attributes:
-        factors: Names or numbers.
-    """
-
-    type: ClassVar[str] = "product"
-    factors: tuple[Reference, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What it refers to."""
-        return only_names(self.factors)
-
-    def __call__(self, lookup: Lookup) -> Float[Array, "..."]:
-        """Return the value."""
-        value = jnp.ones(())
-        for factor in self.factors:
-            value = value * lookup[factor]
-        return value
-
-    @classmethod
-    def read(cls, fields: Fields) -> "Product":
-        """Make one from its definition."""
-        return cls(fields.list_at("factors", empty=True))
-
-
-@dataclass(frozen=True, slots=True)
-class Sum(AbstractFunction):
-    """The sum of its summands.
-
-    Attributes:
-        summands: Names or numbers.
-    """
-
-    type: ClassVar[str] = "sum"
-    summands: tuple[Reference, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What it refers to."""
-        return only_names(self.summands)
-
-    def __call__(self, lookup: Lookup) -> Float[Array, "..."]:
-        """Return the value."""
-        value = lookup[self.summands[0]]
-        for summand in self.summands[1:]:
-            value = value + lookup[summand]
-        return value
-
-    @classmethod
-    def read(cls, fields: Fields) -> "Sum":
-        """Make one from its definition."""
-        return cls(fields.list_at("summands"))
-
-
-@dataclass(frozen=True, slots=True)
-class Polynomial(AbstractFunction):
-    r"""The polynomial :math:`\sum_i a_i x^i`.
-
-    Attributes:
-        x: The variable.
-        coefficients: From the constant term upwards.
-    """
-
-    type: ClassVar[str] = "polynomial"
-    x: Reference
-    coefficients: tuple[Reference, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What it refers to."""
-        return only_names((self.x, *self.coefficients))
-
-    def __call__(self, lookup: Lookup) -> Float[Array, "..."]:
-        """Return the value."""
-        return horner([lookup[a] for a in self.coefficients], lookup[self.x])
-
-    @classmethod
-    def read(cls, fields: Fields) -> "Polynomial":
-        """Make one from its definition."""
-        return cls(fields.get("x"), fields.list_at("coefficients"))
-
-
-@dataclass(frozen=True, slots=True)
-class Generic(AbstractFunction):
-    """A formula.
-
-    Attributes:
-        expression: The formula.
-    """
-
-    type: ClassVar[str] = "generic_function"
-    expression: Expression
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What it refers to."""
-        return self.expression.names
-
-    def __call__(self, lookup: Lookup) -> Float[Array, "..."]:
-        """Return the value."""
-        return self.expression({name: lookup[name] for name in self.names})
-
-    def log(self, lookup: Lookup) -> Float[Array, "..."]:
-        """Return the logarithm, with exponential functions taken apart first."""
-        return self.expression.log({name: lookup[name] for name in self.names})
-
-    @classmethod
-    def read(cls, fields: Fields) -> "Generic":
-        """Make one from its definition."""
-        return cls(expression_at(fields))
-
-
-def horner(coefficients: list[Array], x: Array) -> Array:
-    """Return the polynomial with these coefficients, from the constant upwards."""
-    value = coefficients[-1] + jnp.zeros_like(x)
-    for coefficient in reversed(coefficients[:-1]):
-        value = value * x + coefficient
-    return value
-
-
-def expression_at(fields: Fields) -> Expression:
-    """Return the formula of a generic function or distribution."""
-    text = fields.raw("expression")
-    if not isinstance(text, str):
-        fields.refuse(f"'expression' must be a text, not {text!r}")
-    try:
-        return Expression(text)
-    except ArgumentValueError as error:
-        raise SpecificationError(f"{fields.where}/{error}") from None
 
 
 _CLASSES: tuple[type[AbstractFunction], ...] = (
@@ -197,6 +63,7 @@ def function_from(name: str, spec: Mapping[str, Any]) -> AbstractFunction:
             a value cannot be used.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> product = function_from("p", {"type": "product", "factors": ["a", 2]})
         >>> print(product({"a": jnp.asarray(3.0), 2.0: jnp.asarray(2.0)}))
         6.0
@@ -207,7 +74,7 @@ def function_from(name: str, spec: Mapping[str, Any]) -> AbstractFunction:
 def read_function(
     name: str, spec: Mapping[str, Any]
 ) -> tuple[AbstractFunction, tuple[str, ...]]:
-    """Do as `function_from`, and return a sentence for each key that was ignored."""
+    """Return the function, and a sentence for each key that was ignored."""
     fields = Fields("functions", name, spec)
     cls = FUNCTIONS.get(fields.type)
     if cls is None:

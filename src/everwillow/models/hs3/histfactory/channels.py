@@ -3,11 +3,13 @@
 Spec: HS3 0.2, chapter HistFactory.
 """
 
-from collections.abc import Sequence
+import functools as ft
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from everwillow._errors import nearest
 from everwillow.models._document import Node, Report
 from everwillow.models.hs3.data import (
     Axis,
@@ -18,9 +20,13 @@ from everwillow.models.hs3.data import (
     read_axes,
     read_data,
 )
+from everwillow.models.hs3.definition import COMMON
 from everwillow.models.hs3.document import Document
-from everwillow.models.hs3.histfactory.keys import report_unread, report_unread_of
-from everwillow.models.hs3.histfactory.modifiers import Modifier, read_modifier
+from everwillow.models.hs3.histfactory.modifiers import (
+    CONSTRAINT_KEYS,
+    Modifier,
+    read_modifier,
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ class Channel:
 
 def read_channel(node: Node, document: Document) -> Channel:
     """Read a histfactory distribution."""
-    name = node.child("name").text()
+    name = node.name
     axes = read_axes(node, report=document.report)
     bins = bin_count(axes)
     samples: list[Sample] = []
@@ -65,7 +71,7 @@ def read_channel(node: Node, document: Document) -> Channel:
         listed.refuse(f"the channel {name!r} has no samples.")
     if not bins:
         node.refuse(f"the channel {name!r} has no bins.")
-    report_unread(node, document.report)
+    _report_unread(node, document.report)
     return Channel(name, node, axes, bins, tuple(samples))
 
 
@@ -113,7 +119,7 @@ def _sample(
         for item in (() if listed is None else listed.items())
     )
     _check_twice(modifiers, report)
-    report_unread_of(modifiers, report)
+    _report_unread_of(modifiers, report)
     return Sample(name, node, nominal, widths, modifiers)
 
 
@@ -170,3 +176,63 @@ def _filled(
         data.name,
     )
     return counts.ravel()
+
+
+# Which keys are read; the report names all others.
+_CHANNEL = ("axes", "samples", "default_interpolation", "staterror")
+_SETTINGS = ("constraint", "constraint_type", "relThreshold")
+_SAMPLE = ("data", "modifiers", "staterror")
+_TEMPLATE = ("contents", "errors")
+_MODIFIER = ("parameter", "parameters", *CONSTRAINT_KEYS)
+# What the entry `data` of a modifier may hold; no entry is read where there is none.
+_DATA = {
+    "normsys": ("lo", "hi", "interpolation"),
+    "histosys": ("lo", "hi", "lo_data", "hi_data", "interpolation"),
+    "shapesys": ("vals",),
+    "shapefactor": ("vals",),
+    "staterror": ("uncertainties", "errors", "vals"),
+}
+
+
+def _report_unread(channel: Node, report: Report) -> None:
+    """Report keys of a channel and of its samples that are not read."""
+    _check(channel, _CHANNEL, report)
+    _check(channel.get("staterror"), _SETTINGS, report)
+    for sample in channel.child("samples").items():
+        _check(sample, _SAMPLE, report)
+        _check(sample.get("staterror"), _SETTINGS, report)
+        _check(sample.get("data"), _TEMPLATE, report)
+
+
+def _report_unread_of(modifiers: Iterable[Modifier], report: Report) -> None:
+    """Report keys of modifiers that are not read."""
+    for modifier in modifiers:
+        node, inside = modifier.node, _DATA.get(modifier.kind, ())
+        known = (*_MODIFIER, "data") if inside else _MODIFIER
+        if "interpolation" in inside:
+            known = (*known, "interpolation")
+        _check(node, known, report)
+        if inside:
+            data = node.get("data")
+            _check(data, inside, report)
+            for key in ("lo", "hi", "lo_data", "hi_data"):
+                if modifier.kind == "histosys" and data is not None:
+                    _check(data.get(key), ("contents",), report)
+
+
+def _check(node: Node | None, known: tuple[str, ...], report: Report) -> None:
+    if node is None or not isinstance(node.value, dict):
+        return
+    for key, value in node.value.items():
+        if value is None or key in known or key in COMMON:
+            continue
+        absent = tuple(one for one in known if one not in node.value)
+        # Not refused, as distributions do: exporters add keys of their own here.
+        report.collect(_sentence(key, absent), node.where)
+
+
+@ft.lru_cache(256)  # one key may stand in thousands of modifiers
+def _sentence(key: str, absent: tuple[str, ...]) -> str:
+    escaped = key.replace("{", "{{").replace("}", "}}")
+    hint = nearest(key, absent).replace("Did you mean", "Was it meant to be")
+    return f"The key {escaped!r} has no meaning and is ignored at {{names}}.{hint}"

@@ -24,7 +24,7 @@ class ShapeSys:
     """A shapesys: the errors of its bins as they stand, and what they belong to.
 
     Attributes:
-        label: Its channel and sample.
+        label: The names of its channel and sample.
         names: The gammas, or the array parameter.
         values: The entry `vals`.
         nominal: Yields of the sample.
@@ -119,7 +119,7 @@ def stat_errors(carriers: Sequence[tuple[Sample, np.ndarray]]) -> np.ndarray:
 def report_dropped(
     label: str, nominal: np.ndarray, errors: np.ndarray, report: Report
 ) -> None:
-    """Say which bins have an error and no yield that it could be an error of."""
+    """Report bins that have an error although they expect no events."""
     for place in np.flatnonzero((nominal <= 0.0) & (errors > 0.0)):
         report.collect(
             "Errors are dropped where no events are expected: {names}.",

@@ -164,14 +164,14 @@ def _constraints(
         spare = key.startswith("constraint_name") and any(
             f"constraint_type{end}" in node for end in ("", "s")
         )
-        words = _words(given, count, distributions, spare=spare)
-        if any(words):
-            found.append(words)
+        kinds = _constraint_kinds(given, count, distributions, spare=spare)
+        if any(kinds):
+            found.append(kinds)
     if not found:
         return (None,)
-    named = [words for words in found if set(words) & set(distributions)]
+    named = [kinds for kinds in found if set(kinds) & set(distributions)]
     chosen = (named or found)[0]
-    if not named and any(words != chosen for words in found):
+    if not named and any(kinds != chosen for kinds in found):
         report.say(
             f"{node.where}: its entries on the constraint differ; "
             f"{', '.join(map(str, chosen))} is used."
@@ -179,7 +179,7 @@ def _constraints(
     return chosen
 
 
-def _words(
+def _constraint_kinds(
     given: Node, count: int, distributions: Iterable[str], *, spare: bool
 ) -> tuple[str | None, ...]:
     if not isinstance(given.value, list):

@@ -21,6 +21,7 @@ from everwillow.likelihood.binned.spec import (
 from everwillow.likelihood.interpolation import EXPONENTIAL
 from everwillow.models._document import Node
 from everwillow.models.hs3.document import Document
+from everwillow.models.hs3.functions.graph import Graph
 from everwillow.models.hs3.histfactory.channels import Channel, Sample
 from everwillow.models.hs3.histfactory.derived import derive
 from everwillow.models.hs3.histfactory.gammas import (
@@ -41,7 +42,7 @@ from everwillow.models.hs3.histfactory.templates import (
     paired,
     scaled,
     stat_settings,
-    template,
+    template_node,
 )
 from everwillow.models.hs3.measurements import Measurements
 from everwillow.models.hs3.parameters import Parameters, Role
@@ -53,7 +54,7 @@ _SMALLEST = 1e-100  # relative error
 
 
 @dataclass
-class Builder:
+class ChannelBuilder:
     """What the channels of one likelihood are built with.
 
     Attributes:
@@ -62,7 +63,8 @@ class Builder:
         measurements: Counts constraints given by name.
         parameters: Collects parameters; those of `measurements`.
         derived: Collects the functions that modifiers name.
-        gammas: The bin parameters of each modifier, by its pointer.
+        gammas: The bin parameters of each modifier, by its identity.
+        graph: The functions that modifiers name, and those which these need.
     """
 
     document: Document
@@ -71,6 +73,7 @@ class Builder:
     parameters: Parameters
     derived: dict[str, Derived] = field(default_factory=dict)
     gammas: dict[int, str | tuple[str, ...]] = field(default_factory=dict)
+    graph: Graph = field(default_factory=Graph)
 
     def channels(
         self, channels: Sequence[Channel], *, shapesys: str | None
@@ -81,6 +84,11 @@ class Builder:
             channels: With their data.
             shapesys: Meaning of the `vals` of shapesys, None to find out.
         """
+        modifiers = [m for c in channels for s in c.samples for m in s.modifiers]
+        functions = {name: node.value for name, node in self.document.functions.items()}
+        named = [m.parameters[0] for m in modifiers if m.kind not in PER_BIN]
+        roots = [str(name) for name in named if name in functions]
+        self.graph = Graph(functions, roots=roots)
         specs = tuple(self._channel(channel) for channel in channels)
         for channel in channels:
             self._stat_constraints(channel)
@@ -122,8 +130,12 @@ class Builder:
             if code in EXPONENTIAL:
                 check_positive(lo, hi, code)
         else:
-            down = template(data, "lo", channel)
-            up = template(data, "hi", channel)
+            down, up = (
+                template_node(data, key).numbers(
+                    size=channel.bins, what=f"{channel.name!r}"
+                )
+                for key in ("lo", "hi")
+            )
             effect = ShapeVariation(reference, down, up, code)
             if code in EXPONENTIAL and min(*down, *up, *sample.nominal) <= 0.0:
                 data.refuse(
@@ -142,69 +154,78 @@ class Builder:
         self._need(reference, "factor", modifier.node)
         if reference in self.derived:
             return Scale(reference)
-        word = modifier.constraint(0)
-        if word is not None:
-            self._constrain_factor(reference, word, modifier, unit=True)
+        kind = modifier.constraint(0)
+        if kind is not None:
+            self._constrain_factor(reference, kind, modifier, unit=True)
         return Scale(reference)
 
     def _need(self, name: str, role: Role, node: Node) -> None:
         if name in self.document.functions:
-            derive(name, self.document, self.parameters, self.derived, node=node)
+            derive(
+                name,
+                self.document,
+                self.graph,
+                self.parameters,
+                self.derived,
+                node=node,
+            )
         else:
-            self.parameters.want(name, role, node=node)
+            self.parameters.require(name, role, node=node)
 
     def _bin_scale(self, modifier: Modifier, channel: Channel) -> BinScale:
         names = gamma_names(modifier, channel, self.selection, self.document)
         self.gammas[id(modifier)] = names
         free = modifier.kind == "shapefactor"
         if isinstance(names, str):
-            self.parameters.want(names, "gamma", node=modifier.node, size=channel.bins)
+            self.parameters.require(
+                names, "gamma", node=modifier.node, size=channel.bins
+            )
             names_, each = (names,), names
         else:
             for name in names:
-                self.parameters.want(name, "gamma", node=modifier.node)
+                self.parameters.require(name, "gamma", node=modifier.node)
             names_, each = names, names
         if free and "vals" not in (modifier.node.get("data") or Node({})):
             for index, name in enumerate(names_):
-                word = modifier.constraint(index)
-                if word is not None:
-                    self._constrain_factor(name, word, modifier, unit=True)
+                kind = modifier.constraint(index)
+                if kind is not None:
+                    self._constrain_factor(name, kind, modifier, unit=True)
         return BinScale(each)
 
     def _constrain_alpha(self, modifier: Modifier, name: str) -> None:
-        word = modifier.constraint(0)
+        kind = modifier.constraint(0)
         node, report = modifier.node, self.document.report
-        if word is None:
+        if kind is None:
             report.collect(
                 f"No constraint is given for the {modifier.kind} of {{names}}: Gauss "
                 "is assumed.",
                 name,
             )
-        if word == "None":
+        if kind == "None":
             return
-        if word == "Const":
+        if kind == "Const":
             self.parameters.fix(name)
-        elif word in (None, "Gauss"):
+        elif kind in (None, "Gauss"):
             self.parameters.constrain(name, _UNIT, origin=node.where)
-        elif word == "LogNormal" and modifier.kind == "normsys":
+        elif kind == "LogNormal" and modifier.kind == "normsys":
             report.collect(
                 "The log-normal constraint of {names} is read as a log-normal "
                 "distribution of the factor, so the parameter itself is Gaussian.",
                 name,
             )
             self.parameters.constrain(name, _UNIT, origin=node.where)
-        elif word in ("LogNormal", "Poisson"):
+        elif kind in ("LogNormal", "Poisson"):
             node.refuse(
-                f"a {word} constraint needs a positive parameter, but that of a "
+                f"a {kind} constraint needs a positive parameter, but that of a "
                 f"{modifier.kind} is nominally 0. Use Gauss, or name a distribution."
             )
-        elif word is not None:
-            self._constrain_by_name(name, word, node)
+        elif kind is not None:
+            self._constrain_by_name(name, kind, node)
 
     def _constrain_factor(
         self,
         name: str,
-        word: str,
+        kind: str,
         modifier: Modifier,
         *,
         unit: bool = False,
@@ -212,13 +233,13 @@ class Builder:
     ) -> None:
         """Constrain a parameter that is nominally 1, with a relative error."""
         where = modifier.node.where
-        if word == "None":
+        if kind == "None":
             return
-        if word == "Const":
+        if kind == "Const":
             self.parameters.fix(name)
             return
-        if word not in _FACTOR_KINDS:
-            self._constrain_by_name(name, word, modifier.node)
+        if kind not in _FACTOR_KINDS:
+            self._constrain_by_name(name, kind, modifier.node)
             return
         if unit:
             self.document.report.collect(
@@ -233,15 +254,15 @@ class Builder:
             self.parameters.fix(name)
             error = 1.0
         _check_error(error, modifier.node)
-        self.parameters.constrain(name, _factor_constraint(word, error), origin=where)
+        self.parameters.constrain(name, _factor_constraint(kind, error), origin=where)
 
-    def _constrain_by_name(self, name: str, word: str, node: Node) -> None:
-        if not self.measurements.count(self.document.distributions[word]):
+    def _constrain_by_name(self, name: str, kind: str, node: Node) -> None:
+        if not self.measurements.count(self.document.distributions[kind]):
             return
-        counted = self.measurements.counted[word]
+        counted = self.measurements.counted[kind]
         if name not in counted:
             names = ", ".join(map(repr, counted))
-            node.refuse(f"the distribution {word!r} constrains {names}, not {name!r}.")
+            node.refuse(f"the distribution {kind!r} constrains {names}, not {name!r}.")
 
     def _stat_constraints(self, channel: Channel) -> None:
         groups: dict[object, list[tuple[Sample, Modifier]]] = {}
@@ -260,24 +281,24 @@ class Builder:
             sample, modifier = members[0]
             default, threshold = stat_settings(sample, channel)
             for index, (name, error) in enumerate(paired(names, errors)):
-                said = [word for _, m in members if (word := m.constraint(index))]
-                word = said[0] if said else default
-                if word is None:
-                    word = "Poisson"
+                given = [kind for _, m in members if (kind := m.constraint(index))]
+                kind = given[0] if given else default
+                if kind is None:
+                    kind = "Poisson"
                     self.document.report.collect(
                         "No constraint is given for the staterror {names}: Poisson is "
                         "assumed.",
                         modifier.name,
                     )
-                if len(set(said)) > 1:
+                if len(set(given)) > 1:
                     self.document.report.collect(
                         "The samples give different constraints for {names}; that of "
                         "the first sample is used.",
                         name,
                     )
                 if np.max(error) < threshold:
-                    word = "Const"
-                self._constrain_bins(name, word, modifier, error)
+                    kind = "Const"
+                self._constrain_bins(name, kind, modifier, error)
 
     def _shape_constraints(
         self, channels: Sequence[Channel], wanted: str | None
@@ -308,37 +329,37 @@ class Builder:
                 paired(entry.names, relative), paired(entry.names, free), strict=True
             )
             for index, ((name, error), (_, is_free)) in enumerate(pairs):
-                word = entry.modifier.constraint(index)
-                if np.all(is_free) and word != "Const":
+                kind = entry.modifier.constraint(index)
+                if np.all(is_free) and kind != "Const":
                     self.document.report.collect(
                         "The 'vals' of {names} are 0: no errors but free factors, as "
                         "ROOT writes a ShapeFactor.",
                         entry.modifier.name,
                     )
                     continue
-                if word is None:
-                    word = "Poisson"
+                if kind is None:
+                    kind = "Poisson"
                     self.document.report.collect(
                         "No constraint is given for the shapesys {names}: Poisson is "
                         "assumed.",
                         entry.modifier.name,
                     )
-                self._constrain_bins(name, word, entry.modifier, error)
+                self._constrain_bins(name, kind, entry.modifier, error)
 
     def _constrain_bins(
-        self, name: str, word: str, modifier: Modifier, error: np.ndarray
+        self, name: str, kind: str, modifier: Modifier, error: np.ndarray
     ) -> None:
         if error.ndim == 0:
-            self._constrain_factor(name, word, modifier, error=float(error))
+            self._constrain_factor(name, kind, modifier, error=float(error))
             return
-        if word not in _FACTOR_KINDS:
-            if word not in ("Const", "None"):
+        if kind not in _FACTOR_KINDS:
+            if kind not in ("Const", "None"):
                 modifier.node.refuse("an array of parameters needs a constraint type.")
-            if word == "Const":
+            if kind == "Const":
                 self.parameters.fix(name)
         elif (error > 0.0).all():
             _check_error(error, modifier.node)
-            spec = _factor_constraint(word, error)
+            spec = _factor_constraint(kind, error)
             self.parameters.constrain(name, spec, origin=modifier.node.where)
         else:
             modifier.node.refuse(
@@ -356,13 +377,13 @@ def _check_error(error: float | np.ndarray, node: Node) -> None:
         node.refuse(f"a relative error of {np.ravel(error)[0]:g} cannot be used.")
 
 
-def _factor_constraint(word: str, error: float | np.ndarray) -> ConstraintSpec:
+def _factor_constraint(kind: str, error: float | np.ndarray) -> ConstraintSpec:
     """Return the constraint of a factor around 1 with a relative error.
 
     The kappa of a log-normal is 1 + error, as in HistFactory.
     """
     one = 1.0 if np.ndim(error) == 0 else np.ones(np.shape(error))
-    match word:
+    match kind:
         case "Gauss":
             return ConstraintSpec("normal", one, error)
         case "Poisson":

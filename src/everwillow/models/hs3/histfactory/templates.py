@@ -46,12 +46,18 @@ def check_positive(lo: Node, hi: Node, code: str) -> None:
             )
 
 
-def template(data: Node, key: str, channel: Channel) -> np.ndarray:
-    """Return the yields of a histosys on one side."""
+def template_node(data: Node, key: str) -> Node:
+    """Return the list of the yields of a histosys on one side, `lo` or `hi`."""
     node = data.get(f"{key}_data") or data.child(key)
-    if not isinstance(node.value, list):
-        node = node.child("contents")
-    return node.numbers(size=channel.bins, what=f"{channel.name!r}")
+    return node if isinstance(node.value, list) else node.child("contents")
+
+
+def stat_error_node(modifier: Modifier) -> Node | None:
+    """Return the list of absolute errors that a staterror has itself, if any."""
+    data = modifier.node.get("data")
+    if data is None or isinstance(data.value, list):
+        return data
+    return data.get("uncertainties") or data.get("errors") or data.get("vals")
 
 
 def modifiers_of(channel: Channel, kind: str) -> Iterator[tuple[Sample, Modifier]]:
@@ -73,26 +79,16 @@ def paired(names: object, values: np.ndarray) -> Iterator[tuple[str, np.ndarray]
 def bin_values(modifier: Modifier, channel: Channel) -> np.ndarray:
     """Return the entry `vals` of a shapesys."""
     data = modifier.node.child("data")
-    node = data if isinstance(data.value, list) else data.child("vals")
-    values = node.numbers(size=channel.bins, what=f"{channel.name!r}")
-    if (values < 0.0).any():
-        node.refuse("an error cannot be negative.")
-    return values
+    return _errors(
+        data if isinstance(data.value, list) else data.child("vals"), channel
+    )
 
 
 def bin_errors(sample: Sample, modifier: Modifier, channel: Channel) -> np.ndarray:
     """Return the absolute errors that a staterror is about."""
-    data = modifier.node.get("data")
-    if data is not None:
-        if isinstance(data.value, list):
-            node = data
-        else:
-            node = data.get("uncertainties") or data.get("errors") or data.get("vals")
-        if node is not None:
-            values = node.numbers(size=channel.bins, what=f"{channel.name!r}")
-            if (values < 0.0).any():
-                node.refuse("an error cannot be negative.")
-            return values
+    node = stat_error_node(modifier)
+    if node is not None:
+        return _errors(node, channel)
     if sample.errors is None:
         modifier.node.refuse(
             f"a staterror uses the errors of its sample, but {sample.name!r} has no "
@@ -101,16 +97,23 @@ def bin_errors(sample: Sample, modifier: Modifier, channel: Channel) -> np.ndarr
     return sample.errors
 
 
+def _errors(node: Node, channel: Channel) -> np.ndarray:
+    values = node.numbers(size=channel.bins, what=f"{channel.name!r}")
+    if (values < 0.0).any():
+        node.refuse("an error cannot be negative.")
+    return values
+
+
 def stat_settings(sample: Sample, channel: Channel) -> tuple[str | None, float]:
     """Return constraint and threshold of staterrors from beside their modifiers.
 
     ROOT has them in an entry `staterror` of the channel; that of a sample outranks it.
     """
-    word, threshold = None, 0.0
+    kind, threshold = None, 0.0
     for node in (channel.node, sample.node):
         settings = node.get("staterror")
         if settings is not None:
-            word = constraint_type(settings) or word
+            kind = constraint_type(settings) or kind
             least = settings.get("relThreshold")
             threshold = threshold if least is None else least.number()
-    return word, threshold
+    return kind, threshold

@@ -5,8 +5,8 @@ from everwillow.models.hs3.terms.base import (
     BinnedTerm,
     PointTerm,
     UnbinnedTerm,
-    build_terms,
 )
+from everwillow.models.hs3.terms.pairing import build_terms
 
 
 __all__ = ["AbstractTerm", "BinnedTerm", "PointTerm", "UnbinnedTerm", "build_terms"]

@@ -1,41 +1,32 @@
-"""The terms of a likelihood of HS3 that are not of HistFactory.
+"""The terms of a likelihood that are not of HistFactory: distributions with data.
 
-`build_terms` pairs distributions with data and makes one term of each pair, and one of
-each auxiliary distribution. The -ln L of the likelihood is the sum of their `nll`.
-
-This is the seam to the reader of documents: dictionaries by name go in, as they stand
-in a document, terms come out.
+The -ln L of the likelihood is the sum of their `nll`. How a distribution makes a
+likelihood of data is its own business: it says how many events to expect, or it does
+not.
 """
 
 import abc
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeAlias, final
 
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
-import jax.scipy as jsp
 import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow._errors import SpecificationError
 from everwillow._typing import Scalar
-from everwillow.likelihood.unbinned import extended_nll, shape_nll
-from everwillow.models.hs3.data import categorical_axes
 from everwillow.models.hs3.definition import Reference
 from everwillow.models.hs3.distributions.base import (
     AbstractDistribution,
-    AbstractExtended,
     Drawable,
 )
-from everwillow.models.hs3.distributions.elementary import Poisson, log_poisson
-from everwillow.models.hs3.distributions.registry import Builder
+from everwillow.models.hs3.distributions.elementary import Poisson
 from everwillow.models.hs3.functions.graph import Graph, Region, Scope
-from everwillow.models.hs3.terms.pairing import Datum, Document, Pairing, Plan
 from everwillow.models.hs3.terms.sampling import (
     draw_events,
-    draw_multinomial,
     event_grid,
     mean_of,
 )
@@ -52,11 +43,11 @@ class AbstractTerm(eqx.Module):
     """One factor of a likelihood: a distribution and what was observed.
 
     Attributes:
-        name: Of the distribution.
+        name: The name of the distribution.
         parameters: Names of the free symbols that it needs, in order of appearance;
             functions are resolved, observed quantities are left out.
-        data: What was observed, a pytree of arrays: an argument of `nll`.
-        notes: What was assumed, one sentence each, for the report of the reader.
+        data: The observed data, a pytree of arrays: an argument of `nll`.
+        notes: Sentences on what was assumed, for the report of the reader.
     """
 
     name: eqx.AbstractVar[str]
@@ -116,27 +107,20 @@ class UnbinnedTerm(AbstractTerm):
         """Return -ln L of the events, ``inf`` where one of them is impossible."""
         entries, weights = data["entries"], data["weights"]
         columns = {axis: entries[:, i] for i, (axis, _) in enumerate(self.ranges)}
-        scope = self._scope(values).at(columns)
-        if isinstance(self.distribution, AbstractExtended):
-            intensity = self.distribution.log_intensity(scope)
-            intensity = jnp.broadcast_to(intensity, weights.shape)
-            return extended_nll(intensity, weights, self.distribution.rate(scope))
-        density = jnp.broadcast_to(self.distribution.log_prob(scope), weights.shape)
-        return shape_nll(density, weights)
+        return self.distribution.events_nll(self._scope(values).at(columns), weights)
 
     def expected(self, values: Values) -> dict[str, Array]:
         """Return a grid of points whose weights are the expected numbers of events."""
         scope = self._scope(values)
         entries, shares = event_grid(self.distribution, scope)
-        return {"entries": entries, "weights": shares * self._rate(scope)}
+        total = self.distribution.expected_total(scope, self._observed())
+        return {"entries": entries, "weights": shares * total}
 
     def sample(self, values: Values, key: Array) -> dict[str, Array]:
         """Draw events: a Poisson number, or as many as observed if it is fixed."""
         scope = self._scope(values)
         count_key, event_key = jr.split(key)
-        count = self._rate(scope)
-        if isinstance(self.distribution, AbstractExtended):
-            count = jr.poisson(count_key, count).astype(count.dtype)
+        count = self.distribution.draw_total(scope, self._observed(), count_key)
         entries = draw_events(self.distribution, scope, event_key, self.capacity)
         numbers = jnp.arange(self.capacity, dtype=count.dtype)
         weights = (numbers < count).astype(entries.dtype)
@@ -146,9 +130,7 @@ class UnbinnedTerm(AbstractTerm):
     def _scope(self, values: Values) -> Scope:
         return Scope(values, dict(self.ranges), graph=self.graph)
 
-    def _rate(self, scope: Scope) -> Scalar:
-        if isinstance(self.distribution, AbstractExtended):
-            return self.distribution.rate(scope)
+    def _observed(self) -> Scalar:
         return jnp.sum(self.data["weights"])
 
 
@@ -179,36 +161,25 @@ class BinnedTerm(AbstractTerm):
 
     def nll(self, values: Values, data: Float[Array, " bins"]) -> Scalar:
         """Return -ln L of the counts, ``inf`` where one of them is impossible."""
-        logs = self._log_expected(values)
-        if isinstance(self.distribution, AbstractExtended):
-            return -jnp.sum(log_poisson(data, jnp.exp(logs)))
-        constant = jnp.sum(jsp.special.gammaln(data + 1.0))
-        constant = constant - jsp.special.gammaln(jnp.sum(data) + 1.0)
-        return constant + shape_nll(logs, data)
+        return self.distribution.counts_nll(*self._bins(values), data)
 
     def expected(self, values: Values) -> Float[Array, " bins"]:
         """Return the expected contents."""
-        contents = jnp.exp(self._log_expected(values))
-        if isinstance(self.distribution, AbstractExtended):
-            return contents
-        return jnp.sum(self.data) * contents
+        return self.distribution.expected_counts(*self._bins(values), self.data)
 
     def sample(self, values: Values, key: Array) -> Float[Array, " bins"]:
         """Draw contents: Poisson, or multinomial if their total is fixed."""
-        contents = self.expected(values)
-        if isinstance(self.distribution, AbstractExtended):
-            return jr.poisson(key, contents).astype(contents.dtype)
-        return draw_multinomial(key, contents)
+        return self.distribution.draw_counts(self.expected(values), key)
 
-    def _log_expected(self, values: Values) -> Float[Array, " bins"]:
-        """Return the logarithms of expected contents, or of probabilities."""
-        scope = Scope(values, dict(self.ranges), graph=self.graph)
-        region = _bin_region(tuple(axis for axis, _ in self.ranges), self.edges)
-        if isinstance(self.distribution, AbstractExtended):
-            logs = self.distribution.log_rates(scope, region)
-        else:
-            logs = self.distribution.log_probability(scope, region)
-        return jnp.broadcast_to(logs, self.data.shape)
+    def _bins(self, values: Values) -> tuple[Scope, Region]:
+        """Return where to evaluate, and the ends of all bins, the last axis fastest."""
+        lower = np.meshgrid(*(np.array(e[:-1]) for e in self.edges), indexing="ij")
+        upper = np.meshgrid(*(np.array(e[1:]) for e in self.edges), indexing="ij")
+        region = {
+            axis: (low.ravel(), high.ravel())
+            for (axis, _), low, high in zip(self.ranges, lower, upper, strict=True)
+        }
+        return Scope(values, dict(self.ranges), graph=self.graph), region
 
 
 @final
@@ -236,14 +207,11 @@ class PointTerm(AbstractTerm):
 
     def nll(self, values: Values, data: Float[Array, " variates"]) -> Scalar:
         """Return minus the logarithm of the density."""
-        scope = self._scope(values)
-        observed = {name: data[i] for i, name in enumerate(self._observed())}
-        scope = scope.at(observed)
-        log_prob = self.distribution.log_prob(scope)
-        if isinstance(self.distribution, AbstractExtended):
-            log_prob = self.distribution.log_intensity(scope)
-            log_prob = log_prob - self.distribution.rate(scope)
-        return -jnp.reshape(log_prob, ())
+        bound = dict(self.bound)
+        names = [name for name, _ in self.ranges if name not in bound]
+        observed = {name: data[i] for i, name in enumerate(names)}
+        scope = self._scope(values).at(observed)
+        return jnp.reshape(self.distribution.point_nll(scope), ())
 
     def expected(self, values: Values) -> Float[Array, " variates"]:
         """Return the observation that the parameters fit best.
@@ -257,10 +225,12 @@ class PointTerm(AbstractTerm):
         if self.data.size == 0:
             return self.data
         scope = self._scope(values)
-        if isinstance(self.distribution, Drawable) and self._is_natural():
-            return self.distribution.center(scope)
-        self._require_finite()
-        return mean_of(self.distribution, scope)
+        drawable = self._drawable()
+        return (
+            mean_of(self.distribution, scope)
+            if drawable is None
+            else drawable.center(scope)
+        )
 
     def sample(self, values: Values, key: Array) -> Float[Array, " variates"]:
         """Draw an observation.
@@ -271,122 +241,28 @@ class PointTerm(AbstractTerm):
         if self.data.size == 0:
             return self.data
         scope = self._scope(values)
-        if isinstance(self.distribution, Drawable) and self._is_natural():
-            return self.distribution.draw(scope, key)
-        self._require_finite()
+        drawable = self._drawable()
+        if drawable is not None:
+            return drawable.draw(scope, key)
         return draw_events(self.distribution, scope, key, 1)[0]
 
     def _scope(self, values: Values) -> Scope:
         scope = Scope(values, dict(self.ranges), graph=self.graph)
         return scope.at({name: scope[source] for name, source in self.bound})
 
-    def _observed(self) -> list[str]:
-        bound = dict(self.bound)
-        return [name for name, _ in self.ranges if name not in bound]
+    def _drawable(self) -> Drawable | None:
+        """Return the distribution if it can be drawn from as a whole.
 
-    def _is_natural(self) -> bool:
-        return isinstance(self.distribution, Poisson) or all(
-            math.isinf(stop) for _, (_, stop) in self.ranges
-        )
-
-    def _require_finite(self) -> None:
+        None if it has to be drawn over its finite ranges.
+        """
+        natural = all(math.isinf(stop) for _, (_, stop) in self.ranges)
+        if isinstance(self.distribution, Poisson) or (
+            natural and isinstance(self.distribution, Drawable)
+        ):
+            return self.distribution
         if any(math.isinf(end) for _, ends in self.ranges for end in ends):
             raise SpecificationError(
                 f"distributions/{self.name}: nothing can be drawn from it over an "
                 "infinite range; give its datum an axis with a min and a max."
             )
-
-
-def _bin_region(names: tuple[str, ...], edges: tuple[tuple[float, ...], ...]) -> Region:
-    """Return the ends of all bins of several axes, the last axis running fastest."""
-    lower = np.meshgrid(*(np.array(e[:-1]) for e in edges), indexing="ij")
-    upper = np.meshgrid(*(np.array(e[1:]) for e in edges), indexing="ij")
-    return {
-        name: (low.ravel(), high.ravel())
-        for name, low, high in zip(names, lower, upper, strict=True)
-    }
-
-
-def build_terms(
-    pairs: Sequence[tuple[str, Datum]],
-    *,
-    distributions: Mapping[str, Mapping[str, Any]],
-    functions: Mapping[str, Mapping[str, Any]] | None = None,
-    data: Mapping[str, Mapping[str, Any]] | None = None,
-    aux_distributions: Sequence[str] = (),
-    observed: Mapping[str, float] | None = None,
-    known: Iterable[str] | None = None,
-    capacity: int | None = None,
-) -> tuple[AbstractTerm, ...]:
-    """Make the terms of a likelihood.
-
-    Args:
-        pairs: Distribution and datum of each pair.
-        distributions: The distributions of the document by name.
-        functions: Its functions by name.
-        data: Its data sets by name.
-        aux_distributions: Names of auxiliary distributions; each is counted once,
-            however often it is named, also as a factor of a product.
-        observed: Values of the constants that can be global observables, by name: an
-            auxiliary distribution whose variate is among them has it as its data.
-        known: Names of all parameters of the document; another name is an error. Any
-            name is a parameter if None.
-        capacity: Room for events in unbinned toys; twice the observed events plus a
-            hundred if None.
-
-    Returns:
-        The terms of `pairs` in order, then those of auxiliary distributions.
-
-    Raises:
-        SpecificationError: If a definition cannot be used.
-        UnknownKeyError: If a name is not known.
-
-    Example:
-        >>> (term,) = build_terms(
-        ...     [("g", 1.0)],
-        ...     distributions={
-        ...         "g": {"type": "normal_dist", "x": "x", "mean": "mu", "sigma": 1}
-        ...     },
-        ... )
-        >>> term.parameters
-        ('mu',)
-        >>> print(term.nll({"mu": 1.0}, term.data).round(6))
-        0.918939
-    """
-    observed = dict(observed or {})
-    names = None if known is None else [*known, *observed]
-    builder = Builder(distributions, functions)
-    wanted = [*(name for name, _ in pairs), *aux_distributions]
-    roots = [r for name in wanted for r in builder.build(name).references]
-    discrete = categorical_axes((data or {}).values())
-    graph = Graph(functions, known=names, roots=roots, discrete=discrete)
-    pairing = Pairing(Document(builder, graph, data or {}, observed))
-    plans = [pairing.main(name, datum) for name, datum in pairs]
-    plans += pairing.auxiliary(aux_distributions)
-    general = (*builder.notes, *graph.notes)
-    notes = [(() if i else general) + plan.notes for i, plan in enumerate(plans)]
-    with_notes = zip(plans, notes, strict=True)
-    return tuple(_term(plan, graph, said, capacity) for plan, said in with_notes)
-
-
-def _term(
-    plan: Plan, graph: Graph, notes: tuple[str, ...], capacity: int | None
-) -> AbstractTerm:
-    own = {name for name, _ in plan.ranges} - dict(plan.bound).keys()
-    sources = dict(plan.bound)
-    found = [sources.get(name, name) for name in plan.distribution.references]
-    references = [name for name in found if isinstance(name, str)]
-    free = tuple(name for name in graph.free(references) if name not in own)
-    named = (plan.distribution.name, free)
-    common = (notes, plan.distribution, graph, plan.ranges)
-    data = jnp.asarray(plan.data, float)
-    if plan.weights is not None:
-        weights = jnp.asarray(plan.weights, float)
-        room = capacity
-        if room is None:
-            room = 2 * max(len(plan.weights), math.ceil(plan.weights.sum())) + 100
-        events = {"entries": data, "weights": weights}
-        return UnbinnedTerm(*named, events, *common, room)
-    if plan.edges is not None:
-        return BinnedTerm(*named, data, *common, plan.edges)
-    return PointTerm(*named, data, *common, plan.bound)
+        return None

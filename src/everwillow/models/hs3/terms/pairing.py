@@ -1,4 +1,9 @@
-"""Which data belong to which distribution, and over which ranges."""
+"""Which data belong to which distribution, and over which ranges.
+
+`build_terms` pairs distributions with data and makes one term of each pair, and one of
+each auxiliary distribution. It is the seam to the reader of documents: dictionaries by
+name go in, as they stand in a document, terms come out.
+"""
 
 import dataclasses
 import math
@@ -6,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
+import jax.numpy as jnp
 import numpy as np
 
 from everwillow._errors import SpecificationError, unknown_key
@@ -13,9 +19,9 @@ from everwillow.models._document import Node, Report
 from everwillow.models.hs3.data import (
     Axis,
     BinnedData,
-    DataSet,
     PointData,
     UnbinnedData,
+    categorical_axes,
     read_data,
 )
 from everwillow.models.hs3.definition import Reference
@@ -23,16 +29,16 @@ from everwillow.models.hs3.distributions.base import (
     AbstractDistribution,
     AbstractExtended,
 )
-from everwillow.models.hs3.distributions.composite import (
-    BinCounts,
-    Product,
-    RateDensity,
-    RateExtended,
-)
-from everwillow.models.hs3.distributions.elementary import Uniform
+from everwillow.models.hs3.distributions.composite import BinCounts, Product
+from everwillow.models.hs3.distributions.elementary import Gaussian, Uniform
 from everwillow.models.hs3.distributions.registry import Builder
 from everwillow.models.hs3.functions.graph import Graph
-from everwillow.models.hs3.terms.roles import all_bound, natural_range, swapped
+from everwillow.models.hs3.terms.base import (
+    AbstractTerm,
+    BinnedTerm,
+    PointTerm,
+    UnbinnedTerm,
+)
 
 
 Datum: TypeAlias = str | float | Sequence[float]
@@ -42,7 +48,7 @@ Range: TypeAlias = tuple[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
-class Document:
+class Definitions:
     """What the document defines, and what is known of its names.
 
     Attributes:
@@ -58,42 +64,83 @@ class Document:
     observed: Mapping[str, float]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A distribution, its observables, and what was observed.
+def build_terms(
+    pairs: Sequence[tuple[str, Datum]],
+    *,
+    distributions: Mapping[str, Mapping[str, Any]],
+    functions: Mapping[str, Mapping[str, Any]] | None = None,
+    data: Mapping[str, Mapping[str, Any]] | None = None,
+    aux_distributions: Sequence[str] = (),
+    observed: Mapping[str, float] | None = None,
+    known: Iterable[str] | None = None,
+    capacity: int | None = None,
+) -> tuple[AbstractTerm, ...]:
+    """Make the terms of a likelihood.
 
-    Attributes:
-        distribution: The density.
-        ranges: The observables and their ranges.
-        data: Events, contents or numbers.
-        weights: Of events, or None.
-        edges: Of bins, or None.
-        bound: Observables that a function of the document determines.
-        notes: What was assumed.
+    Args:
+        pairs: Distribution and datum of each pair.
+        distributions: The distributions of the document by name.
+        functions: Its functions by name.
+        data: Its data sets by name.
+        aux_distributions: Names of auxiliary distributions; each is counted once,
+            however often it is named, also as a factor of a product.
+        observed: Values of the constants that can be global observables, by name: an
+            auxiliary distribution whose variate is among them has it as its data.
+        known: Names of all parameters of the document; another name is an error. Any
+            name is a parameter if None.
+        capacity: Room for events in unbinned toys; twice the observed events plus a
+            hundred if None.
+
+    Returns:
+        The terms of `pairs` in order, then those of auxiliary distributions.
+
+    Raises:
+        SpecificationError: If a definition cannot be used.
+        UnknownKeyError: If a name is not known.
+
+    Example:
+        >>> (term,) = build_terms(
+        ...     [("g", 1.0)],
+        ...     distributions={
+        ...         "g": {"type": "normal_dist", "x": "x", "mean": "mu", "sigma": 1}
+        ...     },
+        ... )
+        >>> term.parameters
+        ('mu',)
+        >>> print(term.nll({"mu": 1.0}, term.data).round(6))
+        0.918939
     """
-
-    distribution: AbstractDistribution
-    ranges: tuple[Range, ...]
-    data: np.ndarray
-    weights: np.ndarray | None = None
-    edges: tuple[tuple[float, ...], ...] | None = None
-    bound: tuple[tuple[str, Reference], ...] = ()
-    notes: tuple[str, ...] = ()
+    observed = dict(observed or {})
+    names = None if known is None else [*known, *observed]
+    builder = Builder(distributions, functions)
+    wanted = [*(name for name, _ in pairs), *aux_distributions]
+    roots = [r for name in wanted for r in builder.build(name).references]
+    discrete = categorical_axes((data or {}).values())
+    graph = Graph(functions, known=names, roots=roots, discrete=discrete)
+    pairing = Pairing(Definitions(builder, graph, data or {}, observed), capacity)
+    terms = [pairing.main(name, datum) for name, datum in pairs]
+    terms += pairing.auxiliary(aux_distributions)
+    if terms:
+        general = (*builder.notes, *graph.notes)
+        terms[0] = dataclasses.replace(terms[0], notes=general + terms[0].notes)
+    return tuple(terms)
 
 
 class Pairing:
     """Pairs distributions with data, and counts each constraint once.
 
     Args:
-        document: What there is.
+        document: The definitions.
+        capacity: Room for events in unbinned toys, or None.
     """
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Definitions, capacity: int | None) -> None:
         self.document = document
+        self.capacity = capacity
         self.constraints: dict[str, AbstractDistribution] = {}
 
-    def main(self, name: str, datum: Datum) -> Plan:
-        """Plan the term of a distribution and its datum.
+    def main(self, name: str, datum: Datum) -> AbstractTerm:
+        """Make the term of a distribution and its datum.
 
         Factors that depend on nothing observed go to `constraints`.
         """
@@ -106,15 +153,15 @@ class Pairing:
         node = Node({"name": datum, **self.document.data[datum]}, f"data/{datum}")
         data = read_data(node, report=report)
         if isinstance(data, PointData):
-            plan = self._point(distribution, np.array([data.value]), data.axes)
+            term = self._point(distribution, np.array([data.value]), data.axes)
         elif isinstance(data, UnbinnedData):
-            plan = self._unbinned(distribution, data)
+            term = self._unbinned(distribution, data)
         else:
-            plan = self._binned(distribution, data)
-        return dataclasses.replace(plan, notes=plan.notes + report.sentences())
+            term = self._binned(distribution, data)
+        return dataclasses.replace(term, notes=term.notes + report.sentences())
 
-    def auxiliary(self, names: Iterable[str]) -> list[Plan]:
-        """Plan the terms of auxiliary distributions and of `constraints`.
+    def auxiliary(self, names: Iterable[str]) -> list[AbstractTerm]:
+        """Make the terms of auxiliary distributions and of `constraints`.
 
         There is one of each factor of a product, once.
         """
@@ -124,7 +171,7 @@ class Pairing:
         each = {factor.name: factor for factor in found}
         return [self._constraint(factor) for factor in each.values()]
 
-    def _inline(self, distribution: AbstractDistribution, datum: Any) -> Plan:
+    def _inline(self, distribution: AbstractDistribution, datum: Any) -> AbstractTerm:
         values = [datum] if isinstance(datum, int | float) else list(datum)
         numbers = all(
             isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)
@@ -141,7 +188,7 @@ class Pairing:
         distribution: AbstractDistribution,
         values: np.ndarray,
         axes: tuple[Axis, ...],
-    ) -> Plan:
+    ) -> AbstractTerm:
         name = distribution.name
         if axes:
             ranges = tuple((axis.name, (axis.lower, axis.upper)) for axis in axes)
@@ -156,9 +203,7 @@ class Pairing:
                     "clear; give the datum an axis."
                 )
             bare, names, _ = self._named(distribution)
-            ranges = tuple(
-                (symbol, natural_range(bare, observed=True)) for symbol in names
-            )
+            ranges = tuple((symbol, _range_of(bare, observed=True)) for symbol in names)
         if len(ranges) != len(values):
             raise SpecificationError(
                 f"distributions/{name}: {len(values)} numbers were observed and it has "
@@ -171,9 +216,12 @@ class Pairing:
                     f"of its range from {low:g} to {high:g}."
                 )
         self._check(bare, [symbol for symbol, _ in ranges])
-        return Plan(bare, ranges, values)
+        common = self._common(bare, ranges)
+        return PointTerm(**common, data=jnp.asarray(values, float), bound=())
 
-    def _unbinned(self, distribution: AbstractDistribution, data: UnbinnedData) -> Plan:
+    def _unbinned(
+        self, distribution: AbstractDistribution, data: UnbinnedData
+    ) -> AbstractTerm:
         if not data.axes:
             raise SpecificationError(f"data/{data.name}: unbinned data need axes.")
         stripped, notes = self._stripped(distribution, data.axes)
@@ -184,9 +232,19 @@ class Pairing:
             )
         ranges = tuple((axis.name, (axis.lower, axis.upper)) for axis in data.axes)
         weights = np.ones(len(data.entries)) if data.weights is None else data.weights
-        return Plan(stripped, ranges, data.entries, weights=weights, notes=notes)
+        room = self.capacity
+        if room is None:
+            room = 2 * max(len(weights), math.ceil(weights.sum())) + 100
+        events = {
+            "entries": jnp.asarray(data.entries, float),
+            "weights": jnp.asarray(weights, float),
+        }
+        common = self._common(stripped, ranges, notes)
+        return UnbinnedTerm(**common, data=events, capacity=room)
 
-    def _binned(self, distribution: AbstractDistribution, data: BinnedData) -> Plan:
+    def _binned(
+        self, distribution: AbstractDistribution, data: BinnedData
+    ) -> AbstractTerm:
         given = {axis.name: axis.edges for axis in data.axes}
         if isinstance(distribution, BinCounts) and distribution.edges:
             own = dict(distribution.edges)
@@ -225,7 +283,8 @@ class Pairing:
         stripped, notes = self._stripped(distribution, axes)
         ranges = tuple((axis.name, (axis.lower, axis.upper)) for axis in axes)
         edges = tuple(edges for _, edges in bins)
-        return Plan(stripped, ranges, data.contents, edges=edges, notes=notes)
+        common = self._common(stripped, ranges, notes)
+        return BinnedTerm(**common, data=jnp.asarray(data.contents, float), edges=edges)
 
     def _stripped(
         self, distribution: AbstractDistribution, axes: Sequence[Axis]
@@ -260,16 +319,10 @@ class Pairing:
         return (distribution if not moved else whole), tuple(notes)
 
     def _depends(self, factor: AbstractDistribution, observables: set[str]) -> bool:
-        inner = factor
-        while isinstance(inner, RateExtended | BinCounts):
-            inner = inner.dist if isinstance(inner, RateExtended) else inner.process
-        names = self.document.graph.free(factor.references)
-        # A constant density of events names its variable, but does not refer to it.
-        named = isinstance(inner, RateDensity) and inner.x in observables
-        return named or not observables.isdisjoint(names)
+        return not observables.isdisjoint(self.document.graph.free(factor.references))
 
-    def _constraint(self, distribution: AbstractDistribution) -> Plan:
-        exchanged = swapped(distribution, self.document.observed)
+    def _constraint(self, distribution: AbstractDistribution) -> AbstractTerm:
+        exchanged = _swapped(distribution, self.document.observed)
         bare, names, bound = self._named(exchanged)
         values, notes = [], []
         observed = self.document.observed
@@ -282,12 +335,10 @@ class Pairing:
                 values.append(float(observed[original]))
         if values and len(values) != len(names):
             # Half observed: what is not is a parameter, and so are the others then.
-            bound, values = all_bound(originals, bound), []
+            bound, values = _all_bound(originals, bound), []
         # A flat density is zero whatever is observed, and over any range.
         strict = bool(values) and not isinstance(bare, Uniform)
-        ranges = tuple(
-            (symbol, natural_range(bare, observed=strict)) for symbol in names
-        )
+        ranges = tuple((symbol, _range_of(bare, observed=strict)) for symbol in names)
         if not names or any(math.isnan(low) for _, (low, _) in ranges):
             bare, ranges, values = exchanged, (), []
             if not isinstance(distribution, Uniform):
@@ -296,7 +347,7 @@ class Pairing:
                     "normalised, for it has no variable or no range."
                 )
         elif not values:
-            bound = all_bound(originals, bound)
+            bound = _all_bound(originals, bound)
             if not isinstance(distribution, Uniform):
                 notes.append(
                     f"distributions/{distribution.name}: nothing of it is known to be "
@@ -304,8 +355,8 @@ class Pairing:
                 )
         bound = tuple(pair for pair in bound if pair[0] in dict(ranges))
         self._check(bare, [*names, *observed])
-        array = np.array(values, float)
-        return Plan(bare, ranges, array, bound=bound, notes=tuple(notes))
+        common = self._common(bare, ranges, tuple(notes), bound)
+        return PointTerm(**common, data=jnp.asarray(values, float), bound=bound)
 
     def _named(
         self, distribution: AbstractDistribution
@@ -342,6 +393,28 @@ class Pairing:
         names = [name for name in distribution.references if name not in known]
         self.document.graph.check(names, where=f"distributions/{distribution.name}")
 
+    def _common(
+        self,
+        distribution: AbstractDistribution,
+        ranges: tuple[Range, ...],
+        notes: tuple[str, ...] = (),
+        bound: tuple[tuple[str, Reference], ...] = (),
+    ) -> dict[str, Any]:
+        """Return the fields that all kinds of terms have, but for the data."""
+        sources = dict(bound)
+        own = {name for name, _ in ranges} - sources.keys()
+        found = [sources.get(name, name) for name in distribution.references]
+        graph = self.document.graph
+        free = graph.free([name for name in found if isinstance(name, str)])
+        return {
+            "name": distribution.name,
+            "parameters": tuple(name for name in free if name not in own),
+            "notes": notes,
+            "distribution": distribution,
+            "graph": graph,
+            "ranges": ranges,
+        }
+
 
 def _refuse_unrelated(name: str, observables: set[str]) -> NoReturn:
     shown = ", ".join(repr(name) for name in sorted(observables))
@@ -357,4 +430,36 @@ def _factors(distribution: AbstractDistribution) -> list[AbstractDistribution]:
     return [f for factor in distribution.factors for f in _factors(factor)]
 
 
-__all__ = ["DataSet", "Datum", "Document", "Pairing", "Plan"]
+def _swapped(
+    distribution: AbstractDistribution, observed: Mapping[str, float]
+) -> AbstractDistribution:
+    """Exchange variable and mean of a Gaussian if the mean is what was observed."""
+    if not isinstance(distribution, Gaussian):
+        return distribution
+    x, mean = distribution.x, distribution.mean
+    is_datum = isinstance(x, float) or x in observed
+    if is_datum or not (isinstance(mean, float) or mean in observed):
+        return distribution
+    return dataclasses.replace(distribution, x=mean, mean=x)
+
+
+def _range_of(
+    distribution: AbstractDistribution, *, observed: bool
+) -> tuple[float, float]:
+    """Return the range over which it is normalised by itself; NaN if it is not."""
+    if distribution.natural_range is not None:
+        return distribution.natural_range
+    if observed:
+        raise SpecificationError(
+            f"distributions/{distribution.name}: it can only be normalised over a "
+            "finite range; give its datum an axis with a min and a max."
+        )
+    return (math.nan, math.nan)
+
+
+def _all_bound(
+    originals: Mapping[str, Reference], bound: tuple[tuple[str, Reference], ...]
+) -> tuple[tuple[str, Reference], ...]:
+    """Bind all variates to what the definition has for them."""
+    extra = [pair for pair in originals.items() if pair[0] not in dict(bound)]
+    return (*bound, *extra)

@@ -1,6 +1,5 @@
 """Points that stand for a density: grids with weights, and random ones."""
 
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -66,21 +65,6 @@ def mean_of(distribution: AbstractDistribution, scope: Scope) -> Float[Array, " 
     """Return the mean of each observable over its range."""
     points, shares = event_grid(distribution, scope)
     return shares @ points
-
-
-def draw_multinomial(key: Array, contents: Array) -> Array:
-    """Draw counts with a fixed total, bin after bin from what is left."""
-    total = jnp.round(jnp.sum(contents))
-    after = jnp.cumsum(contents[::-1])[::-1]
-
-    def step(left: Array, bin_: tuple[Array, Array, Array]) -> tuple[Array, Array]:
-        content, rest, bin_key = bin_
-        share = jnp.clip(content / jnp.where(rest > 0.0, rest, 1.0), 0.0, 1.0)
-        drawn = jr.binomial(bin_key, left, share)
-        return left - drawn, drawn
-
-    keys = jr.split(key, contents.shape[0])
-    return jax.lax.scan(step, total, (contents, after, keys))[1]
 
 
 def _axes(
