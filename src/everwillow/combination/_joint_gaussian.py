@@ -1,4 +1,4 @@
-"""Correlations between constraints: several Gaussians become a joint one."""
+"""Correlations between constraints, which turn several Gaussians into a joint one."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,8 +33,8 @@ def correlated(
     """Replace Gaussian constraints by joint ones with the given correlations.
 
     All parameters that are connected, directly or through others, get one
-    `MultivariateNormal`; pairs that are not given are uncorrelated. A joint Gaussian
-    that is there already is taken in whole, with its own correlations.
+    `MultivariateNormal`; pairs that are not given are uncorrelated. An
+    existing joint Gaussian becomes part of it, with its own correlations.
 
     Args:
         constraints: By name.

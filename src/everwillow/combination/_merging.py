@@ -1,7 +1,7 @@
-"""What the models of a combination say of the parameters that they share.
+"""Merging of the constraints, bounds and fixed values of several models.
 
-Each thing that a model says of a parameter is a claim. Claims that agree are counted
-once; where they do not, the user decides.
+A constraint that several models have is counted once. Where models disagree on the
+properties of a shared parameter, the user has to choose.
 """
 
 from collections.abc import Callable, Mapping
@@ -43,8 +43,15 @@ from everwillow.statelib import State
 KeyMaps = Mapping[str, Mapping[Key, Key]]
 
 
-class Claim(NamedTuple):
-    """A constraint as a model has it, under the names of the combination."""
+class ModelConstraint(NamedTuple):
+    """A constraint of one model, with the parameter names of the combination.
+
+    Attributes:
+        model: The name of the model.
+        name: The name of the constraint in the combination.
+        constraint: The constraint.
+        aux: Its auxiliary observation.
+    """
 
     model: str
     name: Key
@@ -53,26 +60,26 @@ class Claim(NamedTuple):
 
     @property
     def keys(self) -> frozenset[Key]:
-        """The parameters that it is about."""
+        """The keys of its parameters."""
         return frozenset(constrained_keys(self.name, self.constraint))
 
 
-def agreed_constraints(
+def merged_constraints(
     models: Models, keys: KeyMaps, state: State, picks: Any, *, shared: Any
 ) -> tuple[dict[Key, AbstractConstraint], dict[Key, Any]]:
     """Return each constraint once, and its auxiliary observation.
 
     Args:
         models: The models.
-        keys: For each of them the name in the combination of each parameter.
+        keys: For each model the key in the combination of each of its parameters.
         state: The merged State.
-        picks: What the user decided: constraints that replace those of the models,
-            None for no constraint.
-        shared: The keys that are shared; None if all equal ones are. What is not
-            shared bears the name of its model.
+        picks: Constraints by the user, which replace those of the models; None for no
+            constraint.
+        shared: The keys that are shared; None if all equal ones are. Other keys begin
+            with the name of their model.
 
     Raises:
-        ConflictError: If models disagree on a constraint that the user did not pick.
+        ConflictError: If models disagree on a constraint that is not in `picks`.
     """
     chosen = checked_entries(picks, state, AbstractConstraint, name="constraints")
     check_joint(chosen, state)
@@ -81,21 +88,21 @@ def agreed_constraints(
         for name, pick in (picks or {}).items()
         for key in constrained_keys(name, pick)
     }
-    slots: dict[frozenset[Key], list[Claim]] = {}
+    by_keys: dict[frozenset[Key], list[ModelConstraint]] = {}
     for name, model in models.items():
-        for claim in _claims(name, model, keys[name], shared):
-            if not claim.keys & decided:
-                slots.setdefault(claim.keys, []).append(claim)
-            elif not claim.keys <= decided:
-                raise _half_decided(claim, decided)
+        for one in _constraints_of(name, model, keys[name], shared):
+            if not one.keys & decided:
+                by_keys.setdefault(one.keys, []).append(one)
+            elif not one.keys <= decided:
+                raise _half_decided(one, decided)
     constraints: dict[Key, AbstractConstraint] = {}
     aux: dict[Key, Any] = {}
-    owner: dict[Key, Claim] = {}
-    for claims in slots.values():
-        first, *others = claims
-        for claim in others:
-            if not _agree(first, claim):
-                raise _disagreement(first, claim)
+    owner: dict[Key, ModelConstraint] = {}
+    for found in by_keys.values():
+        first, *others = found
+        for one in others:
+            if not _agree(first, one):
+                raise _disagreement(first, one)
         for key in constrained_keys(first.name, first.constraint):
             if key in owner:
                 raise _overlap(key, owner[key], first)
@@ -109,13 +116,13 @@ def agreed_constraints(
     return in_order(constraints, name="constraints"), in_order(aux, name="constraints")
 
 
-def agreed_bounds(
+def merged_bounds(
     models: Models, keys: KeyMaps, state: State, picks: Any
 ) -> dict[Key, Bound]:
     """Return the bound of each parameter that has one in any model.
 
     Raises:
-        ConflictError: If models have different ones and the user did not pick.
+        ConflictError: If models have different ones and `picks` has none.
     """
     chosen = checked_entries(picks, state, Bound, name="bounds")
     bounds: dict[Key, Bound] = {}
@@ -137,18 +144,18 @@ def agreed_bounds(
     return in_order(bounds | chosen, name="bounds")
 
 
-def agreed_fixed(models: Models, keys: KeyMaps) -> dict[Key, Any]:
+def merged_fixed(models: Models, keys: KeyMaps) -> dict[Key, Any]:
     """Return the value of each parameter that is fixed in all models that have it.
 
     Raises:
         ConflictError: If it is free in one of them, or fixed at another value.
     """
-    claims: dict[Key, list[tuple[str, Any]]] = {}
+    found: dict[Key, list[tuple[str, Any]]] = {}
     for name, model in models.items():
         for old, new in keys[name].items():
-            claims.setdefault(new, []).append((name, model.fixed.get(old)))
+            found.setdefault(new, []).append((name, model.fixed.get(old)))
     fixed = {}
-    for key, ((first, value), *others) in claims.items():
+    for key, ((first, value), *others) in found.items():
         for name, other in others:
             if (value is None) != (other is None) or (
                 value is not None and not _same_numbers(value, other)
@@ -167,26 +174,26 @@ def agreed_fixed(models: Models, keys: KeyMaps) -> dict[Key, Any]:
     return in_order(fixed, name="fixed")
 
 
-def _claims(
+def _constraints_of(
     model_name: str, model: AbstractModel, keys: Mapping[Key, Key], shared: Any
-) -> list[Claim]:
-    claims = []
+) -> list[ModelConstraint]:
+    found = []
     for name, constraint in model.constraints.items():
         aux = jtu.tree_map(number, model.observation["aux"][name])
         if not isinstance(constraint, MultivariateNormal):
-            claims.append(Claim(model_name, keys[name], constraint, aux))
+            found.append(ModelConstraint(model_name, keys[name], constraint, aux))
             continue
         new = tuple(keys[key] for key in constraint.keys)
         own = shared is not None and any(key not in shared for key in new)
-        claims.append(
-            Claim(
+        found.append(
+            ModelConstraint(
                 model_name,
                 _prefixed(name, model_name) if own else name,
                 _on_keys(constraint, new),
                 aux,
             )
         )
-    return claims
+    return found
 
 
 def _on_keys(constraint: MultivariateNormal, keys: tuple[Key, ...]) -> Any:
@@ -195,7 +202,7 @@ def _on_keys(constraint: MultivariateNormal, keys: tuple[Key, ...]) -> Any:
     return MultivariateNormal(keys, constraint.mean, constraint.covariance)
 
 
-def _agree(first: Claim, second: Claim) -> bool:
+def _agree(first: ModelConstraint, second: ModelConstraint) -> bool:
     constraint, aux = second.constraint, second.aux
     if isinstance(first.constraint, MultivariateNormal) and isinstance(
         constraint, MultivariateNormal
@@ -250,7 +257,7 @@ def _free_name(name: Key, model: str, taken: set[Key]) -> Key:
     return name
 
 
-def _disagreement(first: Claim, second: Claim) -> ConflictError:
+def _disagreement(first: ModelConstraint, second: ModelConstraint) -> ConflictError:
     key = first.name
     what = _pair(first, second, covariance_text)
     if same_constraint(first.constraint, second.constraint):
@@ -264,7 +271,9 @@ def _disagreement(first: Claim, second: Claim) -> ConflictError:
     return ConflictError(msg)
 
 
-def _overlap(key: Key, first: Claim, second: Claim) -> ConflictError:
+def _overlap(
+    key: Key, first: ModelConstraint, second: ModelConstraint
+) -> ConflictError:
     msg = (
         f"combine: {key_text(key)!r} has two constraints: "
         f"{_pair(first, second, covariance_text)}. Pick one for all parameters "
@@ -274,10 +283,10 @@ def _overlap(key: Key, first: Claim, second: Claim) -> ConflictError:
     return ConflictError(msg)
 
 
-def _half_decided(claim: Claim, decided: set[Key]) -> ConflictError:
-    rest = ", ".join(repr(key) for key in claim.keys - decided)
+def _half_decided(one: ModelConstraint, decided: set[Key]) -> ConflictError:
+    rest = ", ".join(repr(key) for key in one.keys - decided)
     msg = (
-        f"constraints: {claim.model!r} has {constraint_text(claim.constraint)}; what "
+        f"constraints: {one.model!r} has {constraint_text(one.constraint)}; what "
         f"you pick must also say something of {rest} (a MultivariateNormal over all of "
         "them, or an entry for each; None for no constraint)."
     )
@@ -285,7 +294,9 @@ def _half_decided(claim: Claim, decided: set[Key]) -> ConflictError:
 
 
 def _pair(
-    first: Claim, second: Claim, text: Callable[[AbstractConstraint], str]
+    first: ModelConstraint,
+    second: ModelConstraint,
+    text: Callable[[AbstractConstraint], str],
 ) -> str:
     return (
         f"{text(first.constraint)} in {first.model!r} and "

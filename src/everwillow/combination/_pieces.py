@@ -1,4 +1,4 @@
-"""How a joint likelihood deals out the flat tuple of pytrees to its parts."""
+"""Division of the flat tuple of pytrees among the parts of a joint likelihood."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ def piece_count(state: State) -> int | None:
 
 
 def slices(params: Any, counts: Sequence[int | None]) -> list[Any]:
-    """Deal out the tuple of pytrees.
+    """Return the part of the tuple of pytrees that belongs to each likelihood.
 
     A part whose count is a number gets a tuple of that many, else one pytree, bare.
 

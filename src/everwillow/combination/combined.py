@@ -16,9 +16,9 @@ from everwillow._tree import leaf_shape
 from everwillow._typing import Array, Key, Scalar
 from everwillow.combination._joint_gaussian import correlated
 from everwillow.combination._merging import (
-    agreed_bounds,
-    agreed_constraints,
-    agreed_fixed,
+    merged_bounds,
+    merged_constraints,
+    merged_fixed,
 )
 from everwillow.combination._names import joint_states, named_models
 from everwillow.combination._pieces import by_name, piece_count, side_by_side, slices
@@ -256,8 +256,8 @@ def combine(
     """Combine Models into one joint Model, each constraint counted once.
 
     First parameters are renamed, then those that are not shared get the prefix of
-    their model, then equal keys become one parameter. What models say of a shared
-    parameter must agree; a constraint or bound that only some of them have holds. Where
+    their model, then equal keys become one parameter. The constraints and bounds of a
+    shared parameter must agree; one that only some of the models have applies. Where
     start values differ the last model wins.
 
     Args:
@@ -307,22 +307,22 @@ def combine(
         name: dict(zip(part.state, states[name], strict=True))
         for name, part in parts.items()
     }
-    merged_constraints, aux = agreed_constraints(
+    joint_constraints, aux = merged_constraints(
         parts, keys, state, constraints, shared=shared
     )
     if correlate is not None:
-        merged_constraints, aux = correlated(merged_constraints, aux, correlate, state)
+        joint_constraints, aux = correlated(joint_constraints, aux, correlate, state)
     models = tuple(parts.values())
-    merged_constraints, aux, places = _packed_constraints(
-        models, merged_constraints, aux, state
+    joint_constraints, aux, places = _packed_constraints(
+        models, joint_constraints, aux, state
     )
     pois = {keys[name].get(part.poi) for name, part in parts.items() if part.poi}
     main = {name: part.observation["main"] for name, part in parts.items()}
     return CombinedModel(
         state=state,
-        bounds=_packed_bounds(models, agreed_bounds(parts, keys, state, bounds), state),
-        fixed=agreed_fixed(parts, keys),
-        constraints=merged_constraints,
+        bounds=_packed_bounds(models, merged_bounds(parts, keys, state, bounds), state),
+        fixed=merged_fixed(parts, keys),
+        constraints=joint_constraints,
         observation={"main": jtu.tree_map(number, main), "aux": aux},
         parts=models,
         names=tuple(parts),

@@ -77,7 +77,7 @@ class Description:
 
 
 def describe(combined: AbstractModel | State) -> Description:
-    """Tell for each parameter who uses it, under which name, and what is known of it.
+    """Describe each parameter: which models use it, its names there, its properties.
 
     Args:
         combined: A combination, any other Model, or a State, such as that of `prepare`.
