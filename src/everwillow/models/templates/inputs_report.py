@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from everwillow._tree import format_table
 from everwillow.likelihood.histograms import Channel, Layout
 from everwillow.likelihood.templates.spec import LOG_FLOOR, TemplateSpec
 
@@ -324,14 +325,7 @@ def _spell(bins: Sequence[tuple[int, ...]], count: int | None = None) -> str:
 
 
 def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    if not rows:
-        return ""
-    lines = [titles, *rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(titles))]
-    return "\n".join(
-        "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    return format_table([titles, *rows]) if rows else ""
 
 
 __all__ = [

@@ -55,6 +55,7 @@ Likelihood: TypeAlias = Literal["poisson", "chi2", "covariance"]
 ROUNDING = 1e-12
 
 
+# More methods than usual: most of them are those of every Model.
 @final
 class TemplateModel(AbstractModel):
     """A template fit: channels of processes that systematics deform.

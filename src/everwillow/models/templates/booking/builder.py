@@ -42,6 +42,7 @@ from everwillow.models.templates.writing import write
 RESERVED = ("data", "asimov", "toys")
 
 
+# More methods than usual: one for each kind of input.
 @final
 class TemplateBuilder:
     """Collect histograms, systematics and data of a template fit.

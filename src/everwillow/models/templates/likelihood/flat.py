@@ -79,6 +79,8 @@ class Data(NamedTuple):
     statistics: Float[Array, "bins streams"] | None
 
 
+# More methods than usual: half of them are those that every flat likelihood has, the
+# others are shared by its value, its derivatives and the predictions of the model.
 @final
 class FlatTemplates(eqx.Module):
     """The main likelihood of a `TemplateModel` as a function of vectors.
