@@ -79,22 +79,13 @@ def _adding(hint: Callable[[], str]) -> Iterator[None]:
 def _hint_for_hdf5(file: str) -> str:
     if _format(file) != "hdf5":
         return ""
-    from everwillow._hdf5 import format_of  # noqa: PLC0415
-    from everwillow.models.templates.writing import KIND  # noqa: PLC0415
-    from everwillow.workflows.templates import files  # noqa: PLC0415
+    from everwillow.workflows.documents import KINDS, hdf5_kind  # noqa: PLC0415
 
     try:
-        kind = format_of(file)
+        kind = hdf5_kind(file) or KINDS["record"]
     except (EverwillowError, OSError):
-        kind = KIND.format
-    if kind == KIND.format:
-        return (
-            "Template files go to `everwillow template fit`, and to `everwillow "
-            "template print`, which shows what is in them."
-        )
-    if kind == files.KIND.format:
-        return "Results of template fits go to `everwillow template print`."
-    return "If --out of a command wrote it, everwillow.io.load reads it in Python."
+        kind = KINDS["template fit"]
+    return kind.usage
 
 
 def _hint_for_json(file: str) -> str:

@@ -11,7 +11,7 @@ from everwillow import _store
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, EverwillowError
 from everwillow._file_formats import FileFormat, file_format
 from everwillow.io import _hdf5, _json
-from everwillow.io._content import Content, parse_npz
+from everwillow.io._content import FORMAT as FORMAT, Content, parse_npz
 from everwillow.io._decode import decode
 from everwillow.io._encode import encode
 

@@ -10,9 +10,7 @@ from everwillow.cli.files import expecting_hdf5
 from everwillow.cli.report.template_results import chosen, details
 from everwillow.cli.report.terminal import show
 from everwillow.models.templates.inputs_report import inspect_inputs
-from everwillow.models.templates.reading import load
-from everwillow.models.templates.writing import KIND
-from everwillow.workflows.templates import files
+from everwillow.workflows.documents import KINDS, hdf5_kind
 from everwillow.workflows.templates.results import TemplateResults
 
 
@@ -36,12 +34,11 @@ def read(file: str) -> Any:
         ArgumentValueError: If it is neither.
     """
     with expecting_hdf5(file):
-        kind = format_of(file)
-    if kind == KIND.format:
-        return load(file)
-    if kind == files.KIND.format:
-        return files.load_results(file)
+        kind = hdf5_kind(file)
+    known = KINDS["template fit"], KINDS["template results"]
+    if kind is not None and kind in known:
+        return kind.load(file)
     raise ArgumentValueError(
         f"{file}: the file has neither a template fit nor results of one: its "
-        f"attribute 'format' is {kind!r}."
+        f"attribute 'format' is {format_of(file)!r}."
     )
