@@ -1,7 +1,7 @@
 """The options that functions which fit have in common."""
 
 import inspect
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -50,10 +50,9 @@ def test_unknown_keyword_is_refused_with_the_nearest_name(function):
 
 
 def test_names_of_the_function_itself_are_suggested_too():
-    with pytest.raises(
-        ew.EverwillowError, match=r"scan: .*'vectorized'.* 'vectorised'"
-    ):
-        profile.scan(None, vectorized=True)
+    misspelled: dict[str, Any] = {"vectorized": True}
+    with pytest.raises(ew.EverwillowError, match=r"'vectorized'.* 'vectorised'"):
+        profile.scan(None, **misspelled)
 
 
 def test_all_options_of_fit_are_in_the_bundle():
@@ -61,3 +60,9 @@ def test_all_options_of_fit_are_in_the_bundle():
     own = {"nll_fn", "params", "observation", "throw"}
     assert set(get_type_hints(FitOptions)) == set(given_to_fit) - own
     assert set(get_type_hints(RefitOptions)) == set(given_to_fit) - own - {"fixed"}
+
+
+def test_no_observation_stands_for_the_data_of_the_model():
+    model = ew.Model(lambda p, y: 0.5 * (y - p["mu"]) ** 2, {"mu": 0.0}, 3.0)
+    result = ew.fit(model, observation=None)
+    assert result.params["mu"] == ew.fit(model).params["mu"]

@@ -148,3 +148,26 @@ def test_bands_know_their_names():
         expected["clss"]
     assert [name for name, _ in expected] == ["pnull", "palt", "cls"]
     assert len(expected.cls) == 5
+
+
+def test_impossible_data_are_named_once_in_the_error():
+    signal, background = np.array([3.0, 4.0]), np.array([5.0, 0.0])
+
+    def expected(params):
+        return params["mu"] * signal + params["b"] * background
+
+    def nll(params, counts):
+        rate = expected(params)
+        return jnp.sum(rate - jax.scipy.special.xlogy(counts, rate))
+
+    model = ew.Model(
+        nll,
+        {"mu": 1.0, "b": 1.0},
+        np.array([6.0, 3.0]),
+        expected=expected,
+        constraints={"b": ew.Normal(1.0, 0.1)},
+        bounds={"mu": ew.Interval(0.0, 10.0)},
+    )
+    with pytest.raises(ew.FitError, match="expects nothing where 3 were") as error:
+        ew.discovery(model, "mu")
+    assert str(error.value).count("observed") == 1
