@@ -23,8 +23,8 @@ from everwillow.likelihood.binned.places import PlaceTable
 from everwillow.likelihood.binned.spec import BinnedSpec, ParameterSpec
 from everwillow.likelihood.poisson import poisson_nll
 from everwillow.model import AbstractModel
-from everwillow.models._luggage import Luggage
-from everwillow.models._parameters import (
+from everwillow.models._model_parts import (
+    Uncompared,
     constraint,
     fixed_values,
     separator,
@@ -102,7 +102,7 @@ class BinnedModel(AbstractModel):
         poi: Key of the parameter of interest, or None.
         channels: For each channel its name and number of bins.
         samples: The channel and name of each sample, in the order of the yields.
-        luggage: The specification.
+        uncompared_spec: The specification, which the structure does not depend on.
     """
 
     state: State
@@ -115,7 +115,7 @@ class BinnedModel(AbstractModel):
     poi: Key | None = eqx.field(static=True)
     channels: tuple[tuple[str, int], ...] = eqx.field(static=True)
     samples: tuple[tuple[str, str], ...] = eqx.field(static=True)
-    luggage: Luggage = eqx.field(static=True)
+    uncompared_spec: Uncompared = eqx.field(static=True)
 
     @classmethod
     def from_spec(cls, spec: BinnedSpec) -> "BinnedModel":
@@ -152,13 +152,13 @@ class BinnedModel(AbstractModel):
             poi=spec.poi,
             channels=tuple((c.name, c.observed.size) for c in spec.channels),
             samples=tuple((c.name, s.name) for c in spec.channels for s in c.samples),
-            luggage=Luggage(spec),
+            uncompared_spec=Uncompared(spec),
         )
 
     @property
     def spec(self) -> BinnedSpec | None:
         """What the model was made of; None after its templates were replaced."""
-        return self.luggage.content
+        return self.uncompared_spec.content
 
     @property
     def report(self) -> tuple[str, ...]:
@@ -278,7 +278,7 @@ class BinnedModel(AbstractModel):
         changed = eqx.tree_at(
             lambda model: model.terms.packed.nominal, self, flat.reshape(nominal.shape)
         )
-        return dataclasses.replace(changed, luggage=Luggage(None))
+        return dataclasses.replace(changed, uncompared_spec=Uncompared(None))
 
     @property
     def filled(self) -> "BinnedModel":
@@ -312,7 +312,7 @@ class BinnedModel(AbstractModel):
             channels=self.channels,
             yield_place=np.zeros(0, np.int32),
             samples=(),
-            luggage=Luggage(None),
+            uncompared_spec=Uncompared(None),
         )
 
 

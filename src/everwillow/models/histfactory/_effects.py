@@ -99,14 +99,14 @@ def _check_positive(
     uses = inventory.uses
     for places in uses["normsys"].values() if norm in EXPONENTIAL else ():
         for place in places:
-            for key, value in zip(("lo", "hi"), place.modifier.data, strict=True):
-                if value <= 0:
-                    raise place.node.at("data", key).fault(
-                        f"a positive factor, which {norm} takes the logarithm of",
-                        mend=f"In {place.words}; correct it, prune the modifier, or "
-                        "read the workspace with {interpolation}.",
-                        settings={"interpolation": {"normsys": "code4p"}},
-                    )
+            low, high = place.modifier.data
+            if low <= 0 or high <= 0:
+                raise place.node.at("data", "lo" if low <= 0 else "hi").fault(
+                    f"a positive factor, which {norm} takes the logarithm of",
+                    mend=f"In {place.words}; correct it, prune the modifier, or read "
+                    "the workspace with {interpolation}.",
+                    settings={"interpolation": {"normsys": "code4p"}},
+                )
     for places in uses["histosys"].values() if shape in EXPONENTIAL else ():
         for place in places:
             low, high = place.modifier.data

@@ -9,7 +9,6 @@ from everwillow.models.histfactory._inventory import Inventory
 from everwillow.models.histfactory.reading import (
     Channel,
     Document,
-    Modifier,
     Sample,
 )
 
@@ -126,27 +125,27 @@ def _sentence(kind: str, name: str, bins: list[str]) -> list[str]:
 
 def systematics_without_effect(document: Document) -> list[str]:
     """Note systematics that change nothing anywhere."""
+    arrays = document.arrays
     used, idle = set(), {}
-    for _, sample, modifier in document.modifiers():
-        if _is_without_effect(modifier, sample, document):
-            idle[modifier.name] = None
-        else:
-            used.add(modifier.name)
+    for sample in (
+        sample for channel in document.channels for sample in channel.samples
+    ):
+        nominal = arrays[sample.nominal]
+        for name, kind, data, _ in sample.modifiers:
+            without = False
+            if kind == "normsys":
+                without = data[0] == data[1] == 1
+            elif kind == "histosys":
+                low, high = arrays[data[0]], arrays[data[1]]
+                # The first bin decides nearly always, and costs a fraction of all.
+                if high[0] == nominal[0] == low[0]:
+                    without = (low == nominal).all() and (high == nominal).all()
+            if without:
+                idle[name] = None
+            else:
+                used.add(name)
     names = [shortened(name) for name in idle if name not in used]
     if not names:
         return []
     shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     return [f"{len(names)} systematics change no yield: {shown}."]
-
-
-def _is_without_effect(modifier: Modifier, sample: Sample, document: Document) -> bool:
-    if modifier.kind == "normsys":
-        low, high = modifier.data
-        return low == high == 1
-    if modifier.kind == "histosys":
-        nominal = document.arrays[sample.nominal]
-        low, high = (document.arrays[slot] for slot in modifier.data)
-        # The first bin decides nearly always, and costs a fraction of all.
-        if high[0] == nominal[0] == low[0]:
-            return bool((low == nominal).all() and (high == nominal).all())
-    return False

@@ -6,7 +6,7 @@ modifiers share a parameter, is looked at in
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -113,13 +113,6 @@ class Document:
     arrays: list[np.ndarray]
     notes: list[str]
     root: Node
-
-    def modifiers(self) -> Iterator[tuple[Channel, Sample, Modifier]]:
-        """Iterate over the modifiers of all samples."""
-        for channel in self.channels:
-            for sample in channel.samples:
-                for modifier in sample.modifiers:
-                    yield channel, sample, modifier
 
 
 def read_document(workspace: Any, name: str = "") -> Document:

@@ -17,8 +17,8 @@ from everwillow._typing import Array, Key, Scalar
 from everwillow.likelihood.binned.counts import expected_counts
 from everwillow.likelihood.binned.spec import BinnedSpec, ParameterSpec
 from everwillow.model import AbstractModel
-from everwillow.models._luggage import Luggage
-from everwillow.models._parameters import (
+from everwillow.models._model_parts import (
+    Uncompared,
     constraint,
     fixed_values,
     separator,
@@ -93,7 +93,7 @@ class Hs3Model(AbstractModel):
     terms: dict[str, AbstractTerm]
     poi: Key | None = eqx.field(static=True)
     report: tuple[str, ...] = eqx.field(static=True)
-    document: Luggage = eqx.field(static=True)
+    document: Uncompared = eqx.field(static=True)
 
     @classmethod
     def from_parts(
@@ -157,7 +157,7 @@ class Hs3Model(AbstractModel):
             terms=named,
             poi=spec.poi,
             report=spec.report,
-            document=Luggage(document),
+            document=Uncompared(document),
         )
 
     @property

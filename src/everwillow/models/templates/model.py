@@ -18,7 +18,7 @@ from everwillow.likelihood.data_terms import CovarianceTerm, PoissonTerm
 from everwillow.likelihood.histograms import Layout, Yields
 from everwillow.likelihood.templates.spec import TemplateSpec
 from everwillow.model import AbstractModel
-from everwillow.models._luggage import Luggage
+from everwillow.models._model_parts import Uncompared
 from everwillow.models.templates.likelihood.bins import Bins, Links, links_of
 from everwillow.models.templates.likelihood.blinding import (
     Blind,
@@ -70,7 +70,7 @@ class TemplateModel(AbstractModel):
         links: How fluctuations of fitted samples move masked ones, if they do.
         layout: Channels and processes.
         interest: The parameters of interest.
-        luggage: The specification.
+        uncompared_spec: The specification, which the structure does not depend on.
     """
 
     state: State
@@ -83,7 +83,7 @@ class TemplateModel(AbstractModel):
     links: Links | None
     layout: Layout = eqx.field(static=True)
     interest: tuple[str, ...] = eqx.field(static=True)
-    luggage: Luggage = eqx.field(static=True)
+    uncompared_spec: Uncompared = eqx.field(static=True)
 
     @classmethod
     def from_spec(
@@ -172,7 +172,7 @@ class TemplateModel(AbstractModel):
                 *(name for name, entry in rates if entry.interest),
                 *(s.name for s in spec.systematics if s.interest),
             ),
-            luggage=Luggage(spec),
+            uncompared_spec=Uncompared(spec),
         )
         model = regularised(model, regularisation)
         if blind is not False:
@@ -183,7 +183,7 @@ class TemplateModel(AbstractModel):
     @property
     def spec(self) -> TemplateSpec:
         """The specification that the model was made of."""
-        return self.luggage.content
+        return self.uncompared_spec.content
 
     @property
     def report(self) -> tuple[str, ...]:
@@ -399,7 +399,7 @@ class TemplateModel(AbstractModel):
             links=None,
             layout=self.layout,
             interest=(),
-            luggage=Luggage(None),
+            uncompared_spec=Uncompared(None),
         )
 
 

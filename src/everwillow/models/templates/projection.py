@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from everwillow._errors import ArgumentValueError
-from everwillow.models._parameters import separator
+from everwillow.models._model_parts import separator
 from everwillow.models.templates.likelihood.blinding import Hidden, elements_of
 from everwillow.models.templates.model import TemplateModel
 from everwillow.models.templates.rates.axes import AxisNorms

@@ -23,7 +23,7 @@ from everwillow.likelihood.templates.dense import pack_dense
 from everwillow.likelihood.templates.lists import pack_lists
 from everwillow.likelihood.templates.responses import AbstractResponses
 from everwillow.likelihood.templates.spec import Responses, TemplateSpec
-from everwillow.models._parameters import separator
+from everwillow.models._model_parts import separator
 from everwillow.models.templates.checks import check_definite, check_possible
 from everwillow.models.templates.likelihood.bins import Bins, fluctuating
 from everwillow.models.templates.likelihood.external import External

@@ -1,7 +1,7 @@
-"""What specifications of parameters are to a Model."""
+"""Parts of a Model that every family makes of a specification."""
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Any, Literal, final
 
 import numpy as np
 
@@ -46,3 +46,25 @@ def constraint(
         case "lognormal":
             return LogNormal(aux, width)
     return Poisson(width)
+
+
+@final
+class Uncompared:
+    """A static field of a Model that is no part of its structure.
+
+    Any two are equal, so that models that differ in it share a compiled program.
+
+    Attributes:
+        content: The value.
+    """
+
+    __slots__ = ("content",)
+
+    def __init__(self, content: Any) -> None:
+        self.content = content
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Uncompared)
+
+    def __hash__(self) -> int:
+        return hash(Uncompared)
