@@ -38,7 +38,7 @@ from everwillow.plotting.style import (
 )
 
 
-class _Curve(NamedTuple):
+class Curve(NamedTuple):
     """A profile of twice -ln L along one parameter.
 
     Attributes:
@@ -161,7 +161,7 @@ def scan(
         why = _records.ends_of_range(result)
         best, name = found if best is None else best, known if name is None else name
     required(("values", "twice_delta_nll"), (values, twice_delta_nll), "scan")
-    full = _make_curve(values, twice_delta_nll, best, success, "scan")
+    full = make_curve(values, twice_delta_nll, best, success, "scan")
     stat = None if stat_only is None else _curve_of(stat_only, full, "stat_only")
     more = {k: _curve_of(v, full, f"others[{k!r}]") for k, v in (others or {}).items()}
     with styled(style):
@@ -205,15 +205,15 @@ def _free_place(axes: Axes, text: str, count: int) -> str:
     return f"upper {min(hidden, key=lambda place: hidden[place])}"
 
 
-def _curve_of(curve: Any, full: _Curve, name: str) -> _Curve:
+def _curve_of(curve: Any, full: Curve, name: str) -> Curve:
     if isinstance(curve, tuple) and len(curve) == 2:
-        return _make_curve(*curve, full.best, None, name)
+        return make_curve(*curve, full.best, None, name)
     values, heights, best, success, _ = _records.scan_of(curve)
-    return _make_curve(values, heights, best, success, name)
+    return make_curve(values, heights, best, success, name)
 
 
 def _draw_scan(
-    axes: Axes, full: _Curve, stat: _Curve | None, others: Mapping[str, _Curve]
+    axes: Axes, full: Curve, stat: Curve | None, others: Mapping[str, Curve]
 ) -> None:
     curves = [full, *others.values(), *([] if stat is None else [stat])]
     reach = [np.nanmax(c.heights) for c in curves if c.good.any()]
@@ -262,7 +262,7 @@ def _draw_scan(
     axes.set_ylim(0, top * (1.42 + 0.08 * len(curves)))
 
 
-def _line(axes: Axes, curve: _Curve, *, zorder: float = 3, **options: Any) -> None:
+def _line(axes: Axes, curve: Curve, *, zorder: float = 3, **options: Any) -> None:
     low, high = axes.get_xlim()
     x = np.union1d(np.linspace(low, high, 600), curve.values)
     axes.plot(x, curve.at(x), zorder=zorder, **options)
@@ -277,8 +277,8 @@ def _line(axes: Axes, curve: _Curve, *, zorder: float = 3, **options: Any) -> No
 
 def _result_text(
     what: str,
-    full: _Curve,
-    stat: _Curve | None,
+    full: Curve,
+    stat: Curve | None,
     interval: tuple[float | str, float | str] | None,
     why: tuple[str, str],
 ) -> str | None:
@@ -427,9 +427,7 @@ def _draw_contours(
             axes.add_patch(Polygon(points, fc=PALETTE[0], ec="none", alpha=0.13))
 
 
-def _make_curve(
-    values: Any, heights: Any, best: Any, success: Any, name: str
-) -> _Curve:
+def make_curve(values: Any, heights: Any, best: Any, success: Any, name: str) -> Curve:
     """Check and sort the points of a profile.
 
     Args:
@@ -445,4 +443,4 @@ def _make_curve(
         y = np.where(np.asarray(success, bool), y, np.nan)
     order = np.argsort(x, kind="stable")
     best = np.nan if best is None else float(numbers(best, f"{name}: best"))
-    return _Curve(x[order], y[order], best)
+    return Curve(x[order], y[order], best)
