@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from everwillow.workflows.histfactory import Source
 
 
+FORMATS = {"pyhf": "pyhf workspace", "hs3": "HS3 document"}
 _RESULTS = (".json", ".npz", ".h5", ".hdf5")
 _PICTURES = (".pdf", ".png", ".svg", ".eps")
 

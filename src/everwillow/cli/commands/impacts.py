@@ -1,18 +1,20 @@
 """``everwillow impacts``."""
 
-import time
+import pathlib
 from typing import Any
 
 import numpy as np
 
-from everwillow.cli import files
-from everwillow.cli.commands.fit import headline, minimum, times
+from everwillow.cli.report.fits import decimals_of
 from everwillow.cli.report.numbers import signed, with_error
 from everwillow.cli.report.terminal import busy, show, table
 from everwillow.cli.request import Request, load
+from everwillow.cli.workspace_fit import WorkspaceFit
 
 
-def run(request: Request, folder: Any, *, refit: bool, count: int) -> None:
+def run(
+    request: Request, folder: pathlib.Path | None, *, refit: bool, count: int
+) -> None:
     """Rank the nuisance parameters, and print them."""
     request.check()
     with busy("Reading"):
@@ -22,13 +24,12 @@ def run(request: Request, folder: Any, *, refit: bool, count: int) -> None:
     from everwillow.impacts.ranking import rank  # noqa: PLC0415
 
     with busy("Fitting"):
-        best, stored, took = minimum(given, folder)
-    best.check()
+        best = WorkspaceFit.of(given, folder)
+    minimum = best.result.check()
     what = "Fitting again for each parameter" if refit else "Ranking"
-    with busy(what), held_is_known():
-        began = time.perf_counter()
-        result = rank(given.model, best, pois=poi, refit=("postfit",) if refit else ())
-        spent = time.perf_counter() - began
+    kinds = ("postfit",) if refit else ()
+    with best.timed("impacts", what), held_is_known():
+        result = rank(given.model, minimum, pois=poi, refit=kinds)
     shown = result.order[0][:count]
     columns = {"pull": result.pulls, "constraint": result.constraints}
     rows = [
@@ -48,7 +49,7 @@ def run(request: Request, folder: Any, *, refit: bool, count: int) -> None:
     how = "by two fits for each parameter" if refit else "from the covariance"
     text = f"Shift of {poi} when a parameter moves by its post-fit error, {how}."
     text += "\nThe pre-fit column moves it up by the width of its constraint."
-    if best.at_bound[best.labels.index(result.pois[0])]:
+    if minimum.at_bound[minimum.labels.index(result.pois[0])]:
         text += (
             f"\n{poi} is held at its bound, from where a small shift does not move it."
         )
@@ -56,16 +57,14 @@ def run(request: Request, folder: Any, *, refit: bool, count: int) -> None:
     if more > 0:
         text += f"\n{more} smaller ones are not shown; --count shows more."
     # What is known is shown before anything else can fail.
-    show(headline(request, given), table(heads, rows, title=title), text)
-    notes = [times(given, stored, took, impacts=spent)]
-    notes += files.save_result(result, request.out)
-    if request.plot is not None:
+    show(best.headline(request), table(heads, rows, title=title), text)
+
+    def draw() -> object:
         from everwillow import plotting  # noqa: PLC0415
 
-        figure = plotting.ranking(result, count=count, title=request.title)
-        notes += files.save_figure(figure, request.plot)
-    show("\n".join(["", *notes]))
-    stored.keep()
+        return plotting.ranking(result, count=count, title=request.title)
+
+    best.finish(request, result, draw)
 
 
 def _shifts(result: Any, i: int) -> tuple[str, str]:
@@ -81,6 +80,4 @@ def _signed_to(shift: float, result: Any) -> str:
     """Return a shift with as many decimals as three digits of the POI's error have."""
     if not np.isfinite(shift):
         return ""
-    error = float(result.poi_errors[0])
-    decimals = max(0, 2 - int(np.floor(np.log10(error)))) if error > 0 else 4
-    return signed(shift, min(decimals, 10))
+    return signed(shift, decimals_of(float(result.poi_errors[0])))

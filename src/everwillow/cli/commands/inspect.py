@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from everwillow.cli.report.terminal import show
-from everwillow.cli.request import Request, name_or_index, read
+from everwillow.cli.request import FORMATS, Request, name_or_index, read
 from everwillow.workflows.histfactory import Source, patched_source
 
 
@@ -12,13 +12,13 @@ def run(request: Request, *, everything: bool) -> None:
     """Print what is in a document, and what its reader assumed."""
     source = read(request.workspace)
     source = patched_source(source, request.patches, verify=request.verify)
-    parts, report = _FORMATS[source.format](source, request)
+    parts, report = _SUMMARIES[source.format](source, request)
     if not everything:
         parts = [_shortened(part) for part in parts]
     if report:
         lines = [f"- {sentence}" for sentence in report]
         parts.append("\n".join(["What the reader assumed or found odd:", *lines]))
-    show(f"{request.title}: {_NAMES[source.format]}", *parts)
+    show(f"{request.title}: {FORMATS[source.format]}", *parts)
 
 
 def _pyhf(source: Source, request: Request) -> tuple[list[str], Sequence[str]]:
@@ -40,8 +40,7 @@ def _hs3(source: Source, request: Request) -> tuple[list[str], Sequence[str]]:
     return text.split("\n\n"), model.report
 
 
-_FORMATS = {"pyhf": _pyhf, "hs3": _hs3}
-_NAMES = {"pyhf": "pyhf workspace", "hs3": "HS3 document"}
+_SUMMARIES = {"pyhf": _pyhf, "hs3": _hs3}
 # Lines of one table.
 LONGEST = 30
 

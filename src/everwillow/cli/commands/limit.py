@@ -1,19 +1,18 @@
 """``everwillow limit``."""
 
 import contextlib
-import time
+import pathlib
 from typing import Any
 
 import numpy as np
 import typer
 
 from everwillow._errors import ArgumentValueError, FitError
-from everwillow.cli import files
-from everwillow.cli.commands.fit import headline, minimum, times
-from everwillow.cli.report import outcome
 from everwillow.cli.report.numbers import plain
+from everwillow.cli.report.outcome import NOT_CONVERGED
 from everwillow.cli.report.terminal import busy, show, table
 from everwillow.cli.request import Input, Request, load
+from everwillow.cli.workspace_fit import WorkspaceFit
 from everwillow.hypotest.results import BAND_TEXTS
 
 
@@ -22,7 +21,12 @@ LEAST = 2
 
 
 def run(
-    request: Request, folder: Any, *, cl: float, nuisances: str, points: int
+    request: Request,
+    folder: pathlib.Path | None,
+    *,
+    cl: float,
+    nuisances: str,
+    points: int,
 ) -> None:
     """Find limits, and print them."""
     request.check()
@@ -36,18 +40,16 @@ def run(
     from everwillow.hypotest.model_limits import limits  # noqa: PLC0415
 
     with busy("Fitting"):
-        best, stored, took = minimum(given, folder)
-    with busy("Searching the limits"):
-        began = time.perf_counter()
+        best = WorkspaceFit.of(given, folder)
+    with best.timed("limits", "Searching the limits"):
         result = limits(
             given.model,
             poi,
-            best if bool(best.success) else None,
+            best.result if bool(best.result.success) else None,
             level=round(1 - cl, 12),
             nuisances=nuisances,
             fixed=given.fixed,
         )
-        after = {"limits": time.perf_counter() - began}
     rows = [("observed", _shown(result.observed))]
     rows += [
         (f"expected {name}", _shown(value))
@@ -66,27 +68,18 @@ def run(
         text += "\n" + "\n".join(result.reasons)
     title = f"{100 * cl:g} % CL upper limits on {poi}"
     # What is known is shown before anything else can fail.
-    show(headline(request, given), table(("", "limit"), rows, title=title), text)
-    notes = files.save_result(result, request.out)
-    if request.plot is not None:
-        with busy("Drawing"):
-            began = time.perf_counter()
-            notes += _draw(request, given, result, cl, points)
-            after["plot"] = time.perf_counter() - began
-    show("\n".join(["", times(given, stored, took, **after), *notes]))
-    stored.keep()
+    show(best.headline(request), table(("", "limit"), rows, title=title), text)
+    best.finish(request, result, lambda: _figure(request, given, result, cl, points))
     if result.reasons:
-        raise typer.Exit(outcome.NOT_CONVERGED)
+        raise typer.Exit(NOT_CONVERGED)
 
 
 def _shown(limit: Any) -> str:
     return plain(float(limit), 6) if np.isfinite(limit) else "none"
 
 
-def _draw(
-    request: Request, given: Input, result: Any, cl: float, points: int
-) -> list[str]:
-    """Draw CLs against the POI, with the bands."""
+def _figure(request: Request, given: Input, result: Any, cl: float, points: int) -> Any:
+    """Draw CLs against the POI, with the bands; or say why there is no plot."""
     from everwillow import plotting  # noqa: PLC0415
     from everwillow.hypotest.calculators import AsymptoticCalculator  # noqa: PLC0415
     from everwillow.hypotest.test_statistics import QTilde  # noqa: PLC0415
@@ -108,8 +101,8 @@ def _draw(
             tests.append(calculator.test(value))
             values.append(value)
     if len(values) < LEAST:
-        return ["There is no plot, as fits at nearly all values of the POI failed."]
-    figure = plotting.brazil_band(
+        return "There is no plot, as fits at nearly all values of the POI failed."
+    return plotting.brazil_band(
         values=values,
         observed=[float(calculator.cls(test)) for test in tests],
         expected=[calculator.expected(test) for test in tests],
@@ -117,5 +110,3 @@ def _draw(
         name=result.poi,
         title=request.title,
     )
-    assert request.plot is not None
-    return files.save_figure(figure, request.plot)

@@ -1,18 +1,18 @@
 """``everwillow scan``."""
 
-import time
+import pathlib
 from typing import Any
 
 import numpy as np
 import typer
 
 from everwillow._errors import ArgumentValueError
-from everwillow.cli import files
-from everwillow.cli.commands.fit import headline, minimum, times
-from everwillow.cli.report import outcome
-from everwillow.cli.report.numbers import fixed_point, plain
-from everwillow.cli.report.terminal import busy, show, table
+from everwillow.cli.report.fits import profile_table
+from everwillow.cli.report.numbers import plain
+from everwillow.cli.report.outcome import NOT_CONVERGED
+from everwillow.cli.report.terminal import busy, show
 from everwillow.cli.request import Request, load
+from everwillow.cli.workspace_fit import WorkspaceFit
 
 
 # The range of a scan, in standard errors.
@@ -21,7 +21,7 @@ REACH = 3.0
 
 def run(
     request: Request,
-    folder: Any,
+    folder: pathlib.Path | None,
     *,
     between: tuple[float, float] | None,
     points: int,
@@ -38,36 +38,28 @@ def run(
     from everwillow.profile.scans import scan  # noqa: PLC0415
 
     with busy("Fitting"):
-        best, stored, took = minimum(given, folder)
-    best.check()
-    values = np.linspace(*(between or _range(best, given.model, poi)), points)
-    with busy("Scanning"):
-        began = time.perf_counter()
-        result = scan(given.model, best, name=poi, values=values, fixed=given.fixed)
-        spent = time.perf_counter() - began
+        best = WorkspaceFit.of(given, folder)
+    minimum = best.result.check()
+    values = np.linspace(*(between or _range(minimum, given.model, poi)), points)
+    with best.timed("scan", "Scanning"):
+        result = scan(given.model, minimum, name=poi, values=values, fixed=given.fixed)
     good = np.asarray(result.success)
-    heights = np.asarray(result.twice_delta_nll)
-    rows = [
-        (plain(value, 5), fixed_point(height, 4) if ok else "failed")
-        for value, height, ok in zip(result.values, heights, good, strict=True)
-    ]
-    center = plain(float(np.ravel(best.params[poi])[0]))
-    text = f"Best fit: {poi} = {center}, -2 ln L = {2 * float(best.nll):.6f}."
-    title = f"Profile of {poi}: rise of -2 ln L above the minimum"
+    heights = np.where(good, np.asarray(result.twice_delta_nll), np.nan)
+    center = plain(float(np.ravel(minimum.params[poi])[0]))
+    text = f"Best fit: {poi} = {center}, -2 ln L = {2 * float(minimum.nll):.6f}."
     # What is known is shown before anything else can fail.
-    show(headline(request, given), table((poi, "-2 Δ ln L"), rows, title=title), text)
-    notes = [times(given, stored, took, scan=spent)]
-    notes += files.save_result(result, request.out)
-    if request.plot is not None:
+    table = profile_table(poi, np.asarray(result.values), heights)
+    show(best.headline(request), table, text)
+
+    def draw() -> object:
         from everwillow import plotting  # noqa: PLC0415
 
-        figure = plotting.scan(result, title=request.title)
-        notes += files.save_figure(figure, request.plot)
-    show("\n".join(["", *notes]))
-    stored.keep()
+        return plotting.scan(result, title=request.title)
+
+    best.finish(request, result, draw)
     if not good.all():
         show(f"FAILED: {int(np.sum(~good))} of {good.size} fits found no minimum.")
-        raise typer.Exit(outcome.NOT_CONVERGED)
+        raise typer.Exit(NOT_CONVERGED)
 
 
 def _range(best: Any, model: Any, poi: str) -> tuple[float, float]:

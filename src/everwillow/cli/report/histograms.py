@@ -4,15 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from everwillow.cli.report.inference import decimals_of
+from everwillow.cli.report.fits import SHOWN, decimals_of
 from everwillow.cli.report.numbers import plain, signed, with_error
 from everwillow.cli.report.terminal import table
 from everwillow.likelihood.histograms import Axis
 from everwillow.workflows.templates.results import HistogramResult
 
 
-# So many rows of a table are shown, unless all are asked for.
-SHOWN = 20
 # So many parameters fit side by side.
 TOGETHER = 4
 

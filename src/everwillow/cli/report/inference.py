@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from everwillow.cli.report.fits import decimals_of, height_text
 from everwillow.cli.report.numbers import plain, signed
 from everwillow.cli.report.terminal import table
 from everwillow.workflows.templates.results import (
@@ -11,20 +12,12 @@ from everwillow.workflows.templates.results import (
     Limit,
     NonprofiledShifts,
     Regularisation,
-    Scan,
     StrengthScan,
     TemplateResults,
 )
 
 
 SIGMAS = ("-2 sigma", "-1 sigma", "median", "+1 sigma", "+2 sigma")
-
-
-def decimals_of(error: float) -> int:
-    """Return how many decimals three digits of an error have."""
-    if not (np.isfinite(error) and error > 0):
-        return 4
-    return min(max(0, 2 - int(np.floor(np.log10(error)))), 10)
 
 
 def interval_table(found: AsymmetricErrors) -> str:
@@ -60,30 +53,16 @@ def limit_table(found: dict[str, Limit]) -> str:
     return table(("name", "observed", *SIGMAS), rows, title=title)
 
 
-def scan_table(name: str, scan: Scan) -> str:
-    """Return a table of a scan."""
-    rows = [
-        (plain(value), _height(height))
-        for value, height in zip(scan.values, scan.twice_delta_nll, strict=True)
-    ]
-    what = f"Profile of {name}: rise of -2 ln L above the minimum"
-    return table((name, "-2 Δ ln L"), rows, title=what)
-
-
 def grid_table(found: GridScan) -> str:
     """Return a table of a grid: a row for each value of the second parameter."""
     first, second = found.names
     heads = (f"{second} \\ {first}", *(plain(v, 3) for v in found.first))
     rows = [
-        (plain(value, 3), *(_height(height, 2) for height in column))
+        (plain(value, 3), *(height_text(float(height), 2) for height in column))
         for value, column in zip(found.second, found.twice_delta_nll.T, strict=True)
     ]
     what = f"Profile of {first} (columns) and {second} (rows): rise of -2 ln L"
     return table(heads, rows, title=what)
-
-
-def _height(height: float, decimals: int = 4) -> str:
-    return "failed" if np.isnan(height) else f"{height:.{decimals}f}"
 
 
 def contour_table(found: Contour) -> str:
@@ -207,10 +186,4 @@ def inference_parts(
     return parts
 
 
-__all__ = [
-    "decimals_of",
-    "grid_table",
-    "inference_parts",
-    "l_curve_table",
-    "scan_table",
-]
+__all__ = ["grid_table", "inference_parts", "l_curve_table"]

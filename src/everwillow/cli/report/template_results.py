@@ -5,13 +5,18 @@ from typing import TypeAlias
 
 import numpy as np
 
-from everwillow.cli.report.histograms import bin_table, variation_tables
-from everwillow.cli.report.inference import (
+from everwillow.cli.report.fits import (
+    SHOWN,
+    counted,
     decimals_of,
-    grid_table,
-    inference_parts,
-    scan_table,
+    headline,
+    parameter_tables,
+    profile_table,
+    shortened,
+    status,
 )
+from everwillow.cli.report.histograms import bin_table, variation_tables
+from everwillow.cli.report.inference import grid_table, inference_parts
 from everwillow.cli.report.numbers import plain, signed, with_error
 from everwillow.cli.report.parts import check_found, is_meant, names_of_part
 from everwillow.cli.report.terminal import table
@@ -19,7 +24,6 @@ from everwillow.workflows.templates.results import (
     ChiSquare,
     HistogramResult,
     Impacts,
-    Parameters,
     TemplateResults,
     Toys,
 )
@@ -28,10 +32,12 @@ from everwillow.workflows.templates.results import (
 Part: TypeAlias = tuple[str, str]
 """The name of a part, and what is printed."""
 
-# So many rows of a table are shown, unless all are asked for.
-SHOWN = 20
-# And so many bins of what a fit was propagated to.
+# So many bins of what a fit was propagated to are shown, unless all are asked for.
 SMALL = 12
+ADVICE = (
+    "Look at the inputs with `everwillow template print`; take what the data do not "
+    "determine out with --freeze NAME; allow more evaluations with --max-steps."
+)
 _DATA = {
     "data": "the data",
     "asimov": "what is expected (Asimov data)",
@@ -47,7 +53,10 @@ def overview(results: TemplateResults, title: str, *, everything: bool) -> list[
         title: What was fitted, for people.
         everything: Whether to show all rows.
     """
-    parts = [("fit", headline(results, title)), ("fit", status(results))]
+    parts = [
+        ("fit", heading(results, title)),
+        ("fit", status(results.fit, ADVICE, "all constants kept")),
+    ]
     tables = parameter_tables(results.parameters, everything=everything)
     parts += [("parameters", text) for text in tables]
     if results.impacts is not None:
@@ -75,7 +84,9 @@ def details(results: TemplateResults, title: str, *, everything: bool) -> list[P
         where = name.partition("/")[2]
         parts += [(f"variations/{where}", text) for text in moved]
     for name, scan in results.scans.items():
-        parts.append((f"scans/{name}", scan_table(name, scan)))
+        parts.append(
+            (f"scans/{name}", profile_table(name, scan.values, scan.twice_delta_nll))
+        )
     for name, grid in results.grid_scans.items():
         parts.append((f"scans/{name}", grid_table(grid)))
     return parts
@@ -142,97 +153,20 @@ def chosen(parts: Sequence[Part], patterns: Sequence[str]) -> list[str]:
     ]
 
 
-def headline(results: TemplateResults, title: str) -> str:
+def heading(results: TemplateResults, title: str) -> str:
     """Return what was fitted, in two lines."""
     masked = sum(c.data is None for c in results.channels.values())
-    fitted = len(results.channels) - masked
     bins = sum(c.data.size for c in results.channels.values() if c.data is not None)
     free = int(np.sum(~results.parameters.frozen))
     what = _DATA.get(results.data, f"pseudodata {results.data}")
-    more = f", {_count(masked, 'masked channel')}" if masked else ""
-    return (
-        f"{title}: a {results.likelihood} fit to {what}\n"
-        f"{_count(fitted, 'channel')} with {_count(bins, 'bin')}{more}, "
-        f"{_count(free, 'free parameter')}"
+    return headline(
+        title,
+        f"a {results.likelihood} fit to {what}",
+        counted(len(results.channels) - masked, "channel"),
+        counted(bins, "bin"),
+        counted(masked, "masked channel") if masked else "",
+        counted(free, "free parameter"),
     )
-
-
-def status(results: TemplateResults) -> str:
-    """Return how the fit ended."""
-    fit = results.fit
-    part = (
-        "" if fit.penalty is None else f" (the penalty {plain(fit.penalty, 4)} in it)"
-    )
-    numbers = f"-ln L = {fit.nll:.6f}{part}"
-    if "EDM" not in fit.status:
-        numbers += f", EDM {plain(fit.edm, 2)}"
-    if not fit.success:
-        return (
-            f"FAILED: {fit.status}\n{numbers} where it stopped.\n"
-            "Nothing below is a result. Look at the inputs with `everwillow template "
-            "print`; take what the data do not determine out with --freeze NAME; allow "
-            "more evaluations with --max-steps."
-        )
-    lines = [f"{fit.status}", numbers]
-    if fit.saturated is not None:
-        lines.append(f"Against the saturated model: {chi2_text(fit.saturated)}")
-    return "\n".join(lines)
-
-
-def chi2_text(found: ChiSquare) -> str:
-    """Return a chi2 with its degrees of freedom and its p-value."""
-    return (
-        f"chi2/ndof = {plain(found.statistic, 4)}/{found.ndof:g}, "
-        f"p = {plain(found.pvalue, 3)}"
-    )
-
-
-def parameter_tables(found: Parameters, *, everything: bool) -> list[str]:
-    """Return tables of parameters of interest, of free and of constrained ones."""
-    if found.stopped_at is not None:
-        order = [*_where(found.interest & ~found.frozen)]
-        order += [*_where(~found.interest & ~found.frozen)]
-        rows = [
-            (found.names[i], plain(float(found.stopped_at[i]))) for i in order[:SHOWN]
-        ]
-        what = "Where the fit stopped"
-        what += f" (the first {SHOWN})" if len(order) > SHOWN else ""
-        return [table(("name", "last value"), rows, title=what)]
-    rows = {i: _parameter_row(found, i) for i in _where(~found.frozen)}
-    parts = []
-    for what, chosen in (
-        ("Parameters of interest", found.interest),
-        ("Free parameters", ~found.interest & ~found.constrained),
-    ):
-        here = _where(chosen & ~found.frozen)
-        if here.size:
-            shown = [(*rows[i][:3], rows[i][5]) for i in _some(here, everything)]
-            heads = ("name", "value", "error", "")
-            parts.append(table(heads, shown, title=_titled(what, here, everything)))
-    here = _where(found.constrained & ~found.interest & ~found.frozen)
-    if here.size:
-        what = "Constrained parameters"
-        order = here
-        if here.size > SHOWN and not everything:
-            order = here[np.argsort(-np.abs(found.pulls[here]), kind="stable")][:SHOWN]
-            what += f": the {SHOWN} of {here.size} with the largest pulls (or --all)"
-        heads = ("name", "value", "error", "pull", "constraint", "")
-        parts.append(table(heads, [rows[i] for i in order], title=what))
-    frozen = [found.names[i] for i in _where(found.frozen)]
-    if frozen:
-        more = f", ... ({len(frozen)} in all)" if len(frozen) > 6 else ""
-        parts.append(f"Frozen: {', '.join(frozen[:6])}{more}")
-    return parts
-
-
-def _parameter_row(found: Parameters, i: int) -> tuple[str, ...]:
-    digits = 3 if found.interest[i] else 2
-    value, error = with_error(float(found.values[i]), float(found.errors[i]), digits)
-    notes = ["at bound, one side"] if found.at_bound[i] else []
-    notes += ["blinded"] if found.blinded[i] else []
-    pull, width = float(found.pulls[i]), float(found.constraints[i])
-    shown = signed(pull), signed(width).lstrip("+")
-    return found.names[i], value, error, *shown, ", ".join(notes)
 
 
 def impact_tables(found: Impacts, *, everything: bool) -> list[Part]:
@@ -276,7 +210,8 @@ def _single_impacts(found: Impacts, i: int, *, everything: bool) -> str:
         )
         for k in (order if everything else order[:SHOWN])
     ]
-    what = _titled(f"Impacts on {found.interest[i]}", order, everything)
+    what = f"Impacts on {found.interest[i]}"
+    what = shortened(what, len(order), everything=everything)
     return table(("name", *columns), rows, title=what)
 
 
@@ -331,24 +266,6 @@ def remarks(results: TemplateResults) -> list[str]:
     if not results.remarks:
         return []
     return ["\n".join(["Remarks:", *(f"- {text}" for text in results.remarks)])]
-
-
-def _some(here: np.ndarray, everything: bool) -> np.ndarray:  # noqa: FBT001
-    return here if everything else here[:SHOWN]
-
-
-def _titled(what: str, here: np.ndarray, everything: bool) -> str:  # noqa: FBT001
-    if len(here) <= SHOWN or everything:
-        return what
-    return f"{what}: the first {SHOWN} of {len(here)} (or --all)"
-
-
-def _where(flags: np.ndarray) -> np.ndarray:
-    return np.nonzero(flags)[0]
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 __all__ = ["Part", "chosen", "details", "overview"]
