@@ -17,6 +17,7 @@ TOPICS = (
     "import_cost",
     "first_fit",
     "second_fit",
+    "command",
     "uncertainties",
     "vmapped_fits",
     "newton_against_peers",

@@ -1,5 +1,6 @@
 """`everwillow template`: what it prints, writes and ends with."""
 
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -13,6 +14,12 @@ from everwillow.cli.report import template_results
 from everwillow.cli.report.template_results import propagated, toy_table
 from everwillow.models.templates import reading
 from everwillow.workflows import templates
+from everwillow.workflows.command_options import command_options
+from everwillow.workflows.templates.options import (
+    MinimisationOptions,
+    ModelOptions,
+    ResultOptions,
+)
 from everwillow.workflows.templates.results import TemplateResults, Toys
 from tests.cli.test_fit import row
 from tests.cli.test_input import said
@@ -233,33 +240,34 @@ def test_toys_are_counted():
     assert row(text, "mu") == ["1.100", "0.082", "+1.00", "0.82"]
 
 
-REPEATED = ("mapping", "minos", "scan", "contour", "limit", "projection", "variation")
-NAMES = ("data", "toys", "start", "freeze", "blind", "unblind", "regularise")
-NAMES += ("strength", "l_curve", "group", "contour_level", *REPEATED)
-
-
 def test_options_reach_the_function():
-    nothing = dict.fromkeys(NAMES) | {"points": 21, "statistics": "default"}
-    found = arguments_of(spec="a", **nothing)
-    assert found["data"] is None
-    assert found["blind"] is False
-    assert found["ntoys"] == 100
-    assert "contour_levels" not in found
+    options = [
+        option
+        for cls in (ModelOptions, MinimisationOptions, ResultOptions)
+        for option in command_options(cls)
+    ]
+    nothing = {option.field: option.default for option in options} | {"ntoys": None}
+    found = arguments_of(nothing)
+    # What is not given is left to the function.
+    for cls in (ModelOptions, MinimisationOptions, ResultOptions):
+        names = {field.name for field in dataclasses.fields(cls)}
+        assert cls(**{k: v for k, v in found.items() if k in names}) == cls()
+    assert set(found) <= set(nothing) - {"data", "ntoys", "blind", "contour_levels"}
     given = {
-        "toys": 7,
-        "start": ["mu=1.5"],
+        "ntoys": 7,
+        "starts": ["mu=1.5"],
         "freeze": ["a*", "b=0.5"],
         "blind": ["*"],
         "unblind": ["slope"],
         "statistics": "none",
         "strength": ["1", "2.5"],
         "l_curve": "-1:1:5",
-        "group": ["shape=slope,norm[0,1]", "shape=x"],
-        "contour_level": [0.9],
-        "scan": ["a", "b,c"],
-        "limit": ["mu"],
+        "groups": ["shape=slope,norm[0,1]", "shape=x"],
+        "contour_levels": [0.9],
+        "scans": ["a", "b,c"],
+        "limits": ["mu"],
     }
-    found = arguments_of(spec="a", **{**nothing, **given})
+    found = arguments_of({**nothing, **given})
     assert (found["data"], found["ntoys"]) == ("toys", 7)
     assert found["starts"] == {"mu": 1.5}
     assert found["freeze"] == {"a*": None, "b": 0.5}

@@ -7,13 +7,22 @@ import typer
 
 from everwillow import EverwillowError, FitError
 from everwillow._errors import NameOnly
+from everwillow.cli.options import spellings
 from everwillow.cli.report.numbers import plain, seconds, signed, with_error
 from everwillow.cli.report.outcome import ending
 from everwillow.cli.report.terminal import table
-from everwillow.cli.report.wording import TEMPLATES, WORKSPACES, in_options
+from everwillow.cli.report.wording import in_options
+from everwillow.cli.request import Request
 from everwillow.mappings.tokens import Piece
+from everwillow.workflows.templates.options import (
+    MinimisationOptions,
+    ModelOptions,
+    ResultOptions,
+)
 
 
+WORKSPACES = spellings(Request, values="--range")
+TEMPLATES = spellings(ModelOptions, MinimisationOptions, ResultOptions)
 SWITCHES = {"per_process": True, "refit": False}
 CODES = {"interpolation": {"normsys": "code1", "histosys": "code0"}}
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, Optional
 try:
     import typer
 
+    from everwillow.cli.options import All, Cache, Traceback, spellings, with_options
     from everwillow.cli.parsing import Command, Group
-    from everwillow.cli.template_app import template
 except ImportError as error:
     _MSG = (
         "The command everwillow needs typer and rich, which cannot be imported here. "
@@ -20,6 +20,13 @@ except ImportError as error:
     # Whoever typed the command wants a sentence, whoever imports this an exception.
     typed = pathlib.PurePath(sys.argv[0]).stem == "everwillow"
     raise (SystemExit if typed else ImportError)(_MSG) from error
+
+from everwillow.cli.request import Request
+from everwillow.workflows.templates.options import (
+    MinimisationOptions,
+    ModelOptions,
+    ResultOptions,
+)
 
 
 app = typer.Typer(
@@ -40,86 +47,26 @@ app = typer.Typer(
         "--no-cache or EVERWILLOW_CACHE=0 switches that off."
     ),
 )
+template = typer.Typer(
+    name="template",
+    cls=Group,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help=(
+        "Template fits: histograms of many processes and systematics, results "
+        "propagated to distributions that are not fitted."
+    ),
+)
 
-_INPUT, _OUTPUT = "Input", "Output"
+_OUTPUT = "Output"
+_DOCUMENT = ("analysis", "patches", "verify")
+_TEMPLATE_OPTIONS = (ModelOptions, MinimisationOptions, ResultOptions)
 
 Workspace = Annotated[
     str, typer.Argument(help="A pyhf workspace or an HS3 document; - reads stdin.")
 ]
-Measurement = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(
-        "--measurement",
-        "-m",
-        help="Of a workspace: name or number.",
-        rich_help_panel=_INPUT,
-    ),
-]
-Analysis = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(help="Of an HS3 document: name or number.", rich_help_panel=_INPUT),
-]
-Patches = Annotated[
-    Optional[list[str]],  # noqa: UP045
-    typer.Option(
-        "--patch",
-        "-p",
-        metavar="FILE|PATCHSET:NAME",
-        help="Apply a JSON patch, or one of a patch set. May be repeated.",
-        rich_help_panel=_INPUT,
-    ),
-]
-Verify = Annotated[
-    bool,
-    typer.Option(
-        help="Whether a patch set must be made for this workspace.",
-        rich_help_panel=_INPUT,
-    ),
-]
-Poi = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(help="Parameter of interest.", rich_help_panel=_INPUT),
-]
-Fix = Annotated[
-    Optional[list[str]],  # noqa: UP045
-    typer.Option(
-        "--fix",
-        "-f",
-        metavar="NAME[=VALUE]",
-        help="Hold a parameter, an element such as gamma[3], or all that match a "
-        "pattern such as 'stat*'. May be repeated.",
-        rich_help_panel=_INPUT,
-    ),
-]
-Interpolation = Annotated[
-    str,
-    typer.Option(
-        help="Of a workspace: default (codes 4 and 4p), pyhf-python (codes 1 and 0), "
-        "or normsys=CODE,histosys=CODE.",
-        rich_help_panel=_INPUT,
-    ),
-]
-Out = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(
-        "--out",
-        "-o",
-        help="Write the result: .json, .npz or .h5.",
-        rich_help_panel=_OUTPUT,
-    ),
-]
-Plot = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(help="Draw the result: .pdf, .png or .svg.", rich_help_panel=_OUTPUT),
-]
-Cache = Annotated[
-    bool, typer.Option(help="Whether compiled programs are kept for the next run.")
-]
-Traceback = Annotated[
-    bool, typer.Option("--traceback", help="Show where an error came from.")
-]
-All = Annotated[
-    bool, typer.Option("--all", help="Show all rows.", rich_help_panel=_OUTPUT)
+TemplateFile = Annotated[
+    str, typer.Argument(help="Results of `template fit`; or a file to be fitted.")
 ]
 
 
@@ -148,31 +95,24 @@ def _everwillow(
 
 
 @app.command(cls=Command)
+@with_options(Request)
 def fit(
     workspace: Workspace,
     *,
-    measurement: Measurement = None,
-    analysis: Analysis = None,
-    patch: Patches = None,
-    verify: Verify = True,
-    poi: Poi = None,
-    fix: Fix = None,
-    interpolation: Interpolation = "default",
     max_steps: Annotated[
         int, typer.Option(min=1, help="Largest number of evaluations.")
     ] = 256,
-    out: Out = None,
-    plot: Plot = None,
     everything: All = False,
-    cache: Cache = True,
     traceback: Traceback = False,
+    **request: Any,
 ) -> None:
     """Fit all parameters to the data, and show values, errors and pulls."""
-    request = {k: v for k, v in locals().items() if k in _SHARED}
-    _run("fit", request, traceback, everything=everything, max_steps=max_steps)
+    more = {"everything": everything, "max_steps": max_steps}
+    _run("fit", workspace, request, traceback, **more)
 
 
 @app.command(cls=Command)
+@with_options(Request)
 def limit(
     workspace: Workspace,
     *,
@@ -186,27 +126,24 @@ def limit(
         ),
     ] = False,
     points: Annotated[
-        int, typer.Option(min=5, help="Of the plot of CLs.", rich_help_panel=_OUTPUT)
+        int,
+        typer.Option(
+            min=5,
+            help="Number of points of the plot of CLs.",
+            rich_help_panel=_OUTPUT,
+        ),
     ] = 21,
-    measurement: Measurement = None,
-    analysis: Analysis = None,
-    patch: Patches = None,
-    verify: Verify = True,
-    poi: Poi = None,
-    fix: Fix = None,
-    interpolation: Interpolation = "default",
-    out: Out = None,
-    plot: Plot = None,
-    cache: Cache = True,
     traceback: Traceback = False,
+    **request: Any,
 ) -> None:
     """Set CLs upper limits on the parameter of interest, observed and expected."""
-    request = {k: v for k, v in locals().items() if k in _SHARED}
     nuisances = "a priori" if prefit else "a posteriori"
-    _run("limit", request, traceback, cl=cl, nuisances=nuisances, points=points)
+    more = {"cl": cl, "nuisances": nuisances, "points": points}
+    _run("limit", workspace, request, traceback, **more)
 
 
 @app.command(cls=Command)
+@with_options(Request)
 def scan(
     workspace: Workspace,
     *,
@@ -215,28 +152,19 @@ def scan(
         typer.Option(
             "--range",
             metavar="LOW HIGH",
-            help="Of the scan; three standard errors by default.",
+            help="Range of the scan; three standard errors by default.",
         ),
     ] = None,
-    points: Annotated[int, typer.Option(min=2, help="How many values.")] = 21,
-    measurement: Measurement = None,
-    analysis: Analysis = None,
-    patch: Patches = None,
-    verify: Verify = True,
-    poi: Poi = None,
-    fix: Fix = None,
-    interpolation: Interpolation = "default",
-    out: Out = None,
-    plot: Plot = None,
-    cache: Cache = True,
+    points: Annotated[int, typer.Option(min=2, help="Number of points.")] = 21,
     traceback: Traceback = False,
+    **request: Any,
 ) -> None:
     """Scan the profile likelihood of the parameter of interest."""
-    request = {k: v for k, v in locals().items() if k in _SHARED}
-    _run("scan", request, traceback, between=between, points=points)
+    _run("scan", workspace, request, traceback, between=between, points=points)
 
 
 @app.command(cls=Command)
+@with_options(Request)
 def impacts(
     workspace: Workspace,
     *,
@@ -247,41 +175,33 @@ def impacts(
         ),
     ] = False,
     count: Annotated[
-        int, typer.Option(min=1, help="How many to show.", rich_help_panel=_OUTPUT)
+        int,
+        typer.Option(
+            min=1, help="Number of parameters to show.", rich_help_panel=_OUTPUT
+        ),
     ] = 20,
-    measurement: Measurement = None,
-    analysis: Analysis = None,
-    patch: Patches = None,
-    verify: Verify = True,
-    poi: Poi = None,
-    fix: Fix = None,
-    interpolation: Interpolation = "default",
-    out: Out = None,
-    plot: Plot = None,
-    cache: Cache = True,
     traceback: Traceback = False,
+    **request: Any,
 ) -> None:
     """Rank nuisance parameters by their impact on the parameter of interest."""
-    request = {k: v for k, v in locals().items() if k in _SHARED}
-    _run("impacts", request, traceback, refit=refit, count=count)
+    _run("impacts", workspace, request, traceback, refit=refit, count=count)
 
 
 @app.command(cls=Command)
+@with_options(Request, only=_DOCUMENT)
 def inspect(
     workspace: Workspace,
     *,
-    analysis: Analysis = None,
-    patch: Patches = None,
-    verify: Verify = True,
     everything: All = False,
     traceback: Traceback = False,
+    **request: Any,
 ) -> None:
     """Show what is in a document, and what its reader assumes."""
-    request = {k: v for k, v in locals().items() if k in _SHARED}
-    _run("inspect", request, traceback, computes=False, everything=everything)
+    _run("inspect", workspace, request, traceback, everything=everything)
 
 
 @app.command(cls=Command)
+@with_options(Request, only=_DOCUMENT)
 def convert(
     workspace: Workspace,
     *,
@@ -293,65 +213,167 @@ def convert(
         Optional[str],  # noqa: UP045
         typer.Option("--out", "-o", help="Where to write; stdout by default."),
     ] = None,
-    analysis: Analysis = None,
-    patch: Patches = None,
-    verify: Verify = True,
     traceback: Traceback = False,
+    **request: Any,
 ) -> None:
     """Convert a pyhf workspace to HS3, or the other way round."""
-    request = {k: v for k, v in locals().items() if k in _SHARED and k != "out"}
     file = None if out is None else pathlib.Path(out)
-    _run("convert", request, traceback, computes=False, target=to, file=file)
+    _run("convert", workspace, request, traceback, target=to, file=file)
 
 
-# Parameters of commands that are fields of `Request`, with their names there.
-_SHARED = {
-    "workspace": "workspace",
-    "measurement": "measurement",
-    "analysis": "analysis",
-    "patch": "patches",
-    "verify": "verify",
-    "poi": "poi",
-    "fix": "fixed",
-    "interpolation": "interpolation",
-    "out": "out",
-    "plot": "plot",
-    "cache": "cache",
-}
+@template.command(cls=Command)
+def build(
+    script: Annotated[
+        str,
+        typer.Argument(
+            help="A Python file that defines a function build(), which returns a "
+            "TemplateBuilder, or the builder itself under the name `builder`."
+        ),
+    ],
+    *,
+    out: Annotated[
+        str, typer.Option("--out", "-o", help="Where to write (HDF5).", metavar="FILE")
+    ],
+    traceback: Traceback = False,
+) -> None:
+    """Run a script that books histograms, write the file, and report what is odd."""
+    _run_template("build", script, traceback, script=script, out=out)
+
+
+@template.command("fit", cls=Command)
+@with_options(*_TEMPLATE_OPTIONS, without_default=("ntoys",))
+def template_fit(
+    spec: Annotated[str, typer.Argument(help="What `template build` wrote (HDF5).")],
+    *,
+    out: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--out", "-o", help="Where to write results (HDF5)."),
+    ] = None,
+    everything: All = False,
+    cache: Cache = True,
+    traceback: Traceback = False,
+    **options: Any,
+) -> None:
+    """Fit templates, and propagate the result to distributions."""
+    more = {"spec": spec, "out": out, "everything": everything, "options": options}
+    _run_template("fit", spec, traceback, cache=cache, **more)
+
+
+@template.command("print", cls=Command)
+def template_print(
+    file: TemplateFile,
+    *,
+    only: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            help="Only these parts: fit, parameters, impacts, limits, 'scans/*', "
+            "'ch0', ... May be repeated.",
+            metavar="PATTERN",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    everything: All = False,
+    traceback: Traceback = False,
+) -> None:
+    """Show results as tables; of a file to be fitted what is in it and what is odd."""
+    more = {"file": file, "only": only, "everything": everything}
+    _run_template("print", file, traceback, **more)
+
+
+@template.command("plot", cls=Command)
+def template_plot(
+    file: TemplateFile,
+    *,
+    out: Annotated[
+        str, typer.Option("--out", "-o", help="The folder for the plots; it is made.")
+    ],
+    ending: Annotated[
+        Literal["pdf", "png", "svg"],
+        typer.Option("--format", help="The format of the plots."),
+    ] = "pdf",
+    title: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Written above each plot."),
+    ] = None,
+    log: Annotated[
+        bool, typer.Option("--log", help="Logarithmic axes of events.")
+    ] = False,
+    per_width: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option(
+            "--per-width/--no-per-width",
+            help="Divide events by the widths of bins; by default where these are "
+            "unequal.",
+        ),
+    ] = None,
+    only: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            help="Only plots of these names. May be repeated.",
+            metavar="PATTERN",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    traceback: Traceback = False,
+) -> None:
+    """Draw all plots of results; of a file to be fitted its templates."""
+    more = {"title": title, "log": log, "per_width": per_width, "only": only}
+    _run_template("plot", file, traceback, file=file, out=out, ending=ending, **more)
+
+
+app.add_typer(template)
 
 
 def _run(
-    module: str,
+    name: str,
+    workspace: str,
     options: dict[str, Any],
     traceback: bool,  # noqa: FBT001
-    *,
-    computes: bool = True,
     **more: Any,
 ) -> None:
-    """Run a command, and end with its exit code."""
+    """Run a command for workspaces, and end with its exit code."""
     from everwillow.cli.session import setup  # noqa: PLC0415
 
     setup.prepare()
     from everwillow.cli.report.outcome import ending  # noqa: PLC0415
-    from everwillow.cli.report.wording import WORKSPACES  # noqa: PLC0415
-    from everwillow.cli.request import Request  # noqa: PLC0415
 
-    fields = {_SHARED[name]: value for name, value in options.items()}
-    for name in ("patches", "fixed"):
-        if name in fields:
-            fields[name] = tuple(fields[name] or ())
-    for name in ("out", "plot"):
-        if fields.get(name) is not None:
-            fields[name] = pathlib.Path(fields[name])
-    request = Request(**fields)
-    with ending(request.title, traceback=traceback, options=WORKSPACES):
-        if computes:
+    request = Request.of(workspace, options)
+    words = spellings(
+        Request, level="--cl", max_steps="--max-steps", pois="--poi", values="--range"
+    )
+    with ending(request.title, traceback=traceback, options=words):
+        # What only reads has no option --cache, and computes nothing.
+        if "cache" in options:
             more["folder"] = setup.start(cache=request.cache)
-        command = importlib.import_module(f"everwillow.cli.commands.{module}")
+        command = importlib.import_module(f"everwillow.cli.commands.{name}")
         command.run(request, **more)
 
 
-app.add_typer(template)
+def _run_template(
+    name: str,
+    source: str,
+    traceback: bool,  # noqa: FBT001
+    /,
+    *,
+    cache: bool = False,
+    **more: Any,
+) -> None:
+    """Run a command for templates, and end with its exit code."""
+    from everwillow.cli.session import setup  # noqa: PLC0415
+
+    setup.prepare()
+    from everwillow.cli.report.outcome import ending  # noqa: PLC0415
+
+    words = {}
+    if name == "fit":
+        aliases = {"fixed": "--freeze", "frozen": "--freeze", "with_starts": "--start"}
+        words = spellings(*_TEMPLATE_OPTIONS, toys="--toys", **aliases)
+    with ending(pathlib.Path(source).name, traceback=traceback, options=words):
+        folder = setup.start(cache=cache)
+        if name == "fit":
+            more["folder"] = folder
+        command = importlib.import_module(f"everwillow.cli.commands.template.{name}")
+        command.run(**more)
 
 
 def main() -> None:

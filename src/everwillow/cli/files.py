@@ -12,6 +12,7 @@ from everwillow._file_formats import FileFormat, format_of_file
 
 
 STDIN = "-"
+HDF5 = (".h5", ".hdf5")
 
 
 def check_not_input(
@@ -33,6 +34,41 @@ def check_not_input(
             raise ArgumentValueError(
                 f"{option} is the input {name}; choose another name."
             )
+
+
+def check_target(
+    option: str, name: str, inputs: Iterable[str], endings: tuple[str, ...] = HDF5
+) -> None:
+    """Check where something is written, before anything is computed.
+
+    Args:
+        option: That says where to write, for the message.
+        name: The file.
+        inputs: Files that are read.
+        endings: That it may have.
+
+    Raises:
+        ArgumentValueError: If a file has an unknown ending, or no folder, or is one of
+            those that are read.
+    """
+    file = pathlib.Path(name)
+    if file.suffix.lower() not in endings:
+        raise ArgumentValueError(
+            f"{option}: the ending of {file.name!r} does not say the format. End it "
+            f"with one of {', '.join(endings)}."
+        )
+    check_folder(option, file)
+    check_not_input(option, file, inputs)
+
+
+def check_folder(option: str, file: pathlib.Path) -> None:
+    """Check that the folder of a file exists.
+
+    Raises:
+        ArgumentValueError: If it does not.
+    """
+    if not file.parent.is_dir():
+        raise ArgumentValueError(f"{option}: there is no folder {str(file.parent)!r}.")
 
 
 def _readings(name: str) -> Iterator[str]:
@@ -100,7 +136,7 @@ def _format(file: str) -> FileFormat | None:
     return None
 
 
-def save_result(record: Any, file: pathlib.Path | None) -> list[str]:
+def save_result(record: Any, file: str | None) -> list[str]:
     """Write a result with `everwillow.io`, and return what to tell the user.
 
     Args:
@@ -115,7 +151,7 @@ def save_result(record: Any, file: pathlib.Path | None) -> list[str]:
     return [f"Results are in {file}; everwillow.io.load reads them."]
 
 
-def save_figure(figure: Any, file: pathlib.Path) -> list[str]:
+def save_figure(figure: Any, file: str) -> list[str]:
     """Write a figure, and return what to tell the user."""
     figure.savefig(file)
     return [f"The plot is in {file}."]

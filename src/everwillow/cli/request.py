@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from everwillow._errors import ArgumentValueError, nearest
-from everwillow.cli.files import STDIN, check_not_input, expecting_json
+from everwillow.cli.files import STDIN, check_target, expecting_json
+from everwillow.workflows.command_options import option
 
 
 if TYPE_CHECKING:
@@ -19,37 +20,97 @@ if TYPE_CHECKING:
 FORMATS = {"pyhf": "pyhf workspace", "hs3": "HS3 document"}
 _RESULTS = (".json", ".npz", ".h5", ".hdf5")
 _PICTURES = (".pdf", ".png", ".svg", ".eps")
+_INPUT, _OUTPUT = "Input", "Output"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
-    """Options of the commands that compute.
+    """Options of the commands for workspaces.
 
     Attributes:
         workspace: A file, or ``-`` for the standard input.
-        measurement: Of a pyhf workspace; a name or an index.
-        analysis: Of an HS3 document; a name or an index.
+        measurement: Measurement of a pyhf workspace; a name or an index.
+        analysis: Analysis of an HS3 document; a name or an index.
         patches: ``FILE`` or ``PATCHSET:NAME``.
         verify: Whether patch sets have to be made for the workspace.
         poi: Parameter of interest.
         fixed: ``NAME`` or ``NAME=VALUE``.
-        interpolation: Of a pyhf workspace.
+        interpolation: Interpolation codes of a pyhf workspace.
         out: Where results go, or None.
         plot: Where the plot goes, or None.
         cache: Whether compiled programs are kept.
     """
 
     workspace: str
-    measurement: str | None = None
-    analysis: str | None = None
-    patches: tuple[str, ...] = ()
-    verify: bool = True
-    poi: str | None = None
-    fixed: tuple[str, ...] = ()
-    interpolation: str = "default"
-    out: pathlib.Path | None = None
-    plot: pathlib.Path | None = None
-    cache: bool = True
+    measurement: str | None = option(
+        None,
+        "Of a workspace: name or number.",
+        "--measurement",
+        "-m",
+        panel=_INPUT,
+    )
+    analysis: str | None = option(
+        None, "Of an HS3 document: name or number.", "--analysis", panel=_INPUT
+    )
+    patches: tuple[str, ...] = option(
+        (),
+        "Apply a JSON patch, or one of a patch set.",
+        "--patch",
+        "-p",
+        panel=_INPUT,
+        metavar="FILE|PATCHSET:NAME",
+        repeated=True,
+    )
+    verify: bool = option(
+        True,
+        "Whether a patch set must be made for this workspace.",
+        "--verify/--no-verify",
+        panel=_INPUT,
+        kind=bool,
+    )
+    poi: str | None = option(None, "Parameter of interest.", "--poi", panel=_INPUT)
+    fixed: tuple[str, ...] = option(
+        (),
+        "Hold a parameter, an element such as gamma[3], or all that match a pattern "
+        "such as 'stat*'.",
+        "--fix",
+        "-f",
+        panel=_INPUT,
+        metavar="NAME[=VALUE]",
+        repeated=True,
+    )
+    interpolation: str = option(
+        "default",
+        "Of a workspace: default (codes 4 and 4p), pyhf-python (codes 1 and 0), or "
+        "normsys=CODE,histosys=CODE.",
+        "--interpolation",
+        panel=_INPUT,
+    )
+    out: str | None = option(
+        None,
+        "Write the result: .json, .npz or .h5.",
+        "--out",
+        "-o",
+        panel=_OUTPUT,
+    )
+    plot: str | None = option(
+        None, "Draw the result: .pdf, .png or .svg.", "--plot", panel=_OUTPUT
+    )
+    cache: bool = option(
+        True,
+        "Whether compiled programs are kept for the next run.",
+        "--cache/--no-cache",
+        kind=bool,
+    )
+
+    @classmethod
+    def of(cls, workspace: str, options: Mapping[str, Any]) -> "Request":
+        """Make a request of options as the command line has them."""
+        given: dict[str, Any] = {
+            name: tuple(value or ()) if name in ("patches", "fixed") else value
+            for name, value in options.items()
+        }
+        return cls(workspace=workspace, **given)
 
     @property
     def title(self) -> str:
@@ -70,22 +131,12 @@ class Request:
             ArgumentValueError: If a file has an unknown ending, or no folder, or is
                 one of those that are read.
         """
-        for option, file, known in (
+        for flag, file, endings in (
             ("--out", self.out, _RESULTS),
             ("--plot", self.plot, _PICTURES),
         ):
-            if file is None:
-                continue
-            if file.suffix.lower() not in known:
-                raise ArgumentValueError(
-                    f"{option}: the ending of {file.name!r} does not say the format. "
-                    f"End it with one of {', '.join(known)}."
-                )
-            if not file.parent.is_dir():
-                raise ArgumentValueError(
-                    f"{option}: there is no folder {str(file.parent)!r}."
-                )
-            check_not_input(option, file, self.inputs)
+            if file is not None:
+                check_target(flag, file, self.inputs, endings)
 
 
 @dataclasses.dataclass(frozen=True)

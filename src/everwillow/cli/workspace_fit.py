@@ -14,7 +14,7 @@ from everwillow.cli.report.fits import counted, headline
 from everwillow.cli.report.numbers import seconds
 from everwillow.cli.report.terminal import busy, show
 from everwillow.cli.request import FORMATS, Input, Request
-from everwillow.cli.session.programs import Stored, fit
+from everwillow.cli.session.programs import KeptPrograms, fit
 from everwillow.fitting import FitResult
 
 
@@ -33,7 +33,7 @@ class WorkspaceFit:
 
     given: Input
     result: FitResult
-    stored: Stored
+    stored: KeptPrograms
     ran: float
     after: dict[str, float] = dataclasses.field(default_factory=dict)
 

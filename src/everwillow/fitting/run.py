@@ -4,7 +4,7 @@ import dataclasses
 import functools as ft
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
@@ -41,6 +41,9 @@ from everwillow.solvers.newton_cg import NewtonCG
 from everwillow.solvers.trust_region_newton import TrustRegionNewton
 from everwillow.statelib import State
 
+
+Minimise: TypeAlias = Callable[[Task, Numbers], tuple[Outcome, optx.Solution]]
+"""What runs the compiled program of a fit."""
 
 # Beyond this many fitted parameters the default is matrix-free: a dense Hessian would
 # take 8 n² bytes (200 MB) and its factorisation n³/3 operations.
@@ -151,6 +154,7 @@ def solve_task(
     *,
     throw: bool,
     distances: bool = True,
+    minimise: Minimise = programs.run,
 ) -> FitResult:
     """Minimise what was prepared, and give the outcome its names.
 
@@ -161,28 +165,38 @@ def solve_task(
         throw: Whether to raise where there is no minimum.
         distances: Whether to find `FitResult.bound_distances`, which are a program of
             their own.
+        minimise: Runs the compiled program.
     """
     if np.any(numbers.mask):
-        result = _solved(task, numbers, constraints, distances=distances)
+        solve = ft.partial(_solved, minimise=minimise, distances=distances)
+        result = solve(task, numbers, constraints)
         if could_not_begin(result) and not is_traced(task, numbers):
-            result = _from_feasible_start(task, numbers, result, distances=distances)
+            result = _from_feasible_start(task, numbers, result, solve)
     else:
         result = _nothing_to_fit(task, numbers, constraints)
     return _checked(result) if throw else result
 
 
 def _solved(
-    task: Task, numbers: Numbers, constraints: Mapping[Key, Any], *, distances: bool
+    task: Task,
+    numbers: Numbers,
+    constraints: Mapping[Key, Any],
+    *,
+    minimise: Minimise,
+    distances: bool,
 ) -> FitResult:
     """Minimise, find one-sided errors, and remark on bins that expect nothing."""
-    outcome, solution = programs.run(task, numbers)
+    outcome, solution = minimise(task, numbers)
     sides = bound_distances(task, numbers, outcome) if distances else None
     result = assemble(task.layout, numbers, outcome, solution, constraints, sides)
     return with_remark(task, numbers, result)
 
 
 def _from_feasible_start(
-    task: Task, numbers: Numbers, result: FitResult, *, distances: bool
+    task: Task,
+    numbers: Numbers,
+    result: FitResult,
+    solve: Callable[[Task, Numbers, Mapping[Key, Any]], FitResult],
 ) -> FitResult:
     """Fit once more, from where all bins expect something, if there is such a place."""
     start = feasible_start(task, numbers)
@@ -191,7 +205,7 @@ def _from_feasible_start(
     vector = np.array(numbers.vector)
     vector[np.asarray(numbers.index)] = start
     moved = dataclasses.replace(numbers, vector=vector)
-    found = _solved(task, moved, result.constraints, distances=distances)
+    found = solve(task, moved, result.constraints)
     where = largest_changes(task.layout.labels, np.asarray(numbers.vector), vector)
     text = f"At the start values {result.remark} The fit began at {where} instead."
     text = f"{text} {found.remark}".rstrip()

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from everwillow._errors import ArgumentValueError
-from everwillow.cli.files import check_not_input
+from everwillow.cli.files import check_folder, check_not_input
 from everwillow.cli.report.terminal import console
 from everwillow.cli.request import Request, name_or_index, read
 from everwillow.workflows.histfactory import patched_source
@@ -26,9 +26,8 @@ def run(request: Request, target: str | None, file: pathlib.Path | None) -> None
         pyhf_to_hs3,
     )
 
-    if file is not None and not file.parent.is_dir():
-        raise ArgumentValueError(f"--out: there is no folder {str(file.parent)!r}.")
     if file is not None:
+        check_folder("--out", file)
         check_not_input("--out", file, request.inputs)
     source = read(request.workspace)
     source = patched_source(source, request.patches, verify=request.verify)

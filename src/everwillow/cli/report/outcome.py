@@ -6,13 +6,13 @@ import pathlib
 import sys
 import sysconfig
 import traceback as tracebacks
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import typer
 
-from everwillow._errors import ArgumentValueError, EverwillowError, FitError
-from everwillow.cli.files import check_not_input
+from everwillow._errors import EverwillowError, FitError
 from everwillow.cli.report.wording import in_options
+from everwillow.workflows.command_options import CommandOption
 
 
 SUCCESS = 0
@@ -20,12 +20,12 @@ INTERNAL = 1
 BAD_INPUT = 2
 NOT_CONVERGED = 3
 INTERRUPTED = 130
-NO_OPTIONS: Mapping[str, str] = {}
+NO_OPTIONS: Mapping[str, CommandOption] = {}
 
 
 @contextlib.contextmanager
 def ending(
-    source: str, *, traceback: bool, options: Mapping[str, str] = NO_OPTIONS
+    source: str, *, traceback: bool, options: Mapping[str, CommandOption] = NO_OPTIONS
 ) -> Iterator[None]:
     """Turn exceptions into a message and an exit code.
 
@@ -95,31 +95,6 @@ def _is_own(filename: str) -> bool:
     known.append(pathlib.Path(__file__).resolve().parents[2])
     file = pathlib.Path(filename).resolve()
     return not any(file.is_relative_to(folder) for folder in known)
-
-
-def check_target(
-    name: str, inputs: Iterable[str], endings: tuple[str, ...] = (".h5", ".hdf5")
-) -> None:
-    """Check where results go, before anything is computed.
-
-    Args:
-        name: The file.
-        inputs: Files that are read.
-        endings: That it may have.
-
-    Raises:
-        ArgumentValueError: If a file has an unknown ending, or no folder, or is one of
-            those that are read.
-    """
-    file = pathlib.Path(name)
-    if file.suffix.lower() not in endings:
-        raise ArgumentValueError(
-            f"--out: the ending of {file.name!r} does not say the format. End it with "
-            f"one of {', '.join(endings)}."
-        )
-    if not file.parent.is_dir():
-        raise ArgumentValueError(f"--out: there is no folder {str(file.parent)!r}.")
-    check_not_input("--out", file, inputs)
 
 
 def _report(

@@ -16,29 +16,22 @@ from typing import Any
 import jax
 import numpy as np
 import optimistix as optx
+from jax.errors import JaxRuntimeError
 from jax.experimental import serialize_executable
 
 from everwillow._errors import RESULTS
-from everwillow.cli.session import lapack
 from everwillow.cli.session.fingerprint import (
     NoFingerprintError,
     code_version,
     fingerprint,
 )
 from everwillow.engine import programs
-from everwillow.engine.bound_errors import bound_distances
 from everwillow.engine.core import Task
 from everwillow.engine.outcome import Outcome
 from everwillow.engine.positivity_edge import minimise_with_edge
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
-from everwillow.fitting.run import (
-    assemble,
-    prepare_task,
-    resolve,
-    solve_task,
-    with_remark,
-)
+from everwillow.fitting.run import prepare_task, resolve, solve_task
 from everwillow.model import AbstractModel
 from everwillow.solvers.trust_region_newton import TrustRegionNewton
 
@@ -56,26 +49,79 @@ _FIELDS = tuple(
     for field in dataclasses.fields(Outcome)
     if not field.metadata.get("static", False)
 )
-# The codes of `RESULTS`; equinox has no public door to the names.
-_CODES = {
-    int(jax.tree.leaves(status)[0]): status
-    for status in vars(RESULTS)["_name_to_item"].values()
-}
 
 
 @dataclasses.dataclass
-class Stored:
-    """What became of a program.
+class KeptPrograms:
+    """Runs the programs of fits, those on disk if there are any.
 
     Attributes:
-        seconds: How long it took to load or to compile it.
-        loaded: Whether it was found on disk.
-        keep: Writes it there if it was not; to be called when there is time.
+        folder: Where programs are; None if they are not kept.
+        seconds: How long it took to load or to compile them.
+        loaded: Whether they were found on disk.
     """
 
-    seconds: float
-    loaded: bool
-    keep: Callable[[], None]
+    folder: pathlib.Path | None
+    seconds: float = 0.0
+    loaded: bool = False
+    _new: list[tuple[pathlib.Path, Any]] = dataclasses.field(default_factory=list)
+
+    def minimise(self, task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution]:
+        """Minimise, as `everwillow.engine.programs.run` does."""
+        if not isinstance(task.solver, TrustRegionNewton):
+            return programs.run(task, numbers)
+        arrays, static = programs.split((task, numbers))
+        values = self._run(static, arrays, len(numbers.index))
+        fields: dict[str, Any] = dict(zip(_FIELDS, values, strict=True))
+        codes = jax.tree.structure(RESULTS.flat_direction)
+        fields["status"] = jax.tree.unflatten(codes, [fields["status"]])
+        outcome = Outcome(**fields)
+        solution = optx.Solution(
+            value=outcome.x,
+            result=optx.RESULTS.successful,
+            aux=None,
+            stats={
+                "num_steps": outcome.num_steps,
+                "max_steps": task.max_steps,
+                "edge": bool(outcome.status == RESULTS.edge_of_positivity),
+            },
+            state=None,
+        )
+        return outcome, solution
+
+    def keep(self) -> None:
+        """Write to disk what was compiled; to be called when there is time."""
+        for file, program in self._new:
+            _save(file, program)
+
+    def _run(
+        self, static: programs.Static, arrays: list[Any], size: int
+    ) -> list[np.ndarray]:
+        """Run the program from disk, or one that is compiled where that fails."""
+        began = time.perf_counter()
+        _register_lapack()
+        options: dict[str, Any] = dict(programs.COMPILER_OPTIONS)
+        if size <= FEW:
+            options["xla_backend_optimization_level"] = 0
+        file = None
+        if self.folder is not None:
+            file = _file(static, arrays, self.folder, options)
+        program = None if file is None else _load(file, arrays)
+        self.loaded = program is not None
+        if program is None:
+            program = _compiled(static, arrays, options, has_file=file is not None)
+            if file is not None:
+                self._new.append((file, program))
+        self.seconds += time.perf_counter() - began
+        try:
+            return list(map(np.asarray, program(arrays)))
+        except JaxRuntimeError:
+            if not self.loaded:
+                raise
+        # The program from disk does not run here after all.
+        self.loaded = False
+        program = _compiled(static, arrays, options, has_file=False)
+        return list(map(np.asarray, program(arrays)))
 
 
 def fit(
@@ -84,7 +130,7 @@ def fit(
     folder: pathlib.Path | None,
     *,
     max_steps: int = 256,
-) -> tuple[FitResult, Stored]:
+) -> tuple[FitResult, KeptPrograms]:
     """Fit a model, with a program from disk if there is one.
 
     The same fit as `everwillow.fit` with ``throw=False``, without what makes its
@@ -96,50 +142,21 @@ def fit(
         folder: Where programs are; None if they are not kept.
         max_steps: As in `everwillow.fit`.
     """
+    kept = KeptPrograms(folder)
     arguments = resolve(model, fixed=fixed)
-    constraints = arguments.constraints
     task, numbers = prepare_task(arguments, max_steps=max_steps)
-    if not (isinstance(task.solver, TrustRegionNewton) and np.any(numbers.mask)):
-        began = time.perf_counter()
-        result = solve_task(task, numbers, constraints, throw=False)
-        return result, Stored(time.perf_counter() - began, False, _nothing)
-    arrays, static = programs.split((task, numbers))
-    values, stored = _run(static, arrays, folder, len(numbers.index))
-    fields: dict[str, Any] = dict(zip(_FIELDS, values, strict=True))
-    fields["status"] = _CODES[int(fields["status"])]
-    outcome = Outcome(**fields)
-    solution = optx.Solution(
-        value=outcome.x,
-        result=optx.RESULTS.successful,
-        aux=None,
-        stats={
-            "num_steps": outcome.num_steps,
-            "max_steps": max_steps,
-            "edge": fields["status"] is RESULTS.edge_of_positivity,
-        },
-        state=None,
+    result = solve_task(
+        task, numbers, arguments.constraints, throw=False, minimise=kept.minimise
     )
-    sides = bound_distances(task, numbers, outcome)
-    result = assemble(task.layout, numbers, outcome, solution, constraints, sides)
-    return with_remark(task, numbers, result), stored
+    return result, kept
 
 
-def _run(
-    static: programs.Static, arrays: list[Any], folder: pathlib.Path | None, size: int
-) -> tuple[list[np.ndarray], Stored]:
-    """Run the program from disk, or one that is compiled where that does not work."""
-    program, stored = _program(static, arrays, folder, size)
-    try:
-        return list(map(np.asarray, program(arrays))), stored
-    except Exception:
-        if not stored.loaded:
-            raise
-    program, stored = _program(static, arrays, None, size)
-    return list(map(np.asarray, program(arrays))), stored
+def _register_lapack() -> None:
+    """Let JAX register the functions of LAPACK that a program from disk calls.
 
-
-def _nothing() -> None:
-    """Keep nothing."""
+    It does that when it lowers the first program that needs one.
+    """
+    jax.jit(jax.lax.linalg.cholesky).lower(jax.ShapeDtypeStruct((1, 1), "float64"))
 
 
 def _minimum(static: programs.Static, arrays: list[Any]) -> list[Any]:
@@ -152,32 +169,17 @@ def _minimum(static: programs.Static, arrays: list[Any]) -> list[Any]:
     return [jax.tree.leaves(field)[0] for field in fields]
 
 
-def _program(
-    static: programs.Static, arrays: list[Any], folder: pathlib.Path | None, size: int
-) -> tuple[Callable[..., Any], Stored]:
-    """Load the program from disk, or compile it."""
-    options: dict[str, Any] = dict(programs.COMPILER_OPTIONS)
-    if size <= FEW:
-        options["xla_backend_optimization_level"] = 0
-    began = time.perf_counter()
-    # A program from disk has not been lowered here.
-    lapack.ready()
-    file = None if folder is None else _file(static, arrays, folder, options)
-    if file is not None:
-        program = _load(file, arrays)
-        if program is not None:
-            return program, Stored(time.perf_counter() - began, True, _nothing)
+def _compiled(
+    static: programs.Static, arrays: list[Any], options: Any, *, has_file: bool
+) -> Callable[..., Any]:
+    """Compile the program."""
     # One place for each program is enough.
-    with _without_cache(file is not None):
-        program = (
+    with _without_cache(has_file):
+        return (
             jax.jit(_minimum, static_argnums=0, compiler_options=options)
             .lower(static, arrays)
             .compile()
         )
-    seconds = time.perf_counter() - began
-    if file is None:
-        return program, Stored(seconds, False, _nothing)
-    return program, Stored(seconds, False, lambda: _save(file, program))
 
 
 @contextlib.contextmanager
@@ -228,7 +230,8 @@ def _load(file: pathlib.Path, arrays: list[Any]) -> Callable[..., Any] | None:
         )
         os.utime(file)
     except Exception:
-        # Cut off, or of another machine after all: made again.
+        # Unpickling a file that is cut off, or from another machine, raises nearly
+        # anything; the program is made again.
         with contextlib.suppress(OSError):
             file.unlink()
         return None
@@ -237,8 +240,8 @@ def _load(file: pathlib.Path, arrays: list[Any]) -> Callable[..., Any] | None:
 
 def _save(file: pathlib.Path, program: Any) -> None:
     """Write a program, and remove the oldest ones where there are too many."""
-    # What cannot be kept is compiled again the next time.
-    with contextlib.suppress(Exception):
+    # What cannot be written, or not on this platform, is compiled again the next time.
+    with contextlib.suppress(OSError, ValueError, TypeError, JaxRuntimeError):
         content, _, _ = serialize_executable.serialize(program)
         file.parent.mkdir(mode=0o700, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as part:

@@ -7,7 +7,7 @@ import traceback
 from typing import Any
 
 from everwillow._errors import ArgumentValueError, MissingFileError
-from everwillow.cli.report.outcome import check_target
+from everwillow.cli.files import check_target
 from everwillow.cli.report.terminal import busy, show
 from everwillow.likelihood.templates.spec import TemplateSpec
 from everwillow.models.templates.booking.builder import TemplateBuilder
@@ -17,7 +17,7 @@ from everwillow.models.templates.writing import write
 
 def run(*, script: str, out: str) -> None:
     """Run a script, write what it built, and show what is in it."""
-    check_target(out, [script])
+    check_target("--out", out, [script])
     with busy("Building"):
         spec = spec_of(pathlib.Path(script))
         write(spec, out)

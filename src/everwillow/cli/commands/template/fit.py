@@ -3,21 +3,20 @@
 import pathlib
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import typer
 
 from everwillow._errors import ArgumentValueError
-from everwillow.cli.files import expecting_hdf5
-from everwillow.cli.report import outcome
+from everwillow.cli.files import check_target, expecting_hdf5
 from everwillow.cli.report.inference import l_curve_table
 from everwillow.cli.report.numbers import seconds
-from everwillow.cli.report.outcome import check_target
+from everwillow.cli.report.outcome import NOT_CONVERGED
 from everwillow.cli.report.template_results import overview, propagated
 from everwillow.cli.report.terminal import GAP, busy, show
 from everwillow.cli.request import settings_of
-from everwillow.cli.session.programs import Stored, fit
+from everwillow.cli.session.programs import KeptPrograms, fit
 from everwillow.fitting import FitResult
 from everwillow.models.templates.reading import load
 from everwillow.workflows import templates
@@ -29,19 +28,33 @@ from everwillow.workflows.templates.regularisation import NoCornerError
 _NAMED = 3
 
 
-def run(*, folder: Any, everything: bool, options: dict[str, Any]) -> None:
-    """Fit, print the result, and write it."""
-    out = options.pop("out")
+def run(
+    *,
+    spec: str,
+    out: str | None,
+    folder: pathlib.Path | None,
+    everything: bool,
+    options: dict[str, Any],
+) -> None:
+    """Fit, print the result, and write it.
+
+    Args:
+        spec: The file that is fitted.
+        out: Where results go; None for nowhere.
+        folder: Where compiled programs are kept; None if they are not.
+        everything: Whether to show all rows.
+        options: The fields of the options of a template fit, as texts.
+    """
     if out is not None:
-        given = (options["spec"], options["from_result"])
-        check_target(out, [one for one in given if one is not None])
-    arguments = arguments_of(**options)
+        given = (spec, options["from_result"])
+        check_target("--out", out, [one for one in given if one is not None])
+    arguments = arguments_of(options)
     with busy("Reading"):
         began = time.perf_counter()
-        with expecting_hdf5(options["spec"]):
-            spec = load(arguments.pop("spec"))
+        with expecting_hdf5(spec):
+            loaded = load(spec)
         reading = time.perf_counter() - began
-    kept: list[Stored] = []
+    kept: list[KeptPrograms] = []
 
     def minimise(model: Any, *, max_steps: int, throw: bool) -> FitResult:
         del throw
@@ -52,7 +65,7 @@ def run(*, folder: Any, everything: bool, options: dict[str, Any]) -> None:
     with busy("Fitting"):
         began = time.perf_counter()
         try:
-            results = templates.run(spec, minimise=minimise, **arguments)
+            results = templates.run(loaded, minimise=minimise, **arguments)
         except NoCornerError as error:
             # Whoever has to choose a strength wants to see the curve.
             show(l_curve_table(error.l_curve))
@@ -62,7 +75,7 @@ def run(*, folder: Any, everything: bool, options: dict[str, Any]) -> None:
         f"Reading {seconds(reading)}, fitting and propagating {seconds(took)}"
         f"{' (program from the cache)' if kept and kept[0].loaded else ''}."
     ]
-    title = pathlib.Path(options["spec"]).name
+    title = pathlib.Path(spec).name
     parts = overview(results, title, everything=everything)
     tables, left = propagated(results, everything=everything)
     # What is known is shown before anything else can fail.
@@ -77,7 +90,7 @@ def run(*, folder: Any, everything: bool, options: dict[str, Any]) -> None:
     for stored in kept:
         stored.keep()
     if not results.fit.success:
-        raise typer.Exit(outcome.NOT_CONVERGED)
+        raise typer.Exit(NOT_CONVERGED)
 
 
 def _hint(left: Sequence[str], out: str | None) -> list[str]:
@@ -94,78 +107,51 @@ def _hint(left: Sequence[str], out: str | None) -> list[str]:
     return [f"Not shown: {many}; {keep}see them with", f"{GAP}{shlex.join(words)}"]
 
 
-def arguments_of(
-    *,
-    spec: str,
-    data: str | None,
-    toys: int | None,
-    start: Sequence[str] | None,
-    freeze: Sequence[str] | None,
-    blind: Sequence[str] | None,
-    unblind: Sequence[str] | None,
-    statistics: str,
-    regularise: Sequence[str] | None,
-    strength: Sequence[str] | None,
-    l_curve: str | None,
-    group: Sequence[str] | None,
-    points: int,
-    contour_level: Sequence[float] | None,
-    **same: Any,
-) -> dict[str, Any]:
+def arguments_of(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of `everwillow.workflows.templates.run`.
+
+    Args:
+        options: The fields of its options, as texts; None for what is not given.
 
     Raises:
         ArgumentValueError: If options do not fit together.
     """
+    given = {name: value for name, value in options.items() if value is not None}
+    toys, data = given.get("ntoys"), given.get("data")
     if toys is not None and data not in (None, "toys"):
         raise ArgumentValueError(
             f"--toys {toys}: pseudo-experiments are --data toys, not {data}."
         )
-    if not same.get("refit", True) and same.get("from_result") is None:
+    if not given.get("refit", True) and "from_result" not in given:
         raise ArgumentValueError(
             "--no-refit needs --from-result FILE: nothing is fitted."
         )
-    starts = settings_of(tuple(start or ()), "--start")
+    if toys is not None:
+        given["data"] = "toys"
+    for name, value in given.items():
+        if name in _READERS:
+            given[name] = _READERS[name](value)
+        elif isinstance(value, list):
+            given[name] = tuple(value)
+    return given
+
+
+def starts_of(texts: Sequence[str]) -> dict[str, float | None]:
+    """Read start values, ``NAME=VALUE``.
+
+    Raises:
+        ArgumentValueError: If one has no value.
+    """
+    starts = settings_of(tuple(texts), "--start")
     for name, value in starts.items():
         if value is None:
             raise ArgumentValueError(
                 f"--start {name}: expected NAME=VALUE with a finite number."
             )
-    found = {
-        "spec": spec,
-        "data": "toys" if toys is not None else data,
-        "ntoys": 100 if toys is None else toys,
-        "starts": starts,
-        "freeze": settings_of(tuple(freeze or ()), "--freeze"),
-        "blind": tuple(blind) if blind else False,
-        "unblind": tuple(unblind or ()),
-        "statistics": None if statistics == "none" else statistics,
-        "regularise": tuple(regularise or ()),
-        "strength": strength_of(strength),
-        "l_curve": None if l_curve is None else strengths_of(l_curve),
-        "groups": groups_of(group or ()),
-        "scan_points": points,
-    }
-    if contour_level:
-        found["contour_levels"] = tuple(contour_level)
-    for option, name in _LISTS.items():
-        found[name] = tuple(same.pop(option) or ())
-    return found | same
+    return starts
 
 
-# Options that may be repeated, and what they are called in Python.
-_LISTS = {
-    "mapping": "mappings",
-    "minos": "minos",
-    "scan": "scans",
-    "contour": "contours",
-    "limit": "limits",
-    "projection": "projections",
-    "variation": "variations",
-}
-
-
-def strength_of(texts: Sequence[str] | None) -> Any:
+def strength_of(texts: Sequence[str]) -> Any:
     """Read strengths of a regularisation: numbers, or ``corner``.
 
     Raises:
@@ -175,8 +161,6 @@ def strength_of(texts: Sequence[str] | None) -> Any:
         >>> strength_of(["1.5"]), strength_of(["corner"])
         ((1.5,), 'corner')
     """
-    if not texts:
-        return None
     if list(texts) == ["corner"]:
         return "corner"
     try:
@@ -230,3 +214,14 @@ def groups_of(texts: Sequence[str]) -> dict[str, list[str]]:
             )
         found.setdefault(name.strip(), []).extend(patterns)
     return found
+
+
+# What the texts of options stand for.
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "freeze": lambda texts: settings_of(tuple(texts), "--freeze"),
+    "groups": groups_of,
+    "l_curve": strengths_of,
+    "starts": starts_of,
+    "statistics": lambda text: None if text == "none" else text,
+    "strength": strength_of,
+}
