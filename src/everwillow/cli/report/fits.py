@@ -5,6 +5,7 @@ import numpy as np
 from everwillow.cli.report.numbers import plain, signed, with_error
 from everwillow.cli.report.terminal import table
 from everwillow.engine.layout import ravel_state
+from everwillow.engine.prefit import centers_and_widths
 from everwillow.fitting import FitResult
 from everwillow.workflows.templates.results import FitSummary, Parameters
 
@@ -83,13 +84,8 @@ def parameters_of(result: FitResult, poi: str | None) -> Parameters:
         variance = np.diagonal(covariance)
         roots = np.sqrt(np.where(variance > 0, variance, np.nan))
         errors[here] = np.where(result.at_bound, sides, roots)
-    # As `nominal` of the impacts, whose import would cost a twentieth of a command.
-    centers, widths = np.full(size, np.nan), np.full(size, np.nan)
-    for name, constraint in result.constraints.items():
-        keys = getattr(constraint, "keys", None) or (name,)
-        place = np.concatenate([layout.elements(layout.where[key]) for key in keys])
-        centers[place] = np.ravel(np.asarray(constraint.center, float))
-        widths[place] = np.ravel(np.asarray(constraint.width, float))
+    both = centers_and_widths(result.constraints, layout)
+    centers, widths = (np.asarray(one, float) for one in both)
     values = np.asarray(values, float)
     names = [(name, name.startswith(f"{poi}[")) for name in layout.labels]
     interest = [name == poi or is_element for name, is_element in names]
