@@ -4,16 +4,12 @@ import pathlib
 
 import typer
 
-from everwillow.cli.report.fits import (
-    parameter_tables,
-    parameters_of,
-    status,
-    summary_of,
-)
+from everwillow.cli.report.fits import parameter_tables, status
 from everwillow.cli.report.outcome import NOT_CONVERGED
 from everwillow.cli.report.terminal import busy, show
 from everwillow.cli.request import Request, load
 from everwillow.cli.workspace_fit import WorkspaceFit
+from everwillow.workflows.report import parameters_of, summary_of
 
 
 ADVICE = (
@@ -38,7 +34,10 @@ def run(
         best = WorkspaceFit.of(given, folder, max_steps)
     result = best.result
     success = bool(result.success)
-    found = parameters_of(result, given.model.poi)
+    poi = given.model.poi
+    labels = result.layout.labels
+    interest = [one for one in labels if one == poi or one.startswith(f"{poi}[")]
+    found = parameters_of(result, interest=interest)
     ended = status(summary_of(result), ADVICE, "all constants kept")
     tables = parameter_tables(found, everything=everything)
     # What is known is shown before anything else can fail.

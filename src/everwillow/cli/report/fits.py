@@ -4,10 +4,7 @@ import numpy as np
 
 from everwillow.cli.report.numbers import plain, signed, with_error
 from everwillow.cli.report.terminal import table
-from everwillow.engine.layout import ravel_state
-from everwillow.engine.prefit import centers_and_widths
-from everwillow.fitting import FitResult
-from everwillow.workflows.templates.results import FitSummary, Parameters
+from everwillow.workflows.report import FitSummary, Parameters
 
 
 # So many rows of a table are shown, unless all are asked for.
@@ -55,53 +52,6 @@ def status(fit: FitSummary, advice: str, remark: str = "") -> str:
     return (
         f"FAILED: {fit.status}\n{numbers}{edm} where it stopped, after {spent}.\n"
         f"Nothing below is a result. {advice}"
-    )
-
-
-def summary_of(result: FitResult) -> FitSummary:
-    """Return how the fit of a workspace ended."""
-    return FitSummary(
-        success=bool(result.success),
-        status=result.message(),
-        nll=float(result.nll),
-        edm=float(result.edm),
-        evaluations=int(result.num_steps),
-        saturated=None,
-        penalty=None,
-    )
-
-
-def parameters_of(result: FitResult, poi: str | None) -> Parameters:
-    """Return the parameters of the fit of a workspace, by element of arrays."""
-    layout, values, _ = ravel_state(result.params)
-    size, good = layout.size, bool(result.success)
-    here = np.asarray(result.free, int)
-    frozen, at_bound = np.ones(size, bool), np.zeros(size, bool)
-    frozen[here], at_bound[here] = False, np.asarray(result.at_bound)
-    errors = np.full(size, np.nan)
-    covariance, sides = result.covariance, result.bound_errors
-    if covariance is not None and sides is not None:
-        variance = np.diagonal(covariance)
-        roots = np.sqrt(np.where(variance > 0, variance, np.nan))
-        errors[here] = np.where(result.at_bound, sides, roots)
-    both = centers_and_widths(result.constraints, layout)
-    centers, widths = (np.asarray(one, float) for one in both)
-    values = np.asarray(values, float)
-    names = [(name, name.startswith(f"{poi}[")) for name in layout.labels]
-    interest = [name == poi or is_element for name, is_element in names]
-    return Parameters(
-        names=layout.labels,
-        values=np.where(good | frozen, values, np.nan),
-        errors=errors,
-        prefit_values=centers,
-        prefit_errors=widths,
-        interest=np.array(interest, bool),
-        constrained=np.isfinite(widths),
-        frozen=frozen,
-        at_bound=at_bound,
-        blinded=np.zeros(size, bool),
-        stopped_at=None if good else values,
-        centers=centers,
     )
 
 
