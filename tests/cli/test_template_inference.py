@@ -11,17 +11,16 @@ pytest.importorskip("h5py")
 
 from everwillow.cli.commands.template.fit import groups_of, strength_of, strengths_of
 from everwillow.workflows import templates
-from everwillow.workflows.templates.results import (
+from everwillow.workflows.report import (
     AsymmetricErrors,
     Contour,
     ContourCurve,
     GridScan,
     Limit,
     NonprofiledShifts,
-    Regularisation,
     Scan,
-    StrengthScan,
 )
+from everwillow.workflows.templates.results import Regularisation, StrengthScan
 from tests.cli.test_fit import row
 from tests.cli.test_input import said
 from tests.workflows.templates import small_template as small

@@ -13,7 +13,7 @@ from everwillow.cli.report.outcome import ending
 from everwillow.cli.report.terminal import table
 from everwillow.cli.report.wording import in_options
 from everwillow.cli.request import Request
-from everwillow.mappings.tokens import Piece
+from everwillow.mappings.tokens import Token
 from everwillow.workflows.templates.options import (
     MinimisationOptions,
     ModelOptions,
@@ -128,7 +128,7 @@ def test_help_shows_no_values_of_flags(run, command):
         ({}, "fixed: no.", "fixed: no."),
         (
             TEMPLATES,
-            Piece("parameters", "A b", 2, "b").error("no."),
+            Token("parameters", "A b", 2, "b").error("no."),
             "--parameters 'A b', at position 2 ('b'): no.",
         ),
         (
