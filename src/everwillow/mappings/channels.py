@@ -261,6 +261,8 @@ class Project(AbstractProjection):
         [3. 7.]
     """
 
+    quantity: ClassVar[str] = EVENTS
+
     def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
         """Return the sum over the other axes and all processes."""
         del params
