@@ -60,7 +60,7 @@ _DEFAULTS = {"max_steps": 256}
 
 
 def takes_options(
-    options: type[FitOptions] | type[RefitOptions],
+    options: type[Mapping[str, Any]],
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a function refuse keywords that are neither its own nor among the options.
 
@@ -68,7 +68,8 @@ def takes_options(
     instead of ``**options``.
 
     Args:
-        options: What the last parameter of the function, ``**options``, unpacks.
+        options: What the last parameter of the function, ``**options``, unpacks: a
+            typed dictionary.
 
     Raises:
         ArgumentTypeError: When the function is called with another keyword; names the

@@ -15,6 +15,10 @@ from everwillow.plotting.matrices import correlation as correlation
 from everwillow.plotting.nuisance import pulls as pulls
 from everwillow.plotting.processes import template_processes as template_processes
 from everwillow.plotting.regularisation import l_curve as l_curve
+from everwillow.plotting.style import (
+    FigureOptions as FigureOptions,
+    PlotOptions as PlotOptions,
+)
 from everwillow.plotting.templates import (
     template_distribution as template_distribution,
     template_variations as template_variations,

@@ -1,16 +1,12 @@
 """Arrays as plots take them: copied to the host, with shapes that fit."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 from jax.core import Tracer
 
-from everwillow._errors import (
-    ArgumentTypeError,
-    ArgumentValueError,
-    ShapeMismatchError,
-)
+from everwillow._errors import ArgumentTypeError, ArgumentValueError, ShapeMismatchError
 
 
 def vector(value: Any, name: str, length: int | None = None) -> np.ndarray:
@@ -64,21 +60,26 @@ def texts(value: Any, name: str) -> tuple[str, ...]:
     return tuple(".".join(n) if isinstance(n, tuple) else str(n) for n in value)
 
 
-def required(names: Sequence[str], values: Sequence[Any], what: str) -> None:
-    """Complain about what is missing when neither a record nor arrays are given."""
-    missing = [n for n, v in zip(names, values, strict=True) if v is None]
-    if missing:
-        raise ArgumentValueError(
-            f"{what}: give a record, or the arrays {', '.join(missing)}."
-        )
+def check_source(
+    what: str, record: Any, optional: Collection[str] = (), **arrays: Any
+) -> None:
+    """Check that there is either a record, or the arrays in place of it.
 
-
-def not_both(record: Any, arrays: dict[str, Any], what: str) -> None:
-    """Complain if a record is given and arrays that would replace parts of it."""
+    Args:
+        what: What is drawn, for the error message.
+        record: The record, or None.
+        optional: Names of arrays that need not be given.
+        **arrays: The arrays by name; None where there is none.
+    """
     given = [name for name, value in arrays.items() if value is not None]
     if record is not None and given:
         raise ArgumentValueError(
             f"{what}: give a record or arrays, not both ({', '.join(given)})."
+        )
+    missing = [name for name in arrays if name not in {*given, *optional}]
+    if record is None and missing:
+        raise ArgumentValueError(
+            f"{what}: give a record, or the arrays {', '.join(missing)}."
         )
 
 

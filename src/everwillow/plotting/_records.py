@@ -11,7 +11,7 @@ from everwillow.engine.prefit import centers_and_widths, constrained_elements
 from everwillow.fitting import FitResult
 from everwillow.impacts import RankingResult
 from everwillow.plotting._arguments import unknown_record
-from everwillow.profile import ContourResult, MinosResult, ScanResult
+from everwillow.profile import ContourResult, ScanResult
 from everwillow.profile.minos_intervals import words_of
 
 
@@ -91,8 +91,13 @@ def scan_of(result: Any) -> tuple[Any, Any, Any, Any, Any]:
 
 
 def interval_of(result: Any, name: Any) -> tuple[float | str, float | str]:
-    """Return the ends of the interval of one parameter, or why there is none."""
-    if not isinstance(result, MinosResult):
+    """Return the ends of the interval of one parameter, or why there is none.
+
+    Args:
+        result: Intervals of several parameters, or the two ends.
+        name: The parameter.
+    """
+    if not _has(result, "names", "lower_status", "upper_status"):
         low, high = (e if isinstance(e, str) else float(e) for e in result)
         return low, high
     if name not in result.names:
@@ -101,11 +106,15 @@ def interval_of(result: Any, name: Any) -> tuple[float | str, float | str]:
     low, high = (
         float(result.values[i] + errors[i]) if words[i] == "found" else words[i]
         for errors, words in (
-            (result.lower, words_of(result.lower_status)),
-            (result.upper, words_of(result.upper_status)),
+            (result.lower, _words(result.lower_status)),
+            (result.upper, _words(result.upper_status)),
         )
     )
     return low, high
+
+
+def _words(status: Any) -> Any:
+    return status if isinstance(status, tuple) else words_of(status)
 
 
 def ends_of_range(result: ScanResult) -> tuple[str, str]:
@@ -146,12 +155,7 @@ def _with_end(contour: ContourResult) -> np.ndarray:
 
 
 def _value_in(fit: FitResult, label: str) -> float:
-    values = [
-        np.ravel(value)
-        for value, numeric in zip(fit.params.values(), fit.layout.numeric, strict=True)
-        if numeric
-    ]
-    return float(np.concatenate(values)[fit.layout.labels.index(label)])
+    return float(ravel_state(fit.params)[1][fit.layout.labels.index(label)])
 
 
 def correlation_of(result: Any) -> tuple[Any, Any]:

@@ -62,14 +62,7 @@ def name_rows(axes: Axes, rows: Rows, texts: Sequence[str], total: int) -> None:
     axes.set_ylim(rows.number - total - 0.5, rows.number - 0.5)
     axes.set_yticks(rows.positions, texts, fontsize=rows.font)
     axes.tick_params(axis="y", which="both", length=0)
-    shade_rows(axes, rows)
-
-
-def shade_rows(axes: Axes, rows: Rows) -> None:
-    """Lead the eye along a row."""
-    if rows.number <= 5:
-        return
-    for position in rows.positions[1::2]:
+    for position in rows.positions[1::2] if rows.number > 5 else ():
         axes.axhspan(position - 0.5, position + 0.5, color="0.955", lw=0, zorder=-3)
 
 

@@ -68,8 +68,8 @@ class Unrolled(NamedTuple):
         """Number of bins."""
         return self.edges.size - 1
 
-    def widths(self, *, per_width: bool | None, counts: bool) -> np.ndarray | None:
-        """Return the widths that bins are divided by, None for nothing.
+    def unit(self, *, per_width: bool | None, counts: bool) -> tuple[np.ndarray, bool]:
+        """Return what bins are divided by, and whether these are their widths.
 
         Args:
             per_width: Whether to divide; None for counts in bins of unequal widths.
@@ -86,10 +86,12 @@ class Unrolled(NamedTuple):
         steps = np.diff(self.edges)
         if per_width is None:
             per_width = has and counts and not np.allclose(steps, steps[0], rtol=1e-6)
-        return steps if per_width else None
+        return steps if per_width else np.ones_like(steps), per_width
 
-    def density(self, quantity: str, labels: Labels = None) -> str:
-        """Return what a quantity divided by the width of its bins is called."""
+    def density(self, quantity: str, labels: Labels, *, per_width: bool) -> str:
+        """Return what a quantity is called, also when it is divided by widths."""
+        if not per_width:
+            return quantity
         name = text_of(self.name, {**self.titles, **(labels or {})})
         unit = re.search(r"[\[(]([^\[\]()]+)[\])]\s*$", name)
         return f"{quantity} / {unit[1] if unit else 'unit'}"

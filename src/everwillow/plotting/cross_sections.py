@@ -1,7 +1,7 @@
 """Measured histograms: cross sections with theory, and what their errors come from."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,31 +9,27 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from everwillow.fitting.options import takes_options
 from everwillow.likelihood.histograms import Axis
-from everwillow.plotting._text import Labels, text_of
 from everwillow.plotting._unrolled import Unrolled, unrolled
 from everwillow.plotting.panels import (
     EXTENSIVE,
     Below,
+    comparison,
+    draw_band,
     draw_legend,
+    draw_steps,
     figure_size,
     finish,
-    set_difference_axis,
-    set_ratio_axis,
     stacked_panels,
 )
-from everwillow.plotting.style import (
-    PALETTE,
-    Style,
-    new_figure,
-    styled,
-    ylabel,
-)
+from everwillow.plotting.style import PALETTE, Frame, PlotOptions, ylabel
 
 
 _DASHES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 
 
+@takes_options(PlotOptions)
 def cross_section(
     *,
     axes: Sequence[Axis],
@@ -46,11 +42,7 @@ def cross_section(
     per_width: bool | None = False,
     below: Below = "ratio",
     log: bool = False,
-    labels: Labels = None,
-    title: str | None = None,
-    note: str | None = None,
-    size: tuple[float, float] | None = None,
-    style: Style = None,
+    **options: Unpack[PlotOptions],
 ) -> Figure:
     """Draw a measured cross section with predictions, and their ratios to it below.
 
@@ -70,11 +62,7 @@ def cross_section(
         below: Whether the lower panel has ratios to the measured values, or differences
             from them with their errors, for numbers that may be negative or near 0.
         log: Whether the vertical axis is logarithmic.
-        labels: Text instead of names, with ``$...$`` for mathematics.
-        title: Written in bold on the left above the frame.
-        note: Written on the right above the frame.
-        size: Width and height in inches.
-        style: rc parameters of matplotlib over ours, or the name of an mplhep style.
+        **options: `PlotOptions`: `labels`, `title`, `note`, `size` and `style`.
 
     Raises:
         ArgumentValueError: If bins of several axes shall be divided by widths.
@@ -91,30 +79,28 @@ def cross_section(
         ['Cross section', 'Pred. / Data']
     """
     plan = unrolled(axes)
-    widths = plan.widths(per_width=per_width, counts=name in EXTENSIVE)
-    unit = np.ones(plan.bins) if widths is None else widths
+    unit, divided = plan.unit(per_width=per_width, counts=name in EXTENSIVE)
     middle = plan.flat(values, "values") / unit
     spread = plan.flat(errors, "errors") / unit
     inner = None
     if statistical is not None:
         inner = plan.flat(statistical, "statistical") / unit
     lines = {k: _prediction(plan, k, v, unit) for k, v in (theory or {}).items()}
-    with styled(style):
+    frame = Frame(**options)
+    with frame.styled():
         count = 1 if lines else 0
-        size = size or figure_size(plan, count, labels)
-        figure, panels = stacked_panels(size, count)
+        size = figure_size(plan, count, frame.labels)
+        figure, panels = stacked_panels(frame, size, count)
         handles = _draw_points(panels[0], plan, middle, spread, inner, measured)
-        handles += _draw_theory(panels[0], plan, lines, np.ones(plan.bins), labels)
+        handles += _draw_theory(panels[0], plan, lines, frame)
         draw_legend(panels[0], handles, log=log)
-        text = "Cross section" if name is None else text_of(name, labels)
-        ylabel(panels[0], text if widths is None else plan.density(text, labels))
-        if lines and below == "ratio":
-            _draw_ratios(panels[1], plan, middle, spread, lines)
-            panels[1].set_ylabel(f"Pred. / {measured}")
-        elif lines:
-            _draw_differences(panels[1], plan, middle, spread, lines)
-            panels[1].set_ylabel(f"Pred. − {measured}")
-        finish(panels, plan, size[0], title=title, note=note, labels=labels)
+        text = "Cross section" if name is None else frame.text(name)
+        ylabel(panels[0], plan.density(text, frame.labels, per_width=divided))
+        if lines:
+            _draw_below(panels[1], plan, middle, spread, lines, below)
+            sign = "/" if below == "ratio" else "−"
+            panels[1].set_ylabel(f"Pred. {sign} {measured}")
+        finish(figure, plan, frame)
     return figure
 
 
@@ -155,72 +141,45 @@ def _draw_theory(
     axes: Axes,
     plan: Unrolled,
     lines: Mapping[Any, tuple[np.ndarray, np.ndarray | None]],
-    unit: np.ndarray,
-    labels: Labels,
+    frame: Frame,
 ) -> list[Any]:
     handles: list[Any] = []
-    for i, (name, (values, spread)) in enumerate(lines.items()):
+    for i, (name, (middle, spread)) in enumerate(lines.items()):
         colour, dashes = PALETTE[i % len(PALETTE)], _DASHES[i % len(_DASHES)]
-        middle = values / unit
         look: dict[str, Any] = {"color": colour, "ls": dashes, "lw": 1.5}
-        axes.stairs(middle, plan.edges, baseline=None, zorder=3, **look)
-        handles.append(Line2D([], [], label=text_of(name, labels), **look))
+        handles.append(draw_steps(axes, plan.edges, middle, frame.text(name), **look))
         if spread is not None:
-            low, high = middle - spread / unit, middle + spread / unit
-            axes.stairs(
-                high,
-                plan.edges,
-                baseline=low,
-                fill=True,
-                color=colour,
-                alpha=0.25,
-                lw=0,
-                zorder=2,
-            )
+            band: dict[str, Any] = {"color": colour, "alpha": 0.25, "zorder": 2}
+            draw_band(axes, plan.edges, middle, spread, **band)
     return handles
 
 
-def _draw_ratios(
+def _draw_below(
     axes: Axes,
     plan: Unrolled,
     middle: np.ndarray,
     spread: np.ndarray,
     lines: Mapping[Any, tuple[np.ndarray, np.ndarray | None]],
+    below: Below,
 ) -> None:
-    unit = np.where(middle > 0, middle, np.nan)
-    share = np.nan_to_num(spread / unit)
-    axes.stairs(
-        1 + share, plan.edges, baseline=1 - share, fill=True, color="0.85", lw=0
-    )
-    axes.axhline(1, color="black", lw=0.8)
-    _draw_theory(axes, plan, lines, unit, None)
-    reach = [0.05, 1.2 * float(np.nanmax(share, initial=0.0))]
-    for values, own in lines.values():
-        away = np.abs(values / unit - 1) + (0.0 if own is None else own / unit)
-        reach.append(float(np.nanmax(away, initial=0.0)))
-    set_ratio_axis(axes, reach)
-
-
-def _draw_differences(
-    axes: Axes,
-    plan: Unrolled,
-    middle: np.ndarray,
-    spread: np.ndarray,
-    lines: Mapping[Any, tuple[np.ndarray, np.ndarray | None]],
-) -> None:
-    """Draw predictions minus measured values; the band has the error of these."""
-    known = np.nan_to_num(spread)
-    axes.stairs(known, plan.edges, baseline=-known, fill=True, color="0.85", lw=0)
-    axes.axhline(0, color="black", lw=0.8)
-    away = {name: (values - middle, own) for name, (values, own) in lines.items()}
-    _draw_theory(axes, plan, away, np.ones(plan.bins), None)
-    reach = [1.2 * float(np.max(known, initial=0.0))]
-    for values, own in away.values():
-        size = np.abs(values) + (0.0 if own is None else np.nan_to_num(own))
+    """Compare predictions with measured values; the band has the error of these."""
+    compared = comparison(middle, middle > 0, below)
+    share = compared.band(axes, plan.edges, spread, color="0.85")
+    axes.axhline(compared.centre, color="black", lw=0.8)
+    drawn = {
+        name: (compared.at(values), None if own is None else own / compared.unit)
+        for name, (values, own) in lines.items()
+    }
+    _draw_theory(axes, plan, drawn, Frame())
+    reach = [0.05 * compared.ratio, 1.2 * float(np.max(share, initial=0.0))]
+    for values, own in drawn.values():
+        size = np.abs(values - compared.centre)
+        size += 0.0 if own is None else np.nan_to_num(own)
         reach.append(float(np.nanmax(size, initial=0.0)))
-    set_difference_axis(axes, reach)
+    compared.set_axis(axes, reach)
 
 
+@takes_options(PlotOptions)
 def uncertainty_breakdown(
     *,
     axes: Sequence[Axis],
@@ -228,11 +187,7 @@ def uncertainty_breakdown(
     total: Any,
     values: Any = None,
     quantity: str | None = None,
-    labels: Labels = None,
-    title: str | None = None,
-    note: str | None = None,
-    size: tuple[float, float] | None = None,
-    style: Style = None,
+    **options: Unpack[PlotOptions],
 ) -> Figure:
     """Draw the errors of bins, and the parts that they have.
 
@@ -244,11 +199,7 @@ def uncertainty_breakdown(
         values: What the errors are errors of: then they are drawn in percent of it, and
             bins without a value are empty.
         quantity: What the errors are errors of, for the vertical axis.
-        labels: Text instead of names, with ``$...$`` for mathematics.
-        title: Written in bold on the left above the frame.
-        note: Written on the right above the frame.
-        size: Width and height in inches.
-        style: rc parameters of matplotlib over ours, or the name of an mplhep style.
+        **options: `PlotOptions`: `labels`, `title`, `note`, `size` and `style`.
 
     Raises:
         ShapeMismatchError: If an array has not the shape of the axes.
@@ -270,9 +221,9 @@ def uncertainty_breakdown(
         unit = np.where(given > 0, given, np.nan) / 100
     whole = plan.flat(total, "total") / unit
     each = {k: plan.flat(v, f"parts[{k!r}]") / unit for k, v in parts.items()}
-    with styled(style):
-        size = size or figure_size(plan, 0, labels)
-        figure = new_figure(size, size)
+    frame = Frame(**options)
+    with frame.styled():
+        figure = frame.figure(figure_size(plan, 0, frame.labels))
         panel = figure.subplots()
         panel.stairs(whole, plan.edges, fill=True, color="0.88", lw=0, zorder=0)
         panel.stairs(whole, plan.edges, color="black", lw=1.6, zorder=4, baseline=None)
@@ -285,14 +236,14 @@ def uncertainty_breakdown(
                 "ls": _DASHES[i // len(PALETTE) % len(_DASHES)],
                 "lw": 1.5,
             }
-            panel.stairs(part, plan.edges, baseline=None, zorder=3, **look)
-            handles.append(Line2D([], [], label=text_of(name, labels), **look))
+            text = frame.text(name)
+            handles.append(draw_steps(panel, plan.edges, part, text, **look))
         reach = np.nanmax(whole, initial=0.0)
         panel.set_ylim(0, 1.05 * float(reach) if reach > 0 else 1.0)
         draw_legend(panel, handles, log=False)
         text = "Uncertainty" if quantity is None else f"Uncertainty: {quantity}"
         ylabel(panel, text if values is None else f"{text} [%]")
-        finish([panel], plan, size[0], title=title, note=note, labels=labels)
+        finish(figure, plan, frame)
     return figure
 
 

@@ -1,29 +1,18 @@
 """How a fit came to its minimum."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from everwillow.callback import HistoryCallback
-from everwillow.plotting._arguments import (
-    not_both,
-    required,
-    unknown_record,
-    vector,
-)
-from everwillow.plotting.style import (
-    PALETTE,
-    Style,
-    headline,
-    new_figure,
-    styled,
-    xlabel,
-    ylabel,
-)
+from everwillow.fitting.options import takes_options
+from everwillow.plotting._arguments import check_source, unknown_record, vector
+from everwillow.plotting.style import PALETTE, FigureOptions, Frame, xlabel, ylabel
 
 
+@takes_options(FigureOptions)
 def convergence(
     history: Any = None,
     /,
@@ -31,10 +20,7 @@ def convergence(
     steps: Any = None,
     nlls: Any = None,
     best: float | None = None,
-    title: str | None = None,
-    note: str | None = None,
-    size: tuple[float, float] | None = None,
-    style: Style = None,
+    **options: Unpack[FigureOptions],
 ) -> Figure:
     r"""Draw how far -ln L was above its minimum after each step.
 
@@ -44,10 +30,7 @@ def convergence(
         nlls: -ln L after each of them.
         best: What to subtract; by default the lowest value of all, whose own points
             then lie on the lower edge.
-        title: Written in bold on the left above the frame.
-        note: Written on the right above the frame.
-        size: Width and height in inches.
-        style: rc parameters of matplotlib over ours, or the name of an mplhep style.
+        **options: `FigureOptions`: `title`, `note`, `size` and `style`.
 
     Raises:
         ArgumentValueError: If a record comes with arrays, or nothing is given.
@@ -58,9 +41,8 @@ def convergence(
         >>> figure.axes[0].get_yscale()
         'log'
     """
-    not_both(history, {"steps": steps, "nlls": nlls}, "convergence")
+    check_source("convergence", history, ("steps",), steps=steps, nlls=nlls)
     if history is None:
-        required(("nlls",), (nlls,), "convergence")
         y = vector(nlls, "nlls")
         known = {"": (np.arange(y.size) if steps is None else steps, y)}
     else:
@@ -78,9 +60,7 @@ def convergence(
     floor = max(float(np.max(np.abs(every), initial=1.0)) * 1e-15, 1e-16)
     smallest = np.min(rises[rises > floor], initial=1.0)
     bottom = 10 ** (np.floor(np.log10(smallest)) - 1)
-    with styled(style):
-        figure = new_figure(size, (4.8, 3.4))
-        axes = figure.subplots()
+    with Frame(**options).panel((4.8, 3.4)) as (figure, axes):
         axes.set_yscale("log")
         for i, (name, (x, y)) in enumerate(curves.items()):
             height = np.where(np.isfinite(y), np.maximum(y - lowest, bottom), np.nan)
@@ -103,7 +83,6 @@ def convergence(
         ylabel(axes, r"$-\ln L - \min$")
         if any(curves):
             axes.legend(loc="upper right")
-        headline(axes, title, note)
     return figure
 
 

@@ -1,6 +1,6 @@
 """The bands of CLs, or of limits, that a hypothesis expects."""
 
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,23 +9,26 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from everwillow._errors import ShapeMismatchError
+from everwillow.fitting.options import takes_options
 from everwillow.plotting import _records
-from everwillow.plotting._arguments import not_both, numbers, required, vector
-from everwillow.plotting._text import Labels, text_of
+from everwillow.plotting._arguments import check_source, numbers, vector
 from everwillow.plotting.style import (
     ONE_SIGMA,
     RED,
     TWO_SIGMA,
-    Style,
-    headline,
+    Frame,
+    PlotOptions,
     log_ticks,
-    new_figure,
-    styled,
     xlabel,
     ylabel,
 )
 
 
+# Which of the five expected values are the ends of each band, and its colour.
+BANDS = ((0, 4, TWO_SIGMA), (1, 3, ONE_SIGMA))
+
+
+@takes_options(PlotOptions)
 def brazil_band(
     result: Any = None,
     /,
@@ -38,11 +41,7 @@ def brazil_band(
     quantity: str = r"$\mathrm{CL_s}$",
     log: bool = False,
     points: bool | None = None,
-    labels: Labels = None,
-    title: str | None = None,
-    note: str | None = None,
-    size: tuple[float, float] | None = None,
-    style: Style = None,
+    **options: Unpack[PlotOptions],
 ) -> Figure:
     r"""Draw observed and expected values with the bands of one and two sigma.
 
@@ -64,11 +63,7 @@ def brazil_band(
         quantity: What the vertical axis is.
         log: Whether the vertical axis is logarithmic.
         points: Whether to mark the observed points; by default up to 40.
-        labels: Text instead of names, with ``$...$`` for mathematics.
-        title: Written in bold on the left above the frame.
-        note: Written on the right above the frame.
-        size: Width and height in inches.
-        style: rc parameters of matplotlib over ours, or the name of an mplhep style.
+        **options: `PlotOptions`: `labels`, `title`, `note`, `size` and `style`.
 
     Raises:
         ArgumentValueError: If a record comes with arrays, or something is missing.
@@ -83,19 +78,17 @@ def brazil_band(
         True
     """
     arrays = {"values": values, "observed": observed, "expected": expected}
-    not_both(result, arrays, "brazil_band")
+    check_source("brazil_band", result, ("observed",), **arrays)
     if result is not None:
         values, observed, expected, known = _records.band_of(result)
         name = known if name is None else name
-    required(("values", "expected"), (values, expected), "brazil_band")
     x = vector(values, "values")
     bands = five_values(expected, "expected", x.size)
     order = np.argsort(x, kind="stable")
     x, bands = x[order], bands[order]
     seen = None if observed is None else vector(observed, "observed", x.size)[order]
-    with styled(style):
-        figure = new_figure(size, (4.8, 3.9))
-        axes = figure.subplots()
+    frame = Frame(**options)
+    with frame.panel((4.8, 3.9)) as (figure, axes):
         marked = x.size <= 40 if points is None else points
         _draw_band(axes, x, bands, seen, "o" if marked else "")
         if log:
@@ -113,10 +106,9 @@ def brazil_band(
                 fontsize=9,
                 zorder=6,
             )
-        xlabel(axes, "parameter" if name is None else text_of(name, labels))
+        xlabel(axes, "parameter" if name is None else frame.text(name))
         ylabel(axes, quantity)
         axes.legend(handles=band_handles(seen is not None), loc="upper right")
-        headline(axes, title, note)
     return figure
 
 
@@ -139,20 +131,17 @@ def _draw_band(
     seen: np.ndarray | None,
     marker: str,
 ) -> None:
-    axes.fill_between(x, bands[:, 0], bands[:, 4], color=TWO_SIGMA, lw=0, zorder=1)
-    axes.fill_between(x, bands[:, 1], bands[:, 3], color=ONE_SIGMA, lw=0, zorder=2)
-    axes.plot(x, bands[:, 2], color="black", ls=(0, (5, 3)), zorder=3)
+    median = bands[:, 2]
+    for zorder, (low, high, colour) in enumerate(BANDS, 1):
+        ends = bands[:, low], bands[:, high]
+        axes.fill_between(x, *ends, color=colour, lw=0, zorder=zorder)
+        if x.size == 1:
+            axes.errorbar(x, median, np.abs(ends - median), color=colour, lw=9)
+    axes.plot(x, median, color="black", ls=(0, (5, 3)), zorder=3)
     if x.size == 1:
-        axes.errorbar(x, bands[:, 2], _ends(bands, 0, 4), color=TWO_SIGMA, lw=9)
-        axes.errorbar(x, bands[:, 2], _ends(bands, 1, 3), color=ONE_SIGMA, lw=9)
-        axes.plot(x, bands[:, 2], "_", color="black", ms=12)
+        axes.plot(x, median, "_", color="black", ms=12)
     if seen is not None:
         axes.plot(x, seen, color="black", marker=marker, ms=3.5, zorder=5)
-
-
-def _ends(bands: np.ndarray, low: int, high: int) -> np.ndarray:
-    middle = bands[:, 2]
-    return np.stack([middle - bands[:, low], bands[:, high] - middle])
 
 
 def _limits(

@@ -1,7 +1,7 @@
 """The ranking of nuisance parameters by their impacts."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,22 +11,16 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from everwillow._errors import ArgumentValueError
+from everwillow.fitting.options import takes_options
 from everwillow.plotting import _records
-from everwillow.plotting._arguments import not_both, required, sides, texts, vector
+from everwillow.plotting._arguments import check_source, sides, texts, vector
 from everwillow.plotting._rows import Rows, absent, name_rows, rows_for
-from everwillow.plotting._text import Labels, text_of, text_width, with_errors
+from everwillow.plotting._text import text_width, with_errors
 from everwillow.plotting.nuisance import draw_pulls
-from everwillow.plotting.style import (
-    BLUE,
-    DARK,
-    ORANGE,
-    Style,
-    headline,
-    new_figure,
-    styled,
-)
+from everwillow.plotting.style import BLUE, DARK, ORANGE, Frame, PlotOptions
 
 
+@takes_options(PlotOptions)
 def ranking(
     result: Any = None,
     /,
@@ -43,11 +37,7 @@ def ranking(
     value_errors: Any = None,
     poi: Any = None,
     count: int = 20,
-    labels: Labels = None,
-    title: str | None = None,
-    note: str | None = None,
-    size: tuple[float, float] | None = None,
-    style: Style = None,
+    **options: Unpack[PlotOptions],
 ) -> Figure:
     r"""Draw the nuisance parameters that matter most, with pulls and impacts.
 
@@ -74,12 +64,9 @@ def ranking(
         value_errors: Their errors.
         poi: Name of the parameter of interest; for a record of several, which one.
         count: How many to draw.
-        labels: Text instead of names, with ``$...$`` for mathematics.
-        title: Written in bold on the left above the frame.
-        note: Written on the right above the frame; by default the value of the
-            parameter of interest, if a record knows it.
-        size: Width and height in inches; by default what the entries need.
-        style: rc parameters of matplotlib over ours, or the name of an mplhep style.
+        **options: `PlotOptions`: `labels`, `title`, `note`, `size` and `style`. The
+            note is by default the value of the parameter of interest, if a record
+            knows it.
 
     Raises:
         ArgumentValueError: If a record comes with arrays, or `count` is not positive.
@@ -97,33 +84,33 @@ def ranking(
     arrays |= {"prefit_up": prefit_up, "prefit_down": prefit_down}
     arrays |= {"pulls": pulls, "errors": errors}
     arrays |= {"values": values, "value_errors": value_errors}
-    not_both(result, arrays, "ranking")
+    check_source("ranking", result, {*arrays} - {"names", "up"}, **arrays)
+    frame = Frame(**options)
     if result is not None:
         arrays, poi, value, error = _records.ranking_of(result, poi)
-        note = note or f"{text_of(poi, labels)} = {with_errors(value, error, error)}"
-    required(("names", "up"), (arrays["names"], arrays["up"]), "ranking")
+        known = f"{frame.text(poi)} = {with_errors(value, error, error)}"
+        frame = frame._replace(note=frame.note or known)
     if count < 1:
         raise ArgumentValueError(
             f"count: at least one entry has to be drawn, got {count}."
         )
     table = _largest(arrays, count)
-    with styled(style):
-        shown = [text_of(name, labels) for name in table.names]
+    with frame.styled():
+        shown = [frame.text(name) for name in table.names]
         rows = rows_for(len(shown))
         panels = 1 + (table.pulls is not None)
         width = 2.55 * panels + 0.3 + text_width(shown, rows.font)
-        height = 1.35 + rows.height * max(rows.number, 1) + 0.25 * bool(title or note)
-        figure = new_figure(size, (width, height))
+        height = 1.35 + rows.height * max(rows.number, 1) + 0.25 * frame.has_headline
+        figure = frame.figure((width, height))
         axes = figure.subplots(1, panels, squeeze=False)[0]
         name_rows(axes[0], rows, shown, rows.number)
         if table.pulls is not None:
             draw_pulls(axes[0], rows, *table.pulls, instead=table.instead)
             name_rows(axes[1], rows, [""] * rows.number, rows.number)
         _impact_panel(axes[-1], rows, table)
-        what = "the POI" if poi is None else text_of(poi, labels)
+        what = "the POI" if poi is None else frame.text(poi)
         axes[-1].set_xlabel(f"Shift of {what}")
-        headline(axes[0], title, None)
-        headline(axes[-1], None, note)
+        frame.headline(axes[0], axes[-1])
         figure.legend(handles=_handles(table), loc="outside lower center", ncols=5)
     return figure
 

@@ -1,7 +1,7 @@
 """Profiles of the likelihood: along one parameter and around two."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,30 +9,17 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
 from everwillow._errors import ShapeMismatchError
+from everwillow.fitting.options import takes_options
 from everwillow.plotting import _records
-from everwillow.plotting._arguments import (
-    not_both,
-    numbers,
-    required,
-    texts,
-    vector,
-)
-from everwillow.plotting._text import (
-    Labels,
-    split_errors,
-    text_of,
-    text_width,
-    with_errors,
-)
+from everwillow.plotting._arguments import check_source, numbers, texts, vector
+from everwillow.plotting._text import split_errors, text_width, with_errors
 from everwillow.plotting.style import (
     DARK,
     FAINT,
     PALETTE,
     RED,
-    Style,
-    headline,
-    new_figure,
-    styled,
+    Frame,
+    PlotOptions,
     xlabel,
     ylabel,
 )
@@ -96,6 +83,7 @@ class Curve(NamedTuple):
         return float(x[i - 1] + (np.sqrt(height) - a) / (b - a) * (x[i] - x[i - 1]))
 
 
+@takes_options(PlotOptions)
 def scan(
     result: Any = None,
     /,
@@ -108,11 +96,7 @@ def scan(
     others: Mapping[str, Any] | None = None,
     name: Any = None,
     interval: Any = None,
-    labels: Labels = None,
-    title: str | None = None,
-    note: str | None = None,
-    size: tuple[float, float] | None = None,
-    style: Style = None,
+    **options: Unpack[PlotOptions],
 ) -> Figure:
     r"""Draw a profile likelihood scan of one parameter.
 
@@ -137,11 +121,7 @@ def scan(
             returned; by default where the curve crosses 1. In place of an end there may
             be words, such as ``"at bound"``. Where the curve does not cross, and nobody
             knows why, nothing is written.
-        labels: Text instead of names, with ``$...$`` for mathematics.
-        title: Written in bold on the left above the frame.
-        note: Written on the right above the frame.
-        size: Width and height in inches.
-        style: rc parameters of matplotlib over ours, or the name of an mplhep style.
+        **options: `PlotOptions`: `labels`, `title`, `note`, `size` and `style`.
 
     Raises:
         ArgumentValueError: If a record comes with arrays, or something is missing.
@@ -154,21 +134,19 @@ def scan(
         'mu'
     """
     arrays = {"values": values, "twice_delta_nll": twice_delta_nll}
-    not_both(result, arrays | {"success": success}, "scan")
+    check_source("scan", result, ("success",), success=success, **arrays)
     why = ("", "")
     if result is not None:
         values, twice_delta_nll, found, success, known = _records.scan_of(result)
         why = _records.ends_of_range(result)
         best, name = found if best is None else best, known if name is None else name
-    required(("values", "twice_delta_nll"), (values, twice_delta_nll), "scan")
     full = make_curve(values, twice_delta_nll, best, success, "scan")
     stat = None if stat_only is None else _curve_of(stat_only, full, "stat_only")
     more = {k: _curve_of(v, full, f"others[{k!r}]") for k, v in (others or {}).items()}
-    with styled(style):
-        figure = new_figure(size, (4.8, 3.8))
-        axes = figure.subplots()
+    frame = Frame(**options)
+    with frame.panel((4.8, 3.8)) as (figure, axes):
         _draw_scan(axes, full, stat, more)
-        what = "parameter" if name is None else text_of(name, labels)
+        what = "parameter" if name is None else frame.text(name)
         xlabel(axes, what)
         ylabel(axes, r"$-2\, \Delta\ln L$")
         ends = None if interval is None else _records.interval_of(interval, name)
@@ -184,7 +162,6 @@ def scan(
                 framealpha=0.9,
                 edgecolor="none",
             )
-        headline(axes, title, note)
     return figure
 
 
@@ -305,6 +282,7 @@ def _result_text(
     return f"{text}\n{split_errors(parts, rest)}"
 
 
+@takes_options(PlotOptions)
 def contour(
     result: Any = None,
     /,
@@ -315,11 +293,7 @@ def contour(
     names: Sequence[Any] | None = None,
     others: Mapping[str, Any] | None = None,
     reference: Mapping[str, Sequence[float]] | None = None,
-    labels: Labels = None,
-    title: str | None = None,
-    note: str | None = None,
-    size: tuple[float, float] | None = None,
-    style: Style = None,
+    **options: Unpack[PlotOptions],
 ) -> Figure:
     r"""Draw contours of the profile likelihood of two parameters.
 
@@ -338,11 +312,7 @@ def contour(
         others: More contours by name, such as that without systematic errors: records,
             or sequences of curves at the same levels.
         reference: Points to be marked by name, such as ``{"SM": (1, 1)}``.
-        labels: Text instead of names, with ``$...$`` for mathematics.
-        title: Written in bold on the left above the frame.
-        note: Written on the right above the frame.
-        size: Width and height in inches.
-        style: rc parameters of matplotlib over ours, or the name of an mplhep style.
+        **options: `PlotOptions`: `labels`, `title`, `note`, `size` and `style`.
 
     Raises:
         ArgumentValueError: If a record comes with arrays, or something is missing.
@@ -357,18 +327,16 @@ def contour(
         >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
         ['68.3% CL', '95% CL', 'Best fit']
     """
-    not_both(result, {"curves": curves}, "contour")
+    check_source("contour", result, curves=curves)
     if result is not None:
         names, levels, curves, found = _records.contour_of(result)
         best = found if best is None else best
-    required(("curves",), (curves,), "contour")
     sets = {"": _points(curves, levels, "curves")}
     for key, value in (others or {}).items():
         points = _records.curves_of(value)
         sets[key] = _points(points, levels, f"others[{key!r}]")
-    with styled(style):
-        figure = new_figure(size, (4.8, 4.2))
-        axes = figure.subplots()
+    frame = Frame(**options)
+    with frame.panel((4.8, 4.2)) as (figure, axes):
         for number, (key, lines) in enumerate(sets.items()):
             _draw_contours(axes, lines, levels, key, number)
         if best is not None:
@@ -383,10 +351,9 @@ def contour(
         rows = -(-len(axes.get_legend_handles_labels()[1]) // 2)
         axes.set_ylim(low, high + (high - low) * (0.05 + 0.07 * rows))
         first, second = texts(names or ("first", "second"), "names")
-        xlabel(axes, text_of(first, labels))
-        ylabel(axes, text_of(second, labels))
+        xlabel(axes, frame.text(first))
+        ylabel(axes, frame.text(second))
         axes.legend(loc="upper center", ncols=2)
-        headline(axes, title, note)
     return figure
 
 

@@ -1,29 +1,22 @@
 """Lists of limits."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from everwillow.fitting.options import takes_options
 from everwillow.plotting import _records
-from everwillow.plotting._arguments import not_both, required, texts, vector
+from everwillow.plotting._arguments import check_source, texts, vector
 from everwillow.plotting._rows import Rows, absent, name_rows, rows_for
-from everwillow.plotting._text import Labels, column, text_of, text_width
-from everwillow.plotting.hypotheses import band_handles, five_values
-from everwillow.plotting.style import (
-    ONE_SIGMA,
-    RED,
-    TWO_SIGMA,
-    Style,
-    headline,
-    log_ticks,
-    new_figure,
-    styled,
-)
+from everwillow.plotting._text import column, text_width
+from everwillow.plotting.hypotheses import BANDS, band_handles, five_values
+from everwillow.plotting.style import RED, Frame, PlotOptions, log_ticks
 
 
+@takes_options(PlotOptions)
 def limit_summary(
     result: Any = None,
     /,
@@ -34,11 +27,7 @@ def limit_summary(
     quantity: str = "95% CL upper limit",
     reference: float | None = None,
     log: bool = False,
-    labels: Labels = None,
-    title: str | None = None,
-    note: str | None = None,
-    size: tuple[float, float] | None = None,
-    style: Style = None,
+    **options: Unpack[PlotOptions],
 ) -> Figure:
     """Draw a list of limits, with their numbers.
 
@@ -52,11 +41,7 @@ def limit_summary(
         quantity: What the horizontal axis is.
         reference: Where to draw a line, such as the value that a theory predicts.
         log: Whether the horizontal axis is logarithmic.
-        labels: Text instead of names, with ``$...$`` for mathematics.
-        title: Written in bold on the left above the frame.
-        note: Written on the right above the frame.
-        size: Width and height in inches; by default what the entries need.
-        style: rc parameters of matplotlib over ours, or the name of an mplhep style.
+        **options: `PlotOptions`: `labels`, `title`, `note`, `size` and `style`.
 
     Raises:
         ArgumentValueError: If a record comes with arrays, or something is missing.
@@ -71,22 +56,22 @@ def limit_summary(
         '95% CL upper limit'
     """
     arrays = {"names": names, "expected": expected, "observed": observed}
-    not_both(result, arrays, "limit_summary")
+    check_source("limit_summary", result, ("observed",), **arrays)
     if result is not None:
         names, observed, expected = _records.limits_of(result)
-    required(("names", "expected"), (names, expected), "limit_summary")
     known = texts(names, "names")
     bands = five_values(expected, "expected", len(known))
     seen = None if observed is None else vector(observed, "observed", len(known))
-    with styled(style):
-        shown = [text_of(n, labels) for n in known]
+    frame = Frame(**options)
+    with frame.styled():
+        shown = [frame.text(name) for name in known]
         rows = rows_for(len(known))
         heads = ["Exp."] if seen is None else ["Obs.", "Exp."]
         columns = column(*([] if seen is None else [seen]), bands[:, 2])
         width = 3.2 + text_width(shown, rows.font) + 0.55 * len(columns)
         wide = width > 5.6
         height = 1.25 + 0.2 * (not wide) + 1.15 * rows.height * max(rows.number, 1)
-        figure = new_figure(size, (width, height))
+        figure = frame.figure((width, height))
         axes = figure.subplots()
         name_rows(axes, rows, shown, rows.number)
         _draw_limits(axes, rows.positions, bands, seen)
@@ -94,7 +79,7 @@ def limit_summary(
             _write_column(axes, rows, head, lines, 0.55 * (i + 1))
         _limit_axis(axes, rows, bands, seen, reference, log=log)
         axes.set_xlabel(quantity)
-        headline(axes, title, note)
+        frame.headline(axes)
         figure.legend(
             handles=band_handles(seen is not None),
             loc="outside lower center",
@@ -106,7 +91,7 @@ def limit_summary(
 def _draw_limits(
     axes: Axes, y: np.ndarray, bands: np.ndarray, seen: np.ndarray | None
 ) -> None:
-    for low, high, colour in ((0, 4, TWO_SIGMA), (1, 3, ONE_SIGMA)):
+    for low, high, colour in BANDS:
         left, right = bands[:, low], bands[:, high]
         axes.barh(y, right - left, 0.62, left=left, color=colour, lw=0, zorder=2)
     axes.vlines(bands[:, 2], y - 0.31, y + 0.31, color="black", ls=(0, (2, 1)), lw=1.4)

@@ -1,19 +1,21 @@
 """The correlation matrix."""
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from everwillow._errors import ArgumentValueError, ShapeMismatchError, unknown_key
+from everwillow.fitting.options import takes_options
 from everwillow.plotting import _records
-from everwillow.plotting._arguments import not_both, numbers, required, texts
-from everwillow.plotting._text import Labels, text_of, text_width
-from everwillow.plotting.style import Style, headline, new_figure, styled
+from everwillow.plotting._arguments import check_source, numbers, texts
+from everwillow.plotting._text import text_width
+from everwillow.plotting.style import Frame, PlotOptions
 
 
+@takes_options(PlotOptions)
 def correlation(
     result: Any = None,
     /,
@@ -22,11 +24,7 @@ def correlation(
     matrix: Any = None,
     only: Collection[Any] | None = None,
     above: float = 0.0,
-    labels: Labels = None,
-    title: str | None = None,
-    note: str | None = None,
-    size: tuple[float, float] | None = None,
-    style: Style = None,
+    **options: Unpack[PlotOptions],
 ) -> Figure:
     """Draw a correlation matrix.
 
@@ -40,11 +38,7 @@ def correlation(
         only: Names to draw, all by default.
         above: Leave out parameters whose coefficients with all others are smaller in
             size than this.
-        labels: Text instead of names, with ``$...$`` for mathematics.
-        title: Written in bold on the left above the frame.
-        note: Written on the right above the frame.
-        size: Width and height in inches; by default what the entries need.
-        style: rc parameters of matplotlib over ours, or the name of an mplhep style.
+        **options: `PlotOptions`: `labels`, `title`, `note`, `size` and `style`.
 
     Raises:
         ArgumentValueError: If a record comes with arrays, has no covariance, or
@@ -58,10 +52,9 @@ def correlation(
         >>> [text.get_text() for text in figure.axes[0].texts]
         ['100', '−40', '−40', '100']
     """
-    not_both(result, {"names": names, "matrix": matrix}, "correlation")
+    check_source("correlation", result, names=names, matrix=matrix)
     if result is not None:
         names, matrix = _records.correlation_of(result)
-    required(("names", "matrix"), (names, matrix), "correlation")
     known = texts(names, "names")
     table = numbers(matrix, "matrix")
     if table.shape != (len(known), len(known)):
@@ -72,14 +65,15 @@ def correlation(
     keep = _kept(known, table, only, above)
     table = table[np.ix_(keep, keep)]
     count = len(keep)
-    with styled(style):
-        shown = [text_of(known[i], labels) for i in keep]
+    frame = Frame(**options)
+    with frame.styled():
+        shown = [frame.text(known[i]) for i in keep]
         cell, font = _cell(count)
         figure, axes, beside = _square(
-            size,
+            frame,
             cell * count,
             text_width(shown, font),
-            lines=bool(title or note) + (bool(title and note) and count < 9),
+            lines=frame.has_headline + (bool(frame.title and frame.note) and count < 9),
         )
         image = axes.imshow(table, cmap=_COLOURS, vmin=-1, vmax=1)
         _name_axes(axes, shown, font)
@@ -91,12 +85,12 @@ def correlation(
         bar = figure.colorbar(image, cax=beside)
         bar.set_label("Correlation", loc="top")
         bar.ax.tick_params(which="both", direction="in")
-        headline(axes, title, note, cell * count)
+        frame.headline(axes, width=cell * count)
     return figure
 
 
 def _square(
-    size: tuple[float, float] | None,
+    frame: Frame,
     side: float,
     names: float,
     *,
@@ -107,7 +101,7 @@ def _square(
     Automatic layouts move axes of a fixed aspect a little at every drawing.
 
     Args:
-        size: Of the figure in inches, or None for what is needed.
+        frame: The options of the plot.
         side: Of the square.
         names: How long they are.
         lines: How many there are above the frame.
@@ -115,7 +109,7 @@ def _square(
     left, right = 1.03 * names + 0.16, 0.95
     below, above = 1.03 * names + 0.16, 0.1 + 0.2 * lines
     side = max(side, 1.2)
-    figure = new_figure(size, (left + side + right, below + side + above))
+    figure = frame.figure((left + side + right, below + side + above))
     figure.set_layout_engine("none")
     width, height = figure.get_size_inches()
     side = max(min(width - left - right, height - below - above), 0.3 * width)

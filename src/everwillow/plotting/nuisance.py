@@ -1,32 +1,21 @@
 """Pulls and constraints of nuisance parameters."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from everwillow.fitting.options import takes_options
 from everwillow.plotting import _records
-from everwillow.plotting._arguments import not_both, required, sides, texts, vector
-from everwillow.plotting._rows import (
-    Rows,
-    absent,
-    columns_for,
-    name_rows,
-    rows_for,
-)
-from everwillow.plotting._text import Labels, text_of, text_width
-from everwillow.plotting.style import (
-    ONE_SIGMA,
-    TWO_SIGMA,
-    Style,
-    headline,
-    new_figure,
-    styled,
-)
+from everwillow.plotting._arguments import check_source, sides, texts, vector
+from everwillow.plotting._rows import Rows, absent, columns_for, name_rows, rows_for
+from everwillow.plotting._text import text_width
+from everwillow.plotting.style import ONE_SIGMA, TWO_SIGMA, Frame, PlotOptions
 
 
+@takes_options(PlotOptions)
 def pulls(
     result: Any = None,
     /,
@@ -34,11 +23,7 @@ def pulls(
     names: Sequence[Any] | None = None,
     values: Any = None,
     errors: Any = None,
-    labels: Labels = None,
-    title: str | None = None,
-    note: str | None = None,
-    size: tuple[float, float] | None = None,
-    style: Style = None,
+    **options: Unpack[PlotOptions],
 ) -> Figure:
     r"""Draw pulls and constraints of nuisance parameters.
 
@@ -53,13 +38,7 @@ def pulls(
         values: Pulls, shape ``(n,)``; NaN is shown as "no value".
         errors: Post-fit over pre-fit errors, shape ``(n,)``, or ``(2, n)`` with the
             sizes down and up.
-        labels: Text instead of names, with ``$...$`` for mathematics. The label of
-            ``"gamma"`` also serves ``"gamma[3]"``.
-        title: Written in bold on the left above the frame.
-        note: Written on the right above the frame.
-        size: Width and height in inches; by default what the entries need.
-        style: rc parameters of matplotlib over ours, or the name of an mplhep style,
-            whose fonts are taken.
+        **options: `PlotOptions`: `labels`, `title`, `note`, `size` and `style`.
 
     Raises:
         ArgumentValueError: If a record comes with arrays, or has no constraints.
@@ -70,21 +49,21 @@ def pulls(
         >>> figure.axes[0].get_xlabel()
         '$(\\hat{\\theta} - \\theta_0)\\, /\\, \\Delta\\theta$'
     """
-    not_both(result, {"names": names, "values": values, "errors": errors}, "pulls")
+    check_source("pulls", result, names=names, values=values, errors=errors)
     if result is not None:
         names, values, errors = _records.pulls_of(result)
-    required(("names", "values", "errors"), (names, values, errors), "pulls")
     known = texts(names, "names")
     middle = vector(values, "values", len(known))
     spread = sides(errors, "errors", len(known))
-    with styled(style):
-        shown = [text_of(name, labels) for name in known]
+    frame = Frame(**options)
+    with frame.styled():
+        shown = [frame.text(name) for name in known]
         columns = columns_for(len(known))
         rows = rows_for(columns[0].stop if columns else 0)
         width = 2.6 + text_width(shown, rows.font)
-        height = 0.85 + rows.height * max(rows.number, 1) + 0.25 * bool(title or note)
-        height += 0.2 * bool(title and note and len(columns) == 1)
-        figure = new_figure(size, (width * len(columns), height))
+        height = 0.85 + rows.height * max(rows.number, 1) + 0.25 * frame.has_headline
+        height += 0.2 * bool(frame.title and frame.note and len(columns) == 1)
+        figure = frame.figure((width * len(columns), height))
         figure.set_layout_engine("constrained", wspace=0.06)
         panels = figure.subplots(1, len(columns), squeeze=False)[0]
         limit = _pull_limit(middle, spread)
@@ -93,10 +72,9 @@ def pulls(
             draw_pulls(axes, mine, middle[part], spread[:, part], limit)
             name_rows(axes, mine, shown[part], rows.number)
         if len(columns) == 1:
-            headline(panels[0], title, note, 2.4)
+            frame.headline(panels[0], width=2.4)
         else:
-            headline(panels[0], title, None)
-            headline(panels[-1], None, note)
+            frame.headline(panels[0], panels[-1])
     return figure
 
 

@@ -1,17 +1,18 @@
 """Panels with bins: how large they are, and the room and axes that they have."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias, TypeGuard
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import StepPatch
 from matplotlib.ticker import MaxNLocator
 
 from everwillow.plotting._text import Labels
 from everwillow.plotting._unrolled import Unrolled
-from everwillow.plotting.style import headline, log_ticks, new_figure
+from everwillow.plotting.style import Frame, log_ticks
 
 
 Below: TypeAlias = Literal["ratio", "difference"]
@@ -38,10 +39,16 @@ def figure_size(
 
 
 def stacked_panels(
-    size: tuple[float, float] | None, more: int
+    frame: Frame, default: tuple[float, float], more: int
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure with a large panel, and small ones right below it."""
-    figure = new_figure(size, (4.8, 3.9 + more))
+    """Return a figure with a large panel, and small ones right below it.
+
+    Args:
+        frame: The options of the plot.
+        default: Width and height if no size was asked for.
+        more: How many small panels there are.
+    """
+    figure = frame.figure(default)
     figure.set_layout_engine(
         "constrained", h_pad=0.0, hspace=0.0, rect=(0, 0.01, 1, 0.98)
     )
@@ -57,28 +64,18 @@ def stacked_panels(
     return figure, list(found[:, 0])
 
 
-def finish(
-    panels: Sequence[Axes],
-    plan: Unrolled,
-    width: float,
-    *,
-    title: str | None,
-    note: str | None,
-    labels: Labels,
-) -> None:
+def finish(figure: Figure, plan: Unrolled, frame: Frame) -> None:
     """Write what stands above and below panels with the bins of a plan.
 
     Args:
-        panels: On top of each other.
+        figure: With panels on top of each other.
         plan: The bins.
-        width: Of the figure, in inches.
-        title: Written in bold on the left above the frame.
-        note: Written on the right above the frame.
-        labels: Text instead of names.
+        frame: The options of the plot.
     """
-    headline(panels[0], title, note)
+    panels = figure.axes
+    frame.headline(panels[0])
     panels[0].set_xlim(plan.edges[0], plan.edges[-1])
-    plan.finish(panels, width - MARGIN, labels)
+    plan.finish(panels, figure.get_figwidth() - MARGIN, frame.labels)
 
 
 def leave_room(axes: Axes, share: float, least: float | None) -> None:
@@ -99,28 +96,77 @@ def leave_room(axes: Axes, share: float, least: float | None) -> None:
     axes.set_ylim(low, high * (high / low) ** (share / (1 - share)))
 
 
-def set_ratio_axis(axes: Axes, reach: Sequence[float]) -> None:
-    """Show ratios around 1, but none that are below 0.
+class Comparison(NamedTuple):
+    """How a lower panel compares values with a reference: by ratios or differences.
+
+    Attributes:
+        ratio: Whether by ratios.
+        centre: Where the reference is: 1 for ratios, 0 for differences.
+        origin: What is subtracted from values.
+        unit: What values and errors are divided by; NaN where there is no ratio.
+    """
+
+    ratio: bool
+    centre: float
+    origin: np.ndarray | float
+    unit: np.ndarray | float
+
+    def at(self, values: np.ndarray) -> np.ndarray:
+        """Return where values are drawn."""
+        return (values - self.origin) / self.unit
+
+    def band(self, axes: Axes, edges: np.ndarray, errors: Any, **look: Any) -> Any:
+        """Draw the errors of the reference around it; return their sizes."""
+        size = np.nan_to_num(errors / self.unit)
+        draw_band(axes, edges, self.centre, size, **look)
+        return size
+
+    def set_axis(self, axes: Axes, reach: Sequence[float]) -> None:
+        """Show the surroundings of the reference, but no ratios below 0.
+
+        Args:
+            axes: Where.
+            reach: How far from the reference there is something to see.
+        """
+        half = 1.15 * max(reach, default=0.0)
+        half = min(half, 1.0) if self.ratio else half or 1.0
+        axes.set_ylim(self.centre - half, self.centre + half)
+        set_ticks_below(axes)
+
+
+def draw_band(
+    axes: Axes, edges: np.ndarray, middle: Any, errors: np.ndarray, **look: Any
+) -> None:
+    """Fill bins from values minus their errors to values plus their errors."""
+    low, high = middle - errors, middle + errors
+    axes.stairs(high, edges, baseline=low, fill=True, lw=0, **look)
+
+
+def draw_steps(
+    axes: Axes, edges: np.ndarray, values: np.ndarray, label: str, **look: Any
+) -> Line2D:
+    """Draw values as a line of steps; return its entry in a legend."""
+    axes.stairs(values, edges, **{"baseline": None, "zorder": 3, **look})
+    return Line2D([], [], label=label, **{k: look[k] for k in ("color", "ls", "lw")})
+
+
+def comparison(
+    reference: np.ndarray,
+    where: np.ndarray,
+    below: Below,
+    unit: np.ndarray | float = 1.0,
+) -> Comparison:
+    """Return how values are compared with a reference.
 
     Args:
-        axes: Where.
-        reach: How far from 1 there is something to see.
+        reference: What they are compared with.
+        where: Where there are ratios to it.
+        below: Whether there are ratios or differences.
+        unit: What differences are divided by.
     """
-    half = min(1.15 * max(reach), 1.0)
-    axes.set_ylim(1 - half, 1 + half)
-    set_ticks_below(axes)
-
-
-def set_difference_axis(axes: Axes, reach: Sequence[float]) -> None:
-    """Show differences around 0.
-
-    Args:
-        axes: Where.
-        reach: How far from 0 there is something to see.
-    """
-    half = 1.15 * max(reach, default=0.0)
-    axes.set_ylim(*((-half, half) if half > 0 else (-1.0, 1.0)))
-    set_ticks_below(axes)
+    if below == "ratio":
+        return Comparison(True, 1.0, 0.0, np.where(where, reference, np.nan))
+    return Comparison(False, 0.0, reference, unit)
 
 
 def set_ticks_below(axes: Axes, **options: Any) -> None:

@@ -1,7 +1,7 @@
 """Processes of a histogram, each on its own."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,23 +10,17 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from everwillow._errors import ArgumentValueError
+from everwillow.fitting.options import takes_options
 from everwillow.likelihood.histograms import Axis
-from everwillow.plotting._text import Labels, text_of
 from everwillow.plotting._unrolled import Unrolled, unrolled
 from everwillow.plotting.panels import EXTENSIVE, MARGIN, figure_size, room_above
-from everwillow.plotting.style import (
-    PALETTE,
-    Style,
-    headline,
-    new_figure,
-    styled,
-    ylabel,
-)
+from everwillow.plotting.style import PALETTE, Frame, PlotOptions, ylabel
 
 
 _DASHES = (0, (3, 1.5))
 
 
+@takes_options(PlotOptions)
 def template_processes(
     *,
     axes: Sequence[Axis],
@@ -35,11 +29,7 @@ def template_processes(
     log: bool = False,
     quantity: str = "Events",
     per_width: bool | None = None,
-    labels: Labels = None,
-    title: str | None = None,
-    note: str | None = None,
-    size: tuple[float, float] | None = None,
-    style: Style = None,
+    **options: Unpack[PlotOptions],
 ) -> Figure:
     """Draw each process on its own, before and after the fit.
 
@@ -52,11 +42,7 @@ def template_processes(
         quantity: What is drawn, for the vertical axis.
         per_width: Whether to divide by the widths of the bins, of a single axis; None
             for events in bins of unequal widths.
-        labels: Text instead of names, with ``$...$`` for mathematics.
-        title: Written in bold on the left above the frame.
-        note: Written on the right above the frame.
-        size: Width and height in inches.
-        style: rc parameters of matplotlib over ours, or the name of an mplhep style.
+        **options: `PlotOptions`: `labels`, `title`, `note`, `size` and `style`.
 
     Raises:
         ArgumentValueError: If there are no processes, or if bins without widths shall
@@ -75,36 +61,35 @@ def template_processes(
     if not postfit:
         raise ArgumentValueError("postfit: there are no processes to draw.")
     plan = unrolled(axes)
-    widths = plan.widths(per_width=per_width, counts=quantity in EXTENSIVE)
-    unit = np.ones(plan.bins) if widths is None else widths
+    unit, divided = plan.unit(per_width=per_width, counts=quantity in EXTENSIVE)
+    frame = Frame(**options)
+    labels = frame.labels
     wide = figure_size(plan, 0, labels)
     columns = min(len(postfit), 1 if wide[0] > 6 else 3)
     rows = -(-len(postfit) // columns)
     width = 3.3 * columns if columns > 1 else wide[0]
     names = plan.height(width / columns - MARGIN, labels)
-    size = size or (width, (2.3 + names) * rows + 0.3)
-    with styled(style):
-        figure = new_figure(size, (1, 1))
+    size = frame.size or (width, (2.3 + names) * rows + 0.3)
+    with frame.styled():
+        figure = frame.figure(size)
         panels = figure.subplots(rows, columns, squeeze=False).ravel()
         for number, (name, values) in enumerate(postfit.items()):
             after = plan.flat(values, f"postfit[{name!r}]") / unit
             before = None
             if name in prefit:
                 before = plan.flat(prefit[name], f"prefit[{name!r}]") / unit
-            look = text_of(name, labels), PALETTE[number % len(PALETTE)]
+            look = frame.text(name), PALETTE[number % len(PALETTE)]
             _draw_process(panels[number], plan, before, after, look, log=log)
             plan.finish([panels[number]], size[0] / columns - MARGIN, labels)
         for panel in panels[len(postfit) :]:
             panel.set_visible(False)
-        text = quantity if widths is None else plan.density(quantity, labels)
-        ylabel(panels[0], text)
+        ylabel(panels[0], plan.density(quantity, labels, per_width=divided))
         handles: list[Any] = [
             Patch(color="0.6", label="Post-fit"),
             Line2D([], [], color="black", ls=_DASHES, lw=1.1, label="Pre-fit"),
         ]
         figure.legend(handles=handles, loc="outside lower left", ncols=2)
-        headline(panels[0], title, None)
-        headline(panels[columns - 1], None, note)
+        frame.headline(panels[0], panels[columns - 1])
     return figure
 
 

@@ -1,26 +1,21 @@
 """How strong a regularisation ought to be."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from everwillow.plotting._arguments import (
-    not_both,
-    required,
-    unknown_record,
-    vector,
-)
+from everwillow.fitting.options import takes_options
+from everwillow.plotting._arguments import check_source, unknown_record, vector
 from everwillow.plotting.style import (
     BLUE,
     FAINT,
     RED,
-    Style,
-    headline,
+    FigureOptions,
+    Frame,
     log_ticks,
-    new_figure,
-    styled,
     xlabel,
     ylabel,
 )
@@ -30,6 +25,7 @@ from everwillow.plotting.style import (
 _ROOM = (26.0, 11.0)
 
 
+@takes_options(FigureOptions)
 def l_curve(
     result: Any = None,
     /,
@@ -38,10 +34,7 @@ def l_curve(
     penalty: Any = None,
     strengths: Any = None,
     corner: float | None = None,
-    title: str | None = None,
-    note: str | None = None,
-    size: tuple[float, float] | None = None,
-    style: Style = None,
+    **options: Unpack[FigureOptions],
 ) -> Figure:
     r"""Draw the L-curve of a regularisation.
 
@@ -52,10 +45,7 @@ def l_curve(
         penalty: The sum of squared curvatures, shape ``(m,)``.
         strengths: τ of each point, shape ``(m,)``, written beside those that have room.
         corner: The strength to be marked; NaN for none.
-        title: Written in bold on the left above the frame.
-        note: Written on the right above the frame.
-        size: Width and height in inches.
-        style: rc parameters of matplotlib over ours, or the name of an mplhep style.
+        **options: `FigureOptions`: `title`, `note`, `size` and `style`.
 
     Raises:
         ArgumentValueError: If a record comes with arrays, or something is missing.
@@ -69,13 +59,12 @@ def l_curve(
         'log'
     """
     arrays = {"misfit": misfit, "penalty": penalty, "strengths": strengths}
-    not_both(result, arrays, "l_curve")
+    check_source("l_curve", result, **arrays)
     if result is not None:
         if not all(hasattr(result, name) for name in (*arrays, "corner")):
             raise unknown_record(result, "l_curve", "an LCurve")
         misfit, penalty, strengths = result.misfit, result.penalty, result.strengths
         corner = result.corner if corner is None else corner
-    required(tuple(arrays), (misfit, penalty, strengths), "l_curve")
     x = vector(misfit, "misfit")
     y = vector(penalty, "penalty", x.size)
     tau = vector(strengths, "strengths", x.size)
@@ -83,9 +72,7 @@ def l_curve(
     x, y, tau = x[order], y[order], tau[order]
     good = np.isfinite(x) & np.isfinite(y) & (x > 0) & (y > 0)
     x, y = np.where(good, x, np.nan), np.where(good, y, np.nan)
-    with styled(style):
-        figure = new_figure(size, (4.8, 3.8))
-        axes = figure.subplots()
+    with Frame(**options).panel((4.8, 3.8)) as (figure, axes):
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.plot(x, y, color=BLUE, marker="o", ms=3.5)
@@ -111,16 +98,16 @@ def l_curve(
         ylabel(axes, "Sum of squared curvatures")
         log_ticks(axes.xaxis)
         log_ticks(axes.yaxis)
-        headline(axes, title, note)
-        _write_strengths(figure, x, y, tau, places)
+        _write_strengths(axes, x, y, tau, places)
     return figure
 
 
 def _write_strengths(
-    figure: Figure, x: np.ndarray, y: np.ndarray, tau: np.ndarray, places: Sequence[int]
+    axes: Axes, x: np.ndarray, y: np.ndarray, tau: np.ndarray, places: Sequence[int]
 ) -> None:
     """Write strengths beside their points, the first ones first, others in the gaps."""
-    (axes,) = figure.axes
+    figure = axes.get_figure(root=True)
+    assert figure is not None
     # The layout takes about a seventh of the figure for numbers and names.
     inches = 0.85 * figure.get_size_inches()
     reach = np.diff(np.log([axes.get_xlim(), axes.get_ylim()]))[:, 0]

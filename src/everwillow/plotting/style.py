@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple, TypedDict
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, EverwillowError
 
@@ -26,7 +26,12 @@ except ImportError as error:
     raise _MissingPlotError(_MSG) from error
 
 
-from everwillow.plotting._text import text_width, wrapped  # noqa: E402
+from everwillow.plotting._text import (  # noqa: E402
+    Labels,
+    text_of,
+    text_width,
+    wrapped,
+)
 
 
 # What `style=` may be: rc parameters over ours, or the name of a style of mplhep.
@@ -95,22 +100,141 @@ _RC: dict[str, Any] = {
 }
 
 
-@contextlib.contextmanager
-def styled(style: Style) -> Iterator[None]:
-    """Draw with the settings of this package, and with `style` over them."""
-    over = _mplhep(style) if isinstance(style, str) else dict(style or {})
-    unknown = sorted(set(over) - set(mpl.rcParams))
-    if unknown:
-        raise ArgumentValueError(
-            f"style: matplotlib has no rc parameter {', '.join(unknown)}."
-        )
-    families = _installed()
-    # Of the settings for mathematics only this one is kept until a figure is drawn.
-    maths = "dejavusans" if families[0] == "DejaVu Sans" else "stixsans"
-    fonts = {"font.sans-serif": families, "mathtext.fontset": maths}
-    settings: Any = {**_RC, **fonts, **over}
-    with mpl.rc_context(settings):
-        yield
+class FigureOptions(TypedDict, total=False):
+    """Options of every plot.
+
+    Attributes:
+        title: Written in bold on the left above the frame.
+        note: Written on the right above the frame.
+        size: Width and height in inches; by default what is drawn decides.
+        style: rc parameters of matplotlib over ours, or the name of an mplhep style,
+            of which the fonts and colours are taken.
+    """
+
+    title: str | None
+    note: str | None
+    size: tuple[float, float] | None
+    style: Style
+
+
+class PlotOptions(FigureOptions, total=False):
+    """Options of every plot that writes names.
+
+    Attributes:
+        labels: Text instead of names, with ``$...$`` for mathematics. The label of
+            ``"gamma"`` also serves ``"gamma[3]"``.
+        title: As in `FigureOptions`.
+        note: As in `FigureOptions`.
+        size: As in `FigureOptions`.
+        style: As in `FigureOptions`.
+    """
+
+    labels: Labels
+
+
+class Frame(NamedTuple):
+    """The options of a plot, with what they mean for its figure.
+
+    Attributes:
+        title: As in `FigureOptions`.
+        note: As in `FigureOptions`.
+        size: As in `FigureOptions`.
+        style: As in `FigureOptions`.
+        labels: As in `PlotOptions`.
+    """
+
+    title: str | None = None
+    note: str | None = None
+    size: tuple[float, float] | None = None
+    style: Style = None
+    labels: Labels = None
+
+    def text(self, name: Any) -> str:
+        """Return what is written for a name."""
+        return text_of(name, self.labels)
+
+    @property
+    def has_headline(self) -> bool:
+        """Whether there is a title or a note."""
+        return bool(self.title or self.note)
+
+    @contextlib.contextmanager
+    def styled(self) -> Iterator[None]:
+        """Draw with the settings of this package, and with `style` over them."""
+        style = self.style
+        over = _mplhep(style) if isinstance(style, str) else dict(style or {})
+        unknown = sorted(set(over) - set(mpl.rcParams))
+        if unknown:
+            raise ArgumentValueError(
+                f"style: matplotlib has no rc parameter {', '.join(unknown)}."
+            )
+        families = _installed()
+        # Of the settings for mathematics only this one is kept until a figure is drawn.
+        maths = "dejavusans" if families[0] == "DejaVu Sans" else "stixsans"
+        fonts = {"font.sans-serif": families, "mathtext.fontset": maths}
+        settings: Any = {**_RC, **fonts, **over}
+        with mpl.rc_context(settings):
+            yield
+
+    def figure(self, default: tuple[float, float]) -> Any:
+        """Return a Figure that is known to no global state, and that notebooks show.
+
+        Args:
+            default: Width and height if no size was asked for.
+        """
+        size = self.size
+        if size is not None and not (
+            len(size) == 2 and all(isinstance(x, int | float) and x > 0 for x in size)
+        ):
+            raise ArgumentTypeError(
+                f"size: expected width and height in inches, got {size!r}."
+            )
+        return Figure(figsize=size or default, layout="constrained")
+
+    def headline(
+        self, left: Axes, right: Axes | None = None, width: float | None = None
+    ) -> None:
+        """Write over the frame: on the left the title, on the right the note.
+
+        Args:
+            left: The panel with the title.
+            right: The panel with the note, if it is one of its own.
+            width: Of the panel in inches; by default about as wide as the figure.
+        """
+        if right is not None:
+            self._replace(note=None).headline(left)
+            self._replace(title=None).headline(right)
+            return
+        room, note = width, self.note
+        if room is None:
+            figure = left.get_figure(root=True)
+            assert figure is not None
+            room = figure.get_figwidth() - _BESIDE
+        lines = wrapped(self.title, room / 1.15, 10.5) if self.title else []
+        if lines:
+            text = "\n".join(lines)
+            if note:
+                need = 1.15 * text_width([lines[-1]], 10.5) + text_width([note], 9.5)
+                # The note has a line of its own where both have no room in one.
+                text += "\n" if need + 0.15 > room else ""
+            left.set_title(text, loc="left", fontweight="bold", fontsize=10.5, pad=5)
+        if note:
+            left.set_title(note, loc="right", fontsize=9.5, pad=5)
+
+    @contextlib.contextmanager
+    def panel(self, default: tuple[float, float]) -> Iterator[tuple[Figure, Any]]:
+        """Yield a new figure with one panel, to be drawn on with the style.
+
+        Title and note are written at the end.
+
+        Args:
+            default: Width and height if no size was asked for.
+        """
+        with self.styled():
+            figure = self.figure(default)
+            axes = figure.subplots()
+            yield figure, axes
+            self.headline(axes)
 
 
 def _mplhep(name: str) -> dict[str, Any]:
@@ -143,17 +267,6 @@ def _installed(wanted: Iterable[str] = ()) -> list[str]:
     return [name for name in (*wanted, *_SANS) if name in known]
 
 
-def new_figure(size: tuple[float, float] | None, default: tuple[float, float]) -> Any:
-    """Return a Figure that is known to no global state, and that notebooks show."""
-    if size is not None and not (
-        len(size) == 2 and all(isinstance(x, int | float) and x > 0 for x in size)
-    ):
-        raise ArgumentTypeError(
-            f"size: expected width and height in inches, got {size!r}."
-        )
-    return Figure(figsize=size or default, layout="constrained")
-
-
 def log_ticks(axis: Any) -> None:
     """Write readable numbers on a logarithmic axis that spans few decades."""
     low, high = axis.get_view_interval()
@@ -163,38 +276,6 @@ def log_ticks(axis: Any) -> None:
     axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.set_minor_formatter(NullFormatter())
-
-
-def headline(
-    axes: Axes, title: str | None, note: str | None, width: float | None = None
-) -> bool:
-    """Write over the frame: on the left who made it, on the right what data it has.
-
-    Args:
-        axes: The frame.
-        title: On the left.
-        note: On the right.
-        width: Of the frame in inches; by default about as wide as the figure.
-
-    Returns:
-        Whether the note has a line of its own.
-    """
-    room = width
-    if room is None:
-        figure = axes.get_figure(root=True)
-        assert figure is not None
-        room = figure.get_figwidth() - _BESIDE
-    lines = wrapped(title, room / 1.15, 10.5) if title else []
-    stacked = False
-    if lines and note:
-        need = 1.15 * text_width([lines[-1]], 10.5) + text_width([note], 9.5)
-        stacked = need + 0.15 > room
-    if lines:
-        text = "\n".join([*lines, ""] if stacked else lines)
-        axes.set_title(text, loc="left", fontweight="bold", fontsize=10.5, pad=5)
-    if note:
-        axes.set_title(note, loc="right", fontsize=9.5, pad=5)
-    return stacked
 
 
 def xlabel(axes: Axes, text: str) -> None:

@@ -1,7 +1,7 @@
 """Histograms of template fits: inputs, results, errors and cross sections."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,32 +10,28 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from everwillow._errors import ArgumentValueError
+from everwillow.fitting.options import takes_options
 from everwillow.likelihood.histograms import Axis
-from everwillow.plotting._text import Labels, text_of
 from everwillow.plotting._unrolled import Unrolled, unrolled
 from everwillow.plotting.panels import (
     EXTENSIVE,
     MARGIN,
     Below,
+    comparison,
+    draw_band,
     draw_legend,
     figure_size,
     finish,
-    set_difference_axis,
-    set_ratio_axis,
     stacked_panels,
 )
-from everwillow.plotting.style import (
-    PALETTE,
-    Style,
-    styled,
-    ylabel,
-)
+from everwillow.plotting.style import PALETTE, Frame, PlotOptions, ylabel
 from everwillow.plotting.yields import distribution
 
 
 _NOMINAL = "black"
 
 
+@takes_options(PlotOptions)
 def template_distribution(
     *,
     axes: Sequence[Axis],
@@ -49,11 +45,7 @@ def template_distribution(
     quantity: str = "Events",
     per_width: bool | None = None,
     below: Below = "ratio",
-    labels: Labels = None,
-    title: str | None = None,
-    note: str | None = None,
-    size: tuple[float, float] | None = None,
-    style: Style = None,
+    **options: Unpack[PlotOptions],
 ) -> Figure:
     """Draw a histogram of any axes: data over stacked expectations, ratio and pulls.
 
@@ -74,11 +66,7 @@ def template_distribution(
             for events in bins of unequal widths.
         below: Whether the panel below has ratios, or differences for numbers that may
             be negative or near 0.
-        labels: Text instead of names, with ``$...$`` for mathematics.
-        title: Written in bold on the left above the frame.
-        note: Written on the right above the frame.
-        size: Width and height in inches; by default wider for many bins.
-        style: rc parameters of matplotlib over ours, or the name of an mplhep style.
+        **options: `PlotOptions`: `labels`, `title`, `note`, `size` and `style`.
 
     Raises:
         ArgumentValueError: If bins without widths shall be divided by them.
@@ -93,15 +81,15 @@ def template_distribution(
         >>> [panel.get_ylabel() for panel in figure.axes]
         ['Events', 'Data / Pred.', 'Pull']
     """
-    plan = unrolled(axes)
+    plan, frame = unrolled(axes), Frame(**options)
 
     def flat(values: Any, name: str) -> Any:
         return None if values is None else plan.flat(values, name)
 
     more = 1 + bool(pulls and observed is not None)
-    size = size or figure_size(plan, more, labels)
-    widths = plan.widths(per_width=per_width, counts=quantity in EXTENSIVE)
-    with styled(style):
+    size = frame.size or figure_size(plan, more, frame.labels)
+    _, divided = plan.unit(per_width=per_width, counts=quantity in EXTENSIVE)
+    with frame.styled():
         figure = distribution(
             edges=plan.edges,
             samples={k: plan.flat(v, f"samples[{k!r}]") for k, v in samples.items()},
@@ -111,20 +99,16 @@ def template_distribution(
             prefit=flat(prefit, "prefit"),
             log=log,
             pulls=pulls,
-            per_width=widths is not None,
+            per_width=divided,
             below=below,
-            labels=labels,
-            title=title,
-            note=note,
-            size=size,
-            style=style,
+            **{**options, "size": size},
         )
-        divided = widths is not None
-        ylabel(figure.axes[0], plan.density(quantity, labels) if divided else quantity)
-        plan.finish(figure.axes, size[0] - MARGIN, labels)
+        ylabel(figure.axes[0], plan.density(quantity, frame.labels, per_width=divided))
+        plan.finish(figure.axes, size[0] - MARGIN, frame.labels)
     return figure
 
 
+@takes_options(PlotOptions)
 def template_variations(
     *,
     axes: Sequence[Axis],
@@ -136,11 +120,7 @@ def template_variations(
     quantity: str = "Events",
     per_width: bool | None = None,
     below: Below = "ratio",
-    labels: Labels = None,
-    title: str | None = None,
-    note: str | None = None,
-    size: tuple[float, float] | None = None,
-    style: Style = None,
+    **options: Unpack[PlotOptions],
 ) -> Figure:
     """Draw a template with its variations, and their ratios to it or differences below.
 
@@ -158,11 +138,7 @@ def template_variations(
             for events in bins of unequal widths.
         below: Whether the panel below has ratios, or differences for numbers that may
             be negative or near 0.
-        labels: Text instead of names, with ``$...$`` for mathematics.
-        title: Written in bold on the left above the frame.
-        note: Written on the right above the frame.
-        size: Width and height in inches.
-        style: rc parameters of matplotlib over ours, or the name of an mplhep style.
+        **options: `PlotOptions`: `labels`, `title`, `note`, `size` and `style`.
 
     Raises:
         ArgumentValueError: If there are more variations than colours (10).
@@ -183,25 +159,24 @@ def template_variations(
             "at the most. Draw several."
         )
     plan = unrolled(axes)
-    widths = plan.widths(per_width=per_width, counts=quantity in EXTENSIVE)
-    unit = np.ones(plan.bins) if widths is None else widths
+    unit, divided = plan.unit(per_width=per_width, counts=quantity in EXTENSIVE)
     middle = plan.flat(nominal, "nominal") / unit
     pairs = {
         name: tuple(plan.flat(side, f"variations[{name!r}]") / unit for side in sides)
         for name, sides in variations.items()
     }
     band = None if errors is None else plan.flat(errors, "errors") / unit
-    with styled(style):
-        size = size or figure_size(plan, 1, labels)
-        figure, (above, lower) = stacked_panels(size, 1)
-        handles = _draw_templates(above, plan, middle, pairs, band, labels)
+    frame = Frame(**options)
+    with frame.styled():
+        size = figure_size(plan, 1, frame.labels)
+        figure, (above, lower) = stacked_panels(frame, size, 1)
+        handles = _draw_templates(above, plan, middle, pairs, band, frame)
         if band is not None:
-            handles.insert(1, Patch(label=spread, **_BAND))
+            handles.insert(1, Patch(label=spread, lw=0, **_BAND))
         draw_legend(above, handles, log=log)
-        ylabel(above, quantity if widths is None else plan.density(quantity, labels))
-        _compare(lower, plan, middle, pairs, band, ratio=below == "ratio")
-        panels, wide = (above, lower), size[0]
-        finish(panels, plan, wide, title=title, note=note, labels=labels)
+        ylabel(above, plan.density(quantity, frame.labels, per_width=divided))
+        _compare(lower, plan, middle, pairs, band, below)
+        finish(figure, plan, frame)
     return figure
 
 
@@ -211,20 +186,18 @@ def _draw_templates(
     middle: np.ndarray,
     pairs: Mapping[Any, tuple[np.ndarray, ...]],
     spread: np.ndarray | None,
-    labels: Labels,
+    frame: Frame,
 ) -> list[Any]:
     handles: list[Any] = [Line2D([], [], color=_NOMINAL, label="Nominal")]
     axes.stairs(middle, plan.edges, color=_NOMINAL, lw=1.2, zorder=3, baseline=None)
     if spread is not None:
-        axes.stairs(
-            middle + spread, plan.edges, baseline=middle - spread, fill=True, **_BAND
-        )
+        draw_band(axes, plan.edges, middle, spread, **_BAND)
     for colour, (name, sides) in zip(PALETTE, pairs.items(), strict=False):
         for values, dashes in zip(sides, _DASHES, strict=True):
             axes.stairs(
                 values, plan.edges, color=colour, ls=dashes, lw=1.2, baseline=None
             )
-        handles.append(Line2D([], [], color=colour, label=text_of(name, labels)))
+        handles.append(Line2D([], [], color=colour, label=frame.text(name)))
     handles += [
         Line2D([], [], color="0.4", ls=dashes, label=f"{sign}1σ")
         for dashes, sign in zip(_DASHES, "+−", strict=True)
@@ -232,7 +205,7 @@ def _draw_templates(
     return handles
 
 
-_BAND: dict[str, Any] = {"facecolor": "0.82", "lw": 0, "zorder": 0}
+_BAND: dict[str, Any] = {"facecolor": "0.82", "zorder": 0}
 _DASHES = ("-", (0, (3, 1.5)))
 
 
@@ -242,28 +215,25 @@ def _compare(
     middle: np.ndarray,
     pairs: Mapping[Any, tuple[np.ndarray, ...]],
     spread: np.ndarray | None,
-    *,
-    ratio: bool,
+    below: Below,
 ) -> None:
     """Draw variations over the nominal template, or minus it."""
-    unit = np.where(middle != 0, middle, np.nan) if ratio else np.ones_like(middle)
-    centre = 1.0 if ratio else 0.0
-    reach = [0.02] if ratio else []
+    compared = comparison(middle, middle != 0, below)
+    reach = [0.02] if compared.ratio else []
     if spread is not None:
-        share = np.nan_to_num(spread / unit)
-        top, low = centre + share, centre - share
-        axes.stairs(top, plan.edges, baseline=low, fill=True, **_BAND)
+        share = compared.band(axes, plan.edges, spread, **_BAND)
         # Nearly empty bins must not squeeze all others.
         reach.append(float(np.median(share)))
-    axes.axhline(centre, color=_NOMINAL, lw=0.8, zorder=1)
+    axes.axhline(compared.centre, color=_NOMINAL, lw=0.8, zorder=1)
     for colour, sides in zip(PALETTE, pairs.values(), strict=False):
         for values, dashes in zip(sides, _DASHES, strict=True):
-            away = (values - middle) / unit
+            drawn = compared.at(values)
             look: dict[str, Any] = {"color": colour, "ls": dashes, "lw": 1.2}
-            axes.stairs(centre + away, plan.edges, baseline=None, **look)
-            reach.append(float(np.nanmax(np.abs(away), initial=0.0)))
-    (set_ratio_axis if ratio else set_difference_axis)(axes, reach)
-    axes.set_ylabel("Ratio" if ratio else "Difference")
+            axes.stairs(drawn, plan.edges, baseline=None, **look)
+            away = np.abs(drawn - compared.centre)
+            reach.append(float(np.nanmax(away, initial=0.0)))
+    compared.set_axis(axes, reach)
+    axes.set_ylabel("Ratio" if compared.ratio else "Difference")
 
 
 __all__ = [

@@ -1,7 +1,7 @@
 """Distributions of events before and after a fit."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,10 +10,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from everwillow._errors import ShapeMismatchError
+from everwillow.fitting.options import takes_options
 from everwillow.plotting._arguments import sides, vector
-from everwillow.plotting._text import Labels, text_of
 from everwillow.plotting.panels import (
     Below,
+    Comparison,
+    comparison,
+    draw_steps,
     leave_room,
     set_ticks_below,
     stacked_panels,
@@ -23,9 +26,8 @@ from everwillow.plotting.style import (
     PALETTE,
     RED,
     TWO_SIGMA,
-    Style,
-    headline,
-    styled,
+    Frame,
+    PlotOptions,
     xlabel,
     ylabel,
 )
@@ -34,6 +36,7 @@ from everwillow.plotting.style import (
 _BEFORE = "#2b2b8c"
 
 
+@takes_options(PlotOptions)
 def distribution(
     *,
     edges: Any,
@@ -49,11 +52,7 @@ def distribution(
     pulls: bool = False,
     ratio_range: tuple[float, float] | None = None,
     below: Below = "ratio",
-    labels: Labels = None,
-    title: str | None = None,
-    note: str | None = None,
-    size: tuple[float, float] | None = None,
-    style: Style = None,
+    **options: Unpack[PlotOptions],
 ) -> Figure:
     r"""Draw data over stacked expectations, and their ratio below.
 
@@ -80,11 +79,7 @@ def distribution(
             the most 0 to 2.
         below: Whether the second panel has the ratio, or the difference for numbers
             that may be negative or near 0.
-        labels: Text instead of names, with ``$...$`` for mathematics.
-        title: Written in bold on the left above the frame.
-        note: Written on the right above the frame.
-        size: Width and height in inches.
-        style: rc parameters of matplotlib over ours, or the name of an mplhep style.
+        **options: `PlotOptions`: `labels`, `title`, `note`, `size` and `style`.
 
     Raises:
         ShapeMismatchError: If something has another number of bins than the edges.
@@ -106,16 +101,20 @@ def distribution(
     spread = None if errors is None else sides(errors, "errors", bins)
     before = None if prefit is None else vector(prefit, "prefit", bins)
     data = None if observed is None else vector(observed, "observed", bins)
-    bars = None if data is None else _bars(data, observed_errors)
+    bars = None if data is None else poisson_errors(data)
+    if observed_errors is not None and data is not None:
+        bars = sides(observed_errors, "observed_errors", bins)
     unit = np.diff(borders) if per_width else np.ones(bins)
-    with styled(style):
+    frame = Frame(**options)
+    with frame.styled():
         compared = data is not None or spread is not None or before is not None
         pulls = pulls and data is not None
-        figure, panels = stacked_panels(size, compared + pulls)
+        more = compared + pulls
+        figure, panels = stacked_panels(frame, (4.8, 3.9 + more), more)
         axes, lowest = panels[0], panels[-1]
-        plot = _Drawing(borders, unit, np.zeros(bins))
-        handles = plot.stack(axes, stack, labels)
-        handles += plot.lines(axes, lines, labels)
+        plot = _Drawing(borders, Comparison(False, 0.0, 0.0, unit))
+        handles = plot.stack(axes, stack, frame)
+        handles += plot.lines(axes, lines, frame)
         if before is not None:
             handles.append(plot.line(axes, before, "Pre-fit total"))
         if spread is not None:
@@ -126,24 +125,14 @@ def distribution(
         _frame(axes, handles, least if log and np.isfinite(least) else None)
         ylabel(axes, "Events / unit" if per_width else "Events")
         if compared:
-            if below == "ratio":
-                plot = plot._replace(unit=np.where(total > 0, total, np.nan))
-            else:
-                plot = plot._replace(origin=total)
-            ends = ratio_range
-            args = (plot, panels[1], total, spread, before, data, bars, ends)
-            _draw_ratio(*args, ratio=below == "ratio")
+            plot = _Drawing(borders, comparison(total, total > 0, below, unit))
+            args = (total, spread, before, data, bars, ratio_range)
+            _draw_ratio(plot, panels[1], *args)
         if pulls and data is not None and bars is not None:
             _draw_pulls(lowest, borders, total, data, bars)
-        xlabel(lowest, "" if name is None else text_of(name, labels))
-        headline(axes, title, note)
+        xlabel(lowest, "" if name is None else frame.text(name))
+        frame.headline(axes)
     return figure
-
-
-def _bars(data: np.ndarray, given: Any) -> np.ndarray:
-    if given is None:
-        return poisson_errors(data)
-    return sides(given, "observed_errors", data.size)
 
 
 def poisson_errors(counts: np.ndarray) -> np.ndarray:
@@ -166,27 +155,21 @@ class _Drawing(NamedTuple):
 
     Attributes:
         edges: Of the bins.
-        unit: What every bin is divided by.
-        origin: What is subtracted before.
+        scale: Where numbers are drawn.
     """
 
     edges: np.ndarray
-    unit: np.ndarray
-    origin: np.ndarray
+    scale: Comparison
 
-    def at(self, values: np.ndarray) -> np.ndarray:
-        """Return where numbers are drawn."""
-        return (values - self.origin) / self.unit
-
-    def stack(self, axes: Axes, samples: Mapping[Any, np.ndarray], labels: Labels):
+    def stack(self, axes: Axes, samples: Mapping[Any, np.ndarray], frame: Frame):
         """Draw processes on top of each other; return the legend from the top."""
-        base = np.zeros_like(self.unit)
+        base = np.zeros(self.edges.size - 1)
         handles: list[Any] = []
         for i, (key, values) in enumerate(samples.items()):
             colour = PALETTE[i % len(PALETTE)]
             # The palette has ten colours; after them hatches tell processes apart.
             hatch = ("", "///", "...", "xxx")[i // len(PALETTE) % 4]
-            top = base + values / self.unit
+            top = base + values / self.scale.unit
             look: dict[str, Any] = {
                 "facecolor": colour,
                 "hatch": hatch,
@@ -195,32 +178,33 @@ class _Drawing(NamedTuple):
             axes.stairs(
                 top, self.edges, baseline=base, fill=True, lw=0, zorder=1, **look
             )
-            handles.insert(0, Patch(label=text_of(key, labels), lw=0, **look))
+            handles.insert(0, Patch(label=frame.text(key), lw=0, **look))
             base = top
         if samples:
             width = 0.9 if base.size <= 150 else 0.4
             axes.stairs(base, self.edges, color="black", lw=width, zorder=2)
         return handles
 
-    def lines(self, axes: Axes, signal: Mapping[Any, np.ndarray], labels: Labels):
+    def lines(self, axes: Axes, signal: Mapping[Any, np.ndarray], frame: Frame):
         """Draw processes as lines that begin and end on the axis."""
         handles: list[Any] = []
         for i, (key, values) in enumerate(signal.items()):
             look: dict[str, Any] = {"color": (RED, "black")[i % 2], "lw": 1.8}
             look["ls"] = ("-", (0, (4, 1.5)), (0, (1, 1)))[i % 3]
-            axes.stairs(values / self.unit, self.edges, zorder=4, **look)
-            handles.append(Line2D([], [], label=text_of(key, labels), **look))
+            look |= {"baseline": 0, "zorder": 4}
+            heights, text = values / self.scale.unit, frame.text(key)
+            handles.append(draw_steps(axes, self.edges, heights, text, **look))
         return handles
 
     def line(self, axes: Axes, values: np.ndarray, label: str) -> Line2D:
         """Draw a dashed line over the bins."""
         look: dict[str, Any] = {"color": _BEFORE, "lw": 1.4, "ls": (0, (4, 2))}
-        axes.stairs(self.at(values), self.edges, baseline=None, zorder=3, **look)
-        return Line2D([], [], label=label, **look)
+        return draw_steps(axes, self.edges, self.scale.at(values), label, **look)
 
     def band(self, axes: Axes, middle: np.ndarray, spread: np.ndarray) -> Patch:
         """Draw a hatched band; where its size is unknown there is none."""
-        low, high = self.at(middle - spread[0]), self.at(middle + spread[1])
+        at = self.scale.at
+        low, high = at(middle - spread[0]), at(middle + spread[1])
         known = np.isfinite(low) & np.isfinite(high)
         look: dict[str, Any] = {
             "facecolor": "none",
@@ -237,8 +221,8 @@ class _Drawing(NamedTuple):
         middle = (self.edges[1:] + self.edges[:-1]) / 2
         return axes.errorbar(
             middle,
-            self.at(counts),
-            yerr=spread / self.unit,
+            self.scale.at(counts),
+            yerr=spread / self.scale.unit,
             fmt="o",
             color="black",
             ms=3.8 if middle.size <= 40 else 2.6 if middle.size <= 150 else 1.2,
@@ -272,21 +256,19 @@ def _draw_ratio(
     data: np.ndarray | None,
     bars: np.ndarray | None,
     limits: tuple[float, float] | None,
-    *,
-    ratio: bool,
 ) -> None:
-    centre = 1.0 if ratio else 0.0
+    at, ratio, centre = plot.scale.at, plot.scale.ratio, plot.scale.centre
     axes.axhline(centre, color="black", lw=0.7, zorder=1)
     shown = [np.array([0.9, 1.1])] if ratio else [np.zeros(1)]
     if spread is not None:
         plot.band(axes, total, spread)
-        shown += [plot.at(total - spread[0]), plot.at(total + spread[1])]
+        shown += [at(total - spread[0]), at(total + spread[1])]
     if before is not None:
         plot.line(axes, before, "")
-        shown.append(plot.at(before))
+        shown.append(at(before))
     if data is not None and bars is not None:
         plot.points(axes, data, bars)
-        shown += [plot.at(data - bars[0]), plot.at(data + bars[1])]
+        shown += [at(data - bars[0]), at(data + bars[1])]
     if limits is None:
         reach = np.abs(np.concatenate(shown) - centre)
         far = np.nanmax(np.where(np.isfinite(reach), reach, 0.0))
@@ -296,7 +278,7 @@ def _draw_ratio(
     axes.set_ylim(*limits)
     if data is not None:
         middle = (plot.edges[1:] + plot.edges[:-1]) / 2
-        value = plot.at(data)
+        value = at(data)
         for sign, edge, marker in ((-1, 0, "v"), (1, 1, "^")):
             out = sign * value > sign * limits[edge]
             axes.plot(

@@ -9,18 +9,14 @@ from everwillow import plotting
 from everwillow.likelihood.histograms import Axis
 from everwillow.mappings.histogram_mapping import EVENTS
 from everwillow.plotting.panels import EXTENSIVE
-from everwillow.workflows.templates.results import (
-    Expectation,
-    HistogramResult,
-    Variations,
-)
+from everwillow.workflows.templates.results import Expectation, HistogramResult
 
 
 # So many systematics are drawn in one plot of a template.
-TOGETHER = 6
+VARIATIONS_PER_PLOT = 6
 
 
-class Look(NamedTuple):
+class HistogramStyle(NamedTuple):
     """How histograms are drawn.
 
     Attributes:
@@ -44,16 +40,16 @@ def divided(per_width: bool | None, axes: Sequence[Axis]) -> bool | None:  # noq
 
 
 def histogram_figures(
-    name: str, histogram: HistogramResult, look: Look
+    name: str, histogram: HistogramResult, style: HistogramStyle
 ) -> Iterator[tuple[str, Any]]:
     """Yield names and figures of a histogram.
 
     Args:
         name: What the names begin with.
         histogram: The histogram.
-        look: How it is drawn.
+        style: How it is drawn.
     """
-    draw, post = _Drawing(histogram, look), histogram.postfit
+    draw, post = _Drawing(histogram, style), histogram.postfit
     if histogram.data is not None and histogram.processes(prefit=True):
         yield f"{name}_prefit", draw.stack(prefit=True)
         if histogram.processes():
@@ -68,36 +64,48 @@ def histogram_figures(
         ("prefit", histogram.prefit, histogram.prefit_variations),
         ("postfit", post, histogram.postfit_variations),
     ):
-        if side is None or moved is None:
-            continue
-        pages = range(0, len(moved.names), TOGETHER)
-        for page, start in enumerate(pages):
-            number = f"_{page}" if len(pages) > 1 else ""
-            shown = slice(start, start + TOGETHER)
-            yield (
-                f"{name}_{when}_variations{number}",
-                draw.variations(side, moved, shown, when),
+        if side is not None and moved is not None:
+            pairs = dict(
+                zip(moved.names, zip(moved.up, moved.down, strict=True), strict=True)
             )
+            for page, shown in pages_of(f"{name}_{when}_variations", pairs):
+                yield page, draw.variations(side, shown, when)
+
+
+def pages_of(
+    name: str, variations: dict[str, Any]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the names of plots, and the variations that each shows.
+
+    Args:
+        name: What the names begin with; several plots are numbered.
+        variations: Values up and down, by systematic.
+    """
+    every = list(variations.items())
+    starts = range(0, len(every), VARIATIONS_PER_PLOT)
+    for page, start in enumerate(starts):
+        number = f"_{page}" if len(starts) > 1 else ""
+        yield f"{name}{number}", dict(every[start : start + VARIATIONS_PER_PLOT])
 
 
 class _Drawing:
     """Draws one histogram of results."""
 
-    def __init__(self, histogram: HistogramResult, look: Look) -> None:
+    def __init__(self, histogram: HistogramResult, style: HistogramStyle) -> None:
         self.histogram = histogram
-        self.look = look
+        self.style = style
         self.quantity = histogram.quantity or "Value"
         counts = self.quantity == EVENTS
-        per_width = divided(look.per_width, histogram.axes)
+        per_width = divided(style.per_width, histogram.axes)
         extensive = self.quantity in EXTENSIVE
         self.options: dict[str, Any] = {
             "axes": histogram.axes,
-            "log": look.log and counts,
-            "title": look.title,
+            "log": style.log and counts,
+            "title": style.title,
+            "per_width": per_width if extensive else False,
         }
         self.shown: dict[str, Any] = self.options | {
             "quantity": self.quantity,
-            "per_width": per_width if extensive else False,
             # What may be negative has no ratios.
             "below": "ratio" if counts else "difference",
         }
@@ -111,7 +119,7 @@ class _Drawing:
             samples=_filled(histogram.processes(prefit=prefit)),
             observed=histogram.data,
             # Counts have intervals of their own, which are not symmetric.
-            observed_errors=None if self.look.counts else histogram.data_errors,
+            observed_errors=None if self.style.counts else histogram.data_errors,
             errors=side.errors,
             prefit=None if prefit else histogram.prefit.values,
             note="Pre-fit" if prefit else "Post-fit",
@@ -129,23 +137,23 @@ class _Drawing:
             theory = {"Post-fit": (post.values, post.errors)} | theory
             values, errors, measured = histogram.data, histogram.data_errors, "Data"
             errors = np.zeros_like(values) if errors is None else errors
-        options = {k: v for k, v in self.shown.items() if k != "quantity"}
         return plotting.cross_section(
             values=values,
             errors=errors,
             theory=theory,
             name=self.quantity,
             measured=measured,
-            **options,
+            below=self.shown["below"],
+            **self.options,
         )
 
     def processes(self) -> Any:
         """Draw each process on its own."""
-        options = {k: v for k, v in self.shown.items() if k != "below"}
         return plotting.template_processes(
             prefit=self.histogram.processes(prefit=True),
             postfit=_filled(self.histogram.processes()),
-            **options,
+            quantity=self.quantity,
+            **self.options,
         )
 
     def uncertainties(self, post: Expectation) -> Any:
@@ -160,21 +168,15 @@ class _Drawing:
             # Shares of what is near 0 say nothing.
             values=post.values if self.quantity == EVENTS else None,
             quantity=self.quantity,
-            title=self.look.title,
+            title=self.style.title,
             note="Post-fit",
         )
 
-    def variations(
-        self, side: Expectation, moved: Variations, shown: slice, when: str
-    ) -> Any:
+    def variations(self, side: Expectation, shown: dict[str, Any], when: str) -> Any:
         """Draw values with some of the parameters moved."""
-        pairs = {
-            moved.names[k]: (moved.up[k], moved.down[k])
-            for k in range(*shown.indices(len(moved.names)))
-        }
         return plotting.template_variations(
             nominal=side.values,
-            variations=pairs,
+            variations=shown,
             errors=side.errors,
             spread="Uncertainty",
             note="Pre-fit" if when == "prefit" else "Post-fit",
@@ -188,4 +190,4 @@ def _filled(processes: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return dict(reversed(some.items()))
 
 
-__all__ = ["TOGETHER", "Look", "divided", "histogram_figures"]
+__all__ = ["HistogramStyle", "divided", "histogram_figures", "pages_of"]

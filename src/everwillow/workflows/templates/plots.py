@@ -7,21 +7,20 @@ import numpy as np
 
 from everwillow import plotting
 from everwillow.likelihood.templates.spec import TemplateSpec
-from everwillow.plotting.style import RED, new_figure, styled, xlabel, ylabel
+from everwillow.plotting.style import RED, Frame, xlabel, ylabel
 from everwillow.workflows.report import (
     Contour,
     GridScan,
     Impacts,
-    Limit,
     NonprofiledShifts,
     Parameters,
     Toys,
 )
 from everwillow.workflows.templates.histogram_plots import (
-    TOGETHER,
-    Look,
+    HistogramStyle,
     divided,
     histogram_figures,
+    pages_of,
 )
 from everwillow.workflows.templates.results import TemplateResults
 
@@ -95,25 +94,19 @@ def _variation_figures(
 ) -> Iterator[tuple[str, Any]]:
     """Draw a template with some of its variations at a time."""
     name = spec.layout.processes[process]
-    varied = list(_variations(spec, channel.name, process, numbers[0]))
-    pages = range(0, len(varied), TOGETHER)
-    for page, start in enumerate(pages):
-        number = f"_{page}" if len(pages) > 1 else ""
-        shown = {
-            systematic: (up.reshape(channel.shape), down.reshape(channel.shape))
-            for systematic, (up, down) in varied[start : start + TOGETHER]
-        }
+    varied = dict(_variations(spec, channel.name, process, numbers[0]))
+    for page, shown in pages_of(f"input_{channel.name}_{name}_variations", varied):
         figure = plotting.template_variations(
             axes=channel.axes,
-            nominal=numbers[0].reshape(channel.shape),
+            nominal=numbers[0],
             variations=shown,
-            errors=np.sqrt(numbers[1]).reshape(channel.shape),
+            errors=np.sqrt(numbers[1]),
             log=log,
             per_width=divided(per_width, channel.axes),
             title=title or channel.name,
             note=name,
         )
-        yield f"input_{channel.name}_{name}_variations{number}", figure
+        yield page, figure
 
 
 def _variations(
@@ -163,25 +156,20 @@ def result_figures(
     """
     counts = results.likelihood == "poisson"
     for name, channel in results.channels.items():
-        look = Look(title or name, log, per_width, counts)
-        yield from histogram_figures(f"channel_{name}", channel, look)
+        style = HistogramStyle(title or name, log, per_width, counts)
+        yield from histogram_figures(f"channel_{name}", channel, style)
     for key, mapping in results.mappings.items():
         for name, histogram in mapping.histograms.items():
             several = len(mapping.histograms) > 1
             what = f"{key} {name}" if several else key
-            look = Look(title or what, log, per_width, counts=False)
-            yield from histogram_figures(f"mapping_{what}", histogram, look)
+            style = HistogramStyle(title or what, log, per_width, counts=False)
+            yield from histogram_figures(f"mapping_{what}", histogram, style)
     yield from _parameter_figures(results.parameters, title)
     if results.covariance is not None:
-        found = results.covariance
-        only = _most_correlated(found.names, found.correlation)
-        matrix = found.correlation
-        yield (
-            "correlation",
-            plotting.correlation(
-                names=found.names, matrix=matrix, only=only, title=title
-            ),
-        )
+        names, matrix = results.covariance.names, results.covariance.correlation
+        only = _most_correlated(names, matrix)
+        options: dict[str, Any] = {"matrix": matrix, "only": only, "title": title}
+        yield "correlation", plotting.correlation(names=names, **options)
     if results.impacts is not None:
         yield from _impact_figures(results.impacts, results.parameters, title)
     yield from inference_figures(results, title)
@@ -190,16 +178,16 @@ def result_figures(
 
 
 def _parameter_figures(
-    found: Parameters, title: str | None
+    parameters: Parameters, title: str | None
 ) -> Iterator[tuple[str, Any]]:
-    shown = np.isfinite(found.pulls) & ~found.frozen
+    shown = np.isfinite(parameters.pulls) & ~parameters.frozen
     if shown.any():
         yield (
             "pulls",
             plotting.pulls(
-                names=[n for n, one in zip(found.names, shown, strict=True) if one],
-                values=found.pulls[shown],
-                errors=found.constraints[shown],
+                names=np.array(parameters.names)[shown].tolist(),
+                values=parameters.pulls[shown],
+                errors=parameters.constraints[shown],
                 title=title,
             ),
         )
@@ -215,22 +203,22 @@ def _most_correlated(names: Any, matrix: np.ndarray) -> list[str] | None:
 
 
 def _impact_figures(
-    found: Impacts, parameters: Parameters, title: str | None
+    impacts: Impacts, parameters: Parameters, title: str | None
 ) -> Iterator[tuple[str, Any]]:
     place = {name: i for i, name in enumerate(parameters.names)}
-    here = np.array([place[name] for name in found.names], int)
-    for i, poi in enumerate(found.interest):
-        if not found.names:
+    here = np.array([place[name] for name in impacts.names], int)
+    for i, poi in enumerate(impacts.interest):
+        if not impacts.names:
             continue
-        value, error = parameters.values[place[poi]], found.errors[i]
+        value, error = parameters.values[place[poi]], impacts.errors[i]
         digits = max(0, 1 - int(np.floor(np.log10(error)))) if error > 0 else 3
         yield (
             f"impacts_{poi}",
             plotting.ranking(
-                names=found.names,
-                up=found.traditional[i] if found.up is None else found.up[i],
-                down=None if found.down is None else found.down[i],
-                linear=None if found.up is None else found.traditional[i],
+                names=impacts.names,
+                up=impacts.traditional[i] if impacts.up is None else impacts.up[i],
+                down=None if impacts.down is None else impacts.down[i],
+                linear=None if impacts.up is None else impacts.traditional[i],
                 pulls=parameters.pulls[here],
                 errors=parameters.constraints[here],
                 values=parameters.values[here],
@@ -242,13 +230,13 @@ def _impact_figures(
         )
 
 
-def _toy_figures(found: Toys, title: str | None) -> Iterator[tuple[str, Any]]:
-    good = found.success
+def _toy_figures(toys: Toys, title: str | None) -> Iterator[tuple[str, Any]]:
+    good = toys.success
     if not good.any():
         return
-    away = found.pulls[good]
+    away = toys.pulls[good]
     known = np.any(np.isfinite(away), axis=0).tolist()
-    names = [name for name, one in zip(found.names, known, strict=True) if one]
+    names = [name for name, one in zip(toys.names, known, strict=True) if one]
     if names:
         yield (
             "toys",
@@ -280,6 +268,8 @@ def inference_figures(
     Returns:
         Names of plots, and figures, one after the other.
     """
+    intervals = results.asymmetric_errors
+    known = () if intervals is None else intervals.names
     for name, scan in results.scans.items():
         yield (
             f"scan_{name}",
@@ -288,7 +278,7 @@ def inference_figures(
                 twice_delta_nll=scan.twice_delta_nll,
                 best=scan.best,
                 name=name,
-                interval=_interval(results, name),
+                interval=intervals if name in known else None,
                 title=title,
             ),
         )
@@ -297,59 +287,32 @@ def inference_figures(
     for key, one in results.contours.items():
         yield f"contour_{key}", _contour_figure(one, title)
     if results.limits:
-        yield "limits", _limit_figure(dict(results.limits), title)
+        level = next(iter(results.limits.values())).level
+        quantity = f"{100 * (1 - level):.4g}% CL upper limit"
+        figure = plotting.limit_summary(results.limits, quantity=quantity, title=title)
+        yield "limits", figure
     if results.nonprofiled_impacts is not None:
         yield from _nonprofiled_figures(results.nonprofiled_impacts, title)
-    found = results.regularisation
-    curve = None if found is None else found.l_curve
+    penalised = results.regularisation
+    curve = None if penalised is None else penalised.l_curve
     # While the penalty is hidden there is nothing to be drawn against.
     if curve is not None and curve.penalty is not None:
-        yield (
-            "l_curve",
-            plotting.l_curve(
-                misfit=curve.misfit,
-                penalty=curve.penalty,
-                strengths=curve.strengths,
-                corner=curve.corner,
-                title=title,
-            ),
-        )
+        yield "l_curve", plotting.l_curve(curve, title=title)
 
 
-def _interval(
-    results: TemplateResults, name: str
-) -> tuple[float | str, float | str] | None:
-    """Return the ends of an interval of 68.27 %, or why there is none."""
-    found = results.asymmetric_errors
-    if found is None or name not in found.names:
-        return None
-    i = found.names.index(name)
-    value = float(found.values[i])
-    low, high = (
-        value + float(errors[i]) if words[i] == "found" else words[i]
-        for errors, words in (
-            (found.lower, found.lower_status),
-            (found.upper, found.upper_status),
-        )
-    )
-    return low, high
-
-
-def grid_figure(found: GridScan, title: str | None) -> Any:
+def grid_figure(scan: GridScan, title: str | None) -> Any:
     """Draw the profile likelihood of two parameters as a map.
 
     Args:
-        found: The scan.
+        scan: The scan.
         title: Written in bold on the left above the frame.
     """
-    with styled(None):
-        figure = new_figure(None, (5.4, 4.2))
-        axes = figure.subplots()
+    with Frame().panel((5.4, 4.2)) as (figure, axes):
         # A point whose fit failed stays white.
-        heights = np.ma.masked_invalid(found.twice_delta_nll.T)
+        heights = np.ma.masked_invalid(scan.twice_delta_nll.T)
         image = axes.pcolormesh(
-            found.first,
-            found.second,
+            scan.first,
+            scan.second,
             heights,
             cmap="viridis_r",
             vmin=0.0,
@@ -359,8 +322,8 @@ def grid_figure(found: GridScan, title: str | None) -> Any:
         )
         if min(heights.shape) > 2:
             lines = axes.contour(
-                found.first,
-                found.second,
+                scan.first,
+                scan.second,
                 heights,
                 levels=LEVELS,
                 colors="black",
@@ -369,10 +332,10 @@ def grid_figure(found: GridScan, title: str | None) -> Any:
             )
             names = dict(zip(LEVELS, ("68.3%", "95%"), strict=True))
             axes.clabel(lines, fmt=names, fontsize=8)
-        axes.plot(*found.best, "+", color=RED, ms=9, mew=1.6, ls="")
+        axes.plot(*scan.best, "+", color=RED, ms=9, mew=1.6, ls="")
         bar = figure.colorbar(image, ax=axes, extend="max")
         bar.set_label(r"$-2\, \Delta\ln L$")
-        first, second = found.names
+        first, second = scan.names
         xlabel(axes, first)
         ylabel(axes, second)
         if title:
@@ -380,38 +343,27 @@ def grid_figure(found: GridScan, title: str | None) -> Any:
     return figure
 
 
-def _contour_figure(found: Contour, title: str | None) -> Any:
-    curves = list(found.curves.values())
+def _contour_figure(contour: Contour, title: str | None) -> Any:
+    curves = list(contour.curves.values())
     return plotting.contour(
         curves=[curve.points for curve in curves],
         levels=[-2 * float(np.log1p(-curve.cl)) for curve in curves],
-        best=found.best.tolist(),
-        names=found.names,
-        title=title,
-    )
-
-
-def _limit_figure(found: dict[str, Limit], title: str | None) -> Any:
-    limits = list(found.values())
-    return plotting.limit_summary(
-        names=list(found),
-        expected=[one.expected for one in limits],
-        observed=[one.observed for one in limits],
-        quantity=f"{100 * (1 - limits[0].level):.4g}% CL upper limit",
+        best=contour.best.tolist(),
+        names=contour.names,
         title=title,
     )
 
 
 def _nonprofiled_figures(
-    found: NonprofiledShifts, title: str | None
+    shifts: NonprofiledShifts, title: str | None
 ) -> Iterator[tuple[str, Any]]:
-    for i, poi in enumerate(found.interest):
+    for i, poi in enumerate(shifts.interest):
         yield (
             f"nonprofiled_{poi}",
             plotting.ranking(
-                names=found.names,
-                up=found.up[i],
-                down=found.down[i],
+                names=shifts.names,
+                up=shifts.up[i],
+                down=shifts.down[i],
                 poi=poi,
                 title=title,
                 note="Frozen parameters",
