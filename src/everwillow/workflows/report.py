@@ -17,6 +17,8 @@ from everwillow.engine.prefit import centers_and_widths
 from everwillow.fitting import FitResult
 
 
+# Half of the range of a scan, in standard errors.
+REACH = 3.0
 DATA, SIMULATION = "data statistics", "simulation statistics"
 
 
@@ -430,6 +432,26 @@ def parameters_of(
     )
 
 
+def scan_range(
+    result: FitResult, name: str, lower: float, upper: float
+) -> tuple[float, float]:
+    """Return the range of a scan: three standard errors around the best value.
+
+    Args:
+        result: The fit.
+        name: The label of a free parameter.
+        lower: The lower bound of the parameter, which is not crossed.
+        upper: The upper bound.
+    """
+    layout, values, _ = ravel_state(result.params)
+    best, i = float(values[layout.labels.index(name)]), result.labels.index(name)
+    assert result.bound_errors is not None
+    assert result.covariance is not None
+    at_bound, variance = result.at_bound[i], result.covariance[i, i]
+    error = float(result.bound_errors[i] if at_bound else np.sqrt(variance))
+    return max(best - REACH * error, lower), min(best + REACH * error, upper)
+
+
 def covariance_of(result: FitResult) -> Covariance | None:
     """Return the covariance; None if there is none."""
     covariance = result.covariance
@@ -460,5 +482,6 @@ __all__ = [
     "chi_square",
     "covariance_of",
     "parameters_of",
+    "scan_range",
     "summary_of",
 ]

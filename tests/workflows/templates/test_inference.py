@@ -224,7 +224,7 @@ def test_results_of_others_are_propagated_in_closed_form(tmp_path):
     assert found.fit.evaluations == 0
 
 
-def test_results_of_others_are_propagated_or_begun_at(spec, results):
+def test_results_of_others_are_propagated_or_start_values(spec, results):
     again = run(spec, from_result=results, mappings=["Project ch0 x"])
     assert again.fit.evaluations < results.fit.evaluations
     np.testing.assert_allclose(

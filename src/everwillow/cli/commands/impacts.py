@@ -3,9 +3,7 @@
 import pathlib
 from typing import Any
 
-import numpy as np
-
-from everwillow.cli.report.fits import decimals_of
+from everwillow.cli.report.fits import shift_text
 from everwillow.cli.report.numbers import signed, with_error
 from everwillow.cli.report.terminal import busy, show, table
 from everwillow.cli.request import Request, load
@@ -31,14 +29,13 @@ def run(
     with best.timed("impacts", what), held_is_known():
         result = rank(given.model, minimum, pois=poi, refit=kinds)
     shown = result.order[0][:count]
-    columns = {"pull": result.pulls, "constraint": result.constraints}
     rows = [
         (
             result.names[i],
-            signed(float(columns["pull"][i])),
-            signed(float(columns["constraint"][i])).lstrip("+"),
+            signed(float(result.pulls[i])),
+            signed(float(result.constraints[i])).lstrip("+"),
             *_shifts(result, i),
-            _signed_to(float(result.prefit[0][i]), result),
+            shift_text(result.prefit[0][i], result.poi_errors[0]),
         )
         for i in shown
     ]
@@ -73,11 +70,5 @@ def _shifts(result: Any, i: int) -> tuple[str, str]:
         up, down = result.postfit_refits.up[0][i], result.postfit_refits.down[0][i]
     else:
         up, down = result.postfit[0][i], -result.postfit[0][i]
-    return _signed_to(float(up), result), _signed_to(float(down), result)
-
-
-def _signed_to(shift: float, result: Any) -> str:
-    """Return a shift with as many decimals as three digits of the POI's error have."""
-    if not np.isfinite(shift):
-        return ""
-    return signed(shift, decimals_of(float(result.poi_errors[0])))
+    error = result.poi_errors[0]
+    return shift_text(up, error), shift_text(down, error)

@@ -8,7 +8,7 @@ import numpy as np
 import typer
 
 from everwillow._errors import ArgumentValueError, FitError
-from everwillow.cli.report.numbers import plain
+from everwillow.cli.report.fits import limit_text
 from everwillow.cli.report.outcome import NOT_CONVERGED
 from everwillow.cli.report.terminal import busy, show, table
 from everwillow.cli.request import Input, Request, load
@@ -50,9 +50,9 @@ def run(
             nuisances=nuisances,
             fixed=given.fixed,
         )
-    rows = [("observed", _shown(result.observed))]
+    rows = [("observed", limit_text(result.observed, 6))]
     rows += [
-        (f"expected {name}", _shown(value))
+        (f"expected {name}", limit_text(value, 6))
         for name, (_, value) in zip(BAND_TEXTS, result.expected, strict=True)
     ]
     how = {
@@ -72,10 +72,6 @@ def run(
     best.finish(request, result, lambda: _figure(request, given, result, cl, points))
     if result.reasons:
         raise typer.Exit(NOT_CONVERGED)
-
-
-def _shown(limit: Any) -> str:
-    return plain(float(limit), 6) if np.isfinite(limit) else "none"
 
 
 def _figure(request: Request, given: Input, result: Any, cl: float, points: int) -> Any:

@@ -13,10 +13,7 @@ from everwillow.cli.report.outcome import NOT_CONVERGED
 from everwillow.cli.report.terminal import busy, show
 from everwillow.cli.request import Request, load
 from everwillow.cli.workspace_fit import WorkspaceFit
-
-
-# The range of a scan, in standard errors.
-REACH = 3.0
+from everwillow.workflows.report import scan_range
 
 
 def run(
@@ -64,16 +61,9 @@ def run(
 
 def _range(best: Any, model: Any, poi: str) -> tuple[float, float]:
     """Return a range of some standard errors, inside of the bounds."""
-    place = best.labels.index(poi) if poi in best.labels else None
-    if place is None:
+    if poi not in best.labels:
         raise ArgumentValueError(f"--fix: {poi!r} is scanned, and cannot be fixed.")
-    center = float(np.ravel(best.params[poi])[0])
-    error = float(np.sqrt(best.covariance[place, place]))
-    if best.at_bound[place]:
-        error = float(best.bound_errors[place])
-    low, high = center - REACH * error, center + REACH * error
-    bound = model.bounds.get(poi)
+    bound, lower, upper = model.bounds.get(poi), -np.inf, np.inf
     if bound is not None:
-        low = max(low, float(np.ravel(bound.lower)[0]))
-        high = min(high, float(np.ravel(bound.upper)[0]))
-    return low, high
+        lower, upper = (float(np.ravel(e)[0]) for e in (bound.lower, bound.upper))
+    return scan_range(best, poi, lower, upper)

@@ -1,10 +1,13 @@
 """How a fit ended, and its parameters: the same lines and tables for every command."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from everwillow.cli.report.numbers import plain, signed, with_error
 from everwillow.cli.report.terminal import table
-from everwillow.workflows.report import FitSummary, Parameters
+from everwillow.workflows.report import ChiSquare, FitSummary, Parameters
 
 
 # So many rows of a table are shown, unless all are asked for.
@@ -42,10 +45,8 @@ def status(fit: FitSummary, advice: str, remark: str = "") -> str:
     if fit.success:
         lines = [fit.status, numbers]
         if fit.saturated is not None:
-            test = fit.saturated
-            chi2 = f"chi2/ndof = {plain(test.statistic, 4)}/{test.ndof:g}"
-            p = f"p = {plain(test.pvalue, 3)}"
-            lines.append(f"Against the saturated model: {chi2}, {p}")
+            chi2, p = chi2_cells(fit.saturated)
+            lines.append(f"Against the saturated model: chi2/ndof = {chi2}, p = {p}")
         return "\n".join(lines)
     edm = "" if "EDM" in fit.status else f", EDM {plain(fit.edm, 2)}"
     spent = counted(fit.evaluations, "evaluation")
@@ -55,64 +56,79 @@ def status(fit: FitSummary, advice: str, remark: str = "") -> str:
     )
 
 
-def parameter_tables(found: Parameters, *, everything: bool) -> list[str]:
+def chi2_cells(test: ChiSquare | None) -> tuple[str, str]:
+    """Return a chi2 over its degrees of freedom, and its p-value; empty for None."""
+    if test is None:
+        return "", ""
+    return f"{plain(test.statistic, 4)}/{test.ndof:g}", plain(test.pvalue, 3)
+
+
+def parameter_tables(params: Parameters, *, everything: bool) -> list[str]:
     """Return tables of parameters of interest, of free and of constrained ones."""
-    fitted = ~found.frozen
-    if found.stopped_at is not None:
-        return [_last_values(found)]
+    fitted = ~params.frozen
+    if params.stopped_at is not None:
+        return [_last_values(params)]
     parts = []
-    several = np.sum(found.interest & fitted) > 1
+    several = np.sum(params.interest & fitted) > 1
     for what, chosen in (
-        (f"Parameter{'s' if several else ''} of interest", found.interest),
-        ("Free parameters", ~found.interest & ~found.constrained),
+        (f"Parameter{'s' if several else ''} of interest", params.interest),
+        ("Free parameters", ~params.interest & ~params.constrained),
     ):
-        here = _where(chosen & fitted)
+        here = np.flatnonzero(chosen & fitted)
         if here.size:
-            shown = here if everything else here[:SHOWN]
-            rows = [_row(found, i) for i in shown]
+            rows = [_row(params, i) for i in here]
             cells = [(*row[:3], row[5]) for row in rows]
             heads = ("name", "value", "error", "")
-            title = shortened(what, len(here), everything=everything)
-            parts.append(table(heads, cells, title=title))
-    here = _where(found.constrained & ~found.interest & fitted)
+            parts.append(first_rows(heads, cells, what, everything=everything))
+    here = np.flatnonzero(params.constrained & ~params.interest & fitted)
     if here.size:
         what = "Constrained parameters"
         if here.size > SHOWN and not everything:
             what += f": the {SHOWN} of {here.size} with the largest pulls (or --all)"
-            here = here[np.argsort(-np.abs(found.pulls[here]), kind="stable")][:SHOWN]
+            largest = np.argsort(-np.abs(params.pulls[here]), kind="stable")
+            here = here[largest][:SHOWN]
         heads = ("name", "value", "error", "pull", "constraint", "")
-        parts.append(table(heads, [_row(found, i) for i in here], title=what))
-    held = [found.names[i] for i in _where(found.frozen)]
+        parts.append(table(heads, [_row(params, i) for i in here], title=what))
+    held = [params.names[i] for i in np.flatnonzero(params.frozen)]
     if held:
         more = f", ... ({len(held)} in all)" if len(held) > _NAMED else ""
         parts.append(f"Fixed: {', '.join(held[:_NAMED])}{more}")
     return parts
 
 
-def _last_values(found: Parameters) -> str:
+def _last_values(params: Parameters) -> str:
     """Return where a failed fit ended, without anything that looks like a result."""
-    assert found.stopped_at is not None
-    fitted = ~found.frozen
-    order = [*_where(found.interest & fitted), *_where(~found.interest & fitted)]
-    rows = [(found.names[i], plain(float(found.stopped_at[i]))) for i in order[:SHOWN]]
+    assert params.stopped_at is not None
+    fitted = np.flatnonzero(~params.frozen)
+    # Those of interest are the first.
+    order = fitted[np.argsort(~params.interest[fitted], kind="stable")]
+    values = params.stopped_at
+    rows = [(params.names[i], plain(float(values[i]))) for i in order[:SHOWN]]
     more = f" (the first {SHOWN})" if len(order) > SHOWN else ""
     return table(("name", "last value"), rows, title=f"Where the fit stopped{more}")
 
 
-def _row(found: Parameters, i: int) -> tuple[str, ...]:
-    digits = 3 if found.interest[i] else 2
-    value, error = with_error(float(found.values[i]), float(found.errors[i]), digits)
-    notes = ["at bound, one side"] if found.at_bound[i] and error else []
-    notes += ["blinded"] if found.blinded[i] else []
-    pull, width = signed(float(found.pulls[i])), signed(float(found.constraints[i]))
-    return found.names[i], value, error, pull, width.lstrip("+"), ", ".join(notes)
+def _row(params: Parameters, i: Any) -> tuple[str, ...]:
+    digits = 3 if params.interest[i] else 2
+    value, error = with_error(float(params.values[i]), float(params.errors[i]), digits)
+    notes = ["at bound, one side"] if params.at_bound[i] and error else []
+    notes += ["blinded"] if params.blinded[i] else []
+    pull, width = signed(float(params.pulls[i])), signed(float(params.constraints[i]))
+    return params.names[i], value, error, pull, width.lstrip("+"), ", ".join(notes)
 
 
-def shortened(what: str, count: int, *, everything: bool) -> str:
-    """Return the title of a table that shows the first rows, unless all are shown."""
-    if count <= SHOWN or everything:
-        return what
-    return f"{what}: the first {SHOWN} of {count} (or --all)"
+def first_rows(
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    title: str,
+    *,
+    everything: bool,
+) -> str:
+    """Return a table of the first rows, which its title says, or of all."""
+    if len(rows) > SHOWN and not everything:
+        title += f": the first {SHOWN} of {len(rows)} (or --all)"
+        rows = rows[:SHOWN]
+    return table(heads, rows, title=title)
 
 
 def profile_table(name: str, values: np.ndarray, heights: np.ndarray) -> str:
@@ -132,9 +148,22 @@ def height_text(height: float, decimals: int = 4) -> str:
         >>> height_text(-1e-9), height_text(float("nan"))
         ('0.0000', 'failed')
     """
-    if np.isnan(height):
-        return "failed"
-    return signed(height, decimals).lstrip("+")
+    return signed(height, decimals).lstrip("+") or "failed"
+
+
+def limit_text(limit: Any, digits: int) -> str:
+    """Return a limit; "none" for NaN."""
+    return plain(float(limit), digits) if np.isfinite(limit) else "none"
+
+
+def shift_text(value: Any, error: Any) -> str:
+    """Return a shift with as many decimals as three digits of an error have.
+
+    Example:
+        >>> shift_text(0.12345, 0.5), shift_text(float("nan"), 0.5)
+        ('+0.123', '')
+    """
+    return signed(float(value), decimals_of(float(error))) if np.isfinite(value) else ""
 
 
 def decimals_of(error: float) -> int:
@@ -142,7 +171,3 @@ def decimals_of(error: float) -> int:
     if not (np.isfinite(error) and error > 0):
         return 4
     return min(max(0, 2 - int(np.floor(np.log10(error)))), 10)
-
-
-def _where(flags: np.ndarray) -> np.ndarray:
-    return np.nonzero(flags)[0]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from everwillow.cli.report.fits import SHOWN, decimals_of
+from everwillow.cli.report.fits import SHOWN, decimals_of, first_rows
 from everwillow.cli.report.numbers import plain, signed, with_error
 from everwillow.cli.report.terminal import table
 from everwillow.likelihood.histograms import Axis
@@ -12,30 +12,29 @@ from everwillow.workflows.templates.results import HistogramResult
 
 
 # So many parameters fit side by side.
-TOGETHER = 4
+PARAMETERS_PER_TABLE = 4
 
 
-def bin_table(found: HistogramResult, title: str, *, everything: bool) -> str:
+def bin_table(histogram: HistogramResult, title: str, *, everything: bool) -> str:
     """Return a table of the bins of a histogram."""
-    names = bin_names(found.axes)
-    columns = [[""] * len(names), [""] * len(names)]
-    for column, side in zip(columns, (found.prefit, found.postfit), strict=True):
+    names = bin_names(histogram.axes)
+    columns = []
+    for side in (histogram.prefit, histogram.postfit):
+        texts = [""] * len(names)
         if side is not None:
             pairs = zip(np.ravel(side.values), np.ravel(side.errors), strict=True)
-            column[:] = [_value_text(float(v), float(e)) for v, e in pairs]
+            texts = [_value_text(float(v), float(e)) for v, e in pairs]
+        columns.append(texts)
     data = [""] * len(names)
-    if found.data is not None:
-        data = [plain(float(v), 6) for v in np.ravel(found.data)]
+    if histogram.data is not None:
+        data = [plain(float(v), 6) for v in np.ravel(histogram.data)]
     rows = list(zip(names, *columns, data, strict=True))
-    what = title
-    if len(rows) > SHOWN and not everything:
-        what += f": the first {SHOWN} of {len(rows)} bins (or --all)"
-        rows = rows[:SHOWN]
-    return table((_head(found), "pre-fit", "post-fit", "data"), rows, title=what)
+    heads = (_head(histogram), "pre-fit", "post-fit", "data")
+    return first_rows(heads, rows, title, everything=everything)
 
 
-def _head(found: HistogramResult) -> str:
-    return " ".join(axis.name for axis in found.axes) or "bin"
+def _head(histogram: HistogramResult) -> str:
+    return " ".join(axis.name for axis in histogram.axes) or "bin"
 
 
 def _value_text(value: float, error: float) -> str:
@@ -60,20 +59,20 @@ def bin_names(axes: Sequence[Axis]) -> list[str]:
 
 
 def variation_tables(
-    found: HistogramResult, title: str, *, everything: bool
+    histogram: HistogramResult, title: str, *, everything: bool
 ) -> list[str]:
     """Return tables of what moved parameters change, before and after the fit.
 
     Args:
-        found: The histogram.
+        histogram: The histogram.
         title: What it is.
         everything: Whether to show all bins and parameters, not the largest.
     """
-    names = bin_names(found.axes)
+    names = bin_names(histogram.axes)
     texts = []
     for when, (side, moved) in (
-        ("pre-fit", (found.prefit, found.prefit_variations)),
-        ("post-fit", (found.postfit, found.postfit_variations)),
+        ("pre-fit", (histogram.prefit, histogram.prefit_variations)),
+        ("post-fit", (histogram.postfit, histogram.postfit_variations)),
     ):
         if side is None or moved is None:
             continue
@@ -85,7 +84,7 @@ def variation_tables(
             ]
         )
         order = _largest(changes, errors)
-        shown = order if everything else order[:TOGETHER]
+        shown = order if everything else order[:PARAMETERS_PER_TABLE]
         rows = slice(None if everything else SHOWN)
         what = f"{title}, {when}: changes for moves by +1/-1 errors"
         left = [
@@ -97,13 +96,13 @@ def variation_tables(
             if some < every
         ]
         what += f"; {', '.join(left)} (or --all)" if left else ""
-        for start in range(0, len(shown), TOGETHER):
-            page = shown[start : start + TOGETHER]
+        for start in range(0, len(shown), PARAMETERS_PER_TABLE):
+            page = shown[start : start + PARAMETERS_PER_TABLE]
             cells = [
                 (name, *(_cell(changes[:, k, b], errors[b]) for k in page))
                 for b, name in list(enumerate(names))[rows]
             ]
-            heads = (_head(found), *(moved.names[k] for k in page))
+            heads = (_head(histogram), *(moved.names[k] for k in page))
             texts.append(table(heads, cells, title=what))
     return texts
 

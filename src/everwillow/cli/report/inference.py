@@ -2,7 +2,13 @@
 
 import numpy as np
 
-from everwillow.cli.report.fits import decimals_of, height_text
+from everwillow.cli.report.fits import (
+    decimals_of,
+    first_rows,
+    height_text,
+    limit_text,
+    shift_text,
+)
 from everwillow.cli.report.numbers import plain, signed
 from everwillow.cli.report.terminal import table
 from everwillow.workflows.templates.results import (
@@ -20,55 +26,55 @@ from everwillow.workflows.templates.results import (
 SIGMAS = ("-2 sigma", "-1 sigma", "median", "+1 sigma", "+2 sigma")
 
 
-def interval_table(found: AsymmetricErrors) -> str:
+def interval_table(errors: AsymmetricErrors) -> str:
     """Return a table of asymmetric errors."""
     rows = []
-    for i, name in enumerate(found.names):
-        low, high = float(found.lower[i]), float(found.upper[i])
+    for i, name in enumerate(errors.names):
+        low, high = float(errors.lower[i]), float(errors.upper[i])
         known = [abs(one) for one in (low, high) if np.isfinite(one)]
         digits = decimals_of(min(known, default=np.nan))
         notes = [
             f"{side}: {status[i]}"
             for side, status in (
-                ("lower", found.lower_status),
-                ("upper", found.upper_status),
+                ("lower", errors.lower_status),
+                ("upper", errors.upper_status),
             )
             if status[i] != "found"
         ]
-        value = f"{float(found.values[i]):.{digits}f}"
+        value = f"{float(errors.values[i]):.{digits}f}"
         ends = signed(low, digits), signed(high, digits)
         rows.append((name, value, *ends, "; ".join(notes)))
-    title = f"Intervals from the profile likelihood, {100 * found.cl:.4g} %"
+    title = f"Intervals from the profile likelihood, {100 * errors.cl:.4g} %"
     return table(("name", "value", "lower", "upper", ""), rows, title=title)
 
 
-def limit_table(found: dict[str, Limit]) -> str:
+def limit_table(limits: dict[str, Limit]) -> str:
     """Return a table of upper limits; all have the same level."""
     rows = [
-        (name, plain(one.observed, 4), *(plain(float(v), 4) for v in one.expected))
-        for name, one in found.items()
+        (name, *(limit_text(value, 4) for value in (one.observed, *one.expected)))
+        for name, one in limits.items()
     ]
-    level = next(iter(found.values())).level
+    level = next(iter(limits.values())).level
     title = f"CLs upper limits at {100 * (1 - level):.4g} %, expected without signal"
     return table(("name", "observed", *SIGMAS), rows, title=title)
 
 
-def grid_table(found: GridScan) -> str:
+def grid_table(scan: GridScan) -> str:
     """Return a table of a grid: a row for each value of the second parameter."""
-    first, second = found.names
-    heads = (f"{second} \\ {first}", *(plain(v, 3) for v in found.first))
+    first, second = scan.names
+    heads = (f"{second} \\ {first}", *(plain(v, 3) for v in scan.first))
     rows = [
         (plain(value, 3), *(height_text(float(height), 2) for height in column))
-        for value, column in zip(found.second, found.twice_delta_nll.T, strict=True)
+        for value, column in zip(scan.second, scan.twice_delta_nll.T, strict=True)
     ]
     what = f"Profile of {first} (columns) and {second} (rows): rise of -2 ln L"
     return table(heads, rows, title=what)
 
 
-def contour_table(found: Contour) -> str:
+def contour_table(contour: Contour) -> str:
     """Return a table of how far each contour goes."""
     rows = []
-    for curve in found.curves.values():
+    for curve in contour.curves.values():
         known = curve.points[np.isfinite(curve.points).all(1)]
         ends = np.full((2, 2), np.nan)
         if known.size:
@@ -82,61 +88,53 @@ def contour_table(found: Contour) -> str:
                 "closed" if curve.closed else "open",
             )
         )
-    first, second = found.names
+    first, second = contour.names
     heads = ("level", f"{first} from", "to", f"{second} from", "to", "points", "")
-    best = ", ".join(plain(float(value), 4) for value in found.best)
+    best = ", ".join(plain(float(value), 4) for value in contour.best)
     title = f"Contours of {first} and {second}, best fit ({best})"
     return table(heads, rows, title=title)
 
 
-def nonprofiled_tables(found: NonprofiledShifts, *, most: int | None) -> list[str]:
+def nonprofiled_tables(shifts: NonprofiledShifts, *, everything: bool) -> list[str]:
     """Return tables of impacts of frozen parameters.
 
     Args:
-        found: The impacts.
-        most: How many parameters to show; None for all.
+        shifts: The impacts.
+        everything: Whether to show all parameters.
     """
     parts = []
-    for i, poi in enumerate(found.interest):
-        total = float(np.nanmax(np.abs([found.grouped_up[i, -1], 0.0])))
-        digits = decimals_of(total)
+    for i, poi in enumerate(shifts.interest):
+        total = float(np.nanmax(np.abs([shifts.grouped_up[i, -1], 0.0])))
         rows = [
-            (name, signed(float(down), digits), signed(float(up), digits))
+            (name, shift_text(down, total), shift_text(up, total))
             for name, down, up in zip(
-                found.groups, found.grouped_down[i], found.grouped_up[i], strict=True
+                shifts.groups, shifts.grouped_down[i], shifts.grouped_up[i], strict=True
             )
         ]
         title = f"Errors of {poi} from frozen parameters, on top of that of the fit"
         parts.append(table(("group", "lower", "upper"), rows, title=title))
-        sizes = np.nan_to_num(np.maximum(np.abs(found.down[i]), np.abs(found.up[i])))
-        order = np.argsort(-sizes, kind="stable")[:most]
+        sizes = np.nan_to_num(np.maximum(np.abs(shifts.down[i]), np.abs(shifts.up[i])))
         rows = [
             (
-                found.names[k],
-                plain(float(found.widths[k]), 3),
-                _shift(found.down[i, k], digits),
-                _shift(found.up[i, k], digits),
+                shifts.names[k],
+                plain(float(shifts.widths[k]), 3),
+                shift_text(shifts.down[i, k], total) or "failed",
+                shift_text(shifts.up[i, k], total) or "failed",
             )
-            for k in order
+            for k in np.argsort(-sizes, kind="stable")
         ]
-        more = len(found.names) - len(order)
         title = f"Shifts of {poi} when a frozen parameter moves"
-        title += f": the first {len(order)} of {len(found.names)}" if more else ""
         heads = ("name", "moved by", "down", "up")
-        parts.append(table(heads, rows, title=title))
+        parts.append(first_rows(heads, rows, title, everything=everything))
     return parts
 
 
-def _shift(value: float, digits: int) -> str:
-    return signed(float(value), digits) or "failed"
-
-
-def regularisation_parts(found: Regularisation) -> list[str]:
+def regularisation_parts(regularisation: Regularisation) -> list[str]:
     """Return what was regularised, and the L-curve."""
-    pairs = zip(found.histograms, found.strengths, strict=True)
+    pairs = zip(regularisation.histograms, regularisation.strengths, strict=True)
     rows = [(name, plain(float(value), 4)) for name, value in pairs]
     parts = [table(("regularised", "strength"), rows, title="Regularisation")]
-    curve = found.l_curve
+    curve = regularisation.l_curve
     return parts if curve is None else [*parts, l_curve_table(curve)]
 
 
@@ -161,13 +159,13 @@ def _known(value: float) -> str:
 
 
 def inference_parts(
-    results: TemplateResults, *, most: int | None
+    results: TemplateResults, *, everything: bool
 ) -> list[tuple[str, str]]:
     """Return the tables of further fits, with their names.
 
     Args:
         results: Of the fit.
-        most: How many rows to show where there may be many; None for all.
+        everything: Whether to show all rows.
     """
     parts = []
     if results.asymmetric_errors is not None:
@@ -178,7 +176,8 @@ def inference_parts(
         (f"contours/{key}", contour_table(one)) for key, one in results.contours.items()
     ]
     if results.nonprofiled_impacts is not None:
-        tables = nonprofiled_tables(results.nonprofiled_impacts, most=most)
+        shifts = results.nonprofiled_impacts
+        tables = nonprofiled_tables(shifts, everything=everything)
         parts += [("nonprofiled", text) for text in tables]
     if results.regularisation is not None:
         texts = regularisation_parts(results.regularisation)

@@ -73,16 +73,6 @@ def _unsigned(text: str) -> str:
     return text.lstrip("+-") if not text.strip("+-0.") else text
 
 
-def fixed_point(value: float, decimals: int) -> str:
-    """Return a number with so many decimals, without a minus before zero.
-
-    Example:
-        >>> fixed_point(-1e-9, 4)
-        '0.0000'
-    """
-    return _unsigned(f"{value:.{decimals}f}")
-
-
 def seconds(value: float) -> str:
     """Return a duration.
 

@@ -36,14 +36,13 @@ def ending(
     """
     try:
         yield
-    except FitError as error:
-        text = in_options(error, options)
-        _report(error, f"No result: {source}", traceback=traceback, text=text)
-        raise typer.Exit(NOT_CONVERGED) from None
     except EverwillowError as error:
+        title, code = "Bad input", BAD_INPUT
+        if isinstance(error, FitError):
+            title, code = "No result", NOT_CONVERGED
         text = in_options(error, options)
-        _report(error, f"Bad input: {source}", traceback=traceback, text=text)
-        raise typer.Exit(BAD_INPUT) from None
+        _report(error, f"{title}: {source}", traceback=traceback, text=text)
+        raise typer.Exit(code) from None
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted.\n")
         raise typer.Exit(INTERRUPTED) from None

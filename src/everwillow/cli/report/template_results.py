@@ -6,22 +6,21 @@ from typing import TypeAlias
 import numpy as np
 
 from everwillow.cli.report.fits import (
-    SHOWN,
+    chi2_cells,
     counted,
-    decimals_of,
+    first_rows,
     headline,
     parameter_tables,
     profile_table,
-    shortened,
+    shift_text,
     status,
 )
 from everwillow.cli.report.histograms import bin_table, variation_tables
 from everwillow.cli.report.inference import grid_table, inference_parts
-from everwillow.cli.report.numbers import plain, signed, with_error
+from everwillow.cli.report.numbers import signed, with_error
 from everwillow.cli.report.parts import check_found, is_meant, names_of_part
 from everwillow.cli.report.terminal import table
 from everwillow.workflows.templates.results import (
-    ChiSquare,
     HistogramResult,
     Impacts,
     TemplateResults,
@@ -61,12 +60,12 @@ def overview(results: TemplateResults, title: str, *, everything: bool) -> list[
     parts += [("parameters", text) for text in tables]
     if results.impacts is not None:
         parts += impact_tables(results.impacts, everything=everything)
-    parts += inference_parts(results, most=None if everything else SHOWN)
+    parts += inference_parts(results, everything=everything)
     if results.mappings:
         parts.append(("mappings", mapping_table(results)))
     if results.projections:
         tests = results.projections.items()
-        rows = [(name, *_chi2_cells(test)) for name, test in tests]
+        rows = [(name, *chi2_cells(test)) for name, test in tests]
         heads = ("projection", "chi2/ndof", "p")
         parts.append(("projections", table(heads, rows, title="Against free bins")))
     if results.toys is not None:
@@ -94,15 +93,15 @@ def details(results: TemplateResults, title: str, *, everything: bool) -> list[P
 
 def histograms_of(results: TemplateResults) -> list[tuple[str, HistogramResult, str]]:
     """Return the name of each part that is a histogram, that, and its title."""
-    found = [
+    histograms = [
         (f"channels/{name}", channel, f"Channel {name}")
         for name, channel in results.channels.items()
     ]
     for key, mapping in results.mappings.items():
         for name, histogram in mapping.histograms.items():
             what = key if len(mapping.histograms) == 1 else f"{key}: {name}"
-            found.append((f"mappings/{key}", histogram, what))
-    return found
+            histograms.append((f"mappings/{key}", histogram, what))
+    return histograms
 
 
 def propagated(
@@ -169,15 +168,15 @@ def heading(results: TemplateResults, title: str) -> str:
     )
 
 
-def impact_tables(found: Impacts, *, everything: bool) -> list[Part]:
+def impact_tables(impacts: Impacts, *, everything: bool) -> list[Part]:
     """Return tables of impacts, of groups and of parameters."""
     parts = []
-    for i, poi in enumerate(found.interest):
-        error = float(found.errors[i])
+    for i, poi in enumerate(impacts.interest):
+        error = float(impacts.errors[i])
         grouped = zip(
-            found.groups,
-            found.grouped_traditional[i],
-            found.grouped_global[i],
+            impacts.groups,
+            impacts.grouped_traditional[i],
+            impacts.grouped_global[i],
             strict=True,
         )
         rows = [(name, _part(a, error), _part(b, error)) for name, a, b in grouped]
@@ -188,39 +187,35 @@ def impact_tables(found: Impacts, *, everything: bool) -> list[Part]:
             what += ", which has none: it is held at its bound, from where a small "
             what += "shift does not move it"
         parts.append((f"impacts/{poi}", table(heads, rows, title=what)))
-        if found.names:
-            text = _single_impacts(found, i, everything=everything)
+        if impacts.names:
+            text = _single_impacts(impacts, i, everything=everything)
             parts.append((f"impacts/{poi}", text))
     return parts
 
 
-def _single_impacts(found: Impacts, i: int, *, everything: bool) -> str:
+def _single_impacts(impacts: Impacts, i: int, *, everything: bool) -> str:
     """Return the table of impacts of single parameters."""
-    error = float(found.errors[i])
-    auxiliary = dict(zip(found.global_names, found.global_impacts[i], strict=True))
-    order = np.argsort(-np.abs(found.traditional[i]), kind="stable")
-    columns = {"traditional": found.traditional[i]}
-    columns["global"] = np.array([auxiliary.get(n, np.nan) for n in found.names])
-    if found.up is not None and found.down is not None:
-        columns |= {"fit up": found.up[i], "fit down": found.down[i]}
+    error = float(impacts.errors[i])
+    auxiliary = dict(zip(impacts.global_names, impacts.global_impacts[i], strict=True))
+    order = np.argsort(-np.abs(impacts.traditional[i]), kind="stable")
+    columns = {"traditional": impacts.traditional[i]}
+    columns["global"] = np.array([auxiliary.get(n, np.nan) for n in impacts.names])
+    if impacts.up is not None and impacts.down is not None:
+        columns |= {"fit up": impacts.up[i], "fit down": impacts.down[i]}
     rows = [
         (
-            found.names[k],
-            *(_part(column[k], error, sign=True) for column in columns.values()),
+            impacts.names[k],
+            *(shift_text(column[k], error) for column in columns.values()),
         )
-        for k in (order if everything else order[:SHOWN])
+        for k in order
     ]
-    what = f"Impacts on {found.interest[i]}"
-    what = shortened(what, len(order), everything=everything)
-    return table(("name", *columns), rows, title=what)
+    what = f"Impacts on {impacts.interest[i]}"
+    return first_rows(("name", *columns), rows, what, everything=everything)
 
 
-def _part(value: float, error: float, *, sign: bool = False) -> str:
-    """Return a part of an error with as many decimals as three of its digits have."""
-    if not np.isfinite(value):
-        return ""
-    text = signed(float(value), decimals_of(error))
-    return text if sign else text.lstrip("+")
+def _part(value: float, error: float) -> str:
+    """Return a part of an error, which has no sign."""
+    return shift_text(value, error).lstrip("+")
 
 
 def mapping_table(results: TemplateResults) -> str:
@@ -229,8 +224,8 @@ def mapping_table(results: TemplateResults) -> str:
         (
             key,
             str(sum(h.prefit.values.size for h in mapping.histograms.values())),
-            *_chi2_cells(mapping.prefit_chi2),
-            *_chi2_cells(mapping.postfit_chi2),
+            *chi2_cells(mapping.prefit_chi2),
+            *chi2_cells(mapping.postfit_chi2),
         )
         for key, mapping in results.mappings.items()
     ]
@@ -238,27 +233,19 @@ def mapping_table(results: TemplateResults) -> str:
     return table(heads, rows, title="Mappings")
 
 
-def _chi2_cells(found: ChiSquare | None) -> tuple[str, str]:
-    if found is None:
-        return "", ""
-    return f"{plain(found.statistic, 4)}/{found.ndof:g}", plain(found.pvalue, 3)
-
-
-def toy_table(found: Toys, *, everything: bool) -> str:
+def toy_table(toys: Toys, *, everything: bool) -> str:
     """Return a table of what toys say of each parameter."""
-    good = found.success
+    good = toys.success
     rows = []
-    for i, (name, (mean, width)) in enumerate(found.summary().items()):
-        values = found.values[good, i]
+    for i, (name, (mean, width)) in enumerate(toys.summary().items()):
+        values = toys.values[good, i]
         spread = float(np.std(values)) if values.size else np.nan
         middle = float(np.mean(values)) if values.size else np.nan
         cells = signed(mean), "" if np.isnan(width) else f"{width:.2f}"
         rows.append((name, *with_error(middle, spread), *cells))
-    what = f"{int(good.sum())} of {good.size} toys found a minimum (seed {found.seed})"
-    shown = rows if everything else rows[:SHOWN]
-    what += "" if len(shown) == len(rows) else f"; the first {SHOWN} parameters"
+    what = f"{int(good.sum())} of {good.size} toys found a minimum (seed {toys.seed})"
     heads = ("name", "mean", "width", "mean pull", "width of pulls")
-    return table(heads, shown, title=what)
+    return first_rows(heads, rows, what, everything=everything)
 
 
 def remarks(results: TemplateResults) -> list[str]:

@@ -1,5 +1,6 @@
 """Template fits from files: one call that fits, and answers what is asked."""
 
+import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -17,9 +18,8 @@ from everwillow.workflows.command_options import options_of, takes_options
 from everwillow.workflows.report import ChiSquare, chi_square, covariance_of
 from everwillow.workflows.templates.external import (
     FitOutcome,
-    begun_at,
-    taken_from,
-    without_tests,
+    outcome_of_other_fit,
+    with_start_values_of,
 )
 from everwillow.workflows.templates.files import load_results
 from everwillow.workflows.templates.fit_records import (
@@ -32,7 +32,6 @@ from everwillow.workflows.templates.fit_records import (
 )
 from everwillow.workflows.templates.histograms import histograms_of
 from everwillow.workflows.templates.inference import (
-    NOTHING,
     impacts_of,
     inferred,
     nonprofiled_of,
@@ -44,10 +43,7 @@ from everwillow.workflows.templates.options import (
     ResultOptions,
 )
 from everwillow.workflows.templates.regularisation import smoothed
-from everwillow.workflows.templates.requested import (
-    RequestedResults,
-    requested_results,
-)
+from everwillow.workflows.templates.requested import RequestedResults, requested_results
 from everwillow.workflows.templates.results import TemplateResults
 
 
@@ -121,8 +117,8 @@ def _fit_outcome(
 ) -> FitOutcome:
     """Fit from the values of other results, or take these in place of a fit."""
     if not settings.refit and start is not None:
-        return taken_from(model, start, data)
-    begin = model if start is None else begun_at(model, start, data)
+        return outcome_of_other_fit(model, start, data)
+    begin = model if start is None else with_start_values_of(model, start, data)
     result = minimise(begin, max_steps=settings.max_steps, throw=False)
     success = bool(result.success)
     return FitOutcome(model, result, template_summary(model, result), (), success)
@@ -161,12 +157,17 @@ def _results(
     histograms = histograms_of(model, result, requested)
     mappings = histograms.mappings
     if not outcome.at_minimum:
-        mappings = without_tests(mappings)
-    inference, impacts, shifts = NOTHING, None, None
+        # Data that were not fitted are not compared.
+        mappings = {
+            key: dataclasses.replace(one, postfit_chi2=None)
+            for key, one in mappings.items()
+        }
+    fields: dict[str, Any] = {}
+    remarks: tuple[str, ...] = ()
     if has_hessian:
-        inference = inferred(model, result, requested, max_steps)
+        fields, remarks = inferred(model, result, requested, max_steps)
         if options.impacts or options.asymmetric_impacts:
-            impacts = impacts_of(
+            fields["impacts"] = impacts_of(
                 model,
                 result,
                 requested.groups,
@@ -175,25 +176,19 @@ def _results(
             )
         if options.nonprofiled_impacts:
             shifts = nonprofiled_of(model, result, max_steps=max_steps)
+            fields["nonprofiled_impacts"] = shifts
     tests, failed = {}, ()
     if success and requested.projections:
         projections = requested.projections
         tests, failed = _projected(model, result, projections, minimise, max_steps)
     toys = toys_of(model, options.ntoys, options.seed) if requested.toys else None
-    return {
+    return fields | {
         "made_by": version("everwillow"),
         "parameters": template_parameters(model, result, requested.unconstrained),
         "fit": outcome.summary,
         "channels": histograms.channels,
         "covariance": covariance_of(result) if success else None,
-        "impacts": impacts,
-        "nonprofiled_impacts": shifts,
-        "asymmetric_errors": inference.asymmetric_errors,
-        "limits": inference.limits,
         "mappings": mappings,
-        "scans": inference.scans,
-        "grid_scans": inference.grid_scans,
-        "contours": inference.contours,
         "projections": tests,
         "toys": toys,
         "remarks": (
@@ -202,7 +197,7 @@ def _results(
             *outcome.remarks,
             *penalty_remarks(outcome.summary),
             *histograms.remarks,
-            *inference.remarks,
+            *remarks,
             *failed,
             *degeneracy_remarks(model, result),
         ),

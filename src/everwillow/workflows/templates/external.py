@@ -1,4 +1,4 @@
-"""What another fit found: where a fit begins, or what is propagated in its place."""
+"""Results of another fit: start values of a fit, or propagated in place of it."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -21,16 +21,16 @@ from everwillow.models.templates.model import TemplateModel
 from everwillow.workflows.report import FitSummary
 from everwillow.workflows.templates.fit_records import template_summary
 from everwillow.workflows.templates.model import OBSERVED
-from everwillow.workflows.templates.results import MappingOutcome, TemplateResults
+from everwillow.workflows.templates.results import TemplateResults
 
 
 # Values that are further from a minimum, in units of -ln L, are none for these data.
-AWAY = 1e-3
+MAX_EDM = 1e-3
 TAKEN = "Values and covariance of another result, not fitted again."
 
 
 class FitOutcome(NamedTuple):
-    """The fit of a run, or what was taken in its place.
+    """The fit of a run, or the result of another fit that is taken in its place.
 
     Attributes:
         model: What was fitted; parameters without an error are frozen where the result
@@ -48,20 +48,22 @@ class FitOutcome(NamedTuple):
     at_minimum: bool
 
 
-def begun_at(model: TemplateModel, found: TemplateResults, what: str) -> TemplateModel:
-    """Return the model with a fit that begins where another one ended.
+def with_start_values_of(
+    model: TemplateModel, other: TemplateResults, data: str
+) -> TemplateModel:
+    """Return the model with the values of another fit as start values.
 
     Args:
         model: The model.
-        found: The other results. Parameters that only one of both has are left alone,
+        other: The other results. Parameters that only one of both has are left alone,
             and so are hidden ones that are not hidden by the same number.
-        what: Which data are fitted.
+        data: Which data are fitted.
     """
     layout, start, others = ravel_state(model.state)
     values = np.array(start, float)
-    same = _same_source(found, what)
+    same = _same_source(other, data)
     hidden = set(map(str, model.hidden))
-    for name, value, blinded in _rows(found):
+    for name, value, blinded in _rows(other):
         is_same = blinded == (name in hidden) and (same or not blinded)
         if name in layout.labels and np.isfinite(value) and is_same:
             values[layout.labels.index(name)] = value
@@ -70,44 +72,46 @@ def begun_at(model: TemplateModel, found: TemplateResults, what: str) -> Templat
     return dataclasses.replace(model, state=layout.state(inside, others))
 
 
-def _rows(found: TemplateResults) -> zip:
-    table = found.parameters
+def _rows(other: TemplateResults) -> zip:
+    table = other.parameters
     return zip(table.names, table.values.tolist(), table.blinded.tolist(), strict=True)
 
 
-def _same_source(found: TemplateResults, what: str) -> bool:
+def _same_source(other: TemplateResults, data: str) -> bool:
     """Return whether hidden numbers are those of the same kind of data."""
-    return (found.data == OBSERVED) == (what == OBSERVED)
+    return (other.data == OBSERVED) == (data == OBSERVED)
 
 
-def taken_from(model: TemplateModel, found: TemplateResults, what: str) -> FitOutcome:
+def outcome_of_other_fit(
+    model: TemplateModel, other: TemplateResults, data: str
+) -> FitOutcome:
     """Take values and covariance of another fit in place of a fit of the model.
 
     Args:
         model: The model. Its parameters that the other fit did not have keep their
             start value and the width of their constraint, and are frozen without one.
-        found: The results. Parameters that the model does not have are left out, which
+        other: The results. Parameters that the model does not have are left out, which
             integrates over them.
-        what: Which data are fitted.
+        data: Which data are fitted.
 
     Raises:
         ArgumentValueError: If the fit failed or has no covariance, if its parameters
             are hidden by other numbers, or if one is frozen that it fitted.
     """
-    if not found.fit.success or found.covariance is None:
+    if not other.fit.success or other.covariance is None:
         raise ArgumentValueError(
             "from_result: that fit failed, or has no covariance to be propagated."
         )
-    _check_hidden(model, found, what)
+    _check_hidden(model, other, data)
     layout, start, others = ravel_state(model.state)
     values, rows = np.array(start, float), {}
-    for name, value, _ in _rows(found):
+    for name, value, _ in _rows(other):
         if name in layout.labels and np.isfinite(value):
             rows[name] = value
             values[layout.labels.index(name)] = value
-    model, remarks = _frozen(model, layout, found, rows, values)
+    model, remarks = _frozen(model, layout, other, rows, values)
     free = [n for n in _free(model, layout) if n]
-    covariance, at_bound = _covariance(model, found, free)
+    covariance, at_bound = _covariance(model, other, free)
     state = layout.state(values, others)
     moved = dataclasses.replace(model, state=state)
     task, numbers = prepare_task(resolve(moved), max_steps=1)
@@ -124,7 +128,7 @@ def taken_from(model: TemplateModel, found: TemplateResults, what: str) -> FitOu
         edm=np.asarray(edm),
         num_steps=np.asarray(0),
         gradient=inner,
-        hessian=_inverse(covariance, at_bound, _errors(found, free)),
+        hessian=_inverse(covariance, at_bound, _errors(other, free)),
         at_bound=at_bound,
         newton=-covariance @ inner,
         bound_distances=None,
@@ -133,7 +137,7 @@ def taken_from(model: TemplateModel, found: TemplateResults, what: str) -> FitOu
         free=tuple(index.tolist()),
         layout=task.layout,
     )
-    at_minimum = edm < AWAY
+    at_minimum = edm < MAX_EDM
     if not at_minimum:
         remarks.append(
             f"The values are no minimum for these data (EDM {edm:.2g}): there is no "
@@ -150,17 +154,17 @@ def _slope(task: Task, numbers: Numbers) -> tuple[Array, Array]:
     return jax.value_and_grad(lambda x: task.value(numbers, x))(jnp.asarray(start))
 
 
-def _check_hidden(model: TemplateModel, found: TemplateResults, what: str) -> None:
+def _check_hidden(model: TemplateModel, other: TemplateResults, data: str) -> None:
     hidden = set(map(str, model.hidden))
-    theirs = {name for name, _, blinded in _rows(found) if blinded}
+    theirs = {name for name, _, blinded in _rows(other) if blinded}
     known = set(map(str, model.state))
-    if theirs & known != hidden & set(found.parameters.names):
+    if theirs & known != hidden & set(other.parameters.names):
         raise ArgumentValueError(
             "from_result: other parameters are hidden there than here. Give the same "
             "{blind} and {unblind}.",
             settings=dict.fromkeys(("blind", "unblind"), NameOnly),
         )
-    if hidden and not _same_source(found, what):
+    if hidden and not _same_source(other, data):
         raise ArgumentValueError(
             "from_result: fits of data and of simulated data hide by other numbers."
         )
@@ -179,13 +183,13 @@ def _free(model: TemplateModel, layout: Layout) -> list[str]:
 def _frozen(
     model: TemplateModel,
     layout: Layout,
-    found: TemplateResults,
+    other: TemplateResults,
     rows: Mapping[str, float],
     values: np.ndarray,
 ) -> tuple[TemplateModel, list[str]]:
-    """Freeze what was not fitted, and say what was assumed."""
-    assert found.covariance is not None
-    fitted, free = set(found.covariance.names), _free(model, layout)
+    """Freeze what the other fit did not fit; return remarks on what was assumed."""
+    assert other.covariance is not None
+    fitted, free = set(other.covariance.names), _free(model, layout)
     known = set(layout.labels)
     clash = sorted(fitted & (known - set(free)))
     if clash:
@@ -219,23 +223,23 @@ def _frozen(
 
 
 def _covariance(
-    model: TemplateModel, found: TemplateResults, free: list[str]
+    model: TemplateModel, other: TemplateResults, free: list[str]
 ) -> tuple[Float[np.ndarray, "n n"], np.ndarray]:
     """Return the covariance of the free parameters, and which are at a bound."""
-    assert found.covariance is not None
+    assert other.covariance is not None
     matrix = np.array(nominal_covariance(model), float)
-    place = {name: i for i, name in enumerate(found.covariance.names)}
+    place = {name: i for i, name in enumerate(other.covariance.names)}
     mine = [i for i, name in enumerate(free) if name in place]
     theirs = [place[free[i]] for i in mine]
-    matrix[np.ix_(mine, mine)] = found.covariance.matrix[np.ix_(theirs, theirs)]
-    table = found.parameters
+    matrix[np.ix_(mine, mine)] = other.covariance.matrix[np.ix_(theirs, theirs)]
+    table = other.parameters
     ended = {n for n, one in zip(table.names, table.at_bound, strict=True) if one}
     return matrix, np.array([name in ended for name in free], bool)
 
 
-def _errors(found: TemplateResults, free: list[str]) -> np.ndarray:
+def _errors(other: TemplateResults, free: list[str]) -> np.ndarray:
     """Return the errors of parameters, one-sided ones at bounds."""
-    table = found.parameters
+    table = other.parameters
     errors = dict(zip(table.names, table.errors.tolist(), strict=True))
     return np.array([errors.get(name, np.nan) for name in free])
 
@@ -252,12 +256,4 @@ def _inverse(
     return hessian
 
 
-def without_tests(mappings: Mapping[str, MappingOutcome]) -> dict[str, MappingOutcome]:
-    """Leave out comparisons with data that were not fitted."""
-    return {
-        key: dataclasses.replace(one, postfit_chi2=None)
-        for key, one in mappings.items()
-    }
-
-
-__all__ = ["FitOutcome", "begun_at", "taken_from", "without_tests"]
+__all__ = ["FitOutcome", "outcome_of_other_fit", "with_start_values_of"]

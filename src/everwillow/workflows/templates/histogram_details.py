@@ -11,6 +11,7 @@ import jax.tree_util as jtu
 import numpy as np
 
 from everwillow.engine import programs
+from everwillow.engine.prefit import centers_and_widths
 from everwillow.fitting import FitResult
 from everwillow.mappings import VariationsResult, variations
 from everwillow.mappings.error_propagation import root_of
@@ -45,15 +46,8 @@ def with_breakdown(
     # is the shift for a fluctuation of the auxiliary measurement.
     shifts = factor[:, : len(labels)] @ np.asarray(root).T
     constraints = model.constraints
-    widths = np.array(
-        [
-            float(np.asarray(constraints[name].width))
-            if name in constraints
-            else np.inf
-            for name in labels
-        ]
-    )
-    squares = (shifts / widths) ** 2
+    widths = centers_and_widths(constraints, result.layout)[1][list(result.free)]
+    squares = (shifts / np.where(np.isnan(widths), np.inf, widths)) ** 2
     # Without an auxiliary measurement there is nothing to tell.
     groups = {
         name: inside
@@ -78,9 +72,9 @@ def with_breakdown(
     return dataclasses.replace(outcome, histograms=found)
 
 
-def veiled(outcome: MappingOutcome) -> MappingOutcome:
+def blinded(outcome: MappingOutcome) -> MappingOutcome:
     """Leave out what tells the values of hidden parameters."""
-    histograms = {name: _veiled(h) for name, h in outcome.histograms.items()}
+    histograms = {name: _blinded(h) for name, h in outcome.histograms.items()}
     seen = all(h.data is not None for h in histograms.values())
     covariance = outcome.postfit_covariance if seen else None
     return dataclasses.replace(
@@ -88,7 +82,7 @@ def veiled(outcome: MappingOutcome) -> MappingOutcome:
     )
 
 
-def _veiled(histogram: HistogramResult) -> HistogramResult:
+def _blinded(histogram: HistogramResult) -> HistogramResult:
     if histogram.data is None:
         # The parts of an error tell it, and with it what scales the yields.
         return dataclasses.replace(
@@ -139,24 +133,14 @@ def with_variations(
 def _with(
     outcome: MappingOutcome, i: int, sides: Mapping[str, VariationsResult]
 ) -> MappingOutcome:
-    # The leaves of the values are the histograms, in this order.
-    leaves = {
-        field: [jtu.tree_leaves(part[i]) for part in (found.up, found.down)]
-        for field, found in sides.items()
-    }
-    histograms = {
-        name: dataclasses.replace(
-            histogram,
-            **{
-                field: Variations(
-                    sides[field].names, np.asarray(up[k]), np.asarray(down[k])
-                )
-                for field, (up, down) in leaves.items()
-            },
-        )
-        for k, (name, histogram) in enumerate(outcome.histograms.items())
-    }
+    histograms = dict(outcome.histograms)
+    for field, side in sides.items():
+        # The leaves of the values are the histograms, in this order.
+        moved = (jtu.tree_leaves(values[i]) for values in (side.up, side.down))
+        for name, up, down in zip(outcome.histograms, *moved, strict=True):
+            part = Variations(side.names, np.asarray(up), np.asarray(down))
+            histograms[name] = dataclasses.replace(histograms[name], **{field: part})
     return dataclasses.replace(outcome, histograms=histograms)
 
 
-__all__ = ["veiled", "with_breakdown", "with_variations"]
+__all__ = ["blinded", "with_breakdown", "with_variations"]

@@ -15,13 +15,12 @@ from everwillow.fitting import FitResult
 from everwillow.goodness.chi2 import inverse_quadratic_form
 from everwillow.goodness.pvalues import with_pvalue
 from everwillow.likelihood.data_terms import CovarianceTerm, GaussianTerm
-from everwillow.likelihood.histograms import Axis, Yields
+from everwillow.likelihood.histograms import Yields
 from everwillow.mappings import (
     AbstractHistogramMapping,
     Composite,
     Identity,
     MappingResult,
-    ObservedMapping,
     degrees_of_freedom,
     integer_axes,
     observed,
@@ -31,10 +30,11 @@ from everwillow.mappings import (
 )
 from everwillow.mappings.chi2 import residual_chi2
 from everwillow.models.templates.model import TemplateModel
+from everwillow.statelib import State
 from everwillow.statelib.transform import update
 from everwillow.workflows.report import ChiSquare, chi_square
 from everwillow.workflows.templates.histogram_details import (
-    veiled,
+    blinded,
     with_breakdown,
     with_variations,
 )
@@ -47,9 +47,9 @@ from everwillow.workflows.templates.results import (
 
 
 # A factor of the covariance of all values is kept up to so many numbers.
-LARGEST = 50_000_000
+MAX_FACTOR_SIZE = 50_000_000
 # A matrix of all parameters is made for up to so many.
-MOST = 10_000
+MAX_PARAMETERS = 10_000
 # Residuals with this share of the largest variance do not fluctuate.
 SINGULAR = 1e-9
 
@@ -62,7 +62,7 @@ class Histograms(NamedTuple):
     remarks: tuple[str, ...]
 
 
-class _Together(eqx.Module):
+class _JointMapping(eqx.Module):
     """Several mappings, evaluated in one program."""
 
     mappings: tuple[AbstractHistogramMapping, ...]
@@ -71,7 +71,7 @@ class _Together(eqx.Module):
         return tuple(mapping(params, yields) for mapping in self.mappings)
 
 
-class _Sides(NamedTuple):
+class _Evaluation(NamedTuple):
     """Values, errors and factor of all mappings, and what processes contribute."""
 
     result: MappingResult
@@ -85,11 +85,11 @@ def histograms_of(
     mappings, unconstrained = requested.mappings, requested.unconstrained
     breakdown = requested.options.breakdown
     every = (Identity(), *mappings)
-    fn = _Together(every)
+    fn = _JointMapping(every)
     rows = _rows(fn, model)
     columns = len(result.free) + model.fluctuations
     wanted = bool(mappings) or breakdown
-    keep = wanted and rows * columns <= LARGEST and result.hessian is not None
+    keep = wanted and rows * columns <= MAX_FACTOR_SIZE and result.hessian is not None
     remarks: tuple[str, ...] = ()
     if bool(result.success) and result.hessian is None:
         remarks = (
@@ -102,25 +102,25 @@ def histograms_of(
             "covariance: the chi2 of mappings, their covariances and the breakdown of "
             "errors were left out.",
         )
-    before = _before(fn, _physical(model), result, unconstrained, keep=keep)
-    if len(result.free) > MOST:
-        remarks = (*remarks, f"More than {MOST} parameters: no errors before the fit.")
-    after = _after(fn, model, result, keep=keep)
+    if len(result.free) > MAX_PARAMETERS:
+        text = f"More than {MAX_PARAMETERS} parameters: no errors before the fit."
+        remarks = (*remarks, text)
+    before, after = _before_and_after(fn, model, result, unconstrained, keep=keep)
     data = _data(every, model)
-    work = _Work(model, result, before, after, data)
-    found = [work.outcome(i, mapping) for i, mapping in enumerate(every)]
+    records = _HistogramRecords(model, result, before, after, data)
+    outcomes = [records.outcome(i, mapping) for i, mapping in enumerate(every)]
     if requested.groups and breakdown and keep and after is not None:
         factor = np.asarray(after.result.factor)
         groups = requested.groups
-        found = [
-            with_breakdown(outcome, factor[work.rows(i)], model, result, groups)
-            for i, outcome in enumerate(found)
+        outcomes = [
+            with_breakdown(outcome, factor[records.rows(i)], model, result, groups)
+            for i, outcome in enumerate(outcomes)
         ]
     if requested.variations:
         moved = requested.variations
-        found = with_variations(found, fn, model, result, moved, unconstrained)
+        outcomes = with_variations(outcomes, fn, model, result, moved, unconstrained)
     if model.hidden:
-        found = [veiled(outcome) for outcome in found]
+        outcomes = [blinded(outcome) for outcome in outcomes]
         remarks = (
             *remarks,
             "Parameters of interest are hidden. After the fit histograms without data "
@@ -129,9 +129,10 @@ def histograms_of(
             "and pulls are shown, and from these they can be computed.",
         )
     if not requested.options.covariances:
-        found = [_without_covariances(outcome) for outcome in found]
-    channels = {c.name: found[0].histograms[c.name] for c in model.layout.channels}
-    return Histograms(channels, {m.key: m for m in found[1:]}, remarks)
+        none = dict.fromkeys(("prefit_covariance", "postfit_covariance"))
+        outcomes = [dataclasses.replace(outcome, **none) for outcome in outcomes]
+    channels = {c.name: outcomes[0].histograms[c.name] for c in model.layout.channels}
+    return Histograms(channels, {m.key: m for m in outcomes[1:]}, remarks)
 
 
 def _physical(model: TemplateModel) -> TemplateModel:
@@ -150,54 +151,60 @@ def _physical(model: TemplateModel) -> TemplateModel:
     return dataclasses.replace(model.unblinded(), fixed=fixed)
 
 
-def _before(
-    fn: _Together,
+def _before_and_after(
+    fn: _JointMapping,
     model: TemplateModel,
     result: FitResult,
     unconstrained: Mapping[Any, float],
     *,
     keep: bool,
-) -> _Sides:
-    """Evaluate at the start values, without errors where there are too many."""
-    start = model.state.to_pytree()
-    parts = _processes(fn.mappings, model, start, None)
-    if len(result.free) > MOST:
-        return _Sides(_without_errors(fn, model, result, start, None), parts)
-    found = prefit(fn, model, unconstrained=unconstrained, factor=keep)
-    return _Sides(found, parts)
-
-
-def _after(
-    fn: _Together, model: TemplateModel, result: FitResult, *, keep: bool
-) -> _Sides | None:
-    """Evaluate at the best fit, without errors where there is no Hessian."""
+) -> tuple[_Evaluation, _Evaluation | None]:
+    """Evaluate at the start values, and at the best fit if there is one."""
+    start, moved = _physical(model), None
+    if len(result.free) <= MAX_PARAMETERS:
+        moved = prefit(fn, start, unconstrained=unconstrained, factor=keep)
+    before = _evaluated(fn, start, result, start.state, None, moved)
     if not bool(result.success):
-        return None
-    end, data = result.params.to_pytree(), model.observation
-    parts = _processes(fn.mappings, model, end, data)
-    if result.hessian is None:
-        return _Sides(_without_errors(fn, model, result, end, data), parts)
-    return _Sides(postfit(fn, model, result, factor=keep), parts)
+        return before, None
+    moved = None
+    if result.hessian is not None:
+        moved = postfit(fn, model, result, factor=keep)
+    data = model.observation
+    return before, _evaluated(fn, model, result, result.params, data, moved)
 
 
-def _rows(fn: _Together, model: TemplateModel) -> int:
+def _evaluated(
+    fn: _JointMapping,
+    model: TemplateModel,
+    result: FitResult,
+    state: State,
+    data: Any,
+    propagated: MappingResult | None,
+) -> _Evaluation:
+    """Add what processes contribute to values of mappings.
+
+    Args:
+        fn: The mappings.
+        model: The model.
+        result: Its fit.
+        state: Where they are evaluated.
+        data: The data that the parameters follow; None before the fit.
+        propagated: Values with errors; None for errors of NaN.
+    """
+    params = state.to_pytree()
+    processes = programs.call(_contributed, fn.mappings, model, params, data)
+    if propagated is None:
+        values = programs.call(_valued, fn, model, params, data)
+        errors = jax.tree.map(lambda v: np.full(np.shape(v), np.nan), values)
+        propagated = MappingResult(values, errors, None, result.labels)
+    return _Evaluation(propagated, processes)
+
+
+def _rows(fn: _JointMapping, model: TemplateModel) -> int:
     values = jax.eval_shape(
         lambda p: fn(p, model.predicted(p)), model.state.to_pytree()
     )
     return sum(leaf.size for leaf in jax.tree.leaves(values))
-
-
-def _processes(mappings: Any, model: TemplateModel, params: Any, data: Any) -> Any:
-    """Return what processes contribute to the values of each mapping."""
-    return programs.call(_contributed, mappings, model, params, data)
-
-
-def _without_errors(
-    fn: _Together, model: TemplateModel, result: FitResult, params: Any, data: Any
-) -> MappingResult:
-    values = programs.call(_valued, fn, model, params, data)
-    errors = jax.tree.map(lambda v: np.full(np.shape(v), np.nan), values)
-    return MappingResult(values, errors, None, result.labels)
 
 
 def _valued(fn: Any, model: TemplateModel, params: Any, data: Any) -> Any:
@@ -211,23 +218,33 @@ def _contributed(mappings: Any, model: TemplateModel, params: Any, data: Any) ->
 
 def _data(
     mappings: Sequence[AbstractHistogramMapping], model: TemplateModel
-) -> dict[str, ObservedMapping]:
-    """Return the data of each mapping that has any, in one program for all."""
-    parts = {}
-    for mapping in mappings:
-        part = with_data(mapping, model.layout)
-        for one in part.mappings if isinstance(part, Composite) else (part,):
-            if one is not None:
-                parts[one.key] = one
+) -> list[dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """Return data and variances of the histograms of each mapping, by their names."""
+    several = [with_data(mapping, model.layout) for mapping in mappings]
+    parts = {
+        part.key: part
+        for one in several
+        for part in (one.mappings if isinstance(one, Composite) else (one,))
+        if part is not None
+    }
     if not parts:
-        return {}
+        return [{} for _ in mappings]
+    # All mappings in one program.
     counts = np.asarray(model.observation["main"]["counts"])
     joint = Composite(*parts.values())
-    found = observed(joint, model.layout, counts, variance=_variance(model, counts))
-    return {
-        key: ObservedMapping(found.values[key], found.variances[key], None)
-        for key in parts
-    }
+    data = observed(joint, model.layout, counts, variance=_variance(model, counts))
+
+    def histograms(one: AbstractHistogramMapping, by_key: Any) -> dict[str, np.ndarray]:
+        if isinstance(one, Composite):
+            return _by_name({part.key: by_key[part.key] for part in one.mappings})
+        return _by_name(by_key[one.key])
+
+    records = []
+    for one in several:
+        values = {} if one is None else histograms(one, data.values)
+        variances = {} if one is None else histograms(one, data.variances)
+        records.append({name: (values[name], variances[name]) for name in values})
+    return records
 
 
 def _variance(model: TemplateModel, yields: np.ndarray) -> np.ndarray:
@@ -240,33 +257,32 @@ def _variance(model: TemplateModel, yields: np.ndarray) -> np.ndarray:
     return np.where(counts > 0, counts, yields)
 
 
-class _Work(NamedTuple):
+class _HistogramRecords(NamedTuple):
     """What the records of mappings are made of."""
 
     model: TemplateModel
     result: FitResult
-    before: _Sides
-    after: _Sides | None
-    data: dict[str, ObservedMapping]
+    before: _Evaluation
+    after: _Evaluation | None
+    data: list[dict[str, tuple[np.ndarray, np.ndarray]]]
 
     def outcome(self, i: int, mapping: AbstractHistogramMapping) -> MappingOutcome:
         """Return the record of a mapping."""
         layout = self.model.layout
         axes, names = mapping.axes(layout), mapping.process_names(layout)
-        seen = self._seen(mapping)
         histograms = {}
         for path, values in jtu.tree_leaves_with_path(self.before.result.values[i]):
             post = None if self.after is None else _side(self.after, i, path)
             inner = tuple(path)
-            part = seen.get(name_of(path))
-            histograms[name_of(path)] = HistogramResult(
-                axes=_axes(found_at(axes, inner), np.shape(values)),
-                process_names=tuple(found_at(names, inner) or ()),
+            data, variances = self.data[i].get(_name_of(path), (None, None))
+            histograms[_name_of(path)] = HistogramResult(
+                axes=tuple(_subtree_at(axes, inner) or integer_axes(np.shape(values))),
+                process_names=tuple(_subtree_at(names, inner) or ()),
                 prefit=_side(self.before, i, path),
                 postfit=post,
-                data=None if part is None else part[0],
-                data_errors=None if part is None else np.sqrt(part[1]),
-                quantity=quantity_at(mapping, inner),
+                data=data,
+                data_errors=None if variances is None else np.sqrt(variances),
+                quantity=_quantity_at(mapping, inner),
             )
         before, after = (
             self._covariance(side, i) for side in (self.before, self.after)
@@ -279,10 +295,12 @@ class _Work(NamedTuple):
             before,
             after,
             self._prefit_chi2(i, mapping, before) if compared else None,
-            self._postfit_chi2(mapping) if compared and self.after else None,
+            chi_square(residual_chi2(mapping, self.model, self.result))
+            if compared and self.after
+            else None,
         )
 
-    def _covariance(self, side: _Sides | None, i: int) -> np.ndarray | None:
+    def _covariance(self, side: _Evaluation | None, i: int) -> np.ndarray | None:
         """Return the covariance of the values of a mapping, if it is kept."""
         if side is None or side.result.factor is None:
             return None
@@ -296,27 +314,6 @@ class _Work(NamedTuple):
             for values in self.before.result.values
         ]
         return slice(sum(sizes[:i]), sum(sizes[: i + 1]))
-
-    def _seen(self, mapping: AbstractHistogramMapping) -> dict[str, Any]:
-        """Return data and variances of a mapping by the names of its histograms."""
-        part = with_data(mapping, self.model.layout)
-        if part is None:
-            return {}
-        found = self.data
-        is_joint = isinstance(part, Composite)
-        value: Any = (
-            {
-                one.key: (found[one.key].values, found[one.key].variances)
-                for one in part.mappings
-            }
-            if is_joint
-            else (found[part.key].values, found[part.key].variances)
-        )
-        split = (
-            [{k: v[j] for k, v in value.items()} for j in (0, 1)] if is_joint else value
-        )
-        both = [dict(named_leaves(side)) for side in split]
-        return {name: (both[0][name], both[1][name]) for name in both[0]}
 
     def _prefit_chi2(
         self, i: int, mapping: AbstractHistogramMapping, covariance: Any
@@ -336,9 +333,6 @@ class _Work(NamedTuple):
         ndof = degrees_of_freedom(mapping, model.layout)
         return _independent(away, np.asarray(seen.covariance) + covariance, ndof)
 
-    def _postfit_chi2(self, mapping: AbstractHistogramMapping) -> ChiSquare:
-        return chi_square(residual_chi2(mapping, self.model, self.result))
-
 
 def _independent(
     away: Float[np.ndarray, " n"], covariance: Float[np.ndarray, "n n"], ndof: int
@@ -356,40 +350,30 @@ def _independent(
     return chi_square(with_pvalue(form.value, float(count)))
 
 
-def _side(side: _Sides, i: int, path: Any) -> Expectation:
-    parts = found_at(side.processes[i], tuple(path))
+def _side(side: _Evaluation, i: int, path: Any) -> Expectation:
+    parts = _subtree_at(side.processes[i], tuple(path))
     return Expectation(
-        np.asarray(found_at(side.result.values[i], tuple(path))),
-        np.asarray(found_at(side.result.errors[i], tuple(path))),
+        np.asarray(_subtree_at(side.result.values[i], tuple(path))),
+        np.asarray(_subtree_at(side.result.errors[i], tuple(path))),
         None if parts is None else np.asarray(parts),
     )
-
-
-def _axes(axes: tuple[Axis, ...] | None, shape: tuple[int, ...]) -> tuple[Axis, ...]:
-    return integer_axes(shape) if axes is None else tuple(axes)
-
-
-def _without_covariances(outcome: MappingOutcome) -> MappingOutcome:
-    return dataclasses.replace(outcome, prefit_covariance=None, postfit_covariance=None)
 
 
 SINGLE = "values"
 
 
-def named_leaves(tree: Any) -> list[tuple[str, np.ndarray]]:
-    """Return the arrays of a tree with the names of their histograms."""
-    return [
-        (name_of(path), np.asarray(leaf))
-        for path, leaf in jtu.tree_leaves_with_path(tree)
-    ]
+def _by_name(tree: Any) -> dict[str, np.ndarray]:
+    """Return the arrays of a tree by the names of their histograms."""
+    leaves = jtu.tree_leaves_with_path(tree)
+    return {_name_of(path): np.asarray(leaf) for path, leaf in leaves}
 
 
-def name_of(path: Any) -> str:
+def _name_of(path: Any) -> str:
     """Return the name of a histogram: its keys in the values of the mapping."""
-    return "/".join(str(key_of(part)) for part in path) or SINGLE
+    return "/".join(str(_key_of(part)) for part in path) or SINGLE
 
 
-def key_of(part: Any) -> Any:
+def _key_of(part: Any) -> Any:
     """Return a step of a path as a plain key."""
     for attribute in ("key", "name", "idx"):
         if hasattr(part, attribute):
@@ -397,30 +381,22 @@ def key_of(part: Any) -> Any:
     return part
 
 
-def found_at(tree: Any, path: tuple[Any, ...]) -> Any:
-    """Return what is at a path; None where a tree does not go so far."""
+def _subtree_at(tree: Any, path: tuple[Any, ...]) -> Any:
+    """Return the part of a tree at a path; None where it does not go so far."""
     for part in path:
-        key = key_of(part)
+        key = _key_of(part)
         if tree is None or (isinstance(tree, Mapping) and key not in tree):
             return None
         tree = getattr(tree, key) if hasattr(part, "name") else tree[key]
     return tree
 
 
-def quantity_at(mapping: AbstractHistogramMapping, path: tuple[Any, ...]) -> str:
+def _quantity_at(mapping: AbstractHistogramMapping, path: tuple[Any, ...]) -> str:
     """Return what the values of a mapping are, those of a part of a composite."""
     if isinstance(mapping, Composite):
         parts = {part.key: part for part in mapping.mappings}
-        return parts[key_of(path[0])].quantity
+        return parts[_key_of(path[0])].quantity
     return mapping.quantity
 
 
-__all__ = [
-    "Histograms",
-    "found_at",
-    "histograms_of",
-    "key_of",
-    "name_of",
-    "named_leaves",
-    "quantity_at",
-]
+__all__ = ["Histograms", "histograms_of"]

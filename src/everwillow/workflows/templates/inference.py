@@ -33,6 +33,7 @@ from everwillow.workflows.report import (
     Limit,
     NonprofiledShifts,
     Scan,
+    scan_range,
 )
 from everwillow.workflows.templates.options import Pair
 from everwillow.workflows.templates.requested import RequestedResults
@@ -40,24 +41,10 @@ from everwillow.workflows.templates.requested import RequestedResults
 
 T = TypeVar("T")
 
-# The range of a scan, in standard errors.
-REACH = 3.0
-
-
-class Inference(NamedTuple):
-    """What further fits found; each the field of that name of the results."""
-
-    asymmetric_errors: AsymmetricErrors | None
-    limits: dict[str, Limit]
-    scans: dict[str, Scan]
-    grid_scans: dict[str, GridScan]
-    contours: dict[str, Contour]
-    remarks: tuple[str, ...]
-
 
 def inferred(
     model: TemplateModel, result: FitResult, requested: RequestedResults, max_steps: int
-) -> Inference:
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Compute the results that take further fits.
 
     Args:
@@ -65,29 +52,29 @@ def inferred(
         result: Its fit, at a minimum and with a Hessian.
         requested: What is requested.
         max_steps: As in `everwillow.fit`.
+
+    Returns:
+        Fields of the results by name, and remarks.
     """
     options = requested.options
     level, points = options.limit_level, options.scan_points
-    work = _Work(model, result, max_steps, [])
-    return Inference(
-        asymmetric_errors=work.asymmetric_errors(requested.minos),
-        limits={name: work.limit(name, level) for name in requested.limits},
-        scans={name: work.scan(name, points) for name in requested.scans},
-        grid_scans={
-            ",".join(pair): work.grid(pair, points) for pair in requested.grids
+    fits = _FurtherFits(model, result, max_steps, [])
+    fields = {
+        "asymmetric_errors": fits.asymmetric_errors(requested.minos),
+        "limits": {name: fits.limit(name, level) for name in requested.limits},
+        "scans": {name: fits.scan(name, points) for name in requested.scans},
+        "grid_scans": {
+            ",".join(pair): fits.grid(pair, points) for pair in requested.grids
         },
-        contours={
-            ",".join(pair): work.contour(pair, options.contour_levels)
+        "contours": {
+            ",".join(pair): fits.contour(pair, options.contour_levels)
             for pair in requested.contours
         },
-        remarks=tuple(work.remarks),
-    )
+    }
+    return fields, tuple(fits.remarks)
 
 
-NOTHING = Inference(None, {}, {}, {}, {}, ())
-
-
-class _Work(NamedTuple):
+class _FurtherFits(NamedTuple):
     """A fit that further ones start from, and what they remark."""
 
     model: TemplateModel
@@ -110,16 +97,12 @@ class _Work(NamedTuple):
 
     def points(self, name: str, count: int) -> Float[np.ndarray, " count"]:
         """Return values some standard errors around the best one, inside of bounds."""
-        result, best = self.result, self.best(name)
-        i = result.labels.index(name)
-        sides, covariance = result.bound_errors, result.covariance
-        assert sides is not None
-        assert covariance is not None
-        error = float(sides[i] if result.at_bound[i] else np.sqrt(covariance[i, i]))
-        place, bounds = result.free[i], self.model.bounds
-        low = max(best - REACH * error, float(np.asarray(bounds.lower)[place]))
-        high = min(best + REACH * error, float(np.asarray(bounds.upper)[place]))
-        return np.linspace(low, high, count)
+        place, bounds = self.result.labels.index(name), self.model.bounds
+        lower, upper = (
+            float(np.asarray(side)[self.result.free[place]])
+            for side in (bounds.lower, bounds.upper)
+        )
+        return np.linspace(*scan_range(self.result, name, lower, upper), count)
 
     def asymmetric_errors(self, names: Sequence[str]) -> AsymmetricErrors | None:
         """Return the intervals of parameters; None for no parameters."""
@@ -295,4 +278,4 @@ def nonprofiled_of(
     )
 
 
-__all__ = ["NOTHING", "Inference", "impacts_of", "inferred", "nonprofiled_of"]
+__all__ = ["impacts_of", "inferred", "nonprofiled_of"]
