@@ -1,13 +1,11 @@
 """The options of `fit` that every function which fits passes on."""
 
-import functools as ft
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypedDict, TypeVar, get_type_hints
 
 import optimistix as optx
 
-from everwillow._errors import ArgumentTypeError, nearest
+from everwillow._keywords import takes_keywords
 from everwillow._typing import Key
 
 
@@ -75,35 +73,10 @@ def takes_options(
         ArgumentTypeError: When the function is called with another keyword; names the
             nearest one.
     """
-
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        signature = inspect.signature(function)
-        *own, _ = signature.parameters.values()
-        more = [
-            inspect.Parameter(
-                name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=_DEFAULTS.get(name),
-                annotation=annotation,
-            )
-            for name, annotation in get_type_hints(options).items()
-        ]
-        full = signature.replace(parameters=[*own, *more])
-
-        @ft.wraps(function)
-        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-            for name in kwargs:
-                if name not in full.parameters:
-                    raise ArgumentTypeError(
-                        f"{function.__name__}: there is no argument {name!r}."
-                        f"{nearest(name, full.parameters)}"
-                    )
-            return function(*args, **kwargs)
-
-        checked.__signature__ = full  # pyright: ignore[reportAttributeAccessIssue]
-        return checked
-
-    return decorate
+    return takes_keywords(
+        (name, annotation, _DEFAULTS.get(name))
+        for name, annotation in get_type_hints(options).items()
+    )
 
 
 __all__ = ["FitOptions", "RefitOptions", "takes_options"]

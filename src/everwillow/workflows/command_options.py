@@ -17,12 +17,10 @@ Importing this module, and those with dataclasses of options, does not import JA
 """
 
 import dataclasses
-import functools as ft
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
-from everwillow._errors import ArgumentTypeError, nearest
+from everwillow._keywords import takes_keywords
 
 
 P = ParamSpec("P")
@@ -122,36 +120,11 @@ def takes_options(*classes: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
         ArgumentTypeError: When the function is called with another keyword; names the
             nearest one.
     """
-
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        signature = inspect.signature(function)
-        *own, _ = signature.parameters.values()
-        more = [
-            inspect.Parameter(
-                field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=field.default,
-                annotation=field.type,
-            )
-            for cls in classes
-            for field in dataclasses.fields(cls)
-        ]
-        full = signature.replace(parameters=[*own, *more])
-
-        @ft.wraps(function)
-        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-            for name in kwargs:
-                if name not in full.parameters:
-                    raise ArgumentTypeError(
-                        f"{function.__name__}: there is no argument {name!r}."
-                        f"{nearest(name, full.parameters)}"
-                    )
-            return function(*args, **kwargs)
-
-        checked.__signature__ = full  # pyright: ignore[reportAttributeAccessIssue]
-        return checked
-
-    return decorate
+    return takes_keywords(
+        (field.name, field.type, field.default)
+        for cls in classes
+        for field in dataclasses.fields(cls)
+    )
 
 
 def options_of(cls: type[T], keywords: Mapping[str, Any]) -> T:

@@ -1,0 +1,54 @@
+"""Functions that pass keywords on, with all of them in their signatures."""
+
+import functools as ft
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, ParamSpec, TypeVar
+
+from everwillow._errors import ArgumentTypeError, nearest
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def takes_keywords(
+    keywords: Iterable[tuple[str, Any, Any]],
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function refuse keywords that are neither its own nor among some others.
+
+    Its signature, as `help` and editors show it, lists the others with their defaults
+    instead of its last parameter, ``**options``.
+
+    Args:
+        keywords: The name, annotation and default of each.
+    """
+    more = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=default,
+            annotation=annotation,
+        )
+        for name, annotation, default in keywords
+    ]
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+        *own, _ = signature.parameters.values()
+        full = signature.replace(parameters=[*own, *more])
+
+        @ft.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            for name in kwargs:
+                if name not in full.parameters:
+                    raise ArgumentTypeError(
+                        f"{function.__name__}: there is no argument {name!r}."
+                        f"{nearest(name, full.parameters)}"
+                    )
+            return function(*args, **kwargs)
+
+        checked.__signature__ = full  # pyright: ignore[reportAttributeAccessIssue]
+        return checked
+
+    return decorate
