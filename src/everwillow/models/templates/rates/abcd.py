@@ -22,7 +22,7 @@ from everwillow.models.templates.rates._cells import (
     places,
 )
 from everwillow.models.templates.rates.base import (
-    AbstractVectorModel,
+    AbstractStoredModel,
     ParameterTable,
     RateParameter,
 )
@@ -271,7 +271,7 @@ def nominal_yields(spec: TemplateSpec) -> Float[np.ndarray, "processes bins"]:
     return out
 
 
-class AbstractABCD(AbstractVectorModel):
+class AbstractABCD(AbstractStoredModel):
     """A background in region D, a product of powers of what other regions have.
 
     Attributes:
@@ -279,8 +279,6 @@ class AbstractABCD(AbstractVectorModel):
         powers: The power of each region in the prediction.
     """
 
-    layout: Layout = eqx.field(static=True)
-    table: ParameterTable = eqx.field(static=True)
     prediction: Prediction
     powers: eqx.AbstractClassVar[Mapping[str, int]]
 

@@ -3,7 +3,6 @@
 import math
 from typing import final
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -22,7 +21,7 @@ from everwillow.models.templates.rates._cells import (
     spread,
 )
 from everwillow.models.templates.rates.base import (
-    AbstractVectorModel,
+    AbstractStoredModel,
     ParameterTable,
     RateParameter,
     strength,
@@ -30,7 +29,7 @@ from everwillow.models.templates.rates.base import (
 
 
 @final
-class AxisNorms(AbstractVectorModel):
+class AxisNorms(AbstractStoredModel):
     """One strength for each bin of some axes, such as a cross section in bins.
 
     The strengths are called ``<name>_<axis><bin>...``, for instance ``signal_pt0_eta2``
@@ -60,8 +59,6 @@ class AxisNorms(AbstractVectorModel):
         Array([[0.9, 1.3]], dtype=float64)
     """
 
-    layout: Layout = eqx.field(static=True)
-    table: ParameterTable = eqx.field(static=True)
     place: Int[Array | np.ndarray, "processes bins"]
 
     def __init__(
@@ -89,8 +86,25 @@ class AxisNorms(AbstractVectorModel):
         return spread(values, self.place)
 
 
+class _AbstractAxisShape(AbstractStoredModel):
+    """A function along an axis for each cell of other axes, linear in its parameters.
+
+    Attributes:
+        basis: What each coefficient is multiplied with at the bins of the axis.
+        place: Where in ``(1, *values of the function)`` each rate is.
+    """
+
+    basis: Float[Array | np.ndarray, "positions coefficients"]
+    place: Int[Array | np.ndarray, "processes bins"]
+
+    def _values(
+        self, values: Float[Array, " parameters"]
+    ) -> Float[Array, "positions cells"]:
+        return jnp.matmul(self.basis, values.reshape(self.basis.shape[1], -1))
+
+
 @final
-class AxisExponential(AbstractVectorModel):
+class AxisExponential(_AbstractAxisShape):
     r"""Exponentials along an axis, :math:`\exp(a + b\,(x - x_0))`.
 
     :math:`x` is the centre of a bin. Each cell of the other axes has its own :math:`a`,
@@ -125,11 +139,6 @@ class AxisExponential(AbstractVectorModel):
         Array([[0.368, 0.05 ]], dtype=float64)
     """
 
-    layout: Layout = eqx.field(static=True)
-    table: ParameterTable = eqx.field(static=True)
-    basis: Float[Array | np.ndarray, "positions 2"]
-    place: Int[Array | np.ndarray, "processes bins"]
-
     def __init__(
         self,
         layout: Layout,
@@ -159,13 +168,11 @@ class AxisExponential(AbstractVectorModel):
         self, values: Float[Array, " parameters"]
     ) -> Float[Array, "processes bins"]:
         """Return the exponentials, and 1 elsewhere."""
-        return spread(
-            jnp.exp(jnp.matmul(self.basis, values.reshape(2, -1))), self.place
-        )
+        return spread(jnp.exp(self._values(values)), self.place)
 
 
 @final
-class AxisBernstein(AbstractVectorModel):
+class AxisBernstein(_AbstractAxisShape):
     r"""Bernstein polynomials along an axis.
 
     The rate is :math:`\sum_k c_k \binom{n}{k} t^k (1 - t)^{n - k}`, where :math:`t`
@@ -202,11 +209,6 @@ class AxisBernstein(AbstractVectorModel):
         Array([[1.75, 1.25]], dtype=float64)
     """
 
-    layout: Layout = eqx.field(static=True)
-    table: ParameterTable = eqx.field(static=True)
-    basis: Float[Array | np.ndarray, "positions coefficients"]
-    place: Int[Array | np.ndarray, "processes bins"]
-
     def __init__(
         self,
         layout: Layout,
@@ -237,8 +239,7 @@ class AxisBernstein(AbstractVectorModel):
         self, values: Float[Array, " parameters"]
     ) -> Float[Array, "processes bins"]:
         """Return the polynomials, and 1 elsewhere."""
-        coefficients = values.reshape(self.basis.shape[1], -1)
-        return spread(jnp.matmul(self.basis, coefficients), self.place)
+        return spread(self._values(values), self.place)
 
 
 def bernstein_basis(

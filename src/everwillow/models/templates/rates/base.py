@@ -197,6 +197,13 @@ class AbstractVectorModel(AbstractParameterModel):
         """Return the rates from the values of `parameters`, in their order."""
 
 
+class AbstractStoredModel(AbstractVectorModel):
+    """A vector model that stores its layout and its parameters."""
+
+    layout: Layout = eqx.field(static=True)
+    table: ParameterTable = eqx.field(static=True)
+
+
 @final
 class _Restarted(AbstractVectorModel):
     """A model with other start values."""
@@ -271,6 +278,7 @@ def check_rates(model: AbstractParameterModel) -> None:
 
 __all__ = [
     "AbstractParameterModel",
+    "AbstractStoredModel",
     "AbstractVectorModel",
     "ParameterTable",
     "RateParameter",

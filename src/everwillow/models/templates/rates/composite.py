@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import final
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -12,7 +11,7 @@ from everwillow._errors import ConflictError, ShapeMismatchError
 from everwillow.likelihood.histograms import Layout
 from everwillow.models.templates.rates.base import (
     AbstractParameterModel,
-    AbstractVectorModel,
+    AbstractStoredModel,
     ParameterTable,
     RateParameter,
     rates_of,
@@ -20,7 +19,7 @@ from everwillow.models.templates.rates.base import (
 
 
 @final
-class Composite(AbstractVectorModel):
+class Composite(AbstractStoredModel):
     """The product of several models.
 
     Models that define a parameter of one name in the same way share it.
@@ -47,8 +46,6 @@ class Composite(AbstractVectorModel):
                [1.]], dtype=float64)
     """
 
-    layout: Layout = eqx.field(static=True)
-    table: ParameterTable = eqx.field(static=True)
     models: tuple[AbstractParameterModel, ...]
     places: tuple[Int[Array | np.ndarray, " parameters"], ...]
 

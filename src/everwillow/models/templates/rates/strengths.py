@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias, final
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -18,7 +17,7 @@ from everwillow.models.templates.rates._cells import (
 )
 from everwillow.models.templates.rates.base import (
     AbstractParameterModel,
-    AbstractVectorModel,
+    AbstractStoredModel,
     ParameterTable,
     RateParameter,
     check_rates,
@@ -31,7 +30,7 @@ Pair: TypeAlias = tuple[Names, Names]
 
 
 @final
-class Fixed(AbstractVectorModel):
+class Fixed(AbstractStoredModel):
     """All rates are 1: there are no parameters.
 
     Args:
@@ -45,9 +44,6 @@ class Fixed(AbstractVectorModel):
                [1.]], dtype=float64)
     """
 
-    layout: Layout = eqx.field(static=True)
-    table: ParameterTable = eqx.field(static=True)
-
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.table = ParameterTable({})
@@ -60,7 +56,7 @@ class Fixed(AbstractVectorModel):
 
 
 @final
-class Strengths(AbstractVectorModel):
+class Strengths(AbstractStoredModel):
     """One strength for each signal: its rate in all bins, 1 where a fit starts.
 
     A strength is the yield in units of the nominal one. Fitted and masked channels
@@ -86,8 +82,6 @@ class Strengths(AbstractVectorModel):
                [1. ]], dtype=float64)
     """
 
-    layout: Layout = eqx.field(static=True)
-    table: ParameterTable = eqx.field(static=True)
     place: Int[Array | np.ndarray, " processes"]
 
     def __init__(
@@ -117,7 +111,7 @@ class Strengths(AbstractVectorModel):
 
 
 @final
-class SharedStrengths(AbstractVectorModel):
+class SharedStrengths(AbstractStoredModel):
     """Strengths that several processes follow.
 
     Args:
@@ -140,8 +134,6 @@ class SharedStrengths(AbstractVectorModel):
                [1.]], dtype=float64)
     """
 
-    layout: Layout = eqx.field(static=True)
-    table: ParameterTable = eqx.field(static=True)
     place: Int[Array | np.ndarray, " processes"]
 
     def __init__(
@@ -168,7 +160,7 @@ class SharedStrengths(AbstractVectorModel):
 
 
 @final
-class Mixture(AbstractVectorModel):
+class Mixture(AbstractStoredModel):
     """Fractions x: one group of processes is scaled by x, another by 1 - x.
 
     A fraction starts at 1, where there is all of the first group and nothing of the
@@ -195,8 +187,6 @@ class Mixture(AbstractVectorModel):
                [0.3]], dtype=float64)
     """
 
-    layout: Layout = eqx.field(static=True)
-    table: ParameterTable = eqx.field(static=True)
     place: Int[Array | np.ndarray, " processes"]
 
     def __init__(
