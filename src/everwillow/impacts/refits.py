@@ -110,7 +110,7 @@ class Setting(NamedTuple):
     success: Any
     lower: Any
     upper: Any
-    place: np.ndarray
+    place: Any
     base: Foothold | None
 
 
@@ -170,9 +170,8 @@ def refit_parameters(
 def _refit_parameters(
     task, numbers, setting: Setting, covariance, pois, moved, targets, lanes
 ) -> RefitImpacts:
-    place = jnp.asarray(setting.place)
-    x = jnp.asarray(setting.x)
-    size, base = x.shape[0], None if lanes else setting.base
+    setting = _arrays(setting, lanes)
+    place, x = setting.place, setting.x
 
     def one(which, target):
         here = place[which]
@@ -183,13 +182,11 @@ def _refit_parameters(
         slope = jnp.where(own > 0, column / jnp.where(own > 0, own, 1), 0)
         start = x.at[place].add(slope * (target - x[here]))
         start = _inside(start, x, setting).at[here].set(target)
-        held = jnp.arange(size) == here
-        return _minimum(task, numbers, start, held, base), good
+        held = jnp.arange(x.shape[0]) == here
+        return _minimum(task, numbers, start, held, setting.base), good
 
-    setting = _arrays(setting)
-    which = jnp.concatenate([jnp.asarray(moved)] * 2)
-    minimum, good = _mapped(one, (which, jnp.ravel(targets)), lanes)
-    return _record(minimum, good, setting, place[pois], targets)
+    rows = jnp.concatenate([jnp.asarray(moved)] * 2), jnp.ravel(targets)
+    return _fits(one, rows, setting, pois, targets, lanes)
 
 
 def refit_fixed(
@@ -217,21 +214,18 @@ def refit_fixed(
 def _refit_fixed(
     task, numbers, setting: Setting, pois, moved, targets, lanes
 ) -> RefitImpacts:
-    place, index = jnp.asarray(setting.place), jnp.asarray(numbers.index)
-    vector = jnp.asarray(numbers.vector)
-    base = None if lanes else setting.base
-    setting = _arrays(setting)
-    held = ~jnp.zeros(index.shape, bool).at[place].set(True)
+    setting = _arrays(setting, lanes)
+    index, vector = jnp.asarray(numbers.index), jnp.asarray(numbers.vector)
+    held = ~jnp.zeros(index.shape, bool).at[setting.place].set(True)
 
     def one(which, target):
         there = vector.at[which].set(target)
         numbers_there = dataclasses.replace(numbers, vector=there)
-        minimum = _minimum(task, numbers_there, there[index], held, base)
+        minimum = _minimum(task, numbers_there, there[index], held, setting.base)
         return minimum, jnp.isfinite(target)
 
-    which = jnp.concatenate([jnp.asarray(moved)] * 2)
-    minimum, good = _mapped(one, (which, jnp.ravel(targets)), lanes)
-    return _record(minimum, good, setting, place[pois], targets)
+    rows = jnp.concatenate([jnp.asarray(moved)] * 2), jnp.ravel(targets)
+    return _fits(one, rows, setting, pois, targets, lanes)
 
 
 def refit_auxiliary(
@@ -260,31 +254,21 @@ def refit_auxiliary(
 def _refit_auxiliary(
     task, numbers, setting: Setting, pois, shifts, predicted, lanes
 ) -> RefitImpacts:
-    place, x = jnp.asarray(setting.place), jnp.asarray(setting.x)
+    setting = _arrays(setting, lanes)
+    place, x = setting.place, setting.x
     aux = jax.tree.map(jnp.asarray, numbers.observation["aux"])
     flat, unravel = ravel_pytree(aux)
-    base = None if lanes else setting.base
-    setting = _arrays(setting)
 
     def one(shift, step):
         observation = {**numbers.observation, "aux": unravel(flat + shift)}
         moved = dataclasses.replace(numbers, observation=observation)
         start = _inside(x.at[place].add(step), x, setting)
         held = jnp.zeros(x.shape, bool)
-        return _minimum(task, moved, start, held, base), jnp.asarray(True)
+        return _minimum(task, moved, start, held, setting.base), jnp.asarray(True)
 
-    shifts = jnp.concatenate([-shifts, shifts])
-    steps = jnp.concatenate([-predicted, predicted])
-    minimum, good = _mapped(one, (shifts, steps), lanes)
+    rows = tuple(jnp.concatenate([-step, step]) for step in (shifts, predicted))
     targets = jnp.stack([-jnp.ones(len(predicted)), jnp.ones(len(predicted))])
-    return _record(minimum, good, setting, place[pois], targets)
-
-
-def _mapped(
-    one: Callable[..., Any], rows: tuple[Array, Array], lanes: int
-) -> tuple[Minimum, Array]:
-    """Make the fits one after the other, or `lanes` of them at once."""
-    return jax.lax.map(lambda row: one(*row), rows, batch_size=lanes or None)
+    return _fits(one, rows, setting, pois, targets, lanes)
 
 
 def _lanes(batch_size: int | None) -> int:
@@ -298,10 +282,11 @@ def _lanes(batch_size: int | None) -> int:
     return 0 if jax.default_backend() == "cpu" else 64
 
 
-def _arrays(setting: Setting) -> Setting:
-    x = jnp.asarray(setting.x)
-    lower, upper = jnp.asarray(setting.lower), jnp.asarray(setting.upper)
-    return setting._replace(x=x, lower=lower, upper=upper)
+def _arrays(setting: Setting, lanes: int) -> Setting:
+    """Return the setting of fits in a program; those in lanes have no base."""
+    names = ("x", "lower", "upper", "place")
+    arrays = {name: jnp.asarray(getattr(setting, name)) for name in names}
+    return setting._replace(**arrays, base=None if lanes else setting.base)
 
 
 def _inside(start: Array, x: Array, setting: Setting) -> Array:
@@ -312,11 +297,19 @@ def _inside(start: Array, x: Array, setting: Setting) -> Array:
     return jnp.where((start > setting.lower) & (start < setting.upper), start, x)
 
 
-def _record(
-    minimum: Minimum, good: Array, setting: Setting, pois: Array, targets: Array
+def _fits(
+    one: Callable[..., tuple[Minimum, Array]],
+    rows: tuple[Array, ...],
+    setting: Setting,
+    pois: np.ndarray,
+    targets: Array,
+    lanes: int,
 ) -> RefitImpacts:
+    """Make the fits one after the other, or `lanes` of them at once."""
+    fits = jax.lax.map(lambda row: one(*row), rows, batch_size=lanes or None)
+    (minimum, good), place = fits, setting.place[pois]
     fine = good & minimum.success & jnp.asarray(setting.success)
-    moves = jnp.where(fine[:, None], minimum.x - setting.x[None, :], jnp.nan)[:, pois]
+    moves = jnp.where(fine[:, None], minimum.x - setting.x[None, :], jnp.nan)[:, place]
     rise = jnp.where(fine, minimum.value - jnp.asarray(setting.nll), jnp.nan)
 
     def by_side(array):
