@@ -141,8 +141,50 @@ class Product(AbstractShape):
         return [tuple(members) for _, members in groups]
 
 
+class _AbstractSum(AbstractDistribution):
+    """A weighted sum of densities, each normalised."""
+
+    name: str = eqx.field(static=True)
+    summands: tuple[AbstractDistribution, ...]
+    coefficients: tuple[Reference, ...] = eqx.field(static=True)
+
+    @property
+    def variates(self) -> tuple[Reference, ...]:
+        """The variables of the summands."""
+        return _variates(self.summands)
+
+    @property
+    def natural_range(self) -> tuple[float, float] | None:
+        """The range that holds the natural ranges of the summands."""
+        return _union(self.summands)
+
+    def log_density(self, scope: Scope) -> Float[Array, "..."]:
+        """Return the logarithm of the sum of weighted densities."""
+        return self._summed(scope, [part.log_prob(scope) for part in self.summands])
+
+    def log_integral(self, scope: Scope, region: Region) -> Float[Array, "..."]:
+        """Return the logarithm of the sum of weighted probabilities."""
+        logs = [part.log_probability(scope, region) for part in self.summands]
+        return self._summed(scope, logs)
+
+    def _summed(self, scope: Scope, logs: list[Array]) -> Array:
+        """Return the logarithm of the sum, of those of the summands."""
+        weights = self._weights(scope)
+        stacked = jnp.stack(jnp.broadcast_arrays(*logs))
+        return log_sum(stacked, weights.reshape(-1, *(1 for _ in stacked.shape[1:])))
+
+    def _weights(self, scope: Scope) -> Array:
+        weights = [scope[c] for c in self.coefficients]
+        own = [part for part in self.summands if isinstance(part, AbstractExtended)]
+        if not weights and len(own) == len(self.summands):
+            weights = [part.rate(scope) for part in own]
+        elif len(weights) < len(self.summands):
+            weights.append(1.0 - sum(weights, jnp.zeros(())))
+        return jnp.stack(weights)
+
+
 @final
-class Mixture(AbstractShape):
+class Mixture(_AbstractSum, AbstractShape):
     """A weighted sum of densities, each normalised.
 
     Attributes:
@@ -150,32 +192,9 @@ class Mixture(AbstractShape):
         coefficients: Their weights, or all but the last: it is then 1 minus the others.
     """
 
-    name: str = eqx.field(static=True)
-    summands: tuple[AbstractDistribution, ...]
-    coefficients: tuple[Reference, ...] = eqx.field(static=True)
-
-    @property
-    def variates(self) -> tuple[Reference, ...]:
-        """The variables of the summands."""
-        return _variates(self.summands)
-
-    @property
-    def natural_range(self) -> tuple[float, float] | None:
-        """The range that holds the natural ranges of the summands."""
-        return _union(self.summands)
-
-    def log_density(self, scope: Scope) -> Float[Array, "..."]:
-        """Return the logarithm of the sum of weighted densities."""
-        return _summed(self, scope, [part.log_prob(scope) for part in self.summands])
-
-    def log_integral(self, scope: Scope, region: Region) -> Float[Array, "..."]:
-        """Return the logarithm of the sum of weighted probabilities."""
-        logs = [part.log_probability(scope, region) for part in self.summands]
-        return _summed(self, scope, logs)
-
 
 @final
-class ExtendedMixture(AbstractExtended):
+class ExtendedMixture(_AbstractSum, AbstractExtended):
     """A sum of densities, each with an expected number of events.
 
     Attributes:
@@ -183,40 +202,17 @@ class ExtendedMixture(AbstractExtended):
         coefficients: The expected numbers of events; empty if the densities have them.
     """
 
-    name: str = eqx.field(static=True)
-    summands: tuple[AbstractDistribution, ...]
-    coefficients: tuple[Reference, ...] = eqx.field(static=True)
-
-    @property
-    def variates(self) -> tuple[Reference, ...]:
-        """The variables of the summands."""
-        return _variates(self.summands)
-
-    @property
-    def natural_range(self) -> tuple[float, float] | None:
-        """The range that holds the natural ranges of the summands."""
-        return _union(self.summands)
-
-    def log_density(self, scope: Scope) -> Float[Array, "..."]:
-        """Return the logarithm of the intensity."""
-        return self.log_intensity(scope)
-
-    def log_integral(self, scope: Scope, region: Region) -> Float[Array, "..."]:
-        """Return the logarithm of the expected number of events."""
-        return self.log_rates(scope, region)
-
     def rate(self, scope: Scope) -> Float[Array, ""]:
         """Return the sum of the coefficients."""
-        return jnp.sum(_weights(scope, self))
+        return jnp.sum(self._weights(scope))
 
     def log_intensity(self, scope: Scope) -> Float[Array, "..."]:
         """Return the logarithm of the sum of weighted densities."""
-        return _summed(self, scope, [part.log_prob(scope) for part in self.summands])
+        return self.log_density(scope)
 
     def log_rates(self, scope: Scope, region: Region) -> Float[Array, "..."]:
         """Return the logarithm of the sum of weighted probabilities."""
-        logs = [part.log_probability(scope, region) for part in self.summands]
-        return _summed(self, scope, logs)
+        return self.log_integral(scope, region)
 
 
 @final
@@ -327,15 +323,6 @@ class BinCounts(AbstractExtended):
         return self.process.log_rates(scope, region)
 
 
-def _summed(
-    mixture: Mixture | ExtendedMixture, scope: Scope, logs: list[Array]
-) -> Array:
-    """Return the logarithm of a mixture's sum, of those of its summands."""
-    weights = _weights(scope, mixture)
-    stacked = jnp.stack(jnp.broadcast_arrays(*logs))
-    return log_sum(stacked, weights.reshape(-1, *(1 for _ in stacked.shape[1:])))
-
-
 def _variates(parts: tuple[AbstractDistribution, ...]) -> tuple[Reference, ...]:
     return tuple(dict.fromkeys(v for part in parts for v in part.variates))
 
@@ -347,16 +334,6 @@ def _union(parts: tuple[AbstractDistribution, ...]) -> tuple[float, float] | Non
     if len(known) < len(ranges):
         return None
     return min(low for low, _ in known), max(high for _, high in known)
-
-
-def _weights(scope: Scope, mixture: Mixture | ExtendedMixture) -> Array:
-    weights = [scope[c] for c in mixture.coefficients]
-    own = [part for part in mixture.summands if isinstance(part, AbstractExtended)]
-    if not weights and len(own) == len(mixture.summands):
-        weights = [part.rate(scope) for part in own]
-    elif len(weights) < len(mixture.summands):
-        weights.append(1.0 - sum(weights, jnp.zeros(())))
-    return jnp.stack(weights)
 
 
 def _log_value(scope: Scope, reference: Reference) -> Array:

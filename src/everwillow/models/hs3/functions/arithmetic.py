@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from everwillow._errors import ArgumentValueError, SpecificationError
 from everwillow.models.hs3.definition import Fields, Reference
 from everwillow.models.hs3.expressions import Expression
-from everwillow.models.hs3.functions.base import AbstractFunction, Lookup, only_names
+from everwillow.models.hs3.functions.base import AbstractFunction, Lookup
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,6 @@ class Product(AbstractFunction):
 
     type: ClassVar[str] = "product"
     factors: tuple[Reference, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What it refers to."""
-        return only_names(self.factors)
 
     def __call__(self, lookup: Lookup) -> Float[Array, "..."]:
         """Return the value."""
@@ -51,11 +46,6 @@ class Sum(AbstractFunction):
 
     type: ClassVar[str] = "sum"
     summands: tuple[Reference, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What it refers to."""
-        return only_names(self.summands)
 
     def __call__(self, lookup: Lookup) -> Float[Array, "..."]:
         """Return the value."""
@@ -83,11 +73,6 @@ class Polynomial(AbstractFunction):
     x: Reference
     coefficients: tuple[Reference, ...]
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What it refers to."""
-        return only_names((self.x, *self.coefficients))
-
     def __call__(self, lookup: Lookup) -> Float[Array, "..."]:
         """Return the value."""
         return horner([lookup[a] for a in self.coefficients], lookup[self.x])
@@ -108,11 +93,6 @@ class Generic(AbstractFunction):
 
     type: ClassVar[str] = "generic_function"
     expression: Expression
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What it refers to."""
-        return self.expression.names
 
     def __call__(self, lookup: Lookup) -> Float[Array, "..."]:
         """Return the value."""

@@ -1,8 +1,9 @@
 """What all functions of HS3 have in common, and the bins that some are constant in."""
 
 import abc
+import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, final
+from typing import Any, ClassVar, Protocol, final
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +12,7 @@ from jaxtyping import Array, Float
 from everwillow.models._document import Node, Report
 from everwillow.models.hs3.data import read_axes
 from everwillow.models.hs3.definition import Fields, Reference
+from everwillow.models.hs3.expressions import Expression
 from everwillow.models.hs3.expressions.evaluation import safe_log
 
 
@@ -84,9 +86,11 @@ class AbstractFunction(abc.ABC):
     type: ClassVar[str]
 
     @property
-    @abc.abstractmethod
     def names(self) -> tuple[str, ...]:
-        """What it refers to, in order, without repetition."""
+        """What it refers to, in the order of its fields, without repetition."""
+        own: Any = self
+        parts = (getattr(self, field.name) for field in dataclasses.fields(own))
+        return tuple(dict.fromkeys(_names(tuple(parts))))
 
     @property
     def bins(self) -> Binning | None:
@@ -114,9 +118,15 @@ class AbstractFunction(abc.ABC):
         return tuple(name for name in self.names if name not in binned)
 
 
-def only_names(references: tuple[Reference, ...]) -> tuple[str, ...]:
-    """Return the names among references, each once."""
-    return tuple(dict.fromkeys(r for r in references if isinstance(r, str)))
+def _names(value: Any) -> tuple[str, ...]:
+    """Return the names in a field of a function."""
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, Binning | Expression):
+        return value.names
+    if isinstance(value, tuple):
+        return tuple(name for part in value for name in _names(part))
+    return ()
 
 
 def read_binning(fields: Fields, node: Node | None = None) -> Binning:

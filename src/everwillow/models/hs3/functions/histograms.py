@@ -13,7 +13,6 @@ from everwillow.models.hs3.functions.base import (
     AbstractFunction,
     Binning,
     Lookup,
-    only_names,
     read_binning,
     read_histogram,
 )
@@ -34,11 +33,6 @@ class Histogram(AbstractFunction):
     type: ClassVar[str] = "histogram"
     binning: Binning
     contents: tuple[float, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Its variables."""
-        return self.binning.names
 
     @property
     def bins(self) -> Binning:
@@ -71,11 +65,6 @@ class Step(AbstractFunction):
     type: ClassVar[str] = "step"
     binning: Binning
     parameters: tuple[Reference, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Its variables and parameters."""
-        return only_names((*self.binning.names, *self.parameters))
 
     @property
     def bins(self) -> Binning:
@@ -129,11 +118,6 @@ class BinVolume(AbstractFunction):
     type: ClassVar[str] = "binvolume"
     histogram: str
     inverse: bool
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The histogram."""
-        return (self.histogram,)
 
     def __call__(self, lookup: Lookup) -> Float[Array, "..."]:
         """Return the value."""

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from everwillow.likelihood.binned.spec import Interpolation as Code
 from everwillow.likelihood.interpolation import MULTIPLICATIVE, Bend, NormFactors
 from everwillow.models.hs3.definition import Fields, Reference
-from everwillow.models.hs3.functions.base import AbstractFunction, Lookup, only_names
+from everwillow.models.hs3.functions.base import AbstractFunction, Lookup
 
 
 _CODES: tuple[Code, ...] = (
@@ -57,7 +57,9 @@ class Interpolation(AbstractFunction):
     @property
     def names(self) -> tuple[str, ...]:
         """What it refers to."""
-        return only_names((self.nominal, *self.low, *self.high, *self.parameters))
+        # The codes are texts too.
+        parts = (self.nominal, *self.low, *self.high, *self.parameters)
+        return tuple(dict.fromkeys(part for part in parts if isinstance(part, str)))
 
     def __call__(self, lookup: Lookup) -> Float[Array, "..."]:
         """Return the value."""
@@ -196,11 +198,6 @@ class WeightedSum(AbstractFunction):
     type: ClassVar[str] = "weighted_sum"
     samples: tuple[Reference, ...]
     coefficients: tuple[Reference, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What it refers to."""
-        return only_names((*self.samples, *self.coefficients))
 
     def __call__(self, lookup: Lookup) -> Float[Array, "..."]:
         """Return the value."""
