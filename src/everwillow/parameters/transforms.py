@@ -108,7 +108,28 @@ class TransformBase(eqx.Module):
         """Map real numbers to physical values."""
 
 
-class MinuitTransform(TransformBase):
+class _AbstractTwoEnds(TransformBase):
+    """A map of an interval with two finite ends."""
+
+    lower: ArrayLike
+    upper: ArrayLike
+
+    def __init__(self, lower: ArrayLike, upper: ArrayLike) -> None:
+        self.lower, self.upper = range_leaves(
+            lower, upper, where=type(self).__name__, finite=True
+        )
+
+    def _range(self) -> tuple[ArrayLike, ArrayLike]:
+        return self.lower, self.upper
+
+    def _ends(self, value: Array) -> tuple[Array, Array]:
+        """Return the ends with the dtype of a value, checked against its shape."""
+        name = type(self).__name__
+        lower = like(self.lower, value, f"{name}: lower")
+        return lower, like(self.upper, value, f"{name}: upper")
+
+
+class MinuitTransform(_AbstractTwoEnds):
     r"""The sine map of Minuit for a parameter with two bounds.
 
     .. math:: x = a + \frac{b - a}{2} (\sin t + 1), \qquad
@@ -134,30 +155,19 @@ class MinuitTransform(TransformBase):
         F. James, MINUIT Reference Manual (CERN D506), section 1.2.1.
     """
 
-    lower: ArrayLike
-    upper: ArrayLike
-
-    def __init__(self, lower: ArrayLike, upper: ArrayLike) -> None:
-        self.lower, self.upper = range_leaves(
-            lower, upper, where=type(self).__name__, finite=True
-        )
-
-    def _range(self) -> tuple[ArrayLike, ArrayLike]:
-        return self.lower, self.upper
-
     def _unwrap(self, value: Array) -> Array:
         # The arcsine loses half of the digits next to a bound; this form does not.
-        lower, upper = _ends(self, value)
+        lower, upper = self._ends(value)
         angle = jnp.arctan2(jnp.sqrt(value - lower), jnp.sqrt(upper - value))
         return 2.0 * angle - 0.5 * jnp.pi
 
     def _wrap(self, value: Array) -> Array:
-        lower, upper = _ends(self, value)
+        lower, upper = self._ends(value)
         half = 0.5 * value + 0.25 * jnp.pi
         return _between(lower, upper, jnp.sin(half) ** 2, jnp.cos(half) ** 2)
 
 
-class SigmoidTransform(TransformBase):
+class SigmoidTransform(_AbstractTwoEnds):
     r"""The logistic map for a parameter with two bounds.
 
     .. math:: x = a + \frac{b - a}{1 + e^{-t}}, \qquad t = \ln\frac{x - a}{b - x}
@@ -174,23 +184,12 @@ class SigmoidTransform(TransformBase):
         0.0
     """
 
-    lower: ArrayLike
-    upper: ArrayLike
-
-    def __init__(self, lower: ArrayLike, upper: ArrayLike) -> None:
-        self.lower, self.upper = range_leaves(
-            lower, upper, where=type(self).__name__, finite=True
-        )
-
-    def _range(self) -> tuple[ArrayLike, ArrayLike]:
-        return self.lower, self.upper
-
     def _unwrap(self, value: Array) -> Array:
-        lower, upper = _ends(self, value)
+        lower, upper = self._ends(value)
         return jnp.log(value - lower) - jnp.log(upper - value)
 
     def _wrap(self, value: Array) -> Array:
-        lower, upper = _ends(self, value)
+        lower, upper = self._ends(value)
         return _between(lower, upper, jax.nn.sigmoid(value), jax.nn.sigmoid(-value))
 
 
@@ -342,14 +341,6 @@ def _transforms_of(state: Any, mapping: Any, *, where: str) -> dict[Any, Transfo
             )
         transforms[key] = item
     return transforms
-
-
-def _ends(
-    transform: MinuitTransform | SigmoidTransform, value: Array
-) -> tuple[Array, Array]:
-    name = type(transform).__name__
-    lower = like(transform.lower, value, f"{name}: lower")
-    return lower, like(transform.upper, value, f"{name}: upper")
 
 
 def _between(lower: Array, upper: Array, share: Array, rest: Array) -> Array:
