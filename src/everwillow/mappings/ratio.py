@@ -1,5 +1,6 @@
 """Two histograms, bin by bin: ratio, ratio of shapes, asymmetry and difference."""
 
+import abc
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeAlias, final
 
@@ -26,6 +27,8 @@ from everwillow.mappings.tokens import quoted
 
 Processes: TypeAlias = str | Sequence[str] | None
 """A process, several, or None for all."""
+
+Counts: TypeAlias = Float[Array, "..."]
 
 
 class AbstractTwoTerms(AbstractHistogramMapping):
@@ -96,9 +99,15 @@ class AbstractTwoTerms(AbstractHistogramMapping):
         """Return whether both are fitted, and no processes are selected."""
         return self.first.has_data(layout) and self.second.has_data(layout)
 
-    def _both(self, yields: Yields) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    def __call__(self, params: Any, yields: Yields) -> Counts:
+        """Return the comparison, bin by bin."""
+        del params
         self.axes(yields.layout)
-        return self.first.values(yields), self.second.values(yields)
+        return self._compared(self.first.values(yields), self.second.values(yields))
+
+    @abc.abstractmethod
+    def _compared(self, first: Counts, second: Counts) -> Counts:
+        """Compare the counts of both."""
 
 
 def _pair(value: Any, name: str) -> tuple[Any, Any]:
@@ -128,10 +137,8 @@ class Ratio(AbstractTwoTerms):
 
     quantity: ClassVar[str] = "Ratio"
 
-    def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
-        """Return the ratio."""
-        del params
-        return quotient(*self._both(yields))
+    def _compared(self, first: Counts, second: Counts) -> Counts:
+        return quotient(first, second)
 
 
 @final
@@ -156,10 +163,7 @@ class Normratio(AbstractTwoTerms):
     # Averaged over the second shape, the ratios are 1.
     ndof_reduction: ClassVar[int] = 1
 
-    def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
-        """Return the ratio of the shapes."""
-        del params
-        first, second = self._both(yields)
+    def _compared(self, first: Counts, second: Counts) -> Counts:
         # One division, as a NaN times a factor spreads in the gradient.
         return quotient(
             first * jnp.sum(second, keepdims=True),
@@ -183,10 +187,7 @@ class Asymmetry(AbstractTwoTerms):
 
     quantity: ClassVar[str] = "Asymmetry"
 
-    def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
-        """Return the asymmetry."""
-        del params
-        first, second = self._both(yields)
+    def _compared(self, first: Counts, second: Counts) -> Counts:
         return quotient(first - second, first + second)
 
 
@@ -206,10 +207,7 @@ class Difference(AbstractTwoTerms):
 
     quantity: ClassVar[str] = "Difference of events"
 
-    def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
-        """Return the difference."""
-        del params
-        first, second = self._both(yields)
+    def _compared(self, first: Counts, second: Counts) -> Counts:
         return first - second
 
 
