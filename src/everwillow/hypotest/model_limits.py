@@ -10,7 +10,6 @@ import numpy as np
 
 from everwillow._captures import opened
 from everwillow._errors import RESULTS, ArgumentValueError, FitError
-from everwillow._tree import format_table
 from everwillow._typing import Key
 from everwillow.engine import programs
 from everwillow.engine.layout import float_dtype, is_traced, namespace, on_host
@@ -35,7 +34,12 @@ from everwillow.hypotest._limit_problem import (
 )
 from everwillow.hypotest._limit_search import search
 from everwillow.hypotest.asimov import check_nuisances
-from everwillow.hypotest.results import BAND_TEXTS, LIMIT, BandValues
+from everwillow.hypotest.results import (
+    BAND_TEXTS,
+    LIMIT,
+    BandValues,
+    observed_and_expected,
+)
 from everwillow.hypotest.test_statistics import (
     QMu,
     QTilde,
@@ -81,34 +85,24 @@ class LimitsResult(eqx.Module):
         if is_traced(self):
             return f"LimitsResult({self.poi}; traced)"
         head = f"{100 * (1 - float(self.level)):.4g} % CL upper limit on {self.poi}"
-        rows = [(head, ""), ("observed", f"{float(self.observed):.5g}")]
-        rows += [
-            (f"expected {text}", f"{float(value):.5g}")
-            for text, (_, value) in zip(BAND_TEXTS, self.expected, strict=True)
-        ]
-        return "\n".join([format_table(rows), *self.reasons])
+        table = observed_and_expected(head, self.observed, self.expected, digits=5)
+        return "\n".join([table, *self.reasons])
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why limits are missing, one sentence each."""
-        expected = self.expected_status == LIMIT.fit_failed
-        failed = [bool(self.observed_status == LIMIT.fit_failed), *map(bool, expected)]
-        beyond = self.expected_status == LIMIT.beyond_bound
-        bounded = [
-            bool(self.observed_status == LIMIT.beyond_bound),
-            *map(bool, beyond),
-        ]
         names = ("observed", *(f"expected {text}" for text in BAND_TEXTS))
         texts = (
-            (failed, "no limit, as fits with {poi} held failed"),
-            (bounded, "beyond the upper bound of {poi}"),
+            (LIMIT.fit_failed, f"no limit, as fits with {self.poi} held failed"),
+            (LIMIT.beyond_bound, f"beyond the upper bound of {self.poi}"),
         )
-        return tuple(
-            f"{', '.join(n for n, f in zip(names, which, strict=True) if f)}: "
-            f"{text.format(poi=self.poi)}."
-            for which, text in texts
-            if any(which)
-        )
+        reasons = []
+        for status, text in texts:
+            which = self.observed_status == status, *(self.expected_status == status)
+            missing = [name for name, is_so in zip(names, which, strict=True) if is_so]
+            if missing:
+                reasons.append(f"{', '.join(missing)}: {text}.")
+        return tuple(reasons)
 
 
 @takes_options(FitOptions)

@@ -7,7 +7,6 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from everwillow._tree import format_table
 from everwillow._typing import Key
 from everwillow.engine.layout import is_traced, namespace
 from everwillow.fitting import FitResult
@@ -15,7 +14,7 @@ from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.hypotest.calculators import AsymptoticCalculator
 from everwillow.hypotest.formulas import safe_root
 from everwillow.hypotest.model_limits import start_state
-from everwillow.hypotest.results import BAND_TEXTS, BandValues
+from everwillow.hypotest.results import BandValues, observed_and_expected
 from everwillow.hypotest.test_statistics import Q0, CowanTestStatistic, QTilde
 from everwillow.statelib import State
 
@@ -47,15 +46,8 @@ class ClsResult(eqx.Module):
         """Return a table of CLs."""
         if is_traced(self):
             return f"ClsResult({self.poi}; traced)"
-        rows = [
-            (f"CLs of {self.poi} = {float(self.value):g}", ""),
-            ("observed", f"{float(self.observed):.4g}"),
-        ]
-        rows += [
-            (f"expected {text}", f"{float(value):.4g}")
-            for text, (_, value) in zip(BAND_TEXTS, self.expected, strict=True)
-        ]
-        return format_table(rows)
+        head = f"CLs of {self.poi} = {float(self.value):g}"
+        return observed_and_expected(head, self.observed, self.expected, digits=4)
 
 
 @takes_options(FitOptions)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from everwillow._errors import RESULTS, unknown_key
+from everwillow._tree import format_table
 from everwillow.engine.layout import is_traced
 from everwillow.toys.fits import describe
 
@@ -102,6 +103,18 @@ BAND_NAMES = (
 BAND_TEXTS = ("-2 sigma", "-1 sigma", "median", "+1 sigma", "+2 sigma")
 # How many standard deviations each of them is away from the median.
 N_SIGMA = (-2.0, -1.0, 0.0, 1.0, 2.0)
+
+
+def observed_and_expected(
+    head: str, observed: Any, expected: BandValues, *, digits: int
+) -> str:
+    """Return a table of an observed value and of those expected, below a headline."""
+    rows = [(head, ""), ("observed", f"{float(observed):.{digits}g}")]
+    rows += [
+        (f"expected {text}", f"{float(value):.{digits}g}")
+        for text, (_, value) in zip(BAND_TEXTS, expected, strict=True)
+    ]
+    return format_table(rows)
 
 
 class ExpectedBands(eqx.Module):
