@@ -12,6 +12,7 @@ from everwillow.hypotest.distributions import (
     TMuAsymptotic,
     TMuTildeAsymptotic,
 )
+from everwillow.hypotest.formulas import cl_s, sigma_from_asimov, significance
 from everwillow.hypotest.results import (
     LIMIT,
     BandValues,
@@ -28,18 +29,13 @@ from everwillow.hypotest.test_statistics import (
     TestStatistic,
     TMu,
     TMuTilde,
+    constrained_fit,
 )
 from everwillow.hypotest.toys import ToyGenerator
 from everwillow.hypotest.upper_limit import (
     expected_upper_limit,
     upper_limit_scan,
     upper_limit_toys,
-)
-from everwillow.hypotest.utils import (
-    cl_s,
-    constrained_fit,
-    sigma_from_asimov,
-    significance,
 )
 
 

@@ -10,11 +10,16 @@ Tails are logarithms of probabilities, which do not underflow. Everything works 
 `jax.jit`, `jax.vmap` and `jax.grad`.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import log_ndtr, ndtri
 from jaxtyping import Array, ArrayLike
 
+from everwillow.engine import programs
+from everwillow.engine.layout import as_array, is_traced, namespace
 from everwillow.hypotest._root_finding import bisect
 from everwillow.hypotest.results import N_SIGMA, BandValues
 
@@ -172,3 +177,63 @@ def expected_cls(q_asimov: ArrayLike) -> BandValues:
     c = safe_root(jnp.asarray(q_asimov))
     logs = [log_ndtr(n - c) - log_ndtr(jnp.full_like(c, n)) for n in N_SIGMA]
     return BandValues(*(jnp.exp(log) for log in logs))
+
+
+def sigma_from_asimov(mu: ArrayLike, mu_asimov: ArrayLike, q_asimov: ArrayLike) -> Any:
+    r"""Return the standard deviation of the best fit, from Asimov data.
+
+    :math:`\sigma = |\mu - \mu'| / \sqrt{q_A}`, arXiv:1007.1727, eq. (30).
+
+    Args:
+        mu: The tested value.
+        mu_asimov: The value in the Asimov data.
+        q_asimov: Test statistic of the Asimov data.
+
+    Example:
+        >>> from everwillow.hypotest.formulas import sigma_from_asimov
+        >>> print(sigma_from_asimov(2.0, 0.0, 16.0))
+        0.5
+    """
+    library = namespace(mu, mu_asimov, q_asimov)
+    difference = library.asarray(mu) - library.asarray(mu_asimov)
+    return library.abs(difference) / library.sqrt(q_asimov)
+
+
+def significance(pvalue: ArrayLike) -> Any:
+    r"""Return :math:`Z = \Phi^{-1}(1 - p)`, one-sided.
+
+    Args:
+        pvalue: A probability. For those that underflow use
+            ``Distribution.null_significance``.
+
+    Example:
+        >>> from everwillow.hypotest.formulas import significance
+        >>> print(f"{significance(2.866515718791933e-07):.6f}")
+        5.000000
+    """
+    out = programs.call(_significance, as_array(pvalue))
+    return out if is_traced(out) else np.asarray(out)
+
+
+def _significance(pvalue: Any) -> Any:
+    return -ndtri(pvalue)
+
+
+def cl_s(pnull: ArrayLike, palt: ArrayLike) -> Any:
+    r"""Return :math:`\mathrm{CL_s} = p_\mathrm{null} / p_\mathrm{alt}`.
+
+    Args:
+        pnull: Probability of at least this test statistic under the tested value.
+        palt: The same under the alternative hypothesis.
+
+    Returns:
+        The ratio, NaN where both are 0.
+
+    Example:
+        >>> from everwillow.hypotest.formulas import cl_s
+        >>> print(f"{cl_s(0.02, 0.4):.2f}")
+        0.05
+    """
+    library = namespace(pnull, palt)
+    null, alt = library.asarray(pnull), library.asarray(palt)
+    return library.where(alt > 0, null, np.nan) / library.where(alt > 0, alt, 1)

@@ -7,7 +7,7 @@ likelihood ratio, :math:`-2\ln\lambda(\mu) = 2\,(\mathrm{nll}(\mu,
 
 import abc
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -17,7 +17,8 @@ from everwillow._errors import ArgumentTypeError
 from everwillow._typing import Key
 from everwillow.engine.layout import is_traced, namespace
 from everwillow.fitting import FitResult
-from everwillow.fitting.conditional import pose
+from everwillow.fitting.conditional import conditional_fit, pose
+from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.hypotest._likelihood_ratio import likelihood_ratio
 from everwillow.hypotest.asimov import AsimovRecipe, check_nuisances
 from everwillow.hypotest.results import TestStatResult
@@ -275,4 +276,41 @@ def check_test_statistic(test_statistic: Any) -> TestStatistic:
     raise ArgumentTypeError(
         "test_statistic: expected an instance of a TestStatistic such as QTilde() of "
         f"everwillow.hypotest, got {test_statistic!r}."
+    )
+
+
+@takes_options(FitOptions)
+def constrained_fit(
+    nll_fn: Any,
+    params: State | None = None,
+    observation: Any = None,
+    *,
+    poi_key: Key,
+    poi_value: Any,
+    throw: bool = True,
+    **options: Unpack[FitOptions],
+) -> FitResult:
+    """Fit with the POI held at a value, in the program of the free fit.
+
+    Args:
+        nll_fn: -ln L or a Model, as in `fit`.
+        params: Start values; those of a Model if None.
+        observation: The data; those of a Model if None.
+        poi_key: The parameter of interest.
+        poi_value: Where to hold it.
+        throw: Whether to raise where there is no minimum.
+        **options: `FitOptions`, as in `fit`: `fixed`, `bounds`, `solver`, `max_steps`.
+
+    Example:
+        >>> import everwillow as ew
+        >>> from everwillow.hypotest.test_statistics import constrained_fit
+        >>> def nll(params, data):
+        ...     return 0.5 * ((data - params["a"] - params["b"]) ** 2 + params["b"]**2)
+        >>> start = ew.State.from_pytree({"a": 0.0, "b": 0.0})
+        >>> result = constrained_fit(nll, start, 3.0, poi_key="a", poi_value=1.0)
+        >>> print(f"{result.params['b']:.3f}")
+        1.000
+    """
+    return conditional_fit(
+        nll_fn, params, observation, held={poi_key: poi_value}, throw=throw, **options
     )

@@ -1,4 +1,4 @@
-"""Small functions of hypothesis tests."""
+"""The formulas of hypothesis tests."""
 
 import jax
 import numpy as np
