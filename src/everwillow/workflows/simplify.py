@@ -8,12 +8,12 @@ import jax
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from everwillow._errors import ArgumentTypeError, ArgumentValueError, unknown_key
+from everwillow._errors import ArgumentValueError, unknown_key
 from everwillow.fitting import FitResult, fit
 from everwillow.mappings import nominal_covariance
 from everwillow.models.binned import BinnedModel
 from everwillow.models.histfactory.model import from_pyhf
-from everwillow.models.histfactory.operations import prune
+from everwillow.models.histfactory.operations import list_of_names, prune
 from everwillow.models.histfactory.patchset import patched_workspace
 from everwillow.models.histfactory.simplified import (
     SimplifiedWorkspace,
@@ -144,18 +144,17 @@ def simplify_workspace(
 
 
 def _control(control: Any, known: list[str]) -> list[str]:
-    if isinstance(control, str) or not isinstance(control, Collection):
-        raise ArgumentTypeError(f"control: expected a list of names, got {control!r}.")
-    for name in control:
+    names = list_of_names(control, "control")
+    for name in names:
         if name not in known:
             raise unknown_key(name, known, where="control", what="channel")
-    if not control or set(control) == set(known):
-        which = "all" if control else "none"
+    if not names or set(names) == set(known):
+        which = "all" if names else "none"
         raise ArgumentValueError(
             f"control: these are {which} of the channels. Name those that determine "
             "the backgrounds of the others, or None to fit all of them."
         )
-    return list(control)
+    return names
 
 
 def _carried_over(

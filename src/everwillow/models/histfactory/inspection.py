@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from everwillow._tree import format_table
 from everwillow.models.histfactory._inventory import Inventory, take_inventory
 from everwillow.models.histfactory.reading import read_document
 from everwillow.models.json_source import Source
@@ -78,21 +79,27 @@ class WorkspaceSummary:
         return "\n\n".join(
             [
                 head,
-                _table(("channel", "bins"), [(n, str(b)) for n, b in self.channels]),
-                _table(("sample",), [(name,) for name in self.samples]),
-                _table(
-                    ("parameter", "size", "constraint", "modifiers"),
-                    [
-                        (p.name, str(p.size), p.constraint, ", ".join(p.types))
-                        for p in self.parameters
-                    ],
+                format_table(
+                    [("channel", "bins"), *((n, str(b)) for n, b in self.channels)]
                 ),
-                _table(
-                    ("measurement", "poi", "sets"),
+                format_table([("sample",), *((name,) for name in self.samples)]),
+                format_table(
                     [
-                        (m.name, m.poi or "-", ", ".join(m.parameters) or "-")
-                        for m in self.measurements
-                    ],
+                        ("parameter", "size", "constraint", "modifiers"),
+                        *(
+                            (p.name, str(p.size), p.constraint, ", ".join(p.types))
+                            for p in self.parameters
+                        ),
+                    ]
+                ),
+                format_table(
+                    [
+                        ("measurement", "poi", "sets"),
+                        *(
+                            (m.name, m.poi or "-", ", ".join(m.parameters) or "-")
+                            for m in self.measurements
+                        ),
+                    ]
                 ),
             ]
         )
@@ -158,12 +165,3 @@ def _parameter(name: str, inventory: Inventory) -> ParameterSummary:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'s' if number != 1 else ''}"
-
-
-def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [titles, *rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(titles))]
-    return "\n".join(
-        "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )

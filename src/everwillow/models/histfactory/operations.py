@@ -75,13 +75,13 @@ def prune(
     """
     document = _valid(workspace)
     removed = {
-        "channel": _names(channels, "channels"),
-        "sample": _names(samples, "samples"),
-        "modifier": _names(modifiers, "modifiers"),
-        "modifier type": _names(modifier_types, "modifier_types"),
-        "measurement": _names(measurements, "measurements"),
+        "channel": list_of_names(channels, "channels"),
+        "sample": list_of_names(samples, "samples"),
+        "modifier": list_of_names(modifiers, "modifiers"),
+        "modifier type": list_of_names(modifier_types, "modifier_types"),
+        "measurement": list_of_names(measurements, "measurements"),
     }
-    _check_known(document, removed, "prune")
+    check_known(document, removed, "prune")
     gone, types = removed["modifier"], removed["modifier type"]
 
     def keep_modifier(modifier: Any) -> bool:
@@ -148,7 +148,7 @@ def rename(
         "modifier": dict(modifiers or {}),
         "measurement": dict(measurements or {}),
     }
-    _check_known(document, names, "rename")
+    check_known(document, names, "rename")
     renamed = _rebuilt(
         document,
         keep=lambda *_: True,
@@ -291,15 +291,34 @@ def _result(workspace: Workspace) -> Workspace:
     return copied(workspace)
 
 
-def _names(names: Any, argument: str) -> frozenset[str]:
+def list_of_names(names: Any, argument: str) -> list[str]:
+    """Return names, each once.
+
+    Args:
+        names: The names.
+        argument: What they were given as, for messages.
+
+    Raises:
+        ArgumentTypeError: If they are no collection of names.
+    """
     if isinstance(names, str) or not isinstance(names, Collection):
         raise ArgumentTypeError(f"{argument}: expected a list of names, got {names!r}.")
-    return frozenset(names)
+    return list(dict.fromkeys(names))
 
 
-def _check_known(
+def check_known(
     workspace: Workspace, names: Mapping[str, Iterable[str]], where: str
 ) -> None:
+    """Check that a valid workspace has what is named.
+
+    Args:
+        workspace: The document.
+        names: Kinds of entries, such as ``"sample"``, to names of them.
+        where: The function or argument, for messages.
+
+    Raises:
+        UnknownKeyError: If there is none of a name.
+    """
     modifiers = [
         modifier
         for channel in workspace["channels"]

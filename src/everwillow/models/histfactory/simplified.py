@@ -17,10 +17,10 @@ from everwillow._errors import (
     NonFiniteError,
     NotPositiveDefiniteError,
     ShapeMismatchError,
-    unknown_key,
 )
 from everwillow.likelihood.binned.spec import BinnedSpec
 from everwillow.models._document import shortened
+from everwillow.models.histfactory.operations import check_known, list_of_names
 from everwillow.models.histfactory.reading import read_document
 from everwillow.models.histfactory.spec import workspace_spec
 from everwillow.models.json_source import Source, copied, load_json
@@ -294,12 +294,10 @@ class _Parts:
 
 
 def _separated(document: Any, spec: BinnedSpec, signals: Any, keep: Any) -> _Parts:
-    wanted, types = _listed(signals, "signals"), _listed(keep, "keep")
+    wanted = list_of_names(signals, "signals")
+    types = [] if keep is None else list_of_names(keep, "keep")
+    check_known(document, {"sample": wanted}, "signals")
     samples = [(c["name"], s) for c in document["channels"] for s in c["samples"]]
-    for name in wanted:
-        there = dict.fromkeys(sample["name"] for _, sample in samples)
-        if name not in there:
-            raise unknown_key(name, there, where="signals", what="sample")
     parts = _Parts({c["name"]: [] for c in document["channels"]}, {}, {}, set())
     for channel, sample in samples:
         if sample["name"] not in wanted:
@@ -327,14 +325,6 @@ def _separated(document: Any, spec: BinnedSpec, signals: Any, keep: Any) -> _Par
             "have it, and no others; and keep its type of modifier."
         )
     return parts
-
-
-def _listed(names: Any, argument: str) -> list[str]:
-    if names is None and argument == "keep":
-        return []
-    if isinstance(names, str) or not isinstance(names, Collection):
-        raise ArgumentTypeError(f"{argument}: expected a list of names, got {names!r}.")
-    return list(dict.fromkeys(names))
 
 
 def _modifiers(
