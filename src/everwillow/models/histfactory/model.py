@@ -1,30 +1,31 @@
 """From a pyhf workspace to a model, or to one for each of several patches."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Unpack
 
 from everwillow._errors import ArgumentValueError, ConflictError
-from everwillow.likelihood.binned.spec import BinnedSpec, Derived
+from everwillow.likelihood.binned.spec import BinnedSpec
 from everwillow.models._document import shortened
 from everwillow.models.binned import BinnedModel
 from everwillow.models.binned_batch import BinnedBatch
 from everwillow.models.histfactory._comparison import structure_difference
 from everwillow.models.histfactory.patchset import Patch, PatchSet, patched_workspace
-from everwillow.models.histfactory.spec import workspace_spec
+from everwillow.models.histfactory.spec import (
+    WorkspaceOptions,
+    takes_workspace_options,
+    workspace_spec,
+)
 from everwillow.models.json_source import Source, collection_paused, load_json
 
 
 @collection_paused()
+@takes_workspace_options
 def from_pyhf(
     workspace: Source,
     *,
-    measurement: str | int | None = None,
     patches: Any = None,
-    poi: str | None = None,
-    interpolation: str | Mapping[str, str] = "default",
-    expressions: Mapping[str, Derived] | None = None,
-    parameters: Mapping[str, Mapping[str, Any]] | None = None,
+    **options: Unpack[WorkspaceOptions],
 ) -> BinnedModel:
     """Make a model of a pyhf workspace.
 
@@ -35,15 +36,19 @@ def from_pyhf(
 
     Args:
         workspace: A file, JSON text or a dict.
-        measurement: Name or index of the measurement; the first if None.
         patches: A `Patch`, the file or text of a JSON patch, a list of its operations,
             or a list of several of these, applied in turn.
-        poi: Parameter of interest instead of that of the measurement.
-        interpolation: ``"default"`` is code 4 for `normsys` and code 4p for `histosys`;
-            ``"pyhf-python"`` is codes 1 and 0. Or a mapping of the two to codes.
-        expressions: Name of a normfactor to the function of other parameters that
-            replaces it.
-        parameters: Name of a parameter to settings that replace the measurement's.
+        **options: `WorkspaceOptions`:
+
+            - `measurement`: name or index of the measurement; the first if None.
+            - `poi`: parameter of interest instead of that of the measurement.
+            - `interpolation`: ``"default"`` is code 4 for `normsys` and code 4p for
+              `histosys`; ``"pyhf-python"`` is codes 1 and 0. Or a mapping of the two
+              to codes.
+            - `expressions`: name of a normfactor to the function of other parameters
+              that replaces it.
+            - `parameters`: name of a parameter to settings that replace the
+              measurement's.
 
     Raises:
         SpecificationError: If the workspace is not valid; has the JSON pointer.
@@ -72,27 +77,15 @@ def from_pyhf(
     loaded = load_json(workspace)
     if patches is not None:
         loaded = patched_workspace(loaded, patches)
-    spec = workspace_spec(
-        loaded,
-        measurement=measurement,
-        poi=poi,
-        interpolation=interpolation,
-        expressions=expressions,
-        parameters=parameters,
-    )
-    return BinnedModel.from_spec(spec)
+    return BinnedModel.from_spec(workspace_spec(loaded, **options))
 
 
 @collection_paused()
+@takes_workspace_options
 def from_pyhf_patches(
     workspace: Source,
     patches: Iterable[Any],
-    *,
-    measurement: str | int | None = None,
-    poi: str | None = None,
-    interpolation: str | Mapping[str, str] = "default",
-    expressions: Mapping[str, Derived] | None = None,
-    parameters: Mapping[str, Mapping[str, Any]] | None = None,
+    **options: Unpack[WorkspaceOptions],
 ) -> BinnedBatch:
     """Make one batch of models, a model for each patch of a workspace.
 
@@ -101,37 +94,22 @@ def from_pyhf_patches(
     Args:
         workspace: A file, JSON text or a dict.
         patches: A `PatchSet`, or several patches as `from_pyhf` takes them.
-        measurement: As for `from_pyhf`, like all that follow.
-        poi: Parameter of interest.
-        interpolation: Codes of interpolation.
-        expressions: Functions in place of normfactors.
-        parameters: What replaces the settings of the measurement.
+        **options: `WorkspaceOptions`, as for `from_pyhf`: `measurement`, `poi`,
+            `interpolation`, `expressions`, `parameters`.
 
     Raises:
         ConflictError: If two patched workspaces have different structures.
         SpecificationError: If a patch or a patched workspace is not valid.
     """
-    specs = patch_batch(
-        workspace,
-        patches,
-        measurement=measurement,
-        poi=poi,
-        interpolation=interpolation,
-        expressions=expressions,
-        parameters=parameters,
-    )
+    specs = patch_batch(workspace, patches, **options)
     return BinnedBatch.of([BinnedModel.from_spec(spec) for spec in specs])
 
 
+@takes_workspace_options
 def patch_batch(
     workspace: Source,
     patches: Iterable[Any],
-    *,
-    measurement: str | int | None = None,
-    poi: str | None = None,
-    interpolation: str | Mapping[str, str] = "default",
-    expressions: Mapping[str, Derived] | None = None,
-    parameters: Mapping[str, Mapping[str, Any]] | None = None,
+    **options: Unpack[WorkspaceOptions],
 ) -> tuple[BinnedSpec, ...]:
     """Read a workspace with each of several patches, for models of one structure.
 
@@ -142,11 +120,8 @@ def patch_batch(
     Args:
         workspace: A file, JSON text or a dict.
         patches: A `PatchSet`, or patches as `apply_patches` takes them.
-        measurement: As for `workspace_spec`, like all that follow.
-        poi: Parameter of interest.
-        interpolation: Codes of interpolation.
-        expressions: Functions in place of normfactors.
-        parameters: What replaces the settings of the measurement.
+        **options: `WorkspaceOptions`, as for `workspace_spec`: `measurement`, `poi`,
+            `interpolation`, `expressions`, `parameters`.
 
     Returns:
         One description for each patch.
@@ -163,14 +138,7 @@ def patch_batch(
     specs: list[BinnedSpec] = []
     names: list[str] = []
     for index, patch in enumerate(patches):
-        made = workspace_spec(
-            patched_workspace(loaded, patch),
-            measurement=measurement,
-            poi=poi,
-            interpolation=interpolation,
-            expressions=expressions,
-            parameters=parameters,
-        )
+        made = workspace_spec(patched_workspace(loaded, patch), **options)
         names.append(shortened(patch.name) if isinstance(patch, Patch) else str(index))
         if specs:
             made = _in_order(made, specs[0])

@@ -1,8 +1,9 @@
 """From a workspace to a `BinnedSpec`: names, order and numbers as in pyhf 0.7.6."""
 
 import difflib
+import inspect
 from collections.abc import Mapping
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, TypedDict, get_args
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from everwillow._errors import (
     ArgumentValueError,
     unknown_key,
 )
+from everwillow._keywords import takes_keywords
 from everwillow.likelihood.binned.spec import (
     BinnedSpec,
     Derived,
@@ -140,6 +142,32 @@ def workspace_spec(
         chosen.name,
         tuple(notes),
     )
+
+
+class WorkspaceOptions(TypedDict, total=False):
+    """Options of `workspace_spec` that functions which read workspaces pass on.
+
+    Attributes:
+        measurement: Name or index of the measurement.
+        poi: Parameter of interest.
+        interpolation: Codes of interpolation.
+        expressions: Functions in place of normfactors.
+        parameters: What replaces the settings of the measurement.
+    """
+
+    measurement: str | int | None
+    poi: str | None
+    interpolation: str | Mapping[str, str]
+    expressions: Mapping[str, Derived] | None
+    parameters: Mapping[str, Mapping[str, Any]] | None
+
+
+# For functions that end in ``**options: Unpack[WorkspaceOptions]``.
+takes_workspace_options = takes_keywords(
+    (name, known.annotation, known.default)
+    for name, known in inspect.signature(workspace_spec).parameters.items()
+    if name in WorkspaceOptions.__annotations__
+)
 
 
 def validate(
