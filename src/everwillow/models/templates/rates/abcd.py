@@ -25,6 +25,8 @@ from everwillow.models.templates.rates.base import (
     AbstractStoredModel,
     ParameterTable,
     RateParameter,
+    Rates,
+    Values,
 )
 
 
@@ -52,9 +54,7 @@ class Prediction(eqx.Module):
     correction: Float[Array | np.ndarray, " cells"]
     powers: tuple[int, ...] = eqx.field(static=True)
 
-    def __call__(
-        self, values: Float[Array, " parameters"]
-    ) -> Float[Array, "processes bins"]:
+    def __call__(self, values: Values) -> Rates:
         """Return all rates; 1 outside of the regions."""
         regions = len(self.powers)
         if self.basis is None:
@@ -301,9 +301,7 @@ class AbstractABCD(AbstractStoredModel):
         self.prediction = divided.prediction(nominal, degree, corrected=corrected)
         self.table = divided.table(name, degree, interest=interest)
 
-    def vector_rates(
-        self, values: Float[Array, " parameters"]
-    ) -> Float[Array, "processes bins"]:
+    def vector_rates(self, values: Values) -> Rates:
         """Return the rates in all regions, D among them, and 1 elsewhere."""
         return self.prediction(values)
 

@@ -24,6 +24,8 @@ from everwillow.models.templates.rates.base import (
     AbstractStoredModel,
     ParameterTable,
     RateParameter,
+    Rates,
+    Values,
     strength,
 )
 
@@ -79,9 +81,7 @@ class AxisNorms(AbstractStoredModel):
         names = cells.names(_prefix(name, processes))
         self.table = ParameterTable([(each, kind) for each in names])
 
-    def vector_rates(
-        self, values: Float[Array, " parameters"]
-    ) -> Float[Array, "processes bins"]:
+    def vector_rates(self, values: Values) -> Rates:
         """Return the strength of each bin, and 1 elsewhere."""
         return spread(values, self.place)
 
@@ -97,9 +97,7 @@ class _AbstractAxisShape(AbstractStoredModel):
     basis: Float[Array | np.ndarray, "positions coefficients"]
     place: Int[Array | np.ndarray, "processes bins"]
 
-    def _values(
-        self, values: Float[Array, " parameters"]
-    ) -> Float[Array, "positions cells"]:
+    def _values(self, values: Values) -> Float[Array, "positions cells"]:
         return jnp.matmul(self.basis, values.reshape(self.basis.shape[1], -1))
 
 
@@ -164,9 +162,7 @@ class AxisExponential(_AbstractAxisShape):
             RateParameter(0.0, interest=interest),
         )
 
-    def vector_rates(
-        self, values: Float[Array, " parameters"]
-    ) -> Float[Array, "processes bins"]:
+    def vector_rates(self, values: Values) -> Rates:
         """Return the exponentials, and 1 elsewhere."""
         return spread(jnp.exp(self._values(values)), self.place)
 
@@ -235,9 +231,7 @@ class AxisBernstein(_AbstractAxisShape):
             strength(negative=negative, interest=interest),
         )
 
-    def vector_rates(
-        self, values: Float[Array, " parameters"]
-    ) -> Float[Array, "processes bins"]:
+    def vector_rates(self, values: Values) -> Rates:
         """Return the polynomials, and 1 elsewhere."""
         return spread(self._values(values), self.place)
 

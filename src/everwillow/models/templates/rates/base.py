@@ -4,7 +4,7 @@ import abc
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import TypeAlias, final
 
 import equinox as eqx
 import jax
@@ -19,6 +19,13 @@ from everwillow._errors import (
     unknown_key,
 )
 from everwillow.likelihood.histograms import Layout
+
+
+Values: TypeAlias = Float[Array, " parameters"]
+"""The values of the parameters of a model, in their order."""
+
+Rates: TypeAlias = Float[Array, "processes bins"]
+"""What multiplies each process in each bin of all channels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,7 @@ class AbstractParameterModel(eqx.Module):
         """Return the parameters by name; each is a scalar."""
 
     @abc.abstractmethod
-    def rates(self, params: Mapping[str, Array]) -> Float[Array, "processes bins"]:
+    def rates(self, params: Mapping[str, Array]) -> Rates:
         """Return what multiplies each process in each bin of all channels.
 
         Args:
@@ -174,7 +181,7 @@ class AbstractVectorModel(AbstractParameterModel):
         """Return the parameters by name; each is a scalar."""
         return self.table.parameters()
 
-    def rates(self, params: Mapping[str, Array]) -> Float[Array, "processes bins"]:
+    def rates(self, params: Mapping[str, Array]) -> Rates:
         """Return what multiplies each process in each bin of all channels.
 
         Args:
@@ -191,9 +198,7 @@ class AbstractVectorModel(AbstractParameterModel):
         return self.vector_rates(jnp.stack(values) if values else jnp.zeros(0, kind))
 
     @abc.abstractmethod
-    def vector_rates(
-        self, values: Float[Array, " parameters"]
-    ) -> Float[Array, "processes bins"]:
+    def vector_rates(self, values: Values) -> Rates:
         """Return the rates from the values of `parameters`, in their order."""
 
 
@@ -220,16 +225,12 @@ class _Restarted(AbstractVectorModel):
         """The channels and processes."""
         return self.model.layout
 
-    def vector_rates(
-        self, values: Float[Array, " parameters"]
-    ) -> Float[Array, "processes bins"]:
+    def vector_rates(self, values: Values) -> Rates:
         """Return the rates of the model itself."""
         return rates_of(self.model, values)
 
 
-def rates_of(
-    model: AbstractParameterModel, values: Float[Array, " parameters"]
-) -> Float[Array, "processes bins"]:
+def rates_of(model: AbstractParameterModel, values: Values) -> Rates:
     """Evaluate any parameter model from one vector.
 
     Args:
@@ -282,6 +283,8 @@ __all__ = [
     "AbstractVectorModel",
     "ParameterTable",
     "RateParameter",
+    "Rates",
+    "Values",
     "check_rates",
     "rates_of",
 ]

@@ -5,7 +5,7 @@ from typing import final
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
 from everwillow._errors import ConflictError, ShapeMismatchError
 from everwillow.likelihood.histograms import Layout
@@ -14,6 +14,8 @@ from everwillow.models.templates.rates.base import (
     AbstractStoredModel,
     ParameterTable,
     RateParameter,
+    Rates,
+    Values,
     rates_of,
 )
 
@@ -75,9 +77,7 @@ class Composite(AbstractStoredModel):
             for model in models
         )
 
-    def vector_rates(
-        self, values: Float[Array, " parameters"]
-    ) -> Float[Array, "processes bins"]:
+    def vector_rates(self, values: Values) -> Rates:
         """Return the product of all rates."""
         product = jnp.ones((len(self.layout.processes), self.layout.bins), values.dtype)
         for model, place in zip(self.models, self.places, strict=True):

@@ -20,6 +20,8 @@ from everwillow.models.templates.rates.base import (
     AbstractStoredModel,
     ParameterTable,
     RateParameter,
+    Rates,
+    Values,
     check_rates,
     strength,
 )
@@ -48,9 +50,7 @@ class Fixed(AbstractStoredModel):
         self.layout = layout
         self.table = ParameterTable({})
 
-    def vector_rates(
-        self, values: Float[Array, " parameters"]
-    ) -> Float[Array, "processes bins"]:
+    def vector_rates(self, values: Values) -> Rates:
         """Return ones."""
         return jnp.ones((len(self.layout.processes), self.layout.bins), values.dtype)
 
@@ -103,9 +103,7 @@ class Strengths(AbstractStoredModel):
             [(f"{prefix}{name}", kind) for name in names_of(processes)]
         )
 
-    def vector_rates(
-        self, values: Float[Array, " parameters"]
-    ) -> Float[Array, "processes bins"]:
+    def vector_rates(self, values: Values) -> Rates:
         """Return the strengths, and 1 for other processes."""
         return _rows(values, self.place, self.layout)
 
@@ -152,9 +150,7 @@ class SharedStrengths(AbstractStoredModel):
         kind = strength(negative=negative, interest=interest)
         self.table = ParameterTable(dict.fromkeys(groups, kind))
 
-    def vector_rates(
-        self, values: Float[Array, " parameters"]
-    ) -> Float[Array, "processes bins"]:
+    def vector_rates(self, values: Values) -> Rates:
         """Return the strengths, and 1 for other processes."""
         return _rows(values, self.place, self.layout)
 
@@ -212,9 +208,7 @@ class Mixture(AbstractStoredModel):
         kind = RateParameter(1.0, lower, upper, interest=interest)
         self.table = ParameterTable([(name, kind) for name, _ in named])
 
-    def vector_rates(
-        self, values: Float[Array, " parameters"]
-    ) -> Float[Array, "processes bins"]:
+    def vector_rates(self, values: Values) -> Rates:
         """Return x and 1 - x, and 1 for other processes."""
         return _rows(jnp.concatenate([values, 1.0 - values]), self.place, self.layout)
 
@@ -245,7 +239,7 @@ def _rows(
     values: Float[Array, " values"],
     place: Int[Array | np.ndarray, " processes"],
     layout: Layout,
-) -> Float[Array, "processes bins"]:
+) -> Rates:
     """Return ``(1, *values)`` at the place of each process, the same in all bins."""
     pool = jnp.concatenate([jnp.ones(1, values.dtype), values])
     row = pool.at[place].get(mode="promise_in_bounds")
