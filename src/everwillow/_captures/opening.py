@@ -270,26 +270,24 @@ def _make_container(value: Any, builder: _Builder) -> Any:
 
 
 def _make_object(value: Any, builder: _Builder) -> Any:
-    kind = type(value)
-    if id(classes_.kind_of(kind)) in builder.touched:
-        raise _cannot(kind)
-    new = object.__new__(kind)
-    builder.made[id(value)] = new
-    for name, one in held_.attributes(value).items():
-        # What checks or records assignments is not for copies.
-        object.__setattr__(new, name, builder.make(one))
-    return new
+    return _made_of(held_.attributes(value), value, builder)
 
 
 def _make_module(value: Any, builder: _Builder) -> Any:
+    known = value.__dict__
+    names = [name for name in classes_.field_names(type(value)) if name in known]
+    return _made_of({name: known[name] for name in names}, value, builder)
+
+
+def _made_of(attributes: dict[str, Any], value: Any, builder: _Builder) -> Any:
     kind = type(value)
     if id(classes_.kind_of(kind)) in builder.touched:
         raise _cannot(kind)
     new = object.__new__(kind)
     builder.made[id(value)] = new
-    for name in classes_.field_names(kind):
-        if name in value.__dict__:
-            object.__setattr__(new, name, builder.make(value.__dict__[name]))
+    for name, one in attributes.items():
+        # What checks or records assignments is not for copies.
+        object.__setattr__(new, name, builder.make(one))
     return new
 
 
