@@ -169,12 +169,15 @@ def _sequence(value: list[Any] | tuple[Any, ...], place: Place, out: Encoded) ->
 def _mapping(value: Mapping[Any, Any], place: Place, out: Encoded) -> Any:
     kind = "ordered dict" if type(value) is collections.OrderedDict else "dict"
     keys = [_key(key, place) for key in value]
+    return {"type": kind, "keys": keys, "items": _values(value, place, out)}
+
+
+def _values(value: Mapping[Any, Any], place: Place, out: Encoded) -> list[Any]:
     names = segments(list(value), at_root=not place.path)
-    items = [
+    return [
         _node(item, place.at(name), out)
         for name, item in zip(names, value.values(), strict=True)
     ]
-    return {"type": kind, "keys": keys, "items": items}
 
 
 def _key(key: Any, place: Place) -> Any:
@@ -221,11 +224,7 @@ def _enumeration(value: Any) -> Any:
 
 def _state(value: State, place: Place, out: Encoded) -> Any:
     out.types[join(place.path)] = "State"
-    names = segments(list(value), at_root=not place.path)
-    items = [
-        _node(item, place.at(name), out)
-        for name, item in zip(names, value.values(), strict=True)
-    ]
+    items = _values(value, place, out)
     return {"type": "State", **_keys_of(value, place), "items": items}
 
 
