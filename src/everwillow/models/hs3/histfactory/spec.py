@@ -283,13 +283,7 @@ class ChannelBuilder:
             for index, (name, error) in enumerate(paired(names, errors)):
                 given = [kind for _, m in members if (kind := m.constraint(index))]
                 kind = given[0] if given else default
-                if kind is None:
-                    kind = "Poisson"
-                    self.document.report.collect(
-                        "No constraint is given for the staterror {names}: Poisson is "
-                        "assumed.",
-                        modifier.name,
-                    )
+                kind = kind or self._assumed("staterror", modifier)
                 if len(set(given)) > 1:
                     self.document.report.collect(
                         "The samples give different constraints for {names}; that of "
@@ -337,14 +331,16 @@ class ChannelBuilder:
                         entry.modifier.name,
                     )
                     continue
-                if kind is None:
-                    kind = "Poisson"
-                    self.document.report.collect(
-                        "No constraint is given for the shapesys {names}: Poisson is "
-                        "assumed.",
-                        entry.modifier.name,
-                    )
+                kind = kind or self._assumed("shapesys", entry.modifier)
                 self._constrain_bins(name, kind, entry.modifier, error)
+
+    def _assumed(self, what: str, modifier: Modifier) -> str:
+        """Return the constraint of bins whose modifier gives none, and report it."""
+        self.document.report.collect(
+            f"No constraint is given for the {what} {{names}}: Poisson is assumed.",
+            modifier.name,
+        )
+        return "Poisson"
 
     def _constrain_bins(
         self, name: str, kind: str, modifier: Modifier, error: np.ndarray
