@@ -106,7 +106,23 @@ class AbstractConstraint(eqx.Module):
         """Draw with the shape and dtype of `value`."""
 
 
-class Normal(AbstractConstraint):
+class _AbstractNormal(AbstractConstraint):
+    """A Gaussian auxiliary measurement, of one parameter or of several."""
+
+    mean: eqx.AbstractVar[ArrayLike]
+
+    @property
+    def aux(self) -> ArrayLike:
+        """The nominal auxiliary observation, which is `mean`."""
+        return self.mean
+
+    @property
+    def center(self) -> ArrayLike:
+        """The value of the parameter that it prefers, which is `mean`."""
+        return self.mean
+
+
+class Normal(_AbstractNormal):
     r"""A Gaussian auxiliary measurement, :math:`a \sim N(\theta, \sigma)`.
 
     .. math:: \mathrm{nll} = \frac12 \left(\frac{a - \theta}{\sigma}\right)^2
@@ -131,16 +147,6 @@ class Normal(AbstractConstraint):
     def __init__(self, mean: ArrayLike, width: ArrayLike) -> None:
         self.mean = finite_leaf(mean, "Normal: mean")
         self.width = finite_leaf(width, "Normal: width", above=0.0)
-
-    @property
-    def aux(self) -> ArrayLike:
-        """The nominal auxiliary observation, which is `mean`."""
-        return self.mean
-
-    @property
-    def center(self) -> ArrayLike:
-        """The value of the parameter that it prefers, which is `mean`."""
-        return self.mean
 
     def _nll(self, value: Array, aux: Array) -> Array:
         width = like(self.width, value, "Normal: width")
@@ -268,7 +274,7 @@ class LogNormal(AbstractConstraint):
         return value * jnp.exp(log_kappa * jr.normal(key, value.shape, value.dtype))
 
 
-class MultivariateNormal(AbstractConstraint):
+class MultivariateNormal(_AbstractNormal):
     r"""A Gaussian auxiliary measurement of several correlated parameters.
 
     .. math:: \mathrm{nll} = \frac12 (a - \theta)^T V^{-1} (a - \theta)
@@ -322,16 +328,6 @@ class MultivariateNormal(AbstractConstraint):
             matrix = _checked_covariance(matrix, self.keys)
         self.covariance = matrix
         self.whitener, self.log_det = _whitener_and_log_det(matrix)
-
-    @property
-    def aux(self) -> ArrayLike:
-        """The nominal auxiliary observations, which are `mean`."""
-        return self.mean
-
-    @property
-    def center(self) -> ArrayLike:
-        """The values of the parameters that they prefer, which are `mean`."""
-        return self.mean
 
     @property
     def width(self) -> ArrayLike:
