@@ -28,6 +28,7 @@ from everwillow.mappings.selection import (
     Selection,
     Sum,
     Value,
+    parse_selection,
 )
 from everwillow.mappings.tokens import quoted
 
@@ -49,6 +50,12 @@ class Term:
     channel: str
     processes: tuple[str, ...] | None = None
     selection: Selection = field(default_factory=Selection)
+
+    @classmethod
+    def of(cls, channel: Any, processes: Any, selection: Any) -> "Term":
+        """Return the term that arguments of a mapping mean, each checked."""
+        names = checked_channel(channel), checked_processes(processes)
+        return cls(*names, parse_selection(selection))
 
     def axes(self, layout: Layout) -> tuple[Axis, ...]:
         """Return the axes of its values, at least one."""
@@ -392,7 +399,6 @@ __all__ = [
     "applied",
     "checked_channel",
     "checked_names",
-    "checked_processes",
     "quotient",
     "resolve",
     "spelled_processes",

@@ -13,12 +13,10 @@ from everwillow.likelihood.histograms import Axis, Layout, Yields
 from everwillow.mappings._channel_parts import (
     SINGLE,
     Term,
-    checked_channel,
-    checked_processes,
     quotient,
 )
 from everwillow.mappings.histogram_mapping import AbstractHistogramMapping
-from everwillow.mappings.selection import Selection, parse_selection
+from everwillow.mappings.selection import Selection
 from everwillow.mappings.tokens import quoted
 
 
@@ -57,8 +55,7 @@ class AbstractAngular(AbstractHistogramMapping):
                 `everwillow.mappings.parse_selection` reads it.
             axis: The name of the axis of harmonics.
         """
-        term = checked_channel(channel), checked_processes(processes)
-        self.term = Term(*term, parse_selection(selection))
+        self.term = Term.of(channel, processes, selection)
         if axis is not None and not isinstance(axis, str):
             raise ArgumentTypeError(f"axis: expected a name, got {axis!r}.")
         self.axis = axis

@@ -16,7 +16,6 @@ from everwillow.mappings._channel_parts import (
     Term,
     checked_channel,
     checked_names,
-    checked_processes,
     quotient,
     with_an_axis,
 )
@@ -24,7 +23,7 @@ from everwillow.mappings.histogram_mapping import (
     EVENTS,
     AbstractHistogramMapping,
 )
-from everwillow.mappings.selection import Selection, parse_selection
+from everwillow.mappings.selection import Selection
 from everwillow.mappings.tokens import quoted
 
 
@@ -127,8 +126,7 @@ class Select(AbstractHistogramMapping):
             processes: The processes to add; None for all.
             selection: As `everwillow.mappings.parse_selection` reads it.
         """
-        term = checked_channel(channel), checked_processes(processes)
-        self.term = Term(*term, parse_selection(selection))
+        self.term = Term.of(channel, processes, selection)
 
     @property
     def key(self) -> str:

@@ -12,8 +12,6 @@ from everwillow._errors import ArgumentTypeError, ShapeMismatchError
 from everwillow.likelihood.histograms import Axis, Layout, Yields
 from everwillow.mappings._channel_parts import (
     Term,
-    checked_channel,
-    checked_processes,
     quotient,
     spelled_processes,
 )
@@ -21,7 +19,7 @@ from everwillow.mappings.histogram_mapping import (
     AbstractHistogramMapping,
     integer_axes,
 )
-from everwillow.mappings.selection import Selection, parse_selection
+from everwillow.mappings.selection import Selection
 from everwillow.mappings.tokens import quoted
 
 
@@ -66,8 +64,7 @@ class AbstractTwoTerms(AbstractHistogramMapping):
         names = _pair(processes, "processes")
         bins = _pair(selection, "selection")
         self.first, self.second = (
-            Term(checked_channel(name), checked_processes(p), parse_selection(s))
-            for name, p, s in zip((first, second), names, bins, strict=True)
+            Term.of(*parts) for parts in zip((first, second), names, bins, strict=True)
         )
 
     @property
