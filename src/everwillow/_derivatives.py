@@ -390,17 +390,3 @@ def first_line(error: Exception) -> str:
     text = str(error).strip().splitlines()
     name = type(error).__name__
     return f"{name}: {text[0].rstrip('.')}" if text else name
-
-
-__all__ = [
-    "DIFFERENCES",
-    "EXACT",
-    "NONE",
-    "for_any_solver",
-    "gradient_of",
-    "has_custom_vjp",
-    "hessian_product",
-    "push_forward",
-    "second_order",
-    "value_and_gradient",
-]

@@ -156,6 +156,3 @@ class _LocalFunction(NamedTuple):
         inward = 1e-3 * jnp.maximum(jnp.abs(self.x[i]), 1)
         inward = jnp.minimum(inward, (self.upper[i] - self.lower[i]) / 4)
         return self.rise(sign * inward * self.unit(i)) > 0
-
-
-__all__ = ["VerdictByValues", "judge_by_values"]

@@ -68,6 +68,3 @@ def _spread(
     keys = getattr(constraint, "keys", None)
     shape = (len(keys),) if keys else layout.shapes[layout.where[name]]
     return library.ravel(library.broadcast_to(value, shape)).astype(float_dtype())
-
-
-__all__ = ["centers_and_widths", "constrained_elements"]

@@ -288,6 +288,3 @@ def _step(slopes, lack, damping, place) -> np.ndarray:
             break
         unit = np.where(blocked, 0, unit)
     return step
-
-
-__all__ = ["could_not_begin", "feasible_start", "largest_changes", "remark"]

@@ -65,6 +65,3 @@ def _some(values: Any, chosen: np.ndarray, shape: tuple[int, ...]) -> Any:
             "frozen: single elements need start values that are not traced."
         )
     return np.where(chosen, values, np.nan).reshape(shape)
-
-
-__all__ = ["frozen"]

@@ -77,6 +77,3 @@ def takes_options(
         (name, annotation, _DEFAULTS.get(name))
         for name, annotation in get_type_hints(options).items()
     )
-
-
-__all__ = ["FitOptions", "RefitOptions", "takes_options"]

@@ -106,6 +106,3 @@ def _flat_directions(result: FitResult) -> int:
     left = np.sum(along[~flat] ** 2 / values[~flat]) / 2
     at_end = np.all(values > -level) and left < NEAR
     return int(flat.sum()) if at_end and np.all(np.abs(along[flat]) < NEAR) else 0
-
-
-__all__ = ["nested_test"]

@@ -137,6 +137,3 @@ def _in_structure(flat: Array, leaves: Any, tree: Any) -> Any:
         out.append(flat[start : start + leaf.data.size].reshape(shape))
         start += leaf.data.size
     return structure.unflatten(out)
-
-
-__all__ = ["DataPulls", "data_pulls"]

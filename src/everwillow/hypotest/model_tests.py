@@ -233,6 +233,3 @@ def _root(library: Any, q: Any) -> Any:
 
 def _text(key: Key) -> str:
     return key if isinstance(key, str) else ".".join(key)
-
-
-__all__ = ["ClsResult", "DiscoveryResult", "cls", "discovery"]

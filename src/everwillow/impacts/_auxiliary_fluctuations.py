@@ -135,6 +135,3 @@ def fluctuations(
 
 def _values(known: Auxiliary, vector: Array, others: Any) -> dict[Any, Any]:
     return dict(known.layout.state(vector, others).items())
-
-
-__all__ = ["Auxiliary", "auxiliary_of", "fluctuations", "shifts_of"]

@@ -217,14 +217,3 @@ def _place(fit: Fitted) -> np.ndarray:
     place = np.full(fit.layout.size, -1)
     place[fit.free] = np.arange(len(fit.free))
     return place
-
-
-__all__ = [
-    "Fitted",
-    "fitted",
-    "held_is_known",
-    "matching",
-    "positions",
-    "usable",
-    "warn_if_held",
-]

@@ -366,6 +366,3 @@ def _compiled_moves(
         block = sizes[name].T if joint else jnp.diag(jnp.ravel(sizes[name]))
         moves = moves.at[np.ix_(here, there)].set(block)
     return moves[known.elements], steps.T
-
-
-__all__ = ["GlobalImpacts", "global_impacts"]

@@ -302,6 +302,3 @@ def _compiled_groups(
     moved = jnp.sqrt(shifts**2 @ inside.T.astype(shifts.dtype))
     errors = errors_from(covariance)[poi]
     return unless_held(held, errors), unless_held(moved, errors), errors
-
-
-__all__ = ["GroupImpacts", "SplitErrors", "group_impacts", "split_errors"]

@@ -205,6 +205,3 @@ def _frozen(patterns: Any, fit: Any, width: np.ndarray) -> np.ndarray:
             "fit(..., fixed={name: ...})."
         )
     return np.nonzero(chosen)[0]
-
-
-__all__ = ["NonprofiledImpacts", "nonprofiled_impacts"]

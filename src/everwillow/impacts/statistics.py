@@ -197,6 +197,3 @@ def _root(square: Array) -> Array:
     positive = square > 0
     root = jnp.sqrt(jnp.where(positive, square, 1))
     return jnp.where(positive, root, jnp.where(square == 0, 0, jnp.nan))
-
-
-__all__ = ["StatisticalImpacts", "statistical_impacts"]

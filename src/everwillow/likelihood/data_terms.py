@@ -175,12 +175,3 @@ class CovarianceTerm(AbstractDataTerm):
         response: Any = jsp.linalg.cho_solve(half, jnp.eye(prior.shape[0]))
         slope = response @ (prior - data)
         return prior - variance * slope, slope, response
-
-
-__all__ = [
-    "AbstractBinTerm",
-    "AbstractDataTerm",
-    "CovarianceTerm",
-    "GaussianTerm",
-    "PoissonTerm",
-]

@@ -179,6 +179,3 @@ class Yields(eqx.Module):
         """Return the yields of a channel, process by process."""
         part = self.values[:, self.layout.bins_of(channel)]
         return part.reshape(-1, *self.layout.channel(channel).shape)
-
-
-__all__ = ["Axis", "Channel", "Layout", "Yields"]

@@ -390,17 +390,3 @@ def _edge(axis: Axis, value: float, where: str) -> int:
             "can only be merged."
         )
     return i
-
-
-__all__ = [
-    "SINGLE",
-    "Bins",
-    "Term",
-    "applied",
-    "checked_channel",
-    "checked_names",
-    "quotient",
-    "resolve",
-    "spelled_processes",
-    "with_an_axis",
-]

@@ -161,6 +161,3 @@ class LamTung(AbstractAngular):
         """Return the axes without that of harmonics."""
         place, axes = self._place(layout, 4)
         return (*axes[:place], *axes[place + 1 :]) or (SINGLE,)
-
-
-__all__ = ["AbstractAngular", "AngularCoefficients", "LamTung"]

@@ -117,6 +117,3 @@ def places(values: Mapping[str, PyTree]) -> dict[str, slice]:
         found[key] = slice(start, start + size)
         start += size
     return found
-
-
-__all__ = ["Composite", "places"]

@@ -129,6 +129,3 @@ class Custom(AbstractHistogramMapping):
 def _spelled(word: str) -> str:
     """Spell a word, in quotes if it would fall apart otherwise."""
     return quoted(word) if not word or set(word) & set(' \t\n;"()') else word
-
-
-__all__ = ["Custom"]

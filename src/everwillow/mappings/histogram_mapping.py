@@ -95,6 +95,3 @@ def integer_axes(shape: Sequence[int]) -> tuple[Axis, ...]:
     return tuple(
         Axis(f"a{i}", labels=tuple(range(size))) for i, size in enumerate(shape)
     )
-
-
-__all__ = ["AbstractHistogramMapping", "integer_axes"]

@@ -206,6 +206,3 @@ class Difference(AbstractTwoTerms):
 
     def _compared(self, first: Counts, second: Counts) -> Counts:
         return first - second
-
-
-__all__ = ["AbstractTwoTerms", "Asymmetry", "Difference", "Normratio", "Ratio"]

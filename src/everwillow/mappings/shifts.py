@@ -188,6 +188,3 @@ def _vary(
     up = jax.tree.map(lambda v, c: v[None] + c, values, change)
     down = jax.tree.map(lambda v, c: v[None] - c, values, change)
     return values, up, down
-
-
-__all__ = ["VariationsResult", "variations"]

@@ -102,6 +102,3 @@ def quoted(name: str, *, always: bool = False) -> str:
         )
     bare = _BARE.fullmatch(name) is not None and name not in ("None", "sum")
     return name if bare and not always else f'"{name}"'
-
-
-__all__ = ["Token", "quoted", "tokenise"]

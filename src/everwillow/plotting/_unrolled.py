@@ -260,6 +260,3 @@ def _lift_zero(axes: Axes) -> None:
         return
     axes.set_yticks([tick for tick in axes.get_yticks() if low <= tick <= high])
     axes.get_yticklabels()[0].set_verticalalignment("bottom")
-
-
-__all__ = ["Unrolled", "unrolled"]

@@ -245,6 +245,3 @@ def uncertainty_breakdown(
         ylabel(panel, text if values is None else f"{text} [%]")
         finish(figure, plan, frame)
     return figure
-
-
-__all__ = ["cross_section", "uncertainty_breakdown"]

@@ -118,6 +118,3 @@ def _draw_process(
         transform=panel.transAxes,
         fontweight="bold",
     )
-
-
-__all__ = ["template_processes"]

@@ -309,6 +309,3 @@ def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     more = len(rows) - ROWS
     text = format_table([heads, *rows[:ROWS]])
     return text + (f"\n... and {more} more" if more > 0 else "")
-
-
-__all__ = ["Degeneracies", "degeneracies"]

@@ -132,6 +132,3 @@ def _nonfinite_labels(matrix: np.ndarray, labels: tuple[str, ...]) -> list[str]:
     if not bad.any():
         bad = ~np.isfinite(matrix).all(axis=1)
     return [labels[i] for i in np.nonzero(bad)[0]]
-
-
-__all__ = ["checked_inverse", "directions"]

@@ -187,6 +187,3 @@ def _errors(jacobian: Array, covariance: Array, spread: Array) -> Array:
     # NaN, is no variance.
     cancelled = jnp.where(jnp.abs(variance) <= rounding, 0, jnp.nan)
     return jnp.where(lost, jnp.nan, jnp.where(positive, root, cancelled))
-
-
-__all__ = ["PropagationResult", "propagate"]

@@ -181,6 +181,3 @@ def _scores(task: Task, numbers: Numbers) -> Array:
     else:
         products = jax.lax.map(column, basis, batch_size=block)
     return 0.5 * (products + products.T)
-
-
-__all__ = ["sandwich"]

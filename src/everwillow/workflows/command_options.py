@@ -131,13 +131,3 @@ def options_of(cls: type[T], keywords: Mapping[str, Any]) -> T:
     """Return the dataclass with those of the keywords that are its fields."""
     names = [field.name for field in dataclasses.fields(cast("Any", cls))]
     return cls(**{name: keywords[name] for name in names if name in keywords})
-
-
-__all__ = [
-    "CommandOption",
-    "Option",
-    "command_options",
-    "option",
-    "options_of",
-    "takes_options",
-]

@@ -119,6 +119,3 @@ def _cell(change: np.ndarray, error: float) -> str:
     return "/".join(
         signed(float(one), decimals) if np.isfinite(one) else "nan" for one in change
     )
-
-
-__all__ = ["bin_names", "bin_table", "variation_tables"]

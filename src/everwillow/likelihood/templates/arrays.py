@@ -174,6 +174,3 @@ def asymmetric(responses: Responses) -> np.ndarray:
         np.arange(responses.start.size - 1), np.diff(responses.start)
     )
     return np.unique(systematic[responses.half != 0]).astype(np.int32)
-
-
-__all__ = ["Rows", "TemplateArrays", "asymmetric", "entries", "pack_templates"]

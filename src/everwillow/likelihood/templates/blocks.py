@@ -238,6 +238,3 @@ def _class(
         curved=jnp.asarray(np.where(turned >= 0, turned, curved.size), np.int32),
         column=jnp.asarray(np.where(turned >= 0, order, size), np.int32),
     )
-
-
-__all__ = ["BlockClass", "BlockResponses", "pack_best", "pack_blocks"]

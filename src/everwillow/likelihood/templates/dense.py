@@ -80,6 +80,3 @@ def pack_dense(responses: Responses, rows: Rows) -> DenseResponses:
         half=jnp.asarray(bent.reshape(curved.size, *shape)),
         curved_bytes=curved.tobytes(),
     )
-
-
-__all__ = ["DenseResponses", "pack_dense"]

@@ -206,6 +206,3 @@ def _symmetric(left: Float[Array, "k n"], right: Float[Array, "k n"]) -> Array:
     low = left[half:] @ right[half:].T
     low = jnp.concatenate([top[:, half:].T, low], 1)
     return jnp.concatenate([top, low])
-
-
-__all__ = ["Derivatives", "Weights", "derivatives", "hessian"]

@@ -267,6 +267,3 @@ def _chunks(part: Blocks, average: Pieces, half: Pieces, slots: int) -> Chunks:
         pieces=int((average.first(end) - first).max()),
         half_pieces=int((half.first(end) - first_half).max()),
     )
-
-
-__all__ = ["Chunks", "ListedResponses", "Pieces", "pack_lists"]

@@ -184,14 +184,3 @@ def _blocks(
     step = np.arange(int(widths.max()))
     bins = np.where(step < widths[:, None], start[:, None] + step, total)
     return Blocks(bins.astype(np.int32), which)
-
-
-__all__ = [
-    "Blocks",
-    "Partition",
-    "best_partition",
-    "partition",
-    "runs",
-    "size_classes",
-    "work",
-]

@@ -203,15 +203,3 @@ def steering(
     moving = profile.yield_slope * arrays.deformed(theta)
     whole = jnp.sum(by_rate * moving[None], 2)
     return jnp.concatenate([head, whole**2 @ response])
-
-
-__all__ = [
-    "ChainRule",
-    "Linearised",
-    "Products",
-    "chain_rule",
-    "free_products",
-    "linearised",
-    "profiled_products",
-    "steering",
-]

@@ -174,6 +174,3 @@ def spell_bins(bins: Iterable[int], channel: Channel) -> str:
     ]
     more = f" and {len(bins) - 10} more" if len(bins) > 10 else ""
     return f"bin{'s' if len(bins) > 1 else ''} {', '.join(shown)}{more}"
-
-
-__all__ = ["check_definite", "check_possible", "check_spec", "spell_bins"]

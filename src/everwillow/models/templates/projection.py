@@ -112,6 +112,3 @@ def _widened(model: TemplateModel, factors: AxisNorms, state: State) -> Any:
         hidden=hidden,
         free=free,
     )
-
-
-__all__ = ["with_free_bins"]

@@ -128,6 +128,3 @@ def _channel(group: Any) -> Channel:
         labels = tuple(_array(axis["labels"]).tolist())
         axes.append(Axis(name, labels=labels, title=title))
     return Channel(group.attrs["name"], tuple(axes), bool(group.attrs["masked"]))
-
-
-__all__ = ["load"]

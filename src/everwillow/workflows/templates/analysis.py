@@ -223,6 +223,3 @@ def _projected(
         if np.isnan(tests[text].statistic):
             failed.append(f"{text}: the fit with free bins failed. {better.message()}")
     return tests, tuple(failed)
-
-
-__all__ = ["run"]

@@ -155,13 +155,3 @@ def _columns(state: Any, layout: Any, rows: int) -> Float[np.ndarray, "rows size
         for value, size in zip(state.values(), layout.sizes, strict=True)
     ]
     return np.concatenate(parts, 1)
-
-
-__all__ = [
-    "degeneracy_remarks",
-    "free_projections",
-    "penalty_remarks",
-    "template_parameters",
-    "template_summary",
-    "toys_of",
-]

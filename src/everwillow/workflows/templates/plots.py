@@ -369,6 +369,3 @@ def _nonprofiled_figures(
                 note="Frozen parameters",
             ),
         )
-
-
-__all__ = ["grid_figure", "inference_figures", "input_figures", "result_figures"]

@@ -303,6 +303,3 @@ def _mappings(
             raise UnknownKeyError(f"mapping {mapping.key!r}: {error}") from error
         found[mapping.key] = mapping
     return tuple(found.values())
-
-
-__all__ = ["RequestedResults", "requested_results"]

@@ -228,15 +228,3 @@ class TemplateResults:
             f"{len(self.channels)} channels, {len(self.mappings)} mappings; "
             f"{self.fit.status})"
         )
-
-
-__all__ = [
-    "Breakdown",
-    "Expectation",
-    "HistogramResult",
-    "MappingOutcome",
-    "Regularisation",
-    "StrengthScan",
-    "TemplateResults",
-    "Variations",
-]

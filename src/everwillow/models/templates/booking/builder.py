@@ -533,6 +533,3 @@ def _arrays_of(name: str, given: Any) -> dict[str, np.ndarray]:
             )
         out[key] = array
     return out
-
-
-__all__ = ["TemplateBuilder"]

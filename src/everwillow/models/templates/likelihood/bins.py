@@ -99,6 +99,3 @@ def links_of(spec: TemplateSpec) -> Links | None:
     nominal = np.where(key[place] == wanted, rows.nominal[place], 0.0)
     target = found.target - spec.layout.fitted
     return Links(found.process, found.source, target, found.change, nominal)
-
-
-__all__ = ["Bins", "Links", "fluctuating", "links_of"]

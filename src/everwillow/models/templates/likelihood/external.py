@@ -68,6 +68,3 @@ class External(eqx.Module):
     def place(self) -> np.ndarray:
         """Places of the parameters in the vector."""
         return np.frombuffer(self.place_bytes, np.int32)
-
-
-__all__ = ["External"]

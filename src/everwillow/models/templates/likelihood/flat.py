@@ -349,6 +349,3 @@ class FlatTemplates(eqx.Module):
                 )
         numbers = {key: jnp.asarray(main[key], float) for key in wanted}
         return Data(numbers["counts"], numbers.get("statistics"))
-
-
-__all__ = ["Data", "FlatTemplates", "FreeStatistics"]

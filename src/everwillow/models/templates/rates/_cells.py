@@ -264,19 +264,3 @@ def spread(
     """Return ``(1, *values)`` at the places that `places` computed."""
     pool = jnp.concatenate([jnp.ones(1, values.dtype), values.ravel()])
     return pool.at[place].get(mode="promise_in_bounds")
-
-
-__all__ = [
-    "Cells",
-    "Grid",
-    "Names",
-    "cells_of",
-    "centres",
-    "check_degree",
-    "fractions",
-    "grid_of",
-    "names_of",
-    "places",
-    "process_rows",
-    "spread",
-]

@@ -260,6 +260,3 @@ def _coefficients(
     """Make the parameters of a shape: coefficient by coefficient, then by cell."""
     every = [cell for name in names for cell in across.names(f"{prefix}_{name}")]
     return ParameterTable([(each, kind) for each in every])
-
-
-__all__ = ["AxisBernstein", "AxisExponential", "AxisNorms", "bernstein_basis"]

@@ -83,6 +83,3 @@ class Composite(AbstractStoredModel):
         for model, place in zip(self.models, self.places, strict=True):
             product = product * rates_of(model, values[place])
         return product
-
-
-__all__ = ["Composite"]
