@@ -42,7 +42,7 @@ class AbstractDistribution(eqx.Module):
         support: The natural range of its variate, or None if it needs a finite one.
     """
 
-    name: eqx.AbstractVar[str]
+    name: str = eqx.field(static=True)
     support: ClassVar[tuple[float, float] | None] = None
 
     @abc.abstractmethod

@@ -33,7 +33,6 @@ class Generic(AbstractNumeric):
         expression: The formula; the density is zero where it is negative.
     """
 
-    name: str = eqx.field(static=True)
     expression: Expression = eqx.field(static=True)
 
     def log_density(self, scope: Scope) -> Float[Array, "..."]:
@@ -56,7 +55,6 @@ class DensityFunction(AbstractNumeric):
         logarithmic: Whether the function is the logarithm of the density.
     """
 
-    name: str = eqx.field(static=True)
     function: Reference = eqx.field(static=True)
     logarithmic: bool = eqx.field(static=True)
 
@@ -82,7 +80,6 @@ class EfficiencyProduct(AbstractNumeric):
         efficiency: The name of the efficiency function.
     """
 
-    name: str = eqx.field(static=True)
     pdf: AbstractDistribution
     efficiency: Reference = eqx.field(static=True)
 
@@ -99,7 +96,6 @@ class Product(AbstractShape):
         factors: The densities.
     """
 
-    name: str = eqx.field(static=True)
     factors: tuple[AbstractDistribution, ...]
 
     @property
@@ -144,7 +140,6 @@ class Product(AbstractShape):
 class _AbstractSum(AbstractDistribution):
     """A weighted sum of densities, each normalised."""
 
-    name: str = eqx.field(static=True)
     summands: tuple[AbstractDistribution, ...]
     coefficients: tuple[Reference, ...] = eqx.field(static=True)
 
@@ -224,7 +219,6 @@ class RateExtended(AbstractExtended):
         dist: The density.
     """
 
-    name: str = eqx.field(static=True)
     expected: Reference = eqx.field(static=True)
     dist: AbstractDistribution
 
@@ -268,7 +262,6 @@ class RateDensity(AbstractIntensity):
         density: The function.
     """
 
-    name: str = eqx.field(static=True)
     x: Reference | None = eqx.field(static=True)
     density: Reference = eqx.field(static=True)
 
@@ -298,7 +291,6 @@ class BinCounts(AbstractExtended):
             meant.
     """
 
-    name: str = eqx.field(static=True)
     process: Process
     edges: tuple[tuple[str, tuple[float, ...]], ...] = eqx.field(static=True)
 

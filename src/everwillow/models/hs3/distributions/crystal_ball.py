@@ -46,7 +46,6 @@ class CrystalBall(AbstractClosed):
     """
 
     support: ClassVar[tuple[float, float] | None] = (-math.inf, math.inf)
-    name: str = eqx.field(static=True)
     m: Reference = eqx.field(static=True)
     m0: Reference = eqx.field(static=True)
     left: tuple[Reference, Reference, Reference] = eqx.field(static=True)

@@ -64,7 +64,6 @@ class Decay(AbstractClosed):
     """
 
     support: ClassVar[tuple[float, float] | None] = (-math.inf, math.inf)
-    name: str = eqx.field(static=True)
     t: Reference = eqx.field(static=True)
     tau: Reference = eqx.field(static=True)
     sides: tuple[int, ...] = eqx.field(static=True)

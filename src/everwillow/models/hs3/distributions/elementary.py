@@ -38,7 +38,6 @@ class Uniform(AbstractClosed):
         x: The variable.
     """
 
-    name: str = eqx.field(static=True)
     x: Reference = eqx.field(static=True)
 
     def log_density(self, scope: Scope) -> Float[Array, "..."]:
@@ -61,7 +60,6 @@ class Exponential(AbstractClosed):
     """
 
     support: ClassVar[tuple[float, float] | None] = (0.0, math.inf)
-    name: str = eqx.field(static=True)
     x: Reference = eqx.field(static=True)
     c: Reference = eqx.field(static=True)
 
@@ -98,7 +96,6 @@ class Gaussian(AbstractClosed):
     """
 
     support: ClassVar[tuple[float, float] | None] = (-math.inf, math.inf)
-    name: str = eqx.field(static=True)
     x: Reference = eqx.field(static=True)
     mean: Reference = eqx.field(static=True)
     sigma: Reference = eqx.field(static=True)
@@ -142,7 +139,6 @@ class LogNormal(AbstractClosed):
     """
 
     support: ClassVar[tuple[float, float] | None] = (0.0, math.inf)
-    name: str = eqx.field(static=True)
     x: Reference = eqx.field(static=True)
     mu: Reference = eqx.field(static=True)
     sigma: Reference = eqx.field(static=True)
@@ -194,7 +190,6 @@ class Poisson(AbstractClosed):
     """
 
     support: ClassVar[tuple[float, float] | None] = (0.0, math.inf)
-    name: str = eqx.field(static=True)
     x: Reference = eqx.field(static=True)
     mean: Reference = eqx.field(static=True)
 

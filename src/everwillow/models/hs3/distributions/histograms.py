@@ -30,7 +30,6 @@ class HistogramDensity(AbstractShape):
             is a content over the volume of its bin.
     """
 
-    name: str = eqx.field(static=True)
     binning: Binning = eqx.field(static=True)
     contents: tuple[float, ...] = eqx.field(static=True)
 
@@ -91,7 +90,6 @@ class WeightedSumDensity(AbstractNumeric):
         total: The sum.
     """
 
-    name: str = eqx.field(static=True)
     total: WeightedSum = eqx.field(static=True)
 
     def log_density(self, scope: Scope) -> Float[Array, "..."]:
@@ -107,7 +105,6 @@ class ExtendedWeightedSum(AbstractIntensity):
         total: The sum.
     """
 
-    name: str = eqx.field(static=True)
     total: WeightedSum = eqx.field(static=True)
 
     def log_density(self, scope: Scope) -> Float[Array, "..."]:

@@ -31,7 +31,6 @@ class AbstractSeries(AbstractClosed):
     """
 
     first: ClassVar[int] = 0
-    name: str = eqx.field(static=True)
     x: Reference = eqx.field(static=True)
     coefficients: tuple[Reference, ...] = eqx.field(static=True)
 

@@ -33,7 +33,6 @@ class MultivariateNormal(AbstractShape):
     """
 
     support: ClassVar[tuple[float, float] | None] = (-math.inf, math.inf)
-    name: str = eqx.field(static=True)
     x: tuple[Reference, ...] = eqx.field(static=True)
     mean: tuple[Reference, ...] = eqx.field(static=True)
     covariances: tuple[tuple[Reference, ...], ...] = eqx.field(static=True)
@@ -114,7 +113,6 @@ class BarlowBeestonLite(AbstractShape):
     """
 
     support: ClassVar[tuple[float, float] | None] = (0.0, math.inf)
-    name: str = eqx.field(static=True)
     x: tuple[Reference, ...] = eqx.field(static=True)
     expected: tuple[Reference, ...] = eqx.field(static=True)
 

@@ -37,7 +37,6 @@ class Argus(AbstractClosed):
         power: The power :math:`p`, above -1.
     """
 
-    name: str = eqx.field(static=True)
     mass: Reference = eqx.field(static=True)
     resonance: Reference = eqx.field(static=True)
     slope: Reference = eqx.field(static=True)
@@ -92,7 +91,6 @@ class GeneralizedNormal(AbstractClosed):
     """
 
     support = (-math.inf, math.inf)
-    name: str = eqx.field(static=True)
     x: Reference = eqx.field(static=True)
     mean: Reference = eqx.field(static=True)
     alpha: Reference = eqx.field(static=True)
@@ -185,7 +183,6 @@ class RelativisticBreitWigner(AbstractClosed):
         channels: Its final states.
     """
 
-    name: str = eqx.field(static=True)
     x: Reference = eqx.field(static=True)
     mass: Reference = eqx.field(static=True)
     channels: tuple[DecayChannel, ...] = eqx.field(static=True)

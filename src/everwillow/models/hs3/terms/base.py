@@ -48,12 +48,18 @@ class AbstractTerm(eqx.Module):
             functions are resolved, observed quantities are left out.
         data: The observed data, a pytree of arrays: an argument of `nll`.
         notes: Sentences on what was assumed, for the report of the reader.
+        distribution: The density.
+        graph: The functions that it needs.
+        ranges: The range of each of its observables.
     """
 
-    name: eqx.AbstractVar[str]
-    parameters: eqx.AbstractVar[tuple[str, ...]]
-    data: eqx.AbstractVar[Any]
-    notes: eqx.AbstractVar[tuple[str, ...]]
+    name: str = eqx.field(static=True)
+    parameters: tuple[str, ...] = eqx.field(static=True)
+    data: Any
+    notes: tuple[str, ...] = eqx.field(static=True)
+    distribution: AbstractDistribution
+    graph: Graph = eqx.field(static=True)
+    ranges: Ranges = eqx.field(static=True)
 
     @abc.abstractmethod
     def nll(self, values: Values, data: Any) -> Scalar:
@@ -88,19 +94,11 @@ class UnbinnedTerm(AbstractTerm):
     density: 4096 on one axis, 256 or 48 on each of two or three.
 
     Attributes:
-        distribution: The density.
-        graph: The functions that it needs.
         ranges: The axes, in the order of the columns.
         capacity: The number of events in a toy.
     """
 
-    name: str = eqx.field(static=True)
-    parameters: tuple[str, ...] = eqx.field(static=True)
     data: dict[str, Array]
-    notes: tuple[str, ...] = eqx.field(static=True)
-    distribution: AbstractDistribution
-    graph: Graph = eqx.field(static=True)
-    ranges: Ranges = eqx.field(static=True)
     capacity: int = eqx.field(static=True)
 
     def nll(self, values: Values, data: dict[str, Array]) -> Scalar:
@@ -144,19 +142,11 @@ class BinnedTerm(AbstractTerm):
     are kept. The integrals are the closed forms of the distributions, or quadratures.
 
     Attributes:
-        distribution: The density.
-        graph: The functions that it needs.
         ranges: The axes.
         edges: The edges of their bins, as tuples.
     """
 
-    name: str = eqx.field(static=True)
-    parameters: tuple[str, ...] = eqx.field(static=True)
     data: Float[Array, " bins"]
-    notes: tuple[str, ...] = eqx.field(static=True)
-    distribution: AbstractDistribution
-    graph: Graph = eqx.field(static=True)
-    ranges: Ranges = eqx.field(static=True)
     edges: tuple[tuple[float, ...], ...] = eqx.field(static=True)
 
     def nll(self, values: Values, data: Float[Array, " bins"]) -> Scalar:
@@ -190,19 +180,11 @@ class PointTerm(AbstractTerm):
     which makes it a penalty on parameters only.
 
     Attributes:
-        distribution: The density.
-        graph: The functions that it needs.
         ranges: The variates and the range over which each is normalised.
         bound: Variates that are not observed, with what has their value.
     """
 
-    name: str = eqx.field(static=True)
-    parameters: tuple[str, ...] = eqx.field(static=True)
     data: Float[Array, " variates"]
-    notes: tuple[str, ...] = eqx.field(static=True)
-    distribution: AbstractDistribution
-    graph: Graph = eqx.field(static=True)
-    ranges: Ranges = eqx.field(static=True)
     bound: tuple[tuple[str, Reference], ...] = eqx.field(static=True)
 
     def nll(self, values: Values, data: Float[Array, " variates"]) -> Scalar:
