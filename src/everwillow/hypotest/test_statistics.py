@@ -6,6 +6,7 @@ likelihood ratio, :math:`-2\ln\lambda(\mu) = 2\,(\mathrm{nll}(\mu,
 """
 
 import abc
+import operator
 from collections.abc import Callable
 from typing import Any, ClassVar, Unpack
 
@@ -108,9 +109,19 @@ class CowanTestStatistic(TestStatistic):
     # (10); nothing, as it is 0 then ("held").
     floor: ClassVar[str | None] = None
 
-    @abc.abstractmethod
+    # Compares the best fit with the tested value: where the result is true, data are
+    # not less compatible with the tested value, and the test statistic is 0. None
+    # where deviations count either way.
+    beyond: ClassVar[Callable[[Any, Any], Any] | None] = None
+
     def _of_ratio(self, twice_ratio: Any, mu_hat: Any, poi_test: Any) -> Any:
         """Return the test statistic of -2 ln(lambda) and the best fit."""
+        if self.beyond is None:
+            return twice_ratio
+        beyond = self.beyond(mu_hat, poi_test)
+        # A failed fit stays NaN on both sides.
+        nothing = 0 * twice_ratio
+        return namespace(beyond, twice_ratio).where(beyond, nothing, twice_ratio)
 
     def _tested(self, poi_test: Any) -> Any:
         """Return the value that is tested."""
@@ -201,10 +212,6 @@ def check_fits(extras: dict[str, Any]) -> None:
 class TMu(CowanTestStatistic):
     r""":math:`t_\mu = -2\ln\lambda(\mu)`, two-sided; eq. (8)."""
 
-    def _of_ratio(self, twice_ratio: Any, mu_hat: Any, poi_test: Any) -> Any:
-        del mu_hat, poi_test
-        return twice_ratio
-
 
 class TMuTilde(CowanTestStatistic):
     r""":math:`\tilde t_\mu = -2\ln\tilde\lambda(\mu)`, for a POI >= 0; eq. (11).
@@ -214,16 +221,11 @@ class TMuTilde(CowanTestStatistic):
 
     floor: ClassVar[str | None] = "zero"
 
-    def _of_ratio(self, twice_ratio: Any, mu_hat: Any, poi_test: Any) -> Any:
-        del mu_hat, poi_test
-        return twice_ratio
-
 
 class QMu(CowanTestStatistic):
     r""":math:`q_\mu`, for upper limits; 0 where the best fit is above; eq. (14)."""
 
-    def _of_ratio(self, twice_ratio: Any, mu_hat: Any, poi_test: Any) -> Any:
-        return _zero_where(mu_hat > poi_test, twice_ratio)
+    beyond: ClassVar[Callable[[Any, Any], Any] | None] = operator.gt
 
 
 class QTilde(CowanTestStatistic):
@@ -234,9 +236,7 @@ class QTilde(CowanTestStatistic):
     """
 
     floor: ClassVar[str | None] = "zero"
-
-    def _of_ratio(self, twice_ratio: Any, mu_hat: Any, poi_test: Any) -> Any:
-        return _zero_where(mu_hat > poi_test, twice_ratio)
+    beyond: ClassVar[Callable[[Any, Any], Any] | None] = operator.gt
 
 
 class Q0(CowanTestStatistic):
@@ -247,6 +247,7 @@ class Q0(CowanTestStatistic):
     """
 
     floor: ClassVar[str | None] = "held"
+    beyond: ClassVar[Callable[[Any, Any], Any] | None] = operator.le
 
     def _tested(self, poi_test: Any) -> Any:
         del poi_test
@@ -256,17 +257,6 @@ class Q0(CowanTestStatistic):
         if is_traced(mu_asimov):
             return jnp.where(mu_asimov == 0, 1.0, mu_asimov)
         return mu_asimov if mu_asimov != 0 else 1.0
-
-    def _of_ratio(self, twice_ratio: Any, mu_hat: Any, poi_test: Any) -> Any:
-        return _zero_where(mu_hat <= poi_test, twice_ratio)
-
-
-def _zero_where(beyond: Any, twice_ratio: Any) -> Any:
-    """Return 0 where data are not less compatible with the tested value."""
-    library = namespace(beyond, twice_ratio)
-    # A failed fit stays NaN on both sides.
-    nothing = 0 * twice_ratio
-    return library.where(beyond, nothing, twice_ratio)
 
 
 def check_test_statistic(test_statistic: Any) -> TestStatistic:
