@@ -5,7 +5,7 @@ from typing import Any
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from everwillow._errors import RESULTS, unknown_key
 from everwillow._tree import format_table
@@ -183,23 +183,8 @@ class ToyResult(eqx.Module):
         return f"ToyResult({' '.join(parts)})"
 
 
-class _Ends(eqx.Module):
-    """The part of `ToyFits` that `describe` takes."""
-
-    success: Bool[np.ndarray, " toys"]
-    status: RESULTS
-
-    @property
-    def failures(self) -> int:
-        return int(np.sum(~self.success))
-
-    @property
-    def failed(self) -> np.ndarray:
-        return np.nonzero(~self.success)[0]
-
-
 def _sentence(q: Any, status: RESULTS | None) -> str:
     good = ~np.isnan(q)
     if status is None:
         return f"{np.sum(~good)} of {len(good)} toys failed."
-    return describe(_Ends(good, status))
+    return describe(good, status, np.arange(len(good)))

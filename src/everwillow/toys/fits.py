@@ -90,18 +90,26 @@ class ToyFits(eqx.Module):
 
     def __repr__(self) -> str:
         """Say how many fits ended how."""
-        return f"ToyFits({', '.join(map(str, self.params))}; {describe(self)})"
+        outcomes = describe(self.success, self.status, self.index)
+        return f"ToyFits({', '.join(map(str, self.params))}; {outcomes})"
 
 
-def describe(fits: Any) -> str:
-    """Return a sentence on how many toys failed, why, and which ones."""
-    count, failures = len(fits.success), fits.failures
+def describe(success: Any, status: Any, index: Any) -> str:
+    """Return a sentence on how many toys failed, why, and which ones.
+
+    Args:
+        success: Whether each ended at a minimum, shape ``(toys,)``.
+        status: How each fit ended, codes of `RESULTS`.
+        index: Index of each toy.
+    """
+    failed = ~np.asarray(success)
+    count, failures = failed.size, int(np.sum(failed))
     text = f"{count - failures} of {count} toys ended at a minimum"
     if not failures:
         return text + "."
-    codes = code_of(fits.status)[~np.asarray(fits.success)]
+    codes = code_of(status)[failed]
     kinds = [f"{np.sum(codes == code)} {name}" for name, code in _names(codes)]
-    shown = ", ".join(map(str, fits.failed[:10].tolist()))
+    shown = ", ".join(map(str, np.asarray(index)[failed][:10].tolist()))
     more = ", ..." if failures > 10 else ""
     return f"{text}; failed: {', '.join(kinds)} (toys {shown}{more})."
 
