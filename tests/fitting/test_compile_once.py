@@ -291,13 +291,13 @@ def test_the_overhead_of_an_eager_call(monkeypatch):
     data = np.arange(200.0)
     start = state(**{f"p{i:03d}": float(i) for i in range(200)})
     assert ew.fit(many_scalars, start, data).params["p199"] == 199
-    programs = []
+    in_programs = []
     called = programs._called
 
     def timed(*args, **settings):
         begin = time.thread_time()
         found = jax.block_until_ready(called(*args, **settings))
-        programs.append(time.thread_time() - begin)
+        in_programs.append(time.thread_time() - begin)
         return found
 
     monkeypatch.setattr(programs, "_called", timed)
@@ -306,11 +306,11 @@ def test_the_overhead_of_an_eager_call(monkeypatch):
     gc.disable()
     try:
         for _ in range(240):
-            programs.clear()
+            in_programs.clear()
             begin = time.thread_time()
             ew.fit(many_scalars, start, data)
-            overheads.append(time.thread_time() - begin - sum(programs))
-            assert len(programs) == 1
+            overheads.append(time.thread_time() - begin - sum(in_programs))
+            assert len(in_programs) == 1
             begin = time.thread_time()
             small_objects()
             units.append(time.thread_time() - begin)

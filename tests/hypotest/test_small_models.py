@@ -184,7 +184,7 @@ def test_a_bin_of_signal_alone():
         [float(v) for _, v in little.expected],
         rtol=1e-4,
     )
-    with pytest.raises(ew.FitError, match=r"SR\[0\] \(2 observed\)"):
+    with pytest.raises(ew.FitError, match=r"SR\[0\] expects nothing where 2 were"):
         ew.discovery(model, "mu")
     none = {**model.observation, "main": np.array([0.0, 5.0])}
     found = ew.discovery(model, "mu", observation=none)

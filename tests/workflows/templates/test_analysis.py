@@ -535,7 +535,7 @@ REGIONS = {
             ),
         ),
         (
-            "tests.workflows.test_templates:custom signal",
+            "tests.workflows.templates.test_analysis:custom signal",
             lambda spec: Strengths(spec.layout, "signal", prefix="2_"),
         ),
     ],
