@@ -156,6 +156,7 @@ def limits(
 
     Example:
         >>> import everwillow as ew
+        >>> import jax.numpy as jnp
         >>> from everwillow.hypotest.model_limits import limits
         >>> def nll(params, n):
         ...     rate = 50.0 + params["mu"]

@@ -199,6 +199,7 @@ def labels(
 
     Example:
         >>> import everwillow as ew
+        >>> import numpy as np
         >>> labels(ew.State.from_pytree({"gamma": np.ones(2), "mu": 1.0}))
         ('gamma[0]', 'gamma[1]', 'mu')
     """

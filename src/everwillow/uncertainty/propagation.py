@@ -81,6 +81,8 @@ def propagate(
 
     Example:
         >>> import everwillow as ew
+        >>> import jax.numpy as jnp
+        >>> import numpy as np
         >>> state = ew.State.from_pytree({"a": 3.0, "b": 4.0})
         >>> distance = lambda p: {"r": jnp.hypot(p["a"], p["b"])}
         >>> out = propagate(distance, state, np.eye(2))

@@ -102,8 +102,9 @@ def simplify_workspace(
         ...     "version": "1.0.0",
         ... }
         >>> made = simplify_workspace(workspace, signals=["signal"], control=["CR"])
-        >>> made.workspace["channels"][0]["samples"][0]["data"]
-        [12.5]
+        >>> (background,) = made.workspace["channels"][0]["samples"][0]["data"]
+        >>> print(f"{background:.12f}")
+        12.500000000000
     """
     document = load_json(workspace)
     if patches is not None:
