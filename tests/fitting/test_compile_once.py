@@ -12,6 +12,7 @@ import pytest
 
 import everwillow as ew
 import everwillow.statelib as sl
+from everwillow.engine import programs
 from tests.fitting.objectives import (
     GAUSSIAN_START,
     SAMPLE,
