@@ -400,11 +400,9 @@ def parameters_of(
     values = np.asarray(values, float)
     errors, at_bound = np.full(size, np.nan), np.zeros(size, bool)
     at_bound[here] = np.asarray(result.at_bound)
-    covariance, sides = result.covariance, result.bound_errors
-    if success and covariance is not None and sides is not None:
-        variance = np.diagonal(covariance)
-        roots = np.sqrt(np.where(variance > 0, variance, np.nan))
-        errors[here] = np.where(result.at_bound, sides, roots)
+    found = _errors_of_free(result)
+    if success and found is not None:
+        errors[here] = found
     centers, widths = (
         np.array(part, float) for part in centers_and_widths(result.constraints, layout)
     )
@@ -445,10 +443,9 @@ def scan_range(
     """
     layout, values, _ = ravel_state(result.params)
     best, i = float(values[layout.labels.index(name)]), result.labels.index(name)
-    assert result.bound_errors is not None
-    assert result.covariance is not None
-    at_bound, variance = result.at_bound[i], result.covariance[i, i]
-    error = float(result.bound_errors[i] if at_bound else np.sqrt(variance))
+    errors = _errors_of_free(result)
+    assert errors is not None
+    error = float(errors[i])
     return max(best - REACH * error, lower), min(best + REACH * error, upper)
 
 
@@ -458,9 +455,22 @@ def covariance_of(result: FitResult) -> Covariance | None:
     if covariance is None:
         return None
     matrix = np.asarray(covariance)
-    variance = np.diagonal(matrix)
-    roots = np.sqrt(np.where(variance > 0, variance, np.nan))
+    roots = _standard_deviations(matrix)
     return Covariance(result.labels, matrix, matrix / np.outer(roots, roots))
+
+
+def _errors_of_free(result: FitResult) -> np.ndarray | None:
+    """Return the errors of the free parameters; at a bound those into the range."""
+    covariance, sides = result.covariance, result.bound_errors
+    if covariance is None or sides is None:
+        return None
+    return np.where(result.at_bound, sides, _standard_deviations(covariance))
+
+
+def _standard_deviations(covariance: Any) -> np.ndarray:
+    """Return the roots of the diagonal, NaN where it is not positive."""
+    variance = np.diagonal(covariance)
+    return np.sqrt(np.where(variance > 0, variance, np.nan))
 
 
 __all__ = [
