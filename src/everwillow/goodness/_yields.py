@@ -8,11 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from everwillow._errors import (
-    ArgumentTypeError,
-    ArgumentValueError,
-    ShapeMismatchError,
-)
+from everwillow._errors import ArgumentTypeError, ArgumentValueError, ShapeMismatchError
 from everwillow._native import map_variances
 from everwillow.engine.core import Task
 from everwillow.engine.problem import Numbers

@@ -25,10 +25,7 @@ from everwillow.goodness._yields import (
 )
 from everwillow.goodness.pvalues import GoodnessResult, with_pvalue
 from everwillow.model import AbstractModel
-from everwillow.model.constraint_terms import (
-    summed_nll,
-    values_by_key,
-)
+from everwillow.model.constraint_terms import summed_nll, values_by_key
 from everwillow.parameters import (
     AbstractConstraint,
     LogNormal,

@@ -351,10 +351,7 @@ def _after_root(problem: LimitProblem, s: SearchState, at: Foothold) -> SearchSt
 
     miss, rise = jax.lax.cond(observed, of_data, expected)
     s = dataclasses.replace(
-        s,
-        q_asimov=q_asimov,
-        slope_asimov=slope_asimov,
-        attempt=jnp.asarray(0),
+        s, q_asimov=q_asimov, slope_asimov=slope_asimov, attempt=jnp.asarray(0)
     )
     waiting = dataclasses.replace(s, data_next=jnp.asarray(True))
     return jax.lax.cond(wait, lambda: waiting, lambda: _newton(problem, s, miss, rise))

@@ -86,11 +86,7 @@ class AsimovRecipe(NamedTuple):
         return self.wanted and self.observation is None and self.a_posteriori
 
     def apply(
-        self,
-        nll_fn: Any,
-        problem: Problem,
-        poi: Key,
-        profiled: tuple[FitResult, ...],
+        self, nll_fn: Any, problem: Problem, poi: Key, profiled: tuple[FitResult, ...]
     ) -> Problem:
         """Return the fit of the Asimov data, started at its minimum."""
         if profiled:

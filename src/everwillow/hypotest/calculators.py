@@ -17,11 +17,7 @@ from everwillow.hypotest.distributions import (
     TMuAsymptotic,
     TMuTildeAsymptotic,
 )
-from everwillow.hypotest.results import (
-    ExpectedBands,
-    HypoTestResult,
-    TestStatResult,
-)
+from everwillow.hypotest.results import ExpectedBands, HypoTestResult, TestStatResult
 from everwillow.hypotest.test_statistics import (
     Q0,
     CowanTestStatistic,

@@ -40,10 +40,7 @@ from everwillow.hypotest.results import (
     BandValues,
     observed_and_expected,
 )
-from everwillow.hypotest.test_statistics import (
-    QMu,
-    QTilde,
-)
+from everwillow.hypotest.test_statistics import QMu, QTilde
 from everwillow.model import AbstractModel
 from everwillow.statelib import State
 
@@ -172,10 +169,7 @@ def limits(
     given = params if isinstance(params, FitResult) else None
     poi = own_poi(nll_fn, poi, where="limits")
     problem = pose(
-        nll_fn,
-        start_state(nll_fn, params, nuisances),
-        observation,
-        **options,
+        nll_fn, start_state(nll_fn, params, nuisances), observation, **options
     )
     place = poi_place(problem, poi, where="poi")
     problem.check_inside(poi, np.zeros(1), np.array([place]), where="poi")

@@ -92,13 +92,7 @@ class BandValues(eqx.Module):
         return len(BAND_NAMES)
 
 
-BAND_NAMES = (
-    "minus_2sigma",
-    "minus_1sigma",
-    "median",
-    "plus_1sigma",
-    "plus_2sigma",
-)
+BAND_NAMES = ("minus_2sigma", "minus_1sigma", "median", "plus_1sigma", "plus_2sigma")
 # Their names in tables.
 BAND_TEXTS = ("-2 sigma", "-1 sigma", "median", "+1 sigma", "+2 sigma")
 # How many standard deviations each of them is away from the median.

@@ -124,13 +124,7 @@ class _ToyTest:
         """Return test statistic and status of one toy."""
         options: dict[str, Any] = {"throw": False} if self._takes_throw() else {}
         result = self.statistic.compute(
-            self.nll_fn,
-            state,
-            toy,
-            self.poi,
-            self.tested,
-            **self.options,
-            **options,
+            self.nll_fn, state, toy, self.poi, self.tested, **self.options, **options
         )
         status = _first_failure(fits_of(result.extras))
         if status is not None:

@@ -26,13 +26,7 @@ from everwillow.impacts._auxiliary_fluctuations import (
     fluctuations,
     shifts_of,
 )
-from everwillow.impacts.best_fit import (
-    Fitted,
-    fitted,
-    positions,
-    usable,
-    warn_if_held,
-)
+from everwillow.impacts.best_fit import Fitted, fitted, positions, usable, warn_if_held
 from everwillow.impacts.definitions import (
     covariance_from,
     errors_from,

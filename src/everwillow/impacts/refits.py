@@ -115,10 +115,7 @@ class Setting(NamedTuple):
 
 
 def posed(
-    nll_fn: Any,
-    fit: Fitted,
-    observation: Any,
-    **options: Unpack[RefitOptions],
+    nll_fn: Any, fit: Fitted, observation: Any, **options: Unpack[RefitOptions]
 ) -> tuple[Problem, Setting]:
     """Return the problem of the best fit, ready to be run again from its end."""
     result, layout = fit.result, fit.layout

@@ -17,10 +17,7 @@ from everwillow.mappings.evaluation import (
     postfit,
     prefit,
 )
-from everwillow.mappings.histogram_mapping import (
-    AbstractHistogramMapping,
-    integer_axes,
-)
+from everwillow.mappings.histogram_mapping import AbstractHistogramMapping, integer_axes
 from everwillow.mappings.parsing import parse_mapping
 from everwillow.mappings.ratio import Asymmetry, Difference, Normratio, Ratio
 from everwillow.mappings.selection import Selection, parse_selection

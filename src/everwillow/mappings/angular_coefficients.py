@@ -10,11 +10,7 @@ from jaxtyping import Array, Float
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow.likelihood.histograms import Axis, Layout, Yields
-from everwillow.mappings._channel_parts import (
-    SINGLE,
-    Term,
-    quotient,
-)
+from everwillow.mappings._channel_parts import SINGLE, Term, quotient
 from everwillow.mappings.histogram_mapping import AbstractHistogramMapping
 from everwillow.mappings.selection import Selection
 from everwillow.mappings.tokens import quoted

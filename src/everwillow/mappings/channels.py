@@ -19,10 +19,7 @@ from everwillow.mappings._channel_parts import (
     quotient,
     with_an_axis,
 )
-from everwillow.mappings.histogram_mapping import (
-    EVENTS,
-    AbstractHistogramMapping,
-)
+from everwillow.mappings.histogram_mapping import EVENTS, AbstractHistogramMapping
 from everwillow.mappings.selection import Selection
 from everwillow.mappings.tokens import quoted
 

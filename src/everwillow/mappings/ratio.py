@@ -10,15 +10,8 @@ from jaxtyping import Array, Float
 
 from everwillow._errors import ArgumentTypeError, ShapeMismatchError
 from everwillow.likelihood.histograms import Axis, Layout, Yields
-from everwillow.mappings._channel_parts import (
-    Term,
-    quotient,
-    spelled_processes,
-)
-from everwillow.mappings.histogram_mapping import (
-    AbstractHistogramMapping,
-    integer_axes,
-)
+from everwillow.mappings._channel_parts import Term, quotient, spelled_processes
+from everwillow.mappings.histogram_mapping import AbstractHistogramMapping, integer_axes
 from everwillow.mappings.selection import Selection
 from everwillow.mappings.tokens import quoted
 

@@ -35,9 +35,7 @@ def fixed_values(entries: Mapping[str, ParameterSpec]) -> dict[Key, float | np.n
 
 
 def constraint(
-    kind: Literal["normal", "poisson", "lognormal"],
-    aux: ArrayLike,
-    width: ArrayLike,
+    kind: Literal["normal", "poisson", "lognormal"], aux: ArrayLike, width: ArrayLike
 ) -> Normal | Poisson | LogNormal:
     """Return the constraint that a `ConstraintSpec` of these means."""
     match kind:

@@ -18,11 +18,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from everwillow._errors import (
-    ArgumentTypeError,
-    MissingFileError,
-    SpecificationError,
-)
+from everwillow._errors import ArgumentTypeError, MissingFileError, SpecificationError
 from everwillow._file_formats import LOOKED_AT, file_format
 
 

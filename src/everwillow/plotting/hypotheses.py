@@ -125,11 +125,7 @@ def five_values(expected: Any, name: str, count: int) -> np.ndarray:
 
 
 def _draw_band(
-    axes: Axes,
-    x: np.ndarray,
-    bands: np.ndarray,
-    seen: np.ndarray | None,
-    marker: str,
+    axes: Axes, x: np.ndarray, bands: np.ndarray, seen: np.ndarray | None, marker: str
 ) -> None:
     median = bands[:, 2]
     for zorder, (low, high, colour) in enumerate(BANDS, 1):

@@ -90,11 +90,7 @@ def correlation(
 
 
 def _square(
-    frame: Frame,
-    side: float,
-    names: float,
-    *,
-    lines: int,
+    frame: Frame, side: float, names: float, *, lines: int
 ) -> tuple[Figure, Axes, Axes]:
     """Return a figure with a square for the matrix and a bar for the colours.
 

@@ -26,12 +26,7 @@ except ImportError as error:
     raise _MissingPlotError(_MSG) from error
 
 
-from everwillow.plotting._text import (  # noqa: E402
-    Labels,
-    text_of,
-    text_width,
-    wrapped,
-)
+from everwillow.plotting._text import Labels, text_of, text_width, wrapped  # noqa: E402
 
 
 # What `style=` may be: rc parameters over ours, or the name of a style of mplhep.

@@ -236,7 +236,4 @@ def _compare(
     axes.set_ylabel("Ratio" if compared.ratio else "Difference")
 
 
-__all__ = [
-    "template_distribution",
-    "template_variations",
-]
+__all__ = ["template_distribution", "template_variations"]

@@ -296,11 +296,7 @@ def _draw_ratio(
 
 
 def _draw_pulls(
-    axes: Axes,
-    edges: np.ndarray,
-    total: np.ndarray,
-    data: np.ndarray,
-    bars: np.ndarray,
+    axes: Axes, edges: np.ndarray, total: np.ndarray, data: np.ndarray, bars: np.ndarray
 ) -> None:
     facing = np.where(data >= total, bars[0], bars[1])
     pulls = (data - total) / np.where(facing > 0, facing, np.nan)

@@ -13,11 +13,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from everwillow._errors import (
-    ArgumentTypeError,
-    ArgumentValueError,
-    ShapeMismatchError,
-)
+from everwillow._errors import ArgumentTypeError, ArgumentValueError, ShapeMismatchError
 from everwillow._tree import alike_but_rows
 from everwillow._typing import Array, Key
 from everwillow.engine import programs

@@ -9,12 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from everwillow._errors import (
-    FitError,
-    NonFiniteError,
-    ShapeMismatchError,
-    unknown_key,
-)
+from everwillow._errors import FitError, NonFiniteError, ShapeMismatchError, unknown_key
 from everwillow._typing import Key
 from everwillow.engine import programs
 from everwillow.engine.layout import ravel_state

@@ -13,19 +13,12 @@ from everwillow.models.histfactory.operations import (
     rename,
     sorted_workspace,
 )
-from everwillow.models.histfactory.patchset import (
-    Patch,
-    PatchSet,
-    apply_patches,
-)
+from everwillow.models.histfactory.patchset import Patch, PatchSet, apply_patches
 from everwillow.models.histfactory.simplified import (
     SimplifiedWorkspace,
     simplified_workspace,
 )
-from everwillow.models.histfactory.spec import (
-    validate,
-    workspace_spec,
-)
+from everwillow.models.histfactory.spec import validate, workspace_spec
 from everwillow.models.histfactory.writing import to_pyhf
 from everwillow.models.json_source import load_json
 

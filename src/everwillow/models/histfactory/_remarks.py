@@ -6,11 +6,7 @@ import numpy as np
 
 from everwillow.models._document import shortened
 from everwillow.models.histfactory._inventory import Inventory
-from everwillow.models.histfactory.reading import (
-    Channel,
-    Document,
-    Sample,
-)
+from everwillow.models.histfactory.reading import Channel, Document, Sample
 
 
 _SHOWN = 4  # bins in one sentence

@@ -22,10 +22,7 @@ from everwillow.models.json_source import Source, collection_paused, load_json
 @collection_paused()
 @takes_workspace_options
 def from_pyhf(
-    workspace: Source,
-    *,
-    patches: Any = None,
-    **options: Unpack[WorkspaceOptions],
+    workspace: Source, *, patches: Any = None, **options: Unpack[WorkspaceOptions]
 ) -> BinnedModel:
     """Make a model of a pyhf workspace.
 
@@ -83,9 +80,7 @@ def from_pyhf(
 @collection_paused()
 @takes_workspace_options
 def from_pyhf_patches(
-    workspace: Source,
-    patches: Iterable[Any],
-    **options: Unpack[WorkspaceOptions],
+    workspace: Source, patches: Iterable[Any], **options: Unpack[WorkspaceOptions]
 ) -> BinnedBatch:
     """Make one batch of models, a model for each patch of a workspace.
 
@@ -107,9 +102,7 @@ def from_pyhf_patches(
 
 @takes_workspace_options
 def patch_batch(
-    workspace: Source,
-    patches: Iterable[Any],
-    **options: Unpack[WorkspaceOptions],
+    workspace: Source, patches: Iterable[Any], **options: Unpack[WorkspaceOptions]
 ) -> tuple[BinnedSpec, ...]:
     """Read a workspace with each of several patches, for models of one structure.
 

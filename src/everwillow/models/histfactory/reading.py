@@ -207,10 +207,7 @@ def _read_observations(node: Node, numbers: Numbers) -> dict[str, _Observation]:
 
 
 def _read_channel(
-    node: Node,
-    root: Node,
-    observations: Mapping[str, _Observation],
-    numbers: Numbers,
+    node: Node, root: Node, observations: Mapping[str, _Observation], numbers: Numbers
 ) -> Channel:
     check_keys(node, ("name", "samples"))
     name = name_of(node)

@@ -7,11 +7,7 @@ from typing import Any, NamedTuple, TypedDict, get_args
 
 import numpy as np
 
-from everwillow._errors import (
-    ArgumentTypeError,
-    ArgumentValueError,
-    unknown_key,
-)
+from everwillow._errors import ArgumentTypeError, ArgumentValueError, unknown_key
 from everwillow._keywords import takes_keywords
 from everwillow.likelihood.binned.spec import (
     BinnedSpec,

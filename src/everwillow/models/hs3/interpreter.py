@@ -16,12 +16,7 @@ from everwillow.models._document import Node
 from everwillow.models.hs3.document import Document, read_document
 from everwillow.models.hs3.histfactory.channels import Channel, read_channel, with_data
 from everwillow.models.hs3.selection import Selection, select
-from everwillow.models.hs3.signals import (
-    Signal,
-    read_signal,
-    signals_of,
-    with_signals,
-)
+from everwillow.models.hs3.signals import Signal, read_signal, signals_of, with_signals
 
 
 _LONGEST = 34  # characters of a name

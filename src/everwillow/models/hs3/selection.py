@@ -114,10 +114,7 @@ def select(document: Document, analysis: str | int | None) -> Selection:
 
 
 def _one(
-    document: Document,
-    nodes: Mapping[str, Node],
-    wanted: str | int | None,
-    kind: str,
+    document: Document, nodes: Mapping[str, Node], wanted: str | int | None, kind: str
 ) -> tuple[str, Node]:
     names = list(nodes)
     if isinstance(wanted, str):

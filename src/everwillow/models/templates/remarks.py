@@ -10,10 +10,7 @@ from everwillow.likelihood.data_terms import (
 )
 from everwillow.likelihood.templates.arrays import TemplateArrays
 from everwillow.likelihood.templates.spec import TemplateSpec
-from everwillow.models.templates.rates.base import (
-    AbstractParameterModel,
-    rates_of,
-)
+from everwillow.models.templates.rates.base import AbstractParameterModel, rates_of
 
 
 MOST = 50

@@ -5,12 +5,7 @@ from typing import Any
 
 from everwillow._errors import nearest
 from everwillow.models.hs3.definition import Fields
-from everwillow.models.hs3.functions.arithmetic import (
-    Generic,
-    Polynomial,
-    Product,
-    Sum,
-)
+from everwillow.models.hs3.functions.arithmetic import Generic, Polynomial, Product, Sum
 from everwillow.models.hs3.functions.base import AbstractFunction
 from everwillow.models.hs3.functions.histograms import BinVolume, Histogram, Step
 from everwillow.models.hs3.functions.interpolations import (

@@ -39,10 +39,7 @@ class ShapeSys:
 
 
 def gamma_names(
-    modifier: Modifier,
-    channel: Channel,
-    selection: Selection,
-    document: Document,
+    modifier: Modifier, channel: Channel, selection: Selection, document: Document
 ) -> str | tuple[str, ...]:
     """Return the names of the scalars, or of the array, that scale the bins."""
     bins = channel.bins
@@ -57,8 +54,7 @@ def gamma_names(
             )
         if len(set(names)) != bins:
             document.report.collect(
-                "Some bins share one parameter in the modifiers {names}.",
-                modifier.name,
+                "Some bins share one parameter in the modifiers {names}.", modifier.name
             )
         return names
     known = selection.points.keys() | selection.bounds.keys()

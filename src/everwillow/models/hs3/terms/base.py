@@ -19,17 +19,10 @@ from jaxtyping import Array, Float
 from everwillow._errors import SpecificationError
 from everwillow._typing import Scalar
 from everwillow.models.hs3.definition import Reference
-from everwillow.models.hs3.distributions.base import (
-    AbstractDistribution,
-    Drawable,
-)
+from everwillow.models.hs3.distributions.base import AbstractDistribution, Drawable
 from everwillow.models.hs3.distributions.elementary import Poisson
 from everwillow.models.hs3.functions.graph import Graph, Region, Scope
-from everwillow.models.hs3.terms.sampling import (
-    draw_events,
-    event_grid,
-    mean_of,
-)
+from everwillow.models.hs3.terms.sampling import draw_events, event_grid, mean_of
 
 
 Values: TypeAlias = Mapping[str, Float[Array, "..."]]

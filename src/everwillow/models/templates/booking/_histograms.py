@@ -51,11 +51,7 @@ class Content:
 
 
 def read(
-    histogram: Any,
-    channel: Channel,
-    *,
-    where: str,
-    extra: Sequence[str] | None = (),
+    histogram: Any, channel: Channel, *, where: str, extra: Sequence[str] | None = ()
 ) -> Content:
     """Read a histogram as bins of a channel.
 

@@ -33,11 +33,7 @@ Factors: TypeAlias = tuple[float, float | None]
 
 
 def check_kind(
-    book: Book,
-    name: str,
-    channel: str,
-    kind: Kind,
-    symmetrize: Symmetrisation | None,
+    book: Book, name: str, channel: str, kind: Kind, symmetrize: Symmetrisation | None
 ) -> None:
     """Check the name and the options of a systematic.
 

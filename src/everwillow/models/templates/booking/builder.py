@@ -6,11 +6,7 @@ from typing import Any, final, get_args
 
 import numpy as np
 
-from everwillow._errors import (
-    ArgumentTypeError,
-    ArgumentValueError,
-    KeyCollisionError,
-)
+from everwillow._errors import ArgumentTypeError, ArgumentValueError, KeyCollisionError
 from everwillow.likelihood.histograms import Channel, Layout
 from everwillow.likelihood.templates.spec import SystematicType, TemplateSpec
 from everwillow.models.templates.booking._assembly import assemble, layout_of

@@ -33,10 +33,7 @@ from everwillow.models.templates.likelihood.bins import Bins, Links
 from everwillow.models.templates.likelihood.blinding import Hidden
 from everwillow.models.templates.likelihood.external import External
 from everwillow.models.templates.likelihood.regularisation import Penalty, penalised
-from everwillow.models.templates.rates.base import (
-    AbstractParameterModel,
-    rates_of,
-)
+from everwillow.models.templates.rates.base import AbstractParameterModel, rates_of
 from everwillow.objective import Evaluation
 
 

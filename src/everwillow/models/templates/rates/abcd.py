@@ -400,13 +400,7 @@ class ExtendedABCD(AbstractABCD):
         9.0
     """
 
-    powers: ClassVar[Mapping[str, int]] = {
-        "A": -2,
-        "Ax": 1,
-        "B": 2,
-        "Bx": -1,
-        "C": 1,
-    }
+    powers: ClassVar[Mapping[str, int]] = {"A": -2, "Ax": 1, "B": 2, "Bx": -1, "C": 1}
 
 
 __all__ = ["ABCD", "AbstractABCD", "ExtendedABCD", "Region", "nominal_yields"]

@@ -135,8 +135,7 @@ class ParameterTable:
     __slots__ = ("_hash", "_parameters", "names")
 
     def __init__(
-        self,
-        parameters: Mapping[str, RateParameter] | list[tuple[str, RateParameter]],
+        self, parameters: Mapping[str, RateParameter] | list[tuple[str, RateParameter]]
     ) -> None:
         pairs = (
             list(parameters.items())

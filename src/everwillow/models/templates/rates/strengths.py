@@ -10,11 +10,7 @@ from jaxtyping import Array, Float, Int
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow.likelihood.histograms import Layout
 from everwillow.likelihood.templates.spec import TemplateSpec
-from everwillow.models.templates.rates._cells import (
-    Names,
-    names_of,
-    process_rows,
-)
+from everwillow.models.templates.rates._cells import Names, names_of, process_rows
 from everwillow.models.templates.rates.base import (
     AbstractParameterModel,
     AbstractStoredModel,
