@@ -5,7 +5,8 @@ The formulas themselves, as functions of arrays, are in `everwillow.hypotest.for
 
 import abc
 import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -146,9 +147,8 @@ def _exp(log_pvalue: Any) -> Any:
 class AbstractAsymptotic(Distribution):
     """A distribution in the limit of large samples."""
 
-    @abc.abstractmethod
-    def _log_tail(self, q: Array, c: Array, c_prime: Array) -> Array:
-        """Return ln(1 - F(q)), given mu/sigma and mu'/sigma."""
+    # ln(1 - F(q)), a function of q, mu/sigma and mu'/sigma.
+    _log_tail: ClassVar[Callable[[Array, Array, Array], Array]]
 
     @abc.abstractmethod
     def _band(self, n_sigma: float, c: Array, c_prime: Array) -> tuple[Array, Array]:
@@ -236,36 +236,31 @@ def _in_sigma(result: TestStatResult) -> tuple[Array, Array]:
 class TMuAsymptotic(AbstractTwoSided):
     r"""Of :math:`t_\mu`: both tails of a normal distribution; eq. (33)."""
 
-    def _log_tail(self, q: Array, c: Array, c_prime: Array) -> Array:
-        return formulas.t_log_tail(q, c, c_prime)
+    _log_tail = staticmethod(formulas.t_log_tail)
 
 
 class TMuTildeAsymptotic(AbstractTwoSided):
     r"""Of :math:`\tilde t_\mu`; section 3.4."""
 
-    def _log_tail(self, q: Array, c: Array, c_prime: Array) -> Array:
-        return formulas.t_tilde_log_tail(q, c, c_prime)
+    _log_tail = staticmethod(formulas.t_tilde_log_tail)
 
 
 class QMuAsymptotic(AbstractOneSided):
     r"""Of :math:`q_\mu`; eq. (57)."""
 
-    def _log_tail(self, q: Array, c: Array, c_prime: Array) -> Array:
-        return formulas.q_log_tail(q, c, c_prime)
+    _log_tail = staticmethod(formulas.q_log_tail)
 
 
 class QTildeAsymptotic(AbstractOneSided):
     r"""Of :math:`\tilde q_\mu`; eq. (65)."""
 
-    def _log_tail(self, q: Array, c: Array, c_prime: Array) -> Array:
-        return formulas.q_tilde_log_tail(q, c, c_prime)
+    _log_tail = staticmethod(formulas.q_tilde_log_tail)
 
 
 class Q0Asymptotic(AbstractOneSided):
     r"""Of :math:`q_0`, the test statistic of a discovery; eq. (49)."""
 
-    def _log_tail(self, q: Array, c: Array, c_prime: Array) -> Array:
-        return formulas.q0_log_tail(q, c, c_prime)
+    _log_tail = staticmethod(formulas.q0_log_tail)
 
 
 class EmpiricalDistribution(Distribution):

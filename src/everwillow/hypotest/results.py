@@ -1,5 +1,6 @@
 """The records that hypothesis tests return."""
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -60,7 +61,22 @@ class HypoTestResult(eqx.Module):
     test_stat_result: TestStatResult
 
 
-class BandValues(eqx.Module):
+class _AbstractNamedValues(eqx.Module):
+    """A record whose fields can be iterated over, and looked up by name."""
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        """Iterate over pairs of name and value."""
+        return ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
+
+    def __getitem__(self, name: str) -> Any:
+        """Return one value by its name."""
+        values = dict(self)
+        if name not in values:
+            raise unknown_key(name, values, where=type(self).__name__)
+        return values[name]
+
+
+class BandValues(_AbstractNamedValues):
     """What is expected, at the median and at one and two standard deviations.
 
     The values belong to the quantiles 0.023, 0.159, 0.5, 0.841 and 0.977 of data of
@@ -76,16 +92,6 @@ class BandValues(eqx.Module):
     median: Any
     plus_1sigma: Any
     plus_2sigma: Any
-
-    def __iter__(self) -> Iterator[tuple[str, Any]]:
-        """Iterate over pairs of name and value."""
-        return ((name, getattr(self, name)) for name in BAND_NAMES)
-
-    def __getitem__(self, name: str) -> Any:
-        """Return one value by its name."""
-        if name not in BAND_NAMES:
-            raise unknown_key(name, BAND_NAMES, where="BandValues")
-        return getattr(self, name)
 
     def __len__(self) -> int:
         """Return 5."""
@@ -111,7 +117,7 @@ def observed_and_expected(
     return format_table(rows)
 
 
-class ExpectedBands(eqx.Module):
+class ExpectedBands(_AbstractNamedValues):
     """Expected p-values of a test, each with its bands.
 
     Iterating gives pairs ``(name, BandValues)``; ``expected["cls"]`` is one of them.
@@ -125,19 +131,6 @@ class ExpectedBands(eqx.Module):
     pnull: BandValues
     palt: BandValues
     cls: BandValues
-
-    def __iter__(self) -> Iterator[tuple[str, BandValues]]:
-        """Iterate over pairs of name and bands."""
-        return ((name, getattr(self, name)) for name in _QUANTITIES)
-
-    def __getitem__(self, name: str) -> BandValues:
-        """Return the bands of one quantity by its name."""
-        if name not in _QUANTITIES:
-            raise unknown_key(name, _QUANTITIES, where="ExpectedBands")
-        return getattr(self, name)
-
-
-_QUANTITIES = ("pnull", "palt", "cls")
 
 
 class ToyResult(eqx.Module):

@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,13 +86,31 @@ def fitted(result: Any, constraints: Any, covariance: Any) -> Fitted:
     return Fitted(result, constraints, None, library.asarray(covariance, float_dtype()))
 
 
-def usable(fit: Fitted, *, throw: bool) -> Fitted:
-    """Return the fit, or raise if outside of a trace it has no covariance."""
-    if not throw or fit.hessian is None or is_traced(fit.hessian, fit.result.success):
-        return fit
-    point = locate(fit.result, None)
-    covariance = checked_inverse(fit.hessian, point, throw=True)
-    return fit._replace(hessian=None, covariance=covariance)
+def computed(
+    fit: Fitted, compute: Callable[[Fitted], Any], *, throw: bool
+) -> tuple[Fitted, Any]:
+    """Compute impacts, and raise if outside of a trace the fit has no covariance.
+
+    Args:
+        fit: The fit.
+        compute: From a fit to a tuple of arrays, the first of which is not finite if
+            the fit has no covariance.
+        throw: Whether to raise.
+
+    Returns:
+        The fit, with its covariance if that was checked, and what was computed.
+
+    Raises:
+        NotPositiveDefiniteError: If the fit has no covariance.
+    """
+    out = compute(fit)
+    if not throw or is_traced(out) or np.isfinite(out[0]).all():
+        return fit, out
+    if fit.hessian is not None and not is_traced(fit.hessian, fit.result.success):
+        point = locate(fit.result, None)
+        covariance = checked_inverse(fit.hessian, point, throw=True)
+        fit = fit._replace(hessian=None, covariance=covariance)
+    return fit, compute(fit)
 
 
 # What warnings about parameters of interest at bounds begin with.

@@ -26,7 +26,13 @@ from everwillow.impacts._auxiliary_fluctuations import (
     fluctuations,
     shifts_of,
 )
-from everwillow.impacts.best_fit import Fitted, fitted, positions, usable, warn_if_held
+from everwillow.impacts.best_fit import (
+    Fitted,
+    computed,
+    fitted,
+    positions,
+    warn_if_held,
+)
 from everwillow.impacts.definitions import (
     covariance_from,
     errors_from,
@@ -187,10 +193,8 @@ def global_impacts(
     is_model = isinstance(nll_fn, AbstractModel)
     _check_options(data_variance, is_model=is_model, refit=refit)
     known = auxiliary_of(fit)
-    rows, auxiliary, errors = _auxiliary_shifts(fit, known, poi)
-    if throw and not is_traced(errors) and not np.isfinite(errors).all():
-        fit = usable(fit, throw=throw)
-        rows, auxiliary, errors = _auxiliary_shifts(fit, known, poi)
+    shifts = lambda fit: _auxiliary_shifts(fit, known, poi)
+    fit, (errors, rows, auxiliary) = computed(fit, shifts, throw=throw)
     data = None
     if data_variance is not None:
         data = _data_shifts(nll_fn, fit, observation, rows, data_variance)
@@ -245,7 +249,7 @@ def _compiled_auxiliary(curvature, known: Auxiliary, vector, others, free, poi):
     errors = errors_from(covariance)[poi]
     rows = unless_held(covariance[poi], errors)
     shifts, _ = shifts_of(rows, known, vector, others, free)
-    return scattered(rows, free, known.layout.size), shifts, errors
+    return errors, scattered(rows, free, known.layout.size), shifts
 
 
 def _data_shifts(

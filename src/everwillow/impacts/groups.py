@@ -21,10 +21,10 @@ from everwillow.impacts._auxiliary_fluctuations import (
 )
 from everwillow.impacts.best_fit import (
     Fitted,
+    computed,
     fitted,
     matching,
     positions,
-    usable,
     warn_if_held,
 )
 from everwillow.impacts.definitions import (
@@ -182,7 +182,7 @@ def group_impacts(
     members = np.zeros((len(chosen), len(result.free)), bool)
     for row, here in zip(members, chosen, strict=True):
         row[here] = True
-    traditional, auxiliary, errors = _grouped(fit, poi, members, throw=throw)
+    errors, traditional, auxiliary = _grouped(fit, poi, members, throw=throw)
     warn_if_held(fit, poi, errors)
     return GroupImpacts(
         traditional=traditional,
@@ -246,7 +246,7 @@ def split_errors(
     chosen = _systematic(systematic, fit, poi)
     members = np.zeros((1, len(result.free)), bool)
     members[0, chosen] = True
-    held, moved, total = _grouped(fit, poi, members, throw=throw)
+    total, held, moved = _grouped(fit, poi, members, throw=throw)
     warn_if_held(fit, poi, total)
     held, moved = held[:, 0], moved[:, 0]
     return SplitErrors(
@@ -277,18 +277,15 @@ def _systematic(patterns: Any, fit: Fitted, poi: np.ndarray) -> np.ndarray:
 def _grouped(
     fit: Fitted, poi: np.ndarray, members: np.ndarray, *, throw: bool
 ) -> tuple[Any, Any, Any]:
-    """Return traditional and global impacts of groups, and the errors of the POIs."""
+    """Return the errors of the POIs, and traditional and global impacts of groups."""
     known = auxiliary_of(fit)
     _, vector, others = ravel_state(fit.result.params)
 
-    def found(fit: Fitted) -> Any:
+    def impacts(fit: Fitted) -> Any:
         args = (fit.curvature, known, vector, others, fit.free, poi, members)
         return on_host(programs.call(_compiled_groups, *args))
 
-    out = found(fit)
-    if throw and not is_traced(out) and not np.isfinite(out[2]).all():
-        out = found(usable(fit, throw=throw))
-    return out
+    return computed(fit, impacts, throw=throw)[1]
 
 
 def _compiled_groups(
@@ -301,4 +298,4 @@ def _compiled_groups(
     inside = inside.at[:, free].set(members)[:, known.elements]
     moved = jnp.sqrt(shifts**2 @ inside.T.astype(shifts.dtype))
     errors = errors_from(covariance)[poi]
-    return unless_held(held, errors), unless_held(moved, errors), errors
+    return errors, unless_held(held, errors), unless_held(moved, errors)

@@ -16,11 +16,10 @@ from everwillow.engine.prefit import centers_and_widths
 from everwillow.fitting import FitResult
 from everwillow.fitting.options import RefitOptions, takes_options
 from everwillow.impacts.best_fit import (
-    Fitted,
+    computed,
     fitted,
     matching,
     positions,
-    usable,
     warn_if_held,
 )
 from everwillow.impacts.definitions import covariance_from, errors_from, responses
@@ -226,11 +225,10 @@ def rank(
         vector[fit.free[nuisance]]
         for vector in centers_and_widths(fit.constraints, fit.layout)
     )
-    found = _shifts(fit, poi, nuisance, width)
-    if throw and not is_traced(found) and not np.isfinite(found[-1]).all():
-        fit = usable(fit, throw=throw)
-        found = _shifts(fit, poi, nuisance, width)
-    postfit, prefit, errors, spread = found
+    shifts = lambda fit: on_host(
+        programs.call(_compiled_shifts, fit.curvature, poi, nuisance, width)
+    )
+    fit, (spread, errors, postfit, prefit) = computed(fit, shifts, throw=throw)
     values = ravel_state(result.params)[1][fit.free]
     refits: dict[str, RefitImpacts | None] = {"postfit": None, "prefit": None}
     if not kinds:
@@ -271,16 +269,12 @@ def _checked_kinds(refit: Any) -> tuple[str, ...]:
     return kinds
 
 
-def _shifts(fit: Fitted, poi: np.ndarray, nuisance: np.ndarray, width: Any) -> Any:
-    return on_host(programs.call(_compiled_shifts, fit.curvature, poi, nuisance, width))
-
-
 def _compiled_shifts(curvature: Any, poi: Any, nuisance: Any, width: Any) -> Any:
     covariance = covariance_from(*curvature)
     errors = errors_from(covariance)
     slope = responses(covariance, poi, nuisance)
     postfit = slope * errors[nuisance][None, :]
-    return postfit, slope * width[None, :], errors, covariance
+    return covariance, errors, postfit, slope * width[None, :]
 
 
 __all__ = ["RankingResult", "Refit", "rank"]

@@ -17,10 +17,10 @@ from everwillow.engine.layout import is_traced, namespace, on_host
 from everwillow.fitting import FitResult
 from everwillow.impacts._auxiliary_fluctuations import auxiliary_of
 from everwillow.impacts.best_fit import (
+    computed,
     fitted,
     held_is_known,
     positions,
-    usable,
     warn_if_held,
 )
 from everwillow.impacts.definitions import (
@@ -141,14 +141,11 @@ def statistical_impacts(
     constrained = np.isin(fit.free, auxiliary_of(fit).elements)
     constrained[poi] = False
 
-    def found(fit: Any) -> Any:
+    def parts(fit: Any) -> Any:
         args = (fit.curvature, without, result.at_bound, poi, constrained)
         return on_host(programs.call(_parts, *args))
 
-    out = found(fit)
-    if throw and not is_traced(out) and not np.isfinite(out[0]).all():
-        out = found(usable(fit, throw=throw))
-    errors, data, simulation = out
+    fit, (errors, data, simulation) = computed(fit, parts, throw=throw)
     warn_if_held(fit, poi, errors)
     spread = diagnostics.simulation_variance()
     with held_is_known():
