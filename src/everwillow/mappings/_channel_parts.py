@@ -1,4 +1,4 @@
-"""Some processes in some bins of a channel: what mappings are made of."""
+"""The yields of some processes in some bins of a channel, which mappings consist of."""
 
 import dataclasses
 import itertools
@@ -33,18 +33,18 @@ from everwillow.mappings.selection import (
 from everwillow.mappings.tokens import quoted
 
 
-SINGLE = Axis("yield", labels=("yield",))
-"""The axis of what has a single value."""
+SINGLE_VALUE_AXIS = Axis("yield", labels=("yield",))
+"""The axis of a mapping with a single value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """Processes and bins of a channel.
+    """The sum of some processes in some bins of a channel.
 
     Attributes:
         channel: The name of the channel.
-        processes: The processes that are added; None for all.
-        selection: Of bins.
+        processes: The names of the processes; None for all.
+        selection: The selection of bins.
     """
 
     channel: str
@@ -53,24 +53,26 @@ class Term:
 
     @classmethod
     def of(cls, channel: Any, processes: Any, selection: Any) -> "Term":
-        """Return the term that arguments of a mapping mean, each checked."""
+        """Check the arguments of a mapping and return their term."""
         names = checked_channel(channel), checked_processes(processes)
         return cls(*names, parse_selection(selection))
 
     def axes(self, layout: Layout) -> tuple[Axis, ...]:
-        """Return the axes of its values, at least one."""
+        """Return the axes of the selected bins, at least one."""
         self.process_names(layout)
-        found = resolve(self.selection, layout.channel(self.channel))
-        return tuple(bins.axis for bins in found if bins.axis) or (SINGLE,)
+        selected = resolve(self.selection, layout.channel(self.channel))
+        return tuple(bins.axis for bins in selected if bins.axis) or (
+            SINGLE_VALUE_AXIS,
+        )
 
     def values(self, yields: Yields) -> Float[Array, "..."]:
-        """Return the sum over its processes."""
+        """Return the sum over the processes."""
         if self.processes is None:
             return self._selected(yields[self.channel], yields.layout)
         return self._selected(yields[self.channel, self.processes], yields.layout)
 
     def rows(self, yields: Yields) -> Float[Array, "processes ..."]:
-        """Return its values for each of its processes."""
+        """Return the yields of each process."""
         part = yields.of(self.channel)
         if self.processes is not None:
             index = [yields.layout.process(name) for name in self.processes]
@@ -80,55 +82,55 @@ class Term:
     def _selected(self, values: Array, layout: Layout) -> Array:
         channel = layout.channel(self.channel)
         lead = values.ndim - len(channel.axes)
-        return with_an_axis(applied(values, resolve(self.selection, channel)), lead)
+        return with_axis(applied(values, resolve(self.selection, channel)), lead)
 
     def has_data(self, layout: Layout) -> bool:
-        """Return whether there are data for it."""
+        """Return whether the channel is fitted and no processes are selected."""
         return self.processes is None and not layout.channel(self.channel).masked
 
     def process_names(self, layout: Layout) -> tuple[str, ...]:
-        """Return its processes."""
+        """Return the names of the processes."""
         if self.processes is None:
             return layout.processes
         for name in self.processes:
             layout.process(name)
         return self.processes
 
-    def spelling(self) -> str:
-        """Return how it is written after the name of a mapping."""
+    def arguments_text(self) -> str:
+        """Return the arguments in the text of a mapping."""
         parts = [quoted(self.channel)]
         if self.processes is not None:
-            parts.append(spelled_processes(self.processes))
+            parts.append(processes_text(self.processes))
         if self.selection:
             parts.append(str(self.selection))
         return " ".join(parts)
 
 
-def with_an_axis(values: Array, lead: int) -> Array:
-    """Give an axis to what has none after the first `lead` ones."""
+def with_axis(values: Array, lead: int) -> Array:
+    """Append an axis of length 1 to an array of `lead` dimensions."""
     return values[..., None] if values.ndim == lead else values
 
 
 def quotient(numerator: Array, denominator: Array) -> Array:
-    """Divide; NaN over zero, where the gradient is zero and not NaN.
+    """Divide; where the denominator is zero, return NaN with a gradient of zero.
 
-    A NaN in the gradient of one bin would spread to those of all.
+    A gradient of NaN for one bin would make the gradients of all bins NaN.
     """
     zero = denominator == 0
     return jnp.where(zero, jnp.nan, numerator / jnp.where(zero, 1, denominator))
 
 
-def spelled_processes(processes: tuple[str, ...] | None) -> str:
-    """Return how processes are written."""
+def processes_text(processes: tuple[str, ...] | None) -> str:
+    """Return the names of processes in the text of a mapping."""
     return "None" if processes is None else ",".join(map(quoted, processes))
 
 
 def checked_processes(processes: Any) -> tuple[str, ...] | None:
-    """Check processes that a user selects: a name or several, or None for all.
+    """Check the names of processes: one or several, or None for all.
 
     Raises:
-        ArgumentTypeError: If they are no names.
-        ArgumentValueError: If there are none, or one is there twice.
+        ArgumentTypeError: If they are not names.
+        ArgumentValueError: If there is no name, or a repeated one.
     """
     if processes is None:
         return None
@@ -138,15 +140,15 @@ def checked_processes(processes: Any) -> tuple[str, ...] | None:
     return names
 
 
-def checked_names(names: Any, what: str) -> tuple[str, ...]:
-    """Check that names are text, and that none is there twice."""
+def checked_names(names: Any, argument: str) -> tuple[str, ...]:
+    """Check that names are texts and differ."""
     names = (names,) if isinstance(names, str) else names
     if not isinstance(names, Sequence) or not all(isinstance(n, str) for n in names):
-        raise ArgumentTypeError(f"{what}: expected names, got {names!r}.")
+        raise ArgumentTypeError(f"{argument}: expected names, got {names!r}.")
     for name in names:
         if names.count(name) > 1:
             raise ArgumentValueError(
-                f"{what}: {name!r} is there twice in {list(names)}."
+                f"{argument}: {name!r} is there twice in {list(names)}."
             )
         quoted(name)
     return tuple(names)
@@ -160,34 +162,35 @@ def checked_channel(channel: Any) -> str:
     return channel
 
 
-# Values this close to an edge, in units of the narrowest bin, are on it: 0.3 is not the
-# third of ten steps to 1, in binary.
+# A value that is closer to an edge than this, in units of the narrowest bin, is on the
+# edge: in floating point the third of ten steps from 0 to 1 is not exactly 0.3.
 ON_EDGE = 1e-9
 
 
 class Bins(NamedTuple):
-    """What becomes of the bins of one axis.
+    """The bins that a selection keeps on one axis, and how it merges them.
 
     Attributes:
-        taken: Those that count, ascending.
-        group: The new bin that each of them goes to, ascending.
-        axis: The new axis; None if there is a single bin and the axis is dropped.
+        kept: Indices of the kept bins, ascending.
+        group: Index of the merged bin that each kept bin belongs to, ascending.
+        axis: The axis of the merged bins; None if the selection drops the axis, which
+            leaves one merged bin.
     """
 
-    taken: Int[np.ndarray, " taken"]
-    group: Int[np.ndarray, " taken"]
+    kept: Int[np.ndarray, " kept"]
+    group: Int[np.ndarray, " kept"]
     axis: Axis | None
 
 
 def resolve(selection: Selection, channel: Channel) -> tuple[Bins, ...]:
-    """Find the bins that a selection means, for each axis of a channel.
+    """Return the bins that a selection keeps on each axis of a channel.
 
     Raises:
         UnknownKeyError: If an axis or a category does not exist.
-        ArgumentValueError: If a bin does not, or if edges are not those of bins.
+        ArgumentValueError: If a bin does not exist, or if an edge is not one of a bin.
     """
     names = [axis.name for axis in channel.axes]
-    found = [Bins(np.arange(a.size), np.arange(a.size), a) for a in channel.axes]
+    selected = [Bins(np.arange(a.size), np.arange(a.size), a) for a in channel.axes]
     for name, operation in selection.items:
         where = f"channel {channel.name!r}, selection {name}:{operation}: "
         if name not in names:
@@ -195,35 +198,35 @@ def resolve(selection: Selection, channel: Channel) -> tuple[Bins, ...]:
             msg = f"{where}there is no axis {name!r}.{nearest(name, names)}"
             raise UnknownKeyError(f"{msg} The channel has {known}.")
         i = names.index(name)
-        if found[i].axis is None:
+        if selected[i].axis is None:
             raise ArgumentValueError(
                 f"{where}an earlier selection has dropped this axis."
             )
-        found[i] = _after(found[i], operation, where)
-    return tuple(found)
+        selected[i] = _select(selected[i], operation, where)
+    return tuple(selected)
 
 
 def applied(values: Array, bins: Sequence[Bins]) -> Array:
-    """Sum over bins along the last axes of an array, one for each of `bins`."""
+    """Select and merge bins along the last axes of an array, one for each of `bins`."""
     first = values.ndim - len(bins)
     for i in reversed(range(len(bins))):
-        values = _along(values, bins[i], first + i)
+        values = _applied_along(values, bins[i], first + i)
     return values
 
 
-def _along(values: Array, bins: Bins, i: int) -> Array:
-    taken, group = bins.taken, bins.group
-    start, stop = int(taken[0]), int(taken[-1]) + 1
-    if taken.size == stop - start:
+def _applied_along(values: Array, bins: Bins, i: int) -> Array:
+    kept, group = bins.kept, bins.group
+    start, stop = int(kept[0]), int(kept[-1]) + 1
+    if kept.size == stop - start:
         values = jax.lax.slice_in_dim(values, start, stop, axis=i)
     else:
-        values = jnp.take(values, taken, axis=i, mode="clip")
+        values = jnp.take(values, kept, axis=i, mode="clip")
     if bins.axis is None:
         return jnp.sum(values, axis=i)
     size = int(group[-1]) + 1
-    if size == taken.size:
+    if size == kept.size:
         return values
-    if taken.size % size == 0 and np.all(np.bincount(group) == taken.size // size):
+    if kept.size % size == 0 and np.all(np.bincount(group) == kept.size // size):
         shape = (*values.shape[:i], size, -1, *values.shape[i + 1 :])
         return jnp.sum(values.reshape(shape), axis=i + 1)
     moved = jnp.moveaxis(values, i, 0)
@@ -231,16 +234,16 @@ def _along(values: Array, bins: Bins, i: int) -> Array:
     return jnp.moveaxis(total, 0, i)
 
 
-def _after(bins: Bins, operation: Operation, where: str) -> Bins:
-    """Return what becomes of bins by one more operation."""
+def _select(bins: Bins, operation: Operation, where: str) -> Bins:
+    """Apply one more operation to the bins of an axis."""
     axis = bins.axis
     assert axis is not None
     if isinstance(operation, Sum):
-        return Bins(bins.taken, np.zeros_like(bins.group), None)
+        return Bins(bins.kept, np.zeros_like(bins.group), None)
     if isinstance(operation, Pick):
         i = _index(axis, operation.position, where)
-        kept = bins.group == i
-        return Bins(bins.taken[kept], np.zeros(int(kept.sum()), int), None)
+        picked = bins.group == i
+        return Bins(bins.kept[picked], np.zeros(int(picked.sum()), int), None)
     if isinstance(operation, Cut):
         return _cut(bins, axis, operation, where)
     if isinstance(operation, Merge):
@@ -252,24 +255,24 @@ def _after(bins: Bins, operation: Operation, where: str) -> Bins:
         ends = list(range(0, axis.size + 1, operation.factor))
     else:
         ends = [_edge(axis, edge, where) for edge in operation.edges]
-    kept = (bins.group >= ends[0]) & (bins.group < ends[-1])
-    group = np.searchsorted(ends, bins.group[kept], side="right") - 1
-    return Bins(bins.taken[kept], group, _merged(axis, ends))
+    inside = (bins.group >= ends[0]) & (bins.group < ends[-1])
+    group = np.searchsorted(ends, bins.group[inside], side="right") - 1
+    return Bins(bins.kept[inside], group, _merged(axis, ends))
 
 
 def _cut(bins: Bins, axis: Axis, cut: Cut, where: str) -> Bins:
-    start = 0 if cut.start is None else _end(axis, cut.start, where)
-    stop = axis.size if cut.stop is None else _end(axis, cut.stop, where)
+    start = 0 if cut.start is None else _slice_end(axis, cut.start, where)
+    stop = axis.size if cut.stop is None else _slice_end(axis, cut.stop, where)
     if start >= stop:
         raise ArgumentValueError(f"{where}no bin is left of {axis.size}.")
     of_stride = (bins.group - start) % cut.stride == 0
-    kept = (bins.group >= start) & (bins.group < stop) & of_stride
-    group = (bins.group[kept] - start) // cut.stride
-    return Bins(bins.taken[kept], group, _part(axis, start, stop, cut.stride))
+    inside = (bins.group >= start) & (bins.group < stop) & of_stride
+    group = (bins.group[inside] - start) // cut.stride
+    return Bins(bins.kept[inside], group, _sliced(axis, start, stop, cut.stride))
 
 
-def _part(axis: Axis, start: int, stop: int, stride: int) -> Axis:
-    """Return an axis of some bins of another; with gaps it has categories."""
+def _sliced(axis: Axis, start: int, stop: int, stride: int) -> Axis:
+    """Return the axis of every `stride`-th bin; bins with gaps become categories."""
     if axis.edges is not None and stride == 1:
         return dataclasses.replace(axis, edges=axis.edges[start : stop + 1])
     labels = axis.labels
@@ -291,7 +294,7 @@ def _merged(axis: Axis, ends: Sequence[int]) -> Axis:
 
 
 def _index(axis: Axis, position: Position, where: str) -> int:
-    """Return which bin is meant by a position."""
+    """Return the index of the bin at a position."""
     size = axis.size
     if isinstance(position, int):
         if not -size <= position < size:
@@ -303,10 +306,10 @@ def _index(axis: Axis, position: Position, where: str) -> int:
         return _category(axis, position, where)
     if isinstance(position, Label):
         raise ArgumentValueError(
-            f"{where}this axis has intervals, not categories.{_instead(position, [])} "
+            f"{where}this axis has intervals, not categories.{_similar(position, [])} "
             "Give a bin index (3), a value (0.5j), a slice (2:5), sum or rebin(...)."
         )
-    i = _below(axis, position.number)
+    i = _bin_of_value(axis, position.number)
     if not 0 <= i < size:
         edges = axis.edges or (0.0,)
         raise ArgumentValueError(
@@ -322,7 +325,7 @@ def _category(axis: Axis, position: Value | Label, where: str) -> int:
         names = [str(label) for label in labels]
         if position.text in names:
             return names.index(position.text)
-        hint = _instead(position, names)
+        hint = _similar(position, names)
         msg = f"{where}there is no category {position.text!r}.{hint}"
         raise UnknownKeyError(f"{msg} The categories are: {', '.join(names[:10])}.")
     for i, label in enumerate(labels):
@@ -334,16 +337,16 @@ def _category(axis: Axis, position: Value | Label, where: str) -> int:
     )
 
 
-def _instead(position: Label, names: Sequence[str]) -> str:
-    """Return the names and words of the grammar that are near."""
+def _similar(position: Label, names: Sequence[str]) -> str:
+    """Return a hint at similar categories and keywords."""
     return nearest(position.text, [*names, "sum", "rebin(2)", "slice(0,2)", "None"])
 
 
-def _end(axis: Axis, position: Position, where: str) -> int:
-    """Return which bin a slice begins at, or ends before."""
+def _slice_end(axis: Axis, position: Position, where: str) -> int:
+    """Return the index of the bin at which a slice begins, or before which it ends."""
     size = axis.size
     if isinstance(position, Value) and axis.edges is not None:
-        return min(max(_below(axis, position.number), 0), size)
+        return min(max(_bin_of_value(axis, position.number), 0), size)
     if not isinstance(position, int):
         return _index(axis, position, where)
     if not -size <= position <= size:
@@ -353,16 +356,16 @@ def _end(axis: Axis, position: Position, where: str) -> int:
     return position + size if position < 0 else position
 
 
-def _below(axis: Axis, value: float) -> int:
+def _bin_of_value(axis: Axis, value: float) -> int:
     """Return the bin that a value is in: -1 before the first, `size` after the last."""
-    near = _near(axis, value)
+    near = _edge_near(axis, value)
     if near is not None:
         return near
     return int(np.searchsorted(axis.edges or (), value, side="right")) - 1
 
 
-def _near(axis: Axis, value: float) -> int | None:
-    """Return the edge that a value is on up to rounding, if any."""
+def _edge_near(axis: Axis, value: float) -> int | None:
+    """Return the index of the edge that equals a value up to rounding, if any."""
     edges = np.array(axis.edges)
     same = edges == value
     if same.any():
@@ -377,12 +380,12 @@ def _near(axis: Axis, value: float) -> int | None:
 
 
 def _edge(axis: Axis, value: float, where: str) -> int:
-    """Return which edge a value is."""
+    """Return the index of the edge at a value."""
     if axis.edges is None:
         raise ArgumentValueError(
             f"{where}this axis has categories: merge them by rebin(2)."
         )
-    i = _near(axis, value)
+    i = _edge_near(axis, value)
     if i is None:
         close = min(axis.edges, key=lambda edge: abs(edge - value))
         raise ArgumentValueError(

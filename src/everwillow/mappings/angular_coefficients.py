@@ -1,4 +1,4 @@
-"""Angular coefficients of a decay, from cross sections by harmonic."""
+"""Angular coefficients of a decay, from the cross sections of harmonics."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -10,20 +10,20 @@ from jaxtyping import Array, Float
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow.likelihood.histograms import Axis, Layout, Yields
-from everwillow.mappings._channel_parts import SINGLE, Term, quotient
+from everwillow.mappings._channel_parts import SINGLE_VALUE_AXIS, Term, quotient
 from everwillow.mappings.histogram_mapping import AbstractHistogramMapping
 from everwillow.mappings.selection import Selection
 from everwillow.mappings.tokens import quoted
 
 
 AXES = ("helicitySig", "helicity")
-"""Names of the axis of harmonics, unless another is given."""
+"""Names that the axis of harmonics may have by default."""
 
 
 class AbstractAngular(AbstractHistogramMapping):
     """Cross sections along an axis of harmonics: unpolarised, then those of A0, A1, ...
 
-    Spelled ``NAME CHANNEL [PROCESS,...] [SELECTION] [axis=NAME]``.
+    The text is ``NAME CHANNEL [PROCESS,...] [SELECTION] [axis=NAME]``.
 
     Attributes:
         term: The channel, its processes and bins.
@@ -42,13 +42,13 @@ class AbstractAngular(AbstractHistogramMapping):
         selection: str | Selection | Mapping[str, Any] | None = None,
         axis: str | None = None,
     ) -> None:
-        """Take cross sections from a channel.
+        """Define the cross sections.
 
         Args:
             channel: The channel.
             processes: The processes to add; None for all.
-            selection: Of bins of the other axes, as
-                `everwillow.mappings.parse_selection` reads it.
+            selection: The bins of the other axes, in a form that
+                `everwillow.mappings.parse_selection` reads.
             axis: The name of the axis of harmonics.
         """
         self.term = Term.of(channel, processes, selection)
@@ -58,16 +58,23 @@ class AbstractAngular(AbstractHistogramMapping):
 
     @property
     def key(self) -> str:
-        """How it is written."""
-        words = f"{type(self).__name__} {self.term.spelling()}"
+        """The text of the mapping, which `parse_mapping` reads."""
+        words = f"{type(self).__name__} {self.term.arguments_text()}"
         return words if self.axis is None else f"{words} axis={quoted(self.axis)}"
 
     def has_data(self, layout: Layout) -> bool:
         """Return whether the channel is fitted and no processes are selected."""
         return self.term.has_data(layout)
 
-    def _place(self, layout: Layout, least: int) -> tuple[int, tuple[Axis, ...]]:
-        """Return where the axis of harmonics is, and all axes that are left."""
+    def _harmonic_axis(
+        self, layout: Layout, least: int
+    ) -> tuple[int, tuple[Axis, ...]]:
+        """Return the position of the axis of harmonics among the axes, and these.
+
+        Args:
+            layout: The channels and processes.
+            least: The least number of harmonics.
+        """
         channel = layout.channel(self.term.channel)
         name = self.axis
         if name is None:
@@ -86,13 +93,13 @@ class AbstractAngular(AbstractHistogramMapping):
         return [axis.name for axis in axes].index(name), axes
 
     def _harmonics(self, yields: Yields, least: int) -> Float[Array, "harmonics ..."]:
-        place, _ = self._place(yields.layout, least)
-        return jnp.moveaxis(self.term.values(yields), place, 0)
+        position, _ = self._harmonic_axis(yields.layout, least)
+        return jnp.moveaxis(self.term.values(yields), position, 0)
 
 
 @final
 class AngularCoefficients(AbstractAngular):
-    r"""Angular coefficients: cross sections over the unpolarised one.
+    r"""Angular coefficients: ratios of cross sections to the unpolarised one.
 
     :math:`A_i = \sigma_i / \sigma_{UL}`, with :math:`\sigma_{UL}` in the first bin of
     the axis of harmonics and :math:`\sigma_i` in bin i + 1. They are the conventional
@@ -113,26 +120,27 @@ class AngularCoefficients(AbstractAngular):
     def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
         """Return the coefficients, along the axis of harmonics."""
         del params
-        place, _ = self._place(yields.layout, 2)
-        parts = self._harmonics(yields, 2)
-        return jnp.moveaxis(quotient(parts[1:], parts[:1]), 0, place)
+        position, _ = self._harmonic_axis(yields.layout, 2)
+        sigma = self._harmonics(yields, 2)
+        return jnp.moveaxis(quotient(sigma[1:], sigma[:1]), 0, position)
 
     def axes(self, layout: Layout) -> tuple[Axis, ...]:
-        """Return the axes, that of harmonics without its first bin."""
-        place, axes = self._place(layout, 2)
-        own = axes[place]
-        if own.edges is None:
-            own = dataclasses.replace(own, labels=(own.labels or ())[1:])
+        """Return the axes; the axis of harmonics loses its first bin."""
+        position, axes = self._harmonic_axis(layout, 2)
+        harmonics = axes[position]
+        if harmonics.edges is None:
+            labels = (harmonics.labels or ())[1:]
+            harmonics = dataclasses.replace(harmonics, labels=labels)
         else:
-            own = dataclasses.replace(own, edges=own.edges[1:])
-        return (*axes[:place], own, *axes[place + 1 :])
+            harmonics = dataclasses.replace(harmonics, edges=harmonics.edges[1:])
+        return (*axes[:position], harmonics, *axes[position + 1 :])
 
 
 @final
 class LamTung(AbstractAngular):
     """The difference of the angular coefficients A0 and A2.
 
-    It is zero at lowest orders of perturbation theory, by the relation of Lam and Tung.
+    It is zero at the lowest orders of perturbation theory (relation of Lam and Tung).
 
     Example:
         >>> import numpy as np
@@ -149,11 +157,11 @@ class LamTung(AbstractAngular):
     def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
         """Return A0 - A2."""
         del params
-        parts = self._harmonics(yields, 4)
-        values = quotient(parts[1] - parts[3], parts[0])
+        sigma = self._harmonics(yields, 4)
+        values = quotient(sigma[1] - sigma[3], sigma[0])
         return values if values.ndim else values[None]
 
     def axes(self, layout: Layout) -> tuple[Axis, ...]:
-        """Return the axes without that of harmonics."""
-        place, axes = self._place(layout, 4)
-        return (*axes[:place], *axes[place + 1 :]) or (SINGLE,)
+        """Return the axes without the axis of harmonics."""
+        position, axes = self._harmonic_axis(layout, 4)
+        return (*axes[:position], *axes[position + 1 :]) or (SINGLE_VALUE_AXIS,)

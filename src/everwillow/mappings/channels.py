@@ -1,4 +1,4 @@
-"""Yields of channels: whole, in part, along some axes, and as shares of the total."""
+"""Mappings of one channel: all yields, selected ones, projections and fractions."""
 
 import abc
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,12 @@ from jaxtyping import Array, Float
 from everwillow._errors import UnknownKeyError, nearest
 from everwillow.likelihood.histograms import Axis, Layout, Yields
 from everwillow.mappings._channel_parts import (
-    SINGLE,
+    SINGLE_VALUE_AXIS,
     Term,
     checked_channel,
     checked_names,
     quotient,
-    with_an_axis,
+    with_axis,
 )
 from everwillow.mappings.histogram_mapping import EVENTS, AbstractHistogramMapping
 from everwillow.mappings.selection import Selection
@@ -28,10 +28,10 @@ from everwillow.mappings.tokens import quoted
 class Identity(AbstractHistogramMapping):
     """The expected yields of whole channels, a dictionary by channel.
 
-    Spelled ``Identity`` or ``Identity ch0 ch1``.
+    Its text is ``Identity`` or ``Identity ch0 ch1``.
 
     Attributes:
-        channels: Those that are meant; None for all, masked ones included.
+        channels: The names of the channels; None for all, masked ones included.
 
     Example:
         >>> import numpy as np
@@ -51,7 +51,7 @@ class Identity(AbstractHistogramMapping):
 
     @property
     def key(self) -> str:
-        """How it is written."""
+        """The text of the mapping, which `parse_mapping` reads."""
         return " ".join(["Identity", *map(quoted, self.channels or ())])
 
     def __call__(self, params: Any, yields: Yields) -> dict[str, Float[Array, "..."]]:
@@ -70,7 +70,7 @@ class Identity(AbstractHistogramMapping):
     def of_processes(
         self, params: Any, yields: Yields
     ) -> dict[str, Float[Array, "processes ..."]]:
-        """Return the yields of each channel, process by process."""
+        """Return the yields of each process in each channel."""
         del params
         return {t.channel: t.rows(yields) for t in self._terms(yields.layout)}
 
@@ -89,7 +89,7 @@ class Identity(AbstractHistogramMapping):
 class Select(AbstractHistogramMapping):
     """The yields of some processes in some bins of a channel.
 
-    Spelled ``Select CHANNEL [PROCESS,...] [SELECTION]``, for example
+    Its text is ``Select CHANNEL [PROCESS,...] [SELECTION]``, for example
     ``Select ch0 signal x:2:5,cat:sum``.
 
     Attributes:
@@ -127,8 +127,8 @@ class Select(AbstractHistogramMapping):
 
     @property
     def key(self) -> str:
-        """How it is written."""
-        return f"Select {self.term.spelling()}"
+        """The text of the mapping, which `parse_mapping` reads."""
+        return f"Select {self.term.arguments_text()}"
 
     def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
         """Return the sum over the processes."""
@@ -136,7 +136,7 @@ class Select(AbstractHistogramMapping):
         return self.term.values(yields)
 
     def axes(self, layout: Layout) -> tuple[Axis, ...]:
-        """Return the axes that are left."""
+        """Return the axes that the selection keeps."""
         return self.term.axes(layout)
 
     def has_data(self, layout: Layout) -> bool:
@@ -146,7 +146,7 @@ class Select(AbstractHistogramMapping):
     def of_processes(
         self, params: Any, yields: Yields
     ) -> Float[Array, "processes ..."]:
-        """Return the values process by process."""
+        """Return the yields of each process."""
         del params
         return self.term.rows(yields)
 
@@ -157,11 +157,11 @@ class Select(AbstractHistogramMapping):
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """A channel and the axes of it that are kept.
+    """A channel and those of its axes that a projection keeps.
 
     Attributes:
-        channel: Its name.
-        names: The names of the axes, in the order that they shall have.
+        channel: The name of the channel.
+        names: The names of the kept axes, in the order of the result.
     """
 
     channel: str
@@ -170,20 +170,20 @@ class Projection:
     def axes(self, layout: Layout) -> tuple[Axis, ...]:
         """Return the axes that are kept, at least one."""
         axes = layout.channel(self.channel).axes
-        return tuple(axes[i] for i in self._kept(layout)) or (SINGLE,)
+        return tuple(axes[i] for i in self._kept(layout)) or (SINGLE_VALUE_AXIS,)
 
     def values(self, values: Array, layout: Layout) -> Float[Array, "..."]:
-        """Sum over the last axes of an array, which are those of the channel."""
+        """Project an array whose last axes are those of the channel."""
         kept, count = self._kept(layout), len(layout.channel(self.channel).axes)
         lead = values.ndim - count
-        others = tuple(lead + i for i in range(count) if i not in kept)
+        dropped = tuple(lead + i for i in range(count) if i not in kept)
         order = [sorted(kept).index(i) for i in kept]
-        values = jnp.sum(values, axis=others) if others else values
+        values = jnp.sum(values, axis=dropped) if dropped else values
         values = jnp.transpose(values, [*range(lead), *(lead + i for i in order)])
-        return with_an_axis(values, lead)
+        return with_axis(values, lead)
 
-    def spelling(self) -> str:
-        """Return how it is written after the name of a mapping."""
+    def arguments_text(self) -> str:
+        """Return the arguments in the text of a mapping."""
         return " ".join(map(quoted, (self.channel, *self.names)))
 
     def _kept(self, layout: Layout) -> list[int]:
@@ -199,7 +199,7 @@ class Projection:
 
 
 class AbstractProjection(AbstractHistogramMapping):
-    """A channel along some of its axes.
+    """The projection of a channel onto some of its axes.
 
     Attributes:
         projection: The channel and the axes to keep, in that order.
@@ -212,16 +212,16 @@ class AbstractProjection(AbstractHistogramMapping):
 
         Args:
             channel: The channel.
-            axes: The names of the axes to keep, in the order that they shall have. If
-                none are named, `Project` keeps none and `Normalize` keeps all.
+            axes: The names of the axes to keep, in the order of the result. Without
+                names, `Project` keeps no axis and `Normalize` keeps all.
         """
         names = checked_names(axes, "axes")
         self.projection = Projection(checked_channel(channel), names)
 
     @property
     def key(self) -> str:
-        """How it is written."""
-        return f"{type(self).__name__} {self.projection.spelling()}"
+        """The text of the mapping, which `parse_mapping` reads."""
+        return f"{type(self).__name__} {self.projection.arguments_text()}"
 
     def axes(self, layout: Layout) -> tuple[Axis, ...]:
         """Return the axes that are kept."""
@@ -237,14 +237,14 @@ class AbstractProjection(AbstractHistogramMapping):
 
     @abc.abstractmethod
     def _kept(self, layout: Layout) -> Projection:
-        """Return the projection, for the axes of a layout."""
+        """Return the projection with the names of all axes that it keeps."""
 
 
 @final
 class Project(AbstractProjection):
     """The yields of a channel along some axes, summed over the others.
 
-    Spelled ``Project CHANNEL [AXIS ...]``. Without axes it is the total yield.
+    Its text is ``Project CHANNEL [AXIS ...]``. Without axes it is the total yield.
 
     Example:
         >>> import numpy as np
@@ -267,7 +267,7 @@ class Project(AbstractProjection):
     def of_processes(
         self, params: Any, yields: Yields
     ) -> Float[Array, "processes ..."]:
-        """Return the sum over the other axes, process by process."""
+        """Return the sum over the other axes for each process."""
         del params
         projection = self.projection
         return projection.values(yields.of(projection.channel), yields.layout)
@@ -281,11 +281,11 @@ class Project(AbstractProjection):
 class Normalize(AbstractProjection):
     """The yields of a channel divided by its total, then projected.
 
-    The total is the sum over all bins and all processes, for the values of single
-    processes too. Values are fractions; they are not divided by the widths of bins.
+    The total is the sum over all bins and all processes, also for the fractions of
+    single processes. The fractions are not divided by the widths of bins.
 
-    Spelled ``Normalize CHANNEL [AXIS ...]``. Without axes all of them are kept, as the
-    single number that is left otherwise would be 1.
+    Its text is ``Normalize CHANNEL [AXIS ...]``. Without axes it keeps all of them,
+    since the projection onto no axis is always 1.
 
     Example:
         >>> import numpy as np
@@ -298,11 +298,11 @@ class Normalize(AbstractProjection):
     """
 
     quantity: ClassVar[str] = "Fraction of events"
-    # The shares add up to 1.
+    # The fractions add up to 1.
     ndof_reduction: ClassVar[int] = 1
 
     def __call__(self, params: Any, yields: Yields) -> Float[Array, "..."]:
-        """Return the shares of all processes together."""
+        """Return the fractions of all processes together."""
         del params
         total = yields[self.projection.channel]
         part = self._kept(yields.layout).values(total, yields.layout)
@@ -311,7 +311,7 @@ class Normalize(AbstractProjection):
     def of_processes(
         self, params: Any, yields: Yields
     ) -> Float[Array, "processes ..."]:
-        """Return the shares of each process in the total of all."""
+        """Return the yields of each process as fractions of the total of all."""
         del params
         rows = yields.of(self.projection.channel)
         part = self._kept(yields.layout).values(rows, yields.layout)
@@ -319,8 +319,8 @@ class Normalize(AbstractProjection):
 
     def _kept(self, layout: Layout) -> Projection:
         channel, names = self.projection.channel, self.projection.names
-        every = tuple(axis.name for axis in layout.channel(channel).axes)
-        return Projection(channel, names or every)
+        all_names = tuple(axis.name for axis in layout.channel(channel).axes)
+        return Projection(channel, names or all_names)
 
 
 __all__ = ["Identity", "Normalize", "Project", "Select"]

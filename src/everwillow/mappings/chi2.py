@@ -1,4 +1,4 @@
-"""chi2 tests of mappings: of their values with data, and of the residuals of a fit."""
+"""chi2 tests of mappings: of values against data, and of the residuals of a fit."""
 
 import dataclasses
 from typing import Any, get_args
@@ -32,7 +32,7 @@ from everwillow.mappings.histogram_mapping import AbstractHistogramMapping
 from everwillow.uncertainty.evaluation_point import evaluate_at
 
 
-# The name of the record in files and code that were written when it was another one.
+# The former name of the record, which older files and code contain.
 MappingChi2 = GoodnessResult
 
 
@@ -44,18 +44,19 @@ def mapping_chi2(
     relation: Relation = "independent",
     ndof: float | None = None,
 ) -> GoodnessResult:
-    r"""Compare the values of a mapping with data, their covariances included.
+    r"""Test the values of a mapping against data, with the covariances of both.
 
-    With V the covariance of the data and F the factor of that of the values, the
+    With the covariances V of the data and :math:`F F^\mathsf T` of the values, the
     residuals have the covariance :math:`V + F F^\mathsf T` if the data are
-    *independent* of the fit (or there was none). If they are the ones that were
-    *fitted*, or sums of them, it is :math:`V - F F^\mathsf T`: the values follow the
-    data. Both are inverted in the space of the parameters (Woodbury's formula), so
+    *independent* of the fit, or if there is no fit. If they are the *fitted* data, or
+    sums of them, it is :math:`V - F F^\mathsf T`, since the values follow the data. The
+    matrix is inverted in the space of the parameters (Woodbury's formula), so
     thousands of values cost little.
 
-    For fitted data, F has to belong to the expected covariance of the parameters:
-    ``postfit(..., covariance=covariance_matrix(model, result, kind="fisher"))``. That
-    of the fit differs from it by fluctuations, and the matrix need not be positive.
+    For fitted data, F has to come from the expected covariance of the parameters:
+    ``postfit(..., covariance=covariance_matrix(model, result, kind="fisher"))``. The
+    covariance of the fit differs from it by fluctuations of the data, so that
+    :math:`V - F F^\mathsf T` may have negative eigenvalues.
 
     Args:
         mapping: The values, from `prefit` or `postfit` with ``factor=True``.
@@ -63,15 +64,16 @@ def mapping_chi2(
         variance: Variances of the data in the same structure, or the covariance of all
             of them, ravelled, shape ``(n, n)``.
         relation: ``"independent"`` or ``"fitted"``.
-        ndof: Degrees of freedom; by default the number of values, less for fitted data
-            the number of directions that the data alone have determined.
+        ndof: Degrees of freedom; by default the number of values, for fitted data less
+            the number of directions that the data alone determine.
 
     Returns:
-        `everwillow.goodness.GoodnessResult`, NaN where the matrix is not positive.
+        `everwillow.goodness.GoodnessResult`; NaN if the covariance of the residuals has
+        a negative eigenvalue.
 
     Raises:
         ArgumentValueError: If the mapping has no factor.
-        ShapeMismatchError: If `data` or `variance` do not fit.
+        ShapeMismatchError: If the shape of `data` or `variance` does not fit.
 
     Example:
         >>> import everwillow as ew
@@ -101,8 +103,8 @@ def mapping_chi2(
         )
     residuals = jax.tree.map(_difference, data, mapping.values)
     variance = as_arrays(variance, "variance")
-    given = None if ndof is None else np.asarray(float(ndof))
-    args = (residuals, variance, factor, relation, given)
+    ndof_array = None if ndof is None else np.asarray(float(ndof))
+    args = (residuals, variance, factor, relation, ndof_array)
     return on_host(programs.call(_compare_values, *args))
 
 
@@ -118,8 +120,8 @@ def _difference(data: Any, value: Any) -> Any:
 def _compare_values(
     residuals: Any, variance: Any, factor: Array, relation: str, ndof: Any
 ) -> GoodnessResult:
-    away, _ = ravel_pytree(residuals)
-    whitened, factor = _whitened(away, variance, jnp.asarray(factor))
+    flat, _ = ravel_pytree(residuals)
+    whitened, factor = _whitened(flat, variance, jnp.asarray(factor))
     inner = factor.T @ factor
     along = factor.T @ whitened
     eye = jnp.eye(inner.shape[0], dtype=inner.dtype)
@@ -127,33 +129,33 @@ def _compare_values(
         half = jnp.linalg.cholesky(eye + inner)
         gain = jsp.linalg.solve_triangular(half, along, lower=True)
         statistic = jnp.vdot(whitened, whitened) - jnp.vdot(gain, gain)
-        count = jnp.asarray(away.size, away.dtype)
+        count = jnp.asarray(flat.size, flat.dtype)
     else:
         form = inverse_quadratic_form(along, eye - inner)
         statistic = jnp.vdot(whitened, whitened) + form.value
-        # Not "any is negative", which is false where they are NaN.
+        # Not "none is negative", which is true if they are NaN.
         positive = jnp.all(form.eigenvalues >= -SINGULAR)
         statistic = jnp.where(positive, statistic, jnp.nan)
-        count = away.size - jnp.sum(~form.regular).astype(away.dtype)
+        count = flat.size - jnp.sum(~form.regular).astype(flat.dtype)
     return chi2_result(statistic, count if ndof is None else ndof)
 
 
-def _whitened(away: Array, variance: Any, factor: Array) -> tuple[Array, Array]:
-    """Divide residuals and factor by the root of the covariance of the data."""
-    size = away.shape[0]
+def _whitened(residuals: Array, variance: Any, factor: Array) -> tuple[Array, Array]:
+    """Divide residuals and factor by the square root of the covariance of the data."""
+    size = residuals.shape[0]
     if eqx.is_array(variance) and variance.shape == (size, size) and size > 1:
         half = jnp.linalg.cholesky(jnp.asarray(variance, float))
-        both = jnp.concatenate([away[:, None], factor], axis=1)
+        both = jnp.concatenate([residuals[:, None], factor], axis=1)
         both = jsp.linalg.solve_triangular(half, both, lower=True)
         return both[:, 0], both[:, 1:]
     flat, _ = ravel_pytree(jax.tree.map(lambda v: jnp.asarray(v, float), variance))
-    if flat.shape != away.shape:
+    if flat.shape != residuals.shape:
         raise ShapeMismatchError(
             f"variance: {flat.size} variances for {size} values. Give one for each, or "
             f"a matrix of shape ({size}, {size})."
         )
     width = jnp.sqrt(flat)
-    return away / width, factor / width[:, None]
+    return residuals / width, factor / width[:, None]
 
 
 # Relative rounding of squared differences.
@@ -169,38 +171,38 @@ def residual_chi2(
     covariance: Float[Array, "free free"] | None = None,
     throw: bool = True,
 ) -> GoodnessResult:
-    r"""Compare a mapping of the fitted data with the same mapping of the fit.
+    r"""Test a mapping of the fitted data against the same mapping of the fit.
 
-    The fit has adapted the parameters to the main and the auxiliary data. With R the
-    derivatives of the residuals with respect to every measurement, in which the
-    estimates follow the measurements by
-    :math:`-C\,\partial^2(-\ln L)/\partial\theta\,\partial d`, and with V the variances
-    of the measurements, the covariance of the residuals is :math:`R V R^\mathsf T`. It
-    is never negative. A combination of values that the fit always reproduces has no
-    variance, and counts neither in the sum nor as a degree of freedom.
+    The estimates depend on the main and the auxiliary data by the derivatives
+    :math:`-C\,\partial^2(-\ln L)/\partial\theta\,\partial d`. With R the derivatives of
+    the residuals with respect to all measurements, estimates included, and V the
+    variances of the measurements, the covariance of the residuals is
+    :math:`R V R^\mathsf T`. It has no negative eigenvalues. A combination of values
+    that the fit always reproduces has no variance: it contributes neither to the sum
+    nor to the degrees of freedom.
 
-    All of this is taken at the measurements that the fit predicts, not at those that
-    were made. Only there are residuals of the fit, as they solve
-    :math:`J^\mathsf T V^{-1} r = 0` with its own J and V, without variance along every
-    parameter that data alone determine; at the data that variance is one of the order
-    of the squared relative residuals, which divides by next to nothing. So the sum for
-    all bins is Pearson's chi2 with the expected variances and the squared pulls of all
-    auxiliary measurements, its degrees of freedom are those of
-    `everwillow.goodness.saturated_test`, and with exact templates it is
-    `mapping_chi2` with ``relation="fitted"``.
+    R and V are evaluated at the measurements that the fit predicts. The residuals
+    satisfy :math:`J^\mathsf T V^{-1} r = 0` with the J and V of the prediction, so only
+    there is their variance exactly zero along every parameter that data alone
+    determine. At the measured values it would be of the order of the squared relative
+    residuals, and the sum would be divided by such small numbers. For all bins the sum
+    is Pearson's chi2 with the expected variances plus the squared pulls of all
+    auxiliary measurements, with the degrees of freedom of
+    `everwillow.goodness.saturated_test`; with exact templates it equals `mapping_chi2`
+    with ``relation="fitted"``.
 
     Args:
         mapping: A mapping that has data (`everwillow.mappings.with_data`).
         model: A `everwillow.models.templates.TemplateModel`.
         result: Its best fit.
-        observation: The fitted data; None for the Model's own.
-        covariance: For fits without a Hessian, as in `postfit`: its zeros show which
-            parameters are held. Other fits know that.
+        observation: The fitted data; None for the data of the Model.
+        covariance: The covariance of the free parameters, for fits without a Hessian,
+            as in `postfit`; a zero variance marks a parameter held at a bound.
         throw: As in `postfit`.
 
     Returns:
-        `everwillow.goodness.GoodnessResult`, NaN if the fit has no covariance or a
-        value is NaN; the p-value is NaN also if no residual fluctuates, as in a fit
+        `everwillow.goodness.GoodnessResult`; NaN if the fit has no covariance or a
+        value is NaN. The p-value is NaN, too, if no residual fluctuates, as in a fit
         with a parameter for each bin.
 
     Raises:
@@ -228,10 +230,10 @@ def _compare_fit(
     variance = model.measurement_variance(params, predicted)
     there = dataclasses.replace(numbers, observation=predicted)
     hessian = task.evaluate(there, x).curvature.as_matrix()
-    # The model has a curvature of its own, which is that of all its parameters.
+    # The Hessian of the model belongs to all its parameters.
     hessian = jnp.take(jnp.take(hessian, numbers.index, 0), numbers.index, 1)
     covariance = covariance_of(hessian, jnp.diagonal(known) == 0)
-    # A fit that failed has no covariance, wherever it ended.
+    # A failed fit has no covariance.
     covariance = jnp.where(jnp.all(jnp.isfinite(known)), covariance, jnp.nan)
     data, unravel = ravel_pytree(predicted)
 
@@ -257,21 +259,21 @@ def _compare_fit(
 
     def row(unit):
         by_x, by_data = pullback(unit)
-        # The estimates follow the data by minus the covariance times the slopes.
+        # The derivatives of the estimates: minus the covariance times mixed derivatives.
         move = covariance @ by_x
         answered = by_data - jax.grad(slope)(data, move)
-        # External likelihoods are measurements of the parameters themselves.
+        # External likelihoods measure the parameters directly.
         bent = jax.jvp(jax.grad(external), (x,), (move,))[1]
         alone = jnp.vdot(by_data, spread(by_data))
-        # In an empty bin that the simulated samples hold at 0 only rounding is left.
+        # An empty bin that the simulated samples fix at 0 has a variance from rounding.
         rounding = ROUNDING * largest * jnp.sum(seen(unit)[0] ** 2)
         alone = jnp.where(alone <= rounding, 0, alone)
         return answered, spread(answered), move, bent, alone
 
-    away = residuals(x, ravel_pytree(numbers.observation)[0])
-    basis = jnp.eye(away.shape[0])
+    residuals_vector = residuals(x, ravel_pytree(numbers.observation)[0])
+    basis = jnp.eye(residuals_vector.shape[0])
     rows, spreads, moves, bends, alone = jax.lax.map(row, basis, batch_size=AT_ONCE)
-    return _chi2(away, spreads @ rows.T + bends @ moves.T, alone, count)
+    return _chi2(residuals_vector, spreads @ rows.T + bends @ moves.T, alone, count)
 
 
 def _times(variance: Array, row: Array) -> Array:
@@ -279,25 +281,25 @@ def _times(variance: Array, row: Array) -> Array:
     return variance @ row if variance.ndim > row.ndim else variance * row
 
 
-def _chi2(away: Array, matrix: Array, alone: Array, count: Any) -> GoodnessResult:
+def _chi2(residuals: Array, matrix: Array, alone: Array, count: Any) -> GoodnessResult:
     """Return the chi2 of residuals.
 
     Args:
-        away: The residuals.
+        residuals: The residuals.
         matrix: Their covariance.
-        alone: The variances that they would have if the estimates did not follow the
-            data. Residuals are compared with these, as rounding relative to their own
-            variance would look like any other residual.
-        count: The most degrees of freedom that there can be.
+        alone: Their variances at fixed estimates. Residuals are measured in units of
+            their roots: relative to their own tiny variance, rounding would look like
+            a real residual.
+        count: The upper limit of the degrees of freedom.
     """
-    # An eigenvalue that is NaN is not regular, so a fit that failed would look perfect.
+    # A NaN eigenvalue does not count as regular: a failed fit would seem perfect.
     known = jnp.isfinite(jnp.sum(matrix) + jnp.sum(alone))
     some = alone > 0
     width = jnp.where(some, jnp.sqrt(jnp.where(some, alone, 1)), 1)
     matrix = jnp.where(some[:, None] & some[None, :] & known, matrix, 0)
     matrix = matrix / width[:, None] / width[None, :]
-    form = inverse_quadratic_form(away / width, matrix)
-    count = jnp.minimum(jnp.sum(form.regular).astype(away.dtype), count)
+    form = inverse_quadratic_form(residuals / width, matrix)
+    count = jnp.minimum(jnp.sum(form.regular).astype(residuals.dtype), count)
     return chi2_result(*(jnp.where(known, v, jnp.nan) for v in (form.value, count)))
 
 

@@ -1,4 +1,4 @@
-"""Several mappings as one, with one covariance of all their values."""
+"""Several mappings in one, with the joint covariance of all their values."""
 
 from collections.abc import Mapping
 from typing import Any, final
@@ -14,12 +14,12 @@ from everwillow.mappings.histogram_mapping import AbstractHistogramMapping
 
 @final
 class Composite(AbstractHistogramMapping):
-    """Several mappings, a dictionary by key.
+    """Several mappings; their values are a dictionary by the text of the mapping.
 
-    They are evaluated together and have one joint covariance, in which values are
-    ordered by key as `places` says. Composites inside are taken apart.
+    They are evaluated together and have one joint covariance, in which the values are
+    ordered by key (`places`). The mappings of a composite inside are added one by one.
 
-    Spelled with semicolons: ``Project ch0 x; Project ch0 cat``.
+    The text has semicolons: ``Project ch0 x; Project ch0 cat``.
 
     Attributes:
         mappings: The mappings.
@@ -47,7 +47,7 @@ class Composite(AbstractHistogramMapping):
             *mappings: Mappings with different keys.
 
         Raises:
-            KeyCollisionError: If one is there twice.
+            KeyCollisionError: If two mappings have the same key.
         """
         parts: dict[str, AbstractHistogramMapping] = {}
         for mapping in mappings:
@@ -67,7 +67,7 @@ class Composite(AbstractHistogramMapping):
 
     @property
     def key(self) -> str:
-        """How it is written."""
+        """The text of the mapping, which `parse_mapping` reads."""
         return "; ".join(mapping.key for mapping in self.mappings)
 
     def __call__(self, params: Any, yields: Yields) -> dict[str, PyTree]:
@@ -79,30 +79,30 @@ class Composite(AbstractHistogramMapping):
         return {mapping.key: mapping.axes(layout) for mapping in self.mappings}
 
     def has_data(self, layout: Layout) -> bool:
-        """Return whether all of them have data."""
+        """Return whether all mappings have data."""
         return all(mapping.has_data(layout) for mapping in self.mappings)
 
     @property
     def ndof_reduction(self) -> int:
         """Return the sum over the mappings, as if they shared no bins.
 
-        `everwillow.mappings.degrees_of_freedom` knows what they share.
+        `everwillow.mappings.degrees_of_freedom` accounts for shared bins.
         """
         return sum(mapping.ndof_reduction for mapping in self.mappings)
 
     def of_processes(self, params: Any, yields: Yields) -> dict[str, Any]:
-        """Return what each process contributes, for the mappings that tell."""
+        """Return the contribution of each process, for mappings that define it."""
         parts = {m.key: m.of_processes(params, yields) for m in self.mappings}
         return {key: part for key, part in parts.items() if part is not None}
 
     def process_names(self, layout: Layout) -> dict[str, Any]:
-        """Return the processes of each mapping that tells."""
+        """Return the processes of each mapping that defines their contributions."""
         parts = {m.key: m.process_names(layout) for m in self.mappings}
         return {key: part for key, part in parts.items() if part is not None}
 
 
 def places(values: Mapping[str, PyTree]) -> dict[str, slice]:
-    """Return where the values of each mapping are in the joint covariance.
+    """Return the rows of each mapping in the joint covariance.
 
     Args:
         values: The values, variances or errors of a composite.
@@ -111,9 +111,9 @@ def places(values: Mapping[str, PyTree]) -> dict[str, slice]:
         >>> places({"b": np.zeros(3), "a": np.zeros((2, 2))})
         {'a': slice(0, 4, None), 'b': slice(4, 7, None)}
     """
-    found, start = {}, 0
+    slices, start = {}, 0
     for key in sorted(values):
         size = sum(np.size(leaf) for leaf in jax.tree.leaves(values[key]))
-        found[key] = slice(start, start + size)
+        slices[key] = slice(start, start + size)
         start += size
-    return found
+    return slices

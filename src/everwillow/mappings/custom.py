@@ -1,4 +1,4 @@
-"""A mapping from a function of the user."""
+"""Mappings that are functions of the user."""
 
 from collections.abc import Callable
 from typing import Any, final
@@ -17,15 +17,16 @@ from everwillow.mappings.tokens import quoted
 class Custom(AbstractHistogramMapping):
     """A function ``fn(params, yields, *words)``, from JAX arrays to JAX arrays.
 
-    Spelled by where it is, ``package.module:name WORD ...``.
+    The text is its import path and arguments, ``package.module:name WORD ...``.
 
     Attributes:
-        fn: The function. It is kept by identity: define it once, in a module.
-        words: Further arguments of it, text.
-        name: How the function is written.
-        own_axes: The axes of the values, if told.
-        of_data: Whether it may be applied to data.
-        reduction: How many of its values follow from the others.
+        fn: The function. Functions are compared by identity: define it once, in a
+            module.
+        words: The further arguments of the function, as texts.
+        name: The name of the function in the text of the mapping.
+        own_axes: The axes of the values; None if they are not known.
+        of_data: Whether the function may be applied to data.
+        reduction: The number of values that follow from the others.
 
     Example:
         >>> import jax.numpy as jnp
@@ -60,16 +61,16 @@ class Custom(AbstractHistogramMapping):
 
         Args:
             fn: ``fn(params, yields, *words)``, with `Yields`.
-            *words: Its further arguments.
-            name: How it is written; by default by its module and name.
-            axes: The axes of the array that it returns.
-            of_data: Whether it may be applied to data, as `Yields` with a single
-                process ``"data"`` and without parameters.
-            ndof_reduction: How many of its values follow from the others.
+            *words: The further arguments of the function.
+            name: The name in the text of the mapping; ``module:name`` by default.
+            axes: The axes of the returned array.
+            of_data: Whether the function may be applied to data, as `Yields` with a
+                single process ``"data"`` and with None as parameters.
+            ndof_reduction: The number of values that follow from the others.
 
         Raises:
-            ArgumentTypeError: If `fn` is no function, or is not hashable.
-            ArgumentValueError: If it has no name, and none is given.
+            ArgumentTypeError: If `fn` is not a function, or is not hashable.
+            ArgumentValueError: If the function has no name and `name` is None.
         """
         if not callable(fn) or fn.__hash__ is None:
             raise ArgumentTypeError(
@@ -87,8 +88,8 @@ class Custom(AbstractHistogramMapping):
 
     @property
     def key(self) -> str:
-        """How it is written."""
-        return " ".join([self.name, *map(_spelled, self.words)])
+        """The text of the mapping, which `parse_mapping` reads."""
+        return " ".join([self.name, *map(_word_text, self.words)])
 
     @property
     def quantity(self) -> str:
@@ -96,10 +97,10 @@ class Custom(AbstractHistogramMapping):
         return self.name.rpartition(":")[2]
 
     def __call__(self, params: Any, yields: Yields) -> PyTree:
-        """Return what the function does.
+        """Call the function.
 
         Raises:
-            ArgumentTypeError: If that is something else than numbers.
+            ArgumentTypeError: If it does not return numbers or JAX arrays.
         """
         values = self.fn(params, yields, *self.words)
         for leaf in jax.tree.leaves(values, is_leaf=lambda one: one is None):
@@ -111,21 +112,21 @@ class Custom(AbstractHistogramMapping):
         return values
 
     def axes(self, layout: Layout) -> tuple[Axis, ...] | None:
-        """Return the axes that were told."""
+        """Return the axes given at construction."""
         del layout
         return self.own_axes
 
     def has_data(self, layout: Layout) -> bool:
-        """Return whether it may be applied to data, as was told."""
+        """Return whether the function may be applied to data."""
         del layout
         return self.of_data
 
     @property
     def ndof_reduction(self) -> int:
-        """Return what was told."""
+        """The number of values that follow from the others."""
         return self.reduction
 
 
-def _spelled(word: str) -> str:
-    """Spell a word, in quotes if it would fall apart otherwise."""
+def _word_text(word: str) -> str:
+    """Return the text of an argument, in quotes if it has special characters."""
     return quoted(word) if not word or set(word) & set(' \t\n;"()') else word

@@ -1,4 +1,4 @@
-"""Values of mappings for data, with their covariance, and degrees of freedom."""
+"""Mappings applied to data: values, covariances and degrees of freedom."""
 
 import functools as ft
 from typing import Any
@@ -23,7 +23,7 @@ from everwillow.mappings.histogram_mapping import AbstractHistogramMapping
 # Number of values whose derivatives are in memory at a time.
 AT_ONCE = 64
 
-# Variances below this, of correlation matrices, are zero up to rounding.
+# Eigenvalues of correlation matrices below this are zero up to rounding.
 SINGULAR = 1e-10
 
 
@@ -31,9 +31,10 @@ class ObservedMapping(eqx.Module):
     """The values of a mapping for data.
 
     Attributes:
-        values: In the structure of the values of the mapping.
+        values: The values, in the structure that the mapping returns.
         variances: The variance of each value, in the same structure.
-        covariance: The covariance of all values, ravelled; None if not kept.
+        covariance: The covariance of all values, ravelled; None without
+            ``covariance=True``.
     """
 
     values: PyTree
@@ -52,8 +53,8 @@ def observed(
     r"""Apply a mapping to data.
 
     With J the derivatives of the values with respect to the data, at the data, the
-    covariance is :math:`J V J^\mathsf T`. That is exact for sums of bins, and to first
-    order for ratios; values that share bins are correlated as they should be.
+    covariance is :math:`J V J^\mathsf T`. It is exact for sums of bins and of first
+    order for ratios, and it contains the correlations of values that share bins.
 
     Args:
         mapping: A mapping that has data, see `with_data`.
@@ -61,7 +62,7 @@ def observed(
         counts: Data in all fitted bins, shape ``(fitted,)``.
         variance: V: variances, or a covariance of all fitted bins, shape
             ``(fitted, fitted)``; by default the counts themselves (Poisson).
-        covariance: Whether to keep the covariance of all values.
+        covariance: Whether to return the covariance of all values.
 
     Raises:
         ArgumentValueError: If the mapping has no data.
@@ -137,18 +138,18 @@ def _observe(
 def mapped_data(
     mapping: Any, layout: Layout, counts: Array, params: Any = None
 ) -> PyTree:
-    """Map data. Masked bins are NaN, as no mapping of data may use them."""
+    """Apply a mapping to data, with NaN in masked bins, which no such mapping uses."""
     masked = jnp.full(layout.bins - layout.fitted, jnp.nan, counts.dtype)
-    every = jnp.concatenate([counts, masked])[None, :]
-    return mapping(params, Yields(every, Layout(layout.channels, ("data",))))
+    all_bins = jnp.concatenate([counts, masked])[None, :]
+    return mapping(params, Yields(all_bins, Layout(layout.channels, ("data",))))
 
 
 def with_data(
     mapping: AbstractHistogramMapping, layout: Layout
 ) -> AbstractHistogramMapping | None:
-    """Return the part of a mapping that data can be compared with, or None.
+    """Return the part of a mapping that can be applied to data, or None.
 
-    Of a composite these are some of its mappings, of `Identity` the fitted channels.
+    For a composite these are some of its mappings, for `Identity` the fitted channels.
 
     Example:
         >>> from everwillow.likelihood.histograms import Channel
@@ -159,8 +160,8 @@ def with_data(
     if mapping.has_data(layout):
         return mapping
     if isinstance(mapping, Composite):
-        found = [with_data(part, layout) for part in mapping.mappings]
-        parts = [part for part in found if part is not None]
+        parts = [with_data(part, layout) for part in mapping.mappings]
+        parts = [part for part in parts if part is not None]
         return Composite(*parts) if parts else None
     if isinstance(mapping, Identity):
         names = [c.name for c in layout.channels if not c.masked]
@@ -171,12 +172,12 @@ def with_data(
 
 
 def degrees_of_freedom(mapping: AbstractHistogramMapping, layout: Layout) -> int:
-    """Return how many values of a mapping can vary on their own.
+    """Return the number of independent values of a mapping.
 
-    It is the number of values less the number of those that follow from others by
-    definition. For a composite the rank of the derivatives with respect to the data
-    counts too, as two projections of one channel share its total. The time for that
-    grows with the cube of the number of values.
+    It is the number of values less the number of those that follow from the others by
+    definition. For a composite it is limited by the rank of the derivatives with
+    respect to the data, since two projections of one channel have the same total. The
+    time to compute the rank grows with the cube of the number of values.
 
     Raises:
         ArgumentValueError: If the mapping has no data.
@@ -190,7 +191,7 @@ def degrees_of_freedom(mapping: AbstractHistogramMapping, layout: Layout) -> int
         >>> degrees_of_freedom(mapping, layout)
         4
     """
-    # Irregular counts, so that no two bins are equal by accident.
+    # Counts that all differ, so that no rank is low by accident.
     counts = 2 + np.modf(np.arange(1, layout.fitted + 1) * 0.6180339887498949)[0]
     if not isinstance(mapping, Composite):
         check_has_data(mapping, layout)
@@ -200,21 +201,21 @@ def degrees_of_freedom(mapping: AbstractHistogramMapping, layout: Layout) -> int
     ones = np.ones_like(counts)
     out = observed(mapping, layout, counts, variance=ones, covariance=True)
     joint = np.asarray(out.covariance)
-    where = places(out.values)
-    # Dependences that a part declares and that hold at some points only, so that its
-    # rank here does not show them.
-    hidden = 0
+    rows = places(out.values)
+    # The declared dependences of a part may hold at some points only, so that the rank
+    # at these counts does not show them.
+    unseen = 0
     for part in mapping.mappings:
         if not part.ndof_reduction:
             continue
-        here = where[part.key]
-        own = here.stop - here.start - part.ndof_reduction
-        hidden += _rank(joint[here, here]) - own
-    return _rank(joint) - hidden
+        here = rows[part.key]
+        independent = here.stop - here.start - part.ndof_reduction
+        unseen += _rank(joint[here, here]) - independent
+    return _rank(joint) - unseen
 
 
 def _rank(covariance: np.ndarray) -> int:
-    """Return the rank of a covariance, whatever the units of its rows."""
+    """Return the rank of the correlation matrix of a covariance."""
     width = np.sqrt(np.diagonal(covariance))
     width = np.where(width > 0, width, 1)
     scaled = covariance / width[:, None] / width

@@ -1,8 +1,8 @@
-"""Errors of many outputs from the covariance of the parameters, in factor form.
+"""Propagation of the covariance of parameters to the errors of many outputs.
 
 With the root L of the covariance, ``C = L Lᵀ``, and the derivatives J of the outputs,
-the factor ``F = J L`` has ``F Fᵀ`` as the covariance of the outputs. Variances are the
-sums of its squared rows, which need not all be in memory at a time.
+the factor ``F = J L`` gives the covariance of the outputs as ``F Fᵀ``. The variances
+are the sums of the squares of its rows, which need not all be in memory at a time.
 """
 
 from collections.abc import Callable
@@ -23,8 +23,8 @@ class Root(NamedTuple):
     Attributes:
         matrix: L with ``C = L Lᵀ``, and a unit column for each parameter that is held,
             shape ``(free, free)``.
-        held: Which columns belong to held parameters; a value that depends on these
-            parameters only has no error.
+        held: Which columns belong to held parameters. The error of an output that
+            depends on held parameters only is NaN.
     """
 
     matrix: Float[Array, "free free"]
@@ -36,7 +36,7 @@ def root_of(covariance: Array, held: Array) -> Root:
 
     Args:
         covariance: Shape ``(free, free)``.
-        held: Which parameters of zero variance are held, not known.
+        held: Which parameters of zero variance are held; the others are known.
     """
     variance = jnp.diagonal(covariance)
     moving = variance != 0
@@ -46,8 +46,8 @@ def root_of(covariance: Array, held: Array) -> Root:
     eye = jnp.eye(variance.shape[0], dtype=variance.dtype)
     scaled = jnp.where(both, scaled, eye)
     lower = jnp.linalg.cholesky(scaled)
-    # Perfect correlations leave a pivot of zero, or of rounding with either sign: lift
-    # them by the rounding of the matrix.
+    # Perfect correlations give a pivot that is zero up to rounding and may be negative:
+    # add the rounding error of the matrix to the diagonal.
     singular = ~jnp.all(jnp.isfinite(lower))
     lift = 100 * variance.shape[0] * jnp.finfo(variance.dtype).eps
     lifted = jnp.linalg.cholesky(scaled + jnp.where(singular, lift, 0) * eye)
@@ -63,10 +63,10 @@ def errors_and_factor(
 
     Args:
         fn: Function from a vector of inputs to a vector of outputs. The inputs are the
-            parameters, which unit Gaussian variables may follow.
+            parameters, and after them unit Gaussian variables if there are any.
         x: The inputs.
         root: The root of the covariance of the parameters.
-        keep: Whether to return the factor.
+        keep: Whether to return the factor, too.
     """
     outputs, inputs = jax.eval_shape(fn, x).shape[0], x.shape[0]
     held = jnp.pad(root.held, (0, inputs - root.held.shape[0]))
@@ -88,7 +88,7 @@ def _row(root: Root, pulled: Array) -> Array:
 
 
 def _columns(root: Root, which: Array, inputs: int) -> Array:
-    """Return directions in which to differentiate: columns of the root, then units."""
+    """Return directions of differentiation: columns of the root, then unit vectors."""
     size = root.held.shape[0]
     own = jnp.zeros((which.shape[0], size), root.matrix.dtype)
     if size:
@@ -115,7 +115,7 @@ def _factor(fn: Callable[[Array], Array], x: Array, root: Root, outputs: int) ->
 def _by_rows(
     fn: Callable[[Array], Array], x: Array, root: Root, held: Array, outputs: int
 ) -> tuple[Array, Array, Array]:
-    """Return sums of squares from the rows of the factor, some rows at a time."""
+    """Return the arguments of `_errors`, from some rows of the factor at a time."""
     _, pullback = jax.vjp(fn, x)
 
     def one(unit):
@@ -131,7 +131,7 @@ def _by_rows(
 def _by_columns(
     fn: Callable[[Array], Array], x: Array, root: Root, held: Array, outputs: int
 ) -> tuple[Array, Array, Array]:
-    """Return sums of squares from the columns of the factor, some at a time."""
+    """Return the arguments of `_errors`, from some columns of the factor at a time."""
     _, push = jax.linearize(fn, x)
     inputs = x.shape[0]
     count = -(-inputs // DIRECTIONS)
@@ -159,7 +159,13 @@ def _by_columns(
 
 
 def _errors(squares: Array, known: Array, lost: Array) -> Array:
-    """Return roots of variances, NaN for what depends on held parameters only."""
+    """Return the errors, NaN for outputs that depend on held parameters only.
+
+    Args:
+        squares: The variances.
+        known: Whether an output depends on parameters that are not held.
+        lost: Whether it depends on held parameters.
+    """
     positive = squares > 0
     error = jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1)), squares)
     return jnp.where(lost & ~known, jnp.nan, error)

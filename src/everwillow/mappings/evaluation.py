@@ -1,4 +1,4 @@
-"""Values of a function of parameters and expected yields, before and after a fit."""
+"""Functions of parameters and expected yields, evaluated before and after a fit."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -36,11 +36,11 @@ class MappingResult(eqx.Module):
     r"""Values of a function of parameters and expected yields, with their errors.
 
     Attributes:
-        values: What the function returned.
+        values: The values that the function returned.
         errors: The standard error of each value, in the same structure.
-        factor: F with :math:`F F^\mathsf T` the covariance of the values, ravelled,
+        factor: F, where :math:`F F^\mathsf T` is the covariance of the ravelled values:
             one column for each free parameter, then one for each parameter that the
-            model has profiled; None unless requested by ``factor=True``.
+            model profiles; None without ``factor=True``.
         labels: The names of the free parameters.
     """
 
@@ -54,7 +54,7 @@ class MappingResult(eqx.Module):
         """The covariance of all values, ravelled.
 
         Raises:
-            ArgumentValueError: If the factor was not kept.
+            ArgumentValueError: If the result has no factor.
         """
         factor = checked_factor(self)
         return factor @ factor.T
@@ -64,7 +64,7 @@ def checked_factor(result: MappingResult) -> Any:
     """Return the factor of the covariance.
 
     Raises:
-        ArgumentValueError: If it was not kept.
+        ArgumentValueError: If the result has none.
     """
     if result.factor is None:
         raise ArgumentValueError(
@@ -75,31 +75,32 @@ def checked_factor(result: MappingResult) -> Any:
 
 
 class MappingFunction(eqx.Module):
-    """A function of parameters and expected yields, callable as an objective.
+    """A function of parameters and expected yields, with the signature of an objective.
 
     Attributes:
-        fn: The function; None for the yields themselves.
+        fn: The function; None for the yields.
         model: The Model that predicts the yields.
     """
 
     fn: Callable[[Any, Any], Any] | None
     model: AbstractModel
 
-    def __call__(self, params: Any, given: "PredictionInputs") -> Any:
-        """Return the values of the function; yields without a function."""
-        expected = self.model.predicted(params, *given)
+    def __call__(self, params: Any, inputs: "PredictionInputs") -> Any:
+        """Return the values of the function, or the yields if it is None."""
+        expected = self.model.predicted(params, *inputs)
         out = expected if self.fn is None else self.fn(params, expected)
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, float_dtype()), out)
 
 
 class PredictionInputs(NamedTuple):
-    """What a prediction depends on besides the parameters.
+    """The arguments of a prediction besides the parameters.
 
     Attributes:
         observation: The data of the fit; None before a fit.
-        normals: Fluctuations of the parameters that the model has profiled.
-        around: Parameters at which the profiled ones are found; None for those of the
-            prediction.
+        normals: Fluctuations of the parameters that the model profiles, in units of
+            their errors.
+        around: The parameters for which the model profiles its own; None for those of
+            the prediction.
     """
 
     observation: Any
@@ -118,8 +119,8 @@ class ParameterPoint(NamedTuple):
     Attributes:
         point: The parameters.
         covariance: The covariance of the free parameters.
-        held: Which of them are held at a bound, where a variance of zero does not mean
-            that the parameter is known.
+        held: Which parameters of zero variance are held at a bound; the others are
+            known.
     """
 
     point: Point
@@ -165,10 +166,10 @@ def postfit_point(
 
 
 def check_model(model: Any) -> None:
-    """Check that a model can predict yields.
+    """Check that an object is a Model, which can predict yields.
 
     Raises:
-        ArgumentTypeError: If it is no Model.
+        ArgumentTypeError: If it is not a Model.
     """
     if not isinstance(model, AbstractModel):
         raise ArgumentTypeError(
@@ -183,16 +184,16 @@ def nominal_covariance(
 ) -> Float[Array, "free free"]:
     """Return the covariance of the free parameters before the fit.
 
-    The constraints define it: the squares of their widths, and the covariances of joint
-    Gaussians. A parameter without a constraint counts as known.
+    It contains the squared widths of the constraints and the covariances of joint
+    Gaussians. A parameter without a constraint has a variance of zero.
 
     Args:
         model: The Model.
-        unconstrained: The error to give to parameters without a constraint, by key.
+        unconstrained: The errors of parameters without a constraint, by key.
 
     Raises:
-        UnknownKeyError: If `unconstrained` names no parameter.
-        ArgumentValueError: If it names one that has a constraint.
+        UnknownKeyError: If a key of `unconstrained` is not a parameter.
+        ArgumentValueError: If such a parameter has a constraint.
 
     Example:
         >>> import everwillow as ew
@@ -207,8 +208,8 @@ def nominal_covariance(
         [[ 0.  0.]
          [ 0. 16.]]
     """
-    layout = locate(model.state, model.fixed).layout
-    free = locate(model.state, model.fixed).free
+    point = locate(model.state, model.fixed)
+    layout, free = point.layout, point.free
     widths = _widths(model, unconstrained or {}, layout)
     library = namespace(widths, model.constraints)
     size = layout.size
@@ -228,8 +229,8 @@ def nominal_covariance(
 
 def _widths(model: AbstractModel, unconstrained: Mapping[Key, Any], layout: Any) -> Any:
     """Return the pre-fit errors of parameters without a joint constraint, by key."""
-    owners = {
-        key: name
+    constrained = {
+        key
         for name, constraint in model.constraints.items()
         for key in constrained_keys(name, constraint)
     }
@@ -241,7 +242,7 @@ def _widths(model: AbstractModel, unconstrained: Mapping[Key, Any], layout: Any)
     for key, error in unconstrained.items():
         if key not in layout.where:
             raise unknown_key(key, layout.keys, where="unconstrained")
-        if key in owners:
+        if key in constrained:
             raise ArgumentValueError(
                 f"unconstrained[{key!r}]: this parameter has a constraint, which "
                 "gives its error."
@@ -267,22 +268,22 @@ def prefit(
 ) -> MappingResult:
     r"""Evaluate a function of parameters and expected yields before the fit.
 
-    Errors come from the constraints alone, to first order: with the derivatives J of
-    the function, in which the yields follow the parameters, the covariance of the
-    values is :math:`J C J^\mathsf T` with C from `nominal_covariance`.
+    The errors come from the constraints alone, to first order: with J the total
+    derivatives of the function, yields included, and C from `nominal_covariance`, the
+    covariance of the values is :math:`J C J^\mathsf T`.
 
     Args:
-        fn: ``fn(params, expected)``, from the pytree of parameters and what the model
-            expects there to a pytree of arrays; None for the expected yields.
+        fn: ``fn(params, expected)``, from the pytree of parameters and the expected
+            yields there to a pytree of arrays; None for the expected yields.
         model: The Model.
-        params: Where to evaluate; the start values of the Model by default.
-        unconstrained: Errors of parameters without a constraint, by key. Without it
-            they count as known.
-        factor: Whether to keep the factor of the covariance of all values. Without it
-            only some rows or columns of it are in memory at a time.
+        params: The parameters; the start values of the Model by default.
+        unconstrained: The errors of parameters without a constraint, by key; zero by
+            default.
+        factor: Whether to return the factor of the covariance of all values. Without
+            it, only some rows or columns of it are in memory at a time.
 
     Raises:
-        ArgumentTypeError: If `model` is no Model.
+        ArgumentTypeError: If `model` is not a Model.
 
     Example:
         >>> import everwillow as ew
@@ -314,24 +315,24 @@ def postfit(
 ) -> MappingResult:
     """Evaluate a function of parameters and expected yields after the fit.
 
-    As `prefit`, at the best fit and with its covariance.
+    Like `prefit`, at the best fit and with its covariance.
 
     Args:
         fn: As in `prefit`.
         model: The Model.
         result: Its best fit.
-        observation: The fitted data; the Model's own if None. Only models that profile
-            parameters inside their likelihood depend on it.
-        covariance: Covariance of the free parameters, in place of that of the fit. Zero
-            variances count as held at a bound, as in
+        observation: The fitted data; None for the data of the Model. Only models that
+            profile parameters inside their likelihood depend on it.
+        covariance: The covariance of the free parameters, in place of that of the fit.
+            A zero variance marks a parameter held at a bound, as in
             `everwillow.uncertainty.propagate`.
         factor: As in `prefit`.
-        throw: Whether to raise where the fit has no covariance. If False, and always
-            inside JAX transformations, errors are NaN there.
+        throw: Whether to raise an error if the fit has no covariance. If False, and
+            always inside JAX transformations, the errors are NaN then.
 
     Raises:
         NotPositiveDefiniteError: If the fit has no covariance.
-        ArgumentTypeError: If `model` is no Model or `result` no FitResult.
+        ArgumentTypeError: If `model` is not a Model or `result` not a FitResult.
 
     Example:
         >>> import everwillow as ew
@@ -359,14 +360,11 @@ def _evaluate(
         raise ArgumentTypeError(
             f"fn: expected a function of (params, expected), got {type(fn).__name__}."
         )
-    point = where.point
     args = (where.covariance, where.held, bool(factor))
-    data = prediction_inputs(model, observation)
-    found = evaluate_at(
-        _values_and_errors, MappingFunction(fn, model), point, data, *args
-    )[0]
-    values, errors, kept = found
-    return MappingResult(values, errors, kept, point.labels)
+    inputs, mapped = prediction_inputs(model, observation), MappingFunction(fn, model)
+    outputs, _ = evaluate_at(_values_and_errors, mapped, where.point, inputs, *args)
+    values, errors, kept = outputs
+    return MappingResult(values, errors, kept, where.point.labels)
 
 
 def _values_and_errors(

@@ -1,4 +1,4 @@
-"""What a mapping of histograms is: a function of parameters and yields, with axes."""
+"""The base class of mappings of histograms: functions of parameters and yields."""
 
 import abc
 from collections.abc import Sequence
@@ -17,18 +17,18 @@ class AbstractHistogramMapping(eqx.Module):
     """A differentiable function of the parameters and yields of a template fit.
 
     It is the `fn` of `everwillow.mappings.prefit`, `everwillow.mappings.postfit` and
-    `everwillow.mappings.variations`. Its fields are static: two mappings that say the
-    same are one to JAX, and nothing is traced again.
+    `everwillow.mappings.variations`. Its fields are static, so mappings with equal
+    fields share one compiled program.
 
-    Implementing a mapping: subclass this, keep arrays out of the fields, and look names
+    To implement a mapping, subclass this, keep arrays out of the fields, and look names
     up in ``yields.layout``, which is known while tracing. A function is enough in most
     cases, see `everwillow.mappings.custom.Custom`.
 
     Attributes:
-        quantity: What the values are, for axes of plots. What is ``"Events"`` may be
-            divided by the widths of bins.
-        ndof_reduction: How many of its values follow from the others, such as the last
-            fraction.
+        quantity: The name of the quantity, for axes of plots. Plots may divide
+            ``"Events"`` by the widths of bins.
+        ndof_reduction: The number of values that follow from the others, such as the
+            last of several fractions.
     """
 
     quantity: ClassVar[str] = "Value"
@@ -37,7 +37,7 @@ class AbstractHistogramMapping(eqx.Module):
     @property
     @abc.abstractmethod
     def key(self) -> str:
-        """How it is written; `everwillow.mappings.parse_mapping` reads it."""
+        """The text of the mapping, which `everwillow.mappings.parse_mapping` reads."""
 
     @abc.abstractmethod
     def __call__(self, params: Any, yields: Yields) -> PyTree:
@@ -47,46 +47,46 @@ class AbstractHistogramMapping(eqx.Module):
 
         Args:
             params: The parameters.
-            yields: What is expected there.
+            yields: The expected yields at these parameters.
         """
 
     @abc.abstractmethod
     def axes(self, layout: Layout) -> Any:
-        """Return the axes of the values, as a tuple in the place of each array.
+        """Return the axes of the values: a tuple in the place of each array.
 
-        None for a function that does not tell them.
+        None if the axes are not known.
 
         Raises:
-            UnknownKeyError: If the mapping names what `layout` does not have.
-            ArgumentValueError: If it asks for bins that `layout` does not have.
+            UnknownKeyError: If `layout` lacks a channel, a process or an axis of it.
+            ArgumentValueError: If `layout` lacks a bin of it.
         """
 
     @abc.abstractmethod
     def has_data(self, layout: Layout) -> bool:
-        """Return whether data can be mapped too.
+        """Return whether the mapping can be applied to data.
 
-        They cannot if a channel is masked, or processes are selected, which data do not
-        tell apart.
+        It cannot if a channel is masked or if processes are selected, since data are
+        not divided into processes.
         """
 
     def of_processes(self, params: Any, yields: Yields) -> Any:
-        """Return what each process contributes, with a leading axis of processes.
+        """Return the contribution of each process, with a leading axis of processes.
 
-        None, the default, if the values are no sums over processes.
+        None, the default, if the values are not sums over processes.
         """
         del params, yields
 
     def process_names(self, layout: Layout) -> Any:
-        """Return the processes of `of_processes`, in the structure that it has."""
+        """Return the names of the processes, in the structure of `of_processes`."""
         del layout
 
     def __repr__(self) -> str:
-        """Return how it is written."""
+        """Return the text of the mapping in angle brackets."""
         return f"<{self.key}>"
 
 
 def integer_axes(shape: Sequence[int]) -> tuple[Axis, ...]:
-    """Return axes ``a0``, ``a1``, ... that number the entries of an array.
+    """Return axes ``a0``, ``a1``, ... whose labels are the indices of an array.
 
     Example:
         >>> [axis.labels for axis in integer_axes((2, 3))]

@@ -1,15 +1,15 @@
-"""Mappings from text: one spelling for Python and the command line.
+"""Parsing of mappings: the same text in Python and on the command line.
 
-- ``Identity [CHANNEL ...]``: whole channels
-- ``Select CHANNEL [PROCESS,...] [SELECTION]``: some processes, bins
-- ``Project CHANNEL [AXIS ...]``: sums over other axes
-- ``Normalize CHANNEL [AXIS ...]``: shares of the total
+- ``Identity [CHANNEL ...]``: the yields of whole channels
+- ``Select CHANNEL [PROCESS,...] [SELECTION]``: some processes and bins
+- ``Project CHANNEL [AXIS ...]``: sums over the other axes
+- ``Normalize CHANNEL [AXIS ...]``: fractions of the total
 - ``Ratio CHANNEL CHANNEL [PROCESSES PROCESSES] [SELECTION SELECTION]``: bin by bin
-- ``Normratio ...``, ``Asymmetry ...``, ``Difference ...``: likewise
+- ``Normratio``, ``Asymmetry``, ``Difference``: with the arguments of ``Ratio``
 - ``AngularCoefficients CHANNEL [PROCESS,...] [SELECTION] [axis=NAME]``: σ_i/σ_UL
-- ``LamTung ...``: A0 - A2, likewise
-- ``package.module:name WORD ...``: one's own
-- ``...; ...``: several as one
+- ``LamTung``: A0 - A2, with the arguments of ``AngularCoefficients``
+- ``package.module:name WORD ...``: a function or mapping of the user
+- ``MAPPING; MAPPING``: several mappings in one
 
 ``None`` stands for all processes or bins. Names with special characters are written in
 double quotes.
@@ -29,7 +29,7 @@ from everwillow.mappings.composite import Composite
 from everwillow.mappings.custom import Custom
 from everwillow.mappings.histogram_mapping import AbstractHistogramMapping
 from everwillow.mappings.ratio import Asymmetry, Difference, Normratio, Ratio
-from everwillow.mappings.selection import Selection, read_selection
+from everwillow.mappings.selection import read_selection
 from everwillow.mappings.tokens import Token, tokenise
 
 
@@ -37,17 +37,17 @@ KIND = "mapping"
 
 
 def parse_mapping(text: str | Sequence[str]) -> AbstractHistogramMapping:
-    """Read a mapping, as it is written on the command line.
+    """Parse the text of a mapping.
 
     Args:
-        text: A text, or its words.
+        text: The text, or its words as on a command line.
 
     Returns:
-        The mapping, as its constructor makes it; its `key` spells it again.
+        The mapping; parsing its `key` returns an equal one.
 
     Raises:
-        ArgumentValueError: If the text spells no mapping; it tells the place.
-        ArgumentTypeError: If `text` is neither text nor words.
+        ArgumentValueError: If the text is not a mapping, with the position in it.
+        ArgumentTypeError: If `text` is neither a text nor a sequence of words.
 
     Example:
         >>> parse_mapping("Project ch0 x") == Project("ch0", axes="x")
@@ -55,40 +55,40 @@ def parse_mapping(text: str | Sequence[str]) -> AbstractHistogramMapping:
         >>> parse_mapping(["Ratio", "ch0", "ch0", "signal", "None"])
         <Ratio ch0 ch0 signal None>
     """
-    tokens = _pieces(text)
+    tokens = _tokens(text)
     parts: list[list[Token]] = [[]]
     for token in tokens:
         if token.text == ";":
             parts.append([])
         else:
             parts[-1].append(token)
-    found = [_read(part, _whole(text)) for part in parts]
-    return found[0] if len(found) == 1 else Composite(*found)
+    mappings = [_read(part, _whole(text)) for part in parts]
+    return mappings[0] if len(mappings) == 1 else Composite(*mappings)
 
 
 def _whole(text: str | Sequence[str]) -> str:
     return text if isinstance(text, str) else " ".join(text)
 
 
-def _pieces(text: str | Sequence[str]) -> list[Token]:
-    """Return the words, semicolons among them."""
+def _tokens(text: str | Sequence[str]) -> list[Token]:
+    """Return the words and the semicolons between them."""
+    tokens: list[Token] = []
     if isinstance(text, str):
-        found = []
         for i, part in enumerate(Token(KIND, text, 0, text).split(";")):
             if i:
-                found.append(Token(KIND, text, part.start, ";"))
-            found += [
+                tokens.append(Token(KIND, text, part.start, ";"))
+            tokens += [
                 Token(KIND, text, part.start + token.start, token.text)
                 for token in tokenise(KIND, part.text)
             ]
-        return found
+        return tokens
     if not isinstance(text, Sequence) or not all(isinstance(w, str) for w in text):
         raise ArgumentTypeError(f"mapping: expected a text or its words, got {text!r}.")
-    whole, start, found = _whole(text), 0, []
+    whole, start = _whole(text), 0
     for word in text:
-        found.append(Token(KIND, whole, start, word))
+        tokens.append(Token(KIND, whole, start, word))
         start += len(word) + 1
-    return found
+    return tokens
 
 
 def _read(tokens: list[Token], whole: str) -> AbstractHistogramMapping:
@@ -111,45 +111,41 @@ def _identity(tokens: list[Token]) -> Identity:
     return Identity(*(token.name() for token in tokens[1:]))
 
 
-def _of_axes(kind: Callable[..., Any], tokens: list[Token]) -> Any:
-    _enough(tokens, 1)
+def _projection(kind: Callable[..., Any], tokens: list[Token]) -> Any:
+    _check_channels(tokens, 1)
     channel, *axes = (token.name() for token in tokens[1:])
     return kind(channel, axes=axes)
 
 
 def _select(tokens: list[Token]) -> Select:
-    _enough(tokens, 1)
-    return Select(tokens[1].name(), **_choice(tokens[2:]))
+    _check_channels(tokens, 1)
+    return Select(tokens[1].name(), **_term(tokens[2:]))
 
 
 def _angular(kind: Callable[..., Any], tokens: list[Token]) -> Any:
-    _enough(tokens, 1)
+    _check_channels(tokens, 1)
     rest, axis = tokens[2:], None
     if rest and rest[-1].text.startswith("axis="):
         axis = rest[-1].part(len("axis="), len(rest[-1].text)).name()
         rest = rest[:-1]
-    return kind(tokens[1].name(), axis=axis, **_choice(rest))
+    return kind(tokens[1].name(), axis=axis, **_term(rest))
 
 
-def _choice(tokens: list[Token]) -> dict[str, Any]:
-    """Read processes and a selection, which may be left out."""
+def _term(tokens: list[Token]) -> dict[str, Any]:
+    """Read the optional processes and selection of a term as keyword arguments."""
     if len(tokens) > 2:
         raise tokens[2].error(
             "expected PROCESS,PROCESS and SELECTION at most: selections of several "
             "axes are one word, x:2:5,cat:sum."
         )
-    if len(tokens) == 1 and _selects(tokens[0]):
+    if len(tokens) == 1 and _is_selection(tokens[0]):
         return {"selection": read_selection(tokens[0])}
-    found: dict[str, Any] = {}
-    if tokens:
-        found["processes"] = _processes(tokens[0])
-    if len(tokens) > 1:
-        found["selection"] = _selection(tokens[1])
-    return found
+    readers = {"processes": _processes, "selection": read_selection}.items()
+    return {k: read(token) for (k, read), token in zip(readers, tokens, strict=False)}
 
 
 def _two_terms(kind: Callable[..., Any], tokens: list[Token]) -> Any:
-    _enough(tokens, 2)
+    _check_channels(tokens, 2)
     rest = tokens[3:]
     if len(rest) not in (0, 2, 4):
         raise rest[-1].error(
@@ -157,17 +153,17 @@ def _two_terms(kind: Callable[..., Any], tokens: list[Token]) -> Any:
             "SELECTION], with None for all."
         )
     processes = selection = None
-    if len(rest) == 2 and any(map(_selects, rest)):
-        selection = tuple(map(_selection, rest))
+    if len(rest) == 2 and any(map(_is_selection, rest)):
+        selection = tuple(map(read_selection, rest))
     elif rest:
         processes = tuple(map(_processes, rest[:2]))
     if len(rest) == 4:
-        selection = tuple(map(_selection, rest[2:]))
+        selection = tuple(map(read_selection, rest[2:]))
     names = [token.name() for token in tokens[1:3]]
     return kind(*names, processes=processes, selection=selection)
 
 
-def _enough(tokens: list[Token], channels: int) -> None:
+def _check_channels(tokens: list[Token], channels: int) -> None:
     if len(tokens) <= channels:
         needed = " ".join(["CHANNEL"] * channels)
         raise tokens[-1].error(
@@ -175,42 +171,38 @@ def _enough(tokens: list[Token], channels: int) -> None:
         )
 
 
-def _selects(token: Token) -> bool:
+def _is_selection(token: Token) -> bool:
     return len(token.split(":")) > 1
 
 
 def _processes(token: Token) -> tuple[str, ...] | None:
     if token.text == "None":
         return None
-    if _selects(token):
+    if _is_selection(token):
         raise token.error(
             "expected PROCESS,PROCESS or None, and this is a selection of bins."
         )
     return tuple(part.name() for part in token.split(","))
 
 
-def _selection(token: Token) -> Selection:
-    return read_selection(token)
-
-
 def _custom(tokens: list[Token]) -> AbstractHistogramMapping:
-    """Import what is named: a function, a mapping or a class of mappings."""
-    path, rest = tokens[0], [_unquoted(token) for token in tokens[1:]]
-    found = _imported(path)
-    if isinstance(found, AbstractHistogramMapping):
-        if rest:
+    """Import a function, a mapping or a class of mappings, and return the mapping."""
+    path, words = tokens[0], [_unquoted(token) for token in tokens[1:]]
+    imported = _imported(path)
+    if isinstance(imported, AbstractHistogramMapping):
+        if words:
             raise tokens[1].error(
                 f"{path.text} is a mapping already and takes no words."
             )
-        return found
-    if isinstance(found, type) and issubclass(found, AbstractHistogramMapping):
-        return found(*rest)
-    if not callable(found):
+        return imported
+    if isinstance(imported, type) and issubclass(imported, AbstractHistogramMapping):
+        return imported(*words)
+    if not callable(imported):
         raise path.error(
-            f"expected a function or a mapping, this is a {type(found).__name__}."
+            f"expected a function or a mapping, this is a {type(imported).__name__}."
         )
-    named = hasattr(found, "__qualname__")
-    return Custom(found, *rest, name=None if named else path.text)
+    named = hasattr(imported, "__qualname__")
+    return Custom(imported, *words, name=None if named else path.text)
 
 
 def _unquoted(token: Token) -> str:
@@ -222,12 +214,12 @@ def _imported(path: Token) -> Any:
     if not module or not name:
         raise path.error("expected package.module:name.")
     here = str(pathlib.Path.cwd())
-    # As `python` does for scripts, but a command of its own does not.
+    # Like `python` for scripts; commands installed by packages do not do this.
     sys.path.insert(0, here)
     try:
-        found: Any = importlib.import_module(module)
+        imported: Any = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        # One that this module itself lacks is another matter, and goes on.
+        # Pass on the error if the module exists and lacks a module that it imports.
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise
         raise path.error(
@@ -238,18 +230,18 @@ def _imported(path: Token) -> Any:
     finally:
         sys.path.remove(here)
     for part in name.split("."):
-        if not hasattr(found, part):
-            known = [n for n in dir(found) if not n.startswith("_")]
+        if not hasattr(imported, part):
+            known = [n for n in dir(imported) if not n.startswith("_")]
             raise path.error(f"{module} has no {name!r}.{nearest(part, known)}")
-        found = getattr(found, part)
-    return found
+        imported = getattr(imported, part)
+    return imported
 
 
 READERS: dict[str, Callable[[list[Token]], AbstractHistogramMapping]] = {
     "Identity": _identity,
     "Select": _select,
-    "Project": ft.partial(_of_axes, Project),
-    "Normalize": ft.partial(_of_axes, Normalize),
+    "Project": ft.partial(_projection, Project),
+    "Normalize": ft.partial(_projection, Normalize),
     "Ratio": ft.partial(_two_terms, Ratio),
     "Normratio": ft.partial(_two_terms, Normratio),
     "Asymmetry": ft.partial(_two_terms, Asymmetry),
@@ -257,7 +249,7 @@ READERS: dict[str, Callable[[list[Token]], AbstractHistogramMapping]] = {
     "AngularCoefficients": ft.partial(_angular, AngularCoefficients),
     "LamTung": ft.partial(_angular, LamTung),
 }
-"""How to read each mapping that comes with everwillow."""
+"""The function that reads each mapping of everwillow from tokens."""
 
 
 __all__ = ["READERS", "parse_mapping"]

@@ -1,4 +1,4 @@
-"""Two histograms, bin by bin: ratio, ratio of shapes, asymmetry and difference."""
+"""Mappings that compare two histograms bin by bin: ratios, asymmetry, difference."""
 
 import abc
 from collections.abc import Mapping, Sequence
@@ -10,28 +10,28 @@ from jaxtyping import Array, Float
 
 from everwillow._errors import ArgumentTypeError, ShapeMismatchError
 from everwillow.likelihood.histograms import Axis, Layout, Yields
-from everwillow.mappings._channel_parts import Term, quotient, spelled_processes
+from everwillow.mappings._channel_parts import Term, processes_text, quotient
 from everwillow.mappings.histogram_mapping import AbstractHistogramMapping, integer_axes
 from everwillow.mappings.selection import Selection
 from everwillow.mappings.tokens import quoted
 
 
 Processes: TypeAlias = str | Sequence[str] | None
-"""A process, several, or None for all."""
+"""The name of a process, several names, or None for all processes."""
 
 Counts: TypeAlias = Float[Array, "..."]
 
 
 class AbstractTwoTerms(AbstractHistogramMapping):
-    """Two histograms of one shape, which need not be of one channel.
+    """A comparison of two histograms of the same shape, bin by bin.
 
-    Spelled ``NAME CHANNEL CHANNEL [PROCESSES PROCESSES] [SELECTION SELECTION]``, where
-    ``None`` stands for all processes or bins, for example
-    ``Ratio ch0 ch0 signal None cat:sum cat:sum``.
+    They may be in different channels. The text is ``NAME CHANNEL CHANNEL [PROCESSES
+    PROCESSES] [SELECTION SELECTION]``, where ``None`` stands for all processes or bins,
+    for example ``Ratio ch0 ch0 signal None cat:sum cat:sum``.
 
     Attributes:
         first: The first histogram, the numerator.
-        second: The second one.
+        second: The second histogram, the denominator.
     """
 
     first: Term = eqx.field(static=True)
@@ -48,11 +48,12 @@ class AbstractTwoTerms(AbstractHistogramMapping):
         """Compare two histograms.
 
         Args:
-            first: The channel of the first.
-            second: The channel of the second.
-            processes: The processes of both, None for all of them.
-            selection: The selections of both, each as
-                `everwillow.mappings.parse_selection` reads it, or None.
+            first: The channel of the first histogram.
+            second: The channel of the second histogram.
+            processes: The processes of the first and of the second histogram, each None
+                for all processes.
+            selection: The bins of the first and of the second histogram, each in a form
+                that `everwillow.mappings.parse_selection` reads, or None for all bins.
         """
         names = _pair(processes, "processes")
         bins = _pair(selection, "selection")
@@ -62,17 +63,17 @@ class AbstractTwoTerms(AbstractHistogramMapping):
 
     @property
     def key(self) -> str:
-        """How it is written."""
+        """The text of the mapping, which `parse_mapping` reads."""
         both = self.first, self.second
         words = [type(self).__name__, *(quoted(term.channel) for term in both)]
         if any(term.processes is not None for term in both):
-            words += [spelled_processes(term.processes) for term in both]
+            words += [processes_text(term.processes) for term in both]
         if any(term.selection for term in both):
             words += [str(term.selection) for term in both]
         return " ".join(words)
 
     def axes(self, layout: Layout) -> tuple[Axis, ...]:
-        """Return the axes; those that differ become ``a0``, ``a1``, ..."""
+        """Return the axes; axes that differ are replaced by ``a0``, ``a1``, ..."""
         first, second = self.first.axes(layout), self.second.axes(layout)
         shapes = [tuple(axis.size for axis in axes) for axes in (first, second)]
         if shapes[0] != shapes[1]:
@@ -81,12 +82,11 @@ class AbstractTwoTerms(AbstractHistogramMapping):
                 f"{self.key}: the shapes {shapes[0]} and {shapes[1]} differ, with the "
                 f"axes {names[0]} and {names[1]}. Select bins that match."
             )
-        numbers = integer_axes(shapes[0])
-        every = zip(first, second, numbers, strict=True)
-        return tuple(a if a == b else number for a, b, number in every)
+        axes = zip(first, second, integer_axes(shapes[0]), strict=True)
+        return tuple(a if a == b else numbered for a, b, numbered in axes)
 
     def has_data(self, layout: Layout) -> bool:
-        """Return whether both are fitted, and no processes are selected."""
+        """Return whether both channels are fitted and no processes are selected."""
         return self.first.has_data(layout) and self.second.has_data(layout)
 
     def __call__(self, params: Any, yields: Yields) -> Counts:
@@ -97,7 +97,7 @@ class AbstractTwoTerms(AbstractHistogramMapping):
 
     @abc.abstractmethod
     def _compared(self, first: Counts, second: Counts) -> Counts:
-        """Compare the counts of both."""
+        """Compare the counts of both histograms."""
 
 
 def _pair(value: Any, name: str) -> tuple[Any, Any]:
@@ -113,7 +113,7 @@ def _pair(value: Any, name: str) -> tuple[Any, Any]:
 
 @final
 class Ratio(AbstractTwoTerms):
-    """The first divided by the second; NaN where that is zero.
+    """The first histogram divided by the second; NaN where the second is zero.
 
     Example:
         >>> import numpy as np
@@ -133,10 +133,10 @@ class Ratio(AbstractTwoTerms):
 
 @final
 class Normratio(AbstractTwoTerms):
-    """The ratio of the two, each divided by its own total first.
+    """The ratio of two shapes: each histogram is divided by its total first.
 
-    The totals are those of the selected bins and processes. To first order around equal
-    shapes, one of the values follows from the others.
+    The totals are sums over the selected bins and processes. To first order around
+    equal shapes, one of the values follows from the others.
 
     Example:
         >>> import numpy as np
@@ -150,11 +150,11 @@ class Normratio(AbstractTwoTerms):
     """
 
     quantity: ClassVar[str] = "Ratio of shapes"
-    # Averaged over the second shape, the ratios are 1.
+    # The average of the ratios, weighted with the second shape, is 1.
     ndof_reduction: ClassVar[int] = 1
 
     def _compared(self, first: Counts, second: Counts) -> Counts:
-        # One division, as a NaN times a factor spreads in the gradient.
+        # A single division: the product of a NaN and a factor has a gradient of NaN.
         return quotient(
             first * jnp.sum(second, keepdims=True),
             second * jnp.sum(first, keepdims=True),
@@ -163,7 +163,7 @@ class Normratio(AbstractTwoTerms):
 
 @final
 class Asymmetry(AbstractTwoTerms):
-    """The difference of the two divided by their sum; NaN where that is zero.
+    """The difference of two histograms divided by their sum; NaN where that is zero.
 
     Example:
         >>> import numpy as np
@@ -183,7 +183,7 @@ class Asymmetry(AbstractTwoTerms):
 
 @final
 class Difference(AbstractTwoTerms):
-    """The first minus the second, in events.
+    """The first histogram minus the second, in events.
 
     Example:
         >>> import numpy as np

@@ -1,16 +1,17 @@
-"""Selections of bins along the axes of a channel, as one writes them.
+"""Selections of bins along the axes of a channel, and their text.
 
-Items are separated by commas and act from left to right; an axis may have several.
+Operations on axes are separated by commas and applied from left to right; an axis may
+have several.
 
-- ``x:3``, ``x:-1``: one bin by its index, from the end if negative; the axis goes
-- ``x:0.5j``: the bin that contains 0.5; the axis goes
-- ``cat:tight``: the category of that name; the axis goes
-- ``x:2:5``, ``x:-3:``: bins 2, 3, 4; the last three
-- ``x:1j:2j``: from the bin that contains 1 to before the one that contains 2
-- ``x:2:8:3``: every third of them
-- ``x:sum``, ``x:2:5:sum``: their sum; the axis goes
-- ``x:rebin(2)``: bins merged in twos, also ``x:::2j``
-- ``x:rebin(0,1,2.5)``: bins merged to these edges; what is outside of them goes
+- ``x:3``, ``x:-1``: one bin by its index, from the end if negative; drops the axis
+- ``x:0.5j``: the bin that contains 0.5; drops the axis
+- ``cat:tight``: the category of that name; drops the axis
+- ``x:2:5``, ``x:-3:``: bins 2, 3, 4; the last three bins
+- ``x:1j:2j``: from the bin that contains 1 to before the bin that contains 2
+- ``x:2:8:3``: every third bin from 2 to 7
+- ``x:sum``, ``x:2:5:sum``: the sum of all bins, or of bins 2, 3, 4; drops the axis
+- ``x:rebin(2)``: pairs of bins merged, also ``x:::2j``
+- ``x:rebin(0,1,2.5)``: bins merged to these edges; bins outside of them are dropped
 - ``x:slice(2,5,None)``: the same as ``x:2:5``
 - ``x:None``: all bins
 
@@ -39,52 +40,52 @@ _KEYWORDS = ("None", "sum", "slice", "rebin")
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A position by the value of the quantity that an axis shows."""
+    """A position on an axis, given by the value of its quantity."""
 
     number: float
 
     def __str__(self) -> str:
-        """Return how it is written."""
+        """Return the text."""
         return f"{_number_text(self.number)}j"
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A position by the name of a category."""
+    """A position on an axis, given by the name of a category."""
 
     text: str
 
     def __str__(self) -> str:
-        """Return how it is written."""
+        """Return the text."""
         bare = _BARE_LABEL.fullmatch(self.text) and self.text not in _KEYWORDS
         return self.text if bare else quoted(self.text, always=True)
 
 
 Position: TypeAlias = int | Value | Label
-"""A bin: by index, by value or by name."""
+"""A bin, given by its index, by a value in it or by its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """Take one bin, and drop the axis."""
+    """Select one bin and drop the axis."""
 
     position: Position
 
     def __str__(self) -> str:
-        """Return how it is written."""
+        """Return the text."""
         return str(self.position)
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Take the bins from `start` to before `stop`, each of them or every few."""
+    """Select the bins from `start` to before `stop`, in steps of `stride`."""
 
     start: Position | None
     stop: Position | None
     stride: int = 1
 
     def __str__(self) -> str:
-        """Return how it is written."""
+        """Return the text."""
         ends = ["" if end is None else str(end) for end in (self.start, self.stop)]
         return ":".join([*ends, str(self.stride)] if self.stride > 1 else ends)
 
@@ -94,67 +95,68 @@ class Sum:
     """Add all bins, and drop the axis."""
 
     def __str__(self) -> str:
-        """Return how it is written."""
+        """Return the text."""
         return "sum"
 
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """Merge so many neighbours each."""
+    """Merge each group of `factor` neighbouring bins."""
 
     factor: int
 
     def __str__(self) -> str:
-        """Return how it is written."""
+        """Return the text."""
         return f"rebin({self.factor})"
 
 
 @dataclass(frozen=True, slots=True)
 class MergeTo:
-    """Merge to an axis of these edges."""
+    """Merge bins to an axis with these edges."""
 
     edges: tuple[float, ...]
 
     def __str__(self) -> str:
-        """Return how it is written."""
+        """Return the text."""
         return f"rebin({','.join(map(_number_text, self.edges))})"
 
 
 Operation: TypeAlias = Pick | Cut | Sum | Merge | MergeTo
-"""What a selection does to one axis."""
+"""An operation of a selection on one axis."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What happens to the axes of a channel, in order.
+    """Operations on the axes of a channel, in the order of their application.
 
     Attributes:
-        items: Names of axes with operations; none for all bins.
+        items: Pairs of the name of an axis and an operation; empty for all bins.
     """
 
     items: tuple[tuple[str, Operation], ...] = ()
 
     def __str__(self) -> str:
-        """Return the selection as one writes it; parsing it gives the same."""
-        shown = (f"{quoted(axis)}:{operation}" for axis, operation in self.items)
-        return ",".join(shown) or "None"
+        """Return the text of the selection; parsing it returns an equal one."""
+        items = (f"{quoted(axis)}:{operation}" for axis, operation in self.items)
+        return ",".join(items) or "None"
 
     def __bool__(self) -> bool:
-        """Return whether it selects anything."""
+        """Return whether there are operations."""
         return bool(self.items)
 
 
 def parse_selection(selection: Any) -> Selection:
-    """Read a selection.
+    """Read a selection from a text or a dictionary.
 
     Args:
-        selection: A text, see the top of this page; or a dictionary from axes to
+        selection: A text such as ``"x:2:5,cat:sum"`` (see
+            `everwillow.mappings.selection`); or a dictionary from the names of axes to
             indices, values ``0.5j``, slices, `sum`, texts like ``"rebin(2)"``, or lists
-            of those; or None for all bins; or what this function returns.
+            of these; or None for all bins; or a `Selection`.
 
     Raises:
-        ArgumentValueError: If the text is no selection; it tells the place.
-        ArgumentTypeError: If `selection` is something else.
+        ArgumentValueError: If the text is not a selection, with the position in it.
+        ArgumentTypeError: If `selection` is of another type.
 
     Example:
         >>> parse_selection("x:2:5,cat:sum") == parse_selection(
@@ -176,7 +178,7 @@ def parse_selection(selection: Any) -> Selection:
             if not isinstance(axis, str):
                 raise ArgumentTypeError(f"selection: axes have names, got {axis!r}.")
             for choice in choices if isinstance(choices, (list, tuple)) else [choices]:
-                text = _spelled(choice, axis)
+                text = _text(choice, axis)
                 token = Token(f"selection of axis {axis!r}", text, 0, text)
                 found = _operations(token, token.split(":"))
                 items += [(axis, operation) for operation in found]
@@ -202,7 +204,7 @@ def read_selection(token: Token) -> Selection:
 
 
 def _operations(item: Token, parts: list[Token]) -> list[Operation]:
-    """Read what follows the name of the axis, which is between colons."""
+    """Read the operations after the name of the axis, which colons separate."""
     if len(parts) > 3:
         raise item.error("a slice has three parts at most: START:STOP:STEP.")
     if len(parts) > 1:
@@ -212,7 +214,7 @@ def _operations(item: Token, parts: list[Token]) -> list[Operation]:
         return []
     if part.text == "sum":
         return [Sum()]
-    called = _called(part)
+    called = _function_call(part)
     if called is None:
         return [Pick(_position(part))]
     name, arguments = called
@@ -223,14 +225,14 @@ def _operations(item: Token, parts: list[Token]) -> list[Operation]:
     return _slice(arguments if len(arguments) > 1 else [part.part(0, 0), *arguments])
 
 
-def _called(part: Token) -> tuple[str, list[Token]] | None:
-    """Return the function that is called and its arguments."""
-    found = _CALL.fullmatch(part.text)
-    if found is None:
+def _function_call(part: Token) -> tuple[str, list[Token]] | None:
+    """Return the name and the arguments of a function call, or None."""
+    call = _CALL.fullmatch(part.text)
+    if call is None:
         return None
-    if found[1] not in ("rebin", "slice"):
+    if call[1] not in ("rebin", "slice"):
         raise part.error("the functions of selections are rebin(...) and slice(...).")
-    return found[1], part.part(*found.span(2)).split(",")
+    return call[1], part.part(*call.span(2)).split(",")
 
 
 def _slice(parts: list[Token]) -> list[Operation]:
@@ -239,21 +241,21 @@ def _slice(parts: list[Token]) -> list[Operation]:
     after: list[Operation] = []
     step = parts[2] if len(parts) == 3 else None
     if step is not None and step.text not in ("", "None"):
-        called = _called(step)
+        called = _function_call(step)
         if step.text == "sum":
             after = [Sum()]
         elif called is not None and called[0] == "rebin":
             after = [_rebin(step, called[1])]
         elif step.text.endswith("j"):
-            after = [Merge(_whole(step.part(0, len(step.text) - 1)))]
+            after = [Merge(_positive_integer(step.part(0, len(step.text) - 1)))]
         else:
-            stride = _whole(step)
+            stride = _positive_integer(step)
     if ends == [None, None] and stride == 1:
         return after
     return [Cut(ends[0], ends[1], stride), *after]
 
 
-def _whole(token: Token) -> int:
+def _positive_integer(token: Token) -> int:
     if not _INTEGER.fullmatch(token.text) or int(token.text) < 1:
         raise token.error("expected a whole number above zero.")
     return int(token.text)
@@ -261,7 +263,7 @@ def _whole(token: Token) -> int:
 
 def _rebin(part: Token, arguments: list[Token]) -> Operation:
     if len(arguments) == 1:
-        return Merge(_whole(arguments[0]))
+        return Merge(_positive_integer(arguments[0]))
     for argument in arguments:
         if not _NUMBER.fullmatch(argument.text):
             raise argument.error("expected an edge of the new axis, a number.")
@@ -291,15 +293,15 @@ def _position(token: Token) -> Position:
     )
 
 
-def _spelled(choice: Any, axis: str) -> str:
-    """Spell what a dictionary says of an axis, as in a text."""
+def _text(choice: Any, axis: str) -> str:
+    """Return the text of an operation that a dictionary has for an axis."""
     if choice is None or choice is builtins.sum:
         return "None" if choice is None else "sum"
     if isinstance(choice, str):
         return choice
     if isinstance(choice, slice):
         ends = (choice.start, choice.stop, choice.step)
-        return ":".join("" if end is None else _spelled(end, axis) for end in ends)
+        return ":".join("" if end is None else _text(end, axis) for end in ends)
     if isinstance(choice, complex) and choice.real == 0:
         return f"{_number_text(choice.imag)}j"
     if isinstance(choice, (int, np.integer)) and not isinstance(choice, bool):
@@ -311,8 +313,7 @@ def _spelled(choice: Any, axis: str) -> str:
 
 
 def _number_text(number: float) -> str:
-    text = repr(float(number))
-    return text.removesuffix(".0")
+    return repr(float(number)).removesuffix(".0")
 
 
 __all__ = [

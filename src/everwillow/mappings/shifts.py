@@ -1,4 +1,4 @@
-"""Variations: a function of parameters and yields with one parameter moved."""
+"""Variations: functions of parameters and yields with one parameter shifted."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -32,13 +32,13 @@ AT_ONCE = 16
 
 
 class VariationsResult(eqx.Module):
-    """Values of a function with each of several parameters moved up and down.
+    """Values of a function with each of several parameters shifted up and down.
 
     Attributes:
-        values: The values without a move.
-        up: With each parameter one standard error up: the structure of `values`, with
-            a leading axis of parameters.
-        down: The same one standard error down.
+        values: The values without a shift.
+        up: The values with each parameter one standard error up: the structure of
+            `values`, with a leading axis of parameters.
+        down: The values with each parameter one standard error down.
         names: The labels of the parameters.
     """
 
@@ -67,15 +67,15 @@ def variations(
     Args:
         fn: As in `prefit`.
         model: The Model.
-        result: A fit: parameters are moved from their best values by their errors.
-            Without one they are moved from the start values by the widths of their
+        result: A fit, to shift parameters from their best values by their errors. If it
+            is None, they are shifted from the start values by the widths of their
             constraints.
-        names: Which parameters to move: keys, labels or patterns such as ``"jes_*"``.
-        correlated: Whether the other parameters follow according to the covariance, by
-            :math:`C_{jk} / \sqrt{C_{kk}}`; else they stay, and so do those that the
-            model has profiled.
-        exact: Whether to evaluate the function at the moved parameters; else it is
-            continued linearly, and up and down are opposite. Bounds are ignored.
+        names: The parameters to shift: keys, labels or patterns such as ``"jes_*"``.
+        correlated: Whether the other parameters follow by
+            :math:`C_{jk} / \sqrt{C_{kk}}`; else they stay, also those that the model
+            profiles.
+        exact: Whether to evaluate the function at the shifted parameters; else it is
+            extrapolated linearly, so that up and down are opposite. Bounds are ignored.
         params: Before a fit, where to evaluate, as in `prefit`.
         unconstrained: Before a fit, as in `prefit`.
         observation: After a fit, as in `postfit`.
@@ -83,11 +83,11 @@ def variations(
         throw: As in `postfit`.
 
     Returns:
-        `VariationsResult`; NaN for a parameter held at a bound, and the values
-        unchanged for one that is known.
+        `VariationsResult`; NaN for a parameter held at a bound, and unchanged values
+        for a parameter of zero variance.
 
     Raises:
-        UnknownKeyError: If a name or a pattern means no free parameter.
+        UnknownKeyError: If a name or a pattern matches no free parameter.
 
     Example:
         >>> import everwillow as ew
@@ -114,10 +114,8 @@ def variations(
     if result is not None:
         data = model.observation if observation is None else observation
     mapped = MappingFunction(fn, model)
-    found = evaluate_at(
-        _vary, mapped, where.point, prediction_inputs(model, data), *args
-    )
-    values, up, down = found[0]
+    inputs = prediction_inputs(model, data)
+    values, up, down = evaluate_at(_vary, mapped, where.point, inputs, *args)[0]
     labels = where.point.labels
     return VariationsResult(values, up, down, tuple(labels[i] for i in chosen))
 
@@ -125,19 +123,19 @@ def variations(
 def _chosen(names: Any, point: Point) -> np.ndarray:
     """Return the positions of the named parameters among the free ones."""
     layout, free = point.layout, np.asarray(point.free, int)
-    hits = np.zeros(len(free), bool)
+    chosen = np.zeros(len(free), bool)
     for name in as_names(names, layout, where="names"):
-        found = meant_elements(name, layout, where="names").marks[free]
-        if not found.any():
+        marked = meant_elements(name, layout, where="names").marks[free]
+        if not marked.any():
             raise UnknownKeyError(
                 f"names: none of the parameters that {name!r} means is free."
             )
-        hits |= found
-    return np.nonzero(hits)[0]
+        chosen |= marked
+    return np.nonzero(chosen)[0]
 
 
 class _VariationKind(NamedTuple):
-    """How to vary. Python's booleans are part of the structure of a program."""
+    """Options of `variations`; as Python's booleans they select the program."""
 
     correlated: bool
     exact: bool

@@ -1,4 +1,4 @@
-"""Tokens of a text that know their positions, for errors that name the place."""
+"""Tokens of a text with their positions, which error messages name."""
 
 import itertools
 import re
@@ -12,13 +12,13 @@ _BARE = re.compile(r"[^\s,:;=()\"]+")
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A part of a text that knows its position.
+    """A part of a text, with its position.
 
     Attributes:
-        kind: What the whole text is, for errors, such as ``"mapping"``.
+        kind: The kind of the whole text for error messages, such as ``"mapping"``.
         whole: The whole text.
-        start: The position of the token in it.
-        text: The token.
+        start: The position of the token in the whole text.
+        text: The text of the token.
     """
 
     kind: str
@@ -33,13 +33,16 @@ class Token:
         return ArgumentValueError(problem, argument=self.kind, where=where)
 
     def part(self, start: int, stop: int) -> "Token":
-        """Return a part of it, without the blanks around."""
+        """Return a part of the token, without the blanks around it."""
         text = self.text[start:stop]
         blanks = len(text) - len(text.lstrip())
         return Token(self.kind, self.whole, self.start + start + blanks, text.strip())
 
     def split(self, separator: str) -> list["Token"]:
-        """Split it at each of some characters outside of quotes and parentheses.
+        """Split the token at separators outside of quotes and parentheses.
+
+        Args:
+            separator: The characters that separate.
 
         Raises:
             ArgumentValueError: If a quote or a parenthesis is not closed.
@@ -66,10 +69,10 @@ class Token:
         return [self.part(a + 1, b) for a, b in itertools.pairwise(cuts)]
 
     def name(self) -> str:
-        """Return the name that it spells, without quotes.
+        """Return the token as a name, without quotes.
 
         Raises:
-            ArgumentValueError: If it is empty.
+            ArgumentValueError: If the name is empty.
         """
         text = self.text
         if len(text) > 1 and text[0] == text[-1] == '"':
@@ -81,19 +84,18 @@ class Token:
 
 def tokenise(kind: str, text: str) -> list[Token]:
     """Split a text at blanks outside of quotes and parentheses."""
-    found = Token(kind, text, 0, text).split(" \t\n")
-    return [token for token in found if token.text]
+    return [token for token in Token(kind, text, 0, text).split(" \t\n") if token.text]
 
 
 def quoted(name: str, *, always: bool = False) -> str:
-    """Spell a name, in quotes if it has characters that mean something.
+    """Return a name as it is written in a text, in quotes if it is not a plain word.
 
     Args:
         name: The name.
-        always: Whether to quote any name.
+        always: Whether to put plain words in quotes, too.
 
     Raises:
-        ArgumentValueError: If it cannot be spelled.
+        ArgumentValueError: If the name is empty or contains a double quote.
     """
     if '"' in name or not name:
         raise ArgumentValueError(
