@@ -259,7 +259,7 @@ def _compare_fit(
 
     def row(unit):
         by_x, by_data = pullback(unit)
-        # The derivatives of the estimates: minus the covariance times mixed derivatives.
+        # The derivatives of the estimates: minus covariance times mixed derivatives.
         move = covariance @ by_x
         answered = by_data - jax.grad(slope)(data, move)
         # External likelihoods measure the parameters directly.
