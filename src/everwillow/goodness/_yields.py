@@ -1,4 +1,4 @@
-"""Data and what a model expects of them, with the variances of both."""
+"""Data and their expectations, with the variances of the data."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -25,8 +25,8 @@ def check(model: Any, result: Any, data_variance: Any) -> None:
     """Check the arguments of a goodness-of-fit test.
 
     Raises:
-        ArgumentTypeError: If `model` is no Model or `result` no FitResult.
-        ArgumentValueError: If `data_variance` is not understood.
+        ArgumentTypeError: If `model` is not a Model or `result` not a FitResult.
+        ArgumentValueError: If `data_variance` is an unknown text.
     """
     if not isinstance(model, AbstractModel):
         raise ArgumentTypeError(
@@ -49,7 +49,7 @@ def variance_of(model: AbstractModel, params: Any, data_variance: Any) -> Any:
     """Return variances of the data, or ``"poisson"``.
 
     Args:
-        model: The Model; its `diagnostics`, if it has any, know the variance.
+        model: The Model; its `diagnostics`, if there are any, define the variance.
         params: Pytree of parameters.
         data_variance: The argument of the test.
     """
@@ -74,10 +74,10 @@ class Compared(NamedTuple):
 
 
 def expected_like(model: AbstractModel, params: Any, main: Any) -> Any:
-    """Return what the model expects, in the structure of the data.
+    """Return the expectation of the model, in the structure of the data.
 
     Raises:
-        ShapeMismatchError: If it has another structure.
+        ShapeMismatchError: If the expectation has another structure.
     """
     expected = model.expected(params)
     if jax.tree.structure(expected) != jax.tree.structure(main):
@@ -89,7 +89,7 @@ def expected_like(model: AbstractModel, params: Any, main: Any) -> Any:
 
 
 class _Pair:
-    """Data and expectation of one leaf. It is no pytree, so that it stays a leaf."""
+    """Data and expectation of one leaf; not a pytree, so that it is a leaf itself."""
 
     def __init__(self, data: Any, mean: Any) -> None:
         self.data, self.mean = data, mean
@@ -130,7 +130,7 @@ def _compare(pair: _Pair, variance: Any) -> Compared:
 
 
 def joined(leaves: Sequence[Compared | None]) -> Compared:
-    """Return the leaves one after the other; a matrix if one of them has one."""
+    """Concatenate leaves; the covariance is a matrix if one of the leaves has one."""
     parts = [leaf for leaf in leaves if leaf is not None]
     if not parts:
         raise ArgumentValueError(
@@ -153,8 +153,8 @@ def yields(
     """Return data and expectation, and the derivatives of the expectation.
 
     Returns:
-        The leaves one after the other; the derivatives of their expectations with
-        respect to the fitted parameters, shape ``(n, fitted)``.
+        The concatenated leaves; the derivatives of their expectations with respect to
+        the fitted parameters, shape ``(n, fitted)``.
     """
     model, main = task.objective, numbers.observation["main"]
 
@@ -164,9 +164,9 @@ def yields(
         expected = expected_like(model, task.params(numbers, x), main)
         return joined(compared(main, expected, spread))
 
-    found = both(x)
+    leaves = both(x)
     _, push = jax.linearize(lambda v: both(v).expected, x)
     basis = jnp.eye(x.shape[0], dtype=x.dtype)
     if x.shape[0] == 0:
-        return found, jnp.zeros((found.data.shape[0], 0))
-    return found, jax.lax.map(push, basis, batch_size=DIRECTIONS).T
+        return leaves, jnp.zeros((leaves.data.shape[0], 0))
+    return leaves, jax.lax.map(push, basis, batch_size=DIRECTIONS).T

@@ -22,11 +22,11 @@ from everwillow.uncertainty.fisher_information import likelihood_at
 
 Relation: TypeAlias = Literal["fitted", "independent"]
 
-# Eigenvalues of a scaled covariance below this are zero up to rounding: nothing
-# fluctuates in their directions.
+# Eigenvalues of a scaled covariance below this are zero up to rounding: the residuals
+# do not fluctuate in their directions.
 SINGULAR = 1e-9
-# Share of the squared residuals that may point where nothing fluctuates, if the model
-# profiles parameters, which makes its residuals not quite linear.
+# Tolerated fraction of the squared residuals in directions without fluctuations, if the
+# model profiles parameters, so that its residuals are not exactly linear.
 NONLINEAR = 1e-2
 
 
@@ -38,10 +38,10 @@ def chi2_test(
 ) -> GoodnessResult:
     r"""Test whether residuals agree with their covariance.
 
-    The statistic is :math:`r^\mathsf T V^{-1} r`. Where V is singular, as for shapes of
-    unit area or for residuals of a fit, the directions without fluctuation are left
-    out, and do not count as degrees of freedom; a residual that does point there is
-    impossible, and the statistic infinite.
+    The statistic is :math:`r^\mathsf T V^{-1} r`. If V is singular, as for shapes of
+    unit area or for residuals of a fit, directions without fluctuations are left out
+    and do not count as degrees of freedom. A residual with a component in such a
+    direction is impossible; the statistic is infinite then.
 
     Args:
         residuals: Differences of data and prediction, shape ``(n,)``.
@@ -75,13 +75,13 @@ def _chi2(residuals: Any, covariance: Any) -> tuple[Array, Array]:
 
 
 class QuadraticForm(NamedTuple):
-    """What `inverse_quadratic_form` returns.
+    """A quadratic form with the pseudo-inverse of a matrix.
 
     Attributes:
         value: The quadratic form.
         eigenvalues: All eigenvalues of the matrix, ascending.
         components: The components of the vector along the eigenvectors.
-        regular: Which eigenvalues are in the sum.
+        regular: Which eigenvalues are above the threshold, and used.
     """
 
     value: Any
@@ -95,8 +95,8 @@ def inverse_quadratic_form(
 ) -> QuadraticForm:
     r"""Return :math:`v^\mathsf T M^+ v`, with the pseudo-inverse of a symmetric matrix.
 
-    Every chi2 with a covariance that may be singular is computed here. Works with JAX
-    where an argument is traced, and with NumPy elsewhere.
+    Every chi2 with a covariance that may be singular is computed here, with JAX if an
+    argument is traced, and with NumPy otherwise.
 
     Args:
         vector: v, shape ``(n,)``.
@@ -121,14 +121,15 @@ def _chi2_and_rank(
     Args:
         residuals: Differences of data and prediction.
         covariance: The covariance of the residuals.
-        share: Which part of the squared residuals may point where nothing fluctuates.
+        share: Tolerated fraction of the squared residuals in directions without
+            fluctuations.
     """
     variance = jnp.diagonal(covariance)
     moving = variance > 0
     scale = jnp.where(moving, 1 / jnp.sqrt(jnp.where(moving, variance, 1)), 0)
     bad = ~(jnp.all(jnp.isfinite(covariance)) & jnp.all(variance >= 0))
     scaled = jnp.where(bad, 0.0, covariance * scale[:, None] * scale[None, :])
-    # Residuals of what does not fluctuate at all keep their own scale.
+    # Residuals of data without variance keep their scale.
     pulls = residuals * jnp.where(moving, scale, 1)
     form = inverse_quadratic_form(pulls, 0.5 * (scaled + scaled.T))
     outside = jnp.sum(jnp.where(form.regular, 0, form.components**2))
@@ -147,25 +148,25 @@ def yield_chi2(
     relation: Relation = "fitted",
     ndof: float | None = None,
 ) -> GoodnessResult:
-    r"""Test data against expected yields, with the errors and correlations of both.
+    r"""Test data against expected yields, with the covariances of both.
 
-    With V the covariance of the data and :math:`J C J^\mathsf T` that of the expected
+    With the covariances V of the data and :math:`J C J^\mathsf T` of the expected
     yields, the residuals have the covariance
 
     - :math:`V + J C J^\mathsf T` if the data are *independent* of the fit, with C the
       covariance of the fit;
-    - :math:`V - J C J^\mathsf T` if they are the ones that were *fitted*, as the
-      prediction follows them; C is then the expected covariance, with the same V. The
-      rank of this matrix is the number of bins less the number of unconstrained
-      parameters, and the statistic contains the pulls of the constraints. In a linear
-      Gaussian model it is that of `saturated_test`.
+    - :math:`V - J C J^\mathsf T` if they are the *fitted* data, since the prediction
+      follows them; C is then the expected covariance, with the same V. The rank of this
+      matrix is the number of bins less the number of unconstrained parameters, and the
+      statistic contains the pulls of the constraints. In a linear Gaussian model it
+      equals the statistic of `saturated_test`.
 
     Args:
         model: The Model.
         result: Its best fit.
-        observation: The data to compare with; None means the Model's own.
-        data_variance: As in `saturated_test`; ``"poisson"`` takes the expected yields.
-            ``"model"`` adds the variance of simulated samples where the Model knows it.
+        observation: The data; None for the data of the Model.
+        data_variance: As in `saturated_test`; ``"poisson"`` means the expected yields.
+            ``"model"`` adds the variance of simulated samples if the Model has any.
         relation: ``"fitted"`` or ``"independent"``.
         ndof: Degrees of freedom; by default the rank of the covariance.
 
@@ -198,7 +199,7 @@ def yield_chi2(
 def covariance_for(
     model: AbstractModel, result: FitResult, observation: Any, *, fitted: bool
 ) -> Any:
-    """Return the covariance of the parameters that a relation of data and fit needs."""
+    """Return the expected covariance for fitted data, else the covariance of the fit."""
     kind = "fisher" if fitted else "hessian"
     throw = not is_traced(result.success)
     return covariance_matrix(model, result, observation, kind=kind, throw=throw)
@@ -207,15 +208,15 @@ def covariance_for(
 def _yield_chi2(
     task: Task, numbers: Numbers, data_variance: Any, covariance: Array, sign: Array
 ) -> tuple[Array, Array]:
-    found, jacobian = yields(task, numbers, task.start(numbers), data_variance)
-    variance = found.variance
+    both, jacobian = yields(task, numbers, task.start(numbers), data_variance)
+    variance = both.variance
     matrix = variance if variance.ndim == 2 else jnp.diag(variance)
     spread = matrix + sign * (jacobian @ covariance @ jacobian.T)
-    # With statistics of samples the fit is linear only as far as these are small.
+    # The statistical errors of samples make the fit slightly nonlinear.
     of_model = isinstance(data_variance, str) and data_variance == "model"
     profiled = of_model and getattr(task.objective, "diagnostics", None) is not None
     share = NONLINEAR if profiled else SINGULAR
-    return _chi2_and_rank(found.data - found.expected, spread, share)
+    return _chi2_and_rank(both.data - both.expected, spread, share)
 
 
 __all__ = ["Relation", "chi2_test", "yield_chi2"]

@@ -1,4 +1,4 @@
-"""The likelihood ratio of two fits, of which one is a special case of the other."""
+"""Likelihood-ratio test of two nested fits: one is a special case of the other."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,24 +12,24 @@ from everwillow.goodness.pvalues import GoodnessResult, with_pvalue
 from everwillow.uncertainty.evaluation_point import refuse_batch
 
 
-# A difference of -ln L below this is rounding, or what the EDM leaves.
+# A difference of -ln L below this comes from rounding or from the EDM.
 NEAR = 1e-4
 
 
 def nested_test(
     result: FitResult, wider: FitResult, *, ndof: float | None = None
 ) -> GoodnessResult:
-    r"""Test a fit against one of the same data with more freedom.
+    r"""Test a fit against a fit of the same data with more free parameters.
 
     The statistic is :math:`2 (\mathrm{nll} - \mathrm{nll}_\text{wider})`. If the
-    special case is true it follows a chi2 distribution with as many degrees of freedom
-    as there are more parameters, for large samples and away from bounds (S. S. Wilks,
+    special case is true it follows a chi2 distribution, for large samples and away from
+    bounds; the degrees of freedom are the number of additional parameters (S. S. Wilks,
     Ann. Math. Statist. 9 (1938) 60).
 
-    Both have to be fits of the same observation with the same constraints; they may
-    differ in their parameters only. The wider fit may end with ``flat_direction``, if
-    the additional parameters change nothing: its -ln L is known all the same, and
-    flat directions are no degrees of freedom. (Not inside JAX transformations.)
+    Both have to be fits of the same observation with the same constraints; only their
+    parameters may differ. Outside of JAX transformations the wider fit may end with
+    ``flat_direction``, if the additional parameters have no effect: its -ln L is known,
+    and flat directions are not counted as degrees of freedom.
 
     Args:
         result: The fit with fewer free parameters.
@@ -41,9 +41,9 @@ def nested_test(
         `GoodnessResult`; NaN if one of the fits did not end at a minimum.
 
     Raises:
-        ArgumentTypeError: If one of them is no FitResult.
-        ArgumentValueError: If the wider one has no more free parameters, or if it is
-            the worse fit of the two, which a wider one cannot be.
+        ArgumentTypeError: If one of them is not a FitResult.
+        ArgumentValueError: If `wider` has no additional free parameters, or a larger
+            -ln L than `result`, which shows that it is not at its minimum.
 
     Example:
         >>> import everwillow as ew
@@ -54,12 +54,12 @@ def nested_test(
         >>> nested_test(constant, ew.fit(nll, state, y))
         GoodnessResult(statistic=4, ndof=1, pvalue=0.0455)
     """
-    for name, given in (("result", result), ("wider", wider)):
-        if not isinstance(given, FitResult):
+    for name, fit in (("result", result), ("wider", wider)):
+        if not isinstance(fit, FitResult):
             raise ArgumentTypeError(
-                f"{name}: expected a FitResult, got {type(given).__name__}."
+                f"{name}: expected a FitResult, got {type(fit).__name__}."
             )
-        refuse_batch(given, "here")
+        refuse_batch(fit, "here")
     library = namespace(result, wider)
     flat = 0 if library is jnp else _flat_directions(wider)
     count = len(wider.free) - len(result.free) if ndof is None else ndof
@@ -73,7 +73,7 @@ def nested_test(
     ended = library.asarray(wider.success) | (flat > 0)
     good = library.asarray(result.success) & ended
     statistic = 2 * (result.nll - wider.nll)
-    # Minima are found up to the EDM.
+    # Minima are known up to the EDM.
     rounding = 1e-6 + 1e-12 * library.abs(result.nll)
     if library is np and good and statistic < -rounding:
         raise ArgumentValueError(
@@ -86,9 +86,9 @@ def nested_test(
 
 
 def _flat_directions(result: FitResult) -> int:
-    """Return the number of flat directions of a fit that is at a minimum otherwise.
+    """Return the number of flat directions at the end of a fit.
 
-    It is 0 after any other fit.
+    It is 0 unless the fit is at a minimum in all other directions.
     """
     if not bool(result.status == RESULTS.flat_direction) or result.hessian is None:
         return 0

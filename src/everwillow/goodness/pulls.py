@@ -1,4 +1,4 @@
-"""Pulls of the data: how far each datum is from what the fit expects."""
+"""Pulls of the data: deviations from the fitted expectation in units of the error."""
 
 from typing import Any
 
@@ -26,20 +26,20 @@ from everwillow.uncertainty.fisher_information import likelihood_at
 
 
 class DataPulls(eqx.Module):
-    """How far each datum is from its expectation, in the structure of the data.
+    """Residuals and pulls of the data after a fit, in the structure of the data.
 
-    All are positive where there are more data than expected, and None for data that do
+    They are positive if there are more data than expected, and None for data that do
     not fluctuate.
 
     Attributes:
-        expected: What the model expects at the best fit.
+        expected: The expectation of the model at the best fit.
         residuals: Data less expectation, in units of the data.
-        pulls: The residual over the error of the datum. In a fit their variance is
-            below one, as the expectation follows the data.
-        standardised: The residual over its own error, which takes into account that the
-            expectation follows the data, so that its variance is one. NaN where the
-            fit always reproduces a datum, so that the residual cannot fluctuate.
-        deviances: For counts the signed root of the datum's part of the saturated
+        pulls: The residual divided by the error of the datum. The variance is below
+            one, as the fitted expectation follows the data.
+        standardised: The residual divided by its own error, with a variance of one. NaN
+            if the fit always reproduces a datum, so that the residual does not
+            fluctuate.
+        deviances: For counts the signed root of the contribution to the saturated
             likelihood ratio, closer to a Gaussian than `pulls` for small counts; for
             other data the same as `pulls`.
     """
@@ -60,14 +60,14 @@ def data_pulls(
 ) -> DataPulls:
     r"""Return the pull of each datum after a fit.
 
-    With the covariance V of the data and that of the fitted expectation,
-    :math:`J C J^\mathsf T`, the variances of the residuals are the diagonal of
+    With the covariances V of the data and :math:`J C J^\mathsf T` of the fitted
+    expectation, the variances of the residuals are the diagonal elements of
     :math:`V - J C J^\mathsf T` (as in `yield_chi2`).
 
     Args:
         model: The Model.
         result: Its best fit.
-        observation: The fitted data; None means the Model's own.
+        observation: The fitted data; None for the data of the Model.
         data_variance: As in `yield_chi2`.
 
     Raises:
@@ -98,19 +98,19 @@ def _pulls(
     x, main = task.start(numbers), numbers.observation["main"]
     params = task.params(numbers, x)
     data_variance = variance_of(task.objective, params, data_variance)
-    found, jacobian = yields(task, numbers, x, data_variance)
-    wide = found.variance.ndim == 2
-    variance = jnp.diagonal(found.variance) if wide else found.variance
-    # Row by row, without the matrix of all residuals.
-    follows = jnp.sum((jacobian @ covariance) * jacobian, axis=1)
-    left = variance - follows
+    both, jacobian = yields(task, numbers, x, data_variance)
+    is_matrix = both.variance.ndim == 2
+    variance = jnp.diagonal(both.variance) if is_matrix else both.variance
+    # The diagonal alone, without the covariance of all residuals.
+    of_fit = jnp.sum((jacobian @ covariance) * jacobian, axis=1)
+    left = variance - of_fit
     free = left > SINGULAR * variance
-    away = found.data - found.expected
+    away = both.data - both.expected
     own = jnp.where(free, away / jnp.sqrt(jnp.where(free, left, 1)), jnp.nan)
     pulls = away / jnp.sqrt(variance)
     deviances = pulls
     if isinstance(data_variance, str):
-        size = jnp.maximum(poisson_deviance(found.data, found.expected), 0)
+        size = jnp.maximum(poisson_deviance(both.data, both.expected), 0)
         safe = jnp.where(size > 0, size, 1)
         deviances = jnp.sign(away) * jnp.where(size > 0, jnp.sqrt(safe), 0)
     expected = expected_like(task.objective, params, main)
@@ -126,7 +126,7 @@ def _pulls(
 
 
 def _in_structure(flat: Array, leaves: Any, tree: Any) -> Any:
-    """Cut a vector into the leaves that fluctuate, and None for the others."""
+    """Divide a vector into the leaves that fluctuate, with None for the others."""
     out, start = [], 0
     below, structure = jax.tree.flatten(tree)
     for leaf, like in zip(leaves, below, strict=True):

@@ -16,10 +16,10 @@ from everwillow.engine.layout import as_array, is_traced, namespace, on_host
 
 
 class GoodnessResult(eqx.Module):
-    """A statistic that follows a chi2 distribution if the model is right.
+    """A test statistic that follows a chi2 distribution if the model is correct.
 
     Attributes:
-        statistic: Its value, large where the model does not describe the data.
+        statistic: The value, large if the model does not describe the data.
         ndof: The number of degrees of freedom.
         pvalue: The probability of a value at least as large; NaN if `ndof` is not
             positive or the statistic is NaN.
@@ -55,25 +55,24 @@ def with_pvalue(statistic: Any, ndof: Any) -> GoodnessResult:
 
 
 def chi2_result(statistic: Any, ndof: Any) -> GoodnessResult:
-    """Return the same inside of a compiled program."""
+    """Return the same as `with_pvalue`, inside of a compiled program."""
     statistic, ndof = jnp.asarray(statistic, float), jnp.asarray(ndof, float)
     return GoodnessResult(statistic, ndof, chi2_survival(statistic, ndof))
 
 
 class ToyPValue(eqx.Module):
-    """The share of toys that are at least as extreme as the data.
+    """The fraction of toys that are at least as extreme as the data.
 
     Attributes:
         observed: The statistic of the data.
-        pvalue: Number of toys with a statistic at least as large, over the number of
-            toys whose statistic is known; NaN if that is zero.
+        pvalue: ``at_least / valid``; NaN if `valid` is zero.
         lower: Lower end of the 68.27 % interval for the p-value, from the finite number
             of toys (Wilson).
-        upper: Its upper end.
-        at_least: Number of toys with a statistic at least as large.
-        valid: Number of toys whose statistic is known.
-        failed: Number of toys whose statistic is NaN. They do not count in `pvalue`; as
-            extreme ones they would make it ``(at_least + failed) / (valid +
+        upper: Upper end of that interval.
+        at_least: Number of toys with a statistic at least as large as that of the data.
+        valid: Number of toys whose statistic is not NaN.
+        failed: Number of toys whose statistic is NaN. They do not enter `pvalue`; if
+            all of them were extreme it would be ``(at_least + failed) / (valid +
             failed)``.
     """
 
@@ -98,11 +97,11 @@ def toy_pvalue(
     .. math:: \frac{k + z^2/2}{n + z^2}
               \pm \frac{z}{n + z^2} \sqrt{\frac{k (n - k)}{n} + \frac{z^2}{4}} .
 
-    Its width is not zero where no toy is as extreme as the data.
+    Its width is not zero if no toy is as extreme as the data.
 
     Args:
-        observed: The statistic of the data, large where the model fails.
-        toys: The statistics of the toys, any shape, NaN where a fit failed; or a
+        observed: The statistic of the data, large if the model is wrong.
+        toys: The statistics of the toys, of any shape, NaN for failed fits; or a
             function without arguments that returns them.
 
     Raises:
@@ -122,7 +121,7 @@ def toy_pvalue(
     known = ~library.isnan(values)
     extreme = library.sum(known & (values >= observed))
     count = library.sum(known)
-    # A statistic that is NaN exceeds no toy, and the count would be a p-value of 0.
+    # If the observed statistic is NaN, no toy is as large: the p-value would be 0.
     good = (count > 0) & ~library.isnan(library.asarray(observed))
     hits = extreme.astype(float)
     safe = library.where(count > 0, count, 1).astype(float)

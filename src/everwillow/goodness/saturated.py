@@ -1,4 +1,4 @@
-"""The likelihood ratio to the model that describes every datum exactly."""
+"""Likelihood-ratio test against the saturated model, which fits every datum exactly."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -38,19 +38,19 @@ from everwillow.uncertainty.evaluation_point import evaluate_at
 from everwillow.uncertainty.fisher_information import likelihood_at
 
 
-# Relative difference of derivatives up to which two likelihoods are the same one.
+# Relative difference of derivatives up to which two likelihoods count as equal.
 AGREEMENT = 1e-5
 
 
 class Live(NamedTuple):
-    """Which auxiliary observations belong to a fitted parameter.
+    """Marks of the auxiliary observations that belong to fitted parameters.
 
     Attributes:
-        packed: For each observation of a `ConstraintTable`, in its order; empty without
-            a table.
-        single: For each other constraint, by name, in the shape of its parameter; all
-            or none of a joint constraint.
-        number: How many belong to a fitted parameter.
+        packed: Marks of the observations of a `ConstraintTable`, in its order; empty
+            without a table.
+        single: Marks of the other observations by the name of the constraint, in the
+            shape of its parameter; all equal for a joint constraint.
+        number: The number of marked observations.
     """
 
     packed: np.ndarray
@@ -69,37 +69,36 @@ def saturated_test(
 ) -> GoodnessResult:
     r"""Test a fit against the saturated model, which describes every datum exactly.
 
-    The statistic is :math:`2 (\mathrm{nll} - \mathrm{nll}_\text{saturated})`, with the
-    constraints in both: in the saturated model every auxiliary observation is what its
-    parameter expects, too. For large counts it follows a chi2 distribution with as many
-    degrees of freedom as there are data and auxiliary observations, less the free
-    parameters (Baker and Cousins, Nucl. Instrum. Meth. 221 (1984) 437). What expects
-    exactly nothing, and is nothing, is no datum: it cannot differ. Constraints of
-    parameters that were fixed are no part of the test: neither of the statistic nor of
-    the count.
+    The statistic is :math:`2 (\mathrm{nll} - \mathrm{nll}_\text{saturated})`. Both
+    terms contain the constraints: in the saturated model every auxiliary observation
+    equals its expectation, too. For large counts the statistic follows a chi2
+    distribution with as many degrees of freedom as there are data and auxiliary
+    observations, less the free parameters (Baker and Cousins, Nucl. Instrum. Meth. 221
+    (1984) 437). An empty bin with an expectation of exactly zero does not count as a
+    datum. The constraints of fixed parameters contribute neither to the statistic nor
+    to the degrees of freedom.
 
     For Poisson counts n with expectations :math:`\nu` the main part is
     :math:`2 \sum (\nu - n + n \ln(n / \nu))`, for Gaussian data the chi2. It is
-    computed from data and expectations, so constant terms of the model's own
-    ``main_nll`` do not matter; whether that likelihood is the assumed one is checked.
+    computed from data and expectations, so that constant terms of ``main_nll`` cancel;
+    the function checks that the likelihood is the assumed one.
 
-    The penalty of a regularised template fit is no part of the statistic, which is that
-    of data and constraints alone. It is a fit with fewer free parameters in effect, but
-    the degrees of freedom are counted as without the penalty: p-values are rather too
-    small.
+    The statistic does not contain the penalty of a regularised template fit. The
+    penalty reduces the effective number of free parameters, but the degrees of freedom
+    are counted without it, so that p-values are rather too small.
 
-    A statistic below 0 by rounding is 0; one further below, as for a `saturated` that
-    does not belong to the model, has the p-value NaN.
+    A statistic that is negative within rounding is set to 0. The p-value of a more
+    negative one, as for a `saturated` that does not belong to the model, is NaN.
 
     Args:
         nll_fn: The Model that was fitted. A plain function needs `saturated` (-ln L of
             everything) and `ndof`.
         result: Its best fit.
-        observation: The data; None means the Model's own.
-        data_variance: ``"model"``: what the Model knows, and else ``"poisson"`` for
-            counts; or the variances of Gaussian data, a pytree like the main data or a
-            prefix of it, with a matrix for a vector of correlated data, and None for
-            what does not fluctuate.
+        observation: The data; None for the data of the Model.
+        data_variance: ``"model"`` for the variances that the Model defines, or Poisson
+            variances without these; ``"poisson"`` for counts; or the variances of
+            Gaussian data, a pytree like the main data or a prefix of it, with a matrix
+            for a vector of correlated data, and None for data that do not fluctuate.
         saturated: -ln L of the main data in the saturated model, in the normalisation
             of ``main_nll``: a number, or a function of the main data. By default the
             Model's method ``saturated_nll(main)`` if it has one, else computed from
@@ -110,10 +109,9 @@ def saturated_test(
         `GoodnessResult`.
 
     Raises:
-        ArgumentValueError: If the likelihood of the main data is neither of the two,
-            so that `saturated` is needed.
-        ArgumentTypeError: If a constraint is of a kind whose saturated value is not
-            known.
+        ArgumentValueError: If the likelihood of the main data is neither Poisson nor
+            Gaussian, so that `saturated` is needed.
+        ArgumentTypeError: If the saturated value of a constraint is not known.
 
     Example:
         >>> import everwillow as ew
@@ -169,7 +167,7 @@ def _of_function(
 
 
 def _rounded(statistic: Array, nll: Array) -> Array:
-    """Return 0 for what is below it by rounding, as for data that are expected."""
+    """Return 0 for a statistic that is negative within rounding."""
     level = 1e-6 + 1e-12 * jnp.abs(nll)
     return jnp.where((statistic < 0) & (statistic > -level), 0, statistic)
 
@@ -177,7 +175,10 @@ def _rounded(statistic: Array, nll: Array) -> Array:
 def _statistic(
     task: Task, numbers: Numbers, data_variance: Any, saturated: Any, live: Live
 ) -> tuple[Array, Array, Any]:
-    """Return the statistic, whether the likelihood is the assumed one, and the bins."""
+    """Return the statistic, whether the likelihood is the assumed one, and the count.
+
+    The count is the number of data.
+    """
     model, x = task.objective, task.start(numbers)
     main, aux = numbers.observation["main"], numbers.observation["aux"]
     params = task.params(numbers, x)
@@ -212,11 +213,7 @@ def _statistic(
 
 
 def _live_constraints(model: AbstractModel, result: FitResult) -> Live:
-    """Return which constraints are about free parameters.
-
-    The auxiliary observation of a parameter that was fixed, or taken out of the
-    problem, tests nothing.
-    """
+    """Mark the auxiliary observations of free parameters."""
     layout, constraints = result.layout, model.constraints
     free = np.zeros(layout.size, bool)
     free[np.asarray(result.free, int)] = True
@@ -242,19 +239,17 @@ def _live_constraints(model: AbstractModel, result: FitResult) -> Live:
 def _constraint_deviance(
     model: AbstractModel, params: Any, aux: Mapping[Key, Any], live: Live
 ) -> Array:
-    """Return by how much -ln L of the constraints exceeds that of the saturated model.
+    """Return -ln L of the constraints less that of the saturated model.
 
     In the saturated model every parameter has the value that its auxiliary observation
-    prefers. Parameters that are not live have that value in both.
+    prefers. Unmarked parameters have that value in both.
     """
     values, constraints = values_by_key(model.state, params), model.constraints
     total: Any = jnp.zeros(())
     if isinstance(constraints, ConstraintTable):
-        known = constraints.aux(aux)
-        vector, observed = (
-            constraints.layout.gathered(values),
-            jnp.asarray(known.vector),
-        )
+        table_aux = constraints.aux(aux)
+        vector = constraints.layout.gathered(values)
+        observed = jnp.asarray(table_aux.vector)
         best = observed
         for (_, part), group in zip(
             constraints.layout.parts(), constraints.groups, strict=True
@@ -263,12 +258,12 @@ def _constraint_deviance(
                 best = best.at[part].set(observed[part] / jnp.asarray(group.tau))
         here = jnp.where(live.packed, vector, best)
         total = constraints.nll(here, observed) - constraints.nll(best, observed)
-        constraints, aux = constraints.others, known.others
+        constraints, aux = constraints.others, table_aux.others
     best, here = dict(values), dict(values)
     for name, constraint in constraints.items():
-        wanted = _preferred(name, constraint, aux[name])
-        best |= wanted
-        for i, (key, value) in enumerate(wanted.items()):
+        preferred = _preferred(name, constraint, aux[name])
+        best |= preferred
+        for i, (key, value) in enumerate(preferred.items()):
             joint = isinstance(constraint, MultivariateNormal)
             mask = live.single[name][i] if joint else live.single[name]
             here[key] = jnp.where(mask, jnp.asarray(values[key]), value)
@@ -303,7 +298,7 @@ def _deviance(part: Compared, *, counts: bool) -> Array:
         return jnp.sum(poisson_deviance(part.data, part.expected))
     away = part.data - part.expected
     variance = part.variance
-    # What does not fluctuate adds nothing where it is exact, and else is impossible.
+    # A datum without variance contributes 0 if it is exact, and infinity otherwise.
     moving = (variance if variance.ndim == 1 else jnp.diagonal(variance)) > 0
     impossible = jnp.sum(jnp.where(moving | (away == 0), 0, jnp.inf))
     away = jnp.where(moving, away, 0)
@@ -314,10 +309,7 @@ def _deviance(part: Compared, *, counts: bool) -> Array:
 
 
 def _measured(part: Compared, *, counts: bool) -> Array:
-    """Return how many of the data may fluctuate.
-
-    What expects nothing, and is nothing, does not.
-    """
+    """Return the number of data, without empty bins that have an expectation of zero."""
     spread = part.expected if counts else part.variance
     spread = spread if spread.ndim == 1 else jnp.diagonal(spread)
     return jnp.sum((spread != 0) | (part.data != part.expected))
@@ -326,20 +318,17 @@ def _measured(part: Compared, *, counts: bool) -> Array:
 def poisson_deviance(
     counts: Float[Array, " n"], expected: Float[Array, " n"]
 ) -> Float[Array, " n"]:
-    r"""Return :math:`2 (\nu - n + n \ln(n / \nu))`, infinite where n is impossible."""
+    r"""Return :math:`2 (\nu - n + n \ln(n / \nu))`, infinite if n is impossible."""
     away = counts - expected
     some = counts > 0
-    # `log1p` keeps the digits that counts close to a large expectation would lose. An
-    # empty bin may expect nothing, and derivatives know both sides of a `where`.
+    # `log1p` is accurate for counts close to a large expectation. Empty bins may have an
+    # expectation of zero, and both sides of a `where` are differentiated.
     logs = jnp.log1p(jnp.where(some, away, 0) / jnp.where(some, expected, 1))
     return 2 * (jnp.where(some, counts * logs, 0) - away)
 
 
 def _same_derivatives(one: Any, other: Any, x: Array) -> Array:
-    """Return whether two functions of the parameters differ by a constant.
-
-    Judged by gradient and curvature at one point.
-    """
+    """Return whether two functions have the same gradient and curvature at a point."""
     if x.shape[0] == 0:
         return jnp.asarray(True)
 
@@ -347,7 +336,7 @@ def _same_derivatives(one: Any, other: Any, x: Array) -> Array:
         return jax.jvp(jax.grad(function), (x,), (jnp.ones_like(x),))
 
     def close(a, b):
-        # Next to the other terms of the sum, not only to a gradient that vanishes.
+        # Relative to the largest element, too: single elements may vanish.
         size = jnp.abs(a) + jnp.abs(b)
         return jnp.all(jnp.abs(a - b) <= AGREEMENT * (size + jnp.max(size)) + 1e-9)
 

@@ -1,4 +1,4 @@
-"""The Asimov data set: what is expected at given parameters, without fluctuations."""
+"""The Asimov data set: the expected data at given parameters, without fluctuations."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,16 +17,16 @@ def asimov_data(
     *,
     predict_fn: Callable[[State], Any] | None = None,
 ) -> Any:
-    """Return the Asimov data: what is expected at given parameters, without noise.
+    """Return the Asimov data: the expected data at given parameters.
 
-    For a Model the auxiliary data are at the parameter values too, so that a fit of
-    the Asimov data has its minimum exactly at `params`.
+    For a Model the auxiliary data are the values expected at the parameters, too, so
+    that the fit of the Asimov data has its minimum exactly at `params`.
 
     Args:
         nll_fn: A Model, or any function if `predict_fn` is given.
         params: The parameters.
-        predict_fn: From a State to the expected observation; what the Model expects
-            if None.
+        predict_fn: From a State to the expected observation; None for the expectation
+            of the Model.
 
     Raises:
         ArgumentValueError: If there is neither a Model nor a `predict_fn`.
@@ -52,7 +52,7 @@ def asimov_data(
 
 
 def native_params(params: Any) -> Any:
-    """Return parameters as JAX takes them; a FitResult has its own."""
+    """Return parameters, or those of a FitResult, as native JAX arrays."""
     params = params.params if isinstance(params, FitResult) else params
     if isinstance(params, State):
         values = [native(value, f"params[{key!r}]") for key, value in params.items()]

@@ -42,23 +42,23 @@ from everwillow.toys.sampling import (
 
 
 class ToyFits(eqx.Module):
-    """The fits of pseudo-experiments, one after the other along a first axis.
+    """The fits of pseudo-experiments, stacked along the first axis.
 
-    A fit that failed keeps its place and its status; its parameters are where it
-    ended, its `nll` and `errors` are NaN. `failures` counts them.
+    A failed fit has a status; its parameters are those at which it stopped, and its
+    `nll` and `errors` are NaN. `failures` is the number of failed fits.
 
     Attributes:
         params: Fitted values, each of shape ``(toys, ...)``.
-        errors: Standard errors, likewise; NaN at a bound, None for what is fixed or
-            held. None altogether if the solver keeps no Hessian.
+        errors: Standard errors, each of shape ``(toys, ...)``; NaN at a bound, None for
+            fixed and held parameters. None altogether if the solver has no Hessian.
         nll: -ln L at the minimum, shape ``(toys,)``.
-        success: Whether a minimum was found, shape ``(toys,)``.
+        success: Whether a minimum was arrays, shape ``(toys,)``.
         status: How each fit ended, codes of `RESULTS`.
         at_bound: Which of the free parameters ended at a bound, shape
             ``(toys, free)``.
         num_steps: Number of evaluations, shape ``(toys,)``.
         index: Index of each toy, which its key was folded with, shape ``(toys,)``.
-        free: Where the fitted parameters are among all.
+        free: Positions of the fitted parameters among all.
         layout: The structure of the parameters.
     """
 
@@ -89,13 +89,13 @@ class ToyFits(eqx.Module):
         return np.asarray(self.index)[~np.asarray(self.success)]
 
     def __repr__(self) -> str:
-        """Say how many fits ended how."""
+        """Return the numbers of successful and failed fits."""
         outcomes = describe(self.success, self.status, self.index)
         return f"ToyFits({', '.join(map(str, self.params))}; {outcomes})"
 
 
 def describe(success: Any, status: Any, index: Any) -> str:
-    """Return a sentence on how many toys failed, why, and which ones.
+    """Return a sentence with the number of failed toys, the reasons and the indices.
 
     Args:
         success: Whether each ended at a minimum, shape ``(toys,)``.
@@ -115,7 +115,7 @@ def describe(success: Any, status: Any, index: Any) -> str:
 
 
 def _names(codes: np.ndarray) -> list[tuple[str, int]]:
-    """Return name and number of each status that occurs."""
+    """Return the name and the code of each status that occurs."""
     numbers = {int(code_of(getattr(RESULTS, name))): name for name in _STATUSES}
     other = "without a common minimum"
     return [(numbers.get(int(c), other), int(c)) for c in np.unique(codes)]
@@ -147,32 +147,33 @@ def fit_toys(
 ) -> ToyFits:
     """Draw pseudo-experiments and fit each of them.
 
-    The toys are drawn at `params` and the fits start from there. Memory is bounded by
-    a batch, whatever the number of toys; batches run on all cores. Toys whose fit does
-    not end at a minimum in its batch are fitted again, in the end one by one with the
-    full solver, and kept with their status if that fails too. Those that end where a
-    parameter has no effect (a mass without signal) start again from values all over
-    the range of that parameter; they keep the status of a flat direction if there is
-    nothing lower.
+    The toys are drawn at `params` and the fits start from there. The memory depends on
+    the size of a batch and not on the number of toys; batches run on all cores. Toys
+    whose fit does not end at a minimum in its batch are fitted again, in the end one by
+    one with the full solver; if that fails, too, they are returned with their status.
+    Fits that end where a parameter has no effect (a mass without signal) start again
+    from values in the whole range of that parameter; they have the status of a flat
+    direction if no lower minimum is arrays.
 
     Args:
         nll_fn: A Model or ``nll_fn(params, observation)``, as in `fit`.
-        params: Parameters of the toys: a State, or the fit that found them. The start
-            values of the Model if None.
-        ntoys: How many.
+        params: The parameters at which toys are drawn: a State or a FitResult; the
+            start values of the Model if None.
+        ntoys: The number of toys.
         key: PRNG key or integer seed; toy i has the key ``fold_in(key, i)``.
         first: Index of the first toy, so that work can be divided.
         sample_fn: ``sample_fn(state, key)`` returns an observation. The default for a
             Model is `Fluctuated`; see also `DrawnParameters`.
         predict_fn: From a State to expected counts, for Poisson toys.
-        held: Parameters held in the fits, key to value, or to ``...`` for `params`.
-        batch_size: How many toys at once. By default as many as fit the cache of a
-            CPU, or a part of the memory of another device.
+        held: Parameters held in the fits: from keys to values, or to ``...`` for the
+            value in `params`.
+        batch_size: The number of toys in a batch. By default a batch fits into the
+            cache of a CPU, or into a part of the memory of another device.
         **options: `FitOptions`, as in `fit`: `fixed`, `bounds`, `solver`, `max_steps`.
 
     Raises:
-        ArgumentValueError: If `ntoys` or `batch_size` is not positive, or nothing
-            tells how to draw toys.
+        ArgumentValueError: If `ntoys` or `batch_size` is not positive, or if neither a
+            Model nor a function to draw toys is given.
 
     Example:
         >>> import everwillow as ew
@@ -214,10 +215,10 @@ def fit_lanes(task: Task, numbers: Numbers, starts: Any, observations: Any) -> O
     """Minimise one batch in lanes; for `programs.call`.
 
     Args:
-        task: The structure.
+        task: The structure of the fit.
         numbers: The arguments, without start values and observation.
-        starts: All parameters, shape ``(toys, params)``.
-        observations: Stacked along a first axis.
+        starts: The start values of all parameters, shape ``(toys, params)``.
+        observations: The observations, stacked along a first axis.
     """
 
     def one(vector: Any, observation: Any) -> Outcome:
@@ -230,14 +231,14 @@ def fit_lanes(task: Task, numbers: Numbers, starts: Any, observations: Any) -> O
 def start_lanes(
     task: Task, numbers: Numbers, starts: Any, ends: Outcome, observations: Any
 ) -> Any:
-    """Return where else to start, where parameters have no effect at the end of a fit.
+    """Return other start values for fits that ended where parameters have no effect.
 
     Args:
-        task: The structure.
+        task: The structure of the fit.
         numbers: The arguments, without start values and observation.
-        starts: All parameters, shape ``(toys, params)``.
-        ends: Of the fits, along a first axis.
-        observations: Likewise.
+        starts: The start values of all parameters, shape ``(toys, params)``.
+        ends: The outcomes of the fits, along a first axis.
+        observations: The observations, stacked along a first axis.
     """
 
     def one(vector: Any, end: Outcome, observation: Any) -> Any:
@@ -252,7 +253,7 @@ def start_lanes(
 
 
 def fit_batch(problem: Problem, toys: Any) -> dict[str, Any]:
-    """Fit one batch of toys: in lanes, again from elsewhere, and one by one.
+    """Fit a batch of toys: in lanes, then from other start values, then one by one.
 
     Returns:
         Arrays with a first axis of toys.
@@ -266,14 +267,14 @@ def fit_batch(problem: Problem, toys: Any) -> dict[str, Any]:
     outcome = _host(programs.call(fit_lanes, task, numbers, starts, toys))
     good = settled(outcome.status)
     if not np.all(good):
-        # From halfway, which leads the solver along another path.
+        # Start halfway to the end, which leads the solver along another path.
         index = np.asarray(numbers.index)
         ends = np.where(np.isfinite(outcome.x), outcome.x, starts[:, index])
         starts[:, index] = 0.5 * (starts[:, index] + ends)
         flat = code_of(outcome.status) == code_of(FLAT)
         if np.any(flat):
-            found = programs.call(start_lanes, task, numbers, starts, outcome, toys)
-            starts = np.where(flat[:, None], np.asarray(found), starts)
+            others = programs.call(start_lanes, task, numbers, starts, outcome, toys)
+            starts = np.where(flat[:, None], np.asarray(others), starts)
         other = _host(programs.call(fit_lanes, task, numbers, starts, toys))
         lower = ~flat | (other.value <= outcome.value)
         better = ~good & settled(other.status) & lower
@@ -297,10 +298,10 @@ def _put(array: np.ndarray, i: int, value: Any) -> np.ndarray:
 
 
 def _arrays(problem: Problem, outcome: Outcome) -> dict[str, Any]:
-    """Return what is kept of a batch; Hessians are not."""
+    """Return the arrays of a batch that are kept, with errors in place of Hessians."""
     keep = problem.free
     good = np.asarray(outcome.success)
-    found = {
+    arrays = {
         "x": outcome.x,
         "nll": np.where(good, outcome.value, np.nan),
         "success": good,
@@ -309,23 +310,23 @@ def _arrays(problem: Problem, outcome: Outcome) -> dict[str, Any]:
         "num_steps": outcome.num_steps,
     }
     if outcome.hessian is None:
-        return found
+        return arrays
     hessian: Any = outcome.hessian[:, keep][:, :, keep]
     variance = np.diagonal(
-        covariance_of(hessian, found["at_bound"]), axis1=-2, axis2=-1
+        covariance_of(hessian, arrays["at_bound"]), axis1=-2, axis2=-1
     )
     usable = good[:, None] & (variance > 0)
-    found["errors"] = np.where(usable, np.sqrt(np.where(usable, variance, 1)), np.nan)
-    return found
+    arrays["errors"] = np.where(usable, np.sqrt(np.where(usable, variance, 1)), np.nan)
+    return arrays
 
 
-def _record(problem: Problem, found: dict[str, Any], first: int) -> ToyFits:
-    """Give the arrays of all batches their names."""
+def _record(problem: Problem, arrays: dict[str, Any], first: int) -> ToyFits:
+    """Return the record of the arrays of all batches."""
     numbers, layout = problem.numbers, problem.task.layout
-    count = len(found["nll"])
+    count = len(arrays["nll"])
     index = np.asarray(numbers.index)
     vectors = np.tile(np.asarray(numbers.vector), (count, 1))
-    vectors[:, index] = found["x"]
+    vectors[:, index] = arrays["x"]
     parts = iter(
         vectors[:, start : start + size].reshape(count, *shape)
         for start, size, shape, numeric in zip(
@@ -336,15 +337,15 @@ def _record(problem: Problem, found: dict[str, Any], first: int) -> ToyFits:
     others = iter(numbers.others)
     values = [next(parts) if numeric else next(others) for numeric in layout.numeric]
     free = tuple(index[problem.free].tolist())
-    errors = found.get("errors")
+    errors = arrays.get("errors")
     return ToyFits(
         params=layout.template.with_values(values),
         errors=None if errors is None else layout.named(errors, free),
-        nll=found["nll"],
-        success=found["success"],
-        status=found["status"],
-        at_bound=found["at_bound"],
-        num_steps=found["num_steps"],
+        nll=arrays["nll"],
+        success=arrays["success"],
+        status=arrays["status"],
+        at_bound=arrays["at_bound"],
+        num_steps=arrays["num_steps"],
         index=first + np.arange(count),
         free=free,
         layout=layout,

@@ -1,8 +1,8 @@
-"""Minimise in lanes alone, without the full solver as a second program.
+"""Fits of toys in lanes alone, without the full solver in the same program.
 
-Under `jax.vmap` a fit compiles two solvers: the one in lanes, and the full one that
-runs the lanes which did not end at a minimum again. Toys that are fitted outside of a
-trace leave the second to the program of a single fit, which mostly exists already.
+Under `jax.vmap` a fit compiles two solvers: the solver in lanes, and the full solver
+that repeats lanes which did not end at a minimum. Toys that are fitted outside of a
+trace use the program of a single fit for the second, which mostly exists already.
 """
 
 import dataclasses
@@ -22,10 +22,10 @@ from everwillow.engine.problem import Numbers
 from everwillow.solvers.lanes import LANE_STEPS, lane_solver
 
 
-# Bytes that the intermediate values of one batch may take on a CPU. What fits a
-# second-level cache runs several times faster than ten thousand toys at once.
+# Most bytes of the intermediate values of one batch on a CPU. A batch that fits into
+# the second-level cache runs several times faster than ten thousand toys at once.
 CACHE_BYTES = 2**21
-# On other devices batches are limited by memory only.
+# The same on other devices, where only the memory limits batches.
 DEVICE_BYTES = 2**30
 LARGEST = {True: 512, False: 2**16}
 SMALLEST = 8
@@ -36,7 +36,7 @@ _NONFINITE_START: Any = RESULTS.nonfinite_start
 
 
 def minimise_in_lanes(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution]:
-    """Minimise with the batched solver; not differentiable, and not run again.
+    """Minimise with the batched solver, without derivatives and without a second try.
 
     Solvers that have no batched variant run as they are.
     """
@@ -50,24 +50,24 @@ def minimise_in_lanes(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solut
 
 
 def code_of(status: Any) -> np.ndarray:
-    """Return the numbers of statuses."""
+    """Return the integer codes of statuses."""
     return np.asarray(jax.tree.leaves(status)[0])
 
 
 def settled(status: Any) -> np.ndarray:
-    """Return which toys need no other attempt, by their status."""
+    """Return which toys need no other attempt, according to their status."""
     # Compared on the host: enumerations would dispatch several JAX operations.
     codes = code_of(status)
     return (codes == code_of(SUCCESS)) | (codes == code_of(_NONFINITE_START))
 
 
 def select_toys(which: np.ndarray, one: Any, other: Any) -> Any:
-    """Return the results of `one` with those of `other` where `which` says so.
+    """Return the results of `one`, replaced by those of `other` for some toys.
 
     Args:
-        which: Shape ``(toys,)``.
+        which: Whether to take each toy from `other`, shape ``(toys,)``.
         one: Arrays with a first axis of toys.
-        other: The same.
+        other: Arrays of the same shapes.
     """
     return jax.tree.map(
         lambda a, b: np.where(which.reshape(-1, *[1] * (a.ndim - 1)), b, a), one, other
@@ -75,15 +75,15 @@ def select_toys(which: np.ndarray, one: Any, other: Any) -> Any:
 
 
 def batch_size_for(parameters: int) -> int:
-    """Choose how many toys to fit at once.
+    """Return the number of toys in a batch.
 
     Args:
-        parameters: How many the solver sees.
+        parameters: The number of parameters of the solver.
     """
     on_cpu = jax.default_backend() == "cpu"
     each = 8 * (8 * parameters**2 + 64 * parameters + 256)
-    wanted = (CACHE_BYTES if on_cpu else DEVICE_BYTES) // each
-    power = 2 ** round(np.log2(max(1, wanted)))
+    most = (CACHE_BYTES if on_cpu else DEVICE_BYTES) // each
+    power = 2 ** round(np.log2(max(1, most)))
     return min(max(power, SMALLEST), LARGEST[on_cpu])
 
 
@@ -106,20 +106,19 @@ _SETTINGS = (
 
 
 def _settings() -> tuple[Any, ...]:
-    """Return settings of JAX that a context manager changes for one thread only."""
+    """Return settings of JAX that a context manager may change for one thread only."""
     return tuple(getattr(jax.config, name) for name in _SETTINGS)
 
 
 def map_batches(work: Callable[[np.ndarray], Any], count: int, batch_size: int) -> Any:
-    """Run batches of toys, on several cores at once, and join what they return.
+    """Run batches of toys on several cores at once, and concatenate their results.
 
-    One batch is too small a program for XLA to spread over cores, so batches are.
+    XLA does not divide programs as small as one batch over several cores.
 
     Args:
-        work: Takes indices of shape ``(batch_size,)`` and returns arrays with that
-            first axis.
-        count: How many toys there are.
-        batch_size: How many at once; the last batch is filled up by repetition.
+        work: From indices of shape ``(batch_size,)`` to arrays with that first axis.
+        count: The number of toys.
+        batch_size: The size of a batch; the last batch is filled up by repetition.
 
     Returns:
         The arrays in NumPy, with a first axis of length `count`.
@@ -142,7 +141,7 @@ def map_batches(work: Callable[[np.ndarray], Any], count: int, batch_size: int) 
 
 
 def at_once(*calls: Callable[[], Any]) -> list[Any]:
-    """Make independent calls in threads: what they compile is compiled in parallel."""
+    """Make independent calls in threads, so that their programs compile in parallel."""
     with ThreadPoolExecutor(len(calls)) as pool:
         if pool.submit(_settings).result() == _settings():
             return [future.result() for future in [pool.submit(c) for c in calls]]

@@ -1,7 +1,7 @@
-"""Pseudo-experiments: how they are drawn.
+"""Samplers of pseudo-experiments.
 
-What draws a pseudo-experiment is a function ``sampler(state, key)`` that returns an
-observation. The three classes here are such functions; so is any of a user's own.
+A sampler is a function ``sampler(state, key)`` that returns an observation. The three
+classes here are samplers; users may write their own.
 """
 
 from collections.abc import Callable
@@ -32,11 +32,11 @@ Sampler = Callable[[State, Array], Any]
 class Fluctuated(eqx.Module):
     """Draw frequentist pseudo-experiments: main and auxiliary data fluctuate.
 
-    The auxiliary data are drawn around the parameter values, so a fit of the toy has
-    its constraint terms moved with them.
+    The auxiliary data are drawn around the parameter values, so that the constraint
+    terms of each toy have other centres.
 
     Attributes:
-        model: Draws with its ``sample_observation``.
+        model: The Model, whose ``sample_observation`` is used.
     """
 
     model: AbstractModel
@@ -51,11 +51,11 @@ class DrawnParameters(eqx.Module):
 
     Each constrained parameter is drawn from its density given the auxiliary data of
     the model and a flat prior (for `LogNormal` flat in the logarithm; for `Poisson`
-    that is a Gamma density), then the main data at those values. The auxiliary data
-    stay what they are. Parameters without a constraint keep the values of the State.
+    that is a Gamma density), then the main data at those values. The auxiliary data do
+    not change. Parameters without a constraint keep the values of the State.
 
     Attributes:
-        model: Knows the constraints, and draws the main data.
+        model: The Model, which has the constraints and draws the main data.
     """
 
     model: AbstractModel
@@ -65,7 +65,7 @@ class DrawnParameters(eqx.Module):
         model, aux = self.model, self.model.observation["aux"]
         parameters_key, main_key = jr.split(key)
         values = dict(state)
-        # Sorted, so that a key gives the same toys inside `jit`, which sorts names.
+        # Sorted like the names inside `jit`, so that a key gives the same toys there.
         names = sorted(model.constraints)
         keys = jr.split(parameters_key, max(1, len(names)))
         for name, each in zip(names, keys, strict=False):
@@ -77,7 +77,7 @@ class DrawnParameters(eqx.Module):
 def _drawn(
     name: Key, constraint: AbstractConstraint, aux: Any, values: dict[Key, Any], key
 ) -> dict[Key, Any]:
-    """Return the parameters of one constraint, drawn around its auxiliary data."""
+    """Draw the parameters of one constraint around its auxiliary data."""
     if isinstance(constraint, MultivariateNormal):
         vector = constraint.sample(real(aux), key)
         return dict(zip(constraint.keys, vector, strict=True))
@@ -93,8 +93,8 @@ def _drawn(
 class PoissonToys(eqx.Module):
     """Draw independent Poisson counts around an expectation.
 
-    All leaves of what `predict_fn` returns are counts. For data that are not, such as
-    the auxiliary data of Gaussian constraints, give a function of your own instead.
+    All leaves of the expectation are means of counts. For other data, such as the
+    auxiliary data of Gaussian constraints, write a sampler.
 
     Attributes:
         predict_fn: From a State to the expected observation.
@@ -116,10 +116,10 @@ class PoissonToys(eqx.Module):
 def choose_sampler(
     nll_fn: Any, sample_fn: Sampler | None, predict_fn: Callable[..., Any] | None
 ) -> Sampler:
-    """Return the function that draws toys: the one given, or that of the Model.
+    """Return the given sampler, Poisson toys of `predict_fn`, or that of the Model.
 
     Raises:
-        ArgumentValueError: If nothing tells how to draw.
+        ArgumentValueError: If there is none of the three.
     """
     if sample_fn is not None:
         return sample_fn
@@ -137,11 +137,11 @@ def choose_sampler(
 def checked_key(key_or_seed: Any) -> Any:
     """Return a PRNG key as it is, and a seed as an array.
 
-    Compiled programs make the key of a seed themselves (`as_key`), which spares the
-    compilation of programs that do nothing else.
+    Compiled programs make the key of a seed themselves (`as_key`), which saves the
+    compilation of further programs.
 
     Raises:
-        ArgumentTypeError: If it is neither.
+        ArgumentTypeError: If it is neither a PRNG key nor a seed.
     """
     if isinstance(key_or_seed, int | np.integer) and not isinstance(key_or_seed, bool):
         return np.asarray(key_or_seed)
@@ -155,7 +155,7 @@ def checked_key(key_or_seed: Any) -> Any:
 
 
 def as_key(checked: Any) -> Array:
-    """Return the PRNG key of what `checked_key` returned."""
+    """Return the PRNG key for a result of `checked_key`."""
     is_seed = jnp.issubdtype(checked.dtype, jnp.integer) and jnp.ndim(checked) == 0
     return jr.key(checked) if is_seed else jnp.asarray(checked)
 
@@ -163,12 +163,12 @@ def as_key(checked: Any) -> Array:
 def toy_keys(key_or_seed: Any, indices: Any) -> Array:
     """Return the key of each toy: ``fold_in(key, index)``.
 
-    The key of a toy depends on its index alone, so toy 17 is the same whether it is
+    The key of a toy depends only on its index, so that toy 17 is the same if it is
     drawn alone, in a batch, or on another machine.
 
     Args:
-        key_or_seed: A PRNG key, or an integer to make one of.
-        indices: Which toys, integers of shape ``(toys,)``.
+        key_or_seed: A PRNG key, or an integer seed.
+        indices: The indices of the toys, integers of shape ``(toys,)``.
     """
     key = as_key(checked_key(key_or_seed))
     return jax.vmap(lambda i: jr.fold_in(key, i))(jnp.asarray(indices))
@@ -185,13 +185,14 @@ def draw(
     """Draw toys, stacked along a first axis; for `programs.call`.
 
     Args:
-        sampler: Draws one.
+        sampler: The function that draws one toy.
         state: The parameters.
-        key: From `checked_key`; its fold with an index is the key of a toy.
-        indices: Which toys.
-        like: An observation whose dtypes the toys take on where they differ, so that
-            one compiled program serves both; None changes nothing.
-        number: Of the hypothesis, if there are two: each has a key split off `key`.
+        key: A result of `checked_key`; folded with an index it is the key of a toy.
+        indices: The indices of the toys.
+        like: An observation to whose dtypes the toys are converted, so that both use
+            one compiled program; None to convert nothing.
+        number: The number of the hypothesis if there are two, each with a key that is
+            split off `key`.
     """
     key = as_key(key)
     if number is not None:
@@ -202,16 +203,16 @@ def draw(
 
 def _with_dtypes(toys: Any, like: Any) -> Any:
     leaves, structure = jax.tree.flatten(toys)
-    others, wanted = jax.tree.flatten(like)
+    others, expected = jax.tree.flatten(like)
     shapes = [np.shape(leaf)[1:] for leaf in leaves]
-    fits = structure == wanted and all(
+    fits = structure == expected and all(
         alike_but_rows(np.shape(other), shape)
         for other, shape in zip(others, shapes, strict=True)
     )
     if not fits:
         raise ShapeMismatchError(
             "sample_fn: the toys have another structure than the observation: "
-            f"{structure} of shapes {shapes}, not {wanted} of shapes "
+            f"{structure} of shapes {shapes}, not {expected} of shapes "
             f"{[np.shape(leaf) for leaf in others]}."
         )
     return structure.unflatten(
@@ -240,10 +241,10 @@ def sample_toys(
     """Draw pseudo-experiments, stacked along a first axis.
 
     Args:
-        nll_fn: A Model, which then draws `Fluctuated` toys; or any function if one of
-            the last two arguments is given.
+        nll_fn: A Model, for `Fluctuated` toys; or any function if one of the last two
+            arguments is given.
         params: The parameters at which toys are drawn.
-        ntoys: How many.
+        ntoys: The number of toys.
         key: PRNG key or integer seed; toy i has the key ``fold_in(key, i)``.
         first: Index of the first toy.
         sample_fn: ``sample_fn(state, key)`` returns an observation.
@@ -253,7 +254,8 @@ def sample_toys(
         Observations whose leaves have the shape ``(ntoys, ...)``.
 
     Raises:
-        ArgumentValueError: If `ntoys` is not positive, or nothing tells how to draw.
+        ArgumentValueError: If `ntoys` is not positive, or if neither a Model nor a
+            function to draw toys is given.
 
     Example:
         >>> import everwillow as ew
@@ -274,6 +276,6 @@ def sample_toys(
 
 
 def check_count(count: Any, name: str) -> None:
-    """Raise if a count is no positive integer."""
+    """Raise an error if a count is not a positive integer."""
     if not isinstance(count, int | np.integer) or isinstance(count, bool) or count < 1:
         raise ArgumentValueError(f"{name}: expected a positive integer, got {count!r}.")

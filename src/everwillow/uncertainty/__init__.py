@@ -1,4 +1,4 @@
-"""Errors and correlations of parameters, and of whatever is computed from them."""
+"""Errors and correlations of parameters, and of quantities computed from them."""
 
 from everwillow.uncertainty.identifiability import Degeneracies, degeneracies
 from everwillow.uncertainty.matrices import (

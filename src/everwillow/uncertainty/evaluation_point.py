@@ -1,4 +1,4 @@
-"""The point where derivatives are evaluated: what is free and what is held there."""
+"""The point at which derivatives are evaluated, with its free and held parameters."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -17,15 +17,15 @@ from everwillow.statelib import State
 
 
 class Point(NamedTuple):
-    """Parameter values, and what a fit already knows there.
+    """Parameter values, and the fit that ended there if there is one.
 
     Attributes:
         state: All parameters.
-        fixed: Those that are not free, as in `fit`.
-        layout: Structure of the State; of one fit where `state` is a batch of them.
-        free: Where the free parameters are in the flat vector, shape ``(free,)``.
-        held: Which of those are held at a bound, shape ``(..., free)``.
-        result: The fit that ended here, if one did.
+        fixed: The parameters that are not free, as in `fit`.
+        layout: The structure of the State; of a single fit if `state` is a batch.
+        free: Positions of the free parameters in the flat vector, shape ``(free,)``.
+        held: Which free parameters are held at a bound, shape ``(..., free)``.
+        result: The fit that ended here; None without one.
         same: Whether that fit had these free parameters and these fixed values.
     """
 
@@ -44,14 +44,14 @@ class Point(NamedTuple):
 
     @property
     def hessian(self) -> Any:
-        """The Hessian that the fit left here, or None."""
+        """The Hessian of the fit that ended here, or None."""
         if self.result is None or not self.same or self.result.hessian is None:
             return None
         return on_host(self.result.hessian)
 
 
 def locate(params: Any, fixed: Any) -> Point:
-    """Find out which parameters are free at a State or at the end of a fit.
+    """Return the point of a State or of the end of a fit.
 
     Args:
         params: A State or a FitResult.
@@ -75,14 +75,14 @@ def _locate_result(result: FitResult, fixed: Any) -> Point:
     layout = result.layout
     fitted = np.asarray(result.free, int)
     if fixed is None:
-        taken = set(result.free)
-        # An entry without elements is never among the free ones, and has no error.
+        free_elements = set(result.free)
+        # An entry without elements is neither free nor fixed, and has no error.
         fixed = {
             key: ...
             for key, start, size, numeric in zip(
                 layout.keys, layout.starts, layout.sizes, layout.numeric, strict=True
             )
-            if not numeric or (size and start not in taken)
+            if not numeric or (size and start not in free_elements)
         }
         held = on_host(result.at_bound)
         return Point(result.params, fixed, layout, fitted, held, result, True)
@@ -106,7 +106,7 @@ def _locate_result(result: FitResult, fixed: Any) -> Point:
 
 
 def _unchanged(value: Any, old: Any) -> bool:
-    """Return whether fixing at a value changes nothing, as far as can be known."""
+    """Return whether a fixed value is known to equal the old one."""
     if value is None or value is Ellipsis or value is old:
         return True
     if is_traced(value, old):
@@ -136,13 +136,13 @@ def evaluate_at(
     Args:
         function: A module-level function.
         objective: The callable of the task.
-        point: Where.
+        point: The parameters.
         observation: Second argument of the objective.
         *args: Further pytrees.
-        whole: Whether the task is to see all parameters, not only the free ones.
+        whole: Whether the task has all parameters, not only the free ones.
 
     Returns:
-        What the function returns, on the host unless it is traced; the numbers.
+        The outputs of the function, on the host unless they are traced; the numbers.
     """
     refuse_batch(point.result, "here")
     layout, numbers = build(
@@ -153,7 +153,7 @@ def evaluate_at(
 
 
 def output(task: Task, numbers: Numbers, x: Any) -> Any:
-    """Return what the callable of a task returns, which need not be one number."""
+    """Return the outputs of the callable of a task, which need not be one number."""
     return task.objective(task.params(numbers, x), numbers.observation)
 
 

@@ -20,7 +20,7 @@ Kind: TypeAlias = Literal["hessian", "fisher"]
 
 
 class LikelihoodAtPoint(NamedTuple):
-    """A likelihood with its data, and the point where its derivatives are taken."""
+    """A likelihood with its data, and the point at which to differentiate it."""
 
     objective: Any
     observation: Any
@@ -30,7 +30,7 @@ class LikelihoodAtPoint(NamedTuple):
 def likelihood_at(
     nll_fn: Any, params: Any, observation: Any, fixed: Any
 ) -> LikelihoodAtPoint:
-    """Fill what was not given from a Model or a FitResult, and check the rest."""
+    """Check the arguments, and take those that are None from a Model or a FitResult."""
     fixed = None if fixed is None else check_mapping(fixed, "fixed")
     is_model = isinstance(nll_fn, AbstractModel)
     start = params.params if isinstance(params, FitResult) else params
@@ -38,14 +38,14 @@ def likelihood_at(
     if not isinstance(params, FitResult):
         fixed = arguments.fixed
     elif is_model and fixed is not None:
-        # The result has the values at which the fit held what the model fixes.
+        # The result contains the values of the parameters that the model fixes.
         fixed = {**dict.fromkeys(nll_fn.fixed, ...), **fixed}
     point = locate(params, fixed)
     return LikelihoodAtPoint(arguments.objective, arguments.observation, point)
 
 
 def covariance_at(likelihood: LikelihoodAtPoint, *, kind: str, throw: bool) -> Any:
-    """Return the covariance of one kind."""
+    """Return the inverse of the observed or of the expected information."""
     if kind not in get_args(Kind):
         raise ArgumentValueError(f"kind: expected 'hessian' or 'fisher', got {kind!r}.")
     matrix = observed(likelihood) if kind == "hessian" else expected(likelihood)
@@ -53,10 +53,10 @@ def covariance_at(likelihood: LikelihoodAtPoint, *, kind: str, throw: bool) -> A
 
 
 def observed(likelihood: LikelihoodAtPoint) -> Any:
-    """Return the Hessian: that of the fit if there is one, else evaluated."""
-    known = likelihood.point.hessian
-    if known is not None:
-        return known
+    """Return the observed information: the Hessian of the fit, or a new one."""
+    hessian = likelihood.point.hessian
+    if hessian is not None:
+        return hessian
     return second_derivatives(likelihood.objective, likelihood)
 
 
@@ -67,15 +67,15 @@ def expected(likelihood: LikelihoodAtPoint) -> Any:
         try:
             asimov = _asimov(objective, point)
         except ArgumentValueError:
-            # A model that does not say what it expects may still know the answer.
-            stand_in = _gauss_newton(likelihood)
-            if stand_in is None:
+            # A model without Asimov data may have a Gauss-Newton matrix.
+            matrix = _gauss_newton(likelihood)
+            if matrix is None:
                 raise
-            return stand_in
+            return matrix
         return second_derivatives(objective, likelihood._replace(observation=asimov))
-    stand_in = _gauss_newton(likelihood)
-    if stand_in is not None:
-        return stand_in
+    matrix = _gauss_newton(likelihood)
+    if matrix is not None:
+        return matrix
     raise ArgumentTypeError(
         "nll_fn: a function alone does not tell what data it expects, so there is no "
         'expected information for kind="fisher". Give a Model with '
@@ -85,18 +85,20 @@ def expected(likelihood: LikelihoodAtPoint) -> Any:
 
 
 def second_derivatives(objective: Any, likelihood: LikelihoodAtPoint) -> Any:
-    """Evaluate the exact second derivatives in the free parameters."""
-    return _picked(_hessian, objective, likelihood)
+    """Return the exact second derivatives in the free parameters."""
+    return _matrix_of_free(_hessian, objective, likelihood)
 
 
 def _gauss_newton(likelihood: LikelihoodAtPoint) -> Any:
     if curvature_hook(likelihood.objective) is None:
         return None
-    return _picked(_stand_in, likelihood.objective, likelihood)
+    return _matrix_of_free(_gauss_newton_at, likelihood.objective, likelihood)
 
 
-def _picked(function: Any, objective: Any, likelihood: LikelihoodAtPoint) -> Any:
-    """Evaluate a matrix, and pick the rows of the free parameters."""
+def _matrix_of_free(
+    function: Any, objective: Any, likelihood: LikelihoodAtPoint
+) -> Any:
+    """Evaluate a matrix, and return the rows and columns of the free parameters."""
     point = likelihood.point
     if point.free.size == 0:
         return np.zeros((0, 0), float_dtype())
@@ -114,9 +116,9 @@ def _hessian(task: Task, numbers: Numbers) -> Any:
     return task.evaluate(numbers, task.start(numbers)).curvature.as_matrix()
 
 
-def _stand_in(task: Task, numbers: Numbers) -> Any:
-    found = task.evaluate(numbers, task.start(numbers)).gauss_newton
-    return None if found is None else found.as_matrix()
+def _gauss_newton_at(task: Task, numbers: Numbers) -> Any:
+    matrix = task.evaluate(numbers, task.start(numbers)).gauss_newton
+    return None if matrix is None else matrix.as_matrix()
 
 
 def _asimov(model: AbstractModel, point: Point) -> Any:
@@ -126,7 +128,7 @@ def _asimov(model: AbstractModel, point: Point) -> Any:
 
 
 class _Asimov(NamedTuple):
-    """The Asimov data of a model, in the form of a likelihood."""
+    """The Asimov data of a model, with the signature of a likelihood."""
 
     model: AbstractModel
 

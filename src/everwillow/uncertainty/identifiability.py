@@ -1,4 +1,4 @@
-"""Parameters that the data cannot tell apart, found from the Hessian and named."""
+"""Degenerate parameters, which the data cannot tell apart, from the Hessian."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -25,11 +25,13 @@ from everwillow.uncertainty.fisher_information import (
 )
 
 
-# Data that say less than this of a parameter, next to its constraint, say nothing.
-KNOWN = 1e-8
+# Data with less information on a parameter than this, in units of the information of
+# its constraint, count as data without information.
+LEAST_INFORMATION = 1e-8
 
-# So many members of a direction, and rows of a table, are shown.
+# Number of members of a direction that are shown.
 SHOWN = 6
+# Number of rows of a table that are shown.
 ROWS = 20
 
 
@@ -39,19 +41,20 @@ class Degeneracies(eqx.Module):
     Attributes:
         flat: The second derivatives of -ln L along the nearly flat directions, in
             units of one over the squared widths, ascending, shape ``(flat,)``. With
-            constraints of their own, parameters have at least 1. Below zero -ln L falls
-            on both sides: that point is no minimum.
-        directions: The directions themselves, unit vectors in units of the widths,
+            constraints on all parameters they are at least 1. A negative one means that
+            -ln L falls on both sides, so that the point is not a minimum.
+        directions: The nearly flat directions, unit vectors in units of the widths,
             shape ``(flat, params)``.
-        pairs: Numbers of two parameters each, shape ``(pairs, 2)``.
-        correlations: Their correlations after the fit, strongest first, ``(pairs,)``;
-            NaN if the fit has no covariance.
-        alike: Numbers of two parameters each whose effects on the data are alike,
-            shape ``(alike, 2)``.
-        likeness: How much so, strongest first, ``(alike,)``: the cosine of the angle
-            between the two effects, -1 for opposite ones.
-        widths: What one unit is: widths of the constraints, and for a parameter without
-            one its error with all others held, shape ``(params,)``.
+        pairs: Positions of two strongly correlated parameters each, shape
+            ``(pairs, 2)``.
+        correlations: The correlations of these pairs after the fit, strongest first,
+            shape ``(pairs,)``; NaN if the fit has no covariance.
+        alike: Positions of two parameters each with similar effects on the data, shape
+            ``(alike, 2)``.
+        likeness: The cosine of the angle between these two effects, strongest first,
+            shape ``(alike,)``; -1 for opposite effects.
+        widths: The units of the parameters: widths of the constraints, and for a
+            parameter without one its error with all others held, shape ``(params,)``.
         labels: The names of the free parameters.
     """
 
@@ -66,19 +69,18 @@ class Degeneracies(eqx.Module):
 
     @property
     def members(self) -> tuple[dict[str, float], ...]:
-        """For each flat direction the weights of its parameters, the largest first.
+        """The weights of the parameters in each flat direction, the largest first.
 
-        Those with less than a tenth of the largest are left out, and signs are such
-        that the largest is positive.
+        Weights below a tenth of the largest are left out. The largest is positive.
         """
-        found = []
+        members = []
         for direction in np.asarray(self.directions):
-            # Rounding must not decide which of equal weights comes first.
+            # Rounded, so that equal weights keep the order of the parameters.
             order = np.argsort(-np.abs(direction).round(9), kind="stable")
             sign = np.sign(direction[order[0]])
             large = [i for i in order if abs(direction[i]) > 0.1 * abs(direction).max()]
-            found.append({self.labels[i]: float(sign * direction[i]) for i in large})
-        return tuple(found)
+            members.append({self.labels[i]: float(sign * direction[i]) for i in large})
+        return tuple(members)
 
     def __repr__(self) -> str:
         """Return tables of the directions and of the pairs."""
@@ -117,28 +119,29 @@ def degeneracies(
 ) -> Degeneracies:
     r"""Find parameters that the likelihood hardly tells apart.
 
-    Three things are looked for in the Hessian H of -ln L, in units D of the widths that
-    parameters have before the fit. Away from a minimum a Model is asked for the one it
-    expects, as there the slope would bend flat directions.
+    The function searches the Hessian H of -ln L for three patterns. The units D are the
+    widths of the parameters before the fit. Away from a minimum, where flat directions
+    are curved by the slope, H is the expected Hessian of a Model.
 
-    - *nearly flat directions*, eigenvectors of :math:`D H D` with small eigenvalues:
-      the fit has no errors, or useless ones. Fix or constrain one of the members;
+    - *nearly flat directions*: eigenvectors of :math:`D H D` with small eigenvalues,
+      along which the fit has no errors or useless ones. Fix or constrain one of the
+      members;
     - *pairs with strong correlations* after the fit;
-    - *pairs that are alike*: with the Hessian K of the constraints taken off, the
-      elements of :math:`H - K`, normalised to a unit diagonal, are the cosines between
-      the effects of two parameters on the data. For these a Model is always asked for
-      the H that it expects. Two nuisance parameters that are alike
-      are probably the same uncertainty, booked twice; their constraints hide that from
-      the other two.
+    - *similar pairs*: with the Hessian K of the constraints, the elements of
+      :math:`H - K`, normalised to a unit diagonal, are the cosines between the effects
+      of two parameters on the data. For a Model this is always the expected H. Two
+      nuisance parameters with similar effects are probably the same uncertainty, booked
+      twice; as both have constraints, the first two patterns do not show that.
 
     Args:
         nll_fn: As in `hessian_matrix`.
-        params: Where: a State, such as that of a Model before any fit, or a FitResult,
-            which brings its Hessian.
+        params: The point: a State, such as that of a Model before any fit, or a
+            FitResult, whose Hessian is used.
         observation: As in `hessian_matrix`.
         fixed: As in `hessian_matrix`.
-        constraints: By key; those of the Model, or of the fit, by default.
-        curvature: Eigenvalues below this are nearly flat: an error larger than
+        constraints: The constraints by key; those of the Model, or of the fit, by
+            default.
+        curvature: Eigenvalues below this are nearly flat: the error is larger than
             ``1 / sqrt(curvature)`` widths.
         correlation: Correlations of at least this size are reported.
         likeness: Cosines of at least this size are reported.
@@ -147,7 +150,8 @@ def degeneracies(
         `Degeneracies`; printing it shows tables.
 
     Raises:
-        ArgumentValueError: If inside a JAX transformation: it has no fixed shape.
+        ArgumentValueError: Inside a JAX transformation, as the result has no fixed
+            shape.
         NonFiniteError: If the Hessian is not finite.
 
     Example:
@@ -180,29 +184,29 @@ def degeneracies(
     assert constraints is not None
     hessian = point.hessian
     if hessian is None:
-        hessian = _evaluated(likelihood)
+        hessian = _hessian(likelihood)
     if is_traced(hessian, dict(constraints)):
         raise ArgumentValueError("degeneracies: call it outside of jit, vmap and grad.")
     hessian = np.asarray(hessian, float)
     if not np.isfinite(hessian).all():
         raise NonFiniteError("The Hessian of -ln L is not finite, so it tells nothing.")
-    known = _prior(constraints, point.layout)
-    widths = _widths(hessian, known.widths[point.free])
-    # What is held at a bound takes no part.
-    live = ~np.asarray(point.held)
-    both = live[:, None] & live[None, :]
+    constrained = _constraint_information(constraints, point.layout)
+    widths = _widths(hessian, constrained.widths[point.free])
+    # Parameters held at a bound are left out.
+    moving = ~np.asarray(point.held)
+    both = moving[:, None] & moving[None, :]
     scale = widths[:, None] * widths
     eye = np.eye(len(widths))
     scaled = np.where(both, 0.5 * (hessian + hessian.T) * scale, eye)
     values, vectors = np.linalg.eigh(scaled)
     rounding = 10 * len(widths) * np.finfo(float).eps * np.abs(values).max(initial=0)
     low = values < curvature
-    prior = known.information[np.ix_(point.free, point.free)]
-    effects = _effects(likelihood, hessian)
-    own = np.where(both, effects * scale - prior * scale, 0)
+    prior = constrained.information[np.ix_(point.free, point.free)]
+    information = _expected_or(hessian, likelihood)
+    of_data = np.where(both, information * scale - prior * scale, 0)
     after = covariance_of(hessian, np.asarray(point.held))
     pairs, correlations = _strong(after, 0.0, correlation)
-    alike, cosines = _strong(own, KNOWN, likeness)
+    alike, cosines = _strong(of_data, LEAST_INFORMATION, likeness)
     return Degeneracies(
         flat=np.where(np.abs(values) < rounding, 0, values)[low],
         directions=vectors.T[low],
@@ -215,47 +219,50 @@ def degeneracies(
     )
 
 
-def _effects(likelihood: LikelihoodAtPoint, hessian: np.ndarray) -> np.ndarray:
-    """Return the Hessian from which effects on the data are compared.
+def _expected_or(hessian: np.ndarray, likelihood: LikelihoodAtPoint) -> np.ndarray:
+    """Return the expected Hessian of a Model, or else the given one.
 
-    The expected one of a Model is a sum of products of effects. In the observed one
-    every residual adds its second derivatives, and what is no product has no cosines.
+    The expected Hessian is a sum of products of effects on the data, so that its
+    normalised elements are cosines. In the observed one every residual adds its second
+    derivatives, which are not such products.
     """
     is_model = isinstance(likelihood.objective, AbstractModel)
     if not is_model or likelihood.point.result is None:
         return hessian
     try:
-        found = np.asarray(expected(likelihood), float)
+        matrix = np.asarray(expected(likelihood), float)
     except ArgumentValueError:
         return hessian
-    return 0.5 * (found + found.T) if np.isfinite(found).all() else hessian
+    return 0.5 * (matrix + matrix.T) if np.isfinite(matrix).all() else hessian
 
 
-def _evaluated(likelihood: LikelihoodAtPoint) -> Any:
+def _hessian(likelihood: LikelihoodAtPoint) -> Any:
     """Return the Hessian: after a fit the observed one, else that of Asimov data."""
     is_model = isinstance(likelihood.objective, AbstractModel)
     if is_model and likelihood.point.result is None:
         try:
             return expected(likelihood)
         except ArgumentValueError:
-            # A model need not say what it expects.
+            # The model does not define its expectation.
             pass
     return second_derivatives(likelihood.objective, likelihood)
 
 
-class _Prior(NamedTuple):
-    """What constraints say of all elements of the parameters.
+class _ConstraintInformation(NamedTuple):
+    """The information of the constraints on all elements of the parameters.
 
     Attributes:
-        widths: NaN where there is none.
-        information: The inverse of their covariance, zero where there is none.
+        widths: The widths of the constraints, NaN without one.
+        information: The inverse of their covariance, zero without a constraint.
     """
 
     widths: np.ndarray
     information: np.ndarray
 
 
-def _prior(constraints: Mapping[Key, AbstractConstraint], layout: Layout) -> _Prior:
+def _constraint_information(
+    constraints: Mapping[Key, AbstractConstraint], layout: Layout
+) -> _ConstraintInformation:
     _, widths = centers_and_widths(constraints, layout)
     joint = [
         (
@@ -269,29 +276,29 @@ def _prior(constraints: Mapping[Key, AbstractConstraint], layout: Layout) -> _Pr
     information = np.diag(np.where(known, 1 / np.where(known, widths, 1) ** 2, 0))
     for here, matrix in joint:
         information[np.ix_(here, here)] = matrix
-    return _Prior(widths, information)
+    return _ConstraintInformation(widths, information)
 
 
-def _widths(hessian: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Return pre-fit widths, and own errors where there is none."""
+def _widths(hessian: np.ndarray, prefit: np.ndarray) -> np.ndarray:
+    """Return pre-fit widths; where they are NaN, errors with all others held."""
     own = np.abs(np.diagonal(hessian))
-    free = np.where(own > 0, 1 / np.sqrt(np.where(own > 0, own, 1)), 1.0)
-    return np.where(np.isfinite(known), known, free)
+    errors = np.where(own > 0, 1 / np.sqrt(np.where(own > 0, own, 1)), 1.0)
+    return np.where(np.isfinite(prefit), prefit, errors)
 
 
 def _strong(matrix: np.ndarray, least: float, level: float) -> Any:
     """Return pairs whose normalised elements are large, the largest first.
 
     Args:
-        matrix: Symmetric.
+        matrix: A symmetric matrix.
         least: Rows whose diagonal is not above this are left out.
-        level: What counts as large.
+        level: The least size of the returned elements.
     """
     diagonal = np.diagonal(matrix)
     good = diagonal > least
     scale = np.where(good, 1 / np.sqrt(np.where(good, diagonal, 1)), 0)
     first, second = np.triu_indices(len(diagonal), 1)
-    # Rounding must not lead beyond 1.
+    # Clipped, as rounding may lead beyond 1.
     values = np.clip((scale[:, None] * matrix * scale)[first, second], -1, 1)
     large = np.abs(values) >= level
     order = np.argsort(-np.abs(values[large]), kind="stable")

@@ -1,4 +1,4 @@
-"""Inverses of Hessians, and errors that say why there is none."""
+"""Inverses of Hessians, and errors that explain why there is none."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from everwillow.engine.layout import is_traced
 from everwillow.uncertainty.evaluation_point import Point
 
 
-# A parameter takes part in a direction if its share of the unit vector is above this.
+# A parameter belongs to a direction if its component of the unit vector is above this.
 SHARE = 0.05
 
 
@@ -24,9 +24,9 @@ def checked_inverse(matrix: Any, point: Point, *, throw: bool) -> Any:
     """Invert the second derivatives of -ln L at a point.
 
     Args:
-        matrix: Over the free parameters, shape ``(..., free, free)``.
-        point: Where; parameters held at a bound get rows and columns of zeros.
-        throw: Whether to raise, outside of a trace, where there is no covariance.
+        matrix: The second derivatives, shape ``(..., free, free)``.
+        point: The point; parameters held at a bound get rows and columns of zeros.
+        throw: Whether to raise an error, outside of a trace, without a covariance.
 
     Returns:
         The covariance: all NaN where the matrix is not positive definite, or where
@@ -47,7 +47,7 @@ def checked_inverse(matrix: Any, point: Point, *, throw: bool) -> Any:
 
 
 def _raise(matrix: np.ndarray, point: Point, definite: Any, good: Any) -> None:
-    """Raise the error that says which parameters are at fault."""
+    """Raise the error that names the parameters which prevent an inverse."""
     which = "The Hessian of -ln L"
     if np.ndim(good):
         lanes = np.argwhere(~good)
@@ -56,7 +56,7 @@ def _raise(matrix: np.ndarray, point: Point, definite: Any, good: Any) -> None:
         which = f"{len(lanes)} of {good.size} fits have no covariance. In fit {number}"
         if definite[lane]:
             raise FitError(
-                f"{which} no minimum was found. {_QUIET}", result=point.result
+                f"{which} no minimum was found. {_HINT_NAN}", result=point.result
             )
         which += " the Hessian of -ln L"
         matrix, held = matrix[lane], np.asarray(point.held)[lane]
@@ -66,7 +66,7 @@ def _raise(matrix: np.ndarray, point: Point, definite: Any, good: Any) -> None:
             _raise_failed(point)
     if not np.isfinite(matrix).all():
         names = ", ".join(_nonfinite_labels(matrix, point.labels))
-        raise NonFiniteError(f"{which} is not finite in {names}. {_QUIET}")
+        raise NonFiniteError(f"{which} is not finite in {names}. {_HINT_NAN}")
     negative, flat = directions(matrix, held, point.labels)
     parts, advice = [], []
     if negative:
@@ -77,22 +77,22 @@ def _raise(matrix: np.ndarray, point: Point, definite: Any, good: Any) -> None:
         advice.append("fix one of the parameters of a flat direction or constrain it")
     raise NotPositiveDefiniteError(
         f"{which} is not positive definite, so it gives no errors: "
-        f"{'; '.join(parts)}. To mend it, {'; '.join(advice)}. {_QUIET}"
+        f"{'; '.join(parts)}. To mend it, {'; '.join(advice)}. {_HINT_NAN}"
     )
 
 
-_QUIET = "With throw=False the errors are NaN instead."
+_HINT_NAN = "With throw=False the errors are NaN instead."
 
 
 def _raise_failed(point: Point) -> None:
-    """Raise for a fit that ended elsewhere than at a minimum."""
+    """Raise the error for a fit that did not end at a minimum."""
     result = point.result
     assert result is not None
     text = result.message()
     if bool(np.all(np.asarray(result.status == RESULTS.flat_direction))):
-        raise NotPositiveDefiniteError(f"There is no covariance. {text} {_QUIET}")
+        raise NotPositiveDefiniteError(f"There is no covariance. {text} {_HINT_NAN}")
     raise FitError(
-        f"The fit found no minimum, so there are no errors. {text} {_QUIET} To look "
+        f"The fit found no minimum, so there are no errors. {text} {_HINT_NAN} To look "
         "at the Hessian at its end point all the same, pass result.params.",
         result=result,
     )
@@ -105,11 +105,11 @@ def directions(
 
     Args:
         matrix: Second derivatives, finite, shape ``(n, n)``.
-        held: Which parameters do not count, shape ``(n,)``.
+        held: Which parameters are left out, shape ``(n,)``.
         labels: The names of the rows.
     """
     size = np.abs(np.diagonal(matrix))
-    # Not the scale of a covariance: negative diagonals have to become -1, not 0.
+    # Unlike for a covariance, negative diagonal elements are scaled to -1.
     scale = 1 / np.sqrt(np.where(held | (size == 0), 1, size))
     both = ~held[:, None] & ~held[None, :]
     scaled = np.where(both, scale[:, None] * matrix * scale, np.eye(len(labels)))
@@ -122,7 +122,7 @@ def directions(
 
 
 def _involved(vectors: np.ndarray, labels: tuple[str, ...]) -> list[str]:
-    """Name the parameters that the span of some orthonormal columns contains."""
+    """Name the parameters with a component in the span of orthonormal columns."""
     weight = np.sqrt((vectors**2).sum(axis=1))
     return [labels[i] for i in np.nonzero(weight > SHARE)[0]]
 

@@ -34,11 +34,10 @@ def hessian_matrix(
 
     Args:
         nll_fn: ``nll_fn(params, observation)`` returning -ln L, or a Model.
-        params: Where: a State, or a FitResult. A FitResult brings the Hessian along,
-            which is handed out again if `fixed` is that of the fit: then neither
-            `nll_fn` nor `observation` are looked at. Pass ``result.params`` for an
-            evaluation with other data.
-        observation: Second argument of `nll_fn`; None means a Model's own.
+        params: The point: a State, or a FitResult. The Hessian of a FitResult is
+            returned as it is if `fixed` is that of the fit; `nll_fn` and `observation`
+            are not used then. Pass ``result.params`` to evaluate it with other data.
+        observation: Second argument of `nll_fn`; None for the data of a Model.
         fixed: Parameters that are not free, as in `fit`. None with a FitResult means
             "as in that fit".
 
@@ -70,9 +69,9 @@ def covariance_matrix(
 ) -> Float[Array, "free free"]:
     r"""Return the covariance of the free parameters.
 
-    With ``kind="hessian"`` the inverse of `hessian_matrix`. With ``kind="fisher"`` the
-    inverse of the information that is expected for data distributed as the model says
-    at `params`,
+    With ``kind="hessian"`` it is the inverse of `hessian_matrix`. With
+    ``kind="fisher"`` it is the inverse of the information that is expected for data
+    with the distribution of the model at `params`,
     :math:`I_{ij} = \mathrm E[\partial_i \partial_j (-\ln L)]`:
 
     - For a Model, its Hessian on its Asimov data at `params`. Where the data enter
@@ -89,20 +88,20 @@ def covariance_matrix(
         nll_fn: As in `hessian_matrix`.
         params: As in `hessian_matrix`. With a FitResult, parameters that ended at a
             bound are held there: their rows and columns are zero, and the others have
-            the covariance that they have with those held.
-        observation: As in `hessian_matrix`; not looked at for the expected information
-            of a Model.
+            the covariance of a fit with those held.
+        observation: As in `hessian_matrix`; not used for the expected information of a
+            Model.
         fixed: As in `hessian_matrix`.
         kind: ``"hessian"`` or ``"fisher"``.
-        throw: Whether to raise where there is no covariance. If False, and always
-            inside JAX transformations, the matrix is all NaN there.
+        throw: Whether to raise an error if there is no covariance. If False, and always
+            inside JAX transformations, the matrix is all NaN then.
 
     Returns:
         The covariance, shape ``(free, free)``.
 
     Raises:
-        NotPositiveDefiniteError: If the second derivatives are not positive definite;
-            names the parameters concerned.
+        NotPositiveDefiniteError: If the second derivatives are not positive definite,
+            with the names of the parameters concerned.
         NonFiniteError: If they are not finite.
         FitError: If `params` is a FitResult without success.
         ArgumentTypeError: If there is no expected information for this `nll_fn`.
@@ -150,7 +149,7 @@ def correlation_matrix(
     errors = errors_of(covariance)
     correlation = covariance / errors[..., :, None] / errors[..., None, :]
     diagonal = library.eye(covariance.shape[-1], dtype=bool)
-    # Rounding would leave the diagonal an epsilon away from 1; NaN stays NaN.
+    # Set the diagonal, which rounding moves away from 1; NaN stays NaN.
     ones = library.where(library.isnan(correlation), correlation, 1)
     return library.where(diagonal, ones, correlation)
 
@@ -167,13 +166,14 @@ def uncertainties(
     """Return the standard error of each parameter, in the structure of the State.
 
     Arguments and errors are those of `covariance_matrix`. An error is the square root
-    of the diagonal of the covariance: -ln L, minimised over all other parameters,
-    rises by ½ over that distance where it is parabolic.
+    of a diagonal element of the covariance. Where -ln L is parabolic, its minimum over
+    all other parameters rises by ½ over that distance.
 
     Returns:
         A State with an array like the value for each free parameter and None for each
-        fixed one. A parameter that a FitResult holds at a bound has NaN, as its error
-        is one-sided: ``result.bound_errors``. All are NaN where there is no covariance.
+        fixed one. The value is NaN for a parameter that a FitResult holds at a bound,
+        whose error is one-sided (``result.bound_errors``). All are NaN if there is no
+        covariance.
 
     Example:
         >>> import everwillow as ew
@@ -191,7 +191,7 @@ def uncertainties(
 def labels(
     params: State | FitResult, fixed: Mapping[Key, Any] | None = None
 ) -> tuple[str, ...]:
-    """Name the rows of the matrices: ``"mu"``, and ``"gamma[3]"`` for array elements.
+    """Return the names of the rows: ``"mu"``, or ``"gamma[3]"`` for array elements.
 
     Args:
         params: As in `hessian_matrix`.

@@ -1,4 +1,4 @@
-"""First-order propagation of errors through any differentiable function."""
+"""Propagation of errors through differentiable functions, to first order."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,7 +20,7 @@ from everwillow.uncertainty.evaluation_point import Point, evaluate_at, locate, 
 from everwillow.uncertainty.inversion import checked_inverse
 
 
-# Derivatives in so many directions are held in memory at a time.
+# Number of directions whose derivatives are in memory at a time.
 DIRECTIONS = 64
 
 
@@ -28,9 +28,9 @@ class PropagationResult(eqx.Module):
     """Values of a function of the parameters, with their errors.
 
     Attributes:
-        values: What the function returned.
+        values: The values that the function returned.
         errors: The standard error of each value, in the same structure.
-        covariance: Of all values, ravelled, shape ``(outputs, outputs)``.
+        covariance: The covariance of all values, ravelled.
     """
 
     values: PyTree
@@ -49,35 +49,35 @@ def propagate(
     r"""Propagate the errors of parameters to a function of them, to first order.
 
     With the derivatives :math:`J_{ki} = \partial f_k / \partial \theta_i` the
-    covariance of the outputs is :math:`J C J^\mathsf T`. That is exact for a linear
-    function; otherwise it leaves out terms of the relative order of the second
-    derivative times the covariance, and the value is that at the best fit, not a mean.
-    `fn` is compiled once; numbers that change should come in through the parameters or
-    the leaves of a callable pytree.
+    covariance of the outputs is :math:`J C J^\mathsf T`. It is exact for a linear
+    function; otherwise it lacks terms of the relative order of the second derivative
+    times the covariance, and the value is that at the best fit, not a mean. `fn` is
+    compiled once; pass numbers that change through the parameters or the leaves of a
+    callable pytree.
 
-    A parameter whose variance in `covariance` is zero counts as held at a bound, as in
-    the matrices of this package: the errors are those with it held, and a value that
-    depends on such parameters only has the error NaN. To take a parameter as known,
+    A zero variance in `covariance` marks a parameter held at a bound, as in the
+    matrices of this package: the errors are those with it held, and the error of a
+    value that depends on such parameters only is NaN. To treat a parameter as known,
     fix it.
 
     Args:
         fn: From the original pytree of parameters to a pytree of arrays, as in
             ``nll_fn(params, observation)``.
         params: A State or a FitResult, at whose values the function is evaluated.
-        covariance: Over the free parameters in State order, array leaves ravelled,
-            shape ``(free, free)``. None with a FitResult means that of the fit.
+        covariance: The covariance of the free parameters in State order, array leaves
+            ravelled. None with a FitResult means the covariance of the fit.
         fixed: Parameters that `covariance` leaves out, as in `fit`. None with a
             FitResult means "as in that fit".
-        throw: Whether to raise where a FitResult has no covariance. If False, and
-            always inside JAX transformations, the errors are NaN there.
+        throw: Whether to raise an error if a FitResult has no covariance. If False, and
+            always inside JAX transformations, the errors are NaN then.
 
     Returns:
         `PropagationResult`; in NumPy outside of JAX transformations.
 
     Raises:
-        ShapeMismatchError: If `covariance` is not of the size of the free parameters.
-        ArgumentValueError: If there is none to take.
-        NotPositiveDefiniteError: If that of the FitResult does not exist.
+        ShapeMismatchError: If the shape of `covariance` is not ``(free, free)``.
+        ArgumentValueError: If `covariance` is needed and None.
+        NotPositiveDefiniteError: If the FitResult has no covariance.
 
     Example:
         >>> import everwillow as ew
@@ -102,7 +102,7 @@ def propagate(
 
 
 class _Output(eqx.Module):
-    """A function of parameters alone, in the form of a likelihood."""
+    """A function of parameters alone, with the signature of a likelihood."""
 
     fn: Callable[[Any], Any]
 

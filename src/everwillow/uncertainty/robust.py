@@ -1,4 +1,4 @@
-"""Covariances for weighted events and for likelihoods that are not the truth."""
+"""Covariances for weighted events and for misspecified likelihoods."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from everwillow.uncertainty.fisher_information import (
 from everwillow.uncertainty.inversion import checked_inverse
 
 
-# Bytes that derivatives of all events in some directions may take at a time.
+# Most bytes that derivatives of all events in some directions may take at a time.
 SCORE_BYTES = 16 * 2**20
 
 
@@ -40,36 +40,36 @@ def sandwich(
     fixed: Mapping[Key, Any] | None = None,
     throw: bool = True,
 ) -> Float[Array, "free free"]:
-    r"""Return the covariance of parameters fitted to weighted or misdescribed events.
+    r"""Return the covariance of parameters from a weighted or misspecified likelihood.
 
-    The inverse Hessian H is the covariance only if -ln L is that of the true
-    distribution, each event counted once. The estimate itself stays consistent in two
-    common cases where that fails: events with weights, :math:`\sum_e -w_e \ln f(x_e)`,
-    and a likelihood that has the wrong shape. Its covariance then is
+    The inverse of the Hessian H is the covariance only if -ln L is that of the true
+    distribution and counts each event once. Two common exceptions, in which the
+    estimate is still consistent, are events with weights,
+    :math:`\sum_e -w_e \ln f(x_e)`, and a likelihood of the wrong shape. The covariance
+    then is
 
     .. math:: C = H^{-1} \Bigl(\sum_e g_e g_e^\mathsf T + K\Bigr) H^{-1}, \qquad
               g_e = \nabla t_e,
 
-    with the contributions :math:`t_e = -w_e \ln f(x_e)` of single events (the weights
-    come squared) and the information K of the constraints. It holds for large samples;
-    weights are taken as known numbers. For a true likelihood of unweighted events it is
-    :math:`H^{-1}` up to fluctuations.
+    with the contributions :math:`t_e = -w_e \ln f(x_e)` of single events, so that
+    weights enter squared, and the information K of the constraints. It holds for large
+    samples and for weights without uncertainty. For a true likelihood of unweighted
+    events it is :math:`H^{-1}` up to fluctuations.
 
-    The sum over events is never written out as a matrix of events by parameters: it
-    takes as many passes over the events as there are parameters, each with the memory
-    of one gradient of the likelihood.
+    The matrix of events by parameters is never in memory: the sum takes one pass over
+    the events for each parameter, with the memory of one gradient of the likelihood.
 
     Args:
         nll_fn: The -ln L that was minimised, weights included, or a Model.
         params: As in `covariance_matrix`.
         observation: Second argument of `nll_fn` and `nll_terms`.
         nll_terms: ``nll_terms(params, observation)`` returns the contributions of
-            single events to `nll_fn`, shape ``(events,)``, weights included. What does
-            not fluctuate with the events stays out: the total ν of an extended
+            single events to `nll_fn`, shape ``(events,)``, weights included. Leave out
+            terms that do not depend on single events: the total ν of an extended
             likelihood, whose terms are ``-w ln(ν f(x))``, and constraints.
         constraint_nll: ``constraint_nll(params, observation)``, the part of `nll_fn`
-            that comes from auxiliary measurements; believed as it is, so K is its
-            Hessian. A Model's own constraints by default.
+            that comes from auxiliary measurements. It counts as correct, so that K is
+            its Hessian. By default the constraints of a Model.
         fixed: As in `covariance_matrix`.
         throw: As in `covariance_matrix`.
 
@@ -98,7 +98,7 @@ def sandwich(
         0.020
 
     References:
-        H. White, Econometrica 50 (1982) 1, for likelihoods that are not the truth.
+        H. White, Econometrica 50 (1982) 1, for misspecified likelihoods.
         C. Langenbruch, Eur. Phys. J. C 82 (2022) 393, arXiv:1911.01303, for weights.
     """
     for name, given in (("nll_terms", nll_terms), ("constraint_nll", constraint_nll)):
@@ -109,41 +109,41 @@ def sandwich(
             )
     likelihood = likelihood_at(nll_fn, params, observation, fixed)
     point = likelihood.point
-    outside = checked_inverse(observed(likelihood), point, throw=throw)
+    inverse = checked_inverse(observed(likelihood), point, throw=throw)
     if point.free.size == 0:
-        return outside
-    inside = evaluate_at(_scores, nll_terms, point, likelihood.observation)[0]
+        return inverse
+    inner = evaluate_at(_score_products, nll_terms, point, likelihood.observation)[0]
     if constraint_nll is None and isinstance(nll_fn, AbstractModel):
         constraint_nll = _Constraints(nll_fn) if nll_fn.constraints else None
     if constraint_nll is not None:
-        inside = inside + second_derivatives(constraint_nll, likelihood)
-    return _product(outside, inside, likelihood, throw=throw)
+        inner = inner + second_derivatives(constraint_nll, likelihood)
+    return _product(inverse, inner, likelihood, throw=throw)
 
 
 def _product(
-    outside: Any, inside: Any, likelihood: LikelihoodAtPoint, *, throw: bool
+    inverse: Any, inner: Any, likelihood: LikelihoodAtPoint, *, throw: bool
 ) -> Any:
-    """Return ``outside @ inside @ outside``, zero for what is held."""
-    library = namespace(outside, inside)
+    """Return ``inverse @ inner @ inverse``, zero for held parameters."""
+    library = namespace(inverse, inner)
     held = likelihood.point.held
     free = ~held[:, None] & ~held[None, :]
-    # A parameter that is held may well have infinite derivatives at its bound.
-    inside = library.where(free, inside, 0)
-    if throw and library is np and not np.isfinite(inside).all():
-        rows = ~np.isfinite(inside).all(axis=1)
+    # Derivatives in a parameter at its bound may be infinite.
+    inner = library.where(free, inner, 0)
+    if throw and library is np and not np.isfinite(inner).all():
+        rows = ~np.isfinite(inner).all(axis=1)
         names = [n for n, bad in zip(likelihood.point.labels, rows, strict=True) if bad]
         raise NonFiniteError(
             "nll_terms: the derivatives of the contributions are not finite in "
             f"{', '.join(names)}. With throw=False the covariance is NaN instead."
         )
-    # One NaN inside makes all of the product NaN.
-    inside = library.where(library.isfinite(inside).all(), inside, library.nan)
-    covariance = outside @ inside @ outside
+    # The covariance is all NaN if one derivative is not finite.
+    inner = library.where(library.isfinite(inner).all(), inner, library.nan)
+    covariance = inverse @ inner @ inverse
     return 0.5 * (covariance + covariance.T)
 
 
 class _Constraints(NamedTuple):
-    """The constraints of a model, in the form of a likelihood."""
+    """The constraints of a model, with the signature of a likelihood."""
 
     model: AbstractModel
 
@@ -151,7 +151,7 @@ class _Constraints(NamedTuple):
         return self.model.constraint_nll(params, observation["aux"])
 
 
-def _scores(task: Task, numbers: Numbers) -> Array:
+def _score_products(task: Task, numbers: Numbers) -> Array:
     """Return the sum over events of the outer products of their gradients.
 
     With J the derivatives of the events' terms this is ``JᵀJ``, column by column: J
