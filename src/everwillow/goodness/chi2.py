@@ -199,7 +199,7 @@ def yield_chi2(
 def covariance_for(
     model: AbstractModel, result: FitResult, observation: Any, *, fitted: bool
 ) -> Any:
-    """Return the expected covariance for fitted data, else the covariance of the fit."""
+    """Return the expected covariance for fitted data, else that of the fit."""
     kind = "fisher" if fitted else "hessian"
     throw = not is_traced(result.success)
     return covariance_matrix(model, result, observation, kind=kind, throw=throw)

@@ -309,7 +309,7 @@ def _deviance(part: Compared, *, counts: bool) -> Array:
 
 
 def _measured(part: Compared, *, counts: bool) -> Array:
-    """Return the number of data, without empty bins that have an expectation of zero."""
+    """Return the number of data, without empty bins whose expectation is zero."""
     spread = part.expected if counts else part.variance
     spread = spread if spread.ndim == 1 else jnp.diagonal(spread)
     return jnp.sum((spread != 0) | (part.data != part.expected))
@@ -321,8 +321,8 @@ def poisson_deviance(
     r"""Return :math:`2 (\nu - n + n \ln(n / \nu))`, infinite if n is impossible."""
     away = counts - expected
     some = counts > 0
-    # `log1p` is accurate for counts close to a large expectation. Empty bins may have an
-    # expectation of zero, and both sides of a `where` are differentiated.
+    # `log1p` is accurate for counts close to a large expectation. The expectation of an
+    # empty bin may be zero, and both sides of a `where` are differentiated.
     logs = jnp.log1p(jnp.where(some, away, 0) / jnp.where(some, expected, 1))
     return 2 * (jnp.where(some, counts * logs, 0) - away)
 

@@ -1,4 +1,4 @@
-"""What moves a result: impacts of nuisance parameters, of their groups and of data."""
+"""Impacts of nuisance parameters, of groups of them and of data on a result."""
 
 from everwillow.impacts.fluctuations import GlobalImpacts, global_impacts
 from everwillow.impacts.groups import (

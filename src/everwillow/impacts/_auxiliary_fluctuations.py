@@ -22,14 +22,14 @@ from everwillow.parameters import MultivariateNormal
 
 
 class Auxiliary(NamedTuple):
-    """The auxiliary measurements that a fit depends on.
+    """The auxiliary measurements on which a fit depends.
 
     Attributes:
         layout: The structure of the parameters.
         single: Constraints of one parameter, by key.
         joint: Joint Gaussians, by name.
-        elements: Which elements of the parameters have an auxiliary measurement that
-            moves the fit, one after the other in State order, shape ``(aux,)``.
+        elements: Positions of the parameters whose auxiliary measurement moves the fit,
+            in State order, shape ``(aux,)``.
     """
 
     layout: Layout
@@ -46,8 +46,8 @@ class Auxiliary(NamedTuple):
 def auxiliary_of(fit: Fitted) -> Auxiliary:
     """Collect the constraints of the free parameters of a fit.
 
-    Measurements of parameters that were fixed move nothing and are left out, unless
-    they are correlated with others.
+    Measurements of fixed parameters have no effect and are left out, unless they are
+    correlated with others.
     """
     layout, free = fit.layout, np.zeros(fit.layout.size, bool)
     free[fit.free] = True
@@ -67,71 +67,71 @@ def auxiliary_of(fit: Fitted) -> Auxiliary:
 
 
 def shifts_of(
-    rows: Any, known: Auxiliary, vector: Any, others: tuple[Any, ...], free: Any
+    rows: Any, auxiliary: Auxiliary, vector: Any, others: tuple[Any, ...], free: Any
 ) -> tuple[Float[Array, "rows aux"], Array]:
     """Return the shifts of estimates for a fluctuation up of each measurement.
 
     Args:
         rows: Rows of the covariance of the free parameters.
-        known: The measurements.
+        auxiliary: The measurements.
         vector: The values of all parameters.
-        others: Entries of the State that are no parameters.
+        others: Entries of the State that are not numeric.
         free: Positions of the free parameters.
 
     Returns:
-        The shifts; the expected information of each element on its own, zero for
-        members of joint constraints, shape ``(params,)``.
+        The shifts; the expected information of the constraints of single elements, zero
+        for members of joint constraints, shape ``(params,)``.
     """
-    layout = known.layout
-    information = _information(known, jnp.asarray(vector), others)
+    layout = auxiliary.layout
+    information = _information(auxiliary, jnp.asarray(vector), others)
     rows = scattered(rows, free, layout.size)
-    # A root of zero has no derivative, and most parameters may have no constraint.
+    # The root has no derivative at zero, the information without a constraint.
     positive = information > 0
     half = jnp.where(positive, jnp.sqrt(jnp.where(positive, information, 1)), 0)
     shifts = rows * half[None, :]
-    for name, constraint in known.joint.items():
+    for name, constraint in auxiliary.joint.items():
         here = constrained_elements(name, constraint, layout)
         block = inverse_root(jnp.asarray(constraint.covariance))
         shifts = shifts.at[:, here].set(rows[:, here] @ block)
-    return shifts[:, known.elements], information
+    return shifts[:, auxiliary.elements], information
 
 
-def _information(known: Auxiliary, vector: Array, others: Any) -> Array:
+def _information(auxiliary: Auxiliary, vector: Array, others: Any) -> Array:
     """Return the expected second derivatives of constraints of one parameter."""
-    if not known.single:
+    if not auxiliary.single:
         return jnp.zeros_like(vector)
-    aux = expected_aux(known.single, _values(known, vector, others))
+    aux = expected_aux(auxiliary.single, _values(auxiliary, vector, others))
 
     def nll(v):
-        return summed_nll(known.single, _values(known, v, others), aux)
+        return summed_nll(auxiliary.single, _values(auxiliary, v, others), aux)
 
     # The Hessian is diagonal, so its product with ones is its diagonal.
     return jax.jvp(jax.grad(nll), (vector,), (jnp.ones_like(vector),))[1]
 
 
 def fluctuations(
-    known: Auxiliary, vector: Any, others: Any, information: Array
+    auxiliary: Auxiliary, vector: Any, others: Any, information: Array
 ) -> dict[Any, Array]:
     """Return the sizes of one fluctuation of each auxiliary observation.
 
     Returns:
         For each constraint of one parameter the standard deviations of its
-        observations, in the shape of the parameter; for each joint Gaussian a matrix,
-        whose columns are fluctuations.
+        observations, in the shape of the parameter; for each joint Gaussian a matrix
+        with a fluctuation in each column.
     """
     vector = jnp.asarray(vector)
 
     def expected(v):
-        return expected_aux(known.single, _values(known, v, others))
+        return expected_aux(auxiliary.single, _values(auxiliary, v, others))
 
     _, slope = jax.jvp(expected, (vector,), (jnp.ones_like(vector),))
     positive = information > 0
     errors = jnp.where(positive, 1 / jnp.sqrt(jnp.where(positive, information, 1)), 0)
-    sizes = _values(known, errors, others)
-    out = {name: slope[name] * sizes[name] for name in known.single}
-    joint = known.joint.items()
+    sizes = _values(auxiliary, errors, others)
+    out = {name: slope[name] * sizes[name] for name in auxiliary.single}
+    joint = auxiliary.joint.items()
     return out | {name: root(jnp.asarray(c.covariance)) for name, c in joint}
 
 
-def _values(known: Auxiliary, vector: Array, others: Any) -> dict[Any, Any]:
-    return dict(known.layout.state(vector, others).items())
+def _values(auxiliary: Auxiliary, vector: Array, others: Any) -> dict[Any, Any]:
+    return dict(auxiliary.layout.state(vector, others).items())

@@ -1,4 +1,4 @@
-"""The best fit that impacts start from, and the parameters that arguments name."""
+"""The best fit from which impacts are computed, and the parameters in arguments."""
 
 import contextlib
 import warnings
@@ -23,13 +23,13 @@ from everwillow.uncertainty.inversion import checked_inverse
 
 
 class Fitted(NamedTuple):
-    """The numbers of a fit that impacts are computed from.
+    """The input of impacts from a fit.
 
     Attributes:
         result: The fit.
         constraints: The constraints of the parameters.
-        hessian: The Hessian of the free parameters; None if a covariance was given.
-        covariance: The covariance that was given, or None.
+        hessian: The Hessian of the free parameters; None if there is a covariance.
+        covariance: The covariance in place of the inverse Hessian, or None.
     """
 
     result: FitResult
@@ -55,11 +55,11 @@ class Fitted(NamedTuple):
 
 
 def fitted(result: Any, constraints: Any, covariance: Any) -> Fitted:
-    """Check the arguments that all functions of impacts have.
+    """Check the arguments that all functions for impacts have.
 
     Raises:
-        ArgumentTypeError: If `result` is no FitResult.
-        ArgumentValueError: If it has no Hessian and no covariance was given.
+        ArgumentTypeError: If `result` is not a FitResult.
+        ArgumentValueError: If it has no Hessian and `covariance` is None.
     """
     if not isinstance(result, FitResult):
         raise ArgumentTypeError(
@@ -113,7 +113,7 @@ def computed(
     return fit, compute(fit)
 
 
-# What warnings about parameters of interest at bounds begin with.
+# The beginning of warnings about parameters of interest at bounds.
 HELD = "impacts: held at a bound: "
 
 
@@ -125,8 +125,8 @@ def warn_if_held(
     Args:
         fit: The fit.
         poi: Positions of the parameters of interest.
-        errors: Their errors, NaN where they are held.
-        cure: Another cure than to widen the range.
+        errors: Their errors, NaN for held parameters.
+        cure: A remedy besides a wider range.
         stacklevel: Number of calls between the warning and the code of the user.
     """
     if is_traced(errors, fit.result.at_bound):
@@ -160,11 +160,11 @@ def positions(names: Any, fit: Fitted, *, where: str) -> np.ndarray:
 
     Raises:
         UnknownKeyError: If there is no such parameter.
-        ArgumentValueError: If one is fixed, or none is given.
+        ArgumentValueError: If one is fixed, or `names` is empty.
     """
     layout = fit.layout
     place = _place(fit)
-    found: list[int] = []
+    chosen: list[int] = []
     for name in as_names(names, layout, where=where):
         elements = named_elements(name, layout)
         if elements is None:
@@ -175,10 +175,10 @@ def positions(names: Any, fit: Fitted, *, where: str) -> np.ndarray:
                 f"{where}: the parameter {name!r} was fixed in the fit, so it has "
                 "neither error nor impact. Free it, or leave it out."
             )
-        found.extend(here.tolist())
-    if not found:
+        chosen.extend(here.tolist())
+    if not chosen:
         raise ArgumentValueError(f"{where}: name at least one parameter.")
-    return np.asarray(found, int)
+    return np.asarray(chosen, int)
 
 
 def matching(
@@ -195,11 +195,11 @@ def matching(
     with keys and labels; it skips parameters that are fixed.
 
     Args:
-        patterns: One or several.
+        patterns: One pattern or several.
         fit: The fit.
         where: The argument, for messages.
-        exclude: Positions that patterns skip, as those of the POIs.
-        lenient: Whether names skip them too, and the result may be empty.
+        exclude: Positions that patterns skip, such as those of the POIs.
+        lenient: Whether names skip them, too, and the result may be empty.
 
     Raises:
         UnknownKeyError: If a pattern matches no parameter.
@@ -221,17 +221,17 @@ def matching(
         raise ArgumentValueError(
             f"{where}: {names} cannot be a nuisance parameter and a POI at once."
         )
-    found = place[chosen & ~skip]
-    found = found[found >= 0]
-    if found.size == 0 and not lenient:
+    matches = place[chosen & ~skip]
+    matches = matches[matches >= 0]
+    if matches.size == 0 and not lenient:
         raise ArgumentValueError(
             f"{where}: none of the parameters that {patterns!r} means is free."
         )
-    return found
+    return matches
 
 
 def _place(fit: Fitted) -> np.ndarray:
-    """Return for each element its place among the free ones, or -1."""
+    """Return the position of each element among the free ones, or -1."""
     place = np.full(fit.layout.size, -1)
     place[fit.free] = np.arange(len(fit.free))
     return place

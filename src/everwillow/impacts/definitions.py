@@ -7,12 +7,12 @@ nuisance parameter with the pre-fit width :math:`w_k`, impacts are, to first ord
   post-fit error above its best value and all others are fitted again (`responses` times
   `errors_from`);
 - pre-fit: :math:`C_{ik} w_k / C_{kk}`, the same for one pre-fit width;
-- of a group: the part of the variance that holding the group takes away
+- of a group: the reduction of the variance in a fit with the group held
   (`group_variances`);
 - global: the shift for one standard deviation of a measurement (`times_deviation` for
   main data, `everwillow.impacts._auxiliary_fluctuations` for auxiliary data).
 
-Rows of an impact are POIs, columns are what is moved. All shifts are for a move up.
+Rows of an impact are POIs, columns are moved parameters or data. All moves are upwards.
 """
 
 from typing import Any
@@ -59,11 +59,11 @@ def errors_from(covariance: Float[Array, "free free"]) -> Float[Array, " free"]:
 def responses(
     covariance: Float[Array, "free free"], pois: Any, others: Any
 ) -> Float[Array, "pois others"]:
-    """Return how far a POI moves for each unit by which a parameter is moved.
+    """Return the shift of a POI for each unit of the shift of a parameter.
 
-    When parameter k is held at a distance d from its best value, and all others are
-    fitted again, the minimum moves by ``C[:, k] / C[k, k] d``. NaN where one of the
-    two is held at a bound.
+    If parameter k is held at a distance d from its best value, and all others are
+    fitted again, the minimum moves by ``C[:, k] / C[k, k] d``. NaN if one of the two
+    is held at a bound.
     """
     variance = jnp.diagonal(covariance)
     poi_variance, variance = variance[pois], variance[others]
@@ -85,11 +85,11 @@ def unless_held(impacts: Any, errors: Float[Array, " pois"]) -> Any:
 def group_variances(
     covariance: Float[Array, "free free"], pois: Any, members: Any
 ) -> Float[Array, "pois groups"]:
-    r"""Return the variance that groups of parameters bring to each POI.
+    r"""Return the contribution of groups of parameters to the variance of each POI.
 
     This is :math:`v_G C_{GG}^{-1} v_G^\mathsf T` with :math:`v_G` the covariances of
-    the POI with the members. It equals the variance of the POI less the one it has in
-    a fit with the group held.
+    the POI with the members. It equals the reduction of the variance of the POI in a
+    fit with the group held.
 
     Args:
         covariance: The covariance of the fitted parameters.
@@ -99,7 +99,7 @@ def group_variances(
     variance = jnp.diagonal(covariance)
     moving = variance > 0
     scale = jnp.where(moving, 1 / jnp.sqrt(jnp.where(moving, variance, 1)), 0)
-    # The `where` above turns NaN into zero, and the result has to stay NaN.
+    # The `where` above turns NaN into zero, but the result has to be NaN.
     bad = ~jnp.all(jnp.isfinite(covariance))
     scaled = scale[:, None] * covariance * scale[None, :]
     eye = jnp.eye(variance.shape[0], dtype=variance.dtype)
@@ -113,8 +113,8 @@ def group_variances(
         half = jax.scipy.linalg.solve_triangular(lower, chosen, lower=True)
         return jnp.sum(half**2, axis=0)
 
-    found = jax.lax.map(one, jnp.asarray(members)).T
-    return jnp.where(bad, jnp.nan, found)
+    variances = jax.lax.map(one, jnp.asarray(members)).T
+    return jnp.where(bad, jnp.nan, variances)
 
 
 def inverse_root(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
@@ -128,10 +128,11 @@ def inverse_root(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
 def root(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
     r"""Return a matrix A with :math:`A A^\mathsf T = V`, closest to diagonal.
 
-    With the widths D and the correlations R, :math:`A = D R^{1/2}`. Of all roots its
-    columns, uncorrelated fluctuations, are most like those of the single measurements,
-    so that each can be given a share of a variance (arXiv:1512.00809, ZCA-cor). NaN if
-    V is no covariance: if it has a negative eigenvalue that is not rounding.
+    With the widths D and the correlations R, :math:`A = D R^{1/2}`. Its columns are
+    uncorrelated fluctuations; of all roots they are most similar to the fluctuations of
+    the single measurements, so that they define the contribution of each measurement to
+    a variance (arXiv:1512.00809, ZCA-cor). NaN if V has a negative eigenvalue beyond
+    rounding.
     """
     width = jnp.sqrt(jnp.diagonal(matrix))
     values, vectors = jnp.linalg.eigh(matrix / width[:, None] / width[None, :])
@@ -141,10 +142,10 @@ def root(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
 
 
 def times_deviation(moved: Any, variance: Any) -> Any:
-    """Multiply responses by standard deviations, given as a prefix of their tree.
+    """Multiply responses by standard deviations, for variances in a prefix of the tree.
 
     Raises:
-        ArgumentValueError: If the variances are no prefix.
+        ArgumentValueError: If the variances are not a prefix of the tree.
         ShapeMismatchError: If variances do not broadcast to the data.
     """
 
@@ -175,7 +176,7 @@ def scattered(covariance: Any, free: np.ndarray, size: int) -> Array:
 
 
 def rest_in_quadrature(total: Any, part: Any) -> Any:
-    """Return the difference in quadrature, NaN where the part exceeds the total."""
+    """Return the difference in quadrature, NaN if the part exceeds the total."""
     library = namespace(total, part)
     square = total**2 - part**2
     rounding = 1e-12 * total**2

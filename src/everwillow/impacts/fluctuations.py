@@ -1,4 +1,4 @@
-"""Global impacts: what each fluctuation of the data adds to an error."""
+"""Global impacts: the contribution of each fluctuation of the data to an error."""
 
 import warnings
 from collections.abc import Callable, Collection, Mapping
@@ -51,29 +51,30 @@ from everwillow.uncertainty.fisher_information import likelihood_at
 # Number of POIs whose responses to all data are computed at a time.
 AT_ONCE = 16
 
-# Ratio of the sum in quadrature to the error beyond which the variances of the data
-# cannot be those of the likelihood.
+# If the ratio of the sum in quadrature to the error is larger than this, or smaller
+# than its inverse, the variances of the data are not those of the likelihood.
 FAR_OFF = 2.0
 
 
 class GlobalImpacts(eqx.Module):
     """Shifts of parameters of interest (POIs) for one fluctuation of each measurement.
 
-    Fluctuations of different measurements are independent, so the squares of all
-    shifts add up to the variance of the POI: exactly in a linear Gaussian model and
-    on Asimov data, and else up to how the observed information differs from the
-    expected one.
+    Fluctuations of different measurements are independent, so that the squares of all
+    shifts add up to the variance of the POI: exactly in a linear Gaussian model and on
+    Asimov data, and otherwise up to the difference of the observed and the expected
+    information.
 
     Attributes:
-        auxiliary: Shifts for each auxiliary measurement, one standard deviation up,
+        auxiliary: Shifts for each auxiliary measurement one standard deviation up,
             shape ``(pois, names)``.
-        data: The same for the main data, in their structure with a leading axis of
-            POIs, None where data do not fluctuate; None without `data_variance`.
-        errors: The errors of the POIs, from the covariance, shape ``(pois,)``.
-        refits: The shifts for the auxiliary measurements by fits, down and up; None
+        data: Shifts for each main datum one standard deviation up, in the structure of
+            the data with a leading axis of POIs, None for data that do not fluctuate;
+            None without `data_variance`.
+        errors: The errors of the POIs from the covariance, shape ``(pois,)``.
+        refits: The shifts for the auxiliary measurements from fits, down and up; None
             without `refit`.
         pois: Labels of the POIs.
-        names: For each auxiliary measurement the label of its parameter.
+        names: The label of the parameter of each auxiliary measurement.
     """
 
     auxiliary: Float[Array, "pois names"]
@@ -90,7 +91,7 @@ class GlobalImpacts(eqx.Module):
 
     @property
     def statistical(self) -> Float[Array, " pois"] | None:
-        """The part that comes from the main data; None without `data`."""
+        """The part of the error that comes from the main data; None without `data`."""
         if self.data is None:
             return None
         return sum_in_quadrature(*jax.tree.leaves(self.data))
@@ -131,49 +132,50 @@ def global_impacts(
 ) -> GlobalImpacts:
     r"""Return the shift of an estimate for a fluctuation of each measurement.
 
-    With the covariance C and the data d, auxiliary ones included, the estimates follow
-    the data by
+    With the covariance C and the data d, auxiliary ones included, the derivatives of
+    the estimates are
 
     .. math:: \frac{d\hat\theta}{dd} = -C\,
               \frac{\partial^2 (-\ln L)}{\partial\theta\,\partial d} ,
 
-    and an impact is this times the standard deviation of the datum: that of an
-    auxiliary measurement follows from its constraint at the best fit, that of the main
-    data from `data_variance`. Where measurements are correlated, the fluctuations are
-    those uncorrelated ones that are most like the single measurements
-    (arXiv:1512.00809, ZCA-cor). All POIs and all data take one gradient of the
-    likelihood for each POI. See arXiv:2307.04007, where these are the *global* impacts.
+    and an impact is this times the standard deviation of the datum: for an auxiliary
+    measurement it follows from its constraint at the best fit, for the main data from
+    `data_variance`. For correlated measurements the fluctuations are those uncorrelated
+    ones that are most similar to the single measurements (arXiv:1512.00809, ZCA-cor).
+    The computation takes one gradient of the likelihood for each POI. See
+    arXiv:2307.04007, where these are the *global* impacts.
 
     Args:
         nll_fn: The fitted likelihood.
         result: Its best fit.
-        observation: Second argument of `nll_fn`; None means a Model's own.
+        observation: Second argument of `nll_fn`; None for the data of a Model.
         pois: Keys or labels of the parameters of interest.
-        data_variance: Variances of the main data. ``"model"``: those that the Model
-            tells (`measurement_variance`), and if it tells none ``"poisson"``: those of
-            counts, what it expects at the best fit; wrong for anything but counts. Else
-            a pytree like the main data, or a prefix of it: variances that broadcast to
-            the data, a matrix for a vector of correlated data, None for what does not
-            fluctuate. None alone: leave the main data out. A plain function has no
-            main data; all of its observation counts.
+        data_variance: The variances of the main data, or None to leave out the main
+            data. ``"model"`` means the variances that the Model defines
+            (`measurement_variance`), or ``"poisson"`` without these; ``"poisson"``
+            means the expectation at the best fit, which is right for counts only.
+            Otherwise a pytree like the main data, or a prefix of it: variances that
+            broadcast to the data, a matrix for a vector of correlated data, None for
+            data that do not fluctuate. The main data of a plain function are its whole
+            observation.
         constraints: As in `rank`.
         covariance: As in `rank`.
-        refit: Whether to move each auxiliary observation and fit again, too; for a
-            Model.
+        refit: Whether to shift each auxiliary observation and fit again, too; for
+            Models.
         batch_size: As in `rank`.
         throw: As in `rank`.
         **options: `RefitOptions`: `bounds`, needed where `nll_fn` is a plain function;
             `solver` and `max_steps`.
 
     Raises:
-        ArgumentValueError: If nothing tells the variances of the data, or a plain
-            function is to be refitted.
-        ShapeMismatchError: If `data_variance` does not fit the data.
+        ArgumentValueError: If the variances of the data are not known, or for `refit`
+            with a plain function.
+        ShapeMismatchError: If the shape of `data_variance` does not fit the data.
 
     Warns:
-        UserWarning: If with Poisson variances the squares are not even roughly the
-            variance: then the data are no counts. If a POI is held at a bound, without
-            `refit`.
+        UserWarning: If the squares of the impacts with Poisson variances differ from
+            the variance of the POI by more than a factor of four, so that the data are
+            not counts. If a POI is held at a bound, without `refit`.
 
     Example:
         >>> import everwillow as ew
@@ -192,8 +194,8 @@ def global_impacts(
     poi = positions(pois, fit, where="pois")
     is_model = isinstance(nll_fn, AbstractModel)
     _check_options(data_variance, is_model=is_model, refit=refit)
-    known = auxiliary_of(fit)
-    shifts = lambda fit: _auxiliary_shifts(fit, known, poi)
+    measurements = auxiliary_of(fit)
+    shifts = lambda fit: _auxiliary_shifts(fit, measurements, poi)
     fit, (errors, rows, auxiliary) = computed(fit, shifts, throw=throw)
     data = None
     if data_variance is not None:
@@ -201,22 +203,22 @@ def global_impacts(
     refits = None
     if refit:
         problem = posed(nll_fn, fit, observation, **options)
-        refits = _refits(problem, fit, known, poi, batch_size)
+        refits = _refits(problem, fit, measurements, poi, batch_size)
     else:
         cure = ", or move the data by fits, refit=True"
         warn_if_held(fit, poi, errors, cure=cure, stacklevel=4)
-    found = GlobalImpacts(
+    impacts = GlobalImpacts(
         auxiliary=auxiliary,
         data=data,
         errors=errors,
         refits=refits,
         pois=tuple(result.labels[i] for i in poi),
-        names=known.labels,
+        names=measurements.labels,
     )
     assumed = isinstance(data_variance, str)
     if assumed and _variance_method(nll_fn, data_variance) is None:
-        _warn_if_far_off(found)
-    return found
+        _warn_if_far_off(impacts)
+    return impacts
 
 
 def _check_options(data_variance: Any, *, is_model: bool, refit: bool) -> None:
@@ -298,7 +300,7 @@ def _as_float(leaf: Any) -> Any:
 
 
 def _variance_method(model: Any, data_variance: str) -> Callable[..., Any] | None:
-    """Return the method that returns variances, or None to take the data as counts."""
+    """Return the method that returns variances, or None for Poisson variances."""
     return (
         getattr(model, "measurement_variance", None)
         if data_variance == "model"
@@ -306,15 +308,15 @@ def _variance_method(model: Any, data_variance: str) -> Callable[..., Any] | Non
     )
 
 
-def _warn_if_far_off(found: GlobalImpacts) -> None:
-    if is_traced(found):
+def _warn_if_far_off(impacts: GlobalImpacts) -> None:
+    if is_traced(impacts):
         return
-    total = found.total
+    total, errors = impacts.total, impacts.errors
     assert total is not None
-    ratio = total / found.errors
-    off = ~((ratio < FAR_OFF) & (ratio > 1 / FAR_OFF)) & np.isfinite(found.errors)
+    ratio = total / errors
+    off = ~((ratio < FAR_OFF) & (ratio > 1 / FAR_OFF)) & np.isfinite(errors)
     if np.any(off):
-        names = ", ".join(np.asarray(found.pois)[off])
+        names = ", ".join(np.asarray(impacts.pois)[off])
         warnings.warn(
             f"global_impacts: with Poisson variances of the main data, the squares of "
             f"the impacts on {names} add up to {ratio[off][0] ** 2:.3g} times the "
@@ -336,14 +338,18 @@ def _refits(
 
 
 def _observed_places(aux: Mapping[Key, Any], known: Auxiliary) -> tuple[Any, int]:
-    """Return where in the ravelled auxiliary observations those of each name begin."""
+    """Return the first position of each name in the ravelled auxiliary observations.
+
+    Returns:
+        The positions, and the number of all observations.
+    """
     leaves, structure = jax.tree.flatten(aux)
     ends = np.cumsum([0, *(np.size(leaf) for leaf in leaves)])
     numbered = [
         np.arange(start, end).reshape(np.shape(leaf))
         for start, end, leaf in zip(ends[:-1], ends[1:], leaves, strict=True)
     ]
-    # The structure may be a table, which finds the numbers of a name in one array.
+    # The structure may be a table, which looks up the numbers of a name.
     numbers = structure.unflatten(numbered)
     names = (*known.single, *known.joint)
     return {name: int(np.ravel(numbers[name])[0]) for name in names}, int(ends[-1])
@@ -352,7 +358,7 @@ def _observed_places(aux: Mapping[Key, Any], known: Auxiliary) -> tuple[Any, int
 def _compiled_moves(
     curvature, known: Auxiliary, vector, others, free, place: dict[Any, int], size: int
 ) -> tuple[Array, Array]:
-    """Return the moves of the auxiliary observations, and those of the estimates."""
+    """Return the shifts of the auxiliary observations, and those of the estimates."""
     covariance = covariance_from(*curvature)
     steps, information = shifts_of(covariance, known, vector, others, free)
     sizes = fluctuations(known, vector, others, information)

@@ -1,4 +1,4 @@
-"""Impacts of groups of parameters, and the split into statistical and systematic."""
+"""Impacts of groups of parameters, and statistical and systematic parts of errors."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -38,16 +38,15 @@ from everwillow.parameters import AbstractConstraint
 
 
 class GroupImpacts(eqx.Module):
-    """Impacts of groups of nuisance parameters; never negative, in units of the POI.
+    """Impacts of groups of nuisance parameters, in units of the POI.
 
-    NaN for a POI held at a bound, which has no error.
+    They are not negative, and NaN for a POI held at a bound, which has no error.
 
     Attributes:
-        traditional: The root of the variance that is removed when the group is held at
-            its best values, shape ``(pois, groups)``.
-        auxiliary: The root of the variance that comes from the auxiliary measurements
-            of the group's parameters (the global impact). Zero for a group without
-            constraints.
+        traditional: The root of the reduction of the variance in a fit with the group
+            held at its best values, shape ``(pois, groups)``.
+        auxiliary: The root of the contribution of the auxiliary measurements of the
+            group to the variance (the global impact); zero without constraints.
         errors: The errors of the POIs, shape ``(pois,)``.
         pois: Labels of the POIs.
         groups: Names of the groups.
@@ -81,16 +80,17 @@ class GroupImpacts(eqx.Module):
 class SplitErrors(eqx.Module):
     """Errors divided into a statistical and a systematic part, which add in quadrature.
 
-    Every field has the shape ``(pois,)``.
+    Every array has the shape ``(pois,)``.
 
     Attributes:
         total: The error of the POI.
-        statistical: Its error in a fit with the systematic parameters held.
-        systematic: What is missing to the total.
-        statistical_global: What the fluctuations of everything else, the main data
-            above all, bring: what is missing to the total.
-        systematic_global: What the fluctuations of the auxiliary data of the systematic
-            parameters bring.
+        statistical: The error in a fit with the systematic parameters held.
+        systematic: The difference in quadrature of `total` and `statistical`.
+        statistical_global: The difference in quadrature of `total` and
+            `systematic_global`: the contribution of all other data, in particular of
+            the main data.
+        systematic_global: The contribution of the auxiliary data of the systematic
+            parameters.
         pois: Labels of the POIs.
         names: Labels of the parameters that count as systematic.
     """
@@ -136,16 +136,16 @@ def group_impacts(
     With the covariances :math:`v_G` of a POI with the members of a group, and the
     covariance :math:`C_{GG}` of the members, the traditional impact of the group is
     :math:`\sqrt{v_G C_{GG}^{-1} v_G^\mathsf T}`: the difference in quadrature of the
-    errors in the fit and in one with the group held. Groups may overlap; their
-    traditional impacts do not add up to the total. The global impacts of disjoint
-    groups do, together with that of the main data (arXiv:2307.04007).
+    errors without and with the group held. Groups may overlap. Traditional impacts do
+    not add up to the total in quadrature; the global impacts of disjoint groups and of
+    the main data do (arXiv:2307.04007).
 
     Args:
         result: The best fit.
         pois: Keys or labels of the parameters of interest.
-        groups: For each name of a group keys, labels or patterns such as ``"jes_*"``.
-            POIs and fixed parameters are left out; a group without a member has no
-            impact.
+        groups: Keys, labels or patterns such as ``"jes_*"`` of the members, by the name
+            of the group. POIs and fixed parameters are left out; the impact of a group
+            without a member is zero.
         constraints: As in `rank`.
         covariance: As in `rank`.
         throw: As in `rank`.
@@ -203,15 +203,14 @@ def split_errors(
     covariance: Float[Array, "free free"] | None = None,
     throw: bool = True,
 ) -> SplitErrors:
-    """Split errors into a statistical and a systematic part, in both usual ways.
+    """Split errors into a statistical and a systematic part, by two methods.
 
-    By *quadrature*: the statistical error is that of a fit with the systematic
-    parameters held at their best values, where -ln L has its minimum at the same
-    place. By the *global* method: the systematic error is what the fluctuations of
-    their auxiliary measurements bring, and the statistical error is the rest.
-    The two differ where the data themselves constrain a systematic parameter: in the
-    global method the uncertainty of that constraint is statistical
-    (arXiv:2307.04007, section 3).
+    In the *quadrature* method the statistical error is that of a fit with the
+    systematic parameters held at their best values. In the *global* method the
+    systematic error is the contribution of the fluctuations of their auxiliary
+    measurements. The other part is the difference in quadrature. The methods differ if
+    the main data constrain a systematic parameter: the global method counts the
+    uncertainty of that constraint as statistical (arXiv:2307.04007, section 3).
 
     Args:
         result: The best fit.

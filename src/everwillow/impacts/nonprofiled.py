@@ -1,4 +1,4 @@
-"""Impacts of parameters that a fit does not profile."""
+"""Impacts of parameters that are fixed in the fit."""
 
 from collections.abc import Collection, Mapping
 from typing import Any, Unpack
@@ -27,14 +27,14 @@ from everwillow.parameters import AbstractConstraint
 
 
 class NonprofiledImpacts(eqx.Module):
-    """Shifts of POIs in fits with a fixed parameter moved by its uncertainty.
+    """Shifts of POIs in fits with a fixed parameter shifted by its uncertainty.
 
-    A shift is the value with the parameter moved, less the nominal one, in units of
+    A shift is the value with the parameter shifted, less the nominal value, in units of
     the POI.
 
     Attributes:
         refits: The shifts with each parameter down and up, with the status of the fits.
-        widths: The distance that each parameter was moved by, shape ``(moved,)``.
+        widths: The distance by which each parameter was shifted, shape ``(moved,)``.
         pois: Labels of the POIs.
         names: Labels of the parameters that were moved.
     """
@@ -57,27 +57,27 @@ class NonprofiledImpacts(eqx.Module):
     def envelope(
         self, groups: Mapping[str, Any] | None = None
     ) -> dict[str, Float[Array, "2 pois"]]:
-        """Return the errors that groups of parameters bring, down and up.
+        """Return the errors from groups of parameters, down and up.
 
-        The most negative shifts of the members are added in quadrature, and likewise
-        the most positive ones, whichever way the parameters were moved.
+        For each member the most negative and the most positive shift are taken, in
+        whichever direction the parameter was shifted. Each is added in quadrature.
 
         Args:
-            groups: For each name the labels of its members; those that were not moved
-                are left out, and groups without a member, too. None for one of all,
-                called ``"total"``.
+            groups: The labels of the members by the name of the group. Labels of other
+                parameters and groups without a member are left out. None for a single
+                group of all parameters, called ``"total"``.
 
         Returns:
-            For each group the downward error, negative, and the upward one.
+            The downward error, which is negative, and the upward one for each group.
         """
-        given = {"total": self.names} if groups is None else groups
-        found = {}
-        for group, names in given.items():
+        groups = {"total": self.names} if groups is None else groups
+        errors = {}
+        for group, names in groups.items():
             chosen = {names} if isinstance(names, str) else set(names)
             here = [i for i, name in enumerate(self.names) if name in chosen]
             if here:
-                found[group] = self._errors(np.asarray(here))
-        return found
+                errors[group] = self._errors(np.asarray(here))
+        return errors
 
     def _errors(self, here: np.ndarray) -> Any:
         shifts = self.refits.shifts[:, :, here]
@@ -121,20 +121,20 @@ def nonprofiled_impacts(
     batch_size: int | None = None,
     **options: Unpack[RefitOptions],
 ) -> NonprofiledImpacts:
-    """Move each parameter that was fixed in a fit by its uncertainty, and fit again.
+    """Shift each parameter that was fixed in a fit by its uncertainty, and fit again.
 
-    For uncertainties that the data must not constrain: they are left out of the fit,
-    and come on top of its error.
+    This is for uncertainties that the data must not constrain: the parameters are fixed
+    in the fit, and these impacts are added to its error.
 
     Args:
         nll_fn: The fitted likelihood.
         result: Its best fit.
-        observation: The fitted data; None means a Model's own.
+        observation: The fitted data; None for the data of a Model.
         pois: Keys or labels of the parameters of interest.
-        frozen: Keys, labels or patterns of the fixed parameters to move. Patterns skip
-            what has no width.
-        widths: The distance to move each by, by key or label. By default these are the
-            widths of the constraints.
+        frozen: Keys, labels or patterns of the fixed parameters to shift. Patterns skip
+            parameters without a width.
+        widths: The distances of the shifts, by key or label; by default the widths of
+            the constraints.
         constraints: As in `rank`.
         batch_size: As in `rank`.
         **options: `RefitOptions`: `bounds`, needed where `nll_fn` is a plain function;
@@ -144,9 +144,9 @@ def nonprofiled_impacts(
         `NonprofiledImpacts`; a fit that fails is NaN in it, with its status.
 
     Raises:
-        UnknownKeyError: If a name or a pattern means no parameter.
+        UnknownKeyError: If a name or a pattern matches no parameter.
         ArgumentValueError: If a named parameter was not fixed or has no width, or if
-            there is nothing to move.
+            there is no parameter to shift.
 
     Example:
         >>> import everwillow as ew
@@ -162,7 +162,7 @@ def nonprofiled_impacts(
         >>> print(out.down.round(6), out.up.round(6))
         [[4.]] [[-4.]]
     """
-    # The covariance is not needed, but the free parameters and their constraints are.
+    # The covariance is not used, only the free parameters and their constraints.
     size = len(result.free)
     fit = fitted(result, constraints, np.zeros((size, size)))
     poi = positions(pois, fit, where="pois")
@@ -187,7 +187,7 @@ def nonprofiled_impacts(
 
 
 def _frozen(patterns: Any, fit: Any, width: np.ndarray) -> np.ndarray:
-    """Return which fixed parameters to move."""
+    """Return the positions of the fixed parameters to shift."""
     layout = fit.layout
     fixed = np.ones(layout.size, bool)
     fixed[fit.free] = False

@@ -34,23 +34,23 @@ Refit: TypeAlias = Literal["postfit", "prefit"]
 class RankingResult(eqx.Module):
     """Impacts of nuisance parameters on parameters of interest (POIs).
 
-    Impacts are signed shifts of the POI in its own units, shape ``(pois, names)``,
-    when the nuisance parameter is moved up; to first order a move down gives the
-    opposite. NaN stands where there is none: a parameter held at a bound has no error
-    to be moved by, one without a constraint no pre-fit width, and a POI held at a bound
-    is not moved from there to first order, however far fits may move it.
+    Impacts are signed shifts of the POI in its own units, shape ``(pois, names)``, for
+    a shift of the nuisance parameter upwards; to first order a shift downwards gives
+    the opposite. They are NaN for a parameter held at a bound, which has no post-fit
+    error, for pre-fit impacts of one without a constraint, and for a POI held at a
+    bound, which does not move to first order (fits may move it).
 
     Attributes:
-        postfit: Moved by its post-fit error: the traditional impact.
-        prefit: Moved by the width of its constraint.
+        postfit: The impacts for a shift by the post-fit error: traditional impacts.
+        prefit: The impacts for a shift by the width of the constraint.
         values: Best-fit values of the nuisance parameters, shape ``(names,)``.
         errors: Their post-fit errors.
         centers: The values that their constraints prefer.
         widths: The widths of their constraints.
         poi_values: Best-fit values of the POIs, shape ``(pois,)``.
         poi_errors: Their post-fit errors.
-        postfit_refits: The same as `postfit` by fits; None without `refit`.
-        prefit_refits: The same as `prefit` by fits; None without `refit`.
+        postfit_refits: The impacts of `postfit` from fits; None without `refit`.
+        prefit_refits: The impacts of `prefit` from fits; None without `refit`.
         pois: Labels of the POIs.
         names: Labels of the nuisance parameters.
     """
@@ -80,9 +80,9 @@ class RankingResult(eqx.Module):
 
     @property
     def order(self) -> Int[Array, "pois names"]:
-        """Positions of the names by falling size of the post-fit impact, NaN last.
+        """Positions of the names by decreasing size of the post-fit impact, NaN last.
 
-        Where the covariance has none, by the larger one of the refits.
+        An impact that is NaN is replaced by the larger one of the two refits.
         """
         library = namespace(self)
         size = library.abs(self.postfit)
@@ -126,10 +126,10 @@ class RankingResult(eqx.Module):
 # Number of rows of a ranking that are shown.
 SHOWN = 20
 
-# Shown in place of the error of a POI.
+# Text in place of the error of a POI without one.
 NO_ERROR = ", which has no error: it is held at a bound, or the fit has no covariance"
 
-# Down and up.
+# The signs of shifts down and up.
 SIDES = np.array([[-1.0], [1.0]])
 
 
@@ -161,9 +161,9 @@ def rank(
     r"""Rank nuisance parameters by their impact on parameters of interest.
 
     The *traditional* impact of the nuisance parameter k on the POI i is the shift of
-    the POI when k is held one post-fit error from its best value and everything else
-    is fitted again; the *pre-fit* impact is the same with the width of its constraint.
-    To first order they are, with the covariance C,
+    the POI in a fit with k held one post-fit error above its best value; the *pre-fit*
+    impact is the same for the width of its constraint. To first order they are, with
+    the covariance C,
 
     .. math:: \frac{C_{ik}}{\sqrt{C_{kk}}} \quad\text{and}\quad
               \frac{C_{ik}}{C_{kk}} w_k .
@@ -172,24 +172,24 @@ def rank(
     nuisance parameters are correlated after the fit; those of `global_impacts` do
     (arXiv:2307.04007, section 2).
 
-    All are computed from the covariance of the fit, with no further one. With `refit`
-    they are computed exactly too, two fits for each parameter, every one started where
-    the covariance predicts its end; both stand side by side in the record.
+    They are computed from the covariance of the fit alone. With `refit` they are
+    computed by fits, too, two for each parameter, each of which starts at its end as
+    predicted by the covariance. The record has both.
 
     Args:
         nll_fn: The fitted likelihood; needed for `refit` only, like `observation`.
         result: Its best fit.
-        observation: Second argument of `nll_fn`; None means a Model's own.
+        observation: Second argument of `nll_fn`; None for the data of a Model.
         pois: Keys or labels of the parameters of interest.
         nuisances: Keys, labels or patterns such as ``"jes_*"``; POIs are left out.
-        constraints: By key; those of the Model by default. The constraints of a
-            plain function are unknown, so pulls need them here.
-        covariance: Covariance of the free parameters, in place of that of the fit.
-        refit: ``"postfit"``, ``"prefit"`` or both: which impacts to compute by fits.
-        batch_size: How many fits run at once; by default one after the other on a CPU,
-            and 64 on an accelerator.
-        throw: Whether to raise where the fit has no covariance. If False, and always
-            inside JAX transformations, all impacts are NaN there.
+        constraints: The constraints by key; those of the Model by default. Pulls need
+            them for a plain function, whose constraints are not known.
+        covariance: The covariance of the free parameters, in place of that of the fit.
+        refit: ``"postfit"``, ``"prefit"`` or both: the impacts to compute by fits.
+        batch_size: The number of fits that run at once; by default 1 on a CPU and 64 on
+            an accelerator.
+        throw: Whether to raise an error if the fit has no covariance. If False, and
+            always inside JAX transformations, all impacts are NaN then.
         **options: `RefitOptions`: `bounds`, needed where `nll_fn` is a plain function;
             `solver` and `max_steps`.
 
@@ -197,7 +197,7 @@ def rank(
         `RankingResult`; a refit that fails is NaN in it, with its status.
 
     Raises:
-        UnknownKeyError: If a name or a pattern means no parameter.
+        UnknownKeyError: If a name or a pattern matches no parameter.
         ArgumentValueError: If a POI was fixed in the fit.
         NotPositiveDefiniteError: If the fit has no covariance.
 

@@ -1,4 +1,4 @@
-"""Exact impacts: further fits with one parameter, or one auxiliary datum, moved."""
+"""Exact impacts from fits with one parameter or one auxiliary datum shifted."""
 
 import dataclasses
 from collections.abc import Callable
@@ -25,17 +25,17 @@ from everwillow.impacts.best_fit import Fitted
 
 
 class RefitImpacts(eqx.Module):
-    """Shifts of the POIs in fits with one parameter or datum moved down and up.
+    """Shifts of the POIs in fits with one parameter or datum shifted down and up.
 
     The first axis of every array is the side: down, then up.
 
     Attributes:
-        values: The values that it was moved to, shape ``(2, moved)``.
-        shifts: The shifts of the POIs, shape ``(2, pois, moved)``; NaN where a fit
-            failed or the value is outside the bounds of the parameter, and everywhere
-            if the best fit had failed.
-        delta_nll: The rise of -ln L at the minimum, shape ``(2, moved)``. Where it is
-            negative there is a better minimum than the best fit.
+        values: The shifted values, shape ``(2, moved)``.
+        shifts: The shifts of the POIs, shape ``(2, pois, moved)``; NaN if the fit
+            failed or the value is outside the bounds of the parameter. All are NaN if
+            the best fit failed.
+        delta_nll: The rise of -ln L at the minimum, shape ``(2, moved)``. A negative
+            one shows a better minimum than the best fit.
         success: Whether each fit ended at a minimum, shape ``(2, moved)``.
         status: The status of each fit.
         inside: Whether the value is inside the bounds, shape ``(2, moved)``.
@@ -75,18 +75,18 @@ def _minimum(
 
     Args:
         task: The structure of the fit.
-        numbers: Its arguments.
+        numbers: The arguments of the fit.
         start: Start values of the parameters of the problem, shape ``(n,)``.
         held: Which of them are held.
-        base: The best fit with its curvature, to follow the minimum from there by
-            gradients; None for the full solver.
+        base: The best fit with its curvature, from which gradients follow the minimum;
+            None for the full solver.
     """
     moved = holding(numbers, start, held)
     end: Foothold | Outcome
     if base is None:
         end, _ = minimise(task, moved)
     else:
-        # What is not held begins where it is predicted, also where data have moved.
+        # Free parameters start at their predicted values, also if data are shifted.
         end = follow(task, moved, eqx.tree_at(lambda f: f.x, base, start))
     return Minimum(end.x, end.value, end.success, end.status)
 
@@ -95,14 +95,14 @@ class Setting(NamedTuple):
     """The best fit in the coordinates of the compiled program.
 
     Attributes:
-        x: The best values.
+        x: The best-fit values.
         nll: -ln L there.
         success: Whether they are at a minimum.
-        lower: Ends of the bounds, infinite where there is none.
-        upper: Upper ends, likewise.
+        lower: Lower bounds, infinite without one.
+        upper: Upper bounds, infinite without one.
         place: Positions of the free parameters among those of the problem.
-        base: The best fit with its Hessian, to follow the minimum from there; None for
-            the full solver.
+        base: The best fit with its Hessian, from which the minimum is followed; None
+            for the full solver.
     """
 
     x: Any
@@ -117,13 +117,14 @@ class Setting(NamedTuple):
 def posed(
     nll_fn: Any, fit: Fitted, observation: Any, **options: Unpack[RefitOptions]
 ) -> tuple[Problem, Setting]:
-    """Return the problem of the best fit, ready to be run again from its end."""
+    """Return the problem of the best fit, which starts at its end, and its setting."""
     result, layout = fit.result, fit.layout
-    taken = set(result.free)
+    free_elements = set(result.free)
     fixed = {
         key: ...
         for i, key in enumerate(layout.keys)
-        if not layout.numeric[i] or taken.isdisjoint(layout.elements(i).tolist())
+        if not layout.numeric[i]
+        or free_elements.isdisjoint(layout.elements(i).tolist())
     }
     problem = pose(nll_fn, result.params, observation, fixed=fixed, **options)
     index = np.asarray(problem.numbers.index)
@@ -133,7 +134,7 @@ def posed(
     lower, upper = problem.range(np.arange(index.size))
     place = np.searchsorted(index, fit.free)
     x = numbers.vector[index]
-    # Under a user's `jax.vmap` both ways of a branch run, so following saves nothing.
+    # Under `jax.vmap` both branches of a condition run: following is not faster there.
     alone = result.hessian is not None and not is_traced(result, problem.numbers)
     base = foothold(problem, result) if alone else None
     ends = lower, upper
@@ -152,13 +153,13 @@ def refit_parameters(
     """Fit again with each parameter held at each target.
 
     Args:
-        problem: Posed at the best fit.
+        problem: The problem at the best fit.
         setting: The best fit.
-        covariance: Of the free parameters.
-        pois: Positions among the free parameters.
-        moved: Likewise, shape ``(moved,)``.
-        targets: Values, shape ``(2, moved)``; NaN where there is none.
-        batch_size: How many fits run at once.
+        covariance: The covariance of the free parameters.
+        pois: Positions of the POIs among the free parameters.
+        moved: Positions of the shifted ones among these, shape ``(moved,)``.
+        targets: The shifted values, shape ``(2, moved)``; NaN without one.
+        batch_size: The number of fits that run at once.
     """
     args = (problem.task, problem.numbers, setting, covariance, pois, moved, targets)
     return on_host(programs.call(_refit_parameters, *args, _lanes(batch_size)))
@@ -174,7 +175,7 @@ def _refit_parameters(
         here = place[which]
         good = (target >= setting.lower[here]) & (target <= setting.upper[here])
         target = jnp.where(good, target, x[here])
-        # To first order the others follow along their covariances with the one moved.
+        # To first order the others move by their covariances with the shifted one.
         column, own = covariance[:, which], covariance[which, which]
         slope = jnp.where(own > 0, column / jnp.where(own > 0, own, 1), 0)
         start = x.at[place].add(slope * (target - x[here]))
@@ -194,15 +195,15 @@ def refit_fixed(
     targets: Any,
     batch_size: int | None,
 ) -> RefitImpacts:
-    """Fit again with each parameter that was fixed moved to each target.
+    """Fit again with each fixed parameter shifted to each target.
 
     Args:
-        problem: Posed at the best fit.
+        problem: The problem at the best fit.
         setting: The best fit.
-        pois: Positions among the free parameters.
-        moved: Places of the parameters among all, shape ``(moved,)``.
-        targets: Values, shape ``(2, moved)``.
-        batch_size: How many fits run at once.
+        pois: Positions of the POIs among the free parameters.
+        moved: Positions of the shifted parameters among all, shape ``(moved,)``.
+        targets: The shifted values, shape ``(2, moved)``.
+        batch_size: The number of fits that run at once.
     """
     args = (problem.task, problem.numbers, setting, pois, moved, targets)
     return on_host(programs.call(_refit_fixed, *args, _lanes(batch_size)))
@@ -233,16 +234,16 @@ def refit_auxiliary(
     predicted: Any,
     batch_size: int | None,
 ) -> RefitImpacts:
-    """Fit again with the auxiliary observations moved.
+    """Fit again with the auxiliary observations shifted.
 
     Args:
-        problem: Posed at the best fit of a Model.
+        problem: The problem at the best fit of a Model.
         setting: The best fit.
-        pois: Positions among the free parameters.
-        shifts: One row for each fluctuation, over the ravelled auxiliary observations,
+        pois: Positions of the POIs among the free parameters.
+        shifts: The shifts of the ravelled auxiliary observations in each fluctuation,
             shape ``(moved, aux)``.
-        predicted: How far the free parameters move to first order, ``(moved, free)``.
-        batch_size: How many fits run at once.
+        predicted: The first-order shifts of the free parameters, ``(moved, free)``.
+        batch_size: The number of fits that run at once.
     """
     args = (problem.task, problem.numbers, setting, pois, shifts, predicted)
     return on_host(programs.call(_refit_auxiliary, *args, _lanes(batch_size)))
@@ -269,10 +270,10 @@ def _refit_auxiliary(
 
 
 def _lanes(batch_size: int | None) -> int:
-    """Return how many fits run at once; 0 for one after the other.
+    """Return the number of fits that run at once; 0 for one after the other.
 
-    A CPU gains nothing from fits in step, each waiting for the slowest; one by one
-    they can be followed from the best fit by gradients.
+    On a CPU fits in lanes, which wait for the slowest one, are not faster; single fits
+    can follow the minimum from the best fit by gradients.
     """
     if batch_size is not None:
         return 0 if batch_size <= 1 else int(batch_size)
@@ -287,9 +288,9 @@ def _arrays(setting: Setting, lanes: int) -> Setting:
 
 
 def _inside(start: Array, x: Array, setting: Setting) -> Array:
-    """Return a start from which the fit may begin; what is outside stays where it is.
+    """Return a start inside the bounds; other elements keep the best-fit value.
 
-    Strictly, as a smooth map of a parameter cannot begin at an end.
+    Starts at a bound are replaced, too, as smooth maps are infinite there.
     """
     return jnp.where((start > setting.lower) & (start < setting.upper), start, x)
 

@@ -1,4 +1,4 @@
-"""The statistical parts of errors: of the data, and of simulated samples."""
+"""The statistical parts of errors, from the data and from simulated samples."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -36,18 +36,18 @@ from everwillow.uncertainty.fisher_information import likelihood_at, second_deri
 
 
 class StatisticalImpacts(eqx.Module):
-    """The parts of errors that come from numbers of events.
+    """The parts of errors from the finite number of events in data and in simulation.
 
-    Every field has the shape ``(pois,)``. The traditional ones are what is left with
-    everything else held: `data` with the systematic parameters and the templates held
-    at their best, `simulation` what is missing in quadrature when the templates may
-    fluctuate. The global ones are what the fluctuations themselves bring; with those of
-    the auxiliary measurements they add up to the error in quadrature.
+    Every array has the shape ``(pois,)``. The traditional impacts come from fits with
+    the systematic parameters held: `data` is the error with the templates held, too,
+    and `simulation` the increase in quadrature with templates that may fluctuate. The
+    global impacts are the contributions of the fluctuations; with those of the
+    auxiliary measurements they add up to the error in quadrature.
 
     Attributes:
         data: Traditional impact of the data.
         simulation: Traditional impact of the simulated samples.
-        data_global: Global impact of the data: what is missing to the error.
+        data_global: Global impact of the data: the rest of the error in quadrature.
         simulation_global: Global impact of the simulated samples.
         errors: The errors of the POIs.
         pois: Labels of the POIs.
@@ -86,11 +86,11 @@ def statistical_impacts(
 ) -> StatisticalImpacts:
     r"""Split statistical errors into those of the data and of the simulated samples.
 
-    For models that profile the statistics of their templates inside the likelihood, as
-    `everwillow.models.templates.TemplateModel` does; where these are parameters, they
-    are a group like any other. With the Hessian H, in which they are profiled, and H'
-    with the templates held at their best, both without the rows of constrained
-    parameters, the traditional impacts are
+    This is for models that profile the statistics of their templates inside the
+    likelihood, such as `everwillow.models.templates.TemplateModel`; if these are
+    parameters of the model, use `group_impacts`. With the Hessians H, in which the
+    templates are profiled, and H', in which they are held, both without the rows of
+    constrained parameters, the traditional impacts are
 
     .. math:: \sigma_\text{data} = \sqrt{(H'^{-1})_{ii}}, \qquad
               \sigma_\text{sim}^2 = (H^{-1})_{ii} - (H'^{-1})_{ii} .
@@ -98,14 +98,14 @@ def statistical_impacts(
     Args:
         model: The Model that was fitted.
         result: Its best fit.
-        observation: The fitted data; None means the Model's own.
+        observation: The fitted data; None for the data of the Model.
         pois: Keys or labels of the parameters of interest.
         constraints: As in `rank`.
         covariance: As in `rank`.
         throw: As in `rank`.
 
     Raises:
-        ArgumentTypeError: If `model` has no profiled statistics.
+        ArgumentTypeError: If `model` does not profile the statistics of templates.
 
     Warns:
         UserWarning: If a POI is held at a bound.
@@ -174,17 +174,17 @@ def statistical_impacts(
 
 
 def _parts(curvature: Any, without: Any, at_bound: Any, poi: Any, constrained: Any):
-    """Return errors, and the traditional parts of them."""
+    """Return the errors and their traditional parts."""
     covariance = covariance_from(*curvature)
     members = jnp.asarray(constrained)[None, :]
     variance = jnp.diagonal(covariance)[poi]
     left = variance - group_variances(covariance, poi, members)[:, 0]
     held = jnp.asarray(at_bound) | members[0]
     inside = jnp.diagonal(covariance_of(jnp.asarray(without), held))[poi]
-    # Up to rounding, profiling cannot make an error smaller.
+    # Profiling makes an error smaller by rounding only.
     difference = jnp.maximum(left - inside, 0)
     errors = errors_from(covariance)[poi]
-    # A POI at a bound has no error, and so no parts of it.
+    # A POI at a bound has no error.
     parts = (jnp.where(jnp.isnan(errors), jnp.nan, v) for v in (inside, difference))
     return errors, *map(_root, parts)
 

@@ -1,4 +1,4 @@
-"""The best fit that profiles start from, and the parameters held there."""
+"""The best fit from which profiles start, and the parameters held there."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -24,9 +24,9 @@ class BestFit(NamedTuple):
     """A posed fit and its minimum.
 
     Attributes:
-        problem: The fit, without what is held.
-        minimum: Its end.
-        base: The same as a foothold.
+        problem: The fit, before parameters are held.
+        minimum: Its result.
+        base: The minimum as a foothold.
         held: Parameters held at the minimum throughout, shape ``(n,)``.
         held_names: Labels of these.
     """
@@ -60,11 +60,11 @@ class BestFit(NamedTuple):
 
 
 class ProfileProblem(NamedTuple):
-    """A posed fit before it is run; it checks names and values.
+    """A posed fit before it is run, which checks names and values.
 
     Attributes:
-        problem: The fit, without what is held.
-        given: Its end, if that is known.
+        problem: The fit, before parameters are held.
+        given: Its result, if the user has given it.
         held: Parameters to hold at the minimum, shape ``(n,)``.
     """
 
@@ -89,13 +89,13 @@ class ProfileProblem(NamedTuple):
         return place
 
     def check_inside(self, name: Key, place: int, values: Any, *, where: str) -> None:
-        """Refuse values that are not finite or beyond the bounds of a parameter."""
+        """Raise an error for values that are not finite or are outside the bounds."""
         if not is_traced(values):
             values = np.asarray(values)[..., None]
         self.problem.check_inside(name, values, np.array([place]), where=where)
 
     def best_fit(self) -> BestFit:
-        """Find the minimum, unless it is given."""
+        """Find the minimum, unless the user has given it."""
         problem, given = self.problem, self.given
         # A traced fit may depend on numbers that the given result does not have.
         traced = is_traced(problem.task, problem.numbers)
@@ -133,8 +133,8 @@ def pose_profile(
 
     Args:
         nll_fn: As in `fit`; likewise what is not listed here.
-        params: Start values, or the end of the free fit, which is then not fitted
-            again.
+        params: Start values, or the result of the free fit, which is then not
+            repeated.
         observation: Data.
         held: Names or patterns (``"alpha*"``) of parameters held at the best fit.
         **options: As in `fit`.
@@ -160,7 +160,7 @@ def _ends_at(problem: Problem, given: FitResult) -> bool:
 
 
 def confidence(cl: Any) -> float:
-    """Return a confidence level, or raise if it is none."""
+    """Check a confidence level and return it."""
     if is_traced(cl) or isinstance(cl, str) or np.ndim(cl):
         raise ArgumentTypeError(
             f"cl: expected one number that is not traced, got {type(cl).__name__}."
@@ -173,7 +173,7 @@ def confidence(cl: Any) -> float:
 
 
 def _held(problem: Problem, names: Iterable[str]) -> np.ndarray:
-    """Return which parameters names and patterns hold."""
+    """Return which parameters match the names and patterns of held ones."""
     if isinstance(names, str):
         raise ArgumentTypeError(
             f"held: expected a list of names, got the string {names!r}: [{names!r}]."

@@ -1,4 +1,4 @@
-"""The two parameters of a contour, and how points of their plane come onto it."""
+"""Corrections that move points of the plane of two parameters onto a contour."""
 
 from typing import Any
 
@@ -24,20 +24,21 @@ LATE = 0.5
 
 
 class Step(eqx.Module):
-    """A step along the curve, or onto it from afar, and what it has to fulfil.
+    """A step along the curve, or from a distance onto it, with its criteria.
 
     Attributes:
         wanted: Whether there is a step.
-        traces: Whether it is one along the curve, not one onto it from afar.
+        traces: Whether it leads along the curve; else it leads onto it from a distance.
         first: The point on the curve where it begins, and the gradient there.
         sense: The sense of rotation, 1 or -1.
-        time: How long the step is to take.
-        reach: How far a correction may lead.
-        across: The direction of corrections, that of the gradient if `plain`.
-        plain: Whether it is.
-        checks_middle: Whether to check that the middle is on the curve too.
-        closes: Whether it leads to where the piece began; its middle is always checked.
-        last: That point, and the gradient there.
+        time: The time that the step should take.
+        reach: The largest length of a correction.
+        across: The direction of corrections; the gradient if `plain`.
+        plain: Whether corrections go along the gradient.
+        checks_middle: Whether to check that the middle is on the curve, too.
+        closes: Whether it ends at the first point of the piece. Its middle is always
+            checked.
+        last: The first point of the piece, and the gradient there.
     """
 
     wanted: Bool[Array, ""]
@@ -57,15 +58,15 @@ class Step(eqx.Module):
         return Arc.between(self.sense, self.first, (v, gradient))
 
     def accepts(self, v: Array, gradient: Array) -> Array:
-        """Return whether a point on the curve is where the step was to lead."""
+        """Return whether a point on the curve fulfils the criteria of the step."""
         arc = self.arc(v, gradient)
         late = jnp.abs(arc.time - self.time) > LATE * self.time
         return ~self.traces | (arc.is_sound() & ~late)
 
     def onto(self, v: Array, height: Array, gradient: Array) -> Array:
-        """Return Newton's next point, across the curve."""
+        """Return the next point of Newton's method across the curve."""
         slope = jnp.vdot(gradient, self.across)
-        # Where the curve turns parallel to it the direction is of no use.
+        # The direction is useless where it is parallel to the curve.
         before = jnp.abs(jnp.vdot(self.first[1], self.across))
         plain = self.plain | (jnp.abs(slope) < 0.5 * before) | (slope == 0)
         across = jnp.where(plain, gradient, self.across)
@@ -79,12 +80,12 @@ class Plane(eqx.Module):
     Attributes:
         task: The structure of the fit.
         numbers: Its arguments.
-        base: The minimum, where the point is 0.
-        held: What is held on the curve, the two parameters too, shape ``(n,)``.
-        places: Their positions.
-        root: What makes a point of the plane a change of the parameters.
-        rise: Of -ln L from the minimum to the curve.
-        box: Their lower bounds, and their upper ones.
+        base: The minimum, which is the point 0 of the plane.
+        held: Which parameters are held on the curve, including the two, shape ``(n,)``.
+        places: The positions of the two parameters.
+        root: The matrix from a point of the plane to a change of the parameters.
+        rise: The rise of -ln L from the minimum to the curve.
+        box: The lower and the upper bounds of the two parameters.
     """
 
     task: Task
@@ -98,7 +99,7 @@ class Plane(eqx.Module):
 
     @property
     def tolerance(self) -> Array:
-        """Return how close to the level heights are on the curve."""
+        """Return the largest height of a point that counts as on the curve."""
         rounding = 16 * jnp.finfo(self.rise.dtype).eps * jnp.abs(self.base.value)
         return TOLERANCE + rounding / self.rise
 
@@ -119,10 +120,10 @@ class Plane(eqx.Module):
         return at, height, self.root.T @ at.gradient[self.places] / self.rise
 
     def corrected(self, last: Foothold, u: Array, step: Step) -> "Landing":
-        """Move a point onto the curve, if that is wanted.
+        """Move a point onto the curve, if a step is wanted.
 
-        Then check the middle of the arc to it, if the step says so: a step may
-        have come to another arm of a narrow valley.
+        Then check the middle of the arc to it, if the step requires that: the step may
+        have led to another arm of a narrow valley.
         """
 
         def going(s: _Correction) -> Array:
@@ -178,14 +179,14 @@ class _Correction(eqx.Module):
 
 
 class Landing(eqx.Module):
-    """Where a step ends.
+    """The end of a step.
 
     Attributes:
-        at: The fit there.
-        u: The point.
-        gradient: Of the height there.
-        good: Whether it is on the curve.
-        visits: The number of fits that it took.
+        at: The fit at the end.
+        u: The end point.
+        gradient: The gradient of the height there.
+        good: Whether the end is on the curve.
+        visits: The number of fits of the step.
     """
 
     at: Foothold

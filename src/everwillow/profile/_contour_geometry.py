@@ -101,12 +101,12 @@ class Arc(eqx.Module):
         return 0.5 * self.chord + 0.125 * self.time * (self.begin - self.end)
 
     def past_extremes(self, rows: Array) -> Array:
-        """Return when linear functions were most extreme inside; NaN if nowhere.
+        """Return the times of extremes of linear functions on the arc, or NaN.
 
-        Extremes that an end of the arc has nearly, too, do not count.
+        Extremes that are hardly larger than at an end of the arc do not count.
 
         Args:
-            rows: Their coefficients, shape ``(k, 2)``.
+            rows: The coefficients of the functions, shape ``(k, 2)``.
         """
         begin, end = rows @ self.begin, rows @ self.end
         slow = jnp.minimum(jnp.abs(begin), jnp.abs(end))
@@ -118,21 +118,21 @@ class Arc(eqx.Module):
         return jnp.where((begin * end < 0) & missed, time, jnp.nan)
 
     def passes(self, height: Array, gradient: Array) -> Array:
-        """Return whether a height and a gradient in the middle are those of an arc."""
+        """Return whether a height and a gradient in the middle fit the arc."""
         across = jnp.abs(jnp.vdot(gradient, self.chord))
         return (jnp.abs(height) <= BESIDE) & (across <= OBLIQUE)
 
     def onward(self, before: "Orbit") -> "Orbit":
-        """Return how the curve goes on from the second point.
+        """Return the orbit that extrapolates the curve from the second point.
 
         Args:
-            before: How it was thought to go on from the first one.
+            before: The orbit that extrapolated it from the first point.
         """
         time = self.time
         rate = 2 * self.half / time
         bend = jnp.cos(2 * self.half) * self.end - self.begin
         missed = self.chord - before.after(time, drifts=False)
-        # A guess says nothing of how the bend changes.
+        # A guess contains no information on the change of the bend.
         guess = before.last == 0
         share, _, _ = before.share(jnp.where(guess, 1, time))
         return Orbit(
@@ -148,11 +148,11 @@ class Orbit(eqx.Module):
     """The ellipse that touches the curve at a point, in time.
 
     Attributes:
-        velocity: There.
+        velocity: The velocity at the point.
         bend: The acceleration on the last step; on an ellipse it points to the centre.
-        rate: Its angular velocity; 0 where the curve is hollow.
-        drift: What the last step has shown to be missing, see `share`.
-        last: How long the last step was; 0 if this is a guess without one.
+        rate: The angular velocity; 0 where the curve is hollow.
+        drift: The difference of the last step from its extrapolation, see `share`.
+        last: The time of the last step; 0 for a guess without one.
     """
 
     velocity: Float[Array, " 2"]
@@ -164,7 +164,7 @@ class Orbit(eqx.Module):
     def share(self, time: Array) -> tuple[Array, Array, Array]:
         """Return the part of the drift after a time, and its derivatives.
 
-        That of the formula of Adams and Bashforth.
+        It comes from the formula of Adams and Bashforth.
         """
         last = self.last
         value = time**2 * (2 * time + 3 * last)
@@ -179,14 +179,14 @@ class Orbit(eqx.Module):
         return moved + self.share(time)[0] * self.drift if drifts else moved
 
     def to_extremes(self, rows: Array) -> Array:
-        """Return when linear functions of the point are largest or smallest.
+        """Return the times at which linear functions of the point are extreme.
 
         Args:
-            rows: Their coefficients, shape ``(k, 2)``.
+            rows: The coefficients of the functions, shape ``(k, 2)``.
         """
         speed, bend, drift = rows @ self.velocity, rows @ self.bend, rows @ self.drift
         rate = jnp.maximum(self.rate, EPSILON)
-        # On the ellipse, and a step of Newton's method for the drift.
+        # The time on the ellipse, and one step of Newton's method for the drift.
         time = jnp.arctan(-rate * speed / jnp.where(bend == 0, EPSILON, bend)) / rate
         cosine, sine = jnp.cos(rate * time), jnp.sin(rate * time)
         _, first, second = self.share(time)
@@ -196,6 +196,6 @@ class Orbit(eqx.Module):
 
 
 def guess(u: Array, gradient: Array, sense: Array) -> Orbit:
-    """Return how the curve goes on from a first point if it is the ellipse."""
+    """Return the orbit from a first point, as if the curve were the ellipse."""
     none = jnp.zeros_like(sense)
     return Orbit(velocity(gradient, sense), -u, jnp.ones_like(sense), 0 * u, none)

@@ -43,35 +43,35 @@ PIECES = 4
 
 
 class _TracingState(eqx.Module):
-    """What the tracing keeps, in units in which the curve is nearly a circle.
+    """The state of the tracing, in units in which the curve is nearly a circle.
 
-    One loop does all: it either seeks a point of the curve in one direction after the
-    other, or takes a step along the curve from the last point.
+    A single loop either searches a point of the curve in one direction after the other,
+    or makes a step along the curve from the last point.
 
     Attributes:
         at: The fit at the last point.
         u: The last point.
         gradient: The gradient there.
-        orbit: How the curve goes on, extrapolated from the last step.
+        orbit: The extrapolation of the curve from the last step.
         plain: Whether corrections go along the gradient, as the orbit is too uncertain.
-        begin: All parameters at the first point of the piece, the point and the
-            gradient there.
+        begin: The first point of the piece: all parameters, the point of the plane and
+            the gradient.
         sense: The sense of rotation, 1 or -1.
         step_time: The time of the next step.
         aim: The time to an extreme of a parameter that the last step passed, or NaN.
-        time: Of the branch since the first point.
-        seeking: Whether a point is looked for.
-        direction: Which direction is the next.
-        branch: Number of the branch: twice that of the piece of the curve, and 1 more
-            for the branch that leaves its first point the other way round.
-        count: Number of points on it.
-        total: Number of points on all.
-        visits: Number of fits.
-        points: All points, NaN beyond their end.
-        x: All parameters there.
-        branches: The branch that each is on.
+        time: The time on the branch since the first point.
+        seeking: Whether the loop searches a point of the curve.
+        direction: The number of the next direction.
+        branch: The number of the branch: twice the number of the piece, plus 1 for the
+            branch that leaves the first point in the other sense.
+        count: The number of points on the branch.
+        total: The number of points on all branches.
+        visits: The number of fits.
+        points: All points; rows that are not used yet are NaN.
+        x: All parameters at the points.
+        branches: The branch of each point.
         closed: Whether the curve came back to its first point.
-        going: Whether the tracing goes on.
+        going: Whether the tracing continues.
     """
 
     at: Foothold
@@ -115,13 +115,13 @@ class _TracingState(eqx.Module):
     def from_begin(
         self, begin: Any, sense: Array, longest: Array, wanted: Array
     ) -> "_TracingState":
-        """Return to the first point of the piece to go on in a sense, if wanted."""
+        """Return to the first point of the piece to continue in a sense, if wanted."""
         x, u, gradient = begin
         # That of the ellipse.
         orbit = guess(u, gradient, sense)
         return dataclasses.replace(
             self,
-            # The Hessian is that of elsewhere; if it does not do there will be another.
+            # This Hessian is that of another point; it is replaced if it is too bad.
             at=dataclasses.replace(self.at, x=jnp.where(wanted, x, self.at.x)),
             u=jnp.where(wanted, u, self.u),
             gradient=jnp.where(wanted, gradient, self.gradient),
@@ -135,14 +135,15 @@ class _TracingState(eqx.Module):
         )
 
     def after(self, arc: Arc, good: Array, past: Array, step: Step, longest: Array):
-        """Return where a step along the curve leads, and how long the next one is.
+        """Return the state after a step along the curve, with the time of the next one.
 
         Args:
-            arc: The step.
-            good: Whether it is taken.
-            past: When it passed an extreme of a parameter, and so is not; or NaN.
-            step: What it was to be.
-            longest: What steps are to be where nothing asks for others.
+            arc: The arc of the step.
+            good: Whether the step is accepted.
+            past: The time at which it passed an extreme of a parameter, which rejects
+                it; or NaN.
+            step: The intended step.
+            longest: The usual time of a step.
         """
         passed = jnp.isfinite(past)
         bends = jnp.maximum(jnp.abs(arc.falls), jnp.abs(arc.rises)) / TURN
@@ -183,15 +184,15 @@ def trace(
         task: The structure of the fit.
         numbers: Its arguments.
         base: The minimum.
-        held: What else is held there, shape ``(n,)``.
+        held: Which other parameters are held there, shape ``(n,)``.
         places: The positions of the two parameters, shape ``(2,)``.
-        rise: Of -ln L on the curve.
-        blank: Its length says how many points there may be.
+        rise: The rise of -ln L on the curve.
+        blank: An array whose length is the largest number of points.
 
     Returns:
         Points ``(m, 2)`` and all parameters there ``(m, n)``, in order, with a row of
-        NaN between pieces and more at the end; how many rows there are without these;
-        whether the curve is closed; and the number of fits.
+        NaN between pieces and more at the end; the number of rows without those at the
+        end; whether the curve is closed; and the number of fits.
     """
     held = jnp.asarray(held)
     free = jnp.asarray(numbers.mask) & ~held & ~base.at_bound
@@ -217,7 +218,7 @@ def _sorted(plane: Plane, end: _TracingState) -> tuple[Array, ...]:
     """Put points in order: second branches backwards, then first branches forwards."""
     row = jnp.arange(end.branches.size)
     used = row < end.total
-    # A curve that closed on its second branch needs no point of the first one.
+    # The second branch of a closed curve contains all points of the first one.
     alone = end.closed & (end.branch % 2 == 1) & (end.branches == end.branch - 1)
     begins = (row == 0) | (jnp.roll(end.branches, 1) != end.branches)
     used = used & ~(alone & ~begins)
@@ -225,7 +226,7 @@ def _sorted(plane: Plane, end: _TracingState) -> tuple[Array, ...]:
     along = jnp.where(end.branches % 2 == 1, -1 - row, row)
     order = jnp.lexsort((along, piece))
     piece = piece[order]
-    # Each piece leaves a row to the one before.
+    # A row of NaN separates each piece from the one before.
     place = jnp.where(piece < PIECES, row + piece, 2 * row.size)
 
     def spread(rows: Array) -> Array:
@@ -238,7 +239,7 @@ def _sorted(plane: Plane, end: _TracingState) -> tuple[Array, ...]:
 
 
 def _start(plane: Plane, longest: Array, size: int) -> _TracingState:
-    """Return the tracing before anything is found."""
+    """Return the state before the tracing."""
     base = plane.base
     one, zero = jnp.ones_like(longest), jnp.zeros(2, longest.dtype)
     number = jnp.asarray(0)
@@ -268,19 +269,19 @@ def _start(plane: Plane, longest: Array, size: int) -> _TracingState:
 
 
 def _ray(direction: Array, like: Array) -> Array:
-    """Return one direction after the other, from where narrow valleys are crossed."""
-    # The second parameter moves alone on it.
+    """Return a direction of the search; the first one crosses narrow valleys."""
+    # Along the first one only the second parameter changes.
     angle = 0.5 * jnp.pi + direction.astype(like.dtype) * (2 * jnp.pi / DIRECTIONS)
     return jnp.stack([jnp.cos(angle), jnp.sin(angle)])
 
 
 def _next_step(plane: Plane, t: _TracingState, longest: Array, ray: Array):
-    """Return the next step, and the point where the predictor leads."""
+    """Return the next step, and the point that the predictor returns."""
     _, *first = t.begin
     back = Arc.between(t.sense, (t.u, t.gradient), (first[0], first[1]))
     returns = back.is_sound() & (back.time <= GROWTH * t.step_time)
     closes = ~t.seeking & (t.time > 2 * t.step_time) & returns & jnp.isnan(t.aim)
-    # To where a parameter is extreme, if that is next.
+    # The step ends at an extreme of a parameter if that is next.
     extremes = t.orbit.to_extremes(plane.root)
     ahead = (extremes > SHORTEST * t.step_time) & (extremes < STRETCH * t.step_time)
     time = jnp.minimum(jnp.min(jnp.where(ahead, extremes, jnp.inf)), 2 * t.step_time)
@@ -304,13 +305,13 @@ def _next_step(plane: Plane, t: _TracingState, longest: Array, ray: Array):
 
 
 def _advance(plane: Plane, t: _TracingState, longest: Array) -> _TracingState:
-    """Look in one direction, or take one step along the curve or make it smaller."""
+    """Search in one direction, or make one step along the curve, or a smaller one."""
     step, ahead = _next_step(plane, t, longest, _ray(t.direction, t.u))
     source = select(t.seeking, plane.base, t.at)
     end = plane.corrected(source, ahead, step)
     found = t.seeking & end.good & t.is_new(end.u, longest)
     arc = Arc.between(t.sense, (t.u, t.gradient), (end.u, end.gradient))
-    # Parameters are extreme at points; what was passed is gone back to.
+    # Points are put on extremes of parameters: return to an extreme that was passed.
     past = jnp.nanmin(arc.past_extremes(plane.root))
     taken = end.good & ~t.seeking
     past = jnp.minimum(past, SHRINK * step.time)
@@ -336,7 +337,7 @@ def _advance(plane: Plane, t: _TracingState, longest: Array) -> _TracingState:
     put = jax.lax.dynamic_update_index_in_dim
     u, x = select(close, (t.begin[1], t.begin[0]), (end.u, end.at.x))
     points = put(t.points, jnp.where(more, u, jnp.nan), t.total, 0)
-    # After the first branch the second, after that the next piece.
+    # The first branch is followed by the second, and that by the next piece.
     number = t.branch + jnp.where(over, 1, 0)
     direction = t.direction + jnp.where(t.seeking, 1, 0)
     lost = t.seeking & ~found & (direction >= DIRECTIONS)

@@ -53,18 +53,18 @@ MARGIN = 1e-9
 
 
 class _SearchState(eqx.Module):
-    """What a search keeps: a point inside, one outside, and the next to try.
+    """The state of a search: a bracket and the next value.
 
     Attributes:
         at: The last fit that did not fail.
-        value: What to try next.
+        value: The next value.
         inside: The outermost value below the level.
-        outside: The innermost value that is not.
-        wall: Whether that is one where a fit failed.
-        beyond: A point where -ln L falls on the way outwards, NaN if there was none.
+        outside: The innermost value that is not below the level.
+        wall: Whether the fit at `outside` failed.
+        beyond: The parameters where -ln L falls on the way outwards, or NaN.
         status: How the search has ended.
-        going: Whether it goes on.
-        count: Number of points.
+        going: Whether the search continues.
+        count: The number of points.
     """
 
     at: Foothold
@@ -79,7 +79,7 @@ class _SearchState(eqx.Module):
 
 
 class _CrossingProblem(eqx.Module):
-    """What does not change during a search.
+    """The constants of a search.
 
     Attributes:
         task: The structure of the fit.
@@ -87,11 +87,11 @@ class _CrossingProblem(eqx.Module):
         base: The minimum.
         held: Parameters that are held, shape ``(n,)``.
         place: The position of the parameter.
-        side: -1 or 1.
-        level: In standard errors.
+        side: The direction, -1 or 1.
+        level: The level in standard errors.
         sigma: The standard error.
-        end: The outermost value there is.
-        rounding: Of -ln L.
+        end: The outermost possible value.
+        rounding: The rounding error of -ln L.
     """
 
     task: Task
@@ -106,7 +106,7 @@ class _CrossingProblem(eqx.Module):
     rounding: Array
 
     def limited(self, value: Array) -> Array:
-        """Return the value, or the end where that is beyond it."""
+        """Return the value, or the outermost possible value if it is beyond that."""
         beyond = (value - self.end) * self.side > 0
         return jnp.where(beyond, self.end, value)
 
@@ -131,14 +131,14 @@ class _CrossingProblem(eqx.Module):
         )
 
     def advance(self, s: _SearchState) -> _SearchState:
-        """Visit a point, judge it and choose the next one."""
+        """Fit at the next value, update the bracket and choose another value."""
         x = self.base.x.at[self.place].set(s.value)
         at = follow_held(self.task, self.numbers, s.at, self.held, x)
         good = at.success
         rise, root = _height(at, self.base)
         slope = at.gradient[self.place] / jnp.where(root > 0, root, 1)
         miss = root - self.level
-        # Where there is no likelihood (a negative yield, say) is outside as well.
+        # A value at which -ln L is not finite, as for negative yields, is outside, too.
         crossed = ~good | (miss >= 0)
         inside = jnp.where(crossed, s.inside, s.value)
         outside = jnp.where(crossed, s.value, s.outside)
@@ -204,7 +204,7 @@ def crossing(
     side: Array,
     level: Array,
 ) -> tuple[Array, Any, Array, Array]:
-    """Find where the profile of one parameter has risen to a level.
+    """Find the value at which the profile of one parameter has risen to a level.
 
     Solves ``sqrt(2 (nll - nll_min)) = level``, which is a straight line for a parabola,
     by Newton's method: the slope of the profile is the partial derivative of -ln L
@@ -214,14 +214,15 @@ def crossing(
         task: The structure of the fit.
         numbers: Its arguments.
         base: The minimum.
-        held: What else is held there, shape ``(n,)``.
+        held: Which other parameters are held there, shape ``(n,)``.
         place: The position of the parameter.
-        side: -1 or 1.
-        level: In standard errors.
+        side: The direction, -1 or 1.
+        level: The level in standard errors.
 
     Returns:
-        The value of the parameter, a `CROSSING`, all parameters there, and those where
-        -ln L was seen to fall outwards, which hints at another minimum (NaN if not).
+        The value of the parameter, a `CROSSING`, all parameters there, and the
+        parameters at a point where -ln L falls outwards, which hints at another minimum
+        (NaN without such a point).
     """
     held = jnp.asarray(held)
     free = jnp.asarray(numbers.mask) & ~held & ~base.at_bound
@@ -246,7 +247,7 @@ def crossing(
         )
     )
 
-    # JAX would hash a bound method, with the arrays that it is bound to.
+    # Functions, as JAX would hash a bound method with the arrays of its object.
     def advance(s: _SearchState) -> _SearchState:
         return problem.advance(s)
 

@@ -31,13 +31,13 @@ class ContourResult(eqx.Module):
     Attributes:
         names: The two parameters.
         cl: The confidence level of the region inside, for two parameters.
-        points: The curve, in order, shape ``(m, 2)``; where it is closed the last
-            point is the first one. Where bounds cut it, a row of NaN parts the pieces.
-            In compiled code there are more such rows.
-        params: All parameters on it, entries of shape ``(m, ...)``.
-        closed: Whether the curve is closed. If not it ends at bounds, or where a fit
-            failed, or was too long.
-        num_fits: How many conditional fits it took.
+        points: The points of the curve in order, shape ``(m, 2)``; the last point of a
+            closed curve is the first one. Rows of NaN separate pieces if bounds cut the
+            curve; in compiled code there are more such rows at the end.
+        params: All parameters on the curve, entries of shape ``(m, ...)``.
+        closed: Whether the curve is closed. An open curve ends at bounds or at a failed
+            fit, or was too long.
+        num_fits: The number of conditional fits.
         minimum: The free fit.
         held: The parameters that were held at their best fit.
     """
@@ -52,7 +52,7 @@ class ContourResult(eqx.Module):
     held: tuple[str, ...] = eqx.field(static=True)
 
     def __repr__(self) -> str:
-        """Return a line that tells what it is."""
+        """Return a line with the parameters, the level and the number of points."""
         if is_traced(self):
             return f"ContourResult({self.names[0]}, {self.names[1]}; traced)"
         kind = "closed" if bool(self.closed) else "open"
@@ -80,19 +80,19 @@ def contour(
     :math:`-\ln(1 - \mathrm{cl})`: half the χ² quantile for two degrees of freedom, so
     that the region inside has the confidence level for both parameters together. (The
     curve at a rise of ½, whose extremes are the one-dimensional errors, has
-    ``cl=0.3935``.) Every point is a conditional fit: from a point on the curve a step
-    is taken along the curve, and corrected across it. Steps end where one of the
-    parameters is extreme, so these points are exact too. Thin, bent valleys take more
-    points, some hundreds where they are bent by a thousand of their widths.
+    ``cl=0.3935``.) Every point is a conditional fit: a step along the curve predicts
+    it, and a correction across the curve follows. Steps end at extremes of the two
+    parameters, so that these points are exact. Thin, bent valleys take more points,
+    some hundreds if they are bent by a thousand of their widths.
 
     Args:
         nll_fn: -ln L, or a Model, as in `fit`; likewise what is not listed here.
-        params: Start values; or the end of the free fit, which is then not repeated.
+        params: Start values, or the result of the free fit, which is then not repeated.
         observation: Data.
         names: The two parameters.
         cl: Confidence level, between 0 and 1.
-        points: Number of points on an ellipse, give or take those at extremes; curves
-            that turn sharply take more.
+        points: Approximate number of points on an ellipse; curves that turn sharply
+            take more.
         held: Names or patterns of parameters to hold at their best fit.
         **options: `FitOptions`, as in `fit`: `fixed`, `bounds`, `solver`, `max_steps`.
 
@@ -100,7 +100,7 @@ def contour(
         The curve, open where it meets bounds.
 
     Raises:
-        UnknownKeyError: If a name is that of no parameter.
+        UnknownKeyError: If there is no parameter of such a name.
         ArgumentValueError: If a parameter is fixed or held, if `cl` is not between 0
             and 1, or if `points` is not at least 8.
         FitError: If the free fit failed.

@@ -1,4 +1,4 @@
-"""Asymmetric intervals: where the profile likelihood has risen by a given amount."""
+"""Asymmetric intervals from the rise of the profile likelihood to a given level."""
 
 import warnings
 from collections.abc import Iterable
@@ -45,17 +45,17 @@ class MinosResult(eqx.Module):
     Attributes:
         names: The parameters.
         cl: The confidence level of each interval.
-        values: Their best-fit values, shape ``(k,)``.
-        lower: The negative errors, at most zero, shape ``(k,)``. NaN where the level
-            is not crossed; the distance to the bound where that is reached first.
-        upper: The positive errors, likewise.
-        lower_status: How each search went, to be compared with the members of
-            `CROSSING`: ``result.lower_status == CROSSING.found``, shape ``(k,)``.
-        upper_status: Likewise.
+        values: The best-fit values, shape ``(k,)``.
+        lower: The negative errors, at most zero, shape ``(k,)``. NaN if the level is
+            not crossed; the distance to the bound if that is reached first.
+        upper: The positive errors, shape ``(k,)``, with the same exceptions.
+        lower_status: How each search for a lower end ended, shape ``(k,)``; compare it
+            with the members of `CROSSING`: ``result.lower_status == CROSSING.found``.
+        upper_status: How each search for an upper end ended.
         lower_params: All parameters at the lower ends, entries of shape ``(k, ...)``;
-            NaN where there is none.
-        upper_params: Likewise.
-        minimum: The free fit; the new one, where a deeper minimum was found.
+            NaN without an end.
+        upper_params: All parameters at the upper ends.
+        minimum: The free fit, or the fit to a deeper minimum if one was found.
         held: The parameters that were held at their best fit.
     """
 
@@ -73,7 +73,7 @@ class MinosResult(eqx.Module):
 
     @property
     def new_minimum(self) -> Any:
-        """Whether a deeper minimum was met: then refit from ``minimum`` and repeat."""
+        """Whether a deeper minimum was found; then refit from ``minimum``."""
         return (
             (self.lower_status == CROSSING.new_minimum)
             | (self.upper_status == CROSSING.new_minimum)
@@ -135,7 +135,7 @@ def minos(
 
     Args:
         nll_fn: -ln L, or a Model, as in `fit`; likewise what is not listed here.
-        params: Start values; or the end of the free fit, which is then not repeated.
+        params: Start values, or the result of the free fit, which is then not repeated.
         observation: Data.
         names: The parameters, or elements such as ``"gamma[3]"``; all free ones if
             None.
@@ -144,13 +144,13 @@ def minos(
         **options: `FitOptions`, as in `fit`: `fixed`, `bounds`, `solver`, `max_steps`.
 
     Returns:
-        The intervals. Where a search meets a deeper minimum, or sees -ln L fall on the
-        way outwards, the fit is repeated from there. If it ends deeper,
-        ``result.minimum`` is the new one, that error is NaN, and a warning tells. (In
-        compiled code only what is met is known, by its status.)
+        The intervals. If a search finds a deeper minimum, or a fall of -ln L on the way
+        outwards, the fit is repeated from there. If it ends deeper, ``result.minimum``
+        is the new minimum, that error is NaN, and a warning is emitted. (In compiled
+        code the fit is not repeated; the status shows a deeper minimum.)
 
     Raises:
-        UnknownKeyError: If a name is that of no parameter.
+        UnknownKeyError: If there is no parameter of such a name.
         ArgumentValueError: If a parameter is fixed or held, or `cl` is not between 0
             and 1.
         FitError: If the free fit failed.
@@ -210,7 +210,7 @@ def _places(posed: ProfileProblem, names: Iterable[Key] | None) -> np.ndarray:
 
 
 def _ends(fitted: BestFit, places: np.ndarray, cl: float) -> tuple[Any, Any, Any, Any]:
-    """Search all lower ends, then all upper ones; return what `crossings` does."""
+    """Search all lower ends, then all upper ones, by `crossings`."""
     level = ndtri(0.5 + 0.5 * jnp.asarray(cl, float))
     return on_host(
         programs.call(
@@ -229,7 +229,7 @@ def _ends(fitted: BestFit, places: np.ndarray, cl: float) -> tuple[Any, Any, Any
 def _deeper(
     fitted: BestFit, places: np.ndarray, status: Any, x: Any, beyond: Any
 ) -> tuple[Any, FitResult]:
-    """Fit from where there may be a deeper minimum, and say so if there is one.
+    """Fit from points of a possible deeper minimum, and warn if there is one.
 
     Returns:
         The status of each search, and the deepest minimum.

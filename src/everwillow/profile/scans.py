@@ -29,13 +29,13 @@ from everwillow.statelib import State
 class ScanResult(eqx.Module):
     """The profile likelihood at some values of one parameter.
 
-    A point whose fit failed is NaN, and its status tells why.
+    -ln L is NaN at points whose fit failed; the status has the reason.
 
     Attributes:
         name: The parameter.
-        values: Where it was held, shape ``(m,)``.
+        values: The values at which it was held, shape ``(m,)``.
         nll: -ln L, minimised over the other parameters, shape ``(m,)``.
-        slope: Its derivative in the parameter, shape ``(m,)``.
+        slope: The derivative of `nll` in the parameter, shape ``(m,)``.
         params: All parameters at each point, entries of shape ``(m, ...)``.
         status: How each fit ended, to be compared with the members of `RESULTS`.
         success: Whether each fit ended at a minimum, shape ``(m,)``.
@@ -59,7 +59,7 @@ class ScanResult(eqx.Module):
         return 2 * (self.nll - self.minimum.nll)
 
     def __repr__(self) -> str:
-        """Return a line that tells what was scanned."""
+        """Return a line with the parameters and the number of successful fits."""
         if is_traced(self):
             return f"ScanResult({self.name}; traced)"
         good = int(np.sum(self.success))
@@ -73,11 +73,11 @@ class ScanResult(eqx.Module):
 class Scan2DResult(eqx.Module):
     """The profile likelihood on a grid of two parameters.
 
-    A point whose fit failed is NaN, and its status tells why.
+    -ln L is NaN at points whose fit failed; the status has the reason.
 
     Attributes:
         names: The two parameters.
-        values: Where they were held, shapes ``(k,)`` and ``(m,)``.
+        values: The values at which they were held, shapes ``(k,)`` and ``(m,)``.
         nll: -ln L, minimised over the other parameters, shape ``(k, m)``.
         params: All parameters at each point, entries of shape ``(k, m, ...)``.
         status: How each fit ended.
@@ -101,7 +101,7 @@ class Scan2DResult(eqx.Module):
         return 2 * (self.nll - self.minimum.nll)
 
     def __repr__(self) -> str:
-        """Return a line that tells what was scanned."""
+        """Return a line with the parameters and the number of successful fits."""
         if is_traced(self):
             return f"Scan2DResult({self.names[0]}, {self.names[1]}; traced)"
         good = int(np.sum(self.success))
@@ -131,10 +131,10 @@ def scan(
 
     Args:
         nll_fn: -ln L, or a Model, as in `fit`; likewise what is not listed here.
-        params: Start values; or the end of the free fit, which is then not repeated.
+        params: Start values, or the result of the free fit, which is then not repeated.
         observation: Data.
         name: The parameter, or one element of it such as ``"gamma[3]"``.
-        values: Where to hold it, shape ``(m,)``, in any order.
+        values: The values at which to hold it, shape ``(m,)``, in any order.
         held: Names or patterns (``"alpha*"``) of parameters to hold at their best fit:
             a scan without these systematic uncertainties.
         vectorised: Whether to fit all points at once, each from the best fit.
@@ -144,7 +144,7 @@ def scan(
         The scan; ``twice_delta_nll`` rises by 1 at one standard error.
 
     Raises:
-        UnknownKeyError: If a name is that of no parameter.
+        UnknownKeyError: If there is no parameter of such a name.
         ArgumentValueError: If the parameter is fixed or held, or a value is beyond its
             bounds or not finite.
         FitError: If the free fit failed.
@@ -281,7 +281,7 @@ def _points(
 
 
 def _kept(at: Foothold | Outcome) -> tuple[Array, Array, Array, Any, Array]:
-    """Return what is kept of each point, which is all but the Hessian."""
+    """Return the outcome of a fit without its Hessian."""
     value = jnp.where(at.success, at.value, jnp.nan)
     gradient = jnp.where(at.success, at.gradient, jnp.nan)
     return jnp.where(at.success, at.x, jnp.nan), value, gradient, at.status, at.success
@@ -300,13 +300,13 @@ def _scan_outwards(
     Args:
         task: The structure of the fit.
         numbers: Its arguments.
-        base: The best fit, where both sides begin.
-        held: What else is held at the base, shape ``(n,)``.
+        base: The best fit, from which both sides start.
+        held: Which other parameters are held at the base, shape ``(n,)``.
         place: The position of the parameter.
-        values: In any order.
+        values: The values in any order.
 
     Returns:
-        What `_kept` returns, each with a leading axis of the values, in their order.
+        The results of `_kept` with a leading axis of the values, in their order.
     """
     held = jnp.asarray(held).at[place].set(True)
     order, turn = _outwards(values, base.x[place])
@@ -315,7 +315,7 @@ def _scan_outwards(
         value, again = stop
         last = select(again, constant, last)
         end = follow_held(task, numbers, last, held, base.x.at[place].set(value))
-        # A failed point is no place to start from.
+        # The next fit does not start from a failed one.
         return jax.lax.stop_gradient(select(end.success, end, last)), _kept(end)
 
     constant = jax.lax.stop_gradient(base)
@@ -332,10 +332,10 @@ def _scan_grid(
     places: tuple[Array, Array],
     values: tuple[Float[Array, " k"], Float[Array, " m"]],
 ) -> tuple[Any, ...]:
-    """Fit on a grid: rows from the nearest outwards, and columns likewise in each.
+    """Fit on a grid: rows from the nearest outwards, and in each row the columns, too.
 
     Returns:
-        What `_kept` returns, each with leading axes ``(k, m)``.
+        The results of `_kept` with leading axes ``(k, m)``.
     """
     first, second = places
     held = jnp.asarray(held).at[first].set(True).at[second].set(True)
@@ -375,7 +375,7 @@ def _scan_grid(
 
 
 def _outwards(values: Array, here: Array) -> tuple[Array, Array]:
-    """Return the order from the nearest outwards, above first, and starts of sides."""
+    """Return the order from the nearest outwards, first above, and marks of starts."""
     below = values < here
     order = jnp.lexsort((jnp.abs(values - here), below))
     side = below[order]
@@ -392,7 +392,7 @@ def _scan_at_once(
 ) -> tuple[Any, ...]:
     """Fit at values of one parameter all at once, each from the best fit.
 
-    The arguments and what is returned are those of `_scan_outwards`.
+    The arguments and results are those of `_scan_outwards`.
     """
     held = jnp.asarray(held).at[place].set(True)
 
