@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import everwillow as ew
-from everwillow.cli.session.cache import cache_folder, is_wanted, open_folder
 from everwillow.cli.session.fingerprint import NoFingerprintError, fingerprint
 from everwillow.cli.session.programs import fit
+from everwillow.cli.session.setup import cache_folder, is_enabled, open_folder
 from everwillow.models.histfactory import from_pyhf
 from tests.cli.processes import process
 
@@ -37,9 +37,9 @@ def test_folder_is_where_the_system_wants_it(variables, system, folder):
 
 @pytest.mark.parametrize("value", ["0", "false", "No", " off "])
 def test_a_variable_switches_the_cache_off(value):
-    assert not is_wanted({"EVERWILLOW_CACHE": value})
-    assert is_wanted({"EVERWILLOW_CACHE": "1"})
-    assert is_wanted({})
+    assert not is_enabled({"EVERWILLOW_CACHE": value})
+    assert is_enabled({"EVERWILLOW_CACHE": "1"})
+    assert is_enabled({})
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")

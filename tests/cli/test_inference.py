@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import everwillow as ew
+from everwillow.hypotest.results import BAND_TEXTS
 from everwillow.models.histfactory import from_pyhf
 from tests.cli.documents import (
     MEDIAN_LIMIT,
@@ -18,8 +19,9 @@ from tests.cli.test_input import said
 
 
 def limits_in(output: str) -> dict[str, float]:
-    found = re.findall(r"^(observed|expected \S+(?: sigma)?)\s+(\S+)$", output, re.M)
-    return {name: float(value) for name, value in found}
+    ((_, *cells),) = table_in(output, " % CL\n")
+    names = ("observed", *(f"expected {text}" for text in BAND_TEXTS))
+    return {name: float(value) for name, value in zip(names, cells, strict=True)}
 
 
 def table_in(output: str, head: str) -> list[list[str]]:

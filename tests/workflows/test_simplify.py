@@ -13,7 +13,7 @@ from everwillow._errors import (
     UnknownKeyError,
 )
 from everwillow.models.histfactory import from_pyhf, prune, validate
-from everwillow.workflows.simplify import simplify_workspace
+from everwillow.workflows.histfactory.simplify import simplify_workspace
 
 
 def modifier(name, kind, data=None):

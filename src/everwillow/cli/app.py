@@ -1,10 +1,11 @@
-"""The commands and their options; what they do is imported when they are called."""
+"""The commands and their options; their code is imported when they are called."""
 
 import importlib
 import os
 import pathlib
 import sys
-from typing import Annotated, Any, Literal, Optional
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias
 
 
 try:
@@ -17,11 +18,12 @@ except ImportError as error:
         "The command everwillow needs typer and rich, which cannot be imported here. "
         'Install them with: pip install "everwillow[cli]"'
     )
-    # Whoever typed the command wants a sentence, whoever imports this an exception.
+    # On the command line a sentence is enough; an import raises the exception.
     typed = pathlib.PurePath(sys.argv[0]).stem == "everwillow"
     raise (SystemExit if typed else ImportError)(_MSG) from error
 
 from everwillow.cli.request import Request
+from everwillow.workflows.command_options import CommandOption
 from everwillow.workflows.templates.options import (
     MinimisationOptions,
     ModelOptions,
@@ -36,14 +38,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help=(
-        "Fit binned likelihoods, set limits, scan and rank, from the files that "
-        "analyses publish: pyhf workspaces and HS3 documents (JSON, gzipped or not; "
-        "- is the standard input)."
+        "Fit binned likelihoods, set limits, scan the profile likelihood and rank "
+        "impacts, for published analyses: pyhf workspaces and HS3 documents (JSON, "
+        "gzipped or not; - is the standard input)."
     ),
     epilog=(
         "Exit codes: 0 success; 1 internal error; 2 bad input or usage; 3 a fit did "
         "not converge, or there is no limit; 130 interrupted. Compiled programs are "
-        "kept in the cache folder of the user, so that a second run starts at once: "
+        "kept in the cache folder of the user, which makes the next run faster: "
         "--no-cache or EVERWILLOW_CACHE=0 switches that off."
     ),
 )
@@ -53,7 +55,7 @@ template = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help=(
-        "Template fits: histograms of many processes and systematics, results "
+        "Template fits: histograms of many processes and systematics, with results "
         "propagated to distributions that are not fitted."
     ),
 )
@@ -62,16 +64,31 @@ _OUTPUT = "Output"
 _DOCUMENT = ("analysis", "patches", "verify")
 _TEMPLATE_OPTIONS = (ModelOptions, MinimisationOptions, ResultOptions)
 
-Workspace = Annotated[
-    str, typer.Argument(help="A pyhf workspace or an HS3 document; - reads stdin.")
+Workspace: TypeAlias = Annotated[
+    str,
+    typer.Argument(help="A pyhf workspace or an HS3 document; - is standard input."),
 ]
-TemplateFile = Annotated[
-    str, typer.Argument(help="Results of `template fit`; or a file to be fitted.")
+TemplateFile: TypeAlias = Annotated[
+    str,
+    typer.Argument(help="Results of `template fit`, or a file of `template build`."),
+]
+Only: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Only the parts that match: fit, parameters, impacts, limits, 'scans/*', "
+        "'ch0', ... May be repeated.",
+        metavar="PATTERN",
+        rich_help_panel=_OUTPUT,
+    ),
 ]
 
 
-def _show_version(wanted: bool) -> None:  # noqa: FBT001
-    if wanted:
+def _out(help: str) -> Any:
+    return typer.Option("--out", "-o", help=help, metavar="FILE")
+
+
+def _show_version(requested: bool) -> None:  # noqa: FBT001
+    if requested:
         from importlib import metadata  # noqa: PLC0415
 
         typer.echo(f"everwillow {metadata.version('everwillow')}")
@@ -100,7 +117,8 @@ def fit(
     workspace: Workspace,
     *,
     max_steps: Annotated[
-        int, typer.Option(min=1, help="Largest number of evaluations.")
+        int,
+        typer.Option(min=1, help="Largest number of evaluations of the likelihood."),
     ] = 256,
     everything: All = False,
     traceback: Traceback = False,
@@ -121,8 +139,8 @@ def limit(
         bool,
         typer.Option(
             "--a-priori",
-            help="Expected limits with nominal nuisance parameters instead of those "
-            "fitted to the data.",
+            help="Expected limits with nominal nuisance parameters instead of nuisance "
+            "parameters fitted to the data.",
         ),
     ] = False,
     points: Annotated[
@@ -148,11 +166,11 @@ def scan(
     workspace: Workspace,
     *,
     between: Annotated[
-        Optional[tuple[float, float]],  # noqa: UP045
+        tuple[float, float] | None,
         typer.Option(
             "--range",
             metavar="LOW HIGH",
-            help="Range of the scan; three standard errors by default.",
+            help="Range of the scan; by default three standard errors on both sides.",
         ),
     ] = None,
     points: Annotated[int, typer.Option(min=2, help="Number of points.")] = 21,
@@ -171,13 +189,17 @@ def impacts(
     refit: Annotated[
         bool,
         typer.Option(
-            "--refit", help="Fit again for each parameter, instead of the covariance."
+            "--refit",
+            help="Compute impacts by two fits for each parameter, instead of from the "
+            "covariance.",
         ),
     ] = False,
     count: Annotated[
         int,
         typer.Option(
-            min=1, help="Number of parameters to show.", rich_help_panel=_OUTPUT
+            min=1,
+            help="Number of parameters in the table and in the plot.",
+            rich_help_panel=_OUTPUT,
         ),
     ] = 20,
     traceback: Traceback = False,
@@ -196,7 +218,7 @@ def inspect(
     traceback: Traceback = False,
     **request: Any,
 ) -> None:
-    """Show what is in a document, and what its reader assumes."""
+    """Show the content of a document, and the assumptions of its reader."""
     _run("inspect", workspace, request, traceback, everything=everything)
 
 
@@ -206,17 +228,19 @@ def convert(
     workspace: Workspace,
     *,
     to: Annotated[
-        Optional[Literal["pyhf", "hs3"]],  # noqa: UP045
-        typer.Option(help="The format; by default the one that it does not have."),
+        Literal["pyhf", "hs3"] | None,
+        typer.Option(
+            help="Format of the new document; by default the one that the document "
+            "does not have."
+        ),
     ] = None,
     out: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--out", "-o", help="Where to write; stdout by default."),
+        str | None, _out("File for the new document; by default standard output.")
     ] = None,
     traceback: Traceback = False,
     **request: Any,
 ) -> None:
-    """Convert a pyhf workspace to HS3, or the other way round."""
+    """Convert a pyhf workspace to HS3, or an HS3 document to pyhf."""
     file = None if out is None else pathlib.Path(out)
     _run("convert", workspace, request, traceback, target=to, file=file)
 
@@ -227,28 +251,23 @@ def build(
         str,
         typer.Argument(
             help="A Python file that defines a function build(), which returns a "
-            "TemplateBuilder, or the builder itself under the name `builder`."
+            "TemplateBuilder, or a TemplateBuilder with the name `builder`."
         ),
     ],
     *,
-    out: Annotated[
-        str, typer.Option("--out", "-o", help="Where to write (HDF5).", metavar="FILE")
-    ],
+    out: Annotated[str, _out("File for the template fit (HDF5).")],
     traceback: Traceback = False,
 ) -> None:
-    """Run a script that books histograms, write the file, and report what is odd."""
+    """Run a script that books histograms, write them, and report possible mistakes."""
     _run_template("build", script, traceback, script=script, out=out)
 
 
 @template.command("fit", cls=Command)
 @with_options(*_TEMPLATE_OPTIONS, without_default=("ntoys",))
 def template_fit(
-    spec: Annotated[str, typer.Argument(help="What `template build` wrote (HDF5).")],
+    spec: Annotated[str, typer.Argument(help="A file of `template build` (HDF5).")],
     *,
-    out: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--out", "-o", help="Where to write results (HDF5)."),
-    ] = None,
+    out: Annotated[str | None, _out("File for the results (HDF5).")] = None,
     everything: All = False,
     cache: Cache = True,
     traceback: Traceback = False,
@@ -263,19 +282,11 @@ def template_fit(
 def template_print(
     file: TemplateFile,
     *,
-    only: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(
-            help="Only these parts: fit, parameters, impacts, limits, 'scans/*', "
-            "'ch0', ... May be repeated.",
-            metavar="PATTERN",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = None,
+    only: Only = None,
     everything: All = False,
     traceback: Traceback = False,
 ) -> None:
-    """Show results as tables; of a file to be fitted what is in it and what is odd."""
+    """Show results as tables; for a file of `template build` a report on the inputs."""
     more = {"file": file, "only": only, "everything": everything}
     _run_template("print", file, traceback, **more)
 
@@ -285,38 +296,28 @@ def template_plot(
     file: TemplateFile,
     *,
     out: Annotated[
-        str, typer.Option("--out", "-o", help="The folder for the plots; it is made.")
+        str,
+        typer.Option("--out", "-o", help="Folder for the plots.", metavar="FOLDER"),
     ],
     ending: Annotated[
         Literal["pdf", "png", "svg"],
-        typer.Option("--format", help="The format of the plots."),
+        typer.Option("--format", help="Format of the plots."),
     ] = "pdf",
-    title: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Written above each plot."),
-    ] = None,
+    title: Annotated[str | None, typer.Option(help="Title of all plots.")] = None,
     log: Annotated[
-        bool, typer.Option("--log", help="Logarithmic axes of events.")
+        bool, typer.Option("--log", help="Use logarithmic axes for events.")
     ] = False,
     per_width: Annotated[
-        Optional[bool],  # noqa: UP045
+        bool | None,
         typer.Option(
             "--per-width/--no-per-width",
-            help="Divide events by the widths of bins; by default where these are "
-            "unequal.",
+            help="Divide events by the bin widths; by default if these differ.",
         ),
     ] = None,
-    only: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(
-            help="Only plots of these names. May be repeated.",
-            metavar="PATTERN",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = None,
+    only: Only = None,
     traceback: Traceback = False,
 ) -> None:
-    """Draw all plots of results; of a file to be fitted its templates."""
+    """Draw all plots of results; for a file of `template build` its templates."""
     more = {"title": title, "log": log, "per_width": per_width, "only": only}
     _run_template("plot", file, traceback, file=file, out=out, ending=ending, **more)
 
@@ -332,55 +333,58 @@ def _run(
     **more: Any,
 ) -> None:
     """Run a command for workspaces, and end with its exit code."""
-    from everwillow.cli.session import setup  # noqa: PLC0415
-
-    setup.prepare()
-    from everwillow.cli.report.outcome import ending  # noqa: PLC0415
-
     request = Request.of(workspace, options)
     words = spellings(
         Request, level="--cl", max_steps="--max-steps", pois="--poi", values="--range"
     )
-    with ending(request.title, traceback=traceback, options=words):
-        # What only reads has no option --cache, and computes nothing.
-        if "cache" in options:
-            more["folder"] = setup.start(cache=request.cache)
-        command = importlib.import_module(f"everwillow.cli.commands.{name}")
-        command.run(request, **more)
+    # Commands that only read have no option --cache.
+    if "cache" in options:
+        more["cache"] = request.cache
+    more["request"] = request
+    _run_module(name, request.title, words, traceback, more)
 
 
 def _run_template(
     name: str,
     source: str,
     traceback: bool,  # noqa: FBT001
-    /,
-    *,
-    cache: bool = False,
     **more: Any,
 ) -> None:
     """Run a command for templates, and end with its exit code."""
+    words: Mapping[str, CommandOption] = {}
+    if name == "fit":
+        aliases = {"fixed": "--freeze", "frozen": "--freeze", "with_starts": "--start"}
+        words = spellings(*_TEMPLATE_OPTIONS, toys="--toys", **aliases)
+    title = pathlib.Path(source).name
+    _run_module(f"template.{name}", title, words, traceback, more)
+
+
+def _run_module(
+    name: str,
+    title: str,
+    words: Mapping[str, CommandOption],
+    traceback: bool,  # noqa: FBT001
+    arguments: dict[str, Any],
+) -> None:
+    """Run the module of a command; with `cache` it takes the folder of programs."""
     from everwillow.cli.session import setup  # noqa: PLC0415
 
     setup.prepare()
     from everwillow.cli.report.outcome import ending  # noqa: PLC0415
 
-    words = {}
-    if name == "fit":
-        aliases = {"fixed": "--freeze", "frozen": "--freeze", "with_starts": "--start"}
-        words = spellings(*_TEMPLATE_OPTIONS, toys="--toys", **aliases)
-    with ending(pathlib.Path(source).name, traceback=traceback, options=words):
-        folder = setup.start(cache=cache)
-        if name == "fit":
-            more["folder"] = folder
-        command = importlib.import_module(f"everwillow.cli.commands.template.{name}")
-        command.run(**more)
+    with ending(title, traceback=traceback, options=words):
+        cache = arguments.pop("cache", None)
+        folder = setup.start(cache=bool(cache))
+        if cache is not None:
+            arguments["folder"] = folder
+        importlib.import_module(f"everwillow.cli.commands.{name}").run(**arguments)
 
 
 def main() -> None:
     """Run the command line, and end the process at once.
 
-    Taking JAX apart in good order takes a fifth of a second, for a process that is not
-    needed any more.
+    The regular end of JAX takes a third of a second, which a process that is not needed
+    any more does not need.
     """
     code: Any = 0
     try:

@@ -4,11 +4,10 @@ import contextlib
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from everwillow._errors import ArgumentValueError, EverwillowError
-from everwillow._file_formats import FileFormat, format_of_file
+from everwillow._errors import ArgumentValueError
 
 
 STDIN = "-"
@@ -84,56 +83,6 @@ def _is_same(target: str | os.PathLike[str], name: str) -> bool:
         state = os.fstat(sys.stdin.fileno()) if name == STDIN else file.stat()
         return os.path.samestat(state, pathlib.Path(target).stat())
     return False
-
-
-@contextlib.contextmanager
-def expecting_json(file: str) -> Iterator[None]:
-    """Say which command takes a file if it holds what others than this one read."""
-    with _adding(lambda: _hint_for_hdf5(file)):
-        yield
-
-
-@contextlib.contextmanager
-def expecting_hdf5(file: str) -> Iterator[None]:
-    """Say which command takes a file if it holds JSON instead of HDF5."""
-    with _adding(lambda: _hint_for_json(file)):
-        yield
-
-
-@contextlib.contextmanager
-def _adding(hint: Callable[[], str]) -> Iterator[None]:
-    """Add a hint to the message of an error."""
-    try:
-        yield
-    except EverwillowError as error:
-        more = hint()
-        if more:
-            error.add(more)
-        raise
-
-
-def _hint_for_hdf5(file: str) -> str:
-    if _format(file) != "hdf5":
-        return ""
-    from everwillow.workflows.documents import KINDS, hdf5_kind  # noqa: PLC0415
-
-    try:
-        kind = hdf5_kind(file) or KINDS["record"]
-    except (EverwillowError, OSError):
-        kind = KINDS["template fit"]
-    return kind.usage
-
-
-def _hint_for_json(file: str) -> str:
-    if _format(file) != "json":
-        return ""
-    return "pyhf workspaces and HS3 documents go to `everwillow fit`."
-
-
-def _format(file: str) -> FileFormat | None:
-    with contextlib.suppress(OSError, ValueError):
-        return format_of_file(pathlib.Path(file))
-    return None
 
 
 def save_result(record: Any, file: str | None) -> list[str]:

@@ -1,23 +1,16 @@
-"""What a user asked for: the options that several commands share."""
+"""The options that the commands for workspaces share, and their values."""
 
 import dataclasses
 import math
 import pathlib
-import sys
-import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from everwillow._errors import ArgumentValueError, nearest
-from everwillow.cli.files import STDIN, check_target, expecting_json
+from everwillow.cli.files import STDIN, check_target
 from everwillow.workflows.command_options import option
 
 
-if TYPE_CHECKING:
-    from everwillow.workflows.histfactory import Source
-
-
-FORMATS = {"pyhf": "pyhf workspace", "hs3": "HS3 document"}
 _RESULTS = (".json", ".npz", ".h5", ".hdf5")
 _PICTURES = (".pdf", ".png", ".svg", ".eps")
 _INPUT, _OUTPUT = "Input", "Output"
@@ -29,32 +22,34 @@ class Request:
 
     Attributes:
         workspace: A file, or ``-`` for the standard input.
-        measurement: Measurement of a pyhf workspace; a name or an index.
-        analysis: Analysis of an HS3 document; a name or an index.
+        measurement: Name or index of the measurement of a pyhf workspace.
+        analysis: Name or index of the analysis of an HS3 document.
         patches: ``FILE`` or ``PATCHSET:NAME``.
-        verify: Whether patch sets have to be made for the workspace.
+        verify: Whether to check that a patch set is made for the workspace.
         poi: Parameter of interest.
         fixed: ``NAME`` or ``NAME=VALUE``.
         interpolation: Interpolation codes of a pyhf workspace.
-        out: Where results go, or None.
-        plot: Where the plot goes, or None.
-        cache: Whether compiled programs are kept.
+        out: File for the results, or None.
+        plot: File for the plot, or None.
+        cache: Whether to keep compiled programs.
     """
 
     workspace: str
     measurement: str | None = option(
         None,
-        "Of a workspace: name or number.",
+        "Name or index of the measurement of a pyhf workspace; the first by default.",
         "--measurement",
         "-m",
         panel=_INPUT,
     )
     analysis: str | None = option(
-        None, "Of an HS3 document: name or number.", "--analysis", panel=_INPUT
+        None,
+        "Name or index of the analysis of an HS3 document; the first by default.",
+        panel=_INPUT,
     )
     patches: tuple[str, ...] = option(
         (),
-        "Apply a JSON patch, or one of a patch set.",
+        "Apply a JSON patch, or a patch of a patch set.",
         "--patch",
         "-p",
         panel=_INPUT,
@@ -62,17 +57,15 @@ class Request:
         repeated=True,
     )
     verify: bool = option(
-        True,
-        "Whether a patch set must be made for this workspace.",
-        "--verify/--no-verify",
-        panel=_INPUT,
-        kind=bool,
+        True, "Check that a patch set is made for this workspace.", panel=_INPUT
     )
-    poi: str | None = option(None, "Parameter of interest.", "--poi", panel=_INPUT)
+    poi: str | None = option(
+        None, "Parameter of interest; by default that of the document.", panel=_INPUT
+    )
     fixed: tuple[str, ...] = option(
         (),
-        "Hold a parameter, an element such as gamma[3], or all that match a pattern "
-        "such as 'stat*'.",
+        "Hold a parameter constant, an element such as gamma[3], or all parameters "
+        "that match a pattern such as 'stat*'.",
         "--fix",
         "-f",
         panel=_INPUT,
@@ -81,31 +74,25 @@ class Request:
     )
     interpolation: str = option(
         "default",
-        "Of a workspace: default (codes 4 and 4p), pyhf-python (codes 1 and 0), or "
-        "normsys=CODE,histosys=CODE.",
-        "--interpolation",
+        "Interpolation codes of a pyhf workspace: default (codes 4 and 4p), "
+        "pyhf-python (codes 1 and 0), or normsys=CODE,histosys=CODE.",
         panel=_INPUT,
     )
     out: str | None = option(
         None,
-        "Write the result: .json, .npz or .h5.",
+        "File for the results: .json, .npz or .h5.",
         "--out",
         "-o",
         panel=_OUTPUT,
     )
     plot: str | None = option(
-        None, "Draw the result: .pdf, .png or .svg.", "--plot", panel=_OUTPUT
+        None, "File for a plot of the results: .pdf, .png or .svg.", panel=_OUTPUT
     )
-    cache: bool = option(
-        True,
-        "Whether compiled programs are kept for the next run.",
-        "--cache/--no-cache",
-        kind=bool,
-    )
+    cache: bool = option(True, "Keep compiled programs for the next run.")
 
     @classmethod
     def of(cls, workspace: str, options: Mapping[str, Any]) -> "Request":
-        """Make a request of options as the command line has them."""
+        """Make a request from the values of the command line."""
         given: dict[str, Any] = {
             name: tuple(value or ()) if name in ("patches", "fixed") else value
             for name, value in options.items()
@@ -114,22 +101,22 @@ class Request:
 
     @property
     def title(self) -> str:
-        """The name of the data, for people."""
+        """The names of the workspace and of the patches, for output."""
         name = self.workspace
         name = "standard input" if name == STDIN else pathlib.Path(name).name
         return " + ".join([name, *(pathlib.Path(p).name for p in self.patches)])
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """What is read."""
+        """The files that are read."""
         return (self.workspace, *self.patches)
 
     def check(self) -> None:
-        """Check where results go, before anything is computed.
+        """Check the files for results and plots, before anything is computed.
 
         Raises:
-            ArgumentValueError: If a file has an unknown ending, or no folder, or is
-                one of those that are read.
+            ArgumentValueError: If the ending of a file is not known, its folder does
+                not exist, or it is an input file.
         """
         for flag, file, endings in (
             ("--out", self.out, _RESULTS),
@@ -139,71 +126,8 @@ class Request:
                 check_target(flag, file, self.inputs, endings)
 
 
-@dataclasses.dataclass(frozen=True)
-class Input:
-    """A model, as a command gets it.
-
-    Attributes:
-        source: The document that it was made of, patches applied.
-        model: The model.
-        fixed: What the user fixes.
-        seconds: How long it took to read.
-    """
-
-    source: "Source"
-    model: Any
-    fixed: Mapping[Any, Any]
-    seconds: float
-
-    @property
-    def poi(self) -> str:
-        """The parameter of interest.
-
-        Raises:
-            ArgumentValueError: If there is none.
-        """
-        if self.model.poi is None:
-            names = [str(key) for key in self.model.state]
-            shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-            raise ArgumentValueError(
-                "The document names no parameter of interest. Choose one with --poi; "
-                f"the parameters are {shown}."
-            )
-        return self.model.poi
-
-
-def read(workspace: str) -> "Source":
-    """Read the document that a command was given."""
-    from everwillow.workflows.histfactory import read_source  # noqa: PLC0415
-
-    if workspace != STDIN:
-        with expecting_json(workspace):
-            return read_source(workspace)
-    source = read_source(sys.stdin.buffer.read())
-    return dataclasses.replace(source, name="standard input")
-
-
-def load(request: Request) -> Input:
-    """Read a document and make a model of it."""
-    began = time.perf_counter()
-    from everwillow.workflows import histfactory  # noqa: PLC0415
-
-    source = histfactory.patched_source(
-        read(request.workspace), request.patches, verify=request.verify
-    )
-    model = histfactory.load_model(
-        source,
-        measurement=name_or_index(request.measurement),
-        analysis=name_or_index(request.analysis),
-        poi=request.poi,
-        interpolation=interpolation_of(request.interpolation),
-    )
-    fixed = histfactory.fixed_parameters(model, settings_of(request.fixed))
-    return Input(source, model, fixed, time.perf_counter() - began)
-
-
 def name_or_index(text: str | None) -> str | int | None:
-    """Read the name of a measurement or an analysis, or its index."""
+    """Return the name of a measurement or an analysis, or its index as a number."""
     return int(text) if text is not None and text.isdecimal() else text
 
 
@@ -213,11 +137,11 @@ def settings_of(
     """Read ``NAME`` and ``NAME=VALUE``.
 
     Args:
-        texts: What the user wrote.
-        option: Where.
+        texts: The values of the option.
+        option: The option, for messages.
 
     Raises:
-        ArgumentValueError: If a value is no finite number.
+        ArgumentValueError: If a value is not a finite number.
 
     Example:
         >>> settings_of(("lumi", "mu=0.5"))

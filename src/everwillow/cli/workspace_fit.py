@@ -13,24 +13,26 @@ from everwillow.cli import files
 from everwillow.cli.report.fits import counted, headline
 from everwillow.cli.report.numbers import seconds
 from everwillow.cli.report.terminal import busy, show
-from everwillow.cli.request import FORMATS, Input, Request
+from everwillow.cli.request import Request
 from everwillow.cli.session.programs import KeptPrograms, fit
+from everwillow.cli.workspace import Input, load
 from everwillow.fitting import FitResult
 
 
 @dataclasses.dataclass
 class WorkspaceFit:
-    """A fit, and how long a command took.
+    """The fit of a command, and the time that its parts took.
 
     Attributes:
-        given: What was read.
-        result: The result.
-        stored: What became of the compiled program of the fit.
-        ran: How long the program ran, in seconds.
-        after: What was done with the fit, and how long that took with all of its
-            compiling.
+        request: The options of the command.
+        given: The model.
+        result: The result of the fit.
+        stored: The compiled program of the fit.
+        ran: The time that the program ran, in seconds.
+        after: The names of the parts after the fit, and their time with compilation.
     """
 
+    request: Request
     given: Input
     result: FitResult
     stored: KeptPrograms
@@ -39,24 +41,71 @@ class WorkspaceFit:
 
     @classmethod
     def of(
-        cls, given: Input, folder: pathlib.Path | None, max_steps: int = 256
+        cls,
+        request: Request,
+        folder: pathlib.Path | None,
+        *,
+        max_steps: int = 256,
+        needs_poi: bool = True,
     ) -> "WorkspaceFit":
-        """Fit a model, with a program from a folder if there is one."""
-        began = time.perf_counter()
-        result, stored = fit(given.model, given.fixed, folder, max_steps=max_steps)
-        ran = time.perf_counter() - began - stored.seconds
-        return cls(given, result, stored, max(ran, 0.0))
+        """Read a document, and fit its model.
+
+        Args:
+            request: The options of the command.
+            folder: The folder of compiled programs; None if there is none.
+            max_steps: As in `everwillow.fit`.
+            needs_poi: Whether the command needs a parameter of interest.
+
+        Raises:
+            ArgumentValueError: If an option is not valid, or a parameter of interest is
+                missing.
+        """
+        request.check()
+        with busy("Reading"):
+            given = load(request)
+            if needs_poi:
+                given.poi()
+        with busy("Fitting"):
+            began = time.perf_counter()
+            result, stored = fit(given.model, given.fixed, folder, max_steps=max_steps)
+            ran = time.perf_counter() - began - stored.seconds
+        return cls(request, given, result, stored, max(ran, 0.0))
 
     @contextlib.contextmanager
-    def timed(self, what: str, message: str) -> Iterator[None]:
-        """Measure a part of a command, and show a sign of life meanwhile."""
+    def timed(self, part: str, message: str) -> Iterator[None]:
+        """Measure the time of a part of a command, and show progress on a terminal."""
         began = time.perf_counter()
         with busy(message):
             yield
-        self.after[what] = time.perf_counter() - began
+        self.after[part] = time.perf_counter() - began
 
-    def headline(self, request: Request) -> str:
-        """Return what was fitted, in two lines."""
+    def finish(
+        self, record: Any, draw: Callable[[Any], Any] | None, *parts: str
+    ) -> None:
+        """Show the result, and write the files that the options name.
+
+        Args:
+            record: The result of the command.
+            draw: Makes the plot with the package `everwillow.plotting`; None if there
+                is no plot. It may return a text that says why there is none.
+            *parts: The result as tables and text.
+        """
+        # Before the files: writing them may fail.
+        show(self._headline(), *parts)
+        notes = files.save_result(record, self.request.out)
+        if self.request.plot is not None and draw is not None:
+            with self.timed("plot", "Drawing"):
+                from everwillow import plotting  # noqa: PLC0415
+
+                figure = draw(plotting)
+                failed = isinstance(figure, str)
+                file = self.request.plot
+                notes += [figure] if failed else files.save_figure(figure, file)
+        show("\n".join(["", self._times(), *notes]))
+        self.stored.keep()
+
+    def _headline(self) -> str:
+        """Return two lines on the document and the size of its model."""
         model = self.given.model
         channels = getattr(model, "channels", None)
         facts = []
@@ -64,32 +113,12 @@ class WorkspaceFit:
             bins = sum(size for _, size in channels)
             facts = [counted(len(channels), "channel"), counted(bins, "bin")]
         sizes = sum(np.size(value) for value in model.state.values())
-        poi = f"parameter of interest {model.poi}" if model.poi else "no POI"
-        what = FORMATS[self.given.source.format]
-        return headline(request.title, what, *facts, counted(sizes, "parameter"), poi)
-
-    def finish(
-        self, request: Request, record: Any, draw: Callable[[], Any] | None
-    ) -> None:
-        """Write the files that are asked for, and show how long all of it took.
-
-        Args:
-            request: What the user asked for.
-            record: The result of the command.
-            draw: Makes the plot; None if there is none to be made. Instead of a figure
-                it may return a text that says why there is none.
-        """
-        notes = files.save_result(record, request.out)
-        if request.plot is not None and draw is not None:
-            with self.timed("plot", "Drawing"):
-                figure = draw()
-                failed = isinstance(figure, str)
-                notes += [figure] if failed else files.save_figure(figure, request.plot)
-        show("\n".join(["", self._times(), *notes]))
-        self.stored.keep()
+        facts.append(counted(sizes, "parameter"))
+        facts.append(f"parameter of interest {model.poi}" if model.poi else "no POI")
+        return headline(self.request.title, self.given.document.title, *facts)
 
     def _times(self) -> str:
-        """Return how long the parts took."""
+        """Return a sentence on the time that each part took."""
         stored = self.stored
         program = "program from the cache" if stored.loaded else "compiling"
         reading, compiling = seconds(self.given.seconds), seconds(stored.seconds)
@@ -98,5 +127,5 @@ class WorkspaceFit:
             return f"Reading {reading}, {program} {compiling}, running {ran}."
         fitting = f"fit {seconds(stored.seconds + self.ran)} ({program} {compiling})"
         parts = [f"Reading {reading}", fitting]
-        parts += [f"{what} {seconds(value)}" for what, value in self.after.items()]
+        parts += [f"{part} {seconds(value)}" for part, value in self.after.items()]
         return f"{', '.join(parts)}."

@@ -73,7 +73,7 @@ def option(
     help: str,
     *flags: str,
     panel: str | None = None,
-    kind: Any = str,
+    kind: Any = None,
     metavar: str | None = None,
     repeated: bool = False,
     minimum: int | None = None,
@@ -82,14 +82,19 @@ def option(
 
     Args:
         default: The value if the option is not given.
-        help: As in `CommandOption`, as is what follows.
-        *flags: See there.
-        panel: See there.
-        kind: See there.
-        metavar: See there.
-        repeated: See there.
-        minimum: See there.
+        help: As in `CommandOption`, like the arguments below.
+        *flags: By default the name of the field, ``--name``; for a field that is True
+            by default ``--name/--no-name``.
+        panel: As in `CommandOption`.
+        kind: By default the type of a default that is a number or a truth value, for
+            options that may not be repeated; else ``str``.
+        metavar: As in `CommandOption`.
+        repeated: As in `CommandOption`.
+        minimum: As in `CommandOption`.
     """
+    if kind is None:
+        is_number = isinstance(default, bool | int | float) and not repeated
+        kind = type(default) if is_number else str
     command = CommandOption(flags, help, panel, kind, metavar, repeated, minimum)
     return dataclasses.field(default=default, metadata={_METADATA: command})
 
@@ -101,10 +106,19 @@ def command_options(cls: Any) -> tuple[Option, ...]:
         cls: The dataclass. Fields that were not made by `option` are for Python only.
     """
     return tuple(
-        Option(field.name, None if command.repeated else field.default, command)
+        Option(
+            field.name,
+            None if command.repeated else field.default,
+            command._replace(flags=command.flags or _flags_of(field)),
+        )
         for field in dataclasses.fields(cls)
         if (command := field.metadata.get(_METADATA)) is not None
     )
+
+
+def _flags_of(field: dataclasses.Field[Any]) -> tuple[str]:
+    flag = f"--{field.name.replace('_', '-')}"
+    return (f"{flag}/--no-{flag[2:]}" if field.default is True else flag,)
 
 
 def takes_options(*classes: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:

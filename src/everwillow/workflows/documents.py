@@ -1,114 +1,295 @@
 """The kinds of files that everwillow reads: one table to recognise and load them.
 
-The content of a file says what it is, never its name. A new kind of file is a line in
-`KINDS`, and a command that takes it says so there.
+The content of a file decides its kind, never its name. A new kind of file is an entry
+of `KINDS`.
 """
 
+import contextlib
+import importlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from everwillow._errors import ArgumentTypeError
-from everwillow._file_formats import format_of_file
+from everwillow._errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    EverwillowError,
+    NameOnly,
+    SpecificationError,
+)
+from everwillow._file_formats import FileFormat, format_of_file
 from everwillow._hdf5 import format_of
-from everwillow.io.files import FORMAT as RECORD, load as load_record
-from everwillow.models.templates import reading as template_fits
-from everwillow.models.templates.writing import KIND as TEMPLATE_FIT
-from everwillow.workflows.histfactory import load_model, read_source
-from everwillow.workflows.templates import files as template_results
+from everwillow.models.histfactory.reading import refuse_others
+from everwillow.models.json_source import document_kind, load_json, source_name
+from everwillow.workflows.histfactory.patches import patched
 
 
 class Kind(NamedTuple):
-    """A kind of file.
+    """A kind of document.
 
     Attributes:
-        title: What such a file is, for people.
-        hdf5_format: The attribute ``format`` of such an HDF5 file; empty for JSON.
-        load: Returns its content, from its name; that of a model has options.
-        usage: A sentence on the commands that take it.
+        title: The name of the kind, for messages.
+        container: The format of such a file.
+        signature: What recognises the kind: what `document_kind` returns for JSON; the
+            attribute ``format`` of an HDF5 file.
+        loader: The function that loads it, ``module:name``. It is imported when it is
+            called, so that recognising a file imports no models.
+        usage: A sentence that says which commands take it.
+        options: The options of `load_document` for this kind.
     """
 
     title: str
-    hdf5_format: str
-    load: Callable[..., Any]
+    container: Literal["json", "hdf5"]
+    signature: str
+    loader: str
     usage: str
+    options: tuple[str, ...] = ()
+
+    def load(self, content: Any, **options: Any) -> Any:
+        """Load the content of a JSON document, or an HDF5 file by its name."""
+        module, _, name = self.loader.partition(":")
+        function = getattr(importlib.import_module(f"everwillow.{module}"), name)
+        return function(content, **options)
 
 
 _JSON_USAGE = "pyhf workspaces and HS3 documents go to `everwillow fit`."
+_JSON_OPTIONS = ("poi", "patches", "verify")
 
 KINDS: Mapping[str, Kind] = {
-    "pyhf": Kind("pyhf workspace", "", load_model, _JSON_USAGE),
-    "hs3": Kind("HS3 document", "", load_model, _JSON_USAGE),
+    "pyhf": Kind(
+        "pyhf workspace",
+        "json",
+        "workspace",
+        "workflows.histfactory.models:pyhf_model",
+        _JSON_USAGE,
+        ("measurement", "interpolation", *_JSON_OPTIONS),
+    ),
+    "hs3": Kind(
+        "HS3 document",
+        "json",
+        "hs3",
+        "workflows.histfactory.models:hs3_model",
+        _JSON_USAGE,
+        ("analysis", *_JSON_OPTIONS),
+    ),
     "template fit": Kind(
         "template fit",
-        TEMPLATE_FIT.format,
-        template_fits.load,
+        "hdf5",
+        "everwillow templates",
+        "models.templates.reading:load",
         "Template files go to `everwillow template fit`, and to `everwillow template "
         "print`, which shows what is in them.",
     ),
     "template results": Kind(
-        "results of a template fit",
-        template_results.KIND.format,
-        template_results.load_results,
+        "file with results of a template fit",
+        "hdf5",
+        "everwillow template results",
+        "workflows.templates.files:load_results",
         "Results of template fits go to `everwillow template print`.",
     ),
     "record": Kind(
         "result of a command or of everwillow.io.save",
-        RECORD,
-        load_record,
+        "hdf5",
+        "everwillow record",
+        "io.files:load",
         "If --out of a command wrote it, everwillow.io.load reads it in Python.",
     ),
 }
-"""All kinds of files by name."""
+"""All kinds of documents by name."""
+
+WORKSPACES = ("pyhf", "hs3")
+"""The kinds of JSON documents."""
 
 
-def hdf5_kind(path: str | os.PathLike[str]) -> Kind | None:
-    """Return the kind of an HDF5 file; None if everwillow does not know its format.
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document, and its kind.
 
-    Raises:
-        MissingFileError: If there is no such file.
-        ArgumentValueError: If it is no HDF5 file, or damaged.
-        MissingH5pyError: If h5py is not installed.
+    Attributes:
+        kind: A key of `KINDS`.
+        content: The JSON value; of an HDF5 file its name.
+        name: The name of the file, for messages.
     """
-    known = {kind.hdf5_format: kind for kind in KINDS.values() if kind.hdf5_format}
-    return known.get(format_of(path))
+
+    kind: str
+    content: Any
+    name: str
+
+    @property
+    def title(self) -> str:
+        """The name of the kind, for messages."""
+        return KINDS[self.kind].title
+
+    def patched(self, patches: Iterable[str], *, verify: bool = True) -> "Document":
+        """Return the document with patches applied, one after another.
+
+        Args:
+            patches: ``FILE`` or ``PATCHSET:NAME``, as in
+                `everwillow.workflows.histfactory.patches.patched`.
+            verify: Whether to check that a patch set is made for this workspace.
+        """
+        verify = verify and self.kind == "pyhf"
+        return replace(self, content=patched(self.content, patches, verify=verify))
+
+    def load(self, **options: Any) -> Any:
+        """Load the document: a model, a template fit, results, or a record.
+
+        Args:
+            **options: As in `load_document`.
+        """
+        kind = KINDS[self.kind]
+        given = {name: value for name, value in options.items() if value is not None}
+        for name in given:
+            if name not in kind.options:
+                braces = ", ".join(f"{{{one}}}" for one in kind.options)
+                known = f"no option {name!r}, only {braces}" if braces else "no options"
+                raise ArgumentTypeError(
+                    f"{self.name} is a {kind.title}, which has {known}.",
+                    argument=name,
+                    settings=dict.fromkeys(kind.options, NameOnly),
+                )
+        document, verify = self, given.pop("verify", True)
+        if patches := given.pop("patches", ()):
+            document = self.patched(patches, verify=verify)
+        return kind.load(document.content, **given)
 
 
-def load_document(path: str | os.PathLike[str], **options: Any) -> Any:
-    """Load a file of any kind: a model, a template fit, results, or a record.
+def open_document(source: Any, kinds: Collection[str] = tuple(KINDS)) -> Document:
+    """Read a document, and recognise its kind by its content.
 
     Args:
-        path: The file.
-        **options: As in `everwillow.workflows.histfactory.load_model`, for pyhf
-            workspaces and HS3 documents.
+        source: A file; for JSON, gzipped or not, also its content as text, bytes or a
+            dict.
+        kinds: The kinds that are accepted.
 
     Raises:
         MissingFileError: If there is no such file.
-        EverwillowError: If the file is none of these kinds, or not valid; says why.
-        ArgumentTypeError: If options are given for a kind that has none.
+        EverwillowError: If the document has none of these kinds; says which kind it
+            has, and which command takes it.
 
     Example:
-        >>> import pathlib, tempfile
-        >>> from everwillow import io
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     file = pathlib.Path(folder, "limit.h5")
-        ...     io.save({"limit": 0.8}, file)
-        ...     load_document(file)
-        {'limit': 0.8}
+        >>> open_document({"metadata": {"hs3_version": "0.2"}}).kind
+        'hs3'
     """
-    file = Path(path)
-    kind = None
-    if file.is_file() and format_of_file(file) == "hdf5":
-        # What is unknown is read as a record, which says what is wrong.
-        kind = hdf5_kind(file) or KINDS["record"]
-    if kind is None:
-        return load_model(read_source(file), **options)
-    if options:
-        raise ArgumentTypeError(
-            f"{next(iter(options))}: {file} is a {kind.title}, which has no options."
+    found = _format(source)
+    accepted = {KINDS[name].container for name in kinds}
+    is_hdf5 = found == "hdf5" if len(accepted) > 1 else "hdf5" in accepted
+    try:
+        document = _open_hdf5(source, kinds) if is_hdf5 else _open_json(source)
+    except EverwillowError as error:
+        if found not in accepted:
+            error.add(_usage(source, found))
+        raise
+    if document.kind not in kinds:
+        kind = KINDS[document.kind]
+        raise ArgumentValueError(
+            f"{document.name}: expected a {_titles(kinds)}, but this is a {kind.title}."
+            f" {kind.usage}"
         )
-    return kind.load(file)
+    return document
 
 
-__all__ = ["KINDS", "Kind", "hdf5_kind", "load_document"]
+def _format(source: Any) -> FileFormat | None:
+    """Return the format of a file; None for other sources."""
+    if isinstance(source, str | os.PathLike):
+        with contextlib.suppress(OSError, ValueError):
+            return format_of_file(Path(source))
+    return None
+
+
+def _usage(file: Any, found: FileFormat | None) -> str:
+    """Return which command takes a file that another command does not take."""
+    if found != "hdf5":
+        return _JSON_USAGE if found == "json" else ""
+    try:
+        return KINDS[_open_hdf5(file, KINDS).kind].usage
+    except (EverwillowError, OSError):
+        return KINDS["template fit"].usage
+
+
+def _open_hdf5(file: str | os.PathLike[str], kinds: Collection[str]) -> Document:
+    signature = format_of(file)
+    kind = _recognised("hdf5", signature)
+    if kind is None and "record" not in kinds:
+        raise ArgumentValueError(
+            f"{file}: expected a {_titles(kinds)}, but the attribute 'format' of the "
+            f"file is {signature!r}."
+        )
+    # A file of an unknown format is read as a record, which says what is wrong.
+    return Document(kind or "record", file, str(file))
+
+
+def _titles(kinds: Collection[str]) -> str:
+    return " or a ".join(KINDS[name].title for name in kinds)
+
+
+def _open_json(source: Any) -> Document:
+    content, file = load_json(source), source_name(source)
+    name = file or "the document"
+    kind = _recognised("json", document_kind(content))
+    if kind is not None:
+        return Document(kind, content, name)
+    refuse_others(content, file)
+    contents = (
+        f"has the keys {', '.join(map(repr, list(content)[:6])) or '(none)'}"
+        if isinstance(content, Mapping)
+        else f"is a {type(content).__name__}"
+    )
+    raise SpecificationError(
+        f"{name} is neither a pyhf workspace (with 'channels', 'observations' and "
+        f"'measurements') nor an HS3 document (with 'distributions' and 'metadata'): "
+        f"it {contents}."
+    )
+
+
+def _recognised(container: str, signature: Any) -> str | None:
+    for name, kind in KINDS.items():
+        if (kind.container, kind.signature) == (container, signature):
+            return name
+    return None
+
+
+def load_document(
+    source: Any, kinds: Collection[str] = tuple(KINDS), **options: Any
+) -> Any:
+    """Load a document of any kind: a model, a template fit, results, or a record.
+
+    Args:
+        source: As for `open_document`.
+        kinds: As for `open_document`.
+        **options: For pyhf workspaces and HS3 documents; None is the default of each.
+
+            - `measurement`: name or index of the measurement of a pyhf workspace; the
+              first by default.
+            - `interpolation`: of a pyhf workspace, as for `from_pyhf`.
+            - `analysis`: name or index of the analysis of an HS3 document; the first
+              by default.
+            - `poi`: parameter of interest instead of that of the document.
+            - `patches`: ``FILE`` or ``PATCHSET:NAME``, applied in turn.
+            - `verify`: whether to check that a patch set is made for this workspace.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        EverwillowError: If the document has none of these kinds, or is not valid; says
+            why.
+        ArgumentTypeError: If an option belongs to another kind.
+
+    Example:
+        >>> mu = {"name": "mu", "type": "normfactor", "data": None}
+        >>> sample = {"name": "signal", "data": [5.0], "modifiers": [mu]}
+        >>> model = load_document(
+        ...     {
+        ...         "channels": [{"name": "SR", "samples": [sample]}],
+        ...         "observations": [{"name": "SR", "data": [7]}],
+        ...         "measurements": [
+        ...             {"name": "m", "config": {"poi": "mu", "parameters": []}}
+        ...         ],
+        ...         "version": "1.0.0",
+        ...     }
+        ... )
+        >>> model.poi
+        'mu'
+    """
+    return open_document(source, kinds).load(**options)

@@ -352,6 +352,13 @@ def chi_square(found: Any) -> ChiSquare:
     return ChiSquare(*(float(number) for number in numbers))
 
 
+def limit_of(limits: Any) -> Limit:
+    """Return a record of the result of `everwillow.limits`."""
+    expected = np.array([float(value) for _, value in limits.expected])
+    level, observed = float(limits.level), float(limits.observed)
+    return Limit(level, observed, expected, limits.nuisances)
+
+
 def summary_of(
     result: FitResult,
     *,
@@ -471,27 +478,3 @@ def _standard_deviations(covariance: Any) -> np.ndarray:
     """Return the roots of the diagonal, NaN where it is not positive."""
     variance = np.diagonal(covariance)
     return np.sqrt(np.where(variance > 0, variance, np.nan))
-
-
-__all__ = [
-    "DATA",
-    "SIMULATION",
-    "AsymmetricErrors",
-    "ChiSquare",
-    "Contour",
-    "ContourCurve",
-    "Covariance",
-    "FitSummary",
-    "GridScan",
-    "Impacts",
-    "Limit",
-    "NonprofiledShifts",
-    "Parameters",
-    "Scan",
-    "Toys",
-    "chi_square",
-    "covariance_of",
-    "parameters_of",
-    "scan_range",
-    "summary_of",
-]

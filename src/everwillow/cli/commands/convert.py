@@ -9,44 +9,38 @@ from typing import Any
 from everwillow._errors import ArgumentValueError
 from everwillow.cli.files import check_folder, check_not_input
 from everwillow.cli.report.terminal import console
-from everwillow.cli.request import Request, name_or_index, read
-from everwillow.workflows.histfactory import patched_source
+from everwillow.cli.request import Request, name_or_index
+from everwillow.cli.workspace import read
+from everwillow.models.hs3.convert import hs3_to_pyhf, pyhf_to_hs3
 
 
 def run(request: Request, target: str | None, file: pathlib.Path | None) -> None:
-    """Convert a document into the other format, and write it.
+    """Convert a document into another format, and write it.
 
     Args:
-        request: Which document.
-        target: ``"pyhf"`` or ``"hs3"``; the other one than it has if None.
-        file: Where to write; the standard output if None.
+        request: The document.
+        target: ``"pyhf"`` or ``"hs3"``; None for the format that it does not have.
+        file: The file to write; None for the standard output.
     """
-    from everwillow.models.hs3.convert import (  # noqa: PLC0415
-        hs3_to_pyhf,
-        pyhf_to_hs3,
-    )
-
     if file is not None:
         check_folder("--out", file)
         check_not_input("--out", file, request.inputs)
-    source = read(request.workspace)
-    source = patched_source(source, request.patches, verify=request.verify)
-    if target == source.format:
+    document = read(request)
+    if target == document.kind:
         raise ArgumentValueError(
             f"--to {target}: {request.title} has this format already."
         )
+    content, converted = dict(document.content), "an HS3 document"
     made: dict[str, Any]
-    if source.format == "pyhf":
-        made = pyhf_to_hs3(dict(source.document))
+    if document.kind == "pyhf":
+        made = pyhf_to_hs3(content)
     else:
-        made = hs3_to_pyhf(dict(source.document), name_or_index(request.analysis))
+        made = hs3_to_pyhf(content, name_or_index(request.analysis))
+        converted = "a pyhf workspace"
     text = json.dumps(made, indent=1, allow_nan=False) + "\n"
     if file is None:
         sys.stdout.write(text)
         return
     data = text.encode()
     file.write_bytes(gzip.compress(data) if file.suffix == ".gz" else data)
-    formats = {"pyhf": "an HS3 document", "hs3": "a pyhf workspace"}
-    console(errors=True).print(
-        f"{file} is {formats[source.format]}.", markup=False, soft_wrap=True
-    )
+    console(errors=True).print(f"{file} is {converted}.", markup=False, soft_wrap=True)

@@ -6,15 +6,14 @@ import typer
 
 from everwillow.cli.report.fits import parameter_tables, status
 from everwillow.cli.report.outcome import NOT_CONVERGED
-from everwillow.cli.report.terminal import busy, show
-from everwillow.cli.request import Request, load
+from everwillow.cli.request import Request
 from everwillow.cli.workspace_fit import WorkspaceFit
 from everwillow.workflows.report import parameters_of, summary_of
 
 
 ADVICE = (
-    "Look at the start values and at the bounds with `everwillow inspect`; fix with "
-    "--fix NAME what the data do not determine; allow more evaluations with "
+    "Check the start values and the bounds with `everwillow inspect`; fix parameters "
+    "that the data do not determine with --fix NAME; allow more evaluations with "
     "--max-steps."
 )
 
@@ -27,27 +26,18 @@ def run(
     max_steps: int,
 ) -> None:
     """Fit, and print the result."""
-    request.check()
-    with busy("Reading"):
-        given = load(request)
-    with busy("Fitting"):
-        best = WorkspaceFit.of(given, folder, max_steps)
-    result = best.result
-    success = bool(result.success)
-    poi = given.model.poi
+    best = WorkspaceFit.of(request, folder, max_steps=max_steps, needs_poi=False)
+    result, poi = best.result, best.given.model.poi
     labels = result.layout.labels
-    interest = [one for one in labels if one == poi or one.startswith(f"{poi}[")]
-    found = parameters_of(result, interest=interest)
-    ended = status(summary_of(result), ADVICE, "all constants kept")
-    tables = parameter_tables(found, everything=everything)
-    # What is known is shown before anything else can fail.
-    show(best.headline(request), ended, *tables)
-
-    def draw() -> object:
-        from everwillow import plotting  # noqa: PLC0415
-
-        return plotting.pulls(result)
-
-    best.finish(request, result, draw if success else None)
+    interest = [name for name in labels if name == poi or name.startswith(f"{poi}[")]
+    success = bool(result.success)
+    best.finish(
+        result,
+        (lambda plotting: plotting.pulls(result)) if success else None,
+        status(summary_of(result), ADVICE, "all constants kept"),
+        *parameter_tables(
+            parameters_of(result, interest=interest), everything=everything
+        ),
+    )
     if not success:
         raise typer.Exit(NOT_CONVERGED)

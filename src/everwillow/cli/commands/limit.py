@@ -8,15 +8,18 @@ import numpy as np
 import typer
 
 from everwillow._errors import ArgumentValueError, FitError
-from everwillow.cli.report.fits import limit_text
+from everwillow.cli.report.inference import limit_table
 from everwillow.cli.report.outcome import NOT_CONVERGED
-from everwillow.cli.report.terminal import busy, show, table
-from everwillow.cli.request import Input, Request, load
+from everwillow.cli.request import Request
+from everwillow.cli.workspace import Input
 from everwillow.cli.workspace_fit import WorkspaceFit
-from everwillow.hypotest.results import BAND_TEXTS
+from everwillow.hypotest.calculators import AsymptoticCalculator
+from everwillow.hypotest.model_limits import limits
+from everwillow.hypotest.test_statistics import QTilde
+from everwillow.workflows.report import limit_of
 
 
-# Fewer values make no plot.
+# The smallest number of points of a plot.
 LEAST = 2
 
 
@@ -28,58 +31,37 @@ def run(
     nuisances: str,
     points: int,
 ) -> None:
-    """Find limits, and print them."""
-    request.check()
+    """Compute limits, and print them."""
     if not 0.5 < cl < 1:
         raise ArgumentValueError(
             f"--cl {cl:g}: expected a confidence level such as 0.95 for 95 %."
         )
-    with busy("Reading"):
-        given = load(request)
-        poi = given.poi
-    from everwillow.hypotest.model_limits import limits  # noqa: PLC0415
-
-    with busy("Fitting"):
-        best = WorkspaceFit.of(given, folder)
+    best = WorkspaceFit.of(request, folder)
+    given, poi = best.given, best.given.poi()
+    level = round(1 - cl, 12)
     with best.timed("limits", "Searching the limits"):
         result = limits(
             given.model,
             poi,
             best.result if bool(best.result.success) else None,
-            level=round(1 - cl, 12),
+            level=level,
             nuisances=nuisances,
             fixed=given.fixed,
         )
-    rows = [("observed", limit_text(result.observed, 6))]
-    rows += [
-        (f"expected {name}", limit_text(value, 6))
-        for name, (_, value) in zip(BAND_TEXTS, result.expected, strict=True)
-    ]
-    how = {
-        "a posteriori": "nuisance parameters fitted to the data at mu = 0",
-        "a priori": "nuisance parameters at their nominal values",
-    }
-    text = (
-        f"CLs with the test statistic q-tilde, asymptotic formulas (arXiv:1007.1727).\n"
-        f"Expected: data without signal, {how[nuisances]}.\n"
-        f"{int(result.fits)} conditional fits."
+    notes = [f"{int(result.fits)} conditional fits.", *result.reasons]
+    best.finish(
+        result,
+        lambda plotting: _figure(plotting, request.title, given, result, level, points),
+        limit_table({poi: limit_of(result)}) + "\n" + "\n".join(notes),
     )
-    if result.reasons:
-        text += "\n" + "\n".join(result.reasons)
-    title = f"{100 * cl:g} % CL upper limits on {poi}"
-    # What is known is shown before anything else can fail.
-    show(best.headline(request), table(("", "limit"), rows, title=title), text)
-    best.finish(request, result, lambda: _figure(request, given, result, cl, points))
     if result.reasons:
         raise typer.Exit(NOT_CONVERGED)
 
 
-def _figure(request: Request, given: Input, result: Any, cl: float, points: int) -> Any:
+def _figure(
+    plotting: Any, title: str, given: Input, result: Any, level: float, points: int
+) -> Any:
     """Draw CLs against the POI, with the bands; or say why there is no plot."""
-    from everwillow import plotting  # noqa: PLC0415
-    from everwillow.hypotest.calculators import AsymptoticCalculator  # noqa: PLC0415
-    from everwillow.hypotest.test_statistics import QTilde  # noqa: PLC0415
-
     calculator = AsymptoticCalculator(
         given.model,
         result.minimum.params if result.nuisances == "a posteriori" else None,
@@ -102,7 +84,7 @@ def _figure(request: Request, given: Input, result: Any, cl: float, points: int)
         values=values,
         observed=[float(calculator.cls(test)) for test in tests],
         expected=[calculator.expected(test) for test in tests],
-        level=round(1 - cl, 12),
+        level=level,
         name=result.poi,
-        title=request.title,
+        title=title,
     )

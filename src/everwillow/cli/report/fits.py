@@ -151,11 +151,6 @@ def height_text(height: float, decimals: int = 4) -> str:
     return signed(height, decimals).lstrip("+") or "failed"
 
 
-def limit_text(limit: Any, digits: int) -> str:
-    """Return a limit; "none" for NaN."""
-    return plain(float(limit), digits) if np.isfinite(limit) else "none"
-
-
 def shift_text(value: Any, error: Any) -> str:
     """Return a shift with as many decimals as three digits of an error have.
 

@@ -1,16 +1,19 @@
 """Intervals, limits, contours and regularisation of template fits as tables."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from everwillow.cli.report.fits import (
     decimals_of,
     first_rows,
     height_text,
-    limit_text,
     shift_text,
 )
 from everwillow.cli.report.numbers import plain, signed
 from everwillow.cli.report.terminal import table
+from everwillow.hypotest.results import BAND_TEXTS
 from everwillow.workflows.templates.results import (
     AsymmetricErrors,
     Contour,
@@ -23,7 +26,10 @@ from everwillow.workflows.templates.results import (
 )
 
 
-SIGMAS = ("-2 sigma", "-1 sigma", "median", "+1 sigma", "+2 sigma")
+_NUISANCES = {
+    "a posteriori": "nuisance parameters fitted to the data without signal",
+    "a priori": "nuisance parameters at their nominal values",
+}
 
 
 def interval_table(errors: AsymmetricErrors) -> str:
@@ -48,15 +54,28 @@ def interval_table(errors: AsymmetricErrors) -> str:
     return table(("name", "value", "lower", "upper", ""), rows, title=title)
 
 
-def limit_table(limits: dict[str, Limit]) -> str:
-    """Return a table of upper limits; all have the same level."""
+def limit_table(limits: Mapping[str, Limit]) -> str:
+    """Return a table of upper limits, which all have the same level.
+
+    Args:
+        limits: The limits by parameter of interest.
+    """
     rows = [
-        (name, *(limit_text(value, 4) for value in (one.observed, *one.expected)))
-        for name, one in limits.items()
+        (name, *map(_limit_text, (limit.observed, *limit.expected)))
+        for name, limit in limits.items()
     ]
-    level = next(iter(limits.values())).level
-    title = f"CLs upper limits at {100 * (1 - level):.4g} %, expected without signal"
-    return table(("name", "observed", *SIGMAS), rows, title=title)
+    first = next(iter(limits.values()))
+    title = f"CLs upper limits at {100 * (1 - first.level):.6g} % CL"
+    nuisances = _NUISANCES.get(first.nuisances, first.nuisances)
+    return (
+        f"{table(('name', 'observed', *BAND_TEXTS), rows, title=title)}\n\n"
+        "Test statistic q-tilde, asymptotic formulas (arXiv:1007.1727).\n"
+        f"Expected: data without signal, {nuisances}."
+    )
+
+
+def _limit_text(limit: Any) -> str:
+    return plain(float(limit), 6) if np.isfinite(limit) else "none"
 
 
 def grid_table(scan: GridScan) -> str:
@@ -171,7 +190,7 @@ def inference_parts(
     if results.asymmetric_errors is not None:
         parts.append(("minos", interval_table(results.asymmetric_errors)))
     if results.limits:
-        parts.append(("limits", limit_table(dict(results.limits))))
+        parts.append(("limits", limit_table(results.limits)))
     parts += [
         (f"contours/{key}", contour_table(one)) for key, one in results.contours.items()
     ]
@@ -183,6 +202,3 @@ def inference_parts(
         texts = regularisation_parts(results.regularisation)
         parts += [("regularisation", text) for text in texts]
     return parts
-
-
-__all__ = ["grid_table", "inference_parts", "l_curve_table"]

@@ -12,17 +12,16 @@ from everwillow.cli.report.fits import (
     headline,
     parameter_tables,
     profile_table,
-    shift_text,
     status,
 )
 from everwillow.cli.report.histograms import bin_table, variation_tables
+from everwillow.cli.report.impacts import impact_parts
 from everwillow.cli.report.inference import grid_table, inference_parts
 from everwillow.cli.report.numbers import signed, with_error
 from everwillow.cli.report.parts import check_found, is_meant, names_of_part
 from everwillow.cli.report.terminal import table
 from everwillow.workflows.templates.results import (
     HistogramResult,
-    Impacts,
     TemplateResults,
     Toys,
 )
@@ -59,7 +58,9 @@ def overview(results: TemplateResults, title: str, *, everything: bool) -> list[
     tables = parameter_tables(results.parameters, everything=everything)
     parts += [("parameters", text) for text in tables]
     if results.impacts is not None:
-        parts += impact_tables(results.impacts, everything=everything)
+        parts += impact_parts(
+            results.impacts, results.parameters, everything=everything
+        )
     parts += inference_parts(results, everything=everything)
     if results.mappings:
         parts.append(("mappings", mapping_table(results)))
@@ -168,56 +169,6 @@ def heading(results: TemplateResults, title: str) -> str:
     )
 
 
-def impact_tables(impacts: Impacts, *, everything: bool) -> list[Part]:
-    """Return tables of impacts, of groups and of parameters."""
-    parts = []
-    for i, poi in enumerate(impacts.interest):
-        error = float(impacts.errors[i])
-        grouped = zip(
-            impacts.groups,
-            impacts.grouped_traditional[i],
-            impacts.grouped_global[i],
-            strict=True,
-        )
-        rows = [(name, _part(a, error), _part(b, error)) for name, a, b in grouped]
-        rows.append(("total", _part(error, error), ""))
-        heads = ("group", "traditional", "global")
-        what = f"Parts of the error of {poi}"
-        if not np.isfinite(error):
-            what += ", which has none: it is held at its bound, from where a small "
-            what += "shift does not move it"
-        parts.append((f"impacts/{poi}", table(heads, rows, title=what)))
-        if impacts.names:
-            text = _single_impacts(impacts, i, everything=everything)
-            parts.append((f"impacts/{poi}", text))
-    return parts
-
-
-def _single_impacts(impacts: Impacts, i: int, *, everything: bool) -> str:
-    """Return the table of impacts of single parameters."""
-    error = float(impacts.errors[i])
-    auxiliary = dict(zip(impacts.global_names, impacts.global_impacts[i], strict=True))
-    order = np.argsort(-np.abs(impacts.traditional[i]), kind="stable")
-    columns = {"traditional": impacts.traditional[i]}
-    columns["global"] = np.array([auxiliary.get(n, np.nan) for n in impacts.names])
-    if impacts.up is not None and impacts.down is not None:
-        columns |= {"fit up": impacts.up[i], "fit down": impacts.down[i]}
-    rows = [
-        (
-            impacts.names[k],
-            *(shift_text(column[k], error) for column in columns.values()),
-        )
-        for k in order
-    ]
-    what = f"Impacts on {impacts.interest[i]}"
-    return first_rows(("name", *columns), rows, what, everything=everything)
-
-
-def _part(value: float, error: float) -> str:
-    """Return a part of an error, which has no sign."""
-    return shift_text(value, error).lstrip("+")
-
-
 def mapping_table(results: TemplateResults) -> str:
     """Return a table of the chi2 of mappings."""
     rows = [
@@ -253,6 +204,3 @@ def remarks(results: TemplateResults) -> list[str]:
     if not results.remarks:
         return []
     return ["\n".join(["Remarks:", *(f"- {text}" for text in results.remarks)])]
-
-
-__all__ = ["Part", "chosen", "details", "overview"]

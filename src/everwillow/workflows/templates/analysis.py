@@ -13,15 +13,14 @@ from everwillow.fitting import FitResult, fit
 from everwillow.goodness import nested_test
 from everwillow.likelihood.templates.spec import TemplateSpec
 from everwillow.models.templates.model import TemplateModel
-from everwillow.models.templates.reading import load
 from everwillow.workflows.command_options import options_of, takes_options
+from everwillow.workflows.documents import load_document
 from everwillow.workflows.report import ChiSquare, chi_square, covariance_of
 from everwillow.workflows.templates.external import (
     FitOutcome,
     outcome_of_other_fit,
     with_start_values_of,
 )
-from everwillow.workflows.templates.files import load_results
 from everwillow.workflows.templates.fit_records import (
     degeneracy_remarks,
     free_projections,
@@ -86,7 +85,8 @@ def run(
         >>> print(histogram.postfit.values.round(1))
         [82.  60.3]
     """
-    spec = spec if isinstance(spec, TemplateSpec) else load(spec)
+    if not isinstance(spec, TemplateSpec):
+        spec = load_document(spec, ("template fit",))
     settings = options_of(MinimisationOptions, options)
     chosen = options_of(ModelOptions, options)
     model, data = model_of(spec, chosen)
@@ -97,7 +97,7 @@ def run(
         _check_without_fit(requested, settings)
     start = settings.from_result
     if start is not None and not isinstance(start, TemplateResults):
-        start = load_results(start)
+        start = load_document(start, ("template results",))
     model, smooth = smoothed(
         model, chosen.strength, settings.l_curve, settings.max_steps
     )

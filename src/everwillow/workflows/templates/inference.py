@@ -33,6 +33,7 @@ from everwillow.workflows.report import (
     Limit,
     NonprofiledShifts,
     Scan,
+    limit_of,
     scan_range,
 )
 from everwillow.workflows.templates.options import Pair
@@ -121,23 +122,23 @@ class _FurtherFits(NamedTuple):
 
     def limit(self, name: str, level: float) -> Limit:
         """Return the upper limit on a parameter."""
-        found = limits(
-            self.model,
-            name,
-            self.result,
-            level=level,
-            max_steps=self.max_steps,
-            throw=False,
+        found = limit_of(
+            limits(
+                self.model,
+                name,
+                self.result,
+                level=level,
+                max_steps=self.max_steps,
+                throw=False,
+            )
         )
-        expected = np.array([float(value) for _, value in found.expected])
-        every = {"observed": float(found.observed), "expected": expected}
-        for what, value in every.items():
-            if np.isnan(value).any():
+        for kind in ("observed", "expected"):
+            if np.isnan(getattr(found, kind)).any():
                 self.remarks.append(
-                    f"{what.capitalize()} limits on {name}: not found, a fit failed or "
+                    f"{kind.capitalize()} limits on {name}: not found, a fit failed or "
                     "they are beyond its upper bound. A scan shows more."
                 )
-        return Limit(float(found.level), every["observed"], expected, found.nuisances)
+        return found
 
     def scan(self, name: str, count: int) -> Scan:
         """Scan a parameter."""
@@ -276,6 +277,3 @@ def nonprofiled_of(
         grouped_down=both[:, 0].T,
         grouped_up=both[:, 1].T,
     )
-
-
-__all__ = ["impacts_of", "inferred", "nonprofiled_of"]

@@ -14,7 +14,7 @@ from everwillow.models.templates.model import TemplateModel
 from everwillow.models.templates.rates import nominal_yields, rate_model_of
 from everwillow.statelib.transform import update
 from everwillow.toys import asimov_data
-from everwillow.workflows.histfactory import fixed_parameters
+from everwillow.workflows.fixed import fixed_parameters
 from everwillow.workflows.templates.options import ModelOptions
 from everwillow.workflows.templates.parameters import parse_parameters
 from everwillow.workflows.templates.regularisation import curvatures_of
@@ -150,6 +150,3 @@ def prefit_errors(model: TemplateModel, error: float | None) -> dict[Key, Any]:
         for s in model.spec.systematics
         if not s.constrained and s.name not in model.fixed
     }
-
-
-__all__ = ["ASIMOV", "OBSERVED", "TOYS", "model_of", "prefit_errors"]

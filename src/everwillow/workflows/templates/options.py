@@ -16,16 +16,20 @@ from everwillow.workflows.command_options import option
 
 
 Names: TypeAlias = bool | str | Sequence[str]
-"""Names of parameters or patterns; a truth value means all or none of a kind."""
+"""Names of parameters or patterns; True is all parameters of a kind, False none."""
 
 Pair: TypeAlias = tuple[str, str]
 Pairs: TypeAlias = str | Sequence[str | Pair]
 """Parameters, or two of them: ``"A,B"`` or ``("A", "B")``."""
 
-# A comma between two names, and not one between the indices of an element.
+# A comma between two names, not one between the indices of an element.
 COMMA = re.compile(r",(?![^\[\]]*\])")
 
-_WHAT, _MODEL, _SMOOTH = "What to fit", "Model", "Regularisation"
+_Likelihood: TypeAlias = Literal["poisson", "chi2", "covariance"]
+_Statistics: TypeAlias = Literal["default", "gamma", "normal", "additive"]
+
+# Panels of --help.
+_DATA, _MODEL, _SMOOTH = "What to fit", "Model", "Regularisation"
 _PARTS, _ERRORS, _OUTPUT = "Impacts", "Intervals and limits", "Output"
 
 
@@ -34,134 +38,123 @@ class ModelOptions:
     """Which model is fitted to which data.
 
     Attributes:
-        data: What to fit. ``"data"``: what was observed, the default, an error where
-            there is nothing. ``"asimov"``: what is expected at the start values. The
-            name of pseudodata. ``"toys"``: pseudo-experiments at the start values, in
-            addition to the Asimov data.
-        starts: Values where the fit starts, by parameter: what is expected before the
-            fit, and so what Asimov data and toys contain. Systematics that are added
-            (``systematic_type="normal"``) are in proportion to these expectations, so
-            that other starts are another likelihood; begin a fit elsewhere by
-            `from_result` there.
-        freeze: Parameters that are taken out of the fit, names or patterns; a mapping
-            tells their values.
-        blind: As in `TemplateModel.from_spec`. What would reveal hidden parameters at
-            once is left out then: after the fit masked channels, and parts of
-            processes; limits on hidden parameters. Scans and contours have hidden
-            scales. It takes little arithmetic to get them from the yields all the same.
-        unblind: As there.
-        parameters: What scales the processes: a text as `parse_parameters` reads it, or
-            what `TemplateModel.from_spec` takes.
+        data: The data that are fitted. ``"data"``, the default, are the observed data;
+            it is an error if a fitted channel has none. ``"asimov"`` are the expected
+            yields at the start values. ``"toys"`` are pseudo-experiments at the start
+            values, in addition to a fit of the Asimov data. Any other text is the name
+            of pseudodata.
+        starts: Start values by parameter. They define the prefit expectation, and so
+            the Asimov data and the toys. Additive systematics
+            (``systematic_type="normal"``) are relative to this expectation, so that
+            other start values make another likelihood; use `from_result` to start the
+            minimisation elsewhere.
+        freeze: Parameters that are held constant, by name or pattern; a mapping gives
+            their values.
+        blind: As in `TemplateModel.from_spec`. Results that reveal hidden parameters
+            directly are left out: after the fit, masked channels and contributions of
+            processes; limits on hidden parameters. Scans and contours use the hidden
+            scale. Hidden values can still be computed from the yields.
+        unblind: As in `TemplateModel.from_spec`.
+        parameters: The model of the parameters that scale the processes: a text as for
+            `parse_parameters`, or an argument of `TemplateModel.from_spec`.
         likelihood: As in `TemplateModel.from_spec`.
-        statistics: As there.
-        per_process: As there.
-        profile: As there. If False, ``bin_by_bin[0]``, ... are among the parameters.
-        sparse: Whether effects are kept as a list; None as the builder says.
-        regularise: Histograms that ought to be smooth
-            (`everwillow.models.templates.likelihood.regularisation`): mappings, as
-            `mappings` has them; ``Parameters PATTERN ...`` for the values of parameters
-            in a row; or `Curvature`, which has a strength of its own.
-        strength: τ of all of them, or one for each; 0 by default. ``"corner"`` takes
-            that at the corner of the L-curve.
+        statistics: As in `TemplateModel.from_spec`.
+        per_process: As in `TemplateModel.from_spec`.
+        profile: As in `TemplateModel.from_spec`. If False, ``bin_by_bin[0]``, ... are
+            parameters of the fit.
+        sparse: Whether the effects of systematics are stored as a list; None for the
+            choice of the builder.
+        regularise: Histograms that are regularised towards smoothness
+            (`everwillow.models.templates.likelihood.regularisation`): mappings, as in
+            `mappings`; ``Parameters PATTERN ...`` for the values of parameters in a
+            row; or a `Curvature`, which has its own strength.
+        strength: The strength τ of all regularised histograms, or one for each; 0 by
+            default. ``"corner"`` is the strength at the corner of the L-curve.
     """
 
     data: str | None = option(
         None,
-        "The data (default), what is expected at the start values, pseudo-experiments, "
-        "or pseudodata of a name.",
-        "--data",
-        panel=_WHAT,
+        "The data that are fitted: the observed data (default), the expected yields at "
+        "the start values, pseudo-experiments, or pseudodata by name.",
+        panel=_DATA,
         metavar="data|asimov|toys|NAME",
     )
     starts: Mapping[str, float] | None = option(
         None,
-        "Where the fit starts, which is what Asimov data and toys contain.",
+        "Start value of a parameter. Asimov data and toys are made at the start "
+        "values.",
         "--start",
-        panel=_WHAT,
+        panel=_DATA,
         metavar="NAME=VALUE",
         repeated=True,
     )
     freeze: str | Sequence[str] | Mapping[str, float | None] = option(
         (),
-        "Take a parameter out of the fit, or all that match a pattern.",
-        "--freeze",
-        panel=_WHAT,
+        "Hold a parameter, or all parameters that match a pattern, constant.",
+        panel=_DATA,
         metavar="NAME[=VALUE]",
         repeated=True,
     )
     blind: Any = option(
         False,
-        "Hide parameters of interest by a reproducible number; '*' for all.",
-        "--blind",
-        panel=_WHAT,
+        "Hide parameters of interest by a reproducible random shift; '*' for all.",
+        panel=_DATA,
         metavar="PATTERN",
         repeated=True,
     )
     unblind: bool | str | Iterable[str] = option(
         False,
-        "What of --blind not to hide.",
-        "--unblind",
-        panel=_WHAT,
+        "Parameters that --blind does not hide.",
+        panel=_DATA,
         metavar="PATTERN",
         repeated=True,
     )
     parameters: Any = option(
         None,
-        "What scales the processes, such as 'Mixture light heavy'; by default a "
-        "strength for each signal.",
-        "--parameters",
+        "The parameters that scale the processes, such as 'Mixture light heavy'; by "
+        "default one signal strength for each signal.",
         panel=_MODEL,
     )
-    likelihood: Literal["poisson", "chi2", "covariance"] = option(
-        "poisson",
-        "How data enter.",
-        "--likelihood",
-        panel=_MODEL,
-        kind=Literal["poisson", "chi2", "covariance"],
+    likelihood: _Likelihood = option(
+        "poisson", "The likelihood of the data.", panel=_MODEL, kind=_Likelihood
     )
-    statistics: Literal["default", "gamma", "normal", "additive"] | None = option(
+    statistics: _Statistics | None = option(
         "default",
-        "What simulated samples fluctuate by.",
-        "--statistics",
+        "The model of the statistical uncertainty of simulated samples.",
         panel=_MODEL,
         kind=Literal["default", "gamma", "normal", "additive", "none"],
     )
     per_process: bool = option(
         False,
-        "Let each process of a bin fluctuate on its own.",
-        "--per-process",
+        "One statistical parameter for each process of a bin, not one for each bin.",
         panel=_MODEL,
-        kind=bool,
     )
     profile: bool = option(
         True,
-        "Whether these fluctuations are profiled in closed form, or fitted as the "
-        "parameters bin_by_bin[0], ...",
-        "--profile/--no-profile",
+        "Profile the statistical parameters of simulated samples in closed form, or "
+        "fit them as bin_by_bin[0], ...",
         panel=_MODEL,
-        kind=bool,
     )
     sparse: bool | None = option(
         None,
-        "Keep effects as a list, or as a dense array; by default as they were built.",
+        "Store the effects of systematics as a list, or as a dense array; by default "
+        "as in the file.",
         "--sparse/--dense",
         panel=_MODEL,
         kind=bool,
     )
     regularise: Any = option(
         (),
-        "A histogram that ought to be smooth, such as 'Select xsec', or 'Parameters "
-        "PATTERN'.",
-        "--regularise",
+        "Regularise a histogram towards smoothness, such as 'Select xsec' or "
+        "'Parameters PATTERN'.",
         panel=_SMOOTH,
         metavar="MAPPING",
         repeated=True,
     )
     strength: float | Sequence[float] | Literal["corner"] | None = option(
         None,
-        "The strength for all of them, or one for each; that at the corner of the "
-        "L-curve.",
-        "--strength",
+        "Strength of the regularisation, one for all histograms or one for each; "
+        "corner is the strength at the corner of the L-curve.",
         panel=_SMOOTH,
         metavar="TAU|corner",
         repeated=True,
@@ -170,92 +163,87 @@ class ModelOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MinimisationOptions:
-    """Where the minimum comes from.
+    """How the minimum is found.
 
     Attributes:
-        from_result: What another fit found, or its file. The fit begins at its values
-            where both have a parameter; what is expected before the fit, Asimov data
-            and toys stay those of `starts`.
-        refit: Whether to fit, which is the default. If not, the values and the
-            covariance of `from_result` are propagated to channels and mappings, which
-            may be others than those of that fit. What needs a minimum is an error then.
-        l_curve: Strengths of an L-curve, each of which takes a fit.
+        from_result: The results of another fit, or their file. The minimisation starts
+            at its values for the parameters that both fits have. The prefit
+            expectation, Asimov data and toys stay those of `starts`.
+        refit: Whether to fit; the default. If False, the values and the covariance of
+            `from_result` are propagated to channels and mappings, which may differ from
+            those of that fit. Results that need a minimum are an error then.
+        l_curve: Strengths of the L-curve; each takes one fit.
         max_steps: As in `everwillow.fit`.
     """
 
     from_result: Any = option(
         None,
-        "Begin the fit where that of these results ended.",
-        "--from-result",
-        panel=_WHAT,
+        "Start the minimisation at the minimum of these results.",
+        panel=_DATA,
         metavar="FILE",
     )
     refit: bool = option(
         True,
-        "Whether to fit; if not, what --from-result found is propagated.",
-        "--refit/--no-refit",
-        panel=_WHAT,
-        kind=bool,
+        "Fit, or propagate the values and the covariance of --from-result without a "
+        "fit.",
+        panel=_DATA,
     )
     l_curve: Sequence[float] | None = option(
         None,
-        "Fit with N strengths from LOW to HIGH.",
-        "--l-curve",
+        "Make an L-curve: fit with N strengths from LOW to HIGH.",
         panel=_SMOOTH,
         metavar="LOW:HIGH:N",
     )
     max_steps: int = option(
-        256, "Largest number of evaluations.", "--max-steps", kind=int, minimum=1
+        256, "Largest number of evaluations of the likelihood.", minimum=1
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultOptions:
-    """What is computed besides the fit.
+    """Results that are computed besides the fit.
 
     Attributes:
-        ntoys: The number of toys, if these are fitted.
-        seed: The random seed of the toys.
-        mappings: As `everwillow.mappings.parse_mapping` reads them, or mappings.
+        ntoys: Number of toys, if toys are fitted.
+        seed: Random seed for the toys.
+        mappings: Mappings, or texts as for `everwillow.mappings.parse_mapping`.
         covariances: Whether to keep the covariance of the values of each mapping.
-        impacts: Whether to compute impacts on the parameters of interest, traditional
-            and global ones, of parameters and of groups.
-        asymmetric_impacts: Whether to compute these, and the traditional ones of each
-            parameter by two more fits.
+        impacts: Whether to compute traditional and global impacts on the parameters of
+            interest, of parameters and of groups.
+        asymmetric_impacts: Whether to compute impacts, and the traditional impact of
+            each parameter also by two more fits.
         nonprofiled_impacts: Whether to move each frozen parameter by the width of its
             constraint, and fit again.
-        groups: More parameters of groups, names or patterns: of parameter models, say.
-        breakdown: Whether to divide the errors of all bins by groups of systematics.
-        variations: Names or patterns of parameters: all histograms are evaluated with
-            each of them moved up and down, before the fit by the width of its
-            constraint (or `unconstrained`; others are left out), after the fit by its
-            error. All other parameters stay, also those that are profiled. True for
-            all that are fitted.
-        minos: Names or patterns of parameters that get asymmetric errors; True for
-            those of interest.
+        groups: Additional parameters of groups of impacts, by names or patterns; of
+            parameter models, for example.
+        breakdown: Whether to split the errors of all bins by groups of systematics.
+        variations: Names or patterns of parameters. All histograms are evaluated with
+            each of these parameters moved up and down, before the fit by the width of
+            its constraint (or by `unconstrained`; parameters with neither are left
+            out), after the fit by its error. All other parameters stay constant, the
+            profiled ones included. True for all fitted parameters.
+        minos: Names or patterns of parameters with asymmetric errors; True for the
+            parameters of interest.
         scans: Parameters whose profile likelihood is scanned; two of them, as
-            ``"A,B"`` or ``("A", "B")``, on a grid.
-        scan_points: How many points a scan has, in each direction.
-        contours: Pairs of parameters, likewise, whose contours are followed.
-        contour_levels: The confidence levels of these, for both parameters together.
-        limits: Names or patterns of parameters of interest that get CLs upper limits,
+            ``"A,B"`` or ``("A", "B")``, are scanned on a grid.
+        scan_points: Number of points of a scan, in each direction.
+        contours: Pairs of parameters, ``"A,B"`` or ``("A", "B")``, with contours.
+        contour_levels: The confidence levels of the contours, for both parameters
+            together.
+        limits: Names or patterns of parameters of interest with CLs upper limits,
             observed and expected (`everwillow.limits`); True for all of interest.
-        limit_level: The CLs of these, 0.05 for 95 % confidence.
+        limit_level: The CLs of the limits, 0.05 for 95 % confidence.
         projections: Projections of channels, written ``CHANNEL AXIS ...``, that are
-            tested against a fit with free bins. Each takes a fit.
-        unconstrained: The error before the fit of systematics without a constraint;
-            without it they count as known.
+            tested against a fit with free bins. Each takes one fit.
+        unconstrained: The prefit error of systematics without a constraint; None for
+            no error.
     """
 
-    ntoys: int = option(
-        100, "How many toys.", "--toys", panel=_WHAT, kind=int, minimum=1
-    )
-    seed: int = option(
-        0, "The random seed of the toys.", "--seed", panel=_WHAT, kind=int
-    )
+    ntoys: int = option(100, "Number of toys.", "--toys", panel=_DATA, minimum=1)
+    seed: int = option(0, "Random seed for the toys.", panel=_DATA)
     mappings: Any = option(
         (),
-        "A mapping such as 'Project ch0 x', spelled as in Python.",
+        "A mapping such as 'Project ch0 x', in the same words as in Python.",
         "--mapping",
         "-m",
         panel=_OUTPUT,
@@ -263,52 +251,36 @@ class ResultOptions:
         repeated=True,
     )
     covariances: bool = option(
-        False,
-        "Keep the covariance of each mapping.",
-        "--covariances",
-        panel=_OUTPUT,
-        kind=bool,
+        False, "Write the covariance of each mapping to --out.", panel=_OUTPUT
     )
     impacts: bool = option(
-        False,
-        "On the parameters of interest.",
-        "--impacts",
-        panel=_PARTS,
-        kind=bool,
+        False, "Compute impacts on the parameters of interest.", panel=_PARTS
     )
     asymmetric_impacts: bool = option(
         False,
-        "These, up and down by two fits for each.",
-        "--asymmetric-impacts",
+        "Compute impacts, also for moves up and down by two fits for each parameter.",
         panel=_PARTS,
-        kind=bool,
     )
     nonprofiled_impacts: bool = option(
         False,
-        "Move each frozen parameter by its width, and fit again.",
-        "--nonprofiled-impacts",
+        "Move each frozen parameter by the width of its constraint, and fit again.",
         panel=_PARTS,
-        kind=bool,
     )
     groups: Mapping[str, str | Sequence[str]] | None = option(
         None,
-        "More parameters of a group of impacts.",
+        "Add parameters to a group of impacts.",
         "--group",
         panel=_PARTS,
         metavar="GROUP=PATTERN,...",
         repeated=True,
     )
     breakdown: bool = option(
-        False,
-        "Divide errors of bins by groups of systematics.",
-        "--breakdown",
-        panel=_PARTS,
-        kind=bool,
+        False, "Split the errors of all bins by groups of systematics.", panel=_PARTS
     )
     variations: Names = option(
         (),
         "Evaluate all histograms with a parameter moved by its error, before and after "
-        "the fit; '*' for all.",
+        "the fit; '*' for all parameters.",
         "--variation",
         panel=_PARTS,
         metavar="PATTERN",
@@ -316,15 +288,14 @@ class ResultOptions:
     )
     minos: Names = option(
         False,
-        "Asymmetric errors of parameters.",
-        "--minos",
+        "Compute asymmetric errors of parameters.",
         panel=_ERRORS,
         metavar="PATTERN",
         repeated=True,
     )
     scans: Pairs = option(
         (),
-        "Scan the profile likelihood of one parameter, or two.",
+        "Scan the profile likelihood of one parameter, or of two on a grid.",
         "--scan",
         panel=_ERRORS,
         metavar="NAME[,NAME]",
@@ -335,12 +306,11 @@ class ResultOptions:
         "Number of points of a scan, in each direction.",
         "--points",
         panel=_ERRORS,
-        kind=int,
         minimum=2,
     )
     contours: Pairs = option(
         (),
-        "Follow the contours of two parameters.",
+        "Compute the contours of two parameters.",
         "--contour",
         panel=_ERRORS,
         metavar="NAME,NAME",
@@ -357,23 +327,18 @@ class ResultOptions:
     )
     limits: Names = option(
         False,
-        "CLs upper limits on parameters of interest.",
+        "Compute CLs upper limits on parameters of interest.",
         "--limit",
         panel=_ERRORS,
         metavar="PATTERN",
         repeated=True,
     )
     limit_level: float = option(
-        0.05,
-        "CLs of limits: 0.05 for 95 % confidence.",
-        "--limit-level",
-        panel=_ERRORS,
-        kind=float,
-        metavar="CLS",
+        0.05, "CLs of limits: 0.05 for 95 % confidence.", panel=_ERRORS, metavar="CLS"
     )
     projections: str | Sequence[str] = option(
         (),
-        "Test a projection against a fit with free bins.",
+        "Test a projection of a channel against a fit with free bins.",
         "--projection",
         panel=_OUTPUT,
         metavar="'CHANNEL AXIS ...'",
@@ -381,8 +346,7 @@ class ResultOptions:
     )
     unconstrained: float | None = option(
         None,
-        "Error before the fit of systematics without a constraint.",
-        "--unconstrained",
+        "Prefit error of systematics without a constraint.",
         panel=_OUTPUT,
         kind=float,
     )
@@ -407,14 +371,3 @@ class ResultOptions:
                 "limit_level: expected a CLs such as 0.05, for limits at 95 % "
                 f"confidence, got {level!r}."
             )
-
-
-__all__ = [
-    "COMMA",
-    "MinimisationOptions",
-    "ModelOptions",
-    "Names",
-    "Pair",
-    "Pairs",
-    "ResultOptions",
-]

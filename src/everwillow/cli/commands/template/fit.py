@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from everwillow._errors import ArgumentValueError
-from everwillow.cli.files import check_target, expecting_hdf5
+from everwillow.cli.files import check_target
 from everwillow.cli.report.inference import l_curve_table
 from everwillow.cli.report.numbers import seconds
 from everwillow.cli.report.outcome import NOT_CONVERGED
@@ -18,8 +18,8 @@ from everwillow.cli.report.terminal import GAP, busy, show
 from everwillow.cli.request import settings_of
 from everwillow.cli.session.programs import KeptPrograms, fit
 from everwillow.fitting import FitResult
-from everwillow.models.templates.reading import load
 from everwillow.workflows import templates
+from everwillow.workflows.documents import load_document
 from everwillow.workflows.templates.options import COMMA
 from everwillow.workflows.templates.regularisation import NoCornerError
 
@@ -51,8 +51,7 @@ def run(
     arguments = arguments_of(options)
     with busy("Reading"):
         began = time.perf_counter()
-        with expecting_hdf5(spec):
-            loaded = load(spec)
+        loaded = load_document(spec, ("template fit",))
         reading = time.perf_counter() - began
     kept: list[KeptPrograms] = []
 

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from everwillow._errors import ArgumentValueError
-from everwillow.cli.commands.template.print import read
+from everwillow.cli.commands.template.print import KINDS
 from everwillow.cli.report.parts import check_found, is_meant, names_of_plot
 from everwillow.cli.report.terminal import busy, show
+from everwillow.workflows.documents import load_document
 from everwillow.workflows.templates import plots
 from everwillow.workflows.templates.results import TemplateResults
 
@@ -26,15 +27,15 @@ def run(
     folder = pathlib.Path(out)
     if folder.exists() and not folder.is_dir():
         raise ArgumentValueError(f"--out: {out!r} is a file, and has to be a folder.")
-    found = read(file)
-    is_result = isinstance(found, TemplateResults)
+    content = load_document(file, KINDS)
+    is_result = isinstance(content, TemplateResults)
     make = plots.result_figures if is_result else plots.input_figures
     folder.mkdir(parents=True, exist_ok=True)
     written: list[str] = []
     seen: list[tuple[str, ...]] = []
     options: Any = {"title": title, "log": log, "per_width": per_width}
     with busy("Drawing"):
-        for name, figure in make(found, **options):
+        for name, figure in make(content, **options):
             names = names_of_plot(name)
             seen.append(names)
             if only and not any(is_meant(one, names) for one in only):

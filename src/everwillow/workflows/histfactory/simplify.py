@@ -19,10 +19,11 @@ from everwillow.models.histfactory.simplified import (
     SimplifiedWorkspace,
     simplified_workspace,
 )
-from everwillow.models.json_source import Source, load_json
+from everwillow.models.json_source import Source
 from everwillow.statelib import State
 from everwillow.uncertainty import covariance_matrix
 from everwillow.uncertainty.matrices import labels
+from everwillow.workflows.documents import open_document
 
 
 def simplify_workspace(
@@ -106,7 +107,7 @@ def simplify_workspace(
         >>> print(f"{background:.12f}")
         12.500000000000
     """
-    document = load_json(workspace)
+    document = open_document(workspace, ("pyhf",)).content
     if patches is not None:
         document = patched_workspace(document, patches)
     options = {"measurement": measurement, "interpolation": interpolation}

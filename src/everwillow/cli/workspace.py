@@ -1,0 +1,76 @@
+"""The document that a command for workspaces reads, and its model."""
+
+import dataclasses
+import pathlib
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from everwillow._errors import ArgumentValueError
+from everwillow.cli.files import STDIN
+from everwillow.cli.request import (
+    Request,
+    interpolation_of,
+    name_or_index,
+    settings_of,
+)
+from everwillow.workflows.documents import WORKSPACES, Document, open_document
+from everwillow.workflows.fixed import fixed_parameters
+
+
+@dataclasses.dataclass(frozen=True)
+class Input:
+    """The model of a command.
+
+    Attributes:
+        document: The document of the model, with patches applied.
+        model: The model.
+        fixed: The parameters that the user fixes.
+        seconds: The time to read the document and to make the model.
+    """
+
+    document: Document
+    model: Any
+    fixed: Mapping[Any, Any]
+    seconds: float
+
+    def poi(self) -> str:
+        """Return the parameter of interest.
+
+        Raises:
+            ArgumentValueError: If there is none.
+        """
+        if self.model.poi is None:
+            names = [str(key) for key in self.model.state]
+            shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+            raise ArgumentValueError(
+                "The document names no parameter of interest. Choose one with --poi; "
+                f"the parameters are {shown}."
+            )
+        return self.model.poi
+
+
+def read(request: Request) -> Document:
+    """Read the document of a command, and apply its patches."""
+    if request.workspace == STDIN:
+        document = open_document(sys.stdin.buffer.read(), WORKSPACES)
+        document = dataclasses.replace(document, name="standard input")
+    else:
+        document = open_document(pathlib.Path(request.workspace), WORKSPACES)
+    return document.patched(request.patches, verify=request.verify)
+
+
+def load(request: Request) -> Input:
+    """Read the document of a command, and make its model."""
+    began = time.perf_counter()
+    document = read(request)
+    codes = interpolation_of(request.interpolation)
+    model = document.load(
+        measurement=name_or_index(request.measurement),
+        analysis=name_or_index(request.analysis),
+        poi=request.poi,
+        interpolation=None if codes == "default" else codes,
+    )
+    fixed = fixed_parameters(model, settings_of(request.fixed))
+    return Input(document, model, fixed, time.perf_counter() - began)

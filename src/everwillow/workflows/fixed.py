@@ -1,0 +1,51 @@
+"""Parameters that are held constant, by name or pattern."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from everwillow.engine.layout import ravel_state
+from everwillow.engine.names import meant_elements
+from everwillow.model import AbstractModel
+
+
+def fixed_parameters(
+    model: AbstractModel, settings: Mapping[str, float | None]
+) -> dict[Any, Any]:
+    """Return which parameters to fix, for the argument `fixed` of a fit.
+
+    Args:
+        model: Whose parameters.
+        settings: Name of a parameter, of an element such as ``"gamma[3]"``, or a
+            pattern such as ``"stat*"``, to its value; None for its start value.
+
+    Returns:
+        For each parameter its value, an array with NaN for elements that stay free.
+
+    Raises:
+        UnknownKeyError: If a name is that of no parameter.
+
+    Example:
+        >>> import everwillow as ew
+        >>> model = ew.Model(lambda p, d: p["mu"] ** 2, {"mu": 1.0, "norm": 2.0}, None)
+        >>> fixed_parameters(model, {"n*": None, "mu": 3.0})
+        {'norm': array(2.), 'mu': array(3.)}
+    """
+    fixed: dict[Any, Any] = {}
+    layout, _, _ = ravel_state(model.state)
+    for name, value in settings.items():
+        meant, _ = meant_elements(name, layout, where="fixed")
+        for place, key in enumerate(layout.keys):
+            here = meant[layout.elements(place)]
+            if not here.any():
+                continue
+            start = np.asarray(model.state[key], float)
+            chosen = here.reshape(start.shape)
+            known = fixed.get(key, model.fixed.get(key))
+            whole = np.full(start.shape, np.nan)
+            if known is not None:
+                whole = np.array(np.broadcast_to(known, start.shape), float)
+            whole[chosen] = start[chosen] if value is None else value
+            fixed[key] = whole
+    return fixed
