@@ -5,7 +5,6 @@ numbers and names; -ln L is never doubled unless a name says so (``twice_delta_n
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from everwillow._typing import Key
 from everwillow.engine.layout import ravel_state
 from everwillow.engine.prefit import centers_and_widths
 from everwillow.fitting import FitResult
+from everwillow.workflows.records import about, record
 
 
 # Half of the range of a scan, in standard errors.
@@ -22,40 +22,40 @@ REACH = 3.0
 DATA, SIMULATION = "data statistics", "simulation statistics"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Parameters:
-    """The parameters of a fit, those that were not fitted included.
+    """The parameters of a fit, those that were not fitted included."""
 
-    Attributes:
-        names: The names of the parameters.
-        values: Values after the fit; NaN if it failed. What was frozen keeps its value.
-        errors: Errors after the fit; NaN where there is none. At a bound the distance
-            into the allowed range at which -ln L has risen by 1/2.
-        prefit_values: Where the fit started: the nominal values.
-        prefit_errors: The widths of the constraints, and what was given for parameters
-            without one; else NaN.
-        interest: Which parameters are of interest.
-        constrained: Which parameters have a constraint.
-        frozen: Which parameters were not fitted.
-        at_bound: Which parameters ended at a bound.
-        blinded: Which parameters are shifted by a hidden offset.
-        stopped_at: Where a fit that failed stopped; None if it did not fail.
-        centers: What the constraints prefer; NaN without one, and where it would tell a
-            hidden number. None in older files: the values before the fit.
-    """
-
-    names: tuple[str, ...]
-    values: Float[np.ndarray, " n"]
-    errors: Float[np.ndarray, " n"]
-    prefit_values: Float[np.ndarray, " n"]
-    prefit_errors: Float[np.ndarray, " n"]
-    interest: Bool[np.ndarray, " n"]
-    constrained: Bool[np.ndarray, " n"]
-    frozen: Bool[np.ndarray, " n"]
-    at_bound: Bool[np.ndarray, " n"]
-    blinded: Bool[np.ndarray, " n"]
-    stopped_at: Float[np.ndarray, " n"] | None = None
-    centers: Float[np.ndarray, " n"] | None = None
+    names: tuple[str, ...] = about("The names of the parameters.")
+    values: Float[np.ndarray, " n"] = about(
+        "Values after the fit; NaN if it failed. What was frozen keeps its value."
+    )
+    errors: Float[np.ndarray, " n"] = about(
+        "Errors after the fit; NaN where there is none. At a bound the distance into "
+        "the allowed range at which -ln L has risen by 1/2."
+    )
+    prefit_values: Float[np.ndarray, " n"] = about(
+        "Where the fit started: the nominal values."
+    )
+    prefit_errors: Float[np.ndarray, " n"] = about(
+        "The widths of the constraints, and what was given for parameters without "
+        "one; else NaN."
+    )
+    interest: Bool[np.ndarray, " n"] = about("Which parameters are of interest.")
+    constrained: Bool[np.ndarray, " n"] = about("Which parameters have a constraint.")
+    frozen: Bool[np.ndarray, " n"] = about("Which parameters were not fitted.")
+    at_bound: Bool[np.ndarray, " n"] = about("Which parameters ended at a bound.")
+    blinded: Bool[np.ndarray, " n"] = about(
+        "Which parameters are shifted by a hidden offset."
+    )
+    stopped_at: Float[np.ndarray, " n"] | None = about(
+        "Where a fit that failed stopped; None if it did not fail.", default=None
+    )
+    centers: Float[np.ndarray, " n"] | None = about(
+        "What the constraints prefer; NaN without one, and where it would tell a "
+        "hidden number. None in older files: the values before the fit.",
+        default=None,
+    )
 
     @property
     def by_name(self) -> dict[str, float]:
@@ -75,257 +75,216 @@ class Parameters:
         return np.where(self.constrained, self.errors / self.prefit_errors, np.nan)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ChiSquare:
-    """A statistic that follows a chi2 distribution if the model is right.
+    """A statistic that follows a chi2 distribution if the model is right."""
 
-    Attributes:
-        statistic: The value of the statistic.
-        ndof: The number of degrees of freedom.
-        pvalue: The probability of a value at least as large.
-    """
-
-    statistic: float
-    ndof: float
-    pvalue: float
+    statistic: float = about("The value of the statistic.")
+    ndof: float = about("The number of degrees of freedom.")
+    pvalue: float = about("The probability of a value at least as large.")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FitSummary:
-    """How a fit ended.
+    """How a fit ended."""
 
-    Attributes:
-        success: Whether the fit ended at a minimum.
-        status: A sentence on how the fit ended.
-        nll: -ln L where it ended, with all constants, and the penalty of a
-            regularisation in it. The constants are the normalisations of all
-            probabilities: those of the data, of the Gaussian constraints, and of the
-            auxiliary data of the simulated samples, be these profiled or fitted.
-        edm: The estimated distance to the minimum, in units of -ln L.
-        evaluations: How many there were.
-        saturated: The comparison with a model that describes all data exactly, in
-            which a penalty is no part.
-        penalty: What a regularisation adds to -ln L; None without any.
-    """
-
-    success: bool
-    status: str
-    nll: float
-    edm: float
-    evaluations: int
-    saturated: ChiSquare | None = None
-    penalty: float | None = None
+    success: bool = about("Whether the fit ended at a minimum.")
+    status: str = about("A sentence on how the fit ended.")
+    nll: float = about(
+        "-ln L where it ended, with all constants, and the penalty of a "
+        "regularisation in it. The constants are the normalisations of all "
+        "probabilities: those of the data, of the Gaussian constraints, and of the "
+        "auxiliary data of the simulated samples, be these profiled or fitted."
+    )
+    edm: float = about("The estimated distance to the minimum, in units of -ln L.")
+    evaluations: int = about("How many there were.")
+    saturated: ChiSquare | None = about(
+        "The comparison with a model that describes all data exactly, in which a "
+        "penalty is no part.",
+        default=None,
+    )
+    penalty: float | None = about(
+        "What a regularisation adds to -ln L; None without any.", default=None
+    )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Covariance:
-    """The covariance of the fitted parameters, the inverse of the Hessian of -ln L.
+    """The covariance of the fitted parameters, the inverse of the Hessian of -ln L."""
 
-    Attributes:
-        names: The fitted parameters.
-        matrix: The covariance of the parameters; zero for those at a bound.
-        correlation: The correlations of the parameters; NaN where a variance is zero.
-    """
-
-    names: tuple[str, ...]
-    matrix: Float[np.ndarray, "n n"]
-    correlation: Float[np.ndarray, "n n"]
+    names: tuple[str, ...] = about("The fitted parameters.")
+    matrix: Float[np.ndarray, "n n"] = about(
+        "The covariance of the parameters; zero for those at a bound."
+    )
+    correlation: Float[np.ndarray, "n n"] = about(
+        "The correlations of the parameters; NaN where a variance is zero."
+    )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Impacts:
     """What the errors of the parameters of interest come from, in their units.
 
     A traditional impact is the shift of the parameter of interest for a move of another
     one by its error after the fit; a global one that for a fluctuation of the auxiliary
     measurement by its own (arXiv:2307.04007).
-
-    Attributes:
-        interest: The parameters of interest.
-        errors: The errors of the parameters of interest.
-        names: The other parameters.
-        traditional: The traditional impacts of the parameters, signed, one row for each
-            parameter of interest.
-        global_names: The parameters with an auxiliary measurement.
-        global_impacts: The global impacts of auxiliary measurements, signed, one row
-            for each parameter of interest.
-        groups: Names of groups of systematics, then ``data statistics`` and
-            ``simulation statistics``, the one of simulated samples.
-        grouped_traditional: The traditional impacts of each group, never negative.
-        grouped_global: The global impacts of each group, never negative.
-        up: The traditional impacts of a move up, by fits; NaN where one failed. None if
-            not asked for.
-        down: The traditional impacts of a move down, by fits.
     """
 
-    interest: tuple[str, ...]
-    errors: Float[np.ndarray, " pois"]
-    names: tuple[str, ...]
-    traditional: Float[np.ndarray, "pois names"]
-    global_names: tuple[str, ...]
-    global_impacts: Float[np.ndarray, "pois auxiliary"]
-    groups: tuple[str, ...]
-    grouped_traditional: Float[np.ndarray, "pois groups"]
-    grouped_global: Float[np.ndarray, "pois groups"]
-    up: Float[np.ndarray, "pois names"] | None = None
-    down: Float[np.ndarray, "pois names"] | None = None
+    interest: tuple[str, ...] = about("The parameters of interest.")
+    errors: Float[np.ndarray, " pois"] = about(
+        "The errors of the parameters of interest."
+    )
+    names: tuple[str, ...] = about("The other parameters.")
+    traditional: Float[np.ndarray, "pois names"] = about(
+        "The traditional impacts of the parameters, signed, one row for each "
+        "parameter of interest."
+    )
+    global_names: tuple[str, ...] = about(
+        "The parameters with an auxiliary measurement."
+    )
+    global_impacts: Float[np.ndarray, "pois auxiliary"] = about(
+        "The global impacts of auxiliary measurements, signed, one row for each "
+        "parameter of interest."
+    )
+    groups: tuple[str, ...] = about(
+        "Names of groups of systematics, then ``data statistics`` and ``simulation "
+        "statistics``, the one of simulated samples."
+    )
+    grouped_traditional: Float[np.ndarray, "pois groups"] = about(
+        "The traditional impacts of each group, never negative."
+    )
+    grouped_global: Float[np.ndarray, "pois groups"] = about(
+        "The global impacts of each group, never negative."
+    )
+    up: Float[np.ndarray, "pois names"] | None = about(
+        "The traditional impacts of a move up, by fits; NaN where one failed. None if "
+        "not asked for.",
+        default=None,
+    )
+    down: Float[np.ndarray, "pois names"] | None = about(
+        "The traditional impacts of a move down, by fits.", default=None
+    )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NonprofiledShifts:
-    """Shifts of parameters of interest in fits with a frozen parameter moved.
+    """Shifts of parameters of interest in fits with a frozen parameter moved."""
 
-    Attributes:
-        interest: The parameters of interest.
-        names: The frozen parameters.
-        widths: By how much each was moved, the width of its constraint.
-        down: The shifts for a move down, signed.
-        up: The shifts for a move up.
-        groups: Names of groups of systematics, and ``total`` for all.
-        grouped_down: The errors that each group brings to the left, at most zero: the
-            most negative shifts in quadrature.
-        grouped_up: The errors that each group brings to the right, at least zero.
-    """
-
-    interest: tuple[str, ...]
-    names: tuple[str, ...]
-    widths: Float[np.ndarray, " names"]
-    down: Float[np.ndarray, "pois names"]
-    up: Float[np.ndarray, "pois names"]
-    groups: tuple[str, ...]
-    grouped_down: Float[np.ndarray, "pois groups"]
-    grouped_up: Float[np.ndarray, "pois groups"]
+    interest: tuple[str, ...] = about("The parameters of interest.")
+    names: tuple[str, ...] = about("The frozen parameters.")
+    widths: Float[np.ndarray, " names"] = about(
+        "By how much each was moved, the width of its constraint."
+    )
+    down: Float[np.ndarray, "pois names"] = about("The shifts for a move down, signed.")
+    up: Float[np.ndarray, "pois names"] = about("The shifts for a move up.")
+    groups: tuple[str, ...] = about(
+        "Names of groups of systematics, and ``total`` for all."
+    )
+    grouped_down: Float[np.ndarray, "pois groups"] = about(
+        "The errors that each group brings to the left, at most zero: the most "
+        "negative shifts in quadrature."
+    )
+    grouped_up: Float[np.ndarray, "pois groups"] = about(
+        "The errors that each group brings to the right, at least zero."
+    )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AsymmetricErrors:
-    """Intervals in which the profile likelihood rises by a given amount (MINOS).
+    """Intervals in which the profile likelihood rises by a given amount (MINOS)."""
 
-    Attributes:
-        names: The parameters.
-        values: Values of the parameters after the fit.
-        lower: The errors to the left, at most zero; NaN where there is none.
-        upper: The errors to the right.
-        lower_status: On the left ``"found"``, or why the error is another number or
-            none: ``"at bound"``, ``"no crossing"``, ``"new minimum"`` or ``"fit
-            failed"``.
-        upper_status: The same words on the errors to the right.
-        cl: The confidence level of each interval by itself.
-    """
-
-    names: tuple[str, ...]
-    values: Float[np.ndarray, " n"]
-    lower: Float[np.ndarray, " n"]
-    upper: Float[np.ndarray, " n"]
-    lower_status: tuple[str, ...]
-    upper_status: tuple[str, ...]
-    cl: float
+    names: tuple[str, ...] = about("The parameters.")
+    values: Float[np.ndarray, " n"] = about("Values of the parameters after the fit.")
+    lower: Float[np.ndarray, " n"] = about(
+        "The errors to the left, at most zero; NaN where there is none."
+    )
+    upper: Float[np.ndarray, " n"] = about("The errors to the right.")
+    lower_status: tuple[str, ...] = about(
+        'On the left ``"found"``, or why the error is another number or none: ``"at '
+        'bound"``, ``"no crossing"``, ``"new minimum"`` or ``"fit failed"``.'
+    )
+    upper_status: tuple[str, ...] = about("The same words on the errors to the right.")
+    cl: float = about("The confidence level of each interval by itself.")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Limit:
-    """The CLs upper limit on a parameter of interest, NaN where none was found.
+    """The CLs upper limit on a parameter of interest, NaN where none was found."""
 
-    Attributes:
-        level: The CLs of the limit, 0.05 for 95 % confidence.
-        observed: The limit of the data.
-        expected: Limits expected without signal: -2, -1, 0, 1 and 2 sigma.
-        nuisances: ``"a posteriori"``: nuisance parameters of the expected limits were
-            fitted to the data without signal.
-    """
-
-    level: float
-    observed: float
-    expected: Float[np.ndarray, " 5"]
-    nuisances: str
+    level: float = about("The CLs of the limit, 0.05 for 95 % confidence.")
+    observed: float = about("The limit of the data.")
+    expected: Float[np.ndarray, " 5"] = about(
+        "Limits expected without signal: -2, -1, 0, 1 and 2 sigma."
+    )
+    nuisances: str = about(
+        '``"a posteriori"``: nuisance parameters of the expected limits were fitted '
+        "to the data without signal."
+    )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Scan:
-    """The profile likelihood of a parameter.
+    """The profile likelihood of a parameter."""
 
-    Attributes:
-        values: Where the parameter was held.
-        twice_delta_nll: Twice the rise of -ln L; NaN where a fit failed.
-        best: The value of the parameter in the free fit.
-    """
-
-    values: Float[np.ndarray, " points"]
-    twice_delta_nll: Float[np.ndarray, " points"]
-    best: float
+    values: Float[np.ndarray, " points"] = about("Where the parameter was held.")
+    twice_delta_nll: Float[np.ndarray, " points"] = about(
+        "Twice the rise of -ln L; NaN where a fit failed."
+    )
+    best: float = about("The value of the parameter in the free fit.")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GridScan:
-    """The profile likelihood on a grid of two parameters.
+    """The profile likelihood on a grid of two parameters."""
 
-    Attributes:
-        names: The parameters.
-        first: Where the first one was held.
-        second: Where the second one was held.
-        twice_delta_nll: Twice the rise of -ln L; NaN where a fit failed.
-        best: The values of the free fit.
-    """
-
-    names: tuple[str, ...]
-    first: Float[np.ndarray, " k"]
-    second: Float[np.ndarray, " m"]
-    twice_delta_nll: Float[np.ndarray, "k m"]
-    best: Float[np.ndarray, " 2"]
+    names: tuple[str, ...] = about("The parameters.")
+    first: Float[np.ndarray, " k"] = about("Where the first one was held.")
+    second: Float[np.ndarray, " m"] = about("Where the second one was held.")
+    twice_delta_nll: Float[np.ndarray, "k m"] = about(
+        "Twice the rise of -ln L; NaN where a fit failed."
+    )
+    best: Float[np.ndarray, " 2"] = about("The values of the free fit.")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ContourCurve:
-    """A curve of constant profile likelihood.
+    """A curve of constant profile likelihood."""
 
-    Attributes:
-        cl: The confidence level of what is inside, for both parameters together.
-        points: Points on the curve, in order; rows of NaN part pieces.
-        closed: Whether the curve is closed. If not it ends at bounds, or where a fit
-            failed.
-    """
+    cl: float = about(
+        "The confidence level of what is inside, for both parameters together."
+    )
+    points: Float[np.ndarray, "m 2"] = about(
+        "Points on the curve, in order; rows of NaN part pieces."
+    )
+    closed: bool = about(
+        "Whether the curve is closed. If not it ends at bounds, or where a fit failed."
+    )
 
-    cl: float
-    points: Float[np.ndarray, "m 2"]
-    closed: bool
 
-
-@dataclass(frozen=True, slots=True)
+@record
 class Contour:
-    """Contours of the profile likelihood of two parameters.
+    """Contours of the profile likelihood of two parameters."""
 
-    Attributes:
-        names: The parameters.
-        best: The values of the free fit.
-        curves: The curves, by confidence level, written as a number.
-    """
-
-    names: tuple[str, ...]
-    best: Float[np.ndarray, " 2"]
-    curves: Mapping[str, ContourCurve]
+    names: tuple[str, ...] = about("The parameters.")
+    best: Float[np.ndarray, " 2"] = about("The values of the free fit.")
+    curves: Mapping[str, ContourCurve] = about(
+        "The curves, by confidence level, written as a number."
+    )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Toys:
-    """Fits of pseudo-experiments.
+    """Fits of pseudo-experiments."""
 
-    Attributes:
-        names: The fitted parameters.
-        true_values: What the toys were drawn with.
-        values: Fitted values, NaN where a fit failed, shape ``(toys, names)``.
-        errors: Errors of the fitted values.
-        nll: -ln L at the minimum of each toy.
-        success: Which fits ended at a minimum.
-        seed: The seed of the random numbers.
-    """
-
-    names: tuple[str, ...]
-    true_values: Float[np.ndarray, " names"]
-    values: Float[np.ndarray, "toys names"]
-    errors: Float[np.ndarray, "toys names"]
-    nll: Float[np.ndarray, " toys"]
-    success: Bool[np.ndarray, " toys"]
-    seed: int
+    names: tuple[str, ...] = about("The fitted parameters.")
+    true_values: Float[np.ndarray, " names"] = about("What the toys were drawn with.")
+    values: Float[np.ndarray, "toys names"] = about(
+        "Fitted values, NaN where a fit failed, shape ``(toys, names)``."
+    )
+    errors: Float[np.ndarray, "toys names"] = about("Errors of the fitted values.")
+    nll: Float[np.ndarray, " toys"] = about("-ln L at the minimum of each toy.")
+    success: Bool[np.ndarray, " toys"] = about("Which fits ended at a minimum.")
+    seed: int = about("The seed of the random numbers.")
 
     @property
     def pulls(self) -> Float[np.ndarray, "toys names"]:

@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -85,8 +85,8 @@ def run(
         >>> print(histogram.postfit.values.round(1))
         [82.  60.3]
     """
-    if not isinstance(spec, TemplateSpec):
-        spec = load_document(spec, ("template fit",))
+    if isinstance(spec, str | os.PathLike):
+        spec = cast("TemplateSpec", load_document(spec, ("template fit",)))
     settings = options_of(MinimisationOptions, options)
     chosen = options_of(ModelOptions, options)
     model, data = model_of(spec, chosen)

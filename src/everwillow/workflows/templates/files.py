@@ -36,7 +36,6 @@ of the fit. So there are:
 
 import dataclasses
 import functools as ft
-import inspect
 import os
 import re
 import types
@@ -47,6 +46,7 @@ import numpy as np
 
 from everwillow._hdf5 import Kind, import_h5py, reading, write_header, writing
 from everwillow.likelihood.histograms import Axis
+from everwillow.workflows.records import descriptions
 from everwillow.workflows.templates.results import TemplateResults
 
 
@@ -97,12 +97,12 @@ def write_record(group: Any, record: Any, text: Any) -> None:
         record: The dataclass.
         text: The type of strings, ``h5py.string_dtype()``.
     """
-    kinds, said = _fields(type(record)), _said(type(record))
-    for name, kind in kinds.items():
+    texts = descriptions(type(record))
+    for name, kind in _fields(type(record)).items():
         value = getattr(record, name)
         if value is None:
             continue
-        about = said.get(name, "")
+        about = texts[name]
         if kind in (bool, int, float, str):
             group.attrs[name] = int(value) if kind is bool else value
         elif kind in (_TEXT, np.ndarray):
@@ -187,14 +187,6 @@ def _may_miss(field: Any) -> bool:
     return field.default is not no or field.default_factory is not no
 
 
-@ft.cache
-def _said(cls: Any) -> dict[str, str]:
-    """Return what the docstring says about each attribute."""
-    text = (inspect.getdoc(cls) or "").partition("Attributes:\n")[2]
-    found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", text, re.MULTILINE)
-    return {name: " ".join(about.split()) for name, about in found}
-
-
 def _group(parent: Any, name: str, about: str) -> Any:
     # Readers then find parts in the order in which they were written.
     group = parent.create_group(name, track_order=True)
@@ -248,6 +240,3 @@ def _read_axes(group: Any) -> tuple[Axis, ...]:
         found = labels.asstr()[()] if text else labels[()]
         axes.append(Axis(name, labels=tuple(found.tolist()), title=title))
     return tuple(axes)
-
-
-__all__ = ["load_results", "write_results"]
