@@ -1,17 +1,19 @@
 """The commands and their options; their code is imported when they are called."""
 
+import dataclasses
 import importlib
 import os
 import pathlib
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 
 
 try:
     import typer
 
-    from everwillow.cli.options import All, Cache, Traceback, spellings, with_options
+    from everwillow.cli.options import spellings, with_options
     from everwillow.cli.parsing import Command, Group
 except ImportError as error:
     _MSG = (
@@ -23,7 +25,7 @@ except ImportError as error:
     raise (SystemExit if typed else ImportError)(_MSG) from error
 
 from everwillow.cli.request import Request
-from everwillow.workflows.command_options import CommandOption
+from everwillow.workflows.command_options import CommandOption, option
 from everwillow.workflows.templates.options import (
     MinimisationOptions,
     ModelOptions,
@@ -72,19 +74,112 @@ TemplateFile: TypeAlias = Annotated[
     str,
     typer.Argument(help="Results of `template fit`, or a file of `template build`."),
 ]
-Only: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Only the parts that match: fit, parameters, impacts, limits, 'scans/*', "
-        "'ch0', ... May be repeated.",
-        metavar="PATTERN",
-        rich_help_panel=_OUTPUT,
-    ),
-]
 
 
 def _out(help: str) -> Any:
-    return typer.Option("--out", "-o", help=help, metavar="FILE")
+    return option(None, help, "--out", "-o", metavar="FILE")
+
+
+# Options of single commands, and those that several share.
+@dataclass(frozen=True)
+class _Traceback:
+    traceback: bool = option(False, "Show where an error came from.")
+
+
+@dataclass(frozen=True)
+class _Rows:
+    everything: bool = option(False, "Show all rows.", "--all", panel=_OUTPUT)
+
+
+@dataclass(frozen=True)
+class _Only:
+    only: tuple[str, ...] = option(
+        (),
+        "Only the parts that match: fit, parameters, impacts, limits, 'scans/*', "
+        "'ch0', ...",
+        panel=_OUTPUT,
+        metavar="PATTERN",
+        repeated=True,
+    )
+
+
+@dataclass(frozen=True)
+class _Fit:
+    max_steps: int = option(
+        256, "Largest number of evaluations of the likelihood.", minimum=1
+    )
+
+
+@dataclass(frozen=True)
+class _Limit:
+    cl: float = option(0.95, "Confidence level.")
+    prefit: bool = option(
+        False,
+        "Expected limits with nominal nuisance parameters instead of nuisance "
+        "parameters fitted to the data.",
+        "--a-priori",
+    )
+    points: int = option(
+        21, "Number of points of the plot of CLs.", panel=_OUTPUT, minimum=5
+    )
+
+
+@dataclass(frozen=True)
+class _Scan:
+    between: tuple[float, float] | None = option(
+        None,
+        "Range of the scan; by default three standard errors on both sides.",
+        "--range",
+        kind=tuple[float, float],
+        metavar="LOW HIGH",
+    )
+    points: int = option(21, "Number of points.", minimum=2)
+
+
+@dataclass(frozen=True)
+class _Impacts:
+    refit: bool = option(
+        False,
+        "Compute impacts by two fits for each parameter, instead of from the "
+        "covariance.",
+    )
+    count: int = option(
+        20,
+        "Number of parameters in the table and in the plot.",
+        panel=_OUTPUT,
+        minimum=1,
+    )
+
+
+@dataclass(frozen=True)
+class _Convert:
+    to: str | None = option(
+        None,
+        "Format of the new document; by default the one that it does not have.",
+        kind=Literal["pyhf", "hs3"],
+    )
+    file: str | None = _out("File for the new document; by default standard output.")
+
+
+@dataclass(frozen=True)
+class _TemplateFit:
+    out: str | None = _out("File for the results (HDF5).")
+    cache: bool = option(True, "Keep compiled programs for the next run.")
+
+
+@dataclass(frozen=True)
+class _Plot:
+    ending: str = option(
+        "pdf", "Format of the plots.", "--format", kind=Literal["pdf", "png", "svg"]
+    )
+    title: str | None = option(None, "Title of all plots.")
+    log: bool = option(False, "Use logarithmic axes for events.")
+    per_width: bool | None = option(
+        None,
+        "Divide events by the bin widths; by default if these differ.",
+        "--per-width/--no-per-width",
+        kind=bool,
+    )
 
 
 def _show_version(requested: bool) -> None:  # noqa: FBT001
@@ -112,140 +207,49 @@ def _everwillow(
 
 
 @app.command(cls=Command)
-@with_options(Request)
-def fit(
-    workspace: Workspace,
-    *,
-    max_steps: Annotated[
-        int,
-        typer.Option(min=1, help="Largest number of evaluations of the likelihood."),
-    ] = 256,
-    everything: All = False,
-    traceback: Traceback = False,
-    **request: Any,
-) -> None:
+@with_options(Request, _Fit, _Rows, _Traceback)
+def fit(workspace: Workspace, **options: Any) -> None:
     """Fit all parameters to the data, and show values, errors and pulls."""
-    more = {"everything": everything, "max_steps": max_steps}
-    _run("fit", workspace, request, traceback, **more)
+    _run("fit", workspace, options)
 
 
 @app.command(cls=Command)
-@with_options(Request)
-def limit(
-    workspace: Workspace,
-    *,
-    cl: Annotated[float, typer.Option(help="Confidence level.")] = 0.95,
-    prefit: Annotated[
-        bool,
-        typer.Option(
-            "--a-priori",
-            help="Expected limits with nominal nuisance parameters instead of nuisance "
-            "parameters fitted to the data.",
-        ),
-    ] = False,
-    points: Annotated[
-        int,
-        typer.Option(
-            min=5,
-            help="Number of points of the plot of CLs.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = 21,
-    traceback: Traceback = False,
-    **request: Any,
-) -> None:
+@with_options(Request, _Limit, _Traceback)
+def limit(workspace: Workspace, **options: Any) -> None:
     """Set CLs upper limits on the parameter of interest, observed and expected."""
-    nuisances = "a priori" if prefit else "a posteriori"
-    more = {"cl": cl, "nuisances": nuisances, "points": points}
-    _run("limit", workspace, request, traceback, **more)
+    _run("limit", workspace, options)
 
 
 @app.command(cls=Command)
-@with_options(Request)
-def scan(
-    workspace: Workspace,
-    *,
-    between: Annotated[
-        tuple[float, float] | None,
-        typer.Option(
-            "--range",
-            metavar="LOW HIGH",
-            help="Range of the scan; by default three standard errors on both sides.",
-        ),
-    ] = None,
-    points: Annotated[int, typer.Option(min=2, help="Number of points.")] = 21,
-    traceback: Traceback = False,
-    **request: Any,
-) -> None:
+@with_options(Request, _Scan, _Traceback)
+def scan(workspace: Workspace, **options: Any) -> None:
     """Scan the profile likelihood of the parameter of interest."""
-    _run("scan", workspace, request, traceback, between=between, points=points)
+    _run("scan", workspace, options)
 
 
 @app.command(cls=Command)
-@with_options(Request)
-def impacts(
-    workspace: Workspace,
-    *,
-    refit: Annotated[
-        bool,
-        typer.Option(
-            "--refit",
-            help="Compute impacts by two fits for each parameter, instead of from the "
-            "covariance.",
-        ),
-    ] = False,
-    count: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            help="Number of parameters in the table and in the plot.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = 20,
-    traceback: Traceback = False,
-    **request: Any,
-) -> None:
+@with_options(Request, _Impacts, _Traceback)
+def impacts(workspace: Workspace, **options: Any) -> None:
     """Rank nuisance parameters by their impact on the parameter of interest."""
-    _run("impacts", workspace, request, traceback, refit=refit, count=count)
+    _run("impacts", workspace, options)
 
 
 @app.command(cls=Command)
-@with_options(Request, only=_DOCUMENT)
-def inspect(
-    workspace: Workspace,
-    *,
-    everything: All = False,
-    traceback: Traceback = False,
-    **request: Any,
-) -> None:
+@with_options(Request, _Rows, _Traceback, only=_DOCUMENT)
+def inspect(workspace: Workspace, **options: Any) -> None:
     """Show the content of a document, and the assumptions of its reader."""
-    _run("inspect", workspace, request, traceback, everything=everything)
+    _run("inspect", workspace, options)
 
 
 @app.command(cls=Command)
-@with_options(Request, only=_DOCUMENT)
-def convert(
-    workspace: Workspace,
-    *,
-    to: Annotated[
-        Literal["pyhf", "hs3"] | None,
-        typer.Option(
-            help="Format of the new document; by default the one that the document "
-            "does not have."
-        ),
-    ] = None,
-    out: Annotated[
-        str | None, _out("File for the new document; by default standard output.")
-    ] = None,
-    traceback: Traceback = False,
-    **request: Any,
-) -> None:
+@with_options(Request, _Convert, _Traceback, only=_DOCUMENT)
+def convert(workspace: Workspace, **options: Any) -> None:
     """Convert a pyhf workspace to HS3, or an HS3 document to pyhf."""
-    file = None if out is None else pathlib.Path(out)
-    _run("convert", workspace, request, traceback, target=to, file=file)
+    _run("convert", workspace, options)
 
 
 @template.command(cls=Command)
+@with_options(_Traceback)
 def build(
     script: Annotated[
         str,
@@ -255,43 +259,41 @@ def build(
         ),
     ],
     *,
-    out: Annotated[str, _out("File for the template fit (HDF5).")],
-    traceback: Traceback = False,
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out", "-o", help="File for the template fit (HDF5).", metavar="FILE"
+        ),
+    ],
+    **options: Any,
 ) -> None:
     """Run a script that books histograms, write them, and report possible mistakes."""
-    _run_template("build", script, traceback, script=script, out=out)
+    _run_template("build", script, {"script": script, "out": out, **options})
 
 
 @template.command("fit", cls=Command)
-@with_options(*_TEMPLATE_OPTIONS, without_default=("ntoys",))
+@with_options(
+    *_TEMPLATE_OPTIONS, _TemplateFit, _Rows, _Traceback, without_default=("ntoys",)
+)
 def template_fit(
     spec: Annotated[str, typer.Argument(help="A file of `template build` (HDF5).")],
-    *,
-    out: Annotated[str | None, _out("File for the results (HDF5).")] = None,
-    everything: All = False,
-    cache: Cache = True,
-    traceback: Traceback = False,
     **options: Any,
 ) -> None:
     """Fit templates, and propagate the result to distributions."""
-    more = {"spec": spec, "out": out, "everything": everything, "options": options}
-    _run_template("fit", spec, traceback, cache=cache, **more)
+    own = ("out", "everything", "cache", "traceback")
+    more = {name: options.pop(name) for name in own}
+    _run_template("fit", spec, {"spec": spec, "options": options, **more})
 
 
 @template.command("print", cls=Command)
-def template_print(
-    file: TemplateFile,
-    *,
-    only: Only = None,
-    everything: All = False,
-    traceback: Traceback = False,
-) -> None:
+@with_options(_Only, _Rows, _Traceback)
+def template_print(file: TemplateFile, **options: Any) -> None:
     """Show results as tables; for a file of `template build` a report on the inputs."""
-    more = {"file": file, "only": only, "everything": everything}
-    _run_template("print", file, traceback, **more)
+    _run_template("print", file, {"file": file, **options})
 
 
 @template.command("plot", cls=Command)
+@with_options(_Plot, _Only, _Traceback)
 def template_plot(
     file: TemplateFile,
     *,
@@ -299,80 +301,59 @@ def template_plot(
         str,
         typer.Option("--out", "-o", help="Folder for the plots.", metavar="FOLDER"),
     ],
-    ending: Annotated[
-        Literal["pdf", "png", "svg"],
-        typer.Option("--format", help="Format of the plots."),
-    ] = "pdf",
-    title: Annotated[str | None, typer.Option(help="Title of all plots.")] = None,
-    log: Annotated[
-        bool, typer.Option("--log", help="Use logarithmic axes for events.")
-    ] = False,
-    per_width: Annotated[
-        bool | None,
-        typer.Option(
-            "--per-width/--no-per-width",
-            help="Divide events by the bin widths; by default if these differ.",
-        ),
-    ] = None,
-    only: Only = None,
-    traceback: Traceback = False,
+    **options: Any,
 ) -> None:
     """Draw all plots of results; for a file of `template build` its templates."""
-    more = {"title": title, "log": log, "per_width": per_width, "only": only}
-    _run_template("plot", file, traceback, file=file, out=out, ending=ending, **more)
+    _run_template("plot", file, {"file": file, "out": out, **options})
 
 
 app.add_typer(template)
 
 
-def _run(
-    name: str,
-    workspace: str,
-    options: dict[str, Any],
-    traceback: bool,  # noqa: FBT001
-    **more: Any,
-) -> None:
-    """Run a command for workspaces, and end with its exit code."""
-    request = Request.of(workspace, options)
+def _run(name: str, workspace: str, options: dict[str, Any]) -> None:
+    """Run a command for workspaces; its options that are no fields of `Request` too."""
+    fields = {field.name for field in dataclasses.fields(Request)} & options.keys()
+    request = Request.of(workspace, {key: options.pop(key) for key in fields})
     words = spellings(
         Request, level="--cl", max_steps="--max-steps", pois="--poi", values="--range"
     )
     # Commands that only read have no option --cache.
-    if "cache" in options:
-        more["cache"] = request.cache
-    more["request"] = request
-    _run_module(name, request.title, words, traceback, more)
+    if "cache" in fields:
+        options["cache"] = request.cache
+    _run_module(name, request.title, words, {"request": request, **options})
 
 
-def _run_template(
-    name: str,
-    source: str,
-    traceback: bool,  # noqa: FBT001
-    **more: Any,
-) -> None:
-    """Run a command for templates, and end with its exit code."""
+def _run_template(name: str, source: str, arguments: dict[str, Any]) -> None:
+    """Run a command for templates."""
     words: Mapping[str, CommandOption] = {}
     if name == "fit":
         aliases = {"fixed": "--freeze", "frozen": "--freeze", "with_starts": "--start"}
         words = spellings(*_TEMPLATE_OPTIONS, toys="--toys", **aliases)
     title = pathlib.Path(source).name
-    _run_module(f"template.{name}", title, words, traceback, more)
+    _run_module(f"template.{name}", title, words, arguments)
 
 
 def _run_module(
     name: str,
     title: str,
     words: Mapping[str, CommandOption],
-    traceback: bool,  # noqa: FBT001
     arguments: dict[str, Any],
 ) -> None:
-    """Run the module of a command; with `cache` it takes the folder of programs."""
+    """Run the module of a command, and end with its exit code.
+
+    Args:
+        name: The name of the module.
+        title: The name of the input, for messages.
+        words: Options in place of arguments of Python, for messages.
+        arguments: The arguments of the module; also `traceback`, and `cache` in place
+            of the folder of compiled programs.
+    """
     from everwillow.cli.session import setup  # noqa: PLC0415
 
     setup.prepare()
     from everwillow.cli.report.outcome import ending  # noqa: PLC0415
 
-    with ending(title, traceback=traceback, options=words):
+    with ending(title, traceback=arguments.pop("traceback"), options=words):
         cache = arguments.pop("cache", None)
         folder = setup.start(cache=bool(cache))
         if cache is not None:

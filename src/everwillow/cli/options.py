@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Collection
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -15,18 +15,7 @@ from everwillow.workflows.command_options import (
 
 F = TypeVar("F", bound=Callable[..., None])
 
-_OUTPUT = "Output"
 _REPEAT = "May be repeated."
-
-All: TypeAlias = Annotated[
-    bool, typer.Option("--all", help="Show all rows.", rich_help_panel=_OUTPUT)
-]
-Cache: TypeAlias = Annotated[
-    bool, typer.Option(help="Whether compiled programs are kept for the next run.")
-]
-Traceback: TypeAlias = Annotated[
-    bool, typer.Option("--traceback", help="Show where an error came from.")
-]
 
 
 def with_options(
@@ -34,23 +23,23 @@ def with_options(
 ) -> Callable[[F], F]:
     """Give a command the options of dataclasses, which it takes as ``**options``.
 
-    They follow the argument of the command, and are in front of its own options.
+    They follow the parameters of the command.
 
     Args:
         *classes: The dataclasses.
-        only: The fields that the command has; all if empty.
+        only: The fields of the first dataclass that the command has; all if empty.
         without_default: Fields that are None if their option is not given.
     """
 
     def decorate(command: F) -> F:
-        first, *own, _ = inspect.signature(command).parameters.values()
+        *own, _ = inspect.signature(command).parameters.values()
         more = [
             _parameter(option, without_default)
             for cls in classes
             for option in command_options(cls)
-            if not only or option.field in only
+            if not only or cls is not classes[0] or option.field in only
         ]
-        signature = inspect.Signature([first, *more, *own])
+        signature = inspect.Signature([*own, *more])
         command.__signature__ = signature  # pyright: ignore[reportFunctionMemberAccess]
         return command
 
@@ -79,11 +68,11 @@ def _parameter(option: Option, without_default: Collection[str]) -> inspect.Para
 
 
 def spellings(*classes: Any, **others: str) -> dict[str, CommandOption]:
-    """Return how a command spells arguments of Python, by their names.
+    """Return the options that stand for arguments of Python, by the arguments.
 
     Args:
-        *classes: Dataclasses, whose fields are arguments.
-        **others: Options of arguments that are no fields.
+        *classes: Dataclasses whose fields are arguments.
+        **others: The options of other arguments.
     """
     found = {one.field: one.command for cls in classes for one in command_options(cls)}
     known = {one.flags[0]: one for one in found.values()}

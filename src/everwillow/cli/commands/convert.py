@@ -14,22 +14,20 @@ from everwillow.cli.workspace import read
 from everwillow.models.hs3.convert import hs3_to_pyhf, pyhf_to_hs3
 
 
-def run(request: Request, target: str | None, file: pathlib.Path | None) -> None:
+def run(request: Request, *, to: str | None, file: str | None) -> None:
     """Convert a document into another format, and write it.
 
     Args:
         request: The document.
-        target: ``"pyhf"`` or ``"hs3"``; None for the format that it does not have.
+        to: ``"pyhf"`` or ``"hs3"``; None for the format that it does not have.
         file: The file to write; None for the standard output.
     """
     if file is not None:
-        check_folder("--out", file)
+        check_folder("--out", pathlib.Path(file))
         check_not_input("--out", file, request.inputs)
     document = read(request)
-    if target == document.kind:
-        raise ArgumentValueError(
-            f"--to {target}: {request.title} has this format already."
-        )
+    if to == document.kind:
+        raise ArgumentValueError(f"--to {to}: {request.title} has this format already.")
     content, converted = dict(document.content), "an HS3 document"
     made: dict[str, Any]
     if document.kind == "pyhf":
@@ -42,5 +40,6 @@ def run(request: Request, target: str | None, file: pathlib.Path | None) -> None
         sys.stdout.write(text)
         return
     data = text.encode()
-    file.write_bytes(gzip.compress(data) if file.suffix == ".gz" else data)
+    data = gzip.compress(data) if file.endswith(".gz") else data
+    pathlib.Path(file).write_bytes(data)
     console(errors=True).print(f"{file} is {converted}.", markup=False, soft_wrap=True)

@@ -28,7 +28,7 @@ def run(
     folder: pathlib.Path | None,
     *,
     cl: float,
-    nuisances: str,
+    prefit: bool,
     points: int,
 ) -> None:
     """Compute limits, and print them."""
@@ -39,6 +39,7 @@ def run(
     best = WorkspaceFit.of(request, folder)
     given, poi = best.given, best.given.poi()
     level = round(1 - cl, 12)
+    nuisances = "a priori" if prefit else "a posteriori"
     with best.timed("limits", "Searching the limits"):
         result = limits(
             given.model,

@@ -239,7 +239,13 @@ class ResultOptions:
             no error.
     """
 
-    ntoys: int = option(100, "Number of toys.", "--toys", panel=_DATA, minimum=1)
+    ntoys: int = option(
+        100,
+        "Number of toys that are fitted, 100 by default; implies --data toys.",
+        "--toys",
+        panel=_DATA,
+        minimum=1,
+    )
     seed: int = option(0, "Random seed for the toys.", panel=_DATA)
     mappings: Any = option(
         (),
