@@ -67,7 +67,7 @@ def save(
         },
         "metadata": dict(metadata or {}),
     }
-    document["digest"] = _digest(kept, document)
+    document["digest"] = digest(kept, document)
     text = np.frombuffer(_json(document).encode(), np.uint8)
     with replacing(pathlib.Path(path)) as file, zipfile.ZipFile(file, "w") as archive:
         for name, array in {_METADATA: text, **kept}.items():
@@ -89,7 +89,7 @@ def load(
     """
     content = pathlib.Path(path).read_bytes()
     try:
-        return _parse(io.BytesIO(content))
+        return parse(io.BytesIO(content))
     # On bytes that are not theirs zipfile, numpy and json raise nearly everything.
     except Exception as error:
         raise ArgumentValueError(
@@ -97,7 +97,8 @@ def load(
         ) from error
 
 
-def _parse(file: BinaryIO) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def parse(file: BinaryIO) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the arrays and the metadata of a file in npz format."""
     with zipfile.ZipFile(file) as archive:
         bits: dict[str, np.ndarray] = {}
         for name in archive.namelist():
@@ -115,8 +116,8 @@ def _parse(file: BinaryIO) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         name: array.view(jnp.dtype(extended[name])) if name in extended else array
         for name, array in bits.items()
     }
-    digest = document.pop("digest")
-    if digest != _digest(arrays, document):
+    stored = document.pop("digest")
+    if stored != digest(arrays, document):
         raise ValueError("its digest is not that of its contents")
     return arrays, document["metadata"]
 
@@ -143,7 +144,8 @@ def _json(document: Mapping[str, Any]) -> str:
         ) from error
 
 
-def _digest(arrays: Mapping[str, np.ndarray], document: Mapping[str, Any]) -> str:
+def digest(arrays: Mapping[str, np.ndarray], document: Mapping[str, Any]) -> str:
+    """Return a digest of arrays and of a document."""
     out = hashlib.sha256(_json(document).encode())
     for name in sorted(arrays):
         array = arrays[name]

@@ -1,6 +1,6 @@
-"""What the three formats hold alike: named arrays, and a document for JSON.
+"""The content that all formats have: named arrays, and a document for JSON.
 
-An array is named by its path, in whose segments every key is recognisable.
+An array is named by its path, whose segments show the keys.
 """
 
 import re
@@ -8,13 +8,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-
-# Its neighbours in one package need the parts of the store, not only the whole.
-from everwillow._store import (
-    _digest as digest,
-    _parse as parse_npz,
-    replacing,
-)
 
 
 FORMAT = "everwillow record"
@@ -26,10 +19,10 @@ class Content(NamedTuple):
     """The contents of a file.
 
     Attributes:
-        arrays: Path to array.
-        document: What JSON can hold: the header and the structure.
-        types: Path to the name of the record or State there; for readers elsewhere,
-            since the structure says it too.
+        arrays: The arrays by path.
+        document: The header and the structure, a JSON value.
+        types: The name of a record or "State", by path; for readers in other languages,
+            since the structure has it too.
     """
 
     arrays: dict[str, np.ndarray]
@@ -38,9 +31,10 @@ class Content(NamedTuple):
 
 
 def segment(text: str, *, at_root: bool) -> str:
-    """Return the part of a path that stands for a key; distinct keys stay distinct.
+    """Return the segment of a path for a key; distinct keys have distinct segments.
 
-    What has a meaning in paths or archives is written as in URLs, ``%2F`` for ``/``.
+    Characters with a meaning in paths or archives are percent-encoded, ``%2F`` for
+    ``/``.
     """
     if not text:
         return "%"
@@ -68,16 +62,3 @@ def _is_path(key: Any) -> bool:
 def join(path: tuple[str, ...]) -> str:
     """Return the name of the array at a path."""
     return "/".join(path) or ROOT
-
-
-__all__ = [
-    "FORMAT",
-    "ROOT",
-    "Content",
-    "digest",
-    "join",
-    "parse_npz",
-    "replacing",
-    "segment",
-    "segments",
-]

@@ -1,7 +1,7 @@
 """From named arrays and their description back to a record.
 
-Nothing here trusts a file: every error that strange contents can cause is caught in
-`everwillow.io.files`, and only classes of `everwillow.io._registry` are made.
+A file is not trusted: `everwillow.io.files` catches every error that unexpected
+contents can cause, and only classes of `everwillow.io._registry` are made.
 """
 
 import collections
@@ -31,10 +31,10 @@ _Arrays = Mapping[str, np.ndarray]
 
 
 def decode(arrays: _Arrays, structure: Any) -> Any:
-    """Put together what `everwillow.io._encode.encode` has taken apart.
+    """Make the record that `everwillow.io._encode.encode` has taken apart.
 
     Raises:
-        Exception: Of nearly any kind, if the two do not fit together.
+        Exception: Of nearly any kind, if arrays and description do not agree.
     """
     return _value(structure, (), arrays)
 
@@ -52,16 +52,6 @@ def _value(node: Any, path: _Path, arrays: _Arrays) -> Any:
 
 
 _PLAIN = ("bool", "int", "float", "complex", "str")
-
-
-def _array(node: Any, path: _Path, arrays: _Arrays) -> np.ndarray:
-    del node
-    return arrays[join(path)]
-
-
-def _scalar(node: Any, path: _Path, arrays: _Arrays) -> Any:
-    del node
-    return arrays[join(path)][()]
 
 
 def _prng_key(node: Any, path: _Path, arrays: _Arrays) -> Any:
@@ -93,26 +83,18 @@ def _list(node: Any, path: _Path, arrays: _Arrays) -> list[Any]:
     ]
 
 
-def _tuple(node: Any, path: _Path, arrays: _Arrays) -> tuple[Any, ...]:
-    return tuple(_list(node, path, arrays))
-
-
 def _items(
     keys: Sequence[Any], node: Any, path: _Path, arrays: _Arrays
-) -> list[tuple[Any, Any]]:
+) -> dict[Any, Any]:
     names = segments(keys, at_root=not path)
-    return [
-        (key, _value(item, (*path, name), arrays))
+    return {
+        key: _value(item, (*path, name), arrays)
         for key, name, item in zip(keys, names, node["items"], strict=True)
-    ]
+    }
 
 
 def _dict(node: Any, path: _Path, arrays: _Arrays) -> dict[Any, Any]:
-    return dict(_items(_keys(node["keys"]), node, path, arrays))
-
-
-def _ordered(node: Any, path: _Path, arrays: _Arrays) -> Any:
-    return collections.OrderedDict(_items(_keys(node["keys"]), node, path, arrays))
+    return _items(_keys(node["keys"]), node, path, arrays)
 
 
 def _keys(keys: Sequence[Any]) -> tuple[Any, ...]:
@@ -121,8 +103,7 @@ def _keys(keys: Sequence[Any]) -> tuple[Any, ...]:
 
 def _state(node: Any, path: _Path, arrays: _Arrays) -> State:
     meta = _meta(node)
-    values = tuple(value for _, value in _items(meta.keys, node, path, arrays))
-    return make_state(meta, values)
+    return make_state(meta, tuple(_items(meta.keys, node, path, arrays).values()))
 
 
 def _meta(node: Any) -> Meta:
@@ -147,8 +128,7 @@ def _tree(skeleton: Any) -> Any:
     return make(zip(skeleton["keys"], parts, strict=True))
 
 
-def _layout(node: Any, path: _Path, arrays: _Arrays) -> Layout:
-    del path, arrays
+def _layout(node: Any) -> Layout:
     meta = _meta(node)
     treedef = tree_structure(make_state(meta, (0,) * len(meta.keys)))
     shapes = tuple(tuple(map(int, shape)) for shape in node["shapes"])
@@ -158,11 +138,6 @@ def _layout(node: Any, path: _Path, arrays: _Arrays) -> Layout:
     if any(math.prod(shape) < 0 for shape in shapes):
         raise ValueError("a parameter has a negative size")
     return Layout(treedef, shapes, numeric)
-
-
-def _not_stored(node: Any, path: _Path, arrays: _Arrays) -> NotStored:
-    del path, arrays
-    return NotStored(str(node["what"]))
 
 
 def _record(node: Any, path: _Path, arrays: _Arrays) -> Any:
@@ -188,15 +163,15 @@ def _record(node: Any, path: _Path, arrays: _Arrays) -> Any:
 
 
 _READERS: dict[str, Callable[[Any, _Path, _Arrays], Any]] = {
-    "array": _array,
-    "scalar": _scalar,
+    "array": lambda _, path, arrays: arrays[join(path)],
+    "scalar": lambda _, path, arrays: arrays[join(path)][()],
     "prng key": _prng_key,
     "status": _status,
     "list": _list,
-    "tuple": _tuple,
+    "tuple": lambda *parts: tuple(_list(*parts)),
     "dict": _dict,
-    "ordered dict": _ordered,
+    "ordered dict": lambda *parts: collections.OrderedDict(_dict(*parts)),
     "State": _state,
-    "layout": _layout,
-    "not stored": _not_stored,
+    "layout": lambda node, *_: _layout(node),
+    "not stored": lambda node, *_: NotStored(str(node["what"])),
 }

@@ -1,8 +1,8 @@
-"""From a record to named arrays and a JSON description of what they make up.
+"""From a record to named arrays and a JSON description of their structure.
 
 The description is a tree of nodes. None, and text that no array of strings can hold,
-stand for themselves; any other node is an object with a ``type``. A node is at a path,
-that of its fields and keys; numbers and strings are in the array of that path.
+are written as they are; any other node is an object with a ``type``. The path of a node
+is made of fields and keys; numbers and strings are in the array of that path.
 """
 
 import collections
@@ -34,12 +34,12 @@ from everwillow.statelib.state import state_parts
 
 
 class Encoded(NamedTuple):
-    """What goes into a file.
+    """The parts of a record that go into a file.
 
     Attributes:
-        arrays: Path to array.
-        structure: The description, anything that JSON can hold.
-        types: Path to the name of the record or State there.
+        arrays: The arrays by path.
+        structure: The description, a JSON value.
+        types: The name of a record or "State", by path.
     """
 
     arrays: dict[str, np.ndarray]
@@ -48,12 +48,12 @@ class Encoded(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where an object is in what is saved.
+    """The place of an object in the saved record.
 
     Attributes:
-        path: Its segments.
-        in_record: Whether a record is around it: what cannot be stored is then noted
-            and left out, since the rest is worth keeping.
+        path: The segments of its path.
+        in_record: Whether it is in a record: an object that cannot be stored is then
+            replaced by a note, so that the rest of the record can be saved.
     """
 
     path: tuple[str, ...]
@@ -65,7 +65,7 @@ class Place(NamedTuple):
 
 
 def encode(value: Any) -> Encoded:
-    """Take a record, a State or a pytree apart.
+    """Divide a record, a State or a pytree into arrays and a description.
 
     Raises:
         ArgumentTypeError: If something in it cannot be stored; names its path.
@@ -77,7 +77,7 @@ def encode(value: Any) -> Encoded:
 
 def _node(value: Any, place: Place, out: Encoded) -> Any:
     if isinstance(value, ConstraintTable | AuxTable | BoundTable):
-        # Tables are dictionaries to everybody who reads the file.
+        # A file has tables as dictionaries, for any reader.
         value = dict(value)
     for accepts, write in _WRITERS:
         if accepts(value):
@@ -96,10 +96,6 @@ def _node(value: Any, place: Place, out: Encoded) -> Any:
 def _describe(value: Any) -> str:
     named = value if hasattr(value, "__qualname__") else type(value)
     return f"{getattr(named, '__module__', '')}.{named.__qualname__}".lstrip(".")
-
-
-def _none(value: Any, place: Place, out: Encoded) -> Any:
-    del value, place, out
 
 
 def _plain(value: Any, place: Place, out: Encoded) -> Any:
@@ -264,8 +260,7 @@ def _skeleton(tree: Any) -> Any:
     return {kind: parts, "keys": keys}
 
 
-def _layout(value: Layout, place: Place, out: Encoded) -> Any:
-    del out
+def _layout(value: Layout, place: Place) -> Any:
     return {
         "type": "layout",
         **_keys_of(value.template, place),
@@ -312,33 +307,31 @@ def _summary(constraint: AbstractConstraint) -> ConstraintSummary:
     )
 
 
-def _not_stored(value: NotStored, place: Place, out: Encoded) -> Any:
-    del place, out
-    return {"type": "not stored", "what": value.what}
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, np.ndarray | np.generic | jax.Array | Tracer)
-
-
 def _is_record(value: Any) -> bool:
     return isinstance(value, eqx.Module) and (
         name_of(type(value)) is not None or isinstance(value, AbstractConstraint)
     )
 
 
+_ARRAYS = (np.ndarray, np.generic, jax.Array, Tracer)
 _MAPPINGS = (dict, collections.OrderedDict, types.MappingProxyType)
 
 # The first that accepts an object writes it.
 _WRITERS: tuple[tuple[Any, Any], ...] = (
-    (lambda value: value is None, _none),
+    (lambda value: value is None, lambda *_: None),
     (lambda value: type(value) in _PLAIN, _plain),
-    (_is_array, _array),
+    (lambda value: isinstance(value, _ARRAYS), _array),
     (lambda value: _enumeration(value) is not None, _status),
     (lambda value: type(value) is State, _state),
-    (lambda value: type(value) is NotStored, _not_stored),
+    (
+        lambda value: type(value) is NotStored,
+        lambda value, *_: {"type": "not stored", "what": value.what},
+    ),
     (_is_record, _record),
     (lambda value: type(value) in _MAPPINGS, _mapping),
     (lambda value: type(value) in (list, tuple), _sequence),
-    (lambda value: isinstance(value, Layout), _layout),
+    (
+        lambda value: isinstance(value, Layout),
+        lambda value, place, _: _layout(value, place),
+    ),
 )

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from everwillow._hdf5 import import_h5py, writing
-from everwillow.io._content import FORMAT, ROOT, Content, digest
+from everwillow._store import digest
+from everwillow.io._content import FORMAT, ROOT, Content
 
 
 _METADATA = "metadata"

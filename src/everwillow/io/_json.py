@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from everwillow._errors import ArgumentTypeError
-from everwillow.io._content import FORMAT, Content, replacing
+from everwillow._store import replacing
+from everwillow.io._content import FORMAT, Content
 
 
 def write(path: pathlib.Path, content: Content) -> None:

@@ -1,4 +1,4 @@
-"""Save and load: which format a file has, and what is wrong with one."""
+"""Save and load records: the formats of their files, and errors in files."""
 
 import importlib.metadata
 import io
@@ -11,7 +11,7 @@ from everwillow import _store
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, EverwillowError
 from everwillow._file_formats import FileFormat, file_format
 from everwillow.io import _hdf5, _json
-from everwillow.io._content import FORMAT as FORMAT, Content, parse_npz
+from everwillow.io._content import FORMAT as FORMAT, Content
 from everwillow.io._decode import decode
 from everwillow.io._encode import encode
 
@@ -25,18 +25,12 @@ class _Format(NamedTuple):
     read: Callable[[bytes], Content]
 
 
-def _write_npz(path: pathlib.Path, content: Content) -> None:
-    _store.save(path, content.arrays, content.document)
-
-
-def _read_npz(content: bytes) -> Content:
-    arrays, document = parse_npz(io.BytesIO(content))
-    return Content(arrays, document, {})
-
-
 _BY_FORMAT: Mapping[FileFormat | None, _Format] = {
     "hdf5": _Format(_hdf5.write, _hdf5.read),
-    "zip": _Format(_write_npz, _read_npz),
+    "zip": _Format(
+        lambda path, content: _store.save(path, content.arrays, content.document),
+        lambda content: Content(*_store.parse(io.BytesIO(content)), types={}),
+    ),
     "json": _Format(_json.write, _json.read),
 }
 _BY_SUFFIX: Mapping[str, _Format] = {
@@ -51,13 +45,13 @@ def save(record: Any, path: str | os.PathLike[str]) -> None:
     """Write a result, a State or a pytree of arrays to a file, atomically.
 
     The ending of the name chooses the format: ``.h5`` or ``.hdf5`` (needs the extra
-    ``io``), ``.npz`` or ``.json``. Every array lies at the path of its field or key,
+    ``io``), ``.npz`` or ``.json``. The path of an array is made of fields and keys,
     such as ``params/mu``, for programs in any language; an entry of JSON describes
-    the rest. Nothing is pickled.
+    the structure. Nothing is pickled.
 
-    What a file cannot hold is left out, and `load` puts a `NotStored` in its place:
-    functions in a record, and the `solver_result` of a `FitResult`. A file that was
-    there before stays as it was until the new one is complete.
+    Objects that a file cannot hold are left out, and `load` puts a `NotStored` in their
+    place: functions in a record, and the `solver_result` of a `FitResult`. An existing
+    file is replaced only when the new one is complete.
 
     Args:
         record: A record of everwillow, such as a `FitResult`; a State; or any pytree
@@ -100,11 +94,11 @@ def save(record: Any, path: str | os.PathLike[str]) -> None:
 def load(path: str | os.PathLike[str]) -> Any:
     """Read what `save` has written.
 
-    The format is seen from the contents. Dicts, lists and tuples come back as what they
-    were, arrays as NumPy arrays with every bit, a State with its keys and values: the
-    pytree behind it has ordered dicts where there were nodes of other classes.
+    The format is recognised from the contents. Dicts, lists and tuples keep their
+    types, arrays are NumPy arrays with the same bits, a State keeps its keys and
+    values: its original pytree has ordered dicts in place of nodes of other classes.
 
-    Only classes of everwillow itself are ever made, whatever a file says.
+    Only classes of everwillow are made, whatever a file contains.
 
     Args:
         path: The file.

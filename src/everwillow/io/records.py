@@ -1,4 +1,4 @@
-"""What stands in a loaded record for things that no file can hold."""
+"""Placeholders in a loaded record for objects that a file cannot hold."""
 
 from typing import Any, NoReturn
 
@@ -9,12 +9,12 @@ from everwillow._typing import ArrayLike, Key
 
 
 class NotStored(eqx.Module):
-    """The place of something that was not written: a function, a solver's own output.
+    """Placeholder for an object that was not written: a function, or solver output.
 
-    It has no leaves, so a record that has one still goes through `jax.jit`.
+    It has no leaves, so a record that contains one may be an argument under `jax.jit`.
 
     Attributes:
-        what: Its name, for people.
+        what: The name of the object.
 
     Example:
         >>> NotStored("analysis.nll")
@@ -33,16 +33,16 @@ class NotStored(eqx.Module):
 
 
 class ConstraintSummary(eqx.Module):
-    """What is left of a constraint whose class is not one of everwillow's.
+    """The numbers of a constraint whose class is not one of everwillow's.
 
-    Enough for pulls; it has no density.
+    They are sufficient for pulls; a density is missing.
 
     Attributes:
-        what: The class it had.
-        keys: Keys of the parameters it constrains together; None if only one.
+        what: The class of the constraint.
+        keys: Keys of the parameters that it constrains together; None for a single one.
         aux: The nominal auxiliary observation.
         center: The value of the parameter that `aux` prefers.
-        width: The error that `aux` alone gives to the parameter.
+        width: The error of the parameter from `aux` alone.
 
     Example:
         >>> ConstraintSummary("analysis.Flat", None, 0.0, 0.0, 1.0).width
