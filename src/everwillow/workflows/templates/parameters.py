@@ -1,23 +1,23 @@
-"""What scales the processes of a template fit, from text.
+"""Parameter models, which scale the processes of a template fit, from text.
 
 ==========================================================  ==========================
-``Strengths [PROCESS ...] [prefix=TEXT]``                   one for each, or signal
-``SharedStrengths NAME=PROCESS,... ...``                    one for several
+``Strengths [PROCESS ...] [prefix=TEXT]``                   one per process or signal
+``SharedStrengths NAME=PROCESS,... ...``                    one per group
 ``Mixture PROCESS,... PROCESS,... ... [names=NAME,...]``    x and 1 - x
-``AxisNorms PROCESS,... CHANNEL,... AXIS,...``              one for each bin
+``AxisNorms PROCESS,... CHANNEL,... AXIS,...``              one per bin
 ``AxisExponential PROCESS,... CHANNEL,... AXIS``            exponentials
 ``AxisBernstein PROCESS,... CHANNEL,... AXIS DEGREE``       polynomials
-``ABCD PROCESS A=REGION B=REGION C=REGION D=REGION``        a predicted background
-``ExtendedABCD PROCESS A=REGION Ax=REGION ...``             from five regions
+``ABCD PROCESS A=REGION B=REGION C=REGION D=REGION``        predicted background
+``ExtendedABCD PROCESS A=REGION Ax=REGION ...``             the same, five regions
 ``Fixed``                                                   no parameters
-``package.module:name WORD ...``                            one's own
-``...; ...``                                                their product
+``package.module:name WORD ...``                            your own function
+``...; ...``                                                product of models
 ==========================================================  ==========================
 
 Options of the classes in `everwillow.models.templates.rates` follow as
 ``option=value``, such as ``negative=yes``, ``by=eta``, ``name=qcd``. A region is a
 channel, or a channel with one bin of some axes: ``ch0(iso=1,mt=0)``. Names with
-special characters are written in double quotes. One's own function is called with the
+special characters are written in double quotes. Your own function is called with the
 layout and the words, and with the specification if it has an argument ``spec``.
 """
 
@@ -46,20 +46,20 @@ from everwillow.models.templates.rates import (
 )
 
 
-WHAT = "parameters"
+ARGUMENT = "parameters"
 _FLAGS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
 
 def parse_parameters(text: str, spec: TemplateSpec) -> AbstractParameterModel:
-    """Read what scales the processes, as it is written on the command line.
+    """Read a parameter model from text, as it is written on the command line.
 
     Args:
-        text: The text, see the top of this page.
-        spec: The template fit that it is for.
+        text: The text; the top of this page describes it.
+        spec: The template fit.
 
     Raises:
-        ArgumentValueError: If the text spells nothing; it tells the place.
-        UnknownKeyError: If it names a process, channel or axis that is not there.
+        ArgumentValueError: If the text is not valid; names the position.
+        UnknownKeyError: If it names a process, channel or axis that does not exist.
 
     Example:
         >>> from everwillow.models.templates import TemplateBuilder
@@ -70,26 +70,26 @@ def parse_parameters(text: str, spec: TemplateSpec) -> AbstractParameterModel:
         >>> list(parse_parameters("Mixture light heavy", builder.spec()).parameters())
         ['light_heavy_mixing']
     """
-    parts = Token(WHAT, text, 0, text).split(";")
+    parts = Token(ARGUMENT, text, 0, text).split(";")
     models = [_read(part, spec) for part in parts]
     return models[0] if len(models) == 1 else Composite(spec.layout, models)
 
 
 def _read(part: Token, spec: TemplateSpec) -> AbstractParameterModel:
     pieces = [
-        Token(WHAT, part.whole, part.start + piece.start, piece.text)
-        for piece in tokenise(WHAT, part.text)
+        Token(ARGUMENT, part.whole, part.start + piece.start, piece.text)
+        for piece in tokenise(ARGUMENT, part.text)
     ]
     if not pieces:
-        raise part.error(f"something is missing here. There are: {', '.join(READERS)}.")
+        raise part.error(f"a parameter model is missing: {', '.join(READERS)}.")
     name = pieces[0].text
     if name in READERS:
         return READERS[name](pieces, spec)
     if "." in name or ":" in name:
         return _custom(pieces, spec)
     raise pieces[0].error(
-        f"there is no {name!r}.{nearest(name, READERS)} There are: "
-        f"{', '.join(READERS)}; or package.module:name for one's own."
+        f"there is no parameter model {name!r}.{nearest(name, READERS)} The parameter "
+        f"models are: {', '.join(READERS)}; or package.module:name for your own."
     )
 
 
@@ -126,7 +126,7 @@ _OPTIONS: dict[str, Callable[[Token], Any]] = {
 
 
 def _split(pieces: list[Token], allowed: str) -> tuple[list[Token], dict[str, Any]]:
-    """Return the words, and the options among them."""
+    """Return the words and the options of a parameter model."""
     plain: list[Token] = []
     options: dict[str, Any] = {}
     known = allowed.split()
@@ -137,17 +137,10 @@ def _split(pieces: list[Token], allowed: str) -> tuple[list[Token], dict[str, An
             continue
         if key.text not in known:
             raise piece.error(
-                f"there is no option {key.text!r} here, but {', '.join(known)}."
+                f"there is no option {key.text!r} here, only {', '.join(known)}."
             )
         options[key.text] = _OPTIONS[key.text](rest[0])
     return plain, options
-
-
-def _exactly(pieces: list[Token], head: Token, wanted: str) -> list[Token]:
-    names = wanted.split()
-    if len(pieces) != len(names):
-        raise head.error(f"expected {head.text} {wanted}, and got {len(pieces)} words.")
-    return pieces
 
 
 def _strengths(pieces: list[Token], spec: TemplateSpec) -> AbstractParameterModel:
@@ -181,27 +174,32 @@ def _mixture(pieces: list[Token], spec: TemplateSpec) -> AbstractParameterModel:
     return Mixture(spec.layout, named, **options)
 
 
-def _norms(pieces: list[Token], spec: TemplateSpec) -> AbstractParameterModel:
-    plain, options = _split(pieces[1:], "name negative interest")
-    wanted = "PROCESS,... CHANNEL,... AXIS,..."
-    where = map(_list, _exactly(plain, pieces[0], wanted))
-    return AxisNorms(spec.layout, *where, **options)
+_WORDS: dict[str, Callable[[Token], Any]] = {
+    "PROCESS,...": _list,
+    "CHANNEL,...": _list,
+    "AXIS,...": _list,
+    "AXIS": Token.name,
+    "DEGREE": ft.partial(_number, int),
+}
 
 
-def _exponential(pieces: list[Token], spec: TemplateSpec) -> AbstractParameterModel:
-    plain, options = _split(pieces[1:], "by origin name interest")
-    wanted = "PROCESS,... CHANNEL,... AXIS"
-    processes, channels, axis = _exactly(plain, pieces[0], wanted)
-    where = _list(processes), _list(channels), axis.name()
-    return AxisExponential(spec.layout, *where, **options)
-
-
-def _bernstein(pieces: list[Token], spec: TemplateSpec) -> AbstractParameterModel:
-    plain, options = _split(pieces[1:], "by name negative interest")
-    wanted = "PROCESS,... CHANNEL,... AXIS DEGREE"
-    processes, channels, axis, degree = _exactly(plain, pieces[0], wanted)
-    where = _list(processes), _list(channels), axis.name(), _number(int, degree)
-    return AxisBernstein(spec.layout, *where, **options)
+def _axis_model(
+    kind: Callable[..., AbstractParameterModel],
+    expected: str,
+    allowed: str,
+    pieces: list[Token],
+    spec: TemplateSpec,
+) -> AbstractParameterModel:
+    """Read a model with a fixed number of words, the keys of `_WORDS`."""
+    plain, options = _split(pieces[1:], allowed)
+    words = expected.split()
+    if len(plain) != len(words):
+        head = pieces[0]
+        raise head.error(
+            f"expected {head.text} {expected}, and got {len(plain)} words."
+        )
+    values = [_WORDS[word](piece) for word, piece in zip(words, plain, strict=True)]
+    return kind(spec.layout, *values, **options)
 
 
 def _abcd(
@@ -241,7 +239,7 @@ def _region(piece: Token) -> Any:
 
 def _fixed(pieces: list[Token], spec: TemplateSpec) -> AbstractParameterModel:
     if len(pieces) > 1:
-        raise pieces[1].error("Fixed has no words behind it.")
+        raise pieces[1].error("Fixed has no words.")
     return Fixed(spec.layout)
 
 
@@ -259,14 +257,26 @@ READERS: dict[str, Callable[[list[Token], TemplateSpec], AbstractParameterModel]
     "Strengths": _strengths,
     "SharedStrengths": _shared,
     "Mixture": _mixture,
-    "AxisNorms": _norms,
-    "AxisExponential": _exponential,
-    "AxisBernstein": _bernstein,
+    "AxisNorms": ft.partial(
+        _axis_model,
+        AxisNorms,
+        "PROCESS,... CHANNEL,... AXIS,...",
+        "name negative interest",
+    ),
+    "AxisExponential": ft.partial(
+        _axis_model,
+        AxisExponential,
+        "PROCESS,... CHANNEL,... AXIS",
+        "by origin name interest",
+    ),
+    "AxisBernstein": ft.partial(
+        _axis_model,
+        AxisBernstein,
+        "PROCESS,... CHANNEL,... AXIS DEGREE",
+        "by name negative interest",
+    ),
     "ABCD": ft.partial(_abcd, ABCD),
     "ExtendedABCD": ft.partial(_abcd, ExtendedABCD),
     "Fixed": _fixed,
 }
-"""How to read each parameter model that comes with everwillow."""
-
-
-__all__ = ["READERS", "parse_parameters"]
+"""The function that reads each parameter model of everwillow."""
