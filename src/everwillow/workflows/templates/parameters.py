@@ -81,7 +81,7 @@ def _read(part: Token, spec: TemplateSpec) -> AbstractParameterModel:
         for piece in tokenise(ARGUMENT, part.text)
     ]
     if not pieces:
-        raise part.error(f"a parameter model is missing: {', '.join(READERS)}.")
+        raise part.error(f"a parameter model is missing here: {', '.join(READERS)}.")
     name = pieces[0].text
     if name in READERS:
         return READERS[name](pieces, spec)
