@@ -25,10 +25,7 @@ def takes_keywords(
     """
     more = [
         inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=default,
-            annotation=annotation,
+            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
         )
         for name, annotation, default in keywords
     ]

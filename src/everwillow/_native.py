@@ -19,11 +19,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jax.core import Tracer
 
-from everwillow._errors import (
-    ArgumentTypeError,
-    ArgumentValueError,
-    ShapeMismatchError,
-)
+from everwillow._errors import ArgumentTypeError, ArgumentValueError, ShapeMismatchError
 
 
 _NATIVE = frozenset(

@@ -75,9 +75,7 @@ def save(
                 np.lib.format.write_array(entry, _as_bits(array), allow_pickle=False)
 
 
-def load(
-    path: str | os.PathLike[str],
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read what `save` has written.
 
     Returns:

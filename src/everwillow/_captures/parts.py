@@ -15,10 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from everwillow._captures.held import (
-    INERT,
-    is_inert,
-)
+from everwillow._captures.held import INERT, is_inert
 from everwillow._captures.reads import Scope, is_library, is_of_library
 
 

@@ -90,10 +90,7 @@ def correlated(
 
 
 def _checked_pairs(
-    correlations: Any,
-    constraints: Constraints,
-    owner: Mapping[Key, Key],
-    state: State,
+    correlations: Any, constraints: Constraints, owner: Mapping[Key, Key], state: State
 ) -> dict[tuple[Key, Key], Any]:
     if not isinstance(correlations, Mapping):
         raise ArgumentTypeError(

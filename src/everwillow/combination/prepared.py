@@ -7,12 +7,7 @@ import equinox as eqx
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow._typing import Scalar
-from everwillow.combination._pieces import (
-    by_name,
-    piece_count,
-    side_by_side,
-    slices,
-)
+from everwillow.combination._pieces import by_name, piece_count, side_by_side, slices
 from everwillow.model.entries import as_node, checked_scalar
 from everwillow.objective import Evaluation, curvature_hook, evaluate
 from everwillow.statelib import State, merge

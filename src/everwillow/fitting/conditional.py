@@ -257,8 +257,7 @@ class Problem:
         """Return the problem for other data of the same structure."""
         observation = as_arrays(observation, "observation")
         return dataclasses.replace(
-            self,
-            numbers=dataclasses.replace(self.numbers, observation=observation),
+            self, numbers=dataclasses.replace(self.numbers, observation=observation)
         )
 
     def fit(self, *, throw: bool = True, distances: bool = False) -> FitResult:
@@ -272,11 +271,7 @@ class Problem:
             warn_about_precision(float_dtype())
             programs.warn_about_new_functions(self.task.objective)
         return solve_task(
-            self.task,
-            self.numbers,
-            self.constraints,
-            throw=throw,
-            distances=distances,
+            self.task, self.numbers, self.constraints, throw=throw, distances=distances
         )
 
 

@@ -13,11 +13,7 @@ from everwillow._derivatives import DIFFERENCES, EXACT, NONE
 from everwillow._errors import RESULTS, FitError
 from everwillow._tree import format_table
 from everwillow._typing import Key
-from everwillow.engine.covariance import (
-    covariance_of,
-    flat_labels,
-    one_sided,
-)
+from everwillow.engine.covariance import covariance_of, flat_labels, one_sided
 from everwillow.engine.layout import Layout, is_traced, namespace
 from everwillow.engine.prefit import centers_and_widths
 from everwillow.statelib import State

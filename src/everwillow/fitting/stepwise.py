@@ -257,12 +257,7 @@ def _judged(
 ) -> Progress:
     """Ask the solver whether to go on."""
     stop, result = task.solver.terminate(
-        _function,
-        y,
-        (task, numbers),
-        solver_options(task, numbers),
-        state,
-        frozenset(),
+        _function, y, (task, numbers), solver_options(task, numbers), state, frozenset()
     )
     result = optx.RESULTS.where(all_finite(y), result, optx.RESULTS.nonfinite)
     going = jnp.invert(stop) & (result == optx.RESULTS.successful)

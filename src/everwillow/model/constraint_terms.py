@@ -198,11 +198,7 @@ def add_to_evaluation(
         if gauss_newton is not None:  # a Gaussian's Hessian is positive definite
             gauss_newton = _plus_dense(gauss_newton, hessian, index)
     return Evaluation(
-        value,
-        gradient,
-        curvature,
-        gauss_newton,
-        derivatives=evaluation.derivatives,
+        value, gradient, curvature, gauss_newton, derivatives=evaluation.derivatives
     )
 
 

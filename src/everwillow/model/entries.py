@@ -9,11 +9,7 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 
-from everwillow._errors import (
-    ArgumentTypeError,
-    ShapeMismatchError,
-    unknown_key,
-)
+from everwillow._errors import ArgumentTypeError, ShapeMismatchError, unknown_key
 from everwillow._tree import leaf_shape
 from everwillow._typing import Key, Scalar
 from everwillow.model.constraint_terms import constrained_keys

@@ -5,11 +5,7 @@ from typing import Any, final
 
 import jax
 
-from everwillow._errors import (
-    ArgumentValueError,
-    ConflictError,
-    ShapeMismatchError,
-)
+from everwillow._errors import ArgumentValueError, ConflictError, ShapeMismatchError
 from everwillow._native import native, native_tree
 from everwillow._tree import leaf_shape
 from everwillow._typing import Array, Key, Scalar

@@ -11,11 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from everwillow._errors import (
-    ArgumentTypeError,
-    ArgumentValueError,
-    ShapeMismatchError,
-)
+from everwillow._errors import ArgumentTypeError, ArgumentValueError, ShapeMismatchError
 from everwillow._typing import Array, ArrayLike
 
 

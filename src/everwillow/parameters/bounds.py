@@ -7,10 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from everwillow._errors import (
-    ArgumentTypeError,
-    ArgumentValueError,
-)
+from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow._typing import Array, ArrayLike
 from everwillow.parameters.base import (
     AbstractBox,

@@ -25,11 +25,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from everwillow import statelib
-from everwillow._errors import (
-    ArgumentTypeError,
-    ArgumentValueError,
-    unknown_key,
-)
+from everwillow._errors import ArgumentTypeError, ArgumentValueError, unknown_key
 from everwillow._typing import Array, ArrayLike
 from everwillow.parameters.base import (
     AbstractBox,

@@ -387,12 +387,7 @@ def _compare(state: NewtonState, trial, found: Evaluation, options):
     )
     fall, gain = outcome.fall, outcome.gain
     ends, moved, closed = state.ends.after(
-        state.x,
-        trial,
-        (old.value, found.value),
-        options,
-        usable,
-        lanes=state.lanes,
+        state.x, trial, (old.value, found.value), options, usable, lanes=state.lanes
     )
     looking = state.ends.phase == Phase.LOOKING
     leaping = state.ends.phase == Phase.LEAPING

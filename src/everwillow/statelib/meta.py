@@ -34,10 +34,7 @@ class Piece(NamedTuple):
 
 
 def _restore_piece(
-    skeleton: Any,
-    original: tuple[Key, ...],
-    current: tuple[Key, ...],
-    sep: str | None,
+    skeleton: Any, original: tuple[Key, ...], current: tuple[Key, ...], sep: str | None
 ) -> Piece:
     return Piece(tree_structure(skeleton), original, current, sep)
 

@@ -343,8 +343,5 @@ def _unflatten(meta: Meta, values: Iterable[Any]) -> State:
 
 
 register_with_keys(
-    State,
-    flatten_with_keys=_flatten_with_keys,
-    unflatten=_unflatten,
-    flatten=_flatten,
+    State, flatten_with_keys=_flatten_with_keys, unflatten=_unflatten, flatten=_flatten
 )
