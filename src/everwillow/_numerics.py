@@ -167,6 +167,11 @@ def norm(vector: Float[Array, " n"]) -> Float[Array, ""]:
     return jnp.sqrt(jnp.sum(vector**2))
 
 
+def zeros_of(shapes):
+    """Return zeros of the shapes and dtypes that `jax.eval_shape` returned."""
+    return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+
 def select(pred: Bool[Array, ""], yes, no):
     """Choose between two trees of one structure, leaf by leaf."""
     return jax.tree.map(lambda a, b: jnp.where(pred, a, b), yes, no)

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from everwillow._derivatives import has_custom_vjp, push_forward, value_and_gradient
-from everwillow._numerics import any_lane, select
+from everwillow._numerics import any_lane, select, zeros_of
 from everwillow.curvature import Dense
 from everwillow.engine import programs
 from everwillow.engine.adjoint import zero_tangent
@@ -217,7 +217,7 @@ class _Minimum(eqx.Module):
             stale=jnp.asarray(False),
             gain=jnp.full_like(self.base, jnp.inf),
             moving=jnp.zeros_like(self.at_bound),
-            factor=jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), blank),
+            factor=zeros_of(blank),
             found=jnp.full_like(x, jnp.nan),
             points=jnp.zeros_like(self.hessian),
             left=self.at_bound,

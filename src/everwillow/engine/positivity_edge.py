@@ -25,7 +25,7 @@ import optimistix as optx
 from jaxtyping import Array
 
 from everwillow._errors import RESULTS
-from everwillow._numerics import select
+from everwillow._numerics import select, zeros_of
 from everwillow.engine.core import Task, knows_curvature, run_solver
 from everwillow.engine.outcome import Outcome, conclude
 from everwillow.engine.problem import Numbers
@@ -148,7 +148,7 @@ def minimise_with_edge(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solu
         return count + 1, again, x, steps, select(final, found, kept)
 
     empty = _has_empty_bins(numbers)
-    blank = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    blank = zeros_of(shapes)
     steps = jnp.zeros_like(blank[0].num_steps)
     first = (jnp.asarray(0), jnp.asarray(True), start, steps, blank)
     count, _, _, steps, kept = jax.lax.while_loop(lambda c: c[1], body, first)

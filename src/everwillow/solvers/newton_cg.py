@@ -17,12 +17,16 @@ from everwillow._numerics import all_finite, select
 from everwillow.objective import evaluate_matrix_free
 from everwillow.solvers.box import land, project
 from everwillow.solvers.conjugate_gradients import steihaug
-from everwillow.solvers.open_ends import OpenEnds, Phase, away_from_ends, lower_by_value
+from everwillow.solvers.open_ends import Phase, away_from_ends, lower_by_value
 from everwillow.solvers.second_looks import MANY, kink
-from everwillow.solvers.second_order import AbstractSecondOrderMinimiser
+from everwillow.solvers.second_order import (
+    AbstractSearchState,
+    AbstractSecondOrderMinimiser,
+    blank_aux,
+    evaluator,
+)
 from everwillow.solvers.termination import (
     EDM_GOAL,
-    ConvergenceHistory,
     StopCode,
     is_negligible,
     judge,
@@ -41,76 +45,36 @@ PROBES = 2
 PROBE_STEPS = 40
 
 
-class NewtonCGState(eqx.Module):
-    """Where the solver stands.
+class NewtonCGState(AbstractSearchState):
+    """The state of `NewtonCG` between two steps.
+
+    The scale is the root of the estimated diagonal of the curvature; ``evaluations``
+    counts steps.
 
     Attributes:
-        x: The best point so far, flat.
-        nll: The objective there.
-        gradient: Its gradient.
-        scale: Root of the estimated diagonal of the curvature.
-        radius: Of the trust region, in scaled units.
-        approach: How the minimum was approached.
-        newton: The Newton step from x.
-        active: Which parameters are held at a bound.
-        definite: Whether no direction of negative curvature was met.
-        fresh: Whether x is a new point.
-        code: Whether to stop and why, a `StopCode`.
-        evaluations: Number of steps so far.
+        nll: The objective at the best point.
+        gradient: Its gradient there.
+        is_new: Whether the best point was found by the last step.
         products: Number of Hessian-vector products so far.
-        kinks: How often a step was rejected across a kink next to the best point.
-        ends: The ends of the box at which the objective is not finite.
     """
 
-    x: Float[Array, " n"]
     nll: Float[Array, ""]
     gradient: Float[Array, " n"]
-    scale: Float[Array, " n"]
-    radius: Float[Array, ""]
-    approach: ConvergenceHistory
-    newton: Float[Array, " n"]
-    active: Bool[Array, " n"]
-    definite: Bool[Array, ""]
-    fresh: Bool[Array, ""]
-    code: Int[Array, ""]
-    evaluations: Int[Array, ""]
+    is_new: Bool[Array, ""]
     products: Int[Array, ""]
-    kinks: Int[Array, ""]
-    ends: OpenEnds
-
-    @property
-    def done(self) -> Bool[Array, ""]:
-        """Whether to stop."""
-        return self.code != StopCode.RUNNING
-
-    @property
-    def edm(self) -> Float[Array, ""]:
-        """The estimated distance to the minimum at the best point so far."""
-        return self.approach.edm
 
     @classmethod
     def before(
         cls, x: Float[Array, " n"], options: dict[str, Any] | None
     ) -> "NewtonCGState":
         """Return the state before the first step, with the box of the options."""
-        infinite = jnp.full_like(x, jnp.inf, shape=())
-        zeros, count, no = jnp.zeros_like(x), jnp.asarray(0), jnp.asarray(False)
+        common = cls.common_start(x, options, pivots=False)
         return cls(
-            x=x,
-            nll=infinite,
-            gradient=zeros,
-            scale=jnp.ones_like(x),
-            radius=infinite,
-            approach=ConvergenceHistory.before(x, pivots=False),
-            newton=zeros,
-            active=jnp.zeros(x.shape, bool),
-            definite=no,
-            fresh=jnp.asarray(True),
-            code=jnp.asarray(StopCode.RUNNING),
-            evaluations=count,
-            products=count,
-            kinks=count,
-            ends=OpenEnds.before(x, options),
+            **common | {"scale": jnp.ones_like(x)},
+            nll=jnp.full_like(x, jnp.inf, shape=()),
+            gradient=jnp.zeros_like(x),
+            is_new=jnp.asarray(True),
+            products=jnp.asarray(0),
         )
 
 
@@ -156,7 +120,9 @@ class NewtonCG(AbstractSecondOrderMinimiser):
     def step(self, fn, y, args, options, state, tags):
         """Linearise at the best point, solve for a step, and try it."""
         del tags
-        found, value_at, unravel, aux = _bind(fn, y, args, options, state.x)
+        _, unravel, evaluate = evaluator(fn, y, options, evaluate_matrix_free)
+        found = evaluate(state.x, args)
+        value_at = lambda v: fn(unravel(v), args)[0]
         box = state.ends.box(options)
         free, active, inwards = state.ends.active_set(state.x, found.gradient, box)
         state, model = _measure(state, found, free)
@@ -184,7 +150,7 @@ class NewtonCG(AbstractSecondOrderMinimiser):
         trial = jnp.where(state.ends.phase == Phase.LOOKING, ends, trial)
         after = _try(state, found, value_at, trial, model, free, options, near, noise)
         after = _after_the_ends(after, options, self.edm_goal)
-        return unravel(after.x), after, aux
+        return unravel(after.x), after, blank_aux(fn, y, args)
 
     def _judge(self, state, found, free, edm, inner, model):
         """Decide whether the point is a minimum; then look for flat directions."""
@@ -195,7 +161,7 @@ class NewtonCG(AbstractSecondOrderMinimiser):
         verdict, approach = judge(
             x=state.x,
             value=found.value,
-            fresh=state.fresh,
+            fresh=state.is_new,
             newton=state.newton,
             sigma=1 / state.scale,
             free=free,
@@ -228,11 +194,6 @@ class NewtonCG(AbstractSecondOrderMinimiser):
         )
         return state, verdict.near, slope_noise
 
-    def terminate(self, fn, y, args, options, state, tags):
-        """Stop when the last step said so."""
-        del fn, y, args, options, tags
-        return state.done, optx.RESULTS.successful
-
     def postprocess(self, fn, y, aux, args, options, state, tags, result):
         """Return the best point."""
         del fn, args, options, tags, result
@@ -246,19 +207,6 @@ class _ScaledModel(eqx.Module):
 
     gradient: Float[Array, " n"]
     product: Callable[[Array], Array]
-
-
-def _bind(fn, y, args, options, x):
-    """Evaluate at x, and return the function of flat vectors."""
-    _, unravel = ravel_pytree(y)
-    given = (options or {}).get("evaluate")
-    if given is not None:
-        found = given(x, args)
-    else:
-        found = evaluate_matrix_free(lambda v, a: fn(unravel(v), a)[0], x, args)
-    _, aux = eqx.filter_eval_shape(fn, y, args)
-    aux = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), aux)
-    return found, lambda v: fn(unravel(v), args)[0], unravel, aux
 
 
 def _measure(state: NewtonCGState, found, free):
@@ -338,24 +286,20 @@ def _try(
     stalled = stalled | kinked
     code = jnp.where(stalled, StopCode.STALLED, state.code)
     code = jnp.where(kinked, StopCode.KINK, code)
-    span = jnp.maximum(state.approach.span, jnp.abs(move))
-    after = dataclasses.replace(
+    return dataclasses.replace(
         state,
         x=jnp.where(accept | closed, trial, state.x),
         nll=jnp.where(accept | closed, value, state.nll),
         radius=jnp.where(moved | aside, state.radius, outcome.radius),
         newton=jnp.where(kinked, across, state.newton),
-        fresh=accept,
+        is_new=accept,
         code=code,
         evaluations=state.evaluations + 1,
         products=state.products + 1,
         kinks=kinks,
         ends=ends,
+        approach=state.approach.after_step(move, accept, leapt=accept & leaping),
     )
-    span = jnp.where(accept, span, state.approach.span)
-    approach = dataclasses.replace(state.approach, span=span)
-    approach = approach.after_a_leap(accept & leaping)
-    return dataclasses.replace(after, approach=approach)
 
 
 def _before_the_ends(state: NewtonCGState, inwards) -> tuple[NewtonCGState, Array]:

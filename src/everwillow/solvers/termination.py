@@ -144,18 +144,27 @@ class ConvergenceHistory(eqx.Module):
             settled=jnp.asarray(True) if pivots else None,
         )
 
-    def after_a_leap(self, leapt: Bool[Array, ""]) -> "ConvergenceHistory":
-        """Return what still counts after a leap from next to an end of a box.
+    def after_step(
+        self,
+        move: Float[Array, " n"],
+        accepted: Bool[Array, ""],
+        *,
+        leapt: Bool[Array, ""],
+    ) -> "ConvergenceHistory":
+        """Return the history after a step, of which a leap keeps the span alone.
 
-        Next to an end where the curvature is infinite, EDM and standard errors are next
-        to nothing.
+        Next to an end of the box where the curvature is infinite, EDM and standard
+        errors are almost zero and say nothing of the points that follow.
 
         Args:
-            leapt: Whether there was one.
+            move: The step.
+            accepted: Whether it was accepted.
+            leapt: Whether it was an accepted leap from next to an end of the box.
         """
-        fresh = ConvergenceHistory.before(self.span, pivots=self.pivot is not None)
-        fresh = dataclasses.replace(fresh, span=self.span)
-        return select(leapt, fresh, self)
+        span = jnp.where(accepted, jnp.maximum(self.span, jnp.abs(move)), self.span)
+        fresh = ConvergenceHistory.before(span, pivots=self.pivot is not None)
+        history, fresh = (dataclasses.replace(h, span=span) for h in (self, fresh))
+        return select(leapt, fresh, history)
 
 
 class Verdict(eqx.Module):

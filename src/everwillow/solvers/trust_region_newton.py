@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree
 
 from everwillow._derivatives import gradient_of
-from everwillow._numerics import all_finite, select
+from everwillow._numerics import all_finite, select, zeros_of
 from everwillow.objective import Evaluation, evaluate
 from everwillow.solvers.acceleration import PreviousPoint, bend
 from everwillow.solvers.box import land, project
@@ -27,7 +27,11 @@ from everwillow.solvers.second_looks import (
     look_aside,
     look_at_the_ends,
 )
-from everwillow.solvers.second_order import AbstractSecondOrderMinimiser
+from everwillow.solvers.second_order import (
+    AbstractSecondOrderMinimiser,
+    blank_aux,
+    evaluator,
+)
 from everwillow.solvers.termination import (
     EDM_GOAL,
     ConvergenceHistory,
@@ -104,27 +108,21 @@ class TrustRegionNewton(AbstractSecondOrderMinimiser):
     def init(self, fn, y, args, options, f_struct, aux_struct, tags) -> NewtonState:
         """Set up the state; the objective is first evaluated by the first step."""
         del f_struct, aux_struct, tags
-        x, evaluator = _evaluator(fn, y, options)
+        x, _, evaluate_at = evaluator(fn, y, options, evaluate)
         x = project(x, options)
-        blank = jax.tree.map(
-            lambda s: jnp.zeros(s.shape, s.dtype),
-            eqx.filter_eval_shape(evaluator, x, args),
-        )
+        blank = zeros_of(eqx.filter_eval_shape(evaluate_at, x, args))
         return NewtonState.before(x, blank, options, whole=self.bending)
 
     def step(self, fn, y, args, options, state, tags):
         """Evaluate the trial point, accept or reject it, and find the next."""
         del tags
-        flat, evaluator = _evaluator(fn, y, options)
+        flat, unravel, evaluate_at = evaluator(fn, y, options, evaluate)
         trial = jnp.where(state.evaluations == 0, state.x, flat)
-        found = evaluator(trial, args)
+        found = evaluate_at(trial, args)
         state, is_new = _accept_or_reject(state, trial, found, self, options)
         box = state.ends.box(options)
         state, step, move = self._next_move(state, is_new, box)
         state, move = look_at_the_ends(state, move, options, self.edm_goal)
-        _, unravel = ravel_pytree(y)
-        _, aux = eqx.filter_eval_shape(fn, y, args)
-        aux = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), aux)
         trial = land(state.x, move, box)
         ends = state.ends.very_ends(state.x, options)
         trial = jnp.where(state.ends.phase == Phase.LOOKING, ends, trial)
@@ -147,12 +145,7 @@ class TrustRegionNewton(AbstractSecondOrderMinimiser):
             plain = ~state.done & (state.evaluations > 0) & state.ends.plain
             whole = plain & step.interior & step.definite
             trial = jax.lax.cond(whole, further, lambda: trial)
-        return unravel(trial), state, aux
-
-    def terminate(self, fn, y, args, options, state, tags):
-        """Stop when the last step said so."""
-        del fn, y, args, options, tags
-        return state.done, optx.RESULTS.successful
+        return unravel(trial), state, blank_aux(fn, y, args)
 
     def postprocess(self, fn, y, aux, args, options, state, tags, result):
         """Return the best point, after the last Newton step where it is a minimum."""
@@ -308,19 +301,6 @@ def _bent(
     return jax.lax.cond(collapsing | verdict.minimum, lambda: move, follow)
 
 
-def _evaluator(fn, y, options):
-    """Return the flat point, and the second-order evaluation of the objective."""
-    x, unravel = ravel_pytree(y)
-    given = (options or {}).get("evaluate")
-    if given is not None:
-        return x, given
-
-    def evaluator(vector, args):
-        return evaluate(lambda v, a: fn(unravel(v), a)[0], vector, args)
-
-    return x, evaluator
-
-
 def _accept_or_reject(
     state: NewtonState, trial, found: Evaluation, solver: TrustRegionNewton, options
 ) -> tuple[NewtonState, Bool[Array, ""]]:
@@ -354,16 +334,14 @@ def _accept_or_reject(
         PreviousPoint.at(state.x, old, whole=solver.bending),
         PreviousPoint.at(trial, found, whole=solver.bending),
     )
-    span = jnp.maximum(state.approach.span, jnp.abs(trial - state.x))
-    span = jnp.where(accept, span, state.approach.span)
-    approach = dataclasses.replace(state.approach, span=span)
+    leapt = accept & (state.ends.phase == Phase.LEAPING)
     state = dataclasses.replace(
         state,
         x=x,
         evaluation=evaluation,
         scale=scale,
         radius=jnp.where(first, beginning, radius),
-        approach=approach.after_a_leap(accept & (state.ends.phase == Phase.LEAPING)),
+        approach=state.approach.after_step(trial - state.x, accept, leapt=leapt),
         evaluations=state.evaluations + 1,
         previous=previous,
         prefer=prefer,

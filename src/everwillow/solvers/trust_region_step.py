@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from everwillow._numerics import norm
+from everwillow._numerics import norm, zeros_of
 from everwillow.curvature import AbstractCurvature, AbstractFactor
 from everwillow.solvers.box import best_inside
 from everwillow.solvers.quadratic_model import QuadraticModel, least_direction
@@ -203,10 +203,7 @@ def trust_region_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
 
 def blank_factor(curvature: AbstractCurvature) -> AbstractFactor:
     """Return zeros of the structure that factorising the curvature will have."""
-    return jax.tree.map(
-        lambda s: jnp.zeros(s.shape, s.dtype),
-        eqx.filter_eval_shape(lambda c: c.factor(), curvature),
-    )
+    return zeros_of(eqx.filter_eval_shape(lambda c: c.factor(), curvature))
 
 
 def _attempt(model: QuadraticModel, radius: Array, s: _Search) -> _Attempt:
