@@ -43,16 +43,15 @@ ROUNDS = 2
 _POINTS = np.arange(5)
 
 
-def _weights() -> np.ndarray:
-    """Return the weights of a slope from five equidistant points, for each of them."""
-    rows = []
-    for here in _POINTS:
-        powers = np.vander(_POINTS - here, increasing=True).T.astype(float)
-        rows.append(np.linalg.solve(powers, np.eye(5)[1]))
-    return np.stack(rows)
-
-
-_WEIGHTS = _weights()
+# Row i has the weights of the derivative at point i, exact for polynomials of degree 4.
+_WEIGHTS = np.stack(
+    [
+        np.linalg.solve(
+            np.vander(_POINTS - i, increasing=True).T.astype(float), np.eye(5)[1]
+        )
+        for i in _POINTS
+    ]
+)
 
 
 def second_order(

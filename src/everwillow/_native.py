@@ -5,6 +5,7 @@ these libraries is imported. Nothing is guessed: what is masked, missing or text
 refused, with its place.
 """
 
+import contextlib
 import dataclasses
 import decimal
 import fractions
@@ -219,11 +220,8 @@ def _opened(record: Any, place: str) -> Any:
         isinstance(leaf, float) or getattr(leaf, "ndim", 0)
         for leaf in jtu.tree_leaves(values)
     ):
-        try:
+        with contextlib.suppress(TypeError):
             hash(record)
-        except TypeError:
-            pass
-        else:
             return record
     try:
         opened = _pytree_of(kind)

@@ -137,6 +137,23 @@ def value_gradient_hessian(fn, x: Float[Array, " n"]):
     return value, gradient, 0.5 * (hessian + hessian.T)
 
 
+def value_gradient_diagonal(fn, x: Float[Array, " n"]):
+    """Evaluate a scalar function whose Hessian is diagonal.
+
+    Args:
+        fn: Maps a vector to a scalar, a sum of functions of one element each.
+        x: Where to evaluate, shape ``(n,)``.
+
+    Returns:
+        The value, the gradient ``(n,)`` and the diagonal of the Hessian ``(n,)``.
+    """
+    # As the Hessian is diagonal, its product with ones is its diagonal.
+    (value, gradient), (_, diagonal) = jax.jvp(
+        jax.value_and_grad(fn), (x,), (jnp.ones_like(x),)
+    )
+    return value, gradient, diagonal
+
+
 def _columns_per_block(push, x: Float[Array, " n"]) -> int:
     """Choose how many Hessian-vector products to evaluate at once."""
     jaxpr = jax.make_jaxpr(push)(x).jaxpr

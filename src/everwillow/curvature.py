@@ -389,16 +389,13 @@ def block_diagonal(blocks: list[AbstractCurvature]) -> AbstractCurvature:
     arrows = [
         b if isinstance(b, Arrow) else _dense_as_arrow(b.as_matrix()) for b in blocks
     ]
+    shifted = list(zip(arrows, starts[:-1], strict=True))
     joined = Arrow(
         jsp.linalg.block_diag(*[a.block for a in arrows]),
         jsp.linalg.block_diag(*[a.coupling for a in arrows]),
         jnp.concatenate([a.tail for a in arrows]),
-        np.concatenate(
-            [_concrete(a.block_index) + s for a, s in zip(arrows, starts, strict=False)]
-        ),
-        np.concatenate(
-            [_concrete(a.tail_index) + s for a, s in zip(arrows, starts, strict=False)]
-        ),
+        np.concatenate([_concrete(a.block_index) + s for a, s in shifted]),
+        np.concatenate([_concrete(a.tail_index) + s for a, s in shifted]),
     )
     if all(isinstance(b, Dense) for b in blocks):
         return Dense(joined.block)

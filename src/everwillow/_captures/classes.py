@@ -65,21 +65,18 @@ def _members(value: Any, scope: Scope, idle: set[str]) -> Parts:
     return (Same(value), tuple(names)), parts
 
 
-def property_(value: Any, scope: Scope) -> Parts:
+def property_(value: Any, _: Scope) -> Parts:
     """Take the function of a property."""
-    del scope
     return (), (value.fget,)
 
 
-def wrapping(value: Any, scope: Scope) -> Parts:
+def wrapping(value: Any, _: Scope) -> Parts:
     """Look into what wraps a function: a class method, `jax.jit`, a cache."""
-    del scope
     return (), (value.__wrapped__, getattr(value, "__dict__", None))
 
 
-def cached_property(value: Any, scope: Scope) -> Parts:
+def cached_property(value: Any, _: Scope) -> Parts:
     """Take the function of a cached property."""
-    del scope
     return (), (value.func,)
 
 
@@ -115,9 +112,8 @@ def field_names(kind: type) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(kind))
 
 
-def module_(value: Any, scope: Scope) -> Parts:
+def module_(value: Any, _: Scope) -> Parts:
     """Take an `equinox.Module` apart: its class and its fields."""
-    del scope
     inside = value.__dict__
     kind = type(value)
     return (), [kind_of(kind), *(inside.get(n, ABSENT) for n in field_names(kind))]

@@ -13,20 +13,8 @@ import numpy as np
 from everwillow._captures.reads import is_library, is_of_library
 
 
-INERT = frozenset(
-    {
-        type(None),
-        bool,
-        int,
-        float,
-        complex,
-        str,
-        bytes,
-        type(...),
-        type(NotImplemented),
-        range,
-    }
-)
+INERT = frozenset({bool, int, float, complex, str, bytes, range})
+INERT |= {type(None), type(...), type(NotImplemented)}
 
 
 def is_inert(value: Any) -> bool:

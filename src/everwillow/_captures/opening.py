@@ -206,7 +206,7 @@ def _make_function(value: Any, builder: _Builder) -> Any:
     code, space = value.__code__, value.__globals__
     changed = [
         name
-        for name in (() if is_of_library(value) else _variables(value))
+        for name in (() if is_of_library(value) else reads_of(code).variables)
         if id(space.get(name)) in builder.touched
     ]
     # Only where a global variable is traced itself is there another space of them.
@@ -227,10 +227,6 @@ def _make_function(value: Any, builder: _Builder) -> Any:
     new.__dict__.update(builder.make(value.__dict__))
     new.__qualname__ = value.__qualname__
     return new
-
-
-def _variables(value: Any) -> tuple[str, ...]:
-    return reads_of(value.__code__).variables
 
 
 def _make_method(value: Any, builder: _Builder) -> Any:

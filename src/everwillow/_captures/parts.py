@@ -43,21 +43,18 @@ class Same:
         return id(self.value)
 
 
-def identity(value: Any, scope: Scope) -> Parts:
+def identity(value: Any, _: Scope) -> Parts:
     """Take something as it is: it never changes, or nothing tells that it does."""
-    del scope
     return (Same(value),), ()
 
 
-def itself(value: Any, scope: Scope) -> Parts:
+def itself(value: Any, _: Scope) -> Parts:
     """Take something whose equality tells whether it is the same."""
-    del scope
     return (value,), ()
 
 
-def member(value: Any, scope: Scope) -> Parts:
+def member(value: Any, _: Scope) -> Parts:
     """Take a member of an enumeration, which need not have a hash."""
-    del scope
     header = (value.name if type(value).__hash__ is None else value,)
     inside = value.__dict__.items()
     return header, [one for name, one in inside if name != "__objclass__"]
@@ -118,9 +115,8 @@ def _fillable(value: Any) -> bool:
     return type(value) in (list, set, dict, deque)
 
 
-def method(value: Any, scope: Scope) -> Parts:
+def method(value: Any, _: Scope) -> Parts:
     """Take a bound method apart: its function and its object."""
-    del scope
     return (), (value.__func__, value.__self__)
 
 
@@ -137,9 +133,8 @@ def builtin(value: Any, scope: Scope) -> Parts:
     return (value.__name__,), (owner,)
 
 
-def partial(value: Any, scope: Scope) -> Parts:
+def partial(value: Any, _: Scope) -> Parts:
     """Take a `functools.partial` apart."""
-    del scope
     keywords = value.keywords
     parts = [value.func, *value.args, *keywords.values()]
     if value.__dict__:
@@ -147,21 +142,18 @@ def partial(value: Any, scope: Scope) -> Parts:
     return tuple(keywords), parts
 
 
-def sequence(value: Any, scope: Scope) -> Parts:
+def sequence(value: Any, _: Scope) -> Parts:
     """Take a list or tuple apart."""
-    del scope
     return (), value
 
 
-def mapping(value: Any, scope: Scope) -> Parts:
+def mapping(value: Any, _: Scope) -> Parts:
     """Take a mapping apart, each key before its value."""
-    del scope
     return (), [part for item in value.items() for part in item]
 
 
-def set_(value: Any, scope: Scope) -> Parts:
+def set_(value: Any, _: Scope) -> Parts:
     """Take a set apart; the order of its elements is that of the set."""
-    del scope
     if all(type(one) in INERT for one in value):
         return (frozenset(value),), ()
     return (), list(value)
@@ -176,15 +168,13 @@ def extended(value: Any, scope: Scope) -> Parts:
     return (), parts
 
 
-def slice_(value: Any, scope: Scope) -> Parts:
+def slice_(value: Any, _: Scope) -> Parts:
     """Take a slice apart."""
-    del scope
     return (), (value.start, value.stop, value.step)
 
 
-def array(value: Any, scope: Scope) -> Parts:
+def array(value: Any, _: Scope) -> Parts:
     """Compare arrays by their bytes: even what is read-only need not stay so."""
-    del scope
     if value.dtype.hasobject:
         return (value.shape,), value.tolist() if value.ndim else [value.item()]
     if value.nbytes <= _SHORT:
@@ -201,9 +191,8 @@ def array_subclass(value: Any, scope: Scope) -> Parts:
     return header, [*parts, getattr(value, "__dict__", None)]
 
 
-def number(value: Any, scope: Scope) -> Parts:
+def number(value: Any, _: Scope) -> Parts:
     """Take a NumPy scalar."""
-    del scope
     return (value.dtype, value.tobytes()), ()
 
 
@@ -259,13 +248,11 @@ def _listed(part: Any) -> Any:
     return list(part) if hasattr(part, "__next__") else part
 
 
-def context_variable(value: Any, scope: Scope) -> Parts:
+def context_variable(value: Any, _: Scope) -> Parts:
     """Take the value that a context variable has now."""
-    del scope
     return (Same(value),), (value.get(None),)
 
 
-def reference(value: Any, scope: Scope) -> Parts:
+def reference(value: Any, _: Scope) -> Parts:
     """Take what a weak reference refers to."""
-    del scope
     return (), (value(),)

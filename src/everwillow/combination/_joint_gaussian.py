@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from everwillow._errors import (
@@ -20,7 +19,7 @@ from everwillow.combination._text import constraint_text, key_text
 from everwillow.model.constraint_terms import constrained_keys
 from everwillow.model.entries import in_order
 from everwillow.parameters import AbstractConstraint, MultivariateNormal, Normal
-from everwillow.parameters.base import is_concrete
+from everwillow.parameters.base import array_module, is_concrete
 from everwillow.statelib import State
 
 
@@ -61,7 +60,8 @@ def correlated(
         parts: list[Any] = [constraints[name] for name in group]
         keys = [key for name in group for key in constrained_keys(name, left[name])]
         permutation = sorted(range(len(keys)), key=lambda i: order[keys[i]])
-        mean = _vector([_numbers(part.mean) for part in parts])
+        means = [_numbers(part.mean) for part in parts]
+        mean = array_module(*means).concatenate(means)
         covariance = _with_correlations(
             [_covariance(part) for part in parts],
             {
@@ -70,7 +70,8 @@ def correlated(
                 if owner[a] in group
             },
         )
-        observed = _vector([_numbers(aux[name]) for name in group])
+        values = [_numbers(aux[name]) for name in group]
+        observed = array_module(*values).concatenate(values)
         for name in group:
             del left[name], left_aux[name]
         chosen = np.array(permutation)
@@ -120,10 +121,11 @@ def _checked_pairs(
             )
         if (second, first) not in pairs:
             pairs[pair] = rho
-        elif not (pairs[second, first] is rho or _equal(pairs[second, first], rho)):
+            continue
+        other = pairs[second, first]
+        if not (other is rho or (is_concrete(other, rho) and other == rho)):
             raise ArgumentValueError(
-                f"correlate: {pair!r} is there in both orders, with "
-                f"{pairs[second, first]} and {rho}."
+                f"correlate: {pair!r} is there in both orders, with {other} and {rho}."
             )
     return pairs
 
@@ -159,10 +161,6 @@ def _check_number(pair: tuple[Key, Key], rho: Any) -> None:
         )
 
 
-def _equal(a: Any, b: Any) -> bool:
-    return is_concrete(a, b) and bool(a == b)
-
-
 def _connected(links: Sequence[tuple[Key, Key]]) -> list[list[Key]]:
     """Return the connected sets of names."""
     group: dict[Key, list[Key]] = {}
@@ -176,12 +174,8 @@ def _connected(links: Sequence[tuple[Key, Key]]) -> list[list[Key]]:
 
 def _numbers(value: Any) -> Any:
     """Return a number or vector as a vector."""
-    xp = np if is_concrete(value) else jnp
+    xp = array_module(value)
     return xp.reshape(xp.asarray(value, dtype=float), (-1,))
-
-
-def _vector(parts: Sequence[Any]) -> Any:
-    return (np if is_concrete(*parts) else jnp).concatenate(parts)
 
 
 def _covariance(constraint: Any) -> Any:
@@ -195,8 +189,7 @@ def _with_correlations(
     blocks: Sequence[Any], pairs: Mapping[tuple[int, int], Any]
 ) -> Any:
     """Put covariances side by side and fill in what correlates them."""
-    concrete = is_concrete(*blocks, *pairs.values())
-    xp = np if concrete else jnp
+    xp = array_module(*blocks, *pairs.values())
     size = sum(block.shape[0] for block in blocks)
     widths = xp.sqrt(xp.concatenate([xp.diagonal(block) for block in blocks]))
     matrix: Any = xp.zeros((size, size))

@@ -7,7 +7,6 @@ properties of a shared parameter, the user has to choose.
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 
@@ -36,7 +35,7 @@ from everwillow.parameters import (
     MultivariateNormal,
     same_constraint,
 )
-from everwillow.parameters.base import is_concrete
+from everwillow.parameters.base import array_module, is_concrete
 from everwillow.statelib import State
 
 
@@ -209,14 +208,13 @@ def _agree(first: ModelConstraint, second: ModelConstraint) -> bool:
     ):
         order = np.array([constraint.keys.index(key) for key in first.constraint.keys])
         if np.any(order != np.arange(order.size)):
+            xp = array_module(constraint.mean, constraint.covariance)
             constraint = MultivariateNormal(
                 first.constraint.keys,
-                _module(constraint.mean).asarray(constraint.mean)[order],
-                _module(constraint.covariance).asarray(constraint.covariance)[
-                    np.ix_(order, order)
-                ],
+                xp.asarray(constraint.mean)[order],
+                xp.asarray(constraint.covariance)[np.ix_(order, order)],
             )
-            aux = _module(aux).asarray(aux)[order]
+            aux = array_module(aux).asarray(aux)[order]
     return same_constraint(first.constraint, constraint) and _same_numbers(
         first.aux, aux
     )
@@ -241,10 +239,6 @@ def _equal(x: Any, y: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return jtu.all_leaves([value])
-
-
-def _module(value: Any) -> Any:
-    return np if is_concrete(value) else jnp
 
 
 def _prefixed(name: Key, model: str) -> Key:

@@ -1,5 +1,6 @@
 """Division of the flat tuple of pytrees among the parts of a joint likelihood."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,15 +39,11 @@ def slices(params: Any, counts: Sequence[int | None]) -> list[Any]:
             f"params: got {len(params)} pytrees, the joint likelihood takes {total}: "
             "state.to_pytree() of the merged State."
         )
-    parts, start = [], 0
-    for count in counts:
-        if count is None:
-            parts.append(params[start])
-            start += 1
-        else:
-            parts.append(tuple(params[start : start + count]))
-            start += count
-    return parts
+    trees = iter(params)
+    return [
+        next(trees) if count is None else tuple(itertools.islice(trees, count))
+        for count in counts
+    ]
 
 
 def side_by_side(parts: Sequence[Evaluation]) -> Evaluation:

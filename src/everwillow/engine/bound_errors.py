@@ -24,7 +24,7 @@ from everwillow._numerics import any_lane, select, zeros_of
 from everwillow.curvature import Dense
 from everwillow.engine import programs
 from everwillow.engine.adjoint import zero_tangent
-from everwillow.engine.core import Task, parameter_ranges
+from everwillow.engine.core import Task, open_ranges, parameter_ranges
 from everwillow.engine.layout import is_traced
 from everwillow.engine.outcome import Outcome
 from everwillow.engine.problem import Numbers
@@ -409,7 +409,7 @@ def _find(task: Task, numbers: Numbers, ends: tuple[Array, ...]):
     side = jnp.sign(gradient)
     minimum = _Minimum(task, numbers, x, base, hessian, at_bound, side, lower, upper)
 
-    def advance(s: _Search) -> _Search:
+    def advance(s: _Search) -> _Search:  # a method of a Module has no hash
         return minimum.advance(s)
 
     end = jax.lax.while_loop(lambda s: jnp.any(s.left), advance, minimum.start())
@@ -419,9 +419,7 @@ def _find(task: Task, numbers: Numbers, ends: tuple[Array, ...]):
 def range_ends(numbers: Numbers, x: Array) -> tuple[Array, Array]:
     """Return the ends of all ranges; a little inside where smooth maps have none."""
     lower, upper = parameter_ranges(numbers, x)
-    is_open = jnp.zeros(x.shape, bool)
-    for where in numbers.transformed:
-        is_open = is_open.at[where].set(True)
+    is_open = open_ranges(numbers, x)
     width = jnp.where(jnp.isfinite(upper - lower), upper - lower, 1 + jnp.abs(x))
     near, far = lower + MARGIN * width, upper - MARGIN * width
     lower = jnp.where(is_open, jnp.minimum(x, near), lower)

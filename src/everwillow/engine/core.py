@@ -123,14 +123,14 @@ def _in_state_order(found: Evaluation, layout: Layout, dtype: Any) -> Evaluation
     if jacobian is not None:
         rows = jnp.zeros((jacobian.shape[0], size), dtype)
         jacobian = rows.at[:, index].add(jacobian)
-    return Evaluation(
-        found.value,
-        gradient,
-        gather_transpose(found.curvature, index, size),
-        None if stand_in is None else gather_transpose(stand_in, index, size),
-        found.residuals,
-        jacobian,
-        found.derivatives,
+    return dataclasses.replace(
+        found,
+        gradient=gradient,
+        curvature=gather_transpose(found.curvature, index, size),
+        gauss_newton=(
+            None if stand_in is None else gather_transpose(stand_in, index, size)
+        ),
+        jacobian=jacobian,
     )
 
 
@@ -181,6 +181,14 @@ def parameter_ranges(numbers: Numbers, x: Array) -> tuple[Array, Array]:
     return lower, upper
 
 
+def open_ranges(numbers: Numbers, x: Array) -> Array:
+    """Return which parameters have the open range of a smooth map, shape ``(n,)``."""
+    is_open = jnp.zeros(x.shape, bool)
+    for where in numbers.transformed:
+        is_open = is_open.at[where].set(True)
+    return is_open
+
+
 def knows_curvature(solver: Any) -> TypeGuard[AbstractSecondOrderMinimiser]:
     """Return whether a solver uses second derivatives and honours boxes."""
     return isinstance(solver, AbstractSecondOrderMinimiser)
@@ -217,14 +225,12 @@ def evaluate_in_solver_coordinates(y: Array, args: tuple[Task, Numbers]) -> Eval
     if not numbers.transforms:
         return found
     stand_in = found.gauss_newton
-    return Evaluation(
-        found.value,
-        found.gradient * first,
-        found.curvature.scaled(first).plus_diagonal(found.gradient * second),
-        None if stand_in is None else stand_in.scaled(first),
-        found.residuals,
-        None if found.jacobian is None else found.jacobian * first,
-        found.derivatives,
+    return dataclasses.replace(
+        found,
+        gradient=found.gradient * first,
+        curvature=found.curvature.scaled(first).plus_diagonal(found.gradient * second),
+        gauss_newton=None if stand_in is None else stand_in.scaled(first),
+        jacobian=None if found.jacobian is None else found.jacobian * first,
     )
 
 

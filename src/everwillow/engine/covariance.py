@@ -104,8 +104,6 @@ def _writeable(array: np.ndarray) -> bool:
 def _host(hessian: np.ndarray, held: np.ndarray) -> np.ndarray:
     matrix, scale, both = _scaled(np, hessian, held)
     size = hessian.shape[-1]
-    if size == 0:
-        return hessian
     finite = np.isfinite(matrix).all(axis=(-1, -2))
     safe = np.where(finite[..., None, None], matrix, np.eye(size))
     if hessian.ndim > 2:

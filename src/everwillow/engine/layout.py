@@ -71,6 +71,13 @@ class Layout:
         return sum(self.sizes)
 
     @ft.cached_property
+    def _entries(self) -> tuple[tuple[int, int, tuple[int, ...], bool], ...]:
+        """Start, size and shape of each entry, and whether it is in the vector."""
+        return tuple(
+            zip(self.starts, self.sizes, self.shapes, self.numeric, strict=True)
+        )
+
+    @ft.cached_property
     def where(self) -> dict[Key, int]:
         """The position of each key."""
         return {key: i for i, key in enumerate(self.keys)}
@@ -82,7 +89,7 @@ class Layout:
         for key, shape, numeric in zip(
             self.keys, self.shapes, self.numeric, strict=True
         ):
-            name = key if isinstance(key, str) else ".".join(key)
+            name = key_text(key)
             if numeric and shape == ():
                 out.append(name)
             elif numeric:
@@ -102,9 +109,7 @@ class Layout:
             np.arange(start, start + size).reshape(shape)
             if numeric
             else np.full(shape, -1)
-            for start, size, shape, numeric in zip(
-                self.starts, self.sizes, self.shapes, self.numeric, strict=True
-            )
+            for start, size, shape, numeric in self._entries
         ]
         leaves = jax.tree.leaves(self.template.with_values(values).to_pytree())
         parts = [np.ravel(leaf) for leaf in leaves]
@@ -120,9 +125,7 @@ class Layout:
     def _cuts(self) -> tuple[tuple[Any, tuple[int, ...]], ...]:
         return tuple(
             (slice(start, start + size) if shape else (start, ...), shape)
-            for start, size, shape, numeric in zip(
-                self.starts, self.sizes, self.shapes, self.numeric, strict=True
-            )
+            for start, size, shape, numeric in self._entries
             if numeric
         )
 
@@ -135,15 +138,10 @@ class Layout:
 
     def split_traced(self, vector: jax.Array) -> list[jax.Array]:
         """Cut a vector into the values of the numeric entries, in one operation."""
-        sizes = [
-            n for n, numeric in zip(self.sizes, self.numeric, strict=True) if numeric
-        ]
-        shapes = [
-            s for s, numeric in zip(self.shapes, self.numeric, strict=True) if numeric
-        ]
-        if not sizes:
+        shapes = [shape for _, shape in self._cuts]
+        if not shapes:
             return []
-        parts = jax.lax.split(vector, sizes)
+        parts = jax.lax.split(vector, list(map(math.prod, shapes)))
         return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
     def named(self, vector: Any, free: Sequence[int]) -> State:
@@ -158,9 +156,7 @@ class Layout:
         place = np.full(self.size, -1)
         place[list(free)] = np.arange(len(free))
         values = []
-        for start, size, shape, numeric in zip(
-            self.starts, self.sizes, self.shapes, self.numeric, strict=True
-        ):
+        for start, size, shape, numeric in self._entries:
             here = place[start : start + size]
             # An entry without elements has nothing that could be missing.
             if not numeric or (size and here.max() < 0):
@@ -183,6 +179,11 @@ class Layout:
         rest = iter(others)
         values = [next(parts) if numeric else next(rest) for numeric in self.numeric]
         return self.template.with_values(values)
+
+
+def key_text(key: Key) -> str:
+    """Return a key as one string, the segments of a tuple joined by dots."""
+    return key if isinstance(key, str) else ".".join(key)
 
 
 @ft.lru_cache(maxsize=1024)

@@ -9,7 +9,7 @@ import numpy as np
 
 from everwillow._errors import ArgumentTypeError, UnknownKeyError, nearest, unknown_key
 from everwillow._typing import Key
-from everwillow.engine.layout import Layout
+from everwillow.engine.layout import Layout, key_text
 
 
 class Match(NamedTuple):
@@ -44,7 +44,7 @@ def meant_elements(name: Any, layout: Layout, *, where: str) -> Match:
         return Match(marks, named=True)
     pattern = str(name)
     for i, key in enumerate(layout.keys):
-        if fnmatch.fnmatchcase(_shown(key), pattern):
+        if fnmatch.fnmatchcase(key_text(key), pattern):
             marks[layout.elements(i)] = True
     marks |= [fnmatch.fnmatchcase(label, pattern) for label in layout.labels]
     if not marks.any():
@@ -96,7 +96,3 @@ def unknown_name(name: Any, layout: Layout, *, where: str) -> UnknownKeyError:
         hint = nearest(text.strip("*?"), known)
         return UnknownKeyError(f"{where}: no parameter matches {name!r}.{hint}")
     return unknown_key(name, known, where=where)
-
-
-def _shown(key: Key) -> str:
-    return key if isinstance(key, str) else ".".join(key)

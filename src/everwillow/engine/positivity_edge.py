@@ -64,20 +64,12 @@ def with_events_in_empty_bins(numbers: Numbers, events: Array) -> Numbers:
         # Added, so that derivatives by the counts stay what they are.
         return counts + jnp.where(empty, jnp.asarray(events, counts.dtype), 0)
 
-    observation = numbers.observation
-    if _is_of_model(observation):
-        main = jax.tree.map(soften, observation["main"])
-        observation = {**observation, "main": main}
-    else:
-        observation = jax.tree.map(
-            lambda part: (
-                {**part, "main": jax.tree.map(soften, part["main"])}
-                if _is_of_model(part)
-                else soften(part)
-            ),
-            observation,
-            is_leaf=_is_of_model,
-        )
+    def soften_part(part: Any) -> Any:
+        if _is_of_model(part):
+            return {**part, "main": jax.tree.map(soften, part["main"])}
+        return soften(part)
+
+    observation = jax.tree.map(soften_part, numbers.observation, is_leaf=_is_of_model)
     return dataclasses.replace(numbers, observation=observation)
 
 

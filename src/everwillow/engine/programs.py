@@ -165,10 +165,7 @@ def call(function: Callable[..., Any], *args: Any, hasty: bool = False) -> Any:
     in_context = tuple(mark for mark in marks if mark.in_context)
     timer = _compile_notice.waiting()
     try:
-        if in_context:
-            with context(in_context):
-                out = _called(function, static, arrays, hasty=hasty)
-        else:
+        with context(in_context) if in_context else contextlib.nullcontext():
             out = _called(function, static, arrays, hasty=hasty)
     finally:
         _compile_notice.stop(timer)
@@ -228,5 +225,5 @@ def warn_about_new_functions(objective: Any) -> None:
             f"line {code.co_firstlineno}. A function that is made anew for each fit is "
             "compiled anew each time. Define it once, outside of the loop, and pass "
             "what changes through `observation`.",
-            stacklevel=3,
+            stacklevel=4,
         )

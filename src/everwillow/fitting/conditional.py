@@ -15,7 +15,6 @@ import optimistix as optx
 
 from everwillow._errors import ArgumentValueError, ShapeMismatchError
 from everwillow._typing import Key
-from everwillow.engine import programs
 from everwillow.engine.core import Task
 from everwillow.engine.layout import (
     Layout,
@@ -32,7 +31,7 @@ from everwillow.fitting.run import (
     prepare_task,
     resolve,
     solve_task,
-    warn_about_precision,
+    warn_before_fit,
 )
 from everwillow.model import AbstractModel
 from everwillow.statelib import State
@@ -131,8 +130,7 @@ class Problem:
                 vector[index] = value
             else:
                 vector = vector.at[index].set(value)
-        numbers = dataclasses.replace(problem.numbers, vector=vector, mask=mask)
-        return dataclasses.replace(self, numbers=numbers)
+        return problem._with(vector=vector, mask=mask)
 
     def reaching(self, here: np.ndarray, values: Any) -> "Problem":
         """Return the problem with ranges widened to some values, as far as they may be.
@@ -162,6 +160,11 @@ class Problem:
             return self
         return self._with_ends(here, np.full(here.shape, least), np.inf)
 
+    def _with(self, **changes: Any) -> "Problem":
+        """Return the problem with some of its numbers replaced."""
+        numbers = dataclasses.replace(self.numbers, **changes)
+        return dataclasses.replace(self, numbers=numbers)
+
     def _soft(self, here: np.ndarray) -> np.ndarray:
         """Return which positions have a range for an interval."""
         if self.ranges is None or self.numbers.lower is None:
@@ -179,8 +182,7 @@ class Problem:
             lower, upper = np.array(lower), np.array(upper)
             lower[here] = np.minimum(lower[here], low)
             upper[here] = np.maximum(upper[here], high)
-        numbers = dataclasses.replace(numbers, lower=lower, upper=upper)
-        return dataclasses.replace(self, numbers=numbers)
+        return self._with(lower=lower, upper=upper)
 
     def _held_value(self, key: Key, given: Any, here: np.ndarray, where: str) -> Any:
         shape = np.shape(given)
@@ -249,16 +251,11 @@ class Problem:
         """
         state = values.params if isinstance(values, FitResult) else values
         _, vector, _ = ravel_state(state)
-        return dataclasses.replace(
-            self, numbers=dataclasses.replace(self.numbers, vector=vector)
-        )
+        return self._with(vector=vector)
 
     def given(self, observation: Any) -> "Problem":
         """Return the problem for other data of the same structure."""
-        observation = as_arrays(observation, "observation")
-        return dataclasses.replace(
-            self, numbers=dataclasses.replace(self.numbers, observation=observation)
-        )
+        return self._with(observation=as_arrays(observation, "observation"))
 
     def fit(self, *, throw: bool = True, distances: bool = False) -> FitResult:
         """Minimise from the start values, over what is free and not held.
@@ -267,9 +264,7 @@ class Problem:
             throw: Whether to raise where there is no minimum.
             distances: Whether to find `FitResult.bound_distances`.
         """
-        if not is_traced(self.task, self.numbers):
-            warn_about_precision(float_dtype())
-            programs.warn_about_new_functions(self.task.objective)
+        warn_before_fit(self.task, self.numbers)
         return solve_task(
             self.task, self.numbers, self.constraints, throw=throw, distances=distances
         )

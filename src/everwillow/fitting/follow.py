@@ -26,7 +26,7 @@ from everwillow._derivatives import value_and_gradient
 from everwillow._errors import RESULTS
 from everwillow._numerics import all_finite
 from everwillow.engine.adjoint import minimise, moves, zero_tangent
-from everwillow.engine.core import Task, constant, parameter_ranges
+from everwillow.engine.core import Task, constant, open_ranges, parameter_ranges
 from everwillow.engine.flat_directions import idle, value_is_minimal
 from everwillow.engine.layout import namespace, ravel_state
 from everwillow.engine.outcome import Outcome, scaled_solver
@@ -233,11 +233,7 @@ class _Box(eqx.Module):
         """Return the ranges, None where nothing is bounded."""
         if numbers.lower is None and not numbers.transforms:
             return None
-        lower, upper = parameter_ranges(numbers, x)
-        is_open = jnp.zeros(x.shape, bool)
-        for where in numbers.transformed:
-            is_open = is_open.at[where].set(True)
-        return cls(lower, upper, is_open)
+        return cls(*parameter_ranges(numbers, x), open_ranges(numbers, x))
 
     def contains(self, x: Array) -> Array:
         """Return which parameters are in their range."""
@@ -370,6 +366,3 @@ def _chord(task, numbers, x, last: Foothold, solve, definite, box) -> Foothold:
         gradients=end.count,
         refitted=jnp.asarray(False),
     )
-
-
-__all__ = ["Foothold", "attached", "follow", "foothold", "holding"]

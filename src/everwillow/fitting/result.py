@@ -185,13 +185,8 @@ class FitResult(eqx.Module):
             text += " Fix one of them, constrain it, or combine them into one."
         elif bool(self.status == RESULTS.nonfinite_start):
             text += f" Start values: {self.params}. -ln L = {_short(self.nll)}."
-            wrong = [
-                name
-                for name, slope in zip(
-                    self.labels, np.asarray(self.gradient), strict=True
-                )
-                if not np.isfinite(slope)
-            ]
+            (places,) = np.nonzero(~np.isfinite(np.asarray(self.gradient)))
+            wrong = [self.labels[i] for i in places]
             if wrong:
                 text += f" The gradient is not finite in {', '.join(wrong[:10])}."
         elif bool(self.status == RESULTS.kink):

@@ -141,9 +141,7 @@ def fit(
     """
     arguments = resolve(nll_fn, params, observation, fixed, bounds)
     task, numbers = prepare_task(arguments, solver, max_steps)
-    if not is_traced(task, numbers):
-        warn_about_precision(float_dtype())
-        programs.warn_about_new_functions(task.objective)
+    warn_before_fit(task, numbers)
     return solve_task(task, numbers, arguments.constraints, throw=throw)
 
 
@@ -457,6 +455,13 @@ def _nothing_to_fit(task: Task, numbers: Numbers, constraints: Any) -> FitResult
     )
 
 
+def warn_before_fit(task: Task, numbers: Numbers) -> None:
+    """Warn of single precision and of functions made anew, unless JAX traces."""
+    if not is_traced(task, numbers):
+        warn_about_precision(float_dtype())
+        programs.warn_about_new_functions(task.objective)
+
+
 @ft.cache
 def warn_about_precision(dtype: np.dtype) -> None:
     """Warn, once, when parameters are single precision."""
@@ -466,5 +471,5 @@ def warn_about_precision(dtype: np.dtype) -> None:
         "JAX runs in single precision: parameters are good to three or four digits "
         "and small differences of -ln L are lost. Call "
         'jax.config.update("jax_enable_x64", True) at the start of the program.',
-        stacklevel=3,
+        stacklevel=4,
     )

@@ -26,7 +26,7 @@ from everwillow.engine.core import (
     solver_options,
     to_physical,
 )
-from everwillow.engine.layout import float_dtype, is_traced
+from everwillow.engine.layout import is_traced
 from everwillow.engine.outcome import Outcome, conclude
 from everwillow.engine.problem import Numbers
 from everwillow.fitting._checkpoint import Checkpoint, fingerprint_of
@@ -36,7 +36,7 @@ from everwillow.fitting.run import (
     fit,
     prepare_task,
     resolve,
-    warn_about_precision,
+    warn_before_fit,
 )
 from everwillow.statelib import State
 
@@ -131,8 +131,7 @@ def ifit(
             bounds=arguments.bounds,
             throw=throw,
         )
-    warn_about_precision(float_dtype())
-    programs.warn_about_new_functions(task.objective)
+    warn_before_fit(task, numbers)
     # The programs of single steps are the same for any number of them.
     task = Task(task.objective, task.layout, task.solver, 0)
     count, progress = _iterate(task, numbers, max_steps, callbacks, checkpoint)

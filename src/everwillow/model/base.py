@@ -246,14 +246,11 @@ class AbstractModel(eqx.Module):
         if observation is None:
             observation = self.observation
         if not isinstance(observation, Mapping) or set(observation) != {"main", "aux"}:
-            kind = (
-                "an array" if eqx.is_array(observation) else type(observation).__name__
-            )
-            got = (
-                f"a mapping with the keys {sorted(map(str, observation))}"
-                if isinstance(observation, Mapping)
-                else kind
-            )
+            got = type(observation).__name__
+            if isinstance(observation, Mapping):
+                got = f"a mapping with the keys {sorted(map(str, observation))}"
+            elif eqx.is_array(observation):
+                got = "an array"
             raise ArgumentTypeError(
                 'observation: a model takes {"main": data, "aux": {constraint: value}},'
                 f" got {got}. To change the main data only, pass "

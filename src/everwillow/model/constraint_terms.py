@@ -16,7 +16,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, unknown_key
-from everwillow._numerics import value_gradient_hessian
+from everwillow._numerics import value_gradient_diagonal, value_gradient_hessian
 from everwillow._tree import leaf_shape
 from everwillow._typing import Array, Key, Scalar
 from everwillow.curvature import (
@@ -182,10 +182,7 @@ def add_to_evaluation(
         def nll(vector: Array) -> Scalar:
             return summed_nll(single, values_by_key(state, unravel(vector)), own)
 
-        # As the Hessian is diagonal, its product with ones is its diagonal.
-        (more, slope), (_, diagonal) = jax.jvp(
-            jax.value_and_grad(nll), (x,), (jnp.ones_like(x),)
-        )
+        more, slope, diagonal = value_gradient_diagonal(nll, x)
         value, gradient = value + more, gradient + slope
         curvature = curvature.plus_diagonal(diagonal)
         if gauss_newton is not None:

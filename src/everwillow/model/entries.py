@@ -5,7 +5,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 
@@ -15,7 +14,7 @@ from everwillow._typing import Key, Scalar
 from everwillow.model.constraint_terms import constrained_keys
 from everwillow.objective import Evaluation, curvature_hook
 from everwillow.parameters import AbstractConstraint, Interval, MultivariateNormal
-from everwillow.parameters.base import is_concrete
+from everwillow.parameters.base import array_module
 from everwillow.statelib import State
 
 
@@ -148,9 +147,8 @@ def nominal_aux(
         joint = isinstance(constraint, MultivariateNormal)
         shape = np.shape(value) if joint else leaf_shape(state[name])
         if np.shape(value) != shape:
-            xp: Any = np if is_concrete(value) else jnp
             try:
-                value = xp.broadcast_to(value, shape)
+                value = array_module(value).broadcast_to(value, shape)
             except ValueError:
                 raise ShapeMismatchError(
                     f"constraints: that of {name!r} has shape {np.shape(value)} and "

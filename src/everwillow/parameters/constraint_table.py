@@ -13,13 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar, final
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow._errors import ShapeMismatchError, unknown_key
+from everwillow._numerics import value_gradient_diagonal
 from everwillow._typing import Key, Scalar
 from everwillow.parameters.base import array_module
 from everwillow.parameters.constraints import (
@@ -120,12 +120,9 @@ class TableLayout:
                     f"constraints: {key!r} has shape {shape}, and a value of shape "
                     f"{np.shape(values[key])} was given."
                 )
-        xp = array_module(*(values[key] for key, _, _ in self.entries))
-        flat = [
-            xp.ravel(xp.broadcast_to(values[key], shape))
-            for key, _, shape in self.entries
-        ]
-        return xp.concatenate(flat) if flat else xp.zeros(0)
+        if not self.entries:
+            return np.zeros(0)
+        return _joined([(values[key], shape) for key, _, shape in self.entries])
 
 
 class AbstractTable(eqx.Module, Mapping[Key, Entry]):
@@ -272,13 +269,7 @@ class ConstraintTable(AbstractTable[AbstractConstraint]):
         self, values: Array, aux: Array | np.ndarray
     ) -> tuple[Scalar, Array, Array]:
         """Return `nll`, its gradient and the diagonal of its Hessian, which is all."""
-        # As the Hessian is diagonal, its product with ones is its diagonal.
-        (value, slope), (_, diagonal) = jax.jvp(
-            jax.value_and_grad(lambda v: self.nll(v, aux)),
-            (values,),
-            (jnp.ones_like(values),),
-        )
-        return value, slope, diagonal
+        return value_gradient_diagonal(lambda v: self.nll(v, aux), values)
 
     def expected(self, values: Array) -> Array:
         """Return the auxiliary observations that prefer these values."""

@@ -142,7 +142,11 @@ class NewtonCG(AbstractSecondOrderMinimiser):
             (newton, active, inner.definite, state.products + inner.count),
         )
         state, near, noise = self._judge(state, found, free, edm, inner, model)
-        state, leap = _before_the_ends(state, inwards)
+        ends, aside, leap = state.ends.beyond(
+            state.x, inwards=inwards, active=state.active, code=state.code
+        )
+        code = jnp.where(aside, StopCode.RUNNING, state.code)
+        state = dataclasses.replace(state, code=code, ends=ends)
         move = jnp.where(free, inner.step / state.scale, 0)
         move = jnp.where(state.ends.phase == Phase.LEAPING, leap, move)
         trial = land(state.x, move, box)
@@ -300,15 +304,6 @@ def _try(
         ends=ends,
         approach=state.approach.after_step(move, accept, leapt=accept & leaping),
     )
-
-
-def _before_the_ends(state: NewtonCGState, inwards) -> tuple[NewtonCGState, Array]:
-    """Look at ends where nothing is finite, or leave them, instead of ending there."""
-    ends, aside, leap = state.ends.beyond(
-        state.x, inwards=inwards, active=state.active, code=state.code
-    )
-    code = jnp.where(aside, StopCode.RUNNING, state.code)
-    return dataclasses.replace(state, code=code, ends=ends), leap
 
 
 def _after_the_ends(state: NewtonCGState, options, goal) -> NewtonCGState:

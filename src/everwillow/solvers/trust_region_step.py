@@ -235,15 +235,17 @@ def _advance(model: QuadraticModel, radius: Array, s: _Search) -> _Search:
     known = _known_of_curvature(s, trial)
     interior = good & undamped & (length <= 1.1 * trial.radius)
     boundary = good & (jnp.abs(length - trial.radius) <= 0.1 * trial.radius)
-    along, hard, following = jax.lax.cond(
-        interior & ~looked,
-        lambda: (
-            trial.step,
-            jnp.asarray(False),
-            (s.damping, s.minimal, s.low, s.high, s.stand_in),
-        ),
-        lambda: _search_further(model, s, trial, looked),
-    )
+
+    def done() -> tuple[Array, Array, tuple[Array, ...]]:
+        unchanged = s.damping, s.minimal, s.low, s.high, s.stand_in
+        return trial.step, jnp.asarray(False), unchanged
+
+    def search_further() -> tuple[Array, Array, tuple[Array, ...]]:
+        curve, along, hard = _hard_case(model, s.damping, trial)
+        return along, hard, _next_damping(model, s, trial, curve, looked)
+
+    # A Newton step spares the hard case and the choice of a damping.
+    along, hard, following = jax.lax.cond(interior & ~looked, done, search_further)
     damping, minimal, low, high, stand_in = following
     hard = good & ~undamped & (length < trial.radius) & hard
     exhausted = s.count >= MAX_FACTORISATIONS * (s.round + 1)
@@ -287,14 +289,6 @@ def _known_of_curvature(s: _Search, trial: _Attempt) -> dict[str, Array]:
         "edm": jnp.where(found, edm, s.edm),
         "pivot": jnp.where(found, trial.factor.smallest_pivot, s.pivot),
     }
-
-
-def _search_further(
-    model: QuadraticModel, s: _Search, trial: _Attempt, looked: Bool[Array, ""]
-) -> tuple[Array, Array, tuple[Array, ...]]:
-    """Try the hard case, and choose the next damping; a Newton step spares both."""
-    curve, along, hard = _hard_case(model, s.damping, trial)
-    return along, hard, _next_damping(model, s, trial, curve, looked)
 
 
 def _close(model: QuadraticModel, s: _Search) -> dict[str, Array]:
@@ -412,15 +406,10 @@ def _hard_case(
 def _or_projected_gradient(
     model: QuadraticModel, radius: Array, step: Array, decrease: Array
 ) -> tuple[Array, Array]:
-    """Return the better of a step and one along the projected gradient."""
-    other = _projected_gradient_step(model, radius)
-    better = model.decrease(other)
-    swap = better > decrease
-    return jnp.where(swap, other, step), jnp.where(swap, better, decrease)
+    """Return the better of a step and the best of some on the steepest descent.
 
-
-def _projected_gradient_step(model: QuadraticModel, radius: Array) -> Array:
-    """Return the best of some points on the projected steepest-descent path."""
+    The path of steepest descent is projected onto the box.
+    """
     gradient = jnp.where(model.free, model.gradient, 0)
     length = norm(gradient)
     longest = jnp.minimum(radius / jnp.where(length > 0, length, 1), 16.0)
@@ -432,4 +421,7 @@ def _projected_gradient_step(model: QuadraticModel, radius: Array) -> Array:
 
     steps, decreases = jax.vmap(at)(rates)
     decreases = jnp.where(jnp.isfinite(decreases), decreases, -jnp.inf)
-    return steps[jnp.argmax(decreases)]
+    other = steps[jnp.argmax(decreases)]
+    better = model.decrease(other)
+    swap = better > decrease
+    return jnp.where(swap, other, step), jnp.where(swap, better, decrease)

@@ -89,14 +89,11 @@ def _in_tiles(packed: Packed, found: Yields, bins: Array) -> Array:
     return flat.at[packed.bin_place].set(bins).reshape(found.tiles.shape)
 
 
-def _columns(packed: Packed) -> int:
-    return packed.places.dense.size + len(packed.places.derived)
-
-
 def _logarithmic_derivatives(packed: Packed, found: Yields) -> Float[Array, "K a"]:
     """Return ``f'/f`` of each block and dense column."""
     blocks, scales = packed.scale_place.shape
-    logs = jnp.zeros((blocks, _columns(packed)), found.rows.dtype)
+    columns = packed.places.dense.size + len(packed.places.derived)
+    logs = jnp.zeros((blocks, columns), found.rows.dtype)
     if packed.norm_block.shape[0]:
         # An effect is the only one of its parameter on its block.
         logs = logs.at[packed.norm_block, packed.norm_column].set(found.norm_rates)

@@ -219,9 +219,8 @@ class _Lists:
         tail_slot = self._tiles(self.tail_slot, gammas.tail.size)
         carries = self._tiles(self.carries, False)
         row_tile = np.array(self.row_tile)
-        norm_order, norms = self._norms()
-        blocks = np.array([norm[0] for norm in self.norms], int)[norm_order]
-        norm_place = np.array([norm[1] for norm in self.norms], int)[norm_order]
+        norm_block = np.array([norm[0] for norm in self.norms], int)
+        norm_place = np.array([norm[1] for norm in self.norms], int)
         tail_place = np.argsort(tail_slot.ravel(), kind="stable")[: gammas.tail.size]
         present = self._tiles([np.ones(n.size, bool) for n in self.nominal], False)
         tailed = (tail_slot < gammas.tail.size)[row_tile] & present
@@ -244,10 +243,10 @@ class _Lists:
             "carries": carries,
             "scale_place": scale_place.astype(small),
             "scale_column": column[scale_place].astype(small),
-            "norm_block": blocks.astype(small),
+            "norm_block": norm_block.astype(small),
             "norm_place": norm_place.astype(small),
             "norm_column": column[norm_place].astype(small),
-            "norms": norms,
+            "norms": self._norm_factors(),
             "shape_row": shape[:, 0].astype(small),
             "shape_bend": shape[:, 1].astype(small),
             "shape_column": column[bend_place[shape[:, 1]]].astype(small),
@@ -267,8 +266,8 @@ class _Lists:
             out[np.arange(self.bins) < lengths[:, None]] = np.concatenate(pieces)
         return out
 
-    def _norms(self) -> tuple[np.ndarray, NormFactors]:
-        """Return the order of the normalisation effects, and their factors in it."""
+    def _norm_factors(self) -> NormFactors:
+        """Return the factors of the normalisation effects, in their order."""
         codes: list[Interpolation] = [norm[2] for norm in self.norms]
         order: list[int] = []
         parts = []
@@ -279,11 +278,9 @@ class _Lists:
             order += members
             down, up = np.array([self.norms[i][3:] for i in members], float).T
             parts.append(NormFactors.of(code, down, up))
-        back = np.argsort(order, kind="stable")
         if not parts:
-            parts = [NormFactors.of("code4", np.ones(0), np.ones(0))]
-            back = np.zeros(0, int)
-        return np.arange(len(codes)), NormFactors.joined(parts, back)
+            return NormFactors.of("code4", np.ones(0), np.ones(0))
+        return NormFactors.joined(parts, np.argsort(order, kind="stable"))
 
 
 def _filled(rows: Sequence[Sequence[int]], fill: int) -> np.ndarray:

@@ -44,10 +44,11 @@ def assign_gammas(spec: BinnedSpec, table: PlaceTable) -> Gammas:
             that it scales.
     """
     ends = np.cumsum([0, *(channel.observed.size for channel in spec.channels)])
+    starts = ends[:-1].tolist()
     uses: collections.Counter[tuple[int, int]] = collections.Counter()
     bins_of: dict[int, set[int]] = collections.defaultdict(set)
     barred = {i for inputs, _ in table.derived for i in inputs}
-    for channel, first in zip(spec.channels, ends[:-1].tolist(), strict=True):
+    for channel, first in zip(spec.channels, starts, strict=True):
         for sample in channel.samples:
             once: collections.Counter[int] = collections.Counter()
             for effect in sample.effects:
@@ -74,12 +75,12 @@ def assign_gammas(spec: BinnedSpec, table: PlaceTable) -> Gammas:
     slot = np.where(tail_of_bin >= 0, np.searchsorted(tail, tail_of_bin), tail.size)
     split = {
         channel.name
-        for channel, first in zip(spec.channels, ends[:-1].tolist(), strict=True)
+        for channel, first in zip(spec.channels, starts, strict=True)
         if _must_split(
             channel, tail_of_bin[first : first + channel.observed.size], table
         )
     }
-    return Gammas(tuple(ends[:-1].tolist()), tail, tail_of_bin, slot, frozenset(split))
+    return Gammas(tuple(starts), tail, tail_of_bin, slot, frozenset(split))
 
 
 def _must_split(channel, tail_of_bin: np.ndarray, table: PlaceTable) -> bool:

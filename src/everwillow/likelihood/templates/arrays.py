@@ -153,9 +153,7 @@ def entries(responses: Responses, rows: Rows) -> tuple[np.ndarray, ...]:
     """Return place, systematic, average and half of the responses of some bins."""
     place = np.full(rows.mine.size, -1)
     place[rows.mine] = rows.place
-    systematic = np.repeat(
-        np.arange(responses.start.size - 1), np.diff(responses.start)
-    )
+    systematic = responses.systematic
     where = place[responses.row]
     half = responses.half
     if half is None:
@@ -170,7 +168,4 @@ def asymmetric(responses: Responses) -> np.ndarray:
     """Return which systematics are asymmetric anywhere."""
     if responses.half is None:
         return np.zeros(0, np.int32)
-    systematic = np.repeat(
-        np.arange(responses.start.size - 1), np.diff(responses.start)
-    )
-    return np.unique(systematic[responses.half != 0]).astype(np.int32)
+    return np.unique(responses.systematic[responses.half != 0]).astype(np.int32)

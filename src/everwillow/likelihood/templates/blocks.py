@@ -157,7 +157,7 @@ def pack_best(
         edges: Where channels start, counted from the first of these bins, and the
             number of bins.
     """
-    count, bins = responses.start.size - 1, int(edges[-1])
+    count, bins = responses.count, int(edges[-1])
     whole = work(count, bins, rows.slots)
     here = np.count_nonzero(rows.mine[responses.row])
     # Blocks of equally many bins would cost at least the square of the density.
@@ -179,7 +179,7 @@ def pack_blocks(
     """Write the responses of some bins out in blocks."""
     given = entries(responses, rows)
     curved = asymmetric(responses)
-    count = responses.start.size - 1
+    count = responses.count
     bins = rows.bins.stop - rows.bins.start
     return BlockResponses(
         classes=tuple(

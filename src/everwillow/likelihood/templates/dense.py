@@ -64,7 +64,7 @@ def pack_dense(responses: Responses, rows: Rows) -> DenseResponses:
     """Write the responses of some bins out."""
     place, systematic, average, half = entries(responses, rows)
     size = rows.bins.stop - rows.bins.start
-    count = responses.start.size - 1
+    count = responses.count
     matrix = np.zeros((count, size * rows.slots))
     matrix[systematic, place] = average
     curved = asymmetric(responses)

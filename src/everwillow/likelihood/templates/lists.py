@@ -218,7 +218,7 @@ def pack_lists(responses: Responses, rows: Rows) -> ListedResponses:
     place, systematic, mean, half = entries(responses, rows)
     curved = asymmetric(responses)
     size = (rows.bins.stop - rows.bins.start) * rows.slots
-    count = responses.start.size - 1
+    count = responses.count
     column = np.full(count, -1)
     column[curved] = np.arange(curved.size)
     bent = half != 0

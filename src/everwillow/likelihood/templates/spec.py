@@ -82,6 +82,16 @@ class Responses:
     average: Float[np.ndarray, " entries"]
     half: Float[np.ndarray, " entries"] | None = None
 
+    @property
+    def count(self) -> int:
+        """Number of systematics."""
+        return self.start.size - 1
+
+    @property
+    def systematic(self) -> Int[np.ndarray, " entries"]:
+        """The systematic of each entry."""
+        return np.repeat(np.arange(self.count), np.diff(self.start))
+
 
 @dataclass(frozen=True, slots=True)
 class ExternalTerm:
@@ -166,15 +176,3 @@ class TemplateSpec:
             f"bins, {len(layout.processes)} processes, {len(self.systematics)} "
             "systematics)"
         )
-
-
-__all__ = [
-    "LOG_FLOOR",
-    "BetaVariations",
-    "ExternalTerm",
-    "Responses",
-    "Systematic",
-    "SystematicType",
-    "TemplateSpec",
-    "Templates",
-]
