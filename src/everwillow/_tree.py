@@ -1,12 +1,12 @@
-"""Pytrees: fully typed doors to JAX's functions, and small facts about leaves.
+"""Shapes, dtypes and texts of the leaves of pytrees, and of their keys.
 
 A leaf may be an array, a tracer, a `jax.ShapeDtypeStruct`, a Python scalar or anything
 else; nothing here converts or copies one, except to print a few of its numbers.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,37 +16,6 @@ from jax.core import Tracer
 
 
 _SHOWN_ENTRIES = 4  # longer arrays are printed as dtype and shape only
-
-
-_Node = TypeVar("_Node")
-
-
-def flatten_with_path(
-    pytree: Any, *, is_leaf: Callable[[Any], bool] | None
-) -> tuple[list[tuple[tuple[Any, ...], Any]], Any]:
-    """Return the leaves with their key paths, and the tree definition."""
-    return jtu.tree_flatten_with_path(pytree, is_leaf=is_leaf)
-
-
-def tree_structure(pytree: Any) -> Any:
-    """Return the tree definition of a pytree."""
-    return jtu.tree_structure(pytree)
-
-
-def register_with_keys(
-    node: type[_Node],
-    *,
-    flatten_with_keys: Callable[[_Node], tuple[Iterable[tuple[Any, Any]], Any]],
-    unflatten: Callable[[Any, Iterable[Any]], _Node],
-    flatten: Callable[[_Node], tuple[Iterable[Any], Any]],
-) -> None:
-    """Register a class as a pytree with keys."""
-    jtu.register_pytree_with_keys(node, flatten_with_keys, unflatten, flatten)
-
-
-def dict_key(key: object) -> Any:
-    """Return the key path entry of a dictionary key."""
-    return jtu.DictKey(key)
 
 
 def key_segment(entry: Any) -> str:

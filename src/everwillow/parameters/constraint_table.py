@@ -120,8 +120,6 @@ class TableLayout:
                     f"constraints: {key!r} has shape {shape}, and a value of shape "
                     f"{np.shape(values[key])} was given."
                 )
-        if not self.entries:
-            return np.zeros(0)
         return _joined([(values[key], shape) for key, _, shape in self.entries])
 
 
@@ -304,6 +302,5 @@ def _numbers(constraint: AbstractConstraint) -> tuple[str, ...]:
 
 def _joined(leaves: Sequence[tuple[Any, tuple[int, ...]]]) -> Any:
     xp = array_module(*(leaf for leaf, _ in leaves))
-    return xp.concatenate(
-        [xp.ravel(xp.broadcast_to(leaf, shape)) for leaf, shape in leaves]
-    )
+    flat = [xp.ravel(xp.broadcast_to(leaf, shape)) for leaf, shape in leaves]
+    return xp.concatenate(flat) if flat else xp.zeros(0)

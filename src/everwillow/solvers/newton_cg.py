@@ -69,8 +69,9 @@ class NewtonCGState(AbstractSearchState):
     ) -> "NewtonCGState":
         """Return the state before the first step, with the box of the options."""
         common = cls.common_start(x, options, pivots=False)
+        common["scale"] = jnp.ones_like(x)
         return cls(
-            **common | {"scale": jnp.ones_like(x)},
+            **common,
             nll=jnp.full_like(x, jnp.inf, shape=()),
             gradient=jnp.zeros_like(x),
             is_new=jnp.asarray(True),

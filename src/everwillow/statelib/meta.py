@@ -4,10 +4,14 @@ This is the static part of a State under JAX, so it hashes and compares by value
 States made alike have equal tree definitions and share one compiled program.
 """
 
+# pyright: reportUnknownMemberType=false
+# (the signatures of jax.tree_util are not fully known to it)
+
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from everwillow._tree import dict_key, tree_structure
+import jax.tree_util as jtu
+
 from everwillow._typing import Key
 
 
@@ -36,7 +40,7 @@ class Piece(NamedTuple):
 def _restore_piece(
     skeleton: Any, original: tuple[Key, ...], current: tuple[Key, ...], sep: str | None
 ) -> Piece:
-    return Piece(tree_structure(skeleton), original, current, sep)
+    return Piece(jtu.tree_structure(skeleton), original, current, sep)
 
 
 class Meta:
@@ -73,7 +77,7 @@ class Meta:
         self.positions = tuple(
             tuple(self.index[key] for key in piece.current) for piece in self.pieces
         )
-        self.path = tuple(dict_key(key) for key in self.keys)
+        self.path = tuple(jtu.DictKey(key) for key in self.keys)
         self._hash: int | None = None
         self._alone: tuple[Meta, ...] | None = None
         self._origins: dict[Key, tuple[tuple[int, Key], ...]] | None = None

@@ -4,9 +4,15 @@ It is bookkeeping with keys only: no value is ever converted or looked at (excep
 print it), so that a State works under `jax.jit`, `jax.vmap` and `jax.grad`.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+# (the signatures of jax.tree_util are not fully known to it)
+
 import types
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping
 from typing import Any, NoReturn, final
+
+import jax.tree_util as jtu
 
 from everwillow._errors import (
     ArgumentTypeError,
@@ -15,14 +21,7 @@ from everwillow._errors import (
     unknown_key,
 )
 from everwillow._native import native_tree
-from everwillow._tree import (
-    flatten_with_path,
-    format_leaf,
-    format_table,
-    format_type,
-    key_segment,
-    register_with_keys,
-)
+from everwillow._tree import format_leaf, format_table, format_type, key_segment
 from everwillow._typing import Key
 from everwillow.statelib.meta import Meta, Piece
 
@@ -150,7 +149,7 @@ class State(Mapping[Key, Any]):
         _check_sep(sep)
         try:
             pytree = native_tree(pytree, "params", is_leaf=is_leaf)
-            leaves, treedef = flatten_with_path(pytree, is_leaf=is_leaf)
+            leaves, treedef = jtu.tree_flatten_with_path(pytree, is_leaf=is_leaf)
         except ValueError as error:
             raise ArgumentValueError(
                 f"State.from_pytree: the pytree cannot be flattened: {error} The keys "
@@ -342,6 +341,4 @@ def _unflatten(meta: Meta, values: Iterable[Any]) -> State:
     return make_state(meta, tuple(values))
 
 
-register_with_keys(
-    State, flatten_with_keys=_flatten_with_keys, unflatten=_unflatten, flatten=_flatten
-)
+jtu.register_pytree_with_keys(State, _flatten_with_keys, _unflatten, _flatten)

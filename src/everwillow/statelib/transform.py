@@ -68,11 +68,7 @@ def apply_transformations(
     _check_state(state, where=where)
     _check_mapping(transformations, where=where, name="transformations")
     for key, transform in transformations.items():
-        if not isinstance(transform, Transform):
-            raise ArgumentTypeError(
-                f"apply_transformations: the entry for {key!r} must be a Transform, "
-                f"got {type(transform).__name__}. To rename only, use sl.rename."
-            )
+        _check_transform(key, transform)
     _check_known(transformations, state, where=where)
     names = {k: t.new_key for k, t in transformations.items() if t.new_key is not None}
     renamed = _renamed(state, names, where=where)
@@ -125,14 +121,7 @@ def prefix(state: State, name: str, *, keep: Iterable[Key] = ()) -> State:
         State(mass=125, atlas.scale=1)
     """
     _check_state(state, where="prefix")
-    if not isinstance(name, str) or not name:
-        raise ArgumentTypeError(
-            f"prefix: the prefix must be a non-empty string, got {name!r}."
-        )
-    if isinstance(keep, str):
-        raise ArgumentTypeError(
-            f"prefix: keep must be a collection of keys; write keep=({keep!r},)."
-        )
+    _check_prefix(name, keep)
     keep = list(keep)
     _check_known(keep, state, where="prefix: keep")
     separators = {
@@ -348,6 +337,25 @@ def _check_state(state: Any, *, where: str) -> None:
         raise ArgumentTypeError(
             f"{where}: expected a State, got {type(state).__name__}. Make one with "
             "State.from_pytree(pytree)."
+        )
+
+
+def _check_transform(key: Key, transform: Any) -> None:
+    if not isinstance(transform, Transform):
+        raise ArgumentTypeError(
+            f"apply_transformations: the entry for {key!r} must be a Transform, got "
+            f"{type(transform).__name__}. To rename only, use sl.rename."
+        )
+
+
+def _check_prefix(name: Any, keep: Any) -> None:
+    if not isinstance(name, str) or not name:
+        raise ArgumentTypeError(
+            f"prefix: the prefix must be a non-empty string, got {name!r}."
+        )
+    if isinstance(keep, str):
+        raise ArgumentTypeError(
+            f"prefix: keep must be a collection of keys; write keep=({keep!r},)."
         )
 
 
