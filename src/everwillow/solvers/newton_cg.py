@@ -37,8 +37,8 @@ from everwillow.solvers.trust_region_size import assess_step
 
 
 ACCEPT = 1e-4
-# Estimating a diagonal in coordinates scaled by the last estimate halves the exponent
-# of what is wrong; ten rounds bring 1e12 down to one.
+# Each round estimates the diagonal in coordinates scaled by the last estimate, which
+# takes the root of the factor that is missing: ten rounds reduce 1e12 to about 1.
 FIRST_ROUNDS = 10
 PROBES = 2
 # Conjugate gradients from a random start explore this many directions at the end.
@@ -85,13 +85,13 @@ class NewtonCG(AbstractSecondOrderMinimiser):
     Each step solves the trust-region problem by the conjugate gradients of Steihaug
     and Toint, preconditioned with a running estimate of the diagonal; the Hessian only
     ever multiplies vectors. Bounds are honoured by projection and an active set. The
-    criterion of success is that of `TrustRegionNewton`, with one difference that no
-    matrix-free method escapes: definiteness is tested along the directions that
-    conjugate gradients have explored (a random start at the end among them), not
-    proven. There is no covariance.
+    criterion of success is that of `TrustRegionNewton`, with the limitation of all
+    matrix-free methods: definiteness is not proven, but tested along the directions
+    that conjugate gradients have explored, from a random start too at the end. There is
+    no covariance.
 
-    Reads from `options`, where used through `optimistix.minimise`, what
-    `TrustRegionNewton` reads.
+    Used through `optimistix.minimise` it reads the same `options` as
+    `TrustRegionNewton`.
 
     Attributes:
         edm_goal: Largest EDM of a success, in units of -ln L.
@@ -119,60 +119,62 @@ class NewtonCG(AbstractSecondOrderMinimiser):
         return NewtonCGState.before(project(ravel_pytree(y)[0], options), options)
 
     def step(self, fn, y, args, options, state, tags):
-        """Linearise at the best point, solve for a step, and try it."""
+        """Evaluate the best point, solve for a step, and evaluate its end."""
         del tags
         _, unravel, evaluate = evaluator(fn, y, options, evaluate_matrix_free)
-        found = evaluate(state.x, args)
+        evaluation = evaluate(state.x, args)
         value_at = lambda v: fn(unravel(v), args)[0]
         box = state.ends.box(options)
-        free, active, inwards = state.ends.active_set(state.x, found.gradient, box)
-        state, model = _measure(state, found, free)
+        free, active, inwards = state.ends.active_set(state.x, evaluation.gradient, box)
+        state, model = _measure(state, evaluation, free)
         target = jnp.clip(
             jnp.sqrt(jnp.vdot(model.gradient, model.gradient)), 1e-10, 0.1
         )
-        inner = steihaug(
+        cg = steihaug(
             model.product, model.gradient, state.radius, target, self.max_inner
         )
-        newton = jnp.where(free, inner.unbounded / state.scale, 0)
+        newton = jnp.where(free, cg.unbounded / state.scale, 0)
         edm = jnp.where(
-            inner.solved, -0.5 * jnp.vdot(model.gradient, inner.unbounded), jnp.inf
+            cg.solved, -0.5 * jnp.vdot(model.gradient, cg.unbounded), jnp.inf
         )
         state = eqx.tree_at(
             lambda s: (s.newton, s.active, s.definite, s.products),
             state,
-            (newton, active, inner.definite, state.products + inner.count),
+            (newton, active, cg.definite, state.products + cg.count),
         )
-        state, near, noise = self._judge(state, found, free, edm, inner, model)
-        ends, aside, leap = state.ends.beyond(
+        state, near, noise = self._judge(state, evaluation, free, edm, cg, model)
+        ends, special, leap = state.ends.beyond(
             state.x, inwards=inwards, active=state.active, code=state.code
         )
-        code = jnp.where(aside, StopCode.RUNNING, state.code)
+        code = jnp.where(special, StopCode.RUNNING, state.code)
         state = dataclasses.replace(state, code=code, ends=ends)
-        move = jnp.where(free, inner.step / state.scale, 0)
+        move = jnp.where(free, cg.step / state.scale, 0)
         move = jnp.where(state.ends.phase == Phase.LEAPING, leap, move)
         trial = land(state.x, move, box)
         ends = state.ends.very_ends(state.x, options or {})
         trial = jnp.where(state.ends.phase == Phase.LOOKING, ends, trial)
-        after = _try(state, found, value_at, trial, model, free, options, near, noise)
-        after = _after_the_ends(after, options, self.edm_goal)
-        return unravel(after.x), after, blank_aux(fn, y, args)
+        stepped = _try(
+            state, evaluation, value_at, trial, model, free, options, near, noise
+        )
+        stepped = _after_the_ends(stepped, options, self.edm_goal)
+        return unravel(stepped.x), stepped, blank_aux(fn, y, args)
 
-    def _judge(self, state, found, free, edm, inner, model):
-        """Decide whether the point is a minimum; then look for flat directions."""
+    def _judge(self, state, evaluation, free, edm, cg, model):
+        """Judge whether the point is a minimum, and test for flat directions."""
         curve = state.scale**2 * jnp.abs(state.x)
         rounding, noise, slope_noise = rounding_level(
-            state.x, found.value, found.gradient, curve, state.scale, free
+            state.x, evaluation.value, evaluation.gradient, curve, state.scale, free
         )
         verdict, approach = judge(
             x=state.x,
-            value=found.value,
+            value=evaluation.value,
             fresh=state.is_new,
             newton=state.newton,
             sigma=1 / state.scale,
             free=free,
             edm=edm,
-            definite=inner.definite & inner.solved,
-            semidefinite=inner.definite,
+            definite=cg.definite & cg.solved,
+            semidefinite=cg.definite,
             rounding=rounding,
             noise=noise,
             approach=state.approach,
@@ -190,8 +192,8 @@ class NewtonCG(AbstractSecondOrderMinimiser):
         code = jnp.where(flat, StopCode.FLAT, code)
         code = jnp.where(saddle, StopCode.STALLED, code)
         code = jnp.where(~jnp.any(free), StopCode.MINIMUM, code)
-        lost = ~all_finite(found.value, found.gradient)
-        code = jnp.where(lost, StopCode.NONFINITE_START, code)
+        nonfinite = ~all_finite(evaluation.value, evaluation.gradient)
+        code = jnp.where(nonfinite, StopCode.NONFINITE_START, code)
         state = eqx.tree_at(
             lambda s: (s.approach, s.code, s.definite),
             state,
@@ -214,7 +216,7 @@ class _ScaledModel(eqx.Module):
     product: Callable[[Array], Array]
 
 
-def _measure(state: NewtonCGState, found, free):
+def _measure(state: NewtonCGState, evaluation, free):
     """Update the scale, and return the model in scaled coordinates."""
     size = state.x.shape[0]
     dtype = state.x.dtype
@@ -224,45 +226,45 @@ def _measure(state: NewtonCGState, found, free):
     def scaled_product(scale):
         def product(vector):
             inside = jnp.where(free, vector / scale, 0)
-            return jnp.where(free, found.curvature.matvec(inside) / scale, vector)
+            return jnp.where(free, evaluation.curvature.matvec(inside) / scale, vector)
 
         return product
 
     def refine(_, scale):
         product = jax.vmap(scaled_product(scale))
         estimate = jnp.abs(jnp.mean(probes * product(probes), axis=0))
-        # Off-diagonal terms make the estimate noisy; a factor at a time is enough.
+        # Off-diagonal terms make the estimate noisy, so later changes are limited.
         bound = jnp.where(state.evaluations == 0, 1e6, 2.0)
         factor = jnp.sqrt(jnp.clip(estimate, 1 / bound, bound))
         return jnp.where(jnp.isfinite(factor) & free, scale * factor, scale)
 
     scale = jax.lax.fori_loop(0, rounds, refine, state.scale)
-    gradient = jnp.where(free, found.gradient / scale, 0)
+    gradient = jnp.where(free, evaluation.gradient / scale, 0)
     first = state.evaluations == 0
     length = jnp.sqrt(jnp.vdot(gradient, gradient))
     radius = jnp.where(first, jnp.maximum(10 * length, 1.0), state.radius)
-    value = jnp.where(first, found.value, state.nll)
+    value = jnp.where(first, evaluation.value, state.nll)
     state = eqx.tree_at(
         lambda s: (s.scale, s.radius, s.nll, s.gradient, s.products),
         state,
-        (scale, radius, value, found.gradient, state.products + rounds * PROBES),
+        (scale, radius, value, evaluation.gradient, state.products + rounds * PROBES),
     )
     return state, _ScaledModel(gradient, scaled_product(scale))
 
 
 def _try(
-    state: NewtonCGState, found, value_at, trial, model, free, options, near, noise
+    state: NewtonCGState, evaluation, value_at, trial, model, free, options, near, noise
 ):
-    """Evaluate the trial point; move there if it is better."""
+    """Evaluate the trial point, and move there if the objective is lower."""
     move = trial - state.x
     scaled = move * state.scale
     curved = jnp.vdot(scaled, model.product(scaled))
-    predicted = -(jnp.vdot(found.gradient, move) + 0.5 * curved)
+    predicted = -(jnp.vdot(evaluation.gradient, move) + 0.5 * curved)
     value, gradient = value_and_gradient(value_at)(trial)
     finite = all_finite(value, gradient)
-    looking = state.ends.phase == Phase.LOOKING
+    at_bounds = state.ends.phase == Phase.LOOKING
     leaping = state.ends.phase == Phase.LEAPING
-    aside = looking | leaping
+    special = at_bounds | leaping
     ends, moved, closed = state.ends.after(
         state.x, trial, (state.nll, value), options, finite
     )
@@ -273,19 +275,20 @@ def _try(
         scale=state.scale,
         predicted=predicted,
         values=(state.nll, value),
-        gradients=(found.gradient, gradient),
+        gradients=(evaluation.gradient, gradient),
         usable=usable,
     )
-    better = usable & (outcome.gain > ACCEPT)
-    better = jnp.where(leaping, finite & lower_by_value(state.nll, value), better)
-    better = jnp.where(looking, finite & (ends.phase == Phase.SEARCHING), better)
-    accept = ~state.done & better
-    # Projection can spoil a step; a shorter one comes closer to the gradient's.
-    nowhere = ~accept & is_negligible(state.x, 0.5 * move, ~near, state.approach)
-    stalled = ~state.done & ~aside & (nowhere | jnp.all(trial == state.x))
-    slopes = (found.gradient, gradient)
+    improves = usable & (outcome.gain > ACCEPT)
+    improves = jnp.where(leaping, finite & lower_by_value(state.nll, value), improves)
+    improves = jnp.where(at_bounds, finite & (ends.phase == Phase.SEARCHING), improves)
+    accept = ~state.done & improves
+    # A projected step may raise the objective; a shorter one is closer to the steepest
+    # descent.
+    negligible = ~accept & is_negligible(state.x, 0.5 * move, ~near, state.approach)
+    stalled = ~state.done & ~special & (negligible | jnp.all(trial == state.x))
+    slopes = (evaluation.gradient, gradient)
     kinked, across = kink(move, slopes, curved, noise, state.scale, free)
-    kinked = kinked & finite & ~accept & ~state.done & ~aside
+    kinked = kinked & finite & ~accept & ~state.done & ~special
     kinks = jnp.where(kinked, state.kinks + 1, state.kinks)
     kinked = kinked & (stalled | (kinks >= MANY))
     stalled = stalled | kinked
@@ -295,7 +298,7 @@ def _try(
         state,
         x=jnp.where(accept | closed, trial, state.x),
         nll=jnp.where(accept | closed, value, state.nll),
-        radius=jnp.where(moved | aside, state.radius, outcome.radius),
+        radius=jnp.where(moved | special, state.radius, outcome.radius),
         newton=jnp.where(kinked, across, state.newton),
         is_new=accept,
         code=code,
@@ -308,7 +311,7 @@ def _try(
 
 
 def _after_the_ends(state: NewtonCGState, options, goal) -> NewtonCGState:
-    """End next to ends where nothing is finite, or on them; leave one at the start."""
+    """Stop after a trial on the very ends; move a start that is not finite inside."""
     verdict = state.ends.verdict(state.x, state.gradient, options, goal)
     code = jnp.where(state.ends.over, verdict, state.code)
     state = dataclasses.replace(state, code=code)
@@ -319,9 +322,7 @@ def _after_the_ends(state: NewtonCGState, options, goal) -> NewtonCGState:
 
 
 def _least_curvature(model: _ScaledModel, free):
-    """Return the smallest curvature met by conjugate gradients from a random start."""
+    """Return the smallest curvature along conjugate gradients from a random start."""
     start = jr.normal(jr.key(1), free.shape, model.gradient.dtype)
-    inner = steihaug(
-        model.product, jnp.where(free, start, 0), jnp.inf, 1e-12, PROBE_STEPS
-    )
-    return inner.least_curvature
+    cg = steihaug(model.product, jnp.where(free, start, 0), jnp.inf, 1e-12, PROBE_STEPS)
+    return cg.least_curvature

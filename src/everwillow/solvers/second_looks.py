@@ -1,10 +1,10 @@
-"""Evaluations at a second point, where the best one alone does not tell how to end.
+"""Evaluations at a second point, where the best one alone does not decide the end.
 
-A fit may reach its minimum in one step from a point with another curvature; then no
-step is left that would confirm it, and a point nearby is evaluated. A fit that halves
-its steps towards a point at which the gradient jumps (a kink) would go on for ever next
-to zero, where floating-point numbers are dense; comparing the gradients on both sides
-ends it.
+A fit may reach its minimum in one step from a point with another curvature. No further
+step then confirms it, and a point nearby is evaluated instead. A fit that halves its
+steps towards a point at which the gradient jumps (a kink) would not end if that point
+is near zero, where floating-point numbers are dense; comparing the gradients on both
+sides of the kink stops it.
 """
 
 import dataclasses
@@ -24,34 +24,34 @@ from everwillow.solvers.quadratic_model import least_direction
 from everwillow.solvers.termination import SAFE_PIVOT, SAME_PIVOT, StopCode
 
 
-# Distance of the point nearby, in standard errors; the second one is this much nearer.
+# Distance of the point nearby, in standard errors; the second is nearer by this factor.
 ASIDE = 1e-2
 MOST_LOOKS = 2
-# Points so near to each other, in standard errors, are on both sides of a kink if the
-# gradient changes by so many times more than the curvature or its rounding says.
+# Two points within this many standard errors are on both sides of a kink if the
+# gradient changes by this factor more than curvature or rounding explain.
 TOGETHER = 1e-6
 JUMP = 30.0
-# After so many rejected steps across a kink the fit ends there.
+# After this many rejected steps across a kink the fit stops there.
 MANY = 12
 # A parameter takes part in a kink if its jump is at least this part of the largest.
 SHARE = 0.3
 
 
-def aside(
+def short_step(
     x: Float[Array, " n"],
     curvature: AbstractCurvature,
     free: Bool[Array, " n"],
     looks: Int[Array, ""],
     options: dict[str, Any] | None,
 ) -> tuple[Float[Array, " n"], Float[Array, ""]]:
-    """Return a short step to look at, inside the box, and by how much it should rise.
+    """Return a short step inside the box, and the expected rise of the objective.
 
     Args:
-        x: Where it starts.
+        x: The point from which it starts.
         curvature: The curvature there.
         free: Which parameters may move.
-        looks: How often it was looked already.
-        options: Those of the solver, with the box.
+        looks: Number of such steps so far.
+        options: Options of the solver, with the box.
     """
     diagonal = jnp.abs(curvature.diagonal())
     sigma = 1 / jnp.sqrt(jnp.where(diagonal > 0, diagonal, 1))
@@ -65,7 +65,7 @@ def aside(
     return step, jnp.maximum(rise, float(jnp.finfo(x.dtype).tiny))
 
 
-def confirmed(
+def pivot_confirmed(
     pivot: Float[Array, ""],
     curvature: AbstractCurvature,
     other: PreviousPoint,
@@ -75,18 +75,18 @@ def confirmed(
     shrink: Float[Array, " n"],
     free: Bool[Array, " n"],
 ) -> Bool[Array, ""]:
-    """Return whether a small pivot is that of the place: the same at another point.
+    """Return whether a small pivot is confirmed by the curvature of another point.
 
-    That has to be as far away as a look aside leads. Next to each other all points are
-    alike.
+    That point has to be as far away as `short_step` leads: the curvature of points that
+    are too close is the same without any meaning.
 
     Args:
         pivot: The smallest relative pivot of the curvature.
         curvature: The curvature at the best point.
         other: The other point.
-        apart: The way there.
+        apart: The vector to it.
         factor: The factorised curvature, in scaled coordinates.
-        shrink: Their unit lengths.
+        shrink: Unit lengths of the scaled coordinates.
         free: Which parameters may move.
     """
     safe = pivot > SAFE_PIVOT
@@ -94,16 +94,16 @@ def confirmed(
         return safe
     elsewhere = other.evaluation.curvature
 
-    def alike():
+    def same_curvature():
         direction = least_direction(factor, free, shrink.dtype)
         direction = shrink * direction
         here = jnp.vdot(direction, curvature.matvec(direction))
         there = jnp.vdot(direction, elsewhere.matvec(direction))
-        away = jnp.vdot(jnp.where(free, apart**2, 0), jnp.abs(curvature.diagonal()))
-        far = away >= (0.5 * ASIDE**2) ** 2
+        distance = jnp.vdot(jnp.where(free, apart**2, 0), jnp.abs(curvature.diagonal()))
+        far = distance >= (0.5 * ASIDE**2) ** 2
         return far & (there * SAME_PIVOT > here) & (there < SAME_PIVOT * here)
 
-    return jax.lax.cond(safe, lambda: safe, alike)
+    return jax.lax.cond(safe, lambda: safe, same_curvature)
 
 
 def look_aside(
@@ -113,14 +113,14 @@ def look_aside(
     look: Bool[Array, ""],
     options: dict[str, Any] | None,
 ) -> tuple[NewtonState, Float[Array, " n"]]:
-    """Let the next trial be a look aside, where that was decided.
+    """Replace the next trial by one beside the best point, if that was decided.
 
     Args:
-        state: Where the solver stands.
+        state: The state of the solver.
         move: The step to try otherwise.
         free: Which parameters may move.
-        look: Whether to look.
-        options: Those of the solver, with the box.
+        look: Whether to try a point beside the best one.
+        options: Options of the solver, with the box.
     """
 
     def stay() -> tuple[Array, Array]:
@@ -129,7 +129,7 @@ def look_aside(
     def choose() -> tuple[Array, Array]:
         x, curvature = state.x, state.evaluation.curvature
         return jax.lax.cond(
-            look, lambda: aside(x, curvature, free, state.looks, options), stay
+            look, lambda: short_step(x, curvature, free, state.looks, options), stay
         )
 
     if state.lanes:
@@ -151,13 +151,13 @@ def look_at_the_ends(
     options: dict[str, Any] | None,
     goal: float,
 ) -> tuple[NewtonState, Float[Array, " n"]]:
-    """Look at ends where nothing is finite before ending next to them, and judge.
+    """Try the ends at which nothing is finite before stopping next to them.
 
     Args:
-        state: Where the solver stands.
+        state: The state of the solver.
         move: The step to try next.
-        options: Those of the solver, with the box.
-        goal: By how much the objective may still fall on the way to open ends.
+        options: Options of the solver, with the box.
+        goal: As in `OpenEnds.verdict`.
     """
     ends, code, x = state.ends, state.code, state.x
     names = ("x", "scale", "code", "ends", "evaluations")
@@ -175,12 +175,12 @@ def look_at_the_ends(
 
     def search() -> dict[str, Any]:
         inwards = active_set(x, state.evaluation.gradient, ends.box(options))[0]
-        moved, aside, leap = ends.beyond(
+        moved, planned, leap = ends.beyond(
             x, inwards=inwards, active=state.active, code=code
         )
         return as_it_is | {
             "move": jnp.where(moved.phase == Phase.LEAPING, leap, move),
-            "code": jnp.where(aside, StopCode.RUNNING, code),
+            "code": jnp.where(planned, StopCode.RUNNING, code),
             "ends": moved,
         }
 
@@ -197,11 +197,11 @@ def look_at_the_ends(
         return jax.lax.switch(case, [lambda: as_it_is, start_inside, search, end])
 
     if state.lanes:
-        found = jax.lax.cond(any_lane(case != 0), choose, lambda: as_it_is)
+        changes = jax.lax.cond(any_lane(case != 0), choose, lambda: as_it_is)
     else:
-        found = choose()
-    move = found.pop("move")
-    return dataclasses.replace(state, **found), move
+        changes = choose()
+    move = changes.pop("move")
+    return dataclasses.replace(state, **changes), move
 
 
 def kink_beside(
@@ -211,14 +211,14 @@ def kink_beside(
     rejected: Bool[Array, ""],
     look: Bool[Array, ""],
 ) -> NewtonState:
-    """End at the best point if there is a kink next to it, as `kink` tells.
+    """Stop at the best point if there is a kink next to it; see `kink`.
 
     Args:
-        state: Where the solver stands.
-        noise: By how much rounding moves the gradient.
+        state: The state of the solver.
+        noise: Rounding error of the gradient.
         free: Which parameters may move.
-        rejected: Whether the point looked at last is no better one, and no end yet.
-        look: Whether a look aside is due first.
+        rejected: Whether the last trial was rejected, and the search has not stopped.
+        look: Whether a trial beside the best point comes first.
     """
     x, here, other = state.x, state.evaluation, state.previous
     assert other.evaluation is not None
@@ -252,18 +252,18 @@ def kink(
     scale: Float[Array, " n"],
     free: Bool[Array, " n"],
 ) -> tuple[Bool[Array, ""], Float[Array, " n"]]:
-    """Return whether there is a kink between two points, and the way across it.
+    """Return whether there is a kink between two points, and the step across it.
 
     Args:
-        apart: From the best point to the other one.
-        gradients: At both points.
-        bent: What the curvature adds to the slope on the way, times the way.
-        noise: By how much rounding moves the gradient.
+        apart: The vector from the best point to the other one.
+        gradients: The gradients at both points.
+        bent: The change of the gradient by curvature, times `apart`.
+        noise: Rounding error of the gradient.
         scale: Inverse unit lengths.
         free: Which parameters may move.
 
     Returns:
-        Whether the gradient jumps, and the way in those parameters whose slope jumps.
+        Whether the gradient jumps, and `apart` in the parameters whose slope jumps.
     """
     change = jnp.where(free, gradients[1] - gradients[0], 0)
     jump = jnp.vdot(change, apart)

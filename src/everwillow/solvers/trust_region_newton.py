@@ -22,10 +22,10 @@ from everwillow.solvers.open_ends import Phase, lower_by_value
 from everwillow.solvers.quadratic_model import QuadraticModel
 from everwillow.solvers.second_looks import (
     MOST_LOOKS,
-    confirmed,
     kink_beside,
     look_aside,
     look_at_the_ends,
+    pivot_confirmed,
 )
 from everwillow.solvers.second_order import (
     AbstractSecondOrderMinimiser,
@@ -54,10 +54,10 @@ from everwillow.solvers.trust_region_step import Step, trust_region_step
 
 
 # The smallest part of the predicted decrease with which a step is accepted. A step that
-# brings next to nothing of it has left the region in which the model holds, often for a
-# plateau without a way back.
+# brings less has left the region in which the model holds, often towards a plateau on
+# which the fit would get stuck.
 ACCEPT = 0.05
-# A Newton step that shrank the EDM by this much needs no bending; nor will the next.
+# Where a Newton step has reduced the EDM by this factor, steps need no bending.
 STRAIGHT = 1e-4
 
 
@@ -66,9 +66,10 @@ class TrustRegionNewton(AbstractSecondOrderMinimiser):
 
     The default of `fit`. Every step minimises the second-order model of the objective
     over an ellipsoid whose axes follow the curvature, so that parameters of size 1e-6
-    and 1e6 can live together; saddle points are left along their negative curvature;
-    bounds are honoured exactly. It ends with success only at a minimum: EDM at most
-    `edm_goal`, a Newton step at rounding level and a positive definite Hessian.
+    and 1e6 can be fitted together. It leaves saddle points along their negative
+    curvature and honours bounds exactly. It ends with success only at a minimum, where
+    the EDM is at most `edm_goal`, the Newton step at rounding level and the Hessian
+    positive definite.
 
     Used through `optimistix.minimise` it reads from `options`: ``"evaluate"``, a
     function ``(y, args) -> Evaluation`` in the flat vector (by default the objective
@@ -80,14 +81,14 @@ class TrustRegionNewton(AbstractSecondOrderMinimiser):
         edm_goal: Largest EDM of a success, in units of -ln L.
         step_rule: Minimises the quadratic model: ``(model, radius) -> Step``.
         bending: Whether to bend steps along curved valleys.
-        chords_beyond: With more parameters than this, steps go on by gradients alone
-            while the last Hessian serves. A smaller Hessian is not much dearer than a
-            gradient.
-        reach: How far the first step may go, in units of a cautious guess. A large
+        chords_beyond: With more parameters than this, steps are continued by gradients
+            alone while the last Hessian is good enough. A smaller Hessian does not cost
+            much more than a gradient.
+        reach: Radius of the first trust region, in units of `first_radius`. A large
             number trusts the curvature at the start, and saves factorisations.
-        unseen: Whether the last step is taken without a look at its end as soon as the
-            EDM has collapsed. Values and parameters are as good; the Hessian is that
-            of the point before.
+        unseen: Whether the last step is taken without an evaluation at its end as soon
+            as the EDM has collapsed. Value and parameters are as accurate; the Hessian
+            is that of the point before.
         rtol: Not used; part of the interface of optimistix.
         atol: Not used; part of the interface of optimistix.
         norm: Not used; part of the interface of optimistix.
@@ -118,19 +119,19 @@ class TrustRegionNewton(AbstractSecondOrderMinimiser):
         del tags
         flat, unravel, evaluate_at = evaluator(fn, y, options, evaluate)
         trial = jnp.where(state.evaluations == 0, state.x, flat)
-        found = evaluate_at(trial, args)
-        state, is_new = _accept_or_reject(state, trial, found, self, options)
+        evaluation = evaluate_at(trial, args)
+        state, is_new = _accept_or_reject(state, trial, evaluation, self, options)
         box = state.ends.box(options)
         state, step, move = self._next_move(state, is_new, box)
         state, move = look_at_the_ends(state, move, options, self.edm_goal)
         trial = land(state.x, move, box)
-        ends = state.ends.very_ends(state.x, options)
-        trial = jnp.where(state.ends.phase == Phase.LOOKING, ends, trial)
+        on_ends = state.ends.very_ends(state.x, options)
+        trial = jnp.where(state.ends.phase == Phase.LOOKING, on_ends, trial)
         # After a start on an end where nothing is finite there is no step yet.
         trial = jnp.where(state.evaluations == 0, state.x, trial)
         if flat.size > self.chords_beyond:
 
-            def further():
+            def with_chords():
                 return follow_chords(
                     gradient_of(lambda v: fn(unravel(v), args)[0]),
                     state.x,
@@ -142,9 +143,9 @@ class TrustRegionNewton(AbstractSecondOrderMinimiser):
                     options=box,
                 )
 
-            plain = ~state.done & (state.evaluations > 0) & state.ends.plain
-            whole = plain & step.interior & step.definite
-            trial = jax.lax.cond(whole, further, lambda: trial)
+            searching = ~state.done & (state.evaluations > 0) & state.ends.plain
+            full_newton = searching & step.interior & step.definite
+            trial = jax.lax.cond(full_newton, with_chords, lambda: trial)
         return unravel(trial), state, blank_aux(fn, y, args)
 
     def postprocess(self, fn, y, aux, args, options, state, tags, result):
@@ -177,8 +178,8 @@ class TrustRegionNewton(AbstractSecondOrderMinimiser):
         )
         step = self.step_rule(model, state.radius)
         bad_start = (state.evaluations == 1) & ~is_new
-        # In a branch, as are all decisions here: XLA copies what is cheap into all that
-        # uses it, a chain of them into each number of the state, but not out of that.
+        # Decisions are made in branches: XLA copies a cheap operation into all that use
+        # it, so a chain of them into each number of the state, but not out of a branch.
         verdict, approach, noise = jax.lax.cond(
             bad_start,
             lambda: (Verdict.none(), state.approach, jnp.zeros_like(x)),
@@ -188,8 +189,8 @@ class TrustRegionNewton(AbstractSecondOrderMinimiser):
         if self.bending:
             move = _bent(state, step, move, verdict, approach, options)
         rejected = ~is_new & ~verdict.near
-        nowhere = is_negligible(x, move, rejected, approach) | ~(step.decrease > 0)
-        code = jnp.where(nowhere, StopCode.STALLED, StopCode.RUNNING)
+        negligible = is_negligible(x, move, rejected, approach) | ~(step.decrease > 0)
+        code = jnp.where(negligible, StopCode.STALLED, StopCode.RUNNING)
         code = jnp.where(verdict.flat, StopCode.FLAT, code)
         code = jnp.where(verdict.minimum | ~jnp.any(free), StopCode.MINIMUM, code)
         code = jnp.where(bad_start, StopCode.NONFINITE_START, code)
@@ -203,12 +204,12 @@ class TrustRegionNewton(AbstractSecondOrderMinimiser):
             code=code,
         )
         stalled = code == StopCode.STALLED
-        look = stalled & verdict.unsure & (state.looks < MOST_LOOKS)
+        look_beside = stalled & verdict.unsure & (state.looks < MOST_LOOKS)
         if self.bending:
             crossing = ~is_new & (stalled | (code == StopCode.RUNNING))
-            state = kink_beside(state, noise, free, crossing, look)
-        state, move = look_aside(state, move, free, look, options)
-        step = dataclasses.replace(step, interior=step.interior & ~look)
+            state = kink_beside(state, noise, free, crossing, look_beside)
+        state, move = look_aside(state, move, free, look_beside, options)
+        step = dataclasses.replace(step, interior=step.interior & ~look_beside)
         return state, step, move
 
     def _judge(
@@ -231,7 +232,7 @@ class TrustRegionNewton(AbstractSecondOrderMinimiser):
             free=free,
         )
         steady = steady & (state.evaluations > 1)
-        beside = jnp.any(apart != 0) & confirmed(
+        beside = jnp.any(apart != 0) & pivot_confirmed(
             step.pivot,
             evaluation.curvature,
             state.previous,
@@ -244,7 +245,7 @@ class TrustRegionNewton(AbstractSecondOrderMinimiser):
             x,
             evaluation.value,
             evaluation.gradient,
-            # What is held is known without rounding.
+            # The values of held parameters have no rounding error.
             absolute_product(evaluation.curvature, jnp.where(free, jnp.abs(x), 0)),
             jnp.sqrt(diagonal),
             free,
@@ -279,10 +280,7 @@ def _bent(
     approach: ConvergenceHistory,
     options: dict[str, Any],
 ) -> Float[Array, " n"]:
-    """Return a move that follows a curved valley, where there may be one.
-
-    Where Newton steps collapse there is none.
-    """
+    """Return a move bent along a curved valley, unless Newton steps collapse."""
     x, before = state.x, state.approach.edm
 
     def follow() -> Float[Array, " n"]:
@@ -313,10 +311,10 @@ def _accept_or_reject(
     accept, closed, radius, prefer, ends = jax.lax.cond(
         first,
         lambda: (usable, jnp.asarray(False), state.radius, state.prefer, state.ends),
-        lambda: _compare(state, trial, found, options),
+        lambda: _compare_with_prediction(state, trial, found, options),
     )
     x = jnp.where(accept | closed, trial, state.x)
-    # What is not finite at the start is kept, to be shown.
+    # An evaluation that is not finite at the start is kept, for the message.
     evaluation = select(accept | first, found, old)
     value = jnp.where(closed, found.value, evaluation.value)
     evaluation = dataclasses.replace(evaluation, value=value)
@@ -326,11 +324,11 @@ def _accept_or_reject(
         lambda: jnp.where(ends.near(x), state.scale, scale),
         lambda: scale,
     )
-    beginning = solver.reach * first_radius(x, evaluation.gradient, scale)
-    # What is not finite tells nothing.
-    left = (accept & ~first) | ~usable
+    start_radius = solver.reach * first_radius(x, evaluation.gradient, scale)
+    # A trial that is not finite has no usable derivatives: the old point is kept.
+    keep_old = (accept & ~first) | ~usable
     previous = select(
-        left,
+        keep_old,
         PreviousPoint.at(state.x, old, whole=solver.bending),
         PreviousPoint.at(trial, found, whole=solver.bending),
     )
@@ -340,7 +338,7 @@ def _accept_or_reject(
         x=x,
         evaluation=evaluation,
         scale=scale,
-        radius=jnp.where(first, beginning, radius),
+        radius=jnp.where(first, start_radius, radius),
         approach=state.approach.after_step(trial - state.x, accept, leapt=leapt),
         evaluations=state.evaluations + 1,
         previous=previous,
@@ -350,8 +348,8 @@ def _accept_or_reject(
     return state, accept
 
 
-def _compare(state: NewtonState, trial, found: Evaluation, options):
-    """Return whether to go to the trial point, and what it tells of the next step."""
+def _compare_with_prediction(state: NewtonState, trial, found: Evaluation, options):
+    """Compare a trial with the prediction, and adapt trust region, model and ends."""
     old, usable = state.evaluation, found.finite
     move = trial - state.x
     outcome = assess_step(
@@ -367,12 +365,12 @@ def _compare(state: NewtonState, trial, found: Evaluation, options):
     ends, moved, closed = state.ends.after(
         state.x, trial, (old.value, found.value), options, usable, lanes=state.lanes
     )
-    looking = state.ends.phase == Phase.LOOKING
+    at_bounds = state.ends.phase == Phase.LOOKING
     leaping = state.ends.phase == Phase.LEAPING
-    better = jnp.where(leaping, lower_by_value(old.value, found.value), gain > ACCEPT)
-    better = jnp.where(looking, ends.phase == Phase.SEARCHING, better)
-    kept = moved | looking | leaping
-    radius = jnp.where(kept, state.radius, outcome.radius)
-    seen = usable & ~outcome.hidden & ~looking
+    improves = jnp.where(leaping, lower_by_value(old.value, found.value), gain > ACCEPT)
+    improves = jnp.where(at_bounds, ends.phase == Phase.SEARCHING, improves)
+    keep_radius = moved | at_bounds | leaping
+    radius = jnp.where(keep_radius, state.radius, outcome.radius)
+    seen = usable & ~outcome.hidden & ~at_bounds
     prefer = next_model(state.prefer, old, move, fall=fall, gain=gain, seen=seen)
-    return usable & better, closed, radius, prefer, ends
+    return usable & improves, closed, radius, prefer, ends

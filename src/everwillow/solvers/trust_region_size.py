@@ -1,4 +1,4 @@
-"""The axes and the radius of a trust region, and which model to use in it."""
+"""The axes and the radius of a trust region, and the choice of the model in it."""
 
 from typing import NamedTuple
 
@@ -9,17 +9,17 @@ from everwillow._numerics import norm
 from everwillow.objective import Evaluation
 
 
-# The gain of a step is what the objective fell by over what was predicted.
+# The gain of a step is its decrease of the objective over the predicted one.
 POOR, GOOD = 0.25, 0.75
 GROWTH = 2.5
-# Below this fraction of |f| a decrease drowns in the rounding of f.
+# Below this fraction of |f| a decrease is lost in the rounding of f.
 VISIBLE = 1e-10
-# At the start the weight of each parameter, in units of how far it may have to go, is
-# at least this part of the largest one: the curvature of a parameter on a plateau is
-# next to nothing, and the first step would carry it far away.
+# At the start, scale times distance that a parameter may have to go is at least this
+# part of the largest such product: on a plateau a parameter has almost no curvature,
+# and the first step would carry it far away.
 START_WEIGHT = 0.1
-# The stand-in for the curvature and the exact one take turns as the model: the one
-# that foretold the last decrease better, by this factor, is used for the next step.
+# Of the stand-in and the exact curvature, the one that predicted the last decrease
+# better, by this factor, is the model of the next step.
 BETTER = 1.5
 
 
@@ -44,7 +44,7 @@ def axes(
     size = jnp.abs(x)
     scale = jnp.where(scale > 0, scale, 1 / jnp.where(x == 0, 1, size))
     weight = jnp.max(scale * size, initial=0)
-    # A parameter that starts next to zero has to go as far as its own slope says.
+    # For a parameter that starts next to zero slope over curvature is the distance.
     own = jnp.abs(evaluation.gradient) / jnp.maximum(exact, scale**2)
     reach = jnp.maximum(size, own)
     floor = jnp.where(reach == 0, 0, START_WEIGHT * weight / reach)
@@ -54,22 +54,23 @@ def axes(
 def first_radius(
     x: Float[Array, " n"], gradient: Float[Array, " n"], scale: Float[Array, " n"]
 ) -> Float[Array, ""]:
-    """Let the first step change parameters by as much as they are.
+    """Return a radius that lets the first step change parameters by their own size.
 
-    Those that are zero may go where their own slope and curvature take them.
+    Parameters that are zero may take their own Newton step.
     """
     reach = jnp.where(x == 0, gradient / scale, scale * x)
     return jnp.maximum(norm(reach), 1.0)
 
 
 class StepQuality(NamedTuple):
-    """What a step brought.
+    """The quality of a step.
 
     Attributes:
-        fall: By how much the objective fell.
-        gain: That over what was predicted.
-        hidden: Whether the fall drowns in rounding, and was found from the slopes.
-        radius: Of the trust region from now on.
+        fall: Decrease of the objective.
+        gain: The decrease over the predicted one.
+        hidden: Whether the decrease is lost in rounding, so that `fall` is computed
+            from the slopes.
+        radius: New radius of the trust region.
     """
 
     fall: Float[Array, ""]
@@ -91,11 +92,11 @@ def assess_step(
     """Compare the decrease after a step with the predicted one.
 
     Args:
-        radius: Of the trust region so far.
+        radius: Radius of the trust region so far.
         move: The step.
         scale: Inverse lengths of the axes.
-        predicted: By how much the objective should fall.
-        values: The objective at both ends.
+        predicted: Predicted decrease of the objective.
+        values: The objective at both ends of the step.
         gradients: Its gradients there.
         usable: Whether everything at the end of the step is finite.
     """
@@ -104,8 +105,8 @@ def assess_step(
     # the cancellation between two large values.
     by_slope = -0.5 * jnp.vdot(gradients[0] + gradients[1], move)
     fall = old - new
-    # Slopes know nothing of what happens between: they count only where neither what
-    # was promised nor what happened can be seen.
+    # The slopes at both ends say nothing of what lies between, so they are used only
+    # where both the predicted and the actual decrease are lost in rounding.
     hidden = jnp.maximum(predicted, jnp.abs(fall)) < VISIBLE * jnp.abs(old)
     fall = jnp.where(hidden, by_slope, fall)
     gain = fall / predicted
@@ -129,18 +130,18 @@ def next_radius(
     gain: Float[Array, ""],
     usable: Bool[Array, ""],
 ) -> Float[Array, ""]:
-    """Grow or shrink the trust region, by what the last step brought.
+    """Grow or shrink the trust region after a step.
 
     Args:
         radius: The radius so far.
-        length: Of the step, in units of the axes.
-        slope: Of the objective along the step, at its start; negative.
-        fall: By how much the objective fell.
-        gain: That over what was predicted.
+        length: Length of the step, in units of the axes.
+        slope: Slope of the objective along the step, at its start; negative.
+        fall: Decrease of the objective.
+        gain: The decrease over the predicted one.
         usable: Whether everything at the end of the step is finite.
     """
     tried = jnp.minimum(length, radius)
-    # Where the parabola through both values and the slope has its minimum.
+    # The minimum of the parabola through both values and the slope.
     parabola = 0.5 * slope / (fall + slope)
     cut = jnp.where(jnp.isfinite(parabola), jnp.clip(parabola, 0.1, 0.5), 0.1)
     new = jnp.where(gain < POOR, cut * tried, radius)
@@ -159,22 +160,23 @@ def next_model(
 ) -> Bool[Array, ""]:
     """Return whether to prefer the stand-in to the curvature from now on.
 
-    Of a sum of squares the one that foretold the last decrease better is preferred.
-    Others use the stand-in only where the curvature is indefinite, and change over
-    after a step that brought next to nothing.
+    For a sum of squares the one that predicted the last decrease better is preferred.
+    Other objectives use the stand-in only where the curvature is indefinite, and switch
+    after a step that brought almost no decrease.
 
     Args:
         prefer: Whether the stand-in was preferred so far.
         old: The objective at the start of the step.
         move: The step.
-        fall: By how much the objective fell.
-        gain: That over what was predicted.
-        seen: Whether the fall is more than rounding.
+        fall: Decrease of the objective.
+        gain: The decrease over the predicted one.
+        seen: Whether the decrease is more than rounding.
     """
     if old.gauss_newton is None:
         return prefer
     if old.residuals is None:
         return jnp.where(seen & (gain < POOR), ~prefer, prefer)
+    # By how much the decrease differs from that of the slope alone.
     bent = fall + jnp.vdot(old.gradient, move)
     exact = jnp.abs(bent + 0.5 * jnp.vdot(move, old.curvature.matvec(move)))
     stand_in = jnp.abs(bent + 0.5 * jnp.vdot(move, old.gauss_newton.matvec(move)))
