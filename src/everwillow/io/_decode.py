@@ -15,7 +15,6 @@ import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
 
-from everwillow._tree import tree_structure
 from everwillow.engine.layout import Layout
 from everwillow.io._content import join, segment, segments
 from everwillow.io._encode import status_codes
@@ -109,7 +108,7 @@ def _state(node: Any, path: _Path, arrays: _Arrays) -> State:
 def _meta(node: Any) -> Meta:
     pieces = []
     for piece in node["pieces"]:
-        treedef = tree_structure(_tree(piece["tree"]))
+        treedef = jtu.tree_structure(_tree(piece["tree"]))
         original, current = _keys(piece["original"]), _keys(piece["current"])
         if not treedef.num_leaves == len(original) == len(current):
             raise ValueError("the keys of a State do not fit its tree")
@@ -130,7 +129,7 @@ def _tree(skeleton: Any) -> Any:
 
 def _layout(node: Any) -> Layout:
     meta = _meta(node)
-    treedef = tree_structure(make_state(meta, (0,) * len(meta.keys)))
+    treedef = jtu.tree_structure(make_state(meta, (0,) * len(meta.keys)))
     shapes = tuple(tuple(map(int, shape)) for shape in node["shapes"])
     numeric = tuple(map(bool, node["numeric"]))
     if not len(shapes) == len(numeric) == len(meta.keys):

@@ -400,3 +400,6 @@ def _searched(term: AbstractBinTerm, spread, moving, rest, data, start) -> Array
         value, rise = gap(t)
         t = t - value / rise
     return betas(t)
+
+
+__all__ = ["BinStatistics", "Kind", "Profile", "fluctuation", "profiled", "unprofiled"]

@@ -1,14 +1,14 @@
-"""Bend a step along a curved valley, by what the last evaluation told of curvature.
+"""Bend a step along a curved valley, by the curvature at the previous point.
 
-A quadratic model knows the direction of a valley but not that it turns: where its walls
-are a million times steeper than its floor, a straight step soon hits one. The path that
-stays on the floor starts as ``v t + ½ a t²`` with ``a = -(H + λ)⁻¹ T[v, v]``, where T
+A quadratic model has the direction of a valley but not its bend: where the walls are a
+million times steeper than the floor, only short straight steps lower the objective. The
+path along the floor starts as ``v t + ½ a t²`` with ``a = -(H + λ)⁻¹ T[v, v]``, where T
 are the third derivatives ("geodesic acceleration": Transtrum and Sethna,
-arXiv:1201.5885), and goes on with the fourth. Here these cost no evaluation: slope and
-curvature at the point looked at before give them along the line between both points.
+arXiv:1201.5885), and goes on with the fourth. They need no further evaluation here:
+slope and curvature at the previous point give them along the line between both points.
 
-For a sum of squares ``½ Σ r²`` the part of T that turns the valley is ``Jᵀ r''[v, v]``;
-the rest would carry the step up a wall, so residuals are used where they are known.
+For a sum of squares ``½ Σ r²`` the part of T that bends the valley is ``Jᵀ r''[v, v]``;
+the rest would lead up a wall, so residuals are used where they are known.
 """
 
 from collections.abc import Callable
@@ -22,18 +22,18 @@ from everwillow.curvature import AbstractFactor
 from everwillow.objective import Evaluation
 
 
-# A bend of more than half the step is no correction any more, as Transtrum and Sethna
-# found; nor is a second one of more than half the first.
+# A bend of more than half the step is not used (Transtrum and Sethna), nor one of the
+# next order of more than half the first.
 LARGEST_BEND = 0.5
 
 
 class PreviousPoint(eqx.Module):
-    """A point that was evaluated, and what was found there.
+    """A point that was evaluated before, with its derivatives.
 
     Attributes:
         x: The point.
-        diagonal: Of the curvature there.
-        evaluation: All that was found there; None if steps are not bent.
+        diagonal: Diagonal of the curvature there.
+        evaluation: The whole evaluation there; None if steps are not bent.
     """
 
     x: Float[Array, " n"]
@@ -42,7 +42,7 @@ class PreviousPoint(eqx.Module):
 
     @classmethod
     def at(cls, x: Array, evaluation: Evaluation, *, whole: bool) -> "PreviousPoint":
-        """Keep what is needed of an evaluation."""
+        """Return the point with its whole evaluation, or with the diagonal alone."""
         diagonal = evaluation.curvature.diagonal()
         return cls(x, diagonal, evaluation if whole else None)
 
@@ -57,15 +57,15 @@ def bend(
     factor: AbstractFactor,
     moving: Bool[Array, " n"],
 ) -> Float[Array, " n"]:
-    """Return what to add to a step so that it follows the valley, or zeros.
+    """Return a correction that bends a step along the valley, or zeros.
 
     Args:
-        x: Where the step starts.
-        here: The objective there.
+        x: The point from which the step starts.
+        here: The evaluation there.
         other: Another point nearby, best on the line of the step.
         move: The step.
         scale: Inverse length of a unit step for each parameter.
-        factor: The factorised curvature that gave the step, in scaled coordinates.
+        factor: Factor of the curvature that gave the step, in scaled coordinates.
         moving: Which parameters the step moved freely.
     """
     assert other.evaluation is not None
@@ -82,11 +82,11 @@ def bend(
     def twist(vector):
         return share * (other_product(vector) - product(vector))
 
-    def answer(force):
+    def response(force):
         return jnp.where(moving, -factor.solve(jnp.where(moving, force / scale, 0)), 0)
 
-    first = answer(share**2 * third + 2 * twist(rest)) / 2
-    second = answer(share**3 * fourth + 6 * twist(first / scale)) / 6
+    first = response(share**2 * third + 2 * twist(rest)) / 2
+    second = response(share**3 * fourth + 6 * twist(first / scale)) / 6
     most = LARGEST_BEND * norm(move * scale)
     first = jnp.where(norm(first) <= most, first, 0)
     second = jnp.where(norm(second) <= LARGEST_BEND * norm(first), second, 0)
@@ -99,9 +99,9 @@ Product = Callable[[Array], Array]
 def _forces(
     here: Evaluation, there: Evaluation
 ) -> tuple[Float[Array, " n"], Product, Product]:
-    """Return a change of gradient, and the products with the curvature at both ends.
+    """Return the change of the gradient, and products with the curvature at both ends.
 
-    With residuals the Jacobian that multiplies from the left stays that of the start.
+    With residuals the left Jacobian is that of the start at both ends.
     """
     start, end = here.residuals, there.residuals
     left, right = here.jacobian, there.jacobian

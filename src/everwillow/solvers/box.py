@@ -1,4 +1,4 @@
-"""Bounds as every solver here honours them: by projection and an active set."""
+"""Bounds of the solvers, by projection and an active set."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,10 +17,10 @@ def project(x: Float[Array, " n"], options: dict[str, Any] | None) -> Array:
 def land(
     x: Float[Array, " n"], move: Float[Array, " n"], options: dict[str, Any] | None
 ) -> Array:
-    """Return where a step ends: on an end of the box, if that is where it leads to.
+    """Return the end point of a step, exactly on an end of the box that it leads to.
 
-    A step to an end was scaled back and forth and misses it by rounding; left there, a
-    parameter would creep on towards it for ever.
+    A step to an end is scaled back and forth and misses it by rounding; the parameter
+    would then approach the end in ever smaller steps.
     """
     end = x + move
     lower: Any = (options or {}).get("lower")
@@ -37,7 +37,7 @@ def active_set(
 ) -> tuple[Bool[Array, " n"], Bool[Array, " n"]]:
     """Return which parameters may move, and which are held at a bound.
 
-    A parameter is held if it is on an end and the gradient pushes it outwards.
+    A parameter is held if it is on an end and the objective falls beyond it.
     """
     options = options or {}
     lower: Any = options.get("lower")
@@ -50,44 +50,44 @@ def active_set(
     return free & ~pushed, free & pushed
 
 
-# Points to look at on the way from the first bound that a step meets to its end, each
-# four times further than the one before.
+# Points tried between the first bound that a step meets and its end, each four times
+# further than the one before.
 POINTS, RATIO = 8, 4.0
 
 
 def best_inside(
     decrease: Callable[[Array], Array],
     base: Float[Array, " n"],
-    away: Float[Array, " n"],
+    step: Float[Array, " n"],
     lower: Float[Array, " n"],
     upper: Float[Array, " n"],
 ) -> Float[Array, " n"]:
     """Return the best point on the projection of a step that leaves the box.
 
-    The first one looked at is where the step meets its first bound: up to there a step
+    The first point tried is where the step meets its first bound: up to there a step
     that minimises a model over a ball lowers it all the way, so that at least this
     decrease is certain. The others put more parameters on their bounds.
 
     Args:
-        decrease: By how much a point lowers the model.
-        base: Where the step starts, inside the box.
-        away: The step.
+        decrease: Returns by how much a point lowers the model.
+        base: The point from which the step starts, inside the box.
+        step: The step.
         lower: Smallest allowed values.
         upper: Largest allowed values.
     """
-    room = jnp.where(away < 0, lower - base, upper - base)
-    reach = jnp.where(away == 0, jnp.inf, room / jnp.where(away == 0, 1, away))
+    distances = jnp.where(step < 0, lower - base, upper - base)
+    reach = jnp.where(step == 0, jnp.inf, distances / jnp.where(step == 0, 1, step))
     first = jnp.clip(jnp.min(reach), 0, 1)
-    # Computed: a rule of `custom_vmap` must not close over arrays, not constant ones.
+    # Made here: a rule of `custom_vmap` must not close over arrays, even constant ones.
     number = jnp.arange(POINTS, dtype=base.dtype)
-    parts = jnp.where(number == 0, 0, RATIO ** (number - (POINTS - 1)))
-    rates = first + (1 - first) * parts
+    fractions = jnp.where(number == 0, 0, RATIO ** (number - (POINTS - 1)))
+    rates = first + (1 - first) * fractions
 
     def at(rate):
         met = reach <= rate
-        point = jnp.clip(base + rate * away, lower, upper)
-        # Rounding must not keep what meets its bound from being there.
-        point = jnp.where(met, jnp.where(away < 0, lower, upper), point)
+        point = jnp.clip(base + rate * step, lower, upper)
+        # Exactly on the bound, in spite of rounding.
+        point = jnp.where(met, jnp.where(step < 0, lower, upper), point)
         return point, decrease(point)
 
     points, decreases = jax.vmap(at)(rates)

@@ -9,12 +9,12 @@ from jaxtyping import Array, Bool, Float, Int
 
 
 class SteihaugResult(eqx.Module):
-    """The end of the inner iteration.
+    """The result of the inner iteration.
 
     Attributes:
         step: The step, inside the ball.
-        unbounded: The step as if there were no ball; the Newton step if `solved`.
-        solved: Whether the linear system was solved to the wanted accuracy.
+        unbounded: The step without the ball; the Newton step if `solved`.
+        solved: Whether the linear system was solved to the required accuracy.
         definite: Whether all curvature met was positive.
         least_curvature: The smallest curvature met, along unit vectors.
         count: Number of products.
@@ -56,19 +56,19 @@ def steihaug(
     Args:
         product: Multiplies with H.
         gradient: The slope g.
-        radius: Of the ball.
+        radius: Radius of the ball.
         relative: Residual, relative to the gradient, at which the system is solved.
         max_count: Largest number of products.
     """
     size = jnp.sqrt(jnp.vdot(gradient, gradient))
     zero = jnp.zeros_like(gradient)
-    no = jnp.asarray(False)
+    false = jnp.asarray(False)
     start = _Carry(
         zero,
         zero,
         gradient,
         -gradient,
-        no,
+        false,
         jnp.asarray(True),
         jnp.full_like(size, jnp.inf),
         jnp.asarray(0),
@@ -77,39 +77,43 @@ def steihaug(
 
     def advance(c: _Carry) -> _Carry:
         curved = product(c.direction)
-        curve = jnp.vdot(c.direction, curved)
-        norm = jnp.vdot(c.direction, c.direction)
-        square = jnp.vdot(c.residual, c.residual)
-        positive = curve > 0
-        rate = square / jnp.where(positive, curve, 1)
-        further = c.unbounded + rate * c.direction
-        leaves = ~positive | (jnp.vdot(further, further) >= radius**2)
-        rim = c.unbounded + _to_sphere(c.unbounded, c.direction, radius) * c.direction
-        step = jnp.where(c.crossed, c.step, jnp.where(leaves, rim, further))
+        curvature = jnp.vdot(c.direction, curved)
+        length_squared = jnp.vdot(c.direction, c.direction)
+        residual_squared = jnp.vdot(c.residual, c.residual)
+        positive = curvature > 0
+        rate = residual_squared / jnp.where(positive, curvature, 1)
+        next_point = c.unbounded + rate * c.direction
+        leaves = ~positive | (jnp.vdot(next_point, next_point) >= radius**2)
+        boundary_point = (
+            c.unbounded + _to_sphere(c.unbounded, c.direction, radius) * c.direction
+        )
+        step = jnp.where(
+            c.crossed, c.step, jnp.where(leaves, boundary_point, next_point)
+        )
         residual = c.residual + rate * curved
-        new_square = jnp.vdot(residual, residual)
+        new_residual_squared = jnp.vdot(residual, residual)
         count = c.count + 1
-        solved = jnp.sqrt(new_square) <= relative * size
-        done = ~positive | solved | (count >= max_count) | ~jnp.isfinite(curve)
+        solved = jnp.sqrt(new_residual_squared) <= relative * size
+        done = ~positive | solved | (count >= max_count) | ~jnp.isfinite(curvature)
         return _Carry(
             step=step,
-            unbounded=jnp.where(positive, further, c.unbounded),
+            unbounded=jnp.where(positive, next_point, c.unbounded),
             residual=jnp.where(positive, residual, c.residual),
-            direction=-residual + new_square / square * c.direction,
+            direction=-residual + new_residual_squared / residual_squared * c.direction,
             crossed=c.crossed | leaves,
             definite=c.definite & positive,
-            # In a flat direction the iteration may overflow; what it met counts.
-            least=jnp.fmin(c.least, curve / norm),
+            # NaN is ignored: in a flat direction the iteration may overflow.
+            least=jnp.fmin(c.least, curvature / length_squared),
             count=count,
             done=done,
         )
 
     end = jax.lax.while_loop(lambda c: ~c.done, advance, start)
-    left = jnp.sqrt(jnp.vdot(end.residual, end.residual))
+    residual_norm = jnp.sqrt(jnp.vdot(end.residual, end.residual))
     return SteihaugResult(
         end.step,
         end.unbounded,
-        (left <= relative * size) & end.definite,
+        (residual_norm <= relative * size) & end.definite,
         end.definite,
         end.least,
         end.count,
@@ -117,7 +121,7 @@ def steihaug(
 
 
 def _to_sphere(point, direction, radius):
-    """Return how far along a direction the sphere is; no distance if it is infinite."""
+    """Return the distance to the sphere along a direction, 0 if it is infinite."""
     norm = jnp.vdot(direction, direction)
     towards = jnp.vdot(point, direction)
     rest = radius**2 - jnp.vdot(point, point)

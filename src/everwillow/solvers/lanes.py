@@ -1,10 +1,10 @@
-"""The batched solver: many fits in step, each with one factorisation an evaluation.
+"""The batched solver: many fits at once, with one factorisation per evaluation.
 
-Under `jax.vmap` every lane waits for the slowest, and a search inside a step would make
-all lanes search. `lane_step` therefore takes the Newton step where the curvature is
-positive definite, cut to the ball, and the gradient step where it is not. That is all
-that nearly every pseudo-experiment needs; the few lanes that do not end at a minimum
-are run again, one by one, with the full solver.
+Under `jax.vmap` every lane (one fit of the batch) waits for the slowest, and a search
+inside a step would make all lanes search. `lane_step` therefore takes the Newton step,
+cut to the ball, where the curvature is positive definite, and the gradient step where
+it is not. This is enough for nearly every pseudo-experiment; the few lanes that do not
+end at a minimum are run again, one by one, with the full solver.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ from everwillow.solvers.trust_region_step import Step, singular_level
 
 # After this many evaluations a lane leaves the batch and is run by itself.
 LANE_STEPS = 32
-# Lanes wait for the slowest, in each chord as well.
+# No chords in a batch, as all lanes would wait for the slowest in each of them.
 NEVER = 10**9
 
 
@@ -31,49 +31,49 @@ def lane_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
 
     Args:
         model: The function to second order, in scaled coordinates.
-        radius: Of the trust region.
+        radius: Radius of the trust region.
 
     Returns:
         A step of descent inside ball and box.
     """
     gradient = jnp.where(model.free, model.gradient, 0)
     scaled = model.curvature.scaled(model.shrink)
-    # What has neither slope nor curvature stays where it is. A minimum is called flat
-    # then; coupled to what moves it is a saddle.
-    idle = model.free & (gradient == 0) & (model.curvature.diagonal() == 0)
-    moving = model.free & ~idle
+    # A parameter without slope and curvature is held. The minimum is then called flat,
+    # or, if the parameter is coupled to others, a saddle.
+    without_effect = model.free & (gradient == 0) & (model.curvature.diagonal() == 0)
+    moving = model.free & ~without_effect
     ones = model.free.astype(gradient.dtype)
     coupled = jax.lax.cond(
-        any_lane(jnp.any(idle)),
+        any_lane(jnp.any(without_effect)),
         lambda: absolute_product(scaled, ones) > 0,
-        lambda: jnp.zeros_like(idle),
+        lambda: jnp.zeros_like(without_effect),
     )
     factor = scaled.masked(moving).factor(lanes=True)
     newton = -factor.solve(gradient)
     length = norm(newton)
-    good = (factor.smallest_pivot > singular_level(gradient.dtype)) & jnp.isfinite(
+    definite = (factor.smallest_pivot > singular_level(gradient.dtype)) & jnp.isfinite(
         length
     )
     slope = norm(gradient)
     downhill = -gradient * jnp.minimum(1, radius / jnp.where(slope > 0, slope, 1))
     cut = jnp.minimum(1, radius / jnp.where(length > 0, length, 1))
-    step = jnp.where(good, cut * newton, downhill)
+    step = jnp.where(definite, cut * newton, downhill)
     if model.lower is not None:
         step, downhill = model.inside(step), model.inside(downhill)
         better = model.decrease(downhill) > model.decrease(step)
         step = jnp.where(better, downhill, step)
-    edm = jnp.where(good, -0.5 * jnp.vdot(gradient, newton), jnp.inf)
+    edm = jnp.where(definite, -0.5 * jnp.vdot(gradient, newton), jnp.inf)
     return Step(
         step=step,
         decrease=model.decrease(step),
-        interior=good & (length <= radius),
-        newton=jnp.where(good, newton, 0),
+        interior=definite & (length <= radius),
+        newton=jnp.where(definite, newton, 0),
         edm=edm,
-        definite=good & ~jnp.any(idle),
-        semidefinite=good & ~jnp.any(idle & coupled),
+        definite=definite & ~jnp.any(without_effect),
+        semidefinite=definite & ~jnp.any(without_effect & coupled),
         factor=factor,
         moving=moving,
-        pivot=jnp.where(good, factor.smallest_pivot, jnp.inf),
+        pivot=jnp.where(definite, factor.smallest_pivot, jnp.inf),
     )
 
 
@@ -97,11 +97,11 @@ def rerun(
     Args:
         out: Results with a leading axis of lanes.
         again: Which lanes to run again.
-        one: Runs a lane by itself: ``one(inputs)``.
-        pick: Gives the inputs of a lane: ``pick(i)``.
+        one: ``one(inputs)`` runs a lane by itself.
+        pick: ``pick(i)`` returns the inputs of a lane.
 
     Returns:
-        The results, and which lanes were left (none).
+        The results, and which lanes remain (none).
     """
 
     def advance(carry):

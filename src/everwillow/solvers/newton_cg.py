@@ -168,7 +168,7 @@ class NewtonCG(AbstractSecondOrderMinimiser):
         verdict, approach = judge(
             x=state.x,
             value=evaluation.value,
-            fresh=state.is_new,
+            is_new=state.is_new,
             newton=state.newton,
             sigma=1 / state.scale,
             free=free,

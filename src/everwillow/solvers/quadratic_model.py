@@ -1,4 +1,4 @@
-"""What a trust-region step minimises: an objective to second order around a point."""
+"""The quadratic model of an objective around a point, which a step minimises."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,9 +24,9 @@ class QuadraticModel(eqx.Module):
         upper: Largest allowed step, not negative; None without bounds.
         free: Which parameters may move.
         prefer: Whether the stand-in is preferred to the curvature.
-        least_squares: Whether to use it then even where the curvature is definite, as
-            sums of squares like; other functions, such as -ln L of counts, converge
-            faster with the curvature wherever they can.
+        least_squares: Whether to use it then even where the curvature is definite,
+            which helps for sums of squares; other functions, such as -ln L of counts,
+            converge faster with the curvature wherever it is definite.
         shrink: Unit lengths of the scaled coordinates, with which the curvature has a
             diagonal of order one. Matrices are scaled where they are factorised, in the
             same pass; products scale vectors.
@@ -61,7 +61,7 @@ class QuadraticModel(eqx.Module):
             scale: Inverse unit lengths of the scaled coordinates.
             free: Which parameters may move.
             prefer: Whether the stand-in is preferred to the curvature.
-            options: Those of the solver, of which ``"lower"`` and ``"upper"`` are read.
+            options: Options of the solver; ``"lower"`` and ``"upper"`` are read.
         """
         lower, upper = (options or {}).get("lower"), (options or {}).get("upper")
         shrink = 1 / scale
@@ -93,7 +93,7 @@ class QuadraticModel(eqx.Module):
 
         Args:
             vector: In scaled coordinates.
-            stand_in: Whether with the stand-in; never, if None.
+            stand_in: Whether to use the stand-in; never, if None.
         """
         vector = self.shrink * vector
         product = self.curvature.matvec(vector)
@@ -104,14 +104,14 @@ class QuadraticModel(eqx.Module):
     def decrease(
         self, step: Float[Array, " n"], stand_in: Bool[Array, ""] | None = None
     ) -> Float[Array, ""]:
-        """Return by how much a step lowers the model.
+        """Return the decrease of the model by a step.
 
         Args:
             step: In scaled coordinates.
-            stand_in: Whether by the stand-in; never, if None.
+            stand_in: Whether to use the stand-in; never, if None.
         """
-        bend = jnp.vdot(step, self.product(step, stand_in))
-        return -(jnp.vdot(self.gradient, step) + 0.5 * bend)
+        curvature = jnp.vdot(step, self.product(step, stand_in))
+        return -(jnp.vdot(self.gradient, step) + 0.5 * curvature)
 
     def inside(self, step: Float[Array, " n"]) -> Float[Array, " n"]:
         """Return the step cut to the box."""
@@ -128,10 +128,10 @@ def least_direction(
     Args:
         factor: The factorised curvature.
         free: Which parameters may move.
-        dtype: Of the direction.
+        dtype: Dtype of the direction.
     """
-    seed = jnp.cos(jnp.arange(1.0, free.shape[0] + 1, dtype=dtype) ** 2)
-    direction = jnp.where(free, seed, 0)
+    start = jnp.cos(jnp.arange(1.0, free.shape[0] + 1, dtype=dtype) ** 2)
+    direction = jnp.where(free, start, 0)
     for _ in range(2):
         direction = factor.solve(direction)
         direction = direction / norm(direction)

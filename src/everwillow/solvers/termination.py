@@ -1,10 +1,9 @@
-"""When a second-order minimiser may say "this is a minimum".
+"""The criterion by which a second-order minimiser recognises a minimum.
 
-A small gradient is no proof: it is small on a plateau too, and on the way to a minimum
-at infinity. What sets a minimum apart is that Newton steps collapse quadratically in
-front of it. The tests here therefore look at three things together: the estimated
-distance to the minimum (EDM), the Newton step against the size of the parameters, and
-whether the last step shrank the EDM as it should have.
+A small gradient is no proof: it is also small on a plateau, and on the way to a minimum
+at infinity. At a minimum, Newton steps converge quadratically. The tests here therefore
+combine the estimated distance to the minimum (EDM), the Newton step relative to the
+size of the parameters, and the factor by which the last step reduced the EDM.
 """
 
 import dataclasses
@@ -23,22 +22,24 @@ from everwillow._numerics import select
 EDM_GOAL = 1e-8
 STEP_GOAL = 1e-7
 TIGHT_STEP_GOAL = 1e-10
-# Steps contract the EDM of x⁴ by 0.1 to 0.2 and that of exp(-x) by 0.26 to 0.37; in
-# front of a proper minimum the factor tends to zero.
+# A step reduces the EDM of x⁴ by a factor of 0.1 to 0.2 and that of exp(-x) by 0.26 to
+# 0.37; near a minimum with positive curvature the factor tends to zero.
 CONTRACTION = 0.02
-# Part of a standard error against which a step may be small, if it is small against
-# nothing else, as for a parameter that ends at zero where it started.
+# A step is compared with this part of a standard error where the parameter itself gives
+# no scale, as if it starts and ends at zero.
 PART_OF_SIGMA = 1e-3
-# The same, where it is not known whether the curvature is the same a step away.
+# The same where it is not known whether the curvature is the same a step away.
 UNCHECKED_PART_OF_SIGMA = 2e-12
-# On the way to a minimum at infinity the last curvature there is comes from being
-# beside the floor of a valley, and dies out with the distance to it. A smaller pivot
-# than this must have stayed the same, within a factor, for two points.
+# On the way to a minimum at infinity the last curvature that remains comes from the
+# distance to the floor of a valley, and vanishes with it. A pivot below `SAFE_PIVOT`
+# must therefore be the same, within this factor, at two points.
 SAFE_PIVOT = 1e-6
 SAME_PIVOT = 2.0
-# An EDM that falls by this factor in one step is that of a proper minimum. If the value
-# is needed and no covariance, the last step can be taken without an evaluation.
+# An EDM that falls by this factor in one step is that of a minimum with positive
+# curvature. If only the value is needed, the last step can be taken unevaluated.
 COLLAPSE = 1e-4
+# So many slow steps in sequence mean a flat direction; each counts `SLOW_PACE` times
+# where it no longer changes the objective much.
 SLOW_STEPS = 192
 SLOW_PACE = 8
 IDLE_STEPS = 3
@@ -80,7 +81,7 @@ def tolerances(dtype, edm_goal: float, *, unseen: bool = False) -> Tolerances:
 
     Args:
         dtype: Of the parameters.
-        edm_goal: Wanted EDM, in units of -ln L.
+        edm_goal: Largest EDM of a success, in units of -ln L.
         unseen: Whether the last step may be taken as soon as the EDM has collapsed.
     """
     eps = float(jnp.finfo(dtype).eps)
@@ -93,26 +94,26 @@ def tolerances(dtype, edm_goal: float, *, unseen: bool = False) -> Tolerances:
 
 
 # At this EDM the minimum is a billionth of a standard error away, and the Hessian there
-# is the same to nine digits: nothing better can be asked for.
+# is the same to nine digits.
 EXACT_EDM = 1e-18
-# Part of the smallest standard error seen that is no step at all.
+# A step of less than this part of the smallest standard error so far is negligible.
 NEGLIGIBLE = 1e-11
 
 
 class ConvergenceHistory(eqx.Module):
-    """How the fit has come nearer to its minimum so far.
+    """The convergence of a fit so far.
 
     Attributes:
         edm: EDM at the last accepted point.
-        best_edm: The smallest EDM seen.
-        slow: Grows with consecutive steps with small EDM that did not shrink it as a
-            Newton step in front of a minimum does.
-        idle: Consecutive steps with small EDM that did not shrink it.
+        best_edm: The smallest EDM so far.
+        slow: Counts consecutive steps with small EDM that reduced it less than a Newton
+            step near a minimum does.
+        idle: Number of consecutive steps with small EDM that did not halve it.
         span: For each parameter the largest of its values and moves, shape ``(n,)``.
-        sigma: For each parameter the smallest standard error seen, shape ``(n,)``.
+        sigma: For each parameter the smallest standard error so far, shape ``(n,)``.
         pivot: Smallest relative pivot of the curvature at the last accepted point;
-            None if the solver has none.
-        settled: Whether it was much the same at the point before.
+            None if the solver computes none.
+        settled: Whether the pivot was nearly the same at the point before.
     """
 
     edm: Float[Array, ""]
@@ -126,11 +127,11 @@ class ConvergenceHistory(eqx.Module):
 
     @classmethod
     def before(cls, x: Float[Array, " n"], *, pivots: bool) -> "ConvergenceHistory":
-        """Return what is known before the first point: nothing.
+        """Return the history before the first point.
 
         Args:
             x: A point.
-            pivots: Whether the solver knows the pivots of the curvature.
+            pivots: Whether the solver computes the pivots of the curvature.
         """
         infinite, count = jnp.full_like(x, jnp.inf, shape=()), jnp.asarray(0)
         return cls(
@@ -168,7 +169,7 @@ class ConvergenceHistory(eqx.Module):
 
 
 class Verdict(eqx.Module):
-    """What the tests say of a point.
+    """The result of the tests at a point.
 
     Attributes:
         minimum: Whether it is a minimum.
@@ -184,7 +185,7 @@ class Verdict(eqx.Module):
 
     @classmethod
     def none(cls) -> "Verdict":
-        """Return that nothing is known of a point."""
+        """Return the verdict on a point that was not tested."""
         return cls(*[jnp.asarray(False)] * 4)
 
 
@@ -197,8 +198,8 @@ def rounding_level(x, value, gradient, absolute_curvature_times_x, root, free):
     diagonal of the curvature here, as for a sum of squares.
 
     Returns:
-        Whether the gradient is no larger than that, and by how much rounding moves the
-        objective and the gradient.
+        Whether the gradient is no larger than that, and the rounding errors of the
+        objective and of the gradient.
     """
     eps = jnp.finfo(x.dtype).eps
     terms = root * jnp.sqrt(2 * jnp.abs(value))
@@ -208,32 +209,32 @@ def rounding_level(x, value, gradient, absolute_curvature_times_x, root, free):
     return small, moved, noise
 
 
-def compare(diagonal, elsewhere, *, newton, apart, free):
-    """Compare the curvature with that of the point looked at before.
+def compare_curvatures(diagonal, elsewhere, *, newton, apart, free):
+    """Compare the curvature with that of the previous point.
 
     Args:
         diagonal: Absolute diagonal of the curvature, shape ``(n,)``.
         elsewhere: The same at the other point.
         newton: The Newton step.
-        apart: From here to the other point.
+        apart: The vector to the other point.
         free: Which parameters are neither fixed nor held at a bound.
 
     Returns:
-        Whether the diagonal is the same within a factor of two, and for which
-        parameters it is the same closely, at least as far away as the Newton step.
+        Whether the diagonal is the same within a factor of two; and for which
+        parameters it is the same within 1 %, at a tenth of the Newton step or more.
     """
     change = jnp.abs(elsewhere - diagonal)
-    alike = change <= jnp.maximum(elsewhere, diagonal) / 2
+    same = change <= jnp.maximum(elsewhere, diagonal) / 2
     far = jnp.abs(apart) >= 0.1 * jnp.abs(newton)
-    return jnp.all(jnp.where(free, alike, True)), far & (change <= 0.01 * diagonal)
+    return jnp.all(jnp.where(free, same, True)), far & (change <= 0.01 * diagonal)
 
 
 def is_negligible(x, move, rejected, approach: ConvergenceHistory):
-    """Return whether a step is none in floating-point arithmetic.
+    """Return whether a step is negligible in floating-point arithmetic.
 
-    Next to zero every step is one. So where the last one was rejected, and not in front
-    of a minimum, it is measured by how far the fit has come and by the smallest
-    standard error seen, too.
+    Near zero every step changes the parameter. Where the last step was rejected, and
+    not near a minimum, it is therefore also compared with the span of the fit and with
+    the smallest standard error so far.
     """
     size = jnp.minimum(approach.span, approach.sigma)
     short = jnp.abs(move) <= float(jnp.finfo(x.dtype).eps) * size
@@ -253,7 +254,7 @@ def judge(
     *,
     x: Float[Array, " n"],
     value: Float[Array, ""],
-    fresh: Bool[Array, ""],
+    is_new: Bool[Array, ""],
     newton: Float[Array, " n"],
     sigma: Float[Array, " n"],
     free: Bool[Array, " n"],
@@ -274,7 +275,7 @@ def judge(
     Args:
         x: The point.
         value: The objective there.
-        fresh: Whether the point is new; if not, a trial near it was just rejected.
+        is_new: Whether the point is new; if not, a trial near it was just rejected.
         newton: The Newton step there.
         sigma: One over the root of the diagonal of the curvature.
         free: Which parameters are neither fixed nor held at a bound.
@@ -282,79 +283,79 @@ def judge(
         definite: Whether the curvature is positive definite.
         semidefinite: Whether it is at least semi-definite.
         rounding: Whether the gradient is at the level of its rounding errors.
-        noise: By how much rounding moves the objective.
-        approach: What was known before this point.
+        noise: Rounding error of the objective.
+        approach: The history before this point.
         goals: The tolerances.
         pivot: Smallest relative pivot of the curvature, if known.
-        same: Whether the diagonal of the curvature is much the same at the point
-            looked at before, if known.
-        steady: For which parameters the curvature was seen to be the same as far away
-            as the Newton step leads, if known. On a plateau it is not.
-        beside: Whether the point looked at before is another one, and the curvature
-            not small in any direction or the same there too, if known.
+        same: Whether the diagonal of the curvature is nearly the same at the previous
+            point, if known.
+        steady: For which parameters the curvature is the same as far away as the Newton
+            step leads, if known; on a plateau it is not.
+        beside: Whether the curvature at the previous point, which is another one,
+            confirms that of this point, see `pivot_confirmed`.
 
     Returns:
-        The verdict, and what is known now.
+        The verdict, and the history with this point.
     """
     ratio, negligible, span, sharpest = _measure(
         x, newton, sigma, free, approach, steady
     )
     near = (edm <= goals.edm) | (rounding & (edm <= noise))
-    contracted = fresh & (edm <= CONTRACTION * approach.edm)
-    collapsed = fresh & (edm <= COLLAPSE * approach.edm) & jnp.isfinite(approach.edm)
-    shrunk = fresh & (edm <= 0.5 * approach.best_edm)
+    contracted = is_new & (edm <= CONTRACTION * approach.edm)
+    collapsed = is_new & (edm <= COLLAPSE * approach.edm) & jnp.isfinite(approach.edm)
+    shrunk = is_new & (edm <= 0.5 * approach.best_edm)
     idle = jnp.where(near & ~shrunk, approach.idle + 1, 0)
-    # A step that changes the objective by much still leads somewhere.
+    # While steps still change the objective, slow progress is tolerated longer.
     pace = jnp.where(edm > 1e-8 * jnp.abs(value), 1, SLOW_PACE)
     slow = jnp.where(near & ~contracted, approach.slow + pace, 0)
     stuck = idle >= IDLE_STEPS
-    exact = (edm <= EXACT_EDM) & ((ratio <= goals.step) | negligible)
-    rounded = rounding & (ratio <= goals.step)
-    over = (exact | rounded) & beside
+    at_minimum = (edm <= EXACT_EDM) & ((ratio <= goals.step) | negligible)
+    at_rounding = rounding & (ratio <= goals.step)
+    over = (at_minimum | at_rounding) & beside
     nearer = edm <= 0.5 * approach.edm
-    settled = _settled(fresh, pivot, same, approach, nearer, over)
+    settled = _settled(is_new, pivot, same, approach, nearer, over)
     minimum = (
         definite
         & near
         & settled
         & (
             (contracted & (ratio <= goals.tight_step))
-            | exact
-            | rounded
+            | at_minimum
+            | at_rounding
             | (stuck & (ratio <= goals.step))
             | (collapsed & goals.unseen)
         )
     )
-    unsure = definite & near & ~settled & (exact | rounded)
+    unsure = definite & near & ~settled & (at_minimum | at_rounding)
     over = stuck | rounding | (edm <= 1e-6 * goals.edm)
-    hopeless = stuck | (rounding & (slow > SLOW_STEPS // SLOW_PACE))
-    singular = (~definite & over) | (~settled & hopeless)
+    not_settling = stuck | (rounding & (slow > SLOW_STEPS // SLOW_PACE))
+    singular = (~definite & over) | (~settled & not_settling)
     flat = semidefinite & ~minimum & near & (singular | (slow > SLOW_STEPS))
-    known = ConvergenceHistory(
+    history = ConvergenceHistory(
         edm,
         jnp.minimum(edm, approach.best_edm),
         slow,
         idle,
         span,
         sharpest,
-        None if pivot is None else jnp.where(fresh, pivot, approach.pivot),
+        None if pivot is None else jnp.where(is_new, pivot, approach.pivot),
         None if pivot is None else settled,
     )
-    return Verdict(minimum, flat, unsure, near), known
+    return Verdict(minimum, flat, unsure, near), history
 
 
 def _measure(x, newton, sigma, free, approach: ConvergenceHistory, steady):
     """Compare a Newton step with the size of the parameters and of their errors.
 
     Returns:
-        The largest part of its parameter that a step is; whether each is negligible
-        against the smallest standard error seen; the largest values of the parameters;
+        The largest ratio of step to parameter; whether each step is negligible against
+        the smallest standard error so far; the largest values of the parameters so far;
         and these smallest standard errors.
     """
     span = jnp.maximum(approach.span, jnp.abs(x))
-    # sigma alone would allow any step on a plateau, where it is huge.
+    # sigma alone would allow any step on a plateau, where it is very large.
     reach = jnp.where(span > 0, jnp.minimum(sigma, span), sigma)
-    # The smallest sigma seen, since on the way to infinity sigma grows without limit.
+    # The smallest sigma so far, as on the way to infinity sigma grows without limit.
     sharpest = jnp.minimum(approach.sigma, sigma)
     if steady is None:
         part = UNCHECKED_PART_OF_SIGMA * sharpest
@@ -363,23 +364,23 @@ def _measure(x, newton, sigma, free, approach: ConvergenceHistory, steady):
     reach = jnp.maximum(reach, part)
     size = jnp.abs(x) + reach
     ratio = jnp.max(jnp.where(free, jnp.abs(newton) / size, 0), initial=0)
-    # A parameter that starts at zero and belongs there has nothing to compare with.
+    # A parameter that starts and ends at zero has no other scale.
     negligible = jnp.abs(newton) <= NEGLIGIBLE * sharpest
     return ratio, jnp.all(jnp.where(free, negligible, True)), span, sharpest
 
 
-def _settled(fresh, pivot, same, approach: ConvergenceHistory, nearer, beside):
-    """Return whether the curvature is that of the place, not of the approach."""
+def _settled(is_new, pivot, same, approach: ConvergenceHistory, nearer, confirmed):
+    """Return whether the pivot is that of the minimum, not of the way towards it."""
     if pivot is None:
         return jnp.asarray(True)
     ratio = pivot / approach.pivot
-    # A step that leads no nearer, as rounding cut it short, tells nothing: next to each
-    # other all points are alike.
+    # A step that rounding cut short says nothing: at adjacent points the pivots agree.
     informative = nearer | approach.settled
-    alike = (ratio < SAME_PIVOT) & (ratio * SAME_PIVOT > 1) & informative
-    # At the first point there is nothing to compare with; behind an indefinite one
-    # there is.
-    alike = alike | jnp.all(jnp.isinf(approach.sigma))
+    same_pivot = (ratio < SAME_PIVOT) & (ratio * SAME_PIVOT > 1) & informative
+    # The first point has none to compare with, unlike one after an indefinite point.
+    same_pivot = same_pivot | jnp.all(jnp.isinf(approach.sigma))
     safe = pivot > SAFE_PIVOT
-    # A point found in one leap is compared with the trials beside it.
-    return jnp.where(fresh, same & (alike | safe), approach.settled | (same & beside))
+    # A point that is not new is compared with the trials beside it.
+    return jnp.where(
+        is_new, same & (same_pivot | safe), approach.settled | (same & confirmed)
+    )

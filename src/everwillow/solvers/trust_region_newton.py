@@ -38,7 +38,7 @@ from everwillow.solvers.termination import (
     StopCode,
     Verdict,
     absolute_product,
-    compare,
+    compare_curvatures,
     is_negligible,
     judge,
     rounding_level,
@@ -224,7 +224,7 @@ class TrustRegionNewton(AbstractSecondOrderMinimiser):
         newton = step.newton / state.scale
         diagonal = jnp.abs(evaluation.curvature.diagonal())
         apart = state.previous.x - x
-        same, steady = compare(
+        same, steady = compare_curvatures(
             diagonal,
             jnp.abs(state.previous.diagonal),
             newton=newton,
@@ -253,7 +253,7 @@ class TrustRegionNewton(AbstractSecondOrderMinimiser):
         verdict, approach = judge(
             x=x,
             value=evaluation.value,
-            fresh=is_new,
+            is_new=is_new,
             newton=newton,
             sigma=1 / jnp.sqrt(jnp.where(diagonal > 0, diagonal, 1)),
             free=free,

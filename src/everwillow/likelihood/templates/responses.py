@@ -179,3 +179,13 @@ def scatter_blocks(
 def mirrored(matrices: Any) -> Any:
     """Return symmetric matrices, given their upper triangles."""
     return jax.tree.map(lambda upper: upper + jnp.triu(upper, 1).T, matrices)
+
+
+__all__ = [
+    "AbstractResponses",
+    "LocalHessian",
+    "mirrored",
+    "scatter_blocks",
+    "smooth_absolute",
+    "smooth_sign",
+]

@@ -176,3 +176,15 @@ class TemplateSpec:
             f"bins, {len(layout.processes)} processes, {len(self.systematics)} "
             "systematics)"
         )
+
+
+__all__ = [
+    "LOG_FLOOR",
+    "BetaVariations",
+    "ExternalTerm",
+    "Responses",
+    "Systematic",
+    "SystematicType",
+    "TemplateSpec",
+    "Templates",
+]
