@@ -39,7 +39,7 @@ from everwillow.hypotest.upper_limit import (
 )
 
 
-# The function `upper_limit` is in the module of its name, whose name it would hide.
+# The function `upper_limit` is not imported here, as it would hide its module.
 __all__ = [
     "LIMIT",
     "Q0",

@@ -1,9 +1,9 @@
-"""The profile likelihood ratio, and the fits that it is made of.
+"""The profile likelihood ratio and its fits.
 
-Each fit starts where the one before ended. There are two ways to run them, which do the
-same: outside of JAX transformations each is a call of the compiled fit, and only those
-that are needed are made; in a trace, and in a batch of toys, they are the steps of one
-scan, so that the program of the fit is there only once, however many fits there are.
+Each fit starts at the end of the one before. There are two equivalent ways to run them:
+outside of JAX transformations each is a call of the compiled fit, and only those that
+are needed are made; in a trace, and in a batch of toys, they are the steps of one scan,
+so that the program contains the fit only once.
 """
 
 import dataclasses
@@ -32,22 +32,22 @@ from everwillow.model import AbstractModel
 from everwillow.statelib import State
 
 
-# What two fits to the same minimum may differ by: twice the EDM that each is allowed,
-# and the rounding of -ln L.
+# The largest difference of two fits to the same minimum: twice the EDM at which fits
+# end, and the rounding error of -ln L.
 EDM_SLACK = 4e-8
 ROUNDING_SLACK = 256
 
 
 def tolerance(nll: Any) -> Any:
-    """Return by how much twice a difference of -ln L may be wrong."""
+    """Return the largest error of twice a difference of -ln L."""
     eps = float(np.finfo(float_dtype()).eps)
     return EDM_SLACK + ROUNDING_SLACK * eps * abs(nll)
 
 
 def is_lower(nll: Any, reference: Any) -> Any:
-    """Return whether a conditional minimum is lower than the one to compare it with.
+    """Return whether a conditional minimum is lower than its reference.
 
-    Then that one is but a local minimum.
+    Then the reference is only a local minimum.
     """
     return 2 * (nll - reference) < -tolerance(reference)
 
@@ -61,7 +61,8 @@ def twice_log_ratio(nll: Any, reference: Any, known: Any) -> Any:
         known: Whether both are minima.
 
     Returns:
-        At least 0; NaN where a minimum is missing, or the conditional one is lower.
+        A number of at least 0; NaN if a minimum is missing, or the conditional one is
+        lower.
     """
     library = namespace(nll, reference, known)
     ratio = 2 * (nll - reference)
@@ -75,13 +76,13 @@ class LikelihoodRatio(eqx.Module):
     Attributes:
         free: The best fit.
         held: The fits with the POI at each of the tested values.
-        zero: The fit with the POI at 0; None where it was not needed.
+        zero: The fit with the POI at 0; None if it was not needed.
         twice_ratio: Twice -ln of the likelihood ratio of the first held fit; NaN if a
             fit failed or no reference minimum was found.
         mu_hat: The POI of the best fit.
 
-    A fit that ends where some parameters have no effect is no success, as these are
-    not known; the ratio takes its value.
+    A fit that ends where some parameters have no effect is not a success, as these are
+    not known; the ratio uses its value of -ln L.
     """
 
     free: FitResult
@@ -92,10 +93,10 @@ class LikelihoodRatio(eqx.Module):
 
 
 def own_poi(nll_fn: Any, poi: Key | None, *, where: str) -> Key:
-    """Return the parameter of interest: the one given, or that of the model.
+    """Return the parameter of interest: `poi`, or that of the model if it is None.
 
     Raises:
-        ArgumentValueError: If there is neither.
+        ArgumentValueError: If both are None.
     """
     if poi is None and isinstance(nll_fn, AbstractModel):
         poi = nll_fn.poi
@@ -113,7 +114,7 @@ def poi_place(problem: Problem, poi: Key, *, where: str = "poi_key") -> int:
     Args:
         problem: The fit.
         poi: The POI.
-        where: What to call this argument in messages.
+        where: The name of this argument in messages.
 
     Raises:
         UnknownKeyError: If there is no such parameter.
@@ -139,17 +140,18 @@ def likelihood_ratio(
 ) -> LikelihoodRatio:
     """Fit with the POI free, held at some values, and held at 0 where needed.
 
-    The range of the POI counts for none of them, if it is but a range of fits.
+    A bound of the POI that is only a range of fits is ignored.
 
     Args:
         problem: The data and start values.
         poi: The parameter of interest.
-        values: Where to hold it; the likelihood ratio is that of the first.
-        floor: What negative values of the POI count. None: as any others. ``"zero"``:
-            nothing, the ratio is to the minimum with the POI at 0 where the best one is
-            negative. ``"held"``: nothing, and the first value is 0.
+        values: The values at which to hold it; the likelihood ratio is that of the
+            first.
+        floor: How to treat a negative best fit of the POI. None: like any other.
+            ``"zero"``: the ratio is to the minimum with the POI at 0. ``"held"``: the
+            same, where the first value is 0.
         free: The best fit, if it is known.
-        arguments: What the caller calls the POI and its value, for messages.
+        arguments: The names of the POI and its value in messages.
     """
     place = poi_place(problem, poi, where=arguments[0])
     values = tuple(_number(value, arguments[1]) for value in values)
@@ -194,7 +196,7 @@ def is_sound(problem: Problem, result: FitResult, place: int) -> bool:
 
     Args:
         problem: The fit.
-        result: Its end.
+        result: The result of the fit.
         place: The position of the POI.
     """
     if bool(result.success) or result.hessian is None:
@@ -233,7 +235,7 @@ def _one_by_one(problem, poi, place, values, floor, free) -> LikelihoodRatio:
         lower = is_lower(held[0].nll, reference.nll)
         if start is None or (start is held[0] and known and not lower):
             continue
-        # The free fit ended in a local minimum, or may have.
+        # The free fit may have ended in a local minimum.
         again = _after(problem, start).fit(throw=False)
         mu_again = _mu(problem, place, again)
         counts = floor is None or mu_again >= 0
@@ -245,12 +247,13 @@ def _one_by_one(problem, poi, place, values, floor, free) -> LikelihoodRatio:
 
 
 def best_fit(problem: Problem, place: int, *, physical: bool) -> FitResult:
-    """Return the free fit; that over POIs from 0 on where it fails below.
+    """Return the free fit, or one with a lower bound of 0 on the POI if it failed.
 
     Args:
         problem: The fit.
         place: The position of the POI.
-        physical: Whether a negative POI counts for nothing.
+        physical: Whether negative values of the POI are unphysical; only then there is
+            a second fit.
     """
     free = problem.fit(throw=False)
     if not physical or is_sound(problem, free, place):
@@ -263,11 +266,11 @@ def best_fit(problem: Problem, place: int, *, physical: bool) -> FitResult:
 
 
 def not_negative(problem: Problem, place: int) -> Problem | None:
-    """Return the problem with 0 as the lower bound of the POI, if it is not above.
+    """Return the problem with a lower bound of at least 0 on the POI.
 
     Returns:
-        None where there can be no bound: the POI has a smooth map, or the solver knows
-        no bounds.
+        None if there can be no bound, because the POI has a smooth map or the solver
+        does not support bounds.
     """
     numbers = problem.numbers
     smooth = any(np.any(at == place) for at in numbers.transformed)
@@ -308,14 +311,14 @@ def _held_fit(problem, near, poi, value, mu_hat) -> tuple[FitResult, bool]:
 
 
 def _other_start(problem: Problem, posed: Problem, result: FitResult) -> State | None:
-    """Return another start of the free fit, None where there is no need of one.
+    """Return another start of the free fit, or None if none is needed.
 
-    A parameter that has no effect where a fit ended may have had a poor start value.
+    A parameter without effect at the end of a fit may have had a poor start value.
 
     Args:
         problem: The free fit.
-        posed: The fit that ended, its value at a minimum.
-        result: Its end.
+        posed: A fit that ended at a minimum.
+        result: The result of that fit.
     """
     if bool(result.success):
         return None
@@ -331,7 +334,7 @@ def _other_start(problem: Problem, posed: Problem, result: FitResult) -> State |
 
 
 def _after(problem: Problem, end: Any) -> Problem:
-    """Return the problem started where a fit ended, if that is finite."""
+    """Return the problem with a start at the end of a fit, if that is finite."""
     finite = not isinstance(end, FitResult) or _finite(end)
     return problem.at(end) if finite else problem
 
@@ -349,7 +352,7 @@ def _is_float(value: Any) -> bool:
 def _in_one_scan(
     problem: Problem, place: int, values: Any, floor: str | None
 ) -> LikelihoodRatio:
-    """Run the scan inside of a trace, and give its outcomes their names."""
+    """Run the scan inside of a trace, and return its outcomes as results of fits."""
     numbers = problem.numbers
     lower, _ = problem.range(np.array([place]))
     if floor == "zero" and not is_traced(lower) and lower[0] >= 0:
@@ -383,18 +386,18 @@ def scan_fits(
     """Run the fits as the steps of one scan; for `programs.call` and batches.
 
     Args:
-        task: The structure.
+        task: The structure of the fit.
         numbers: The arguments; the start values are those of the free fit.
         place: Position of the POI, an integer array.
         values: As in `likelihood_ratio`.
         floor: As in `likelihood_ratio`.
-        minimiser: Runs one fit.
+        minimiser: The function that runs one fit.
 
     Returns:
-        What the minimiser returned, stacked along a first axis of fits, split into its
+        The results of the minimiser, stacked along a first axis of fits and split into
         arrays and the rest: free, held at each value, held at zero if there is such a
-        fit. Then whether the value of each is a minimum, the likelihood ratio, and the
-        POI of the best fit.
+        fit. Then whether each ended at a minimum, the likelihood ratio, and the POI of
+        the best fit.
     """
     mask, vector = jnp.asarray(numbers.mask), jnp.asarray(numbers.vector)
     index = jnp.asarray(numbers.index)
@@ -412,7 +415,7 @@ def scan_fits(
     )
     rest: Any = None
 
-    # A `jax.jit` only so that the fit is traced once for its shapes and its two uses.
+    # With `jax.jit` the fit is traced once, for its shapes and for its use.
     @jax.jit
     def fit_at(start, moving):
         nonlocal rest
@@ -437,7 +440,7 @@ def scan_fits(
         state = _follow(plan, state, i, x, (outcome.value, slope, sound))
         return state, arrays
 
-    # The last fits are only run where it turns out that they are needed.
+    # The last fits run only if they are needed.
     needed = jnp.arange(last + 1) < (last - 1 if floor == "zero" else last)
     first = _ScanState.before(vector, needed, vector[plan.element])
     state, arrays = jax.lax.scan(step, first, jnp.arange(last + 1))
@@ -445,15 +448,15 @@ def scan_fits(
 
 
 class _ScanPlan(eqx.Module):
-    """Which fits there are: free, held at values, at zero, and free again.
+    """The sequence of fits: free, held at values, held at zero, and free again.
 
     Attributes:
-        element: Where the POI is in the vector of all parameters.
-        held: The values it is held at, shape ``(fits,)``.
-        last: Number of the last fit.
-        zero: Number of the fit with the POI at 0 that stands for a free one below 0;
-            None where no fit does.
-        extra: Whether that fit is there for this alone, and only made where needed.
+        element: The position of the POI in the vector of all parameters.
+        held: The values at which it is held, shape ``(fits,)``.
+        last: The number of the last fit.
+        zero: The number of the fit with the POI at 0 that replaces a free fit with a
+            negative POI; None if no fit does.
+        extra: Whether that fit is only made if it is needed for this.
     """
 
     element: Any
@@ -463,11 +466,11 @@ class _ScanPlan(eqx.Module):
     extra: bool = eqx.field(static=True)
 
     def reference(self, state: "_ScanState") -> tuple[Any, Any, Any]:
-        """Return the minimum that others are compared with.
+        """Return the reference minimum.
 
         Returns:
-            Its -ln L, whether it is one, and whether it is that with the POI at 0:
-            where the best fit is below, or it failed and -ln L rises from 0 on.
+            Its -ln L; whether it is a minimum; and whether it is the fit with the POI
+            at 0, because the best fit is negative, or failed while -ln L rises at 0.
         """
         nll, sound = state.nll, state.sound
         if self.zero is None:
@@ -483,14 +486,14 @@ class _ScanPlan(eqx.Module):
 
 
 class _ScanState(eqx.Module):
-    """What is known after some of the fits.
+    """The state of the scan after some of the fits.
 
     Attributes:
-        starts: Start values of each fit, shape ``(fits, params)``.
-        active: Which of them are needed, shape ``(fits,)``.
-        nll: Their minima so far.
+        starts: The start values of each fit, shape ``(fits, params)``.
+        active: Which fits are needed, shape ``(fits,)``.
+        nll: -ln L at the end of each fit so far.
         slope: The derivative of -ln L in the POI there.
-        sound: Whether they are minima.
+        sound: Whether each ended at a minimum.
         mu_hat: The POI of the best fit.
     """
 
@@ -503,7 +506,7 @@ class _ScanState(eqx.Module):
 
     @classmethod
     def before(cls, start: Any, needed: Any, mu: Any) -> "_ScanState":
-        """Return what is known before the first fit."""
+        """Return the state before the first fit."""
         nothing = jnp.full(needed.shape, jnp.nan, start.dtype)
         starts = jnp.stack([start] * len(needed))
         return cls(starts, needed, nothing, nothing, jnp.zeros_like(needed), mu)
@@ -512,7 +515,7 @@ class _ScanState(eqx.Module):
 def _follow(
     plan: _ScanPlan, state: _ScanState, i: Any, x: Any, found: tuple[Any, Any, Any]
 ) -> _ScanState:
-    """Return what is known after fit `i`, which ended at `x`."""
+    """Return the state after fit `i`, which ended at `x`."""
     last, active, starts = plan.last, state.active, state.starts
     value, slope, sound = found
     nll = state.nll.at[i].set(jnp.where(active[i], value, jnp.nan))
@@ -533,7 +536,7 @@ def _follow(
         wanted = (mu_hat < 0) | ~sound
         active = jnp.where(i == 0, active.at[last - 1].set(wanted), active)
     reference, known, _ = plan.reference(state)
-    # The free fit ended nowhere, or in a local minimum where a conditional is lower.
+    # The free fit failed, or ended in a local minimum above a conditional one.
     lower = ~known | is_lower(nll[1], reference)
     active = jnp.where(i == last - 1, active.at[last].set(lower), active)
     return dataclasses.replace(state, active=active)
@@ -561,7 +564,7 @@ def _conclude(
     outcome = eqx.combine(arrays, rest)[0]
     reference = jnp.where(again, outcome.value[0], reference)
     ratio = twice_log_ratio(outcome.value[1], reference, sound[1] & (known | again))
-    # Where the free fit failed below 0, the best one that counts is at 0.
+    # If the free fit failed below 0, the best physical fit has the POI at 0.
     mu_hat = jnp.where(at_zero & ~sound[0] & ~again, 0, outcome.x[0, place])
     sound = sound.at[0].set(sound[0] | again)[:last]
     return arrays, rest, sound, ratio, mu_hat

@@ -1,4 +1,4 @@
-r"""What upper limits are the roots of: CLs of the data and of Asimov data.
+r"""The functions whose roots are upper limits: CLs of the data and of Asimov data.
 
 With Asimov data at 0, data that fluctuate by N standard deviations have
 :math:`\mathrm{CL_s} = \alpha` where :math:`\sqrt{q_A} = N + \Phi^{-1}(1 - \alpha\,
@@ -36,10 +36,11 @@ BISECTIONS = 50
 
 
 class LimitKind(NamedTuple):
-    """What kind of limits.
+    """Options of limits.
 
     Attributes:
-        predict_fn: From a State to the expected observation; None asks the Model.
+        predict_fn: From a State to the expected observation; None for the expectation
+            of the Model.
         a_posteriori: Whether the Asimov data have the nuisance parameters fitted to
             the data without signal; if not, their start values. An array.
         physical: Whether negative values of the POI are unphysical.
@@ -51,12 +52,12 @@ class LimitKind(NamedTuple):
 
 
 class LimitRoots(eqx.Module):
-    """What the search returns.
+    """The result of the search.
 
     Attributes:
-        values: The limits, in the order of `N_SIGMA`, then the observed one. NaN is
-            beyond the upper bound of the POI, or not found where a fit failed.
-        slopes: Of the functions whose roots they are.
+        values: The expected limits in the order of `N_SIGMA`, then the observed one;
+            NaN if a limit is beyond the upper bound of the POI, or if a fit failed.
+        slopes: The slopes of the functions at these roots.
         ends: How each search ended, one of the ``END_*`` integers of this module.
         failed_at: The POI where a fit failed last in each of them.
         status: How that fit ended, shape ``(limits,)``.
@@ -84,10 +85,10 @@ class LimitRoots(eqx.Module):
 
 
 class DataSets(NamedTuple):
-    """The data, and what Asimov data look like.
+    """The data, and the shapes of Asimov data.
 
-    Where both have the same shapes one fit serves both; unbinned data, whose Asimov
-    data are a grid of weighted events, have one fit each.
+    If both have the same shapes the program contains one fit for both. The Asimov data
+    of unbinned data are a grid of weighted events; then there is one fit for each.
 
     Attributes:
         data: The data.
@@ -99,10 +100,10 @@ class DataSets(NamedTuple):
 
     @classmethod
     def of(cls, data: Any, expected: Any) -> "DataSets":
-        """Check that they fit together, and give both the dtypes that both can have.
+        """Check that data and Asimov data match, and convert both to common dtypes.
 
         Raises:
-            ShapeMismatchError: If they do not.
+            ShapeMismatchError: If they do not match.
         """
         shapes = _shapes(data), _shapes(expected)
         if shapes[0] != shapes[1] and not _similar(data, expected):
@@ -135,22 +136,22 @@ class DataSets(NamedTuple):
 
 
 def _shapes(observation: Any) -> str:
-    """Return the structure and the shapes of data, in a way that can be read."""
+    """Return the structure and the shapes of data as a text."""
     return str(jax.tree.map(lambda leaf: tuple(jnp.shape(leaf)), observation))
 
 
 def _similar(data: Any, expected: Any) -> bool:
-    """Return whether only numbers of events differ."""
+    """Return whether only the numbers of events differ."""
     leaves, structure = jax.tree.flatten(data)
-    others, wanted = jax.tree.flatten(expected)
-    return structure == wanted and all(
+    others, other_structure = jax.tree.flatten(expected)
+    return structure == other_structure and all(
         alike_but_rows(jnp.shape(a), b.shape)
         for a, b in zip(leaves, others, strict=True)
     )
 
 
 def standard_error(hessian: Array, mask: Array, place: Array) -> Array:
-    """Return the standard error of the POI, NaN where there is no curvature."""
+    """Return the standard error of the POI, NaN without curvature."""
     free = mask.at[place].set(True) & (jnp.diagonal(hessian) > 0)
     solve, _ = scaled_solver(hessian, free)
     variance = solve(jnp.zeros(free.shape, hessian.dtype).at[place].set(1))[place]
@@ -159,7 +160,7 @@ def standard_error(hessian: Array, mask: Array, place: Array) -> Array:
 
 
 class LimitProblem(NamedTuple):
-    """What does not change while limits are searched, and what follows from it.
+    """The constants of a search for limits, and functions of them.
 
     Attributes:
         task: The structure of the fit.
@@ -167,9 +168,9 @@ class LimitProblem(NamedTuple):
         base: The free fit of the data.
         place: The position of the POI.
         level: The CLs of a limit.
-        kind: What kind of limits.
+        kind: The options of limits.
         sigma: The standard error of the POI.
-        wanted: The root of q_A at each expected limit.
+        root_q_asimov: The square root of q_A at each expected limit.
     """
 
     task: Task
@@ -179,7 +180,7 @@ class LimitProblem(NamedTuple):
     level: Array
     kind: LimitKind
     sigma: Array
-    wanted: Array
+    root_q_asimov: Array
 
     @classmethod
     def of(
@@ -194,8 +195,8 @@ class LimitProblem(NamedTuple):
         """Add the standard error of the POI and the roots of q_A."""
         sigma = standard_error(base.hessian, jnp.asarray(numbers.mask), place)
         n_sigma = jnp.asarray(N_SIGMA, base.x.dtype)
-        wanted = n_sigma - ndtri(level * ndtr(n_sigma))
-        return cls(task, numbers, base, place, level, kind, sigma, wanted)
+        root_q_asimov = n_sigma - ndtri(level * ndtr(n_sigma))
+        return cls(task, numbers, base, place, level, kind, sigma, root_q_asimov)
 
     def data_sets(self) -> DataSets:
         """Return the data, and the shapes of the Asimov data."""
@@ -210,7 +211,7 @@ class LimitProblem(NamedTuple):
         return asimov_data(self.task.objective, state, predict_fn=self.kind.predict_fn)
 
     def asimov_point(self, zero: Foothold) -> Array:
-        """Return the parameters that the Asimov data are made with."""
+        """Return the parameters of the Asimov data."""
         x = jnp.where(self.kind.a_posteriori, zero.x, self.task.start(self.numbers))
         return x.at[self.place].set(0.0)
 
@@ -220,15 +221,15 @@ class LimitProblem(NamedTuple):
         return jnp.log(self.level) - log_cls(q, q_asimov)
 
     def reference(self, zero: Foothold, free: Array) -> Array:
-        """Return the minimum of -ln L of the data that counts."""
+        """Return the reference minimum of -ln L of the data."""
         return jnp.where(self.unphysical(), zero.value, free)
 
     def unphysical(self) -> Array:
-        """Return whether the best fit is below 0, where that counts for nothing."""
+        """Return whether the best fit is negative and unphysical."""
         return (self.base.x[self.place] < 0) & self.kind.physical
 
     def knows_reference(self, possible: Array) -> Array:
-        """Return whether there is a minimum to compare the data with."""
+        """Return whether there is a reference minimum of the data."""
         return jnp.where(self.unphysical(), possible, self.base.success)
 
     def upper(self) -> Array:
@@ -238,7 +239,7 @@ class LimitProblem(NamedTuple):
         return jnp.asarray(self.numbers.upper)[self.place]
 
     def beginning(self, last: Foothold) -> Foothold:
-        """Return the start values, as if they were the end of a fit."""
+        """Return a foothold at the start values."""
         return dataclasses.replace(
             last,
             x=self.task.start(self.numbers),
@@ -248,7 +249,7 @@ class LimitProblem(NamedTuple):
         )
 
     def conditions(self, out: LimitRoots) -> Array:
-        """Return what vanishes at the limits, differentiable in all numbers."""
+        """Return the functions that vanish at the limits, differentiable in numbers."""
         fixed = jax.lax.stop_gradient(out)
         held = jnp.zeros(self.base.x.shape, bool).at[self.place].set(True)
 
@@ -280,7 +281,7 @@ class LimitProblem(NamedTuple):
         values = jax.lax.map(one, (mus, on_data))
         q_asimov = 2 * (values[: OBSERVED + 1] - best)
         q = 2 * (values[OBSERVED + 1] - reference)
-        expected = jnp.sqrt(q_asimov[:OBSERVED]) - self.wanted
+        expected = jnp.sqrt(q_asimov[:OBSERVED]) - self.root_q_asimov
         return jnp.append(expected, self.excess(q, q_asimov[OBSERVED]))
 
 
@@ -292,15 +293,15 @@ def root_of_parabola(
     slope: Array,
     scale: Array,
 ) -> Array:
-    """Return where the observed limit would be if -ln L were a parabola, by bisection.
+    """Return the observed limit for a parabolic -ln L, by bisection.
 
     Args:
-        excess: Of the test statistic of the data and that of the Asimov data; it grows
-            with the POI, and vanishes at the limit.
+        excess: A function of the test statistics of the data and of the Asimov data
+            that grows with the POI and vanishes at the limit.
         best: The best fit of the POI.
         sigma: Its standard error.
-        slope: Of the profile at 0, which counts where the best fit is not above 0.
-        scale: Root of the test statistic of the Asimov data over the POI.
+        slope: The slope of the profile at 0, which is used if `best` is not above 0.
+        scale: The root of the test statistic of the Asimov data, divided by the POI.
     """
 
     def at(mu: Array) -> Array:

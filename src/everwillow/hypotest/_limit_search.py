@@ -5,9 +5,9 @@ cost a conditional fit or two each. Their slopes are known from the same fits (t
 envelope theorem), so that every root takes two or three iterations of Newton's method;
 and each fit follows the one before (`everwillow.fitting.follow`), mostly by gradients.
 
-First come the data without signal, then the Asimov data, then the roots one after the
-other. A fit that fails is made again from the start values; then the search steps back;
-in the end it gives this one limit up and goes on to the next.
+The search fits the data without signal, then the Asimov data, then the roots one after
+the other. A fit that fails is repeated from the start values; then the search steps
+back; finally it gives up this limit and continues with the next.
 """
 
 import dataclasses
@@ -39,29 +39,29 @@ from everwillow.hypotest._limit_problem import (
 )
 
 
-# The limit that the search for each expected limit starts from.
+# The limit from which the search for each limit starts.
 AFTER = (0, 0, 1, 0, 3)
-# The root is taken after one more Newton step, which squares this.
+# One more Newton step follows, which squares this.
 TOLERANCE = 3e-4
-# Fits of all limits, and of one. Two or three of one are usual.
+# Most fits of all limits, and of one limit, for which two or three are usual.
 MOST_FITS = 200
 MOST_FITS_OF_ONE = 30
-# So often a search steps back from a POI whose fit failed.
+# Number of times that a search steps back from a POI whose fit failed.
 MOST_FAILURES = 8
 # This close, in standard errors, to where fits begin to fail there is no limit.
 NEAR_FAILURE = 1e-3
-# Where the data are impossible without signal they are fitted with this part of one.
+# POI in place of 0 for data that are impossible without signal, in standard errors.
 NEXT_TO_NOTHING = 1e-6
-# Asimov data have their minimum where they were made, unless auxiliary data are
-# missing in them. Then the free fit is made.
+# Asimov data have their minimum at the parameters that made them, unless auxiliary data
+# are missing: a free fit is made if the EDM there is above this.
 ASIMOV_EDM = 1e-8
-# What is fitted: the data without signal, the Asimov data with the POI free, the same
-# with the POI at 0 where negative ones are unphysical, points on the way to roots.
+# The kinds of fits: the data without signal, the Asimov data with the POI free, the
+# same with the POI at 0 if negative values are unphysical, and steps to roots.
 PHASE_ZERO, PHASE_ASIMOV, PHASE_FLOOR, PHASE_ROOTS = range(4)
 
 
 class SearchState(eqx.Module):
-    """What the search keeps from one iteration to the next.
+    """The state of the search.
 
     Attributes:
         data: The last fit of the data that did not fail.
@@ -70,7 +70,7 @@ class SearchState(eqx.Module):
         best: The minimum of the Asimov data.
         observation: The Asimov data.
         value: The POI of the next fit.
-        limit: Number of the limit that is searched.
+        limit: The number of the current limit.
         phase: One of the ``PHASE_*`` integers of this module.
         data_next: Whether the next fit is that of the data at the POI where the Asimov
             data were fitted last; the observed limit takes both.
@@ -79,10 +79,10 @@ class SearchState(eqx.Module):
         inside: The largest POI below the limit.
         outside: The smallest POI above the limit, infinite before there is one.
         values: The limits found so far.
-        slopes: Of the functions whose roots they are.
-        choosing: Whether the first point of the next limit is to be chosen.
-        fits: Number of fits.
-        running: Whether the search goes on.
+        slopes: The slopes of the functions at these roots.
+        choosing: Whether to choose the first point of the next limit.
+        fits: The number of fits.
+        running: Whether the search continues.
         sigma: The standard error of the POI.
         ends: How each search ended.
         failed_at: The POI where a fit failed last in each search.
@@ -90,10 +90,10 @@ class SearchState(eqx.Module):
         possible: Whether the data are possible without signal.
         deepest: -ln L of the lowest conditional minimum of the data.
         deepest_x: The parameters there.
-        attempt: Number of the attempt at the next fit.
-        fits_of_one: Number of fits of this limit.
-        failures: How often this search has stepped back.
-        fails_from: The lowest POI where a fit of this search failed.
+        attempt: The number of the attempt at the next fit.
+        fits_of_one: The number of fits of the current limit.
+        failures: The number of steps back for the current limit.
+        fails_from: The lowest POI at which a fit of the current limit failed.
     """
 
     data: Foothold
@@ -135,7 +135,7 @@ def search(
     level: Array,
     kind: LimitKind,
 ) -> LimitRoots:
-    """Find the limits; differentiable in everything by the implicit function theorem.
+    """Find the limits, differentiable by the implicit function theorem.
 
     Args:
         task: The structure of the fit.
@@ -143,7 +143,7 @@ def search(
         base: The free fit of the data.
         place: The position of the POI.
         level: The CLs of a limit.
-        kind: What kind of limits.
+        kind: The options of limits.
     """
     arrays, structure = eqx.partition((task, numbers, place, level, kind), eqx.is_array)
 
@@ -229,7 +229,7 @@ def run(problem: LimitProblem) -> LimitRoots:
 
 
 def _advance(problem: LimitProblem, s: SearchState) -> SearchState:
-    """Make one fit, and go on as its outcome asks for."""
+    """Make one fit, and choose the next one from its outcome."""
     on_data = (s.phase == PHASE_ZERO) | s.data_next
     last = select(on_data, s.data, s.asimov)
     last = select(s.attempt == 1, problem.beginning(last), last)
@@ -265,14 +265,14 @@ def _advance(problem: LimitProblem, s: SearchState) -> SearchState:
 
 
 def _after_zero(problem: LimitProblem, s: SearchState, at: Foothold) -> SearchState:
-    """Make the Asimov data, and check that their minimum is where they were made."""
+    """Make the Asimov data, and check that their minimum is at these parameters."""
     x = problem.asimov_point(at)
     observation = problem.data_sets().asimov(problem.make_asimov(x))
     numbers = dataclasses.replace(problem.numbers, observation=observation)
     found = problem.task.evaluate(numbers, x)
     hessian = found.curvature.as_matrix()
     mask = jnp.asarray(problem.numbers.mask)
-    # What does not matter without signal is no reason for a fit.
+    # Parameters without effect at zero signal are not checked.
     free = mask & ~idle(found.gradient, hessian, mask)
     solve, definite = scaled_solver(hessian, free)
     gradient = jnp.where(free, found.gradient, 0)
@@ -340,8 +340,8 @@ def _after_root(problem: LimitProblem, s: SearchState, at: Foothold) -> SearchSt
     # In branches XLA computes the decisions once, not for each number of the state.
     def expected() -> tuple[Array, Array]:
         root = jnp.sqrt(q_asimov)
-        wanted = problem.wanted[jnp.minimum(s.limit, OBSERVED - 1)]
-        return root - wanted, slope_asimov / (2 * root)
+        goal = problem.root_q_asimov[jnp.minimum(s.limit, OBSERVED - 1)]
+        return root - goal, slope_asimov / (2 * root)
 
     def of_data() -> tuple[Array, Array]:
         miss, (by_q, by_asimov) = jax.value_and_grad(problem.excess, (0, 1))(
@@ -371,7 +371,7 @@ def _newton(
     bracketed = jnp.isfinite(outside)
     value = jnp.where(good, newton, 0.5 * (inside + outside))
     value = jnp.where(bracketed, value, ahead)
-    # Not again to where a fit has failed.
+    # Stay below a POI at which a fit failed.
     value = jnp.where(value < s.fails_from, value, 0.5 * (s.value + s.fails_from))
     upper = problem.upper()
     beyond = (s.value >= upper) & (miss < 0) & ~found
@@ -391,12 +391,12 @@ def _newton(
         end = jnp.where(found, END_FOUND, jnp.where(beyond, END_BEYOND, END_FAILED))
         return _record_end(s, end, jnp.where(found, newton, jnp.nan), rise)
 
-    # A limit beyond the bound does not keep the others from being found.
+    # After a limit beyond the bound the search for the others continues.
     return jax.lax.cond(found | beyond | over, recorded, searching)
 
 
 def _record_end(s: SearchState, end: Any, value: Any, slope: Any) -> SearchState:
-    """Record how the search for a limit ended, and go on to the next."""
+    """Record how the search for a limit ended, and continue with the next."""
     return dataclasses.replace(
         s,
         values=s.values.at[s.limit].set(value),
@@ -435,7 +435,7 @@ def _after_failure(problem: LimitProblem, s: SearchState, at: Foothold) -> Searc
 
 
 def _without_zero(problem: LimitProblem, s: SearchState) -> SearchState:
-    """Hold the POI next to 0 where the data are impossible without signal."""
+    """Hold the POI next to 0 if the data are impossible without signal."""
     mu_hat = problem.base.x[problem.place]
     reach = jnp.where(jnp.isfinite(mu_hat), jnp.maximum(mu_hat, s.sigma), s.sigma)
     little = dataclasses.replace(
@@ -487,22 +487,22 @@ def _step_back(problem: LimitProblem, s: SearchState) -> SearchState:
 
 def _choose_first_point(problem: LimitProblem, s: SearchState) -> SearchState:
     """Choose the first POI of the search for the next limit."""
-    wanted = problem.wanted
+    goals = problem.root_q_asimov
     target = jnp.minimum(s.limit, OBSERVED - 1)
     after = jnp.asarray(AFTER)[target]
     known, slope = s.values[after], s.slopes[after]
-    first = wanted[0] * s.sigma
+    first = goals[0] * s.sigma
     observed = s.limit >= OBSERVED
 
     def expected() -> Array:
-        # The parabola through 0 and the limit before, with its slope there.
-        c = wanted[after]
+        # The parabola through 0 and the previous limit, with the slope there.
+        c = goals[after]
         bend = (1 / slope - known / c) / c
-        value = wanted[target] * (known / c + bend * (wanted[target] - c))
+        value = goals[target] * (known / c + bend * (goals[target] - c))
         return jnp.where(s.limit == 0, first, value)
 
     value = jax.lax.cond(
-        observed, lambda: _quadratic_guess(problem, s, wanted), expected
+        observed, lambda: _quadratic_guess(problem, s, goals), expected
     )
     good = jnp.isfinite(value) & (value > 0)
     value = jnp.where(good, value, first)
@@ -522,14 +522,12 @@ def _choose_first_point(problem: LimitProblem, s: SearchState) -> SearchState:
     )
 
 
-def _quadratic_guess(problem: LimitProblem, s: SearchState, wanted: Array) -> Array:
+def _quadratic_guess(problem: LimitProblem, s: SearchState, goals: Array) -> Array:
     """Return the observed limit of the quadratic model."""
     return root_of_parabola(
         problem.excess,
         best=problem.base.x[problem.place],
         sigma=jnp.where(jnp.isfinite(problem.sigma), problem.sigma, s.sigma),
         slope=s.zero.gradient[problem.place],
-        scale=jnp.where(
-            jnp.isfinite(s.values[0]), wanted[0] / s.values[0], 1 / s.sigma
-        ),
+        scale=jnp.where(jnp.isfinite(s.values[0]), goals[0] / s.values[0], 1 / s.sigma),
     )

@@ -36,15 +36,15 @@ def bisect(is_above: Callable[[Any], Any], low: Any, high: Any, *, count: int) -
 
 
 class Bracket(NamedTuple):
-    """Two points on either side of a root, and the part of the way to try next.
+    """Two points on either side of a root, and the position of the next point.
 
     Attributes:
         near: The newest point.
-        at_near: The function there.
+        at_near: The function value at `near`.
         far: The point on the other side.
-        at_far: The function there.
+        at_far: The function value at `far`.
         fraction: The next point to try, as a fraction of the way from near to far.
-        done: Whether the two are as close as required.
+        done: Whether the distance of the two is as small as required.
     """
 
     near: Any
@@ -103,15 +103,15 @@ def host_root(
     """Return the root of a function that is evaluated on the host.
 
     Args:
-        function: Of one number.
-        low: Lower end, and the function there.
-        high: Upper end, likewise, with the other sign.
+        function: A function of one number.
+        low: The lower end, and the function value there.
+        high: The upper end, and the function value there, with the other sign.
         rtol: Relative accuracy.
         atol: Absolute accuracy.
         max_steps: Largest number of evaluations.
 
     Returns:
-        The root; NaN if the function is, or if it was not found in that many steps.
+        The root; NaN if the function is NaN, or after `max_steps` evaluations.
     """
     for point, value in (low, high):
         if value == 0:
@@ -141,7 +141,7 @@ def traced_root(
     The derivative is that of the implicit function theorem.
 
     Args:
-        function: Of one number.
+        function: A function of one number.
         low: Lower end.
         high: Upper end.
         rtol: Relative accuracy.
@@ -149,11 +149,11 @@ def traced_root(
         max_steps: Largest number of evaluations.
 
     Returns:
-        The root; NaN if the ends do not have it between them.
+        The root; NaN if it is not between the ends.
     """
     dtype = jnp.result_type(float)
     low, high = (jax.lax.stop_gradient(jnp.asarray(v, dtype)) for v in (low, high))
-    # What the function closes over becomes arguments.
+    # The variables that the function closes over become arguments.
     closed, captured = jax.closure_convert(lambda x: jnp.asarray(function(x)), low)
     constant = jax.lax.stop_gradient(captured)
 
@@ -163,7 +163,7 @@ def traced_root(
     at_low, at_high = still(low), still(high)
     ends = (low, high, at_low, at_high)
     if any(mesh_axes(end) != mesh_axes(ends) for end in ends[:2]):
-        # On the devices of a mesh, where a loop has to start as it goes on.
+        # The carry of a loop has to vary over the same axes of a mesh from the start.
         low, high = as_varying((low, high), ends)
         return traced_root(
             function, low, high, rtol=rtol, atol=atol, max_steps=max_steps

@@ -33,11 +33,11 @@ def make_asimov(
         observation: The data; those of a Model if None.
         poi_key: The parameter of interest.
         mu_asimov: Its value in the Asimov data.
-        predict_fn: From a State to the expected observation; what the Model expects
-            if None.
+        predict_fn: From a State to the expected observation; None for the expectation
+            of the Model.
         nuisances: ``"a posteriori"``: the other parameters are fitted to the data with
             the POI at `mu_asimov`. ``"a priori"``: they have their start values.
-        throw: Whether to raise where that fit finds no minimum.
+        throw: Whether to raise an error if that fit finds no minimum.
         **options: `FitOptions`, as in `fit`: `fixed`, `bounds`, `solver`, `max_steps`.
 
     Raises:
@@ -61,10 +61,10 @@ def make_asimov(
 
 
 class AsimovRecipe(NamedTuple):
-    """How Asimov data are made.
+    """The arguments from which Asimov data are made.
 
     Attributes:
-        observation: The Asimov data themselves, if they are at hand.
+        observation: The Asimov data, if they are given.
         predict_fn: From a State to the expected observation.
         mu: The value of the POI.
         a_posteriori: Whether the other parameters are fitted to the data.
@@ -82,7 +82,7 @@ class AsimovRecipe(NamedTuple):
 
     @property
     def profiles(self) -> bool:
-        """Whether they take a fit of the data with the POI held."""
+        """Whether they need a fit of the data with the POI held."""
         return self.wanted and self.observation is None and self.a_posteriori
 
     def apply(

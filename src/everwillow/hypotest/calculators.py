@@ -51,8 +51,8 @@ class _AbstractCalculator:
         params: Start values; those of a Model if None.
         observation: The data; those of a Model if None.
         poi_key: The parameter of interest.
-        test_statistic: For example `QTilde`.
-        distribution: Of that test statistic.
+        test_statistic: The test statistic, for example `QTilde`.
+        distribution: The distribution of that test statistic.
         fit_kwargs: ``fixed``, ``bounds``, ``solver``, ``max_steps`` as in `fit`.
     """
 
@@ -83,9 +83,9 @@ class _AbstractCalculator:
             poi: The tested value.
 
         Raises:
-            FitError: If fits failed, so that there is neither a test statistic of the
-                data nor one of the Asimov data. If one is missing it is NaN; in a
-                trace nothing is raised.
+            FitError: If fits failed, so that the test statistics of the data and of the
+                Asimov data are not known. If one is known, the other is NaN; a trace
+                raises no error.
         """
         result = self.test_statistic.compute(
             self.nll_fn,
@@ -103,7 +103,7 @@ class _AbstractCalculator:
         return HypoTestResult(result.value, library.exp(log_null), palt, result)
 
     def _check(self, result: TestStatResult) -> None:
-        """Raise where no test statistic is known, and name the fit that failed."""
+        """Raise an error that names the failed fit if no test statistic is known."""
         value, asimov = result.value, result.q_asimov
         observed = _is_known(value)
         if asimov is not None and _is_known(asimov):
@@ -126,17 +126,17 @@ class _AbstractCalculator:
     def cls(self, result: HypoTestResult) -> Any:
         r"""Return :math:`\mathrm{CL_s} = p_\mathrm{null} / p_\mathrm{alt}`.
 
-        Formed of logarithms, so that it is right where both p-values underflow.
+        It is computed from logarithms, and so correct if both p-values underflow.
 
         Args:
-            result: What `test` returned.
+            result: A result of `test`.
 
         Raises:
-            ArgumentValueError: If nothing is known of the alternative.
+            ArgumentValueError: If the alternative is not known.
         """
         null, alt = self.distribution.log_pvalues(result.test_stat_result)
         library = namespace(null, alt)
-        # No toy of either hypothesis is as extreme: 0/0 is not a number.
+        # If no toy of either hypothesis is as extreme, 0/0 is NaN.
         none = library.isneginf(alt)
         return library.where(
             none, library.nan, library.exp(null - library.where(none, 0, alt))
@@ -146,10 +146,10 @@ class _AbstractCalculator:
         """Return p-values and CLs expected for data of the alternative hypothesis.
 
         Args:
-            result: What `test` returned.
+            result: A result of `test`.
 
         Raises:
-            ArgumentValueError: If nothing is known of the alternative.
+            ArgumentValueError: If the alternative is not known.
         """
         return self.distribution.expected_pvalues(result.test_stat_result)
 
@@ -188,11 +188,12 @@ class AsymptoticCalculator(_AbstractCalculator):
         observation: The data; those of a Model if None.
         poi_key: The parameter of interest.
         test_statistic: One of arXiv:1007.1727.
-        distribution: Of that test statistic; the one that goes with it if None.
-        predict_fn: From a State to the expected observation; what the Model expects
-            if None.
+        distribution: The distribution of that test statistic; the asymptotic one if
+            None.
+        predict_fn: From a State to the expected observation; None for the expectation
+            of the Model.
         mu_asimov: The POI of the Asimov data.
-        asimov_observation: Asimov data, if they are at hand.
+        asimov_observation: The Asimov data, if they are given.
         nuisances: ``"a posteriori"`` or ``"a priori"``: the nuisance parameters of the
             Asimov data are those fitted to the data, or the start values.
 
@@ -235,8 +236,8 @@ class AsymptoticCalculator(_AbstractCalculator):
 
     def _options(self) -> dict[str, Any]:
         predict_fn = self.predict_fn
-        wanted = predict_fn is None and self.asimov_observation is None
-        if wanted and isinstance(self.nll_fn, AbstractModel):
+        missing = predict_fn is None and self.asimov_observation is None
+        if missing and isinstance(self.nll_fn, AbstractModel):
             predict_fn = self.nll_fn.asimov
         return {
             **self.fit_kwargs,

@@ -1,4 +1,4 @@
-r"""How test statistics are distributed: asymptotic formulas, and toys.
+r"""Distributions of test statistics: asymptotic formulas, and toys.
 
 The formulas themselves, as functions of arrays, are in `everwillow.hypotest.formulas`.
 """
@@ -29,22 +29,22 @@ from everwillow.hypotest.results import (
 )
 
 
-# Toys that give the data of the observation have its test statistic up to the accuracy
-# of fits. They count as at least as extreme.
+# Toys equal to the observation have its test statistic up to the accuracy of fits. With
+# this tolerance they count as at least as extreme.
 TIE = 1e-7
 
 
 class Distribution(eqx.Module):
     """The distribution of a test statistic under two hypotheses.
 
-    *Null* is the tested value, *alt* the alternative that the Asimov data or the second
-    set of toys stand for. P-values are probabilities of a test statistic at least as
-    large as the observed one.
+    *Null* is the tested value, *alt* the alternative hypothesis of the Asimov data or
+    of the second set of toys. P-values are probabilities of a test statistic at least
+    as large as the observed one.
     """
 
     @abc.abstractmethod
     def _log_pvalues(self, result: TestStatResult) -> tuple[Array, Array]:
-        """Return the logarithms of both p-values; NaN for what is not known."""
+        """Return the logarithms of both p-values, NaN if one is not known."""
 
     @abc.abstractmethod
     def _expected(self, result: TestStatResult) -> ExpectedBands:
@@ -55,7 +55,7 @@ class Distribution(eqx.Module):
         """Return what is missing for the null or the alternative p-value, or None."""
 
     def _null_needs_alt(self) -> bool:
-        """Return whether the null p-value takes the Asimov data."""
+        """Return whether the null p-value depends on the Asimov data."""
         return False
 
     def null_pval(self, result: TestStatResult) -> Any:
@@ -66,7 +66,7 @@ class Distribution(eqx.Module):
         """Return the p-value of the alternative hypothesis.
 
         Raises:
-            ArgumentValueError: If nothing is known of the alternative.
+            ArgumentValueError: If the alternative is not known.
         """
         return _exp(self.log_pvalues(result)[1])
 
@@ -78,19 +78,19 @@ class Distribution(eqx.Module):
         r"""Return :math:`Z = \Phi^{-1}(1 - p)` of the alternative hypothesis.
 
         Raises:
-            ArgumentValueError: If nothing is known of the alternative.
+            ArgumentValueError: If the alternative is not known.
         """
         return _run(significance_of_log, self.log_pvalues(result)[1])
 
     def expected_pvalues(self, result: TestStatResult) -> ExpectedBands:
         r"""Return the p-values expected for data of the alternative hypothesis.
 
-        The band of N standard deviations belongs to the test statistic whose
-        alternative p-value is :math:`\Phi(N)`. Of a one-sided test statistic the bands
-        are those of the best fit, also where it is beyond the tested value.
+        The band of N standard deviations is that of the test statistic with the
+        alternative p-value :math:`\Phi(N)`. For one-sided test statistics the bands are
+        those of the best fit, also if it is beyond the tested value.
 
         Raises:
-            ArgumentValueError: If nothing is known of the alternative.
+            ArgumentValueError: If the alternative is not known.
         """
         self._require(result, alt=True)
         return _run(_expected_of, self, _core(result))
@@ -102,7 +102,7 @@ class Distribution(eqx.Module):
 
         Args:
             result: A test statistic.
-            alt: Whether to require the alternative; if not, it may be NaN.
+            alt: Whether to require the alternative p-value; else it may be NaN.
         """
         self._require(result, alt=alt)
         return _run(_log_pvalues_of, self, _core(result))
@@ -116,7 +116,7 @@ class Distribution(eqx.Module):
 
 
 def _core(result: TestStatResult) -> TestStatResult:
-    """Return the part of a result that distributions use, all in arrays."""
+    """Return the part of a result that distributions use, as arrays."""
     extras = {k: v for k, v in result.extras.items() if k == "mu_asimov"}
     core = TestStatResult(result.value, result.test, result.q_asimov, extras)
     return jax.tree.map(lambda leaf: as_array(_as_float(leaf)), core)
@@ -135,7 +135,7 @@ def _expected_of(distribution: Distribution, result: TestStatResult):
 
 
 def _run(function: Any, *args: Any) -> Any:
-    """Call a function compiled; its results are on the host unless they are traced."""
+    """Call a compiled function; its results are on the host unless they are traced."""
     out = programs.call(function, *args)
     return out if is_traced(out) else jax.tree.map(np.asarray, out)
 
@@ -152,7 +152,7 @@ class AbstractAsymptotic(Distribution):
 
     @abc.abstractmethod
     def _band(self, n_sigma: float, c: Array, c_prime: Array) -> tuple[Array, Array]:
-        """Return both tails' logarithms where the alternative's is ln Phi(n_sigma)."""
+        """Return the logarithms of both tails; the alternative's is ln Phi(n_sigma)."""
 
     def cdf(self, q: ArrayLike, mu: ArrayLike, mu_prime: ArrayLike, sigma: ArrayLike):
         r"""Return :math:`F(q_\mu | \mu')`.
@@ -160,7 +160,7 @@ class AbstractAsymptotic(Distribution):
         Args:
             q: Value of the test statistic, not negative.
             mu: The tested value.
-            mu_prime: The value that the data are distributed with.
+            mu_prime: The true value of the POI.
             sigma: Standard deviation of the best-fit value.
         """
         q, mu, mu_prime, sigma = (
@@ -199,7 +199,7 @@ class AbstractAsymptotic(Distribution):
 
 
 class AbstractTwoSided(AbstractAsymptotic):
-    """The distribution of a test statistic that counts deviations either way."""
+    """The distribution of a two-sided test statistic."""
 
     def _band(self, n_sigma: float, c: Array, c_prime: Array) -> tuple[Array, Array]:
         q = formulas.quantile_of(self._log_tail, n_sigma, c, c_prime)
@@ -207,11 +207,11 @@ class AbstractTwoSided(AbstractAsymptotic):
 
 
 class AbstractOneSided(AbstractAsymptotic):
-    r"""The distribution of a test statistic that counts deviations one way.
+    r"""The distribution of a one-sided test statistic.
 
-    Data whose best fit is beyond the tested value have a test statistic of 0 whatever
-    they are. Bands go on as if it were not so: they stay those of the best fit, whose
-    tails are :math:`\Phi(N - |\mu - \mu'|/\sigma)` and :math:`\Phi(N)`.
+    The test statistic is 0 for all data whose best fit is beyond the tested value.
+    Bands are nevertheless those of the best fit, with the tails :math:`\Phi(N - |\mu -
+    \mu'|/\sigma)` and :math:`\Phi(N)`.
     """
 
     def _band(self, n_sigma: float, c: Array, c_prime: Array) -> tuple[Array, Array]:
@@ -223,7 +223,7 @@ def _in_sigma(result: TestStatResult) -> tuple[Array, Array]:
     """Return mu/sigma and mu'/sigma, from the Asimov data; eq. (30)."""
     mu = jnp.asarray(result.test)
     if result.q_asimov is None:
-        # The distributions that do not need Asimov data do not use these.
+        # Only distributions without Asimov data get here, which do not use these.
         return jnp.zeros_like(mu), jnp.zeros_like(mu)
     root = safe_root(jnp.asarray(result.q_asimov))
     mu_prime = jnp.asarray(result.extras.get("mu_asimov", 0.0), root.dtype)
@@ -234,44 +234,44 @@ def _in_sigma(result: TestStatResult) -> tuple[Array, Array]:
 
 
 class TMuAsymptotic(AbstractTwoSided):
-    r"""Of :math:`t_\mu`: both tails of a normal distribution; eq. (33)."""
+    r"""The distribution of :math:`t_\mu`: two tails of a normal one; eq. (33)."""
 
     _log_tail = staticmethod(formulas.t_log_tail)
 
 
 class TMuTildeAsymptotic(AbstractTwoSided):
-    r"""Of :math:`\tilde t_\mu`; section 3.4."""
+    r"""The distribution of :math:`\tilde t_\mu`; section 3.4."""
 
     _log_tail = staticmethod(formulas.t_tilde_log_tail)
 
 
 class QMuAsymptotic(AbstractOneSided):
-    r"""Of :math:`q_\mu`; eq. (57)."""
+    r"""The distribution of :math:`q_\mu`; eq. (57)."""
 
     _log_tail = staticmethod(formulas.q_log_tail)
 
 
 class QTildeAsymptotic(AbstractOneSided):
-    r"""Of :math:`\tilde q_\mu`; eq. (65)."""
+    r"""The distribution of :math:`\tilde q_\mu`; eq. (65)."""
 
     _log_tail = staticmethod(formulas.q_tilde_log_tail)
 
 
 class Q0Asymptotic(AbstractOneSided):
-    r"""Of :math:`q_0`, the test statistic of a discovery; eq. (49)."""
+    r"""The distribution of :math:`q_0`, the test statistic for discovery; eq. (49)."""
 
     _log_tail = staticmethod(formulas.q0_log_tail)
 
 
 class EmpiricalDistribution(Distribution):
-    """The distribution that toys have.
+    """The empirical distribution of toys under both hypotheses.
 
-    Toys without a test statistic, as their fits failed, are left out, with a warning
-    that counts them.
+    Toys without a test statistic, because their fits failed, are left out, and a
+    warning gives their number.
 
     Attributes:
         q_null: The test statistic of toys of the tested value, shape ``(toys,)``.
-        q_alt: The same of toys of the alternative; None if there are none.
+        q_alt: The test statistic of toys of the alternative; None if there are none.
 
     Example:
         >>> from everwillow.hypotest import EmpiricalDistribution, TestStatResult
@@ -321,7 +321,7 @@ class EmpiricalDistribution(Distribution):
 
 
 class SimpleEmpiricalDistribution(Distribution):
-    """The distribution that toys of one hypothesis have, with no alternative.
+    """The empirical distribution of toys under the null hypothesis alone.
 
     Attributes:
         q_null: The test statistic of the toys, shape ``(toys,)``.
@@ -369,7 +369,7 @@ def checked_toys(q: Any, name: str) -> Any:
 
 
 def _tail_fraction(toys: Any, q: Array) -> Array:
-    """Return the fraction of toys at least as large, NaN where q is."""
+    """Return the fraction of toys at least as large as q, NaN if q is NaN."""
     toys = jnp.asarray(toys)
     known = ~jnp.isnan(toys)
     least = q - TIE * (1 + jnp.abs(q))

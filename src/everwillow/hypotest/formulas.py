@@ -1,6 +1,6 @@
 r"""Asymptotic formulas of arXiv:1007.1727 as pure functions of arrays.
 
-Besides the test statistic they take the tested value and that of the data in units of
+Their arguments are the test statistic, and the tested and the true value in units of
 the standard deviation of the best fit, :math:`c = \mu/\sigma` and :math:`c' =
 \mu'/\sigma`, where :math:`\sigma = |\mu - \mu'| / \sqrt{q_A}` comes from Asimov data
 (eq. 30). For limits with Asimov data at 0, :math:`c = \sqrt{q_A}` and :math:`c' = 0`:
@@ -35,7 +35,7 @@ _HALF_LOG_TWO_PI = 0.9189385332046727
 
 
 def safe_root(value: Array) -> Array:
-    """Return the square root; 0, with derivative 0, where the value is not positive."""
+    """Return the square root; 0 with derivative 0 if the value is not positive."""
     positive = value > 0
     root = jnp.where(positive, jnp.sqrt(jnp.where(positive, value, 1)), 0)
     return jnp.where(jnp.isnan(value), value, root)
@@ -43,7 +43,7 @@ def safe_root(value: Array) -> Array:
 
 @jax.custom_jvp
 def significance_of_log(log_pvalue: Array) -> Array:
-    r"""Return the Z with :math:`\ln(1 - \Phi(Z))` as given."""
+    r"""Return Z with :math:`\ln(1 - \Phi(Z))` equal to the logarithm of a p-value."""
     tail = jnp.minimum(log_pvalue, TAIL)
     square = -2 * tail
     z = jnp.sqrt(jnp.maximum(square - jnp.log(square) - 2 * _HALF_LOG_TWO_PI, 0.25))
@@ -98,18 +98,18 @@ def q0_log_tail(q: Array, c: Array, c_prime: Array) -> Array:
 
 
 def quantile_of(log_tail, n_sigma: ArrayLike, c: Array, c_prime: Array) -> Array:
-    """Return the quantile of a tail that has no closed form, with a first derivative.
+    """Return a quantile without closed form, differentiable once.
 
     Args:
-        log_tail: ``log_tail(q, c, c_prime)``, falling with q.
-        n_sigma: The tail probability is Phi(n_sigma).
+        log_tail: ``log_tail(q, c, c_prime)``, which decreases with q.
+        n_sigma: The quantile has the tail probability Phi(n_sigma).
         c: The tested value over sigma, a scalar.
         c_prime: The value of the data over sigma, a scalar.
     """
-    wanted = log_ndtr(jnp.asarray(n_sigma, jnp.result_type(c)))
+    log_probability = log_ndtr(jnp.asarray(n_sigma, jnp.result_type(c)))
 
     def excess(root, c, c_prime):
-        return log_tail(root**2, c, c_prime) - wanted
+        return log_tail(root**2, c, c_prime) - log_probability
 
     fixed_c, fixed_prime = jax.lax.stop_gradient((c, c_prime))
 
@@ -131,7 +131,7 @@ def qmu_log_cls(q: ArrayLike, q_asimov: ArrayLike) -> Array:
 
     Args:
         q: The test statistic of the data.
-        q_asimov: That of the Asimov data.
+        q_asimov: The test statistic of the Asimov data.
     """
     q, c = jnp.asarray(q), safe_root(jnp.asarray(q_asimov))
     return q_log_tail(q, c, c) - q_log_tail(q, c, jnp.zeros_like(c))
@@ -140,13 +140,13 @@ def qmu_log_cls(q: ArrayLike, q_asimov: ArrayLike) -> Array:
 def qtilde_log_cls(q: ArrayLike, q_asimov: ArrayLike) -> Array:
     r"""Return ln CLs for :math:`\tilde q_\mu` with Asimov data at 0.
 
-    That of `qmu_log_cls` where :math:`q \le q_A`. Beyond, where the best fit is below
-    0, with the arguments :math:`(q + q_A)/(2\sqrt{q_A})` and
+    It equals `qmu_log_cls` for :math:`q \le q_A`. Otherwise the best fit is negative,
+    and the arguments are :math:`(q + q_A)/(2\sqrt{q_A})` and
     :math:`(q - q_A)/(2\sqrt{q_A})`.
 
     Args:
         q: The test statistic of the data.
-        q_asimov: That of the Asimov data.
+        q_asimov: The test statistic of the Asimov data.
 
     Example:
         >>> import jax.numpy as jnp
@@ -162,9 +162,9 @@ def expected_cls(q_asimov: ArrayLike) -> BandValues:
     r"""Return the CLs expected without signal, for :math:`q_\mu` and :math:`\tilde q`.
 
     Data whose best fit is N standard deviations from 0 have
-    :math:`\mathrm{CL_s} = \Phi(N - \sqrt{q_A}) / \Phi(N)`. Where that best fit is
-    beyond the tested value (:math:`N > \sqrt{q_A}`) the test statistic itself is 0;
-    the band stays that of the best fit, as other tools have it.
+    :math:`\mathrm{CL_s} = \Phi(N - \sqrt{q_A}) / \Phi(N)`. This is also used if the
+    best fit is beyond the tested value (:math:`N > \sqrt{q_A}`) and the test statistic
+    0, as in other tools.
 
     Args:
         q_asimov: Test statistic of the Asimov data without signal.
@@ -224,10 +224,10 @@ def cl_s(pnull: ArrayLike, palt: ArrayLike) -> Any:
 
     Args:
         pnull: Probability of at least this test statistic under the tested value.
-        palt: The same under the alternative hypothesis.
+        palt: This probability under the alternative hypothesis.
 
     Returns:
-        The ratio, NaN where both are 0.
+        The ratio, NaN if both are 0.
 
     Example:
         >>> from everwillow.hypotest.formulas import cl_s

@@ -1,4 +1,4 @@
-"""One line on a Model: the observed and the expected upper limits."""
+"""Observed and expected upper limits of a Model in one call."""
 
 import dataclasses
 from collections.abc import Callable
@@ -45,7 +45,7 @@ from everwillow.model import AbstractModel
 from everwillow.statelib import State
 
 
-# Without signal CLs falls from 1; half of it is no limit, and 0.95 is a slip for 0.05.
+# Larger levels are most likely confidence levels: 0.95 instead of 0.05.
 LARGEST_LEVEL = 0.5
 
 
@@ -55,16 +55,16 @@ class LimitsResult(eqx.Module):
     Attributes:
         poi: Its name.
         level: The CLs of the limits, 0.05 for 95 % confidence.
-        observed: The observed limit; NaN where there is none.
-        expected: The limits expected without signal, likewise.
+        observed: The observed limit; NaN if there is none.
+        expected: The limits expected without signal; NaN if there is none.
         nuisances: ``"a posteriori"``: the expected limits have the nuisance parameters
             fitted to the data without signal; ``"a priori"``: their start values.
         minimum: The free fit of the data.
-        fits: Number of conditional fits that it took.
+        fits: The number of conditional fits.
         observed_status: How the search for the observed limit ended, a member of
             `LIMIT`.
-        expected_status: The same for the expected ones, in the order of `BandValues`;
-            a member of `LIMIT` of shape ``(5,)``.
+        expected_status: How the searches for the expected limits ended, members of
+            `LIMIT` in the order of `BandValues`, shape ``(5,)``.
     """
 
     poi: str = eqx.field(static=True)
@@ -118,33 +118,33 @@ def limits(
 ) -> LimitsResult:
     r"""Find the observed and the expected CLs upper limits on a POI.
 
-    By the asymptotic formulas of arXiv:1007.1727 for :math:`\tilde q_\mu`, with Asimov
-    data at 0. No bracket is needed: the free fit tells where to look. All limits
-    together take one free fit and at most some twenty conditional ones, each of which
-    starts from the last, in one compiled program. Under `jax.grad` the limits are
-    differentiated by the implicit function theorem.
+    They come from the asymptotic formulas of arXiv:1007.1727 for
+    :math:`\tilde q_\mu`, with Asimov data at 0. No bracket is needed: the search starts
+    from the free fit. All limits together take one free fit and up to about twenty
+    conditional ones, each of which starts from the last, in one compiled program. Under
+    `jax.grad` the limits are differentiated by the implicit function theorem.
 
     Args:
         nll_fn: A Model; or -ln L, with `params`, `observation` and `predict_fn`.
-        poi: The parameter of interest, of one element; that of the model if None. An
-            upper bound that its model calls a range of fits (as all of a workspace
-            are) counts for none of these fits: limits beyond it are found.
-        params: Start values, or the end of the free fit, which is then not repeated.
+        poi: The parameter of interest, of one element; that of the model if None. Upper
+            bounds that the model declares as ranges of fits, such as all bounds of a
+            workspace, are ignored: limits beyond them are found.
+        params: Start values, or the result of the free fit, which is then not repeated.
         observation: The data; those of a Model if None.
         level: The CLs of the limits.
-        nuisances: ``"a posteriori"`` or ``"a priori"``: with which nuisance parameters
-            the Asimov data are made, those fitted to the data without signal or their
-            start values.
-        test_statistic: ``QTilde()`` by default, whatever bounds the POI has;
-            ``QMu()`` lets a negative best fit count.
+        nuisances: The nuisance parameters of the Asimov data: ``"a posteriori"`` for
+            those fitted to the data without signal, ``"a priori"`` for the start
+            values.
+        test_statistic: ``QTilde()`` by default, for all bounds of the POI; ``QMu()``
+            for negative best fits that are physical.
         predict_fn: From a State to the expected observation, for a plain function.
-        throw: Whether to raise where there is no limit at all, or one is beyond a
-            bound; if False, and always in compiled code, it is NaN.
+        throw: Whether to raise an error if there is no limit at all, or one is beyond a
+            bound. If False, and always in compiled code, it is NaN then.
         **options: `FitOptions`, as in `fit`: `fixed`, `bounds`, `solver`, `max_steps`.
 
     Returns:
-        The limits. One that needs a fit that failed is NaN, with its status, and does
-        not take the others away.
+        The limits. A limit that needs a failed fit is NaN and has a status; the others
+        are computed.
 
     Raises:
         FitError: If no limit was found, as fits failed.
@@ -180,7 +180,7 @@ def limits(
     kind = LimitKind(predict_fn, np.asarray(check_nuisances(nuisances)), physical)
     if not is_traced(level):
         level = np.asarray(level, float_dtype())
-    roots = _found(problem, place, minimum, level, kind)
+    roots = _search(problem, place, minimum, level, kind)
     if eager:
         minimum, roots = _settled(nll_fn, problem, place, (minimum, level, kind), roots)
         if throw:
@@ -196,26 +196,28 @@ def _free_fit(
     physical: bool,
     eager: bool,
 ) -> FitResult:
-    """Return the fit of the data, that over POIs from 0 on where it fails below."""
+    """Return the free fit of the data, as in `best_fit`."""
     if not eager:
         return problem.fit(throw=False) if given is None else given
     if given is not None:
         labels = tuple(given.labels[i] for i in np.nonzero(given.at_bound)[0])
-        # A range of fits is no bound of the POI: the minimum is beyond its end.
+        # If a range of fits has stopped the POI, the minimum is beyond its end.
         inside = problem.ranges is None or problem.labels[place] not in labels
         if bool(given.success) and inside:
             return given
     return best_fit(problem, place, physical=physical)
 
 
-def _found(problem, place: int, minimum: FitResult, level: Any, kind: LimitKind) -> Any:
+def _search(
+    problem, place: int, minimum: FitResult, level: Any, kind: LimitKind
+) -> Any:
     """Run the search."""
     base = foothold(problem, minimum)
     if not is_traced(base) and not bool(base.success) and _is_number(base):
         sound = is_sound(problem, minimum, place)
         base = dataclasses.replace(base, success=np.asarray(sound))
     if not is_traced(base) and not _is_number(base):
-        # The free fit has no usable number; expected limits may be found without it.
+        # Expected limits may be found without the free fit, which is not finite.
         blank = jax.tree.map(np.zeros_like, base)
         start = np.asarray(problem.numbers.vector)[np.asarray(problem.numbers.index)]
         base = dataclasses.replace(blank, x=start, status=base.status)
@@ -233,10 +235,10 @@ def _is_number(base: Any) -> bool:
 def _settled(
     nll_fn: Any, problem: Problem, place: int, searched: tuple[Any, ...], roots: Any
 ) -> tuple[FitResult, Any]:
-    """Search once more, where the first search came upon a lower minimum.
+    """Repeat the search if it found a lower minimum or data that are impossible.
 
-    Or where the data are impossible without signal: then the nuisance parameters of
-    the Asimov data are those fitted with next to nothing where nothing is expected.
+    Data may be impossible without signal: then the nuisance parameters of the Asimov
+    data come from a fit with a tiny yield in the empty bins.
     """
     minimum, level, kind = searched
     if roots.deepest < minimum.nll - tolerance(minimum.nll):
@@ -246,7 +248,7 @@ def _settled(
         again = best_fit(problem.at(state), place, physical=kind.physical)
         if bool(again.success) and again.nll < minimum.nll:
             minimum = again
-            roots = _found(problem, place, minimum, level, kind)
+            roots = _search(problem, place, minimum, level, kind)
     impossible = not bool(roots.possible) and bool(kind.a_posteriori)
     if impossible and hasattr(type(nll_fn), "filled"):
         task = dataclasses.replace(problem.task, objective=nll_fn.filled.bare)
@@ -256,7 +258,7 @@ def _settled(
         without = held.fit(throw=False)
         if bool(without.success):
             kind = kind._replace(a_posteriori=np.asarray(False))
-            roots = _found(problem.at(without), place, minimum, level, kind)
+            roots = _search(problem.at(without), place, minimum, level, kind)
     return minimum, roots
 
 
@@ -283,20 +285,20 @@ def _record(
 
 
 def _status(ends: Any) -> LIMIT:
-    """Return the members of `LIMIT` that the ``END_*`` integers stand for."""
+    """Return the members of `LIMIT` for the ``END_*`` integers."""
     return jax.tree.map(lambda code: ends.astype(code.dtype), LIMIT.found)
 
 
 def start_state(nll_fn: Any, params: Any, nuisances: str) -> Any:
-    """Return the start values, which are those of the Asimov data if "a priori".
+    """Return the start values, which "a priori" Asimov data have, too.
 
     Args:
         nll_fn: -ln L or a Model.
-        params: State, or the end of a fit, or None.
+        params: A State, a FitResult or None.
         nuisances: ``"a posteriori"`` or ``"a priori"``.
 
     Raises:
-        ArgumentValueError: If start values are needed, and only their fit is known.
+        ArgumentValueError: If start values are needed and `params` is a FitResult.
     """
     if not isinstance(params, FitResult):
         return params
@@ -311,7 +313,7 @@ def start_state(nll_fn: Any, params: Any, nuisances: str) -> Any:
 
 
 def _checked(level: Any, nuisances: str, test_statistic: Any) -> bool:
-    """Check the arguments, and return whether the POI is not negative."""
+    """Check the arguments, and return whether a negative POI is unphysical."""
     check_nuisances(nuisances)
     if not is_traced(level) and not 0 < level < LARGEST_LEVEL:
         raise ArgumentValueError(
@@ -329,7 +331,7 @@ def _checked(level: Any, nuisances: str, test_statistic: Any) -> bool:
 
 
 def _check(problem: Problem, place: int, minimum: FitResult, roots: Any) -> None:
-    """Raise where a limit is beyond a bound, or none was found at all."""
+    """Raise an error if a limit is beyond a bound, or if there is no limit."""
     poi, ends = problem.labels[place], np.asarray(roots.ends)
     texts = dict(zip(sorted(N_SIGMA), BAND_TEXTS, strict=True))
     which = [f"expected {texts[n]}" for n in N_SIGMA] + ["observed"]

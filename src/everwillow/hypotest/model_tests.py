@@ -1,4 +1,4 @@
-"""One line on a Model: the CLs of a value, the significance of a signal."""
+"""The CLs of a value and the significance of a signal of a Model in one call."""
 
 from collections.abc import Callable
 from typing import Any, Unpack
@@ -28,9 +28,9 @@ class ClsResult(eqx.Module):
         observed: CLs of the data.
         expected: CLs expected without signal.
         pnull: Probability of data at least as extreme with the tested value (CLs+b).
-        palt: The same without signal (CLb).
+        palt: Probability of data at least as extreme without signal (CLb).
         mu_hat: The best fit.
-        nuisances: With which nuisance parameters the Asimov data are made.
+        nuisances: The nuisance parameters of the Asimov data, as in `limits`.
     """
 
     poi: str = eqx.field(static=True)
@@ -65,25 +65,25 @@ def cls(
 ) -> ClsResult:
     r"""Return the CLs of one value of a POI, observed and expected.
 
-    By the asymptotic formulas of arXiv:1007.1727 for :math:`\tilde q_\mu`, with Asimov
-    data at 0. For many values make an `AsymptoticCalculator`, which keeps the fits that
-    they share; for a limit call `limits`.
+    It comes from the asymptotic formulas of arXiv:1007.1727 for :math:`\tilde q_\mu`,
+    with Asimov data at 0. For many values make an `AsymptoticCalculator`, which keeps
+    the common fits; for a limit call `limits`.
 
     Args:
         nll_fn: A Model; or -ln L, with `params`, `observation` and `predict_fn`.
         poi: The parameter of interest.
         value: Its tested value.
-        params: Start values, or the end of a fit; those of a Model if None.
+        params: Start values, or a FitResult; those of a Model if None.
         observation: The data; those of a Model if None.
         nuisances: ``"a posteriori"`` or ``"a priori"``, as in `limits`.
         test_statistic: ``QTilde()`` by default.
         predict_fn: From a State to the expected observation, for a plain function.
         **options: `FitOptions`, as in `fit`: `fixed`, `bounds`, `solver`, `max_steps`.
 
-    What needs a fit that failed is NaN, and does not take the rest away.
+    A result that needs a failed fit is NaN; the others are computed.
 
     Raises:
-        FitError: If fits failed, so that nothing is known.
+        FitError: If fits failed, so that there is no result.
 
     Example:
         >>> import everwillow as ew
@@ -124,13 +124,13 @@ class DiscoveryResult(eqx.Module):
     """The significance of a signal.
 
     Attributes:
-        poi: Its parameter.
+        poi: The parameter of the signal.
         significance: Z, one-sided; 0 where the best fit is negative.
         pvalue: Probability of data at least as extreme without signal.
         expected: The median significance for data with the signal at 1.
         mu_hat: The best fit.
         q0: The test statistic.
-        nuisances: With which nuisance parameters the Asimov data are made.
+        nuisances: The nuisance parameters of the Asimov data, as in `limits`.
     """
 
     poi: str = eqx.field(static=True)
@@ -166,29 +166,29 @@ def discovery(
 ) -> DiscoveryResult:
     r"""Return the significance of a signal, observed and expected.
 
-    By the asymptotic formulas of arXiv:1007.1727 for :math:`q_0`: :math:`Z =
-    \sqrt{q_0}`, and :math:`\sqrt{q_{0,A}}` of Asimov data with the signal at
-    `mu_asimov` is the median expected. Both have derivatives under `jax.grad`.
+    It comes from the asymptotic formulas of arXiv:1007.1727 for :math:`q_0`:
+    :math:`Z = \sqrt{q_0}`, and the median expected significance is
+    :math:`\sqrt{q_{0,A}}` of Asimov data with the signal at `mu_asimov`. Both are
+    differentiable by `jax.grad`.
 
-    Where a parameter has no effect without the signal, as the mass of a peak, the best
-    fit is also sought from other values of it, but only in a call outside of JAX
-    transformations. Inside, it starts where `params` says: with a signal above zero,
-    and the parameter close to where it is to be found.
+    A parameter such as the mass of a peak has no effect without the signal. Outside of
+    JAX transformations fits start from several values of it. Inside, they start from
+    `params` only: give a positive signal, and a value close to the best fit.
 
     Args:
         nll_fn: A Model; or -ln L, with `params`, `observation` and `predict_fn`.
         poi: The parameter of the signal.
-        params: Start values, or the end of a fit; those of a Model if None.
+        params: Start values, or a FitResult; those of a Model if None.
         observation: The data; those of a Model if None.
         mu_asimov: The signal of the Asimov data.
         nuisances: ``"a posteriori"`` or ``"a priori"``, as in `limits`.
         predict_fn: From a State to the expected observation, for a plain function.
         **options: `FitOptions`, as in `fit`: `fixed`, `bounds`, `solver`, `max_steps`.
 
-    What needs a fit that failed is NaN, and does not take the rest away.
+    A result that needs a failed fit is NaN; the others are computed.
 
     Raises:
-        FitError: If fits failed, so that nothing is known.
+        FitError: If fits failed, so that there is no result.
 
     Example:
         >>> import everwillow as ew

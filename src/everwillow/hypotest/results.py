@@ -23,15 +23,15 @@ class LIMIT(eqx.Enumeration):
 
 
 class TestStatResult(eqx.Module):
-    """The value of a test statistic, and the fits that it was made of.
+    """The value of a test statistic, and its fits.
 
     Attributes:
         value: The test statistic, with its factor 2; NaN if a fit failed.
         test: The tested value of the POI.
         q_asimov: The test statistic of the Asimov data, None if it was not computed.
-        extras: Further results of the test statistic. `CowanTestStatistic`
-            gives the fits ``fit_free`` and ``fit_constrained``; ``fit_zero``, with the
-            POI held at 0, where one was needed; ``mu_hat``; and with Asimov data also
+        extras: Further results of the test statistic. Those of `CowanTestStatistic` are
+            the fits ``fit_free`` and ``fit_constrained``; ``fit_zero``, with the POI
+            held at 0, or None; ``mu_hat``; and with Asimov data also
             ``asimov_fit_free``, ``asimov_fit_constrained`` and ``mu_asimov``.
     """
 
@@ -50,9 +50,9 @@ class HypoTestResult(eqx.Module):
         q_obs: The test statistic of the data.
         pnull: Probability of data with at least this test statistic under the tested
             value (CLs+b of a limit).
-        palt: The same under the alternative hypothesis (CLb of a limit); None where
-            nothing is known of the alternative.
-        test_stat_result: What the test statistic returned.
+        palt: This probability under the alternative hypothesis (CLb of a limit); None
+            if the alternative is not known.
+        test_stat_result: The result of the test statistic.
     """
 
     q_obs: Any
@@ -77,12 +77,11 @@ class _AbstractNamedValues(eqx.Module):
 
 
 class BandValues(_AbstractNamedValues):
-    """What is expected, at the median and at one and two standard deviations.
+    """Expected values at the median and at one and two standard deviations.
 
-    The values belong to the quantiles 0.023, 0.159, 0.5, 0.841 and 0.977 of data of
-    the alternative hypothesis, in the order of the p-value: `minus_2sigma` has the
-    smallest. For limits that is also the smallest limit, from data that fluctuated
-    down.
+    The values are those at the quantiles 0.023, 0.159, 0.5, 0.841 and 0.977 of data of
+    the alternative hypothesis, ordered by the p-value: `minus_2sigma` has the smallest.
+    For limits that is also the smallest limit, from data that fluctuated down.
 
     Iterating gives pairs ``(name, value)``; ``bands["median"]`` is one value.
     """
@@ -99,16 +98,16 @@ class BandValues(_AbstractNamedValues):
 
 
 BAND_NAMES = ("minus_2sigma", "minus_1sigma", "median", "plus_1sigma", "plus_2sigma")
-# Their names in tables.
+# The names of the bands in tables.
 BAND_TEXTS = ("-2 sigma", "-1 sigma", "median", "+1 sigma", "+2 sigma")
-# How many standard deviations each of them is away from the median.
+# The distance of each band from the median in standard deviations.
 N_SIGMA = (-2.0, -1.0, 0.0, 1.0, 2.0)
 
 
 def observed_and_expected(
     head: str, observed: Any, expected: BandValues, *, digits: int
 ) -> str:
-    """Return a table of an observed value and of those expected, below a headline."""
+    """Return a table of an observed value and expected ones, below a headline."""
     rows = [(head, ""), ("observed", f"{float(observed):.{digits}g}")]
     rows += [
         (f"expected {text}", f"{float(value):.{digits}g}")
@@ -123,9 +122,9 @@ class ExpectedBands(_AbstractNamedValues):
     Iterating gives pairs ``(name, BandValues)``; ``expected["cls"]`` is one of them.
 
     Attributes:
-        pnull: Of the tested value.
-        palt: Of the alternative hypothesis.
-        cls: Their ratio.
+        pnull: The p-values of the tested value.
+        palt: The p-values of the alternative hypothesis.
+        cls: The ratio of the two.
     """
 
     pnull: BandValues
@@ -136,15 +135,16 @@ class ExpectedBands(_AbstractNamedValues):
 class ToyResult(eqx.Module):
     """The test statistic of pseudo-experiments.
 
-    Toys whose fits failed keep their place: their test statistic is NaN and their
-    status says why. `failures` counts them.
+    The test statistic of toys whose fits failed is NaN, and their status has the
+    reason. `failures` is their number.
 
     Attributes:
         q_null: The test statistic of toys of the tested value, shape ``(toys,)``.
-        q_alt: The same of toys of the alternative hypothesis; None if there were none.
-        status_null: How the fits of each toy ended, codes of `RESULTS`; the first
-            failure where there was one. None if the test statistic makes no fits.
-        status_alt: The same for the alternative hypothesis.
+        q_alt: The test statistic of toys of the alternative hypothesis; None if there
+            were none.
+        status_null: The status of the first failed fit of each toy of the tested value,
+            or success, as codes of `RESULTS`; None if the test statistic makes no fits.
+        status_alt: This status for toys of the alternative hypothesis.
     """
 
     q_null: Float[Any, " toys"]
@@ -161,7 +161,7 @@ class ToyResult(eqx.Module):
         return counts
 
     def __repr__(self) -> str:
-        """Say how many toys there are, and how many failed."""
+        """Return the numbers of toys and of failures."""
         if is_traced(self.q_null, self.q_alt):
             return "ToyResult(traced)"
         parts = [f"null: {_sentence(self.q_null, self.status_null)}"]

@@ -1,4 +1,4 @@
-r"""Test statistics: how incompatible data are with a value of the POI.
+r"""Test statistics for the incompatibility of data with a value of the POI.
 
 Those of Cowan, Cranmer, Gross and Vitells, arXiv:1007.1727, are twice -ln of a profile
 likelihood ratio, :math:`-2\ln\lambda(\mu) = 2\,(\mathrm{nll}(\mu,
@@ -46,8 +46,8 @@ class TestStatistic(eqx.Module):
     ) -> tuple[Any, dict[str, Any]]:
         """Return the value and a dictionary of further results.
 
-        An entry ``"q_asimov"`` of the dictionary becomes that field of the result,
-        ``"test"`` the value that was tested if it is not `poi_test`.
+        The entry ``"q_asimov"`` of the dictionary becomes a field of the result;
+        ``"test"`` replaces `poi_test` as the tested value.
         """
 
     def compute(
@@ -61,7 +61,8 @@ class TestStatistic(eqx.Module):
     ) -> TestStatResult:
         """Compute the test statistic of data.
 
-        Works under `jax.jit`, `jax.vmap` and `jax.grad`, where fits never raise.
+        It works under `jax.jit`, `jax.vmap` and `jax.grad`, where failed fits raise no
+        error.
 
         Args:
             nll_fn: -ln L or a Model, as in `fit`.
@@ -70,10 +71,10 @@ class TestStatistic(eqx.Module):
             poi_key: The parameter of interest.
             poi_test: Its tested value.
             **fit_kwargs: ``fixed``, ``bounds``, ``solver``, ``max_steps`` as in `fit`,
-                and what the test statistic itself takes.
+                and arguments of the test statistic.
 
         Returns:
-            The value with what it was made of; NaN where a fit failed.
+            The value, NaN if a fit failed, with the fits.
         """
         value, extras = self._compute(
             nll_fn, params, observation, poi_key, poi_test, **fit_kwargs
@@ -88,30 +89,29 @@ class CowanTestStatistic(TestStatistic):
 
     `compute` takes more arguments than the base class, all by name:
 
-    - ``asimov_observation``: Asimov data, for which ``q_asimov`` is filled; or
-      ``predict_fn``, from a State to the expected observation, to make them with.
+    - ``asimov_observation``: Asimov data for ``q_asimov``; or ``predict_fn``, from a
+      State to the expected observation, to make them.
     - ``mu_asimov``: the POI of the Asimov data, by default 0.
     - ``nuisances``: ``"a posteriori"`` (default), the Asimov data are made with the
       nuisance parameters fitted to the data at `mu_asimov`; or ``"a priori"``, with
       the start values.
     - ``throw``: whether to raise when a fit fails, by default False.
 
-    Where a conditional fit is lower than the free fit beyond rounding, the free fit is
-    made again from there; and where a parameter has no effect in one of them, from
-    other values of that parameter.
-    Where negative values of the POI count for nothing, a free fit that fails below 0
-    gives way to that over values from 0 on. Ranges of fits, as a workspace has them,
-    are no bounds for the POI.
+    If a conditional fit is lower than the free fit beyond rounding, the free fit is
+    repeated from there. If a parameter has no effect at the end of one of them, it is
+    repeated from other values of that parameter.
+    If negative values of the POI are unphysical, a failed free fit is repeated with a
+    lower bound of 0. Ranges of fits, such as those of a workspace, do not bound the
+    POI.
     """
 
-    # What negative values of the POI count: as any others (None); nothing, as the
-    # likelihood ratio is to the POI at 0 when the best one is negative ("zero"), eq.
-    # (10); nothing, as it is 0 then ("held").
+    # How to treat a negative best fit of the POI: like any other (None); the likelihood
+    # ratio is to the POI at 0 ("zero"), eq. (10); the same, where the tested value is 0
+    # ("held").
     floor: ClassVar[str | None] = None
 
-    # Compares the best fit with the tested value: where the result is true, data are
-    # not less compatible with the tested value, and the test statistic is 0. None
-    # where deviations count either way.
+    # Comparison of the best fit with the tested value that is true on the side where
+    # the test statistic is 0; None for two-sided test statistics.
     beyond: ClassVar[Callable[[Any, Any], Any] | None] = None
 
     def _of_ratio(self, twice_ratio: Any, mu_hat: Any, poi_test: Any) -> Any:
@@ -119,7 +119,7 @@ class CowanTestStatistic(TestStatistic):
         if self.beyond is None:
             return twice_ratio
         beyond = self.beyond(mu_hat, poi_test)
-        # A failed fit stays NaN on both sides.
+        # NaN, for a failed fit, on both sides.
         nothing = 0 * twice_ratio
         return namespace(beyond, twice_ratio).where(beyond, nothing, twice_ratio)
 
@@ -183,10 +183,10 @@ class CowanTestStatistic(TestStatistic):
                 "asimov_fit_free": asimov.free,
                 "asimov_fit_constrained": asimov.held[0],
             }
-            # What does not depend on the tested value; never anything traced.
-            found = {"free": fits.free, "asimov": known, "asimov_free": asimov.free}
+            # Keep results that do not depend on the tested value and are not traced.
+            common = {"free": fits.free, "asimov": known, "asimov_free": asimov.free}
             if not is_traced(fits, asimov, known.task, known.numbers):
-                shared |= found
+                shared |= common
         value = self._of_ratio(fits.twice_ratio, fits.mu_hat, test)
         if throw and not _are_known(value, extras.get("q_asimov", value)):
             check_fits(extras)
@@ -203,7 +203,7 @@ def _are_known(*values: Any) -> bool:
 
 
 def check_fits(extras: dict[str, Any]) -> None:
-    """Raise `FitError` for the first fit that is no minimum, where that is known."""
+    """Raise `FitError` for the first fit that is known to have failed."""
     for fit in fits_of(extras).values():
         if not is_traced(fit.success):
             fit.check()
@@ -216,7 +216,7 @@ class TMu(CowanTestStatistic):
 class TMuTilde(CowanTestStatistic):
     r""":math:`\tilde t_\mu = -2\ln\tilde\lambda(\mu)`, for a POI >= 0; eq. (11).
 
-    Where the best fit is negative, the ratio is to the fit with the POI at 0.
+    If the best fit is negative, the ratio is to the fit with the POI at 0.
     """
 
     floor: ClassVar[str | None] = "zero"
@@ -231,8 +231,8 @@ class QMu(CowanTestStatistic):
 class QTilde(CowanTestStatistic):
     r""":math:`\tilde q_\mu`, for upper limits on a POI that is not negative; eq. (16).
 
-    Where the best fit is negative, the ratio is to the fit with the POI at 0; where it
-    is above the tested value, the test statistic is 0.
+    If the best fit is negative, the ratio is to the fit with the POI at 0; if it is
+    above the tested value, the test statistic is 0.
     """
 
     floor: ClassVar[str | None] = "zero"
@@ -242,8 +242,8 @@ class QTilde(CowanTestStatistic):
 class Q0(CowanTestStatistic):
     r""":math:`q_0`, for discoveries; 0 where the best fit is negative; eq. (12).
 
-    It always tests 0, whatever value it is given, and its Asimov data have the POI at
-    1 unless ``mu_asimov`` is something else than 0.
+    It always tests 0 and ignores the given value. Its Asimov data have the POI at
+    ``mu_asimov``, or at 1 if that is 0.
     """
 
     floor: ClassVar[str | None] = "held"
@@ -260,7 +260,7 @@ class Q0(CowanTestStatistic):
 
 
 def check_test_statistic(test_statistic: Any) -> TestStatistic:
-    """Return the test statistic, or raise if it is none."""
+    """Check that an object is a test statistic and return it."""
     if isinstance(test_statistic, TestStatistic):
         return test_statistic
     raise ArgumentTypeError(
@@ -287,8 +287,8 @@ def constrained_fit(
         params: Start values; those of a Model if None.
         observation: The data; those of a Model if None.
         poi_key: The parameter of interest.
-        poi_value: Where to hold it.
-        throw: Whether to raise where there is no minimum.
+        poi_value: The value at which to hold it.
+        throw: Whether to raise an error if there is no minimum.
         **options: `FitOptions`, as in `fit`: `fixed`, `bounds`, `solver`, `max_steps`.
 
     Example:

@@ -63,13 +63,13 @@ class _ToyBatch(eqx.Module):
 
     Attributes:
         q: The test statistic of each toy.
-        status: How its fits ended; the first failure if there was one.
+        status: The status of the first failed fit of each toy, or success.
         vector: All parameters of the best fits.
-        nll: -ln L of those.
+        nll: -ln L of the best fits.
         held: All parameters of the fits with the POI held.
         held_sound: Whether -ln L is at its minimum there.
-        idle: Which parameters have no effect where one of its fits ended.
-        end: The parameters there.
+        idle: Which parameters have no effect at the end of a fit.
+        end: The parameters at this end.
     """
 
     q: Any
@@ -84,7 +84,7 @@ class _ToyBatch(eqx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class _ToyTest:
-    """The test of one value of the POI, as all toys undergo it.
+    """The test of one value of the POI with toys.
 
     Attributes:
         statistic: The test statistic.
@@ -93,7 +93,7 @@ class _ToyTest:
         poi: The parameter of interest.
         place: Its position.
         tested: Its tested value.
-        sampler: Draws one toy.
+        sampler: The function that draws one toy.
         key: PRNG key or seed of all toys.
         options: Options of the fits.
     """
@@ -128,7 +128,7 @@ class _ToyTest:
         )
         status = _first_failure(fits_of(result.extras))
         if status is not None:
-            # A fit without success has a known value where parameters have no effect.
+            # The value of a fit is known even if parameters have no effect at its end.
             good: Any = RESULTS.successful
             known = jnp.isfinite(result.value)
             status = RESULTS.where(known, good, status)
@@ -154,16 +154,16 @@ class _ToyTest:
         return jax.tree.map(np.asarray, out)
 
     def starts_elsewhere(self, problem: Problem, batch: _ToyBatch, toys: Any) -> Any:
-        """Return other start values where parameters have no effect at an end."""
+        """Return other start values for fits that ended where parameters are idle."""
         numbers, _ = self._numbers(problem)
         out = programs.call(_start_lanes, problem.task, numbers, batch, toys)
         return np.asarray(out)
 
     def _numbers(self, problem: Problem) -> tuple[Numbers, str | None]:
-        """Return what all toys of a hypothesis have in common.
+        """Return the numbers that all toys of a hypothesis have in common.
 
-        The POI is kept from negative values, if those count for nothing: the minimum
-        over allowed values is then found by one fit rather than two.
+        If negative values of the POI are unphysical, 0 becomes its lower bound, so that
+        one fit instead of two finds the minimum over allowed values.
 
         Returns:
             The numbers, and the `floor` of `likelihood_ratio` that is left.
@@ -178,7 +178,7 @@ class _ToyTest:
     def attempt(self, size: int) -> Callable[[Problem, Any], State | None]:
         """Return a conditional fit to the data in the program of the toys.
 
-        That program has to be compiled anyhow, the one of a single fit perhaps not.
+        That program is compiled in any case, the one of a single fit perhaps not.
         """
 
         def fit(problem: Problem, value: Any) -> State | None:
@@ -201,14 +201,15 @@ class ToyGenerator:
     """Draws toys and computes their test statistic.
 
     Attributes:
-        test_statistic: For example `QTilde`.
-        ntoys: How many toys of each hypothesis.
-        map_fn: Turns a function of one toy into one of many: `jax.vmap`, or for
-            instance ``lambda f: lambda xs: jax.lax.map(f, xs, batch_size=100)``. With
-            `jax.vmap` the toys run in batches of `batch_size`, on all cores; what is
-            given instead gets all toys at once.
-        batch_size: How many toys at once, so that memory is bounded. By default as
-            many as fit the cache of a CPU, or a part of the memory of another device.
+        test_statistic: The test statistic, for example `QTilde`.
+        ntoys: The number of toys of each hypothesis.
+        map_fn: Transformation of a function of one toy into a function of many:
+            `jax.vmap`, or for instance ``lambda f: lambda xs: jax.lax.map(f, xs,
+            batch_size=100)``. With `jax.vmap` the toys run in batches of `batch_size`,
+            on all cores; other functions get all toys at once.
+        batch_size: The number of toys in a batch, which bounds the memory. By default a
+            batch fits into the cache of a CPU, or into a part of the memory of another
+            device.
 
     Example:
         >>> import everwillow as ew
