@@ -171,7 +171,7 @@ def yield_chi2(
         ndof: Degrees of freedom; by default the rank of the covariance.
 
     Raises:
-        ArgumentTypeError: If `model` is no Model.
+        ArgumentTypeError: If `model` is not a Model.
 
     Example:
         >>> import everwillow as ew

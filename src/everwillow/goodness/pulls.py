@@ -71,7 +71,7 @@ def data_pulls(
         data_variance: As in `yield_chi2`.
 
     Raises:
-        ArgumentTypeError: If `model` is no Model.
+        ArgumentTypeError: If `model` is not a Model.
 
     Example:
         >>> import numpy as np

@@ -1,6 +1,6 @@
 """The plots of a statistical analysis; needs the extra ``plot``."""
 
-# First of all, as it says which extra is missing.
+# Imported first, as it raises the error for a missing extra.
 from everwillow.plotting import style as style
 from everwillow.plotting.cross_sections import (
     cross_section as cross_section,

@@ -1,4 +1,4 @@
-"""Arrays as plots take them: copied to the host, with shapes that fit."""
+"""Checks of the arguments of plots: arrays on the host with the right shapes."""
 
 from collections.abc import Collection
 from typing import Any
@@ -10,12 +10,12 @@ from everwillow._errors import ArgumentTypeError, ArgumentValueError, ShapeMisma
 
 
 def vector(value: Any, name: str, length: int | None = None) -> np.ndarray:
-    """Return a vector of floats, in which NaN is allowed: such entries are marked.
+    """Return a vector of floats, which may contain NaN.
 
     Args:
-        value: Anything that NumPy takes.
-        name: What it is, for the error message.
-        length: How many entries it has to have; one number is given to all.
+        value: Anything that NumPy converts to an array.
+        name: The name of the argument in error messages.
+        length: The required number of entries; a single number is repeated.
     """
     array = numbers(value, name)
     if array.ndim == 0 and length is not None:
@@ -66,10 +66,10 @@ def check_source(
     """Check that there is either a record, or the arrays in place of it.
 
     Args:
-        what: What is drawn, for the error message.
+        what: The name of the plot in error messages.
         record: The record, or None.
-        optional: Names of arrays that need not be given.
-        **arrays: The arrays by name; None where there is none.
+        optional: Names of optional arrays.
+        **arrays: The arrays by name, or None.
     """
     given = [name for name, value in arrays.items() if value is not None]
     if record is not None and given:
@@ -84,7 +84,7 @@ def check_source(
 
 
 def unknown_record(record: Any, what: str, known: str) -> ArgumentTypeError:
-    """Build the error for an object of which a plot cannot be made."""
+    """Return the error for a record of a wrong type."""
     return ArgumentTypeError(
         f"{what}: cannot draw a {type(record).__name__}; expected {known}, or arrays "
         "by keyword."

@@ -1,4 +1,4 @@
-"""What plots take from records: the thin layer between results and arrays."""
+"""Arrays that plots take from records."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -52,15 +52,15 @@ def ranking_of(result: Any, poi: Any) -> tuple[dict[str, Any], str, float, float
     if not isinstance(result, RankingResult):
         raise unknown_record(result, "ranking", "a RankingResult")
     pois = list(result.pois)
-    wanted = pois[0] if poi is None else poi
-    wanted = ".".join(wanted) if isinstance(wanted, tuple) else wanted
+    label = pois[0] if poi is None else poi
+    label = ".".join(label) if isinstance(label, tuple) else label
     if poi is None and len(pois) > 1:
         raise ArgumentValueError(
             f"poi: the ranking has several; choose one of {', '.join(pois)}."
         )
-    if wanted not in pois:
-        raise unknown_key(wanted, pois, where="poi")
-    row = pois.index(wanted)
+    if label not in pois:
+        raise unknown_key(label, pois, where="poi")
+    row = pois.index(label)
     arrays: dict[str, Any] = {"names": result.names, "linear": None}
     for name, prefix in (("postfit", ""), ("prefit", "prefit_")):
         linear = np.asarray(getattr(result, name))[row]
@@ -79,7 +79,7 @@ def ranking_of(result: Any, poi: Any) -> tuple[dict[str, Any], str, float, float
     if not np.isfinite(np.asarray(arrays["pulls"])).any():
         arrays |= {"pulls": None, "errors": None}
     value, error = result.poi_values[row], result.poi_errors[row]
-    return arrays, wanted, float(value), float(error)
+    return arrays, label, float(value), float(error)
 
 
 def scan_of(result: Any) -> tuple[Any, Any, Any, Any, Any]:
@@ -91,7 +91,7 @@ def scan_of(result: Any) -> tuple[Any, Any, Any, Any, Any]:
 
 
 def interval_of(result: Any, name: Any) -> tuple[float | str, float | str]:
-    """Return the ends of the interval of one parameter, or why there is none.
+    """Return the ends of the interval of one parameter, or reasons for missing ones.
 
     Args:
         result: Intervals of several parameters, or the two ends.
@@ -118,7 +118,7 @@ def _words(status: Any) -> Any:
 
 
 def ends_of_range(result: ScanResult) -> tuple[str, str]:
-    """Return "at bound" for the side on which the best value has no range."""
+    """Return "at bound" for the side on which the best value is at a bound."""
     labels, minimum = result.minimum.labels, result.minimum
     place = labels.index(result.name) if result.name in labels else None
     if place is None or not minimum.at_bound[place]:
@@ -149,7 +149,7 @@ def curves_of(curves: Any) -> Any:
 
 
 def _with_end(contour: ContourResult) -> np.ndarray:
-    # Rows of NaN keep the pieces of a curve apart, and an open one open.
+    # Rows of NaN separate the pieces of a curve, and mark an open one.
     points = np.asarray(contour.points)
     return points if contour.closed else np.append(points, [[np.nan] * 2], axis=0)
 
@@ -175,7 +175,7 @@ def correlation_of(result: Any) -> tuple[Any, Any]:
 
 
 def five_of(expected: Any) -> Any:
-    """Return rows of five values of whatever knows its bands; arrays as they are."""
+    """Return rows of five values from records with bands; arrays as they are."""
     if _has(expected, "cls"):
         return five_of(expected.cls)
     if _has(expected, *BANDS):

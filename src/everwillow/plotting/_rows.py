@@ -1,4 +1,4 @@
-"""Plots with a row for each name: how large they are, and what is in each row."""
+"""Plots with a row for each name: sizes, names and marks of empty rows."""
 
 import math
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ class Rows(NamedTuple):
     """The sizes of a plot with rows.
 
     Attributes:
-        number: How many there are.
-        height: Of one row, in inches.
-        font: Size of the names, in points.
+        number: The number of rows.
+        height: The height of one row, in inches.
+        font: The font size of the names, in points.
     """
 
     number: int
@@ -33,7 +33,7 @@ class Rows(NamedTuple):
 
 
 def rows_for(count: int) -> Rows:
-    """Return sizes that a page has room for: smaller ones where there are many rows."""
+    """Return sizes that fit on a page; they are smaller for many rows."""
     if count <= 12:
         return Rows(count, 0.25, 9.5)
     if count <= 30:
@@ -44,7 +44,7 @@ def rows_for(count: int) -> Rows:
 
 
 def columns_for(count: int, limit: int = 50) -> list[slice]:
-    """Return which rows are in which column, all columns about equally long."""
+    """Return the rows of each column; all columns have about the same length."""
     number = max(1, math.ceil(count / limit))
     length = math.ceil(count / number)
     return [slice(i * length, min((i + 1) * length, count)) for i in range(number)]
@@ -54,10 +54,10 @@ def name_rows(axes: Axes, rows: Rows, texts: Sequence[str], total: int) -> None:
     """Write the names, and shade every other row when there are many.
 
     Args:
-        axes: Where.
-        rows: Sizes.
+        axes: The axes to draw on.
+        rows: The sizes of the rows.
         texts: A name for each row.
-        total: How many rows the axis has room for; columns side by side are alike.
+        total: The number of rows of the axis, equal for columns side by side.
     """
     axes.set_ylim(rows.number - total - 0.5, rows.number - 0.5)
     axes.set_yticks(rows.positions, texts, fontsize=rows.font)
@@ -74,14 +74,14 @@ def absent(
     *,
     instead: Sequence[str] | None = None,
 ) -> None:
-    """Mark rows that have no value, so that nobody takes them for zero.
+    """Mark rows without a value, so that they do not look like zero.
 
     Args:
-        axes: Where.
-        rows: Sizes.
-        where: Which rows.
-        x: Where it is written.
-        instead: What is written in each row; "no value" where it is empty.
+        axes: The axes to draw on.
+        rows: The sizes of the rows.
+        where: Which rows have no value.
+        x: The position of the text.
+        instead: The text of each row; "no value" if it is empty.
     """
     for i in np.flatnonzero(where).tolist():
         text = instead[i] if instead is not None else ""

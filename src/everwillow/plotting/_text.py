@@ -1,4 +1,4 @@
-"""Names as readers know them, numbers with the digits that mean something."""
+"""Texts in plots: labels of parameters, and numbers with significant digits."""
 
 import math
 import re
@@ -16,13 +16,13 @@ _LONGEST = 52
 
 
 def text_of(name: Any, labels: Labels) -> str:
-    """Return the label of a parameter; its name, shortened if very long, without one.
+    """Return the label of a parameter, or its name, shortened if it is very long.
 
     An element such as ``"gamma[3]"`` has its own label or takes that of ``"gamma"``.
 
     Args:
         name: A parameter key or the label of an element.
-        labels: Name to text, in which ``$...$`` is mathematics.
+        labels: Labels by name, in which ``$...$`` is mathematics.
     """
     labels = labels or {}
     name = ".".join(name) if isinstance(name, tuple) else str(name)
@@ -34,7 +34,7 @@ def text_of(name: Any, labels: Labels) -> str:
     if len(name) > _LONGEST and "$" not in name:
         half = _LONGEST // 2 - 1
         name = f"{name[:half]}…{name[-half:]}"
-    # Two of them are mathematics, as in a label; one is a name that has a dollar.
+    # Pairs of dollars enclose mathematics; a single one is part of the name.
     return name.replace("$", r"\$") if name.count("$") % 2 else name
 
 
@@ -46,12 +46,12 @@ def text_width(texts: Iterable[str], size: float) -> float:
 
 
 def wrapped(text: str, width: float, size: float) -> list[str]:
-    """Return lines of a text, divided between words where they would be too wide.
+    """Return the lines of a text, with line breaks between words if they are too wide.
 
     Args:
-        text: The text; its own lines are kept.
-        width: Of a line, in inches.
-        size: Of the font, in points.
+        text: The text; its line breaks are kept.
+        width: The width of a line, in inches.
+        size: The size of the font, in points.
     """
     lines: list[str] = []
     for part in text.split("\n"):
@@ -68,7 +68,7 @@ def wrapped(text: str, width: float, size: float) -> list[str]:
 
 
 def column(*values: Iterable[float]) -> list[list[str]]:
-    """Return numbers as text, all with the digits that two of the smallest need."""
+    """Return numbers as text, with decimals for two digits of the smallest number."""
     sizes = [abs(v) for part in values for v in part if math.isfinite(v) and v != 0]
     digits = min(_decimals(min(sizes)), 4) if sizes else 2
     return [
@@ -83,14 +83,14 @@ def with_errors(
     up: float,
     why: tuple[str, str] = ("no crossing", "no crossing"),
 ) -> str:
-    """Return mathematics for a value with its errors, one number if they round alike.
+    """Return the text of a value with its errors, or one error if they round alike.
 
     Args:
         value: The central value.
         down: Distance to the lower end, positive; NaN if there is none.
         up: Distance to the upper end.
-        why: Why there is none below and above, such as ``"at bound"``; infinity is for
-            ``"no crossing"``, and where the reason is empty nothing is written.
+        why: Reasons for missing errors below and above, such as ``"at bound"``; for
+            ``"no crossing"`` infinity is written, and nothing for an empty reason.
     """
     sizes = [e for e in (down, up) if math.isfinite(e) and e > 0]
     if not sizes:
@@ -106,7 +106,7 @@ def with_errors(
 
 
 def _reason(word: str, sign: str) -> str:
-    """Return what is written in place of an error."""
+    """Return the text in place of an error."""
     if word == "no crossing":
         return rf"{sign}\infty"
     text = word.replace(" ", r"\ ")
@@ -114,7 +114,7 @@ def _reason(word: str, sign: str) -> str:
 
 
 def split_errors(statistical: Iterable[float], systematic: Iterable[float]) -> str:
-    """Return mathematics for two parts of an error, each with a lower and an upper."""
+    """Return the text of two parts of an error, each with a lower and an upper one."""
     statistical, systematic = tuple(statistical), tuple(systematic)
     every = [e for e in (*statistical, *systematic) if math.isfinite(e) and e > 0]
     digits = _decimals(max(every)) if every else 2

@@ -25,16 +25,16 @@ class Unrolled(NamedTuple):
     """Bins of several axes side by side: blocks of the longest axis.
 
     Attributes:
-        edges: Of the bins in the plot.
-        name: What the horizontal axis is.
-        shape: Of the arrays that are drawn.
+        edges: The edges of the bins in the plot.
+        name: The name of the horizontal axis.
+        shape: The shape of the drawn arrays.
         order: The axes of the arrays, the inner one last.
         blocks: The name of each block; one without a name if there is one axis.
         size: Number of bins in a block.
         categories: Names of the bins, if they have no edges.
-        outer: What the blocks are bins of.
-        titles: What to write instead of `name` and `outer`.
-        flow: Whether the first and the last bin of the inner axis have no end.
+        outer: The name of the axes whose bins are the blocks.
+        titles: Titles in place of names of axes.
+        flow: Whether the first and the last bin of the inner axis are infinite.
     """
 
     edges: np.ndarray
@@ -52,8 +52,8 @@ class Unrolled(NamedTuple):
         """Return an array in the order of the bins of the plot.
 
         Args:
-            values: Of the shape of the axes, or a vector of all bins in C order.
-            name: What it is, for the error message.
+            values: An array of the shape of the axes, or a vector of bins in C order.
+            name: The name of the argument in error messages.
         """
         array = numbers(values, name)
         size = math.prod(self.shape)
@@ -69,14 +69,15 @@ class Unrolled(NamedTuple):
         return self.edges.size - 1
 
     def unit(self, *, per_width: bool | None, counts: bool) -> tuple[np.ndarray, bool]:
-        """Return what bins are divided by, and whether these are their widths.
+        """Return the divisors of the bins, and whether these are widths.
 
         Args:
-            per_width: Whether to divide; None for counts in bins of unequal widths.
-            counts: Whether what is drawn are numbers of events.
+            per_width: Whether to divide by widths; None to divide counts in bins of
+                unequal widths.
+            counts: Whether the values are numbers of events.
 
         Raises:
-            ArgumentValueError: If bins shall be divided that have no widths.
+            ArgumentValueError: If `per_width` is True for bins without widths.
         """
         has = len(self.blocks) == 1 and self.categories is None and bool(self.shape)
         if per_width and not has:
@@ -89,7 +90,7 @@ class Unrolled(NamedTuple):
         return steps if per_width else np.ones_like(steps), per_width
 
     def density(self, quantity: str, labels: Labels, *, per_width: bool) -> str:
-        """Return what a quantity is called, also when it is divided by widths."""
+        """Return the title of a quantity, which may be divided by widths."""
         if not per_width:
             return quantity
         name = text_of(self.name, {**self.titles, **(labels or {})})
@@ -98,11 +99,11 @@ class Unrolled(NamedTuple):
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """What stands below the axis: names of blocks or of categories, or nothing."""
+        """The texts below the axis: names of blocks or of categories, if any."""
         return self.blocks if len(self.blocks) > 1 else self.categories or ()
 
     def height(self, width: float, labels: Labels = None) -> float:
-        """Return what the names below a panel of some width need, in inches."""
+        """Return the height of the names below a panel of some width, in inches."""
         texts = [text_of(name, labels) for name in self.texts]
         if not _is_upright(texts, width):
             return 0.0
@@ -114,9 +115,9 @@ class Unrolled(NamedTuple):
         """Name the bins or blocks below the lowest panel, and separate blocks.
 
         Args:
-            panels: On top of each other, all with these bins.
-            width: Of a panel, in inches.
-            labels: Text instead of names.
+            panels: The panels from top to bottom, all with these bins.
+            width: The width of a panel, in inches.
+            labels: Labels in place of names.
         """
         below, several = panels[-1], len(self.blocks) > 1
         starts = self.edges[:: self.size]
@@ -139,7 +140,7 @@ class Unrolled(NamedTuple):
             _lift_zero(axes)
 
     def _mark(self, panels: Sequence[Axes]) -> str:
-        """Shade bins without an end, and return what is said of them."""
+        """Shade infinite bins, and return a remark on them."""
         first, last = self.flow
         numbers = [0] * first + [self.size - 1] * last
         for start in range(0, self.bins, self.size):
@@ -148,7 +149,7 @@ class Unrolled(NamedTuple):
                 for axes in panels:
                     axes.axvspan(low, high, color="0.5", alpha=0.13, lw=0, zorder=2.5)
         if numbers and len(self.blocks) == 1:
-            # Numbers along an axis that has no more of them would be wrong.
+            # Number the finite part of the axis only.
             low, high = self.edges[int(first)], self.edges[self.bins - last]
             below = panels[-1]
             ticks = [t for t in below.get_xticks() if low <= t <= high]
@@ -171,7 +172,7 @@ _FLOW = {
 
 
 def unrolled(axes: Sequence[Axis]) -> Unrolled:
-    """Return how the bins of some axes are put side by side."""
+    """Return the arrangement of the bins of some axes side by side."""
     axes = tuple(axes)
     shape = tuple(axis.size for axis in axes)
     if not axes:
@@ -208,7 +209,7 @@ def unrolled(axes: Sequence[Axis]) -> Unrolled:
 
 
 def _finite(edges: np.ndarray) -> np.ndarray:
-    """Return edges with bins of flow as wide as their neighbours."""
+    """Return edges in which infinite bins are as wide as their neighbours."""
     out = edges.copy()
     if np.isinf(out[-1]):
         step = out[-2] - out[-3] if out.size > 2 and np.isfinite(out[-3]) else 1.0
@@ -232,7 +233,7 @@ def _end(value: float) -> str:
 
 
 def _is_upright(texts: Sequence[str], width: float) -> bool:
-    """Return whether names side by side would touch."""
+    """Return whether names are written upright, as they would touch side by side."""
     return bool(texts) and text_width(texts, FONT) + 0.08 > width / len(texts)
 
 
@@ -242,7 +243,7 @@ def _name_ticks(
     """Write names in the middle of bins or blocks, so that they do not touch."""
     size, upright = FONT, _is_upright(texts, width)
     if upright:
-        # A line of upright text is as wide as its font is high.
+        # A line of upright text is as wide as the height of its font.
         room = width / len(texts)
         size = min(size, max(5.0, 72 * 0.8 * room))
         step = max(1, math.ceil(1.15 * size / 72 / room))

@@ -1,4 +1,4 @@
-"""Measured histograms: cross sections with theory, and what their errors come from."""
+"""Measured histograms: cross sections with theory, and the parts of their errors."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
@@ -50,13 +50,13 @@ def cross_section(
     around 1 in the lower panel is the total error of the measurement.
 
     Args:
-        axes: Of the histogram.
-        values: Measured, of the shape of the axes.
-        errors: Their total errors.
-        statistical: The statistical part of them.
+        axes: The axes of the histogram.
+        values: The measured values, of the shape of the axes.
+        errors: The total errors.
+        statistical: The statistical parts of the errors.
         theory: Predictions by name: values, or pairs of values and errors.
-        name: What is measured, for the vertical axis.
-        measured: What the points are called.
+        name: The name of the measured quantity, for the vertical axis.
+        measured: The name of the points in the legend.
         per_width: Whether to divide everything by the widths of the bins, of a single
             axis; None for events (`name`) in bins of unequal widths.
         below: Whether the lower panel has ratios to the measured values, or differences
@@ -65,8 +65,8 @@ def cross_section(
         **options: `PlotOptions`: `labels`, `title`, `note`, `size` and `style`.
 
     Raises:
-        ArgumentValueError: If bins of several axes shall be divided by widths.
-        ShapeMismatchError: If an array has not the shape of the axes.
+        ArgumentValueError: If `per_width` is True for bins of several axes.
+        ShapeMismatchError: If an array does not have the shape of the axes.
 
     Example:
         >>> figure = cross_section(
@@ -109,7 +109,7 @@ def _prediction(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return values and errors of a prediction."""
     where = f"theory[{name!r}]"
-    # A tuple of two numbers are the values of two bins, or one value with its error.
+    # A tuple of two numbers has the values of two bins, or one value with its error.
     is_pair = isinstance(value, tuple) and len(value) == 2
     is_pair = is_pair and (not plan.shape or np.ndim(value[0]) > 0)
     if not is_pair:
@@ -162,7 +162,7 @@ def _draw_below(
     lines: Mapping[Any, tuple[np.ndarray, np.ndarray | None]],
     below: Below,
 ) -> None:
-    """Compare predictions with measured values; the band has the error of these."""
+    """Compare predictions with measured values, whose errors are a band."""
     compared = comparison(middle, middle > 0, below)
     share = compared.band(axes, plan.edges, spread, color="0.85")
     axes.axhline(compared.centre, color="black", lw=0.8)
@@ -189,20 +189,20 @@ def uncertainty_breakdown(
     quantity: str | None = None,
     **options: Unpack[PlotOptions],
 ) -> Figure:
-    """Draw the errors of bins, and the parts that they have.
+    """Draw the errors of bins and their parts.
 
     Args:
-        axes: Of the histogram.
+        axes: The axes of the histogram.
         parts: Errors by name, such as those of groups of systematics, of the shape of
             the axes.
         total: The total errors.
-        values: What the errors are errors of: then they are drawn in percent of it, and
-            bins without a value are empty.
-        quantity: What the errors are errors of, for the vertical axis.
+        values: The values, to draw errors in percent of them; bins whose value is 0 are
+            empty.
+        quantity: The name of the quantity, for the vertical axis.
         **options: `PlotOptions`: `labels`, `title`, `note`, `size` and `style`.
 
     Raises:
-        ShapeMismatchError: If an array has not the shape of the axes.
+        ShapeMismatchError: If an array does not have the shape of the axes.
 
     Example:
         >>> figure = uncertainty_breakdown(

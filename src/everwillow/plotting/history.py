@@ -1,4 +1,4 @@
-"""How a fit came to its minimum."""
+"""Plots of the convergence of fits."""
 
 from collections.abc import Mapping
 from typing import Any, Unpack
@@ -22,19 +22,19 @@ def convergence(
     best: float | None = None,
     **options: Unpack[FigureOptions],
 ) -> Figure:
-    r"""Draw how far -ln L was above its minimum after each step.
+    r"""Draw the difference of -ln L to its minimum after each step.
 
     Args:
-        history: A `HistoryCallback` that has seen a fit, or several by name. Or arrays:
-        steps: Numbers of the steps, counted from 0 if None.
-        nlls: -ln L after each of them.
-        best: What to subtract; by default the lowest value of all, whose own points
-            then lie on the lower edge.
+        history: A `HistoryCallback` of a fit, or several by name. Or arrays:
+        steps: The numbers of the steps, counted from 0 if None.
+        nlls: -ln L after each step.
+        best: The value to subtract; by default the lowest value of all, whose points
+            are then on the lower edge.
         **options: `FigureOptions`: `title`, `note`, `size` and `style`.
 
     Raises:
-        ArgumentValueError: If a record comes with arrays, or nothing is given.
-        ArgumentTypeError: If it is another record.
+        ArgumentValueError: If both a record and arrays are given, or neither.
+        ArgumentTypeError: If the record is of another type.
 
     Example:
         >>> figure = convergence(nlls=[12.0, 3.5, 1.2, 1.0, 1.0])
@@ -56,7 +56,7 @@ def convergence(
     every = every[np.isfinite(every)]
     lowest = np.min(every, initial=np.inf) if best is None else best
     rises = every - lowest
-    # What rounding leaves of a difference of numbers of this size.
+    # The rounding error of a difference of numbers of this size.
     floor = max(float(np.max(np.abs(every), initial=1.0)) * 1e-15, 1e-16)
     smallest = np.min(rises[rises > floor], initial=1.0)
     bottom = 10 ** (np.floor(np.log10(smallest)) - 1)

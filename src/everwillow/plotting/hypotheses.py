@@ -1,4 +1,4 @@
-"""The bands of CLs, or of limits, that a hypothesis expects."""
+"""Observed and expected CLs or limits, with the bands of the expectation."""
 
 from typing import Any, Unpack
 
@@ -24,7 +24,7 @@ from everwillow.plotting.style import (
 )
 
 
-# Which of the five expected values are the ends of each band, and its colour.
+# The indices of the expected values at the ends of each band, and its colour.
 BANDS = ((0, 4, TWO_SIGMA), (1, 3, ONE_SIGMA))
 
 
@@ -50,24 +50,26 @@ def brazil_band(
     ``level=1`` it is the plot of limits on a signal strength against a mass.
 
     Args:
-        result: What `everwillow.cls` returned for several values of the POI, in a list
-            or by `jax.vmap`; or a mapping from values (such as masses) to what
-            `everwillow.limits` returned. Or arrays:
-        values: On the horizontal axis, shape ``(n,)``.
-        observed: Shape ``(n,)``; None for a plot of expectations only. NaN is a gap.
-        expected: Shape ``(n, 5)``: for background fluctuations of -2, -1, 0, 1 and 2
-            standard deviations. Or the bands of `everwillow.hypotest`, one for each
-            value.
-        level: Where to draw a line; None for nowhere.
-        name: Of the horizontal axis.
-        quantity: What the vertical axis is.
+        result: The results of `everwillow.cls` for several values of the POI, in a list
+            or by `jax.vmap`; or a mapping from values (such as masses) to results of
+            `everwillow.limits`. Or arrays:
+        values: The values on the horizontal axis, shape ``(n,)``.
+        observed: The observed values, shape ``(n,)``, NaN for a gap; None for a plot of
+            expectations only.
+        expected: The expected values, shape ``(n, 5)``, for background fluctuations of
+            -2, -1, 0, 1 and 2 standard deviations; or the bands of
+            `everwillow.hypotest`, one for each value.
+        level: The height of a line; None for no line.
+        name: The name of the horizontal axis.
+        quantity: The name of the vertical axis.
         log: Whether the vertical axis is logarithmic.
         points: Whether to mark the observed points; by default up to 40.
         **options: `PlotOptions`: `labels`, `title`, `note`, `size` and `style`.
 
     Raises:
-        ArgumentValueError: If a record comes with arrays, or something is missing.
-        ArgumentTypeError: If it is another record.
+        ArgumentValueError: If both a record and arrays are given, or an array is
+            missing.
+        ArgumentTypeError: If the record is of another type.
         ShapeMismatchError: If there are not five expected values for each point.
 
     Example:
@@ -120,7 +122,7 @@ def five_values(expected: Any, name: str, count: int) -> np.ndarray:
             f"{name}: expected the shape ({count}, 5), five values (-2, -1, 0, 1, 2 "
             f"sigma) for each of {count} entries, got {bands.shape}."
         )
-    # Which fluctuation is the upper end depends on the quantity.
+    # Sorted, as the fluctuation at the upper end depends on the quantity.
     return np.sort(bands, axis=1)
 
 
@@ -160,7 +162,7 @@ def _limits(
     if log:
         positive = every[every > 0]
         low, high = positive.min(initial=1.0), positive.max(initial=1e-3)
-        # Bands of CLs fall without end, and nobody looks there.
+        # Bands of CLs fall to zero: cut them where they do not matter.
         low = max(low, 1e-3 * (level or high))
         axes.set_ylim(low / 2, high * (high / low) ** 0.45 * 1.5)
         log_ticks(axes.yaxis)

@@ -39,38 +39,41 @@ def ranking(
     count: int = 20,
     **options: Unpack[PlotOptions],
 ) -> Figure:
-    r"""Draw the nuisance parameters that matter most, with pulls and impacts.
+    r"""Draw the nuisance parameters with the largest impacts, and their pulls.
 
-    Filled bars are the shifts of the parameter of interest when the nuisance parameter
+    Filled bars are the shifts of the parameter of interest if the nuisance parameter
     moves up and down by its post-fit error; outlines are those for the pre-fit width.
-    The entries are sorted by the larger of the two post-fit shifts. Where both shifts
-    go to one side, each bar takes half of the row. The left panel, if there are pulls,
-    is that of `pulls`.
+    The entries are sorted by the larger of the two post-fit shifts. If both shifts have
+    the same sign, each bar takes half of the row. If there are pulls, the left panel
+    shows them as in `pulls`.
 
     Args:
-        result: A ranking of `everwillow.impacts.rank`: exact refits are drawn where it
-            has them, with the shifts from the covariance as small lines. Or arrays:
-        names: Of the nuisance parameters.
-        up: Shift of the parameter of interest for a move up, signed, shape ``(n,)``.
-        down: The same for a move down; the opposite of `up` if None.
-        prefit_up: The same for the pre-fit width, if known.
-        prefit_down: The opposite of `prefit_up` if None.
-        linear: Shifts for a move up from the covariance, drawn as lines beside
-            exact ones.
-        pulls: As `values` of the function `pulls`, NaN for what has no constraint.
-        errors: As in the function `pulls`.
-        values: Fitted values, written where there is no pull: of parameters without a
-            constraint.
-        value_errors: Their errors.
-        poi: Name of the parameter of interest; for a record of several, which one.
-        count: How many to draw.
+        result: A result of `everwillow.impacts.rank`. If it has impacts from refits,
+            these are drawn, with the shifts from the covariance as small lines. Or
+            arrays:
+        names: The names of the nuisance parameters.
+        up: Signed shifts of the parameter of interest for a post-fit error upwards,
+            shape ``(n,)``.
+        down: These shifts for a post-fit error downwards; the opposite of `up` if None.
+        prefit_up: Shifts for a pre-fit width upwards, or None.
+        prefit_down: Shifts for a pre-fit width downwards; the opposite of `prefit_up`
+            if None.
+        linear: Shifts upwards from the covariance, drawn as lines beside exact ones.
+        pulls: The `values` of the function `pulls`, NaN without a constraint.
+        errors: The `errors` of the function `pulls`.
+        values: Fitted values, written for parameters without a pull.
+        value_errors: The errors of `values`.
+        poi: The name of the parameter of interest; it selects one of several in a
+            record.
+        count: The number of entries to draw.
         **options: `PlotOptions`: `labels`, `title`, `note`, `size` and `style`. The
             note is by default the value of the parameter of interest, if a record
             knows it.
 
     Raises:
-        ArgumentValueError: If a record comes with arrays, or `count` is not positive.
-        ArgumentTypeError: If it is another record.
+        ArgumentValueError: If both a record and arrays are given, or `count` is not
+            positive.
+        ArgumentTypeError: If the record is of another type.
         UnknownKeyError: If the record has no such parameter of interest.
 
     Example:
@@ -119,12 +122,12 @@ class _Table(NamedTuple):
     """The largest entries, in order.
 
     Attributes:
-        names: Of the entries.
-        bars: Shifts up and down, shape ``(2, count)``.
-        outlines: The same before the fit, NaN where unknown.
-        linear: Those for a move up from the covariance, or None.
+        names: The names of the entries.
+        bars: Shifts for post-fit errors up and down, shape ``(2, count)``.
+        outlines: Shifts for pre-fit widths, NaN if unknown.
+        linear: Shifts upwards from the covariance, or None.
         pulls: Pulls and their errors, or None.
-        instead: What is written where there is no pull.
+        instead: The text in rows without a pull.
     """
 
     names: list[str]
@@ -163,7 +166,7 @@ def _largest(arrays: Mapping[str, Any], count: int) -> _Table:
 
 
 def _written(arrays: Mapping[str, Any], number: int) -> list[str]:
-    """Return values with their errors as text, nothing for what is not known."""
+    """Return values with their errors as text, which is empty for NaN."""
     if arrays["values"] is None:
         return [""] * number
     values = vector(arrays["values"], "values", number)
@@ -196,7 +199,7 @@ def _impact_panel(axes: Axes, rows: Rows, table: _Table) -> None:
     axes.axvline(0, color="black", lw=0.7, zorder=3)
     y = rows.positions
     for bars, filled in ((table.bars, True), (table.outlines, False)):
-        # Bars to one side would hide each other: each takes half of the row.
+        # Bars on the same side would hide each other: each takes half of the row.
         split = bars[0] * bars[1] > 0
         full = _FULL if filled else 0.9
         height = np.where(split, full / 2, full)
@@ -240,7 +243,7 @@ def _impact_panel(axes: Axes, rows: Rows, table: _Table) -> None:
     reach = np.nanmax(np.abs(np.concatenate(everything)), initial=0.0)
     limit = 1.12 * reach if reach > 0 else 1.0
     axes.set_xlim(-limit, limit)
-    # Few, as small impacts are long numbers.
+    # Few ticks, as small impacts are long numbers.
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
 
 

@@ -29,9 +29,9 @@ class Curve(NamedTuple):
     """A profile of twice -ln L along one parameter.
 
     Attributes:
-        values: Of the parameter, sorted.
+        values: The values of the parameter, sorted.
         heights: Twice the rise of -ln L, NaN where there is none.
-        best: The value of the minimum, NaN if unknown.
+        best: The value at the minimum, NaN if unknown.
     """
 
     values: np.ndarray
@@ -44,10 +44,10 @@ class Curve(NamedTuple):
         return np.isfinite(self.heights)
 
     def at(self, x: np.ndarray) -> np.ndarray:
-        """Interpolate, so that a parabola stays one between its points.
+        """Interpolate, so that a parabola is exact between its points.
 
         The signed root of the height is nearly a straight line through the minimum.
-        NaN between points of which one is missing, and outside.
+        The result is NaN between points of which one is missing, and outside.
         """
         roots, values = np.sqrt(np.maximum(self.heights, 0.0)), self.values
         if np.isfinite(self.best):
@@ -59,9 +59,9 @@ class Curve(NamedTuple):
         return np.interp(x, values, roots, left=np.nan, right=np.nan) ** 2
 
     def crossings(self, height: float) -> tuple[float, float]:
-        """Return where the curve first rises above a height, left and right.
+        """Return the first crossings of a height to the left and to the right.
 
-        NaN where it does not, or where a point is missing on the way.
+        NaN if the curve does not cross it, or if a point on the way is missing.
         """
         if not self.good.any():
             return np.nan, np.nan
@@ -107,25 +107,26 @@ def scan(
 
     Args:
         result: A scan of `everwillow.profile`. Or arrays:
-        values: Of the parameter, shape ``(n,)``.
+        values: The values of the parameter, shape ``(n,)``.
         twice_delta_nll: Twice the rise of -ln L above its minimum, shape ``(n,)``; NaN
             where a fit failed.
         best: The best value.
-        success: Which fits ended at a minimum; None means where the heights are finite.
+        success: Which fits ended at a minimum; None for all with finite heights.
         stat_only: The same scan with the systematic parameters held, drawn dashed: a
             record or a pair ``(values, twice_delta_nll)``. With it the written error is
             split into both parts, by quadrature.
         others: More curves by name, such as the expected one.
-        name: Of the parameter.
-        interval: Ends of the 68.3 % interval, or what `everwillow.profile.minos`
-            returned; by default where the curve crosses 1. In place of an end there may
-            be words, such as ``"at bound"``. Where the curve does not cross, and nobody
-            knows why, nothing is written.
+        name: The name of the parameter.
+        interval: The ends of the 68.3 % interval, or the result of
+            `everwillow.profile.minos`; by default the crossings of 1. An end may be a
+            text, such as ``"at bound"``. Without a crossing and without a reason
+            nothing is written.
         **options: `PlotOptions`: `labels`, `title`, `note`, `size` and `style`.
 
     Raises:
-        ArgumentValueError: If a record comes with arrays, or something is missing.
-        ArgumentTypeError: If it is another record.
+        ArgumentValueError: If both a record and arrays are given, or an array is
+            missing.
+        ArgumentTypeError: If the record is of another type.
 
     Example:
         >>> mu = np.linspace(0, 2, 9)
@@ -166,7 +167,7 @@ def scan(
 
 
 def _free_place(axes: Axes, text: str, count: int) -> str:
-    """Return where at the top a legend hides least of the curves."""
+    """Return the place at the top where a legend hides the least of the curves."""
     lines = text.split("\n")
     width = (text_width(lines, 10) + 0.3) / 4.3
     height = (0.24 * len(lines) + 0.17 * count + 0.1) / 3.3
@@ -243,7 +244,7 @@ def _line(axes: Axes, curve: Curve, *, zorder: float = 3, **options: Any) -> Non
     low, high = axes.get_xlim()
     x = np.union1d(np.linspace(low, high, 600), curve.values)
     axes.plot(x, curve.at(x), zorder=zorder, **options)
-    # A point whose neighbours both failed is no line.
+    # A point between two failed ones is drawn as a point.
     padded = np.pad(curve.good, 1)
     alone = curve.good & ~(padded[:-2] | padded[2:])
     if alone.any():
@@ -304,20 +305,21 @@ def contour(
     Args:
         result: A contour of `everwillow.profile`, or several of the same parameters.
             Or arrays:
-        curves: For each level the points on it, shape ``(n, 2)``, drawn as a closed
-            curve where none is NaN.
+        curves: The points of each level, shape ``(n, 2)``, drawn as a closed curve if
+            none is NaN.
         levels: Twice the rise of -ln L on each curve.
         best: The best values of both.
-        names: Of both parameters.
+        names: The names of both parameters.
         others: More contours by name, such as that without systematic errors: records,
             or sequences of curves at the same levels.
-        reference: Points to be marked by name, such as ``{"SM": (1, 1)}``.
+        reference: Points to mark, by name, such as ``{"SM": (1, 1)}``.
         **options: `PlotOptions`: `labels`, `title`, `note`, `size` and `style`.
 
     Raises:
-        ArgumentValueError: If a record comes with arrays, or something is missing.
-        ArgumentTypeError: If it is another record.
-        ShapeMismatchError: If curves and levels are not equally many.
+        ArgumentValueError: If both a record and arrays are given, or an array is
+            missing.
+        ArgumentTypeError: If the record is of another type.
+        ShapeMismatchError: If the numbers of curves and levels differ.
 
     Example:
         >>> angle = np.linspace(0, 2 * np.pi, 60)
@@ -398,11 +400,11 @@ def make_curve(values: Any, heights: Any, best: Any, success: Any, name: str) ->
     """Check and sort the points of a profile.
 
     Args:
-        values: Of the parameter.
+        values: The values of the parameter.
         heights: Twice the rise of -ln L.
-        best: The value of the minimum; None if unknown.
-        success: Which points are good; None means those that are finite.
-        name: What it is, for error messages.
+        best: The value at the minimum; None if unknown.
+        success: Which points are good; None for those that are finite.
+        name: The name of the argument in error messages.
     """
     x = vector(values, f"{name}: values")
     y = vector(heights, f"{name}: twice_delta_nll", x.size)

@@ -1,4 +1,4 @@
-"""Lists of limits."""
+"""Plots of several limits."""
 
 from collections.abc import Sequence
 from typing import Any, Unpack
@@ -32,20 +32,21 @@ def limit_summary(
     """Draw a list of limits, with their numbers.
 
     Args:
-        result: What `everwillow.limits` returned, or a mapping from names to several
+        result: The result of `everwillow.limits`, or a mapping from names to several
             of them. Or arrays:
-        names: Of the rows, such as channels.
+        names: The names of the rows, such as channels.
         expected: Shape ``(n, 5)``: -2, -1, 0, 1 and 2 sigma; or the bands of
             `everwillow.hypotest`, one for each name. NaN rows say "no value".
         observed: Shape ``(n,)``; None for expectations only.
-        quantity: What the horizontal axis is.
-        reference: Where to draw a line, such as the value that a theory predicts.
+        quantity: The name of the horizontal axis.
+        reference: The position of a line, such as the prediction of a theory.
         log: Whether the horizontal axis is logarithmic.
         **options: `PlotOptions`: `labels`, `title`, `note`, `size` and `style`.
 
     Raises:
-        ArgumentValueError: If a record comes with arrays, or something is missing.
-        ArgumentTypeError: If it is another record.
+        ArgumentValueError: If both a record and arrays are given, or an array is
+            missing.
+        ArgumentTypeError: If the record is of another type.
         ShapeMismatchError: If there are not five expected values for each name.
 
     Example:

@@ -1,4 +1,4 @@
-"""The correlation matrix."""
+"""Plots of correlation matrices."""
 
 from collections.abc import Collection, Sequence
 from typing import Any, Unpack
@@ -33,7 +33,7 @@ def correlation(
 
     Args:
         result: A `FitResult` with a covariance. Or arrays:
-        names: Of the rows.
+        names: The names of the rows.
         matrix: Correlations, shape ``(n, n)``.
         only: Names to draw, all by default.
         above: Leave out parameters whose coefficients with all others are smaller in
@@ -41,11 +41,11 @@ def correlation(
         **options: `PlotOptions`: `labels`, `title`, `note`, `size` and `style`.
 
     Raises:
-        ArgumentValueError: If a record comes with arrays, has no covariance, or
-            nothing is left to draw.
-        ArgumentTypeError: If it is another record.
+        ArgumentValueError: If both a record and arrays are given, if a record has no
+            covariance, or if no parameter is left to draw.
+        ArgumentTypeError: If the record is of another type.
         ShapeMismatchError: If the matrix does not fit the names.
-        UnknownKeyError: If `only` has a name that is not there.
+        UnknownKeyError: If a name in `only` does not exist.
 
     Example:
         >>> figure = correlation(names=["mu", "bkg"], matrix=[[1, -0.4], [-0.4, 1]])
@@ -98,9 +98,9 @@ def _square(
 
     Args:
         frame: The options of the plot.
-        side: Of the square.
-        names: How long they are.
-        lines: How many there are above the frame.
+        side: The side of the square.
+        names: The width of the longest name in inches.
+        lines: The number of lines above the frame.
     """
     left, right = 1.03 * names + 0.16, 0.95
     below, above = 1.03 * names + 0.16, 0.1 + 0.2 * lines

@@ -34,15 +34,16 @@ def pulls(
 
     Args:
         result: A `FitResult` of a model with constraints, or a ranking. Or arrays:
-        names: Of the parameters.
+        names: The names of the parameters.
         values: Pulls, shape ``(n,)``; NaN is shown as "no value".
         errors: Post-fit over pre-fit errors, shape ``(n,)``, or ``(2, n)`` with the
             sizes down and up.
         **options: `PlotOptions`: `labels`, `title`, `note`, `size` and `style`.
 
     Raises:
-        ArgumentValueError: If a record comes with arrays, or has no constraints.
-        ArgumentTypeError: If it is another record.
+        ArgumentValueError: If both a record and arrays are given, or if a record has no
+            constraints.
+        ArgumentTypeError: If the record is of another type.
 
     Example:
         >>> figure = pulls(names=["JES", "lumi"], values=[0.3, -1.2], errors=[0.6, 1.0])
@@ -80,7 +81,7 @@ def pulls(
 
 def _pull_limit(values: np.ndarray, spread: np.ndarray) -> float:
     reach = np.abs(values) + np.nan_to_num(np.max(spread, axis=0, initial=0.0))
-    # One parameter that ran away must not squeeze all others: it gets an arrow.
+    # A parameter far away gets an arrow, so that it does not squeeze all others.
     reach = reach[np.isfinite(values) & (reach < _FAR)]
     return max(2.5, 1.06 * float(np.max(reach, initial=0.0)))
 
@@ -99,12 +100,12 @@ def draw_pulls(
     """Draw points with errors on their bands.
 
     Args:
-        axes: Where.
-        rows: Sizes.
-        values: Pulls.
-        spread: Errors down and up, shape ``(2, n)``.
-        limit: End of the axis; None means that of these pulls.
-        instead: What is written where there is no pull.
+        axes: The axes to draw on.
+        rows: The sizes of the rows.
+        values: The pulls.
+        spread: The errors down and up, shape ``(2, n)``.
+        limit: The end of the axis; None to determine it from these pulls.
+        instead: The text in rows without a pull.
     """
     limit = _pull_limit(values, spread) if limit is None else limit
     axes.axvspan(-2, 2, color=TWO_SIGMA, lw=0, zorder=-2)
@@ -122,7 +123,7 @@ def draw_pulls(
         lw=1.1 if rows.number <= 60 else 0.8,
         zorder=3,
     )
-    # Hollow, so that a missing error does not look like a small one.
+    # Hollow points have no error; a missing one would look like a small one.
     axes.plot(values[~known], y[~known], "o", c="black", mfc="white", ms=rows.marker)
     for i in np.flatnonzero(np.abs(values) > limit):
         side = float(np.sign(values[i]))

@@ -1,4 +1,4 @@
-"""Panels with bins: how large they are, and the room and axes that they have."""
+"""Panels with bins: sizes, axes, legends and comparisons."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard
@@ -18,9 +18,9 @@ from everwillow.plotting.style import Frame, log_ticks
 Below: TypeAlias = Literal["ratio", "difference"]
 """How a lower panel compares: ratios are for what is positive everywhere."""
 
-# What grows with the width of bins.
+# The quantities that are proportional to the widths of bins.
 EXTENSIVE = ("Events", "Difference of events")
-# What stands beside a panel, in inches.
+# The width of the space beside a panel, in inches.
 MARGIN = 0.75
 
 
@@ -31,8 +31,8 @@ def figure_size(
 
     Args:
         plan: The bins.
-        panels: How many small panels there are below the large one.
-        labels: Text instead of names.
+        panels: The number of small panels below the large one.
+        labels: Labels in place of names.
     """
     width = 4.8 if plan.bins <= 25 else min(4.8 + 0.06 * (plan.bins - 25), 11.0)
     return width, 3.9 + panels + plan.height(width - MARGIN, labels)
@@ -45,8 +45,8 @@ def stacked_panels(
 
     Args:
         frame: The options of the plot.
-        default: Width and height if no size was asked for.
-        more: How many small panels there are.
+        default: Width and height without an option `size`.
+        more: The number of small panels.
     """
     figure = frame.figure(default)
     figure.set_layout_engine(
@@ -65,10 +65,10 @@ def stacked_panels(
 
 
 def finish(figure: Figure, plan: Unrolled, frame: Frame) -> None:
-    """Write what stands above and below panels with the bins of a plan.
+    """Write the texts above and below panels with the bins of a plan.
 
     Args:
-        figure: With panels on top of each other.
+        figure: A figure with panels on top of each other.
         plan: The bins.
         frame: The options of the plot.
     """
@@ -79,11 +79,11 @@ def finish(figure: Figure, plan: Unrolled, frame: Frame) -> None:
 
 
 def leave_room(axes: Axes, share: float, least: float | None) -> None:
-    """Leave a share of the height empty, above what is drawn.
+    """Leave a fraction of the height empty above the drawing.
 
     Args:
-        axes: Where.
-        share: Between 0 and 1.
+        axes: The axes to draw on.
+        share: The fraction, between 0 and 1.
         least: The smallest positive height, for a logarithmic axis; None for a linear
             one.
     """
@@ -97,13 +97,13 @@ def leave_room(axes: Axes, share: float, least: float | None) -> None:
 
 
 class Comparison(NamedTuple):
-    """How a lower panel compares values with a reference: by ratios or differences.
+    """A comparison of values with a reference, by ratios or differences.
 
     Attributes:
-        ratio: Whether by ratios.
-        centre: Where the reference is: 1 for ratios, 0 for differences.
-        origin: What is subtracted from values.
-        unit: What values and errors are divided by; NaN where there is no ratio.
+        ratio: Whether it shows ratios.
+        centre: The position of the reference: 1 for ratios, 0 for differences.
+        origin: The number to subtract from values.
+        unit: The divisor of values and errors; NaN where there is no ratio.
     """
 
     ratio: bool
@@ -112,7 +112,7 @@ class Comparison(NamedTuple):
     unit: np.ndarray | float
 
     def at(self, values: np.ndarray) -> np.ndarray:
-        """Return where values are drawn."""
+        """Return the positions of values."""
         return (values - self.origin) / self.unit
 
     def band(self, axes: Axes, edges: np.ndarray, errors: Any, **look: Any) -> Any:
@@ -125,8 +125,8 @@ class Comparison(NamedTuple):
         """Show the surroundings of the reference, but no ratios below 0.
 
         Args:
-            axes: Where.
-            reach: How far from the reference there is something to see.
+            axes: The axes to draw on.
+            reach: Distances from the reference that have to be visible.
         """
         half = 1.15 * max(reach, default=0.0)
         half = min(half, 1.0) if self.ratio else half or 1.0
@@ -156,13 +156,13 @@ def comparison(
     below: Below,
     unit: np.ndarray | float = 1.0,
 ) -> Comparison:
-    """Return how values are compared with a reference.
+    """Return the comparison with a reference.
 
     Args:
-        reference: What they are compared with.
-        where: Where there are ratios to it.
-        below: Whether there are ratios or differences.
-        unit: What differences are divided by.
+        reference: The reference values.
+        where: Where ratios to the reference exist.
+        below: Ratios or differences.
+        unit: The divisor of differences.
     """
     if below == "ratio":
         return Comparison(True, 1.0, 0.0, np.where(where, reference, np.nan))
@@ -171,7 +171,7 @@ def comparison(
 
 def set_ticks_below(axes: Axes, **options: Any) -> None:
     """Number the vertical axis of a small panel below another one."""
-    # The lowest number of the upper panel and the highest here would touch.
+    # Without its highest number, which would touch the lowest one of the panel above.
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4, prune="upper", **options))
 
 
@@ -184,7 +184,7 @@ def draw_legend(axes: Axes, handles: list[Any], *, log: bool) -> None:
 
 
 def room_above(axes: Axes, share: float, *, log: bool) -> None:
-    """Leave a share of the height empty."""
+    """Leave a fraction of the height empty."""
     if not log:
         leave_room(axes, share, None)
         return

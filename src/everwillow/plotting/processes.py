@@ -1,4 +1,4 @@
-"""Processes of a histogram, each on its own."""
+"""Plots of single processes of a histogram."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
@@ -31,23 +31,23 @@ def template_processes(
     per_width: bool | None = None,
     **options: Unpack[PlotOptions],
 ) -> Figure:
-    """Draw each process on its own, before and after the fit.
+    """Draw each process in its own panel, before and after the fit.
 
     Args:
-        axes: Of the histogram.
+        axes: The axes of the histogram.
         prefit: Expected events of each process before the fit, of the shape of the
             axes.
-        postfit: The same after it.
+        postfit: Expected events of each process after the fit.
         log: Whether the vertical axes are logarithmic.
-        quantity: What is drawn, for the vertical axis.
+        quantity: The name of the quantity, for the vertical axis.
         per_width: Whether to divide by the widths of the bins, of a single axis; None
             for events in bins of unequal widths.
         **options: `PlotOptions`: `labels`, `title`, `note`, `size` and `style`.
 
     Raises:
-        ArgumentValueError: If there are no processes, or if bins without widths shall
-            be divided by them.
-        ShapeMismatchError: If an array has not the shape of the axes.
+        ArgumentValueError: If there are no processes, or if `per_width` is True for
+            bins without widths.
+        ShapeMismatchError: If an array does not have the shape of the axes.
 
     Example:
         >>> figure = template_processes(

@@ -1,4 +1,4 @@
-"""How strong a regularisation ought to be."""
+"""Plots for the strength of a regularisation."""
 
 from collections.abc import Sequence
 from typing import Any, Unpack
@@ -21,7 +21,7 @@ from everwillow.plotting.style import (
 )
 
 
-# Strengths are written where they are this far apart, in points: the size of one.
+# The least distance of written strengths in points: the size of a number.
 _ROOM = (26.0, 11.0)
 
 
@@ -39,17 +39,18 @@ def l_curve(
     r"""Draw the L-curve of a regularisation.
 
     Args:
-        result: What `everwillow.workflows.templates.l_curve` returned. Or arrays:
-        misfit: What -ln L without the penalty is above its saturated value, shape
-            ``(m,)``; NaN where a fit failed.
+        result: The result of `everwillow.workflows.templates.l_curve`. Or arrays:
+        misfit: -ln L without the penalty, less its saturated value, shape ``(m,)``; NaN
+            if a fit failed.
         penalty: The sum of squared curvatures, shape ``(m,)``.
-        strengths: τ of each point, shape ``(m,)``, written beside those that have room.
-        corner: The strength to be marked; NaN for none.
+        strengths: τ of each point, shape ``(m,)``, written beside points with room.
+        corner: The strength to mark; NaN for none.
         **options: `FigureOptions`: `title`, `note`, `size` and `style`.
 
     Raises:
-        ArgumentValueError: If a record comes with arrays, or something is missing.
-        ArgumentTypeError: If it is another record.
+        ArgumentValueError: If both a record and arrays are given, or an array is
+            missing.
+        ArgumentTypeError: If the record is of another type.
 
     Example:
         >>> figure = l_curve(
@@ -79,7 +80,7 @@ def l_curve(
         places = np.flatnonzero(good).tolist()
         if corner is not None and np.isfinite(corner) and places:
             i = int(np.argmin(np.where(good, np.abs(tau - corner), np.inf)))
-            # What is written first has room: the corner, then the ends.
+            # The corner and the ends are written first, as later ones may lack room.
             places = [i, places[0], places[-1], *places]
             axes.plot(
                 [x[i]],
@@ -105,7 +106,7 @@ def l_curve(
 def _write_strengths(
     axes: Axes, x: np.ndarray, y: np.ndarray, tau: np.ndarray, places: Sequence[int]
 ) -> None:
-    """Write strengths beside their points, the first ones first, others in the gaps."""
+    """Write strengths beside their points in this order, if there is room."""
     figure = axes.get_figure(root=True)
     assert figure is not None
     # The layout takes about a seventh of the figure for numbers and names.

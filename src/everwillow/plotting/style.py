@@ -1,4 +1,4 @@
-"""How figures look: sizes, fonts and colours, and the frame of every plot."""
+"""The style of figures: sizes, fonts and colours, and options of every plot."""
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,7 +8,7 @@ from everwillow._errors import ArgumentTypeError, ArgumentValueError, Everwillow
 
 
 class _MissingPlotError(EverwillowError, ImportError):
-    """The package that draws is not installed."""
+    """Matplotlib is not installed."""
 
 
 try:
@@ -29,7 +29,7 @@ except ImportError as error:
 from everwillow.plotting._text import Labels, text_of, text_width, wrapped  # noqa: E402
 
 
-# What `style=` may be: rc parameters over ours, or the name of a style of mplhep.
+# Values of `style=`: rc parameters in addition to ours, or the name of an mplhep style.
 Style = Mapping[str, Any] | str | None
 
 # Distinct with every common colour blindness, and in grey: Petroff, arXiv:2107.02270.
@@ -52,7 +52,7 @@ ONE_SIGMA, TWO_SIGMA = "#86bd7d", "#fbe39b"
 FAINT = "#8a8a8a"
 
 _SANS = ("TeX Gyre Heros", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans")
-# What stands beside a frame, in inches.
+# The width of the space beside a frame, in inches.
 _BESIDE = 0.75
 
 _RC: dict[str, Any] = {
@@ -101,9 +101,9 @@ class FigureOptions(TypedDict, total=False):
     Attributes:
         title: Written in bold on the left above the frame.
         note: Written on the right above the frame.
-        size: Width and height in inches; by default what is drawn decides.
-        style: rc parameters of matplotlib over ours, or the name of an mplhep style,
-            of which the fonts and colours are taken.
+        size: Width and height in inches; by default it depends on the content.
+        style: rc parameters of matplotlib in addition to ours, or the name of an mplhep
+            style, for its fonts and colours.
     """
 
     title: str | None
@@ -116,8 +116,8 @@ class PlotOptions(FigureOptions, total=False):
     """Options of every plot that writes names.
 
     Attributes:
-        labels: Text instead of names, with ``$...$`` for mathematics. The label of
-            ``"gamma"`` also serves ``"gamma[3]"``.
+        labels: Labels by name, with ``$...$`` for mathematics. The label of ``"gamma"``
+            is also used for ``"gamma[3]"``.
         title: As in `FigureOptions`.
         note: As in `FigureOptions`.
         size: As in `FigureOptions`.
@@ -128,7 +128,7 @@ class PlotOptions(FigureOptions, total=False):
 
 
 class Frame(NamedTuple):
-    """The options of a plot, with what they mean for its figure.
+    """The options of a plot, with functions that apply them to its figure.
 
     Attributes:
         title: As in `FigureOptions`.
@@ -145,7 +145,7 @@ class Frame(NamedTuple):
     labels: Labels = None
 
     def text(self, name: Any) -> str:
-        """Return what is written for a name."""
+        """Return the label of a name."""
         return text_of(name, self.labels)
 
     @property
@@ -155,7 +155,7 @@ class Frame(NamedTuple):
 
     @contextlib.contextmanager
     def styled(self) -> Iterator[None]:
-        """Draw with the settings of this package, and with `style` over them."""
+        """Draw with the settings of this package, and with those of `style`."""
         style = self.style
         over = _mplhep(style) if isinstance(style, str) else dict(style or {})
         unknown = sorted(set(over) - set(mpl.rcParams))
@@ -164,7 +164,7 @@ class Frame(NamedTuple):
                 f"style: matplotlib has no rc parameter {', '.join(unknown)}."
             )
         families = _installed()
-        # Of the settings for mathematics only this one is kept until a figure is drawn.
+        # Matplotlib stores only this setting for mathematics with a text.
         maths = "dejavusans" if families[0] == "DejaVu Sans" else "stixsans"
         fonts = {"font.sans-serif": families, "mathtext.fontset": maths}
         settings: Any = {**_RC, **fonts, **over}
@@ -172,10 +172,10 @@ class Frame(NamedTuple):
             yield
 
     def figure(self, default: tuple[float, float]) -> Any:
-        """Return a Figure that is known to no global state, and that notebooks show.
+        """Return a Figure without global state, which notebooks show.
 
         Args:
-            default: Width and height if no size was asked for.
+            default: Width and height without an option `size`.
         """
         size = self.size
         if size is not None and not (
@@ -193,8 +193,9 @@ class Frame(NamedTuple):
 
         Args:
             left: The panel with the title.
-            right: The panel with the note, if it is one of its own.
-            width: Of the panel in inches; by default about as wide as the figure.
+            right: The panel with the note, if it is another one.
+            width: The width of the panel in inches; by default about as wide as the
+                figure.
         """
         if right is not None:
             self._replace(note=None).headline(left)
@@ -210,7 +211,7 @@ class Frame(NamedTuple):
             text = "\n".join(lines)
             if note:
                 need = 1.15 * text_width([lines[-1]], 10.5) + text_width([note], 9.5)
-                # The note has a line of its own where both have no room in one.
+                # The note gets its own line if both do not fit on one.
                 text += "\n" if need + 0.15 > room else ""
             left.set_title(text, loc="left", fontweight="bold", fontsize=10.5, pad=5)
         if note:
@@ -234,7 +235,7 @@ class Frame(NamedTuple):
 
 def _mplhep(name: str) -> dict[str, Any]:
     try:
-        # Only here: a style of an experiment is all that it is used for.
+        # Imported here, as it is used for styles of experiments only.
         from mplhep import styles  # noqa: PLC0415
     except ImportError as error:
         raise _MissingPlotError(
@@ -257,13 +258,13 @@ _OF_EXPERIMENTS = ("axes.prop_cycle", "font.family", "font.sans-serif", "font.se
 
 
 def _installed(wanted: Iterable[str] = ()) -> list[str]:
-    # Matplotlib warns about every family that it looks for in vain.
+    # Matplotlib warns about every family that is not installed.
     known = {font.name for font in font_manager.fontManager.ttflist}
     return [name for name in (*wanted, *_SANS) if name in known]
 
 
 def log_ticks(axis: Any) -> None:
-    """Write readable numbers on a logarithmic axis that spans few decades."""
+    """Write plain numbers on a logarithmic axis that spans few decades."""
     low, high = axis.get_view_interval()
     if not 0 < low < high or high / low > 200:
         return
@@ -274,10 +275,10 @@ def log_ticks(axis: Any) -> None:
 
 
 def xlabel(axes: Axes, text: str) -> None:
-    """Write what the horizontal axis is, at its end as is usual in the field."""
+    """Write the title of the horizontal axis at its end, as is usual in the field."""
     axes.set_xlabel(text, loc="right")
 
 
 def ylabel(axes: Axes, text: str) -> None:
-    """Write what the vertical axis is, at its end."""
+    """Write the title of the vertical axis at its end."""
     axes.set_ylabel(text, loc="top")

@@ -49,19 +49,19 @@ def template_distribution(
 ) -> Figure:
     """Draw a histogram of any axes: data over stacked expectations, ratio and pulls.
 
-    As `everwillow.plotting.distribution`; bins of several axes are side by side, in
-    blocks of the longest axis.
+    It is like `everwillow.plotting.distribution`; bins of several axes are side by
+    side, in blocks of the longest axis.
 
     Args:
-        axes: Of the histogram.
+        axes: The axes of the histogram.
         samples: Expected events of each process by name, of the shape of the axes.
         observed: Data of that shape; without them there are no pulls.
-        observed_errors: Their errors; by default Poisson intervals.
+        observed_errors: The errors of the data; by default Poisson intervals.
         errors: Errors of the sum of the samples.
         prefit: The sum before the fit.
         log: Whether the vertical axis is logarithmic.
         pulls: Whether to draw pulls below the ratio.
-        quantity: What is drawn, for the vertical axis.
+        quantity: The name of the quantity, for the vertical axis.
         per_width: Whether to divide by the widths of the bins, of a single axis; None
             for events in bins of unequal widths.
         below: Whether the panel below has ratios, or differences for numbers that may
@@ -69,8 +69,8 @@ def template_distribution(
         **options: `PlotOptions`: `labels`, `title`, `note`, `size` and `style`.
 
     Raises:
-        ArgumentValueError: If bins without widths shall be divided by them.
-        ShapeMismatchError: If an array has not the shape of the axes.
+        ArgumentValueError: If `per_width` is True for bins without widths.
+        ShapeMismatchError: If an array does not have the shape of the axes.
 
     Example:
         >>> figure = template_distribution(
@@ -127,13 +127,13 @@ def template_variations(
     Variations up are full lines, those down dashed ones of the same colour.
 
     Args:
-        axes: Of the template.
+        axes: The axes of the template.
         nominal: The nominal yields, of the shape of the axes.
-        variations: For each systematic the yields one error up and one error down.
-        errors: Errors of the nominal yields, a band.
-        spread: What these errors are; by default from the size of the sample.
+        variations: The yields one error up and one error down by systematic.
+        errors: Errors of the nominal yields, drawn as a band.
+        spread: The name of these errors in the legend.
         log: Whether the vertical axis is logarithmic.
-        quantity: What is drawn, for the vertical axis.
+        quantity: The name of the quantity, for the vertical axis.
         per_width: Whether to divide by the widths of the bins, of a single axis; None
             for events in bins of unequal widths.
         below: Whether the panel below has ratios, or differences for numbers that may
@@ -142,7 +142,7 @@ def template_variations(
 
     Raises:
         ArgumentValueError: If there are more variations than colours (10).
-        ShapeMismatchError: If an array has not the shape of the axes.
+        ShapeMismatchError: If an array does not have the shape of the axes.
 
     Example:
         >>> figure = template_variations(
@@ -222,7 +222,7 @@ def _compare(
     reach = [0.02] if compared.ratio else []
     if spread is not None:
         share = compared.band(axes, plan.edges, spread, **_BAND)
-        # Nearly empty bins must not squeeze all others.
+        # The median, so that nearly empty bins do not squeeze all others.
         reach.append(float(np.median(share)))
     axes.axhline(compared.centre, color=_NOMINAL, lw=0.8, zorder=1)
     for colour, sides in zip(PALETTE, pairs.values(), strict=False):

@@ -60,29 +60,29 @@ def distribution(
     is a dashed line in both panels. The hatched band is the error of the sum.
 
     Args:
-        edges: Of the bins, shape ``(bins + 1,)``.
+        edges: The edges of the bins, shape ``(bins + 1,)``.
         samples: Expected events of each process by name, shape ``(bins,)`` each, drawn
             from the bottom in this order.
-        observed: Events seen, shape ``(bins,)``; NaN hides a bin (blinded).
-        observed_errors: Their errors, ``(bins,)`` or ``(2, bins)``; by default the
-            Poisson intervals of 68.3 % (Gehrels, Astrophys. J. 303 (1986) 336, eqs. 9
-            and 14).
+        observed: Observed events, shape ``(bins,)``; NaN hides a bin (blinded).
+        observed_errors: The errors of `observed`, ``(bins,)`` or ``(2, bins)``; by
+            default the Poisson intervals of 68.3 % (Gehrels, Astrophys. J. 303 (1986)
+            336, eqs. 9 and 14).
         errors: Errors of the sum of the samples, ``(bins,)`` or ``(2, bins)``.
         prefit: The sum before the fit.
         signal: Processes drawn as lines and not stacked, by name.
-        name: Of the horizontal axis.
+        name: The name of the horizontal axis.
         log: Whether the vertical axis is logarithmic.
         per_width: Divide the events by the widths of the bins.
         pulls: Whether a third panel shows data minus expectation, in units of the error
             of the data on the side of the expectation.
-        ratio_range: Ends of the axis of the ratio; by default what the bins need, at
-            the most 0 to 2.
+        ratio_range: Ends of the axis of the ratio; by default those of the bins, at
+            most 0 to 2.
         below: Whether the second panel has the ratio, or the difference for numbers
             that may be negative or near 0.
         **options: `PlotOptions`: `labels`, `title`, `note`, `size` and `style`.
 
     Raises:
-        ShapeMismatchError: If something has another number of bins than the edges.
+        ShapeMismatchError: If the number of bins of an array differs from the edges.
 
     Example:
         >>> figure = distribution(
@@ -151,11 +151,11 @@ def poisson_errors(counts: np.ndarray) -> np.ndarray:
 
 
 class _Drawing(NamedTuple):
-    """Draws what belongs to bins.
+    """Functions that draw histograms with the same bins.
 
     Attributes:
-        edges: Of the bins.
-        scale: Where numbers are drawn.
+        edges: The edges of the bins.
+        scale: The transformation from numbers to positions.
     """
 
     edges: np.ndarray
@@ -167,7 +167,7 @@ class _Drawing(NamedTuple):
         handles: list[Any] = []
         for i, (key, values) in enumerate(samples.items()):
             colour = PALETTE[i % len(PALETTE)]
-            # The palette has ten colours; after them hatches tell processes apart.
+            # After the ten colours of the palette hatches distinguish processes.
             hatch = ("", "///", "...", "xxx")[i // len(PALETTE) % 4]
             top = base + values / self.scale.unit
             look: dict[str, Any] = {
@@ -202,7 +202,7 @@ class _Drawing(NamedTuple):
         return draw_steps(axes, self.edges, self.scale.at(values), label, **look)
 
     def band(self, axes: Axes, middle: np.ndarray, spread: np.ndarray) -> Patch:
-        """Draw a hatched band; where its size is unknown there is none."""
+        """Draw a hatched band, with gaps where its size is NaN."""
         at = self.scale.at
         low, high = at(middle - spread[0]), at(middle + spread[1])
         known = np.isfinite(low) & np.isfinite(high)
@@ -236,8 +236,8 @@ def _frame(axes: Axes, handles: list[Any], least: float | None) -> None:
     """Leave room for the legend over the highest bin.
 
     Args:
-        axes: Where.
-        handles: Of the legend.
+        axes: The axes to draw on.
+        handles: The entries of the legend.
         least: The smallest positive height, for a logarithmic axis.
     """
     columns = 1 if len(handles) <= 4 else 2

@@ -53,7 +53,7 @@ def patched(document: Any, operations: Sequence[Operation], *, name: str) -> Any
     Args:
         document: A JSON document; stays as it is.
         operations: Checked by `check_operations`.
-        name: Of the patch, for messages.
+        name: The name of the patch, for messages.
 
     Raises:
         SpecificationError: If an operation has no place in the document, or a test

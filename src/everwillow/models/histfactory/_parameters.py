@@ -151,7 +151,7 @@ def finish(
     """Apply what a measurement says of a parameter, and make it.
 
     Args:
-        name: Of the parameter.
+        name: The name of the parameter.
         made: Its defaults.
         config: What the measurement says of it.
         document: The workspace.

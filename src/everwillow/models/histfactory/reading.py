@@ -76,7 +76,7 @@ class ParameterConfig(NamedTuple):
     """What a measurement says of one parameter.
 
     Attributes:
-        name: Of the parameter.
+        name: The name of the parameter.
         values: Attribute to array: `inits`, `auxdata`, `factors`, `sigmas` of shape
             ``(size,)``, `bounds` of shape ``(size, 2)``, `fixed` a bool.
         node: Its place in the document.
@@ -120,7 +120,7 @@ def read_document(workspace: Any, name: str = "") -> Document:
 
     Args:
         workspace: A file, JSON text or a dict.
-        name: Of the document in messages, if it is not the name of a file.
+        name: The name of the document in messages, if it is not the name of a file.
 
     Raises:
         SpecificationError: At the first entry that is not what it should be, with its
@@ -155,7 +155,7 @@ def refuse_others(document: Any, name: str = "") -> None:
 
     Args:
         document: The JSON value.
-        name: Of the document, for the message.
+        name: The name of the document, for the message.
 
     Raises:
         SpecificationError: For HS3, patch sets, JSON patches and pyhf models; says

@@ -100,7 +100,7 @@ def check_possible(spec: TemplateSpec, counts: np.ndarray, *, additive: bool) ->
 
     Args:
         spec: The template fit.
-        counts: Of the fitted bins.
+        counts: The counts of the fitted bins.
         additive: Whether simulated samples fluctuate where they have no yield, too.
 
     Raises:

@@ -18,7 +18,7 @@ def beta_block(
     Args:
         histogram: With the axes of the fitted channel, then those of the masked one; a
             histogram whose axes have names may have them the other way round.
-        process: Of which process.
+        process: The name of the process.
         source: The fitted channel.
         target: The masked channel.
     """

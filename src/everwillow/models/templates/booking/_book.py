@@ -45,7 +45,7 @@ class Booking:
     Attributes:
         name: Its name, with the label of a further axis.
         suffix: What symmetrisation adds to the name.
-        process: Of which process.
+        process: The name of the process.
         channel: In which channel.
         effect: A `Response`, or events in all bins of the channel for the covariance.
     """

@@ -37,8 +37,8 @@ class Content:
     """The content of a histogram in the bins of a channel.
 
     Attributes:
-        values: Of each bin, or of those in `index`; one column for each bin of further
-            axes.
+        values: The values of each bin, or of those in `index`; one column for each bin
+            of further axes.
         variances: Their variances, or None if it has none.
         index: The bins it fills, ascending; None for all of them. The others are 0.
         labels: What the bins of the further axes are called, one a column.

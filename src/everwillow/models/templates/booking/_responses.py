@@ -186,7 +186,7 @@ class Finding:
     Attributes:
         kind: Which property.
         systematic: Its name.
-        process: Of which process.
+        process: The name of the process.
         channel: In which channel.
         bins: The first ten bins where it is so, in C order.
         count: Number of all of them.
@@ -305,7 +305,7 @@ def respond(
     """Return the responses to a variation by suffix of the name, and what is odd.
 
     Args:
-        variation: Of one column.
+        variation: The variation of one column.
         nominal: What it varies.
         kind: How yields respond.
         kfactor: What the response is multiplied by.

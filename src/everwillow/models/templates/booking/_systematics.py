@@ -152,7 +152,7 @@ def variations_of(
         hist: A histogram or a pair; for several processes a list of these.
         processes: The processes.
         channel: Where.
-        name: Of the systematic.
+        name: The name of the systematic.
         several: Whether processes were given as a sequence.
         mirror: Whether one histogram without a partner is mirrored.
         difference: Whether they are differences to the nominal template.

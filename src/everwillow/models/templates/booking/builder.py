@@ -435,7 +435,7 @@ class TemplateBuilder:
                 those of the fitted channel, then those of the masked one; a histogram
                 whose axes have these names may have them the other way round. A sparse
                 matrix has a row for each fitted bin.
-            process: Of which process.
+            process: The name of the process.
             source_channel: The fitted channel.
             dest_channel: The masked channel.
 
@@ -492,7 +492,8 @@ class TemplateBuilder:
         """Return the model.
 
         Args:
-            options: Of `everwillow.models.templates.model.TemplateModel.from_spec`.
+            options: The options of
+                `everwillow.models.templates.model.TemplateModel.from_spec`.
         """
         return TemplateModel.from_spec(self.spec(), **options)
 

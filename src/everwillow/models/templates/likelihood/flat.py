@@ -68,7 +68,7 @@ class Data(NamedTuple):
     """The main data of a template fit.
 
     Attributes:
-        counts: Of the fitted bins.
+        counts: The counts of the fitted bins.
         statistics: Auxiliary data of the simulated samples.
     """
 

@@ -111,7 +111,7 @@ def data_term(
     Args:
         spec: The template fit.
         likelihood: As in `from_spec`.
-        counts: Of the fitted bins.
+        counts: The counts of the fitted bins.
         kind: The constraint of the simulated samples.
 
     Raises:

@@ -173,7 +173,7 @@ class Penalty(eqx.Module):
 
         Args:
             vector: The parameters.
-            yields: Of the fitted and of the masked bins.
+            yields: The yields of the fitted and of the masked bins.
         """
         params = ByName(self.places, vector)
         every = Yields(yields, self.layout)
@@ -302,7 +302,7 @@ def penalised(
     """Add a sum of squares, with its exact derivatives, to an evaluation.
 
     Args:
-        found: Of everything else.
+        found: The evaluation of the other terms.
         roots: The numbers to be squared.
         vector: Where.
     """
