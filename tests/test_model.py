@@ -102,6 +102,7 @@ def test_a_model_is_an_objective_and_takes_states_too():
     assert model(AWAY, model.observation) == model.nll(AWAY) == model.nll(state)
 
 
+@pytest.mark.slow
 def test_a_model_is_an_argument_of_jit_and_grad():
     model = counting()
     jitted = jax.jit(lambda m, p, o: m.nll(p, o))
@@ -234,6 +235,7 @@ def test_asimov_data_prefer_their_parameters():
     )
 
 
+@pytest.mark.slow
 def test_toys_follow_the_densities_and_are_the_same_under_jit(getkey):
     model = counting()
     key = getkey()
@@ -378,6 +380,7 @@ def assert_second_order(model, params):
     return found
 
 
+@pytest.mark.slow
 def test_one_parameter_constraints_keep_an_arrow():
     model = arrow_model(
         {"gamma": Poisson(np.array([10.0, 20.0, 30.0])), "mu": Normal(1.0, 0.3)}
@@ -390,6 +393,7 @@ def test_one_parameter_constraints_keep_an_arrow():
     )
 
 
+@pytest.mark.slow
 def test_a_joint_gaussian_joins_the_dense_block():
     params = {"a": jnp.array(0.5), "b": jnp.array(1.5), "c": jnp.array(2.5)}
     joint = MultivariateNormal(("a", "c"), [0.0, 2.0], [[1.0, 0.4], [0.4, 2.0]])
@@ -495,6 +499,7 @@ def test_a_likelihood_has_to_be_a_scalar():
         model.nll({"x": jnp.array([1.0, 2.0, 3.0])})
 
 
+@pytest.mark.slow
 def test_other_structures_of_params_are_refused():
     with pytest.raises(ArgumentValueError, match=r"state.to_pytree\(\)"):
         counting().constraint_nll({"mu": 1.0})

@@ -319,6 +319,7 @@ def test_an_opened_dataclass_keeps_its_class_and_methods():
     assert jax.tree.leaves(record) == [record]  # not registered behind one's back
 
 
+@pytest.mark.slow
 def test_a_fit_has_derivatives_in_the_fields_of_a_dataclass():
     def fitted(shift):
         return ew.fit(by_attribute, START, Record(Y + shift, S)).params["mu"]
@@ -405,6 +406,7 @@ def test_tables_whose_columns_have_no_clear_names_are_refused():
         ew.fit(by_item, START, Frame({"y": Y, 1: Y}))
 
 
+@pytest.mark.slow
 def test_parameters_of_any_kind():
     def nll(params, data):
         return 0.5 * jnp.sum((params["a"] - data) ** 2) + 0.5 * params["b"] ** 2
@@ -493,6 +495,7 @@ def test_a_fit_starts_from_a_result():
     )
 
 
+@pytest.mark.slow
 def test_a_fit_of_a_model_starts_from_a_result():
     model = Model(
         by_item, {"mu": 0.0}, {"y": Y, "s": S}, bounds={"mu": Interval(-1, 4)}
@@ -505,6 +508,7 @@ def test_a_fit_of_a_model_starts_from_a_result():
     np.testing.assert_array_equal(again.params["mu"], min(MEAN, 4.0))
 
 
+@pytest.mark.slow
 def test_a_fit_does_not_start_from_a_batch():
     batch = jax.vmap(lambda y: ew.fit(by_item, START, {"y": y, "s": S}))(
         np.stack([Y, Y])

@@ -48,6 +48,7 @@ def shown(text):
     return matches
 
 
+@pytest.mark.slow
 def test_bar_shows_each_step_of_a_fit():
     out, edms = io.StringIO(), []
     history = HistoryCallback()

@@ -37,6 +37,7 @@ def printed():
     return output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_example_prints_the_output_shown(printed, example):
     assert printed[example] == block(example, "text")

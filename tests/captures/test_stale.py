@@ -45,6 +45,7 @@ def test_a_mark_tells_what_has_changed(name):
         assert _mark(objective) is first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["global", "jit", "loop", "method"])
 def test_fits_see_what_is_there_now(name):
     objective, get, bind = kinds()[name]
@@ -79,6 +80,7 @@ ENTRIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENTRIES)
 def test_every_entry_point_sees_what_is_there_now(name):
     global scale, data  # noqa: PLW0603
@@ -96,6 +98,7 @@ def test_every_entry_point_sees_what_is_there_now(name):
     np.testing.assert_allclose((first, second), right[name], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_model_sees_what_its_function_reads():
     global scale  # noqa: PLW0603
     scale = 1.0
@@ -111,6 +114,7 @@ def test_a_model_sees_what_its_function_reads():
     np.testing.assert_allclose(ew.fit(model).errors["m"], 5 * ERROR)
 
 
+@pytest.mark.slow
 def test_an_object_as_observation_is_looked_into():
     holder = Holder(np.array([1.0, 2.0, 3.0]))
 

@@ -56,6 +56,7 @@ def _model(kind, s):
     return ew.Model(KINDS[kind](s), {"mu": 1.0}, N, expected=lambda p: p["mu"] * s + B)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_fit_has_its_derivative(kind):
     def best(s):
@@ -64,6 +65,7 @@ def test_a_fit_has_its_derivative(kind):
     np.testing.assert_allclose(jax.jit(jax.grad(best))(S), -(N - B) / S**2, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_plain_derivatives_and_batches():
     def both(s):
         result = ew.fit(_model("closure", s))
@@ -75,6 +77,7 @@ def test_plain_derivatives_and_batches():
     np.testing.assert_allclose(jax.vmap(both)(scales), [right, right / 2], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_limits_have_their_derivative():
     def limit(s):
         found = ew.limits(_model("object", s), "mu")
@@ -98,6 +101,7 @@ def test_a_class_that_closes_over_a_traced_value_is_refused():
         jax.grad(best)(S)
 
 
+@pytest.mark.slow
 def test_a_significance_has_its_derivative():
     def significance(b):
         def nll(p, n):
@@ -119,6 +123,7 @@ def test_a_significance_has_its_derivative():
     np.testing.assert_allclose(slopes, (1 - n / B + moving) / right, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_combination_has_its_derivative():
     def best(s):
         parts = [_model("closure", s), _model("object", 2 * s)]

@@ -129,6 +129,7 @@ def same(one, other):
     assert bool(one.status == other.status)
 
 
+@pytest.mark.slow
 def test_second_fit_takes_the_program_of_the_first(folder, tiny):
     model = from_pyhf(tiny)
     first, stored = fit(model, {}, folder)
@@ -163,6 +164,7 @@ def test_fixed_parameters_take_the_program_too(folder, tiny):
     same(result, ew.fit(model, fixed={"mu": 0.5}))
 
 
+@pytest.mark.slow
 def test_a_failure_is_one_from_disk_too(folder, tiny):
     model = from_pyhf(tiny)
     runs = [fit(model, {}, folder, max_steps=2) for _ in range(1)]
@@ -176,6 +178,7 @@ def test_a_failure_is_one_from_disk_too(folder, tiny):
         assert result.message() == direct.message()
 
 
+@pytest.mark.slow
 def test_everything_fixed_is_only_evaluated(folder, tiny):
     model = from_pyhf(tiny)
     fixed = {"mu": 1.0, "norm": 0.0, "stat": np.ones(2)}

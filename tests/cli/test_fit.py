@@ -32,6 +32,7 @@ def test_numbers_are_those_of_pyhf(run):
     assert error == pytest.approx(1.40, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_errors_pulls_and_constraints_are_those_of_the_fit(run, write, tiny):
     result = ew.fit(from_pyhf(tiny))
     done = run("fit", write(tiny))
@@ -63,6 +64,7 @@ def test_result_file_is_the_fit(run, write, tiny, tmp_path):
     assert arrays["params/mu"]["data"] == [float(loaded.params["mu"])]
 
 
+@pytest.mark.slow
 def test_hs3_gzip_and_stdin_give_the_same(run, tiny, tmp_path):
     text = json.dumps(tiny).encode()
     (tmp_path / "a.json.gz").write_bytes(gzip.compress(text))
@@ -136,6 +138,7 @@ def test_a_parameter_at_its_bound_has_an_error_on_one_side(run, write, tiny):
     assert float(cells[1]) == pytest.approx(direct.bound_errors[place], rel=5e-3)
 
 
+@pytest.mark.slow
 def test_too_few_steps_fail(run, write, tiny, tmp_path):
     file = tmp_path / "result.npz"
     done = run("fit", write(tiny), "--max-steps", 2, "--out", file)
@@ -159,6 +162,7 @@ def test_what_the_data_do_not_determine_fails_with_the_names(run, write):
     assert done.exit_code == 0
 
 
+@pytest.mark.slow
 def test_many_parameters_stay_readable(run, write, tiny):
     modifiers = tiny["channels"][0]["samples"][1]["modifiers"]
     for i in range(30):

@@ -36,6 +36,7 @@ def shown_seconds(output: str, what: str) -> float:
     return float(re.search(rf"{what} ([\d.]+) s", line)[1])
 
 
+@pytest.mark.slow
 def test_limits_are_those_of_pyhf(run):
     began = time.perf_counter()
     done = run("limit", QUICKSTART)
@@ -60,6 +61,7 @@ def test_a_priori_limits_are_those_of_pyhf(run):
     assert found["expected median"] == pytest.approx(MEDIAN_LIMIT_A_PRIORI, rel=3e-5)
 
 
+@pytest.mark.slow
 def test_confidence_level(run, tmp_path):
     done = run("limit", QUICKSTART, "--cl", 0.9, "--out", tmp_path / "limit.npz")
     assert "90 % CL" in done.stdout
@@ -69,6 +71,7 @@ def test_confidence_level(run, tmp_path):
     assert limits_in(done.stdout)["observed"] < OBSERVED_LIMIT
 
 
+@pytest.mark.slow
 def test_scan_is_the_profile(run, tmp_path):
     options = ("--range", 0, 4, "--points", 5, "--out", tmp_path / "scan.h5")
     pytest.importorskip("h5py")
@@ -86,6 +89,7 @@ def test_scan_is_the_profile(run, tmp_path):
     np.testing.assert_allclose(loaded.nll, direct.nll, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_scan_of_default_range_stays_inside_of_the_bounds(run, write, tiny):
     rows = table_in(run("scan", write(tiny), "--points", 5).stdout, "the minimum\n")
     values = [float(value) for value, _ in rows]
@@ -100,6 +104,7 @@ def test_scan_of_default_range_stays_inside_of_the_bounds(run, write, tiny):
     assert 5 < float(rows[-1][1]) < 14
 
 
+@pytest.mark.slow
 def test_impacts_from_covariance_and_by_refits(run, write, tiny, tmp_path):
     model = from_pyhf(tiny)
     best = ew.fit(model)
@@ -128,6 +133,7 @@ def test_count_cuts_a_ranking(run, write, tiny):
     assert "2 smaller ones are not shown" in done.stdout
 
 
+@pytest.mark.slow
 def test_impacts_on_a_parameter_at_its_bound_say_so(run, write, tiny):
     tiny["observations"][0]["data"] = [40.0, 30.0]
     done = run("impacts", write(tiny))
@@ -163,6 +169,7 @@ def test_plots(run, tmp_path, options):
     assert f"The plot is in {file}" in done.stdout.replace("\n", " ")
 
 
+@pytest.mark.slow
 def test_a_fit_that_fails_gives_no_limit(run, write, tiny):
     # Two signal strengths that only their product fixes.
     twin = {"name": "twin", "type": "normfactor", "data": None}
@@ -175,6 +182,7 @@ def test_a_fit_that_fails_gives_no_limit(run, write, tiny):
         assert done.stdout == ""
 
 
+@pytest.mark.slow
 def test_a_limit_beyond_the_range_of_the_poi_is_printed_and_drawn(run, write, tmp_path):
     mu = {"name": "mu", "type": "normfactor", "data": None}
     samples = [

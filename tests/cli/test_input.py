@@ -36,6 +36,7 @@ def patch_set(workspace):
     }
 
 
+@pytest.mark.slow
 def test_patches_change_the_data(run, write, tiny):
     patched = copy.deepcopy(tiny)
     patched["observations"][0]["data"] = [50.0, 40.0]

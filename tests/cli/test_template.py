@@ -100,6 +100,7 @@ def fitted(folder):
     return results
 
 
+@pytest.mark.slow
 def test_the_command_is_the_function(run, folder, tmp_path, fitted):
     file = tmp_path / "results.hdf5"
     options = ["-m", "Project ch0 x", "-m", "Select ch0 signal sign:plus", "--impacts"]
@@ -139,6 +140,7 @@ def test_the_command_is_the_function(run, folder, tmp_path, fitted):
     assert data[-1] == "118"
 
 
+@pytest.mark.slow
 def test_variations_are_an_option_and_have_tables(run, folder, tmp_path):
     file = tmp_path / "results.hdf5"
     options = ["-m", "Project ch0 x", "--variation", "lumi", "--variation", "*lope"]
@@ -210,6 +212,7 @@ def test_files_that_are_none(run, tmp_path, command):
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_no_convergence_has_its_own_code_and_no_numbers(run, folder, tmp_path):
     file = tmp_path / "failed.hdf5"
     done = run("template", "fit", folder / "fit.hdf5", "--max-steps", 1, "--out", file)
@@ -280,6 +283,7 @@ def test_options_reach_the_function():
     assert (found["scans"], found["limits"]) == (("a", "b,c"), ("mu",))
 
 
+@pytest.mark.slow
 def test_every_plot_is_drawn(run, folder, fitted, tmp_path):
     pytest.importorskip("matplotlib")
     out = tmp_path / "plots"
@@ -352,6 +356,7 @@ def test_what_is_too_long_is_named_with_the_command_that_shows_it(fitted, monkey
     assert len(propagated(fitted, everything=True)[0]) == 3
 
 
+@pytest.mark.slow
 def test_parts_have_the_names_of_their_plots_too(run, folder, fitted, tmp_path):
     assert fitted.fit.success
     done = run("template", "print", folder / "direct.hdf5", "--only", "channel_ch0*")

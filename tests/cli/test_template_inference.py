@@ -105,6 +105,7 @@ def printed(run, folder, *only):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_intervals_and_limits_are_shown(run, folder):
     text = printed(run, folder, "minos")
     assert row(text, "signal") == ["1.000", "-0.100", "+0.123"]
@@ -137,6 +138,7 @@ def test_only_some_parts_are_shown(run, folder):
     assert row(done.stdout, "xsec")[:2] == ["2", "yes"]
 
 
+@pytest.mark.slow
 def test_all_of_it_is_drawn(run, folder, tmp_path):
     pytest.importorskip("matplotlib")
     more = ["contour*", "scan*", "limits", "l_curve", "nonprofiled*"]
@@ -154,6 +156,7 @@ def test_all_of_it_is_drawn(run, folder, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_other_results_are_propagated(run, folder, tmp_path):
     options = ["--from-result", folder / "results.hdf5", "--no-refit"]
     options += ["-m", "Normalize xsec", "--out", tmp_path / "more.hdf5"]
@@ -209,6 +212,7 @@ def test_spellings_that_are_none(read, text, message):
         read(text)
 
 
+@pytest.mark.slow
 def test_a_curve_without_a_corner_is_shown(run, folder):
     options = ["--regularise", "Select ch0", "--l-curve=1:3:2", "--strength", "corner"]
     done = run("template", "fit", folder / "fit.hdf5", *options)

@@ -298,6 +298,7 @@ def test_prefixes_reach_into_joint_gaussians():
     )
 
 
+@pytest.mark.slow
 def test_curvature_of_the_models_is_used_and_constraints_come_on_top():
     squares = LeastSquares(lambda p, o: jnp.stack([p["x"] * p["lumi"] - o, p["x"]]))
     lumi = {"lumi": Normal(1.0, 0.1)}

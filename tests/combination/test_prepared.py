@@ -217,6 +217,7 @@ class ArrowNll:
         return Evaluation(self(params, data), gradient, arrow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", ["least squares", "plain", "nested"])
 def test_the_hooks_of_the_parts_are_joined(other):
     squares = LeastSquares(lambda p, o: jnp.stack([p["b"] * p["c"] - o, p["c"] + 1.0]))

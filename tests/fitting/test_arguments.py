@@ -283,6 +283,7 @@ def test_entries_of_a_state_that_are_none_stay_free():
     assert fixed_sigma.params["sigma"] == 2.0
 
 
+@pytest.mark.slow
 def test_bounds_may_be_a_state_with_entries_that_are_none():
     box = sl.State.from_pytree(
         {"mu": None, "sigma": ew.Interval(0.5, 1.0)},
@@ -323,6 +324,7 @@ def test_everything_fixed_where_the_likelihood_is_not_finite():
         ew.fit(gaussian, GAUSSIAN_START, SAMPLE, fixed=fixed)
 
 
+@pytest.mark.slow
 def test_a_model_brings_what_was_not_given():
     model = ew.Model(
         gaussian,
@@ -384,6 +386,7 @@ def test_python_integers_start_floating_point_parameters():
 # ------------------------------------------------------------------ nothing is changed
 
 
+@pytest.mark.slow
 def test_inputs_are_the_same_afterwards():
     data = quadratic_data(2)
     start = state(x=np.array([0.5, 2.0]))

@@ -52,6 +52,7 @@ def random_gaussian(rng):
     return {"centre": centre, "hessian": root @ root.T + 0.05 * np.eye(5)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("nll", "draw"), [(counts, random_counts), (gaussian, random_gaussian)]
 )
@@ -75,6 +76,7 @@ def test_one_sided_errors_are_those_of_minos(nll, draw):
     assert compared > MODELS
 
 
+@pytest.mark.slow
 def test_derivatives_are_those_of_finite_differences():
     """Also in what moves the bound and others that leave theirs."""
     rng = np.random.default_rng(3)
@@ -102,6 +104,7 @@ def test_derivatives_are_those_of_finite_differences():
             np.testing.assert_allclose(slope @ change, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_batch_is_a_loop():
     rng = np.random.default_rng(5)
     several = [random_counts(rng) for _ in range(8)]
@@ -144,6 +147,7 @@ def with_interference(params, data):
     return jnp.sum(rate - data["n"] * jnp.log(rate)) + 0.5 * params["a"] ** 2
 
 
+@pytest.mark.slow
 def test_from_a_bound_where_the_slope_is_infinite():
     rng = np.random.default_rng(1)
     start = ew.State.from_pytree({"mu": 1.0, "a": 0.0})

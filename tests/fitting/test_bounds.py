@@ -54,6 +54,7 @@ def random_box(size, seed):
     return data, lower, upper
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_quadratics_in_a_box(size, solver):
@@ -180,6 +181,7 @@ def test_a_minimum_at_the_bound_without_slope():
     assert np.all(result.params["x"] >= data["centre"])
 
 
+@pytest.mark.slow
 def test_a_signal_that_cannot_be_negative():
     """A counting deficit: the signal strength ends at zero with a one-sided error."""
     data = {"signal": 4.0, "background": 10.0, "observed": 7.0}
@@ -217,6 +219,7 @@ def free_decay():
     return ew.fit(decay, DECAY_START, DECAY_DATA, fixed=FREE_DECAY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bound", INSIDE.values(), ids=INSIDE)
 def test_bounds_that_are_not_active_change_nothing(bound, free_decay):
     bounds = {"rate": bound, "level": bound}
@@ -231,6 +234,7 @@ def test_bounds_that_are_not_active_change_nothing(bound, free_decay):
     assert not result.at_bound.any()
 
 
+@pytest.mark.slow
 def test_kinds_of_bounds_in_one_fit(free_decay):
     bounds = {
         "height": ew.OneSidedLogTransform(1.0),
@@ -253,6 +257,7 @@ def test_kinds_of_bounds_in_one_fit(free_decay):
     assert result.nll > free_decay.nll
 
 
+@pytest.mark.slow
 def test_a_minimum_beyond_a_smooth_map_is_no_quiet_success():
     """Its image is at infinity; what comes back is at the end, or says that it is."""
     bounds = {"sigma": ew.SigmoidTransform(0.5, 1.1)}
@@ -293,6 +298,7 @@ def test_foreign_solvers_with_bounds(name, free_decay):
     np.testing.assert_allclose(result.covariance, free_decay.covariance, rtol=0.05)
 
 
+@pytest.mark.slow
 def test_a_foreign_solver_may_start_at_an_end():
     bounds = {"rate": ew.Interval(0.6, 3.0), "height": ew.Interval(0.0, 18.0)}
     result = ew.fit(

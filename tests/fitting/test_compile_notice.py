@@ -68,6 +68,7 @@ def _sum(function, data):
     return jnp.sum(function(data))
 
 
+@pytest.mark.slow
 def test_it_is_said_once_and_how_to_mend_it(caplog, impatient):
     result = ew.fit(slow, ew.State.from_pytree({"mu": 0.0}), DATA)
     assert float(result.params["mu"]) == pytest.approx(1.5)

@@ -24,6 +24,7 @@ from tests.fitting.objectives import (
 from tests.helpers import TraceCounter, assert_no_retrace, count_jax_work
 
 
+@pytest.mark.slow
 def test_other_starts_and_data():
     counter = TraceCounter(gaussian)
     ew.fit(counter, GAUSSIAN_START, SAMPLE)
@@ -76,6 +77,7 @@ def test_everything_fixed():
     assert work.compilations == 0
 
 
+@pytest.mark.slow
 def test_other_bounds():
     counter = TraceCounter(quadratic)
     data = quadratic_data(2)
@@ -94,6 +96,7 @@ def test_other_bounds():
     assert work.compilations == 0
 
 
+@pytest.mark.slow
 def test_other_numbers_of_a_transform():
     counter = TraceCounter(gaussian)
     bounds = {"sigma": ew.MinuitTransform(0.5, 9.0)}
@@ -165,6 +168,7 @@ def model(counter, *, data, mean, width, start, edge):
     )
 
 
+@pytest.mark.slow
 def test_a_model_rebuilt_with_other_numbers():
     counter = TraceCounter(gaussian)
     ew.fit(model(counter, data=SAMPLE, mean=1.0, width=2, start=0.0, edge=9.0))
@@ -177,6 +181,7 @@ def test_a_model_rebuilt_with_other_numbers():
     np.testing.assert_allclose(result.params["mu"], 3.0, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_combination_rebuilt_with_other_numbers():
     counter = TraceCounter(gaussian)
 
@@ -207,6 +212,7 @@ def residuals(params, data):
     return (data - params["mu"]) / (1 + params["sigma"] ** 2)
 
 
+@pytest.mark.slow
 def test_objectives_that_are_modules():
     counter = TraceCounter(gaussian)
     one = ew.fit(Scaled(np.asarray(1.0), counter), GAUSSIAN_START, SAMPLE)
@@ -224,6 +230,7 @@ def test_objectives_that_are_modules():
     np.testing.assert_allclose(result.params["mu"], 2 * SAMPLE.mean(), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_program_of_a_users_own_jit():
     counter = TraceCounter(gaussian)
     fitted = jax.jit(lambda d: ew.fit(counter, GAUSSIAN_START, d, throw=False).nll)
@@ -239,6 +246,7 @@ def fit_a_new_function(centre):
     return ew.fit(lambda p, data: (p["mu"] - centre) ** 2, state(mu=0.0))
 
 
+@pytest.mark.slow
 def test_functions_made_anew_are_warned_of():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -282,6 +290,7 @@ def small_objects():
 UNIT = 2.5e-4
 
 
+@pytest.mark.slow
 def test_the_overhead_of_an_eager_call(monkeypatch):
     """Below a millisecond for 200 scalar parameters, over the compiled program.
 

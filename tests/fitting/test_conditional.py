@@ -21,6 +21,7 @@ DATA = np.array([14.0, 17.0, 12.0])
 BOUNDS = {"mu": ew.Interval(0.0, 10.0)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("held", [{"mu": 0.3}, {"eff": 1.1, "mu": ...}, {"bkg": 9.0}])
 def test_is_the_fit_with_fixed_parameters(held):
     one = conditional_fit(nll, START, DATA, held=held, bounds=BOUNDS)
@@ -53,6 +54,7 @@ def test_one_element_of_an_array_can_be_held():
     assert np.isnan(errors["bkg"][1])
 
 
+@pytest.mark.slow
 def test_all_conditional_fits_run_the_program_of_the_free_fit():
     traces = []
 
@@ -67,6 +69,7 @@ def test_all_conditional_fits_run_the_program_of_the_free_fit():
     assert len(traces) == before
 
 
+@pytest.mark.slow
 def test_gradient_of_a_profile_is_the_partial_derivative():
     def profile(mu):
         return conditional_fit(nll, START, DATA, held={"mu": mu}, bounds=BOUNDS).nll
@@ -77,6 +80,7 @@ def test_gradient_of_a_profile_is_the_partial_derivative():
     np.testing.assert_allclose(slope, difference, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_batch_is_the_loop():
     values = jnp.linspace(0.1, 2.0, 5)
 

@@ -112,6 +112,7 @@ def test_it_is_forgotten_with_its_hessian():
     assert number not in covariance._known
 
 
+@pytest.mark.slow
 def test_the_derivative_is_that_of_the_inverse():
     matrix, change = jnp.asarray(hessian_of(6)), jnp.asarray(hessian_of(7))
     scale = 1 / jnp.sqrt(jnp.diagonal(matrix))

@@ -73,6 +73,7 @@ def assert_same_fit(one, other, rtol=1e-7):
     np.testing.assert_allclose(one.covariance, other.covariance, rtol=1e-6, atol=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -179,6 +180,7 @@ BINS = 1000
 MANY = gamma_data(BINS)
 
 
+@pytest.mark.slow
 def test_a_thousand_gammas_have_the_profiled_minimum():
     result = ew.fit(Gammas(), gammas_start(BINS), MANY)
     theta, hessian = profiled(np.ones(2), MANY)
@@ -190,6 +192,7 @@ def test_a_thousand_gammas_have_the_profiled_minimum():
     np.testing.assert_allclose(corner, np.linalg.inv(hessian), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_thousand_gammas_differentiate_through_the_fit():
     def strength(n):
         data = MANY | {"n": n}
@@ -208,6 +211,7 @@ FEW = gamma_data(20)
 FEW_START = gammas_start(20)
 
 
+@pytest.mark.slow
 def test_gammas_at_fixed_strengths():
     theta = np.array([0.7, 1.2])
     result = ew.fit(Gammas(), FEW_START, FEW, fixed={"theta": theta})
@@ -229,6 +233,7 @@ def prior(params, data):
     return 0.5 * 400.0 * jnp.sum((params["theta"] - 1) ** 2)
 
 
+@pytest.mark.slow
 def test_an_arrow_that_shares_its_strengths():
     nll, start = ew.prepare(
         [Gammas(), prior], [FEW_START, state(theta=np.array([0.8, 1.1]))]
@@ -242,6 +247,7 @@ def test_an_arrow_that_shares_its_strengths():
     np.testing.assert_allclose(corner, np.linalg.inv(hessian), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_two_arrows_that_share_their_gammas():
     # With all in common the sum is twice the objective, of half the covariance.
     nll, start = ew.prepare([Gammas(), Gammas()], [FEW_START, FEW_START])
@@ -252,6 +258,7 @@ def test_two_arrows_that_share_their_gammas():
     np.testing.assert_allclose(2 * both.covariance, alone.covariance, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_derivative_through_an_arrow_is_that_of_the_generic_fit():
     def outputs(objective):
         def fn(data):

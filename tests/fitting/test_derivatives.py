@@ -67,6 +67,7 @@ def as_matrix(tree, inputs, values):
     return np.concatenate(rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["inside", "lower", "upper"])
 def test_derivatives_agree_with_finite_differences(which, solver, derivative):
     """Of parameters, value, covariance and Hessian in everything that is a number."""
@@ -115,6 +116,7 @@ def test_the_value_changes_by_its_partial_derivative_alone(derivative):
     np.testing.assert_allclose(found, expected, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_second_derivatives_of_the_value(solver):
     def value(counts):
         return fit_decay(INPUTS | {"counts": counts}, solver).nll
@@ -135,6 +137,7 @@ def test_second_derivatives_of_the_value(solver):
     np.testing.assert_allclose(curvature, curvature.T, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_curvature_of_the_profile_is_one_over_the_variance(solver):
     def profile(level):
         return ew.fit(
@@ -154,6 +157,7 @@ def test_the_curvature_of_the_profile_is_one_over_the_variance(solver):
     np.testing.assert_allclose(1 / curve, best.covariance[where, where], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_derivatives_through_a_smooth_map(solver):
     """The same as with a box, where nothing is active: the map is a detail."""
 
@@ -169,6 +173,7 @@ def test_derivatives_through_a_smooth_map(solver):
     np.testing.assert_allclose(matrix, expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_eager_gradients():
     """Closed forms: the mean and the standard deviation of a sample."""
 
@@ -181,6 +186,7 @@ def test_eager_gradients():
     np.testing.assert_allclose(found["sigma"], expected, rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_vmap_of_a_gradient():
     samples = np.stack([SAMPLE, 2 * SAMPLE, SAMPLE**2])
     width = jax.grad(lambda d: ew.fit(gaussian, GAUSSIAN_START, d).params["sigma"])
@@ -193,6 +199,7 @@ def test_vmap_of_a_gradient():
 # ------------------------------------------------------------------ closures
 
 
+@pytest.mark.slow
 def test_gradient_in_what_the_likelihood_closes_over():
     def value(w):
         result = ew.fit(lambda p, o: w * gaussian(p, o), GAUSSIAN_START, SAMPLE)
@@ -204,6 +211,7 @@ def test_gradient_in_what_the_likelihood_closes_over():
     np.testing.assert_allclose(slope, exact, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_jit_and_vmap_in_what_the_likelihood_closes_over():
     def mean(shift):
         def nll(params, data):
@@ -227,6 +235,7 @@ class Scaled(eqx.Module):
         return gaussian(params, self.factor * data)
 
 
+@pytest.mark.slow
 def test_gradient_in_the_leaves_of_an_objective():
     def width(factor):
         return ew.fit(Scaled(factor), GAUSSIAN_START, SAMPLE).params["sigma"]
@@ -236,6 +245,7 @@ def test_gradient_in_the_leaves_of_an_objective():
     np.testing.assert_allclose(slope, SAMPLE.std(), rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_gradient_in_a_constraint_of_a_model():
     def mean(width):
         model = ew.Model(

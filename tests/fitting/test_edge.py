@@ -37,6 +37,7 @@ def on_the_edge(counts):
     return float(a[i]), float(mu[i]), float(values[i])
 
 
+@pytest.mark.slow
 def test_the_minimum_is_that_along_the_edge():
     fit = ew.fit(nll, START, COUNTS, bounds=BOUNDS)
     a, mu, value = on_the_edge(COUNTS)
@@ -54,6 +55,7 @@ def test_errors_are_those_along_the_edge():
     assert fit.errors["mu"] == pytest.approx(0.1 * fit.errors["a"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_it_is_differentiated_and_batched():
     def mu(count):
         counts = jnp.asarray(COUNTS).at[2].set(count)
@@ -96,6 +98,7 @@ def workspace(observed, signal=(2.0, 1.0), background=(0.0, 3.0)):
     }
 
 
+@pytest.mark.slow
 def test_a_model_names_the_bin_and_what_leads_there():
     fit = ew.fit(from_pyhf(workspace([0.0, 1.0])))
     assert fit.params["mu"] == pytest.approx(0, abs=1e-6)
@@ -114,6 +117,7 @@ def test_a_fit_that_fails_names_the_bins():
     assert "SR[0] expects -2 where 2 were observed; mu took it there" in fit.message()
 
 
+@pytest.mark.slow
 def test_a_combination_names_the_model_too():
     parts = {
         "one": from_pyhf(workspace([0.0, 1.0])),

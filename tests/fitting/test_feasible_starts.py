@@ -72,6 +72,7 @@ def test_the_minimum_is_found_from_where_nothing_is_possible(mu, seeds):
         assert "The fit began at " in result.remark
 
 
+@pytest.mark.slow
 def test_a_start_stays_inside_of_its_bounds():
     # The data prefer more signal than is allowed.
     bounds: Any = {"mu": ew.Interval(-1, 0.02)}

@@ -88,6 +88,7 @@ def test_an_element_of_an_array_on_an_open_bound():
     assert result.free == (0,)
 
 
+@pytest.mark.slow
 def test_derivatives_of_a_fit_that_is_fixed_on_an_open_bound():
     data, beta, _ = draw("root", 1)
 
@@ -105,6 +106,7 @@ def test_derivatives_of_a_fit_that_is_fixed_on_an_open_bound():
     np.testing.assert_allclose(slope, -np.log(beta * data["b"]), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_what_is_impossible_on_a_bound_stays_impossible():
     # Nothing is expected at μ = 0 where three events were counted.
     def impossible(params, data):

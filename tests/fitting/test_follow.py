@@ -48,6 +48,7 @@ def step(problem, value, last=None):
     return jax.tree.map(np.asarray, end)
 
 
+@pytest.mark.slow
 def test_the_foothold_is_the_end_of_the_fit():
     problem = problem_of(offset=3.0)
     fit = problem.fit()
@@ -59,6 +60,7 @@ def test_the_foothold_is_the_end_of_the_fit():
     assert bool(base.success)
 
 
+@pytest.mark.slow
 def test_a_parabola_is_followed_by_gradients():
     end = step(problem_of(), 2.0)
     np.testing.assert_allclose(end.x, [2.0, 1.0, -2.0], atol=1e-7)
@@ -108,6 +110,7 @@ def test_large_values_are_followed_as_well(offset):
     assert bool(end.success)
 
 
+@pytest.mark.slow
 def test_derivatives_are_those_of_the_conditional_minimum():
     problem = problem_of(well=0.3, upper=0.7)
     last = jax.tree.map(jnp.asarray, foothold(problem, problem.fit()))

@@ -129,6 +129,7 @@ def test_split_gives_each_experiment_its_own_names():
     )
 
 
+@pytest.mark.slow
 def test_models_alone_and_together():
     a, b = models().values()
     alone = ew.fit(a), ew.fit(b)

@@ -135,6 +135,7 @@ kinds = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @kinds
 def test_two_hundred_fits_are_those_of_the_plain_likelihood(kind):
     nll, derivatives, rtol = KINDS[kind]

@@ -54,6 +54,7 @@ def put(array, kind, spec=SPLIT):
     return jax.device_put(array, NamedSharding(mesh(kind), spec))
 
 
+@pytest.mark.slow
 def test_batches_and_their_derivatives():
     def total(y, width):
         fits = jax.shard_map(
@@ -78,6 +79,7 @@ def test_batches_and_their_derivatives():
     np.testing.assert_allclose(by_width, expected, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_each_fit_has_its_status():
     counted = TraceCounter(nll)
 
@@ -141,6 +143,7 @@ def test_batches_that_are_split(kind, default):
     assert mu.sharding.spec == SPLIT
 
 
+@pytest.mark.slow
 @KINDS
 def test_data_of_one_fit_that_are_split(kind):
     with jax.set_mesh(mesh(kind)):

@@ -102,6 +102,7 @@ def one_unseen(params, data):
     return 0.5 * (params["seen"] - data) ** 2
 
 
+@pytest.mark.slow
 def test_a_sum_names_both_terms():
     with pytest.raises(FitError, match="a, b") as caught:
         ew.fit(sum_only, state(a=0.0, b=1.0, c=2.0), 3.0)
@@ -163,6 +164,7 @@ def test_a_saddle_is_left(start):
     np.testing.assert_allclose(result.hessian, np.diag([2.0, 4.0]), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_saddle_within_its_box():
     """The way down is closed on one side; the other side leads to a bound."""
     bounds = {"b": ew.Interval(-1.0, 1.0)}
@@ -171,6 +173,7 @@ def test_a_saddle_within_its_box():
     np.testing.assert_array_equal(result.at_bound, [False, True])
 
 
+@pytest.mark.slow
 def test_too_few_steps():
     with pytest.raises(FitError, match="steps") as caught:
         ew.fit(gaussian, state(mu=50.0, sigma=30.0), SAMPLE, max_steps=3)
@@ -209,6 +212,7 @@ def test_a_wrong_gradient_is_no_success():
     assert "EDM" in result.message()
 
 
+@pytest.mark.slow
 def test_a_foreign_solver_that_stops_too_early():
     early = optx.BFGS(rtol=0.3, atol=0.3)
     fixed = {"share": 1.0}
@@ -261,6 +265,7 @@ def test_a_likelihood_that_is_not_finite_beyond_a_wall(start):
 # ------------------------------------------------------------------ what one reads
 
 
+@pytest.mark.slow
 def test_the_table_of_a_result():
     model = ew.Model(
         table_nll,

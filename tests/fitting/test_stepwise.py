@@ -99,6 +99,7 @@ def test_result_is_the_closed_form_of_a_mean():
     assert np.isclose(result.covariance[0, 0], 1 / np.sum(weight), rtol=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -119,6 +120,7 @@ def test_fixed_values_and_bounds_are_those_of_fit(name, options):
     assert tree_allclose(one.covariance, steps.covariance, rtol=1e-7, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_model_brings_its_own_arguments_and_constraints():
     model = ew.Model(
         lambda p, data: 0.5 * (p["mu"] * p["scale"] - data) ** 2,
@@ -159,6 +161,7 @@ def test_too_few_steps_raise_or_are_reported():
     assert tree_allclose(one.params, steps.params, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_start_that_is_not_finite_is_reported_like_by_fit():
     def log(params, data):
         return jnp.log(params["x"])

@@ -47,6 +47,7 @@ def _jitted(solver):
 # ------------------------------------------------------------------ jit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inputs", [INPUTS, AT_LOWER, AT_UPPER])
 def test_jit_is_eager(inputs, solver, jitted):
     eager, compiled = fit_decay(inputs, solver), jitted(inputs)
@@ -60,12 +61,14 @@ def test_jit_is_eager(inputs, solver, jitted):
     assert repr(compiled).splitlines()[:5] == repr(eager).splitlines()[:5]
 
 
+@pytest.mark.slow
 def test_jit_without_arguments():
     """Nothing is traced but the call itself."""
     mean = jit(lambda: ew.fit(gaussian, GAUSSIAN_START, SAMPLE).params["mu"])()
     np.testing.assert_allclose(mean, SAMPLE.mean(), rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_jit_of_a_model():
     model = ew.Model(
         gaussian, GAUSSIAN_START, SAMPLE, constraints={"mu": ew.Normal(2.0, 0.5)}
@@ -108,11 +111,13 @@ def assert_vmap_is_loop(inputs, axes, solver):
         assert tree_allclose(found, expected, rtol=1e-7, atol=1e-9), lane
 
 
+@pytest.mark.slow
 def test_vmap_over_data(solver, getkey):
     counts = jax.random.poisson(getkey(), INPUTS["counts"], (5, 6)).astype(float)
     assert_vmap_is_loop(*lanes(counts=counts + 0.5), solver)
 
 
+@pytest.mark.slow
 def test_vmap_over_fixed_values_and_bounds(solver):
     # The second lane is at its lower bound, the third at its upper one.
     inputs, axes = lanes(
@@ -128,6 +133,7 @@ def test_vmap_over_fixed_values_and_bounds(solver):
     assert_vmap_is_loop(inputs, axes, solver)
 
 
+@pytest.mark.slow
 def test_vmap_over_starts(solver):
     starts = {
         "height": jnp.array([18.0, 100.0, 1.0]),
@@ -150,6 +156,7 @@ def test_vmap_over_starts(solver):
     np.testing.assert_array_equal(mapped.params["level"], np.full(3, INPUTS["level"]))
 
 
+@pytest.mark.slow
 def test_every_lane_has_its_own_status():
     """Lanes that fail, each in its own way, leave the others alone."""
     samples = np.stack([SAMPLE, SAMPLE, np.full(5, np.nan), 3 * SAMPLE, SAMPLE])
@@ -178,6 +185,7 @@ def test_every_lane_has_its_own_status():
     assert isinstance(repr(result), str)
 
 
+@pytest.mark.slow
 def test_a_lane_that_leaves_a_saddle_and_one_that_does_not_need_to():
     starts = state(a=np.array([0.0, 1.0, 0.0]), b=np.array([0.0, 1.0, -3.0]))
     fitted = ft.partial(ew.fit, saddle, observation=0.25, throw=False)
@@ -195,6 +203,7 @@ def line_of_unknown_width(params, data):
 TIMES = np.linspace(-1.0, 1.0, 12)
 
 
+@pytest.mark.slow
 def test_ten_thousand_lanes(getkey):
     """Three parameters in closed form: a regression and its residual width."""
     noise = np.asarray(jax.random.normal(getkey(), (10_000, 12)))
@@ -219,6 +228,7 @@ def test_ten_thousand_lanes(getkey):
     np.testing.assert_allclose(result.covariance[:, 0, 0], width**2 / 12, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_nested_vmap():
     scale = np.array([1.0, 2.0, 3.0])
     shift = np.array([0.0, 10.0])
@@ -237,6 +247,7 @@ def test_nested_vmap():
 # ------------------------------------------------------------------ throw
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", ["params", "nll", "covariance"])
 def test_throw_inside_jit_raises_when_it_runs(output):
     """Whatever of the result is used: an unused check must not be dropped."""
@@ -260,6 +271,7 @@ def test_throw_inside_plain_jit():
         jax.block_until_ready(raising(np.full(5, np.nan)))
 
 
+@pytest.mark.slow
 def test_without_throw_nothing_raises_inside_jit():
     quiet = jit(lambda data: ew.fit(gaussian, GAUSSIAN_START, data, throw=False))
     result = quiet(np.full(5, np.nan))
@@ -268,6 +280,7 @@ def test_without_throw_nothing_raises_inside_jit():
     assert np.all(np.isnan(result.covariance))
 
 
+@pytest.mark.slow
 def test_throw_in_a_batch_does_not_let_one_lane_stop_the_others():
     def fitted(data):
         return ew.fit(gaussian, GAUSSIAN_START, data).nll

@@ -74,6 +74,7 @@ def test_what_is_no_covariance_gives_no_number():
         chi2_test(np.ones(2), np.ones(3))
 
 
+@pytest.mark.slow
 def test_the_residuals_of_a_fit(linear):
     r = residuals(linear)
     matrix = np.diag(VARIANCE) - FOLLOWS
@@ -97,6 +98,7 @@ def test_independent_data(linear):
     assert out.ndof == 5
 
 
+@pytest.mark.slow
 def test_the_chi2_of_counts_has_the_right_degrees_of_freedom():
     result = ew.fit(cases.COUNTING)
     out = yield_chi2(cases.COUNTING, result)

@@ -48,6 +48,7 @@ def deviance(nu, n):
     return 2 * np.sum(nu - n + np.where(some, n * np.log(np.where(some, n / nu, 1)), 0))
 
 
+@pytest.mark.slow
 def test_a_bin_that_expects_nothing():
     shape, counts = np.array([1, 2, 3, 0.5, 0.0]), np.array([1, 2, 3, 0.0, 0.0])
     model = model_of(poisson, shape, np.array([0.0, 0.0, 0.0, 0.0, 1.0]), counts)
@@ -59,6 +60,7 @@ def test_a_bin_that_expects_nothing():
     assert out.ndof == 4 - 2
 
 
+@pytest.mark.slow
 def test_random_models_with_empty_bins():
     """Deviance and number of data are those of the bins that are left."""
     rng = np.random.default_rng(1852)
@@ -116,6 +118,7 @@ def workspace(counts, background):
     }
 
 
+@pytest.mark.slow
 def test_a_workspace_with_an_empty_bin():
     whole = from_pyhf(workspace([14.0, 18.0, 33.0, 0.0], [10.0, 20.0, 30.0, 0.0]))
     without = from_pyhf(workspace([14.0, 18.0, 33.0], [10.0, 20.0, 30.0]))

@@ -13,6 +13,7 @@ def fits():
     return ew.fit(cases.LINEAR, fixed={"d": 0.1, "nu": 0.3}), ew.fit(cases.LINEAR)
 
 
+@pytest.mark.slow
 def test_the_ratio_of_linear_models(fits):
     """It is the distance of what was fixed from its best values, in their errors."""
     narrow, wide = fits
@@ -26,6 +27,7 @@ def test_the_ratio_of_linear_models(fits):
     assert nested_test(narrow, wide, ndof=1.5).ndof == 1.5
 
 
+@pytest.mark.slow
 def test_a_fit_that_failed_gives_no_number():
     narrow = ew.fit(cases.COUNTING, fixed={"norm": 1.0})
     bad = ew.fit(cases.COUNTING, max_steps=1, throw=False)
@@ -41,6 +43,7 @@ def same_twice(params, y):
     return 0.5 * ((y - move) ** 2).sum()
 
 
+@pytest.mark.slow
 def test_flat_directions_are_no_degrees_of_freedom():
     y = np.array([1.0, 2.0, 6.0])
     state = ew.State.from_pytree({"a": 0.0, "b": 0.0, "tilt": 0.0})

@@ -21,6 +21,7 @@ def counting():
     return ew.fit(cases.COUNTING)
 
 
+@pytest.mark.slow
 def test_counts_with_constraints_by_hand(counting):
     out = saturated_test(cases.COUNTING, counting)
     best = counting.params
@@ -38,6 +39,7 @@ def test_counts_with_constraints_by_hand(counting):
     assert "ndof=2" in repr(out)
 
 
+@pytest.mark.slow
 def test_gaussian_data_by_hand(linear):
     out = saturated_test(cases.LINEAR, linear, data_variance=cases.SIGMA**2)
     x = np.array([linear.params[key] for key in cases.KEYS])
@@ -114,6 +116,7 @@ def test_a_model_may_know_its_saturated_likelihood():
     assert out.ndof == 2
 
 
+@pytest.mark.slow
 def test_a_plain_function_needs_to_be_told(linear):
     result = ew.fit(cases.linear_nll, cases.LINEAR.state, cases.DATA, fixed={"a": 0.0})
     with pytest.raises(ValueError, match="function alone"):
@@ -179,6 +182,7 @@ def test_other_constraints_tell_what_they_prefer():
     np.testing.assert_allclose(out.statistic, by_hand, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_same_under_jit_and_with_a_derivative():
     def pvalue(shift):
         data = {**cases.LINEAR.observation, "main": cases.DATA + shift}
@@ -218,6 +222,7 @@ def test_the_second_call_traces_nothing():
     assert len(traces) == before
 
 
+@pytest.mark.slow
 def test_constraints_of_fixed_parameters_are_no_part_of_it():
     variance = cases.SIGMA**2
     result = ew.fit(cases.LINEAR, fixed={"c": 1.5})
@@ -239,6 +244,7 @@ def test_constraints_of_fixed_parameters_are_no_part_of_it():
     assert out.ndof == 5 + 3 - 5
 
 
+@pytest.mark.slow
 def test_elements_of_an_array_that_are_fixed(counting):
     fixed = {"gamma": np.array([np.nan, 1.2, np.nan])}
     result = ew.fit(cases.COUNTING, fixed=fixed)

@@ -150,6 +150,7 @@ def test_bands_know_their_names():
     assert len(expected.cls) == 5
 
 
+@pytest.mark.slow
 def test_impossible_data_are_named_once_in_the_error():
     signal, background = np.array([3.0, 4.0]), np.array([5.0, 0.0])
 

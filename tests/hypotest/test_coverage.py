@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import everwillow as ew
 from everwillow.hypotest import (
@@ -41,6 +42,7 @@ def binomial(probability):
     return 4 * np.sqrt(probability * (1 - probability) / TOYS)
 
 
+@pytest.mark.slow
 def test_intervals_of_the_profile_cover_the_truth():
     found = toys(TMu(), 1)
     assert found.failures["null"] == 0
@@ -50,6 +52,7 @@ def test_intervals_of_the_profile_cover_the_truth():
         assert abs(covered - level) < binomial(level)
 
 
+@pytest.mark.slow
 def test_tests_by_toys_reject_the_truth_as_often_as_they_say():
     distribution = EmpiricalDistribution.from_toys(toys(QMu(), 2))
     data = toys(QMu(), 3).q_null

@@ -60,6 +60,7 @@ def test_cdf_is_that_of_sampled_best_fits(name, mu_prime):
     np.testing.assert_allclose(cdf, below, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DEFINITIONS)
 def test_expected_band_is_the_quantile_of_the_alternative(name):
     distribution, definition = DEFINITIONS[name]
@@ -151,6 +152,7 @@ def test_closed_forms_have_derivatives(formula):
     assert np.all(np.isfinite(jax.grad(formula, argnums=(0, 1))(0.0, 2.0)))
 
 
+@pytest.mark.slow
 def test_bands_of_two_sided_statistics_have_derivatives():
     @jax.jit
     def median(q_asimov):

@@ -55,6 +55,7 @@ def test_cls_at_the_limits_is_the_level(counts, low, nuisances):
         assert float(bands[name]) == pytest.approx(0.05, abs=1e-6), name
 
 
+@pytest.mark.slow
 def test_a_negative_best_fit_counts_for_qmu_only():
     model = two_bins((40.0, 35.0), low=-3.0)
     tilde, plain = (
@@ -134,6 +135,7 @@ def test_derivatives_in_the_data_agree_with_finite_differences(counts):
     np.testing.assert_allclose(slope, difference, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_derivative_in_a_template():
     def median(scale):
         def rate(params):
@@ -157,6 +159,7 @@ def rate_of(scale):
     return lambda state: state["mu"] * scale * SIGNAL + BACKGROUND
 
 
+@pytest.mark.slow
 def test_jit_and_vmap_over_data():
     model = two_bins()
 
@@ -171,6 +174,7 @@ def test_jit_and_vmap_over_data():
     np.testing.assert_allclose(batch, single, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_auxiliary_data_that_do_not_move_ask_for_an_asimov_fit():
     def nll(params, counts):
         rate = expected(params)
@@ -199,6 +203,7 @@ def test_limits_beyond_the_bound():
     )
 
 
+@pytest.mark.slow
 def test_a_fit_that_fails_is_an_error_and_no_number():
     def nll(params, counts):
         rate = params["mu"] * 10.0 + 50.0
@@ -243,6 +248,7 @@ def test_a_plain_function_needs_to_know_what_is_expected():
         )
 
 
+@pytest.mark.slow
 def test_cls_and_discovery_of_a_counting_experiment():
     def nll(params, n):
         rate = 50.0 + 10.0 * params["mu"]
@@ -278,6 +284,7 @@ def test_cls_names_its_own_arguments(poi, value, options, words):
         ew.cls(two_bins(), poi, value, **options)
 
 
+@pytest.mark.slow
 def test_derivative_of_a_significance():
     def z(n):
         def nll(params, n):

@@ -95,6 +95,7 @@ def random_models(count, seed):
         yield signal, background, counts
 
 
+@pytest.mark.slow
 def test_limits_of_random_models_without_nuisance_parameters():
     """Against scipy; many have no event at all, so that -ln L is a straight line."""
     empty = alone = 0
@@ -109,6 +110,7 @@ def test_limits_of_random_models_without_nuisance_parameters():
     assert alone > 3
 
 
+@pytest.mark.slow
 def test_limits_of_random_models_with_a_nuisance_parameter():
     """CLs at the limit is its level, by the calculator that shares no search."""
     for signal, background, counts in random_models(12, 11):
@@ -123,6 +125,7 @@ def nothing_seen(params, count):
     return rate - count * jnp.log(rate)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("low", [None, 0.0])
 def test_a_straight_line_has_a_limit(low):
     """0 events, s = 2, b = 3; the closed form by brentq is 1.28316."""
@@ -135,6 +138,7 @@ def test_a_straight_line_has_a_limit(low):
     assert (found.significance, found.mu_hat) == (0.0, 0.0)
 
 
+@pytest.mark.slow
 def test_limits_that_are_found_survive_those_that_are_not():
     """-ln L ends at 2; expected limits up to there are found, and stay."""
 
@@ -173,6 +177,7 @@ def signal_only(observed=(2.0, 5.0), background=0.0):
     )
 
 
+@pytest.mark.slow
 def test_a_bin_of_signal_alone():
     """The issue 1852 of pyhf. The limit is that of next to no background in the bin."""
     model = signal_only()
@@ -192,6 +197,7 @@ def test_a_bin_of_signal_alone():
     assert np.isnan(found.expected)
 
 
+@pytest.mark.slow
 def test_a_free_fit_below_zero_is_not_needed():
     """The issue 2093 of pyhf: the best fit is at the edge of what is possible."""
     model = small([2.0, 3.0, 1.0], [1.0, 6.0, 10.0], [0.0, 3.0, 9.0], nuisance=True)
@@ -260,6 +266,7 @@ def peak_counts():
     return counts
 
 
+@pytest.mark.slow
 def test_a_mass_that_vanishes_without_signal():
     """The issue 167 of gammacombo: the mass of a peak, with the signal held at 0."""
     counts = peak_counts()
@@ -275,6 +282,7 @@ def test_a_mass_that_vanishes_without_signal():
     assert float(tested.observed) == pytest.approx(0.05, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_toys_of_a_mass_that_vanishes():
     """At S = 0 the slope in the mass is exactly 0, wherever that is."""
     model = peak_model(peak_counts())
@@ -296,6 +304,7 @@ def dip(params, _):
     return params["s"] ** 2 - jnp.exp(-0.5 * (params["x"] - 60.0) ** 2)
 
 
+@pytest.mark.slow
 def test_a_plateau_is_not_taken_for_a_minimum():
     start = ew.State.from_pytree({"s": 1.0, "x": 0.0})
     bounds = {"x": ew.Interval(0.0, 100.0)}
@@ -321,6 +330,7 @@ def counting_document(high=10.0):
     }
 
 
+@pytest.mark.slow
 def test_ranges_of_workspaces_are_ranges_for_fits_only():
     narrow, wide = (from_pyhf(counting_document(high)) for high in (10.0, 1000.0))
     limit = float(ew.limits(narrow).observed)
@@ -337,6 +347,7 @@ def test_ranges_of_workspaces_are_ranges_for_fits_only():
         ew.cls(narrow, "mu", 15.0, bounds={"mu": ew.Interval(0.0, 10.0)})
 
 
+@pytest.mark.slow
 def test_a_best_fit_beyond_the_range_of_a_workspace():
     """The likelihood ratio is to the minimum, not to the end of the range."""
     document = counting_document(1.0)
@@ -357,6 +368,7 @@ def test_a_best_fit_beyond_the_range_of_a_workspace():
     np.testing.assert_allclose(*toys, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_closed_form_of_the_minimum_that_scipy_takes():
     """`by_scipy` itself, at 0 events without nuisance parameters."""
     found, _ = by_scipy(np.array([2.0]), np.array([3.0]), np.array([0.0]))

@@ -88,6 +88,7 @@ def test_nuisance_parameters_of_asimov_data():
         compute(QTilde(), 0.4, 1.5, nuisances="posterior")
 
 
+@pytest.mark.slow
 def test_a_best_fit_at_zero_is_made_only_where_it_is_needed():
     assert compute(QTilde(), 0.4, 1.5).extras["fit_zero"] is None
     zero = compute(QTilde(), -0.4, 1.5).extras["fit_zero"]
@@ -137,6 +138,7 @@ VALUES = jax.jit(q_and_asimov)
 SLOPES = jax.jit(jax.jacrev(q_and_asimov))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", [(51.0, 48.0), (58.0, 57.0)], ids=["below", "inside"])
 def test_derivatives_are_finite_differences(data):
     inputs = {"poi": jnp.asarray(1.3), "data": jnp.array(data)}
@@ -147,6 +149,7 @@ def test_derivatives_are_finite_differences(data):
         assert tree_allclose(found, expected, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_derivative_in_the_tested_value_is_the_envelope():
     inputs = {"poi": jnp.asarray(1.3), "data": jnp.array([58.0, 57.0])}
     result = QTilde().compute(
@@ -170,6 +173,7 @@ def double_well(params, data):
     return well + 0.5 * theta**2
 
 
+@pytest.mark.slow
 def test_a_local_minimum_of_the_free_fit_is_left():
     start = ew.State.from_pytree({"mu": 0.0, "theta": 0.1})
     result = TMu().compute(double_well, start, 0.5, "mu", 2.5)

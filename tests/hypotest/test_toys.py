@@ -48,6 +48,7 @@ def toys_of(poi, key, count):
     return [gaussian_toy(state, jr.fold_in(key, i)) for i in range(count)]
 
 
+@pytest.mark.slow
 def test_toys_have_the_test_statistic_of_their_data():
     null_key, alt_key = jr.split(jr.key(5))
     toys = generate(QTilde(), 40, poi_alt=0.0)
@@ -72,6 +73,7 @@ def test_toys_do_not_depend_on_how_the_work_is_divided():
     assert not np.allclose(generate(QMu(), 9, key=6).q_null, all_at_once[:9])
 
 
+@pytest.mark.slow
 def test_keys_and_seeds_are_the_same():
     by_key = generate(QMu(), 9, key=jr.key(5)).q_null
     np.testing.assert_array_equal(by_key, generate(QMu(), 9, key=5).q_null)
@@ -79,6 +81,7 @@ def test_keys_and_seeds_are_the_same():
         generate(QMu(), 9, key="five")
 
 
+@pytest.mark.slow
 def test_toys_follow_the_asymptotic_distribution_of_a_gaussian():
     values = np.sort(generate(TMuTilde(), 2000, poi_null=30.0).q_null)
     # So far from 0 the statistic is that of a parabola.
@@ -88,6 +91,7 @@ def test_toys_follow_the_asymptotic_distribution_of_a_gaussian():
     assert np.max(np.abs(cdf - steps)) < 2.23 / np.sqrt(2000)
 
 
+@pytest.mark.slow
 def test_poisson_toys_of_a_prediction():
     start = ew.State.from_pytree({"mu": 0.5})
     generator = ToyGenerator(QMu(), ntoys=200)
@@ -106,6 +110,7 @@ def test_poisson_toys_of_a_prediction():
         generator.generate(counting, start, 55.0, "mu", 1.0, key=2)
 
 
+@pytest.mark.slow
 def test_toys_of_a_model():
     toys = ToyGenerator(QTilde(), ntoys=300).generate(
         uncorrelated_background(), None, None, "mu", 1.0, poi_alt=0.0, key=1
@@ -117,6 +122,7 @@ def test_toys_of_a_model():
     assert "300 of 300" in repr(toys)
 
 
+@pytest.mark.slow
 def test_q0_tests_zero():
     toys = generate(Q0(), 30, poi_null=0.0)
     by_hand = toys_of(0.0, jr.split(jr.key(5))[0], 30)
@@ -125,6 +131,7 @@ def test_q0_tests_zero():
     np.testing.assert_allclose(toys.q_null, expected, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_a_bound_by_a_smooth_map():
     smooth = {"mu": ew.MinuitTransform(-50.0, 50.0)}
     bounded = generate(QTilde(), 25, bounds=smooth).q_null
@@ -137,6 +144,7 @@ def fragile(params, data):
     return jnp.where(data["x"] > 1.5, -jnp.exp(params["mu"]), value)
 
 
+@pytest.mark.slow
 def test_failed_toys_are_kept_and_counted():
     toys = generate(QMu(), 60, nll=fragile, max_steps=30)
     by_hand = toys_of(1.0, jr.split(jr.key(5))[0], 60)
@@ -160,6 +168,7 @@ class Residual(TestStatistic):
         return jnp.abs(observation["x"] - observation["a"] - poi_test), {}
 
 
+@pytest.mark.slow
 def test_test_statistics_of_ones_own():
     by_hand = toys_of(1.0, jr.split(jr.key(5))[0], 10)
     hats = np.array([float(t["x"] - t["a"]) for t in by_hand])
@@ -182,6 +191,7 @@ def test_toys_in_a_trace():
     np.testing.assert_allclose(jax.jit(residuals)(0.9), eager, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_second_call_compiles_nothing():
     traces = []
 
@@ -195,6 +205,7 @@ def test_second_call_compiles_nothing():
     assert len(traces) == before
 
 
+@pytest.mark.slow
 def test_toys_a_priori():
     toys = generate(QMu(), 10, nuisances="a priori")
     state = ew.State.from_pytree({"mu": 1.0, "theta": 0.0})
@@ -211,6 +222,7 @@ def test_no_toys_at_all(options):
         ToyGenerator(QMu(), **options)
 
 
+@pytest.mark.slow
 def test_toys_of_another_structure():
     with pytest.raises(ew.EverwillowError, match="structure"):
         generate(QMu(), 5, sample_fn=lambda state, key: jr.normal(key))
@@ -225,6 +237,7 @@ def counting_toy(state, key):
     return jr.poisson(key, 50.0 + 10.0 * state["mu"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [55, 55.0])
 def test_toys_of_integers(count):
     start = ew.State.from_pytree({"mu": 0.5})

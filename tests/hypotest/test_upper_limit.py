@@ -47,6 +47,7 @@ def test_expected_limits_of_a_gaussian():
         np.testing.assert_allclose(limit, SIGMA * (n_sigma + quantile), rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_cls_at_the_limit_of_a_model():
     tests = AsymptoticCalculator(uncorrelated_background(), None, None, "mu", QTilde())
     limit = upper_limit(lambda poi: tests.cls(tests.test(poi)), (0.0, 5.0))

@@ -22,6 +22,7 @@ def ended():
 HELD = "held at a bound: mu"
 
 
+@pytest.mark.slow
 def test_there_is_no_impact_to_first_order(ended):
     with pytest.warns(UserWarning, match=f"{HELD}.*wider range.*refit='postfit'"):
         ranked = rank(cases.AT_ITS_END, ended, pois="mu")
@@ -35,6 +36,7 @@ def test_there_is_no_impact_to_first_order(ended):
     assert "nan" not in repr(ranked)
 
 
+@pytest.mark.slow
 def test_refits_are_one_sided(ended):
     """The best mu is max(0, -1 - theta) with theta held."""
     with warnings.catch_warnings():
@@ -49,6 +51,7 @@ def test_refits_are_one_sided(ended):
     assert f"{down:+.3g}" in repr(ranked)
 
 
+@pytest.mark.slow
 def test_refits_give_the_order_where_the_covariance_has_none():
     """A move of b counts for three times as much as one of a."""
 
@@ -83,6 +86,7 @@ def test_groups_and_parts_are_unknown(ended):
         assert np.isnan(part).all()
 
 
+@pytest.mark.slow
 def test_global_impacts_are_unknown_but_by_fits(ended):
     """The best mu is max(0, -1 - m) when theta is measured as m."""
     with pytest.warns(UserWarning, match=f"{HELD}.*refit=True"):

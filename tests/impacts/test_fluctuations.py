@@ -37,6 +37,7 @@ def shares(linear):
     )
 
 
+@pytest.mark.slow
 def test_shares_of_a_linear_model_by_hand(shares):
     C = cases.COVARIANCE
     assert shares.names == ("a", "b", "c")
@@ -66,6 +67,7 @@ def test_refits_of_a_linear_model_are_the_shares(shares):
     np.testing.assert_allclose(shares.refits.down, -shares.auxiliary, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_squares_add_up_on_asimov_data(asimov):
     data, result = asimov
     every = ("mu", "gamma", "lumi", "norm", "tilt")
@@ -74,6 +76,7 @@ def test_squares_add_up_on_asimov_data(asimov):
     assert out.data.shape == (7, 3)
 
 
+@pytest.mark.slow
 def test_moved_observations_are_fitted(asimov):
     """Against fits with each auxiliary observation moved by hand."""
     data, result = asimov
@@ -114,6 +117,7 @@ def test_the_response_to_counts_is_that_of_a_fit(asimov):
     np.testing.assert_allclose(out.data[0, 1], slope * spread, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_whole_numbers_fluctuate_too():
     result = ew.fit(cases.COUNTING)
     out = global_impacts(cases.COUNTING, result, pois="mu")
@@ -122,6 +126,7 @@ def test_whole_numbers_fluctuate_too():
     np.testing.assert_allclose(out.total, out.errors, rtol=0.1)
 
 
+@pytest.mark.slow
 def test_correlated_data():
     mixing = np.eye(5) + 0.3 * np.diag(np.ones(4), 1)
     V = mixing @ np.diag(cases.SIGMA**2) @ mixing.T
@@ -142,6 +147,7 @@ def test_correlated_data():
     assert out.auxiliary.shape == (2, 0)
 
 
+@pytest.mark.slow
 def test_parameters_that_are_fixed_leave_their_measurements_out():
     result = ew.fit(cases.LINEAR, fixed={"c": 0.0, "b": 0.1})
     out = global_impacts(
@@ -153,6 +159,7 @@ def test_parameters_that_are_fixed_leave_their_measurements_out():
     np.testing.assert_allclose(out.refits.up, out.auxiliary, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_variances_that_are_not_those_of_the_likelihood_are_noticed():
     model = ew.Model(
         lambda p, y: 0.5 * ((y - p["mass"] * p["scale"]) / 1.5) ** 2,
@@ -168,6 +175,7 @@ def test_variances_that_are_not_those_of_the_likelihood_are_noticed():
     np.testing.assert_allclose(out.total, out.errors, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_same_under_jit(asimov):
     data, result = asimov
 

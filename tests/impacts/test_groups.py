@@ -23,6 +23,7 @@ def counting():
 GROUPS = {"joint": ["a", "b"], "c": "c", "all": "*", "shape": ["[cd]"]}
 
 
+@pytest.mark.slow
 def test_the_formula_by_hand(linear):
     out = group_impacts(linear, pois=["mu", "nu"], groups=GROUPS)
     C = cases.COVARIANCE
@@ -88,6 +89,7 @@ def test_the_split_by_the_global_method(linear):
     assert np.all(split.systematic_global < split.systematic)
 
 
+@pytest.mark.slow
 def test_a_fit_that_failed_has_no_parts():
     failed = ew.fit(cases.COUNTING, max_steps=1, throw=False)
     out = split_errors(failed, pois="mu", throw=False)
@@ -132,6 +134,7 @@ def test_the_derivative_of_a_group_impact(linear):
     np.testing.assert_allclose(jax.grad(impact)(1.0), 0.5 * impact(1.0), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_member_at_its_bound_moves_nothing():
     bounds = {"c": ew.Interval(0.5, 2.0)}
     start = {**dict.fromkeys(cases.KEYS, 0.0), "c": 1.0}

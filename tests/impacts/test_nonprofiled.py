@@ -16,6 +16,7 @@ def linear():
     return ew.fit(cases.LINEAR, fixed=FIXED)
 
 
+@pytest.mark.slow
 def test_the_shifts_by_hand(linear):
     """In a linear model the others follow as the Hessian says."""
     widths = {"d": 0.5}
@@ -32,6 +33,7 @@ def test_the_shifts_by_hand(linear):
     assert "mu: down" in repr(out)
 
 
+@pytest.mark.slow
 def test_it_is_a_fit_with_another_value(linear):
     out = nonprofiled_impacts(cases.LINEAR, linear, pois="mu", frozen="c")
     again = ew.fit(cases.LINEAR, fixed={**FIXED, "c": 0.4 + 0.8})
@@ -62,6 +64,7 @@ def test_envelopes_take_the_worse_side(linear):
     assert (found["both"][0] <= 0).all()
 
 
+@pytest.mark.slow
 def test_a_plain_function():
     """Its fixed parameters are no part of its program."""
     constraints = cases.LINEAR.constraints

@@ -42,6 +42,7 @@ def ranked(linear):
     return rank(cases.LINEAR, linear, pois=["mu", "nu"], refit=both)
 
 
+@pytest.mark.slow
 def test_impacts_of_a_linear_model_by_hand(ranked):
     C = cases.COVARIANCE
     assert ranked.pois == ("mu", "nu")
@@ -90,6 +91,7 @@ def test_the_order_is_by_size(ranked):
     assert row[1:3] == [f"{ranked.pulls[0]:+.3f}", f"{ranked.constraints[0]:.3f}"]
 
 
+@pytest.mark.slow
 def test_refits_are_conditional_fits(counting):
     ranked = rank(
         cases.COUNTING, counting, pois="mu", nuisances=["norm", "gamma"], refit="prefit"
@@ -116,6 +118,7 @@ def test_refits_are_conditional_fits(counting):
     assert sides[1] - sides[0] > 1e-3
 
 
+@pytest.mark.slow
 def test_refits_in_a_batch_are_the_same(linear, ranked):
     batch = rank(cases.LINEAR, linear, pois=["mu", "nu"], refit="postfit", batch_size=3)
     np.testing.assert_allclose(
@@ -123,6 +126,7 @@ def test_refits_in_a_batch_are_the_same(linear, ranked):
     )
 
 
+@pytest.mark.slow
 def test_the_same_under_jit_and_vmap():
     main = np.stack([cases.DATA, cases.DATA + np.array([0.5, 0.0, 0.0, 1.0, 0.0])])
     data = [{**cases.LINEAR.observation, "main": y} for y in main]
@@ -145,6 +149,7 @@ def test_the_same_under_jit_and_vmap():
     assert abs(compiled[1][1, 0] - compiled[1][0, 0]) > 1e-3
 
 
+@pytest.mark.slow
 def test_an_impact_is_differentiable():
     def impact(width):
         model = cases.counting(width)
@@ -190,12 +195,14 @@ def test_the_second_call_traces_nothing():
     assert len(traces) == before
 
 
+@pytest.mark.slow
 def test_inputs_are_unchanged(counting):
     before = jax.tree.map(np.array, dataclasses.asdict(counting)["hessian"])
     rank(cases.COUNTING, counting, pois="mu", refit="postfit")
     np.testing.assert_array_equal(counting.hessian, before)
 
 
+@pytest.mark.slow
 def test_a_value_outside_the_bounds_is_nan():
     """gamma[2] = 0.02 ± 0.02: one pre-fit width below is out of its range."""
 
@@ -223,6 +230,7 @@ def test_a_value_outside_the_bounds_is_nan():
     np.testing.assert_allclose(ranked.prefit_refits.down[0, :2], -0.05, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_parameter_at_its_bound_has_no_impact():
     def nll(params, data):
         pull = 0.5 * (params["theta"] + 1.0) ** 2
@@ -237,6 +245,7 @@ def test_a_parameter_at_its_bound_has_no_impact():
     assert np.isnan(ranked.postfit_refits.shifts).all()
 
 
+@pytest.mark.slow
 def test_fixed_parameters_stay_fixed():
     fixed = {"nu": 0.7, "d": 1.0}
     result = ew.fit(cases.LINEAR, fixed=fixed)
@@ -283,6 +292,7 @@ def test_what_is_no_fit_is_refused(linear):
         rank(cases.LINEAR, bare, pois="mu")
 
 
+@pytest.mark.slow
 def test_a_flat_fit_raises_or_is_nan():
     def nll(params, data):
         return 0.5 * (params["a"] + params["b"] - data) ** 2

@@ -78,6 +78,7 @@ def test_config():
     assert backend().config().suggested_init == [0.0, 1.0]
 
 
+@pytest.mark.slow
 def test_a_parameter_of_interest_that_the_document_holds_floats():
     held = document()
     held["parameter_points"][0]["parameters"][0]["const"] = True
@@ -245,6 +246,7 @@ def test_very_small_and_very_large_signals():
         assert model.poi_upper_limit() * scale == pytest.approx(unit, rel=2e-4)
 
 
+@pytest.mark.slow
 def test_impossible_data_are_an_error_and_no_exclusion():
     empty = document()
     empty["distributions"][0]["samples"][0]["data"]["contents"] = [0.0, 60.0]

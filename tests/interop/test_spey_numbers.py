@@ -55,6 +55,7 @@ def check(model, reference):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.validation
 def test_two_bins_of_hs3():
     check(shared(), REFERENCE["two_bins"])
@@ -137,6 +138,7 @@ def with_control():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.validation
 def test_thousands_of_expected_events(with_control):
     check(with_control, REFERENCE["control_5000"])
@@ -167,6 +169,7 @@ def test_all_ways_to_give_a_pyhf_signal_agree(with_control):
         np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_converted_workspace_gives_the_same_through_hs3(with_control):
     # The normsys that two channels share must be constrained once.
     workspace, patch = with_control_region(5000.0)
@@ -177,6 +180,7 @@ def test_a_converted_workspace_gives_the_same_through_hs3(with_control):
     np.testing.assert_allclose(found, expected, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_signals_as_lists_or_with_errors_or_by_sample():
     forms = (
         {"channel": {"contents": [5.0, 5.0], "errors": [0.5, 0.5]}},

@@ -33,6 +33,7 @@ def model():
     return two_bins(hs3_dict=with_events(), seed=4)
 
 
+@pytest.mark.slow
 def test_an_independent_factor_changes_no_exclusion(model):
     assert model.backend.config().parameter_names == ["alpha_bkg", "c", "mu"]
     for name in KINDS:
@@ -44,6 +45,7 @@ def test_an_independent_factor_changes_no_exclusion(model):
         )
 
 
+@pytest.mark.slow
 def test_asimov_data_and_toys_of_events_come_back_as_data(model):
     backend = model.backend
     _, pars = backend.negative_loglikelihood(0.0)

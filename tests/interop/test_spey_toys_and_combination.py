@@ -44,6 +44,7 @@ def test_toys_repeat_with_a_key_or_a_seed():
     assert one(5, include_auxiliary=False).shape == (5, 2)
 
 
+@pytest.mark.slow
 def test_exclusion_with_toys_is_near_the_asymptotic_one():
     model = two_bins(seed=2)
     model.ntoys = 150
@@ -93,6 +94,7 @@ def test_a_combination_adds_likelihoods_and_counts_what_is_shared_once(joint, ot
         assert log_density(pars) == pytest.approx(sum(parts) - constraint, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_a_combination_of_two_excludes_more_than_each(joint, other):
     for kind in (APRIORI, APOSTERIORI):
         both = joint.exclusion_confidence_level(expected=kind)[2]
@@ -107,6 +109,7 @@ def test_a_combination_of_two_excludes_more_than_each(joint, other):
     assert joint.likelihood(best) == pytest.approx(least, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_nuisance_parameters_can_stay_apart(other):
     apart = shared().combine(other, shared=["mu"])
     names = apart.backend.config().parameter_names

@@ -126,6 +126,7 @@ def test_negative_yields_are_impossible_and_no_nan():
     assert not np.isnan(found["gradient"]).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [everything, barlow_beeston])
 def test_derivatives_are_those_of_jax(make):
     """Of the plain likelihood, differentiated automatically."""
@@ -168,6 +169,7 @@ def test_both_forms_of_curvature(bins, kind):
     assert form(model) is kind
 
 
+@pytest.mark.slow
 def test_gammas_that_not_all_samples_carry():
     """As `shapesys`: the same form, another coupling."""
     spec = barlow_beeston(35, samples=3)
@@ -190,6 +192,7 @@ def test_gammas_that_not_all_samples_carry():
     assert form(model) is Arrow
 
 
+@pytest.mark.slow
 def test_an_arrow_solves_like_the_matrix_it_is():
     spec = barlow_beeston(40)
     model = BinnedModel.from_spec(spec)
@@ -271,6 +274,7 @@ def test_single_values_of_a_batch_are_those_of_a_loop():
         agree(row, single(vector), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_constraints_add_to_the_diagonal_only():
     free = everything()
     bare = dataclasses.replace(

@@ -52,6 +52,7 @@ def test_panels_follow_their_edges_and_may_be_empty():
     assert log == pytest.approx(math.log(2.0 / 3.0), abs=1e-7)
 
 
+@pytest.mark.slow
 def test_derivatives_of_an_integral_are_those_of_the_closed_form():
     def total(rate):
         return log_integrate(lambda x: -rate * x, 0.0, 3.0, panels=4)

@@ -21,6 +21,7 @@ VARIANCE = cases.SIGMA**2
 SPREAD = cases.DESIGN @ cases.COVARIANCE @ cases.DESIGN.T
 
 
+@pytest.mark.slow
 def test_independent_data(mapping):
     data = np.array([0.5, 2.0, 5.0, 3.0, 1.0])
     r = data - mapping.values

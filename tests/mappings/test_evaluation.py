@@ -125,6 +125,7 @@ def test_singular_and_impossible_covariances():
     assert np.isnan(root_of(bad, jnp.zeros(2, bool)).matrix).any()
 
 
+@pytest.mark.slow
 def test_what_depends_on_held_parameters_only_has_no_error():
     model = ew.Model(
         cases.linear_nll,

@@ -226,6 +226,7 @@ def data():
     return mapping, joint, poisson, full, lone, J
 
 
+@pytest.mark.slow
 def test_data(data):
     """Exactly for sums of bins; to first order, by differences, for the others."""
     mapping, joint, poisson, full, lone, J = data

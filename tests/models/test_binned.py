@@ -90,6 +90,7 @@ def test_channels_are_parts_of_the_data():
         model.by_channel(np.zeros(3))
 
 
+@pytest.mark.slow
 def test_values_are_those_of_plain_loops():
     model, spec = search(), search_spec()
     wanted = oracle.nll(spec, {k: np.asarray(v).tolist() for k, v in POINT.items()})
@@ -193,6 +194,7 @@ def test_fits_in_a_batch_are_those_of_a_loop():
         assert abs(strength - single.params["mu"]) < 3e-4 * error
 
 
+@pytest.mark.slow
 def test_the_minimum_moves_with_the_data_as_it_says():
     """Main and auxiliary data; by the implicit function theorem and by refitting."""
     model = search()
@@ -252,6 +254,7 @@ def test_names_may_contain_what_separates_keys(separator):
     assert model.nll(point) == pytest.approx(float(search().nll(POINT)), rel=1e-14)
 
 
+@pytest.mark.slow
 def test_names_may_contain_anything():
     names = ("m.u/:|", "a.xs", "jes\x1f", "stat[0]", "./:|\x1f")
     model = search(names=names)
@@ -260,6 +263,7 @@ def test_names_may_contain_anything():
     assert found.nll == pytest.approx(float(wanted.nll), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_limits_of_a_model():
     model = search(poi_range=(0.0, 20.0))
     found = ew.limits(model, "mu")

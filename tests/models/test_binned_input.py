@@ -37,6 +37,7 @@ MODEL = BinnedModel.from_spec(
 )
 
 
+@pytest.mark.slow
 def test_a_parameter_may_be_fixed_beyond_its_range():
     result = ew.fit(MODEL, fixed={"mu": 12.0})
     assert result.params["mu"] == 12.0

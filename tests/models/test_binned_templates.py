@@ -30,6 +30,7 @@ def test_templates_are_the_nominal_yields():
     np.testing.assert_array_equal(templates[CONTROL], [200.0])
 
 
+@pytest.mark.slow
 def test_a_model_with_other_templates_is_one_made_of_them():
     found = search().with_templates({SIGNAL: SIGNALS[1]})
     wanted = search(signal=SIGNALS[1])
@@ -49,6 +50,7 @@ def strength(model, signal):
     return ew.fit(model.with_templates({SIGNAL: signal})).params["mu"]
 
 
+@pytest.mark.slow
 def test_best_fits_have_derivatives_by_templates():
     model = search()
     signal = jnp.asarray(SIGNALS[0])
@@ -122,6 +124,7 @@ def test_a_function_of_a_batch_is_that_of_each():
         assert abs(found - single.params["mu"]) < 3e-4 * single.errors["mu"]
 
 
+@pytest.mark.slow
 def test_a_batch_compiles_once():
     """Another batch of the same structure has other numbers only."""
     batch().map(best)
@@ -176,6 +179,7 @@ def test_a_shared_constraint_is_counted_once():
     assert together == pytest.approx(separate - float(one), rel=1e-13)
 
 
+@pytest.mark.slow
 def test_disjoint_models_fit_as_separately():
     models = pair()
     joint = ew.fit(ew.combine(models, shared=[]))
@@ -187,6 +191,7 @@ def test_disjoint_models_fit_as_separately():
         assert abs(difference) < 3e-4 * found.errors["mu"]
 
 
+@pytest.mark.slow
 def test_correlated_constraints():
     """Nearly full correlation is one luminosity, no correlation two."""
     models = pair()
@@ -204,6 +209,7 @@ def test_correlated_constraints():
     assert first == pytest.approx(second, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_elements_that_models_fix_stay_fixed_in_a_combination():
     model = search(fixed=np.array([False, True, False]))
     joint = ew.combine({"a": model})

@@ -76,6 +76,7 @@ def test_there_is_one_group_for_each_kind():
     assert [type(group) for group in table().groups] == [Normal, Poisson, LogNormal]
 
 
+@pytest.mark.slow
 def test_nll_is_the_sum_of_all():
     made, given = table(), values()
     aux = {key: 0.9 * np.asarray(c.aux) for key, c in CONSTRAINTS.items()}
@@ -85,6 +86,7 @@ def test_nll_is_the_sum_of_all():
     assert summed(made, given, made.aux(aux)) == pytest.approx(wanted, rel=1e-13)
 
 
+@pytest.mark.slow
 def test_second_order_is_that_of_jax():
     made = table()
     vector = jnp.asarray(made.layout.gathered(values()))

@@ -193,6 +193,7 @@ def test_a_side_without_an_end_says_why(ends, text):
     figure.canvas.draw()
 
 
+@pytest.mark.slow
 def test_a_scan_from_a_bound_says_so():
     """-ln L = 12 mu - 45 ln(1 + 12 mu / 50) for mu >= 0: the best value is 0."""
 

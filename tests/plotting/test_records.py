@@ -57,6 +57,7 @@ def same(first, second):
     np.testing.assert_array_equal(drawn(first), drawn(second))
 
 
+@pytest.mark.slow
 def test_scan(model, best, scanned, tmp_path):
     stat = profile.scan(
         model, best, name="mu", values=np.linspace(0, 2.5, 11), held=["a", "b"]
@@ -73,6 +74,7 @@ def test_scan(model, best, scanned, tmp_path):
     same(figure, plotting.scan(back(scanned, tmp_path), stat_only=stat))
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_scan_is_close_to_minos(model, best, scanned, tmp_path):
     intervals = profile.minos(model, best, names=["mu"])
     values, heights, middle, success, _ = scan_of(scanned)
@@ -91,6 +93,7 @@ def test_the_interval_of_a_scan_is_close_to_minos(model, best, scanned, tmp_path
         plotting.scan(scanned, name="nu", interval=intervals)
 
 
+@pytest.mark.slow
 def test_contour(model, best, tmp_path):
     curves = [profile.contour(model, best, names=("mu", "a"), cl=c) for c in (0.683,)]
     figure = plotting.contour(curves, others={"same": curves})
@@ -105,6 +108,7 @@ def test_contour(model, best, tmp_path):
     same(plotting.contour(curves[0]), plotting.contour(back(curves[0], tmp_path)))
 
 
+@pytest.mark.slow
 def test_ranking_and_pulls(model, best, tmp_path):
     ranked = impacts.rank(model, best, pois="mu", refit="postfit")
     figure = plotting.ranking(ranked)

@@ -96,6 +96,7 @@ def test_a_batch_of_fits_has_no_one_minimum():
         minos(counting, batch, 3.0)
 
 
+@pytest.mark.slow
 def test_large_matrix_free_fits_have_no_hessian():
     size = 1001
 

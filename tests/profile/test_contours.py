@@ -34,6 +34,7 @@ def assert_profiled(result, observation, box, *, every=7):
         np.testing.assert_allclose(fit.nll, level, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cl", [0.3935, 0.6827, 0.95])
 def test_the_contour_of_a_gaussian_is_an_ellipse(cl):
     result = curve(data(), cl=cl)
@@ -111,6 +112,7 @@ def test_curves_that_are_no_ellipses_close_and_stay_on_the_level(
         np.testing.assert_allclose(abs(turns[-1] - turns[0]), 2 * np.pi)
 
 
+@pytest.mark.slow
 def test_the_others_are_at_their_minimum_on_the_curve():
     observation = data(bend=np.array([0.6, -0.3]), quartic=0.5)
     assert_profiled(curve(observation, cl=0.95), observation, bounds())

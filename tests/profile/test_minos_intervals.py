@@ -45,6 +45,7 @@ def a_only(observation, **options):
     return minos(landscape, start, observation, names=["a"], bounds=box, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cl", [0.6827, 0.95])
 def test_errors_of_a_gaussian_are_those_of_its_hessian(cl):
     result = minos(landscape, START, data(), cl=cl, bounds=bounds())
@@ -272,6 +273,7 @@ def test_a_level_below_the_rounding_is_refused(offset, width):
         np.testing.assert_allclose(result.upper[0], width, rtol=accuracy)
 
 
+@pytest.mark.slow
 def test_single_precision_is_no_number_where_it_cannot_be():
     with jax.enable_x64(False), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -95,6 +95,7 @@ def test_all_values_may_be_on_one_side():
         np.testing.assert_allclose(result.nll, exact.nll[::-1], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_one_value_is_enough():
     result = scan_a(data(), values=[1.5])
     assert result.nll.shape == (1,)
@@ -160,6 +161,7 @@ def test_an_element_of_an_array_is_scanned():
     np.testing.assert_allclose(result.twice_delta_nll, away**2 / variance, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_fit_that_is_given_is_not_repeated():
     best = ew.fit(landscape, START, data(), bounds=bounds())
     result = scan_a(data(), start=best)

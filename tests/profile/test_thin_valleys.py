@@ -49,6 +49,7 @@ def traced(case):
     return fit, contour(case.nll, fit, case.data, names=("a", "b"), cl=case.cl)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_whole_contour_is_found(kind):
     rng = np.random.default_rng(KINDS.index(kind))
@@ -72,6 +73,7 @@ def test_the_whole_contour_is_found_in_any_valley():
     assert fits > 0.95 * CASES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["square", "ring"])
 def test_extremes_are_those_of_minos(kind):
     case = valley(np.random.default_rng(11), kind)

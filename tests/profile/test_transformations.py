@@ -53,6 +53,7 @@ RATE = ew.State.from_pytree({"rate": 2.0})
 OBSERVED = np.array([17.0, 19.0])
 
 
+@pytest.mark.slow
 def test_jit_and_grad():
     def ravelled(observed):
         flat = ravel_pytree(numbers(observed))[0]
@@ -69,6 +70,7 @@ def test_jit_and_grad():
 LEVEL = 0.5 * float(ndtri(0.5 + 0.5 * 0.6827)) ** 2
 
 
+@pytest.mark.slow
 def test_a_batch_of_data():
     counts = np.array([3.0, 9.0, 100.0])
     ends = jit(jax.vmap(lambda n: minos(counting, RATE, n)))(counts)
@@ -77,6 +79,7 @@ def test_a_batch_of_data():
         np.testing.assert_allclose([lower[0], upper[0]], exact, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_a_fit_that_is_given_moves_with_the_data():
     best = ew.fit(counting, RATE, 3.0)
 
@@ -90,6 +93,7 @@ def test_a_fit_that_is_given_moves_with_the_data():
     np.testing.assert_allclose(slope, (far - near) / 2e-4, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_failed_point_leaves_the_derivatives_of_the_others_alone():
     def total(observed):
         line = scan(counting, RATE, observed, name="rate", values=[-1.0, 2.0, 5.0])
@@ -100,6 +104,7 @@ def test_a_failed_point_leaves_the_derivatives_of_the_others_alone():
     np.testing.assert_allclose(slope, -np.log(2.0) - np.log(5.0))
 
 
+@pytest.mark.slow
 def test_a_contour_in_jit_is_the_ellipse():
     def points(observation):
         options = {"names": ("a", "c"), "points": 20, "fixed": {"b": 0.0}}
@@ -116,6 +121,7 @@ def test_a_contour_in_jit_is_the_ellipse():
     np.testing.assert_allclose(radius, -2 * np.log1p(-0.6827), rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_failed_fit_in_jit_gives_no_interval():
     def ends(start):
         return minos(counting, ew.State.from_pytree({"rate": start}), 3.0)
@@ -164,6 +170,7 @@ def line(objective, solver):
     return found(BENT) if isinstance(solver, optx.BFGS) else jit(found)(BENT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("objective", "solver"),
     [(Hooked(), None), (landscape, ew.NewtonCG()), (landscape, optx.BFGS(1e-9, 1e-9))],
@@ -186,6 +193,7 @@ def test_curvature_and_solver_do_not_matter(objective, solver):
     np.testing.assert_array_equal(params["c"], np.full(4, 0.3))
 
 
+@pytest.mark.slow
 def test_smooth_bounds_are_never_left():
     smooth = {"a": MinuitTransform(-3.0, 4.0), "c": MinuitTransform(-1.0, 1.0)}
     values = np.array([-3.0, -2.0, 0.0, 1.0, 3.0, 3.9])
@@ -199,6 +207,7 @@ def test_smooth_bounds_are_never_left():
     np.testing.assert_allclose(result.nll, height, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_intervals_end_at_smooth_bounds():
     smooth = {"rate": MinuitTransform(0.0, 4.0)}
     result = minos(counting, RATE, 2.0, bounds=smooth)
@@ -212,6 +221,7 @@ def test_intervals_end_at_smooth_bounds():
     np.testing.assert_allclose(result.lower, counting_ends(2.0, level)[:1], rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_model_brings_all_that_is_needed():
     box = {"rate": ew.Interval(0.0, 4.0)}
     model = ew.Model(counting, {"rate": 2.0}, 3.0, bounds=box)

@@ -104,6 +104,7 @@ def random_valley(rng):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", MANY)
 def test_flat_valleys_in_a_box(count):
     rng = np.random.default_rng(20261129)
@@ -128,6 +129,7 @@ def even(params, data):
     return poisson(rate, data["main"]) + 0.5 * jnp.sum(params["jes"] ** 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", MANY)
 def test_saddles_are_left(count):
     rng = np.random.default_rng(2379)
@@ -214,6 +216,7 @@ def constrained(data, start):
     return found.fun if feasible and found.success else np.inf
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", MANY)
 def test_empty_bins_that_expect_nothing(count):
     rng = np.random.default_rng(2093)

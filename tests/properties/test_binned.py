@@ -16,6 +16,7 @@ FEW = 12
 MANY = 150
 
 
+@pytest.mark.slow
 @settings(max_examples=FEW)
 @given(spec=binned_specs(), seed=st.integers(0, 1000))
 def test_value_and_derivatives_are_those_of_plain_loops(spec, seed):

@@ -65,6 +65,7 @@ def fit_binned(data, start, solver=None):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("nuisances", "solver"), [(0, None), (1, None), (5, None), (1, NewtonCG())]
 )
@@ -80,6 +81,7 @@ def test_asimov_data_have_their_minimum_at_the_truth(nuisances, solver):
         assert np.all(np.isfinite(result.covariance))
 
 
+@pytest.mark.slow
 def test_asimov_data_in_lanes():
     cases = [asimov(seed, 1) for seed in range(MODELS)]
     data = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[c[0] for c in cases])
@@ -91,6 +93,7 @@ def test_asimov_data_in_lanes():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("statistics", "models"),
     [
@@ -165,6 +168,7 @@ def kinds_of_interference():
     return data, inside**2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nll", [events, events_with_limit, interference])
 def test_ends_without_derivatives(nll):
     data, right = kinds_of_interference() if nll is interference else kinds_of_events()
@@ -226,6 +230,7 @@ def regions(seed: int):
     return data, rng.choice([0.0, 0.1, 0.5, 1.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nll", [two_regions, with_interference])
 @pytest.mark.parametrize(
     "models", [25, pytest.param(400, marks=pytest.mark.slow)], ids=["few", "many"]
@@ -275,6 +280,7 @@ def background_and_root(rng):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", [None, NewtonCG()], ids=["default", "NewtonCG"])
 def test_background_alone_with_a_root_of_the_strength(solver):
     # The Hessian next to the end is indefinite, as a nuisance follows the root.
@@ -324,6 +330,7 @@ def test_limits_with_a_root_of_the_strength():
     assert float(tested.expected.median) == pytest.approx(0.05, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_ends_without_derivatives_are_left_by_the_matrix_free_solver():
     bounds = {"mu": ew.Interval(0.0, 30.0), "scale": ew.Interval(0.05, 3.0)}
     for seed in range(MODELS // 5):
@@ -336,6 +343,7 @@ def test_ends_without_derivatives_are_left_by_the_matrix_free_solver():
         assert float(free.nll) == pytest.approx(float(exact.nll), abs=1e-7), seed
 
 
+@pytest.mark.slow
 def test_what_falls_without_limit_towards_a_bound_is_no_minimum():
     state = ew.State.from_pytree({"width": 1.0})
     result = ew.fit(
@@ -348,6 +356,7 @@ def test_what_falls_without_limit_towards_a_bound_is_no_minimum():
     assert not bool(result.success)
 
 
+@pytest.mark.slow
 def test_derivatives_of_a_fit_next_to_an_end():
     data, _ = regions(0)
     data = jax.tree.map(jnp.asarray, data | {"background": 50.0})
@@ -377,6 +386,7 @@ def fit_kinked(data, start, solver=None):
     return ew.fit(kinked, state, data, solver=solver, throw=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", [None, NewtonCG()], ids=["default", "NewtonCG"])
 def test_a_kink_is_told_wherever_it_is(solver):
     rng = np.random.default_rng(11)

@@ -61,6 +61,7 @@ _FORMULAS = st.recursive(st.one_of(_NAMES, _NUMBERS), _extended, max_leaves=12)
 _VALUES = {"x": 0.5, "alpha_1": -1.0, "m.x": 2.0, "CMS::s": 0.0, "exp": 1.5}
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(_FORMULAS)
 def test_what_the_grammar_makes_is_parsed_and_computed(text):
@@ -94,6 +95,7 @@ def test_a_changed_formula_is_an_expression_or_an_error_of_ours(text, data):
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(
     st.sampled_from(["(", "-", "!", "a^", "a?", "sin(", "a?b:", "a+", "1e"]), st.data()

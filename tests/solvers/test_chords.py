@@ -38,6 +38,7 @@ def both(objective, state, *args, **options):
     ]
 
 
+@pytest.mark.slow
 def test_the_same_minimum_with_fewer_hessians():
     chords, newton = both(templates, START, COUNTS)
     assert bool(chords.success)
@@ -46,6 +47,7 @@ def test_the_same_minimum_with_fewer_hessians():
     np.testing.assert_allclose(chords.covariance, newton.covariance, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_bounds_on_the_way():
     bounds = {"a": ew.Interval(0.2, 0.6)}
     chords, newton = both(templates, START, COUNTS, bounds=bounds)
@@ -55,6 +57,7 @@ def test_bounds_on_the_way():
     np.testing.assert_allclose(chords.params["a"], newton.params["a"], rtol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
 def test_units(scale):
     def scaled(params, counts):
@@ -68,6 +71,7 @@ def test_units(scale):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["rosenbrock", "helical_valley", "wood", "powell_badly_scaled", "gaussian"]
 )
@@ -87,6 +91,7 @@ def test_hard_problems_end_where_they_did(name):
     )
 
 
+@pytest.mark.slow
 def test_a_saddle_on_the_way_is_no_minimum():
     def nll(params, _):
         x = params["x"]

@@ -212,6 +212,7 @@ def sizes_in(jaxpr):
                 yield from sizes_in(value)
 
 
+@pytest.mark.slow
 def test_thousands_of_parameters_need_no_matrix():
     counts = np.random.default_rng(1).uniform(5.0, 50.0, MANY)
 

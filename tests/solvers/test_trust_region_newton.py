@@ -64,6 +64,7 @@ def box_minimum(hessian, centre, lower, upper):
     return x
 
 
+@pytest.mark.slow
 def test_a_quadratic_takes_one_step(getkey):
     hessian = random_hessian(getkey(), 20)
     centre = jr.normal(getkey(), (20,))
@@ -73,6 +74,7 @@ def test_a_quadratic_takes_one_step(getkey):
     np.testing.assert_allclose(solution.value, centre, rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 def test_a_quadratic_whose_minimum_is_outside_the_box(size, getkey):
     hessian = random_hessian(getkey(), size)
@@ -92,6 +94,7 @@ def test_a_quadratic_whose_minimum_is_outside_the_box(size, getkey):
     )
 
 
+@pytest.mark.slow
 def test_a_bound_across_a_curved_valley():
     solution = minimise(
         rosenbrock, [-1.2, 1.0], lower=[-np.inf, -np.inf], upper=[0.5, np.inf]
@@ -140,6 +143,7 @@ def test_nothing_free_is_a_minimum_of_no_dimension():
     np.testing.assert_array_equal(solution.value, [3.0, 4.0])
 
 
+@pytest.mark.slow
 def test_parameters_of_very_different_size_live_together():
     unit = jnp.array([1e-6, 1.0, 1e6])
 
@@ -194,6 +198,7 @@ def test_a_quartic_minimum_is_flat():
     assert np.all(np.abs(solution.value) < 1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("offset", [1e5, -1e8])
 def test_a_large_offset_hides_nothing(offset):
     free = minimise(rosenbrock, [-1.2, 1.0])
@@ -227,6 +232,7 @@ def histogram(x, args):
     return jnp.sum(rates - counts * jnp.log(rates)) + 0.5 * jnp.sum(x[1:] ** 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nuisances", [2, 29, 299])
 def test_a_likelihood_takes_few_evaluations(nuisances, getkey):
     bins = 100
@@ -245,6 +251,7 @@ def test_a_likelihood_takes_few_evaluations(nuisances, getkey):
     np.testing.assert_allclose(gradient, 0, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_lanes_of_vmap_are_those_of_a_loop():
     starts = jnp.array([[-1.2, 1.0], [2.0, 2.0], [0.0, 5.0], [1.0, 1.0]])
 
@@ -262,6 +269,7 @@ def test_lanes_of_vmap_are_those_of_a_loop():
         assert abs(int(together[2][i] - evaluations)) <= 2
 
 
+@pytest.mark.slow
 def test_residuals_are_worth_knowing():
     def residuals(x, args):
         del args
@@ -298,6 +306,7 @@ def test_single_precision_ends_at_the_minimum(dtype):
     np.testing.assert_allclose(solution.value, [1.0, 1.0], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_step_to_a_bound_ends_there_in_spite_of_rounding():
     # From here the step to 0, scaled and scaled back, missed it by a rounding error.
     def nll(params, data):

@@ -19,6 +19,7 @@ from tests.hypotest.models import (
 MODEL = uncorrelated_background(bounds=(-5.0, 10.0))
 
 
+@pytest.mark.slow
 def test_a_batch_of_toys_is_the_loop():
     fits = fit_toys(MODEL, ntoys=7, key=3, batch_size=4)
     toys = sample_toys(MODEL, MODEL.state, ntoys=7, key=3)
@@ -33,6 +34,7 @@ def test_a_batch_of_toys_is_the_loop():
     assert fits.failures == 0
 
 
+@pytest.mark.slow
 def test_toys_do_not_depend_on_how_the_work_is_divided():
     whole = fit_toys(MODEL, ntoys=30, key=3, batch_size=30)
     part = fit_toys(MODEL, ntoys=11, key=3, first=12, batch_size=4)
@@ -40,6 +42,7 @@ def test_toys_do_not_depend_on_how_the_work_is_divided():
     np.testing.assert_array_equal(part.index, np.arange(12, 23))
 
 
+@pytest.mark.slow
 def test_pulls_of_a_gaussian_are_standard_normal():
     fits = fit_toys(gaussian, GAUSSIAN_START, ntoys=4000, key=1, sample_fn=gaussian_toy)
     np.testing.assert_allclose(fits.errors["mu"], SIGMA, rtol=1e-9)
@@ -51,6 +54,7 @@ def test_pulls_of_a_gaussian_are_standard_normal():
     assert abs(covered - 0.6827) < 5 * np.sqrt(0.6827 * 0.3173 / 4000)
 
 
+@pytest.mark.slow
 def test_held_and_fixed_parameters_have_no_error():
     held = fit_toys(MODEL, ntoys=5, key=3, held={"mu": 0.4})
     fixed = fit_toys(MODEL, ntoys=5, key=3, fixed={"mu": 0.4})
@@ -69,6 +73,7 @@ def test_toys_at_the_end_of_a_fit():
     np.testing.assert_allclose(fits.nll[2], one.nll, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_bound_is_told():
     bounded = uncorrelated_background(bounds=(0.9, 10.0))
     fits = fit_toys(bounded, ntoys=20, key=3)
@@ -85,6 +90,7 @@ def fragile(params, data):
     return jnp.where(data["x"] > 1.5, -jnp.exp(params["mu"]), value)
 
 
+@pytest.mark.slow
 def test_fits_that_failed_are_kept_and_counted():
     options = {"ntoys": 40, "key": 2, "sample_fn": gaussian_toy}
     fits = fit_toys(fragile, GAUSSIAN_START, max_steps=30, **options)
@@ -98,6 +104,7 @@ def test_fits_that_failed_are_kept_and_counted():
     assert f"{wrong.sum()} " in repr(fits)
 
 
+@pytest.mark.slow
 def test_parameters_drawn_spread_the_estimates():
     drawn = fit_toys(MODEL, ntoys=1500, key=3, sample_fn=DrawnParameters(MODEL)).params[
         "mu"

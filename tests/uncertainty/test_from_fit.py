@@ -46,6 +46,7 @@ def measured_b(params, data):
     )
 
 
+@pytest.mark.slow
 def test_two_measurements_of_a_mass_alone_and_together():
     """Alone, the error is that of ``x / scale``; together, the curvature adds up."""
     start_a, start_b = state(mass=125.0, scale_a=1.0), state(mass=125.0, scale_b=1.0)
@@ -141,6 +142,7 @@ def test_a_matrix_free_fit_has_its_hessian_evaluated():
 BOUNDED = {"b": ew.Interval(2.2, 5.0)}
 
 
+@pytest.mark.slow
 def test_a_parameter_at_its_bound_is_held():
     result = ew.fit(line, state(a=1.0, b=3.0), LINE, bounds=BOUNDED)
     assert result.at_bound.tolist() == [False, True]
@@ -163,6 +165,7 @@ def test_what_is_held_stays_held_with_other_fixed_parameters():
     assert np.isnan(errors["b"])
 
 
+@pytest.mark.slow
 def test_held_parameters_of_several_elements():
     def nll(params, data):
         return 0.5 * jnp.sum((params["x"] - data) ** 2)
@@ -174,6 +177,7 @@ def test_held_parameters_of_several_elements():
     )
 
 
+@pytest.mark.slow
 def test_a_direction_hidden_by_a_bound_is_not_looked_at():
     """-ln L curves downwards in b, and the bound holds it."""
 
@@ -186,6 +190,7 @@ def test_a_direction_hidden_by_a_bound_is_not_looked_at():
         uncertainties(nll, result.params, 1.0)
 
 
+@pytest.mark.slow
 def test_a_batch_of_fits_has_a_batch_of_errors():
     rng = np.random.default_rng(3)
     shifts = rng.normal(size=(4, 4))
@@ -205,6 +210,7 @@ def test_a_batch_of_fits_has_a_batch_of_errors():
     assert labels(results) == ("a", "b")
 
 
+@pytest.mark.slow
 def test_a_batch_keeps_the_shape_of_arrays_and_what_is_fixed():
     def fit(counts):
         return ew.fit(counting, COUNTING_STATE, counts, fixed={"mu": 1.0})
@@ -219,6 +225,7 @@ def test_a_batch_keeps_the_shape_of_arrays_and_what_is_fixed():
         propagate(lambda p: p["gamma"], results, np.eye(3))
 
 
+@pytest.mark.slow
 def test_one_bad_fit_of_a_batch_is_nan_alone():
     def nll(params, curve):
         return 0.5 * curve * (params["x"] - 1) ** 2
@@ -243,6 +250,7 @@ def test_a_flat_fit_has_no_errors(nll):
     assert np.isnan([errors["a"], errors["b"]]).all()
 
 
+@pytest.mark.slow
 def test_a_fit_that_did_not_converge_has_no_errors():
     start = state(mu=30.0, gamma=np.ones(3))
     result = ew.fit(

@@ -113,6 +113,7 @@ def test_fixed_parameters_have_values_and_no_errors():
     np.testing.assert_allclose(out.errors, 2 * alone, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_what_depends_on_held_parameters_alone_has_no_error():
     # The minimum without bounds is at b = 1.93.
     result = ew.fit(

@@ -63,6 +63,7 @@ def test_weighted_events():
     np.testing.assert_allclose(found, [[exact]], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_two_parameters_by_the_matrix_of_scores():
     result = ew.fit(
         shape_nll, state(mu=0.0, sigma=1.0), EVENTS, bounds={"sigma": ew.Interval(0.1)}
@@ -152,6 +153,7 @@ def test_many_passes_over_the_events_give_the_same(monkeypatch):
     np.testing.assert_allclose(again, once, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_fixed_and_held_parameters():
     where = state(mu=0.9, sigma=1.0)
     fixed = {"sigma": 1.0}

@@ -66,6 +66,7 @@ def from_fit(counts, mu):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", [from_state, from_fit])
 def test_jit_gives_what_eager_gives(function):
     eager = function(COUNTS, np.asarray(1.1))
@@ -73,6 +74,7 @@ def test_jit_gives_what_eager_gives(function):
     assert tree_allclose(jit(function)(COUNTS, 1.1), eager, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", [from_state, from_fit])
 def test_vmap_gives_what_a_loop_gives(function):
     counts = COUNTS + np.arange(3.0)[:, None]
@@ -83,6 +85,7 @@ def test_vmap_gives_what_a_loop_gives(function):
     assert tree_allclose(found, stacked, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", [from_state, from_fit])
 def test_derivatives_agree_with_finite_differences(function):
     def flat(x):
@@ -131,6 +134,7 @@ def test_a_result_knows_its_fixed_parameters_in_a_compiled_function(fixed):
     assert tree_allclose(inside, uncertainties(line, result, LINE), rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_results_can_be_mapped_over():
     ys = LINE["y"] + np.array([[0.0], [1.0]])
 

@@ -136,6 +136,7 @@ def test_tables_give_the_closed_form_of_the_full_correlation_matrices(example, n
     )
 
 
+@pytest.mark.slow
 @WAYS
 @pytest.mark.parametrize("name", [pytest.param("lhc", marks=pytest.mark.slow), "world"])
 def test_fit_is_the_best_linear_estimate(example, name, correlate):
@@ -159,6 +160,7 @@ def test_fit_is_the_best_linear_estimate(example, name, correlate):
         assert own[example.MASS_NAMES[experiment]] == result.params["mass"]
 
 
+@pytest.mark.slow
 @WAYS
 @pytest.mark.parametrize("name", ["lhc", pytest.param("world", marks=pytest.mark.slow)])
 def test_derivatives_through_the_fit_give_weights_and_impacts(example, name, correlate):

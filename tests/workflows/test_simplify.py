@@ -121,6 +121,7 @@ def test_limits_are_close_to_those_of_the_full_workspace():
     np.testing.assert_allclose(found, full, rtol=3e-3)
 
 
+@pytest.mark.slow
 def test_all_channels_are_the_published_form():
     document, before = search(), search()
     made = simplify_workspace(document, signals=["signal"])

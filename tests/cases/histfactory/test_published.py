@@ -63,6 +63,7 @@ def test_values_of_the_likelihood(name):
         assert found == pytest.approx(value, rel=1e-9, abs=1e-9), key
 
 
+@pytest.mark.slow
 @each
 def test_the_minimum_is_at_or_below_the_reference(name):
     found = fitted(name)
@@ -127,6 +128,7 @@ def test_cls(name):
     np.testing.assert_allclose(bands, reference["cls_exp_mu1"], atol=3e-3)
 
 
+@pytest.mark.slow
 @each
 def test_limits(name):
     found, reference = limited(name), references()[name]

@@ -166,6 +166,7 @@ def named(case):
     return "-".join([case[0], *map(str, case[1].values())])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", COMBINATIONS, ids=named)
 def test_derivatives_are_those_of_the_value(case):
     found = model(case[0], **case[1])
@@ -176,6 +177,7 @@ def test_derivatives_are_those_of_the_value(case):
     assert smallest > -1e-10 * np.abs(out["gauss_newton"]).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", SPARSE, ids=named)
 def test_lists_of_responses_say_what_matrices_say(case):
     dense, sparse = (model(case[0], sparse, **case[1]) for sparse in (False, True))
@@ -191,6 +193,7 @@ def test_lists_of_responses_say_what_matrices_say(case):
     np.testing.assert_allclose(away, 0, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BLOCKS, ids=named)
 def test_blocks_of_responses_say_what_one_matrix_says(case):
     dense = model(case[0], **case[1])
@@ -225,6 +228,7 @@ def in_blocks(dense, length):
     return eqx.tree_at(lambda m: m.terms.arrays.responses, dense, responses)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statistics", ["gamma", "normal", "additive"])
 def test_samples_that_are_fitted_say_what_profiled_ones_say(statistics):
     """Eliminating β from the Hessian leaves that of the profiled likelihood."""
@@ -250,6 +254,7 @@ def test_samples_that_are_fitted_say_what_profiled_ones_say(statistics):
     np.testing.assert_allclose(schur, wanted["hessian"], rtol=1e-7, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sparse", [False, True])
 def test_regularisation_has_its_derivatives(sparse):
     prior = Curvature(Spectra(), strength=0.7)
@@ -361,6 +366,7 @@ def test_derivatives_are_finite_differences():
     np.testing.assert_allclose(out["gradient"], steps, rtol=1e-7, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_other_data_and_templates_run_the_same_program():
     one = model()
     other = TemplateModel.from_spec(builder().spec(), parameters=curved_rates)
@@ -375,6 +381,7 @@ def test_other_data_and_templates_run_the_same_program():
     assert abs(float(third.nll) - float(first.nll)) > 0.1
 
 
+@pytest.mark.slow
 def test_the_model_of_many_bins_has_as_few_operations():
     """Nothing is unrolled over bins, processes or systematics."""
     few, many = (operations(number) for number in (2, 20))

@@ -54,6 +54,7 @@ def terms():
     return build_terms(pairs, distributions=MODEL, functions=FUNCTIONS, data=DATA)
 
 
+@pytest.mark.slow
 def test_a_category_counts_as_a_sum():
     """The rate is a sum over categories of integrals over the other observable."""
     events, counts = terms()
@@ -73,6 +74,7 @@ def test_asimov_data_and_toys_have_whole_categories():
     assert set(np.asarray(toy["entries"][:, 0])) <= {0.0, 1.0, 2.0}
 
 
+@pytest.mark.slow
 def test_the_slope_of_asimov_data_vanishes_at_the_truth():
     """Also where steps of the density are no edges of equal panels."""
     axis = {"name": "x", "edges": [0.0, 0.777, 1.9, 4.0]}

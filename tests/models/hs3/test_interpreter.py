@@ -86,6 +86,7 @@ def test_summary_fits_a_terminal(root):
     assert "... (8 channels in all)" in many.summary(max_rows=3)
 
 
+@pytest.mark.slow
 def test_injected_signal_gives_the_published_numbers(page):
     """-ln L at six points of (mu, alpha), on which pyhf and pyhs3 agree."""
     wanted = expected()["quickstart_seed_page"]

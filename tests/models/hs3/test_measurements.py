@@ -59,6 +59,7 @@ def events(*channels, more=(), points=None, likelihood=None):
     return made
 
 
+@pytest.mark.slow
 def test_a_constraint_as_a_factor_moves_in_asimov_data():
     """Expected significance 0.7822 by scipy (root#22597, HS3#90).
 

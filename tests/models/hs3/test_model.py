@@ -157,6 +157,7 @@ def test_what_a_mixed_model_consists_of():
     assert not any("assumed" in sentence for sentence in model.report)
 
 
+@pytest.mark.slow
 def test_asimov_data_prefer_their_parameters():
     """The gradient of -ln L vanishes at the parameters that made the Asimov data.
 
@@ -175,6 +176,7 @@ def test_asimov_data_prefer_their_parameters():
         assert abs(float(slope)) < 2e-3, name
 
 
+@pytest.mark.slow
 def test_toys_fluctuate_around_their_parameters(getkey):
     params = {k: jnp.asarray(v) for k, v in MOVED.items()}
     draw = jax.jit(lambda key: mixed_model().sample_observation(params, key))
@@ -187,6 +189,7 @@ def test_toys_fluctuate_around_their_parameters(getkey):
     assert np.mean(counts) == pytest.approx(4 * 1.7 + 9.3, abs=4 * (16.1 / 200) ** 0.5)
 
 
+@pytest.mark.slow
 def test_fit_of_a_mixed_model():
     """At the minimum the gradient of the likelihood by hand vanishes."""
     result = ew.fit(mixed_model())

@@ -156,6 +156,7 @@ def test_other_exports_along_the_poi(name, accuracy):
         assert found == pytest.approx(wanted, abs=accuracy)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["histpdf_sum", "realsum_interp", "cb_voigt"])
 def test_exports_fit_and_so_do_their_asimov_data(name):
     """The minimum is that of scipy; Asimov data are fitted by what made them."""

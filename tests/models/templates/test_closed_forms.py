@@ -51,6 +51,7 @@ def least_squares(covariance):
     return spread @ design.T @ weight @ (DATA - TOP - QCD), spread
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statistics", [None, "additive"])
 def test_linear_models_are_solved_in_one_step(statistics):
     """Generalised least squares; additive statistics add to the covariance."""
@@ -156,6 +157,7 @@ PAIRS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAIRS)
 def test_the_engine_of_workspaces_fits_the_same(name):
     """There, bin-wise factors are parameters of the fit."""
@@ -197,6 +199,7 @@ def test_all_constants_are_those_of_the_samples_too(kind, per_process):
         np.testing.assert_allclose(profiled.nll(params), free.nll(ordered), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_fitted_factors_end_where_profiled_ones_are():
     spec = log_normal_pair("gamma")[0].spec
     profiled = TemplateModel.from_spec(spec)

@@ -149,6 +149,7 @@ def test_variations_of_parameters():
                 np.testing.assert_allclose(moved, wanted[:, i, k], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["Project ch0 x", "Project ch0 cat", "ch0"])
 def test_chi2_before_and_after_the_fit(text):
     model = fits.model("default")
@@ -166,6 +167,7 @@ def test_chi2_before_and_after_the_fit(text):
     assert found.ndof == ndof_after - (2 if text == "ch0" else 0)
 
 
+@pytest.mark.slow
 def test_what_the_fit_always_gets_right_is_no_degree_of_freedom():
     builder = TemplateBuilder()
     builder.add_channel([("x", [0.0, 1.0, 2.0])], "ch0")
@@ -184,6 +186,7 @@ def test_what_the_fit_always_gets_right_is_no_degree_of_freedom():
     assert np.isnan([found.statistic, found.ndof, found.pvalue]).all()
 
 
+@pytest.mark.slow
 def test_variations_with_what_is_correlated():
     """The statistics of simulated samples follow as well, as they do in errors."""
     model, result = fits.model("default"), fitted("default")

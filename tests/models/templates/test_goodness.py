@@ -23,6 +23,7 @@ def base():
     return cases.fitted("base")
 
 
+@pytest.mark.slow
 def test_the_saturated_test(base):
     said = EXPECTED["default"]
     out = saturated_test(*base)
@@ -48,6 +49,7 @@ def test_what_is_frozen_does_not_count(base):
     assert out.ndof == 19
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis", ["x", "cat"])
 def test_projections(base, axis):
     model, result = base
@@ -64,6 +66,7 @@ def test_projections(base, axis):
     np.testing.assert_allclose(yields.sum(other), counts.sum(other), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_free_bins_where_nothing_is_free_are_the_data():
     """With exact templates and no parameters the factors are data over prediction."""
     builder = TemplateBuilder()
@@ -107,6 +110,7 @@ def test_masked_channels_have_no_data_to_test(base):
         with_free_bins(base[0], "ch1")
 
 
+@pytest.mark.slow
 def test_likelihoods_from_elsewhere_are_measurements():
     """Saturated, they are at their minimum, and count as their Hessian has rank."""
     model = cases.builder("ext").build()
@@ -137,6 +141,7 @@ def small(scale=1.0, **options):
     return builder.build(**options)
 
 
+@pytest.mark.slow
 def test_bins_without_templates_do_not_count():
     model = small()
     assert saturated_test(model, ew.fit(model)).ndof == 1
@@ -190,6 +195,7 @@ def test_degenerate_parameters_are_named():
     assert "lumi2" in text
 
 
+@pytest.mark.slow
 def test_effects_that_are_not_alike():
     """After a bad fit the observed Hessian had a cosine of 1.1, clipped to 1."""
     z, b = np.array([900.0, 300, 100]), np.array([100.0, 100, 100])
@@ -225,6 +231,7 @@ def test_errors_before_the_fit_of_unconstrained_parameters(base):
     np.testing.assert_allclose(free.errors.item(), np.sqrt(square), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_starting_from_a_fit_in_a_file(base, tmp_path):
     model, result = base
     path = tmp_path / "fit.json"

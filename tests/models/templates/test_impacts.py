@@ -60,6 +60,7 @@ def exact():
     return cases.fitted("base", statistics=None)
 
 
+@pytest.mark.slow
 def test_groups_are_those_that_were_booked(base):
     assert base[0].groups == {
         "theory": ("slope", "sig_scale"),
@@ -124,6 +125,7 @@ def test_a_parameter_of_interest_is_a_member_of_groups_for_others(base):
     assert_close(ranked.postfit, wanted, groups.errors)
 
 
+@pytest.mark.slow
 def test_statistics_of_data_and_of_samples(base):
     model, result = base
     said = EXPECTED["default"]
@@ -180,6 +182,7 @@ def test_the_whole_error_is_shared_out(base):
     np.testing.assert_allclose(np.sqrt(square), found.errors, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_simulated_samples_held(base):
     """At the best fit both likelihoods have one gradient."""
     model, result = base
@@ -233,6 +236,7 @@ def test_without_profiled_samples_there_is_nothing_to_tell(exact):
         statistical_impacts(model, result, pois=POIS)
 
 
+@pytest.mark.slow
 def test_parameters_that_the_fit_has_frozen(base):
     model, _ = base
     said = EXPECTED["frozen"]
@@ -258,6 +262,7 @@ def test_parameters_that_the_fit_has_frozen(base):
     np.testing.assert_array_equal(group["bkg"], found.envelope()["total"])
 
 
+@pytest.mark.slow
 def test_a_measurement_moved_and_fitted_again(base):
     """The asymmetric global impact is the shift in a fit of the moved measurement."""
     model, result = base

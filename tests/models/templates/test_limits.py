@@ -36,6 +36,7 @@ def base():
     return cases.fitted("base")
 
 
+@pytest.mark.slow
 def test_the_limit_without_signal(asimov):
     model, _, observation = asimov
     found = ew.limits(model, observation=observation)
@@ -44,6 +45,7 @@ def test_the_limit_without_signal(asimov):
     np.testing.assert_allclose(found.observed, wanted, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_where_cls_is_one_in_twenty(asimov):
     """Scanned at the stored limits, -ln L says the stored quantiles of background."""
     model, _, observation = asimov
@@ -65,6 +67,7 @@ def test_limits_of_a_parabola(asimov):
     np.testing.assert_allclose(found, SAID["gaussian_expected"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_scan(base):
     model, result = base
     said = EXPECTED["scans"]
@@ -72,6 +75,7 @@ def test_a_scan(base):
     np.testing.assert_allclose(found.nll - result.nll, said["delta_nll"], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_intervals_and_what_the_others_do_there(base):
     model, result = base
     said = EXPECTED["scans"]

@@ -25,6 +25,7 @@ def three():
     return builder.build(statistics=None)
 
 
+@pytest.mark.slow
 def test_fitted_strengths_are_no_degrees_of_freedom(three):
     """In toys p-values are uniform: 48 % were above 0.95 with two too many."""
     rng, model = np.random.default_rng(1), three
@@ -60,6 +61,7 @@ def test_it_is_the_chi2_of_a_mapping_with_the_expected_covariance(three):
     assert found.ndof == wanted.ndof == 1
 
 
+@pytest.mark.slow
 def test_far_from_linear():
     """0, 4 and 30 events where 6, 4 and 30 are expected: it was 30.6 for 3."""
     builder = TemplateBuilder()
@@ -79,6 +81,7 @@ def test_far_from_linear():
     assert found.ndof == saturated_test(model, result).ndof == 2
 
 
+@pytest.mark.slow
 def test_correlated_data_and_likelihoods_from_elsewhere():
     """Linear and Gaussian, it is the saturated chi2: twice -ln L above its least."""
     builder = TemplateBuilder()
@@ -99,6 +102,7 @@ def test_correlated_data_and_likelihoods_from_elsewhere():
         assert found.ndof == wanted.ndof == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_process", [False, True])
 def test_added_events_need_no_yield(per_process):
     """A yield of 0 with a variance is the limit of small yields with it."""

@@ -135,6 +135,7 @@ def pearson(model, result):
     return total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "per_process"),
     [

@@ -57,6 +57,7 @@ def test_the_minimum(case):
     np.testing.assert_allclose(best.nll, reference["fval"], rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_profiles(case):
     function, observation, best, reference = case
     for name, (values, expected) in reference["profiles"].items():
@@ -74,6 +75,7 @@ def test_intervals(case, cl):
         np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cl", [0.6827, 0.95])
 def test_contours(case, cl):
     function, observation, best, reference = case

@@ -84,6 +84,7 @@ def signal_of(found):
     return table.values[here], table.errors[here]
 
 
+@pytest.mark.slow
 def test_one_bin_is_solved_in_closed_form():
     found = run(one_bin(), **STATISTICS_ONLY)
     # n = 100 mu: the error of mu is that of n over 100, and nothing is left over.
@@ -99,6 +100,7 @@ def test_one_bin_is_solved_in_closed_form():
     assert channel.prefit.errors.item() == 0
 
 
+@pytest.mark.slow
 def test_where_everything_is_frozen_nothing_has_an_error():
     found = run(one_bin(), statistics=None, freeze="*", mappings=["Project all"])
     assert found.fit.success
@@ -110,6 +112,7 @@ def test_where_everything_is_frozen_nothing_has_an_error():
     assert found.fit.saturated.ndof == 1
 
 
+@pytest.mark.slow
 def test_asimov_data_are_those_of_the_start_values():
     found = run(
         one_bin(data=False), data="asimov", starts={"signal": 1.3}, **STATISTICS_ONLY
@@ -120,6 +123,7 @@ def test_asimov_data_are_those_of_the_start_values():
     assert found.channels["all"].data.item() == pytest.approx(130)
 
 
+@pytest.mark.slow
 def test_what_is_fitted_by_default_are_the_data(spec, results):
     assert results.data == "data"
     np.testing.assert_array_equal(results.channels["ch0"].data, small.DATA)
@@ -129,6 +133,7 @@ def test_what_is_fitted_by_default_are_the_data(spec, results):
         run(spec, data="stron")
 
 
+@pytest.mark.slow
 def test_pseudodata_and_frozen_parameters(spec):
     found = run(spec, data="strong", freeze={"slope": 0.0, "*i*t*": None, "lumi": 0.5})
     table = found.parameters
@@ -243,6 +248,7 @@ def test_chi2_has_the_right_degrees_of_freedom(results, model, fitted):
     assert mapping.prefit_chi2.statistic == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.validation
 def test_chi2_is_that_of_another_tool():
     found = run(cases.builder("base").spec(), mappings=["Identity ch0"])
@@ -333,6 +339,7 @@ def test_the_file_is_read_with_h5py_alone(results, tmp_path):
     assert len(histograms) == 2 + len(small.MAPPINGS) + 1
 
 
+@pytest.mark.slow
 def test_names_with_slashes_are_kept(tmp_path):
     builder = TemplateBuilder()
     builder.add_channel([("x/y", [0.0, 1.0])], "a/b")
@@ -368,6 +375,7 @@ def test_files_of_other_kinds_and_incomplete_ones(spec, results, tmp_path):
         load_results(tmp_path / "results.hdf5")
 
 
+@pytest.mark.slow
 def test_a_fit_that_fails_gives_no_numbers(spec, tmp_path):
     found = run(spec, max_steps=1, mappings=["Project ch0 x"], impacts=True)
     assert not found.fit.success
@@ -415,6 +423,7 @@ def test_without_a_hessian_there_are_values_only(spec, results):
     assert any("no Hessian" in remark for remark in found.remarks)
 
 
+@pytest.mark.slow
 def test_toys_are_the_same_for_the_same_seed():
     spec = one_bin(data=False)
     first = run(spec, data="toys", ntoys=40, seed=3, **STATISTICS_ONLY).toys
@@ -428,6 +437,7 @@ def test_toys_are_the_same_for_the_same_seed():
     assert abs(np.mean(counts) - 100) < 5 * 10 / np.sqrt(40)
 
 
+@pytest.mark.slow
 def test_hidden_parameters_are_not_told(spec, results):
     found = run(spec, blind="signal", mappings=["Project ch0 x"], breakdown=True)
     i = found.parameters.names.index("signal")
@@ -454,12 +464,14 @@ def test_hidden_parameters_are_not_told(spec, results):
     )
 
 
+@pytest.mark.slow
 def test_where_a_blind_fit_stopped_does_not_tell_hidden_parameters(spec):
     found = run(spec, blind="signal", max_steps=1).parameters
     hidden = np.array(found.names) == "signal"
     np.testing.assert_array_equal(np.isnan(found.stopped_at), hidden)
 
 
+@pytest.mark.slow
 def test_degenerate_parameters_are_named():
     builder = TemplateBuilder()
     builder.add_channel([("x", [0.0, 1.0, 2.0])], "ch0")
@@ -471,6 +483,7 @@ def test_degenerate_parameters_are_named():
     assert any("one and two" in remark for remark in found.remarks)
 
 
+@pytest.mark.slow
 def test_projections_are_tested_against_free_bins(spec):
     found = run(spec, projections=["ch0 x"])
     assert found.projections["ch0 x"].ndof == 3

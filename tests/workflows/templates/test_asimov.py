@@ -26,6 +26,7 @@ def spec():
     return builder.spec()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"freeze": {"u": 0.5}}])
 def test_a_fit_of_asimov_data_ends_where_they_were_made(options):
     """Auxiliary data move along: s was 2.188, with u between 0 and 1."""
@@ -41,6 +42,7 @@ def cross_section(params, yields):
     return 48.6 * params["s"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"freeze": {"s": 1.0}}])
 def test_a_custom_mapping_does_not_tell_a_hidden_number(options):
     """Before the fit it is that of the start value, not of the hidden scale."""

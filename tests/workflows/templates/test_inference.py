@@ -68,6 +68,7 @@ def value_of(table, name):
     return table.values[table.names.index(name)]
 
 
+@pytest.mark.slow
 def test_asymmetric_errors_are_those_of_the_library(results, model, fitted):
     found = results.asymmetric_errors
     direct = minos(model, fitted, names=list(PAIR))
@@ -155,6 +156,7 @@ def test_hidden_parameters_stay_hidden(spec, wide):
     np.testing.assert_allclose(ends[0] / ends[1], [factor, 1.0], rtol=0.01)
 
 
+@pytest.mark.slow
 def test_bounds_do_not_tell_hidden_numbers():
     out = TemplateBuilder()
     out.add_channel([("x", [0.0, 1.0, 2.0])], "ch0")
@@ -187,12 +189,14 @@ def one_bin(n=110.0, **masked):
     return out.spec()
 
 
+@pytest.mark.slow
 def test_limits_do_not_tell_hidden_numbers():
     found = run(one_bin(), statistics=None, freeze=["lumi"], blind=True, limits=True)
     assert not found.limits
     assert any("Limits on signal were left out" in text for text in found.remarks)
 
 
+@pytest.mark.slow
 def test_frozen_parameters_move_the_fit_in_closed_form():
     found = run(
         one_bin(), statistics=None, freeze=["lumi"], nonprofiled_impacts=True
@@ -305,6 +309,7 @@ def two_bins():
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["Parameters first second", "Select ch0"])
 def test_regularised_bins_are_solved_in_closed_form(text):
     found = run(
@@ -335,6 +340,7 @@ def test_regularised_bins_are_solved_in_closed_form(text):
     assert any("the penalty of the regularisation" in r for r in found.remarks)
 
 
+@pytest.mark.slow
 def test_the_l_curve_is_that_of_the_library():
     options = {"likelihood": "chi2", "statistics": None}
     smooth = Curvature(ew.mappings.Select("ch0"))
@@ -354,6 +360,7 @@ def test_the_l_curve_is_that_of_the_library():
     np.testing.assert_array_equal(caught.value.l_curve.misfit, found.l_curve.misfit)
 
 
+@pytest.mark.slow
 def test_the_factors_of_bins_can_be_parameters():
     inside, outside = run(one_bin()), run(one_bin(), profile=False, impacts=True)
     table = outside.parameters
@@ -368,6 +375,7 @@ def test_the_factors_of_bins_can_be_parameters():
     )
 
 
+@pytest.mark.slow
 def test_toys_of_arrays_and_where_they_start():
     found = run(
         one_bin(),
@@ -387,6 +395,7 @@ def test_toys_of_arrays_and_where_they_start():
     assert (mean, width) == pytest.approx((pulls.mean(), pulls.std()))
 
 
+@pytest.mark.slow
 def test_pulls_are_away_from_the_constraint_wherever_a_fit_starts(spec, results):
     moved = run(spec, starts={"lumi": 0.7})
     np.testing.assert_allclose(

@@ -31,6 +31,7 @@ def misfit_and_penalty(strength):
     return 0.5 * np.sum(pulls**2), np.sum(cases.by_loop(values) ** 2)
 
 
+@pytest.mark.slow
 def test_misfit_and_penalty():
     found = curve()
     wanted = np.array([misfit_and_penalty(s) for s in STRENGTHS])
@@ -91,6 +92,7 @@ def test_other_data_and_fixed_parameters():
         assert float(one.nll) > float(other.nll)
 
 
+@pytest.mark.slow
 def test_failed_fits_are_not_numbers():
     found = l_curve(model(), [0.0, 1.0], max_steps=1)
     for values in (found.nll, found.misfit, found.penalty, found.curvature):

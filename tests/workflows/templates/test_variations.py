@@ -37,6 +37,7 @@ def asymmetry(yields):
     return (yields[:, 1] - yields[:, 0]) / yields.sum(1)
 
 
+@pytest.mark.slow
 def test_before_the_fit_they_are_the_templates_that_were_booked(results):
     found = results.channels["ch0"].prefit_variations
     assert found.names == ("flat_norm", "lumi", "slope", "tilt")
@@ -93,6 +94,7 @@ def test_the_file_has_them(results, tmp_path):
     assert again.channels["xsec"].postfit_variations is not None
 
 
+@pytest.mark.slow
 def test_only_what_was_asked_for_is_moved():
     spec = small.builder().spec()
     found = run(spec, variations=["lumi", "signal"]).channels["ch0"]
@@ -108,6 +110,7 @@ def test_only_what_was_asked_for_is_moved():
         run(spec, variations="lumi", freeze=["lumi"])
 
 
+@pytest.mark.slow
 def test_a_blinded_run_keeps_those_after_the_fit():
     found = run(small.builder().spec(), variations="*", blind=True)
     assert set(found.channels) == {"ch0", "xsec"}

@@ -129,6 +129,7 @@ def test_polynomials_have_the_integral_of_their_powers():
     )
 
 
+@pytest.mark.slow
 def test_a_two_sided_crystal_ball_is_the_formula_of_the_standard():
     left, right = (0.9, 2.5, 0.5), (1.4, 1.7, 0.8)
     spec = {"type": "crystalball_dist", "m": "x", "m0": 1.0}

@@ -125,6 +125,7 @@ def test_codes_of_interpolations(kind, code):
     assert found == pytest.approx(wanted, rel=1e-14)
 
 
+@pytest.mark.slow
 def test_a_hundred_interpolations_of_several_parameters():
     """Random histograms, codes and parameters against the loops above."""
     rng = np.random.default_rng(64)
@@ -175,6 +176,7 @@ def test_values_that_are_cut_off():
     assert 0.0 < found["factor"] < 1e-300
 
 
+@pytest.mark.slow
 def test_bins_of_nothing_and_templates_of_zero():
     """Nothing stays nothing; a template of 0 is the limit, with derivatives."""
     for code, nominal, down, up in itertools.product(
@@ -378,6 +380,7 @@ def random_document(rng):
     return functions, values, edges, heights
 
 
+@pytest.mark.slow
 def test_two_hundred_weighted_sums_and_their_terms():
     """Counts and events, extended or not, against sums over pieces."""
     rng = np.random.default_rng(6400)

@@ -107,6 +107,7 @@ def rates(x, which):
     )
 
 
+@pytest.mark.slow
 def test_extended_events():
     (term,) = terms([("model", "events")])
     assert isinstance(term, UnbinnedTerm)
@@ -272,6 +273,7 @@ def floats(values):
     return {name: jnp.asarray(value) for name, value in values.items()}
 
 
+@pytest.mark.slow
 def test_the_gradient_of_asimov_data_vanishes_at_the_truth(likelihood):
     made, evaluate = likelihood
     values = floats(VALUES)
@@ -294,6 +296,7 @@ def test_jit_is_eager_and_the_gradient_is_a_finite_difference(likelihood):
         assert float(gradient[name]) == pytest.approx(slope, rel=1e-6, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_toys_scatter_around_what_is_expected(likelihood):
     made, _ = likelihood
     values = floats(VALUES)
@@ -316,6 +319,7 @@ def test_toys_scatter_around_what_is_expected(likelihood):
             assert np.all(np.abs(mean - expected) < 4.5 * width / math.sqrt(400))
 
 
+@pytest.mark.slow
 def test_toys_that_do_not_fit_are_not_a_number():
     (term,) = terms([("model", "events")], capacity=3)
     toy = term.sample(floats(VALUES), jr.key(0))

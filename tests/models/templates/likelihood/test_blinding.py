@@ -48,6 +48,7 @@ def test_nothing_is_hidden_unless_asked_for(open_fit):
     assert open_fit[0].terms.hidden is None
 
 
+@pytest.mark.slow
 def test_values_are_hidden_and_all_else_is_not(open_fit, blind_fit):
     (model, result), (blind, hidden) = open_fit, blind_fit
     factor, offset = np.exp(numbers()[0]), numbers()[1]
@@ -85,6 +86,7 @@ def test_the_goodness_of_fit_is_not_hidden(open_fit, blind_fit):
     assert one.ndof == other.ndof
 
 
+@pytest.mark.slow
 def test_yields_are_those_of_the_physical_values(open_fit, blind_fit):
     (model, result), (blind, hidden) = open_fit, blind_fit
     for observation in (None, model.observation):
@@ -148,6 +150,7 @@ def test_a_group_shares_one_number():
     np.testing.assert_allclose([model.state[n] for n in model.hidden], wanted)
 
 
+@pytest.mark.slow
 def test_a_constraint_moves_along():
     """The pull of a constrained parameter is what it was, and so is the likelihood."""
     model, blind = small().build(), small().build(blind="mass")
@@ -162,6 +165,7 @@ def test_a_constraint_moves_along():
     np.testing.assert_allclose(shown.nll(params), model.nll(params), rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_bounds_hold_on_the_physical_scale():
     """Without events of its own a strength ends at zero, hidden or not."""
     data = np.array([15.0, 25.0])
@@ -191,6 +195,7 @@ def test_parameters_without_a_scale_get_an_offset():
         np.testing.assert_allclose(value, hidden_number(name, "data"), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_likelihoods_from_elsewhere_act_on_physical_values():
     builder = cases.builder("ext")
     model, blind = builder.build(), builder.build(blind=True)
@@ -211,6 +216,7 @@ def test_likelihoods_from_elsewhere_act_on_physical_values():
         np.testing.assert_allclose(physical[name], one.params[name], **near)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sparse", [False, True])
 def test_derivatives_by_reported_values(sparse):
     blind = small(sparse=sparse).build(blind=True)

@@ -169,6 +169,7 @@ def test_each_histogram_may_have_its_own_strength():
     assert float(found[0].with_strength(3.0).strength) == 3.0
 
 
+@pytest.mark.slow
 def test_hidden_parameters_are_smoothed_on_their_physical_scale():
     prior = Curvature(TRUTH, strength=1.0)
     options = {"likelihood": "chi2", "statistics": None, "regularisation": prior}
@@ -182,6 +183,7 @@ def test_hidden_parameters_are_smoothed_on_their_physical_scale():
         assert float(shown[key]) == pytest.approx(float(one.params[key]), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_bins_of_a_cross_section():
     """The usual case: norms in bins of a masked channel that a fitted one follows."""
     out = TemplateBuilder()

@@ -164,6 +164,7 @@ def test_nominal_yields_of_another_shape_are_refused():
         ABCD(LAYOUT, np.ones((2, 3)), "fakes", ABCD_REGIONS)
 
 
+@pytest.mark.slow
 def test_the_fit_has_the_error_of_the_counts_that_predict():
     """As many parameters as bins: the closed form is propagation of Poisson errors."""
     builder = TemplateBuilder()
