@@ -9,8 +9,8 @@ import pytest
 
 from everwillow.likelihood.interpolation import Bend, NormFactors
 from tests.helpers import finite_difference_gradient
-from tests.likelihood import oracle
-from tests.likelihood.specs import CODES as PYHF_CODES
+from tests.likelihood.binned import oracle
+from tests.likelihood.binned.specs import CODES as PYHF_CODES
 
 
 CODES = (*PYHF_CODES, "code6")

@@ -11,7 +11,7 @@ from everwillow._errors import ShapeMismatchError, UnknownKeyError
 from everwillow.models.binned import BinnedModel
 from everwillow.parameters import Interval
 from tests.helpers import count_jax_work, finite_difference_gradient
-from tests.likelihood import oracle
+from tests.likelihood.binned import oracle
 from tests.models.binned_specs import search, search_spec
 
 

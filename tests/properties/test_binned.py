@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 
 from everwillow.models.binned import BinnedModel
-from tests.likelihood import oracle
-from tests.likelihood.engine import evaluated
-from tests.likelihood.specs import binned_specs, point
+from tests.likelihood.binned import oracle
+from tests.likelihood.binned.evaluation import evaluated
+from tests.likelihood.binned.specs import binned_specs, point
 
 
 # Each structure is a program to compile, a second or two.

@@ -13,7 +13,7 @@ from everwillow.likelihood.binned.spec import (
     Scale,
     ShapeVariation,
 )
-from tests.likelihood.jets import Jet, exp, log, variables
+from tests.likelihood.binned.jets import Jet, exp, log, variables
 
 
 def in_order(spec, vector):

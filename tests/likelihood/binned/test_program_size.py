@@ -8,7 +8,7 @@ from everwillow.engine import programs
 from everwillow.engine.adjoint import minimise
 from everwillow.fitting.run import prepare_task, resolve
 from everwillow.models.binned import BinnedModel
-from tests.likelihood.specs import sized
+from tests.likelihood.binned.specs import sized
 
 
 def evaluation(flat, vector, observation):

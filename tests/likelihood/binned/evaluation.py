@@ -1,4 +1,4 @@
-"""All that the engine says of a model at one point, in one compiled call."""
+"""The counts, likelihood and derivatives of a `BinnedModel` in one compiled call."""
 
 import equinox as eqx
 import jax

@@ -22,8 +22,8 @@ from everwillow.likelihood.binned.spec import (
 )
 from everwillow.likelihood.binned.tail import assign_gammas
 from everwillow.models.binned import BinnedModel
-from tests.likelihood.engine import evaluated
-from tests.likelihood.specs import gammas, product, sized
+from tests.likelihood.binned.evaluation import evaluated
+from tests.likelihood.binned.specs import gammas, product, sized
 
 
 NOMINAL = np.array([10.0, 20.0, 30.0])

@@ -19,9 +19,9 @@ from everwillow.likelihood.binned.spec import (
 )
 from everwillow.models.binned import BinnedModel
 from tests.helpers import finite_difference_jacobian
-from tests.likelihood import oracle
-from tests.likelihood.engine import evaluated, form
-from tests.likelihood.specs import (
+from tests.likelihood.binned import oracle
+from tests.likelihood.binned.evaluation import evaluated, form
+from tests.likelihood.binned.specs import (
     UNIT,
     barlow_beeston,
     everything,
