@@ -1,4 +1,4 @@
-"""Template fits: built from histograms, with masked channels and mappings."""
+"""Models of template fits, built from histograms."""
 
 from everwillow.models.templates.booking.builder import (
     TemplateBuilder as TemplateBuilder,

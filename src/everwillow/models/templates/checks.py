@@ -10,10 +10,10 @@ from everwillow.likelihood.templates.spec import TemplateSpec
 
 
 def check_spec(spec: TemplateSpec) -> None:
-    """Check sizes and indices, as those of a file may be anything.
+    """Check sizes and indices, which may be wrong in a file.
 
     Raises:
-        ArgumentValueError: If something is inconsistent.
+        ArgumentValueError: If one of them is inconsistent.
     """
     layout, templates, responses = spec.layout, spec.templates, spec.responses
     fitted, entries = layout.fitted, len(responses.row)
@@ -96,12 +96,12 @@ def check_definite(covariance: np.ndarray) -> None:
 
 
 def check_possible(spec: TemplateSpec, counts: np.ndarray, *, additive: bool) -> None:
-    """Check that something is expected where there are Poisson counts.
+    """Check that there is a template in every bin with Poisson counts.
 
     Args:
         spec: The template fit.
         counts: The counts of the fitted bins.
-        additive: Whether simulated samples fluctuate where they have no yield, too.
+        additive: Whether simulated samples fluctuate in bins without a yield, too.
 
     Raises:
         ArgumentValueError: If a bin has counts, and no process has a template there.
@@ -134,7 +134,7 @@ def _inside(index: np.ndarray, size: int) -> bool:
 
 
 def _finite(spec: TemplateSpec) -> bool:
-    """Return whether all numbers are finite that have to be: data need not be there."""
+    """Return whether all numbers are finite, except for missing data."""
     templates, responses, beta = spec.templates, spec.responses, spec.beta_variations
     arrays = [
         templates.nominal,
@@ -145,7 +145,7 @@ def _finite(spec: TemplateSpec) -> bool:
         None if beta is None else beta.change,
         *(part for term in spec.external for part in (term.gradient, term.hessian)),
     ]
-    # A sum needs no array of flags, which for responses may be a large one.
+    # A sum, as an array of flags of the responses would be large.
     with np.errstate(invalid="ignore", over="ignore"):
         return all(bool(np.isfinite(np.sum(a))) for a in arrays if a is not None)
 

@@ -1,4 +1,4 @@
-"""Look at the inputs of a template fit before anything is fitted."""
+"""Report on the inputs of a template fit before the fit."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ class ChannelInputs:
 
     Attributes:
         channel: Its name.
-        bins: Number of its bins.
+        bins: The number of bins.
         masked: Whether it is masked.
-        expected: Sum of the nominal yields.
-        observed: Sum of the data; None where there are none.
+        expected: The sum of the nominal yields.
+        observed: The sum of the data; None without data.
     """
 
     channel: str
@@ -40,12 +40,12 @@ class ChannelInputs:
 
 @dataclass(frozen=True, slots=True)
 class EmptyBins:
-    """Bins of a channel where nothing is expected.
+    """Bins of a channel whose expectation is zero.
 
     Attributes:
         channel: The channel.
-        bins: All of them, by their indices along the axes.
-        with_data: How many of them have data other than 0.
+        bins: These bins, by their indices along the axes.
+        with_data: The number of these bins with nonzero data.
     """
 
     channel: str
@@ -55,7 +55,7 @@ class EmptyBins:
 
 @dataclass(frozen=True, slots=True)
 class EmptyTemplate:
-    """A process without a yield in a channel where others have one.
+    """A process without a yield in a channel.
 
     Attributes:
         process: The process.
@@ -71,13 +71,13 @@ class OddVariation:
     """A systematic with an unusual effect on a process in a channel.
 
     Attributes:
-        fault: Which.
-        systematic: Name of the parameter.
+        fault: The unusual property.
+        systematic: The name of the parameter.
         process: The process.
         channel: The channel.
-        count: Number of the bins where it is so.
-        bins: The first ten of them, by their indices along the axes.
-        size: How far a yield moves at most there, 1 being 100 %.
+        count: The number of bins with this property.
+        bins: The first ten of these, by their indices along the axes.
+        size: The largest relative change of a yield in them.
     """
 
     fault: VariationFault
@@ -95,12 +95,11 @@ class InputsReport:
 
     Attributes:
         channels: All channels.
-        empty_bins: Where nothing is expected.
-        empty_templates: Processes without a yield, where others have one.
+        empty_bins: Bins whose expectation is zero.
+        empty_templates: Processes without a yield in a channel.
         odd_variations: Variations that are huge, one-sided or change signs.
-        without_effect: Systematics that move no yield.
-        remarks: What was noted when the histograms were read, before pairs were
-            symmetrised.
+        without_effect: Systematics without an effect on any yield.
+        remarks: Remarks from reading the histograms, before pairs were symmetrised.
     """
 
     channels: tuple[ChannelInputs, ...]
@@ -166,10 +165,10 @@ _FAULTS: tuple[VariationFault, ...] = ("huge", "one-sided", "sign-changing")
 
 
 def inspect_inputs(spec: TemplateSpec) -> InputsReport:
-    """Look for unusual inputs of a template fit.
+    """Find unusual inputs of a template fit.
 
-    The responses of the fit are inspected: an average of up and down hides what each
-    of them was. The remarks have what was found while the histograms were read.
+    The function inspects the responses of the fit, in which up and down may be
+    averaged. The remarks contain the findings on the histograms.
 
     Args:
         spec: The template fit, of a builder or a file.
@@ -248,7 +247,7 @@ def _odd_variations(spec: TemplateSpec) -> list[OddVariation]:
     responses = spec.responses
     half = responses.half
     up = responses.average if half is None else responses.average + half
-    # Of -1, as it is and not mirrored.
+    # The response to -1, not mirrored.
     down = -responses.average if half is None else half - responses.average
     nominal = spec.templates.nominal[responses.row]
     moves = np.stack([up, down])
@@ -260,7 +259,7 @@ def _odd_variations(spec: TemplateSpec) -> list[OddVariation]:
     else:
         changing = np.any(np.isclose(np.abs(moves), -LOG_FLOOR, rtol=1e-12), axis=0)
         sizes = np.max(np.abs(np.expm1(moves)), axis=0)
-        # The size of what stands for a logarithm that does not exist means nothing.
+        # A size from `LOG_FLOOR`, in place of a missing logarithm, is meaningless.
         huge = (sizes > 1 + 1e-9) & ~changing
     one_sided = np.zeros(len(up), bool)
     if half is not None:

@@ -51,14 +51,14 @@ from everwillow.statelib import State
 Statistics: TypeAlias = Kind | Literal["default"] | None
 Likelihood: TypeAlias = Literal["poisson", "chi2", "covariance"]
 
-# What is left of a sum of yields that cancel.
+# The relative rounding error of a sum of yields that cancel.
 ROUNDING = 1e-12
 
 
 # More methods than usual: most of them are those of every Model.
 @final
 class TemplateModel(AbstractModel):
-    """A template fit: channels of processes that systematics deform.
+    """The Model of a template fit.
 
     The main data are a dictionary: ``"counts"`` of the fitted bins in the order of
     `layout`, and ``"statistics"``, the auxiliary data of the simulated samples, if
@@ -66,11 +66,11 @@ class TemplateModel(AbstractModel):
 
     Attributes:
         terms: The likelihood of the fitted bins.
-        masked: The templates of the masked ones, if there are any.
-        links: How fluctuations of fitted samples move masked ones, if they do.
+        masked: The templates of the masked bins, if there are any.
+        links: The effects of fluctuations in fitted bins on masked ones, if any.
         layout: Channels and processes.
         interest: The parameters of interest.
-        uncompared_spec: The specification, which the structure does not depend on.
+        uncompared_spec: The specification; models of one structure may differ in it.
     """
 
     state: State
@@ -106,32 +106,33 @@ class TemplateModel(AbstractModel):
 
         Args:
             spec: The specification, of a builder or a file.
-            parameters: What scales the processes, or a function of the layout that
-                returns it; by default a strength for each signal process.
-            likelihood: How data enter: as Poisson counts, as Gaussian bins whose
-                variances are those of the data (the data themselves if none were
-                given), or with the covariance of the data.
-            statistics: The constraint of what the simulated samples fluctuate by
-                (`everwillow.likelihood.barlow_beeston`), None for none. By default
-                ``"gamma"``, ``"normal"`` for each process on its own and
-                ``"additive"`` with a covariance.
-            per_process: Whether each process of a bin fluctuates on its own.
+            parameters: The parameter model that scales the processes, or a function of
+                the layout that returns it; by default a strength for each signal.
+            likelihood: The likelihood of the data: Poisson counts, Gaussian bins with
+                the variances of the data (by default the data), or a Gaussian with the
+                covariance of the data.
+            statistics: The constraint on the fluctuations of the simulated samples
+                (`everwillow.likelihood.barlow_beeston`), None without fluctuations. By
+                default ``"gamma"``, ``"normal"`` with `per_process` and ``"additive"``
+                with a covariance.
+            per_process: Whether each process of a bin fluctuates independently.
             profile: Whether these fluctuations are profiled inside the likelihood.
-                Otherwise they are fitted as one more parameter, ``"bin_by_bin"``, an
-                array with an element for each that fluctuates.
+                Otherwise they are fitted as one more parameter, the array
+                ``"bin_by_bin"``.
             data: The name of pseudodata, or counts, in place of the data.
-            blind: Which parameters of interest to hide: True for all, patterns as in
-                `fnmatch`, or a mapping from these to the group that shares a hidden
-                number (`everwillow.models.templates.likelihood.blinding`). By default
-                nothing is hidden.
-            unblind: Which of them not to hide after all.
-            regularisation: Histograms to smooth, that is one
+            blind: The parameters of interest to hide: True for all, patterns as in
+                `fnmatch`, or a mapping from patterns to the name of a group with a
+                common hidden number
+                (`everwillow.models.templates.likelihood.blinding`). None are hidden by
+                default.
+            unblind: Exceptions from `blind`.
+            regularisation: The histograms to smooth, one
                 `everwillow.models.templates.likelihood.regularisation.Curvature` or
                 several.
 
         Raises:
             ArgumentValueError: If data or variances that the likelihood needs are
-                missing, or if a name means two parameters.
+                missing, or if two parameters have the same name.
 
         Example:
             >>> from everwillow.models.templates import TemplateBuilder
@@ -182,7 +183,7 @@ class TemplateModel(AbstractModel):
 
     @property
     def spec(self) -> TemplateSpec:
-        """The specification that the model was made of."""
+        """The specification of the model."""
         return self.uncompared_spec.content
 
     @property
@@ -218,10 +219,10 @@ class TemplateModel(AbstractModel):
         """Return the model with parameters on their physical scales.
 
         Args:
-            patterns: Which parameters, as in `fnmatch`; all by default.
+            patterns: Patterns of the parameters, as in `fnmatch`; all by default.
 
         Raises:
-            UnknownKeyError: If a pattern means no parameter that is hidden.
+            UnknownKeyError: If a pattern matches no hidden parameter.
         """
         if self.terms.hidden is None:
             return self
@@ -234,7 +235,7 @@ class TemplateModel(AbstractModel):
 
     @property
     def diagnostics(self) -> "TemplateDiagnostics":
-        """Properties of its data and its simulated samples."""
+        """Properties of the data and of the simulated samples."""
         return TemplateDiagnostics(self)
 
     @property
@@ -252,7 +253,7 @@ class TemplateModel(AbstractModel):
         return self.terms.nll(ravel_pytree(params)[0], main)
 
     def main_curvature(self, params: Any, main: Any) -> Evaluation:
-        """Return it with its exact derivatives."""
+        """Return `main_nll` with its exact derivatives."""
         return self.terms.evaluation(ravel_pytree(params)[0], main)
 
     @property
@@ -262,7 +263,7 @@ class TemplateModel(AbstractModel):
         return {"counts": [f"{c.name}[{i}]" for c in fitted for i in range(c.size)]}
 
     def expected(self, params: Any) -> dict[str, Array]:
-        """Return the expected counts, at nominal β where these are profiled."""
+        """Return the expected counts, at nominal β if these are profiled."""
         terms = self.terms
         vector = terms.physical(ravel_pytree(params)[0])
         yields, statistics = terms.yields(vector), terms.statistics
@@ -287,19 +288,19 @@ class TemplateModel(AbstractModel):
     def yields(
         self, params: Any, observation: Mapping[str, Any] | None = None
     ) -> Yields:
-        """Return what is expected in every bin, masked channels included.
+        """Return the expected yields in every bin, masked channels included.
 
         Args:
             params: Pytree of parameters under their original names, or a `State`.
-            observation: Data that the auxiliary parameters of the simulated samples
-                are fitted to; None leaves them at their nominal values.
+            observation: The data to which the auxiliary parameters of the simulated
+                samples are fitted; None for their nominal values.
         """
         params = params.to_pytree() if isinstance(params, State) else params
         return self.predicted(params, observation)
 
     @property
     def fluctuations(self) -> int:
-        """Number of auxiliary parameters of the simulated samples, in all bins."""
+        """The number of auxiliary parameters of the simulated samples in all bins."""
         terms = self.terms
         if terms.statistics.kind is None:
             return 0
@@ -344,11 +345,11 @@ class TemplateModel(AbstractModel):
     def measurement_variance(
         self, params: Any, observation: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Return the variance of every measurement, structured as an observation.
+        """Return the variance of every measurement, in the structure of an observation.
 
-        Counts have their own number as variance, expected ones where they are 0, or
-        what the likelihood takes for their variance or covariance; auxiliary data have
-        the squared widths of their constraints, those that are counts their number.
+        The variance of a count is the count, or its expectation if it is 0, or the
+        variance or covariance of the likelihood. The variance of auxiliary data is the
+        squared width of their constraint, or their number if they are counts.
         """
         terms = self.terms
         yields = self.predicted(params, observation).values[:, : self.layout.fitted]
@@ -367,7 +368,7 @@ class TemplateModel(AbstractModel):
         return {"main": main, "aux": AuxTable(table.layout, flat, {})}
 
     def saturated_nll(self, main: Any) -> Scalar:
-        """Return -ln L of a model that agrees with all measurements exactly."""
+        """Return -ln L of the saturated model, which agrees with all measurements."""
         counts, statistics = self.terms.data(main)
         value = self.terms.term.value(counts, counts)
         if statistics is not None:
@@ -424,7 +425,7 @@ class TemplateDiagnostics:
         """Return the variances of the simulated samples alone.
 
         Returns:
-            Structured as the main data, None for the counts.
+            The variances in the structure of the main data, None for the counts.
         """
         if not self.simulated:
             return {"counts": None}
@@ -433,17 +434,17 @@ class TemplateDiagnostics:
     def with_simulation_held(
         self, params: Any, observation: Mapping[str, Any] | None = None
     ) -> TemplateModel:
-        """Return the model with the templates held where they are best.
+        """Return the model with the templates held at their best values.
 
-        The auxiliary parameters of the simulated samples take the values that maximise
-        the likelihood at `params`, and no longer follow the parameters. Its gradient
-        there is that of the model itself, its Hessian the one without the statistics
-        of the samples.
+        The auxiliary parameters of the simulated samples have the values that maximise
+        the likelihood at `params`, and do not depend on the parameters. The gradient at
+        `params` is that of the model, and the Hessian the one without the statistics of
+        the samples.
 
         Args:
             params: Pytree of parameters under their original names, or a `State`.
-            observation: The data; the model's own if None. They come with the model
-                that is returned.
+            observation: The data; those of the model if None. They become the
+                observation of the returned model.
         """
         model = self.model
         observed = model.observation if observation is None else observation
@@ -461,11 +462,11 @@ class TemplateDiagnostics:
         )
 
     def followed(self, params: Any, observation: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the measurements that the model predicts where a fit has ended.
+        """Return the measurements that the model predicts at the end of a fit.
 
-        They are the Asimov data of all parameters, the profiled ones included: those of
-        the simulated samples stay where the data of `observation` have them, and their
-        auxiliary data are there too. Data and fit agree in everything, so that -ln L
+        They are the Asimov data for all parameters, including the profiled ones: those
+        of the simulated samples are the best ones for `observation`, and their
+        auxiliary data equal them. The fit agrees with these data exactly, so that -ln L
         has its minimum at the same parameters.
 
         Args:
@@ -481,7 +482,7 @@ class TemplateDiagnostics:
         moved = terms.statistics.moved(yields, profile.beta)
         counts, scale = jnp.sum(moved, 1), jnp.sum(jnp.abs(yields), 1)
         if isinstance(terms.term, PoissonTerm):
-            # Where the samples hold the yield of an empty bin at 0 it is 0.
+            # The yield of an empty bin that the samples fix at 0 is exactly 0.
             counts = jnp.where(counts > ROUNDING * scale, counts, 0)
         return {**asimov, "main": {"counts": counts, "statistics": profile.beta}}
 
@@ -499,15 +500,15 @@ class TemplateDiagnostics:
     def residual_variance(self, params: Any) -> dict[str, Any]:
         """Return the variances of data around the yields at nominal β.
 
-        The simulated samples add theirs to those of the data, so that they are no data
-        of their own any more.
+        The variances of the simulated samples are added to those of the data, so that
+        the samples are not measurements of their own.
 
         Args:
             params: Pytree of parameters under their original names.
 
         Returns:
-            Structured as the main data: variances of the counts, or their covariance,
-            and None for what belongs to the samples.
+            Variances in the structure of the main data: those of the counts, or their
+            covariance, and None for the samples.
         """
         model, terms = self.model, self.model.terms
         expected = model.expected(params)["counts"]
@@ -527,7 +528,7 @@ class TemplateDiagnostics:
         return {"counts": own + added, **main}
 
     def penalty(self, params: Any, main: Any) -> Any:
-        """Return what a regularisation adds to -ln L; 0 without any.
+        """Return the penalty of a regularisation, which is added to -ln L, or 0.
 
         Args:
             params: Pytree of parameters under their original names.
@@ -539,10 +540,10 @@ class TemplateDiagnostics:
 
     @property
     def measured(self) -> Any:
-        """Number of main data that the model can disagree with.
+        """The number of measurements in the main data and in external likelihoods.
 
-        Bins without any template are none, and an external likelihood counts as
-        many measurements as its Hessian has rank.
+        Bins without any template are not counted. The number for external likelihoods
+        is the rank of their Hessian.
         """
         terms = self.model.terms
         some = jnp.any(jnp.asarray(terms.arrays.nominal) != 0, axis=1)

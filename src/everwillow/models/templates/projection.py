@@ -1,4 +1,4 @@
-"""Free factors for the bins of a projection, for tests of how well it is described."""
+"""Models with free factors in the bins of a projection, for goodness-of-fit tests."""
 
 import dataclasses
 from typing import Any
@@ -22,22 +22,22 @@ def with_free_bins(
     """Return a model in which the bins of a projection have free factors.
 
     The factor of a bin multiplies all processes in all bins of the channel that project
-    on it, so the wider model describes the projection exactly. Twice the difference of
-    -ln L at the best fits of both tests the projection alone, with the systematics and
-    their constraints from other bins: `everwillow.goodness.nested_test`, with as many
-    degrees of freedom as there are factors. Where the model has free strengths of all
-    processes already, factors of all bins are one too many: fit with ``throw=False``,
-    and the test counts one less.
+    onto it, so that the wider model describes the projection exactly. Twice the
+    difference of -ln L at the best fits of both models tests the projection alone, with
+    the systematics and their constraints from other bins; use
+    `everwillow.goodness.nested_test`, with as many degrees of freedom as there are
+    factors. If the model has free strengths of all processes, one factor is redundant:
+    fit with ``throw=False``, and the test counts one degree of freedom less.
 
     Args:
         model: The model.
         channel: A fitted channel.
         axes: Axes to project on; without any, the channel has one factor.
-        name: What the names of the factors begin with: ``free_x0``, ``free_x1``, ...
+        name: The prefix of the names of the factors: ``free_x0``, ``free_x1``, ...
 
     Raises:
         UnknownKeyError: If there is no such channel or axis.
-        ArgumentValueError: If the channel is masked, or a name is taken.
+        ArgumentValueError: If the channel is masked, or a name exists already.
 
     Example:
         >>> import everwillow as ew
@@ -84,7 +84,7 @@ def with_free_bins(
 def _widened(model: TemplateModel, factors: AxisNorms, state: State) -> Any:
     """Return the likelihood with the factors, in the new order of parameters."""
     terms, now = model.terms, elements_of(state)
-    # Where each element of the old parameters is now.
+    # The new positions of the elements of the old parameters.
     moved = np.concatenate([now[key].ravel() for key in model.state]).astype(np.int32)
     new = np.array([now[key] for key in factors.parameters()], np.int32)
     size = moved.size + new.size

@@ -1,4 +1,4 @@
-"""Read the files of `everwillow.models.templates.writing`."""
+"""Reading of the files of `everwillow.models.templates.writing`."""
 
 import os
 from typing import Any, get_args
@@ -22,13 +22,13 @@ from everwillow.models.templates.writing import KIND
 
 
 def load(path: str | os.PathLike[str]) -> TemplateSpec:
-    """Read what `everwillow.models.templates.writing.write` has written.
+    """Read a file of `everwillow.models.templates.writing.write`.
 
     Args:
         path: The file.
 
     Returns:
-        The specification, with every bit of it.
+        The specification, identical to the written one.
 
     Raises:
         MissingFileError: If there is no such file.

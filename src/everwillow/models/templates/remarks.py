@@ -1,4 +1,4 @@
-"""Remarks of a model on what its likelihood leaves out or holds fixed."""
+"""Remarks of a model on unused inputs, fixed signals and idle systematics."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,11 +18,11 @@ MOST = 50
 
 
 def unused(spec: TemplateSpec, term: AbstractDataTerm) -> tuple[str, ...]:
-    """Return what was given of the data and is left out of the likelihood.
+    """Return remarks on data and variances that the likelihood does not use.
 
     Args:
         spec: The template fit.
-        term: How the data enter.
+        term: The likelihood of the data.
     """
     joint = isinstance(term, CovarianceTerm)
     covariance = spec.observed_covariance is not None
@@ -50,11 +50,11 @@ def unused(spec: TemplateSpec, term: AbstractDataTerm) -> tuple[str, ...]:
 
 
 def held(spec: TemplateSpec, rate_model: AbstractParameterModel) -> tuple[str, ...]:
-    """Return which signals no parameter scales.
+    """Return remarks on signals that no parameter scales.
 
     Args:
         spec: The template fit.
-        rate_model: What scales the processes.
+        rate_model: The rates that multiply the templates.
     """
     known = rate_model.parameters()
     signals = [name for name in spec.signals if name not in known]
@@ -74,7 +74,7 @@ def held(spec: TemplateSpec, rate_model: AbstractParameterModel) -> tuple[str, .
 
 
 def idle(spec: TemplateSpec, arrays: TemplateArrays) -> tuple[str, ...]:
-    """Return processes whose systematics are in units of a rate of 0, without effect.
+    """Return remarks on systematics without effect, in units of a nominal rate of 0.
 
     Args:
         spec: The template fit.
@@ -100,7 +100,7 @@ def idle(spec: TemplateSpec, arrays: TemplateArrays) -> tuple[str, ...]:
 
 
 def listed(names: list[str]) -> str:
-    """Return names in a row, the first `MOST` of them."""
+    """Return the first `MOST` names, separated by commas."""
     more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
     return ", ".join(names[:MOST]) + more
 

@@ -3,7 +3,7 @@
 The attributes ``format`` ("everwillow templates"), ``version`` (1), ``systematic_type``
 ("log_normal" or "normal") and ``sparse`` (0 or 1) of the file describe it. Every
 group and dataset has an attribute ``description``. Text is UTF-8, indices count from 0,
-and what is numbered, such as ``channels/0``, is in that order:
+and the numbers in names such as ``channels/0`` give the order:
 
 - ``channels/<i>``: attributes ``name`` and ``masked``; ``axes/<j>`` with an attribute
   ``name`` and ``edges``, one more than there are bins, the outer ones maybe infinite,
@@ -14,16 +14,16 @@ and what is numbered, such as ``channels/0``, is in that order:
 - ``systematics/name``, ``constrained``, ``interest``: one entry for each; the groups of
   number k are ``groups[groups_start[k]:groups_start[k + 1]]``.
 - ``responses/start``, ``row``, ``average``, and ``half`` if any is not zero: systematic
-  k acts on the yields ``row[start[k]:start[k + 1]]``. At the value t it has there
+  k affects the yields ``row[start[k]:start[k + 1]]``. Its response at the value t is
   f = t average + t a(t) half, with a(t) = u (u^2 (3 u^2 - 10) + 15) / 8, u = 2 t, if
-  abs(t) < 1/2, and the sign of t else. A log-normal yield is multiplied by the
-  exponential of the sum of all f, a normal one gets the sum added.
-- ``data/observed``, of the fitted bins, NaN where there are none; ``data/variance`` and
-  ``data/covariance`` if they were given.
+  abs(t) < 1/2, and else the sign of t. Log-normal yields are multiplied by the
+  exponential of the sum of all f; the sum is added to normal yields.
+- ``data/observed``, of the fitted bins, NaN without data; ``data/variance`` and
+  ``data/covariance`` if there are any.
 - ``pseudodata/<i>``: other data of the fitted bins, attribute ``name``.
 - ``external/<i>``: attribute ``name``; ``parameters``, ``gradient``, ``hessian``.
 - ``beta_variations/process``, ``source``, ``target``, ``change``, if there are any.
-- ``auxiliary/<i>``: attribute ``name``, with datasets ``<j>`` that have one too.
+- ``auxiliary/<i>``: attribute ``name``, with datasets ``<j>`` that have one, too.
 - ``report``: remarks, one sentence each.
 """
 
@@ -39,16 +39,16 @@ from everwillow.likelihood.templates.spec import Systematic, TemplateSpec
 
 
 KIND = Kind("everwillow templates", version=1, contents="template fit")
-# Smaller datasets are larger with compression.
+# Compression makes datasets with fewer bytes larger.
 _COMPRESSED_FROM = 4096
 
 
 def write(spec: TemplateSpec, path: str | os.PathLike[str]) -> None:
-    """Write a template fit to an HDF5 file, all of it or nothing.
+    """Write a template fit to an HDF5 file, or no file if there is an error.
 
     Args:
-        spec: What to write.
-        path: The file; its directory has to exist. One that is there is replaced.
+        spec: The template fit.
+        path: The file, whose directory has to exist. An existing file is replaced.
 
     Raises:
         ImportError: If h5py is not installed.
@@ -191,7 +191,7 @@ class _Writer:
             data = np.array(values, object)
             dataset = self.file.create_dataset(path, data.shape, self.text, data)
         else:
-            # Booleans are an enumeration in HDF5, which few programs show as such.
+            # Integers, as few programs show the enumeration of booleans in HDF5 well.
             whole = values.dtype.kind == "b"
             data = values.astype(np.int8) if whole else values
             large = data.size >= _COMPRESSED_FROM

@@ -19,9 +19,9 @@ from everwillow.models.templates.booking._remarks import remarks
 
 
 def natural(name: str) -> tuple[object, ...]:
-    """Return a key that sorts names as people do: numbers by value, no upper case."""
+    """Return a key for natural sorting: numbers by value, and without upper case."""
     parts = re.split(r"(\d+)", name.casefold())
-    # The parts in a tuple of their own: text must not be compared with a number.
+    # Texts and numbers alternate, so that only parts of one type are compared.
     return tuple(int(p) if i % 2 else p for i, p in enumerate(parts)), name
 
 
@@ -40,8 +40,8 @@ def assemble(book: Book, *, sparse: bool, stat_in_covariance: bool) -> TemplateS
     """Return the specification of everything in a book.
 
     Raises:
-        ArgumentValueError: If something that a fit needs is missing.
-        ShapeMismatchError: If the covariance of the data is that of other bins.
+        ArgumentValueError: If a part that a fit needs is missing.
+        ShapeMismatchError: If the covariance of the data has another number of bins.
     """
     layout = layout_of(book)
     _check_complete(book, layout)
@@ -114,7 +114,7 @@ def _templates(
 
 
 def _systematics(book: Book) -> tuple[Systematic, ...]:
-    """Return unconstrained ones first, each part in natural order."""
+    """Return the systematics, unconstrained ones first, both in natural order."""
     names = sorted(
         book.responses, key=lambda n: (book.kinds[n].constrained, natural(n))
     )
@@ -150,7 +150,7 @@ def _responses(
                 half[at:stop] = effect.half
             at = stop
         if len(several) > 1:
-            # Stable sorts merge what is sorted in parts.
+            # A stable sort merges parts that are sorted.
             order = np.argsort(row[begin:end], kind="stable")
             row[begin:end] = row[begin:end][order]
             average[begin:end] = average[begin:end][order]
@@ -194,7 +194,7 @@ def _covariance(
     *,
     stat: bool,
 ) -> np.ndarray | None:
-    """Return the covariance of the fitted bins: what was given, and what is added."""
+    """Return the covariance of the fitted bins, with the contributions added to it."""
     if book.data_covariance is None and not book.shifts and not stat:
         return None
     if book.data_covariance is not None:

@@ -1,7 +1,7 @@
-"""Axes of template channels: from what users write, and from histograms of others.
+"""Axes of template channels, from descriptions and from histograms.
 
-Histograms are read by the UHI protocol, which those of hist, boost_histogram and uproot
-speak; none of these packages is imported.
+Histograms are read by the UHI protocol of hist, boost_histogram and uproot; none of
+these packages is imported.
 """
 
 import dataclasses
@@ -15,14 +15,14 @@ from everwillow.likelihood.histograms import Axis
 
 
 def axes_of(given: Any, *, where: str, flow: bool) -> tuple[Axis, ...]:
-    """Return the axes that a user has described.
+    """Return the axes from the description of a user.
 
     Args:
         given: Axes, or one: each an `Axis`, an axis of a UHI histogram, or a pair of a
             name with edges (numbers) or labels (strings).
-        where: What is being described, for errors.
+        where: The described object, for errors.
         flow: Whether intervals get an underflow and an overflow bin; an axis of a
-            histogram gets those that it has itself.
+            histogram gets its own ones.
     """
     if isinstance(given, Axis) or _is_foreign(given):
         given = [given]
@@ -71,7 +71,7 @@ def _axis(given: Any, position: int, *, where: str, flow: bool) -> Axis:
 
 
 def _with_flow(axis: Axis, *, below: bool, above: bool) -> Axis:
-    # Categories have no ends.
+    # Categories have no flow bins.
     if axis.edges is None:
         return axis
     edges = axis.edges
@@ -83,7 +83,7 @@ def _with_flow(axis: Axis, *, below: bool, above: bool) -> Axis:
 
 
 def _is_foreign(axis: Any) -> bool:
-    # The tuples of axes of hist and boost_histogram have all that axes have.
+    # The tuples of axes of hist and boost_histogram have the attributes of axes, too.
     return (
         hasattr(axis, "traits")
         and hasattr(axis, "__getitem__")
@@ -92,11 +92,11 @@ def _is_foreign(axis: Any) -> bool:
 
 
 def from_uhi(axis: Any, position: int) -> Axis:
-    """Return what an axis of a UHI histogram is, without its flow bins."""
+    """Return the axis of a UHI histogram, without its flow bins."""
     name = getattr(axis, "name", None)
     name = name if isinstance(name, str) and name else f"axis{position}"
     traits = axis.traits
-    # Integers are discrete in the protocol, and intervals of length 1 all the same.
+    # Integer axes are discrete in the protocol; here they are intervals of length 1.
     if traits.discrete and not getattr(traits, "ordered", False):
         labels = [axis[i] for i in range(len(axis))]
         labels = tuple(v if isinstance(v, str) else int(v) for v in labels)
@@ -112,7 +112,7 @@ def from_uhi(axis: Any, position: int) -> Axis:
 
 
 def _title(axis: Any, name: str) -> str:
-    """Return the label of an axis of hist, which is its name where none was given."""
+    """Return the label of an axis of hist, which is its name by default."""
     label = getattr(axis, "label", "")
     return label if isinstance(label, str) and label != name else ""
 
@@ -126,9 +126,9 @@ def flow_of(axis: Any) -> tuple[bool, bool]:
 
 
 def flow_wanted(wanted: Axis, got: Axis) -> tuple[bool, bool] | None:
-    """Return which flow bins an axis needs to become another; None if it cannot."""
+    """Return the flow bins that make an axis equal to another; None if none do."""
     if wanted.edges is None or got.edges is None:
-        # Whole numbers are text in files of ROOT.
+        # ROOT files contain integer labels as texts.
         labels = [tuple(map(str, axis.labels or ())) for axis in (wanted, got)]
         named = wanted.edges is None and got.edges is None
         return (False, False) if named and labels[0] == labels[1] else None
@@ -137,7 +137,7 @@ def flow_wanted(wanted: Axis, got: Axis) -> tuple[bool, bool] | None:
     inner = wanted.edges[below : len(wanted.edges) - above]
     if len(inner) != len(got.edges):
         return None
-    # Edges that went through another program differ by rounding.
+    # Edges from another program may differ by rounding.
     ours, theirs = np.array(inner), np.array(got.edges)
     width = np.min(np.diff(ours[np.isfinite(ours)]), initial=np.inf)
     finite = np.isfinite(ours)

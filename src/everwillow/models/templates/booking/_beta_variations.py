@@ -13,11 +13,11 @@ from everwillow.models.templates.booking._histograms import coordinates, read
 def beta_block(
     histogram: Any, process: str, source: Channel, target: Channel
 ) -> BetaBlock:
-    """Return what fluctuations in fitted bins do to masked ones.
+    """Return the effect of fluctuations in fitted bins on masked ones.
 
     Args:
-        histogram: With the axes of the fitted channel, then those of the masked one; a
-            histogram whose axes have names may have them the other way round.
+        histogram: A histogram with the axes of the fitted channel, then those of the
+            masked one, or in the other order if the axes have names.
         process: The name of the process.
         source: The fitted channel.
         target: The masked channel.
@@ -49,7 +49,7 @@ def _both(histogram: Any, source: Channel, target: Channel, where: str) -> np.nd
     backward = [axis.name for axis in (*target.axes, *source.axes)]
     swapped = theirs == backward and forward != backward
     first, second = (target, source) if swapped else (source, target)
-    # The axes of the two may have the same names, those of one channel may not.
+    # Both channels may have axes of the same name, but a single channel may not.
     joint = Channel(where, (*first.axes, *second.axes), masked=True)
     content = read(histogram, _distinct(joint), where=where)
     values = content.values.reshape(first.size, second.size)

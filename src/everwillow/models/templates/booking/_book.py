@@ -25,12 +25,12 @@ from everwillow.models.templates.checks import spell_bins
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """The kind of a systematic; the same wherever it is booked.
+    """The kind of a systematic, which is the same in all its bookings.
 
     Attributes:
         constrained: Whether a unit Gaussian constrains it.
         interest: Whether it is a parameter of interest.
-        covariance: Whether it is part of the covariance of the data instead.
+        covariance: Whether it is added to the covariance of the data instead.
     """
 
     constrained: bool
@@ -44,9 +44,9 @@ class Booking:
 
     Attributes:
         name: Its name, with the label of a further axis.
-        suffix: What symmetrisation adds to the name.
+        suffix: The suffix of the name from symmetrisation.
         process: The name of the process.
-        channel: In which channel.
+        channel: The name of the channel.
         effect: A `Response`, or events in all bins of the channel for the covariance.
     """
 
@@ -95,7 +95,7 @@ class Book:
     findings: list[Finding] = field(default_factory=list)
 
     def channel(self, name: str, *, masked: bool | None = None) -> Channel:
-        """Return a channel by name; if `masked` is given, it has to be so or not."""
+        """Return a channel by name, and check whether it is masked if that is given."""
         check_name(name, "channel")
         if name not in self.channels:
             raise UnknownKeyError(
@@ -164,7 +164,7 @@ class Book:
         groups: Sequence[str],
         findings: Iterable[Finding] = (),
     ) -> None:
-        """Book effects, all or none of them."""
+        """Book all effects, or none of them if there is an error."""
         places: set[tuple[str, str, str]] = set()
         effects: set[tuple[str, str, str]] = set()
         for booking in bookings:
@@ -269,8 +269,8 @@ def covariance_of(covariance: Any) -> np.ndarray:
     """Return a copy of a covariance matrix.
 
     Raises:
-        ShapeMismatchError: If it is no symmetric matrix.
-        ArgumentValueError: If it has numbers that no covariance has.
+        ShapeMismatchError: If it is not a symmetric matrix.
+        ArgumentValueError: If a number is impossible in a covariance.
     """
     if callable(getattr(covariance, "toarray", None)):
         covariance = covariance.toarray()
@@ -293,7 +293,7 @@ def covariance_of(covariance: Any) -> np.ndarray:
 
 
 def check_symmetric(matrix: np.ndarray, where: str) -> None:
-    """Check that a matrix is symmetric, and make it exactly so."""
+    """Check that a matrix is symmetric up to rounding, and return it symmetrised."""
     scale = np.abs(matrix).max(initial=0.0)
     if np.abs(matrix - matrix.T).max(initial=0.0) > 1e-9 * scale:
         row, column = np.unravel_index(
@@ -307,7 +307,7 @@ def check_symmetric(matrix: np.ndarray, where: str) -> None:
 
 
 def check_name(name: Any, what: str) -> str:
-    """Check that a name is text that is not empty."""
+    """Check that a name is a text and not empty."""
     if not isinstance(name, str) or not name:
         raise ArgumentTypeError(
             f"{what}: the name must be a string that is not empty, got {name!r}."

@@ -25,7 +25,7 @@ _FORMS = (
 
 
 def external_term(gradient: Any, hessian: Any, name: str) -> ExternalTerm:
-    """Return an external likelihood, for the parameters that it names."""
+    """Return an external likelihood of named parameters."""
     where = f"external likelihood {name!r}"
     if gradient is None and hessian is None:
         raise ArgumentValueError(f"{where}: give a gradient, a Hessian matrix or both.")
@@ -74,7 +74,7 @@ def _hessian(given: Any, where: str) -> dict[tuple[str, str], float]:
                 f"{where}: keys are pairs of names, or values are mappings by name; "
                 f"got {key!r}: {value!r:.60}."
             )
-    # One of two equal entries is enough.
+    # One of two symmetric entries is enough.
     return {**{(b, a): v for (a, b), v in out.items()}, **out}
 
 

@@ -1,7 +1,7 @@
 """Contents of histograms, as vectors over the bins of a channel.
 
-Read are UHI histograms (hist, boost_histogram, uproot), arrays, and sparse matrices
-that can be turned into coordinates, as those of scipy.
+This module reads UHI histograms (hist, boost_histogram, uproot), arrays, and sparse
+matrices with a method for coordinates, such as those of scipy.
 """
 
 import re
@@ -28,7 +28,7 @@ from everwillow.models.templates.booking._axes import (
 
 
 # Default names of axes; those of ROOT are xaxis, ... Joint axes of two channels, 0:x
-# and 1:x, match any name, since a histogram cannot have one name twice.
+# and 1:x, match any name, since the axes of a histogram have different names.
 _DEFAULT_NAME = re.compile(r"(axis[ _]?\d*|[xyz]axis|\d+:.*)?")
 
 
@@ -39,9 +39,9 @@ class Content:
     Attributes:
         values: The values of each bin, or of those in `index`; one column for each bin
             of further axes.
-        variances: Their variances, or None if it has none.
-        index: The bins it fills, ascending; None for all of them. The others are 0.
-        labels: What the bins of the further axes are called, one a column.
+        variances: The variances of the values; None if the histogram has none.
+        index: The filled bins, ascending; None for all bins. The others are 0.
+        labels: The names of the bins of the further axes, one for each column.
     """
 
     values: Float[np.ndarray, "entries columns"]
@@ -57,14 +57,14 @@ def read(
 
     Args:
         histogram: A UHI histogram, an array or a sparse matrix.
-        channel: What its bins have to be.
-        where: What it is given for, for errors.
-        extra: Names of the axes that are none of the channel; None to find them.
+        channel: The channel that has these bins.
+        where: The purpose of the histogram, for errors.
+        extra: Names of the axes that the channel does not have; None to find them.
 
     Raises:
-        ShapeMismatchError: If its bins are others.
+        ShapeMismatchError: If its bins are not those of the channel.
         NonFiniteError: If a value is not finite.
-        ArgumentTypeError: If it is no histogram.
+        ArgumentTypeError: If it is not a histogram.
     """
     if hasattr(histogram, "axes") and callable(getattr(histogram, "values", None)):
         content = _read_uhi(histogram, channel, where, extra)
@@ -147,7 +147,7 @@ def coordinates(matrix: Any) -> tuple[np.ndarray, np.ndarray]:
     flat = np.ravel_multi_index(
         tuple(np.asarray(c, np.int64) for c in coords), matrix.shape
     )
-    # Entries at one place are to be added.
+    # Entries with the same coordinates are added.
     index, place = np.unique(flat, return_inverse=True)
     data = numbers(coo.data, where="sparse matrix")
     return index, np.bincount(place, data, len(index))
@@ -203,14 +203,14 @@ def _bin_names(axis: Axis) -> tuple[str, ...]:
 def _split(
     theirs: list[Axis], channel: Channel, where: str, extra: Sequence[str] | None
 ) -> tuple[list[int], list[int]]:
-    """Return which axes are those of the channel, and which are further ones."""
+    """Return the axes of the channel, and the further ones."""
     names = [axis.name for axis in theirs]
     if extra is None:
         own = {axis.name for axis in channel.axes}
         more = len(theirs) - len(channel.axes)
         outer = [i for i, n in enumerate(names) if n not in own] if more > 0 else []
         if more > 0 and len(outer) != more:
-            # Default names: the axes of the channel come first.
+            # Default names: the axes of the channel are the first ones.
             outer = list(range(len(channel.axes), len(theirs)))
     else:
         missing = [name for name in extra if name not in names]
@@ -263,7 +263,7 @@ def _flow(
 
 
 def _cut(axis: Axis, size: int, foreign: Any, flow: tuple[bool, bool]) -> slice:
-    """Return which part of all bins with flow is wanted along one axis."""
+    """Return the slice of all bins with flow that the channel has along one axis."""
     more = size - axis.size
     below = more == 2 or (more == 1 and flow_of(foreign)[0])
     start = below - (below and flow[0])

@@ -1,4 +1,4 @@
-"""Responses of the likelihood from varied templates, and what is odd about them."""
+"""Responses of the likelihood from varied templates, and unusual properties of them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ Symmetrisation: TypeAlias = Literal["average", "conservative", "linear", "quadra
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """Responses to one error up and to one down, the latter mirrored.
+    """Responses to one error up and to one down.
 
     Attributes:
-        up: To +1.
-        down: Minus that to -1; None if it is the mirror image.
+        up: The response to +1.
+        down: Minus the response to -1; None if that is the mirror image.
     """
 
     up: Float[np.ndarray, " entries"]
@@ -34,9 +34,9 @@ class Response:
     """The effect of a parameter on a process in a channel.
 
     Attributes:
-        rows: The entries of the nominal template it acts on, ascending; None for all.
+        rows: The affected entries of the nominal template, ascending; None for all.
         average: See `everwillow.likelihood.templates.spec.Responses`.
-        half: Likewise; None if it is zero.
+        half: See there; None if it is zero.
     """
 
     rows: Int[np.ndarray, " entries"] | None
@@ -48,7 +48,7 @@ def check_symmetrisation(symmetrize: object) -> None:
     """Check the name of a symmetrisation.
 
     Raises:
-        ArgumentValueError: If there is none of that name.
+        ArgumentValueError: If there is no symmetrisation of that name.
     """
     known = get_args(Symmetrisation)
     if symmetrize is not None and symmetrize not in known:
@@ -65,8 +65,8 @@ def log_ratios(
 ) -> Float[np.ndarray, " entries"]:
     """Return the logarithm of the ratio to the nominal yields, times the k-factor.
 
-    It is `LOG_FLOOR`, whatever the k-factor, where the signs differ: no exponent
-    reaches zero.
+    It is `LOG_FLOOR` for all k-factors if the signs differ, as an exponential cannot
+    reach zero.
     """
     fine = np.sign(varied) == np.sign(nominal)
     if fine.all():
@@ -101,18 +101,18 @@ def shift_of(
 def symmetrise(
     shift: Shift, symmetrize: Symmetrisation | None
 ) -> Mapping[str, tuple[np.ndarray, np.ndarray | None]]:
-    r"""Return average and half response, by what is added to the name.
+    r"""Return average and half response, by the suffix of the name.
 
     With the responses U to up and D to down, mirrored:
 
     - ``"average"``: (U + D) / 2;
-    - ``"conservative"``: of U and D that of larger magnitude, bin by bin, D if equal;
+    - ``"conservative"``: the larger of U and D in magnitude, bin by bin, D if equal;
     - ``"linear"``: two parameters, ``SymAvg`` with (U + D) / 2 and ``SymDiff`` with
       (U - D) / 2;
     - ``"quadratic"``: the same, ``SymDiff`` times :math:`\sqrt 3`;
     - None: asymmetric, the average (U + D) / 2 and the half (U - D) / 2.
 
-    A variation that is its mirror image needs nothing of this.
+    A mirrored variation is already symmetric.
     """
     up, down = shift.up, shift.down
     if down is None:
@@ -130,7 +130,7 @@ def symmetrise(
 
 
 def one_sided(shift: Shift) -> Bool[np.ndarray, " entries"]:
-    """Return where up and down do not move a yield to opposite sides."""
+    """Return where up and down shift a yield in the same direction."""
     if shift.down is None:
         return np.zeros(shift.up.shape, bool)
     moved = (shift.up != 0) | (shift.down != 0)
@@ -140,7 +140,7 @@ def one_sided(shift: Shift) -> Bool[np.ndarray, " entries"]:
 def largest(
     shift: Shift, nominal: Float[np.ndarray, " entries"], kind: SystematicType
 ) -> Float[np.ndarray, " entries"]:
-    """Return how far yields move at most, 1 being 100 %."""
+    """Return the largest relative change of a yield."""
     down = shift.up if shift.down is None else shift.down
     if kind == "normal":
         return np.maximum(np.abs(shift.up), np.abs(down)) / np.abs(nominal)
@@ -156,14 +156,14 @@ TINY = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Nominal:
-    """The nominal template of a process in a channel, where it has something.
+    """The nominal template of a process in the bins of a channel that it fills.
 
     Attributes:
-        index: Its bins, ascending.
-        value: Their yields; 0 only where the variance is not.
+        index: The filled bins, ascending.
+        value: Their yields; 0 only with a nonzero variance.
         variance: Their variances.
-        size: Number of bins of the channel.
-        assumed: Whether the variances are the yields for want of others.
+        size: The number of bins of the channel.
+        assumed: Whether the variances are the yields, as there are no others.
     """
 
     index: Int[np.ndarray, " rows"]
@@ -184,14 +184,14 @@ class Finding:
     """An unusual property of a variation.
 
     Attributes:
-        kind: Which property.
-        systematic: Its name.
+        kind: The name of the property.
+        systematic: The name of the systematic.
         process: The name of the process.
         channel: In which channel.
-        bins: The first ten bins where it is so, in C order.
-        count: Number of all of them.
-        size: How far a yield moves at most, 1 being 100 %, or the factor that is tiny;
-            0 where that is no matter.
+        bins: The first ten bins with the property, in C order.
+        count: The number of bins with the property.
+        size: The largest relative change of a yield, or the tiny factor; 0 if the
+            property has no size.
     """
 
     kind: Oddity
@@ -208,8 +208,8 @@ class Variation:
     """A variation of a template, read from histograms.
 
     Attributes:
-        up: One error up, one column for each parameter.
-        down: One error down; None if it is the mirror image.
+        up: The content for one error up, one column for each parameter.
+        down: The content for one error down; None if it is the mirror image.
         difference: Whether they are differences to the nominal template.
     """
 
@@ -218,7 +218,7 @@ class Variation:
     difference: bool = False
 
     def columns(self) -> Iterator[tuple[str, "Variation"]]:
-        """Return each column on its own, with its label."""
+        """Return each column with its label."""
         ups = _columns(self.up)
         downs = [None] * len(ups) if self.down is None else _columns(self.down)
         for label, up, down in zip(self.up.labels, ups, downs, strict=True):
@@ -228,7 +228,7 @@ class Variation:
 def _columns(content: Content) -> list[Content]:
     if len(content.labels) == 1:
         return [content]
-    # Made contiguous once: every column is gone through several times.
+    # Contiguous, as every column is read several times.
     values = np.ascontiguousarray(content.values.T)
     return [Content(v[:, None], index=content.index) for v in values]
 
@@ -236,7 +236,7 @@ def _columns(content: Content) -> list[Content]:
 def _changes(
     content: Content, nominal: Nominal, *, difference: bool
 ) -> tuple[Int[np.ndarray, " moved"], Float[np.ndarray, " moved"]]:
-    """Return the rows that move and what they become."""
+    """Return the changed rows and their new yields."""
     values = content.values[:, 0]
     if content.index is not None and difference:
         rows = np.searchsorted(nominal.index, content.index)
@@ -264,7 +264,7 @@ def moved_rows(
     Float[np.ndarray, " moved"],
     Float[np.ndarray, " moved"] | None,
 ]:
-    """Return the rows that a variation moves, and their yields up and down."""
+    """Return the rows that a variation changes, and their yields up and down."""
     if not len(nominal.index):
         return np.zeros(0, int), np.zeros(0), None
     rows, up = _changes(variation.up, nominal, difference=variation.difference)
@@ -281,7 +281,7 @@ def moved_rows(
 
 
 def _outside(variation: Variation, nominal: Nominal) -> Int[np.ndarray, " bins"]:
-    """Return the bins that a variation fills and the nominal template does not."""
+    """Return the bins that only the variation fills."""
     if len(nominal.index) == nominal.size and nominal.value.all():
         return np.zeros(0, int)
     filled = np.zeros(nominal.size, bool)
@@ -302,14 +302,14 @@ def respond(
     symmetrize: Symmetrisation | None,
     name: tuple[str, str, str],
 ) -> tuple[dict[str, Response], list[Finding]]:
-    """Return the responses to a variation by suffix of the name, and what is odd.
+    """Return the responses to a variation by suffix of the name, and the findings.
 
     Args:
         variation: The variation of one column.
-        nominal: What it varies.
-        kind: How yields respond.
-        kfactor: What the response is multiplied by.
-        symmetrize: What becomes of up and down.
+        nominal: The nominal template.
+        kind: Whether yields are log-normal or normal.
+        kfactor: The factor of the response.
+        symmetrize: The symmetrisation of up and down.
         name: Systematic, process and channel, for the findings.
     """
     rows, up, down = moved_rows(variation, nominal)
@@ -363,7 +363,7 @@ def uniform(
     symmetrize: Symmetrisation | None,
     name: tuple[str, str, str],
 ) -> tuple[dict[str, Response], list[Finding]]:
-    """Return the responses to factors that are the same in all bins; see `respond`."""
+    """Return the responses to factors that are equal in all bins; see `respond`."""
     up, down = factors
     one = np.ones(1)
     shift = shift_of(
@@ -411,7 +411,7 @@ def differences(
     kfactor: float,
     symmetrize: Symmetrisation | None,
 ) -> dict[str, Float[np.ndarray, " bins"]]:
-    """Return what a variation adds to all bins, in events, by suffix of the name."""
+    """Return the changes of all bins in events, by suffix of the name."""
 
     def difference(content: Content) -> np.ndarray:
         values = np.zeros(nominal.size)

@@ -1,4 +1,4 @@
-"""Arguments of systematics: checked, and turned into effects on processes."""
+"""Arguments of systematics: checks, and conversion into effects on processes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
@@ -38,9 +38,9 @@ def check_kind(
     """Check the name and the options of a systematic.
 
     Raises:
-        ArgumentTypeError: If the name is not a string with characters.
-        ArgumentValueError: If it cannot be part of the covariance of the data and is
-            to be, or if there is no such symmetrisation.
+        ArgumentTypeError: If the name is not a text, or is empty.
+        ArgumentValueError: If the systematic cannot be added to the covariance of the
+            data, or if there is no such symmetrisation.
     """
     check_name(name, "systematic")
     check_symmetrisation(symmetrize)
@@ -74,7 +74,7 @@ def names_of(given: Any, what: str) -> tuple[str, ...]:
 
 
 def groups_of(groups: Any, name: str) -> tuple[str, ...]:
-    """Return the names of groups; none if they were not given."""
+    """Return the names of groups; an empty tuple for None."""
     if groups is None or (isinstance(groups, Sequence) and not groups):
         return ()
     return names_of(groups, f"systematic {name!r}, groups")
@@ -83,8 +83,8 @@ def groups_of(groups: Any, name: str) -> tuple[str, ...]:
 def factors_of(factor: Any, processes: Sequence[str], name: str) -> list[Factors]:
     """Return factors up and down for each process; down is None if mirrored.
 
-    A number, or a tuple of two, goes for every process; a list has one of these for
-    each process. Where there is one process only, a list of two numbers is a pair.
+    A number, or a tuple of two, is for every process; a list has one of these for each
+    process. For a single process a list of two numbers is a pair.
     """
     where = f"systematic {name!r}, factor"
     if isinstance(factor, np.ndarray):
@@ -151,12 +151,12 @@ def variations_of(
     Args:
         hist: A histogram or a pair; for several processes a list of these.
         processes: The processes.
-        channel: Where.
+        channel: The channel.
         name: The name of the systematic.
         several: Whether processes were given as a sequence.
         mirror: Whether one histogram without a partner is mirrored.
         difference: Whether they are differences to the nominal template.
-        syst_axes: Axes that make one parameter a bin; None to find them.
+        syst_axes: Axes with one parameter for each bin; None to find them.
     """
     if isinstance(syst_axes, str):
         syst_axes = (syst_axes,)
@@ -214,7 +214,7 @@ def check_kfactor(kfactor: Any, name: str) -> float:
     """Return the factor of all responses of a systematic.
 
     Raises:
-        ArgumentTypeError: If it is no number.
+        ArgumentTypeError: If it is not a number.
         ArgumentValueError: If it is 0 or not finite.
     """
     if not isinstance(kfactor, int | float | np.number):
@@ -239,17 +239,17 @@ def book_effects(
     groups: Sequence[str],
     kfactor: float = 1.0,
 ) -> None:
-    """Book what a systematic does to the processes of a channel.
+    """Book the effects of a systematic on the processes of a channel.
 
     Args:
-        book: Where to.
+        book: The book.
         name: The systematic.
-        channel: Where it acts.
-        given: By process: variations, a column for each parameter, or factors.
-        kind: What sort of systematic it is.
-        symmetrize: How to symmetrise up and down.
-        groups: The groups of its impact.
-        kfactor: What responses to variations are multiplied by.
+        channel: The channel.
+        given: By process: variations, with a column for each parameter, or factors.
+        kind: The kind of the systematic.
+        symmetrize: The symmetrisation of up and down.
+        groups: The groups for impacts.
+        kfactor: The factor of the responses to variations.
 
     Raises:
         ArgumentValueError: If a histogram is empty where the process is not.
@@ -292,7 +292,7 @@ def book_effects(
 
 
 def _scaled(nominal: Nominal, column: Variation | Factors) -> Variation:
-    """Return the variation that factors mean."""
+    """Return the variation from factors."""
     if isinstance(column, Variation):
         return column
     up, down = (

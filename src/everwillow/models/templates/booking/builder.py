@@ -34,7 +34,7 @@ from everwillow.models.templates.model import TemplateModel
 from everwillow.models.templates.writing import write
 
 
-# Names that fits give to what was observed, what is expected, and pseudo-experiments.
+# Names of the data, of Asimov data and of pseudo-experiments in fits.
 RESERVED = ("data", "asimov", "toys")
 
 
@@ -44,17 +44,17 @@ class TemplateBuilder:
     """Collect histograms, systematics and data of a template fit.
 
     Histograms are UHI histograms (of hist, boost_histogram or uproot), NumPy arrays of
-    the shape of the channel, or sparse matrices that know ``tocoo`` (of scipy), with as
-    many entries as the channel has bins. They are copied; nothing given is changed.
+    the shape of the channel, or sparse matrices with a method ``tocoo`` (of scipy),
+    with as many entries as the channel has bins. They are copied and not changed.
 
-    Inconsistent input raises an error at once. Unusual input, such as variations above
-    100 %, is reported by a sentence in ``spec().report`` and in more detail by
+    Inconsistent input raises an error immediately. Unusual input, such as variations
+    above 100 %, is reported by a sentence in ``spec().report`` and in more detail by
     `everwillow.models.templates.inputs_report.inspect_inputs`.
 
     Args:
-        systematic_type: How yields respond: by exponents (``"log_normal"``), or by sums
-            (``"normal"``).
-        sparse: Whether the model keeps responses as a list of those that are not zero.
+        systematic_type: The response of yields to systematics: ``"log_normal"``
+            (exponential) or ``"normal"`` (linear).
+        sparse: Whether the model keeps responses as a list of nonzero elements.
         allow_negative: Whether nominal yields may be negative; an error otherwise.
         add_bin_by_bin_stat_to_data_cov: Whether the variances of all processes are
             added to the diagonal of the covariance of the data.
@@ -100,16 +100,16 @@ class TemplateBuilder:
     def add_channel(
         self, axes: Any, name: str, *, masked: bool = False, flow: bool = False
     ) -> None:
-        """Add a histogram that is fitted, or one that the fit is propagated to.
+        """Add a channel: a histogram that is fitted, or a masked one.
 
         Args:
-            axes: Its axes: each an `Axis`, an axis of a UHI histogram, or a pair of a
-                name with edges (numbers) or labels (strings). None, ``[]``, are a
-                single bin.
-            name: Its name.
-            masked: Whether it has no data and stays out of the fit.
-            flow: Whether underflow and overflow bins are bins of it: they are intervals
-                that begin at minus infinity and end at infinity. Categories have none.
+            axes: The axes: each an `Axis`, an axis of a UHI histogram, or a pair of a
+                name with edges (numbers) or labels (strings); ``[]`` for a single bin.
+            name: The name of the channel.
+            masked: Whether the channel has no data and is not fitted; its yields follow
+                from the fit.
+            flow: Whether the channel has underflow and overflow bins: intervals from
+                minus infinity and to infinity. Categories have none.
 
         Raises:
             KeyCollisionError: If there is a channel of that name.
@@ -142,17 +142,17 @@ class TemplateBuilder:
         """Add the nominal template of a process in a channel.
 
         Args:
-            hist: Its yields.
-            name: Name of the process.
-            channel: Where it contributes.
-            signal: Whether it is a signal; the same in all channels.
+            hist: The yields.
+            name: The name of the process.
+            channel: The channel.
+            signal: Whether it is a signal, which has to be the same in all channels.
             variances: Variances of the yields, as a histogram or array; by default
                 those of `hist`, or else the yields themselves.
 
         Raises:
             ArgumentValueError: If a yield is negative and that is not allowed.
             KeyCollisionError: If the process is in the channel already.
-            ConflictError: If it is a signal elsewhere and not here.
+            ConflictError: If it is a signal in only some channels.
         """
         check_name(name, "add_process")
         self._book.add_template(
@@ -160,11 +160,11 @@ class TemplateBuilder:
         )
 
     def add_data(self, hist: Any, channel: str, *, variances: Any = None) -> None:
-        """Add what was observed in a fitted channel.
+        """Add the data of a fitted channel.
 
         Args:
             hist: The data.
-            channel: Where.
+            channel: The channel.
             variances: Variances for chi-square fits; by default those of the histogram
                 if it has any, else the data themselves.
 
@@ -188,8 +188,8 @@ class TemplateBuilder:
             cov: A symmetric matrix; each channel is flattened in C order.
 
         Raises:
-            ShapeMismatchError: If it is no square matrix; whether it has the right
-                number of bins is seen by `spec`.
+            ShapeMismatchError: If it is not a square matrix; `spec` checks the number
+                of bins.
             KeyCollisionError: If there is one already.
         """
         if self._book.data_covariance is not None:
@@ -199,15 +199,15 @@ class TemplateBuilder:
         self._book.data_covariance = covariance_of(cov)
 
     def add_pseudodata(self, hist: Any, name: str, channel: str) -> None:
-        """Add a part of another set of data, which can be fitted instead.
+        """Add one channel of pseudodata, which can be fitted instead of the data.
 
         Args:
-            hist: What it has in the channel.
-            name: Name of the set; every fitted channel needs its part.
-            channel: Where.
+            hist: The pseudodata of the channel.
+            name: The name of the pseudodata, which need all fitted channels.
+            channel: The channel.
 
         Raises:
-            ArgumentValueError: If the name stands for other data: data, asimov, toys.
+            ArgumentValueError: If the name is reserved: data, asimov, toys.
             KeyCollisionError: If the set has this channel already.
         """
         place = self._book.channel(channel, masked=False)
@@ -240,24 +240,25 @@ class TemplateBuilder:
         """Add a systematic that scales whole templates.
 
         Args:
-            name: Name of the parameter; the same name is the same parameter.
+            name: The name of the parameter; effects of the same name have one
+                parameter.
             processes: One process or several.
-            channel: Where.
-            factor: What one error up multiplies the yields by, such as 1.02, for every
+            channel: The channel.
+            factor: The factor of the yields for one error up, such as 1.02, for every
                 process; one error down is the mirror image, 1 / 1.02 for log-normal
                 yields. A tuple ``(up, down)`` gives both for every process; a list has
                 a factor, or a pair, for each process.
-            groups: Groups of its impact, by default one of the name of the systematic;
-                those of several calls are joined.
+            groups: The groups for impacts, by default one with the name of the
+                systematic; groups of several calls are joined.
             constrained: Whether a unit Gaussian constrains the parameter.
-            symmetrize: What becomes of a pair; see `add_systematic`.
+            symmetrize: The symmetrisation of a pair; see `add_systematic`.
             noi: Whether the parameter is one of interest.
             add_to_data_covariance: Whether to add the effect to the covariance of the
                 data instead of making a parameter of it.
 
         Raises:
             KeyCollisionError: If it was booked before for a process here.
-            ConflictError: If the name is another kind of parameter elsewhere.
+            ConflictError: If another effect of this name has a different kind.
             ShapeMismatchError: If the length of a list is not the number of processes.
 
         Example:
@@ -305,49 +306,49 @@ class TemplateBuilder:
         With the nominal yields N, those up U and those down D, the responses of
         log-normal yields are :math:`L_u = \kappa \ln(U/N)` and
         :math:`L_d = -\kappa \ln(D/N)`, of normal ones :math:`L_u = \kappa (U - N)` and
-        :math:`L_d = -\kappa (D - N)`. One histogram alone is mirrored,
-        :math:`L_d = L_u`, so that :math:`D = N^2/U`, or :math:`2N - U`. Where
-        the signs of U and N differ the logarithm is :math:`\ln 10^{-3}`, whatever
-        :math:`\kappa`; where N = 0 nothing responds.
+        :math:`L_d = -\kappa (D - N)`. A single histogram is mirrored,
+        :math:`L_d = L_u`, so that :math:`D = N^2/U`, or :math:`2N - U`. If the signs of
+        U and N differ the logarithm is :math:`\ln 10^{-3}` for all :math:`\kappa`; if N
+        is 0 there is no response.
 
-        A pair that is not its own mirror image becomes, by `symmetrize`:
+        `symmetrize` determines the response to a pair that is not symmetric:
 
         - ``"average"``: :math:`(L_u + L_d)/2`;
-        - ``"conservative"``: bin by bin that of larger magnitude, :math:`L_d` if equal;
-          it jumps where both move a yield to the same side;
+        - ``"conservative"``: the larger one in magnitude, bin by bin, :math:`L_d` if
+          equal; it is discontinuous where both shift a yield in the same direction;
         - ``"linear"``: two parameters, ``<name>SymAvg`` with :math:`(L_u + L_d)/2` and
           ``<name>SymDiff`` with :math:`(L_u - L_d)/2`;
         - ``"quadratic"``: the same, ``<name>SymDiff`` times :math:`\sqrt 3`;
-        - None: as it is; the parameter at +1 gives U, at -1 gives D.
+        - None: asymmetric; the parameter at +1 gives U, at -1 gives D.
 
-        A histogram with further axes makes one parameter of each of their bins. It is
-        called ``<name>_<bin>``, or ``<name>_<bin>_<bin>`` with two such axes in their
-        order: a bin of a category by its label, one of an interval by its index from 0
-        (``SymAvg`` and ``SymDiff`` come behind).
+        A histogram with further axes makes one parameter of each of their bins. Its
+        name is ``<name>_<bin>``, or ``<name>_<bin>_<bin>`` with two such axes in their
+        order, where a bin of a category has its label, and a bin of an interval its
+        index from 0 (``SymAvg`` and ``SymDiff`` are appended).
 
         Args:
             hist: The varied yields: a histogram, or a pair ``(up, down)``; for several
                 processes a list with one of these for each.
-            name: Name of the parameter; the same name is the same parameter.
+            name: The name of the parameter; effects of the same name have one
+                parameter.
             processes: One process or several.
-            channel: Where.
+            channel: The channel.
             kfactor: :math:`\kappa`.
-            mirror: Whether a histogram without a partner is mirrored; if not, a pair is
-                required.
+            mirror: Whether to mirror a single histogram; if not, a pair is required.
             symmetrize: See above.
             as_difference: Whether the histograms are differences to the nominal one.
             constrained: Whether a unit Gaussian constrains the parameters.
             syst_axes: The further axes; by default all that the channel does not have.
                 For an array they are its last ones, and this names them.
-            groups: Groups of its impact, by default one of the name of the systematic;
-                those of several calls are joined.
+            groups: The groups for impacts, by default one with the name of the
+                systematic; groups of several calls are joined.
             noi: Whether the parameters are of interest.
             add_to_data_covariance: Whether to add the effect, as events, to the
                 covariance of the data instead of making parameters of it.
 
         Raises:
             KeyCollisionError: If it was booked before for a process here.
-            ConflictError: If the name is another kind of parameter elsewhere.
+            ConflictError: If another effect of this name has a different kind.
             ShapeMismatchError: If its bins are not those of the channel.
             UnknownKeyError: If the channel has no such process.
 
@@ -391,14 +392,14 @@ class TemplateBuilder:
     ) -> None:
         r"""Add an external likelihood, :math:`g^T x + \frac12 x^T H x`.
 
-        x are parameters on their physical scale, whichever they are.
+        x are any parameters, on their physical scale.
 
         Args:
             gradient: g: a mapping by name, a histogram with categories, or a pair of
                 names and numbers.
             hessian: H, symmetric: a mapping by pairs of names or of mappings by name,
                 a histogram with two axes of categories, or a pair of names and numbers.
-            name: What it is called, by default ``external0``, ``external1``, ...
+            name: The name of the term, by default ``external0``, ``external1``, ...
 
         Raises:
             ArgumentValueError: If H is not symmetric, or both are missing.
@@ -424,17 +425,17 @@ class TemplateBuilder:
     def add_beta_variations(
         self, hist: Any, process: str, source_channel: str, dest_channel: str
     ) -> None:
-        """Let fluctuations of a simulated sample in fitted bins move masked ones.
+        """Correlate fluctuations of a simulated sample in fitted and in masked bins.
 
-        What the masked template has as variances comes on top: give those of the events
-        that are in no fitted bin, or fluctuations of the others count twice.
+        The variances of the masked template are added: give the variances of events
+        that are in no fitted bin, or the fluctuations of the others count twice.
 
         Args:
-            hist: How many nominal events of a masked bin come from a fitted bin; rates
-                and systematics of the masked channel act on them. Its axes are
-                those of the fitted channel, then those of the masked one; a histogram
-                whose axes have these names may have them the other way round. A sparse
-                matrix has a row for each fitted bin.
+            hist: The number of nominal events of each masked bin that are in each
+                fitted bin; rates and systematics of the masked channel apply to them.
+                The axes are those of the fitted channel, then those of the masked one,
+                or in the other order if they have these names. A sparse matrix has a
+                row for each fitted bin.
             process: The name of the process.
             source_channel: The fitted channel.
             dest_channel: The masked channel.
@@ -453,10 +454,10 @@ class TemplateBuilder:
         self._book.beta.append(beta_block(hist, process, source, target))
 
     def add_auxiliary(self, name: str, payload: Mapping[str, Any]) -> None:
-        """Add arrays that a model of the parameters of interest needs.
+        """Add arrays that a parameter model needs.
 
         Args:
-            name: Name of the payload.
+            name: The name of the payload.
             payload: Arrays of numbers or lists of strings, by key.
 
         Raises:
@@ -472,17 +473,18 @@ class TemplateBuilder:
 
     @property
     def layout(self) -> Layout:
-        """Channels and processes as far as they were added."""
+        """The channels and processes that have been added."""
         return layout_of(self._book)
 
     def spec(self) -> TemplateSpec:
-        """Return what was added as a specification.
+        """Return the specification of everything that has been added.
 
-        More may be added afterwards; what was returned does not change.
+        Later additions do not change it.
 
         Raises:
-            ArgumentValueError: If something that a fit needs is missing.
-            ShapeMismatchError: If the covariance of the data is that of other bins.
+            ArgumentValueError: If a part that a fit needs is missing.
+            ShapeMismatchError: If the covariance of the data has another number of
+                bins.
         """
         return assemble(
             self._book, sparse=self._sparse, stat_in_covariance=self._stat_in_covariance

@@ -1,4 +1,4 @@
-"""The templates of some bins, together with the samples behind them."""
+"""The templates of some bins, with the variances of their simulated samples."""
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from everwillow.likelihood.templates.spec import TemplateSpec
 
 
 class Bins(eqx.Module):
-    """The templates of some bins, and the samples behind them.
+    """The templates of some bins, with the variances of their simulated samples.
 
     Attributes:
         arrays: The templates.
@@ -27,8 +27,8 @@ class Bins(eqx.Module):
         """Return the yields of the slots at nominal β.
 
         Args:
-            rates: The rates that multiply the templates, of the bins of the whole fit.
-            theta: The systematics.
+            rates: The rates that multiply the templates, for all bins of the fit.
+            theta: The values of the systematics.
         """
         return self.arrays.yields(self.arrays.gathered(rates), theta)
 
@@ -38,22 +38,23 @@ class Bins(eqx.Module):
         """Return the yields of all processes.
 
         Args:
-            rows: Those of the slots.
+            rows: The yields of the slots.
             beta: The auxiliary parameters of the samples.
-            processes: How many there are.
+            processes: The number of processes.
         """
         return self.arrays.scattered(self.statistics.moved(rows, beta), processes)
 
 
 class Links(eqx.Module):
-    """How fluctuations of the samples of fitted bins move masked ones.
+    """Effects of fluctuations of the samples in fitted bins on masked ones.
 
     Attributes:
         process: The process of each entry.
-        source: Its fitted bin.
-        target: Its masked bin, the first of these being 0.
-        change: What its nominal yield changes by if that of the source doubles.
-        nominal: This nominal yield; where it is 0 nothing changes.
+        source: The fitted bin.
+        target: The masked bin, counted from the first masked one.
+        change: The change of the nominal yield of the masked bin if that of the fitted
+            bin doubles.
+        nominal: The nominal yield of the masked bin; there is no effect if it is 0.
     """
 
     process: Int[Array | np.ndarray, " entries"]
@@ -68,10 +69,10 @@ class Links(eqx.Module):
         moved: Float[Array, "processes fitted"],
         bare: Float[Array, "processes fitted"],
     ) -> Float[Array, "processes masked"]:
-        """Return the masked yields, given the fitted ones with and without.
+        """Return the masked yields, from the fitted ones with and without fluctuations.
 
-        What moves is the sample, so that rates and systematics of the masked bins act
-        on the change as they do on the nominal yield.
+        The sample fluctuates, so that rates and systematics of the masked bins apply to
+        the change as they do to the nominal yield.
         """
         before = bare[self.process, self.source]
         after = moved[self.process, self.source]
@@ -88,7 +89,7 @@ def fluctuating(statistics: BinStatistics) -> Int[np.ndarray, " n"]:
 
 
 def links_of(spec: TemplateSpec) -> Links | None:
-    """Return how fluctuations move masked bins, None if they do not."""
+    """Return the effects of fluctuations on masked bins, None without any."""
     found, rows = spec.beta_variations, spec.templates
     if found is None:
         return None

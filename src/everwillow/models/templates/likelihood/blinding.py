@@ -1,22 +1,21 @@
 r"""Blinding: parameters of interest on a hidden scale.
 
-A blinded model takes and reports :math:`x' = f x + o` in place of the physical value x.
-Strengths, and whatever else zero means something for, have a factor f, the exponential
-of a Gaussian number of width 5: relative errors are what they are. Other parameters,
-systematics of interest above all, have an offset o, of width 5: their errors, the
-covariance and impacts are what they are. The likelihood is the same function of the
-physical values, so yields, external likelihoods and bounds do not change, nor does
--ln L.
+The parameters of a blinded model are :math:`x' = f x + o` in place of the physical
+values x. Strengths, and other parameters for which zero has a meaning, have a factor f,
+the exponential of a Gaussian number of width 5, which preserves relative errors. Other
+parameters, mostly systematics of interest, have an offset o of width 5, which preserves
+errors, the covariance and impacts. The likelihood is the same function of the physical
+values, so that yields, external likelihoods, bounds and -ln L do not change.
 
-The numbers are made of the names, and others for data than for simulated data. A model
-that was built from the data keeps theirs, whatever observation it is given later: fit
-pseudodata with a model that was built with ``data=``, or their known truth tells the
-numbers of the data.
+The numbers are computed from the names, and differ for data and for simulated data. A
+model that was built from the data keeps their numbers with any other observation: fit
+pseudodata with a model that was built with ``data=``, as their known truth would reveal
+the numbers of the data.
 
-Blinding protects from reading a result by accident, not on purpose: start values,
-finite bounds and centres of constraints move along, but expected yields are physical
-ones. A strength can be computed from the yields of a fitted channel after the fit:
-subtract the other processes and divide by the template of the signal.
+Blinding prevents reading a result by accident, not on purpose: start values, finite
+bounds and centres of constraints are transformed, but expected yields are physical. A
+strength can be computed from the yields of a fitted channel after the fit: subtract the
+other processes and divide by the template of the signal.
 """
 
 import dataclasses
@@ -55,11 +54,11 @@ WIDTH = 5.0
 
 @final
 class Hidden(eqx.Module):
-    """The numbers between the physical values of parameters and the reported ones.
+    """The transformation of physical values of parameters to reported ones.
 
     Attributes:
-        factor: What a physical value is multiplied by, 1 where nothing is hidden.
-        offset: What is added to it then.
+        factor: The factor of a physical value, 1 if it is not hidden.
+        offset: The offset that is added after that.
     """
 
     factor: Float[Array | np.ndarray, " n"]
@@ -70,7 +69,7 @@ class Hidden(eqx.Module):
         return (vector - self.offset) / self.factor
 
     def reported(self, found: Evaluation) -> Evaluation:
-        """Turn derivatives by physical values into those by reported ones."""
+        """Convert derivatives by physical values into derivatives by reported ones."""
         scale = 1 / jnp.asarray(self.factor)
         stand_in = found.gauss_newton
         return Evaluation(
@@ -83,18 +82,19 @@ class Hidden(eqx.Module):
 
     @property
     def where(self) -> np.ndarray:
-        """Flags of the parameters that are hidden."""
+        """Which parameters are hidden."""
         return (np.asarray(self.factor) != 1) | (np.asarray(self.offset) != 0)
 
 
 def hidden_number(name: str, source: Source) -> float:
     """Return the number of a parameter, drawn from a Gaussian of mean 0 and width 5.
 
-    It is made from the SHA-256 of the name and the source alone, so that it is the same
-    everywhere, and that fits to simulated data do not tell the one of the data.
+    It is computed from the SHA-256 of the name and the source alone, so that it is the
+    same everywhere, and that fits to simulated data do not reveal the number of the
+    data.
 
     Args:
-        name: The parameter, or the group that shares the number.
+        name: The parameter, or the group of parameters with a common number.
         source: Whether data or simulated data are fitted.
 
     Example:
@@ -108,15 +108,15 @@ def hidden_number(name: str, source: Source) -> float:
 
 
 def hide(model: Any, blind: Blind, unblind: Any, source: Source) -> Any:
-    """Put parameters of interest on their hidden scales.
+    """Transform parameters of interest to hidden scales.
 
-    Start values, bounds and constraints move along; the likelihood is the same function
-    of the physical values.
+    Start values, bounds and constraints are transformed, too; the likelihood is the
+    same function of the physical values.
 
     Args:
-        model: A template model whose likelihood hides nothing yet.
-        blind: What to hide, as in `TemplateModel.from_spec`.
-        unblind: What of it not to hide.
+        model: A template model without hidden parameters.
+        blind: The parameters to hide, as in `TemplateModel.from_spec`.
+        unblind: Exceptions from `blind`.
         source: Whether data or simulated data are fitted.
     """
     chosen = _chosen(blind, model.interest, "blind")
@@ -141,12 +141,12 @@ def hide(model: Any, blind: Blind, unblind: Any, source: Source) -> Any:
 
 
 def unhidden(model: Any, hidden: Hidden, patterns: tuple[str, ...]) -> Any:
-    """Put parameters back on their physical scales.
+    """Transform parameters back to their physical scales.
 
     Args:
         model: A template model.
-        hidden: What it hides.
-        patterns: Which parameters to show, as in `fnmatch`.
+        hidden: Its transformation.
+        patterns: Patterns of the parameters to show, as in `fnmatch`.
     """
     factor, offset = (np.asarray(part) for part in (hidden.factor, hidden.offset))
     shown = _chosen(patterns, hidden_names(model.state, hidden), "unblinded")
@@ -167,14 +167,14 @@ def hidden_names(state: State, hidden: Hidden) -> tuple[str, ...]:
 
 
 def elements_of(state: State) -> dict[Any, np.ndarray]:
-    """Return where in the vector the elements of each parameter are."""
+    """Return the positions of the elements of each parameter in the vector."""
     return TableLayout.of({k: np.shape(v) for k, v in state.items()}).elements()
 
 
 def _has_scale(entry: Any) -> bool:
-    """Return whether zero means something for a parameter, so that a factor hides it.
+    """Return whether a factor hides a parameter, as zero has a meaning for it.
 
-    A constraint tells the width of a parameter, which a factor would change.
+    A constraint would reveal the factor by its width.
     """
     if entry is None or entry.width is not None:
         return False
@@ -182,7 +182,7 @@ def _has_scale(entry: Any) -> bool:
 
 
 def _moved(model: Any, factor: np.ndarray, offset: np.ndarray) -> Any:
-    """Move start values, bounds, constraints and auxiliary data."""
+    """Transform start values, bounds, constraints and auxiliary data."""
     places = elements_of(model.state)
     values = [
         value * factor[places[key]][()] + offset[places[key]][()]
@@ -194,7 +194,7 @@ def _moved(model: Any, factor: np.ndarray, offset: np.ndarray) -> Any:
         model.bounds.lower * factor + offset,
         model.bounds.upper * factor + offset,
     )
-    # What is hidden and constrained has a Gaussian, and no factor.
+    # Hidden parameters with a constraint have a Gaussian one, and no factor.
     shift = offset[model.terms.constrained]
     table, aux = model.constraints, model.observation["aux"]
     groups = tuple(

@@ -14,9 +14,9 @@ class External(eqx.Module):
     r"""External likelihoods, :math:`g^T x + \frac12 x^T H x`.
 
     Attributes:
-        place_bytes: Where their parameters are in the vector.
-        gradient: g of all of them, added up.
-        hessian: H, likewise.
+        place_bytes: The positions of their parameters in the vector.
+        gradient: The sum of all g.
+        hessian: The sum of all H.
     """
 
     place_bytes: bytes = eqx.field(static=True)
@@ -58,7 +58,7 @@ class External(eqx.Module):
 
     @property
     def least(self) -> Scalar:
-        """The smallest value, that of a model which agrees with all of them."""
+        """The smallest value, for a model that agrees with all terms."""
         gradient, hessian = jnp.asarray(self.gradient), jnp.asarray(self.hessian)
         back = jnp.linalg.pinv(hessian, hermitian=True) @ gradient
         bounded = jnp.allclose(hessian @ back, gradient)
@@ -66,5 +66,5 @@ class External(eqx.Module):
 
     @property
     def place(self) -> np.ndarray:
-        """Places of the parameters in the vector."""
+        """The positions of the parameters in the vector."""
         return np.frombuffer(self.place_bytes, np.int32)

@@ -38,11 +38,12 @@ from everwillow.objective import Evaluation
 
 
 class FreeStatistics(eqx.Module):
-    """Places of the auxiliary parameters of the samples, where they are fitted.
+    """Positions of the auxiliary parameters β of the samples if they are fitted.
 
     Attributes:
-        place_bytes: Their places in the vector.
-        which_bytes: Which of all β, flattened, each is; the others do not fluctuate.
+        place_bytes: Their positions in the vector.
+        which_bytes: Their positions among all β, flattened; the others do not
+            fluctuate.
     """
 
     place_bytes: bytes = eqx.field(static=True)
@@ -50,12 +51,12 @@ class FreeStatistics(eqx.Module):
 
     @property
     def place(self) -> np.ndarray:
-        """Their places in the vector."""
+        """Their positions in the vector."""
         return np.frombuffer(self.place_bytes, np.int32)
 
     @property
     def which(self) -> np.ndarray:
-        """Their numbers among all β."""
+        """Their positions among all β."""
         return np.frombuffer(self.which_bytes, np.int32)
 
     def beta(self, vector: Array, nominal: Array) -> Array:
@@ -76,25 +77,26 @@ class Data(NamedTuple):
     statistics: Float[Array, "bins streams"] | None
 
 
-# More methods than usual: half of them are those that every flat likelihood has, the
-# others are shared by its value, its derivatives and the predictions of the model.
+# More methods than usual: half of them belong to every flat likelihood, the others are
+# used for its value, its derivatives and the predictions of the model.
 @final
 class FlatTemplates(eqx.Module):
     """The main likelihood of a `TemplateModel` as a function of vectors.
 
     Attributes:
         arrays: The templates of the fitted bins.
-        statistics: Variances of the samples behind them.
-        term: How the data enter.
+        statistics: The variances of their simulated samples.
+        term: The likelihood of the data.
         rate_model: The rates that multiply the templates.
-        external: External likelihoods, of physical values.
+        external: External likelihoods of physical values.
         size: The length of the vector.
-        rate_bytes: Where its parameters are in the vector.
-        systematic_bytes: Where the systematics are.
-        constrained_bytes: Where the elements of the constraint table are.
-        hidden: Scales between reported and physical values; None without blinding.
-        free: Where the auxiliary parameters of the samples are in the vector; None
-            if they are profiled.
+        rate_bytes: The positions of the parameters of `rate_model` in the vector.
+        systematic_bytes: The positions of the systematics.
+        constrained_bytes: The positions of the elements of the constraint table.
+        hidden: The transformation of physical to reported values; None without
+            blinding.
+        free: The positions of the auxiliary parameters of the samples in the vector;
+            None if they are profiled.
         penalty: The penalty of a regularisation; None without one.
     """
 
@@ -113,17 +115,17 @@ class FlatTemplates(eqx.Module):
 
     @property
     def constrained(self) -> np.ndarray:
-        """For each element of the constraint table its place in the vector."""
+        """The position of each element of the constraint table in the vector."""
         return np.frombuffer(self.constrained_bytes, np.int32)
 
     @property
     def rate_place(self) -> np.ndarray:
-        """Places of the parameters of the rates."""
+        """The positions of the parameters of the rates."""
         return np.frombuffer(self.rate_bytes, np.int32)
 
     @property
     def systematic_place(self) -> np.ndarray:
-        """Places of the systematics."""
+        """The positions of the systematics."""
         return np.frombuffer(self.systematic_bytes, np.int32)
 
     def rates(self, values: Float[Array, " m"]) -> Float[Array, "processes bins"]:
@@ -158,9 +160,9 @@ class FlatTemplates(eqx.Module):
             vector: Physical values.
             rows: The yields of the slots, from `yields`.
             beta: The auxiliary parameters of the samples in the fitted bins.
-            masked: The other bins, if there are any.
-            links: How fluctuations of the former move the latter.
-            masked_beta: Auxiliary parameters in these; nominal ones if None.
+            masked: The masked bins, if there are any.
+            links: The effects of fluctuations in fitted bins on masked ones.
+            masked_beta: The auxiliary parameters in masked bins; nominal if None.
         """
         rates = self.rates(vector[self.rate_place])
         theta = vector[self.systematic_place]
@@ -176,7 +178,7 @@ class FlatTemplates(eqx.Module):
         return jnp.concatenate([moved, others], 1)
 
     def at(self, vector: Array, main: Any) -> tuple[Array, Profile]:
-        """Return these yields, and the profile of the fitted bins.
+        """Return the yields of the slots, and the profile of the fitted bins.
 
         Args:
             vector: Physical values.
@@ -224,12 +226,12 @@ class FlatTemplates(eqx.Module):
 
     @property
     def matrix_free(self) -> bool:
-        """Whether second derivatives are given by products with vectors only."""
+        """Whether only products of second derivatives with vectors are available."""
         listed = isinstance(self.arrays.responses, ListedResponses)
         return self.free is not None or listed
 
     def evaluation(self, vector: Array, main: Any) -> Evaluation:
-        """Return it with its exact derivatives."""
+        """Return -ln L with its exact derivatives."""
         vector = self.physical(vector)
         found = (self._products if self.matrix_free else self._matrices)(vector, main)
         if self.external is not None:
@@ -290,7 +292,7 @@ class FlatTemplates(eqx.Module):
             weights = profile.gradient * self.arrays.deformed(theta)
             return self._ordered(hessian(*given), weights, values)
 
-        # Bins that are coupled by the covariance of their data have no share each.
+        # The covariance of the data couples bins, so that there are no parts of bins.
         separate = self.free is None and profile.response.ndim == 1
         return Evaluation(
             profile.value,
@@ -307,9 +309,9 @@ class FlatTemplates(eqx.Module):
 
     @property
     def _source(self) -> np.ndarray:
-        """For systematics, parameters of rates and all β the place in the vector.
+        """The positions of systematics, parameters of rates and all β in the vector.
 
-        That of a β that does not fluctuate is out of range.
+        The position of a β that does not fluctuate is out of range.
         """
         places = [self.systematic_place, self.rate_place]
         if self.free is not None:
@@ -320,14 +322,14 @@ class FlatTemplates(eqx.Module):
 
     @property
     def _order(self) -> np.ndarray:
-        """For each place in the vector what is there, numbered as in `_source`."""
+        """The index in `_source` of each element of the vector."""
         source = self._source
         order = np.zeros(self.size + 1, np.int32)
         order[source] = np.arange(source.size)
         return order[: self.size]
 
     def data(self, main: Any) -> Data:
-        """Take the main data apart, and check their shapes."""
+        """Return the parts of the main data, with checked shapes."""
         wanted = {"counts": self.arrays.nominal.shape[:1]}
         if self.statistics.kind is not None and self.free is None:
             wanted["statistics"] = np.shape(self.statistics.spread)

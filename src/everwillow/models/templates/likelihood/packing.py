@@ -1,4 +1,4 @@
-"""From the specification of a template fit to data, parameters and arrays."""
+"""Packing of the specification of a template fit into data, parameters and arrays."""
 
 import functools as ft
 from collections.abc import Callable, Iterable
@@ -35,7 +35,7 @@ from everwillow.parameters.constraint_table import ConstraintTable, TableLayout
 from everwillow.statelib import State
 
 
-# The key of the auxiliary parameters of the samples where they are fitted.
+# The key of the auxiliary parameters of the samples if they are fitted.
 FREE = "bin_by_bin"
 
 Constrained: TypeAlias = tuple[Float[np.ndarray, " n"], Normal | Poisson]
@@ -106,7 +106,7 @@ def counts_of(spec: TemplateSpec, data: Any) -> Float[np.ndarray, " fitted"]:
 def data_term(
     spec: TemplateSpec, likelihood: str, counts: np.ndarray, kind: Kind | None
 ) -> AbstractDataTerm:
-    """Return how the data enter.
+    """Return the likelihood of the data.
 
     Args:
         spec: The template fit.
@@ -148,10 +148,10 @@ def data_term(
 
 
 def check_names(spec: TemplateSpec, rate_model: AbstractParameterModel) -> None:
-    """Check that there are parameters, and that no name means two of them.
+    """Check that there are parameters, and that their names differ.
 
     Raises:
-        ArgumentValueError: If not.
+        ArgumentValueError: If there are no parameters, or two of the same name.
     """
     names = (*rate_model.parameters(), *(s.name for s in spec.systematics))
     twice = {name for name in names if names.count(name) > 1}
@@ -169,7 +169,7 @@ def check_names(spec: TemplateSpec, rate_model: AbstractParameterModel) -> None:
 
 
 def free_statistics(statistics: BinStatistics) -> Constrained:
-    """Return the factors β of the samples as parameters that are fitted."""
+    """Return the auxiliary parameters β of the samples as fitted parameters."""
     spread = np.asarray(statistics.spread).ravel()[fluctuating(statistics)]
     one = np.ones_like(spread)
     match statistics.kind:
@@ -188,7 +188,7 @@ def parameters_of(
 
     Args:
         spec: The template fit.
-        rate_model: What scales the processes.
+        rate_model: The rates that multiply the templates.
         free: The auxiliary parameters of the samples, if they are fitted.
 
     Raises:
@@ -230,10 +230,10 @@ def pack_bins(
 
     Args:
         spec: The template fit.
-        rate_model: What scales the processes.
+        rate_model: The rates that multiply the templates.
         kind: The constraint of the simulated samples.
-        per_process: Whether each process of a bin fluctuates on its own.
-        likelihood: How the data enter.
+        per_process: Whether each process of a bin fluctuates independently.
+        likelihood: The likelihood of the data, as in `from_spec`.
     """
     baseline = None
     if spec.systematic_type == "normal":
@@ -271,9 +271,9 @@ def flat_templates(
 
     Args:
         spec: The template fit.
-        rate_model: What scales the processes.
+        rate_model: The rates that multiply the templates.
         fitted: The fitted bins.
-        term: How the data enter.
+        term: The likelihood of the data.
         state: The parameters; with `FREE` among them the samples are not profiled.
         constraints: Their constraints.
     """
@@ -301,11 +301,11 @@ def flat_templates(
 def _packer(
     spec: TemplateSpec, bins: slice, likelihood: str
 ) -> Callable[[Responses, Rows], AbstractResponses]:
-    """Return what packs the responses of some bins."""
+    """Return the function that packs the responses of some bins."""
     if spec.sparse:
         return pack_lists
     if likelihood == "covariance":
-        # That of the data couples all bins, so that no block is by itself.
+        # The covariance of the data couples all bins, so that there are no blocks.
         return pack_dense
     starts = [spec.layout.bins_of(c.name).start for c in spec.layout.channels]
     inside = [start for start in starts if bins.start <= start < bins.stop]
@@ -325,7 +325,7 @@ def _bin_statistics(
         variance = variance.sum(1, keepdims=True)
     loose = variance > 0
     if kind == "additive":
-        # Added events need no yield that they would be a share of.
+        # Additive fluctuations do not need a nominal yield.
         spread = np.sqrt(variance)
     else:
         loose = loose & (moving != 0)
@@ -350,7 +350,7 @@ def _external(spec: TemplateSpec, whole: TableLayout) -> External | None:
 
 
 def _places(names: Iterable[Key], whole: TableLayout) -> bytes:
-    """Return where the elements of parameters are in the vector."""
+    """Return the positions of the elements of parameters in the vector."""
     elements = whole.elements()
     places = [np.ravel(elements[str(name)]) for name in names]
     return np.concatenate([np.zeros(0), *places]).astype(np.int32).tobytes()

@@ -1,15 +1,16 @@
-r"""Regularisation: penalise the curvature of fitted histograms.
+r"""Regularisation by penalties on the curvature of fitted histograms.
 
-Unfolded distributions oscillate where neighbouring bins are hard to tell apart. With
-the ratio :math:`r = n / n_0` of a histogram to what it is at the start values, and the
-curvature :math:`c = \Delta r`, the likelihood gets
+Unfolded distributions oscillate if neighbouring bins are hard to distinguish. With the
+ratio :math:`r = n / n_0` of a histogram to its values at the start, and the curvature
+:math:`c = \Delta r`, the penalty
 
 .. math:: e^{2\tau} \sum_i c_i^2
 
-for each regularised histogram. :math:`\Delta` is the discrete Laplacian: (1, -2, 1) in
-one dimension, its sums over the axes (stencils of 5 and 7 points) in two and three. It
-takes every histogram to go on beyond its edges as it ends. Ratios that are constant
-cost nothing, so a strength that scales all bins alike stays free.
+is added to -ln L for each regularised histogram. :math:`\Delta` is the discrete
+Laplacian: (1, -2, 1) in one dimension, its sums over the axes (stencils of 5 and 7
+points) in two and three. Beyond its edges a histogram is continued with its last
+values. The penalty of a constant ratio is zero, so that a strength which scales all
+bins is not affected.
 
 Tikhonov, Sov. Math. Dokl. 5 (1963) 1035; Höcker and Kartvelishvili, Nucl. Instrum.
 Meth. A 372 (1996) 469, hep-ph/9509307, section 5, with the same ratio.
@@ -40,9 +41,9 @@ from everwillow.parameters.constraint_table import TableLayout
 
 T = TypeVar("T")
 
-# So many second derivatives are computed together.
+# Number of second derivatives that are computed at a time.
 AT_ONCE = 16
-# So many random directions estimate the diagonal of a penalty that is only multiplied.
+# Number of random directions that estimate the diagonal of a matrix-free penalty.
 PROBES = 32
 
 
@@ -55,9 +56,9 @@ class Curvature(eqx.Module):
             dimension for each axis, or several of them as a pytree: a mapping of
             `everwillow.mappings` or any function that JAX can differentiate, of the
             parameters by name and the `Yields` of all bins, masked ones included.
-            Simulated samples of finite size are where the data without the penalty
-            have them, as in a mapping after the fit.
-        strength: τ; the sum of squared curvatures counts :math:`e^{2τ}` times.
+            Auxiliary parameters of simulated samples have the values that the data
+            prefer without the penalty, as in a mapping after the fit.
+        strength: τ; the sum of squared curvatures is multiplied by :math:`e^{2τ}`.
 
     Example:
         >>> prior = Curvature(lambda params, yields: yields["gen"], strength=1.5)
@@ -108,7 +109,7 @@ def _strength(value: Any) -> Any:
 def laplacian(values: Float[Array, "..."]) -> Float[Array, "..."]:
     """Return the sum of second differences along all axes.
 
-    Beyond an edge the array goes on with the value at the edge.
+    Beyond an edge the array is continued with the value at the edge.
 
     Example:
         >>> print(laplacian(jnp.array([1.0, 1.0, 2.0, 4.0])))
@@ -152,11 +153,11 @@ class Penalty(eqx.Module):
 
     Attributes:
         curvatures: The histograms to smooth.
-        prefit: What each is at the start values.
+        prefit: The values of each histogram at the start.
         places: The names and shapes of the parameters.
         layout: Channels and processes.
         masked: The templates of the masked channels, if there are any.
-        links: How fluctuations of fitted samples move masked ones, if they do.
+        links: The effects of fluctuations in fitted bins on masked ones, if any.
     """
 
     curvatures: tuple[Curvature, ...]
@@ -193,12 +194,12 @@ def regularised(
     """Add a regularisation to a template model.
 
     Args:
-        model: The model, whose likelihood has none yet.
-        regularisation: What to smooth.
+        model: A model without regularisation.
+        regularisation: The histograms to smooth.
 
     Raises:
-        ArgumentTypeError: If it is made of something else than `Curvature`.
-        ArgumentValueError: If a histogram cannot be divided by itself at the start.
+        ArgumentTypeError: If `regularisation` does not consist of `Curvature`.
+        ArgumentValueError: If a histogram is zero in a bin at the start.
         ShapeMismatchError: If a histogram has no axis.
     """
     if regularisation is None or isinstance(regularisation, Curvature):
@@ -257,7 +258,7 @@ def _start_of(part: Curvature, params: Any, yields: Yields) -> PyTree:
 def with_strength(model: T, strength: Any) -> T:
     """Return a template model with other strengths of its regularisation.
 
-    Nothing is compiled anew for it.
+    It uses the compiled programs of the model.
 
     Args:
         model: A `everwillow.models.templates.TemplateModel` with regularisation.
@@ -303,8 +304,8 @@ def penalised(
 
     Args:
         found: The evaluation of the other terms.
-        roots: The numbers to be squared.
-        vector: Where.
+        roots: The numbers whose squares are added, as a function of the vector.
+        vector: The parameters.
     """
 
     def penalty(vector):
@@ -339,7 +340,7 @@ def _stacked(function: Callable[[Array], Array], moves: Array) -> Array:
 
 
 def _jacobian(fn: Callable[[Array], Array], x: Array) -> Float[Array, "m n"]:
-    """Return the derivatives from the shorter side."""
+    """Return the derivatives, forward or backward, whichever is cheaper."""
     size = jax.eval_shape(fn, x).shape[0]
     if size < x.size:
         pull = jax.vjp(fn, x)[1]

@@ -1,4 +1,4 @@
-"""The processes and bins that parameters act on, as arrays of indices."""
+"""The processes and bins that parameters scale, as arrays of indices."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,11 +19,11 @@ Names: TypeAlias = str | Sequence[str]
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """The bins of some axes; each holds all bins of the channels that project on it.
+    """The bins of some axes, each with all bins of the channels that project onto it.
 
     Attributes:
         axes: The axes; without any there is one cell.
-        index: For each bin of the layout its cell, or -1 where it has none.
+        index: The cell of each bin of the layout, or -1 for bins in no cell.
     """
 
     axes: tuple[Axis, ...]
@@ -46,16 +46,16 @@ class Cells:
 
 
 def names_of(names: Names) -> tuple[str, ...]:
-    """Return several names also where one was given."""
+    """Return one name or several as a tuple."""
     return (names,) if isinstance(names, str) else tuple(names)
 
 
 def process_rows(layout: Layout, processes: Names) -> Int[np.ndarray, " n"]:
-    """Return which processes have the names.
+    """Return the rows of named processes.
 
     Raises:
         UnknownKeyError: If there is no such process.
-        ArgumentValueError: If one is given twice.
+        ArgumentValueError: If a name is repeated.
     """
     names = _once(processes, "processes", some=False)
     return np.array([layout.process(name) for name in names], np.int32)
@@ -75,7 +75,7 @@ def cells_of(
         layout: Channels and processes.
         channels: Channels that share the cells.
         axes: Names of the axes; None for all but those in `where` and `without`.
-        where: Takes only one bin of some axes, by its number or its label.
+        where: Selects one bin of some axes, by its index or its label.
         without: Axes that are never among all axes.
 
     Raises:
@@ -145,7 +145,7 @@ def centres(axis: Axis) -> Float[np.ndarray, " n"]:
     """Return the centres of the bins of an axis.
 
     Raises:
-        ArgumentValueError: If the axis has categories, or bins that have no end.
+        ArgumentValueError: If the axis has categories, or infinite bins.
     """
     if axis.edges is None:
         raise ArgumentValueError(
@@ -162,10 +162,10 @@ def centres(axis: Axis) -> Float[np.ndarray, " n"]:
 
 
 def fractions(axis: Axis) -> Float[np.ndarray, " n"]:
-    """Return the centres in units in which the axis goes from 0 to 1.
+    """Return the centres of the bins, scaled so that the axis goes from 0 to 1.
 
     Raises:
-        ArgumentValueError: If the axis has categories, or bins that have no end.
+        ArgumentValueError: If the axis has categories, or infinite bins.
     """
     middle, edges = centres(axis), axis.edges or (0.0, 1.0)
     return (middle - edges[0]) / (edges[-1] - edges[0])
@@ -196,8 +196,8 @@ class Grid:
     Attributes:
         along: The axis.
         across: The cells.
-        index: For each bin of the layout its place in an array of shape ``(bins along
-            the axis, cells)``, or -1 where it has none.
+        index: The flat index of each bin of the layout in an array of shape ``(bins
+            along the axis, cells)``, or -1 for bins in no cell.
     """
 
     along: Axis
@@ -220,7 +220,7 @@ def grid_of(
         channels: Channels that share the cells.
         axis: The axis.
         by: The axes of the cells; None for all others.
-        where: Takes only one bin of some axes, by its number or its label.
+        where: Selects one bin of some axes, by its index or its label.
 
     Raises:
         UnknownKeyError: If there is no such channel, axis or label.
@@ -241,12 +241,12 @@ def grid_of(
 def places(
     layout: Layout, processes: Names, index: Int[np.ndarray, " bins"]
 ) -> Int[np.ndarray, "processes bins"]:
-    """Return where in ``(1, *values)`` the rate of each process and bin is.
+    """Return the position of the rate of each process and bin in ``(1, *values)``.
 
     Args:
         layout: Channels and processes.
-        processes: Those that have other rates than 1.
-        index: Which value each bin takes; -1 for none.
+        processes: The processes whose rates are not 1.
+        index: The value of each bin; -1 for none.
     """
     out = np.zeros((len(layout.processes), layout.bins), np.int32)
     rows = process_rows(layout, processes)
@@ -261,6 +261,6 @@ def places(
 def spread(
     values: Float[Array, "..."], place: Int[Array | np.ndarray, "processes bins"]
 ) -> Float[Array, "processes bins"]:
-    """Return ``(1, *values)`` at the places that `places` computed."""
+    """Return ``(1, *values)`` at the positions from `places`."""
     pool = jnp.concatenate([jnp.ones(1, values.dtype), values.ravel()])
     return pool.at[place].get(mode="promise_in_bounds")

@@ -42,10 +42,11 @@ class Prediction(eqx.Module):
     """Rates in control regions, and those that they predict.
 
     Attributes:
-        place: Where in ``(1, *rates of regions, *predicted rates)`` each rate is.
+        place: The position of each rate in ``(1, *rates of regions, *predicted
+            rates)``.
         basis: The Chebyshev polynomials at positions along the smooth axis; None if
             norms are free.
-        correction: What multiplies the predicted rate of each cell.
+        correction: The factor of the predicted rate of each cell.
         powers: The power of each region in the prediction.
     """
 
@@ -59,7 +60,7 @@ class Prediction(eqx.Module):
         regions = len(self.powers)
         if self.basis is None:
             rates = values.reshape(regions, -1)
-            # Not through logarithms: a norm of 0 has a derivative.
+            # Not by logarithms, so that a norm of 0 has a derivative.
             predicted = jnp.ones_like(rates[0])
             for rate, power in zip(rates, self.powers, strict=True):
                 predicted = predicted * rate**power
@@ -76,16 +77,16 @@ class Prediction(eqx.Module):
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """How regions are divided into cells.
+    """The division of regions into cells.
 
     Attributes:
         layout: Channels and processes.
         process: The background.
-        powers: The power of each region that predicts.
-        across: The cells that have parameters of their own.
+        powers: The power of each control region in the prediction.
+        across: The cells with separate parameters.
         along: The axis along which norms are smooth; None if they are free.
-        index: For each region and bin its place among the cells, or -1; with a smooth
-            axis in ``(bins along it, cells)``.
+        index: The cell of each region and bin, or -1; with a smooth axis the flat index
+            in ``(bins along it, cells)``.
     """
 
     layout: Layout
@@ -174,8 +175,8 @@ class Division:
         for region, place in self.index.items():
             inside = place >= 0
             total = np.bincount(place[inside], row[inside], self.size)
-            # Along a smooth axis coefficients are common to all bins, so that single
-            # ones may be empty, unless they are what the correction divides by.
+            # Along a smooth axis coefficients are common to all bins: single bins may
+            # be empty, unless the correction divides by them.
             cells = total.reshape(-1, self.across.size)
             tested = cells.sum(0) if corrected else cells.min(0)
             if not np.all(tested > 0):
@@ -204,8 +205,8 @@ def divide(
         layout: Channels and processes.
         process: The background.
         regions: The regions by name.
-        powers: The power of each region that predicts region D.
-        axes: The axes of the cells; all that a region does not fix if it is None.
+        powers: The power of each control region in the prediction of region D.
+        axes: The axes of the cells; None for all axes that a region does not fix.
         smooth_axis: The axis along which norms are smooth; none if it is None.
 
     Raises:
@@ -272,10 +273,10 @@ def nominal_yields(spec: TemplateSpec) -> Float[np.ndarray, "processes bins"]:
 
 
 class AbstractABCD(AbstractStoredModel):
-    """A background in region D, a product of powers of what other regions have.
+    """A background in region D, a product of powers of the yields in other regions.
 
     Attributes:
-        prediction: The norms of the regions and what they predict.
+        prediction: The norms of the regions and the prediction from them.
         powers: The power of each region in the prediction.
     """
 
@@ -316,27 +317,28 @@ class ABCD(AbstractABCD):
     A, B and C are free: each cell has a norm in units of the nominal yield, called
     ``<name>_<region>_<axis><bin>...``, which starts at 1. The correction :math:`k` is
     the ratio of nominal yields, so that at the start the prediction is the nominal
-    yield of D, and only the difference of A/B and D/C is taken from simulation.
+    yield of D, and only the difference of A/B and D/C comes from simulation.
 
-    With `smooth_axis` the norms of a region are not free bin by bin but
-    :math:`\exp \sum_k c_k T_k(t)` with Chebyshev polynomials, where :math:`t` goes from
-    -1 to 1 over that axis and is taken at the centres of its bins. Then the
-    coefficients ``<name>_<region>_c<k>_<axis><bin>...`` of each cell of the other axes
-    are the parameters, which start at 0.
+    With `smooth_axis` the norms of a region are :math:`\exp \sum_k c_k T_k(t)` with
+    Chebyshev polynomials, where :math:`t` goes from -1 to 1 over that axis and is
+    evaluated at the centres of its bins. The parameters are the coefficients
+    ``<name>_<region>_c<k>_<axis><bin>...`` of each cell of the other axes, which start
+    at 0.
 
     Args:
         layout: Channels and processes.
         nominal: The nominal yields, ``nominal_yields(builder.spec())``.
         process: The background.
-        regions: What ``"A"``, ``"B"``, ``"C"`` and ``"D"`` are: a channel, or a channel
-            and one bin of some of its axes, such as ``("ch0", {"iso": 1, "mt": 0})``.
-        axes: The axes of the cells; all that regions do not fix if it is None, without
+        regions: The regions ``"A"``, ``"B"``, ``"C"`` and ``"D"``: a channel, or a
+            channel and one bin of some of its axes, such as
+            ``("ch0", {"iso": 1, "mt": 0})``.
+        axes: The axes of the cells; None for all axes that regions do not fix, without
             the smooth one.
         smooth_axis: The axis along which the norms are smooth; none if it is None.
         degree: The highest k of the Chebyshev polynomials.
         corrected: Whether to correct by the nominal yields; without it k is 1.
-        name: What the names begin with; the process if it is None.
-        interest: Whether they are parameters of interest.
+        name: The prefix of the names; the process if it is None.
+        interest: Whether the parameters are of interest.
 
     Raises:
         UnknownKeyError: If there is no such process, channel, axis, label or region.
@@ -365,23 +367,22 @@ class ExtendedABCD(AbstractABCD):
         D = k\, \frac{C\, A_x\, B^2}{B_x\, A^2}
           = k\, C\, \frac{B}{A} \cdot \frac{B / A}{B_x / A_x}
 
-    holds in each cell: the ratio of B to A extrapolates from C to D, and what it
-    changes by from (Ax, Bx) to (A, B) it changes by once more. Everything else is as in
-    `ABCD`.
+    holds in each cell: the ratio of B to A extrapolates from C to D, and changes by the
+    same factor as from (Ax, Bx) to (A, B). Everything else is as in `ABCD`.
 
     Args:
         layout: Channels and processes.
         nominal: The nominal yields, ``nominal_yields(builder.spec())``.
         process: The background.
-        regions: What ``"A"``, ``"Ax"``, ``"B"``, ``"Bx"``, ``"C"`` and ``"D"`` are: a
-            channel, or a channel and one bin of some of its axes.
-        axes: The axes of the cells; all that regions do not fix if it is None, without
+        regions: The regions ``"A"``, ``"Ax"``, ``"B"``, ``"Bx"``, ``"C"`` and ``"D"``:
+            a channel, or a channel and one bin of some of its axes.
+        axes: The axes of the cells; None for all axes that regions do not fix, without
             the smooth one.
         smooth_axis: The axis along which the norms are smooth; none if it is None.
         degree: The highest k of the Chebyshev polynomials.
         corrected: Whether to correct by the nominal yields; without it k is 1.
-        name: What the names begin with; the process if it is None.
-        interest: Whether they are parameters of interest.
+        name: The prefix of the names; the process if it is None.
+        interest: Whether the parameters are of interest.
 
     Raises:
         UnknownKeyError: If there is no such process, channel, axis, label or region.

@@ -32,21 +32,21 @@ from everwillow.models.templates.rates.base import (
 
 @final
 class AxisNorms(AbstractStoredModel):
-    """One strength for each bin of some axes, such as a cross section in bins.
+    """One strength for each bin of some axes, for example for a binned cross section.
 
     The strengths are called ``<name>_<axis><bin>...``, for instance ``signal_pt0_eta2``
     with axes ``pt`` and ``eta``; bins are numbered from 0, an underflow bin included.
-    Channels that share them, a fitted and a masked one for instance, must have equal
-    axes of these names; their other axes may differ.
+    Channels with common strengths, for instance a fitted and a masked one, must have
+    equal axes of these names; their other axes may differ.
 
     Args:
         layout: Channels and processes.
-        processes: The process that they scale, or several that follow the same ones.
-        channels: The channel, or several that follow the same ones.
-        axes: The axes; without any, one strength for these channels, called ``name``.
-        name: What the names begin with; the processes if it is None.
+        processes: The process that they scale, or several processes.
+        channels: The channel, or several with common strengths.
+        axes: The axes; without any, one strength called ``name`` for these channels.
+        name: The prefix of the names; the processes if it is None.
         negative: Whether strengths may be negative; without it 0 is their lower bound.
-        interest: Whether they are parameters of interest.
+        interest: Whether the parameters are of interest.
 
     Raises:
         UnknownKeyError: If there is no such process, channel or axis.
@@ -90,8 +90,8 @@ class _AbstractAxisShape(AbstractStoredModel):
     """A function along an axis for each cell of other axes, linear in its parameters.
 
     Attributes:
-        basis: What each coefficient is multiplied with at the bins of the axis.
-        place: Where in ``(1, *values of the function)`` each rate is.
+        basis: The factors of the coefficients in the bins of the axis.
+        place: The position of each rate in ``(1, *values of the function)``.
     """
 
     basis: Float[Array | np.ndarray, "positions coefficients"]
@@ -119,8 +119,8 @@ class AxisExponential(_AbstractAxisShape):
         by: The axes whose cells have parameters of their own; all others if it is None.
         origin: :math:`x_0`; in the middle of the axis norm and slope are least
             correlated.
-        name: What the names begin with; the processes if it is None.
-        interest: Whether they are parameters of interest.
+        name: The prefix of the names; the processes if it is None.
+        interest: Whether the parameters are of interest.
 
     Raises:
         UnknownKeyError: If there is no such process, channel or axis.
@@ -172,10 +172,10 @@ class AxisBernstein(_AbstractAxisShape):
     r"""Bernstein polynomials along an axis.
 
     The rate is :math:`\sum_k c_k \binom{n}{k} t^k (1 - t)^{n - k}`, where :math:`t`
-    goes from 0 to 1 over the axis and is taken at the centres of bins. Each cell of the
-    other axes has its own :math:`c_k`, called ``<name>_c<k>_<axis><bin>...``. All start
-    at 1; since the polynomials of a degree add up to 1, so do the rates. Coefficients
-    that are not negative make a rate that is not negative.
+    goes from 0 to 1 over the axis and is evaluated at the centres of bins. Each cell of
+    the other axes has its own :math:`c_k`, called ``<name>_c<k>_<axis><bin>...``. All
+    start at 1; since the polynomials of a degree add up to 1, so do the rates.
+    Coefficients that are not negative make a rate that is not negative.
 
     Args:
         layout: Channels and processes.
@@ -185,10 +185,10 @@ class AxisBernstein(_AbstractAxisShape):
         degree: :math:`n`; there are n + 1 coefficients.
         by: The axes whose cells have coefficients of their own; all others if it is
             None.
-        name: What the names begin with; the processes if it is None.
+        name: The prefix of the names; the processes if it is None.
         negative: Whether coefficients may be negative; without it 0 is their lower
             bound.
-        interest: Whether they are parameters of interest.
+        interest: Whether the parameters are of interest.
 
     Raises:
         UnknownKeyError: If there is no such process, channel or axis.
@@ -257,6 +257,6 @@ def _prefix(name: str | None, processes: Names) -> str:
 def _coefficients(
     prefix: str, names: list[str], across: Cells, kind: RateParameter
 ) -> ParameterTable:
-    """Make the parameters of a shape: coefficient by coefficient, then by cell."""
+    """Return the parameters of a shape, ordered by coefficient, then by cell."""
     every = [cell for name in names for cell in across.names(f"{prefix}_{name}")]
     return ParameterTable([(each, kind) for each in every])

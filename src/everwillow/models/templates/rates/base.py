@@ -1,4 +1,4 @@
-"""Rates of the processes of a template fit, and the parameters they depend on."""
+"""Base classes of parameter models: rates of processes and their parameters."""
 
 import abc
 import dataclasses
@@ -33,13 +33,12 @@ class RateParameter:
     """A parameter of a rate, on its physical scale.
 
     Attributes:
-        start: Where a fit starts, and the nominal value.
-        lower: Its lower end; a strength that cannot be negative has 0 here.
-        upper: Its upper end.
+        start: The start value of fits, which is the nominal value.
+        lower: The lower bound; 0 for a strength that cannot be negative.
+        upper: The upper bound.
         width: The width of a Gaussian constraint around `start`; None without one.
         interest: Whether it is a parameter of interest.
-        groups: Names under which its impact is summed with those of others, as those of
-            systematics are.
+        groups: The names of its groups for impacts, like those of systematics.
     """
 
     start: float
@@ -51,14 +50,14 @@ class RateParameter:
 
 
 def strength(*, negative: bool, interest: bool) -> RateParameter:
-    """Return a factor of nominal yields, bounded to 0 unless it may be negative."""
+    """Return a factor of nominal yields, with a lower bound of 0 unless negative."""
     return RateParameter(1.0, -np.inf if negative else 0.0, interest=interest)
 
 
 class AbstractParameterModel(eqx.Module):
     """Rates that multiply the nominal yields, as functions of a few parameters.
 
-    To write one, provide `layout` as a field and implement two methods.
+    To write a parameter model, provide `layout` as a field and implement two methods.
     """
 
     layout: eqx.AbstractVar[Layout]
@@ -69,24 +68,23 @@ class AbstractParameterModel(eqx.Module):
 
     @abc.abstractmethod
     def rates(self, params: Mapping[str, Array]) -> Rates:
-        """Return what multiplies each process in each bin of all channels.
+        """Return the factor of each process in each bin of all channels.
 
         Args:
-            params: The values of `parameters`, by name; there may be others.
+            params: The values of `parameters` by name; others are ignored.
         """
 
     def with_starts(self, starts: Mapping[str, float]) -> "AbstractParameterModel":
-        """Return the model with other start values, which are its nominal values too.
+        """Return the model with other start values, which are its nominal values, too.
 
-        A fit starts there, and Asimov data and toys that are made before a fit expect
-        them: this is how to ask what a signal of strength 2 would look like. The rates
-        are the same functions of the parameters as before. A constraint keeps its width
-        and moves along. So does the size of systematics that are added to the yields
-        (``TemplateBuilder("normal")``), which is in units of the nominal rates: with
-        them other start values are another likelihood.
+        A fit starts there, and Asimov data and toys before a fit are made there, for
+        example with a signal of strength 2. The rates are the same functions of the
+        parameters. A constraint is shifted and keeps its width. The effects of additive
+        systematics (``TemplateBuilder("normal")``) are in units of the nominal rates:
+        with these, other start values change the likelihood.
 
         Args:
-            starts: Start values on the physical scale, by name; the others stay.
+            starts: Start values on the physical scale by name; others do not change.
 
         Raises:
             UnknownKeyError: If there is no such parameter.
@@ -118,12 +116,11 @@ class AbstractParameterModel(eqx.Module):
 class ParameterTable:
     """The parameters of a model in their order.
 
-    Two tables are equal if their names are: start values and bounds are not part of
-    what is compiled. The hash is computed once, since tables may be long.
+    Two tables are equal if their names are equal, as start values and bounds are not
+    part of the compiled program. The hash is computed once, since tables may be long.
 
     Args:
-        parameters: By name; or pairs of a name and its parameter, in which no name may
-            appear twice.
+        parameters: The parameters by name; or pairs of a name and its parameter.
 
     Attributes:
         names: The names.
@@ -167,8 +164,8 @@ class ParameterTable:
 class AbstractVectorModel(AbstractParameterModel):
     """A model whose rates are computed from one vector of all its parameters.
 
-    All models of this package are such: what is traced does not grow with the number of
-    parameters.
+    This is the base of all models of this package: the traced program does not grow
+    with the number of parameters.
 
     Attributes:
         table: The parameters, in the order of the vector.
@@ -181,13 +178,13 @@ class AbstractVectorModel(AbstractParameterModel):
         return self.table.parameters()
 
     def rates(self, params: Mapping[str, Array]) -> Rates:
-        """Return what multiplies each process in each bin of all channels.
+        """Return the factor of each process in each bin of all channels.
 
         Args:
-            params: The values of `parameters`, by name; there may be others.
+            params: The values of `parameters` by name; others are ignored.
 
         Raises:
-            UnknownKeyError: If one is missing.
+            UnknownKeyError: If a parameter is missing.
         """
         for name in self.table.names:
             if name not in params:
@@ -225,7 +222,7 @@ class _Restarted(AbstractVectorModel):
         return self.model.layout
 
     def vector_rates(self, values: Values) -> Rates:
-        """Return the rates of the model itself."""
+        """Return the rates of the original model."""
         return rates_of(self.model, values)
 
 
@@ -253,11 +250,12 @@ def rates_of(model: AbstractParameterModel, values: Values) -> Rates:
 def check_rates(model: AbstractParameterModel) -> None:
     """Check that a model returns one rate for each process in each bin.
 
-    JAX takes indices that are out of range for the last ones, so that too few rates
-    would be repeated silently.
+    JAX clips indices that are out of range, so that the last one of too few rates would
+    be repeated.
 
     Raises:
-        ShapeMismatchError: If rates have another shape, or a parameter is no scalar.
+        ShapeMismatchError: If the rates have another shape, or a parameter is not a
+            scalar.
     """
     table, layout = model.parameters(), model.layout
     arrays = [name for name, entry in table.items() if np.ndim(entry.start)]

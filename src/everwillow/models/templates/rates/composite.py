@@ -24,14 +24,14 @@ from everwillow.models.templates.rates.base import (
 class Composite(AbstractStoredModel):
     """The product of several models.
 
-    Models that define a parameter of one name in the same way share it.
+    Models with equal definitions of a parameter of the same name share it.
 
     Args:
-        layout: Channels and processes, those of all models.
+        layout: The channels and processes of all models.
         models: The models.
 
     Raises:
-        ConflictError: If models define a parameter of one name in different ways.
+        ConflictError: If the definitions of a parameter of the same name differ.
         ShapeMismatchError: If a model has other channels or processes.
 
     Example:

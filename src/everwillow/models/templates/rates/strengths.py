@@ -29,7 +29,7 @@ Pair: TypeAlias = tuple[Names, Names]
 
 @final
 class Fixed(AbstractStoredModel):
-    """All rates are 1: there are no parameters.
+    """A model without parameters, whose rates are all 1.
 
     Args:
         layout: Channels and processes.
@@ -53,22 +53,21 @@ class Fixed(AbstractStoredModel):
 
 @final
 class Strengths(AbstractStoredModel):
-    """One strength for each signal: its rate in all bins, 1 where a fit starts.
+    """One strength for each signal: its rate in all bins, which starts at 1.
 
-    A strength is the yield in units of the nominal one. Fitted and masked channels
-    follow it alike.
+    A strength is the yield in units of the nominal one, in fitted and masked channels.
 
     Args:
         layout: Channels and processes.
         processes: The signals.
-        prefix: What precedes the process in the name of its strength: with ``"mu_"``
-            the strength of ``ttH`` is called ``mu_ttH``, without it ``ttH``.
+        prefix: The prefix of the names of strengths: with ``"mu_"`` the strength of
+            ``ttH`` is called ``mu_ttH``, without it ``ttH``.
         negative: Whether strengths may be negative; without it 0 is their lower bound.
         interest: Whether they are parameters of interest.
 
     Raises:
         UnknownKeyError: If there is no such process.
-        ArgumentValueError: If a process is given twice.
+        ArgumentValueError: If a process is repeated.
 
     Example:
         >>> from everwillow.likelihood.histograms import Channel
@@ -106,12 +105,12 @@ class Strengths(AbstractStoredModel):
 
 @final
 class SharedStrengths(AbstractStoredModel):
-    """Strengths that several processes follow.
+    """Strengths of groups of processes.
 
     Args:
         layout: Channels and processes.
-        groups: For each strength its name and the processes that it scales. A process
-            with two strengths, a common one and its own, needs a `Composite`.
+        groups: The processes that each strength scales, by the name of the strength. A
+            process with two strengths, a common one and its own, needs a `Composite`.
         negative: Whether strengths may be negative; without it 0 is their lower bound.
         interest: Whether they are parameters of interest.
 
@@ -155,16 +154,17 @@ class SharedStrengths(AbstractStoredModel):
 class Mixture(AbstractStoredModel):
     """Fractions x: one group of processes is scaled by x, another by 1 - x.
 
-    A fraction starts at 1, where there is all of the first group and nothing of the
-    second; `with_starts` changes that.
+    A fraction starts at 1, where the second group is scaled by 0; `with_starts` changes
+    that.
 
     Args:
         layout: Channels and processes.
-        pairs: For each fraction the processes that x scales and those that 1 - x
-            scales; one process or several on each side. A mapping names the fractions;
-            otherwise they are called ``<first>_<second>_mixing`` after the processes.
-        negative: Whether x and 1 - x may be negative, as in an interpolation that goes
-            on beyond its ends; without it x is bounded to [0, 1].
+        pairs: The processes that x scales and those that 1 - x scales for each
+            fraction; one process or several on each side. The keys of a mapping are the
+            names of the fractions; otherwise these are ``<first>_<second>_mixing`` with
+            the names of the processes.
+        negative: Whether x and 1 - x may be negative, as in an extrapolation; without
+            it x is bounded to [0, 1].
         interest: Whether they are parameters of interest.
 
     Raises:
@@ -216,7 +216,7 @@ def _mixing(pair: Pair) -> str:
 def _claim(
     place: Int[np.ndarray, " processes"], layout: Layout, processes: Names, number: int
 ) -> None:
-    """Let processes take a value, which no other may have given them."""
+    """Assign a value to processes that have none yet."""
     rows = process_rows(layout, processes)
     if not rows.size:
         raise ArgumentValueError(
@@ -236,7 +236,7 @@ def _rows(
     place: Int[Array | np.ndarray, " processes"],
     layout: Layout,
 ) -> Rates:
-    """Return ``(1, *values)`` at the place of each process, the same in all bins."""
+    """Return ``(1, *values)`` at the position of each process, equal in all bins."""
     pool = jnp.concatenate([jnp.ones(1, values.dtype), values])
     row = pool.at[place].get(mode="promise_in_bounds")
     return jnp.broadcast_to(row[:, None], (len(layout.processes), layout.bins))
@@ -248,15 +248,15 @@ def rate_model_of(
     | Callable[[Layout], AbstractParameterModel]
     | None,
 ) -> AbstractParameterModel:
-    """Return what scales the processes.
+    """Return the parameter model of a fit, with checks.
 
     Args:
         spec: The template fit.
-        parameters: What scales them, or a function of the layout that returns it; None
-            for a strength for each signal.
+        parameters: The parameter model, or a function of the layout that returns it;
+            None for a strength for each signal.
 
     Raises:
-        ArgumentTypeError: If it is something else.
+        ArgumentTypeError: If it is neither a parameter model nor a function.
         ArgumentValueError: If it was made for other channels or processes.
         ShapeMismatchError: If it returns rates of another shape.
     """
