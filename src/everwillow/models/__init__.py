@@ -1,1 +1,1 @@
-"""Models of whole families of likelihoods, each in a package of its own."""
+"""Families of models, one package for each."""

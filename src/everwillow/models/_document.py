@@ -1,11 +1,11 @@
-"""One JSON document of a model: its nodes, their faults, and the reader's report.
+"""JSON documents of models: nodes, errors, and the report of a reader.
 
-All families that read JSON (`histfactory`, `hs3`) use these, so that the message of a
-fault in a document has one form: where it is (a JSON pointer), what was expected, what
-was found and how to mend it.
+All families that read JSON (`histfactory`, `hs3`) use these, so that messages have one
+form: the place of the error (a JSON pointer), what was expected, what was found and how
+to mend it.
 
-`Node` is a value with its place. Code that looks at a million values one by one makes a
-`Node` only where something is wrong.
+`Node` is a value with its place. Code that checks a million values makes a `Node` only
+for an error.
 """
 
 import math
@@ -22,10 +22,10 @@ _LISTED = 4  # names in a sentence of a report
 
 
 class Node:
-    """A value of a JSON document that knows its place.
+    """A value of a JSON document with its place.
 
-    Every method either returns what the document should hold there, or raises an error
-    with the pointer, what was expected and what was found.
+    Every method either returns a valid value, or raises an error with the pointer, what
+    was expected and what was found.
 
     Args:
         value: The JSON value.
@@ -107,15 +107,15 @@ class Node:
         return (Node(value, self, i) for i, value in enumerate(self.value))
 
     def listed(self, key: str) -> Iterator["Node"]:
-        """Return the elements of a required list; null, as ROOT has it, is empty."""
+        """Return the elements of a required list; null, from ROOT, is an empty one."""
         if isinstance(self.value, dict) and self.value.get(key, ()) is None:
             return iter(())
         return self.child(key).items()
 
     def at(self, *keys: str | int) -> "Node":
-        """Return the node at keys and indices; its value is None if nothing is there.
+        """Return the node at keys and indices, with the value None if it is missing.
 
-        Nothing is checked: this is for the place of a fault.
+        Nothing is checked: this is for the place of an error.
         """
         node = self
         for key in keys:
@@ -137,7 +137,7 @@ class Node:
         return self.text() if isinstance(self.value, str) else self.number()
 
     def number(self, *, infinite: bool = False) -> float:
-        """Return a number, finite unless told otherwise."""
+        """Return a number, which is finite by default."""
         value = self.value
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             self.fail("a number")
@@ -155,8 +155,8 @@ class Node:
         """Return a list of finite numbers as a vector.
 
         Args:
-            size: The number that there must be; any if None.
-            what: The owner of that many bins, for the message.
+            size: The required length; any if None.
+            what: The owner of that number of bins, for the message.
         """
         if not isinstance(self.value, list):
             self.fail("a list of numbers")
@@ -179,12 +179,12 @@ class Node:
         mend: str = "",
         settings: Mapping[str, Any] | None = None,
     ) -> SpecificationError:
-        """Build the error of a value that is not what was expected.
+        """Return the error for an invalid value.
 
         Args:
-            expected: Words for what the format asks for.
-            found: Words for what is there instead; by default the value in short.
-            mend: How to mend it, a sentence.
+            expected: A description of a valid value.
+            found: A description of the present value; by default the value in short.
+            mend: A sentence that says how to mend it.
             settings: Arguments that the sentence names, and their values.
         """
         text = f"expected {expected}, found {found or described(self.value)}."
@@ -193,15 +193,15 @@ class Node:
         )
 
     def fail(self, expected: str) -> NoReturn:
-        """Raise the error of a value that is not what was expected."""
+        """Raise the error for an invalid value."""
         raise self.fault(expected)
 
     def refuse(self, problem: str) -> NoReturn:
-        """Raise the error of a value that has the right type and cannot be used."""
+        """Raise the error for a value of the right type that cannot be used."""
         raise SpecificationError(f"{self.where}: {problem}", self.pointer)
 
     def unknown(self, name: object, known: Iterable[str], kind: str) -> NoReturn:
-        """Raise the error of a name that refers to nothing.
+        """Raise the error for an unknown name.
 
         Args:
             name: The name.
@@ -212,9 +212,9 @@ class Node:
 
 
 def described(value: Any) -> str:
-    """Say what a value is in the words of JSON, in one short line.
+    """Return a short description of a value in the terms of JSON.
 
-    Unknown objects are not asked for their `repr`, which may be long, or fail.
+    The `repr` of unknown objects is not used, as it may be long or fail.
     """
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
@@ -244,7 +244,7 @@ def shortened(value: Any) -> str:
 
 
 class Report:
-    """Sentences on what a reader normalised or assumed, each said once.
+    """Sentences on the normalisations and assumptions of a reader, without repetition.
 
     Example:
         >>> report = Report()
@@ -262,7 +262,7 @@ class Report:
         self._said.setdefault(sentence, None)
 
     def collect(self, sentence: str, name: str) -> None:
-        """Add a name to a sentence that has the place ``{names}`` for all of them."""
+        """Add a name to a sentence with the placeholder ``{names}``."""
         names = self._said.setdefault(sentence, [])
         if names is not None and name not in names[-1:]:
             names.append(name)

@@ -1,4 +1,4 @@
-"""Parts of a Model that every family makes of a specification."""
+"""Functions with which families make parts of a Model from a specification."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, final
@@ -11,7 +11,7 @@ from everwillow.parameters import LogNormal, Normal, Poisson
 
 
 def separator(names: Iterable[str]) -> str:
-    """Return what may join the segments of keys, which no name contains."""
+    """Return a separator of the segments of keys that no name contains."""
     used = set().union(*names)
     private = map(chr, range(0xE000, 0xF8FF))
     return next(c for c in (".", "/", ":", "|", *private) if c not in used)
@@ -24,7 +24,7 @@ def start_value(entry: ParameterSpec) -> float | np.ndarray:
 
 
 def fixed_values(entries: Mapping[str, ParameterSpec]) -> dict[Key, float | np.ndarray]:
-    """Return what is fixed, by name in order; NaN marks elements that stay free."""
+    """Return the fixed values by name, in order; NaN marks free elements."""
     fixed: dict[Key, float | np.ndarray] = {}
     for name in sorted(entries):
         start = np.asarray(entries[name].start, float)
@@ -37,7 +37,7 @@ def fixed_values(entries: Mapping[str, ParameterSpec]) -> dict[Key, float | np.n
 def constraint(
     kind: Literal["normal", "poisson", "lognormal"], aux: ArrayLike, width: ArrayLike
 ) -> Normal | Poisson | LogNormal:
-    """Return the constraint that a `ConstraintSpec` of these means."""
+    """Return the constraint of a `ConstraintSpec` with these fields."""
     match kind:
         case "normal":
             return Normal(aux, width)
@@ -48,9 +48,9 @@ def constraint(
 
 @final
 class Uncompared:
-    """A static field of a Model that is no part of its structure.
+    """A static field of a Model that is not part of its structure.
 
-    Any two are equal, so that models that differ in it share a compiled program.
+    All are equal, so that models with different contents share a compiled program.
 
     Attributes:
         content: The value.

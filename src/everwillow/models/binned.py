@@ -1,4 +1,4 @@
-"""Models of binned channels: sums of templates that parameters scale and deform."""
+"""Models of binned channels: sums of templates with effects of parameters."""
 
 import dataclasses
 import functools as ft
@@ -40,9 +40,9 @@ from everwillow.parameters.constraint_table import (
 from everwillow.statelib import State
 
 
-# In the order of the kinds of a table.
+# The constraint classes in the order of the kinds of a table.
 _KINDS = ("normal", "poisson", "lognormal")
-# A yield that nothing can be seen of.
+# A negligible yield.
 NEXT_TO_NOTHING = 1e-30
 
 
@@ -52,7 +52,7 @@ class FlatBinned(eqx.Module):
 
     Attributes:
         packed: The likelihood in arrays.
-        constrained_bytes: Where the constrained elements are.
+        constrained_bytes: The positions of the constrained elements.
     """
 
     packed: Packed
@@ -66,7 +66,7 @@ class FlatBinned(eqx.Module):
 
     @property
     def constrained(self) -> np.ndarray:
-        """For each element of the constraint table its place in the vector."""
+        """The position of each element of the constraint table in the vector."""
         return np.frombuffer(self.constrained_bytes, np.int32)
 
     def nll(self, vector: Array, main: Float[Array, " bins"]) -> Scalar:
@@ -74,7 +74,7 @@ class FlatBinned(eqx.Module):
         return binned_nll(self.packed, vector, self._counts(main))
 
     def evaluation(self, vector: Array, main: Float[Array, " bins"]) -> Evaluation:
-        """Return it with its exact derivatives."""
+        """Return -ln L with its exact derivatives."""
         return binned_evaluation(self.packed, vector, self._counts(main))
 
     def _counts(self, main: Any) -> Array:
@@ -94,15 +94,15 @@ class BinnedModel(AbstractModel):
     """A likelihood of binned channels, made from a `BinnedSpec`.
 
     The main data are one vector, the counts of all bins, channel after channel in the
-    order of the specification; `channels` tells where each channel is.
+    order of the specification and of `channels`.
 
     Attributes:
         terms: The likelihood of the counts, packed.
-        yield_place: Where each nominal yield is in the packed arrays.
-        poi: Key of the parameter of interest, or None.
-        channels: For each channel its name and number of bins.
+        yield_place: The position of each nominal yield in the packed arrays.
+        poi: The key of the parameter of interest, or None.
+        channels: The name and the number of bins of each channel.
         samples: The channel and name of each sample, in the order of the yields.
-        uncompared_spec: The specification, which the structure does not depend on.
+        uncompared_spec: The specification; models of one structure may differ in it.
     """
 
     state: State
@@ -122,7 +122,7 @@ class BinnedModel(AbstractModel):
         """Compile a specification into arrays.
 
         Raises:
-            UnknownKeyError: If an effect names no parameter.
+            UnknownKeyError: If the parameter of an effect does not exist.
             ShapeMismatchError: If lengths do not agree.
         """
         known = {entry.name: entry for entry in spec.parameters}
@@ -157,12 +157,12 @@ class BinnedModel(AbstractModel):
 
     @property
     def spec(self) -> BinnedSpec | None:
-        """What the model was made of; None after its templates were replaced."""
+        """The specification of the model; None after its templates were replaced."""
         return self.uncompared_spec.content
 
     @property
     def report(self) -> tuple[str, ...]:
-        """What the reader of the file assumed or normalised, one sentence each."""
+        """Assumptions and normalisations of the reader of a file, one sentence each."""
         return () if self.spec is None else self.spec.report
 
     @property
@@ -185,7 +185,7 @@ class BinnedModel(AbstractModel):
         return self.terms.nll(ravel_pytree(params)[0], main)
 
     def main_curvature(self, params: Any, main: Float[Array, " bins"]) -> Evaluation:
-        """Return it with its exact derivatives."""
+        """Return -ln L with its exact derivatives."""
         return self.terms.evaluation(ravel_pytree(params)[0], main)
 
     def expected(self, params: Any) -> Float[Array, " bins"]:
@@ -203,7 +203,7 @@ class BinnedModel(AbstractModel):
         return jnp.sum(poisson_nll(counts, counts))
 
     def __repr__(self) -> str:
-        """Return one line: what there is, and how much of it."""
+        """Return one line with the numbers of channels, bins and parameters."""
         bins = sum(count for _, count in self.channels)
         kinds = sorted({name for _, name in self.samples})
         return (
@@ -212,10 +212,10 @@ class BinnedModel(AbstractModel):
         )
 
     def by_channel(self, counts: Float[Array, "*batch bins"]) -> dict[str, Any]:
-        """Cut a vector over all bins into its channels.
+        """Divide a vector of all bins into channels.
 
         Args:
-            counts: Anything with one entry for each bin along its last axis.
+            counts: An array with one entry for each bin along its last axis.
         """
         ends = np.cumsum([bins for _, bins in self.channels])[:-1]
         if np.shape(counts)[-1:] != (sum(bins for _, bins in self.channels),):
@@ -228,7 +228,7 @@ class BinnedModel(AbstractModel):
         return dict(zip([name for name, _ in self.channels], parts, strict=True))
 
     def bins_of(self, channel: str) -> slice:
-        """Return where in the main data a channel is.
+        """Return the slice of a channel in the main data.
 
         Raises:
             UnknownKeyError: If there is no such channel.
@@ -252,16 +252,16 @@ class BinnedModel(AbstractModel):
     ) -> "BinnedModel":
         """Return the model with other nominal yields, which may be traced.
 
-        What shape effects add to the nominal yields stays what it is; factors stay
-        factors. To differentiate by a template or to evaluate many signals at once,
-        write a function of the yields that calls this.
+        The changes by shape effects, which are added to the nominal yields, do not
+        change, and neither do factors. To differentiate by a template or to evaluate
+        many signals at once, write a function of the yields that calls this.
 
         Args:
             templates: Yields by channel and sample, shape ``(bins,)``.
 
         Raises:
-            UnknownKeyError: If there is no such sample in such a channel.
-            ShapeMismatchError: If the number of bins is another.
+            UnknownKeyError: If there is no such channel or sample.
+            ShapeMismatchError: If the number of bins differs.
         """
         places = self._yield_places()
         nominal = jnp.asarray(self.terms.packed.nominal)
@@ -282,11 +282,11 @@ class BinnedModel(AbstractModel):
 
     @property
     def filled(self) -> "BinnedModel":
-        """The model with next to nothing in place of nothing in nominal yields.
+        """The model with a negligible yield in place of nominal yields of 0.
 
-        Where a bin expects nothing without signal and has data all the same, these
-        are impossible, whatever the nuisance parameters. With next to nothing there
-        the effects of the samples in that bin still tell which values are the best.
+        Data in a bin whose expectation without signal is zero are impossible for all
+        nuisance parameters. With a negligible yield the effects of the samples in that
+        bin determine the best values.
         """
         nominal = jnp.asarray(self.terms.packed.nominal)
         floor = jnp.where(nominal == 0, NEXT_TO_NOTHING, nominal)
@@ -327,7 +327,7 @@ def _constraints(
     layout = TableLayout(
         [(name, _KINDS.index(one.kind), shapes[name]) for name, one in found.items()]
     )
-    # Packed before constraints are made, as there may be thousands.
+    # Packed into a table, as there may be thousands of constraints.
     aux, width = (
         layout.gathered(
             {

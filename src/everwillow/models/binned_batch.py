@@ -1,4 +1,4 @@
-"""Several models of one structure, evaluated in one compiled call."""
+"""Batches of models of one structure, for evaluation in one compiled call."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, final
@@ -17,9 +17,9 @@ class BinnedBatch(eqx.Module):
     """Models of one structure that differ in numbers, such as signal hypotheses.
 
     Attributes:
-        shared: The arrays that all models have in common.
-        stacked: The others, with a leading axis of the models.
-        size: Number of models.
+        shared: The arrays that are equal in all models.
+        stacked: The other arrays, with a leading axis of models.
+        size: The number of models.
 
     Example:
         >>> from everwillow.likelihood.binned.spec import (
@@ -80,16 +80,16 @@ class BinnedBatch(eqx.Module):
         """Apply a function to every model in one compiled call.
 
         Args:
-            fn: ``fn(model)`` in JAX: a fit, a limit, expected counts. Compiled once
-                for each function, so define it once, outside of a loop.
+            fn: ``fn(model)`` in JAX: a fit, a limit, expected counts. It is compiled
+                once for each function: define it once, outside of a loop.
 
         Returns:
-            What it returns, with a leading axis of the models.
+            The results of the function, with a leading axis of models.
         """
         return _mapped(self, fn)
 
     def __repr__(self) -> str:
-        """Return one line: how many models there are, and of what."""
+        """Return one line with the number of models and their structure."""
         one = self.structure.unflatten([None] * len(self.is_stacked))
         return f"BinnedBatch({self.size} times {one!r})"
 

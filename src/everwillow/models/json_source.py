@@ -1,8 +1,8 @@
-"""JSON documents from files, text and dicts; files of other formats are refused.
+"""Reading of JSON documents from files, texts and dicts.
 
-`load_json` is the one function that reads JSON; whatever opens documents of several
-families is built on it and on `everwillow._file_formats`. A document that is a dict or
-list already passes as it is, so a document can be handed on without being read again.
+`load_json` is the only function that reads JSON; functions for documents of several
+families use it and `everwillow._file_formats`. It returns a dict or list as it is, so
+that a document can be passed on without reading it again.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ _PLAIN = {float, int, str, bool, type(None)}
 
 
 def load_json(source: Source | list[Any]) -> Any:
-    """Read a JSON document from wherever it is.
+    """Read a JSON document from a file, a text or a document in memory.
 
     Args:
         source: A file (gzipped ones too), JSON text as `str` or `bytes`, or a document
@@ -45,13 +45,13 @@ def load_json(source: Source | list[Any]) -> Any:
             name of a file.
 
     Returns:
-        What the document holds: usually a dict.
+        The content of the document, usually a dict.
 
     Raises:
         MissingFileError: If there is no such file.
-        SpecificationError: If it is no JSON; says line and column, and for datacards,
-            HistFactory XML, ROOT files and archives what to do with them.
-        ArgumentTypeError: If the source is something else.
+        SpecificationError: If it is not JSON, with line and column, or with advice for
+            datacards, HistFactory XML, ROOT files and archives.
+        ArgumentTypeError: If the source is of another type.
 
     Example:
         >>> load_json('{"version": "1.0.0"}')
@@ -74,14 +74,14 @@ def load_json(source: Source | list[Any]) -> Any:
 
 
 def source_name(source: Any) -> str:
-    """Return the name of the file for messages, or nothing if it is none."""
+    """Return the name of the file for messages; empty for other sources."""
     if isinstance(source, str) and _is_text(source):
         return ""
     return str(source) if isinstance(source, str | os.PathLike) else ""
 
 
 def document_kind(document: Any) -> DocumentKind | None:
-    """Return which kind of document some JSON is by its keys; None if it is unknown.
+    """Return the kind of a JSON document from its keys; None if it is unknown.
 
     Args:
         document: The JSON value, as `load_json` returns it.
@@ -227,7 +227,7 @@ def _parse(text: str, name: str) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object; JSON would let the last of two equal keys win without a word."""
+    """Return an object, or raise an error for equal keys, which JSON would accept."""
     made = dict(pairs)
     if len(made) != len(pairs):
         keys = [key for key, _ in pairs]
@@ -244,7 +244,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def collection_paused() -> Iterator[None]:
     """Pause the garbage collector, which halves the time to read a million numbers.
 
-    What is built has no cycles, so nothing stays behind that it would have found.
+    The values have no cycles, so that the collector would find nothing.
     """
     was_enabled = gc.isenabled()
     gc.disable()

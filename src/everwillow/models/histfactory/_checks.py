@@ -1,7 +1,7 @@
-"""Checks of the entries of a document, and its lists of numbers as arrays.
+"""Checks of the entries of a document, and conversion of its numbers to arrays.
 
-A workspace has up to a million numbers in lists of a few, which would take long to
-convert and to check one by one: `Numbers` turns all of them into arrays at once.
+A workspace has up to a million numbers in short lists. To convert and check them one by
+one would be slow: `Numbers` converts all of them at once.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,8 +17,8 @@ from everwillow.models._document import Node, shortened
 Place = tuple[Any, ...]
 """A node, then keys and indices from there: a `Node` that is made if it is needed."""
 
-# Larger ones have no meaning and let derivatives overflow; padding with the largest
-# double occurs.
+# Larger numbers have no meaning and let derivatives overflow; some documents are padded
+# with the largest double.
 LARGEST = 1e100
 
 _PLAIN = {float, int}
@@ -60,10 +60,10 @@ def _quoted(keys: Iterable[str]) -> str:
 
 
 def entries(node: Node, what: str) -> list[Node]:
-    """Return the entries of a list that has to have one.
+    """Return the entries of a list that must not be empty.
 
     Raises:
-        SpecificationError: If it is no list, or is empty.
+        SpecificationError: If it is not a list, or is empty.
     """
     is_list = isinstance(node.value, list | tuple) or getattr(node.value, "ndim", 0)
     if not is_list or not len(node.value):
@@ -75,7 +75,7 @@ def name_of(node: Node) -> str:
     """Return the name of an entry, an object that has the key.
 
     Raises:
-        SpecificationError: If it is no string, or is empty.
+        SpecificationError: If it is not a string, or is empty.
     """
     name = node.value["name"]
     if not isinstance(name, str) or not name:
@@ -84,10 +84,10 @@ def name_of(node: Node) -> str:
 
 
 def check_unique(parts: Iterable[Any], nodes: Iterable[Node], what: str) -> None:
-    """Check that no two entries have one name.
+    """Check that all entries have different names.
 
     Raises:
-        SpecificationError: At the second of that name.
+        SpecificationError: At the second entry of a name.
     """
     seen: dict[str, int] = {}
     for index, (part, node) in enumerate(zip(parts, nodes, strict=True)):
@@ -101,15 +101,15 @@ def check_unique(parts: Iterable[Any], nodes: Iterable[Node], what: str) -> None
 
 
 def is_real(value: Any) -> bool:
-    """Return whether a value is a number, which true and false are not."""
+    """Return whether a value is a number; true and false are not."""
     return isinstance(value, _REAL) and not isinstance(value, bool)
 
 
 def check_real(node: Node) -> None:
-    """Check that a value is a number, perhaps not a finite one.
+    """Check that a value is a number, which need not be finite.
 
     Raises:
-        SpecificationError: If it is something else.
+        SpecificationError: If it is not a number.
     """
     if not is_real(node.value):
         quoted = isinstance(node.value, str)
@@ -122,7 +122,7 @@ def number(node: Node) -> float:
     """Return one finite number of a document as a float.
 
     Raises:
-        SpecificationError: If it is something else.
+        SpecificationError: If it is not a finite number.
     """
     check_real(node)
     try:
@@ -141,8 +141,7 @@ class Numbers:
     """Collects lists of numbers, then makes arrays of all of them.
 
     Attributes:
-        arrays: One array for each list in the order of `add`, read-only, made by
-            `convert`.
+        arrays: One read-only array for each list in the order of `add`, from `convert`.
     """
 
     def __init__(self) -> None:
@@ -151,13 +150,13 @@ class Numbers:
         self.arrays: list[np.ndarray] = []
 
     def add(self, values: Any, place: Place) -> int:
-        """Take a list; its elements are looked at in `convert`.
+        """Add a list; `convert` checks its elements.
 
         Returns:
             Its index in `arrays`.
 
         Raises:
-            SpecificationError: If it is no list, or is empty.
+            SpecificationError: If it is not a list, or is empty.
         """
         if type(values) is not list:
             if isinstance(values, np.ndarray) and values.ndim == 1:
@@ -180,7 +179,7 @@ class Numbers:
         """Make the arrays.
 
         Raises:
-            SpecificationError: If an element is no finite number; names the first.
+            SpecificationError: At the first element that is not a finite number.
         """
         if not set(map(type, chain.from_iterable(self._lists))) <= _PLAIN:
             self._check_each(check_real)

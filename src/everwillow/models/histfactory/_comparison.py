@@ -1,4 +1,4 @@
-"""In which way two binned likelihoods differ other than in numbers."""
+"""Comparison of the structures of two binned likelihoods."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from everwillow.models._document import shortened
 
 
 def structure_difference(first: BinnedSpec, second: BinnedSpec) -> str:
-    """Say in which way two descriptions differ other than in numbers.
+    """Return the first difference of two descriptions in anything but numbers.
 
     Args:
         first: A description.
@@ -24,7 +24,7 @@ def structure_difference(first: BinnedSpec, second: BinnedSpec) -> str:
 
     Returns:
         The first difference in words, empty if there is none. Names of samples and of
-        measurements do not count.
+        measurements are ignored.
     """
     return (
         _compared("channels", _names(first.channels), _names(second.channels))
@@ -96,7 +96,7 @@ def _compared_channels(first: BinnedSpec, second: BinnedSpec) -> str:
 
 
 def _described(effect: Effect) -> str:
-    """Return all of an effect that is no number."""
+    """Return the description of an effect without its numbers."""
     kind = type(effect).__name__
     if isinstance(effect, Scale):
         return f"{kind} {effect.parameter}"

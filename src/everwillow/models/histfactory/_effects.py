@@ -1,4 +1,4 @@
-"""From modifiers to effects on yields."""
+"""Conversion of modifiers to effects on yields."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -30,8 +30,7 @@ def channel_specs(
     """Return the channels with the effects of all modifiers.
 
     Raises:
-        SpecificationError: If an interpolation needs positive numbers and there are
-            others.
+        SpecificationError: If an interpolation needs positive numbers and one is not.
     """
     arrays = document.arrays
     norm, shape = codes
@@ -95,7 +94,7 @@ def _makers(
 def _check_positive(
     document: Document, inventory: Inventory, norm: Interpolation, shape: Interpolation
 ) -> None:
-    """Check that there are logarithms where an interpolation takes them."""
+    """Check that numbers are positive if an interpolation takes their logarithms."""
     uses = inventory.uses
     for places in uses["normsys"].values() if norm in EXPONENTIAL else ():
         for place in places:

@@ -1,4 +1,4 @@
-"""Which modifiers there are, in which order, and which of them are one parameter."""
+"""The modifiers of a workspace, their order, and the parameters that they share."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -20,7 +20,7 @@ _ORDER = (
 
 
 class Use(NamedTuple):
-    """One modifier where it stands."""
+    """One modifier with its place in the document."""
 
     channel: Channel
     sample: Sample
@@ -33,7 +33,7 @@ class Use(NamedTuple):
 
     @property
     def words(self) -> str:
-        """The place for people."""
+        """The place in words, for messages."""
         return (
             f"sample {shortened(self.sample.name)} of channel "
             f"{shortened(self.channel.name)}"
@@ -44,10 +44,11 @@ class Inventory(NamedTuple):
     """The modifiers of a workspace.
 
     Attributes:
-        channels: In the order of the data, which is that of their names.
-        uses: Type to name to all places, types and names in the order of parameters.
-        elements: Name of an array parameter to its size.
-        layout: Names of channel and parameter to the first of the elements used there.
+        channels: The channels in the order of the data, which is that of their names.
+        uses: All places of modifiers by type and name, in the order of parameters.
+        elements: The sizes of array parameters by name.
+        layout: The first element of a parameter that a channel uses, by the names of
+            channel and parameter.
     """
 
     channels: list[Channel]
@@ -56,7 +57,7 @@ class Inventory(NamedTuple):
     layout: dict[tuple[str, str], int]
 
     def order(self) -> dict[str, str]:
-        """Return name to type of all parameters, in the order of pyhf's `par_order`.
+        """Return the types of all parameters by name, in pyhf's `par_order`.
 
         A parameter that normsys and histosys share counts as histosys.
         """
@@ -68,10 +69,10 @@ class Inventory(NamedTuple):
 
 
 def take_inventory(document: Document) -> Inventory:
-    """List the modifiers and check that those of one name can be one parameter.
+    """List the modifiers and check that those of the same name can share a parameter.
 
     Raises:
-        SpecificationError: If they cannot; names one of the places.
+        SpecificationError: If they cannot, with one of the places.
     """
     channels = sorted(document.channels, key=lambda channel: channel.name)
     uses: dict[str, dict[str, list[Use]]] = {kind: {} for kind in _ORDER}
@@ -134,7 +135,8 @@ def _lay_out_shapesys(name: str, places: list[Use], inventory: Inventory) -> Non
 
 
 def _lay_out_shapefactor(name: str, places: list[Use], inventory: Inventory) -> None:
-    # As many elements as bins in the first channel; a channel of fewer uses the first.
+    # The size is the number of bins of the first channel; channels with fewer bins use
+    # the first elements.
     size = inventory.elements[name] = places[0].channel.bins
     for place in places:
         if place.channel.bins > size:

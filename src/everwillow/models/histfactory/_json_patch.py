@@ -27,7 +27,7 @@ def check_operations(node: Node) -> list[Operation]:
     """Check that a document is a list of operations.
 
     Raises:
-        SpecificationError: If it is none, or an operation lacks something.
+        SpecificationError: If it is not a list of operations, or one is incomplete.
     """
     if not isinstance(node.value, list | tuple):
         raise node.fault("a list of operations (a JSON patch)")
@@ -39,7 +39,7 @@ def check_operations(node: Node) -> list[Operation]:
         if not isinstance(kind, str) or kind not in _NEEDED:
             mend = f"The operations are {', '.join(_NEEDED)}."
             raise entry.at("op").fault("the name of an operation", mend=mend)
-        # Other members are to be ignored (RFC 6902, section 4).
+        # Other members are ignored (RFC 6902, section 4).
         check_keys(entry, ("op", *_NEEDED[kind]), operation)
         for key in ("path", "from"):
             if key in _NEEDED[kind]:
@@ -48,10 +48,10 @@ def check_operations(node: Node) -> list[Operation]:
 
 
 def patched(document: Any, operations: Sequence[Operation], *, name: str) -> Any:
-    """Return a document with operations applied, sharing what they do not touch.
+    """Return a document with operations applied, which shares unchanged containers.
 
     Args:
-        document: A JSON document; stays as it is.
+        document: A JSON document, which is not changed.
         operations: Checked by `check_operations`.
         name: The name of the patch, for messages.
 
@@ -114,15 +114,15 @@ def _tokens(node: Node) -> tuple[str, ...]:
 
 
 class _Tree:
-    """A document of which containers are copied when something in them changes."""
+    """A document whose containers are copied when they are changed."""
 
     def __init__(self, root: Any) -> None:
         self.root = root
-        # By id; the values keep them alive, so that no id is used again.
+        # Containers by id; the values keep them alive, so that ids are unique.
         self._own: dict[int, Any] = {}
 
     def find(self, path: tuple[str, ...]) -> Node:
-        """Return the node of a place, which has to exist."""
+        """Return the node at an existing place."""
         found = Node(self.root)
         for token in path:
             key = _key(found, token)
@@ -137,7 +137,7 @@ class _Tree:
         return made
 
     def _parent(self, path: tuple[str, ...]) -> Node:
-        """Return the container of a place, which may be changed."""
+        """Return the container of a place as a copy that may be changed."""
         self.root = self._owned(self.root)
         found = Node(self.root)
         for token in path[:-1]:
@@ -147,7 +147,7 @@ class _Tree:
         return found
 
     def add(self, path: tuple[str, ...], value: Any) -> None:
-        """Put a value to a place, before what is there in a list."""
+        """Insert a value at a place; in a list before the present element."""
         if not path:
             self.root = value
             return
@@ -160,7 +160,7 @@ class _Tree:
             parent.value.insert(_key(parent, path[-1], beyond=1), value)
 
     def replace(self, path: tuple[str, ...], value: Any) -> None:
-        """Put a value in the place of another."""
+        """Replace the value at a place."""
         if not path:
             self.root = value
             return
@@ -168,7 +168,7 @@ class _Tree:
         parent.value[_key(parent, path[-1])] = value
 
     def remove(self, path: tuple[str, ...]) -> None:
-        """Take away what is at a place."""
+        """Remove the value at a place."""
         if not path:
             raise Node(self.root).fault("a place inside the document", "all of it")
         parent = self._parent(path)
@@ -176,7 +176,7 @@ class _Tree:
 
 
 def _key(node: Node, token: str, *, beyond: int = 0) -> Any:
-    """Return the key or index of an entry that has to exist."""
+    """Return the key or index of an existing entry."""
     container, place = node.value, Node(token, node, token)
     if isinstance(container, dict):
         if token not in container:
@@ -195,7 +195,7 @@ def _key(node: Node, token: str, *, beyond: int = 0) -> Any:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Return whether two documents say the same (RFC 6902, section 4.6)."""
+    """Return whether two documents are equal (RFC 6902, section 4.6)."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, dict) and isinstance(other, dict):

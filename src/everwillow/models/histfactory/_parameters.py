@@ -12,10 +12,10 @@ from everwillow.models.histfactory._inventory import Inventory, Use
 from everwillow.models.histfactory.reading import Document, ParameterConfig
 
 
-# Smaller widths are zero for any purpose, and their squares vanish.
+# Smaller widths count as zero, as their squares underflow.
 _SMALLEST = 1e-100
 
-# Above, the logarithms of a Poisson term cancel so far that digits of -ln L are lost.
+# Above this, logarithms of a Poisson term cancel so that digits of -ln L are lost.
 _MANY = 1e13
 
 
@@ -26,12 +26,12 @@ class Draft:
     Attributes:
         kind: The type of its modifiers, for messages.
         scalar: Whether it becomes a number.
-        inits: Start values; None if the measurement has to say them.
+        inits: Start values; None if the measurement has to set them.
         bounds: Shape ``(size, 2)``, or None.
         fixed: Which elements are fixed.
         constraint: The kind of its constraint.
         auxdata: Auxiliary observations.
-        width: Standard deviations of a normal, factors tau of a Poisson.
+        width: Standard deviations of a normal constraint, factors tau of a Poisson one.
     """
 
     kind: str
@@ -49,7 +49,7 @@ class Draft:
         return len(self.fixed)
 
     def attributes(self) -> tuple[str, ...]:
-        """Return what a measurement may say of it."""
+        """Return the settings that a measurement may have for it."""
         if self.constraint is None:
             return ("inits", "bounds", "fixed")
         if self.constraint == "poisson":
@@ -114,8 +114,8 @@ def _staterror_widths(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the relative error of each bin, and whether there is one.
 
-    Barlow-Beeston lite: the errors of all samples that have the modifier, added in
-    quadrature, over the sum of their yields. The width is 1 where there is none.
+    In the Barlow-Beeston-lite method it is the sum in quadrature of the errors of all
+    samples with the modifier, divided by the sum of their yields. Without one it is 1.
     """
     size = inventory.elements[name]
     total, errors = np.zeros(size), np.zeros(size)
@@ -148,18 +148,18 @@ def finish(
     document: Document,
     notes: list[str],
 ) -> ParameterSpec:
-    """Apply what a measurement says of a parameter, and make it.
+    """Apply the settings of a measurement to a parameter, and return it.
 
     Args:
         name: The name of the parameter.
         made: Its defaults.
-        config: What the measurement says of it.
+        config: The settings of the measurement.
         document: The workspace.
-        notes: Gets a sentence for what is odd.
+        notes: A list to which remarks are added.
 
     Raises:
-        SpecificationError: If the measurement says something that the parameter does
-            not have, or not for each element, or a width that is not positive.
+        SpecificationError: If the parameter does not have a setting, the number of
+            values is not that of its elements, or a width is not positive.
     """
     if config is not None:
         _apply(name, made, config)
@@ -188,7 +188,7 @@ def finish(
             f"The bounds of {shown} leave it no room, so it is fixed at its bound."
         )
     inits = np.where(made.fixed & ~pinned, inits, inside)
-    # What is fixed needs no bounds, but a start value has to be within them.
+    # Start values have to be within bounds, which fixed elements do not need.
     lower = np.where(pinned, -np.inf, np.minimum(lower, inits))
     upper = np.where(pinned, np.inf, np.maximum(upper, inits))
     return ParameterSpec(
@@ -278,7 +278,7 @@ def _complete_lumi(
 
 
 def unused(config: Mapping[str, ParameterConfig], known: Any, notes: list[str]) -> None:
-    """Note what a measurement says of parameters that do not exist."""
+    """Add remarks on settings of parameters that do not exist."""
     for name in config:
         if name not in known:
             notes.append(

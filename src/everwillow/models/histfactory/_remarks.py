@@ -1,4 +1,4 @@
-"""Remarks on what is odd in a workspace, and yields that no fit can use."""
+"""Remarks on unusual parts of a workspace, and checks of its yields."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ _SHOWN = 4  # bins in one sentence
 def check_yields(
     document: Document, inventory: Inventory, starts: Mapping[str, float]
 ) -> list[str]:
-    """Return notes on yields that may make the likelihood vanish.
+    """Return remarks on yields for which the likelihood may be zero.
 
     Args:
         document: The workspace.
@@ -82,10 +82,10 @@ def _can_add(channel: Channel, document: Document, bin_: int) -> bool:
 
 
 def dropped_errors(document: Document, inventory: Inventory) -> list[str]:
-    """Say where bins have errors and no yield that these could be errors of.
+    """Return remarks on bins with errors but without a yield.
 
-    A shapesys is about its sample, a staterror about the sum of all samples of the
-    channel that have it. The factor of such a bin is held at 1, as in pyhf.
+    The yield is that of the sample of a shapesys, and the sum of all samples of the
+    channel with a staterror. The factor of such a bin is held at 1, as in pyhf.
     """
     notes = []
     for name, places in inventory.uses["shapesys"].items():
@@ -120,7 +120,7 @@ def _sentence(kind: str, name: str, bins: list[str]) -> list[str]:
 
 
 def systematics_without_effect(document: Document) -> list[str]:
-    """Note systematics that change nothing anywhere."""
+    """Return remarks on systematics without any effect."""
     arrays = document.arrays
     used, idle = set(), {}
     for sample in (
@@ -133,7 +133,7 @@ def systematics_without_effect(document: Document) -> list[str]:
                 without = data[0] == data[1] == 1
             elif kind == "histosys":
                 low, high = arrays[data[0]], arrays[data[1]]
-                # The first bin decides nearly always, and costs a fraction of all.
+                # Mostly the first bin is enough, which is faster than all bins.
                 if high[0] == nominal[0] == low[0]:
                     without = (low == nominal).all() and (high == nominal).all()
             if without:

@@ -1,4 +1,4 @@
-"""What is in a workspace, at a glance."""
+"""Summaries of workspaces."""
 
 from dataclasses import dataclass
 
@@ -53,7 +53,7 @@ class MeasurementSummary:
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceSummary:
-    """What is in a workspace; prints as a table.
+    """A summary of a workspace, which prints as a table.
 
     Attributes:
         channels: Name and number of bins of each channel, in the order of the data.

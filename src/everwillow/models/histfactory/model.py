@@ -1,4 +1,4 @@
-"""From a pyhf workspace to a model, or to one for each of several patches."""
+"""Models from a pyhf workspace, and from each of several patches of it."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -27,9 +27,9 @@ def from_pyhf(
     """Make a model of a pyhf workspace.
 
     Names, start values, bounds, fixed flags and auxiliary data of the parameters are
-    those of pyhf 0.7.6; ``2 * model.nll(params)`` is its ``-2 ln L``, constants
-    included. Vectors such as ``staterror_SR`` are one array parameter. The main data
-    are one vector over all bins, channels in the order of their names.
+    those of pyhf 0.7.6; ``2 * model.nll(params)`` equals its ``-2 ln L``, constants
+    included. A vector such as ``staterror_SR`` is one array parameter. The main data
+    are one vector over all bins, with channels in the order of their names.
 
     Args:
         workspace: A file, JSON text or a dict.
@@ -42,13 +42,13 @@ def from_pyhf(
             - `interpolation`: ``"default"`` is code 4 for `normsys` and code 4p for
               `histosys`; ``"pyhf-python"`` is codes 1 and 0. Or a mapping of the two
               to codes.
-            - `expressions`: name of a normfactor to the function of other parameters
-              that replaces it.
-            - `parameters`: name of a parameter to settings that replace the
-              measurement's.
+            - `expressions`: functions of other parameters that replace normfactors, by
+              the name of the normfactor.
+            - `parameters`: settings that replace those of the measurement, by the name
+              of the parameter.
 
     Raises:
-        SpecificationError: If the workspace is not valid; has the JSON pointer.
+        SpecificationError: If the workspace is not valid, with the JSON pointer.
         MissingFileError: If there is no such file.
         UnknownKeyError: If there is no such measurement or parameter.
 
@@ -82,13 +82,13 @@ def from_pyhf(
 def from_pyhf_patches(
     workspace: Source, patches: Iterable[Any], **options: Unpack[WorkspaceOptions]
 ) -> BinnedBatch:
-    """Make one batch of models, a model for each patch of a workspace.
+    """Make a batch of models, one for each patch of a workspace.
 
-    A function of a model is then evaluated for all of them in one compiled call.
+    A function of a model can be evaluated for the batch in one compiled call.
 
     Args:
         workspace: A file, JSON text or a dict.
-        patches: A `PatchSet`, or several patches as `from_pyhf` takes them.
+        patches: A `PatchSet`, or several patches of the forms in `from_pyhf`.
         **options: `WorkspaceOptions`, as for `from_pyhf`: `measurement`, `poi`,
             `interpolation`, `expressions`, `parameters`.
 
@@ -106,9 +106,9 @@ def patch_batch(
 ) -> tuple[BinnedSpec, ...]:
     """Read a workspace with each of several patches, for models of one structure.
 
-    All descriptions have the same channels, bins, effects and parameters, in one order,
-    and differ in numbers only: what can be stacked. Samples may differ in their names,
-    as those of signals do.
+    All descriptions have the same channels, bins, effects and parameters, in the same
+    order, and differ in numbers only, so that they can be stacked. The names of samples
+    may differ, such as those of signals.
 
     Args:
         workspace: A file, JSON text or a dict.
@@ -120,8 +120,8 @@ def patch_batch(
         One description for each patch.
 
     Raises:
-        ConflictError: If two have different structures; names the first difference. Or
-            if a `PatchSet` is not made for this workspace: its digests are verified.
+        ConflictError: If two have different structures, with the first difference; or
+            if the digests of a `PatchSet` are not those of this workspace.
         ArgumentValueError: If there is no patch.
         SpecificationError: If a patch or a patched workspace is not valid.
     """
@@ -149,7 +149,7 @@ def patch_batch(
 
 
 def _in_order(spec: BinnedSpec, first: BinnedSpec) -> BinnedSpec:
-    """Return the same with its parameters in the order of another, if it has these."""
+    """Return a description with parameters in the order of another, if possible."""
     named = {parameter.name: parameter for parameter in spec.parameters}
     order = [parameter.name for parameter in first.parameters]
     if named.keys() != set(order):

@@ -1,7 +1,7 @@
-"""Operations on workspaces: functions from dicts to new dicts, as `pyhf.Workspace` has.
+"""Operations on workspaces, like those of `pyhf.Workspace`.
 
-A workspace is a file, JSON text or a dict; what comes back is a valid workspace, and
-what was given stays as it is.
+The argument is a file, JSON text or a dict, which is not changed; the result is a valid
+workspace as a new dict.
 """
 
 import hashlib
@@ -38,8 +38,8 @@ def prune(
 ) -> Workspace:
     """Remove channels, samples, modifiers or measurements by name.
 
-    The observations of removed channels go with them, and so does what measurements
-    say of modifiers that are removed by name.
+    The observations of removed channels are removed, too, and so are settings in
+    measurements for modifiers that are removed by name.
 
     Args:
         workspace: A file, JSON text or a dict.
@@ -50,7 +50,7 @@ def prune(
         measurements: Names of measurements.
 
     Raises:
-        UnknownKeyError: If the workspace has none of a name.
+        UnknownKeyError: If the workspace has no entry of a name.
         SpecificationError: If it is not valid, before or after.
 
     Example:
@@ -109,21 +109,21 @@ def rename(
 ) -> Workspace:
     """Rename channels, samples, modifiers or measurements.
 
-    Observations follow their channels; POIs and what measurements say of parameters
-    follow the modifiers. Two modifiers that get one name become one parameter, which
+    Observations are renamed with their channels, and POIs and settings in measurements
+    with the modifiers. Two modifiers that get the same name become one parameter, which
     correlates them.
 
     Args:
         workspace: A file, JSON text or a dict.
-        channels: Old name to new name.
-        samples: The same for samples, in all channels.
-        modifiers: The same for modifiers, of all types.
-        measurements: The same for measurements.
+        channels: New names of channels by old name.
+        samples: New names of samples in all channels by old name.
+        modifiers: New names of modifiers of all types by old name.
+        measurements: New names of measurements by old name.
 
     Raises:
-        UnknownKeyError: If the workspace has none of an old name.
-        SpecificationError: If it is not valid, before or after: two channels cannot
-            have one name.
+        UnknownKeyError: If the workspace has no entry of an old name.
+        SpecificationError: If it is not valid, before or after: for example, two
+            channels cannot have the same name.
 
     Example:
         >>> config = {"poi": "", "parameters": []}
@@ -162,25 +162,27 @@ def combine(
 ) -> Workspace:
     """Combine two workspaces into one.
 
-    Modifiers of one name become one parameter, which correlates the two. To avoid
+    Modifiers of the same name become one parameter, which correlates the two. To avoid
     that, `rename` the modifiers of one of them first. The measurements of both are
-    kept; for a joint fit give them one name and one POI first.
+    kept; for a joint fit give them the same name and POI first.
 
     Args:
         left: A file, JSON text or a dict.
-        right: The same.
-        join: What to do with channels, observations and measurements of one name:
+        right: A file, JSON text or a dict.
+        join: The treatment of channels, observations and measurements that have the
+            same name in both:
 
             - ``"none"``: there must not be any;
-            - ``"outer"``: they must be equal; measurements are merged if they have one
-              POI and say nothing different of a parameter;
-            - ``"left outer"``: that of `left` is taken;
-            - ``"right outer"``: that of `right` is taken.
-        merge_channels: Whether channels of one name get the samples of both; of samples
-            of one name the same is taken as above, for ``"outer"`` that of `left`.
+            - ``"outer"``: they must be equal; measurements are merged if they have the
+              same POI and equal settings of common parameters;
+            - ``"left outer"``: that of `left` is used;
+            - ``"right outer"``: that of `right` is used.
+        merge_channels: Whether channels of the same name get the samples of both.
+            Samples of the same name are treated as above, and for ``"outer"`` that of
+            `left` is used.
 
     Raises:
-        ConflictError: If entries of one name cannot be joined; names them.
+        ConflictError: If entries of the same name cannot be joined, with the names.
         ArgumentValueError: If the join mode is unknown, or cannot merge channels.
         SpecificationError: If a workspace is not valid.
 
@@ -250,18 +252,18 @@ def sorted_workspace(workspace: Source) -> Workspace:
 
 
 def digest(document: Any, *, algorithm: str = "sha256") -> str:
-    """Return the digest of a document, the same as that of ``pyhf digest``.
+    """Return the digest of a document, which equals that of ``pyhf digest``.
 
-    It is that of the JSON text with sorted keys; the order of lists matters.
+    It is the digest of the JSON text with sorted keys; the order of lists matters.
 
     Args:
         document: A file, JSON text or a dict; any JSON.
-        algorithm: One of `hashlib`, such as ``"md5"``.
+        algorithm: The name of an algorithm of `hashlib`, such as ``"md5"``.
 
     Raises:
-        ArgumentValueError: If there is no such algorithm, or the document holds
-            something that JSON cannot hold.
-        SpecificationError: If a file or text is no JSON.
+        ArgumentValueError: If there is no such algorithm, or the document cannot be
+            written as JSON.
+        SpecificationError: If a file or text is not JSON.
 
     Example:
         >>> digest({"c": 1.0, "b": 3.0, "a": 2.0})
@@ -292,14 +294,14 @@ def _result(workspace: Workspace) -> Workspace:
 
 
 def list_of_names(names: Any, argument: str) -> list[str]:
-    """Return names, each once.
+    """Return the names without repetitions.
 
     Args:
         names: The names.
-        argument: What they were given as, for messages.
+        argument: The name of the argument in messages.
 
     Raises:
-        ArgumentTypeError: If they are no collection of names.
+        ArgumentTypeError: If they are not a collection of names.
     """
     if isinstance(names, str) or not isinstance(names, Collection):
         raise ArgumentTypeError(f"{argument}: expected a list of names, got {names!r}.")
@@ -309,15 +311,15 @@ def list_of_names(names: Any, argument: str) -> list[str]:
 def check_known(
     workspace: Workspace, names: Mapping[str, Iterable[str]], where: str
 ) -> None:
-    """Check that a valid workspace has what is named.
+    """Check that a valid workspace has entries of some names.
 
     Args:
         workspace: The document.
-        names: Kinds of entries, such as ``"sample"``, to names of them.
+        names: The names by the kind of entries, such as ``"sample"``.
         where: The function or argument, for messages.
 
     Raises:
-        UnknownKeyError: If there is none of a name.
+        UnknownKeyError: If there is no entry of a name.
     """
     modifiers = [
         modifier
@@ -345,7 +347,7 @@ def _rebuilt(
     keep: Callable[[str, Any], bool],
     name: Callable[[str, str], str],
 ) -> Workspace:
-    """Return a workspace of the entries to keep, under other names."""
+    """Return a workspace of the entries to keep, with their new names."""
 
     def entry(what: str, part: Any, **changed: Any) -> Any:
         return {**part, "name": name(what, part["name"]), **changed}
@@ -384,7 +386,7 @@ def _rebuilt(
 def _joined(
     join: str, first: list[_Entry], second: list[_Entry], what: str, *, merge: bool
 ) -> list[_Entry]:
-    """Join two lists of entries; those of `first` come first and win."""
+    """Join two lists of entries; those of `first` come first and take precedence."""
     made = {entry["name"]: entry for entry in first}
     conflicts = []
     for entry in second:

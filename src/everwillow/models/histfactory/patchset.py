@@ -1,7 +1,7 @@
 """Patch sets: many signal hypotheses for one workspace of the background.
 
-A patch set is what analyses publish beside their background-only workspace: for each
-point of a grid of signals a JSON patch that adds the signal.
+Analyses publish a patch set with their background-only workspace: it contains a JSON
+patch for each point of a grid of signals, which adds the signal.
 """
 
 import os
@@ -39,9 +39,9 @@ class Patch:
 
     Attributes:
         name: Its name.
-        values: Its place in the grid, one value for each label of the patch set.
+        values: The point of the grid, one value for each label of the patch set.
         operations: The JSON patch (RFC 6902).
-        metadata: All that the patch set says of it.
+        metadata: All metadata of the patch.
     """
 
     name: str
@@ -56,24 +56,24 @@ class Patch:
 
 
 class PatchSet:
-    """A list of patches that are found by name or by their values.
+    """A list of patches, which can be looked up by name or by their values.
 
     ``patchset["name"]`` and ``patchset[300, 150]`` are patches; iteration and `len` are
-    those of a list of patches.
+    those of the list of patches.
 
     Args:
         source: A file, JSON text or a dict.
 
     Attributes:
         patches: All patches, in the order of the document.
-        labels: What the values of the patches are.
-        digests: Algorithm to the digest of the workspace that the patches are for.
-        description: What it is, in words.
-        references: Where it is published.
-        metadata: All that it says of itself.
+        labels: The names of the values of the patches.
+        digests: Digests of the workspace of the patches, by algorithm.
+        description: A description of the patch set.
+        references: References to its publication.
+        metadata: All metadata of the patch set.
 
     Raises:
-        SpecificationError: If it is no valid patch set; has the JSON pointer.
+        SpecificationError: If it is not a valid patch set, with the JSON pointer.
         MissingFileError: If there is no such file.
 
     Example:
@@ -142,7 +142,7 @@ class PatchSet:
         return found
 
     def verify(self, workspace: Source) -> None:
-        """Check that the patches are made for a workspace, by its digests.
+        """Check that the patches are for a workspace, by its digests.
 
         Args:
             workspace: A file, JSON text or a dict.
@@ -168,7 +168,7 @@ class PatchSet:
         """Return the workspace with a patch applied.
 
         Args:
-            workspace: A file, JSON text or a dict; stays as it is.
+            workspace: A file, JSON text or a dict, which is not changed.
             key: Name or values of the patch.
             verify: Whether to `verify` the digests first.
 
@@ -176,7 +176,7 @@ class PatchSet:
             UnknownKeyError: If there is no such patch.
             ConflictError: If a digest differs.
             SpecificationError: If an operation has no place in the workspace, or the
-                result is no valid workspace.
+                result is not a valid workspace.
         """
         patch = self[key]
         loaded = load_json(workspace)
@@ -192,14 +192,14 @@ def apply_patches(workspace: Source, patches: PatchSource) -> dict[str, Any]:
     """Return a workspace with one or several JSON patches applied, one after another.
 
     Args:
-        workspace: A file, JSON text or a dict; stays as it is.
+        workspace: A file, JSON text or a dict, which is not changed.
         patches: A `Patch` of a `PatchSet`, a list of operations, a file or text with
             one, or a list of these.
 
     Raises:
         SpecificationError: If a patch is not valid, an operation has no place in the
-            workspace, or the result is no valid workspace; has the JSON pointer.
-        ArgumentTypeError: If something is no patch.
+            workspace, or the result is not a valid workspace, with the JSON pointer.
+        ArgumentTypeError: If one of `patches` is not a patch.
 
     Example:
         >>> config = {"poi": "", "parameters": []}
@@ -227,7 +227,7 @@ def apply_patches(workspace: Source, patches: PatchSource) -> dict[str, Any]:
 
 
 def patched_workspace(loaded: Any, patches: Any) -> Any:
-    """Apply patches; what comes back shares lists with what was given."""
+    """Apply patches; the result shares unchanged lists with the argument."""
     for name, operations in _sequence(patches):
         loaded = patched(loaded, operations, name=name)
     return loaded

@@ -1,8 +1,7 @@
-"""Reading a workspace: every entry checked, every list of numbers an array.
+"""Reading of workspaces: checks of all entries, and arrays from lists of numbers.
 
-This is what the format itself asks for. What the entries mean together, such as which
-modifiers share a parameter, is looked at in
-`everwillow.models.histfactory._inventory` and later.
+These are the requirements of the format. Relations of entries, such as modifiers that
+share a parameter, are in `everwillow.models.histfactory._inventory` and later modules.
 """
 
 from collections import Counter
@@ -73,12 +72,12 @@ class Channel(NamedTuple):
 
 
 class ParameterConfig(NamedTuple):
-    """What a measurement says of one parameter.
+    """The settings of a measurement for one parameter.
 
     Attributes:
         name: The name of the parameter.
-        values: Attribute to array: `inits`, `auxdata`, `factors`, `sigmas` of shape
-            ``(size,)``, `bounds` of shape ``(size, 2)``, `fixed` a bool.
+        values: The settings: `inits`, `auxdata`, `factors`, `sigmas` are arrays of
+            shape ``(size,)``, `bounds` of shape ``(size, 2)``, `fixed` is a bool.
         node: Its place in the document.
     """
 
@@ -98,14 +97,14 @@ class Measurement(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A workspace that is what the schema asks for, and consistent in its lengths.
+    """A workspace that satisfies the schema and has consistent lengths.
 
     Attributes:
-        channels: In the order of the document.
-        measurements: In the order of the document; at least one.
+        channels: The channels in the order of the document.
+        measurements: The measurements in the order of the document, at least one.
         arrays: The numbers of samples, observations and modifiers.
-        notes: What is odd, one sentence each.
-        root: The whole of it.
+        notes: Remarks on unusual parts, one sentence each.
+        root: The root node of the document.
     """
 
     channels: list[Channel]
@@ -123,8 +122,7 @@ def read_document(workspace: Any, name: str = "") -> Document:
         name: The name of the document in messages, if it is not the name of a file.
 
     Raises:
-        SpecificationError: At the first entry that is not what it should be, with its
-            JSON pointer.
+        SpecificationError: At the first invalid entry, with its JSON pointer.
         MissingFileError: If there is no such file.
     """
     name = source_name(workspace) or name
@@ -151,15 +149,15 @@ def read_document(workspace: Any, name: str = "") -> Document:
 
 
 def refuse_others(document: Any, name: str = "") -> None:
-    """Raise for JSON documents that are of another kind than a workspace.
+    """Raise an error for JSON documents that are not workspaces.
 
     Args:
         document: The JSON value.
         name: The name of the document, for the message.
 
     Raises:
-        SpecificationError: For HS3, patch sets, JSON patches and pyhf models; says
-            where each belongs.
+        SpecificationError: For HS3, patch sets, JSON patches and pyhf models, with the
+            function that reads each.
     """
     remark = _OTHERS.get(document_kind(document))
     if remark:
@@ -230,11 +228,11 @@ def _read_channel(
 
 
 def _check_sizes(samples: Sequence[Node], channel: str, observed: int) -> None:
-    """Find the sample that is at fault where lists of a channel differ in length."""
+    """Raise an error at the sample with a wrong length in a channel."""
     sizes = [_length(sample.value, "data") for sample in samples]
     if {*sizes, None, observed} == {None, observed}:
         return
-    # What most lists say is right, those of modifiers too.
+    # The right length is that of most lists, those of modifiers included.
     votes: Counter[int | None] = Counter([observed, *sizes])
     for sample in samples:
         modifiers = sample.at("modifiers").value
@@ -253,7 +251,7 @@ def _check_sizes(samples: Sequence[Node], channel: str, observed: int) -> None:
 
 
 def _length(part: Any, key: str) -> int | None:
-    """Return how long a list is, None if there is none or nothing in it."""
+    """Return the length of a list, None if there is no list or if it is empty."""
     data = part.get(key) if isinstance(part, dict) else None
     return (len(data) or None) if isinstance(data, list | tuple | np.ndarray) else None
 
@@ -270,7 +268,7 @@ def _read_sample(node: Node, bins: int, channel: str, numbers: Numbers) -> Sampl
     listed = node.at("modifiers")
     if not isinstance(listed.value, list | tuple):
         raise listed.fault("a list of modifiers, which may be empty")
-    # There are many modifiers: whole checks are made only where a quick one fails.
+    # There are many modifiers: full checks are made only if a quick one fails.
     read = []
     for index, modifier in enumerate(listed.value):
         if not isinstance(modifier, dict) or modifier.keys() != _MODIFIER:
@@ -398,10 +396,10 @@ def _read_measurement(node: Node) -> Measurement:
 
 
 def read_parameter(node: Node) -> ParameterConfig:
-    """Check what is said of one parameter.
+    """Read and check the settings of one parameter.
 
     Raises:
-        SpecificationError: If something is not as the format asks.
+        SpecificationError: If an entry is not valid.
     """
     check_keys(node, ("name",), (*_LISTS, "bounds", "fixed"))
     name = name_of(node)
@@ -432,7 +430,7 @@ def _read_bounds(node: Node) -> tuple[float, float]:
 
 
 def _read_bound(node: Node) -> float:
-    """Return an end of a range; infinite ones are how Python writes none."""
+    """Return an end of a range; Python writes a missing one as infinity."""
     value = node.value
     if is_real(value) and isinstance(value, float | np.floating):
         if np.isnan(value):

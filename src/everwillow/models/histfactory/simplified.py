@@ -1,6 +1,6 @@
-"""Simplified likelihoods: one background, with the uncertainty that a fit left it.
+"""Simplified likelihoods: a single background with its uncertainty after a fit.
 
-The covariance of its yields becomes shifts that bins share and a rest for each bin.
+The covariance of its yields becomes shifts of all bins and a residual for each bin.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -26,7 +26,7 @@ from everwillow.models.histfactory.spec import workspace_spec
 from everwillow.models.json_source import Source, copied, load_json
 
 
-# Eigenvalues below this part of the largest are the rounding of a covariance.
+# Eigenvalues below this fraction of the largest are rounding errors of a covariance.
 _ROUNDING = 1e-12
 
 TOTAL = "totalError"
@@ -38,11 +38,11 @@ class SimplifiedWorkspace:
 
     Attributes:
         workspace: The document.
-        components: Number of nuisance parameters that all channels share.
-        kept: Part of the variance that these describe, each bin counted in units of
-            its statistical variance; at most 1. For the one of full correlation it is
-            1, as every bin has its whole variance.
-        report: What was left out or assumed, one sentence each.
+        components: The number of nuisance parameters common to all channels.
+        kept: The fraction of the variance that these describe, with each bin in units
+            of its statistical variance; at most 1. It is 1 for the single parameter of
+            full correlation, which describes the whole variance of every bin.
+        report: Remarks on omissions and assumptions, one sentence each.
     """
 
     workspace: dict[str, Any]
@@ -64,37 +64,36 @@ def simplified_workspace(
     poi: str | None = None,
     background: str = "Bkg",
 ) -> SimplifiedWorkspace:
-    r"""Replace all backgrounds by one whose yields and covariance are given.
+    r"""Replace all backgrounds by one with given yields and covariance.
 
-    The signals stay. The uncertainty of the background becomes
+    The signals do not change. The uncertainty of the background becomes
 
-    - by default, one nuisance parameter ``totalError``, which moves every bin by its
-      own standard deviation: the form of ATL-PHYS-PUB-2021-038. It takes all bins as
-      fully correlated.
+    - by default, one nuisance parameter ``totalError``, which shifts every bin by its
+      standard deviation, as in ATL-PHYS-PUB-2021-038. All bins are fully correlated.
     - with `components`, the principal components :math:`c_k` of the covariance,
       :math:`C = \sum_k c_k c_k^\mathsf T`, one nuisance parameter ``principal_1``,
       ... each. They are those of :math:`C_{ij} / \sqrt{b_i b_j}` (b at least 1), so
-      that the first are those that matter most beside the statistical errors
-      :math:`\sqrt{b_i}`. What is left out is put in bin by bin, uncorrelated, as a
+      that the first ones are the largest relative to the statistical errors
+      :math:`\sqrt{b_i}`. The rest of the variance of each bin is uncorrelated, in a
       `staterror` named ``residual_`` and the channel. The variance of every bin is
-      exact in any case, and with all components the covariance.
+      exact, and the covariance is exact with all components.
 
     All are linear in the nuisance parameters, with standard normal constraints. For
     yields and a covariance from a fit see
     `everwillow.workflows.simplify.simplify_workspace`.
 
     Args:
-        workspace: The full one: a file, JSON text or a dict.
+        workspace: The full workspace: a file, JSON text or a dict.
         signals: Names of the samples to keep; they have the POI.
         yields: Expected background of each bin, channels in the order of
             `BinnedModel.channels`, that of their names.
-        covariance: Their covariance.
-        components: None, a number of components, or the part of the variance to keep
-            as a `float` up to 1.0: 1 is one component, 1.0 is all.
+        covariance: The covariance of the yields.
+        components: None, a number of components, or the fraction of the variance to
+            keep as a `float` up to 1.0: 1 is one component, 1.0 is all.
         keep: Types of modifiers to keep on the signals, such as ``("normfactor",
             "lumi")``; None for all.
-        values: Values of free factors that signals share with backgrounds, by name.
-            With the backgrounds gone nothing determines them, so they are fixed: at
+        values: Values of free factors of signals that are also factors of backgrounds,
+            by name. Without the backgrounds they are not determined, and are fixed at
             these values, or at their start values.
         measurement: Name or index of the measurement to keep; the first if None.
         poi: Parameter of interest instead of that of the measurement.
@@ -102,9 +101,9 @@ def simplified_workspace(
 
     Raises:
         UnknownKeyError: If there is no such sample or measurement.
-        ArgumentValueError: If the signals do not have the POI, backgrounds do, or a
-            yield is negative.
-        ShapeMismatchError: If there are not as many yields as bins.
+        ArgumentValueError: If the signals do not have the POI, if backgrounds have it,
+            or if a yield is negative.
+        ShapeMismatchError: If the numbers of yields and bins differ.
         NotPositiveDefiniteError: If the covariance has negative eigenvalues.
         SpecificationError: If the workspace is not valid.
 
@@ -179,8 +178,8 @@ def _checked_numbers(
     """Return yields and their covariance as arrays.
 
     Raises:
-        ShapeMismatchError: If there are not as many as bins.
-        NonFiniteError: If some are not finite.
+        ShapeMismatchError: If the numbers of yields and bins differ.
+        NonFiniteError: If a number is not finite.
         ArgumentValueError: If a yield is negative, or the matrix is not symmetric.
     """
     counts, matrix = np.asarray(yields, float), np.asarray(covariance, float)
@@ -211,14 +210,14 @@ def _principal_shifts(
     Args:
         counts: The yields b, shape ``(bins,)``.
         matrix: Their covariance C.
-        components: How many principal components of :math:`C_{ij} / \sqrt{b_i b_j}`
-            (b at least 1): a number, or a part of the variance as a float. None for
-            the standard deviations of all bins as the only shift.
+        components: The number of principal components of :math:`C_{ij} / \sqrt{b_i
+            b_j}` (b at least 1), or a fraction of the variance as a float. None for the
+            standard deviations of all bins as the only shift.
 
     Returns:
-        The shifts :math:`c_k`, shape ``(components, bins)``; the rest r of the
-        variance of each bin; and the part of the variance that the shifts have. Off
-        the diagonal the sum is C only with all components.
+        The shifts :math:`c_k`, shape ``(components, bins)``; the rest r of the variance
+        of each bin; and the fraction of the variance in the shifts. Off the diagonal
+        the sum equals C only with all components.
 
     Raises:
         NotPositiveDefiniteError: If C has negative eigenvalues.
@@ -227,7 +226,7 @@ def _principal_shifts(
     size, vectors = np.linalg.eigh(matrix / scale / scale[:, None])
     size, vectors = size[::-1], vectors[:, ::-1]
     smallest, largest = size[-1], size[0]
-    # A covariance from a fit is a product of matrices, with the rounding of both.
+    # A covariance from a fit is a product of matrices, and contains their rounding.
     if smallest < -1e-6 * max(largest, 0.0):
         raise NotPositiveDefiniteError(
             f"covariance: its smallest eigenvalue is {smallest:.3g} (in units of the "
@@ -242,7 +241,7 @@ def _principal_shifts(
     total = size.sum()
     count = min(_number_of_components(components, size), present)
     shifts = (vectors[:, :count] * np.sqrt(size[:count])).T * scale
-    # The sign of an eigenvector is free: upwards is where most events are gained.
+    # The sign of an eigenvector is free: choose the one that adds events.
     signs = np.sign(shifts.sum(1))
     shifts *= np.where(signs == 0, 1, signs)[:, None]
     rest = variance - np.sum(shifts**2, axis=0)
@@ -272,10 +271,10 @@ class _Parts:
     """Signals and backgrounds of a document.
 
     Attributes:
-        signals: For each channel the signal samples, with the modifiers to keep.
-        kept: Name to types of the modifiers of signals that are kept.
-        dropped: The same of those that are not.
-        elsewhere: Names of the modifiers of backgrounds.
+        signals: The signal samples of each channel, with the modifiers to keep.
+        kept: The types of kept modifiers of signals by name.
+        dropped: The types of other modifiers of signals by name.
+        elsewhere: The names of the modifiers of backgrounds.
     """
 
     signals: dict[str, list[Any]]
@@ -284,7 +283,7 @@ class _Parts:
     elsewhere: set[str]
 
     def undetermined(self, poi: str) -> list[str]:
-        """Names of free factors that the backgrounds determined."""
+        """Names of free factors that only the backgrounds determined."""
         free = {"normfactor", "shapefactor"}
         return sorted(
             name
@@ -384,7 +383,7 @@ def _measurement(
 
 
 def _notes(parts: _Parts, poi: str) -> list[str]:
-    """Say what became of the modifiers of the signals."""
+    """Return remarks on the modifiers of the signals."""
     notes = []
     if parts.dropped:
         notes.append(f"Modifiers of the signals left out: {_shown(parts.dropped)}.")
@@ -403,7 +402,7 @@ def _notes(parts: _Parts, poi: str) -> list[str]:
 def _notes_on_yields(
     bins: Mapping[str, int], counts: np.ndarray, matrix: np.ndarray, rest: np.ndarray
 ) -> list[str]:
-    """Say in which bins a normal uncertainty is a poor one."""
+    """Return remarks on bins for which a normal uncertainty is a bad approximation."""
     notes = []
     where = [f"{name}[{bin_}]" for name, size in bins.items() for bin_ in range(size)]
     deep = np.sqrt(np.maximum(np.diagonal(matrix), 0)) >= counts

@@ -1,4 +1,4 @@
-"""From a workspace to a `BinnedSpec`: names, order and numbers as in pyhf 0.7.6."""
+"""Conversion of a workspace to a `BinnedSpec`, with the conventions of pyhf 0.7.6."""
 
 import difflib
 import inspect
@@ -53,9 +53,9 @@ def workspace_spec(
     Parameters have the names, the order, the start values, bounds, fixed flags and
     auxiliary data of pyhf 0.7.6; those of `shapefactor`, `shapesys` and `staterror` are
     arrays with one element for each bin. Channels are in the order of pyhf's data,
-    that of their names; samples are in the order of the document. All constants of the
-    likelihood are those of pyhf too: that of a `staterror` bin without an error, which
-    is fixed at 1, is that of a standard normal.
+    which is that of their names; samples are in the order of the document. All
+    constants of the likelihood are those of pyhf, including a standard normal for a
+    `staterror` bin without an error, which is fixed at 1.
 
     - `shapesys` has Poisson auxiliary data with
       :math:`\tau = (\nu / \sigma)^2`, where :math:`\nu` is the yield of the sample and
@@ -71,19 +71,19 @@ def workspace_spec(
         interpolation: ``"default"`` is code 4 for `normsys` and code 4p for `histosys`,
             as HistFactory means it; ``"pyhf-python"`` is codes 1 and 0, the defaults
             of older versions of pyhf. Otherwise a mapping of the two types to codes.
-        expressions: Name of a normfactor to the function that replaces it. Its inputs
-            become free parameters with start value 1 and bounds 0 and 10 if no
-            modifier has their name.
-        parameters: Name of a parameter to what a measurement can say of it (`inits`,
-            `bounds`, `auxdata`, `sigmas`, `factors`: lists, `fixed`: a bool), which
-            replaces what the measurement says.
+        expressions: Functions that replace normfactors, by name. Their inputs become
+            free parameters with start value 1 and bounds 0 and 10 if no modifier has
+            their name.
+        parameters: Settings that replace those of the measurement, by the name of the
+            parameter (`inits`, `bounds`, `auxdata`, `sigmas`, `factors`: lists,
+            `fixed`: a bool).
 
     Raises:
-        SpecificationError: If the workspace is not valid; has the JSON pointer.
+        SpecificationError: If the workspace is not valid, with the JSON pointer.
         MissingFileError: If there is no such file.
         UnknownKeyError: If it has no such measurement, parameter or normfactor.
-        ArgumentValueError: If an interpolation is unknown, or expressions depend on
-            each other in a circle.
+        ArgumentValueError: If an interpolation is unknown, or expressions have a
+            circular dependence.
 
     Example:
         >>> workspace = {
@@ -148,7 +148,7 @@ class WorkspaceOptions(TypedDict, total=False):
         poi: Parameter of interest.
         interpolation: Codes of interpolation.
         expressions: Functions in place of normfactors.
-        parameters: What replaces the settings of the measurement.
+        parameters: Settings that replace those of the measurement.
     """
 
     measurement: str | int | None
@@ -173,13 +173,13 @@ def validate(
 
     Args:
         workspace: A file, JSON text or a dict.
-        interpolation: How it will be read; as for `workspace_spec`.
+        interpolation: The interpolation codes, as for `workspace_spec`.
 
     Returns:
-        What is odd but can be fitted, one sentence each.
+        Remarks on unusual parts that can be fitted, one sentence each.
 
     Raises:
-        SpecificationError: At the first thing that is wrong; has the JSON pointer.
+        SpecificationError: At the first invalid entry, with its JSON pointer.
         MissingFileError: If there is no such file.
 
     Example:
@@ -236,7 +236,7 @@ def interpolation_codes(interpolation: Any) -> Codes:
             f"{type(interpolation).__name__}."
         )
     chosen = dict(zip(("normsys", "histosys"), _INTERPOLATIONS["default"], strict=True))
-    # Code 6 is one of ROOT only.
+    # Only ROOT has code 6.
     valid = tuple(code for code in get_args(Interpolation) if code != "code6")
     for kind, code in interpolation.items():
         if kind not in chosen:
@@ -293,9 +293,9 @@ class Expressions(NamedTuple):
     """Functions in place of normfactors.
 
     Attributes:
-        functions: By name, each after those that it needs.
-        inputs: Name of a function to the parameters that it is computed from and that
-            no modifier has.
+        functions: The functions by name, each after those that it needs.
+        inputs: The new parameters of each function, which no modifier has, by the name
+            of the function.
     """
 
     functions: dict[str, Derived]
@@ -303,12 +303,12 @@ class Expressions(NamedTuple):
 
 
 def _expressions(expressions: Any, inventory: Inventory) -> Expressions:
-    """Order the functions and find out which parameters they bring.
+    """Sort the functions and find their new parameters.
 
     Raises:
-        ArgumentTypeError: If one is no `Derived`.
-        ArgumentValueError: If one needs itself, or an array.
-        UnknownKeyError: If one replaces something that is no normfactor.
+        ArgumentTypeError: If one is not a `Derived`.
+        ArgumentValueError: If one depends on itself or on an array.
+        UnknownKeyError: If the replaced name is not a normfactor.
     """
     given: Mapping[str, Derived] = expressions or {}
     normfactors = inventory.uses["normfactor"]

@@ -1,4 +1,4 @@
-"""From a `BinnedSpec` to a pyhf workspace."""
+"""Writing of a `BinnedSpec` as a pyhf workspace."""
 
 import collections
 import dataclasses
@@ -40,25 +40,26 @@ def to_pyhf(
 ) -> dict[str, Any]:
     """Write a binned likelihood as a pyhf workspace.
 
-    Reading it gives the same likelihood. The measurement sets what differs from the
-    defaults of pyhf. Scalars that are the factors of the bins of a channel become one
-    array, under the name that they have in common.
+    Reading it gives the same likelihood. The measurement contains the settings that
+    differ from the defaults of pyhf. Scalar factors of the bins of a channel become one
+    array, whose name is the common part of their names.
 
-    Some likelihoods have no such form and are refused, with the place: derived
-    parameters; constraints of log-normal form; normal ones of a width other than 1 for
-    a `normsys` or `histosys`; factors with a constraint that are not called ``lumi``;
-    interpolations that differ from `interpolation`, which a workspace cannot say.
+    Some likelihoods cannot be written, and raise an error with the place: those with
+    derived parameters; constraints of log-normal form; normal constraints of a width
+    other than 1 for a `normsys` or `histosys`; factors with a constraint that are not
+    called ``lumi``; interpolations that differ from `interpolation`, which a workspace
+    does not contain.
 
     Args:
         model: A `BinnedSpec`, or a model that has one as `spec`.
-        interpolation: How the workspace will be read; as for `workspace_spec`.
+        interpolation: The codes for reading the workspace, as for `workspace_spec`.
 
     Returns:
-        A document for `json.dump`. Where a parameter has no bound it has infinities.
+        A document for `json.dump`. Missing bounds of parameters are infinities.
 
     Raises:
         ArgumentTypeError: If there is no `BinnedSpec`.
-        ArgumentValueError: If something has no form in pyhf; says what and where.
+        ArgumentValueError: If a part has no form in pyhf, with the place.
 
     Example:
         >>> from everwillow.likelihood.binned.spec import (
@@ -154,9 +155,9 @@ def _samples(
 def _share_errors(
     parameter: ParameterSpec, uses: list[tuple[SampleSpec, BinScale, Any]]
 ) -> None:
-    """Share the errors of a staterror among the samples of a channel that have it.
+    """Distribute the errors of a staterror over the samples of a channel that have it.
 
-    The variance of the sum is shared in proportion to the yields.
+    The variance of the sum is distributed in proportion to the yields.
     """
     assert parameter.constraint is not None
     yields = [np.asarray(sample.nominal, float) for sample, _, _ in uses]
@@ -225,7 +226,7 @@ def _array_name(
     named: Mapping[str, ParameterSpec],
     place: str,
 ) -> str:
-    """Return the array that the factors of the bins are elements of.
+    """Return the name of the array whose elements are the factors of the bins.
 
     Raises:
         ArgumentValueError: If there is no such array.
@@ -241,7 +242,7 @@ def _array_name(
 
 
 def _indices(parameters: str | tuple[str, ...], bins: int) -> list[int]:
-    """Return which elements of an array the factors of the bins are."""
+    """Return the indices of the factors of the bins in an array."""
     if isinstance(parameters, str):
         return list(range(bins))
     found = [re.search(r"\[(\d+)\]$", label) for label in parameters]
@@ -262,7 +263,7 @@ def _bin_scale(parameter: ParameterSpec, sample: SampleSpec) -> tuple[str, Any]:
 
 
 def _said(parameter: ParameterSpec, default: Draft) -> dict[str, Any]:
-    """Return what the measurement has to say of a parameter."""
+    """Return the settings of a parameter in the measurement."""
     shown = f"parameter {shortened(parameter.name)}"
     constraint = parameter.constraint
     kind = constraint.kind if constraint else None
@@ -311,10 +312,10 @@ def _close(values: np.ndarray, others: np.ndarray) -> bool:
 def _check_read_back(
     spec: BinnedSpec, made: dict[str, Any], interpolation: Any
 ) -> None:
-    """Check that the workspace says what the model is.
+    """Check that reading the workspace gives the model.
 
     Raises:
-        ArgumentValueError: If it does not.
+        ArgumentValueError: If it gives another likelihood.
     """
     try:
         read = workspace_spec(made, interpolation=interpolation)
@@ -330,7 +331,7 @@ def _check_read_back(
 
 
 def _ordered(spec: BinnedSpec) -> BinnedSpec:
-    """Return the same with channels and parameters in the order of their names."""
+    """Return a description with channels and parameters in the order of names."""
     return dataclasses.replace(
         spec,
         channels=tuple(sorted(spec.channels, key=lambda channel: channel.name)),
@@ -339,13 +340,13 @@ def _ordered(spec: BinnedSpec) -> BinnedSpec:
 
 
 def _with_arrays(spec: BinnedSpec) -> BinnedSpec:
-    """Return the same likelihood with arrays in place of one scalar for each bin.
+    """Return an equal likelihood with arrays in place of one scalar for each bin.
 
-    Labels of elements such as ``staterror_SR[3]`` stay.
+    Labels of elements such as ``staterror_SR[3]`` do not change.
 
     Raises:
         ArgumentValueError: If the scalars of a channel have constraints of different
-            kinds, or act elsewhere too.
+            kinds, or are used elsewhere, too.
     """
     named = {parameter.name: parameter for parameter in spec.parameters}
     groups: dict[tuple[str, ...], str] = {}
