@@ -1,4 +1,4 @@
-"""``python -m everwillow.cli`` is the command `everwillow`."""
+"""The command `everwillow` as ``python -m everwillow.cli``."""
 
 from everwillow.cli.app import main
 

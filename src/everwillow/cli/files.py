@@ -1,4 +1,4 @@
-"""Files of a command: inputs are never overwritten, results and plots are written."""
+"""Files of a command: checks of output files, and the files that it writes."""
 
 import contextlib
 import os
@@ -17,19 +17,19 @@ HDF5 = (".h5", ".hdf5")
 def check_not_input(
     option: str, target: str | os.PathLike[str], inputs: Iterable[str]
 ) -> None:
-    """Check that what is written does not take the place of what is read.
+    """Check that an output file is not one of the input files.
 
     Args:
-        option: That says where to write, for the message.
-        target: The file that will be written.
-        inputs: Files that are read; ``-`` is the standard input, and the name of a
-            patch may follow that of its file.
+        option: The option with the output file, for the message.
+        target: The output file.
+        inputs: The input files; ``-`` is the standard input, and ``:NAME`` of a patch
+            may follow the name of a patch set.
 
     Raises:
-        ArgumentValueError: If it is one of them, whatever its name.
+        ArgumentValueError: If it is the same file as one of them.
     """
     for name in inputs:
-        if any(_is_same(target, one) for one in _readings(name)):
+        if any(_is_same(target, file) for file in _files_of(name)):
             raise ArgumentValueError(
                 f"{option} is the input {name}; choose another name."
             )
@@ -38,17 +38,17 @@ def check_not_input(
 def check_target(
     option: str, name: str, inputs: Iterable[str], endings: tuple[str, ...] = HDF5
 ) -> None:
-    """Check where something is written, before anything is computed.
+    """Check an output file, before anything is computed.
 
     Args:
-        option: That says where to write, for the message.
-        name: The file.
-        inputs: Files that are read.
-        endings: That it may have.
+        option: The option with the output file, for the message.
+        name: The output file.
+        inputs: The input files.
+        endings: The allowed endings.
 
     Raises:
-        ArgumentValueError: If a file has an unknown ending, or no folder, or is one of
-            those that are read.
+        ArgumentValueError: If its ending is not allowed, its folder does not exist, or
+            it is an input file.
     """
     file = pathlib.Path(name)
     if file.suffix.lower() not in endings:
@@ -70,14 +70,14 @@ def check_folder(option: str, file: pathlib.Path) -> None:
         raise ArgumentValueError(f"{option}: there is no folder {str(file.parent)!r}.")
 
 
-def _readings(name: str) -> Iterator[str]:
-    """Yield what `name` may mean: a file, or one with the name of a patch behind."""
+def _files_of(name: str) -> Iterator[str]:
+    """Yield the files that a name may mean, with or without the name of a patch."""
     yield name
     yield from (name[:i] for i, letter in enumerate(name) if letter == ":")
 
 
 def _is_same(target: str | os.PathLike[str], name: str) -> bool:
-    # What is no file cannot be lost.
+    # A file that does not exist cannot be overwritten.
     with contextlib.suppress(OSError, ValueError):
         file = pathlib.Path(name)
         state = os.fstat(sys.stdin.fileno()) if name == STDIN else file.stat()
@@ -86,11 +86,11 @@ def _is_same(target: str | os.PathLike[str], name: str) -> bool:
 
 
 def save_result(record: Any, file: str | None) -> list[str]:
-    """Write a result with `everwillow.io`, and return what to tell the user.
+    """Write a result with `everwillow.io`, and return a sentence that says so.
 
     Args:
         record: A record of everwillow.
-        file: Where to; None for nowhere.
+        file: The output file; None for none.
     """
     if file is None:
         return []
@@ -101,6 +101,6 @@ def save_result(record: Any, file: str | None) -> list[str]:
 
 
 def save_figure(figure: Any, file: str) -> list[str]:
-    """Write a figure, and return what to tell the user."""
+    """Write a figure, and return a sentence that says so."""
     figure.savefig(file)
     return [f"The plot is in {file}."]

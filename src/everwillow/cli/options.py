@@ -74,9 +74,11 @@ def spellings(*classes: Any, **others: str) -> dict[str, CommandOption]:
         *classes: Dataclasses whose fields are arguments.
         **others: The options of other arguments.
     """
-    found = {one.field: one.command for cls in classes for one in command_options(cls)}
-    known = {one.flags[0]: one for one in found.values()}
+    options = {
+        one.field: one.command for cls in classes for one in command_options(cls)
+    }
+    known = {one.flags[0]: one for one in options.values()}
     for name, flag in others.items():
         bare = CommandOption((flag,), "", None, str, None, False, None)
-        found[name] = known.get(flag, bare)
-    return found
+        options[name] = known.get(flag, bare)
+    return options

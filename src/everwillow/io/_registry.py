@@ -48,16 +48,16 @@ def class_named(name: Any) -> type:
         )
     module, _, attribute = name.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), attribute, None)
+        cls = getattr(importlib.import_module(module), attribute, None)
     except ModuleNotFoundError as error:
         # Either another version wrote the file, or an extra is not installed.
         raise ValueError(
             f"the type {name!r} cannot be imported here: {error}"
         ) from error
     # Not by its own name: since the file was written a package may export it.
-    if not isinstance(found, type) or name_of(found) is None:
+    if not isinstance(cls, type) or name_of(cls) is None:
         raise ValueError(f"this version of everwillow has no record {name!r}")
-    return found
+    return cls
 
 
 def _is_allowed(name: str) -> bool:

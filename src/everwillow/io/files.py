@@ -142,12 +142,12 @@ def _as_path(path: Any) -> pathlib.Path:
 
 
 def _format_of(content: bytes, file: pathlib.Path) -> _Format:
-    found = _BY_FORMAT.get(file_format(content))
-    if found is not None and not content.lstrip().startswith(b"["):
-        return found
-    what = "is empty" if not content else "is neither HDF5, nor npz, nor JSON"
+    known = _BY_FORMAT.get(file_format(content))
+    if known is not None and not content.lstrip().startswith(b"["):
+        return known
+    problem = "is empty" if not content else "is neither HDF5, nor npz, nor JSON"
     raise ArgumentValueError(
-        f"{file}: the file {what}, so it was not written by everwillow.io.save."
+        f"{file}: the file {problem}, so it was not written by everwillow.io.save."
     )
 
 

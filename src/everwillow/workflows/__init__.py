@@ -1,1 +1,1 @@
-"""From files to results: what the command line and Python both call."""
+"""From files to results: functions that the command line and Python call alike."""

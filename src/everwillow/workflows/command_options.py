@@ -1,9 +1,9 @@
-"""Options of functions as fields of dataclasses, with what a command needs of each.
+"""Options of functions as fields of dataclasses, with their form on the command line.
 
-A dataclass of options is their only list: it has the defaults, its docstring says what
-they mean, and the metadata of each field says how the command line spells it. A command
-derives its options from `command_options` (the text "May be repeated." is added where
-an option may), so that none of it is written twice:
+A dataclass is the only list of its options: it has the defaults, its docstring
+describes them, and the metadata of each field has the flags, help and type of the
+command line. A command derives its options by `command_options` (the text "May be
+repeated." is added to the help of repeated options):
 
 >>> from everwillow.workflows.templates.options import MinimisationOptions
 >>> for option in command_options(MinimisationOptions):
@@ -31,16 +31,16 @@ _METADATA = "command"
 
 
 class CommandOption(NamedTuple):
-    """How the command line spells an option.
+    """The form of an option on the command line.
 
     Attributes:
         flags: The names of the option, such as ``("--out", "-o")``, or
             ``"--refit/--no-refit"`` for both values of a flag.
         help: One sentence for ``--help``.
         panel: The group of options in ``--help``; None for the general ones.
-        kind: The type of the value, or of each where it may be repeated: ``str``,
+        kind: The type of the value, or of each value of a repeated option: ``str``,
             ``int``, ``float``, ``bool``, or a ``Literal`` of the allowed texts.
-        metavar: What stands for the value in ``--help``.
+        metavar: The placeholder of the value in ``--help``.
         repeated: Whether the option may be given several times; a tuple in Python.
         minimum: The least value of a number.
     """
@@ -59,8 +59,8 @@ class Option(NamedTuple):
 
     Attributes:
         field: The name of the field, which is the keyword in Python.
-        default: Its value if it is not given; None where it may be repeated.
-        command: How the command line spells it.
+        default: Its value if it is not given; None for repeated options.
+        command: Its form on the command line.
     """
 
     field: str

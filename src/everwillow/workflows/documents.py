@@ -173,14 +173,14 @@ def open_document(source: Any, kinds: Collection[str] = tuple(KINDS)) -> Documen
         >>> open_document({"metadata": {"hs3_version": "0.2"}}).kind
         'hs3'
     """
-    found = _format(source)
+    found_format = _format(source)
     accepted = {KINDS[name].container for name in kinds}
-    is_hdf5 = found == "hdf5" if len(accepted) > 1 else "hdf5" in accepted
+    is_hdf5 = found_format == "hdf5" if len(accepted) > 1 else "hdf5" in accepted
     try:
         document = _open_hdf5(source, kinds) if is_hdf5 else _open_json(source)
     except EverwillowError as error:
-        if found not in accepted:
-            error.add(_usage(source, found))
+        if found_format not in accepted:
+            error.add(_usage(source, found_format))
         raise
     if document.kind not in kinds:
         kind = KINDS[document.kind]
@@ -199,10 +199,10 @@ def _format(source: Any) -> FileFormat | None:
     return None
 
 
-def _usage(file: Any, found: FileFormat | None) -> str:
+def _usage(file: Any, file_format: FileFormat | None) -> str:
     """Return which command takes a file that another command does not take."""
-    if found != "hdf5":
-        return _JSON_USAGE if found == "json" else ""
+    if file_format != "hdf5":
+        return _JSON_USAGE if file_format == "json" else ""
     try:
         return KINDS[_open_hdf5(file, KINDS).kind].usage
     except (EverwillowError, OSError):

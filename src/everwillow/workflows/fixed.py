@@ -13,18 +13,18 @@ from everwillow.model import AbstractModel
 def fixed_parameters(
     model: AbstractModel, settings: Mapping[str, float | None]
 ) -> dict[Any, Any]:
-    """Return which parameters to fix, for the argument `fixed` of a fit.
+    """Return the parameters to fix, for the argument `fixed` of a fit.
 
     Args:
-        model: Whose parameters.
+        model: The model.
         settings: Name of a parameter, of an element such as ``"gamma[3]"``, or a
             pattern such as ``"stat*"``, to its value; None for its start value.
 
     Returns:
-        For each parameter its value, an array with NaN for elements that stay free.
+        The value of each parameter, an array with NaN for elements that stay free.
 
     Raises:
-        UnknownKeyError: If a name is that of no parameter.
+        UnknownKeyError: If a name matches no parameter.
 
     Example:
         >>> import everwillow as ew
@@ -35,9 +35,9 @@ def fixed_parameters(
     fixed: dict[Any, Any] = {}
     layout, _, _ = ravel_state(model.state)
     for name, value in settings.items():
-        meant, _ = meant_elements(name, layout, where="fixed")
+        elements, _ = meant_elements(name, layout, where="fixed")
         for place, key in enumerate(layout.keys):
-            here = meant[layout.elements(place)]
+            here = elements[layout.elements(place)]
             if not here.any():
                 continue
             start = np.asarray(model.state[key], float)

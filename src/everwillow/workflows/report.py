@@ -1,4 +1,4 @@
-"""What fits of all kinds report: records of parameters, minima, intervals and impacts.
+"""Results of fits of all kinds: records of parameters, minima, intervals and impacts.
 
 The commands print these records, and files of results hold them. All are NumPy arrays,
 numbers and names; -ln L is never doubled unless a name says so (``twice_delta_nll``).
@@ -24,7 +24,7 @@ DATA, SIMULATION = "data statistics", "simulation statistics"
 
 @record
 class Parameters:
-    """The parameters of a fit, those that were not fitted included."""
+    """The parameters of a fit, including frozen ones."""
 
     names: tuple[str, ...] = about("The names of the parameters.")
     values: Float[np.ndarray, " n"] = about(
@@ -59,7 +59,7 @@ class Parameters:
 
     @property
     def by_name(self) -> dict[str, float]:
-        """The values after the fit by name, for `starts` of another one."""
+        """The values after the fit by name, such as for `starts` of another fit."""
         return dict(zip(self.names, self.values.tolist(), strict=True))
 
     @property
@@ -86,7 +86,7 @@ class ChiSquare:
 
 @record
 class FitSummary:
-    """How a fit ended."""
+    """The summary of a fit: its minimum and its goodness."""
 
     success: bool = about("Whether the fit ended at a minimum.")
     status: str = about("A sentence on how the fit ended.")
@@ -123,11 +123,11 @@ class Covariance:
 
 @record
 class Impacts:
-    """What the errors of the parameters of interest come from, in their units.
+    """Impacts on the parameters of interest, in their units.
 
-    A traditional impact is the shift of the parameter of interest for a move of another
-    one by its error after the fit; a global one that for a fluctuation of the auxiliary
-    measurement by its own (arXiv:2307.04007).
+    A traditional impact is the shift of the parameter of interest when another one
+    moves by its error after the fit; a global impact is its shift when an auxiliary
+    measurement moves by its error (arXiv:2307.04007).
     """
 
     interest: tuple[str, ...] = about("The parameters of interest.")
@@ -297,17 +297,17 @@ class Toys:
 
         The width is the root of the mean square deviation from the mean.
         """
-        found = {}
+        summary = {}
         for name, column in zip(self.names, self.pulls.T, strict=True):
             known = column[np.isfinite(column)]
             both = (np.mean(known), np.std(known)) if known.size else (np.nan, np.nan)
-            found[name] = (float(both[0]), float(both[1]))
-        return found
+            summary[name] = (float(both[0]), float(both[1]))
+        return summary
 
 
-def chi_square(found: Any) -> ChiSquare:
-    """Return a record of what a test of the fit returned."""
-    numbers = found.statistic, found.ndof, found.pvalue
+def chi_square(test: Any) -> ChiSquare:
+    """Return a record of the result of a goodness-of-fit test."""
+    numbers = test.statistic, test.ndof, test.pvalue
     return ChiSquare(*(float(number) for number in numbers))
 
 
@@ -324,7 +324,7 @@ def summary_of(
     saturated: ChiSquare | None = None,
     penalty: float | None = None,
 ) -> FitSummary:
-    """Return how a fit ended.
+    """Return the summary of a fit.
 
     Args:
         result: The fit.
@@ -350,13 +350,13 @@ def parameters_of(
     hidden: Collection[str] = (),
     unconstrained: Mapping[Key, float] | None = None,
 ) -> Parameters:
-    """Return the table of parameters, one row for each element of an array.
+    """Return the record of all parameters, one entry for each element of an array.
 
     Args:
         result: The fit.
         interest: The labels of the parameters of interest.
-        starts: The State that the fit started from; the values that the constraints
-            prefer if None.
+        starts: The start values of the fit as a State; None for the values that the
+            constraints prefer.
         hidden: The names of parameters whose values are hidden.
         unconstrained: Errors before the fit of parameters without a constraint.
     """
@@ -366,9 +366,9 @@ def parameters_of(
     values = np.asarray(values, float)
     errors, at_bound = np.full(size, np.nan), np.zeros(size, bool)
     at_bound[here] = np.asarray(result.at_bound)
-    found = _errors_of_free(result)
-    if success and found is not None:
-        errors[here] = found
+    errors_of_free = _errors_of_free(result)
+    if success and errors_of_free is not None:
+        errors[here] = errors_of_free
     centers, widths = (
         np.array(part, float) for part in centers_and_widths(result.constraints, layout)
     )
@@ -383,7 +383,7 @@ def parameters_of(
         names=names,
         values=np.where((success | frozen) & ~(blinded & frozen), values, np.nan),
         errors=errors,
-        # Where a hidden parameter starts would reveal its number.
+        # The start value of a hidden parameter reveals its shift.
         prefit_values=np.where(blinded, np.nan, before),
         prefit_errors=widths,
         interest=np.isin(names, list(interest)),
@@ -404,7 +404,7 @@ def scan_range(
     Args:
         result: The fit.
         name: The label of a free parameter.
-        lower: The lower bound of the parameter, which is not crossed.
+        lower: The lower bound of the parameter, a limit of the range.
         upper: The upper bound.
     """
     layout, values, _ = ravel_state(result.params)
@@ -426,7 +426,7 @@ def covariance_of(result: FitResult) -> Covariance | None:
 
 
 def _errors_of_free(result: FitResult) -> np.ndarray | None:
-    """Return the errors of the free parameters; at a bound those into the range."""
+    """Return the errors of the free parameters, at a bound the one-sided errors."""
     covariance, sides = result.covariance, result.bound_errors
     if covariance is None or sides is None:
         return None

@@ -1,1 +1,1 @@
-"""The commands, a module each; `everwillow.cli.app` has their options."""
+"""The commands, one module for each; `everwillow.cli.app` has their options."""

@@ -1,1 +1,1 @@
-"""How commands show results: numbers, tables, messages, exit codes."""
+"""The output of commands: numbers, tables, messages, exit codes."""

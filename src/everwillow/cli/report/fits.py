@@ -1,4 +1,4 @@
-"""How a fit ended, and its parameters: the same lines and tables for every command."""
+"""The summary and the parameters of a fit, the same for every command."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,49 +10,51 @@ from everwillow.cli.report.terminal import table
 from everwillow.workflows.report import ChiSquare, FitSummary, Parameters
 
 
-# So many rows of a table are shown, unless all are asked for.
+# The largest number of rows of a table without --all.
 SHOWN = 20
 _NAMED = 6
 
 
-def headline(title: str, what: str, *facts: str) -> str:
-    """Return what was fitted, in two lines; empty facts are left out."""
-    return f"{title}: {what}\n{', '.join(filter(None, facts))}"
+def headline(title: str, kind: str, *facts: str) -> str:
+    """Return two lines on the fitted file; empty facts are left out."""
+    return f"{title}: {kind}\n{', '.join(filter(None, facts))}"
 
 
-def counted(number: int, what: str) -> str:
-    """Return a number of things.
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun.
 
     Example:
         >>> counted(1, "bin"), counted(2, "bin")
         ('1 bin', '2 bins')
     """
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def status(fit: FitSummary, advice: str, remark: str = "") -> str:
-    """Return how a fit ended.
+    """Return the summary of a fit as text.
 
     Args:
         fit: The summary.
-        advice: What to do after a failure.
-        remark: On the likelihood.
+        advice: Sentences on what to do after a failure.
+        remark: A remark on the likelihood.
     """
     numbers = f"-2 ln L = {2 * fit.nll:.6f}"
     if fit.penalty is not None:
-        remark = f"the penalty {plain(2 * fit.penalty, 4)} in it"
+        remark = f"including the penalty {plain(2 * fit.penalty, 4)}"
     numbers += f" ({remark})" if remark else ""
     if fit.success:
         lines = [fit.status, numbers]
         if fit.saturated is not None:
             chi2, p = chi2_cells(fit.saturated)
-            lines.append(f"Against the saturated model: chi2/ndof = {chi2}, p = {p}")
+            lines.append(
+                f"Goodness of fit (saturated model): chi2/ndof = {chi2}, p = {p}"
+            )
         return "\n".join(lines)
     edm = "" if "EDM" in fit.status else f", EDM {plain(fit.edm, 2)}"
     spent = counted(fit.evaluations, "evaluation")
     return (
         f"FAILED: {fit.status}\n{numbers}{edm} where it stopped, after {spent}.\n"
-        f"Nothing below is a result. {advice}"
+        f"The numbers below are no results. {advice}"
     )
 
 
@@ -70,7 +72,7 @@ def parameter_tables(params: Parameters, *, everything: bool) -> list[str]:
         return [_last_values(params)]
     parts = []
     several = np.sum(params.interest & fitted) > 1
-    for what, chosen in (
+    for title, chosen in (
         (f"Parameter{'s' if several else ''} of interest", params.interest),
         ("Free parameters", ~params.interest & ~params.constrained),
     ):
@@ -79,16 +81,16 @@ def parameter_tables(params: Parameters, *, everything: bool) -> list[str]:
             rows = [_row(params, i) for i in here]
             cells = [(*row[:3], row[5]) for row in rows]
             heads = ("name", "value", "error", "")
-            parts.append(first_rows(heads, cells, what, everything=everything))
+            parts.append(first_rows(heads, cells, title, everything=everything))
     here = np.flatnonzero(params.constrained & ~params.interest & fitted)
     if here.size:
-        what = "Constrained parameters"
+        title = "Constrained parameters"
         if here.size > SHOWN and not everything:
-            what += f": the {SHOWN} of {here.size} with the largest pulls (or --all)"
+            title += f": the {SHOWN} of {here.size} with the largest pulls (or --all)"
             largest = np.argsort(-np.abs(params.pulls[here]), kind="stable")
             here = here[largest][:SHOWN]
         heads = ("name", "value", "error", "pull", "constraint", "")
-        parts.append(table(heads, [_row(params, i) for i in here], title=what))
+        parts.append(table(heads, [_row(params, i) for i in here], title=title))
     held = [params.names[i] for i in np.flatnonzero(params.frozen)]
     if held:
         more = f", ... ({len(held)} in all)" if len(held) > _NAMED else ""
@@ -97,10 +99,10 @@ def parameter_tables(params: Parameters, *, everything: bool) -> list[str]:
 
 
 def _last_values(params: Parameters) -> str:
-    """Return where a failed fit ended, without anything that looks like a result."""
+    """Return a table of the last values of a failed fit, which has no results."""
     assert params.stopped_at is not None
     fitted = np.flatnonzero(~params.frozen)
-    # Those of interest are the first.
+    # Parameters of interest come first.
     order = fitted[np.argsort(~params.interest[fitted], kind="stable")]
     values = params.stopped_at
     rows = [(params.names[i], plain(float(values[i]))) for i in order[:SHOWN]]
@@ -124,7 +126,7 @@ def first_rows(
     *,
     everything: bool,
 ) -> str:
-    """Return a table of the first rows, which its title says, or of all."""
+    """Return a table of all rows, or of the first ones with a title that says so."""
     if len(rows) > SHOWN and not everything:
         title += f": the first {SHOWN} of {len(rows)} (or --all)"
         rows = rows[:SHOWN]
@@ -132,17 +134,17 @@ def first_rows(
 
 
 def profile_table(name: str, values: np.ndarray, heights: np.ndarray) -> str:
-    """Return a table of a scan; fits without a minimum have the height NaN."""
+    """Return a table of a scan; the height is NaN for fits without a minimum."""
     rows = [
         (plain(float(value)), height_text(float(height)))
         for value, height in zip(values, heights, strict=True)
     ]
-    what = f"Profile of {name}: rise of -2 ln L above the minimum"
-    return table((name, "-2 Δ ln L"), rows, title=what)
+    title = f"Profile of {name}: rise of -2 ln L above the minimum"
+    return table((name, "-2 Δ ln L"), rows, title=title)
 
 
 def height_text(height: float, decimals: int = 4) -> str:
-    """Return the height of a profile.
+    """Return the height of a profile as text.
 
     Example:
         >>> height_text(-1e-9), height_text(float("nan"))
@@ -152,7 +154,7 @@ def height_text(height: float, decimals: int = 4) -> str:
 
 
 def shift_text(value: Any, error: Any) -> str:
-    """Return a shift with as many decimals as three digits of an error have.
+    """Return a shift with the decimals of an error that has three digits.
 
     Example:
         >>> shift_text(0.12345, 0.5), shift_text(float("nan"), 0.5)
@@ -162,7 +164,7 @@ def shift_text(value: Any, error: Any) -> str:
 
 
 def decimals_of(error: float) -> int:
-    """Return how many decimals three digits of an error have."""
+    """Return the number of decimals of an error that has three digits."""
     if not (np.isfinite(error) and error > 0):
         return 4
     return min(max(0, 2 - int(np.floor(np.log10(error)))), 10)

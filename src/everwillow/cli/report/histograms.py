@@ -1,4 +1,4 @@
-"""Tables of the bins of histograms, and of what parameters change in them."""
+"""Tables of the bins of histograms, and of their variations."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from everwillow.likelihood.histograms import Axis
 from everwillow.workflows.templates.results import HistogramResult
 
 
-# So many parameters fit side by side.
+# The number of columns of parameters in one table.
 PARAMETERS_PER_TABLE = 4
 
 
@@ -43,7 +43,7 @@ def _value_text(value: float, error: float) -> str:
 
 
 def bin_names(axes: Sequence[Axis]) -> list[str]:
-    """Return what each bin is, in C order."""
+    """Return a name for each bin, in C order."""
     each = []
     for axis in axes:
         if axis.edges is not None:
@@ -61,12 +61,13 @@ def bin_names(axes: Sequence[Axis]) -> list[str]:
 def variation_tables(
     histogram: HistogramResult, title: str, *, everything: bool
 ) -> list[str]:
-    """Return tables of what moved parameters change, before and after the fit.
+    """Return tables of the changes by moved parameters, before and after the fit.
 
     Args:
         histogram: The histogram.
-        title: What it is.
-        everything: Whether to show all bins and parameters, not the largest.
+        title: Its title.
+        everything: Whether to show all bins and parameters, not only the first bins and
+            the parameters with the largest changes.
     """
     names = bin_names(histogram.axes)
     texts = []
@@ -86,7 +87,7 @@ def variation_tables(
         order = _largest(changes, errors)
         shown = order if everything else order[:PARAMETERS_PER_TABLE]
         rows = slice(None if everything else SHOWN)
-        what = f"{title}, {when}: changes for moves by +1/-1 errors"
+        head = f"{title}, {when}: changes for moves by +1/-1 errors"
         left = [
             f"{some} of {every} {kind}"
             for some, every, kind in (
@@ -95,7 +96,7 @@ def variation_tables(
             )
             if some < every
         ]
-        what += f"; {', '.join(left)} (or --all)" if left else ""
+        head += f"; {', '.join(left)} (or --all)" if left else ""
         for start in range(0, len(shown), PARAMETERS_PER_TABLE):
             page = shown[start : start + PARAMETERS_PER_TABLE]
             cells = [
@@ -103,12 +104,12 @@ def variation_tables(
                 for b, name in list(enumerate(names))[rows]
             ]
             heads = (_head(histogram), *(moved.names[k] for k in page))
-            texts.append(table(heads, cells, title=what))
+            texts.append(table(heads, cells, title=head))
     return texts
 
 
 def _largest(changes: np.ndarray, errors: np.ndarray) -> list[int]:
-    """Return the parameters, those first that change most compared with errors."""
+    """Return the parameters, sorted by the largest change over the error of a bin."""
     unit = np.where(errors > 0, errors, np.nan)
     sizes = np.nan_to_num(np.abs(changes) / unit).max(axis=(0, 2), initial=0.0)
     return np.argsort(-sizes, kind="stable").tolist()

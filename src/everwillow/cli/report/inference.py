@@ -86,12 +86,12 @@ def grid_table(scan: GridScan) -> str:
         (plain(value, 3), *(height_text(float(height), 2) for height in column))
         for value, column in zip(scan.second, scan.twice_delta_nll.T, strict=True)
     ]
-    what = f"Profile of {first} (columns) and {second} (rows): rise of -2 ln L"
-    return table(heads, rows, title=what)
+    title = f"Profile of {first} (columns) and {second} (rows): rise of -2 ln L"
+    return table(heads, rows, title=title)
 
 
 def contour_table(contour: Contour) -> str:
-    """Return a table of how far each contour goes."""
+    """Return a table of the range of each contour."""
     rows = []
     for curve in contour.curves.values():
         known = curve.points[np.isfinite(curve.points).all(1)]
@@ -115,12 +115,7 @@ def contour_table(contour: Contour) -> str:
 
 
 def nonprofiled_tables(shifts: NonprofiledShifts, *, everything: bool) -> list[str]:
-    """Return tables of impacts of frozen parameters.
-
-    Args:
-        shifts: The impacts.
-        everything: Whether to show all parameters.
-    """
+    """Return tables of the impacts of frozen parameters."""
     parts = []
     for i, poi in enumerate(shifts.interest):
         total = float(np.nanmax(np.abs([shifts.grouped_up[i, -1], 0.0])))
@@ -130,7 +125,7 @@ def nonprofiled_tables(shifts: NonprofiledShifts, *, everything: bool) -> list[s
                 shifts.groups, shifts.grouped_down[i], shifts.grouped_up[i], strict=True
             )
         ]
-        title = f"Errors of {poi} from frozen parameters, on top of that of the fit"
+        title = f"Errors of {poi} from frozen parameters, in addition to its fit error"
         parts.append(table(("group", "lower", "upper"), rows, title=title))
         sizes = np.nan_to_num(np.maximum(np.abs(shifts.down[i]), np.abs(shifts.up[i])))
         rows = [
@@ -149,7 +144,7 @@ def nonprofiled_tables(shifts: NonprofiledShifts, *, everything: bool) -> list[s
 
 
 def regularisation_parts(regularisation: Regularisation) -> list[str]:
-    """Return what was regularised, and the L-curve."""
+    """Return tables of the regularised histograms and of the L-curve."""
     pairs = zip(regularisation.histograms, regularisation.strengths, strict=True)
     rows = [(name, plain(float(value), 4)) for name, value in pairs]
     parts = [table(("regularised", "strength"), rows, title="Regularisation")]
@@ -180,12 +175,7 @@ def _known(value: float) -> str:
 def inference_parts(
     results: TemplateResults, *, everything: bool
 ) -> list[tuple[str, str]]:
-    """Return the tables of further fits, with their names.
-
-    Args:
-        results: Of the fit.
-        everything: Whether to show all rows.
-    """
+    """Return the tables of the results of further fits, with their names."""
     parts = []
     if results.asymmetric_errors is not None:
         parts.append(("minos", interval_table(results.asymmetric_errors)))

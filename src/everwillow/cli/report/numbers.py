@@ -1,4 +1,4 @@
-"""Numbers as people write them: rounded to what their errors say."""
+"""Numbers as text, rounded to the digits of their errors."""
 
 import math
 
@@ -13,10 +13,10 @@ def with_error(value: float, error: float, digits: int = 2) -> tuple[str, str]:
     Args:
         value: The number.
         error: Its error; NaN or infinite if there is none.
-        digits: How many of the error to show.
+        digits: The number of digits of the error.
 
     Returns:
-        Both, as texts with the same number of decimals; large and small ones with a
+        Value and error with the same number of decimals; large and small ones with a
         common power of ten.
 
     Example:
@@ -38,7 +38,7 @@ def with_error(value: float, error: float, digits: int = 2) -> tuple[str, str]:
 
 
 def _decimals(error: float, digits: int) -> int:
-    """Return how many decimals leave so many digits of an error."""
+    """Return the number of decimals for a number of digits of an error."""
     first = math.floor(math.log10(error))
     # 0.0996 becomes 0.10: rounding may add a digit.
     if round(error / 10.0 ** (first - digits + 1)) >= 10**digits:
@@ -47,7 +47,7 @@ def _decimals(error: float, digits: int) -> int:
 
 
 def plain(value: float, digits: int = 5) -> str:
-    """Return a number with so many digits, without a minus before zero.
+    """Return a number with a number of digits; zero has no sign.
 
     Example:
         >>> plain(-0.0), plain(3.9672907), plain(float("nan"))
@@ -57,7 +57,7 @@ def plain(value: float, digits: int = 5) -> str:
 
 
 def signed(value: float, decimals: int = 2) -> str:
-    """Return a number with its sign; nothing for NaN.
+    """Return a number with its sign; an empty text for NaN.
 
     Example:
         >>> signed(0.2795), signed(-0.001), signed(float("nan"))
@@ -74,7 +74,7 @@ def _unsigned(text: str) -> str:
 
 
 def seconds(value: float) -> str:
-    """Return a duration.
+    """Return a duration as text.
 
     Example:
         >>> seconds(0.0123), seconds(1.234), seconds(75.0)

@@ -1,4 +1,4 @@
-"""How a command ends: exit codes, and messages instead of tracebacks."""
+"""The end of a command: exit codes, and messages instead of tracebacks."""
 
 import contextlib
 import os
@@ -30,9 +30,9 @@ def ending(
     """Turn exceptions into a message and an exit code.
 
     Args:
-        source: Of the data, for the title.
-        traceback: Whether to show where an exception came from.
-        options: What stands in messages in place of arguments of Python.
+        source: The name of the input, for the title.
+        traceback: Whether to show the traceback of an exception.
+        options: Options in place of arguments of Python, for messages.
     """
     try:
         yield
@@ -47,7 +47,8 @@ def ending(
         sys.stderr.write("Interrupted.\n")
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
-        # Who reads has gone, as `head` does; Python must not complain at its end.
+        # The reader of a pipe has ended, such as `head`. Without this Python prints an
+        # error at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(SUCCESS) from None
     except OSError as error:
@@ -56,7 +57,7 @@ def ending(
     except (typer.Exit, typer.Abort):
         raise
     except Exception as error:
-        place = _of_user(error)
+        place = _place_of_user(error)
         if place is not None and not isinstance(error, MemoryError):
             text = f"{place}: {type(error).__name__}: {error}"
             _report(error, f"Bad input: {source}", traceback=traceback, text=text)
@@ -72,21 +73,21 @@ def ending(
         raise typer.Exit(INTERNAL) from None
 
 
-def _of_user(error: BaseException) -> str | None:
-    """Return file and line of code that is a user's own, if that is where it failed.
+def _place_of_user(error: BaseException) -> str | None:
+    """Return the file and line of code of the user at which an exception was raised.
 
-    It is the innermost frame that belongs neither to everwillow nor to Python nor to
-    an installed package: mappings, models of parameters and likelihoods are called by
-    everwillow, and may call other packages themselves.
+    This is the innermost frame that belongs neither to everwillow nor to Python nor to
+    an installed package: everwillow calls mappings, parameter models and likelihoods of
+    the user, which may call other packages.
     """
-    if isinstance(error, SyntaxError) and _is_own(error.filename or "<"):
+    if isinstance(error, SyntaxError) and _is_of_user(error.filename or "<"):
         return f"{error.filename}, line {error.lineno}"
     frames = tracebacks.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if _is_own(frame.filename)]
-    return f"{own[-1].filename}, line {own[-1].lineno}" if own else None
+    places = [frame for frame in frames if _is_of_user(frame.filename)]
+    return f"{places[-1].filename}, line {places[-1].lineno}" if places else None
 
 
-def _is_own(filename: str) -> bool:
+def _is_of_user(filename: str) -> bool:
     if filename.startswith("<"):
         return False
     names = ("stdlib", "platstdlib", "purelib", "platlib")
@@ -102,7 +103,7 @@ def _report(
     """Show a message in a panel on the standard error stream."""
     if traceback:
         tracebacks.print_exception(error)
-    # Only here: nothing is to be drawn as long as all is well.
+    # Importing rich takes time, and is needed for errors only.
     from rich.panel import Panel  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Which parts of results ``--only`` means, as tables and as plots are called."""
+"""The parts of results that ``--only`` matches, by names of tables and of plots."""
 
 import fnmatch
 import re
@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from everwillow._errors import ArgumentValueError, nearest
 
 
-# Messages name so many parts.
+# The largest number of parts in a message.
 _NAMED = 30
-# What plots of a group of tables begin with.
+# The beginning of the names of plots, for groups of tables.
 _PLOTS = {
     "channels": "channel",
     "contours": "contour",
@@ -19,14 +19,14 @@ _PLOTS = {
     "nonprofiled": "nonprofiled",
     "scans": "scan",
 }
-# Plots of another name than the table has.
+# Plots with another name than their table.
 _SINGLE = {"l_curve": "regularisation", "pulls": "parameters"}
 _ENDS = ("_prefit", "_postfit", "_processes", "_uncertainties")
 _MOVED = re.compile(r"_(?:pre|post)fit_variations(?:_\d+)?$")
 
 
 def stem_of(name: str) -> str:
-    """Return a name that every file system takes.
+    """Return a name that is valid in every file system.
 
     Example:
         >>> stem_of("mapping_Project ch0 x_postfit")
@@ -36,7 +36,7 @@ def stem_of(name: str) -> str:
 
 
 def names_of_part(name: str) -> tuple[str, ...]:
-    """Return what a table may be called, that of its plots too.
+    """Return all names of a table, including those of its plots.
 
     Example:
         >>> names_of_part("scans/slope")
@@ -58,7 +58,7 @@ def names_of_part(name: str) -> tuple[str, ...]:
 
 
 def names_of_plot(name: str) -> tuple[str, ...]:
-    """Return what a plot may be called, that of its table too.
+    """Return all names of a plot, including those of its table.
 
     Example:
         >>> names_of_plot("scan_slope")
@@ -82,22 +82,22 @@ def names_of_plot(name: str) -> tuple[str, ...]:
 
 
 def is_meant(pattern: str, names: Iterable[str]) -> bool:
-    """Return whether a pattern means what is called so."""
+    """Return whether a pattern matches one of the names."""
     return any(fnmatch.fnmatchcase(name, pattern) for name in names)
 
 
 def check_found(
     patterns: Iterable[str], known: Sequence[tuple[str, ...]], what: str
 ) -> None:
-    """Refuse patterns that mean nothing.
+    """Refuse patterns that match nothing.
 
     Args:
-        patterns: What is asked for.
-        known: What each thing is called, its own name first.
-        what: These are.
+        patterns: The patterns.
+        known: The names of each part, its own name first.
+        what: The kind of the parts, for the message.
 
     Raises:
-        ArgumentValueError: If a pattern means none of them.
+        ArgumentValueError: If a pattern matches none of them.
     """
     for pattern in patterns:
         if any(is_meant(pattern, names) for names in known):

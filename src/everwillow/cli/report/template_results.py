@@ -28,27 +28,27 @@ from everwillow.workflows.templates.results import (
 
 
 Part: TypeAlias = tuple[str, str]
-"""The name of a part, and what is printed."""
+"""The name of a part, and its text."""
 
-# So many bins of what a fit was propagated to are shown, unless all are asked for.
+# The largest number of bins of a propagated histogram that is shown without --all.
 SMALL = 12
 ADVICE = (
-    "Look at the inputs with `everwillow template print`; take what the data do not "
-    "determine out with --freeze NAME; allow more evaluations with --max-steps."
+    "Check the inputs with `everwillow template print`; freeze parameters that the "
+    "data do not determine with --freeze NAME; allow more evaluations with --max-steps."
 )
 _DATA = {
     "data": "the data",
-    "asimov": "what is expected (Asimov data)",
-    "toys": "what is expected (Asimov data), and toys",
+    "asimov": "Asimov data",
+    "toys": "Asimov data, and to toys",
 }
 
 
 def overview(results: TemplateResults, title: str, *, everything: bool) -> list[Part]:
-    """Return what a fit prints, each part with a name.
+    """Return the parts that `template fit` prints, with their names.
 
     Args:
-        results: Of the fit.
-        title: What was fitted, for people.
+        results: The results of the fit.
+        title: The name of the fitted file.
         everything: Whether to show all rows.
     """
     parts = [
@@ -68,21 +68,27 @@ def overview(results: TemplateResults, title: str, *, everything: bool) -> list[
         tests = results.projections.items()
         rows = [(name, *chi2_cells(test)) for name, test in tests]
         heads = ("projection", "chi2/ndof", "p")
-        parts.append(("projections", table(heads, rows, title="Against free bins")))
+        parts.append(
+            (
+                "projections",
+                table(heads, rows, title="Tests of projections against free bins"),
+            )
+        )
     if results.toys is not None:
         parts.append(("toys", toy_table(results.toys, everything=everything)))
     return [*parts, *(("remarks", text) for text in remarks(results))]
 
 
 def details(results: TemplateResults, title: str, *, everything: bool) -> list[Part]:
-    """Return what `template print` prints: also each channel, mapping and scan."""
+    """Return the parts that `template print` prints: also channels, mappings, scans."""
     parts = overview(results, title, everything=everything)
-    for name, histogram, what in histograms_of(results):
-        parts.append((name, bin_table(histogram, what, everything=everything)))
-    for name, histogram, what in histograms_of(results):
-        moved = variation_tables(histogram, what, everything=everything)
-        where = name.partition("/")[2]
-        parts += [(f"variations/{where}", text) for text in moved]
+    histograms = histograms_of(results)
+    for name, histogram, head in histograms:
+        parts.append((name, bin_table(histogram, head, everything=everything)))
+    for name, histogram, head in histograms:
+        part = f"variations/{name.partition('/')[2]}"
+        moved = variation_tables(histogram, head, everything=everything)
+        parts += [(part, text) for text in moved]
     for name, scan in results.scans.items():
         parts.append(
             (f"scans/{name}", profile_table(name, scan.values, scan.twice_delta_nll))
@@ -93,26 +99,26 @@ def details(results: TemplateResults, title: str, *, everything: bool) -> list[P
 
 
 def histograms_of(results: TemplateResults) -> list[tuple[str, HistogramResult, str]]:
-    """Return the name of each part that is a histogram, that, and its title."""
+    """Return the name of each histogram as a part, the histogram, and its title."""
     histograms = [
         (f"channels/{name}", channel, f"Channel {name}")
         for name, channel in results.channels.items()
     ]
     for key, mapping in results.mappings.items():
         for name, histogram in mapping.histograms.items():
-            what = key if len(mapping.histograms) == 1 else f"{key}: {name}"
-            histograms.append((f"mappings/{key}", histogram, what))
+            head = key if len(mapping.histograms) == 1 else f"{key}: {name}"
+            histograms.append((f"mappings/{key}", histogram, head))
     return histograms
 
 
 def propagated(
     results: TemplateResults, *, everything: bool
 ) -> tuple[list[str], list[str]]:
-    """Return tables of what was not fitted: masked channels and mappings.
+    """Return tables of propagated histograms: masked channels and mappings.
 
     Args:
-        results: Of the fit.
-        everything: Whether to show also what has many bins.
+        results: The results of the fit.
+        everything: Whether to show histograms with many bins, too.
 
     Returns:
         The tables, and the names of the parts that are too long.
@@ -121,26 +127,26 @@ def propagated(
     left: list[str] = []
     if not results.fit.success:
         return texts, left
-    for name, histogram, what in histograms_of(results):
+    for name, histogram, head in histograms_of(results):
         if name.startswith("channels/") and histogram.data is not None:
             continue
         if everything or histogram.prefit.values.size <= SMALL:
-            texts.append(bin_table(histogram, what, everything=everything))
+            texts.append(bin_table(histogram, head, everything=everything))
         elif name not in left:
             left.append(name)
     return texts, left
 
 
 def chosen(parts: Sequence[Part], patterns: Sequence[str]) -> list[str]:
-    """Return the texts of the parts that patterns mean, all without any pattern.
+    """Return the texts of the parts that match patterns; all without patterns.
 
     Args:
         parts: Names, such as ``channels/ch0``, and texts.
-        patterns: Compared with the whole name, its beginning and its end, and with
-            the names of its plots.
+        patterns: Patterns for the name of a part, its beginning or end, or the names of
+            its plots.
 
     Raises:
-        ArgumentValueError: If a pattern means none.
+        ArgumentValueError: If a pattern matches no part.
     """
     if not patterns:
         return [text for _, text in parts]
@@ -154,14 +160,14 @@ def chosen(parts: Sequence[Part], patterns: Sequence[str]) -> list[str]:
 
 
 def heading(results: TemplateResults, title: str) -> str:
-    """Return what was fitted, in two lines."""
+    """Return two lines on the fitted model and data."""
     masked = sum(c.data is None for c in results.channels.values())
     bins = sum(c.data.size for c in results.channels.values() if c.data is not None)
     free = int(np.sum(~results.parameters.frozen))
-    what = _DATA.get(results.data, f"pseudodata {results.data}")
+    data = _DATA.get(results.data, f"pseudodata {results.data}")
     return headline(
         title,
-        f"a {results.likelihood} fit to {what}",
+        f"{results.likelihood} fit to {data}",
         counted(len(results.channels) - masked, "channel"),
         counted(bins, "bin"),
         counted(masked, "masked channel") if masked else "",
@@ -185,7 +191,7 @@ def mapping_table(results: TemplateResults) -> str:
 
 
 def toy_table(toys: Toys, *, everything: bool) -> str:
-    """Return a table of what toys say of each parameter."""
+    """Return a table of the fits of toys, one row for each parameter."""
     good = toys.success
     rows = []
     for i, (name, (mean, width)) in enumerate(toys.summary().items()):
@@ -194,13 +200,13 @@ def toy_table(toys: Toys, *, everything: bool) -> str:
         middle = float(np.mean(values)) if values.size else np.nan
         cells = signed(mean), "" if np.isnan(width) else f"{width:.2f}"
         rows.append((name, *with_error(middle, spread), *cells))
-    what = f"{int(good.sum())} of {good.size} toys found a minimum (seed {toys.seed})"
+    title = f"{int(good.sum())} of {good.size} toys found a minimum (seed {toys.seed})"
     heads = ("name", "mean", "width", "mean pull", "width of pulls")
-    return first_rows(heads, rows, what, everything=everything)
+    return first_rows(heads, rows, title, everything=everything)
 
 
 def remarks(results: TemplateResults) -> list[str]:
-    """Return what was assumed or looks odd."""
+    """Return the remarks as a list."""
     if not results.remarks:
         return []
     return ["\n".join(["Remarks:", *(f"- {text}" for text in results.remarks)])]

@@ -1,7 +1,7 @@
-"""Where and how a command writes: tables, lines, and a sign of life.
+"""Output on the terminal: tables, lines, and a progress indicator.
 
-Tables of results are plain text made here: importing rich takes as long as a fit. It
-draws what is not needed when all is well: messages of errors, and signs of life.
+Tables of results are plain text made here, as importing rich takes as long as a fit. It
+is imported for messages of errors and for the progress indicator only.
 """
 
 import contextlib
@@ -18,21 +18,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-# What takes longer than this, in seconds, shows that it is alive.
+# The time in seconds after which the progress indicator appears.
 PATIENCE = 1.0
 NARROWEST, WIDEST = 40, 120
 GAP = "   "
 
 
 def console(*, errors: bool = False) -> "Console":
-    """Return the terminal of rich; made anew, as tests exchange the streams."""
+    """Return a new console of rich, as tests replace the streams."""
     from rich.console import Console  # noqa: PLC0415
 
     return Console(stderr=errors, highlight=False, soft_wrap=False)
 
 
 def width() -> int:
-    """Return how many characters a line may have."""
+    """Return the largest number of characters of a line."""
     columns = shutil.get_terminal_size((80, 24)).columns
     return min(max(columns, NARROWEST), WIDEST)
 
@@ -41,7 +41,7 @@ def show(*parts: str) -> None:
     """Print parts with an empty line between them; lines that are too long wrap."""
     text = "\n\n".join(_wrapped(part) for part in parts)
     stream: Any = sys.stdout
-    # A terminal may not know all letters; a result is worth more than they are.
+    # A terminal may not have all letters; these are replaced.
     known = (stream.encoding or "utf-8").lower()
     stream.write(text.encode(known, "replace").decode(known) + "\n")
     stream.flush()
@@ -50,7 +50,7 @@ def show(*parts: str) -> None:
 def _wrapped(part: str) -> str:
     lines = []
     for line in part.splitlines():
-        # Rows of tables have gaps, and know how wide they may be.
+        # Rows of tables have gaps, and their width is limited already.
         if GAP in line or len(line) <= width():
             lines.append(line)
         else:
@@ -66,7 +66,7 @@ def _wrapped(part: str) -> str:
 
 
 def bold(text: str) -> str:
-    """Return a text that stands out, if this is a terminal."""
+    """Return a text in bold on a terminal."""
     plain = not sys.stdout.isatty() or os.environ.get("TERM") == "dumb"
     return text if plain or os.environ.get("NO_COLOR") else f"\x1b[1m{text}\x1b[0m"
 
@@ -77,9 +77,9 @@ def table(
     """Return a table: the first column is text, the others are numbers.
 
     Args:
-        heads: Of the columns; those that nothing stands in are left out.
-        rows: Cells; names that are too long are folded, numbers never.
-        title: Above it, on the left.
+        heads: The heads of the columns; empty columns are left out.
+        rows: The cells; long names continue on the next line, numbers never.
+        title: The title above the table.
 
     Example:
         >>> print(table(("name", "value"), [("mu", "1.5"), ("lumi", "1.02")]))
@@ -102,26 +102,26 @@ def table(
 
 
 def _row(line: Sequence[str], widths: Sequence[int]) -> list[str]:
-    """Return a row, in several lines if its name is too long for one."""
+    """Return the lines of a row, several if its name is too long for one."""
     size = widths[0]
-    # Between words where there are any, as in names of mappings.
+    # Names of mappings break between words.
     name = textwrap.wrap(line[0], size, break_on_hyphens=False) or [""]
     numbers = [cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True)]
     return [GAP.join([name[0].ljust(size), *numbers]).rstrip(), *name[1:]]
 
 
 @contextlib.contextmanager
-def busy(what: str) -> Iterator[None]:
-    """Show a sign of life on a terminal while something takes long.
+def busy(message: str) -> Iterator[None]:
+    """Show a progress indicator on a terminal if the block takes long.
 
     Args:
-        what: Is being done.
+        message: The name of the work.
     """
     if not sys.stderr.isatty():
         yield
         return
     done = threading.Event()
-    watcher = threading.Thread(target=_spin, args=(what, done), daemon=True)
+    watcher = threading.Thread(target=_spin, args=(message, done), daemon=True)
     watcher.start()
     try:
         yield
@@ -130,11 +130,11 @@ def busy(what: str) -> Iterator[None]:
         watcher.join()
 
 
-def _spin(what: str, done: threading.Event) -> None:
+def _spin(message: str, done: threading.Event) -> None:
     began = time.perf_counter()
     if done.wait(PATIENCE):
         return
-    with console(errors=True).status(what) as status:
-        # Seldom: whoever draws takes time from who computes.
+    with console(errors=True).status(message) as status:
+        # Drawing takes time from the computation.
         while not done.wait(0.5):
-            status.update(f"{what} ({time.perf_counter() - began:.0f} s)")
+            status.update(f"{message} ({time.perf_counter() - began:.0f} s)")

@@ -1,4 +1,4 @@
-"""Messages of the library in words of the command: options instead of arguments."""
+"""Messages of the library with options of the command instead of arguments."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,8 +11,8 @@ def in_options(error: EverwillowError, options: Mapping[str, CommandOption]) -> 
     """Return the message of an error with options in place of arguments.
 
     Args:
-        error: Says which argument is wrong, and which others its message names.
-        options: By the names of the arguments.
+        error: The error, with the arguments that its message names.
+        options: The options by the names of the arguments.
 
     Example:
         >>> from everwillow.cli.options import spellings
@@ -27,7 +27,7 @@ def in_options(error: EverwillowError, options: Mapping[str, CommandOption]) -> 
         entry = where.removeprefix("[").removesuffix("]")
         if entry[:1] in ("'", '"'):
             return f"{_flag(options[name])} ({entry[1:-1]})"
-        # Positions in a list are no part of what a user typed.
+        # The command line has no positions in a list.
         return _flag(options[name]) + (where if entry == where else "")
 
     def spell(name: str, value: Any) -> str:
@@ -43,7 +43,7 @@ def _flag(option: CommandOption) -> str:
 
 
 def _setting(option: CommandOption, value: Any) -> str:
-    """Return an option with a value, as a user types it."""
+    """Return an option with a value, as on the command line."""
     flag = _flag(option)
     if value is NameOnly or value is True:
         return flag

@@ -1,1 +1,1 @@
-"""What a command sets up before it computes, and compiled programs kept on disk."""
+"""The setup of JAX for one command, and compiled programs on disk."""

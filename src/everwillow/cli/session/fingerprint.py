@@ -1,7 +1,8 @@
 """A name for the structure of a computation, the same in every process.
 
-Python's own hashes differ from run to run, so the structure is written out as text and
-that is hashed. What cannot be named for sure has no fingerprint: then nothing is kept.
+Hashes of Python differ between processes, so the structure is written as text, which is
+hashed. A structure with an object that has no unique name has no fingerprint, and its
+program is not kept.
 """
 
 import dataclasses
@@ -20,10 +21,10 @@ import numpy as np
 
 
 class NoFingerprintError(Exception):
-    """Something has no name that is the same in every process."""
+    """An object has no name that is the same in every process."""
 
 
-# Their code is told by versions, and that of everwillow by its files.
+# The version identifies the code of these; the files identify that of everwillow.
 _PACKAGES = ("equinox", "jax", "jaxlib", "lineax", "numpy", "optimistix")
 _KNOWN = (*_PACKAGES, "builtins", "collections", "everwillow", "functools", "types")
 _PATHS = {
@@ -42,7 +43,7 @@ def fingerprint(*things: Any) -> str:
     part of the static structure of a pytree.
 
     Raises:
-        NoFingerprintError: If there is none, as for functions that a user wrote.
+        NoFingerprintError: If there is none, such as for functions of a user.
 
     Example:
         >>> fingerprint({"a": 1}) == fingerprint({"a": 1}) != fingerprint({"a": 2})
@@ -56,7 +57,7 @@ def fingerprint(*things: Any) -> str:
 
 
 def _parts(thing: Any) -> Iterator[str]:
-    """Write a value out, so that different ones differ."""
+    """Yield the parts of the text of a value; different values have different texts."""
     if isinstance(thing, _PLAIN):
         yield f"{type(thing).__name__} {thing!r}"
     elif isinstance(thing, np.ndarray | np.generic):
@@ -94,20 +95,20 @@ def _sequence(head: str, things: Any) -> Iterator[str]:
 
 
 def _named(thing: type | Callable[..., Any]) -> str:
-    """Return the place where a class or a function is defined."""
+    """Return the module and the name of a class or a function."""
     module, name = thing.__module__, thing.__qualname__
     if thing is type(None):
         return name
-    found: Any = sys.modules.get(module or "builtins")
+    imported: Any = sys.modules.get(module or "builtins")
     for part in name.split("."):
-        found = getattr(found, part, None)
-    if (module or "builtins").split(".")[0] not in _KNOWN or found is not thing:
+        imported = getattr(imported, part, None)
+    if (module or "builtins").split(".")[0] not in _KNOWN or imported is not thing:
         raise NoFingerprintError(f"{module}.{name}")
     return f"{module}.{name}"
 
 
 def _object(thing: Any) -> Iterator[str]:
-    """Write out an object of everwillow by its fields."""
+    """Yield the parts of the text of an object of everwillow, by its fields."""
     kind = type(thing)
     if getattr(thing, "__dict__", None) == {} and not hasattr(kind, "__slots__"):
         yield f"marker {_named(kind)}"
@@ -127,7 +128,7 @@ def _object(thing: Any) -> Iterator[str]:
 
 @ft.cache
 def code_version() -> str:
-    """Return a name for the code that makes programs: ours, and what it stands on."""
+    """Return a name for the code that makes programs: everwillow and its packages."""
     versions = [f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES]
     root = pathlib.Path(__file__).parents[2]
     files = sorted(_files(str(root)))

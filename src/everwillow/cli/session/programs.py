@@ -1,7 +1,7 @@
-"""Fits whose compiled program is kept on disk, so that a second run need not trace.
+"""Fits whose compiled program is kept on disk, so that a second run does not trace.
 
-JAX's own cache saves compiling. It cannot save what comes before, tracing and lowering,
-which take longer than all the rest of a short command.
+The cache of JAX saves the time of compilation, but not of tracing and lowering, which
+take longer than all other parts of a short command.
 """
 
 import contextlib
@@ -36,14 +36,14 @@ from everwillow.model import AbstractModel
 from everwillow.solvers.trust_region_newton import TrustRegionNewton
 
 
-# Code that nobody optimised runs three times slower and is compiled three times
-# faster; up to so many parameters that pays for a program that runs once.
+# Code without optimisation runs three times slower and compiles three times faster. Up
+# to this number of parameters that is faster for a program that runs once.
 FEW = 600
 
-# Of all programs together; the oldest go first.
+# The largest size of all programs; the oldest are removed first.
 MOST_BYTES = 300_000_000
 
-# What is static is not in the program: all that is kept on disk is exact.
+# Static fields are no outputs of a program: all programs on disk run the exact fit.
 _FIELDS = tuple(
     field.name
     for field in dataclasses.fields(Outcome)
@@ -53,12 +53,12 @@ _FIELDS = tuple(
 
 @dataclasses.dataclass
 class KeptPrograms:
-    """Runs the programs of fits, those on disk if there are any.
+    """The programs of fits, loaded from disk if they are there.
 
     Attributes:
-        folder: Where programs are; None if they are not kept.
-        seconds: How long it took to load or to compile them.
-        loaded: Whether they were found on disk.
+        folder: The folder of programs; None if they are not kept.
+        seconds: The time to load or to compile them.
+        loaded: Whether they were loaded from disk.
     """
 
     folder: pathlib.Path | None
@@ -90,7 +90,7 @@ class KeptPrograms:
         return outcome, solution
 
     def keep(self) -> None:
-        """Write to disk what was compiled; to be called when there is time."""
+        """Write the new programs to disk; called at the end of a command."""
         for file, program in self._new:
             _save(file, program)
 
@@ -118,7 +118,7 @@ class KeptPrograms:
         except JaxRuntimeError:
             if not self.loaded:
                 raise
-        # The program from disk does not run here after all.
+        # The program from disk does not run on this machine.
         self.loaded = False
         program = _compiled(static, arrays, options, has_file=False)
         return list(map(np.asarray, program(arrays)))
@@ -133,13 +133,13 @@ def fit(
 ) -> tuple[FitResult, KeptPrograms]:
     """Fit a model, with a program from disk if there is one.
 
-    The same fit as `everwillow.fit` with ``throw=False``, without what makes its
-    program batchable and differentiable.
+    The same fit as `everwillow.fit` with ``throw=False``, but its program cannot be
+    batched or differentiated.
 
     Args:
-        model: What to fit.
+        model: The model.
         fixed: As in `everwillow.fit`.
-        folder: Where programs are; None if they are not kept.
+        folder: The folder of programs; None if they are not kept.
         max_steps: As in `everwillow.fit`.
     """
     kept = KeptPrograms(folder)
@@ -152,9 +152,9 @@ def fit(
 
 
 def _register_lapack() -> None:
-    """Let JAX register the functions of LAPACK that a program from disk calls.
+    """Make JAX register the functions of LAPACK that a program from disk calls.
 
-    It does that when it lowers the first program that needs one.
+    JAX registers them when it lowers the first program that needs one.
     """
     jax.jit(jax.lax.linalg.cholesky).lower(jax.ShapeDtypeStruct((1, 1), "float64"))
 
@@ -173,7 +173,7 @@ def _compiled(
     static: programs.Static, arrays: list[Any], options: Any, *, has_file: bool
 ) -> Callable[..., Any]:
     """Compile the program."""
-    # One place for each program is enough.
+    # The program is kept in a file of its own.
     with _without_cache(has_file):
         return (
             jax.jit(_minimum, static_argnums=0, compiler_options=options)
@@ -184,7 +184,7 @@ def _compiled(
 
 @contextlib.contextmanager
 def _without_cache(off: bool):  # noqa: FBT001
-    """Switch JAX's own cache off."""
+    """Switch the cache of JAX off."""
     if not off:
         yield
         return
@@ -198,7 +198,7 @@ def _without_cache(off: bool):  # noqa: FBT001
 def _file(
     static: programs.Static, arrays: list[Any], folder: pathlib.Path, options: Any
 ) -> pathlib.Path | None:
-    """Return the file of a program, None if nothing tells its structure for sure."""
+    """Return the file of a program; None if its structure has no fingerprint."""
     kinds = [(np.shape(array), np.dtype(array.dtype).str) for array in arrays]
     device = jax.devices()[0]
     place = (device.platform, device.device_kind, len(jax.devices()))
@@ -230,8 +230,8 @@ def _load(file: pathlib.Path, arrays: list[Any]) -> Callable[..., Any] | None:
         )
         os.utime(file)
     except Exception:
-        # Unpickling a file that is cut off, or from another machine, raises nearly
-        # anything; the program is made again.
+        # Unpickling a damaged file, or one from another machine, raises nearly any
+        # error; the program is compiled again.
         with contextlib.suppress(OSError):
             file.unlink()
         return None
@@ -239,8 +239,8 @@ def _load(file: pathlib.Path, arrays: list[Any]) -> Callable[..., Any] | None:
 
 
 def _save(file: pathlib.Path, program: Any) -> None:
-    """Write a program, and remove the oldest ones where there are too many."""
-    # What cannot be written, or not on this platform, is compiled again the next time.
+    """Write a program, and remove the oldest ones if they are too large together."""
+    # A program that cannot be written is compiled again in the next run.
     with contextlib.suppress(OSError, ValueError, TypeError, JaxRuntimeError):
         content, _, _ = serialize_executable.serialize(program)
         file.parent.mkdir(mode=0o700, exist_ok=True)

@@ -1,4 +1,4 @@
-"""From a workspace to a simplified likelihood, by a fit of the backgrounds."""
+"""Simplified likelihoods of workspaces, made by a fit of the backgrounds."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -39,43 +39,44 @@ def simplify_workspace(
     interpolation: str | Mapping[str, str] = "default",
     background: str = "Bkg",
 ) -> SimplifiedWorkspace:
-    r"""Fit the backgrounds of a workspace, and make a small workspace of the result.
+    r"""Fit the backgrounds of a workspace, and make a simplified workspace of them.
 
-    The signals are removed and the rest is fitted. The yields of the backgrounds after
-    the fit, and their covariance :math:`J C J^\mathsf T` with the derivatives J of the
-    yields and the covariance C of the parameters, are what `simplified_workspace`
-    makes a workspace of.
+    The signals are removed and the backgrounds are fitted. `simplified_workspace` makes
+    a workspace of their yields after the fit, and of the covariance
+    :math:`J C J^\mathsf T` of these yields, with the derivatives J of the yields and
+    the covariance C of the parameters.
 
-    Which channels are fitted matters:
+    The choice of the fitted channels matters:
 
-    - with `control`, these only. They say all about the backgrounds, so the simplified
-      workspace has the other channels only. No data are used twice: with all
-      components the approximation is that the background is normal and that there is
-      no signal in the control channels.
-    - without, all channels, which the simplified workspace has as well: the published
-      form, ATL-PHYS-PUB-2021-038. The data are used twice, in the fit and in what is
-      made of it: the more they say about the backgrounds that was not known before, the
-      more its limits are too strong.
+    - With `control`, only the control channels are fitted. They determine the
+      backgrounds, so the simplified workspace has the other channels only. No data are
+      used twice: with all components the approximation is that the background is normal
+      and that there is no signal in the control channels.
+    - Without `control`, all channels are fitted, and the simplified workspace has all
+      channels: the published form, ATL-PHYS-PUB-2021-038. The data are used twice, in
+      the fit and in the simplified workspace: the more they constrain the backgrounds,
+      the more its limits are too strong.
 
     Args:
         workspace: A file, JSON text or a dict.
         signals: Names of the signal samples.
         control: Names of the channels to fit.
-        components: None for one nuisance parameter, a number of them, or the part of
-            the variance to keep, as for `simplified_workspace`.
+        components: None for one nuisance parameter, their number, or the part of the
+            variance to keep, as for `simplified_workspace`.
         keep: Types of modifiers to keep on the signals; None for all.
         measurement: Name or index of the measurement; the first if None.
-        patches: As for `from_pyhf`: those with the signal, for a workspace without.
+        patches: As for `from_pyhf`: patches that add the signal, for a workspace
+            without it.
         poi: Parameter of interest instead of that of the measurement.
         interpolation: Of the full workspace, as for `from_pyhf`.
-        background: The name of the sample that stands for all backgrounds.
+        background: The name of the sample with all backgrounds.
 
     Raises:
         FitError: If the fit failed.
         UnknownKeyError: If there is no such sample, channel or measurement.
         ArgumentValueError: If the control channels do not determine the backgrounds
             of the others.
-        SpecificationError: If the workspace is not valid, or a channel has nothing but
+        SpecificationError: If the workspace is not valid, or a channel has only
             signals.
 
     Example:
@@ -111,15 +112,15 @@ def simplify_workspace(
     if patches is not None:
         document = patched_workspace(document, patches)
     options = {"measurement": measurement, "interpolation": interpolation}
-    behind = prune(document, samples=signals)
-    fitted = target = from_pyhf(behind, poi="", **options)
+    backgrounds = prune(document, samples=signals)
+    fitted = target = from_pyhf(backgrounds, poi="", **options)
     notes: tuple[str, ...] = ()
     if control is not None:
-        wanted = _control(control, [name for name, _ in target.channels])
-        others = [name for name, _ in target.channels if name not in wanted]
-        fitted = from_pyhf(prune(behind, channels=others), poi="", **options)
-        target = from_pyhf(prune(behind, channels=wanted), poi="", **options)
-        document = prune(document, channels=wanted)
+        control = _control(control, [name for name, _ in target.channels])
+        others = [name for name, _ in target.channels if name not in control]
+        fitted = from_pyhf(prune(backgrounds, channels=others), poi="", **options)
+        target = from_pyhf(prune(backgrounds, channels=control), poi="", **options)
+        document = prune(document, channels=control)
     else:
         notes = (
             "The data of all channels determined the background, and are in this "
@@ -153,8 +154,8 @@ def _control(control: Any, known: list[str]) -> list[str]:
     if not names or set(names) == set(known):
         which = "all" if names else "none"
         raise ArgumentValueError(
-            f"control: these are {which} of the channels. Name those that determine "
-            "the backgrounds of the others, or None to fit all of them."
+            f"control: these are {which} of the channels. Name the channels that "
+            "determine the backgrounds of the others, or None to fit all of them."
         )
     return names
 
@@ -162,9 +163,10 @@ def _control(control: Any, known: list[str]) -> list[str]:
 def _carried_over(
     target: BinnedModel, fitted: BinnedModel, result: FitResult
 ) -> tuple[State, np.ndarray]:
-    """Return the parameters of a model as a fit of other channels left them.
+    """Return the parameters of a model and their covariance after another fit.
 
-    What the fit has not got stays where its constraint has it, uncorrelated.
+    Parameters that the fit does not have keep the value and the width of their
+    constraint, uncorrelated.
     """
     params = target.state.with_values(
         [
@@ -173,21 +175,21 @@ def _carried_over(
         ]
     )
     names = labels(target.state, target.fixed)
-    there = {name: place for place, name in enumerate(labels(result))}
+    fitted_places = {name: place for place, name in enumerate(labels(result))}
     covariance = np.array(nominal_covariance(target))
     after = np.asarray(covariance_matrix(fitted, result))
-    known = [place for place, name in enumerate(names) if name in there]
-    taken = [there[names[place]] for place in known]
-    covariance[np.ix_(known, known)] = after[np.ix_(taken, taken)]
-    lost = [
+    known = [place for place, name in enumerate(names) if name in fitted_places]
+    places = [fitted_places[names[place]] for place in known]
+    covariance[np.ix_(known, known)] = after[np.ix_(places, places)]
+    undetermined = [
         name
         for place, name in enumerate(names)
-        if name not in there and covariance[place, place] == 0
+        if name not in fitted_places and covariance[place, place] == 0
     ]
-    if lost:
+    if undetermined:
         raise ArgumentValueError(
-            f"control: no control channel determines {', '.join(lost[:8])}, which has "
-            "no constraint. Add the channels that do, or leave `control` out."
+            f"control: no control channel determines {', '.join(undetermined[:8])}, "
+            "which has no constraint. Add the channels that do, or leave `control` out."
         )
     return params, covariance
 
@@ -195,9 +197,9 @@ def _carried_over(
 def _linearised(model: BinnedModel, params: State) -> tuple[np.ndarray, np.ndarray]:
     """Return the yields and their derivatives in the free parameters."""
     counts, slopes = _derivatives(model.bare, params)
-    everything = labels(model.state)
+    every = labels(model.state)
     free = {*labels(model.state, model.fixed)}
-    chosen = [place for place, name in enumerate(everything) if name in free]
+    chosen = [place for place, name in enumerate(every) if name in free]
     return np.asarray(counts), np.asarray(slopes)[:, chosen]
 
 

@@ -1,4 +1,4 @@
-"""Template fits from files, with all their results: `run` and what belongs to it.
+"""Template fits from files, with all their results.
 
 The names below are imported when they are first used, so that the command line reads
 its options without importing JAX.
@@ -31,14 +31,14 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import the module of a name when it is first asked for."""
+    """Import the module of a name when the name is first used."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    """Return all names, those not imported yet included."""
+    """Return all names, also those that are not imported yet."""
     return sorted({*globals(), *_MODULES})
 
 

@@ -1,4 +1,4 @@
-"""Template fits from files: one call that fits, and answers what is asked."""
+"""Template fits from files: one function that fits and computes all results."""
 
 import dataclasses
 import os
@@ -53,22 +53,22 @@ def run(
     minimise: Callable[..., FitResult] = fit,
     **options: Any,
 ) -> TemplateResults:
-    """Fit templates, and compute everything that is asked for.
+    """Fit templates, and compute all results that the options request.
 
-    A fit that fails is no exception: ``results.fit.success`` is False then, and all
+    A fit that fails raises no exception: ``results.fit.success`` is False then, and all
     numbers after the fit are NaN or absent.
 
     Args:
-        spec: What the builder says, or the file that it wrote.
-        minimise: What fits, in place of `everwillow.fit`, with the same arguments.
+        spec: The specification of a `TemplateBuilder`, or the file that it wrote.
+        minimise: A function in place of `everwillow.fit`, with the same arguments.
         **options: The fields of `ModelOptions`, `MinimisationOptions` and
-            `ResultOptions` (`everwillow.workflows.templates.options`), which say what
-            they mean: ``data="asimov"``, ``mappings=["Project ch0 x"]``, ...
+            `ResultOptions` (`everwillow.workflows.templates.options`):
+            ``data="asimov"``, ``mappings=["Project ch0 x"]``, ...
 
     Raises:
         ArgumentTypeError: If there is no such option.
-        ArgumentValueError: If there are no data of that kind, or an option fits not.
-        UnknownKeyError: If a name means nothing.
+        ArgumentValueError: If there are no such data, or an option is not valid.
+        UnknownKeyError: If a parameter, channel or process does not exist.
 
     Example:
         >>> from everwillow.models.templates import TemplateBuilder
@@ -115,7 +115,7 @@ def _fit_outcome(
     minimise: Callable[..., FitResult],
     settings: MinimisationOptions,
 ) -> FitOutcome:
-    """Fit from the values of other results, or take these in place of a fit."""
+    """Fit from the values of other results, or use them in place of a fit."""
     if not settings.refit and start is not None:
         return outcome_of_other_fit(model, start, data)
     begin = model if start is None else with_start_values_of(model, start, data)
@@ -127,20 +127,23 @@ def _fit_outcome(
 def _check_without_fit(
     requested: RequestedResults, settings: MinimisationOptions
 ) -> None:
-    """Refuse what needs a minimum where nothing is fitted."""
+    """Refuse options that need a minimum if nothing is fitted."""
     others = {
         "from_result": settings.from_result is None,
         "l_curve": settings.l_curve is not None,
     }
-    wanted = sorted(
-        {*requested.options_with_fits, *(name for name, one in others.items() if one)}
+    needing = sorted(
+        {
+            *requested.options_with_fits,
+            *(name for name, given in others.items() if given),
+        }
     )
-    if wanted:
+    if needing:
         raise ArgumentValueError(
-            f"{{refit}} fits nothing, and {', '.join(map('{{{}}}'.format, wanted))} "
-            "needs a fit. Leave it out, or let the fit begin at that result without "
+            f"{{refit}} fits nothing, and {', '.join(map('{{{}}}'.format, needing))} "
+            "needs a fit. Leave it out, or start a fit at that result without "
             "{refit}.",
-            settings={**dict.fromkeys(wanted, NameOnly), "refit": False},
+            settings={**dict.fromkeys(needing, NameOnly), "refit": False},
         )
 
 
@@ -150,14 +153,14 @@ def _results(
     minimise: Callable[..., FitResult],
     max_steps: int,
 ) -> dict[str, Any]:
-    """Compute everything that is requested of a fit, by the fields of the results."""
+    """Compute all requested results of a fit, by the fields of the results."""
     model, result, options = outcome.model, outcome.result, requested.options
     success = bool(result.success)
     has_hessian = success and result.hessian is not None
     histograms = histograms_of(model, result, requested)
     mappings = histograms.mappings
     if not outcome.at_minimum:
-        # Data that were not fitted are not compared.
+        # Data that were not fitted are not tested.
         mappings = {
             key: dataclasses.replace(one, postfit_chi2=None)
             for key, one in mappings.items()
@@ -214,7 +217,7 @@ def _projected(
     """Test projections against fits in which their bins are free.
 
     Returns:
-        The tests; and why there is none, for fits with free bins that failed.
+        The tests; and remarks on fits with free bins that failed.
     """
     tests, failed = {}, []
     for text, free in free_projections(model, projections).items():

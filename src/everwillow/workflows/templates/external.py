@@ -1,4 +1,4 @@
-"""Results of another fit: start values of a fit, or propagated in place of it."""
+"""Results of another fit, as start values or in place of a fit."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -24,20 +24,20 @@ from everwillow.workflows.templates.model import OBSERVED
 from everwillow.workflows.templates.results import TemplateResults
 
 
-# Values that are further from a minimum, in units of -ln L, are none for these data.
+# The largest EDM, in units of -ln L, of values that count as a minimum of these data.
 MAX_EDM = 1e-3
-TAKEN = "Values and covariance of another result, not fitted again."
+NOT_FITTED = "Values and covariance of another result, not fitted again."
 
 
 class FitOutcome(NamedTuple):
-    """The fit of a run, or the result of another fit that is taken in its place.
+    """The fit of a run, or the result of another fit in its place.
 
     Attributes:
-        model: What was fitted; parameters without an error are frozen where the result
-            of another fit was taken.
+        model: The fitted model; with the result of another fit, parameters without an
+            error are frozen.
         result: The fit: values with their covariance.
-        summary: How it ended.
-        remarks: What was assumed.
+        summary: The summary of the fit.
+        remarks: Assumptions.
         at_minimum: Whether -ln L of the model has its minimum there.
     """
 
@@ -55,9 +55,9 @@ def with_start_values_of(
 
     Args:
         model: The model.
-        other: The other results. Parameters that only one of both has are left alone,
-            and so are hidden ones that are not hidden by the same number.
-        data: Which data are fitted.
+        other: The other results. Parameters that only one of both has keep their start
+            values, and so do hidden ones that are not hidden by the same number.
+        data: The name of the data that are fitted.
     """
     layout, start, others = ravel_state(model.state)
     values = np.array(start, float)
@@ -78,21 +78,21 @@ def _rows(other: TemplateResults) -> zip:
 
 
 def _same_source(other: TemplateResults, data: str) -> bool:
-    """Return whether hidden numbers are those of the same kind of data."""
+    """Return whether the hidden numbers belong to the same kind of data."""
     return (other.data == OBSERVED) == (data == OBSERVED)
 
 
 def outcome_of_other_fit(
     model: TemplateModel, other: TemplateResults, data: str
 ) -> FitOutcome:
-    """Take values and covariance of another fit in place of a fit of the model.
+    """Use the values and the covariance of another fit in place of a fit of the model.
 
     Args:
         model: The model. Its parameters that the other fit did not have keep their
             start value and the width of their constraint, and are frozen without one.
         other: The results. Parameters that the model does not have are left out, which
             integrates over them.
-        data: Which data are fitted.
+        data: The name of the data that are fitted.
 
     Raises:
         ArgumentValueError: If the fit failed or has no covariance, if its parameters
@@ -143,7 +143,7 @@ def outcome_of_other_fit(
             f"The values are no minimum for these data (EDM {edm:.2g}): there is no "
             "goodness of fit."
         )
-    summary = dataclasses.replace(template_summary(model, result), status=TAKEN)
+    summary = dataclasses.replace(template_summary(model, result), status=NOT_FITTED)
     if not at_minimum:
         summary = dataclasses.replace(summary, saturated=None)
     return FitOutcome(model, result, summary, tuple(remarks), at_minimum)
@@ -156,9 +156,9 @@ def _slope(task: Task, numbers: Numbers) -> tuple[Array, Array]:
 
 def _check_hidden(model: TemplateModel, other: TemplateResults, data: str) -> None:
     hidden = set(map(str, model.hidden))
-    theirs = {name for name, _, blinded in _rows(other) if blinded}
+    hidden_there = {name for name, _, blinded in _rows(other) if blinded}
     known = set(map(str, model.state))
-    if theirs & known != hidden & set(other.parameters.names):
+    if hidden_there & known != hidden & set(other.parameters.names):
         raise ArgumentValueError(
             "from_result: other parameters are hidden there than here. Give the same "
             "{blind} and {unblind}.",
@@ -166,7 +166,8 @@ def _check_hidden(model: TemplateModel, other: TemplateResults, data: str) -> No
         )
     if hidden and not _same_source(other, data):
         raise ArgumentValueError(
-            "from_result: fits of data and of simulated data hide by other numbers."
+            "from_result: fits of data and of simulated data have different hidden "
+            "numbers."
         )
 
 
@@ -187,15 +188,15 @@ def _frozen(
     rows: Mapping[str, float],
     values: np.ndarray,
 ) -> tuple[TemplateModel, list[str]]:
-    """Freeze what the other fit did not fit; return remarks on what was assumed."""
+    """Freeze what the other fit did not fit; return remarks on assumptions."""
     assert other.covariance is not None
     fitted, free = set(other.covariance.names), _free(model, layout)
     known = set(layout.labels)
     clash = sorted(fitted & (known - set(free)))
     if clash:
         raise ArgumentValueError(
-            f"freeze: {', '.join(clash)} was fitted in the result that is taken. "
-            "Freeze it in that fit."
+            f"freeze: {', '.join(clash)} was fitted in the other result. Freeze it in "
+            "that fit."
         )
     constrained = {str(name) for name in model.constraints}
     added = [n for n in free if n and n not in rows and n.split("[")[0] in constrained]
@@ -210,7 +211,7 @@ def _frozen(
             whole[list(here).index(place)] = values[place]
     shapes = dict(zip(layout.keys, layout.shapes, strict=True))
     more = {key: np.reshape(value, shapes[key]) for key, value in held.items()}
-    remarks = ["Values and covariance of another result were taken, without a fit."]
+    remarks = ["Values and covariance are those of another result, without a fit."]
     unknown = sorted({n for n in free if n and n not in rows} - set(added))
     for names, text in (
         (added, "not in that result; they have the errors of their constraints"),
@@ -229,9 +230,9 @@ def _covariance(
     assert other.covariance is not None
     matrix = np.array(nominal_covariance(model), float)
     place = {name: i for i, name in enumerate(other.covariance.names)}
-    mine = [i for i, name in enumerate(free) if name in place]
-    theirs = [place[free[i]] for i in mine]
-    matrix[np.ix_(mine, mine)] = other.covariance.matrix[np.ix_(theirs, theirs)]
+    rows = [i for i, name in enumerate(free) if name in place]
+    others = [place[free[i]] for i in rows]
+    matrix[np.ix_(rows, rows)] = other.covariance.matrix[np.ix_(others, others)]
     table = other.parameters
     ended = {n for n, one in zip(table.names, table.at_bound, strict=True) if one}
     return matrix, np.array([name in ended for name in free], bool)
@@ -254,6 +255,3 @@ def _inverse(
     unit = covariance[np.ix_(inner, inner)] / np.outer(scale, scale)
     hessian[np.ix_(inner, inner)] = np.linalg.inv(unit) / np.outer(scale, scale)
     return hessian
-
-
-__all__ = ["FitOutcome", "outcome_of_other_fit", "with_start_values_of"]

@@ -1,13 +1,13 @@
 """Results of template fits in HDF5 files.
 
 Any program that reads HDF5 reads them; nothing in them is pickled. The attributes
-``format`` ("everwillow template results") and ``version`` (1) say what a file is. Each
+``format`` ("everwillow template results") and ``version`` (1) identify a file. Each
 record of `everwillow.workflows.templates.results` is a group, whose fields are in it
 under their names: numbers and text as attributes, arrays and lists of names as datasets
-with an attribute ``description``. What was not computed is absent. Where a record has
-parts by name, such as ``channels``, there is a group for each, whose attribute ``name``
-tells the name (in the path, ``/`` and ``%`` are percent-encoded); they are in the order
-of the fit. So there are:
+with an attribute ``description``. Results that were not computed are absent. Where a
+record has parts by name, such as ``channels``, each part is a group with an attribute
+``name`` (in the path, ``/`` and ``%`` are percent-encoded), in the order of the fit.
+The contents of a file are:
 
 - attributes ``data``, ``likelihood``, ``made_by`` of the file; ``remarks``.
 - ``parameters/names``, ``values``, ``errors``, ``prefit_values``, ``prefit_errors``,
@@ -25,7 +25,7 @@ of the fit. So there are:
   ``data_errors``; ``breakdown/groups``, ``impacts``, ``rest``;
   ``prefit_variations/names``, ``up`` and ``down`` with a leading axis of names;
   ``postfit_variations`` likewise;
-  attribute ``quantity``, what the values are.
+  attribute ``quantity``, the quantity of the values.
 - ``mappings/<key>/histograms/<name>``, likewise; ``prefit_covariance``,
   ``postfit_covariance``, ``prefit_chi2``, ``postfit_chi2``.
 - ``projections/<CHANNEL AXIS ...>``: ``statistic``, ``ndof``, ``pvalue``.
@@ -50,7 +50,7 @@ from everwillow.workflows.records import descriptions
 from everwillow.workflows.templates.results import TemplateResults
 
 
-# Smaller datasets are larger with compression.
+# Compression makes smaller datasets larger.
 _COMPRESSED_FROM = 4096
 KIND = Kind("everwillow template results", version=1, contents="template results")
 
@@ -62,7 +62,7 @@ def write_results(results: TemplateResults, path: str | os.PathLike[str]) -> Non
     """Write results to an HDF5 file, all of it or nothing.
 
     Args:
-        results: What `run` returned.
+        results: The results of `run`.
         path: The file; its directory has to exist. One that is there is replaced.
 
     Raises:
@@ -75,14 +75,14 @@ def write_results(results: TemplateResults, path: str | os.PathLike[str]) -> Non
 
 
 def load_results(path: str | os.PathLike[str]) -> TemplateResults:
-    """Read what `write_results` has written.
+    """Read results that `write_results` has written.
 
     Args:
         path: The file.
 
     Raises:
         MissingFileError: If there is no such file.
-        ArgumentValueError: If it is none of these files, or damaged; says how.
+        ArgumentValueError: If it is another kind of file, or damaged; says how.
         ImportError: If h5py is not installed.
     """
     with reading(path, KIND) as opened:
@@ -90,11 +90,11 @@ def load_results(path: str | os.PathLike[str]) -> TemplateResults:
 
 
 def write_record(group: Any, record: Any, text: Any) -> None:
-    """Write a dataclass into a group.
+    """Write a record into a group.
 
     Args:
-        group: Of h5py.
-        record: The dataclass.
+        group: A group of h5py.
+        record: The record.
         text: The type of strings, ``h5py.string_dtype()``.
     """
     texts = descriptions(type(record))
@@ -121,17 +121,17 @@ def write_record(group: Any, record: Any, text: Any) -> None:
 
 
 def read_record(group: Any, cls: Any) -> Any:
-    """Read what `write_record` has written.
+    """Read a record that `write_record` has written.
 
     Args:
-        group: Of h5py.
+        group: A group of h5py.
         cls: The class of the record.
 
     Raises:
         KeyError: If something is missing.
         ValueError: If an array has the wrong kind.
     """
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     optional = {f.name for f in dataclasses.fields(cls) if _may_miss(f)}
     for name, kind in _fields(cls).items():
         is_attribute = kind in (bool, int, float, str)
@@ -140,38 +140,38 @@ def read_record(group: Any, cls: Any) -> Any:
                 continue
             raise KeyError(f"{group.name} has no {name!r}")
         if is_attribute:
-            found[name] = kind(group.attrs[name])
+            values[name] = kind(group.attrs[name])
         elif kind == _TEXT:
-            found[name] = tuple(group[name].asstr()[()])
+            values[name] = tuple(group[name].asstr()[()])
         elif kind is np.ndarray:
-            values = np.asarray(group[name][()])
+            array = np.asarray(group[name][()])
             is_flag = "boolean" in group[name].attrs
-            found[name] = values.astype(bool) if is_flag else values
+            values[name] = array.astype(bool) if is_flag else array
         elif kind == _AXES:
-            found[name] = _read_axes(group[name])
+            values[name] = _read_axes(group[name])
         elif dataclasses.is_dataclass(kind):
-            found[name] = read_record(group[name], kind)
+            values[name] = read_record(group[name], kind)
         else:
             parts = [(part.attrs["name"], part) for part in group[name].values()]
             value = typing.get_args(kind)[1]
-            found[name] = {key: read_record(part, value) for key, part in parts}
-    return cls(**found)
+            values[name] = {key: read_record(part, value) for key, part in parts}
+    return cls(**values)
 
 
 def segment(key: str) -> str:
-    """Return the name of a group for a key; distinct keys stay distinct.
+    """Return the name of a group for a key; distinct keys have distinct names.
 
     Example:
         >>> segment("Ratio a/b c")
         'Ratio a%2Fb c'
     """
-    out = re.sub(r"[\x00-\x1f%/]", lambda found: f"%{ord(found[0]):02X}", key) or "%"
+    out = re.sub(r"[\x00-\x1f%/]", lambda match: f"%{ord(match[0]):02X}", key) or "%"
     return out.replace(".", "%2E") if set(out) == {"."} else out
 
 
 @ft.cache
 def _fields(cls: Any) -> dict[str, Any]:
-    """Return what each field is, without None and without shapes of arrays."""
+    """Return the type of each field, without None and without shapes of arrays."""
     return {name: _plain(kind) for name, kind in typing.get_type_hints(cls).items()}
 
 
@@ -188,7 +188,7 @@ def _may_miss(field: Any) -> bool:
 
 
 def _group(parent: Any, name: str, about: str) -> Any:
-    # Readers then find parts in the order in which they were written.
+    # Readers then see parts in the order in which they were written.
     group = parent.create_group(name, track_order=True)
     if about:
         group.attrs["description"] = about
@@ -237,6 +237,6 @@ def _read_axes(group: Any) -> tuple[Axis, ...]:
             continue
         labels = axis["labels"]
         text = labels.dtype.kind == "O"
-        found = labels.asstr()[()] if text else labels[()]
-        axes.append(Axis(name, labels=tuple(found.tolist()), title=title))
+        values = labels.asstr()[()] if text else labels[()]
+        axes.append(Axis(name, labels=tuple(values.tolist()), title=title))
     return tuple(axes)

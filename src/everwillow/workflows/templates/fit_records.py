@@ -1,4 +1,4 @@
-"""What a template fit reports of its parameters, its minimum, penalty and toys."""
+"""Records and remarks on parameters, minimum, penalty and toys of a template fit."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,7 +34,7 @@ NO_PENALTY = 1e-20
 def template_parameters(
     model: TemplateModel, result: FitResult, unconstrained: Mapping[Key, float]
 ) -> Parameters:
-    """Return the table of parameters of a template fit."""
+    """Return the record of the parameters of a template fit."""
     return parameters_of(
         result,
         interest=model.interest,
@@ -45,7 +45,7 @@ def template_parameters(
 
 
 def template_summary(model: TemplateModel, result: FitResult) -> FitSummary:
-    """Return how a template fit ended."""
+    """Return the summary of a template fit."""
     saturated = None
     if bool(result.success):
         saturated = chi_square(saturated_test(model, result))
@@ -53,7 +53,7 @@ def template_summary(model: TemplateModel, result: FitResult) -> FitSummary:
 
 
 def _penalty_of(model: TemplateModel, result: FitResult) -> float | None:
-    """Return what the regularisation adds to -ln L; None without any."""
+    """Return the penalty of the regularisation in -ln L; None without one."""
     if model.terms.penalty is None:
         return None
     main = model.observation["main"]
@@ -65,46 +65,48 @@ def _penalised(model: TemplateModel, params: Any, main: Any) -> Any:
 
 
 def penalty_remarks(summary: FitSummary) -> tuple[str, ...]:
-    """Return remarks on where the penalty of a regularised fit enters."""
+    """Return remarks on the penalty of a regularised fit."""
     if summary.penalty is None:
         return ()
     if abs(summary.penalty) < NO_PENALTY:
         return (
-            "The penalty of the regularisation is 0 after the fit: so it is for Asimov "
-            "data, and where a strength scales all bins of the histogram alike, so "
-            "that it does nothing. Parameters of single bins come with "
-            "parameters='AxisNorms PROCESS CHANNEL,... AXIS'.",
+            "The penalty of the regularisation is 0 after the fit. This is usual for "
+            "Asimov data. It also happens if one parameter scales all bins of the "
+            "histogram alike: the regularisation has no effect then. Parameters of "
+            "single bins are made by parameters='AxisNorms PROCESS CHANNEL,... AXIS'.",
         )
     return (
-        f"-ln L has the penalty of the regularisation in it, {summary.penalty:.6g}. "
-        "The test against the saturated model has not, but counts every parameter as "
-        "free: its p-value is rather too small.",
+        f"-ln L contains the penalty of the regularisation, {summary.penalty:.6g}. "
+        "The test against the saturated model does not contain it, but counts every "
+        "parameter as free: its p-value is too small.",
     )
 
 
 def degeneracy_remarks(model: TemplateModel, result: FitResult) -> tuple[str, ...]:
-    """Return sentences on parameters that the data hardly tell apart."""
+    """Return remarks on parameters that the data hardly distinguish."""
     if result.hessian is None or not len(result.free):
         return ()
     try:
-        found = degeneracies(model, result, correlation=0.99, likeness=0.999)
+        combinations = degeneracies(model, result, correlation=0.99, likeness=0.999)
     except NonFiniteError:
         return ()
     lines = [
         "The data hardly determine a combination of parameters: "
         + ", ".join(f"{name} ({weight:+.2f})" for name, weight in members.items())
         + "."
-        for members in found.members
+        for members in combinations.members
     ]
-    labels = found.labels
+    labels = combinations.labels
     lines += [
         f"{labels[i]} and {labels[j]} have the correlation {value:+.4f}."
-        for (i, j), value in zip(found.pairs, found.correlations, strict=True)
+        for (i, j), value in zip(
+            combinations.pairs, combinations.correlations, strict=True
+        )
     ]
     lines += [
         f"{labels[i]} and {labels[j]} have nearly the same effect on the data "
         f"({value:+.4f}): are they the same uncertainty?"
-        for (i, j), value in zip(found.alike, found.likeness, strict=True)
+        for (i, j), value in zip(combinations.alike, combinations.likeness, strict=True)
     ]
     return tuple(lines)
 
@@ -147,7 +149,7 @@ def toys_of(model: TemplateModel, number: int, seed: int) -> Toys:
 
 
 def _columns(state: Any, layout: Any, rows: int) -> Float[np.ndarray, "rows size"]:
-    """Return the entries of a State of toys beside each other, NaN for None."""
+    """Return the entries of a State of toys as columns, NaN for None."""
     parts = [
         np.full((rows, size), np.nan)
         if value is None

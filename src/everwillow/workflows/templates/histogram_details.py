@@ -1,6 +1,6 @@
-"""What records of histograms have beyond values: parts of errors, and variations.
+"""Parts of errors and variations in the records of histograms.
 
-What would tell the values of hidden parameters is taken out of them again.
+Entries that reveal the values of hidden parameters are removed.
 """
 
 import dataclasses
@@ -37,18 +37,18 @@ def with_breakdown(
         outcome: The record of a mapping.
         factor: The rows of the factor of the covariance that belong to its values.
         model: The model.
-        result: Its fit.
+        result: The fit of the model.
         groups: The systematics of each group.
     """
     labels, covariance = result.labels, result.covariance
     root = programs.call(root_of, covariance, np.ones(len(labels), bool)).matrix
-    # The covariance of values with parameters; divided by the width of a constraint it
-    # is the shift for a fluctuation of the auxiliary measurement.
+    # The covariance of values with parameters over the width of a constraint is the
+    # shift of the values when the auxiliary measurement moves by its error.
     shifts = factor[:, : len(labels)] @ np.asarray(root).T
     constraints = model.constraints
     widths = centers_and_widths(constraints, result.layout)[1][list(result.free)]
     squares = (shifts / np.where(np.isnan(widths), np.inf, widths)) ** 2
-    # Without an auxiliary measurement there is nothing to tell.
+    # A group without an auxiliary measurement has no global impact.
     groups = {
         name: inside
         for name, names in groups.items()
@@ -58,7 +58,7 @@ def with_breakdown(
         [squares[:, np.isin(labels, names)].sum(1) for names in groups.values()]
     ).reshape(len(groups), -1)
     rest = np.clip((factor**2).sum(1) - squares.sum(1), 0, None)
-    start, found = 0, {}
+    start, histograms = 0, {}
     for name, histogram in outcome.histograms.items():
         shape = histogram.prefit.values.shape
         stop = start + histogram.prefit.values.size
@@ -67,16 +67,16 @@ def with_breakdown(
             np.sqrt(parts[:, start:stop]).reshape(-1, *shape),
             np.sqrt(rest[start:stop]).reshape(shape),
         )
-        found[name] = dataclasses.replace(histogram, breakdown=breakdown)
+        histograms[name] = dataclasses.replace(histogram, breakdown=breakdown)
         start = stop
-    return dataclasses.replace(outcome, histograms=found)
+    return dataclasses.replace(outcome, histograms=histograms)
 
 
 def blinded(outcome: MappingOutcome) -> MappingOutcome:
-    """Leave out what tells the values of hidden parameters."""
+    """Remove entries that reveal the values of hidden parameters."""
     histograms = {name: _blinded(h) for name, h in outcome.histograms.items()}
-    seen = all(h.data is not None for h in histograms.values())
-    covariance = outcome.postfit_covariance if seen else None
+    has_data = all(h.data is not None for h in histograms.values())
+    covariance = outcome.postfit_covariance if has_data else None
     return dataclasses.replace(
         outcome, histograms=histograms, postfit_covariance=covariance
     )
@@ -84,14 +84,14 @@ def blinded(outcome: MappingOutcome) -> MappingOutcome:
 
 def _blinded(histogram: HistogramResult) -> HistogramResult:
     if histogram.data is None:
-        # The parts of an error tell it, and with it what scales the yields.
+        # Parts of errors and variations reveal what scales the yields.
         return dataclasses.replace(
             histogram, postfit=None, breakdown=None, postfit_variations=None
         )
     if histogram.postfit is None:
         return histogram
     post = dataclasses.replace(histogram.postfit, processes=None)
-    # What a moved parameter changes tells what scales its process.
+    # Variations reveal what scales a process.
     return dataclasses.replace(histogram, postfit=post, postfit_variations=None)
 
 
@@ -103,19 +103,19 @@ def with_variations(
     names: Sequence[str],
     unconstrained: Mapping[Any, float],
 ) -> list[MappingOutcome]:
-    """Add what the histograms are when parameters move, one at a time.
+    """Add the histograms with one parameter moved at a time.
 
-    They are evaluated where the parameter is, not continued linearly, so that those
-    before the fit are the templates that were booked.
+    They are evaluated at the moved parameter, not extrapolated linearly, so that those
+    before the fit are the booked templates.
 
     Args:
         outcomes: The records of mappings.
         fn: All of these mappings, in this order.
         model: The model.
-        result: Its fit.
+        result: The fit of the model.
         names: The free parameters that are moved.
-        unconstrained: Errors before the fit of parameters without a constraint; what
-            has neither is not moved there.
+        unconstrained: Prefit errors of parameters without a constraint; parameters with
+            neither are not moved before the fit.
     """
     keys = {*map(str, model.constraints), *map(str, unconstrained)}
     moved = [name for name in names if name in keys or name.partition("[")[0] in keys]
@@ -141,6 +141,3 @@ def _with(
             part = Variations(side.names, np.asarray(up), np.asarray(down))
             histograms[name] = dataclasses.replace(histograms[name], **{field: part})
     return dataclasses.replace(outcome, histograms=histograms)
-
-
-__all__ = ["blinded", "with_breakdown", "with_variations"]

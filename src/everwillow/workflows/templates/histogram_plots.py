@@ -1,4 +1,4 @@
-"""Plots of one histogram of a template fit: before, after, and with moves."""
+"""Plots of one histogram of a template fit: before and after it, and varied."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -12,19 +12,19 @@ from everwillow.plotting.panels import EXTENSIVE
 from everwillow.workflows.templates.results import Expectation, HistogramResult
 
 
-# So many systematics are drawn in one plot of a template.
+# The number of systematics in one plot of a template.
 VARIATIONS_PER_PLOT = 6
 
 
 class HistogramStyle(NamedTuple):
-    """How histograms are drawn.
+    """The style of the plots of histograms.
 
     Attributes:
-        title: Above the plots.
+        title: The title of the plots.
         log: Whether axes of events are logarithmic.
         per_width: Whether to divide events by the widths of bins; None where these are
             unequal.
-        counts: Whether data are numbers of events, with intervals of their own.
+        counts: Whether data are numbers of events, with asymmetric intervals.
     """
 
     title: str
@@ -34,7 +34,7 @@ class HistogramStyle(NamedTuple):
 
 
 def divided(per_width: bool | None, axes: Sequence[Axis]) -> bool | None:  # noqa: FBT001
-    """Return whether to divide by widths, which not all bins have."""
+    """Return whether to divide by bin widths; None for axes without widths."""
     has = len(axes) == 1 and axes[0].edges is not None
     return per_width if has else None
 
@@ -45,9 +45,9 @@ def histogram_figures(
     """Yield names and figures of a histogram.
 
     Args:
-        name: What the names begin with.
+        name: The beginning of the names.
         histogram: The histogram.
-        style: How it is drawn.
+        style: The style of the plots.
     """
     draw, post = _Drawing(histogram, style), histogram.postfit
     if histogram.data is not None and histogram.processes(prefit=True):
@@ -78,7 +78,7 @@ def pages_of(
     """Yield the names of plots, and the variations that each shows.
 
     Args:
-        name: What the names begin with; several plots are numbered.
+        name: The beginning of the names; several plots are numbered.
         variations: Values up and down, by systematic.
     """
     every = list(variations.items())
@@ -106,7 +106,7 @@ class _Drawing:
         }
         self.shown: dict[str, Any] = self.options | {
             "quantity": self.quantity,
-            # What may be negative has no ratios.
+            # Values that may be negative have no ratios.
             "below": "ratio" if counts else "difference",
         }
 
@@ -118,7 +118,7 @@ class _Drawing:
         return plotting.template_distribution(
             samples=_filled(histogram.processes(prefit=prefit)),
             observed=histogram.data,
-            # Counts have intervals of their own, which are not symmetric.
+            # Counts have asymmetric intervals, which the plot computes.
             observed_errors=None if self.style.counts else histogram.data_errors,
             errors=side.errors,
             prefit=None if prefit else histogram.prefit.values,
@@ -127,7 +127,7 @@ class _Drawing:
         )
 
     def measured(self) -> Any:
-        """Draw what has no parts: data and the fit of them, or a result alone."""
+        """Draw a histogram without processes: data and fit, or the fit alone."""
         histogram = self.histogram
         post, before = histogram.postfit, histogram.prefit
         assert post is not None
@@ -157,15 +157,15 @@ class _Drawing:
         )
 
     def uncertainties(self, post: Expectation) -> Any:
-        """Draw what errors after the fit come from."""
-        found = self.histogram.breakdown
-        assert found is not None
-        parts = dict(zip(found.groups, found.impacts, strict=True))
+        """Draw the parts of the errors after the fit."""
+        breakdown = self.histogram.breakdown
+        assert breakdown is not None
+        parts = dict(zip(breakdown.groups, breakdown.impacts, strict=True))
         return plotting.uncertainty_breakdown(
             axes=self.histogram.axes,
-            parts=parts | {"rest": found.rest},
+            parts=parts | {"rest": breakdown.rest},
             total=post.errors,
-            # Shares of what is near 0 say nothing.
+            # Relative errors of values near 0 have no meaning.
             values=post.values if self.quantity == EVENTS else None,
             quantity=self.quantity,
             title=self.style.title,
@@ -185,9 +185,6 @@ class _Drawing:
 
 
 def _filled(processes: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the processes that contribute, signals last: on top of a stack."""
+    """Return the processes that contribute, with the signals last, on top."""
     some = {name: part for name, part in processes.items() if np.any(part)}
     return dict(reversed(some.items()))
-
-
-__all__ = ["HistogramStyle", "divided", "histogram_figures", "pages_of"]

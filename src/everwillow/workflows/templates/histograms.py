@@ -55,7 +55,7 @@ SINGULAR = 1e-9
 
 
 class Histograms(NamedTuple):
-    """What a run says of histograms."""
+    """The histograms of a run, and remarks on them."""
 
     channels: dict[str, HistogramResult]
     mappings: dict[str, MappingOutcome]
@@ -72,7 +72,7 @@ class _JointMapping(eqx.Module):
 
 
 class _Evaluation(NamedTuple):
-    """Values, errors and factor of all mappings, and what processes contribute."""
+    """Values, errors and factor of all mappings, and contributions of processes."""
 
     result: MappingResult
     processes: Any
@@ -88,15 +88,19 @@ def histograms_of(
     fn = _JointMapping(every)
     rows = _rows(fn, model)
     columns = len(result.free) + model.fluctuations
-    wanted = bool(mappings) or breakdown
-    keep = wanted and rows * columns <= MAX_FACTOR_SIZE and result.hessian is not None
+    needs_factor = bool(mappings) or breakdown
+    keep = (
+        needs_factor
+        and rows * columns <= MAX_FACTOR_SIZE
+        and result.hessian is not None
+    )
     remarks: tuple[str, ...] = ()
     if bool(result.success) and result.hessian is None:
         remarks = (
             "The solver keeps no Hessian of so many parameters: there are no errors "
             "after the fit, no covariances and no impacts.",
         )
-    elif wanted and not keep:
+    elif needs_factor and not keep:
         remarks = (
             f"{rows} values with {columns} sources of errors are too many for a joint "
             "covariance: the chi2 of mappings, their covariances and the breakdown of "
@@ -123,10 +127,10 @@ def histograms_of(
         outcomes = [blinded(outcome) for outcome in outcomes]
         remarks = (
             *remarks,
-            "Parameters of interest are hidden. After the fit histograms without data "
-            "and what processes contribute were left out. That keeps them from a "
-            "glance only: expected yields after the fit, those of processes before it "
-            "and pulls are shown, and from these they can be computed.",
+            "Parameters of interest are hidden. After the fit, histograms without data "
+            "and contributions of processes were left out. The hidden values can still "
+            "be computed from results that are shown: expected yields after the fit, "
+            "yields of processes before the fit, and pulls.",
         )
     if not requested.options.covariances:
         none = dict.fromkeys(("prefit_covariance", "postfit_covariance"))
@@ -136,7 +140,7 @@ def histograms_of(
 
 
 def _physical(model: TemplateModel) -> TemplateModel:
-    """Return the model on physical scales: before a fit these are no secret."""
+    """Return the model on physical scales, which are not hidden before the fit."""
     if not model.hidden:
         return model
     values = {
@@ -181,14 +185,14 @@ def _evaluated(
     data: Any,
     propagated: MappingResult | None,
 ) -> _Evaluation:
-    """Add what processes contribute to values of mappings.
+    """Add the contributions of processes to values of mappings.
 
     Args:
         fn: The mappings.
         model: The model.
-        result: Its fit.
-        state: Where they are evaluated.
-        data: The data that the parameters follow; None before the fit.
+        result: The fit of the model.
+        state: The parameters at which they are evaluated.
+        data: The data that profiled parameters follow; None before the fit.
         propagated: Values with errors; None for errors of NaN.
     """
     params = state.to_pytree()
@@ -258,7 +262,7 @@ def _variance(model: TemplateModel, yields: np.ndarray) -> np.ndarray:
 
 
 class _HistogramRecords(NamedTuple):
-    """What the records of mappings are made of."""
+    """The values, errors and data from which the records of mappings are made."""
 
     model: TemplateModel
     result: FitResult
@@ -308,7 +312,7 @@ class _HistogramRecords(NamedTuple):
         return factor @ factor.T
 
     def rows(self, i: int) -> slice:
-        """Return where the values of a mapping are among those of all."""
+        """Return the positions of the values of a mapping among all values."""
         sizes = [
             sum(np.size(leaf) for leaf in jax.tree.leaves(values))
             for values in self.before.result.values
@@ -318,20 +322,20 @@ class _HistogramRecords(NamedTuple):
     def _prefit_chi2(
         self, i: int, mapping: AbstractHistogramMapping, covariance: Any
     ) -> ChiSquare:
-        """Compare the data with what was expected before the fit."""
+        """Compare the data with the expectation before the fit."""
         model, channels = self.model, self.model.layout.channels
         whole = self.before.result.values[0]
         yields = [np.ravel(whole[c.name]) for c in channels if not c.masked]
         counts = np.asarray(model.observation["main"]["counts"])
         variance = _variance(model, np.concatenate(yields))
-        seen = observed(
+        observation = observed(
             mapping, model.layout, counts, variance=variance, covariance=True
         )
-        flat = [np.ravel(leaf) for leaf in jax.tree.leaves(seen.values)]
-        mine = [np.ravel(v) for v in jax.tree.leaves(self.before.result.values[i])]
-        away = np.concatenate(flat) - np.concatenate(mine)
+        flat = [np.ravel(leaf) for leaf in jax.tree.leaves(observation.values)]
+        expected = [np.ravel(v) for v in jax.tree.leaves(self.before.result.values[i])]
+        away = np.concatenate(flat) - np.concatenate(expected)
         ndof = degrees_of_freedom(mapping, model.layout)
-        return _independent(away, np.asarray(seen.covariance) + covariance, ndof)
+        return _independent(away, np.asarray(observation.covariance) + covariance, ndof)
 
 
 def _independent(
@@ -382,7 +386,7 @@ def _key_of(part: Any) -> Any:
 
 
 def _subtree_at(tree: Any, path: tuple[Any, ...]) -> Any:
-    """Return the part of a tree at a path; None where it does not go so far."""
+    """Return the part of a tree at a path; None if the path does not exist."""
     for part in path:
         key = _key_of(part)
         if tree is None or (isinstance(tree, Mapping) and key not in tree):
@@ -392,11 +396,8 @@ def _subtree_at(tree: Any, path: tuple[Any, ...]) -> Any:
 
 
 def _quantity_at(mapping: AbstractHistogramMapping, path: tuple[Any, ...]) -> str:
-    """Return what the values of a mapping are, those of a part of a composite."""
+    """Return the quantity of the values of a mapping, or of a part of a composite."""
     if isinstance(mapping, Composite):
         parts = {part.key: part for part in mapping.mappings}
         return parts[_key_of(path[0])].quantity
     return mapping.quantity
-
-
-__all__ = ["Histograms", "histograms_of"]

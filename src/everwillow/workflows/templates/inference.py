@@ -50,12 +50,12 @@ def inferred(
 
     Args:
         model: The model.
-        result: Its fit, at a minimum and with a Hessian.
-        requested: What is requested.
+        result: The fit of the model, at a minimum and with a Hessian.
+        requested: The requested results.
         max_steps: As in `everwillow.fit`.
 
     Returns:
-        Fields of the results by name, and remarks.
+        The fields of the results by name, and remarks.
     """
     options = requested.options
     level, points = options.limit_level, options.scan_points
@@ -76,7 +76,7 @@ def inferred(
 
 
 class _FurtherFits(NamedTuple):
-    """A fit that further ones start from, and what they remark."""
+    """A fit, further fits that start from it, and their remarks."""
 
     model: TemplateModel
     result: FitResult
@@ -87,9 +87,9 @@ class _FurtherFits(NamedTuple):
         """Call a function on the fit, and keep its warnings as remarks."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            found = call(self.model, self.result, max_steps=self.max_steps, **options)
+            result = call(self.model, self.result, max_steps=self.max_steps, **options)
         self.remarks.extend(str(one.message) for one in caught)
-        return found
+        return result
 
     def best(self, name: str) -> float:
         """Return the value of a parameter after the fit."""
@@ -97,7 +97,7 @@ class _FurtherFits(NamedTuple):
         return float(values[layout.labels.index(name)])
 
     def points(self, name: str, count: int) -> Float[np.ndarray, " count"]:
-        """Return values some standard errors around the best one, inside of bounds."""
+        """Return values within some standard errors of the best one and the bounds."""
         place, bounds = self.result.labels.index(name), self.model.bounds
         lower, upper = (
             float(np.asarray(side)[self.result.free[place]])
@@ -109,20 +109,20 @@ class _FurtherFits(NamedTuple):
         """Return the intervals of parameters; None for no parameters."""
         if not names:
             return None
-        found = self._quietly(minos, names=list(names))
+        intervals = self._quietly(minos, names=list(names))
         return AsymmetricErrors(
-            names=found.names,
-            values=np.asarray(found.values, float),
-            lower=np.asarray(found.lower, float),
-            upper=np.asarray(found.upper, float),
-            lower_status=tuple(words_of(found.lower_status)),
-            upper_status=tuple(words_of(found.upper_status)),
-            cl=float(found.cl),
+            names=intervals.names,
+            values=np.asarray(intervals.values, float),
+            lower=np.asarray(intervals.lower, float),
+            upper=np.asarray(intervals.upper, float),
+            lower_status=tuple(words_of(intervals.lower_status)),
+            upper_status=tuple(words_of(intervals.upper_status)),
+            cl=float(intervals.cl),
         )
 
     def limit(self, name: str, level: float) -> Limit:
         """Return the upper limit on a parameter."""
-        found = limit_of(
+        record = limit_of(
             limits(
                 self.model,
                 name,
@@ -133,40 +133,40 @@ class _FurtherFits(NamedTuple):
             )
         )
         for kind in ("observed", "expected"):
-            if np.isnan(getattr(found, kind)).any():
+            if np.isnan(getattr(record, kind)).any():
                 self.remarks.append(
                     f"{kind.capitalize()} limits on {name}: not found, a fit failed or "
                     "they are beyond its upper bound. A scan shows more."
                 )
-        return found
+        return record
 
     def scan(self, name: str, count: int) -> Scan:
         """Scan a parameter."""
         values = self.points(name, count)
-        found = self._quietly(scan, name=name, values=values)
-        return Scan(values, _heights(found), self.best(name))
+        profile = self._quietly(scan, name=name, values=values)
+        return Scan(values, _heights(profile), self.best(name))
 
     def grid(self, pair: Pair, count: int) -> GridScan:
         """Scan two parameters."""
         first, second = (self.points(name, count) for name in pair)
-        found = self._quietly(scan_2d, names=pair, values=(first, second))
+        profile = self._quietly(scan_2d, names=pair, values=(first, second))
         best = np.array([self.best(name) for name in pair])
-        return GridScan(pair, first, second, _heights(found), best)
+        return GridScan(pair, first, second, _heights(profile), best)
 
     def contour(self, pair: Pair, levels: Sequence[float]) -> Contour:
         """Follow the contours of two parameters."""
         curves = {}
         for level in sorted(levels):
-            found = self._quietly(contour, names=pair, cl=level)
-            points = np.asarray(found.points, float).reshape(-1, 2)
-            curves[f"{level:g}"] = ContourCurve(level, points, bool(found.closed))
+            curve = self._quietly(contour, names=pair, cl=level)
+            points = np.asarray(curve.points, float).reshape(-1, 2)
+            curves[f"{level:g}"] = ContourCurve(level, points, bool(curve.closed))
         best = np.array([self.best(name) for name in pair])
         return Contour(pair, best, curves)
 
 
-def _heights(found: Any) -> np.ndarray:
-    heights = np.asarray(found.twice_delta_nll, float)
-    return np.where(np.asarray(found.success), heights, np.nan)
+def _heights(profile: Any) -> np.ndarray:
+    heights = np.asarray(profile.twice_delta_nll, float)
+    return np.where(np.asarray(profile.success), heights, np.nan)
 
 
 TOTAL = "total"
@@ -184,10 +184,10 @@ def impacts_of(
 
     Args:
         model: The model.
-        result: Its fit.
+        result: The fit of the model.
         groups: The free parameters of each group.
-        refit: Whether traditional impacts are by fits, too.
-        max_steps: Of these.
+        refit: Whether to compute traditional impacts also by fits.
+        max_steps: As in `everwillow.fit`, for these fits.
     """
     pois = _pois(model, result)
     if not pois:
@@ -198,7 +198,7 @@ def impacts_of(
         for name, names in groups.items()
         if (inside := [n for n in names if n not in pois])
     }
-    # Tables of the record say which parameters are held at their bounds.
+    # The tables say which parameters are held at their bounds.
     with held_is_known():
         ranking = rank(model, result, pois=pois, refit=refits, max_steps=max_steps)
         every = global_impacts(model, result, pois=pois, data_variance=None)
@@ -233,8 +233,8 @@ def _grouped(
     names: list[str] = list(members)
     columns: list[tuple[Any, Any]] = []
     if members:
-        found = group_impacts(result, pois=pois, groups=members)
-        columns += zip(found.traditional.T, found.auxiliary.T, strict=True)
+        grouped = group_impacts(result, pois=pois, groups=members)
+        columns += zip(grouped.traditional.T, grouped.auxiliary.T, strict=True)
     if model.diagnostics.simulated:
         parts = statistical_impacts(model, result, pois=pois)
         names += [DATA, SIMULATION]
@@ -257,22 +257,22 @@ def nonprofiled_of(
 
     Args:
         model: The model.
-        result: Its fit.
-        max_steps: Of each fit.
+        result: The fit of the model.
+        max_steps: As in `everwillow.fit`, for each fit.
     """
     pois = _pois(model, result)
     if not pois:
         return None
-    found = nonprofiled_impacts(model, result, pois=pois, max_steps=max_steps)
+    shifts = nonprofiled_impacts(model, result, pois=pois, max_steps=max_steps)
     groups = {name: model.groups[name] for name in sorted(model.groups)}
-    sides = found.envelope(groups) | {TOTAL: found.envelope()["total"]}
+    sides = shifts.envelope(groups) | {TOTAL: shifts.envelope()["total"]}
     both = np.array([np.asarray(side) for side in sides.values()])
     return NonprofiledShifts(
         interest=pois,
-        names=found.names,
-        widths=np.asarray(found.widths, float),
-        down=np.asarray(found.down, float),
-        up=np.asarray(found.up, float),
+        names=shifts.names,
+        widths=np.asarray(shifts.widths, float),
+        down=np.asarray(shifts.down, float),
+        up=np.asarray(shifts.up, float),
         groups=tuple(sides),
         grouped_down=both[:, 0].T,
         grouped_up=both[:, 1].T,

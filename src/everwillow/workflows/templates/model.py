@@ -1,4 +1,4 @@
-"""The model of a run: which data, which parameters, which of them are held."""
+"""The model of a run: its data, its parameters, and which of them are frozen."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -27,8 +27,8 @@ def model_of(spec: TemplateSpec, options: ModelOptions) -> tuple[TemplateModel, 
     """Return the model that is fitted, and the name of its data.
 
     Args:
-        spec: What the builder says.
-        options: Which model, and which data.
+        spec: The specification of the template fit.
+        options: The options of the model and of its data.
     """
     if options.sparse is not None:
         spec = dataclasses.replace(spec, sparse=bool(options.sparse))
@@ -66,12 +66,12 @@ def model_of(spec: TemplateSpec, options: ModelOptions) -> tuple[TemplateModel, 
     empty = 0.0 if options.likelihood == "poisson" else 1.0
     asimov = _asimov(with_counts, spec, empty)
     model = with_counts(np.asarray(asimov["main"]["counts"]))
-    # With the auxiliary data there too, or the fit would end between both.
+    # The auxiliary data are Asimov data as well; the minimum is elsewhere otherwise.
     return dataclasses.replace(model, observation=asimov), data
 
 
 def _chosen_data(spec: TemplateSpec, data: str | None) -> str:
-    """Return what to fit, or say what there is."""
+    """Return the name of the data; raise an error that lists all data otherwise."""
     missing = not np.all(np.isfinite(spec.observed))
     if data is None:
         data = OBSERVED
@@ -81,25 +81,25 @@ def _chosen_data(spec: TemplateSpec, data: str | None) -> str:
     if data == OBSERVED:
         raise ArgumentValueError(
             "data: there are no data, or not in all fitted channels. Add them with "
-            f"add_data, or say what to fit: {', '.join(names)}."
+            f"add_data, or choose other data: {', '.join(names)}."
         )
     hint = nearest(data, names)
     raise ArgumentValueError(
-        f"data: there is no {data!r}.{hint} There are: {', '.join(names)}."
+        f"data: there are no data {data!r}.{hint} The data are: {', '.join(names)}."
     )
 
 
 def _asimov(
     with_counts: Callable[[Any], TemplateModel], spec: TemplateSpec, empty: float
 ) -> dict[str, Any]:
-    """Return the Asimov data at the start values, auxiliary ones included.
+    """Return the Asimov data at the start values, including auxiliary data.
 
     Args:
-        with_counts: Makes the model of given counts.
-        spec: What the builder says.
-        empty: Counts where nothing is expected.
+        with_counts: A function that makes the model of given counts.
+        spec: The specification of the template fit.
+        empty: Counts in bins without expected events.
     """
-    # Variances may be those of the data, so there have to be some for a model to be.
+    # A model needs data, as their variances may be those of the data.
     nominal = nominal_yields(spec).sum(0)[: spec.layout.fitted]
     model = with_counts(np.where(nominal > 0, nominal, empty))
     held = {key: np.where(np.isnan(v), 0.0, v) for key, v in model.fixed.items()}
@@ -110,7 +110,7 @@ def _asimov(
 def _with_starts_and_frozen(
     model: TemplateModel, starts: Mapping[str, float], freeze: Any
 ) -> TemplateModel:
-    """Move the start values of systematics, and hold what is frozen."""
+    """Return the model with start values of systematics and frozen parameters."""
     for name in starts:
         if name not in model.state:
             raise unknown_key(name, model.state, where="starts")
@@ -133,7 +133,7 @@ def _with_starts_and_frozen(
 
 
 def _reported(model: TemplateModel, name: Key, value: float) -> float:
-    """Return a physical value on the scale of the model, which may be a hidden one."""
+    """Return a physical value on the scale of the model, which may be hidden."""
     hidden = model.terms.hidden
     if hidden is None:
         return float(value)
@@ -142,7 +142,7 @@ def _reported(model: TemplateModel, name: Key, value: float) -> float:
 
 
 def prefit_errors(model: TemplateModel, error: float | None) -> dict[Key, Any]:
-    """Return the errors before the fit of systematics without a constraint."""
+    """Return the prefit errors of systematics without a constraint."""
     if error is None:
         return {}
     return {

@@ -244,13 +244,13 @@ def _fixed(pieces: list[Token], spec: TemplateSpec) -> AbstractParameterModel:
 
 
 def _custom(pieces: list[Token], spec: TemplateSpec) -> AbstractParameterModel:
-    found = cast("Callable[..., Any]", imported(pieces[0]))
-    if not callable(found):
+    function = cast("Callable[..., Any]", imported(pieces[0]))
+    if not callable(function):
         raise pieces[0].error(
-            f"expected a function or a class, this is a {type(found).__name__}."
+            f"expected a function or a class, this is a {type(function).__name__}."
         )
-    more = {"spec": spec} if "spec" in inspect.signature(found).parameters else {}
-    return found(spec.layout, *(piece.text for piece in pieces[1:]), **more)
+    more = {"spec": spec} if "spec" in inspect.signature(function).parameters else {}
+    return function(spec.layout, *(piece.text for piece in pieces[1:]), **more)
 
 
 READERS: dict[str, Callable[[list[Token], TemplateSpec], AbstractParameterModel]] = {

@@ -1,4 +1,4 @@
-"""All plots of a template fit: of what goes in, and of what comes out."""
+"""All plots of a template fit: of its inputs and of its results."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -25,7 +25,7 @@ from everwillow.workflows.templates.histogram_plots import (
 from everwillow.workflows.templates.results import TemplateResults
 
 
-# Of larger matrices those parameters are drawn that correlate most.
+# Of larger matrices only the parameters with the largest correlations are drawn.
 LARGEST = 60
 
 
@@ -39,14 +39,14 @@ def input_figures(
     """Draw channels before the fit, and each template with its variations.
 
     Args:
-        spec: What the builder says.
-        title: Written above each plot; by default the name of the channel.
+        spec: The specification of the template fit.
+        title: Title of all plots; by default the name of the channel.
         log: Whether axes of events are logarithmic.
         per_width: Whether to divide events by the widths of bins, where these have
             any; by default where they are unequal.
 
     Returns:
-        Names of plots, and figures, one after the other.
+        An iterator over names of plots and figures.
     """
     layout = spec.layout
     table = np.zeros((2, len(layout.processes), layout.bins))
@@ -92,7 +92,7 @@ def _variation_figures(
     log: bool,  # noqa: FBT001
     per_width: bool | None,  # noqa: FBT001
 ) -> Iterator[tuple[str, Any]]:
-    """Draw a template with some of its variations at a time."""
+    """Draw a template with its variations, several in each plot."""
     name = spec.layout.processes[process]
     varied = dict(_variations(spec, channel.name, process, numbers[0]))
     for page, shown in pages_of(f"input_{channel.name}_{name}_variations", varied):
@@ -115,12 +115,14 @@ def _variations(
     """Yield systematics that move a template, with their yields up and down."""
     here, responses = spec.layout.bins_of(channel), spec.responses
     bins = spec.templates.bin[responses.row]
-    mine = (spec.templates.process[responses.row] == process) & (bins >= here.start)
-    mine &= bins < here.stop
+    in_template = (spec.templates.process[responses.row] == process) & (
+        bins >= here.start
+    )
+    in_template &= bins < here.stop
     half = responses.half
     for k, systematic in enumerate(spec.systematics):
         part = slice(int(responses.start[k]), int(responses.start[k + 1]))
-        keep = np.flatnonzero(mine[part]) + part.start
+        keep = np.flatnonzero(in_template[part]) + part.start
         if not keep.size:
             continue
         where = bins[keep] - here.start
@@ -142,17 +144,17 @@ def result_figures(
     log: bool = False,
     per_width: bool | None = None,
 ) -> Iterator[tuple[str, Any]]:
-    """Draw everything that is in results.
+    """Draw all results.
 
     Args:
-        results: Of `everwillow.workflows.templates.run`.
-        title: Written above each plot; by default what is drawn.
+        results: The results of `everwillow.workflows.templates.run`.
+        title: Title of all plots; by default the name of the histogram.
         log: Whether axes of events are logarithmic.
         per_width: Whether to divide events by the widths of bins, where these have
             any; by default where they are unequal.
 
     Returns:
-        Names of plots, and figures, one after the other.
+        An iterator over names of plots and figures.
     """
     counts = results.likelihood == "poisson"
     for name, channel in results.channels.items():
@@ -161,9 +163,9 @@ def result_figures(
     for key, mapping in results.mappings.items():
         for name, histogram in mapping.histograms.items():
             several = len(mapping.histograms) > 1
-            what = f"{key} {name}" if several else key
-            style = HistogramStyle(title or what, log, per_width, counts=False)
-            yield from histogram_figures(f"mapping_{what}", histogram, style)
+            head = f"{key} {name}" if several else key
+            style = HistogramStyle(title or head, log, per_width, counts=False)
+            yield from histogram_figures(f"mapping_{head}", histogram, style)
     yield from _parameter_figures(results.parameters, title)
     if results.covariance is not None:
         names, matrix = results.covariance.names, results.covariance.correlation
@@ -194,7 +196,7 @@ def _parameter_figures(
 
 
 def _most_correlated(names: Any, matrix: np.ndarray) -> list[str] | None:
-    """Return the names that are drawn of a large matrix, None for all."""
+    """Return the parameters of a large matrix that are drawn; None for all."""
     if len(names) <= LARGEST:
         return None
     others = np.where(np.eye(len(names), dtype=bool), 0.0, np.nan_to_num(matrix))
@@ -250,23 +252,23 @@ def _toy_figures(toys: Toys, title: str | None) -> Iterator[tuple[str, Any]]:
         )
 
 
-# Heights of the curves in a map, which are those of 68.3 % and 95 %.
+# Rise of -2 ln L of the 68.3 % and 95 % contours in a map.
 LEVELS = (2.30, 5.99)
-# Above this a map has one colour.
+# Above this rise a map has one colour.
 TOP = 12.0
 
 
 def inference_figures(
     results: TemplateResults, title: str | None
 ) -> Iterator[tuple[str, Any]]:
-    """Draw everything that further fits found.
+    """Draw the results of further fits.
 
     Args:
-        results: Of `everwillow.workflows.templates.run`.
-        title: Written above each plot.
+        results: The results of `everwillow.workflows.templates.run`.
+        title: Title of all plots.
 
     Returns:
-        Names of plots, and figures, one after the other.
+        An iterator over names of plots and figures.
     """
     intervals = results.asymmetric_errors
     known = () if intervals is None else intervals.names
@@ -295,7 +297,7 @@ def inference_figures(
         yield from _nonprofiled_figures(results.nonprofiled_impacts, title)
     penalised = results.regularisation
     curve = None if penalised is None else penalised.l_curve
-    # While the penalty is hidden there is nothing to be drawn against.
+    # A hidden penalty has no axis.
     if curve is not None and curve.penalty is not None:
         yield "l_curve", plotting.l_curve(curve, title=title)
 
@@ -305,10 +307,10 @@ def grid_figure(scan: GridScan, title: str | None) -> Any:
 
     Args:
         scan: The scan.
-        title: Written in bold on the left above the frame.
+        title: The title of the plot.
     """
     with Frame().panel((5.4, 4.2)) as (figure, axes):
-        # A point whose fit failed stays white.
+        # A point with a failed fit stays white.
         heights = np.ma.masked_invalid(scan.twice_delta_nll.T)
         image = axes.pcolormesh(
             scan.first,

@@ -1,19 +1,20 @@
-r"""Regularisation of template fits, from text, and the corner of its L-curve.
+r"""Regularisation of template fits: from text, and the corner of its L-curve.
 
-A strength :math:`\tau` trades the misfit X, what -ln L without the penalty is above
-that of a model that describes everything exactly, for the penalty P, the sum of squared
-curvatures. Drawn in logarithms the pairs form an L: on its steep leg noise is taken for
-structure, on its flat one the data are no longer described. Between them is the corner,
-where the curve bends most (Hansen, SIAM Rev. 34 (1992) 561).
+A strength :math:`\tau` balances the misfit X, the difference of -ln L without the
+penalty to that of a model that describes all data exactly, against the penalty P, the
+sum of squared curvatures. On logarithmic axes the pairs (X, P) of several strengths
+form an L: on its steep leg the fit follows statistical fluctuations, on its flat leg it
+does not describe the data. The corner between them is the point of largest curvature
+(Hansen, SIAM Rev. 34 (1992) 561).
 
 A minimum of :math:`X + w P` with :math:`w = e^{2\tau}` moves with w by
 :math:`-H^{-1} \nabla P`, so that :math:`P' = dP/dw = -\nabla P^T H^{-1} \nabla P`,
 which is minus the variance of P propagated from the fit, and :math:`X' = -w P'`. Second
-derivatives drop out of the curvature of :math:`(\ln X, \ln P)`,
+derivatives cancel in the curvature of :math:`(\ln X, \ln P)`,
 
 .. math:: \kappa = \frac{X P\,(X P + w P' (X + w P))}{|P'|\,(X^2 + w^2 P^2)^{3/2}},
 
-which is exact at every single point.
+which is exact at each point.
 """
 
 import dataclasses
@@ -45,17 +46,17 @@ from everwillow.workflows.templates.results import Regularisation, StrengthScan
 
 
 Smooth: TypeAlias = str | AbstractHistogramMapping | Curvature
-"""A histogram that a fit wishes to be smooth."""
+"""A histogram that is regularised towards smoothness."""
 
 Strength: TypeAlias = float | Sequence[float] | Literal["corner"]
-"""τ of all regularised histograms, of each, or that at the corner of the L-curve."""
+"""τ of all regularised histograms, or of each, or at the corner of the L-curve."""
 
 CORNER = "corner"
 _PARAMETERS = "Parameters"
 
 
 class NoCornerError(ArgumentValueError):
-    """An L-curve has no corner where that was to be the strength.
+    """The L-curve has no corner, but the strength at the corner was requested.
 
     Attributes:
         l_curve: The curve.
@@ -69,7 +70,7 @@ class NoCornerError(ArgumentValueError):
 
 
 class NamedParameters(eqx.Module):
-    """The values of parameters in a row, as a histogram to be smoothed."""
+    """The values of parameters in a row, as a histogram that is regularised."""
 
     patterns: tuple[str, ...] = eqx.field(static=True)
 
@@ -79,35 +80,35 @@ class NamedParameters(eqx.Module):
         for pattern in self.patterns:
             if not fnmatch.filter(params, pattern):
                 raise unknown_key(pattern, params, where="regularise")
-        chosen = [name for name in params if self._means(name)]
+        chosen = [name for name in params if self._matches(name)]
         return jnp.concatenate([jnp.ravel(params[name]) for name in chosen])
 
     def labels(self, params: Any) -> tuple[str, ...]:
-        """Return whose values these are."""
-        chosen = [name for name in params if self._means(name)]
+        """Return the name of the parameter of each value."""
+        chosen = [name for name in params if self._matches(name)]
         return tuple(np.repeat(chosen, [np.size(params[name]) for name in chosen]))
 
-    def _means(self, name: str) -> bool:
+    def _matches(self, name: str) -> bool:
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.patterns)
 
     def __repr__(self) -> str:
-        """Return how it is written."""
+        """Return the text of the option."""
         return " ".join((_PARAMETERS, *self.patterns))
 
 
 def curvatures_of(
     regularise: Smooth | Iterable[Smooth], strength: Strength | None, layout: Layout
 ) -> tuple[Curvature, ...]:
-    """Return what is to be smoothed, with its strengths.
+    """Return the curvatures that are regularised, with their strengths.
 
     Args:
         regularise: As in `everwillow.workflows.templates.run`.
-        strength: As there.
+        strength: As in `everwillow.workflows.templates.run`.
         layout: Channels and processes.
 
     Raises:
-        ArgumentValueError: If there are more strengths than histograms, or none to be
-            smoothed.
+        ArgumentValueError: If the number of strengths is not valid, or no histogram is
+            regularised.
     """
     one = isinstance(regularise, str | AbstractHistogramMapping | Curvature)
     given: Any = (regularise,) if one else tuple(regularise)
@@ -159,17 +160,17 @@ def smoothed(
     strengths: Sequence[float] | None,
     max_steps: int,
 ) -> tuple[TemplateModel, Regularisation | None]:
-    """Make the L-curve that is asked for, and take its corner if that is asked for.
+    """Make the L-curve, and use its corner as strength, if the options request it.
 
     Args:
         model: The model, regularised or not.
         strength: As in `everwillow.workflows.templates.run`.
-        strengths: Those of the L-curve; None for none.
-        max_steps: Of each fit.
+        strengths: The strengths of the L-curve; None for no L-curve.
+        max_steps: As in `everwillow.fit`, for each fit.
 
     Raises:
-        ArgumentValueError: If there is nothing that is regularised.
-        NoCornerError: If the curve has no corner; has the curve.
+        ArgumentValueError: If nothing is regularised.
+        NoCornerError: If the curve has no corner; the error has the curve.
     """
     penalty = model.terms.penalty
     if penalty is None:
@@ -179,10 +180,10 @@ def smoothed(
                 settings={"regularise": NameOnly},
             )
         return model, None
-    found = None
+    scan = None
     if strengths is not None:
         curve = l_curve(model, np.asarray(strengths, float), max_steps=max_steps)
-        found = StrengthScan(
+        scan = StrengthScan(
             strengths=curve.strengths,
             nll=curve.nll,
             misfit=curve.misfit,
@@ -191,48 +192,48 @@ def smoothed(
             penalty=None if model.hidden else curve.penalty,
         )
     if strength == CORNER:
-        model = with_strength(model, _corner(found))
+        model = with_strength(model, _corner(scan))
     assert model.terms.penalty is not None
     curvatures = model.terms.penalty.curvatures
     names = tuple(
         getattr(part.mapping, "key", None) or repr(part.mapping) for part in curvatures
     )
     values = np.array([float(part.strength) for part in curvatures])
-    return model, Regularisation(names, values, found)
+    return model, Regularisation(names, values, scan)
 
 
-def _corner(found: StrengthScan | None) -> float:
-    if found is None:
+def _corner(scan: StrengthScan | None) -> float:
+    if scan is None:
         raise ArgumentValueError(
-            "strength: 'corner' is that of the L-curve. Ask for one: {l_curve}.",
+            "strength: 'corner' is the corner of the L-curve. Ask for one: {l_curve}.",
             settings={"l_curve": ...},
         )
-    if np.isnan(found.corner):
-        low, high = found.strengths[0], found.strengths[-1]
+    if np.isnan(scan.corner):
+        low, high = scan.strengths[0], scan.strengths[-1]
         raise NoCornerError(
             f"strength: the L-curve from {low:g} to {high:g} has no corner. Scan "
             "further, or more finely, with {l_curve}, or choose a number.",
-            found,
+            scan,
             settings={"l_curve": NameOnly},
         )
-    return found.corner
+    return scan.corner
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
 class LCurve:
     r"""Fits with a regularisation of several strengths.
 
-    Where a fit failed all is NaN, and its status tells why.
+    All numbers of a failed fit are NaN, and its status gives the reason.
 
     Attributes:
         strengths: τ, ascending, shape ``(m,)``.
         nll: -ln L without the penalty, shape ``(m,)``.
-        misfit: That less the -ln L of a model that describes data and auxiliary data
+        misfit: `nll` minus the -ln L of a model that describes data and auxiliary data
             exactly, shape ``(m,)``.
         penalty: The sum of squared curvatures of all regularised histograms, without
             the weight :math:`e^{2\tau}`, shape ``(m,)``.
-        curvature: Of the curve of ``(ln misfit, ln penalty)``, positive where it bends
-            like an L, shape ``(m,)``; NaN where the fit left no Hessian.
+        curvature: The curvature of the curve ``(ln misfit, ln penalty)``, positive
+            where it bends like an L, shape ``(m,)``; NaN where a fit has no Hessian.
         fits: The fits.
     """
 
@@ -245,10 +246,10 @@ class LCurve:
 
     @property
     def corner(self) -> float:
-        """The strength at which the curve bends more than next to it.
+        """The strength at the largest local maximum of the curvature.
 
-        Of several corners the sharpest. NaN if there is none: curves of problems that
-        need no regularisation just end on the weak side, bent or not.
+        NaN if there is no local maximum: curves of problems that need no regularisation
+        end on the weak side without a corner.
         """
         known = np.where(np.isfinite(self.curvature), self.curvature, -np.inf)
         inner = known[1:-1]
@@ -258,7 +259,7 @@ class LCurve:
         return float(self.strengths[1 + np.argmax(np.where(local, inner, -np.inf))])
 
     def __repr__(self) -> str:
-        """Return a line that tells what was scanned and where the corner is."""
+        """Return the range of strengths and the corner in one line."""
         good = sum(bool(one.success) for one in self.fits)
         return (
             f"LCurve(strengths {self.strengths[0]:g} to {self.strengths[-1]:g}, corner "
@@ -275,9 +276,9 @@ def l_curve(
     max_steps: int = 256,
     minimise: Callable[..., FitResult] = fit,
 ) -> LCurve:
-    """Fit a regularised model with several strengths, from the weakest on.
+    """Fit a regularised model with several strengths, in ascending order.
 
-    Each fit starts from the one before, and all run the same compiled program.
+    Each fit starts at the minimum before, and all run the same compiled program.
 
     Args:
         model: A template model with regularisation.
@@ -285,7 +286,7 @@ def l_curve(
         observation: Data; those of the model if None.
         fixed: As in `everwillow.fit`.
         max_steps: As in `everwillow.fit`.
-        minimise: What fits, in place of `everwillow.fit`, with the same arguments.
+        minimise: A function in place of `everwillow.fit`, with the same arguments.
 
     Returns:
         The curve; failed fits are NaN.
@@ -339,7 +340,7 @@ def l_curve(
 
 
 class _Penalty(eqx.Module):
-    """The penalty without its weight as a function of parameters."""
+    """The penalty without its weight, as a function of the parameters."""
 
     terms: FlatTemplates
     main: Any
@@ -355,18 +356,18 @@ def _point(
     """Return -ln L without the penalty, misfit, penalty and curvature."""
     if result.hessian is None:
         none = jnp.zeros((len(result.free),) * 2)
-        found = propagate(bare, result, none, throw=False)
+        propagated = propagate(bare, result, none, throw=False)
     else:
-        found = propagate(bare, result, throw=False)
-    penalty = float(found.values)
-    slope = -(float(found.errors) ** 2) if result.hessian is not None else np.nan
+        propagated = propagate(bare, result, throw=False)
+    penalty = float(propagated.values)
+    slope = -(float(propagated.errors) ** 2) if result.hessian is not None else np.nan
     misfit = float(saturated_test(model, result, data).statistic) / 2
     nll = float(result.nll) - weight * penalty
     return nll, misfit, penalty, bent(misfit, penalty, slope, weight)
 
 
 def bent(misfit: float, penalty: float, slope: float, weight: float) -> float:
-    """Return the curvature of an L-curve, NaN where its logarithms do not exist.
+    """Return the curvature of an L-curve; NaN where its logarithms do not exist.
 
     Args:
         misfit: X.
@@ -384,15 +385,3 @@ def bent(misfit: float, penalty: float, slope: float, weight: float) -> float:
     size = (misfit**2 + (weight * penalty) ** 2) ** 1.5
     turn = both + weight * slope * (misfit + weight * penalty)
     return both * turn / (-slope * size)
-
-
-__all__ = [
-    "LCurve",
-    "NoCornerError",
-    "Smooth",
-    "Strength",
-    "bent",
-    "curvatures_of",
-    "l_curve",
-    "smoothed",
-]

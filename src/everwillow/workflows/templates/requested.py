@@ -1,8 +1,8 @@
-"""The results that are requested of a template fit, checked before anything runs.
+"""The results that the options of a template fit request, checked before it runs.
 
-Options name parameters by patterns and mappings by text. Here they become the labels of
-parameters and mappings, and what would reveal the value of a hidden parameter is left
-out.
+Options name parameters by patterns and mappings by text. This module resolves them to
+labels of parameters and to mappings, and leaves out results that reveal the value of a
+hidden parameter.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,13 +26,13 @@ from everwillow.workflows.templates.options import COMMA, Names, Pair, ResultOpt
 
 @dataclass(frozen=True, slots=True)
 class RequestedResults:
-    """What is computed besides a fit, by the labels of parameters.
+    """Results that are computed besides a fit, by the labels of parameters.
 
     Attributes:
-        options: The options: what is only switched on, and numbers.
+        options: The options, for switches and numbers.
         groups: Groups of parameters for impacts: those of systematics, and others.
         mappings: Mappings that are evaluated.
-        variations: Parameters that histograms are evaluated for, moved.
+        variations: Parameters that are moved to evaluate histograms.
         minos: Parameters with asymmetric errors.
         scans: Parameters that are scanned.
         grids: Pairs of parameters that are scanned.
@@ -41,7 +41,7 @@ class RequestedResults:
         projections: Projections that are tested against free bins.
         toys: Whether toys are fitted.
         unconstrained: Errors before the fit of parameters without a constraint.
-        remarks: What was left out because it would reveal hidden values.
+        remarks: Remarks on results that were left out as they reveal hidden values.
     """
 
     options: ResultOptions
@@ -60,7 +60,7 @@ class RequestedResults:
 
     @property
     def options_with_fits(self) -> tuple[str, ...]:
-        """The options that ask for results which need a minimum."""
+        """The options that request results which need a minimum."""
         requested = {
             "impacts": self.options.impacts,
             "projections": self.projections,
@@ -86,7 +86,7 @@ def requested_results(
         toys: Whether toys are fitted.
 
     Raises:
-        ArgumentTypeError: If something that should be names is none.
+        ArgumentTypeError: If an option has no names where names are expected.
         ArgumentValueError: If a parameter is frozen, cannot be moved or cannot be zero
             where it has to be.
         UnknownKeyError: If there is no such parameter, channel or process.
@@ -107,7 +107,7 @@ def requested_results(
     projections = (projections,) if isinstance(projections, str) else projections
     free_projections(model, projections)
     pairs = {name for pair in (*grids, *contours) for name in pair}
-    # The expected limits would reveal what is hidden; of the others the bounds.
+    # Expected limits reveal a hidden parameter; intervals and scans reveal its bounds.
     without_limits = set(map(str, model.hidden)) & set(limits)
     revealing = _revealing_bounds(labels) & {*minos, *singles, *pairs}
     everything = "*" if options.variations is True else options.variations
@@ -129,12 +129,12 @@ def requested_results(
 
 
 def _left_out(limits: set[str], others: set[str]) -> tuple[str, ...]:
-    """Return remarks on what would reveal hidden values."""
+    """Return remarks on results that reveal hidden values."""
     remarks = []
     if limits:
         remarks.append(
-            f"Limits on {', '.join(sorted(limits))} were left out: the expected ones "
-            "would tell the hidden number."
+            f"Limits on {', '.join(sorted(limits))} were left out: the expected limits "
+            "reveal the hidden number."
         )
     if others:
         remarks.append(
@@ -145,7 +145,7 @@ def _left_out(limits: set[str], others: set[str]) -> tuple[str, ...]:
 
 
 def _revealing_bounds(labels: "_ParameterLabels") -> set[str]:
-    """Return the parameters whose bounds would reveal the hidden number.
+    """Return the parameters whose bounds reveal the hidden number.
 
     Bounds are shifted and scaled as the values are.
     """
@@ -157,14 +157,14 @@ def _revealing_bounds(labels: "_ParameterLabels") -> set[str]:
     shifted = np.asarray(numbers.offset) != 0
     scaled = np.asarray(numbers.factor) != 1
     bounded = np.isfinite(lower) | np.isfinite(upper)
-    # Zero stays where it is if it is multiplied.
+    # A factor does not move a bound at zero.
     beside_zero = np.isfinite(lower) & (lower != 0) | np.isfinite(upper) & (upper != 0)
     revealing = (shifted & bounded) | (scaled & beside_zero)
     return {labels.labels[i] for i in np.flatnonzero(revealing)}
 
 
 def _check_can_be_zero(labels: "_ParameterLabels", names: Sequence[str]) -> None:
-    """Refuse limits on what cannot be zero."""
+    """Refuse limits on parameters that cannot be zero."""
     lower = np.asarray(labels.model.bounds.lower)
     hidden = set(map(str, labels.model.hidden))
     for name in names:
@@ -177,12 +177,13 @@ def _check_can_be_zero(labels: "_ParameterLabels", names: Sequence[str]) -> None
 
 
 def _check_movable(labels: "_ParameterLabels") -> None:
-    """Refuse impacts of frozen parameters if there are none with a width."""
+    """Refuse impacts of frozen parameters if none has a constraint."""
     frozen = {labels.labels[i].split("[")[0] for i in np.flatnonzero(labels.frozen)}
     if not frozen & set(map(str, labels.model.constraints)):
         raise ArgumentValueError(
             "nonprofiled_impacts: no parameter with a constraint is frozen, so "
-            "there is nothing to move. Freeze what the data must not constrain."
+            "there is nothing to move. Freeze the parameters that the data must not "
+            "constrain."
         )
 
 
@@ -190,17 +191,17 @@ def _groups(
     labels: "_ParameterLabels", more: Mapping[str, str | Sequence[str]]
 ) -> dict[str, list[str]]:
     """Return the free parameters of each group, in the order of the names."""
-    found = {
+    groups = {
         group: [n for n in names if not labels.frozen[labels.labels.index(n)]]
         for group, names in labels.model.groups.items()
     }
     for group, patterns in more.items():
-        mine = found.setdefault(group, [])
+        members = groups.setdefault(group, [])
         names = labels.chosen(patterns, f"groups[{group!r}]")
-        mine += [name for name in names if name not in mine]
+        members += [name for name in names if name not in members]
     if FREE in labels.layout.keys:
-        found[SIMULATION] = list(labels.chosen(FREE, "groups"))
-    return {name: found[name] for name in sorted(found) if found[name]}
+        groups[SIMULATION] = list(labels.chosen(FREE, "groups"))
+    return {name: groups[name] for name in sorted(groups) if groups[name]}
 
 
 class _ParameterLabels:
@@ -218,29 +219,32 @@ class _ParameterLabels:
     def chosen(
         self, given: Names, where: str, *, interest: bool = False
     ) -> tuple[str, ...]:
-        """Return the free parameters that names and patterns mean.
+        """Return the free parameters that match names and patterns.
 
         Args:
-            given: Names and patterns, or whether all parameters of interest.
+            given: Names and patterns; True for all parameters of interest, False for
+                none.
             where: The argument, for messages.
-            interest: Whether patterns mean parameters of interest only.
+            interest: Whether patterns match parameters of interest only.
         """
         if given is False:
             return ()
         if given is True:
-            mine = np.isin(self.labels, [str(name) for name in self.model.interest])
-            return tuple(self.labels[i] for i in np.flatnonzero(mine & ~self.frozen))
+            of_interest = np.isin(
+                self.labels, [str(name) for name in self.model.interest]
+            )
+            return tuple(
+                self.labels[i] for i in np.flatnonzero(of_interest & ~self.frozen)
+            )
         given = (given,) if isinstance(given, str) else given
         marks = np.zeros(self.layout.size, bool)
         for name in given:
-            found, named = meant_elements(name, self.layout, where=where)
+            elements, named = meant_elements(name, self.layout, where=where)
             if interest and not named:
-                found = found & np.isin(self.labels, self.model.interest)
-            if not (found & ~self.frozen).any():
-                raise ArgumentValueError(
-                    f"{where}: {name!r} is frozen, so nothing of it is left."
-                )
-            marks |= found & ~self.frozen
+                elements = elements & np.isin(self.labels, self.model.interest)
+            if not (elements & ~self.frozen).any():
+                raise ArgumentValueError(f"{where}: {name!r} is frozen.")
+            marks |= elements & ~self.frozen
         return tuple(self.labels[i] for i in np.flatnonzero(marks))
 
     def singles_and_pairs(
@@ -251,11 +255,11 @@ class _ParameterLabels:
         pairs: dict[Pair, None] = {}
         for one in (given,) if isinstance(given, str) else given:
             parts = self._parts(one, where)
-            found = [self._single(part, where) for part in parts]
-            if len(found) == 1:
-                singles[found[0]] = None
-            elif len(found) == 2 and found[0] != found[1]:
-                pairs[found[0], found[1]] = None
+            names = [self._single(part, where) for part in parts]
+            if len(names) == 1:
+                singles[names[0]] = None
+            elif len(names) == 2 and names[0] != names[1]:
+                pairs[names[0], names[1]] = None
             else:
                 raise ArgumentValueError(
                     f"{where}: expected one parameter or two different ones: {one!r}."
@@ -274,13 +278,13 @@ class _ParameterLabels:
         )
 
     def _single(self, name: str, where: str) -> str:
-        found, _ = meant_elements(name, self.layout, where=where)
-        if found.sum() != 1:
+        elements, _ = meant_elements(name, self.layout, where=where)
+        if elements.sum() != 1:
             raise ArgumentValueError(
-                f"{where}: {name!r} means {int(found.sum())} parameters. Name one, "
-                f"such as {self.labels[int(np.argmax(found))]!r}."
+                f"{where}: {name!r} matches {int(elements.sum())} parameters. Name "
+                f"one, such as {self.labels[int(np.argmax(elements))]!r}."
             )
-        i = int(np.argmax(found))
+        i = int(np.argmax(elements))
         if self.frozen[i]:
             raise ArgumentValueError(
                 f"{where}: {name!r} is frozen, so it cannot be moved."
@@ -291,9 +295,9 @@ class _ParameterLabels:
 def _mappings(
     mappings: Sequence[str | AbstractHistogramMapping], layout: Layout
 ) -> tuple[AbstractHistogramMapping, ...]:
-    """Read mappings, and check that the channels have what they name."""
+    """Read mappings, and check the channels, axes and processes that they name."""
     mappings = [mappings] if isinstance(mappings, str) else mappings
-    found: dict[str, AbstractHistogramMapping] = {}
+    by_key: dict[str, AbstractHistogramMapping] = {}
     for one in mappings:
         is_one = isinstance(one, AbstractHistogramMapping)
         mapping = one if is_one else parse_mapping(one)
@@ -301,5 +305,5 @@ def _mappings(
             mapping.axes(layout)
         except UnknownKeyError as error:
             raise UnknownKeyError(f"mapping {mapping.key!r}: {error}") from error
-        found[mapping.key] = mapping
-    return tuple(found.values())
+        by_key[mapping.key] = mapping
+    return tuple(by_key.values())

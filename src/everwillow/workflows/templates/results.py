@@ -1,4 +1,4 @@
-"""What only template fits find, as records of NumPy arrays; the rest is in `report`."""
+"""Results of template fits as records of NumPy arrays, in addition to `report`."""
 
 from collections.abc import Mapping
 
@@ -25,7 +25,7 @@ from everwillow.workflows.report import (
 
 @record
 class Expectation:
-    """What is expected in the bins of a histogram."""
+    """The expected values of the bins of a histogram."""
 
     values: Float[np.ndarray, "..."] = about(
         "What is expected, in the shape of the axes."
@@ -40,7 +40,7 @@ class Expectation:
 
 @record
 class Breakdown:
-    """Where the errors of the bins of a histogram come from."""
+    """The parts of the errors of the bins of a histogram."""
 
     groups: tuple[str, ...] = about("Names of groups of systematics.")
     impacts: Float[np.ndarray, "groups ..."] = about(
@@ -100,10 +100,10 @@ class HistogramResult:
     )
 
     def processes(self, *, prefit: bool = False) -> dict[str, np.ndarray]:
-        """Return what each process contributes, by name; empty if that is not known.
+        """Return the contribution of each process by name; empty if it is not known.
 
         Args:
-            prefit: Whether before the fit.
+            prefit: Whether to return the contributions before the fit.
         """
         side = self.prefit if prefit else self.postfit
         if side is None or side.processes is None:
@@ -169,7 +169,7 @@ class StrengthScan:
 
 @record
 class Regularisation:
-    """Which histograms the fit wished to be smooth, and how much."""
+    """The regularised histograms of a fit, and the strengths."""
 
     histograms: tuple[str, ...] = about(
         "The regularised histograms, as they are written."
@@ -182,7 +182,7 @@ class Regularisation:
 
 @record
 class TemplateResults:
-    """All that one run of a template fit found."""
+    """All results of one run of a template fit."""
 
     data: str = about(
         'What was fitted: ``"data"``, ``"asimov"``, ``"toys"`` or the name of '
@@ -238,7 +238,7 @@ class TemplateResults:
     remarks: tuple[str, ...] = about("What was assumed or looks odd.", default=())
 
     def __repr__(self) -> str:
-        """Return a line; `everwillow template print` shows tables."""
+        """Return a summary in one line; `everwillow template print` shows tables."""
         return (
             f"TemplateResults({self.data}; {len(self.parameters.names)} parameters, "
             f"{len(self.channels)} channels, {len(self.mappings)} mappings; "

@@ -1,1 +1,1 @@
-"""The commands of ``everwillow template``, a module each."""
+"""The commands of ``everwillow template``, one module for each."""

@@ -16,7 +16,7 @@ from everwillow.models.templates.writing import write
 
 
 def run(*, script: str, out: str) -> None:
-    """Run a script, write what it built, and show what is in it."""
+    """Run a script, write the template fit that it books, and report on its inputs."""
     check_target("--out", out, [script])
     with busy("Building"):
         spec = spec_of(pathlib.Path(script))
@@ -25,7 +25,7 @@ def run(*, script: str, out: str) -> None:
 
 
 def spec_of(script: pathlib.Path) -> TemplateSpec:
-    """Run a script, and return what its `build` or its `builder` says.
+    """Run a script, and return the template fit of its `build` or `builder`.
 
     Raises:
         MissingFileError: If there is no such file.
@@ -33,11 +33,11 @@ def spec_of(script: pathlib.Path) -> TemplateSpec:
     """
     if not script.is_file():
         raise MissingFileError(f"{script}: there is no such file.")
-    found: Any = _guarded(script, lambda: runpy.run_path(str(script)))
-    if callable(found.get("build")):
-        made = _guarded(script, found["build"])
-    elif "builder" in found:
-        made = found["builder"]
+    names: Any = _guarded(script, lambda: runpy.run_path(str(script)))
+    if callable(names.get("build")):
+        made = _guarded(script, names["build"])
+    elif "builder" in names:
+        made = names["builder"]
     else:
         raise ArgumentValueError(
             f"{script}: the script defines neither a function build() that returns a "
@@ -53,7 +53,7 @@ def spec_of(script: pathlib.Path) -> TemplateSpec:
 
 
 def _guarded(script: pathlib.Path, call: Any) -> Any:
-    """Call what a user wrote, where Python would look for modules beside the script."""
+    """Call code of a script, with the folder of the script in the module path."""
     folder = str(script.parent.resolve())
     sys.path.insert(0, folder)
     try:

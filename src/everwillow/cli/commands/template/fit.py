@@ -24,7 +24,7 @@ from everwillow.workflows.templates.options import COMMA
 from everwillow.workflows.templates.regularisation import NoCornerError
 
 
-# So many parts are named one by one in a hint.
+# The largest number of parts that a hint names one by one.
 _NAMED = 3
 
 
@@ -39,9 +39,9 @@ def run(
     """Fit, print the result, and write it.
 
     Args:
-        spec: The file that is fitted.
-        out: Where results go; None for nowhere.
-        folder: Where compiled programs are kept; None if they are not.
+        spec: The file with the template fit.
+        out: The file for the results; None for none.
+        folder: The folder of compiled programs; None if there is none.
         everything: Whether to show all rows.
         options: The fields of the options of a template fit, as texts.
     """
@@ -66,7 +66,7 @@ def run(
         try:
             results = templates.run(loaded, minimise=minimise, **arguments)
         except NoCornerError as error:
-            # Whoever has to choose a strength wants to see the curve.
+            # The curve helps to choose a strength.
             show(l_curve_table(error.l_curve))
             raise
         took = time.perf_counter() - began
@@ -77,7 +77,7 @@ def run(
     title = pathlib.Path(spec).name
     parts = overview(results, title, everything=everything)
     tables, left = propagated(results, everything=everything)
-    # What is known is shown before anything else can fail.
+    # Before the file: writing it may fail.
     show(*(text for _, text in parts), *tables)
     if out is not None:
         templates.write_results(results, out)
@@ -93,7 +93,7 @@ def run(
 
 
 def _hint(left: Sequence[str], out: str | None) -> list[str]:
-    """Return how to see what is too long to be shown."""
+    """Return the command that shows the parts that are too long."""
     if not left:
         return []
     groups = list(dict.fromkeys(name.partition("/")[0] for name in left))
@@ -102,7 +102,7 @@ def _hint(left: Sequence[str], out: str | None) -> list[str]:
         words += ["--only", name]
     keep = "keep results with --out FILE, and " if out is None else ""
     many = f"{' and '.join(groups)} with many bins"
-    # The gap in front keeps the command in one line.
+    # The gap at the beginning prevents line breaks in the command.
     return [f"Not shown: {many}; {keep}see them with", f"{GAP}{shlex.join(words)}"]
 
 
@@ -110,10 +110,10 @@ def arguments_of(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of `everwillow.workflows.templates.run`.
 
     Args:
-        options: The fields of its options, as texts; None for what is not given.
+        options: The fields of its options, as texts; None for options not given.
 
     Raises:
-        ArgumentValueError: If options do not fit together.
+        ArgumentValueError: If options contradict each other.
     """
     given = {name: value for name, value in options.items() if value is not None}
     toys, data = given.get("ntoys"), given.get("data")
@@ -174,7 +174,7 @@ def strengths_of(text: str) -> tuple[float, ...]:
     """Read the strengths of an L-curve, ``LOW:HIGH:N``.
 
     Raises:
-        ArgumentValueError: If it is something else.
+        ArgumentValueError: If the text has another form.
 
     Example:
         >>> strengths_of("-1:1:3")
@@ -203,7 +203,7 @@ def groups_of(texts: Sequence[str]) -> dict[str, list[str]]:
         >>> groups_of(["shape=slope,norm_*"])
         {'shape': ['slope', 'norm_*']}
     """
-    found: dict[str, list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for text in texts:
         name, _, names = text.partition("=")
         patterns = [one.strip() for one in COMMA.split(names) if one.strip()]
@@ -211,11 +211,11 @@ def groups_of(texts: Sequence[str]) -> dict[str, list[str]]:
             raise ArgumentValueError(
                 f"--group {text}: expected GROUP=PATTERN, several with commas."
             )
-        found.setdefault(name.strip(), []).extend(patterns)
-    return found
+        groups.setdefault(name.strip(), []).extend(patterns)
+    return groups
 
 
-# What the texts of options stand for.
+# Functions that read the texts of options.
 _READERS: dict[str, Callable[[Any], Any]] = {
     "freeze": lambda texts: settings_of(tuple(texts), "--freeze"),
     "groups": groups_of,

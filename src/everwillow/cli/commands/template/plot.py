@@ -32,19 +32,19 @@ def run(
     make = plots.result_figures if is_result else plots.input_figures
     folder.mkdir(parents=True, exist_ok=True)
     written: list[str] = []
-    seen: list[tuple[str, ...]] = []
+    drawn: list[tuple[str, ...]] = []
     options: Any = {"title": title, "log": log, "per_width": per_width}
     with busy("Drawing"):
         for name, figure in make(content, **options):
             names = names_of_plot(name)
-            seen.append(names)
-            if only and not any(is_meant(one, names) for one in only):
+            drawn.append(names)
+            if only and not any(is_meant(pattern, names) for pattern in only):
                 continue
             stem = names[0]
             while stem in written:
                 stem += "_"
             figure.savefig(folder / f"{stem}.{ending}")
             written.append(stem)
-    check_found(only or (), seen, "plot")
+    check_found(only or (), drawn, "plot")
     lines = "\n".join(f"- {stem}.{ending}" for stem in written)
     show(f"{len(written)} plots are in {out}:\n{lines}")
