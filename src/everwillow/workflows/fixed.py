@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from everwillow.engine.layout import ravel_state
+from everwillow.engine.layout import Layout, ravel_state
 from everwillow.engine.names import meant_elements
 from everwillow.model import AbstractModel
 
@@ -49,3 +49,12 @@ def fixed_parameters(
             whole[chosen] = start[chosen] if value is None else value
             fixed[key] = whole
     return fixed
+
+
+def frozen_elements(model: AbstractModel, layout: Layout) -> np.ndarray:
+    """Return which elements of the parameters the model holds constant."""
+    frozen = np.zeros(layout.size, bool)
+    for key, value in model.fixed.items():
+        here = layout.elements(layout.where[key])
+        frozen[here] = ~np.isnan(np.ravel(np.asarray(value, float)))
+    return frozen

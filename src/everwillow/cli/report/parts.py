@@ -2,7 +2,7 @@
 
 import fnmatch
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from everwillow._errors import ArgumentValueError, nearest
 
@@ -81,9 +81,11 @@ def names_of_plot(name: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def is_meant(pattern: str, names: Iterable[str]) -> bool:
-    """Return whether a pattern matches one of the names."""
-    return any(fnmatch.fnmatchcase(name, pattern) for name in names)
+def matches(patterns: Collection[str], names: Iterable[str]) -> bool:
+    """Return whether a pattern matches one of the names, or there are no patterns."""
+    return not patterns or any(
+        fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns
+    )
 
 
 def check_found(
@@ -100,7 +102,7 @@ def check_found(
         ArgumentValueError: If a pattern matches none of them.
     """
     for pattern in patterns:
-        if any(is_meant(pattern, names) for names in known):
+        if any(matches([pattern], names) for names in known):
             continue
         own = list(dict.fromkeys(names[0] for names in known))
         others = [name for names in known for name in names]

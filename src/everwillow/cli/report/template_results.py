@@ -18,7 +18,7 @@ from everwillow.cli.report.histograms import bin_table, variation_tables
 from everwillow.cli.report.impacts import impact_parts
 from everwillow.cli.report.inference import grid_table, inference_parts
 from everwillow.cli.report.numbers import signed, with_error
-from everwillow.cli.report.parts import check_found, is_meant, names_of_part
+from everwillow.cli.report.parts import check_found, matches, names_of_part
 from everwillow.cli.report.terminal import table
 from everwillow.workflows.templates.results import (
     HistogramResult,
@@ -148,15 +148,10 @@ def chosen(parts: Sequence[Part], patterns: Sequence[str]) -> list[str]:
     Raises:
         ArgumentValueError: If a pattern matches no part.
     """
-    if not patterns:
-        return [text for _, text in parts]
     known = [names_of_part(name) for name, _ in parts]
     check_found(patterns, known, "part")
-    return [
-        text
-        for (_, text), names in zip(parts, known, strict=True)
-        if any(is_meant(pattern, names) for pattern in patterns)
-    ]
+    pairs = zip(parts, known, strict=True)
+    return [text for (_, text), names in pairs if matches(patterns, names)]
 
 
 def heading(results: TemplateResults, title: str) -> str:

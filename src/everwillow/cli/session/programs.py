@@ -173,7 +173,7 @@ def _compiled(
     static: programs.Static, arrays: list[Any], options: Any, *, has_file: bool
 ) -> Callable[..., Any]:
     """Compile the program."""
-    # The program is kept in a file of its own.
+    # An executable from the cache of JAX cannot be written to a file that works.
     with _without_cache(has_file):
         return (
             jax.jit(_minimum, static_argnums=0, compiler_options=options)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from everwillow.fitting import FitResult
 from everwillow.fitting.run import prepare_task, resolve
 from everwillow.mappings import nominal_covariance
 from everwillow.models.templates.model import TemplateModel
+from everwillow.workflows.fixed import fixed_parameters, frozen_elements
 from everwillow.workflows.report import FitSummary
 from everwillow.workflows.templates.fit_records import template_summary
 from everwillow.workflows.templates.model import OBSERVED
@@ -173,12 +174,7 @@ def _check_hidden(model: TemplateModel, other: TemplateResults, data: str) -> No
 
 def _free(model: TemplateModel, layout: Layout) -> list[str]:
     """Return the labels of the free parameters, empty ones for the frozen."""
-    labels = list(layout.labels)
-    for key, value in model.fixed.items():
-        here = layout.elements(layout.where[key])
-        for place, number in zip(here, np.ravel(np.asarray(value, float)), strict=True):
-            labels[place] = labels[place] if np.isnan(number) else ""
-    return labels
+    return np.where(frozen_elements(model, layout), "", layout.labels).tolist()
 
 
 def _frozen(
@@ -195,22 +191,16 @@ def _frozen(
     clash = sorted(fitted & (known - set(free)))
     if clash:
         raise ArgumentValueError(
-            f"freeze: {', '.join(clash)} was fitted in the other result. Freeze it in "
-            "that fit."
+            f"freeze: {', '.join(clash)} was fitted in the result of the other fit. "
+            "Freeze it in that fit."
         )
     constrained = {str(name) for name in model.constraints}
     added = [n for n in free if n and n not in rows and n.split("[")[0] in constrained]
-    held: dict[Any, Any] = {}
-    for place, name in enumerate(free):
-        if name and name not in fitted and name not in added:
-            key = next(
-                k for k in layout.keys if place in layout.elements(layout.where[k])
-            )
-            here = layout.elements(layout.where[key])
-            whole = held.setdefault(key, np.full(len(here), np.nan))
-            whole[list(here).index(place)] = values[place]
-    shapes = dict(zip(layout.keys, layout.shapes, strict=True))
-    more = {key: np.reshape(value, shapes[key]) for key, value in held.items()}
+    held = {
+        name: float(value)
+        for name, value in zip(free, values, strict=True)
+        if name and name not in fitted and name not in added
+    }
     remarks = ["Values and covariance are those of another result, without a fit."]
     unknown = sorted({n for n in free if n and n not in rows} - set(added))
     for names, text in (
@@ -220,6 +210,7 @@ def _frozen(
     ):
         if names:
             remarks.append(f"{', '.join(names)}: {text}.")
+    more = fixed_parameters(model, held)
     return dataclasses.replace(model, fixed={**model.fixed, **more}), remarks
 
 

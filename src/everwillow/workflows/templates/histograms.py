@@ -128,9 +128,10 @@ def histograms_of(
         remarks = (
             *remarks,
             "Parameters of interest are hidden. After the fit, histograms without data "
-            "and contributions of processes were left out. The hidden values can still "
-            "be computed from results that are shown: expected yields after the fit, "
-            "yields of processes before the fit, and pulls.",
+            "and contributions of processes were left out. This protects from a glance "
+            "only: the hidden values can be computed from results that are shown, the "
+            "expected yields after the fit, the yields of processes before the fit, "
+            "and pulls.",
         )
     if not requested.options.covariances:
         none = dict.fromkeys(("prefit_covariance", "postfit_covariance"))

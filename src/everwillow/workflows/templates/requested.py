@@ -18,6 +18,7 @@ from everwillow.likelihood.histograms import Layout
 from everwillow.mappings import AbstractHistogramMapping, parse_mapping
 from everwillow.models.templates.likelihood.packing import FREE
 from everwillow.models.templates.model import TemplateModel
+from everwillow.workflows.fixed import frozen_elements
 from everwillow.workflows.report import SIMULATION
 from everwillow.workflows.templates.fit_records import free_projections
 from everwillow.workflows.templates.model import prefit_errors
@@ -211,10 +212,7 @@ class _ParameterLabels:
         self.model = model
         self.layout = ravel_state(model.state)[0]
         self.labels = self.layout.labels
-        self.frozen = np.zeros(self.layout.size, bool)
-        for key, value in model.fixed.items():
-            here = self.layout.elements(self.layout.where[key])
-            self.frozen[here] = ~np.isnan(np.ravel(np.asarray(value, float)))
+        self.frozen = frozen_elements(model, self.layout)
 
     def chosen(
         self, given: Names, where: str, *, interest: bool = False
@@ -281,7 +279,7 @@ class _ParameterLabels:
         elements, _ = meant_elements(name, self.layout, where=where)
         if elements.sum() != 1:
             raise ArgumentValueError(
-                f"{where}: {name!r} matches {int(elements.sum())} parameters. Name "
+                f"{where}: {name!r} means {int(elements.sum())} parameters. Name "
                 f"one, such as {self.labels[int(np.argmax(elements))]!r}."
             )
         i = int(np.argmax(elements))

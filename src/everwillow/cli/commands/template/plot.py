@@ -6,7 +6,7 @@ from typing import Any
 
 from everwillow._errors import ArgumentValueError
 from everwillow.cli.commands.template.print import KINDS
-from everwillow.cli.report.parts import check_found, is_meant, names_of_plot
+from everwillow.cli.report.parts import check_found, matches, names_of_plot
 from everwillow.cli.report.terminal import busy, show
 from everwillow.workflows.documents import load_document
 from everwillow.workflows.templates import plots
@@ -38,7 +38,7 @@ def run(
         for name, figure in make(content, **options):
             names = names_of_plot(name)
             drawn.append(names)
-            if only and not any(is_meant(pattern, names) for pattern in only):
+            if not matches(only or (), names):
                 continue
             stem = names[0]
             while stem in written:
