@@ -1,1 +1,1 @@
-"""Models of pyhf workspaces and HS3 documents, and what is made of them by a fit."""
+"""Patches, HS3 models and simplified likelihoods for workspaces from files."""

@@ -63,19 +63,17 @@ def input_figures(
         observed = None if channel.masked else spec.observed[here].reshape(shape)
         if observed is not None and np.all(np.isnan(observed)):
             observed = None
-        yield (
-            f"input_{channel.name}",
-            plotting.template_distribution(
-                axes=channel.axes,
-                samples=dict(reversed(parts.items())),
-                observed=observed,
-                errors=np.sqrt(table[1, :, here].sum(0)).reshape(shape),
-                log=log,
-                per_width=divided(per_width, channel.axes),
-                title=title or channel.name,
-                note="Input",
-            ),
+        figure = plotting.template_distribution(
+            axes=channel.axes,
+            samples=dict(reversed(parts.items())),
+            observed=observed,
+            errors=np.sqrt(table[1, :, here].sum(0)).reshape(shape),
+            log=log,
+            per_width=divided(per_width, channel.axes),
+            title=title or channel.name,
+            note="Input",
         )
+        yield f"input_{channel.name}", figure
         for process in parts:
             i = layout.process(process)
             yield from _variation_figures(
@@ -184,15 +182,13 @@ def _parameter_figures(
 ) -> Iterator[tuple[str, Any]]:
     shown = np.isfinite(parameters.pulls) & ~parameters.frozen
     if shown.any():
-        yield (
-            "pulls",
-            plotting.pulls(
-                names=np.array(parameters.names)[shown].tolist(),
-                values=parameters.pulls[shown],
-                errors=parameters.constraints[shown],
-                title=title,
-            ),
+        figure = plotting.pulls(
+            names=np.array(parameters.names)[shown].tolist(),
+            values=parameters.pulls[shown],
+            errors=parameters.constraints[shown],
+            title=title,
         )
+        yield "pulls", figure
 
 
 def _most_correlated(names: Any, matrix: np.ndarray) -> list[str] | None:
@@ -214,22 +210,20 @@ def _impact_figures(
             continue
         value, error = parameters.values[place[poi]], impacts.errors[i]
         digits = max(0, 1 - int(np.floor(np.log10(error)))) if error > 0 else 3
-        yield (
-            f"impacts_{poi}",
-            plotting.ranking(
-                names=impacts.names,
-                up=impacts.traditional[i] if impacts.up is None else impacts.up[i],
-                down=None if impacts.down is None else impacts.down[i],
-                linear=None if impacts.up is None else impacts.traditional[i],
-                pulls=parameters.pulls[here],
-                errors=parameters.constraints[here],
-                values=parameters.values[here],
-                value_errors=parameters.errors[here],
-                poi=poi,
-                title=title,
-                note=rf"{poi} = ${value:.{digits}f} \pm {error:.{digits}f}$",
-            ),
+        figure = plotting.ranking(
+            names=impacts.names,
+            up=impacts.traditional[i] if impacts.up is None else impacts.up[i],
+            down=None if impacts.down is None else impacts.down[i],
+            linear=None if impacts.up is None else impacts.traditional[i],
+            pulls=parameters.pulls[here],
+            errors=parameters.constraints[here],
+            values=parameters.values[here],
+            value_errors=parameters.errors[here],
+            poi=poi,
+            title=title,
+            note=rf"{poi} = ${value:.{digits}f} \pm {error:.{digits}f}$",
         )
+        yield f"impacts_{poi}", figure
 
 
 def _toy_figures(toys: Toys, title: str | None) -> Iterator[tuple[str, Any]]:
@@ -240,16 +234,14 @@ def _toy_figures(toys: Toys, title: str | None) -> Iterator[tuple[str, Any]]:
     known = np.any(np.isfinite(away), axis=0).tolist()
     names = [name for name, one in zip(toys.names, known, strict=True) if one]
     if names:
-        yield (
-            "toys",
-            plotting.pulls(
-                names=names,
-                values=np.nanmean(away[:, known], 0),
-                errors=np.nanstd(away[:, known], 0),
-                title=title,
-                note=f"Mean and width, {int(good.sum())} toys",
-            ),
+        figure = plotting.pulls(
+            names=names,
+            values=np.nanmean(away[:, known], 0),
+            errors=np.nanstd(away[:, known], 0),
+            title=title,
+            note=f"Mean and width, {int(good.sum())} toys",
         )
+        yield "toys", figure
 
 
 # Rise of -2 ln L of the 68.3 % and 95 % contours in a map.
@@ -273,17 +265,15 @@ def inference_figures(
     intervals = results.asymmetric_errors
     known = () if intervals is None else intervals.names
     for name, scan in results.scans.items():
-        yield (
-            f"scan_{name}",
-            plotting.scan(
-                values=scan.values,
-                twice_delta_nll=scan.twice_delta_nll,
-                best=scan.best,
-                name=name,
-                interval=intervals if name in known else None,
-                title=title,
-            ),
+        figure = plotting.scan(
+            values=scan.values,
+            twice_delta_nll=scan.twice_delta_nll,
+            best=scan.best,
+            name=name,
+            interval=intervals if name in known else None,
+            title=title,
         )
+        yield f"scan_{name}", figure
     for key, grid in results.grid_scans.items():
         yield f"scan_{key}", grid_figure(grid, title)
     for key, one in results.contours.items():
@@ -360,14 +350,12 @@ def _nonprofiled_figures(
     shifts: NonprofiledShifts, title: str | None
 ) -> Iterator[tuple[str, Any]]:
     for i, poi in enumerate(shifts.interest):
-        yield (
-            f"nonprofiled_{poi}",
-            plotting.ranking(
-                names=shifts.names,
-                up=shifts.up[i],
-                down=shifts.down[i],
-                poi=poi,
-                title=title,
-                note="Frozen parameters",
-            ),
+        figure = plotting.ranking(
+            names=shifts.names,
+            up=shifts.up[i],
+            down=shifts.down[i],
+            poi=poi,
+            title=title,
+            note="Frozen parameters",
         )
+        yield f"nonprofiled_{poi}", figure
