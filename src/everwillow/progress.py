@@ -11,7 +11,7 @@ from everwillow.statelib import State
 
 
 class _MissingTqdmError(EverwillowError, ImportError):
-    """The package that draws the bar is not installed."""
+    """Tqdm is not installed."""
 
 
 try:
@@ -25,23 +25,22 @@ except ImportError as error:
 
 
 class ProgressBar:
-    """Show on one line how far a fit is: iteration, -ln L and, where known, EDM.
+    """Show the progress of a fit on one line: iteration, -ln L and EDM if known.
 
-    The iteration is the number that every callback gets, 0 after the first step. A
-    solver whose state does not say what -ln L is (see `everwillow.callback.nll_of`)
-    gets a line without it, unless `value` computes it.
+    The iteration is the number that every callback gets, 0 after the first step. The
+    line has no -ln L if the state of the solver does not contain it (see
+    `everwillow.callback.nll_of`), unless `value` computes it.
 
-    A fit does not tell its callbacks that it ended, so the line is ended by `close`,
-    by the end of a ``with`` block, or when the bar is garbage: for
-    ``ifit(..., callbacks=[ProgressBar()])`` that is as soon as `ifit` returns. A bar
-    that is closed prints nothing any more, whatever it is called with. One that is open
-    may see several fits, each of which gets its own line.
+    Callbacks are not notified of the end of a fit. The line ends by `close`, at the end
+    of a ``with`` block, or if the bar is garbage: for
+    ``ifit(..., callbacks=[ProgressBar()])`` that is as soon as `ifit` returns. A closed
+    bar prints nothing. An open bar may be used for several fits, with a line for each.
 
     Args:
         value: Function of a State that returns -ln L, as for
             `everwillow.callback.HistoryCallback`.
-        description: What the line begins with, to tell fits apart.
-        file: Where to write; the standard error stream by default.
+        description: A text at the beginning of the line, to distinguish fits.
+        file: The stream to write to; standard error by default.
         interval: Shortest time between two updates of the line, in seconds. The last
             step is shown in any case when the line ends.
 

@@ -1,1 +1,1 @@
-"""Bridges to other tools; each needs the extra of its name."""
+"""Interfaces to other tools; each needs the extra of its name."""

@@ -1,7 +1,7 @@
 """Back-ends of spey: HS3 documents and pyhf workspaces; needs the extra `spey`.
 
-They are registered as ``everwillow.hs3`` and ``everwillow.pyhf``, which is how spey's
-users get them: ``spey.get_backend("everwillow.hs3")``.
+They are registered as ``everwillow.hs3`` and ``everwillow.pyhf``, and available by
+``spey.get_backend("everwillow.hs3")``.
 """
 
 from everwillow.interop.spey.backend import (

@@ -1,4 +1,4 @@
-"""A model with its parameter of interest, the data and fits that spey asks for."""
+"""A model with its parameter of interest, and the data and fits that spey needs."""
 
 import dataclasses
 import functools as ft
@@ -27,7 +27,7 @@ from everwillow.parameters import Interval
 # Test statistics whose best fit may be negative; in the others it is bounded at 0.
 UNBOUNDED = ("q", "qmu")
 _BOUNDED = ("qtilde", "qmutilde", "q0", "qmu_left")
-# How many data sets that were given by value are remembered: what toys need.
+# Number of data sets given by value whose fits are kept, enough for toys.
 _MOST_GIVEN = 8
 
 
@@ -36,13 +36,13 @@ class Request:
     """The keywords of one call.
 
     Attributes:
-        data: A vector of data in place of those that `expected` names, or None.
+        data: A vector of data in place of those of `expected`, or None.
         init: Start values of the floating parameters, or None.
-        bounds: Their lower and upper ends, or None.
-        return_parameters: Whether to return them too.
+        bounds: Their lower and upper bounds, or None.
+        return_parameters: Whether to return the parameters, too.
         poi_indices: The parameters to return in place of the POI, or None.
         held: Parameters to hold, index or name to value.
-        wrapped: Whether a `StatisticalModel` asks.
+        wrapped: Whether a `StatisticalModel` makes the call.
     """
 
     data: Any = None
@@ -65,8 +65,8 @@ class Request:
             poi: The index of the POI among them.
 
         Raises:
-            NotImplementedError: If a keyword is a setting of spey's own optimisers,
-                which then are to do the fit.
+            NotImplementedError: If a keyword is a setting of spey's optimisers, which
+                make the fit then.
         """
         rest = dict(keywords)
         wrapped = "init_pars" in rest or "par_bounds" in rest
@@ -112,10 +112,10 @@ def _ends(bounds: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def position(name: int | str, names: Sequence[str], *, where: str) -> int:
-    """Return the index of a parameter that is given by index or name.
+    """Return the index of a parameter from its index or name.
 
     Raises:
-        UnknownKeyError: If there is none.
+        UnknownKeyError: If there is no such parameter.
     """
     if isinstance(name, str):
         if name not in names:
@@ -128,14 +128,14 @@ def position(name: int | str, names: Sequence[str], *, where: str) -> int:
 
 
 class Analysis:
-    """The fits that a back-end is asked for.
+    """The fits of a back-end.
 
     Attributes:
         model: The model.
         poi: Key of its parameter of interest.
         auxiliary_asimov: The auxiliary data of Asimov sets: fitted or nominal.
         fits: The fits of the model.
-        forms: The layout of its data in vectors.
+        forms: The forms of its data as vectors.
     """
 
     def __init__(
@@ -166,16 +166,16 @@ class Analysis:
 
     @ft.cached_property
     def _yields(self) -> tuple[np.ndarray, np.ndarray]:
-        """The expected data without signal, and what the signal adds to them."""
+        """The expected data without signal, and the contribution of the signal."""
         background = self._main(0.0)
         return background, self._main(1.0) - background
 
     @ft.cached_property
     def minimum_poi(self) -> float:
-        """Where the expected data of a bin vanish, or the lower bound of the model.
+        """The POI at which the expected data of a bin vanish, or its lower bound.
 
-        The nuisance parameters are at their nominal values. The bound is taken where
-        the expected data are not linear in the POI.
+        The nuisance parameters are at their nominal values. It is the lower bound of
+        the model if the expected data are not linear in the POI.
         """
         bound = self.model.bounds.get(self.poi)
         lowest = -np.inf
@@ -201,21 +201,21 @@ class Analysis:
         """Read the keywords of a call.
 
         Raises:
-            NotImplementedError: If spey's optimiser is to do the fit.
+            NotImplementedError: If spey's optimiser makes the fit.
         """
         request = Request.of(keywords, names=self.fits.labels, poi=self.fits.index)
         if request.wrapped and not self.auxiliary_fitted:
-            # The numbers to be reproduced have the errors of its fits.
+            # The published numbers contain the errors of its fits.
             raise NotImplementedError(
                 "Left to spey's optimiser: the auxiliary data of Asimov sets."
             )
         return request
 
     def data(self, expected: Any, given: Any = None) -> DataSet:
-        """Return the data that spey's `expected` means, or those that are given.
+        """Return the data of spey's `expected`, or those in the request.
 
-        ``apriori`` is the prediction without signal, the nuisance parameters where
-        their auxiliary measurements want them; everything else is what was observed.
+        ``apriori`` is the prediction without signal, with the nuisance parameters at
+        the values of their auxiliary measurements; otherwise it is the observed data.
         """
         if given is not None:
             return self._by_value(given)
@@ -250,7 +250,7 @@ class Analysis:
                 made = {**made, "aux": self.model.observation["aux"]}
             label = f"the Asimov set of {data.label} at {self.poi} = {value:g}"
             found = DataSet(label, made)
-            # Where a fit of it begins: with fitted auxiliary data, and ends.
+            # The start of its fits, which is also the end with fitted auxiliary data.
             found.keep("made", point)
             self._sets[key] = found
         return self._sets[key]
@@ -261,7 +261,7 @@ class Analysis:
         found = self._given.pop(key, None)
         if found is None:
             found = DataSet("the data given", observation)
-            # Toys are near the data that were fitted before.
+            # Toys are similar to the data that were fitted before.
             known = (d.nearest(self.fits.place, None) for d in self._sets.values())
             for point in filter(None, known):
                 found.keep("near", point)
@@ -271,7 +271,7 @@ class Analysis:
         return found
 
     def profiled(self, data: DataSet, poi_test: Any, request: Request) -> Any:
-        """Answer a question about -ln L with parameters held."""
+        """Return the result of a fit with parameters held."""
         point = self.fits.ask(data, _question(self.fits, request, -np.inf, poi_test))
         pars = point.vector[self.fits.free]
         if request.wrapped and not request.return_parameters:
@@ -279,7 +279,7 @@ class Analysis:
         return point.nll, pars
 
     def minimised(self, data: DataSet, request: Request, *, negative: bool) -> Any:
-        """Answer a question about the best fit."""
+        """Return the result of the best fit."""
         lower = self.minimum_poi if negative else 0.0
         question = _question(self.fits, request, lower, request.held)
         try:
@@ -355,7 +355,7 @@ def joint_model(
     chosen = dict(options)
     if other.poi != one.poi:
         chosen.setdefault("rename", {1: {other.poi: one.poi}})
-    # Each file has its own range for the search of the best fit; none is used here.
+    # The range of the best fit in each file is not used.
     chosen["bounds"] = {one.poi: one.model.bounds.get(one.poi)} | dict(
         chosen.get("bounds") or {}
     )

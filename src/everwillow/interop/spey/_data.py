@@ -1,4 +1,4 @@
-"""Observations as the vectors that travel through spey: main data, then auxiliary."""
+"""Conversion of observations to the vectors of spey: main data, then auxiliary data."""
 
 import dataclasses
 import functools as ft
@@ -39,7 +39,7 @@ def batch_flattened(
 
 @dataclasses.dataclass(frozen=True)
 class _Form:
-    """The shapes that observations have; single events make several possible."""
+    """A possible form of observations; data of single events have several."""
 
     main: Any
     aux: Any
@@ -93,7 +93,7 @@ class DataForms:
         return found
 
     def observation(self, data: Any, *, where: str = "data") -> dict[str, Any]:
-        """Return what a vector says was observed.
+        """Return a vector as an observation.
 
         Args:
             data: Main data followed by the auxiliary data, or main data only: then the
@@ -101,9 +101,9 @@ class DataForms:
             where: The name of the argument in messages.
 
         Raises:
-            ArgumentTypeError: If they are no numbers.
-            NonFiniteError: If one is NaN or infinite.
-            ShapeMismatchError: If there are too many or too few.
+            ArgumentTypeError: If the data are not numbers.
+            NonFiniteError: If a number is NaN or infinite.
+            ShapeMismatchError: If the length is wrong.
         """
         vector = _numbers(data, where)
         ways = self._by_length.get(vector.size, set())

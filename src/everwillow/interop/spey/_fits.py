@@ -1,4 +1,4 @@
-"""The fits behind a back-end: compiled once, started from what was fitted before."""
+"""The fits of a back-end, compiled once and started from the results of others."""
 
 import dataclasses
 import functools as ft
@@ -27,10 +27,10 @@ _MOST_FITS = 512
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """Where a fit ended.
+    """The end of a fit.
 
     Attributes:
-        nll: -ln L there.
+        nll: -ln L at the end.
         vector: All parameters, fixed ones included.
     """
 
@@ -40,13 +40,13 @@ class Point:
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """Which fit is asked for.
+    """The options of a fit.
 
     Attributes:
-        held: Position of each parameter that is held, and its value.
+        held: The positions and the values of held parameters.
         lower: The lower bound of the parameter of interest.
         init: Start values of the floating parameters, or None.
-        bounds: Lower and upper ends for all of them, or None for those of the model.
+        bounds: Lower and upper bounds for all of them, or None for those of the model.
     """
 
     held: tuple[tuple[int, float], ...] = ()
@@ -64,7 +64,7 @@ class Question:
 
 
 class DataSet:
-    """Data, and the fits of them that were made.
+    """Data, and the results of fits to them.
 
     Attributes:
         label: The name of the data in messages.
@@ -77,7 +77,7 @@ class DataSet:
         self._points: OrderedDict[Any, Point] = OrderedDict()
 
     def get(self, key: Any) -> Point | None:
-        """Return a fit that was made, or None."""
+        """Return the result of a fit that was made, or None."""
         return None if key is None else self._points.get(key)
 
     def keep(self, key: Any, point: Point) -> None:
@@ -88,7 +88,7 @@ class DataSet:
                 self._points.popitem(last=False)
 
     def nearest(self, place: int, value: float | None) -> Point | None:
-        """Return the fit with the nearest value at a place; any if there is none."""
+        """Return the fit with the nearest value of a parameter; any fit without one."""
         points = list(self._points.values())
         if not points or value is None:
             return points[-1] if points else None
@@ -102,7 +102,7 @@ class Fits:
         model: The model.
         poi: Key of the parameter of interest.
         problem: The fit to the observed data, the POI free and without bounds.
-        free: The places of the floating parameters in the vector of all.
+        free: The positions of the floating parameters in the vector of all.
         labels: The names of the floating parameters.
         index: The index of the POI among them.
     """
@@ -117,8 +117,8 @@ class Fits:
             )
         self.model = model
         self.poi = poi
-        # The POI floats even where the file says that it is constant, and tests of it
-        # reach further than the range in which the file looks for its best fit.
+        # The POI floats even if it is constant in the file, and tests go beyond the
+        # range of its best fit in the file.
         anywhere = Interval(-np.inf, np.inf)
         self.problem: Problem = pose(model, fixed={poi: None}, bounds={poi: anywhere})
         numbers = self.problem.numbers
@@ -138,9 +138,9 @@ class Fits:
 
     @ft.cached_property
     def nominal(self) -> np.ndarray:
-        """All parameters where their auxiliary measurements want them, the POI at 0.
+        """All parameters at the values of auxiliary measurements, with the POI at 0.
 
-        Those that have none are at their start values.
+        Parameters without an auxiliary measurement are at their start values.
         """
         layout = self.problem.task.layout
         vector = self.start
@@ -155,7 +155,7 @@ class Fits:
         """Return all parameters from the floating ones.
 
         Raises:
-            ShapeMismatchError: If there are too many or too few.
+            ShapeMismatchError: If the number of parameters is wrong.
         """
         values = np.asarray(pars, np.float64)
         if values.shape != self.free.shape:
@@ -181,10 +181,10 @@ class Fits:
         return jax.tree.map(np.asarray, out)
 
     def asimov(self, vector: np.ndarray) -> dict[str, Any]:
-        """Return the data that are expected at some parameters, auxiliary ones too.
+        """Return the expected data at some parameters, including auxiliary data.
 
         Raises:
-            NonFiniteError: If one is NaN or infinite.
+            NonFiniteError: If a number is NaN or infinite.
         """
         made = self.run(prediction, self.numbers(vector))
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(made)):
@@ -200,7 +200,7 @@ class Fits:
         return text + ", ..." * (len(self.labels) > 8)
 
     def ask(self, data: DataSet, question: Question) -> Point:
-        """Return where a fit ends, or the one that was made before.
+        """Return the end of a fit, from an earlier call if there was one.
 
         Raises:
             FitError: If there is no minimum.
@@ -244,7 +244,7 @@ class Fits:
         return dataclasses.replace(self.problem, numbers=numbers)
 
     def _starts(self, data: DataSet, question: Question) -> Iterator[np.ndarray]:
-        """Yield start values to try: those given, near a fit that is known, default."""
+        """Yield start values: those of the options, of a similar fit, and defaults."""
         if question.init is not None:
             yield self.vector(question.init, where="init_pars")
         held = dict(question.held)
@@ -254,7 +254,7 @@ class Fits:
         yield self.start
 
     def _from(self, problem: Problem, start: np.ndarray, question: Question) -> Problem:
-        """Return the fit with start values, moved inside the bounds."""
+        """Return the fit with start values that are clipped to the bounds."""
         numbers = problem.numbers
         vector, here = start.copy(), self._free_here
         inside = np.clip(vector[self.free], numbers.lower[here], numbers.upper[here])

@@ -1,4 +1,4 @@
-"""What is compiled besides the fits: derivatives, predictions and toys at one point."""
+"""Compiled functions besides fits: derivatives, predictions and toys at one point."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from everwillow.engine.problem import Numbers
 
 
 def use_double_precision() -> None:
-    """Switch JAX to double precision, of which users of spey need not know."""
+    """Switch JAX to double precision, so that users of spey need not do it."""
     if not jax.config.read("jax_enable_x64"):
         jax.config.update("jax_enable_x64", True)
 

@@ -1,4 +1,4 @@
-"""A model as a back-end of spey: all that spey asks of one."""
+"""Models as back-ends of spey."""
 
 from collections.abc import Callable
 from importlib.metadata import version
@@ -26,7 +26,7 @@ from everwillow.model import AbstractModel
 
 
 class _MissingSpeyError(EverwillowError, ImportError):
-    """The package whose back-ends these are is not installed."""
+    """Spey is not installed."""
 
 
 try:
@@ -44,28 +44,27 @@ Pars = Float[np.ndarray, " pars"]
 _OBSERVED = ExpectationType.observed
 
 
-# More than twelve methods: these are the members of spey's contract.
+# More than twelve methods, as spey requires them.
 class AbstractBackend(BackendBase):
     """A model as a back-end of spey.
 
     `pars` are the parameters that float, in the order of `config().parameter_names`;
     those that the model fixes are left out, so that second derivatives can be inverted.
-    Data are vectors: main data, then auxiliary data. Without the latter they are those
-    that were observed.
+    Data are vectors: main data, then auxiliary data, by default the observed ones.
 
-    The POI has no upper bound in fits of this class, whatever the file says, and the
-    lower bound that the test statistic needs.
+    In fits of this class the POI has no upper bound, even if it has one in the file,
+    and the lower bound of the test statistic.
 
     Args:
         model: The model.
         poi: Key of its parameter of interest.
-        auxiliary_asimov: ``"fitted"``: Asimov data contain the auxiliary data that
-            prefer the parameters they were made with, the frequentist convention
-            (arXiv:1007.1727, section 3.2). ``"nominal"``: they contain those that were
-            observed, as in some published tutorials; limits are then biased wherever
-            the data pull a nuisance parameter. To reproduce these to all their digits,
-            a `spey.StatisticalModel` then fits with spey's optimiser.
-        seed: Random seed for the pseudo-experiments; None draws other ones each time.
+        auxiliary_asimov: ``"fitted"``: Asimov data contain the auxiliary data expected
+            at their parameters, the frequentist convention (arXiv:1007.1727, section
+            3.2). ``"nominal"``: they contain the observed auxiliary data, as in some
+            published tutorials; limits are then biased if the data pull a nuisance
+            parameter. To reproduce these to all digits, a `spey.StatisticalModel` then
+            fits with spey's optimiser.
+        seed: Random seed for the pseudo-experiments; None for a new one each time.
     """
 
     name: str
@@ -106,9 +105,9 @@ class AbstractBackend(BackendBase):
         """Return names, start values and bounds of the floating parameters.
 
         Args:
-            allow_negative_signal: Whether the POI may be as small as the data allow,
-                which is where the expected data of a bin vanish at nominal values of
-                the nuisance parameters; 0 if not.
+            allow_negative_signal: Whether the lower bound of the POI is the value at
+                which the expected data of a bin vanish, for nominal values of the
+                nuisance parameters; 0 if not.
             poi_upper_bound: The upper bound of the POI.
         """
         analysis, fits = self._analysis, self._analysis.fits
@@ -133,8 +132,8 @@ class AbstractBackend(BackendBase):
     ) -> Callable[[Pars], float]:
         """Return a function of the parameters: ln L, all constants included.
 
-        It is ``-inf`` where the data are impossible, and raises `NonFiniteError` rather
-        than to return NaN.
+        It is ``-inf`` if the data are impossible, and raises `NonFiniteError` instead
+        of returning NaN.
         """
         evaluate = self.get_objective_function(expected, data, do_grad=True)
         return lambda pars: -evaluate(pars)[0]
@@ -176,7 +175,7 @@ class AbstractBackend(BackendBase):
     def expected_data(self, pars: Any) -> list[float]:
         """Return the Asimov data of some parameters.
 
-        They contain the auxiliary data that prefer these parameters, so that a fit of
+        They contain the auxiliary data expected at these parameters, so that a fit of
         them ends there; with ``auxiliary_asimov="nominal"`` they are main data only.
         """
         fits = self._analysis.fits
@@ -209,17 +208,17 @@ class AbstractBackend(BackendBase):
     def combine(self, other: Any, **kwargs: Any) -> "AbstractBackend":
         """Return the back-end of the joint likelihood.
 
-        Parameters of one name are one parameter, and its constraint counts once; the
-        two parameters of interest are one in any case.
+        Parameters of the same name become one parameter, whose constraint counts once;
+        the two parameters of interest always become one.
 
         Args:
             other: Another back-end of everwillow.
-            **kwargs: What `everwillow.combine` takes besides the models.
+            **kwargs: Options of `everwillow.combine`.
 
         Raises:
             ArgumentTypeError: If the other one is of another package.
-            ConflictError: If the two disagree on a parameter, or on how Asimov data
-                are made.
+            ConflictError: If the definitions of a parameter or the conventions for
+                Asimov data differ.
         """
         if not isinstance(other, AbstractBackend):
             raise ArgumentTypeError(
@@ -250,7 +249,7 @@ class AbstractBackend(BackendBase):
             **kwargs: ``data``, ``init_pars``, ``par_bounds``, ``return_parameters``.
 
         Returns:
-            ``(nll, pars)``; for `spey.StatisticalModel`, which it hands on, ``nll``.
+            ``(nll, pars)``; for calls by `spey.StatisticalModel`, ``nll``.
 
         Raises:
             FitError: If there is no minimum.
@@ -288,8 +287,7 @@ class AbstractBackend(BackendBase):
                 ``fixed_poi_value``.
 
         Returns:
-            ``(nll, pars)``; for `spey.StatisticalModel`, which it hands on,
-            ``(best POI, nll)``.
+            ``(nll, pars)``; for calls by `spey.StatisticalModel`, ``(best POI, nll)``.
 
         Raises:
             FitError: If there is no minimum.
@@ -312,6 +310,6 @@ class AbstractBackend(BackendBase):
 
 @final
 class JointBackend(AbstractBackend):
-    """Two back-ends as one, which is what combining them makes."""
+    """The joint back-end of two back-ends, the result of `combine`."""
 
     name = "everwillow.joint"

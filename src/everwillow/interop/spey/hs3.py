@@ -15,23 +15,23 @@ class Hs3Backend(AbstractBackend):
     """An analysis of an HS3 document, with a signal, as a back-end of spey.
 
     Distributions, constraints, data and start values are read by
-    `everwillow.models.hs3.load`, whose `report` (``backend.model.report``) lists what
-    was assumed. A nuisance parameter without a value in the document starts at 0, a
+    `everwillow.models.hs3.load`, whose `report` (``backend.model.report``) lists the
+    assumptions. A nuisance parameter without a value in the document starts at 0, a
     scale factor at 1. JAX is switched to double precision.
 
     Args:
         hs3_dict: The document, or the path of a JSON file.
         signal_yields: Expected signal by distribution: a list with one number for each
             bin, ``{"contents": [...], "errors": [...]}``, or several of these by the
-            name of the sample. Errors are no part of the likelihood. None or empty if
+            name of the sample. Errors are not part of the likelihood. None or empty if
             the document contains the signal.
         analysis_name: The analysis; the first if None.
         poi_name: The parameter of interest, which scales the signal; the first one of
             the analysis if None.
-        progress: Accepted for scripts that were written for spey-hs3, and not used.
-        mode: Accepted for the same scripts, and not used.
+        progress: Not used; accepted for compatibility with spey-hs3.
+        mode: Not used; accepted for compatibility with spey-hs3.
         auxiliary_asimov: ``"fitted"`` or ``"nominal"``; see `AbstractBackend`.
-        seed: Random seed for the pseudo-experiments; None draws other ones each time.
+        seed: Random seed for the pseudo-experiments; None for a new one each time.
 
     Raises:
         EverwillowError: If the document cannot be read or the signal does not fit it.
@@ -91,7 +91,7 @@ class Hs3Backend(AbstractBackend):
 
 
 def _poi_of(workspace: WorkspaceInterpreter, analysis: str | int | None) -> str | None:
-    """Return the POI of an analysis; None leaves it to the distributions."""
+    """Return the POI of an analysis; None to take it from the distributions."""
     if analysis is None:
         return None
     parameters = workspace.get_analysis(analysis).get("parameters_of_interest")

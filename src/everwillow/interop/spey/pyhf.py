@@ -34,14 +34,14 @@ class PyhfBackend(AbstractBackend):
         background_only_model: The workspace, or the path of a JSON file.
         signal_yields: Expected signal by channel, in place of a patch: a list with one
             number for each bin, ``{"contents": [...], "errors": [...]}``, or several
-            of these by the name of the sample. Errors are no part of the likelihood.
+            of these by the name of the sample. Errors are not part of the likelihood.
         workspace: The workspace, if it contains the signal: another name of
             `background_only_model`.
         measurement: Name or position of the measurement; the first if None.
         poi_name: The parameter of interest; that of the measurement if None.
         interpolation: The codes, as in `everwillow.models.histfactory.from_pyhf`.
         auxiliary_asimov: ``"fitted"`` or ``"nominal"``; see `AbstractBackend`.
-        seed: Random seed for the pseudo-experiments; None draws other ones each time.
+        seed: Random seed for the pseudo-experiments; None for a new one each time.
 
     Raises:
         EverwillowError: If the workspace or the patch cannot be read.
@@ -120,15 +120,15 @@ def _signal_operations(
 
     Args:
         workspace: The workspace.
-        signals: Yields by channel, as the back-ends take them.
-        measurement: Whose POI scales the signals, by name or position.
+        signals: Yields by channel, in the forms of the back-ends.
+        measurement: The measurement whose POI scales the signals, by name or position.
         poi_name: The parameter that scales them instead.
 
     Raises:
         UnknownKeyError: If there is no such channel.
         ShapeMismatchError: If the number of bins is wrong.
         KeyCollisionError: If the channel has a sample of that name.
-        ArgumentValueError: If nothing says which parameter scales the signals.
+        ArgumentValueError: If the parameter that scales the signals is not known.
     """
     poi = poi_name or _poi_of(workspace["measurements"], measurement)
     if not poi:

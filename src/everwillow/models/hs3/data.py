@@ -62,7 +62,7 @@ DataSet = PointData | UnbinnedData | BinnedData
 
 
 def read_axis(node: Node, *, index: int = 0, report: Report) -> Axis:
-    """Read one axis; `edges` (older ROOT: `bounds`) win over `min` and `max`."""
+    """Read one axis; `edges` (older ROOT: `bounds`) outrank `min` and `max`."""
     name_node = node.get("name")
     name = f"axis_{index}" if name_node is None else name_node.text()
     if node.get("categories") is not None:

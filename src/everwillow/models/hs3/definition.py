@@ -12,19 +12,19 @@ Reference: TypeAlias = str | float
 """The name of something in the model, or a number."""
 
 _NUMERIC = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
-# What any definition may have beside its own keys.
+# Keys that any definition may have.
 COMMON = frozenset({"name", "type", "comment", "description", "tags", "dict"})
 
 
 class Fields:
-    """One definition of a document, read key by key, with a method per kind of value.
+    """One definition of a document, with a method for each kind of value.
 
-    It remembers the keys that were asked for, so that `close` finds those that nobody
-    reads.
+    It records the keys that were read, so that `close` finds the others.
 
     Args:
-        kind: Where it stands, for messages: ``"distributions"`` or ``"functions"``.
-        name: Its name.
+        kind: The component of the document for messages: ``"distributions"`` or
+            ``"functions"``.
+        name: The name of the definition.
         spec: Its keys and values.
     """
 
@@ -49,7 +49,7 @@ class Fields:
         return value
 
     def refuse(self, message: str) -> NoReturn:
-        """Raise the error that says where something is wrong.
+        """Raise an error with the place of the definition.
 
         Raises:
             SpecificationError: Always.
@@ -58,7 +58,7 @@ class Fields:
         raise SpecificationError(f"{self.where}: {message}{stop}")
 
     def note(self, sentence: str) -> None:
-        """Keep what was assumed for `close`; the place and the full stop are added."""
+        """Store an assumption for `close`, which adds the place and a full stop."""
         self._notes.append(f"{self.where}: {sentence}.")
 
     def has(self, key: str) -> bool:
@@ -72,7 +72,7 @@ class Fields:
         return self.spec.get(key, default)
 
     def get(self, *keys: str, default: Reference | None = None) -> Reference:
-        """Return the reference under the first of `keys` that is there."""
+        """Return the reference under the first of `keys` that exists."""
         self.asked.update(keys)
         for key in keys:
             if key in self.spec:
@@ -90,7 +90,7 @@ class Fields:
         return value
 
     def name_at(self, *keys: str) -> str:
-        """Return what must be a name under the first of `keys` that is there."""
+        """Return the name under the first of `keys` that exists."""
         value = self.get(*keys)
         if not isinstance(value, str):
             self.refuse(f"{keys[0]!r} must be a name, not the number {value!r}")
@@ -135,10 +135,10 @@ class Fields:
         return value
 
     def close(self) -> tuple[str, ...]:
-        """Return what was noted, and a sentence for each key that nobody has read.
+        """Return the notes, and a sentence for each key that was not read.
 
         Raises:
-            SpecificationError: If such a key looks like a misspelt one.
+            SpecificationError: If such a key is probably misspelt.
         """
         notes = list(self._notes)
         for key in self.spec:

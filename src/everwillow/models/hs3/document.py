@@ -1,4 +1,4 @@
-"""An HS3 document, read into its top-level components.
+"""Reading of an HS3 document into its top-level components.
 
 Spec: HS3 0.2, chapter 2 (top-level components).
 """
@@ -29,9 +29,9 @@ class Document:
 
     Attributes:
         root: The whole document.
-        version: The HS3 version that it says it follows.
+        version: The HS3 version in its metadata.
         tools: Names of the packages that made it, in lower case.
-        report: Collects what is normalised or assumed.
+        report: The report of normalisations and assumptions.
     """
 
     root: Node
@@ -48,7 +48,7 @@ class Document:
 
     @property
     def from_root(self) -> bool:
-        """Whether ROOT says that it wrote the document."""
+        """Whether the document names ROOT as its author."""
         misc = self.root.value.get("misc")
         marked = isinstance(misc, dict) and "ROOT_internal" in misc
         return marked or any(tool in _ROOT_TOOL for tool in self.tools)
@@ -61,7 +61,7 @@ def read_document(source: Any) -> Document:
         source: A mapping, or the path of a JSON file.
 
     Raises:
-        EverwillowError: If it is not an HS3 document; the message says where.
+        EverwillowError: If it is not an HS3 document, with the place.
 
     Example:
         >>> document = read_document({"metadata": {"hs3_version": "0.2"}})

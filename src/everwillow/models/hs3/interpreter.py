@@ -1,4 +1,4 @@
-"""Look into an HS3 document without compiling it, and put a signal into it."""
+"""Inspection of an HS3 document without compiling it, and injection of signals."""
 
 import copy
 import json
@@ -26,7 +26,7 @@ _LONGEST = 34  # characters of a name
 # reinterpretation know, each a line or two.
 @final
 class WorkspaceInterpreter:
-    """A document to look into and to inject signals into; it is never changed.
+    """A document to inspect and to inject signals into; the document is not changed.
 
     Args:
         document: The document, or the path of a JSON file.
@@ -63,7 +63,7 @@ class WorkspaceInterpreter:
         self._removed: list[str] = []
 
     def __repr__(self) -> str:
-        """Return one line: how much there is of what."""
+        """Return one line with the numbers of entries."""
         document = self._document
         return (
             f"WorkspaceInterpreter(HS3 {document.version}, "
@@ -143,9 +143,9 @@ class WorkspaceInterpreter:
 
     @property
     def parameters(self) -> dict[str, dict[str, Any]]:
-        """For each parameter `value` and `const` of the first analysis, `min`, `max`.
+        """`value`, `const`, `min` and `max` of each parameter of the first analysis.
 
-        None stands for what the document does not say.
+        None stands for a missing entry.
         """
         selection = self._selection(None)
         names = [
@@ -224,8 +224,8 @@ class WorkspaceInterpreter:
 
         Raises:
             UnknownKeyError: If there is no such distribution.
-            ArgumentValueError: If the number of bins is wrong, or nothing says which
-                parameter scales it.
+            ArgumentValueError: If the number of bins is wrong, or if the parameter that
+                scales it is not known.
             KeyCollisionError: If the distribution has a sample of that name.
         """
         channel = self._channel(distribution)
@@ -254,7 +254,7 @@ class WorkspaceInterpreter:
             poi_name: The parameter that scales them; that of the analysis if None.
 
         Raises:
-            EverwillowError: Where `inject_signal` raises one; no signal is added then.
+            EverwillowError: As in `inject_signal`; no signal is added then.
         """
         before = list(self._signals)
         try:
@@ -277,11 +277,11 @@ class WorkspaceInterpreter:
             self._removed.append(name)
 
     def reset_signal(self) -> None:
-        """Forget the injected signals and the removed distributions."""
+        """Remove the injected signals and restore the removed distributions."""
         self._signals, self._removed = [], []
 
     def patch(self) -> dict[str, Any]:
-        """Return a copy of the document with the signals and without the removed.
+        """Return a copy of the document with all injections and removals.
 
         Raises:
             ArgumentValueError: If there is nothing to do.
@@ -293,16 +293,16 @@ class WorkspaceInterpreter:
         return with_signals(self._content, self._signals, self._removed)
 
     def save_patch(self, path: str | PathLike[str]) -> None:
-        """Write what `patch` returns as JSON."""
+        """Write the result of `patch` as JSON."""
         text = json.dumps(self.patch(), indent=1)
         pathlib.Path(path).write_text(text, encoding="utf-8")
 
     def summary(self, analysis: str | int | None = None, *, max_rows: int = 12) -> str:
-        """Return a text on an analysis that fits a terminal.
+        """Return a summary of an analysis as text.
 
         Args:
             analysis: Name or position; the first if None.
-            max_rows: The longest table shown.
+            max_rows: The largest number of rows in a table.
         """
         selection = self._selection(analysis)
         observed = self.get_observed_data(analysis)

@@ -1,7 +1,7 @@
-"""One likelihood of a document, taken apart into what a model is made of.
+"""Division of one likelihood of a document into the parts of a model.
 
-A density of events or bins may be multiplied with densities that depend on nothing
-observed with them. These are told apart here by names, before anything is built.
+A density of events or bins may be multiplied with densities that do not depend on these
+data. This module separates them by names, before anything is built.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,24 +29,24 @@ from everwillow.models.hs3.selection import Selection, select
 from everwillow.models.hs3.terms import AbstractTerm, build_terms
 
 
-# Where composite distributions name the distributions that they are made of.
+# The keys with the names of the parts of composite distributions.
 _INSIDE = ("dist", "distribution", "pdf", "summands")
 
 
 @dataclass(frozen=True)
 class Likelihood:
-    """What a model is made of.
+    """The parts of a model.
 
     Attributes:
         spec: The histfactory channels with their parameters; all parameters if there
             are no other terms.
-        terms: One for each other pair, and for auxiliary distributions that are no
-            plain constraint.
+        terms: One term for each other pair, and for auxiliary distributions that are
+            not simple constraints.
         joint: Measurements of several parameters, by name of the distribution.
         parameters: All parameters of the likelihood.
         poi: The parameter of interest, or None.
         name: The name of the analysis.
-        report: Sentences on what was assumed.
+        report: Sentences on assumptions.
     """
 
     spec: BinnedSpec
@@ -60,15 +60,15 @@ class Likelihood:
 
 @dataclass
 class _Divided:
-    """The pairs of a likelihood, taken apart.
+    """The pairs of distributions and data of a likelihood, divided by kind.
 
     Attributes:
         channels: Histfactory distributions with their data.
         others: All other pairs of a distribution and its datum.
-        inline: Gaussians of a number that the likelihood gives, with the number: they
-            are auxiliary measurements if there is anything else.
-        factors: Factors of products that depend on nothing observed, by name.
-        main: Names of the distributions and factors that depend on what is observed.
+        inline: Gaussians whose datum is a number in the likelihood, with the number:
+            they are auxiliary measurements if there are other pairs.
+        factors: Factors of products that do not depend on the data, by name.
+        main: Names of the distributions and factors that depend on the data.
     """
 
     channels: list[Channel] = field(default_factory=list)
@@ -133,7 +133,7 @@ def _candidates(
 
 
 def _renamed(channels: Sequence[Channel], document: Document) -> list[Channel]:
-    """Number the channels that are there with several data sets."""
+    """Number the channels that have several data sets."""
     renamed: list[Channel] = []
     for channel in channels:
         taken = {other.name for other in renamed}
@@ -158,7 +158,7 @@ def _terms(
     divided: _Divided,
     candidates: Mapping[str, Node],
 ) -> tuple[AbstractTerm, ...]:
-    """Count as constraints what can be, and make terms of all the rest."""
+    """Make constraints of auxiliary measurements, and terms of all other pairs."""
     names, selection = measurements.names, measurements.names.selection
     left, inline = list(divided.others), set()
     for node, data, value in divided.inline:
@@ -218,7 +218,7 @@ def _poi(
 
 
 def _divide(document: Document, selection: Selection) -> _Divided:
-    """Take the pairs of a likelihood apart."""
+    """Divide the pairs of a likelihood."""
     divided = _Divided()
     for node, data in selection.main:
         parts = _factors_of(node, document)
@@ -247,7 +247,7 @@ def _divide_bins(
     divided: _Divided,
     document: Document,
 ) -> None:
-    """Take a product with a histfactory distribution apart."""
+    """Divide a product with a histfactory distribution."""
     bins, factors = parts
     if len(bins) > 1:
         names = ", ".join(repr(part.name) for part in bins)
@@ -280,7 +280,7 @@ def _divide_events(
             continue
         divided.main.append(part.name)
         if observed is not None:
-            # Densities are normalised, so a constant factor inside drops out of them.
+            # Constant factors cancel, as densities are normalised.
             divided.factors |= {
                 inner.name: inner
                 for inner in _inside(part, document)
@@ -289,7 +289,7 @@ def _divide_events(
 
 
 def _factors_of(node: Node, document: Document) -> list[Node]:
-    """Return the factors of a product, those of its factors in turn; each once."""
+    """Return the factors of a product and of nested products, without repetition."""
     found: dict[str, Node | None] = {}
     waiting = [node]
     while waiting:
@@ -313,7 +313,7 @@ def _factors_of(node: Node, document: Document) -> list[Node]:
 def _without(
     distributions: dict[str, dict[str, Any]], factors: Iterable[str]
 ) -> dict[str, dict[str, Any]]:
-    """Return definitions whose products lack some factors, which are counted apart."""
+    """Return definitions whose products lack factors that are counted separately."""
     dropped = set(factors)
     changed: dict[str, dict[str, Any]] = {}
     waiting = True

@@ -1,8 +1,8 @@
-"""Which distributions are auxiliary measurements of parameters: each is counted once.
+"""Identification of auxiliary measurements of parameters, each of which counts once.
 
-A Gaussian of a global observable is a constraint in whatever order its two arguments
-stand, and wherever the document has it. What is observed is found by what is known of
-the names: numbers and global observables are, parameters of the likelihood are not.
+A Gaussian of a global observable is a constraint for any order of its two arguments,
+and anywhere in the document. The observed argument is found from the names: numbers and
+global observables are observed, parameters of the likelihood are not.
 
 Spec: HS3 0.2, section 2.4 (auxiliary measurements and global observables).
 """
@@ -30,7 +30,7 @@ GAUSSIAN = ("gaussian_dist", "normal_dist")
 
 
 class _Rank(enum.IntEnum):
-    """How surely something was observed: of two arguments it is the lower rank."""
+    """The certainty that an argument was observed; of two the lower rank is."""
 
     NUMBER = 0  # a number, not a name
     DECLARED = 1  # listed as a global observable
@@ -56,9 +56,9 @@ class _Side:
     """One of the two arguments of a density.
 
     Attributes:
-        rank: How surely it is what was observed, None if it cannot be.
-        datum: The observed value; None where nothing says it.
-        parameter: The parameter that it is otherwise, or None.
+        rank: The certainty that it was observed, None if it cannot be.
+        datum: The observed value; None if it is not known.
+        parameter: The parameter if it was not observed, or None.
         offset: The number that a function adds to the parameter.
         sign: The sign that a function gives the parameter, 1 or -1.
     """
@@ -72,12 +72,12 @@ class _Side:
 
 @dataclass(frozen=True)
 class Names:
-    """Tells the observed numbers of auxiliary distributions from parameters.
+    """Distinguishes observed numbers of auxiliary distributions from parameters.
 
     Attributes:
         document: The document.
         selection: The analysis.
-        used: Names that the main likelihood depends on.
+        used: Names on which the main likelihood depends.
         candidates: The distributions that may be auxiliary measurements.
     """
 
@@ -87,12 +87,12 @@ class Names:
     candidates: Collection[Node]
 
     def observed(self, name: str) -> float | None:
-        """Return the value of a name that is data and nothing else."""
+        """Return the value of a name that can only be data."""
         rank = self.rank(name)
         return None if rank in (None, _Rank.NEW, _Rank.SHARED) else self.value(name)
 
     def value(self, name: str) -> float | None:
-        """Return the value that the document has for a name."""
+        """Return the value of a name in the document."""
         given = self.selection.aux_data.values
         if name in given:
             return given[name]
@@ -100,12 +100,12 @@ class Names:
         return None if point is None else point.value
 
     def constant(self, name: str) -> float | None:
-        """Return the value of a constant that the main likelihood does not have."""
+        """Return the value of a constant that is not in the main likelihood."""
         rank = self.rank(name)
         return self.value(name) if rank in (_Rank.DECLARED, _Rank.CONSTANT) else None
 
     def rank(self, name: str) -> _Rank | None:
-        """Return how surely a name is what was observed."""
+        """Return the certainty that a name was observed."""
         given, point = self.selection.aux_data, self.selection.points.get(name)
         if point is None and name not in given.values:
             return None
@@ -120,7 +120,7 @@ class Names:
         return _Rank.UNUSED if self._mentions[name] == 1 else None
 
     def is_new(self, name: str) -> bool:
-        """Return whether a name is none of a parameter or function."""
+        """Return whether a name is neither a parameter nor a function."""
         return (
             name not in self.used
             and name not in self.selection.points
@@ -144,7 +144,7 @@ class Names:
         return Counter(item for item in arguments if isinstance(item, str))
 
     def side(self, reference: str | float, *, variate: bool = False) -> _Side:
-        """Return what an argument of a density can be."""
+        """Return the possible roles of an argument of a density."""
         if not isinstance(reference, str):
             return _Side(_Rank.NUMBER, float(reference))
         if self.linear.function_name(reference) is None:
@@ -162,18 +162,18 @@ class Names:
         return _Side(None, None, parameter, form.offset, slope)
 
     def number(self, reference: str | float) -> float | None:
-        """Return the value of what must be a constant, such as a width."""
+        """Return the value of a constant, such as a width."""
         form = self.linear.reference(reference)
         return None if form is None or form.slopes else form.offset
 
     def scaled(self, reference: str | float) -> tuple[str, float] | None:
-        """Return the parameter and the factor of what is proportional to one."""
+        """Return the parameter and the factor of a term proportional to a parameter."""
         if isinstance(reference, str) and not self.linear.function_name(reference):
             return reference, 1.0
         return proportional(self.linear.reference(reference))
 
     def say(self, side: _Side, reference: str | float) -> None:
-        """Report what is not plain about a name that is read as data."""
+        """Report the assumption that a name is data."""
         if side.rank == _Rank.UNUSED:
             self.document.report.collect(
                 "{names} are observed values of auxiliary distributions, although "
@@ -192,20 +192,20 @@ class Names:
 def measurement(
     node: Node, names: Names, *, observed: float | None = None
 ) -> Measurement | None:
-    """Return the auxiliary measurement that a distribution is.
+    """Return a distribution as an auxiliary measurement.
 
-    A Gaussian of an observed number and a parameter (in any order, as it is
+    It can be a Gaussian of an observed number and a parameter (in any order, as it is
     symmetric), of one or of several variables; a Poisson of an observed count, whose
-    mean is a parameter times constants; and a log-normal of an observed number, whose
+    mean is a parameter times constants; or a log-normal of an observed number, whose
     `mu` is the logarithm of a parameter.
 
     Args:
         node: The distribution.
-        names: Tells data from parameters.
-        observed: The value of its variate, where the likelihood gives one.
+        names: The names, which distinguish data from parameters.
+        observed: The value of its variate, if the likelihood has one.
 
     Returns:
-        None if it is anything else.
+        The measurement, None if it is none of these.
     """
     kind = node.type
     if kind in GAUSSIAN:
@@ -220,7 +220,7 @@ def measurement(
 
 
 def proportional(form: Linear | None) -> tuple[str, float] | None:
-    """Return the parameter and the factor of a linear function of that alone."""
+    """Return the parameter and the factor of a function proportional to it."""
     if form is None or form.offset != 0.0 or len(form.slopes) != 1:
         return None
     ((parameter, factor),) = form.slopes.items()
@@ -228,7 +228,7 @@ def proportional(form: Linear | None) -> tuple[str, float] | None:
 
 
 def inline_value(data: Node, document: Document) -> float | None:
-    """Return the number that a likelihood gives as data, also as point data."""
+    """Return a number that is the datum of a likelihood, also from point data."""
     if not isinstance(data.value, str):
         return data.number()
     found = document.data.get(data.value)
@@ -255,7 +255,7 @@ def _gaussian(node: Node, names: Names, observed: float | None) -> Single | None
 def _paired(
     node: Node, pair: tuple[str | float, ...], names: Names, observed: float | None
 ) -> tuple[str, float, float] | None:
-    """Divide variate and mean of a Gaussian into what was observed and a parameter.
+    """Return which of variate and mean of a Gaussian is observed and the parameter.
 
     Returns:
         The parameter, the observation of it, and the sign of variate minus mean
@@ -264,7 +264,7 @@ def _paired(
     x, mean = names.side(pair[0], variate=True), names.side(pair[1])
     if observed is not None:
         given = _Side(_Rank.NUMBER, observed)
-        # It is the variate's, unless that is a parameter and the mean is none.
+        # The variate is observed, unless it is a parameter and the mean is not.
         swapped = x.rank is None and mean.rank is not None
         x, mean = (x, given) if swapped else (given, replace(mean, rank=None))
     sides = [(x, mean, pair[0], 1.0), (mean, x, pair[1], -1.0)]
@@ -361,13 +361,13 @@ def _listed(value: object) -> Iterable[object]:
 
 @dataclass
 class Measurements:
-    """Counts distributions as constraints of parameters.
+    """Collects distributions as constraints of parameters.
 
     Attributes:
-        names: Tells data from parameters.
-        parameters: Where constraints go.
-        counted: The parameters of each distribution that is counted.
-        others: Distributions that are no plain measurement, or a second one of their
+        names: The names, which distinguish data from parameters.
+        parameters: The parameters to which constraints are added.
+        counted: The parameters of each distribution that is a constraint.
+        others: Distributions that are not simple measurements, or a second one of their
             parameter; they become terms of the likelihood.
     """
 
@@ -377,11 +377,11 @@ class Measurements:
     others: dict[str, Node] = field(default_factory=dict)
 
     def count(self, node: Node, *, observed: float | None = None) -> bool:
-        """Count a distribution, if it is a measurement of parameters.
+        """Add a distribution as a constraint, if it is a measurement of parameters.
 
         Args:
             node: The distribution; counting it again does nothing.
-            observed: The value of its variate, where the likelihood gives one.
+            observed: The value of its variate, if the likelihood has one.
 
         Returns:
             Whether it is a constraint of the model; if not it is among `others`.
@@ -430,10 +430,10 @@ def report_truncated(
 ) -> None:
     """Report Gaussian constraints that ROOT truncates.
 
-    ROOT divides by the integral over the range of the global observable. That is no
-    part of the measurement, and depends on how far its author let a plot go; here the
-    density is normalised over all values. The difference matters where the parameter
-    can come near an end of that range.
+    ROOT divides by the integral over the range of the global observable. That range is
+    not part of the measurement; often it is only the range of a plot. Here the density
+    is normalised over all values. The difference is relevant if the parameter can come
+    near an end of that range.
     """
     if not document.from_root:
         return

@@ -1,4 +1,4 @@
-"""The model of a likelihood of which not everything is HistFactory."""
+"""The model of a likelihood with other distributions than histfactory ones."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,8 @@ class Channels(eqx.Module):
     Attributes:
         flat: Their likelihood as a function of vectors.
         parameters: Names of their parameters, in the order of the vector.
-        sizes: Name and number of bins of each channel, in the order of the data.
+        sizes: The name and the number of bins of each channel, in the order of the
+            data.
     """
 
     flat: FlatBinned
@@ -72,16 +73,16 @@ class Channels(eqx.Module):
 class Hs3Model(AbstractModel):
     """A likelihood of HS3 that has other distributions than histfactory ones.
 
-    The main data are a dictionary by distribution: counts of histfactory
-    distributions, and of each other what its term observes. Auxiliary measurements of
-    one parameter are the constraints.
+    The main data are a dictionary by distribution: counts of histfactory distributions,
+    and the data of the term of each other distribution. Auxiliary measurements of
+    single parameters are constraints.
 
     Attributes:
         channels: The histfactory distributions, or None.
         terms: All others, by name.
         poi: Key of the parameter of interest, or None.
-        report: What the reader assumed or normalised.
-        document: What it was loaded from.
+        report: Assumptions and normalisations of the reader.
+        document: The document of the model.
     """
 
     state: State
@@ -104,14 +105,14 @@ class Hs3Model(AbstractModel):
         joint: Mapping[str, Joint],
         document: Mapping[str, Any],
     ) -> "Hs3Model":
-        """Put a model together.
+        """Make a model of its parts.
 
         Args:
             spec: The histfactory channels with their parameters; may be empty.
             terms: The terms of all other distributions.
             parameters: All parameters.
             joint: Measurements of several parameters, by name.
-            document: What they were read from.
+            document: The document of the parts.
         """
         known = {e.name: e for e in sorted(parameters, key=lambda entry: entry.name)}
         named = _by_name(terms, [channel.name for channel in spec.channels])
@@ -197,7 +198,7 @@ class Hs3Model(AbstractModel):
         return data
 
     def __repr__(self) -> str:
-        """Return one line: what there is, and how much of it."""
+        """Return one line with the numbers of channels, terms and parameters."""
         sizes = () if self.channels is None else self.channels.sizes
         shapes = [leaf_shape(value) or () for value in self.state.values()]
         return (
@@ -208,7 +209,7 @@ class Hs3Model(AbstractModel):
 
 
 def _free_name(name: str, taken: Mapping[str, Any]) -> str:
-    """Return a name of a joint constraint that is none of a parameter."""
+    """Return a name for a joint constraint that no parameter has."""
     while name in taken:
         name = f"{name}_constraint"
     return name

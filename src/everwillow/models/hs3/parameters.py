@@ -1,4 +1,4 @@
-"""The parameters of a likelihood while it is read: each is there once."""
+"""Collection of the parameters and constraints of a likelihood while it is read."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -47,7 +47,7 @@ class Parameters:
     """Collects parameters and their constraints in the order of first use.
 
     Attributes:
-        report: Takes what was assumed.
+        report: The report to which assumptions are added.
         joint: Measurements of several parameters, by name of the distribution.
     """
 
@@ -69,8 +69,8 @@ class Parameters:
 
         Args:
             name: Its name.
-            role: Its use, which decides on its start value if none is given.
-            node: Where it is needed.
+            role: Its use, which determines the default of its start value.
+            node: The place where it is needed.
             size: Number of elements of an array, None for a scalar.
         """
         draft = self._drafts.setdefault(name, _Draft(role, size, node))
@@ -79,7 +79,7 @@ class Parameters:
                 f"the parameter {name!r} has {size or 1} elements here and "
                 f"{draft.size or 1} at {draft.node.where}."
             )
-        # A systematic starts at 0, whatever else its parameter is used for.
+        # A systematic starts at 0, also if its parameter has other uses.
         if role == "alpha" or draft.role == "free":
             draft.role = role
 
@@ -96,14 +96,14 @@ class Parameters:
             name: The name of a parameter that was registered before.
             spec: The auxiliary measurement.
             origin: The place of the constraint, for messages.
-            explicit: Whether a distribution says so, which outranks a modifier.
+            explicit: Whether it comes from a distribution, which outranks a modifier.
 
         Returns:
-            False if another distribution constrains the parameter already, so that
-            this one has to be counted some other way.
+            False if another distribution constrains the parameter already, so that this
+            one has to become a term.
 
         Raises:
-            ConflictError: If two modifiers say different things.
+            ConflictError: If two modifiers imply different constraints.
         """
         draft = self._drafts[name]
         if draft.constraint is None:
@@ -135,7 +135,7 @@ class Parameters:
     def constrain_jointly(self, name: str, joint: Joint) -> None:
         """Constrain several parameters by one distribution, once.
 
-        It outranks what modifiers imply for its parameters.
+        It outranks the constraints that modifiers imply for its parameters.
         """
         self.joint[name] = joint
 

@@ -1,4 +1,4 @@
-"""From HS3 documents to models."""
+"""Reading of HS3 documents as models."""
 
 import copy
 from collections.abc import Mapping
@@ -28,11 +28,11 @@ def load(
         analysis: Name or position of the analysis; the first if None. A document
             without analyses has likelihoods instead.
         shapesys: Whether the `vals` of shapesys are ``"absolute"`` errors or
-            ``"relative"`` ones; None to find out. The report says what was found.
+            ``"relative"`` ones; None to infer it, with a remark in the report.
 
     Returns:
         A `BinnedModel` if all distributions are histfactory ones, a `Hs3Model`
-        otherwise. Its `report` lists what was normalised or assumed.
+        otherwise. Its `report` lists normalisations and assumptions.
 
     Raises:
         EverwillowError: If the document cannot be read, with the JSON pointer, what
@@ -78,10 +78,10 @@ def read_spec(
         source: A document, or the path of a JSON file.
         analysis: Name or position of the analysis; the first if None.
         shapesys: Whether the `vals` of shapesys are ``"absolute"`` errors or
-            ``"relative"`` ones; None to find out. The report says what was found.
+            ``"relative"`` ones; None to infer it, with a remark in the report.
 
     Returns:
-        The binned likelihood, whose `report` lists all that was assumed.
+        The binned likelihood, whose `report` lists all assumptions.
 
     Raises:
         EverwillowError: If the document cannot be read, with the JSON pointer, or if

@@ -1,4 +1,4 @@
-"""Which parameters a part of a document depends on, found without evaluating it."""
+"""The parameters on which a part of a document depends, without evaluating it."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ _LABELS = ("name", "type", "interpolation", "constraint", "constraint_name")
 
 
 def modifier_names(distribution: Node) -> Iterator[str]:
-    """Yield the names that the modifiers of a histfactory distribution name."""
+    """Yield the names in the modifiers of a histfactory distribution."""
     samples = distribution.value.get("samples")
     for sample in samples if isinstance(samples, list) else []:
         modifiers = sample.get("modifiers") if isinstance(sample, dict) else None
@@ -34,10 +34,10 @@ def dependencies(
 
     Args:
         names: Names of parameters, functions or distributions.
-        document: Where functions and distributions are defined.
-        without: Names of distributions that are not looked into.
-        variates: Whether the variate `x` of a distribution counts; where it is what
-            is observed it does not.
+        document: The document with the definitions.
+        without: Names of distributions to skip.
+        variates: Whether to include the variate `x` of distributions, which may be
+            the observed quantity.
     """
     stops = set(without)
     found: set[str] = set()

@@ -1,4 +1,4 @@
-"""Which analysis of a document is meant, and what it says of its parameters.
+"""Selection of an analysis of a document, with its data and parameters.
 
 Spec: HS3 0.2, sections 2.4 to 2.7 (likelihoods, domains, points, analyses).
 """
@@ -16,7 +16,7 @@ from everwillow.models.hs3.document import Document
 
 @dataclass(frozen=True)
 class Point:
-    """The value of a parameter, whether it is constant, and what ROOT has as range."""
+    """The value of a parameter, whether it is constant, and its range from ROOT."""
 
     value: float
     const: bool
@@ -25,11 +25,11 @@ class Point:
 
 @dataclass(frozen=True)
 class AuxData:
-    """Observed values of auxiliary distributions, where a likelihood lists them.
+    """Observed values of auxiliary distributions that a likelihood lists.
 
     Attributes:
-        by_distribution: A number, or the name of a data set.
-        values: By name of the variate.
+        by_distribution: A number, or the name of a data set, by distribution.
+        values: Values by the name of the variate.
         names: The names of variates whose values are in the parameter points.
     """
 
@@ -69,7 +69,8 @@ def select(document: Document, analysis: str | int | None) -> Selection:
         analysis: Its name or its position; the first one if None.
 
     Raises:
-        EverwillowError: If there is none such, or it refers to what is not there.
+        EverwillowError: If there is no such analysis, or if it refers to a missing
+            entry.
     """
     if analysis is not None and not isinstance(analysis, (str, int)):
         raise ArgumentTypeError(
@@ -240,7 +241,7 @@ def _aux_data(
 
 
 def _marked_global(document: Document, domains: Sequence[Node]) -> set[str]:
-    """Return what ROOT marks as global observables, or as constant."""
+    """Return the names that ROOT marks as global observables, or as constant."""
     names: set[str] = set()
     for node in domains:
         if node.value in document.domains and "global_observables" in node.value:
@@ -339,7 +340,7 @@ def _with_points(
     bounds: dict[str, tuple[float, float]],
     points: Mapping[str, Point],
 ) -> dict[str, tuple[float, float]]:
-    """Add the ranges of parameter points where no domain has one."""
+    """Add the ranges of parameter points for parameters without a domain."""
     for name, point in points.items():
         lower, upper = point.ends
         if name in bounds or point.const or not lower < upper:

@@ -124,7 +124,7 @@ def _contents(value: Any, distribution: str) -> tuple[Any, Any]:
 def with_signals(
     content: Mapping[str, Any], signals: Sequence[Signal], removed: Sequence[str]
 ) -> dict[str, Any]:
-    """Return a copy of a document with more samples and fewer distributions."""
+    """Return a copy of a document with added samples and without some distributions."""
     patched = copy.deepcopy(dict(content))
     distributions = patched.get("distributions", [])
     by_name = distributions

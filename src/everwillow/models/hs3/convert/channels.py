@@ -1,4 +1,4 @@
-"""The channels of an HS3 document as those of a pyhf workspace."""
+"""Conversion of the channels of an HS3 document to those of a pyhf workspace."""
 
 import copy
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ class Written:
     Attributes:
         kind: The kind of its modifiers.
         names: The names of its elements in HS3.
-        implied: Observation and width of their constraints that modifiers imply.
+        implied: Observation and width of the constraints that their modifiers imply.
     """
 
     kind: str
@@ -40,7 +40,7 @@ class ToPyhf:
     """Converts the channels of one likelihood.
 
     Attributes:
-        likelihood: The likelihood as it was read, which has the constraints.
+        likelihood: The likelihood of the document, with the constraints.
         parameters: The parameters of pyhf by name.
     """
 
@@ -181,8 +181,8 @@ class ToPyhf:
     ) -> str:
         """Return the name of a parameter in pyhf, which no other one has.
 
-        A staterror of several channels may have one name: pyhf then counts on, from
-        channel to channel.
+        Staterrors of several channels may have the same name: pyhf then numbers their
+        elements from channel to channel.
         """
         if elements in self._owner:
             return self._owner[elements]
@@ -225,7 +225,7 @@ class ToPyhf:
 
 
 def _stat_data(modifier: Modifier, sample: Sample) -> list[Any] | None:
-    """Return the absolute errors of a staterror as they stand in the document."""
+    """Return the absolute errors of a staterror in the document."""
     if modifier.kind != "staterror":
         return None
     node = stat_error_node(modifier)
@@ -237,8 +237,8 @@ def _shape_data(
 ) -> tuple[list[Any], np.ndarray]:
     """Return the absolute errors of a shapesys, and the tau that they imply.
 
-    The numbers of the document are kept if they are that already, or if the tau are
-    given in another way.
+    The numbers of the document are returned if they are absolute errors, or if there
+    are other definitions of tau.
     """
     nominal = sample.nominal
     given = modifier.node.get("data")

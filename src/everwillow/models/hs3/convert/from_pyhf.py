@@ -1,4 +1,4 @@
-"""A pyhf workspace as an HS3 document.
+"""Conversion of a pyhf workspace to an HS3 document.
 
 Spec: pyhf 0.7 (JSON schema 1.0.0), HS3 0.2.
 """
@@ -115,10 +115,10 @@ class _Converter:
 
 @dataclass
 class _Layout:
-    """Which elements of an array parameter belong to which channel.
+    """The elements of an array parameter in each channel.
 
-    A staterror goes on counting from channel to channel, sorted by their names; a
-    shapefactor has the elements of the first of them.
+    The elements of a staterror are numbered from channel to channel, sorted by name; a
+    shapefactor has the elements of the first channel.
     """
 
     first: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -151,10 +151,10 @@ class _Layout:
 def pyhf_to_hs3(workspace: Source) -> dict[str, Any]:
     """Convert a pyhf workspace to HS3.
 
-    A measurement becomes an analysis with a domain and a parameter point of its name.
+    A measurement becomes an analysis with a domain and a parameter point of that name.
     Systematics ``X`` get the parameter ``alpha_X``, bins ``gamma_X_0``, and so on; a
     lumi modifier becomes a normfactor with a Gaussian auxiliary distribution. The
-    measurements are also kept as they are in ``misc``, so that the way back is exact.
+    measurements are also stored in ``misc``, so that the inverse conversion is exact.
 
     Args:
         workspace: The workspace, or the path of its JSON file.
@@ -163,7 +163,7 @@ def pyhf_to_hs3(workspace: Source) -> dict[str, Any]:
         The document.
 
     Raises:
-        EverwillowError: If it is no workspace of pyhf.
+        EverwillowError: If it is not a workspace of pyhf.
 
     Example:
         >>> mu = {"name": "mu", "type": "normfactor", "data": None}
@@ -266,7 +266,7 @@ def _variation(data: Node, kind: str, bins: int) -> dict[str, Any]:
 
 
 def _data(root: Node, distributions: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the data of all channels, then those that belong to none."""
+    """Return the data of all channels, then data without a channel."""
     observed = {node.name: node for node in root.child("observations").items()}
     data = []
     for entry in distributions:
@@ -290,7 +290,7 @@ def _data(root: Node, distributions: list[dict[str, Any]]) -> list[dict[str, Any
 def _likelihood(
     likelihoods: list[dict[str, Any]], names: list[str], aux: list[str]
 ) -> str:
-    """Return the name of the likelihood with these constraints, made if need be."""
+    """Return the name of the likelihood with these constraints, adding it if needed."""
     for one in likelihoods:
         if one.get("aux_distributions", []) == aux:
             return one["name"]

@@ -1,4 +1,4 @@
-"""What a measurement of pyhf says of its parameters, in the words of HS3."""
+"""Conversion of the parameter settings of a pyhf measurement to HS3."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ class PyhfParameter:
 
 @dataclass
 class Settings:
-    """What a measurement says of the parameters."""
+    """The settings of a measurement for its parameters."""
 
     node: Node
     name: str
@@ -39,7 +39,7 @@ class Settings:
     observed: dict[str, float] = field(default_factory=dict)
 
     def point(self) -> dict[str, Any]:
-        """Return the parameter point: start values, and what is constant."""
+        """Return the parameter point: start values and constant parameters."""
         entries = []
         for name, parameter in self.parameters.items():
             starts = self._numbers(name, "inits", DEFAULTS[parameter.kind][0])
@@ -75,7 +75,7 @@ class Settings:
         return {"name": self.name, "type": "product_domain", "axes": entries}
 
     def constraints(self, made: dict[str, dict[str, Any]]) -> list[str]:
-        """Return the names of auxiliary distributions, having added new ones."""
+        """Add missing auxiliary distributions and return the names of all."""
         names: list[str] = []
         for name, parameter in self.parameters.items():
             kind = parameter.kind

@@ -1,4 +1,4 @@
-"""An HS3 document of histfactory distributions as a pyhf workspace."""
+"""Conversion of an HS3 document of histfactory distributions to a pyhf workspace."""
 
 import copy
 from collections.abc import Mapping
@@ -24,10 +24,10 @@ _AGREE = 1e-9  # numbers that went through a square root
 def hs3_to_pyhf(source: Source, analysis: str | int | None = None) -> dict[str, Any]:
     """Convert an HS3 document of histfactory distributions to a pyhf workspace.
 
-    Without `analysis`, every analysis of the likelihood of the first one becomes a
-    measurement. Settings of parameters that are pyhf's defaults are left out, unless
-    the document came from `pyhf_to_hs3` and still says the same: then the measurements
-    are those of the original workspace.
+    Without `analysis`, every analysis with the likelihood of the first one becomes a
+    measurement. Settings of parameters that equal pyhf's defaults are left out, unless
+    the document comes from `pyhf_to_hs3` and has not changed: then the measurements are
+    those of the original workspace.
 
     Args:
         source: The document, or the path of a JSON file.
@@ -37,8 +37,8 @@ def hs3_to_pyhf(source: Source, analysis: str | int | None = None) -> dict[str, 
         The workspace.
 
     Raises:
-        EverwillowError: If the document has something that pyhf has not: other
-            distributions, functions, other interpolations or constraints.
+        EverwillowError: If the document has a part without a counterpart in pyhf: other
+            distributions, functions, interpolations or constraints.
 
     Example:
         >>> mu = {"name": "mu", "type": "normfactor", "data": None}
@@ -127,7 +127,7 @@ def _original(document: Document) -> dict[str, Any]:
 def _observations(
     document: Document, observations: list[dict[str, Any]], original: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """Return them in the order of the original workspace, those of no channel too."""
+    """Return the observations in the order of the original workspace."""
     order = original.get("observations")
     found = {one["name"]: one for one in observations}
     if not isinstance(order, list) or not found.keys() <= set(map(str, order)):
@@ -143,7 +143,7 @@ def _observations(
 def _restored(
     measurements: list[dict[str, Any]], original: dict[str, Any], converter: ToPyhf
 ) -> list[dict[str, Any]]:
-    """Take the measurements of the original workspace where they say the same."""
+    """Return the measurements, from the original workspace if they are equal."""
     try:
         known = converter.parameters
         kept = {m["name"]: m for m in original.get("measurements", [])}
@@ -155,7 +155,7 @@ def _restored(
             for one in measurements
         ]
     except (EverwillowError, AttributeError, LookupError, TypeError):
-        return measurements  # somebody wrote something else there
+        return measurements  # the entry is not from `pyhf_to_hs3`
 
 
 def _measurement(
@@ -164,7 +164,7 @@ def _measurement(
     """Return a measurement, with the settings that differ from pyhf's defaults.
 
     Args:
-        converter: Knows the parameters.
+        converter: The converter, with the parameters.
         name: The name of the measurement.
         poi: Name of the parameter of interest in HS3.
         entries: The parameters as this analysis has them.
@@ -221,13 +221,13 @@ def _measured(
 
 
 def _idle(written: Written) -> list[bool]:
-    """Return which elements have no error, so that pyhf fixes them anyway."""
+    """Return which elements have no error, so that pyhf fixes them."""
     bins = written.kind in ("staterror", "shapesys")
     return [bins and pair == (1.0, 1.0) for pair in written.implied]
 
 
 def _normalised(measurement: Mapping[str, Any], known: Mapping[str, Any]) -> Any:
-    """Return what a measurement says, free of how it says it."""
+    """Return a measurement in a form that can be compared."""
     config = measurement["config"]
     table = {}
     for entry in config.get("parameters", []):

@@ -1,8 +1,8 @@
-"""What all distributions of HS3 have in common.
+"""Base classes of the distributions of HS3.
 
-A distribution is an unnormalised density of observables, in log space. Which symbols
-are observables is not its business: those with a range in `Scope.domain` are, all other
-symbols are parameters. Densities are normalised over that range.
+A distribution is an unnormalised density of observables, in log space. Symbols with a
+range in `Scope.domain` are observables; all other symbols are parameters. Densities are
+normalised over that range.
 """
 
 import abc
@@ -38,7 +38,7 @@ class AbstractDistribution(eqx.Module):
     """An unnormalised density; its fields are names, numbers and other distributions.
 
     Attributes:
-        name: In the document.
+        name: The name in the document.
         support: The natural range of its variate, or None if it needs a finite one.
     """
 
@@ -55,7 +55,7 @@ class AbstractDistribution(eqx.Module):
 
         Args:
             scope: Values of the parameters.
-            region: The ends for each observable, all of one shape.
+            region: The lower and upper ends for each observable, all of one shape.
         """
 
     @abc.abstractmethod
@@ -63,7 +63,7 @@ class AbstractDistribution(eqx.Module):
         """Return -ln L of single events.
 
         Args:
-            scope: Values of the parameters and, for each event, of the observables.
+            scope: Values of the parameters, and of the observables of each event.
             weights: The weights of the events, shape ``(events,)``.
         """
 
@@ -79,30 +79,30 @@ class AbstractDistribution(eqx.Module):
 
     @abc.abstractmethod
     def expected_total(self, scope: Scope, observed: Array) -> Array:
-        """Return how many events to expect where `observed` were observed."""
+        """Return the expected number of events, given the observed number."""
 
     @abc.abstractmethod
     def expected_counts(
         self, scope: Scope, region: Region, observed: Float[Array, " bins"]
     ) -> Float[Array, " bins"]:
-        """Return the counts to expect in intervals where `observed` were observed."""
+        """Return the expected counts in intervals, given the observed counts."""
 
     @abc.abstractmethod
     def draw_total(self, scope: Scope, observed: Array, key: Array) -> Array:
-        """Draw how many events there are where `observed` were observed."""
+        """Draw the number of events, given the observed number."""
 
     @abc.abstractmethod
     def draw_counts(self, expected: Float[Array, " bins"], key: Array) -> Array:
-        """Draw counts whose expectations these are."""
+        """Draw counts with these expectations."""
 
     @property
     def variates(self) -> tuple[Reference, ...]:
-        """The variables of the density, as far as the definition says."""
+        """The variables of the density that the definition names."""
         return ()
 
     @property
     def natural_range(self) -> tuple[float, float] | None:
-        """The range over which it is normalised by itself; None if there is none."""
+        """The range in which the density is normalised by default, or None."""
         return self.support
 
     @final
@@ -121,14 +121,14 @@ class AbstractDistribution(eqx.Module):
     @final
     @property
     def references(self) -> tuple[str, ...]:
-        """All names that it refers to, in order, each once."""
+        """All names that the definition refers to, in order, without repetition."""
         found = (*self.smooth_references, *(n for b in self.binnings for n in b.names))
         return tuple(dict.fromkeys(found))
 
     @final
     @property
     def smooth_references(self) -> tuple[str, ...]:
-        """The names that matter by more than the bin that they are in."""
+        """The names on which it depends by their values, not only by their bins."""
         found: dict[str, None] = {}
         for field in dataclasses.fields(self):
             if field.name != "name":
@@ -138,16 +138,16 @@ class AbstractDistribution(eqx.Module):
     @final
     @property
     def binnings(self) -> tuple[Binning, ...]:
-        """The bins that it depends on, without those of functions."""
+        """The bins on which it depends, without those of functions."""
         parts = [getattr(self, field.name) for field in dataclasses.fields(self)]
         return tuple(bins for part in parts for bins in _binnings(part))
 
 
 class AbstractShape(AbstractDistribution):
-    """A distribution that does not say how many events to expect.
+    """A distribution without an expected number of events.
 
-    The number of events is that of the data: -ln L of events is that of their
-    densities, that of counts the multinomial one of the observed total.
+    The number of events is that of the data: -ln L of events is the sum of their -ln
+    densities, and -ln L of counts is multinomial with the observed total.
     """
 
     @final
@@ -172,7 +172,7 @@ class AbstractShape(AbstractDistribution):
 
     @final
     def expected_total(self, scope: Scope, observed: Array) -> Array:
-        """Return the number that was observed."""
+        """Return the observed number."""
         del scope
         return observed
 
@@ -186,13 +186,13 @@ class AbstractShape(AbstractDistribution):
 
     @final
     def draw_total(self, scope: Scope, observed: Array, key: Array) -> Array:
-        """Return the number that was observed."""
+        """Return the observed number."""
         del scope, key
         return observed
 
     @final
     def draw_counts(self, expected: Float[Array, " bins"], key: Array) -> Array:
-        """Draw counts with a fixed total, bin after bin from what is left."""
+        """Draw counts with a fixed total, bin after bin from the remaining events."""
         total = jnp.round(jnp.sum(expected))
         after = jnp.cumsum(expected[::-1])[::-1]
 
@@ -207,10 +207,10 @@ class AbstractShape(AbstractDistribution):
 
 
 class AbstractExtended(AbstractDistribution):
-    """A distribution that also says how many events to expect.
+    """A distribution with an expected number of events.
 
-    -ln L contains the Poisson probability of the number of events: of single events
-    without the term ln n!, of counts with all constants.
+    -ln L contains the Poisson probability of the number of events: without the term
+    ln n! for single events, with all constants for counts.
     """
 
     @abc.abstractmethod
@@ -255,7 +255,7 @@ class AbstractExtended(AbstractDistribution):
     def expected_counts(
         self, scope: Scope, region: Region, observed: Float[Array, " bins"]
     ) -> Float[Array, " bins"]:
-        """Return the expected numbers, whatever was observed."""
+        """Return the expected numbers, which do not depend on the observed ones."""
         return jnp.exp(jnp.broadcast_to(self.log_rates(scope, region), observed.shape))
 
     @final
@@ -272,7 +272,7 @@ class AbstractExtended(AbstractDistribution):
 
 
 class AbstractIntensity(AbstractExtended):
-    """A density of events itself; its integral is their expected number."""
+    """A density of events, whose integral is their expected number."""
 
     @final
     def log_integral(self, scope: Scope, region: Region) -> Float[Array, "..."]:
@@ -316,7 +316,7 @@ class AbstractClosed(AbstractShape):
 
     @final
     def log_integral(self, scope: Scope, region: Region) -> Float[Array, "..."]:
-        """Return the closed form, or a quadrature where it does not apply."""
+        """Return the closed form, or a quadrature if it does not apply."""
         if not is_plain(self, scope):
             return integrate(self, scope, region)
         observables = scope.observables(self.references)
@@ -339,10 +339,10 @@ class AbstractNumeric(AbstractShape):
 
 @runtime_checkable
 class Drawable(Protocol):
-    """A density that can be drawn from, and has a value that its parameters expect."""
+    """A density with a method to draw observations, and an expected observation."""
 
     def center(self, scope: Scope) -> Float[Array, " variates"]:
-        """Return the observation that the parameters fit best."""
+        """Return the observation for which the parameters are the best fit."""
         ...
 
     def draw(self, scope: Scope, key: Array) -> Float[Array, " variates"]:
@@ -353,8 +353,8 @@ class Drawable(Protocol):
 def is_plain(distribution: AbstractClosed, scope: Scope) -> bool:
     """Whether the closed form applies.
 
-    It does if the variable is the only observable and nothing else depends on it:
-    neither is the variable a function of the observable, nor a parameter.
+    It applies if the variable is the only observable and nothing else depends on it:
+    the variable is not a function of the observable, and neither is a parameter.
     """
     variable = distribution.variable
     observables = scope.observables(distribution.references)
@@ -371,8 +371,8 @@ def integrate(
 ) -> Float[Array, "..."]:
     """Return the logarithm of the integral by Gauss-Legendre quadrature.
 
-    Over one observable with `PANELS` panels of 16 nodes for the whole domain, and as
-    many for each part of it as its share; over two or three with 128 or 48 nodes each.
+    One observable has `PANELS` panels of 16 nodes in the whole domain, and parts of it
+    have a proportional number; two or three observables have 128 or 48 nodes each.
 
     Raises:
         SpecificationError: If a range is infinite, or there are more observables.
@@ -429,7 +429,7 @@ def _integrate_many(
         pieces = pieces_of(distribution, scope, observable)
         edges = pieces.edges(lower, upper, width)
         rules.append(rule_of(edges, pieces.order))
-    # Every combination of the nodes of each observable, in one long first axis.
+    # All combinations of the nodes of the observables, along a first axis.
     chosen = np.meshgrid(*(np.arange(len(n)) for n, _ in rules), indexing="ij")
     for observable, (nodes, weights), index in zip(
         observables, rules, chosen, strict=True

@@ -113,7 +113,7 @@ class Product(AbstractShape):
         total = jnp.zeros(())
         for group in self._groups(scope):
             if not scope.observables(group[0].references):
-                # Nothing to integrate: a constant, which drops out of the density.
+                # A constant without observables, which cancels in the density.
                 total = total + group[0].log_density(scope)
             elif len(group) == 1:
                 total = total + group[0].log_integral(scope, region)
@@ -150,7 +150,7 @@ class _AbstractSum(AbstractDistribution):
 
     @property
     def natural_range(self) -> tuple[float, float] | None:
-        """The range that holds the natural ranges of the summands."""
+        """The range that contains the natural ranges of the summands."""
         return _union(self.summands)
 
     def log_density(self, scope: Scope) -> Float[Array, "..."]:
@@ -163,7 +163,7 @@ class _AbstractSum(AbstractDistribution):
         return self._summed(scope, logs)
 
     def _summed(self, scope: Scope, logs: list[Array]) -> Array:
-        """Return the logarithm of the sum, of those of the summands."""
+        """Return the logarithm of the sum from the logarithms of the summands."""
         weights = self._weights(scope)
         stacked = jnp.stack(jnp.broadcast_arrays(*logs))
         return log_sum(stacked, weights.reshape(-1, *(1 for _ in stacked.shape[1:])))
@@ -237,7 +237,7 @@ class RateExtended(AbstractExtended):
         return self.dist.log_density(scope)
 
     def log_integral(self, scope: Scope, region: Region) -> Float[Array, "..."]:
-        """Return that of the density."""
+        """Return the logarithm of the integral of the density."""
         return self.dist.log_integral(scope, region)
 
     def rate(self, scope: Scope) -> Float[Array, ""]:
@@ -287,8 +287,7 @@ class BinCounts(AbstractExtended):
 
     Attributes:
         process: The rate and the density.
-        edges: The edges of the bins of each observable; empty if those of the data are
-            meant.
+        edges: The edges of the bins of each observable; empty for those of the data.
     """
 
     process: Process
@@ -320,7 +319,7 @@ def _variates(parts: tuple[AbstractDistribution, ...]) -> tuple[Reference, ...]:
 
 
 def _union(parts: tuple[AbstractDistribution, ...]) -> tuple[float, float] | None:
-    """Return the range that holds all natural ranges, None if one part has none."""
+    """Return the range that contains all natural ranges, None if one is missing."""
     ranges = [part.natural_range for part in parts]
     known = [one for one in ranges if one is not None]
     if len(known) < len(ranges):

@@ -23,8 +23,8 @@ from everwillow.models.hs3.functions.graph import Edge, Scope
 
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
-# Standard deviations that stand for infinity: a tail of power n > 1 beyond them holds
-# less than 1e-16 of the integral if n > 1.3.
+# Number of standard deviations in place of infinity: a tail of power n > 1.3 has less
+# than 1e-16 of its integral beyond it.
 _FAR = 1e60
 
 
@@ -41,7 +41,7 @@ class CrystalBall(AbstractClosed):
         m: The variable.
         m0: The peak.
         left: The parameters :math:`\alpha, n, \sigma` of the left side.
-        right: Those of the right side; None if it is all Gaussian, with the same width.
+        right: Those of the right side; None for a Gaussian side of the same width.
             The tail of such a one-sided shape is on the right if alpha is negative.
     """
 
@@ -81,7 +81,7 @@ class CrystalBall(AbstractClosed):
             plain = _log_core(low, high, 0.0, jnp.inf)
             logs = [tailed + jnp.log(sigma), plain + jnp.log(sigma)]
             return _total(jnp.stack(logs))
-        # Both sides in one evaluation, the left one seen in a mirror.
+        # Both sides in one evaluation; the left one is mirrored.
         rows = zip(self.left, self.right, strict=True)
         low, high = np.broadcast_arrays(lower, upper)
         column = (2, *(1 for _ in low.shape))

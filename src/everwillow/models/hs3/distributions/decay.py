@@ -58,8 +58,8 @@ class Decay(AbstractClosed):
     Attributes:
         t: The variable.
         tau: The lifetime :math:`\tau`.
-        sides: Which times decay: 1 for :math:`e^{-t/\tau}` at positive ones, -1 for
-            :math:`e^{t/\tau}` at negative ones, or both.
+        sides: The signs of decay times: 1 for :math:`e^{-t/\tau}` at positive times, -1
+            for :math:`e^{t/\tau}` at negative times, or both.
         resolution: The resolution.
     """
 
@@ -164,7 +164,7 @@ def _log_interval(
     convolved = 0.5 * k**2 - k * z + shifted
     above = jnp.logaddexp(outside, convolved)
     below = inside + log1mexp(inside - convolved)
-    # What is beyond an open end has the whole of one tail and nothing of the other.
+    # Beyond an open end one tail is complete and the other is zero.
     above_low = jnp.where(ends[0], above[0], 0.0)
     below_high = jnp.where(ends[1], below[1], 0.0)
     gap_above = jnp.where(ends[1], above_low - above[1], jnp.inf)
@@ -187,7 +187,7 @@ def read_resolution(fields: Fields, find: Callable[[str], Fields]) -> Resolution
         find: Returns the definition of another resolution by name.
 
     Raises:
-        SpecificationError: If it is none.
+        SpecificationError: If it is not a resolution.
     """
     kind = fields.type
     if kind in _EXACT:

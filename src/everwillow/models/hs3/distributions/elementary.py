@@ -1,4 +1,4 @@
-"""Densities of one variable with a textbook integral.
+"""Densities of one variable with an integral in closed form.
 
 Spec: HS3, section "Univariate fundamental distributions".
 """
@@ -201,7 +201,7 @@ class Poisson(AbstractClosed):
         """Return the sum over whole numbers from the lower to the upper end."""
         mean = scope[self.mean]
         first = np.maximum(np.ceil(np.asarray(lower, float)), 0.0)
-        # An interval that is not the last one does not own its upper end.
+        # Only the last interval contains its upper end.
         last = np.floor(np.asarray(upper, float))
         ends = np.asarray(scope.domain.get(str(self.x), (0.0, math.inf))[1])
         last = np.where((last == upper) & (upper < ends), last - 1.0, last)

@@ -74,7 +74,7 @@ class HistogramDensity(AbstractShape):
 
 
 def _shares(edges: np.ndarray, lower: Edge, upper: Edge) -> np.ndarray:
-    """Return the part of each bin that is inside of intervals, ``(bins, *shape)``."""
+    """Return the fraction of each bin inside of intervals, ``(bins, *shape)``."""
     low, high = np.broadcast_arrays(np.asarray(lower, float), upper)
     column = (-1, *(1 for _ in low.shape))
     start, stop = edges[:-1].reshape(column), edges[1:].reshape(column)
@@ -99,7 +99,7 @@ class WeightedSumDensity(AbstractNumeric):
 
 @final
 class ExtendedWeightedSum(AbstractIntensity):
-    """A sum of functions with coefficients, whose integral is what to expect.
+    """A sum of functions with coefficients, whose integral is the expected number.
 
     Attributes:
         total: The sum.

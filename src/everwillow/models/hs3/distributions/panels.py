@@ -1,7 +1,8 @@
-"""The panels of quadratures, with the edges of bins among their ends.
+"""Panels of quadratures whose ends include the edges of bins.
 
-What depends on an observable only by its bin is integrated exactly, with one node in
-each piece; what else there is keeps its accuracy, as no step is inside of a panel.
+Functions that depend on an observable only by its bin are integrated exactly, with one
+node in each piece; the integrals of others are accurate, as no step is inside of a
+panel.
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ ORDER = 16
 
 
 class Dependent(Protocol):
-    """What refers to names, to some of them only by their bins."""
+    """An object that depends on names, on some of them only by their bins."""
 
     @property
     def references(self) -> tuple[str, ...]:
@@ -28,7 +29,7 @@ class Dependent(Protocol):
 
     @property
     def smooth_references(self) -> tuple[str, ...]:
-        """The names that matter by more than the bin that they are in."""
+        """The names on which it depends by their values, not only by their bins."""
         ...
 
     @property
@@ -39,11 +40,11 @@ class Dependent(Protocol):
 
 @dataclass(frozen=True)
 class Pieces:
-    """The parts of an observable's range between which something may jump.
+    """The pieces of an observable's range, between which an integrand may jump.
 
     Attributes:
-        cuts: Where, in rising order.
-        flat: Whether it is constant in between.
+        cuts: The positions of possible jumps, in rising order.
+        flat: Whether the integrand is constant in each piece.
     """
 
     cuts: np.ndarray
@@ -51,7 +52,7 @@ class Pieces:
 
     @property
     def order(self) -> int:
-        """Nodes that a panel needs."""
+        """The number of nodes in a panel."""
         return 1 if self.flat else ORDER
 
     def edges(self, lower: Edge, upper: Edge, width: float) -> np.ndarray:
@@ -60,7 +61,7 @@ class Pieces:
         Args:
             lower: Lower ends of the intervals.
             upper: Upper ends, of the same shape.
-            width: How wide a panel may be, unless it is flat.
+            width: The largest width of a panel, unless the integrand is flat.
 
         Returns:
             Rising along the first axis, shape ``(edges, *shape)``; as many for each
@@ -81,7 +82,7 @@ class Pieces:
 
 
 def pieces_of(dependent: Dependent, scope: Scope, observable: str) -> Pieces:
-    """Return in which pieces something depends on an observable."""
+    """Return the pieces of an observable's range for an integrand."""
     graph = scope.graph
     if observable in graph.discrete:
         start, stop = scope.domain[observable]

@@ -57,7 +57,7 @@ class AbstractSeries(AbstractClosed):
     @final
     def log_closed(self, scope: Scope, lower: Edge, upper: Edge) -> Float[Array, "..."]:
         """Return the exact integral."""
-        # Nodes enough for the degree; unlike differences of powers, nothing cancels.
+        # Enough nodes for the degree; unlike differences of powers, this is accurate.
         nodes, weights = gauss_legendre(1, self.degree // 2 + 1)
         low, high = jnp.broadcast_arrays(jnp.asarray(lower), jnp.asarray(upper))
         column = (-1, *(1 for _ in low.shape))

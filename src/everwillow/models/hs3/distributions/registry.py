@@ -1,4 +1,4 @@
-"""From the type of a distribution in a document to its class."""
+"""Construction of distributions from their definitions in a document."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -95,10 +95,10 @@ class Builder:
 
     Args:
         specs: Definitions of distributions by name.
-        functions: Definitions of functions by name, where resolution models may be.
+        functions: Definitions of functions by name, which include resolution models.
 
     Attributes:
-        notes: What was ignored or assumed, one sentence each.
+        notes: Ignored keys and assumptions, one sentence each.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Builder:
         self._built: dict[str, AbstractDistribution] = {}
 
     def build(self, name: str) -> AbstractDistribution:
-        """Make one distribution, with those that it is made of.
+        """Return a distribution, with its parts.
 
         Raises:
             SpecificationError: If a definition cannot be used.
@@ -131,7 +131,7 @@ class Builder:
             raise SpecificationError(
                 f"distributions/{name}: more than {_MAX_DEPTH} inside each other."
             )
-        # Distributions that share others many times over unfold into as many copies.
+        # Parts that are shared many times become as many copies.
         self._made += 1
         if self._made > _MOST:
             raise SpecificationError(

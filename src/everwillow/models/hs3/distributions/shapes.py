@@ -1,4 +1,4 @@
-"""Densities of one variable that are integrated by a quadrature of their own.
+"""Densities of one variable that are integrated by special quadratures.
 
 Spec: HS3, sections "Argus distribution", "Generalised Normal distribution" and
 "Relativistic Breit-Wigner distribution".
@@ -54,7 +54,7 @@ class Argus(AbstractClosed):
     def log_closed(self, scope: Scope, lower: Edge, upper: Edge) -> Float[Array, "..."]:
         r"""Return :math:`\ln(\frac{m_0^2}{2} \int u^p e^{cu} du)` by quadrature.
 
-        Nodes crowd at the end of the spectrum, where the power is singular.
+        The nodes are dense at the end of the spectrum, where the power is singular.
         """
         m0, c, p = scope[self.resonance], scope[self.slope], scope[self.power]
         low, high = (
@@ -112,7 +112,7 @@ class GeneralizedNormal(AbstractClosed):
         if np.all(np.isinf(low) & np.isinf(high)):
             return jnp.broadcast_to(whole, low.shape)
         mean = scope[self.mean]
-        # Where the exponent is 800 nothing is left.
+        # At an exponent of 800 the density is zero.
         reach = jax.lax.stop_gradient(alpha * 800.0 ** (1.0 / beta))
         start = jnp.where(np.isinf(low), mean - reach, np.where(np.isinf(low), 0, low))
         stop = jnp.where(
@@ -227,8 +227,8 @@ class RelativisticBreitWigner(AbstractClosed):
     def read(cls, fields: Fields) -> "RelativisticBreitWigner":
         """Make one from its definition.
 
-        The standard has one key, ``mass``, where the formula has two masses: it is that
-        of the resonance if there is ``x`` or ``m`` too, and else the variable.
+        The standard has one key, ``mass``, for two masses in the formula: it is the
+        mass of the resonance if there is also ``x`` or ``m``, and else the variable.
         """
         variable = next((key for key in ("x", "m") if fields.has(key)), "mass")
         poles = ("mass", "m_BW", "m0", "mean", "resonance")
@@ -257,7 +257,7 @@ def graded_edges(
 ) -> Array:
     """Return edges of panels from `low` to `high` at multiples of a width.
 
-    They have no derivative: where panels meet does not change an integral.
+    They have no derivative, as integrals do not depend on them.
     """
     return _clipped(_around(low, center, width, steps), low, high)
 

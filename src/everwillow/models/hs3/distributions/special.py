@@ -43,7 +43,7 @@ def log_ndtr(x: Array) -> Array:
 
 def log_normal_interval(lower: Array, upper: Array) -> Array:
     r"""Return :math:`\ln(\Phi(b) - \Phi(a))` for standardised ends, in either tail."""
-    # In the upper tail both values are 1: look at it from the other side.
+    # In the upper tail both values are 1: use the mirror image.
     mirrored = lower + upper > 0.0
     below = jnp.where(mirrored, -upper, lower)
     above = jnp.where(mirrored, -lower, upper)

@@ -91,9 +91,9 @@ def truth(node: Node, env: Environment) -> Array:
 def log_number(node: Node, env: Environment) -> Array:
     """Evaluate to the logarithm of a density.
 
-    Exponential functions are taken apart before they can underflow, in products,
-    quotients and powers. Where the value is not positive the result is ``-inf`` with
-    the gradient zero.
+    Logarithms of exponential functions in products, quotients and powers are taken
+    term by term, so that they do not underflow. If the value is not positive the result
+    is ``-inf`` with a gradient of zero.
     """
     if isinstance(node, Call) and node.function == "exp":
         return number(node.arguments[0], env)
@@ -105,7 +105,7 @@ def log_number(node: Node, env: Environment) -> Array:
 
 
 def safe_log(value: Array) -> Array:
-    """Return the logarithm, ``-inf`` with the gradient zero where it is not defined."""
+    """Return the logarithm; ``-inf`` with a gradient of zero if it is not defined."""
     positive = value > 0.0
     return jnp.where(positive, jnp.log(jnp.where(positive, value, 1.0)), -jnp.inf)
 
@@ -200,7 +200,7 @@ def _conditional(
 
 
 def has_branches(root: Node) -> bool:
-    """Whether there are values that are computed and then not used."""
+    """Whether there are branches whose values are computed and then not used."""
     return any(
         isinstance(node, Conditional)
         or (isinstance(node, Call) and node.function == "ifelse")
@@ -209,12 +209,12 @@ def has_branches(root: Node) -> bool:
 
 
 def elementwise(fn: Callable[..., Array]) -> Callable[..., Array]:
-    """Give an elementwise function derivatives that branches not taken cannot spoil.
+    """Return an elementwise function whose derivatives ignore branches not taken.
 
     In reverse mode a cotangent of zero meets the infinite derivative of a branch that
-    was not taken, and makes NaN. In forward mode the derivative of such a branch is
-    thrown away like its value. So each partial derivative is computed forward, at
-    every order.
+    was not taken, and their product is NaN. In forward mode the derivative of such a
+    branch is discarded like its value. So each partial derivative is computed forward,
+    at every order.
     """
 
     @jax.custom_jvp

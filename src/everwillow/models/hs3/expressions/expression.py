@@ -26,10 +26,10 @@ class Expression:
     ``PI``, ``EULER``; ``+ - * / ^`` (also ``**``); ``== != === !== < <= > >=``, the
     first two up to a few units in the last place; ``! && ||``; brackets;
     ``c ? a : b`` and ``ifelse(c, a, b)``; ``exp log sqrt abs pow min max sin cos tan
-    asin acos atan``. Any other word is the name of something in the model. Text is
-    parsed by a grammar and never executed.
+    asin acos atan``. Any other word is a name in the model. Text is parsed by a grammar
+    and never executed.
 
-    A branch that is not taken has no influence on derivatives, whatever its value.
+    A branch that is not taken has no influence on derivatives.
 
     Args:
         text: The formula.
@@ -39,8 +39,8 @@ class Expression:
         names: The names it needs, in the order in which they appear first.
 
     Raises:
-        ArgumentTypeError: If `text` is no text.
-        ArgumentValueError: If it is no expression; the message shows the place.
+        ArgumentTypeError: If `text` is not a text.
+        ArgumentValueError: If it is not an expression, with the place.
 
     Example:
         >>> formula = Expression("x > 0 ? a * log(x) : 0")
@@ -74,8 +74,8 @@ class Expression:
         """Return the value, elementwise for arrays of one shape.
 
         Args:
-            values: A value for each of `names`, a scalar or an array; others are not
-                looked at.
+            values: A value for each of `names`, a scalar or an array; others are
+                ignored.
 
         Returns:
             A floating-point array; true is 1.
@@ -86,10 +86,10 @@ class Expression:
         return self._apply(number, values)
 
     def log(self, values: Mapping[str, ArrayLike]) -> Float[Array, "..."]:
-        """Return the logarithm of the value, as of a density.
+        """Return the logarithm of the value, for densities.
 
-        Exponential functions in a product are taken apart first, so that
-        ``exp(-x^2)`` does not underflow.
+        The logarithms of exponential functions in a product are taken separately, so
+        that ``exp(-x^2)`` does not underflow.
 
         Args:
             values: A value for each of `names`, a scalar or an array.

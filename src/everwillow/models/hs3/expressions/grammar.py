@@ -1,7 +1,7 @@
-"""The grammar of expressions, from text to a syntax tree.
+"""The grammar of expressions, and their parsing into a syntax tree.
 
-HS3, chapter "Generic Expressions". Beyond its text, ``**`` is a power as well and both
-spellings of the conditional are read, since real documents have them.
+HS3, chapter "Generic Expressions". In addition ``**`` is a power, and both spellings of
+the conditional are read, since real documents have them.
 """
 
 import functools as ft
@@ -32,9 +32,9 @@ MAX_LENGTH = 100_000
 MAX_DEPTH = 60
 """Levels of the deepest expression; evaluation goes down by recursion."""
 
-# Function names are terminals of their own, since no space may follow them: that is
-# how `log(x)` is told from a model object named `log`. Chains of comparisons have no
-# common convention, and are no expressions.
+# Function names are separate terminals that no space may follow, which distinguishes
+# `log(x)` from a model object named `log`. Chains of comparisons have no common
+# convention, and are not allowed.
 _GRAMMAR = rf"""
 start: conditional
 ?conditional: disjunction
@@ -68,7 +68,7 @@ NAME: /[^\W\d]\w*((\.|::)\w+)*/
 
 
 class Failure(Exception):
-    """What is wrong and where, for the message."""
+    """A syntax error and its place, for the message."""
 
 
 class _MissingLarkError(EverwillowError, ImportError):
@@ -79,7 +79,7 @@ def parse(text: str) -> Node:
     """Return the syntax tree of an expression.
 
     Raises:
-        ArgumentValueError: If the text is no expression; the message shows where.
+        ArgumentValueError: If the text is not an expression, with the place.
     """
     if len(text) > MAX_LENGTH:
         raise ArgumentValueError(

@@ -1,4 +1,4 @@
-"""Functions of a document that are linear in parameters, found without evaluating."""
+"""Functions of a document that are linear in parameters, without evaluating them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Linear:
     slopes: Mapping[str, float]
 
     def times(self, factor: float) -> "Linear":
-        """Return it times a number."""
+        """Return the product with a number."""
         slopes = {n: v * factor for n, v in self.slopes.items() if v * factor != 0.0}
         return Linear(self.offset * factor, slopes)
 
@@ -39,12 +39,12 @@ class Linear:
 
 
 class LinearReader:
-    """Reads functions as linear ones, where they are.
+    """A reader of linear functions.
 
     Args:
         functions: Definitions of functions by name.
-        constant: Returns the value of a name that is a constant inside functions, None
-            of any other.
+        constant: A function that returns the value of a constant by name, and None for
+            other names.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class LinearReader:
         self._path: list[str] = []
 
     def function_name(self, name: str) -> str | None:
-        """Return the function that a name means, or None; ``f.value`` is ``f``."""
+        """Return the function of a name, or None; ``f.value`` is ``f``."""
         if name in self._functions:
             return name
         stem = name.removesuffix(".value")
@@ -78,7 +78,7 @@ class LinearReader:
             self._path.pop()
 
     def logarithm(self, reference: str | float) -> Linear | None:
-        """Return what a function is the logarithm of, if that is linear."""
+        """Return the argument of a logarithm, if it is linear."""
         name = self.function_name(str(reference))
         formula = None if name is None else _formula(self._functions[name])
         match formula:

@@ -21,14 +21,14 @@ class Truth:
 
 @dataclass(frozen=True, slots=True)
 class Symbol:
-    """Something of the model, by name."""
+    """A name in the model."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Operators of one rank from left to right.
+    """Operators of equal precedence from left to right.
 
     A long sum is one node, so that its length does not make the tree deep.
     """
@@ -55,7 +55,7 @@ class Power:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two sides and what is between them."""
+    """A comparison of two sides."""
 
     operator: str
     left: "Node"

@@ -1,4 +1,4 @@
-"""What all functions of HS3 have in common, and the bins that some are constant in."""
+"""The base class of functions of HS3, and the bins in which some are constant."""
 
 import abc
 import dataclasses
@@ -23,7 +23,7 @@ _FEW = 64  # edges that are compared all at once
 class Binning:
     """The bins of some variables, in row-major order: the last one runs fastest.
 
-    What has one depends on its variables only by the bin that they are in.
+    Functions with bins depend on these variables only by their bin.
 
     Attributes:
         axes: The name of each variable with the edges of its bins.
@@ -38,7 +38,7 @@ class Binning:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """How many bins each variable has."""
+        """The number of bins of each variable."""
         return tuple(len(edges) - 1 for _, edges in self.axes)
 
     @property
@@ -48,9 +48,9 @@ class Binning:
         return np.prod(np.meshgrid(*widths, indexing="ij"), axis=0).ravel()
 
     def place(self, values: "Lookup") -> tuple[Array, Array]:
-        """Return the bin, the nearest one outside of the range, and what is inside.
+        """Return the bin, or the nearest one, and whether the variables are inside.
 
-        A bin owns its lower edge, and the last one its upper edge, too.
+        A bin contains its lower edge, and the last one its upper edge, too.
         """
         index, inside = jnp.zeros((), jnp.int32), jnp.ones((), bool)
         for (name, edges), size in zip(self.axes, self.shape, strict=True):
@@ -65,14 +65,14 @@ class Binning:
 
 
 class Lookup(Protocol):
-    """Where functions and distributions find the value of a reference."""
+    """An object in which functions and distributions look up references."""
 
     def __getitem__(self, reference: Reference, /) -> Array:
         """Return the value, a scalar or an array."""
         ...
 
     def place(self, binning: Binning, /) -> tuple[Array, Array]:
-        """Return the bin that the variables are in, and whether they are inside."""
+        """Return the bin of the variables, and whether they are inside the range."""
         ...
 
     def function(self, name: str, /) -> "AbstractFunction | None":
@@ -87,14 +87,14 @@ class AbstractFunction(abc.ABC):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What it refers to, in the order of its fields, without repetition."""
+        """The names that it refers to, in order of its fields, without repetition."""
         own: Any = self
         parts = (getattr(self, field.name) for field in dataclasses.fields(own))
         return tuple(dict.fromkeys(_names(tuple(parts))))
 
     @property
     def bins(self) -> Binning | None:
-        """The bins that it depends on, instead of on the values of their variables."""
+        """The bins on which it depends, instead of the values of their variables."""
         return None
 
     @abc.abstractmethod
@@ -113,7 +113,7 @@ class AbstractFunction(abc.ABC):
     @final
     @property
     def smooth_names(self) -> tuple[str, ...]:
-        """What it refers to by more than a bin."""
+        """The names on which it depends by their values, not only by their bins."""
         binned = () if self.bins is None else self.bins.names
         return tuple(name for name in self.names if name not in binned)
 

@@ -1,4 +1,4 @@
-"""Which function needs what, and the values of all of them."""
+"""The dependences of functions, and the evaluation of all of them."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
@@ -23,18 +23,19 @@ Region: TypeAlias = Mapping[str, tuple[Edge, Edge]]
 class Graph:
     """The functions of a document, in an order in which each can be computed.
 
-    It is hashable and never changes. `notes` says what was ignored, one sentence each.
+    It is hashable and never changes. `notes` has a sentence for each ignored part.
 
     Args:
         functions: Their definitions by name.
         known: Names of all parameters; a function that refers to another name is an
             error. Any name is a parameter if None.
-        roots: Names whose functions are needed; others are not even read. All if None.
-        discrete: Observables that are categories: whole numbers from 0, with an
-            interval of width 1 around each of them.
+        roots: Names whose functions are needed; others are not read. All if None.
+        discrete: Observables with categories: whole numbers from 0, with an interval of
+            width 1 around each of them.
 
     Raises:
-        SpecificationError: If a definition cannot be used or functions need each other.
+        SpecificationError: If a definition cannot be used, or for a circular
+            dependence.
         UnknownKeyError: If a name is not known.
 
     Example:
@@ -69,15 +70,15 @@ class Graph:
             self._register(name)
 
     def function_name(self, name: str) -> str | None:
-        """Return the function that a name means, or None; ``f.value`` is ``f``."""
+        """Return the function of a name, or None; ``f.value`` is ``f``."""
         return _function_name(name, self.functions)
 
     def free(self, names: Iterable[str], *, smooth: bool = False) -> tuple[str, ...]:
-        """Return the names that are not functions and that `names` need, in order.
+        """Return the names on which `names` depend and that are not functions.
 
         Args:
             names: Names of functions and of others.
-            smooth: Leave out what matters only by the bin that it is in.
+            smooth: Whether to leave out names that matter only by their bin.
         """
         below = self._smooth if smooth else self._free
         found: dict[str, None] = {}
@@ -87,7 +88,7 @@ class Graph:
         return tuple(found)
 
     def binnings(self, names: Iterable[str]) -> list[Binning]:
-        """Return the bins that `names` depend on."""
+        """Return the bins on which `names` depend."""
         functions = [f for n in names if (f := self.function_name(n)) is not None]
         needed = {step for name in functions for step in self._needed[name]}
         bins = [self.functions[name].bins for name in needed]
@@ -160,7 +161,7 @@ class Graph:
 
 
 class Scope:
-    """The values of everything at one point; functions are computed when asked for.
+    """The values of all names at one point; functions are computed on demand.
 
     Args:
         values: Values of parameters and observables by name; parameters are scalars,
@@ -193,11 +194,11 @@ class Scope:
         return jnp.asarray(self.values[reference])
 
     def at(self, values: Mapping[str, ArrayLike]) -> "Scope":
-        """Return the same with other values of some names."""
+        """Return a scope with other values of some names."""
         return self._with({**self.values, **values}, self.domain, changed=set(values))
 
     def within(self, domain: Region) -> "Scope":
-        """Return the same with other ranges of some observables."""
+        """Return a scope with other ranges of some observables."""
         return self._with(self.values, {**self.domain, **domain}, changed=set())
 
     def function(self, name: str) -> AbstractFunction | None:
@@ -206,13 +207,13 @@ class Scope:
         return None if function is None else self.graph.functions[function]
 
     def place(self, binning: Binning) -> tuple[Array, Array]:
-        """Return the bin that the variables are in, found once for each binning."""
+        """Return the bin of the variables, computed once for each binning."""
         if binning not in self._placed:
             self._placed[binning] = binning.place(self)
         return self._placed[binning]
 
     def observables(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Return the observables that `names` depend on, in order."""
+        """Return the observables on which `names` depend, in order."""
         return tuple(name for name in self.graph.free(names) if name in self.domain)
 
     def _with(self, values: Any, domain: Region, *, changed: set[str]) -> "Scope":

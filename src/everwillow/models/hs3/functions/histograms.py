@@ -54,7 +54,7 @@ class Histogram(AbstractFunction):
 class Step(AbstractFunction):
     """A parameter for each bin: ParamHistFunc.
 
-    Beyond the range it goes on as in the nearest bin.
+    Beyond the range it has the value of the nearest bin.
 
     Attributes:
         binning: The bins.

@@ -32,17 +32,17 @@ _SMALLEST = 1e-300  # so that a ratio of 0 has a logarithm
 
 @dataclass(frozen=True, slots=True)
 class Interpolation(AbstractFunction):
-    """From functions at -1, 0 and 1 of some parameters to any values of these.
+    """An interpolation of functions at -1, 0 and 1 of some parameters.
 
-    One parameter after the other adds its change, or multiplies what there is so far:
+    One parameter after the other adds its change, or multiplies the value so far:
     PiecewiseInterpolation.
 
     Attributes:
-        nominal: The value where all parameters are 0.
-        low: For each parameter the value where it alone is -1.
-        high: For each parameter the value where it alone is 1.
+        nominal: The value with all parameters at 0.
+        low: The values with a single parameter at -1, for each parameter.
+        high: The values with a single parameter at 1, for each parameter.
         parameters: The names of the parameters.
-        codes: The way from there to other values, for each of them.
+        codes: The interpolation code of each parameter.
         positive: Whether negative values are cut off.
     """
 
@@ -56,8 +56,7 @@ class Interpolation(AbstractFunction):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What it refers to."""
-        # The codes are texts too.
+        """The names that it refers to."""
         parts = (self.nominal, *self.low, *self.high, *self.parameters)
         return tuple(dict.fromkeys(part for part in parts if isinstance(part, str)))
 
@@ -86,7 +85,7 @@ class Interpolation(AbstractFunction):
         return total
 
     def _kind(self, index: int) -> Code | None:
-        """Return the code if it multiplies; all that add are one kind."""
+        """Return the code if it multiplies; all codes that add are one kind."""
         code = self.codes[index]
         return code if code in MULTIPLICATIVE else None
 
@@ -98,7 +97,7 @@ class Interpolation(AbstractFunction):
 
 @dataclass(frozen=True, slots=True)
 class Interpolation0d(Interpolation):
-    """The same of numbers, FlexibleInterpVar: its code 4 is 5, and it is positive."""
+    """An interpolation of numbers, FlexibleInterpVar, which is always positive."""
 
     type: ClassVar[str] = "interpolation0d"
 
@@ -117,7 +116,7 @@ _Kind = TypeVar("_Kind", bound=Interpolation)
 
 
 def _read(kind: type[_Kind], fields: Fields, positive: bool) -> _Kind:  # noqa: FBT001
-    """Read what the two have in common."""
+    """Read the common fields of both interpolations."""
     parameters = fields.list_at("vars", empty=True)
     low, high = fields.list_at("low", empty=True), fields.list_at("high", empty=True)
     if not len(parameters) == len(low) == len(high):
@@ -150,13 +149,13 @@ _Columns: TypeAlias = tuple[Array, Array, Array]  # parameters, values at -1 and
 
 
 def _stacked(values: list[Array], *like: Array) -> Array:
-    """Put values in one array along a new first axis, all of one shape."""
+    """Stack values of a common shape along a new first axis."""
     shape = jnp.broadcast_shapes(*(jnp.shape(v) for v in (*values, *like)))
     return jnp.stack([jnp.broadcast_to(value, shape) for value in values])
 
 
 def _changes(codes: list[Code], nominal: Array, columns: _Columns) -> Array:
-    """Return the sum of what the parameters of a run add."""
+    """Return the sum of the changes of consecutive parameters that add."""
     alphas, down, up = columns
     shape = jnp.broadcast_shapes(alphas.shape, down.shape, up.shape)
     repeated: list[Code] = [
@@ -168,7 +167,7 @@ def _changes(codes: list[Code], nominal: Array, columns: _Columns) -> Array:
 
 
 def _factors(code: Code, nominal: Array, columns: _Columns) -> Array:
-    """Return the product of what the parameters of a run multiply with."""
+    """Return the product of the factors of consecutive parameters that multiply."""
     alphas, down, up = columns
     low, high = _ratio(down, nominal, code), _ratio(up, nominal, code)
     low, high, at = jnp.broadcast_arrays(low, high, alphas)
@@ -177,7 +176,7 @@ def _factors(code: Code, nominal: Array, columns: _Columns) -> Array:
 
 
 def _ratio(value: Array, nominal: Array, code: Code) -> Array:
-    """Return the ratio to the nominal value; nothing to nothing is 1."""
+    """Return the ratio to the nominal value; 0/0 is 1."""
     none = nominal == 0.0
     ratio = value / jnp.where(none, 1.0, nominal)
     ratio = jnp.where(none, jnp.where(value == 0.0, 1.0, jnp.nan), ratio)
@@ -192,7 +191,8 @@ class WeightedSum(AbstractFunction):
 
     Attributes:
         samples: Names or numbers.
-        coefficients: As many, or one less: the last is then 1 minus the others.
+        coefficients: One for each sample, or all but the last, which is then 1 minus
+            the others.
     """
 
     type: ClassVar[str] = "weighted_sum"

@@ -1,4 +1,4 @@
-"""From the type of a function in a document to its class."""
+"""Construction of functions from their definitions in a document."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,7 +31,7 @@ _CLASSES: tuple[type[AbstractFunction], ...] = (
 FUNCTIONS: dict[str, type[AbstractFunction]] = {cls.type: cls for cls in _CLASSES}
 """The functions that exist, by their type in a document."""
 
-# Other names that ROOT has or had for them.
+# Other names of these types in present or former versions of ROOT.
 FUNCTIONS["generic"] = Generic
 FUNCTIONS["inverse_binvolume"] = FUNCTIONS["binwidth"] = BinVolume
 

@@ -31,7 +31,7 @@ from everwillow.models.hs3.histfactory.modifiers import (
 
 @dataclass(frozen=True)
 class Sample:
-    """One process in one channel, its modifiers in one spelling."""
+    """One process in one channel, with normalised modifiers."""
 
     name: str
     node: Node
@@ -178,13 +178,13 @@ def _filled(
     return counts.ravel()
 
 
-# Which keys are read; the report names all others.
+# The keys that are read; the report names all others.
 _CHANNEL = ("axes", "samples", "default_interpolation", "staterror")
 _SETTINGS = ("constraint", "constraint_type", "relThreshold")
 _SAMPLE = ("data", "modifiers", "staterror")
 _TEMPLATE = ("contents", "errors")
 _MODIFIER = ("parameter", "parameters", *CONSTRAINT_KEYS)
-# What the entry `data` of a modifier may hold; no entry is read where there is none.
+# Keys in the entry `data` of each kind of modifier that are read.
 _DATA = {
     "normsys": ("lo", "hi", "interpolation"),
     "histosys": ("lo", "hi", "lo_data", "hi_data", "interpolation"),
@@ -227,7 +227,7 @@ def _check(node: Node | None, known: tuple[str, ...], report: Report) -> None:
         if value is None or key in known or key in COMMON:
             continue
         absent = tuple(one for one in known if one not in node.value)
-        # Not refused, as distributions do: exporters add keys of their own here.
+        # Unlike in distributions not an error, as exporters add keys here.
         report.collect(_sentence(key, absent), node.where)
 
 

@@ -1,4 +1,4 @@
-"""Functions of a document that stand where a modifier has a parameter."""
+"""Functions of a document in place of parameters of modifiers."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,11 +43,12 @@ def derive(
 
     Args:
         name: The name of the function.
-        document: Where functions are defined.
+        document: The document with the definitions of functions.
         graph: The functions that modifiers need.
-        parameters: Takes the parameters that it needs.
-        derived: Takes the functions, in an order in which they can be computed.
-        node: Where it is needed.
+        parameters: The collection to which its parameters are added.
+        derived: The collection to which functions are added, in an order in which they
+            can be computed.
+        node: The place where it is needed.
     """
     for step in graph.plan(name):
         function, definition = graph.functions[step], document.functions[step]

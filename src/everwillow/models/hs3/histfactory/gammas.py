@@ -1,4 +1,4 @@
-"""Parameters of single bins: their names, and how well they are known."""
+"""Parameters of single bins (gammas): their names and their errors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _NO_RELATIVE_ERROR = 5.0  # no template is used with an error of 500 %
 
 @dataclass(frozen=True)
 class ShapeSys:
-    """A shapesys: the errors of its bins as they stand, and what they belong to.
+    """A shapesys: the errors of its bins in the document, and their sample.
 
     Attributes:
         label: The names of its channel and sample.
@@ -102,7 +102,7 @@ def stat_errors(carriers: Sequence[tuple[Sample, np.ndarray]]) -> np.ndarray:
         carriers: The samples that carry the modifier, with their absolute errors.
 
     Returns:
-        Shape ``(bins,)``, 0 where nothing is expected.
+        The errors, shape ``(bins,)``, 0 in bins without a yield.
     """
     total = np.sum([sample.nominal for sample, _ in carriers], axis=0)
     with np.errstate(over="ignore"):  # an error that is not finite is refused later
@@ -135,8 +135,8 @@ def relative_errors(
     Args:
         entries: The modifiers of the likelihood.
         selection: Its analysis.
-        document: Its document, whose report says what was decided, and why.
-        wanted: ``"absolute"`` or ``"relative"`` to decide, None to look at evidence.
+        document: Its document; the decision and the reason are added to its report.
+        wanted: ``"absolute"`` or ``"relative"`` errors; None to infer it.
     """
     if wanted not in (None, "absolute", "relative"):
         raise ArgumentValueError(

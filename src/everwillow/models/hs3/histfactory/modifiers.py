@@ -1,4 +1,4 @@
-"""The modifiers of histfactory distributions in one spelling.
+"""Reading of the modifiers of histfactory distributions into a normalised form.
 
 Spec: HS3 0.2, chapter HistFactory; and what ROOT, pyhs3 and converters of pyhf write.
 """
@@ -54,18 +54,18 @@ _NUMBERS: dict[str, tuple[Interpolation, ...]] = {
 
 @dataclass(frozen=True)
 class Modifier:
-    """One modifier, its spelling normalised.
+    """One modifier in a normalised form.
 
     Attributes:
-        kind: Its type.
-        name: Its own name, or that of its parameter.
-        parameters: Its parameters; a number where one is constant. Empty if the
-            document leaves the naming of the gammas to the reader.
-        listed: Whether they were given as a list, one for each bin.
-        constraints: Type of the constraint (`Gauss`, `Poisson`, `LogNormal`, `Const`,
-            `None`), or the name of a distribution, or None where nothing is said. One
-            for all parameters, or one for each.
-        node: Where it stands.
+        kind: The type of the modifier.
+        name: Its name, or that of its parameter.
+        parameters: Its parameters, or numbers for constant ones; empty if the document
+            does not name the gammas.
+        listed: Whether the document has a list of parameters, one for each bin.
+        constraints: The type of the constraint (`Gauss`, `Poisson`, `LogNormal`,
+            `Const`, `None`), or the name of a distribution, or None if it is not given.
+            One for all parameters, or one for each.
+        node: The place of the modifier.
     """
 
     kind: Kind
@@ -86,9 +86,9 @@ def read_modifier(
     """Read one modifier.
 
     Args:
-        node: Where it stands.
-        distributions: Names of the distributions, for constraints given by name.
-        report: Takes what was assumed.
+        node: The node of the modifier.
+        distributions: The names of the distributions, for constraints given by name.
+        report: The report to which assumptions are added.
     """
     kind_node = node.child("type")
     kind = _KINDS.get(kind_node.text().lower())
@@ -154,7 +154,7 @@ CONSTRAINT_KEYS = (
 def _constraints(
     node: Node, count: int, distributions: Iterable[str], report: Report
 ) -> tuple[str | None, ...]:
-    """Return what the entries on the constraint say; names outrank types."""
+    """Return names or types of constraints from their entries; names outrank types."""
     found: list[tuple[str | None, ...]] = []
     for key in CONSTRAINT_KEYS:
         given = node.get(key)
@@ -238,16 +238,16 @@ def interpolation(
 ) -> Interpolation:
     """Return the interpolation code of a normsys or histosys.
 
-    Both spellings are read, beside the data or inside: `lin`, `log`, `parabolic` and
-    `poly6`, or `code0` to `code4p`, or ROOT's integers, which mean different things for
-    the two kinds. Newer documents describe it, as in ``{"type": "add", "in": "poly6",
-    "out": "poly1"}``.
+    The entry may be beside the data or inside, and may be `lin`, `log`, `parabolic` and
+    `poly6`, or `code0` to `code4p`, or one of ROOT's integers, which have different
+    meanings for the two kinds. Newer documents describe it, as in ``{"type": "add",
+    "in": "poly6", "out": "poly1"}``.
 
     Args:
         modifier: The modifier.
-        report: Takes what was assumed.
-        default: The entry `default_interpolation` of the distribution: for all that
-            have none of their own, whatever their type.
+        report: The report to which assumptions are added.
+        default: The entry `default_interpolation` of the distribution, for modifiers of
+            all types without an entry.
     """
     data = modifier.node.get("data")
     inside = data is not None and isinstance(data.value, dict)

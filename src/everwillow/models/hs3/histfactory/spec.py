@@ -1,4 +1,4 @@
-"""From histfactory distributions to a `BinnedSpec`.
+"""Conversion of histfactory distributions to a `BinnedSpec`.
 
 Spec: HS3 0.2, chapter HistFactory; arXiv: CERN-OPEN-2012-016 for the constraints.
 """
@@ -55,14 +55,14 @@ _SMALLEST = 1e-100  # relative error
 
 @dataclass
 class ChannelBuilder:
-    """What the channels of one likelihood are built with.
+    """A builder of the channels of one likelihood.
 
     Attributes:
         document: The document.
         selection: The analysis.
-        measurements: Counts constraints given by name.
-        parameters: Collects parameters; those of `measurements`.
-        derived: Collects the functions that modifiers name.
+        measurements: The auxiliary measurements, for constraints given by name.
+        parameters: The collected parameters, those of `measurements`.
+        derived: The collected functions that modifiers name.
         gammas: The bin parameters of each modifier, by its identity.
         graph: The functions that modifiers name, and those which these need.
     """
@@ -78,11 +78,11 @@ class ChannelBuilder:
     def channels(
         self, channels: Sequence[Channel], *, shapesys: str | None
     ) -> tuple[ChannelSpec, ...]:
-        """Return the channels, having collected their parameters.
+        """Return the channels, and collect their parameters.
 
         Args:
-            channels: With their data.
-            shapesys: Meaning of the `vals` of shapesys, None to find out.
+            channels: The channels with their data.
+            shapesys: The meaning of the `vals` of shapesys, None to infer it.
         """
         modifiers = [m for c in channels for s in c.samples for m in s.modifiers]
         functions = {name: node.value for name, node in self.document.functions.items()}
@@ -335,7 +335,7 @@ class ChannelBuilder:
                 self._constrain_bins(name, kind, entry.modifier, error)
 
     def _assumed(self, what: str, modifier: Modifier) -> str:
-        """Return the constraint of bins whose modifier gives none, and report it."""
+        """Return and report the assumed constraint of bins whose modifier has none."""
         self.document.report.collect(
             f"No constraint is given for the {what} {{names}}: Poisson is assumed.",
             modifier.name,

@@ -1,4 +1,4 @@
-"""Whether a binned likelihood has a value at its start values."""
+"""Checks of a binned likelihood at its start values."""
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from everwillow.models._document import Report
 
 
 def check_start(spec: BinnedSpec, report: Report) -> None:
-    """Report what makes the likelihood zero at the start values."""
+    """Report bins that make the likelihood zero at the start values."""
     values = {entry.name: np.asarray(entry.start, float) for entry in spec.parameters}
     with np.errstate(all="ignore"):
         for name, derived in spec.derived.items():
@@ -83,7 +83,7 @@ def _moved(
     value: float,
     code: Interpolation,
 ) -> np.ndarray:
-    """Interpolate; code 4 as code 1, whose sign and size it has."""
+    """Interpolate; code 4 as code 1, which has the same sign and similar size."""
     if code in EXPONENTIAL:
         return nominal * (up / nominal if value > 0 else nominal / down) ** value
     half, curve = (up - down) / 2, (up + down) / 2 - nominal

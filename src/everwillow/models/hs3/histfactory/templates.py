@@ -11,7 +11,7 @@ from everwillow.models.hs3.histfactory.modifiers import Modifier, constraint_typ
 
 
 def scaled(sample: Sample, factor: float, effects: Sequence[Effect]) -> SampleSpec:
-    """Return the sample, a constant factor taken into its templates."""
+    """Return the sample with templates multiplied by a constant factor."""
     if factor == 1.0:
         return SampleSpec(sample.name, sample.nominal, tuple(effects))
     moved = tuple(
@@ -24,7 +24,7 @@ def scaled(sample: Sample, factor: float, effects: Sequence[Effect]) -> SampleSp
 
 
 def check_total(channel: Channel) -> None:
-    """Check that no bin has a likelihood of zero before anything moves."""
+    """Check that no bin has a likelihood of zero at the nominal yields."""
     assert channel.observed is not None
     total = np.sum([sample.nominal for sample in channel.samples], axis=0)
     wrong = (total < 0.0) | ((total == 0.0) & (channel.observed > 0.0))
@@ -85,7 +85,7 @@ def bin_values(modifier: Modifier, channel: Channel) -> np.ndarray:
 
 
 def bin_errors(sample: Sample, modifier: Modifier, channel: Channel) -> np.ndarray:
-    """Return the absolute errors that a staterror is about."""
+    """Return the absolute errors of a staterror."""
     node = stat_error_node(modifier)
     if node is not None:
         return _errors(node, channel)
@@ -105,7 +105,7 @@ def _errors(node: Node, channel: Channel) -> np.ndarray:
 
 
 def stat_settings(sample: Sample, channel: Channel) -> tuple[str | None, float]:
-    """Return constraint and threshold of staterrors from beside their modifiers.
+    """Return constraint and threshold of staterrors from entries beside modifiers.
 
     ROOT has them in an entry `staterror` of the channel; that of a sample outranks it.
     """

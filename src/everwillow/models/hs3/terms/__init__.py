@@ -1,4 +1,4 @@
-"""The terms of a likelihood that are not of HistFactory: events, bins and points."""
+"""Terms of a likelihood besides histfactory ones: events, bins and points."""
 
 from everwillow.models.hs3.terms.base import (
     AbstractTerm,

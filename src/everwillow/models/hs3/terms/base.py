@@ -1,8 +1,7 @@
-"""The terms of a likelihood that are not of HistFactory: distributions with data.
+"""Terms of a likelihood besides histfactory ones: distributions with data.
 
-The -ln L of the likelihood is the sum of their `nll`. How a distribution makes a
-likelihood of data is its own business: it says how many events to expect, or it does
-not.
+The -ln L of the likelihood is the sum of their `nll`. The distribution defines the
+likelihood of its data, with or without an expected number of events.
 """
 
 import abc
@@ -33,14 +32,14 @@ Ranges: TypeAlias = tuple[tuple[str, tuple[float, float]], ...]
 
 
 class AbstractTerm(eqx.Module):
-    """One factor of a likelihood: a distribution and what was observed.
+    """One factor of a likelihood: a distribution with its data.
 
     Attributes:
         name: The name of the distribution.
         parameters: Names of the free symbols that it needs, in order of appearance;
             functions are resolved, observed quantities are left out.
         data: The observed data, a pytree of arrays: an argument of `nll`.
-        notes: Sentences on what was assumed, for the report of the reader.
+        notes: Sentences on assumptions, for the report of the reader.
         distribution: The density.
         graph: The functions that it needs.
         ranges: The range of each of its observables.
@@ -59,7 +58,7 @@ class AbstractTerm(eqx.Module):
         """Return -ln L.
 
         Args:
-            values: Values of `parameters`; others are not looked at.
+            values: Values of `parameters`; others are ignored.
             data: Structured like `data`; the number of events may differ.
         """
 
@@ -76,9 +75,10 @@ class AbstractTerm(eqx.Module):
 class UnbinnedTerm(AbstractTerm):
     r"""Single events: :math:`\lambda - \sum_i w_i \ln(\lambda p(x_i))`, or its shape.
 
-    The data are ``{"entries": (events, axes), "weights": (events,)}``. Where the
-    distribution says how many events to expect, that is part of the likelihood, without
-    the term :math:`\ln n!`; else it is the product of the densities.
+    The data are ``{"entries": (events, axes), "weights": (events,)}``. If the
+    distribution has an expected number of events, the likelihood contains its Poisson
+    probability without the term :math:`\ln n!`; else it is the product of the
+    densities.
 
     Asimov data are the nodes of a quadrature with weights, at which sums over events
     are integrals: 1024 nodes for one axis, 128 or 48 on each of two or three. Toys are
@@ -129,10 +129,10 @@ class UnbinnedTerm(AbstractTerm):
 class BinnedTerm(AbstractTerm):
     r"""Counts in bins, with the integral of the density over each bin.
 
-    The data are an array ``(bins,)``, bins of several axes in row-major order. Where
-    the distribution says how many events to expect, the likelihood is a product of
-    Poisson probabilities, else the multinomial one of the observed total. All constants
-    are kept. The integrals are the closed forms of the distributions, or quadratures.
+    The data are an array ``(bins,)``, bins of several axes in row-major order. If the
+    distribution has an expected number of events, the likelihood is a product of
+    Poisson probabilities, else a multinomial one with the observed total. All constants
+    are included. The integrals are closed forms or quadratures.
 
     Attributes:
         ranges: The axes.
@@ -169,12 +169,12 @@ class BinnedTerm(AbstractTerm):
 class PointTerm(AbstractTerm):
     """One observation: a number of the document, or a global observable.
 
-    The data are an array ``(variates,)``; of shape ``(0,)`` where nothing is observed,
-    which makes it a penalty on parameters only.
+    The data are an array ``(variates,)``; without data of shape ``(0,)``, which makes
+    the term a penalty on parameters.
 
     Attributes:
         ranges: The variates and the range over which each is normalised.
-        bound: Variates that are not observed, with what has their value.
+        bound: Variates that are not observed, with the names of their values.
     """
 
     data: Float[Array, " variates"]
@@ -189,10 +189,10 @@ class PointTerm(AbstractTerm):
         return jnp.reshape(self.distribution.point_nll(scope), ())
 
     def expected(self, values: Values) -> Float[Array, " variates"]:
-        """Return the observation that the parameters fit best.
+        """Return the observation for which the parameters are the best fit.
 
-        That is the mean of a Gaussian and of a Poisson, the median of a log-normal, and
-        the mean over the range of anything else.
+        It is the mean of a Gaussian and of a Poisson, the median of a log-normal, and
+        the mean over the range of other distributions.
 
         Raises:
             SpecificationError: If the distribution has none of them.
@@ -211,7 +211,7 @@ class PointTerm(AbstractTerm):
         """Draw an observation.
 
         Raises:
-            SpecificationError: If nothing can be drawn from the distribution.
+            SpecificationError: If the distribution cannot be drawn from.
         """
         if self.data.size == 0:
             return self.data

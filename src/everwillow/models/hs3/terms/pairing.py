@@ -1,8 +1,7 @@
-"""Which data belong to which distribution, and over which ranges.
+"""Pairing of distributions with data and ranges.
 
-`build_terms` pairs distributions with data and makes one term of each pair, and one of
-each auxiliary distribution. It is the seam to the reader of documents: dictionaries by
-name go in, as they stand in a document, terms come out.
+`build_terms` makes one term of each pair of a distribution and data, and one of each
+auxiliary distribution. Its arguments are the dictionaries by name of a document.
 """
 
 import dataclasses
@@ -49,10 +48,10 @@ Range: TypeAlias = tuple[str, tuple[float, float]]
 
 @dataclass(frozen=True)
 class Definitions:
-    """What the document defines, and what is known of its names.
+    """The definitions of a document.
 
     Attributes:
-        builder: Makes distributions.
+        builder: The builder of distributions.
         graph: The functions.
         data: Definitions of data sets by name.
         observed: Values of possible global observables.
@@ -78,18 +77,18 @@ def build_terms(
     """Make the terms of a likelihood.
 
     Args:
-        pairs: Distribution and datum of each pair.
+        pairs: The distribution and the datum of each pair.
         distributions: The distributions of the document by name.
         functions: Its functions by name.
         data: Its data sets by name.
-        aux_distributions: Names of auxiliary distributions; each is counted once,
-            however often it is named, also as a factor of a product.
+        aux_distributions: Names of auxiliary distributions; each is counted once, also
+            if it is repeated or a factor of a product.
         observed: Values of the constants that can be global observables, by name: an
             auxiliary distribution whose variate is among them has it as its data.
         known: Names of all parameters of the document; another name is an error. Any
             name is a parameter if None.
-        capacity: Room for events in unbinned toys; twice the observed events plus a
-            hundred if None.
+        capacity: The largest number of events in unbinned toys; twice the observed
+            events plus a hundred if None.
 
     Returns:
         The terms of `pairs` in order, then those of auxiliary distributions.
