@@ -78,7 +78,7 @@ class DataForms:
 
     @ft.cached_property
     def _by_length(self) -> dict[int, set[tuple[int, bool]]]:
-        """For each length of a vector the forms it can have, with or without aux."""
+        """The possible forms by length of a vector, with or without auxiliary data."""
         found: dict[int, set[tuple[int, bool]]] = {}
         shapes = [jax.tree.map(np.shape, form.main) for form in self._forms]
         for i, form in enumerate(self._forms):
@@ -87,7 +87,7 @@ class DataForms:
             found.setdefault(main, set()).add((first, False))
             found.setdefault(main + aux, set()).add((first, aux > 0))
         for length, ways in found.items():
-            # Without auxiliary data, with and without them is one thing.
+            # Both forms are equal if there are no auxiliary data.
             if any(not self._forms[i].sizes[1] for i, _ in ways):
                 found[length] = {(i, False) for i, _ in ways}
         return found

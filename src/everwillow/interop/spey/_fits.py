@@ -56,10 +56,10 @@ class Question:
 
     @property
     def key(self) -> Any:
-        """What the answer is kept under; None if it is not to be kept."""
+        """The key under which the result is kept; None if it is not kept."""
         if self.init is not None or self.bounds is not None:
             return None
-        # Bounds do not matter for what is held.
+        # The bounds of held parameters do not matter.
         return self.held or self.lower
 
 
