@@ -98,9 +98,3 @@ def save_result(record: Any, file: str | None) -> list[str]:
 
     io.save(record, file)
     return [f"Results are in {file}; everwillow.io.load reads them."]
-
-
-def save_figure(figure: Any, file: str) -> list[str]:
-    """Write a figure, and return a sentence that says so."""
-    figure.savefig(file)
-    return [f"The plot is in {file}."]

@@ -98,9 +98,11 @@ class WorkspaceFit:
                 from everwillow import plotting  # noqa: PLC0415
 
                 figure = draw(plotting)
-                failed = isinstance(figure, str)
-                file = self.request.plot
-                notes += [figure] if failed else files.save_figure(figure, file)
+                if isinstance(figure, str):
+                    notes.append(figure)
+                else:
+                    figure.savefig(self.request.plot)
+                    notes.append(f"The plot is in {self.request.plot}.")
         show("\n".join(["", self._times(), *notes]))
         self.stored.keep()
 

@@ -117,20 +117,14 @@ def _packed(values: Sequence[Any]) -> np.ndarray | None:
     kind = type(values[0])
     if kind not in _PLAIN or any(type(value) is not kind for value in values):
         return None
-    if kind is str and not all("\0" not in text and _is_utf8(text) for text in values):
+    if kind is str and any(
+        "\0" in text or text.encode(errors="ignore").decode() != text for text in values
+    ):
         return None
     try:
         return np.array(values, _PLAIN[kind])
     except OverflowError:
         return None
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _array(value: Any, place: Place, out: Encoded) -> Any:

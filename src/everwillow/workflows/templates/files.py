@@ -132,7 +132,12 @@ def read_record(group: Any, cls: Any) -> Any:
         ValueError: If an array has the wrong kind.
     """
     values: dict[str, Any] = {}
-    optional = {f.name for f in dataclasses.fields(cls) if _may_miss(f)}
+    missing = dataclasses.MISSING
+    optional = {
+        field.name
+        for field in dataclasses.fields(cls)
+        if (field.default, field.default_factory) != (missing, missing)
+    }
     for name, kind in _fields(cls).items():
         is_attribute = kind in (bool, int, float, str)
         if name not in (group.attrs if is_attribute else group):
@@ -180,11 +185,6 @@ def _plain(kind: Any) -> Any:
         (kind,) = (part for part in typing.get_args(kind) if part is not type(None))
     # Arrays with shapes are classes of jaxtyping.
     return np.ndarray if getattr(kind, "array_type", None) is np.ndarray else kind
-
-
-def _may_miss(field: Any) -> bool:
-    no = dataclasses.MISSING
-    return field.default is not no or field.default_factory is not no
 
 
 def _group(parent: Any, name: str, about: str) -> Any:

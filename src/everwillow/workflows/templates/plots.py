@@ -9,10 +9,8 @@ from everwillow import plotting
 from everwillow.likelihood.templates.spec import TemplateSpec
 from everwillow.plotting.style import RED, Frame, xlabel, ylabel
 from everwillow.workflows.report import (
-    Contour,
     GridScan,
     Impacts,
-    NonprofiledShifts,
     Parameters,
     Toys,
 )
@@ -76,35 +74,21 @@ def input_figures(
         yield f"input_{channel.name}", figure
         for process in parts:
             i = layout.process(process)
-            yield from _variation_figures(
-                spec, channel, i, table[:, i, here], title, log, per_width
-            )
-
-
-def _variation_figures(
-    spec: TemplateSpec,
-    channel: Any,
-    process: int,
-    numbers: np.ndarray,
-    title: str | None,
-    log: bool,  # noqa: FBT001
-    per_width: bool | None,  # noqa: FBT001
-) -> Iterator[tuple[str, Any]]:
-    """Draw a template with its variations, several in each plot."""
-    name = spec.layout.processes[process]
-    varied = dict(_variations(spec, channel.name, process, numbers[0]))
-    for page, shown in pages_of(f"input_{channel.name}_{name}_variations", varied):
-        figure = plotting.template_variations(
-            axes=channel.axes,
-            nominal=numbers[0],
-            variations=shown,
-            errors=np.sqrt(numbers[1]),
-            log=log,
-            per_width=divided(per_width, channel.axes),
-            title=title or channel.name,
-            note=name,
-        )
-        yield page, figure
+            nominal, variances = table[:, i, here]
+            varied = dict(_variations(spec, channel.name, i, nominal))
+            name = f"input_{channel.name}_{process}_variations"
+            for page, shown in pages_of(name, varied):
+                figure = plotting.template_variations(
+                    axes=channel.axes,
+                    nominal=nominal,
+                    variations=shown,
+                    errors=np.sqrt(variances),
+                    log=log,
+                    per_width=divided(per_width, channel.axes),
+                    title=title or channel.name,
+                    note=process,
+                )
+                yield page, figure
 
 
 def _variations(
@@ -276,15 +260,33 @@ def inference_figures(
         yield f"scan_{name}", figure
     for key, grid in results.grid_scans.items():
         yield f"scan_{key}", grid_figure(grid, title)
-    for key, one in results.contours.items():
-        yield f"contour_{key}", _contour_figure(one, title)
+    for key, contour in results.contours.items():
+        curves = list(contour.curves.values())
+        figure = plotting.contour(
+            curves=[curve.points for curve in curves],
+            levels=[-2 * float(np.log1p(-curve.cl)) for curve in curves],
+            best=contour.best.tolist(),
+            names=contour.names,
+            title=title,
+        )
+        yield f"contour_{key}", figure
     if results.limits:
         level = next(iter(results.limits.values())).level
         quantity = f"{100 * (1 - level):.4g}% CL upper limit"
         figure = plotting.limit_summary(results.limits, quantity=quantity, title=title)
         yield "limits", figure
-    if results.nonprofiled_impacts is not None:
-        yield from _nonprofiled_figures(results.nonprofiled_impacts, title)
+    shifts = results.nonprofiled_impacts
+    if shifts is not None:
+        for i, poi in enumerate(shifts.interest):
+            figure = plotting.ranking(
+                names=shifts.names,
+                up=shifts.up[i],
+                down=shifts.down[i],
+                poi=poi,
+                title=title,
+                note="Frozen parameters",
+            )
+            yield f"nonprofiled_{poi}", figure
     penalised = results.regularisation
     curve = None if penalised is None else penalised.l_curve
     # A hidden penalty has no axis.
@@ -333,29 +335,3 @@ def grid_figure(scan: GridScan, title: str | None) -> Any:
         if title:
             axes.set_title(title, loc="left", fontweight="bold")
     return figure
-
-
-def _contour_figure(contour: Contour, title: str | None) -> Any:
-    curves = list(contour.curves.values())
-    return plotting.contour(
-        curves=[curve.points for curve in curves],
-        levels=[-2 * float(np.log1p(-curve.cl)) for curve in curves],
-        best=contour.best.tolist(),
-        names=contour.names,
-        title=title,
-    )
-
-
-def _nonprofiled_figures(
-    shifts: NonprofiledShifts, title: str | None
-) -> Iterator[tuple[str, Any]]:
-    for i, poi in enumerate(shifts.interest):
-        figure = plotting.ranking(
-            names=shifts.names,
-            up=shifts.up[i],
-            down=shifts.down[i],
-            poi=poi,
-            title=title,
-            note="Frozen parameters",
-        )
-        yield f"nonprofiled_{poi}", figure

@@ -183,14 +183,10 @@ def smoothed(
     scan = None
     if strengths is not None:
         curve = l_curve(model, np.asarray(strengths, float), max_steps=max_steps)
-        scan = StrengthScan(
-            strengths=curve.strengths,
-            nll=curve.nll,
-            misfit=curve.misfit,
-            curvature=curve.curvature,
-            corner=curve.corner,
-            penalty=None if model.hidden else curve.penalty,
-        )
+        names = [field.name for field in dataclasses.fields(StrengthScan)]
+        scan = StrengthScan(**{name: getattr(curve, name) for name in names})
+        if model.hidden:
+            scan = dataclasses.replace(scan, penalty=None)
     if strength == CORNER:
         model = with_strength(model, _corner(scan))
     assert model.terms.penalty is not None
