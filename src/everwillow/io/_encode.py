@@ -183,7 +183,7 @@ def _key(key: Any, place: Place) -> Any:
 
 
 def _status(value: Any, place: Place, out: Encoded) -> Any:
-    """Write a status as numbers and their names, since other versions number anew."""
+    """Write a status as numbers with names, as numbers differ between versions."""
     enumeration = _enumeration(value)
     (codes,) = jtu.tree_leaves(value)
     names = {code: name for name, code in status_codes(enumeration).items()}
@@ -199,13 +199,13 @@ def _status(value: Any, place: Place, out: Encoded) -> Any:
 
 def status_codes(enumeration: type) -> dict[str, int]:
     """Return the number of each status by its name."""
-    # Equinox has a door to the messages, which may be reworded, and none to the names.
+    # Equinox has a public function for the messages, which may change, not for names.
     items: dict[str, Any] = vars(enumeration)["_name_to_item"]
     return {name: int(jtu.tree_leaves(item)[0]) for name, item in items.items()}
 
 
 def _enumeration(value: Any) -> Any:
-    """Return what a status of everwillow is a member of, None for anything else."""
+    """Return the enumeration of a status of everwillow; None for other objects."""
     if type(value) is not type(RESULTS.successful):
         return None
     enumeration = value._enumeration
@@ -235,8 +235,8 @@ def _keys_of(state: State, place: Place) -> dict[str, Any]:
 def _skeleton(tree: Any) -> Any:
     """Return the structure of a pytree whose leaves are their positions.
 
-    A node that is no dict, list or tuple becomes an ordered dict of its children, so
-    that the keys of its leaves stay what they are.
+    A node that is not a dict, list or tuple becomes an ordered dict of its children, so
+    that the keys of its leaves do not change.
     """
     if tree is None or type(tree) is int:
         return tree
@@ -286,7 +286,7 @@ def _record(value: eqx.Module, place: Place, out: Encoded) -> Any:
     return {"type": name, "fields": fields}
 
 
-# For readers in other languages, which have no code that makes them of the fields.
+# For readers in other languages, which cannot compute these from the fields.
 _DERIVED = {"everwillow.fitting.FitResult": ("labels", "covariance")}
 
 

@@ -1,6 +1,6 @@
 """Records as HDF5: a dataset for each array, at the path of its field or key.
 
-The attribute ``type`` of a group names the record there; the dataset ``metadata`` of
+The attribute ``type`` of a group is the name of its record; the dataset ``metadata`` of
 the file is the description, as JSON.
 """
 
@@ -42,13 +42,13 @@ def _write_array(file: Any, name: str, array: np.ndarray, text: Any) -> None:
         dataset = file.create_dataset(name, data=array.astype(object), dtype=text)
         dataset.attrs["dtype"] = array.dtype.str
     elif array.dtype.kind in "biufc":
-        # In the byte order of the machine: h5py gives some others back as another type.
+        # In the byte order of the machine: h5py reads some others as another type.
         native = array.astype(array.dtype.newbyteorder("="))
         dataset = file.create_dataset(name, data=native)
         if native.dtype != array.dtype:
             dataset.attrs["dtype"] = array.dtype.str
     else:
-        # HDF5 knows no bfloat16: its bits, and what they are.
+        # HDF5 has no bfloat16: its bits and the name of its type are written.
         bits = array.view(f"u{array.dtype.itemsize}")
         file.create_dataset(name, data=bits).attrs["dtype"] = array.dtype.name
 

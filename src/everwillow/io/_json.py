@@ -1,4 +1,4 @@
-"""Records as JSON, which holds neither NaN nor dtypes by itself.
+"""Records as JSON, which has neither NaN nor dtypes.
 
 An array is an object of its dtype, its shape and its elements in row-major order. NaN
 and infinities are the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``, a complex
@@ -20,7 +20,7 @@ from everwillow.io._content import FORMAT, Content
 
 
 def write(path: pathlib.Path, content: Content) -> None:
-    """Write one JSON object, strictly after the standard (RFC 8259)."""
+    """Write one JSON object that conforms to the standard (RFC 8259)."""
     document: dict[str, Any] = {
         "format": FORMAT,
         **content.document,
@@ -44,7 +44,7 @@ def _dump(value: Any) -> str:
 
 
 def read(content: bytes) -> Content:
-    """Read what `write` has written; without its digest it is not checked."""
+    """Read a file of `write`; a file without a digest is not checked."""
     document = json.loads(content, parse_constant=_refuse)
     if document.pop("format", None) != FORMAT:
         raise ValueError(f"its entry 'format' does not say {FORMAT!r}")
@@ -96,7 +96,7 @@ _VALUES = {name: float(value) for value, name in _NAMES.items()}
 
 
 def _from_json(value: Any) -> np.ndarray:
-    # Not every name of numpy's: "object" is one of them.
+    # NumPy has types that are not allowed here, such as object.
     dtype, data = jnp.dtype(value["dtype"]), value["data"]
     if dtype.hasobject:
         raise ValueError("an array of Python objects")
@@ -104,7 +104,7 @@ def _from_json(value: Any) -> np.ndarray:
     if floating:
         data = [_VALUES[x] if isinstance(x, str) else float(x) for x in data]
     elif any(type(x) is not _KINDS[dtype.kind] for x in data):
-        raise ValueError(f"an array of {dtype} with elements that are none")
+        raise ValueError(f"an array of {dtype} with elements of other types")
     if dtype.kind == "c":
         flat = np.array(data, _part(dtype)).view(dtype)
     elif dtype.kind in "biufU":

@@ -1,4 +1,4 @@
-"""Which classes a file may name: the records of everwillow and nothing else."""
+"""The classes that a file may name: the records of everwillow only."""
 
 import importlib
 import importlib.util
@@ -9,10 +9,10 @@ import equinox as eqx
 
 
 _ROOT = "everwillow"
-# Equinox exports its enumerations, and not what they are instances of.
+# The class of the enumerations of equinox, which it does not export.
 Enumeration: type = type(eqx.Enumeration)
 _NAME = re.compile(r"everwillow(\._?[a-z]\w*)+\._?[A-Z]\w*")
-# Nothing there defines a record, and importing these has effects or needs extras.
+# These define no records, and importing them has side effects or needs extras.
 _CLOSED = ("cli", "distributed", "interop", "plotting", "progress", "workflows")
 
 
@@ -35,12 +35,12 @@ def name_of(cls: type) -> str | None:
 
 
 def class_named(name: Any) -> type:
-    """Return the class of a name that `name_of` has given.
+    """Return the class with a name of `name_of`.
 
     Imports only modules of everwillow, and returns only classes defined in them.
 
     Raises:
-        ValueError: If the name is not that of a record of this version.
+        ValueError: If this version has no record of that name.
     """
     if not isinstance(name, str) or not _is_allowed(name):
         raise ValueError(
@@ -50,11 +50,11 @@ def class_named(name: Any) -> type:
     try:
         cls = getattr(importlib.import_module(module), attribute, None)
     except ModuleNotFoundError as error:
-        # Either another version wrote the file, or an extra is not installed.
+        # Another version wrote the file, or an extra is not installed.
         raise ValueError(
             f"the type {name!r} cannot be imported here: {error}"
         ) from error
-    # Not by its own name: since the file was written a package may export it.
+    # A package may export the class since the file was written.
     if not isinstance(cls, type) or name_of(cls) is None:
         raise ValueError(f"this version of everwillow has no record {name!r}")
     return cls

@@ -59,7 +59,7 @@ def save(record: Any, path: str | os.PathLike[str]) -> None:
         path: The file to write; its directory has to exist.
 
     Raises:
-        ArgumentValueError: If the ending is that of no format.
+        ArgumentValueError: If no format has this ending.
         ArgumentTypeError: If something inside cannot be stored (other classes, traced
             values); names its path. Nothing is written then.
         ImportError: For HDF5, if h5py is not installed.
@@ -105,8 +105,8 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ArgumentValueError: If the file was not written by `save`, is damaged, or comes
-            from a version with other records; says which.
+        ArgumentValueError: If the file was not written by `save`, is damaged, or was
+            written by a version with other records; says which.
         ImportError: For HDF5, if h5py is not installed.
 
     Example:
@@ -119,7 +119,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     file = _as_path(path)
     content = file.read_bytes()
     read = _format_of(content, file).read
-    # Bytes that are not theirs make readers raise nearly everything.
+    # Readers raise nearly any error for the bytes of other files.
     try:
         arrays, document, _ = read(content)
         _check_header(document, file)

@@ -32,7 +32,7 @@ class Kind(NamedTuple):
     Attributes:
         title: The name of the kind, for messages.
         container: The format of such a file.
-        signature: What recognises the kind: what `document_kind` returns for JSON; the
+        signature: The signature of the kind: the value of `document_kind` for JSON; the
             attribute ``format`` of an HDF5 file.
         loader: The function that loads it, ``module:name``. It is imported when it is
             called, so that recognising a file imports no models.
@@ -80,7 +80,7 @@ KINDS: Mapping[str, Kind] = {
         "everwillow templates",
         "models.templates.reading:load",
         "Template files go to `everwillow template fit`, and to `everwillow template "
-        "print`, which shows what is in them.",
+        "print`, which shows their contents.",
     ),
     "template results": Kind(
         "file with results of a template fit",
