@@ -225,25 +225,17 @@ class _ParameterLabels:
             where: The argument, for messages.
             interest: Whether patterns match parameters of interest only.
         """
-        if given is False:
-            return ()
-        if given is True:
-            of_interest = np.isin(
-                self.labels, [str(name) for name in self.model.interest]
-            )
-            return tuple(
-                self.labels[i] for i in np.flatnonzero(of_interest & ~self.frozen)
-            )
-        given = (given,) if isinstance(given, str) else given
-        marks = np.zeros(self.layout.size, bool)
-        for name in given:
+        of_interest = np.isin(self.labels, [str(name) for name in self.model.interest])
+        marks = of_interest & (given is True)
+        names = (given,) if isinstance(given, str) else given
+        for name in () if isinstance(names, bool) else names:
             elements, named = meant_elements(name, self.layout, where=where)
             if interest and not named:
-                elements = elements & np.isin(self.labels, self.model.interest)
+                elements = elements & of_interest
             if not (elements & ~self.frozen).any():
                 raise ArgumentValueError(f"{where}: {name!r} is frozen.")
-            marks |= elements & ~self.frozen
-        return tuple(self.labels[i] for i in np.flatnonzero(marks))
+            marks |= elements
+        return tuple(self.labels[i] for i in np.flatnonzero(marks & ~self.frozen))
 
     def singles_and_pairs(
         self, given: str | Sequence[Any], where: str
