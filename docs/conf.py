@@ -19,6 +19,10 @@ startup = pathlib.Path(tempfile.mkdtemp(), "profile_default", "startup")
 startup.mkdir(parents=True)
 quiet = 'import logging\n\nlogging.getLogger("everwillow").setLevel(logging.ERROR)\n'
 (startup / "quiet.py").write_text(quiet)
+# Kernels of one build talk to it alone, so their notices of open ports say nothing.
+(startup.parent / "ipython_kernel_config.py").write_text(
+    'c.IPKernelApp.log_level = "ERROR"\n'
+)
 os.environ["IPYTHONDIR"] = str(startup.parents[1])
 
 project = "everwillow"
