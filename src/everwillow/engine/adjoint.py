@@ -8,8 +8,8 @@ parameter at an active bound moves with the bound. With H the Hessian,
     dx   = change of the value                     on those that are fixed.
 
 The value and the Hessian are differentiated as functions of x and of all numbers, so
-every output of a fit has its derivative; what only tells how the solver got there has
-none.
+parameters, value, gradient and Hessian have derivatives. Outputs that describe the
+path of the solver, such as the number of steps, have none.
 """
 
 import dataclasses
@@ -46,7 +46,7 @@ def minimise(
     Args:
         task: The structure; its array leaves are numbers too.
         numbers: The arguments.
-        once: Minimises once, without a batch and without derivatives.
+        once: Minimises a single problem, without derivatives.
     """
     arrays, structure = eqx.partition((task, numbers), eqx.is_array)
 
@@ -75,7 +75,7 @@ def minimise(
 
 
 def minimise_plain(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution]:
-    """Minimise as `minimise` does, but for minima at the edge of positivity.
+    """Minimise like `minimise`, without minima at the edge of positivity.
 
     Args:
         task: The structure; its array leaves are numbers too.
@@ -130,10 +130,10 @@ def _batchable(structure, once):
 
 @jax.tree_util.register_static
 class _AlwaysEqual:
-    """Carries what is no array through a transformation.
+    """A static value that passes through a transformation of JAX.
 
-    It follows from the structure of the task alone, so tracing once more gives the
-    same: all are equal.
+    The value follows from the structure of the task alone, so that of another trace is
+    the same: all instances compare equal.
     """
 
     def __init__(self, value: Any) -> None:
@@ -147,7 +147,7 @@ class _AlwaysEqual:
 
 
 def zero_tangent(leaf: jax.Array) -> Any:
-    """Return the tangent of what has no derivative."""
+    """Return the tangent of a leaf without derivative."""
     if jnp.issubdtype(leaf.dtype, jnp.inexact):
         return jnp.zeros_like(leaf)
     return jnp.zeros(leaf.shape, jax.dtypes.float0)
@@ -168,7 +168,7 @@ def moves(structure, arrays, change, outcome: Outcome, solution) -> dict[str, An
     edge = outcome.status == RESULTS.edge_of_positivity
     events = jnp.where(edge, fewest_events(x.dtype), 0)
     _, numbers = at(arrays)
-    # Traced once and used several times.
+    # Traced once, used several times.
     value = eqx.filter_closure_convert(value, arrays, x)
     gradient = eqx.filter_closure_convert(
         lambda arrays, x: gradient_of(lambda v: value(arrays, v))(x), arrays, x
@@ -211,7 +211,7 @@ def moves(structure, arrays, change, outcome: Outcome, solution) -> dict[str, An
 
 
 def _held_change(structure, arrays, change, outcome: Outcome):
-    """Return how the parameters that do not move freely are moved from outside."""
+    """Return the tangent of fixed parameters, and of those at a bound."""
 
     def outside(arrays):
         task, numbers = eqx.combine(arrays, structure)

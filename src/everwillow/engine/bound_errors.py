@@ -1,13 +1,14 @@
-"""One-sided errors of parameters at a bound, followed on the likelihood itself.
+"""One-sided errors of parameters at a bound, from the likelihood itself.
 
-From its bound a parameter goes into its range until -ln L, minimised over all others,
-has risen by one half: what `everwillow.profile.minos` finds by fits with the parameter
-held. Here the Hessian of the minimum serves as long as it does: each point costs a
-gradient, one Newton step of the other parameters is foreseen, and the parabola through
-the height and slope after it says where to go on. The first point, at the minimum
-itself, gives the answer of the quadratic model, with the Schur complement of the other
-parameters for curvature. Others that reach a bound on the way, or leave theirs, do so:
-a primal active set method (Nocedal and Wright, Numerical Optimization, chapter 16).
+The error is the distance from the bound at which -ln L, minimised over all other
+parameters, has risen by one half: `everwillow.profile.minos` finds the same by fits
+with the parameter held. Here the Hessian of the minimum is used as long as it is
+accurate enough: each point costs a gradient, one Newton step of the other parameters is
+predicted, and the parabola through value and slope after it gives the next point. The
+first point, at the minimum itself, gives the result of the quadratic model, whose
+curvature is the Schur complement of the other parameters. Other parameters may reach
+a bound on the way, or leave theirs: a primal active set method (Nocedal and Wright,
+Numerical Optimization, chapter 16).
 """
 
 import dataclasses
@@ -31,30 +32,30 @@ from everwillow.engine.problem import Numbers
 
 
 RISE = 0.5
-# Of the distance, when it counts as found.
+# Relative accuracy of the distance.
 TOLERANCE = 1e-8
-# Of -ln L: what one more step of the other parameters may bring.
+# The other parameters are at their minimum if one more step lowers -ln L by less.
 STILL = 1e-9
-# Of a range without ends this much is left.
+# Open ranges end this part of their width inside.
 MARGIN = 1e-7
-# Up to so many parameters compiling takes longer than running.
+# Up to this many parameters compiling takes longer than running.
 FEW = 600
-# What is not found in so many steps is not.
+# A distance that takes more steps is not found.
 MOST_STEPS = 40
-# Where a step of the other parameters promises more than this of -ln L, and more than
-# this part of what the last one did, the Hessian is made anew; and where it promises
-# more than a part of the rise, the parameter itself waits.
+# The Hessian is computed again where a step of the other parameters predicts a decrease
+# of -ln L of more than `UNSETTLED` and of more than `CONTRACTION` times the last one.
+# Where it predicts more than `CALM`, the parameter itself does not move.
 UNSETTLED, CONTRACTION, CALM = 1e-3, 0.25, 0.05
 
 
 def bound_distances(task: Task, numbers: Numbers, outcome: Outcome) -> Any:
-    """Return how far into their range parameters at a bound may go.
+    """Return the distance from its bound of each parameter at one.
 
-    Compiled only where there is one, unless it is traced.
+    The program is compiled only if a parameter is at a bound, or in a trace.
 
     Returns:
-        The distances, shape ``(n,)``: NaN for what is not at a bound, and where the way
-        was not found. None where the fit has no Hessian.
+        The distances, shape ``(n,)``: NaN for parameters that are not at a bound, and
+        where no distance was found. None where the fit has no Hessian.
     """
     if outcome.hessian is None:
         return None
@@ -85,32 +86,32 @@ def distances(task: Task, numbers: Numbers, ends: tuple[Array, ...]) -> Array:
 
 
 class _Search(eqx.Module):
-    """Where the search stands; it does one parameter after the other.
+    """The state of the search, which treats one parameter after the other.
 
     Attributes:
         place: The parameter.
         count: Points so far.
         x: The next point, shape ``(n,)``.
-        held: Which others are held at an end of their range there, likewise.
-        good: The last point below the rise, and what was held there.
+        held: Which other parameters are held at an end of their range there.
+        last_below: The last point below the rise, and which parameters were held there.
         low: The largest distance known not to be far enough.
         high: The smallest distance known to be too far.
         steep: Whether -ln L has no finite slope at the bound itself.
         hessian: The last one, shape ``(n, n)``.
-        stale: Whether it has to be made anew.
-        gain: What the last step of the other parameters promised.
-        moving: Which parameters the factor is of.
-        factor: Factor of the scaled Hessian of these.
+        stale: Whether the Hessian has to be computed again.
+        gain: Predicted decrease of the last step of the other parameters.
+        moving: The parameters of the factor.
+        factor: Factor of their scaled Hessian.
         found: Distances found, NaN elsewhere.
-        points: All parameters there, shape ``(n, n)``.
-        left: Which parameters are still to do.
+        points: All parameters at each distance, shape ``(n, n)``.
+        todo: Which parameters are still to be searched.
     """
 
     place: Array
     count: Array
     x: Float[Array, " n"]
     held: Bool[Array, " n"]
-    good: tuple[Array, Array]
+    last_below: tuple[Array, Array]
     low: Array
     high: Array
     steep: Bool[Array, ""]
@@ -121,60 +122,60 @@ class _Search(eqx.Module):
     factor: Any
     found: Float[Array, " n"]
     points: Float[Array, "n n"]
-    left: Bool[Array, " n"]
+    todo: Bool[Array, " n"]
 
 
 class _Point(eqx.Module):
-    """What is found at a point, and what one Newton step of the others would change.
+    """The evaluation of a point, with one Newton step of the other parameters.
 
     Attributes:
         distance: How far the parameter is from its bound.
-        bad: Whether -ln L or its gradient is not finite.
+        nonfinite: Whether -ln L or its gradient is not finite.
         steep: Whether -ln L has no finite slope at the bound itself.
         gradient: Slope of -ln L, zero for fixed parameters, shape ``(n,)``.
-        known: The Hessian, shape ``(n, n)``.
-        hessian: The Hessian to compute with: without the row of a steep parameter.
+        full_hessian: The Hessian, shape ``(n, n)``.
+        hessian: The Hessian without the row of a steep parameter.
         moving: Which others move freely, shape ``(n,)``.
         factor: Factor of their scaled Hessian.
-        lost: Whether it is not positive definite.
+        indefinite: Whether the Hessian of these is not positive definite.
         step: Newton step of the others, shape ``(n,)``.
-        ahead: Way of all parameters as the one goes into its range, shape ``(n,)``.
+        ahead: Rates of all parameters as the one goes into its range, shape ``(n,)``.
         after: Slope after the step, shape ``(n,)``.
-        promised: By how much the step should lower -ln L.
+        predicted: Decrease of -ln L that the step predicts.
         rise: -ln L after the step, above the minimum.
         rate: Slope along the way after the step.
         bend: Curvature along the way.
     """
 
     distance: Float[Array, ""]
-    bad: Bool[Array, ""]
+    nonfinite: Bool[Array, ""]
     steep: Bool[Array, ""]
     gradient: Float[Array, " n"]
-    known: Float[Array, "n n"]
+    full_hessian: Float[Array, "n n"]
     hessian: Float[Array, "n n"]
     moving: Bool[Array, " n"]
     factor: Any
-    lost: Bool[Array, ""]
+    indefinite: Bool[Array, ""]
     step: Float[Array, " n"]
     ahead: Float[Array, " n"]
     after: Float[Array, " n"]
-    promised: Float[Array, ""]
+    predicted: Float[Array, ""]
     rise: Float[Array, ""]
     rate: Float[Array, ""]
     bend: Float[Array, ""]
 
 
 class _Minimum(eqx.Module):
-    """What does not change in a search: the fit, its end, and the ends of all ranges.
+    """The constants of a search: the fit, its minimum, and the ends of all ranges.
 
     Attributes:
         task: The structure of the fit.
         numbers: Its arguments.
-        x: Where it ended, shape ``(n,)``.
+        x: The minimum, shape ``(n,)``.
         base: -ln L there.
         hessian: Its second derivatives there, shape ``(n, n)``.
         at_bound: Which parameters are at a bound, shape ``(n,)``.
-        side: Sign of the way from a bound into the range, shape ``(n,)``.
+        side: The sign of the direction from a bound into the range, shape ``(n,)``.
         lower: Lower ends of the ranges, shape ``(n,)``.
         upper: Upper ends.
     """
@@ -191,7 +192,7 @@ class _Minimum(eqx.Module):
 
     @property
     def scale(self) -> Array:
-        """Return what makes the diagonal of the Hessian 1."""
+        """Return the factors that scale the diagonal of the Hessian to 1."""
         diagonal = jnp.diagonal(self.hessian)
         return jnp.where(diagonal > 0, jax.lax.rsqrt(jnp.abs(diagonal)), 1)
 
@@ -209,7 +210,7 @@ class _Minimum(eqx.Module):
             count=jnp.asarray(0),
             x=x,
             held=self.at_bound,
-            good=(x, self.at_bound),
+            last_below=(x, self.at_bound),
             low=jnp.zeros_like(self.base),
             high=jnp.full_like(self.base, jnp.inf),
             steep=jnp.asarray(False),
@@ -220,7 +221,7 @@ class _Minimum(eqx.Module):
             factor=zeros_of(blank),
             found=jnp.full_like(x, jnp.nan),
             points=jnp.zeros_like(self.hessian),
-            left=self.at_bound,
+            todo=self.at_bound,
         )
 
     def look(self, s: _Search) -> _Point:
@@ -228,105 +229,108 @@ class _Minimum(eqx.Module):
         i, mask = s.place, jnp.asarray(self.numbers.mask)
         value, g = value_and_gradient(lambda x: self.task.value(self.numbers, x))(s.x)
         g = jnp.where(mask, g, 0)
-        bad = ~jnp.isfinite(value) | ~jnp.all(jnp.isfinite(g))
-        g = jnp.where(bad, 0, g)
+        nonfinite = ~jnp.isfinite(value) | ~jnp.all(jnp.isfinite(g))
+        g = jnp.where(nonfinite, 0, g)
         distance = self.side[i] * (s.x[i] - self.x[i])
-        steep = s.steep | (bad & (distance == 0) & jnp.isfinite(value))
-        # There the curvature tells of nothing but the bound.
+        steep = s.steep | (nonfinite & (distance == 0) & jnp.isfinite(value))
+        # There the curvature of the parameter is only that of the singularity.
         own = jnp.arange(mask.size) == i
-        known = jax.lax.cond(
+        full = jax.lax.cond(
             any_lane(s.stale),
             lambda: jnp.where(s.stale, self.curvature(s.x), s.hessian),
             lambda: s.hessian,
         )
-        hessian = jnp.where(steep & (own[None] | own[:, None]), 0, known)
+        hessian = jnp.where(steep & (own[None] | own[:, None]), 0, full)
         moving = (mask & ~s.held).at[i].set(False)
         changed = (s.count == 0) | s.stale | jnp.any(moving != s.moving)
         factor = jax.lax.cond(
-            changed, lambda: self.factor(known, moving), lambda: s.factor
+            changed, lambda: self.factor(full, moving), lambda: s.factor
         )
-        lost = ~(factor.smallest_pivot > 0)
+        indefinite = ~(factor.smallest_pivot > 0)
         sources = jnp.where(moving[:, None], jnp.stack([g, hessian[:, i]], -1), 0)
         scale = self.scale[:, None]
         step, response = (-scale * factor.solve(scale * sources)).T
-        step, response = (jnp.where(lost, 0, v) for v in (step, response))
+        step, response = (jnp.where(indefinite, 0, v) for v in (step, response))
         gain = 0.5 * jnp.vdot(g, step)
         ahead = response.at[i].set(1) * self.side[i]
         after = g + hessian @ step
         return _Point(
             distance=distance,
-            bad=bad,
+            nonfinite=nonfinite,
             steep=steep,
             gradient=g,
-            known=known,
+            full_hessian=full,
             hessian=hessian,
             moving=moving,
             factor=factor,
-            lost=lost,
+            indefinite=indefinite,
             step=step,
             ahead=ahead,
             after=after,
-            promised=jnp.abs(gain),
+            predicted=jnp.abs(gain),
             rise=value + gain - self.base,
             rate=jnp.vdot(ahead, after),
             bend=jnp.vdot(ahead, hessian @ ahead),
         )
 
     def advance(self, s: _Search) -> _Search:
-        """Look at a point, and choose the next."""
+        """Evaluate a point, and choose the next."""
         i, mask, p = s.place, jnp.asarray(self.numbers.mask), self.look(s)
-        below = ~p.bad & (p.rise < RISE)
-        settled = ~p.bad & ~p.lost & (p.promised <= STILL + self.rounding)
+        below = ~p.nonfinite & (p.rise < RISE)
+        settled = ~p.nonfinite & ~p.indefinite & (p.predicted <= STILL + self.rounding)
         others = s.held & mask
-        # Where the others are at their best: what they may do could change the side.
+        # Bracket only with the other parameters at their minimum: a further step of
+        # them could lower -ln L below the rise.
         least = settled & ~jnp.any(others & (self.inwards(s.x, p.after) > 0))
         low = jnp.where(least & below, jnp.maximum(p.distance, s.low), s.low)
-        outside = (p.bad & (p.distance != 0)) | (least & ~below)
+        outside = (p.nonfinite & (p.distance != 0)) | (least & ~below)
         high = jnp.where(outside, jnp.minimum(p.distance, s.high), s.high)
         goal, sure = self.goal(i, p, low, high)
-        goal = jnp.where((p.promised > CALM) | p.lost, p.distance, goal)
+        goal = jnp.where((p.predicted > CALM) | p.indefinite, p.distance, goal)
 
-        move = jnp.where(p.bad, 0, p.step + p.ahead * (goal - p.distance))
+        move = jnp.where(p.nonfinite, 0, p.step + p.ahead * (goal - p.distance))
         share, blocked = self.room(s.x, move, p.moving)
         slope = self.inwards(s.x, p.gradient + p.hessian @ move)
-        wanted = others & (slope > 0) & settled & (share == 1)
+        candidates = others & (slope > 0) & settled & (share == 1)
         stays = jnp.abs(goal - p.distance) <= self.slack(goal, p.rate)
         crossed = settled & sure & stays & (share == 1) & (s.count > 0)
-        crossed = crossed & ~jnp.any(wanted)
+        crossed = crossed & ~jnp.any(candidates)
         far = jnp.abs(self.far - self.x)[i]
-        at_end = settled & below & (p.distance == far) & ~jnp.any(wanted)
-        over = crossed | at_end | (s.count + 1 >= MOST_STEPS)
+        at_end = settled & below & (p.distance == far) & ~jnp.any(candidates)
+        finished = crossed | at_end | (s.count + 1 >= MOST_STEPS)
 
-        # One at a time, so that it does go inwards.
-        first = jnp.argmax(jnp.where(wanted, slope * self.scale, -1))
-        freed = wanted & (jnp.arange(wanted.size) == first)
-        back = s.good[0].at[i].set(self.x[i] + self.side[i] * goal)
-        x = jnp.where(p.bad, back, self.landed(s.x + share * move, blocked, move))
-        x = jnp.where((share == 1) & (jnp.arange(x.size) == i), back, x)
-        held = jnp.where(p.bad, s.good[1], (s.held | blocked) & ~freed)
+        # Only one parameter is freed at a time, so that it moves inwards.
+        first = jnp.argmax(jnp.where(candidates, slope * self.scale, -1))
+        freed = candidates & (jnp.arange(candidates.size) == first)
+        own_move = s.last_below[0].at[i].set(self.x[i] + self.side[i] * goal)
+        x = jnp.where(
+            p.nonfinite, own_move, self.landed(s.x + share * move, blocked, move)
+        )
+        x = jnp.where((share == 1) & (jnp.arange(x.size) == i), own_move, x)
+        held = jnp.where(p.nonfinite, s.last_below[1], (s.held | blocked) & ~freed)
         found = jnp.where(crossed | at_end, goal, jnp.nan)
-        going = _Search(
+        search = _Search(
             place=i,
             count=s.count + 1,
             x=x,
             held=held,
-            good=select(below, (s.x, s.held), s.good),
+            last_below=select(below, (s.x, s.held), s.last_below),
             low=low,
             high=high,
             steep=p.steep,
-            hessian=jnp.where(p.lost, s.hessian, p.known),
-            stale=(p.promised > UNSETTLED) & (p.promised > CONTRACTION * s.gain),
-            gain=jnp.where(p.bad | p.lost, jnp.inf, p.promised),
-            # None, where the factor is of no use.
-            moving=p.moving & ~p.lost,
+            hessian=jnp.where(p.indefinite, s.hessian, p.full_hessian),
+            stale=(p.predicted > UNSETTLED) & (p.predicted > CONTRACTION * s.gain),
+            gain=jnp.where(p.nonfinite | p.indefinite, jnp.inf, p.predicted),
+            # None where the factor cannot be used again.
+            moving=p.moving & ~p.indefinite,
             factor=p.factor,
-            found=jnp.where(over, s.found.at[i].set(found), s.found),
-            points=s.points.at[i].set(jnp.where(over, x, s.points[i])),
-            left=jnp.where(over, s.left.at[i].set(False), s.left),
+            found=jnp.where(finished, s.found.at[i].set(found), s.found),
+            points=s.points.at[i].set(jnp.where(finished, x, s.points[i])),
+            todo=jnp.where(finished, s.todo.at[i].set(False), s.todo),
         )
-        return self.next_parameter(going, over)
+        return self.next_parameter(search, finished)
 
-    def next_parameter(self, s: _Search, over: Bool[Array, ""]) -> _Search:
+    def next_parameter(self, s: _Search, finished: Bool[Array, ""]) -> _Search:
         """Begin with the next parameter, if the search for one is over."""
         start = {
             "count": 0,
@@ -339,43 +343,43 @@ class _Minimum(eqx.Module):
             "stale": False,
             "gain": jnp.inf,
         }
-        begun = {k: jnp.where(over, v, getattr(s, k)) for k, v in start.items()}
-        good = select(over, (self.x, self.at_bound), s.good)
-        place = jnp.argmax(s.left)
-        return dataclasses.replace(s, place=place, good=good, **begun)
+        fields = {k: jnp.where(finished, v, getattr(s, k)) for k, v in start.items()}
+        below = select(finished, (self.x, self.at_bound), s.last_below)
+        place = jnp.argmax(s.todo)
+        return dataclasses.replace(s, place=place, last_below=below, **fields)
 
     def curvature(self, x: Array) -> Array:
         """Return the Hessian at a point."""
         return self.task.evaluate(self.numbers, x).curvature.as_matrix()
 
     def goal(self, i: Array, p: _Point, low: Array, high: Array) -> tuple[Array, Array]:
-        """Return the next distance, and whether a parabola says that it is the last."""
-        here, rate, bad = p.distance, p.rate, p.bad
+        """Return the next distance, and whether it is the root of the parabola."""
+        here, rate, nonfinite = p.distance, p.rate, p.nonfinite
         miss = RISE - p.rise
-        inside = rate**2 + 2 * p.bend * miss
-        total = rate + jnp.sqrt(jnp.maximum(inside, 0))
-        sure = (inside >= 0) & (total > 0) & ~bad
-        # The smaller root in the form that does not cancel.
-        wanted = here + 2 * miss / jnp.where(sure, total, 1)
-        slack = self.slack(wanted, rate)
-        sure = sure & (wanted >= low - slack) & (wanted <= high + slack)
+        discriminant = rate**2 + 2 * p.bend * miss
+        denominator = rate + jnp.sqrt(jnp.maximum(discriminant, 0))
+        has_root = (discriminant >= 0) & (denominator > 0) & ~nonfinite
+        # The smaller root, in the form without cancellation.
+        root = here + 2 * miss / jnp.where(has_root, denominator, 1)
+        slack = self.slack(root, rate)
+        has_root = has_root & (root >= low - slack) & (root <= high + slack)
         guess = 1 / jnp.where(rate > 0, rate, jnp.sqrt(jnp.abs(self.hessian[i, i])))
         least = jnp.finfo(here.dtype).eps * (1 + jnp.abs(self.x[i]))
-        guess = jnp.where(bad & (here == 0), least, guess)
+        guess = jnp.where(nonfinite & (here == 0), least, guess)
         outwards = jnp.where(here > 0, 2 * here, guess)
         outwards = jnp.where(jnp.isfinite(outwards), outwards, 1)
-        # Without a crossing ahead: halfway, or further.
-        blind = jnp.where(jnp.isfinite(high), 0.5 * (low + high), outwards)
+        # Without a root: bisection of the bracket, or a larger distance.
+        bisection = jnp.where(jnp.isfinite(high), 0.5 * (low + high), outwards)
         far = jnp.abs(self.far - self.x)[i]
-        return jnp.minimum(jnp.where(sure, wanted, blind), far), sure
+        return jnp.minimum(jnp.where(has_root, root, bisection), far), has_root
 
     def slack(self, distance: Array, rate: Array) -> Array:
-        """Return how well a distance is known where -ln L rises with it."""
+        """Return the accuracy of a distance, given the slope of -ln L."""
         return TOLERANCE * distance + self.rounding / jnp.where(rate > 0, rate, jnp.inf)
 
     @property
     def rounding(self) -> Array:
-        """Return what -ln L is rounded to."""
+        """Return the rounding error of -ln L."""
         return 16 * jnp.finfo(self.x.dtype).eps * jnp.abs(self.base)
 
     @property
@@ -384,20 +388,20 @@ class _Minimum(eqx.Module):
         return jnp.where(self.side > 0, self.upper, self.lower)
 
     def room(self, x: Array, move: Array, moving: Array) -> tuple[Array, Array]:
-        """Return which part of a move stays in all ranges, and what ends it."""
+        """Return the part of a move inside all ranges, and what limits it."""
         end = jnp.where(move > 0, self.upper, self.lower)
-        some = moving & (move != 0)
-        shares = jnp.where(some, (end - x) / jnp.where(some, move, 1), jnp.inf)
+        moves = moving & (move != 0)
+        shares = jnp.where(moves, (end - x) / jnp.where(moves, move, 1), jnp.inf)
         share = jnp.clip(jnp.min(shares), 0, 1)
         return share, (shares <= share) & (shares < 1)
 
     def landed(self, x: Array, blocked: Array, move: Array) -> Array:
-        """Return a point with what reached an end exactly there."""
+        """Return a point with parameters that reached an end exactly there."""
         end = jnp.where(move > 0, self.upper, self.lower)
         return jnp.where(blocked, end, jnp.clip(x, self.lower, self.upper))
 
     def inwards(self, x: Array, gradient: Array) -> Array:
-        """Return how steeply -ln L falls from the ends of ranges into these."""
+        """Return the slopes with which -ln L falls from ends of ranges inwards."""
         return jnp.where(x >= self.upper, gradient, -gradient)
 
 
@@ -405,19 +409,19 @@ def _find(task: Task, numbers: Numbers, ends: tuple[Array, ...]):
     """Return the distances, and all parameters there."""
     x, base, gradient, hessian, at_bound = ends
     lower, upper = range_ends(numbers, x)
-    # The gradient pushes outwards.
+    # At a bound -ln L rises into the range.
     side = jnp.sign(gradient)
     minimum = _Minimum(task, numbers, x, base, hessian, at_bound, side, lower, upper)
 
     def advance(s: _Search) -> _Search:  # a method of a Module has no hash
         return minimum.advance(s)
 
-    end = jax.lax.while_loop(lambda s: jnp.any(s.left), advance, minimum.start())
+    end = jax.lax.while_loop(lambda s: jnp.any(s.todo), advance, minimum.start())
     return end.found, end.points
 
 
 def range_ends(numbers: Numbers, x: Array) -> tuple[Array, Array]:
-    """Return the ends of all ranges; a little inside where smooth maps have none."""
+    """Return the ends of all ranges, moved a little inside for smooth maps."""
     lower, upper = parameter_ranges(numbers, x)
     is_open = open_ranges(numbers, x)
     width = jnp.where(jnp.isfinite(upper - lower), upper - lower, 1 + jnp.abs(x))
@@ -429,8 +433,8 @@ def range_ends(numbers: Numbers, x: Array) -> tuple[Array, Array]:
 def _rates(structure, arrays, change, ends, moved, found: Array, points: Array):
     """Return the change of the distances, by the implicit function theorem.
 
-    The rise at the end stays what it is. Parameters at a bound move with it; those
-    between bounds do not matter, as -ln L has no slope in them.
+    The rise at the distance is constant. Parameters at a bound move with it; those
+    between bounds do not contribute, as -ln L has no slope in them.
     """
     x, _, gradient, _, _ = ends
     side = jnp.sign(gradient)
@@ -467,7 +471,7 @@ def _rates(structure, arrays, change, ends, moved, found: Array, points: Array):
         inwards = jnp.zeros_like(x).at[i].set(side[i])
         slope = rate(point, still, inwards)
         whole = side[i] * (move_far[i] - near[i])
-        # Rows that are not known have no slope, and take no part in any sum.
+        # Distances that were not found have no slope; their rows are replaced below.
         slope = jnp.where(slope > 0, slope, 1)
         return jnp.where(point[i] == far[i], whole, -rise / slope)
 

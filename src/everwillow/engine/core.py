@@ -1,4 +1,4 @@
-"""The compiled core of a fit: an objective of flat vectors, and a solver at work.
+"""The compiled core of a fit: an objective of flat vectors, minimised by a solver.
 
 `minimise` is an ordinary JAX function of `Numbers`: under `jax.vmap` it switches to
 the batched solver, and it is differentiated by the implicit function theorem, never
@@ -57,7 +57,7 @@ class Task:
         return jnp.asarray(numbers.vector)[numbers.index]
 
     def data(self, numbers: Numbers) -> Any:
-        """Return the observation as the objective takes it."""
+        """Return the observation in the form that the objective takes."""
         return reclosed(numbers.observation)
 
     def flat(self) -> Any:
@@ -90,8 +90,8 @@ class Task:
         Args:
             numbers: The arguments of the fit.
             x: The fitted parameters, shape ``(n,)``.
-            matrix_free: Whether to leave the Hessian unwritten; as the solver needs it,
-                if None.
+            matrix_free: Whether to return the Hessian as products only; if None, as the
+                solver needs it.
         """
         if matrix_free is None:
             matrix_free = self.matrix_free
@@ -105,28 +105,28 @@ class Task:
             return evaluate(value, x, numbers, parameter_ranges(numbers, x))
         flat, data = self.flat(), self.data(numbers)
         if flat is not None:
-            found = flat.evaluation(self.ravelled(numbers, x), data)
+            evaluation = flat.evaluation(self.ravelled(numbers, x), data)
         else:
-            found = evaluate(self.objective, self.params(numbers, x), data)
-        return _in_state_order(found, self.layout, x.dtype)
+            evaluation = evaluate(self.objective, self.params(numbers, x), data)
+        return _in_state_order(evaluation, self.layout, x.dtype)
 
 
-def _in_state_order(found: Evaluation, layout: Layout, dtype: Any) -> Evaluation:
-    """Return an evaluation in the vector of a State, given that in its pytree's.
+def _in_state_order(evaluation: Evaluation, layout: Layout, dtype: Any) -> Evaluation:
+    """Convert an evaluation from the vector of the pytree to that of the State.
 
-    Where a parameter stands several times in the pytree, its derivatives add.
+    Where a parameter appears several times in the pytree, its derivatives add.
     """
     index, size = layout.long_index, layout.size
-    stand_in = found.gauss_newton
-    gradient = jnp.zeros(size, dtype).at[index].add(found.gradient)
-    jacobian = found.jacobian
+    stand_in = evaluation.gauss_newton
+    gradient = jnp.zeros(size, dtype).at[index].add(evaluation.gradient)
+    jacobian = evaluation.jacobian
     if jacobian is not None:
         rows = jnp.zeros((jacobian.shape[0], size), dtype)
         jacobian = rows.at[:, index].add(jacobian)
     return dataclasses.replace(
-        found,
+        evaluation,
         gradient=gradient,
-        curvature=gather_transpose(found.curvature, index, size),
+        curvature=gather_transpose(evaluation.curvature, index, size),
         gauss_newton=(
             None if stand_in is None else gather_transpose(stand_in, index, size)
         ),
@@ -135,7 +135,7 @@ def _in_state_order(found: Evaluation, layout: Layout, dtype: Any) -> Evaluation
 
 
 def checked_scalar(value: Any) -> Array:
-    """Return what an objective returned, if it is one real number."""
+    """Check that an objective returned one real number, and return it as an array."""
     shape, dtype = jnp.shape(value), jnp.result_type(value)
     if shape != () or not jnp.issubdtype(dtype, jnp.floating):
         raise ShapeMismatchError(
@@ -208,9 +208,9 @@ def objective_in_solver_coordinates(y: Array, args: tuple[Task, Numbers]) -> Arr
 
 
 def with_held_values(task: Task, numbers: Numbers, x: Array) -> Array:
-    """Return the parameters with those that are held where they are held.
+    """Return the parameters, with held ones at their values.
 
-    Second-order solvers keep them there; others do not know of the mask.
+    Second-order solvers keep them there; others ignore the mask.
     """
     if knows_curvature(task.solver):
         return x
@@ -221,21 +221,23 @@ def evaluate_in_solver_coordinates(y: Array, args: tuple[Task, Numbers]) -> Eval
     """Evaluate -ln L to second order, with the chain rule of the smooth maps."""
     task, numbers = args
     x, first, second = to_physical(numbers, y)
-    found = task.evaluate(numbers, x)
+    evaluation = task.evaluate(numbers, x)
     if not numbers.transforms:
-        return found
-    stand_in = found.gauss_newton
+        return evaluation
+    stand_in = evaluation.gauss_newton
     return dataclasses.replace(
-        found,
-        gradient=found.gradient * first,
-        curvature=found.curvature.scaled(first).plus_diagonal(found.gradient * second),
+        evaluation,
+        gradient=evaluation.gradient * first,
+        curvature=evaluation.curvature.scaled(first).plus_diagonal(
+            evaluation.gradient * second
+        ),
         gauss_newton=None if stand_in is None else stand_in.scaled(first),
-        jacobian=None if found.jacobian is None else found.jacobian * first,
+        jacobian=None if evaluation.jacobian is None else evaluation.jacobian * first,
     )
 
 
 def solver_options(task: Task, numbers: Numbers) -> dict[str, Any]:
-    """Return what second-order solvers need to know besides the function."""
+    """Return the options of second-order solvers: evaluation, mask and box."""
     if not knows_curvature(task.solver):
         return {}
     options = {"evaluate": evaluate_in_solver_coordinates, "free": numbers.mask}
@@ -245,10 +247,10 @@ def solver_options(task: Task, numbers: Numbers) -> dict[str, Any]:
 
 
 def constant(tree: Any) -> Any:
-    """Return a tree whose arrays are constants to differentiation.
+    """Return a tree whose arrays are constants of differentiation.
 
     Args:
-        tree: Any pytree; leaves that are no arrays stay.
+        tree: Any pytree; leaves that are no arrays are kept.
     """
     return jax.tree.map(
         lambda leaf: jax.lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf, tree
@@ -271,7 +273,7 @@ def run_solver(task: Task, numbers: Numbers) -> optx.Solution:
 
 
 class _NoAdjoint(optx.AbstractAdjoint):
-    """Run the loop as it is; derivatives are the business of `minimise`."""
+    """Run the loop without derivatives, which `everwillow.engine.adjoint` defines."""
 
     def apply(self, primal_fn, rewrite_fn, inputs, tags):
         del rewrite_fn, tags

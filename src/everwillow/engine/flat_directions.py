@@ -1,10 +1,10 @@
 """Minima at which some parameters have no effect.
 
-Where a signal is held at zero its mass has no effect, and a fit rightly says that it
-cannot determine it. The value of -ln L is a minimum all the same, and likelihood ratios
-need only that. A plateau or an inflection, where slope and curvature vanish as well,
-must not pass for such a minimum. Therefore -ln L is evaluated along the whole direction
-that has no curvature, and has to be one number there.
+Where a signal is held at zero its mass has no effect, and a fit reports that it cannot
+determine it. The value of -ln L is a minimum nevertheless, and likelihood ratios need
+only the value. A plateau or an inflection, where slope and curvature vanish as well,
+must not be accepted as such a minimum. Therefore -ln L is evaluated along the whole
+direction without curvature, and has to be constant there.
 """
 
 from typing import Any
@@ -24,14 +24,15 @@ from everwillow.solvers.box import active_set
 
 # Added to the diagonal of the scaled Hessian, so that it can be inverted.
 DAMPING = 1e-10
-# What inverse iteration leaves of directions that are not flat.
+# Components below this are left over from directions that are not flat.
 LEAK = 1e-6
-# Where on the way to the ends of its ranges -ln L is compared.
+# Fractions of the distances to the ends of the ranges at which -ln L is compared.
 STOPS = (0.01, *((i + 1) / 16 for i in range(16)))
-# By how much rounding and a minimum that is not quite reached may change it.
+# Tolerances of the comparison: absolute, for a minimum that is not reached exactly, and
+# in units of rounding.
 SAME, ROUNDING = 1e-8, 256
 GOLDEN = 0.6180339887498949
-# How many values of parameters without effect a fit may start from.
+# Number of values of parameters without effect that are tried as start values.
 STARTS = 48
 
 
@@ -43,38 +44,42 @@ def idle(gradient: Array, hessian: Array, free: Array) -> Bool[Array, " n"]:
 def value_is_minimal(
     task: Task, numbers: Numbers, outcome: Any, fixed: Array | None = None
 ) -> Bool[Array, ""]:
-    """Return whether -ln L is at its minimum, although parameters may not matter.
+    """Return whether -ln L is at its minimum, even if some parameters have no effect.
 
     Args:
         task: The structure of the fit.
-        numbers: Its arguments, with what is held masked.
-        outcome: Its end: an `Outcome` or a `Foothold`.
-        fixed: Which parameters have to matter, shape ``(n,)``.
+        numbers: Its arguments, with held parameters masked.
+        outcome: The outcome: an `Outcome` or a `Foothold`.
+        fixed: Which parameters must have an effect, shape ``(n,)``.
     """
     if outcome.hessian is None:
         return outcome.success
     flat = ~outcome.success & (outcome.status == RESULTS.flat_direction)
-    alike = jax.lax.cond(
+    level = jax.lax.cond(
         any_lane(flat),
         lambda: _is_level(task, numbers, outcome, fixed),
         lambda: jnp.asarray(False),
     )
-    return outcome.success | (flat & alike)
+    return outcome.success | (flat & level)
 
 
 def _is_level(task: Task, numbers: Numbers, outcome: Any, fixed: Any) -> Array:
-    """Return whether -ln L is the same all along the flat direction."""
+    """Return whether -ln L is constant along the flat direction."""
     x, value = outcome.x, outcome.value
     free = jnp.asarray(numbers.mask) & ~outcome.at_bound
     lower, upper = parameter_ranges(numbers, x)
     width = jnp.where(jnp.isfinite(upper - lower), upper - lower, 1 + jnp.abs(x))
-    way = _flat_direction(outcome.hessian, free)
-    way = way / jnp.max(jnp.abs(way) / width, initial=0)
+    direction = _flat_direction(outcome.hessian, free)
+    direction = direction / jnp.max(jnp.abs(direction) / width, initial=0)
     if fixed is None:
         fixed = jnp.zeros_like(free)
-    moving = way != 0
-    ahead = jnp.where(way > 0, upper - x, lower - x) / jnp.where(moving, way, 1)
-    behind = jnp.where(way > 0, lower - x, upper - x) / jnp.where(moving, way, 1)
+    moving = direction != 0
+    ahead = jnp.where(direction > 0, upper - x, lower - x) / jnp.where(
+        moving, direction, 1
+    )
+    behind = jnp.where(direction > 0, lower - x, upper - x) / jnp.where(
+        moving, direction, 1
+    )
     stops = jnp.asarray(STOPS, x.dtype)
     steps = jnp.concatenate(
         [
@@ -82,15 +87,15 @@ def _is_level(task: Task, numbers: Numbers, outcome: Any, fixed: Any) -> Array:
             stops * jnp.max(jnp.where(moving, behind, -jnp.inf), initial=-1),
         ]
     )
-    values = jax.lax.map(lambda t: task.value(numbers, x + t * way), steps)
+    values = jax.lax.map(lambda t: task.value(numbers, x + t * direction), steps)
     noise = SAME + ROUNDING * jnp.finfo(x.dtype).eps * jnp.abs(value)
-    known = jnp.isfinite(values) & (steps != 0)
-    level = jnp.all(~known | (jnp.abs(values - value) <= noise))
-    return level & jnp.any(known) & ~jnp.any(fixed & moving)
+    compared = jnp.isfinite(values) & (steps != 0)
+    level = jnp.all(~compared | (jnp.abs(values - value) <= noise))
+    return level & jnp.any(compared) & ~jnp.any(fixed & moving)
 
 
 def _flat_direction(hessian: Array, free: Array) -> Float[Array, " n"]:
-    """Return a vector along what has no curvature, by inverse iteration."""
+    """Return a vector along which there is no curvature, by inverse iteration."""
     diagonal = jnp.diagonal(hessian)
     scale = jnp.where(free & (diagonal > 0), jax.lax.rsqrt(jnp.abs(diagonal)), 1)
     matrix = Dense(hessian).scaled(scale).masked(free).as_matrix()
@@ -106,12 +111,12 @@ def _flat_direction(hessian: Array, free: Array) -> Float[Array, " n"]:
 def start_elsewhere(
     task: Task, numbers: Numbers, x: Array, without: Array
 ) -> Float[Array, " n"]:
-    """Return where to start a fit, if some parameters have no effect at a point.
+    """Return start values of a fit, if some parameters have no effect at a point.
 
-    There the slopes of these parameters are exactly zero, and a fit that starts with
-    them stays where it is however wrong they are. So values all over their ranges are
-    tried, and the one taken from which the next Newton step of all other parameters
-    promises most.
+    The slopes of these parameters are exactly zero there, so that a fit keeps their
+    values however wrong they are. Therefore values all over their ranges are tried; the
+    ones from which the next Newton step of all other parameters predicts the largest
+    decrease are returned.
 
     Args:
         task: The structure of the fit.
@@ -125,20 +130,20 @@ def start_elsewhere(
     high = jnp.where(bounded, upper, x + 1 + jnp.abs(x))
     mask = jnp.asarray(numbers.mask)
     options = {"lower": lower, "upper": upper, "free": mask & ~without}
-    # Fractions of the golden ratio of as many dimensions fill a box evenly.
+    # Multiples of powers of the golden ratio, modulo 1, fill the box evenly.
     number = 1 + jnp.cumsum(without).astype(x.dtype)
 
     def try_at(i: Array) -> tuple[Array, Array]:
         part = (0.5 + (i + 1).astype(x.dtype) * GOLDEN**number) % 1
-        here = jnp.where(without, low + part * (high - low), x)
-        found = task.evaluate(numbers, here)
-        free, _ = active_set(here, found.gradient, options)
+        point = jnp.where(without, low + part * (high - low), x)
+        evaluation = task.evaluate(numbers, point)
+        free, _ = active_set(point, evaluation.gradient, options)
         step, edm, definite = newton_step(
-            found.curvature.as_matrix(), found.gradient, free
+            evaluation.curvature.as_matrix(), evaluation.gradient, free
         )
-        there = jnp.clip(here + jnp.where(definite, step, 0), lower, upper)
+        start = jnp.clip(point + jnp.where(definite, step, 0), lower, upper)
         gain = jnp.where(definite & jnp.isfinite(edm), edm, -jnp.inf)
-        return gain, jnp.where(jnp.isfinite(there), there, here)
+        return gain, jnp.where(jnp.isfinite(start), start, point)
 
     gains, starts = jax.lax.map(try_at, jnp.arange(STARTS))
     best = jnp.argmax(gains)

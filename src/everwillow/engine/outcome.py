@@ -1,4 +1,4 @@
-"""The end of a fit: what a solver returned, in physical units and judged."""
+"""The outcome of a fit: the result of a solver in physical units, with its status."""
 
 import dataclasses
 from typing import Any
@@ -25,27 +25,27 @@ from everwillow.objective import curvature_hook
 from everwillow.solvers.termination import StopCode
 
 
-# A solver that does not look at second derivatives is believed if the curvature at its
-# end point says that it is this close: 1.4 % of a standard error.
+# The end point of a solver without second derivatives is accepted if the exact
+# curvature gives at most this EDM: 1.4 % of a standard error.
 FOREIGN_EDM_GOAL = 1e-4
 
-# Up to this many parameters a matrix-free fit ends with a covariance all the same: its
-# Hessian takes 8 MB and as many gradients as parameters.
+# Up to this many parameters a matrix-free fit still computes the Hessian at its end,
+# which takes 8 MB and as many gradients as parameters.
 HESSIAN_LIMIT = 1000
 
-# The same where the objective writes its Hessian out without products: 200 MB.
+# The same where the objective writes out its Hessian without products: 200 MB.
 WRITTEN_LIMIT = 5000
 
-# One standard error away from a minimum -ln L has risen by ½, if it is parabolic; by
-# much less only where it flattens.
+# One standard error away from a minimum a parabolic -ln L has risen by ½; a rise of
+# less than this means a plateau.
 ENOUGH = 0.05
 
-# Of -ln L, which rises by ½ in a standard error: more rounding hides that.
+# Rounding error of -ln L above which the rise by ½ at one standard error is hidden.
 COARSE = 0.1
 
 
 class Outcome(eqx.Module):
-    """What the compiled core returns.
+    """The arrays that the compiled core returns.
 
     Attributes:
         x: The parameters at ``Numbers.index`` in physical units, shape ``(free,)``.
@@ -54,15 +54,16 @@ class Outcome(eqx.Module):
         hessian: Its Hessian, shape ``(free, free)``; None for `NewtonCG`, and where
             there are no derivatives.
         edm: Estimated distance to the minimum.
-        status: How it ended.
-        success: Whether that is at a minimum.
+        status: The status code of the end.
+        success: Whether the end is a minimum.
         num_steps: Evaluations of our solvers, steps of others.
         at_bound: Which parameters are held at a bound, shape ``(free,)``.
         newton: The last Newton step, shape ``(free,)``; after `RESULTS.kink` the way
             across the kink, in the parameters in which the slope jumps.
-        inside: Where derivatives are those of the end point: next to the bounds at
-            which there are none, shape ``(free,)``; None if that is `x`.
-        derivatives: Where the Hessian is from: ``"exact"``, ``"finite differences"``
+        inside: The point at which derivatives are taken: `x` with parameters on bounds
+            without derivatives moved next to them, shape ``(free,)``; None if it is
+            `x`.
+        derivatives: The source of the Hessian: ``"exact"``, ``"finite differences"``
             of gradients, or ``"none"``.
     """
 
@@ -83,27 +84,27 @@ class Outcome(eqx.Module):
 def conclude(
     task: Task, numbers: Numbers, solution: optx.Solution
 ) -> tuple[Outcome, optx.Solution]:
-    """Judge what a solver returned, and leave out the state of one that has matrices.
+    """Return the outcome of a solver, and the solution without a state with matrices.
 
-    They would be copied out of every fit.
+    These would be copied out of every fit.
     """
     outcome = outcome_of(task, numbers, solution)
     if knows_curvature(task.solver) and not task.matrix_free:
         solution = dataclasses.replace(solution, state=None)
-    # Whether the minimum lies at the edge of positivity, which a host reads faster
-    # here than from the status.
+    # Whether the minimum lies at the edge of positivity: the host reads it faster here
+    # than from the status.
     stats = {**solution.stats, "edge": jnp.zeros_like(outcome.success)}
     return outcome, dataclasses.replace(solution, stats=stats)
 
 
 def outcome_of(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome:
-    """Bring what a solver returned into physical units, and judge it."""
+    """Convert the result of a solver to physical units, and determine its status."""
     state, second_order = solution.state, knows_curvature(task.solver)
     x, slope_of_map, _ = to_physical(numbers, solution.value)
     x = with_held_values(task, numbers, x)
     inside = _inside(task, numbers, solution)
     if inside is not None:
-        # What is held on an end may have been moved next to it, for derivatives.
+        # Held parameters on an end may have been moved next to it, for derivatives.
         x = jnp.where(jnp.asarray(numbers.mask), x, task.start(numbers))
     place = x if inside is None else inside
     kind = EXACT
@@ -113,20 +114,26 @@ def outcome_of(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome
         edm, active, newton = state.edm, state.active, state.newton * slope_of_map
         status = _status(state, solution, value)
     elif second_order and not numbers.transforms:
-        found = state.evaluation
-        gradient, hessian = found.gradient, found.curvature.as_matrix()
-        kind = found.derivatives
-        # The last Newton step was taken and not evaluated; the model knows its gain.
-        value = found.value - jnp.where(state.code == StopCode.MINIMUM, state.edm, 0)
+        evaluation = state.evaluation
+        gradient, hessian = evaluation.gradient, evaluation.curvature.as_matrix()
+        kind = evaluation.derivatives
+        # The last Newton step was not evaluated; the model predicts its decrease.
+        value = evaluation.value - jnp.where(
+            state.code == StopCode.MINIMUM, state.edm, 0
+        )
         edm, active, newton = state.edm, state.active, state.newton
         status = _status(state, solution, value)
     else:
         try:
-            found = task.evaluate(numbers, place)
+            evaluation = task.evaluate(numbers, place)
         except DerivativeError:
             return _without_derivatives(task, numbers, solution, x)
-        value, gradient, kind = found.value, found.gradient, found.derivatives
-        hessian = found.curvature.as_matrix()
+        value, gradient, kind = (
+            evaluation.value,
+            evaluation.gradient,
+            evaluation.derivatives,
+        )
+        hessian = evaluation.curvature.as_matrix()
         active = _at_bound(x, gradient, *parameter_ranges(numbers, x)) & numbers.mask
         newton, edm, definite = newton_step(hessian, gradient, numbers.mask & ~active)
         if second_order:
@@ -196,32 +203,32 @@ def _affordable_hessian(
         curvature = task.evaluate(numbers, x).curvature
         written = isinstance(curvature, Operator) and curvature.entries is not None
         return (curvature.as_matrix() if written else None), EXACT
-    found = task.evaluate(numbers, x, matrix_free=False)
-    return found.curvature.as_matrix(), found.derivatives
+    evaluation = task.evaluate(numbers, x, matrix_free=False)
+    return evaluation.curvature.as_matrix(), evaluation.derivatives
 
 
 def _rises(task, numbers, x, value, newton, edm) -> Array:
     """Return whether -ln L rises on both sides, one standard error away.
 
-    By how much is known: ½. On a plateau the gradient is small and the curvature
-    positive as well, but the error they give leads nowhere, or far beyond the plateau.
+    At a minimum it rises by about ½. On a plateau gradient and curvature may look like
+    those of a minimum, but -ln L hardly changes within the error that they give.
     """
     lower, upper = parameter_ranges(numbers, x)
     sigma = newton / jnp.sqrt(2 * edm)
 
-    def side(direction):
-        wanted = x + direction * sigma
-        end = jnp.clip(wanted, lower, upper)
+    def rises_on_side(direction):
+        point = x + direction * sigma
+        end = jnp.clip(point, lower, upper)
         rise = task.value(numbers, end) - value
-        return (rise > ENOUGH) | ~jnp.isfinite(rise) | jnp.any(end != wanted)
+        return (rise > ENOUGH) | ~jnp.isfinite(rise) | jnp.any(end != point)
 
-    # One after the other: external code may not like to be mapped over.
-    sides = jax.lax.map(side, jnp.asarray([-1.0, 1.0], x.dtype))
-    return jnp.all(sides) | ~(edm > 0)
+    # One after the other, as external code may not support `jax.vmap`.
+    both = jax.lax.map(rises_on_side, jnp.asarray([-1.0, 1.0], x.dtype))
+    return jnp.all(both) | ~(edm > 0)
 
 
 def _foreign_status(solution, edm: Array, definite: Array, rises: Array) -> RESULTS:
-    """Believe a solver that looks at no curvature only if the curvature agrees."""
+    """Return the status of a solver without curvature, checked with the exact one."""
     status: Any = RESULTS.promote(solution.result)
     ended = status == RESULTS.successful
     near = edm <= FOREIGN_EDM_GOAL
@@ -231,18 +238,17 @@ def _foreign_status(solution, edm: Array, definite: Array, rises: Array) -> RESU
 
 
 def _status(state: Any, solution: optx.Solution, value: Array) -> RESULTS:
-    """Translate the code of our solvers."""
-    # `RESULTS.promote` indexes a table, and a constant array must not be inside of
-    # what is batched by its own rule.
-    # Nothing is a success that the solver does not call a minimum.
-    bad: Any = RESULTS.stalled
-    status: Any = bad
+    """Return the status of a second-order solver; a success only at its minimum."""
+    # Not `RESULTS.promote`, which indexes a table: constant arrays must not be inside
+    # of a function with its own rule for batches.
+    stalled: Any = RESULTS.stalled
+    status: Any = stalled
     for name in ("nonlinear_max_steps_reached", "nonlinear_divergence"):
         ended = solution.result == getattr(optx.RESULTS, name)
         status = RESULTS.where(ended, getattr(RESULTS, name), status)
     saddle = (state.code == StopCode.STALLED) & ~state.definite
     where: Any = RESULTS.where
-    # Where the curvature is sound, what looks flat is the rounding of the values.
+    # Where the curvature is definite, an apparent flat direction is due to rounding.
     coarse = 16 * jnp.finfo(value.dtype).eps * jnp.abs(value) > COARSE
     codes = (
         (state.code == StopCode.MINIMUM, RESULTS.successful),
@@ -253,7 +259,7 @@ def _status(state: Any, solution: optx.Solution, value: Array) -> RESULTS:
         (state.code == StopCode.KINK, RESULTS.kink),
         (state.code == StopCode.NO_LIMIT, RESULTS.no_limit),
         (state.code == StopCode.NONFINITE_START, RESULTS.nonfinite_start),
-        # The driver looks at the start before the solver does.
+        # The loop of optimistix checks the start before the first step.
         (state.evaluations == 0, RESULTS.nonfinite_start),
     )
     for code, result in codes:
@@ -262,7 +268,7 @@ def _status(state: Any, solution: optx.Solution, value: Array) -> RESULTS:
 
 
 def _at_bound(x, gradient, lower, upper):
-    """Return which parameters a smooth map has driven into an end of its range."""
+    """Return which parameters with smooth maps ended at an end of their range."""
     width = jnp.where(jnp.isfinite(upper - lower), upper - lower, 1 + jnp.abs(x))
     near = 1e-7 * width
     return ((x - lower <= near) & (gradient > 0)) | (
@@ -273,7 +279,7 @@ def _at_bound(x, gradient, lower, upper):
 def newton_step(hessian: Array, gradient: Array, free: Array):
     """Return the Newton step on the free parameters, its EDM, and definiteness.
 
-    The matrix is scaled to a unit diagonal first, so parameters of any size do.
+    The matrix is scaled to a unit diagonal, so that parameters may have any size.
     """
     solve, definite = scaled_solver(hessian, free)
     step = -solve(jnp.where(free, gradient, 0))

@@ -1,17 +1,17 @@
 """Minima at the edge of positivity, where a bin without events expects nothing.
 
-A bin in which nothing was counted adds its expected count to -ln L, and prefers less;
-what is expected must not become negative. So a minimum may lie where one expected count
-is zero: with a slope, and with no allowed point beyond it, which is no stationary point
-that Newton's method could find.
+A bin without events adds its expected count to -ln L, which therefore falls with it
+until the expected count is zero; it must not become negative. A minimum may thus lie
+where an expected count is zero, with a nonzero slope: this is no stationary point, and
+Newton's method cannot find it.
 
-If a fit fails, it is made again with a few events ``t`` in each empty bin, which bars
-the edge by ``-t ln(expected)``, then with fewer and fewer (the logarithmic barrier of
-interior-point methods: Nocedal and Wright, Numerical Optimization, chapter 19). At
-the end ``t`` is next to nothing: for each bin at the edge -ln L is too high by ``t``,
-and by ``t ln(1/expected)`` before these events are left out of it, the slopes balance,
-and the Hessian holds the combination of parameters that would cross the edge. Only
-data change, so all of this is one program.
+If a fit fails, it is repeated with a few events ``t`` in each empty bin, which add the
+barrier ``-t ln(expected)``, and then with fewer and fewer events (the logarithmic
+barrier of interior-point methods: Nocedal and Wright, Numerical Optimization, chapter
+19). With the last, tiny ``t`` the slopes balance, and the Hessian holds the combination
+of parameters that would cross the edge. For each bin at the edge -ln L is then too high
+by ``t``, and by ``t ln(1/expected)`` before these events are left out of it. Only data
+change, so that one program does all of this.
 """
 
 import dataclasses
@@ -31,17 +31,17 @@ from everwillow.engine.outcome import Outcome, conclude
 from everwillow.engine.problem import Numbers
 
 
-# Events in empty bins: the first fit has none, the others these. What they cost has to
-# stay above the EDM of a success, which would end a fit anywhere on the way. Each time
-# they are ten times fewer: from further away the steps towards a barrier are so short
-# and many that they look like those along a flat valley.
+# Numbers of events in empty bins of the fits after the first. The fewest must add more
+# to -ln L than the EDM of a success, or a fit could stop anywhere near the edge. Each
+# fit has ten times fewer than the one before: with a larger ratio the steps towards the
+# barrier are so short and many that they look like those along a flat valley.
 MOST_EVENTS, FEWEST_EVENTS, STAGES = 0.1, 1e-7, 7
-# In single precision less is lost in the rounding of what else is in the bin.
+# In single precision fewer events would be lost in rounding.
 FEWEST_EVENTS_SINGLE = 1e-3
 
 
 def may_have_empty_bins(task: Task, numbers: Numbers) -> bool:
-    """Return whether there may be empty bins, as far as structure tells."""
+    """Return whether the structure of a fit allows empty bins."""
     leaves = _main(numbers.observation)
     return knows_curvature(task.solver) and any(map(_is_real, leaves))
 
@@ -49,34 +49,34 @@ def may_have_empty_bins(task: Task, numbers: Numbers) -> bool:
 def with_events_in_empty_bins(numbers: Numbers, events: Array) -> Numbers:
     """Return the numbers of a fit with some events in each empty bin.
 
-    Arrays with a negative entry are no counts, and stay.
+    Arrays with a negative entry are no counts, and are kept.
 
     Args:
-        numbers: Of the fit.
+        numbers: The numbers of the fit.
         events: How many; 0 changes nothing.
     """
 
-    def soften(leaf: Any) -> Any:
+    def add_events(leaf: Any) -> Any:
         if not _is_real(leaf):
             return leaf
         counts = jnp.asarray(leaf)
         empty = (counts == 0) & jnp.all(counts >= 0)
-        # Added, so that derivatives by the counts stay what they are.
+        # Added, not replaced, so that derivatives by the counts are kept.
         return counts + jnp.where(empty, jnp.asarray(events, counts.dtype), 0)
 
-    def soften_part(part: Any) -> Any:
+    def add_to_part(part: Any) -> Any:
         if _is_of_model(part):
-            return {**part, "main": jax.tree.map(soften, part["main"])}
-        return soften(part)
+            return {**part, "main": jax.tree.map(add_events, part["main"])}
+        return add_events(part)
 
-    observation = jax.tree.map(soften_part, numbers.observation, is_leaf=_is_of_model)
+    observation = jax.tree.map(add_to_part, numbers.observation, is_leaf=_is_of_model)
     return dataclasses.replace(numbers, observation=observation)
 
 
 def minimise_without_edge(
     task: Task, numbers: Numbers
 ) -> tuple[Outcome, optx.Solution]:
-    """Minimise without the constraint of positivity, in a program half as large.
+    """Minimise without the constraint of positivity, in a program of half the size.
 
     Args:
         task: The structure of the fit.
@@ -84,7 +84,7 @@ def minimise_without_edge(
 
     Returns:
         What `minimise_with_edge` returns where the minimum is not at the edge. The
-        entry ``"again"`` of the statistics tells whether it may be there.
+        entry ``"again"`` of the statistics says whether it may be at the edge.
     """
     outcome, solution = conclude(task, numbers, run_solver(task, numbers))
     again = ~outcome.success & _may_be_at_edge(outcome) & _has_empty_bins(numbers)
@@ -93,7 +93,7 @@ def minimise_without_edge(
 
 
 def minimise_with_edge(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution]:
-    """Minimise, with expected counts that are not negative as a constraint.
+    """Minimise with the constraint that expected counts are not negative.
 
     Args:
         task: The structure of the fit.
@@ -103,7 +103,7 @@ def minimise_with_edge(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solu
         return conclude(task, numbers, run_solver(task, numbers))
     start = task.start(numbers)
     dtype = start.dtype
-    rest = []
+    static_parts = []
 
     arrays, structure = eqx.partition((task, numbers), eqx.is_array)
 
@@ -112,20 +112,19 @@ def minimise_with_edge(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solu
         soft = with_events_in_empty_bins(numbers.at(x), events)
         end = conclude(task, soft, run_solver(task, soft))
         found, static = eqx.partition(end, eqx.is_array)
-        rest.append(static)
+        static_parts.append(static)
         return found
 
-    # Traced once: its shapes are asked for here, then it is the body of a loop.
+    # Traced once, for its shapes here and for the body of the loop.
     stage = eqx.filter_closure_convert(stage, arrays, start, jnp.zeros((), dtype))
     shapes = jax.eval_shape(stage, arrays, start, jnp.zeros((), dtype))
-    (static,) = rest
+    (static,) = static_parts
 
     def body(carry):
-        count, _, x, steps, kept = carry
+        count, _, x, steps, final_end = carry
         found = stage(arrays, x, _events(count, dtype))
         outcome, _ = eqx.combine(found, static)
 
-        # The first fit knows nothing of the path; the others go on along it.
         def after_the_first():
             failed = ~outcome.success & _may_be_at_edge(outcome) & empty
             return failed, jnp.asarray(True), start
@@ -137,14 +136,14 @@ def minimise_with_edge(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solu
         # In branches XLA computes the decisions once, not for each number of the state.
         again, final, x = jax.lax.cond(count == 0, after_the_first, along_the_path)
         steps = steps + outcome.num_steps
-        return count + 1, again, x, steps, select(final, found, kept)
+        return count + 1, again, x, steps, select(final, found, final_end)
 
     empty = _has_empty_bins(numbers)
     blank = zeros_of(shapes)
     steps = jnp.zeros_like(blank[0].num_steps)
     first = (jnp.asarray(0), jnp.asarray(True), start, steps, blank)
-    count, _, _, steps, kept = jax.lax.while_loop(lambda c: c[1], body, first)
-    outcome, solution = eqx.combine(kept, static)
+    count, _, _, steps, final_end = jax.lax.while_loop(lambda c: c[1], body, first)
+    outcome, solution = eqx.combine(final_end, static)
     edge = (count > STAGES) & outcome.success
     good: Any = RESULTS.edge_of_positivity
     outcome = dataclasses.replace(
@@ -157,7 +156,7 @@ def minimise_with_edge(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solu
 
 
 def fewest_events(dtype: Any) -> float:
-    """Return what the Hessian of a minimum at the edge has in each empty bin."""
+    """Return the number of events in each empty bin at a minimum at the edge."""
     double = jnp.dtype(dtype).itemsize >= jnp.dtype("float64").itemsize
     return FEWEST_EVENTS if double else FEWEST_EVENTS_SINGLE
 
@@ -177,11 +176,11 @@ def _may_be_at_edge(outcome: Outcome) -> Array:
 
 def _has_empty_bins(numbers: Numbers) -> Array:
     """Return whether there is a bin without events."""
-    found = [
+    empty = [
         jnp.any(leaf == 0) & jnp.all(leaf >= 0)
         for leaf in map(jnp.asarray, filter(_is_real, _main(numbers.observation)))
     ]
-    return jnp.any(jnp.stack(found))
+    return jnp.any(jnp.stack(empty))
 
 
 def _main(observation: Any) -> Any:

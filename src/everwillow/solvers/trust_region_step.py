@@ -1,18 +1,19 @@
-"""The step of a trust-region method with bounds, by Cholesky factorisations alone.
+"""The step of a trust-region method with bounds, by Cholesky factorisations.
 
 Minimises the quadratic model ``g·s + ½ s·H·s`` over the ball ``|s| <= radius`` (Moré
 and Sorensen, SIAM J. Sci. Stat. Comput. 4 (1983) 553) and inside a box. Everything is
 in scaled coordinates, in which the curvature has a diagonal of order one.
 
-One loop does all of it, with one factorisation in each turn, which stands at one place
-of the program:
+A single loop, with one factorisation in each iteration so that the program contains
+the factorisation once, does the following:
 
 1. It tries the Newton step.
 2. If the curvature is not positive definite and the slope is small, it tries the
-   Newton step with a damping at rounding level. A singular matrix then passes and an
-   indefinite one does not, which tells a flat minimum from a saddle. If the slope is
-   steep, it tries the Gauss-Newton stand-in, unless there is none or it is out of
-   favour. A sum of squares may prefer the stand-in to a definite curvature.
+   Newton step with a damping at rounding level, with which a singular matrix has a
+   Cholesky factor and an indefinite one has none: this distinguishes a flat minimum
+   from a saddle. If the slope is steep, it tries the Gauss-Newton stand-in, unless
+   there is none or the exact curvature is preferred. A sum of squares may prefer the
+   stand-in to a definite curvature.
 3. Otherwise it searches the damping that puts the step on the sphere, which leads away
    from a saddle.
 4. If the step leaves the box, it keeps the best point on the projection of the step,
@@ -51,18 +52,18 @@ def minimal_damping(dtype) -> float:
 
 
 class Step(eqx.Module):
-    """A trust-region step and what was learned of the model on the way.
+    """A trust-region step, with properties of the model.
 
     Attributes:
         step: The step, inside ball and box.
-        decrease: What the model predicts the function to fall by; >= 0.
+        decrease: The decrease of the function predicted by the model; >= 0.
         interior: Whether it is the undamped minimum of the model.
         newton: The Newton step on the free parameters.
         edm: Half the squared length of the Newton step in the metric of the
             curvature, in units of the function; infinite if indefinite.
         definite: Whether the curvature is positive definite.
         semidefinite: Whether it is at least positive semi-definite.
-        factor: The factorised, damped curvature that gave the step.
+        factor: Factor of the damped curvature that gave the step.
         moving: Which parameters were neither fixed nor put on a bound.
         pivot: Smallest relative pivot of the curvature; infinite if indefinite.
     """
@@ -84,18 +85,18 @@ class _Search(eqx.Module):
 
     Attributes:
         count: Number of factorisations.
-        round: How often parameters were put on bounds.
-        damping: Added to the diagonal in the next turn.
+        round: Number of times that parameters were put on bounds.
+        damping: Added to the diagonal in the next iteration.
         minimal: Whether to add `minimal_damping` instead.
-        low: Smallest damping that may be the one searched.
-        high: Largest one.
+        low: Lower end of the bracket of the damping.
+        high: Upper end of the bracket.
         stand_in: Whether the Gauss-Newton stand-in takes the place of the curvature.
         free: Which parameters may move, without those that reached a bound.
         base: Point in the box from which they move; the others are held there.
         step: The best step so far.
         interior: Whether it is the undamped minimum of the model.
         done: Whether to stop.
-        newton: As in `Step`, likewise what follows.
+        newton: As in `Step`, like the fields that follow.
     """
 
     count: Int[Array, ""]
@@ -127,8 +128,8 @@ class _Attempt(eqx.Module):
         factor: Factor of the damped matrix.
         step: The step to the minimum.
         length: Length of the step.
-        good: Whether the damped matrix is positive definite.
-        radius: What the way to the base leaves of the ball.
+        solved: Whether the damped matrix is positive definite and the step finite.
+        radius: Radius of the ball, less the distance to the base.
     """
 
     gradient: Float[Array, " n"]
@@ -136,7 +137,7 @@ class _Attempt(eqx.Module):
     factor: AbstractFactor
     step: Float[Array, " n"]
     length: Float[Array, ""]
-    good: Bool[Array, ""]
+    solved: Bool[Array, ""]
     radius: Float[Array, ""]
 
 
@@ -145,7 +146,7 @@ def trust_region_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
 
     Args:
         model: The function to second order.
-        radius: Of the ball, in scaled units; may be infinite.
+        radius: Radius of the ball, in scaled coordinates; may be infinite.
 
     Returns:
         The step, zero if nothing may move.
@@ -180,7 +181,7 @@ def trust_region_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
     step = model.inside(end.step)
     decrease = model.decrease(step, end.stand_in)
     if model.lower is not None:
-        # Only the box can make the steepest descent the better step.
+        # Steepest descent can be the better step only where the box cut the other.
         cut = jnp.any(end.free != model.free)
         step, decrease = jax.lax.cond(
             cut,
@@ -214,27 +215,27 @@ def _attempt(model: QuadraticModel, radius: Array, s: _Search) -> _Attempt:
     gradient = jnp.where(s.free, slope, 0)
     radius = jnp.maximum(radius - norm(s.base), 0.1 * radius)
     matrix = matrix.masked(s.free)
-    # Relative to the curvature itself, so that it is minimal in any scale. A parameter
-    # that the function does not depend on has no curvature, and gets next to nothing.
+    # Relative to the curvature, so that it is small in any scale. A parameter that the
+    # function does not depend on has no curvature, and gets almost no damping.
     unit = jnp.abs(matrix.diagonal()) + float(jnp.finfo(dtype).tiny) ** 0.5
     minimal = jnp.where(s.minimal, minimal_damping(dtype), 0) * unit
     damped = matrix.plus_diagonal(jnp.where(s.free, s.damping + minimal, 0))
     factor = damped.factor()
     step = -factor.solve(gradient)
     length = norm(step)
-    good = (factor.smallest_pivot > singular_level(dtype)) & jnp.isfinite(length)
-    return _Attempt(gradient, matrix, factor, step, length, good, radius)
+    solved = (factor.smallest_pivot > singular_level(dtype)) & jnp.isfinite(length)
+    return _Attempt(gradient, matrix, factor, step, length, solved, radius)
 
 
 def _advance(model: QuadraticModel, radius: Array, s: _Search) -> _Search:
-    """Factorise once, and decide what to try next."""
+    """Factorise once, and choose the next trial."""
     trial = _attempt(model, radius, s)
-    good, length, undamped = trial.good, trial.length, s.damping == 0
-    # Once the exact curvature has been looked at, the stand-in may be preferred.
-    looked = (s.count == 0) & good & model.prefer & model.least_squares
-    known = _known_of_curvature(s, trial)
-    interior = good & undamped & (length <= 1.1 * trial.radius)
-    boundary = good & (jnp.abs(length - trial.radius) <= 0.1 * trial.radius)
+    definite, length, undamped = trial.solved, trial.length, s.damping == 0
+    # The exact curvature comes first even where the stand-in is preferred.
+    swap_first = (s.count == 0) & definite & model.prefer & model.least_squares
+    exact_results = _exact_results(s, trial)
+    interior = definite & undamped & (length <= 1.1 * trial.radius)
+    boundary = definite & (jnp.abs(length - trial.radius) <= 0.1 * trial.radius)
 
     def done() -> tuple[Array, Array, tuple[Array, ...]]:
         unchanged = s.damping, s.minimal, s.low, s.high, s.stand_in
@@ -242,18 +243,18 @@ def _advance(model: QuadraticModel, radius: Array, s: _Search) -> _Search:
 
     def search_further() -> tuple[Array, Array, tuple[Array, ...]]:
         curve, along, hard = _hard_case(model, s.damping, trial)
-        return along, hard, _next_damping(model, s, trial, curve, looked)
+        return along, hard, _next_damping(model, s, trial, curve, swap_first)
 
     # A Newton step spares the hard case and the choice of a damping.
-    along, hard, following = jax.lax.cond(interior & ~looked, done, search_further)
-    damping, minimal, low, high, stand_in = following
-    hard = good & ~undamped & (length < trial.radius) & hard
+    along, hard, next_trial = jax.lax.cond(interior & ~swap_first, done, search_further)
+    damping, minimal, low, high, stand_in = next_trial
+    hard = definite & ~undamped & (length < trial.radius) & hard
     exhausted = s.count >= MAX_FACTORISATIONS * (s.round + 1)
-    exhausted = exhausted | (~good & undamped & (s.round > 0))
-    solved = (interior | boundary | hard | exhausted) & ~looked
+    exhausted = exhausted | (~definite & undamped & (s.round > 0))
+    finished = (interior | boundary | hard | exhausted) & ~swap_first
     shrunk = trial.step * jnp.where(length > trial.radius, trial.radius / length, 1)
     usable = jnp.where(hard, along, shrunk)
-    going = dataclasses.replace(
+    search = dataclasses.replace(
         s,
         count=s.count + 1,
         damping=damping,
@@ -261,38 +262,38 @@ def _advance(model: QuadraticModel, radius: Array, s: _Search) -> _Search:
         low=low,
         high=high,
         stand_in=stand_in,
-        step=jnp.where(good, s.base + jnp.where(s.free, usable, 0), s.step),
+        step=jnp.where(definite, s.base + jnp.where(s.free, usable, 0), s.step),
         interior=interior,
         done=jnp.asarray(False),
         factor=trial.factor,
-        **known,
+        **exact_results,
     )
     names = ("round", "damping", "minimal", "low", "high", "free", "base")
     names = (*names, "step", "interior", "done")
-    closed = jax.lax.cond(
-        solved,
-        lambda: _close(model, going),
-        lambda: {name: getattr(going, name) for name in names},
+    end_fields = jax.lax.cond(
+        finished,
+        lambda: _close(model, search),
+        lambda: {name: getattr(search, name) for name in names},
     )
-    return dataclasses.replace(going, **closed)
+    return dataclasses.replace(search, **end_fields)
 
 
-def _known_of_curvature(s: _Search, trial: _Attempt) -> dict[str, Array]:
-    """Return what the exact, undamped curvature of all free parameters tells."""
+def _exact_results(s: _Search, trial: _Attempt) -> dict[str, Array]:
+    """Return the results that need the exact, undamped curvature of all parameters."""
     first = (s.round == 0) & ~s.stand_in & (s.damping == 0)
-    found = first & trial.good & ~s.semidefinite
+    take = first & trial.solved & ~s.semidefinite
     edm = -0.5 * jnp.vdot(trial.gradient, trial.step)
     return {
-        "definite": s.definite | (first & ~s.minimal & trial.good),
-        "semidefinite": s.semidefinite | (first & trial.good),
-        "newton": jnp.where(found, trial.step, s.newton),
-        "edm": jnp.where(found, edm, s.edm),
-        "pivot": jnp.where(found, trial.factor.smallest_pivot, s.pivot),
+        "definite": s.definite | (first & ~s.minimal & trial.solved),
+        "semidefinite": s.semidefinite | (first & trial.solved),
+        "newton": jnp.where(take, trial.step, s.newton),
+        "edm": jnp.where(take, edm, s.edm),
+        "pivot": jnp.where(take, trial.factor.smallest_pivot, s.pivot),
     }
 
 
 def _close(model: QuadraticModel, s: _Search) -> dict[str, Array]:
-    """End the search, or hold what reached a bound and search again for the rest."""
+    """End the search, or hold parameters that reached a bound and repeat it."""
     lower, upper, step = model.lower, model.upper, s.step
     if lower is None or upper is None:
         leaves, point, reached = jnp.asarray(False), step, jnp.zeros_like(s.free)
@@ -309,20 +310,20 @@ def _close(model: QuadraticModel, s: _Search) -> dict[str, Array]:
             )
 
         point = jax.lax.cond(leaves, cut, lambda: step)
-        away = step - s.base
-        reached = ((point <= lower) & (away < 0)) | ((point >= upper) & (away > 0))
-    again = leaves & (s.round < MAX_ROUNDS)
+        move = step - s.base
+        reached = ((point <= lower) & (move < 0)) | ((point >= upper) & (move > 0))
+    repeat = leaves & (s.round < MAX_ROUNDS)
     return {
-        "round": jnp.where(again, s.round + 1, s.round),
-        "damping": jnp.where(again, 0, s.damping),
-        "minimal": s.minimal & ~again,
-        "low": jnp.where(again, 0, s.low),
-        "high": jnp.where(again, jnp.inf, s.high),
+        "round": jnp.where(repeat, s.round + 1, s.round),
+        "damping": jnp.where(repeat, 0, s.damping),
+        "minimal": s.minimal & ~repeat,
+        "low": jnp.where(repeat, 0, s.low),
+        "high": jnp.where(repeat, jnp.inf, s.high),
         "free": s.free & ~(reached & leaves),
-        "base": jnp.where(again, point, s.base),
+        "base": jnp.where(repeat, point, s.base),
         "step": point,
         "interior": s.interior & ~leaves,
-        "done": ~again,
+        "done": ~repeat,
     }
 
 
@@ -331,33 +332,33 @@ def _next_damping(
     s: _Search,
     trial: _Attempt,
     curve: Float[Array, ""],
-    looked: Bool[Array, ""],
+    swap_first: Bool[Array, ""],
 ) -> tuple[Array, ...]:
-    """Choose the damping to try next, inside a bracket that shrinks."""
-    good, length, radius = trial.good, trial.length, trial.radius
+    """Choose the next damping, inside a bracket that shrinks."""
+    definite, length, radius = trial.solved, trial.length, trial.radius
     slope = norm(trial.gradient)
     size = jnp.sqrt(jnp.sum(jnp.square(_frobenius(trial.matrix))))
     high = jnp.minimum(s.high, slope / radius + size)
-    high = jnp.where(good & (length < radius), jnp.minimum(high, s.damping), high)
+    high = jnp.where(definite & (length < radius), jnp.minimum(high, s.damping), high)
     low = jnp.where(
-        good & (length < radius),
+        definite & (length < radius),
         jnp.maximum(s.low, s.damping - curve),
         jnp.maximum(s.low, s.damping),
     )
     # Newton's method on 1/|s| - 1/radius, which is almost linear in the damping.
     change = jnp.vdot(trial.step, trial.factor.solve(trial.step))
     newton = s.damping + (length - radius) / radius * length**2 / change
-    middle = jnp.maximum(jnp.sqrt(low * high), low + 1e-3 * (high - low))
-    usable = good & jnp.isfinite(newton) & (newton > low) & (newton < high)
-    damping = jnp.where(usable, newton, middle)
-    # Before any search: near a point without a slope an indefinite matrix is tried with
-    # minimal damping, which tells a flat minimum from a saddle, and a saddle is left
-    # along its negative curvature; elsewhere the stand-in takes its place.
-    failed = ~good & (s.damping == 0)
+    fallback = jnp.maximum(jnp.sqrt(low * high), low + 1e-3 * (high - low))
+    usable = definite & jnp.isfinite(newton) & (newton > low) & (newton < high)
+    damping = jnp.where(usable, newton, fallback)
+    # Before any search: where the slope is small an indefinite matrix is tried with
+    # minimal damping, which distinguishes a flat minimum from a saddle; elsewhere the
+    # stand-in takes its place.
+    failed = ~definite & (s.damping == 0)
     stand_in, swap = s.stand_in, jnp.asarray(False)
     if model.gauss_newton is not None:
         trusted = model.prefer | model.least_squares
-        swap = looked | (failed & (slope > NEAR) & trusted & ~s.stand_in)
+        swap = swap_first | (failed & (slope > NEAR) & trusted & ~s.stand_in)
         stand_in = stand_in | swap
         damping = jnp.where(swap, 0, damping)
         low = jnp.where(swap, 0, low)
@@ -380,15 +381,15 @@ def _frobenius(curvature: AbstractCurvature) -> Array:
 def _hard_case(
     model: QuadraticModel, damping: Float[Array, ""], trial: _Attempt
 ) -> tuple[Array, Array, Array]:
-    """Go along the direction of least curvature where damping alone cannot.
+    """Extend a step along the direction of least curvature in the hard case.
 
-    Where the gradient has no part along the most negative curvature, a damped step
-    stays short of the sphere whatever the damping; the missing length is then taken
-    along that direction, found by inverse iteration.
+    Where the gradient has no component along the most negative curvature, no damping
+    makes the step reach the sphere; the missing length is then added along that
+    direction, found by inverse iteration.
 
     Returns:
-        The damped curvature along that direction, the step, and whether it is good
-        enough to end the search.
+        The damped curvature along that direction, the step, and whether it is close
+        enough to optimal to end the search.
     """
     length, radius = trial.length, trial.radius
     direction = least_direction(trial.factor, model.free, model.gradient.dtype)
@@ -396,10 +397,12 @@ def _hard_case(
     towards = jnp.vdot(trial.step, direction)
     rest = radius**2 - length**2
     root = jnp.sqrt(jnp.maximum(towards**2 + rest, 0))
-    # The smaller of the two roots, in the form that does not cancel.
+    # The smaller of the two roots, in the form without cancellation.
     tau = rest / (towards + jnp.where(towards >= 0, root, -root))
-    bend = jnp.vdot(trial.step, trial.matrix.matvec(trial.step)) + damping * length**2
-    accept = tau**2 * curve <= 0.19 * (bend + damping * radius**2)
+    curvature = (
+        jnp.vdot(trial.step, trial.matrix.matvec(trial.step)) + damping * length**2
+    )
+    accept = tau**2 * curve <= 0.19 * (curvature + damping * radius**2)
     return curve, trial.step + tau * direction, accept & jnp.isfinite(tau)
 
 
