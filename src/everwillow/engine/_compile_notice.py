@@ -16,8 +16,8 @@ from typing import Any
 import jax
 
 
-# Seconds of tracing and compiling after which something is said, by the clock and of
-# the processors: waiting for other processes of a busy machine does not count.
+# Seconds of tracing and compiling before the notice, of processor time: waiting for
+# other processes of a busy machine does not count.
 PATIENCE = 10.0
 
 NOTICE = (
@@ -28,7 +28,7 @@ NOTICE = (
     "fast' of the documentation."
 )
 
-# What JAX says when XLA is done; what comes after is the fit itself.
+# The event of JAX at the end of a compilation by XLA; the fit itself follows.
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
@@ -37,9 +37,9 @@ class Timer(threading.Timer):
 
     def run(self) -> None:
         """Wait until the processor time is used, or the timer is cancelled."""
-        begun, left = time.process_time(), self.interval
-        while left > 0 and not self.finished.wait(max(left, 0.01)):
-            left = self.interval - (time.process_time() - begun)
+        begun, remaining = time.process_time(), self.interval
+        while remaining > 0 and not self.finished.wait(max(remaining, 0.01)):
+            remaining = self.interval - (time.process_time() - begun)
         if not self.finished.is_set():
             self.function()
         self.finished.set()
@@ -49,8 +49,8 @@ class _Call(threading.local):
     """The outermost call of this thread that is being traced or compiled.
 
     Attributes:
-        timer: Runs while it is; None while nothing is.
-        traced: Whether tracing is over.
+        timer: The timer of that call; None without such a call.
+        traced: Whether tracing has ended.
     """
 
     timer: Timer | None = None
@@ -58,17 +58,17 @@ class _Call(threading.local):
 
 
 _call = _Call()
-_listening: list[bool] = []
-_said: list[bool] = []
+_registered: list[bool] = []
+_logged: list[bool] = []
 
 
 def waiting() -> Timer | None:
-    """Return the timer that runs in this thread, to be handed to `stop`."""
+    """Return the timer that runs in this thread, for `stop`."""
     return _call.timer
 
 
 def stop(before: Timer | None) -> None:
-    """Stop the timer of a call that is back, not one that ran before the call."""
+    """Stop the timer of a call that has returned, not one that ran before the call."""
     timer = _call.timer
     if timer is not before and timer is not None:
         timer.cancel()
@@ -77,14 +77,14 @@ def stop(before: Timer | None) -> None:
 
 @contextlib.contextmanager
 def tracing() -> Iterator[None]:
-    """Start the timer where a program is traced, unless one runs or all is said."""
-    if _said or _call.timer is not None:
+    """Start the timer where a program is traced, unless one runs or has logged."""
+    if _logged or _call.timer is not None:
         yield
         return
-    if not _listening:
-        _listening.append(True)
-        jax.monitoring.register_event_duration_secs_listener(_hear)
-    timer = Timer(PATIENCE, _say)
+    if not _registered:
+        _registered.append(True)
+        jax.monitoring.register_event_duration_secs_listener(_on_event)
+    timer = Timer(PATIENCE, _log_notice)
     timer.daemon = True
     _call.timer, _call.traced = timer, False
     timer.start()
@@ -92,16 +92,16 @@ def tracing() -> Iterator[None]:
     _call.traced = True
 
 
-def _hear(event: str, duration_secs: float, **_: Any) -> None:
-    """Stop the timer where XLA is done; JAX calls this in the thread that compiles."""
+def _on_event(event: str, duration_secs: float, **_: Any) -> None:
+    """Stop the timer after compilation; JAX calls this in the compiling thread."""
     del duration_secs
     timer = _call.timer
-    # Small programs are compiled in the midst of tracing, too.
+    # Small programs are also compiled during tracing.
     if timer is not None and _call.traced and event == _COMPILED:
         timer.cancel()
 
 
-def _say() -> None:
-    if not _said:
-        _said.append(True)
+def _log_notice() -> None:
+    if not _logged:
+        _logged.append(True)
         logging.getLogger("everwillow").warning(NOTICE, PATIENCE)

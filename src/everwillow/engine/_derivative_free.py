@@ -1,8 +1,8 @@
-"""Judge the end of a fit by values alone, where the likelihood has no derivatives.
+"""Test of a minimum by values alone, for likelihoods without derivatives.
 
-That a solver stops proves nothing: a simplex can shrink anywhere. The values around the
-end point give a quadratic model, whose minimum tells the estimated distance (EDM). The
-model is good enough to judge by, and not for errors.
+A solver may stop without a minimum: a simplex can shrink anywhere. The values around
+the end point give a quadratic model and its EDM. The model is accurate enough to test
+for a minimum, but not for errors.
 """
 
 from collections.abc import Callable
@@ -15,25 +15,25 @@ from jaxtyping import Array, Bool, Float
 from everwillow.curvature import Dense
 
 
-# Points are so far away that -ln L rises by about this much, or by this many roundings
-# of its value: near enough for a parabola, and far enough for differences of values.
+# Steps are chosen such that -ln L rises by about this much, or by this many rounding
+# errors: small enough for a parabola, and large enough for differences of values.
 RISE = 1e-3
 ROUNDINGS = 1e4
-# The rise is met within this factor.
+# The rise may differ from that by this factor.
 WITHIN = 10.0
 # Sixty steps by a factor of four span all lengths that floating-point numbers have.
 MOST_STEPS = 60
-# So close to an end of its range, in units of its width or size, is at the end.
+# A parameter this close to an end, in units of the width or size, is at the end.
 AT_END = 1e-6
 
 
 class VerdictByValues(NamedTuple):
-    """What the values around a point say.
+    """The result of the test of a point.
 
     Attributes:
-        edm: Estimated distance to the minimum; infinite if there is none here.
-        minimum: Whether the model is positive definite, and nothing falls into the
-            range from where a parameter is at an end.
+        edm: Estimated distance to the minimum; infinite if the point is near none.
+        minimum: Whether the model is positive definite, and -ln L rises from the ends
+            at which parameters are into their ranges.
         at_bound: Which parameters are at an end of their range, shape ``(n,)``.
     """
 
@@ -50,10 +50,10 @@ def judge_by_values(
     lower: Float[Array, " n"],
     upper: Float[Array, " n"],
 ) -> VerdictByValues:
-    """Judge a point by the values around it.
+    """Test a point for a minimum by the values around it.
 
-    One evaluation follows another, for external code may not be mapped over: some ten
-    for each parameter, and two for each pair.
+    Evaluations follow one after another, as external code may not support `jax.vmap`:
+    about ten for each parameter, and two for each pair.
 
     Args:
         value: The function.
@@ -75,7 +75,7 @@ def judge_by_values(
     scale = jnp.where(moving & (jnp.diagonal(hessian) > 0), jnp.diagonal(hessian), 1)
     factor = Dense(hessian).scaled(jax.lax.rsqrt(scale)).masked(moving).factor()
     slope = jnp.where(moving, slope * jax.lax.rsqrt(scale), 0)
-    # A difference of differences has lost half of the digits.
+    # Second differences lose half of the digits.
     definite = factor.smallest_pivot > size * jnp.sqrt(jnp.finfo(x.dtype).eps)
     edm = 0.5 * jnp.vdot(slope, factor.solve(slope))
 
@@ -97,7 +97,7 @@ class _LocalFunction(NamedTuple):
     upper: Array
 
     def rise(self, move: Array) -> Array:
-        """Return how much higher the function is after a move."""
+        """Return the rise of the function after a move."""
         moved = jnp.clip(self.x + move, self.lower, self.upper)
         return self.value(moved) - self.here
 
@@ -106,7 +106,7 @@ class _LocalFunction(NamedTuple):
         return jnp.zeros_like(self.x).at[i].set(1)
 
     def step_of(self, i: Array) -> Array:
-        """Find how far a parameter has to move."""
+        """Return the step of a parameter by which the function rises as required."""
         x, eps = self.x, jnp.finfo(self.x.dtype).eps
         goal = jnp.maximum(RISE, ROUNDINGS * eps * jnp.maximum(jnp.abs(self.here), 1))
         room = jnp.minimum(x[i] - self.lower[i], self.upper[i] - x[i])

@@ -15,7 +15,7 @@ from jax.core import Tracer
 from everwillow._mesh_axes import on_one_device
 
 
-# Up to this many parameters a Hessian is inverted again rather than remembered.
+# Up to this many parameters a Hessian is inverted again rather than kept.
 CHEAP = 32
 
 
@@ -39,25 +39,25 @@ def covariance_of(hessian: Any, held: Any) -> Any:
 
 def _scaled(library: Any, hessian: Any, held: Any) -> tuple[Any, Any, Any]:
     """Return the Hessian with a unit diagonal, and the identity where held."""
-    bad = ~_finite(library, hessian)
-    # A matrix that is not finite becomes one that is not definite.
-    hessian = library.where(bad[..., None, None], -1, hessian)
+    nonfinite = ~_finite(library, hessian)
+    # A matrix that is not finite is replaced by one that is not definite.
+    hessian = library.where(nonfinite[..., None, None], -1, hessian)
     diagonal = library.diagonal(hessian, axis1=-2, axis2=-1)
     usable = ~held & (diagonal > 0)
     scale = library.where(
         usable, 1 / library.sqrt(library.where(usable, diagonal, 1)), 1
     )
-    both = ~held[..., :, None] & ~held[..., None, :]
+    free_block = ~held[..., :, None] & ~held[..., None, :]
     scaled = scale[..., :, None] * hessian * scale[..., None, :]
     eye = library.eye(hessian.shape[-1], dtype=hessian.dtype)
-    return library.where(both, scaled, eye), scale, both
+    return library.where(free_block, scaled, eye), scale, free_block
 
 
 def _finite(library: Any, hessian: Any) -> Any:
     """Return whether all entries of each matrix are finite."""
     if library is np:
         return np.isfinite(hessian).all(axis=(-2, -1))
-    # A product with zeros is the fastest pass over a matrix that there is in JAX.
+    # A product with zeros is the fastest pass over a matrix in JAX.
     return jnp.isfinite(hessian @ jnp.zeros_like(hessian[..., 0, :])).all(axis=-1)
 
 
@@ -72,29 +72,29 @@ def singular_level(size: int, dtype: Any) -> float:
     return 10 * max(size, 1) * float(np.finfo(dtype).eps)
 
 
-# Inverses of Hessians by their identity, until these are gone.
+# Inverses by the identity of the Hessian, kept while the Hessian exists.
 _known: dict[int, tuple[weakref.ref[np.ndarray], np.ndarray, np.ndarray]] = {}
 
 
 def _remembered(hessian: np.ndarray, held: np.ndarray) -> np.ndarray:
-    """Invert a Hessian that nobody can write to only once.
+    """Invert a read-only Hessian, and keep the inverse for the next call.
 
-    Errors, impacts and mappings of one fit all ask for it, and it takes a third of a
+    Errors, impacts and mappings of one fit all need it, and it takes a third of a
     second for 1500 parameters.
     """
     if _writeable(hessian) or hessian.shape[-1] <= CHEAP:
         return _host(hessian, held)
     key = id(hessian)
-    source, where, covariance = _known.get(key, (lambda: None, held, hessian))
-    if source() is not hessian or not np.array_equal(where, held):
+    source, known_held, covariance = _known.get(key, (lambda: None, held, hessian))
+    if source() is not hessian or not np.array_equal(known_held, held):
         covariance = _host(hessian, held)
-        forget = weakref.ref(hessian, lambda _: _known.pop(key, None))
-        _known[key] = (forget, held.copy(), covariance)
+        reference = weakref.ref(hessian, lambda _: _known.pop(key, None))
+        _known[key] = (reference, held.copy(), covariance)
     return covariance.copy()
 
 
 def _writeable(array: np.ndarray) -> bool:
-    """Return whether an array may change, by itself or by the one it is a view of."""
+    """Return whether an array, or the one that it is a view of, is writeable."""
     base = array.base
     return array.flags.writeable or (
         isinstance(base, np.ndarray) and base.flags.writeable
@@ -105,26 +105,27 @@ def _host(hessian: np.ndarray, held: np.ndarray) -> np.ndarray:
     matrix, scale, both = _scaled(np, hessian, held)
     size = hessian.shape[-1]
     finite = np.isfinite(matrix).all(axis=(-1, -2))
-    safe = np.where(finite[..., None, None], matrix, np.eye(size))
+    finite_matrix = np.where(finite[..., None, None], matrix, np.eye(size))
     if hessian.ndim > 2:
-        smallest = np.linalg.eigvalsh(safe)[..., 0]
-        good = finite & (smallest > singular_level(size, safe.dtype))
-        safe = np.where(good[..., None, None], safe, np.eye(size))
-        inverse = np.linalg.inv(safe)
+        smallest = np.linalg.eigvalsh(finite_matrix)[..., 0]
+        definite = finite & (smallest > singular_level(size, finite_matrix.dtype))
+        finite_matrix = np.where(definite[..., None, None], finite_matrix, np.eye(size))
+        inverse = np.linalg.inv(finite_matrix)
     else:
-        inverse, smallest = _inverse_of_one(safe)
-        good = finite & (smallest > singular_level(size, safe.dtype))
+        inverse, smallest = _inverse_of_one(finite_matrix)
+        definite = finite & (smallest > singular_level(size, finite_matrix.dtype))
     out = _unscale(np, inverse, scale, both)
-    return np.where(good[..., None, None], out, np.nan)
+    return np.where(definite[..., None, None], out, np.nan)
 
 
 def _inverse_of_one(matrix: np.ndarray) -> tuple[np.ndarray, float]:
     """Return the inverse and the smallest eigenvalue, minus infinity if indefinite.
 
-    For a fraction of what all eigenvalues cost: the column of the inverse with the
-    largest diagonal entry lies along the eigenvector of one so small that it matters,
-    and another product shows its size. Pivots do not: each can be large while an
-    eigenvalue is nothing (Kahan, Can. Math. Bull. 9 (1966) 757).
+    This costs a fraction of all eigenvalues: if an eigenvalue is small enough to
+    matter, the column of the inverse with the largest diagonal entry lies along its
+    eigenvector, and another product gives the eigenvalue. Pivots are no substitute:
+    each can be large while an eigenvalue is almost zero (Kahan, Can. Math. Bull. 9
+    (1966) 757).
     """
     try:
         np.linalg.cholesky(matrix)
@@ -145,8 +146,8 @@ def _invert(numbers: Any) -> Any:
     hessian, held = numbers
     matrix, scale, both = _scaled(jnp, hessian, held)
     inverse, pivot = _inverse(matrix)
-    good = pivot > singular_level(hessian.shape[0], hessian.dtype)
-    return jnp.where(good, _unscale(jnp, inverse, scale, both), jnp.nan)
+    definite = pivot > singular_level(hessian.shape[0], hessian.dtype)
+    return jnp.where(definite, _unscale(jnp, inverse, scale, both), jnp.nan)
 
 
 @jax.custom_jvp
@@ -180,7 +181,7 @@ def one_sided(gradient: Any, hessian: Any, held: Any) -> Any:
     if traced or held.any():
         lean = covariance_of(hessian, held) @ hessian
         curve = curve - library.sum(hessian * lean, axis=-2)
-    # 1 / (g + sqrt(g² + S)) is the smaller root in the form that does not cancel.
+    # 1 / (g + sqrt(g² + S)) is the smaller root, in the form without cancellation.
     inside = slope**2 + curve
     usable = held & (inside >= 0)
     total = slope + library.sqrt(library.where(usable, inside, 1))
@@ -194,8 +195,9 @@ def flat_labels(
 ) -> list[str]:
     """Name the parameters that take part in a flat direction, on the host.
 
-    Those are the parameters with a share in an eigenvector of the scaled Hessian whose
-    eigenvalue is zero to rounding; failing that, those that still move most.
+    These are the parameters with components in eigenvectors of the scaled Hessian whose
+    eigenvalues are zero within rounding; if there are none, those with the largest
+    Newton steps.
     """
     if hessian is None:
         size = np.abs(np.asarray(newton))

@@ -1,4 +1,4 @@
-"""Where each entry of a State lives in the flat vector that the compiled core sees."""
+"""The place of each entry of a State in the flat vector of the compiled core."""
 
 import dataclasses
 import functools as ft
@@ -21,7 +21,7 @@ from everwillow.statelib import State
 class Layout:
     """The structure of a State of parameters; static, and equal for equal structures.
 
-    More than twelve methods, because each table is made once, when first asked for.
+    It has more than twelve methods because each table is a cached property.
 
     Attributes:
         treedef: Of the State.
@@ -113,7 +113,7 @@ class Layout:
         ]
         leaves = jax.tree.leaves(self.template.with_values(values).to_pytree())
         parts = [np.ravel(leaf) for leaf in leaves]
-        # Of 32 bits, whatever precision JAX has when it is first asked for.
+        # 32 bits, whatever precision JAX has when this is computed.
         return np.concatenate([np.zeros(0, int), *parts]).astype(np.int32)
 
     def elements(self, position: int) -> np.ndarray:
@@ -157,18 +157,18 @@ class Layout:
         place[list(free)] = np.arange(len(free))
         values = []
         for start, size, shape, numeric in self._entries:
-            here = place[start : start + size]
-            # An entry without elements has nothing that could be missing.
-            if not numeric or (size and here.max() < 0):
+            places = place[start : start + size]
+            # An entry without elements is never missing.
+            if not numeric or (size and places.max() < 0):
                 values.append(None)
                 continue
-            if size == 0 or here.min() >= 0:
+            if size == 0 or places.min() >= 0:
                 # In State order, so without gaps.
-                begin = here[0] if size else 0
+                begin = places[0] if size else 0
                 part = vector[..., begin : begin + size]
             else:
                 library: Any = np if isinstance(vector, np.ndarray) else jnp
-                part = library.where(here >= 0, vector[..., here], library.nan)
+                part = library.where(places >= 0, vector[..., places], library.nan)
             values.append(part.reshape(vector.shape[:-1] + shape))
         return self.template.with_values(values)
 
@@ -197,7 +197,7 @@ _DOUBLE, _SINGLE = np.dtype(np.float64), np.dtype(np.float32)
 
 def float_dtype() -> np.dtype:
     """Return the floating-point type that parameters have."""
-    # What `jnp.result_type(float)` says, for a tenth of the time.
+    # As `jnp.result_type(float)`, in a tenth of the time.
     return _DOUBLE if jax.config.read("jax_enable_x64") else _SINGLE
 
 
@@ -220,10 +220,10 @@ def on_host(tree: Any) -> Any:
 
 
 def as_array(leaf: Any) -> Any:
-    """Turn a Python number into an array, so that its value does not retrace.
+    """Turn a Python number into an array, so that another value does not retrace.
 
-    Floats get the default floating-point type; booleans and integers stay what they
-    are, and integers mix with floats as Python's do.
+    Floats get the default floating-point type; booleans and integers keep their kind,
+    and integers are weakly typed, as Python's are.
     """
     if isinstance(leaf, float):
         return np.asarray(leaf, float_dtype())
@@ -237,7 +237,7 @@ def as_arrays(tree: Any, name: str) -> Any:
 
     Args:
         tree: Any pytree.
-        name: What messages call it.
+        name: Its name in messages.
 
     Raises:
         ArgumentTypeError: If an array holds no numbers, or an object is neither an
@@ -270,7 +270,7 @@ def ravel_state(state: State) -> tuple[Layout, Any, tuple[Any, ...]]:
     traced = False
     for key, value in state.items():
         if type(value) is float:
-            # By far the most frequent case, and the one that comes by the hundred.
+            # By far the most frequent case.
             kind, array, shape = True, value, ()
         else:
             kind, array = _classify(key, value)

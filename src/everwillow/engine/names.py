@@ -1,4 +1,4 @@
-"""Which elements of the flat vector a name or a pattern means: one answer for all."""
+"""The elements of the flat vector that a name or a pattern refers to."""
 
 import fnmatch
 import re
@@ -13,11 +13,11 @@ from everwillow.engine.layout import Layout, key_text
 
 
 class Match(NamedTuple):
-    """What a name or a pattern means.
+    """The elements that a name or a pattern refers to.
 
     Attributes:
-        marks: Whether each element of the vector is meant, shape ``(size,)``.
-        named: Whether the name is a key or a label, so no pattern.
+        marks: Whether each element of the vector is among them, shape ``(size,)``.
+        named: Whether the name is a key or a label, not a pattern.
     """
 
     marks: np.ndarray
@@ -25,17 +25,17 @@ class Match(NamedTuple):
 
 
 def meant_elements(name: Any, layout: Layout, *, where: str) -> Match:
-    """Return the elements that a name means: named ones, or else those that match.
+    """Return the elements that a name refers to: named ones, or else those that match.
 
     Args:
         name: A key, which stands for all elements of its entry; the label of one
             element such as ``"gamma[3]"``; or a pattern as in `fnmatch`, compared with
-            keys and labels. A name that exists stands for itself.
-        layout: Where each parameter is.
+            keys and labels. A name that exists is never taken as a pattern.
+        layout: The layout of the parameters.
         where: The argument that the name came from, for messages.
 
     Raises:
-        UnknownKeyError: If it means no parameter.
+        UnknownKeyError: If it refers to no parameter.
     """
     marks = np.zeros(layout.size, bool)
     elements = named_elements(name, layout)
@@ -80,7 +80,7 @@ _ELEMENT = re.compile(r"(?P<name>.+)\[[\d,]+\]")
 
 
 def unknown_name(name: Any, layout: Layout, *, where: str) -> UnknownKeyError:
-    """Build the error for a name or a pattern that means no parameter."""
+    """Build the error for a name or a pattern that refers to no parameter."""
     known = dict.fromkeys((*layout.keys, *layout.labels))
     text = str(name)
     element = _ELEMENT.fullmatch(text)

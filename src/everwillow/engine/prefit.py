@@ -1,4 +1,4 @@
-"""What constraints say of the parameters before a fit, as vectors over all of them."""
+"""Preferred values and errors of all parameters before a fit, from constraints."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,17 +11,17 @@ from everwillow.engine.layout import Layout, float_dtype, namespace
 
 
 def constrained_elements(name: Key, constraint: Any, layout: Layout) -> np.ndarray:
-    """Return the positions of the elements that a constraint is about.
+    """Return the positions of the elements that a constraint constrains.
 
     Args:
-        name: Its name, which is the key of the parameter if it is about one.
+        name: Its name; of a constraint of one parameter the key of the parameter.
         constraint: The constraint, or a summary of one that was read from a file.
         layout: The structure of the parameters.
 
     Raises:
         UnknownKeyError: If there is no such parameter.
     """
-    # A summary is no MultivariateNormal, but has its keys.
+    # A summary of a MultivariateNormal is of another class, and has its keys.
     keys = getattr(constraint, "keys", None) or (name,)
     for key in keys:
         if key not in layout.where:
@@ -42,16 +42,18 @@ def centers_and_widths(
     """
     library = namespace(dict(constraints))
     vectors = [library.full(layout.size, library.nan) for _ in range(2)]
-    found = [(n, c, constrained_elements(n, c, layout)) for n, c in constraints.items()]
+    constrained = [
+        (n, c, constrained_elements(n, c, layout)) for n, c in constraints.items()
+    ]
     # Entries that are no floating-point numbers have no elements.
-    found = [one for one in found if one[2].size]
-    if not found:
+    constrained = [entry for entry in constrained if entry[2].size]
+    if not constrained:
         return vectors[0], vectors[1]
-    index = np.concatenate([here for _, _, here in found])
+    index = np.concatenate([elements for _, _, elements in constrained])
     for i, attribute in enumerate(("center", "width")):
         parts = [
             _spread(library, getattr(constraint, attribute), name, constraint, layout)
-            for name, constraint, _ in found
+            for name, constraint, _ in constrained
         ]
         values = library.concatenate(parts)
         if library is np:
@@ -64,7 +66,7 @@ def centers_and_widths(
 def _spread(
     library: Any, value: Any, name: Key, constraint: Any, layout: Layout
 ) -> Any:
-    """Return a number, or an array of them, as a vector with one for each element."""
+    """Return a number or an array as a vector with one entry for each element."""
     keys = getattr(constraint, "keys", None)
     shape = (len(keys),) if keys else layout.shapes[layout.where[name]]
     return library.ravel(library.broadcast_to(value, shape)).astype(float_dtype())

@@ -1,4 +1,4 @@
-"""From what a user hands to `fit` to arrays of fixed structure, on the host."""
+"""Conversion of the arguments of `fit` to arrays of fixed structure, on the host."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -31,18 +31,18 @@ from everwillow.statelib import State
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Numbers:
-    """Everything of a fit that is a number; the arguments of the compiled core.
+    """All numbers of a fit; the arguments of the compiled core.
 
     Attributes:
         vector: All parameters, start values and fixed ones, shape ``(params,)``.
         others: Entries of the State that are no floating-point parameters.
-        index: Where in the vector the ones that the solver sees are, shape ``(n,)``.
-        mask: Which of those may move; False holds them at their start.
+        index: Places in the vector of the parameters of the solver, shape ``(n,)``.
+        mask: Which of these may move; False holds them at their start.
         lower: Lower ends, shape ``(n,)``; None if nothing is bounded.
         upper: Upper ends, likewise.
         transforms: Smooth maps, one for each kind, its numbers of shape ``(k,)``.
-        transformed: For each of them the places among the ``n``, shape ``(k,)``.
-        observation: What the objective gets as its second argument.
+        transformed: For each map its places among the ``n``, shape ``(k,)``.
+        observation: The second argument of the objective.
     """
 
     vector: Any
@@ -56,7 +56,7 @@ class Numbers:
     observation: Any
 
     def at(self, x: Any) -> "Numbers":
-        """Return the numbers with other values of those that the solver sees."""
+        """Return the numbers with other values of the parameters of the solver."""
         vector = jnp.asarray(self.vector).at[self.index].set(x)
         return dataclasses.replace(self, vector=vector)
 
@@ -77,16 +77,17 @@ def build(
         observation: Any pytree.
         fixed: Mapping of key to value or ``...``, or None.
         bounds: Mapping of key to `Interval` or transform, or None.
-        native_boxes: Whether the solver honours boxes; if not, smooth maps take the
-            place of intervals.
-        whole: Whether the objective offers its own curvature; then the core works with
-            all parameters, and the mask holds those that are fixed.
+        native_boxes: Whether the solver honours boxes; if not, smooth maps replace
+            intervals.
+        whole: Whether the objective has its own curvature; the core then works with all
+            parameters, and the mask holds those that are fixed.
     """
     layout, vector, others = ravel_state(check_state(params))
     vector, others, free = apply_fixed(layout, vector, others, fixed)
     _check_finite(layout, vector)
     traced = is_traced(vector, bounds)
-    # The solver has to know ends at which there may be no derivatives.
+    # A parameter fixed on an end stays in the problem: the solver has to move it inside
+    # where there are no derivatives on the end.
     ends = native_boxes and not traced and not free.all()
     inside = free | _on_ends(layout, vector, ~free, bounds) if ends else free
     (index,) = np.nonzero(inside | whole)
@@ -142,7 +143,7 @@ def check_mapping(argument: Any, name: str) -> Mapping[Key, Any]:
 
 
 def _as_mapping(argument: Any, name: str) -> str:
-    """Return how to write what somebody meant by a name, or by several."""
+    """Return the mapping that a single name, or several, should be written as."""
     names = [argument] if isinstance(argument, str) else argument
     if not isinstance(names, list | tuple | set | frozenset) or not names:
         return f'Write {name}={{"name": ...}}.'
@@ -154,7 +155,7 @@ def _as_mapping(argument: Any, name: str) -> str:
 def apply_fixed(
     layout: Layout, vector: Any, others: tuple[Any, ...], fixed: Any
 ) -> tuple[Any, tuple[Any, ...], np.ndarray]:
-    """Write fixed values into the vector, and mark what is free.
+    """Write fixed values into the vector, and mark the free elements.
 
     Returns:
         The vector, the other entries, and a mask of the free elements.
@@ -164,28 +165,28 @@ def apply_fixed(
     fixed = check_mapping(fixed, "fixed")
     traced = is_traced(vector, dict(fixed))
     vector = jnp.asarray(vector) if traced else np.array(vector)
-    for key, given in fixed.items():
+    for key, entry in fixed.items():
         if key not in layout.where:
             raise unknown_key(key, layout.keys, where="fixed")
-        if given is None:
+        if entry is None:
             continue
         position = layout.where[key]
-        here = layout.elements(position)
-        if given is Ellipsis:
-            free[here] = False
+        elements = layout.elements(position)
+        if entry is Ellipsis:
+            free[elements] = False
             continue
-        value = _fixed_value(key, given, layout.shapes[position])
+        value = _fixed_value(key, entry, layout.shapes[position])
         if np.shape(value) and not is_traced(value):
             # NaN marks the elements of an array that stay free.
             chosen = ~np.isnan(np.ravel(value))
-            here, value = here[chosen], np.ravel(value)[chosen]
-        free[here] = False
+            elements, value = elements[chosen], np.ravel(value)[chosen]
+        free[elements] = False
         if not layout.numeric[position]:
             rest[sum(not n for n in layout.numeric[:position])] = value
         elif traced:
-            vector = vector.at[here].set(jnp.ravel(value))
+            vector = vector.at[elements].set(jnp.ravel(value))
         else:
-            vector[here] = np.ravel(value)
+            vector[elements] = np.ravel(value)
     check_fittable(layout, others, fixed)
     return vector, tuple(rest), free
 
@@ -210,7 +211,7 @@ def _fixed_value(key: Key, value: Any, shape: tuple[int, ...]) -> Any:
 def check_fittable(
     layout: Layout, others: tuple[Any, ...], fixed: Mapping[Key, Any]
 ) -> None:
-    """Refuse integers that nobody fixed: they have no derivative."""
+    """Refuse integers that are not fixed: they have no derivative."""
     keys = [k for k, n in zip(layout.keys, layout.numeric, strict=True) if not n]
     for key, value in zip(keys, others, strict=True):
         if value is not None and fixed.get(key) is None:
@@ -222,19 +223,21 @@ def check_fittable(
 
 def _on_ends(layout: Layout, vector: Any, fixed: np.ndarray, bounds: Any) -> np.ndarray:
     """Return which elements are fixed on an end of their interval."""
-    found = np.zeros(layout.size, bool)
-    if isinstance(bounds, BoundTable):  # of a likelihood that is finite on its ends
-        return found
-    for key, given in check_mapping(bounds, "bounds").items():
-        if not isinstance(given, Interval) or key not in layout.where:
+    on_ends = np.zeros(layout.size, bool)
+    if isinstance(bounds, BoundTable):  # such likelihoods are finite on their ends
+        return on_ends
+    for key, bound in check_mapping(bounds, "bounds").items():
+        if not isinstance(bound, Interval) or key not in layout.where:
             continue
         position = layout.where[key]
-        here, shape = layout.elements(position), layout.shapes[position]
-        if fixed[here].any():
-            _check_shape(key, given, shape)
-            ends = _spread(given.lower, shape), _spread(given.upper, shape)
-            found[here] = fixed[here] & np.any(vector[here] == ends, axis=0)
-    return found
+        elements, shape = layout.elements(position), layout.shapes[position]
+        if fixed[elements].any():
+            _check_shape(key, bound, shape)
+            ends = _spread(bound.lower, shape), _spread(bound.upper, shape)
+            on_ends[elements] = fixed[elements] & np.any(
+                vector[elements] == ends, axis=0
+            )
+    return on_ends
 
 
 class _Limits(NamedTuple):
@@ -244,8 +247,8 @@ class _Limits(NamedTuple):
         lower: Lower ends.
         upper: Upper ends.
         transforms: Smooth maps.
-        transformed: Places that they act on.
-        vector: All parameters, start values moved off the ends of smooth maps.
+        transformed: Their places.
+        vector: All parameters, with start values moved off the ends of smooth maps.
     """
 
     lower: Any
@@ -275,8 +278,8 @@ def _limits(
     boxes: list[tuple[np.ndarray, Any, Any]] = []
     for key, given in check_mapping(bounds, "bounds").items():
         position = _position(layout, key, given)
-        here = layout.elements(position)
-        if given is None or not free[here].any():
+        elements = layout.elements(position)
+        if given is None or not free[elements].any():
             continue
         shape = layout.shapes[position]
         _check_shape(key, given, shape)
@@ -285,19 +288,19 @@ def _limits(
             bound = given.smooth()
             if bound is None:
                 continue
-            vector = _nudge(vector, here, given, traced=traced)
+            vector = _move_off_ends(vector, elements, given, traced=traced)
         if not traced:
-            _check_start(key, vector[here].reshape(shape), bound)
-        inside = free[here]
+            _check_start(key, vector[elements].reshape(shape), bound)
+        inside = free[elements]
         if isinstance(bound, Interval):
             ends = [_spread(end, shape)[inside] for end in (bound.lower, bound.upper)]
-            boxes.append((place[here[inside]], *ends))
+            boxes.append((place[elements[inside]], *ends))
         else:
             flat = jax.tree.map(lambda leaf: _spread(leaf, shape)[inside], bound)  # noqa: B023
-            where = (flat, place[here[inside]])
-            groups.setdefault(jax.tree.structure(flat), []).append(where)
-    lower, upper = _box(index.size, boxes, vector.dtype)
-    return _Limits(lower, upper, *_stack(groups), vector)
+            placed = (flat, place[elements[inside]])
+            groups.setdefault(jax.tree.structure(flat), []).append(placed)
+    lower, upper = _box_ends(index.size, boxes, vector.dtype)
+    return _Limits(lower, upper, *_stack_transforms(groups), vector)
 
 
 def _packed_limits(
@@ -314,18 +317,18 @@ def _packed_limits(
     if not traced:
         outside = free & ((vector < lower) | (vector > upper))
         for position, key in enumerate(layout.keys) if outside.any() else ():
-            here, shape = layout.elements(position), layout.shapes[position]
-            if outside[here].any():
-                _check_start(key, vector[here].reshape(shape), bounds[key])
+            elements, shape = layout.elements(position), layout.shapes[position]
+            if outside[elements].any():
+                _check_start(key, vector[elements].reshape(shape), bounds[key])
     library = namespace(lower, upper)
-    # What is fixed may be fixed anywhere.
+    # Fixed parameters may have any value.
     lower = library.where(free, lower, -np.inf)
     upper = library.where(free, upper, np.inf)
     return _Limits(lower[index], upper[index], (), (), vector)
 
 
 def _position(layout: Layout, key: Key, bound: Any) -> int:
-    """Return which entry a bound is for, after checking both."""
+    """Return the position of the entry of a bound, after checking both."""
     if key not in layout.where:
         raise unknown_key(key, layout.keys, where="bounds")
     if bound is not None and not isinstance(bound, Interval | TransformBase):
@@ -350,7 +353,7 @@ def _spread(leaf: Any, shape: tuple[int, ...]) -> Any:
     return library.ravel(library.broadcast_to(leaf, shape))
 
 
-def _box(
+def _box_ends(
     count: int, boxes: list[tuple[np.ndarray, Any, Any]], dtype: Any
 ) -> tuple[Any, Any]:
     """Collect box ends in two vectors, or None where nothing is bounded."""
@@ -370,7 +373,7 @@ def _box(
     )
 
 
-def _stack(
+def _stack_transforms(
     groups: dict[Any, list[tuple[TransformBase, np.ndarray]]],
 ) -> tuple[tuple[TransformBase, ...], tuple[np.ndarray, ...]]:
     """Join transforms of one kind, so that each kind is evaluated once."""
@@ -399,8 +402,10 @@ def _check_start(key: Key, value: np.ndarray, bound: Interval | TransformBase) -
         )
 
 
-def _nudge(vector: Any, here: np.ndarray, bound: Interval, *, traced: bool) -> Any:
-    """Move a start value off the ends, where smooth maps cannot begin."""
+def _move_off_ends(
+    vector: Any, elements: np.ndarray, bound: Interval, *, traced: bool
+) -> Any:
+    """Move a start value off the ends, on which smooth maps are infinite."""
     if traced:
         return vector
     lower, upper = np.broadcast_arrays(bound.lower, bound.upper)
@@ -408,7 +413,7 @@ def _nudge(vector: Any, here: np.ndarray, bound: Interval, *, traced: bool) -> A
     width = np.where(both, np.where(both, upper, 0) - np.where(both, lower, 0), 1.0)
     inner = 1e-3 * width
     vector = np.array(vector)
-    old = vector[here]
+    old = vector[elements]
     near_low, near_high = old == np.ravel(lower), old == np.ravel(upper)
-    vector[here] = old + np.ravel(inner) * near_low - np.ravel(inner) * near_high
+    vector[elements] = old + np.ravel(inner) * near_low - np.ravel(inner) * near_high
     return vector

@@ -1,4 +1,4 @@
-"""Run the compiled core: once compiled for each structure, in or out of a trace."""
+"""Programs of the compiled core, compiled once for each structure."""
 
 import contextlib
 import functools as ft
@@ -50,8 +50,8 @@ class Static:
 
     Attributes:
         treedef: The structure.
-        leaves: What is no array, and `_Array` where one is.
-        marks: Stand for what functions among these hold now.
+        leaves: The leaves that are no arrays, with `_Array` in place of arrays.
+        marks: Marks of the values that functions among these hold now.
     """
 
     __slots__ = ("_hash", "leaves", "marks", "treedef")
@@ -65,7 +65,7 @@ class Static:
         try:
             self._hash = hash((treedef, leaves))
         except TypeError:
-            # Objects that cannot be compared by what they hold are so by their marks.
+            # Objects without a hash are compared by their marks.
             self._hash = hash((treedef, tuple(map(type, leaves))))
 
     def __eq__(self, other: object) -> bool:
@@ -83,9 +83,9 @@ class Static:
     @property
     def holders(self) -> list[Any]:
         """The functions and objects in it that may hold values of their own."""
-        leaves = [one for one in self.leaves if type(one) not in INERT]
-        found = [one for one in leaves if one is not _Array and not is_inert(one)]
-        return [*found, *structure_parts(self.treedef)]
+        leaves = [leaf for leaf in self.leaves if type(leaf) not in INERT]
+        holding = [leaf for leaf in leaves if leaf is not _Array and not is_inert(leaf)]
+        return [*holding, *structure_parts(self.treedef)]
 
 
 def _is_same(one: Any, other: Any) -> bool:
@@ -96,31 +96,31 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 class _Array:
-    """Stands where an array was; all are one."""
+    """Placeholder of an array; the class itself is used, so all are equal."""
 
 
 def split(tree: Any) -> tuple[list[Any], Static]:
     """Split a tree into its arrays, in order, and the rest."""
     leaves, treedef = jax.tree.flatten(tree)
     arrays = [leaf for leaf in leaves if eqx.is_array(leaf)]
-    rest = tuple(_Array if eqx.is_array(leaf) else leaf for leaf in leaves)
-    return arrays, Static(treedef, rest)
+    other = tuple(_Array if eqx.is_array(leaf) else leaf for leaf in leaves)
+    return arrays, Static(treedef, other)
 
 
 def join(arrays: Iterable[Any], static: Static) -> Any:
     """Undo `split`."""
     remaining = iter(arrays)
-    leaves = [next(remaining) if rest is _Array else rest for rest in static.leaves]
+    leaves = [next(remaining) if leaf is _Array else leaf for leaf in static.leaves]
     return static.treedef.unflatten(leaves)
 
 
-# Where a program is being traced this grows.
+# Number of times that a program was traced.
 _tracings = [0]
 
 
 def _run(function: Callable[..., Any], static: Static, arrays: list[Any]) -> Any:
     _tracings[0] += 1
-    # Only what a user has written can a user mend.
+    # The notice is only for functions of users, who can change them.
     with _compile_notice.tracing() if static.holders else contextlib.nullcontext():
         return on_one_device(
             lambda given: split(function(*join(given, static))), arrays
@@ -142,14 +142,14 @@ def _compiled(
 def call(function: Callable[..., Any], *args: Any, hasty: bool = False) -> Any:
     """Call a function of pytrees through a program compiled once for each structure.
 
-    Arrays are arguments of the program, everything else is part of its key, with what
-    functions among it hold now: variables, attributes, cells of closures. What is not
-    an array in the result comes back too.
+    Arrays are arguments of the program. All other leaves are part of its key, together
+    with the values that functions among them hold now: variables, attributes, cells of
+    closures. Results need not be arrays.
 
     Args:
         function: A module-level function.
         *args: Pytrees.
-        hasty: Whether the program is so small that compiling matters more than running.
+        hasty: Whether the program is so small that compiling takes longer than running.
     """
     arrays, static = split(args)
     holders = static.holders
@@ -183,7 +183,7 @@ def _called(
         return join(*_compiled(function, options=True, hasty=hasty)(static, arrays))
     except ValueError as error:
         # Compiler options are only allowed outside of a user's own `jax.jit`, which
-        # nothing tells where none of our arguments is traced.
+        # cannot be detected where none of our arguments is traced.
         if "compiler_options" not in str(error):
             raise
         return join(*_compiled(function, options=False)(static, arrays))
@@ -192,8 +192,8 @@ def _called(
 def run(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution]:
     """Minimise, compiled.
 
-    The way to a minimum at the edge of positivity doubles the program, and few fits
-    take it: outside of a trace only they compile it.
+    The search for a minimum at the edge of positivity doubles the program, and few fits
+    need it: outside of a trace only these compile it.
     """
     if may_have_empty_bins(task, numbers) and not is_traced((task, numbers)):
         outcome, solution = call(minimise_plain, task, numbers)
@@ -209,8 +209,8 @@ _seen: weakref.WeakKeyDictionary[Any, set[int]] = weakref.WeakKeyDictionary()
 def warn_about_new_functions(objective: Any) -> None:
     """Warn when functions from one line of code are compiled again and again.
 
-    A lambda written inside a call is a new function each time, and it is not known to
-    compute the same.
+    A lambda written inside a call is a new function each time, which may compute
+    something else.
     """
     code = getattr(objective, "__code__", None)
     if code is None:
