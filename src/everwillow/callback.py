@@ -1,4 +1,4 @@
-"""What looks on while `ifit` works: the protocol of callbacks, and one that records."""
+"""Callbacks of `ifit`: their protocol, and one that records -ln L."""
 
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
@@ -10,32 +10,33 @@ from everwillow.statelib import State
 
 @runtime_checkable
 class Callback(Protocol):
-    """What `ifit` calls after each step; any function of these three arguments will do.
+    """A function that `ifit` calls after each step, with these three arguments.
 
-    Whatever it returns is ignored, and what it raises ends the fit: the exception
-    reaches the caller of `ifit`, when the checkpoint of the step is already on disk.
+    Its return value is ignored. An exception ends the fit and reaches the caller of
+    `ifit`; the checkpoint of the step is already on disk then.
     """
 
     def __call__(self, iteration: int, y: State, state: Any, /) -> object:
-        """Look at a step.
+        """Receive a step.
 
         Args:
-            iteration: 0 after the first step, in which most solvers (`NewtonCG` and
-                `OptaxMinimiser` not) only evaluate the start point.
+            iteration: 0 after the first step, in which most solvers (except `NewtonCG`
+                and `OptaxMinimiser`) only evaluate the start point.
             y: The best parameters so far, in physical units, fixed ones included.
-            state: The solver's own state; that of our solvers has ``nll`` and ``edm``.
+            state: The state of the solver; `TrustRegionNewton` and `NewtonCG` have
+                ``nll`` and ``edm``.
         """
         ...
 
 
 class HistoryCallback:
-    """Record how -ln L went down.
+    """Record -ln L after each step.
 
-    When a fit continues from a checkpoint it records the steps from there on.
+    When a fit continues from a checkpoint, it records only the steps that follow.
 
     Args:
         value: Function of a State that returns -ln L, for a solver whose state does
-            not keep it (see `nll_of`) or keeps that of another point.
+            not have it (see `nll_of`) or has that of another point.
 
     Attributes:
         steps: Number of each iteration seen.
@@ -73,24 +74,24 @@ class HistoryCallback:
 
 
 def nll_of(state: Any) -> float:
-    """Return the -ln L that a solver's state keeps, of the best point it knows.
+    """Return -ln L at the best point, from the state of a solver.
 
-    Knows the states of this package and those of optimistix: quasi-Newton and gradient
-    methods, `BestSoFarMinimiser`, `NelderMead` and `OptaxMinimiser` (whose value is
-    that of the point before the last move).
+    Supported are the solvers of this package and those of optimistix: quasi-Newton and
+    gradient methods, `BestSoFarMinimiser`, `NelderMead` and `OptaxMinimiser` (whose
+    value is that of the point before the last move).
 
     Args:
-        state: What `ifit` hands to its callbacks.
+        state: The state that `ifit` passes to its callbacks.
 
     Raises:
-        ArgumentTypeError: If the state keeps no such value.
+        ArgumentTypeError: If the state has no such value.
     """
-    for find in _WHERE:
+    for value_of in _VALUES:
         try:
-            found = find(state)
+            value = value_of(state)
         except (AttributeError, IndexError, KeyError, TypeError):
             continue
-        return float(found)
+        return float(value)
     raise ArgumentTypeError(
         f"state: a {type(state).__name__} does not say what -ln L is. Compute it from "
         f"the parameters instead, for example with "
@@ -98,7 +99,7 @@ def nll_of(state: Any) -> float:
     )
 
 
-_WHERE: tuple[Callable[[Any], Any], ...] = (
+_VALUES: tuple[Callable[[Any], Any], ...] = (
     lambda state: state.nll,
     lambda state: state.best_loss,
     lambda state: state.f_info.f,

@@ -1,4 +1,4 @@
-"""Checkpoints of a fit: where it stands, and a fingerprint of which fit it is."""
+"""Checkpoints of a fit: its state after a step, and a fingerprint of the fit."""
 
 import dataclasses
 import functools as ft
@@ -29,11 +29,11 @@ _Tree = TypeVar("_Tree")
 
 
 class Checkpoint:
-    """A directory that holds the last step of one fit.
+    """A directory that holds the state of one fit after its last step.
 
     Args:
-        directory: Where; it is made if there is none.
-        fingerprint: Of the fit, from `fingerprint_of`.
+        directory: The directory, which is created if it does not exist.
+        fingerprint: The fingerprint of the fit, from `fingerprint_of`.
 
     Raises:
         ArgumentTypeError: If `directory` is no path.
@@ -58,7 +58,7 @@ class Checkpoint:
         self.fingerprint = dict(fingerprint)
 
     def save(self, count: int, tree: Any) -> None:
-        """Write the arrays of a pytree and the number of steps that led to it."""
+        """Write the arrays of a pytree, and the number of steps so far."""
         arrays = {name: _to_host(leaf) for name, leaf in _named_arrays(tree).items()}
         _store.save(
             self.path,
@@ -70,7 +70,7 @@ class Checkpoint:
         """Return the number of steps and the pytree last saved.
 
         Args:
-            tree: What a new fit begins with; returned, with 0, if nothing is saved.
+            tree: The state of a new fit; returned, with 0, if nothing is saved.
 
         Raises:
             CheckpointError: If the file is damaged, or of another fit.
@@ -146,10 +146,10 @@ def _from_host(array: np.ndarray, like: Any) -> Any:
 
 
 def fingerprint_of(task: Task, numbers: Numbers) -> dict[str, str]:
-    """Return a digest of each part of a fit, by the name a user knows it under.
+    """Return a digest of each part of a fit, under its name in messages.
 
-    Code is no part of it: of a function only the name counts, not what it computes and
-    not what it closes over.
+    Of functions only the name counts, neither their code nor the values that they close
+    over.
     """
     layout, mask = task.layout, np.asarray(numbers.mask)
     free = np.zeros(layout.size, bool)
@@ -168,7 +168,7 @@ def fingerprint_of(task: Task, numbers: Numbers) -> dict[str, str]:
         "observation": numbers.observation,
         "objective": task.objective,
         "solver": task.solver,
-        # What a solver keeps from step to step may change with its version.
+        # The state of a solver may change with its version.
         "versions": tuple(
             importlib.metadata.version(name) for name in ("everwillow", "optimistix")
         ),
@@ -183,7 +183,7 @@ def _digest(value: Any) -> str:
 
 
 def _describe(value: Any, write: Callable[[bytes], None]) -> None:
-    """Write bytes that are the same in every process, and other ones for others."""
+    """Write bytes that are the same in every process, and differ for other values."""
     if isinstance(value, np.ndarray | np.generic | jax.Array):
         array = _to_host(value)
         write(f"<array {array.dtype} {array.shape}>".encode())

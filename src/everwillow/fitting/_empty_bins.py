@@ -1,13 +1,13 @@
-"""Bins that expect nothing or less: their names, and starts without such bins.
+"""Bins whose expected count is not positive: their names, and starts without them.
 
-Poisson counts have a likelihood only where something is expected, or where nothing is
-expected and nothing was counted. If a fit failed there, or ended at that edge, the
-result names the bins and the parameters that took the expected counts away.
+Poisson counts have a likelihood only where the expected count is positive, or zero
+without events. If a fit failed at such a bin, or ended where an expected count is zero,
+the result names the bins and the parameters that lowered the expected counts.
 
-With ``s > b`` a start at μ = -1 expects less than nothing, and there is no likelihood.
-Where a Model tells what it expects, such a start is moved by damped Gauss-Newton steps
-on ``Σ min(expected - wanted, 0)²``, as little as it takes. This is done on the host,
-and only after a fit that could not begin.
+With ``s > b`` a start at μ = -1 has negative expected counts, and no likelihood. If a
+Model has expected counts, such a start is moved by damped Gauss-Newton steps on
+``Σ min(expected - least, 0)²``, as little as possible. This is done on the host, and
+only after a fit that could not begin.
 """
 
 from collections.abc import Mapping
@@ -29,18 +29,19 @@ from everwillow.model import AbstractModel
 from everwillow.statelib import State
 
 
-# So many bins, and parameters of each, are named.
+# Largest numbers of bins, and of parameters for each, that a message names.
 MOST_BINS, MOST_PARAMETERS = 4, 3
-# An empty bin that expects less than this is one at the edge.
+# An empty bin with a smaller expected count is at the edge.
 NOTHING = 1e-6
-# What each bin should expect at least, as a part of what was counted, or of one event.
+# Least expected count of a bin at a start, in units of its count, or of one event.
 SHARE = 0.1
 MOST_STEPS = 40
-# Elements of a Jacobian matrix: 200 MB.
+# Largest number of elements of a Jacobian matrix: 200 MB.
 MOST_ELEMENTS = 25_000_000
-# Of steps; the least one is such that what hardly helps is hardly moved.
+# Damping of steps; the least is large enough that parameters with little effect hardly
+# move.
 LEAST_DAMPING, MOST_DAMPING = 1e-2, 1e6
-# So many values of a start are named.
+# Largest number of start values that a message names.
 MOST_NAMES = 4
 
 
@@ -48,10 +49,10 @@ class _Bin(NamedTuple):
     """A bin that expects nothing or less.
 
     Attributes:
-        place: The leaf of the data that it is in, and where in that.
+        place: The number of its leaf of the data, and its position there.
         label: Its name.
-        expected: What is expected there.
-        observed: What was counted.
+        expected: Its expected count.
+        observed: Its observed count.
     """
 
     place: tuple[int, int]
@@ -64,11 +65,11 @@ def remark(model: Any, params: State, observation: Any, start: State) -> str:
     """Return a sentence for each bin that expects nothing or less; "" if there is none.
 
     Args:
-        model: The objective of a fit; what is no Model has no expected counts.
-        params: Where the fit ended.
+        model: The objective of a fit; if it is no Model it has no expected counts.
+        params: The end of the fit.
         observation: Its data.
-        start: Where it started. Parameters are named by what their moves took away from
-            the bin; at the start itself, by what their values take away.
+        start: The start of the fit. The parameters named are those whose moves lowered
+            the expected count most; at the start itself, those whose values do.
     """
     if not isinstance(model, AbstractModel):
         return ""
@@ -77,13 +78,13 @@ def remark(model: Any, params: State, observation: Any, start: State) -> str:
 
 
 def _remark(model: AbstractModel, params: State, observation: Any, start: State) -> str:
-    layout, here, others = ravel_state(params)
-    _, before, _ = ravel_state(start)
+    layout, end, others = ravel_state(params)
+    _, begin, _ = ravel_state(start)
 
     def expected(vector):
         return jtu.tree_leaves(model.expected(layout.state(vector, others).to_pytree()))
 
-    # Two small programs: operation by operation compiling takes many times longer.
+    # Two small programs: compiling operation by operation takes many times longer.
     @jax.jit
     def slope_of(vector, leaf, bin_):
         rates, pull = jax.vjp(expected, vector)
@@ -97,20 +98,20 @@ def _remark(model: AbstractModel, params: State, observation: Any, start: State)
         return pull(seeds)[0]
 
     try:
-        rates = jax.jit(expected)(jnp.asarray(here))
+        rates = jax.jit(expected)(jnp.asarray(end))
     except Exception:  # a function of the user, without which there is less to say
         return ""
-    texts, more = [], 0
-    for found in _bins(model, rates, observation["main"]):
-        slope = np.asarray(slope_of(here, *found.place))
-        if found.expected == found.observed == 0 and not np.any(slope):
+    texts, omitted = [], 0
+    for empty in _bins(model, rates, observation["main"]):
+        slope = np.asarray(slope_of(end, *empty.place))
+        if empty.expected == empty.observed == 0 and not np.any(slope):
             continue  # it has no templates
         if len(texts) == MOST_BINS:
-            more += 1
+            omitted += 1
             continue
-        moved = here - before if np.any(here != before) else here
-        texts.append(_sentence(found, _pushing(layout, slope * moved)))
-    return " ".join([*texts, f"So do {more} more bins."] if more else texts)
+        moved = end - begin if np.any(end != begin) else end
+        texts.append(_sentence(empty, _most_responsible(layout, slope * moved)))
+    return " ".join([*texts, f"So do {omitted} more bins."] if omitted else texts)
 
 
 def _bins(model: AbstractModel, rates: list[Any], main: Any) -> list[_Bin]:
@@ -133,24 +134,24 @@ def _bins(model: AbstractModel, rates: list[Any], main: Any) -> list[_Bin]:
     return out
 
 
-def _pushing(layout: Layout, change: np.ndarray) -> list[str]:
-    """Return the parameters that took most away, the most important one first."""
+def _most_responsible(layout: Layout, change: np.ndarray) -> list[str]:
+    """Return the parameters with the largest negative changes, largest first."""
     order = np.argsort(change)[:MOST_PARAMETERS]
     least = 0.1 * np.min(change, initial=0)
     return [layout.labels[i] for i in order if change[i] < 0 and change[i] <= least]
 
 
-def _sentence(found: _Bin, pushing: list[str]) -> str:
-    at_edge = 0 <= found.expected <= NOTHING
-    rate = "nothing" if at_edge else f"{found.expected:.3g}"
-    verb = "was" if found.observed == 1 else "were"
-    count = "nothing was" if found.observed == 0 else f"{found.observed:g} {verb}"
-    towards = f"; {', '.join(pushing)} took it there" if pushing else ""
-    return f"{found.label} expects {rate} where {count} observed{towards}."
+def _sentence(bin_: _Bin, parameters: list[str]) -> str:
+    at_edge = 0 <= bin_.expected <= NOTHING
+    rate = "nothing" if at_edge else f"{bin_.expected:.3g}"
+    verb = "was" if bin_.observed == 1 else "were"
+    count = "nothing was" if bin_.observed == 0 else f"{bin_.observed:g} {verb}"
+    towards = f"; {', '.join(parameters)} took it there" if parameters else ""
+    return f"{bin_.label} expects {rate} where {count} observed{towards}."
 
 
 def _label(labels: Any, path: tuple[Any, ...], place: int) -> str:
-    """Return the name of a bin, by the model's labels as far as they go."""
+    """Return the name of a bin, by the labels of the model if it has any."""
     for step in path:
         key = getattr(step, "key", getattr(step, "idx", getattr(step, "name", None)))
         if not isinstance(labels, Mapping) or key not in labels:
@@ -167,7 +168,7 @@ def could_not_begin(result: FitResult) -> bool:
 
 
 def feasible_start(task: Task, numbers: Numbers) -> np.ndarray | None:
-    """Return values of the parameters at which all bins can be what they are.
+    """Return values of the parameters at which all observed counts are possible.
 
     Args:
         task: The structure of a fit that could not begin.
@@ -175,7 +176,7 @@ def feasible_start(task: Task, numbers: Numbers) -> np.ndarray | None:
 
     Returns:
         The values at ``numbers.index``, inside their bounds, fixed ones as they were;
-        None if none were found, or it is not known what is expected.
+        None if none were found, or the expected counts are not known.
     """
     if not isinstance(task.objective, AbstractModel) or numbers.transforms:
         return None
@@ -185,7 +186,7 @@ def feasible_start(task: Task, numbers: Numbers) -> np.ndarray | None:
         shape = jax.eval_shape(lambda v: rates(task, numbers, v), x).shape
         if shape != counts.shape or counts.size * x.size > MOST_ELEMENTS:
             return None
-        # A slope may be infinite there, and a step that is not finite is none.
+        # A slope may be infinite there; a step that is not finite is not taken.
         with np.errstate(all="ignore"):
             return _search(task, numbers, x, counts)
     except Exception:  # a function of the user, without which it stays a failure
@@ -195,7 +196,7 @@ def feasible_start(task: Task, numbers: Numbers) -> np.ndarray | None:
 def largest_changes(
     labels: tuple[str, ...], before: np.ndarray, after: np.ndarray
 ) -> str:
-    """Return the values that were changed most, as a text.
+    """Return the values with the largest changes, as a text.
 
     Args:
         labels: The names of all parameters.
@@ -209,79 +210,81 @@ def largest_changes(
 
 
 def _counts(main: Any) -> np.ndarray:
-    """Return what was counted in all bins; NaN where data are no counts."""
+    """Return the counts of all bins; NaN where data are no counts."""
     leaves = [np.ravel(np.asarray(leaf, float)) for leaf in jtu.tree_leaves(main)]
     return np.concatenate([np.where(np.any(v < 0), np.nan, v) for v in leaves])
 
 
 def rates(task: Task, numbers: Numbers, x: Any) -> jax.Array:
-    """Return what is expected in all bins, one after the other."""
+    """Return the expected counts of all bins, as one vector."""
     leaves = jtu.tree_leaves(task.objective.expected(task.params(numbers, x)))
     return jnp.concatenate([jnp.ravel(leaf) for leaf in leaves])
 
 
 def rates_and_slopes(task: Task, numbers: Numbers, x: Any) -> tuple[Any, Any]:
-    """Return what is expected in all bins, and its Jacobian matrix."""
+    """Return the expected counts of all bins, and their Jacobian matrix."""
 
     def expected(v):
         return rates(task, numbers, v)
 
-    found = expected(x)
-    backward = found.size < x.size
-    return found, (jax.jacrev if backward else jax.jacfwd)(expected)(x)
+    expected_counts = expected(x)
+    backward = expected_counts.size < x.size
+    return expected_counts, (jax.jacrev if backward else jax.jacfwd)(expected)(x)
 
 
 def _search(
     task: Task, numbers: Numbers, x: np.ndarray, counts: np.ndarray
 ) -> np.ndarray | None:
-    """Step towards expecting enough, until every bin does or no step helps."""
+    """Step until every bin has its least expected count, or no step helps."""
     lower = np.full(x.shape, -np.inf) if numbers.lower is None else numbers.lower
     upper = np.full(x.shape, np.inf) if numbers.upper is None else numbers.upper
     lower, upper = np.asarray(lower), np.asarray(upper)
     unit = np.minimum(np.maximum(np.abs(x), 1), upper - lower)
     unit = np.where(np.asarray(numbers.mask), unit, 0)
-    wanted = SHARE * np.maximum(counts, 1)
+    least = SHARE * np.maximum(counts, 1)
 
-    def look(point):
-        found, slopes = map(
+    def evaluate(point):
+        expected, slopes = map(
             np.asarray, programs.call(rates_and_slopes, task, numbers, point)
         )
-        lack = np.where(found < wanted, (found - wanted) / np.sqrt(wanted), 0)
-        return found, lack, slopes / np.sqrt(wanted)[:, None]
+        deficit = np.where(expected < least, (expected - least) / np.sqrt(least), 0)
+        return expected, deficit, slopes / np.sqrt(least)[:, None]
 
-    found, lack, slopes = look(x)
-    if _possible(found, counts):
-        return None  # what is not finite is something else
+    expected, deficit, slopes = evaluate(x)
+    if _possible(expected, counts):
+        return None  # the fit failed for another reason
     damping = LEAST_DAMPING
     for _ in range(MOST_STEPS):
-        if not np.any(lack) or damping > MOST_DAMPING:
+        if not np.any(deficit) or damping > MOST_DAMPING:
             break
-        rows = lack != 0
-        step = _step(slopes[rows], lack[rows], damping, (x, unit, lower, upper))
+        rows = deficit != 0
+        step = _step(slopes[rows], deficit[rows], damping, (x, unit, lower, upper))
         trial = np.clip(x + step, lower, upper)
-        there = look(trial)
-        if np.sum(there[1] ** 2) < np.sum(lack**2):
-            x, (found, lack, slopes) = trial, there
+        new = evaluate(trial)
+        if np.sum(new[1] ** 2) < np.sum(deficit**2):
+            x, (expected, deficit, slopes) = trial, new
             damping = max(damping / 10, LEAST_DAMPING)
         else:
             damping *= 10
-    return x if _possible(found, counts) else None
+    return x if _possible(expected, counts) else None
 
 
-def _possible(found: np.ndarray, counts: np.ndarray) -> bool:
-    """Return whether each bin expects something where something was counted."""
-    return bool(np.all((found > 0) | ((found == 0) & (counts == 0)) | np.isnan(counts)))
+def _possible(expected: np.ndarray, counts: np.ndarray) -> bool:
+    """Return whether each expected count is positive, or zero without events."""
+    return bool(
+        np.all((expected > 0) | ((expected == 0) & (counts == 0)) | np.isnan(counts))
+    )
 
 
-def _step(slopes, lack, damping, place) -> np.ndarray:
-    """Return the least step in some units that mends what bins lack, inside a box."""
-    x, unit, lower, upper = place
+def _step(slopes, deficit, damping, box) -> np.ndarray:
+    """Return the smallest step, in some units, that removes deficits inside a box."""
+    x, unit, lower, upper = box
     step = np.zeros_like(x)
     for _ in range(x.size):
         scaled = slopes * unit
         matrix = scaled @ scaled.T
         shift = damping * max(np.max(np.diagonal(matrix)), np.finfo(float).tiny)
-        weights = np.linalg.solve(matrix + shift * np.eye(len(lack)), -lack)
+        weights = np.linalg.solve(matrix + shift * np.eye(len(deficit)), -deficit)
         step = unit * (scaled.T @ weights)
         blocked = ((x <= lower) & (step < 0)) | ((x >= upper) & (step > 0))
         if not np.any(blocked & (unit > 0)):

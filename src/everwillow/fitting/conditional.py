@@ -1,8 +1,8 @@
-"""Fits with some parameters held at values, of which profiles and impacts are made.
+"""Fits with some parameters held at values, for profiles, impacts and tests.
 
 A parameter that is held stays in the compiled program: a traced mask keeps it from
-moving. One executable, that of the free fit, therefore serves every conditional fit of
-an objective, whichever parameter is held and wherever.
+moving. All conditional fits of an objective, whichever parameters are held and at
+whatever values, therefore use the one executable of the free fit.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ from everwillow.statelib import State
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """A fit that was checked and turned into arrays once, to be run many times.
+    """A fit whose arguments were checked and turned into arrays, to be run many times.
 
     Positions are those among the parameters that the compiled core sees, the order of
     ``numbers.index``.
@@ -47,9 +47,9 @@ class Problem:
     Attributes:
         task: The structure.
         numbers: The arguments of the compiled core.
-        constraints: Those of the model; empty for a plain function.
+        constraints: Constraints of the model; empty for a plain function.
         ranges: Which bounds are ranges for fits only, shape ``(n,)``: a parameter may
-            be held beyond them. None where no bound is one.
+            be held beyond them. None if no bound is such a range.
     """
 
     task: Task
@@ -70,7 +70,7 @@ class Problem:
 
     @property
     def start(self) -> State:
-        """The start values, with what is held and fixed at its values."""
+        """The start values, with held and fixed parameters at their values."""
         return self.task.layout.state(self.numbers.vector, self.numbers.others)
 
     def positions(self, name: Key, *, where: str = "name") -> np.ndarray:
@@ -91,20 +91,20 @@ class Problem:
             raise unknown_name(name, layout, where=where)
         place = np.full(layout.size, -1)
         place[np.asarray(self.numbers.index)[self.free]] = self.free
-        found = place[elements]
-        if found.size == 0 or np.any(found < 0):
+        positions = place[elements]
+        if positions.size == 0 or np.any(positions < 0):
             raise ArgumentValueError(
                 f"{where}: the parameter {name!r} is fixed in this fit. Free it, or "
                 "leave it out."
             )
-        return found
+        return positions
 
     def hold(self, held: Mapping[Key, Any] | None, *, where: str = "held") -> "Problem":
         """Return the problem with some parameters held, in the same program.
 
         Args:
             held: Key or label to value; ``...`` means the start value.
-            where: What to call this argument in messages.
+            where: The name of this argument in messages.
 
         Raises:
             UnknownKeyError: If there is no such parameter.
@@ -117,14 +117,14 @@ class Problem:
         vector, mask = numbers.vector, np.array(numbers.mask)
         if is_traced(vector, dict(held)):
             vector = jnp.asarray(vector)
-        for key, given in held.items():
-            here = self.positions(key, where=where)
-            mask[here] = False
-            if given is Ellipsis or given is None:
+        for key, entry in held.items():
+            positions = self.positions(key, where=where)
+            mask[positions] = False
+            if entry is Ellipsis or entry is None:
                 continue
-            value = self._held_value(key, given, here, where)
-            problem = problem.reaching(here, value)
-            index = np.asarray(numbers.index)[here]
+            value = self._held_value(key, entry, positions, where)
+            problem = problem.reaching(positions, value)
+            index = np.asarray(numbers.index)[positions]
             if isinstance(vector, np.ndarray):
                 vector = vector.copy()
                 vector[index] = value
@@ -132,122 +132,128 @@ class Problem:
                 vector = vector.at[index].set(value)
         return problem._with(vector=vector, mask=mask)
 
-    def reaching(self, here: np.ndarray, values: Any) -> "Problem":
-        """Return the problem with ranges widened to some values, as far as they may be.
+    def reaching(self, positions: np.ndarray, values: Any) -> "Problem":
+        """Return the problem with ranges widened to include some values.
+
+        Bounds that are more than ranges are kept.
 
         Args:
-            here: Positions, shape ``(elements,)``.
-            values: Of the parameters there, shape ``(..., elements)``.
+            positions: Positions, shape ``(elements,)``.
+            values: Values of these parameters, shape ``(..., elements)``.
         """
-        soft = self._soft(here)
+        soft = self._soft(positions)
         if not soft.any():
             return self
-        here, values = here[soft], values[..., soft]
+        positions, values = positions[soft], values[..., soft]
         axes = tuple(range(values.ndim - 1))
-        return self._with_ends(here, values.min(axis=axes), values.max(axis=axes))
+        return self._with_ends(positions, values.min(axis=axes), values.max(axis=axes))
 
-    def without_range(self, here: np.ndarray, *, least: float = 0.0) -> "Problem":
+    def without_range(self, positions: np.ndarray, *, least: float = 0.0) -> "Problem":
         """Return the problem without the ranges of some positions.
 
-        Bounds that are more than ranges stay, and so does what is below `least`.
+        Bounds that are more than ranges are kept, and so are lower ends below `least`.
 
         Args:
-            here: Positions, shape ``(elements,)``.
-            least: A range that begins higher than here is lowered to it.
+            positions: Positions, shape ``(elements,)``.
+            least: Lower ends above this value are lowered to it.
         """
-        here = here[self._soft(here)]
-        if not here.size:
+        positions = positions[self._soft(positions)]
+        if not positions.size:
             return self
-        return self._with_ends(here, np.full(here.shape, least), np.inf)
+        return self._with_ends(positions, np.full(positions.shape, least), np.inf)
 
     def _with(self, **changes: Any) -> "Problem":
         """Return the problem with some of its numbers replaced."""
         numbers = dataclasses.replace(self.numbers, **changes)
         return dataclasses.replace(self, numbers=numbers)
 
-    def _soft(self, here: np.ndarray) -> np.ndarray:
-        """Return which positions have a range for an interval."""
+    def _soft(self, positions: np.ndarray) -> np.ndarray:
+        """Return which positions have a range for fits only as interval."""
         if self.ranges is None or self.numbers.lower is None:
-            return np.zeros(here.shape, bool)
-        return self.ranges[here]
+            return np.zeros(positions.shape, bool)
+        return self.ranges[positions]
 
-    def _with_ends(self, here: np.ndarray, low: Any, high: Any) -> "Problem":
-        """Return the problem with intervals that contain some values."""
+    def _with_ends(self, positions: np.ndarray, low: Any, high: Any) -> "Problem":
+        """Return the problem with intervals widened to include some values."""
         numbers = self.numbers
         lower, upper = numbers.lower, numbers.upper
         if is_traced(lower, upper, low, high):
-            lower = jnp.asarray(lower).at[here].min(low)
-            upper = jnp.asarray(upper).at[here].max(high)
+            lower = jnp.asarray(lower).at[positions].min(low)
+            upper = jnp.asarray(upper).at[positions].max(high)
         else:
             lower, upper = np.array(lower), np.array(upper)
-            lower[here] = np.minimum(lower[here], low)
-            upper[here] = np.maximum(upper[here], high)
+            lower[positions] = np.minimum(lower[positions], low)
+            upper[positions] = np.maximum(upper[positions], high)
         return self._with(lower=lower, upper=upper)
 
-    def _held_value(self, key: Key, given: Any, here: np.ndarray, where: str) -> Any:
-        shape = np.shape(given)
+    def _held_value(
+        self, key: Key, entry: Any, positions: np.ndarray, where: str
+    ) -> Any:
+        shape = np.shape(entry)
         layout = self.task.layout
-        whole = layout.shapes[layout.where[key]] if key in layout.where else ()
-        if shape not in ((), whole):
+        full_shape = layout.shapes[layout.where[key]] if key in layout.where else ()
+        if shape not in ((), full_shape):
             raise ShapeMismatchError(
                 f"{where}[{key!r}]: the value has shape {shape}, the parameter has "
-                f"shape {whole}."
+                f"shape {full_shape}."
             )
-        if is_traced(given):
-            return jnp.broadcast_to(jnp.ravel(given), here.shape)
-        value = np.broadcast_to(np.ravel(np.asarray(given, float_dtype())), here.shape)
-        self.check_inside(key, value, here, where=where)
+        if is_traced(entry):
+            return jnp.broadcast_to(jnp.ravel(entry), positions.shape)
+        value = np.broadcast_to(
+            np.ravel(np.asarray(entry, float_dtype())), positions.shape
+        )
+        self.check_inside(key, value, positions, where=where)
         return value
 
     def check_inside(
-        self, name: Key, values: Any, here: np.ndarray, *, where: str
+        self, name: Key, values: Any, positions: np.ndarray, *, where: str
     ) -> None:
         """Refuse values of a parameter that are not finite or beyond its bounds.
 
-        Ranges of fits are no bounds here, save that one which begins at 0 or above
-        tells that negative values have no meaning.
+        Ranges of fits do not count as bounds, with one exception: a range that begins
+        at 0 or above means that negative values have no meaning.
 
         Args:
             name: The parameter.
             values: Its values, shape ``(..., elements)``.
-            here: Its positions, shape ``(elements,)``.
+            positions: Its positions, shape ``(elements,)``.
             where: The argument, for messages.
         """
-        lower, upper = self.range(here)
+        lower, upper = self.range(positions)
         if is_traced(values, lower, upper):
             return
-        soft = self._soft(here)
+        soft = self._soft(positions)
         lower = np.where(soft, np.where(lower < 0, -np.inf, 0.0), lower)
         upper = np.where(soft, np.inf, upper)
-        good = np.isfinite(values) & (values >= lower) & (values <= upper)
-        if not np.all(good):
-            wrong = np.ravel(np.broadcast_to(values, good.shape)[~good])[0]
+        inside = np.isfinite(values) & (values >= lower) & (values <= upper)
+        if not np.all(inside):
+            wrong = np.ravel(np.broadcast_to(values, inside.shape)[~inside])[0]
             raise ArgumentValueError(
                 f"{where}[{name!r}]: {wrong:g} is not a finite value inside the bounds "
                 f"[{np.min(lower):g}, {np.max(upper):g}] of the parameter."
             )
 
-    def range(self, here: np.ndarray) -> tuple[Any, Any]:
-        """Return the ends of the bounds of some positions, infinite where none are."""
+    def range(self, positions: np.ndarray) -> tuple[Any, Any]:
+        """Return the ends of the bounds of some positions, infinite without bounds."""
         numbers = self.numbers
-        lower: Any = np.full(here.shape, -np.inf)
-        upper: Any = np.full(here.shape, np.inf)
+        lower: Any = np.full(positions.shape, -np.inf)
+        upper: Any = np.full(positions.shape, np.inf)
         if numbers.lower is not None:
-            lower, upper = numbers.lower[here], numbers.upper[here]
+            lower, upper = numbers.lower[positions], numbers.upper[positions]
         for transform, places in zip(
             numbers.transforms, numbers.transformed, strict=True
         ):
             low, high = (np.broadcast_to(e, places.shape) for e in transform._range())
             for i, place in enumerate(places):
-                lower = np.where(here == place, low[i], lower)
-                upper = np.where(here == place, high[i], upper)
+                lower = np.where(positions == place, low[i], lower)
+                upper = np.where(positions == place, high[i], upper)
         return lower, upper
 
     def at(self, values: State | FitResult) -> "Problem":
         """Return the problem with other start values.
 
         Args:
-            values: A State of the same structure, or the fit that ended there.
+            values: A State of the same structure, or the result of a fit.
         """
         state = values.params if isinstance(values, FitResult) else values
         _, vector, _ = ravel_state(state)
@@ -258,7 +264,7 @@ class Problem:
         return self._with(observation=as_arrays(observation, "observation"))
 
     def fit(self, *, throw: bool = True, distances: bool = False) -> FitResult:
-        """Minimise from the start values, over what is free and not held.
+        """Minimise from the start values, over parameters that are free and not held.
 
         Args:
             throw: Whether to raise where there is no minimum.
@@ -290,12 +296,12 @@ def pose(
 
 
 def _ranges(layout: Layout, numbers: Numbers, given: Mapping[Key, Any]) -> np.ndarray:
-    """Return which bounds are ranges: those of the model that no one replaced."""
+    """Return which bounds are ranges: those of the model that were not replaced."""
     elements = np.ones(layout.size, bool)
     for key in given:
         elements[layout.elements(layout.where[key])] = False
     ranges = elements[np.asarray(numbers.index)]
-    # Smooth maps have no values beyond their ends.
+    # Smooth maps cannot reach values beyond their ends.
     for places in numbers.transformed:
         ranges[places] = False
     return ranges
@@ -313,9 +319,10 @@ def conditional_fit(
 ) -> FitResult:
     """Minimise with some parameters held at values, in the program of the free fit.
 
-    The result is that of ``fit(..., fixed={**fixed, **held})``. That one compiles a
-    smaller program for each set of fixed parameters; this one runs the program of the
-    free fit, whichever parameters are held, so it is the way to many conditional fits.
+    The result is that of ``fit(..., fixed={**fixed, **held})``, which compiles a
+    smaller program for each set of fixed parameters. This function runs the program of
+    the free fit, whichever parameters are held, and is faster for many conditional
+    fits.
 
     Args:
         nll_fn: As in `fit`; likewise what is not listed here.

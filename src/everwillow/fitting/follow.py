@@ -1,16 +1,16 @@
-"""Go from one conditional minimum to the next one nearby, mostly by gradients alone.
+"""Conditional minima from neighbouring ones, mostly by gradients alone.
 
 A profile, an interval or a limit visits many conditional minima that lie close
-together. The Hessian found at one of them tells, to first order, where the next one
-is; and it stays good enough there for Newton steps, which then cost a gradient each
-instead of a Hessian ("chord" steps). Where these do not collapse fast, or a parameter
-reaches a bound or leaves one, the full solver takes over and brings a new Hessian.
+together. The Hessian at one of them predicts the next to first order, and it is
+accurate enough there for Newton steps, which then cost a gradient each instead of a
+Hessian ("chord" steps). Where these do not converge fast, or a parameter reaches a
+bound or leaves one, the full solver is run and computes a new Hessian.
 
-Gradients alone cannot tell a minimum from a saddle: where a likelihood is symmetric (a
-coupling that enters squared, say) a minimum may turn into a maximum between two others
-while its gradient stays zero. Therefore each way starts a little beside the predicted
-point; chord steps take that away where the curvature still is what it was, and blow it
-up where it has changed sign.
+Gradients alone cannot distinguish a minimum from a saddle: where a likelihood is
+symmetric (for example in a coupling that enters squared) a minimum may turn into a
+maximum between two others while its gradient stays zero. Therefore the chord steps
+start at a small distance from the predicted point; they reduce this distance where the
+sign of the curvature is unchanged, and increase it where the sign has changed.
 """
 
 import dataclasses
@@ -36,17 +36,17 @@ from everwillow.fitting.result import FitResult
 from everwillow.solvers.box import active_set
 
 
-# The last step is taken and not looked at again, so this is the error of the value.
+# The last step is not evaluated, so this is the error of the value.
 EDM_GOAL = 1e-11
-# Each chord step has to lower the EDM by this factor at least: half in distance.
+# Each chord step has to reduce the EDM by this factor at least, the distance by half.
 CONTRACTION = 0.25
 MOST_STEPS = 16
 # Rounding may keep the EDM of a large -ln L above the goal.
 GOOD_ENOUGH = 1e-8
-# The EDM of the point beside the predicted one: above `GOOD_ENOUGH` in each direction.
+# EDM of the start of the chord steps, above `GOOD_ENOUGH` in each direction.
 NUDGE = 1e-5
-# A change of the slopes of what is held may be this many times less than foretold, if
-# that is more than a part of the slopes themselves.
+# The slopes of held parameters may change by this factor less than predicted, unless
+# the predicted change is a smaller part of the slopes than `SLOPE_GOAL`.
 OVERSHOOT = 10.0
 SLOPE_GOAL = 1e-7
 GOLDEN = 0.6180339887498949
@@ -61,14 +61,14 @@ class Foothold(eqx.Module):
     Attributes:
         x: The parameters, shape ``(n,)``.
         value: -ln L.
-        gradient: Of -ln L, shape ``(n,)``; for a parameter that is held, the slope of
-            the profile likelihood in its value (the envelope theorem).
-        hessian: Of -ln L here or at a foothold before, shape ``(n, n)``.
+        gradient: Gradient of -ln L, shape ``(n,)``; for a held parameter the slope of
+            the profile likelihood (by the envelope theorem).
+        hessian: Hessian of -ln L here or at a previous foothold, shape ``(n, n)``.
         at_bound: Which parameters are held at a bound, shape ``(n,)``.
-        status: How the fit ended.
-        success: Whether the value is a minimum; parameters that do not matter there
-            are where they were.
-        gradients: Number of gradients that it took to come here.
+        status: The status code of the fit.
+        success: Whether the value is a minimum; parameters without effect there keep
+            their values.
+        gradients: Number of gradients of the last step.
         refitted: Whether the full solver was needed.
     """
 
@@ -87,29 +87,29 @@ def foothold(problem: Problem, result: FitResult) -> Foothold:
     """Return the end of a free fit as the first foothold of a path.
 
     Args:
-        problem: The fit, posed.
-        result: Its end, with the same free parameters.
+        problem: The problem of the fit.
+        result: Its result, with the same free parameters.
     """
     index = np.asarray(problem.numbers.index)
     _, vector, _ = ravel_state(result.params)
     place = {element: i for i, element in enumerate(index.tolist())}
-    here = np.array([place[element] for element in result.free], int)
+    places = np.array([place[element] for element in result.free], int)
     library = namespace(result.hessian, result.nll)
 
-    # What is fixed is in the numbers where the objective has its own curvature; there
-    # it takes a row of zeros.
-    where = np.full(index.size, here.size)
-    where[here] = np.arange(here.size)
+    # Where the objective has its own curvature, fixed parameters are part of the
+    # numbers; they get rows of zeros.
+    row = np.full(index.size, places.size)
+    row[places] = np.arange(places.size)
 
     def spread(values: Any) -> Any:
-        return library.pad(library.asarray(values), (0, 1))[where]
+        return library.pad(library.asarray(values), (0, 1))[row]
 
     hessian = library.pad(library.asarray(result.hessian), (0, 1))
     return Foothold(
         x=library.asarray(vector)[index],
         value=library.asarray(result.nll),
         gradient=spread(result.gradient),
-        hessian=hessian[where[:, None], where[None, :]],
+        hessian=hessian[row[:, None], row[None, :]],
         at_bound=spread(result.at_bound),
         status=result.status,
         success=library.asarray(result.success),
@@ -122,9 +122,9 @@ def holding(numbers: Numbers, x: Array, held: Array) -> Numbers:
     """Return the numbers with some parameters held.
 
     Args:
-        numbers: Of the free fit.
-        x: Values of all parameters that the core sees, shape ``(n,)``; those that are
-            not held are where a fit starts.
+        numbers: Numbers of the free fit.
+        x: Values of all parameters of the core, shape ``(n,)``; those of parameters
+            that are not held are start values.
         held: Which to hold, shape ``(n,)``.
     """
     return dataclasses.replace(numbers.at(x), mask=jnp.asarray(numbers.mask) & ~held)
@@ -137,10 +137,10 @@ def follow(task: Task, numbers: Numbers, last: Foothold) -> Foothold:
         task: The structure of the fit.
         numbers: Its arguments, with the parameters that are held masked and at their
             new values (see `holding`); start values of the others are not used.
-        last: Where to come from. Derivatives do not pass through it.
+        last: The foothold to start from. Derivatives do not pass through it.
     """
     end = _follow(*constant((task, numbers, last)))
-    # A failed point must not spoil, by NaN times zero, the derivatives of others.
+    # A failed point must not make the derivatives of others NaN, by NaN times zero.
     old = holding(numbers, jax.lax.stop_gradient(last.x), jnp.zeros_like(last.at_bound))
     vector = jnp.where(end.success, jnp.asarray(numbers.vector), old.vector)
     sound = dataclasses.replace(numbers, vector=vector)
@@ -155,10 +155,10 @@ def follow_held(
     Args:
         task: The structure of the fit.
         numbers: Its arguments.
-        last: Where to come from.
+        last: The foothold to start from.
         held: Which parameters to hold, shape ``(n,)``.
-        values: Where to hold them, shape ``(n,)`` or ``()``; entries of parameters that
-            are not held are not used.
+        values: Their values, shape ``(n,)`` or ``()``; entries of parameters that are
+            not held are not used.
     """
     x = jnp.where(held, values, last.x)
     return follow(task, holding(numbers, x, held), last)
@@ -167,16 +167,17 @@ def follow_held(
 def attached(
     task: Task, numbers: Numbers, end: Foothold, x: Array | None = None
 ) -> Foothold:
-    """Return a foothold that moves with the numbers of the fit that it is the end of.
+    """Return a foothold with derivatives by the numbers of its fit.
 
     Its parameters, value and gradient have the derivatives of a conditional minimum, by
-    the implicit function theorem; its Hessian, which may be of a point before, none.
+    the implicit function theorem. Its Hessian, which may be that of a previous point,
+    has none.
 
     Args:
         task: The structure of the fit.
         numbers: Its arguments, with the parameters that are held masked and in place.
         end: The foothold.
-        x: Where to differentiate, if not there.
+        x: The point at which to differentiate, if another.
     """
     arrays, structure = eqx.partition((task, numbers), eqx.is_array)
 
@@ -196,20 +197,20 @@ def attached(
 def _moved(structure, arrays, change, end: Foothold, x: Array) -> Foothold:
     """Return the tangent of a foothold."""
     task, numbers = eqx.combine(arrays, structure)
-    nothing = jnp.zeros((), x.dtype)
-    found = task.evaluate(numbers, x)
-    hessian = found.curvature.as_matrix()
+    zero = jnp.zeros((), x.dtype)
+    evaluation = task.evaluate(numbers, x)
+    hessian = evaluation.curvature.as_matrix()
     outcome = Outcome(
         x=x,
         value=end.value,
         gradient=end.gradient,
         hessian=hessian,
-        edm=nothing,
+        edm=zero,
         status=end.status,
         success=end.success,
         num_steps=end.gradients,
-        # What does not matter stays where it is.
-        at_bound=end.at_bound | idle(found.gradient, hessian, numbers.mask),
+        # Parameters without effect keep their values.
+        at_bound=end.at_bound | idle(evaluation.gradient, hessian, numbers.mask),
         newton=jnp.zeros_like(x),
     )
     moved = moves(structure, arrays, change, outcome, None)
@@ -253,28 +254,28 @@ class _Box(eqx.Module):
 
 def _follow(task: Task, numbers: Numbers, last: Foothold) -> Foothold:
     mask = jnp.asarray(numbers.mask)
-    wanted = task.start(numbers)
+    start = task.start(numbers)
     box = _Box.of(numbers, last.x)
-    here = jnp.where(mask, last.x, wanted)
+    held_point = jnp.where(mask, last.x, start)
     moving = mask & ~last.at_bound
-    # Where the minimum moves to, to first order in what is held.
+    # The predicted minimum, to first order in the values of held parameters.
     solve, definite = scaled_solver(last.hessian, moving)
-    shift = solve(last.hessian @ jnp.where(mask, 0, wanted - last.x))
+    shift = solve(last.hessian @ jnp.where(mask, 0, start - last.x))
     shift = shift - _perturbation(solve, last.hessian, moving)
-    x = jnp.where(mask & definite, last.x - shift, here)
+    x = jnp.where(mask & definite, last.x - shift, held_point)
     if box is not None:
         x = jnp.where(mask, box.moved_into(x, last.x), x)
     end = _chord(task, numbers, x, last, solve, definite, box)
 
     def refit() -> Foothold:
-        starts = [end.x, x, here]
+        starts = [end.x, x, held_point]
         if box is not None:
             starts = [jnp.where(mask, box.moved_into(s, last.x), s) for s in starts]
         starts = jnp.stack(starts)
         heights = jax.lax.map(lambda start: task.value(numbers, start), starts)
         best = jnp.argmin(jnp.where(jnp.isfinite(heights), heights, jnp.inf))
-        there = holding(numbers, starts[best], ~mask)
-        outcome, _ = minimise(task, there)
+        conditional = holding(numbers, starts[best], ~mask)
+        outcome, _ = minimise(task, conditional)
         assert outcome.hessian is not None
         return Foothold(
             x=outcome.x,
@@ -283,7 +284,7 @@ def _follow(task: Task, numbers: Numbers, last: Foothold) -> Foothold:
             hessian=outcome.hessian,
             at_bound=outcome.at_bound,
             status=outcome.status,
-            success=value_is_minimal(task, there, outcome),
+            success=value_is_minimal(task, conditional, outcome),
             gradients=end.gradients,
             refitted=jnp.asarray(True),
         )
@@ -292,7 +293,7 @@ def _follow(task: Task, numbers: Numbers, last: Foothold) -> Foothold:
 
 
 def _perturbation(solve, hessian: Array, moving: Array) -> Array:
-    """Return a small step with a part along every direction, most along flat ones."""
+    """Return a small step with components in all directions, most in flat ones."""
     number = jnp.arange(moving.size, dtype=hessian.dtype)
     parts = 0.5 + (number * GOLDEN) % 1
     push = jnp.where(moving, parts * jnp.sqrt(jnp.abs(jnp.diagonal(hessian))), 0)
@@ -309,11 +310,11 @@ class _Chord(eqx.Module):
     edm: Float[Array, ""]
     count: Int[Array, ""]
     going: Bool[Array, ""]
-    good: Bool[Array, ""]
+    converged: Bool[Array, ""]
 
 
 def _chord(task, numbers, x, last: Foothold, solve, definite, box) -> Foothold:
-    """Take Newton steps with a Hessian that stays."""
+    """Take Newton steps with a constant Hessian."""
     mask = jnp.asarray(numbers.mask)
     moving = mask & ~last.at_bound
     slope = value_and_gradient(lambda x: task.value(numbers, x))
@@ -326,12 +327,12 @@ def _chord(task, numbers, x, last: Foothold, solve, definite, box) -> Foothold:
         step = -solve(jnp.where(moving, gradient, 0))
         edm = -0.5 * jnp.vdot(step, jnp.where(moving, gradient, 0))
         usable = all_finite(value, gradient, step)
-        # The slope of what is held is known by the Hessian after the last step. One
-        # from next to a root or a logarithm has columns that are much too large.
-        foretold = jnp.abs(last.hessian @ at.step)
-        seen = OVERSHOOT * jnp.abs(gradient - at.gradient)
+        # The Hessian predicts the slopes of held parameters. One from next to the
+        # singularity of a root or a logarithm has columns that are much too large.
+        predicted_change = jnp.abs(last.hessian @ at.step)
+        largest_change = OVERSHOOT * jnp.abs(gradient - at.gradient)
         slack = SLOPE_GOAL * jnp.abs(gradient)
-        stale = ~mask & (foretold > seen + slack + rounding)
+        stale = ~mask & (predicted_change > largest_change + slack + rounding)
         usable = usable & ((at.count == 0) | ~jnp.any(stale))
         if box is not None:
             same = box.free(x, gradient, mask) == moving
@@ -339,9 +340,9 @@ def _chord(task, numbers, x, last: Foothold, solve, definite, box) -> Foothold:
         done = edm <= EDM_GOAL
         shrinks = edm <= CONTRACTION * at.edm
         close = ~shrinks & (edm <= GOOD_ENOUGH) & (at.edm <= GOOD_ENOUGH)
-        good = usable & (done | close)
-        going = usable & ~good & shrinks & (at.count + 1 < MOST_STEPS)
-        return _Chord(x, step, value, gradient, edm, at.count + 1, going, good)
+        converged = usable & (done | close)
+        going = usable & ~converged & shrinks & (at.count + 1 < MOST_STEPS)
+        return _Chord(x, step, value, gradient, edm, at.count + 1, going, converged)
 
     start = _Chord(
         x=x,
@@ -351,7 +352,7 @@ def _chord(task, numbers, x, last: Foothold, solve, definite, box) -> Foothold:
         edm=jnp.full_like(last.value, jnp.inf),
         count=jnp.asarray(0),
         going=definite & last.success,
-        good=jnp.asarray(False),
+        converged=jnp.asarray(False),
     )
     end = jax.lax.while_loop(lambda at: at.going, advance, start)
     status: Any = RESULTS.successful
@@ -361,8 +362,8 @@ def _chord(task, numbers, x, last: Foothold, solve, definite, box) -> Foothold:
         gradient=end.gradient + last.hessian @ end.step,
         hessian=last.hessian,
         at_bound=last.at_bound,
-        status=RESULTS.where(end.good, status, RESULTS.stalled),
-        success=end.good,
+        status=RESULTS.where(end.converged, status, RESULTS.stalled),
+        success=end.converged,
         gradients=end.count,
         refitted=jnp.asarray(False),
     )

@@ -1,4 +1,4 @@
-"""Parameters to leave out of a fit, by pattern."""
+"""Fixed parameters of a fit, by pattern."""
 
 from types import EllipsisType
 from typing import Any
@@ -17,17 +17,17 @@ from everwillow.statelib import State
 def frozen(
     params: State | AbstractModel, *patterns: Key
 ) -> dict[Key, EllipsisType | Float[Array, "..."]]:
-    """Return the ``fixed`` of `fit` that takes matching parameters out of the problem.
+    """Return the argument ``fixed`` of `fit` for all parameters that match patterns.
 
-    They keep their start values, and are no part of gradients and matrices.
+    They keep their start values, and are not part of gradients and matrices.
 
     Args:
         params: The start values, or the Model that has them.
         patterns: Keys, labels of elements such as ``"gamma[3]"``, or patterns as in
-            `fnmatch`, such as ``"jes_*"``. A name that exists stands for itself.
+            `fnmatch`, such as ``"jes_*"``. An existing name is never a pattern.
 
     Raises:
-        UnknownKeyError: If one means no parameter.
+        UnknownKeyError: If one refers to no parameter.
 
     Example:
         >>> import everwillow as ew
@@ -42,19 +42,19 @@ def frozen(
         )
     layout, vector, _ = ravel_state(state)
     chosen = np.zeros(layout.size, bool)
-    found: dict[Key, Any] = {}
+    fixed: dict[Key, Any] = {}
     for pattern in patterns:
         chosen |= meant_elements(pattern, layout, where="frozen").marks
         if pattern in layout.where:
             # Also an entry without elements, which only its key can name.
-            found[pattern] = ...
+            fixed[pattern] = ...
     for place, key in enumerate(layout.keys):
-        here = layout.elements(place)
-        if chosen[here].all() and here.size:
-            found[key] = ...
-        elif chosen[here].any():
-            found[key] = _some(vector[here], chosen[here], layout.shapes[place])
-    return found
+        elements = layout.elements(place)
+        if chosen[elements].all() and elements.size:
+            fixed[key] = ...
+        elif chosen[elements].any():
+            fixed[key] = _some(vector[elements], chosen[elements], layout.shapes[place])
+    return fixed
 
 
 def _some(values: Any, chosen: np.ndarray, shape: tuple[int, ...]) -> Any:

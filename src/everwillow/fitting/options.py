@@ -41,7 +41,7 @@ class FitOptions(TypedDict, total=False):
 
 
 class RefitOptions(TypedDict, total=False):
-    """The same for functions that repeat a fit: what it had fixed is fixed again.
+    """Options of functions that repeat a fit, with the same fixed parameters.
 
     Attributes:
         bounds: As in `FitOptions`.
@@ -66,12 +66,12 @@ def takes_options(
     instead of ``**options``.
 
     Args:
-        options: What the last parameter of the function, ``**options``, unpacks: a
-            typed dictionary.
+        options: The typed dictionary that the last parameter of the function,
+            ``**options``, unpacks.
 
     Raises:
-        ArgumentTypeError: When the function is called with another keyword; names the
-            nearest one.
+        ArgumentTypeError: When the function is called with another keyword; the message
+            names the nearest valid one.
     """
     return takes_keywords(
         (name, annotation, _DEFAULTS.get(name))

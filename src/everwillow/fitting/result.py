@@ -1,4 +1,4 @@
-"""What a fit returns."""
+"""The result of a fit."""
 
 from collections.abc import Mapping
 from typing import Any, TypeAlias
@@ -23,7 +23,7 @@ from everwillow.statelib import State
 Values: TypeAlias = jax.Array | np.ndarray
 
 
-# Messages name so many parameters.
+# Largest number of parameters that a message names.
 MOST_NAMES = 12
 
 
@@ -34,7 +34,7 @@ _REMARKS = {
 
 
 class FitResult(eqx.Module):
-    """The end of a fit: a pytree of values, with the structure that names them.
+    """The result of a fit: a pytree of values, with the structure that names them.
 
     Vectors and matrices go over the fitted parameters, array leaves ravelled, in State
     order; `labels` names their rows. ``hessian`` is that of -ln L, so its inverse is
@@ -45,24 +45,24 @@ class FitResult(eqx.Module):
             keep the values they were fixed at.
         nll: -ln L at the minimum.
         success: Whether this is a minimum, with a positive definite Hessian.
-        status: How the fit ended; ``RESULTS[result.status]`` is the sentence.
+        status: The status code; ``RESULTS[result.status]`` is its sentence.
         edm: Estimated distance to the minimum, in units of -ln L.
         num_steps: Number of evaluations of our solvers, of steps of others.
-        gradient: Of -ln L at the end, shape ``(free,)``.
-        hessian: Of -ln L at the end, shape ``(free, free)``; None if it was not
+        gradient: Gradient of -ln L at the end, shape ``(free,)``.
+        hessian: Hessian of -ln L at the end, shape ``(free, free)``; None if it was not
             computed (`NewtonCG` beyond 1000 parameters, or 5000 where it is cheap), or
             the likelihood has no derivatives.
         at_bound: Which parameters are held at a bound, shape ``(free,)``.
-        newton: The Newton step that is left, shape ``(free,)``; after `RESULTS.kink`
-            the way across the kink, in the parameters in which the slope jumps.
-        solver_result: What the solver itself returned; None if nothing was free.
-        constraints: Those of the model, for pulls; empty for a plain function.
-        free: Where the fitted parameters are among all.
+        newton: The Newton step at the end, shape ``(free,)``; after `RESULTS.kink` the
+            step across the kink, in the parameters in which the slope jumps.
+        solver_result: The result of the solver itself; None if no parameter was free.
+        constraints: Constraints of the model, for pulls; empty for a plain function.
+        free: The positions of the fitted parameters among all.
         layout: The structure of the parameters.
-        bound_distances: The part of `bound_errors` that was found on the likelihood
-            itself, NaN elsewhere; None where only the quadratic model is known.
-        remark: What else is to be said of the end: which bins expect nothing or less.
-        derivatives: Where the Hessian is from: ``"exact"``; ``"finite differences"`` of
+        bound_distances: The `bound_errors` that are computed from the likelihood
+            itself, NaN elsewhere; None if all are those of the quadratic model.
+        remark: A remark on bins whose expected count is not positive; may be empty.
+        derivatives: The source of the Hessian: ``"exact"``; ``"finite differences"`` of
             gradients, where JAX refuses to differentiate the likelihood twice; or
             ``"none"``, where it has no derivatives, hence no covariance.
     """
@@ -87,10 +87,10 @@ class FitResult(eqx.Module):
 
     @classmethod
     def of(cls, **fields: Any) -> "FitResult":
-        """Make a result of all its fields.
+        """Make a result from all its fields.
 
-        The same as calling the class, without the checks of `equinox.Module`, which
-        take as long as a small fit.
+        This does the same as calling the class, without the checks of
+        `equinox.Module`, which take as long as a small fit.
         """
         result = object.__new__(cls)
         fields.setdefault("remark", "")
@@ -145,11 +145,10 @@ class FitResult(eqx.Module):
 
         The distance :math:`\delta` into the range at which -ln L, minimised over all
         other parameters, has risen by ½, as `everwillow.profile.minos` finds it; the
-        width of the range where it rises by less inside of that.
+        width of the range if it rises by less within it.
 
-        `fit` follows the likelihood with the Hessian of the minimum. Where that does
-        not lead there, and in fits that are parts of other inferences, it is the
-        distance in the quadratic model:
+        `fit` computes it from the likelihood. Where this search fails, and in fits that
+        are parts of other inferences, it is the distance in the quadratic model:
         :math:`|g| \delta + \frac12 S \delta^2 = \frac12` with the Schur complement
         :math:`S = H_{ii} - H_{if} H_{ff}^{-1} H_{fi}` of the parameters f that are not
         at a bound.

@@ -43,7 +43,7 @@ from everwillow.statelib import State
 
 
 Minimise: TypeAlias = Callable[[Task, Numbers], tuple[Outcome, optx.Solution]]
-"""What runs the compiled program of a fit."""
+"""A function that runs the compiled program of a fit."""
 
 # Beyond this many fitted parameters the default is matrix-free: a dense Hessian would
 # take 8 n² bytes (200 MB) and its factorisation n³/3 operations.
@@ -52,16 +52,17 @@ DENSE_LIMIT = 5000
 DOUBLE_BYTES = 8
 
 _DEFAULT = TrustRegionNewton()
-# Packed likelihoods have no curved valleys, and templates that are interpolated in
-# pieces mislead what looks beyond the second order. Their curvature is good from the
-# start, and up to some hundred parameters a Hessian is hardly dearer than a gradient.
+# Packed likelihoods have no curved valleys, and the third derivatives of piecewise
+# interpolations are misleading, so steps are not bent. Their curvature is accurate at
+# the start, and up to some hundred parameters a Hessian costs hardly more than a
+# gradient.
 _STRAIGHT = TrustRegionNewton(bending=False, reach=1e3, chords_beyond=300)
 _MATRIX_FREE = NewtonCG()
 
 
 @dataclasses.dataclass(frozen=True)
 class FitArguments:
-    """The arguments of a fit, completed from a Model where one was given.
+    """The arguments of a fit, completed from a Model if there is one.
 
     Attributes:
         objective: ``objective(params, observation)`` returns -ln L.
@@ -102,12 +103,12 @@ def fit(
         nll_fn: ``nll_fn(params, observation)`` returning -ln L (not -2 ln L), a
             scalar, for the original pytree of parameters; or a Model, whose
             parameters, data, bounds and fixed values are then the defaults.
-        params: State of start values, or the result of a fit, to start where that
-            ended. Python numbers become float arrays.
-        observation: What `nll_fn` gets as its second argument, any pytree of numbers
-            and arrays; if None, the data of a Model. A table (``DataFrame``, structured
-            array) is handed on as a dict of its columns, a series as an array, a
-            dataclass as a pytree of its fields.
+        params: State of start values, or the result of a fit, to start from its end.
+            Python numbers become float arrays.
+        observation: The second argument of `nll_fn`, any pytree of numbers and arrays;
+            if None, the data of a Model. A table (``DataFrame``, structured array) is
+            passed on as a dict of its columns, a series as an array, a dataclass as a
+            pytree of its fields.
         fixed: Parameters that are not fitted: key to value, or to ``...`` for the
             start value. Entries that are None stay free.
         bounds: For each bounded parameter an `Interval`, which the solver honours
@@ -128,8 +129,8 @@ def fit(
             observation holds text or other things that are no numbers.
         UnknownKeyError: If `fixed` or `bounds` name a parameter that does not exist.
         ArgumentValueError: If a start value is outside its bounds, or data are masked.
-        FitError: If no minimum was found and `throw` is True; its ``result`` has what
-            was reached.
+        FitError: If no minimum was found and `throw` is True; its ``result`` is that of
+            the failed fit.
 
     Example:
         >>> import everwillow as ew
@@ -154,15 +155,15 @@ def solve_task(
     distances: bool = True,
     minimise: Minimise = programs.run,
 ) -> FitResult:
-    """Minimise what was prepared, and give the outcome its names.
+    """Minimise a prepared task, and return the result with names.
 
     Args:
         task: The structure of the fit.
         numbers: Its arguments.
-        constraints: Those of the model.
+        constraints: Constraints of the model.
         throw: Whether to raise where there is no minimum.
-        distances: Whether to find `FitResult.bound_distances`, which are a program of
-            their own.
+        distances: Whether to find `FitResult.bound_distances`, which take another
+            program.
         minimise: Runs the compiled program.
     """
     if np.any(numbers.mask):
@@ -183,7 +184,7 @@ def _solved(
     minimise: Minimise,
     distances: bool,
 ) -> FitResult:
-    """Minimise, find one-sided errors, and remark on bins that expect nothing."""
+    """Minimise, find one-sided errors, and remark on bins without expected count."""
     outcome, solution = minimise(task, numbers)
     sides = bound_distances(task, numbers, outcome) if distances else None
     result = assemble(task.layout, numbers, outcome, solution, constraints, sides)
@@ -196,7 +197,7 @@ def _from_feasible_start(
     result: FitResult,
     solve: Callable[[Task, Numbers, Mapping[Key, Any]], FitResult],
 ) -> FitResult:
-    """Fit once more, from where all bins expect something, if there is such a place."""
+    """Fit once more, from start values at which all bins have a likelihood, if any."""
     start = feasible_start(task, numbers)
     if start is None:
         return result
@@ -211,10 +212,10 @@ def _from_feasible_start(
 
 
 def with_remark(task: Task, numbers: Numbers, result: FitResult) -> FitResult:
-    """Return a result that names the bins of its Model that expect nothing or less.
+    """Return a result that names the bins of its Model without positive expected count.
 
-    At the edge of positivity its value is made that of the data, without the few events
-    in empty bins that led there.
+    At the edge of positivity its value is evaluated again for the data, without the few
+    events that the fit added to empty bins.
     """
     if is_traced(result.success) or np.ndim(result.success):
         return result
@@ -236,13 +237,13 @@ def with_remark(task: Task, numbers: Numbers, result: FitResult) -> FitResult:
 
 
 def _checked(result: FitResult) -> FitResult:
-    """Return a result, or raise where it is no minimum, now or as traced code runs."""
+    """Return a result, or raise if it is no minimum, in traced code at run time."""
     if not is_traced(result.success):
-        # Looking a method up on a Module costs as much as a small fit.
+        # Looking up a method of a Module costs as much as a small fit.
         return result if np.all(result.success) else result.check()
     if mesh_axes(result.success):
         return result  # One of a batch of fits, as under `jax.vmap`.
-    # Every number carries the error: compiled code drops what nobody uses.
+    # Every number carries the error, as compiled code drops unused ones.
     numbers, rest = eqx.partition(result, eqx.is_inexact_array)
     failed = _unless_batched(~jnp.asarray(result.success))
     numbers = result.status.error_if(numbers, failed)
@@ -251,9 +252,9 @@ def _checked(result: FitResult) -> FitResult:
 
 @jax.custom_batching.custom_vmap
 def _unless_batched(failed):
-    """Return whether a fit failed that is not one of a batch.
+    """Return whether a fit outside of a batch failed.
 
-    In a batch every lane carries its own status, and none may stop the others.
+    In a batch every lane has its own status, and none may stop the others.
     """
     return failed
 
@@ -288,7 +289,7 @@ def resolve(
     constraints: Mapping[Key, Any] = {}
     if isinstance(params, FitResult):
         params = _reached(params)
-    # What a function closes over has derivatives as an argument only.
+    # Values that a function closes over have derivatives only as arguments.
     nll_fn = opened(nll_fn)
     if isinstance(nll_fn, AbstractModel):
         params = nll_fn.state if params is None else params
@@ -296,9 +297,9 @@ def resolve(
             observation = nll_fn.observation
         else:
             nll_fn.check_observation(observation)
-        more = check_mapping(bounds, "bounds")
-        # A table stays one, which costs less than a thousand entries.
-        bounds = {**nll_fn.bounds, **more} if more else nll_fn.bounds
+        own_bounds = check_mapping(bounds, "bounds")
+        # A table is kept, as it costs less than a thousand entries.
+        bounds = {**nll_fn.bounds, **own_bounds} if own_bounds else nll_fn.bounds
         fixed = {**nll_fn.fixed, **check_mapping(fixed, "fixed")}
         constraints = nll_fn.constraints
         nll_fn = nll_fn.bare
@@ -316,7 +317,7 @@ def resolve(
 
 
 def _reached(result: FitResult) -> State:
-    """Return where a fit ended, to start another one there."""
+    """Return the end of a fit as start of another one."""
     if np.ndim(result.success):
         raise ArgumentValueError(
             "params: got the result of a batch of fits, and a fit starts from one. "
@@ -330,7 +331,7 @@ def prepare_task(
     solver: optx.AbstractMinimiser | None = None,
     max_steps: int = 256,
 ) -> tuple[Task, Numbers]:
-    """Check everything, and separate the structure of a fit from its numbers.
+    """Check the arguments, and separate the structure of a fit from its numbers.
 
     Args:
         arguments: From `resolve`.
@@ -379,7 +380,7 @@ def assemble(
     constraints: Mapping[Key, Any],
     sides: Any = None,
 ) -> FitResult:
-    """Give the flat outcome its names back, and what `bound_distances` found."""
+    """Return the result of a flat outcome and of `bound_distances`, with names."""
     keep = np.nonzero(np.asarray(numbers.mask))[0]
     index = np.asarray(numbers.index)
     if is_traced(outcome):
@@ -423,7 +424,7 @@ def _placed(numbers: tuple[Any, Any, Any]) -> Any:
 
 
 def evaluate_at(task: Task, numbers: Numbers) -> Any:
-    """Return -ln L at the values given."""
+    """Return -ln L at the start values."""
     return task.value(numbers, task.start(numbers))
 
 

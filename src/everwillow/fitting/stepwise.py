@@ -1,4 +1,4 @@
-"""`ifit`: the fit of `fit`, one step at a time under the eyes of the caller."""
+"""`ifit`: the fit of `fit`, step by step, with callbacks and checkpoints."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -42,13 +42,13 @@ from everwillow.statelib import State
 
 
 class Progress(eqx.Module):
-    """Where a fit stands between two steps.
+    """The state of a fit between two steps.
 
     Attributes:
         y: The solver's point, in its coordinates, shape ``(n,)``.
         state: The solver's state.
-        going: Whether it wants another step.
-        result: Why it does not.
+        going: Whether another step follows.
+        result: The reason if not.
     """
 
     y: Float[Array, " n"]
@@ -72,9 +72,9 @@ def ifit(
 ) -> FitResult:
     """Minimise like `fit`, step by step, with callbacks and checkpoints.
 
-    For long fits and for looking on. A step costs a millisecond more than inside
-    `fit`; what is compiled is one step, once, for any start values, data, fixed values
-    and bounds. It runs on the host, so not inside `jax.jit`, `jax.vmap` or `jax.grad`.
+    For long fits, and to watch a fit. A step costs a millisecond more than inside
+    `fit`; one step is compiled, once, for any start values, data, fixed values and
+    bounds. It runs on the host, so not inside `jax.jit`, `jax.vmap` or `jax.grad`.
 
     Args:
         nll_fn: As for `fit`.
@@ -95,16 +95,16 @@ def ifit(
             process was killed or a callback raised, continues with the next step and
             ends with the identical result; after the end it returns that result at
             once. A larger `max_steps` continues a fit that had too few. Code is not
-            compared: who changes what `nll_fn` computes has to delete the directory.
+            compared: delete the directory after a change of what `nll_fn` computes.
 
     Returns:
         The best fit, as from `fit`.
 
     Raises:
-        CheckpointError: If the checkpoint is damaged or belongs to another fit; says
-            what differs.
+        CheckpointError: If the checkpoint is damaged or belongs to another fit; the
+            message names the differences.
         ArgumentTypeError: If an argument has the wrong type or is traced by JAX.
-        EverwillowError: What else `fit` raises.
+        EverwillowError: As `fit`.
 
     Example:
         >>> import everwillow as ew
@@ -164,8 +164,8 @@ def _iterate(
     _, static = programs.split(progress)
     while bool(progress.going) and count < max_steps:
         arrays, x = programs.call(advance, task, numbers, progress)
-        # What is no array stays the very object it was, as that is what the compiled
-        # step is known by.
+        # Leaves that are no arrays stay the same objects, as the compiled step is
+        # cached by their identity.
         progress = programs.join(arrays, static)
         count += 1
         if file is not None:
@@ -176,7 +176,7 @@ def _iterate(
 
 
 def _point(task: Task, numbers: Numbers, x: Array) -> State:
-    """Return all parameters in physical units, given those the solver sees."""
+    """Return all parameters in physical units, from those of the solver."""
     vector = np.array(numbers.vector)
     vector[np.asarray(numbers.index)] = np.asarray(x)
     return task.layout.state(vector, numbers.others)
@@ -225,7 +225,7 @@ def advance(
 def finish(
     task: Task, numbers: Numbers, progress: Progress, count: Array
 ) -> tuple[Outcome, optx.Solution]:
-    """Judge the end of a fit."""
+    """Return the outcome of a fit."""
     result = optx.RESULTS.where(
         progress.going, optx.RESULTS.nonlinear_max_steps_reached, progress.result
     )
@@ -254,7 +254,7 @@ def _function(y: Array, args: tuple[Task, Numbers]) -> tuple[Array, None]:
 def _judged(
     task: Task, numbers: Numbers, y: Array, new_y: Array, state: Any
 ) -> Progress:
-    """Ask the solver whether to go on."""
+    """Return the progress, with the solver's decision whether to go on."""
     stop, result = task.solver.terminate(
         _function, y, (task, numbers), solver_options(task, numbers), state, frozenset()
     )
@@ -264,7 +264,7 @@ def _judged(
 
 
 def _without_weak_types(progress: Progress) -> Progress:
-    """Give all arrays the types that they have when they come back from a file."""
+    """Give all arrays the types that they have after loading from a file."""
 
     def convert(leaf: Any) -> Any:
         if not eqx.is_array(leaf) or jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
@@ -286,15 +286,15 @@ def _refuse_tracers(nll_fn: Any, *trees: Any) -> None:
 
 
 def _check_callbacks(callbacks: Any) -> tuple[Callback, ...]:
-    if isinstance(callbacks, Iterable):
-        callbacks = tuple(callbacks)
-        if all(map(callable, callbacks)):
-            return callbacks
-        wrong = next(c for c in callbacks if not callable(c))
+    if not isinstance(callbacks, Iterable):
         raise ArgumentTypeError(
-            f"callbacks: expected functions, got {type(wrong).__name__}."
+            f"callbacks: expected a list of functions, got {type(callbacks).__name__}. "
+            f"Write callbacks=[...] also for a single one."
         )
-    raise ArgumentTypeError(
-        f"callbacks: expected a list of functions, got {type(callbacks).__name__}. "
-        f"Write callbacks=[...] also for a single one."
-    )
+    callbacks = tuple(callbacks)
+    for callback in callbacks:
+        if not callable(callback):
+            raise ArgumentTypeError(
+                f"callbacks: expected functions, got {type(callback).__name__}."
+            )
+    return callbacks
