@@ -20,7 +20,7 @@ from everwillow.likelihood.templates.dense import DenseResponses
 from everwillow.likelihood.templates.lists import ListedResponses
 from everwillow.likelihood.templates.partition import (
     best_partition,
-    partition,
+    partition_by_runs,
     runs,
     size_classes,
     work,
@@ -77,7 +77,7 @@ def test_blocks_have_every_bin_once_and_every_effect(length):
     total, count = 50, 40
     bin_, systematic = pairs(total)
     edges = runs(np.array([0, 7, 30, total]), length)
-    found = partition(bin_, systematic, edges, count=count, slots=2)
+    found = partition_by_runs(bin_, systematic, edges, count=count, slots=2)
     assert len(found.classes) <= 3
     seen, known = [], set()
     for part in found.classes:

@@ -16,7 +16,7 @@ import pytest
 import everwillow as ew
 from everwillow.likelihood.templates.arrays import Rows, entries
 from everwillow.likelihood.templates.blocks import pack_blocks
-from everwillow.likelihood.templates.partition import partition, runs
+from everwillow.likelihood.templates.partition import partition_by_runs, runs
 from everwillow.likelihood.templates.responses import smooth_absolute, smooth_sign
 from everwillow.models.templates import TemplateBuilder, TemplateModel
 from everwillow.models.templates.likelihood.regularisation import Curvature
@@ -217,7 +217,7 @@ def in_blocks(dense, length):
     rows = Rows(spec.templates, bins)
     place, systematic, _, _ = entries(spec.responses, rows)
     edges = runs(np.array([0, 3, bins.stop]), length)
-    found = partition(
+    found = partition_by_runs(
         place // rows.slots,
         systematic,
         edges,

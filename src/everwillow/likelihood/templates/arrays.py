@@ -1,8 +1,8 @@
 """The arrays that the templates of a fit are packed into.
 
-Every bin has equally many *slots*, one for each process that contributes there and
-empty ones to fill up; a slot of a bin is a *row* of the responses. Names of processes
-and parameters do not appear here.
+Every bin has equally many *slots*, one for each process that contributes there, padded
+with empty ones; a slot of a bin is a *row* of the responses. Names of processes and
+parameters do not appear here.
 """
 
 from collections.abc import Callable
@@ -24,9 +24,9 @@ class TemplateArrays(eqx.Module):
         regular: Whether every bin has all processes, in their order.
         nominal: Nominal yields, 0 in empty slots.
         process: The process of each slot.
-        baseline: What scales responses that are added to the yields: the rates at the
-            nominal parameters; None where responses are exponents.
-        responses: What systematics do.
+        baseline: The rates at the nominal parameters, which scale responses that are
+            added to the yields; None where responses are exponents.
+        responses: The responses to systematics.
     """
 
     first: int = eqx.field(static=True)
@@ -48,7 +48,7 @@ class TemplateArrays(eqx.Module):
     ) -> Float[Array, "processes bins"]:
         """Return rows by process, 0 for those that a bin does not have.
 
-        Empty slots count for some process, so they have to be 0, as `yields` has them.
+        Empty slots are assigned to some process, so they have to be 0, as in `yields`.
         """
         if self.regular:
             return rows.T
@@ -61,7 +61,7 @@ class TemplateArrays(eqx.Module):
         return self.baseline is None
 
     def strength(self, yields: Float[Array, "bins slots"]) -> Array:
-        """Return what responses are multiplied by, to first order."""
+        """Return the factors of responses in the yields, to first order."""
         return yields if self.baseline is None else jnp.asarray(self.baseline)
 
     def deformed(self, theta: Float[Array, " k"]) -> Float[Array, "bins slots"]:
@@ -72,7 +72,7 @@ class TemplateArrays(eqx.Module):
     def yields(
         self, rates: Float[Array, "bins slots"], theta: Float[Array, " k"]
     ) -> Float[Array, "bins slots"]:
-        """Return what is expected in every slot, given the rates of the slots."""
+        """Return the expected yields of all slots, given their rates."""
         scaled = self.deformed(theta) * rates
         if self.baseline is None:
             return scaled
@@ -84,18 +84,18 @@ class Rows:
 
     Attributes:
         slots: Number of slots of a bin.
-        mine: Which rows these bins have.
-        place: Their places among the slots, all bins flattened.
+        selected: Which rows of `Templates` are in these bins.
+        place: The places of these rows among the slots, all bins flattened.
     """
 
     def __init__(self, templates: Templates, bins: slice) -> None:
-        self.mine = (templates.bin >= bins.start) & (templates.bin < bins.stop)
+        self.selected = (templates.bin >= bins.start) & (templates.bin < bins.stop)
         self.bins = bins
-        own = templates.bin[self.mine] - bins.start
-        counts = np.bincount(own, minlength=bins.stop - bins.start)
+        bin_ = templates.bin[self.selected] - bins.start
+        counts = np.bincount(bin_, minlength=bins.stop - bins.start)
         self.slots = max(1, int(counts.max(initial=0)))
         first = np.concatenate([[0], np.cumsum(counts)[:-1]])
-        self.place = own * self.slots + np.arange(own.size) - first[own]
+        self.place = bin_ * self.slots + np.arange(bin_.size) - first[bin_]
 
     def complete(self, process: np.ndarray, processes: int) -> bool:
         """Return whether every bin has all processes, in their order."""
@@ -106,7 +106,7 @@ class Rows:
         """Return one number a row as ``(bins, slots)``, 0 in empty slots."""
         size = self.bins.stop - self.bins.start
         out = np.zeros(size * self.slots, values.dtype)
-        out[self.place] = values[self.mine]
+        out[self.place] = values[self.selected]
         return out.reshape(size, self.slots)
 
 
@@ -122,14 +122,14 @@ def pack_templates(
     """Put the templates of some bins into arrays.
 
     Args:
-        templates: Of all bins.
-        responses: Of all systematics.
-        bins: Which bins.
+        templates: Templates of all bins.
+        responses: Responses to all systematics.
+        bins: The bins to pack.
         processes: Number of processes.
         baseline: Rates at the nominal parameters if responses are added, else None.
-        pack: How to keep the responses: `pack_dense`, `pack_lists` of
-            `everwillow.likelihood.templates.lists`, or one that chooses, see
-            `everwillow.likelihood.templates.blocks`.
+        pack: The function that stores the responses: `pack_dense`, `pack_lists` of
+            `everwillow.likelihood.templates.lists`, or `pack_best` of
+            `everwillow.likelihood.templates.blocks`, which chooses the form.
     """
     rows = Rows(templates, bins)
     process = rows.spread(templates.process.astype(np.int32))
@@ -151,17 +151,17 @@ def pack_templates(
 
 def entries(responses: Responses, rows: Rows) -> tuple[np.ndarray, ...]:
     """Return place, systematic, average and half of the responses of some bins."""
-    place = np.full(rows.mine.size, -1)
-    place[rows.mine] = rows.place
+    place = np.full(rows.selected.size, -1)
+    place[rows.selected] = rows.place
     systematic = responses.systematic
     where = place[responses.row]
     half = responses.half
     if half is None:
         half = np.zeros_like(responses.average)
-    if np.all(rows.mine):
+    if np.all(rows.selected):
         return where, systematic, responses.average, half
-    here = where >= 0
-    return where[here], systematic[here], responses.average[here], half[here]
+    inside = where >= 0
+    return where[inside], systematic[inside], responses.average[inside], half[inside]
 
 
 def asymmetric(responses: Responses) -> np.ndarray:

@@ -20,8 +20,8 @@ from everwillow.likelihood.templates.spec import Responses
 class DenseResponses(AbstractResponses):
     """All responses written out.
 
-    Systematics come first, as products of two such matrices are fastest along their
-    last axis.
+    Systematics are the first axis, as products of two such matrices are fastest along
+    their last axis.
 
     Attributes:
         average: Mean of the responses up and down.
@@ -34,10 +34,10 @@ class DenseResponses(AbstractResponses):
 
     def apply(self, linear: Array, curved: Array) -> Float[Array, "bins slots"]:
         """Return ``average @ linear + half @ curved``."""
-        found = jnp.tensordot(linear, self.average, 1)
+        straight = jnp.tensordot(linear, self.average, 1)
         if not self.curved.size:
-            return found
-        return found + jnp.tensordot(curved, self.half, 1)
+            return straight
+        return straight + jnp.tensordot(curved, self.half, 1)
 
     def apply_transposed(self, rows: Float[Array, "bins slots"]) -> tuple[Array, Array]:
         """Return the rows summed with ``average`` and with ``half`` as weights."""
@@ -61,7 +61,7 @@ class DenseResponses(AbstractResponses):
 
 
 def pack_dense(responses: Responses, rows: Rows) -> DenseResponses:
-    """Write the responses of some bins out."""
+    """Store the responses of some bins as one matrix."""
     place, systematic, average, half = entries(responses, rows)
     size = rows.bins.stop - rows.bins.start
     count = responses.count
@@ -71,8 +71,8 @@ def pack_dense(responses: Responses, rows: Rows) -> DenseResponses:
     column = np.full(count, -1)
     column[curved] = np.arange(curved.size)
     bent = np.zeros((curved.size, size * rows.slots))
-    here = column[systematic] >= 0
-    bent[column[systematic[here]], place[here]] = half[here]
+    is_curved = column[systematic] >= 0
+    bent[column[systematic[is_curved]], place[is_curved]] = half[is_curved]
     shape = (size, rows.slots)
     return DenseResponses(
         # On the device once, not at every call.

@@ -1,8 +1,8 @@
-"""Responses kept as a list of those that exist, for very many systematics.
+"""Responses stored as a list of the nonzero ones, for very many systematics.
 
-The list is stored twice, by row and by systematic, each cut into pieces of equally many
-entries that belong together: a piece is summed without scattering, and only one number
-a piece is added to its row or systematic.
+The list is stored twice, sorted by row and by systematic. Each is cut into pieces of
+equally many entries of one row or systematic: a piece is summed without scattering, and
+only its sum is scattered.
 """
 
 from typing import Any, final
@@ -25,7 +25,7 @@ from everwillow.likelihood.templates.responses import (
 from everwillow.likelihood.templates.spec import Responses
 
 
-# Pieces are not longer: what fills up the last one of each row is wasted.
+# Longest piece; the padding of the last piece of each row is wasted.
 _LONGEST = 32
 
 
@@ -37,8 +37,8 @@ class Pieces(eqx.Module):
         rows: Number of its rows.
         columns: Number of its columns.
         row: The row of each piece, ascending.
-        column: The columns of its entries, `columns` where filled up.
-        value: Its entries, 0 where filled up.
+        column: The columns of its entries, padded with `columns`.
+        value: Its entries, padded with 0.
     """
 
     rows: int = eqx.field(static=True)
@@ -88,7 +88,7 @@ class Pieces(eqx.Module):
         return np.searchsorted(np.asarray(self.row), row)
 
     def piece(self, number: Int[Array, " n"]) -> tuple[Array, Array, Array]:
-        """Return rows, columns and entries of pieces, filled up after the last one."""
+        """Return rows, columns and entries of pieces, padded after the last one."""
         take = {"mode": "fill", "fill_value": self.rows}
         row = self.row.at[number].get(**take)
         column = self.column.at[number].get(mode="fill", fill_value=self.columns)
@@ -104,15 +104,15 @@ class Pieces(eqx.Module):
 
 
 class Chunks(eqx.Module):
-    """Blocks of bins of which a Hessian is the sum, all of one size.
+    """Blocks of bins, all of one size, whose Hessians are added.
 
     Attributes:
-        bins: The bins of each; the number of all bins where filled up.
-        which: The systematics of each; the number of all where filled up.
-        first: The first piece of each, of all responses.
-        first_half: The same of the asymmetric parts.
-        pieces: The most pieces of a block.
-        half_pieces: The same of the asymmetric parts.
+        bins: The bins of each, padded with the number of all bins.
+        which: The systematics of each, padded with the number of all.
+        first: The first piece of each among those of all responses.
+        first_half: The first piece of each among those of the asymmetric parts.
+        pieces: The largest number of pieces of a block.
+        half_pieces: The same for the asymmetric parts.
     """
 
     bins: Int[Array, "blocks bins"]
@@ -146,10 +146,10 @@ class ListedResponses(AbstractResponses):
 
     def apply(self, linear: Array, curved: Array) -> Float[Array, "bins slots"]:
         """Return ``average @ linear + half @ curved``."""
-        found = self.average @ linear
+        responses = self.average @ linear
         if self.curved.size:
-            found = found + self.half @ curved
-        return found.reshape(-1, self.slots)
+            responses = responses + self.half @ curved
+        return responses.reshape(-1, self.slots)
 
     def apply_transposed(self, rows: Float[Array, "bins slots"]) -> tuple[Array, Array]:
         """Return the rows summed with ``average`` and with ``half`` as weights."""
@@ -160,52 +160,52 @@ class ListedResponses(AbstractResponses):
     def squared(self, theta: Array, rows: Array) -> Float[Array, " k"]:
         """Return the squared derivatives of the responses, summed over rows.
 
-        Mixed terms of the two parts of asymmetric ones are left out, as the sum only
-        steers.
+        Mixed terms of the two parts of asymmetric ones are left out, as the sum is only
+        used as a preconditioner.
         """
-        found = self.average_back.squares(rows.ravel())
+        sums = self.average_back.squares(rows.ravel())
         if not self.curved.size:
-            return found
+            return sums
         slope = smooth_absolute(theta[self.curved])[1]
         extra = slope**2 * self.half_back.squares(rows.ravel())
-        return found.at[self.curved].add(extra)
+        return sums.at[self.curved].add(extra)
 
     def over_blocks(self, theta: Array, local: LocalHessian, extra: int) -> Any:
         """Return matrices that are sums over bins, made a few bins at a time."""
         slope = smooth_absolute(theta[self.curved])[1]
-        found = None
+        matrices = None
         for part in self.chunks:
-            found = scatter_blocks(
+            matrices = scatter_blocks(
                 (part.bins, part.which, part.first, part.first_half),
                 lambda block, part=part: local(
                     self._columns(block, part, slope), block[0]
                 ),
                 part.which,
                 (self.average.columns, extra),
-                found,
+                matrices,
             )
-        return mirrored(found)
+        return mirrored(matrices)
 
     def _columns(
         self, block: tuple[Array, ...], part: Chunks, slope: Array
     ) -> Float[Array, "k bins slots"]:
-        """Write the derivatives of the responses of one block out."""
+        """Return the derivatives of the responses of one block, as a matrix."""
         bins, which, first, first_half = block
         count, (size,) = self.average.columns, which.shape
-        # Where each systematic is in the block. What fills up pieces has no value.
+        # The column of each systematic in the block. Padding of pieces has the value 0.
         column = jnp.full(count + 1, size, which.dtype)
         column = column.at[which].set(jnp.arange(size, dtype=which.dtype))
         origin, shape = bins[0] * self.slots, (bins.shape[0], self.slots)
         out = jnp.zeros((size, shape[0] * shape[1]), slope.dtype)
-        row, found, value = self.average.piece(_from(first, part.pieces))
-        out = out.at[column[found], row[:, None] - origin].add(value, mode="drop")
+        row, number, value = self.average.piece(_from(first, part.pieces))
+        out = out.at[column[number], row[:, None] - origin].add(value, mode="drop")
         if self.curved.size:
             pieces = _from(first_half, part.half_pieces)
-            row, found, value = self.half.piece(pieces)
-            value = value * jnp.append(slope, 0)[found]
+            row, number, value = self.half.piece(pieces)
+            value = value * jnp.append(slope, 0)[number]
             curved = jnp.asarray(np.append(self.curved, np.int32(count)))
-            found = column[curved[found]]
-            out = out.at[found, row[:, None] - origin].add(value, mode="drop")
+            number = column[curved[number]]
+            out = out.at[number, row[:, None] - origin].add(value, mode="drop")
         return out.reshape(size, *shape)
 
 
@@ -239,7 +239,7 @@ def pack_lists(responses: Responses, rows: Rows) -> ListedResponses:
         np.array([0, rows.bins.stop - rows.bins.start]),
         count=count,
         slots=rows.slots,
-        whole=True,
+        as_one_channel=True,
     )
     return ListedResponses(
         average=average,
@@ -255,7 +255,7 @@ def pack_lists(responses: Responses, rows: Rows) -> ListedResponses:
 
 
 def _chunks(part: Blocks, average: Pieces, half: Pieces, slots: int) -> Chunks:
-    """Find the pieces of blocks of bins, each of which is a run."""
+    """Find the pieces of blocks of bins, each of which is a run of bins."""
     begin = part.bins[:, 0].astype(np.int64) * slots
     end = begin + part.bins.shape[1] * slots
     first, first_half = average.first(begin), half.first(begin)

@@ -13,15 +13,17 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 
-# Nanoseconds on one core: to add a number to a place in a matrix, and to multiply two
-# numbers in a product of matrices. Only their ratio matters.
+# Nanoseconds on one core, of scattering a number into a matrix, and of a multiplication
+# in a product of matrices. Only their ratio matters.
 _ADD, _MULTIPLY = 6.0, 0.05
-# The most classes, and what one more has to save.
+# Largest number of classes, and the factor by which each further one must reduce the
+# cost.
 _CLASSES, _SAVING = 3, 0.9
-# Lengths of runs that are tried, and places at which classes may be told apart.
+# Lengths of runs that are tried, and number of positions at which classes may be
+# divided.
 LENGTHS = (256, 64, 16, 4, 1)
 _CUTS = 24
-# What a table of runs and systematics may have of entries.
+# Largest number of entries of a table of runs and systematics.
 _ROOM = 2**28
 
 
@@ -29,8 +31,8 @@ class Blocks(NamedTuple):
     """Blocks of one size.
 
     Attributes:
-        bins: Their bins; the number of all bins where filled up.
-        which: Their systematics, ascending; the number of all where filled up.
+        bins: Their bins, padded with the number of all bins.
+        which: Their systematics, ascending, padded with the number of all.
     """
 
     bins: Int[np.ndarray, "blocks bins"]
@@ -42,8 +44,8 @@ class Partition(NamedTuple):
 
     Attributes:
         classes: Blocks of equal sizes.
-        work: What a Hessian costs, see `work`.
-        stored: How many numbers the blocks have, for each slot of a bin.
+        work: Cost of a Hessian, see `work`.
+        stored: Number of responses in the blocks, for each slot of a bin.
     """
 
     classes: tuple[Blocks, ...]
@@ -52,11 +54,11 @@ class Partition(NamedTuple):
 
 
 def work(systematics: int, bins: int, slots: int) -> float:
-    """Return what the share of a block in the Hessian costs, in nanoseconds."""
+    """Return the cost of the part of a Hessian of one block, in nanoseconds."""
     return systematics**2 * (_ADD + _MULTIPLY * bins * (slots + 2))
 
 
-def partition(
+def partition_by_runs(
     bin_: Int[np.ndarray, " entries"],
     systematic: Int[np.ndarray, " entries"],
     edges: Int[np.ndarray, " groups+1"],
@@ -99,7 +101,7 @@ def best_partition(
     *,
     count: int,
     slots: int,
-    whole: bool = False,
+    as_one_channel: bool = False,
 ) -> Partition:
     """Return the partition whose Hessian costs least.
 
@@ -111,23 +113,25 @@ def best_partition(
         edges: Where channels start, and the number of bins.
         count: Number of systematics.
         slots: Slots of a bin.
-        whole: Whether to cut all bins as if they were one channel, always.
+        as_one_channel: Whether to cut all bins into runs as if they were one channel.
     """
     total = edges[-1]
     longest = int(np.diff(edges).max())
-    if whole:
+    if as_one_channel:
         edges, longest = np.array([0, total]), int(min(total, LENGTHS[0]))
-    tried = [longest, *(length for length in LENGTHS if length < longest)]
-    tried = [n for n in tried if count * (total / n + edges.size) <= _ROOM] or tried[:1]
-    found = (
-        partition(bin_, systematic, runs(edges, n), count=count, slots=slots)
-        for n in tried
+    lengths = [longest, *(length for length in LENGTHS if length < longest)]
+    lengths = [
+        n for n in lengths if count * (total / n + edges.size) <= _ROOM
+    ] or lengths[:1]
+    partitions = (
+        partition_by_runs(bin_, systematic, runs(edges, n), count=count, slots=slots)
+        for n in lengths
     )
-    return min(found, key=lambda partition: partition.work)
+    return min(partitions, key=lambda partition: partition.work)
 
 
 def runs(edges: Int[np.ndarray, " n+1"], length: int) -> Int[np.ndarray, " m+1"]:
-    """Cut every run into some that are not longer than a length."""
+    """Cut every run into runs of at most a length."""
     starts = [
         np.arange(low, high, length) for low, high in itertools.pairwise(edges.tolist())
     ]
@@ -139,11 +143,11 @@ def size_classes(
     bins: Int[np.ndarray, " blocks"],
     slots: int,
 ) -> list[Int[np.ndarray, " some"]]:
-    """Put blocks into classes such that filling them up costs little.
+    """Divide blocks into classes such that padding costs little.
 
     Args:
-        systematics: How many each block has.
-        bins: How many each block has.
+        systematics: Number of systematics of each block.
+        bins: Number of bins of each block.
         slots: Slots of a bin.
     """
     order = np.lexsort((bins, systematics))
@@ -159,12 +163,12 @@ def size_classes(
     for number in range(1, _CLASSES):
         inner = itertools.combinations(cuts[1:-1].tolist(), number)
         divided = ((0, *middle, order.size) for middle in inner)
-        found = min(
+        cheapest = min(
             ((sum(cost[p] for p in itertools.pairwise(c)), c) for c in divided),
             default=(np.inf, best),
         )
-        if found[0] < _SAVING * least:
-            least, best = found
+        if cheapest[0] < _SAVING * least:
+            least, best = cheapest
     return [np.sort(order[low:high]) for low, high in itertools.pairwise(best)]
 
 
@@ -174,7 +178,7 @@ def _blocks(
     widths: Int[np.ndarray, " blocks"],
     total: int,
 ) -> Blocks:
-    """Fill blocks up to one size."""
+    """Pad blocks to one size."""
     count = touched.shape[1]
     block, systematic = np.nonzero(touched)
     sizes = touched.sum(1)

@@ -1,7 +1,7 @@
-"""Products with the Hessian of a template likelihood, which is never written out.
+"""Products with the Hessian of a template likelihood, without the matrix.
 
-The formula is that of `everwillow.likelihood.templates.hessian`, applied to a vector
-from the right: a product costs twice the evaluation of the responses.
+The formula is that of `everwillow.likelihood.templates.hessian_matrix`, applied to a
+vector: a product costs twice the evaluation of the responses.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ class Linearised(NamedTuple):
 
     Attributes:
         jvp: Derivatives of the rates along a move of the parameters.
-        vjp: The transposed, from slots to parameters.
+        vjp: The transpose, from slots to parameters.
         hvp: Product of the second derivatives of the rates, weighted by slot, with a
             move.
     """
@@ -67,9 +67,9 @@ class ChainRule(NamedTuple):
     """Derivatives of functions of the yields by the parameters, to second order.
 
     Attributes:
-        jvp: From a move of the parameters to those of the responses and the yields.
-        vjp: From first derivatives by the yields to those by the parameters.
-        hvp: The same of second derivatives along a move, given what `jvp` made of it.
+        jvp: Maps a move of the parameters to those of the responses and the yields.
+        vjp: Maps first derivatives by the yields to those by the parameters.
+        hvp: Maps second derivatives along a move likewise, given the result of `jvp`.
     """
 
     jvp: Callable[[Array], tuple[Array, Array]]
@@ -89,7 +89,7 @@ def chain_rule(
     Args:
         arrays: The templates.
         gradient: First derivatives by the yields of every slot.
-        yields: Those, at nominal β.
+        yields: The yields of every slot, at nominal β.
         rates: The rates that multiply the templates.
         theta: The systematics.
     """
@@ -133,11 +133,11 @@ def profiled_products(
 
     def product(move):
         along, moved = rule.jvp(move)
-        whole = _answer(profile, jnp.sum(profile.yield_slope * moved, 1))
-        rows = profile.yield_slope * whole[:, None]
+        slope_change = _slope_response(profile, jnp.sum(profile.yield_slope * moved, 1))
+        rows = profile.yield_slope * slope_change[:, None]
         if loose:
-            own = profile.reduction * statistics.streams(moved)
-            rows = rows - jnp.where(statistics.follows, own, 0)
+            reduced = profile.reduction * statistics.streams(moved)
+            rows = rows - jnp.where(statistics.follows, reduced, 0)
         return rule.hvp(rows, move, (along, moved))
 
     return Products(rule.vjp(profile.gradient), product)
@@ -146,7 +146,7 @@ def profiled_products(
 def free_products(
     rule: ChainRule, statistics: BinStatistics, profile: Profile
 ) -> Products:
-    """Return the same where each β is a parameter, after all others.
+    """Return gradient and products if each β is a parameter, after all others.
 
     Args:
         rule: The chain rule from yields to parameters.
@@ -162,9 +162,11 @@ def free_products(
         beta = move[-size:].reshape(shape)
         along, moved = rule.jvp(head)
         shift = jnp.sum(profile.beta_slope * beta, 1)
-        whole = _answer(profile, jnp.sum(profile.yield_slope * moved, 1) + shift)
-        rows = profile.yield_slope * whole[:, None]
-        tail = profile.beta_slope * whole[:, None]
+        slope_change = _slope_response(
+            profile, jnp.sum(profile.yield_slope * moved, 1) + shift
+        )
+        rows = profile.yield_slope * slope_change[:, None]
+        tail = profile.beta_slope * slope_change[:, None]
         if scales:
             rows = rows + jnp.where(statistics.follows, slope * beta, 0)
             tail = tail + slope * statistics.streams(moved)
@@ -172,12 +174,14 @@ def free_products(
         return jnp.concatenate([head, tail.ravel()])
 
     gradient = rule.vjp(profile.gradient)
-    own = (slope * profile.beta_slope).ravel()
-    return Products(jnp.concatenate([gradient, own]), product)
+    by_beta = (slope * profile.beta_slope).ravel()
+    return Products(jnp.concatenate([gradient, by_beta]), product)
 
 
-def _answer(profile: Profile, moved: Float[Array, " bins"]) -> Float[Array, " bins"]:
-    """Return how the slopes of the bins answer to a move of their yields."""
+def _slope_response(
+    profile: Profile, moved: Float[Array, " bins"]
+) -> Float[Array, " bins"]:
+    """Return the change of the slopes of the bins by a change of their yields."""
     response = profile.response
     return response @ moved if response.ndim == 2 else response * moved
 
@@ -191,7 +195,7 @@ def steering(
 ) -> Float[Array, " n"]:
     """Return a positive approximation of the diagonal of the Hessian.
 
-    Processes of a bin are taken to move together.
+    Processes of a bin are assumed to move together.
     """
     strength = arrays.strength(yields)
     response = profile.response
@@ -201,5 +205,5 @@ def steering(
     weights = response[:, None] * push * jnp.sum(push, 1, keepdims=True)
     head = arrays.responses.squared(theta, weights)
     moving = profile.yield_slope * arrays.deformed(theta)
-    whole = jnp.sum(by_rate * moving[None], 2)
-    return jnp.concatenate([head, whole**2 @ response])
+    by_bin = jnp.sum(by_rate * moving[None], 2)
+    return jnp.concatenate([head, by_bin**2 @ response])

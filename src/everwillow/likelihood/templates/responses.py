@@ -23,13 +23,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 
-# Up to this size the places above a diagonal are listed, which takes 1 MB.
+# Up to this size the places above the diagonal are stored as a list, which takes 1 MB.
 _LISTED = 512
 
 LocalHessian: TypeAlias = Callable[[Array, Array | None], Any]
-"""From the derivatives of the responses of some bins, shape ``(k, bins, slots)``, and
-the numbers of these bins (None for all) to matrices. These are by the k systematics,
-then by as many further parameters as the caller has.
+"""Maps the derivatives of the responses of some bins, shape ``(k, bins, slots)``, and
+the numbers of these bins (None for all) to matrices over the k systematics, followed by
+the further parameters of the caller.
 """
 
 
@@ -77,7 +77,7 @@ class AbstractResponses(eqx.Module):
     def squared(self, theta: Array, rows: Array) -> Float[Array, " k"]:
         """Return the squared derivatives of the responses, summed over rows.
 
-        Roughly: it only steers.
+        An approximation is enough, as it is only used as a preconditioner.
         """
 
     @abc.abstractmethod
@@ -86,11 +86,11 @@ class AbstractResponses(eqx.Module):
 
         Args:
             theta: The systematics.
-            local: Makes the share of some bins.
+            local: Returns the matrices of some bins.
             extra: Number of further parameters.
 
         Returns:
-            What `local` returns, by all systematics and the further parameters.
+            The sum of the matrices, over all systematics and the further parameters.
         """
 
     @property
@@ -103,12 +103,12 @@ class AbstractResponses(eqx.Module):
         return self.apply(theta, smooth_absolute(theta[self.curved])[0])
 
     def tangent(self, theta: Array, move: Array) -> Float[Array, "bins slots"]:
-        """Return how the responses move with the parameters."""
+        """Return the change of the responses along a move of the parameters."""
         slope = smooth_absolute(theta[self.curved])[1]
         return self.apply(move, slope * move[self.curved])
 
     def cotangent(self, theta: Array, rows: Array) -> Float[Array, " k"]:
-        """Return the transposed of `tangent`."""
+        """Return the transpose of `tangent`."""
         straight, bent = self.apply_transposed(rows)
         slope = smooth_absolute(theta[self.curved])[1]
         return straight.at[self.curved].add(slope * bent)
@@ -116,7 +116,7 @@ class AbstractResponses(eqx.Module):
     def second(self, theta: Array, rows: Array) -> Float[Array, " k"]:
         """Return the second derivatives of the responses, summed over rows.
 
-        No two systematics have a common one.
+        Mixed second derivatives of two systematics vanish.
         """
         if not self.curved.size:
             return jnp.zeros_like(theta)
@@ -131,15 +131,15 @@ def scatter_blocks(
     shape: tuple[int, int],
     start: Any = None,
 ) -> Any:
-    """Add matrices of blocks of bins to the rows and columns that are theirs.
+    """Add matrices of blocks of bins to the rows and columns of their parameters.
 
     Args:
         blocks: A tree of arrays with the blocks along the first axis.
-        local: Makes the matrices of a single one, by its systematics and the further
-            parameters.
-        which: The systematics of each; out of range where filled up.
+        local: Returns the matrices of a single block, over its systematics and the
+            further parameters.
+        which: The systematics of each, padded out of range.
         shape: Number of systematics and of further parameters.
-        start: What to add to; None for zero.
+        start: The matrices to add to; None for zero.
 
     Returns:
         The upper triangles, see `mirrored`.
@@ -149,24 +149,26 @@ def scatter_blocks(
     if start is None:
         first = jax.tree.map(lambda leaf: leaf[0], blocks)
         start = jax.tree.map(
-            lambda found: jnp.zeros((total, total), found.dtype),
+            lambda shape_of: jnp.zeros((total, total), shape_of.dtype),
             jax.eval_shape(local, first),
         )
 
     def step(matrices, block):
-        own, known = block
-        places = jnp.where(known < size, known, total)
-        places = jnp.concatenate([places, size + jnp.arange(extra, dtype=known.dtype)])
+        arrays, systematics = block
+        places = jnp.where(systematics < size, systematics, total)
+        places = jnp.concatenate(
+            [places, size + jnp.arange(extra, dtype=systematics.dtype)]
+        )
 
         def added(matrix, share):
-            # Places ascend, so what is above the diagonal stays there.
+            # Places ascend, so entries above the diagonal stay above it.
             if above is None:
                 share = jnp.triu(share)
                 return matrix.at[places[:, None], places].add(share, mode="drop")
             row, column = places[above[0]], places[above[1]]
             return matrix.at[row, column].add(share[above], mode="drop")
 
-        return jax.tree.map(added, matrices, local(own)), None
+        return jax.tree.map(added, matrices, local(arrays)), None
 
     above = None
     if which.shape[1] <= _LISTED:

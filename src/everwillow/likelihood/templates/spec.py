@@ -132,7 +132,7 @@ class BetaVariations:
 
 @dataclass(frozen=True, slots=True)
 class TemplateSpec:
-    """A template fit: what is expected, how it varies, and what was observed.
+    """A template fit: expected yields, their variations, and the data.
 
     Attributes:
         layout: Channels and processes. The processes are sorted: signals first.
@@ -148,7 +148,7 @@ class TemplateSpec:
         external: External likelihoods.
         beta_variations: Of masked bins, if any.
         auxiliary: Arrays for models of the parameters of interest, by name and key.
-        sparse: Whether to keep the responses as a list.
+        sparse: Whether to store the responses as a list.
         report: Remarks on assumptions and on unusual inputs, a sentence each.
     """
 
@@ -169,7 +169,7 @@ class TemplateSpec:
     report: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        """Return one line: what there is, and how much of it."""
+        """Return one line with the numbers of channels, bins and parameters."""
         layout = self.layout
         return (
             f"TemplateSpec({len(layout.channels)} channels, {layout.fitted} fitted "

@@ -20,7 +20,7 @@ from everwillow.likelihood.barlow_beeston import (
 )
 from everwillow.likelihood.data_terms import AbstractDataTerm
 from everwillow.likelihood.templates.arrays import TemplateArrays
-from everwillow.likelihood.templates.hessian import derivatives, hessian
+from everwillow.likelihood.templates.hessian_matrix import derivatives, hessian
 from everwillow.likelihood.templates.lists import ListedResponses
 from everwillow.likelihood.templates.products import (
     chain_rule,

@@ -1,4 +1,4 @@
-r"""The derivatives of a template likelihood, written out.
+r"""Gradient and Hessian matrix of a template likelihood, in closed form.
 
 With the rows :math:`n_r = r_r e_r` (rate and deformed template) and the columns
 :math:`F_{rk} = \partial \ln e_r / \partial \theta_k`, the profile of the bins gives a
@@ -29,9 +29,9 @@ class Derivatives(NamedTuple):
     """Derivatives by the systematics, then by the parameters of the rates.
 
     Attributes:
-        gradient: First ones.
-        hessian: Second ones, but for those of the rates themselves.
-        gauss_newton: The part that is never negative.
+        gradient: First derivatives.
+        hessian: Second derivatives, without those of the rates themselves.
+        gauss_newton: The positive semi-definite part of them.
         rate_weights: Weights of the second derivatives of the rate of each slot.
     """
 
@@ -48,11 +48,11 @@ class Weights(NamedTuple):
         strength: Derivatives of the yields by the responses.
         yield_slope: γ of `everwillow.likelihood.barlow_beeston.Profile`.
         response: ω; a matrix couples all bins.
-        moving: Which rows follow an auxiliary parameter of their bin, for the profiled
-            one of the bin; None if there is none.
+        moving: Which rows follow the profiled auxiliary parameter of their bin; None
+            without such parameters.
         reduction: δ of that parameter.
-        outer: Weights of the squared derivatives of rows; None if there are none.
-        bent: Weights of the second derivatives by the responses; None likewise.
+        outer: Weights of the squared derivatives of rows; None if they vanish.
+        bent: Weights of the second derivatives by the responses; None if they vanish.
     """
 
     strength: Float[Array, "bins slots"]
@@ -87,15 +87,15 @@ def derivatives(
     weights = _weights(arrays, statistics, profile, strength)
 
     def local(columns, bins):
-        return _products(columns, *_at(bins, by_rate, weights))
+        return _hessian_of_bins(columns, *_pick_bins(bins, by_rate, weights))
 
-    found = arrays.responses.over_blocks(theta, local, by_rate.shape[0])
+    matrices = arrays.responses.over_blocks(theta, local, by_rate.shape[0])
     second = arrays.responses.second(theta, q * strength)
     head = arrays.responses.cotangent(theta, q * strength)
     return Derivatives(
         jnp.concatenate([head, jnp.tensordot(by_rate, q, 2)]),
-        found[0] + jnp.diag(jnp.pad(second, (0, by_rate.shape[0]))),
-        found[1],
+        matrices[0] + jnp.diag(jnp.pad(second, (0, by_rate.shape[0]))),
+        matrices[1],
         q * deformed,
     )
 
@@ -108,17 +108,17 @@ def hessian(
     rates: Float[Array, "m bins slots"],
     theta: Float[Array, " k"],
 ) -> Float[Array, "n n"]:
-    """Return the second derivatives alone, as `derivatives` does."""
+    """Return the `hessian` of `derivatives` alone."""
     strength, deformed = arrays.strength(yields), arrays.deformed(theta)
     by_rate = deformed[None] * rates
     weights = _weights(arrays, statistics, profile, strength)
 
     def local(columns, bins):
-        return _products(columns, *_at(bins, by_rate, weights))[0]
+        return _hessian_of_bins(columns, *_pick_bins(bins, by_rate, weights))[0]
 
-    found = arrays.responses.over_blocks(theta, local, by_rate.shape[0])
+    matrix = arrays.responses.over_blocks(theta, local, by_rate.shape[0])
     second = arrays.responses.second(theta, profile.gradient * strength)
-    return found + jnp.diag(jnp.pad(second, (0, by_rate.shape[0])))
+    return matrix + jnp.diag(jnp.pad(second, (0, by_rate.shape[0])))
 
 
 def _weights(
@@ -142,8 +142,10 @@ def _weights(
     )
 
 
-def _at(bins: Array | None, by_rate: Array, weights: Weights) -> tuple[Array, Weights]:
-    """Pick bins, with zeros for those that do not exist."""
+def _pick_bins(
+    bins: Array | None, by_rate: Array, weights: Weights
+) -> tuple[Array, Weights]:
+    """Select bins, with zeros for numbers out of range."""
     if bins is None:
         return by_rate, weights
 
@@ -154,12 +156,12 @@ def _at(bins: Array | None, by_rate: Array, weights: Weights) -> tuple[Array, We
     return by_rate, jax.tree.map(picked, weights)
 
 
-def _products(
+def _hessian_of_bins(
     columns: Float[Array, "k bins slots"],
     by_rate: Float[Array, "m bins slots"],
     weights: Weights,
 ) -> tuple[Float[Array, "n n"], Float[Array, "n n"]]:
-    """Return the share of some bins in the Hessian, and its part never negative.
+    """Return the Hessian of some bins, and its positive semi-definite part.
 
     Args:
         columns: Derivatives of the responses by the systematics.
@@ -170,35 +172,35 @@ def _products(
 
     def summed(factor: Array) -> Float[Array, "n bins"]:
         """Sum the derivatives of the rows of each bin, with weights."""
-        # As matrix products these would copy the columns into another order.
+        # Not matrix products, which would copy the columns into another order.
         by_theta = jnp.sum(columns * (factor * strength)[None], 2)
         return jnp.concatenate([by_theta, jnp.sum(by_rate * factor[None], 2)])
 
     by_bin, response = summed(weights.yield_slope), weights.response
     weighted = by_bin @ response if response.ndim == 2 else by_bin * response[None]
     gauss_newton = weighted @ by_bin.T
-    found = gauss_newton
+    total = gauss_newton
     if weights.moving is not None and weights.reduction is not None:
         moved = summed(weights.moving)
-        found = found - (moved * weights.reduction[None]) @ moved.T
+        total = total - (moved * weights.reduction[None]) @ moved.T
     if weights.bent is not None or weights.outer is not None:
-        none = jnp.zeros_like(strength)
-        bent = none if weights.bent is None else weights.bent
-        outer = none if weights.outer is None else weights.outer
+        zeros = jnp.zeros_like(strength)
+        bent = zeros if weights.bent is None else weights.bent
+        outer = zeros if weights.outer is None else weights.outer
         flat = columns.reshape(columns.shape[0], strength.size)
-        sides = by_rate.reshape(by_rate.shape[0], strength.size)
+        flat_rates = by_rate.reshape(by_rate.shape[0], strength.size)
         # The weights of two systematics, of one with a rate, and of two rates.
         pair = (bent * strength + outer * strength**2).ravel()[None]
-        cross = (sides * (bent + outer * strength).ravel()[None]) @ flat.T
-        inner = (sides * outer.ravel()[None]) @ sides.T
+        cross = (flat_rates * (bent + outer * strength).ravel()[None]) @ flat.T
+        inner = (flat_rates * outer.ravel()[None]) @ flat_rates.T
         upper = jnp.concatenate([_symmetric(flat * pair, flat), cross.T], 1)
         lower = jnp.concatenate([cross, inner], 1)
-        found = found + jnp.concatenate([upper, lower])
-    return found, gauss_newton
+        total = total + jnp.concatenate([upper, lower])
+    return total, gauss_newton
 
 
 def _symmetric(left: Float[Array, "k n"], right: Float[Array, "k n"]) -> Array:
-    """Return ``left @ right.T``, known to be symmetric, without its lower left part."""
+    """Return ``left @ right.T``, known to be symmetric, from its upper triangle."""
     half = left.shape[0] // 2
     if half < HALVED:
         return left @ right.T
