@@ -40,20 +40,20 @@ from everwillow.likelihood.data_terms import (
 
 Kind: TypeAlias = Literal["gamma", "normal", "additive"]
 
-# The smallest auxiliary datum of a gamma: a toy may draw 0.
+# Smallest auxiliary datum of a gamma used, as a toy may draw 0.
 _LEAST = 1e-8
-# From so many events on Stirling's formula is exact to rounding.
+# Number of events above which Stirling's formula is exact within rounding.
 _MANY = 1e4
 # Rounding error of differences from 1.
 _ROUNDING = 1e-13
-# A bracketed search of one number; Newton's method needs a fraction of these.
+# Iterations of a bracketed search; Newton's method needs a fraction of these.
 _ROUNDS = 60
 
 
 class BinStatistics(eqx.Module):
     """Variances of the samples behind the templates, and the form of their constraint.
 
-    One stream of yields shares each β: all processes of a bin that fluctuate, or a
+    The yields that share one β are a *stream*: all fluctuating processes of a bin, or a
     single one.
 
     Attributes:
@@ -72,40 +72,40 @@ class BinStatistics(eqx.Module):
 
     @property
     def nominal(self) -> Float[Array, "bins streams"]:
-        """The auxiliary data that prefer the templates as they are."""
-        whole = jnp.zeros if self.kind == "additive" else jnp.ones
-        return whole(jnp.shape(self.spread))
+        """The auxiliary data of the nominal templates."""
+        fill = jnp.zeros if self.kind == "additive" else jnp.ones
+        return fill(jnp.shape(self.spread))
 
     @property
     def width(self) -> Float[Array, "bins streams"]:
         """The standard deviation of each β without the data of its bin."""
         if self.kind == "additive":
             return jnp.where(jnp.asarray(self.spread) > 0, 1.0, 0.0)
-        return _root_of(jnp.asarray(self.spread))
+        return _safe_root(jnp.asarray(self.spread))
 
     def variance_at(
         self, start: Float[Array, "bins streams"]
     ) -> Float[Array, "bins streams"]:
-        """Return the variance of each auxiliary datum: of counts their own number."""
+        """Return the variance of each auxiliary datum, for counts their number."""
         return self.width**2 * (start if self.kind == "gamma" else 1)
 
     def constants(self, start: Float[Array, "bins streams"]) -> Float[Array, ""]:
         """Return -ln L of auxiliary data that agree with their β.
 
-        The table at the top has the rest of it: these are the normalisations of the
-        Poisson probabilities of k β₀ events, or of the Gaussian densities.
+        These are the normalisations of the Poisson probabilities of k β₀ events, or of
+        the Gaussian densities. The table of this module has the remaining terms.
         """
         loose = jnp.asarray(self.spread) > 0
         spread = jnp.where(loose, self.spread, 1)
         if self.kind == "gamma":
-            some = loose & (start > 0)
-            count = jnp.where(some, start, 1) / spread
-            # lnΓ of large counts has not the digits for the difference.
+            positive = loose & (start > 0)
+            count = jnp.where(positive, start, 1) / spread
+            # The difference with lnΓ of large counts would lose all digits.
             few = jnp.minimum(count, _MANY)
             exact = few - few * jnp.log(few) + jsp.special.gammaln(few + 1)
             stirling = 0.5 * jnp.log(2 * jnp.pi * count) + 1 / (12 * count)
             return jnp.sum(
-                jnp.where(some, jnp.where(count < _MANY, exact, stirling), 0)
+                jnp.where(positive, jnp.where(count < _MANY, exact, stirling), 0)
             )
         square = jnp.ones_like(spread) if self.kind == "additive" else spread
         return jnp.sum(jnp.where(loose, 0.5 * jnp.log(2 * jnp.pi * square), 0))
@@ -123,7 +123,7 @@ class BinStatistics(eqx.Module):
         return jnp.where(loose, drawn / events, 1)
 
     def streams(self, yields: Float[Array, "bins slots"]) -> Float[Array, "bins s"]:
-        """Return the yields that follow each β."""
+        """Return the yields of each stream."""
         moving = jnp.where(self.follows, yields, 0)
         return moving if self.per_process else jnp.sum(moving, 1, keepdims=True)
 
@@ -138,13 +138,13 @@ class BinStatistics(eqx.Module):
         extra = self.spread * beta
         if self.per_process:
             return yields + jnp.where(self.follows, extra, 0)
-        # One for the bin: shared in proportion to what fluctuates.
-        whole = self.streams(yields)
-        some = whole != 0
-        share = jnp.where(self.follows, yields, 0) / jnp.where(some, whole, 1)
+        # One β for the bin: shared in proportion to the yields that fluctuate.
+        total = self.streams(yields)
+        nonzero = total != 0
+        share = jnp.where(self.follows, yields, 0) / jnp.where(nonzero, total, 1)
         even = jnp.asarray(self.follows, yields.dtype)
         even = even / jnp.maximum(jnp.sum(even, 1, keepdims=True), 1)
-        return yields + jnp.where(some, share, even) * extra
+        return yields + jnp.where(nonzero, share, even) * extra
 
 
 class Profile(NamedTuple):
@@ -153,11 +153,11 @@ class Profile(NamedTuple):
     Attributes:
         value: -ln L of the data and of β.
         beta: The best β.
-        slope: t, the derivative by the yield of each bin as a whole.
+        slope: t, the derivative by the total yield of each bin.
         gradient: Derivatives by the yield of each process.
-        yield_slope: γ; with the yield of each process t changes by ω γ.
-        response: ω, in each bin, or a matrix of all bins.
-        reduction: δ of each stream; profiling reduces the second derivative by it.
+        yield_slope: γ; the derivative of t by the yield of each process is ω γ.
+        response: ω of each bin, or a matrix of all bins.
+        reduction: δ of each stream, by which profiling reduces the second derivative.
         width: Standard deviation of each β given the yields, without the data.
         beta_slope: Derivative of the yield of the bin by β.
     """
@@ -176,24 +176,26 @@ class Profile(NamedTuple):
 def fluctuation(
     profile: Profile, normals: Float[Array, "bins streams"]
 ) -> Float[Array, "bins streams"]:
-    r"""Return how far β is off its best value, from numbers of a unit Gaussian each.
+    r"""Return deviations of β from its best value, from unit Gaussian numbers.
 
-    They are mapped by a root of the inverse Hessian by β at fixed yields,
+    The numbers are mapped by a root of the inverse Hessian by β at fixed yields,
     :math:`D - D g\,\omega\, g^T D` with the squared widths D and the slopes g.
     """
     reach = profile.width * profile.beta_slope
-    length = _root_of(jnp.sum(reach**2, 1))
+    length = _safe_root(jnp.sum(reach**2, 1))
     along = reach / jnp.where(length > 0, length, 1)[:, None]
-    before = jnp.sum(along * normals, 1)
+    along_before = jnp.sum(along * normals, 1)
     if profile.response.ndim == 2:
         eye = jnp.eye(length.shape[0], dtype=length.dtype)
         inner = eye - length[:, None] * profile.response * length[None, :]
-        after = jnp.linalg.cholesky(inner) @ before
+        along_after = jnp.linalg.cholesky(inner) @ along_before
     else:
-        # Nothing is left where an empty bin holds the yield at 0, but for rounding.
-        left = 1 - profile.response * length**2
-        after = _root_of(jnp.where(left > _ROUNDING, left, 0)) * before
-    return profile.width * (normals + along * (after - before)[:, None])
+        # Zero within rounding where an empty bin holds the yield at 0.
+        remaining = 1 - profile.response * length**2
+        along_after = (
+            _safe_root(jnp.where(remaining > _ROUNDING, remaining, 0)) * along_before
+        )
+    return profile.width * (normals + along * (along_after - along_before)[:, None])
 
 
 def profiled(
@@ -207,16 +209,18 @@ def profiled(
 
     Args:
         statistics: Variances of the samples.
-        term: How the data enter.
-        yields: Of each process in each bin.
-        data: Of the bins.
+        term: The data term of the likelihood.
+        yields: Yields of each process in each bin.
+        data: Data of the bins.
         nominal: The auxiliary data β₀; None for those of `statistics`.
     """
     start = statistics.nominal if nominal is None else nominal
     if statistics.kind == "gamma":
         assert isinstance(term, AbstractBinTerm)
-        return _gamma(statistics, term, yields, data, jnp.maximum(start, _LEAST))
-    return _normal(statistics, term, yields, data, start)
+        return _profile_gamma(
+            statistics, term, yields, data, jnp.maximum(start, _LEAST)
+        )
+    return _profile_normal(statistics, term, yields, data, start)
 
 
 def unprofiled(
@@ -226,13 +230,13 @@ def unprofiled(
     data: Float[Array, " bins"],
     beta: Float[Array, "bins streams"],
 ) -> Profile:
-    """Evaluate the likelihood of the data alone, at given β, as if these were exact.
+    """Evaluate the likelihood of the data alone, at fixed β.
 
     Args:
         statistics: Variances of the samples.
-        term: How the data enter.
-        yields: Of each process in each bin, at nominal β.
-        data: Of the bins.
+        term: The data term of the likelihood.
+        yields: Yields of each process in each bin, at nominal β.
+        data: Data of the bins.
         beta: The auxiliary parameters.
     """
     spread = jnp.asarray(statistics.spread)
@@ -251,7 +255,7 @@ def unprofiled(
     )
 
 
-def _normal(
+def _profile_normal(
     statistics: BinStatistics, term: AbstractDataTerm, yields, data, start
 ) -> Profile:
     follows, spread = statistics.follows, jnp.asarray(statistics.spread)
@@ -261,14 +265,14 @@ def _normal(
     elif statistics.kind == "additive":
         beta_slope, width = spread, (spread > 0).astype(spread.dtype)
     else:
-        beta_slope, width = moving, _root_of(spread)
+        beta_slope, width = moving, _safe_root(spread)
     if statistics.held:
         width = jnp.zeros_like(width)
     variance = jnp.sum((beta_slope * width) ** 2, 1)
-    rest = jnp.sum(jnp.where(follows, 0, yields), 1)
+    fixed_yield = jnp.sum(jnp.where(follows, 0, yields), 1)
     additive = statistics.kind in ("additive", None)
-    fixed = moving if additive else jnp.zeros_like(moving)
-    prior = rest + jnp.sum(fixed + beta_slope * start, 1)
+    start_part = moving if additive else jnp.zeros_like(moving)
+    prior = fixed_yield + jnp.sum(start_part + beta_slope * start, 1)
     total, slope, response = term.settle(prior, variance, data)
     beta = start - slope[:, None] * beta_slope * width**2
     value = term.value(total, data) + 0.5 * jnp.sum(slope**2 * variance)
@@ -292,19 +296,19 @@ def _normal(
     )
 
 
-def _gamma(
+def _profile_gamma(
     statistics: BinStatistics, term: AbstractBinTerm, yields, data, start
 ) -> Profile:
     follows, spread = statistics.follows, statistics.spread
     if statistics.held:
         spread = jnp.zeros_like(spread)
     moving = statistics.streams(yields)
-    rest = jnp.sum(jnp.where(follows, 0, yields), 1)
+    fixed_yield = jnp.sum(jnp.where(follows, 0, yields), 1)
     if statistics.per_process:
-        beta = _searched(term, spread, moving, rest, data, start)
+        beta = _searched_beta(term, spread, moving, fixed_yield, data, start)
     else:
-        beta = _root(term, spread, moving, rest, data, start)
-    total = rest + jnp.sum(moving * beta, 1)
+        beta = _closed_form_beta(term, spread, moving, fixed_yield, data, start)
+    total = fixed_yield + jnp.sum(moving * beta, 1)
     slope, bend = term.derivatives(total, data)
     loose = spread > 0
     excess = beta / start - 1
@@ -323,47 +327,51 @@ def _gamma(
         jnp.where(follows, yield_slope, 1),
         response,
         reduction,
-        beta * _root_of(spread / start),
+        beta * _safe_root(spread / start),
         moving,
     )
 
 
-def _root_of(square: Array) -> Array:
+def _safe_root(square: Array) -> Array:
     """Return the square root, whose derivative is 0 at 0.
 
-    What has no variance has none at other parameters either. The derivative of the
-    root itself is infinite there, and times a change of 0 it is NaN.
+    A variance of 0 is 0 at other parameters too. The derivative of the root itself is
+    infinite there, and its product with a change of 0 is NaN.
     """
-    some = square > 0
-    return jnp.where(some, jnp.sqrt(jnp.where(some, square, 1)), 0)
+    positive = square > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
 
 
-def _root(term: AbstractBinTerm, spread, moving, rest, data, start) -> Array:
-    """Return the best β of one stream a bin: the positive root of a quadratic."""
+def _closed_form_beta(
+    term: AbstractBinTerm, spread, moving, fixed_yield, data, start
+) -> Array:
+    """Return the best β of one stream per bin: the positive root of a quadratic."""
     v, n, start = spread[:, 0], moving[:, 0], start[:, 0]
     if isinstance(term, GaussianTerm):
         var = term.variance
         a, c = n**2 * v, -start * var
-        b = var + (rest - data) * n * v
+        b = var + (fixed_yield - data) * n * v
     else:
-        a, c = n * (n * v + 1), -start * rest
-        b = n * v * (rest - data) - n * start + rest
+        a, c = n * (n * v + 1), -start * fixed_yield
+        b = n * v * (fixed_yield - data) - n * start + fixed_yield
     inside = b**2 - 4 * a * c
     live = inside > 0
     root = jnp.sqrt(jnp.where(live, inside, 1))
     # Without cancellation on either side.
     over = jnp.where(live & (b < 0) & (a != 0), 2 * a, 1)
     under = jnp.where(live & (b >= 0), b + root, 1)
-    found = jnp.where(b < 0, (root - b) / over, -2 * c / under)
-    return jnp.where(live & (n != 0) & (v > 0), found, start)[:, None]
+    positive_root = jnp.where(b < 0, (root - b) / over, -2 * c / under)
+    return jnp.where(live & (n != 0) & (v > 0), positive_root, start)[:, None]
 
 
-def _searched(term: AbstractBinTerm, spread, moving, rest, data, start) -> Array:
-    """Return the best β of many streams a bin, by the slope t that they share.
+def _searched_beta(
+    term: AbstractBinTerm, spread, moving, fixed_yield, data, start
+) -> Array:
+    """Return the best β of several streams per bin, from their common slope t.
 
-    ``t - h'(N(t))`` grows with t, as N falls, so its zero is bracketed and found by
-    Newton's method with bisection; two last steps from there carry derivatives up to
-    the third.
+    ``t - h'(N(t))`` increases with t, as N decreases, so its zero is bracketed and
+    found by Newton's method with bisection. Two more steps, which are differentiated,
+    give derivatives up to the third.
     """
     move = spread * moving
 
@@ -371,18 +379,18 @@ def _searched(term: AbstractBinTerm, spread, moving, rest, data, start) -> Array
         return start / (1 + t[:, None] * move)
 
     def gap(t):
-        total = rest + jnp.sum(moving * betas(t), 1)
+        total = fixed_yield + jnp.sum(moving * betas(t), 1)
         slope, bend = term.derivatives(total, data)
         fall = jnp.sum(moving * move * betas(t) ** 2 / start, 1)
         return t - slope, 1 + bend * fall
 
-    origin = jnp.zeros_like(rest)
-    away = -gap(origin)[0]
+    origin = jnp.zeros_like(fixed_yield)
+    first_gap = -gap(origin)[0]
     largest = jnp.max(move, 1)
-    # There some β would be infinite.
+    # The slope at which the first β becomes infinite.
     wall = jnp.where(largest > 0, -1 / jnp.where(largest > 0, largest, 1), -jnp.inf)
-    low = jnp.where(away < 0, jnp.maximum(away, wall), 0)
-    high = jnp.where(away > 0, away, 0)
+    low = jnp.where(first_gap < 0, jnp.maximum(first_gap, wall), 0)
+    high = jnp.where(first_gap > 0, first_gap, 0)
 
     def step(_, state):
         t, low, high = state

@@ -1,4 +1,4 @@
-r"""How data enter a template fit: counts, Gaussian bins, or bins with a covariance.
+r"""Data terms of template fits: counts, Gaussian bins, or bins with a covariance.
 
 Every term is a function h of the expected yields N. Simulated samples of finite size
 add :math:`\frac12 (\beta - \beta_0)^2` for auxiliary parameters that move the yields;
@@ -32,7 +32,7 @@ class AbstractDataTerm(eqx.Module):
 
         Args:
             prior: M, the yields at the nominal auxiliary parameters.
-            variance: Q, what they can vary by.
+            variance: Q, the variance of the yields.
             data: The data.
 
         Returns:
@@ -75,7 +75,7 @@ class PoissonTerm(AbstractBinTerm):
     def derivatives(self, yields: Array, data: Array) -> tuple[Array, Array]:
         """Return h' and h'' in each bin."""
         counted = data > 0
-        # Without a division by the zero of an empty bin, which spoils derivatives.
+        # No division by the zero of an empty bin, which would make derivatives NaN.
         safe = jnp.where(counted, yields, 1)
         ratio = jnp.where(counted, data / safe, 0)
         return 1 - ratio, ratio / safe
@@ -85,18 +85,18 @@ class PoissonTerm(AbstractBinTerm):
         loose = variance > 0
         spread = jnp.where(loose, variance, 1)
         middle = jnp.where(loose, prior - spread, 1)
-        inside = middle**2 + 4 * spread * data
-        root = jnp.sqrt(jnp.where(inside > 0, inside, 1))
-        root = jnp.where(inside > 0, root, 0)
+        discriminant = middle**2 + 4 * spread * data
+        root = jnp.sqrt(jnp.where(discriminant > 0, discriminant, 1))
+        root = jnp.where(discriminant > 0, root, 0)
         ahead = middle > 0
         # Without cancellation on either side.
         below = jnp.where(ahead, 1, root - middle)
         below = jnp.where(below > 0, below, 1)
-        found = jnp.where(ahead, (middle + root) / 2, 2 * spread * data / below)
-        yields = jnp.where(loose, found, prior)
+        root_yield = jnp.where(ahead, (middle + root) / 2, 2 * spread * data / below)
+        yields = jnp.where(loose, root_yield, prior)
         counted = data > 0
         safe = jnp.where(counted, yields, 1)
-        # An empty bin whose yield is pushed to zero stays there.
+        # The yield of an empty bin is zero where the solution would be negative.
         empty = jnp.where(loose, jnp.minimum(prior / spread, 1), 1)
         slope = jnp.where(counted, 1 - data / safe, empty)
         held = loose & ~counted & (prior < variance)
@@ -165,9 +165,9 @@ class CovarianceTerm(AbstractDataTerm):
     def value(self, yields: Array, data: Array) -> Float[Array, ""]:
         """Return the Gaussian -ln L."""
         half = jnp.linalg.cholesky(self.covariance)
-        away = jsp.linalg.solve_triangular(half, yields - data, lower=True)
+        whitened = jsp.linalg.solve_triangular(half, yields - data, lower=True)
         norm = jnp.log(2 * jnp.pi) + 2 * jnp.log(jnp.diagonal(half))
-        return 0.5 * jnp.sum(away**2 + norm)
+        return 0.5 * jnp.sum(whitened**2 + norm)
 
     def settle(self, prior: Array, variance: Array, data: Array) -> tuple[Array, ...]:
         """Solve ``N = M - Q t`` with ``(covariance + Q) t = M - data``."""

@@ -1,4 +1,4 @@
-"""What the bins of a template fit are: axes, channels, and yields on them."""
+"""Axes and channels of template fits, and yields of their bins."""
 
 import math
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ class Axis:
     """One axis of a histogram: intervals of a quantity, or categories.
 
     Attributes:
-        name: What the axis shows.
+        name: The name of the axis.
         edges: The ends of its intervals, ascending, one more than there are bins; an
             underflow bin begins at minus infinity, an overflow bin ends at infinity.
             None for categories.
         labels: The names of its categories, one a bin; None for intervals.
-        title: What plots write along it instead of its name, with a unit for example.
-            Axes that differ in nothing else are equal.
+        title: The label of the axis in plots, with a unit for example; the name if
+            empty. It does not count in comparisons of axes.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Axis:
     title: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        """Check that it is one or the other, and that edges ascend."""
+        """Check that there are either edges or labels, and that edges ascend."""
         if (self.edges is None) == (self.labels is None):
             raise ArgumentValueError(
                 f"Axis {self.name!r}: give either edges or labels."
@@ -58,7 +58,7 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A histogram that is fitted, or one that the fit is only propagated to.
+    """A histogram that is fitted, or one to which the fit is only propagated.
 
     Attributes:
         name: Its name.
@@ -81,7 +81,7 @@ class Channel:
         return math.prod(self.shape)
 
     def axis(self, name: str) -> int:
-        """Return which axis has a name.
+        """Return the position of the axis with a name.
 
         Raises:
             UnknownKeyError: If there is none.
@@ -130,16 +130,16 @@ class Layout:
         raise unknown_key(name, names, where="layout", what="channel")
 
     def bins_of(self, name: str) -> slice:
-        """Return where the bins of a channel are."""
-        wanted, start = self.channel(name), 0
+        """Return the places of the bins of a channel."""
+        this, start = self.channel(name), 0
         for channel in self.channels:
-            if channel is wanted:
+            if channel is this:
                 break
             start += channel.size
-        return slice(start, start + wanted.size)
+        return slice(start, start + this.size)
 
     def process(self, name: str) -> int:
-        """Return which process has a name.
+        """Return the position of the process with a name.
 
         Raises:
             UnknownKeyError: If there is none.
@@ -153,13 +153,13 @@ class Layout:
 class Yields(eqx.Module):
     """Expected numbers of events, by process and bin.
 
-    ``yields["ch0"]`` is what channel ``ch0`` expects in all, an array of the shape of
-    its axes; ``yields["ch0", "signal"]`` the part of one process, and
-    ``yields["ch0", ["w", "z"]]`` that of several.
+    ``yields["ch0"]`` is the total yield of channel ``ch0``, an array of the shape of
+    its axes; ``yields["ch0", "signal"]`` is that of one process, and ``yields["ch0",
+    ["w", "z"]]`` that of several.
 
     Attributes:
-        values: Of all processes in all bins, masked channels included.
-        layout: What the rows and columns are.
+        values: Yields of all processes in all bins, masked channels included.
+        layout: The processes and channels of the rows and columns.
     """
 
     values: Float[Array, "processes bins"]

@@ -1,9 +1,9 @@
 r"""Interpolation between templates, with its derivatives in closed form.
 
 The effect of a systematic uncertainty is known at :math:`\alpha = -1, 0, 1`; the codes
-of HistFactory say how to go on in between and beyond (CERN-OPEN-2012-016, section 4.1;
-code 4p as in RooFit). Write :math:`d, n, u` for
-the yields there, :math:`B = (u - d)/2` and :math:`A = (u + d)/2 - n`.
+of HistFactory define the interpolation and the extrapolation (CERN-OPEN-2012-016,
+section 4.1; code 4p as in RooFit). With the yields :math:`d, n, u` there, let
+:math:`B = (u - d)/2` and :math:`A = (u + d)/2 - n`.
 
 ====== ====================================== =======================================
 code   for :math:`|\alpha| < 1`               beyond
@@ -36,8 +36,8 @@ from everwillow.parameters.base import array_module
 MULTIPLICATIVE: tuple[Interpolation, ...] = ("code1", "code4", "code6")
 EXPONENTIAL: tuple[Interpolation, ...] = ("code1", "code4")
 
-# For each additive code: how far the inner form reaches; its coefficients of the
-# second, fourth and sixth power; constant and slope in |alpha| beyond.
+# For each additive code: the range of the inner form; its coefficients of the second,
+# fourth and sixth power; constant and slope in |alpha| beyond.
 _BENDS: dict[str, tuple[float, ...]] = {
     "code0": (0.0, 0.0, 0.0, 0.0, 0.0, 1.0),
     "code2": (1.0, 1.0, 0.0, 0.0, -1.0, 2.0),
@@ -114,7 +114,7 @@ class NormFactors(eqx.Module):
 
     @classmethod
     def joined(cls, parts: Sequence["NormFactors"], order: np.ndarray) -> "NormFactors":
-        """Put factors one after the other, then in an order."""
+        """Concatenate factors, and reorder them."""
         rows = [[p.inner, p.reach, p.above, p.below] for p in parts]
         xp = array_module(*[array for row in rows for array in row])
         return cls(
@@ -133,7 +133,7 @@ class NormFactors(eqx.Module):
             second = second * x + 2 * first
             first = first * x + value
             value = value * x + c[power - 1]
-        # So far the polynomial divided by x; one more turn of Horner's scheme.
+        # So far this is the polynomial divided by x; one more step of Horner's scheme.
         second = second * x + 2 * first
         first = first * x + value
         value = value * x + 1
@@ -153,13 +153,13 @@ class NormFactors(eqx.Module):
 def _exponential(code: Interpolation, down: Any, up: Any) -> NormFactors:
     xp = array_module(down, up)
     log_up, log_down = xp.log(up), xp.log(down)
-    zero, one = xp.zeros_like(up), xp.ones_like(up)
-    above = xp.stack([one, zero, log_up], -1)
-    below = xp.stack([one, zero, log_down], -1)
+    zero, ones = xp.zeros_like(up), xp.ones_like(up)
+    above = xp.stack([ones, zero, log_up], -1)
+    below = xp.stack([ones, zero, log_down], -1)
     if code == "code1":
         return NormFactors(xp.zeros((*up.shape, 6)), zero, above, below)
-    # The polynomial meets value, slope and curvature of the exponentials at both ends.
-    # Its even and its odd powers are two separate systems of three equations.
+    # The polynomial has value, slope and curvature of the exponentials at both ends.
+    # Its even and its odd powers are solutions of two systems of three equations.
     ends = [(up * log_up**k, down * log_down**k) for k in range(3)]
     even = [(u + d) / 2 for u, d in ends]
     odd = [(u - d) / 2 for u, d in ends]
@@ -169,17 +169,17 @@ def _exponential(code: Interpolation, down: Any, up: Any) -> NormFactors:
     c5 = (odd[2] - 3 * (odd[1] - odd[0])) / 8
     c3 = (odd[1] - odd[0]) / 2 - 2 * c5
     inner = [odd[0] - c3 - c5, even[0] - c4 - c6, c3, c4, c5, c6]
-    return NormFactors(xp.stack(inner, -1), one, above, below)
+    return NormFactors(xp.stack(inner, -1), ones, above, below)
 
 
 def _additive(code: Interpolation, down: Any, up: Any) -> NormFactors:
     xp = array_module(down, up)
     reach, c2, c4, c6, constant, slope = _BENDS[code]
     half, bend = (up - down) / 2, (up + down) / 2 - 1
-    zero, one = xp.zeros_like(up), xp.ones_like(up)
+    zero, ones = xp.zeros_like(up), xp.ones_like(up)
     inner = [half, c2 * bend, zero, c4 * bend, zero, c6 * bend]
-    above = [one + constant * bend, slope * bend + half, zero]
-    below = [one + constant * bend, slope * bend - half, zero]
+    above = [ones + constant * bend, slope * bend + half, zero]
+    below = [ones + constant * bend, slope * bend - half, zero]
     return NormFactors(
-        xp.stack(inner, -1), reach * one, xp.stack(above, -1), xp.stack(below, -1)
+        xp.stack(inner, -1), reach * ones, xp.stack(above, -1), xp.stack(below, -1)
     )

@@ -11,18 +11,18 @@ def poisson_nll(
 ) -> Float[Array, "*shape"]:
     r"""Return :math:`\lambda - n \ln\lambda + \ln\Gamma(n + 1)`, element by element.
 
-    Counts need not be whole numbers (Asimov data and scaled simulation are not). It is
-    computed as a distance from its smallest value, which a rate equal to the count
-    has: changes of the size of a statistical error are then not lost in the rounding
-    of large counts.
+    Counts need not be whole numbers (Asimov data and scaled simulation are not). The
+    value is computed as a difference from its minimum, at a rate equal to the count, so
+    that changes of the size of a statistical error are not lost in the rounding of
+    large counts.
 
     Args:
         count: Observed counts, zero or positive.
         rate: Expected counts.
 
     Returns:
-        ``inf`` where the rate is negative, or zero although something was counted; NaN
-        only where an argument is NaN.
+        The values; ``inf`` where the rate is negative, or zero with a positive count;
+        NaN only where an argument is NaN.
 
     Example:
         >>> print(f"{poisson_nll(jnp.array(2.0), jnp.array(3.0)):.4f}")
@@ -30,7 +30,7 @@ def poisson_nll(
     """
     counted = count > 0
     possible = (rate > 0) | ((rate == 0) & ~counted) | jnp.isnan(rate)
-    # Where one of the two is no positive number the logarithm is of 1.
+    # The logarithm of 1 where one of the two is not positive.
     safe = jnp.where(counted & possible, rate, 1)
     origin = jnp.where(counted, count, 1)
     fixed = jax.lax.stop_gradient(origin)

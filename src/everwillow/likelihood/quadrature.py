@@ -54,8 +54,9 @@ def log_integrate(
     r"""Return :math:`\ln \int e^{f(x)} dx` over intervals with equal panels.
 
     Args:
-        log_density: The function :math:`f`; gets nodes of shape ``(nodes, *shape)``,
-            where ``shape`` is that of the ends, and returns what broadcasts to it.
+        log_density: The function :math:`f`; takes nodes of shape ``(nodes, *shape)``,
+            where ``shape`` is that of the ends, and returns an array that broadcasts to
+            this shape.
         lower: Lower ends, finite.
         upper: Upper ends, finite.
         panels: Panels in each interval.
@@ -121,7 +122,7 @@ def log_sum(
     """
     weights = jnp.asarray(weights)
     logs, weights = jnp.broadcast_arrays(logs, weights)
-    # Terms without weight must not set the scale, or the others underflow.
+    # Terms without weight must not set the scale, or the others would underflow.
     counted = jnp.where(weights == 0.0, -jnp.inf, jax.lax.stop_gradient(logs))
     largest = jnp.max(counted, axis=0, initial=-jnp.inf)
     largest = jax.lax.stop_gradient(jnp.where(jnp.isfinite(largest), largest, 0.0))

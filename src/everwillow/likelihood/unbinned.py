@@ -1,6 +1,6 @@
 r"""Likelihoods of single events, weighted or not, extended or not.
 
-None of them has the term :math:`\ln n!`, which no parameter moves.
+They do not contain the constant term :math:`\ln n!`.
 """
 
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ def shape_nll(
     """
     weights = jnp.asarray(weights)
     enters = weights != 0.0
-    # Not a product with zero, which an infinite logarithm makes NaN.
+    # Not a product with zero, which would be NaN for an infinite logarithm.
     return -jnp.sum(jnp.where(enters, weights * jnp.where(enters, log_density, 0.0), 0))
 
 

@@ -14,20 +14,21 @@ from everwillow.likelihood.binned.packed import Packed
 from everwillow.likelihood.poisson import poisson_nll
 
 
-# Stands for a factor of zero, whose logarithmic derivative is infinite. Its square
-# times the square of what it multiplies is still a number.
+# Replaces a factor of zero, whose logarithmic derivative would be infinite. Its square
+# times a squared yield does not underflow.
 TINY = 1e-100
+# Yields below this are zero.
 NOTHING = 1e-80
 
 
 class Yields(eqx.Module):
-    """What goes into the expected counts, at one point.
+    """The parts of the expected counts at one point.
 
     Attributes:
         values: All parameters, derived numbers and the constant 1.
         factors: Products of the factors of each block, ``(K,)``.
         norm_rates: ``f'/f`` of each normalisation effect, ``(E,)``.
-        norm_bends: ``f''/f``, likewise.
+        norm_bends: ``f''/f`` of each, ``(E,)``.
         gammas: The factor of each row in each bin, ``(R, b)``.
         slopes: Derivative of each shape effect by its parameter, before factors,
             ``(X, b)``.
@@ -89,22 +90,22 @@ def yields(packed: Packed, x: Float[Array, " p"]) -> Yields:
         gammas = jnp.where(packed.carries, in_bin, 1)
         rows = rows * gammas
     tiles = sums(rows, packed.row_tile, packed.tail_slot.shape[0])
-    # What stands for zero is zero again, and keeps its derivatives.
+    # Yields with a replaced factor are set to zero again, without their derivatives.
     tiles = tiles - jax.lax.stop_gradient(jnp.where(jnp.abs(tiles) < NOTHING, tiles, 0))
     return Yields(values, factors, rates, bends, gammas, slopes, curves, rows, tiles)
 
 
 def with_derived(packed: Packed, x: Float[Array, " p"]) -> Float[Array, " q"]:
     """Return the parameters, the numbers derived from them, and the constant 1."""
-    found = [x]
+    parts = [x]
     count = packed.places.size
-    extra: list[Array] = []
+    derived: list[Array] = []
     for inputs, function in packed.places.derived:
-        given = [x[i] if i < count else extra[i - count] for i in inputs]
-        extra.append(jnp.asarray(function(*given), x.dtype))
-    if extra:
-        found.append(jnp.stack(extra))
-    return jnp.concatenate([*found, jnp.ones(1, x.dtype)])
+        values = [x[i] if i < count else derived[i - count] for i in inputs]
+        derived.append(jnp.asarray(function(*values), x.dtype))
+    if derived:
+        parts.append(jnp.stack(derived))
+    return jnp.concatenate([*parts, jnp.ones(1, x.dtype)])
 
 
 def nonzero(values: Array) -> Array:

@@ -1,14 +1,15 @@
-r"""The second derivatives of a packed binned likelihood, written out.
+r"""The second derivatives of a packed binned likelihood, in closed form.
 
 With :math:`u = 1 - n / \lambda` and :math:`W = n / \lambda^2` in each bin,
 
 .. math:: H = J^T W J + \sum_i u_i \nabla^2 \lambda_i .
 
 Effects enter by their logarithmic derivatives :math:`g = f'/f`, which need no products
-over all others. The second term then lives on blocks: with :math:`G` the logarithmic
-derivatives of the blocks, :math:`v = \sum u Y` over the bins of a block and :math:`D`
-the sum of :math:`u` times the shape derivatives it is :math:`G^T v G + D^T G + G^T D`
-but for the diagonal, where :math:`f''/f` takes the place of :math:`g^2`.
+over all others. The second term is then a sum over blocks: with the logarithmic
+derivatives :math:`G` of the blocks, :math:`v = \sum u Y` over the bins of a block and
+the sum :math:`D` of :math:`u` times the shape derivatives, it is
+:math:`G^T v G + D^T G + G^T D`, with :math:`f''/f` in place of :math:`g^2` on the
+diagonal.
 """
 
 from typing import Any
@@ -37,30 +38,30 @@ def binned_evaluation(
     """Evaluate -ln L of the counts with its gradient and its exact Hessian.
 
     Returns:
-        The curvature is an `Arrow` whose tail are the factors of single bins, if there
-        are many; the Gauss-Newton part is :math:`J^T W J`.
+        The evaluation. If there are many factors of single bins, its curvature is an
+        `Arrow` with these as tail; the Gauss-Newton part is :math:`J^T W J`.
     """
-    found = yields(packed, x)
+    parts = yields(packed, x)
     places, place = packed.places, packed.tail_place
-    rate = found.tiles.ravel()[packed.bin_place]
+    rate = parts.tiles.ravel()[packed.bin_place]
     ratio = jnp.where(counts > 0, counts / rate, 0)
-    u = _in_tiles(packed, found, 1 - ratio)
-    w = _in_tiles(packed, found, jnp.where(counts > 0, ratio / rate, 0)).ravel()
-    logs = _logarithmic_derivatives(packed, found)
-    jacobian = _jacobian(packed, found, logs, jnp.ones_like(found.gammas))
-    gradient, bent, diagonal = _second_order(packed, found, logs, u)
+    u = _in_tiles(packed, parts, 1 - ratio)
+    w = _in_tiles(packed, parts, jnp.where(counts > 0, ratio / rate, 0)).ravel()
+    logs = _logarithmic_derivatives(packed, parts)
+    jacobian = _jacobian(packed, parts, logs, jnp.ones_like(parts.gammas))
+    gradient, bent, diagonal = _second_order(packed, parts, logs, u)
     tail_rates = tail_gradient = jnp.zeros(0, x.dtype)
     mixed = jnp.zeros((jacobian.shape[0], 0), x.dtype)
     if place.shape[0]:
         gamma = nonzero(x[places.tail])
         carries = jnp.asarray(packed.carries, x.dtype)
-        carried = sums(found.rows * carries, packed.row_tile, u.shape[0])
+        carried = sums(parts.rows * carries, packed.row_tile, u.shape[0])
         tail_rates = carried.ravel()[place] / gamma
         tail_gradient = u.ravel()[place] * tail_rates
-        one = jacobian
+        carried_jacobian = jacobian
         if not places.whole_bins:
-            one = _jacobian(packed, found, logs, carries)
-        mixed = one[:, place] * (u.ravel()[place] / gamma)[None]
+            carried_jacobian = _jacobian(packed, parts, logs, carries)
+        mixed = carried_jacobian[:, place] * (u.ravel()[place] / gamma)[None]
     if places.tail_in_block:
         jacobian = jacobian.at[places.tail, place].set(tail_rates)
         gradient = gradient.at[places.tail].set(tail_gradient)
@@ -68,10 +69,12 @@ def binned_evaluation(
         place, tail_rates, mixed = place[:0], tail_rates[:0], mixed[:, :0]
     weighted = jacobian * w[None]
     gauss_newton = weighted @ jacobian.T
-    whole = gauss_newton + bent + bent.T
-    # The diagonal of the bent part is not valid.
-    own = diagonal + jnp.diagonal(gauss_newton)
-    block = jnp.where(jnp.eye(own.shape[0], dtype=bool), own[:, None], whole)
+    symmetric = gauss_newton + bent + bent.T
+    # The diagonal of `bent` is not valid; `diagonal` replaces it.
+    exact_diagonal = diagonal + jnp.diagonal(gauss_newton)
+    block = jnp.where(
+        jnp.eye(exact_diagonal.shape[0], dtype=bool), exact_diagonal[:, None], symmetric
+    )
     stand_in = weighted[:, place] * tail_rates[None]
     tail = w[place] * tail_rates**2
     return _in_parameters(
@@ -84,75 +87,75 @@ def binned_evaluation(
     )
 
 
-def _in_tiles(packed: Packed, found: Yields, bins: Array) -> Array:
-    flat = jnp.zeros(found.tiles.size, bins.dtype)
-    return flat.at[packed.bin_place].set(bins).reshape(found.tiles.shape)
+def _in_tiles(packed: Packed, parts: Yields, bins: Array) -> Array:
+    flat = jnp.zeros(parts.tiles.size, bins.dtype)
+    return flat.at[packed.bin_place].set(bins).reshape(parts.tiles.shape)
 
 
-def _logarithmic_derivatives(packed: Packed, found: Yields) -> Float[Array, "K a"]:
+def _logarithmic_derivatives(packed: Packed, parts: Yields) -> Float[Array, "K a"]:
     """Return ``f'/f`` of each block and dense column."""
     blocks, scales = packed.scale_place.shape
     columns = packed.places.dense.size + len(packed.places.derived)
-    logs = jnp.zeros((blocks, columns), found.rows.dtype)
+    logs = jnp.zeros((blocks, columns), parts.rows.dtype)
     if packed.norm_block.shape[0]:
-        # An effect is the only one of its parameter on its block.
-        logs = logs.at[packed.norm_block, packed.norm_column].set(found.norm_rates)
+        # Each parameter has at most one effect on a block, so nothing is overwritten.
+        logs = logs.at[packed.norm_block, packed.norm_column].set(parts.norm_rates)
     if scales:
-        value = nonzero(found.values)[packed.scale_place]
+        value = nonzero(parts.values)[packed.scale_place]
         block = jnp.arange(blocks)[:, None]
         logs = logs.at[block, packed.scale_column].set(1 / value, mode="drop")
     return logs
 
 
 def _jacobian(
-    packed: Packed, found: Yields, logs: Float[Array, "K a"], weights: Array
+    packed: Packed, parts: Yields, logs: Float[Array, "K a"], weights: Array
 ) -> Float[Array, "a Tb"]:
     """Return the derivatives of the counts in the tiles, with weights on the rows."""
-    tiles, bins = found.tiles.shape
+    tiles, bins = parts.tiles.shape
     columns = logs.shape[1]
-    rows = jnp.pad(found.rows * weights, ((0, 1), (0, 0)))[packed.tile_rows]
+    rows = jnp.pad(parts.rows * weights, ((0, 1), (0, 0)))[packed.tile_rows]
     block = jnp.append(jnp.asarray(packed.row_block), 0)[packed.tile_rows]
     jacobian = jnp.einsum("tsb,tsa->atb", rows, logs[block])
     if packed.shape_row.shape[0]:
         row = packed.shape_row
-        window = found.slopes * _effect_scale(packed, found, weights)[row]
+        window = parts.slopes * _effect_scale(packed, parts, weights)[row]
         tile = packed.row_tile[row]
         jacobian = jacobian.at[packed.shape_column, tile].add(window)
     return jacobian.reshape(columns, tiles * bins)
 
 
-def _effect_scale(packed: Packed, found: Yields, weights: Array) -> Float[Array, "R b"]:
-    """Return what multiplies a shape effect: all factors of its row."""
-    factors = found.factors[packed.row_block][:, None] * found.gammas * weights
-    return jnp.broadcast_to(factors, found.rows.shape)
+def _effect_scale(packed: Packed, parts: Yields, weights: Array) -> Float[Array, "R b"]:
+    """Return the product of all factors of a row, which multiplies shape effects."""
+    factors = parts.factors[packed.row_block][:, None] * parts.gammas * weights
+    return jnp.broadcast_to(factors, parts.rows.shape)
 
 
 def _second_order(
-    packed: Packed, found: Yields, logs: Float[Array, "K a"], u: Float[Array, "T b"]
+    packed: Packed, parts: Yields, logs: Float[Array, "K a"], u: Float[Array, "T b"]
 ) -> tuple[Array, Array, Array]:
     """Return the gradient, and the part of the Hessian from curved yields.
 
-    The latter is what comes second and its transpose, but for the diagonal, which
-    comes apart.
+    This part is the sum of the second result and its transpose, with the third result
+    as diagonal.
     """
     blocks, columns = logs.shape
     at_row = u[packed.row_tile]
-    v = jax.ops.segment_sum(jnp.sum(at_row * found.rows, 1), packed.row_block, blocks)
+    v = jax.ops.segment_sum(jnp.sum(at_row * parts.rows, 1), packed.row_block, blocks)
     gradient = diagonal = jnp.zeros(columns, u.dtype)
     half = 0.5 * v[:, None] * logs
     if packed.norm_block.shape[0]:
-        both = jnp.stack([found.norm_rates, found.norm_bends], 1)
+        both = jnp.stack([parts.norm_rates, parts.norm_bends], 1)
         both = both * v[packed.norm_block][:, None]
         gradient, diagonal = jnp.zeros((columns, 2)).at[packed.norm_column].add(both).T
     if packed.scale_place.shape[1]:
-        value = nonzero(found.values)[packed.scale_place]
+        value = nonzero(parts.values)[packed.scale_place]
         gradient = gradient.at[packed.scale_column].add(v[:, None] / value, mode="drop")
     if packed.shape_row.shape[0]:
         row, column = packed.shape_row, packed.shape_column
-        scale = (_effect_scale(packed, found, at_row))[row]
+        scale = (_effect_scale(packed, parts, at_row))[row]
         block = packed.row_block[row]
-        slope = jnp.sum(scale * found.slopes, 1)
-        curve = jnp.sum(scale * packed.curve, 1) * found.bend_curves
+        slope = jnp.sum(scale * parts.slopes, 1)
+        curve = jnp.sum(scale * packed.curve, 1) * parts.bend_curves
         half = half.at[block, column].add(slope)
         gradient = gradient.at[column].add(slope)
         diagonal = diagonal.at[column].add(curve + 2 * slope * logs[block, column])
@@ -162,7 +165,7 @@ def _second_order(
 def _in_parameters(
     packed: Packed, x: Any, value: Any, gradients: Any, exact: Any, stand_in: Any
 ) -> Evaluation:
-    """Go from dense columns to parameters, by the chain rule where some are derived."""
+    """Convert dense columns to parameters, by the chain rule for derived ones."""
     places = packed.places
     dense, tail = places.dense, places.tail
     gradient, tail_gradient = gradients
@@ -196,7 +199,7 @@ def _curvature(parts: Any, places: Places) -> AbstractCurvature:
 
 
 def _pulled_back(parts: Any, rates: Any, column: Any, bend: Any) -> Any:
-    """Replace derived columns, the last ones, by what they do to their inputs."""
+    """Apply the chain rule from derived columns, the last ones, to their inputs."""
     block, coupling, tail = parts
     count = block.shape[0] - rates.shape[0]
     cross = block[:count, count:] @ rates

@@ -2,8 +2,8 @@
 
 Every channel is cut into *tiles* of equally many bins, padded at the end; a *row* is
 one sample in one tile, a *block* one sample in one channel. Effects are lists sorted by
-the row or block that they act on, so that memory goes with the number of effects that
-exist. Nothing here knows a name.
+the row or block that they act on, so that memory is proportional to the number of
+effects. There are no names here.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from everwillow.likelihood.interpolation import Bend, NormFactors
 
 
 class Places(eqx.Module):
-    """Which parameter is where; concrete, since programs are compiled for it.
+    """The places of parameters; concrete, since programs are compiled for them.
 
     Compared by content, so that models of one structure share a compiled program.
 
@@ -26,7 +26,7 @@ class Places(eqx.Module):
         dense: Parameters with a column of the dense block, ascending; shape ``(a,)``.
             They may act on anything.
         tail: Parameters that each scale a single bin, ascending; shape ``(t,)``. They
-            have no columns, or so few of them that all parameters are dense.
+            have no columns, unless they are so few that all parameters are dense.
         derived: For each derived number the places of its inputs (parameters, then
             earlier derived ones) and its function.
         whole_bins: Whether every tail parameter scales all samples of its bin.
@@ -75,12 +75,13 @@ class Packed(eqx.Module):
         nominal: Nominal yields, ``(R, b)``.
         row_tile: The tile of each row, ascending.
         row_block: The block of each row.
-        tile_rows: The rows of each tile, filled up with R, ``(T, samples)``.
+        tile_rows: The rows of each tile, padded with R, ``(T, samples)``.
         tail_slot: The tail parameter of each bin, t where there is none, ``(T, b)``.
         tail_place: Where in the flattened tiles each tail parameter acts, ``(t,)``.
         carries: Which rows follow the tail parameter, ``(R, b)``.
-        scale_place: Parameters that scale each block, filled up with 1, ``(K, m)``.
-        scale_column: Their dense columns, out of range where filled up.
+        scale_place: Parameters that scale each block, padded with that of the constant
+            1, ``(K, m)``.
+        scale_column: Their dense columns; out of range for padding.
         norm_block: The block of each normalisation effect, ascending.
         norm_place: Its parameter.
         norm_column: Its dense column.

@@ -24,10 +24,10 @@ from everwillow.likelihood.binned.tail import Gammas, assign_gammas
 from everwillow.likelihood.interpolation import MULTIPLICATIVE, Bend, NormFactors
 
 
-# A tile of fewer bins pads less, but a row has a cost of its own.
+# Cost of a row without bins, in units of that of a bin; smaller tiles need more rows.
 _ROW_COST = 4
 _LARGEST_TILE = 64
-# A Schur complement of fewer parameters costs more than it saves.
+# With fewer tail parameters a Schur complement costs more than it saves.
 _MANY = 64
 
 
@@ -39,14 +39,14 @@ def pack(spec: BinnedSpec, table: PlaceTable) -> tuple[Packed, np.ndarray]:
 
     Args:
         spec: The likelihood.
-        table: Where its parameters are in the vector.
+        table: Places of its parameters in the vector.
 
     Raises:
         ShapeMismatchError: If templates of a channel have different numbers of bins.
 
     Returns:
-        The arrays; and for each nominal yield, channel by channel and there sample by
-        sample, where in the flattened ``nominal`` it is.
+        The arrays; and the place of each nominal yield, ordered by channel and sample,
+        in the flattened ``nominal``.
     """
     for channel in spec.channels:
         _check_lengths(channel)
@@ -57,27 +57,27 @@ def pack(spec: BinnedSpec, table: PlaceTable) -> tuple[Packed, np.ndarray]:
         pieces = bins[:, None] if channel.name in gammas.split else [bins]
         for piece in pieces:
             lists.add(channel, first, piece)
-    own = [
+    places = [
         lists.yield_place[channel.name, sample]
         for channel in spec.channels
         for sample in range(len(channel.samples))
     ]
-    return lists.packed(), np.concatenate([np.zeros(0, int), *own]).astype(np.int32)
+    return lists.packed(), np.concatenate([np.zeros(0, int), *places]).astype(np.int32)
 
 
 def _check_lengths(channel: ChannelSpec) -> None:
-    wanted = np.shape(channel.observed)
+    shape = np.shape(channel.observed)
     for sample in channel.samples:
-        given = [("nominal", sample.nominal)]
+        templates = [("nominal", sample.nominal)]
         for effect in sample.effects:
             if isinstance(effect, ShapeVariation):
                 name = f"of {effect.parameter!r}"
-                given += [(f"down {name}", effect.down), (f"up {name}", effect.up)]
-        for what, template in given:
-            if np.shape(template) != wanted:
+                templates += [(f"down {name}", effect.down), (f"up {name}", effect.up)]
+        for label, template in templates:
+            if np.shape(template) != shape:
                 raise ShapeMismatchError(
                     f"channel {channel.name!r}, sample {sample.name!r}: the yields "
-                    f"{what} have shape {np.shape(template)}, the data {wanted}."
+                    f"{label} have shape {np.shape(template)}, the data {shape}."
                 )
 
 
@@ -146,15 +146,15 @@ class _Lists:
 
     def _add_block(self, sample: SampleSpec, first: int, bins: np.ndarray) -> None:
         block = len(self.scales)
-        seen: collections.Counter[int] = collections.Counter()
+        uses: collections.Counter[int] = collections.Counter()
 
         def place(name: str) -> int:
-            return alone(self.table.scalar(name))
+            return unique(self.table.scalar(name))
 
-        def alone(found: int) -> int:
-            # Two effects of one parameter on one block: the second goes by an alias.
-            seen[found] += 1
-            return found if seen[found] == 1 else self.table.alias(found, seen[found])
+        def unique(found: int) -> int:
+            # A second effect of a parameter on a block acts through an alias of it.
+            uses[found] += 1
+            return found if uses[found] == 1 else self.table.alias(found, uses[found])
 
         scales = []
         for effect in sample.effects:
@@ -166,7 +166,7 @@ class _Lists:
                 case BinScale(parameters) if bins.size == 1:
                     found = int(self.table.elements(parameters)[bins[0]])
                     if found != self.gammas.tail_of_bin[first + bins[0]]:
-                        scales.append(alone(found))
+                        scales.append(unique(found))
                 case ShapeVariation(parameter, down, up, code) if (
                     code in MULTIPLICATIVE
                 ):

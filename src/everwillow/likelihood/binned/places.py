@@ -1,4 +1,4 @@
-"""Where the parameters of a binned likelihood are in the vector."""
+"""The places of the parameters of a binned likelihood in the vector."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,7 +17,7 @@ class PlaceTable:
     """The place of each parameter; derived numbers follow after the parameters.
 
     Args:
-        starts: Where in the vector each parameter begins.
+        starts: The first place of each parameter in the vector.
         shapes: The shape of each, ``()`` or ``(n,)``.
         derived: By name, in an order in which each is computable.
 
@@ -81,7 +81,7 @@ class PlaceTable:
         return self._elements[parameters]
 
     def alias(self, place: int, number: int) -> int:
-        """Return a derived number equal to a parameter, a second or later name."""
+        """Return the place of a derived number that equals a parameter."""
         key = (place, number)
         if key not in self._aliases:
             self._aliases[key] = self._append((place,), jnp.asarray)

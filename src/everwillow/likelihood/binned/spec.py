@@ -1,8 +1,8 @@
-"""What a binned likelihood consists of, in NumPy: the goal of every file reader.
+"""The specification of a binned likelihood, in NumPy, which all file readers make.
 
-A `BinnedSpec` says the same thing as a HistFactory workspace, without the conventions
-of any format: names are resolved, constraints are explicit, every array has the length
-of its channel. Readers make one, `everwillow.models.binned.BinnedModel` compiles it.
+A `BinnedSpec` has the content of a HistFactory workspace, without the conventions of
+any format: names are resolved, constraints are explicit, every array has the length of
+its channel. `everwillow.models.binned.BinnedModel` compiles it.
 
 The rate of a bin is the sum over its samples of
 ``(nominal + sum of additive effects) * product of multiplicative effects``.
@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 Interpolation: TypeAlias = Literal[
     "code0", "code1", "code2", "code4", "code4p", "code6"
 ]
-"""How to go from the templates at -1, 0 and 1 to any value of the parameter.
+"""The interpolation between the templates at -1, 0 and 1.
 
 Code 0 is linear in pieces, 1 exponential in pieces, 2 a parabola with straight tails,
 4 a polynomial of sixth order with exponential tails, 4p one with straight tails; 6 is
@@ -58,8 +58,8 @@ class NormVariation:
         parameter: Name of a scalar parameter.
         down: The factor at -1.
         up: The factor at +1.
-        interpolation: The way from there to other values; the factor at 0 is 1. An
-            additive code (0, 2, 4p) makes the factor ``1 + change``.
+        interpolation: The interpolation code; the factor at 0 is 1. An additive code
+            (0, 2, 4p) makes the factor ``1 + change``.
     """
 
     parameter: str
@@ -76,9 +76,8 @@ class ShapeVariation:
         parameter: Name of a scalar parameter.
         down: The yields at -1, shape ``(bins,)``.
         up: The yields at +1.
-        interpolation: The way from there to other values. A multiplicative code
-            multiplies each bin instead: 1 and 4 need positive yields, 6 a nominal
-            yield that is not 0.
+        interpolation: The interpolation code. A multiplicative code multiplies each bin
+            instead: 1 and 4 need positive yields, 6 a nominal yield that is not 0.
     """
 
     parameter: str
@@ -97,7 +96,7 @@ class SampleSpec:
     Attributes:
         name: Its name.
         nominal: Expected yields at the nominal values, shape ``(bins,)``.
-        effects: What parameters do to it.
+        effects: The effects of parameters on it.
     """
 
     name: str
@@ -160,10 +159,10 @@ class ParameterSpec:
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """A number computed from parameters, which stands where a parameter can stand.
+    """A number computed from parameters, which can replace a parameter.
 
     Attributes:
-        inputs: Names of scalar parameters or of derived ones before this.
+        inputs: Names of scalar parameters, or of derived numbers before this one.
         fn: ``fn(*values)`` in `jax.numpy`, returns a scalar.
     """
 
@@ -180,8 +179,8 @@ class BinnedSpec:
         parameters: All parameters, in the order of the State.
         derived: By name, in an order in which each is computable.
         poi: Name of the parameter of interest, or None.
-        name: Of the measurement or analysis.
-        report: What the reader assumed or normalised, one sentence each.
+        name: Name of the measurement or analysis.
+        report: Assumptions and normalisations of the reader, one sentence each.
     """
 
     channels: tuple[ChannelSpec, ...]

@@ -1,4 +1,4 @@
-"""Which factors of single bins the Hessian can treat as a tail."""
+"""Selection of the factors of single bins that are the tail of the Hessian."""
 
 import collections
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Gammas:
         first_bins: The number of the first bin of each channel.
         tail: Their places in the vector, ascending.
         tail_of_bin: The place of the tail parameter of each bin, or -1.
-        slot: Its number among the tail parameters, or their count.
+        slot: The number of that parameter among the tail, or the size of the tail.
         split: Channels with factors of bins that are not in the tail.
     """
 
@@ -47,13 +47,13 @@ def assign_gammas(spec: BinnedSpec, table: PlaceTable) -> Gammas:
     starts = ends[:-1].tolist()
     uses: collections.Counter[tuple[int, int]] = collections.Counter()
     bins_of: dict[int, set[int]] = collections.defaultdict(set)
-    barred = {i for inputs, _ in table.derived for i in inputs}
+    excluded = {i for inputs, _ in table.derived for i in inputs}
     for channel, first in zip(spec.channels, starts, strict=True):
         for sample in channel.samples:
             once: collections.Counter[int] = collections.Counter()
             for effect in sample.effects:
                 if not isinstance(effect, BinScale):
-                    barred.add(table.scalar(effect.parameter))
+                    excluded.add(table.scalar(effect.parameter))
                     continue
                 places = table.elements(effect.parameters)
                 _check_length(effect, places, channel.name, channel.observed.size)
@@ -61,10 +61,10 @@ def assign_gammas(spec: BinnedSpec, table: PlaceTable) -> Gammas:
                     uses[bin_, place] += 1
                     bins_of[place].add(bin_)
                     once[place] += 1
-            barred |= {place for place, number in once.items() if number > 1}
+            excluded |= {place for place, number in once.items() if number > 1}
     best: dict[int, tuple[int, int]] = {}
     for (bin_, place), number in uses.items():
-        if place in barred or len(bins_of[place]) > 1 or place >= table.size:
+        if place in excluded or len(bins_of[place]) > 1 or place >= table.size:
             continue
         if number > best.get(bin_, (0, 0))[0]:
             best[bin_] = (number, place)
