@@ -1,13 +1,14 @@
-"""Derivatives of a likelihood, by whichever way JAX allows.
+"""Derivatives of a likelihood in the modes that JAX supports for it.
 
-The ordinary way is forward over reverse. A function with a `jax.custom_vjp` (adjoint
-methods of differential equations, external code that comes with a gradient) refuses
-forward mode, a loop of unknown length refuses reverse mode, and a callback to the host
-refuses both. A refusal is met while tracing. Only then is another way looked for, so a
-likelihood that refuses nothing pays nothing.
+The default is forward over reverse mode. JAX cannot differentiate every function in
+every mode: a `jax.custom_vjp` (adjoint methods of differential equations, external code
+with a gradient) excludes forward mode, a loop of unknown length reverse mode, and a
+callback to the host both. Such a *refusal* is an error during tracing. Other modes are
+tried only after it, so that likelihoods without refusals cost nothing more.
 
-JAX, and libraries with rules of their own, raise ordinary errors where a rule is
-missing. So does a function that is wrong: evaluating it tells which of the two it is.
+JAX, and libraries with their own rules, raise ordinary errors where a rule is missing,
+as a function with a mistake does: its evaluation without derivatives distinguishes the
+two.
 """
 
 from collections.abc import Callable
@@ -23,13 +24,14 @@ from everwillow._errors import DerivativeError, EverwillowError
 from everwillow._numerics import value_gradient_hessian
 
 
-# What a Hessian can be, as `FitResult.derivatives` says it.
+# Sources of a Hessian, the values of `FitResult.derivatives`.
 EXACT = "exact"
 DIFFERENCES = "finite differences"
 NONE = "none"
 
-# What JAX, and libraries that define their own rules, raise where a rule is missing.
-# Errors in the function itself are of these classes too: see `raise_unless_sound`.
+# Exceptions that JAX, and libraries with their own rules, raise where a rule is
+# missing. Errors in the function itself are of these classes too, see
+# `raise_unless_sound`.
 REFUSALS = (TypeError, ValueError, NotImplementedError, RuntimeError)
 
 # Gradients are taken at five points in a row, this many standard errors apart. The
@@ -37,7 +39,7 @@ REFUSALS = (TypeError, ValueError, NotImplementedError, RuntimeError)
 # the noise of an external code, out of the quotient.
 SPACING = 1e-2
 SPACING_SINGLE = 1e-1
-# How often the standard error that the step is measured in is estimated anew.
+# Number of estimates of the standard error that sets the step.
 ROUNDS = 2
 
 _POINTS = np.arange(5)
@@ -83,20 +85,20 @@ def second_order(
     raise_unless_sound(fn, x, refusal)
 
     def differences(slope):
-        def way(v):
+        def evaluation(v):
             return _hessian_from_gradients(slope, v, lower, upper)
 
-        return way
+        return evaluation
 
-    ways: list[tuple[Any, str]] = [
+    evaluations: list[tuple[Any, str]] = [
         (lambda v: _reverse_twice(fn, v), EXACT),
         (lambda v: _forward_twice(fn, v), EXACT),
         (differences(jax.value_and_grad(fn)), DIFFERENCES),
         (differences(_forward(fn)), DIFFERENCES),
     ]
-    for way, kind in ways:
-        if refusal_of(way, x) is None:
-            value, gradient, hessian = way(x)
+    for evaluation, kind in evaluations:
+        if refusal_of(evaluation, x) is None:
+            value, gradient, hessian = evaluation(x)
             return value, gradient, 0.5 * (hessian + hessian.T), kind
     raise without_derivatives(refusal)
 
@@ -139,7 +141,7 @@ def hessian_product(
     slope = jax.value_and_grad(fn)
     try:
         (value, gradient), push = jax.linearize(slope, x)
-        # A rule that refuses forward mode speaks up when it is mapped over.
+        # A missing rule of forward mode raises when the product is mapped over.
         jax.eval_shape(jax.vmap(push), x[None])
         return value, gradient, lambda v: push(v)[1], EXACT
     except REFUSALS as error:
@@ -174,8 +176,8 @@ def push_forward(
 ) -> Any:
     """Return the directional derivative of a function of pytrees, as `jax.jvp` does.
 
-    Where forward mode is refused it is the transpose of the transpose: what reverse
-    mode makes is linear in its argument, so reversing that leads forward.
+    Where forward mode is refused, reverse mode is applied twice: the pull-back is
+    linear in its argument, and its transpose is the directional derivative.
 
     Args:
         fn: The function.
@@ -206,8 +208,8 @@ def push_forward(
 
     try:
         out, pull = jax.vjp(smooth, [leaves[i] for i in places])
-        back = jax.vjp(pull, jax.tree.map(jnp.zeros_like, out))[1]
-        return back(([changes[i] for i in places],))[0]
+        transpose = jax.vjp(pull, jax.tree.map(jnp.zeros_like, out))[1]
+        return transpose(([changes[i] for i in places],))[0]
     except REFUSALS as error:
         raise DerivativeError(
             "nll_fn: a derivative through the fit needs the second derivatives of the "
@@ -217,16 +219,16 @@ def push_forward(
 
 
 def for_any_solver(fn: Callable[[Array], Array], x: Array) -> Callable[[Array], Array]:
-    """Return a scalar function that can be mapped over and reversed.
+    """Return a scalar function that supports `jax.vmap` and reverse mode.
 
-    What takes both is returned as it is. Solvers of optimistix differentiate backward,
-    and evaluate simplexes by `jax.vmap`, which a callback with ``vmap_method=None``
-    refuses. The function returned raises `DerivativeError` when it is differentiated
-    and JAX has no gradient.
+    A function that supports both is returned unchanged. Solvers of optimistix use
+    reverse mode, and evaluate simplexes by `jax.vmap`, which a callback with
+    ``vmap_method=None`` refuses. The returned function raises `DerivativeError` when it
+    is differentiated and JAX has no gradient.
     """
     if refusal_of(jax.grad(fn), x) is None and _maps(fn, x):
         return fn
-    # A custom rule may not close over what is traced, so that becomes an argument.
+    # A custom rule may not close over traced values, so these become arguments.
     arrays, static = eqx.partition(eqx.filter_closure_convert(fn, x), eqx.is_array)
 
     def plain(v, arrays):
@@ -235,14 +237,14 @@ def for_any_solver(fn: Callable[[Array], Array], x: Array) -> Callable[[Array], 
     mapped = plain if _maps(fn, x) else jax.custom_batching.sequential_vmap(plain)
 
     @jax.custom_vjp
-    def anyhow(v, arrays):
+    def with_rule(v, arrays):
         return mapped(v, arrays)
 
     def forward(v, arrays):
         return value_and_gradient(lambda v: plain(v, arrays))(v)
 
-    anyhow.defvjp(forward, lambda gradient, change: (change * gradient, None))
-    return lambda v: anyhow(v, arrays)
+    with_rule.defvjp(forward, lambda gradient, change: (change * gradient, None))
+    return lambda v: with_rule(v, arrays)
 
 
 def _maps(fn: Callable[[Array], Array], x: Array) -> bool:
@@ -250,7 +252,7 @@ def _maps(fn: Callable[[Array], Array], x: Array) -> bool:
 
 
 def _mappable(fn: Callable[[Array], Array], x: Array) -> Callable[[Array], Array]:
-    """Return a function of a vector that `jax.vmap` takes, if by a loop."""
+    """Return a function that supports `jax.vmap`, by a loop if necessary."""
     return fn if _maps(fn, x) else jax.custom_batching.sequential_vmap(fn)
 
 
@@ -278,7 +280,7 @@ def _forward_twice(fn, x: Array):
         return jax.jvp(fn, (x,), (direction,))[1]
 
     def second(direction):
-        # All slopes, and how they change in one direction.
+        # The change of all slopes along one direction.
         return jax.jvp(lambda v: _forward(fn)(v)[1], (x,), (direction,))[1]
 
     return fn(x), jax.lax.map(row, basis), jax.lax.map(second, basis)
@@ -287,7 +289,7 @@ def _forward_twice(fn, x: Array):
 def _hessian_from_gradients(slope, x: Float[Array, " n"], lower: Any, upper: Any):
     """Return value, gradient, and the differences of gradients as a Hessian.
 
-    Columns come one after the other, as external code may not like to be mapped over.
+    Columns are computed one after another, as external code may not support `jax.vmap`.
     """
     value, gradient = slope(x)
     dtype = x.dtype
@@ -297,7 +299,7 @@ def _hessian_from_gradients(slope, x: Float[Array, " n"], lower: Any, upper: Any
     points = jnp.asarray(_POINTS, dtype)
     first = eps**0.25 * jnp.maximum(jnp.abs(x), 1)
     lower, upper = jnp.zeros_like(x) + lower, jnp.zeros_like(x) + upper
-    # Five points have to find room, and steps have to be seen in x.
+    # Five points have to fit into the range, and steps must exceed the rounding of x.
     longest = jnp.minimum(1e4 * first, (upper - lower) / 8)
     shortest = jnp.minimum(32 * eps * jnp.abs(x) + 1e-4 * first * eps**0.25, longest)
 
@@ -312,16 +314,16 @@ def _hessian_from_gradients(slope, x: Float[Array, " n"], lower: Any, upper: Any
             here = jnp.where(above < 2, 4 - above, below).astype(int)
             moved = x[None, :] + jnp.outer((points - points[here]) * step, unit)
             slopes = jax.lax.map(lambda v: slope(v)[1], moved)
-            # What rounding made of the step.
+            # The step after rounding.
             real = (moved[-1, i] - moved[0, i]) / 4
             return weights[here] @ slopes / real
 
         def refine(_, step):
             bend = quotient(step)[i]
-            wanted = spacing * jax.lax.rsqrt(jnp.abs(bend))
+            ideal_step = spacing * jax.lax.rsqrt(jnp.abs(bend))
             sound = jnp.isfinite(bend) & (bend != 0)
-            wanted = jnp.where(sound, wanted, 1e-2 * step)
-            return jnp.clip(wanted, shortest[i], longest[i])
+            ideal_step = jnp.where(sound, ideal_step, 1e-2 * step)
+            return jnp.clip(ideal_step, shortest[i], longest[i])
 
         start = jnp.minimum(first[i], longest[i])
         return quotient(jax.lax.fori_loop(0, ROUNDS, refine, start))
@@ -332,7 +334,7 @@ def _hessian_from_gradients(slope, x: Float[Array, " n"], lower: Any, upper: Any
 def has_custom_vjp(program: Any) -> bool:
     """Return whether a jaxpr has a `jax.custom_vjp` in it, which refuses forward mode.
 
-    JAX itself says so only when it lowers the program, which is too late.
+    JAX itself raises only when it lowers the program, which is too late.
     """
     return _finds(program, "custom_vjp_call")
 
@@ -352,7 +354,7 @@ def _finds(program: Any, name: str) -> bool:
 
 
 def refusal_of(fn: Callable[..., Any], *args: Any) -> Exception | None:
-    """Return what JAX has against running a function, or None."""
+    """Return the exception of JAX when it traces a function, or None."""
     try:
         program = jax.make_jaxpr(fn)(*args)
     except REFUSALS as error:
@@ -365,7 +367,7 @@ def refusal_of(fn: Callable[..., Any], *args: Any) -> Exception | None:
 def raise_unless_sound(
     fn, x: Any, refusal: Exception, *, several: bool = False
 ) -> None:
-    """Raise what was raised if it is the function itself that fails."""
+    """Raise the exception again if the function itself fails without derivatives."""
     if isinstance(refusal, EverwillowError):
         raise refusal
     if refusal_of(fn, *(x if several else (x,))) is not None:
@@ -373,7 +375,7 @@ def raise_unless_sound(
 
 
 def without_derivatives(refusal: Exception) -> DerivativeError:
-    """Return the error that says so, and what to do."""
+    """Return the error for a likelihood without derivatives."""
     msg = (
         f"nll_fn: JAX has no derivatives of it ({first_line(refusal)}). Give it a "
         "gradient with jax.custom_vjp, or fit without derivatives: "

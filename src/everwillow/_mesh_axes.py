@@ -1,12 +1,13 @@
-"""Programs of one device inside of a `jax.shard_map`, whose types have no mesh axes.
+"""Programs of one device inside of a `jax.shard_map`, on types without mesh axes.
 
-Inside of `jax.shard_map` the type of an array says over which axes of the mesh its
-values differ, and a loop whose carry starts as a constant and comes to depend on the
-data is refused. A fit is the business of one device and full of such loops, so it runs
-on arrays whose types say nothing of axes: `on_one_device` takes the axes off what goes
-in and puts them onto what comes out. Both are identities at run time and linear, each
-the transpose of the other. What is the same on all devices is first declared to differ
-by JAX's own cast, whose transpose is the sum over the devices that its derivative is.
+Inside of `jax.shard_map` the type of an array has the axes of the mesh over which its
+values differ, and JAX refuses a loop whose carry starts as a constant and then depends
+on the data. A fit runs on one device and has many such loops, so it runs on arrays
+whose types have no axes: `on_one_device` removes the axes from the arguments and adds
+them to the results. Both operations are identities at run time and linear, and each is
+the transpose of the other. Values that are the same on all devices are first declared
+to differ by JAX's own cast, whose transpose is the sum over the devices, as required
+for their derivatives.
 """
 
 import functools as ft
@@ -31,7 +32,7 @@ def mesh_axes(tree: Any) -> tuple[str, ...]:
 def as_varying(tree: Any, other: Any) -> Any:
     """Declare arrays to differ over all axes over which those of another tree do.
 
-    So a loop may start from constants whose body has the other tree.
+    A loop whose body depends on the other tree may then start from these arrays.
     """
     axes = mesh_axes(other)
     if not axes:
@@ -40,17 +41,17 @@ def as_varying(tree: Any, other: Any) -> Any:
 
 
 def on_one_device(function: Callable[[Any], Any], arrays: Any) -> Any:
-    """Call a function of arrays as if there were no `jax.shard_map` around.
+    """Call a function of arrays as if there were no `jax.shard_map` around it.
 
-    Outside of one, nothing is changed or added.
+    Outside of a `jax.shard_map` the function is simply called.
 
     Args:
         function: Takes and returns pytrees of arrays.
         arrays: Its argument.
 
     Returns:
-        What the function returns, each array taken to differ over every axis over
-        which one of the arguments does.
+        The results of the function, each declared to differ over every axis over which
+        an argument does.
 
     Raises:
         ArgumentValueError: If the function talks to other devices, as `jax.lax.psum`
@@ -63,7 +64,7 @@ def on_one_device(function: Callable[[Any], Any], arrays: Any) -> Any:
 
 
 def _apart(function: Any, axes: tuple[str, ...], mesh: Any, arrays: Any) -> Any:
-    """Call a function on arrays whose types say nothing of a mesh."""
+    """Call a function on arrays whose types have no axes of a mesh."""
     if mesh is not None:
         kinds = zip(mesh.axis_names, mesh.axis_types, strict=True)
         names = tuple(name for name, kind in kinds if kind == AxisType.Explicit)
@@ -91,7 +92,7 @@ def _arrays(tree: Any) -> list[Any]:
 
 
 def _explicit_mesh(tree: Any) -> Any:
-    """Return the mesh of the leaves, if the types of arrays tell how they are cut."""
+    """Return the mesh of the leaves, if it has explicit axes."""
     meshes = [jax.typeof(leaf).sharding.mesh for leaf in _arrays(tree)]
     for mesh in [jax.sharding.get_abstract_mesh(), *meshes]:
         if AxisType.Explicit in (mesh.axis_types or ()):
@@ -119,7 +120,7 @@ def _spread(leaf: Any, axes: tuple[str, ...]) -> Any:
 
 
 def _retype(leaf: Any, old: tuple[str, ...], new: tuple[str, ...]) -> Any:
-    """Give the type of an array other axes; its values stay as they are."""
+    """Replace the axes in the type of an array; its values are unchanged."""
     if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return _retyped.bind(leaf, old=old, new=new)
     words = _retyped.bind(jax.random.key_data(leaf), old=old, new=new)

@@ -1,9 +1,9 @@
-"""What functions and objects hold besides their arguments: seen, compared, opened.
+"""Values that functions and objects hold besides their arguments.
 
 A likelihood may read global variables, cells of a closure, attributes of ``self``. A
-compiled program has their values as constants, so a program is kept under a *mark* that
-stands for these values (`marks.py`), and values that are traced are taken out, as
-leaves of a pytree (`opening.py`).
+compiled program has their values as constants. Programs are therefore cached under a
+*mark* of these values (`marks.py`), and traced values among them become leaves of a
+pytree (`opening.py`).
 """
 
 from everwillow._captures.held import INERT, is_inert, structure_parts

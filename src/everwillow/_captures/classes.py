@@ -1,4 +1,4 @@
-"""What classes, objects and Modules are made of, as far as code may read it."""
+"""Parts of classes, objects and Modules that code may read."""
 
 import dataclasses
 import functools as ft
@@ -13,7 +13,7 @@ from everwillow._captures.reads import Scope, is_library
 
 
 class Kind:
-    """The class of an object that exists: nothing need call it to make one."""
+    """The class of an existing object, without what makes new objects."""
 
     __slots__ = ("owner",)
 
@@ -23,25 +23,25 @@ class Kind:
 
 @ft.lru_cache(maxsize=4096)
 def kind_of(owner: type) -> Kind:
-    """Return what stands for a class as that of an object, always the same."""
+    """Return the one `Kind` of a class."""
     return Kind(owner)
 
 
-# What Python calls without that the code says so, except to make and to print.
+# Special methods that are not used to compute: for printing and deletion.
 _IDLE = {"__repr__", "__str__", "__format__", "__del__"}
 _MAKING = {"__init__", "__new__", "__post_init__"}
-# Who reads one of these may make another object like one that there is.
+# Code that reads one of these names may make another object of an existing class.
 _MAKERS = {"__class__", "copy", "replace", "type"}
 _FUNCTIONS = (types.FunctionType, property, staticmethod, classmethod)
 
 
 def class_(value: Any, scope: Scope) -> Parts:
-    """Take those members of a user's class that the code may use."""
+    """Return the members of a user's class that the code may use."""
     return _members(value, scope, _IDLE)
 
 
 def of_instance(value: Any, scope: Scope) -> Parts:
-    """Take those members of the class of an object that the code may use."""
+    """Return the members of the class of an object that the code may use."""
     makes = scope.everything or not scope.names.isdisjoint(_MAKERS)
     return _members(value.owner, scope, _IDLE if makes else _IDLE | _MAKING)
 
@@ -66,17 +66,17 @@ def _members(value: Any, scope: Scope, idle: set[str]) -> Parts:
 
 
 def property_(value: Any, _: Scope) -> Parts:
-    """Take the function of a property."""
+    """Return the function of a property."""
     return (), (value.fget,)
 
 
 def wrapping(value: Any, _: Scope) -> Parts:
-    """Look into what wraps a function: a class method, `jax.jit`, a cache."""
+    """Return the function in a wrapper: a class method, `jax.jit`, a cache."""
     return (), (value.__wrapped__, getattr(value, "__dict__", None))
 
 
 def cached_property(value: Any, _: Scope) -> Parts:
-    """Take the function of a cached property."""
+    """Return the function of a cached property."""
     return (), (value.func,)
 
 
@@ -96,7 +96,7 @@ def _built_on_library(kind: type) -> bool:
 
 
 def object_(value: Any, scope: Scope) -> Parts:
-    """Take an object apart: its class, and the attributes that the code may read."""
+    """Return the class of an object, and the attributes that the code may read."""
     kind = type(value)
     inside = attributes(value)
     names: Any = tuple(inside)
@@ -108,19 +108,19 @@ def object_(value: Any, scope: Scope) -> Parts:
 
 @ft.lru_cache(maxsize=4096)
 def field_names(kind: type) -> tuple[str, ...]:
-    """Return the fields of a class of Modules: the rest are caches."""
+    """Return the fields of a class of Modules; other attributes are caches."""
     return tuple(field.name for field in dataclasses.fields(kind))
 
 
 def module_(value: Any, _: Scope) -> Parts:
-    """Take an `equinox.Module` apart: its class and its fields."""
+    """Return the class and the fields of an `equinox.Module`."""
     inside = value.__dict__
     kind = type(value)
     return (), [kind_of(kind), *(inside.get(n, ABSENT) for n in field_names(kind))]
 
 
 def node(value: Any, scope: Scope) -> Parts:
-    """Take a registered pytree apart: its structure and its leaves."""
+    """Return the structure and the leaves of a registered pytree."""
     leaves, structure = jax.tree.flatten(value)
     try:
         hash(structure)

@@ -1,4 +1,4 @@
-"""What leaves and structures of pytrees hold that may change, found at a glance."""
+"""Parts of leaves and structures of pytrees that may change."""
 
 import enum
 import functools as ft
@@ -18,7 +18,7 @@ INERT |= {type(None), type(...), type(NotImplemented)}
 
 
 def is_inert(value: Any) -> bool:
-    """Return whether a leaf of a pytree can be told not to change at a glance."""
+    """Return whether a leaf of a pytree is known not to change, without a walk."""
     if type(value) is types.FunctionType:
         known = _constant.get(value)
         if known is None:
@@ -48,7 +48,7 @@ _constant: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
 
 
 def _is_named_by_library(function: types.FunctionType) -> bool:
-    """Return whether a function is what a library defines under a name."""
+    """Return whether a function is the one that its library defines under its name."""
     if not (is_of_library(function) and is_library(function.__module__)):
         return False
     found = sys.modules.get(function.__module__)
@@ -87,9 +87,9 @@ _MANY = 512
 
 
 def structure_parts(structure: Any) -> tuple[Any, ...]:
-    """Return what the structure of a pytree holds that may change, found once.
+    """Return the parts of the structure of a pytree that may change, from a cache.
 
-    Equal structures hold the same functions: these are compared by identity.
+    Equal structures hold the same functions, as these are compared by identity.
     """
     found = _parts_of.get(structure)
     if found is None:
@@ -102,11 +102,11 @@ def structure_parts(structure: Any) -> tuple[Any, ...]:
 
 
 def _collect(value: Any, held: list[Any], seen: dict[int, Any]) -> None:
-    """Collect what may change, without what libraries keep there themselves."""
+    """Collect the parts that may change, without those of libraries."""
     kind = type(value)
     if kind in INERT or id(value) in seen:
         return
-    # Kept, as some are made just now and their places in memory are free again.
+    # Kept alive, as the memory of temporary objects would be used again.
     seen[id(value)] = value
     if isinstance(value, jtu.PyTreeDef):
         _collect_structure(value, held, seen)
@@ -116,7 +116,7 @@ def _collect(value: Any, held: list[Any], seen: dict[int, Any]) -> None:
         if not is_library(value.__name__):
             held.append(value)
     elif isinstance(value, Template):
-        # Its tokens are for comparison: what they say is in the function, too.
+        # Its tokens only repeat the contents of the function.
         _collect(value.value, held, seen)
     elif isinstance(value, enum.Enum):
         if type(value.value) not in INERT and not is_library(kind.__module__):

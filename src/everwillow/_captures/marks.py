@@ -1,4 +1,4 @@
-"""Marks stand for values that a compiled program uses besides its arguments."""
+"""Marks: keys of the values that a compiled program uses besides its arguments."""
 
 import contextlib
 import warnings
@@ -15,12 +15,12 @@ from everwillow._captures.walk import MANY, Walk, scope_of
 
 
 class Mark:
-    """Stands for all that one function or object holds; compared by identity.
+    """The key of all values that a function or object holds; compared by identity.
 
     Attributes:
-        in_context: Whether it belongs into the context of JAX's own caches. Those of
-            `jax.jit` inside a likelihood, and of the bodies of loops, know functions by
-            identity only.
+        in_context: Whether it is part of the context of JAX's own caches. Those of
+            `jax.jit` inside a likelihood, and of the bodies of loops, distinguish
+            functions by identity only.
     """
 
     __slots__ = ("__weakref__", "in_context")
@@ -31,7 +31,7 @@ class Mark:
 
 _marks: weakref.WeakValueDictionary[Any, Mark] = weakref.WeakValueDictionary()
 
-# Everything that JAX keeps is kept under its value too.
+# The value of this context is part of the keys of JAX's caches.
 context: Any = jax.make_user_context(None)
 
 
@@ -51,8 +51,8 @@ def marked(roots: Iterable[Any]) -> tuple[tuple[Mark, ...], bool]:
             _warn(len(tokens))
         mark = _marks.get(tokens)
         if mark is None:
-            # With code alone that is compiled for the first time, there is nothing
-            # that JAX could have kept from earlier.
+            # For code without data that is compiled for the first time, the caches of
+            # JAX have no entries.
             mark = _marks[tokens] = Mark(in_context=walk.data or not walk.scope.unseen)
             walk.scope.unseen = False
         marks.append(mark)
@@ -62,13 +62,13 @@ def marked(roots: Iterable[Any]) -> tuple[tuple[Mark, ...], bool]:
 
 @contextlib.contextmanager
 def up_to_date(*given: Any) -> Iterator[None]:
-    """Let functions be called by hand without what JAX has kept of earlier calls.
+    """Call functions directly, without outdated entries of the caches of JAX.
 
-    A `jax.jit` in a function of a user, or the body of a loop, is known to JAX by
-    identity only, whatever it reads.
+    JAX distinguishes a `jax.jit` in a function of a user, or the body of a loop, by
+    identity only, whatever variables it reads.
 
     Args:
-        *given: Pytrees of all that is going to be called.
+        *given: Pytrees of everything that is called.
     """
     leaves, structure = jax.tree.flatten(given)
     roots = [one for one in leaves if not (eqx.is_array(one) or is_inert(one))]
@@ -88,9 +88,9 @@ def _warn(count: int) -> None:
 
 
 def settle(roots: Iterable[Any], marks: Iterable[Mark]) -> None:
-    """Take over what tracing has changed, such as a count of calls.
+    """Give values that tracing has changed, such as a count of calls, the same marks.
 
-    What a likelihood does to its own variables while it is traced is no new input.
+    Changes of its own variables by a likelihood that is traced are no new input.
     """
     for (tokens, _), mark in zip(_walks(roots), marks, strict=True):
         _marks.setdefault(tokens, mark)
@@ -99,7 +99,7 @@ def settle(roots: Iterable[Any], marks: Iterable[Mark]) -> None:
 def _walks(roots: Iterable[Any]) -> list[tuple[tuple[Any, ...], Walk]]:
     walks = [Walk(root, scope_of(root)) if callable(root) else None for root in roots]
     if None in walks:
-        # Data are read by the code of the likelihood.
+        # Objects that are no functions are read by the code of the likelihood.
         scope = Scope()
         for walk in walks:
             for code in () if walk is None else walk.scope.codes.values():

@@ -1,8 +1,8 @@
 """Functions that hold traced values as pytrees with these values as leaves.
 
-A rule for derivatives sees arguments only, so what a function closes over has to become
-one. The function is built anew around whatever stands in the place of the traced
-values; what holds none of them stays the same object.
+A rule for derivatives applies to arguments only, so traced values that a function
+closes over have to become arguments. The function is rebuilt with other values in place
+of the traced ones; parts without traced values stay the same objects.
 """
 
 import copy
@@ -25,7 +25,7 @@ from everwillow._errors import ArgumentTypeError
 
 
 class _Hole:
-    """Stands in a template where a traced value was."""
+    """Placeholder of a traced value in a template."""
 
     __slots__ = ("place",)
 
@@ -39,7 +39,7 @@ class Opened:
 
     Attributes:
         arrays: The traced values.
-        template: The rest.
+        template: The function with placeholders.
     """
 
     def __init__(self, arrays: tuple[Any, ...], template: Template) -> None:
@@ -56,7 +56,7 @@ class Opened:
         return cls(tuple(arrays), template)
 
     def restored(self) -> Any:
-        """Return the function with the leaves in the places of the traced values."""
+        """Return the function with the leaves in place of the placeholders."""
 
         def filled(value: Any) -> Any:
             return self.arrays[value.place]
@@ -97,7 +97,7 @@ def opened(tree: Any) -> Any:
     """Return a pytree with functions that hold traced values as `Opened` nodes.
 
     Raises:
-        ArgumentTypeError: If a traced value is where nothing can be put in its place.
+        ArgumentTypeError: If a traced value is in an object that cannot be rebuilt.
     """
     if not holds_tracer(tree):
         return tree
@@ -106,7 +106,7 @@ def opened(tree: Any) -> Any:
 
 
 def reclosed(tree: Any) -> Any:
-    """Return a pytree with the objects that `opened` has made into nodes."""
+    """Undo `opened`: return a pytree with functions in place of `Opened` nodes."""
 
     def is_opened(node: Any) -> bool:
         return isinstance(node, Opened)
@@ -136,7 +136,7 @@ def _opened_leaf(leaf: Any) -> Any:
 
 
 class _Builder:
-    """Builds an object anew around what is put in the place of some of its parts."""
+    """Rebuild an object with some of its parts replaced."""
 
     def __init__(
         self, root: Any, wanted: type, replacement: Callable[[Any], Any]
@@ -148,16 +148,16 @@ class _Builder:
         self.made: dict[int, Any] = {}
         self.seen: dict[int, Any] = {}
         self.above: dict[int, list[int]] = {}
-        hits = list(self._explore(root))
+        pending = list(self._explore(root))
         self.touched: set[int] = set()
-        while hits:
-            one = hits.pop()
+        while pending:
+            one = pending.pop()
             if one not in self.touched:
                 self.touched.add(one)
-                hits += self.above.get(one, ())
+                pending += self.above.get(one, ())
 
     def _explore(self, value: Any) -> Iterator[int]:
-        """Note what is part of what, and yield the objects that are wanted."""
+        """Record the parents of all parts, and yield the objects to be replaced."""
         waiting = [value]
         while waiting:
             one = waiting.pop()
@@ -172,11 +172,11 @@ class _Builder:
                 waiting.append(part)
 
     def built(self) -> Any:
-        """Return the object, built anew."""
+        """Return the rebuilt object."""
         return self.make(self.root)
 
     def make(self, value: Any) -> Any:
-        """Return a part, built anew if it has to be."""
+        """Return a part, rebuilt if a part of it is replaced."""
         if id(value) not in self.touched:
             return value
         if id(value) in self.made:
@@ -209,7 +209,7 @@ def _make_function(value: Any, builder: _Builder) -> Any:
         for name in (() if is_of_library(value) else reads_of(code).variables)
         if id(space.get(name)) in builder.touched
     ]
-    # Only where a global variable is traced itself is there another space of them.
+    # Globals are copied only if one of them is traced.
     space = dict(space) if changed else space
     cells = [
         types.CellType() if id(content(cell)) in builder.touched else cell
@@ -282,7 +282,7 @@ def _made_of(attributes: dict[str, Any], value: Any, builder: _Builder) -> Any:
     new = object.__new__(kind)
     builder.made[id(value)] = new
     for name, one in attributes.items():
-        # What checks or records assignments is not for copies.
+        # Past `__setattr__`, which may check or record assignments.
         object.__setattr__(new, name, builder.make(one))
     return new
 
@@ -298,7 +298,7 @@ def _make_node(value: Any, builder: _Builder) -> Any:
 
 
 def _make_unwrapped(value: Any, builder: _Builder) -> Any:
-    """Leave `jax.jit` and caches out: they keep what they have once seen."""
+    """Return the wrapped function without `jax.jit` or cache, which keep results."""
     if isinstance(value, staticmethod | classmethod):
         raise _cannot(value)
     return builder.make(value.__wrapped__)

@@ -1,8 +1,8 @@
-"""What a Python object is made of: a header that can be compared, and parts.
+"""Division of a Python object into a header that can be compared, and parts.
 
-Each kind of object has one function here. It leaves out what cannot matter to a
-likelihood: attributes that no code of it reads, functions of libraries, what is only
-ever appended to.
+Each kind of object has one function here. It leaves out parts that cannot affect a
+likelihood: attributes that its code does not read, functions of libraries, containers
+that are only appended to.
 """
 
 import hashlib
@@ -22,14 +22,14 @@ from everwillow._captures.reads import Scope, is_library, is_of_library
 Parts: TypeAlias = tuple[tuple[Any, ...], Any]
 Splitter: TypeAlias = Callable[[Any, Scope], Parts]
 
-# Stands where a variable has no value, or one that does not matter.
+# Placeholder of a variable without a value, or with one that has no effect.
 ABSENT = "\0absent"
 # Longer arrays are compared by a digest of their bytes.
 _SHORT = 256
 
 
 class Same:
-    """Something that is compared by identity; kept, so that no other gets its place."""
+    """An object compared by identity, kept alive so that its id is not used again."""
 
     __slots__ = ("value",)
 
@@ -44,24 +44,24 @@ class Same:
 
 
 def identity(value: Any, _: Scope) -> Parts:
-    """Take something as it is: it never changes, or nothing tells that it does."""
+    """Compare by identity: an object that never changes, or hides its changes."""
     return (Same(value),), ()
 
 
 def itself(value: Any, _: Scope) -> Parts:
-    """Take something whose equality tells whether it is the same."""
+    """Compare by equality."""
     return (value,), ()
 
 
 def member(value: Any, _: Scope) -> Parts:
-    """Take a member of an enumeration, which need not have a hash."""
+    """Divide a member of an enumeration, which need not have a hash."""
     header = (value.name if type(value).__hash__ is None else value,)
     inside = value.__dict__.items()
     return header, [one for name, one in inside if name != "__objclass__"]
 
 
 def content(cell: Any) -> Any:
-    """Return what a cell of a closure holds."""
+    """Return the content of a cell of a closure."""
     try:
         return cell.cell_contents
     except ValueError:
@@ -69,7 +69,7 @@ def content(cell: Any) -> Any:
 
 
 def function(value: Any, scope: Scope) -> Parts:
-    """Take a function apart: its code, and all that the code reads."""
+    """Divide a function into its code, and all values that the code reads."""
     code = value.__code__
     cells = value.__closure__ or ()
     parts: list[Any] = []
@@ -100,7 +100,7 @@ def function(value: Any, scope: Scope) -> Parts:
 
 
 def _imported(modules: Any, space: Any) -> list[Any]:
-    """Return the modules that code imports itself, as far as they are there."""
+    """Return the modules that code imports itself, if they are loaded."""
     found: list[Any] = []
     package = str(space.get("__package__") or "").split(".")
     for given, level in modules:
@@ -116,16 +116,16 @@ def _fillable(value: Any) -> bool:
 
 
 def method(value: Any, _: Scope) -> Parts:
-    """Take a bound method apart: its function and its object."""
+    """Divide a bound method into its function and its object."""
     return (), (value.__func__, value.__self__)
 
 
-# What reads attributes by names that it is given.
+# Functions that read attributes by names from their arguments.
 _BY_NAME = frozenset({getattr, vars, hasattr, eval, exec})
 
 
 def builtin(value: Any, scope: Scope) -> Parts:
-    """Take a function written in C apart: the object that it is a method of."""
+    """Divide a function written in C: its part is the object of a bound method."""
     owner = value.__self__
     scope.dynamic |= value in _BY_NAME
     if owner is None or isinstance(owner, types.ModuleType | type):
@@ -134,7 +134,7 @@ def builtin(value: Any, scope: Scope) -> Parts:
 
 
 def partial(value: Any, _: Scope) -> Parts:
-    """Take a `functools.partial` apart."""
+    """Divide a `functools.partial`."""
     keywords = value.keywords
     parts = [value.func, *value.args, *keywords.values()]
     if value.__dict__:
@@ -143,24 +143,24 @@ def partial(value: Any, _: Scope) -> Parts:
 
 
 def sequence(value: Any, _: Scope) -> Parts:
-    """Take a list or tuple apart."""
+    """Divide a list or tuple."""
     return (), value
 
 
 def mapping(value: Any, _: Scope) -> Parts:
-    """Take a mapping apart, each key before its value."""
+    """Divide a mapping, each key before its value."""
     return (), [part for item in value.items() for part in item]
 
 
 def set_(value: Any, _: Scope) -> Parts:
-    """Take a set apart; the order of its elements is that of the set."""
+    """Divide a set; the order of its elements is that of the set."""
     if all(type(one) in INERT for one in value):
         return (frozenset(value),), ()
     return (), list(value)
 
 
 def extended(value: Any, scope: Scope) -> Parts:
-    """Take a subclass of a container apart."""
+    """Divide an instance of a subclass of a container."""
     inside = mapping if isinstance(value, dict) else sequence
     parts = list(inside(value, scope)[1])
     if getattr(value, "__dict__", None):
@@ -169,12 +169,12 @@ def extended(value: Any, scope: Scope) -> Parts:
 
 
 def slice_(value: Any, _: Scope) -> Parts:
-    """Take a slice apart."""
+    """Divide a slice."""
     return (), (value.start, value.stop, value.step)
 
 
 def array(value: Any, _: Scope) -> Parts:
-    """Compare arrays by their bytes: even what is read-only need not stay so."""
+    """Compare arrays by their bytes, also read-only ones, which may still change."""
     if value.dtype.hasobject:
         return (value.shape,), value.tolist() if value.ndim else [value.item()]
     if value.nbytes <= _SHORT:
@@ -186,18 +186,18 @@ def array(value: Any, _: Scope) -> Parts:
 
 
 def array_subclass(value: Any, scope: Scope) -> Parts:
-    """Take an array of a subclass apart: a masked one has a mask."""
+    """Divide an array of a subclass, such as a masked one with its mask."""
     header, parts = array(np.asarray(value), scope)
     return header, [*parts, getattr(value, "__dict__", None)]
 
 
 def number(value: Any, _: Scope) -> Parts:
-    """Take a NumPy scalar."""
+    """Compare a NumPy scalar by its bytes."""
     return (value.dtype, value.tobytes()), ()
 
 
 def module_variables(value: Any, scope: Scope) -> Parts:
-    """Take those variables of a user's module that the code may read."""
+    """Return the variables of a user's module that the code may read."""
     if is_library(value.__name__):
         reads = value is os and not scope.names.isdisjoint({"environ", "getenv"})
         return (value,), (dict(os.environ),) if reads else ()
@@ -210,10 +210,10 @@ def module_variables(value: Any, scope: Scope) -> Parts:
 
 
 def reduced(value: Any, scope: Scope) -> Parts:
-    """Take apart what only its own class understands, as it would be pickled."""
+    """Divide an object of a foreign class as pickle does."""
     try:
         found = value.__reduce_ex__(4)
-    except Exception:  # whatever a class does that cannot be pickled
+    except Exception:  # a class that cannot be pickled may raise anything
         return memory(value, scope)
     if isinstance(found, str):
         return identity(value, scope)
@@ -222,7 +222,7 @@ def reduced(value: Any, scope: Scope) -> Parts:
 
 
 def shows_memory(value: Any) -> bool:
-    """Return whether an object lets others see its memory, as arrays of ctypes do."""
+    """Return whether an object exposes its memory, as arrays of ctypes do."""
     try:
         memoryview(value).release()
     except (TypeError, ValueError, BufferError):
@@ -231,7 +231,7 @@ def shows_memory(value: Any) -> bool:
 
 
 def memory(value: Any, scope: Scope) -> Parts:
-    """Compare the memory that an object shows, or who it is."""
+    """Compare the memory that an object exposes, or else its identity."""
     try:
         return (hashlib.blake2b(memoryview(value).tobytes()).digest(),), ()
     except (TypeError, ValueError, BufferError):
@@ -239,7 +239,7 @@ def memory(value: Any, scope: Scope) -> Parts:
 
 
 def by_name(value: Any, scope: Scope) -> Parts:
-    """Take something apart that reads attributes by names it was given."""
+    """Divide an object that reads attributes by names from its arguments."""
     scope.dynamic = True
     return reduced(value, scope)
 
@@ -249,10 +249,10 @@ def _listed(part: Any) -> Any:
 
 
 def context_variable(value: Any, _: Scope) -> Parts:
-    """Take the value that a context variable has now."""
+    """Return the present value of a context variable."""
     return (Same(value),), (value.get(None),)
 
 
 def reference(value: Any, _: Scope) -> Parts:
-    """Take what a weak reference refers to."""
+    """Return the referent of a weak reference."""
     return (), (value(),)

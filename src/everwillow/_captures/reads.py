@@ -1,4 +1,4 @@
-"""Which variables and attributes a piece of code reads, found once for each."""
+"""The variables and attributes that a piece of code reads."""
 
 import dis
 import sys
@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 
 
 class Reads(NamedTuple):
-    """What one code object, and those inside it, read.
+    """The names that a code object, and those inside it, read.
 
     Attributes:
         variables: Names of global variables.
         names: All names that are read, among them those of attributes.
-        filled: Variables that are only ever filled, as by ``log.append(...)``.
+        filled: Variables that are only written to, as by ``log.append(...)``.
         modules: Names and levels of modules that are imported inside.
-        dynamic: Whether attributes are also looked up in ways that show no names.
-        any_variable: Whether that goes for global variables, too.
+        dynamic: Whether attributes may be read without their names in the code.
+        any_variable: Whether global variables may be, too.
     """
 
     variables: tuple[str, ...]
@@ -59,7 +59,7 @@ _found: dict[int, tuple[types.CodeType, Reads]] = {}
 
 
 def reads_of(code: types.CodeType) -> Reads:
-    """Return what a code object reads.
+    """Return the names that a code object reads.
 
     Example:
         >>> log, scale = [], 2.0
@@ -76,7 +76,7 @@ def reads_of(code: types.CodeType) -> Reads:
     if len(_found) > _MANY:
         _found.clear()
     reads = _analysed(code)
-    # The code is kept with it: another one could get its place in memory.
+    # The code is kept alive, so that its id is not used again.
     _found[id(code)] = code, reads
     return reads
 
@@ -141,7 +141,7 @@ def _imports(steps: list[dis.Instruction]) -> Iterator[tuple[str, int]]:
 
 
 def _loads(steps: list[dis.Instruction]) -> Iterator[tuple[str, bool, bool]]:
-    """Yield name, whether it is global, and whether it is only filled there."""
+    """Yield each name, whether it is global, and whether it is only written to."""
     for i, step in enumerate(steps):
         is_global = step.opname in _GLOBAL
         if not is_global and step.opname not in _CELL:
@@ -152,9 +152,9 @@ def _loads(steps: list[dis.Instruction]) -> Iterator[tuple[str, bool, bool]]:
 
 
 class Scope:
-    """The names that the code of one likelihood reads, wherever it is.
+    """The names that all code of one likelihood reads.
 
-    It grows while that code is being discovered, and stays as it is afterwards.
+    It grows while that code is discovered, and is constant afterwards.
     """
 
     __slots__ = ("codes", "dynamic", "names", "ordered", "unseen")
@@ -183,9 +183,9 @@ class Scope:
         return self.dynamic or not self.codes
 
 
-# Their functions and classes are constants, whatever they hold themselves; what a user
-# has put into one of their closures or objects is looked at. An `assert` that pytest
-# has rewritten reads the state of its whole session.
+# Functions and classes of these libraries are constants; values that a user has put
+# into their closures or objects are compared. pytest is one because an `assert` that it
+# has rewritten reads the state of the whole session.
 _LIBRARIES = frozenset(
     {
         "IPython",

@@ -1,4 +1,4 @@
-"""Which function takes which kind of object apart."""
+"""The choice of the function that divides an object of some kind into parts."""
 
 import enum
 import functools as ft
@@ -80,7 +80,7 @@ CODE = frozenset(
 
 
 def splitter(value: Any) -> Splitter:
-    """Return the function that takes such an object apart."""
+    """Return the function that divides such an object."""
     kind = type(value)
     known = _SPLITTERS.get(kind)
     if known is None:
@@ -89,9 +89,9 @@ def splitter(value: Any) -> Splitter:
 
 
 def _choose(kind: type, value: Any) -> Splitter:
-    for one, found in _BY_CLASS:
-        if issubclass(kind, one):
-            return found
+    for base, split in _BY_CLASS:
+        if issubclass(kind, base):
+            return split
     if not jtu.all_leaves([value]):
         return classes.node
     if parts.shows_memory(value):

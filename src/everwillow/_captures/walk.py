@@ -1,4 +1,4 @@
-"""Walk through all that a function or an object holds, and write down what is there."""
+"""The walk through all that a function or an object holds, written as tokens."""
 
 import struct
 import types
@@ -13,16 +13,16 @@ from everwillow._captures.reads import Scope
 from everwillow._captures.splitting import CODE, splitter
 
 
-# What takes this many tokens is slow to compare, and a warning says so.
+# Number of tokens above which comparisons are slow, and a warning is given.
 MANY = 200_000
-# Beyond this number it is never called the same again.
+# Above this number of tokens two walks are never equal.
 LONGEST = 5_000_000
 
 _pack = struct.Struct("d").pack
 
 
 class Walk:
-    """What is in an object, as a sequence of tokens that can be compared.
+    """The contents of an object, as a sequence of tokens that can be compared.
 
     Attributes:
         tokens: Equal for two objects that hold the same.
@@ -36,17 +36,17 @@ class Walk:
         self.scope = scope
         known: Any = None
         while known != (len(scope.codes), scope.dynamic):
-            # What has just been found to be read may be in objects passed before.
+            # Names that were found to be read may be in objects visited before.
             known = len(scope.codes), scope.dynamic
             self.begin()
             self.visit(root)
 
     def begin(self) -> None:
-        """Forget what was found."""
+        """Reset the results."""
         self.tokens: list[Any] = []
         self.tracers: list[Any] = []
         self.data = False
-        # Kept, so that no two objects of this walk had the same place in memory.
+        # Kept alive, so that no two objects of this walk have the same id.
         self.seen: dict[int, tuple[int, Any]] = {}
 
     def visit(self, root: Any) -> None:
@@ -93,6 +93,6 @@ def scope_of(root: Any) -> Scope:
     found = _scopes.get(key)
     if found is None:
         found = _scopes[key] = Scope()
-        # What reads an object that is no function cannot be seen from it.
+        # The code that reads an object without code is not known.
         found.dynamic = not callable(root)
     return found
