@@ -24,7 +24,7 @@ _SENTENCE_END = re.compile(r"(?<=[.?!]) (?=\S)")
 
 
 class NameOnly:
-    """Stands for the value of an argument that a message names without a value."""
+    """Marks an argument that a message names without a value."""
 
 
 def in_python(name: str, value: Any) -> str:
@@ -42,26 +42,27 @@ def in_python(name: str, value: Any) -> str:
 class EverwillowError(Exception):
     """Base class of every exception that everwillow raises on purpose.
 
-    A message is made of three parts, which whoever shows it in other words (the command
-    has options instead of arguments) finds as attributes.
+    A message has three parts, which are attributes, so that it can be shown in other
+    words: the command has options instead of arguments.
 
-    A single text is split by a rule: a name, with or without entries in brackets, and a
-    colon at its beginning are the argument; of what follows, the first sentence is the
-    problem, and the others say how to mend it. ``"fixed: there is no 'a'. Use 'b'."``
-    has the argument ``fixed``, the problem ``there is no 'a'.``, the mend ``Use 'b'.``
+    A single text is split by a rule. The argument is a name, with or without entries in
+    brackets, and a colon at the beginning; the problem is the first sentence that
+    follows; the remaining sentences say how to mend it. ``"fixed: there is no 'a'. Use
+    'b'."`` has the argument ``fixed``, the problem ``there is no 'a'.`` and the mend
+    ``Use 'b'.``
 
     Args:
-        message: The whole message; with `argument`, without it.
-        argument: The argument that is wrong, if the message does not begin with it.
-        where: Where in it, such as ``"['a']"``; follows the name.
+        message: The whole message; without the argument, if `argument` is given.
+        argument: The wrong argument, if the message does not begin with it.
+        where: The place in the argument, such as ``"['a']"``; follows its name.
         mend: How to mend it; sentences at the end of the message.
         settings: Other arguments that the message names, and values for them (``...``
             for any, `NameOnly` for none): ``{name}`` in it becomes ``name=value``.
 
     Attributes:
-        argument: The argument that is wrong; empty if it is none.
-        where: Where in it; mostly empty.
-        problem: What is wrong.
+        argument: The wrong argument; empty if the error is not about an argument.
+        where: The place in the argument; mostly empty.
+        problem: The problem.
         mend: How to mend it; may be empty.
 
     Example:
@@ -108,7 +109,7 @@ class EverwillowError(Exception):
 
         Args:
             spell: Spells an argument that the message names.
-            begin: Spells the argument that is wrong, from its name and where in it.
+            begin: Spells the wrong argument, from its name and the place in it.
         """
         text = self._filled(" ".join(filter(None, self._texts)), spell)
         return f"{begin(self.argument, self.where)}: {text}" if self.argument else text
@@ -121,8 +122,7 @@ class EverwillowError(Exception):
         self.args = (self.worded(in_python), *self.args[1:])
 
     def __str__(self) -> str:
-        # `KeyError` shows the repr of its argument, which spoils a message of several
-        # lines; every error of this tree shows its text.
+        # Not the repr of the text, which `KeyError` shows.
         return str(self.args[0]) if self.args else ""
 
     def _filled(self, text: str, spell: Spelling) -> str:
@@ -144,7 +144,7 @@ class UnknownKeyError(EverwillowError, KeyError):
 
 
 class KeyCollisionError(EverwillowError, ValueError):
-    """Two entries would land on one key."""
+    """Two entries would have one key."""
 
 
 class ShapeMismatchError(EverwillowError, ValueError):
@@ -160,19 +160,19 @@ class NotPositiveDefiniteError(EverwillowError, ValueError):
 
 
 class DerivativeError(EverwillowError, TypeError):
-    """A likelihood has not the derivatives that something needs."""
+    """A likelihood does not have derivatives that are needed."""
 
 
 class ConflictError(EverwillowError, ValueError):
-    """Two models say different things of the same parameter."""
+    """Two models have different properties of the same parameter."""
 
 
 class CheckpointError(EverwillowError, RuntimeError):
-    """A checkpoint does not belong to the fit that wants to continue from it."""
+    """A checkpoint is damaged, or belongs to another fit."""
 
 
 class SpecificationError(EverwillowError, ValueError):
-    """A document that describes a model is not what its format asks for.
+    """A document that describes a model violates its format.
 
     Attributes:
         pointer: The place inside the document as a JSON pointer (RFC 6901), such as
@@ -194,7 +194,7 @@ class FitError(EverwillowError, RuntimeError):
     """A fit ended without a minimum.
 
     Attributes:
-        result: The `FitResult` as far as the fit came, or None if there is none.
+        result: The `FitResult` at the end of the failed fit, or None if there is none.
     """
 
     result: Any
@@ -205,7 +205,7 @@ class FitError(EverwillowError, RuntimeError):
 
 
 def __getattr__(name: str) -> Any:
-    """Import the status codes when they are first asked for: they need JAX."""
+    """Import the status codes at first use, as they need JAX."""
     if name == "RESULTS":
         from everwillow._results import RESULTS  # noqa: PLC0415
 
@@ -225,10 +225,10 @@ def unknown_key(
     """Build the error for a `key` that `where` does not have.
 
     Args:
-        key: The key that was asked for.
+        key: The unknown key.
         known: The valid keys.
-        where: What was looked into, for example ``"fixed"``.
-        what: What kind of thing has such keys.
+        where: The mapping or argument without that key, for example ``"fixed"``.
+        what: The kind of object that the keys name.
     """
     known = list(known)
     hint = nearest(key, known)

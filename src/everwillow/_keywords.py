@@ -1,4 +1,4 @@
-"""Functions that pass keywords on, with all of them in their signatures."""
+"""A decorator for functions that pass keywords on: lists and checks them."""
 
 import functools as ft
 import inspect
@@ -15,13 +15,13 @@ R = TypeVar("R")
 def takes_keywords(
     keywords: Iterable[tuple[str, Any, Any]],
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Make a function refuse keywords that are neither its own nor among some others.
+    """Make a function refuse keywords other than its own and the given ones.
 
-    Its signature, as `help` and editors show it, lists the others with their defaults
-    instead of its last parameter, ``**options``.
+    Its signature, as `help` and editors show it, lists the given keywords with their
+    defaults instead of its last parameter, ``**options``.
 
     Args:
-        keywords: The name, annotation and default of each.
+        keywords: The name, annotation and default of each keyword.
     """
     more = [
         inspect.Parameter(

@@ -1,8 +1,8 @@
-"""What people hold their numbers in, turned into what JAX computes with.
+"""Conversion of tables, series, dataclasses and arrays to arrays that JAX supports.
 
-Tables and series of data-frame libraries are known by their methods, so that none of
-these libraries is imported. Nothing is guessed: what is masked, missing or text is
-refused, with its place.
+Tables and series of data-frame libraries are recognised by their methods, so that none
+of these libraries is imported. Masked or missing values and text are refused, with
+their place.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ _REMEDY = (
 
 
 def is_native(leaf: Any) -> bool:
-    """Return whether a leaf is a number or an array as JAX takes them."""
+    """Return whether a leaf is a number or an array that JAX supports."""
     kind = type(leaf)
     if kind is np.ndarray:
         return leaf.dtype in _NATIVE
@@ -46,17 +46,16 @@ def is_native(leaf: Any) -> bool:
 def native_tree(
     tree: Any, name: str, *, is_leaf: Callable[[Any], bool] | None = None
 ) -> Any:
-    """Turn tables, series and odd arrays in a pytree into arrays that JAX takes.
+    """Turn tables, series and foreign arrays in a pytree into arrays that JAX supports.
 
     A table, such as a ``DataFrame`` or a structured array, becomes a dict of columns; a
     series an array; a dataclass that is no pytree an instance of a subclass that is
-    one. Arrays of foreign byte order, of objects that are numbers, and masked arrays of
-    which nothing is masked become plain ones. What JAX takes, and what is no number at
-    all, is returned as it is.
+    one. Arrays of foreign byte order, of objects that are numbers, and masked arrays
+    without masked values become plain ones. Other leaves are returned unchanged.
 
     Args:
         tree: The pytree.
-        name: What messages call it.
+        name: Its name in messages.
         is_leaf: As in `jax.tree.flatten`.
 
     Raises:
@@ -72,16 +71,16 @@ def native_tree(
         new = [native(leaf, name + jtu.keystr(path)) for path, leaf in paths]
         if all(a is b for a, b in zip(new, leaves, strict=True)):
             return tree
-        # What was opened may hold more to open.
+        # Columns and fields may need conversion, too.
         tree = treedef.unflatten(new)
 
 
 def native(leaf: Any, place: str) -> Any:
-    """Turn one leaf of a pytree into what JAX takes; see `native_tree`.
+    """Convert one leaf of a pytree; see `native_tree`.
 
     Args:
         leaf: The leaf.
-        place: Where it is, for messages: ``"observation['y']"``.
+        place: Its place, for messages: ``"observation['y']"``.
     """
     if is_native(leaf) or isinstance(leaf, type):
         return leaf
@@ -90,7 +89,7 @@ def native(leaf: Any, place: str) -> Any:
     if isinstance(leaf, np.ndarray | np.generic):
         return _native_array(leaf, place)
     if dataclasses.is_dataclass(leaf):
-        return _opened(leaf, place)
+        return _as_pytree(leaf, place)
     if isinstance(leaf, _EXACT):
         return float(leaf)
     if callable(getattr(leaf, "to_numpy", None)):
@@ -110,7 +109,7 @@ def native(leaf: Any, place: str) -> Any:
 
 
 def check_static(tree: Any, name: str) -> None:
-    """Refuse leaves that are no arrays and cannot be the key of a compiled program.
+    """Refuse leaves that are no arrays and cannot be part of the key of a program.
 
     Raises:
         ArgumentTypeError: If there is one.
@@ -151,9 +150,9 @@ def _native_array(array: Any, place: str) -> Any:
     if dtype.kind == "O":
         return _from_objects(np.asarray(array), place)
     if dtype.kind in "SUTMm" or (dtype.kind == "V" and dtype.isbuiltin != 2):
-        what = {"M": "dates", "m": "times", "V": "raw bytes"}.get(dtype.kind, "text")
+        content = {"M": "dates", "m": "times", "V": "raw bytes"}.get(dtype.kind, "text")
         raise ArgumentTypeError(
-            f"{place}: an array of dtype {dtype} holds {what}, no numbers. Leave it "
+            f"{place}: an array of dtype {dtype} holds {content}, no numbers. Leave it "
             "out, or turn it into numbers."
         )
     if isinstance(array, np.generic):
@@ -173,7 +172,7 @@ def _narrow(array: Any) -> Any:
 
 def _unmasked(array: np.ma.MaskedArray, place: str) -> np.ndarray:
     mask: Any = np.ma.getmaskarray(array)
-    # Those of structured arrays have a mask for each field.
+    # Structured arrays have a mask for each field.
     fields = [mask[name] for name in mask.dtype.names or ()] or [mask]
     masked = sum(int(np.sum(field)) for field in fields)
     if masked:
@@ -206,16 +205,16 @@ def _from_objects(array: np.ndarray, place: str) -> np.ndarray:
     return array.astype(np.float64)
 
 
-def _opened(record: Any, place: str) -> Any:
+def _as_pytree(record: Any, place: str) -> Any:
     """Return a dataclass that is no pytree as an equal object that is one.
 
-    What is compared by value and holds no numbers but integers stays: it is structure,
-    like a string.
+    A dataclass that is compared by value and holds no numbers but integers is returned
+    unchanged: it is structure, like a string.
     """
     kind = type(record)
     if not jtu.all_leaves([record]):  # a pytree that the caller calls a leaf
         return record
-    values = _state_of(record)
+    values = _field_values(record)
     if kind.__hash__ is not object.__hash__ and not any(
         isinstance(leaf, float) or getattr(leaf, "ndim", 0)
         for leaf in jtu.tree_leaves(values)
@@ -229,11 +228,11 @@ def _opened(record: Any, place: str) -> Any:
         raise ArgumentTypeError(
             f"{place}: {kind.__name__} cannot be made a pytree ({error}). {_REMEDY}"
         ) from error
-    return _made(opened, values)
+    return _instance_of(opened, values)
 
 
-def _state_of(record: Any) -> dict[str, Any]:
-    """Return the attributes of a dataclass, without what it has cached."""
+def _field_values(record: Any) -> dict[str, Any]:
+    """Return the attributes of a dataclass, without cached properties."""
     cls = type(record)
     fields = [field.name for field in dataclasses.fields(record)]
     values = {name: getattr(record, name) for name in fields if hasattr(record, name)}
@@ -243,8 +242,8 @@ def _state_of(record: Any) -> dict[str, Any]:
     return values
 
 
-def _made(cls: type, values: dict[str, Any]) -> Any:
-    # Past `__init__`, which may check or convert, and would meet tracers.
+def _instance_of(cls: type, values: dict[str, Any]) -> Any:
+    # Past `__init__`, which may check or convert, and fail for tracers.
     record = object.__new__(cls)
     for name, value in values.items():
         object.__setattr__(record, name, value)
@@ -253,31 +252,30 @@ def _made(cls: type, values: dict[str, Any]) -> Any:
 
 @ft.cache
 def _pytree_of(cls: type) -> type:
-    """Return a subclass of a dataclass that is a pytree; the class itself stays.
+    """Return a subclass of a dataclass that is a pytree; the class itself is unchanged.
 
-    Registering the class would be felt everywhere else, also by whoever registers it
-    later.
+    Registering the class would affect other code, which may register it later.
     """
     opened = type(cls.__name__, (cls,), {"__module__": cls.__module__})
 
     def flatten(record):
-        values = _state_of(record)
+        values = _field_values(record)
         return tuple(values.values()), tuple(values)
 
     def flatten_with_keys(record):
-        values = _state_of(record)
+        values = _field_values(record)
         pairs = [(jtu.GetAttrKey(name), value) for name, value in values.items()]
         return tuple(pairs), tuple(values)
 
     def unflatten(names, values):
-        return _made(opened, dict(zip(names, values, strict=True)))
+        return _instance_of(opened, dict(zip(names, values, strict=True)))
 
     jtu.register_pytree_with_keys(opened, flatten_with_keys, unflatten, flatten)
     return opened
 
 
 def map_variances(function: Callable[[Any, Any], Any], variance: Any, data: Any) -> Any:
-    """Map over variances, given as a prefix of the tree of data, and what is below.
+    """Map over variances, given as a prefix of the tree of data, and subtrees of data.
 
     Args:
         function: Takes a variance, or None where there is none, and a tree of data.

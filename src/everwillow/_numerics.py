@@ -1,7 +1,7 @@
 """Small dense linear algebra and exact second derivatives, as the solvers need them.
 
-Everything here is pure, works under every JAX transformation and never raises:
-a factorisation that fails says so in its `ok`.
+Everything here is pure, works under every JAX transformation and never raises: a
+factorisation that fails has a `smallest_pivot` that is not positive.
 """
 
 import math
@@ -12,10 +12,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 
-# Up to this size our own loop is as fast as a LAPACK call, batches better, and spares
-# the process the 0.3 s that loading LAPACK costs at its first use.
+# Up to this size a loop is as fast as a call of LAPACK, is faster in batches, and saves
+# the 0.3 s of loading LAPACK at its first use.
 SMALL = 16
-# In a batch of many the loop passes over memory more often than LAPACK does.
+# In a large batch the loop passes over memory more often than LAPACK does.
 SMALL_IN_LANES = 5
 
 # Bytes of intermediate values that one block of Hessian columns may hold at a time;
@@ -61,7 +61,7 @@ def factorise(matrix: Float[Array, "n n"], *, lanes: bool = False) -> Factor:
     """Factorise a symmetric matrix by Cholesky without raising.
 
     Args:
-        matrix: Its upper triangle is not looked at.
+        matrix: The matrix; its upper triangle is not used.
         lanes: Whether this is one of many matrices in a batch.
     """
     size = matrix.shape[0]
@@ -70,8 +70,7 @@ def factorise(matrix: Float[Array, "n n"], *, lanes: bool = False) -> Factor:
     if size <= (SMALL_IN_LANES if lanes else SMALL):
         inverse, pivot = _inverse_cholesky(matrix)
         return Factor(inverse, pivot, inverted=True)
-    # Entries beyond the diagonal are not read, NaN in one of them is seen all the same.
-    # LAPACK counts columns first: the transpose, the same matrix, spares a copy.
+    # LAPACK stores columns first: passing the transpose, the same matrix, saves a copy.
     lower = jnp.linalg.cholesky(matrix.T, symmetrize_input=False)
     pivots = jnp.diagonal(lower) ** 2 / jnp.abs(jnp.diagonal(matrix))
     return Factor(lower, jnp.min(pivots, initial=1), inverted=False)
@@ -85,18 +84,18 @@ def _inverse_cholesky(
     rows = jnp.arange(size)
 
     def eliminate(k, carry):
-        rest, inverse, smallest = carry
-        pivot = rest[k, k]
-        # `minimum` hands a NaN on, so that it cannot pass for a good pivot.
+        remainder, inverse, smallest = carry
+        pivot = remainder[k, k]
+        # `minimum` propagates NaN, so that it is not taken for a positive pivot.
         smallest = jnp.minimum(smallest, pivot / jnp.abs(matrix[k, k]))
         scale = jax.lax.rsqrt(pivot)
-        column = jnp.where(rows > k, rest[:, k] * scale, 0)
+        column = jnp.where(rows > k, remainder[:, k] * scale, 0)
         row = inverse[k] * scale
-        rest = rest - column[:, None] * column[None, :]
+        remainder = remainder - column[:, None] * column[None, :]
         inverse = jnp.where(
             (rows == k)[:, None], row[None, :], inverse - column[:, None] * row[None, :]
         )
-        return rest, inverse, smallest
+        return remainder, inverse, smallest
 
     start = (
         matrix,
@@ -196,10 +195,10 @@ def select(pred: Bool[Array, ""], yes, no):
 
 @jax.custom_batching.custom_vmap
 def any_lane(flag: jax.Array) -> jax.Array:
-    """Return a flag; in a batch, whether it is set in any lane, for all of them.
+    """Return a flag; in a batch, for all lanes, whether it is set in any.
 
-    What only few lanes need can so stand in a `jax.lax.cond` that stays one under
-    `jax.vmap`, and costs nothing where no lane needs it.
+    A `jax.lax.cond` on the result stays a branch under `jax.vmap`, so that operations
+    which few lanes need cost nothing where no lane needs them.
     """
     return flag
 

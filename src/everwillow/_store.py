@@ -1,8 +1,8 @@
-"""Named arrays and a little JSON in one file, written whole or not at all.
+"""Files of named arrays and a JSON document, written atomically.
 
 The file is an ordinary ``.npz`` archive, which `numpy.load` opens; nothing in it is
-ever unpickled. Its entry ``metadata`` holds the JSON document, and a digest of
-everything, so that a damaged file is noticed instead of giving other numbers.
+unpickled. Its entry ``metadata`` holds the JSON document and a digest of the whole
+content, by which damaged files are detected.
 """
 
 import contextlib
@@ -34,8 +34,8 @@ def save(
 ) -> None:
     """Write arrays and metadata to a file, atomically.
 
-    A process that is killed meanwhile leaves the old file as it was, and perhaps a
-    file ``.*.tmp`` beside it that nobody reads.
+    If the process is killed meanwhile, the old file is unchanged, and a file ``.*.tmp``
+    may remain beside it.
 
     Args:
         path: The file to write; its directory has to exist.
@@ -51,8 +51,8 @@ def save(
         raise ArgumentValueError(
             f"arrays: the name {_METADATA!r} is taken by the metadata; use another."
         )
-    kept = {name: np.asarray(array) for name, array in arrays.items()}
-    for name, array in kept.items():
+    host_arrays = {name: np.asarray(array) for name, array in arrays.items()}
+    for name, array in host_arrays.items():
         if array.dtype.hasobject:
             raise ArgumentTypeError(
                 f"arrays[{name!r}]: expected numbers, got Python objects."
@@ -62,15 +62,15 @@ def save(
         "version": _VERSION,
         "dtypes": {
             name: array.dtype.name
-            for name, array in kept.items()
+            for name, array in host_arrays.items()
             if not _is_known_to_npy(array.dtype)
         },
         "metadata": dict(metadata or {}),
     }
-    document["digest"] = digest(kept, document)
+    document["digest"] = digest(host_arrays, document)
     text = np.frombuffer(_json(document).encode(), np.uint8)
     with replacing(pathlib.Path(path)) as file, zipfile.ZipFile(file, "w") as archive:
-        for name, array in {_METADATA: text, **kept}.items():
+        for name, array in {_METADATA: text, **host_arrays}.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
                 np.lib.format.write_array(entry, _as_bits(array), allow_pickle=False)
 
@@ -88,7 +88,7 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
     content = pathlib.Path(path).read_bytes()
     try:
         return parse(io.BytesIO(content))
-    # On bytes that are not theirs zipfile, numpy and json raise nearly everything.
+    # zipfile, numpy and json raise various exceptions for foreign content.
     except Exception as error:
         raise ArgumentValueError(
             f"{path}: the file is damaged, or is none of everwillow ({error})."
@@ -121,13 +121,13 @@ def parse(file: BinaryIO) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def _is_known_to_npy(dtype: np.dtype) -> bool:
-    """Return whether a dtype survives in a npy file; bfloat16, for one, does not."""
+    """Return whether a npy file preserves a dtype, as it does not for bfloat16."""
     description = np.lib.format.dtype_to_descr(dtype)
     return np.lib.format.descr_to_dtype(description) == dtype
 
 
 def _as_bits(array: np.ndarray) -> np.ndarray:
-    """Return extension types as integers."""
+    """Return an array of an extension type as integers."""
     if _is_known_to_npy(array.dtype):
         return array
     return array.view(f"u{array.dtype.itemsize}")
@@ -154,7 +154,7 @@ def digest(arrays: Mapping[str, np.ndarray], document: Mapping[str, Any]) -> str
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
-    """Give a temporary file that takes the place of `path` when all went well.
+    """Yield a temporary file that replaces `path` if no exception was raised.
 
     Raises:
         MissingFileError: If its folder does not exist.
@@ -181,7 +181,7 @@ def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
 
 
 def _sync_directory(directory: pathlib.Path) -> None:
-    """Make a rename survive a power cut, on systems that open directories."""
+    """Write a rename to disk, on systems that can open directories."""
     with contextlib.suppress(OSError):
         descriptor = os.open(directory, os.O_RDONLY)
         try:

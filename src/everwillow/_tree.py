@@ -37,7 +37,7 @@ class LeafSpec(NamedTuple):
     Attributes:
         shape: The shape, ``()`` for Python scalars.
         kind: ``"bool"``, ``"int"``, ``"float"``, ``"complex"``, the name of another
-            dtype, or ``"number"`` for a Python int, which may stand for a float.
+            dtype, or ``"number"`` for a Python int, which may be meant as a float.
     """
 
     shape: tuple[int, ...]
@@ -47,7 +47,7 @@ class LeafSpec(NamedTuple):
         return f"shape {self.shape} and dtype kind {self.kind}"
 
     def agrees_with(self, other: "LeafSpec") -> bool:
-        """Tell whether both specs can describe one parameter."""
+        """Return whether both specs can be those of one parameter."""
         kinds = {self.kind, other.kind}
         literal = "number" in kinds and kinds <= {"number", "int", "float", "complex"}
         return self.shape == other.shape and (len(kinds) == 1 or literal)
@@ -81,7 +81,7 @@ def leaf_spec(value: Any) -> LeafSpec | None:
 
 
 def _kind(dtype: Any) -> str:
-    # Asked through jax: numpy does not know that bfloat16 is a float.
+    # By jax.numpy, as NumPy does not know that bfloat16 is a float.
     for kind, scalar_type in (
         ("bool", np.bool_),
         ("int", np.integer),
@@ -105,7 +105,7 @@ def format_leaf(value: Any) -> str:
     """Return a short text for a leaf: its numbers if they are few and known.
 
     Tracers, abstract and long arrays are shown by dtype and shape, as are arrays
-    whose numbers cannot be read (donated, or spread over other hosts).
+    whose numbers cannot be read (donated, or on other hosts).
     """
     if isinstance(value, Tracer):
         return f"{format_type(value)} (traced)"
@@ -150,9 +150,9 @@ def _abbreviate(text: str, *, limit: int = 40) -> str:
 
 
 def alike_but_rows(data: tuple[int, ...], other: tuple[int, ...]) -> bool:
-    """Return whether shapes differ in their number of rows at most, as events do.
+    """Return whether two shapes differ at most in their number of rows, as events do.
 
-    A single row is refused for several, as it would be broadcast.
+    A single row in place of several is refused, as it would be broadcast.
     """
     same = len(data) == len(other) and data[1:] == other[1:]
     return data == other or (same and 1 not in other[:1])

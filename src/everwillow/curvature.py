@@ -1,11 +1,11 @@
 """Second derivatives of an objective, dense or structured.
 
 A curvature is the symmetric matrix of second derivatives of an objective in its flat
-parameter vector, kept in whatever form is cheap: a `Dense` matrix, an `Arrow` (a dense
-block and many parameters that only couple to it), or an `Operator` that can only be
-multiplied. Solvers use the methods of `AbstractCurvature` and never look inside.
-`gather_transpose` and `block_diagonal` carry curvatures to other vectors: of fewer
-parameters, and of several likelihoods.
+parameter vector, in one of three forms: a `Dense` matrix, an `Arrow` (a dense block and
+many parameters that only couple to it), or an `Operator` that can only be multiplied.
+Solvers use the methods of `AbstractCurvature` only. `gather_transpose` and
+`block_diagonal` convert curvatures to other vectors: of fewer parameters, and of
+several likelihoods.
 """
 
 import abc
@@ -24,7 +24,7 @@ from everwillow._errors import ArgumentTypeError
 from everwillow._numerics import Factor, factorise
 
 
-# So many products with an operator are computed together.
+# Number of products with an operator that are computed together.
 AT_ONCE = 16
 
 
@@ -133,9 +133,9 @@ class Arrow(AbstractCurvature):
         block: A, shape ``(a, a)``.
         coupling: B, shape ``(a, b)``.
         tail: d, shape ``(b,)``.
-        block_index: Where in the flat vector the dense parameters are, shape ``(a,)``;
-            write it in NumPy, since combinations must know the numbers.
-        tail_index: Where the others are, shape ``(b,)``, likewise.
+        block_index: Places of the dense parameters in the flat vector, shape ``(a,)``;
+            in NumPy, as combinations need the numbers while tracing.
+        tail_index: Places of the others, shape ``(b,)``, in NumPy too.
     """
 
     block: Float[Array, "a a"]
@@ -201,9 +201,9 @@ class Arrow(AbstractCurvature):
         weighted = self.coupling / self.tail[None, :]
         schur = factorise(self.block - weighted @ self.coupling.T, lanes=lanes)
         # The Schur complement is what elimination leaves of the block.
-        left = jnp.diagonal(self.block - weighted @ self.coupling.T)
+        schur_diagonal = jnp.diagonal(self.block - weighted @ self.coupling.T)
         pivots = schur.smallest_pivot * jnp.min(
-            left / jnp.abs(jnp.diagonal(self.block)), initial=1
+            schur_diagonal / jnp.abs(jnp.diagonal(self.block)), initial=1
         )
         smallest = jnp.where(jnp.all(self.tail > 0), pivots, -1.0)
         return ArrowFactor(smallest, schur, weighted, self)
@@ -230,9 +230,9 @@ class Operator(AbstractCurvature):
 
     Attributes:
         product: Maps a vector ``(n,)`` to ``curvature @ vector``.
-        preconditioner: Approximate diagonal, shape ``(n,)``, positive; it only steers
-            the conjugate gradients of `NewtonCG`.
-        entries: Writes all entries out if that is cheaper than by products, else None.
+        preconditioner: Approximate diagonal, shape ``(n,)``, positive; it only affects
+            the speed of the conjugate gradients of `NewtonCG`.
+        entries: Returns the matrix if that is cheaper than by products, else None.
     """
 
     product: Callable[[Array], Array]
@@ -272,7 +272,7 @@ class Operator(AbstractCurvature):
         )
 
     def _of_entries(self, change: Callable[[Dense], AbstractCurvature]):
-        """Return `entries` of what a change makes of this."""
+        """Return the `entries` of this curvature after a change of it."""
         entries = self.entries
         return None if entries is None else lambda: change(Dense(entries())).as_matrix()
 
@@ -295,14 +295,14 @@ class Operator(AbstractCurvature):
 def gather_transpose(
     curvature: AbstractCurvature, index: np.ndarray, size: int
 ) -> AbstractCurvature:
-    """Carry a curvature back through ``long = short[index]``.
+    """Return a curvature in the short vector, where ``long = short[index]``.
 
     Where several entries of the long vector are one parameter, their second
     derivatives add. An `Arrow` stays an Arrow: a tail parameter that appears more than
     once moves to the block.
 
     Args:
-        curvature: In the long vector.
+        curvature: The curvature in the long vector.
         index: For each entry of the long vector, its place in the short one;
             concrete integers.
         size: Length of the short vector.
@@ -343,7 +343,7 @@ def _gather_arrow(arrow: Arrow, index: np.ndarray, size: int) -> Arrow:
     (new_block,) = np.nonzero(in_block)
     place = np.full(size, -1)
     place[new_block] = np.arange(new_block.size)
-    kept = np.nonzero(stays)[0]
+    staying = np.nonzero(stays)[0]
     moved = np.nonzero(~stays)[0]
     rows = place[block]
     a = jnp.zeros((new_block.size, new_block.size), arrow.block.dtype)
@@ -354,16 +354,16 @@ def _gather_arrow(arrow: Arrow, index: np.ndarray, size: int) -> Arrow:
         a = a.at[rows[:, None], columns[None, :]].add(part)
         a = a.at[columns[:, None], rows[None, :]].add(part.T)
         a = a.at[columns, columns].add(arrow.tail[moved])
-    b = jnp.zeros((new_block.size, kept.size), arrow.block.dtype)
-    b = b.at[rows].add(arrow.coupling[:, kept])
-    # What is nobody's has no curvature.
-    nobody = np.setdiff1d(np.arange(size), index)
+    b = jnp.zeros((new_block.size, staying.size), arrow.block.dtype)
+    b = b.at[rows].add(arrow.coupling[:, staying])
+    # Parameters that are not in the long vector have no curvature.
+    unused = np.setdiff1d(np.arange(size), index)
     return Arrow(
         a,
-        jnp.pad(b, ((0, 0), (0, nobody.size))),
-        jnp.pad(arrow.tail[kept], (0, nobody.size)),
+        jnp.pad(b, ((0, 0), (0, unused.size))),
+        jnp.pad(arrow.tail[staying], (0, unused.size)),
         new_block,
-        np.concatenate([tail[kept], nobody]),
+        np.concatenate([tail[staying], unused]),
     )
 
 
@@ -381,7 +381,7 @@ def block_diagonal(blocks: list[AbstractCurvature]) -> AbstractCurvature:
                 [b.matvec(p) for b, p in zip(blocks, jnp.split(v, cuts), strict=True)]
             ),
             jnp.concatenate([b.diagonal() for b in blocks]),
-            # One that has products only has no entries.
+            # Without entries if one of the blocks has products only.
             None
             if any(isinstance(b, Operator) and b.entries is None for b in blocks)
             else lambda: jsp.linalg.block_diag(*[b.as_matrix() for b in blocks]),

@@ -1,4 +1,4 @@
-"""What can be minimised: any callable, and objectives that offer their structure."""
+"""Objectives: any callable, and those with a second-order evaluation of their own."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -25,7 +25,7 @@ class Evaluation(eqx.Module):
             the exact one is indefinite; None if the objective has none.
         residuals: Of an objective that is ``½ Σ r²``, shape ``(m,)``; None otherwise.
         jacobian: Their first derivatives, shape ``(m, n)``; None without residuals.
-        derivatives: Where the curvature is from: ``"exact"``, or ``"finite
+        derivatives: The source of the curvature: ``"exact"``, or ``"finite
             differences"`` of gradients where JAX refuses to differentiate twice.
     """
 
@@ -39,7 +39,7 @@ class Evaluation(eqx.Module):
 
     @property
     def finite(self) -> Bool[Array, ""]:
-        """Whether all of it is finite, found with one pass over each matrix."""
+        """Whether all entries are finite, with one pass over each matrix."""
         nothing = self.gradient * 0
         matrices = (self.curvature, self.gauss_newton)
         products = [matrix.matvec(nothing) for matrix in matrices if matrix is not None]
@@ -47,13 +47,14 @@ class Evaluation(eqx.Module):
 
 
 class Objective(Protocol):
-    """What `fit` minimises: ``objective(params, observation)`` is -ln L, a scalar.
+    """A function that `fit` minimises: ``objective(params, observation)`` is -ln L.
 
-    Any callable will do. One that knows the structure of its second derivatives may
-    also offer ``curvature(params, observation)`` returning an `Evaluation` whose
-    vectors follow the order of ``jax.flatten_util.ravel_pytree(params)``, and ``flat``,
-    an object with methods ``nll(vector, observation)`` and ``evaluation(vector,
-    observation)`` in such vectors; an attribute that is None means "not offered".
+    Any callable that returns a scalar is one. An objective with structured second
+    derivatives may also offer ``curvature(params, observation)`` returning an
+    `Evaluation` whose vectors follow the order of
+    ``jax.flatten_util.ravel_pytree(params)``, and ``flat``, an object with methods
+    ``nll(vector, observation)`` and ``evaluation(vector, observation)`` in such
+    vectors; an attribute that is None means "not offered".
     """
 
     def __call__(self, params: Any, observation: Any) -> Float[Array, ""]:
@@ -71,9 +72,9 @@ def flat_hook(objective: Any) -> Any | None:
     return getattr(objective, "flat", None)
 
 
-def _as_evaluation(found: Any) -> Evaluation:
+def _as_evaluation(result: Any) -> Evaluation:
     """Accept ``(value, gradient, curvature)`` from a hook in place of a record."""
-    return found if isinstance(found, Evaluation) else Evaluation(*found)
+    return result if isinstance(result, Evaluation) else Evaluation(*result)
 
 
 def evaluate(
@@ -85,11 +86,11 @@ def evaluate(
     """Evaluate an objective to second order, by its hook or by differentiating it.
 
     Args:
-        objective: What to evaluate.
+        objective: The objective.
         params: Its first argument.
         observation: Its second argument.
-        ends: Of the ranges of the ravelled parameters, for where differences have to
-            be taken.
+        ends: The ends of the ranges of the ravelled parameters, which finite
+            differences respect.
 
     Raises:
         DerivativeError: If JAX has not even a gradient.
@@ -155,8 +156,7 @@ class LeastSquares(eqx.Module):
 
         r, push = jax.linearize(residuals, x)
         jacobian = jax.vmap(push)(jnp.eye(x.shape[0], dtype=x.dtype)).T
-        # r is held constant, so this is the part of the Hessian that Gauss-Newton
-        # leaves out.
+        # With r constant this is the part of the Hessian without Gauss-Newton.
         _, _, bend = value_gradient_hessian(lambda v: jnp.vdot(r, residuals(v)), x)
         gauss_newton = jacobian.T @ jacobian
         return Evaluation(
@@ -169,7 +169,7 @@ class LeastSquares(eqx.Module):
         )
 
 
-# What a curvature hook returns is at hand where hooks are described.
+# The curvatures that a hook returns are exported here as well.
 __all__ = [
     "Arrow",
     "Dense",
