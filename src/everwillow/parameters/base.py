@@ -1,4 +1,4 @@
-"""What transforms, bounds and constraints share: numbers as array leaves."""
+"""Numbers of transforms, bounds and constraints as array leaves."""
 
 # pyright: reportUnknownMemberType=false
 # (the signatures of jax.numpy are not fully known to it)
@@ -16,9 +16,9 @@ from everwillow._typing import Array, ArrayLike
 
 
 class AbstractBox(eqx.Module):
-    """Mark a bound that leaves its parameter in physical units.
+    """A bound whose parameter keeps its physical units.
 
-    The maps to the real line skip such bounds, and the solver honours them itself.
+    Maps to the real line ignore such bounds; the solver honours them.
     """
 
     lower: eqx.AbstractVar[ArrayLike]
@@ -26,7 +26,7 @@ class AbstractBox(eqx.Module):
 
 
 def is_concrete(*values: Any) -> bool:
-    """Return whether the numbers can be looked at: neither traced nor abstract."""
+    """Return whether numbers are known: neither traced nor abstract."""
     return not any(isinstance(value, Tracer | jax.ShapeDtypeStruct) for value in values)
 
 
@@ -36,16 +36,15 @@ def array_module(*numbers: Any) -> Any:
 
 
 def number_leaf(value: Any, name: str) -> Any:
-    """Return `value` as a read-only float array on the host; traced values stay.
+    """Return `value` as a read-only float array on the host; traced values are kept.
 
-    Numbers are arrays so that other numbers mean the same compiled program, and they
-    are copied so that nobody can change them from outside. A single number becomes a
-    NumPy scalar, which unlike an array has a hash: ``jax.jit(transform.wrap)`` asks
-    for one.
+    Numbers are arrays so that other numbers use the same compiled program, and they are
+    copied so that they cannot be changed from outside. A single number becomes a NumPy
+    scalar, which unlike an array has a hash, as ``jax.jit(transform.wrap)`` needs.
 
     Args:
         value: A number or an array of numbers.
-        name: What it is, for the error message.
+        name: Its name, for the error message.
 
     Raises:
         ArgumentTypeError: If `value` is not made of real numbers.
@@ -72,8 +71,8 @@ def finite_leaf(value: Any, name: str, *, above: float | None = None) -> Any:
 
     Args:
         value: A number or an array of numbers.
-        name: What it is, for the error messages.
-        above: What all numbers must be greater than, if anything.
+        name: Its name, for the error messages.
+        above: Exclusive lower limit of all numbers, if any.
 
     Raises:
         ArgumentValueError: If a number is not finite or not greater than `above`.
@@ -98,7 +97,7 @@ def range_leaves(
     Args:
         lower: Lower end.
         upper: Upper end.
-        where: What has the range, for the error messages.
+        where: The object with the range, for the error messages.
         finite: Whether both ends, and their distance, must be finite.
 
     Raises:

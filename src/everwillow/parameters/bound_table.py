@@ -1,4 +1,4 @@
-"""The intervals of very many parameters, packed into two arrays."""
+"""Intervals of very many parameters, packed into two arrays."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
@@ -17,10 +17,10 @@ from everwillow.parameters.constraint_table import AbstractTable, TableLayout
 
 @final
 class BoundTable(AbstractTable[Interval]):
-    """Intervals by parameter key, which look like a dictionary of them.
+    """Intervals by parameter key, with the interface of a dictionary.
 
     Attributes:
-        layout: Where the elements of each parameter are, in the order of the State.
+        layout: The elements of each parameter, in the order of the State.
         lower: Lower ends of all elements, ``-inf`` where there is none.
         upper: Upper ends, likewise.
 
@@ -58,8 +58,8 @@ class BoundTable(AbstractTable[Interval]):
 
     def __getitem__(self, key: Key) -> Interval:
         """Return one interval."""
-        _, here, shape = self.layout.find(key)
-        ends = [end[here].reshape(shape)[()] for end in (self.lower, self.upper)]
+        _, elements, shape = self.layout.find(key)
+        ends = [end[elements].reshape(shape)[()] for end in (self.lower, self.upper)]
         return Interval(*ends)
 
     def __iter__(self) -> Iterator[Key]:

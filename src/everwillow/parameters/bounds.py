@@ -1,4 +1,4 @@
-"""Native boxes: bounds that the solver honours by itself, ends included."""
+"""Intervals: bounds that second-order solvers honour exactly, ends included."""
 
 # pyright: reportUnknownMemberType=false
 # (the signatures of jax.numpy are not fully known to it)
@@ -27,9 +27,9 @@ from everwillow.parameters.transforms import (
 class Interval(AbstractBox):
     """A closed interval for a parameter, with one, two or no finite ends.
 
-    The parameter keeps its physical units. Solvers that know boxes project onto it and
-    hold a parameter that the likelihood pushes against an end, so a minimum at the
-    bound is found exactly and reported as such.
+    The parameter keeps its physical units. Second-order solvers project onto the
+    interval and hold a parameter on an end beyond which the likelihood would grow, so a
+    minimum at the bound is found exactly and reported as such.
 
     Args:
         lower: Lower end; a number, an array that broadcasts to the parameter, or None
@@ -80,7 +80,8 @@ class Interval(AbstractBox):
             None for none, where no transform is needed.
 
         Raises:
-            ArgumentTypeError: If the ends are traced: which are finite is structure.
+            ArgumentTypeError: If the ends are traced, as the kind of transform depends
+                on which are finite.
             ArgumentValueError: If the elements of an array differ in which of their
                 ends are finite.
         """

@@ -1,7 +1,7 @@
-"""The constraints of very many parameters, packed into a few arrays.
+"""Constraints of very many parameters, packed into a few arrays.
 
-A `ConstraintTable` looks like a dictionary of constraints, and costs a compiled
-program one array for each kind of constraint instead of one for each parameter.
+A `ConstraintTable` has the interface of a dictionary of constraints; a compiled program
+has one array for each kind of constraint instead of one for each parameter.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -39,13 +39,13 @@ _KINDS: tuple[type[Single], ...] = (Normal, Poisson, LogNormal)
 
 @final
 class TableLayout:
-    """Where in the vector of a table the elements of each entry are.
+    """The elements of each entry in the vector of a table.
 
-    Hashed once, as it is part of the key of every compiled program.
+    The hash is cached, as it is part of the key of every compiled program.
 
     Attributes:
         entries: For each key the number of its kind and its shape; sorted by kind.
-        starts: Where each entry begins.
+        starts: The first element of each entry.
         sizes: The number of elements of each kind.
     """
 
@@ -113,7 +113,7 @@ class TableLayout:
             start += size
 
     def gathered(self, values: Mapping[Any, Any]) -> Array:
-        """Put values by key into the order of the table, one vector."""
+        """Return values by key as one vector, in the order of the table."""
         for key, _, shape in self.entries:
             if np.shape(values[key]) not in ((), shape):
                 raise ShapeMismatchError(
@@ -124,19 +124,19 @@ class TableLayout:
 
 
 class AbstractTable(eqx.Module, Mapping[Key, Entry]):
-    """Something by parameter key, packed into a few arrays; looks like a dictionary."""
+    """Entries by parameter key, packed into a few arrays, like a dictionary."""
 
     def __len__(self) -> int:
         """Return the number of entries."""
         return sum(1 for _ in self)
 
     def __repr__(self) -> str:
-        """Return the first entries as a dictionary shows them, and how many follow."""
+        """Return the first entries as a dictionary, and the number of others."""
         name, keys = type(self).__name__, list(self)
         try:
             entries = [f"{key!r}: {self[key]!r}" for key in keys[:_SHOWN]]
         except (TypeError, IndexError, AttributeError):
-            # JAX puts whatever it likes in the place of arrays.
+            # JAX may replace arrays by other objects.
             return f"{name}({len(keys)} entries)"
         if len(keys) > _SHOWN:
             entries.append(f"... {len(keys) - _SHOWN} more")
@@ -148,9 +148,9 @@ class AuxTable(AbstractTable[Any]):
     """The auxiliary observations that belong to a `ConstraintTable`.
 
     Attributes:
-        layout: Where each is.
-        vector: All of them, one vector.
-        others: Those of constraints that are no part of the table.
+        layout: The elements of each.
+        vector: All auxiliary observations of packed constraints, one vector.
+        others: Auxiliary observations of the other constraints.
     """
 
     layout: TableLayout = eqx.field(static=True)
@@ -161,8 +161,8 @@ class AuxTable(AbstractTable[Any]):
         """Return one auxiliary observation, in the shape of its parameter."""
         if key in self.others:
             return self.others[key]
-        _, here, shape = self.layout.find(key)
-        return self.vector[..., here].reshape(self.vector.shape[:-1] + shape)
+        _, elements, shape = self.layout.find(key)
+        return self.vector[..., elements].reshape(self.vector.shape[:-1] + shape)
 
     def __iter__(self) -> Iterator[Key]:
         """Iterate over the keys."""
@@ -171,10 +171,10 @@ class AuxTable(AbstractTable[Any]):
 
 @final
 class ConstraintTable(AbstractTable[AbstractConstraint]):
-    """Constraints by parameter key, those of one parameter packed by kind.
+    """Constraints by parameter key; those of one parameter are packed by kind.
 
     Attributes:
-        layout: Where each entry is in the packed vectors.
+        layout: The elements of each entry in the packed vectors.
         groups: One constraint of a vector for each kind that occurs.
         others: Constraints that cannot be packed, such as joint Gaussians.
 
@@ -222,11 +222,15 @@ class ConstraintTable(AbstractTable[AbstractConstraint]):
         """Return one constraint."""
         if key in self.others:
             return self.others[key]
-        kind, here, shape = self.layout.find(key)
-        for (number, part), group in zip(self.layout.parts(), self.groups, strict=True):
-            if number == kind:
-                own = slice(here.start - part.start, here.stop - part.start)
-                values = [getattr(group, name)[own] for name in _numbers(group)]
+        kind, elements, shape = self.layout.find(key)
+        for (group_kind, part), group in zip(
+            self.layout.parts(), self.groups, strict=True
+        ):
+            if group_kind == kind:
+                in_group = slice(
+                    elements.start - part.start, elements.stop - part.start
+                )
+                values = [getattr(group, name)[in_group] for name in _numbers(group)]
                 return _KINDS[kind](*(v.reshape(shape)[()] for v in values))
         raise AssertionError(key)
 
@@ -255,7 +259,7 @@ class ConstraintTable(AbstractTable[AbstractConstraint]):
 
         Args:
             values: The parameters in the order of the table, one vector.
-            aux: Their auxiliary observations, likewise.
+            aux: Their auxiliary observations, in the same order.
         """
         terms = [
             group.nll(values[part], aux[part])
@@ -266,15 +270,19 @@ class ConstraintTable(AbstractTable[AbstractConstraint]):
     def second_order(
         self, values: Array, aux: Array | np.ndarray
     ) -> tuple[Scalar, Array, Array]:
-        """Return `nll`, its gradient and the diagonal of its Hessian, which is all."""
+        """Return `nll`, its gradient, and the diagonal of its diagonal Hessian."""
         return value_gradient_diagonal(lambda v: self.nll(v, aux), values)
 
     def expected(self, values: Array) -> Array:
-        """Return the auxiliary observations that prefer these values."""
+        """Return the auxiliary observations that are most likely for some values."""
         parts = []
         for (_, part), group in zip(self.layout.parts(), self.groups, strict=True):
-            here = values[part]
-            parts.append(here * group.tau if isinstance(group, Poisson) else here)
+            values_of_group = values[part]
+            parts.append(
+                values_of_group * group.tau
+                if isinstance(group, Poisson)
+                else values_of_group
+            )
         return jnp.concatenate(parts) if parts else jnp.zeros(0)
 
     def sample(self, values: Array, key: Array) -> Array:

@@ -1,10 +1,10 @@
-r"""Constraints: what an auxiliary measurement says of a parameter.
+r"""Constraints of parameters by auxiliary measurements.
 
 A constraint is the density of an *auxiliary observation* `aux`, given the value of a
 parameter. `nll(value, aux)` is :math:`-\ln p(\mathrm{aux} \mid \mathrm{value})`, its
 normalisation included: it integrates to one over `aux`, not over the parameter. The
-auxiliary observation is an argument because it is data: it fluctuates in toys and
-moves in Asimov data sets.
+auxiliary observation is an argument because it is data: it fluctuates in toys and is
+replaced in Asimov data sets.
 
 Numbers are array leaves. For a parameter that is an array they are one number for all
 elements or one for each; `nll` is the sum over the elements, which are independent.
@@ -16,10 +16,6 @@ elements or one for each; `nll` is the sum over the elements, which are independ
 
 import abc
 from collections.abc import Sequence
-
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
-# (the signatures of jax are not fully known to it)
 from typing import Any
 
 import equinox as eqx
@@ -59,8 +55,8 @@ class AbstractConstraint(eqx.Module):
 
     Attributes:
         aux: The nominal auxiliary observation.
-        center: The value of the parameter that the nominal `aux` prefers.
-        width: The error that `aux` alone gives to the parameter, for pulls.
+        center: The most likely value of the parameter for the nominal `aux`.
+        width: The error of the parameter from `aux` alone, for pulls.
     """
 
     aux: eqx.AbstractVar[ArrayLike]
@@ -76,7 +72,7 @@ class AbstractConstraint(eqx.Module):
                 nominal one if None.
 
         Returns:
-            A scalar, ``inf`` where the parameter makes `aux` impossible.
+            A scalar, ``inf`` where `aux` has no probability.
 
         Raises:
             ShapeMismatchError: If a shape does not fit that of `value`.
@@ -118,7 +114,7 @@ class _AbstractNormal(AbstractConstraint):
 
     @property
     def center(self) -> ArrayLike:
-        """The value of the parameter that it prefers, which is `mean`."""
+        """The most likely value of the parameter, which is `mean`."""
         return self.mean
 
 
@@ -192,7 +188,7 @@ class Poisson(AbstractConstraint):
 
     @property
     def center(self) -> ArrayLike:
-        """The value of the parameter that it prefers, which is 1."""
+        """The most likely value of the parameter, which is 1."""
         return np.ones(np.shape(self.tau))[()]
 
     @property
@@ -202,9 +198,9 @@ class Poisson(AbstractConstraint):
 
     def _nll(self, value: Array, aux: Array) -> Array:
         rate = like(self.tau, value, "Poisson: tau") * value
-        # Measured from its minimum, at a rate equal to the count: the parameter then
-        # moves numbers of the size of a pull and not of the count, whose rounding
-        # would hide the minimum of large counts. The terms with `origin` cancel.
+        # The difference to the minimum, at a rate equal to the count, plus the minimum:
+        # the rounding of large counts would otherwise hide the minimum. The terms with
+        # `origin` cancel.
         origin = jax.lax.stop_gradient(jnp.where(aux > 0.0, aux, 1.0))
         least = aux - aux * jnp.log(origin) + jsp.special.gammaln(aux + 1.0)
         terms = (rate - aux - aux * _log_ratio(rate, origin, aux)) + least
@@ -224,9 +220,9 @@ class LogNormal(AbstractConstraint):
         \left(\frac{\ln a - \ln \theta}{\ln \kappa}\right)^2
         + \ln(a \ln\kappa \sqrt{2 \pi})
 
-    The density is that of the observation :math:`a`, whose median is
-    :math:`\theta`: the factor :math:`1/a` is its Jacobian, and there is none of the
-    parameter. The likelihood is therefore largest at :math:`\theta = a`.
+    The density is that of the observation :math:`a`, whose median is :math:`\theta`.
+    Its Jacobian gives the factor :math:`1/a`; there is no such factor of the parameter.
+    The likelihood is therefore largest at :math:`\theta = a`.
 
     Args:
         center: The nominal auxiliary observation, positive.
@@ -281,7 +277,7 @@ class MultivariateNormal(_AbstractNormal):
         + \frac12 \ln\det V + \frac{n}{2} \ln(2 \pi)
 
     `value` and `aux` are vectors in the order of `keys`. The factor of :math:`V^{-1}`
-    is computed once, here: build a new constraint rather than replace a field.
+    is computed at construction: build a new constraint instead of replacing a field.
 
     Args:
         keys: Keys of the parameters, all scalars.
@@ -358,10 +354,10 @@ class MultivariateNormal(_AbstractNormal):
 
 
 def same_constraint(a: AbstractConstraint, b: AbstractConstraint) -> bool:
-    """Return whether two constraints say exactly the same thing.
+    """Return whether two constraints are identical.
 
-    They do if they are of one type and all their numbers are equal, without tolerance.
-    Numbers that are traced are the same only if they are one object.
+    They are if they have one type and all their numbers are equal, without tolerance.
+    Traced numbers are equal only if they are one object.
     """
     if a is b:
         return True
@@ -377,15 +373,15 @@ def _log_ratio(rate: Array, origin: Array, aux: Array) -> Array:
     """Return ``log(rate / origin)`` to its last digit, also where it is near zero."""
     excess = (rate - origin) / origin
     near = jnp.abs(excess) < 0.5
-    # 0 ln 0 is 0. Only that one point is masked: with a count of zero and a positive
-    # rate the derivatives with respect to the count must survive.
+    # 0 ln 0 is 0. Only this point is masked, as derivatives with respect to the count
+    # are needed for a count of zero and a positive rate.
     empty = (aux == 0.0) & (rate <= 0.0)
     far = jnp.log(jnp.where(near | empty, 1.0, rate / origin))
     return jnp.where(near, jnp.log1p(jnp.where(near, excess, 0.0)), far)
 
 
 def _checked_keys(keys: Any) -> tuple[Key, ...]:
-    """Return the keys as a tuple, or say which of them cannot be."""
+    """Return the keys as a tuple, after checking them."""
     if isinstance(keys, str):
         raise ArgumentTypeError(
             f"MultivariateNormal: keys must be a sequence of keys, got {keys!r}; for "
@@ -402,7 +398,7 @@ def _checked_keys(keys: Any) -> tuple[Key, ...]:
 
 
 def _checked_covariance(covariance: Any, keys: tuple[Key, ...]) -> Any:
-    """Return the matrix, exactly symmetric, or say in which direction it fails."""
+    """Return the matrix, exactly symmetric, after checking that it is definite."""
     variances = np.diagonal(covariance)
     if not np.all(variances > 0):
         bad = [repr(key) for key, v in zip(keys, variances, strict=True) if not v > 0]
@@ -410,7 +406,7 @@ def _checked_covariance(covariance: Any, keys: tuple[Key, ...]) -> Any:
             "MultivariateNormal: the covariance is not positive definite: the variance "
             f"of {', '.join(bad)} is not positive."
         )
-    # Judged as a correlation matrix: parameters may have very different sizes.
+    # By the correlation matrix, as parameters may have very different sizes.
     widths = np.sqrt(variances)
     correlation = covariance / widths[:, None] / widths
     asymmetry = np.abs(correlation - correlation.T)
@@ -438,7 +434,7 @@ def _checked_covariance(covariance: Any, keys: tuple[Key, ...]) -> Any:
 
 
 def _named_direction(vector: Any, keys: tuple[Key, ...]) -> str:
-    """Return the large components of a direction as text, the largest first."""
+    """Return the large components of a direction as text, in descending order."""
     order = np.argsort(-np.abs(vector), kind="stable")[:8]
     vector = vector * np.sign(vector[order[0]])
     large = [i for i in order if abs(vector[i]) > 0.1 * vector[order[0]]]
@@ -449,7 +445,7 @@ def _whitener_and_log_det(covariance: Any) -> tuple[Any, Any]:
     """Return ``W`` with ``W.T @ W`` the inverse of a covariance, and its log-det."""
     xp = array_module(covariance)
     widths = xp.sqrt(xp.diagonal(covariance))
-    # Through the correlations, so that unequal sizes of parameters cost no digits.
+    # By the correlations, so that unequal sizes of parameters cause no rounding errors.
     lower = xp.linalg.cholesky(covariance / widths[:, None] / widths[None, :])
     whitener = xp.tril(xp.linalg.solve(lower, xp.diag(1.0 / widths)))
     log_det = 2.0 * xp.sum(xp.log(xp.diagonal(lower)) + xp.log(widths))

@@ -1,13 +1,13 @@
 r"""Smooth maps between a bounded parameter and the whole real line.
 
-`unwrap` takes a physical value to the real line, where a solver that knows no bounds
-may walk freely; `wrap` brings it back. Every map here increases with its argument and
-is twice differentiable on the whole line. A minimum *at* a bound lies infinitely far
-out on the real line (or, for `MinuitTransform`, at a point of vanishing derivative):
-where that can happen use an `Interval`, which the solver honours exactly.
+`unwrap` maps a physical value to the real line, for solvers without bounds; `wrap` is
+its inverse. Every map here increases with its argument and is twice differentiable on
+the whole line. A minimum *at* a bound is at infinity on the real line (or, for
+`MinuitTransform`, at a point of vanishing derivative): where that can happen use an
+`Interval`, which the solver honours exactly.
 
-Numbers are array leaves. Transforms of one kind can be stacked leaf by leaf and
-applied with `jax.vmap`, and other numbers never mean another compilation.
+Numbers are array leaves. Transforms of one kind can be stacked leaf by leaf and applied
+with `jax.vmap`, and other numbers need no other compilation.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -52,7 +52,7 @@ class TransformBase(eqx.Module):
 
         Args:
             value: Number or array strictly inside the range.
-            where: What an error message calls the value; by default the transform.
+            where: The name of the value in error messages; by default the transform.
 
         Raises:
             ArgumentValueError: If any element is on or outside the range, or not
@@ -79,7 +79,7 @@ class TransformBase(eqx.Module):
     def wrap(self, value: ArrayLike) -> Float[Array, "..."]:
         """Map a number on the real line to its physical value.
 
-        Far out the result rounds to the bound itself; it is never beyond it.
+        Far from zero the result rounds to the bound itself; it is never beyond it.
         """
         return self._wrap(real(value))
 
@@ -132,8 +132,8 @@ class MinuitTransform(_AbstractTwoEnds):
         t = \arcsin\left(2 \frac{x - a}{b - a} - 1\right)
 
     `wrap` is periodic with period :math:`2\pi` and its derivative vanishes at both
-    bounds, so a gradient there says nothing of the likelihood's slope; `unwrap` gives
-    the :math:`t` between :math:`-\pi/2` and :math:`\pi/2`.
+    bounds, where a vanishing gradient does not mean that the likelihood has no slope;
+    `unwrap` returns :math:`t` between :math:`-\pi/2` and :math:`\pi/2`.
 
     Args:
         lower: Lower bound :math:`a`, finite; a number or an array.
@@ -152,7 +152,8 @@ class MinuitTransform(_AbstractTwoEnds):
     """
 
     def _unwrap(self, value: Array) -> Array:
-        # The arcsine loses half of the digits next to a bound; this form does not.
+        # This form is accurate near a bound, where the arcsine loses half of the
+        # digits.
         lower, upper = self._ends(value)
         angle = jnp.arctan2(jnp.sqrt(value - lower), jnp.sqrt(upper - value))
         return 2.0 * angle - 0.5 * jnp.pi
@@ -194,9 +195,9 @@ class OneSidedLogTransform(TransformBase):
 
     .. math:: t = \ln(x - b) \text{ (lower)}, \qquad t = -\ln(b - x) \text{ (upper)}
 
-    For distances from the bound that nothing measures, beyond 1e154 in double
-    precision, the exponential continues as its Taylor polynomial of second order, in
-    both directions of the map: `wrap` neither overflows nor loses its derivatives.
+    For distances from the bound beyond 1e154 in double precision, the exponential
+    continues as its Taylor polynomial of second order, in both directions of the map,
+    so that `wrap` neither overflows nor loses its derivatives.
 
     Args:
         bound: The bound :math:`b`, finite; a number or an array.
@@ -315,7 +316,7 @@ def unwrap(state: statelib.State, mapping: Mapping[Any, Any]) -> statelib.State:
 
 
 def _transforms_of(state: Any, mapping: Any, *, where: str) -> dict[Any, TransformBase]:
-    """Return what `mapping` changes in `state`, checked."""
+    """Return the transforms of `mapping` for entries of `state`, after checks."""
     for name, value in (("state", state), ("mapping", mapping)):
         expected = statelib.State if name == "state" else Mapping
         if not isinstance(value, expected):
@@ -342,15 +343,15 @@ def _transforms_of(state: Any, mapping: Any, *, where: str) -> dict[Any, Transfo
 def _between(lower: Array, upper: Array, share: Array, rest: Array) -> Array:
     """Return ``lower + (upper - lower) * share``, where ``rest = 1 - share``.
 
-    Measured from the nearer end, so that rounding can neither pass a bound nor lose
-    the digits of a small distance from it.
+    Computed from the nearer end, so that rounding neither exceeds a bound nor loses the
+    digits of a small distance from it.
     """
     gap = upper - lower
     return jnp.where(share < rest, lower + gap * share, upper - gap * rest)
 
 
 def _knee(dtype: Any) -> float:
-    """Return where the exponential hands over to its Taylor polynomial."""
+    """Return the point at which the Taylor polynomial replaces the exponential."""
     return 0.5 * float(np.log(float(jnp.finfo(dtype).max)))
 
 

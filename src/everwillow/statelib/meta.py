@@ -1,7 +1,7 @@
-"""What a State knows besides its values: trees, keys, and the keys' origins.
+"""The metadata of a State: tree definitions, keys, and the origins of the keys.
 
-This is the static part of a State under JAX, so it hashes and compares by value: two
-States made alike have equal tree definitions and share one compiled program.
+It is the static part of a State under JAX, so it hashes and compares by value: two
+States of the same structure have equal tree definitions and share one compiled program.
 """
 
 # pyright: reportUnknownMemberType=false
@@ -31,8 +31,8 @@ class Piece(NamedTuple):
     sep: str | None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Tree definitions of custom nodes do not all survive pickling; a tree whose
-        # leaves are integers does, for whoever can pickle the tree itself.
+        # Not all tree definitions of custom nodes can be pickled; a tree with integers
+        # as leaves can, if the tree itself can.
         skeleton = self.treedef.unflatten(list(range(len(self.original))))
         return _restore_piece, (skeleton, self.original, self.current, self.sep)
 
@@ -52,7 +52,7 @@ class Meta:
         keys: The distinct current keys, in the order of their first appearance.
         index: Position of each key in `keys`.
         positions: For each piece, where its leaves lie among `keys`.
-        path: The keys as a pytree with keys wants them.
+        path: The keys as entries of key paths.
     """
 
     __slots__ = (
@@ -83,9 +83,9 @@ class Meta:
         self._origins: dict[Key, tuple[tuple[int, Key], ...]] | None = None
 
     def __hash__(self) -> int:
-        # Kept, since `jit` hashes the structure of its arguments at each call; not
-        # made before it is asked for, since a tree with unhashable static parts may
-        # well be a State, only not an argument of `jit`.
+        # Cached, as `jit` hashes the structure of its arguments at each call. Computed
+        # at first use, as a tree with unhashable static parts may be a State, only not
+        # an argument of `jit`.
         if self._hash is None:
             self._hash = hash((self.pieces, self.merged))
         return self._hash
@@ -103,7 +103,7 @@ class Meta:
         return f"{shown}{more}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The hash of strings differs between processes, so nothing derived is stored.
+        # Without derived values, as the hash of strings differs between processes.
         return _restore_meta, (self.pieces, self.merged)
 
     def __copy__(self) -> "Meta":
@@ -115,7 +115,7 @@ class Meta:
 
     @property
     def origins(self) -> dict[Key, tuple[tuple[int, Key], ...]]:
-        """For each key the pairs of piece number and original key behind it."""
+        """For each key its origins: pairs of piece number and original key."""
         if self._origins is None:
             found: dict[Key, tuple[tuple[int, Key], ...]] = dict.fromkeys(self.keys, ())
             for number, piece in enumerate(self.pieces):
@@ -125,7 +125,7 @@ class Meta:
         return self._origins
 
     def renamed(self, names: Mapping[Key, Key]) -> "Meta":
-        """Return the metadata under new current keys; the originals stay."""
+        """Return the metadata with new current keys and the same original ones."""
         return Meta(
             [
                 piece._replace(current=tuple(names.get(k, k) for k in piece.current))

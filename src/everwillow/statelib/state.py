@@ -1,7 +1,7 @@
 """The `State`: an immutable, flat, ordered mapping from keys to parameter values.
 
-It is bookkeeping with keys only: no value is ever converted or looked at (except to
-print it), so that a State works under `jax.jit`, `jax.vmap` and `jax.grad`.
+It only manages keys: no value is converted or read (except to print it), so that a
+State works under `jax.jit`, `jax.vmap` and `jax.grad`.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -34,7 +34,7 @@ def canonicalize_key(path: Iterable[Any], *, sep: str | None = ".") -> Key:
 
     Args:
         path: Key path as given by `jax.tree_util.tree_flatten_with_path`.
-        sep: What joins the segments; None keeps them apart in a tuple.
+        sep: Separator that joins the segments; None returns them as a tuple.
 
     Returns:
         ``"b.c"`` or ``"a.0"``; with ``sep=None`` ``("b", "c")`` or ``("a", "0")``. The
@@ -76,7 +76,7 @@ def _check_sep(sep: object) -> None:
 
 
 class _Items(ItemsView[Key, Any]):
-    """The entries of a State, without looking each of them up."""
+    """The entries of a State, without a look-up of each key."""
 
     _mapping: "State"
 
@@ -89,13 +89,13 @@ class State(Mapping[Key, Any]):
     """An immutable, ordered mapping from keys to parameter values.
 
     Made by `State.from_pytree`, it remembers the pytree it came from and, through
-    renaming and merging, the key that each entry had at first. The order is that in
-    which JAX flattens the pytree (dictionaries by sorted key).
+    renaming and merging, the original key of each entry. The order is that in which JAX
+    flattens the pytree (dictionaries by sorted key).
 
     A State is a pytree whose leaves are its values. A value of None is an empty
-    subtree: it marks an entry that is elsewhere. Two States are equal only if they are
-    one object, since arrays have no single answer to ``==``; compare `to_dict` or the
-    leaves instead.
+    subtree: it marks an entry whose value is in another State, see `partition`. Two
+    States are equal only if they are one object, as arrays are compared element by
+    element; compare `to_dict` or the leaves instead.
 
     Example:
         >>> state = State.from_pytree({"mu": 1.0, "bkg": {"norm": 2.0}})
@@ -115,7 +115,7 @@ class State(Mapping[Key, Any]):
     _values: tuple[Any, ...]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refuse: a State is made from a pytree."""
+        """Raise: a State is made by `from_pytree`."""
         del args, kwargs
         raise ArgumentTypeError("State: make one with State.from_pytree(pytree).")
 
@@ -134,7 +134,8 @@ class State(Mapping[Key, Any]):
                 series and dataclasses are opened as `fit` does with data.
             is_leaf: As in `jax.tree.flatten`; None in the pytree is structure and
                 gets no key, unless this says that it is a leaf.
-            sep: What joins the segments of a key; None makes keys tuples of strings.
+            sep: Separator that joins the segments of a key; None makes keys tuples of
+                strings.
 
         Raises:
             ArgumentTypeError: If a State is given.
@@ -167,7 +168,7 @@ class State(Mapping[Key, Any]):
     def with_values(self, values: Iterable[Any]) -> "State":
         """Return a State of the same structure with other values, in State order.
 
-        Neither shapes nor dtypes are looked at.
+        Shapes and dtypes are not checked.
 
         Raises:
             ArgumentValueError: If the number of values is not that of the entries.
@@ -182,8 +183,8 @@ class State(Mapping[Key, Any]):
     def to_pytree(self) -> Any:
         """Return the original pytree, under its original names, with these values.
 
-        For a merged State this is the flat tuple of the pieces' pytrees, also if
-        States that were merged before went into it; a shared value is in each.
+        For a merged State this is the flat tuple of the pytrees of all pieces, also if
+        it was merged from merged States; a shared value is in each.
         """
         values, meta = self._values, self._meta
         trees = tuple(
@@ -212,7 +213,7 @@ class State(Mapping[Key, Any]):
         return self._meta.merged
 
     def origins(self, key: Key) -> tuple[tuple[int, Key], ...]:
-        """Tell where an entry came from: pairs of piece number and original key.
+        """Return the origins of an entry: pairs of piece number and original key.
 
         A State that was not merged has the one piece 0.
 
@@ -307,9 +308,9 @@ class State(Mapping[Key, Any]):
 
 
 def make_state(meta: Meta, values: tuple[Any, ...]) -> State:
-    """Build a State of its metadata and one value a key, unchecked.
+    """Build a State from its metadata and one value for each key, without checks.
 
-    JAX passes through here for every unflattening.
+    JAX calls this for every unflattening.
     """
     state = object.__new__(State)
     object.__setattr__(state, "_meta", meta)
@@ -319,7 +320,7 @@ def make_state(meta: Meta, values: tuple[Any, ...]) -> State:
 
 def state_parts(state: State) -> tuple[Meta, tuple[Any, ...]]:
     """Return the metadata of a State and its values in order."""
-    # For this package only; the world outside has `State.with_values` and the keys.
+    # For this package only; others use `State.with_values` and the keys.
     return state._meta, state._values  # pyright: ignore[reportPrivateUsage]
 
 

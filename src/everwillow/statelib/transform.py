@@ -23,7 +23,7 @@ from everwillow.statelib.state import State, make_state, state_parts
 
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """What `apply_transformations` does to one entry.
+    """A change of one entry by `apply_transformations`.
 
     Attributes:
         new_key: The key the entry gets, or None to keep its own.
@@ -55,8 +55,7 @@ def apply_transformations(
 
     Raises:
         UnknownKeyError: If a key is not in the State.
-        KeyCollisionError: If two entries would land on one key, or one on the key of
-            an entry that keeps it.
+        KeyCollisionError: If two entries would have one key.
 
     Example:
         >>> state = State.from_pytree({"m": 125.0, "s": 2.0})
@@ -88,7 +87,7 @@ def rename(state: State, names: Mapping[Key, Key]) -> State:
 
     Raises:
         UnknownKeyError: If a key is not in the State.
-        KeyCollisionError: If two entries would land on one key.
+        KeyCollisionError: If two entries would have one key.
 
     Example:
         >>> rename(State.from_pytree({"m": 125.0}), {"m": "mass"})
@@ -140,14 +139,14 @@ def merge(*states: State) -> State:
     """Merge States into one, in which entries of the same key are one entry.
 
     Keys come in the order of their first appearance. Where start values of a shared
-    key differ, the last State wins; None (an entry that is elsewhere) gives way to any
-    value. `State.to_pytree` of the result is the tuple of the individual pytrees, and
-    `split` undoes the merging. A State that is merged already goes in piece by piece,
-    so the pieces of ``merge(merge(a, b), c)`` are those of a, b and c.
+    key differ, that of the last State is used; None is replaced by any value.
+    `State.to_pytree` of the result is the tuple of the individual pytrees, and `split`
+    undoes the merging. The pieces of a merged State are merged individually, so the
+    pieces of ``merge(merge(a, b), c)`` are those of a, b and c.
 
     Raises:
         ShapeMismatchError: If values of a shared key differ in shape or dtype kind.
-            A Python int may meet a float, as it is most often one written short.
+            A Python int agrees with a float, as it usually is meant as one.
 
     Example:
         >>> a = State.from_pytree({"mass": 125.0, "scale_a": 1.0})
@@ -200,8 +199,8 @@ def partition(
 
     Args:
         state: The State, which is not changed.
-        predicate: ``predicate(key, value)``, true for what goes to the left. It is not
-            asked about entries that are None; they are None on both sides.
+        predicate: ``predicate(key, value)``, true for entries of the left State. It is
+            not called for entries that are None; they are None in both States.
 
     Returns:
         ``(left, right)``; each has None where the value is on the other side.
@@ -240,13 +239,13 @@ def combine_partitions(left: State, right: State) -> State:
     (meta, left_values), (right_meta, right_values) = map(state_parts, (left, right))
     if meta != right_meta:
         differing = sorted({str(key) for key in left.keys() ^ right.keys()})
-        what = (
+        difference = (
             f"keys {', '.join(differing)} are on one side only"
             if differing
             else ("their keys agree, but not the pytrees they came from")
         )
         raise ArgumentValueError(
-            f"combine_partitions: not the two parts of one State: {what}."
+            f"combine_partitions: not the two parts of one State: {difference}."
         )
     pairs = list(zip(left_values, right_values, strict=True))
     twice = [
@@ -267,8 +266,8 @@ def update(state: State, updates: Mapping[Key, Any]) -> State:
 
     Args:
         state: The State, which is not changed.
-        updates: From key to new value, a mapping or a State; ``...`` leaves an entry
-            as it is. Values are taken as given, of any dtype.
+        updates: From key to new value, a mapping or a State; ``...`` keeps the value of
+            an entry. New values may have any dtype.
 
     Raises:
         UnknownKeyError: If a key is not in the State.
@@ -307,21 +306,21 @@ def _check_shared(
             f"merge: the States disagree on {key!r}: {known} in State {first}, {spec} "
             f"in State {number}. Rename one of them, or give both the same form."
         )
-    if known.kind == "number":  # an int literal binds nobody, the next value may
+    if known.kind == "number":  # an int literal agrees with any kind
         specs[key] = (spec, number)
 
 
 def _renamed(state: State, names: Mapping[Key, Key], *, where: str) -> State:
-    landed: dict[Key, Key] = {}
+    old_key: dict[Key, Key] = {}
     for key in state:
         new = names.get(key, key)
-        if new in landed:
+        if new in old_key:
             raise KeyCollisionError(
-                f"{where}: {landed[new]!r} and {key!r} would both have the key "
+                f"{where}: {old_key[new]!r} and {key!r} would both have the key "
                 f"{new!r}. Sharing an entry is for sl.merge; otherwise choose "
                 "another name."
             )
-        landed[new] = key
+        old_key[new] = key
     meta, values = state_parts(state)
     return make_state(meta.renamed(names), values)
 
