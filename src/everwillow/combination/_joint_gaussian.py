@@ -1,4 +1,4 @@
-"""Correlations between constraints, which turn several Gaussians into a joint one."""
+"""Correlations between constraints, which make one joint Gaussian of several."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -55,10 +55,12 @@ def correlated(
     if not pairs:
         return constraints, aux
     order = {key: position for position, key in enumerate(state)}
-    left, left_aux = dict(constraints), dict(aux)
+    remaining, remaining_aux = dict(constraints), dict(aux)
     for group in _connected([(owner[a], owner[b]) for a, b in pairs]):
         parts: list[Any] = [constraints[name] for name in group]
-        keys = [key for name in group for key in constrained_keys(name, left[name])]
+        keys = [
+            key for name in group for key in constrained_keys(name, remaining[name])
+        ]
         permutation = sorted(range(len(keys)), key=lambda i: order[keys[i]])
         means = [_numbers(part.mean) for part in parts]
         mean = array_module(*means).concatenate(means)
@@ -73,11 +75,11 @@ def correlated(
         values = [_numbers(aux[name]) for name in group]
         observed = array_module(*values).concatenate(values)
         for name in group:
-            del left[name], left_aux[name]
+            del remaining[name], remaining_aux[name]
         chosen = np.array(permutation)
-        name = _joint_name([keys[i] for i in permutation], taken=left)
+        name = _joint_name([keys[i] for i in permutation], taken=remaining)
         try:
-            left[name] = MultivariateNormal(
+            remaining[name] = MultivariateNormal(
                 [keys[i] for i in permutation],
                 mean[chosen],
                 covariance[np.ix_(chosen, chosen)],
@@ -86,8 +88,10 @@ def correlated(
             raise NotPositiveDefiniteError(
                 f"correlate: the correlations contradict each other. {error}"
             ) from error
-        left_aux[name] = observed[chosen]
-    return in_order(left, name="correlate"), in_order(left_aux, name="correlate")
+        remaining_aux[name] = observed[chosen]
+    return in_order(remaining, name="correlate"), in_order(
+        remaining_aux, name="correlate"
+    )
 
 
 def _checked_pairs(
@@ -188,7 +192,7 @@ def _covariance(constraint: Any) -> Any:
 def _with_correlations(
     blocks: Sequence[Any], pairs: Mapping[tuple[int, int], Any]
 ) -> Any:
-    """Put covariances side by side and fill in what correlates them."""
+    """Return the block-diagonal covariance with correlations between the blocks."""
     xp = array_module(*blocks, *pairs.values())
     size = sum(block.shape[0] for block in blocks)
     widths = xp.sqrt(xp.concatenate([xp.diagonal(block) for block in blocks]))

@@ -72,9 +72,9 @@ def merged_constraints(
         models: The models.
         keys: For each model the key in the combination of each of its parameters.
         state: The merged State.
-        picks: Constraints by the user, which replace those of the models; None for no
-            constraint.
-        shared: The keys that are shared; None if all equal ones are. Other keys begin
+        picks: Constraints chosen by the user, which replace those of the models; None
+            for no constraint.
+        shared: The keys that are shared; None if all equal keys are. Other keys begin
             with the name of their model.
 
     Raises:
@@ -97,8 +97,8 @@ def merged_constraints(
     constraints: dict[Key, AbstractConstraint] = {}
     aux: dict[Key, Any] = {}
     owner: dict[Key, ModelConstraint] = {}
-    for found in by_keys.values():
-        first, *others = found
+    for candidates in by_keys.values():
+        first, *others = candidates
         for one in others:
             if not _agree(first, one):
                 raise _disagreement(first, one)
@@ -149,23 +149,23 @@ def merged_fixed(models: Models, keys: KeyMaps) -> dict[Key, Any]:
     Raises:
         ConflictError: If it is free in one of them, or fixed at another value.
     """
-    found: dict[Key, list[tuple[str, Any]]] = {}
+    values: dict[Key, list[tuple[str, Any]]] = {}
     for name, model in models.items():
         for old, new in keys[name].items():
-            found.setdefault(new, []).append((name, model.fixed.get(old)))
+            values.setdefault(new, []).append((name, model.fixed.get(old)))
     fixed = {}
-    for key, ((first, value), *others) in found.items():
+    for key, ((first, value), *others) in values.items():
         for name, other in others:
             if (value is None) != (other is None) or (
                 value is not None and not _same_numbers(value, other)
             ):
-                said = [
+                texts = [
                     "free" if v is None else f"fixed at {format_leaf(v)}"
                     for v in (value, other)
                 ]
                 raise ConflictError(
-                    f"combine: {key_text(key)!r} is {said[0]} in {first!r} and "
-                    f"{said[1]} in {name!r}. Build both models with the same "
+                    f"combine: {key_text(key)!r} is {texts[0]} in {first!r} and "
+                    f"{texts[1]} in {name!r}. Build both models with the same "
                     "`fixed`, or rename one of the parameters."
                 )
         if value is not None:
@@ -232,7 +232,7 @@ def _same_numbers(a: Any, b: Any) -> bool:
 
 
 def _equal(x: Any, y: Any) -> bool:
-    """Compare exactly; NaN, which marks free elements of a fixed array, is itself."""
+    """Compare exactly; NaN, which marks free elements of a fixed array, equals NaN."""
     inexact = np.result_type(x).kind in "fc" and np.result_type(y).kind in "fc"
     return bool(np.array_equal(x, y, equal_nan=inexact))
 
@@ -253,12 +253,12 @@ def _free_name(name: Key, model: str, taken: set[Key]) -> Key:
 
 def _disagreement(first: ModelConstraint, second: ModelConstraint) -> ConflictError:
     key = first.name
-    what = _pair(first, second, covariance_text)
+    pair = _pair(first, second, covariance_text)
     if same_constraint(first.constraint, second.constraint):
         observed = f"observed at {format_leaf(first.aux)} and {format_leaf(second.aux)}"
-        what = f"{_pair(first, second, constraint_text)}, {observed}"
+        pair = f"{_pair(first, second, constraint_text)}, {observed}"
     msg = (
-        f"combine: {key_text(key)!r} has different constraints: {what}. If it is one "
+        f"combine: {key_text(key)!r} has different constraints: {pair}. If it is one "
         f"parameter, pick one with combine(..., constraints={{{key!r}: ...}}); if not, "
         "keep them apart with rename= or shared=."
     )

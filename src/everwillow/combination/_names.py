@@ -1,4 +1,4 @@
-"""The names of the models of a combination and of their parameters in it."""
+"""Names of the models of a combination, and of their parameters in it."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -74,7 +74,7 @@ def joint_states(
         except EverwillowError as error:
             raise type(error)(f"combine: model {name!r}: {error}") from error
     if shared is not None:
-        states = _kept_apart(states, shared)
+        states = _with_prefixes(states, shared)
     try:
         merged = merge(*states.values())
     except ShapeMismatchError as error:
@@ -139,7 +139,7 @@ def _model_name(model: Any, names: list[str]) -> str:
     raise ArgumentValueError(f"rename: there is no model {model!r}.{hint}")
 
 
-def _kept_apart(states: dict[str, State], shared: Any) -> dict[str, State]:
+def _with_prefixes(states: dict[str, State], shared: Any) -> dict[str, State]:
     if isinstance(shared, str) or not isinstance(shared, Collection):
         raise ArgumentTypeError(
             f"shared: expected a collection of keys, got {shared!r}."
@@ -150,18 +150,18 @@ def _kept_apart(states: dict[str, State], shared: Any) -> dict[str, State]:
             raise unknown_key(key, known, where="shared")
         users = [name for name, state in states.items() if key in state]
         if len(users) == 1 and len(states) > 1:
-            # Most often the same thing has another name in the other models.
+            # Most often the parameter has another name in the other models.
             raise ArgumentValueError(
                 f"shared: only {users[0]!r} has the parameter {key!r}, so it is shared "
                 "with nobody. Use rename= for the other models, or leave it out; it "
                 f"is {users[0]}.{key} then."
             )
-    apart = {
+    prefixed = {
         name: prefix(state, name, keep=[key for key in shared if key in state])
         for name, state in states.items()
     }
     owner: dict[Key, str] = {}
-    for name, state in apart.items():
+    for name, state in prefixed.items():
         for key in state:
             other = owner.setdefault(key, name)
             if other != name and key not in shared:
@@ -170,4 +170,4 @@ def _kept_apart(states: dict[str, State], shared: Any) -> dict[str, State]:
                     f"be {key!r} with the prefixes of their models. Name the models "
                     "otherwise."
                 )
-    return apart
+    return prefixed

@@ -15,14 +15,15 @@ from everwillow.statelib.state import state_parts
 
 
 def piece_count(state: State) -> int | None:
-    """Return how many pytrees a merged State stands for; None if it is not merged."""
+    """Return the number of pytrees of a merged State; None if it is not merged."""
     return len(state_parts(state)[0].pieces) if state.is_merged else None
 
 
 def slices(params: Any, counts: Sequence[int | None]) -> list[Any]:
     """Return the part of the tuple of pytrees that belongs to each likelihood.
 
-    A part whose count is a number gets a tuple of that many, else one pytree, bare.
+    A part whose count is a number gets a tuple of that many pytrees, else a single
+    pytree without a tuple.
 
     Raises:
         ArgumentTypeError: If `params` is no tuple or list.
@@ -67,19 +68,19 @@ def side_by_side(parts: Sequence[Evaluation]) -> Evaluation:
     )
 
 
-def by_name(given: Any, names: Sequence[Any], *, where: str) -> list[Any]:
+def by_name(mapping: Any, names: Sequence[Any], *, where: str) -> list[Any]:
     """Return the entries of a mapping in the order of the names.
 
     Raises:
         ArgumentTypeError: If it is no mapping.
         ArgumentValueError: If it has another name, or one is missing.
     """
-    if not isinstance(given, Mapping):
+    if not isinstance(mapping, Mapping):
         raise ArgumentTypeError(
             f"{where}: expected a mapping with one entry for each of "
-            f"{', '.join(map(repr, names))}, got {type(given).__name__}."
+            f"{', '.join(map(repr, names))}, got {type(mapping).__name__}."
         )
-    for name in given:
+    for name in mapping:
         if name not in names:
             hint = nearest(name, names) or (
                 f" The names are {', '.join(map(repr, names))}."
@@ -87,9 +88,9 @@ def by_name(given: Any, names: Sequence[Any], *, where: str) -> list[Any]:
             raise ArgumentValueError(
                 f"{where}: there is no {name!r} in the combination.{hint}"
             )
-    missing = [name for name in names if name not in given]
+    missing = [name for name in names if name not in mapping]
     if missing:
         raise ArgumentValueError(
             f"{where}: there is no entry for {', '.join(map(repr, missing))}."
         )
-    return [given[name] for name in names]
+    return [mapping[name] for name in names]

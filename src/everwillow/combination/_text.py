@@ -12,7 +12,7 @@ from everwillow.parameters.base import is_concrete
 
 
 def key_text(key: Key) -> str:
-    """Return a key as it is shown."""
+    """Return the text of a key."""
     return key if isinstance(key, str) else repr(key)
 
 
@@ -34,7 +34,7 @@ def bound_code(bound: Any) -> str:
 
 
 def constraint_text(constraint: AbstractConstraint | None) -> str:
-    """Return a constraint as it is written, without its arrays if they are long."""
+    """Return a constraint as a call in Python, without long arrays."""
     if constraint is None:
         return ""
     if not isinstance(constraint, MultivariateNormal):

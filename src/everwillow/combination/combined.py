@@ -36,9 +36,9 @@ class FlatCombined(eqx.Module):
     """The main likelihood of a combination as a function of vectors.
 
     Attributes:
-        parts: Those of the models, whose vectors lie one after another.
+        parts: Main likelihoods of the models, whose vectors follow one another.
         names: The names of the models.
-        constrained_bytes: Where the constrained elements are.
+        constrained_bytes: Places of the constrained elements.
     """
 
     parts: tuple[FlatMain, ...]
@@ -62,16 +62,21 @@ class FlatCombined(eqx.Module):
 
     def nll(self, vector: Array, main: Any) -> Scalar:
         """Return the sum of the models' -ln L of their main data."""
-        terms = [part.nll(*given) for part, given in self._dealt(vector, main)]
+        terms = [
+            part.nll(*arguments) for part, arguments in self._with_inputs(vector, main)
+        ]
         return sum(terms[1:], start=terms[0])
 
     def evaluation(self, vector: Array, main: Any) -> Evaluation:
         """Return it with its derivatives."""
         return side_by_side(
-            [part.evaluation(*given) for part, given in self._dealt(vector, main)]
+            [
+                part.evaluation(*arguments)
+                for part, arguments in self._with_inputs(vector, main)
+            ]
         )
 
-    def _dealt(self, vector: Array, main: Any) -> list[tuple[FlatMain, Any]]:
+    def _with_inputs(self, vector: Array, main: Any) -> list[tuple[FlatMain, Any]]:
         data = by_name(main, self.names, where='observation["main"]')
         pieces = jax.lax.split(vector, [part.size for part in self.parts])
         return list(zip(self.parts, zip(pieces, data, strict=True), strict=True))
@@ -86,7 +91,7 @@ def _packed_constraints(
     """Return constraints and auxiliary observations as tables, if a part has one.
 
     Returns:
-        Both, and where in the ravelled pytree the elements of the table are.
+        Both, and the places of the elements of the table in the ravelled pytree.
     """
     if not any(isinstance(part.constraints, ConstraintTable) for part in parts):
         return constraints, aux, b""
@@ -95,18 +100,18 @@ def _packed_constraints(
     numbers = TableLayout.of(shapes).elements()
     tree = state.with_values(list(numbers.values())).to_pytree()
     flat = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
-    # A shared parameter stands several times in the pytree; its first place will do.
+    # A shared parameter appears several times in the pytree; its first place is used.
     _, first = np.unique(flat, return_index=True)
-    wanted = table.layout.gathered(numbers).astype(int)
-    return table, table.aux(aux), first[wanted].astype(np.int32).tobytes()
+    elements = table.layout.gathered(numbers).astype(int)
+    return table, table.aux(aux), first[elements].astype(np.int32).tobytes()
 
 
 def _packed_bounds(
     parts: Sequence[AbstractModel], bounds: Mapping[Key, Any], state: State
 ) -> Mapping[Key, Any]:
     """Return bounds as a table, if a part has one and all are intervals."""
-    some = any(isinstance(part.bounds, BoundTable) for part in parts)
-    if not some or not all(isinstance(b, Interval) for b in bounds.values()):
+    any_table = any(isinstance(part.bounds, BoundTable) for part in parts)
+    if not any_table or not all(isinstance(b, Interval) for b in bounds.values()):
         return bounds
     shapes = {key: leaf_shape(value) or () for key, value in state.items()}
     return BoundTable.of(bounds, shapes)
@@ -117,15 +122,15 @@ class CombinedModel(AbstractModel):
     """Several Models as one, made by `combine`; it may be combined again.
 
     Its main data are a dictionary by model name. `params` is the tuple of the models'
-    own pytrees, under their own names (what ``state.to_pytree()`` gives), in which a
-    combination inside it is flat.
+    own pytrees, under their own names (the result of ``state.to_pytree()``); the tuple
+    of an inner combination is part of the same flat tuple.
 
     Attributes:
         parts: The models.
         names: Their names.
-        counts: For each of them the number of pytrees it takes out of the tuple, as a
-            tuple if its own State was merged; None where it takes one pytree, bare.
-        places: Where packed constraints act, of a combination of packed models.
+        counts: For each model the number of its pytrees in the tuple, if its State was
+            merged; None if it takes a single pytree.
+        places: Places of packed constraints, in a combination of packed models.
         poi: Key of the parameter of interest, if the models that name one agree on it.
     """
 
@@ -165,7 +170,7 @@ class CombinedModel(AbstractModel):
         """Return the sum of the models' -ln L of their main data."""
         terms = [
             checked_scalar(part.main_nll(tree, data), where=f"main_nll of {name!r}")
-            for name, part, tree, data in self._dealt(params, main)
+            for name, part, tree, data in self._with_inputs(params, main)
         ]
         return sum(terms[1:], start=terms[0])
 
@@ -202,7 +207,7 @@ class CombinedModel(AbstractModel):
                 part.main_curvature(tree, data)
                 if part.main_curvature is not None
                 else evaluate(part.main_nll, tree, data)
-                for _, part, tree, data in self._dealt(params, main)
+                for _, part, tree, data in self._with_inputs(params, main)
             ]
         )
 
@@ -210,12 +215,12 @@ class CombinedModel(AbstractModel):
     def flat_main(self) -> FlatCombined | None:
         """The main likelihood as a function of vectors, if all models have one."""
         parts = [part.flat_main for part in self.parts]
-        found = tuple(part for part in parts if part is not None)
-        if len(found) < len(parts):
+        flat_parts = tuple(part for part in parts if part is not None)
+        if len(flat_parts) < len(parts):
             return None
-        return FlatCombined(found, self.names, self.places)
+        return FlatCombined(flat_parts, self.names, self.places)
 
-    @ft.cached_property  # computed once: a fit asks for it each time
+    @ft.cached_property  # as each fit uses it
     def bare(self) -> "CombinedModel":  # pyright: ignore[reportIncompatibleMethodOverride]
         """The combination without start values, bounds and data, if it is packed."""
         if self.flat is None:
@@ -231,14 +236,14 @@ class CombinedModel(AbstractModel):
         )
 
     def __repr__(self) -> str:
-        """Return one line: which models there are, and how many parameters."""
+        """Return one line with the models and the number of parameters."""
         shapes = [leaf_shape(value) or () for value in self.state.values()]
         return (
             f"CombinedModel({len(self.names)} models ({', '.join(self.names)}), "
             f"{sum(map(math.prod, shapes))} parameters, poi={self.poi!r})"
         )
 
-    def _dealt(self, params: Any, main: Any) -> list[tuple[str, Any, Any, Any]]:
+    def _with_inputs(self, params: Any, main: Any) -> list[tuple[str, Any, Any, Any]]:
         trees = slices(params, self.counts)
         data = by_name(main, self.names, where='observation["main"]')
         return list(zip(self.names, self.parts, trees, data, strict=True))
@@ -255,19 +260,19 @@ def combine(
 ) -> CombinedModel:
     """Combine Models into one joint Model, each constraint counted once.
 
-    First parameters are renamed, then those that are not shared get the prefix of
-    their model, then equal keys become one parameter. The constraints and bounds of a
-    shared parameter must agree; one that only some of the models have applies. Where
-    start values differ the last model wins.
+    First parameters are renamed, then those that are not shared get the prefix of their
+    model, then equal keys become one parameter. The constraints and bounds of a shared
+    parameter must agree; one that only some of the models have applies to all. Where
+    start values differ, that of the last model is used.
 
     Args:
         models: The models, in a list (then they are called ``"model0"``, ...) or by
             name.
         rename: ``{model name or position: {old: new}}``, a list with one mapping for
             each model, or ``{old: new}`` for every model that has the parameter.
-        shared: The only keys that models share, as they are after renaming. All others
-            get their model's name before them: ``"atlas.scale"``. Without it, equal
-            keys are one parameter.
+        shared: The keys that models share, after renaming. All others get the name of
+            their model as prefix: ``"atlas.scale"``. If None, equal keys are one
+            parameter.
         correlate: ``{("lumi_a", "lumi_b"): 0.3}`` replaces `Normal` constraints by a
             joint Gaussian with these correlations; names as after renaming and
             prefixing. Pairs that are not given are uncorrelated.

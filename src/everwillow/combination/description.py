@@ -20,7 +20,7 @@ _SHOWN_USERS = 4
 
 @dataclass(frozen=True, slots=True)
 class ParameterDescription:
-    """What is known of one parameter.
+    """The properties of one parameter.
 
     Attributes:
         key: Its key.
@@ -51,7 +51,7 @@ class Description:
     parameters: tuple[ParameterDescription, ...]
 
     def __getitem__(self, key: Key) -> ParameterDescription:
-        """Return what is known of the parameter `key`."""
+        """Return the description of the parameter `key`."""
         for parameter in self.parameters:
             if parameter.key == key:
                 return parameter

@@ -1,4 +1,4 @@
-"""The joint likelihood of bare functions, the core that knows nothing of models."""
+"""The joint likelihood of functions, without models."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
@@ -22,8 +22,8 @@ class Prepared(eqx.Module):
 
     Attributes:
         nlls: The individual likelihoods.
-        counts: For each of them the number of pytrees it takes out of the tuple, as a
-            tuple if its own State was merged; None where it takes one pytree, bare.
+        counts: For each likelihood the number of its pytrees in the tuple, if its State
+            was merged; None if it takes a single pytree.
         names: The names of the likelihoods, if they were given by name.
         separate_observations: Whether each gets an observation of its own.
     """
@@ -38,8 +38,9 @@ class Prepared(eqx.Module):
 
         Args:
             params: Tuple of the individual pytrees, ``state.to_pytree()``.
-            observation: What every likelihood gets; with `separate_observations` a
-                sequence with one entry each, or a mapping by name.
+            observation: The observation of every likelihood; with
+                `separate_observations` a sequence with one entry each, or a mapping by
+                name.
 
         Raises:
             ArgumentTypeError: If an argument has another form.
@@ -100,11 +101,11 @@ def prepare(
 ) -> tuple[Prepared, State]:
     """Join likelihoods into one; parameters of equal keys become one parameter.
 
-    This is the functional core: it cannot look inside the functions. If two of them
-    contain the constraint of a parameter that they share, it is counted twice; leave
-    it out of one of them, or build Models and use `combine`, which counts it once.
+    The functions are opaque: if two of them contain the constraint of a parameter that
+    they share, it is counted twice. Leave it out of one of them, or build Models and
+    use `combine`, which counts it once.
 
-    What `prepare` returns may be prepared again. The tuple of pytrees stays flat, and
+    The result of `prepare` may be prepared again. The tuple of pytrees stays flat, and
     the inner combination receives its slice of it.
 
     Args:
@@ -118,7 +119,7 @@ def prepare(
     Returns:
         The joint likelihood ``nll(params, observation)``, where `params` is the tuple
         of the individual pytrees, and the merged State, whose ``to_pytree()`` is that
-        tuple. Where start values of a shared parameter differ the last one wins.
+        tuple. Where start values of a shared parameter differ the last one is used.
 
     Raises:
         ArgumentTypeError: If something is no function or no State.
@@ -179,7 +180,7 @@ def prepare(
 
 
 def _listed(values: Any, name: str) -> list[Any]:
-    # A State is a mapping, and a single function a frequent slip.
+    # A State is a mapping; a single function is a frequent mistake.
     if isinstance(values, (Mapping, str)) or not isinstance(values, Sequence):
         raise ArgumentTypeError(
             f"prepare: {name} must be a list or tuple (or both nlls and states "

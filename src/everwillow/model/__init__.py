@@ -1,9 +1,10 @@
 """Models: a likelihood together with its parameters, constraints and data.
 
-A model is where what is fitted meets how it is fitted. Its likelihood has two parts:
-``main_nll``, which every model brings, and the constraints of its parameters, which
-are the same for all. Auxiliary data are part of the observation, so they fluctuate in
-toys, move in Asimov data sets and can be differentiated.
+Models are the interface between likelihoods and inference. The likelihood of a model
+has two parts: ``main_nll``, which each class of models defines, and the constraints of
+its parameters, which all models treat in the same way. Auxiliary data are part of the
+observation, so they fluctuate in toys, are replaced in Asimov data sets and can be
+differentiated.
 """
 
 from everwillow.model.base import AbstractModel, Bound

@@ -1,4 +1,4 @@
-"""The abstract model: what a fit, a combination or a test may ask of any model."""
+"""The abstract model: the interface of all models to fits, combinations and tests."""
 
 import abc
 from collections.abc import Callable, Mapping
@@ -30,14 +30,14 @@ Bound: TypeAlias = Interval | TransformBase
 
 
 class AbstractModel(eqx.Module):
-    """A likelihood with its luggage; callable as an objective of `fit`.
+    """A likelihood with parameters, constraints and data; an objective of `fit`.
 
     To write one, provide the five attributes as fields and implement `main_nll`,
-    `expected` and `sample`. The data are always an argument of `main_nll`: they must
-    not be read from `self.observation` there, or toys and derivatives miss them.
+    `expected` and `sample`. The data are always an argument of `main_nll`: it must not
+    read `self.observation`, or toys and derivatives would not see other data.
 
-    A model of very many parameters may also evaluate vectors, which a compiled program
-    handles faster than a pytree of numbers: see `FlatMain`.
+    A model of very many parameters may also offer its likelihood as a function of
+    vectors, which a compiled program handles faster than a pytree: see `FlatMain`.
 
     A model that knows the structure of its second derivatives may also define a method
     ``main_curvature(params, main)`` that returns the `Evaluation` of its `main_nll`
@@ -48,11 +48,11 @@ class AbstractModel(eqx.Module):
         bounds: An `Interval` or a transform for each parameter that has one.
         fixed: The value of each parameter that is not to be fitted.
         constraints: By parameter key, or by any name for a `MultivariateNormal`, whose
-            `keys` tell the parameters.
+            `keys` are its parameters.
         observation: ``{"main": ..., "aux": {constraint name: value}}``.
         poi: Key of the parameter of interest, None unless a model names one.
-        bounds_are_ranges: Whether bounds are ranges for fits only, as those of
-            workspaces are, which a limit may exceed.
+        bounds_are_ranges: Whether bounds are ranges for fits only, which a limit may
+            exceed, like those of workspaces.
     """
 
     state: eqx.AbstractVar[State]
@@ -62,8 +62,8 @@ class AbstractModel(eqx.Module):
     observation: eqx.AbstractVar[Mapping[str, Any]]
     main_curvature: ClassVar[Callable[..., Evaluation] | None] = None
     flat_main: ClassVar[FlatMain | None] = None
-    # Without annotations, which would give these the first places among the fields of a
-    # model that makes them fields.
+    # Without annotations, which would make these the first fields of a model that
+    # overrides them with fields.
     poi = cast("Key | None", None)
     bounds_are_ranges = False
 
@@ -95,7 +95,7 @@ class AbstractModel(eqx.Module):
 
     @property
     def fluctuations(self) -> int:
-        """How many numbers of a unit Gaussian stand for what `nll` has profiled."""
+        """Number of unit Gaussians that describe parameters profiled inside `nll`."""
         return 0
 
     def predicted(
@@ -105,17 +105,19 @@ class AbstractModel(eqx.Module):
         normals: Array | None = None,
         around: Any = None,
     ) -> Any:
-        """Return what the model expects, for mappings.
+        """Return the predicted main data, for mappings.
 
         A model that profiles parameters inside `nll` overrides this: its prediction
         depends on the data, and has an error at given parameters.
 
         Args:
             params: Pytree of parameters under their original names.
-            observation: Data that profiled parameters follow; None for nominal ones.
-            normals: How far these are off, shape ``(fluctuations,)``, such that the
-                errors at given parameters are those of independent unit Gaussians.
-            around: Parameters at which the profiled ones are found, if not there.
+            observation: Data by which profiled parameters are determined; None for
+                nominal ones.
+            normals: Deviations of these, shape ``(fluctuations,)``, as independent unit
+                Gaussians.
+            around: Parameters at which the profiled ones are determined; `params` if
+                None.
         """
         del observation, normals, around
         return self.expected(params)
@@ -131,14 +133,14 @@ class AbstractModel(eqx.Module):
         params = _tree(params)
         main, aux = self._observed(observation)
         value = checked_scalar(self.main_nll(params, main), where="main_nll")
-        # Nothing is added without constraints, as a zero would have a dtype.
+        # Without constraints no zero is added, whose dtype could change the result.
         return value + self._constraint_nll(params, aux) if aux else value
 
     @final
     def __call__(
         self, params: Any, observation: Mapping[str, Any] | None = None
     ) -> Scalar:
-        """Return `nll`, so that a model can stand where a likelihood is expected."""
+        """Return `nll`, so that a model can be used as a likelihood."""
         return self.nll(params, observation)
 
     @final
@@ -157,13 +159,13 @@ class AbstractModel(eqx.Module):
 
     @final
     def asimov(self, params: Any) -> dict[str, Any]:
-        """Return the observation that the model expects, auxiliary data included.
+        """Return the Asimov data, auxiliary data included.
 
         Args:
             params: Pytree of parameters under their original names, or a `State`.
 
         Returns:
-            ``{"main": ..., "aux": ...}``; each constraint prefers `params` there.
+            ``{"main": ..., "aux": ...}``; each constraint has its maximum at `params`.
         """
         params = _tree(params)
         aux = expected_aux(self.constraints, values_by_key(self.state, params))
@@ -193,7 +195,7 @@ class AbstractModel(eqx.Module):
         given = type(self).main_curvature
         if isinstance(given, property):
             given = self.main_curvature
-        # A method is looked for on the class: binding it takes longer than this check.
+        # The class is checked, as binding a method takes longer than this check.
         return None if given is None else self._curvature
 
     @property
@@ -206,10 +208,10 @@ class AbstractModel(eqx.Module):
 
     @property
     def bare(self) -> "AbstractModel":
-        """What the compiled core of a fit needs of the model.
+        """The model with the parts that the compiled core of a fit needs.
 
-        A model of many parameters leaves behind its start values, bounds and data,
-        which would only be carried along.
+        A model of many parameters leaves out its start values, bounds and data, which
+        its likelihood does not use.
         """
         return self
 
@@ -237,7 +239,7 @@ class AbstractModel(eqx.Module):
         return summed_nll(self.constraints, values_by_key(self.state, params), aux)
 
     def _observed(self, observation: Any) -> tuple[Any, Mapping[Key, Any]]:
-        """Return main and auxiliary data as JAX takes them."""
+        """Return main and auxiliary data in a form that JAX supports."""
         main, aux = self._parts(observation)
         main = native_tree(main, "observation['main']")
         return main, native_tree(aux, "observation['aux']")

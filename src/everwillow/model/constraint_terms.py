@@ -40,7 +40,7 @@ from everwillow.statelib.state import state_parts
 
 
 def constrained_keys(name: Key, constraint: AbstractConstraint) -> tuple[Key, ...]:
-    """Return the keys of the parameters that a constraint is about."""
+    """Return the keys of the parameters of a constraint."""
     if isinstance(constraint, MultivariateNormal):
         return constraint.keys
     return (name,)
@@ -50,9 +50,9 @@ def values_by_key(state: State, params: Any) -> dict[Key, Any]:
     """Return the leaves of `params` under the present keys of `state`.
 
     Args:
-        state: Knows the structure and the names; its values are not used.
-        params: A pytree like ``state.to_pytree()``. Of a shared parameter the first
-            leaf is taken.
+        state: A State with the structure and the names; its values are not used.
+        params: A pytree like ``state.to_pytree()``. The first leaf of a shared
+            parameter is used.
 
     Raises:
         ArgumentValueError: If `params` has another structure.
@@ -78,7 +78,7 @@ def check_aux(aux: Any, constraints: Mapping[Key, AbstractConstraint]) -> None:
 
     Raises:
         ArgumentTypeError: If `aux` is no mapping.
-        UnknownKeyError: If a name is none of a constraint.
+        UnknownKeyError: If a name is not that of a constraint.
         ArgumentValueError: If one is missing.
     """
     if not isinstance(aux, Mapping):
@@ -109,9 +109,9 @@ def summed_nll(
 ) -> Scalar:
     """Return the sum of the constraints' -ln L."""
     if isinstance(constraints, ConstraintTable):
-        known = constraints.aux(aux)
-        packed = constraints.nll(constraints.layout.gathered(values), known.vector)
-        return packed + summed_nll(constraints.others, values, known.others)
+        aux_table = constraints.aux(aux)
+        packed = constraints.nll(constraints.layout.gathered(values), aux_table.vector)
+        return packed + summed_nll(constraints.others, values, aux_table.others)
     rows = {
         name: (constraint, constrained_value(name, constraint, values), aux[name])
         for name, constraint in constraints.items()
@@ -126,7 +126,7 @@ def summed_nll(
 def expected_aux(
     constraints: Mapping[Key, AbstractConstraint], values: Mapping[Key, Any]
 ) -> Mapping[Key, Any]:
-    """Return the auxiliary observations that prefer the given parameter values."""
+    """Return the auxiliary observations that are most likely for parameter values."""
     if isinstance(constraints, ConstraintTable):
         expected = constraints.expected(constraints.layout.gathered(values))
         others = expected_aux(constraints.others, values)
@@ -146,7 +146,7 @@ def sampled_aux(
         drawn = constraints.sample(constraints.layout.gathered(values), own)
         others = sampled_aux(constraints.others, values, rest)
         return AuxTable(constraints.layout, drawn, dict(others))
-    # Sorted, so that a key gives the same toys inside `jit`, which sorts the names.
+    # Sorted as `jit` does, so that a key gives the same toys inside of it.
     names = sorted(constraints)
     keys = jr.split(key, max(1, len(names)))
     rows = {
@@ -170,7 +170,7 @@ def add_to_evaluation(
     """Add the constraints to the evaluation of a main likelihood.
 
     Constraints of one parameter are sums over its elements, so they add to the diagonal
-    only. What they add to the Gauss-Newton part is never negative.
+    only. They add only nonnegative terms to the Gauss-Newton part.
     """
     x, unravel = ravel_pytree(params)
     single, joint = _divided(constraints)
@@ -182,15 +182,15 @@ def add_to_evaluation(
         def nll(vector: Array) -> Scalar:
             return summed_nll(single, values_by_key(state, unravel(vector)), own)
 
-        more, slope, diagonal = value_gradient_diagonal(nll, x)
-        value, gradient = value + more, gradient + slope
+        added, slope, diagonal = value_gradient_diagonal(nll, x)
+        value, gradient = value + added, gradient + slope
         curvature = curvature.plus_diagonal(diagonal)
         if gauss_newton is not None:
             gauss_newton = gauss_newton.plus_diagonal(jnp.maximum(diagonal, 0))
     if joint:
         index = _positions(joint, state, params)
-        more, slope, hessian = value_gradient_hessian(_joint_nll(joint, aux), x[index])
-        value, gradient = value + more, gradient.at[index].add(slope)
+        added, slope, hessian = value_gradient_hessian(_joint_nll(joint, aux), x[index])
+        value, gradient = value + added, gradient.at[index].add(slope)
         curvature = _plus_dense(curvature, hessian, index)
         if gauss_newton is not None:  # a Gaussian's Hessian is positive definite
             gauss_newton = _plus_dense(gauss_newton, hessian, index)
@@ -215,7 +215,7 @@ def _divided(
 def constrained_value(
     name: Key, constraint: AbstractConstraint, values: Mapping[Key, Any]
 ) -> Array:
-    """Return the parameter that a constraint is about, or the vector of several."""
+    """Return the value of the parameter of a constraint, or a vector of several."""
     if isinstance(constraint, MultivariateNormal):
         return jnp.stack([real(values[key]) for key in constraint.keys])
     return real(values[name])
@@ -243,7 +243,7 @@ def _groups(rows: Mapping[Key, tuple[Any, ...]]) -> list[dict[Key, tuple[Any, ..
     for name, row in rows.items():
         leaves, structure = jtu.tree_flatten(row)
         shapes = [leaf_shape(leaf) for leaf in leaves]
-        # A leaf that is no array cannot be stacked, so such a row stays alone.
+        # A leaf that is no array cannot be stacked, so such a row is its own group.
         alone = name if None in shapes else None
         dtypes = [getattr(leaf, "dtype", type(leaf)) for leaf in leaves]
         kind = (structure, tuple(shapes), tuple(dtypes), alone)
@@ -260,7 +260,7 @@ def _over(fn: Callable[..., Array], group: Mapping[Key, tuple[Any, ...]]) -> Arr
 
 
 def _stack(*leaves: Any) -> Any:
-    # Numbers that are known stay on the host, where stacking a thousand costs nothing.
+    # Known numbers stay on the host, where stacking a thousand costs little time.
     host = all(isinstance(leaf, (np.ndarray, np.generic)) for leaf in leaves)
     return np.stack(leaves) if host else jnp.stack(leaves)
 
@@ -284,7 +284,7 @@ def _joint_nll(
 def _positions(
     joint: Mapping[Key, MultivariateNormal], state: State, params: Any
 ) -> np.ndarray:
-    """Return where in the ravelled `params` the members of the joint Gaussians are."""
+    """Return the places of the members of joint Gaussians in the ravelled `params`."""
     leaves, structure = jtu.tree_flatten(params)
     ends = np.cumsum([math.prod(np.shape(leaf)) for leaf in leaves])
     starts = structure.unflatten([0, *ends[:-1].tolist()])

@@ -1,4 +1,4 @@
-"""What goes into a model, checked and made fit for JAX."""
+"""Checks and conversions of the parts of a model."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,7 +23,7 @@ class _Callable(eqx.Module):
 
     Attributes:
         arrays: The numbers.
-        rest: For each leaf what is no number, or None in the place of a number.
+        rest: The leaves that are no numbers, with None in place of numbers.
         structure: The structure of the callable.
     """
 
@@ -45,7 +45,7 @@ class _Callable(eqx.Module):
 
 
 def as_node(fn: Any, *, name: str) -> Callable[..., Any]:
-    """Return a callable that may be part of a pytree handed to `jax.jit`.
+    """Return a callable that may be part of a pytree passed to `jax.jit`.
 
     A plain function becomes structure, compared by identity; a callable pytree keeps
     its numbers as leaves.
@@ -67,14 +67,14 @@ def as_node(fn: Any, *, name: str) -> Callable[..., Any]:
 
 
 def _is_array(leaf: Any) -> bool:
-    # What stands for an array inside `jax.eval_shape` and the like counts too.
+    # Placeholders of arrays, as in `jax.eval_shape`, count as arrays.
     return eqx.is_array_like(leaf) or isinstance(leaf, jax.ShapeDtypeStruct)
 
 
 def number(value: Any) -> Any:
     """Return a Python number as a NumPy float, so that other numbers do not retrace.
 
-    Arrays of any dtype, and what is no number, are returned as they are.
+    Arrays of any dtype, and objects that are no numbers, are returned unchanged.
     """
     if isinstance(value, np.generic):
         return value
@@ -86,7 +86,7 @@ def number(value: Any) -> Any:
 
 
 def in_order(mapping: Mapping[Any, Any], *, name: str) -> dict[Any, Any]:
-    """Return a dict in the order that JAX gives it, so that `jit` changes nothing."""
+    """Return a dict in the order of JAX, so that `jit` does not change it."""
     try:
         return dict(sorted(mapping.items(), key=lambda item: item[0]))
     except TypeError:
@@ -119,8 +119,8 @@ def checked_entries(entries: Any, state: State, kind: Any, *, name: str) -> dict
             continue
         if not isinstance(entry, kind):
             types = getattr(kind, "__args__", (kind,))
-            wanted = " or ".join(_with_article(one) for one in types)
-            msg = f"{name}: {key!r} needs {wanted}, got {type(entry).__name__}."
+            allowed = " or ".join(_with_article(one) for one in types)
+            msg = f"{name}: {key!r} needs {allowed}, got {type(entry).__name__}."
             if Interval in types:
                 msg += " For a range write Interval(lower, upper)."
             raise ArgumentTypeError(msg)
@@ -176,7 +176,7 @@ def check_joint(constraints: Mapping[Key, AbstractConstraint], state: State) -> 
 
 
 def checked_scalar(value: Any, *, where: str) -> Scalar:
-    """Return what a likelihood returned if it is a scalar.
+    """Return the value of a likelihood, after checking that it is a scalar.
 
     Raises:
         ShapeMismatchError: If it is not.

@@ -1,7 +1,7 @@
 """Likelihoods as functions of vectors.
 
-A pytree of a thousand numbers costs a compiled program a thousand slices; a vector
-costs nothing. Models that pack their likelihood in arrays offer it in this form too.
+A compiled program takes a thousand slices for a pytree of a thousand numbers, and none
+for a vector. Models with a likelihood that is packed in arrays offer it in this form.
 """
 
 from typing import Any, Protocol
@@ -31,7 +31,7 @@ class FlatMain(Protocol):
 
     @property
     def constrained(self) -> np.ndarray:
-        """Where the constrained elements are."""
+        """The places of the constrained elements."""
         ...
 
     @property
@@ -44,7 +44,7 @@ class FlatMain(Protocol):
         ...
 
     def evaluation(self, vector: Array, main: Any) -> Evaluation:
-        """Return it with its derivatives."""
+        """Return -ln L of the main data with its derivatives."""
         ...
 
 
@@ -75,17 +75,17 @@ class FlatModel(eqx.Module):
         """Return -ln L with its derivatives."""
         aux = self.constraints.aux(observation["aux"]).vector
         places = self.main.constrained
-        found = self.main.evaluation(vector, observation["main"])
+        main = self.main.evaluation(vector, observation["main"])
         value, slope, bend = self.constraints.second_order(vector[places], aux)
         zeros = jnp.zeros_like(vector)
         diagonal = zeros.at[places].add(bend)
-        stand_in = found.gauss_newton
+        stand_in = main.gauss_newton
         if stand_in is not None:
             positive = zeros.at[places].add(bend.clip(0))
             stand_in = stand_in.plus_diagonal(positive)
         return Evaluation(
-            found.value + value,
-            found.gradient.at[places].add(slope),
-            found.curvature.plus_diagonal(diagonal),
+            main.value + value,
+            main.gradient.at[places].add(slope),
+            main.curvature.plus_diagonal(diagonal),
             stand_in,
         )

@@ -1,4 +1,4 @@
-"""The model made of functions."""
+"""A model made of functions."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, final
@@ -35,9 +35,8 @@ class Model(AbstractModel):
             constraints; `params` has the structure given here. If it offers a
             ``curvature`` (see `everwillow.objective`), the model uses that.
         params: Start values, a pytree or a `State`.
-        observation: The main data, any pytree; tables and series are taken as by
-            `fit`. Auxiliary data come from the
-            constraints.
+        observation: The main data, any pytree; tables and series are converted as by
+            `fit`. Auxiliary data come from the constraints.
         constraints: By parameter key (any name for a `MultivariateNormal`).
         bounds: An `Interval` or a transform by parameter key.
         fixed: Values of parameters not to be fitted; ``...`` means the start value.
