@@ -62,17 +62,15 @@ class FlatCombined(eqx.Module):
 
     def nll(self, vector: Array, main: Any) -> Scalar:
         """Return the sum of the models' -ln L of their main data."""
-        terms = [
-            part.nll(*arguments) for part, arguments in self._with_inputs(vector, main)
-        ]
+        terms = [part.nll(*inputs) for part, inputs in self._with_inputs(vector, main)]
         return sum(terms[1:], start=terms[0])
 
     def evaluation(self, vector: Array, main: Any) -> Evaluation:
         """Return it with its derivatives."""
         return side_by_side(
             [
-                part.evaluation(*arguments)
-                for part, arguments in self._with_inputs(vector, main)
+                part.evaluation(*inputs)
+                for part, inputs in self._with_inputs(vector, main)
             ]
         )
 

@@ -69,17 +69,13 @@ def _is_level(task: Task, numbers: Numbers, outcome: Any, fixed: Any) -> Array:
     free = jnp.asarray(numbers.mask) & ~outcome.at_bound
     lower, upper = parameter_ranges(numbers, x)
     width = jnp.where(jnp.isfinite(upper - lower), upper - lower, 1 + jnp.abs(x))
-    direction = _flat_direction(outcome.hessian, free)
-    direction = direction / jnp.max(jnp.abs(direction) / width, initial=0)
+    line = _flat_direction(outcome.hessian, free)
+    line = line / jnp.max(jnp.abs(line) / width, initial=0)
     if fixed is None:
         fixed = jnp.zeros_like(free)
-    moving = direction != 0
-    ahead = jnp.where(direction > 0, upper - x, lower - x) / jnp.where(
-        moving, direction, 1
-    )
-    behind = jnp.where(direction > 0, lower - x, upper - x) / jnp.where(
-        moving, direction, 1
-    )
+    moving = line != 0
+    ahead = jnp.where(line > 0, upper - x, lower - x) / jnp.where(moving, line, 1)
+    behind = jnp.where(line > 0, lower - x, upper - x) / jnp.where(moving, line, 1)
     stops = jnp.asarray(STOPS, x.dtype)
     steps = jnp.concatenate(
         [
@@ -87,7 +83,7 @@ def _is_level(task: Task, numbers: Numbers, outcome: Any, fixed: Any) -> Array:
             stops * jnp.max(jnp.where(moving, behind, -jnp.inf), initial=-1),
         ]
     )
-    values = jax.lax.map(lambda t: task.value(numbers, x + t * direction), steps)
+    values = jax.lax.map(lambda t: task.value(numbers, x + t * line), steps)
     noise = SAME + ROUNDING * jnp.finfo(x.dtype).eps * jnp.abs(value)
     compared = jnp.isfinite(values) & (steps != 0)
     level = jnp.all(~compared | (jnp.abs(values - value) <= noise))

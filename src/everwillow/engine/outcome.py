@@ -114,26 +114,20 @@ def outcome_of(task: Task, numbers: Numbers, solution: optx.Solution) -> Outcome
         edm, active, newton = state.edm, state.active, state.newton * slope_of_map
         status = _status(state, solution, value)
     elif second_order and not numbers.transforms:
-        evaluation = state.evaluation
-        gradient, hessian = evaluation.gradient, evaluation.curvature.as_matrix()
-        kind = evaluation.derivatives
+        end = state.evaluation
+        gradient, hessian = end.gradient, end.curvature.as_matrix()
+        kind = end.derivatives
         # The last Newton step was not evaluated; the model predicts its decrease.
-        value = evaluation.value - jnp.where(
-            state.code == StopCode.MINIMUM, state.edm, 0
-        )
+        value = end.value - jnp.where(state.code == StopCode.MINIMUM, state.edm, 0)
         edm, active, newton = state.edm, state.active, state.newton
         status = _status(state, solution, value)
     else:
         try:
-            evaluation = task.evaluate(numbers, place)
+            end = task.evaluate(numbers, place)
         except DerivativeError:
             return _without_derivatives(task, numbers, solution, x)
-        value, gradient, kind = (
-            evaluation.value,
-            evaluation.gradient,
-            evaluation.derivatives,
-        )
-        hessian = evaluation.curvature.as_matrix()
+        value, gradient, kind = end.value, end.gradient, end.derivatives
+        hessian = end.curvature.as_matrix()
         active = _at_bound(x, gradient, *parameter_ranges(numbers, x)) & numbers.mask
         newton, edm, definite = newton_step(hessian, gradient, numbers.mask & ~active)
         if second_order:

@@ -27,12 +27,7 @@ from everwillow.engine.names import named_elements, unknown_name
 from everwillow.engine.problem import Numbers, check_mapping
 from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.fitting.result import FitResult
-from everwillow.fitting.run import (
-    prepare_task,
-    resolve,
-    solve_task,
-    warn_before_fit,
-)
+from everwillow.fitting.run import prepare_task, resolve, solve_task, warn_before_fit
 from everwillow.model import AbstractModel
 from everwillow.statelib import State
 

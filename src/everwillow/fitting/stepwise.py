@@ -31,13 +31,7 @@ from everwillow.engine.outcome import Outcome, conclude
 from everwillow.engine.problem import Numbers
 from everwillow.fitting._checkpoint import Checkpoint, fingerprint_of
 from everwillow.fitting.result import FitResult
-from everwillow.fitting.run import (
-    assemble,
-    fit,
-    prepare_task,
-    resolve,
-    warn_before_fit,
-)
+from everwillow.fitting.run import assemble, fit, prepare_task, resolve, warn_before_fit
 from everwillow.statelib import State
 
 

@@ -222,15 +222,11 @@ class ConstraintTable(AbstractTable[AbstractConstraint]):
         """Return one constraint."""
         if key in self.others:
             return self.others[key]
-        kind, elements, shape = self.layout.find(key)
-        for (group_kind, part), group in zip(
-            self.layout.parts(), self.groups, strict=True
-        ):
-            if group_kind == kind:
-                in_group = slice(
-                    elements.start - part.start, elements.stop - part.start
-                )
-                values = [getattr(group, name)[in_group] for name in _numbers(group)]
+        kind, place, shape = self.layout.find(key)
+        for (other, part), group in zip(self.layout.parts(), self.groups, strict=True):
+            if other == kind:
+                own = slice(place.start - part.start, place.stop - part.start)
+                values = [getattr(group, name)[own] for name in _numbers(group)]
                 return _KINDS[kind](*(v.reshape(shape)[()] for v in values))
         raise AssertionError(key)
 
@@ -277,12 +273,8 @@ class ConstraintTable(AbstractTable[AbstractConstraint]):
         """Return the auxiliary observations that are most likely for some values."""
         parts = []
         for (_, part), group in zip(self.layout.parts(), self.groups, strict=True):
-            values_of_group = values[part]
-            parts.append(
-                values_of_group * group.tau
-                if isinstance(group, Poisson)
-                else values_of_group
-            )
+            mean = values[part]
+            parts.append(mean * group.tau if isinstance(group, Poisson) else mean)
         return jnp.concatenate(parts) if parts else jnp.zeros(0)
 
     def sample(self, values: Array, key: Array) -> Array:

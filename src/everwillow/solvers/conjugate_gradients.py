@@ -79,27 +79,24 @@ def steihaug(
         curved = product(c.direction)
         curvature = jnp.vdot(c.direction, curved)
         length_squared = jnp.vdot(c.direction, c.direction)
-        residual_squared = jnp.vdot(c.residual, c.residual)
+        square = jnp.vdot(c.residual, c.residual)
         positive = curvature > 0
-        rate = residual_squared / jnp.where(positive, curvature, 1)
-        next_point = c.unbounded + rate * c.direction
-        leaves = ~positive | (jnp.vdot(next_point, next_point) >= radius**2)
-        boundary_point = (
-            c.unbounded + _to_sphere(c.unbounded, c.direction, radius) * c.direction
-        )
-        step = jnp.where(
-            c.crossed, c.step, jnp.where(leaves, boundary_point, next_point)
-        )
+        rate = square / jnp.where(positive, curvature, 1)
+        ahead = c.unbounded + rate * c.direction
+        leaves = ~positive | (jnp.vdot(ahead, ahead) >= radius**2)
+        way = _to_sphere(c.unbounded, c.direction, radius)
+        on_sphere = c.unbounded + way * c.direction
+        step = jnp.where(c.crossed, c.step, jnp.where(leaves, on_sphere, ahead))
         residual = c.residual + rate * curved
-        new_residual_squared = jnp.vdot(residual, residual)
+        new_square = jnp.vdot(residual, residual)
         count = c.count + 1
-        solved = jnp.sqrt(new_residual_squared) <= relative * size
+        solved = jnp.sqrt(new_square) <= relative * size
         done = ~positive | solved | (count >= max_count) | ~jnp.isfinite(curvature)
         return _Carry(
             step=step,
-            unbounded=jnp.where(positive, next_point, c.unbounded),
+            unbounded=jnp.where(positive, ahead, c.unbounded),
             residual=jnp.where(positive, residual, c.residual),
-            direction=-residual + new_residual_squared / residual_squared * c.direction,
+            direction=-residual + new_square / square * c.direction,
             crossed=c.crossed | leaves,
             definite=c.definite & positive,
             # NaN is ignored: in a flat direction the iteration may overflow.

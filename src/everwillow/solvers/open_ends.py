@@ -156,10 +156,10 @@ class OpenEnds(eqx.Module):
         at_bounds = self.phase == Phase.LOOKING
         not_finite = ~usable & ~jnp.isposinf(values[1])
 
-        def judge_trial():
+        def judge():
             return self._judge_bounds(values, options, usable)
 
-        def move_ends():
+        def move():
             return self._move_ends(x, trial, options)
 
         def keep():
@@ -168,9 +168,7 @@ class OpenEnds(eqx.Module):
 
         def choose():
             return jax.lax.cond(
-                at_bounds,
-                judge_trial,
-                lambda: jax.lax.cond(not_finite, move_ends, keep),
+                at_bounds, judge, lambda: jax.lax.cond(not_finite, move, keep)
             )
 
         if not lanes:
@@ -187,10 +185,8 @@ class OpenEnds(eqx.Module):
         all_finite = no_higher & usable
         final = jnp.where(no_higher, Phase.CLOSED, Phase.OPEN)
         margin = jnp.where(all_finite, 0, self.margin)
-        ends = self._with(margin, options)
-        ends = dataclasses.replace(
-            ends, phase=jnp.where(all_finite, Phase.SEARCHING, final)
-        )
+        phase = jnp.where(all_finite, Phase.SEARCHING, final)
+        ends = dataclasses.replace(self._with(margin, options), phase=phase)
         return ends, jnp.asarray(False), no_higher & ~usable
 
     def _move_ends(self, x, trial, options):

@@ -100,15 +100,14 @@ class BlockResponses(AbstractResponses):
         slope = smooth_absolute(theta[self.curved])[1]
         out = jnp.zeros(self.shape[0], rows.dtype)
         for part in self.classes:
-            block_rows = _gather(rows, part.bins)
+            weights = _gather(rows, part.bins)
 
-            def of_block(block, slope=slope):
-                part, block_rows = block
-                return jnp.tensordot(self._columns(part, slope) ** 2, block_rows, 2)
+            def summed(block, slope=slope):
+                part, weights = block
+                return jnp.tensordot(self._columns(part, slope) ** 2, weights, 2)
 
-            out = out.at[part.which].add(
-                jax.lax.map(of_block, (part, block_rows)), mode="drop"
-            )
+            sums = jax.lax.map(summed, (part, weights))
+            out = out.at[part.which].add(sums, mode="drop")
         return out
 
     def over_blocks(self, theta: Array, local: LocalHessian, extra: int) -> Any:
@@ -164,11 +163,9 @@ def pack_best(
     """
     count, bins = responses.count, int(edges[-1])
     dense_work = work(count, bins, rows.slots)
-    entries_here = np.count_nonzero(rows.selected[responses.row])
+    stored = np.count_nonzero(rows.selected[responses.row])
     # The cost of blocks, relative to one matrix, is at least the square of the density.
-    too_dense = (
-        entries_here**2 > _SHARE * (count * np.count_nonzero(rows.selected)) ** 2
-    )
+    too_dense = stored**2 > _SHARE * (count * np.count_nonzero(rows.selected)) ** 2
     if too_dense or dense_work < _SMALL:
         return pack_dense(responses, rows)
     place, systematic, _, _ = entries(responses, rows)
@@ -184,13 +181,13 @@ def pack_blocks(
     responses: Responses, rows: Rows, partition: Partition
 ) -> BlockResponses:
     """Store the responses of some bins in blocks."""
-    responses_of_bins = entries(responses, rows)
+    listed = entries(responses, rows)
     curved = asymmetric(responses)
     count = responses.count
     bins = rows.bins.stop - rows.bins.start
     return BlockResponses(
         classes=tuple(
-            _block_class(part, responses_of_bins, curved, (count, bins, rows.slots))
+            _block_class(part, listed, curved, (count, bins, rows.slots))
             for part in partition.classes
         ),
         shape=(count, bins, rows.slots),
@@ -200,12 +197,12 @@ def pack_blocks(
 
 def _block_class(
     part: Blocks,
-    responses_of_bins: tuple[np.ndarray, ...],
+    listed: tuple[np.ndarray, ...],
     curved: np.ndarray,
     shape: tuple[int, int, int],
 ) -> BlockClass:
     """Put entries into the blocks of one size."""
-    place, systematic, average, half = responses_of_bins
+    place, systematic, average, half = listed
     count, bins, slots = shape
     number, size = part.which.shape
     # For each bin its block, and its place there.
@@ -230,14 +227,12 @@ def _block_class(
     order = np.argsort(curved_number < 0, axis=1, kind="stable")[:, :longest]
     curved_number = np.take_along_axis(curved_number, order, 1)
     bent = np.zeros((number, longest, *matrix.shape[2:]))
-    place_of_column = np.full((number, size), -1)
+    place_of = np.full((number, size), -1)
     rows_, columns_ = np.nonzero(curved_number >= 0)
-    place_of_column[rows_, order[rows_, columns_]] = columns_
-    target = place_of_column[block, column]
-    is_curved = target >= 0
-    bent[block[is_curved], target[is_curved], within[is_curved], slot[is_curved]] = (
-        half[inside][is_curved]
-    )
+    place_of[rows_, order[rows_, columns_]] = columns_
+    target = place_of[block, column]
+    bends = target >= 0
+    bent[block[bends], target[bends], within[bends], slot[bends]] = half[inside][bends]
     return BlockClass(
         # On the device once, not at every call.
         bins=jnp.asarray(part.bins),
