@@ -1,5 +1,6 @@
 """Tables of the bins of histograms, and of their variations."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -51,11 +52,7 @@ def bin_names(axes: Sequence[Axis]) -> list[str]:
             each.append([f"[{low:.6g}, {high:.6g})" for low, high in pairs])
         else:
             each.append([str(label) for label in axis.labels or ()])
-    shape = tuple(len(names) for names in each)
-    return [
-        " ".join(names[i] for names, i in zip(each, at, strict=True))
-        for at in np.ndindex(shape)
-    ]
+    return [" ".join(names) for names in itertools.product(*each)]
 
 
 def variation_tables(
