@@ -92,7 +92,7 @@ def folder(tmp_path_factory) -> pathlib.Path:
     """A folder with a file to be fitted, its results, and those with known numbers."""
     path = tmp_path_factory.mktemp("templates")
     small.builder().write(path / "fit.hdf5")
-    results = templates.run(path / "fit.hdf5")
+    results = templates.run(path / "fit.hdf5", impacts=True)
     templates.write_results(results, path / "results.hdf5")
     templates.write_results(known(results), path / "known.hdf5")
     return path
@@ -114,6 +114,20 @@ def test_intervals_and_limits_are_shown(run, folder):
     text = printed(run, folder, "limits")
     assert "CLs upper limits at 90 %" in text
     assert row(text, "signal") == ["1.25", "0.25", "0.35", "0.45", "0.55", "0.65"]
+
+
+def heads_below(text, title):
+    """The heads of the table with a title."""
+    return text.split(title)[1].splitlines()[1].split()
+
+
+def test_tables_are_those_of_workspaces(run, folder, write, tiny):
+    file = write(tiny)
+    template = printed(run, folder, "limits", "impacts")
+    for title, command in (("% CL", "limit"), ("Impacts on", "impacts")):
+        heads = heads_below(run(command, file).stdout, title)
+        common = heads[: 5 if command == "impacts" else None]
+        assert heads_below(template, title)[: len(common)] == common
 
 
 def test_only_some_parts_are_shown(run, folder):
