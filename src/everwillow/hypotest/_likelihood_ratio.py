@@ -513,11 +513,11 @@ class _ScanState(eqx.Module):
 
 
 def _follow(
-    plan: _ScanPlan, state: _ScanState, i: Any, x: Any, found: tuple[Any, Any, Any]
+    plan: _ScanPlan, state: _ScanState, i: Any, x: Any, outcome: tuple[Any, Any, Any]
 ) -> _ScanState:
     """Return the state after fit `i`, which ended at `x`."""
     last, active, starts = plan.last, state.active, state.starts
-    value, slope, sound = found
+    value, slope, sound = outcome
     nll = state.nll.at[i].set(jnp.where(active[i], value, jnp.nan))
     mu_hat = jnp.where(i == 0, x[plan.element], state.mu_hat)
     after = jnp.broadcast_to(x, (*plan.held.shape, *x.shape))
@@ -533,8 +533,8 @@ def _follow(
         mu_hat,
     )
     if plan.extra:
-        wanted = (mu_hat < 0) | ~sound
-        active = jnp.where(i == 0, active.at[last - 1].set(wanted), active)
+        needs_zero = (mu_hat < 0) | ~sound
+        active = jnp.where(i == 0, active.at[last - 1].set(needs_zero), active)
     reference, known, _ = plan.reference(state)
     # The free fit failed, or ended in a local minimum above a conditional one.
     lower = ~known | is_lower(nll[1], reference)

@@ -269,25 +269,25 @@ def _after_zero(problem: LimitProblem, s: SearchState, at: Foothold) -> SearchSt
     x = problem.asimov_point(at)
     observation = problem.data_sets().asimov(problem.make_asimov(x))
     numbers = dataclasses.replace(problem.numbers, observation=observation)
-    found = problem.task.evaluate(numbers, x)
-    hessian = found.curvature.as_matrix()
+    evaluation = problem.task.evaluate(numbers, x)
+    hessian = evaluation.curvature.as_matrix()
     mask = jnp.asarray(problem.numbers.mask)
     # Parameters without effect at zero signal are not checked.
-    free = mask & ~idle(found.gradient, hessian, mask)
+    free = mask & ~idle(evaluation.gradient, hessian, mask)
     solve, definite = scaled_solver(hessian, free)
-    gradient = jnp.where(free, found.gradient, 0)
+    gradient = jnp.where(free, evaluation.gradient, 0)
     edm = 0.5 * jnp.vdot(gradient, solve(gradient))
     minimum = definite & (edm <= ASIMOV_EDM)
     best = dataclasses.replace(
         at,
         x=x,
-        value=found.value,
-        gradient=found.gradient,
+        value=evaluation.value,
+        gradient=evaluation.gradient,
         hessian=hessian,
         at_bound=jnp.zeros_like(at.at_bound),
     )
     sigma = standard_error(hessian, mask, problem.place)
-    slope = found.gradient[problem.place]
+    slope = evaluation.gradient[problem.place]
     other = jnp.where((slope > 0) & jnp.isnan(problem.sigma), 1 / slope, s.sigma)
     return dataclasses.replace(
         s,
@@ -364,7 +364,7 @@ def _newton(
     inside = jnp.where(miss < 0, s.value, s.inside)
     outside = jnp.where(miss >= 0, s.value, s.outside)
     newton = s.value - miss / rise
-    found = (jnp.abs(miss) <= TOLERANCE) & (rise > 0)
+    converged = (jnp.abs(miss) <= TOLERANCE) & (rise > 0)
     good = (newton > inside) & (newton < outside)
     reach = jnp.maximum(s.value, s.sigma)
     ahead = jnp.where(good, jnp.minimum(newton, s.value + 2 * reach), 3 * reach)
@@ -374,9 +374,9 @@ def _newton(
     # Stay below a POI at which a fit failed.
     value = jnp.where(value < s.fails_from, value, 0.5 * (s.value + s.fails_from))
     upper = problem.upper()
-    beyond = (s.value >= upper) & (miss < 0) & ~found
+    beyond = (s.value >= upper) & (miss < 0) & ~converged
     near = s.fails_from - s.value <= NEAR_FAILURE * reach
-    over = ~found & ((near & (miss < 0)) | (s.fits_of_one >= MOST_FITS_OF_ONE))
+    over = ~converged & ((near & (miss < 0)) | (s.fits_of_one >= MOST_FITS_OF_ONE))
 
     def searching() -> SearchState:
         return dataclasses.replace(
@@ -388,11 +388,11 @@ def _newton(
         )
 
     def recorded() -> SearchState:
-        end = jnp.where(found, END_FOUND, jnp.where(beyond, END_BEYOND, END_FAILED))
-        return _record_end(s, end, jnp.where(found, newton, jnp.nan), rise)
+        end = jnp.where(converged, END_FOUND, jnp.where(beyond, END_BEYOND, END_FAILED))
+        return _record_end(s, end, jnp.where(converged, newton, jnp.nan), rise)
 
     # After a limit beyond the bound the search for the others continues.
-    return jax.lax.cond(found | beyond | over, recorded, searching)
+    return jax.lax.cond(converged | beyond | over, recorded, searching)
 
 
 def _record_end(s: SearchState, end: Any, value: Any, slope: Any) -> SearchState:

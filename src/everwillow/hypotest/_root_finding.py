@@ -183,11 +183,11 @@ def traced_root(
     ends = Bracket(high, at_high, low, at_low, half, ~bracketed)
     start = as_varying((jnp.asarray(0), ends), ends)
     count, ends = jax.lax.while_loop(going, advance, start)
-    found = bracketed & ends.done & ~jnp.isnan(ends.at_near)
+    converged = bracketed & ends.done & ~jnp.isnan(ends.at_near)
     root = jax.lax.stop_gradient(ends.best(jnp))
     slope = jax.lax.stop_gradient(jax.jvp(still, (root,), (jnp.ones_like(root),))[1])
     value = closed(root, *captured)
     # The value itself stays out: only its derivative is wanted.
     change = (value - jax.lax.stop_gradient(value)) / slope
     del count
-    return jnp.where(found, root - change, jnp.nan)
+    return jnp.where(converged, root - change, jnp.nan)

@@ -428,9 +428,9 @@ def _parameters_of(
     """Return the parameters that toys of a hypothesis are drawn with."""
     held = problem.hold({poi: value}, where="poi")
     if check_nuisances(nuisances):
-        found = attempt(problem, value) if attempt is not None else None
-        if found is not None:
-            return found
+        state = attempt(problem, value) if attempt is not None else None
+        if state is not None:
+            return state
         result = held.fit(throw=False)
         place = int(problem.positions(poi)[0])
         return (result if is_sound(held, result, place) else result.check()).params

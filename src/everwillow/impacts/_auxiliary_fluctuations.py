@@ -52,18 +52,18 @@ def auxiliary_of(fit: Fitted) -> Auxiliary:
     layout, free = fit.layout, np.zeros(fit.layout.size, bool)
     free[fit.free] = True
     single, joint = {}, {}
-    mine = np.zeros(layout.size, bool)
+    measured = np.zeros(layout.size, bool)
     for name, constraint in fit.constraints.items():
         here = constrained_elements(name, constraint, layout)
         if not free[here].any():
             continue
         if isinstance(constraint, MultivariateNormal):
             joint[name] = constraint
-            mine[here] = True
+            measured[here] = True
         else:
             single[name] = constraint
-            mine[here] |= free[here]
-    return Auxiliary(layout, single, joint, np.nonzero(mine)[0])
+            measured[here] |= free[here]
+    return Auxiliary(layout, single, joint, np.nonzero(measured)[0])
 
 
 def shifts_of(

@@ -263,14 +263,14 @@ def _systematic(patterns: Any, fit: Fitted, poi: np.ndarray) -> np.ndarray:
     if patterns is not None:
         return matching(patterns, fit, where="systematic", exclude=poi)
     known = auxiliary_of(fit)
-    mine = np.isin(fit.free, known.elements)
-    mine[poi] = False
-    if not mine.any():
+    constrained = np.isin(fit.free, known.elements)
+    constrained[poi] = False
+    if not constrained.any():
         raise ArgumentValueError(
             "systematic: no free parameter has a constraint. Name the systematic "
             "parameters, or give the constraints that the likelihood contains."
         )
-    return np.nonzero(mine)[0]
+    return np.nonzero(constrained)[0]
 
 
 def _grouped(

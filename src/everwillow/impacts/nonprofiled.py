@@ -177,9 +177,9 @@ def nonprofiled_impacts(
     problem, setting = posed(nll_fn, fit, observation, **options)
     values = ravel_state(result.params)[1][moved]
     targets = values[None] + np.array([[-1.0], [1.0]]) * width[moved][None]
-    found = refit_fixed(problem, setting, poi, moved, targets, batch_size)
+    moved_fits = refit_fixed(problem, setting, poi, moved, targets, batch_size)
     return NonprofiledImpacts(
-        refits=found,
+        refits=moved_fits,
         widths=width[moved],
         pois=tuple(result.labels[i] for i in poi),
         names=tuple(layout.labels[i] for i in moved),

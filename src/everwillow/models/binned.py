@@ -78,13 +78,13 @@ class FlatBinned(eqx.Module):
         return binned_evaluation(self.packed, vector, self._counts(main))
 
     def _counts(self, main: Any) -> Array:
-        wanted = self.packed.bin_place.shape
+        expected = self.packed.bin_place.shape
         given = leaf_shape(main)
-        if given != wanted:
+        if given != expected:
             what = type(main).__name__ if given is None else f"shape {given}"
             raise ShapeMismatchError(
                 'observation["main"]: expected the counts of all bins in one vector of '
-                f"shape {wanted}, got {what}. model.channels tells their order."
+                f"shape {expected}, got {what}. model.channels tells their order."
             )
         return jnp.asarray(main, jnp.result_type(float))
 

@@ -126,10 +126,10 @@ def _contents(name: str) -> bytes:
         where = "" if folder.is_dir() else f", nor a folder {str(folder)!r}"
         raise MissingFileError(f"There is no file {_quoted(name)}{where}.") from error
     except IsADirectoryError as error:
-        found = ", ".join(sorted(entry.name for entry in file.glob("*.json"))[:6])
+        files = ", ".join(sorted(entry.name for entry in file.glob("*.json"))[:6])
         raise SpecificationError(
             f"{_quoted(name)} is a folder. Name a file in it; JSON files there: "
-            f"{found or 'none'}."
+            f"{files or 'none'}."
         ) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error

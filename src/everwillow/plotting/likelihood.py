@@ -138,9 +138,12 @@ def scan(
     check_source("scan", result, ("success",), success=success, **arrays)
     why = ("", "")
     if result is not None:
-        values, twice_delta_nll, found, success, known = _records.scan_of(result)
+        values, twice_delta_nll, minimum, success, known = _records.scan_of(result)
         why = _records.ends_of_range(result)
-        best, name = found if best is None else best, known if name is None else name
+        best, name = (
+            minimum if best is None else best,
+            known if name is None else name,
+        )
     full = make_curve(values, twice_delta_nll, best, success, "scan")
     stat = None if stat_only is None else _curve_of(stat_only, full, "stat_only")
     more = {k: _curve_of(v, full, f"others[{k!r}]") for k, v in (others or {}).items()}
@@ -331,8 +334,8 @@ def contour(
     """
     check_source("contour", result, curves=curves)
     if result is not None:
-        names, levels, curves, found = _records.contour_of(result)
-        best = found if best is None else best
+        names, levels, curves, minimum = _records.contour_of(result)
+        best = minimum if best is None else best
     sets = {"": _points(curves, levels, "curves")}
     for key, value in (others or {}).items():
         points = _records.curves_of(value)

@@ -122,11 +122,11 @@ _COLOURS = "RdBu_r"
 def _kept(
     names: Sequence[str], table: np.ndarray, only: Collection[Any] | None, above: float
 ) -> list[int]:
-    wanted = texts(only, "only") if only is not None else names
-    for name in wanted:
+    chosen = texts(only, "only") if only is not None else names
+    for name in chosen:
         if name not in names:
             raise unknown_key(name, names, where="only")
-    index = [names.index(name) for name in wanted]
+    index = [names.index(name) for name in chosen]
     others = np.abs(np.where(np.eye(len(names), dtype=bool), 0.0, table))
     largest = np.nanmax(np.nan_to_num(others), axis=1, initial=0.0)
     keep = [i for i in index if above <= 0 or largest[i] >= above]

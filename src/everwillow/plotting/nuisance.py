@@ -69,9 +69,9 @@ def pulls(
         panels = figure.subplots(1, len(columns), squeeze=False)[0]
         limit = _pull_limit(middle, spread)
         for axes, part in zip(panels, columns, strict=True):
-            mine = rows._replace(number=part.stop - part.start)
-            draw_pulls(axes, mine, middle[part], spread[:, part], limit)
-            name_rows(axes, mine, shown[part], rows.number)
+            own_rows = rows._replace(number=part.stop - part.start)
+            draw_pulls(axes, own_rows, middle[part], spread[:, part], limit)
+            name_rows(axes, own_rows, shown[part], rows.number)
         if len(columns) == 1:
             frame.headline(panels[0], width=2.4)
         else:

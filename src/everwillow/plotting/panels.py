@@ -53,7 +53,7 @@ def stacked_panels(
         "constrained", h_pad=0.0, hspace=0.0, rect=(0, 0.01, 1, 0.98)
     )
     heights = (3, *[1] * more)
-    found = figure.subplots(
+    panels = figure.subplots(
         1 + more,
         1,
         sharex=True,
@@ -61,7 +61,7 @@ def stacked_panels(
         height_ratios=heights,
         gridspec_kw={"hspace": 0.0},
     )
-    return figure, list(found[:, 0])
+    return figure, list(panels[:, 0])
 
 
 def finish(figure: Figure, plan: Unrolled, frame: Frame) -> None:

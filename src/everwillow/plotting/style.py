@@ -242,13 +242,13 @@ def _mplhep(name: str) -> dict[str, Any]:
             f"style: {name!r} is to be a style of mplhep, which cannot be imported "
             'here. Install it with: pip install "everwillow[plot]" mplhep'
         ) from error
-    found = getattr(styles, name, None)
-    if not isinstance(found, Mapping):
+    chosen = getattr(styles, name, None)
+    if not isinstance(chosen, Mapping):
         raise ArgumentValueError(
             f"style: mplhep has no style {name!r}; it has for example 'ATLAS', 'CMS'."
         )
     # The sizes of fonts and figures there are for slides.
-    known = {k: v for k, v in found.items() if k in _OF_EXPERIMENTS}
+    known = {k: v for k, v in chosen.items() if k in _OF_EXPERIMENTS}
     if "font.sans-serif" in known:
         known["font.sans-serif"] = _installed(known["font.sans-serif"])
     return known

@@ -133,22 +133,22 @@ class Plane(eqx.Module):
             middle = step.first[0] + step.arc(s.v, s.gradient).middle()
             place = jnp.where(s.checking_middle, middle, s.v)
             end, height, gradient = self.fit_at(s.at, place)
-            found = end.success & (jnp.abs(height) <= self.tolerance)
+            on_curve = end.success & (jnp.abs(height) <= self.tolerance)
             better = step.onto(s.v, height, gradient)
             near = jnp.linalg.norm(better - u) <= step.reach
             near = near & self.inside(better) & (~step.traces | (height < FAR))
-            good = end.success & jnp.where(found, step.accepts(s.v, gradient), near)
+            good = end.success & jnp.where(on_curve, step.accepts(s.v, gradient), near)
             along = end.success & step.arc(s.v, s.gradient).passes(height, gradient)
-            look = found & good & step.checks_middle
+            look = on_curve & good & step.checks_middle
             on = ~s.checking_middle
             return _Correction(
                 at=select(good & on, end, s.at),
-                v=jnp.where(on & good & ~found, better, s.v),
+                v=jnp.where(on & good & ~on_curve, better, s.v),
                 gradient=jnp.where(on, gradient, s.gradient),
                 # Checking the middle is no correction.
                 count=s.count + jnp.where(s.checking_middle | look, 0, 1),
                 good=jnp.where(s.checking_middle, along, good),
-                done=jnp.where(s.checking_middle, along, found & ~look),
+                done=jnp.where(s.checking_middle, along, on_curve & ~look),
                 checking_middle=s.checking_middle | look,
                 visits=s.visits + 1,
             )

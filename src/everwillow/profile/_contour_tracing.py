@@ -147,8 +147,8 @@ class _TracingState(eqx.Module):
         """
         passed = jnp.isfinite(past)
         bends = jnp.maximum(jnp.abs(arc.falls), jnp.abs(arc.rises)) / TURN
-        wanted = jnp.minimum(AIM, (SHARPEST * longest) ** 2 / TURN)
-        room = jnp.minimum(jnp.sqrt(wanted / bends), jnp.cbrt(AIM * SKEW / arc.skew))
+        ideal = jnp.minimum(AIM, (SHARPEST * longest) ** 2 / TURN)
+        room = jnp.minimum(jnp.sqrt(ideal / bends), jnp.cbrt(AIM * SKEW / arc.skew))
         orbit = arc.onward(self.orbit)
         # Where areas are larger than at the minimum, or the curve is straight, an
         # angle takes longer.
@@ -309,30 +309,30 @@ def _advance(plane: Plane, t: _TracingState, longest: Array) -> _TracingState:
     step, ahead = _next_step(plane, t, longest, _ray(t.direction, t.u))
     source = select(t.seeking, plane.base, t.at)
     end = plane.corrected(source, ahead, step)
-    found = t.seeking & end.good & t.is_new(end.u, longest)
+    hit = t.seeking & end.good & t.is_new(end.u, longest)
     arc = Arc.between(t.sense, (t.u, t.gradient), (end.u, end.gradient))
     # Points are put on extremes of parameters: return to an extreme that was passed.
     past = jnp.nanmin(arc.past_extremes(plane.root))
-    taken = end.good & ~t.seeking
+    stepped = end.good & ~t.seeking
     past = jnp.minimum(past, SHRINK * step.time)
-    past = jnp.where(taken & (past > SMALLEST_STEP * longest), past, jnp.nan)
-    close = taken & step.closes & jnp.isnan(past)
-    good = taken & ~step.closes & jnp.isnan(past)
+    past = jnp.where(stepped & (past > SMALLEST_STEP * longest), past, jnp.nan)
+    close = stepped & step.closes & jnp.isnan(past)
+    good = stepped & ~step.closes & jnp.isnan(past)
     moved = dataclasses.replace(
         t.after(arc, good, past, step, longest),
-        at=select(good | found, end.at, t.at),
+        at=select(good | hit, end.at, t.at),
         u=jnp.where(good, end.u, t.u),
         gradient=jnp.where(good, end.gradient, t.gradient),
     )
-    begin = select(found, (end.at.x, end.u, end.gradient), t.begin)
+    begin = select(hit, (end.at.x, end.u, end.gradient), t.begin)
     # The points of one branch fill half of the rows.
     full = (2 * t.count >= t.branches.size) | (t.total >= t.branches.size - 1)
     stuck = ~good & jnp.isnan(past) & (t.step_time < SMALLEST_STEP * longest)
     over = ~t.seeking & (close | full | stuck)
-    sense = jnp.where(found, 1.0, -1.0)
-    moved = moved.from_begin(begin, sense, longest, found | over)
+    sense = jnp.where(hit, 1.0, -1.0)
+    moved = moved.from_begin(begin, sense, longest, hit | over)
 
-    more = found | good | close
+    more = hit | good | close
     # Written in place; choosing between whole arrays would copy them.
     put = jax.lax.dynamic_update_index_in_dim
     u, x = select(close, (t.begin[1], t.begin[0]), (end.u, end.at.x))
@@ -340,10 +340,10 @@ def _advance(plane: Plane, t: _TracingState, longest: Array) -> _TracingState:
     # The first branch is followed by the second, and that by the next piece.
     number = t.branch + jnp.where(over, 1, 0)
     direction = t.direction + jnp.where(t.seeking, 1, 0)
-    lost = t.seeking & ~found & (direction >= DIRECTIONS)
+    lost = t.seeking & ~hit & (direction >= DIRECTIONS)
     return dataclasses.replace(
         moved,
-        seeking=(t.seeking & ~found) | (over & (number % 2 == 0)),
+        seeking=(t.seeking & ~hit) | (over & (number % 2 == 0)),
         direction=direction,
         branch=jnp.where(close, t.branch, number),
         count=jnp.where(over, 0, t.count + jnp.where(more, 1, 0)),

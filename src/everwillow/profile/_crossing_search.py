@@ -162,7 +162,7 @@ class _CrossingProblem(eqx.Module):
         inner = good & (miss < 0)
         epsilon = jnp.finfo(low.dtype).eps
         known = jnp.minimum(self.rounding / self.level, FINE * self.level)
-        found = good & (jnp.abs(miss) <= TOLERANCE + known)
+        converged = good & (jnp.abs(miss) <= TOLERANCE + known)
         narrow = bracketed & (high - low <= 4 * epsilon * jnp.abs(s.value))
         blocked = bracketed & wall & (high - low <= NEAR_FAILURE * self.sigma)
         lost = inner & (tried > FAR * self.sigma)
@@ -173,9 +173,9 @@ class _CrossingProblem(eqx.Module):
         status = codes.where(blocked | (narrow & wall), codes.fit_failed, status)
         status = codes.where(lost, codes.no_crossing, status)
         status = codes.where(stopped, codes.at_bound, status)
-        status = codes.where(found, codes.found, status)
+        status = codes.where(converged, codes.found, status)
         status = codes.where(deeper, codes.new_minimum, status)
-        over = found | narrow | blocked | lost | stopped | deeper
+        over = converged | narrow | blocked | lost | stopped | deeper
         return _SearchState(
             at=select(good, at, s.at),
             value=value,
@@ -259,11 +259,11 @@ def crossing(
     others = jnp.where(held, base.x, last.at.x)
     at = attached(task, holding(numbers, others.at[place].set(here), held), last.at)
     codes: Any = CROSSING
-    found = last.status == codes.found
-    rise = jnp.where(found, at.value - base.value, 1)
+    crosses = last.status == codes.found
+    rise = jnp.where(crosses, at.value - base.value, 1)
     root = jnp.sqrt(2 * jnp.where(rise > 0, rise, 1))
-    slope = jnp.where(found, jax.lax.stop_gradient(at.gradient[place] / root), 1)
-    value = here - jnp.where(found, (root - level) / slope, 0)
+    slope = jnp.where(crosses, jax.lax.stop_gradient(at.gradient[place] / root), 1)
+    value = here - jnp.where(crosses, (root - level) / slope, 0)
     value = jnp.where(last.status == codes.at_bound, bound, value)
     moved = holding(numbers, others.at[place].set(value), held)
     x = attached(task, moved, last.at).x.at[place].set(value)

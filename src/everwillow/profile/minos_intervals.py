@@ -200,8 +200,8 @@ def _places(posed: ProfileProblem, names: Iterable[Key] | None) -> np.ndarray:
         places = np.array([p for p in posed.problem.free if not posed.held[p]], int)
     else:
         names = [names] if isinstance(names, str) else names
-        found = [posed.problem.positions(name, where="names") for name in names]
-        places = np.concatenate(found or [np.zeros(0, int)])
+        place = [posed.problem.positions(name, where="names") for name in names]
+        places = np.concatenate(place or [np.zeros(0, int)])
     if places.size == 0 or np.any(posed.held[places]):
         raise ArgumentValueError(
             "names: expected one or more parameters that are neither fixed nor held."

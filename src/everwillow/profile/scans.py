@@ -319,9 +319,9 @@ def _scan_outwards(
         return jax.lax.stop_gradient(select(end.success, end, last)), _kept(end)
 
     constant = jax.lax.stop_gradient(base)
-    _, found = jax.lax.scan(advance, constant, (values[order], turn))
+    _, outcomes = jax.lax.scan(advance, constant, (values[order], turn))
     back = jnp.argsort(order)
-    return jax.tree.map(lambda leaf: leaf[back], found)
+    return jax.tree.map(lambda leaf: leaf[back], outcomes)
 
 
 def _scan_grid(
@@ -367,10 +367,10 @@ def _scan_grid(
         return (select(is_row, last, row), last), _kept(end)
 
     constant = jax.lax.stop_gradient(base)
-    _, found = jax.lax.scan(advance, (constant, constant), stops)
+    _, outcomes = jax.lax.scan(advance, (constant, constant), stops)
     back = jnp.argsort(rows)[:, None], 1 + jnp.argsort(columns)[None, :]
     return jax.tree.map(
-        lambda leaf: leaf.reshape(rows.size, width, *leaf.shape[1:])[back], found
+        lambda leaf: leaf.reshape(rows.size, width, *leaf.shape[1:])[back], outcomes
     )
 
 

@@ -223,10 +223,10 @@ class Analysis:
         if a_priori not in self._sets:
             if a_priori:
                 made = self.fits.asimov(self.fits.nominal)
-                found = DataSet("the data expected a priori", made)
+                data_set = DataSet("the data expected a priori", made)
             else:
-                found = DataSet("the observed data", self.model.observation)
-            self._sets[a_priori] = found
+                data_set = DataSet("the observed data", self.model.observation)
+            self._sets[a_priori] = data_set
         return self._sets[a_priori]
 
     def asimov(self, expected: Any, test_statistic: str) -> DataSet:
@@ -249,26 +249,26 @@ class Analysis:
             if not self.auxiliary_fitted:
                 made = {**made, "aux": self.model.observation["aux"]}
             label = f"the Asimov set of {data.label} at {self.poi} = {value:g}"
-            found = DataSet(label, made)
+            data_set = DataSet(label, made)
             # The start of its fits, which is also the end with fitted auxiliary data.
-            found.keep("made", point)
-            self._sets[key] = found
+            data_set.keep("made", point)
+            self._sets[key] = data_set
         return self._sets[key]
 
     def _by_value(self, given: Any) -> DataSet:
         observation = self.forms.observation(given)
         key = np.asarray(given, np.float64).tobytes()
-        found = self._given.pop(key, None)
-        if found is None:
-            found = DataSet("the data given", observation)
+        data_set = self._given.pop(key, None)
+        if data_set is None:
+            data_set = DataSet("the data given", observation)
             # Toys are similar to the data that were fitted before.
             known = (d.nearest(self.fits.place, None) for d in self._sets.values())
             for point in filter(None, known):
-                found.keep("near", point)
-        self._given[key] = found
+                data_set.keep("near", point)
+        self._given[key] = data_set
         while len(self._given) > _MOST_GIVEN:
             self._given.pop(next(iter(self._given)))
-        return found
+        return data_set
 
     def profiled(self, data: DataSet, poi_test: Any, request: Request) -> Any:
         """Return the result of a fit with parameters held."""

@@ -79,18 +79,18 @@ class DataForms:
     @ft.cached_property
     def _by_length(self) -> dict[int, set[tuple[int, bool]]]:
         """The possible forms by length of a vector, with or without auxiliary data."""
-        found: dict[int, set[tuple[int, bool]]] = {}
+        forms: dict[int, set[tuple[int, bool]]] = {}
         shapes = [jax.tree.map(np.shape, form.main) for form in self._forms]
         for i, form in enumerate(self._forms):
             first = shapes.index(shapes[i])
             main, aux = form.sizes
-            found.setdefault(main, set()).add((first, False))
-            found.setdefault(main + aux, set()).add((first, aux > 0))
-        for length, ways in found.items():
+            forms.setdefault(main, set()).add((first, False))
+            forms.setdefault(main + aux, set()).add((first, aux > 0))
+        for length, ways in forms.items():
             # Both forms are equal if there are no auxiliary data.
             if any(not self._forms[i].sizes[1] for i, _ in ways):
-                found[length] = {(i, False) for i, _ in ways}
-        return found
+                forms[length] = {(i, False) for i, _ in ways}
+        return forms
 
     def observation(self, data: Any, *, where: str = "data") -> dict[str, Any]:
         """Return a vector as an observation.

@@ -226,15 +226,15 @@ class AbstractBackend(BackendBase):
                 f"{getattr(other, 'name', type(other).__name__)}. Independent analyses "
                 "are combined by spey.UnCorrStatisticsCombiner."
             )
-        mine, theirs = self._analysis, other._analysis
-        if mine.auxiliary_fitted != theirs.auxiliary_fitted:
+        own, theirs = self._analysis, other._analysis
+        if own.auxiliary_fitted != theirs.auxiliary_fitted:
             raise ConflictError(
                 "combine: the two back-ends have different auxiliary_asimov."
             )
         return JointBackend(
-            joint_model(mine, theirs, kwargs),
-            mine.poi,
-            auxiliary_asimov=mine.auxiliary_asimov,
+            joint_model(own, theirs, kwargs),
+            own.poi,
+            auxiliary_asimov=own.auxiliary_asimov,
             seed=int(self._random.integers(2**32)),
         )
 

@@ -123,11 +123,11 @@ class _Tree:
 
     def find(self, path: tuple[str, ...]) -> Node:
         """Return the node at an existing place."""
-        found = Node(self.root)
+        node = Node(self.root)
         for token in path:
-            key = _key(found, token)
-            found = Node(found.value[key], found, token)
-        return found
+            key = _key(node, token)
+            node = Node(node.value[key], node, token)
+        return node
 
     def _owned(self, container: Any) -> Any:
         if not isinstance(container, dict | list) or id(container) in self._own:
@@ -139,12 +139,12 @@ class _Tree:
     def _parent(self, path: tuple[str, ...]) -> Node:
         """Return the container of a place as a copy that may be changed."""
         self.root = self._owned(self.root)
-        found = Node(self.root)
+        node = Node(self.root)
         for token in path[:-1]:
-            key = _key(found, token)
-            found.value[key] = self._owned(found.value[key])
-            found = Node(found.value[key], found, token)
-        return found
+            key = _key(node, token)
+            node.value[key] = self._owned(node.value[key])
+            node = Node(node.value[key], node, token)
+        return node
 
     def add(self, path: tuple[str, ...], value: Any) -> None:
         """Insert a value at a place; in a list before the present element."""

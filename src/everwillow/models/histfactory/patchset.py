@@ -130,16 +130,16 @@ class PatchSet:
         """
         wanted: Any = tuple(key) if isinstance(key, list) else key
         try:
-            found = self._by_key.get(wanted)
-            if found is None and not isinstance(wanted, tuple):
-                found = self._by_key.get((wanted,))
+            entry = self._by_key.get(wanted)
+            if entry is None and not isinstance(wanted, tuple):
+                entry = self._by_key.get((wanted,))
         except TypeError:
-            found = None
-        if found is None:
+            entry = None
+        if entry is None:
             names = [patch.name for patch in self.patches]
             shown = wanted if isinstance(wanted, str) else str(wanted)
             raise unknown_key(shown, names, where="the patch set", what="patch")
-        return found
+        return entry
 
     def verify(self, workspace: Source) -> None:
         """Check that the patches are for a workspace, by its digests.
@@ -152,11 +152,11 @@ class PatchSet:
         """
         loaded = load_json(workspace)
         for algorithm, expected in self.digests.items():
-            found = digest(loaded, algorithm=algorithm)
-            if found != expected.lower():
+            actual = digest(loaded, algorithm=algorithm)
+            if actual != expected.lower():
                 raise ConflictError(
                     "This patch set is made for another workspace: the "
-                    f"{algorithm} of the workspace is {found}, that in the patch set "
+                    f"{algorithm} of the workspace is {actual}, that in the patch set "
                     f"{expected}. Use the background-only workspace that was published "
                     "with the patch set, unchanged, or apply the patch with "
                     "verify=False if you know that the change does no harm."

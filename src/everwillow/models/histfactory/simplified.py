@@ -293,13 +293,13 @@ class _Parts:
 
 
 def _separated(document: Any, spec: BinnedSpec, signals: Any, keep: Any) -> _Parts:
-    wanted = list_of_names(signals, "signals")
+    signal_names = list_of_names(signals, "signals")
     types = [] if keep is None else list_of_names(keep, "keep")
-    check_known(document, {"sample": wanted}, "signals")
+    check_known(document, {"sample": signal_names}, "signals")
     samples = [(c["name"], s) for c in document["channels"] for s in c["samples"]]
     parts = _Parts({c["name"]: [] for c in document["channels"]}, {}, {}, set())
     for channel, sample in samples:
-        if sample["name"] not in wanted:
+        if sample["name"] not in signal_names:
             parts.elsewhere.update(entry["name"] for entry in sample["modifiers"])
             continue
         modifiers = []
@@ -315,7 +315,7 @@ def _separated(document: Any, spec: BinnedSpec, signals: Any, keep: Any) -> _Par
         )
     if spec.poi not in parts.kept or spec.poi in parts.elsewhere:
         where = (
-            f"scales samples besides {', '.join(map(shortened, wanted))}"
+            f"scales samples besides {', '.join(map(shortened, signal_names))}"
             if spec.poi in parts.elsewhere
             else "is on none of them"
         )

@@ -245,8 +245,8 @@ def _indices(parameters: str | tuple[str, ...], bins: int) -> list[int]:
     """Return the indices of the factors of the bins in an array."""
     if isinstance(parameters, str):
         return list(range(bins))
-    found = [re.search(r"\[(\d+)\]$", label) for label in parameters]
-    return [int(match[1]) if match else 0 for match in found]
+    matches = [re.search(r"\[(\d+)\]$", label) for label in parameters]
+    return [int(match[1]) if match else 0 for match in matches]
 
 
 def _bin_scale(parameter: ParameterSpec, sample: SampleSpec) -> tuple[str, Any]:

@@ -229,9 +229,9 @@ class WorkspaceInterpreter:
             KeyCollisionError: If the distribution has a sample of that name.
         """
         channel = self._channel(distribution)
-        taken = {s.name for s in channel.samples}
-        taken |= set(self.signal_per_distribution.get(distribution, {}))
-        if sample in taken:
+        existing = {s.name for s in channel.samples}
+        existing |= set(self.signal_per_distribution.get(distribution, {}))
+        if sample in existing:
             raise KeyCollisionError(
                 f"{distribution!r} has a sample {sample!r} already. Choose another "
                 "name, or call reset_signal first."

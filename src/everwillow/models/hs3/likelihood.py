@@ -121,27 +121,27 @@ def _candidates(
 
     They are listed as auxiliary, named by modifiers, or factors of products.
     """
-    found = [part for node in selection.aux for part in _factors_of(node, document)]
+    nodes = [part for node in selection.aux for part in _factors_of(node, document)]
     for channel in divided.channels:
         for sample in channel.samples:
             for modifier in sample.modifiers:
                 given = [kind for kind in modifier.constraints if kind is not None]
                 named = [document.distributions.get(kind) for kind in given]
-                found += [node for node in named if node is not None]
-    found += divided.factors.values()
-    return {name: node for node in found if (name := node.name) not in divided.main}
+                nodes += [node for node in named if node is not None]
+    nodes += divided.factors.values()
+    return {name: node for node in nodes if (name := node.name) not in divided.main}
 
 
 def _renamed(channels: Sequence[Channel], document: Document) -> list[Channel]:
     """Number the channels that have several data sets."""
     renamed: list[Channel] = []
     for channel in channels:
-        taken = {other.name for other in renamed}
-        if channel.name not in taken:
+        names = {other.name for other in renamed}
+        if channel.name not in names:
             renamed.append(channel)
             continue
         number = next(
-            i for i in range(2, len(taken) + 3) if f"{channel.name}_{i}" not in taken
+            i for i in range(2, len(names) + 3) if f"{channel.name}_{i}" not in names
         )
         document.report.collect(
             "The distributions {names} have several data sets; the further ones are "
@@ -290,24 +290,24 @@ def _divide_events(
 
 def _factors_of(node: Node, document: Document) -> list[Node]:
     """Return the factors of a product and of nested products, without repetition."""
-    found: dict[str, Node | None] = {}
+    nodes: dict[str, Node | None] = {}
     waiting = [node]
     while waiting:
         one = waiting.pop(0)
-        if one.name in found:
+        if one.name in nodes:
             continue
         factors = one.get("factors") if one.type == "product_dist" else None
         if factors is None or not isinstance(factors.value, list):
-            found[one.name] = one
+            nodes[one.name] = one
             continue
-        found[one.name] = None
+        nodes[one.name] = None
         for item in factors.items():
             inner = document.distributions.get(item.text())
             if inner is None:
                 known = document.distributions
                 item.unknown(item.value, known, "distribution")
             waiting.append(inner)
-    return [one for one in found.values() if one is not None]
+    return [one for one in nodes.values() if one is not None]
 
 
 def _without(

@@ -231,10 +231,10 @@ def inline_value(data: Node, document: Document) -> float | None:
     """Return a number that is the datum of a likelihood, also from point data."""
     if not isinstance(data.value, str):
         return data.number()
-    found = document.data.get(data.value)
-    if found is None:
+    point = document.data.get(data.value)
+    if point is None:
         return None
-    read = read_data(found, report=document.report)
+    read = read_data(point, report=document.report)
     return read.value if isinstance(read, PointData) else None
 
 
@@ -339,16 +339,16 @@ def _multivariate(node: Node, names: Names) -> Measurement | None:
         for row in node.child("covariances").items()
     ]
     shapes = {len(x), len(mean), len(rows), *map(len, rows)}
-    found = [_paired(node, pair, names, None) for pair in zip(x, mean, strict=False)]
-    parameters = tuple(one[0] for one in found if one is not None)
+    pairs = [_paired(node, pair, names, None) for pair in zip(x, mean, strict=False)]
+    parameters = tuple(one[0] for one in pairs if one is not None)
     numbers = [value for row in rows for value in row if value is not None]
     if len(shapes) > 1 or len(set(parameters)) < len(x) or len(numbers) < len(x) ** 2:
         return None  # read, or refused, as a distribution
-    signs = np.array([one[2] for one in found if one is not None])
+    signs = np.array([one[2] for one in pairs if one is not None])
     matrix = np.reshape(numbers, (len(x), len(x))) * np.outer(signs, signs)
     if not np.array_equal(matrix, matrix.T) or np.linalg.eigvalsh(matrix)[0] <= 0.0:
         return None
-    aux = np.array([one[1] for one in found if one is not None])
+    aux = np.array([one[1] for one in pairs if one is not None])
     if len(x) == 1:
         spec = ConstraintSpec("normal", float(aux[0]), math.sqrt(matrix[0, 0]))
         return Single(parameters[0], spec)
@@ -389,11 +389,11 @@ class Measurements:
         name = node.name
         if name in self.counted or name in self.others:
             return name in self.counted
-        found = measurement(node, self.names, observed=observed)
-        if found is None or not self._enter(name, found, node):
+        measured = measurement(node, self.names, observed=observed)
+        if measured is None or not self._enter(name, measured, node):
             self.others[name] = node
             return False
-        self.counted[name] = _parameters(found)
+        self.counted[name] = _parameters(measured)
         return True
 
     def report(self, factors: Mapping[str, Node]) -> None:
@@ -407,19 +407,21 @@ class Measurements:
                     f"{name} (of {', '.join(self.counted[name])})",
                 )
 
-    def _enter(self, name: str, found: Measurement, node: Node) -> bool:
-        for parameter in _parameters(found):
+    def _enter(self, name: str, measured: Measurement, node: Node) -> bool:
+        for parameter in _parameters(measured):
             self.parameters.require(parameter, "free", node=node)
-        if isinstance(found, Single):
+        if isinstance(measured, Single):
             return self.parameters.constrain(
-                found.parameter, found.spec, origin=node.where, explicit=True
+                measured.parameter, measured.spec, origin=node.where, explicit=True
             )
-        self.parameters.constrain_jointly(name, found)
+        self.parameters.constrain_jointly(name, measured)
         return True
 
 
-def _parameters(found: Measurement) -> tuple[str, ...]:
-    return (found.parameter,) if isinstance(found, Single) else found.parameters
+def _parameters(measured: Measurement) -> tuple[str, ...]:
+    return (
+        (measured.parameter,) if isinstance(measured, Single) else measured.parameters
+    )
 
 
 _FAR = 4.75  # standard deviations; what is beyond changes -ln L by less than 1e-6

@@ -208,20 +208,20 @@ class Hs3Model(AbstractModel):
         )
 
 
-def _free_name(name: str, taken: Mapping[str, Any]) -> str:
+def _free_name(name: str, names: Mapping[str, Any]) -> str:
     """Return a name for a joint constraint that no parameter has."""
-    while name in taken:
+    while name in names:
         name = f"{name}_constraint"
     return name
 
 
 def _by_name(
-    terms: Sequence[AbstractTerm], taken: Sequence[str]
+    terms: Sequence[AbstractTerm], names: Sequence[str]
 ) -> dict[str, AbstractTerm]:
     named: dict[str, AbstractTerm] = {}
     for term in terms:
         name, number = term.name, 2
-        while name in named or name in taken:
+        while name in named or name in names:
             name, number = f"{term.name}_{number}", number + 1
         # As arrays, so that models of one structure share a compiled program.
         named[name] = jax.tree.map(

@@ -40,13 +40,13 @@ def dependencies(
             the observed quantity.
     """
     stops = set(without)
-    found: set[str] = set()
+    reached: set[str] = set()
     waiting = list(names)
     while waiting:
         name = waiting.pop()
-        if name in found:
+        if name in reached:
             continue
-        found.add(name)
+        reached.add(name)
         for nodes in (document.functions, document.distributions):
             node = nodes.get(name)
             if node is None or not isinstance(node.value, dict) or name in stops:
@@ -57,7 +57,7 @@ def dependencies(
                 own = nodes is document.distributions
                 observed = "x" if own and not variates else None
                 waiting.extend(_used(node.value, observed))
-    return found
+    return reached
 
 
 def _used(entry: dict[str, Any], observed: str | None) -> Iterator[str]:

@@ -78,10 +78,10 @@ def select(document: Document, analysis: str | int | None) -> Selection:
         )
     if document.analyses:
         name, node = _one(document, document.analyses, analysis, "analysis")
-        wanted = node.child("likelihood")
-        likelihood = document.likelihoods.get(wanted.text())
+        named = node.child("likelihood")
+        likelihood = document.likelihoods.get(named.text())
         if likelihood is None:
-            wanted.unknown(wanted.value, document.likelihoods, "likelihood")
+            named.unknown(named.value, document.likelihoods, "likelihood")
         pois = _pois(node)
         domains, init = _domain_names(node), node.get("init")
         if "prior" in node:
@@ -115,26 +115,26 @@ def select(document: Document, analysis: str | int | None) -> Selection:
 
 
 def _one(
-    document: Document, nodes: Mapping[str, Node], wanted: str | int | None, kind: str
+    document: Document, nodes: Mapping[str, Node], key: str | int | None, kind: str
 ) -> tuple[str, Node]:
     names = list(nodes)
-    if isinstance(wanted, str):
-        if wanted not in nodes:
-            raise unknown_key(wanted, names, where="analysis", what=kind)
-        return wanted, nodes[wanted]
-    if wanted is None:
+    if isinstance(key, str):
+        if key not in nodes:
+            raise unknown_key(key, names, where="analysis", what=kind)
+        return key, nodes[key]
+    if key is None:
         if len(names) > 1:
             plural = "analyses" if kind == "analysis" else "likelihoods"
             shown = ", ".join(map(repr, names[:4])) + (", ..." if names[4:] else "")
             document.report.say(
                 f"Of the {len(names)} {plural} ({shown}) the first is read."
             )
-        wanted = 0
-    if not -len(names) <= wanted < len(names):
+        key = 0
+    if not -len(names) <= key < len(names):
         raise ArgumentValueError(
-            f"analysis: there are {len(names)}, so {wanted} is not one of them."
+            f"analysis: there are {len(names)}, so {key} is not one of them."
         )
-    return names[wanted], nodes[names[wanted]]
+    return names[key], nodes[names[key]]
 
 
 def _pois(node: Node) -> tuple[str, ...]:
@@ -282,15 +282,15 @@ def _points(document: Document, init: Node | None) -> dict[str, Point]:
     order = sorted(names, key=lambda name: (name != first, name != "default_values"))
     points: dict[str, Point] = {}
     for name in order:
-        found = _point(document.parameter_points[name])
-        for parameter in sorted(found.keys() - points.keys()):
+        point = _point(document.parameter_points[name])
+        for parameter in sorted(point.keys() - points.keys()):
             if name not in (first, "default_values"):
                 document.report.collect(
                     "The values of {names} are taken from another point than the "
                     "initial one.",
                     parameter,
                 )
-        points = found | points
+        points = point | points
     return points
 
 

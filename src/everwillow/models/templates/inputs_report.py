@@ -293,18 +293,18 @@ def _grouped(
     keys = np.stack([systematic, process, channel])[:, order]
     starts = np.flatnonzero(np.any(np.diff(keys, axis=1, prepend=-1), 0))
     for begin, end in zip(starts, [*starts[1:], len(order)], strict=True):
-        mine = order[begin:end]
+        group = order[begin:end]
         s, p, c = keys[:, begin]
         place = layout.channels[c]
-        local = bins[mine] - layout.bins_of(place.name).start
+        local = bins[group] - layout.bins_of(place.name).start
         yield OddVariation(
             fault,
             spec.systematics[s].name,
             layout.processes[p],
             place.name,
-            len(mine),
+            len(group),
             _indices(local[:_FIRST], place),
-            float(sizes[entries[mine]].max()),
+            float(sizes[entries[group]].max()),
         )
 
 

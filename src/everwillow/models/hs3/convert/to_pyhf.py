@@ -101,11 +101,11 @@ def _likelihoods(document: Document, analysis: str | int | None) -> list[Any]:
     if analysis is not None or not document.analyses:
         return [read_likelihood(document, analysis, shapesys=None)]
     first = next(iter(document.analyses.values()))
-    wanted = _distributions(document, first)
+    names = _distributions(document, first)
     return [
         read_likelihood(document, name, shapesys=None)
         for name, node in document.analyses.items()
-        if _distributions(document, node) == wanted
+        if _distributions(document, node) == names
     ]
 
 
@@ -129,15 +129,15 @@ def _observations(
 ) -> list[dict[str, Any]]:
     """Return the observations in the order of the original workspace."""
     order = original.get("observations")
-    found = {one["name"]: one for one in observations}
-    if not isinstance(order, list) or not found.keys() <= set(map(str, order)):
+    by_name = {one["name"]: one for one in observations}
+    if not isinstance(order, list) or not by_name.keys() <= set(map(str, order)):
         return observations
     for name in map(str, order):
         data = document.data.get(f"obs_{name}")
-        if name not in found and data is not None and "contents" in data:
+        if name not in by_name and data is not None and "contents" in data:
             counts = copy.deepcopy(data.child("contents").value)
-            found[name] = {"name": name, "data": counts}
-    return [found[str(name)] for name in order if str(name) in found]
+            by_name[name] = {"name": name, "data": counts}
+    return [by_name[str(name)] for name in order if str(name) in by_name]
 
 
 def _restored(
@@ -186,19 +186,19 @@ def _measurement(
 
 def _settings(written: Written, entries: list[ParameterSpec]) -> dict[str, Any]:
     start, span = DEFAULTS[written.kind]
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     starts = [float(entry.start) for entry in entries]
     if written.kind == "lumi" or any(value != start for value in starts):
-        found["inits"] = starts
+        settings["inits"] = starts
     spans = [(float(entry.lower), float(entry.upper)) for entry in entries]
     if any(one != span for one in spans) and np.isfinite(spans).all():
-        found["bounds"] = [list(one) for one in spans]
+        settings["bounds"] = [list(one) for one in spans]
     idle = _idle(written)
     held = [bool(np.all(entry.fixed)) for entry in entries]
     flags = [flag for flag, no_error in zip(held, idle, strict=True) if not no_error]
     if any(flags):
-        found["fixed"] = True if all(flags) else held
-    return found | _measured(written, [entry.constraint for entry in entries])
+        settings["fixed"] = True if all(flags) else held
+    return settings | _measured(written, [entry.constraint for entry in entries])
 
 
 def _measured(
@@ -212,12 +212,12 @@ def _measured(
         return {}
     if written.kind == "lumi":
         return {"auxdata": aux, "sigmas": width}
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     if not np.allclose(aux, [a for a, _ in written.implied], rtol=_AGREE):
-        found["auxdata"] = aux
+        settings["auxdata"] = aux
     if not np.allclose(width, [w for _, w in written.implied], rtol=_AGREE):
-        found["factors" if written.kind == "shapesys" else "sigmas"] = width
-    return found
+        settings["factors" if written.kind == "shapesys" else "sigmas"] = width
+    return settings
 
 
 def _idle(written: Written) -> list[bool]:

@@ -153,11 +153,11 @@ def _build_unary(_: Any, operator: Any, operand: Node) -> Node:
 
 
 def _build_call(_: Any, function: Any, *arguments: Node) -> Node:
-    wanted = ARITY[function]
-    if len(arguments) != wanted:
-        plural = "" if wanted == 1 else "s"
+    arity = ARITY[function]
+    if len(arguments) != arity:
+        plural = "" if arity == 1 else "s"
         raise Failure(
-            f"{function} takes {wanted} argument{plural}, not {len(arguments)}",
+            f"{function} takes {arity} argument{plural}, not {len(arguments)}",
             function.start_pos,
         )
     return Call(str(function), arguments)

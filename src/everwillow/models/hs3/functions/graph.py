@@ -81,11 +81,11 @@ class Graph:
             smooth: Whether to leave out names that matter only by their bin.
         """
         below = self._smooth if smooth else self._free
-        found: dict[str, None] = {}
+        free_names: dict[str, None] = {}
         for name in names:
             function = self.function_name(name)
-            found.update(dict.fromkeys(below[function] if function else (name,)))
-        return tuple(found)
+            free_names.update(dict.fromkeys(below[function] if function else (name,)))
+        return tuple(free_names)
 
     def binnings(self, names: Iterable[str]) -> list[Binning]:
         """Return the bins on which `names` depend."""

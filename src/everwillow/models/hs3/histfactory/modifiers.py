@@ -155,7 +155,7 @@ def _constraints(
     node: Node, count: int, distributions: Iterable[str], report: Report
 ) -> tuple[str | None, ...]:
     """Return names or types of constraints from their entries; names outrank types."""
-    found: list[tuple[str | None, ...]] = []
+    constraints: list[tuple[str | None, ...]] = []
     for key in CONSTRAINT_KEYS:
         given = node.get(key)
         if given is None:
@@ -166,12 +166,12 @@ def _constraints(
         )
         kinds = _constraint_kinds(given, count, distributions, spare=spare)
         if any(kinds):
-            found.append(kinds)
-    if not found:
+            constraints.append(kinds)
+    if not constraints:
         return (None,)
-    named = [kinds for kinds in found if set(kinds) & set(distributions)]
-    chosen = (named or found)[0]
-    if not named and any(kinds != chosen for kinds in found):
+    named = [kinds for kinds in constraints if set(kinds) & set(distributions)]
+    chosen = (named or constraints)[0]
+    if not named and any(kinds != chosen for kinds in constraints):
         report.say(
             f"{node.where}: its entries on the constraint differ; "
             f"{', '.join(map(str, chosen))} is used."
@@ -184,13 +184,13 @@ def _constraint_kinds(
 ) -> tuple[str | None, ...]:
     if not isinstance(given.value, list):
         return (_constraint(given, distributions, spare=spare),)
-    found = tuple(
+    kinds = tuple(
         None if item.value is None else _constraint(item, distributions, spare=spare)
         for item in given.items()
     )
-    if len(found) != count and len(found) != 1:
-        given.refuse(f"{len(found)} constraints for {count} parameters.")
-    return found or (None,)
+    if len(kinds) != count and len(kinds) != 1:
+        given.refuse(f"{len(kinds)} constraints for {count} parameters.")
+    return kinds or (None,)
 
 
 def constraint_type(node: Node) -> str | None:

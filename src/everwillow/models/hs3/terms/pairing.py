@@ -112,8 +112,8 @@ def build_terms(
     observed = dict(observed or {})
     names = None if known is None else [*known, *observed]
     builder = Builder(distributions, functions)
-    wanted = [*(name for name, _ in pairs), *aux_distributions]
-    roots = [r for name in wanted for r in builder.build(name).references]
+    needed = [*(name for name, _ in pairs), *aux_distributions]
+    roots = [r for name in needed for r in builder.build(name).references]
     discrete = categorical_axes((data or {}).values())
     graph = Graph(functions, known=names, roots=roots, discrete=discrete)
     pairing = Pairing(Definitions(builder, graph, data or {}, observed), capacity)
@@ -165,9 +165,9 @@ class Pairing:
         There is one of each factor of a product, once.
         """
         whole = [self.document.builder.build(name) for name in names]
-        found = [factor for one in whole for factor in _factors(one)]
-        found += self.constraints.values()
-        each = {factor.name: factor for factor in found}
+        listed = [factor for one in whole for factor in _factors(one)]
+        listed += self.constraints.values()
+        each = {factor.name: factor for factor in listed}
         return [self._constraint(factor) for factor in each.values()]
 
     def _inline(self, distribution: AbstractDistribution, datum: Any) -> AbstractTerm:
@@ -402,9 +402,9 @@ class Pairing:
         """Return the fields that all kinds of terms have, but for the data."""
         sources = dict(bound)
         own = {name for name, _ in ranges} - sources.keys()
-        found = [sources.get(name, name) for name in distribution.references]
+        values = [sources.get(name, name) for name in distribution.references]
         graph = self.document.graph
-        free = graph.free([name for name in found if isinstance(name, str)])
+        free = graph.free([name for name in values if isinstance(name, str)])
         return {
             "name": distribution.name,
             "parameters": tuple(name for name in free if name not in own),

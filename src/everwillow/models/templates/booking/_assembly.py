@@ -143,8 +143,8 @@ def _responses(
         at = begin
         for key, effect in several:
             stop = at + len(effect.average)
-            mine = rows[key]
-            row[at:stop] = mine if effect.rows is None else mine[effect.rows]
+            own_rows = rows[key]
+            row[at:stop] = own_rows if effect.rows is None else own_rows[effect.rows]
             average[at:stop] = effect.average
             if half is not None and effect.half is not None:
                 half[at:stop] = effect.half

@@ -125,16 +125,16 @@ def flow_of(axis: Any) -> tuple[bool, bool]:
     )
 
 
-def flow_wanted(wanted: Axis, got: Axis) -> tuple[bool, bool] | None:
+def flow_wanted(target: Axis, got: Axis) -> tuple[bool, bool] | None:
     """Return the flow bins that make an axis equal to another; None if none do."""
-    if wanted.edges is None or got.edges is None:
+    if target.edges is None or got.edges is None:
         # ROOT files contain integer labels as texts.
-        labels = [tuple(map(str, axis.labels or ())) for axis in (wanted, got)]
-        named = wanted.edges is None and got.edges is None
+        labels = [tuple(map(str, axis.labels or ())) for axis in (target, got)]
+        named = target.edges is None and got.edges is None
         return (False, False) if named and labels[0] == labels[1] else None
-    below = wanted.edges[0] == -np.inf and got.edges[0] != -np.inf
-    above = wanted.edges[-1] == np.inf and got.edges[-1] != np.inf
-    inner = wanted.edges[below : len(wanted.edges) - above]
+    below = target.edges[0] == -np.inf and got.edges[0] != -np.inf
+    above = target.edges[-1] == np.inf and got.edges[-1] != np.inf
+    inner = target.edges[below : len(target.edges) - above]
     if len(inner) != len(got.edges):
         return None
     # Edges from another program may differ by rounding.

@@ -165,8 +165,8 @@ def _read_uhi(
     _check_names([theirs[i] for i in inner], channel, where)
     cuts: list[slice] = [slice(None)] * len(theirs)
     flows = [(False, False)] * len(theirs)
-    for wanted, i in zip(channel.axes, inner, strict=True):
-        flows[i] = _flow(wanted, theirs[i], histogram.axes[i], channel, where)
+    for target, i in zip(channel.axes, inner, strict=True):
+        flows[i] = _flow(target, theirs[i], histogram.axes[i], channel, where)
     if any(map(any, flows)):
         sizes = np.shape(histogram.values(flow=True))
         cuts = [
@@ -231,31 +231,31 @@ def _split(
 
 def _check_names(theirs: list[Axis], channel: Channel, where: str) -> None:
     """Check that named axes have the names of those of the channel."""
-    for wanted, got in zip(channel.axes, theirs, strict=True):
-        named = not any(_DEFAULT_NAME.fullmatch(axis.name) for axis in (wanted, got))
-        if named and wanted.name != got.name:
+    for target, got in zip(channel.axes, theirs, strict=True):
+        named = not any(_DEFAULT_NAME.fullmatch(axis.name) for axis in (target, got))
+        if named and target.name != got.name:
             raise ShapeMismatchError(
-                f"{where}: channel {channel.name!r} has the axis {describe(wanted)} "
+                f"{where}: channel {channel.name!r} has the axis {describe(target)} "
                 f"where the histogram has {describe(got)}. Give both the same name, "
                 "project, or transpose the histogram; or pass its values()."
             )
 
 
 def _flow(
-    wanted: Axis, got: Axis, foreign: Any, channel: Channel, where: str
+    target: Axis, got: Axis, foreign: Any, channel: Channel, where: str
 ) -> tuple[bool, bool]:
-    others = {axis.name for axis in channel.axes} - {wanted.name}
-    flow = flow_wanted(wanted, got)
+    others = {axis.name for axis in channel.axes} - {target.name}
+    flow = flow_wanted(target, got)
     if got.name in others or flow is None:
         raise ShapeMismatchError(
-            f"{where}: channel {channel.name!r} has the axis {describe(wanted)} where "
+            f"{where}: channel {channel.name!r} has the axis {describe(target)} where "
             f"the histogram has {describe(got)}. Project, rebin or transpose the "
             "histogram so that all its axes are those of the channel."
         )
     has = flow_of(foreign)
     if any(want and not there for want, there in zip(flow, has, strict=True)):
         raise ShapeMismatchError(
-            f"{where}: channel {channel.name!r} has flow bins along {wanted.name!r}, "
+            f"{where}: channel {channel.name!r} has flow bins along {target.name!r}, "
             "and the histogram has none there. Fill it with flow bins, or take them "
             "out of the channel."
         )

@@ -320,12 +320,12 @@ def respond(
         changing |= np.sign(down) != np.sign(yields)
     size = largest(shift, yields, kind)
     bins = nominal.index[rows]
-    found: list[Finding] = []
+    findings: list[Finding] = []
 
     def note(kind_: Oddity, where: np.ndarray, size_: float = 0.0) -> None:
         if len(where):
             first = tuple(map(int, where[:10]))
-            found.append(Finding(kind_, *name, first, len(where), size_))
+            findings.append(Finding(kind_, *name, first, len(where), size_))
 
     huge = (size > 1 + 1e-12) & ~changing
     note("huge", bins[huge], float(size[huge].max(initial=0.0)))
@@ -333,11 +333,11 @@ def respond(
     note("sign", bins[changing])
     note("outside", _outside(variation, nominal))
     if not len(rows):
-        found.append(Finding("no effect", *name, (), 0))
+        findings.append(Finding("no effect", *name, (), 0))
     return {
         suffix: _sparse(rows, average, half)
         for suffix, (average, half) in symmetrise(shift, symmetrize).items()
-    }, found
+    }, findings
 
 
 def _sparse(
@@ -373,17 +373,17 @@ def uniform(
         kind=kind,
         kfactor=1.0,
     )
-    found: list[Finding] = []
+    findings: list[Finding] = []
     size = float(largest(shift, one, kind)[0])
     everywhere = tuple(map(int, nominal.index[:10])), len(nominal.index)
     if 0 < up < TINY:
-        found.append(Finding("tiny", *name, *everywhere, up))
+        findings.append(Finding("tiny", *name, *everywhere, up))
     if size > 1 + 1e-12:
-        found.append(Finding("huge", *name, *everywhere, size))
+        findings.append(Finding("huge", *name, *everywhere, size))
     if one_sided(shift)[0]:
-        found.append(Finding("one-sided", *name, *everywhere))
+        findings.append(Finding("one-sided", *name, *everywhere))
     if size == 0 or not nominal.value.any():
-        found.append(Finding("no effect", *name, (), 0))
+        findings.append(Finding("no effect", *name, (), 0))
     rows = None if nominal.value.all() else np.flatnonzero(nominal.value)
     yields = nominal.value if rows is None else nominal.value[rows]
 
@@ -401,7 +401,7 @@ def uniform(
             out[suffix] = Response(
                 None if rows is None else rows.astype(np.int32), spread(average), half_
             )
-    return out, found
+    return out, findings
 
 
 def differences(

@@ -264,7 +264,7 @@ def book_effects(
             where = full, process, channel
             if isinstance(column, Variation):
                 _check_filled(column, nominal, where)
-            found: list[Finding] = []
+            remarks: list[Finding] = []
             effects: Mapping[str, Response | np.ndarray]
             if kind.covariance:
                 varied = _scaled(nominal, column)
@@ -272,7 +272,7 @@ def book_effects(
                     varied, nominal, kfactor=kfactor, symmetrize=symmetrize
                 )
             elif isinstance(column, Variation):
-                effects, found = respond(
+                effects, remarks = respond(
                     column,
                     nominal,
                     kind=book.kind,
@@ -281,10 +281,10 @@ def book_effects(
                     name=where,
                 )
             else:
-                effects, found = uniform(
+                effects, remarks = uniform(
                     column, nominal, kind=book.kind, symmetrize=symmetrize, name=where
                 )
-            findings += found
+            findings += remarks
             bookings += [
                 Booking(full, s, process, channel, e) for s, e in effects.items()
             ]

@@ -127,8 +127,8 @@ class TemplateBuilder:
             raise KeyCollisionError(
                 f"add_channel: there is a channel {name!r} already."
             )
-        found = axes_of(axes, where=f"channel {name!r}", flow=flow)
-        self._book.channels[name] = Channel(name, found, bool(masked))
+        channel_axes = axes_of(axes, where=f"channel {name!r}", flow=flow)
+        self._book.channels[name] = Channel(name, channel_axes, bool(masked))
 
     def add_process(
         self,
@@ -409,14 +409,14 @@ class TemplateBuilder:
             >>> builder = TemplateBuilder()
             >>> builder.add_external_likelihood({"mu": 0.5}, {("mu", "mu"): 4.0})
         """
-        taken = {term.name for term in self._book.external}
+        names = {term.name for term in self._book.external}
         if name is None:
-            count = len(taken)
+            count = len(names)
             name = next(
-                n for i in range(count + 1) if (n := f"external{i}") not in taken
+                n for i in range(count + 1) if (n := f"external{i}") not in names
             )
         check_name(name, "add_external_likelihood")
-        if name in taken:
+        if name in names:
             raise KeyCollisionError(
                 f"add_external_likelihood: there is one named {name!r} already."
             )

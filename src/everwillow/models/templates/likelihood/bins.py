@@ -90,13 +90,15 @@ def fluctuating(statistics: BinStatistics) -> Int[np.ndarray, " n"]:
 
 def links_of(spec: TemplateSpec) -> Links | None:
     """Return the effects of fluctuations on masked bins, None without any."""
-    found, rows = spec.beta_variations, spec.templates
-    if found is None:
+    variations, rows = spec.beta_variations, spec.templates
+    if variations is None:
         return None
     count = len(spec.layout.processes)
     key = rows.bin.astype(np.int64) * count + rows.process
-    wanted = found.target.astype(np.int64) * count + found.process
-    place = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
-    nominal = np.where(key[place] == wanted, rows.nominal[place], 0.0)
-    target = found.target - spec.layout.fitted
-    return Links(found.process, found.source, target, found.change, nominal)
+    entries = variations.target.astype(np.int64) * count + variations.process
+    place = np.minimum(np.searchsorted(key, entries), len(key) - 1)
+    nominal = np.where(key[place] == entries, rows.nominal[place], 0.0)
+    target = variations.target - spec.layout.fitted
+    return Links(
+        variations.process, variations.source, target, variations.change, nominal
+    )

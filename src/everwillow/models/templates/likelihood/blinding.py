@@ -68,16 +68,16 @@ class Hidden(eqx.Module):
         """Return physical values of reported ones."""
         return (vector - self.offset) / self.factor
 
-    def reported(self, found: Evaluation) -> Evaluation:
+    def reported(self, evaluation: Evaluation) -> Evaluation:
         """Convert derivatives by physical values into derivatives by reported ones."""
         scale = 1 / jnp.asarray(self.factor)
-        stand_in = found.gauss_newton
+        stand_in = evaluation.gauss_newton
         return Evaluation(
-            found.value,
-            found.gradient * scale,
-            found.curvature.scaled(scale),
+            evaluation.value,
+            evaluation.gradient * scale,
+            evaluation.curvature.scaled(scale),
             None if stand_in is None else stand_in.scaled(scale),
-            derivatives=found.derivatives,
+            derivatives=evaluation.derivatives,
         )
 
     @property
@@ -134,9 +134,9 @@ def hide(model: Any, blind: Blind, unblind: Any, source: Source) -> Any:
     hidden = Hidden(factor, offset)
     if not hidden.where.any():
         return model
-    found = _moved(model, factor, offset)
+    moved = _moved(model, factor, offset)
     return dataclasses.replace(
-        found, terms=dataclasses.replace(model.terms, hidden=hidden)
+        moved, terms=dataclasses.replace(model.terms, hidden=hidden)
     )
 
 
@@ -154,10 +154,10 @@ def unhidden(model: Any, hidden: Hidden, patterns: tuple[str, ...]) -> Any:
     for name, place in elements_of(model.state).items():
         here[place] = name in shown
     back = np.where(here, 1 / factor, 1.0)
-    found = _moved(model, back, np.where(here, -offset / factor, 0.0))
+    moved = _moved(model, back, np.where(here, -offset / factor, 0.0))
     left = Hidden(np.where(here, 1.0, factor), np.where(here, 0.0, offset))
     terms = dataclasses.replace(model.terms, hidden=left if left.where.any() else None)
-    return dataclasses.replace(found, terms=terms)
+    return dataclasses.replace(moved, terms=terms)
 
 
 def hidden_names(state: State, hidden: Hidden) -> tuple[str, ...]:
@@ -227,13 +227,13 @@ def _chosen(patterns: Any, names: tuple[str, ...], where: str) -> dict[str, str 
     groups = patterns
     if not isinstance(groups, Mapping):
         groups = dict.fromkeys(patterns)
-    found: dict[str, str | None] = {}
+    group_of: dict[str, str | None] = {}
     for pattern, group in groups.items():
         hits = [pattern] if pattern in names else fnmatch.filter(names, pattern)
         if not hits and pattern != "*":
             raise unknown_key(pattern, names, where=where)
-        found |= dict.fromkeys(hits, group)
-    return found
+        group_of |= dict.fromkeys(hits, group)
+    return group_of
 
 
 __all__ = [

@@ -28,16 +28,16 @@ class External(eqx.Module):
         x = vector[self.place]
         return jnp.vdot(x, self.gradient + 0.5 * (self.hessian @ x))
 
-    def added(self, found: Evaluation, vector: Array) -> Evaluation:
+    def added(self, evaluation: Evaluation, vector: Array) -> Evaluation:
         """Add the terms to an evaluation."""
         where = self.place
         slope = self.gradient + self.hessian @ vector[where]
         own = Dense(jnp.asarray(self.hessian))
-        stand_in = found.gauss_newton
+        stand_in = evaluation.gauss_newton
         return Evaluation(
-            found.value + self(vector),
-            found.gradient.at[where].add(slope),
-            self._on_top(found.curvature, own),
+            evaluation.value + self(vector),
+            evaluation.gradient.at[where].add(slope),
+            self._on_top(evaluation.curvature, own),
             None if stand_in is None else self._on_top(stand_in, own),
         )
 

@@ -190,9 +190,9 @@ class FlatTemplates(eqx.Module):
             return yields, unprofiled(*args, self.beta(vector))
         if data.statistics is None:
             return yields, profiled(*args, None)
-        found = profiled(*args, data.statistics)
+        profile = profiled(*args, data.statistics)
         constants = self.statistics.constants(data.statistics)
-        return yields, found._replace(value=found.value + constants)
+        return yields, profile._replace(value=profile.value + constants)
 
     def beta(self, vector: Array) -> Float[Array, "bins streams"]:
         """Return the auxiliary parameters of the samples, nominal if profiled."""
@@ -233,26 +233,26 @@ class FlatTemplates(eqx.Module):
     def evaluation(self, vector: Array, main: Any) -> Evaluation:
         """Return -ln L with its exact derivatives."""
         vector = self.physical(vector)
-        found = (self._products if self.matrix_free else self._matrices)(vector, main)
+        out = (self._products if self.matrix_free else self._matrices)(vector, main)
         if self.external is not None:
-            found = self.external.added(found, vector)
+            out = self.external.added(out, vector)
         if self.penalty is not None:
             roots = ft.partial(self.penalty_roots, main=main)
-            found = penalised(found, roots, vector)
-        return found if self.hidden is None else self.hidden.reported(found)
+            out = penalised(out, roots, vector)
+        return out if self.hidden is None else self.hidden.reported(out)
 
     def _matrices(self, vector: Array, main: Any) -> Evaluation:
         place, theta = self.rate_place, vector[self.systematic_place]
         values = vector[place]
         yields, profile = self.at(vector, main)
         rates = self._rate_slopes(values)
-        found = derivatives(self.arrays, self.statistics, profile, yields, rates, theta)
+        parts = derivatives(self.arrays, self.statistics, profile, yields, rates, theta)
         order = self._order
         return Evaluation(
             profile.value,
-            found.gradient[order],
-            Dense(self._ordered(found.hessian, found.rate_weights, values)),
-            Dense(found.gauss_newton[order][:, order]),
+            parts.gradient[order],
+            Dense(self._ordered(parts.hessian, parts.rate_weights, values)),
+            Dense(parts.gauss_newton[order][:, order]),
         )
 
     def _ordered(
@@ -277,15 +277,15 @@ class FlatTemplates(eqx.Module):
         diagonal = steering(self.arrays, profile, yields, by_rate, theta)
         rule = chain_rule(self.arrays, profile.gradient, yields, rates, theta)
         if self.free is None:
-            found = profiled_products(rule, self.statistics, profile)
+            parts = profiled_products(rule, self.statistics, profile)
         else:
-            found = free_products(rule, self.statistics, profile)
+            parts = free_products(rule, self.statistics, profile)
             own = profile.beta_slope**2 * jnp.atleast_1d(profile.response)[:, None]
             diagonal = jnp.concatenate([diagonal, own.ravel()])
         source, order = self._source, self._order
 
         def product(move):
-            return found.product(jnp.append(move, 0)[source])[order]
+            return parts.product(jnp.append(move, 0)[source])[order]
 
         def entries():
             given = (self.arrays, self.statistics, profile, yields, by_rate, theta)
@@ -296,7 +296,7 @@ class FlatTemplates(eqx.Module):
         separate = self.free is None and profile.response.ndim == 1
         return Evaluation(
             profile.value,
-            found.gradient[order],
+            parts.gradient[order],
             Operator(product, diagonal[order], entries if separate else None),
         )
 
@@ -330,21 +330,21 @@ class FlatTemplates(eqx.Module):
 
     def data(self, main: Any) -> Data:
         """Return the parts of the main data, with checked shapes."""
-        wanted = {"counts": self.arrays.nominal.shape[:1]}
+        shapes = {"counts": self.arrays.nominal.shape[:1]}
         if self.statistics.kind is not None and self.free is None:
-            wanted["statistics"] = np.shape(self.statistics.spread)
-        if not isinstance(main, dict) or set(main) != set(wanted):
+            shapes["statistics"] = np.shape(self.statistics.spread)
+        if not isinstance(main, dict) or set(main) != set(shapes):
             got = sorted(main) if isinstance(main, dict) else type(main).__name__
             raise ArgumentTypeError(
-                f'observation["main"]: expected a dictionary with {sorted(wanted)}, '
+                f'observation["main"]: expected a dictionary with {sorted(shapes)}, '
                 f"got {got}. To change the counts only, pass "
                 '{**model.observation["main"], "counts": counts} as "main".'
             )
-        for key, shape in wanted.items():
+        for key, shape in shapes.items():
             if np.shape(main[key]) != shape:
                 raise ShapeMismatchError(
                     f'observation["main"][{key!r}]: expected shape {shape}, got '
                     f"{np.shape(main[key])}. model.layout tells the order of the bins."
                 )
-        numbers = {key: jnp.asarray(main[key], float) for key in wanted}
+        numbers = {key: jnp.asarray(main[key], float) for key in shapes}
         return Data(numbers["counts"], numbers.get("statistics"))

@@ -98,12 +98,14 @@ class Curvature(eqx.Module):
 
 def _strength(value: Any) -> Any:
     if isinstance(value, jax.Array):
-        found: Any = jnp.asarray(value, float)
+        strength: Any = jnp.asarray(value, float)
     else:
-        found = np.asarray(value, float)
-    if found.shape != () or (isinstance(found, np.ndarray) and np.isnan(found)):
+        strength = np.asarray(value, float)
+    if strength.shape != () or (
+        isinstance(strength, np.ndarray) and np.isnan(strength)
+    ):
         raise ArgumentValueError(f"strength: expected one number, got {value!r}.")
-    return found
+    return strength
 
 
 def laplacian(values: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -115,12 +117,12 @@ def laplacian(values: Float[Array, "..."]) -> Float[Array, "..."]:
         >>> print(laplacian(jnp.array([1.0, 1.0, 2.0, 4.0])))
         [ 0.  1.  1. -2.]
     """
-    found = jnp.zeros_like(values)
+    total = jnp.zeros_like(values)
     for axis in range(values.ndim):
         beyond = [(int(axis == other),) * 2 for other in range(values.ndim)]
         padded = jnp.pad(values, beyond, mode="edge")
-        found = found + jnp.diff(padded, 2, axis)
-    return found
+        total = total + jnp.diff(padded, 2, axis)
+    return total
 
 
 class ByName(Mapping[str, Array]):
@@ -178,14 +180,14 @@ class Penalty(eqx.Module):
         """
         params = ByName(self.places, vector)
         every = Yields(yields, self.layout)
-        found = []
+        parts = []
         for part, start in zip(self.curvatures, self.prefit, strict=True):
             ratio = jax.tree.map(jnp.divide, part.mapping(params, every), start)
             weight = jnp.exp(jnp.asarray(part.strength, yields.dtype))
-            found += [
+            parts += [
                 weight * laplacian(leaf).ravel() for leaf in jax.tree.leaves(ratio)
             ]
-        return jnp.concatenate(found)
+        return jnp.concatenate(parts)
 
 
 def regularised(
@@ -228,8 +230,8 @@ def regularised(
 
 
 def _start_of(part: Curvature, params: Any, yields: Yields) -> PyTree:
-    found = jax.tree.map(np.asarray, part.mapping(params, yields))
-    for leaf in jax.tree.leaves(found):
+    values = jax.tree.map(np.asarray, part.mapping(params, yields))
+    for leaf in jax.tree.leaves(values):
         if not leaf.ndim:
             raise ShapeMismatchError(
                 f"regularisation: {part.mapping!r} returns a single number, which has "
@@ -252,7 +254,7 @@ def _start_of(part: Curvature, params: Any, yields: Yields) -> PyTree:
                 f"values in {int(bad.sum())} bins, the first of them {where}, so that "
                 "there is no ratio to it. Select other bins, or merge some."
             )
-    return found
+    return values
 
 
 def with_strength(model: T, strength: Any) -> T:
@@ -298,12 +300,12 @@ def with_strength(model: T, strength: Any) -> T:
 
 
 def penalised(
-    found: Evaluation, roots: Callable[[Array], Array], vector: Float[Array, " n"]
+    evaluation: Evaluation, roots: Callable[[Array], Array], vector: Float[Array, " n"]
 ) -> Evaluation:
     """Add a sum of squares, with its exact derivatives, to an evaluation.
 
     Args:
-        found: The evaluation of the other terms.
+        evaluation: The evaluation of the other terms.
         roots: The numbers whose squares are added, as a function of the vector.
         vector: The parameters.
     """
@@ -312,25 +314,25 @@ def penalised(
         return jnp.sum(roots(vector) ** 2)
 
     (value, slope), push = jax.linearize(jax.value_and_grad(penalty), vector)
-    value, slope = found.value + value, found.gradient + slope
+    value, slope = evaluation.value + value, evaluation.gradient + slope
 
     def product(move):
         return push(move)[1]
 
-    if not isinstance(found.curvature, Dense):
-        before = found.curvature
+    if not isinstance(evaluation.curvature, Dense):
+        before = evaluation.curvature
         diagonal = before.diagonal() + _diagonal(roots, vector)
         curvature = Operator(lambda v: before.matvec(v) + product(v), diagonal)
         return Evaluation(value, slope, curvature)
     hessian = _stacked(product, jnp.eye(vector.size, dtype=vector.dtype))
-    stand_in = found.gauss_newton
+    stand_in = evaluation.gauss_newton
     if isinstance(stand_in, Dense):
         jacobian = _jacobian(roots, vector)
         stand_in = Dense(stand_in.matrix + 2 * jacobian.T @ jacobian)
     return Evaluation(
         value,
         slope,
-        Dense(found.curvature.matrix + 0.5 * (hessian + hessian.T)),
+        Dense(evaluation.curvature.matrix + 0.5 * (hessian + hessian.T)),
         stand_in,
     )
 

@@ -164,11 +164,11 @@ class Division:
         self, nominal: Float[np.ndarray, "processes bins"], *, corrected: bool
     ) -> dict[str, Float[np.ndarray, " cells"]]:
         """Add up the nominal yields of each cell, which must not be zero."""
-        wanted = (len(self.layout.processes), self.layout.bins)
-        if np.shape(nominal) != wanted:
+        expected = (len(self.layout.processes), self.layout.bins)
+        if np.shape(nominal) != expected:
             raise ShapeMismatchError(
                 f"nominal: expected the yields of all processes in all bins, shape "
-                f"{wanted}, got {np.shape(nominal)}."
+                f"{expected}, got {np.shape(nominal)}."
             )
         row = np.asarray(nominal, float)[self.layout.process(self.process)]
         out = {}

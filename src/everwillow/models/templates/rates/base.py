@@ -264,13 +264,13 @@ def check_rates(model: AbstractParameterModel) -> None:
             f"parameters: each is a scalar, and {arrays[0]!r} starts at an array."
         )
     values = jax.ShapeDtypeStruct((len(table),), jnp.result_type(float))
-    found = jax.eval_shape(lambda v: jnp.asarray(rates_of(model, v)), values).shape
-    wanted = len(layout.processes), layout.bins
-    if found != wanted:
+    returned = jax.eval_shape(lambda v: jnp.asarray(rates_of(model, v)), values).shape
+    expected = len(layout.processes), layout.bins
+    if returned != expected:
         raise ShapeMismatchError(
-            f"parameters: the rates of {type(model).__name__} have the shape {found}, "
-            f"and {wanted} is needed: a row for each process, a column for each bin of "
-            "all channels, masked ones included."
+            f"parameters: the rates of {type(model).__name__} have the shape "
+            f"{returned}, and {expected} is needed: a row for each process, a column "
+            "for each bin of all channels, masked ones included."
         )
 
 

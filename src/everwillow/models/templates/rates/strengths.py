@@ -262,22 +262,22 @@ def rate_model_of(
     """
     if parameters is None:
         return Strengths(spec.layout, spec.signals)
-    found = parameters
-    if not isinstance(found, AbstractParameterModel):
-        found = found(spec.layout)
-    if not isinstance(found, AbstractParameterModel):
+    model = parameters
+    if not isinstance(model, AbstractParameterModel):
+        model = model(spec.layout)
+    if not isinstance(model, AbstractParameterModel):
         raise ArgumentTypeError(
             "parameters: expected an AbstractParameterModel or a function of the "
-            f"layout that returns one, got {type(found).__name__}."
+            f"layout that returns one, got {type(model).__name__}."
         )
-    if found.layout != spec.layout:
+    if model.layout != spec.layout:
         raise ArgumentValueError(
             "parameters: made for another layout of channels and processes. Make it "
             "with builder.layout after everything was booked, or give a function: "
             "parameters=lambda layout: Strengths(layout, ...)."
         )
-    check_rates(found)
-    return found
+    check_rates(model)
+    return model
 
 
 __all__ = ["Fixed", "Mixture", "SharedStrengths", "Strengths", "rate_model_of"]
