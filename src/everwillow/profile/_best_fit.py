@@ -1,7 +1,7 @@
 """The best fit from which profiles start, and the parameters held there."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Unpack
 
 import numpy as np
@@ -9,8 +9,9 @@ import numpy as np
 from everwillow._derivatives import NONE
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, DerivativeError
 from everwillow._typing import Key
+from everwillow.engine import programs
 from everwillow.engine.core import knows_curvature
-from everwillow.engine.layout import is_traced, namespace, ravel_state
+from everwillow.engine.layout import is_traced, namespace, on_host, ravel_state
 from everwillow.engine.names import meant_elements
 from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import Problem, pose
@@ -36,6 +37,13 @@ class BestFit(NamedTuple):
     base: Foothold
     held: np.ndarray
     held_names: tuple[str, ...]
+
+    def call(self, program: Callable[..., Any], *args: Any) -> Any:
+        """Call ``program(task, numbers, base, held, *args)``, compiled."""
+        task, numbers = self.problem.task, self.problem.numbers
+        return on_host(
+            programs.call(program, task, numbers, self.base, self.held, *args)
+        )
 
     def states(self, x: Any) -> State:
         """Return vectors ``(..., n)`` as a State of arrays ``(..., *shape)``."""

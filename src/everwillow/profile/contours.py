@@ -11,8 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from everwillow._errors import ArgumentValueError
 from everwillow._typing import Key
-from everwillow.engine import programs
-from everwillow.engine.layout import is_traced, on_host
+from everwillow.engine.layout import is_traced
 from everwillow.fitting import FitResult
 from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.fitting.result import Values
@@ -125,18 +124,8 @@ def contour(
     places = np.array(pair(posed, names))
     fitted = posed.best_fit()
     problem = fitted.problem
-    curve, x, count, closed, fits = on_host(
-        programs.call(
-            trace,
-            problem.task,
-            problem.numbers,
-            fitted.base,
-            fitted.held,
-            places,
-            -jnp.log1p(-jnp.asarray(cl, float)),
-            np.zeros(LONGEST * points),
-        )
-    )
+    rise, blank = -jnp.log1p(-jnp.asarray(cl, float)), np.zeros(LONGEST * points)
+    curve, x, count, closed, fits = fitted.call(trace, places, rise, blank)
     if is_traced(count):
         count = None
     elif not count:

@@ -14,8 +14,7 @@ from jaxtyping import Float
 from everwillow._errors import ArgumentValueError
 from everwillow._tree import format_table
 from everwillow._typing import Key
-from everwillow.engine import programs
-from everwillow.engine.layout import is_traced, namespace, on_host
+from everwillow.engine.layout import is_traced, namespace
 from everwillow.fitting import FitResult
 from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.fitting.result import Values
@@ -84,25 +83,12 @@ class MinosResult(eqx.Module):
         if is_traced(self):
             return f"MinosResult({', '.join(self.names)}; traced)"
         rows = [("parameter", "value", "lower", "upper", "")]
-        words = {
-            "lower": words_of(self.lower_status),
-            "upper": words_of(self.upper_status),
-        }
+        ends = words_of(self.lower_status), words_of(self.upper_status)
         for i, name in enumerate(self.names):
-            notes = [
-                f"{side}: {word[i]}"
-                for side, word in words.items()
-                if word[i] != "found"
-            ]
-            rows.append(
-                (
-                    name,
-                    f"{self.values[i]:.6g}",
-                    f"{self.lower[i]:.4g}",
-                    f"{self.upper[i]:+.4g}",
-                    "; ".join(notes),
-                )
-            )
+            words = zip(("lower", "upper"), (end[i] for end in ends), strict=True)
+            notes = [f"{side}: {word}" for side, word in words if word != "found"]
+            errors = f"{self.lower[i]:.4g}", f"{self.upper[i]:+.4g}"
+            rows.append((name, f"{self.values[i]:.6g}", *errors, "; ".join(notes)))
         if not any(row[-1] for row in rows):
             rows = [row[:-1] for row in rows]
         return format_table(rows)
@@ -212,18 +198,8 @@ def _places(posed: ProfileProblem, names: Iterable[Key] | None) -> np.ndarray:
 def _ends(fitted: BestFit, places: np.ndarray, cl: float) -> tuple[Any, Any, Any, Any]:
     """Search all lower ends, then all upper ones, by `crossings`."""
     level = ndtri(0.5 + 0.5 * jnp.asarray(cl, float))
-    return on_host(
-        programs.call(
-            crossings,
-            fitted.problem.task,
-            fitted.problem.numbers,
-            fitted.base,
-            fitted.held,
-            np.concatenate([places, places]),
-            np.repeat([-1.0, 1.0], places.size),
-            level,
-        )
-    )
+    sides = np.repeat([-1.0, 1.0], places.size)
+    return fitted.call(crossings, np.concatenate([places, places]), sides, level)
 
 
 def _deeper(

@@ -12,17 +12,17 @@ from jaxtyping import Array, Bool, Float
 from everwillow._errors import RESULTS, ArgumentValueError, ShapeMismatchError
 from everwillow._numerics import select
 from everwillow._typing import Key
-from everwillow.engine import programs
 from everwillow.engine.adjoint import minimise
 from everwillow.engine.core import Task
-from everwillow.engine.layout import float_dtype, is_traced, namespace, on_host
+from everwillow.engine.layout import float_dtype, is_traced, namespace
 from everwillow.engine.outcome import Outcome
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
+from everwillow.fitting.conditional import Problem
 from everwillow.fitting.follow import Foothold, follow_held, holding
 from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.fitting.result import Values
-from everwillow.profile._best_fit import ProfileProblem, pose_profile
+from everwillow.profile._best_fit import BestFit, ProfileProblem, pose_profile
 from everwillow.statelib import State
 
 
@@ -165,28 +165,10 @@ def scan(
     points = _points(posed, name, place, values, where="values")
     fitted = posed.best_fit()
     problem = fitted.problem.reaching(np.array([place]), points[:, None])
-    x, nll, gradient, status, success = on_host(
-        programs.call(
-            _scan_at_once if vectorised else _scan_outwards,
-            problem.task,
-            problem.numbers,
-            fitted.base,
-            fitted.held,
-            jnp.asarray(place),
-            points,
-        )
-    )
-    return ScanResult(
-        name=problem.labels[place],
-        values=points,
-        nll=nll,
-        slope=gradient[:, place],
-        params=fitted.states(x),
-        status=status,
-        success=success,
-        minimum=fitted.minimum,
-        held=fitted.held_names,
-    )
+    program = _scan_at_once if vectorised else _scan_outwards
+    gradient, fields = _scanned(fitted, problem, program, jnp.asarray(place), points)
+    slope = gradient[:, place]
+    return ScanResult(problem.labels[place], points, slope=slope, **fields)
 
 
 @takes_options(FitOptions)
@@ -232,27 +214,21 @@ def scan_2d(
     problem = fitted.problem
     for place, axis in zip((first, second), axes, strict=True):
         problem = problem.reaching(np.array([place]), axis[:, None])
-    x, nll, _, status, success = on_host(
-        programs.call(
-            _scan_grid,
-            problem.task,
-            problem.numbers,
-            fitted.base,
-            fitted.held,
-            (jnp.asarray(first), jnp.asarray(second)),
-            axes,
-        )
-    )
-    return Scan2DResult(
-        names=(problem.labels[first], problem.labels[second]),
-        values=(axes[0], axes[1]),
-        nll=nll,
-        params=fitted.states(x),
-        status=status,
-        success=success,
-        minimum=fitted.minimum,
-        held=fitted.held_names,
-    )
+    places = jnp.asarray(first), jnp.asarray(second)
+    _, fields = _scanned(fitted, problem, _scan_grid, places, axes)
+    labels = problem.labels[first], problem.labels[second]
+    return Scan2DResult(labels, (axes[0], axes[1]), **fields)
+
+
+def _scanned(
+    fitted: BestFit, problem: Problem, program: Any, place: Any, values: Any
+) -> tuple[Any, dict[str, Any]]:
+    """Run a scan; return the gradients of -ln L, and the fields of its record."""
+    fitted = fitted._replace(problem=problem)
+    x, nll, gradient, status, success = fitted.call(program, place, values)
+    fields = {"nll": nll, "params": fitted.states(x), "status": status}
+    fields |= {"success": success, "minimum": fitted.minimum}
+    return gradient, fields | {"held": fitted.held_names}
 
 
 def pair(posed: ProfileProblem, names: Any) -> tuple[int, int]:
