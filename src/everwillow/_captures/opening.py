@@ -139,10 +139,10 @@ class _Builder:
     """Rebuild an object with some of its parts replaced."""
 
     def __init__(
-        self, root: Any, wanted: type, replacement: Callable[[Any], Any]
+        self, root: Any, replaced: type, replacement: Callable[[Any], Any]
     ) -> None:
         self.root = root
-        self.wanted = wanted
+        self.replaced = replaced
         self.replacement = replacement
         self.scope: Scope = scope_of(root)
         self.made: dict[int, Any] = {}
@@ -164,7 +164,7 @@ class _Builder:
             if id(one) in self.seen or type(one) in held_.INERT:
                 continue
             self.seen[id(one)] = one
-            if isinstance(one, self.wanted):
+            if isinstance(one, self.replaced):
                 yield id(one)
                 continue
             for part in splitter(one)(one, self.scope)[1]:
@@ -181,7 +181,7 @@ class _Builder:
             return value
         if id(value) in self.made:
             return self.made[id(value)]
-        if isinstance(value, self.wanted):
+        if isinstance(value, self.replaced):
             return self.replacement(value)
         maker = _MAKERS.get(splitter(value))
         if maker is None:

@@ -111,9 +111,9 @@ def minimise_with_edge(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solu
         task, numbers = eqx.combine(arrays, structure)
         soft = with_events_in_empty_bins(numbers.at(x), events)
         end = conclude(task, soft, run_solver(task, soft))
-        found, static = eqx.partition(end, eqx.is_array)
+        arrays_at_end, static = eqx.partition(end, eqx.is_array)
         static_parts.append(static)
-        return found
+        return arrays_at_end
 
     # Traced once, for its shapes here and for the body of the loop.
     stage = eqx.filter_closure_convert(stage, arrays, start, jnp.zeros((), dtype))
@@ -122,8 +122,8 @@ def minimise_with_edge(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solu
 
     def body(carry):
         count, _, x, steps, final_end = carry
-        found = stage(arrays, x, _events(count, dtype))
-        outcome, _ = eqx.combine(found, static)
+        arrays_at_end = stage(arrays, x, _events(count, dtype))
+        outcome, _ = eqx.combine(arrays_at_end, static)
 
         def after_the_first():
             failed = ~outcome.success & _may_be_at_edge(outcome) & empty
@@ -136,7 +136,7 @@ def minimise_with_edge(task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solu
         # In branches XLA computes the decisions once, not for each number of the state.
         again, final, x = jax.lax.cond(count == 0, after_the_first, along_the_path)
         steps = steps + outcome.num_steps
-        return count + 1, again, x, steps, select(final, found, final_end)
+        return count + 1, again, x, steps, select(final, arrays_at_end, final_end)
 
     empty = _has_empty_bins(numbers)
     blank = zeros_of(shapes)

@@ -170,13 +170,13 @@ class FitResult(eqx.Module):
         if self.solver_result is None and bool(self.success):
             return "Every parameter is fixed: evaluated, not fitted."
         steps = int(self.num_steps)
-        taken = f"{steps} step{'' if steps == 1 else 's'}"
+        count = f"{steps} step{'' if steps == 1 else 's'}"
         remark = f" {self.remark}" if self.remark else ""
         if bool(self.success):
-            found = f"Minimum found after {taken}, EDM {_short(self.edm)}."
+            text = f"Minimum found after {count}, EDM {_short(self.edm)}."
             if np.any(self.at_bound):
-                found += _named(self.labels, self.at_bound, "At a bound")
-            return found + remark + _REMARKS.get(self.derivatives, "")
+                text += _named(self.labels, self.at_bound, "At a bound")
+            return text + remark + _REMARKS.get(self.derivatives, "")
         text = RESULTS[self.status]
         if bool(self.status == RESULTS.flat_direction):
             names = flat_labels(self.hessian, self.newton, self.at_bound, self.labels)
@@ -199,7 +199,7 @@ class FitResult(eqx.Module):
                 "keeps falling as parameters grow, there is no minimum: bound them."
             )
         else:
-            text += f" EDM {_short(self.edm)} after {taken}."
+            text += f" EDM {_short(self.edm)} after {count}."
         return text + remark
 
     def check(self) -> "FitResult":
@@ -221,12 +221,12 @@ class FitResult(eqx.Module):
 
 
 def _named(
-    labels: tuple[str, ...], which: Any, what: str = "Parameters concerned"
+    labels: tuple[str, ...], which: Any, title: str = "Parameters concerned"
 ) -> str:
     """Return a sentence with the names of some parameters."""
     names = [labels[i] for i in np.nonzero(np.asarray(which))[0]]
     more = f" and {len(names) - MOST_NAMES} more" if names[MOST_NAMES:] else ""
-    return f" {what}: {', '.join(names[:MOST_NAMES])}{more}."
+    return f" {title}: {', '.join(names[:MOST_NAMES])}{more}."
 
 
 def _short(value: Any) -> str:

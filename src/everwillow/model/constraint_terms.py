@@ -142,9 +142,9 @@ def sampled_aux(
 ) -> Mapping[Key, Any]:
     """Draw the auxiliary observation of each constraint."""
     if isinstance(constraints, ConstraintTable):
-        own, rest = jr.split(key)
-        drawn = constraints.sample(constraints.layout.gathered(values), own)
-        others = sampled_aux(constraints.others, values, rest)
+        table_key, others_key = jr.split(key)
+        drawn = constraints.sample(constraints.layout.gathered(values), table_key)
+        others = sampled_aux(constraints.others, values, others_key)
         return AuxTable(constraints.layout, drawn, dict(others))
     # Sorted as `jit` does, so that a key gives the same toys inside of it.
     names = sorted(constraints)

@@ -140,8 +140,10 @@ class Model(AbstractModel):
         return curvature_hook(self._main_nll)
 
 
-def _constraints(given: Any, state: State) -> dict[Key, AbstractConstraint]:
-    constraints = checked_entries(given, state, AbstractConstraint, name="constraints")
+def _constraints(mapping: Any, state: State) -> dict[Key, AbstractConstraint]:
+    constraints = checked_entries(
+        mapping, state, AbstractConstraint, name="constraints"
+    )
     check_joint(constraints, state)
     owner: dict[Key, Key] = {}
     for name, constraint in constraints.items():
@@ -155,9 +157,9 @@ def _constraints(given: Any, state: State) -> dict[Key, AbstractConstraint]:
     return constraints
 
 
-def _fixed(given: Any, state: State) -> dict[Key, Any]:
+def _fixed(mapping: Any, state: State) -> dict[Key, Any]:
     fixed = {}
-    for key, entry in checked_entries(given, state, object, name="fixed").items():
+    for key, entry in checked_entries(mapping, state, object, name="fixed").items():
         value = state[key] if entry is ... else number(entry)
         if leaf_shape(value) != leaf_shape(state[key]):
             raise ShapeMismatchError(

@@ -300,23 +300,23 @@ def _bent(
 
 
 def _accept_or_reject(
-    state: NewtonState, trial, found: Evaluation, solver: TrustRegionNewton, options
+    state: NewtonState, trial, new: Evaluation, solver: TrustRegionNewton, options
 ) -> tuple[NewtonState, Bool[Array, ""]]:
     """Move to the trial point if it is better, and adapt the trust region.
 
     Returns:
         The state, and whether its best point is the trial point.
     """
-    first, usable, old = state.evaluations == 0, found.finite, state.evaluation
+    first, usable, old = state.evaluations == 0, new.finite, state.evaluation
     accept, closed, radius, prefer, ends = jax.lax.cond(
         first,
         lambda: (usable, jnp.asarray(False), state.radius, state.prefer, state.ends),
-        lambda: _compare_with_prediction(state, trial, found, options),
+        lambda: _compare_with_prediction(state, trial, new, options),
     )
     x = jnp.where(accept | closed, trial, state.x)
     # An evaluation that is not finite at the start is kept, for the message.
-    evaluation = select(accept | first, found, old)
-    value = jnp.where(closed, found.value, evaluation.value)
+    evaluation = select(accept | first, new, old)
+    value = jnp.where(closed, new.value, evaluation.value)
     evaluation = dataclasses.replace(evaluation, value=value)
     scale = axes(state.scale, evaluation, x, first)
     scale = jax.lax.cond(
@@ -330,7 +330,7 @@ def _accept_or_reject(
     previous = select(
         keep_old,
         PreviousPoint.at(state.x, old, whole=solver.bending),
-        PreviousPoint.at(trial, found, whole=solver.bending),
+        PreviousPoint.at(trial, new, whole=solver.bending),
     )
     leapt = accept & (state.ends.phase == Phase.LEAPING)
     state = dataclasses.replace(
@@ -348,29 +348,29 @@ def _accept_or_reject(
     return state, accept
 
 
-def _compare_with_prediction(state: NewtonState, trial, found: Evaluation, options):
+def _compare_with_prediction(state: NewtonState, trial, new: Evaluation, options):
     """Compare a trial with the prediction, and adapt trust region, model and ends."""
-    old, usable = state.evaluation, found.finite
+    old, usable = state.evaluation, new.finite
     move = trial - state.x
     outcome = assess_step(
         state.radius,
         move=move,
         scale=state.scale,
         predicted=state.predicted,
-        values=(old.value, found.value),
-        gradients=(old.gradient, found.gradient),
+        values=(old.value, new.value),
+        gradients=(old.gradient, new.gradient),
         usable=usable,
     )
     fall, gain = outcome.fall, outcome.gain
     ends, moved, closed = state.ends.after(
-        state.x, trial, (old.value, found.value), options, usable, lanes=state.lanes
+        state.x, trial, (old.value, new.value), options, usable, lanes=state.lanes
     )
     at_bounds = state.ends.phase == Phase.LOOKING
     leaping = state.ends.phase == Phase.LEAPING
-    improves = jnp.where(leaping, lower_by_value(old.value, found.value), gain > ACCEPT)
+    improves = jnp.where(leaping, lower_by_value(old.value, new.value), gain > ACCEPT)
     improves = jnp.where(at_bounds, ends.phase == Phase.SEARCHING, improves)
     keep_radius = moved | at_bounds | leaping
     radius = jnp.where(keep_radius, state.radius, outcome.radius)
-    seen = usable & ~outcome.hidden & ~at_bounds
-    prefer = next_model(state.prefer, old, move, fall=fall, gain=gain, seen=seen)
+    visible = usable & ~outcome.hidden & ~at_bounds
+    prefer = next_model(state.prefer, old, move, fall=fall, gain=gain, visible=visible)
     return usable & improves, closed, radius, prefer, ends

@@ -156,7 +156,7 @@ def next_model(
     *,
     fall: Float[Array, ""],
     gain: Float[Array, ""],
-    seen: Bool[Array, ""],
+    visible: Bool[Array, ""],
 ) -> Bool[Array, ""]:
     """Return whether to prefer the stand-in to the curvature from now on.
 
@@ -170,15 +170,15 @@ def next_model(
         move: The step.
         fall: Decrease of the objective.
         gain: The decrease over the predicted one.
-        seen: Whether the decrease is more than rounding.
+        visible: Whether the decrease is more than rounding.
     """
     if old.gauss_newton is None:
         return prefer
     if old.residuals is None:
-        return jnp.where(seen & (gain < POOR), ~prefer, prefer)
+        return jnp.where(visible & (gain < POOR), ~prefer, prefer)
     # By how much the decrease differs from that of the slope alone.
     bent = fall + jnp.vdot(old.gradient, move)
     exact = jnp.abs(bent + 0.5 * jnp.vdot(move, old.curvature.matvec(move)))
     stand_in = jnp.abs(bent + 0.5 * jnp.vdot(move, old.gauss_newton.matvec(move)))
     better = jnp.where(prefer, stand_in <= BETTER * exact, BETTER * stand_in < exact)
-    return jnp.where(seen, better, prefer)
+    return jnp.where(visible, better, prefer)

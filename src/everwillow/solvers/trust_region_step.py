@@ -402,6 +402,7 @@ def _hard_case(
     curvature = (
         jnp.vdot(trial.step, trial.matrix.matvec(trial.step)) + damping * length**2
     )
+    # The criterion of Moré and Sorensen, σ (2 - σ) with σ = 0.1.
     accept = tau**2 * curve <= 0.19 * (curvature + damping * radius**2)
     return curve, trial.step + tau * direction, accept & jnp.isfinite(tau)
 

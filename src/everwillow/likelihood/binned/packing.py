@@ -151,10 +151,10 @@ class _Lists:
         def place(name: str) -> int:
             return unique(self.table.scalar(name))
 
-        def unique(found: int) -> int:
+        def unique(index: int) -> int:
             # A second effect of a parameter on a block acts through an alias of it.
-            uses[found] += 1
-            return found if uses[found] == 1 else self.table.alias(found, uses[found])
+            uses[index] += 1
+            return index if uses[index] == 1 else self.table.alias(index, uses[index])
 
         scales = []
         for effect in sample.effects:
@@ -164,9 +164,9 @@ class _Lists:
                 case NormVariation(parameter, down, up, code):
                     self.norms.append((block, place(parameter), code, down, up))
                 case BinScale(parameters) if bins.size == 1:
-                    found = int(self.table.elements(parameters)[bins[0]])
-                    if found != self.gammas.tail_of_bin[first + bins[0]]:
-                        scales.append(unique(found))
+                    index = int(self.table.elements(parameters)[bins[0]])
+                    if index != self.gammas.tail_of_bin[first + bins[0]]:
+                        scales.append(unique(index))
                 case ShapeVariation(parameter, down, up, code) if (
                     code in MULTIPLICATIVE
                 ):

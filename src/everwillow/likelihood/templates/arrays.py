@@ -99,8 +99,8 @@ class Rows:
 
     def complete(self, process: np.ndarray, processes: int) -> bool:
         """Return whether every bin has all processes, in their order."""
-        whole = self.place.size == process.size
-        return whole and np.array_equal(process[0], np.arange(processes))
+        all_present = self.place.size == process.size
+        return all_present and np.array_equal(process[0], np.arange(processes))
 
     def spread(self, values: np.ndarray) -> np.ndarray:
         """Return one number a row as ``(bins, slots)``, 0 in empty slots."""
