@@ -66,7 +66,7 @@ def second_order(
 
     Args:
         fn: Maps a vector to a scalar.
-        x: Where to evaluate, shape ``(n,)``.
+        x: The point of evaluation, shape ``(n,)``.
         lower: Lower ends of the parameters; no gradient is taken beyond.
         upper: Upper ends.
 

@@ -114,7 +114,7 @@ def value_gradient_hessian(fn, x: Float[Array, " n"]):
 
     Args:
         fn: Maps a vector to a scalar.
-        x: Where to evaluate, shape ``(n,)``.
+        x: The point of evaluation, shape ``(n,)``.
 
     Returns:
         The value, the gradient ``(n,)`` and the symmetric Hessian ``(n, n)``.
@@ -141,7 +141,7 @@ def value_gradient_diagonal(fn, x: Float[Array, " n"]):
 
     Args:
         fn: Maps a vector to a scalar, a sum of functions of one element each.
-        x: Where to evaluate, shape ``(n,)``.
+        x: The point of evaluation, shape ``(n,)``.
 
     Returns:
         The value, the gradient ``(n,)`` and the diagonal of the Hessian ``(n,)``.

@@ -23,7 +23,8 @@ class Evaluation(eqx.Module):
         curvature: Its exact second derivatives.
         gauss_newton: A positive semi-definite stand-in for the curvature, used where
             the exact one is indefinite; None if the objective has none.
-        residuals: Of an objective that is ``½ Σ r²``, shape ``(m,)``; None otherwise.
+        residuals: Residuals r of an objective ``½ Σ r²``, shape ``(m,)``; None
+            otherwise.
         jacobian: Their first derivatives, shape ``(m, n)``; None without residuals.
         derivatives: The source of the curvature: ``"exact"``, or ``"finite
             differences"`` of gradients where JAX refuses to differentiate twice.

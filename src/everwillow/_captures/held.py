@@ -67,7 +67,7 @@ def slots_of(kind: type) -> tuple[str, ...]:
 
 
 def _mangled(name: str, owner: type) -> str:
-    """Return the name under which a class keeps what it calls ``__name``."""
+    """Return the mangled name of an attribute ``__name`` of a class."""
     if name.startswith("__") and not name.endswith("__"):
         return f"_{owner.__name__.lstrip('_')}{name}"
     return name

@@ -280,7 +280,7 @@ def combine(
 
     Raises:
         ConflictError: If models disagree on a constraint, a bound, or on whether a
-            parameter is fixed; the message shows what both say.
+            parameter is fixed; the message shows both versions.
         UnknownKeyError: If a key names no parameter.
         ArgumentValueError: If there is no model, a parameter to share is in one model
             only, or a pair cannot be correlated.

@@ -129,7 +129,7 @@ class _Point(eqx.Module):
     """The evaluation of a point, with one Newton step of the other parameters.
 
     Attributes:
-        distance: How far the parameter is from its bound.
+        distance: The distance of the parameter from its bound.
         nonfinite: Whether -ln L or its gradient is not finite.
         steep: Whether -ln L has no finite slope at the bound itself.
         gradient: Slope of -ln L, zero for fixed parameters, shape ``(n,)``.

@@ -37,7 +37,7 @@ class Task:
 
     Attributes:
         objective: ``objective(params, observation)``.
-        layout: Where the parameters are in the vector.
+        layout: The places of the parameters in the vector.
         solver: An `optimistix.AbstractMinimiser`.
         max_steps: Largest number of steps.
     """

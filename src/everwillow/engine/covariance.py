@@ -27,8 +27,8 @@ def covariance_of(hessian: Any, held: Any) -> Any:
         held: Which parameters stay where they are, shape ``(..., n)``.
 
     Returns:
-        The covariance, shape ``(..., n, n)``: zero for what is held, and all NaN where
-        the rest is not positive definite.
+        The covariance, shape ``(..., n, n)``: zero for held parameters, and all NaN
+        where the rest is not positive definite.
     """
     if np.shape(hessian)[-1] == 0:  # nothing is free
         return hessian

@@ -24,7 +24,7 @@ class Layout:
     It has more than twelve methods because each table is a cached property.
 
     Attributes:
-        treedef: Of the State.
+        treedef: Tree definition of the State.
         shapes: Shape of each entry.
         numeric: Whether each entry is a floating-point parameter. Entries that are
             not (integers, booleans, None) stay out of the vector and cannot be fitted.
@@ -53,7 +53,7 @@ class Layout:
 
     @ft.cached_property
     def sizes(self) -> tuple[int, ...]:
-        """How many elements of the vector each entry takes."""
+        """Number of elements of the vector of each entry."""
         return tuple(
             math.prod(shape) if numeric else 0
             for shape, numeric in zip(self.shapes, self.numeric, strict=True)
@@ -61,7 +61,7 @@ class Layout:
 
     @ft.cached_property
     def starts(self) -> tuple[int, ...]:
-        """Where each entry begins in the vector."""
+        """The first element of each entry in the vector."""
         ends = np.cumsum((0, *self.sizes))
         return tuple(int(end) for end in ends[:-1])
 

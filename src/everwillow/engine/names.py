@@ -28,7 +28,7 @@ def meant_elements(name: Any, layout: Layout, *, where: str) -> Match:
     """Return the elements that a name refers to: named ones, or else those that match.
 
     Args:
-        name: A key, which stands for all elements of its entry; the label of one
+        name: A key, which refers to all elements of its entry; the label of one
             element such as ``"gamma[3]"``; or a pattern as in `fnmatch`, compared with
             keys and labels. A name that exists is never taken as a pattern.
         layout: The layout of the parameters.

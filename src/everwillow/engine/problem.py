@@ -39,7 +39,7 @@ class Numbers:
         index: Places in the vector of the parameters of the solver, shape ``(n,)``.
         mask: Which of these may move; False holds them at their start.
         lower: Lower ends, shape ``(n,)``; None if nothing is bounded.
-        upper: Upper ends, likewise.
+        upper: Upper ends, shape ``(n,)``; None if nothing is bounded.
         transforms: Smooth maps, one for each kind, its numbers of shape ``(k,)``.
         transformed: For each map its places among the ``n``, shape ``(k,)``.
         observation: The second argument of the objective.
@@ -110,7 +110,7 @@ def build(
 
 
 def check_state(params: Any) -> State:
-    """Return the State, or say how to make one."""
+    """Return a State unchanged, and refuse other types."""
     if isinstance(params, State):
         return params
     raise ArgumentTypeError(

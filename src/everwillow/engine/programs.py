@@ -38,7 +38,7 @@ COMPILER_OPTIONS = {"xla_cpu_use_fusion_emitters": False}
 # program runs as fast where arrays are short.
 HASTY_OPTIONS = COMPILER_OPTIONS | {"xla_backend_optimization_level": 1}
 
-# How many functions from one line of code are compiled before `fit` warns.
+# Number of functions from one line of code that are compiled without a warning.
 MANY = 3
 
 

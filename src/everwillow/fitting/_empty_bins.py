@@ -99,7 +99,7 @@ def _remark(model: AbstractModel, params: State, observation: Any, start: State)
 
     try:
         rates = jax.jit(expected)(jnp.asarray(end))
-    except Exception:  # a function of the user, without which there is less to say
+    except Exception:  # the function of a user may raise anything
         return ""
     texts, omitted = [], 0
     for empty in _bins(model, rates, observation["main"]):

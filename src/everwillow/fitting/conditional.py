@@ -72,7 +72,7 @@ class Problem:
         """Return the positions of a free parameter.
 
         Args:
-            name: A key, which stands for all elements of its entry, or the label of
+            name: A key, which refers to all elements of its entry, or the label of
                 one element such as ``"gamma[3]"``.
             where: The argument that the name came from, for messages.
 
@@ -320,7 +320,7 @@ def conditional_fit(
     fits.
 
     Args:
-        nll_fn: As in `fit`; likewise what is not listed here.
+        nll_fn: As in `fit`, like all arguments that are not listed here.
         params: Start values.
         observation: Data.
         held: Key, or label of one element such as ``"gamma[3]"``, to value; ``...``

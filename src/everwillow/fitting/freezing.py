@@ -60,7 +60,7 @@ def frozen(
 def _some(values: Any, chosen: np.ndarray, shape: tuple[int, ...]) -> Any:
     """Return the values of some elements, and NaN for those that stay free."""
     if is_traced(values):
-        # What is free must be known when the fit is compiled.
+        # The free elements must be known when the fit is compiled.
         raise ArgumentTypeError(
             "frozen: single elements need start values that are not traced."
         )

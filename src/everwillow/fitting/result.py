@@ -125,7 +125,7 @@ class FitResult(eqx.Module):
     def errors(self) -> State | None:
         """The standard error of each parameter, in the structure of the State.
 
-        Roots of the diagonal of the covariance; None for what is fixed, NaN at a bound
+        Roots of the diagonal of the covariance; None if fixed, NaN at a bound
         (see `bound_errors`) and everywhere if there is no minimum. None altogether
         where there is no covariance. Use `everwillow.uncertainties` for an exception
         instead of NaN, or for another kind of information.

@@ -275,7 +275,7 @@ def resolve(
     """Complete the arguments of `fit` from a Model, and check the objective.
 
     Args:
-        nll_fn: As in `fit`; likewise all others.
+        nll_fn: As in `fit`, like all other arguments.
         params: Start values.
         observation: Data.
         fixed: Parameters that are not fitted.
@@ -334,7 +334,7 @@ def prepare_task(
     """Check the arguments, and separate the structure of a fit from its numbers.
 
     Args:
-        arguments: From `resolve`.
+        arguments: The result of `resolve`.
         solver: As in `fit`.
         max_steps: As in `fit`.
     """

@@ -111,7 +111,7 @@ class GaussianTerm(AbstractBinTerm):
     """Independent bins with known variances.
 
     Attributes:
-        variance: Of the data.
+        variance: Variances of the data.
     """
 
     variance: Float[Array | np.ndarray, " bins"]
@@ -147,7 +147,7 @@ class CovarianceTerm(AbstractDataTerm):
     """Bins with a known covariance.
 
     Attributes:
-        covariance: Of the data.
+        covariance: Covariance of the data.
     """
 
     covariance: Float[Array | np.ndarray, "bins bins"]

@@ -100,8 +100,8 @@ class Layout:
     first, so that the fitted bins are the first ones.
 
     Attributes:
-        channels: In the order of the bins.
-        processes: In their order.
+        channels: The channels, in the order of the bins.
+        processes: The names of the processes, in order.
     """
 
     channels: tuple[Channel, ...]

@@ -222,7 +222,7 @@ class AbstractModel(eqx.Module):
         Raises:
             ArgumentTypeError: If it is no mapping of ``"main"`` and ``"aux"``.
             ArgumentValueError: If auxiliary observations are missing.
-            UnknownKeyError: If one belongs to no constraint.
+            UnknownKeyError: If one has the name of no constraint.
         """
         self._parts(observation)
 

@@ -22,7 +22,7 @@ class BoundTable(AbstractTable[Interval]):
     Attributes:
         layout: The elements of each parameter, in the order of the State.
         lower: Lower ends of all elements, ``-inf`` where there is none.
-        upper: Upper ends, likewise.
+        upper: Upper ends, ``inf`` where there is none.
 
     Example:
         >>> table = BoundTable.of({"b": Interval(0.0, 1.0)}, {"a": (), "b": (2,)})

@@ -50,7 +50,7 @@ def steihaug(
     """Minimise ``g·s + ½ s·H·s`` over a ball, with products ``H·v`` only.
 
     Follows the path of conjugate gradients from zero until it leaves the ball or meets
-    negative curvature, and stops there on the sphere. Where it merely leaves the ball,
+    negative curvature, and stops there on the sphere. Where it leaves the ball only,
     the iteration goes on outside to estimate the Newton step.
 
     Args:

@@ -41,7 +41,7 @@ class NewtonState(AbstractSearchState):
 
     @property
     def lanes(self) -> bool:
-        """Whether this is one of many fits in step, which share what they compute."""
+        """Whether this is one fit of a batch, which all evaluate at once."""
         return self.previous.evaluation is None
 
     @classmethod

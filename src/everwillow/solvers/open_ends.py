@@ -68,7 +68,7 @@ class OpenEnds(eqx.Module):
         leaps: Number of leaps from moved ends so far.
         moved: Whether any end was moved.
         lower: Smallest allowed values now, shape ``(n,)``; None if there are no ends.
-        upper: Largest allowed values now, likewise.
+        upper: Largest allowed values now, shape ``(n,)``; None if there are no ends.
     """
 
     margin: Float[Array, " n"]

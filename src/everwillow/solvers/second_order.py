@@ -22,7 +22,7 @@ class AbstractSearchState(eqx.Module):
         x: The best point, flat.
         scale: Inverse unit length of each parameter.
         radius: Radius of the trust region, in scaled coordinates.
-        approach: How the minimum was approached.
+        approach: The convergence so far.
         newton: The Newton step from `x`.
         active: Which parameters are held at a bound.
         definite: Whether the curvature at `x` is positive definite, as far as known.

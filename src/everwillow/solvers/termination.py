@@ -68,7 +68,7 @@ class StopCode(enum.IntEnum):
 
 
 class Tolerances(eqx.Module):
-    """The goals of a fit, widened to what the floating-point type can reach."""
+    """The goals of a fit, not below the precision of the floating-point type."""
 
     edm: float
     step: float
@@ -80,7 +80,7 @@ def tolerances(dtype, edm_goal: float, *, unseen: bool = False) -> Tolerances:
     """Return the goals for a floating-point type.
 
     Args:
-        dtype: Of the parameters.
+        dtype: Dtype of the parameters.
         edm_goal: Largest EDM of a success, in units of -ln L.
         unseen: Whether the last step may be taken as soon as the EDM has collapsed.
     """

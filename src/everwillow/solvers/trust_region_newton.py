@@ -162,7 +162,7 @@ class TrustRegionNewton(AbstractSecondOrderMinimiser):
         """Judge the best point, and choose the step to try from it.
 
         Args:
-            state: Where the solver stands.
+            state: The state of the solver.
             is_new: Whether the best point was found by the last evaluation.
             options: Those of the solver, with the ends of the box where they are now.
         """

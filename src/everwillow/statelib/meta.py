@@ -47,7 +47,7 @@ class Meta:
     """The immutable metadata of a State, shared by all States of one structure.
 
     Attributes:
-        pieces: The pytrees the State stands for.
+        pieces: The pytrees of the State.
         merged: Whether the State came from `merge`, so that `to_pytree` is a tuple.
         keys: The distinct current keys, in the order of their first appearance.
         index: Position of each key in `keys`.

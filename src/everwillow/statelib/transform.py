@@ -1,7 +1,7 @@
 """Functions that make States out of States: rename, merge, split, partition, update.
 
 None of them changes its arguments, and all remember the original names, so that
-`State.to_pytree` always gives what the user's likelihood expects.
+`State.to_pytree` always returns the pytree that the user's likelihood takes.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -71,13 +71,13 @@ class Packed(eqx.Module):
 
     Attributes:
         places: The static part.
-        bin_place: Where in the flattened tiles each bin is, ``(B,)``.
+        bin_place: The place of each bin in the flattened tiles, ``(B,)``.
         nominal: Nominal yields, ``(R, b)``.
         row_tile: The tile of each row, ascending.
         row_block: The block of each row.
         tile_rows: The rows of each tile, padded with R, ``(T, samples)``.
         tail_slot: The tail parameter of each bin, t where there is none, ``(T, b)``.
-        tail_place: Where in the flattened tiles each tail parameter acts, ``(t,)``.
+        tail_place: The place of the bin of each tail parameter there, ``(t,)``.
         carries: Which rows follow the tail parameter, ``(R, b)``.
         scale_place: Parameters that scale each block, padded with that of the constant
             1, ``(K, m)``.

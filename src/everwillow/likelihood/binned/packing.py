@@ -35,7 +35,7 @@ def pack(spec: BinnedSpec, table: PlaceTable) -> tuple[Packed, np.ndarray]:
     """Pack a likelihood into arrays.
 
     A channel whose bins need factors of their own, besides one tail parameter each, is
-    packed as channels of one bin: what acts on a single bin then acts on a block.
+    packed as channels of one bin: effects on a single bin then act on a block.
 
     Args:
         spec: The likelihood.

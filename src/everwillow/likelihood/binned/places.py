@@ -56,7 +56,7 @@ class PlaceTable:
     def scalar(self, name: str) -> int:
         """Return the place of a scalar, a derived number or an element ``"name[3]"``.
 
-        An array of one element stands for its element.
+        The name of an array of one element refers to that element.
         """
         for table in (self._scalars, self._labels):
             if name in table:

@@ -78,7 +78,7 @@ def derivatives(
         arrays: The templates.
         statistics: Variances of the samples behind them.
         profile: The likelihood at these yields.
-        yields: Of every slot.
+        yields: Yields of every slot.
         rates: The derivatives of what multiplies each slot, by its parameters.
         theta: The systematics.
     """

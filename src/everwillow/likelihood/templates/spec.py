@@ -146,7 +146,7 @@ class TemplateSpec:
         observed_covariance: The covariance of all fitted bins, if given.
         pseudodata: Other data by name.
         external: External likelihoods.
-        beta_variations: Of masked bins, if any.
+        beta_variations: Variations of masked bins by β, if any.
         auxiliary: Arrays for models of the parameters of interest, by name and key.
         sparse: Whether to store the responses as a list.
         report: Remarks on assumptions and on unusual inputs, a sentence each.
