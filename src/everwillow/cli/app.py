@@ -76,8 +76,8 @@ TemplateFile: TypeAlias = Annotated[
 ]
 
 
-def _out(help: str) -> Any:
-    return option(None, help, "--out", "-o", metavar="FILE")
+def _out(help: str, default: Any = None, metavar: str = "FILE") -> Any:
+    return option(default, help, "--out", "-o", metavar=metavar)
 
 
 # Options of single commands, and those that several share.
@@ -162,6 +162,11 @@ class _Convert:
 
 
 @dataclass(frozen=True)
+class _Build:
+    out: str = _out("File for the template fit (HDF5).", ...)
+
+
+@dataclass(frozen=True)
 class _TemplateFit:
     out: str | None = _out("File for the results (HDF5).")
     cache: bool = option(True, "Keep compiled programs for the next run.")
@@ -169,6 +174,7 @@ class _TemplateFit:
 
 @dataclass(frozen=True)
 class _Plot:
+    out: str = _out("Folder for the plots.", ..., "FOLDER")
     ending: str = option(
         "pdf", "Format of the plots.", "--format", kind=Literal["pdf", "png", "svg"]
     )
@@ -249,7 +255,7 @@ def convert(workspace: Workspace, **options: Any) -> None:
 
 
 @template.command(cls=Command)
-@with_options(_Traceback)
+@with_options(_Build, _Traceback)
 def build(
     script: Annotated[
         str,
@@ -258,17 +264,10 @@ def build(
             "TemplateBuilder, or a TemplateBuilder with the name `builder`."
         ),
     ],
-    *,
-    out: Annotated[
-        str,
-        typer.Option(
-            "--out", "-o", help="File for the template fit (HDF5).", metavar="FILE"
-        ),
-    ],
     **options: Any,
 ) -> None:
     """Run a script that books histograms, write them, and report possible mistakes."""
-    _run_template("build", script, {"script": script, "out": out, **options})
+    _run_template("build", script, {"script": script, **options})
 
 
 @template.command("fit", cls=Command)
@@ -294,17 +293,9 @@ def template_print(file: TemplateFile, **options: Any) -> None:
 
 @template.command("plot", cls=Command)
 @with_options(_Plot, _Only, _Traceback)
-def template_plot(
-    file: TemplateFile,
-    *,
-    out: Annotated[
-        str,
-        typer.Option("--out", "-o", help="Folder for the plots.", metavar="FOLDER"),
-    ],
-    **options: Any,
-) -> None:
+def template_plot(file: TemplateFile, **options: Any) -> None:
     """Draw all plots of results; for a file of `template build` its templates."""
-    _run_template("plot", file, {"file": file, "out": out, **options})
+    _run_template("plot", file, {"file": file, **options})
 
 
 app.add_typer(template)

@@ -23,7 +23,7 @@ def with_options(
 ) -> Callable[[F], F]:
     """Give a command the options of dataclasses, which it takes as ``**options``.
 
-    They follow the parameters of the command.
+    They follow the argument of the command.
 
     Args:
         *classes: The dataclasses.
@@ -32,14 +32,14 @@ def with_options(
     """
 
     def decorate(command: F) -> F:
-        *own, _ = inspect.signature(command).parameters.values()
+        argument, _ = inspect.signature(command).parameters.values()
         more = [
             _parameter(option, without_default)
             for cls in classes
             for option in command_options(cls)
             if not only or cls is not classes[0] or option.field in only
         ]
-        signature = inspect.Signature([*own, *more])
+        signature = inspect.Signature([argument, *more])
         command.__signature__ = signature  # pyright: ignore[reportFunctionMemberAccess]
         return command
 
@@ -47,7 +47,7 @@ def with_options(
 
 
 def _parameter(option: Option, without_default: Collection[str]) -> inspect.Parameter:
-    """Return a parameter as typer reads it."""
+    """Return a parameter for typer, which is required if its default is ``...``."""
     command = option.command
     default = None if option.field in without_default else option.default
     kind = list[command.kind] if command.repeated else command.kind
@@ -62,7 +62,7 @@ def _parameter(option: Option, without_default: Collection[str]) -> inspect.Para
     return inspect.Parameter(
         option.field,
         inspect.Parameter.KEYWORD_ONLY,
-        default=default,
+        default=inspect.Parameter.empty if default is ... else default,
         annotation=Annotated[kind | None if default is None else kind, spelled],
     )
 

@@ -81,7 +81,8 @@ def option(
     """Return a field of a dataclass of options, for Python and the command line.
 
     Args:
-        default: The value if the option is not given.
+        default: The value if the option is not given; ``...`` for required options of
+            commands.
         help: As in `CommandOption`, like the arguments below.
         *flags: By default the name of the field, ``--name``; for a field that is True
             by default ``--name/--no-name``.
