@@ -15,7 +15,7 @@ from everwillow.cli.report.template_results import propagated, toy_table
 from everwillow.models.templates import reading
 from everwillow.workflows import templates
 from everwillow.workflows.command_options import command_options
-from everwillow.workflows.templates.options import (
+from everwillow.workflows.templates.fit_options import (
     MinimisationOptions,
     ModelOptions,
     ResultOptions,

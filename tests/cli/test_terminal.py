@@ -14,7 +14,7 @@ from everwillow.cli.report.terminal import table
 from everwillow.cli.report.wording import in_options
 from everwillow.cli.request import Request
 from everwillow.mappings.tokens import Token
-from everwillow.workflows.templates.options import (
+from everwillow.workflows.templates.fit_options import (
     MinimisationOptions,
     ModelOptions,
     ResultOptions,

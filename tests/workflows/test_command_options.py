@@ -14,7 +14,7 @@ from everwillow.workflows.command_options import (
     options_of,
     takes_options,
 )
-from everwillow.workflows.templates import options, run
+from everwillow.workflows.templates import run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +50,9 @@ def test_a_command_has_the_fields_made_by_option():
 
 def test_every_option_of_template_fits_has_a_flag_of_its_own():
     classes = (
-        options.ModelOptions,
-        options.MinimisationOptions,
-        options.ResultOptions,
+        fit_options.ModelOptions,
+        fit_options.MinimisationOptions,
+        fit_options.ResultOptions,
     )
     found = [one for cls in classes for one in command_options(cls)]
     flags = [flag for one in found for flag in one.command.flags]
@@ -67,12 +67,12 @@ def test_every_option_of_template_fits_has_a_flag_of_its_own():
 )
 def test_numbers_are_checked_where_they_are_given(name, value):
     with pytest.raises(ArgumentValueError, match=name):
-        options.ResultOptions(**{name: value})
+        fit_options.ResultOptions(**{name: value})
 
 
 def test_options_are_read_without_importing_jax():
     code = (
-        "import sys, everwillow.workflows.templates.options;"
+        "import sys, everwillow.workflows.templates.fit_options;"
         "sys.exit('jax' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -26,7 +26,7 @@ except ImportError as error:
 
 from everwillow.cli.request import Request
 from everwillow.workflows.command_options import CommandOption, option
-from everwillow.workflows.templates.options import (
+from everwillow.workflows.templates.fit_options import (
     MinimisationOptions,
     ModelOptions,
     ResultOptions,

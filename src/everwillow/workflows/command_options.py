@@ -5,7 +5,7 @@ describes them, and the metadata of each field has the flags, help and type of t
 command line. A command derives its options by `command_options` (the text "May be
 repeated." is added to the help of repeated options):
 
->>> from everwillow.workflows.templates.options import MinimisationOptions
+>>> from everwillow.workflows.templates.fit_options import MinimisationOptions
 >>> for option in command_options(MinimisationOptions):
 ...     print(option.field, option.command.flags, option.default)
 from_result ('--from-result',) None

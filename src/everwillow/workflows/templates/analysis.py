@@ -21,6 +21,11 @@ from everwillow.workflows.templates.external import (
     outcome_of_other_fit,
     with_start_values_of,
 )
+from everwillow.workflows.templates.fit_options import (
+    MinimisationOptions,
+    ModelOptions,
+    ResultOptions,
+)
 from everwillow.workflows.templates.fit_records import (
     degeneracy_remarks,
     free_projections,
@@ -36,11 +41,6 @@ from everwillow.workflows.templates.inference import (
     nonprofiled_of,
 )
 from everwillow.workflows.templates.model import TOYS, model_of
-from everwillow.workflows.templates.options import (
-    MinimisationOptions,
-    ModelOptions,
-    ResultOptions,
-)
 from everwillow.workflows.templates.regularisation import smoothed
 from everwillow.workflows.templates.requested import RequestedResults, requested_results
 from everwillow.workflows.templates.results import TemplateResults
@@ -62,7 +62,7 @@ def run(
         spec: The specification of a `TemplateBuilder`, or the file that it wrote.
         minimise: A function in place of `everwillow.fit`, with the same arguments.
         **options: The fields of `ModelOptions`, `MinimisationOptions` and
-            `ResultOptions` (`everwillow.workflows.templates.options`):
+            `ResultOptions` (`everwillow.workflows.templates.fit_options`):
             ``data="asimov"``, ``mappings=["Project ch0 x"]``, ...
 
     Raises:

@@ -36,7 +36,7 @@ from everwillow.workflows.report import (
     limit_of,
     scan_range,
 )
-from everwillow.workflows.templates.options import Pair
+from everwillow.workflows.templates.fit_options import Pair
 from everwillow.workflows.templates.requested import RequestedResults
 
 

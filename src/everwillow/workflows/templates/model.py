@@ -15,7 +15,7 @@ from everwillow.models.templates.rates import nominal_yields, rate_model_of
 from everwillow.statelib.transform import update
 from everwillow.toys import asimov_data
 from everwillow.workflows.fixed import fixed_parameters
-from everwillow.workflows.templates.options import ModelOptions
+from everwillow.workflows.templates.fit_options import ModelOptions
 from everwillow.workflows.templates.parameters import parse_parameters
 from everwillow.workflows.templates.regularisation import curvatures_of
 

@@ -20,9 +20,9 @@ from everwillow.models.templates.likelihood.packing import FREE
 from everwillow.models.templates.model import TemplateModel
 from everwillow.workflows.fixed import frozen_elements
 from everwillow.workflows.report import SIMULATION
+from everwillow.workflows.templates.fit_options import COMMA, Names, Pair, ResultOptions
 from everwillow.workflows.templates.fit_records import free_projections
 from everwillow.workflows.templates.model import prefit_errors
-from everwillow.workflows.templates.options import COMMA, Names, Pair, ResultOptions
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from everwillow.cli.session.programs import KeptPrograms, fit
 from everwillow.fitting import FitResult
 from everwillow.workflows import templates
 from everwillow.workflows.documents import load_document
-from everwillow.workflows.templates.options import COMMA
+from everwillow.workflows.templates.fit_options import COMMA
 from everwillow.workflows.templates.regularisation import NoCornerError
 
 
