@@ -54,13 +54,13 @@ class NewtonCGState(AbstractSearchState):
     Attributes:
         nll: The objective at the best point.
         gradient: Its gradient there.
-        is_new: Whether the best point was found by the last step.
+        fresh: Whether the best point was found by the last step.
         products: Number of Hessian-vector products so far.
     """
 
     nll: Float[Array, ""]
     gradient: Float[Array, " n"]
-    is_new: Bool[Array, ""]
+    fresh: Bool[Array, ""]
     products: Int[Array, ""]
 
     @classmethod
@@ -74,7 +74,7 @@ class NewtonCGState(AbstractSearchState):
             **common,
             nll=jnp.full_like(x, jnp.inf, shape=()),
             gradient=jnp.zeros_like(x),
-            is_new=jnp.asarray(True),
+            fresh=jnp.asarray(True),
             products=jnp.asarray(0),
         )
 
@@ -168,7 +168,7 @@ class NewtonCG(AbstractSecondOrderMinimiser):
         verdict, approach = judge(
             x=state.x,
             value=evaluation.value,
-            is_new=state.is_new,
+            is_new=state.fresh,
             newton=state.newton,
             sigma=1 / state.scale,
             free=free,
@@ -300,7 +300,7 @@ def _try(
         nll=jnp.where(accept | closed, value, state.nll),
         radius=jnp.where(moved | special, state.radius, outcome.radius),
         newton=jnp.where(kinked, across, state.newton),
-        is_new=accept,
+        fresh=accept,
         code=code,
         evaluations=state.evaluations + 1,
         products=state.products + 1,
