@@ -23,7 +23,7 @@ DATA = np.array([1.0, 2.0])
 def nothing_said(monkeypatch):
     """Begin with nothing said, and leave no timer behind."""
     monkeypatch.setattr(_compile_notice, "PATIENCE", NEVER)
-    monkeypatch.setattr(_compile_notice, "_said", [])
+    monkeypatch.setattr(_compile_notice, "_logged", [])
     yield
     assert _compile_notice.waiting() is None
     assert not timers()
@@ -89,8 +89,8 @@ def test_without_a_logger_it_is_on_stderr(monkeypatch, capsys):
     """So it is in a script or a notebook that has set up no logging."""
     logger = logging.getLogger("everwillow")
     monkeypatch.setattr(logger, "propagate", False)
-    _compile_notice._say()
-    _compile_notice._say()
+    _compile_notice._log_notice()
+    _compile_notice._log_notice()
     assert capsys.readouterr().err.count("has been compiling") == 1
 
 

@@ -61,8 +61,9 @@ def test_what_is_asked_of_a_result():
 def test_other_fixed_values():
     counter = TraceCounter(gaussian)
     ew.fit(counter, GAUSSIAN_START, SAMPLE, fixed={"sigma": 2.0})
+    values = (3.0, 4, np.float64(5.0), jnp.asarray(6.0), ...)
     with assert_no_retrace(counter), count_jax_work() as work:
-        for fixed in (3.0, 4, np.float64(5.0), jnp.asarray(6.0), ...):
+        for fixed in values:
             result = ew.fit(counter, GAUSSIAN_START, SAMPLE, fixed={"sigma": fixed})
             expected = 1.0 if fixed is ... else float(fixed)
             assert result.params["sigma"] == expected
