@@ -80,7 +80,7 @@ def simplified_workspace(
 
     All are linear in the nuisance parameters, with standard normal constraints. For
     yields and a covariance from a fit see
-    `everwillow.workflows.simplify.simplify_workspace`.
+    `everwillow.workflows.histfactory.simplify.simplify_workspace`.
 
     Args:
         workspace: The full workspace: a file, JSON text or a dict.
