@@ -14,7 +14,7 @@ from everwillow.workflows.command_options import (
     options_of,
     takes_options,
 )
-from everwillow.workflows.templates import run
+from everwillow.workflows.templates import fit_options, run
 
 
 @dataclass(frozen=True, kw_only=True)
