@@ -166,7 +166,7 @@ def limits(
         16.732 15.168
     """
     physical = _checked(level, nuisances, test_statistic)
-    given = params if isinstance(params, FitResult) else None
+    free_fit = params if isinstance(params, FitResult) else None
     poi = own_poi(nll_fn, poi, where="limits")
     problem = pose(
         nll_fn, start_state(nll_fn, params, nuisances), observation, **options
@@ -176,7 +176,7 @@ def limits(
     problem = widened(problem, place)
     predict_fn = opened(predict_fn)
     eager = not is_traced(problem.task, problem.numbers, level)
-    minimum = _free_fit(problem, place, given, physical=physical, eager=eager)
+    minimum = _free_fit(problem, place, free_fit, physical=physical, eager=eager)
     kind = LimitKind(predict_fn, np.asarray(check_nuisances(nuisances)), physical)
     if not is_traced(level):
         level = np.asarray(level, float_dtype())
@@ -191,20 +191,20 @@ def limits(
 def _free_fit(
     problem: Problem,
     place: int,
-    given: FitResult | None,
+    known: FitResult | None,
     *,
     physical: bool,
     eager: bool,
 ) -> FitResult:
     """Return the free fit of the data, as in `best_fit`."""
     if not eager:
-        return problem.fit(throw=False) if given is None else given
-    if given is not None:
-        labels = tuple(given.labels[i] for i in np.nonzero(given.at_bound)[0])
+        return problem.fit(throw=False) if known is None else known
+    if known is not None:
+        labels = tuple(known.labels[i] for i in np.nonzero(known.at_bound)[0])
         # If a range of fits has stopped the POI, the minimum is beyond its end.
         inside = problem.ranges is None or problem.labels[place] not in labels
-        if bool(given.success) and inside:
-            return given
+        if bool(known.success) and inside:
+            return known
     return best_fit(problem, place, physical=physical)
 
 

@@ -223,8 +223,8 @@ def described(value: Any) -> str:
     if isinstance(value, int | float | np.integer | np.floating):
         # Python refuses to write integers of thousands of digits.
         huge = isinstance(value, int) and value.bit_length() > 1024
-        found = "a very large integer of hundreds of digits"
-        return found if huge else f"the number {value}"
+        text = "a very large integer of hundreds of digits"
+        return text if huge else f"the number {value}"
     if isinstance(value, dict):
         keys = ", ".join(shortened(key) for key in list(value)[:6])
         more = ", ..." if len(value) > 6 else ""

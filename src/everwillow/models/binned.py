@@ -79,12 +79,12 @@ class FlatBinned(eqx.Module):
 
     def _counts(self, main: Any) -> Array:
         expected = self.packed.bin_place.shape
-        given = leaf_shape(main)
-        if given != expected:
-            what = type(main).__name__ if given is None else f"shape {given}"
+        actual = leaf_shape(main)
+        if actual != expected:
+            got = type(main).__name__ if actual is None else f"shape {actual}"
             raise ShapeMismatchError(
                 'observation["main"]: expected the counts of all bins in one vector of '
-                f"shape {expected}, got {what}. model.channels tells their order."
+                f"shape {expected}, got {got}. model.channels tells their order."
             )
         return jnp.asarray(main, jnp.result_type(float))
 
@@ -319,20 +319,20 @@ class BinnedModel(AbstractModel):
 def _constraints(
     known: Mapping[str, ParameterSpec], shapes: Mapping[str, tuple[int, ...]]
 ) -> tuple[ConstraintTable, AuxTable]:
-    found = {
+    specs = {
         name: entry.constraint
         for name, entry in sorted(known.items())
         if entry.constraint is not None
     }
     layout = TableLayout(
-        [(name, _KINDS.index(one.kind), shapes[name]) for name, one in found.items()]
+        [(name, _KINDS.index(spec.kind), shapes[name]) for name, spec in specs.items()]
     )
     # Packed into a table, as there may be thousands of constraints.
     aux, width = (
         layout.gathered(
             {
-                name: np.asarray(getattr(one, field), float)
-                for name, one in found.items()
+                name: np.asarray(getattr(spec, field), float)
+                for name, spec in specs.items()
             }
         )
         for field in ("aux", "width")

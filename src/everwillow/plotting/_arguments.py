@@ -61,31 +61,31 @@ def texts(value: Any, name: str) -> tuple[str, ...]:
 
 
 def check_source(
-    what: str, record: Any, optional: Collection[str] = (), **arrays: Any
+    plot: str, record: Any, optional: Collection[str] = (), **arrays: Any
 ) -> None:
     """Check that there is either a record, or the arrays in place of it.
 
     Args:
-        what: The name of the plot in error messages.
+        plot: The name of the plot, for error messages.
         record: The record, or None.
         optional: Names of optional arrays.
         **arrays: The arrays by name, or None.
     """
-    given = [name for name, value in arrays.items() if value is not None]
-    if record is not None and given:
+    passed = [name for name, value in arrays.items() if value is not None]
+    if record is not None and passed:
         raise ArgumentValueError(
-            f"{what}: give a record or arrays, not both ({', '.join(given)})."
+            f"{plot}: give a record or arrays, not both ({', '.join(passed)})."
         )
-    missing = [name for name in arrays if name not in {*given, *optional}]
+    missing = [name for name in arrays if name not in {*passed, *optional}]
     if record is None and missing:
         raise ArgumentValueError(
-            f"{what}: give a record, or the arrays {', '.join(missing)}."
+            f"{plot}: give a record, or the arrays {', '.join(missing)}."
         )
 
 
-def unknown_record(record: Any, what: str, known: str) -> ArgumentTypeError:
+def unknown_record(record: Any, plot: str, known: str) -> ArgumentTypeError:
     """Return the error for a record of a wrong type."""
     return ArgumentTypeError(
-        f"{what}: cannot draw a {type(record).__name__}; expected {known}, or arrays "
+        f"{plot}: cannot draw a {type(record).__name__}; expected {known}, or arrays "
         "by keyword."
     )

@@ -170,10 +170,10 @@ def _written(arrays: Mapping[str, Any], number: int) -> list[str]:
     if arrays["values"] is None:
         return [""] * number
     values = vector(arrays["values"], "values", number)
-    given = arrays["value_errors"]
+    value_errors = arrays["value_errors"]
     errors = np.full(number, np.nan)
-    if given is not None:
-        errors = vector(given, "value_errors", number)
+    if value_errors is not None:
+        errors = vector(value_errors, "value_errors", number)
     return [
         with_errors(float(value), float(error), float(error), ("", ""))
         if np.isfinite(value)

@@ -257,7 +257,7 @@ def _line(axes: Axes, curve: Curve, *, zorder: float = 3, **options: Any) -> Non
 
 
 def _result_text(
-    what: str,
+    symbol: str,
     full: Curve,
     stat: Curve | None,
     interval: tuple[float | str, float | str] | None,
@@ -274,7 +274,7 @@ def _result_text(
     down, up = full.best - low, high - full.best
     if not np.isfinite([down, up]).any():
         return None
-    text = f"{what} = {with_errors(full.best, down, up, (below, above))}"
+    text = f"{symbol} = {with_errors(full.best, down, up, (below, above))}"
     if stat is None:
         return text
     left, right = stat.crossings(1.0)

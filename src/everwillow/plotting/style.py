@@ -257,10 +257,10 @@ def _mplhep(name: str) -> dict[str, Any]:
 _OF_EXPERIMENTS = ("axes.prop_cycle", "font.family", "font.sans-serif", "font.serif")
 
 
-def _installed(wanted: Iterable[str] = ()) -> list[str]:
+def _installed(preferred: Iterable[str] = ()) -> list[str]:
     # Matplotlib warns about every family that is not installed.
     known = {font.name for font in font_manager.fontManager.ttflist}
-    return [name for name in (*wanted, *_SANS) if name in known]
+    return [name for name in (*preferred, *_SANS) if name in known]
 
 
 def log_ticks(axis: Any) -> None:

@@ -72,12 +72,12 @@ class ProfileProblem(NamedTuple):
 
     Attributes:
         problem: The fit, before parameters are held.
-        given: Its result, if the user has given it.
+        free_fit: Its result, if the user has passed it.
         held: Parameters to hold at the minimum, shape ``(n,)``.
     """
 
     problem: Problem
-    given: FitResult | None
+    free_fit: FitResult | None
     held: np.ndarray
 
     def position(self, name: Key, *, where: str = "name") -> int:
@@ -103,12 +103,12 @@ class ProfileProblem(NamedTuple):
         self.problem.check_inside(name, values, np.array([place]), where=where)
 
     def best_fit(self) -> BestFit:
-        """Find the minimum, unless the user has given it."""
-        problem, given = self.problem, self.given
-        # A traced fit may depend on numbers that the given result does not have.
+        """Find the minimum, unless the user has passed it."""
+        problem, free_fit = self.problem, self.free_fit
+        # A traced fit may depend on numbers that the passed result does not have.
         traced = is_traced(problem.task, problem.numbers)
-        if given is not None and not traced and _ends_at(problem, given):
-            minimum = given.check()
+        if free_fit is not None and not traced and _ends_at(problem, free_fit):
+            minimum = free_fit.check()
         else:
             minimum = problem.fit(throw=not traced)
         if minimum.derivatives == NONE:
@@ -140,31 +140,31 @@ def pose_profile(
     """Pose a fit.
 
     Args:
-        nll_fn: As in `fit`; likewise what is not listed here.
+        nll_fn: As in `fit`.
         params: Start values, or the result of the free fit, which is then not
             repeated.
         observation: Data.
         held: Names or patterns (``"alpha*"``) of parameters held at the best fit.
         **options: As in `fit`.
     """
-    given = params if isinstance(params, FitResult) else None
-    if given is not None and np.ndim(given.nll):
+    free_fit = params if isinstance(params, FitResult) else None
+    if free_fit is not None and np.ndim(free_fit.nll):
         raise ArgumentValueError(
             "params: a batch of fits has no one minimum. Map over it with jax.vmap."
         )
-    state: Any = given.params if given is not None else params
+    state: Any = free_fit.params if free_fit is not None else params
     problem = pose(nll_fn, state, observation, **options)
-    return ProfileProblem(problem, given, _held(problem, held))
+    return ProfileProblem(problem, free_fit, _held(problem, held))
 
 
-def _ends_at(problem: Problem, given: FitResult) -> bool:
+def _ends_at(problem: Problem, fit: FitResult) -> bool:
     """Return whether a fit had the free parameters and fixed values of a problem."""
     index = np.asarray(problem.numbers.index)
-    _, vector, _ = ravel_state(given.params)
+    _, vector, _ = ravel_state(fit.params)
     is_fixed = np.ones(vector.size, bool)
-    is_fixed[list(given.free)] = False
+    is_fixed[list(fit.free)] = False
     same = np.array_equal(vector[is_fixed], problem.numbers.vector[is_fixed])
-    return same and given.free == tuple(index[problem.free].tolist())
+    return same and fit.free == tuple(index[problem.free].tolist())
 
 
 def confidence(cl: Any) -> float:
@@ -187,9 +187,9 @@ def _held(problem: Problem, names: Iterable[str]) -> np.ndarray:
             f"held: expected a list of names, got the string {names!r}: [{names!r}]."
         )
     layout = problem.task.layout
-    meant = np.zeros(layout.size, bool)
+    marked = np.zeros(layout.size, bool)
     for name in names:
-        meant |= meant_elements(name, layout, where="held").marks
+        marked |= meant_elements(name, layout, where="held").marks
     held = np.zeros(len(problem.labels), bool)
-    held[problem.free] = meant[np.asarray(problem.numbers.index)[problem.free]]
+    held[problem.free] = marked[np.asarray(problem.numbers.index)[problem.free]]
     return held

@@ -59,7 +59,7 @@ def _quoted(keys: Iterable[str]) -> str:
     return ", ".join(map(repr, keys))
 
 
-def entries(node: Node, what: str) -> list[Node]:
+def entries(node: Node, kind: str) -> list[Node]:
     """Return the entries of a list that must not be empty.
 
     Raises:
@@ -67,7 +67,7 @@ def entries(node: Node, what: str) -> list[Node]:
     """
     is_list = isinstance(node.value, list | tuple) or getattr(node.value, "ndim", 0)
     if not is_list or not len(node.value):
-        raise node.fault(f"a list of at least one {what}")
+        raise node.fault(f"a list of at least one {kind}")
     return [Node(part, node, index) for index, part in enumerate(node.value)]
 
 
@@ -83,7 +83,7 @@ def name_of(node: Node) -> str:
     return name
 
 
-def check_unique(parts: Iterable[Any], nodes: Iterable[Node], what: str) -> None:
+def check_unique(parts: Iterable[Any], nodes: Iterable[Node], kind: str) -> None:
     """Check that all entries have different names.
 
     Raises:
@@ -94,7 +94,7 @@ def check_unique(parts: Iterable[Any], nodes: Iterable[Node], what: str) -> None
         if part.name in seen:
             raise node.at("name").fault(
                 "names that differ",
-                f"a second {what} {shortened(part.name)}",
+                f"a second {kind} {shortened(part.name)}",
                 f"The first is entry {seen[part.name]}; rename or remove one.",
             )
         seen[part.name] = index

@@ -39,21 +39,21 @@ def _names(parts: Sequence[Any]) -> list[str]:
     return [part.name for part in parts]
 
 
-def _compared(what: str, one: Any, other: Any) -> str:
-    if one == other:
+def _compared(label: str, first: Any, second: Any) -> str:
+    if first == second:
         return ""
-    if isinstance(one, list) and isinstance(other, list):
-        only = [shortened(name) for name in one if name not in other]
-        more = [shortened(name) for name in other if name not in one]
+    if isinstance(first, list) and isinstance(second, list):
+        only = [shortened(name) for name in first if name not in second]
+        more = [shortened(name) for name in second if name not in first]
         if only or more:
             parts = []
             if only:
                 parts.append(f"only the first has {', '.join(only[:5])}")
             if more:
                 parts.append(f"only the second has {', '.join(more[:5])}")
-            return f"of the {what}, {' and '.join(parts)}"
-        return f"the {what} are in another order"
-    return f"{what}: {one} and {other}"
+            return f"of the {label}, {' and '.join(parts)}"
+        return f"the {label} are in another order"
+    return f"{label}: {first} and {second}"
 
 
 def _compared_parameters(

@@ -64,9 +64,9 @@ def patched(document: Any, operations: Sequence[Operation], *, name: str) -> Any
         try:
             _apply(tree, operation)
         except SpecificationError as error:
-            what = f"{operation['op']} {shortened(operation['path'])}"
+            action = f"{operation['op']} {shortened(operation['path'])}"
             raise SpecificationError(
-                f"{name}: operation {index} ({what}): {error}", error.pointer
+                f"{name}: operation {index} ({action}): {error}", error.pointer
             ) from None
     return tree.root
 
@@ -75,9 +75,9 @@ def _apply(tree: "_Tree", operation: Operation) -> None:
     kind = operation["op"]
     path = _tokens(Node(operation["path"]))
     if kind == "test":
-        found = tree.find(path)
-        if not _equal(found.value, operation["value"]):
-            raise found.fault(
+        target = tree.find(path)
+        if not _equal(target.value, operation["value"]):
+            raise target.fault(
                 f"{described(operation['value'])}, which the patch tests for",
                 mend="The patch is made for other contents.",
             )

@@ -258,8 +258,8 @@ def _complete_lumi(
     measurements: Node,
     notes: list[str],
 ) -> None:
-    said = {} if config is None else config.values
-    missing = [key for key in ("auxdata", "sigmas") if key not in said]
+    settings = {} if config is None else config.values
+    missing = [key for key in ("auxdata", "sigmas") if key not in settings]
     if missing:
         raise (measurements if config is None else config.node).fault(
             f"{' and '.join(missing)} of the luminosity",

@@ -163,5 +163,5 @@ def _parameter(name: str, inventory: Inventory) -> ParameterSummary:
     return ParameterSummary(name, size, _CONSTRAINTS[types[0]], types)
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' if number != 1 else ''}"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"

@@ -213,14 +213,14 @@ def combine(
     if join == "right outer":
         first, second = second, first
     joined = {
-        f"{what}s": _joined(
+        f"{kind}s": _joined(
             join,
-            first[f"{what}s"],
-            second[f"{what}s"],
-            what,
-            merge=merge_channels and what == "channel",
+            first[f"{kind}s"],
+            second[f"{kind}s"],
+            kind,
+            merge=merge_channels and kind == "channel",
         )
-        for what in ("channel", "measurement", "observation")
+        for kind in ("channel", "measurement", "observation")
     }
     return _result({**joined, "version": first["version"]})
 
@@ -334,11 +334,11 @@ def check_known(
         "modifier type": [modifier["type"] for modifier in modifiers],
         "measurement": [m["name"] for m in workspace["measurements"]],
     }
-    for what, given in names.items():
-        there = dict.fromkeys(known[what])
-        for name in given:
-            if name not in there:
-                raise unknown_key(name, there, where=where, what=what)
+    for kind, requested in names.items():
+        present = dict.fromkeys(known[kind])
+        for name in requested:
+            if name not in present:
+                raise unknown_key(name, present, where=where, what=kind)
 
 
 def _rebuilt(
@@ -349,11 +349,11 @@ def _rebuilt(
 ) -> Workspace:
     """Return a workspace of the entries to keep, with their new names."""
 
-    def entry(what: str, part: Any, **changed: Any) -> Any:
-        return {**part, "name": name(what, part["name"]), **changed}
+    def entry(kind: str, part: Any, **changed: Any) -> Any:
+        return {**part, "name": name(kind, part["name"]), **changed}
 
-    def entries(what: str, parts: Any, change: Callable[[Any], Any]) -> list[Any]:
-        return [entry(what, part, **change(part)) for part in parts if keep(what, part)]
+    def entries(kind: str, parts: Any, change: Callable[[Any], Any]) -> list[Any]:
+        return [entry(kind, part, **change(part)) for part in parts if keep(kind, part)]
 
     def nothing(_: Any) -> Any:
         return {}
@@ -384,7 +384,7 @@ def _rebuilt(
 
 
 def _joined(
-    join: str, first: list[_Entry], second: list[_Entry], what: str, *, merge: bool
+    join: str, first: list[_Entry], second: list[_Entry], kind: str, *, merge: bool
 ) -> list[_Entry]:
     """Join two lists of entries; those of `first` come first and take precedence."""
     made = {entry["name"]: entry for entry in first}
@@ -398,7 +398,7 @@ def _joined(
             made[name] = {**old, "samples": _merged(old["samples"], entry["samples"])}
         elif join == "none":
             conflicts.append(name)
-        elif join == "outer" and what == "measurement":
+        elif join == "outer" and kind == "measurement":
             made[name] = _merged_measurement(old, entry)
         elif join == "outer" and old != entry:
             conflicts.append(name)
@@ -407,7 +407,7 @@ def _joined(
         shown += ", ..." if len(conflicts) > 5 else ""
         differ = "" if join == "none" else " that differ"
         raise ConflictError(
-            f"join={join!r}: both workspaces have {what}s{differ} of the names "
+            f"join={join!r}: both workspaces have {kind}s{differ} of the names "
             f"{shown}. Rename those of one workspace, or use another join."
         )
     return list(made.values())

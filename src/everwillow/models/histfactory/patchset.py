@@ -128,16 +128,16 @@ class PatchSet:
         Raises:
             UnknownKeyError: If there is none.
         """
-        wanted: Any = tuple(key) if isinstance(key, list) else key
+        lookup: Any = tuple(key) if isinstance(key, list) else key
         try:
-            entry = self._by_key.get(wanted)
-            if entry is None and not isinstance(wanted, tuple):
-                entry = self._by_key.get((wanted,))
+            entry = self._by_key.get(lookup)
+            if entry is None and not isinstance(lookup, tuple):
+                entry = self._by_key.get((lookup,))
         except TypeError:
             entry = None
         if entry is None:
             names = [patch.name for patch in self.patches]
-            shown = wanted if isinstance(wanted, str) else str(wanted)
+            shown = lookup if isinstance(lookup, str) else str(lookup)
             raise unknown_key(shown, names, where="the patch set", what="patch")
         return entry
 
@@ -253,7 +253,7 @@ def _sequence(patches: Any) -> list[tuple[str, Sequence[dict[str, Any]]]]:
         )
     if patches and all(isinstance(part, dict) for part in patches):
         return [("the patch", check_operations(Node(patches)))]
-    return [found for patch in patches for found in _sequence(patch)]
+    return [each for patch in patches for each in _sequence(patch)]
 
 
 def _read(root: Node) -> tuple[dict[str, Any], tuple[Patch, ...]]:
@@ -275,9 +275,9 @@ def _read(root: Node) -> tuple[dict[str, Any], tuple[Patch, ...]]:
     seen: dict[Any, str] = {}
     for part, patch in zip(parts, patches, strict=True):
         if patch.values in seen:
-            found = f"{patch.values} of {shortened(seen[patch.values])} again"
+            repeated = f"{patch.values} of {shortened(seen[patch.values])} again"
             expected = "values that differ from patch to patch"
-            raise part.at("metadata", "values").fault(expected, found)
+            raise part.at("metadata", "values").fault(expected, repeated)
         seen[patch.values] = patch.name
     return metadata.value, patches
 

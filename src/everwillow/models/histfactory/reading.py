@@ -278,11 +278,11 @@ def _read_sample(node: Node, bins: int, channel: str, numbers: Numbers) -> Sampl
         if reader is None:
             mend = f"The types are {', '.join(_READERS)}.{nearest(kind, _READERS)}"
             raise listed.at(index, "type").fault("a type of modifier", mend=mend)
-        found = reader(modifier["data"], (listed, index, "data"), size, numbers)
+        content = reader(modifier["data"], (listed, index, "data"), size, numbers)
         named = modifier["name"]
         if type(named) is not str or not named:
             named = name_of(listed.at(index))
-        read.append(Modifier(named, kind, found, (listed, index)))
+        read.append(Modifier(named, kind, content, (listed, index)))
     if len({modifier[:2] for modifier in read}) < len(read):
         raise _repeated(read)
     return Sample(name, nominal, read, node)
@@ -421,8 +421,8 @@ def read_parameter(node: Node) -> ParameterConfig:
 def _read_bounds(node: Node) -> tuple[float, float]:
     ends = entries(node, "number")
     if len(ends) != 2:
-        found = f"{len(ends)} number{'s' * (len(ends) > 1)}"
-        raise node.fault("a lower and an upper bound", found)
+        got = f"{len(ends)} number{'s' * (len(ends) > 1)}"
+        raise node.fault("a lower and an upper bound", got)
     lower, upper = map(_read_bound, ends)
     if not lower <= upper or lower == np.inf or upper == -np.inf:
         raise node.fault("a lower bound below the upper bound", f"{lower} and {upper}")

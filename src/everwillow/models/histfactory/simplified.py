@@ -354,13 +354,13 @@ def _modifiers(
 def _check_names(parts: _Parts, new: Mapping[str, Any], background: str) -> None:
     added = {entry["name"] for sample in new.values() for entry in sample["modifiers"]}
     clash: Iterable[str] = sorted(added & parts.kept.keys())
-    what, mend = "modifiers", "Rename them first, with everwillow's `rename`."
+    kind, mend = "modifiers", "Rename them first, with everwillow's `rename`."
     if any(s["name"] == background for group in parts.signals.values() for s in group):
-        clash, what, mend = [background], "samples", "Give another `background`."
+        clash, kind, mend = [background], "samples", "Give another `background`."
     if clash:
         shown = ", ".join(map(shortened, clash))
         raise KeyCollisionError(
-            f"the signals already have {what} of the name {shown}. {mend}"
+            f"the signals already have {kind} of the name {shown}. {mend}"
         )
 
 

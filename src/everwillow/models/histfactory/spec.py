@@ -199,13 +199,13 @@ def validate(
     notes += systematics_without_effect(document)
     derived = _expressions(None, inventory)
     for measurement in document.measurements:
-        said: list[str] = []
+        remarks: list[str] = []
         config = measurement.parameters
-        made = _parameters(document, inventory, config, derived, said)
-        said += check_yields(document, inventory, _scalar_starts(made))
+        made = _parameters(document, inventory, config, derived, remarks)
+        remarks += check_yields(document, inventory, _scalar_starts(made))
         _poi(measurement, None, {p.name: p for p in made}, derived)
         shown = shortened(measurement.name)
-        notes += [f"In measurement {shown}: {note}" for note in said]
+        notes += [f"In measurement {shown}: {note}" for note in remarks]
     return tuple(notes)
 
 
@@ -310,7 +310,7 @@ def _expressions(expressions: Any, inventory: Inventory) -> Expressions:
         ArgumentValueError: If one depends on itself or on an array.
         UnknownKeyError: If the replaced name is not a normfactor.
     """
-    given: Mapping[str, Derived] = expressions or {}
+    derived: Mapping[str, Derived] = expressions or {}
     normfactors = inventory.uses["normfactor"]
     arrays = inventory.elements
     others = inventory.order()
@@ -323,7 +323,7 @@ def _expressions(expressions: Any, inventory: Inventory) -> Expressions:
             raise ArgumentValueError(
                 f"expressions: {circle} is a circle; one of them has to be free."
             )
-        if name not in given:
+        if name not in derived:
             if name in arrays:
                 raise ArgumentValueError(
                     f"expressions[{path[-1]!r}]: its input {name!r} is an array with "
@@ -331,31 +331,33 @@ def _expressions(expressions: Any, inventory: Inventory) -> Expressions:
                 )
             return () if name in others else (name,)
         if name not in functions:
-            found = [visit(need, (*path, name)) for need in given[name].inputs]
-            inputs[name] = tuple(dict.fromkeys(sum(found, ())))
-            functions[name] = given[name]
+            free = [visit(need, (*path, name)) for need in derived[name].inputs]
+            inputs[name] = tuple(dict.fromkeys(sum(free, ())))
+            functions[name] = derived[name]
         return inputs[name]
 
-    for name, one in given.items():
-        if not isinstance(one, Derived):
+    for name, expression in derived.items():
+        if not isinstance(expression, Derived):
             raise ArgumentTypeError(
                 f"expressions[{name!r}]: expected a Derived(inputs, function), got "
-                f"{type(one).__name__}."
+                f"{type(expression).__name__}."
             )
-        if name not in normfactors and not _is_input(name, given):
+        if name not in normfactors and not _is_input(name, derived):
             raise unknown_key(name, normfactors, where="expressions", what="normfactor")
         if name in others and name not in normfactors:
             raise ArgumentValueError(
                 f"expressions: {shortened(name)} is a {others[name]}, and only "
                 "normfactors can be replaced."
             )
-    for name in given:
+    for name in derived:
         visit(name, ())
     return Expressions(functions, inputs)
 
 
-def _is_input(name: str, given: Mapping[str, Derived]) -> bool:
-    return any(name in getattr(one, "inputs", ()) for one in given.values())
+def _is_input(name: str, derived: Mapping[str, Derived]) -> bool:
+    return any(
+        name in getattr(expression, "inputs", ()) for expression in derived.values()
+    )
 
 
 def _parameters(
@@ -404,12 +406,12 @@ def _poi(
     if parameter is None:
         mend = "Name another one with `poi`, or an empty string for none."
         if poi in derived.functions:
-            found = f"{shortened(poi)}, which an expression replaces"
-            raise node.fault("a parameter of interest that is fitted", found, mend)
+            clash = f"{shortened(poi)}, which an expression replaces"
+            raise node.fault("a parameter of interest that is fitted", clash, mend)
         hint = str(unknown_key(poi, named, where="")).partition(".")[2]
         raise node.fault("the name of a modifier", mend=f"{mend}{hint}")
     size = int(np.size(parameter.start))
     if size > 1:
-        found = f"{shortened(poi)}, an array of {size}"
-        raise node.fault("a parameter of interest that is one number", found)
+        clash = f"{shortened(poi)}, an array of {size}"
+        raise node.fault("a parameter of interest that is one number", clash)
     return poi

@@ -79,18 +79,18 @@ def to_pyhf(
         >>> to_pyhf(spec)["channels"][0]["samples"][0]["modifiers"]
         [{'name': 'mu', 'type': 'normfactor', 'data': None}]
     """
-    given = model if isinstance(model, BinnedSpec) else getattr(model, "spec", None)
-    if not isinstance(given, BinnedSpec):
+    original = model if isinstance(model, BinnedSpec) else getattr(model, "spec", None)
+    if not isinstance(original, BinnedSpec):
         raise ArgumentTypeError(
             "model: expected a BinnedSpec or a model made of one, got "
             f"{type(model).__name__}."
         )
-    if given.derived:
+    if original.derived:
         raise ArgumentValueError(
-            f"The parameter {shortened(next(iter(given.derived)))} is computed from "
+            f"The parameter {shortened(next(iter(original.derived)))} is computed from "
             "others, which pyhf cannot say."
         )
-    spec = _with_arrays(given)
+    spec = _with_arrays(original)
     made = _workspace(spec, interpolation_codes(interpolation))
     try:
         document = read_document(made)
@@ -107,9 +107,9 @@ def to_pyhf(
                 f"Parameter {shortened(parameter.name)} acts on nothing; remove it."
             )
         default = draft(parameter.name, order[parameter.name], inventory, document)
-        said = _said(parameter, default)
-        if said:
-            config.append({"name": parameter.name, **said})
+        settings = _changed_settings(parameter, default)
+        if settings:
+            config.append({"name": parameter.name, **settings})
     _check_read_back(spec, made, interpolation)
     return made
 
@@ -262,7 +262,7 @@ def _bin_scale(parameter: ParameterSpec, sample: SampleSpec) -> tuple[str, Any]:
     return "shapesys", error.tolist()
 
 
-def _said(parameter: ParameterSpec, default: Draft) -> dict[str, Any]:
+def _changed_settings(parameter: ParameterSpec, default: Draft) -> dict[str, Any]:
     """Return the settings of a parameter in the measurement."""
     shown = f"parameter {shortened(parameter.name)}"
     constraint = parameter.constraint
@@ -278,16 +278,16 @@ def _said(parameter: ParameterSpec, default: Draft) -> dict[str, Any]:
         [np.broadcast_to(end, size) for end in (parameter.lower, parameter.upper)], 1
     )
     inits = np.broadcast_to(parameter.start, size)
-    said: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     if default.inits is None or not _close(inits, default.inits):
-        said["inits"] = inits.astype(float).tolist()
+        settings["inits"] = inits.astype(float).tolist()
     if default.bounds is None or not _close(bounds, default.bounds):
-        said["bounds"] = bounds.astype(float).tolist()
+        settings["bounds"] = bounds.astype(float).tolist()
     if constraint is not None:
         aux = np.broadcast_to(constraint.aux, size)
         width = np.broadcast_to(constraint.width, size)
         if default.auxdata is None or not _close(aux, default.auxdata):
-            said["auxdata"] = aux.astype(float).tolist()
+            settings["auxdata"] = aux.astype(float).tolist()
         if default.width is None or not _close(width, default.width):
             key = "factors" if kind == "poisson" else "sigmas"
             if key not in default.attributes():
@@ -295,14 +295,14 @@ def _said(parameter: ParameterSpec, default: Draft) -> dict[str, Any]:
                     f"{shown} has a constraint of width {width[0]:g}, and pyhf has "
                     f"{default.kind} with width 1 only."
                 )
-            said[key] = width.astype(float).tolist()
+            settings[key] = width.astype(float).tolist()
     if (flags != default.fixed).any():
         if flags.any() and not flags.all():
             raise ArgumentValueError(
                 f"{shown}: pyhf can fix all of its elements or none."
             )
-        said["fixed"] = bool(flags[0])
-    return said
+        settings["fixed"] = bool(flags[0])
+    return settings
 
 
 def _close(values: np.ndarray, others: np.ndarray) -> bool:

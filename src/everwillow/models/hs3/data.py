@@ -73,8 +73,8 @@ def read_axis(node: Node, *, index: int = 0, report: Report) -> Axis:
         if values.size < 2 or not (np.diff(values) > 0).all():
             edges.refuse("the edges of bins must rise, and there must be two or more.")
         for key, edge in (("min", values[0]), ("max", values[-1])):
-            given = node.get(key)
-            if given is not None and given.number(infinite=True) != edge:
+            end = node.get(key)
+            if end is not None and end.number(infinite=True) != edge:
                 report.collect(
                     "The edges of the axes {names} do not end at their 'min' and "
                     "'max'; the edges are used.",
@@ -112,8 +112,8 @@ def categorical_axes(specs: Iterable[Mapping[str, Any]]) -> set[str]:
 def _range(node: Node) -> tuple[float, float]:
     values = []
     for key, default in (("min", -np.inf), ("max", np.inf)):
-        given = node.get(key)
-        values.append(default if given is None else given.number(infinite=True))
+        end = node.get(key)
+        values.append(default if end is None else end.number(infinite=True))
     lower, upper = values
     if not lower < upper:
         node.refuse(f"'min' must be below 'max', but they are {lower} and {upper}.")
@@ -125,13 +125,13 @@ def read_axes(node: Node, *, report: Report) -> tuple[Axis, ...]:
     axes = node.get("axes")
     if axes is None:
         return ()
-    found = [
+    result = [
         read_axis(axis, index=index, report=report)
         for index, axis in enumerate(axes.items())
     ]
-    if len({axis.name for axis in found}) != len(found):
+    if len({axis.name for axis in result}) != len(result):
         axes.refuse("two axes have one name.")
-    return tuple(found)
+    return tuple(result)
 
 
 def bin_count(axes: Sequence[Axis]) -> int | None:

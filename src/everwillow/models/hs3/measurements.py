@@ -93,9 +93,9 @@ class Names:
 
     def value(self, name: str) -> float | None:
         """Return the value of a name in the document."""
-        given = self.selection.aux_data.values
-        if name in given:
-            return given[name]
+        observed = self.selection.aux_data.values
+        if name in observed:
+            return observed[name]
         point = self.selection.points.get(name)
         return None if point is None else point.value
 
@@ -106,10 +106,10 @@ class Names:
 
     def rank(self, name: str) -> _Rank | None:
         """Return the certainty that a name was observed."""
-        given, point = self.selection.aux_data, self.selection.points.get(name)
-        if point is None and name not in given.values:
+        aux, point = self.selection.aux_data, self.selection.points.get(name)
+        if point is None and name not in aux.values:
             return None
-        declared = name in given.values or name in given.names
+        declared = name in aux.values or name in aux.names
         constant = point is not None and point.const
         if name in self.used:
             return _Rank.SHARED if declared or constant else None

@@ -150,10 +150,10 @@ def _pois(node: Node) -> tuple[str, ...]:
 
 def _domain_names(node: Node) -> list[Node]:
     for key in ("domains", "domain"):
-        given = node.get(key)
-        if given is not None:
-            listed = isinstance(given.value, list)
-            nodes = list(given.items()) if listed else [given]
+        entry = node.get(key)
+        if entry is not None:
+            listed = isinstance(entry.value, list)
+            nodes = list(entry.items()) if listed else [entry]
             for node in nodes:
                 node.text()
             return nodes
@@ -168,10 +168,10 @@ def _main(document: Document, likelihood: Node) -> tuple[tuple[Node, Node], ...]
             f"{len(names)} distributions, but {len(sets)} data: each needs one."
         )
     pairs = []
-    for name, one in zip(names, sets, strict=True):
-        pairs.append((_distribution(document, name), one))
-        if isinstance(one.reference(), str) and one.value not in document.data:
-            one.unknown(one.value, document.data, "data set")
+    for name, dataset in zip(names, sets, strict=True):
+        pairs.append((_distribution(document, name), dataset))
+        if isinstance(dataset.reference(), str) and dataset.value not in document.data:
+            dataset.unknown(dataset.value, document.data, "data set")
     if not pairs:
         distributions.refuse("the likelihood has no distributions.")
     return tuple(pairs)
@@ -185,9 +185,9 @@ def _distribution(document: Document, name: Node) -> Node:
 
 
 def _auxiliary(document: Document, likelihood: Node) -> dict[str, Node]:
-    given = likelihood.get("aux_distributions")
+    listed = likelihood.get("aux_distributions")
     aux: dict[str, Node] = {}
-    for name in [] if given is None else given.items():
+    for name in [] if listed is None else listed.items():
         if name.text() in aux:
             document.report.collect(
                 "The auxiliary distributions {names} are listed twice; each is "
@@ -206,8 +206,8 @@ def _aux_data(
     Some exports name a data set that they do not contain; the parameter points have
     the values then.
     """
-    given = likelihood.get("aux_data")
-    items = [] if given is None else list(given.items())
+    listed = likelihood.get("aux_data")
+    items = [] if listed is None else list(listed.items())
     by_distribution: dict[str, Node] = {}
     values: dict[str, float] = {}
     names = _marked_global(document, domains)
@@ -224,15 +224,15 @@ def _aux_data(
                     reference,
                 )
             continue
-        found = None
+        dataset = None
         if isinstance(reference, str):
             data = document.data[reference]
-            found = read_data(data, report=document.report)
-        if isinstance(found, UnbinnedData) and len(found.entries) == 1:
-            axes = (axis.name for axis in found.axes)
-            values |= zip(axes, found.entries[0].tolist(), strict=True)
-        elif isinstance(found, PointData) and len(found.axes) == 1:
-            values[found.axes[0].name] = found.value
+            dataset = read_data(data, report=document.report)
+        if isinstance(dataset, UnbinnedData) and len(dataset.entries) == 1:
+            axes = (axis.name for axis in dataset.axes)
+            values |= zip(axes, dataset.entries[0].tolist(), strict=True)
+        elif isinstance(dataset, PointData) and len(dataset.axes) == 1:
+            values[dataset.axes[0].name] = dataset.value
         elif len(items) == len(aux):
             by_distribution[aux[index]] = item
         else:
@@ -301,18 +301,18 @@ def _point(node: Node) -> dict[str, Point]:
         const = entry.get("const")
         if const is not None and not isinstance(const.value, bool):
             const.fail("true or false")
-        found = Point(value, const is not None and const.value, _ends(entry))
-        if point.setdefault(name, found) != found:
+        this = Point(value, const is not None and const.value, _ends(entry))
+        if point.setdefault(name, this) != this:
             entry.refuse(f"the parameter {name!r} has two different entries here.")
     return point
 
 
 def _bounds(
-    document: Document, wanted: Iterable[Node]
+    document: Document, domain_nodes: Iterable[Node]
 ) -> dict[str, tuple[float, float]]:
     bounds: dict[str, tuple[float, float]] = {}
     names = []
-    for node in wanted:
+    for node in domain_nodes:
         if node.text() not in document.domains:
             node.unknown(node.value, document.domains, "domain")
         names.append(node.value)

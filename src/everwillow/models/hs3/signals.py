@@ -31,10 +31,10 @@ class Signal:
 
     def check(self, bins: int) -> None:
         """Check the number of bins."""
-        for what, values in (("yields", self.contents), ("errors", self.errors)):
+        for quantity, values in (("yields", self.contents), ("errors", self.errors)):
             if len(values) != bins:
                 raise ShapeMismatchError(
-                    f"inject_signal: {len(values)} {what}, but the distribution "
+                    f"inject_signal: {len(values)} {quantity}, but the distribution "
                     f"{self.distribution!r} has {bins} bins."
                 )
 
@@ -67,22 +67,22 @@ def read_signal(
     )
 
 
-def _vector(values: Any, what: str, distribution: str) -> np.ndarray:
+def _vector(values: Any, quantity: str, distribution: str) -> np.ndarray:
     try:
         vector = np.atleast_1d(np.asarray(values, np.float64))
     except (TypeError, ValueError, OverflowError) as error:
         raise ArgumentTypeError(
-            f"inject_signal: the {what} for {distribution!r} must be numbers, got "
+            f"inject_signal: the {quantity} for {distribution!r} must be numbers, got "
             f"{type(values).__name__}."
         ) from error
     if vector.ndim != 1:
         raise ShapeMismatchError(
-            f"inject_signal: the {what} for {distribution!r} have shape "
+            f"inject_signal: the {quantity} for {distribution!r} have shape "
             f"{vector.shape}; a list of numbers is needed."
         )
     if not np.isfinite(vector).all():
         raise NonFiniteError(
-            f"inject_signal: the {what} for {distribution!r} are not all finite."
+            f"inject_signal: the {quantity} for {distribution!r} are not all finite."
         )
     return vector
 

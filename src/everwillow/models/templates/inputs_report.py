@@ -313,8 +313,8 @@ def _indices(
 ) -> tuple[tuple[int, ...], ...]:
     if not channel.axes:
         return ((),) * len(bins)
-    found = np.stack(np.unravel_index(bins, channel.shape), 1)
-    return tuple(tuple(map(int, index)) for index in found)
+    indices = np.stack(np.unravel_index(bins, channel.shape), 1)
+    return tuple(tuple(map(int, index)) for index in indices)
 
 
 def _spell(bins: Sequence[tuple[int, ...]], count: int | None = None) -> str:

@@ -203,11 +203,11 @@ class TemplateModel(AbstractModel):
         members = {s.name: s.groups for s in self.spec.systematics}
         rates = self.terms.rate_model.parameters()
         members |= {name: entry.groups for name, entry in rates.items()}
-        found: dict[str, tuple[str, ...]] = {}
+        grouped: dict[str, tuple[str, ...]] = {}
         for name, groups in members.items():
             for group in groups:
-                found[group] = (*found.get(group, ()), name)
-        return found
+                grouped[group] = (*grouped.get(group, ()), name)
+        return grouped
 
     @property
     def hidden(self) -> tuple[Key, ...]:
@@ -327,11 +327,11 @@ class TemplateModel(AbstractModel):
             if observation is None:
                 beta = beta + known.width * moves
             else:
-                there = vector
+                point = vector
                 if around is not None:
-                    there = terms.physical(ravel_pytree(around)[0])
-                found, profile = terms.at(there, observation["main"])
-                rows = found if around is None else None
+                    point = terms.physical(ravel_pytree(around)[0])
+                rows_at_point, profile = terms.at(point, observation["main"])
+                rows = rows_at_point if around is None else None
                 beta = profile.beta + fluctuation(profile, moves)
         more = None
         if self.masked is not None and known.kind is not None:

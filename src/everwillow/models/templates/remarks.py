@@ -29,10 +29,10 @@ def unused(spec: TemplateSpec, term: AbstractDataTerm) -> tuple[str, ...]:
     out = []
     needs = not isinstance(term, PoissonTerm)
     if needs and spec.observed_variance is None and not (joint and covariance):
-        wanted = "add_data_covariance, or " if joint else ""
+        needed = "add_data_covariance, or " if joint else ""
         out.append(
             "The data have no variances, so that the counts are taken for them. Give "
-            f"{wanted}add_data(..., variances=...)."
+            f"{needed}add_data(..., variances=...)."
         )
     if covariance and not joint:
         out.append(

@@ -85,9 +85,9 @@ class ToPyhf:
             kind = "normfactor" if constraint is None else "lumi"
             if constraint is not None and constraint.kind != "normal":
                 node.refuse(f"pyhf has no {constraint.kind} constraint of a factor.")
-            wanted = parameter if kind == "normfactor" else "lumi"
+            base = parameter if kind == "normfactor" else "lumi"
             role = "free" if kind == "normfactor" else "lumi"
-            name = self._name(wanted, role, (parameter,), modifier)
+            name = self._name(base, role, (parameter,), modifier)
             return {"name": name, "type": kind, "data": None}
         default = channel.node.get("default_interpolation")
         code = interpolation(modifier, report=Report(), default=default)
@@ -98,10 +98,10 @@ class ToPyhf:
             )
         if constraint is None or constraint.kind != "normal":
             node.refuse("a systematic of pyhf has a Gaussian constraint.")
-        wanted = modifier.name
-        if wanted == parameter:
-            wanted = parameter.removeprefix("alpha_") or parameter
-        name = self._name(wanted, "alpha", (parameter,), modifier)
+        base = modifier.name
+        if base == parameter:
+            base = parameter.removeprefix("alpha_") or parameter
+        name = self._name(base, "alpha", (parameter,), modifier)
         data = node.child("data")
         if modifier.kind == "normsys":
             made = {"hi": data.child("hi").value, "lo": data.child("lo").value}
@@ -173,7 +173,7 @@ class ToPyhf:
 
     def _name(
         self,
-        wanted: str,
+        base: str,
         kind: str,
         elements: tuple[str, ...],
         modifier: Modifier,
@@ -192,12 +192,12 @@ class ToPyhf:
                     "pyhf cannot share some of the parameters of two modifiers only."
                 )
             return self._part(elements, modifier)
-        name, number = wanted, 1
+        name, number = base, 1
         while name in self.parameters and not (
             kind == "staterror" and self.parameters[name].kind == kind
         ):
             number += 1
-            name = f"{wanted}_{number}"
+            name = f"{base}_{number}"
         self._owner[elements] = name
         written = self.parameters.setdefault(name, Written(kind, [], []))
         written.names += elements

@@ -79,16 +79,16 @@ class Settings:
         names: list[str] = []
         for name, parameter in self.parameters.items():
             kind = parameter.kind
-            given = {
+            settings = {
                 key: self._setting(name, key)
                 for key in ("auxdata", "sigmas", "factors")
             }
-            if kind == "lumi" and given["sigmas"] is None:
+            if kind == "lumi" and settings["sigmas"] is None:
                 self.node.refuse(
                     f"the parameter {name!r} of a lumi modifier needs 'sigmas' (and "
                     "'auxdata', 'inits', 'bounds') in this measurement."
                 )
-            if all(node is None for node in given.values()):
+            if all(node is None for node in settings.values()):
                 continue
             if kind not in ("lumi", "alpha", "staterror", "shapesys"):
                 self.configured[name].refuse(
@@ -124,10 +124,10 @@ class Settings:
         self, name: str, parameter: PyhfParameter, made: dict[str, dict[str, Any]]
     ) -> list[str]:
         nominal = self.shapesys[name]
-        given = [self._setting(name, key) for key in ("auxdata", "factors")]
+        settings = [self._setting(name, key) for key in ("auxdata", "factors")]
         counts, factors = (
             nominal if node is None else self._numbers(name, key, 1.0)
-            for node, key in zip(given, ("auxdata", "factors"), strict=True)
+            for node, key in zip(settings, ("auxdata", "factors"), strict=True)
         )
         names = []
         for one, count, factor in zip(parameter.names, counts, factors, strict=True):
@@ -164,11 +164,11 @@ class Settings:
         return flags * (count // len(flags))
 
 
-def _added(made: dict[str, dict[str, Any]], wanted: str, entry: dict[str, Any]) -> str:
+def _added(made: dict[str, dict[str, Any]], base: str, entry: dict[str, Any]) -> str:
     """Add a definition if there is no equal one; return its name."""
     number = 1
     while True:
-        name = wanted if number == 1 else f"{wanted}_{number}"
+        name = base if number == 1 else f"{base}_{number}"
         full = {"name": name} | entry
         if made.setdefault(name, full) == full:
             return name

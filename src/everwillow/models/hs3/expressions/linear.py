@@ -120,10 +120,10 @@ class LinearReader:
         values = {}
         for part, _ in tree.walk(node):
             if isinstance(part, tree.Symbol):
-                found = self.reference(part.name)
-                if found is None or found.slopes:
+                term = self.reference(part.name)
+                if term is None or term.slopes:
                     return None
-                values[part.name] = found.offset
+                values[part.name] = term.offset
         with jax.ensure_compile_time_eval():
             arrays = {name: jnp.asarray(value) for name, value in values.items()}
             return Linear(float(number(node, arrays)), {})

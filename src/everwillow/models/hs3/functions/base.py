@@ -57,9 +57,9 @@ class Binning:
             value, ends = jnp.asarray(values[name], float), jnp.asarray(edges, float)
             # A search is a loop; a few edges are compared at once.
             method = "compare_all" if len(edges) <= _FEW else "scan"
-            found = jnp.searchsorted(ends, value, side="right", method=method)
-            found = found.astype(jnp.int32) - 1
-            index = index * size + jnp.clip(found, 0, size - 1)
+            bin_index = jnp.searchsorted(ends, value, side="right", method=method)
+            bin_index = bin_index.astype(jnp.int32) - 1
+            index = index * size + jnp.clip(bin_index, 0, size - 1)
             inside = inside & (value >= ends[0]) & (value <= ends[-1])
         return index, inside
 

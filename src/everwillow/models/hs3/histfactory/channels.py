@@ -98,10 +98,10 @@ def with_data(channel: Channel, data: Node, document: Document) -> Channel:
 def _sample(
     node: Node, index: int, channel: str, bins: int | None, document: Document
 ) -> Sample:
-    given = node.get("name")
-    name = f"sample_{index}" if given is None else given.text()
+    name_node = node.get("name")
+    name = f"sample_{index}" if name_node is None else name_node.text()
     report = document.report
-    if given is None:
+    if name_node is None:
         report.collect("Samples without a name are called {names}.", name)
     data = node.child("data")
     nominal = data.child("contents").numbers(size=bins, what=f"{channel!r}")
@@ -163,13 +163,13 @@ def _filled(
     """Fill events into the bins of a channel."""
     edges = [axis.edges for axis in channel.axes if axis.edges is not None]
     names = [axis.name for axis in data.axes]
-    wanted = [axis.name for axis in channel.axes]
-    if not edges or sorted(names) != sorted(wanted):
+    channel_axes = [axis.name for axis in channel.axes]
+    if not edges or sorted(names) != sorted(channel_axes):
         node.refuse(
             f"these are events in {names}, and the distribution {channel.name!r} has "
-            f"bins in {wanted}."
+            f"bins in {channel_axes}."
         )
-    columns = data.entries[:, [names.index(name) for name in wanted]]
+    columns = data.entries[:, [names.index(name) for name in channel_axes]]
     counts, _ = np.histogramdd(columns, bins=edges, weights=data.weights)
     report.collect(
         "The events of {names} are filled into the bins of their distribution.",

@@ -191,10 +191,10 @@ def _fits_domain(entry: ShapeSys, errors: np.ndarray, selection: Selection) -> b
     if isinstance(entry.names, str):
         return False
     ends = np.array([selection.bounds.get(n, (0.0, np.inf))[1] for n in entry.names])
-    given = np.isfinite(ends) & (errors > 0.0)
+    limited = np.isfinite(ends) & (errors > 0.0)
     expected = 1.0 + _DOMAIN_WIDTH * errors
-    return bool(given.any()) and bool(
-        np.allclose(ends[given], expected[given], rtol=_AGREE, atol=0.0)
+    return bool(limited.any()) and bool(
+        np.allclose(ends[limited], expected[limited], rtol=_AGREE, atol=0.0)
     )
 
 

@@ -157,14 +157,14 @@ def _constraints(
     """Return names or types of constraints from their entries; names outrank types."""
     constraints: list[tuple[str | None, ...]] = []
     for key in CONSTRAINT_KEYS:
-        given = node.get(key)
-        if given is None:
+        entry = node.get(key)
+        if entry is None:
             continue
         # The name of a distribution that is not there stands beside its type.
         spare = key.startswith("constraint_name") and any(
             f"constraint_type{end}" in node for end in ("", "s")
         )
-        kinds = _constraint_kinds(given, count, distributions, spare=spare)
+        kinds = _constraint_kinds(entry, count, distributions, spare=spare)
         if any(kinds):
             constraints.append(kinds)
     if not constraints:
@@ -180,25 +180,25 @@ def _constraints(
 
 
 def _constraint_kinds(
-    given: Node, count: int, distributions: Iterable[str], *, spare: bool
+    entry: Node, count: int, distributions: Iterable[str], *, spare: bool
 ) -> tuple[str | None, ...]:
-    if not isinstance(given.value, list):
-        return (_constraint(given, distributions, spare=spare),)
+    if not isinstance(entry.value, list):
+        return (_constraint(entry, distributions, spare=spare),)
     kinds = tuple(
         None if item.value is None else _constraint(item, distributions, spare=spare)
-        for item in given.items()
+        for item in entry.items()
     )
     if len(kinds) != count and len(kinds) != 1:
-        given.refuse(f"{len(kinds)} constraints for {count} parameters.")
+        entry.refuse(f"{len(kinds)} constraints for {count} parameters.")
     return kinds or (None,)
 
 
 def constraint_type(node: Node) -> str | None:
     """Return the type of constraint that an entry of settings gives, or None."""
     for key in ("constraint", "constraint_type"):
-        given = node.get(key)
-        if given is not None:
-            return _constraint(given, ())
+        entry = node.get(key)
+        if entry is not None:
+            return _constraint(entry, ())
     return None
 
 

@@ -281,10 +281,10 @@ class ChannelBuilder:
             sample, modifier = members[0]
             default, threshold = stat_settings(sample, channel)
             for index, (name, error) in enumerate(paired(names, errors)):
-                given = [kind for _, m in members if (kind := m.constraint(index))]
-                kind = given[0] if given else default
+                kinds = [kind for _, m in members if (kind := m.constraint(index))]
+                kind = kinds[0] if kinds else default
                 kind = kind or self._assumed("staterror", modifier)
-                if len(set(given)) > 1:
+                if len(set(kinds)) > 1:
                     self.document.report.collect(
                         "The samples give different constraints for {names}; that of "
                         "the first sample is used.",
@@ -334,10 +334,10 @@ class ChannelBuilder:
                 kind = kind or self._assumed("shapesys", entry.modifier)
                 self._constrain_bins(name, kind, entry.modifier, error)
 
-    def _assumed(self, what: str, modifier: Modifier) -> str:
+    def _assumed(self, kind: str, modifier: Modifier) -> str:
         """Return and report the assumed constraint of bins whose modifier has none."""
         self.document.report.collect(
-            f"No constraint is given for the {what} {{names}}: Poisson is assumed.",
+            f"No constraint is given for the {kind} {{names}}: Poisson is assumed.",
             modifier.name,
         )
         return "Poisson"

@@ -14,25 +14,25 @@ from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow.likelihood.histograms import Axis
 
 
-def axes_of(given: Any, *, where: str, flow: bool) -> tuple[Axis, ...]:
+def axes_of(form: Any, *, where: str, flow: bool) -> tuple[Axis, ...]:
     """Return the axes from the description of a user.
 
     Args:
-        given: Axes, or one: each an `Axis`, an axis of a UHI histogram, or a pair of a
+        form: Axes, or one: each an `Axis`, an axis of a UHI histogram, or a pair of a
             name with edges (numbers) or labels (strings).
         where: The described object, for errors.
         flow: Whether intervals get an underflow and an overflow bin; an axis of a
             histogram gets its own ones.
     """
-    if isinstance(given, Axis) or _is_foreign(given):
-        given = [given]
-    if not isinstance(given, Iterable) or isinstance(given, str):
+    if isinstance(form, Axis) or _is_foreign(form):
+        form = [form]
+    if not isinstance(form, Iterable) or isinstance(form, str):
         raise ArgumentTypeError(
-            f"{where}: axes must be a sequence of axes, got {type(given).__name__}."
+            f"{where}: axes must be a sequence of axes, got {type(form).__name__}."
         )
     axes = tuple(
         _axis(axis, position, where=where, flow=flow)
-        for position, axis in enumerate(given)
+        for position, axis in enumerate(form)
     )
     names = [axis.name for axis in axes]
     if len(set(names)) < len(names):
@@ -43,26 +43,24 @@ def axes_of(given: Any, *, where: str, flow: bool) -> tuple[Axis, ...]:
     return axes
 
 
-def _axis(given: Any, position: int, *, where: str, flow: bool) -> Axis:
-    if isinstance(given, Axis):
-        return _with_flow(given, below=True, above=True) if flow else given
-    if _is_foreign(given):
-        axis = from_uhi(given, position)
-        below, above = flow_of(given)
+def _axis(form: Any, position: int, *, where: str, flow: bool) -> Axis:
+    if isinstance(form, Axis):
+        return _with_flow(form, below=True, above=True) if flow else form
+    if _is_foreign(form):
+        axis = from_uhi(form, position)
+        below, above = flow_of(form)
         return _with_flow(axis, below=below, above=above) if flow else axis
-    if not (
-        isinstance(given, Sequence) and len(given) == 2 and isinstance(given[0], str)
-    ):
+    if not (isinstance(form, Sequence) and len(form) == 2 and isinstance(form[0], str)):
         raise ArgumentTypeError(
-            f"{where}: axis {position} is {given!r:.100}. Give an Axis, an axis of a "
+            f"{where}: axis {position} is {form!r:.100}. Give an Axis, an axis of a "
             "histogram, or a pair of a name with edges or labels."
         )
-    name, values = given
+    name, values = form
     values = np.asarray(values)
     if values.ndim != 1 or values.dtype.kind not in "biufU":
         raise ArgumentTypeError(
             f"{where}: axis {name!r} needs edges or labels in one dimension, got "
-            f"{given[1]!r:.100}."
+            f"{form[1]!r:.100}."
         )
     if values.dtype.kind == "U":
         return Axis(name, labels=tuple(map(str, values)))
@@ -138,12 +136,12 @@ def flow_wanted(target: Axis, got: Axis) -> tuple[bool, bool] | None:
     if len(inner) != len(got.edges):
         return None
     # Edges from another program may differ by rounding.
-    ours, theirs = np.array(inner), np.array(got.edges)
-    width = np.min(np.diff(ours[np.isfinite(ours)]), initial=np.inf)
-    finite = np.isfinite(ours)
-    if not np.array_equal(ours[~finite], theirs[~finite]):
+    own, other = np.array(inner), np.array(got.edges)
+    width = np.min(np.diff(own[np.isfinite(own)]), initial=np.inf)
+    finite = np.isfinite(own)
+    if not np.array_equal(own[~finite], other[~finite]):
         return None
-    close = np.abs(ours[finite] - theirs[finite]) <= 1e-6 * (
+    close = np.abs(own[finite] - other[finite]) <= 1e-6 * (
         width if np.isfinite(width) else 1.0
     )
     return (below, above) if close.all() else None

@@ -44,10 +44,10 @@ def beta_block(
 
 
 def _both(histogram: Any, source: Channel, target: Channel, where: str) -> np.ndarray:
-    theirs = [getattr(a, "name", None) for a in getattr(histogram, "axes", ())]
+    axis_names = [getattr(a, "name", None) for a in getattr(histogram, "axes", ())]
     forward = [axis.name for axis in (*source.axes, *target.axes)]
     backward = [axis.name for axis in (*target.axes, *source.axes)]
-    swapped = theirs == backward and forward != backward
+    swapped = axis_names == backward and forward != backward
     first, second = (target, source) if swapped else (source, target)
     # Both channels may have axes of the same name, but a single channel may not.
     joint = Channel(where, (*first.axes, *second.axes), masked=True)

@@ -187,8 +187,8 @@ class Book:
             joined = self.groups.setdefault(name, [])
             joined.extend(g for g in groups if g not in joined)
             if isinstance(booking.effect, Response):
-                mine = self.responses.setdefault(name, {})
-                mine[booking.process, booking.channel] = booking.effect
+                by_place = self.responses.setdefault(name, {})
+                by_place[booking.process, booking.channel] = booking.effect
             else:
                 sums = self.shifts.setdefault(name, {})
                 sums[booking.channel] = booking.effect + sums.get(booking.channel, 0.0)
@@ -197,15 +197,15 @@ class Book:
 
     def _check_kind(self, name: str, kind: Kind) -> None:
         before = self.kinds.get(name, kind)
-        for what, old, new in (
+        for option, old, new in (
             ("constrained", before.constrained, kind.constrained),
             ("noi", before.interest, kind.interest),
             ("add_to_data_covariance", before.covariance, kind.covariance),
         ):
             if old != new:
                 raise ConflictError(
-                    f"Systematic {name!r} was booked with {what}={old} before and is "
-                    f"now with {what}={new}. A name is one parameter: give the same "
+                    f"Systematic {name!r} was booked with {option}={old} before and is "
+                    f"now with {option}={new}. A name is one parameter: give the same "
                     "everywhere, or two names."
                 )
 
@@ -306,10 +306,10 @@ def check_symmetric(matrix: np.ndarray, where: str) -> None:
     matrix[...] = (matrix + matrix.T) / 2
 
 
-def check_name(name: Any, what: str) -> str:
+def check_name(name: Any, where: str) -> str:
     """Check that a name is a text and not empty."""
     if not isinstance(name, str) or not name:
         raise ArgumentTypeError(
-            f"{what}: the name must be a string that is not empty, got {name!r}."
+            f"{where}: the name must be a string that is not empty, got {name!r}."
         )
     return name

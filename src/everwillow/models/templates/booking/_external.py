@@ -43,17 +43,17 @@ def external_term(gradient: Any, hessian: Any, name: str) -> ExternalTerm:
     return ExternalTerm(name, tuple(names), vector, matrix)
 
 
-def _gradient(given: Any, where: str) -> dict[str, float]:
-    if isinstance(given, Mapping):
-        return {str(k): float(v) for k, v in given.items()}
-    (names,), values = _named(given, 1, f"{where}, gradient")
+def _gradient(gradient: Any, where: str) -> dict[str, float]:
+    if isinstance(gradient, Mapping):
+        return {str(k): float(v) for k, v in gradient.items()}
+    (names,), values = _named(gradient, 1, f"{where}, gradient")
     return dict(zip(names, map(float, values), strict=True))
 
 
-def _hessian(given: Any, where: str) -> dict[tuple[str, str], float]:
+def _hessian(hessian: Any, where: str) -> dict[tuple[str, str], float]:
     where = f"{where}, hessian"
-    if not isinstance(given, Mapping):
-        (rows, columns), values = _named(given, 2, where)
+    if not isinstance(hessian, Mapping):
+        (rows, columns), values = _named(hessian, 2, where)
         if set(rows) != set(columns):
             raise ArgumentValueError(
                 f"{where}: its two axes name different parameters."
@@ -64,7 +64,7 @@ def _hessian(given: Any, where: str) -> dict[tuple[str, str], float]:
             for j, b in enumerate(columns)
         }
     out: dict[tuple[str, str], float] = {}
-    for key, value in given.items():
+    for key, value in hessian.items():
         if isinstance(value, Mapping):
             out.update({(str(key), str(k)): float(v) for k, v in value.items()})
         elif isinstance(key, tuple) and len(key) == 2:
@@ -78,26 +78,26 @@ def _hessian(given: Any, where: str) -> dict[tuple[str, str], float]:
     return {**{(b, a): v for (a, b), v in out.items()}, **out}
 
 
-def _named(given: Any, ndim: int, where: str) -> tuple[list[list[str]], np.ndarray]:
+def _named(tensor: Any, ndim: int, where: str) -> tuple[list[list[str]], np.ndarray]:
     """Return the names along each axis, and the numbers."""
-    if hasattr(given, "axes") and callable(getattr(given, "values", None)):
-        axes = [from_uhi(axis, i) for i, axis in enumerate(given.axes)]
+    if hasattr(tensor, "axes") and callable(getattr(tensor, "values", None)):
+        axes = [from_uhi(axis, i) for i, axis in enumerate(tensor.axes)]
         if any(axis.labels is None for axis in axes):
             raise ArgumentTypeError(
                 f"{where}: the axes of the histogram must be categories, named as the "
                 "parameters."
             )
         names = [list(map(str, axis.labels or ())) for axis in axes]
-        values = numbers(given.values(), where=where)
-    elif isinstance(given, tuple) and len(given) == 2:
-        listed = [str(name) for name in given[0]]
-        values = given[1]
+        values = numbers(tensor.values(), where=where)
+    elif isinstance(tensor, tuple) and len(tensor) == 2:
+        listed = [str(name) for name in tensor[0]]
+        values = tensor[1]
         if callable(getattr(values, "toarray", None)):
             values = values.toarray()
         names, values = [listed] * ndim, numbers(values, where=where)
     else:
         raise ArgumentTypeError(
-            f"{where}: expected {_FORMS}, got {type(given).__name__}."
+            f"{where}: expected {_FORMS}, got {type(tensor).__name__}."
         )
     shape = tuple(map(len, names))
     if values.ndim != ndim or values.shape != shape:

@@ -160,19 +160,19 @@ def _read_uhi(
         raise ArgumentTypeError(
             f"{where}: the histogram holds means (a profile), not numbers of events."
         )
-    theirs = [from_uhi(axis, i) for i, axis in enumerate(histogram.axes)]
-    inner, outer = _split(theirs, channel, where, extra)
-    _check_names([theirs[i] for i in inner], channel, where)
-    cuts: list[slice] = [slice(None)] * len(theirs)
-    flows = [(False, False)] * len(theirs)
+    hist_axes = [from_uhi(axis, i) for i, axis in enumerate(histogram.axes)]
+    inner, outer = _split(hist_axes, channel, where, extra)
+    _check_names([hist_axes[i] for i in inner], channel, where)
+    cuts: list[slice] = [slice(None)] * len(hist_axes)
+    flows = [(False, False)] * len(hist_axes)
     for target, i in zip(channel.axes, inner, strict=True):
-        flows[i] = _flow(target, theirs[i], histogram.axes[i], channel, where)
+        flows[i] = _flow(target, hist_axes[i], histogram.axes[i], channel, where)
     if any(map(any, flows)):
         sizes = np.shape(histogram.values(flow=True))
         cuts = [
             _cut(axis, size, foreign, flow)
             for axis, size, foreign, flow in zip(
-                theirs, sizes, histogram.axes, flows, strict=True
+                hist_axes, sizes, histogram.axes, flows, strict=True
             )
         ]
 
@@ -192,7 +192,7 @@ def _read_uhi(
     return Content(
         flat(take(histogram.values)),
         None if variances is None else flat(variances),
-        labels=_labels([_bin_names(theirs[i]) for i in outer]),
+        labels=_labels([_bin_names(hist_axes[i]) for i in outer]),
     )
 
 
@@ -201,17 +201,17 @@ def _bin_names(axis: Axis) -> tuple[str, ...]:
 
 
 def _split(
-    theirs: list[Axis], channel: Channel, where: str, extra: Sequence[str] | None
+    hist_axes: list[Axis], channel: Channel, where: str, extra: Sequence[str] | None
 ) -> tuple[list[int], list[int]]:
     """Return the axes of the channel, and the further ones."""
-    names = [axis.name for axis in theirs]
+    names = [axis.name for axis in hist_axes]
     if extra is None:
         own = {axis.name for axis in channel.axes}
-        more = len(theirs) - len(channel.axes)
+        more = len(hist_axes) - len(channel.axes)
         outer = [i for i, n in enumerate(names) if n not in own] if more > 0 else []
         if more > 0 and len(outer) != more:
             # Default names: the axes of the channel are the first ones.
-            outer = list(range(len(channel.axes), len(theirs)))
+            outer = list(range(len(channel.axes), len(hist_axes)))
     else:
         missing = [name for name in extra if name not in names]
         if missing:
@@ -220,7 +220,7 @@ def _split(
                 f"{names}."
             )
         outer = [names.index(name) for name in extra]
-    inner = [i for i in range(len(theirs)) if i not in outer]
+    inner = [i for i in range(len(hist_axes)) if i not in outer]
     if len(inner) != len(channel.axes):
         raise ShapeMismatchError(
             f"{where}: the histogram has the axes {names}, and channel "
@@ -229,9 +229,9 @@ def _split(
     return inner, outer
 
 
-def _check_names(theirs: list[Axis], channel: Channel, where: str) -> None:
+def _check_names(hist_axes: list[Axis], channel: Channel, where: str) -> None:
     """Check that named axes have the names of those of the channel."""
-    for target, got in zip(channel.axes, theirs, strict=True):
+    for target, got in zip(channel.axes, hist_axes, strict=True):
         named = not any(_DEFAULT_NAME.fullmatch(axis.name) for axis in (target, got))
         if named and target.name != got.name:
             raise ShapeMismatchError(

@@ -114,9 +114,9 @@ def _of_variations(book: Book) -> list[str]:
     logarithms = book.kind == "log_normal"
     floor = "; the exponent of the response is ln(1e-3) there" if logarithms else ""
     for kind, text in _SENTENCES.items():
-        found = [finding for finding in book.findings if finding.kind == kind]
+        of_kind = [finding for finding in book.findings if finding.kind == kind]
         out += _shortened(
-            [_sentence(f, text, book.channels[f.channel], floor) for f in found]
+            [_sentence(f, text, book.channels[f.channel], floor) for f in of_kind]
         )
     return out
 

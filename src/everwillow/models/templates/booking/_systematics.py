@@ -58,17 +58,17 @@ def check_kind(
         )
 
 
-def names_of(given: Any, what: str) -> tuple[str, ...]:
+def names_of(name_or_names: Any, where: str) -> tuple[str, ...]:
     """Return one name, or several, as a tuple."""
-    names = (given,) if isinstance(given, str) else given
+    names = (name_or_names,) if isinstance(name_or_names, str) else name_or_names
     if not isinstance(names, Sequence):
         raise ArgumentTypeError(
-            f"{what}: expected a name or several, got {given!r:.80}."
+            f"{where}: expected a name or several, got {name_or_names!r:.80}."
         )
-    names = tuple(check_name(name, what) for name in names)
+    names = tuple(check_name(name, where) for name in names)
     if len(set(names)) < len(names) or not names:
         raise KeyCollisionError(
-            f"{what}: give every name once, and one at least; got {list(names)}."
+            f"{where}: give every name once, and one at least; got {list(names)}."
         )
     return names
 
@@ -106,26 +106,26 @@ def factors_of(factor: Any, processes: Sequence[str], name: str) -> list[Factors
     return [_factor(part, where) for part in factor]
 
 
-def _factor(given: Any, where: str) -> Factors:
-    parts = given if isinstance(given, list | tuple) else (given, None)
+def _factor(factor: Any, where: str) -> Factors:
+    parts = factor if isinstance(factor, list | tuple) else (factor, None)
     if len(parts) != 2:
         raise ShapeMismatchError(
-            f"{where}: expected a number or a pair (up, down), got {given!r:.80}."
+            f"{where}: expected a number or a pair (up, down), got {factor!r:.80}."
         )
     up = _number(parts[0], where)
-    if parts[1] is None and isinstance(given, list | tuple):
+    if parts[1] is None and isinstance(factor, list | tuple):
         raise ArgumentTypeError(
-            f"{where}: expected numbers up and down, got {given!r:.80}."
+            f"{where}: expected numbers up and down, got {factor!r:.80}."
         )
     return up, None if parts[1] is None else _number(parts[1], where)
 
 
-def _number(given: Any, where: str) -> float:
+def _number(factor: Any, where: str) -> float:
     try:
-        value = float(given)
+        value = float(factor)
     except (TypeError, ValueError) as error:
         raise ArgumentTypeError(
-            f"{where}: expected a number, got {given!r:.80}."
+            f"{where}: expected a number, got {factor!r:.80}."
         ) from error
     if not np.isfinite(value) or value <= 0:
         raise (ArgumentValueError if np.isfinite(value) else NonFiniteError)(
@@ -195,18 +195,18 @@ def variations_of(
     return out
 
 
-def _pair(given: Any) -> tuple[Any, Any] | None:
+def _pair(variation: Any) -> tuple[Any, Any] | None:
     """Return histograms up and down, or None for one histogram."""
-    if not isinstance(given, list | tuple):
+    if not isinstance(variation, list | tuple):
         return None
     plain = int | float | np.number
-    if len(given) == 2 and not any(isinstance(p, plain) for p in given):
-        return given[0], given[1]
-    if given and all(isinstance(p, plain) for p in given):
+    if len(variation) == 2 and not any(isinstance(p, plain) for p in variation):
+        return variation[0], variation[1]
+    if variation and all(isinstance(p, plain) for p in variation):
         return None
     raise ShapeMismatchError(
         f"A variation is one histogram or a pair (up, down), got a "
-        f"{type(given).__name__} of {len(given)}."
+        f"{type(variation).__name__} of {len(variation)}."
     )
 
 
@@ -232,7 +232,7 @@ def book_effects(
     book: Book,
     name: str,
     channel: str,
-    given: Mapping[str, Variation | Factors],
+    by_process: Mapping[str, Variation | Factors],
     kind: Kind,
     *,
     symmetrize: Symmetrisation | None,
@@ -245,7 +245,7 @@ def book_effects(
         book: The book.
         name: The systematic.
         channel: The channel.
-        given: By process: variations, with a column for each parameter, or factors.
+        by_process: Variations, with a column for each parameter, or factors.
         kind: The kind of the systematic.
         symmetrize: The symmetrisation of up and down.
         groups: The groups for impacts.
@@ -256,7 +256,7 @@ def book_effects(
     """
     bookings: list[Booking] = []
     findings: list[Finding] = []
-    for process, each in given.items():
+    for process, each in by_process.items():
         nominal = book.template(process, channel)
         columns = each.columns() if isinstance(each, Variation) else [("", each)]
         for label, column in columns:

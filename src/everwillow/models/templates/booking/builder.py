@@ -508,19 +508,19 @@ class TemplateBuilder:
         write(self.spec(), path)
 
 
-def _arrays_of(name: str, given: Any) -> dict[str, np.ndarray]:
+def _arrays_of(name: str, arrays: Any) -> dict[str, np.ndarray]:
     """Return copies of the arrays for a model of parameters.
 
     Raises:
         ArgumentTypeError: If one holds neither numbers nor strings.
     """
-    if not isinstance(given, Mapping):
+    if not isinstance(arrays, Mapping):
         raise ArgumentTypeError(
             f"auxiliary {name!r}: expected a mapping of names to arrays or lists of "
-            f"strings, got {type(given).__name__}."
+            f"strings, got {type(arrays).__name__}."
         )
     out = {}
-    for key, values in given.items():
+    for key, values in arrays.items():
         try:
             array = np.array(values)
         except ValueError:

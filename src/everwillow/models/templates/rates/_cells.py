@@ -85,19 +85,19 @@ def cells_of(
     """
     where = where or {}
     index = np.full(layout.bins, -1, np.int32)
-    found: tuple[Axis, ...] | None = None
+    shared: tuple[Axis, ...] | None = None
     for name in _once(channels, "channels"):
         channel = layout.channel(name)
-        wanted = (
+        axis_names = (
             [a.name for a in channel.axes if a.name not in {*where, *without}]
             if axes is None
             else _once(axes, "axes", some=False)
         )
-        chosen = [channel.axis(axis) for axis in wanted]
+        chosen = [channel.axis(axis) for axis in axis_names]
         these = tuple(channel.axes[i] for i in chosen)
-        if found is not None and these != found:
-            raise _disagreement(names_of(channels)[0], found, name, these)
-        found = these
+        if shared is not None and these != shared:
+            raise _disagreement(names_of(channels)[0], shared, name, these)
+        shared = these
         place = np.indices(channel.shape, np.int32).reshape(-1, channel.size)
         cell = np.zeros(channel.size, np.int32)
         for i, axis in zip(chosen, these, strict=True):
@@ -106,15 +106,15 @@ def cells_of(
             i = channel.axis(axis)
             cell[place[i] != _bin(channel, channel.axes[i], label)] = -1
         index[layout.bins_of(name)] = cell
-    return Cells(found or (), index)
+    return Cells(shared or (), index)
 
 
-def _once(names: Names, what: str, *, some: bool = True) -> tuple[str, ...]:
-    given = names_of(names)
-    if (some and not given) or len(set(given)) != len(given):
+def _once(names: Names, argument: str, *, some: bool = True) -> tuple[str, ...]:
+    listed = names_of(names)
+    if (some and not listed) or len(set(listed)) != len(listed):
         least = "at least one and each once" if some else "each once"
-        raise ArgumentValueError(f"{what}: give {least}, got {list(given)}.")
-    return given
+        raise ArgumentValueError(f"{argument}: give {least}, got {list(listed)}.")
+    return listed
 
 
 def _disagreement(
