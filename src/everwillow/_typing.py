@@ -14,11 +14,4 @@ Key: TypeAlias = str | tuple[str, ...]
 Nll: TypeAlias = Callable[[Any, Any], Array]
 Scalar: TypeAlias = Float[Array, ""]
 
-__all__ = [
-    "Array",
-    "ArrayLike",
-    "Key",
-    "Nll",
-    "PyTree",
-    "Scalar",
-]
+__all__ = ["Array", "ArrayLike", "Key", "Nll", "PyTree", "Scalar"]

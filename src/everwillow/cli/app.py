@@ -325,10 +325,7 @@ def _run_template(name: str, source: str, arguments: dict[str, Any]) -> None:
 
 
 def _run_module(
-    name: str,
-    title: str,
-    words: Mapping[str, CommandOption],
-    arguments: dict[str, Any],
+    name: str, title: str, words: Mapping[str, CommandOption], arguments: dict[str, Any]
 ) -> None:
     """Run the module of a command, and end with its exit code.
 

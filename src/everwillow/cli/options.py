@@ -6,11 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from everwillow.workflows.command_options import (
-    CommandOption,
-    Option,
-    command_options,
-)
+from everwillow.workflows.command_options import CommandOption, Option, command_options
 
 
 F = TypeVar("F", bound=Callable[..., None])

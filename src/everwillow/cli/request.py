@@ -79,11 +79,7 @@ class Request:
         panel=_INPUT,
     )
     out: str | None = option(
-        None,
-        "File for the results: .json, .npz or .h5.",
-        "--out",
-        "-o",
-        panel=_OUTPUT,
+        None, "File for the results: .json, .npz or .h5.", "--out", "-o", panel=_OUTPUT
     )
     plot: str | None = option(
         None, "File for a plot of the results: .pdf, .png or .svg.", panel=_OUTPUT

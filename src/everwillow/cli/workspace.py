@@ -9,12 +9,7 @@ from typing import Any
 
 from everwillow._errors import ArgumentValueError
 from everwillow.cli.files import STDIN
-from everwillow.cli.request import (
-    Request,
-    interpolation_of,
-    name_or_index,
-    settings_of,
-)
+from everwillow.cli.request import Request, interpolation_of, name_or_index, settings_of
 from everwillow.workflows.documents import WORKSPACES, Document, open_document
 from everwillow.workflows.fixed import fixed_parameters
 

@@ -19,11 +19,7 @@ ADVICE = (
 
 
 def run(
-    request: Request,
-    folder: pathlib.Path | None,
-    *,
-    everything: bool,
-    max_steps: int,
+    request: Request, folder: pathlib.Path | None, *, everything: bool, max_steps: int
 ) -> None:
     """Fit, and print the result."""
     best = WorkspaceFit.of(request, folder, max_steps=max_steps, needs_poi=False)

@@ -120,11 +120,7 @@ def _row(params: Parameters, i: Any) -> tuple[str, ...]:
 
 
 def first_rows(
-    heads: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    title: str,
-    *,
-    everything: bool,
+    heads: Sequence[str], rows: Sequence[Sequence[str]], title: str, *, everything: bool
 ) -> str:
     """Return a table of all rows, or of the first ones with a title that says so."""
     if len(rows) > SHOWN and not everything:

@@ -5,12 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from everwillow.cli.report.fits import (
-    decimals_of,
-    first_rows,
-    height_text,
-    shift_text,
-)
+from everwillow.cli.report.fits import decimals_of, first_rows, height_text, shift_text
 from everwillow.cli.report.numbers import plain, signed
 from everwillow.cli.report.terminal import table
 from everwillow.hypotest.results import BAND_TEXTS

@@ -6,11 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from everwillow._errors import SpecificationError
-from everwillow.models.histfactory.patchset import (
-    Patch,
-    PatchSet,
-    patched_workspace,
-)
+from everwillow.models.histfactory.patchset import Patch, PatchSet, patched_workspace
 from everwillow.models.json_source import document_kind, load_json
 
 

@@ -8,12 +8,7 @@ import numpy as np
 from everwillow import plotting
 from everwillow.likelihood.templates.spec import TemplateSpec
 from everwillow.plotting.style import RED, Frame, xlabel, ylabel
-from everwillow.workflows.report import (
-    GridScan,
-    Impacts,
-    Parameters,
-    Toys,
-)
+from everwillow.workflows.report import GridScan, Impacts, Parameters, Toys
 from everwillow.workflows.templates.histogram_plots import (
     HistogramStyle,
     divided,

@@ -122,10 +122,7 @@ class AbstractDistribution(eqx.Module):
     @property
     def references(self) -> tuple[str, ...]:
         """All names that the definition refers to, in order, without repetition."""
-        every = (
-            *self.smooth_references,
-            *(n for b in self.binnings for n in b.names),
-        )
+        every = (*self.smooth_references, *(n for b in self.binnings for n in b.names))
         return tuple(dict.fromkeys(every))
 
     @final
