@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import everwillow as ew
-from everwillow.cli.session.fingerprint import NoFingerprintError, fingerprint
+from everwillow.cli.session.fingerprint import NoFingerprintError, fingerprint_of
 from everwillow.cli.session.programs import fit
 from everwillow.cli.session.setup import cache_folder, is_enabled, open_folder
 from everwillow.models.histfactory import from_pyhf
@@ -94,9 +94,9 @@ def test_fingerprints_tell_apart():
         ew.TrustRegionNewton(),
         ew.TrustRegionNewton(bending=False),
     ]
-    found = [fingerprint(thing) for thing in things]
+    found = [fingerprint_of(thing) for thing in things]
     assert len(set(found)) == len(things)
-    assert found == [fingerprint(thing) for thing in things]
+    assert found == [fingerprint_of(thing) for thing in things]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_fingerprints_tell_apart():
 def test_what_has_no_name_has_no_fingerprint(thing):
     # The code of a user may change, and nothing would tell.
     with pytest.raises(NoFingerprintError):
-        fingerprint(thing)
+        fingerprint_of(thing)
 
 
 @pytest.fixture(scope="module")

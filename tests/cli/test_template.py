@@ -14,7 +14,7 @@ from everwillow.cli.report import template_results
 from everwillow.cli.report.template_results import propagated, toy_table
 from everwillow.models.templates import reading
 from everwillow.workflows import templates
-from everwillow.workflows.command_options import command_options
+from everwillow.workflows.command_options import derive_options
 from everwillow.workflows.templates.fit_options import (
     MinimisationOptions,
     ModelOptions,
@@ -247,7 +247,7 @@ def test_options_reach_the_function():
     options = [
         option
         for cls in (ModelOptions, MinimisationOptions, ResultOptions)
-        for option in command_options(cls)
+        for option in derive_options(cls)
     ]
     nothing = {option.field: option.default for option in options} | {"ntoys": None}
     found = arguments_of(nothing)

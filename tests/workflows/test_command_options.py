@@ -9,7 +9,7 @@ import pytest
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow.workflows.command_options import (
-    command_options,
+    derive_options,
     option,
     options_of,
     takes_options,
@@ -43,7 +43,7 @@ def test_options_of_a_function_are_the_fields_of_a_dataclass():
 
 
 def test_a_command_has_the_fields_made_by_option():
-    first, second = command_options(Both)
+    first, second = derive_options(Both)
     assert (first.field, first.default, first.command.minimum) == ("first", 1, 0)
     assert (second.default, second.command.flags) == (None, ("--second", "-s"))
 
@@ -54,7 +54,7 @@ def test_every_option_of_template_fits_has_a_flag_of_its_own():
         fit_options.MinimisationOptions,
         fit_options.ResultOptions,
     )
-    found = [one for cls in classes for one in command_options(cls)]
+    found = [one for cls in classes for one in derive_options(cls)]
     flags = [flag for one in found for flag in one.command.flags]
     assert len(set(flags)) == len(flags)
     names = {one.field for one in found}

@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from everwillow.workflows.command_options import CommandOption, Option, command_options
+from everwillow.workflows.command_options import CommandOption, Option, derive_options
 
 
 F = TypeVar("F", bound=Callable[..., None])
@@ -32,7 +32,7 @@ def with_options(
         more = [
             _parameter(option, without_default)
             for cls in classes
-            for option in command_options(cls)
+            for option in derive_options(cls)
             if not only or cls is not classes[0] or option.field in only
         ]
         signature = inspect.Signature([argument, *more])
@@ -70,9 +70,7 @@ def spellings(*classes: Any, **others: str) -> dict[str, CommandOption]:
         *classes: Dataclasses whose fields are arguments.
         **others: The options of other arguments.
     """
-    options = {
-        one.field: one.command for cls in classes for one in command_options(cls)
-    }
+    options = {one.field: one.command for cls in classes for one in derive_options(cls)}
     known = {one.flags[0]: one for one in options.values()}
     for name, flag in others.items():
         bare = CommandOption((flag,), "", None, str, None, False, None)

@@ -26,7 +26,7 @@ from everwillow.engine.layout import as_array, float_dtype, is_traced, namespace
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import Problem
-from everwillow.fitting.follow import foothold
+from everwillow.fitting.continuation import foothold
 from everwillow.fitting.run import assemble
 from everwillow.model import AbstractModel
 from everwillow.statelib import State

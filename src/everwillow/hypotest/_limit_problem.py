@@ -21,7 +21,7 @@ from everwillow._tree import alike_but_rows
 from everwillow.engine.core import Task
 from everwillow.engine.outcome import scaled_solver
 from everwillow.engine.problem import Numbers
-from everwillow.fitting.follow import Foothold, follow_held
+from everwillow.fitting.continuation import Foothold, follow_held
 from everwillow.hypotest._root_finding import bisect
 from everwillow.hypotest.formulas import qmu_log_cls, qtilde_log_cls
 from everwillow.toys.asimov import asimov_data

@@ -3,7 +3,7 @@ r"""The search for upper limits: one compiled loop, one conditional fit an itera
 The observed limit and the five expected ones are roots of functions of the POI that
 cost a conditional fit or two each. Their slopes are known from the same fits (the
 envelope theorem), so that every root takes two or three iterations of Newton's method;
-and each fit follows the one before (`everwillow.fitting.follow`), mostly by gradients.
+and each fit follows the one before (`everwillow.fitting.continuation`), mostly by gradients.
 
 The search fits the data without signal, then the Asimov data, then the roots one after
 the other. A fit that fails is repeated from the start values; then the search steps
@@ -25,7 +25,7 @@ from everwillow.engine.core import Task
 from everwillow.engine.flat_directions import idle
 from everwillow.engine.outcome import scaled_solver
 from everwillow.engine.problem import Numbers
-from everwillow.fitting.follow import Foothold, follow_held
+from everwillow.fitting.continuation import Foothold, follow_held
 from everwillow.hypotest._limit_problem import (
     END_BEYOND,
     END_FAILED,

@@ -15,7 +15,7 @@ from everwillow.engine import programs
 from everwillow.engine.layout import float_dtype, is_traced, namespace, on_host
 from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import Problem, pose
-from everwillow.fitting.follow import foothold
+from everwillow.fitting.continuation import foothold
 from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.hypotest._likelihood_ratio import (
     best_fit,

@@ -19,7 +19,7 @@ from everwillow.engine.layout import is_traced, on_host
 from everwillow.engine.outcome import Outcome
 from everwillow.engine.problem import Numbers
 from everwillow.fitting.conditional import Problem, pose
-from everwillow.fitting.follow import Foothold, follow, foothold, holding
+from everwillow.fitting.continuation import Foothold, follow, foothold, holding
 from everwillow.fitting.options import RefitOptions
 from everwillow.impacts.best_fit import Fitted
 

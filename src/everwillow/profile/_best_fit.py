@@ -15,7 +15,7 @@ from everwillow.engine.layout import is_traced, namespace, on_host, ravel_state
 from everwillow.engine.names import meant_elements
 from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import Problem, pose
-from everwillow.fitting.follow import Foothold, foothold
+from everwillow.fitting.continuation import Foothold, foothold
 from everwillow.fitting.options import FitOptions
 from everwillow.solvers.trust_region_newton import TrustRegionNewton
 from everwillow.statelib import State

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from everwillow._numerics import select
 from everwillow.engine.core import Task
 from everwillow.engine.problem import Numbers
-from everwillow.fitting.follow import Foothold, follow_held
+from everwillow.fitting.continuation import Foothold, follow_held
 from everwillow.profile._contour_geometry import Arc
 
 

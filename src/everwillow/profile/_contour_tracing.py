@@ -12,7 +12,7 @@ from everwillow._numerics import select
 from everwillow.engine.core import Task, parameter_ranges
 from everwillow.engine.outcome import scaled_solver
 from everwillow.engine.problem import Numbers
-from everwillow.fitting.follow import Foothold
+from everwillow.fitting.continuation import Foothold
 from everwillow.profile._contour_corrector import Plane, Step
 from everwillow.profile._contour_geometry import AIM, SKEW, TURN, Arc, Orbit, guess
 

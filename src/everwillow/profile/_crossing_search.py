@@ -11,7 +11,7 @@ from everwillow._numerics import select
 from everwillow.engine.core import Task, constant, parameter_ranges
 from everwillow.engine.outcome import scaled_solver
 from everwillow.engine.problem import Numbers
-from everwillow.fitting.follow import Foothold, attached, follow_held, holding
+from everwillow.fitting.continuation import Foothold, attached, follow_held, holding
 
 
 class CROSSING(eqx.Enumeration):

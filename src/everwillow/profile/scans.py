@@ -19,7 +19,7 @@ from everwillow.engine.outcome import Outcome
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import Problem
-from everwillow.fitting.follow import Foothold, follow_held, holding
+from everwillow.fitting.continuation import Foothold, follow_held, holding
 from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.fitting.result import Values
 from everwillow.profile._best_fit import BestFit, ProfileProblem, pose_profile

@@ -50,7 +50,7 @@ from everwillow.solvers.trust_region_size import (
     first_radius,
     next_model,
 )
-from everwillow.solvers.trust_region_step import Step, trust_region_step
+from everwillow.solvers.trust_region_step import Step, solve_subproblem
 
 
 # The smallest part of the predicted decrease with which a step is accepted. A step that
@@ -97,7 +97,7 @@ class TrustRegionNewton(AbstractSecondOrderMinimiser):
     matrix_free: ClassVar[bool] = False
 
     edm_goal: float = EDM_GOAL
-    step_rule: Callable[[QuadraticModel, Array], Step] = trust_region_step
+    step_rule: Callable[[QuadraticModel, Array], Step] = solve_subproblem
     bending: bool = True
     chords_beyond: int = 16
     reach: float = 1.0

@@ -141,7 +141,7 @@ class _Attempt(eqx.Module):
     radius: Float[Array, ""]
 
 
-def trust_region_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
+def solve_subproblem(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
     """Minimise a quadratic model over a ball and a box.
 
     Args:

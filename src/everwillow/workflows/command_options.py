@@ -6,7 +6,7 @@ command line. A command derives its options by `command_options` (the text "May 
 repeated." is added to the help of repeated options):
 
 >>> from everwillow.workflows.templates.fit_options import MinimisationOptions
->>> for option in command_options(MinimisationOptions):
+>>> for option in derive_options(MinimisationOptions):
 ...     print(option.field, option.command.flags, option.default)
 from_result ('--from-result',) None
 refit ('--refit/--no-refit',) True
@@ -100,7 +100,7 @@ def option(
     return dataclasses.field(default=default, metadata={_METADATA: command})
 
 
-def command_options(cls: Any) -> tuple[Option, ...]:
+def derive_options(cls: Any) -> tuple[Option, ...]:
     """Return the options of a dataclass that a command has, in the order of the fields.
 
     Args:

@@ -36,7 +36,7 @@ _PATHS = {
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...))
 
 
-def fingerprint(*things: Any) -> str:
+def fingerprint_of(*things: Any) -> str:
     """Return a name for all of `things`.
 
     Arrays count with their shapes and types, not with their values, unless they are
@@ -46,7 +46,7 @@ def fingerprint(*things: Any) -> str:
         NoFingerprintError: If there is none, such as for functions of a user.
 
     Example:
-        >>> fingerprint({"a": 1}) == fingerprint({"a": 1}) != fingerprint({"a": 2})
+        >>> fingerprint_of({"a": 1}) == fingerprint_of({"a": 1})
         True
     """
     digest = hashlib.sha256()
@@ -132,7 +132,7 @@ def code_version() -> str:
     versions = [f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES]
     root = pathlib.Path(__file__).parents[2]
     files = sorted(_files(str(root)))
-    return fingerprint(sys.version, versions, files, os.environ.get("XLA_FLAGS"))
+    return fingerprint_of(sys.version, versions, files, os.environ.get("XLA_FLAGS"))
 
 
 def _files(folder: str) -> Iterator[tuple[str, int, int]]:

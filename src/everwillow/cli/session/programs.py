@@ -23,7 +23,6 @@ from everwillow._errors import RESULTS
 from everwillow.cli.session.fingerprint import (
     NoFingerprintError,
     code_version,
-    fingerprint,
 )
 from everwillow.engine import programs
 from everwillow.engine.core import Task
@@ -204,7 +203,7 @@ def _file(
     place = (device.platform, device.device_kind, len(jax.devices()))
     leaves = [_Marker if isinstance(leaf, type) else leaf for leaf in static.leaves]
     try:
-        name = fingerprint(
+        name = fingerprint_of(
             static.treedef, leaves, kinds, place, options, code_version()
         )
     except NoFingerprintError:

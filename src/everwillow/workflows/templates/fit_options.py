@@ -2,7 +2,7 @@
 
 `everwillow.workflows.templates.run` takes the fields of all three dataclasses as
 keywords, and ``everwillow template fit`` derives its options from their metadata by
-`everwillow.workflows.command_options.command_options`. An option is added here, and
+`everwillow.workflows.command_options.derive_options`. An option is added here, and
 nowhere else.
 """
 

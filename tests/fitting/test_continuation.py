@@ -10,7 +10,7 @@ import everwillow as ew
 from everwillow._errors import RESULTS
 from everwillow.engine import programs
 from everwillow.fitting.conditional import pose
-from everwillow.fitting.follow import attached, follow, foothold, holding
+from everwillow.fitting.continuation import attached, follow, foothold, holding
 from tests.fitting.objectives import jit
 from tests.helpers import finite_difference_jacobian
 
