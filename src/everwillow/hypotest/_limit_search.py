@@ -3,7 +3,8 @@ r"""The search for upper limits: one compiled loop, one conditional fit an itera
 The observed limit and the five expected ones are roots of functions of the POI that
 cost a conditional fit or two each. Their slopes are known from the same fits (the
 envelope theorem), so that every root takes two or three iterations of Newton's method;
-and each fit follows the one before (`everwillow.fitting.continuation`), mostly by gradients.
+and each fit continues the one before (`everwillow.fitting.continuation`), mostly by
+gradients.
 
 The search fits the data without signal, then the Asimov data, then the roots one after
 the other. A fit that fails is repeated from the start values; then the search steps

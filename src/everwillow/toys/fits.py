@@ -52,7 +52,7 @@ class ToyFits(eqx.Module):
         errors: Standard errors, each of shape ``(toys, ...)``; NaN at a bound, None for
             fixed and held parameters. None altogether if the solver has no Hessian.
         nll: -ln L at the minimum, shape ``(toys,)``.
-        success: Whether a minimum was arrays, shape ``(toys,)``.
+        success: Whether a minimum was found, shape ``(toys,)``.
         status: How each fit ended, codes of `RESULTS`.
         at_bound: Which of the free parameters ended at a bound, shape
             ``(toys, free)``.
@@ -153,7 +153,7 @@ def fit_toys(
     one with the full solver; if that fails, too, they are returned with their status.
     Fits that end where a parameter has no effect (a mass without signal) start again
     from values in the whole range of that parameter; they have the status of a flat
-    direction if no lower minimum is arrays.
+    direction if no lower minimum is found.
 
     Args:
         nll_fn: A Model or ``nll_fn(params, observation)``, as in `fit`.

@@ -2,7 +2,7 @@
 
 A dataclass is the only list of its options: it has the defaults, its docstring
 describes them, and the metadata of each field has the flags, help and type of the
-command line. A command derives its options by `command_options` (the text "May be
+command line. A command derives its options by `derive_options` (the text "May be
 repeated." is added to the help of repeated options):
 
 >>> from everwillow.workflows.templates.fit_options import MinimisationOptions

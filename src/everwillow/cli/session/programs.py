@@ -23,6 +23,7 @@ from everwillow._errors import RESULTS
 from everwillow.cli.session.fingerprint import (
     NoFingerprintError,
     code_version,
+    fingerprint_of,
 )
 from everwillow.engine import programs
 from everwillow.engine.core import Task
