@@ -76,6 +76,7 @@ def counting(**changes):
     return Model(counts_nll, PARAMS, COUNTS, **(options | changes))
 
 
+@pytest.mark.slow
 def test_nll_is_the_main_part_plus_every_constraint_by_hand():
     model = counting()
     expected = (
@@ -413,6 +414,7 @@ def test_a_model_without_structure_offers_none():
     assert Model(LeastSquares(lambda p, o: p["x"] - o), {"x": 1.0}, 0.0).curvature
 
 
+@pytest.mark.slow
 def test_a_log_normal_never_makes_the_gauss_newton_part_indefinite():
     """Far above its centre its exact second derivative is negative."""
     model = Model(

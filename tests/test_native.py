@@ -343,6 +343,7 @@ def test_what_a_dataclass_has_cached_is_made_anew():
     assert native_tree(data, "observation").mean == Y.mean() + 1.0
 
 
+@pytest.mark.slow
 def test_settings_compared_by_value_stay_structure():
     def nll(params, data):
         assert type(data["how"].power) is int

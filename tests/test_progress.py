@@ -139,6 +139,7 @@ def test_bar_without_a_step_prints_nothing():
     assert out.getvalue() == ""
 
 
+@pytest.mark.slow
 def test_with_block_ends_the_line_when_the_fit_raises():
     def stop(iteration, y, state):
         raise KeyboardInterrupt

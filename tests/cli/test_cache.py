@@ -155,6 +155,7 @@ def test_second_fit_takes_the_program_of_the_first(folder, tiny):
     assert "renamed" in renamed.labels
 
 
+@pytest.mark.slow
 def test_fixed_parameters_take_the_program_too(folder, tiny):
     model = from_pyhf(tiny)
     _, stored = fit(model, {}, folder)

@@ -20,6 +20,7 @@ def row(output: str, name: str) -> list[str]:
     return re.split(r"\s{2,}", lines[0].strip())[1:]
 
 
+@pytest.mark.slow
 def test_numbers_are_those_of_pyhf(run):
     done = run("fit", QUICKSTART)
     assert done.exit_code == 0
@@ -49,6 +50,7 @@ def test_errors_pulls_and_constraints_are_those_of_the_fit(run, write, tiny):
         assert cells[3] == pytest.approx(error / width, abs=5.1e-3)
 
 
+@pytest.mark.slow
 def test_result_file_is_the_fit(run, write, tiny, tmp_path):
     done = run("fit", write(tiny), "--out", tmp_path / "result.json")
     assert done.exit_code == 0
@@ -128,6 +130,7 @@ def test_interpolation_reaches_the_model(run, write, tiny):
     assert len(values) == 3
 
 
+@pytest.mark.slow
 def test_a_parameter_at_its_bound_has_an_error_on_one_side(run, write, tiny):
     tiny["observations"][0]["data"] = [40.0, 30.0]
     done = run("fit", write(tiny))
@@ -149,6 +152,7 @@ def test_too_few_steps_fail(run, write, tiny, tmp_path):
     assert not bool(ew.io.load(file).success)
 
 
+@pytest.mark.slow
 def test_what_the_data_do_not_determine_fails_with_the_names(run, write):
     twin = modifier("mu_twin", "normfactor")
     document = region([60.0, 52.0], [50.0, 40.0], [5.0, 8.0])

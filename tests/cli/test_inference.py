@@ -127,6 +127,7 @@ def test_impacts_from_covariance_and_by_refits(run, write, tiny, tmp_path):
     assert ew.io.load(file).names == direct.names
 
 
+@pytest.mark.slow
 def test_count_cuts_a_ranking(run, write, tiny):
     done = run("impacts", write(tiny), "--count", 1)
     assert len(table_in(done.stdout, "Impacts on")) == 1
@@ -151,6 +152,7 @@ def test_without_parameter_of_interest(run, write, tiny, command):
     assert done.exit_code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

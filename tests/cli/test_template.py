@@ -325,6 +325,7 @@ def test_json_goes_to_other_commands(run, write, command):
     assert "go to `everwillow fit`" in said(done)
 
 
+@pytest.mark.slow
 def test_inputs_are_never_written_over(run, folder, fitted, tmp_path):
     script = tmp_path / "script.hdf5"
     script.write_text(SCRIPT)

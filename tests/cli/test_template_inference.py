@@ -121,6 +121,7 @@ def heads_below(text, title):
     return text.split(title)[1].splitlines()[1].split()
 
 
+@pytest.mark.slow
 def test_tables_are_those_of_workspaces(run, folder, write, tiny):
     file = write(tiny)
     template = printed(run, folder, "limits", "impacts")

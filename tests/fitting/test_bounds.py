@@ -274,6 +274,7 @@ def test_a_minimum_beyond_a_smooth_map_is_no_quiet_success():
 # ------------------------------------------------------------------ foreign solvers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FOREIGN)
 def test_foreign_solvers_with_bounds(name, free_decay):
     # For a solver without boxes the interval becomes a smooth map.

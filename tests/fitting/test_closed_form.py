@@ -265,6 +265,7 @@ def pair(params, data):
     )
 
 
+@pytest.mark.slow
 def test_merged_and_renamed_states_keep_their_pieces():
     first = sl.rename(state(m=0.0), {"m": "mass"})
     merged = sl.merge(first, state(mass=1.0, shift=0.0))

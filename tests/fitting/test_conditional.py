@@ -33,6 +33,7 @@ def test_is_the_fit_with_fixed_parameters(held):
         np.testing.assert_allclose(one.params[key], value, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_solvers_that_know_no_mask_hold_too():
     solver = optx.BFGS(rtol=1e-9, atol=1e-9)
     options = {"held": {"mu": 0.3}, "bounds": BOUNDS}

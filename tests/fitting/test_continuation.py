@@ -71,6 +71,7 @@ def test_a_parabola_is_followed_by_gradients():
     assert end.status == RESULTS.successful
 
 
+@pytest.mark.slow
 def test_a_parameter_that_reaches_a_bound_or_leaves_it_takes_the_solver():
     problem = problem_of(lower=-1.0)
     end = step(problem, 2.0)

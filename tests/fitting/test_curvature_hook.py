@@ -90,6 +90,7 @@ def test_a_poisson_model_with_its_own_hessian(options):
     assert_same_fit(one, other)
 
 
+@pytest.mark.slow
 def test_a_wrong_hook_is_seen():
     # If this held no matter what the hook says, the tests above would prove nothing.
     class Doubled(eqx.Module):
@@ -221,6 +222,7 @@ def test_gammas_at_fixed_strengths():
     np.testing.assert_allclose(result.covariance, np.diag(wanted), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_strengths_at_fixed_gammas():
     fixed = {"gamma": np.linspace(0.9, 1.1, 20)}
     one = ew.fit(Gammas(), FEW_START, FEW, fixed=fixed)

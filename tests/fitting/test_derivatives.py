@@ -82,6 +82,7 @@ def test_derivatives_agree_with_finite_differences(which, solver, derivative):
     np.testing.assert_allclose(found / size, expected / size, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["inside", "lower", "upper"])
 def test_derivatives_in_bounds_and_starts(which, derivative):
     """Exact zeros and ones, which finite differences only show to their precision."""

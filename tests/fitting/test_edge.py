@@ -48,6 +48,7 @@ def test_the_minimum_is_that_along_the_edge():
     assert "edge where a bin without events expects nothing" in fit.message()
 
 
+@pytest.mark.slow
 def test_errors_are_those_along_the_edge():
     fit = ew.fit(nll, START, COUNTS, bounds=BOUNDS)
     assert fit.errors is not None
@@ -107,6 +108,7 @@ def test_a_model_names_the_bin_and_what_leads_there():
     )
 
 
+@pytest.mark.slow
 def test_a_fit_that_fails_names_the_bins():
     model = from_pyhf(workspace([2.0, 5.0]))
     fit = ew.fit(model, fixed={"mu": 0.0}, throw=False)

@@ -81,6 +81,7 @@ def test_a_start_stays_inside_of_its_bounds():
     assert result.at_bound[1]
 
 
+@pytest.mark.slow
 def test_what_is_fixed_stays_and_the_fit_fails_as_before():
     model = model_of(0, -30.0, fixed={"mu": ...}, bounds={"a": ew.Interval(-5, 5)})
     result = ew.fit(model, throw=False)

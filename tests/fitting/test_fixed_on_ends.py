@@ -72,6 +72,7 @@ def test_fixed_where_a_slope_is_infinite(shape, solver, seeds):
         check(held, shape, data, beta, value)
 
 
+@pytest.mark.slow
 def test_an_element_of_an_array_on_an_open_bound():
     data, beta, value = draw("root", 1)
 

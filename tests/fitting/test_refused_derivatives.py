@@ -249,6 +249,7 @@ def test_differential_equation(solver):
 SIMPLEX = optx.NelderMead(1e-9, 1e-9)
 
 
+@pytest.mark.slow
 def test_external_code_is_fitted_without_derivatives():
     result = ew.fit(external, START, COUNTS, solver=SIMPLEX)
     best = ew.fit(plain, START, COUNTS)

@@ -70,6 +70,7 @@ def identical(a, b) -> bool:
 # The same fit as `fit`
 
 
+@pytest.mark.slow
 @each_solver
 def test_result_is_that_of_fit(solver):
     start = start_of(solver)
@@ -212,6 +213,7 @@ def with_fixed(params, data):
     return nll(params, data) + (params["c"] - 7) ** 2
 
 
+@pytest.mark.slow
 @each_solver
 def test_callbacks_see_each_step_in_physical_units(solver):
     seen = []
@@ -331,6 +333,7 @@ def test_a_checkpoint_changes_nothing_and_stands_after_each_step(tmp_path):
     assert [path.name for path in directory.iterdir()] == [FILE]
 
 
+@pytest.mark.slow
 def test_a_finished_fit_is_returned_at_once(tmp_path):
     counted, history = TraceCounter(nll), HistoryCallback()
     first = ifit(counted, START, DATA, checkpoint=tmp_path)

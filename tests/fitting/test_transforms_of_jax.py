@@ -265,6 +265,7 @@ def test_throw_inside_jit_raises_when_it_runs(output):
         jax.block_until_ready(raising(np.full(5, np.nan)))
 
 
+@pytest.mark.slow
 def test_throw_inside_plain_jit():
     raising = jax.jit(lambda data: ew.fit(gaussian, GAUSSIAN_START, data).nll)
     with pytest.raises(jax.errors.JaxRuntimeError, match="not finite at the start"):

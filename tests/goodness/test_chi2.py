@@ -88,6 +88,7 @@ def test_the_residuals_of_a_fit(linear):
     assert out.ndof == 2
 
 
+@pytest.mark.slow
 def test_independent_data(linear):
     r = residuals(linear)
     out = yield_chi2(
@@ -165,6 +166,7 @@ def test_pulls_of_a_linear_fit(linear):
     np.testing.assert_array_equal(out.deviances, out.pulls)
 
 
+@pytest.mark.slow
 def test_pulls_of_counts():
     result = ew.fit(cases.COUNTING)
     out = data_pulls(cases.COUNTING, result)
@@ -176,6 +178,7 @@ def test_pulls_of_counts():
     assert np.all(np.abs(out.standardised) > np.abs(out.pulls))
 
 
+@pytest.mark.slow
 def test_data_that_do_not_fluctuate_are_left_out():
     def nll(params, main):
         return 0.5 * jnp.sum((main["y"] - params["a"] * main["x"]) ** 2)

@@ -82,6 +82,7 @@ def test_random_models_with_empty_bins():
         assert np.isfinite(out.pvalue) == (out.ndof > 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["variances", "matrix"])
 def test_data_without_variance(form):
     shape, data = np.array([1.0, 2, 3, 0, 0, 0]), np.array([2.0, 1, 4, 0, 0, 0])

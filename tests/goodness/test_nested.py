@@ -64,6 +64,7 @@ def test_flat_directions_are_no_degrees_of_freedom():
     assert nested_test(best(b=0.0, tilt=0.0), wide, ndof=2).ndof == 2
 
 
+@pytest.mark.slow
 def test_bad_pairs_are_refused(fits):
     narrow, wide = fits
     with pytest.raises(ValueError, match="second"):

@@ -52,6 +52,7 @@ def test_gaussian_data_by_hand(linear):
     np.testing.assert_allclose(matrix.statistic, by_hand, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_it_is_the_chi2_of_the_fitted_yields(linear):
     """In a linear Gaussian model the two are one."""
     variance = cases.SIGMA**2
@@ -74,6 +75,7 @@ def test_empty_bins():
     np.testing.assert_allclose(out.statistic, by_hand, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_saturated_likelihood_may_be_given(counting):
     n = np.asarray(cases.COUNTS, float)
     by_default = saturated_test(cases.COUNTING, counting)

@@ -17,6 +17,7 @@ from tests.hypotest.models import (
 )
 
 
+@pytest.mark.slow
 def test_asimov_data_of_a_profiled_hypothesis_have_their_minimum_there():
     model = uncorrelated_background()
     data = make_asimov(model, poi_key="mu", mu_asimov=0.3)

@@ -41,6 +41,7 @@ def calculator(mu_hat=0.4, statistic=None, **options):
     )
 
 
+@pytest.mark.slow
 def test_cls_of_a_gaussian():
     result = calculator().test(1.5)
     root, root_a = 1.1 / SIGMA, 1.5 / SIGMA

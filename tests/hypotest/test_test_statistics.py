@@ -196,6 +196,7 @@ def no_minimum(params, data):
     return data * params["mu"] + 0.5 * params["theta"] ** 2
 
 
+@pytest.mark.slow
 def test_a_fit_that_failed_is_nan_and_keeps_its_status():
     start = ew.State.from_pytree({"mu": 0.0, "theta": 0.1})
     result = QMu().compute(no_minimum, start, 1.0, "mu", 1.0, max_steps=20)
@@ -255,6 +256,7 @@ def test_bad_input(poi_key, poi, options, error, words):
     assert isinstance(caught.value, ew.EverwillowError)
 
 
+@pytest.mark.slow
 def test_a_poi_of_many_elements_has_to_be_named():
     with pytest.raises(ValueError, match=r"gamma\[0\]"):
         QMu().compute(MODEL, None, None, "gamma", 1.0)

@@ -21,6 +21,7 @@ from tests.hypotest.models import SIGMA, uncorrelated_background
 from tests.hypotest.test_calculators import calculator, phi
 
 
+@pytest.mark.slow
 def test_limit_of_cls_of_a_gaussian():
     tests = calculator(0.4)
     evaluations = []

@@ -75,6 +75,7 @@ def test_refits_give_the_order_where_the_covariance_has_none():
     assert ranked.order.tolist() == [[1, 0]]
 
 
+@pytest.mark.slow
 def test_groups_and_parts_are_unknown(ended):
     with pytest.warns(UserWarning, match=HELD):
         groups = group_impacts(ended, pois="mu", groups={"all": "*"})

@@ -52,6 +52,7 @@ def test_shares_of_a_linear_model_by_hand(shares):
     np.testing.assert_allclose(square, np.diag(joint), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_squares_add_up_to_the_variance(shares):
     np.testing.assert_allclose(shares.total, shares.errors, rtol=1e-9)
     np.testing.assert_allclose(
@@ -106,6 +107,7 @@ def test_moved_observations_are_fitted(asimov):
         np.testing.assert_allclose(out.auxiliary[0, k], slope, rtol=0.02)
 
 
+@pytest.mark.slow
 def test_the_response_to_counts_is_that_of_a_fit(asimov):
     data, result = asimov
     out = global_impacts(cases.COUNTING, result, data, pois="mu")

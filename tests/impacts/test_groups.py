@@ -37,6 +37,7 @@ def test_the_formula_by_hand(linear):
     assert "mu: traditional" in repr(out)
 
 
+@pytest.mark.slow
 def test_one_member_is_the_impact_of_the_parameter(linear):
     groups = {name: name for name in ("a", "b", "c", "d")}
     out = group_impacts(linear, pois="mu", groups=groups)

@@ -43,6 +43,7 @@ def test_it_is_a_fit_with_another_value(linear):
     np.testing.assert_allclose(out.refits.delta_nll[1], [rise], rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_a_best_fit_that_failed_has_no_shifts():
     failed = ew.fit(cases.LINEAR, fixed=FIXED, max_steps=1, throw=False)
     out = nonprofiled_impacts(cases.LINEAR, failed, pois="mu", frozen="c")
@@ -51,6 +52,7 @@ def test_a_best_fit_that_failed_has_no_shifts():
     assert np.isnan(out.refits.delta_nll).all()
 
 
+@pytest.mark.slow
 def test_envelopes_take_the_worse_side(linear):
     widths = {"d": 0.5}
     out = nonprofiled_impacts(cases.LINEAR, linear, pois=["mu", "nu"], widths=widths)

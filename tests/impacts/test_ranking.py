@@ -57,6 +57,7 @@ def test_impacts_of_a_linear_model_by_hand(ranked):
     np.testing.assert_allclose(ranked.prefit, expected, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_refits_of_a_linear_model_are_the_linear_impacts(ranked):
     for linear, exact in (
         (ranked.postfit, ranked.postfit_refits),
@@ -281,6 +282,7 @@ def test_bad_arguments_are_refused(linear, options, error, words):
     assert isinstance(caught.value, ew.EverwillowError)
 
 
+@pytest.mark.slow
 def test_what_is_no_fit_is_refused(linear):
     with pytest.raises(TypeError, match="FitResult"):
         rank(cases.LINEAR, linear.params, pois="mu")

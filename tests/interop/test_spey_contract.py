@@ -106,6 +106,7 @@ def test_hessian_is_that_of_finite_differences():
     np.testing.assert_allclose(found, expected, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_sigma_of_the_poi_is_that_of_the_covariance():
     nll, pars = backend().negative_loglikelihood(1.0)
     hessian = -backend().get_hessian_logpdf_func()(pars)

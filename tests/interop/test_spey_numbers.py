@@ -61,6 +61,7 @@ def test_two_bins_of_hs3():
     check(shared(), REFERENCE["two_bins"])
 
 
+@pytest.mark.slow
 @pytest.mark.validation
 def test_two_bins_have_the_published_numbers():
     model = shared()
@@ -146,6 +147,7 @@ def test_thousands_of_expected_events(with_control):
     assert lowest == pytest.approx(REFERENCE["control_5000"]["minimum_poi"], rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.validation
 def test_a_million_expected_events():
     workspace, patch = with_control_region(1e6)

@@ -57,6 +57,7 @@ def test_exclusion_with_toys_is_near_the_asymptotic_one():
         np.testing.assert_allclose(found[middle], expected[middle], atol=0.2)
 
 
+@pytest.mark.slow
 def test_the_chi_square_calculator_works():
     found = shared().exclusion_confidence_level(poi_test=3.0, calculator="chi_square")
     assert 0.0 < found[0] < 1.0
@@ -82,6 +83,7 @@ def joint(other):
     return shared() @ other
 
 
+@pytest.mark.slow
 def test_a_combination_adds_likelihoods_and_counts_what_is_shared_once(joint, other):
     config = joint.backend.config()
     assert isinstance(joint.backend, JointBackend)

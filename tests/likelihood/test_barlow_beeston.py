@@ -357,6 +357,7 @@ def test_given_beta_are_not_profiled(kind, per_process):
     np.testing.assert_allclose(profile.gradient, jax.grad(value)(args[0]), rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gamma", "normal", "additive"])
 def test_drawn_auxiliary_data_have_their_mean_and_width(kind):
     statistics = statistics_of(kind, True)

@@ -32,6 +32,7 @@ def test_independent_data(mapping):
     assert "ndof=5" in repr(out)
 
 
+@pytest.mark.slow
 def test_correlated_data(mapping):
     data = np.array([0.5, 2.0, 5.0, 3.0, 1.0])
     r = data - mapping.values

@@ -58,6 +58,7 @@ def test_yields_before_the_fit():
     assert out.labels == cases.KEYS
 
 
+@pytest.mark.slow
 def test_yields_after_the_fit(linear):
     out = postfit(None, cases.LINEAR, linear, factor=True)
     x = np.array([linear.params[key] for key in cases.KEYS])

@@ -287,6 +287,7 @@ def test_degrees_of_freedom():
     assert count("Normratio ch0 ch0 cat:0 cat:1; Normalize ch1 y") == 6
 
 
+@pytest.mark.slow
 def test_zero_denominators_stay_where_they_are():
     """NaN in one bin, and derivatives of all others."""
     layout = Layout((Channel("ch0", (X, CAT)),), ("signal",))

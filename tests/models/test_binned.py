@@ -101,6 +101,7 @@ def test_values_are_those_of_plain_loops():
     np.testing.assert_allclose(model.expected(POINT), rates, rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_both_ways_to_evaluate_are_one():
     """The pytree of parameters, and the vector that compiled fits use."""
     model = search()

@@ -62,6 +62,7 @@ def test_main_data_alone_are_no_observation():
         ew.fit(MODEL, observation=np.array([50.0, 60.0]))
 
 
+@pytest.mark.slow
 def test_auxiliary_observations_may_be_a_dictionary():
     aux = {"norm": 0.5}
     moved = {**MODEL.observation, "aux": aux}

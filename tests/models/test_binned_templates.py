@@ -61,6 +61,7 @@ def test_best_fits_have_derivatives_by_templates():
     np.testing.assert_allclose(slope, steps, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_likelihood_has_derivatives_by_templates():
     """Each bin pulls with ``1 - n / rate`` times what scales its template."""
     model = search()

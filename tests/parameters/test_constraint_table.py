@@ -219,6 +219,7 @@ def test_gradients_by_auxiliary_data():
         np.testing.assert_allclose(slope[key], wanted, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_single_values_of_a_batch_are_those_of_a_loop():
     made = table()
     vectors = jnp.stack([made.layout.gathered(values(seed)) for seed in range(3)])
@@ -228,6 +229,7 @@ def test_single_values_of_a_batch_are_those_of_a_loop():
         assert value == pytest.approx(float(made.nll(vector, aux)), rel=1e-14)
 
 
+@pytest.mark.slow
 def test_joint_constraints_stay_beside_the_table():
     both = {**CONSTRAINTS, "xy": JOINT}
     made = ConstraintTable.of(both, SHAPES)

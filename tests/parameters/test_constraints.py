@@ -198,6 +198,7 @@ def test_samples_follow_the_density(constraint, other, values):
     )
 
 
+@pytest.mark.slow
 def test_the_expected_score_of_samples_is_zero():
     # Says that `sample` and `nll` are of one distribution, for each kind.
     for constraint, _, values in CONSTRAINTS.values():

@@ -130,6 +130,7 @@ def test_ranking_and_pulls(model, best, tmp_path):
         plotting.ranking(ranked, poi="nu")
 
 
+@pytest.mark.slow
 def test_fit(best, tmp_path):
     loaded = back(best, tmp_path)
     same(plotting.pulls(best), plotting.pulls(loaded))

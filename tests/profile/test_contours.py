@@ -59,6 +59,7 @@ def test_the_contour_of_a_gaussian_is_an_ellipse(cl):
     np.testing.assert_allclose(away.min(axis=0), -errors, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_it_touches_the_intervals_of_each_parameter():
     result = curve(data(), cl=1 - np.exp(-0.5))
     errors = np.sqrt(np.diag(result.minimum.covariance))[[0, 3]]
@@ -118,6 +119,7 @@ def test_the_others_are_at_their_minimum_on_the_curve():
     assert_profiled(curve(observation, cl=0.95), observation, bounds())
 
 
+@pytest.mark.slow
 def test_a_bound_of_another_parameter_bends_the_curve():
     box = bounds(b=((-5.0, -0.9), (5.0, 0.9)))
     result = curve(data(), box=box)

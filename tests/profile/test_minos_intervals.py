@@ -110,6 +110,7 @@ def test_an_element_of_an_array_has_an_interval():
     np.testing.assert_allclose(result.upper, exact_errors(data())[2], rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_all_elements_of_an_array_have_intervals():
     names = ["c", "b", "a"]
     result = minos(landscape, START, data(), names=names, bounds=bounds())
@@ -293,6 +294,7 @@ def large_counts(params, data):
     return main + 0.5 * params["theta"] ** 2
 
 
+@pytest.mark.slow
 def test_rounding_is_not_called_a_flat_direction():
     with jax.enable_x64(False), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -139,6 +139,7 @@ def test_a_minimum_that_splits_is_followed_down():
     np.testing.assert_allclose(result.nll, 0.5 * VALUES**2 - split, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_held_parameters_stay_at_their_best_values():
     full, result = scan_a(data()), scan_a(data(), held=["b[0]", "c"])
     assert result.held == ("b[0]", "c")

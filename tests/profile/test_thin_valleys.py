@@ -87,6 +87,7 @@ def test_extremes_are_those_of_minos(kind):
     np.testing.assert_allclose(ours / size, ends / size, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_a_ring_whose_arms_are_near_each_other():
     """It was called closed without a third of it."""
     case = valley(np.random.default_rng(3), "ring")

@@ -105,6 +105,7 @@ def test_a_bound_across_a_curved_valley():
     np.testing.assert_array_equal(solution.state.active, [True, False])
 
 
+@pytest.mark.slow
 def test_a_bound_that_is_left_again():
     # At the start the gradient pushes against the bound; further along it does not.
     solution = minimise(rosenbrock, [0.0, 0.0], lower=[-5.0, 0.0], upper=[5.0, 5.0])
@@ -112,6 +113,7 @@ def test_a_bound_that_is_left_again():
     np.testing.assert_allclose(solution.value, [1.0, 1.0], rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_a_minimum_exactly_at_a_bound():
     solution = minimise(
         lambda x, _: jnp.sum((x - 1) ** 2),
@@ -123,6 +125,7 @@ def test_a_minimum_exactly_at_a_bound():
     np.testing.assert_allclose(solution.value, [1.0, 1.0], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_fixed_parameters_stay():
     free = jnp.array([True, False])
     solution = minimise(rosenbrock, [-1.2, 2.25], free=free)
@@ -296,6 +299,7 @@ def test_the_step_is_compiled_once_with_one_evaluation():
     assert len(calls) <= 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.float32])
 def test_single_precision_ends_at_the_minimum(dtype):
     start = jnp.array([-1.2, 1.0], dtype)

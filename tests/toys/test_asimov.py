@@ -14,6 +14,7 @@ MODEL = uncorrelated_background()
 TRUTH = ew.State.from_pytree({"mu": 0.7, "gamma": np.array([1.05, 0.9])})
 
 
+@pytest.mark.slow
 def test_asimov_data_have_their_minimum_at_the_parameters():
     data = asimov_data(MODEL, TRUTH)
     best = ew.fit(MODEL, observation=data)

@@ -65,6 +65,7 @@ def test_held_and_fixed_parameters_have_no_error():
     assert set(np.ravel(fixed.params["mu"])) == {0.4}
 
 
+@pytest.mark.slow
 def test_toys_at_the_end_of_a_fit():
     best = ew.fit(MODEL)
     fits = fit_toys(MODEL, best, ntoys=5, key=3)

@@ -158,6 +158,7 @@ def test_a_parameter_at_its_bound_is_held():
     assert np.isfinite(uncertainties(line, result.params, LINE)["b"])
 
 
+@pytest.mark.slow
 def test_what_is_held_stays_held_with_other_fixed_parameters():
     result = ew.fit(line, state(a=1.0, b=3.0), LINE, bounds=BOUNDED)
     errors = uncertainties(line, result, LINE, fixed={"a": ...})

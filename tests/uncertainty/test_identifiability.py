@@ -100,6 +100,7 @@ def test_it_prints_what_it_found(found):
         assert words in text
 
 
+@pytest.mark.slow
 def test_after_a_fit_it_takes_its_hessian(found):
     result = ew.fit(MODEL, fixed={"slope": 0.0})
     after = degeneracies(MODEL, result)

@@ -65,6 +65,7 @@ def numbers(found):
     return np.array([found.observed, *(value for _, value in found.expected)])
 
 
+@pytest.mark.slow
 def test_control_region_in_closed_form():
     """With n events where a are expected, b becomes b n/a with error b sqrt(n)/a."""
     document = prune(search(), modifiers=["jes", "stat_SR"])

@@ -72,6 +72,7 @@ def test_the_minimum_is_at_or_below_the_reference(name):
     assert 2 * found.nll <= references()[name]["twice_nll_fit"] + 1e-6
 
 
+@pytest.mark.slow
 @each
 def test_the_best_fit_is_that_of_the_reference(name):
     """Up to how far above the minimum the reference stopped."""
@@ -120,6 +121,7 @@ def test_the_error_of_a_strength_at_its_bound_is_that_of_minos(name):
     assert found.bound_errors[place] == pytest.approx(float(crossing), rel=1e-6)
 
 
+@pytest.mark.slow
 @each
 def test_cls(name):
     found, reference = excluded(name), references()[name]

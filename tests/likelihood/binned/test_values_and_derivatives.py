@@ -61,6 +61,7 @@ def one_bin(effects, parameters, *, nominal=20.0, observed=21.0, other=30.0):
     return BinnedSpec((channel,), tuple(parameters))
 
 
+@pytest.mark.slow
 def test_everything_at_once():
     spec = everything()
     check(spec, [point(spec, seed) for seed in range(4)])
@@ -160,6 +161,7 @@ def test_derivatives_are_finite_differences():
         agree(evaluated(model, vector)[wanted], np.squeeze(steps), rtol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bins", "kind"), [(10, Dense), (40, Arrow)], ids=["dense", "arrow"]
 )
@@ -232,6 +234,7 @@ def test_on_expected_data_both_curvatures_are_one(make):
     assert not np.allclose(other["hessian"], other["gauss_newton"], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_order_does_not_matter():
     spec = everything()
     reversed_ = dataclasses.replace(
@@ -263,6 +266,7 @@ def test_derivatives_of_unused_parameters_are_zero():
     assert not found["hessian"][-1].any()
 
 
+@pytest.mark.slow
 def test_single_values_of_a_batch_are_those_of_a_loop():
     spec = everything()
     flat = BinnedModel.from_spec(spec).flat

@@ -309,6 +309,7 @@ def test_yields_follow_the_formula(systematic_type, sparse):
         np.testing.assert_allclose(predict(params), wanted, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_one_error_gives_the_template_of_that_side():
     found = model()
     params = dict(found.state.to_pytree())
@@ -340,6 +341,7 @@ def test_the_smooth_sign():
     np.testing.assert_allclose(near[2], 0.0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_masked_bins_do_not_matter():
     one = model()
     other = TemplateModel.from_spec(
@@ -351,6 +353,7 @@ def test_masked_bins_do_not_matter():
     np.testing.assert_array_equal(same["hessian"], moved["hessian"])
 
 
+@pytest.mark.slow
 def test_compiled_code_is_the_same_code():
     found = model()
     vector = vector_of(found)

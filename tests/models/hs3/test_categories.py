@@ -65,6 +65,7 @@ def test_a_category_counts_as_a_sum():
     np.testing.assert_allclose(expected, 2.0 * HEIGHTS.ravel(), rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_asimov_data_and_toys_have_whole_categories():
     events, _ = terms()
     asimov = events.expected(VALUES)

@@ -209,6 +209,7 @@ def test_a_mixed_model_is_written_as_it_was_read():
         read_spec(made)
 
 
+@pytest.mark.slow
 def test_binned_documents_become_binned_models():
     """Values are those of pyhs3 0.4.2; the report travels along."""
     name = "root_simplemodel_uncorrelated"
@@ -250,6 +251,7 @@ def test_an_unbinned_likelihood_alone():
     assert set(model.state) == {"mu", "n_tail", "mean", "slope"}
 
 
+@pytest.mark.slow
 def test_auxiliary_distributions_of_other_types_are_main_data():
     made = mixed()
     index = [d["name"] for d in made["distributions"]].index("scale")

@@ -146,6 +146,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "accuracy"), OTHERS.items())
 def test_other_exports_along_the_poi(name, accuracy):
     model = load(export(name))

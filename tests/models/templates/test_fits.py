@@ -43,6 +43,7 @@ def fitted(name):
     return ew.fit(model, observation=observation(name), fixed=fixed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", fits.OPTIONS)
 def test_parameters_and_covariance(name):
     names, values, errors, covariance = fits.expected(name)
@@ -137,6 +138,7 @@ def test_joint_covariance_of_mappings(when):
     )
 
 
+@pytest.mark.slow
 def test_variations_of_parameters():
     model = fits.model("default")
     found = variations(Identity(), model, fitted("default"))

@@ -31,6 +31,7 @@ def test_the_saturated_test(base):
     assert out.ndof == said["ndf"] == 18
 
 
+@pytest.mark.slow
 def test_what_is_frozen_does_not_count(base):
     model, _ = base
     said = EXPECTED["frozen"]
@@ -92,6 +93,7 @@ def test_free_bins_where_nothing_is_free_are_the_data():
         with_free_bins(wider, "ch0", "x", name="factor")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"profile": False}, {"blind": True}])
 def test_free_bins_of_other_kinds_of_models(options):
     model = cases.builder("ext").build(**options)
@@ -163,6 +165,7 @@ def test_chi2_with_the_variance_of_samples(kind):
     assert variance.get("statistics") is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gamma", "normal"])
 def test_the_chi2_is_the_deviance_of_many_events(kind):
     model = small(1e4, statistics=kind)
@@ -219,6 +222,7 @@ def test_a_fit_without_degenerate_parameters(base):
     assert repr(found) == "No degenerate parameters."
 
 
+@pytest.mark.slow
 def test_errors_before_the_fit_of_unconstrained_parameters(base):
     """A strength known to 20 % adds 20 % of what it scales."""
     model, _ = base

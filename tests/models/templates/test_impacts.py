@@ -90,6 +90,7 @@ class Grouped(AbstractParameterModel):
         return {"extra": RateParameter(0.0, width=1.0, interest=False, groups=groups)}
 
 
+@pytest.mark.slow
 def test_parameters_of_rates_are_in_groups_too(base):
     model = TemplateModel.from_spec(base[0].spec, parameters=Grouped)
     assert model.groups["own"] == ("extra",)
@@ -157,6 +158,7 @@ def test_gaussian_global_impacts_of_all_measurements(base):
     assert_close(parts, wanted, found.errors)
 
 
+@pytest.mark.slow
 def test_on_asimov_data(base):
     model, _ = base
     said = EXPECTED["asimov"]

@@ -59,6 +59,7 @@ def test_where_cls_is_one_in_twenty(asimov):
     np.testing.assert_allclose(found.nll - found.minimum.nll, wanted, rtol=5e-4)
 
 
+@pytest.mark.slow
 def test_limits_of_a_parabola(asimov):
     model, nothing, observation = asimov
     covariance = ew.covariance_matrix(model, nothing, observation)

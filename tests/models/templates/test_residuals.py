@@ -47,6 +47,7 @@ def test_fitted_strengths_are_no_degrees_of_freedom(three):
     np.testing.assert_allclose(fractions, [0.05, 0.5, 0.95], atol=0.08)
 
 
+@pytest.mark.slow
 def test_it_is_the_chi2_of_a_mapping_with_the_expected_covariance(three):
     counts = np.array([80.0, 110, 79, 61])
     data = {**three.observation, "main": {"counts": counts}}

@@ -65,6 +65,7 @@ def test_profiles(case):
         np.testing.assert_allclose(result.nll, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cl", [0.6827, 0.95])
 def test_intervals(case, cl):
     function, observation, best, reference = case

@@ -152,6 +152,7 @@ def test_pseudodata_and_frozen_parameters(spec):
         run(spec, data="strong", freeze=["slope", "t*", "lumi"], scans=["slope"])
 
 
+@pytest.mark.slow
 def test_numbers_are_those_of_the_fit(results, model, fitted):
     table = results.parameters
     np.testing.assert_allclose(
@@ -198,6 +199,7 @@ def test_histograms_are_sums_of_processes_and_of_bins(results, model, fitted):
     )
 
 
+@pytest.mark.slow
 def test_mappings_are_evaluated_as_one_by_one(results, model, fitted):
     for key in small.MAPPINGS[-2:]:
         mapping = parse_mapping(key)

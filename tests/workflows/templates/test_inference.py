@@ -81,6 +81,7 @@ def test_asymmetric_errors_are_those_of_the_library(results, model, fitted):
     assert conditional(model, fitted, slope=end)[1] == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_limits_are_those_of_the_library(results, model, fitted):
     direct = ew.limits(model, "signal", fitted)
     found = results.limits["signal"]
@@ -209,6 +210,7 @@ def test_frozen_parameters_move_the_fit_in_closed_form():
     np.testing.assert_allclose(found.grouped_up, [[0.022, 0.022]], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_results_of_others_are_propagated_in_closed_form(tmp_path):
     options = {"statistics": None, "freeze": ["lumi"]}
     write_results(run(one_bin(), **options), tmp_path / "first.hdf5")

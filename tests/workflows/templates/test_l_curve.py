@@ -42,6 +42,7 @@ def test_misfit_and_penalty():
     assert all(bool(one.success) for one in found.fits)
 
 
+@pytest.mark.slow
 def test_curvature_is_that_of_the_curve():
     """Against differences of the known functions."""
     found = curve()

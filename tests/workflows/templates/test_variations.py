@@ -58,6 +58,7 @@ def test_before_the_fit_they_are_the_templates_that_were_booked(results):
         np.testing.assert_allclose(one, asymmetry(other), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_after_the_fit_they_are_expectations_at_moved_parameters(results):
     model = small.builder().build(statistics=None)
     table, found = results.parameters, results.channels["ch0"].postfit_variations

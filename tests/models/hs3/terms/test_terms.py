@@ -116,6 +116,7 @@ def test_extended_events():
     assert nll([term]) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_the_shape_of_events():
     (term,) = terms([("shape", "events")])
     x = np.array(ENTRIES)
@@ -125,6 +126,7 @@ def test_the_shape_of_events():
     assert float(term.nll(VALUES, half)) == pytest.approx(0.5 * nll([term]))
 
 
+@pytest.mark.slow
 def test_extended_bins_are_poisson_probabilities_of_integrals():
     (term,) = terms([("model", "histogram")])
     assert isinstance(term, BinnedTerm)
@@ -327,6 +329,7 @@ def test_toys_that_do_not_fit_are_not_a_number():
     assert np.isnan(term.nll(floats(VALUES), toy))
 
 
+@pytest.mark.slow
 def test_toys_of_a_shape_have_the_observed_number_of_events():
     (term,) = terms([("shape", "events")])
     assert term.capacity == 2 * len(ENTRIES) + 100

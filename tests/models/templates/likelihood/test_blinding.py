@@ -72,6 +72,7 @@ def test_values_are_hidden_and_all_else_is_not(open_fit, blind_fit):
     assert np.abs(away).max() < 1e-7
 
 
+@pytest.mark.slow
 def test_impacts_are_those_of_the_reported_values(open_fit, blind_fit):
     both = [
         rank(*fit, pois=POIS, nuisances="*").postfit for fit in (open_fit, blind_fit)
@@ -80,6 +81,7 @@ def test_impacts_are_those_of_the_reported_values(open_fit, blind_fit):
     np.testing.assert_allclose(both[1], both[0] * scale, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_goodness_of_fit_is_not_hidden(open_fit, blind_fit):
     one, other = (saturated_test(*fit) for fit in (open_fit, blind_fit))
     np.testing.assert_allclose(one.statistic, other.statistic, rtol=1e-10)
@@ -100,6 +102,7 @@ def test_yields_are_those_of_the_physical_values(open_fit, blind_fit):
     np.testing.assert_allclose(counts[1], counts[0], rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_unblinding(open_fit, blind_fit):
     (model, result), (blind, hidden) = open_fit, blind_fit
     physical = blind.physical(hidden.params)

@@ -93,6 +93,7 @@ def normal_equations(strength):
     return np.linalg.solve(hessian, DESIGN.T @ weight @ DATA), np.linalg.inv(hessian)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strength", [-2.0, 0.0, 2.5])
 def test_a_linear_problem_solves_its_normal_equations(strength):
     result = ew.fit(model(Curvature(TRUTH, strength=strength)))
@@ -104,6 +105,7 @@ def test_a_linear_problem_solves_its_normal_equations(strength):
     assert result.num_steps <= 3
 
 
+@pytest.mark.slow
 def test_the_penalty_is_what_it_says():
     params = {f"bin{i}": 1 + 0.1 * i**2 for i in range(6)}
     ratio = np.array(list(params.values()))
