@@ -188,7 +188,7 @@ def _processes(token: Token) -> tuple[str, ...] | None:
 def _custom(tokens: list[Token]) -> AbstractHistogramMapping:
     """Import a function, a mapping or a class of mappings, and return the mapping."""
     path, words = tokens[0], [_unquoted(token) for token in tokens[1:]]
-    imported = _imported(path)
+    imported = import_named(path)
     if isinstance(imported, AbstractHistogramMapping):
         if words:
             raise tokens[1].error(
@@ -209,7 +209,12 @@ def _unquoted(token: Token) -> str:
     return token.name() if token.text.startswith('"') else token.text
 
 
-def _imported(path: Token) -> Any:
+def import_named(path: Token) -> Any:
+    """Import the object ``package.module:name`` or ``package.module.name``.
+
+    Raises:
+        ArgumentValueError: If there is no such module or name; points at the token.
+    """
     module, _, name = path.text.rpartition(":" if ":" in path.text else ".")
     if not module or not name:
         raise path.error("expected package.module:name.")

@@ -28,7 +28,7 @@ from typing import Any, cast
 
 from everwillow._errors import nearest
 from everwillow.likelihood.templates.spec import TemplateSpec
-from everwillow.mappings.parsing import _imported as imported
+from everwillow.mappings.parsing import import_named
 from everwillow.mappings.tokens import Token, tokenise
 from everwillow.models.templates.rates import (
     ABCD,
@@ -244,7 +244,7 @@ def _fixed(pieces: list[Token], spec: TemplateSpec) -> AbstractParameterModel:
 
 
 def _custom(pieces: list[Token], spec: TemplateSpec) -> AbstractParameterModel:
-    function = cast("Callable[..., Any]", imported(pieces[0]))
+    function = cast("Callable[..., Any]", import_named(pieces[0]))
     if not callable(function):
         raise pieces[0].error(
             f"expected a function or a class, this is a {type(function).__name__}."
