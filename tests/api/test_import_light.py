@@ -7,7 +7,7 @@ import sys
 import pytest
 
 
-PARTS = ("equinox", "jax", "jaxtyping", "lineax", "numpy", "optimistix")
+PARTS = ("equinox", "jax", "jaxtyping", "numpy", "optimistix")
 OPTIONAL = (
     "IPython",
     "dask",
