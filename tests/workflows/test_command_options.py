@@ -12,7 +12,7 @@ from everwillow.workflows.command_options import (
     derive_options,
     option,
     options_of,
-    takes_options,
+    takes_fields,
 )
 from everwillow.workflows.templates import fit_options, run
 
@@ -24,7 +24,7 @@ class Both:
     third: float = 2.0
 
 
-@takes_options(Both)
+@takes_fields(Both)
 def function(value, *, own=True, **keywords):
     return value, own, options_of(Both, keywords)
 

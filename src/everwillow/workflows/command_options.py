@@ -122,7 +122,7 @@ def _flags_of(field: dataclasses.Field[Any]) -> tuple[str]:
     return (f"{flag}/--no-{flag[2:]}" if field.default is True else flag,)
 
 
-def takes_options(*classes: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def takes_fields(*classes: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a function refuse keywords that are neither its own nor fields of options.
 
     Its signature, as `help` and editors show it, lists the fields with their defaults

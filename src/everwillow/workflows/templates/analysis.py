@@ -13,7 +13,7 @@ from everwillow.fitting import FitResult, fit
 from everwillow.goodness import nested_test
 from everwillow.likelihood.templates.spec import TemplateSpec
 from everwillow.models.templates.model import TemplateModel
-from everwillow.workflows.command_options import options_of, takes_options
+from everwillow.workflows.command_options import options_of, takes_fields
 from everwillow.workflows.documents import load_document
 from everwillow.workflows.report import ChiSquare, chi_square, covariance_of
 from everwillow.workflows.templates.external import (
@@ -46,7 +46,7 @@ from everwillow.workflows.templates.requested import RequestedResults, requested
 from everwillow.workflows.templates.results import TemplateResults
 
 
-@takes_options(ModelOptions, MinimisationOptions, ResultOptions)
+@takes_fields(ModelOptions, MinimisationOptions, ResultOptions)
 def run(
     spec: TemplateSpec | str | os.PathLike[str],
     *,
