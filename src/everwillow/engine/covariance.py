@@ -17,6 +17,8 @@ from everwillow._mesh_axes import on_one_device
 
 # Up to this many parameters a Hessian is inverted again rather than kept.
 CHEAP = 32
+# A parameter belongs to a direction if its component of the unit vector is above this.
+SHARE = 0.05
 
 
 def covariance_of(hessian: Any, held: Any) -> Any:
@@ -70,6 +72,28 @@ def _unscale(library: Any, inverse: Any, scale: Any, both: Any) -> Any:
 def singular_level(size: int, dtype: Any) -> float:
     """Return the smallest eigenvalue of a scaled Hessian that counts as positive."""
     return 10 * max(size, 1) * float(np.finfo(dtype).eps)
+
+
+def flat_level(size: int, dtype: Any) -> float:
+    """Return below which size an eigenvalue of a scaled Hessian is taken for zero."""
+    return max(1e-10, 10 * singular_level(size, dtype))
+
+
+def scaled_eigenvectors(hessian: Any, held: Any) -> tuple[Any, Any, Any]:
+    """Return the eigenvalues and eigenvectors of a scaled Hessian, and the scales.
+
+    On the host. Rows and columns of held parameters are those of the identity, and the
+    scales are the numbers by which the others are multiplied.
+    """
+    matrix, scale, _ = _scaled(np, np.asarray(hessian), np.asarray(held))
+    values, vectors = np.linalg.eigh(np.where(np.isfinite(matrix), matrix, 0))
+    return values, vectors, scale
+
+
+def involved(vectors: np.ndarray, labels: tuple[str, ...]) -> list[str]:
+    """Name the parameters with a component in the span of orthonormal columns."""
+    weight = np.sqrt((vectors**2).sum(axis=1))
+    return [labels[i] for i in np.nonzero(weight > SHARE)[0]]
 
 
 # Inverses by the identity of the Hessian, kept while the Hessian exists.
@@ -202,14 +226,10 @@ def flat_labels(
     if hessian is None:
         size = np.abs(np.asarray(newton))
         return [labels[i] for i in np.argsort(-size)[:3]]
-    matrix, _, _ = _scaled(np, np.asarray(hessian), np.asarray(held))
-    matrix = np.where(np.isfinite(matrix), matrix, 0)
-    values, vectors = np.linalg.eigh(matrix)
-    level = max(1e-10, 10 * singular_level(len(labels), matrix.dtype))
-    flat = vectors[:, values < level]
+    values, vectors, _ = scaled_eigenvectors(hessian, held)
+    flat = vectors[:, values < flat_level(len(labels), vectors.dtype)]
     if flat.shape[1]:
-        weight = np.sqrt((flat**2).sum(axis=1))
-        return [labels[i] for i in np.nonzero(weight > 0.05)[0]]
+        return involved(flat, labels)
     size = np.abs(np.asarray(newton)) * np.sqrt(
         np.abs(np.diagonal(np.asarray(hessian)))
     )

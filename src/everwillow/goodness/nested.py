@@ -5,7 +5,7 @@ import numpy as np
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow._results import RESULTS
-from everwillow.engine.covariance import singular_level
+from everwillow.engine.covariance import flat_level, scaled_eigenvectors
 from everwillow.engine.layout import namespace
 from everwillow.fitting import FitResult
 from everwillow.goodness.pvalues import GoodnessResult, with_pvalue
@@ -97,11 +97,9 @@ def _flat_directions(result: FitResult) -> int:
     hessian, gradient = hessian[np.ix_(inner, inner)], gradient[inner]
     if not (np.isfinite(hessian).all() and np.isfinite(gradient).all()):
         return 0
-    diagonal = np.diagonal(hessian)
-    scale = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1))
-    values, vectors = np.linalg.eigh(hessian * scale[:, None] * scale)
+    values, vectors, scale = scaled_eigenvectors(hessian, np.zeros(len(gradient), bool))
     along = vectors.T @ (gradient * scale)
-    level = max(1e-10, 10 * singular_level(len(scale), hessian.dtype))
+    level = flat_level(len(scale), hessian.dtype)
     flat = np.abs(values) < level
     left = np.sum(along[~flat] ** 2 / values[~flat]) / 2
     at_end = np.all(values > -level) and left < NEAR

@@ -11,13 +11,9 @@ from everwillow._errors import (
     NonFiniteError,
     NotPositiveDefiniteError,
 )
-from everwillow.engine.covariance import covariance_of, singular_level
+from everwillow.engine.covariance import covariance_of, flat_level, involved
 from everwillow.engine.layout import is_traced
 from everwillow.uncertainty.evaluation_point import Point
-
-
-# A parameter belongs to a direction if its component of the unit vector is above this.
-SHARE = 0.05
 
 
 def checked_inverse(matrix: Any, point: Point, *, throw: bool) -> Any:
@@ -114,17 +110,11 @@ def directions(
     both = ~held[:, None] & ~held[None, :]
     scaled = np.where(both, scale[:, None] * matrix * scale, np.eye(len(labels)))
     values, vectors = np.linalg.eigh(0.5 * (scaled + scaled.T))
-    level = max(1e-10, 10 * singular_level(len(labels), matrix.dtype))
+    level = flat_level(len(labels), matrix.dtype)
     return (
-        _involved(vectors[:, values < -level], labels),
-        _involved(vectors[:, np.abs(values) <= level], labels),
+        involved(vectors[:, values < -level], labels),
+        involved(vectors[:, np.abs(values) <= level], labels),
     )
-
-
-def _involved(vectors: np.ndarray, labels: tuple[str, ...]) -> list[str]:
-    """Name the parameters with a component in the span of orthonormal columns."""
-    weight = np.sqrt((vectors**2).sum(axis=1))
-    return [labels[i] for i in np.nonzero(weight > SHARE)[0]]
 
 
 def _nonfinite_labels(matrix: np.ndarray, labels: tuple[str, ...]) -> list[str]:
