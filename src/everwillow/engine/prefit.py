@@ -34,8 +34,6 @@ def centers_and_widths(
 ) -> tuple[Any, Any]:
     """Return the preferred values and the pre-fit errors of all parameters.
 
-    A pull is (value - center) / width, a constraint post-fit error / width.
-
     Returns:
         Two vectors over all elements, shape ``(params,)``, NaN where there is no
         constraint; of JAX if a constraint is traced, else of NumPy.
@@ -61,6 +59,11 @@ def centers_and_widths(
         else:
             vectors[i] = vectors[i].at[index].set(values)
     return vectors[0], vectors[1]
+
+
+def pull(value: Any, center: Any, width: Any) -> Any:
+    """Return the pull, (value - center) / width; NaN where there is no constraint."""
+    return (value - center) / width
 
 
 def _spread(

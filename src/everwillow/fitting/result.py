@@ -15,7 +15,7 @@ from everwillow._tree import format_table
 from everwillow._typing import Key
 from everwillow.engine.covariance import covariance_of, flat_labels, one_sided
 from everwillow.engine.layout import Layout, is_traced, namespace
-from everwillow.engine.prefit import centers_and_widths
+from everwillow.engine.prefit import centers_and_widths, pull
 from everwillow.statelib import State
 
 
@@ -269,9 +269,9 @@ def _table(result: FitResult) -> str:
 def _pulls(result: FitResult, values: np.ndarray) -> dict[str, str]:
     """Return (value - center) / width of the constrained parameters, by label."""
     centers, widths = centers_and_widths(result.constraints, result.layout)
-    pulls = (values - centers) / widths
+    pulls = pull(values, centers, widths)
     return {
-        label: f"{pull:+.3f}"
-        for label, pull, width in zip(result.layout.labels, pulls, widths, strict=True)
+        label: f"{one:+.3f}"
+        for label, one, width in zip(result.layout.labels, pulls, widths, strict=True)
         if not np.isnan(width)
     }

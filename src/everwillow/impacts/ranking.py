@@ -12,7 +12,7 @@ from everwillow._tree import format_table
 from everwillow._typing import Key, Nll
 from everwillow.engine import programs
 from everwillow.engine.layout import is_traced, namespace, on_host, ravel_state
-from everwillow.engine.prefit import centers_and_widths
+from everwillow.engine.prefit import centers_and_widths, pull
 from everwillow.fitting import FitResult
 from everwillow.fitting.options import RefitOptions, takes_options
 from everwillow.impacts.best_fit import (
@@ -71,7 +71,7 @@ class RankingResult(eqx.Module):
     @property
     def pulls(self) -> Float[Array, " names"]:
         """Return (value - nominal) / pre-fit width, NaN without a constraint."""
-        return (self.values - self.centers) / self.widths
+        return pull(self.values, self.centers, self.widths)
 
     @property
     def constraints(self) -> Float[Array, " names"]:

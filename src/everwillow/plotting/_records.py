@@ -7,7 +7,7 @@ import numpy as np
 
 from everwillow._errors import ArgumentValueError, unknown_key
 from everwillow.engine.layout import ravel_state
-from everwillow.engine.prefit import centers_and_widths, constrained_elements
+from everwillow.engine.prefit import centers_and_widths, constrained_elements, pull
 from everwillow.fitting import FitResult
 from everwillow.impacts import RankingResult
 from everwillow.plotting._arguments import unknown_record
@@ -42,7 +42,7 @@ def _pulls_of_fit(result: FitResult) -> tuple[Any, Any, Any]:
     if result.covariance is not None:
         variance = np.diagonal(result.covariance)
         errors[list(result.free)] = np.sqrt(np.where(variance > 0, variance, np.nan))
-    pulls = (ravel_state(result.params)[1] - centers) / widths
+    pulls = pull(ravel_state(result.params)[1], centers, widths)
     names = [layout.labels[i] for i in chosen]
     return names, pulls[chosen], (errors / widths)[chosen]
 

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 
 from everwillow._typing import Key
 from everwillow.engine.layout import ravel_state
-from everwillow.engine.prefit import centers_and_widths
+from everwillow.engine.prefit import centers_and_widths, pull
 from everwillow.fitting import FitResult
 from everwillow.workflows.records import about, record
 
@@ -66,8 +66,8 @@ class Parameters:
     def pulls(self) -> Float[np.ndarray, " n"]:
         """(value - center) / width of the constraint; NaN without one."""
         centers = self.prefit_values if self.centers is None else self.centers
-        away = (self.values - centers) / self.prefit_errors
-        return np.where(self.constrained, away, np.nan)
+        pulls = pull(self.values, centers, self.prefit_errors)
+        return np.where(self.constrained, pulls, np.nan)
 
     @property
     def constraints(self) -> Float[np.ndarray, " n"]:
