@@ -1,14 +1,17 @@
-"""Small dense linear algebra and exact second derivatives, as the solvers need them.
+"""NumPy or JAX; small dense linear algebra and exact second derivatives for solvers.
 
 Everything here is pure, works under every JAX transformation and never raises: a
 factorisation that fails has a `smallest_pivot` that is not positive.
 """
 
 import math
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
 
@@ -22,6 +25,21 @@ SMALL_IN_LANES = 5
 # a block that fits the second-level cache runs several times faster than all columns
 # at once.
 BLOCK_BYTES = 4 * 2**20
+
+
+def is_traced(*trees: Any) -> bool:
+    """Return whether any leaf of the trees is a tracer."""
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(trees))
+
+
+def namespace(*trees: Any) -> Any:
+    """Return the array library to compute with: `jax.numpy` if a leaf is not known.
+
+    These are traced ones and, in trees of shapes, abstract ones. Otherwise `numpy`,
+    which compiles nothing and keeps results on the host.
+    """
+    unknown = (Tracer, jax.ShapeDtypeStruct)
+    return jnp if any(isinstance(x, unknown) for x in jax.tree.leaves(trees)) else np
 
 
 class Factor(eqx.Module):

@@ -13,13 +13,14 @@ from everwillow._errors import (
     ShapeMismatchError,
     unknown_key,
 )
+from everwillow._numerics import namespace
 from everwillow._tree import leaf_shape
 from everwillow._typing import Key
 from everwillow.combination._text import constraint_text, key_text
 from everwillow.model.constraint_terms import constrained_keys
 from everwillow.model.entries import in_order
 from everwillow.parameters import AbstractConstraint, MultivariateNormal, Normal
-from everwillow.parameters.base import array_module, is_concrete
+from everwillow.parameters.base import is_concrete
 from everwillow.statelib import State
 
 
@@ -63,7 +64,7 @@ def correlated(
         ]
         permutation = sorted(range(len(keys)), key=lambda i: order[keys[i]])
         means = [_numbers(part.mean) for part in parts]
-        mean = array_module(*means).concatenate(means)
+        mean = namespace(*means).concatenate(means)
         covariance = _with_correlations(
             [_covariance(part) for part in parts],
             {
@@ -73,7 +74,7 @@ def correlated(
             },
         )
         values = [_numbers(aux[name]) for name in group]
-        observed = array_module(*values).concatenate(values)
+        observed = namespace(*values).concatenate(values)
         for name in group:
             del remaining[name], remaining_aux[name]
         chosen = np.array(permutation)
@@ -178,7 +179,7 @@ def _connected(links: Sequence[tuple[Key, Key]]) -> list[list[Key]]:
 
 def _numbers(value: Any) -> Any:
     """Return a number or vector as a vector."""
-    xp = array_module(value)
+    xp = namespace(value)
     return xp.reshape(xp.asarray(value, dtype=float), (-1,))
 
 
@@ -193,7 +194,7 @@ def _with_correlations(
     blocks: Sequence[Any], pairs: Mapping[tuple[int, int], Any]
 ) -> Any:
     """Return the block-diagonal covariance with correlations between the blocks."""
-    xp = array_module(*blocks, *pairs.values())
+    xp = namespace(*blocks, *pairs.values())
     size = sum(block.shape[0] for block in blocks)
     widths = xp.sqrt(xp.concatenate([xp.diagonal(block) for block in blocks]))
     matrix: Any = xp.zeros((size, size))

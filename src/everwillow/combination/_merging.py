@@ -11,6 +11,7 @@ import jax.tree_util as jtu
 import numpy as np
 
 from everwillow._errors import ConflictError
+from everwillow._numerics import namespace
 from everwillow._tree import format_leaf
 from everwillow._typing import Key
 from everwillow.combination._names import Models
@@ -35,7 +36,7 @@ from everwillow.parameters import (
     MultivariateNormal,
     same_constraint,
 )
-from everwillow.parameters.base import array_module, is_concrete
+from everwillow.parameters.base import is_concrete
 from everwillow.statelib import State
 
 
@@ -208,13 +209,13 @@ def _agree(first: ModelConstraint, second: ModelConstraint) -> bool:
     ):
         order = np.array([constraint.keys.index(key) for key in first.constraint.keys])
         if np.any(order != np.arange(order.size)):
-            xp = array_module(constraint.mean, constraint.covariance)
+            xp = namespace(constraint.mean, constraint.covariance)
             constraint = MultivariateNormal(
                 first.constraint.keys,
                 xp.asarray(constraint.mean)[order],
                 xp.asarray(constraint.covariance)[np.ix_(order, order)],
             )
-            aux = array_module(aux).asarray(aux)[order]
+            aux = namespace(aux).asarray(aux)[order]
     return same_constraint(first.constraint, constraint) and _same_numbers(
         first.aux, aux
     )

@@ -21,12 +21,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from everwillow._derivatives import has_custom_vjp, push_forward, value_and_gradient
-from everwillow._numerics import any_lane, select, zeros_of
+from everwillow._numerics import any_lane, is_traced, select, zeros_of
 from everwillow.curvature import Dense
 from everwillow.engine import programs
 from everwillow.engine.adjoint import zero_tangent
 from everwillow.engine.core import Task, open_ranges, parameter_ranges
-from everwillow.engine.layout import is_traced
 from everwillow.engine.outcome import Outcome
 from everwillow.engine.problem import Numbers
 

@@ -10,9 +10,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
 from everwillow._mesh_axes import on_one_device
+from everwillow._numerics import factorise, is_traced, namespace
 
 
 # Up to this many parameters a Hessian is inverted again rather than kept.
@@ -34,39 +34,37 @@ def covariance_of(hessian: Any, held: Any) -> Any:
     """
     if np.shape(hessian)[-1] == 0:  # nothing is free
         return hessian
-    if isinstance(hessian, Tracer) or isinstance(held, Tracer):
+    if is_traced(hessian, held):
         return _traced(hessian, held)
     return _remembered(np.asarray(hessian), np.asarray(held))
 
 
-def _scaled(library: Any, hessian: Any, held: Any) -> tuple[Any, Any, Any]:
+def _scaled(xp: Any, hessian: Any, held: Any) -> tuple[Any, Any, Any]:
     """Return the Hessian with a unit diagonal, and the identity where held."""
-    nonfinite = ~_finite(library, hessian)
+    nonfinite = ~_finite(xp, hessian)
     # A matrix that is not finite is replaced by one that is not definite.
-    hessian = library.where(nonfinite[..., None, None], -1, hessian)
-    diagonal = library.diagonal(hessian, axis1=-2, axis2=-1)
+    hessian = xp.where(nonfinite[..., None, None], -1, hessian)
+    diagonal = xp.diagonal(hessian, axis1=-2, axis2=-1)
     usable = ~held & (diagonal > 0)
-    scale = library.where(
-        usable, 1 / library.sqrt(library.where(usable, diagonal, 1)), 1
-    )
+    scale = xp.where(usable, 1 / xp.sqrt(xp.where(usable, diagonal, 1)), 1)
     free_block = ~held[..., :, None] & ~held[..., None, :]
     scaled = scale[..., :, None] * hessian * scale[..., None, :]
-    eye = library.eye(hessian.shape[-1], dtype=hessian.dtype)
-    return library.where(free_block, scaled, eye), scale, free_block
+    eye = xp.eye(hessian.shape[-1], dtype=hessian.dtype)
+    return xp.where(free_block, scaled, eye), scale, free_block
 
 
-def _finite(library: Any, hessian: Any) -> Any:
+def _finite(xp: Any, hessian: Any) -> Any:
     """Return whether all entries of each matrix are finite."""
-    if library is np:
+    if xp is np:
         return np.isfinite(hessian).all(axis=(-2, -1))
     # A product with zeros is the fastest pass over a matrix in JAX.
     return jnp.isfinite(hessian @ jnp.zeros_like(hessian[..., 0, :])).all(axis=-1)
 
 
-def _unscale(library: Any, inverse: Any, scale: Any, both: Any) -> Any:
-    inverse = 0.5 * (inverse + library.swapaxes(inverse, -1, -2))
+def _unscale(xp: Any, inverse: Any, scale: Any, both: Any) -> Any:
+    inverse = 0.5 * (inverse + xp.swapaxes(inverse, -1, -2))
     spread = scale[..., :, None] * inverse * scale[..., None, :]
-    return library.where(both, spread, 0)
+    return xp.where(both, spread, 0)
 
 
 def singular_level(size: int, dtype: Any) -> float:
@@ -177,8 +175,6 @@ def _invert(numbers: Any) -> Any:
 @jax.custom_jvp
 def _inverse(matrix: Any) -> tuple[Any, Any]:
     """Return the inverse and the smallest pivot, which has no derivative."""
-    from everwillow._numerics import factorise  # noqa: PLC0415
-
     factor = factorise(matrix)
     return factor.inverse(), factor.smallest_pivot
 
@@ -197,21 +193,20 @@ def one_sided(gradient: Any, hessian: Any, held: Any) -> Any:
     ``|g| δ + ½ S δ² = ½``, with S the Schur complement, for the parameters that are
     held, NaN for the rest.
     """
-    traced = isinstance(hessian, Tracer) or isinstance(gradient, Tracer)
-    library: Any = jnp if traced else np
-    hessian, held = library.asarray(hessian), library.asarray(held)
-    slope = library.abs(library.asarray(gradient))
-    curve = library.diagonal(hessian, axis1=-2, axis2=-1)
-    if traced or held.any():
+    xp = namespace(hessian, gradient)
+    hessian, held = xp.asarray(hessian), xp.asarray(held)
+    slope = xp.abs(xp.asarray(gradient))
+    curve = xp.diagonal(hessian, axis1=-2, axis2=-1)
+    if xp is jnp or held.any():
         lean = covariance_of(hessian, held) @ hessian
-        curve = curve - library.sum(hessian * lean, axis=-2)
+        curve = curve - xp.sum(hessian * lean, axis=-2)
     # 1 / (g + sqrt(g² + S)) is the smaller root, in the form without cancellation.
     inside = slope**2 + curve
     usable = held & (inside >= 0)
-    total = slope + library.sqrt(library.where(usable, inside, 1))
+    total = slope + xp.sqrt(xp.where(usable, inside, 1))
     usable = usable & (total > 0)
-    distance = 1 / library.where(usable, total, 1)
-    return library.where(usable, distance, np.nan)
+    distance = 1 / xp.where(usable, total, 1)
+    return xp.where(usable, distance, np.nan)
 
 
 def flat_labels(

@@ -13,6 +13,7 @@ from jax.core import Tracer
 
 from everwillow._errors import ArgumentTypeError
 from everwillow._native import check_static, is_native, native, native_tree
+from everwillow._numerics import is_traced
 from everwillow._typing import Key
 from everwillow.statelib import State
 
@@ -167,8 +168,8 @@ class Layout:
                 begin = places[0] if size else 0
                 part = vector[..., begin : begin + size]
             else:
-                library: Any = np if isinstance(vector, np.ndarray) else jnp
-                part = library.where(places >= 0, vector[..., places], library.nan)
+                xp: Any = np if isinstance(vector, np.ndarray) else jnp
+                part = xp.where(places >= 0, vector[..., places], xp.nan)
             values.append(part.reshape(vector.shape[:-1] + shape))
         return self.template.with_values(values)
 
@@ -199,19 +200,6 @@ def float_dtype() -> np.dtype:
     """Return the floating-point type that parameters have."""
     # As `jnp.result_type(float)`, in a tenth of the time.
     return _DOUBLE if jax.config.read("jax_enable_x64") else _SINGLE
-
-
-def is_traced(*trees: Any) -> bool:
-    """Return whether any leaf of the trees is a tracer."""
-    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(trees))
-
-
-def namespace(*trees: Any) -> Any:
-    """Return the array library to compute with: `jax.numpy` if a leaf is traced.
-
-    Otherwise `numpy`, which compiles nothing and keeps results on the host.
-    """
-    return jnp if is_traced(*trees) else np
 
 
 def on_host(tree: Any) -> Any:

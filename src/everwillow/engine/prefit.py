@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from everwillow._errors import unknown_key
+from everwillow._numerics import namespace
 from everwillow._typing import Key
-from everwillow.engine.layout import Layout, float_dtype, namespace
+from everwillow.engine.layout import Layout, float_dtype
 
 
 def constrained_elements(name: Key, constraint: Any, layout: Layout) -> np.ndarray:
@@ -38,8 +39,8 @@ def centers_and_widths(
         Two vectors over all elements, shape ``(params,)``, NaN where there is no
         constraint; of JAX if a constraint is traced, else of NumPy.
     """
-    library = namespace(dict(constraints))
-    vectors = [library.full(layout.size, library.nan) for _ in range(2)]
+    xp = namespace(dict(constraints))
+    vectors = [xp.full(layout.size, xp.nan) for _ in range(2)]
     constrained = [
         (n, c, constrained_elements(n, c, layout)) for n, c in constraints.items()
     ]
@@ -50,11 +51,11 @@ def centers_and_widths(
     index = np.concatenate([elements for _, _, elements in constrained])
     for i, attribute in enumerate(("center", "width")):
         parts = [
-            _spread(library, getattr(constraint, attribute), name, constraint, layout)
+            _spread(xp, getattr(constraint, attribute), name, constraint, layout)
             for name, constraint, _ in constrained
         ]
-        values = library.concatenate(parts)
-        if library is np:
+        values = xp.concatenate(parts)
+        if xp is np:
             vectors[i][index] = values
         else:
             vectors[i] = vectors[i].at[index].set(values)
@@ -66,10 +67,8 @@ def pull(value: Any, center: Any, width: Any) -> Any:
     return (value - center) / width
 
 
-def _spread(
-    library: Any, value: Any, name: Key, constraint: Any, layout: Layout
-) -> Any:
+def _spread(xp: Any, value: Any, name: Key, constraint: Any, layout: Layout) -> Any:
     """Return a number or an array as a vector with one entry for each element."""
     keys = getattr(constraint, "keys", None)
     shape = (len(keys),) if keys else layout.shapes[layout.where[name]]
-    return library.ravel(library.broadcast_to(value, shape)).astype(float_dtype())
+    return xp.ravel(xp.broadcast_to(value, shape)).astype(float_dtype())

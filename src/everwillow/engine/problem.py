@@ -15,14 +15,9 @@ from everwillow._errors import (
     unknown_key,
 )
 from everwillow._native import native
+from everwillow._numerics import is_traced, namespace
 from everwillow._typing import Key
-from everwillow.engine.layout import (
-    Layout,
-    as_arrays,
-    is_traced,
-    namespace,
-    ravel_state,
-)
+from everwillow.engine.layout import Layout, as_arrays, ravel_state
 from everwillow.parameters import Interval, TransformBase
 from everwillow.parameters.bound_table import BoundTable
 from everwillow.statelib import State
@@ -204,8 +199,8 @@ def _fixed_value(key: Key, value: Any, shape: tuple[int, ...]) -> Any:
             f"fixed[{key!r}]: the value has shape {np.shape(value)}, the parameter "
             f"has shape {shape}."
         )
-    library = namespace(value)
-    return library.broadcast_to(value, shape)
+    xp = namespace(value)
+    return xp.broadcast_to(value, shape)
 
 
 def check_fittable(
@@ -320,10 +315,10 @@ def _packed_limits(
             elements, shape = layout.elements(position), layout.shapes[position]
             if outside[elements].any():
                 _check_start(key, vector[elements].reshape(shape), bounds[key])
-    library = namespace(lower, upper)
+    xp = namespace(lower, upper)
     # Fixed parameters may have any value.
-    lower = library.where(free, lower, -np.inf)
-    upper = library.where(free, upper, np.inf)
+    lower = xp.where(free, lower, -np.inf)
+    upper = xp.where(free, upper, np.inf)
     return _Limits(lower[index], upper[index], (), (), vector)
 
 
@@ -349,8 +344,8 @@ def _check_shape(key: Key, bound: Any, shape: tuple[int, ...]) -> None:
 
 
 def _spread(leaf: Any, shape: tuple[int, ...]) -> Any:
-    library = namespace(leaf)
-    return library.ravel(library.broadcast_to(leaf, shape))
+    xp = namespace(leaf)
+    return xp.ravel(xp.broadcast_to(leaf, shape))
 
 
 def _box_ends(
@@ -359,9 +354,9 @@ def _box_ends(
     """Collect box ends in two vectors, or None where nothing is bounded."""
     if not boxes:
         return None, None
-    library = namespace([b[1:] for b in boxes])
+    xp = namespace([b[1:] for b in boxes])
     lower, upper = np.full(count, -np.inf, dtype), np.full(count, np.inf, dtype)
-    if library is np:
+    if xp is np:
         for places, low, high in boxes:
             lower[places], upper[places] = low, high
         return lower, upper
@@ -379,10 +374,10 @@ def _stack_transforms(
     """Join transforms of one kind, so that each kind is evaluated once."""
     transforms, places = [], []
     for members in groups.values():
-        library = namespace([m[0] for m in members])
+        xp = namespace([m[0] for m in members])
         transforms.append(
             jax.tree.map(
-                lambda *x, lib=library: lib.concatenate(x), *[m[0] for m in members]
+                lambda *x, lib=xp: lib.concatenate(x), *[m[0] for m in members]
             )
         )
         places.append(np.concatenate([m[1] for m in members]))

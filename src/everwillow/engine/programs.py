@@ -23,10 +23,10 @@ from everwillow._captures import (
     structure_parts,
 )
 from everwillow._mesh_axes import on_one_device
+from everwillow._numerics import is_traced
 from everwillow.engine import _compile_notice
 from everwillow.engine.adjoint import minimise, minimise_plain
 from everwillow.engine.core import Task
-from everwillow.engine.layout import is_traced
 from everwillow.engine.outcome import Outcome
 from everwillow.engine.positivity_edge import may_have_empty_bins
 from everwillow.engine.problem import Numbers

@@ -20,9 +20,10 @@ import numpy as np
 
 from everwillow._captures import up_to_date
 from everwillow._errors import RESULTS
+from everwillow._numerics import is_traced
 from everwillow.engine import programs
 from everwillow.engine.core import Task
-from everwillow.engine.layout import Layout, is_traced, ravel_state
+from everwillow.engine.layout import Layout, ravel_state
 from everwillow.engine.problem import Numbers
 from everwillow.fitting.result import FitResult
 from everwillow.model import AbstractModel

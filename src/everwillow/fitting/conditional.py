@@ -14,15 +14,10 @@ import numpy as np
 import optimistix as optx
 
 from everwillow._errors import ArgumentValueError, ShapeMismatchError
+from everwillow._numerics import is_traced
 from everwillow._typing import Key
 from everwillow.engine.core import Task
-from everwillow.engine.layout import (
-    Layout,
-    as_arrays,
-    float_dtype,
-    is_traced,
-    ravel_state,
-)
+from everwillow.engine.layout import Layout, as_arrays, float_dtype, ravel_state
 from everwillow.engine.names import named_elements, unknown_name
 from everwillow.engine.problem import Numbers, check_mapping
 from everwillow.fitting.options import FitOptions, takes_options

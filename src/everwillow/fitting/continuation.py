@@ -24,11 +24,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 from everwillow._derivatives import value_and_gradient
 from everwillow._errors import RESULTS
-from everwillow._numerics import all_finite
+from everwillow._numerics import all_finite, namespace
 from everwillow.engine.adjoint import minimise, moves, zero_tangent
 from everwillow.engine.core import Task, constant, open_ranges, parameter_ranges
 from everwillow.engine.flat_directions import idle, value_is_minimal
-from everwillow.engine.layout import namespace, ravel_state
+from everwillow.engine.layout import ravel_state
 from everwillow.engine.outcome import Outcome, scaled_solver
 from everwillow.engine.problem import Numbers
 from everwillow.fitting.conditional import Problem
@@ -94,7 +94,7 @@ def foothold(problem: Problem, result: FitResult) -> Foothold:
     _, vector, _ = ravel_state(result.params)
     place = {element: i for i, element in enumerate(index.tolist())}
     places = np.array([place[element] for element in result.free], int)
-    library = namespace(result.hessian, result.nll)
+    xp = namespace(result.hessian, result.nll)
 
     # Where the objective has its own curvature, fixed parameters are part of the
     # numbers; they get rows of zeros.
@@ -102,19 +102,19 @@ def foothold(problem: Problem, result: FitResult) -> Foothold:
     row[places] = np.arange(places.size)
 
     def spread(values: Any) -> Any:
-        return library.pad(library.asarray(values), (0, 1))[row]
+        return xp.pad(xp.asarray(values), (0, 1))[row]
 
-    hessian = library.pad(library.asarray(result.hessian), (0, 1))
+    hessian = xp.pad(xp.asarray(result.hessian), (0, 1))
     return Foothold(
-        x=library.asarray(vector)[index],
-        value=library.asarray(result.nll),
+        x=xp.asarray(vector)[index],
+        value=xp.asarray(result.nll),
         gradient=spread(result.gradient),
         hessian=hessian[row[:, None], row[None, :]],
         at_bound=spread(result.at_bound),
         status=result.status,
-        success=library.asarray(result.success),
-        gradients=library.asarray(0),
-        refitted=library.asarray(False),
+        success=xp.asarray(result.success),
+        gradients=xp.asarray(0),
+        refitted=xp.asarray(False),
     )
 
 

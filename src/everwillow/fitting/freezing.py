@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow._errors import ArgumentTypeError
+from everwillow._numerics import is_traced
 from everwillow._typing import Key
-from everwillow.engine.layout import is_traced, ravel_state
+from everwillow.engine.layout import ravel_state
 from everwillow.engine.names import meant_elements
 from everwillow.model import AbstractModel
 from everwillow.statelib import State

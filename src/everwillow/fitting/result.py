@@ -11,10 +11,11 @@ from jaxtyping import Bool, Float, Int
 
 from everwillow._derivatives import DIFFERENCES, EXACT, NONE
 from everwillow._errors import RESULTS, FitError
+from everwillow._numerics import is_traced, namespace
 from everwillow._tree import format_table
 from everwillow._typing import Key
 from everwillow.engine.covariance import covariance_of, flat_labels, one_sided
-from everwillow.engine.layout import Layout, is_traced, namespace
+from everwillow.engine.layout import Layout
 from everwillow.engine.prefit import centers_and_widths, pull
 from everwillow.statelib import State
 
@@ -117,9 +118,9 @@ class FitResult(eqx.Module):
         if self.hessian is None:
             return None
         covariance = covariance_of(self.hessian, self.at_bound)
-        library = namespace(covariance, self.success)
-        good = library.asarray(self.success)[..., None, None]
-        return library.where(good, covariance, library.nan)
+        xp = namespace(covariance, self.success)
+        good = xp.asarray(self.success)[..., None, None]
+        return xp.where(good, covariance, xp.nan)
 
     @property
     def errors(self) -> State | None:
@@ -133,11 +134,11 @@ class FitResult(eqx.Module):
         covariance = self.covariance
         if covariance is None:
             return None
-        library = namespace(covariance)
-        variance = library.diagonal(covariance, axis1=-2, axis2=-1)
+        xp = namespace(covariance)
+        variance = xp.diagonal(covariance, axis1=-2, axis2=-1)
         good = variance > 0
-        root = library.sqrt(library.where(good, variance, 1))
-        return self.layout.named(library.where(good, root, library.nan), self.free)
+        root = xp.sqrt(xp.where(good, variance, 1))
+        return self.layout.named(xp.where(good, root, xp.nan), self.free)
 
     @property
     def bound_errors(self) -> Float[Values, " free"] | None:
@@ -159,8 +160,8 @@ class FitResult(eqx.Module):
         known = self.bound_distances
         if known is None:
             return model
-        library = namespace(known, model)
-        return library.where(library.isnan(known), model, known)
+        xp = namespace(known, model)
+        return xp.where(xp.isnan(known), model, known)
 
     def message(self) -> str:
         """Return a sentence on how the fit ended, naming the parameters concerned."""

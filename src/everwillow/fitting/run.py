@@ -15,17 +15,12 @@ import optimistix as optx
 from everwillow._captures import opened
 from everwillow._errors import RESULTS, ArgumentTypeError, ArgumentValueError
 from everwillow._mesh_axes import mesh_axes, on_one_device
+from everwillow._numerics import is_traced, namespace
 from everwillow._typing import Key
 from everwillow.engine import programs
 from everwillow.engine.bound_errors import bound_distances
 from everwillow.engine.core import Task, knows_curvature
-from everwillow.engine.layout import (
-    Layout,
-    float_dtype,
-    is_traced,
-    namespace,
-    ravel_state,
-)
+from everwillow.engine.layout import Layout, float_dtype, ravel_state
 from everwillow.engine.outcome import Outcome
 from everwillow.engine.problem import Numbers, build, check_mapping
 from everwillow.fitting._empty_bins import (

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float
 
 from everwillow._captures import holds_tracer
 from everwillow._errors import ArgumentTypeError
-from everwillow._numerics import all_finite
+from everwillow._numerics import all_finite, is_traced
 from everwillow._typing import Key
 from everwillow.callback import Callback
 from everwillow.engine import programs
@@ -26,7 +26,6 @@ from everwillow.engine.core import (
     solver_options,
     to_physical,
 )
-from everwillow.engine.layout import is_traced
 from everwillow.engine.outcome import Outcome, conclude
 from everwillow.engine.problem import Numbers
 from everwillow.fitting._checkpoint import Checkpoint, fingerprint_of

@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow._errors import ArgumentValueError, ShapeMismatchError
+from everwillow._numerics import is_traced, namespace
 from everwillow.engine import programs
 from everwillow.engine.core import Task
-from everwillow.engine.layout import as_arrays, is_traced, namespace
+from everwillow.engine.layout import as_arrays
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
 from everwillow.goodness._yields import check, yields

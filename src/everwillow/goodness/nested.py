@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow._numerics import namespace
 from everwillow._results import RESULTS
 from everwillow.engine.covariance import flat_level, scaled_eigenvectors
-from everwillow.engine.layout import namespace
 from everwillow.fitting import FitResult
 from everwillow.goodness.pvalues import GoodnessResult, with_pvalue
 from everwillow.uncertainty.evaluation_point import refuse_batch
@@ -60,8 +60,8 @@ def nested_test(
                 f"{name}: expected a FitResult, got {type(fit).__name__}."
             )
         refuse_batch(fit, "here")
-    library = namespace(result, wider)
-    flat = 0 if library is jnp else _flat_directions(wider)
+    xp = namespace(result, wider)
+    flat = 0 if xp is jnp else _flat_directions(wider)
     count = len(wider.free) - len(result.free) if ndof is None else ndof
     if count <= 0:
         raise ArgumentValueError(
@@ -70,19 +70,19 @@ def nested_test(
         )
     if ndof is None:
         count = max(count - flat, 0)
-    ended = library.asarray(wider.success) | (flat > 0)
-    good = library.asarray(result.success) & ended
+    ended = xp.asarray(wider.success) | (flat > 0)
+    good = xp.asarray(result.success) & ended
     statistic = 2 * (result.nll - wider.nll)
     # Minima are known up to the EDM.
-    rounding = 1e-6 + 1e-12 * library.abs(result.nll)
-    if library is np and good and statistic < -rounding:
+    rounding = 1e-6 + 1e-12 * xp.abs(result.nll)
+    if xp is np and good and statistic < -rounding:
         raise ArgumentValueError(
             f"wider: its -ln L is {float(-statistic) / 2:.3g} above that of the other "
             "fit. Either they are not fits of the same data, or it found another "
             "minimum: start it from the end of the other, fit(..., params=...)."
         )
-    statistic = library.maximum(statistic, 0)
-    return with_pvalue(library.where(good, statistic, library.nan), float(count))
+    statistic = xp.maximum(statistic, 0)
+    return with_pvalue(xp.where(good, statistic, xp.nan), float(count))
 
 
 def _flat_directions(result: FitResult) -> int:

@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from everwillow._errors import ArgumentValueError
+from everwillow._numerics import is_traced, namespace
 from everwillow.engine import programs
-from everwillow.engine.layout import as_array, is_traced, namespace, on_host
+from everwillow.engine.layout import as_array, on_host
 
 
 class GoodnessResult(eqx.Module):
@@ -116,23 +117,23 @@ def toy_pvalue(
         raise ArgumentValueError(
             "toys: there is none, so there is no p-value. Generate at least one."
         )
-    library = namespace(observed, values)
-    values = library.ravel(library.asarray(values))
-    known = ~library.isnan(values)
-    extreme = library.sum(known & (values >= observed))
-    count = library.sum(known)
+    xp = namespace(observed, values)
+    values = xp.ravel(xp.asarray(values))
+    known = ~xp.isnan(values)
+    extreme = xp.sum(known & (values >= observed))
+    count = xp.sum(known)
     # If the observed statistic is NaN, no toy is as large: the p-value would be 0.
-    good = (count > 0) & ~library.isnan(library.asarray(observed))
+    good = (count > 0) & ~xp.isnan(xp.asarray(observed))
     hits = extreme.astype(float)
-    safe = library.where(count > 0, count, 1).astype(float)
+    safe = xp.where(count > 0, count, 1).astype(float)
     middle = (hits + 0.5) / (safe + 1.0)
-    spread = library.sqrt(hits * (safe - hits) / safe + 0.25) / (safe + 1.0)
-    nan = library.nan
+    spread = xp.sqrt(hits * (safe - hits) / safe + 0.25) / (safe + 1.0)
+    nan = xp.nan
     return ToyPValue(
-        observed=library.asarray(observed),
-        pvalue=library.where(good, hits / safe, nan),
-        lower=library.where(good, middle - spread, nan),
-        upper=library.where(good, middle + spread, nan),
+        observed=xp.asarray(observed),
+        pvalue=xp.where(good, hits / safe, nan),
+        lower=xp.where(good, middle - spread, nan),
+        upper=xp.where(good, middle + spread, nan),
         at_least=extreme,
         valid=count,
         failed=values.shape[0] - count,

@@ -10,9 +10,10 @@ from jaxtyping import Array, ArrayLike, Float
 
 from everwillow._captures import up_to_date
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow._numerics import is_traced
 from everwillow._typing import Key, Nll
 from everwillow.engine.core import Task
-from everwillow.engine.layout import as_arrays, is_traced
+from everwillow.engine.layout import as_arrays
 from everwillow.engine.prefit import constrained_elements
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult

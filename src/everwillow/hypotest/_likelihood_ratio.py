@@ -16,13 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
-from everwillow._numerics import any_lane
+from everwillow._numerics import any_lane, is_traced, namespace
 from everwillow._typing import Key
 from everwillow.engine import programs
 from everwillow.engine.adjoint import minimise
 from everwillow.engine.core import Task, constant, knows_curvature
 from everwillow.engine.flat_directions import idle, start_elsewhere, value_is_minimal
-from everwillow.engine.layout import as_array, float_dtype, is_traced, namespace
+from everwillow.engine.layout import as_array, float_dtype
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import Problem
@@ -64,10 +64,10 @@ def twice_log_ratio(nll: Any, reference: Any, known: Any) -> Any:
         A number of at least 0; NaN if a minimum is missing, or the conditional one is
         lower.
     """
-    library = namespace(nll, reference, known)
+    xp = namespace(nll, reference, known)
     ratio = 2 * (nll - reference)
     good = known & (ratio >= -tolerance(reference))
-    return library.where(good, library.where(ratio > 0, ratio, 0), library.nan)
+    return xp.where(good, xp.where(ratio > 0, ratio, 0), xp.nan)
 
 
 class LikelihoodRatio(eqx.Module):

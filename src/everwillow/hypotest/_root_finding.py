@@ -59,36 +59,36 @@ class Bracket(NamedTuple):
         """The next point to try."""
         return self.near + self.fraction * (self.far - self.near)
 
-    def best(self, library: Any) -> Any:
+    def best(self, xp: Any) -> Any:
         """Return the end with the smaller function value."""
         closer = abs(self.at_near) <= abs(self.at_far)
-        return library.where(closer, self.near, self.far)
+        return xp.where(closer, self.near, self.far)
 
 
-def narrow(library: Any, ends: Bracket, value: Any, rtol: float, atol: float):
+def narrow(xp: Any, ends: Bracket, value: Any, rtol: float, atol: float):
     """Return the smaller bracket that follows from the value at the trial point.
 
     Args:
-        library: NumPy or `jax.numpy`.
+        xp: NumPy or `jax.numpy`.
         ends: The bracket.
         value: The function at ``ends.trial``.
         rtol: Relative accuracy of the root.
         atol: Absolute accuracy of the root.
     """
-    where, x1, f1 = library.where, ends.trial, value
+    where, x1, f1 = xp.where, ends.trial, value
     same = (f1 > 0) == (ends.at_near > 0)
     x2, f2 = where(same, ends.far, ends.near), where(same, ends.at_far, ends.at_near)
     x3, f3 = where(same, ends.near, ends.far), where(same, ends.at_near, ends.at_far)
-    goal = atol + rtol * library.minimum(abs(x1), abs(x2))
+    goal = atol + rtol * xp.minimum(abs(x1), abs(x2))
     least = 0.5 * goal / abs(x2 - x1)
     # Whether an inverse quadratic through the three points is monotonic.
     xi, phi = (x1 - x2) / (x3 - x2), (f1 - f2) / (f3 - f2)
     smooth = (phi**2 < xi) & ((1 - phi) ** 2 < 1 - xi)
     t = f1 / (f2 - f1) * f3 / (f2 - f3)
     t = t + (x3 - x1) / (x2 - x1) * f1 / (f3 - f1) * f2 / (f3 - f2)
-    t = where(smooth & library.isfinite(t), t, 0.5)
-    done = (least >= 0.5) | (f1 == 0) | library.isnan(f1)
-    return Bracket(x1, f1, x2, f2, library.clip(t, least, 1 - least), done)
+    t = where(smooth & xp.isfinite(t), t, 0.5)
+    done = (least >= 0.5) | (f1 == 0) | xp.isnan(f1)
+    return Bracket(x1, f1, x2, f2, xp.clip(t, least, 1 - least), done)
 
 
 def host_root(

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from everwillow._errors import ArgumentTypeError, FitError
+from everwillow._numerics import is_traced, namespace
 from everwillow._typing import Key
-from everwillow.engine.layout import is_traced, namespace
 from everwillow.hypotest.distributions import (
     Distribution,
     Q0Asymptotic,
@@ -98,9 +98,9 @@ class _AbstractCalculator:
         self._check(result)
         known = self.distribution._missing(result, alt=True) is None
         log_null, log_alt = self.distribution.log_pvalues(result, alt=known)
-        library = namespace(log_null, log_alt)
-        palt = library.exp(log_alt) if known else None
-        return HypoTestResult(result.value, library.exp(log_null), palt, result)
+        xp = namespace(log_null, log_alt)
+        palt = xp.exp(log_alt) if known else None
+        return HypoTestResult(result.value, xp.exp(log_null), palt, result)
 
     def _check(self, result: TestStatResult) -> None:
         """Raise an error that names the failed fit if no test statistic is known."""
@@ -135,12 +135,10 @@ class _AbstractCalculator:
             ArgumentValueError: If the alternative is not known.
         """
         null, alt = self.distribution.log_pvalues(result.test_stat_result)
-        library = namespace(null, alt)
+        xp = namespace(null, alt)
         # If no toy of either hypothesis is as extreme, 0/0 is NaN.
-        none = library.isneginf(alt)
-        return library.where(
-            none, library.nan, library.exp(null - library.where(none, 0, alt))
-        )
+        none = xp.isneginf(alt)
+        return xp.where(none, xp.nan, xp.exp(null - xp.where(none, 0, alt)))
 
     def expected(self, result: HypoTestResult) -> ExpectedBands:
         """Return p-values and CLs expected for data of the alternative hypothesis.

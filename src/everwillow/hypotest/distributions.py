@@ -16,8 +16,9 @@ from jax.scipy.special import log_ndtr
 from jaxtyping import Array, ArrayLike, Float
 
 from everwillow._errors import ArgumentValueError
+from everwillow._numerics import is_traced, namespace
 from everwillow.engine import programs
-from everwillow.engine.layout import as_array, is_traced, namespace
+from everwillow.engine.layout import as_array
 from everwillow.hypotest import formulas
 from everwillow.hypotest.formulas import safe_root, significance_of_log
 from everwillow.hypotest.results import (

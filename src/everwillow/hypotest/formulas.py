@@ -18,8 +18,9 @@ import numpy as np
 from jax.scipy.special import log_ndtr, ndtri
 from jaxtyping import Array, ArrayLike
 
+from everwillow._numerics import is_traced, namespace
 from everwillow.engine import programs
-from everwillow.engine.layout import as_array, is_traced, namespace
+from everwillow.engine.layout import as_array
 from everwillow.hypotest._root_finding import bisect
 from everwillow.hypotest.results import N_SIGMA, BandValues
 
@@ -194,9 +195,9 @@ def sigma_from_asimov(mu: ArrayLike, mu_asimov: ArrayLike, q_asimov: ArrayLike) 
         >>> print(sigma_from_asimov(2.0, 0.0, 16.0))
         0.5
     """
-    library = namespace(mu, mu_asimov, q_asimov)
-    difference = library.asarray(mu) - library.asarray(mu_asimov)
-    return library.abs(difference) / library.sqrt(q_asimov)
+    xp = namespace(mu, mu_asimov, q_asimov)
+    difference = xp.asarray(mu) - xp.asarray(mu_asimov)
+    return xp.abs(difference) / xp.sqrt(q_asimov)
 
 
 def significance(pvalue: ArrayLike) -> Any:
@@ -234,6 +235,6 @@ def cl_s(pnull: ArrayLike, palt: ArrayLike) -> Any:
         >>> print(f"{cl_s(0.02, 0.4):.2f}")
         0.05
     """
-    library = namespace(pnull, palt)
-    null, alt = library.asarray(pnull), library.asarray(palt)
-    return library.where(alt > 0, null, np.nan) / library.where(alt > 0, alt, 1)
+    xp = namespace(pnull, palt)
+    null, alt = xp.asarray(pnull), xp.asarray(palt)
+    return xp.where(alt > 0, null, np.nan) / xp.where(alt > 0, alt, 1)

@@ -10,9 +10,10 @@ import numpy as np
 
 from everwillow._captures import opened
 from everwillow._errors import RESULTS, ArgumentValueError, FitError
+from everwillow._numerics import is_traced, namespace
 from everwillow._typing import Key
 from everwillow.engine import programs
-from everwillow.engine.layout import float_dtype, is_traced, namespace, on_host
+from everwillow.engine.layout import float_dtype, on_host
 from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import Problem, pose
 from everwillow.fitting.continuation import foothold
@@ -267,8 +268,8 @@ def _record(
 ) -> LimitsResult:
     """Make the record of the limits."""
     values, ends = roots.values, roots.ends
-    library = namespace(values)
-    values, ends = library.asarray(values), library.asarray(ends)
+    xp = namespace(values)
+    values, ends = xp.asarray(values), xp.asarray(ends)
     by_sigma = dict(zip(N_SIGMA, range(OBSERVED), strict=True))
     order = np.array([by_sigma[n] for n in sorted(N_SIGMA)])
     return LimitsResult(

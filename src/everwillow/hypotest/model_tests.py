@@ -7,8 +7,8 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from everwillow._numerics import is_traced, namespace
 from everwillow._typing import Key
-from everwillow.engine.layout import is_traced, namespace
 from everwillow.fitting import FitResult
 from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.hypotest.calculators import AsymptoticCalculator
@@ -215,20 +215,20 @@ def discovery(
     )
     result = calculator.test(0.0)
     test = result.test_stat_result
-    library = namespace(test.value, test.q_asimov)
+    xp = namespace(test.value, test.q_asimov)
     return DiscoveryResult(
         poi=_text(poi),
-        significance=_root(library, test.value),
+        significance=_root(xp, test.value),
         pvalue=result.pnull,
-        expected=_root(library, test.q_asimov),
+        expected=_root(xp, test.q_asimov),
         mu_hat=test.extras["mu_hat"],
         q0=test.value,
         nuisances=nuisances,
     )
 
 
-def _root(library: Any, q: Any) -> Any:
-    return safe_root(q) if library is jnp else np.sqrt(q)
+def _root(xp: Any, q: Any) -> Any:
+    return safe_root(q) if xp is jnp else np.sqrt(q)
 
 
 def _text(key: Key) -> str:

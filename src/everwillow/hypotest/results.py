@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float
 
 from everwillow._errors import RESULTS, unknown_key
+from everwillow._numerics import is_traced
 from everwillow._tree import format_table
-from everwillow.engine.layout import is_traced
 from everwillow.toys.fits import describe
 
 

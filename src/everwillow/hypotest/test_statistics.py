@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from everwillow._errors import ArgumentTypeError
+from everwillow._numerics import is_traced, namespace
 from everwillow._typing import Key
-from everwillow.engine.layout import is_traced, namespace
 from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import conditional_fit, pose
 from everwillow.fitting.options import FitOptions, takes_options

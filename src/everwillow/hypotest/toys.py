@@ -12,11 +12,12 @@ import numpy as np
 
 from everwillow._captures import up_to_date
 from everwillow._errors import RESULTS
+from everwillow._numerics import is_traced
 from everwillow._typing import Key
 from everwillow.engine import programs
 from everwillow.engine.core import Task
 from everwillow.engine.flat_directions import idle, start_elsewhere
-from everwillow.engine.layout import as_array, is_traced
+from everwillow.engine.layout import as_array
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import Problem, pose

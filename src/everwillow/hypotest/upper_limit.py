@@ -9,7 +9,7 @@ import numpy as np
 import optimistix as optx
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
-from everwillow.engine.layout import is_traced
+from everwillow._numerics import is_traced
 from everwillow.hypotest._root_finding import host_root, traced_root
 from everwillow.hypotest.results import BAND_NAMES, BandValues, ExpectedBands
 

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow._numerics import is_traced, namespace
 from everwillow._typing import Key
-from everwillow.engine.layout import Layout, float_dtype, is_traced, namespace
+from everwillow.engine.layout import Layout, float_dtype
 from everwillow.engine.names import (
     as_names,
     meant_elements,
@@ -82,8 +83,8 @@ def fitted(result: Any, constraints: Any, covariance: Any) -> Fitted:
             f"covariance: its shape is {np.shape(covariance)}, and {size} parameters "
             "are free in the fit."
         )
-    library = namespace(covariance)
-    return Fitted(result, constraints, None, library.asarray(covariance, float_dtype()))
+    xp = namespace(covariance)
+    return Fitted(result, constraints, None, xp.asarray(covariance, float_dtype()))
 
 
 def computed(

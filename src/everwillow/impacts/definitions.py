@@ -24,8 +24,8 @@ from jaxtyping import Array, Float
 
 from everwillow._errors import ShapeMismatchError
 from everwillow._native import map_variances
+from everwillow._numerics import namespace
 from everwillow.engine.covariance import covariance_of
-from everwillow.engine.layout import namespace
 
 
 # Eigenvalues of correlation matrices below this are zero up to rounding.
@@ -177,12 +177,12 @@ def scattered(covariance: Any, free: np.ndarray, size: int) -> Array:
 
 def rest_in_quadrature(total: Any, part: Any) -> Any:
     """Return the difference in quadrature, NaN if the part exceeds the total."""
-    library = namespace(total, part)
+    xp = namespace(total, part)
     square = total**2 - part**2
     rounding = 1e-12 * total**2
-    safe = library.where(square > rounding, square, 1)
-    rest = library.where(square > rounding, library.sqrt(safe), 0)
-    return library.where(square >= -rounding, rest, library.nan)
+    safe = xp.where(square > rounding, square, 1)
+    rest = xp.where(square > rounding, xp.sqrt(safe), 0)
+    return xp.where(square >= -rounding, rest, xp.nan)
 
 
 def sum_in_quadrature(*parts: Any) -> Any:
@@ -191,5 +191,5 @@ def sum_in_quadrature(*parts: Any) -> Any:
     for part in parts:
         array = part if isinstance(part, np.ndarray) else jnp.asarray(part)
         total = total + (array.reshape(array.shape[0], -1) ** 2).sum(axis=1)
-    library: Any = np if isinstance(total, np.ndarray) else jnp
-    return library.sqrt(total)
+    xp: Any = np if isinstance(total, np.ndarray) else jnp
+    return xp.sqrt(total)

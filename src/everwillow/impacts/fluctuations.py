@@ -11,11 +11,12 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from everwillow._errors import ArgumentValueError
+from everwillow._numerics import is_traced
 from everwillow._tree import format_table
 from everwillow._typing import Key, Nll
 from everwillow.engine import programs
 from everwillow.engine.core import Task
-from everwillow.engine.layout import as_arrays, is_traced, ravel_state
+from everwillow.engine.layout import as_arrays, ravel_state
 from everwillow.engine.prefit import constrained_elements
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult

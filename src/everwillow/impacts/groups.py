@@ -9,10 +9,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow._numerics import is_traced
 from everwillow._tree import format_table
 from everwillow._typing import Key
 from everwillow.engine import programs
-from everwillow.engine.layout import is_traced, on_host, ravel_state
+from everwillow.engine.layout import on_host, ravel_state
 from everwillow.fitting import FitResult
 from everwillow.impacts._auxiliary_fluctuations import (
     Auxiliary,

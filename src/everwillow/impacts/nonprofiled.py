@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Float
 
 from everwillow._errors import ArgumentValueError
+from everwillow._numerics import is_traced
 from everwillow._tree import format_table
 from everwillow._typing import Array, Key, Nll
-from everwillow.engine.layout import is_traced, ravel_state
+from everwillow.engine.layout import ravel_state
 from everwillow.engine.names import (
     as_names,
     meant_elements,

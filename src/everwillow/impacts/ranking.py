@@ -8,10 +8,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from everwillow._errors import ArgumentValueError
+from everwillow._numerics import is_traced, namespace
 from everwillow._tree import format_table
 from everwillow._typing import Key, Nll
 from everwillow.engine import programs
-from everwillow.engine.layout import is_traced, namespace, on_host, ravel_state
+from everwillow.engine.layout import on_host, ravel_state
 from everwillow.engine.prefit import centers_and_widths, pull
 from everwillow.fitting import FitResult
 from everwillow.fitting.options import RefitOptions, takes_options
@@ -84,12 +85,12 @@ class RankingResult(eqx.Module):
 
         An impact that is NaN is replaced by the larger one of the two refits.
         """
-        library = namespace(self)
-        size = library.abs(self.postfit)
+        xp = namespace(self)
+        size = xp.abs(self.postfit)
         if self.postfit_refits is not None:
-            larger = library.abs(self.postfit_refits.shifts).max(axis=-3)
-            size = library.where(library.isnan(size), larger, size)
-        return library.argsort(library.where(size >= 0, -size, library.inf), axis=-1)
+            larger = xp.abs(self.postfit_refits.shifts).max(axis=-3)
+            size = xp.where(xp.isnan(size), larger, size)
+        return xp.argsort(xp.where(size >= 0, -size, xp.inf), axis=-1)
 
     def __repr__(self) -> str:
         """Return a table for each POI, the largest impacts first."""

@@ -12,10 +12,11 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float
 
 from everwillow._errors import RESULTS
+from everwillow._numerics import is_traced
 from everwillow.engine import programs
 from everwillow.engine.adjoint import minimise
 from everwillow.engine.core import Task
-from everwillow.engine.layout import is_traced, on_host
+from everwillow.engine.layout import on_host
 from everwillow.engine.outcome import Outcome
 from everwillow.engine.problem import Numbers
 from everwillow.fitting.conditional import Problem, pose

@@ -9,11 +9,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow._errors import ArgumentTypeError
+from everwillow._numerics import is_traced, namespace
 from everwillow._tree import format_table
 from everwillow._typing import Key
 from everwillow.engine import programs
 from everwillow.engine.covariance import covariance_of
-from everwillow.engine.layout import is_traced, namespace, on_host
+from everwillow.engine.layout import on_host
 from everwillow.fitting import FitResult
 from everwillow.impacts._auxiliary_fluctuations import auxiliary_of
 from everwillow.impacts.best_fit import (
@@ -161,8 +162,8 @@ def statistical_impacts(
         )
     samples, auxiliary = moved.statistical, moved.systematic
     assert samples is not None
-    library = namespace(errors, samples)
-    others = library.sqrt(samples**2 + auxiliary**2)
+    xp = namespace(errors, samples)
+    others = xp.sqrt(samples**2 + auxiliary**2)
     return StatisticalImpacts(
         data=data,
         simulation=simulation,

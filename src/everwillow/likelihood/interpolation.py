@@ -29,8 +29,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from everwillow._numerics import namespace
 from everwillow.likelihood.binned.spec import Interpolation
-from everwillow.parameters.base import array_module
 
 
 MULTIPLICATIVE: tuple[Interpolation, ...] = ("code1", "code4", "code6")
@@ -116,7 +116,7 @@ class NormFactors(eqx.Module):
     def joined(cls, parts: Sequence["NormFactors"], order: np.ndarray) -> "NormFactors":
         """Concatenate factors, and reorder them."""
         rows = [[p.inner, p.reach, p.above, p.below] for p in parts]
-        xp = array_module(*[array for row in rows for array in row])
+        xp = namespace(*[array for row in rows for array in row])
         return cls(
             *[xp.concatenate(column)[order] for column in zip(*rows, strict=True)]
         )
@@ -151,7 +151,7 @@ class NormFactors(eqx.Module):
 
 
 def _exponential(code: Interpolation, down: Any, up: Any) -> NormFactors:
-    xp = array_module(down, up)
+    xp = namespace(down, up)
     log_up, log_down = xp.log(up), xp.log(down)
     zero, ones = xp.zeros_like(up), xp.ones_like(up)
     above = xp.stack([ones, zero, log_up], -1)
@@ -173,7 +173,7 @@ def _exponential(code: Interpolation, down: Any, up: Any) -> NormFactors:
 
 
 def _additive(code: Interpolation, down: Any, up: Any) -> NormFactors:
-    xp = array_module(down, up)
+    xp = namespace(down, up)
     reach, c2, c4, c6, constant, slope = _BENDS[code]
     half, bend = (up - down) / 2, (up + down) / 2 - 1
     zero, ones = xp.zeros_like(up), xp.ones_like(up)

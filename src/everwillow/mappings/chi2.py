@@ -12,10 +12,11 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from everwillow._errors import ArgumentValueError, ShapeMismatchError
+from everwillow._numerics import namespace
 from everwillow.engine import programs
 from everwillow.engine.core import Task
 from everwillow.engine.covariance import covariance_of
-from everwillow.engine.layout import as_arrays, namespace, on_host
+from everwillow.engine.layout import as_arrays, on_host
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
 from everwillow.goodness.chi2 import SINGULAR, Relation, inverse_quadratic_form
@@ -113,8 +114,8 @@ def _difference(data: Any, value: Any) -> Any:
         raise ShapeMismatchError(
             f"data: shape {np.shape(data)} for values of shape {np.shape(value)}."
         )
-    library = namespace(data, value)
-    return library.asarray(data, float) - value
+    xp = namespace(data, value)
+    return xp.asarray(data, float) - value
 
 
 def _compare_values(

@@ -17,9 +17,10 @@ from everwillow._errors import (
     ShapeMismatchError,
     unknown_key,
 )
+from everwillow._numerics import namespace
 from everwillow._typing import Key
 from everwillow.engine.core import Task
-from everwillow.engine.layout import float_dtype, namespace
+from everwillow.engine.layout import float_dtype
 from everwillow.engine.prefit import constrained_elements
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
@@ -211,19 +212,19 @@ def nominal_covariance(
     point = locate(model.state, model.fixed)
     layout, free = point.layout, point.free
     widths = _widths(model, unconstrained or {}, layout)
-    library = namespace(widths, model.constraints)
+    xp = namespace(widths, model.constraints)
     size = layout.size
-    diagonal = np.zeros(size) if library is np else jnp.zeros(size)
+    diagonal = np.zeros(size) if xp is np else jnp.zeros(size)
     for key, width in widths.items():
         here = layout.elements(layout.where[key])
         shape = layout.shapes[layout.where[key]]
-        square = library.ravel(library.broadcast_to(width, shape)) ** 2
-        diagonal = _put(library, diagonal, here, square.astype(float_dtype()))
-    matrix = library.diag(diagonal)
+        square = xp.ravel(xp.broadcast_to(width, shape)) ** 2
+        diagonal = _put(xp, diagonal, here, square.astype(float_dtype()))
+    matrix = xp.diag(diagonal)
     for name, constraint in model.constraints.items():
         if isinstance(constraint, MultivariateNormal):
             here = constrained_elements(name, constraint, layout)
-            matrix = _put(library, matrix, np.ix_(here, here), constraint.covariance)
+            matrix = _put(xp, matrix, np.ix_(here, here), constraint.covariance)
     return matrix[np.ix_(free, free)]
 
 
@@ -251,8 +252,8 @@ def _widths(model: AbstractModel, unconstrained: Mapping[Key, Any], layout: Any)
     return widths
 
 
-def _put(library: Any, array: Any, where: Any, value: Any) -> Any:
-    if library is np:
+def _put(xp: Any, array: Any, where: Any, value: Any) -> Any:
+    if xp is np:
         array[where] = value
         return array
     return array.at[where].set(value)

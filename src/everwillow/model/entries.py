@@ -9,12 +9,12 @@ import jax.tree_util as jtu
 import numpy as np
 
 from everwillow._errors import ArgumentTypeError, ShapeMismatchError, unknown_key
+from everwillow._numerics import namespace
 from everwillow._tree import leaf_shape
 from everwillow._typing import Key, Scalar
 from everwillow.model.constraint_terms import constrained_keys
 from everwillow.objective import Evaluation, curvature_hook
 from everwillow.parameters import AbstractConstraint, Interval, MultivariateNormal
-from everwillow.parameters.base import array_module
 from everwillow.statelib import State
 
 
@@ -148,7 +148,7 @@ def nominal_aux(
         shape = np.shape(value) if joint else leaf_shape(state[name])
         if np.shape(value) != shape:
             try:
-                value = array_module(value).broadcast_to(value, shape)
+                value = namespace(value).broadcast_to(value, shape)
             except ValueError:
                 raise ShapeMismatchError(
                     f"constraints: that of {name!r} has shape {np.shape(value)} and "

@@ -30,11 +30,6 @@ def is_concrete(*values: Any) -> bool:
     return not any(isinstance(value, Tracer | jax.ShapeDtypeStruct) for value in values)
 
 
-def array_module(*numbers: Any) -> Any:
-    """Return numpy for known numbers, which stay on the host, else `jax.numpy`."""
-    return np if is_concrete(*numbers) else jnp
-
-
 def number_leaf(value: Any, name: str) -> Any:
     """Return `value` as a read-only float array on the host; traced values are kept.
 

@@ -19,9 +19,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow._errors import ShapeMismatchError, unknown_key
-from everwillow._numerics import value_gradient_diagonal
+from everwillow._numerics import namespace, value_gradient_diagonal
 from everwillow._typing import Key, Scalar
-from everwillow.parameters.base import array_module
 from everwillow.parameters.constraints import (
     AbstractConstraint,
     LogNormal,
@@ -301,6 +300,6 @@ def _numbers(constraint: AbstractConstraint) -> tuple[str, ...]:
 
 
 def _joined(leaves: Sequence[tuple[Any, tuple[int, ...]]]) -> Any:
-    xp = array_module(*(leaf for leaf, _ in leaves))
+    xp = namespace(*(leaf for leaf, _ in leaves))
     flat = [xp.ravel(xp.broadcast_to(leaf, shape)) for leaf, shape in leaves]
     return xp.concatenate(flat) if flat else xp.zeros(0)

@@ -34,14 +34,9 @@ from everwillow._errors import (
     NotPositiveDefiniteError,
     ShapeMismatchError,
 )
+from everwillow._numerics import namespace
 from everwillow._typing import Array, ArrayLike, Key, Scalar
-from everwillow.parameters.base import (
-    array_module,
-    finite_leaf,
-    is_concrete,
-    like,
-    real,
-)
+from everwillow.parameters.base import finite_leaf, is_concrete, like, real
 
 
 _HALF_LOG_TWO_PI = 0.5 * float(np.log(2.0 * np.pi))
@@ -194,7 +189,7 @@ class Poisson(AbstractConstraint):
     @property
     def width(self) -> ArrayLike:
         r"""The error of the parameter around 1, :math:`1 / \sqrt{\tau}`."""
-        return 1.0 / array_module(self.tau).sqrt(self.tau)
+        return 1.0 / namespace(self.tau).sqrt(self.tau)
 
     def _nll(self, value: Array, aux: Array) -> Array:
         rate = like(self.tau, value, "Poisson: tau") * value
@@ -254,7 +249,7 @@ class LogNormal(AbstractConstraint):
     @property
     def width(self) -> ArrayLike:
         r"""The symmetric error of the parameter, ``center`` times :math:`\ln\kappa`."""
-        xp = array_module(self.center, self.kappa)
+        xp = namespace(self.center, self.kappa)
         return xp.asarray(self.center)[()] * xp.log(self.kappa)
 
     def _nll(self, value: Array, aux: Array) -> Array:
@@ -328,7 +323,7 @@ class MultivariateNormal(_AbstractNormal):
     @property
     def width(self) -> ArrayLike:
         """The errors of the parameters, the roots of the diagonal of `covariance`."""
-        xp = array_module(self.covariance)
+        xp = namespace(self.covariance)
         return xp.sqrt(xp.diagonal(self.covariance))
 
     def _nll(self, value: Array, aux: Array) -> Array:
@@ -443,7 +438,7 @@ def _named_direction(vector: Any, keys: tuple[Key, ...]) -> str:
 
 def _whitener_and_log_det(covariance: Any) -> tuple[Any, Any]:
     """Return ``W`` with ``W.T @ W`` the inverse of a covariance, and its log-det."""
-    xp = array_module(covariance)
+    xp = namespace(covariance)
     widths = xp.sqrt(xp.diagonal(covariance))
     # By the correlations, so that unequal sizes of parameters cause no rounding errors.
     lower = xp.linalg.cholesky(covariance / widths[:, None] / widths[None, :])

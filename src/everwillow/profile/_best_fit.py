@@ -8,10 +8,11 @@ import numpy as np
 
 from everwillow._derivatives import NONE
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, DerivativeError
+from everwillow._numerics import is_traced, namespace
 from everwillow._typing import Key
 from everwillow.engine import programs
 from everwillow.engine.core import knows_curvature
-from everwillow.engine.layout import is_traced, namespace, on_host, ravel_state
+from everwillow.engine.layout import on_host, ravel_state
 from everwillow.engine.names import meant_elements
 from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import Problem, pose
@@ -49,11 +50,11 @@ class BestFit(NamedTuple):
         """Return vectors ``(..., n)`` as a State of arrays ``(..., *shape)``."""
         layout, numbers = self.problem.task.layout, self.problem.numbers
         index = np.asarray(numbers.index)
-        library = namespace(x, numbers.vector)
-        vector = library.broadcast_to(
-            library.asarray(numbers.vector), (*np.shape(x)[:-1], layout.size)
+        xp = namespace(x, numbers.vector)
+        vector = xp.broadcast_to(
+            xp.asarray(numbers.vector), (*np.shape(x)[:-1], layout.size)
         )
-        if library is np:
+        if xp is np:
             vector = np.array(vector)
             vector[..., index] = np.asarray(x)
         else:

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from everwillow._errors import ArgumentValueError
+from everwillow._numerics import is_traced
 from everwillow._typing import Key
-from everwillow.engine.layout import is_traced
 from everwillow.fitting import FitResult
 from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.fitting.result import Values

@@ -12,9 +12,9 @@ from jax.scipy.special import ndtri
 from jaxtyping import Float
 
 from everwillow._errors import ArgumentValueError
+from everwillow._numerics import is_traced, namespace
 from everwillow._tree import format_table
 from everwillow._typing import Key
-from everwillow.engine.layout import is_traced, namespace
 from everwillow.fitting import FitResult
 from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.fitting.result import Values
@@ -161,10 +161,10 @@ def minos(
     minimum = fitted.minimum
     if not is_traced(value):
         status, minimum = _deeper(fitted, places, status, x, beyond)
-    library = namespace(value)
+    xp = namespace(value)
     ended = (status == CROSSING.found) | (status == CROSSING.at_bound)
-    errors = library.where(ended, value - library.concatenate([best, best]), np.nan)
-    ends = library.where(ended[:, None], x, np.nan)
+    errors = xp.where(ended, value - xp.concatenate([best, best]), np.nan)
+    ends = xp.where(ended[:, None], x, np.nan)
     return MinosResult(
         names=tuple(problem.labels[i] for i in places),
         cl=cl,

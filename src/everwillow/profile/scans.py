@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from everwillow._errors import RESULTS, ArgumentValueError, ShapeMismatchError
-from everwillow._numerics import select
+from everwillow._numerics import is_traced, namespace, select
 from everwillow._typing import Key
 from everwillow.engine.adjoint import minimise
 from everwillow.engine.core import Task
-from everwillow.engine.layout import float_dtype, is_traced, namespace
+from everwillow.engine.layout import float_dtype
 from everwillow.engine.outcome import Outcome
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
@@ -246,8 +246,8 @@ def pair(posed: ProfileProblem, names: Any) -> tuple[int, int]:
 def _points(
     posed: ProfileProblem, name: Key, place: int, values: Any, *, where: str
 ) -> Any:
-    library = namespace(values)
-    points = library.asarray(values, float_dtype())
+    xp = namespace(values)
+    points = xp.asarray(values, float_dtype())
     if points.ndim != 1 or points.size == 0:
         raise ShapeMismatchError(
             f"{where}: expected one or more values in a row, got shape {points.shape}."

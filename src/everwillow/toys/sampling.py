@@ -14,10 +14,11 @@ import jax.random as jr
 import numpy as np
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, ShapeMismatchError
+from everwillow._numerics import is_traced
 from everwillow._tree import alike_but_rows
 from everwillow._typing import Array, Key
 from everwillow.engine import programs
-from everwillow.engine.layout import as_array, is_traced
+from everwillow.engine.layout import as_array
 from everwillow.fitting import FitResult
 from everwillow.model import AbstractModel
 from everwillow.parameters import AbstractConstraint, MultivariateNormal, Poisson

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError
+from everwillow._numerics import is_traced
 from everwillow._typing import Key
 from everwillow.engine import programs
 from everwillow.engine.core import Task
-from everwillow.engine.layout import Layout, is_traced, on_host, ravel_state
+from everwillow.engine.layout import Layout, on_host, ravel_state
 from everwillow.engine.problem import Numbers, apply_fixed, build, check_mapping
 from everwillow.fitting import FitResult
 from everwillow.statelib import State

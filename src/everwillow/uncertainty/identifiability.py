@@ -8,10 +8,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from everwillow._errors import ArgumentValueError, NonFiniteError
+from everwillow._numerics import is_traced
 from everwillow._tree import format_table
 from everwillow._typing import Key, Nll
 from everwillow.engine.covariance import covariance_of
-from everwillow.engine.layout import Layout, is_traced
+from everwillow.engine.layout import Layout
 from everwillow.engine.prefit import centers_and_widths, constrained_elements
 from everwillow.fitting import FitResult
 from everwillow.model import AbstractModel

@@ -11,8 +11,8 @@ from everwillow._errors import (
     NonFiniteError,
     NotPositiveDefiniteError,
 )
+from everwillow._numerics import is_traced
 from everwillow.engine.covariance import covariance_of, flat_level, involved
-from everwillow.engine.layout import is_traced
 from everwillow.uncertainty.evaluation_point import Point
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from jaxtyping import Array, Float
 
+from everwillow._numerics import namespace
 from everwillow._typing import Key, Nll
-from everwillow.engine.layout import namespace
 from everwillow.fitting import FitResult
 from everwillow.model import AbstractModel
 from everwillow.statelib import State
@@ -145,13 +145,13 @@ def correlation_matrix(
     """
     likelihood = likelihood_at(nll_fn, params, observation, fixed)
     covariance = covariance_at(likelihood, kind=kind, throw=throw)
-    library = namespace(covariance)
+    xp = namespace(covariance)
     errors = errors_of(covariance)
     correlation = covariance / errors[..., :, None] / errors[..., None, :]
-    diagonal = library.eye(covariance.shape[-1], dtype=bool)
+    diagonal = xp.eye(covariance.shape[-1], dtype=bool)
     # Set the diagonal, which rounding moves away from 1; NaN stays NaN.
-    ones = library.where(library.isnan(correlation), correlation, 1)
-    return library.where(diagonal, ones, correlation)
+    ones = xp.where(xp.isnan(correlation), correlation, 1)
+    return xp.where(diagonal, ones, correlation)
 
 
 def uncertainties(
@@ -208,12 +208,10 @@ def labels(
 
 def errors_of(covariance: Any) -> Any:
     """Return standard errors: NaN where a variance is NaN or not positive."""
-    library = namespace(covariance)
-    variance = library.diagonal(covariance, axis1=-2, axis2=-1)
+    xp = namespace(covariance)
+    variance = xp.diagonal(covariance, axis1=-2, axis2=-1)
     positive = variance > 0
-    return library.where(
-        positive, library.sqrt(library.where(positive, variance, 1)), library.nan
-    )
+    return xp.where(positive, xp.sqrt(xp.where(positive, variance, 1)), xp.nan)
 
 
 __all__ = [

@@ -10,9 +10,10 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, ShapeMismatchError
+from everwillow._numerics import namespace
 from everwillow._typing import Key
 from everwillow.engine.core import Task
-from everwillow.engine.layout import float_dtype, namespace
+from everwillow.engine.layout import float_dtype
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
 from everwillow.statelib import State
@@ -130,8 +131,8 @@ def _known_covariance(point: Point, *, throw: bool) -> Any:
 
 def _checked(covariance: Any, point: Point) -> Any:
     """Return the covariance as an array of the right shape."""
-    library = namespace(covariance)
-    covariance = library.asarray(covariance, float_dtype())
+    xp = namespace(covariance)
+    covariance = xp.asarray(covariance, float_dtype())
     size = point.free.size
     if covariance.shape != (size, size):
         shown = ", ".join(point.labels[:10]) + (", ..." if size > 10 else "")

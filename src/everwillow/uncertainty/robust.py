@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow._errors import ArgumentTypeError, NonFiniteError, ShapeMismatchError
+from everwillow._numerics import namespace
 from everwillow._typing import Key, Nll
 from everwillow.engine.core import Task
-from everwillow.engine.layout import namespace
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
 from everwillow.model import AbstractModel
@@ -124,12 +124,12 @@ def _product(
     inverse: Any, inner: Any, likelihood: LikelihoodAtPoint, *, throw: bool
 ) -> Any:
     """Return ``inverse @ inner @ inverse``, zero for held parameters."""
-    library = namespace(inverse, inner)
+    xp = namespace(inverse, inner)
     held = likelihood.point.held
     free = ~held[:, None] & ~held[None, :]
     # Derivatives in a parameter at its bound may be infinite.
-    inner = library.where(free, inner, 0)
-    if throw and library is np and not np.isfinite(inner).all():
+    inner = xp.where(free, inner, 0)
+    if throw and xp is np and not np.isfinite(inner).all():
         rows = ~np.isfinite(inner).all(axis=1)
         names = [n for n, bad in zip(likelihood.point.labels, rows, strict=True) if bad]
         raise NonFiniteError(
@@ -137,7 +137,7 @@ def _product(
             f"{', '.join(names)}. With throw=False the covariance is NaN instead."
         )
     # The covariance is all NaN if one derivative is not finite.
-    inner = library.where(library.isfinite(inner).all(), inner, library.nan)
+    inner = xp.where(xp.isfinite(inner).all(), inner, xp.nan)
     covariance = inverse @ inner @ inverse
     return 0.5 * (covariance + covariance.T)
 
