@@ -119,8 +119,7 @@ def group_variances(
 
 def inverse_root(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
     r"""Return :math:`V^{-1} A` with A the root of :func:`root`."""
-    width = jnp.sqrt(jnp.diagonal(matrix))
-    values, vectors = jnp.linalg.eigh(matrix / width[:, None] / width[None, :])
+    width, values, vectors = _decomposed(matrix)
     inverse = (vectors / jnp.sqrt(values)[None, :]) @ vectors.T
     return inverse / width[:, None]
 
@@ -134,11 +133,17 @@ def root(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
     a variance (arXiv:1512.00809, ZCA-cor). NaN if V has a negative eigenvalue beyond
     rounding.
     """
-    width = jnp.sqrt(jnp.diagonal(matrix))
-    values, vectors = jnp.linalg.eigh(matrix / width[:, None] / width[None, :])
+    width, values, vectors = _decomposed(matrix)
     values = jnp.where(jnp.abs(values) <= ROUNDING, 0, values)
     half = (vectors * jnp.sqrt(values)[None, :]) @ vectors.T
     return width[:, None] * half
+
+
+def _decomposed(matrix: Array) -> tuple[Array, Array, Array]:
+    """Return the widths of a covariance and the eigenpairs of its correlations."""
+    width = jnp.sqrt(jnp.diagonal(matrix))
+    values, vectors = jnp.linalg.eigh(matrix / width[:, None] / width[None, :])
+    return width, values, vectors
 
 
 def times_deviation(moved: Any, variance: Any) -> Any:
