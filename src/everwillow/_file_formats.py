@@ -26,6 +26,9 @@ _TEXTS: tuple[tuple[bytes, FileFormat], ...] = (
     (b"[", "json"),
     (b"<", "xml"),
 )
+_HISTFACTORY_XML = re.compile(
+    rb"<\?xml|<!DOCTYPE|<!--|<(Combination|Channel|Measurement)\b"
+)
 _DATACARD = re.compile(
     rb"^\s*(Combination of |[ijk]max\s+[\d*]|shapes\s+\S+\s+\S+\s+\S+)", re.MULTILINE
 )
@@ -48,11 +51,25 @@ def file_format(content: bytes) -> FileFormat | None:
             return known
     if content[257:262] == b"ustar":
         return "tar"
-    text = content.removeprefix(_BYTE_ORDER_MARK).lstrip()
+    text = _text(content)
     for start, known in _TEXTS:
         if text.startswith(start):
             return known
     return "datacard" if _DATACARD.search(text) else None
+
+
+def is_histfactory_xml(content: bytes) -> bool:
+    """Return whether a file is XML as ROOT's HistFactory writes it."""
+    return _HISTFACTORY_XML.match(_text(content)) is not None
+
+
+def is_json_array(content: bytes) -> bool:
+    """Return whether a file is a JSON array, not an object."""
+    return _text(content).startswith(b"[")
+
+
+def _text(content: bytes) -> bytes:
+    return content[:LOOKED_AT].removeprefix(_BYTE_ORDER_MARK).lstrip()
 
 
 def format_of_file(path: pathlib.Path) -> FileFormat | None:

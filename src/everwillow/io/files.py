@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from everwillow import _store
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, EverwillowError
-from everwillow._file_formats import FileFormat, file_format
+from everwillow._file_formats import FileFormat, file_format, is_json_array
 from everwillow.io import _hdf5, _json
 from everwillow.io._content import FORMAT as FORMAT, Content
 from everwillow.io._decode import decode
@@ -143,7 +143,7 @@ def _as_path(path: Any) -> pathlib.Path:
 
 def _format_of(content: bytes, file: pathlib.Path) -> _Format:
     known = _BY_FORMAT.get(file_format(content))
-    if known is not None and not content.lstrip().startswith(b"["):
+    if known is not None and not is_json_array(content):
         return known
     problem = "is empty" if not content else "is neither HDF5, nor npz, nor JSON"
     raise ArgumentValueError(

@@ -12,14 +12,13 @@ import io
 import json
 import os
 import pathlib
-import re
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from everwillow._errors import ArgumentTypeError, MissingFileError, SpecificationError
-from everwillow._file_formats import LOOKED_AT, file_format
+from everwillow._file_formats import LOOKED_AT, file_format, is_histfactory_xml
 
 
 Source = str | os.PathLike[str] | bytes | Mapping[str, Any]
@@ -29,9 +28,6 @@ DocumentKind = Literal["workspace", "pyhf model", "hs3", "patch set", "patch"]
 
 _SHOWN = 200  # characters of a name in a message
 _XML_COMMAND = "pyhf xml2json --basedir . combination.xml --output-file workspace.json"
-_HISTFACTORY_XML = re.compile(
-    r"\s*(<\?xml|<!DOCTYPE|<!--|<(Combination|Channel|Measurement)\b)"
-)
 _PLAIN = {float, int, str, bool, type(None)}
 
 
@@ -188,12 +184,13 @@ def _files_in_archive(content: bytes) -> str:
 
 
 def _refuse_text(text: str, name: str) -> None:
-    if _HISTFACTORY_XML.match(text):
+    content = text[:LOOKED_AT].encode(errors="replace")
+    if is_histfactory_xml(content):
         raise SpecificationError(
             f"{name} is XML: HistFactory of ROOT. Convert it where its histograms are "
             f"(pip install 'pyhf[xmlio]'): `{_XML_COMMAND}`"
         )
-    if file_format(text[:LOOKED_AT].encode(errors="replace")) == "datacard":
+    if file_format(content) == "datacard":
         raise SpecificationError(
             f"{name} is a datacard of CMS Combine. Where Combine is installed, `pip "
             "install pyhf-combine-converter` and convert it: `combine-to-pyhf "
