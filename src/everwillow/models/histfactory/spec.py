@@ -121,7 +121,7 @@ def workspace_spec(
     notes += document.notes
     config = {**chosen.parameters, **_overrides(parameters)}
     derived = _expressions(expressions, inventory)
-    made = _parameters(document, inventory, config, derived, notes)
+    made = _parameter_specs(document, inventory, config, derived, notes)
     named = {parameter.name: parameter for parameter in made}
     for name in parameters or {}:
         if name not in named:
@@ -201,7 +201,7 @@ def validate(
     for measurement in document.measurements:
         remarks: list[str] = []
         config = measurement.parameters
-        made = _parameters(document, inventory, config, derived, remarks)
+        made = _parameter_specs(document, inventory, config, derived, remarks)
         remarks += check_yields(document, inventory, _scalar_starts(made))
         _poi(measurement, None, {p.name: p for p in made}, derived)
         shown = shortened(measurement.name)
@@ -360,7 +360,7 @@ def _is_input(name: str, derived: Mapping[str, Derived]) -> bool:
     )
 
 
-def _parameters(
+def _parameter_specs(
     document: Document,
     inventory: Inventory,
     config: Mapping[str, ParameterConfig],

@@ -46,14 +46,14 @@ def assemble(book: Book, *, sparse: bool, stat_in_covariance: bool) -> TemplateS
     layout = layout_of(book)
     _check_complete(book, layout)
     templates, rows = _templates(book, layout)
-    systematics = _systematics(book)
+    systematics = _ordered_systematics(book)
     observed, variance = _data(book, layout)
     return TemplateSpec(
         layout=layout,
         signals=tuple(p for p in layout.processes if book.signal[p]),
         templates=templates,
         systematics=systematics,
-        responses=_responses(book, [s.name for s in systematics], rows),
+        responses=_joined_responses(book, [s.name for s in systematics], rows),
         systematic_type=book.kind,
         observed=observed,
         observed_variance=variance,
@@ -113,7 +113,7 @@ def _templates(
     }
 
 
-def _systematics(book: Book) -> tuple[Systematic, ...]:
+def _ordered_systematics(book: Book) -> tuple[Systematic, ...]:
     """Return the systematics, unconstrained ones first, both in natural order."""
     names = sorted(
         book.responses, key=lambda n: (book.kinds[n].constrained, natural(n))
@@ -129,7 +129,7 @@ def _systematics(book: Book) -> tuple[Systematic, ...]:
     )
 
 
-def _responses(
+def _joined_responses(
     book: Book, names: Iterable[str], rows: Mapping[tuple[str, str], np.ndarray]
 ) -> Responses:
     effects = [list(book.responses[name].items()) for name in names]
