@@ -12,7 +12,7 @@ from everwillow._captures.parts import ABSENT, Parts, Same
 from everwillow._captures.reads import Scope, is_library
 
 
-class Kind:
+class InstanceClass:
     """The class of an existing object, without what makes new objects."""
 
     __slots__ = ("owner",)
@@ -22,9 +22,9 @@ class Kind:
 
 
 @ft.lru_cache(maxsize=4096)
-def kind_of(owner: type) -> Kind:
-    """Return the one `Kind` of a class."""
-    return Kind(owner)
+def instance_class(owner: type) -> InstanceClass:
+    """Return the one `InstanceClass` of a class."""
+    return InstanceClass(owner)
 
 
 # Special methods that are not used to compute: for printing and deletion.
@@ -103,7 +103,7 @@ def object_(value: Any, scope: Scope) -> Parts:
     if not (scope.everything or _built_on_library(kind)):
         known = scope.names
         names = tuple([name for name in names if name in known])
-    return names, [kind_of(kind), *(inside[name] for name in names)]
+    return names, [instance_class(kind), *(inside[name] for name in names)]
 
 
 @ft.lru_cache(maxsize=4096)
@@ -116,7 +116,10 @@ def module_(value: Any, _: Scope) -> Parts:
     """Return the class and the fields of an `equinox.Module`."""
     inside = value.__dict__
     kind = type(value)
-    return (), [kind_of(kind), *(inside.get(n, ABSENT) for n in field_names(kind))]
+    return (), [
+        instance_class(kind),
+        *(inside.get(n, ABSENT) for n in field_names(kind)),
+    ]
 
 
 def node(value: Any, scope: Scope) -> Parts:
@@ -126,4 +129,8 @@ def node(value: Any, scope: Scope) -> Parts:
         hash(structure)
     except TypeError:
         return object_(value, scope)
-    return (structure,), [kind_of(type(value)), *structure_parts(structure), *leaves]
+    return (structure,), [
+        instance_class(type(value)),
+        *structure_parts(structure),
+        *leaves,
+    ]

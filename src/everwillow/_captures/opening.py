@@ -277,7 +277,7 @@ def _make_module(value: Any, builder: _Builder) -> Any:
 
 def _made_of(attributes: dict[str, Any], value: Any, builder: _Builder) -> Any:
     kind = type(value)
-    if id(classes_.kind_of(kind)) in builder.touched:
+    if id(classes_.instance_class(kind)) in builder.touched:
         raise _cannot(kind)
     new = object.__new__(kind)
     builder.made[id(value)] = new
@@ -291,7 +291,8 @@ def _make_node(value: Any, builder: _Builder) -> Any:
     leaves, structure = jax.tree.flatten(value)
     held = held_.structure_parts(structure)
     if any(
-        id(one) in builder.touched for one in (classes_.kind_of(type(value)), *held)
+        id(one) in builder.touched
+        for one in (classes_.instance_class(type(value)), *held)
     ):
         raise _cannot(value)
     return structure.unflatten(map(builder.make, leaves))

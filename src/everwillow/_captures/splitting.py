@@ -17,7 +17,7 @@ import jax.tree_util as jtu
 import numpy as np
 
 from everwillow._captures import classes, parts
-from everwillow._captures.classes import Kind
+from everwillow._captures.classes import InstanceClass
 from everwillow._captures.held import slots_of
 from everwillow._captures.parts import Splitter
 from everwillow._captures.reads import is_library
@@ -48,7 +48,7 @@ _SPLITTERS: dict[type, Splitter] = {
     memoryview: parts.memory,
     operator.attrgetter: parts.by_name,
     operator.methodcaller: parts.by_name,
-    Kind: classes.of_instance,
+    InstanceClass: classes.of_instance,
     ContextVar: parts.context_variable,
 }
 

@@ -17,7 +17,7 @@ from everwillow._numerics import any_lane, norm
 from everwillow.solvers.quadratic_model import QuadraticModel
 from everwillow.solvers.termination import absolute_product
 from everwillow.solvers.trust_region_newton import TrustRegionNewton
-from everwillow.solvers.trust_region_step import Step, singular_level
+from everwillow.solvers.trust_region_step import Step, flat_curvature
 
 
 # After this many evaluations a lane leaves the batch and is run by itself.
@@ -51,7 +51,7 @@ def lane_step(model: QuadraticModel, radius: Float[Array, ""]) -> Step:
     factor = scaled.masked(moving).factor(lanes=True)
     newton = -factor.solve(gradient)
     length = norm(newton)
-    definite = (factor.smallest_pivot > singular_level(gradient.dtype)) & jnp.isfinite(
+    definite = (factor.smallest_pivot > flat_curvature(gradient.dtype)) & jnp.isfinite(
         length
     )
     slope = norm(gradient)

@@ -41,7 +41,7 @@ NEAR = 1.0
 MAX_ROUNDS = 6
 
 
-def singular_level(dtype) -> float:
+def flat_curvature(dtype) -> float:
     """Relative curvature below which a direction counts as flat."""
     return 200 * float(jnp.finfo(dtype).eps)
 
@@ -223,7 +223,7 @@ def _attempt(model: QuadraticModel, radius: Array, s: _Search) -> _Attempt:
     factor = damped.factor()
     step = -factor.solve(gradient)
     length = norm(step)
-    solved = (factor.smallest_pivot > singular_level(dtype)) & jnp.isfinite(length)
+    solved = (factor.smallest_pivot > flat_curvature(dtype)) & jnp.isfinite(length)
     return _Attempt(gradient, matrix, factor, step, length, solved, radius)
 
 

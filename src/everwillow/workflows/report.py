@@ -415,7 +415,7 @@ def scan_range(
     return max(best - REACH * error, lower), min(best + REACH * error, upper)
 
 
-def covariance_of(result: FitResult) -> Covariance | None:
+def covariance_record(result: FitResult) -> Covariance | None:
     """Return the covariance; None if there is none."""
     covariance = result.covariance
     if covariance is None:

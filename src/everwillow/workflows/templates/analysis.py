@@ -15,7 +15,7 @@ from everwillow.likelihood.templates.spec import TemplateSpec
 from everwillow.models.templates.model import TemplateModel
 from everwillow.workflows.command_options import options_of, takes_fields
 from everwillow.workflows.documents import load_document
-from everwillow.workflows.report import ChiSquare, chi_square, covariance_of
+from everwillow.workflows.report import ChiSquare, chi_square, covariance_record
 from everwillow.workflows.templates.external import (
     FitOutcome,
     outcome_of_other_fit,
@@ -190,7 +190,7 @@ def _results(
         "parameters": template_parameters(model, result, requested.unconstrained),
         "fit": outcome.summary,
         "channels": histograms.channels,
-        "covariance": covariance_of(result) if success else None,
+        "covariance": covariance_record(result) if success else None,
         "mappings": mappings,
         "projections": tests,
         "toys": toys,

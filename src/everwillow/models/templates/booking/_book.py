@@ -24,7 +24,7 @@ from everwillow.models.templates.checks import spell_bins
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class SystematicKind:
     """The kind of a systematic, which is the same in all its bookings.
 
     Attributes:
@@ -82,7 +82,7 @@ class Book:
     data_variance: dict[str, np.ndarray] = field(default_factory=dict)
     data_covariance: np.ndarray | None = None
     pseudodata: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
-    kinds: dict[str, Kind] = field(default_factory=dict)
+    kinds: dict[str, SystematicKind] = field(default_factory=dict)
     groups: dict[str, list[str]] = field(default_factory=dict)
     families: dict[str, str] = field(default_factory=dict)
     suffixes: dict[str, set[str]] = field(default_factory=dict)
@@ -158,7 +158,7 @@ class Book:
     def book(
         self,
         bookings: Sequence[Booking],
-        kind: Kind,
+        kind: SystematicKind,
         *,
         family: str,
         groups: Sequence[str],
@@ -195,7 +195,7 @@ class Book:
         self.booked |= places
         self.findings.extend(findings)
 
-    def _check_kind(self, name: str, kind: Kind) -> None:
+    def _check_kind(self, name: str, kind: SystematicKind) -> None:
         before = self.kinds.get(name, kind)
         for option, old, new in (
             ("constrained", before.constrained, kind.constrained),
@@ -265,7 +265,7 @@ def data_of(
     return data, _variances(variances, channel, where).copy()
 
 
-def covariance_of(covariance: Any) -> np.ndarray:
+def read_covariance(covariance: Any) -> np.ndarray:
     """Return a copy of a covariance matrix.
 
     Raises:

@@ -13,7 +13,12 @@ from everwillow._errors import (
     ShapeMismatchError,
 )
 from everwillow.likelihood.histograms import Channel
-from everwillow.models.templates.booking._book import Book, Booking, Kind, check_name
+from everwillow.models.templates.booking._book import (
+    Book,
+    Booking,
+    SystematicKind,
+    check_name,
+)
 from everwillow.models.templates.booking._histograms import Content, read
 from everwillow.models.templates.booking._responses import (
     Finding,
@@ -33,7 +38,11 @@ Factors: TypeAlias = tuple[float, float | None]
 
 
 def check_kind(
-    book: Book, name: str, channel: str, kind: Kind, symmetrize: Symmetrisation | None
+    book: Book,
+    name: str,
+    channel: str,
+    kind: SystematicKind,
+    symmetrize: Symmetrisation | None,
 ) -> None:
     """Check the name and the options of a systematic.
 
@@ -233,7 +242,7 @@ def book_effects(
     name: str,
     channel: str,
     by_process: Mapping[str, Variation | Factors],
-    kind: Kind,
+    kind: SystematicKind,
     *,
     symmetrize: Symmetrisation | None,
     groups: Sequence[str],

@@ -14,10 +14,10 @@ from everwillow.models.templates.booking._axes import axes_of
 from everwillow.models.templates.booking._beta_variations import beta_block
 from everwillow.models.templates.booking._book import (
     Book,
-    Kind,
+    SystematicKind,
     check_name,
-    covariance_of,
     data_of,
+    read_covariance,
 )
 from everwillow.models.templates.booking._external import external_term
 from everwillow.models.templates.booking._responses import Symmetrisation
@@ -196,7 +196,7 @@ class TemplateBuilder:
             raise KeyCollisionError(
                 "add_data_covariance: there is a covariance already."
             )
-        self._book.data_covariance = covariance_of(cov)
+        self._book.data_covariance = read_covariance(cov)
 
     def add_pseudodata(self, hist: Any, name: str, channel: str) -> None:
         """Add one channel of pseudodata, which can be fitted instead of the data.
@@ -270,7 +270,9 @@ class TemplateBuilder:
             >>> builder.spec().responses.average.round(4)
             array([0.0953, 0.1823])
         """
-        kind = Kind(bool(constrained), bool(noi), bool(add_to_data_covariance))
+        kind = SystematicKind(
+            bool(constrained), bool(noi), bool(add_to_data_covariance)
+        )
         check_kind(self._book, name, channel, kind, symmetrize)
         names = names_of(processes, f"systematic {name!r}, processes")
         factors = factors_of(factor, names, name)
@@ -363,7 +365,9 @@ class TemplateBuilder:
             >>> [systematic.name for systematic in builder.spec().systematics]
             ['tiltSymAvg', 'tiltSymDiff']
         """
-        kind = Kind(bool(constrained), bool(noi), bool(add_to_data_covariance))
+        kind = SystematicKind(
+            bool(constrained), bool(noi), bool(add_to_data_covariance)
+        )
         check_kind(self._book, name, channel, kind, symmetrize)
         names = names_of(processes, f"systematic {name!r}, processes")
         variations = variations_of(
