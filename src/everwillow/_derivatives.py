@@ -140,10 +140,10 @@ def hessian_product(
     """
     slope = jax.value_and_grad(fn)
     try:
-        (value, gradient), push = jax.linearize(slope, x)
+        (value, gradient), jvp_fn = jax.linearize(slope, x)
         # A missing rule of forward mode raises when the product is mapped over.
-        jax.eval_shape(jax.vmap(push), x[None])
-        return value, gradient, lambda v: push(v)[1], EXACT
+        jax.eval_shape(jax.vmap(jvp_fn), x[None])
+        return value, gradient, lambda v: jvp_fn(v)[1], EXACT
     except REFUSALS as error:
         raise_unless_sound(fn, x, error)
     slope = value_and_gradient(fn)
@@ -176,8 +176,8 @@ def push_forward(
 ) -> Any:
     """Return the directional derivative of a function of pytrees, as `jax.jvp` does.
 
-    Where forward mode is refused, reverse mode is applied twice: the pull-back is
-    linear in its argument, and its transpose is the directional derivative.
+    Where forward mode is refused, reverse mode is applied twice: the vector-Jacobian
+    product is linear in its vector, and its transpose is the directional derivative.
 
     Args:
         fn: The function.
@@ -207,14 +207,14 @@ def push_forward(
         return fn(*treedef.unflatten(filled))
 
     try:
-        out, pull = jax.vjp(smooth, [leaves[i] for i in places])
-        transpose = jax.vjp(pull, jax.tree.map(jnp.zeros_like, out))[1]
+        out, vjp_fn = jax.vjp(smooth, [leaves[i] for i in places])
+        transpose = jax.vjp(vjp_fn, jax.tree.map(jnp.zeros_like, out))[1]
         return transpose(([changes[i] for i in places],))[0]
     except REFUSALS as error:
         raise DerivativeError(
             "nll_fn: a derivative through the fit needs the second derivatives of the "
-            f"likelihood, and JAX has none of it ({first_line(refusal)}). Write it so "
-            "that JAX can differentiate it twice, or take differences of fits."
+            f"likelihood, and JAX cannot compute them ({first_line(refusal)}). Write "
+            "it so that JAX can differentiate it twice, or take differences of fits."
         ) from error
 
 
@@ -257,18 +257,18 @@ def _mappable(fn: Callable[[Array], Array], x: Array) -> Callable[[Array], Array
 
 
 def _reverse_twice(fn, x: Array):
-    (value, gradient), pull = jax.vjp(jax.value_and_grad(fn), x)
+    (value, gradient), vjp_fn = jax.vjp(jax.value_and_grad(fn), x)
     none = jnp.zeros_like(value)
     basis = jnp.eye(x.shape[0], dtype=x.dtype)
-    return value, gradient, jax.lax.map(lambda row: pull((none, row))[0], basis)
+    return value, gradient, jax.lax.map(lambda row: vjp_fn((none, row))[0], basis)
 
 
 def _forward(fn) -> Callable[[Array], tuple[Array, Array]]:
     """Return a function for the value and the gradient, in forward mode alone."""
 
     def both(x):
-        value, push = jax.linearize(fn, x)
-        return value, jax.lax.map(push, jnp.eye(x.shape[0], dtype=x.dtype))
+        value, jvp_fn = jax.linearize(fn, x)
+        return value, jax.lax.map(jvp_fn, jnp.eye(x.shape[0], dtype=x.dtype))
 
     return both
 

@@ -220,7 +220,7 @@ def nearest(name: object, known: Iterable[object]) -> str:
 
 
 def unknown_key(
-    key: object, known: Iterable[object], *, where: str, what: str = "parameter"
+    key: object, known: Iterable[object], *, where: str, kind: str = "parameter"
 ) -> UnknownKeyError:
     """Build the error for a `key` that `where` does not have.
 
@@ -228,7 +228,7 @@ def unknown_key(
         key: The unknown key.
         known: The valid keys.
         where: The mapping or argument without that key, for example ``"fixed"``.
-        what: The kind of object that the keys name.
+        kind: The kind of object that the keys name.
     """
     known = list(known)
     hint = nearest(key, known)
@@ -236,4 +236,4 @@ def unknown_key(
         shown = ", ".join(repr(k) for k in known[:10])
         more = f", ... ({len(known)} in all)" if len(known) > 10 else ""
         hint = f" The valid keys are: {shown}{more}." if known else " There is none."
-    return UnknownKeyError(f"{where}: there is no {what} {key!r}.{hint}")
+    return UnknownKeyError(f"{where}: there is no {kind} {key!r}.{hint}")

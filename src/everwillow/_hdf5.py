@@ -1,4 +1,4 @@
-"""HDF5 files: told by a header, written whole or not at all, refused with a reason."""
+"""HDF5 files: recognise the header, write atomically, explain refusals."""
 
 import contextlib
 import io
@@ -64,10 +64,10 @@ class Kind(NamedTuple):
 def writing(
     path: str | os.PathLike[str], *, hint: str = "", **options: Any
 ) -> Iterator[Any]:
-    """Give an HDF5 file in memory that takes the place of `path` when all went well.
+    """Yield an HDF5 file in memory; write it to `path` if no exception is raised.
 
     Args:
-        path: The file; its directory has to exist. One that is there is replaced.
+        path: The file; its directory has to exist. An existing file is replaced.
         hint: As for `import_h5py`.
         **options: As ``h5py.File`` takes them.
 
@@ -82,25 +82,27 @@ def writing(
 
 
 def write_header(file: Any, kind: Kind) -> None:
-    """Say which kind a file is."""
+    """Write the kind and version."""
     file.attrs["format"] = kind.format
     file.attrs["version"] = kind.version
 
 
 @contextlib.contextmanager
 def reading(path: str | os.PathLike[str], kind: Kind) -> Iterator[Any]:
-    """Open an HDF5 file of a kind; what then fails says that the file is to blame.
+    """Open an HDF5 file of a kind.
+
+    Errors while reading are raised again with the name of the file.
 
     Raises:
         MissingFileError: If there is no such file.
-        ArgumentValueError: If it is no such file, or damaged; says how.
+        ArgumentValueError: If the file is of another kind or damaged; says how.
         MissingH5pyError: If h5py is not installed.
     """
     file = pathlib.Path(path)
     _check_exists(file)
     _check_start(file, kind.contents)
     h5py = import_h5py()
-    # Bytes that are not theirs make readers raise nearly everything.
+    # Readers raise any exception for foreign content.
     try:
         with h5py.File(file, "r") as opened:
             _check_header(opened, file, kind)

@@ -178,9 +178,9 @@ def _unmasked(array: np.ma.MaskedArray, place: str) -> np.ndarray:
     if masked:
         raise ArgumentValueError(
             f"{place}: {masked} of {mask.size * len(fields)} values are masked, and a "
-            "fit would not know. Leave them out here and in every array beside it "
-            "(array.compressed(), other[~array.mask]), or pass array.filled(value) and "
-            "the mask, and multiply by it in the likelihood."
+            "fit would treat them as data. Leave them out here and in every array "
+            "beside it (array.compressed(), other[~array.mask]), or pass "
+            "array.filled(value) and the mask, and multiply by it in the likelihood."
         )
     return np.asarray(array.data)
 
@@ -198,7 +198,7 @@ def _from_objects(array: np.ndarray, place: str) -> np.ndarray:
         raise ArgumentTypeError(
             f"{place}: an array of objects holds {item!r:.40}{at}, which is no number. "
             "Leave it out, or turn it into one (nan where a number is missing and the "
-            "likelihood knows); arrays of different lengths go into a list."
+            "likelihood handles NaN); arrays of different lengths go into a list."
         )
     if flat.size and all(isinstance(item, bool | np.bool_) for item in flat):
         return array.astype(bool)

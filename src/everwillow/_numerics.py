@@ -1,4 +1,4 @@
-"""NumPy or JAX; small dense linear algebra and exact second derivatives for solvers.
+"""NumPy or JAX; small dense linear algebra and exact second derivatives.
 
 Everything here is pure, works under every JAX transformation and never raises: a
 factorisation that fails has a `smallest_pivot` that is not positive.
@@ -138,14 +138,14 @@ def value_gradient_hessian(fn, x: Float[Array, " n"]):
         The value, the gradient ``(n,)`` and the symmetric Hessian ``(n, n)``.
     """
     size = x.shape[0]
-    (value, gradient), push = jax.linearize(jax.value_and_grad(fn), x)
+    (value, gradient), jvp_fn = jax.linearize(jax.value_and_grad(fn), x)
     if size == 0:
         return value, gradient, jnp.zeros((0, 0), x.dtype)
 
     def column(tangent):
-        return push(tangent)[1]
+        return jvp_fn(tangent)[1]
 
-    block = _columns_per_block(push, x)
+    block = _columns_per_block(jvp_fn, x)
     basis = jnp.eye(size, dtype=x.dtype)
     if block >= size:
         hessian = jax.vmap(column)(basis)
@@ -171,9 +171,9 @@ def value_gradient_diagonal(fn, x: Float[Array, " n"]):
     return value, gradient, diagonal
 
 
-def _columns_per_block(push, x: Float[Array, " n"]) -> int:
+def _columns_per_block(jvp_fn, x: Float[Array, " n"]) -> int:
     """Choose how many Hessian-vector products to evaluate at once."""
-    jaxpr = jax.make_jaxpr(push)(x).jaxpr
+    jaxpr = jax.make_jaxpr(jvp_fn)(x).jaxpr
     largest = max(
         (
             math.prod(v.aval.shape) * v.aval.dtype.itemsize

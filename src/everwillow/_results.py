@@ -34,7 +34,7 @@ class RESULTS(optx.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
     )
     kink = (
         "The gradient of the likelihood jumps at the end point (a kink): there is no "
-        "derivative, so neither a minimum nor errors can be told by derivatives."
+        "derivative, so neither a minimum nor errors can be determined from them."
     )
     no_limit = (
         "The likelihood still grows towards a bound at which it is not finite, so "
@@ -42,7 +42,7 @@ class RESULTS(optx.RESULTS):  # pyright: ignore[reportGeneralTypeIssues]
     )
     rounded = (
         "-ln L is so large that its rounding hides how it rises around its minimum, so "
-        "values and errors cannot be told. Use double precision, "
+        "values and errors cannot be determined. Use double precision, "
         'jax.config.update("jax_enable_x64", True), or leave out constant terms.'
     )
     edge_of_positivity = (

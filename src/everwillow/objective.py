@@ -155,8 +155,8 @@ class LeastSquares(eqx.Module):
         def residuals(vector):
             return ravel_pytree(self.residual_fn(unravel(vector), observation))[0]
 
-        r, push = jax.linearize(residuals, x)
-        jacobian = jax.vmap(push)(jnp.eye(x.shape[0], dtype=x.dtype)).T
+        r, jvp_fn = jax.linearize(residuals, x)
+        jacobian = jax.vmap(jvp_fn)(jnp.eye(x.shape[0], dtype=x.dtype)).T
         # With r constant this is the part of the Hessian without Gauss-Newton.
         _, _, bend = value_gradient_hessian(lambda v: jnp.vdot(r, residuals(v)), x)
         gauss_newton = jacobian.T @ jacobian

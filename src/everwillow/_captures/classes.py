@@ -13,7 +13,7 @@ from everwillow._captures.reads import Scope, is_library
 
 
 class InstanceClass:
-    """The class of an existing object, without what makes new objects."""
+    """The class of an existing object, without its constructor."""
 
     __slots__ = ("owner",)
 

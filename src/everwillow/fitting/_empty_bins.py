@@ -47,7 +47,7 @@ MOST_NAMES = 4
 
 
 class _Bin(NamedTuple):
-    """A bin that expects nothing or less.
+    """A bin whose expected count is zero or negative.
 
     Attributes:
         place: The number of its leaf of the data, and its position there.
@@ -63,7 +63,9 @@ class _Bin(NamedTuple):
 
 
 def remark(model: Any, params: State, observation: Any, start: State) -> str:
-    """Return a sentence for each bin that expects nothing or less; "" if there is none.
+    """Return a sentence for each bin whose expected count is zero or negative.
+
+    Returns "" if there is no such bin.
 
     Args:
         model: The objective of a fit; if it is no Model it has no expected counts.
@@ -88,7 +90,7 @@ def _remark(model: AbstractModel, params: State, observation: Any, start: State)
     # Two small programs: compiling operation by operation takes many times longer.
     @jax.jit
     def slope_of(vector, leaf, bin_):
-        rates, pull = jax.vjp(expected, vector)
+        rates, vjp_fn = jax.vjp(expected, vector)
         places = [
             jnp.arange(rate.size, dtype=int).reshape(rate.shape) for rate in rates
         ]
@@ -96,7 +98,7 @@ def _remark(model: AbstractModel, params: State, observation: Any, start: State)
             jnp.where((i == leaf) & (place == bin_), 1, 0).astype(rate.dtype)
             for i, (rate, place) in enumerate(zip(rates, places, strict=True))
         ]
-        return pull(seeds)[0]
+        return vjp_fn(seeds)[0]
 
     try:
         rates = jax.jit(expected)(jnp.asarray(end))
@@ -106,7 +108,7 @@ def _remark(model: AbstractModel, params: State, observation: Any, start: State)
     for empty in _bins(model, rates, observation["main"]):
         slope = np.asarray(slope_of(end, *empty.place))
         if empty.expected == empty.observed == 0 and not np.any(slope):
-            continue  # it has no templates
+            continue  # a bin without templates is empty for all parameters
         if len(texts) == MOST_BINS:
             omitted += 1
             continue
@@ -116,7 +118,7 @@ def _remark(model: AbstractModel, params: State, observation: Any, start: State)
 
 
 def _bins(model: AbstractModel, rates: list[Any], main: Any) -> list[_Bin]:
-    """Return the bins of counts that expect nothing or less."""
+    """Return the bins of counts whose expected count is zero or negative."""
     leaves = jtu.tree_flatten_with_path(main)[0]
     if len(leaves) != len(rates):
         return []

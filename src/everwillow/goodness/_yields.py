@@ -165,8 +165,8 @@ def yields(
         return joined(compared(main, expected, spread))
 
     leaves = both(x)
-    _, push = jax.linearize(lambda v: both(v).expected, x)
+    _, jvp_fn = jax.linearize(lambda v: both(v).expected, x)
     basis = jnp.eye(x.shape[0], dtype=x.dtype)
     if x.shape[0] == 0:
         return leaves, jnp.zeros((leaves.data.shape[0], 0))
-    return leaves, jax.lax.map(push, basis, batch_size=DIRECTIONS).T
+    return leaves, jax.lax.map(jvp_fn, basis, batch_size=DIRECTIONS).T

@@ -202,7 +202,8 @@ def upper_limit_scan(
     if np.any(np.isnan(values)):
         wrong = ", ".join(f"{p:g}" for p in points[np.isnan(values)][:10])
         raise ArgumentValueError(
-            f"upper_limit_scan: the objective is NaN at {wrong}; did fits fail?"
+            f"upper_limit_scan: the objective is NaN at {wrong}; probably a fit failed "
+            "there."
         )
     (falls,) = np.nonzero((values[:-1] >= level) & (values[1:] < level))
     if falls.size == 0:
@@ -307,7 +308,7 @@ def _check_signs(ends, values, level: float, where: str) -> None:
     if np.isnan(first) or np.isnan(second):
         wrong = ends[0] if np.isnan(first) else ends[1]
         raise ArgumentValueError(
-            f"{where}: the objective is NaN at {wrong:g}; did fits fail?"
+            f"{where}: the objective is NaN at {wrong:g}; probably a fit failed there."
         )
     if (first > level) != (second > level) or level in (first, second):
         return

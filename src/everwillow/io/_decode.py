@@ -30,7 +30,7 @@ _Arrays = Mapping[str, np.ndarray]
 
 
 def decode(arrays: _Arrays, structure: Any) -> Any:
-    """Make the record that `everwillow.io._encode.encode` has taken apart.
+    """Rebuild a record from the output of `everwillow.io._encode.encode`.
 
     Raises:
         Exception: Of nearly any kind, if arrays and description do not agree.
@@ -74,7 +74,7 @@ def _status(node: Any, path: _Path, arrays: _Arrays) -> Any:
 def _list(node: Any, path: _Path, arrays: _Arrays) -> list[Any]:
     if "of" in node:
         if node["of"] not in _PLAIN or arrays[join(path)].ndim != 1:
-            raise ValueError(f"the sequence at {join(path)!r} is none")
+            raise ValueError(f"the value at {join(path)!r} is not a sequence")
         return arrays[join(path)].tolist()
     return [
         _value(item, (*path, str(position)), arrays)

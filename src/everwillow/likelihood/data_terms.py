@@ -127,8 +127,8 @@ class GaussianTerm(AbstractBinTerm):
 
     def value(self, yields: Array, data: Array) -> Float[Array, ""]:
         """Return the Gaussian -ln L."""
-        pulls = (data - yields) ** 2 / self.variance
-        return 0.5 * jnp.sum(pulls + jnp.log(2 * jnp.pi * self.variance))
+        squared_pulls = (data - yields) ** 2 / self.variance
+        return 0.5 * jnp.sum(squared_pulls + jnp.log(2 * jnp.pi * self.variance))
 
     def derivatives(self, yields: Array, data: Array) -> tuple[Array, Array]:
         """Return h' and h'' in each bin."""

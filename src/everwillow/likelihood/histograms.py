@@ -88,7 +88,7 @@ class Channel:
         """
         names = [axis.name for axis in self.axes]
         if name not in names:
-            raise unknown_key(name, names, where=f"channel {self.name!r}", what="axis")
+            raise unknown_key(name, names, where=f"channel {self.name!r}", kind="axis")
         return names.index(name)
 
 
@@ -127,7 +127,7 @@ class Layout:
             if channel.name == name:
                 return channel
         names = [c.name for c in self.channels]
-        raise unknown_key(name, names, where="layout", what="channel")
+        raise unknown_key(name, names, where="layout", kind="channel")
 
     def bins_of(self, name: str) -> slice:
         """Return the places of the bins of a channel."""
@@ -145,7 +145,7 @@ class Layout:
             UnknownKeyError: If there is none.
         """
         if name not in self.processes:
-            raise unknown_key(name, self.processes, where="layout", what="process")
+            raise unknown_key(name, self.processes, where="layout", kind="process")
         return self.processes.index(name)
 
 

@@ -114,8 +114,8 @@ class Model(AbstractModel):
         """
         if self._expected is None:
             raise ArgumentValueError(
-                "This Model cannot make Asimov data, as it was not told what it "
-                "expects. Build it with Model(..., expected=function), where "
+                "This Model cannot make Asimov data, as it has no function "
+                "`expected`. Build it with Model(..., expected=function), where "
                 'function(params) returns data like observation["main"].'
             )
         return self._expected(params)

@@ -151,12 +151,12 @@ class Node:
             )
         return number
 
-    def numbers(self, *, size: int | None = None, what: str = "") -> np.ndarray:
+    def numbers(self, *, size: int | None = None, owner: str = "") -> np.ndarray:
         """Return a list of finite numbers as a vector.
 
         Args:
             size: The required length; any if None.
-            what: The owner of that number of bins, for the message.
+            owner: The owner of that number of bins, for the message.
         """
         if not isinstance(self.value, list):
             self.fail("a list of numbers")
@@ -168,8 +168,8 @@ class Node:
         if vector is None or not np.isfinite(vector).all():
             vector = np.array([item.number() for item in self.items()], np.float64)
         if size is not None and vector.size != size:
-            owner = f"{what} has {size} bins" if what else f"{size} are needed"
-            self.refuse(f"{vector.size} numbers, but {owner}.")
+            needed = f"{owner} has {size} bins" if owner else f"{size} are needed"
+            self.refuse(f"{vector.size} numbers, but {needed}.")
         return vector
 
     def fault(
@@ -208,7 +208,7 @@ class Node:
             known: The names that exist.
             kind: The kind of thing that has such names, such as ``"distribution"``.
         """
-        raise unknown_key(name, known, where=self.where, what=kind)
+        raise unknown_key(name, known, where=self.where, kind=kind)
 
 
 def described(value: Any) -> str:

@@ -239,7 +239,7 @@ class BinnedModel(AbstractModel):
                 return slice(start, start + bins)
             start += bins
         names = [name for name, _ in self.channels]
-        raise unknown_key(channel, names, where="bins_of", what="channel")
+        raise unknown_key(channel, names, where="bins_of", kind="channel")
 
     @property
     def templates(self) -> dict[tuple[str, str], Float[Array, " bins"]]:
@@ -268,7 +268,7 @@ class BinnedModel(AbstractModel):
         flat = nominal.ravel()
         for key, value in templates.items():
             if key not in places:
-                raise unknown_key(key, places, where="templates", what="sample")
+                raise unknown_key(key, places, where="templates", kind="sample")
             if np.shape(value) != places[key].shape:
                 raise ShapeMismatchError(
                     f"templates: sample {key[1]!r} of channel {key[0]!r} has "

@@ -147,7 +147,8 @@ def _decoded(content: bytes, name: str) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SpecificationError(
-            f"{name}: expected JSON in UTF-8, but byte {error.start} is none of it."
+            f"{name}: expected JSON in UTF-8, but byte {error.start} is not valid "
+            "UTF-8."
         ) from error
 
 

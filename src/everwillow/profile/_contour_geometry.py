@@ -1,13 +1,14 @@
 """The geometry of steps along a level curve, whatever its shape and units.
 
-A height f of -1 at the minimum and 0 on the curve is followed like the orbit of a
-particle: the velocity is half the gradient, turned by a right angle. Where f is
-|u|² - 1 that goes around in the time 2π. The same is true for any map of this circle
-that keeps areas, straight or curved: the long, thin and bent valley has the same times
-as the circle, its tips are as round, and steps of one time are nowhere longer than the
-valley lets them be. Lengths, angles between normals and distances have no such meaning
-there, so only times and heights are compared: the gradient times a displacement is a
-height in any units.
+The height of a point is f = rise / level - 1, where rise is -ln L minus its minimum and
+level is the rise on the curve: f is -1 at the minimum and 0 on the curve. The curve is
+followed like the orbit of a particle whose velocity is half the gradient of f, turned
+by a right angle. Where f is |u|² - 1, an orbit takes the time 2π. The same holds for
+any image of this circle under a map that keeps areas, linear or not: a long, thin and
+bent valley has the same times as the circle, so steps of equal time resolve its tips as
+well. Lengths, distances and angles between normals depend on the units of the plane;
+times and heights do not, so only these are compared. The gradient times a displacement
+is a height.
 """
 
 import equinox as eqx

@@ -159,11 +159,11 @@ def _jacobian(fn: Callable[[Array], Array], x: Array) -> Array:
     """Return the derivatives, shape ``(outputs, inputs)``, from the shorter side."""
     outputs = jax.eval_shape(fn, x).shape[0]
     if outputs < x.shape[0]:
-        _, pull = jax.vjp(fn, x)
+        _, vjp_fn = jax.vjp(fn, x)
         basis = jnp.eye(outputs, dtype=x.dtype)
-        return _over(lambda unit: pull(unit)[0], basis, x.shape[0])
-    _, push = jax.linearize(fn, x)
-    return _over(push, jnp.eye(x.shape[0], dtype=x.dtype), outputs).T
+        return _over(lambda unit: vjp_fn(unit)[0], basis, x.shape[0])
+    _, jvp_fn = jax.linearize(fn, x)
+    return _over(jvp_fn, jnp.eye(x.shape[0], dtype=x.dtype), outputs).T
 
 
 def _over(fn: Callable[[Array], Array], basis: Array, width: int) -> Array:

@@ -168,11 +168,11 @@ def _score_products(task: Task, numbers: Numbers) -> Array:
             )
         return jnp.ravel(out)
 
-    values, push = jax.linearize(terms, x)
-    pull = jax.linear_transpose(push, x)
+    values, jvp_fn = jax.linearize(terms, x)
+    vjp_fn = jax.linear_transpose(jvp_fn, x)
 
     def column(unit: Array) -> Array:
-        return pull(push(unit))[0]
+        return vjp_fn(jvp_fn(unit))[0]
 
     basis = jnp.eye(x.shape[0], dtype=x.dtype)
     block = max(1, SCORE_BYTES // max(1, values.size * values.dtype.itemsize))

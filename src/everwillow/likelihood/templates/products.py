@@ -48,7 +48,7 @@ def linearised(
     rates: Callable[[Array], Float[Array, "bins slots"]], values: Float[Array, " m"]
 ) -> Linearised:
     """Linearise the rates of the slots."""
-    _, pull = jax.vjp(rates, values)
+    _, vjp_fn = jax.vjp(rates, values)
 
     def hvp(weights, move):
         def slope(v):
@@ -58,7 +58,7 @@ def linearised(
 
     return Linearised(
         lambda move: jax.jvp(rates, (values,), (move,))[1],
-        lambda rows: pull(rows)[0],
+        lambda rows: vjp_fn(rows)[0],
         hvp,
     )
 

@@ -338,7 +338,7 @@ def check_known(
         present = dict.fromkeys(known[kind])
         for name in requested:
             if name not in present:
-                raise unknown_key(name, present, where=where, what=kind)
+                raise unknown_key(name, present, where=where, kind=kind)
 
 
 def _rebuilt(

@@ -138,7 +138,7 @@ class PatchSet:
         if entry is None:
             names = [patch.name for patch in self.patches]
             shown = lookup if isinstance(lookup, str) else str(lookup)
-            raise unknown_key(shown, names, where="the patch set", what="patch")
+            raise unknown_key(shown, names, where="the patch set", kind="patch")
         return entry
 
     def verify(self, workspace: Source) -> None:

@@ -263,7 +263,7 @@ def _choose(document: Document, measurement: Any) -> tuple[Measurement, list[str
     if isinstance(measurement, str):
         if measurement not in names:
             raise unknown_key(
-                measurement, names, where="measurement", what="measurement"
+                measurement, names, where="measurement", kind="measurement"
             )
         return known[names.index(measurement)], []
     if isinstance(measurement, bool) or not isinstance(measurement, int):
@@ -343,7 +343,7 @@ def _expressions(expressions: Any, inventory: Inventory) -> Expressions:
                 f"{type(expression).__name__}."
             )
         if name not in normfactors and not _is_input(name, derived):
-            raise unknown_key(name, normfactors, where="expressions", what="normfactor")
+            raise unknown_key(name, normfactors, where="expressions", kind="normfactor")
         if name in others and name not in normfactors:
             raise ArgumentValueError(
                 f"expressions: {shortened(name)} is a {others[name]}, and only "

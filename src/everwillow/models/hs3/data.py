@@ -232,7 +232,7 @@ def _with_categories(row: Node, axes: Sequence[Axis]) -> np.ndarray:
 
 def _binned(node: Node, name: str, report: Report) -> BinnedData:
     axes = read_axes(node, report=report)
-    contents = node.child("contents").numbers(size=bin_count(axes), what=f"{name!r}")
+    contents = node.child("contents").numbers(size=bin_count(axes), owner=f"{name!r}")
     if "uncertainty" in node:
         report.collect(
             "The uncertainties of the binned data {names} are not used.", name

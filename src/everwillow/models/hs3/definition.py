@@ -37,7 +37,7 @@ class Fields:
         self.name = name
         self.spec = spec
         self.read: set[str] = set()
-        self.asked: set[str] = set()
+        self.known_keys: set[str] = set()
         self._notes: list[str] = []
 
     @property
@@ -63,7 +63,7 @@ class Fields:
 
     def has(self, key: str) -> bool:
         """Whether the key is there."""
-        self.asked.add(key)
+        self.known_keys.add(key)
         return key in self.spec
 
     def raw(self, key: str, default: Any = None) -> Any:
@@ -73,7 +73,7 @@ class Fields:
 
     def get(self, *keys: str, default: Reference | None = None) -> Reference:
         """Return the reference under the first of `keys` that exists."""
-        self.asked.update(keys)
+        self.known_keys.update(keys)
         for key in keys:
             if key in self.spec:
                 self.read.add(key)
@@ -98,7 +98,7 @@ class Fields:
 
     def list_at(self, key: str, *, empty: bool = False) -> tuple[Reference, ...]:
         """Return a list of references; it may be empty, or null, if that is allowed."""
-        self.asked.add(key)
+        self.known_keys.add(key)
         if empty and key in self.spec and self.spec[key] in (None, [], ()):
             self.read.add(key)
             return ()
@@ -127,7 +127,7 @@ class Fields:
 
     def flag(self, key: str) -> bool | None:
         """Return a boolean, or None if the key is not there."""
-        self.asked.add(key)
+        self.known_keys.add(key)
         self.read.add(key)
         value = self.spec.get(key)
         if value is not None and not isinstance(value, bool):
@@ -144,7 +144,7 @@ class Fields:
         for key in self.spec:
             if key in self.read or key in COMMON:
                 continue
-            hint = nearest(key, self.asked - self.spec.keys())
+            hint = nearest(key, self.known_keys - self.spec.keys())
             if hint:
                 self.refuse(f"the key {key!r} has no meaning here.{hint}")
             notes.append(

@@ -75,7 +75,7 @@ class WorkspaceInterpreter:
     def __getitem__(self, key: str) -> Any:
         """Return a copy of a top-level entry, for example ``"domains"``."""
         if key not in self._content:
-            raise unknown_key(key, self._content, where="the document", what="entry")
+            raise unknown_key(key, self._content, where="the document", kind="entry")
         return copy.deepcopy(self._content[key])
 
     @property
@@ -272,7 +272,7 @@ class WorkspaceInterpreter:
         """
         if name not in self._document.distributions:
             known = self.distributions
-            raise unknown_key(name, known, where="remove", what="distribution")
+            raise unknown_key(name, known, where="remove", kind="distribution")
         if name not in self._removed:
             self._removed.append(name)
 
@@ -325,8 +325,8 @@ class WorkspaceInterpreter:
         node = self._document.distributions.get(name)
         known = list(self.bin_map)
         if node is None or name not in known:
-            what = "histfactory distribution"
-            raise unknown_key(name, known, where="inject_signal", what=what)
+            kind = "histfactory distribution"
+            raise unknown_key(name, known, where="inject_signal", kind=kind)
         return read_channel(Node(node.value), self._document)
 
     def _poi(self, distribution: str) -> str:

@@ -120,7 +120,7 @@ def _one(
     names = list(nodes)
     if isinstance(key, str):
         if key not in nodes:
-            raise unknown_key(key, names, where="analysis", what=kind)
+            raise unknown_key(key, names, where="analysis", kind=kind)
         return key, nodes[key]
     if key is None:
         if len(names) > 1:

@@ -150,7 +150,7 @@ def _control(control: Any, known: list[str]) -> list[str]:
     names = list_of_names(control, "control")
     for name in names:
         if name not in known:
-            raise unknown_key(name, known, where="control", what="channel")
+            raise unknown_key(name, known, where="control", kind="channel")
     if not names or set(names) == set(known):
         which = "all" if names else "none"
         raise ArgumentValueError(

@@ -176,7 +176,7 @@ def smoothed(
     if penalty is None:
         if strengths is not None:
             raise ArgumentValueError(
-                "l_curve: nothing is regularised. Say what with {regularise}.",
+                "l_curve: nothing is regularised. Choose histograms with {regularise}.",
                 settings={"regularise": NameOnly},
             )
         return model, None

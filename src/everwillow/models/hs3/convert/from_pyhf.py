@@ -50,7 +50,7 @@ class _Converter:
             entry = self._modifier(modifier, kind, contents.value)
             if kind == "staterror":
                 values = modifier.child("data")
-                values.numbers(size=bins, what="the sample")
+                values.numbers(size=bins, owner="the sample")
                 if kinds.count("staterror") == 1:
                     errors = list(values.value)
                 else:
@@ -86,7 +86,7 @@ class _Converter:
             entry["constraint"] = "Gauss"
         if kind == "shapesys":
             values = node.child("data")
-            values.numbers(size=bins, what="the sample")
+            values.numbers(size=bins, owner="the sample")
             entry |= {"constraint": "Poisson", "data": {"vals": list(values.value)}}
             self.shapesys[name] = [
                 (n / e) ** 2 if n > 0 and e > 0 else 1.0
@@ -257,7 +257,7 @@ def _variation(data: Node, kind: str, bins: int) -> dict[str, Any]:
             "interpolation": "code4",
         }
     for key in ("hi_data", "lo_data"):
-        data.child(key).numbers(size=bins, what="the sample")
+        data.child(key).numbers(size=bins, owner="the sample")
     return {
         "hi": {"contents": list(data.value["hi_data"])},
         "lo": {"contents": list(data.value["lo_data"])},
@@ -278,7 +278,7 @@ def _data(root: Node, distributions: list[dict[str, Any]]) -> list[dict[str, Any
             )
         values = node.child("data")
         bins = len(entry["samples"][0]["data"]["contents"])
-        values.numbers(size=bins, what=f"{name!r}")
+        values.numbers(size=bins, owner=f"{name!r}")
         data.append(binned_data(name, values.value))
     for name, node in observed.items():
         values = node.child("data")

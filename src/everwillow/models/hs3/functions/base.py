@@ -155,5 +155,5 @@ def read_histogram(fields: Fields) -> tuple[Binning, tuple[float, ...]]:
     contents = node.child("contents")
     binning = read_binning(fields, node)
     size = int(np.prod(binning.shape))
-    values = contents.numbers(size=size, what=repr(fields.name))
+    values = contents.numbers(size=size, owner=repr(fields.name))
     return binning, tuple(values.tolist())

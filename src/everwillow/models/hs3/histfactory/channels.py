@@ -104,13 +104,13 @@ def _sample(
     if name_node is None:
         report.collect("Samples without a name are called {names}.", name)
     data = node.child("data")
-    nominal = data.child("contents").numbers(size=bins, what=f"{channel!r}")
+    nominal = data.child("contents").numbers(size=bins, owner=f"{channel!r}")
     if (nominal < 0.0).any():
         report.collect("There are negative yields in {names}.", f"{channel}/{name}")
     errors = data.get("errors")
     widths = None
     if errors is not None:
-        widths = errors.numbers(size=len(nominal), what=f"{channel!r}")
+        widths = errors.numbers(size=len(nominal), owner=f"{channel!r}")
         if (widths < 0.0).any():
             errors.refuse("an error cannot be negative.")
     listed = node.get("modifiers")

@@ -132,7 +132,7 @@ class ChannelBuilder:
         else:
             down, up = (
                 template_node(data, key).numbers(
-                    size=channel.bins, what=f"{channel.name!r}"
+                    size=channel.bins, owner=f"{channel.name!r}"
                 )
                 for key in ("lo", "hi")
             )

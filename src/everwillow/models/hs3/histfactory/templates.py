@@ -98,7 +98,7 @@ def bin_errors(sample: Sample, modifier: Modifier, channel: Channel) -> np.ndarr
 
 
 def _errors(node: Node, channel: Channel) -> np.ndarray:
-    values = node.numbers(size=channel.bins, what=f"{channel.name!r}")
+    values = node.numbers(size=channel.bins, owner=f"{channel.name!r}")
     if (values < 0.0).any():
         node.refuse("an error cannot be negative.")
     return values

@@ -304,8 +304,8 @@ class FlatTemplates(eqx.Module):
         return self.arrays.gathered(self.rates(values))
 
     def _rate_slopes(self, values: Float[Array, " m"]) -> Float[Array, "m bins slots"]:
-        push = lambda unit: jax.jvp(self._slot_rates, (values,), (unit,))[1]
-        return jax.vmap(push)(jnp.eye(values.shape[0], dtype=values.dtype))
+        jvp_fn = lambda unit: jax.jvp(self._slot_rates, (values,), (unit,))[1]
+        return jax.vmap(jvp_fn)(jnp.eye(values.shape[0], dtype=values.dtype))
 
     @property
     def _source(self) -> np.ndarray:

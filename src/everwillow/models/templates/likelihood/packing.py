@@ -63,7 +63,7 @@ def statistics_kind(
             )
         return statistics  # pyright: ignore[reportReturnType]
     raise unknown_key(
-        statistics, get_args(Kind), where="statistics", what="kind of statistics"
+        statistics, get_args(Kind), where="statistics", kind="kind of statistics"
     )
 
 
@@ -80,7 +80,7 @@ def counts_of(spec: TemplateSpec, data: Any) -> Float[np.ndarray, " fitted"]:
     """
     if isinstance(data, str):
         if data not in spec.pseudodata:
-            raise unknown_key(data, spec.pseudodata, where="data", what="pseudodata")
+            raise unknown_key(data, spec.pseudodata, where="data", kind="pseudodata")
         counts = np.asarray(spec.pseudodata[data], float)
     else:
         counts = np.asarray(spec.observed if data is None else data, float)
@@ -144,7 +144,7 @@ def data_term(
         check_definite(matrix)
         return CovarianceTerm(matrix)
     known = ("poisson", "chi2", "covariance")
-    raise unknown_key(likelihood, known, where="likelihood", what="likelihood")
+    raise unknown_key(likelihood, known, where="likelihood", kind="likelihood")
 
 
 def check_names(spec: TemplateSpec, rate_model: AbstractParameterModel) -> None:

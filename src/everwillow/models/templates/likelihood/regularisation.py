@@ -313,11 +313,11 @@ def penalised(
     def penalty(vector):
         return jnp.sum(roots(vector) ** 2)
 
-    (value, slope), push = jax.linearize(jax.value_and_grad(penalty), vector)
+    (value, slope), jvp_fn = jax.linearize(jax.value_and_grad(penalty), vector)
     value, slope = evaluation.value + value, evaluation.gradient + slope
 
     def product(move):
-        return push(move)[1]
+        return jvp_fn(move)[1]
 
     if not isinstance(evaluation.curvature, Dense):
         before = evaluation.curvature
@@ -345,10 +345,10 @@ def _jacobian(fn: Callable[[Array], Array], x: Array) -> Float[Array, "m n"]:
     """Return the derivatives, forward or backward, whichever is cheaper."""
     size = jax.eval_shape(fn, x).shape[0]
     if size < x.size:
-        pull = jax.vjp(fn, x)[1]
-        return _stacked(lambda unit: pull(unit)[0], jnp.eye(size, dtype=x.dtype))
-    push = jax.linearize(fn, x)[1]
-    return _stacked(push, jnp.eye(x.size, dtype=x.dtype)).T
+        vjp_fn = jax.vjp(fn, x)[1]
+        return _stacked(lambda unit: vjp_fn(unit)[0], jnp.eye(size, dtype=x.dtype))
+    jvp_fn = jax.linearize(fn, x)[1]
+    return _stacked(jvp_fn, jnp.eye(x.size, dtype=x.dtype)).T
 
 
 def _diagonal(roots: Callable[[Array], Array], x: Array) -> Float[Array, " n"]:
@@ -358,8 +358,8 @@ def _diagonal(roots: Callable[[Array], Array], x: Array) -> Float[Array, " n"]:
     if size > PROBES:
         signs = np.random.default_rng(0).choice([-1.0, 1.0], (PROBES, size))
         probes = signs / np.sqrt(PROBES)
-    pull = jax.vjp(roots, x)[1]
-    rows = _stacked(lambda probe: pull(probe)[0], jnp.asarray(probes, x.dtype))
+    vjp_fn = jax.vjp(roots, x)[1]
+    rows = _stacked(lambda probe: vjp_fn(probe)[0], jnp.asarray(probes, x.dtype))
     return 2 * jnp.sum(rows**2, 0)
 
 
