@@ -196,9 +196,10 @@ def _from_objects(array: np.ndarray, place: str) -> np.ndarray:
         index = ", ".join(map(str, np.unravel_index(i, array.shape)))
         at = f" at [{index}]" if index else ""
         raise ArgumentTypeError(
-            f"{place}: an array of objects holds {item!r:.40}{at}, which is no number. "
-            "Leave it out, or turn it into one (nan where a number is missing and the "
-            "likelihood handles NaN); arrays of different lengths go into a list."
+            f"{place}: an array of objects holds {item!r:.40}{at}, which is not a "
+            "number. Leave it out, or turn it into one (nan where a number is missing "
+            "and the likelihood handles NaN); arrays of different lengths go into a "
+            "list."
         )
     if flat.size and all(isinstance(item, bool | np.bool_) for item in flat):
         return array.astype(bool)

@@ -1,7 +1,7 @@
 """Covariances from Hessians, on the host in NumPy or traced in JAX.
 
 Concrete Hessians are inverted on the host, which needs no compilation; the same
-formulas run in JAX where the Hessian is traced or lives in a larger program.
+formulas run in JAX where the Hessian is traced or is part of a larger program.
 """
 
 import weakref

@@ -123,7 +123,7 @@ class ProfileProblem(NamedTuple):
                 "out beyond 1000 parameters. Use solver=TrustRegionNewton()."
             )
         if not knows_curvature(problem.task.solver):
-            # Others know nothing of parameters that are held in their program.
+            # Other solvers do not support parameters that are held by a mask.
             task = dataclasses.replace(problem.task, solver=TrustRegionNewton())
             problem = dataclasses.replace(problem, task=task)
         names = tuple(problem.labels[i] for i in np.nonzero(self.held)[0])

@@ -100,7 +100,7 @@ class OpenEnds(eqx.Module):
 
     @property
     def involved(self) -> Bool[Array, ""]:
-        """Whether any end was moved, or the next trial is none of the search."""
+        """Whether any end was moved, or the next trial is not part of the search."""
         return (self.phase != Phase.SEARCHING) | self.moved
 
     def box(self, options: dict[str, Any] | None) -> dict[str, Any]:

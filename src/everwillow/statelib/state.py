@@ -58,8 +58,8 @@ def canonicalize_key(path: Iterable[Any], *, sep: str | None = ".") -> Key:
             advice = f"sep={other!r}, or sep=None" if other else "sep=None"
             raise ArgumentValueError(
                 f"The key segment {segment!r} of {'/'.join(segments)!r} contains the "
-                f"separator {sep!r}, so the joined key could not be told from a "
-                f"nested one. Choose {advice} for tuples as keys."
+                f"separator {sep!r}, so the joined key could not be distinguished "
+                f"from a nested one. Choose {advice} for tuples as keys."
             )
     return sep.join(segments)
 

@@ -37,7 +37,7 @@ ROWS = 20
 
 
 class Degeneracies(eqx.Module):
-    """Directions and pairs of parameters that a likelihood hardly tells apart.
+    """Directions and pairs of parameters that a likelihood hardly distinguishes.
 
     Attributes:
         flat: The second derivatives of -ln L along the nearly flat directions, in
@@ -118,7 +118,7 @@ def degeneracies(
     correlation: float = 0.95,
     likeness: float = 0.99,
 ) -> Degeneracies:
-    r"""Find parameters that the likelihood hardly tells apart.
+    r"""Find parameters that the likelihood hardly distinguishes.
 
     The function searches the Hessian H of -ln L for three patterns. The units D are the
     widths of the parameters before the fit. Away from a minimum, where flat directions

@@ -52,8 +52,8 @@ def dump(
         The document.
 
     Raises:
-        ArgumentTypeError: If the model does not know what it was made from, or has a
-            function that is no text.
+        ArgumentTypeError: If the model does not have the specification that it was
+            made from, or has a function that is not a text.
 
     Example:
         >>> import numpy as np

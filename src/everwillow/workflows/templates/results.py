@@ -134,8 +134,8 @@ class MappingOutcome:
         "The comparison with the data before the fit.", default=None
     )
     postfit_chi2: ChiSquare | None = about(
-        "The comparison with the data after the fit, which knows that the values "
-        "follow the data.",
+        "The comparison with the data after the fit, which takes into account "
+        "that the values follow the data.",
         default=None,
     )
 

@@ -90,7 +90,7 @@ def pieces_of(dependent: Dependent, scope: Scope, observable: str) -> Pieces:
     bins = [*dependent.binnings, *graph.binnings(dependent.references)]
     ends = [np.array(e) for one in bins for name, e in one.axes if name == observable]
     cuts = np.unique(np.concatenate(ends)) if ends else np.zeros(0)
-    # The bins of a function of the observable are none of the observable.
+    # The bins of a function of the observable are not bins of the observable.
     moved = [n for one in bins for n in one.names if graph.function_name(n)]
     flat = observable not in graph.free(
         [*dependent.smooth_references, *moved], smooth=True

@@ -122,7 +122,7 @@ def _range(
     if observables != (x,):
         raise SpecificationError(
             f"distributions/{distribution.name}: its polynomials are those of the "
-            f"range of an observable, and {x!r} is none."
+            f"range of an observable, and {x!r} is not one."
         )
     require_finite(distribution, scope, observables)
     low, high = scope.domain[observables[0]]

@@ -115,7 +115,7 @@ class Graph:
         below = [f for n in direct if (f := self.function_name(n)) is not None]
         self._needed[name] = frozenset([name]).union(*(self._needed[f] for f in below))
         self._free[name] = self.free(direct)
-        # The bins of a function of the observable are none of the observable.
+        # The bins of a function of the observable are not bins of the observable.
         binned = [n for n in direct if self.function_name(n) is not None]
         smooth = [*self.functions[name].smooth_names, *binned]
         self._smooth[name] = self.free(smooth, smooth=True)

@@ -160,7 +160,7 @@ def _constraints(
         entry = node.get(key)
         if entry is None:
             continue
-        # The name of a distribution that is not there stands beside its type.
+        # The name may be that of a missing distribution if a type is given too.
         spare = key.startswith("constraint_name") and any(
             f"constraint_type{end}" in node for end in ("", "s")
         )
