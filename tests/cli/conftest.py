@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import pytest
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 
 pytest.importorskip("typer")
@@ -44,6 +45,8 @@ def run(cache, monkeypatch) -> Callable[..., Any]:
     yield invoke
     for name, value in before.items():
         jax.config.update(name, value)
+    # JAX keeps the folder of the cache that it has used once.
+    reset_cache()
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ import numpy as np
 import optimistix as optx
 from jax.errors import JaxRuntimeError
 from jax.experimental import serialize_executable
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from everwillow._errors import RESULTS
 from everwillow.cli.session.fingerprint import (
@@ -184,15 +185,21 @@ def _compiled(
 
 @contextlib.contextmanager
 def _without_cache(off: bool):  # noqa: FBT001
-    """Switch the cache of JAX off."""
+    """Switch the cache of JAX off.
+
+    JAX decides at its first compilation whether the process uses the cache, and is made
+    to decide anew: programs that are compiled afterwards are cached again.
+    """
     if not off:
         yield
         return
     jax.config.update("jax_enable_compilation_cache", False)
+    reset_cache()
     try:
         yield
     finally:
         jax.config.update("jax_enable_compilation_cache", True)
+        reset_cache()
 
 
 def _file(
