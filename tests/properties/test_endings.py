@@ -95,12 +95,7 @@ def test_asimov_data_in_lanes():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("statistics", "models"),
-    [
-        (None, 8),
-        pytest.param(None, MODELS, marks=pytest.mark.slow),
-        pytest.param("additive", MODELS, marks=pytest.mark.slow),
-    ],
+    ("statistics", "models"), [(None, 8), (None, MODELS), ("additive", MODELS)]
 )
 def test_a_bounded_strength_and_data_like_the_background(statistics, models):
     rng = np.random.default_rng(0)
@@ -232,9 +227,7 @@ def regions(seed: int):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("nll", [two_regions, with_interference])
-@pytest.mark.parametrize(
-    "models", [25, pytest.param(400, marks=pytest.mark.slow)], ids=["few", "many"]
-)
+@pytest.mark.parametrize("models", [25, 400], ids=["few", "many"])
 def test_ends_without_derivatives_among_nuisances(nll, models):
     bounds = {"mu": ew.Interval(0.0, 30.0), "scale": ew.Interval(0.05, 3.0)}
 

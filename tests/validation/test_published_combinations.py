@@ -138,7 +138,7 @@ def test_tables_give_the_closed_form_of_the_full_correlation_matrices(example, n
 
 @pytest.mark.slow
 @WAYS
-@pytest.mark.parametrize("name", [pytest.param("lhc", marks=pytest.mark.slow), "world"])
+@pytest.mark.parametrize("name", ["lhc", "world"])
 def test_fit_is_the_best_linear_estimate(example, name, correlate):
     table = example.read(name)
     model = example.combination(table, correlate=correlate)
@@ -162,7 +162,7 @@ def test_fit_is_the_best_linear_estimate(example, name, correlate):
 
 @pytest.mark.slow
 @WAYS
-@pytest.mark.parametrize("name", ["lhc", pytest.param("world", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["lhc", "world"])
 def test_derivatives_through_the_fit_give_weights_and_impacts(example, name, correlate):
     table = example.read(name)
     found = example.analyse(table, example.combination(table, correlate=correlate))

@@ -136,13 +136,7 @@ def pearson(model, result):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("kind", "per_process"),
-    [
-        each if each in KINDS[:2] else pytest.param(*each, marks=pytest.mark.slow)
-        for each in KINDS
-    ],
-)
+@pytest.mark.parametrize(("kind", "per_process"), KINDS)
 def test_fits(kind, per_process):
     """Errors are numbers, and the chi2 of all bins is that of Pearson with pulls."""
     options, failed = {"statistics": kind, "per_process": per_process}, 0
