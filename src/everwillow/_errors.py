@@ -7,7 +7,7 @@ run time comes back as a `RESULTS` code and is never thrown by compiled code.
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 
@@ -217,6 +217,11 @@ def nearest(name: object, known: Iterable[object]) -> str:
     """Return ``" Did you mean ...?"`` with the closest known names, or nothing."""
     close = difflib.get_close_matches(str(name), [str(k) for k in known], n=3)
     return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+
+def first_names(names: Sequence[str], most: int = 8) -> str:
+    """Return the first names of a list, and ``...`` where there are more."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def unknown_key(

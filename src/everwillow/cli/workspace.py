@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from everwillow._errors import ArgumentValueError
+from everwillow._errors import ArgumentValueError, first_names
 from everwillow.cli.files import STDIN
 from everwillow.cli.request import Request, interpolation_of, name_or_index, settings_of
 from everwillow.workflows.documents import WORKSPACES, Document, open_document
@@ -38,10 +38,9 @@ class Input:
         """
         if self.model.poi is None:
             names = [str(key) for key in self.model.state]
-            shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
             raise ArgumentValueError(
                 "The document names no parameter of interest. Choose one with --poi; "
-                f"the parameters are {shown}."
+                f"the parameters are {first_names(names)}."
             )
         return self.model.poi
 

@@ -4,7 +4,7 @@ import fnmatch
 import re
 from collections.abc import Collection, Iterable, Sequence
 
-from everwillow._errors import ArgumentValueError, nearest
+from everwillow._errors import ArgumentValueError, first_names, nearest
 
 
 # The largest number of parts in a message.
@@ -107,7 +107,7 @@ def check_found(
         own = list(dict.fromkeys(names[0] for names in known))
         others = [name for names in known for name in names]
         hint = nearest(pattern.rstrip("*/_"), dict.fromkeys(own + others))
-        shown = ", ".join(own[:_NAMED]) + (", ..." if own[_NAMED:] else "")
+        shown = first_names(own, _NAMED)
         raise ArgumentValueError(
             f"--only: there is no {what} {pattern!r}.{hint} There are: {shown}."
         )

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from everwillow._errors import SpecificationError
+from everwillow._errors import SpecificationError, first_names
 from everwillow.models.histfactory.patchset import Patch, PatchSet, patched_workspace
 from everwillow.models.json_source import document_kind, load_json
 
@@ -67,8 +67,7 @@ def _refuse_patch_set(file: str) -> None:
     content = load_json(pathlib.Path(file))
     if document_kind(content) == "patch set":
         names = [patch.name for patch in PatchSet(content)]
-        shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
         raise SpecificationError(
             f"{file} is a patch set with {len(names)} patches. Name one: {file}:NAME, "
-            f"with one of the names {shown}."
+            f"with one of the names {first_names(names)}."
         )
