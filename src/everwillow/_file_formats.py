@@ -9,7 +9,9 @@ import re
 from typing import Literal
 
 
-FileFormat = Literal["hdf5", "zip", "gzip", "tar", "root", "json", "xml", "datacard"]
+FileFormat = Literal[
+    "hdf5", "zip", "gzip", "tar", "root", "npy", "json", "xml", "datacard", "git-lfs"
+]
 
 # How much of a file is looked at; a datacard may begin with a long comment.
 LOOKED_AT = 20_000
@@ -20,6 +22,9 @@ _SIGNATURES: tuple[tuple[bytes, FileFormat], ...] = (
     (b"PK\x03\x04", "zip"),  # npz files too
     (b"\x1f\x8b", "gzip"),
     (b"root", "root"),
+    (b"\x93NUMPY", "npy"),
+    # The text that Git leaves in place of a large file that was not fetched.
+    (b"version https://git-lfs.github.com/spec/", "git-lfs"),
 )
 _TEXTS: tuple[tuple[bytes, FileFormat], ...] = (
     (b"{", "json"),

@@ -1,0 +1,51 @@
+"""Files that a configuration or a document names: whether their content is here."""
+
+import os
+import pathlib
+
+from everwillow._errors import MissingFileError, SpecificationError, nearest
+from everwillow._file_formats import format_of_file
+
+
+def check_file(path: str | os.PathLike[str], *, where: str) -> pathlib.Path:
+    """Return the path of a file whose content can be read.
+
+    Args:
+        path: The name of the file.
+        where: The place that names it, for messages.
+
+    Raises:
+        MissingFileError: If there is no such file, or a link whose target is missing.
+        SpecificationError: If it is a folder, cannot be read, or is the pointer that
+            Git LFS leaves in place of a file that was not fetched.
+
+    Example:
+        >>> check_file("w.npy", where="region 'SR'")
+        Traceback (most recent call last):
+            ...
+        everwillow._errors.MissingFileError: region 'SR': there is no file w.npy.
+    """
+    file = pathlib.Path(path)
+    if file.is_symlink() and not file.exists():
+        raise MissingFileError(
+            f"{where}: {file} is a link to {file.readlink()}, which does not exist. "
+            "Copy the file that it should point to."
+        )
+    if not file.exists():
+        beside = file.parent.iterdir() if file.parent.is_dir() else ()
+        hint = nearest(file.name, (other.name for other in beside))
+        raise MissingFileError(f"{where}: there is no file {file}.{hint}")
+    if file.is_dir():
+        raise SpecificationError(f"{where}: {file} is a folder, not a file.")
+    try:
+        known = format_of_file(file)
+    except OSError as error:
+        raise SpecificationError(
+            f"{where}: {file} cannot be read: {error.strerror}."
+        ) from error
+    if known == "git-lfs":
+        raise SpecificationError(
+            f"{where}: {file} is a Git LFS pointer, not the data. Fetch the data with "
+            "`git lfs pull` in the repository that it comes from."
+        )
+    return file

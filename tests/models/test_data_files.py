@@ -1,0 +1,50 @@
+"""Files that are missing, links to nothing, or pointers in place of data."""
+
+import pytest
+
+import everwillow as ew
+from everwillow._errors import MissingFileError, SpecificationError
+from everwillow.models.data_files import check_file
+
+
+# The text of version 1 of the specification of Git LFS.
+POINTER = (
+    "version https://git-lfs.github.com/spec/v1\n"
+    "oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\n"
+    "size 12345\n"
+)
+
+
+def test_a_file_with_content_is_returned(tmp_path):
+    file = tmp_path / "a.npy"
+    file.write_bytes(b"\x93NUMPY")
+    assert check_file(str(file), where="here") == file
+
+
+def test_a_missing_file_has_the_nearest_name(tmp_path):
+    (tmp_path / "ratio_ttbar.npy").write_bytes(b"1")
+    with pytest.raises(MissingFileError, match=r"^here: .*ratio_ttbar\.npy'\?$"):
+        check_file(tmp_path / "ratio_tbar.npy", where="here")
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        check_file(tmp_path / "no" / "folder.npy", where="here")
+
+
+def test_a_link_to_nothing_says_where_it_points(tmp_path):
+    link = tmp_path / "link.npy"
+    link.symlink_to(tmp_path / "gone.npy")
+    with pytest.raises(MissingFileError, match=r"link to .*gone\.npy, which does not"):
+        check_file(link, where="here")
+    (tmp_path / "gone.npy").write_bytes(b"1")
+    assert check_file(link, where="here") == link
+
+
+def test_a_pointer_is_not_data(tmp_path):
+    file = tmp_path / "a.root"
+    file.write_text(POINTER)
+    with pytest.raises(SpecificationError, match=r"Git LFS pointer.*git lfs pull"):
+        check_file(file, where="here")
+
+
+def test_a_folder_is_not_a_file(tmp_path):
+    with pytest.raises(ew.EverwillowError, match="folder"):
+        check_file(tmp_path, where="here")
