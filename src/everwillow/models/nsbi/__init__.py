@@ -1,0 +1,1 @@
+"""Unbinned likelihoods of density ratios, together with binned channels."""

@@ -1,0 +1,1 @@
+"""Workspaces of unbinned likelihoods from their configurations."""
