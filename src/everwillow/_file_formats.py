@@ -10,7 +10,17 @@ from typing import Literal
 
 
 FileFormat = Literal[
-    "hdf5", "zip", "gzip", "tar", "root", "npy", "json", "xml", "datacard", "git-lfs"
+    "hdf5",
+    "zip",
+    "gzip",
+    "tar",
+    "root",
+    "parquet",
+    "npy",
+    "json",
+    "xml",
+    "datacard",
+    "git-lfs",
 ]
 
 # How much of a file is looked at; a datacard may begin with a long comment.
@@ -22,6 +32,7 @@ _SIGNATURES: tuple[tuple[bytes, FileFormat], ...] = (
     (b"PK\x03\x04", "zip"),  # npz files too
     (b"\x1f\x8b", "gzip"),
     (b"root", "root"),
+    (b"PAR1", "parquet"),
     (b"\x93NUMPY", "npy"),
     # The text that Git leaves in place of a large file that was not fetched.
     (b"version https://git-lfs.github.com/spec/", "git-lfs"),

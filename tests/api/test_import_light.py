@@ -23,6 +23,7 @@ OPTIONAL = (
     "tqdm",
     "typer",
     "uproot",
+    "yaml",
 )
 SCRIPT = f"""
 import importlib, json, sys

@@ -49,3 +49,25 @@ def check_file(path: str | os.PathLike[str], *, where: str) -> pathlib.Path:
             "`git lfs pull` in the repository that it comes from."
         )
     return file
+
+
+def locate(
+    name: str | os.PathLike[str], folder: pathlib.Path
+) -> tuple[pathlib.Path, bool]:
+    """Find a file that a document in a folder names.
+
+    Args:
+        name: The name of the file.
+        folder: The folder of the document.
+
+    Returns:
+        The path, relative to the folder or, if there is no such file but one relative
+        to the working directory, to that; and whether it is the latter. Files that do
+        not exist are expected in the folder.
+    """
+    given = pathlib.Path(name).expanduser()
+    beside = (folder / given).absolute()
+    here = given.absolute()
+    if os.path.lexists(beside) or not os.path.lexists(here):
+        return beside, False
+    return here, True

@@ -1,1 +1,3 @@
 """Unbinned likelihoods of density ratios, together with binned channels."""
+
+from everwillow.models.nsbi.building.builder import WorkspaceBuilder as WorkspaceBuilder

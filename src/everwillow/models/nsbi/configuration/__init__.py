@@ -1,0 +1,1 @@
+"""Configurations of density-ratio models: YAML to frozen records."""

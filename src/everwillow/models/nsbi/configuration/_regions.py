@@ -1,0 +1,171 @@
+"""The section of regions."""
+
+import itertools
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+
+from everwillow._errors import nearest
+from everwillow.models.nsbi.configuration._context import Context
+from everwillow.models.nsbi.configuration._ratios import (
+    NetworkSettings,
+    read_trained_models,
+)
+from everwillow.models.nsbi.configuration.records import (
+    EventSource,
+    RegionEntry,
+    SampleEntry,
+    SystematicEntry,
+    TrainedModelEntry,
+    UnbinnedEvents,
+)
+from everwillow.models.yaml_section import Section
+
+
+_TYPES = {"binned": False, "unbinned": True}
+_UNBINNED = ("AsimovWeights", "TrainedModels", "Reference")
+
+
+class RegionReader:
+    """Reads elements of `Regions`.
+
+    Args:
+        context: The state of the reading.
+        settings: What networks need, from the top of the document.
+        samples: The samples.
+        systematics: The systematics.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        settings: NetworkSettings,
+        samples: Sequence[SampleEntry],
+        systematics: Sequence[SystematicEntry],
+    ) -> None:
+        self._context = context
+        self._settings = settings
+        self._samples = samples
+        self._systematics = systematics
+        self._shapes = {one.parameter.name: one.shape for one in systematics}
+
+    def read(self, section: Section) -> RegionEntry:
+        """Read one region, whose name is declared already."""
+        name = section.text("Name") or ""
+        unbinned = section.choice("Type", _TYPES, required=True)
+        selection = self._context.selection(section)
+        variable = section.text("Variable", required=unbinned is False) or ""
+        edges = self._edges(section, required=unbinned is False)
+        events = reference = None
+        if not any(name in sample.regions for sample in self._samples):
+            section.fault(section.line, "it has no sample.")
+        if unbinned:
+            settings = self._settings.inside(self._context, section)
+            weights = self._array(section, "AsimovWeights")
+            events = self._events(section, name, settings, weights, None)
+            reference = self._reference(section, name, settings)
+            edges = ()
+        section.finish(
+            () if unbinned else (*_UNBINNED, "TrainingFeatures"), more=_UNBINNED
+        )
+        return RegionEntry(
+            name, selection, variable, edges, events, reference, section.line
+        )
+
+    def _edges(self, section: Section, *, required: bool) -> tuple[float, ...]:
+        edges = section.numbers("Binning", required=required)
+        if edges is None:
+            return ()
+        line = section.line_of("Binning")
+        if len(edges) < 2:
+            section.fault(line, "Binning needs two edges at least.")
+        for low, high in itertools.pairwise(edges):
+            if low >= high:
+                section.fault(
+                    line,
+                    f"Binning must increase, but {high:g} follows {low:g}.",
+                )
+        return edges
+
+    def _array(self, section: Section, key: str) -> pathlib.Path | None:
+        found = self._context.array_files(section, key)
+        if len(found) > 1:
+            section.fault(section.line_of(key), f"{key} must be one file.")
+        return found[0] if found else None
+
+    def _reference(
+        self, section: Section, region: str, settings: NetworkSettings
+    ) -> UnbinnedEvents | None:
+        inner = section.section("Reference")
+        if inner is None:
+            return None
+        own = settings.inside(self._context, inner)
+        weights = self._array(inner, "Weights")
+        source = None
+        if "SamplePath" in inner:
+            source = self._context.source(inner)
+        elif "Weights" not in inner:
+            inner.fault(
+                inner.line,
+                "neither Weights nor SamplePath is given: the weights of simulated "
+                "events, or their tree.",
+            )
+        events = self._events(inner, region, own, weights, source)
+        inner.finish(more=("SamplePath", "Tree", "Weight"))
+        return events
+
+    def _events(
+        self,
+        section: Section,
+        region: str,
+        settings: NetworkSettings,
+        weights: pathlib.Path | None,
+        source: EventSource | None,
+    ) -> UnbinnedEvents:
+        models = read_trained_models(self._context, section, settings, self._shapes)
+        self._check_complete(section, region, models)
+        for name in models:
+            if not any(
+                one.name == name and region in one.regions for one in self._samples
+            ):
+                self._context.report.say(
+                    f"{section.name} has density ratios of the sample {name!r}, which "
+                    "is not in the region: they are not used."
+                )
+        return UnbinnedEvents(weights, source, models, section.line)
+
+    def _check_complete(
+        self, section: Section, region: str, models: Mapping[str, TrainedModelEntry]
+    ) -> None:
+        """Report samples and shape systematics without density ratios."""
+        if "TrainedModels" not in section:
+            return
+        samples = [one.name for one in self._samples if region in one.regions]
+        lacking = [name for name in samples if name not in models]
+        if lacking:
+            section.fault(
+                section.line_of("TrainedModels"),
+                f"TrainedModels has no entry for {', '.join(map(repr, lacking))}.",
+            )
+        for name in samples:
+            if name not in models:
+                continue
+            entry = models[name]
+            for systematic in self._shapes_of(name, region):
+                if systematic not in entry.variations:
+                    hint = nearest(systematic, entry.variations)
+                    section.fault(
+                        entry.line,
+                        f"TrainedModels of {name!r} have no ratios for {systematic!r}, "
+                        f"which varies its shape.{hint} Give them, restrict the "
+                        "systematic by Samples or Regions, or give it Type: Norm.",
+                    )
+
+    def _shapes_of(self, sample: str, region: str) -> Iterator[str]:
+        for one in self._systematics:
+            parameter = one.parameter
+            if (
+                one.shape
+                and sample in parameter.samples
+                and region in parameter.regions
+            ):
+                yield parameter.name

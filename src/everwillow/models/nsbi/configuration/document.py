@@ -1,0 +1,110 @@
+"""The whole of a configuration, checked before any file of data is opened."""
+
+import os
+import pathlib
+
+from everwillow._errors import nearest
+from everwillow.models.faults import Faults
+from everwillow.models.nsbi.configuration._context import Context
+from everwillow.models.nsbi.configuration._processes import (
+    read_coupling,
+    read_norm_factor,
+    read_observations,
+    read_sample,
+)
+from everwillow.models.nsbi.configuration._ratios import NetworkSettings
+from everwillow.models.nsbi.configuration._regions import RegionReader
+from everwillow.models.nsbi.configuration._systematics import read_systematic
+from everwillow.models.nsbi.configuration.records import (
+    Configuration,
+    MeasurementEntry,
+)
+from everwillow.models.yaml_section import Section
+from everwillow.models.yaml_source import load_yaml
+
+
+def read_configuration(path: str | os.PathLike[str]) -> Configuration:
+    """Read a configuration and check all of it.
+
+    Files that it names must exist; none of them is read.
+
+    Args:
+        path: The YAML file.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        SpecificationError: With all faults and their lines, if it has any.
+    """
+    file = pathlib.Path(path).absolute()
+    faults = Faults(file.name)
+    document = load_yaml(file, faults)
+    context = Context(file.parent, faults)
+    root = Section(document, faults, "")
+    general = root.section("General", required=True)
+    observations = read_observations(context, root)
+    declared = root.sections("Samples", required=True)
+    regions = root.sections("Regions", required=True)
+    for section in declared:
+        context.declare(section, context.samples, "sample")
+    for section in regions:
+        context.declare(section, context.regions, "region")
+    samples = [read_sample(context, section) for section in declared]
+    couplings = [read_coupling(context, s) for s in root.sections("VandermondeFactors")]
+    factors = [read_norm_factor(context, s) for s in root.sections("NormFactors")]
+    systematics = [read_systematic(context, s) for s in root.sections("Systematics")]
+    settings = NetworkSettings().inside(context, root)
+    reader = RegionReader(context, settings, samples, systematics)
+    entries = [reader.read(section) for section in regions]
+    measurement = _measurement(context, general)
+    root.finish()
+    faults.check()
+    assert measurement is not None
+    return Configuration(
+        file,
+        measurement,
+        observations,
+        tuple(samples),
+        tuple(factors),
+        tuple(couplings),
+        tuple(systematics),
+        tuple(entries),
+        context.report.sentences(),
+    )
+
+
+def _measurement(context: Context, general: Section | None) -> MeasurementEntry | None:
+    """Read `General`, whose parameters are declared by the other sections."""
+    if general is None:
+        return None
+    section = general.section("Measurement", required=True)
+    general.finish()
+    if section is None:
+        return None
+    parameters = context.parameters
+    poi = section.text("POI") or ""
+    if poi and poi not in parameters:
+        hint = nearest(poi, parameters) or f" There are: {', '.join(parameters)}."
+        section.fault(section.line_of("POI"), f"POI is no parameter: {poi!r}.{hint}")
+    listed = section.texts("ParametersToFit")
+    fitted = tuple(parameters)
+    if listed is not None:
+        fitted = context.known(section, listed, parameters, "parameter")
+        if poi and poi not in fitted:
+            fitted = (poi, *fitted)
+            context.report.say(f"POI {poi!r} is not in ParametersToFit; it is fitted.")
+        held = [name for name in parameters if name not in fitted]
+        for name in held:
+            context.report.collect(
+                "Held at their nominal values, as they are not in ParametersToFit: "
+                "{names}.",
+                name,
+            )
+    entry = MeasurementEntry(
+        section.text("Name", required=True) or "",
+        poi,
+        fitted,
+        section.text("ErrorDef") or "LIKELIHOOD",
+        section.flag("TemplateStatistics"),
+    )
+    section.finish()
+    return entry
