@@ -4,7 +4,9 @@ import pathlib
 
 import numpy as np
 
+from everwillow._errors import SpecificationError
 from everwillow.models.faults import Faults
+from everwillow.models.nsbi.arrays import load_array
 from everwillow.models.nsbi.configuration.records import (
     RatioEntry,
     RatioFiles,
@@ -39,7 +41,7 @@ class ArrayChecks:
             self._known[key] = _inspect(path, ratios=ratios)
         length, problem = self._known[key]
         if problem:
-            self._faults.add(line, f"{path} {problem}")
+            self._faults.add(line, problem)
             return None
         return length
 
@@ -85,22 +87,16 @@ def _ratio_entries(events: UnbinnedEvents) -> list[RatioEntry]:
 def _inspect(path: pathlib.Path, *, ratios: bool) -> tuple[int, str]:
     """Return the length of an array, and what is wrong with it."""
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        return 0, f"cannot be read: {error}. Is the file complete?"
-    if array.size != max(array.shape, default=0) or array.dtype.kind not in "biuf":
-        return 0, (
-            f"does not have one number for each event, but the shape {array.shape} and "
-            f"the type {array.dtype}."
-        )
-    flat = array.reshape(-1)
+        flat = load_array(path, name=str(path))
+    except SpecificationError as error:
+        return 0, str(error)
     for start in range(0, flat.size, _PART):
         part = flat[start : start + _PART]
         if (bad := np.flatnonzero(~np.isfinite(part))).size:
-            return 0, f"is not finite at event {start + bad[0]}: {part[bad[0]]}."
+            return 0, f"{path} is not finite at event {start + bad[0]}: {part[bad[0]]}."
         if ratios and (bad := np.flatnonzero(part < 0)).size:
             return 0, (
-                f"has a negative ratio at event {start + bad[0]}: {part[bad[0]]}. "
+                f"{path} is negative at event {start + bad[0]}: {part[bad[0]]}. "
                 "Densities and their ratios are not negative."
             )
     return flat.size, ""
