@@ -136,6 +136,56 @@ def convergence():
     return plotting.convergence(nlls=[1e4, 300.0, 20.0, 5.1, 5.0, 5.0], **OPTIONS)
 
 
+def sensitivity():
+    gap = ((MU - 1) / 0.25) ** 2
+    gap[4] = np.nan
+    return plotting.sensitivity(
+        {"Histogram": (MU, ((MU - 1) / 0.4) ** 2, 1.0), "NSBI": (MU, gap, 1.0)},
+        stat_only={"NSBI": (MU, ((MU - 1) / 0.2) ** 2, 1.0)},
+        name="mu",
+        labels={"mu": r"$\mu$"},
+        **OPTIONS,
+    )
+
+
+CLOSURE = {
+    "edges": np.linspace(0, 4, 9),
+    "target": np.array([3, 9, 22, 31, 40, 28, 12, 7.0]),
+    "target_errors": np.sqrt([3, 9, 22, 31, 40, 28, 12, 7.0]),
+    "reweighted": np.array([4, 10, 20, 33, 38, 27, 15, 3.0]),
+    "reweighted_errors": np.array([0.4, 0.8, 1.5, 2, 2, 2, 1.5, 0.9]),
+    "source": np.array([30, 30, 28, 24, 18, 12, 6, 2.0]),
+}
+
+
+class Goodness:
+    statistic, ndof, pvalue = 7.31, 8.0, 0.504
+
+
+def reweighting_closure():
+    return plotting.reweighting_closure(
+        **CLOSURE,
+        goodness=Goodness(),
+        normalisation=(0.988, 0.012),
+        target_name="Signal",
+        name="mass",
+        **OPTIONS,
+    )
+
+
+CALIBRATION = {
+    "edges": np.linspace(0, 1, 6),
+    "predicted": np.array([0.08, 0.29, 0.52, 0.71, np.nan]),
+    "fraction": np.array([0.09, 0.33, 0.5, 0.69, np.nan]),
+    "errors": np.array([0.01, 0.04, 0.05, 0.03, np.nan]),
+    "counts": np.array([[30, 70, 120, 210, 0], [300, 150, 110, 90, 0]]),
+}
+
+
+def calibration_curve():
+    return plotting.calibration_curve(**CALIBRATION, goodness=Goodness(), **OPTIONS)
+
+
 PICTURES = (
     pulls,
     ranking,
@@ -147,6 +197,9 @@ PICTURES = (
     limit_summary,
     distribution,
     convergence,
+    sensitivity,
+    reweighting_closure,
+    calibration_curve,
 )
 
 

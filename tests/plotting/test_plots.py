@@ -15,7 +15,7 @@ import everwillow as ew
 from everwillow import plotting, profile
 from everwillow.fitting import ifit
 from everwillow.plotting._text import column, split_errors, text_of, with_errors
-from everwillow.plotting.likelihood import make_curve
+from everwillow.plotting.curves import make_curve
 from everwillow.plotting.style import BLUE, ORANGE
 from everwillow.plotting.yields import poisson_errors
 from tests.plotting import pictures

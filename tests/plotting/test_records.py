@@ -11,7 +11,7 @@ import everwillow as ew
 from everwillow import impacts, plotting, profile
 from everwillow.io import load, save
 from everwillow.plotting._records import scan_of
-from everwillow.plotting.likelihood import make_curve
+from everwillow.plotting.curves import make_curve
 from tests.plotting.pictures import drawn
 
 

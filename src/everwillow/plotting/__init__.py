@@ -6,6 +6,10 @@ from everwillow.plotting.cross_sections import (
     cross_section as cross_section,
     uncertainty_breakdown as uncertainty_breakdown,
 )
+from everwillow.plotting.density_ratios import (
+    calibration_curve as calibration_curve,
+    reweighting_closure as reweighting_closure,
+)
 from everwillow.plotting.history import convergence as convergence
 from everwillow.plotting.hypotheses import brazil_band as brazil_band
 from everwillow.plotting.impacts import ranking as ranking
@@ -15,6 +19,7 @@ from everwillow.plotting.matrices import correlation as correlation
 from everwillow.plotting.nuisance import pulls as pulls
 from everwillow.plotting.processes import template_processes as template_processes
 from everwillow.plotting.regularisation import l_curve as l_curve
+from everwillow.plotting.sensitivities import sensitivity as sensitivity
 from everwillow.plotting.style import (
     FigureOptions as FigureOptions,
     PlotOptions as PlotOptions,

@@ -28,6 +28,14 @@ def vector(value: Any, name: str, length: int | None = None) -> np.ndarray:
     return array
 
 
+def rising_edges(value: Any) -> np.ndarray:
+    """Return the edges of bins, from the argument `edges`."""
+    edges = vector(value, "edges")
+    if edges.size < 2 or not np.all(np.diff(edges) > 0):
+        raise ShapeMismatchError("edges: expected at least two rising numbers.")
+    return edges
+
+
 def numbers(value: Any, name: str) -> np.ndarray:
     """Return an array of floats of any shape."""
     if isinstance(value, Tracer):

@@ -9,6 +9,7 @@ from everwillow._errors import ArgumentValueError, unknown_key
 from everwillow.engine.layout import ravel_state
 from everwillow.engine.prefit import centers_and_widths, constrained_elements, pull
 from everwillow.fitting import FitResult
+from everwillow.goodness import chi2_test
 from everwillow.impacts import RankingResult
 from everwillow.plotting._arguments import unknown_record
 from everwillow.profile import ContourResult, ScanResult
@@ -227,6 +228,28 @@ def limits_of(result: Any) -> tuple[Any, Any, Any]:
     expected = [one.expected for one in several.values()]
     seen = None if any(value is None for value in observed) else observed
     return list(several), seen, expected
+
+
+def closure_of(result: Any) -> tuple[dict[str, Any], Any, Any]:
+    """Return the arrays of a closure test, the test of all bins, the normalisation."""
+    names = ("edges", "target", "target_errors", "reweighted", "reweighted_errors")
+    if not _has(result, *names, "source", *_TESTED, "normalisation"):
+        raise unknown_record(result, "reweighting_closure", "a ClosureResult")
+    arrays = {name: getattr(result, name) for name in (*names, "source")}
+    normalisation = result.normalisation, result.normalisation_error
+    return arrays, chi2_test(result.residuals, result.covariance), normalisation
+
+
+def calibration_of(result: Any) -> tuple[dict[str, Any], Any]:
+    """Return the arrays of a calibration, and the test of all bins."""
+    names = ("edges", "predicted", "fraction", "errors", "counts")
+    if not _has(result, *names, *_TESTED):
+        raise unknown_record(result, "calibration_curve", "a CalibrationResult")
+    arrays = {name: getattr(result, name) for name in names}
+    return arrays, chi2_test(result.residuals, result.covariance)
+
+
+_TESTED = ("residuals", "covariance")
 
 
 def _has(record: Any, *names: str) -> bool:

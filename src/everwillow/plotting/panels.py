@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from everwillow.plotting._text import Labels
 from everwillow.plotting._unrolled import Unrolled
-from everwillow.plotting.style import Frame, log_ticks
+from everwillow.plotting.style import RED, Frame, log_ticks
 
 
 Below: TypeAlias = Literal["ratio", "difference"]
@@ -173,6 +173,23 @@ def set_ticks_below(axes: Axes, **options: Any) -> None:
     """Number the vertical axis of a small panel below another one."""
     # Without its highest number, which would touch the lowest one of the panel above.
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4, prune="upper", **options))
+
+
+def mark_outside(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
+    """Mark points above and below the panel by triangles at its edges."""
+    for sign, limit, place, marker in zip(
+        (-1, 1), axes.get_ylim(), (0.07, 0.93), "v^", strict=True
+    ):
+        out = sign * y > sign * limit
+        axes.plot(
+            x[out],
+            np.full(int(out.sum()), place),
+            marker,
+            color=RED,
+            ms=4,
+            transform=axes.get_xaxis_transform(),
+            zorder=6,
+        )
 
 
 def draw_legend(axes: Axes, handles: list[Any], *, log: bool) -> None:

@@ -9,15 +9,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from everwillow._errors import ShapeMismatchError
 from everwillow.fitting.options import takes_options
-from everwillow.plotting._arguments import sides, vector
+from everwillow.plotting._arguments import rising_edges, sides, vector
 from everwillow.plotting.panels import (
     Below,
     Comparison,
     comparison,
     draw_steps,
     leave_room,
+    mark_outside,
     set_ticks_below,
     stacked_panels,
 )
@@ -91,10 +91,8 @@ def distribution(
         >>> figure.axes[1].get_ylabel()
         'Data / Pred.'
     """
-    borders = vector(edges, "edges")
+    borders = rising_edges(edges)
     bins = borders.size - 1
-    if bins < 1 or not np.all(np.diff(borders) > 0):
-        raise ShapeMismatchError("edges: expected at least two rising numbers.")
     stack = {k: vector(v, f"samples[{k!r}]", bins) for k, v in samples.items()}
     lines = {k: vector(v, f"signal[{k!r}]", bins) for k, v in (signal or {}).items()}
     total = np.sum([*stack.values()], axis=0) if stack else np.zeros(bins)
@@ -277,19 +275,7 @@ def _draw_ratio(
         limits = (centre - half, centre + half)
     axes.set_ylim(*limits)
     if data is not None:
-        middle = (plot.edges[1:] + plot.edges[:-1]) / 2
-        value = at(data)
-        for sign, edge, marker in ((-1, 0, "v"), (1, 1, "^")):
-            out = sign * value > sign * limits[edge]
-            axes.plot(
-                middle[out],
-                np.full(int(out.sum()), 0.07 + 0.86 * edge),
-                marker,
-                color=RED,
-                ms=4,
-                transform=axes.get_xaxis_transform(),
-                zorder=6,
-            )
+        mark_outside(axes, (plot.edges[1:] + plot.edges[:-1]) / 2, at(data))
     what = ("Data / Pred.", "Ratio") if ratio else ("Data − Pred.", "Difference")
     axes.set_ylabel(what[data is None])
     set_ticks_below(axes)
