@@ -163,6 +163,8 @@ def open_network(
     name = f"{where}: the network {file}"
     options = runtime.SessionOptions()
     options.log_severity_level = 4  # errors are raised as well
+    # Every session would keep the memory of its largest chunk.
+    options.enable_cpu_mem_arena = False
     try:
         # By its name, as weights may be in files beside it.
         session = runtime.InferenceSession(
