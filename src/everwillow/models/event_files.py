@@ -135,7 +135,8 @@ class EventFiles:
         if key not in self._tables:
             if key[0] not in self._files:
                 self._files[key[0]] = self._open(path)
-            self._tables[key] = self._files[key[0]](tree)
+            with _readable(str(path)):
+                self._tables[key] = self._files[key[0]](tree)
         return self._tables[key]
 
     def _open(self, path: pathlib.Path) -> Callable[[str], EventTable]:
@@ -223,7 +224,9 @@ def _parquet(
 def _archive(
     path: pathlib.Path, stack: contextlib.ExitStack
 ) -> Callable[[str], EventTable]:
-    file = stack.enter_context(np.load(path, allow_pickle=False))
+    # Opened here, as NumPy does not close what it cannot read.
+    opened = stack.enter_context(path.open("rb"))
+    file = stack.enter_context(np.load(opened, allow_pickle=False))
 
     def find(tree: str) -> EventTable:
         prefix = f"{tree}/" if tree else ""

@@ -192,7 +192,9 @@ class Section:
         known = [*self._asked, *more]
         for key, entry in self._entries.items():
             if key not in self._asked and key not in accepted:
-                hint = nearest(key, known) or f" The keys are: {', '.join(known)}."
+                same = [one for one in known if one.lower() == key.lower()]
+                hint = nearest(same[0] if same else key, same or known)
+                hint = hint or f" The keys are: {', '.join(known)}."
                 self.fault(entry.line, f"there is no key {key!r}.{hint}")
 
     def _inside(self, key: str) -> str:

@@ -13,6 +13,7 @@ from everwillow.models.faults import Faults
 
 
 _MERGE = "tag:yaml.org,2002:merge"
+_PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 # YAML 1.1 takes 1e-3, which has no dot, for a text.
 _FLOAT = re.compile(r"[-+]?(\d+|\d+\.\d*|\.\d+)[eE][-+]?\d+")
 
@@ -101,8 +102,9 @@ def read_yaml(text: str, faults: Faults | None = None) -> YamlValue:
     """
     found = Faults("the text") if faults is None else faults
     yaml = _yaml()
-    loader = _loader()(text)
+    loader = None
     try:
+        loader = _loader()(text)
         node = loader.get_single_node()
         value = (
             YamlValue(None, 1) if node is None else _Reader(loader, found).value(node)
@@ -120,7 +122,8 @@ def read_yaml(text: str, faults: Faults | None = None) -> YamlValue:
             f"{found.document}: this is not YAML: {reason}."
         ) from error
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     if faults is None:
         found.check()
     return value
@@ -165,6 +168,10 @@ class _Reader:
         if id(node) in self._open:
             raise SpecificationError(
                 f"{self._faults.where(line)}: the anchor contains an alias of itself."
+            )
+        if not isinstance(node.value, str) and node.tag not in _PLAIN:
+            raise SpecificationError(
+                f"{self._faults.where(line)}: the tag {node.tag!r} is not allowed."
             )
         self._open.add(id(node))
         if isinstance(node.value, str):

@@ -67,52 +67,47 @@ def _variations(
                     f"{section.name} has an entry of {key} for the sample {sample!r}, "
                     "which is not in its Samples: it is not used."
                 )
-            elif variation is not None:
+            else:
                 found.setdefault(sample, variation)
     return found
 
 
-def _variation(
-    context: Context, section: Section, *, shape: bool | None
-) -> Variation | None:
-    """Read the factor or the tree of a sample."""
+def _variation(context: Context, section: Section, *, shape: bool | None) -> Variation:
+    """Read the factor or the tree of a sample; 1 after a fault."""
     given = [key for key in ("Factor", "Normalization") if key in section]
     trees = [key for key in ("Path", "SamplePath") if key in section]
     if len(given) + len(trees) > 1 or (given and "Tree" in section):
         both = " and ".join([*given, *trees, *(["Tree"] if given else [])])
         section.fault(section.line, f"it has {both}. Use a factor or a tree.")
-        return None
+        return 1.0
     if not given:
         section.entry("Factor")
         return context.source(section, trees[0] if trees else "Path")
     if shape:
         section.fault(section.line, f"{given[0]} needs Type: Norm.")
     factor = section.number(given[0])
-    if factor is None:
-        return None
     return _positive(section, given[0], section.line_of(given[0]), factor)
 
 
-def _factor(section: Section, key: str, entry: YamlValue) -> float | None:
+def _factor(section: Section, key: str, entry: YamlValue) -> float:
     """Read the factor of all samples."""
     if not isinstance(entry.value, dict):
-        factor = section.number(key)
-        return None if factor is None else _positive(section, key, entry.line, factor)
+        return _positive(section, key, entry.line, section.number(key))
     inner = section.section(key)
     assert inner is not None
     value = inner.number("Normalization", required=True)
     inner.finish()
-    if value is None:
-        return None
     return _positive(section, "Normalization", entry.line, value)
 
 
-def _positive(section: Section, key: str, line: int, value: float) -> float | None:
-    """Return a factor, given as it is or by its difference from 1."""
+def _positive(section: Section, key: str, line: int, value: float | None) -> float:
+    """Return a factor, given as it is or by its difference from 1; 1 after a fault."""
+    if value is None:
+        return 1.0
     factor = 1.0 + value if key == "Normalization" else value
     if factor <= 0:
         section.fault(line, f"{key} is {value:g}: the factor of a yield must be > 0.")
-        return None
+        return 1.0
     return factor
 
 
