@@ -158,9 +158,23 @@ def _exponential(code: Interpolation, down: Any, up: Any) -> NormFactors:
     below = xp.stack([ones, zero, log_down], -1)
     if code == "code1":
         return NormFactors(xp.zeros((*up.shape, 6)), zero, above, below)
-    # The polynomial has value, slope and curvature of the exponentials at both ends.
-    # Its even and its odd powers are solutions of two systems of three equations.
     ends = [(up * log_up**k, down * log_down**k) for k in range(3)]
+    inner = sixth_order_coefficients(ends)
+    return NormFactors(xp.stack(inner, -1), ones, above, below)
+
+
+def sixth_order_coefficients(ends: Sequence[tuple[Any, Any]]) -> list[Any]:
+    r"""Return the coefficients of the powers 1 to 6 of code 4 inside its reach.
+
+    The polynomial has value, slope and curvature of the exponentials
+    :math:`u^\alpha` and :math:`d^{-\alpha}` at both ends. Its even and its odd powers
+    are solutions of two systems of three equations.
+
+    Args:
+        ends: :math:`(u \ln^k u, d \ln^k d)` for k = 0, 1, 2, numbers or arrays of one
+            shape. The coefficients are linear in these, except for the constant that
+            they contain: with zeros for all of them, this constant is returned.
+    """
     even = [(u + d) / 2 for u, d in ends]
     odd = [(u - d) / 2 for u, d in ends]
     even[0] = even[0] - 1
@@ -168,8 +182,7 @@ def _exponential(code: Interpolation, down: Any, up: Any) -> NormFactors:
     c4 = (even[1] - 2 * even[0]) / 2 - 2 * c6
     c5 = (odd[2] - 3 * (odd[1] - odd[0])) / 8
     c3 = (odd[1] - odd[0]) / 2 - 2 * c5
-    inner = [odd[0] - c3 - c5, even[0] - c4 - c6, c3, c4, c5, c6]
-    return NormFactors(xp.stack(inner, -1), ones, above, below)
+    return [odd[0] - c3 - c5, even[0] - c4 - c6, c3, c4, c5, c6]
 
 
 def _additive(code: Interpolation, down: Any, up: Any) -> NormFactors:

@@ -1,11 +1,34 @@
 """Unbinned likelihoods of density ratios, together with binned channels."""
 
-from everwillow.models.nsbi.building.builder import WorkspaceBuilder as WorkspaceBuilder
+from everwillow.models.nsbi.building.builder import WorkspaceBuilder
+from everwillow.models.nsbi.density import density_ratio
 from everwillow.models.nsbi.diagnostics import (
-    CalibrationResult as CalibrationResult,
-    ClosureResult as ClosureResult,
-    calibration as calibration,
-    closure_test as closure_test,
+    CalibrationResult,
+    ClosureResult,
+    calibration,
+    closure_test,
 )
-from everwillow.models.nsbi.workspace import load_workspace as load_workspace
-from everwillow.models.nsbi.writing import dump_workspace as dump_workspace
+from everwillow.models.nsbi.model import NsbiModel
+from everwillow.models.nsbi.reading import load, workspace_spec
+from everwillow.models.nsbi.spec import Events, Variation
+from everwillow.models.nsbi.vectors import VectorLikelihood
+from everwillow.models.nsbi.workspace import load_workspace
+from everwillow.models.nsbi.writing import dump_workspace
+
+
+__all__ = [
+    "CalibrationResult",
+    "ClosureResult",
+    "Events",
+    "NsbiModel",
+    "Variation",
+    "VectorLikelihood",
+    "WorkspaceBuilder",
+    "calibration",
+    "closure_test",
+    "density_ratio",
+    "dump_workspace",
+    "load",
+    "load_workspace",
+    "workspace_spec",
+]

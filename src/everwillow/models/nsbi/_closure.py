@@ -1,0 +1,76 @@
+r"""Whether the densities of a region are normalised on its reference sample.
+
+For exact ratios, :math:`\sum_i v_i r_{ci}` is 1 within its statistical error, for the
+nominal density and for those at ±1. It is not if networks are inaccurate, or if the
+reference events are not what they are taken for: simulated at the nominal values of
+all nuisance parameters.
+"""
+
+import dataclasses
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Float
+
+from everwillow.models._document import Report, shortened
+from everwillow.models.nsbi.likelihood.reference import reference_weights
+from everwillow.models.nsbi.spec import UnbinnedRegion
+
+
+# A deviation is reported if it is as many standard errors, and as large.
+_DEVIATIONS = 5.0
+_LEAST_DEVIATION = 0.02
+
+
+def with_reference_weights(region: UnbinnedRegion, report: Report) -> UnbinnedRegion:
+    """Return a region with the weights of its reference events, and check them.
+
+    Args:
+        region: The region.
+        report: The report of the reader, which says what is not normalised.
+    """
+    weights = reference_weights(region)
+    worst = max(_deviations(region, weights), default=None)
+    if worst is not None and worst[0] > _DEVIATIONS:
+        _, what, total, error = worst
+        sample = "reference sample" if region.reference is not None else "Asimov set"
+        sentence = (
+            f"Region {shortened(region.name)}: on the {sample} the density of {what} "
+            f"has the integral {total:.3f} ± {error:.3f}, and 1 is expected. Either "
+            "its ratios are inaccurate, or these events are not simulated at the "
+            "nominal values. Densities are normalised with them: data need a reference "
+            "sample of simulated events."
+        )
+        report.say(sentence)
+        warnings.warn(sentence, stacklevel=4)
+    return dataclasses.replace(region, reference_weights=weights)
+
+
+def _deviations(
+    region: UnbinnedRegion, weights: Float[np.ndarray, " n"]
+) -> Iterator[tuple[float, str, float, float]]:
+    """Yield for each density the deviation in standard errors, and its integral."""
+    events = region.simulated
+    for sample in region.samples:
+        ratios = events.ratios[sample.name]
+        named = shortened(sample.name)
+        if region.reference_density == "reference":
+            yield _deviation(f"sample {named}", weights * ratios)
+        for (owner, parameter), change in events.variations.items():
+            if owner != sample.name:
+                continue
+            for factor, sign in ((change.up, "+1"), (change.down, "-1")):
+                yield _deviation(
+                    f"sample {named} at {parameter} = {sign}", weights * ratios * factor
+                )
+
+
+def _deviation(
+    what: str, terms: Float[np.ndarray, " n"]
+) -> tuple[float, str, float, float]:
+    total = float(np.sum(terms))
+    error = float(np.sqrt(np.sum(terms**2)))
+    if abs(total - 1) < _LEAST_DEVIATION:
+        return 0.0, what, total, error
+    return abs(total - 1) / max(error, 1e-300), what, total, error

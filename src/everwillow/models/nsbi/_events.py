@@ -1,0 +1,177 @@
+"""The events of unbinned channels of a workspace: weights and density ratios."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from everwillow.models._document import Node, Report, shortened
+from everwillow.models.nsbi._parameters import Parameters
+from everwillow.models.nsbi.arrays import WorkspaceArrays
+from everwillow.models.nsbi.likelihood.responses import LEAST_FACTOR
+from everwillow.models.nsbi.spec import Events, Variation
+
+
+class EventReader:
+    """Reads the events of unbinned channels.
+
+    Args:
+        arrays: The arrays of the workspace.
+        parameters: Its parameters.
+        report: The report of the reader.
+
+    Attributes:
+        generation: 1 or 2, the generation of the workspace; None before the first
+            unbinned channel.
+    """
+
+    def __init__(
+        self, arrays: WorkspaceArrays, parameters: Parameters, report: Report
+    ) -> None:
+        self._arrays = arrays
+        self._parameters = parameters
+        self._report = report
+        self.generation: int | None = None
+
+    def region(
+        self, channel: Node, samples: Sequence[Node], observed: Node | None
+    ) -> dict[str, Any]:
+        """Return the events of a channel, as arguments of an `UnbinnedRegion`.
+
+        Args:
+            channel: The channel.
+            samples: Its samples.
+            observed: The entry of ``observations`` for it, if there is one.
+        """
+        own = {node.name: node for node in samples}
+        reference = channel.get("reference")
+        has_data = observed is not None and "ratios" in observed
+        if has_data and observed is not None:
+            self.generation = 2
+            entries = _by_sample(observed.child("ratios"), own)
+            events = self._events(observed.child("weights"), own, entries)
+        else:
+            self.generation = self.generation or 1
+            events = self._events(channel.child("weights"), own, own)
+        if reference is not None:
+            entries = _by_sample(reference.child("samples"), own)
+            simulated = self._events(reference.child("weights"), own, entries)
+            _check_alike(reference, events, simulated)
+            kind = "reference"
+        elif has_data and "weights" in channel:
+            # The channel has Asimov data.
+            simulated, kind = self._events(channel.child("weights"), own, own), "nominal"
+            _check_alike(channel, events, simulated)
+        else:
+            simulated, kind = None, "nominal"
+        return {
+            "events": events,
+            "reference": simulated,
+            "reference_density": kind,
+        }
+
+    def _events(
+        self, weights: Node, samples: Mapping[str, Node], entries: Mapping[str, Node]
+    ) -> Events:
+        """Read events.
+
+        Args:
+            weights: The reference to their weights.
+            samples: The samples of the channel.
+            entries: For each sample the node that refers to the ratios at these events:
+                a reference, or an object with ``ratios`` and ``modifiers``.
+        """
+        values = self._arrays.read(weights.text(), where=weights.where)
+        if not np.isfinite(values).all():
+            weights.fail("finite weights")
+        size = values.size
+        ratios: dict[str, np.ndarray] = {}
+        variations: dict[tuple[str, str], Variation] = {}
+        members: dict[tuple[str, str, str], tuple[np.ndarray, ...]] = {}
+
+        def read(node: Node, key: tuple[str, str, str]) -> np.ndarray:
+            each = self._ratios(node, size, weights)
+            if len(each) == 1:
+                return each[0]
+            members[key] = each
+            return np.mean(each, axis=0)
+
+        for name, sample in samples.items():
+            entry = entries[name]
+            whole = isinstance(entry.value, dict)
+            node = entry.child("ratios") if whole else entry
+            ratios[name] = read(node, (name, "", ""))
+            source = entry if whole and "modifiers" in entry else sample
+            for modifier in _shapes(source, self._parameters):
+                data, parameter = modifier.child("data"), modifier.name
+                ends = [
+                    read(data.child(ratio), (name, parameter, end))
+                    for ratio, end in (("lo_ratio", "down"), ("hi_ratio", "up"))
+                ]
+                if any(np.min(end, initial=1.0) < LEAST_FACTOR for end in ends):
+                    self._report.collect(
+                        "The systematics {names} have events whose varied density is "
+                        "zero. It falls to 0 within ±1, and is 0 beyond.",
+                        parameter,
+                    )
+                variations[name, parameter] = Variation(*ends)
+        return Events(values, ratios, variations, members)
+
+    def _ratios(self, node: Node, size: int, weights: Node) -> tuple[np.ndarray, ...]:
+        nodes = list(node.items()) if isinstance(node.value, list) else [node]
+        if not nodes:
+            node.fail("a file, or a list of files")
+        read = []
+        for one in nodes:
+            values = self._arrays.read(one.text(), where=one.where)
+            if values.size != size:
+                one.refuse(
+                    f"{shortened(one.value)} has {values.size} ratios, and "
+                    f"{shortened(weights.value)} has {size} weights."
+                )
+            bad = ~(np.isfinite(values) & (values >= 0))
+            if bad.any():
+                first = int(np.argmax(bad))
+                one.refuse(
+                    f"{shortened(one.value)} has {int(bad.sum())} ratios that are "
+                    f"negative or not finite; number {first} is {values[first]}."
+                )
+            read.append(values)
+        return tuple(read)
+
+
+def _check_alike(node: Node, events: Events, simulated: Events) -> None:
+    different = simulated.variations.keys() ^ events.variations.keys()
+    if different:
+        sample, parameter = sorted(different)[0]
+        node.refuse(
+            f"the change of {shortened(sample)} by {shortened(parameter)} is not given "
+            "for both the observed events and the reference sample."
+        )
+
+
+def _by_sample(node: Node, samples: Mapping[str, Node]) -> dict[str, Node]:
+    """Return the entry of each sample: of an object, or of a list in their order."""
+    if isinstance(node.value, dict):
+        return {name: node.child(name) for name in samples}
+    entries = list(node.items())
+    if all(isinstance(entry.value, dict) and "name" in entry for entry in entries):
+        named: dict[str, Any] = {entry.name: entry for entry in entries}
+        for name in samples:
+            if name not in named:
+                node.unknown(name, named, "sample")
+        return named
+    if len(entries) != len(samples):
+        node.fail(f"an entry for each of the {len(samples)} samples of the channel")
+    return dict(zip(samples, entries, strict=True))
+
+
+def _shapes(node: Node, parameters: Parameters) -> list[Node]:
+    """Return the modifiers that change the density of a sample."""
+    return [
+        modifier
+        for modifier in node.listed("modifiers")
+        if modifier.type == "normplusshape"
+        and parameters[modifier.name].listed
+        and "hi_ratio" in modifier.child("data")
+    ]

@@ -1,0 +1,180 @@
+"""The samples of a density-ratio workspace: yields and the effects on them."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from everwillow.likelihood.binned.spec import (
+    BinScale,
+    ChannelSpec,
+    Derived,
+    Effect,
+    Interpolation,
+    NormVariation,
+    SampleSpec,
+    Scale,
+    ShapeVariation,
+)
+from everwillow.models._document import Node, Report
+from everwillow.models.nsbi._parameters import Parameters, statistics_name
+from everwillow.models.nsbi.likelihood.responses import LEAST_FACTOR
+from everwillow.models.nsbi.spec import UnbinnedSample
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Polynomial:
+    """A polynomial of one parameter, compared by its coefficients.
+
+    Attributes:
+        coefficients: Highest power first.
+    """
+
+    coefficients: tuple[float, ...]
+
+    def __call__(self, value: Float[Array, ""]) -> Float[Array, ""]:
+        """Return the polynomial at a value."""
+        return jnp.polyval(jnp.asarray(self.coefficients, value.dtype), value)
+
+
+class Samples:
+    """Reads samples, and collects the numbers derived from couplings.
+
+    Args:
+        parameters: The parameters of the workspace.
+        code: The interpolation of the effects of nuisance parameters.
+        report: The report of the reader.
+
+    Attributes:
+        derived: The polynomials of couplings, by the name of a derived number.
+    """
+
+    def __init__(
+        self, parameters: Parameters, code: Interpolation, report: Report
+    ) -> None:
+        self._parameters = parameters
+        self._code: Interpolation = code
+        self._report = report
+        self.derived: dict[str, Derived] = {}
+
+    def binned(self, node: Node, channel: str, bins: int) -> SampleSpec:
+        """Read a sample of a binned channel.
+
+        Args:
+            node: The sample.
+            channel: The name of its channel.
+            bins: The number of bins of the channel.
+        """
+        nominal = node.child("data").numbers(size=bins, owner=f"channel {channel!r}")
+        effects: list[Effect] = []
+        for modifier in self._modifiers(node):
+            if modifier.type == "normplusshape":
+                down, up = self._factors(modifier, bins)
+                effects.append(
+                    ShapeVariation(
+                        modifier.name, nominal * down, nominal * up, self._code
+                    )
+                )
+            else:
+                effects.append(self._norm(modifier))
+        return SampleSpec(node.name, nominal, tuple(effects))
+
+    def unbinned(self, node: Node) -> UnbinnedSample:
+        """Read a sample of an unbinned channel."""
+        (expected,) = node.child("data").numbers(size=1)
+        effects = []
+        for modifier in self._modifiers(node):
+            if modifier.type == "normplusshape":
+                down, up = self._factors(modifier, 1)
+                effects.append(self._variation(modifier.name, down[0], up[0]))
+            else:
+                effects.append(self._norm(modifier))
+        return UnbinnedSample(node.name, float(expected), tuple(effects))
+
+    def with_statistics(
+        self, root: Node, channels: Sequence[ChannelSpec]
+    ) -> tuple[list[ChannelSpec], list[tuple[str, np.ndarray]]]:
+        """Let the bins of channels fluctuate within the errors of their templates.
+
+        Args:
+            root: The workspace.
+            channels: The binned channels.
+
+        Returns:
+            The channels, and for each its name and the relative errors of its bins.
+        """
+        nodes = {node.name: node for node in root.child("channels").items()}
+        changed, errors = [], []
+        for channel in channels:
+            variance = np.zeros(channel.observed.size)
+            for sample in nodes[channel.name].child("samples").items():
+                variance = variance + sample.child("variance").numbers(
+                    size=variance.size, owner=f"channel {channel.name!r}"
+                )
+            total = np.sum([sample.nominal for sample in channel.samples], 0)
+            safe = np.where(total > 0, total, 1)
+            errors.append(
+                (channel.name, np.where(total > 0, np.sqrt(variance) / safe, 0))
+            )
+            factor = BinScale(statistics_name(channel.name))
+            changed.append(
+                dataclasses.replace(
+                    channel,
+                    samples=tuple(
+                        dataclasses.replace(s, effects=(*s.effects, factor))
+                        for s in channel.samples
+                    ),
+                )
+            )
+        return changed, errors
+
+    def _modifiers(self, node: Node) -> list[Node]:
+        """Return the modifiers of a sample whose parameters the measurement lists."""
+        return [
+            modifier
+            for modifier in node.listed("modifiers")
+            if self._parameters[modifier.name].listed
+        ]
+
+    def _norm(self, modifier: Node) -> Scale | NormVariation:
+        name = modifier.name
+        if modifier.type == "normfactor":
+            return Scale(name)
+        if modifier.type == "vandermonde":
+            coefficients = modifier.child("coeff").numbers()
+            number = f"{name}#{len(self.derived)}"
+            self.derived[number] = Derived(
+                (name,), Polynomial(tuple(coefficients.tolist()))
+            )
+            return Scale(number)
+        data = modifier.child("data")
+        ends = [self._factor(data.child(end)) for end in ("lo", "hi")]
+        return self._variation(name, *ends)
+
+    def _variation(self, name: str, down: Any, up: Any) -> NormVariation:
+        return NormVariation(name, float(down), float(up), self._code)
+
+    def _factor(self, node: Node) -> float:
+        value = node.number()
+        if value <= 0:
+            node.fail("a positive factor")
+        return value
+
+    def _factors(self, modifier: Node, bins: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the factors of the bins at -1 and 1, which are made positive."""
+        data = modifier.child("data")
+        factors = []
+        for end in ("lo_data", "hi_data"):
+            values = data.child(end).numbers(size=bins, owner="the sample")
+            if np.any(values <= 0) and self._code == "code4":
+                self._report.collect(
+                    "The systematics {names} have bins with a varied yield that is not "
+                    "positive. The factor of such a bin falls to 0.",
+                    modifier.name,
+                )
+                values = np.maximum(values, LEAST_FACTOR)
+            factors.append(values)
+        return factors[0], factors[1]

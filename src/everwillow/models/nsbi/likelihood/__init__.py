@@ -1,0 +1,1 @@
+"""The likelihood of density-ratio models in arrays."""

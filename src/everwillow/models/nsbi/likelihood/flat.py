@@ -1,0 +1,190 @@
+r"""The likelihood of binned and unbinned regions as a function of vectors.
+
+The expected number of events of an unbinned region enters like that of a bin without
+events. What remains is :math:`-T(\phi, \alpha)` of
+`everwillow.models.nsbi.likelihood.sums`, with :math:`\phi_c = F_c / Z_c(\alpha)`: the
+yields :math:`F_c` of the samples over the normalisations of their densities.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from everwillow._errors import ShapeMismatchError
+from everwillow._numerics import value_gradient_hessian
+from everwillow._tree import leaf_shape
+from everwillow._typing import Scalar
+from everwillow.curvature import Dense, block_diagonal, gather_transpose
+from everwillow.likelihood.binned.counts import expected_counts
+from everwillow.likelihood.binned.packed import Packed
+from everwillow.models.binned import FlatBinned
+from everwillow.models.nsbi.likelihood.events import EventTable
+from everwillow.models.nsbi.likelihood.sums import (
+    Sums,
+    densities,
+    log_sum,
+    log_sums,
+    normalisation,
+    normalisations,
+)
+from everwillow.objective import Evaluation
+
+
+@final
+class FlatNsbi(eqx.Module):
+    """The main likelihood of an `NsbiModel` as a function of vectors.
+
+    Attributes:
+        binned: The counts of all bins, then the numbers of events of unbinned regions.
+        yields: The yield of each component of the unbinned regions.
+        events: The events; None without unbinned regions.
+        normalize: Whether densities are divided by their normalisation.
+        bins: The number of bins.
+    """
+
+    binned: FlatBinned
+    yields: Packed | None
+    events: EventTable | None
+    normalize: bool = eqx.field(static=True)
+    bins: int = eqx.field(static=True)
+    matrix_free: ClassVar[bool] = False
+
+    @property
+    def size(self) -> int:
+        """The length of the vector."""
+        return self.binned.size
+
+    @property
+    def constrained(self) -> np.ndarray:
+        """The position of each element of the constraint table in the vector."""
+        return self.binned.constrained
+
+    def nll(self, vector: Array, main: Any) -> Scalar:
+        """Return -ln L of counts and events."""
+        counts, weights = self._data(main)
+        value = self.binned.nll(vector, counts)
+        if self.events is None:
+            return value
+        return value - log_sum(self.events, *self.at(vector), weights)
+
+    def evaluation(self, vector: Array, main: Any) -> Evaluation:
+        """Return -ln L with its exact derivatives."""
+        counts, weights = self._data(main)
+        binned = self.binned.evaluation(vector, counts)
+        if self.events is None:
+            return binned
+        value, gradient, hessian, outer = self._events(vector, weights)
+        dense = self.binned.packed.places.dense
+        index = np.concatenate([np.arange(self.size), dense])
+        added = (
+            gather_transpose(
+                block_diagonal([curvature, Dense(matrix)]), index, self.size
+            )
+            for curvature, matrix in (
+                (binned.curvature, hessian),
+                (binned.gauss_newton, outer),
+            )
+        )
+        return Evaluation(
+            binned.value + value, binned.gradient.at[dense].add(gradient), *added
+        )
+
+    def expected_counts(self, vector: Array) -> Float[Array, " bins"]:
+        """Return the expected counts of the bins."""
+        return expected_counts(self.binned.packed, vector)[: self.bins]
+
+    def expected_events(self, vector: Array) -> Float[Array, " regions"]:
+        """Return the expected numbers of events of the unbinned regions."""
+        return expected_counts(self.binned.packed, vector)[self.bins :]
+
+    def expected_weights(self, vector: Array) -> Float[Array, " events"]:
+        """Return the weights of the Asimov data: those of the reference samples."""
+        table = self.events
+        if table is None:
+            return jnp.zeros(0, vector.dtype)
+        first = table.first_reference
+        density = densities(table, *self.at(vector))[first:]
+        weights = density * table.reference
+        region = table.region[first:]
+        rates = self.expected_events(vector)
+        totals = jnp.zeros_like(rates).at[region].add(jnp.sum(weights, 1))
+        weights = weights * (rates / totals)[region][:, None]
+        return table.flattened(jnp.pad(weights, ((first, 0), (0, 0))))
+
+    def density(self, vector: Array) -> Float[Array, " events"]:
+        """Return the density of each event, times the expected number of events."""
+        assert self.events is not None
+        return self.events.flattened(densities(self.events, *self.at(vector)))
+
+    def normalisations(self, vector: Array) -> Float[Array, " components"]:
+        """Return the integral of the density of each component."""
+        assert self.events is not None
+        return normalisation(self.events, vector[self.events.places])
+
+    def at(self, vector: Array) -> tuple[Array, Array]:
+        """Return the yields over the normalisations, and the nuisance parameters."""
+        assert self.events is not None
+        assert self.yields is not None
+        phi = expected_counts(self.yields, vector)
+        alpha = vector[self.events.places]
+        if self.normalize:
+            phi = phi / normalisation(self.events, alpha)
+        return phi, alpha
+
+    def _events(self, vector: Array, weights: Array) -> tuple[Array, ...]:
+        """Return -T with gradient, Hessian and its positive part, by the vector.
+
+        Both sums are replaced by their Taylor polynomials of second order, of a few
+        numbers each, and these are differentiated by the parameters that may act on
+        more than one bin.
+        """
+        table, yields = self.events, self.yields
+        assert table is not None
+        assert yields is not None
+        dense = self.binned.packed.places.dense
+        here = vector[table.places]
+        norms = normalisations(table, here) if self.normalize else None
+
+        def arguments(values: Array) -> Array:
+            x = vector.at[dense].set(values)
+            phi, alpha = expected_counts(yields, x), x[table.places]
+            if norms is not None:
+                phi = phi / _taylor(norms, alpha - here)
+            return jnp.concatenate([phi, alpha])
+
+        start = arguments(vector[dense])
+        phi, alpha = start[: table.components], start[table.components :]
+        sums = log_sums(table, phi, alpha, weights)
+        value, gradient, hessian = value_gradient_hessian(
+            lambda values: -_taylor(sums, arguments(values) - start), vector[dense]
+        )
+        jacobian = jax.jacfwd(arguments)(vector[dense])
+        return value, gradient, hessian, jacobian.T @ sums.outer @ jacobian
+
+    def _data(self, main: Any) -> tuple[Array, Array]:
+        """Return the counts, 0 for unbinned regions, and the weights of the events."""
+        events = 0 if self.events is None else self.events.event_place.shape[0]
+        shapes = {"counts": (self.bins,), "weights": (events,)}
+        got = type(main).__name__
+        if isinstance(main, Mapping):
+            got = str({name: leaf_shape(value) for name, value in main.items()})
+        if got != str(shapes):
+            raise ShapeMismatchError(
+                f'observation["main"]: expected arrays of the shapes {shapes}, got '
+                f"{got}. The counts are those of model.channels, the weights those of "
+                "model.regions."
+            )
+        dtype = jnp.result_type(float)
+        counts, weights = (jnp.asarray(main[name], dtype) for name in shapes)
+        regions = self.binned.packed.bin_place.shape[0] - self.bins
+        return jnp.append(counts, jnp.zeros(regions, dtype)), weights
+
+
+def _taylor(sums: Sums, step: Array) -> Array:
+    """Return the Taylor polynomial of a sum, or of each of several sums."""
+    return sums.value + sums.gradient @ step + 0.5 * (sums.hessian @ step) @ step
