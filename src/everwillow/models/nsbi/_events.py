@@ -60,7 +60,10 @@ class EventReader:
             kind = "reference"
         elif has_data and "weights" in channel:
             # The channel has Asimov data.
-            simulated, kind = self._events(channel.child("weights"), own, own), "nominal"
+            simulated, kind = (
+                self._events(channel.child("weights"), own, own),
+                "nominal",
+            )
             _check_alike(channel, events, simulated)
         else:
             simulated, kind = None, "nominal"

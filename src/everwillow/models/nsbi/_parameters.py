@@ -99,7 +99,8 @@ class Parameters:
             report.collect("No modifier has the parameters {names}.", name)
         if "errordef" in config:
             report.say(
-                "The entry errordef has no effect: -ln L and errors do not depend on it."
+                "The entry errordef has no effect: neither -ln L nor errors depend on "
+                "it."
             )
         poi = config.value.get("poi") or None
         if poi is not None and poi not in known:
@@ -118,9 +119,7 @@ class Parameters:
         return tuple(entry.spec() for entry in entries if entry.listed)
 
 
-def statistics_parameter(
-    channel: str, relative: np.ndarray
-) -> ParameterSpec:
+def statistics_parameter(channel: str, relative: np.ndarray) -> ParameterSpec:
     """Return the factors of the bins of a channel, one for each.
 
     Args:

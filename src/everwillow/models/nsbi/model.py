@@ -123,7 +123,7 @@ class NsbiModel(AbstractModel):
         )
         return cls(
             state=binned.state,
-            bounds=binned.bounds,
+            bounds=_table(binned),
             fixed=binned.fixed,
             constraints=binned.constraints,
             observation={
@@ -242,9 +242,14 @@ def _components(region: UnbinnedRegion) -> tuple[SampleSpec, ...]:
     )
 
 
+def _table(model: BinnedModel) -> BoundTable:
+    assert isinstance(model.bounds, BoundTable)
+    return model.bounds
+
+
 def _places(model: BinnedModel, spec: BinnedSpec) -> PlaceTable:
     """Return the places of the parameters in the vector of a model."""
-    layout = model.bounds.layout
+    layout = _table(model).layout
     shapes = {str(key): np.shape(value) for key, value in model.state.items()}
     starts = dict(zip(shapes, layout.starts, strict=True))
     return PlaceTable(starts, shapes, spec.derived)

@@ -11,19 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from everwillow._errors import unknown_key
 from everwillow.likelihood.binned.spec import BinnedSpec, ChannelSpec, Interpolation
 from everwillow.models._document import Node, Report, shortened
-from everwillow.models.nsbi._events import EventReader
 from everwillow.models.nsbi._closure import with_reference_weights
+from everwillow.models.nsbi._events import EventReader
 from everwillow.models.nsbi._parameters import Parameters, statistics_parameter
 from everwillow.models.nsbi._samples import Samples
 from everwillow.models.nsbi.arrays import WorkspaceArrays
 from everwillow.models.nsbi.model import NsbiModel, Storage
 from everwillow.models.nsbi.spec import NsbiSpec, RatioInterpolation, UnbinnedRegion
-
 from everwillow.models.nsbi.workspace import load_workspace
 
 
@@ -88,7 +85,7 @@ def workspace_spec(
             channel.child("type").fail("'binned' or 'unbinned'")
     _say_generation(events, choices.interpolation, report)
     extra = []
-    if _with_statistics(measurement, choices.template_statistics):
+    if _with_statistics(measurement, choices):
         binned, extra = samples.with_statistics(root, binned)
     return NsbiSpec(
         binned=BinnedSpec(
@@ -127,9 +124,9 @@ def _measurement(root: Node, chosen: str | int | None, report: Report) -> Node:
     return nodes[names.index(str(chosen))]
 
 
-def _with_statistics(measurement: Node, chosen: bool | None) -> bool:
-    if chosen is not None:
-        return chosen
+def _with_statistics(measurement: Node, choices: WorkspaceChoices) -> bool:
+    if choices.template_statistics is not None:
+        return choices.template_statistics
     node = measurement.child("config").get("template_statistics")
     if node is None:
         return False
@@ -251,8 +248,7 @@ def load(
         >>> model
         NsbiModel(1 channels, 1 bins, 0 unbinned regions, 0 events, 1 parameters, ...)
     """
-    if not isinstance(workspace, Mapping):
-        workspace = load_workspace(workspace)
+    loaded = workspace if isinstance(workspace, Mapping) else load_workspace(workspace)
     choices = WorkspaceChoices(measurement, interpolation, template_statistics)
-    spec = workspace_spec(workspace, choices)
+    spec = workspace_spec(loaded, choices)
     return NsbiModel.from_spec(spec, normalize=normalize, storage=storage)

@@ -19,7 +19,12 @@ from everwillow._errors import ShapeMismatchError
 from everwillow._numerics import value_gradient_hessian
 from everwillow._tree import leaf_shape
 from everwillow._typing import Scalar
-from everwillow.curvature import Dense, block_diagonal, gather_transpose
+from everwillow.curvature import (
+    AbstractCurvature,
+    Dense,
+    block_diagonal,
+    gather_transpose,
+)
 from everwillow.likelihood.binned.counts import expected_counts
 from everwillow.likelihood.binned.packed import Packed
 from everwillow.models.binned import FlatBinned
@@ -81,17 +86,16 @@ class FlatNsbi(eqx.Module):
         value, gradient, hessian, outer = self._events(vector, weights)
         dense = self.binned.packed.places.dense
         index = np.concatenate([np.arange(self.size), dense])
-        added = (
-            gather_transpose(
-                block_diagonal([curvature, Dense(matrix)]), index, self.size
-            )
-            for curvature, matrix in (
-                (binned.curvature, hessian),
-                (binned.gauss_newton, outer),
-            )
-        )
+
+        def added(curvature: Any, matrix: Array) -> AbstractCurvature:
+            blocks = block_diagonal([curvature, Dense(matrix)])
+            return gather_transpose(blocks, index, self.size)
+
         return Evaluation(
-            binned.value + value, binned.gradient.at[dense].add(gradient), *added
+            binned.value + value,
+            binned.gradient.at[dense].add(gradient),
+            added(binned.curvature, hessian),
+            added(binned.gauss_newton, outer),
         )
 
     def expected_counts(self, vector: Array) -> Float[Array, " bins"]:

@@ -64,16 +64,16 @@ def pack(
     weights = np.zeros((chunks, size))
     place = np.zeros(sum(sizes), np.int32)
     region = np.zeros(chunks, np.int32)
-    for part, start, end in zip(parts, starts[:-1], starts[1:], strict=True):
-        here = slice(start, end)
+    for part, start, stop in zip(parts, starts[:-1], starts[1:], strict=True):
+        here = slice(start, stop)
         region[here] = part.region
         count = part.events.weights.size
         place[part.first : part.first + count] = start * size + np.arange(count)
         if part.reference is not None:
             _spread(weights[here], part.reference)
         _fill(ratios[here], _densities(spec.unbinned[part.region], part.events))
-        for first, end in ((0, "up"), (effects, "down")):
-            _fill(changes[here, first:], _changes(spec, part, end))
+        _fill(changes[here], _changes(spec, part, "up"))
+        _fill(changes[here, effects:], _changes(spec, part, "down"))
     own = [part.reference is not None for part in parts]
     first_reference = int(starts[own.index(True)]) if any(own) else chunks
     tables = _tables(spec.unbinned, parameters, slots, effects)

@@ -2,8 +2,8 @@ r"""The factors of densities at the nuisance parameters, with two derivatives.
 
 With the factors :math:`h` and :math:`l` of an event at ±1, the polynomial of code 4
 (`everwillow.likelihood.interpolation`) is linear in :math:`h \ln^k h` and
-:math:`l \ln^k l`, with coefficients that only depend on the parameter. So an event needs
-two stored numbers, :math:`\ln h` and :math:`\ln l`, in place of six coefficients.
+:math:`l \ln^k l`, with coefficients that only depend on the parameter. So an event
+needs two stored numbers, :math:`\ln h` and :math:`\ln l`, instead of six.
 """
 
 from typing import NamedTuple
@@ -79,20 +79,20 @@ def response(
 
 def _polynomial(alpha: Array, up: Array, down: Array) -> Response:
     within = jnp.where(jnp.abs(alpha) < 1, alpha, 0)
-    powers = jnp.arange(1, 7)
-    raised = [
-        within[:, None] ** powers,
-        powers * within[:, None] ** (powers - 1),
-        powers * (powers - 1) * within[:, None] ** jnp.maximum(powers - 2, 0),
-    ]
+    powers = [jnp.ones_like(within)]
+    for _ in range(6):
+        powers.append(powers[-1] * within)
+    first = [n * powers[n - 1] for n in range(1, 7)]
+    second = [n * (n - 1) * powers[max(n - 2, 0)] for n in range(1, 7)]
+    raised = [jnp.stack(each, 1) for each in (powers[1:], first, second)]
     constant, above, below = _basis()
     high, low = jnp.exp(up), jnp.exp(down)
 
     def at(power: Array) -> Array:
-        first, *h = (power @ jnp.asarray(column, up.dtype) for column in above)
-        zeroth, *d = (power @ jnp.asarray(column, up.dtype) for column in below)
-        top = high * (first[:, None] + up * (h[0][:, None] + up * h[1][:, None]))
-        bottom = low * (zeroth[:, None] + down * (d[0][:, None] + down * d[1][:, None]))
+        u = [(power @ jnp.asarray(column, up.dtype))[:, None] for column in above]
+        d = [(power @ jnp.asarray(column, up.dtype))[:, None] for column in below]
+        top = high * (u[0] + up * (u[1] + up * u[2]))
+        bottom = low * (d[0] + down * (d[1] + down * d[2]))
         return (power @ jnp.asarray(constant, up.dtype))[:, None] + top + bottom
 
     value = 1 + at(raised[0])

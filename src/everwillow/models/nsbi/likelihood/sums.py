@@ -150,9 +150,9 @@ def _log_sums(order: int, at: Any, weights: Any, table: EventTable) -> Sums:
         value = jnp.where(jnp.isnan(value) | (value == jnp.inf), -jnp.inf, value)
         if order == 0:
             return Sums(value)
-        over = parts.values / safe
+        over = parts.values / safe[None]
         shares = own[:, None] * over
-        slopes = jnp.concatenate([over, jnp.sum(shares[:, None] * parts.rates, 0)])
+        slopes = jnp.concatenate([over, jnp.einsum("cn,csn->sn", shares, parts.rates)])
         place = jnp.concatenate(
             [
                 jnp.where(parts.component < phi.size, parts.component, count),
@@ -164,8 +164,8 @@ def _log_sums(order: int, at: Any, weights: Any, table: EventTable) -> Sums:
         gradient = jnp.zeros(count, phi.dtype).at[place].add(slopes @ w, mode="drop")
         if order == 1:
             return Sums(value, gradient)
-        outer = (slopes * w) @ slopes.T
-        bend = _bend(parts, over * w, shares * w)
+        outer = (slopes * w[None]) @ slopes.T
+        bend = _bend(parts, over * w[None], shares * w[None])
         square = (place[:, None], place[None, :])
         zero = jnp.zeros((count, count), phi.dtype)
         return Sums(
@@ -186,7 +186,7 @@ def _bend(parts: _Densities, over: Array, shares: Array) -> Array:
     rates = jnp.swapaxes(parts.rates, 0, 1).reshape(own, slots * size)
     square = (rates * shares.reshape(1, -1)) @ rates.T
     diagonal = jnp.einsum("cn,csn->s", shares, parts.bends)
-    square = jnp.where(jnp.eye(own, dtype=bool), diagonal, square)
+    square = jnp.where(jnp.eye(own, dtype=bool), diagonal[None], square)
     nothing = jnp.zeros((slots, slots), square.dtype)
     return jnp.block([[nothing, mixed], [mixed.T, square]])
 
@@ -199,7 +199,7 @@ def _normalisations(order: int, at: Any, weights: None, table: EventTable) -> Su
     def of_chunk(chunk: Any) -> Sums:
         *events, v = chunk
         parts = _densities(table, alpha, events)
-        weighted = parts.values * v.astype(alpha.dtype)
+        weighted = parts.values * v.astype(alpha.dtype)[None]
 
         def spread(values: Array, *places: Array) -> Array:
             zero = jnp.zeros((sizes[0], *[sizes[1]] * len(places)), alpha.dtype)
@@ -215,7 +215,7 @@ def _normalisations(order: int, at: Any, weights: None, table: EventTable) -> Su
             return Sums(value, gradient)
         square = (parts.rates * weighted[:, None]) @ jnp.swapaxes(parts.rates, 1, 2)
         diagonal = jnp.einsum("cn,csn->cs", weighted, parts.bends)
-        eye = jnp.eye(p.size, dtype=bool)
+        eye = jnp.eye(p.size, dtype=bool)[None]
         return Sums(
             value, gradient, spread(jnp.where(eye, diagonal[:, None], square), p, p)
         )
