@@ -5,7 +5,7 @@ else; nothing here converts or copies one, except to print a few of its numbers.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -156,3 +156,36 @@ def alike_but_rows(data: tuple[int, ...], other: tuple[int, ...]) -> bool:
     """
     same = len(data) == len(other) and data[1:] == other[1:]
     return data == other or (same and 1 not in other[:1])
+
+
+def can_replace(data: Any, other: Any) -> bool:
+    """Return whether a likelihood may get other data in place of its data.
+
+    Arrays may differ in their number of rows, and mappings may have more entries, such
+    as the weights of events.
+    """
+    leaves, structure = jax.tree.flatten(data)
+    others, other_structure = jax.tree.flatten(other)
+    if structure == other_structure:
+        return all(
+            alike_but_rows(np.shape(a), np.shape(b))
+            for a, b in zip(leaves, others, strict=True)
+        )
+    if not (isinstance(data, Mapping) and isinstance(other, Mapping)):
+        return False
+    return all(
+        key in other and can_replace(value, other[key]) for key, value in data.items()
+    )
+
+
+def format_shapes(data: Any) -> str:
+    """Return the structure and the shapes of data as a text."""
+    return str(jax.tree.map(lambda leaf: tuple(np.shape(leaf)), data))
+
+
+def broadcasts_to(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Return whether an array of one shape can be broadcast to another."""
+    try:
+        return np.broadcast_shapes(shape, target) == target
+    except ValueError:
+        return False

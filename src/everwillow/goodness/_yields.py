@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array
 
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, ShapeMismatchError
 from everwillow._native import map_variances
+from everwillow._tree import broadcasts_to
 from everwillow.engine.core import Task
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
@@ -19,6 +19,10 @@ from everwillow.uncertainty.evaluation_point import refuse_batch
 
 # Number of directions whose derivatives are in memory at a time.
 DIRECTIONS = 64
+NO_BINS = (
+    "Events without bins have no expectation each: compare a statistic of them with "
+    "that of toys, toy_pvalue."
+)
 
 
 def check(model: Any, result: Any, data_variance: Any) -> None:
@@ -83,7 +87,7 @@ def expected_like(model: AbstractModel, params: Any, main: Any) -> Any:
     if jax.tree.structure(expected) != jax.tree.structure(main):
         raise ShapeMismatchError(
             f"expected: the model expects {jax.tree.structure(expected)}, and its "
-            f"main data are {jax.tree.structure(main)}."
+            f"main data are {jax.tree.structure(main)}. {NO_BINS}"
         )
     return expected
 
@@ -115,12 +119,12 @@ def _compare(pair: _Pair, variance: Any) -> Compared:
     if data.shape != mean.shape:
         raise ShapeMismatchError(
             f"expected: the model expects an array of shape {mean.shape}, and the data "
-            f"have {data.shape}."
+            f"have {data.shape}. {NO_BINS}"
         )
     spread = jnp.asarray(variance, float)
     if mean.ndim == 1 and spread.shape == (*mean.shape, *mean.shape):
         return Compared(data, mean, spread)
-    if np.broadcast_shapes(spread.shape, mean.shape) != mean.shape:
+    if not broadcasts_to(spread.shape, mean.shape):
         raise ShapeMismatchError(
             f"data_variance: shape {spread.shape} does not fit data of shape "
             f"{mean.shape}."

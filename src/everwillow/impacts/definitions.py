@@ -25,6 +25,7 @@ from jaxtyping import Array, Float
 from everwillow._errors import ShapeMismatchError
 from everwillow._native import map_variances
 from everwillow._numerics import namespace
+from everwillow._tree import broadcasts_to
 from everwillow.engine.covariance import covariance_of
 
 
@@ -167,9 +168,10 @@ def _scaled(moved: Array, variance: Any) -> Array | None:
     shape = moved.shape[1:]
     if len(shape) == 1 and spread.shape == (*shape, *shape):
         return moved @ root(spread)
-    if np.broadcast_shapes(spread.shape, shape) != shape:
+    if not broadcasts_to(spread.shape, shape):
         raise ShapeMismatchError(
-            f"data_variance: shape {spread.shape} does not fit data of shape {shape}."
+            f"data_variance: shape {spread.shape} does not fit data of shape {shape}. "
+            "Give variances in the structure of the data, or None."
         )
     return moved * jnp.sqrt(jnp.broadcast_to(spread, shape))[None]
 
