@@ -9,6 +9,7 @@ import pytest
 import everwillow as ew
 from everwillow.hypotest.results import BAND_TEXTS
 from everwillow.models.histfactory import from_pyhf
+from everwillow.models.hs3 import load
 from tests.cli.documents import (
     MEDIAN_LIMIT,
     MEDIAN_LIMIT_A_PRIORI,
@@ -16,6 +17,7 @@ from tests.cli.documents import (
     QUICKSTART,
 )
 from tests.cli.test_input import said
+from tests.models.hs3.documents import peak_over_flat
 
 
 def limits_in(output: str) -> dict[str, float]:
@@ -59,6 +61,18 @@ def test_limits_are_those_of_pyhf(run):
 def test_a_priori_limits_are_those_of_pyhf(run):
     found = limits_in(run("limit", QUICKSTART, "--a-priori").stdout)
     assert found["expected median"] == pytest.approx(MEDIAN_LIMIT_A_PRIORI, rel=3e-5)
+
+
+@pytest.mark.slow
+def test_limits_of_events(run, write):
+    """Of a document whose Asimov data are another number of weighted events."""
+    entries = [[4.6], [5.2], [5.3], *([0.25 + 0.5 * i] for i in range(20))]
+    made = peak_over_flat({"type": "unbinned", "entries": entries})
+    found = limits_in(run("limit", write(made)).stdout)
+    direct = ew.limits(load(made))
+    assert found["observed"] == pytest.approx(float(direct.observed), rel=1e-5)
+    median = float(direct.expected.median)
+    assert found["expected median"] == pytest.approx(median, rel=1e-5)
 
 
 @pytest.mark.slow

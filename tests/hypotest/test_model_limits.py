@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import everwillow as ew
-from everwillow.hypotest import AsymptoticCalculator, QMu, QTilde
+from everwillow.hypotest import AsymptoticCalculator, QMu, QTilde, ToyGenerator
+from everwillow.models.histfactory import from_pyhf
+from tests.cli.documents import QUICKSTART
 
 
 SIGNAL, BACKGROUND, ERROR = np.array([12.0, 11.0]), np.array([50.0, 52.0]), [3.0, 7.0]
@@ -189,6 +191,21 @@ def test_auxiliary_data_that_do_not_move_ask_for_an_asimov_fit():
     )
     bands = tests.expected(tests.test(float(result.expected.median))).cls
     assert float(bands.median) == pytest.approx(0.05, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_auxiliary_data_may_be_a_dictionary():
+    """Models of workspaces keep theirs in a table, and so do Asimov data and toys."""
+    model = from_pyhf(QUICKSTART)
+    aux = dict(model.observation["aux"])
+    data = {"main": model.observation["main"], "aux": aux}
+    found, wanted = (ew.limits(model, observation=d).observed for d in (data, None))
+    np.testing.assert_allclose(found, wanted, rtol=1e-9)
+    toys = ToyGenerator(QTilde(), ntoys=5)
+    found, wanted = (
+        toys.generate(model, None, d, "mu", 1.0, key=1).q_null for d in (data, None)
+    )
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
 def test_limits_beyond_the_bound():

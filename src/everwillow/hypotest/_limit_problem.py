@@ -15,16 +15,15 @@ import jax.numpy as jnp
 from jax.scipy.special import ndtr, ndtri
 from jaxtyping import Array, Float
 
-from everwillow._errors import ShapeMismatchError
 from everwillow._numerics import select
-from everwillow._tree import alike_but_rows
 from everwillow.engine.core import Task
 from everwillow.engine.outcome import scaled_solver
 from everwillow.engine.problem import Numbers
 from everwillow.fitting.continuation import Foothold, follow_held
 from everwillow.hypotest._root_finding import bisect
+from everwillow.hypotest.asimov import MADE_BY
 from everwillow.hypotest.formulas import qmu_log_cls, qtilde_log_cls
-from everwillow.toys.asimov import asimov_data
+from everwillow.toys.asimov import asimov_data, check_made
 
 
 # Fluctuations of the data for the expected limits, in the order of the search.
@@ -100,17 +99,9 @@ class DataSets(NamedTuple):
 
     @classmethod
     def of(cls, data: Any, expected: Any) -> "DataSets":
-        """Check that data and Asimov data match, and convert both to common dtypes.
-
-        Raises:
-            ShapeMismatchError: If they do not match.
-        """
-        shapes = _shapes(data), _shapes(expected)
-        if shapes[0] != shapes[1] and not _similar(data, expected):
-            raise ShapeMismatchError(
-                "predict_fn: expected Asimov data like the observation, "
-                f"{shapes[0]}, got {shapes[1]}."
-            )
+        """Convert both to common dtypes, if they have the same structure."""
+        if jax.tree.structure(data) != jax.tree.structure(expected):
+            return cls(jax.tree.map(jnp.asarray, data), expected)
         dtypes = jax.tree.map(lambda d, e: jnp.result_type(d, e.dtype), data, expected)
         return cls(
             jax.tree.map(jnp.asarray, data, dtypes),
@@ -130,24 +121,12 @@ class DataSets(NamedTuple):
 
     def apply(self, fit: Callable[[Any], Any], on_data: Array, asimov: Any) -> Any:
         """Return the fit of one of the two."""
-        if _shapes(self.data) == _shapes(self.expected):
+        leaves, structure = jax.tree.flatten(self.data)
+        others, other_structure = jax.tree.flatten(self.expected)
+        shapes, other_shapes = ([x.shape for x in of] for of in (leaves, others))
+        if (structure, shapes) == (other_structure, other_shapes):
             return fit(select(on_data, self.data, asimov))
         return jax.lax.cond(on_data, lambda: fit(self.data), lambda: fit(asimov))
-
-
-def _shapes(observation: Any) -> str:
-    """Return the structure and the shapes of data as a text."""
-    return str(jax.tree.map(lambda leaf: tuple(jnp.shape(leaf)), observation))
-
-
-def _similar(data: Any, expected: Any) -> bool:
-    """Return whether only the numbers of events differ."""
-    leaves, structure = jax.tree.flatten(data)
-    others, other_structure = jax.tree.flatten(expected)
-    return structure == other_structure and all(
-        alike_but_rows(jnp.shape(a), b.shape)
-        for a, b in zip(leaves, others, strict=True)
-    )
 
 
 def standard_error(hessian: Array, mask: Array, place: Array) -> Array:
@@ -199,10 +178,19 @@ class LimitProblem(NamedTuple):
         return cls(task, numbers, base, place, level, kind, sigma, root_q_asimov)
 
     def data_sets(self) -> DataSets:
-        """Return the data, and the shapes of the Asimov data."""
-        return DataSets.of(
-            self.numbers.observation, jax.eval_shape(self.make_asimov, self.base.x)
-        )
+        """Return the data, and the shapes of the Asimov data.
+
+        Raises:
+            ShapeMismatchError: If Asimov data cannot take the place of the data.
+        """
+        data = self.numbers.observation
+
+        def checked(x: Array) -> Any:
+            made = self.make_asimov(x)
+            check_made(made, data, MADE_BY)
+            return made
+
+        return DataSets.of(data, jax.eval_shape(checked, self.base.x))
 
     def make_asimov(self, x: Array) -> Any:
         """Return the Asimov data of some parameters."""

@@ -9,7 +9,11 @@ from everwillow.fitting import FitResult
 from everwillow.fitting.conditional import Problem, pose
 from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.statelib import State
-from everwillow.toys.asimov import asimov_data
+from everwillow.toys.asimov import asimov_data, check_made
+
+
+# The arguments that make Asimov data, in messages.
+MADE_BY = "predict_fn, or expected of the Model"
 
 
 @takes_options(FitOptions)
@@ -93,9 +97,11 @@ class AsimovRecipe(NamedTuple):
             at = profiled[0].params
         else:
             at = problem.hold({poi: self.mu}, where="mu_asimov").start
-        data = self.observation
+        data, where = self.observation, "asimov_observation"
         if data is None:
             data = asimov_data(nll_fn, at, predict_fn=self.predict_fn)
+            where = MADE_BY
+        check_made(data, problem.numbers.observation, where)
         return problem.at(at).given(data)
 
 

@@ -78,7 +78,12 @@ class AbstractModel(eqx.Module):
 
     @abc.abstractmethod
     def expected(self, params: Any) -> Any:
-        """Return the Asimov main data, structured as ``observation["main"]``."""
+        """Return the Asimov main data, structured as ``observation["main"]``.
+
+        For events without bins they are points with weights, the numbers of events that
+        are expected there; they may be more or fewer than the observed events. Toys,
+        too, may have room for another number of events.
+        """
 
     @abc.abstractmethod
     def sample(self, params: Any, key: Array) -> Any:

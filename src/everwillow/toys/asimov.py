@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from everwillow._captures import up_to_date
-from everwillow._errors import ArgumentValueError
+from everwillow._errors import ArgumentValueError, ShapeMismatchError
 from everwillow._native import native, native_tree
+from everwillow._tree import can_replace, format_shapes
 from everwillow.fitting import FitResult
 from everwillow.model import AbstractModel
 from everwillow.statelib import State
@@ -58,3 +59,26 @@ def native_params(params: Any) -> Any:
         values = [native(value, f"params[{key!r}]") for key, value in params.items()]
         return params.with_values(values)
     return native_tree(params, "params")
+
+
+def check_made(made: Any, data: Any, where: str) -> None:
+    """Check that data that were made can take the place of the observation.
+
+    Other shapes could be broadcast, and the result would be wrong without an error.
+
+    Args:
+        made: Asimov data or a toy.
+        data: The observation.
+        where: The argument that made them, for messages.
+
+    Raises:
+        ShapeMismatchError: If an entry is missing, or shapes differ by more than the
+            number of events.
+    """
+    if not can_replace(data, made):
+        raise ShapeMismatchError(
+            f"{where}: expected data like the observation, {format_shapes(data)}, got "
+            f"{format_shapes(made)}. The number of rows may differ, as that of events "
+            "does, and there may be further entries of dictionaries, such as weights "
+            "of the events."
+        )

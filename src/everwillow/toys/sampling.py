@@ -13,9 +13,8 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from everwillow._errors import ArgumentTypeError, ArgumentValueError, ShapeMismatchError
+from everwillow._errors import ArgumentTypeError, ArgumentValueError
 from everwillow._numerics import is_traced
-from everwillow._tree import alike_but_rows
 from everwillow._typing import Array, Key
 from everwillow.engine import programs
 from everwillow.engine.layout import as_array
@@ -24,7 +23,7 @@ from everwillow.model import AbstractModel
 from everwillow.parameters import AbstractConstraint, MultivariateNormal, Poisson
 from everwillow.parameters.base import real
 from everwillow.statelib import State
-from everwillow.toys.asimov import native_params
+from everwillow.toys.asimov import check_made, native_params
 
 
 Sampler = Callable[[State, Array], Any]
@@ -203,19 +202,12 @@ def draw(
 
 
 def _with_dtypes(toys: Any, like: Any) -> Any:
+    first = jax.tree.map(lambda leaf: leaf[0], toys)
+    check_made(first, like, "sample_fn, or sample of the Model")
     leaves, structure = jax.tree.flatten(toys)
     others, expected = jax.tree.flatten(like)
-    shapes = [np.shape(leaf)[1:] for leaf in leaves]
-    fits = structure == expected and all(
-        alike_but_rows(np.shape(other), shape)
-        for other, shape in zip(others, shapes, strict=True)
-    )
-    if not fits:
-        raise ShapeMismatchError(
-            "sample_fn: the toys have another structure than the observation: "
-            f"{structure} of shapes {shapes}, not {expected} of shapes "
-            f"{[np.shape(leaf) for leaf in others]}."
-        )
+    if structure != expected:
+        return toys
     return structure.unflatten(
         [
             leaf.astype(other.dtype) if is_float(other) else leaf

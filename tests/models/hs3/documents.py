@@ -113,3 +113,70 @@ def parameter(spec, name):
 def constraint(spec, name):
     found = parameter(spec, name).constraint
     return None if found is None else (found.kind, found.aux, found.width)
+
+
+def peak_over_flat(data):
+    """A document of a peak over a flat background on (0, 10), for events or counts.
+
+    Args:
+        data: The entries of its data but for name and axes.
+    """
+    bins = {"nbins": len(data["contents"])} if data["type"] == "binned" else {}
+    axis = {"name": "m", "min": 0.0, "max": 10.0} | bins
+    gaussian = {"type": "gaussian_dist"}
+    ranges = {"mu": (0, 10), "mean": (2, 8), "theta": (0, 5)}
+    return {
+        "metadata": {"hs3_version": "0.2"},
+        "distributions": [
+            gaussian | {"name": "peak", "x": "m", "mean": "mean", "sigma": 0.7},
+            {"name": "flat", "type": "uniform_dist", "x": "m"},
+            {"name": "spectrum", "type": "mixture_dist", "summands": ["peak", "flat"]}
+            | {"coefficients": ["signal", "background"], "extended": True},
+            gaussian | {"name": "rate", "x": "b0", "mean": "theta", "sigma": 0.1},
+            gaussian | {"name": "scale", "x": "m0", "mean": "mean", "sigma": 0.2},
+        ],
+        "functions": [
+            {"name": "signal", "type": "product", "factors": ["mu", 6.0]},
+            {"name": "background", "type": "product", "factors": ["theta", 30.0]},
+        ],
+        "data": [{"name": "observed", "axes": [axis]} | data],
+        "likelihoods": [
+            {
+                "name": "L",
+                "distributions": ["spectrum"],
+                "data": ["observed"],
+                "aux_distributions": ["rate", "scale"],
+            }
+        ],
+        "analyses": [
+            {
+                "name": "A",
+                "likelihood": "L",
+                "domains": ["D"],
+                "parameters_of_interest": ["mu"],
+                "init": "P",
+            }
+        ],
+        "domains": [
+            {
+                "name": "D",
+                "type": "product_domain",
+                "axes": [
+                    {"name": name, "min": low, "max": high}
+                    for name, (low, high) in ranges.items()
+                ],
+            }
+        ],
+        "parameter_points": [
+            {
+                "name": "P",
+                "parameters": [
+                    {"name": "mu", "value": 1.0},
+                    {"name": "theta", "value": 1.0},
+                    {"name": "mean", "value": 5.0},
+                    {"name": "b0", "value": 1.0, "const": True},
+                    {"name": "m0", "value": 5.0, "const": True},
+                ],
+            }
+        ],
+    }
