@@ -8,7 +8,6 @@ from everwillow._errors import SpecificationError
 from everwillow.models.faults import Faults
 from everwillow.models.nsbi.arrays import load_array
 from everwillow.models.nsbi.configuration.records import (
-    RatioEntry,
     RatioFiles,
     UnbinnedEvents,
 )
@@ -60,7 +59,7 @@ class ArrayChecks:
         if events.weights is not None:
             expected = self.length(events.weights, events.line, ratios=False)
             what = f"the weights in {events.weights}"
-        for entry in _ratio_entries(events):
+        for entry in events.ratios():
             if not isinstance(entry, RatioFiles):
                 continue
             for path in entry.paths:
@@ -71,17 +70,6 @@ class ArrayChecks:
                         f"{path} has {length} ratios, {what} are {expected}.",
                     )
         return expected
-
-
-def _ratio_entries(events: UnbinnedEvents) -> list[RatioEntry]:
-    return [
-        entry
-        for model in events.models.values()
-        for entry in (
-            model.nominal,
-            *(one for pair in model.variations.values() for one in pair),
-        )
-    ]
 
 
 def _inspect(path: pathlib.Path, *, ratios: bool) -> tuple[int, str]:

@@ -66,14 +66,19 @@ class RegionPart:
         ]
         self._events = self._reference = None
         if region.events is not None:
+            simulated = [
+                (one.source, self._selections(one), self._factors[one.name])
+                for one in self._samples
+            ]
+            selections = self._selections(None)
+            data = [(one, selections, 1.0) for one in configuration.observations]
             self._events = EventSet(
                 region.name,
                 configuration.path.name,
                 region.events,
-                [(one.source, self._selections(one), self._factors[one.name])
-                 for one in self._samples],
+                (simulated, data),
                 plan,
-            )  # fmt: skip
+            )
         if region.reference is not None:
             source = region.reference.source
             trees = [] if source is None else [(source, self._selections(None), 1.0)]
@@ -81,7 +86,7 @@ class RegionPart:
                 f"{region.name}_reference",
                 configuration.path.name,
                 region.reference,
-                trees,
+                (trees,),
                 plan,
             )
 

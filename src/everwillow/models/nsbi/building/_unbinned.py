@@ -33,7 +33,8 @@ class EventSet:
         name: What it is, for names of files.
         document: The name of the configuration, for messages.
         entry: The weights and ratios.
-        trees: The trees that have the events, in this order.
+        choices: The trees that may have the events, in their order. If there are
+            weights, the events are the first choice with as many; otherwise the first.
         plan: Gets what is needed of the trees.
     """
 
@@ -42,43 +43,56 @@ class EventSet:
         name: str,
         document: str,
         entry: UnbinnedEvents,
-        trees: Sequence[Tree],
+        choices: Sequence[Sequence[Tree]],
         plan: EventPlan,
     ) -> None:
         self._name = name
         self._document = document
         self._entry = entry
-        self._rows: list[tuple[list[Rows], float]] = []
-        features = self._features()
-        if entry.weights is None or features:
-            for source, selections, factor in trees:
-                filled = plan.add(
-                    source,
-                    lambda source=source, selections=selections: Rows(
-                        Selected(selections, source.weight), features
-                    ),
-                )
-                self._rows.append((filled, factor))
+        networks = [one for one in entry.ratios() if isinstance(one, NetworkEntry)]
+        features = tuple(dict.fromkeys(n for one in networks for n in one.features))
+        if entry.weights is not None and not networks:
+            choices = ()
+        elif entry.weights is None:
+            choices = choices[:1]
+        self._choices = [
+            [(self._rows(tree, features, plan), tree[2]) for tree in trees]
+            for trees in choices
+            if trees
+        ]
+        self._chosen: list[tuple[list[Rows], float]] = []
+        self._features: dict[tuple[str, ...], np.ndarray] = {}
+
+    @staticmethod
+    def _rows(tree: Tree, features: tuple[str, ...], plan: EventPlan) -> list[Rows]:
+        source, selections, _ = tree
+        return plan.add(
+            source, lambda: Rows(Selected(selections, source.weight), features)
+        )
 
     def check_arrays(self, checks: ArrayChecks) -> None:
         """Report faults of files, with lengths that differ from that of the weights."""
         checks.check_events(self._entry, None)
 
     def check_events(self, checks: ArrayChecks, faults: Faults) -> None:
-        """Report lengths that differ from the number of events in the trees."""
-        if not self._rows:
+        """Choose the events, and report lengths that differ from their number."""
+        if not self._choices:
             return
-        count = len(self._tree_weights())
+        counts = [len(_weights(one)) for one in self._choices]
         entry = self._entry
         if entry.weights is None:
-            checks.check_events(entry, count)
+            self._chosen = self._choices[0]
+            checks.check_events(entry, counts[0])
             return
         length = checks.length(entry.weights, entry.line, ratios=False)
-        if length is not None and length != count:
+        if length in counts:
+            self._chosen = self._choices[counts.index(length)]
+        elif length is not None:
             faults.add(
                 entry.line,
-                f"networks cannot be evaluated: {entry.weights} has {length} weights, "
-                f"but {count} events are selected from the trees.",
+                f"the events for the networks cannot be found: {entry.weights} has "
+                f"{length} weights, but {' or '.join(map(str, counts))} events are "
+                "selected from the trees.",
             )
 
     def weights(self, folder: ArrayFolder, report: Report) -> str:
@@ -89,7 +103,7 @@ class EventSet:
             "Weights are not given, and are those of the events in the trees: {names}.",
             self._name,
         )
-        return folder.write(self._tree_weights(), self._name, "weights")
+        return folder.write(_weights(self._chosen), self._name, "weights")
 
     def nominal(self, sample: str, folder: ArrayFolder) -> str | list[str]:
         """Return the paths of the ratios of a sample."""
@@ -134,28 +148,6 @@ class EventSet:
             ],
         }
 
-    def _features(self) -> tuple[str, ...]:
-        """Return the columns that the networks need."""
-        entries = [
-            entry
-            for model in self._entry.models.values()
-            for entry in (
-                model.nominal,
-                *(one for pair in model.variations.values() for one in pair),
-            )
-        ]
-        found = [
-            name
-            for entry in entries
-            if isinstance(entry, NetworkEntry)
-            for name in entry.features
-        ]
-        return tuple(dict.fromkeys(found))
-
-    def _tree_weights(self) -> np.ndarray:
-        parts = [factor * one.weights for some, factor in self._rows for one in some]
-        return np.concatenate([np.zeros(0), *parts])
-
     def _paths(
         self, entry: RatioEntry, folder: ArrayFolder, *parts: str
     ) -> str | list[str]:
@@ -164,17 +156,13 @@ class EventSet:
             return paths[0] if len(paths) == 1 else paths
         where = f"{self._document}:{entry.line}"
         names = entry.features
-        columns = [
-            [row.column(one) for some, _ in self._rows for row in some] for one in names
-        ]
-        features = np.stack([np.concatenate(some) for some in columns], axis=1)
         mean = scale = None
         if entry.scaler is not None:
             scaler = read_scaler(entry.scaler, where=where)
             mean, scale = scaler.for_features(names, entry.standardised, where=where)
         members = evaluate_ensemble(
             entry.paths,
-            features,
+            self._features_of(names),
             names=names,
             mean=mean,
             scale=scale,
@@ -185,3 +173,19 @@ class EventSet:
             folder.write(member, self._name, *parts, str(i))
             for i, member in enumerate(members)
         ]
+
+    def _features_of(self, names: tuple[str, ...]) -> np.ndarray:
+        """Return columns of the events, shape ``(events, columns)``."""
+        if names not in self._features:
+            rows = [one for some, _ in self._chosen for one in some]
+            columns = [
+                np.concatenate([one.column(name) for one in rows]) for name in names
+            ]
+            # Networks of one region mostly have the same features: one is kept.
+            self._features = {names: np.stack(columns, axis=1)}
+        return self._features[names]
+
+
+def _weights(chosen: Sequence[tuple[list[Rows], float]]) -> np.ndarray:
+    parts = [factor * one.weights for some, factor in chosen for one in some]
+    return np.concatenate([np.zeros(0), *parts])

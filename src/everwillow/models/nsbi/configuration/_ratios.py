@@ -92,12 +92,6 @@ def _variations(
         named = one.texts("SystName", required=True)
         own = settings.inside(context, one)
         names = context.known(one, named or (), systematics, "systematic")
-        if names and not any(systematics[name] for name in names):
-            context.report.collect(
-                "Density ratios are not used for systematics that vary yields only: "
-                "{names}.",
-                names[0],
-            )
         up = _ratios(context, one, "RatiosUp", "ModelsUp", own)
         down = _ratios(context, one, "RatiosDn", "ModelsDn", own)
         one.finish()

@@ -1,5 +1,6 @@
 """The section of regions."""
 
+import dataclasses
 import itertools
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from everwillow.models.nsbi.configuration._ratios import (
 )
 from everwillow.models.nsbi.configuration.records import (
     EventSource,
+    NetworkEntry,
     RegionEntry,
     SampleEntry,
     SystematicEntry,
@@ -60,8 +62,7 @@ class RegionReader:
             section.fault(section.line, "it has no sample.")
         if unbinned:
             settings = self._settings.inside(self._context, section)
-            weights = self._array(section, "AsimovWeights")
-            events = self._events(section, name, settings, weights, None)
+            events = self._events(section, name, settings, "AsimovWeights")
             reference = self._reference(section, name, settings)
             edges = ()
         section.finish(
@@ -99,7 +100,6 @@ class RegionReader:
         if inner is None:
             return None
         own = settings.inside(self._context, inner)
-        weights = self._array(inner, "Weights")
         source = None
         if "SamplePath" in inner:
             source = self._context.source(inner)
@@ -109,7 +109,13 @@ class RegionReader:
                 "neither Weights nor SamplePath is given: the weights of simulated "
                 "events, or their tree.",
             )
-        events = self._events(inner, region, own, weights, source)
+        events = self._events(inner, region, own, "Weights", source)
+        networks = [one for one in events.ratios() if isinstance(one, NetworkEntry)]
+        if networks and source is None:
+            inner.fault(
+                inner.line,
+                "the networks need the events: give SamplePath and Tree.",
+            )
         inner.finish(more=("SamplePath", "Tree", "Weight"))
         return events
 
@@ -118,20 +124,35 @@ class RegionReader:
         section: Section,
         region: str,
         settings: NetworkSettings,
-        weights: pathlib.Path | None,
-        source: EventSource | None,
+        weights: str,
+        source: EventSource | None = None,
     ) -> UnbinnedEvents:
+        file = self._array(section, weights)
         models = read_trained_models(self._context, section, settings, self._shapes)
         self._check_complete(section, region, models)
-        for name in models:
+        used = {}
+        for name, model in models.items():
             if not any(
                 one.name == name and region in one.regions for one in self._samples
             ):
-                self._context.report.say(
-                    f"{section.name} has density ratios of the sample {name!r}, which "
-                    "is not in the region: they are not used."
-                )
-        return UnbinnedEvents(weights, source, models, section.line)
+                self._remark_unused(section, f"the sample {name!r}")
+                continue
+            shapes = list(self._shapes_of(name, region))
+            for systematic in model.variations.keys() - shapes:
+                self._remark_unused(section, f"{name!r} varied by {systematic!r}")
+            variations = {
+                systematic: pair
+                for systematic, pair in model.variations.items()
+                if systematic in shapes
+            }
+            used[name] = dataclasses.replace(model, variations=variations)
+        return UnbinnedEvents(file, source, used, section.line_of(weights))
+
+    def _remark_unused(self, section: Section, what: str) -> None:
+        self._context.report.say(
+            f"{section.name} has density ratios of {what}, which no sample or "
+            "systematic of the region needs: they are not used."
+        )
 
     def _check_complete(
         self, section: Section, region: str, models: Mapping[str, TrainedModelEntry]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 from everwillow.models.event_filter import EventFilter
@@ -162,13 +162,20 @@ class UnbinnedEvents:
         weights: The file of the weights, or None.
         source: The tree of the events, if they have one of their own.
         models: The density ratios, by the name of the sample.
-        line: The line of the configuration.
+        line: The line of the weights, or of the region without them.
     """
 
     weights: pathlib.Path | None
     source: EventSource | None
     models: Mapping[str, TrainedModelEntry]
     line: int
+
+    def ratios(self) -> Iterator[RatioEntry]:
+        """Return all density ratios."""
+        for model in self.models.values():
+            yield model.nominal
+            for pair in model.variations.values():
+                yield from pair
 
 
 @dataclasses.dataclass(frozen=True)
