@@ -224,7 +224,7 @@ def test_no_toys_at_all(options):
 
 @pytest.mark.slow
 def test_toys_of_another_structure():
-    with pytest.raises(ew.EverwillowError, match="structure"):
+    with pytest.raises(ew.EverwillowError, match="like the observation"):
         generate(QMu(), 5, sample_fn=lambda state, key: jr.normal(key))
 
 
