@@ -4,7 +4,7 @@ import pytest
 
 import everwillow as ew
 from everwillow._errors import MissingFileError, SpecificationError
-from everwillow.models.data_files import check_file
+from everwillow.models.data_files import check_file, locate
 
 
 # The text of version 1 of the specification of Git LFS.
@@ -48,3 +48,17 @@ def test_a_pointer_is_not_data(tmp_path):
 def test_a_folder_is_not_a_file(tmp_path):
     with pytest.raises(ew.EverwillowError, match="folder"):
         check_file(tmp_path, where="here")
+
+
+def test_files_are_looked_for_beside_the_document_first(tmp_path, monkeypatch):
+    document, here = tmp_path / "document", tmp_path / "here"
+    document.mkdir()
+    here.mkdir()
+    monkeypatch.chdir(here)
+    assert locate("a.npy", document) == (document / "a.npy", False)
+    (here / "a.npy").touch()
+    assert locate("./a.npy", document) == (here / "a.npy", True)
+    # A link to nothing is a fault of its own, and no reason to look elsewhere.
+    (document / "a.npy").symlink_to("gone.npy")
+    assert locate("a.npy", document) == (document / "a.npy", False)
+    assert locate(here / "a.npy", document) == (here / "a.npy", False)

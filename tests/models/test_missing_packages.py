@@ -1,0 +1,38 @@
+"""Without an optional package, an error says how to install it."""
+
+import sys
+
+import numpy as np
+import pytest
+
+import everwillow as ew
+from everwillow.models import event_files, yaml_source
+
+
+@pytest.mark.parametrize(
+    ("package", "content", "extra"),
+    [
+        ("uproot", b"root....", "nsbi"),
+        ("pyarrow.parquet", b"PAR1....", "parquet"),
+    ],
+)
+def test_packages_that_read_events(tmp_path, monkeypatch, package, content, extra):
+    path = tmp_path / "events"
+    path.write_bytes(content)
+    monkeypatch.setitem(sys.modules, package, None)
+    with (
+        event_files.EventFiles() as files,
+        pytest.raises(ImportError, match=rf'pip install "everwillow\[{extra}\]"') as e,
+    ):
+        files.table(path, "t")
+    assert isinstance(e.value, ew.EverwillowError)
+    # Other formats need no package.
+    np.savez(tmp_path / "e.npz", x=np.ones(2))
+    with event_files.EventFiles() as files:
+        assert files.table(tmp_path / "e.npz").entries == 2
+
+
+def test_package_that_reads_yaml(monkeypatch):
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(ImportError, match=r'pip install "everwillow\[nsbi\]"'):
+        yaml_source.read_yaml("a: 1")
