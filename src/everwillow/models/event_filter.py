@@ -8,29 +8,14 @@ names of Python. ``&&``, ``||`` and ``!`` are accepted too.
 
 import ast
 import operator
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from everwillow._errors import ArgumentValueError, nearest
+from everwillow.models._filter_syntax import FUNCTIONS, FilterSyntax
 
 
-MAX_LENGTH = 10_000
-"""Characters of the longest selection."""
-
-MAX_DEPTH = 150
-"""Levels of the deepest selection; evaluation goes down by recursion."""
-
-_FUNCTIONS: dict[str, np.ufunc] = {
-    name: getattr(np, name)
-    for name in (
-        *("abs", "sqrt", "exp", "expm1", "log", "log10", "log1p", "hypot", "floor"),
-        *("ceil", "sin", "cos", "tan", "arcsin", "arccos", "arctan", "arctan2"),
-        *("sinh", "cosh", "tanh", "arcsinh", "arccosh", "arctanh"),
-    )
-}
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt,
     ast.LtE: operator.le,
@@ -50,10 +35,6 @@ _ARITHMETIC: dict[type[ast.operator], np.ufunc] = {
     ast.Mod: np.mod,
     ast.Pow: np.float_power,
 }
-_QUOTED = re.compile(r"`([^`]*)`")
-_LOGICAL = ((re.compile(r"&&?"), " and "), (re.compile(r"\|\|?"), " or "))
-_NOT = re.compile(r"~|!(?!=)")
-_PLACEHOLDER = "_column_in_backticks_{}_"
 
 
 class EventFilter:
@@ -78,14 +59,11 @@ class EventFilter:
     """
 
     def __init__(self, text: str) -> None:
+        syntax = FilterSyntax(text)
         self.text = text
-        self._quoted: dict[str, str] = {}
-        self._tree = self._parsed(text)
-        if _depth(self._tree) > MAX_DEPTH:
-            raise self._error(f"it is nested more than {MAX_DEPTH} levels deep")
-        found: dict[str, None] = {}
-        self._check(self._tree, found, condition=True)
-        self.names = tuple(found)
+        self.names = syntax.names
+        self._tree = syntax.tree
+        self._quoted = syntax.quoted
 
     def __repr__(self) -> str:
         return f"EventFilter({self.text!r})"
@@ -107,124 +85,6 @@ class EventFilter:
         """
         with np.errstate(all="ignore"):
             return _truth(self._value(self._tree, columns))
-
-    def _parsed(self, text: str) -> ast.expr:
-        if len(text) > MAX_LENGTH:
-            raise self._error(f"it has more than {MAX_LENGTH} characters")
-        plain = _QUOTED.sub(self._replaced, " ".join(text.split()))
-        for pattern, word in _LOGICAL:
-            plain = pattern.sub(word, plain)
-        try:
-            # A bracket, as `not` would end an expression that it does not begin.
-            return ast.parse(_NOT.sub(" not ", plain).strip(), mode="eval").body
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            single = re.search(r"(?<![<>=!])=(?!=)", plain)
-            mend = " Equality is written `==`." if single else ""
-            reason = error.msg if isinstance(error, SyntaxError) else "cannot be read"
-            raise self._error(f"{reason}.{mend}") from None
-
-    def _replaced(self, match: re.Match[str]) -> str:
-        name = _PLACEHOLDER.format(len(self._quoted))
-        self._quoted[name] = match[1]
-        return name
-
-    def _shown(self, node: ast.expr) -> str:
-        text = ast.unparse(node)
-        for placeholder, name in self._quoted.items():
-            text = text.replace(placeholder, f"`{name}`")
-        return text
-
-    def _error(self, problem: str) -> ArgumentValueError:
-        end = "" if problem.endswith((".", "?")) else "."
-        return ArgumentValueError(f"the selection {self.text[:200]!r}: {problem}{end}")
-
-    def _check(
-        self, node: ast.expr, found: dict[str, None], *, condition: bool = False
-    ) -> None:
-        """Check a part of the expression, and collect the columns in it.
-
-        Args:
-            node: The part.
-            found: Gets the columns.
-            condition: Whether it must be true or false for an event.
-        """
-        match node:
-            case ast.BoolOp(values=values):
-                for value in values:
-                    self._check(value, found, condition=True)
-            case ast.UnaryOp(op=ast.Not(), operand=operand):
-                self._check(operand, found, condition=True)
-            case ast.Compare(left=left, ops=ops, comparators=others):
-                self._check(left, found)
-                for op, other in zip(ops, others, strict=True):
-                    self._check_compared(op, other, found)
-            case ast.Name(id=name):
-                found.setdefault(self._quoted.get(name, name))
-            case ast.Constant(value=bool()):
-                pass
-            case _ if condition:
-                shown = self._shown(node)
-                raise self._error(
-                    f"{shown!r} is a number, where a condition is needed. Compare it "
-                    "with another number; there are no operations on bits."
-                )
-            case ast.Constant(value=int() | float()):
-                pass
-            case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=operand):
-                self._check(operand, found)
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
-                self._check(left, found)
-                self._check(right, found)
-            case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
-                self._check_call(name, arguments, found)
-            case _:
-                raise self._error(self._refusal(node))
-
-    def _check_compared(
-        self, op: ast.cmpop, other: ast.expr, found: dict[str, None]
-    ) -> None:
-        if type(op) not in _COMPARISONS:
-            raise self._error("`is` is not a comparison of numbers. Use `==`.")
-        if not isinstance(other, ast.List | ast.Tuple):
-            if isinstance(op, ast.In | ast.NotIn):
-                raise self._error("`in` needs a list of numbers.")
-            return self._check(other, found)
-        if not isinstance(op, ast.In | ast.NotIn | ast.Eq | ast.NotEq):
-            raise self._error("a list can be compared with `in` and `not in` only.")
-        for element in other.elts:
-            try:
-                float(ast.literal_eval(element))
-            except (ValueError, TypeError):
-                shown = self._shown(element)
-                raise self._error(f"{shown} in a list is not a number.") from None
-        return None
-
-    def _check_call(
-        self, name: str, arguments: list[ast.expr], found: dict[str, None]
-    ) -> None:
-        if name not in _FUNCTIONS:
-            hint = nearest(name, _FUNCTIONS)
-            shown = hint or f" The functions are: {', '.join(_FUNCTIONS)}."
-            raise self._error(f"there is no function {name!r}.{shown}")
-        wanted = _FUNCTIONS[name].nin
-        if len(arguments) != wanted:
-            raise self._error(f"{name} takes {wanted} numbers, not {len(arguments)}.")
-        for argument in arguments:
-            self._check(argument, found)
-
-    def _refusal(self, node: ast.expr) -> str:
-        shown = self._shown(node)
-        match node:
-            case ast.Attribute():
-                return (
-                    f"{shown!r} is not a column. Write names with dots in backticks: "
-                    f"`{shown}`."
-                )
-            case ast.Constant():
-                return f"{shown} is not a number; columns have numbers only."
-            case ast.BinOp(op=ast.BitXor()):
-                return "a power is written `**`, not `^`."
-        return f"{shown!r} is not allowed in a selection."
 
     def _value(self, node: ast.AST, columns: Mapping[str, np.ndarray]) -> Any:
         match node:
@@ -249,10 +109,10 @@ class EventFilter:
                 return function(*map(_number, sides))
             case ast.Call(func=ast.Name(id=name), args=arguments):
                 values = (_number(self._value(one, columns)) for one in arguments)
-                return _FUNCTIONS[name](*values)
+                return FUNCTIONS[name](*values)
             case ast.Compare():
                 return self._compared(node, columns)
-        raise AssertionError(ast.dump(node))  # `_check` has refused it
+        raise AssertionError(ast.dump(node))  # the syntax has no other nodes
 
     def _compared(self, node: ast.Compare, columns: Mapping[str, np.ndarray]) -> Any:
         chosen: Any = np.True_
@@ -268,14 +128,6 @@ class EventFilter:
             chosen = np.logical_and(chosen, compare(left, right))
             left = right
         return chosen
-
-
-def _depth(tree: ast.AST) -> int:
-    depth, level = 0, [tree]
-    while level:
-        depth += 1
-        level = [child for node in level for child in ast.iter_child_nodes(node)]
-    return depth
 
 
 def _truth(value: Any) -> np.ndarray:

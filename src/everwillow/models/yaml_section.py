@@ -113,12 +113,22 @@ class Section:
                 return None
         return tuple(value for value in values if value is not None)
 
-    def texts(self, key: str, *, required: bool = False) -> list[YamlValue] | None:
-        """Return a list of texts, or the only one; each with its line."""
+    def texts(
+        self, key: str, *, required: bool = False, empty: bool = False
+    ) -> list[YamlValue] | None:
+        """Return a list of texts, or the only one; each with its line.
+
+        Args:
+            key: The name of the entry.
+            required: Whether it must be there.
+            empty: Whether the list may be empty.
+        """
         entry = self.entry(key, required=required)
         if entry is None:
             return None
         listed = entry.value if isinstance(entry.value, list) else [entry]
+        if not listed and not empty:
+            self.fault(entry.line, f"{key} is empty.")
         found = [one for one in listed if one.text.strip()]
         for one in listed:
             if not one.text.strip():

@@ -80,6 +80,16 @@ def test_poi_is_fitted_in_any_case(tmp_path):
     assert any("Held" in one and "'kappa', 'lumi'" in one for one in found.notes)
 
 
+def test_parameters_without_effect_are_left_out(tmp_path):
+    text = changed(
+        ("  Samples: [sig]\n", "  Samples: [sig]\n  Regions: CR\n"),
+        ("UseAsBasis: true", "Regions: [SR]"),
+    )
+    found = read_configuration(write(tmp_path, text))
+    assert [one.name for one in found.parameters] == ["kappa", "mu", "lumi"]
+    assert any("left out: 'JES'" in one for one in found.notes)
+
+
 def test_absent_entries_have_their_defaults(tmp_path):
     text = changed(
         ("    POI: mu\n    ParametersToFit: [mu, kappa, JES]\n", ""),

@@ -109,6 +109,13 @@ CHANGES = {
         "Nominal is 1, which is outside of Bounds",
     ),
     "parameter twice": ("- Name: lumi", "- Name: mu", 31, "the name is in line 13 too"),
+    "no samples": ("  Samples: sig\n", "  Samples: []\n", 14, "Samples is empty."),
+    "no files": (
+        "Tree: sig, SamplePath: events.npz",
+        "Tree: sig, SamplePath: []",
+        10,
+        "SamplePath is empty.",
+    ),
     # couplings
     "equal nodes": ("1.5: bkg}", "0.0: bkg}", 19, "Basis has two samples at 0."),
     "sample at two nodes": (
@@ -204,6 +211,7 @@ CHANGES = {
         "the sample 'sig' has another entry",
     ),
     # regions
+    "no arrays": ("{Ratios: bkg.npy}", "{Ratios: []}", 51, "Ratios is empty."),
     "region twice": ("- Name: SR", "- Name: CR", 41, "the name is in line 36 too"),
     "kind of region": (
         "Type: unbinned",
@@ -326,6 +334,16 @@ def test_every_fault_is_in_one_report(tmp_path):
         for part in ("POI: m\n", "[10, 0]", "Variabel", "[0, -1]", "(x >=", "upp.npy")
     ]
     assert set(wanted) <= set(lines)
+
+
+def test_poi_without_effect(tmp_path):
+    text = changed(
+        ("  Samples: sig\n", "  Samples: sig\n  Regions: CR\n"),
+        ("UseAsBasis: true", "Regions: [SR]"),
+    )
+    ((line, problem),) = faults(write(tmp_path, text))
+    assert line == line_of(text, "- Name: mu")
+    assert problem == "POI 'mu' affects no sample in any region."
 
 
 def test_links_to_nothing_and_pointers_are_named(tmp_path):

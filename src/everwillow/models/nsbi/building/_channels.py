@@ -6,21 +6,17 @@ from typing import Any
 import numpy as np
 
 from everwillow.models._document import Report
-from everwillow.models.event_filter import EventFilter
 from everwillow.models.faults import Faults
 from everwillow.models.nsbi.building._array_files import ArrayChecks
 from everwillow.models.nsbi.building._coefficients import lagrange_coefficients
-from everwillow.models.nsbi.building._reading import EventPlan, Histogram, Selected
+from everwillow.models.nsbi.building._reading import EventPlan
 from everwillow.models.nsbi.building._stored_arrays import ArrayFolder
 from everwillow.models.nsbi.building._unbinned import EventSet
+from everwillow.models.nsbi.building._yields import RegionYields
 from everwillow.models.nsbi.configuration.records import (
     Configuration,
-    EventSource,
-    ParameterEntry,
     RegionEntry,
-    SampleEntry,
     SystematicEntry,
-    Variation,
 )
 
 
@@ -43,52 +39,32 @@ class RegionPart:
     ) -> None:
         self._configuration = configuration
         self._region = region
-        self._plan = plan
         self._factors = factors[region.name]
-        self._samples = [
-            one for one in configuration.samples if region.name in one.regions
+        self._yields = RegionYields(configuration, region, plan)
+        self._events = self._event_set(plan)
+        self._reference = self._reference_set(plan)
+
+    def _event_set(self, plan: EventPlan) -> EventSet | None:
+        region, yields = self._region, self._yields
+        if region.events is None:
+            return None
+        simulated = [
+            (one.source, yields.selections(one), self._factors[one.name])
+            for one in yields.samples
         ]
-        self._nominal = {
-            one.name: self._histogram(one.source, one) for one in self._samples
-        }
-        self._varied = {
-            (systematic.parameter.name, sample.name): tuple(
-                self._variation(side[sample.name], sample)
-                for side in (systematic.up, systematic.down)
-            )
-            for sample in self._samples
-            for systematic in self._systematics_of(sample.name)
-        }
-        self._observed = [
-            one
-            for source in configuration.observations
-            for one in self._histogram(source, None)
-        ]
-        self._events = self._reference = None
-        if region.events is not None:
-            simulated = [
-                (one.source, self._selections(one), self._factors[one.name])
-                for one in self._samples
-            ]
-            selections = self._selections(None)
-            data = [(one, selections, 1.0) for one in configuration.observations]
-            self._events = EventSet(
-                region.name,
-                configuration.path.name,
-                region.events,
-                (simulated, data),
-                plan,
-            )
-        if region.reference is not None:
-            source = region.reference.source
-            trees = [] if source is None else [(source, self._selections(None), 1.0)]
-            self._reference = EventSet(
-                f"{region.name}_reference",
-                configuration.path.name,
-                region.reference,
-                (trees,),
-                plan,
-            )
+        selections = yields.selections(None)
+        data = [(one, selections, 1.0) for one in self._configuration.observations]
+        document = self._configuration.path.name
+        return EventSet(region.name, document, region.events, (simulated, data), plan)
+
+    def _reference_set(self, plan: EventPlan) -> EventSet | None:
+        entry = self._region.reference
+        if entry is None:
+            return None
+        selections = self._yields.selections(None)
+        trees = [] if entry.source is None else [(entry.source, selections, 1.0)]
+        name, document = f"{self._region.name}_reference", self._configuration.path.name
+        return EventSet(name, document, entry, (trees,), plan)
 
     def check_arrays(self, checks: ArrayChecks) -> None:
         """Report faults of files with weights and ratios."""
@@ -104,14 +80,14 @@ class RegionPart:
 
     def observation(self) -> dict[str, Any]:
         """Return the observed counts: a sum of weights in each bin."""
-        if self._configuration.observations:
-            counts = _sums(self._observed)
-        else:
-            counts = sum(
-                self._factors[name] * _sums(filled)
-                for name, filled in self._nominal.items()
-            )
-        return {"name": self._region.name, "data": _listed(np.asarray(counts))}
+        counts = self._yields.observed()
+        if counts is None:
+            names = [one.name for one in self._yields.samples]
+            yields = [
+                self._factors[name] * self._yields.nominal(name) for name in names
+            ]
+            counts = np.sum(yields, axis=0)
+        return {"name": self._region.name, "data": _listed(counts)}
 
     def channel(self, folder: ArrayFolder, report: Report) -> dict[str, Any]:
         """Return the channel.
@@ -120,52 +96,46 @@ class RegionPart:
             folder: Gets arrays that are made.
             report: Gets sentences on what was assumed.
         """
-        region = self._region
+        region, yields = self._region, self._yields
         channel: dict[str, Any] = {
             "name": region.name,
             "type": "unbinned" if region.unbinned else "binned",
         }
-        self._remark_undefined(report)
+        yields.remark_undefined(report)
         if self._events is not None:
             channel["weights"] = self._events.weights(folder, report)
-        channel["samples"] = [
-            self._sample(sample, folder, report) for sample in self._samples
-        ]
+        names = [one.name for one in yields.samples]
+        channel["samples"] = [self._sample(name, folder, report) for name in names]
         if self._reference is not None:
-            channel["reference"] = self._reference.written(
-                folder,
-                report,
-                {one.name: self._shapes_of(one.name) for one in self._samples},
-            )
+            shapes = {
+                name: [o.parameter.name for o in yields.systematics(name) if o.shape]
+                for name in names
+            }
+            channel["reference"] = self._reference.written(folder, report, shapes)
         return channel
 
-    def _sample(
-        self, sample: SampleEntry, folder: ArrayFolder, report: Report
-    ) -> dict[str, Any]:
-        filled = self._nominal[sample.name]
-        squares = sum((one.squares for one in filled), start=np.zeros(1))
+    def _sample(self, name: str, folder: ArrayFolder, report: Report) -> dict[str, Any]:
         written: dict[str, Any] = {
-            "name": sample.name,
-            "data": _listed(_sums(filled)),
-            "variance": _listed(squares),
+            "name": name,
+            "data": _listed(self._yields.nominal(name)),
+            "variance": _listed(self._yields.variance(name)),
         }
         if self._events is not None:
-            written["ratios"] = self._events.nominal(sample.name, folder)
+            written["ratios"] = self._events.nominal(name, folder)
         written["modifiers"] = [
-            *self._factor_modifiers(sample.name),
+            *self._factor_modifiers(name),
             *(
-                self._systematic_modifier(one, sample.name, folder, report)
-                for one in self._systematics_of(sample.name)
+                self._systematic_modifier(one, name, folder, report)
+                for one in self._yields.systematics(name)
             ),
         ]
         return written
 
     def _factor_modifiers(self, sample: str) -> list[dict[str, Any]]:
-        configuration = self._configuration
         norms = [
             {"name": one.parameter.name, "type": "normfactor", "data": None}
-            for one in configuration.norm_factors
-            if self._affects(one.parameter, sample)
+            for one in self._configuration.norm_factors
+            if self._yields.affects(one.parameter, sample)
         ]
         couplings = [
             {
@@ -174,8 +144,8 @@ class RegionPart:
                 "data": None,
                 "coeff": lagrange_coefficients(one.nodes)[sample],
             }
-            for one in configuration.couplings
-            if self._affects(one.parameter, sample)
+            for one in self._configuration.couplings
+            if self._yields.affects(one.parameter, sample)
         ]
         return [*norms, *couplings]
 
@@ -183,98 +153,14 @@ class RegionPart:
         self, entry: SystematicEntry, sample: str, folder: ArrayFolder, report: Report
     ) -> dict[str, Any]:
         name = entry.parameter.name
-        up, down = self._varied[name, sample]
         if not entry.shape:
-            yields = {
-                key: self._yield_factor(one, sample, report)
-                for key, one in (("hi", up), ("lo", down))
-            }
-            return {"name": name, "type": "normsys", "data": yields}
-        data: dict[str, Any] = {
-            key: _listed(self._factors_of_bins(one, sample, report))
-            for key, one in (("hi_data", up), ("lo_data", down))
-        }
+            high, low = self._yields.total_factors(name, sample, report)
+            return {"name": name, "type": "normsys", "data": {"hi": high, "lo": low}}
+        up, down = self._yields.factors(name, sample, report)
+        data: dict[str, Any] = {"hi_data": _listed(up), "lo_data": _listed(down)}
         if self._events is not None:
             data |= self._events.varied(sample, name, folder)
         return {"name": name, "type": "normplusshape", "data": data}
-
-    def _yield_factor(
-        self, varied: list[Histogram] | float, sample: str, report: Report
-    ) -> float:
-        """Return the varied yield of the region divided by the nominal one."""
-        if not isinstance(varied, list):
-            return varied
-        nominal = _sums(self._nominal[sample]).sum(keepdims=True)
-        ratio = self._ratio(_sums(varied).sum(keepdims=True), nominal, sample, report)
-        return float(ratio[0])
-
-    def _factors_of_bins(
-        self, varied: list[Histogram] | float, sample: str, report: Report
-    ) -> np.ndarray:
-        """Return the varied yields of the bins divided by the nominal ones."""
-        assert isinstance(varied, list)  # only yields are varied by factors
-        return self._ratio(_sums(varied), _sums(self._nominal[sample]), sample, report)
-
-    def _ratio(
-        self, varied: np.ndarray, nominal: np.ndarray, sample: str, report: Report
-    ) -> np.ndarray:
-        empty = nominal == 0
-        if empty.any():
-            report.collect(
-                "Bins without nominal events are not varied: {names}.",
-                f"{sample} in {self._region.name}",
-            )
-        return np.divide(varied, nominal, out=np.ones_like(nominal), where=~empty)
-
-    def _remark_undefined(self, report: Report) -> None:
-        filled = {**self._nominal, "the observed events": self._observed}
-        for name, histograms in filled.items():
-            if any(one.undefined for one in histograms):
-                report.collect(
-                    "Events whose variable is not a number are left out: {names}.",
-                    f"{name} in {self._region.name}",
-                )
-
-    def _variation(
-        self, given: Variation, sample: SampleEntry
-    ) -> list[Histogram] | float:
-        return (
-            self._histogram(given, sample) if isinstance(given, EventSource) else given
-        )
-
-    def _histogram(
-        self, source: EventSource, sample: SampleEntry | None
-    ) -> list[Histogram]:
-        region = self._region
-        variable = "" if region.unbinned else region.variable
-
-        def make() -> Histogram:
-            selected = Selected(self._selections(sample), source.weight)
-            return Histogram(selected, variable, region.edges)
-
-        return self._plan.add(source, make)
-
-    def _selections(self, sample: SampleEntry | None) -> tuple[EventFilter, ...]:
-        own = None if sample is None else sample.selection
-        return tuple(one for one in (self._region.selection, own) if one is not None)
-
-    def _affects(self, entry: ParameterEntry, sample: str) -> bool:
-        return sample in entry.samples and self._region.name in entry.regions
-
-    def _systematics_of(self, sample: str) -> list[SystematicEntry]:
-        return [
-            one
-            for one in self._configuration.systematics
-            if self._affects(one.parameter, sample)
-        ]
-
-    def _shapes_of(self, sample: str) -> list[str]:
-        found = self._systematics_of(sample)
-        return [one.parameter.name for one in found if one.shape]
-
-
-def _sums(filled: list[Histogram]) -> np.ndarray:
-    return np.sum([one.sums for one in filled], axis=0)
 
 
 def _listed(values: np.ndarray) -> list[float]:

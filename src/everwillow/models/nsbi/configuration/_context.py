@@ -65,9 +65,12 @@ class Context:
         return name
 
     def known(
-        self, section: Section, listed: Iterable[YamlValue], known: Collection[str],
+        self,
+        section: Section,
+        listed: Iterable[YamlValue],
+        known: Collection[str],
         kind: str,
-    ) -> tuple[str, ...]:  # fmt: skip
+    ) -> tuple[str, ...]:
         """Return the declared ones of some names, without repetition."""
         found: dict[str, None] = {}
         for one in listed:
@@ -142,9 +145,9 @@ class Context:
             section.fault(section.line_of("Filter"), f"Filter: {error}")
             return None
 
-    def files(self, section: Section, key: str, *, required: bool = False) -> list[
-        tuple[pathlib.Path, int]
-    ]:  # fmt: skip
+    def files(
+        self, section: Section, key: str, *, required: bool = False
+    ) -> list[tuple[pathlib.Path, int]]:
         """Read paths of files that exist, each with its line."""
         listed = section.texts(key, required=required)
         return [

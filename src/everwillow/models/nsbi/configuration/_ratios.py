@@ -32,15 +32,17 @@ class NetworkSettings:
 
     def inside(self, context: Context, section: Section) -> "NetworkSettings":
         """Return the settings of a section, where those of this one are the default."""
-        features = section.texts("TrainingFeatures")
-        standardised = section.texts("TrainingFeaturesToStandardize")
+        features = section.texts("TrainingFeatures", empty=True)
+        standardised = section.texts("TrainingFeaturesToStandardize", empty=True)
         scaler = context.files(section, "Scaler")
         output = section.choice("Output", _OUTPUTS)
         return NetworkSettings(
-            self.features if features is None else tuple(one.text for one in features),
+            self.features
+            if features is None
+            else tuple(one.text.strip() for one in features),
             self.standardised
             if standardised is None
-            else tuple(one.text for one in standardised),
+            else tuple(one.text.strip() for one in standardised),
             scaler[0][0] if scaler else self.scaler,
             self.output if output is None else output,
         )

@@ -1,7 +1,9 @@
 """The whole of a configuration, checked before any file of data is opened."""
 
+import itertools
 import os
 import pathlib
+from collections.abc import Iterable, Sequence
 
 from everwillow._errors import nearest
 from everwillow.models.faults import Faults
@@ -17,7 +19,11 @@ from everwillow.models.nsbi.configuration._regions import RegionReader
 from everwillow.models.nsbi.configuration._systematics import read_systematic
 from everwillow.models.nsbi.configuration.records import (
     Configuration,
+    CouplingEntry,
     MeasurementEntry,
+    NormFactorEntry,
+    SampleEntry,
+    SystematicEntry,
 )
 from everwillow.models.yaml_section import Section
 from everwillow.models.yaml_source import load_yaml
@@ -57,6 +63,10 @@ def read_configuration(path: str | os.PathLike[str]) -> Configuration:
     entries = [reader.read(section) for section in regions]
     measurement = _measurement(context, general)
     root.finish()
+    idle = _idle(context, samples, [*couplings, *factors, *systematics])
+    if measurement is not None and measurement.poi in idle:
+        line = context.parameters[measurement.poi]
+        faults.add(line, f"POI {measurement.poi!r} affects no sample in any region.")
     faults.check()
     assert measurement is not None
     return Configuration(
@@ -64,12 +74,31 @@ def read_configuration(path: str | os.PathLike[str]) -> Configuration:
         measurement,
         observations,
         tuple(samples),
-        tuple(factors),
-        tuple(couplings),
-        tuple(systematics),
+        tuple(one for one in factors if one.parameter.name not in idle),
+        tuple(one for one in couplings if one.parameter.name not in idle),
+        tuple(one for one in systematics if one.parameter.name not in idle),
         tuple(entries),
         context.report.sentences(),
     )
+
+
+def _idle(
+    context: Context,
+    samples: Sequence[SampleEntry],
+    entries: Iterable[CouplingEntry | NormFactorEntry | SystematicEntry],
+) -> set[str]:
+    """Return the parameters that affect no sample in any region, and report them."""
+    places = {(one.name, region) for one in samples for region in one.regions}
+    idle = set()
+    for parameter in (one.parameter for one in entries):
+        affected = itertools.product(parameter.samples, parameter.regions)
+        if places.isdisjoint(affected):
+            idle.add(parameter.name)
+            context.report.collect(
+                "Parameters that affect no sample in any region are left out: {names}.",
+                parameter.name,
+            )
+    return idle
 
 
 def _measurement(context: Context, general: Section | None) -> MeasurementEntry | None:
@@ -85,7 +114,7 @@ def _measurement(context: Context, general: Section | None) -> MeasurementEntry 
     if poi and poi not in parameters:
         hint = nearest(poi, parameters) or f" There are: {', '.join(parameters)}."
         section.fault(section.line_of("POI"), f"POI is no parameter: {poi!r}.{hint}")
-    listed = section.texts("ParametersToFit")
+    listed = section.texts("ParametersToFit", empty=True)
     fitted = tuple(parameters)
     if listed is not None:
         fitted = context.known(section, listed, parameters, "parameter")
