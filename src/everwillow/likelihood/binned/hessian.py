@@ -12,7 +12,8 @@ the sum :math:`D` of :math:`u` times the shape derivatives, it is
 diagonal.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -85,6 +86,58 @@ def binned_evaluation(
         (block, stand_in + mixed, tail),
         (gauss_newton, stand_in, tail),
     )
+
+
+class CountDerivatives(NamedTuple):
+    """Expected counts with their derivatives by the dense parameters.
+
+    Attributes:
+        counts: The expected count of each bin.
+        jacobian: Its first derivatives, shape ``(bins, parameters)``.
+        bend: From a weight of each bin to the weighted sum of second derivatives, shape
+            ``(parameters, parameters)``.
+    """
+
+    counts: Float[Array, " B"]
+    jacobian: Float[Array, "B a"]
+    bend: Callable[[Float[Array, " B"]], Float[Array, "a a"]]
+
+
+def count_derivatives(packed: Packed, x: Float[Array, " p"]) -> CountDerivatives:
+    """Return the expected counts with their exact derivatives.
+
+    Args:
+        packed: A likelihood without factors of single bins.
+        x: The parameters.
+    """
+    assert not packed.tail_place.shape[0]
+    parts = yields(packed, x)
+    logs = _logarithmic_derivatives(packed, parts)
+    whole = _jacobian(packed, parts, logs, jnp.ones_like(parts.gammas))
+    columns = whole[:, packed.bin_place]
+    places = packed.places
+    none = jnp.zeros((columns.shape[0], 0), x.dtype)
+    jacobian, chain = columns, _Chain(packed, x)
+    if places.derived:
+        rates = chain.rates
+        jacobian = (
+            columns[: places.dense.size]
+            .at[chain.column]
+            .add(rates.T @ columns[places.dense.size :])
+        )
+
+    def bend(weights: Array) -> Array:
+        u = _in_tiles(packed, parts, weights)
+        gradient, half, diagonal = _second_order(packed, parts, logs, u)
+        eye = jnp.eye(diagonal.size, dtype=bool)
+        block = jnp.where(eye, diagonal[:, None], half + half.T)
+        if not places.derived:
+            return block
+        bent = chain.bend(gradient[places.dense.size :])
+        return _pulled_back((block, none, none[0]), chain.rates, chain.column, bent)[0]
+
+    counts = parts.tiles.ravel()[packed.bin_place]
+    return CountDerivatives(counts, jacobian.T, bend)
 
 
 def _in_tiles(packed: Packed, parts: Yields, bins: Array) -> Array:
@@ -170,15 +223,9 @@ def _in_parameters(
     dense, tail = places.dense, places.tail
     gradient, tail_gradient = gradients
     if places.derived:
-        inputs = places.inputs
-        column = np.searchsorted(dense, inputs)
-
-        def derived(values):
-            return with_derived(packed, x.at[inputs].set(values))[places.size : -1]
-
-        rates = jax.jacfwd(derived)(x[inputs])
-        outer = gradient[dense.size :]
-        bend = jax.hessian(lambda v: jnp.vdot(outer, derived(v)))(x[inputs])
+        chain = _Chain(packed, x)
+        rates, column, outer = chain.rates, chain.column, gradient[dense.size :]
+        bend = chain.bend(outer)
         gradient = gradient[: dense.size].at[column].add(outer @ rates)
         exact = _pulled_back(exact, rates, column, bend)
         stand_in = _pulled_back(stand_in, rates, column, jnp.zeros_like(bend))
@@ -188,6 +235,30 @@ def _in_parameters(
     return Evaluation(
         value, gradient, _curvature(exact, places), _curvature(stand_in, places)
     )
+
+
+class _Chain:
+    """The derivatives of derived numbers by the parameters they depend on.
+
+    Attributes:
+        column: The dense columns of these parameters.
+        rates: First derivatives, one row for each derived number.
+    """
+
+    def __init__(self, packed: Packed, x: Array) -> None:
+        places = packed.places
+        inputs = places.inputs
+
+        def derived(values: Array) -> Array:
+            return with_derived(packed, x.at[inputs].set(values))[places.size : -1]
+
+        self._derived, self._at = derived, x[inputs]
+        self.column = np.searchsorted(places.dense, inputs)
+        self.rates = jax.jacfwd(derived)(self._at)
+
+    def bend(self, weights: Array) -> Array:
+        """Return the weighted sum of second derivatives."""
+        return jax.hessian(lambda v: jnp.vdot(weights, self._derived(v)))(self._at)
 
 
 def _curvature(parts: Any, places: Places) -> AbstractCurvature:

@@ -55,7 +55,7 @@ def _deviations(
     for sample in region.samples:
         ratios = events.ratios[sample.name]
         named = shortened(sample.name)
-        if region.reference_density == "reference":
+        if region.from_reference_density:
             yield _deviation(f"sample {named}", weights * ratios)
         for (owner, parameter), change in events.variations.items():
             if owner != sample.name:

@@ -100,6 +100,11 @@ class UnbinnedRegion:
         """The reference events."""
         return self.events if self.reference is None else self.reference
 
+    @property
+    def from_reference_density(self) -> bool:
+        """Whether the reference events are simulated from the reference density."""
+        return self.reference is not None and self.reference_density == "reference"
+
 
 @dataclass(frozen=True, slots=True)
 class NsbiSpec:

@@ -10,13 +10,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow._errors import ShapeMismatchError
-from everwillow._numerics import value_gradient_hessian
 from everwillow._tree import leaf_shape
 from everwillow._typing import Scalar
 from everwillow.curvature import (
@@ -26,6 +24,7 @@ from everwillow.curvature import (
     gather_transpose,
 )
 from everwillow.likelihood.binned.counts import expected_counts
+from everwillow.likelihood.binned.hessian import count_derivatives
 from everwillow.likelihood.binned.packed import Packed
 from everwillow.models.binned import FlatBinned
 from everwillow.models.nsbi.likelihood.events import EventTable
@@ -141,34 +140,37 @@ class FlatNsbi(eqx.Module):
         return phi, alpha
 
     def _events(self, vector: Array, weights: Array) -> tuple[Array, ...]:
-        """Return -T with gradient, Hessian and its positive part, by the vector.
+        """Return -T with gradient, Hessian and its positive part.
 
-        Both sums are replaced by their Taylor polynomials of second order, of a few
-        numbers each, and these are differentiated by the parameters that may act on
-        more than one bin.
+        The derivatives are those by the parameters that may act on more than one bin:
+        by the chain rule from the vector to yields and nuisance parameters
+        and from these to the arguments of T.
         """
-        table, yields = self.events, self.yields
+        table = self.events
         assert table is not None
-        assert yields is not None
-        dense = self.binned.packed.places.dense
-        here = vector[table.places]
-        norms = normalisations(table, here) if self.normalize else None
-
-        def arguments(values: Array) -> Array:
-            x = vector.at[dense].set(values)
-            phi, alpha = expected_counts(yields, x), x[table.places]
-            if norms is not None:
-                phi = phi / _taylor(norms, alpha - here)
-            return jnp.concatenate([phi, alpha])
-
-        start = arguments(vector[dense])
-        phi, alpha = start[: table.components], start[table.components :]
+        assert self.yields is not None
+        yields = count_derivatives(self.yields, vector)
+        alpha = vector[table.places]
+        norms = normalisations(table, alpha) if self.normalize else None
+        phi = yields.counts if norms is None else yields.counts / norms.value
         sums = log_sums(table, phi, alpha, weights)
-        value, gradient, hessian = value_gradient_hessian(
-            lambda values: -_taylor(sums, arguments(values) - start), vector[dense]
+        gradient, hessian, outer = sums.gradient, sums.hessian, sums.outer
+        if norms is not None:
+            inner, bend = _normalised(norms, phi, gradient[: phi.size])
+            gradient = inner.T @ gradient
+            hessian = inner.T @ hessian @ inner + bend
+            outer = inner.T @ outer @ inner
+        dense = self.binned.packed.places.dense
+        columns = np.searchsorted(self.yields.places.dense, dense)
+        selected = np.asarray(table.places[:, None] == dense[None], float)
+        jacobian = jnp.concatenate([yields.jacobian[:, columns], selected])
+        bent = yields.bend(gradient[: phi.size])[columns[:, None], columns[None]]
+        return (
+            -sums.value,
+            -(jacobian.T @ gradient),
+            -(jacobian.T @ hessian @ jacobian + bent),
+            jacobian.T @ outer @ jacobian,
         )
-        jacobian = jax.jacfwd(arguments)(vector[dense])
-        return value, gradient, hessian, jacobian.T @ sums.outer @ jacobian
 
     def _data(self, main: Any) -> tuple[Array, Array]:
         """Return the counts, 0 for unbinned regions, and the weights of the events."""
@@ -189,6 +191,29 @@ class FlatNsbi(eqx.Module):
         return jnp.append(counts, jnp.zeros(regions, dtype)), weights
 
 
-def _taylor(sums: Sums, step: Array) -> Array:
-    """Return the Taylor polynomial of a sum, or of each of several sums."""
-    return sums.value + sums.gradient @ step + 0.5 * (sums.hessian @ step) @ step
+def _normalised(norms: Sums, phi: Array, slope: Array) -> tuple[Array, Array]:
+    r"""Return the derivatives of :math:`\phi = F / Z(\alpha)` and :math:`\alpha`.
+
+    Args:
+        norms: Z with its derivatives.
+        phi: The quotients.
+        slope: Weights of the second derivatives of the quotients.
+
+    Returns:
+        The first derivatives of ``(phi, alpha)`` by ``(F, alpha)``; and the sum of the
+        second derivatives of phi with these weights.
+    """
+    value = norms.value[:, None]
+    rate = norms.gradient / value
+    bend = 2 * rate[:, :, None] * rate[:, None] - norms.hessian / value[..., None]
+    mixed = -slope[:, None] * rate / value
+    square = jnp.einsum("c,cst->st", slope * phi, bend)
+    zero = jnp.zeros((phi.size, phi.size), phi.dtype)
+    eye = jnp.eye(rate.shape[1], dtype=phi.dtype)
+    first = jnp.block(
+        [
+            [jnp.diag(1 / norms.value), -phi[:, None] * rate],
+            [jnp.zeros_like(rate.T), eye],
+        ]
+    )
+    return first, jnp.block([[zero, mixed], [mixed.T, square]])

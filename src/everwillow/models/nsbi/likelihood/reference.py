@@ -38,7 +38,7 @@ def reference_weights(region: UnbinnedRegion) -> Float[np.ndarray, " n"]:
             f"region {region.name!r}: the weights of the reference sample have the sum "
             f"{total:g}, and it must be positive."
         )
-    if region.reference_density == "reference":
+    if region.from_reference_density:
         return weights / total
     ratios = np.stack([events.ratios[sample.name] for sample in region.samples])
     expected = np.array([sample.expected for sample in region.samples])
