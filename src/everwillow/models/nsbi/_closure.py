@@ -53,24 +53,25 @@ def _deviations(
     """Yield for each density the deviation in standard errors, and its integral."""
     events = region.simulated
     for sample in region.samples:
-        ratios = events.ratios[sample.name]
+        terms = weights * events.ratios[sample.name]
         named = shortened(sample.name)
         if region.from_reference_density:
-            yield _deviation(f"sample {named}", weights * ratios)
+            total = float(np.sum(terms))
+            yield _deviation(f"sample {named}", total - 1, terms)
         for (owner, parameter), change in events.variations.items():
             if owner != sample.name:
                 continue
             for factor, sign in ((change.up, "+1"), (change.down, "-1")):
-                yield _deviation(
-                    f"sample {named} at {parameter} = {sign}", weights * ratios * factor
-                )
+                # The difference from the nominal density has a smaller error.
+                moved = terms * (factor - 1)
+                what = f"sample {named} at {parameter} = {sign}"
+                yield _deviation(what, float(np.sum(moved)), moved)
 
 
 def _deviation(
-    what: str, terms: Float[np.ndarray, " n"]
+    what: str, deviation: float, terms: Float[np.ndarray, " n"]
 ) -> tuple[float, str, float, float]:
-    total = float(np.sum(terms))
     error = float(np.sqrt(np.sum(terms**2)))
-    if abs(total - 1) < _LEAST_DEVIATION:
-        return 0.0, what, total, error
-    return abs(total - 1) / max(error, 1e-300), what, total, error
+    small = abs(deviation) < _LEAST_DEVIATION or not error > 0
+    pull = 0.0 if small else abs(deviation) / error
+    return pull, what, 1 + deviation, error
