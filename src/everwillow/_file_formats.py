@@ -19,6 +19,7 @@ FileFormat = Literal[
     "npy",
     "json",
     "xml",
+    "yaml",
     "datacard",
     "git-lfs",
 ]
@@ -45,6 +46,8 @@ _TEXTS: tuple[tuple[bytes, FileFormat], ...] = (
 _HISTFACTORY_XML = re.compile(
     rb"<\?xml|<!DOCTYPE|<!--|<(Combination|Channel|Measurement)\b"
 )
+# A key at the beginning of a line, behind comments, or the marks of YAML itself.
+_YAML = re.compile(rb"(?:\s*#[^\n]*\n|\s*\n)*(?:%YAML|---\s|[A-Za-z_]\w*:(?:\s|$))")
 _DATACARD = re.compile(
     rb"^\s*(Combination of |[ijk]max\s+[\d*]|shapes\s+\S+\s+\S+\s+\S+)", re.MULTILINE
 )
@@ -71,7 +74,9 @@ def file_format(content: bytes) -> FileFormat | None:
     for start, known in _TEXTS:
         if text.startswith(start):
             return known
-    return "datacard" if _DATACARD.search(text) else None
+    if _DATACARD.search(text):
+        return "datacard"
+    return "yaml" if _YAML.match(text) else None
 
 
 def is_histfactory_xml(content: bytes) -> bool:

@@ -6,13 +6,19 @@ import numpy as np
 import pytest
 
 from everwillow import io
-from everwillow._errors import ArgumentTypeError, ArgumentValueError, SpecificationError
+from everwillow._errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    SpecificationError,
+    UnknownKeyError,
+)
 from everwillow.model import AbstractModel
-from everwillow.models import json_source
-from everwillow.models.histfactory import digest
+from everwillow.models import hs3, json_source, nsbi
+from everwillow.models.histfactory import digest, from_pyhf
 from everwillow.models.templates import TemplateBuilder, write, writing
 from everwillow.workflows.documents import KINDS, load_document, open_document
 from everwillow.workflows.templates import files
+from tests.models.nsbi import small
 
 
 WORKSPACE = {
@@ -70,6 +76,54 @@ def test_unknown_files_are_refused(tmp_path):
     file.write_text("[]")
     with pytest.raises(SpecificationError, match="neither a pyhf workspace"):
         load_document(file)
+
+
+def test_density_ratios_are_told_apart_from_pyhf(tmp_path):
+    channels = [{**WORKSPACE["channels"][0], "type": "binned"}]
+    config = {"poi": "mu", "parameters": [{"name": "mu", "inits": [1.0]}]}
+    measurements = [{"name": "m", "config": config}]
+    ratios = {**WORKSPACE, "channels": channels, "measurements": measurements}
+    file = tmp_path / "ratios.json"
+    file.write_text(json.dumps(ratios))
+    document = open_document(file)
+    assert document.kind == "nsbi"
+    assert document.folder == tmp_path
+    model = load_document(file, poi="mu", storage="float32")
+    assert model.channels == (("SR", 1),)
+    with pytest.raises(SpecificationError, match=r"nsbi\.load"):
+        from_pyhf(file)
+    with pytest.raises(SpecificationError, match=r"nsbi\.load"):
+        hs3.load(file)
+    with pytest.raises(SpecificationError, match="from_pyhf"):
+        nsbi.load(WORKSPACE)
+    with pytest.raises(ArgumentTypeError, match=r"normalize.*pyhf workspace"):
+        load_document(WORKSPACE, normalize=False)
+    with pytest.raises(UnknownKeyError, match="Did you mean 'mu'"):
+        load_document(file, poi="mue")
+    with pytest.raises(ArgumentValueError, match="expected one of 'float64'"):
+        load_document(file, storage="float16")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["General:\n", "# A comment.\n\nRegions: []\n", "--- \na: 1\n", "%YAML 1.2\n"],
+)
+def test_configurations_are_recognised_by_their_first_line(tmp_path, text):
+    file = tmp_path / "config.json"
+    file.write_text(text)
+    assert open_document(file).kind == "nsbi configuration"
+    with pytest.raises(SpecificationError, match=r"is YAML.*everwillow nsbi"):
+        open_document(file, ("pyhf", "hs3"))
+    with pytest.raises(SpecificationError, match=r"YAML.*WorkspaceBuilder"):
+        nsbi.load_workspace(file)
+
+
+def test_a_configuration_becomes_a_model(tmp_path):
+    file = small.write(tmp_path)
+    model = load_document(file, normalize=False, poi="JES")
+    direct = nsbi.load(nsbi.WorkspaceBuilder(file).build(), normalize=False)
+    assert model.poi == "JES"
+    assert float(model.nll(model.state)) == float(direct.nll(direct.state))
 
 
 def test_kinds_that_are_not_accepted_are_named(tmp_path):

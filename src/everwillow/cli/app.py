@@ -62,13 +62,43 @@ template = typer.Typer(
     ),
 )
 
+nsbi = typer.Typer(
+    name="nsbi",
+    cls=Group,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help=(
+        "Unbinned fits of density ratios together with binned channels, from a YAML "
+        "configuration or a workspace (JSON)."
+    ),
+)
+
 _OUTPUT = "Output"
+_RATIOS = (
+    "measurement",
+    "poi",
+    "fixed",
+    "interpolation",
+    "normalize",
+    "template_statistics",
+    "storage",
+    "out",
+    "plot",
+    "cache",
+)
 _DOCUMENT = ("analysis", "patches", "verify")
 _TEMPLATE_OPTIONS = (ModelOptions, MinimisationOptions, ResultOptions)
 
 Workspace: TypeAlias = Annotated[
     str,
-    typer.Argument(help="A pyhf workspace or an HS3 document; - is standard input."),
+    typer.Argument(
+        help="A pyhf workspace, an HS3 document or a density-ratio workspace; - is "
+        "standard input."
+    ),
+]
+RatioFile: TypeAlias = Annotated[
+    str,
+    typer.Argument(help="A density-ratio workspace (JSON), or a configuration (YAML)."),
 ]
 TemplateFile: TypeAlias = Annotated[
     str,
@@ -164,6 +194,33 @@ class _Convert:
 @dataclass(frozen=True)
 class _Build:
     out: str = _out("File for the template fit (HDF5).", ...)
+
+
+@dataclass(frozen=True)
+class _RatioBuild:
+    out: str = _out("File for the workspace (JSON).", ...)
+    arrays: str = option(
+        "paths",
+        "Where the arrays of events are: the files where they are, inside of the "
+        "workspace, or copies in a folder beside it.",
+        kind=Literal["paths", "inside", "beside"],
+    )
+
+
+@dataclass(frozen=True)
+class _RatioFit:
+    stat_only: bool = option(
+        False,
+        "Show errors without systematic uncertainties: constrained parameters are held "
+        "at their best-fit values.",
+    )
+    minos: tuple[str, ...] = option(
+        (),
+        "Find the asymmetric interval of a parameter, or of all parameters that match "
+        "a pattern.",
+        metavar="NAME",
+        repeated=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -298,16 +355,41 @@ def template_plot(file: TemplateFile, **options: Any) -> None:
     _run_template("plot", file, {"file": file, **options})
 
 
+@nsbi.command("build", cls=Command)
+@with_options(_RatioBuild, _Traceback)
+def nsbi_build(
+    config: Annotated[str, typer.Argument(help="A configuration (YAML).")],
+    **options: Any,
+) -> None:
+    """Build the workspace of a configuration, and report on it."""
+    title = pathlib.Path(config).name
+    _run_module("nsbi.build", title, {}, {"config": config, **options})
+
+
+@nsbi.command("fit", cls=Command)
+@with_options(Request, _RatioFit, _Fit, _Rows, _Traceback, only=_RATIOS)
+def nsbi_fit(file: RatioFile, **options: Any) -> None:
+    """Fit all parameters to the data, and show values, errors and pulls."""
+    _run("nsbi.fit", file, options, names="--minos")
+
+
 app.add_typer(template)
+app.add_typer(nsbi)
 
 
-def _run(name: str, workspace: str, options: dict[str, Any]) -> None:
-    """Run a command for workspaces; its options that are no fields of `Request` too."""
+def _run(name: str, workspace: str, options: dict[str, Any], **others: str) -> None:
+    """Run a command for workspaces; its options that are no fields of `Request` too.
+
+    Args:
+        name: The name of its module.
+        workspace: The file.
+        options: All options by name.
+        **others: Options in place of arguments of Python, for messages.
+    """
     fields = {field.name for field in dataclasses.fields(Request)} & options.keys()
     request = Request.of(workspace, {key: options.pop(key) for key in fields})
-    words = spellings(
-        Request, level="--cl", max_steps="--max-steps", pois="--poi", values="--range"
-    )
+    known = {"level": "--cl", "max_steps": "--max-steps", "pois": "--poi"}
+    words = spellings(Request, **known, values="--range", **others)
     # Commands that only read have no option --cache.
     if "cache" in fields:
         options["cache"] = request.cache

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from everwillow._errors import ArgumentValueError, nearest
 from everwillow.cli.files import STDIN, check_target
@@ -13,7 +13,7 @@ from everwillow.workflows.command_options import option
 
 _RESULTS = (".json", ".npz", ".h5", ".hdf5")
 _PICTURES = (".pdf", ".png", ".svg", ".eps")
-_INPUT, _OUTPUT = "Input", "Output"
+_INPUT, _OUTPUT, _RATIOS = "Input", "Output", "Density ratios"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,13 +22,18 @@ class Request:
 
     Attributes:
         workspace: A file, or ``-`` for the standard input.
-        measurement: Name or index of the measurement of a pyhf workspace.
+        measurement: Name or index of the measurement of a workspace.
         analysis: Name or index of the analysis of an HS3 document.
         patches: ``FILE`` or ``PATCHSET:NAME``.
         verify: Whether to check that a patch set is made for the workspace.
         poi: Parameter of interest.
         fixed: ``NAME`` or ``NAME=VALUE``.
-        interpolation: Interpolation codes of a pyhf workspace.
+        interpolation: Interpolation codes of a pyhf workspace, or the interpolation of
+            density ratios.
+        normalize: Whether densities are normalised for all values of parameters.
+        template_statistics: Whether the bins of templates fluctuate within their
+            statistical errors; None for the choice of the workspace.
+        storage: The type in which densities are in memory.
         out: File for the results, or None.
         plot: File for the plot, or None.
         cache: Whether to keep compiled programs.
@@ -37,7 +42,7 @@ class Request:
     workspace: str
     measurement: str | None = option(
         None,
-        "Name or index of the measurement of a pyhf workspace; the first by default.",
+        "Name or index of the measurement of a workspace; the first by default.",
         "--measurement",
         "-m",
         panel=_INPUT,
@@ -75,8 +80,29 @@ class Request:
     interpolation: str = option(
         "default",
         "Interpolation codes of a pyhf workspace: default (codes 4 and 4p), "
-        "pyhf-python (codes 1 and 0), or normsys=CODE,histosys=CODE.",
+        "pyhf-python (codes 1 and 0), or normsys=CODE,histosys=CODE; of density "
+        "ratios: polynomial (the default) or linear.",
         panel=_INPUT,
+    )
+    normalize: bool = option(
+        True,
+        "Divide the densities of samples, changed by nuisance parameters, by their "
+        "integrals.",
+        panel=_RATIOS,
+    )
+    template_statistics: bool | None = option(
+        None,
+        "Let the bins of templates fluctuate within their statistical errors; by "
+        "default as the workspace says.",
+        "--template-statistics/--no-template-statistics",
+        panel=_RATIOS,
+        kind=bool,
+    )
+    storage: str = option(
+        "float64",
+        "Type in which densities are in memory.",
+        panel=_RATIOS,
+        kind=Literal["float64", "float32"],
     )
     out: str | None = option(
         None, "File for the results: .json, .npz or .h5.", "--out", "-o", panel=_OUTPUT
@@ -171,13 +197,13 @@ def interpolation_of(text: str) -> str | dict[str, str]:
         >>> interpolation_of("normsys=code1")
         {'normsys': 'code1'}
     """
-    names = ("default", "pyhf-python")
+    names = ("default", "pyhf-python", "polynomial", "linear")
     if "=" in text:
         return dict(_pair(part) for part in text.split(","))
     if text in names:
         return text
     raise ArgumentValueError(
-        f"--interpolation {text}: expected {' or '.join(names)}, or codes such as "
+        f"--interpolation {text}: expected {', '.join(names)}, or codes such as "
         f"normsys=code1,histosys=code0.{nearest(text, names)}"
     )
 

@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from everwillow._errors import ArgumentValueError, first_names
@@ -45,26 +45,39 @@ class Input:
         return self.model.poi
 
 
-def read(request: Request) -> Document:
-    """Read the document of a command, and apply its patches."""
+def read(request: Request, kinds: Collection[str] = WORKSPACES) -> Document:
+    """Read the document of a command, and apply its patches.
+
+    Args:
+        request: The options of the command.
+        kinds: The kinds of documents that it takes.
+    """
     if request.workspace == STDIN:
-        document = open_document(sys.stdin.buffer.read(), WORKSPACES)
+        document = open_document(sys.stdin.buffer.read(), kinds)
         document = dataclasses.replace(document, name="standard input")
     else:
-        document = open_document(pathlib.Path(request.workspace), WORKSPACES)
+        document = open_document(pathlib.Path(request.workspace), kinds)
     return document.patched(request.patches, verify=request.verify)
 
 
-def load(request: Request) -> Input:
-    """Read the document of a command, and make its model."""
+def load(request: Request, kinds: Collection[str] = WORKSPACES) -> Input:
+    """Read the document of a command, and make its model.
+
+    Args:
+        request: The options of the command.
+        kinds: The kinds of documents that it takes.
+    """
     began = time.perf_counter()
-    document = read(request)
+    document = read(request, kinds)
     codes = interpolation_of(request.interpolation)
     model = document.load(
         measurement=name_or_index(request.measurement),
         analysis=name_or_index(request.analysis),
         poi=request.poi,
         interpolation=None if codes == "default" else codes,
+        normalize=None if request.normalize else False,
+        template_statistics=request.template_statistics,
+        storage=None if request.storage == "float64" else request.storage,
     )
     fixed = fixed_parameters(model, settings_of(request.fixed))
     return Input(document, model, fixed, time.perf_counter() - began)

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from everwillow.cli.request import Request
 from everwillow.cli.session.programs import KeptPrograms, fit
 from everwillow.cli.workspace import Input, load
 from everwillow.fitting import FitResult
+from everwillow.workflows.documents import WORKSPACES
 
 
 @dataclasses.dataclass
@@ -47,6 +48,7 @@ class WorkspaceFit:
         *,
         max_steps: int = 256,
         needs_poi: bool = True,
+        kinds: Collection[str] = WORKSPACES,
     ) -> "WorkspaceFit":
         """Read a document, and fit its model.
 
@@ -55,6 +57,7 @@ class WorkspaceFit:
             folder: The folder of compiled programs; None if there is none.
             max_steps: As in `everwillow.fit`.
             needs_poi: Whether the command needs a parameter of interest.
+            kinds: The kinds of documents that it takes.
 
         Raises:
             ArgumentValueError: If an option is not valid, or a parameter of interest is
@@ -62,7 +65,7 @@ class WorkspaceFit:
         """
         request.check()
         with busy("Reading"):
-            given = load(request)
+            given = load(request, kinds)
             if needs_poi:
                 given.poi()
         with busy("Fitting"):
@@ -114,6 +117,11 @@ class WorkspaceFit:
         if isinstance(channels, tuple):
             bins = sum(size for _, size in channels)
             facts = [counted(len(channels), "channel"), counted(bins, "bin")]
+        if regions := getattr(model, "regions", ()):
+            events = sum(sum(sizes) for _, *sizes in regions)
+            unbinned = counted(len(regions), "unbinned region")
+            facts += [unbinned, counted(events, "event")]
+            facts = facts if channels else facts[2:]
         sizes = sum(np.size(value) for value in model.state.values())
         facts.append(counted(sizes, "parameter"))
         facts.append(f"parameter of interest {model.poi}" if model.poi else "no POI")

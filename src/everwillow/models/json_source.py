@@ -24,7 +24,9 @@ from everwillow._file_formats import LOOKED_AT, file_format, is_histfactory_xml
 Source = str | os.PathLike[str] | bytes | Mapping[str, Any]
 """A document: the name of a file, JSON text, or a dict."""
 
-DocumentKind = Literal["workspace", "pyhf model", "hs3", "patch set", "patch"]
+DocumentKind = Literal[
+    "workspace", "pyhf model", "density ratios", "hs3", "patch set", "patch"
+]
 
 _SHOWN = 200  # characters of a name in a message
 _XML_COMMAND = "pyhf xml2json --basedir . combination.xml --output-file workspace.json"
@@ -83,7 +85,8 @@ def document_kind(document: Any) -> DocumentKind | None:
         document: The JSON value, as `load_json` returns it.
 
     Returns:
-        ``"workspace"`` of pyhf, ``"pyhf model"``, which has channels only, ``"hs3"``,
+        ``"workspace"`` of pyhf, ``"pyhf model"``, which has channels only, ``"density
+        ratios"`` for a workspace whose channels are binned or unbinned, ``"hs3"``,
         ``"patch set"``, or ``"patch"`` for a JSON patch (RFC 6902).
 
     Example:
@@ -96,6 +99,8 @@ def document_kind(document: Any) -> DocumentKind | None:
     if not isinstance(document, Mapping):
         return None
     if "channels" in document:
+        if _has_types(document["channels"]):
+            return "density ratios"
         complete = document.keys() & {"observations", "measurements"}
         return "workspace" if complete else "pyhf model"
     metadata = document.get("metadata")
@@ -103,6 +108,14 @@ def document_kind(document: Any) -> DocumentKind | None:
     if versioned or document.keys() & {"distributions", "likelihoods"}:
         return "hs3"
     return "patch set" if "patches" in document else None
+
+
+def _has_types(channels: Any) -> bool:
+    """Return whether channels are binned or unbinned, which pyhf does not tell."""
+    return isinstance(channels, list) and any(
+        isinstance(one, Mapping) and one.get("type") in ("binned", "unbinned")
+        for one in channels
+    )
 
 
 def _is_text(source: str) -> bool:
@@ -191,7 +204,10 @@ def _refuse_text(text: str, name: str) -> None:
             f"{name} is XML: HistFactory of ROOT. Convert it where its histograms are "
             f"(pip install 'pyhf[xmlio]'): `{_XML_COMMAND}`"
         )
-    if file_format(content) == "datacard":
+    known = file_format(content)
+    if known == "yaml":
+        raise SpecificationError(f"{name} is YAML; expected JSON.")
+    if known == "datacard":
         raise SpecificationError(
             f"{name} is a datacard of CMS Combine. Where Combine is installed, `pip "
             "install pyhf-combine-converter` and convert it: `combine-to-pyhf "

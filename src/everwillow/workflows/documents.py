@@ -8,7 +8,7 @@ import contextlib
 import importlib
 import os
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -33,22 +33,25 @@ class Kind(NamedTuple):
         title: The name of the kind, for messages.
         container: The format of such a file.
         signature: The signature of the kind: the value of `document_kind` for JSON; the
-            attribute ``format`` of an HDF5 file.
+            attribute ``format`` of an HDF5 file; YAML files are all of one kind.
         loader: The function that loads it, ``module:name``. It is imported when it is
             called, so that recognising a file imports no models.
         usage: A sentence that says which commands take it.
         options: The options of `load_document` for this kind.
+        names_files: Whether such a document names files, so that its loader takes the
+            argument `folder`.
     """
 
     title: str
-    container: Literal["json", "hdf5"]
+    container: Literal["json", "hdf5", "yaml"]
     signature: str
     loader: str
     usage: str
     options: tuple[str, ...] = ()
+    names_files: bool = False
 
     def load(self, content: Any, **options: Any) -> Any:
-        """Load the content of a JSON document, or an HDF5 file by its name."""
+        """Load the content of a JSON document, or another file by its name."""
         module, _, name = self.loader.partition(":")
         function = getattr(importlib.import_module(f"everwillow.{module}"), name)
         return function(content, **options)
@@ -56,6 +59,14 @@ class Kind(NamedTuple):
 
 _JSON_USAGE = "pyhf workspaces and HS3 documents go to `everwillow fit`."
 _JSON_OPTIONS = ("poi", "patches", "verify")
+_RATIO_OPTIONS = (
+    "measurement",
+    "poi",
+    "normalize",
+    "interpolation",
+    "template_statistics",
+    "storage",
+)
 
 KINDS: Mapping[str, Kind] = {
     "pyhf": Kind(
@@ -73,6 +84,24 @@ KINDS: Mapping[str, Kind] = {
         "workflows.histfactory.hs3:hs3_model",
         _JSON_USAGE,
         ("analysis", *_JSON_OPTIONS),
+    ),
+    "nsbi": Kind(
+        "density-ratio workspace",
+        "json",
+        "density ratios",
+        "workflows.nsbi.models:model_of_workspace",
+        "Density-ratio workspaces go to `everwillow fit` and `everwillow nsbi fit`.",
+        (*_RATIO_OPTIONS, "patches", "verify"),
+        names_files=True,
+    ),
+    "nsbi configuration": Kind(
+        "configuration of density ratios",
+        "yaml",
+        "",
+        "workflows.nsbi.models:model_of_configuration",
+        "Configurations of density ratios (YAML) go to `everwillow nsbi fit`, or to "
+        "`everwillow nsbi build`, which makes workspaces of them.",
+        _RATIO_OPTIONS,
     ),
     "template fit": Kind(
         "template fit",
@@ -99,8 +128,11 @@ KINDS: Mapping[str, Kind] = {
 }
 """All kinds of documents by name."""
 
-WORKSPACES = ("pyhf", "hs3")
+WORKSPACES = ("pyhf", "hs3", "nsbi")
 """The kinds of JSON documents."""
+
+RATIOS = ("nsbi", "nsbi configuration")
+"""The kinds of documents with density ratios."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +141,15 @@ class Document:
 
     Attributes:
         kind: A key of `KINDS`.
-        content: The JSON value; of an HDF5 file its name.
+        content: The JSON value; of an HDF5 or YAML file its name.
         name: The name of the file, for messages.
+        folder: The folder to which the names of files in the content are relative.
     """
 
     kind: str
     content: Any
     name: str
+    folder: Path = field(default_factory=Path)
 
     @property
     def title(self) -> str:
@@ -153,6 +187,8 @@ class Document:
         document, verify = self, given.pop("verify", True)
         if patches := given.pop("patches", ()):
             document = self.patched(patches, verify=verify)
+        if kind.names_files:
+            given["folder"] = self.folder
         return kind.load(document.content, **given)
 
 
@@ -175,9 +211,14 @@ def open_document(source: Any, kinds: Collection[str] = tuple(KINDS)) -> Documen
     """
     found_format = _format(source)
     accepted = {KINDS[name].container for name in kinds}
-    is_hdf5 = found_format == "hdf5" if len(accepted) > 1 else "hdf5" in accepted
     try:
-        document = _open_hdf5(source, kinds) if is_hdf5 else _open_json(source)
+        match _container(found_format, accepted):
+            case "hdf5":
+                document = _open_hdf5(source, kinds)
+            case "yaml":
+                document = Document("nsbi configuration", source, str(source))
+            case _:
+                document = _open_json(source)
     except EverwillowError as error:
         if found_format not in accepted:
             error.add(_usage(source, found_format))
@@ -199,8 +240,17 @@ def _format(source: Any) -> FileFormat | None:
     return None
 
 
+def _container(found: FileFormat | None, accepted: Collection[str]) -> str:
+    """Return the format as which a source is read."""
+    if found is not None and found in accepted:
+        return found
+    return "hdf5" if accepted == {"hdf5"} else "json"
+
+
 def _usage(file: Any, file_format: FileFormat | None) -> str:
     """Return which command takes a file that another command does not take."""
+    if file_format == "yaml":
+        return KINDS["nsbi configuration"].usage
     if file_format != "hdf5":
         return _JSON_USAGE if file_format == "json" else ""
     try:
@@ -230,7 +280,7 @@ def _open_json(source: Any) -> Document:
     name = file or "the document"
     kind = _recognised("json", document_kind(content))
     if kind is not None:
-        return Document(kind, content, name)
+        return Document(kind, content, name, Path(file).parent)
     refuse_others(content, file)
     contents = (
         f"has the keys {', '.join(map(repr, list(content)[:6])) or '(none)'}"
@@ -239,7 +289,8 @@ def _open_json(source: Any) -> Document:
     )
     raise SpecificationError(
         f"{name} is neither a pyhf workspace (with 'channels', 'observations' and "
-        f"'measurements') nor an HS3 document (with 'distributions' and 'metadata'): "
+        f"'measurements'), nor an HS3 document (with 'distributions' and 'metadata'), "
+        "nor a density-ratio workspace (with channels of type 'binned' or 'unbinned'): "
         f"it {contents}."
     )
 
@@ -259,11 +310,13 @@ def load_document(
     Args:
         source: As for `open_document`.
         kinds: As for `open_document`.
-        **options: For pyhf workspaces and HS3 documents; None is the default of each.
+        **options: For workspaces and HS3 documents; None is the default of each.
 
-            - `measurement`: name or index of the measurement of a pyhf workspace; the
-              first by default.
-            - `interpolation`: of a pyhf workspace, as for `from_pyhf`.
+            - `measurement`: name or index of the measurement of a workspace; the first
+              by default.
+            - `interpolation`: of a pyhf workspace, as for `from_pyhf`; of density
+              ratios, as for `everwillow.models.nsbi.load`.
+            - `normalize`, `template_statistics`, `storage`: of density ratios.
             - `analysis`: name or index of the analysis of an HS3 document; the first
               by default.
             - `poi`: parameter of interest instead of that of the document.

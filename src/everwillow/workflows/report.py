@@ -14,6 +14,7 @@ from everwillow._typing import Key
 from everwillow.engine.layout import ravel_state
 from everwillow.engine.prefit import centers_and_widths, pull
 from everwillow.fitting import FitResult
+from everwillow.profile.minos_intervals import MinosResult, words_of
 from everwillow.workflows.records import about, record
 
 
@@ -309,6 +310,19 @@ def chi_square(test: Any) -> ChiSquare:
     """Return a record of the result of a goodness-of-fit test."""
     numbers = test.statistic, test.ndof, test.pvalue
     return ChiSquare(*(float(number) for number in numbers))
+
+
+def asymmetric_errors_of(intervals: MinosResult) -> AsymmetricErrors:
+    """Return a record of the result of `everwillow.profile.minos`."""
+    return AsymmetricErrors(
+        names=intervals.names,
+        values=np.asarray(intervals.values, float),
+        lower=np.asarray(intervals.lower, float),
+        upper=np.asarray(intervals.upper, float),
+        lower_status=tuple(words_of(intervals.lower_status)),
+        upper_status=tuple(words_of(intervals.upper_status)),
+        cl=float(intervals.cl),
+    )
 
 
 def limit_of(limits: Any) -> Limit:

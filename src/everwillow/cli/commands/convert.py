@@ -25,7 +25,7 @@ def run(request: Request, *, to: str | None, file: str | None) -> None:
     if file is not None:
         check_folder("--out", pathlib.Path(file))
         check_not_input("--out", file, request.inputs)
-    document = read(request)
+    document = read(request, ("pyhf", "hs3"))
     if to == document.kind:
         raise ArgumentValueError(f"--to {to}: {request.title} has this format already.")
     content, converted = dict(document.content), "an HS3 document"

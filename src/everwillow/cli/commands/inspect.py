@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from everwillow.cli.report.terminal import show
+from everwillow.cli.report.terminal import remarks, show
 from everwillow.cli.request import Request, name_or_index
 from everwillow.cli.workspace import read
+from everwillow.workflows.documents import Document
 
 
 # The largest number of lines of one table.
@@ -15,25 +16,23 @@ LONGEST = 30
 def run(request: Request, *, everything: bool) -> None:
     """Print the content of a document, and the assumptions of its reader."""
     document = read(request)
-    content = dict(document.content)
-    parts, report = _SUMMARIES[document.kind](content, request)
+    parts, report = _SUMMARIES[document.kind](document, request)
     if not everything:
         parts = [_shortened(part) for part in parts]
-    if report:
-        lines = [f"- {sentence}" for sentence in report]
-        parts.append("\n".join(["Assumptions of the reader, and remarks:", *lines]))
-    show(f"{request.title}: {document.title}", *parts)
+    show(f"{request.title}: {document.title}", *parts, *remarks(report))
 
 
-def _pyhf(content: dict[str, Any], request: Request) -> tuple[list[str], Sequence[str]]:
+def _pyhf(document: Document, request: Request) -> tuple[list[str], Sequence[str]]:
     del request
+    content = dict(document.content)
     from everwillow.models.histfactory.inspection import summary  # noqa: PLC0415
     from everwillow.models.histfactory.spec import validate  # noqa: PLC0415
 
     return str(summary(content)).split("\n\n"), validate(content)
 
 
-def _hs3(content: dict[str, Any], request: Request) -> tuple[list[str], Sequence[str]]:
+def _hs3(document: Document, request: Request) -> tuple[list[str], Sequence[str]]:
+    content = dict(document.content)
     from everwillow.models.hs3.interpreter import WorkspaceInterpreter  # noqa: PLC0415
     from everwillow.models.hs3.reading import load  # noqa: PLC0415
 
@@ -43,7 +42,16 @@ def _hs3(content: dict[str, Any], request: Request) -> tuple[list[str], Sequence
     return text.split("\n\n"), model.report
 
 
-_SUMMARIES = {"pyhf": _pyhf, "hs3": _hs3}
+def _nsbi(document: Document, request: Request) -> tuple[list[str], Sequence[str]]:
+    del request
+    from everwillow.models.nsbi.inspection import summary  # noqa: PLC0415
+    from everwillow.models.nsbi.workspace import located  # noqa: PLC0415
+
+    found = summary(located(document.content, document.folder))
+    return str(found).split("\n\n"), found.report
+
+
+_SUMMARIES = {"pyhf": _pyhf, "hs3": _hs3, "nsbi": _nsbi}
 
 
 def _shortened(text: str) -> str:

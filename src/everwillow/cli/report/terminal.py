@@ -65,6 +65,20 @@ def _wrapped(part: str) -> str:
     return "\n".join(lines)
 
 
+def remarks(sentences: Sequence[str]) -> list[str]:
+    """Return a part with the assumptions of a reader; none without sentences.
+
+    Example:
+        >>> print(*remarks(["The bin is empty."]))
+        Assumptions of the reader, and remarks:
+        - The bin is empty.
+    """
+    if not sentences:
+        return []
+    lines = [f"- {sentence}" for sentence in sentences]
+    return ["\n".join(["Assumptions of the reader, and remarks:", *lines])]
+
+
 def bold(text: str) -> str:
     """Return a text in bold on a terminal."""
     plain = not sys.stdout.isatty() or os.environ.get("TERM") == "dumb"

@@ -66,6 +66,7 @@ class KeptPrograms:
     seconds: float = 0.0
     loaded: bool = False
     _new: list[tuple[pathlib.Path, Any]] = dataclasses.field(default_factory=list)
+    _known: dict[Any, Callable[..., Any]] = dataclasses.field(default_factory=dict)
 
     def minimise(self, task: Task, numbers: Numbers) -> tuple[Outcome, optx.Solution]:
         """Minimise, as `everwillow.engine.programs.run` does."""
@@ -100,11 +101,26 @@ class KeptPrograms:
     ) -> list[np.ndarray]:
         """Run the program from disk, or one that is compiled where that fails."""
         began = time.perf_counter()
+        key = static, tuple((np.shape(one), np.dtype(one.dtype)) for one in arrays)
+        if key not in self._known:
+            self._known[key] = self._opened(static, arrays, size)
+        self.seconds += time.perf_counter() - began
+        try:
+            return list(map(np.asarray, self._known[key](arrays)))
+        except JaxRuntimeError:
+            if not self.loaded:
+                raise
+        # The program from disk does not run on this machine.
+        self.loaded = False
+        self._known[key] = _compiled(static, arrays, _options(size), has_file=False)
+        return list(map(np.asarray, self._known[key](arrays)))
+
+    def _opened(
+        self, static: programs.Static, arrays: list[Any], size: int
+    ) -> Callable[..., Any]:
+        """Return the program from disk, or compile it."""
         _register_lapack()
-        options: dict[str, Any] = dict(programs.COMPILER_OPTIONS)
-        if size <= FEW:
-            options["xla_backend_optimization_level"] = 0
-        file = None
+        options, file = _options(size), None
         if self.folder is not None:
             file = _file(static, arrays, self.folder, options)
         program = None if file is None else _load(file, arrays)
@@ -113,16 +129,15 @@ class KeptPrograms:
             program = _compiled(static, arrays, options, has_file=file is not None)
             if file is not None:
                 self._new.append((file, program))
-        self.seconds += time.perf_counter() - began
-        try:
-            return list(map(np.asarray, program(arrays)))
-        except JaxRuntimeError:
-            if not self.loaded:
-                raise
-        # The program from disk does not run on this machine.
-        self.loaded = False
-        program = _compiled(static, arrays, options, has_file=False)
-        return list(map(np.asarray, program(arrays)))
+        return program
+
+
+def _options(size: int) -> dict[str, Any]:
+    """Return the options of the compiler for a number of parameters."""
+    options: dict[str, Any] = dict(programs.COMPILER_OPTIONS)
+    if size <= FEW:
+        options["xla_backend_optimization_level"] = 0
+    return options
 
 
 def fit(
@@ -131,6 +146,7 @@ def fit(
     folder: pathlib.Path | None,
     *,
     max_steps: int = 256,
+    kept: KeptPrograms | None = None,
 ) -> tuple[FitResult, KeptPrograms]:
     """Fit a model, with a program from disk if there is one.
 
@@ -142,8 +158,9 @@ def fit(
         fixed: As in `everwillow.fit`.
         folder: The folder of programs; None if they are not kept.
         max_steps: As in `everwillow.fit`.
+        kept: The programs of a previous fit.
     """
-    kept = KeptPrograms(folder)
+    kept = KeptPrograms(folder) if kept is None else kept
     arguments = resolve(model, fixed=fixed)
     task, numbers = prepare_task(arguments, max_steps=max_steps)
     result = solve_task(
@@ -233,7 +250,7 @@ def _load(file: pathlib.Path, arrays: list[Any]) -> Callable[..., Any] | None:
     outputs = jax.tree.structure([0] * len(_FIELDS))
     try:
         program = serialize_executable.deserialize_and_load(
-            content, inputs, outputs, execution_devices=jax.devices()[:1]
+            content, inputs, outputs, execution_devices=_devices(arrays)
         )
         os.utime(file)
     except Exception:
@@ -243,6 +260,16 @@ def _load(file: pathlib.Path, arrays: list[Any]) -> Callable[..., Any] | None:
             file.unlink()
         return None
     return program
+
+
+def _devices(arrays: list[Any]) -> list[Any]:
+    """Return the devices of a program: those over which its arguments are divided."""
+    shardings = [one.sharding for one in arrays if isinstance(one, jax.Array)]
+    sets = [one.device_set for one in shardings]
+    return (
+        sorted(max(sets, key=len, default=set()), key=lambda one: one.id)
+        or (jax.devices()[:1])
+    )
 
 
 def _save(file: pathlib.Path, program: Any) -> None:

@@ -156,8 +156,8 @@ def refuse_others(document: Any, name: str = "") -> None:
         name: The name of the document, for the message.
 
     Raises:
-        SpecificationError: For HS3, patch sets, JSON patches and pyhf models, with the
-            function that reads each.
+        SpecificationError: For HS3, density ratios, patch sets, JSON patches and pyhf
+            models, with the function that reads each.
     """
     remark = _OTHERS.get(document_kind(document))
     if remark:
@@ -170,6 +170,8 @@ _OTHERS: Mapping[DocumentKind | None, str] = {
     "pyhf model": "This has channels, but neither observations nor measurements: it is "
     "a pyhf model, not a workspace. Add the keys 'observations', 'measurements' and "
     "'version'.",
+    "density ratios": "This is a workspace of density ratios, with binned and unbinned "
+    "channels, not a pyhf workspace; use everwillow.models.nsbi.load.",
     "hs3": "This is an HS3 document, not a pyhf workspace; use "
     "everwillow.models.hs3.load.",
     "patch set": "This is a patch set, which changes a workspace. Give the workspace, "

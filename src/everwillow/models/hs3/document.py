@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from everwillow.models._document import Node, Report
-from everwillow.models.json_source import load_json, source_name
+from everwillow.models.json_source import document_kind, load_json, source_name
 
 
 _LISTS = (
@@ -71,6 +71,11 @@ def read_document(source: Any) -> Document:
     root = read_json(source)
     if not isinstance(root.value, dict):
         root.fail("an HS3 document, which is an object")
+    if document_kind(root.value) == "density ratios":
+        root.refuse(
+            "this is a workspace of density ratios, not an HS3 document. Load it with "
+            "everwillow.models.nsbi.load."
+        )
     if "channels" in root and "distributions" not in root:
         root.refuse(
             "this is a pyhf workspace, not an HS3 document. Load it with "

@@ -7,11 +7,11 @@ channel then belong to its reference sample.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
-from everwillow._errors import unknown_key
+from everwillow._errors import ArgumentValueError, nearest, unknown_key
 from everwillow.likelihood.binned.spec import BinnedSpec, ChannelSpec, Interpolation
 from everwillow.models._document import Node, Report, shortened
 from everwillow.models.nsbi._closure import with_reference_weights
@@ -21,7 +21,7 @@ from everwillow.models.nsbi._samples import Samples
 from everwillow.models.nsbi.arrays import WorkspaceArrays
 from everwillow.models.nsbi.model import NsbiModel, Storage
 from everwillow.models.nsbi.spec import NsbiSpec, RatioInterpolation, UnbinnedRegion
-from everwillow.models.nsbi.workspace import load_workspace
+from everwillow.models.nsbi.workspace import load_workspace, refuse_others
 
 
 _CODES: dict[RatioInterpolation, Interpolation] = {
@@ -64,6 +64,8 @@ def workspace_spec(
         UnknownKeyError: If there is no such measurement.
     """
     choices = WorkspaceChoices() if choices is None else choices
+    _check_choice("interpolation", choices.interpolation, _CODES)
+    refuse_others(workspace)
     root, report = Node(workspace), Report()
     if "report" in root:
         for sentence in root.child("report").items():
@@ -103,6 +105,14 @@ def workspace_spec(
         order=parameters.order,
         interpolation=choices.interpolation,
     )
+
+
+def _check_choice(name: str, value: Any, known: Iterable[str]) -> None:
+    if value not in known:
+        texts = ", ".join(map(repr, known))
+        raise ArgumentValueError(
+            f"{name}: expected one of {texts}, got {value!r}.{nearest(value, known)}"
+        )
 
 
 def _measurement(root: Node, chosen: str | int | None, report: Report) -> Node:
@@ -250,5 +260,6 @@ def load(
     """
     loaded = workspace if isinstance(workspace, Mapping) else load_workspace(workspace)
     choices = WorkspaceChoices(measurement, interpolation, template_statistics)
+    _check_choice("storage", storage, get_args(Storage))
     spec = workspace_spec(loaded, choices)
     return NsbiModel.from_spec(spec, normalize=normalize, storage=storage)

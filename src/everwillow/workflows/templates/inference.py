@@ -21,7 +21,6 @@ from everwillow.impacts import (
 from everwillow.impacts.best_fit import held_is_known
 from everwillow.models.templates.model import TemplateModel
 from everwillow.profile import contour, minos, scan, scan_2d
-from everwillow.profile.minos_intervals import words_of
 from everwillow.workflows.report import (
     DATA,
     SIMULATION,
@@ -33,6 +32,7 @@ from everwillow.workflows.report import (
     Limit,
     NonprofiledShifts,
     Scan,
+    asymmetric_errors_of,
     limit_of,
     scan_range,
 )
@@ -109,16 +109,7 @@ class _FurtherFits(NamedTuple):
         """Return the intervals of parameters; None for no parameters."""
         if not names:
             return None
-        intervals = self._quietly(minos, names=list(names))
-        return AsymmetricErrors(
-            names=intervals.names,
-            values=np.asarray(intervals.values, float),
-            lower=np.asarray(intervals.lower, float),
-            upper=np.asarray(intervals.upper, float),
-            lower_status=tuple(words_of(intervals.lower_status)),
-            upper_status=tuple(words_of(intervals.upper_status)),
-            cl=float(intervals.cl),
-        )
+        return asymmetric_errors_of(self._quietly(minos, names=list(names)))
 
     def limit(self, name: str, level: float) -> Limit:
         """Return the upper limit on a parameter."""

@@ -1,0 +1,1 @@
+"""The commands of ``everwillow nsbi``, one module for each."""

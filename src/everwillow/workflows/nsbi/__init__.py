@@ -1,0 +1,1 @@
+"""Fits, scans and comparisons of models of density ratios."""

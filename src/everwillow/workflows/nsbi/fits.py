@@ -1,0 +1,44 @@
+"""Fits with the systematic parameters held, and intervals."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from everwillow.engine.prefit import constrained_elements
+from everwillow.fitting import FitResult
+from everwillow.model import AbstractModel
+
+
+def held_at_minimum(
+    model: AbstractModel, result: FitResult, fixed: Mapping[Any, Any]
+) -> dict[Any, Any]:
+    """Return what a fit without systematic uncertainties fixes.
+
+    Args:
+        model: The model; its parameter of interest is not held.
+        result: Its fit.
+        fixed: What is fixed in any case, as in `everwillow.fit`.
+
+    Returns:
+        The argument `fixed` of a fit in which all constrained parameters are held at
+        their best-fit values.
+    """
+    layout = result.layout
+    marked = np.zeros(layout.size, bool)
+    for name, constraint in result.constraints.items():
+        marked[constrained_elements(name, constraint, layout)] = True
+    held = dict(fixed)
+    for place, key in enumerate(layout.keys):
+        here = marked[layout.elements(place)]
+        if key == getattr(model, "poi", None) or not here.any():
+            continue
+        best = np.asarray(result.params[key], float)
+        known = held.get(key, model.fixed.get(key))
+        whole = np.full(best.shape, np.nan)
+        if known is not None:
+            whole = np.array(np.broadcast_to(known, best.shape), float)
+        chosen = here.reshape(best.shape)
+        whole[chosen] = best[chosen]
+        held[key] = whole
+    return held
