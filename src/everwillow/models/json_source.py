@@ -99,7 +99,7 @@ def document_kind(document: Any) -> DocumentKind | None:
     if not isinstance(document, Mapping):
         return None
     if "channels" in document:
-        if _has_types(document["channels"]):
+        if _has_ratios(document):
             return "density ratios"
         complete = document.keys() & {"observations", "measurements"}
         return "workspace" if complete else "pyhf model"
@@ -110,12 +110,17 @@ def document_kind(document: Any) -> DocumentKind | None:
     return "patch set" if "patches" in document else None
 
 
-def _has_types(channels: Any) -> bool:
-    """Return whether channels are binned or unbinned, which pyhf does not tell."""
-    return isinstance(channels, list) and any(
-        isinstance(one, Mapping) and one.get("type") in ("binned", "unbinned")
-        for one in channels
-    )
+def _has_ratios(document: Mapping[Any, Any]) -> bool:
+    """Return whether channels have types, or observations events, unlike in pyhf."""
+
+    def entries(key: str) -> list[Any]:
+        listed = document.get(key)
+        listed = listed if isinstance(listed, list) else []
+        return [one for one in listed if isinstance(one, Mapping)]
+
+    return any(
+        one.get("type") in ("binned", "unbinned") for one in entries("channels")
+    ) or any("ratios" in one for one in entries("observations"))
 
 
 def _is_text(source: str) -> bool:
