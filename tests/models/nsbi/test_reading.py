@@ -150,6 +150,10 @@ def test_template_statistics_add_a_factor_for_each_bin(document):
     # Sums of squared weights 0.5 + 0.5 and 0.7 + 0.7; yields 302 and 205.
     relative = np.sqrt([1.0, 1.4]) / [302.0, 205.0]
     np.testing.assert_allclose(1 / np.sqrt(np.asarray(constraint.tau)), relative)
+    # Unbinned: sums of squared weights 4 + 4 in 2000 expected events.
+    np.testing.assert_allclose(
+        float(model.constraints["staterror_SR"].tau), 2000**2 / 8.0
+    )
     changed = copy.deepcopy(document)
     changed["measurements"][0]["config"]["template_statistics"] = True
     assert "staterror_CR" in nsbi.load(changed).state

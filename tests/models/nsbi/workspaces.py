@@ -57,6 +57,7 @@ def analytic_workspace(observed, reference=None, control=False):
                 {
                     "name": name,
                     "data": [analytic.YIELDS[name]],
+                    "variance": [4.0],
                     "ratios": f"{prefix}{name}",
                     "modifiers": modifiers(name, arrays, events, prefix),
                 }

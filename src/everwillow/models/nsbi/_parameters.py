@@ -123,15 +123,15 @@ def statistics_parameter(channel: str, relative: np.ndarray) -> ParameterSpec:
     """Return the factors of the bins of a channel, one for each.
 
     Args:
-        channel: The channel.
+        channel: The channel, or the unbinned region, which has one number.
         relative: The relative statistical errors of the sum of its templates; 0 where
-            a bin is exact.
+            a bin is exact. A scalar parameter has shape ``()``.
     """
     exact = ~(relative > 0)
     counts = 1 / np.where(exact, 1.0, relative) ** 2
     return ParameterSpec(
         statistics_name(channel),
-        np.ones(relative.size),
+        np.ones(relative.shape),
         1e-10,
         10.0,
         exact,

@@ -1,7 +1,6 @@
 """The samples of a density-ratio workspace: yields and the effects on them."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -22,7 +21,7 @@ from everwillow.likelihood.binned.spec import (
 from everwillow.models._document import Node, Report
 from everwillow.models.nsbi._parameters import Parameters, statistics_name
 from everwillow.models.nsbi.likelihood.responses import LEAST_FACTOR
-from everwillow.models.nsbi.spec import UnbinnedSample
+from everwillow.models.nsbi.spec import UnbinnedRegion, UnbinnedSample
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -95,41 +94,46 @@ class Samples:
         return UnbinnedSample(node.name, float(expected), tuple(effects))
 
     def with_statistics(
-        self, root: Node, channels: Sequence[ChannelSpec]
-    ) -> tuple[list[ChannelSpec], list[tuple[str, np.ndarray]]]:
-        """Let the bins of channels fluctuate within the errors of their templates.
+        self, channel: ChannelSpec, node: Node
+    ) -> tuple[ChannelSpec, np.ndarray]:
+        """Let the bins of a channel fluctuate within the errors of its templates.
 
         Args:
-            root: The workspace.
-            channels: The binned channels.
+            channel: The channel.
+            node: Its node, whose samples have a ``variance``.
 
         Returns:
-            The channels, and for each its name and the relative errors of its bins.
+            The channel, and the relative error of each bin.
         """
-        nodes = {node.name: node for node in root.child("channels").items()}
-        changed, errors = [], []
-        for channel in channels:
-            variance = np.zeros(channel.observed.size)
-            for sample in nodes[channel.name].child("samples").items():
-                variance = variance + sample.child("variance").numbers(
-                    size=variance.size, owner=f"channel {channel.name!r}"
-                )
-            total = np.sum([sample.nominal for sample in channel.samples], 0)
-            safe = np.where(total > 0, total, 1)
-            errors.append(
-                (channel.name, np.where(total > 0, np.sqrt(variance) / safe, 0))
-            )
-            factor = BinScale(statistics_name(channel.name))
-            changed.append(
-                dataclasses.replace(
-                    channel,
-                    samples=tuple(
-                        dataclasses.replace(s, effects=(*s.effects, factor))
-                        for s in channel.samples
-                    ),
-                )
-            )
-        return changed, errors
+        factor = BinScale(statistics_name(channel.name))
+        changed = tuple(
+            dataclasses.replace(sample, effects=(*sample.effects, factor))
+            for sample in channel.samples
+        )
+        total = np.sum([sample.nominal for sample in channel.samples], 0)
+        errors = _relative_errors(node, total)
+        return dataclasses.replace(channel, samples=changed), errors
+
+    def with_rate_statistics(
+        self, region: UnbinnedRegion, node: Node
+    ) -> tuple[UnbinnedRegion, np.ndarray]:
+        """Let the number of events of a region fluctuate within its error.
+
+        Args:
+            region: The region.
+            node: Its node, whose samples have a ``variance``.
+
+        Returns:
+            The region, and the relative error of the number, shape ``(1,)``.
+        """
+        factor = Scale(statistics_name(region.name))
+        changed = tuple(
+            dataclasses.replace(sample, effects=(*sample.effects, factor))
+            for sample in region.samples
+        )
+        total = np.array([sum(sample.expected for sample in region.samples)])
+        errors = _relative_errors(node, total)
+        return dataclasses.replace(region, samples=changed), errors
 
     def _modifiers(self, node: Node) -> list[Node]:
         """Return the modifiers of a sample whose parameters the measurement lists."""
@@ -178,3 +182,12 @@ class Samples:
                 values = np.maximum(values, LEAST_FACTOR)
             factors.append(values)
         return factors[0], factors[1]
+
+
+def _relative_errors(node: Node, total: np.ndarray) -> np.ndarray:
+    """Return the errors of the sum of all templates over this sum; 0 without events."""
+    variance = np.zeros(total.size)
+    for sample in node.child("samples").items():
+        variance = variance + sample.child("variance").numbers(size=total.size)
+    positive = total > 0
+    return np.where(positive, np.sqrt(variance) / np.where(positive, total, 1), 0)

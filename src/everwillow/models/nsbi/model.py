@@ -1,6 +1,7 @@
 """Models of binned and unbinned regions, made from an `NsbiSpec`."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, final
 
 import equinox as eqx
@@ -209,6 +210,44 @@ class NsbiModel(AbstractModel):
             start += sum(counts)
         names = [name for name, *_ in self.regions]
         raise unknown_key(region, names, where="events_of", kind="unbinned region")
+
+    def with_reference_weights(
+        self, weights: Mapping[str, Float[np.ndarray, " n"]]
+    ) -> "NsbiModel":
+        """Return the model with other weights of reference events.
+
+        Args:
+            weights: By region one weight for each reference event, with sum 1.
+
+        Raises:
+            UnknownKeyError: If there is no such unbinned region.
+        """
+        table = self.terms.events
+        if table is None or not weights:
+            return self
+        chunks, _, size = table.ratios.shape
+        place = np.asarray(table.event_place)
+        flat = np.zeros(chunks * size)
+        flat[place] = self._reference_weights(weights)
+        changed = flat.reshape(chunks, size)[table.first_reference :]
+        return eqx.tree_at(
+            lambda model: model.terms.events.reference, self, jnp.asarray(changed)
+        )
+
+    def _reference_weights(
+        self, weights: Mapping[str, Float[np.ndarray, " n"]]
+    ) -> Float[np.ndarray, " events"]:
+        """Return weights by region, and the present ones of other regions."""
+        table = self.terms.events
+        assert table is not None
+        first = table.first_reference
+        present = np.zeros(table.ratios.shape[0] * table.ratios.shape[-1])
+        present[first * table.ratios.shape[-1] :] = np.ravel(table.reference)
+        values = present[np.asarray(table.event_place)]
+        for region, given in weights.items():
+            place = self.events_of(region)
+            values[place.stop - np.size(given) : place.stop] = given
+        return values
 
     def bins_of(self, channel: str) -> slice:
         """Return the slice of a channel in the counts of the main data.

@@ -88,14 +88,21 @@ def workspace_spec(
     _say_generation(events, choices.interpolation, report)
     extra = []
     if _with_statistics(measurement, choices):
-        binned, extra = samples.with_statistics(root, binned)
+        nodes = {node.name: node for node in root.child("channels").items()}
+        for place, channel in enumerate(binned):
+            binned[place], errors = samples.with_statistics(
+                channel, nodes[channel.name]
+            )
+            extra.append(statistics_parameter(channel.name, errors))
+        for place, region in enumerate(unbinned):
+            unbinned[place], errors = samples.with_rate_statistics(
+                region, nodes[region.name]
+            )
+            extra.append(statistics_parameter(region.name, errors[0]))
     return NsbiSpec(
         binned=BinnedSpec(
             channels=tuple(binned),
-            parameters=(
-                *parameters.specs(),
-                *(statistics_parameter(*one) for one in extra),
-            ),
+            parameters=(*parameters.specs(), *extra),
             derived=samples.derived,
             poi=parameters.poi,
             name=measurement.name,
@@ -226,9 +233,10 @@ def load(
             also change its integral, which biases fits and makes false minima.
         interpolation: The factors between the ratios at -1, 0 and 1: ``"polynomial"``
             of sixth order with exponentials beyond ±1, or ``"linear"``.
-        template_statistics: Whether the expected counts of bins fluctuate within the
-            statistical errors of their templates (Barlow-Beeston, one factor for each
-            bin). None is the choice of the measurement, by default not.
+        template_statistics: Whether the expected counts of bins, and the numbers of
+            events of unbinned regions, fluctuate within the statistical errors of the
+            templates (Barlow-Beeston, one factor for each bin). None is the choice of
+            the measurement, by default not.
         storage: The dtype of the densities in memory, ``"float32"`` for half of it.
             Sums are in double precision.
 
