@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from everwillow._errors import EverwillowError
+from everwillow._errors import EverwillowError, SpecificationError
 from everwillow.models import nsbi
 from tests.models.nsbi import analytic
 from tests.models.nsbi.workspaces import analytic_workspace, stored
@@ -57,6 +57,69 @@ def test_a_reference_sample_has_weights_of_sum_one():
     )
 
 
+def test_the_density_of_a_reference_sample_can_be_the_nominal_mixture():
+    """Events of the mixture and of the reference density estimate the same."""
+    x, width = analytic.grid(401)
+    expected = analytic.reference_density(x) * width
+    for density, simulated in (("nominal", events(401)), ("reference", reference(401))):
+        document = analytic_workspace(events(31), simulated)
+        document["channels"][0]["reference"]["density"] = density
+        (region,) = nsbi.workspace_spec(document).unbinned
+        assert region.reference_density == density
+        np.testing.assert_allclose(region.reference_weights, expected, rtol=1e-5)
+    document["channels"][0]["reference"]["density"] = "mixture"
+    with pytest.raises(EverwillowError, match=r"density: expected 'reference' or"):
+        nsbi.workspace_spec(document)
+
+
+@pytest.mark.parametrize("place", ["paths", "inside", "beside"])
+def test_ensembles_are_averaged_and_their_members_kept(tmp_path, place):
+    """Ratios may be lists: nominal ones and those of both directions."""
+    observed, rng = events(31), np.random.default_rng(4)
+    members = {
+        key: [values * factor for factor in rng.uniform(0.9, 1.1, (number, 31))]
+        for key, values, number in (
+            ("", observed.ratios["signal"], 3),
+            ("up", observed.variations["signal", "scale"].up, 2),
+            ("down", observed.variations["signal", "scale"].down, 3),
+        )
+    }
+    document = analytic_workspace(observed)
+    names = {}
+    for key, arrays in members.items():
+        names[key] = [str(tmp_path / f"{key}_{i}.npy") for i in range(len(arrays))]
+        for name, array in zip(names[key], arrays, strict=True):
+            np.save(name, array)
+    sample = document["channels"][0]["samples"][0]
+    sample["ratios"] = names[""]
+    sample["modifiers"][-1]["data"] |= {
+        "hi_ratio": names["up"],
+        "lo_ratio": names["down"],
+    }
+    file = tmp_path / "w.json"
+    nsbi.dump_workspace(document, file, arrays=place)
+    loaded = nsbi.load_workspace(file)
+    if place != "paths":
+        kept = [e for e in loaded["arrays"].values() if "sha256" in e]
+        assert len(kept) >= 8
+    (region,) = nsbi.workspace_spec(loaded).unbinned
+    found = {
+        "": region.events.ratios["signal"],
+        "up": region.events.variations["signal", "scale"].up,
+        "down": region.events.variations["signal", "scale"].down,
+    }
+    for key, arrays in members.items():
+        np.testing.assert_allclose(found[key], np.mean(arrays, axis=0), rtol=1e-14)
+        place_of = ("signal", "scale" if key else "", key)
+        np.testing.assert_array_equal(region.events.members[place_of], arrays)
+    assert len(region.events.members) == 3
+    if place == "beside":
+        copy_of = next((tmp_path / "w.arrays").glob("up_0-*.npy"))
+        np.save(copy_of, members["up"][0] + 1e-9)
+        with pytest.raises(SpecificationError, match=r"up_0-.*has changed"):
+            nsbi.load_workspace(file)
+
+
 def second_generation(observed, simulated, form):
     """Return a workspace whose observations carry ratios and weights."""
     document = analytic_workspace(simulated)
@@ -74,6 +137,72 @@ def second_generation(observed, simulated, form):
         {"name": "SR", "data": [1.0], "weights": "data_weights", "ratios": entries}
     )
     return document
+
+
+def with_modifiers(document, observed):
+    """Return a copy whose observation has changes of densities of its own."""
+    document = copy.deepcopy(document)
+    arrays = document["arrays"]
+    for name, entry in document["observations"][-1]["ratios"].items():
+        change = observed.variations[name, "scale"]
+        data = {"hi_ratio": f"data_{name}_up", "lo_ratio": f"data_{name}_down"}
+        arrays |= {
+            data["hi_ratio"]: stored(change.up),
+            data["lo_ratio"]: stored(change.down),
+        }
+        modifier = {"name": "scale", "type": "normplusshape", "data": data}
+        document["observations"][-1]["ratios"][name] = {
+            "ratios": entry,
+            "modifiers": [modifier],
+        }
+    return document
+
+
+@pytest.mark.parametrize("place", ["paths", "inside", "beside"])
+def test_observations_with_changes_of_their_own_may_have_any_length(tmp_path, place):
+    observed, simulated = events(21, mu=1.5), events(31)
+    document = second_generation(observed, simulated, "mapping")
+    file = tmp_path / "w.json"
+    for form in ("mapping", "objects"):
+        changed = with_modifiers(document, observed)
+        (entry,) = [o for o in changed["observations"] if "ratios" in o]
+        if form == "objects":
+            entry["ratios"] = [
+                {"name": name, **one} for name, one in entry["ratios"].items()
+            ]
+        nsbi.dump_workspace(changed, file, arrays=place)
+        (region,) = nsbi.workspace_spec(nsbi.load_workspace(file)).unbinned
+        assert region.reference.weights.size == 31
+        for key, change in observed.variations.items():
+            np.testing.assert_array_equal(region.events.variations[key], change)
+
+
+def test_changes_of_the_channel_do_not_fit_other_events():
+    observed, simulated = events(21), events(31)
+    document = second_generation(observed, simulated, "mapping")
+    message = (
+        "'signal_lo_ratio' of the channel have 31 events, the observation has 21. Give "
+        "`modifiers` with ratios of its events in the observation."
+    )
+    with pytest.raises(SpecificationError, match=message):
+        nsbi.workspace_spec(document)
+    same = second_generation(simulated, simulated, "mapping")
+    report = nsbi.workspace_spec(same).binned.report
+    assert any("they must be the same events" in sentence for sentence in report)
+    own = with_modifiers(same, simulated)
+    report = nsbi.workspace_spec(own).binned.report
+    assert not any("the same events" in sentence for sentence in report)
+
+
+def test_changes_by_unknown_parameters_name_the_nearest():
+    observed = events(21)
+    document = with_modifiers(
+        second_generation(observed, events(31), "mapping"), observed
+    )
+    entry = document["observations"][-1]["ratios"]["signal"]
+    entry["modifiers"][0]["name"] = "scales"
+    with pytest.raises(EverwillowError, match="'scales'.*Did you mean 'scale'"):
+        nsbi.workspace_spec(document)
 
 
 @pytest.mark.parametrize("form", ["mapping", "list", "objects"])

@@ -1,7 +1,7 @@
 """The events of unbinned channels of a workspace: weights and density ratios."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from everwillow.models._document import Node, Report, shortened
 from everwillow.models.nsbi._parameters import Parameters
 from everwillow.models.nsbi.arrays import WorkspaceArrays
 from everwillow.models.nsbi.likelihood.responses import LEAST_FACTOR
-from everwillow.models.nsbi.spec import Events, Variation
+from everwillow.models.nsbi.spec import Events, ReferenceDensity, Variation
 
 
 class EventReader:
@@ -49,21 +49,22 @@ class EventReader:
         if has_data and observed is not None:
             self.generation = 2
             entries = _by_sample(observed.child("ratios"), own)
-            events = self._events(observed.child("weights"), own, entries)
+            weights = observed.child("weights")
+            events = self._events(weights, own, entries, "observation")
         else:
             self.generation = self.generation or 1
-            events = self._events(channel.child("weights"), own, own)
+            events = self._events(channel.child("weights"), own, own, "channel")
         if reference is not None:
             entries = _by_sample(reference.child("samples"), own)
-            simulated = self._events(reference.child("weights"), own, entries)
+            weights = reference.child("weights")
+            simulated = self._events(weights, own, entries, "reference")
             _check_alike(reference, events, simulated)
-            kind = "reference"
+            kind = _density(reference)
         elif has_data and "weights" in channel:
             # The channel has Asimov data.
-            simulated, kind = (
-                self._events(channel.child("weights"), own, own),
-                "nominal",
-            )
+            kind = "nominal"
+            weights = channel.child("weights")
+            simulated = self._events(weights, own, own, "channel")
             _check_alike(channel, events, simulated)
         else:
             simulated, kind = None, "nominal"
@@ -74,7 +75,11 @@ class EventReader:
         }
 
     def _events(
-        self, weights: Node, samples: Mapping[str, Node], entries: Mapping[str, Node]
+        self,
+        weights: Node,
+        samples: Mapping[str, Node],
+        entries: Mapping[str, Node],
+        place: Literal["channel", "observation", "reference"],
     ) -> Events:
         """Read events.
 
@@ -83,6 +88,7 @@ class EventReader:
             samples: The samples of the channel.
             entries: For each sample the node that refers to the ratios at these events:
                 a reference, or an object with ``ratios`` and ``modifiers``.
+            place: Where these events are described.
         """
         values = self._arrays.read(weights.text(), where=weights.where)
         if not np.isfinite(values).all():
@@ -92,8 +98,10 @@ class EventReader:
         variations: dict[tuple[str, str], Variation] = {}
         members: dict[tuple[str, str, str], tuple[np.ndarray, ...]] = {}
 
-        def read(node: Node, key: tuple[str, str, str]) -> np.ndarray:
-            each = self._ratios(node, size, weights)
+        def read(
+            node: Node, key: tuple[str, str, str], borrower: str = ""
+        ) -> np.ndarray:
+            each = self._ratios(node, size, weights, borrower)
             if len(each) == 1:
                 return each[0]
             members[key] = each
@@ -104,11 +112,12 @@ class EventReader:
             whole = isinstance(entry.value, dict)
             node = entry.child("ratios") if whole else entry
             ratios[name] = read(node, (name, "", ""))
-            source = entry if whole and "modifiers" in entry else sample
-            for modifier in _shapes(source, self._parameters):
+            own = whole and "modifiers" in entry
+            borrower = "" if own or place == "channel" else place
+            for modifier in _shapes(entry if own else sample, self._parameters):
                 data, parameter = modifier.child("data"), modifier.name
                 ends = [
-                    read(data.child(ratio), (name, parameter, end))
+                    read(data.child(ratio), (name, parameter, end), borrower)
                     for ratio, end in (("lo_ratio", "down"), ("hi_ratio", "up"))
                 ]
                 if any(np.min(end, initial=1.0) < LEAST_FACTOR for end in ends):
@@ -117,16 +126,31 @@ class EventReader:
                         "zero. It falls to 0 within ±1, and is 0 beyond.",
                         parameter,
                     )
+                if borrower == "observation":
+                    self._report.collect(
+                        "Observed events without modifiers of their own have the "
+                        "changes of densities of the channel: they must be the same "
+                        "events. Samples: {names}.",
+                        name,
+                    )
                 variations[name, parameter] = Variation(*ends)
         return Events(values, ratios, variations, members)
 
-    def _ratios(self, node: Node, size: int, weights: Node) -> tuple[np.ndarray, ...]:
+    def _ratios(
+        self, node: Node, size: int, weights: Node, borrower: str
+    ) -> tuple[np.ndarray, ...]:
         nodes = list(node.items()) if isinstance(node.value, list) else [node]
         if not nodes:
             node.fail("a file, or a list of files")
         read = []
         for one in nodes:
             values = self._arrays.read(one.text(), where=one.where)
+            if values.size != size and borrower:
+                one.refuse(
+                    f"the ratios {shortened(one.value)} of the channel have "
+                    f"{values.size} events, the {borrower} has {size}. Give `modifiers` "
+                    f"with ratios of its events in the {borrower}."
+                )
             if values.size != size:
                 one.refuse(
                     f"{shortened(one.value)} has {values.size} ratios, and "
@@ -141,6 +165,17 @@ class EventReader:
                 )
             read.append(values)
         return tuple(read)
+
+
+def _density(reference: Node) -> ReferenceDensity:
+    """Return the density from which a reference sample is simulated."""
+    node = reference.get("density")
+    if node is None:
+        return "reference"
+    for known in get_args(ReferenceDensity):
+        if node.value == known:
+            return known
+    node.fail("'reference' or 'nominal'")
 
 
 def _check_alike(node: Node, events: Events, simulated: Events) -> None:
@@ -171,10 +206,15 @@ def _by_sample(node: Node, samples: Mapping[str, Node]) -> dict[str, Node]:
 
 def _shapes(node: Node, parameters: Parameters) -> list[Node]:
     """Return the modifiers that change the density of a sample."""
-    return [
-        modifier
-        for modifier in node.listed("modifiers")
-        if modifier.type == "normplusshape"
-        and parameters[modifier.name].listed
-        and "hi_ratio" in modifier.child("data")
-    ]
+    found = []
+    for modifier in node.listed("modifiers"):
+        if modifier.type != "normplusshape":
+            continue
+        if modifier.name not in parameters.order:
+            modifier.child("name").unknown(
+                modifier.name, parameters.order, "parameter of the channels"
+            )
+        data = modifier.child("data")
+        if parameters[modifier.name].listed and "hi_ratio" in data:
+            found.append(modifier)
+    return found

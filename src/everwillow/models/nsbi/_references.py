@@ -25,10 +25,11 @@ def changed_references(value: Any, change: Callable[[str], str]) -> Any:
 
 def _changed(value: Any, change: Callable[[str], str], *, inside: bool) -> Any:
     if isinstance(value, dict):
+        # Within ``ratios`` of an observation: entries by sample, or one such entry.
+        entry = "ratios" in value and ("name" in value or "modifiers" in value)
+        inside = inside and not entry
         return {
-            key: _changed(
-                one, change, inside=key in _KEYS or (inside and key != "name")
-            )
+            key: _changed(one, change, inside=inside or key in _KEYS)
             for key, one in value.items()
         }
     if isinstance(value, list):

@@ -21,6 +21,9 @@ r"""The factor :math:`g(\alpha)` between the ratios at :math:`\alpha = -1, 0, 1`
 beyond ±1. ``"linear"`` is a straight line on either side of 0.
 """
 
+ReferenceDensity: TypeAlias = Literal["reference", "nominal"]
+"""The density of simulated events: the reference one, or that of all samples."""
+
 
 class Variation(NamedTuple):
     r"""The change of a density by a nuisance parameter.
@@ -92,7 +95,7 @@ class UnbinnedRegion:
     samples: tuple[UnbinnedSample, ...]
     events: Events
     reference: Events | None = None
-    reference_density: Literal["reference", "nominal"] = "nominal"
+    reference_density: ReferenceDensity = "nominal"
     reference_weights: np.ndarray | None = None
 
     @property
