@@ -4,7 +4,7 @@ import pytest
 
 import everwillow as ew
 from everwillow._errors import MissingFileError, SpecificationError
-from everwillow.models.data_files import check_file, locate
+from everwillow.models.data_files import check_file, locate, remote
 
 
 # The text of version 1 of the specification of Git LFS.
@@ -43,6 +43,26 @@ def test_a_pointer_is_not_data(tmp_path):
     file.write_text(POINTER)
     with pytest.raises(SpecificationError, match=r"Git LFS pointer.*git lfs pull"):
         check_file(file, where="here")
+
+
+def test_names_have_variables_of_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("DATA_OF_TEST", str(tmp_path))
+    (tmp_path / "a.npy").touch()
+    for name in ("$DATA_OF_TEST/a.npy", "${DATA_OF_TEST}/a.npy"):
+        assert locate(name, tmp_path / "elsewhere") == (tmp_path / "a.npy", False)
+    monkeypatch.delenv("DATA_OF_TEST")
+    path, _ = locate("$DATA_OF_TEST/a.npy", tmp_path)
+    with pytest.raises(MissingFileError, match=r"variable DATA_OF_TEST is not set\.$"):
+        check_file(path, where="here")
+
+
+@pytest.mark.parametrize("name", ["root://host//a.root", "https://host/a.root"])
+def test_addresses_are_no_paths(name):
+    problem = remote(name)
+    assert problem.startswith(f"{name} is an address")
+    assert ("xrdcp" in problem) == name.startswith("root")
+    for path in ("a.root", "/data//a.root", "C:/a.root", "data/http:/a"):
+        assert remote(path) is None
 
 
 def test_a_folder_is_not_a_file(tmp_path):

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from everwillow._errors import EverwillowError, nearest
 from everwillow._file_formats import FileFormat, format_of_file
 from everwillow.models._document import Report
-from everwillow.models.data_files import check_file, locate
+from everwillow.models.data_files import check_file, locate, remote
 from everwillow.models.event_filter import EventFilter
 from everwillow.models.faults import Faults
 from everwillow.models.nsbi.configuration.records import EventSource, ParameterEntry
@@ -158,6 +158,9 @@ class Context:
 
     def file(self, section: Section, key: str, named: YamlValue) -> pathlib.Path | None:
         """Return the path of a file, or None after a fault."""
+        if (problem := remote(named.text.strip())) is not None:
+            section.fault(named.line, f"{key}: {problem}")
+            return None
         path, elsewhere = locate(named.text.strip(), self.folder)
         try:
             check_file(path, where=f"{section.name}, {key}")

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import get_args
 
+from everwillow.models.data_files import expanded, locate, remote
 from everwillow.models.nsbi.building.networks import Output
 from everwillow.models.nsbi.configuration._context import Context
 from everwillow.models.nsbi.configuration.records import (
@@ -157,12 +158,12 @@ def _networks(
     context: Context, section: Section, named: YamlValue
 ) -> list[pathlib.Path]:
     """Return the files that a path, a folder or a pattern names."""
-    text = named.text.strip()
+    text = expanded(named.text.strip())
     pattern = any(one in text for one in "*?[")
-    if not pattern and not (context.folder / text).is_dir():
+    if remote(text) or not (pattern or locate(text, context.folder)[0].is_dir()):
         path = context.file(section, "Models", named)
         return [] if path is None else [path]
-    whole = pathlib.Path(text if pattern else f"{text}/*.onnx").expanduser()
+    whole = pathlib.Path(text if pattern else f"{text}/*.onnx")
     for folder in (context.folder, pathlib.Path.cwd()):
         # Not `Path.glob`, which takes no absolute patterns.
         names = sorted(glob.glob(str(folder / whole)))  # noqa: PTH207
