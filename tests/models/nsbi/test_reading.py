@@ -201,7 +201,7 @@ def test_changes_by_unknown_parameters_name_the_nearest():
     )
     entry = document["observations"][-1]["ratios"]["signal"]
     entry["modifiers"][0]["name"] = "scales"
-    with pytest.raises(EverwillowError, match="'scales'.*Did you mean 'scale'"):
+    with pytest.raises(EverwillowError, match=r"'scales'.*Did you mean 'scale'"):
         nsbi.workspace_spec(document)
 
 

@@ -148,8 +148,8 @@ class EventReader:
             if values.size != size and borrower:
                 one.refuse(
                     f"the ratios {shortened(one.value)} of the channel have "
-                    f"{values.size} events, the {borrower} has {size}. Give `modifiers` "
-                    f"with ratios of its events in the {borrower}."
+                    f"{values.size} events, the {borrower} has {size}. Give "
+                    f"`modifiers` with ratios of its events in the {borrower}."
                 )
             if values.size != size:
                 one.refuse(
@@ -172,10 +172,10 @@ def _density(reference: Node) -> ReferenceDensity:
     node = reference.get("density")
     if node is None:
         return "reference"
-    for known in get_args(ReferenceDensity):
-        if node.value == known:
-            return known
-    node.fail("'reference' or 'nominal'")
+    found = [one for one in get_args(ReferenceDensity) if one == node.value]
+    if not found:
+        node.fail("'reference' or 'nominal'")
+    return found[0]
 
 
 def _check_alike(node: Node, events: Events, simulated: Events) -> None:

@@ -6,8 +6,14 @@ import pyarrow.parquet
 import pytest
 import uproot
 
-from everwillow.models.nsbi import WorkspaceBuilder, dump_workspace, load_workspace
+from everwillow.models.nsbi import (
+    WorkspaceBuilder,
+    dump_workspace,
+    load,
+    load_workspace,
+)
 from everwillow.models.nsbi.arrays import WorkspaceArrays
+from tests.models.nsbi.configuration.test_faults import several
 from tests.models.nsbi.small import ARRAYS, EVENTS, TREES, changed, events, write
 
 
@@ -97,6 +103,21 @@ def test_measurement(tmp_path):
         {"name": "JES", "inits": [0.0], "bounds": None},
         {"name": "lumi", "inits": [0.0], "bounds": None, "fixed": True},
     ]
+
+
+def test_several_measurements_can_be_chosen(tmp_path):
+    workspace = WorkspaceBuilder(write(tmp_path, several())).build()
+    first, second = workspace["measurements"]
+    assert [first["name"], second["name"]] == ["first", "second"]
+    assert [first["config"]["poi"], second["config"]["poi"]] == ["mu", "kappa"]
+    names = [one["name"] for one in second["config"]["parameters"]]
+    assert names == ["kappa", "mu", "JES", "lumi"]
+    held = [o["name"] for o in first["config"]["parameters"] if "fixed" in o]
+    assert held == ["kappa", "lumi"]
+    assert load(workspace).poi == load(workspace, "first").poi == "mu"
+    model = load(workspace, "second")
+    assert model.poi == "kappa"
+    assert not model.fixed
 
 
 def test_restrictions_to_regions(tmp_path):

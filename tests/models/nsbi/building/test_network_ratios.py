@@ -13,7 +13,12 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from everwillow._errors import EverwillowError, SpecificationError
-from everwillow.models.nsbi import WorkspaceBuilder, dump_workspace, load_workspace
+from everwillow.models.nsbi import (
+    WorkspaceBuilder,
+    dump_workspace,
+    load,
+    load_workspace,
+)
 from everwillow.models.nsbi.arrays import WorkspaceArrays
 from tests.models.nsbi.small import EVENTS, changed, events, write
 
@@ -190,6 +195,79 @@ def test_faults_of_networks_have_their_line(folder, name):
         build(folder, *changes)
     assert problem in str(failure.value)
     assert "config.yml:" in str(failure.value)
+
+
+def test_all_faults_of_networks_are_in_one_report(folder):
+    """Before events are read: scalers, networks and files; after that: outputs."""
+    save_ratios(folder, len(selected("sig", "bkg")["x"]))
+    write_network(folder / "nets" / "a.onnx", [0.2, -0.1, 0.3])
+    (folder / "nets" / "b.onnx").write_bytes(b"no network")
+    (folder / "scaler.json").write_text('{"mean": [0.5], "scale": [0.0]}')
+    np.save(folder / "sig.npy", np.full(3, -1.0))
+    up = ("RatiosUp: up.npy", "ModelsUp: nets/a.onnx")
+    with pytest.raises(SpecificationError) as failure:
+        build(folder, *NETWORKS, up)
+    text = str(failure.value)
+    wanted = (
+        "sig.npy is negative at event 0",
+        "a.onnx takes 3 features, and 2 are given",
+        "b.onnx is not an ONNX file",
+        "entry 0 has the mean 0.5 and the scale 0",
+    )
+    assert all(one in text for one in wanted), text
+    lines = changed(*NETWORKS, up).splitlines()
+    for name in ("a.onnx", "*.onnx"):
+        (line,) = [i for i, one in enumerate(lines, 1) if f"nets/{name}" in one]
+        assert f"config.yml:{line}: the network" in text
+
+
+def test_all_outputs_that_are_not_valid_are_in_one_report(folder):
+    save_ratios(folder, len(selected("sig", "bkg")["x"]))
+    write_network(folder / "nets" / "a.onnx", [np.inf, 0.0])
+    write_network(folder / "nets" / "b.onnx", [1e4, 0.0])
+    up = ("RatiosUp: up.npy", "ModelsUp: nets/b.onnx")
+    with pytest.raises(SpecificationError) as failure:
+        build(folder, *NETWORKS, up)
+    text = str(failure.value)
+    assert text.startswith("config.yml has 3 faults")
+    assert "a.onnx returns numbers that are not finite" in text
+    assert "b.onnx returns logarithms of ratios that are too large" in text
+    assert "b.onnx returns scores outside of 0 to 1" in text
+    assert not list((folder / "config_ratios").glob("*"))
+
+
+def test_networks_of_data_are_evaluated_for_the_observations(folder):
+    columns = selected("data")
+    save_ratios(folder, len(selected("sig", "bkg")["x"]))
+    more = """\
+  Data:
+    Output: log_ratio
+    TrainedModels:
+    - SampleName: sig
+      Nominal: {Models: nets/a.onnx}
+      Systematics:
+      - {SystName: JES, ModelsUp: nets/b.onnx, ModelsDn: nets}
+    - SampleName: bkg
+      Nominal: {Models: nets}
+"""
+    workspace = build(folder, *NETWORKS, more=more)
+    found = workspace["observations"][1]
+    (weights,) = ratios(workspace, [found["weights"]])
+    np.testing.assert_allclose(weights, columns["w"], rtol=1e-13)
+    np.testing.assert_allclose(found["data"], [columns["w"].sum()], rtol=1e-13)
+    first, second = expected(columns)
+    sig, bkg = found["ratios"]
+    (nominal,) = ratios(workspace, sig["ratios"])
+    np.testing.assert_allclose(nominal, first, rtol=1e-12)
+    data = sig["modifiers"][0]["data"]
+    down = ratios(workspace, data["lo_ratio"])
+    np.testing.assert_allclose(down, [first, second], rtol=1e-12)
+    np.testing.assert_allclose(ratios(workspace, bkg["ratios"]), down, rtol=1e-12)
+    model = load(workspace)
+    assert model.regions[0][1] == len(columns["x"])
+    other = more.replace("  Data:\n", "  Data:\n    Weights: weights.npy\n")
+    with pytest.raises(SpecificationError, match="the events for the networks cannot"):
+        build(folder, *NETWORKS, more=other)
 
 
 def test_networks_of_a_reference_sample_need_its_events(folder):

@@ -6,12 +6,13 @@ from everwillow._errors import MissingFileError
 from everwillow.models.nsbi.configuration.document import read_configuration
 from everwillow.models.nsbi.configuration.records import EventSource, RatioFiles
 from tests.models.nsbi.case import CONFIGURATIONS
+from tests.models.nsbi.configuration.test_faults import several
 from tests.models.nsbi.small import changed, write
 
 
 def test_every_section_is_read(tmp_path):
     found = read_configuration(write(tmp_path))
-    measurement = found.measurement
+    (measurement,) = found.measurements
     assert (measurement.name, measurement.poi) == ("meas", "mu")
     assert measurement.fitted == ("mu", "kappa", "JES")
     assert measurement.template_statistics is True
@@ -51,7 +52,7 @@ def test_no_file_of_data_is_read(tmp_path):
     file = write(tmp_path)
     for path in tmp_path.glob("*.np[yz]"):
         path.write_bytes(path.read_bytes()[:8])
-    assert read_configuration(file).measurement.name == "meas"
+    assert read_configuration(file).measurements[0].name == "meas"
 
 
 def test_missing_configuration_is_named(tmp_path):
@@ -75,9 +76,50 @@ def test_paths_relative_to_the_working_directory_are_reported(tmp_path, monkeypa
 def test_poi_is_fitted_in_any_case(tmp_path):
     text = changed(("ParametersToFit: [mu, kappa, JES]", "ParametersToFit: [JES]"))
     found = read_configuration(write(tmp_path, text))
-    assert set(found.measurement.fitted) == {"mu", "JES"}
+    assert set(found.measurements[0].fitted) == {"mu", "JES"}
     assert "POI 'mu' is not in ParametersToFit; it is fitted." in found.notes
     assert any("Held" in one and "'kappa', 'lumi'" in one for one in found.notes)
+
+
+def test_several_measurements(tmp_path):
+    found = read_configuration(write(tmp_path, several()))
+    first, second = found.measurements
+    assert (first.name, first.poi, first.fitted) == ("first", "mu", ("mu", "JES"))
+    assert (second.name, second.poi, second.error_def) == ("second", "kappa", "other")
+    assert set(second.fitted) == {"mu", "kappa", "JES", "lumi"}
+    (held,) = [one for one in found.notes if "Held" in one]
+    assert "not in ParametersToFit of 'first': 'kappa', 'lumi'." in held
+    (only,) = read_configuration(write(tmp_path)).measurements
+    assert only.name == "meas"
+
+
+def test_paths_have_variables_of_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("DATA_OF_TEST", str(tmp_path / "data"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    text = changed(
+        ("{Ratios: bkg.npy}", "{Ratios: $DATA_OF_TEST/bkg.npy}"),
+        ("RatiosUp: up.npy", "RatiosUp: ~/data/up.npy"),
+    )
+    file = write(tmp_path, text)
+    (tmp_path / "data").mkdir()
+    for name in ("bkg", "up"):
+        (tmp_path / f"{name}.npy").rename(tmp_path / "data" / f"{name}.npy")
+    models = read_configuration(file).regions[1].events.models
+    assert models["bkg"].nominal.paths == (tmp_path / "data" / "bkg.npy",)
+    assert models["sig"].variations["JES"][0].paths == (tmp_path / "data" / "up.npy",)
+
+
+def test_folders_of_networks_have_variables_of_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("DATA_OF_TEST", str(tmp_path / "nets"))
+    (tmp_path / "nets").mkdir()
+    network = tmp_path / "nets" / "a.onnx"
+    network.write_bytes(b"a network")
+    for pattern in ("$DATA_OF_TEST", "${DATA_OF_TEST}/*.onnx"):
+        models = f"{{Models: {pattern}, TrainingFeatures: x}}"
+        text = changed(("{Ratios: bkg.npy}", models))
+        text = text.replace(pattern, f"'{pattern}'")
+        (region,) = read_configuration(write(tmp_path, text)).regions[1:]
+        assert region.events.models["bkg"].nominal.paths == (network,)
 
 
 def test_parameters_without_effect_are_left_out(tmp_path):
@@ -100,7 +142,7 @@ def test_absent_entries_have_their_defaults(tmp_path):
         (", Weight: w, UseAsBasis: true}", "}"),
     )
     found = read_configuration(write(tmp_path, text))
-    measurement = found.measurement
+    (measurement,) = found.measurements
     assert (measurement.poi, measurement.error_def) == ("", "LIKELIHOOD")
     assert measurement.template_statistics is None
     assert set(measurement.fitted) == {"mu", "kappa", "JES", "lumi"}

@@ -301,6 +301,48 @@ CHANGES = {
         51,
         "Did you mean 'score'",
     ),
+    "data of a binned region": (
+        "  Variable: x\n",
+        "  Variable: x\n  Data: {Weights: weights.npy}\n",
+        40,
+        "Data is for unbinned regions; binned ones have the observed events of",
+    ),
+    "data without ratios": (
+        "  AsimovWeights",
+        "  Data: {Weights: weights.npy}\n  AsimovWeights",
+        44,
+        "Data: the key 'TrainedModels' is missing",
+    ),
+    "key of data": (
+        "  AsimovWeights",
+        "  Data: {Weight: weights.npy, TrainedModels: []}\n  AsimovWeights",
+        44,
+        "no key 'Weight'. Did you mean 'Weights'?",
+    ),
+    "density": (
+        "  AsimovWeights",
+        "  Reference: {Weights: weights.npy, Density: nominl}\n  AsimovWeights",
+        44,
+        "Density is 'nominl', not reference or nominal. Did you mean 'nominal'?",
+    ),
+    "address": (
+        "{Ratios: bkg.npy}",
+        "{Ratios: 'root://host//bkg.npy'}",
+        51,
+        "is an address, not a path, and files are not fetched. Copy the file (xrdcp",
+    ),
+    "address of networks": (
+        "{Ratios: bkg.npy}",
+        "{Models: 'https://host/*.onnx', TrainingFeatures: x}",
+        51,
+        "https://host/*.onnx is an address",
+    ),
+    "variable of the environment": (
+        "{Ratios: bkg.npy}",
+        "{Ratios: $EVERWILLOW_NOT_SET/bkg.npy}",
+        51,
+        "The environment variable EVERWILLOW_NOT_SET is not set.",
+    ),
     "pattern": (
         "{Ratios: bkg.npy}",
         "{Models: 'net*.onnx'}",
@@ -334,6 +376,56 @@ def test_every_fault_is_in_one_report(tmp_path):
         for part in ("POI: m\n", "[10, 0]", "Variabel", "[0, -1]", "(x >=", "upp.npy")
     ]
     assert set(wanted) <= set(lines)
+
+
+def test_networks_of_data_need_observations(tmp_path):
+    line = "Observations: {Name: data, Tree: data, SamplePath: events.npz, Weight: w}\n"
+    data = """\
+  Data:
+    TrainingFeatures: [x]
+    TrainedModels:
+    - SampleName: [sig, bkg]
+      Nominal: {Models: sig.npy}
+      Systematics: [{SystName: JES, RatiosUp: up.npy, RatiosDn: down.npy}]
+"""
+    text = changed((line, "")) + data
+    ((found, problem),) = faults(write(tmp_path, text))
+    assert found == line_of(text, "  Data:")
+    assert problem.endswith(
+        "the networks need the events: give the section Observations."
+    )
+    assert read_configuration(write(tmp_path, changed() + data)).regions[1].data
+
+
+SEVERAL = """\
+    - {Name: first, POI: mu, ParametersToFit: [mu, JES]}
+    - {Name: second, POI: kappa, ErrorDef: other}
+"""
+
+
+def several(*changes):
+    text = changed()
+    start, end = text.index("    Name: meas"), text.index("Observations:")
+    entries = SEVERAL
+    for old, new in changes:
+        assert entries.count(old) == 1
+        entries = entries.replace(old, new)
+    return text[:start] + entries + text[end:]
+
+
+def test_faults_of_several_measurements(tmp_path):
+    text = several(
+        ("Name: second", "Name: first"), ("POI: kappa", "POI: kapa"), (", JES]", ", J]")
+    )
+    found = faults(write(tmp_path, text))
+    assert [line for line, _ in found] == [3, 4, 4]
+    assert "measurement 'first': there is no parameter 'J'" in found[0][1]
+    assert "the name is in line 3 too" in found[1][1]
+    assert "POI is no parameter: 'kapa'. Did you mean 'kappa'?" in found[2][1]
+    text = changed()
+    text = text[: text.index("    Name: meas")] + text[text.index("Observations:") :]
+    text = text.replace("  Measurement:\n", "  Measurement: []\n")
+    assert "Measurement is empty" in faults(write(tmp_path, text))[0][1]
 
 
 def test_poi_without_effect(tmp_path):

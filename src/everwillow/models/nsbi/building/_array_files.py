@@ -44,6 +44,21 @@ class ArrayChecks:
             return None
         return length
 
+    def check_equal(self, events: UnbinnedEvents) -> int | None:
+        """Check the files of ratios without weights, which must have equal lengths.
+
+        Returns:
+            The number of events, or None after a fault.
+        """
+        files = [one for one in events.ratios() if isinstance(one, RatioFiles)]
+        named = [(path, one.line) for one in files for path in one.paths]
+        if not named:
+            return None
+        (first, line), *_ = named
+        expected = self.length(first, line, ratios=True)
+        self._compare(events, expected, f"those in {first}")
+        return expected
+
     def check_events(self, events: UnbinnedEvents, expected: int | None) -> int | None:
         """Check the files of all ratios, and their lengths.
 
@@ -59,6 +74,10 @@ class ArrayChecks:
         if events.weights is not None:
             expected = self.length(events.weights, events.line, ratios=False)
             what = f"the weights in {events.weights}"
+        self._compare(events, expected, what)
+        return expected
+
+    def _compare(self, events: UnbinnedEvents, expected: int | None, what: str) -> None:
         for entry in events.ratios():
             if not isinstance(entry, RatioFiles):
                 continue
@@ -69,7 +88,6 @@ class ArrayChecks:
                         entry.line,
                         f"{path} has {length} ratios, {what} are {expected}.",
                     )
-        return expected
 
 
 def _inspect(path: pathlib.Path, *, ratios: bool) -> tuple[int, str]:

@@ -11,7 +11,7 @@ from everwillow.models.nsbi.building._array_files import ArrayChecks
 from everwillow.models.nsbi.building._coefficients import lagrange_coefficients
 from everwillow.models.nsbi.building._reading import EventPlan
 from everwillow.models.nsbi.building._stored_arrays import ArrayFolder
-from everwillow.models.nsbi.building._unbinned import EventSet
+from everwillow.models.nsbi.building._unbinned import EventSet, Tree
 from everwillow.models.nsbi.building._yields import RegionYields
 from everwillow.models.nsbi.configuration.records import (
     Configuration,
@@ -42,7 +42,10 @@ class RegionPart:
         self._factors = factors[region.name]
         self._yields = RegionYields(configuration, region, plan)
         self._events = self._event_set(plan)
+        self._data = self._data_set(plan)
         self._reference = self._reference_set(plan)
+        sets = (self._events, self._data, self._reference)
+        self._sets = [one for one in sets if one is not None]
 
     def _event_set(self, plan: EventPlan) -> EventSet | None:
         region, yields = self._region, self._yields
@@ -52,10 +55,22 @@ class RegionPart:
             (one.source, yields.selections(one), self._factors[one.name])
             for one in yields.samples
         ]
-        selections = yields.selections(None)
-        data = [(one, selections, 1.0) for one in self._configuration.observations]
         document = self._configuration.path.name
-        return EventSet(region.name, document, region.events, (simulated, data), plan)
+        choices = (simulated, self._observed_trees())
+        return EventSet(region.name, document, region.events, choices, plan)
+
+    def _data_set(self, plan: EventPlan) -> EventSet | None:
+        entry = self._region.data
+        if entry is None:
+            return None
+        # Without networks nothing is needed of the trees.
+        trees = self._observed_trees() if entry.networks() else []
+        name, document = f"{self._region.name}_data", self._configuration.path.name
+        return EventSet(name, document, entry, (trees,), plan)
+
+    def _observed_trees(self) -> list[Tree]:
+        selections = self._yields.selections(None)
+        return [(one, selections, 1.0) for one in self._configuration.observations]
 
     def _reference_set(self, plan: EventPlan) -> EventSet | None:
         entry = self._region.reference
@@ -66,21 +81,37 @@ class RegionPart:
         name, document = f"{self._region.name}_reference", self._configuration.path.name
         return EventSet(name, document, entry, (trees,), plan)
 
-    def check_arrays(self, checks: ArrayChecks) -> None:
-        """Report faults of files with weights and ratios."""
-        for one in (self._events, self._reference):
-            if one is not None:
-                one.check_arrays(checks)
+    def check_arrays(self, checks: ArrayChecks, faults: Faults) -> None:
+        """Report faults of files with weights and ratios, and of networks."""
+        for one in self._sets:
+            one.check_arrays(checks)
+            one.check_networks(faults)
 
     def check_events(self, checks: ArrayChecks, faults: Faults) -> None:
         """Report weights and ratios whose length is not that of the events."""
-        for one in (self._events, self._reference):
-            if one is not None:
-                one.check_events(checks, faults)
+        for one in self._sets:
+            one.check_events(checks, faults)
 
-    def observation(self) -> dict[str, Any]:
-        """Return the observed counts: a sum of weights in each bin."""
+    def evaluate(self, folder: ArrayFolder, faults: Faults) -> None:
+        """Evaluate networks, and report those that fail.
+
+        Args:
+            folder: Gets the ratios.
+            faults: Gets the faults.
+        """
+        for one in self._sets:
+            one.evaluate(folder, faults)
+
+    def observation(self, folder: ArrayFolder, report: Report) -> dict[str, Any]:
+        """Return the observed counts, and the events with their ratios.
+
+        Args:
+            folder: Gets arrays that are made.
+            report: Gets sentences on what was assumed.
+        """
         counts = self._yields.observed()
+        if self._data is not None:
+            return self._observed_events(self._data, counts, folder, report)
         if counts is None:
             names = [one.name for one in self._yields.samples]
             yields = [
@@ -88,6 +119,37 @@ class RegionPart:
             ]
             counts = np.sum(yields, axis=0)
         return {"name": self._region.name, "data": _listed(counts)}
+
+    def _observed_events(
+        self,
+        data: EventSet,
+        counts: np.ndarray | None,
+        folder: ArrayFolder,
+        report: Report,
+    ) -> dict[str, Any]:
+        written = data.written(folder, report, self._shapes())
+        total = data.total()
+        if counts is not None and not np.isclose(total, counts[0], rtol=1e-6):
+            report.say(
+                f"Region {self._region.name!r}: the weights of Data have the sum "
+                f"{total:.6g}, the selected events of Observations {counts[0]:.6g}. "
+                "Data are used."
+            )
+        weights, ratios = written["weights"], written["samples"]
+        name = self._region.name
+        return {"name": name, "data": [total], "weights": weights, "ratios": ratios}
+
+    def _shapes(self) -> dict[str, list[str]]:
+        """Return the systematics that vary the shape of each sample."""
+        yields = self._yields
+        return {
+            sample.name: [
+                one.parameter.name
+                for one in yields.systematics(sample.name)
+                if one.shape
+            ]
+            for sample in yields.samples
+        }
 
     def channel(self, folder: ArrayFolder, report: Report) -> dict[str, Any]:
         """Return the channel.
@@ -105,27 +167,24 @@ class RegionPart:
         if self._events is not None:
             channel["weights"] = self._events.weights(folder, report)
         names = [one.name for one in yields.samples]
-        channel["samples"] = [self._sample(name, folder, report) for name in names]
+        channel["samples"] = [self._sample(name, report) for name in names]
         if self._reference is not None:
-            shapes = {
-                name: [o.parameter.name for o in yields.systematics(name) if o.shape]
-                for name in names
-            }
-            channel["reference"] = self._reference.written(folder, report, shapes)
+            written = self._reference.written(folder, report, self._shapes())
+            channel["reference"] = {"density": region.reference_density, **written}
         return channel
 
-    def _sample(self, name: str, folder: ArrayFolder, report: Report) -> dict[str, Any]:
+    def _sample(self, name: str, report: Report) -> dict[str, Any]:
         written: dict[str, Any] = {
             "name": name,
             "data": _listed(self._yields.nominal(name)),
             "variance": _listed(self._yields.variance(name)),
         }
         if self._events is not None:
-            written["ratios"] = self._events.nominal(name, folder)
+            written["ratios"] = self._events.nominal(name)
         written["modifiers"] = [
             *self._factor_modifiers(name),
             *(
-                self._systematic_modifier(one, name, folder, report)
+                self._systematic_modifier(one, name, report)
                 for one in self._yields.systematics(name)
             ),
         ]
@@ -150,7 +209,7 @@ class RegionPart:
         return [*norms, *couplings]
 
     def _systematic_modifier(
-        self, entry: SystematicEntry, sample: str, folder: ArrayFolder, report: Report
+        self, entry: SystematicEntry, sample: str, report: Report
     ) -> dict[str, Any]:
         name = entry.parameter.name
         if not entry.shape:
@@ -159,7 +218,7 @@ class RegionPart:
         up, down = self._yields.factors(name, sample, report)
         data: dict[str, Any] = {"hi_data": _listed(up), "lo_data": _listed(down)}
         if self._events is not None:
-            data |= self._events.varied(sample, name, folder)
+            data |= self._events.varied(sample, name)
         return {"name": name, "type": "normplusshape", "data": data}
 
 

@@ -7,13 +7,19 @@ import numpy as np
 from everwillow.models.nsbi.building._coefficients import lagrange_coefficients
 from everwillow.models.nsbi.configuration.records import (
     Configuration,
+    MeasurementEntry,
     ParameterEntry,
 )
 
 
-def measurement(configuration: Configuration) -> dict[str, Any]:
-    """Return the entry of the measurement."""
-    entry = configuration.measurement
+def measurements(configuration: Configuration) -> list[dict[str, Any]]:
+    """Return the entries of all measurements."""
+    return [_measurement(configuration, one) for one in configuration.measurements]
+
+
+def _measurement(
+    configuration: Configuration, entry: MeasurementEntry
+) -> dict[str, Any]:
     config: dict[str, Any] = {
         "poi": entry.poi,
         "errordef": entry.error_def,

@@ -124,9 +124,9 @@ class Rows:
     def __init__(self, selected: Selected, features: Sequence[str]) -> None:
         self._selected = selected
         self._features = tuple(features)
-        self._weights: list[np.ndarray] = [np.zeros(0)]
+        self._weights: list[np.ndarray] = []
         self._columns: dict[str, list[np.ndarray]] = {
-            name: [np.zeros(0)] for name in self._features
+            name: [] for name in self._features
         }
 
     @property
@@ -144,16 +144,16 @@ class Rows:
         chosen, weights = self._selected.choose(events, columns)
         self._weights.append(weights)
         for name, parts in self._columns.items():
-            parts.append(columns[name][chosen].astype(np.float64))
+            parts.append(columns[name][chosen])
 
     @property
     def weights(self) -> np.ndarray:
         """The weights of the selected events."""
-        return np.concatenate(self._weights)
+        return np.concatenate([np.zeros(0), *self._weights])
 
-    def column(self, name: str) -> np.ndarray:
-        """Return the values of a column for the selected events."""
-        return np.concatenate(self._columns[name])
+    def release(self, name: str) -> list[np.ndarray]:
+        """Return the values of a column in parts, and forget them."""
+        return self._columns.pop(name)
 
 
 @dataclasses.dataclass

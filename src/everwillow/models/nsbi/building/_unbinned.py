@@ -1,18 +1,23 @@
 """The events of an unbinned region: weights and density ratios."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from everwillow._errors import EverwillowError
 from everwillow.models._document import Report
 from everwillow.models.event_filter import EventFilter
 from everwillow.models.faults import Faults
+from everwillow.models.nsbi.arrays import load_array
 from everwillow.models.nsbi.building._array_files import ArrayChecks
+from everwillow.models.nsbi.building._network_ratios import (
+    Features,
+    NetworkRatios,
+    check_networks,
+)
 from everwillow.models.nsbi.building._reading import EventPlan, Rows, Selected
 from everwillow.models.nsbi.building._stored_arrays import ArrayFolder
-from everwillow.models.nsbi.building.networks import evaluate_ensemble
-from everwillow.models.nsbi.building.scalers import read_scaler
 from everwillow.models.nsbi.configuration.records import (
     EventSource,
     NetworkEntry,
@@ -35,6 +40,7 @@ class EventSet:
         entry: The weights and ratios.
         choices: The trees that may have the events, in their order. If there are
             weights, the events are the first choice with as many; otherwise the first.
+            Without a tree and weights all weights are 1.
         plan: Gets what is needed of the trees.
     """
 
@@ -49,7 +55,7 @@ class EventSet:
         self._name = name
         self._document = document
         self._entry = entry
-        networks = [one for one in entry.ratios() if isinstance(one, NetworkEntry)]
+        networks = entry.networks()
         features = tuple(dict.fromkeys(n for one in networks for n in one.features))
         if entry.weights is not None and not networks:
             choices = ()
@@ -61,7 +67,9 @@ class EventSet:
             if trees
         ]
         self._chosen: list[tuple[list[Rows], float]] = []
-        self._features: dict[tuple[str, ...], np.ndarray] = {}
+        self._weights: np.ndarray | None = None
+        self._columns: dict[str, np.ndarray] = {}
+        self._made: dict[NetworkEntry, list[str]] = {}
 
     @staticmethod
     def _rows(tree: Tree, features: tuple[str, ...], plan: EventPlan) -> list[Rows]:
@@ -72,21 +80,31 @@ class EventSet:
 
     def check_arrays(self, checks: ArrayChecks) -> None:
         """Report faults of files, with lengths that differ from that of the weights."""
-        checks.check_events(self._entry, None)
+        if self._entry.weights is not None or self._choices:
+            checks.check_events(self._entry, None)
+        elif (length := checks.check_equal(self._entry)) is not None:
+            self._weights = np.ones(length)
+
+    def check_networks(self, faults: Faults) -> None:
+        """Report networks and scalers that cannot be used."""
+        for entry in dict.fromkeys(self._entry.networks()):
+            check_networks(entry, self._document, faults)
 
     def check_events(self, checks: ArrayChecks, faults: Faults) -> None:
         """Choose the events, and report lengths that differ from their number."""
         if not self._choices:
             return
         counts = [len(_weights(one)) for one in self._choices]
-        entry = self._entry
+        entry, choices = self._entry, self._choices
+        self._choices = []
         if entry.weights is None:
-            self._chosen = self._choices[0]
+            self._chosen = choices[0]
+            self._weights = _weights(self._chosen)
             checks.check_events(entry, counts[0])
             return
         length = checks.length(entry.weights, entry.line, ratios=False)
         if length in counts:
-            self._chosen = self._choices[counts.index(length)]
+            self._chosen = choices[counts.index(length)]
         elif length is not None:
             faults.add(
                 entry.line,
@@ -95,28 +113,87 @@ class EventSet:
                 "selected from the trees.",
             )
 
+    def evaluate(self, folder: ArrayFolder, faults: Faults) -> None:
+        """Evaluate all networks, and report those that fail.
+
+        Args:
+            folder: Gets the ratios.
+            faults: Gets the faults.
+        """
+        for entry, *parts in self._networks():
+            if entry not in self._made:
+                self._made[entry] = self._evaluated(entry, parts, folder, faults)
+        self._columns.clear()
+
+    def _networks(self) -> Iterator[tuple[NetworkEntry, *tuple[str, ...]]]:
+        """Return all networks, each with the names of what it returns."""
+        for sample, model in self._entry.models.items():
+            if isinstance(model.nominal, NetworkEntry):
+                yield model.nominal, sample
+            for systematic, pair in model.variations.items():
+                for entry, end in zip(pair, ("up", "down"), strict=True):
+                    if isinstance(entry, NetworkEntry):
+                        yield entry, sample, systematic, end
+
+    def _evaluated(
+        self,
+        entry: NetworkEntry,
+        parts: Sequence[str],
+        folder: ArrayFolder,
+        faults: Faults,
+    ) -> list[str]:
+        """Return the paths of the ratios of every network of an ensemble."""
+        ratios = NetworkRatios(entry, self._document)
+        features = Features([self._column(name) for name in entry.features])
+        paths = []
+        for i, network in enumerate(entry.paths):
+            try:
+                values = ratios.evaluate(network, features)
+            except EverwillowError as error:
+                faults.caught(entry.line, error)
+            else:
+                paths.append(folder.write(values, self._name, *parts, str(i)))
+        return paths
+
+    def _column(self, name: str) -> np.ndarray:
+        """Return a column of the events."""
+        if name not in self._columns:
+            rows = [one for some, _ in self._chosen for one in some]
+            parts = [part for one in rows for part in one.release(name)]
+            self._columns[name] = np.concatenate(parts) if parts else np.zeros(0)
+        return self._columns[name]
+
     def weights(self, folder: ArrayFolder, report: Report) -> str:
         """Return the path of the weights."""
         if self._entry.weights is not None:
             return str(self._entry.weights)
+        assert self._weights is not None
         report.collect(
-            "Weights are not given, and are those of the events in the trees: {names}.",
+            "Weights are not given, and are those of the events in the trees: {names}."
+            if self._chosen
+            else "Weights are not given, and are 1: {names}.",
             self._name,
         )
-        return folder.write(_weights(self._chosen), self._name, "weights")
+        return folder.write(self._weights, self._name, "weights")
 
-    def nominal(self, sample: str, folder: ArrayFolder) -> str | list[str]:
+    def total(self) -> float:
+        """Return the sum of the weights."""
+        if self._entry.weights is None:
+            assert self._weights is not None
+            return float(np.sum(self._weights))
+        weights = load_array(self._entry.weights, name=self._name)
+        return float(np.sum(weights, dtype=np.float64))
+
+    def nominal(self, sample: str) -> str | list[str]:
         """Return the paths of the ratios of a sample."""
-        return self._paths(self._entry.models[sample].nominal, folder, sample)
+        return self._paths(self._entry.models[sample].nominal)
 
-    def varied(
-        self, sample: str, systematic: str, folder: ArrayFolder
-    ) -> dict[str, str | list[str]]:
+    def varied(self, sample: str, systematic: str) -> dict[str, str | list[str]]:
         """Return the paths of the ratios at +1 and -1 of a systematic."""
         up, down = self._entry.models[sample].variations[systematic]
         return {
-            "hi_ratio": self._paths(up, folder, sample, systematic, "up"),
-            "lo_ratio": self._paths(down, folder, sample, systematic, "down"),
+            "hi_ratio": self._paths(up),
+            "lo_ratio": self._paths(down),
         }
 
     def written(
@@ -134,12 +211,12 @@ class EventSet:
             "samples": [
                 {
                     "name": sample,
-                    "ratios": self.nominal(sample, folder),
+                    "ratios": self.nominal(sample),
                     "modifiers": [
                         {
                             "name": systematic,
                             "type": "normplusshape",
-                            "data": self.varied(sample, systematic, folder),
+                            "data": self.varied(sample, systematic),
                         }
                         for systematic in systematics
                     ],
@@ -148,42 +225,11 @@ class EventSet:
             ],
         }
 
-    def _paths(
-        self, entry: RatioEntry, folder: ArrayFolder, *parts: str
-    ) -> str | list[str]:
+    def _paths(self, entry: RatioEntry) -> str | list[str]:
         if isinstance(entry, RatioFiles):
             paths = [str(path) for path in entry.paths]
             return paths[0] if len(paths) == 1 else paths
-        where = f"{self._document}:{entry.line}"
-        names = entry.features
-        mean = scale = None
-        if entry.scaler is not None:
-            scaler = read_scaler(entry.scaler, where=where)
-            mean, scale = scaler.for_features(names, entry.standardised, where=where)
-        members = evaluate_ensemble(
-            entry.paths,
-            self._features_of(names),
-            names=names,
-            mean=mean,
-            scale=scale,
-            output=entry.output,
-            where=where,
-        )
-        return [
-            folder.write(member, self._name, *parts, str(i))
-            for i, member in enumerate(members)
-        ]
-
-    def _features_of(self, names: tuple[str, ...]) -> np.ndarray:
-        """Return columns of the events, shape ``(events, columns)``."""
-        if names not in self._features:
-            rows = [one for some, _ in self._chosen for one in some]
-            columns = [
-                np.concatenate([one.column(name) for one in rows]) for name in names
-            ]
-            # Networks of one region mostly have the same features: one is kept.
-            self._features = {names: np.stack(columns, axis=1)}
-        return self._features[names]
+        return self._made[entry]
 
 
 def _weights(chosen: Sequence[tuple[list[Rows], float]]) -> np.ndarray:

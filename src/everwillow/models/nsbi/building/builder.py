@@ -9,7 +9,7 @@ from everwillow.models.event_files import CHUNK, EventFiles
 from everwillow.models.faults import Faults
 from everwillow.models.nsbi.building._array_files import ArrayChecks
 from everwillow.models.nsbi.building._channels import RegionPart
-from everwillow.models.nsbi.building._parameters import measurement, multipliers
+from everwillow.models.nsbi.building._parameters import measurements, multipliers
 from everwillow.models.nsbi.building._reading import EventPlan
 from everwillow.models.nsbi.building._stored_arrays import ArrayFolder
 from everwillow.models.nsbi.configuration.document import read_configuration
@@ -79,7 +79,7 @@ class WorkspaceBuilder:
             for region in configuration.regions
         ]
         for part in parts:
-            part.check_arrays(checks)
+            part.check_arrays(checks, faults)
         with files or EventFiles() as opened:
             plan.check(opened, faults)
             faults.check()
@@ -87,25 +87,36 @@ class WorkspaceBuilder:
         for part in parts:
             part.check_events(checks, faults)
         faults.check()
+        folder = ArrayFolder(self._folder)
+        for part in parts:
+            part.evaluate(folder, faults)
+        faults.check()
         report = Report()
         for note in configuration.notes:
             report.say(note)
         if not configuration.observations:
-            report.say(_asimov_note(factors))
-        folder = ArrayFolder(self._folder)
+            _say_asimov(configuration, factors, report)
         return {
             "version": VERSION,
             "channels": [part.channel(folder, report) for part in parts],
-            "measurements": [measurement(configuration)],
-            "observations": [part.observation() for part in parts],
+            "measurements": measurements(configuration),
+            "observations": [part.observation(folder, report) for part in parts],
             "report": list(report.sentences()),
         }
 
 
-def _asimov_note(factors: dict[str, dict[str, float]]) -> str:
+def _say_asimov(
+    configuration: Configuration, factors: dict[str, dict[str, float]], report: Report
+) -> None:
+    """Report in which regions the observed data are the Asimov set."""
+    without = [repr(one.name) for one in configuration.regions if one.data is None]
+    if not without:
+        return
+    some = len(without) < len(configuration.regions)
+    where = f" of {', '.join(without)}" if some else ""
     plain = all(value == 1 for some in factors.values() for value in some.values())
     how = "" if plain else ", multiplied by the nominal values of factors and couplings"
-    return (
-        "There is no section Observations: the observed data are the Asimov set, the "
-        f"sum of the nominal samples{how}."
+    report.say(
+        f"There is no section Observations: the observed data{where} are the Asimov "
+        f"set, the sum of the nominal samples{how}."
     )

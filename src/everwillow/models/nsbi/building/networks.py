@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, get_args
 
 import numpy as np
 
@@ -20,12 +20,30 @@ from everwillow.models.data_files import check_file
 Output: TypeAlias = Literal["score", "logit", "ratio", "log_ratio"]
 """The meaning of the number that a network returns for an event."""
 
+CHUNK = 100_000
+"""Events that are evaluated at a time, unless another number is asked for."""
+
 # Types of ONNX for real numbers, and those of NumPy.
 _REAL: Mapping[str, type[np.floating[Any]]] = {
     "tensor(float16)": np.float16,
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,
 }
+
+
+class FeatureTable(Protocol):
+    """An array of shape ``(events, features)``, or what has parts that are one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The numbers of events and of features."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> Any:
+        """Return the features of some events."""
+        ...
 
 
 class MissingOnnxError(EverwillowError, ImportError):
@@ -86,13 +104,13 @@ class Network(NamedTuple):
 
 def evaluate_ensemble(
     models: Sequence[str | os.PathLike[str]],
-    features: np.ndarray,
+    features: FeatureTable,
     *,
     names: Sequence[str],
     mean: Any = None,
     scale: Any = None,
     output: Output = "score",
-    chunk: int = 100_000,
+    chunk: int = CHUNK,
     where: str,
 ) -> np.ndarray:
     r"""Return the density ratios of events according to every network.
@@ -224,14 +242,14 @@ def _check_shape(shape: Any, names: Sequence[str], name: str) -> None:
 
 
 def _standardisation(
-    features: np.ndarray, names: Sequence[str], mean: Any, scale: Any, where: str
+    features: FeatureTable, names: Sequence[str], mean: Any, scale: Any, where: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return what is subtracted from features, and their divisors."""
     count = len(names)
-    if np.ndim(features) != 2 or features.shape[1] != count:
+    if len(features.shape) != 2 or features.shape[1] != count:
         raise ShapeMismatchError(
             f"{where}: expected features of shape (events, {count}) for "
-            f"{first_names(names, 20)}, got {np.shape(features)}."
+            f"{first_names(names, 20)}, got {features.shape}."
         )
     shift = np.zeros(count) if mean is None else np.asarray(mean, float)
     divisor = np.ones(count) if scale is None else np.asarray(scale, float)

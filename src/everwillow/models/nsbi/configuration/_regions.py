@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import get_args
 
 from everwillow._errors import nearest
 from everwillow.models.nsbi.configuration._context import Context
@@ -13,18 +14,21 @@ from everwillow.models.nsbi.configuration._ratios import (
 )
 from everwillow.models.nsbi.configuration.records import (
     EventSource,
-    NetworkEntry,
     RegionEntry,
     SampleEntry,
     SystematicEntry,
     TrainedModelEntry,
     UnbinnedEvents,
 )
+from everwillow.models.nsbi.spec import ReferenceDensity
 from everwillow.models.yaml_section import Section
 
 
 _TYPES = {"binned": False, "unbinned": True}
 _UNBINNED = ("AsimovWeights", "TrainedModels", "Reference")
+_DENSITIES: dict[str, ReferenceDensity] = {
+    name: name for name in get_args(ReferenceDensity)
+}
 
 
 class RegionReader:
@@ -35,6 +39,7 @@ class RegionReader:
         settings: What networks need, from the top of the document.
         samples: The samples.
         systematics: The systematics.
+        observed: Whether there are trees of observed events.
     """
 
     def __init__(
@@ -43,11 +48,14 @@ class RegionReader:
         settings: NetworkSettings,
         samples: Sequence[SampleEntry],
         systematics: Sequence[SystematicEntry],
+        *,
+        observed: bool,
     ) -> None:
         self._context = context
         self._settings = settings
         self._samples = samples
         self._systematics = systematics
+        self._observed = observed
         self._shapes = {one.parameter.name: one.shape for one in systematics}
 
     def read(self, section: Section) -> RegionEntry:
@@ -57,19 +65,41 @@ class RegionReader:
         selection = self._context.selection(section)
         variable = section.text("Variable", required=unbinned is False) or ""
         edges = self._edges(section, required=unbinned is False)
-        events = reference = None
+        events = data = reference = None
+        density: ReferenceDensity = "reference"
         if not any(name in sample.regions for sample in self._samples):
             section.fault(section.line, "it has no sample.")
         if unbinned:
             settings = self._settings.inside(self._context, section)
             events = self._events(section, name, settings, "AsimovWeights")
-            reference = self._reference(section, name, settings)
+            data = self._data(section, name, settings)
+            reference, density = self._reference(section, name, settings)
+            if data is not None and reference is not None:
+                self._context.report.collect(
+                    "Regions with Data and a Reference do not use AsimovWeights and "
+                    "their TrainedModels: {names}.",
+                    name,
+                )
             edges = ()
+        elif "Data" in section:
+            section.fault(
+                section.line_of("Data"),
+                "Data is for unbinned regions; binned ones have the observed events of "
+                "the section Observations.",
+            )
         section.finish(
             () if unbinned else (*_UNBINNED, "TrainingFeatures"), more=_UNBINNED
         )
         return RegionEntry(
-            name, selection, variable, edges, events, reference, section.line
+            name,
+            selection,
+            variable,
+            edges,
+            events,
+            data,
+            reference,
+            density,
+            section.line,
         )
 
     def _edges(self, section: Section, *, required: bool) -> tuple[float, ...]:
@@ -93,12 +123,28 @@ class RegionReader:
             section.fault(section.line_of(key), f"{key} must be one file.")
         return found[0] if found else None
 
-    def _reference(
+    def _data(
         self, section: Section, region: str, settings: NetworkSettings
     ) -> UnbinnedEvents | None:
-        inner = section.section("Reference")
+        inner = section.section("Data")
         if inner is None:
             return None
+        own = settings.inside(self._context, inner)
+        events = self._events(inner, region, own, "Weights")
+        if events.networks() and not self._observed:
+            inner.fault(
+                inner.line,
+                "the networks need the events: give the section Observations.",
+            )
+        inner.finish()
+        return events
+
+    def _reference(
+        self, section: Section, region: str, settings: NetworkSettings
+    ) -> tuple[UnbinnedEvents | None, ReferenceDensity]:
+        inner = section.section("Reference")
+        if inner is None:
+            return None, "reference"
         own = settings.inside(self._context, inner)
         source = None
         if "SamplePath" in inner:
@@ -110,14 +156,14 @@ class RegionReader:
                 "events, or their tree.",
             )
         events = self._events(inner, region, own, "Weights", source)
-        networks = [one for one in events.ratios() if isinstance(one, NetworkEntry)]
-        if networks and source is None:
+        density = inner.choice("Density", _DENSITIES)
+        if events.networks() and source is None:
             inner.fault(
                 inner.line,
                 "the networks need the events: give SamplePath and Tree.",
             )
         inner.finish(more=("SamplePath", "Tree", "Weight"))
-        return events
+        return events, density or "reference"
 
     def _events(
         self,

@@ -5,9 +5,9 @@ import os
 import pathlib
 from collections.abc import Iterable, Sequence
 
-from everwillow._errors import nearest
 from everwillow.models.faults import Faults
 from everwillow.models.nsbi.configuration._context import Context
+from everwillow.models.nsbi.configuration._measurements import read_measurements
 from everwillow.models.nsbi.configuration._processes import (
     read_coupling,
     read_norm_factor,
@@ -20,7 +20,6 @@ from everwillow.models.nsbi.configuration._systematics import read_systematic
 from everwillow.models.nsbi.configuration.records import (
     Configuration,
     CouplingEntry,
-    MeasurementEntry,
     NormFactorEntry,
     SampleEntry,
     SystematicEntry,
@@ -59,19 +58,20 @@ def read_configuration(path: str | os.PathLike[str]) -> Configuration:
     factors = [read_norm_factor(context, s) for s in root.sections("NormFactors")]
     systematics = [read_systematic(context, s) for s in root.sections("Systematics")]
     settings = NetworkSettings().inside(context, root)
-    reader = RegionReader(context, settings, samples, systematics)
+    reader = RegionReader(
+        context, settings, samples, systematics, observed=bool(observations)
+    )
     entries = [reader.read(section) for section in regions]
-    measurement = _measurement(context, general)
+    measurements = read_measurements(context, general)
     root.finish()
     idle = _idle(context, samples, [*couplings, *factors, *systematics])
-    if measurement is not None and measurement.poi in idle:
-        line = context.parameters[measurement.poi]
-        faults.add(line, f"POI {measurement.poi!r} affects no sample in any region.")
+    for poi in {one.poi for one in measurements} & idle:
+        line = context.parameters[poi]
+        faults.add(line, f"POI {poi!r} affects no sample in any region.")
     faults.check()
-    assert measurement is not None
     return Configuration(
         file,
-        measurement,
+        measurements,
         observations,
         tuple(samples),
         tuple(one for one in factors if one.parameter.name not in idle),
@@ -99,41 +99,3 @@ def _idle(
                 parameter.name,
             )
     return idle
-
-
-def _measurement(context: Context, general: Section | None) -> MeasurementEntry | None:
-    """Read `General`, whose parameters are declared by the other sections."""
-    if general is None:
-        return None
-    section = general.section("Measurement", required=True)
-    general.finish()
-    if section is None:
-        return None
-    parameters = context.parameters
-    poi = section.text("POI") or ""
-    if poi and poi not in parameters:
-        hint = nearest(poi, parameters) or f" There are: {', '.join(parameters)}."
-        section.fault(section.line_of("POI"), f"POI is no parameter: {poi!r}.{hint}")
-    listed = section.texts("ParametersToFit", empty=True)
-    fitted = tuple(parameters)
-    if listed is not None:
-        fitted = context.known(section, listed, parameters, "parameter")
-        if poi and poi not in fitted:
-            fitted = (poi, *fitted)
-            context.report.say(f"POI {poi!r} is not in ParametersToFit; it is fitted.")
-        held = [name for name in parameters if name not in fitted]
-        for name in held:
-            context.report.collect(
-                "Held at their nominal values, as they are not in ParametersToFit: "
-                "{names}.",
-                name,
-            )
-    entry = MeasurementEntry(
-        section.text("Name", required=True) or "",
-        poi,
-        fitted,
-        section.text("ErrorDef") or "LIKELIHOOD",
-        section.flag("TemplateStatistics"),
-    )
-    section.finish()
-    return entry

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from everwillow.models.event_filter import EventFilter
 from everwillow.models.nsbi.building.networks import Output
+from everwillow.models.nsbi.spec import ReferenceDensity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,6 +178,10 @@ class UnbinnedEvents:
             for pair in model.variations.values():
                 yield from pair
 
+    def networks(self) -> list[NetworkEntry]:
+        """Return the density ratios that are from networks."""
+        return [one for one in self.ratios() if isinstance(one, NetworkEntry)]
+
 
 @dataclasses.dataclass(frozen=True)
 class RegionEntry:
@@ -187,8 +192,11 @@ class RegionEntry:
         selection: The selection of events, or None for all.
         variable: The column of the histogram of a binned region.
         edges: The edges of its bins; empty for an unbinned region.
-        events: The observed events of an unbinned region.
+        events: The events of an unbinned region: simulated ones with the nominal
+            mixture of the samples if there are data, otherwise the observed ones.
+        data: The observed events, or None.
         reference: The reference sample of an unbinned region.
+        reference_density: The density from which this sample is simulated.
         line: The line of the configuration.
     """
 
@@ -197,7 +205,9 @@ class RegionEntry:
     variable: str
     edges: tuple[float, ...]
     events: UnbinnedEvents | None
+    data: UnbinnedEvents | None
     reference: UnbinnedEvents | None
+    reference_density: ReferenceDensity
     line: int
 
     @property
@@ -208,7 +218,7 @@ class RegionEntry:
 
 @dataclasses.dataclass(frozen=True)
 class MeasurementEntry:
-    """The measurement.
+    """A measurement.
 
     Attributes:
         name: Its name.
@@ -232,7 +242,7 @@ class Configuration:
 
     Attributes:
         path: The file.
-        measurement: The measurement.
+        measurements: The measurements, at least one.
         observations: The observed events; empty for the Asimov set.
         samples: The samples.
         norm_factors: The free factors.
@@ -243,7 +253,7 @@ class Configuration:
     """
 
     path: pathlib.Path
-    measurement: MeasurementEntry
+    measurements: tuple[MeasurementEntry, ...]
     observations: tuple[EventSource, ...]
     samples: tuple[SampleEntry, ...]
     norm_factors: tuple[NormFactorEntry, ...]
