@@ -1,6 +1,7 @@
 """Unbinned likelihoods of density ratios, together with binned channels."""
 
 from everwillow.models.nsbi.building.builder import WorkspaceBuilder
+from everwillow.models.nsbi.building.evaluation import events_at
 from everwillow.models.nsbi.density import density_ratio
 from everwillow.models.nsbi.diagnostics import (
     CalibrationResult,
@@ -28,6 +29,7 @@ __all__ = [
     "closure_test",
     "density_ratio",
     "dump_workspace",
+    "events_at",
     "load",
     "load_workspace",
     "workspace_spec",

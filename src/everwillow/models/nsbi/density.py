@@ -31,7 +31,9 @@ def density_ratio(
         model: The model.
         params: Pytree of parameters under their original names, or a `State`.
         events: Other events than those of the model, with the ratios of all samples and
-            the changes by all nuisance parameters that the model has.
+            the changes by all nuisance parameters that the model has. For events that
+            are given by features, `everwillow.models.nsbi.events_at` evaluates the
+            networks of a configuration.
         region: The unbinned region; may be left out if there is only one.
 
     Returns:
