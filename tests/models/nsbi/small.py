@@ -101,6 +101,23 @@ def changed(*changes: tuple[str, str]) -> str:
     return text
 
 
+SEVERAL = """\
+    - {Name: first, POI: mu, ParametersToFit: [mu, JES]}
+    - {Name: second, POI: kappa, ErrorDef: other}
+"""
+
+
+def several(*changes: tuple[str, str]) -> str:
+    """The configuration with two measurements, and changes of these."""
+    text = changed()
+    start, end = text.index("    Name: meas"), text.index("Observations:")
+    entries = SEVERAL
+    for old, new in changes:
+        assert entries.count(old) == 1
+        entries = entries.replace(old, new)
+    return text[:start] + entries + text[end:]
+
+
 def line_of(text: str, part: str) -> int:
     """The line of a text in which a part of it is first."""
     return text[: text.index(part)].count("\n") + 1

@@ -13,8 +13,15 @@ from everwillow.models.nsbi import (
     load_workspace,
 )
 from everwillow.models.nsbi.arrays import WorkspaceArrays
-from tests.models.nsbi.configuration.test_faults import several
-from tests.models.nsbi.small import ARRAYS, EVENTS, TREES, changed, events, write
+from tests.models.nsbi.small import (
+    ARRAYS,
+    EVENTS,
+    TREES,
+    changed,
+    events,
+    several,
+    write,
+)
 
 
 EDGES = (-3.0, -1.0, 0.0)

@@ -6,8 +6,7 @@ from everwillow._errors import MissingFileError
 from everwillow.models.nsbi.configuration.document import read_configuration
 from everwillow.models.nsbi.configuration.records import EventSource, RatioFiles
 from tests.models.nsbi.case import CONFIGURATIONS
-from tests.models.nsbi.configuration.test_faults import several
-from tests.models.nsbi.small import changed, write
+from tests.models.nsbi.small import changed, several, write
 
 
 def test_every_section_is_read(tmp_path):

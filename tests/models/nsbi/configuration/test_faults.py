@@ -6,7 +6,13 @@ import pytest
 
 from everwillow._errors import SpecificationError
 from everwillow.models.nsbi.configuration.document import read_configuration
-from tests.models.nsbi.small import CONFIGURATION, changed, line_of, write
+from tests.models.nsbi.small import (
+    CONFIGURATION,
+    changed,
+    line_of,
+    several,
+    write,
+)
 from tests.models.test_data_files import POINTER
 
 
@@ -395,22 +401,6 @@ def test_networks_of_data_need_observations(tmp_path):
         "the networks need the events: give the section Observations."
     )
     assert read_configuration(write(tmp_path, changed() + data)).regions[1].data
-
-
-SEVERAL = """\
-    - {Name: first, POI: mu, ParametersToFit: [mu, JES]}
-    - {Name: second, POI: kappa, ErrorDef: other}
-"""
-
-
-def several(*changes):
-    text = changed()
-    start, end = text.index("    Name: meas"), text.index("Observations:")
-    entries = SEVERAL
-    for old, new in changes:
-        assert entries.count(old) == 1
-        entries = entries.replace(old, new)
-    return text[:start] + entries + text[end:]
 
 
 def test_faults_of_several_measurements(tmp_path):
