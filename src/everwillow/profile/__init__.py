@@ -4,6 +4,7 @@ from everwillow.profile._crossing_search import CROSSING
 from everwillow.profile.contours import ContourResult, contour
 from everwillow.profile.minos_intervals import MinosResult, minos
 from everwillow.profile.scans import Scan2DResult, ScanResult, scan, scan_2d
+from everwillow.profile.split_scans import SplitScan, scan_split
 
 
 __all__ = [
@@ -12,8 +13,10 @@ __all__ = [
     "MinosResult",
     "Scan2DResult",
     "ScanResult",
+    "SplitScan",
     "contour",
     "minos",
     "scan",
     "scan_2d",
+    "scan_split",
 ]

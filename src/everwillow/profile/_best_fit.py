@@ -39,6 +39,15 @@ class BestFit(NamedTuple):
     held: np.ndarray
     held_names: tuple[str, ...]
 
+    def reaching(self, positions: np.ndarray, values: Any) -> "BestFit":
+        """Return the fit with ranges widened to include some values.
+
+        Args:
+            positions: As in `Problem.reaching`.
+            values: As there.
+        """
+        return self._replace(problem=self.problem.reaching(positions, values))
+
     def call(self, program: Callable[..., Any], *args: Any) -> Any:
         """Call ``program(task, numbers, base, held, *args)``, compiled."""
         task, numbers = self.problem.task, self.problem.numbers

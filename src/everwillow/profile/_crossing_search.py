@@ -12,6 +12,7 @@ from everwillow.engine.core import Task, constant, parameter_ranges
 from everwillow.engine.outcome import scaled_solver
 from everwillow.engine.problem import Numbers
 from everwillow.fitting.continuation import Foothold, attached, follow_held, holding
+from everwillow.profile._lower_minima import DEEPER
 
 
 class CROSSING(eqx.Enumeration):
@@ -33,8 +34,6 @@ TOLERANCE = 1e-9
 # instead, which takes 52 at most.
 NEWTON_POINTS = 16
 MOST_POINTS = 72
-# A -ln L that is smaller than at the minimum by more than this is another minimum.
-DEEPER = 1e-6
 # Where the level is not reached the distance from the best fit grows by this part.
 GROWTH = 1.0
 # Beyond as many standard errors there is no crossing.

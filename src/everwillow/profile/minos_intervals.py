@@ -24,7 +24,8 @@ from everwillow.profile._best_fit import (
     confidence,
     pose_profile,
 )
-from everwillow.profile._crossing_search import CROSSING, DEEPER, crossings
+from everwillow.profile._crossing_search import CROSSING, crossings
+from everwillow.profile._lower_minima import slack
 from everwillow.statelib import State
 
 
@@ -217,7 +218,7 @@ def _deeper(
     for i in np.nonzero(np.all(np.isfinite(points), axis=1))[0]:
         fit = fitted.problem.at(fitted.states(points[i])).fit(throw=False)
         depth = float(minimum.nll - fit.nll)
-        met[i] |= bool(fit.success) and depth > DEEPER + _rounding(minimum)
+        met[i] |= bool(fit.success) and depth > slack(minimum)
         if bool(fit.success) and fit.nll < best.nll:
             best = fit
         first = i if met[i] and first < 0 else first
@@ -239,7 +240,3 @@ def _deeper(
         )
     warnings.warn(text, stacklevel=4)
     return status, best
-
-
-def _rounding(minimum: FitResult) -> float:
-    return 16 * float(np.finfo(minimum.nll.dtype).eps * np.abs(minimum.nll))

@@ -1,7 +1,8 @@
 """Profile likelihood scans in one and two parameters."""
 
+import warnings
 from collections.abc import Iterable
-from typing import Any, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import equinox as eqx
 import jax
@@ -18,11 +19,17 @@ from everwillow.engine.layout import float_dtype
 from everwillow.engine.outcome import Outcome
 from everwillow.engine.problem import Numbers
 from everwillow.fitting import FitResult
-from everwillow.fitting.conditional import Problem
 from everwillow.fitting.continuation import Foothold, follow_held, holding
 from everwillow.fitting.options import FitOptions, takes_options
 from everwillow.fitting.result import Values
 from everwillow.profile._best_fit import BestFit, ProfileProblem, pose_profile
+from everwillow.profile._lower_minima import (
+    fit_from_below,
+    lower_of,
+    other_starts,
+    scan_from_starts,
+    slack,
+)
 from everwillow.statelib import State
 
 
@@ -39,8 +46,11 @@ class ScanResult(eqx.Module):
         params: All parameters at each point, entries of shape ``(m, ...)``.
         status: How each fit ended, to be compared with the members of `RESULTS`.
         success: Whether each fit ended at a minimum, shape ``(m,)``.
-        minimum: The free fit.
+        minimum: The free fit, or the fit to a lower minimum if a point revealed one.
         held: The parameters that were held at their best fit.
+        new_minimum: Whether a point was below the minimum of the free fit.
+        other_start: At which points a fit from another start ended lower, shape
+            ``(m,)``; None without other starts.
     """
 
     name: str = eqx.field(static=True)
@@ -52,11 +62,13 @@ class ScanResult(eqx.Module):
     success: Bool[Values, " m"]
     minimum: FitResult
     held: tuple[str, ...] = eqx.field(static=True)
+    new_minimum: bool = eqx.field(static=True, default=False)
+    other_start: Bool[Values, " m"] | None = None
 
     @property
     def twice_delta_nll(self) -> Float[Values, " m"]:
         """Twice the rise of -ln L above its minimum: the χ² of the profile."""
-        return 2 * (self.nll - self.minimum.nll)
+        return _twice_rise(self)
 
     def __repr__(self) -> str:
         """Return a line with the parameters and the number of successful fits."""
@@ -82,8 +94,9 @@ class Scan2DResult(eqx.Module):
         params: All parameters at each point, entries of shape ``(k, m, ...)``.
         status: How each fit ended.
         success: Whether each fit ended at a minimum, shape ``(k, m)``.
-        minimum: The free fit.
+        minimum: The free fit, or the fit to a lower minimum if a point revealed one.
         held: The parameters that were held at their best fit.
+        new_minimum: Whether a point was below the minimum of the free fit.
     """
 
     names: tuple[str, str] = eqx.field(static=True)
@@ -94,11 +107,12 @@ class Scan2DResult(eqx.Module):
     success: Bool[Values, "k m"]
     minimum: FitResult
     held: tuple[str, ...] = eqx.field(static=True)
+    new_minimum: bool = eqx.field(static=True, default=False)
 
     @property
     def twice_delta_nll(self) -> Float[Values, "k m"]:
         """Twice the rise of -ln L above its minimum."""
-        return 2 * (self.nll - self.minimum.nll)
+        return _twice_rise(self)
 
     def __repr__(self) -> str:
         """Return a line with the parameters and the number of successful fits."""
@@ -111,6 +125,14 @@ class Scan2DResult(eqx.Module):
         )
 
 
+def _twice_rise(result: Any) -> Any:
+    base = result.minimum.nll
+    if result.new_minimum:
+        # A fit from the lowest point may have failed.
+        base = np.fmin(base, np.nanmin(result.nll))
+    return 2 * (result.nll - base)
+
+
 @takes_options(FitOptions)
 def scan(
     nll_fn: Any,
@@ -121,13 +143,16 @@ def scan(
     values: Any,
     held: Iterable[str] = (),
     vectorised: bool = False,
+    starts: int = 0,
     **options: Unpack[FitOptions],
 ) -> ScanResult:
     r"""Profile -ln L in one parameter.
 
     At each value the likelihood is minimised over all other parameters. The scan goes
     from the best fit outwards on both sides, each fit starting from the one before,
-    and all of it is one compiled program.
+    and all of it is one compiled program. If a point is below the minimum of the free
+    fit, that is fitted again from there and the scan is repeated from the lower
+    minimum, which is in the result.
 
     Args:
         nll_fn: -ln L, or a Model, as in `fit`; likewise what is not listed here.
@@ -138,6 +163,9 @@ def scan(
         held: Names or patterns (``"alpha*"``) of parameters to hold at their best fit:
             a scan without these systematic uncertainties.
         vectorised: Whether to fit all points at once, each from the best fit.
+        starts: The number of other start values from which to fit at each point too,
+            to look for lower minima: within 5, 10, 15 and 20 errors of the best fit in
+            turn, or widths of constraints where these are larger.
         **options: `FitOptions`, as in `fit`: `fixed`, `bounds`, `solver`, `max_steps`.
 
     Returns:
@@ -146,8 +174,13 @@ def scan(
     Raises:
         UnknownKeyError: If there is no parameter of such a name.
         ArgumentValueError: If the parameter is fixed or held, or a value is beyond its
-            bounds or not finite.
+            bounds or not finite; or if `starts` are given in a JAX transformation.
         FitError: If the free fit failed.
+
+    Warns:
+        UserWarning: If a point is below the minimum of the free fit, or another start
+            led to a lower minimum at some points. Inside of JAX transformations nothing
+            is checked.
 
     Example:
         >>> import everwillow as ew
@@ -164,11 +197,18 @@ def scan(
     place = posed.position(name)
     points = _points(posed, name, place, values, where="values")
     fitted = posed.best_fit()
-    problem = fitted.problem.reaching(np.array([place]), points[:, None])
+    fitted = fitted.reaching(np.array([place]), points[:, None])
+    label = fitted.problem.labels[place]
     program = _scan_at_once if vectorised else _scan_outwards
-    gradient, fields = _scanned(fitted, problem, program, jnp.asarray(place), points)
-    slope = gradient[:, place]
-    return ScanResult(problem.labels[place], points, slope=slope, **fields)
+    scanned = _Scanned.of(fitted, program, jnp.asarray(place), points)
+    other = None
+    if starts:
+        scanned, other = scanned.from_others(starts, label)
+    if not is_traced(scanned.nll):
+        scanned = scanned.checked(f"scan of {label}")
+    slope = scanned.gradient[:, place]
+    fields = scanned.fields()
+    return ScanResult(label, points, slope=slope, other_start=other, **fields)
 
 
 @takes_options(FitOptions)
@@ -211,24 +251,106 @@ def scan_2d(
         )
     )
     fitted = posed.best_fit()
-    problem = fitted.problem
     for place, axis in zip((first, second), axes, strict=True):
-        problem = problem.reaching(np.array([place]), axis[:, None])
+        fitted = fitted.reaching(np.array([place]), axis[:, None])
     places = jnp.asarray(first), jnp.asarray(second)
-    _, fields = _scanned(fitted, problem, _scan_grid, places, axes)
-    labels = problem.labels[first], problem.labels[second]
-    return Scan2DResult(labels, (axes[0], axes[1]), **fields)
+    labels = fitted.problem.labels[first], fitted.problem.labels[second]
+    scanned = _Scanned.of(fitted, _scan_grid, places, axes)
+    if not is_traced(scanned.nll):
+        scanned = scanned.checked(f"scan of {labels[0]} and {labels[1]}")
+    return Scan2DResult(labels, (axes[0], axes[1]), **scanned.fields())
 
 
-def _scanned(
-    fitted: BestFit, problem: Problem, program: Any, place: Any, values: Any
-) -> tuple[Any, dict[str, Any]]:
-    """Run a scan; return the gradients of -ln L, and the fields of its record."""
-    fitted = fitted._replace(problem=problem)
-    x, nll, gradient, status, success = fitted.call(program, place, values)
-    fields = {"nll": nll, "params": fitted.states(x), "status": status}
-    fields |= {"success": success, "minimum": fitted.minimum}
-    return gradient, fields | {"held": fitted.held_names}
+class _Scanned(NamedTuple):
+    """The fits of a scan, and how to repeat them.
+
+    Attributes:
+        fitted: The free fit.
+        program: The program that scans.
+        place: The positions of the parameters that are scanned.
+        values: Their values.
+        ends: Parameters, -ln L, gradient, status and success of each fit.
+        new_minimum: Whether a fit was below the free fit.
+    """
+
+    fitted: BestFit
+    program: Any
+    place: Any
+    values: Any
+    ends: tuple[Any, Any, Any, Any, Any]
+    new_minimum: bool = False
+
+    @classmethod
+    def of(cls, fitted: BestFit, program: Any, place: Any, values: Any) -> "_Scanned":
+        """Run a scan."""
+        return cls(fitted, program, place, values, fitted.call(program, place, values))
+
+    @property
+    def nll(self) -> Any:
+        return self.ends[1]
+
+    @property
+    def gradient(self) -> Any:
+        return self.ends[2]
+
+    def fields(self) -> dict[str, Any]:
+        """Return fields of the record."""
+        x, nll, _, status, success = self.ends
+        return {
+            "nll": nll,
+            "params": self.fitted.states(x),
+            "status": status,
+            "success": success,
+            "minimum": self.fitted.minimum,
+            "held": self.fitted.held_names,
+            "new_minimum": self.new_minimum,
+        }
+
+    def from_others(self, count: int, label: str) -> tuple["_Scanned", Any]:
+        """Fit each point from other starts too, and keep the lower minima."""
+        if is_traced(self.nll):
+            raise ArgumentValueError(
+                "starts: other starts need errors that are numbers. Scan outside of "
+                "JAX transformations."
+            )
+        starts = other_starts(self.fitted, count)
+        others = self.fitted.call(scan_from_starts, self.place, self.values, starts)
+        ends, below = lower_of(self.ends, others, slack(self.fitted.minimum))
+        if below.any():
+            fall = float(np.max((self.nll - others[1])[below]))
+            warnings.warn(
+                f"scan of {label}: at {int(below.sum())} of {below.size} points a fit "
+                f"from another start ended lower, by up to {fall:.4g} in -ln L. These "
+                "are in the result; the profile may jump next to them.",
+                stacklevel=4,
+            )
+        return self._replace(ends=ends), below
+
+    def checked(self, what: str) -> "_Scanned":
+        """Repeat a scan from a lower minimum that it reveals, and warn."""
+        x, nll, _, _, success = self.ends
+        flat = x.reshape(-1, x.shape[-1]), nll.ravel(), success.ravel()
+        is_below, lower = fit_from_below(self.fitted, *flat)
+        if not is_below:
+            return self
+        scanned = self._replace(new_minimum=True)
+        before = float(self.fitted.minimum.nll)
+        text = f"{what}: -ln L fell below its minimum, {before:.10g}"
+        if lower is None:
+            text += f", to {np.nanmin(nll):.10g}, and a fit from there failed."
+        else:
+            again = self.of(lower, self.program, self.place, self.values)
+            # With others held at the old minimum the two profiles are different.
+            ends = again.ends
+            if not lower.held.any():
+                ends, _ = lower_of(ends, self.ends, slack(lower.minimum))
+            scanned = again._replace(ends=ends, new_minimum=True)
+            text += (
+                f", to {float(lower.minimum.nll):.10g}. The scan was repeated from the "
+                "new minimum, which is in `result.minimum`."
+            )
+        warnings.warn(text, stacklevel=4)
+        return scanned
 
 
 def pair(posed: ProfileProblem, names: Any) -> tuple[int, int]:
