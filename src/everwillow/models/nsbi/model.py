@@ -85,12 +85,11 @@ class NsbiModel(AbstractModel):
             UnknownKeyError: If the parameter of an effect does not exist.
             ShapeMismatchError: If lengths do not agree.
         """
-        regions = spec.unbinned
+        regions, channels = spec.unbinned, spec.binned.channels
         rates = [
             ChannelSpec(region.name, np.zeros(1), _components(region))
             for region in regions
         ]
-        channels = spec.binned.channels
         binned = BinnedModel.from_spec(
             dataclasses.replace(spec.binned, channels=(*channels, *rates))
         )
@@ -102,23 +101,7 @@ class NsbiModel(AbstractModel):
             bins=sum(channel.observed.size for channel in channels),
         )
         if regions:
-            table = _places(binned, spec.binned)
-            single = tuple(
-                ChannelSpec(region.name, np.zeros(1), (sample,))
-                for region in regions
-                for sample in _components(region)
-            )
-            packed, _ = pack_bins(
-                dataclasses.replace(spec.binned, channels=single), table
-            )
-            places = {
-                name: table.scalar(name)
-                for region in regions
-                for _, name in region.events.variations
-            }
-            terms = dataclasses.replace(
-                terms, yields=packed, events=pack(spec, places, storage=storage)
-            )
+            terms = _with_events(terms, spec, _places(binned, spec.binned), storage)
         counts = np.concatenate(
             [np.zeros(0), *(np.asarray(c.observed, float) for c in channels)]
         )
@@ -272,6 +255,25 @@ class NsbiModel(AbstractModel):
             f"{len(self.regions)} unbinned regions, {events} events, "
             f"{self.terms.size} parameters, poi={self.poi!r})"
         )
+
+
+def _with_events(
+    terms: FlatNsbi, spec: NsbiSpec, table: PlaceTable, storage: Storage
+) -> FlatNsbi:
+    """Add the events of the unbinned regions to a likelihood of counts."""
+    single = tuple(
+        ChannelSpec(region.name, np.zeros(1), (sample,))
+        for region in spec.unbinned
+        for sample in _components(region)
+    )
+    yields, _ = pack_bins(dataclasses.replace(spec.binned, channels=single), table)
+    places = {
+        name: table.scalar(name)
+        for region in spec.unbinned
+        for _, name in region.events.variations
+    }
+    events = pack(spec, places, storage=storage)
+    return dataclasses.replace(terms, yields=yields, events=events)
 
 
 def _components(region: UnbinnedRegion) -> tuple[SampleSpec, ...]:
