@@ -40,7 +40,7 @@ def with_reference_weights(region: UnbinnedRegion, report: Report) -> UnbinnedRe
             f"has the integral {total:.3f} ± {error:.3f}, and 1 is expected. Either "
             "its ratios are inaccurate, or these events are not simulated at the "
             "nominal values. Densities are normalised with them: data need a reference "
-            "sample of simulated events."
+            "sample of simulated events (in a configuration by Data or Reference)."
         )
         report.say(sentence)
         warnings.warn(sentence, stacklevel=4)

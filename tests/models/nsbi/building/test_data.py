@@ -57,6 +57,23 @@ def test_observed_events_are_in_the_observation(tmp_path):
     assert workspace["channels"] == build(tmp_path, more="")["channels"]
 
 
+@pytest.mark.parametrize("place", ["paths", "inside", "beside"])
+def test_workspaces_with_data_can_be_written_and_read(tmp_path, place):
+    save(tmp_path)
+    workspace = build(tmp_path)
+    nsbi.dump_workspace(workspace, tmp_path / "w.json", arrays=place)
+    loaded = nsbi.load_workspace(tmp_path / "w.json")
+    (wanted,), (found,) = (
+        nsbi.workspace_spec(one).unbinned for one in (workspace, loaded)
+    )
+    assert found.events.members.keys() == {("bkg", "", "")}
+    for name, ratios in wanted.events.ratios.items():
+        np.testing.assert_array_equal(found.events.ratios[name], ratios)
+    for key, change in wanted.events.variations.items():
+        np.testing.assert_array_equal(found.events.variations[key], change)
+    np.testing.assert_array_equal(found.reference.weights, wanted.reference.weights)
+
+
 def test_the_spec_has_data_and_simulated_events(tmp_path):
     save(tmp_path)
     model = nsbi.load(build(tmp_path, ("kappa, JES]", "JES]")))
