@@ -129,6 +129,7 @@ def test_the_evaluation_has_the_derivatives_of_nll(bins, normalize):
     assert np.linalg.eigvalsh(stand_in).min() > -1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [{}, {"mu": 2.0, "scale": 0.7}])
 def test_asimov_data_have_their_minimum_at_the_truth(model, at):
     params = {"mu": 1.0, "scale": 0.0, **at}
@@ -238,6 +239,7 @@ def test_many_bins_agree_with_events():
     np.testing.assert_allclose(one.errors["mu"], other.errors["mu"], rtol=0.05)
 
 
+@pytest.mark.slow
 def test_a_combination_is_the_product(model):
     background = ew.Model(
         lambda params, observation: 0.5 * (params["scale"] - observation) ** 2 / 0.04,
@@ -293,6 +295,7 @@ def test_data_of_another_length_are_refused(model):
         model.nll(model.state, {**model.observation, "main": main})
 
 
+@pytest.mark.slow
 def test_single_precision_storage_changes_little(model):
     small = NsbiModel.from_spec(model.spec, storage="float32")
     params = model.state.to_pytree()

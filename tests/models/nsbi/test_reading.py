@@ -227,6 +227,7 @@ def test_the_report_says_generation_and_interpolation(document):
     assert "piecewise linear" in report
 
 
+@pytest.mark.slow
 def test_linear_interpolation_is_a_line_between_the_ratios():
     document = analytic_workspace(events(31))
     model = nsbi.load(document, interpolation="linear", normalize=False)
@@ -289,6 +290,7 @@ def test_template_statistics_add_a_factor_for_each_bin(document):
     assert "staterror_CR" not in nsbi.load(changed, template_statistics=False).state
 
 
+@pytest.mark.slow
 def test_bins_without_events_are_no_problem(document):
     """An empty template bin, or a varied one, makes no value infinite."""
     changed = copy.deepcopy(document)

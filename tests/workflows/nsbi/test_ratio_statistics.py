@@ -147,6 +147,7 @@ def test_equal_weights_of_the_reference_change_nothing(fitted):
     assert abs(float(other.nll(params) - model.nll(params))) > 1e-3
 
 
+@pytest.mark.slow
 def test_a_fit_without_covariance_is_refused(fitted):
     _, model, result = fitted
     broken = dataclasses.replace(result, hessian=None)

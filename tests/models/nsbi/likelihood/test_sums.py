@@ -169,6 +169,7 @@ def test_derivatives_equal_those_of_the_plain_formula(alpha, interpolation):
     )
 
 
+@pytest.mark.slow
 def test_outer_products_are_those_of_the_logarithms(spec, table):
     alpha = jnp.array(ALPHAS[0])
 
@@ -267,6 +268,7 @@ def test_an_event_without_a_density_is_impossible(table, weight):
     assert np.isfinite(gradient).all()
 
 
+@pytest.mark.slow
 def test_a_factor_of_zero_is_the_limit_of_small_ones():
     spec = some_spec()
     one = spec.unbinned[0]
@@ -290,6 +292,7 @@ def test_a_factor_of_zero_is_the_limit_of_small_ones():
     np.testing.assert_allclose(at_zero, with_factor(1e-11), rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_chunks_do_not_change_the_sums(monkeypatch):
     spec = some_spec(sizes=(900, 300, 700))
     weights = np.random.default_rng(1).uniform(0.5, 2, 1900)
