@@ -164,6 +164,12 @@ class _Scan:
         metavar="LOW HIGH",
     )
     points: int = option(21, "Number of points.", minimum=2)
+    starts: int = option(
+        0,
+        "Number of other start values for the fit at each point, to look for lower "
+        "minima.",
+        minimum=0,
+    )
 
 
 @dataclass(frozen=True)
@@ -219,6 +225,27 @@ class _RatioFit:
         "Find the asymmetric interval of a parameter, or of all parameters that match "
         "a pattern.",
         metavar="NAME",
+        repeated=True,
+    )
+
+
+@dataclass(frozen=True)
+class _RatioScan:
+    statistical: bool = option(
+        True, "Scan without systematic uncertainties too, and show both."
+    )
+
+
+@dataclass(frozen=True)
+class _Compare:
+    labels: tuple[str, ...] = option(
+        (),
+        "Name of a file in the table and in the plot, in their order; by default that "
+        "of the file.",
+        "--label",
+        "--labels",
+        panel=_OUTPUT,
+        metavar="TEXT",
         repeated=True,
     )
 
@@ -371,6 +398,26 @@ def nsbi_build(
 def nsbi_fit(file: RatioFile, **options: Any) -> None:
     """Fit all parameters to the data, and show values, errors and pulls."""
     _run("nsbi.fit", file, options, names="--minos")
+
+
+@nsbi.command("scan", cls=Command)
+@with_options(Request, _Scan, _RatioScan, _Traceback, only=_RATIOS)
+def nsbi_scan(file: RatioFile, **options: Any) -> None:
+    """Scan the profile likelihood with and without systematic uncertainties."""
+    _run("nsbi.scan", file, options)
+
+
+@nsbi.command("compare", cls=Command)
+@with_options(Request, _Scan, _RatioScan, _Compare, _Traceback, only=_RATIOS)
+def nsbi_compare(
+    files: Annotated[
+        list[str],
+        typer.Argument(help="Density-ratio workspaces (JSON), or configurations."),
+    ],
+    **options: Any,
+) -> None:
+    """Compare the profile likelihoods of several workspaces."""
+    _run("nsbi.compare", files[0], {"files": tuple(files), **options})
 
 
 app.add_typer(template)

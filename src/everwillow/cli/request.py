@@ -37,6 +37,7 @@ class Request:
         out: File for the results, or None.
         plot: File for the plot, or None.
         cache: Whether to keep compiled programs.
+        others: Other files that are read.
     """
 
     workspace: str
@@ -111,6 +112,7 @@ class Request:
         None, "File for a plot of the results: .pdf, .png or .svg.", panel=_OUTPUT
     )
     cache: bool = option(True, "Keep compiled programs for the next run.")
+    others: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, workspace: str, options: Mapping[str, Any]) -> "Request":
@@ -131,7 +133,7 @@ class Request:
     @property
     def inputs(self) -> tuple[str, ...]:
         """The files that are read."""
-        return (self.workspace, *self.patches)
+        return (self.workspace, *self.patches, *self.others)
 
     def check(self) -> None:
         """Check the files for results and plots, before anything is computed.

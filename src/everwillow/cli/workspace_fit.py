@@ -4,7 +4,8 @@ import contextlib
 import dataclasses
 import pathlib
 import time
-from collections.abc import Callable, Collection, Iterator
+import warnings
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ class WorkspaceFit:
         stored: The compiled program of the fit.
         ran: The time that the program ran, in seconds.
         after: The names of the parts after the fit, and their time with compilation.
+        notes: Sentences for the user.
     """
 
     request: Request
@@ -39,6 +41,7 @@ class WorkspaceFit:
     stored: KeptPrograms
     ran: float
     after: dict[str, float] = dataclasses.field(default_factory=dict)
+    notes: list[str] = dataclasses.field(default_factory=list)
 
     @classmethod
     def of(
@@ -82,8 +85,20 @@ class WorkspaceFit:
             yield
         self.after[part] = time.perf_counter() - began
 
+    @contextlib.contextmanager
+    def noting(self) -> Iterator[None]:
+        """Keep the warnings of a part of a command for its end."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            yield
+        self.notes += [f"NOTE: {one.message}" for one in caught]
+
     def finish(
-        self, record: Any, draw: Callable[[Any], Any] | None, *parts: str
+        self,
+        record: Any,
+        draw: Callable[[Any], Any] | None,
+        *parts: str,
+        others: Sequence["WorkspaceFit"] = (),
     ) -> None:
         """Show the result, and write the files that the options name.
 
@@ -92,9 +107,12 @@ class WorkspaceFit:
             draw: Makes the plot with the package `everwillow.plotting`; None if there
                 is no plot. It may return a text that says why there is none.
             *parts: The result as tables and text.
+            others: The fits of other documents that the command compares with this one.
         """
+        fits = (self, *others)
+        headlines = "\n".join(one.headline() for one in fits)
         # Before the files: writing them may fail.
-        show(self._headline(), *parts)
+        show(headlines, *parts, *(["\n".join(self.notes)] if self.notes else []))
         notes = files.save_result(record, self.request.out)
         if self.request.plot is not None and draw is not None:
             with self.timed("plot", "Drawing"):
@@ -106,10 +124,11 @@ class WorkspaceFit:
                 else:
                     figure.savefig(self.request.plot)
                     notes.append(f"The plot is in {self.request.plot}.")
-        show("\n".join(["", self._times(), *notes]))
-        self.stored.keep()
+        show("\n".join(["", *(one._times() for one in others), self._times(), *notes]))
+        for one in fits:
+            one.stored.keep()
 
-    def _headline(self) -> str:
+    def headline(self) -> str:
         """Return two lines on the document and the size of its model."""
         model = self.given.model
         channels = getattr(model, "channels", None)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from everwillow._errors import ArgumentValueError
 from everwillow._typing import Key
 from everwillow.engine.layout import ravel_state
 from everwillow.engine.prefit import centers_and_widths, pull
@@ -427,6 +428,25 @@ def scan_range(
     assert errors is not None
     error = float(errors[i])
     return max(best - REACH * error, lower), min(best + REACH * error, upper)
+
+
+def range_of(model: Any, result: FitResult, name: str) -> tuple[float, float]:
+    """Return the range of a scan within the bounds of a model.
+
+    Args:
+        model: The model.
+        result: Its fit.
+        name: The label of the parameter.
+
+    Raises:
+        ArgumentValueError: If the parameter is fixed.
+    """
+    if name not in result.labels:
+        raise ArgumentValueError(f"fixed: {name!r} is scanned, and cannot be fixed.")
+    bound, lower, upper = model.bounds.get(name), -np.inf, np.inf
+    if bound is not None:
+        lower, upper = (float(np.ravel(e)[0]) for e in (bound.lower, bound.upper))
+    return scan_range(result, name, lower, upper)
 
 
 def covariance_record(result: FitResult) -> Covariance | None:

@@ -1,6 +1,6 @@
 """The summary and the parameters of a fit, the same for every command."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from everwillow.workflows.report import ChiSquare, FitSummary, Parameters
 # The largest number of rows of a table without --all.
 SHOWN = 20
 _NAMED = 6
+HEIGHT = "-2 Δ ln L"
 
 
 def headline(title: str, kind: str, *facts: str) -> str:
@@ -129,14 +130,23 @@ def first_rows(
     return table(heads, rows, title=title)
 
 
-def profile_table(name: str, values: np.ndarray, heights: np.ndarray) -> str:
-    """Return a table of a scan; the height is NaN for fits without a minimum."""
+def profile_table(
+    name: str, values: np.ndarray, heights: Mapping[str, np.ndarray]
+) -> str:
+    """Return a table of scans.
+
+    Args:
+        name: The parameter.
+        values: Where it was held.
+        heights: The heights of each scan by the head of its column; NaN for fits
+            without a minimum.
+    """
     rows = [
-        (plain(float(value)), height_text(float(height)))
-        for value, height in zip(values, heights, strict=True)
+        (plain(float(value)), *(height_text(float(one)) for one in column))
+        for value, *column in zip(values, *heights.values(), strict=True)
     ]
     title = f"Profile of {name}: rise of -2 ln L above the minimum"
-    return table((name, "-2 Δ ln L"), rows, title=title)
+    return table((name, *heights), rows, title=title)
 
 
 def height_text(height: float, decimals: int = 4) -> str:

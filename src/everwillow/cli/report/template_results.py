@@ -6,6 +6,7 @@ from typing import TypeAlias
 import numpy as np
 
 from everwillow.cli.report.fits import (
+    HEIGHT,
     chi2_cells,
     counted,
     first_rows,
@@ -91,7 +92,10 @@ def details(results: TemplateResults, title: str, *, everything: bool) -> list[P
         parts += [(part, text) for text in moved]
     for name, scan in results.scans.items():
         parts.append(
-            (f"scans/{name}", profile_table(name, scan.values, scan.twice_delta_nll))
+            (
+                f"scans/{name}",
+                profile_table(name, scan.values, {HEIGHT: scan.twice_delta_nll}),
+            )
         )
     for name, grid in results.grid_scans.items():
         parts.append((f"scans/{name}", grid_table(grid)))

@@ -11,27 +11,33 @@ from everwillow.model import AbstractModel
 
 
 def held_at_minimum(
-    model: AbstractModel, result: FitResult, fixed: Mapping[Any, Any]
+    model: AbstractModel,
+    result: FitResult,
+    fixed: Mapping[Any, Any],
+    *,
+    keep: str | None = None,
 ) -> dict[Any, Any]:
     """Return what a fit without systematic uncertainties fixes.
 
     Args:
-        model: The model; its parameter of interest is not held.
+        model: The model.
         result: Its fit.
         fixed: What is fixed in any case, as in `everwillow.fit`.
+        keep: A parameter that is not held; by default the parameter of interest.
 
     Returns:
         The argument `fixed` of a fit in which all constrained parameters are held at
         their best-fit values.
     """
     layout = result.layout
+    kept = getattr(model, "poi", None) if keep is None else keep
     marked = np.zeros(layout.size, bool)
     for name, constraint in result.constraints.items():
         marked[constrained_elements(name, constraint, layout)] = True
     held = dict(fixed)
     for place, key in enumerate(layout.keys):
         here = marked[layout.elements(place)]
-        if key == getattr(model, "poi", None) or not here.any():
+        if key == kept or not here.any():
             continue
         best = np.asarray(result.params[key], float)
         known = held.get(key, model.fixed.get(key))

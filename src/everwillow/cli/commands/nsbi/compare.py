@@ -1,0 +1,83 @@
+"""``everwillow nsbi compare``."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from everwillow._errors import ArgumentValueError
+from everwillow.cli.commands.scan import check_range, end_if_failed
+from everwillow.cli.report.nsbi import comparison_table
+from everwillow.cli.request import Request
+from everwillow.cli.workspace_fit import WorkspaceFit
+from everwillow.workflows.documents import RATIOS
+from everwillow.workflows.nsbi.scans import compare
+
+
+def run(
+    request: Request,
+    folder: pathlib.Path | None,
+    *,
+    files: Sequence[str],
+    between: tuple[float, float] | None,
+    points: int,
+    starts: int,
+    statistical: bool,
+    labels: Sequence[str] | None,
+) -> None:
+    """Compare the profile likelihoods of several files, and print their numbers."""
+    check_range(between, points)
+    names = labels_of(files, tuple(labels or ()))
+    fits = {
+        label: WorkspaceFit.of(
+            dataclasses.replace(request, workspace=file, others=tuple(files)),
+            folder,
+            kinds=RATIOS,
+        )
+        for label, file in zip(names, files, strict=True)
+    }
+    first = fits[names[0]]
+    with first.timed("comparison", "Comparing"), first.noting():
+        found = compare(
+            {label: one.given.model for label, one in fits.items()},
+            first.given.poi(),
+            None if between is None else np.linspace(*between, points),
+            fits={label: one.result for label, one in fits.items()},
+            points=points,
+            statistical=statistical,
+            starts=starts,
+            fixed={label: one.given.fixed for label, one in fits.items()},
+        )
+    first.finish(
+        found.record(),
+        found.figure,
+        comparison_table(found),
+        others=[fits[name] for name in names[1:]],
+    )
+    end_if_failed(
+        *(np.asarray(s.success) for both in found.scans.values() for s in both.scans)
+    )
+
+
+def labels_of(files: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:
+    """Return a label for each file.
+
+    Raises:
+        ArgumentValueError: If there are not as many labels as files, or two are equal.
+
+    Example:
+        >>> labels_of(["a/histogram.json", "nsbi.yml"], [])
+        ('histogram', 'nsbi')
+    """
+    if labels and len(labels) != len(files):
+        raise ArgumentValueError(
+            f"--label: there are {len(labels)} labels for {len(files)} files."
+        )
+    names = tuple(labels or (pathlib.Path(file).stem for file in files))
+    if len(set(names)) != len(names):
+        raise ArgumentValueError(
+            f"--label: two files have the same name ({', '.join(names)}). Name each "
+            "with --label."
+        )
+    return names
