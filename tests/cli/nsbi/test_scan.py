@@ -37,6 +37,7 @@ def test_scan_has_both_profiles(run, workspaces, histogram, tmp_path):
     np.testing.assert_allclose(saved["total"].nll, direct.total.nll, rtol=1e-9)
     assert saved["statistical"].held == ("JES", "TES")
     assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "- The entry errordef has no effect" in done.stdout
     # Without the second profile, and with other parameters.
     done = run("nsbi", "scan", workspaces["histogram"], "--no-statistical", *options)
     assert len(table_in(done.stdout, "above the minimum\n")[0]) == 2
@@ -80,6 +81,7 @@ def test_comparison_has_the_numbers_of_the_library(run, workspaces, configs, tmp
         np.testing.assert_allclose(
             numbers[6:], [found.observed, found.expected], atol=6e-3
         )
+    assert "- The entry errordef has no effect" in done.stdout
     assert [row[1:] for row in rows[2:]] == [row[1:] for row in rows[:2]]
     saved = ew.io.load(file)["models"]
     assert list(saved) == ["a", "b"]

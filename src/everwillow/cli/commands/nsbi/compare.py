@@ -2,13 +2,14 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from everwillow._errors import ArgumentValueError
 from everwillow.cli.commands.scan import check_range, end_if_failed
 from everwillow.cli.report.nsbi import comparison_table
+from everwillow.cli.report.terminal import remarks
 from everwillow.cli.request import Request
 from everwillow.cli.workspace_fit import WorkspaceFit
 from everwillow.workflows.documents import RATIOS
@@ -53,11 +54,24 @@ def run(
         found.record(),
         found.figure,
         comparison_table(found),
+        *remarks(_sentences(fits)),
         others=[fits[name] for name in names[1:]],
     )
     end_if_failed(
         *(np.asarray(s.success) for both in found.scans.values() for s in both.scans)
     )
+
+
+def _sentences(fits: Mapping[str, WorkspaceFit]) -> list[str]:
+    """Return the reports of all models; what all of them say has no name."""
+    reports = {label: one.given.model.report for label, one in fits.items()}
+    every = dict.fromkeys(text for report in reports.values() for text in report)
+    sentences = []
+    for text in every:
+        names = [label for label, report in reports.items() if text in report]
+        whose = "" if len(names) == len(reports) else f"{', '.join(names)}: "
+        sentences.append(f"{whose}{text}")
+    return sentences
 
 
 def labels_of(files: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:

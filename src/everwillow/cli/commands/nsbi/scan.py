@@ -7,6 +7,7 @@ import numpy as np
 
 from everwillow.cli.commands.scan import best_value, check_range, end_if_failed
 from everwillow.cli.report.fits import HEIGHT, profile_table
+from everwillow.cli.report.terminal import remarks
 from everwillow.cli.request import Request
 from everwillow.cli.workspace_fit import WorkspaceFit
 from everwillow.workflows.documents import RATIOS
@@ -52,6 +53,7 @@ def run(
         ),
         profile_table(poi, values, heights),
         best_value(both.total),
+        *remarks(given.model.report),
     )
     end_if_failed(*(np.asarray(one.success) for one in both.scans))
 
