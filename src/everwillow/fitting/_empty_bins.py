@@ -124,6 +124,9 @@ def _bins(model: AbstractModel, rates: list[Any], main: Any) -> list[_Bin]:
         return []
     out = []
     for i, (path, leaf) in enumerate(leaves):
+        labels, named = _labels(model.bin_labels, path)
+        if not named:
+            continue
         rate, count = np.asarray(rates[i]), np.asarray(leaf)
         counts = count.dtype.kind in "fiu" and not np.any(count < 0)
         if rate.shape != count.shape or not counts:
@@ -131,7 +134,8 @@ def _bins(model: AbstractModel, rates: list[Any], main: Any) -> list[_Bin]:
         wrong = (rate < 0) | ((rate == 0) & (count > 0))
         wrong |= (rate <= NOTHING) & (count == 0)
         for j in np.flatnonzero(wrong):
-            label = _label(model.bin_labels, path, int(j))
+            name = f'observation["main"]{jtu.keystr(path)}[{j}]'
+            label = name if labels is None else labels[int(j)]
             expected, observed = float(rate.flat[j]), float(count.flat[j])
             out.append(_Bin((i, int(j)), label, expected, observed))
     return out
@@ -153,14 +157,19 @@ def _sentence(bin_: _Bin, parameters: list[str]) -> str:
     return f"{bin_.label} expects {rate} where {count} observed{towards}."
 
 
-def _label(labels: Any, path: tuple[Any, ...], place: int) -> str:
-    """Return the name of a bin, by the labels of the model if it has any."""
+def _labels(labels: Any, path: tuple[Any, ...]) -> tuple[Any, bool]:
+    """Return the names of the bins of one array, and whether it holds counts.
+
+    A model with names has no bins in arrays for which it has none.
+    """
     for step in path:
+        if labels is None:
+            break
         key = getattr(step, "key", getattr(step, "idx", getattr(step, "name", None)))
         if not isinstance(labels, Mapping) or key not in labels:
-            return f'observation["main"]{jtu.keystr(path)}[{place}]'
+            return None, False
         labels = labels[key]
-    return f'observation["main"][{place}]' if labels is None else labels[place]
+    return labels, True
 
 
 def could_not_begin(result: FitResult) -> bool:

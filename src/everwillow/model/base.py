@@ -94,7 +94,7 @@ class AbstractModel(eqx.Module):
         """The names of the bins, for messages.
 
         A sequence of names for each array of ``observation["main"]``, in the structure
-        of these; None where bins have no names.
+        of these; None where bins have no names. Arrays without an entry hold no counts.
         """
         return None
 

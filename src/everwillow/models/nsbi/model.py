@@ -149,9 +149,9 @@ class NsbiModel(AbstractModel):
 
     @property
     def bin_labels(self) -> dict[str, Any]:
-        """The name of each bin: ``"CR[0]"``; events have none."""
+        """The name of each bin: ``"CR[0]"``; the weights of events are no bins."""
         bins = [f"{name}[{i}]" for name, count in self.channels for i in range(count)]
-        return {"counts": bins, "weights": None}
+        return {"counts": bins}
 
     def main_nll(self, params: Any, main: Any) -> Scalar:
         """Return -ln L of counts and events, without constraints."""
