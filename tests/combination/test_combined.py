@@ -451,3 +451,17 @@ def test_main_data_are_looked_up_by_name():
     observation = {**joint.observation, "main": {"a": 1.0}}
     with pytest.raises(ArgumentValueError, match=r"main.*no entry for 'b'"):
         joint.nll((A_MASS, B_MASS), observation)
+
+
+def test_a_model_without_a_bound_takes_that_of_another():
+    def half(params, observation):
+        return 0.5 * (params["x"] - observation) ** 2
+
+    start = ew.State.from_pytree({"x": 0.0})
+    bounded, free = (
+        ew.Model(half, start, observation=1.0, bounds={"x": interval})
+        for interval in (ew.Interval(-5.0, 5.0), ew.Interval(-np.inf, np.inf))
+    )
+    both = ew.combine({"a": free, "b": bounded}, shared=["x"])
+    (bound,) = both.bounds.values()
+    assert (float(bound.lower), float(bound.upper)) == (-5.0, 5.0)

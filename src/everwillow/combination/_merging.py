@@ -11,7 +11,7 @@ import jax.tree_util as jtu
 import numpy as np
 
 from everwillow._errors import ConflictError
-from everwillow._numerics import namespace
+from everwillow._numerics import is_traced, namespace
 from everwillow._tree import format_leaf
 from everwillow._typing import Key
 from everwillow.combination._names import Models
@@ -33,6 +33,7 @@ from everwillow.model.entries import (
 )
 from everwillow.parameters import (
     AbstractConstraint,
+    Interval,
     MultivariateNormal,
     same_constraint,
 )
@@ -130,7 +131,7 @@ def merged_bounds(
     for name, model in models.items():
         for key, bound in model.bounds.items():
             new = keys[name][key]
-            if bound is None or new in (picks or {}):
+            if bound is None or new in (picks or {}) or _is_unlimited(bound):
                 continue
             if new in owner and not _same_numbers(bounds[new], bound):
                 raise ConflictError(
@@ -142,6 +143,14 @@ def merged_bounds(
             bounds.setdefault(new, bound)
             owner.setdefault(new, name)
     return in_order(bounds | chosen, name="bounds")
+
+
+def _is_unlimited(bound: Bound) -> bool:
+    """Return whether a bound is known to exclude no value."""
+    if not isinstance(bound, Interval) or is_traced(bound):
+        return False
+    ends = (np.asarray(bound.lower), np.asarray(bound.upper))
+    return bool(np.all(np.isneginf(ends[0])) and np.all(np.isposinf(ends[1])))
 
 
 def merged_fixed(models: Models, keys: KeyMaps) -> dict[Key, Any]:

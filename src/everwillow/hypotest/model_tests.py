@@ -155,7 +155,7 @@ class DiscoveryResult(eqx.Module):
 @takes_options(FitOptions)
 def discovery(
     nll_fn: Any,
-    poi: Key,
+    poi: Key | None = None,
     params: State | FitResult | None = None,
     observation: Any = None,
     *,
@@ -177,7 +177,7 @@ def discovery(
 
     Args:
         nll_fn: A Model; or -ln L, with `params`, `observation` and `predict_fn`.
-        poi: The parameter of the signal.
+        poi: The parameter of the signal; that of the model if None.
         params: Start values, or a FitResult; those of a Model if None.
         observation: The data; those of a Model if None.
         mu_asimov: The signal of the Asimov data.
@@ -202,6 +202,7 @@ def discovery(
         >>> print(f"{result.significance:.3f} {result.expected:.3f}")
         2.666 1.371
     """
+    poi = own_poi(nll_fn, poi, where="discovery")
     calculator = AsymptoticCalculator(
         nll_fn,
         start_state(nll_fn, params, nuisances),

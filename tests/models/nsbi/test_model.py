@@ -301,3 +301,19 @@ def test_single_precision_storage_changes_little(model):
     params = model.state.to_pytree()
     np.testing.assert_allclose(small.nll(params), model.nll(params), rtol=1e-6)
     assert small.terms.events.ratios.dtype == np.float32
+
+
+def test_other_events_are_observed_with_the_old_ones_as_reference():
+    asimov, data = nominal_events(61), nominal_events(31, mu=2.0)
+    model = NsbiModel.from_spec(analytic.spec(asimov))
+    changed = model.with_events({"SR": data})
+    expected = NsbiModel.from_spec(analytic.spec(data, asimov, "nominal"))
+    params = {"mu": 1.3, "scale": 0.4}
+    np.testing.assert_allclose(changed.nll(params), expected.nll(params), rtol=1e-13)
+    assert changed.regions == (("SR", 31, 61),)
+
+
+def test_expected_yields_are_by_region_and_sample(model):
+    yields = model.expected_yields({"mu": 2.0, "scale": 1.0})
+    np.testing.assert_allclose(yields["SR", "signal"], 2 * 400 * 1.05)
+    np.testing.assert_allclose(yields["SR", "background"], 1600 * 1.03)

@@ -387,3 +387,21 @@ def test_what_is_wrong_is_said_with_its_place(document, name):
 def test_an_unknown_measurement_names_the_nearest(document):
     with pytest.raises(EverwillowError, match="Did you mean 'analytic'"):
         nsbi.load(document, "analytics")
+
+
+def test_data_without_a_reference_sample_are_reported():
+    x, _ = analytic.grid(31)
+    with pytest.warns(UserWarning, match="all events have the weight 1"):
+        nsbi.load(analytic_workspace(analytic.events(x, np.ones(31))))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"interpolation": "quadratic"}, "'polynomial' or 'linear', got 'quadratic'"),
+        ({"storage": "float16"}, "'float64' or 'float32', got 'float16'"),
+    ],
+)
+def test_unknown_choices_are_refused(document, options, message):
+    with pytest.raises(EverwillowError, match=message):
+        nsbi.load(document, **options)

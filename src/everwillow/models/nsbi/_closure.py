@@ -31,20 +31,34 @@ def with_reference_weights(region: UnbinnedRegion, report: Report) -> UnbinnedRe
         report: The report of the reader, which says what is not normalised.
     """
     weights = reference_weights(region)
+    if region.reference is None and np.all(region.events.weights == 1):
+        _tell(
+            f"Region {shortened(region.name)}: all events have the weight 1, so they "
+            "look like data, and there is no reference sample. The densities that "
+            "systematics change are normalised with these events, which hides what the "
+            "data say about the systematics. Give simulated events (the key Reference "
+            "of the region, or Data for the observed ones), or load the workspace "
+            "with normalize=False.",
+            report,
+        )
     worst = max(_deviations(region, weights), default=None)
     if worst is not None and worst[0] > _DEVIATIONS:
         _, what, total, error = worst
         sample = "reference sample" if region.reference is not None else "Asimov set"
-        sentence = (
+        _tell(
             f"Region {shortened(region.name)}: on the {sample} the density of {what} "
             f"has the integral {total:.3f} ± {error:.3f}, and 1 is expected. Either "
             "its ratios are inaccurate, or these events are not simulated at the "
             "nominal values. Densities are normalised with them: data need a reference "
-            "sample of simulated events (in a configuration by Data or Reference)."
+            "sample of simulated events (in a configuration by Data or Reference).",
+            report,
         )
-        report.say(sentence)
-        warnings.warn(sentence, stacklevel=4)
     return dataclasses.replace(region, reference_weights=weights)
+
+
+def _tell(sentence: str, report: Report) -> None:
+    report.say(sentence)
+    warnings.warn(sentence, stacklevel=5)
 
 
 def _deviations(

@@ -97,7 +97,7 @@ class Parameters:
         }
         for name in settings.keys() - kinds.keys():
             report.collect("No modifier has the parameters {names}.", name)
-        if "errordef" in config:
+        if "errordef" in config and config.value["errordef"] != "LIKELIHOOD":
             report.say(
                 "The entry errordef has no effect: neither -ln L nor errors depend on "
                 "it."

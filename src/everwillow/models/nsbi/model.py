@@ -21,7 +21,7 @@ from everwillow.models._model_parts import Uncompared
 from everwillow.models.binned import BinnedModel
 from everwillow.models.nsbi.likelihood.flat import FlatNsbi
 from everwillow.models.nsbi.likelihood.packing import pack
-from everwillow.models.nsbi.spec import NsbiSpec, UnbinnedRegion
+from everwillow.models.nsbi.spec import Events, NsbiSpec, UnbinnedRegion
 from everwillow.objective import Evaluation
 from everwillow.parameters.bound_table import BoundTable
 from everwillow.parameters.constraint_table import ConstraintTable
@@ -193,6 +193,59 @@ class NsbiModel(AbstractModel):
             start += sum(counts)
         names = [name for name, *_ in self.regions]
         raise unknown_key(region, names, where="events_of", kind="unbinned region")
+
+    def with_events(self, events: Mapping[str, Events]) -> "NsbiModel":
+        """Return the model with other observed events.
+
+        Simulated events that were the observed ones, as in an Asimov data set, remain
+        as reference sample.
+
+        Args:
+            events: By unbinned region the events, with the ratios of all samples and
+                the changes that the model has.
+
+        Raises:
+            UnknownKeyError: If there is no such unbinned region.
+        """
+        spec = self.spec
+        assert spec is not None
+        for name in events:
+            self.events_of(name)
+        regions = tuple(
+            dataclasses.replace(
+                region,
+                events=events[region.name],
+                reference=region.simulated,
+                reference_density="reference"
+                if region.from_reference_density
+                else "nominal",
+            )
+            if region.name in events
+            else region
+            for region in spec.unbinned
+        )
+        table = self.terms.events
+        storage: Any = "float64" if table is None else str(table.ratios.dtype)
+        return NsbiModel.from_spec(
+            dataclasses.replace(spec, unbinned=regions),
+            normalize=self.terms.normalize,
+            storage=storage,
+        )
+
+    def expected_yields(self, params: Any) -> dict[tuple[str, str], Array]:
+        """Return the expected number of events by unbinned region and sample.
+
+        Args:
+            params: Pytree of parameters under their original names, or a `State`.
+        """
+        tree = params.to_pytree() if isinstance(params, State) else params
+        yields = self.terms.component_yields(ravel_pytree(tree)[0])
+        keys = [
+            (region[0], sample)
+            for region, samples in zip(self.regions, self.samples, strict=True)
+            for sample in samples
+        ]
+        return dict(zip(keys, yields, strict=True))
 
     def with_reference_weights(
         self, weights: Mapping[str, Float[np.ndarray, " n"]]

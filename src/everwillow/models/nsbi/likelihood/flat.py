@@ -105,6 +105,12 @@ class FlatNsbi(eqx.Module):
         """Return the expected numbers of events of the unbinned regions."""
         return expected_counts(self.binned.packed, vector)[self.bins :]
 
+    def component_yields(self, vector: Array) -> Float[Array, " components"]:
+        """Return the expected number of events of each sample in each region."""
+        if self.yields is None:
+            return jnp.zeros(0, vector.dtype)
+        return expected_counts(self.yields, vector)
+
     def expected_weights(self, vector: Array) -> Float[Array, " events"]:
         """Return the weights of the Asimov data: those of the reference samples."""
         table = self.events
