@@ -457,11 +457,11 @@ def test_a_model_without_a_bound_takes_that_of_another():
     def half(params, observation):
         return 0.5 * (params["x"] - observation) ** 2
 
-    start = ew.State.from_pytree({"x": 0.0})
+    start = State.from_pytree({"x": 0.0})
     bounded, free = (
-        ew.Model(half, start, observation=1.0, bounds={"x": interval})
-        for interval in (ew.Interval(-5.0, 5.0), ew.Interval(-np.inf, np.inf))
+        Model(half, start, observation=1.0, bounds={"x": interval})
+        for interval in (Interval(-5.0, 5.0), Interval(-np.inf, np.inf))
     )
-    both = ew.combine({"a": free, "b": bounded}, shared=["x"])
+    both = combine({"a": free, "b": bounded}, shared=["x"])
     (bound,) = both.bounds.values()
     assert (float(bound.lower), float(bound.upper)) == (-5.0, 5.0)

@@ -11,6 +11,7 @@ from everwillow._numerics import is_traced, namespace
 from everwillow._typing import Key
 from everwillow.fitting import FitResult
 from everwillow.fitting.options import FitOptions, takes_options
+from everwillow.hypotest._likelihood_ratio import own_poi
 from everwillow.hypotest.calculators import AsymptoticCalculator
 from everwillow.hypotest.formulas import safe_root
 from everwillow.hypotest.model_limits import start_state
