@@ -85,8 +85,11 @@ class FlatNsbi(eqx.Module):
         value, gradient, hessian, outer = self._events(vector, weights)
         dense = self.binned.packed.places.dense
         index = np.concatenate([np.arange(self.size), dense])
+        whole = np.array_equal(dense, np.arange(self.size))
 
         def added(curvature: Any, matrix: Array) -> AbstractCurvature:
+            if whole and isinstance(curvature, Dense):
+                return Dense(curvature.matrix + matrix)
             blocks = block_diagonal([curvature, Dense(matrix)])
             return gather_transpose(blocks, index, self.size)
 

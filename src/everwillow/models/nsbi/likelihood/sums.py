@@ -134,7 +134,6 @@ def _densities(table: EventTable, alpha: Array, chunk: Any) -> _Densities:
 
 def _log_sums(order: int, at: Any, weights: Any, table: EventTable) -> Sums:
     phi, alpha = at
-    count = phi.size + alpha.size
     weights = table.chunked(jnp.asarray(weights, phi.dtype))
 
     def of_chunk(chunk: Any) -> Sums:
@@ -153,30 +152,35 @@ def _log_sums(order: int, at: Any, weights: Any, table: EventTable) -> Sums:
         over = parts.values / safe[None]
         shares = own[:, None] * over
         slopes = jnp.concatenate([over, jnp.einsum("cn,csn->sn", shares, parts.rates)])
-        place = jnp.concatenate(
-            [
-                jnp.where(parts.component < phi.size, parts.component, count),
-                jnp.where(
-                    parts.parameter < alpha.size, phi.size + parts.parameter, count
-                ),
-            ]
-        )
-        gradient = jnp.zeros(count, phi.dtype).at[place].add(slopes @ w, mode="drop")
         if order == 1:
-            return Sums(value, gradient)
+            return Sums(value, slopes @ w)
         outer = (slopes * w[None]) @ slopes.T
         bend = _bend(parts, over * w[None], shares * w[None])
-        square = (place[:, None], place[None, :])
-        zero = jnp.zeros((count, count), phi.dtype)
-        return Sums(
-            value,
-            gradient,
-            zero.at[square].add(bend - outer, mode="drop"),
-            zero.at[square].add(outer, mode="drop"),
-        )
+        return Sums(value, slopes @ w, bend - outer, outer)
 
     chunks = (table.region, table.ratios, table.changes, weights)
-    return _summed(of_chunk, chunks, skip=lambda chunk: jnp.all(chunk[-1] == 0))
+    sums = _by_region(
+        table, of_chunk, chunks, skip=lambda chunk: jnp.all(chunk[-1] == 0)
+    )
+    value = jnp.sum(sums.value)
+    if order == 0:
+        return Sums(value)
+    slots, parameters = _one_hot(table, phi, alpha)
+    place = jnp.concatenate(
+        [
+            jnp.pad(slots, ((0, 0), (0, 0), (0, alpha.size))),
+            jnp.pad(parameters, ((0, 0), (0, 0), (phi.size, 0))),
+        ],
+        axis=1,
+    )
+    gradient = jnp.einsum("rl,rlp->p", sums.gradient, place)
+    if order == 1:
+        return Sums(value, gradient)
+    matrices = (
+        jnp.einsum("rlm,rlp,rmq->pq", matrix, place, place)
+        for matrix in (sums.hessian, sums.outer)
+    )
+    return Sums(value, gradient, *matrices)
 
 
 def _bend(parts: _Densities, over: Array, shares: Array) -> Array:
@@ -194,50 +198,72 @@ def _bend(parts: _Densities, over: Array, shares: Array) -> Array:
 def _normalisations(order: int, at: Any, weights: None, table: EventTable) -> Sums:
     del weights
     (alpha,) = at
-    sizes = (table.components, alpha.size)
 
     def of_chunk(chunk: Any) -> Sums:
         *events, v = chunk
         parts = _densities(table, alpha, events)
         weighted = parts.values * v.astype(alpha.dtype)[None]
-
-        def spread(values: Array, *places: Array) -> Array:
-            zero = jnp.zeros((sizes[0], *[sizes[1]] * len(places)), alpha.dtype)
-            index = jnp.ix_(parts.component, *places)
-            return zero.at[index].add(values, mode="drop")
-
-        value = spread(jnp.sum(weighted, 1))
+        value = jnp.sum(weighted, 1)
         if order == 0:
             return Sums(value)
-        p = parts.parameter
-        gradient = spread(jnp.einsum("cn,csn->cs", weighted, parts.rates), p)
+        gradient = jnp.einsum("cn,csn->cs", weighted, parts.rates)
         if order == 1:
             return Sums(value, gradient)
         square = (parts.rates * weighted[:, None]) @ jnp.swapaxes(parts.rates, 1, 2)
         diagonal = jnp.einsum("cn,csn->cs", weighted, parts.bends)
-        eye = jnp.eye(p.size, dtype=bool)[None]
-        return Sums(
-            value, gradient, spread(jnp.where(eye, diagonal[:, None], square), p, p)
-        )
+        eye = jnp.eye(parts.parameter.size, dtype=bool)[None]
+        return Sums(value, gradient, jnp.where(eye, diagonal[:, None], square))
 
     first = table.first_reference
     chunks = (table.region[first:], table.ratios[first:], table.changes[first:])
-    return _summed(of_chunk, (*chunks, table.reference))
+    sums = _by_region(table, of_chunk, (*chunks, table.reference))
+    slots, parameters = _one_hot(table, jnp.zeros(table.components), alpha)
+    value = jnp.einsum("rc,rck->k", sums.value, slots)
+    if order == 0:
+        return Sums(value)
+    gradient = jnp.einsum("rcs,rck,rsp->kp", sums.gradient, slots, parameters)
+    if order == 1:
+        return Sums(value, gradient)
+    hessian = jnp.einsum(
+        "rcst,rck,rsp,rtq->kpq", sums.hessian, slots, parameters, parameters
+    )
+    return Sums(value, gradient, hessian)
 
 
-def _summed(
+def _one_hot(table: EventTable, phi: Array, alpha: Array) -> tuple[Array, Array]:
+    """Return matrices from the slots and parameters of each region to those of all.
+
+    Their shapes are ``(R, C, K)`` and ``(R, s, S)``; rows of padding are zero.
+    """
+    return (
+        jax.nn.one_hot(table.component, phi.size, dtype=alpha.dtype),
+        jax.nn.one_hot(table.region_parameter, alpha.size, dtype=alpha.dtype),
+    )
+
+
+def _by_region(
+    table: EventTable,
     of_chunk: Callable[[Any], Sums],
     chunks: Any,
     skip: Callable[[Any], Array] | None = None,
 ) -> Sums:
-    """Add the sums of all chunks."""
+    """Add the sums of the chunks of each region; they get a leading axis of regions."""
     shapes = jax.eval_shape(of_chunk, jax.tree.map(lambda leaf: leaf[0], chunks))
-    zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    regions = table.component.shape[0]
+    zero = jax.tree.map(
+        lambda leaf: jnp.zeros((regions, *leaf.shape), leaf.dtype), shapes
+    )
 
     @jax.checkpoint
     def step(total: Sums, chunk: Any) -> tuple[Sums, None]:
+        place = chunk[0]
+
+        def plus(sums: Array, more: Array) -> Array:
+            last = jax.lax.dynamic_index_in_dim(sums, place, keepdims=False)
+            return jax.lax.dynamic_update_index_in_dim(sums, last + more, place, 0)
+
         def added() -> Sums:
-            return jax.tree.map(jnp.add, total, of_chunk(chunk))
+            return jax.tree.map(plus, total, of_chunk(chunk))
 
         if skip is None:
             return added(), None
