@@ -29,6 +29,7 @@ TOPICS = (
     "published_limits",
     "large_workspaces",
     "template_fits",
+    "density_ratios",
 )
 PACKAGES = ("everwillow", "jax", "equinox", "optimistix", "iminuit", "pyhf", "numpy")
 UNITS = {"x": "×"}
@@ -108,15 +109,18 @@ FIGURES = {
 }
 
 
+def section(topic: str, rows: list[Row]) -> str:
+    """Write the table of a topic."""
+    lines = [" | ".join(HEADS[1:]), " | ".join(["---"] * len(HEADS[1:]))]
+    lines += [" | ".join(cells(row)[1:]) for row in rows if row.topic == topic]
+    table = "\n".join(f"| {line} |" for line in lines)
+    return f"## {topic.capitalize()}\n\n{table}{FIGURES.get(topic, '')}"
+
+
 def markdown(rows: list[Row]) -> str:
     """Write the page of the documentation."""
-    tables = []
-    for topic in dict.fromkeys(row.topic for row in rows):
-        lines = [" | ".join(HEADS[1:]), " | ".join(["---"] * len(HEADS[1:]))]
-        lines += [" | ".join(cells(row)[1:]) for row in rows if row.topic == topic]
-        table = "\n".join(f"| {line} |" for line in lines)
-        figure = FIGURES.get(topic, "")
-        tables.append(f"## {topic.capitalize()}\n\n{table}{figure}")
+    topics = dict.fromkeys(row.topic for row in rows)
+    tables = [section(topic, rows) for topic in topics]
     return PAGE.format(machine=machine(), tables="\n\n".join(tables))
 
 
