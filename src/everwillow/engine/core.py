@@ -82,6 +82,12 @@ class Task:
         """Whether the solver only multiplies vectors with the Hessian."""
         return knows_curvature(self.solver) and self.solver.matrix_free
 
+    @property
+    def frugal(self) -> bool:
+        """Whether a Hessian costs little more than a gradient."""
+        flat = self.flat()
+        return bool(flat is not None and getattr(flat.main, "frugal", False))
+
     def evaluate(
         self, numbers: Numbers, x: Array, *, matrix_free: bool | None = None
     ) -> Evaluation:

@@ -6,6 +6,9 @@ accurate enough there for Newton steps, which then cost a gradient each instead 
 Hessian ("chord" steps). Where these do not converge fast, or a parameter reaches a
 bound or leaves one, the full solver is run and computes a new Hessian.
 
+A model may know that its Hessian costs little more than its gradient. Then each step
+has a Hessian of its own, which also shows whether it is at a minimum.
+
 Gradients alone cannot distinguish a minimum from a saddle: where a likelihood is
 symmetric (for example in a coupling that enters squared) a minimum may turn into a
 maximum between two others while its gradient stays zero. Therefore the chord steps
@@ -38,6 +41,8 @@ from everwillow.solvers.box import active_set
 
 # The last step is not evaluated, so this is the error of the value.
 EDM_GOAL = 1e-11
+# With a Hessian of its own a step leaves the root of this, as a part of the EDM.
+EDM_GOAL_FRESH = 1e-7
 # Each chord step has to reduce the EDM by this factor at least, the distance by half.
 CONTRACTION = 0.25
 MOST_STEPS = 16
@@ -68,7 +73,7 @@ class Foothold(eqx.Module):
         status: The status code of the fit.
         success: Whether the value is a minimum; parameters without effect there keep
             their values.
-        gradients: Number of gradients of the last step.
+        gradients: Number of gradients of the last step, with or without a Hessian.
         refitted: Whether the full solver was needed.
     """
 
@@ -261,11 +266,12 @@ def _follow(task: Task, numbers: Numbers, last: Foothold) -> Foothold:
     # The predicted minimum, to first order in the values of held parameters.
     solve, definite = scaled_solver(last.hessian, moving)
     shift = solve(last.hessian @ jnp.where(mask, 0, start - last.x))
-    shift = shift - _perturbation(solve, last.hessian, moving)
+    if not task.frugal:
+        shift = shift - _perturbation(solve, last.hessian, moving)
     x = jnp.where(mask & definite, last.x - shift, held_point)
     if box is not None:
         x = jnp.where(mask, box.moved_into(x, last.x), x)
-    end = _chord(task, numbers, x, last, solve, definite, box)
+    end = _chord(task, numbers, x, last, (solve, definite), box)
 
     def refit() -> Foothold:
         starts = [end.x, x, held_point]
@@ -311,25 +317,36 @@ class _Chord(eqx.Module):
     count: Int[Array, ""]
     going: Bool[Array, ""]
     converged: Bool[Array, ""]
+    hessian: Float[Array, "n n"] | None
 
 
-def _chord(task, numbers, x, last: Foothold, solve, definite, box) -> Foothold:
-    """Take Newton steps with a constant Hessian."""
+def _chord(task, numbers, x, last: Foothold, factor, box) -> Foothold:
+    """Take Newton steps with a constant Hessian, or with new ones if they are cheap."""
     mask = jnp.asarray(numbers.mask)
     moving = mask & ~last.at_bound
     slope = value_and_gradient(lambda x: task.value(numbers, x))
+    fresh = task.frugal
     eps = 100 * jnp.finfo(x.dtype).eps
     rounding = eps * (jnp.abs(last.hessian) @ jnp.abs(x))
 
     def advance(at: _Chord) -> _Chord:
         x = at.x + at.step
-        value, gradient = slope(x)
+        solve, definite = factor
+        hessian = None
+        if fresh:
+            evaluation = task.evaluate(numbers, x)
+            value, gradient = evaluation.value, evaluation.gradient
+            hessian = evaluation.curvature.as_matrix()
+            solve, definite = scaled_solver(hessian, moving)
+        else:
+            value, gradient = slope(x)
         step = -solve(jnp.where(moving, gradient, 0))
         edm = -0.5 * jnp.vdot(step, jnp.where(moving, gradient, 0))
-        usable = all_finite(value, gradient, step)
+        usable = all_finite(value, gradient, step) & definite
         # The Hessian predicts the slopes of held parameters. One from next to the
         # singularity of a root or a logarithm has columns that are much too large.
-        predicted_change = jnp.abs(last.hessian @ at.step)
+        before = last.hessian if at.hessian is None else at.hessian
+        predicted_change = jnp.abs(before @ at.step)
         largest_change = OVERSHOOT * jnp.abs(gradient - at.gradient)
         slack = SLOPE_GOAL * jnp.abs(gradient)
         stale = ~mask & (predicted_change > largest_change + slack + rounding)
@@ -337,12 +354,14 @@ def _chord(task, numbers, x, last: Foothold, solve, definite, box) -> Foothold:
         if box is not None:
             same = box.free(x, gradient, mask) == moving
             usable = usable & jnp.all(same & (box.contains(x + step) | ~moving))
-        done = edm <= EDM_GOAL
+        done = edm <= (EDM_GOAL_FRESH if fresh else EDM_GOAL)
         shrinks = edm <= CONTRACTION * at.edm
         close = ~shrinks & (edm <= GOOD_ENOUGH) & (at.edm <= GOOD_ENOUGH)
         converged = usable & (done | close)
         going = usable & ~converged & shrinks & (at.count + 1 < MOST_STEPS)
-        return _Chord(x, step, value, gradient, edm, at.count + 1, going, converged)
+        return _Chord(
+            x, step, value, gradient, edm, at.count + 1, going, converged, hessian
+        )
 
     start = _Chord(
         x=x,
@@ -351,16 +370,18 @@ def _chord(task, numbers, x, last: Foothold, solve, definite, box) -> Foothold:
         gradient=jnp.zeros_like(x),
         edm=jnp.full_like(last.value, jnp.inf),
         count=jnp.asarray(0),
-        going=definite & last.success,
+        going=factor[1] & last.success,
         converged=jnp.asarray(False),
+        hessian=last.hessian if fresh else None,
     )
     end = jax.lax.while_loop(lambda at: at.going, advance, start)
     status: Any = RESULTS.successful
+    hessian = last.hessian if end.hessian is None else end.hessian
     return Foothold(
         x=end.x + end.step,
         value=end.value - end.edm,
-        gradient=end.gradient + last.hessian @ end.step,
-        hessian=last.hessian,
+        gradient=end.gradient + hessian @ end.step,
+        hessian=hessian,
         at_bound=last.at_bound,
         status=RESULTS.where(end.converged, status, RESULTS.stalled),
         success=end.converged,

@@ -22,6 +22,9 @@ class FlatMain(Protocol):
         size: The length of the vector.
         constrained: For each element of the model's `ConstraintTable` its place in the
             vector.
+
+    It may have an attribute `frugal`: whether a Hessian costs little more than a
+    gradient, so that conditional fits compute one at each step.
     """
 
     @property

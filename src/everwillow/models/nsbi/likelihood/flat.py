@@ -57,6 +57,8 @@ class FlatNsbi(eqx.Module):
     normalize: bool = eqx.field(static=True)
     bins: int = eqx.field(static=True)
     matrix_free: ClassVar[bool] = False
+    # The factors of densities, which both need, cost more than the products.
+    frugal: ClassVar[bool] = True
 
     @property
     def size(self) -> int:
