@@ -66,6 +66,20 @@ def test_minos_and_scan_agree(unbinned, best):
 
 
 @pytest.mark.slow
+def test_points_of_a_grid_are_fits_with_both_parameters_held(unbinned, best):
+    axes = ([0.2, 0.5], [-0.4, 0.3])
+    scan = ew.profile.scan_2d(unbinned, best, names=("mu", "scale"), values=axes)
+    for place in ((0, 1), (1, 0)):
+        held = {
+            name: axis[i]
+            for name, axis, i in zip(("mu", "scale"), axes, place, strict=True)
+        }
+        fixed = ew.fit(unbinned, fixed=held)
+        wanted = 2 * (float(fixed.nll) - float(best.nll))
+        np.testing.assert_allclose(scan.twice_delta_nll[place], wanted, rtol=1e-6)
+
+
+@pytest.mark.slow
 def test_impacts_and_statistical_part(unbinned, best):
     ranking = ew.impacts.rank(unbinned, best, pois="mu")
     (name,) = ranking.names
