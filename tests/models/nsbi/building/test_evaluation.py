@@ -71,6 +71,11 @@ def test_events_of_the_workspace_have_its_ratios(file):
         assert found.variations.keys() == built.variations.keys()
         for key, change in built.variations.items():
             np.testing.assert_array_equal(found.variations[key], change)
+        ensembles = {("sig", "", ""): 3, ("sig", "JES", "down"): 2}
+        assert {key: len(each) for key, each in found.members.items()} == ensembles
+        assert built.members.keys() == ensembles.keys()
+        for key, each in built.members.items():
+            np.testing.assert_array_equal(found.members[key], each)
 
 
 @pytest.mark.slow
@@ -123,8 +128,9 @@ def test_memory_is_that_of_the_results(file):
     nsbi.events_at(builder, "SR", {"x": x, "y": y}, chunk=10_000)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    # Weights, four results and what one network returns, checked for each event.
-    assert peak < 7 * 8 * size
+    # Weights, four results, the five members of ensembles, and what one network
+    # returns, checked for each event.
+    assert peak < 12 * 8 * size
 
 
 def test_networks_of_a_reference_sample_serve_where_ratios_are_files(tmp_path):

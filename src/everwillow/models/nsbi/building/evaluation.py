@@ -19,6 +19,7 @@ from everwillow.models.nsbi.configuration.document import read_configuration
 from everwillow.models.nsbi.configuration.records import (
     Configuration,
     NetworkEntry,
+    RatioEntry,
     RegionEntry,
     TrainedModelEntry,
     UnbinnedEvents,
@@ -41,8 +42,8 @@ def events_at(
     """Evaluate the networks of a region for new events.
 
     The result is what `everwillow.models.nsbi.density_ratio` takes. The ratios are
-    averages over ensembles, as those of a workspace. Columns are used as they are: the
-    `Filter` of the region is not applied.
+    averages over ensembles, as those of a workspace, with the members of these. Columns
+    are used as they are: the `Filter` of the region is not applied.
 
     Args:
         configuration: The YAML file, or the builder that has read it.
@@ -75,12 +76,17 @@ def events_at(
     variations: dict[tuple[str, str], Variation] = {}
     for sample, models in _models(known[region]):
         what = f"region {region!r}: the ratios of {sample!r}"
-        ratios[sample] = evaluation.mean([one.nominal for one in models], what)
+        nominal = [one.nominal for one in models]
+        ratios[sample] = evaluation.mean(nominal, (sample, "", ""), what)
         for name in models[0].variations:
             pairs = [one.variations[name] for one in models]
             up, down = (
-                evaluation.mean([pair[i] for pair in pairs], f"{what} at {name} = {at}")
-                for i, at in enumerate(("+1", "-1"))
+                evaluation.mean(
+                    [pair[i] for pair in pairs],
+                    (sample, name, end),
+                    f"{what} at {name} = {at}",
+                )
+                for i, (end, at) in enumerate((("up", "+1"), ("down", "-1")))
             )
             variations[sample, name] = Variation(down, up)
     size = len(next(iter(ratios.values())))
@@ -89,7 +95,7 @@ def events_at(
         raise ShapeMismatchError(
             f"weights: expected the shape ({size},), got {given.shape}."
         )
-    return Events(given, ratios, variations)
+    return Events(given, ratios, variations, evaluation.members)
 
 
 def _models(region: RegionEntry) -> Iterator[tuple[str, list[TrainedModelEntry]]]:
@@ -108,6 +114,9 @@ class _Evaluation:
         configuration: The configuration.
         table: The columns.
         chunk: The number of events that are evaluated at a time.
+
+    Attributes:
+        members: The ratios of each network of ensembles, as those of `Events`.
     """
 
     def __init__(
@@ -117,12 +126,16 @@ class _Evaluation:
         self._table = table
         self._chunk = chunk
         self._used: dict[str, np.ndarray] = {}
+        self.members: dict[tuple[str, str, str], tuple[np.ndarray, ...]] = {}
 
-    def mean(self, entries: list[Any], what: str) -> np.ndarray:
+    def mean(
+        self, entries: list[RatioEntry], key: tuple[str, str, str], what: str
+    ) -> np.ndarray:
         """Return the average over the first ensemble of networks among some entries.
 
         Args:
             entries: Entries of the same density ratio.
+            key: The name of the density ratio among the members.
             what: The density ratio, for messages.
         """
         networks = [one for one in entries if isinstance(one, NetworkEntry)]
@@ -135,10 +148,13 @@ class _Evaluation:
         entry = networks[0]
         ratios = NetworkRatios(entry, self._document)
         features = Features([self._column(name) for name in entry.features])
-        total = np.zeros(len(features))
-        for path in entry.paths:
-            total += ratios.evaluate(path, features, self._chunk)
-        return total / len(entry.paths)
+        each = tuple(
+            ratios.evaluate(path, features, self._chunk) for path in entry.paths
+        )
+        if len(each) == 1:
+            return each[0]
+        self.members[key] = each
+        return np.asarray(sum(each)) / len(each)
 
     def _column(self, name: str) -> np.ndarray:
         if name not in self._used:
