@@ -24,6 +24,9 @@ beyond ±1. ``"linear"`` is a straight line on either side of 0.
 ReferenceDensity: TypeAlias = Literal["reference", "nominal"]
 """The density of simulated events: the reference one, or that of all samples."""
 
+NetworkOutput: TypeAlias = Literal["score", "logit", "ratio", "log_ratio"]
+"""The meaning of the number that a network returns for an event."""
+
 
 class Variation(NamedTuple):
     r"""The change of a density by a nuisance parameter.

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, get_args
+from typing import Any, NamedTuple, Protocol, get_args
 
 import numpy as np
 
@@ -15,10 +15,8 @@ from everwillow._errors import (
     nearest,
 )
 from everwillow.models.data_files import check_file
+from everwillow.models.nsbi.spec import NetworkOutput
 
-
-Output: TypeAlias = Literal["score", "logit", "ratio", "log_ratio"]
-"""The meaning of the number that a network returns for an event."""
 
 CHUNK = 100_000
 """Events that are evaluated at a time, unless another number is asked for."""
@@ -69,7 +67,7 @@ class Network(NamedTuple):
     output: str
     dtype: type[np.floating[Any]]
 
-    def evaluate(self, events: np.ndarray, output: Output) -> np.ndarray:
+    def evaluate(self, events: np.ndarray, output: NetworkOutput) -> np.ndarray:
         """Return one number for each event, as float64.
 
         Args:
@@ -109,7 +107,7 @@ def evaluate_ensemble(
     names: Sequence[str],
     mean: Any = None,
     scale: Any = None,
-    output: Output = "score",
+    output: NetworkOutput = "score",
     chunk: int = CHUNK,
     where: str,
 ) -> np.ndarray:
@@ -142,10 +140,11 @@ def evaluate_ensemble(
         ArgumentValueError: If `output` is unknown, there is no network, or a scale is
             not positive.
     """
-    if output not in get_args(Output):
+    known = get_args(NetworkOutput)
+    if output not in known:
         raise ArgumentValueError(
             f"{where}: the output {output!r} is unknown; it is one of "
-            f"{', '.join(get_args(Output))}.{nearest(output, get_args(Output))}"
+            f"{', '.join(known)}.{nearest(output, known)}"
         )
     if not models:
         raise ArgumentValueError(f"{where}: there is no network.")
@@ -268,7 +267,7 @@ def _standardisation(
     return shift, divisor
 
 
-def _ratios(values: np.ndarray, output: Output, name: str) -> np.ndarray:
+def _ratios(values: np.ndarray, output: NetworkOutput, name: str) -> np.ndarray:
     """Return ratios from what a network returned for all events."""
     _refuse(
         ~np.isfinite(values),

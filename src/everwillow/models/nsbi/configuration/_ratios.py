@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import get_args
 
 from everwillow.models.data_files import expanded, locate, remote
-from everwillow.models.nsbi.building.networks import Output
 from everwillow.models.nsbi.configuration._context import Context
 from everwillow.models.nsbi.configuration.records import (
     NetworkEntry,
@@ -15,11 +14,12 @@ from everwillow.models.nsbi.configuration.records import (
     RatioFiles,
     TrainedModelEntry,
 )
+from everwillow.models.nsbi.spec import NetworkOutput
 from everwillow.models.yaml_section import Section
 from everwillow.models.yaml_source import YamlValue
 
 
-_OUTPUTS: dict[str, Output] = {name: name for name in get_args(Output)}
+_OUTPUTS: dict[str, NetworkOutput] = {name: name for name in get_args(NetworkOutput)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class NetworkSettings:
     features: tuple[str, ...] = ()
     standardised: tuple[str, ...] | None = None
     scaler: pathlib.Path | None = None
-    output: Output = "score"
+    output: NetworkOutput = "score"
 
     def inside(self, context: Context, section: Section) -> "NetworkSettings":
         """Return the settings of a section, where those of this one are the default."""

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 from everwillow.models.event_filter import EventFilter
-from everwillow.models.nsbi.building.networks import Output
-from everwillow.models.nsbi.spec import ReferenceDensity
+from everwillow.models.nsbi.spec import NetworkOutput, ReferenceDensity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +124,7 @@ class NetworkEntry:
     features: tuple[str, ...]
     standardised: tuple[str, ...]
     scaler: pathlib.Path | None
-    output: Output
+    output: NetworkOutput
     line: int
 
 
