@@ -40,6 +40,11 @@ def test_yields_and_modifiers_are_those_of_the_other_tool(built):
                     )
 
 
+def test_weights_with_the_sum_of_the_observations_are_not_remarked(built):
+    workspace, _ = built
+    assert not [one for one in workspace["report"] if "Observations" in one]
+
+
 def test_observed_counts_are_those_of_the_other_tool(built):
     workspace, reference = built
     observed = {one["name"]: one["data"] for one in workspace["observations"]}

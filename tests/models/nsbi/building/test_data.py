@@ -109,6 +109,21 @@ def test_sums_that_differ_from_the_observations_are_reported(tmp_path):
     assert f"selected events of Observations {total:.6g}" in note
 
 
+@pytest.mark.parametrize("factor", [1.0, 1.0 + 1e-5])
+def test_weights_that_are_not_the_observations_are_reported(tmp_path, factor):
+    columns = events()["data"]
+    total = columns["w"][columns["x"] >= 0].sum()
+    file = write(tmp_path)
+    np.save(tmp_path / "weights.npy", np.full(EVENTS, factor * total / EVENTS))
+    report = WorkspaceBuilder(file).build()["report"]
+    found = [one for one in report if "are the observed events" in one]
+    wanted = (
+        f"Region 'SR': AsimovWeights (sum {factor * total:.8g}) are the observed "
+        f"events; Observations has {total:.8g}. Give Data for the observed events."
+    )
+    assert found == ([] if factor == 1 else [wanted])
+
+
 def test_asimov_data_of_some_regions_only_are_reported(tmp_path):
     save(tmp_path)
     line = "Observations: {Name: data, Tree: data, SamplePath: events.npz, Weight: w}\n"

@@ -8,7 +8,14 @@ import pytest
 from everwillow._errors import SpecificationError
 from everwillow.models.nsbi import WorkspaceBuilder
 from tests.models.nsbi.building.test_builder import REFERENCE
-from tests.models.nsbi.small import ARRAYS, CONFIGURATION, changed, line_of, write
+from tests.models.nsbi.small import (
+    ARRAYS,
+    CONFIGURATION,
+    TREES,
+    changed,
+    line_of,
+    write,
+)
 
 
 def faults(file):
@@ -26,8 +33,8 @@ CHANGES = {
     "observed tree": ("Tree: data,", "Tree: dat,", 8, "no tree 'dat'. Did you mean"),
     "weight": ("bkg, SamplePath: events.npz, Weight: w",
                "bkg, SamplePath: events.npz, Weight: ww", 11, "no column 'ww'."),
-    "variable": ("Variable: x", "Variable: xx", 10, "no column 'xx'. Did you mean"),
-    "filter": ("x >= 0", "x >= 0 & z > 0", 10, "no column 'z'."),
+    "variable": ("Variable: x", "Variable: xx", 39, "no column 'xx'. Did you mean"),
+    "filter": ("x >= 0", "x >= 0 & z > 0", 43, "no column 'z'."),
 }  # fmt: skip
 
 
@@ -36,6 +43,49 @@ def test_missing_trees_and_columns(tmp_path, name):
     old, new, line, problem = CHANGES[name]
     found = faults(write(tmp_path, changed((old, new))))
     assert line in [one for one, text in found if problem in text], found
+
+
+ONCE = {
+    "filter": ("Filter: x < 0", "Filter: z < 0", "z"),
+    "variable": ("Variable: x", "Variable: xx", "xx"),
+}
+
+
+@pytest.mark.parametrize("name", ONCE)
+def test_a_column_that_no_tree_has_is_one_fault_of_the_region(tmp_path, name):
+    old, new, column = ONCE[name]
+    text = changed((old, new))
+    ((line, problem),) = faults(write(tmp_path, text))
+    assert line == line_of(text, new)
+    assert f"and {len(TREES) - 1} others have no column {column!r}." in problem
+
+
+def test_a_column_of_a_filter_that_one_tree_lacks(tmp_path):
+    file = write(tmp_path)
+    arrays = dict(np.load(tmp_path / "events.npz"))
+    del arrays["up/x"]
+    np.savez(tmp_path / "events.npz", **arrays)
+    found = faults(file)
+    lines = [line_of(CONFIGURATION, f"Filter: x {sign} 0") for sign in ("<", ">=")]
+    assert [line for line, _ in found] == lines
+    assert all("has no column 'x'." in text and "up" in text for _, text in found)
+
+
+@pytest.mark.parametrize("factor", [0.0, -0.5])
+def test_a_norm_systematic_that_leaves_no_yield(tmp_path, factor):
+    file = write(tmp_path, changed(("Type: NormPlusShape", "Type: Norm")))
+    arrays = dict(np.load(tmp_path / "events.npz"))
+    inside = arrays["down/x"] >= 0
+    arrays["down/w"][inside] *= factor
+    np.savez(tmp_path / "events.npz", **arrays)
+    ((line, text),) = faults(file)
+    assert line == line_of(CONFIGURATION, "- Name: JES")
+    chosen = arrays["sig/x"] >= 0
+    nominal, varied = arrays["sig/w"][chosen].sum(), arrays["down/w"][inside].sum()
+    assert text.startswith(
+        "'JES' changes the yield of 'sig' in region 'SR' from "
+        f"{nominal:.6g} to {varied:.6g} (Dn), but"
+    )
 
 
 ARRAY_FAULTS = {
@@ -115,7 +165,7 @@ def test_all_faults_are_in_one_report(tmp_path):
     np.save(tmp_path / "bkg.npy", np.full(30, -1.0))
     np.save(tmp_path / "sig.npy", np.ones(3))
     lines = {line for line, _ in faults(file)}
-    wanted = ("Tree: up,", "Tree: sig,", "Tree: down,", "bkg.npy", "sig.npy")
+    wanted = ("Tree: up,", "Filter: x < 0", "bkg.npy", "sig.npy")
     assert lines >= {line_of(CONFIGURATION, part) for part in wanted}
 
 

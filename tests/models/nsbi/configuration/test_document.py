@@ -33,7 +33,7 @@ def test_every_section_is_read(tmp_path):
     assert norm.down == {"sig": 0.98, "bkg": 0.98}
     control, signal = found.regions
     assert (control.variable, control.edges) == ("x", (-3.0, -1.0, 0.0))
-    assert control.selection.text == "x < 0"
+    assert control.selection.filter.text == "x < 0"
     assert signal.events.weights == tmp_path / "weights.npy"
     model = signal.events.models["sig"]
     assert model.nominal == RatioFiles((tmp_path / "sig.npy",), 47)

@@ -1,5 +1,6 @@
 """One region: what it needs of the events, and its channel of the workspace."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,9 @@ from everwillow.models.nsbi.configuration.records import (
     RegionEntry,
     SystematicEntry,
 )
+
+
+_TOLERANCE = 1e-6  # of the relative difference of sums of weights
 
 
 class RegionPart:
@@ -88,9 +92,10 @@ class RegionPart:
             one.check_networks(faults)
 
     def check_events(self, checks: ArrayChecks, faults: Faults) -> None:
-        """Report weights and ratios whose length is not that of the events."""
+        """Report factors of yields and lengths of arrays that are not valid."""
         for one in self._sets:
             one.check_events(checks, faults)
+        self._yields.check_factors(faults)
 
     def evaluate(self, folder: ArrayFolder, faults: Faults) -> None:
         """Evaluate networks, and report those that fail.
@@ -112,13 +117,27 @@ class RegionPart:
         counts = self._yields.observed()
         if self._data is not None:
             return self._observed_events(self._data, counts, folder, report)
-        if counts is None:
+        if counts is not None:
+            self._compare_weights(float(counts[0]), report)
+        else:
             names = [one.name for one in self._yields.samples]
             yields = [
                 self._factors[name] * self._yields.nominal(name) for name in names
             ]
             counts = np.sum(yields, axis=0)
         return {"name": self._region.name, "data": _listed(counts)}
+
+    def _compare_weights(self, observed: float, report: Report) -> None:
+        """Report simulated events that are the observed ones, with another sum."""
+        if self._events is None:
+            return
+        total = self._events.total()
+        if not _close(total, observed):
+            report.say(
+                f"Region {self._region.name!r}: AsimovWeights (sum {total:.8g}) are "
+                f"the observed events; Observations has {observed:.8g}. Give Data for "
+                "the observed events."
+            )
 
     def _observed_events(
         self,
@@ -129,7 +148,7 @@ class RegionPart:
     ) -> dict[str, Any]:
         written = data.written(folder, report, self._shapes())
         total = data.total()
-        if counts is not None and not np.isclose(total, counts[0], rtol=1e-6):
+        if counts is not None and not _close(total, counts[0]):
             report.say(
                 f"Region {self._region.name!r}: the weights of Data have the sum "
                 f"{total:.6g}, the selected events of Observations {counts[0]:.6g}. "
@@ -220,6 +239,10 @@ class RegionPart:
         if self._events is not None:
             data |= self._events.varied(sample, name)
         return {"name": name, "type": "normplusshape", "data": data}
+
+
+def _close(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=_TOLERANCE)
 
 
 def _listed(values: np.ndarray) -> list[float]:

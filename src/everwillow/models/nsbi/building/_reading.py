@@ -7,11 +7,10 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from everwillow._errors import EverwillowError
+from everwillow._errors import EverwillowError, nearest
 from everwillow.models.event_files import EventFiles, EventTable
-from everwillow.models.event_filter import EventFilter
 from everwillow.models.faults import Faults
-from everwillow.models.nsbi.configuration.records import EventSource
+from everwillow.models.nsbi.configuration.records import EventSource, Selection
 
 
 class Consumer(Protocol):
@@ -20,6 +19,11 @@ class Consumer(Protocol):
     @property
     def names(self) -> tuple[str, ...]:
         """The columns that it needs."""
+        ...
+
+    @property
+    def lines(self) -> Mapping[str, int]:
+        """The lines of columns that are not named where the tree is."""
         ...
 
     @property
@@ -39,15 +43,24 @@ T = TypeVar("T", bound=Consumer)
 class Selected:
     """The selection and the weights of events, which all consumers need."""
 
-    selections: tuple[EventFilter, ...]
+    selections: tuple[Selection, ...]
     weight: str | None
     bad_weights: int = 0
 
     @property
     def names(self) -> tuple[str, ...]:
         """The columns that it needs."""
-        found = [name for one in self.selections for name in one.names]
-        return tuple(dict.fromkeys([*found, *([self.weight] if self.weight else [])]))
+        weight = () if self.weight is None else (self.weight,)
+        return tuple(dict.fromkeys([*self.lines, *weight]))
+
+    @property
+    def lines(self) -> dict[str, int]:
+        """The columns of the selections, with the lines of the first of these."""
+        found: dict[str, int] = {}
+        for one in self.selections:
+            for name in one.filter.names:
+                found.setdefault(name, one.line)
+        return found
 
     @property
     def problem(self) -> str:
@@ -62,7 +75,7 @@ class Selected:
         """Return which events are selected, and the weights of these in float64."""
         chosen = np.ones(events, bool)
         for selection in self.selections:
-            chosen &= selection(columns)
+            chosen &= selection.filter(columns)
         if self.weight is None:
             return chosen, np.ones(np.count_nonzero(chosen))
         weights = columns[self.weight][chosen].astype(np.float64)
@@ -75,6 +88,12 @@ class Histogram:
 
     Values outside of the bins are counted in the first and the last one.
 
+    Args:
+        selected: The selection and the weights.
+        variable: The column.
+        line: The line of the configuration that names it.
+        edges: The edges of the bins.
+
     Attributes:
         sums: The sums of weights.
         squares: The sums of squared weights.
@@ -82,10 +101,11 @@ class Histogram:
     """
 
     def __init__(
-        self, selected: Selected, variable: str, edges: Sequence[float]
+        self, selected: Selected, variable: str, line: int, edges: Sequence[float]
     ) -> None:
         self._selected = selected
         self._variable = variable
+        self._own = {variable: line} if variable else {}
         self._inner = np.asarray(edges[1:-1], float)
         size = max(len(edges) - 1, 1)
         self.sums, self.squares = np.zeros(size), np.zeros(size)
@@ -94,8 +114,12 @@ class Histogram:
     @property
     def names(self) -> tuple[str, ...]:
         """The columns that it needs."""
-        own = (self._variable,) if self._variable else ()
-        return (*self._selected.names, *own)
+        return (*self._selected.names, *self._own)
+
+    @property
+    def lines(self) -> Mapping[str, int]:
+        """The lines of columns that are not named where the tree is."""
+        return {**self._own, **self._selected.lines}
 
     @property
     def problem(self) -> str:
@@ -119,11 +143,16 @@ class Histogram:
 
 
 class Rows:
-    """Weights and columns of selected events, one after the other."""
+    """Weights and columns of selected events, one after the other.
 
-    def __init__(self, selected: Selected, features: Sequence[str]) -> None:
+    Args:
+        selected: The selection and the weights.
+        features: The columns, with the lines of the configuration that need them.
+    """
+
+    def __init__(self, selected: Selected, features: Mapping[str, int]) -> None:
         self._selected = selected
-        self._features = tuple(features)
+        self._features = features
         self._weights: list[np.ndarray] = []
         self._columns: dict[str, list[np.ndarray]] = {
             name: [] for name in self._features
@@ -133,6 +162,11 @@ class Rows:
     def names(self) -> tuple[str, ...]:
         """The columns that it needs."""
         return (*self._selected.names, *self._features)
+
+    @property
+    def lines(self) -> Mapping[str, int]:
+        """The lines of columns that are not named where the tree is."""
+        return {**self._features, **self._selected.lines}
 
     @property
     def problem(self) -> str:
@@ -192,6 +226,7 @@ class EventPlan:
 
     def check(self, files: EventFiles, faults: Faults) -> None:
         """Report trees and columns that are missing, without reading values."""
+        lacking: dict[tuple[int, str], dict[str, EventTable]] = {}
         for one in self._passes.values():
             try:
                 table = files.table(one.path, one.tree)
@@ -200,8 +235,12 @@ class EventPlan:
                     faults.caught(line, error)
                 continue
             for consumer, line in one.consumers:
-                for problem in table.missing(consumer.names):
-                    faults.add(line, problem)
+                for name in consumer.names:
+                    if name not in table.columns:
+                        place = (consumer.lines.get(name, line), name)
+                        lacking.setdefault(place, {})[table.name] = table
+        for (line, name), tables in lacking.items():
+            faults.add(line, _missing(name, list(tables.values())))
 
     def run(self, files: EventFiles, faults: Faults, chunk: int) -> None:
         """Read all trees, and report what is wrong with their events."""
@@ -213,6 +252,16 @@ class EventPlan:
             for consumer, line in one.consumers:
                 if consumer.problem:
                     faults.add(line, f"{one.path}: {consumer.problem}")
+
+
+def _missing(name: str, tables: Sequence[EventTable]) -> str:
+    """Return one sentence on a column that some tables do not have."""
+    first, *others = tables
+    who = f"{first.name} has"
+    if others:
+        number = f"{len(others)} others" if len(others) > 1 else "another one"
+        who = f"{first.name} and {number} have"
+    return f"{who} no column {name!r}.{nearest(name, first.columns)}"
 
 
 def _fill(table: EventTable, one: _Pass, chunk: int) -> None:

@@ -7,7 +7,6 @@ import numpy as np
 
 from everwillow._errors import EverwillowError
 from everwillow.models._document import Report
-from everwillow.models.event_filter import EventFilter
 from everwillow.models.faults import Faults
 from everwillow.models.nsbi.arrays import load_array
 from everwillow.models.nsbi.building._array_files import ArrayChecks
@@ -23,11 +22,12 @@ from everwillow.models.nsbi.configuration.records import (
     NetworkEntry,
     RatioEntry,
     RatioFiles,
+    Selection,
     UnbinnedEvents,
 )
 
 
-Tree = tuple[EventSource, tuple[EventFilter, ...], float]
+Tree = tuple[EventSource, tuple[Selection, ...], float]
 """Events, their selection, and a factor of their weights."""
 
 
@@ -56,7 +56,9 @@ class EventSet:
         self._document = document
         self._entry = entry
         networks = entry.networks()
-        features = tuple(dict.fromkeys(n for one in networks for n in one.features))
+        features = {
+            name: one.line for one in reversed(networks) for name in one.features
+        }
         if entry.weights is not None and not networks:
             choices = ()
         elif entry.weights is None:
@@ -72,7 +74,7 @@ class EventSet:
         self._made: dict[NetworkEntry, list[str]] = {}
 
     @staticmethod
-    def _rows(tree: Tree, features: tuple[str, ...], plan: EventPlan) -> list[Rows]:
+    def _rows(tree: Tree, features: Mapping[str, int], plan: EventPlan) -> list[Rows]:
         source, selections, _ = tree
         return plan.add(
             source, lambda: Rows(Selected(selections, source.weight), features)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from everwillow.models._document import Report
-from everwillow.models.event_filter import EventFilter
+from everwillow.models.faults import Faults
 from everwillow.models.nsbi.building._reading import EventPlan, Histogram, Selected
 from everwillow.models.nsbi.configuration.records import (
     Configuration,
@@ -13,6 +13,7 @@ from everwillow.models.nsbi.configuration.records import (
     ParameterEntry,
     RegionEntry,
     SampleEntry,
+    Selection,
     SystematicEntry,
     Variation,
 )
@@ -50,13 +51,16 @@ class RegionYields:
             for sample in self.samples
             for systematic in self.systematics(sample.name)
         }
+        self._systematics = {
+            one.parameter.name: one for one in configuration.systematics
+        }
         self._observed = [
             one
             for source in configuration.observations
             for one in self._histograms(source, None)
         ]
 
-    def selections(self, sample: SampleEntry | None) -> tuple[EventFilter, ...]:
+    def selections(self, sample: SampleEntry | None) -> tuple[Selection, ...]:
         """Return the selections of a sample, or of other events."""
         own = None if sample is None else sample.selection
         return tuple(one for one in (self._region.selection, own) if one is not None)
@@ -113,6 +117,27 @@ class RegionYields:
         )
         return up, down
 
+    def check_factors(self, faults: Faults) -> None:
+        """Report systematics after which no yield of the region is left."""
+        for (name, sample), pair in self._varied.items():
+            nominal = float(np.sum(self.nominal(sample)))
+            entry = self._systematics[name]
+            if entry.shape or nominal == 0:
+                continue
+            for end, one in zip(("Up", "Dn"), pair, strict=True):
+                if not isinstance(one, list):
+                    continue
+                varied = float(np.sum(_sums(one)))
+                if varied * nominal <= 0:
+                    faults.add(
+                        entry.parameter.line,
+                        f"{name!r} changes the yield of {sample!r} in region "
+                        f"{self._region.name!r} from {nominal:.6g} to {varied:.6g} "
+                        f"({end}), but the factor of a yield must be > 0. Check the "
+                        "tree, give a Factor, or restrict the systematic by Samples "
+                        "or Regions.",
+                    )
+
     def remark_undefined(self, report: Report) -> None:
         """Report events that are in no bin."""
         filled = {**self._nominal, "the observed events": self._observed}
@@ -149,7 +174,7 @@ class RegionYields:
 
         def make() -> Histogram:
             selected = Selected(self.selections(sample), source.weight)
-            return Histogram(selected, variable, region.edges)
+            return Histogram(selected, variable, region.variable_line, region.edges)
 
         return self._plan.add(source, make)
 

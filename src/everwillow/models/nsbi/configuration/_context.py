@@ -11,7 +11,11 @@ from everwillow.models._document import Report
 from everwillow.models.data_files import check_file, locate, remote
 from everwillow.models.event_filter import EventFilter
 from everwillow.models.faults import Faults
-from everwillow.models.nsbi.configuration.records import EventSource, ParameterEntry
+from everwillow.models.nsbi.configuration.records import (
+    EventSource,
+    ParameterEntry,
+    Selection,
+)
 from everwillow.models.yaml_section import Section
 from everwillow.models.yaml_source import YamlValue
 
@@ -134,15 +138,16 @@ class Context:
                     )
         return ParameterEntry(name, nominal, ends, samples, regions, section.line)
 
-    def selection(self, section: Section) -> EventFilter | None:
+    def selection(self, section: Section) -> Selection | None:
         """Read `Filter`."""
         text = section.text("Filter")
         if text is None:
             return None
+        line = section.line_of("Filter")
         try:
-            return EventFilter(text)
+            return Selection(EventFilter(text), line)
         except EverwillowError as error:
-            section.fault(section.line_of("Filter"), f"Filter: {error}")
+            section.fault(line, f"Filter: {error}")
             return None
 
     def files(

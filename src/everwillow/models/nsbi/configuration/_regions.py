@@ -94,6 +94,7 @@ class RegionReader:
             name,
             selection,
             variable,
+            section.line_of("Variable"),
             edges,
             events,
             data,

@@ -27,6 +27,14 @@ class EventSource:
 
 
 @dataclasses.dataclass(frozen=True)
+class Selection:
+    """A selection of events, with its line of the configuration."""
+
+    filter: EventFilter
+    line: int
+
+
+@dataclasses.dataclass(frozen=True)
 class SampleEntry:
     """A sample.
 
@@ -40,7 +48,7 @@ class SampleEntry:
 
     name: str
     source: EventSource
-    selection: EventFilter | None
+    selection: Selection | None
     regions: tuple[str, ...]
     line: int
 
@@ -190,6 +198,7 @@ class RegionEntry:
         name: Its name.
         selection: The selection of events, or None for all.
         variable: The column of the histogram of a binned region.
+        variable_line: The line that names it, or that of the region.
         edges: The edges of its bins; empty for an unbinned region.
         events: The events of an unbinned region: simulated ones with the nominal
             mixture of the samples if there are data, otherwise the observed ones.
@@ -200,8 +209,9 @@ class RegionEntry:
     """
 
     name: str
-    selection: EventFilter | None
+    selection: Selection | None
     variable: str
+    variable_line: int
     edges: tuple[float, ...]
     events: UnbinnedEvents | None
     data: UnbinnedEvents | None
