@@ -227,6 +227,11 @@ class _RatioFit:
         metavar="NAME",
         repeated=True,
     )
+    ratio_errors: bool = option(
+        False,
+        "Show the errors that come from the training of the density ratios (where they "
+        "are ensembles) and from the reference sample.",
+    )
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import everwillow as ew
 from everwillow.models.nsbi import load, load_workspace
 from everwillow.statelib import update
 from everwillow.workflows.nsbi.fits import held_at_minimum
+from everwillow.workflows.nsbi.ratio_statistics import ratio_errors
 from tests.cli.test_fit import row
 from tests.cli.test_inference import table_in
 from tests.cli.test_input import said
@@ -250,3 +251,20 @@ def test_paths_are_relative_to_the_workspace(run, workspace, tmp_path, monkeypat
     done = run("inspect", "-", stdin=names.encode())
     assert done.exit_code == 2
     assert "there is no file" in said(done)
+
+
+@pytest.mark.slow
+def test_errors_of_ratios_are_beside_those_of_the_fit(
+    run, workspace, model, best, tmp_path
+):
+    out = tmp_path / "fit.h5"
+    done = run("nsbi", "fit", workspace, "--ratio-errors", "--out", out)
+    assert done.exit_code == 0, said(done)
+    expected_errors = ratio_errors(model, best)
+    found = ew.io.load(out)["ratios"]
+    assert tuple(found["labels"]) == best.labels
+    np.testing.assert_allclose(found["reference"], expected_errors.reference, rtol=1e-6)
+    rows = table_in(done.stdout, "Errors of the fit and of the density ratios")
+    for name, total in expected_errors.errors.items():
+        (cells,) = [one for one in rows if one[0] == name]
+        assert float(cells[-1]) == pytest.approx(total, rel=0.06)

@@ -23,7 +23,7 @@ from everwillow.likelihood.binned.spec import (
     Scale,
     ShapeVariation,
 )
-from everwillow.models.nsbi import NsbiModel
+from everwillow.models.nsbi import NsbiModel, density_ratio
 from everwillow.models.nsbi._samples import Polynomial
 from everwillow.models.nsbi.spec import NsbiSpec, UnbinnedRegion, UnbinnedSample
 from tests.helpers import count_jax_work
@@ -317,3 +317,31 @@ def test_expected_yields_are_by_region_and_sample(model):
     yields = model.expected_yields({"mu": 2.0, "scale": 1.0})
     np.testing.assert_allclose(yields["SR", "signal"], 2 * 400 * 1.05)
     np.testing.assert_allclose(yields["SR", "background"], 1600 * 1.03)
+
+
+@pytest.mark.slow
+def test_toys_of_negative_weights_have_the_right_mean():
+    simulated = reference_events(401)
+    signs = np.where(np.arange(401) % 5 == 0, -1.0, 1.0)
+    simulated = dataclasses.replace(simulated, weights=simulated.weights * signs)
+    model = NsbiModel.from_spec(analytic.spec(nominal_events(61), simulated))
+    params = model.state.to_pytree()
+    expected = float(model.expected(params)["weights"].sum())
+    toys = jax.vmap(lambda key: model.sample(params, key)["weights"].sum())(
+        jr.split(jr.key(0), 300)
+    )
+    error = float(toys.std()) / np.sqrt(300)
+    assert abs(float(toys.mean()) - expected) < 4 * error
+
+
+def test_changes_that_the_model_does_not_have_are_ignored(model):
+    (region,) = model.spec.unbinned
+    change = region.events.variations["signal", "scale"]
+    more = {**region.events.variations, ("signal", "other"): change}
+    given = dataclasses.replace(region.events, variations=more)
+    params = {"mu": 1.2, "scale": 0.5}
+    np.testing.assert_allclose(
+        density_ratio(model, params, given),
+        density_ratio(model, params)[: given.weights.size],
+        rtol=1e-12,
+    )

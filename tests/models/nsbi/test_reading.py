@@ -398,10 +398,72 @@ def test_data_without_a_reference_sample_are_reported():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"interpolation": "quadratic"}, "'polynomial' or 'linear', got 'quadratic'"),
-        ({"storage": "float16"}, "'float64' or 'float32', got 'float16'"),
+        ({"interpolation": "quadratic"}, "'polynomial', 'linear', got 'quadratic'"),
+        ({"storage": "float16"}, "'float64', 'float32', got 'float16'"),
     ],
 )
 def test_unknown_choices_are_refused(document, options, message):
     with pytest.raises(EverwillowError, match=message):
         nsbi.load(document, **options)
+
+
+def test_template_statistics_have_the_strength_of_each_sample():
+    """Of two nodes of a coupling only the one at its start value counts."""
+    samples = [
+        {
+            "name": name,
+            "data": [yields],
+            "variance": [yields],
+            "modifiers": [
+                {"name": "kappa", "type": "vandermonde", "data": None, "coeff": coeff}
+            ],
+        }
+        for name, yields, coeff in (
+            ("at_0", 1000.0, [-1.0, 1.0]),
+            ("at_1", 100.0, [1.0, 0.0]),
+        )
+    ]
+    model = nsbi.load(
+        {
+            "channels": [{"name": "CR", "type": "binned", "samples": samples}],
+            "observations": [{"name": "CR", "data": [100.0]}],
+            "measurements": [
+                {
+                    "name": "m",
+                    "config": {
+                        "poi": "kappa",
+                        "parameters": [{"name": "kappa", "inits": [1.0]}],
+                    },
+                }
+            ],
+        },
+        template_statistics=True,
+    )
+    found = np.asarray(model.constraints["staterror_CR"].tau)
+    np.testing.assert_allclose(found, 100.0)
+
+
+def test_observed_events_without_weights_have_the_weight_one():
+    observed, simulated = events(31, mu=1.5), events(31)
+    document = second_generation(observed, simulated, "mapping")
+    del document["observations"][0]["weights"]
+    (region,) = nsbi.workspace_spec(document).unbinned
+    np.testing.assert_array_equal(region.events.weights, np.ones(31))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"signal": 4, "background": 4}, "1 events with a weight .* is number 4"),
+        ({"signal": slice(None)}, "ratios of sample 'signal' are 0 on all simulated"),
+    ],
+)
+def test_densities_of_zero_are_refused(document, changed, message):
+    changed_document = copy.deepcopy(document)
+    ratios = events(31).ratios
+    for name, place in changed.items():
+        values = ratios[name].copy()
+        values[place] = 0.0
+        changed_document["arrays"][name] = stored(values)
+    with pytest.raises(EverwillowError, match=message):
+        nsbi.load(changed_document)

@@ -1,10 +1,13 @@
-"""Comparisons of models as tables."""
+"""Comparisons of models, and errors of density ratios, as tables."""
 
 import math
+
+import numpy as np
 
 from everwillow.cli.report.fits import decimals_of
 from everwillow.cli.report.numbers import with_error
 from everwillow.cli.report.terminal import table
+from everwillow.workflows.nsbi.ratio_statistics import RatioErrors
 from everwillow.workflows.nsbi.scans import Comparison, Sensitivity
 
 
@@ -25,6 +28,18 @@ def comparison_table(found: Comparison) -> str:
         lines.append("Stat. only: constrained parameters are held at the best fit.")
     title = f"Sensitivity to {found.name}"
     return table(heads, rows, title=title) + "\n\n" + "\n".join(lines)
+
+
+def ratio_error_table(errors: RatioErrors) -> str:
+    """Return a table of the errors of a fit and of those from its density ratios."""
+    parts = (errors.fit, errors.ensemble, errors.reference, errors.total)
+    roots = np.sqrt([np.diagonal(part) for part in parts]).T
+    rows = [
+        (name, *(f"{number:.2g}" for number in row))
+        for name, row in zip(errors.labels, roots, strict=True)
+    ]
+    heads = ("name", "fit", "networks", "reference", "total")
+    return table(heads, rows, title="Errors of the fit and of the density ratios")
 
 
 def _row(label: str, numbers: Sensitivity) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float
 
+from everwillow._errors import SpecificationError
 from everwillow.models._document import Report, shortened
 from everwillow.models.nsbi.likelihood.reference import reference_weights
 from everwillow.models.nsbi.spec import UnbinnedRegion
@@ -31,6 +32,14 @@ def with_reference_weights(region: UnbinnedRegion, report: Report) -> UnbinnedRe
         report: The report of the reader, which says what is not normalised.
     """
     weights = reference_weights(region)
+    for sample in region.samples:
+        if not weights @ region.simulated.ratios[sample.name] > 0:
+            raise SpecificationError(
+                f"Region {shortened(region.name)}: the ratios of sample "
+                f"{shortened(sample.name)} are 0 on all simulated events, so that its "
+                "density cannot be normalised. Leave the sample out of the region, or "
+                "mend its ratios."
+            )
     if region.reference is None and np.all(region.events.weights == 1):
         _tell(
             f"Region {shortened(region.name)}: all events have the weight 1, so they "

@@ -49,7 +49,7 @@ class EventReader:
         if has_data and observed is not None:
             self.generation = 2
             entries = _by_sample(observed.child("ratios"), own)
-            weights = observed.child("weights")
+            weights = observed.get("weights")
             events = self._events(weights, own, entries, "observation")
         else:
             self.generation = self.generation or 1
@@ -76,7 +76,7 @@ class EventReader:
 
     def _events(
         self,
-        weights: Node,
+        weights: Node | None,
         samples: Mapping[str, Node],
         entries: Mapping[str, Node],
         place: Literal["channel", "observation", "reference"],
@@ -84,16 +84,13 @@ class EventReader:
         """Read events.
 
         Args:
-            weights: The reference to their weights.
+            weights: The reference to their weights; None if all are 1.
             samples: The samples of the channel.
             entries: For each sample the node that refers to the ratios at these events:
                 a reference, or an object with ``ratios`` and ``modifiers``.
             place: Where these events are described.
         """
-        values = self._arrays.read(weights.text(), where=weights.where)
-        if not np.isfinite(values).all():
-            weights.fail("finite weights")
-        size = values.size
+        values = None if weights is None else self._weights(weights)
         ratios: dict[str, np.ndarray] = {}
         variations: dict[tuple[str, str], Variation] = {}
         members: dict[tuple[str, str, str], tuple[np.ndarray, ...]] = {}
@@ -101,7 +98,11 @@ class EventReader:
         def read(
             node: Node, key: tuple[str, str, str], borrower: str = ""
         ) -> np.ndarray:
-            each = self._ratios(node, size, weights, borrower)
+            nonlocal values
+            if values is None:
+                values = np.ones(self._ratios(node, None, "", "")[0].size)
+            named = "its first ratios" if weights is None else shortened(weights.value)
+            each = self._ratios(node, values.size, named, borrower)
             if len(each) == 1:
                 return each[0]
             members[key] = each
@@ -134,10 +135,18 @@ class EventReader:
                         name,
                     )
                 variations[name, parameter] = Variation(*ends)
+        assert values is not None
+        _check_possible(entries, values, ratios)
         return Events(values, ratios, variations, members)
 
+    def _weights(self, node: Node) -> np.ndarray:
+        values = self._arrays.read(node.text(), where=node.where)
+        if not np.isfinite(values).all():
+            node.fail("finite weights")
+        return values
+
     def _ratios(
-        self, node: Node, size: int, weights: Node, borrower: str
+        self, node: Node, size: int | None, weights: str, borrower: str
     ) -> tuple[np.ndarray, ...]:
         nodes = list(node.items()) if isinstance(node.value, list) else [node]
         if not nodes:
@@ -145,16 +154,16 @@ class EventReader:
         read = []
         for one in nodes:
             values = self._arrays.read(one.text(), where=one.where)
-            if values.size != size and borrower:
+            if size is not None and values.size != size and borrower:
                 one.refuse(
                     f"the ratios {shortened(one.value)} of the channel have "
                     f"{values.size} events, the {borrower} has {size}. Give "
                     f"`modifiers` with ratios of its events in the {borrower}."
                 )
-            if values.size != size:
+            if size is not None and values.size != size:
                 one.refuse(
                     f"{shortened(one.value)} has {values.size} ratios, and "
-                    f"{shortened(weights.value)} has {size} weights."
+                    f"{weights} has {size} weights."
                 )
             bad = ~(np.isfinite(values) & (values >= 0))
             if bad.any():
@@ -165,6 +174,24 @@ class EventReader:
                 )
             read.append(values)
         return tuple(read)
+
+
+def _check_possible(
+    entries: Mapping[str, Node],
+    weights: np.ndarray,
+    ratios: Mapping[str, np.ndarray],
+) -> None:
+    """Check that each event with a weight has a density."""
+    total = np.zeros(weights.size)
+    for values in ratios.values():
+        total += values
+    impossible = (weights != 0) & (total == 0)
+    if impossible.any():
+        next(iter(entries.values())).refuse(
+            f"{int(impossible.sum())} events with a weight have the ratio 0 for all "
+            f"samples, so that they are impossible; the first is number "
+            f"{int(np.argmax(impossible))}. Leave them out, or mend the ratios."
+        )
 
 
 def _density(reference: Node) -> ReferenceDensity:

@@ -1,6 +1,7 @@
 """The samples of a density-ratio workspace: yields and the effects on them."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -106,12 +107,13 @@ class Samples:
             The channel, and the relative error of each bin.
         """
         factor = BinScale(statistics_name(channel.name))
+        strengths = [self._strength(sample.effects) for sample in channel.samples]
         changed = tuple(
             dataclasses.replace(sample, effects=(*sample.effects, factor))
             for sample in channel.samples
         )
-        total = np.sum([sample.nominal for sample in channel.samples], 0)
-        errors = _relative_errors(node, total)
+        yields = [sample.nominal for sample in channel.samples]
+        errors = _relative_errors(node, yields, strengths)
         return dataclasses.replace(channel, samples=changed), errors
 
     def with_rate_statistics(
@@ -127,13 +129,30 @@ class Samples:
             The region, and the relative error of the number, shape ``(1,)``.
         """
         factor = Scale(statistics_name(region.name))
+        strengths = [self._strength(sample.effects) for sample in region.samples]
         changed = tuple(
             dataclasses.replace(sample, effects=(*sample.effects, factor))
             for sample in region.samples
         )
-        total = np.array([sum(sample.expected for sample in region.samples)])
-        errors = _relative_errors(node, total)
+        yields = [np.array([sample.expected]) for sample in region.samples]
+        errors = _relative_errors(node, yields, strengths)
         return dataclasses.replace(region, samples=changed), errors
+
+    def _strength(self, effects: Sequence[Effect]) -> float:
+        """Return the product of factors and couplings at their start values."""
+        product = 1.0
+        for effect in effects:
+            if not isinstance(effect, Scale):
+                continue
+            derived = self.derived.get(effect.parameter)
+            if derived is None:
+                product *= self._parameters[effect.parameter].start
+                continue
+            (name,), polynomial = derived.inputs, derived.fn
+            assert isinstance(polynomial, Polynomial)
+            start = self._parameters[name].start
+            product *= float(np.polyval(polynomial.coefficients, start))
+        return product
 
     def _modifiers(self, node: Node) -> list[Node]:
         """Return the modifiers of a sample whose parameters the measurement lists."""
@@ -184,10 +203,21 @@ class Samples:
         return factors[0], factors[1]
 
 
-def _relative_errors(node: Node, total: np.ndarray) -> np.ndarray:
-    """Return the errors of the sum of all templates over this sum; 0 without events."""
-    variance = np.zeros(total.size)
-    for sample in node.child("samples").items():
-        variance = variance + sample.child("variance").numbers(size=total.size)
+def _relative_errors(
+    node: Node, yields: Sequence[np.ndarray], strengths: Sequence[float]
+) -> np.ndarray:
+    """Return the errors of the sum of all templates over this sum; 0 without events.
+
+    Args:
+        node: The channel, whose samples have a ``variance``.
+        yields: The yields of its samples.
+        strengths: The factors of the samples at the start values.
+    """
+    total, variance = np.zeros(yields[0].size), np.zeros(yields[0].size)
+    samples = node.child("samples").items()
+    for sample, template, strength in zip(samples, yields, strengths, strict=True):
+        total += strength * template
+        found = sample.child("variance").numbers(size=total.size)
+        variance += strength**2 * found
     positive = total > 0
     return np.where(positive, np.sqrt(variance) / np.where(positive, total, 1), 0)

@@ -24,8 +24,9 @@ def density_ratio(
 ) -> Float[Array, " n"]:
     r"""Return :math:`p(x_i | \mu, \alpha) / p_\mathrm{ref}(x_i)` of events.
 
-    The density is that of all samples together, with the integral 1. With it the
-    reference sample can be reweighted to any values of the parameters.
+    The density is that of all samples together; its integral is 1 if the model
+    normalises densities. With it the reference sample can be reweighted to any values
+    of the parameters.
 
     Args:
         model: The model.
@@ -67,9 +68,11 @@ def _of_events(
     assert table is not None
     region = spec.unbinned[number]
     _check(region, events)
+    # Events may have changes by parameters that the model does not have.
+    own_changes = {key: events.variations[key] for key in region.events.variations}
     alone = dataclasses.replace(
         region,
-        events=events,
+        events=dataclasses.replace(events, variations=own_changes),
         reference=None,
         reference_weights=np.zeros(events.weights.size),
     )

@@ -19,6 +19,7 @@ from everwillow.likelihood.binned.spec import BinnedSpec, ChannelSpec, SampleSpe
 from everwillow.model import AbstractModel
 from everwillow.models._model_parts import Uncompared
 from everwillow.models.binned import BinnedModel
+from everwillow.models.nsbi.likelihood import memory
 from everwillow.models.nsbi.likelihood.flat import FlatNsbi
 from everwillow.models.nsbi.likelihood.packing import pack
 from everwillow.models.nsbi.spec import Events, NsbiSpec, UnbinnedRegion
@@ -170,14 +171,21 @@ class NsbiModel(AbstractModel):
         }
 
     def sample(self, params: Any, key: Array) -> dict[str, Array]:
-        """Draw counts, and how often each reference event occurs."""
+        """Draw counts, and how often each reference event occurs.
+
+        An event of negative weight occurs with the weight -1, so that sums of weights
+        have the right mean.
+        """
         counts_key, events_key = jr.split(key)
         rates = self.expected(params)
+
+        def drawn(one: Array, rate: Array) -> Array:
+            times = jr.poisson(one, jnp.abs(rate), rate.shape).astype(rate.dtype)
+            return jnp.where(rate < 0, -times, times)
+
         return {
-            name: jr.poisson(one, rates[name].clip(0), rates[name].shape).astype(
-                rates[name].dtype
-            )
-            for name, one in (("counts", counts_key), ("weights", events_key))
+            "counts": drawn(counts_key, rates["counts"].clip(0)),
+            "weights": drawn(events_key, rates["weights"]),
         }
 
     def events_of(self, region: str) -> slice:
@@ -267,7 +275,9 @@ class NsbiModel(AbstractModel):
         flat[place] = self._reference_weights(weights)
         changed = flat.reshape(chunks, size)[table.first_reference :]
         return eqx.tree_at(
-            lambda model: model.terms.events.reference, self, jnp.asarray(changed)
+            lambda model: model.terms.events.reference,
+            self,
+            memory.on_devices(np.ascontiguousarray(changed)),
         )
 
     def _reference_weights(

@@ -266,14 +266,6 @@ def load(
         >>> model
         NsbiModel(1 channels, 1 bins, 0 unbinned regions, 0 events, 1 parameters, ...)
     """
-    for name, value, known in (
-        ("interpolation", interpolation, get_args(RatioInterpolation)),
-        ("storage", storage, get_args(Storage)),
-    ):
-        if value not in known:
-            raise ArgumentValueError(
-                f"{name}: expected {' or '.join(map(repr, known))}, got {value!r}."
-            )
     loaded = workspace if isinstance(workspace, Mapping) else load_workspace(workspace)
     choices = WorkspaceChoices(measurement, interpolation, template_statistics)
     _check_choice("storage", storage, get_args(Storage))

@@ -96,7 +96,8 @@ def ratio_errors(
         The covariance of the fit, and both parts beside it.
 
     Raises:
-        ArgumentValueError: If the fit has no covariance.
+        ArgumentValueError: If the fit has no covariance, or if events and reference
+            sample have ensembles of different sizes.
 
     References:
         B. Efron, R. Tibshirani, An Introduction to the Bootstrap (1993), chapter 6.
@@ -144,10 +145,19 @@ def _of_ensembles(
 def _member_specs(spec: NsbiSpec) -> Iterator[list[NsbiSpec]]:
     """Yield for each ensemble the specifications with one member in place of all."""
     for number, region in enumerate(spec.unbinned):
-        for key, members in region.events.members.items():
+        sets = (region.events.members, region.simulated.members)
+        for key in dict.fromkeys((*sets[0], *sets[1])):
+            counts = {len(members[key]) for members in sets if key in members}
+            if len(counts) > 1:
+                raise ArgumentValueError(
+                    f"model: the density of sample {key[0]!r} in region "
+                    f"{region.name!r} is the mean of "
+                    f"{' and of '.join(map(str, sorted(counts)))} networks for events "
+                    "and reference sample. Use the same networks for both."
+                )
             yield [
                 _with_member(spec, number, region, key, place)
-                for place in range(len(members))
+                for place in range(counts.pop())
             ]
 
 

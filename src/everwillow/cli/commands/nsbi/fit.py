@@ -9,6 +9,7 @@ from everwillow import profile
 from everwillow.cli.commands.fit import ADVICE
 from everwillow.cli.report.fits import parameter_tables, status
 from everwillow.cli.report.inference import interval_table
+from everwillow.cli.report.nsbi import ratio_error_table
 from everwillow.cli.report.outcome import NOT_CONVERGED
 from everwillow.cli.report.terminal import remarks
 from everwillow.cli.request import Request
@@ -19,6 +20,7 @@ from everwillow.fitting import FitResult
 from everwillow.profile import MinosResult
 from everwillow.workflows.documents import RATIOS
 from everwillow.workflows.nsbi.fits import held_at_minimum
+from everwillow.workflows.nsbi.ratio_statistics import ratio_errors as ratio_errors_of
 from everwillow.workflows.report import (
     asymmetric_errors_of,
     parameters_of,
@@ -38,6 +40,7 @@ def run(
     *,
     stat_only: bool,
     minos: Sequence[str] | None,
+    ratio_errors: bool,
     everything: bool,
     max_steps: int,
 ) -> None:
@@ -58,8 +61,18 @@ def run(
     if minos and success:
         found = _intervals(best, shown, minos)
         parts.append(interval_table(asymmetric_errors_of(found)))
+    record = {"fit": result, "statistical": statistical, "intervals": found}
+    if ratio_errors and success:
+        with best.timed("errors of ratios", "Resampling the reference sample"):
+            errors = ratio_errors_of(model, result)
+        parts.append(ratio_error_table(errors))
+        record["ratios"] = {
+            "labels": list(errors.labels),
+            "ensemble": errors.ensemble,
+            "reference": errors.reference,
+        }
     best.finish(
-        {"fit": result, "statistical": statistical, "intervals": found},
+        record,
         (lambda plotting: plotting.pulls(result)) if success else None,
         *parts,
         *remarks(model.report),

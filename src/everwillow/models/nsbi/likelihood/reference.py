@@ -3,10 +3,12 @@ r"""The reference density, estimated from events of the nominal mixture.
 An Asimov data set has events of weight :math:`w_i` from the density
 :math:`p_\mathrm{ref} \sum_c Y_c r_c`, so that :math:`v_i = w_i / \sum_c Y_c r_{ci}` are
 weights for the reference density. With the yields of best fit in place of the nominal
-ones, every density is normalised exactly, :math:`\sum_i v_i r_{ci} = 1`, which removes
-most of the statistical error of other integrals with these weights (Y. Vardi, Ann.
-Statist. 13 (1985) 178; calibration of weights). Events of data may be used, too: the
-strengths of the signals are not assumed, but nuisance parameters are taken at 0.
+ones, every density has the same integral :math:`\sum_i v_i r_{ci}`: 1 where the
+reference density is a mixture of the samples, and near 1 otherwise, a common factor
+without effect. This removes most of the statistical error of other integrals with these
+weights (Y. Vardi, Ann. Statist. 13 (1985) 178; calibration of weights). Events of data
+may be used, too: the strengths of the signals are not assumed, but nuisance parameters
+are taken at 0.
 """
 
 import numpy as np
