@@ -83,10 +83,10 @@ class Task:
         return knows_curvature(self.solver) and self.solver.matrix_free
 
     @property
-    def frugal(self) -> bool:
-        """Whether a Hessian costs little more than a gradient."""
+    def cheap_hessian(self) -> bool:
+        """Whether a Hessian costs little more than a gradient, as the model says."""
         flat = self.flat()
-        return bool(flat is not None and getattr(flat.main, "frugal", False))
+        return bool(flat is not None and getattr(flat.main, "cheap_hessian", False))
 
     def evaluate(
         self, numbers: Numbers, x: Array, *, matrix_free: bool | None = None

@@ -266,7 +266,7 @@ def _follow(task: Task, numbers: Numbers, last: Foothold) -> Foothold:
     # The predicted minimum, to first order in the values of held parameters.
     solve, definite = scaled_solver(last.hessian, moving)
     shift = solve(last.hessian @ jnp.where(mask, 0, start - last.x))
-    if not task.frugal:
+    if not task.cheap_hessian:
         shift = shift - _perturbation(solve, last.hessian, moving)
     x = jnp.where(mask & definite, last.x - shift, held_point)
     if box is not None:
@@ -325,7 +325,7 @@ def _chord(task, numbers, x, last: Foothold, factor, box) -> Foothold:
     mask = jnp.asarray(numbers.mask)
     moving = mask & ~last.at_bound
     slope = value_and_gradient(lambda x: task.value(numbers, x))
-    fresh = task.frugal
+    fresh = task.cheap_hessian
     eps = 100 * jnp.finfo(x.dtype).eps
     rounding = eps * (jnp.abs(last.hessian) @ jnp.abs(x))
 

@@ -23,7 +23,7 @@ class FlatMain(Protocol):
         constrained: For each element of the model's `ConstraintTable` its place in the
             vector.
 
-    It may have an attribute `frugal`: whether a Hessian costs little more than a
+    It may have an attribute `cheap_hessian`: whether a Hessian costs little more than a
     gradient, so that conditional fits compute one at each step.
     """
 

@@ -58,7 +58,7 @@ class FlatNsbi(eqx.Module):
     bins: int = eqx.field(static=True)
     matrix_free: ClassVar[bool] = False
     # The factors of densities, which both need, cost more than the products.
-    frugal: ClassVar[bool] = True
+    cheap_hessian: ClassVar[bool] = True
 
     @property
     def size(self) -> int:
