@@ -9,7 +9,6 @@ import everwillow as ew
 from everwillow._errors import SpecificationError
 from everwillow.models import nsbi
 from everwillow.models.nsbi import WorkspaceBuilder
-from everwillow.models.nsbi.arrays import WorkspaceArrays
 from tests.models.nsbi import analytic
 from tests.models.nsbi.small import ARRAYS, EVENTS, changed, events, line_of, write
 
@@ -93,8 +92,8 @@ def test_weights_of_data_are_one_if_they_are_not_given(tmp_path):
     more = DATA.replace("    Weights: data_weights.npy\n", "")
     workspace = build(tmp_path, more=more)
     found = workspace["observations"][1]
-    weights = WorkspaceArrays(workspace).read(found["weights"], where="here")
-    np.testing.assert_array_equal(weights, np.ones(SIZE))
+    assert list(found) == ["name", "data", "ratios"]
+    assert not (tmp_path / "config_ratios").exists()
     assert found["data"] == [float(SIZE)]
     assert "Weights are not given, and are 1: 'SR_data'." in workspace["report"]
 

@@ -154,9 +154,10 @@ class RegionPart:
                 f"{total:.6g}, the selected events of Observations {counts[0]:.6g}. "
                 "Data are used."
             )
-        weights, ratios = written["weights"], written["samples"]
-        name = self._region.name
-        return {"name": name, "data": [total], "weights": weights, "ratios": ratios}
+        observed = {"name": self._region.name, "data": [total]}
+        if "weights" in written:
+            observed["weights"] = written["weights"]
+        return {**observed, "ratios": written["samples"]}
 
     def _shapes(self) -> dict[str, list[str]]:
         """Return the systematics that vary the shape of each sample."""

@@ -165,15 +165,16 @@ class EventSet:
             self._columns[name] = np.concatenate(parts) if parts else np.zeros(0)
         return self._columns[name]
 
-    def weights(self, folder: ArrayFolder, report: Report) -> str:
-        """Return the path of the weights."""
+    def weights(self, folder: ArrayFolder, report: Report) -> str | None:
+        """Return the path of the weights, or None if all are 1 without a file."""
         if self._entry.weights is not None:
             return str(self._entry.weights)
+        if not self._chosen:
+            report.collect("Weights are not given, and are 1: {names}.", self._name)
+            return None
         assert self._weights is not None
         report.collect(
-            "Weights are not given, and are those of the events in the trees: {names}."
-            if self._chosen
-            else "Weights are not given, and are 1: {names}.",
+            "Weights are not given, and are those of the events in the trees: {names}.",
             self._name,
         )
         return folder.write(self._weights, self._name, "weights")
@@ -201,15 +202,15 @@ class EventSet:
     def written(
         self, folder: ArrayFolder, report: Report, shapes: Mapping[str, Sequence[str]]
     ) -> dict[str, Any]:
-        """Return the entry of a reference sample.
+        """Return the entry of a reference sample, without weights that are all 1.
 
         Args:
             folder: Gets arrays that are made.
             report: Gets sentences on what was assumed.
             shapes: The systematics that vary the shape of each sample.
         """
-        return {
-            "weights": self.weights(folder, report),
+        weights = self.weights(folder, report)
+        return ({} if weights is None else {"weights": weights}) | {
             "samples": [
                 {
                     "name": sample,
