@@ -467,3 +467,29 @@ def test_densities_of_zero_are_refused(document, changed, message):
         changed_document["arrays"][name] = stored(values)
     with pytest.raises(EverwillowError, match=message):
         nsbi.load(changed_document)
+
+
+@pytest.mark.slow
+def test_the_vector_has_the_factors_of_bins(document):
+    model = nsbi.load(document, template_statistics=True)
+    vector = nsbi.VectorLikelihood.of(model)
+    assert vector.names == (
+        "mu",
+        "scale",
+        "staterror_CR[0]",
+        "staterror_CR[1]",
+        "staterror_SR",
+    )
+    at = np.array([1.2, 0.3, 0.98, 1.01, 1.02])
+    params = {
+        "mu": at[0],
+        "scale": at[1],
+        "staterror_CR": at[2:4],
+        "staterror_SR": at[4],
+    }
+    value, gradient = vector.value_and_gradient(at)
+    np.testing.assert_allclose(value, model.nll(params), rtol=1e-13)
+    step = 1e-5 * np.eye(5)
+    slopes = [(vector.value(at + d) - vector.value(at - d)) / 2e-5 for d in step]
+    np.testing.assert_allclose(gradient, slopes, rtol=1e-5, atol=1e-4)
+    assert vector.hessian(at).shape == (5, 5)
