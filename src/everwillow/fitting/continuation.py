@@ -41,8 +41,9 @@ from everwillow.solvers.box import active_set
 
 # The last step is not evaluated, so this is the error of the value.
 EDM_GOAL = 1e-11
-# With a Hessian of its own a step leaves the root of this, as a part of the EDM.
-EDM_GOAL_FRESH = 1e-7
+# The last step with a Hessian of its own leaves about the power 1.5 of the EDM before
+# it, 1e-9 here: less than a fit leaves at its minimum.
+EDM_GOAL_FRESH = 1e-6
 # Each chord step has to reduce the EDM by this factor at least, the distance by half.
 CONTRACTION = 0.25
 MOST_STEPS = 16
