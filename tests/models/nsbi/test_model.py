@@ -345,3 +345,11 @@ def test_changes_that_the_model_does_not_have_are_ignored(model):
         density_ratio(model, params)[: given.weights.size],
         rtol=1e-12,
     )
+
+
+def test_the_order_of_the_data_has_no_meaning(model):
+    main = model.observation["main"]
+    swapped = {"weights": main["weights"], "counts": main["counts"]}
+    given = {**model.observation, "main": swapped}
+    params = model.state.to_pytree()
+    assert model.nll(params, given) == model.nll(params)

@@ -135,11 +135,6 @@ class FlatNsbi(eqx.Module):
         assert self.events is not None
         return self.events.flattened(densities(self.events, *self.at(vector)))
 
-    def normalisations(self, vector: Array) -> Float[Array, " components"]:
-        """Return the integral of the density of each component."""
-        assert self.events is not None
-        return normalisation(self.events, vector[self.events.places])
-
     def at(self, vector: Array) -> tuple[Array, Array]:
         """Return the yields over the normalisations, and the nuisance parameters."""
         assert self.events is not None
@@ -187,10 +182,10 @@ class FlatNsbi(eqx.Module):
         """Return the counts, 0 for unbinned regions, and the weights of the events."""
         events = 0 if self.events is None else self.events.event_place.shape[0]
         shapes = {"counts": (self.bins,), "weights": (events,)}
-        got = type(main).__name__
+        got: Any = type(main).__name__
         if isinstance(main, Mapping):
-            got = str({name: leaf_shape(value) for name, value in main.items()})
-        if got != str(shapes):
+            got = {name: leaf_shape(value) for name, value in main.items()}
+        if got != shapes:
             raise ShapeMismatchError(
                 f'observation["main"]: expected arrays of the shapes {shapes}, got '
                 f"{got}. The counts are those of model.channels, the weights those of "
