@@ -2,6 +2,7 @@
 
 import copy
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -493,3 +494,13 @@ def test_the_vector_has_the_factors_of_bins(document):
     slopes = [(vector.value(at + d) - vector.value(at - d)) / 2e-5 for d in step]
     np.testing.assert_allclose(gradient, slopes, rtol=1e-5, atol=1e-4)
     assert vector.hessian(at).shape == (5, 5)
+
+
+def test_without_normalisation_it_is_not_checked():
+    """The advice of the warning is followed: there is no other one."""
+    x, _ = analytic.grid(31)
+    document = analytic_workspace(analytic.events(x, np.ones(31)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = nsbi.load(document, normalize=False)
+    assert not any("normalised" in sentence for sentence in model.report)

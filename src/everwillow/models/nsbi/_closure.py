@@ -6,7 +6,6 @@ reference events are not what they are taken for: simulated at the nominal value
 all nuisance parameters.
 """
 
-import dataclasses
 import warnings
 from collections.abc import Iterator
 
@@ -24,12 +23,15 @@ _DEVIATIONS = 5.0
 _LEAST_DEVIATION = 0.02
 
 
-def with_reference_weights(region: UnbinnedRegion, report: Report) -> UnbinnedRegion:
-    """Return a region with the weights of its reference events, and check them.
+def check_normalisation(region: UnbinnedRegion, report: Report) -> None:
+    """Check that the densities of a region can be normalised, and are.
 
     Args:
-        region: The region.
+        region: The region, with the weights of its reference events.
         report: The report of the reader, which says what is not normalised.
+
+    Raises:
+        SpecificationError: If the density of a sample is zero on all reference events.
     """
     weights = reference_weights(region)
     for sample in region.samples:
@@ -62,7 +64,6 @@ def with_reference_weights(region: UnbinnedRegion, report: Report) -> UnbinnedRe
             "sample of simulated events (in a configuration by Data or Reference).",
             report,
         )
-    return dataclasses.replace(region, reference_weights=weights)
 
 
 def _tell(sentence: str, report: Report) -> None:

@@ -6,6 +6,7 @@ channel carry the ratios, and the channel the weights. In the second, the entrie
 channel then belong to its reference sample.
 """
 
+import dataclasses
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ from typing import Any, get_args
 from everwillow._errors import ArgumentValueError, nearest, unknown_key
 from everwillow.likelihood.binned.spec import BinnedSpec, ChannelSpec, Interpolation
 from everwillow.models._document import Node, Report, shortened
-from everwillow.models.nsbi._closure import with_reference_weights
+from everwillow.models.nsbi._closure import check_normalisation
 from everwillow.models.nsbi._events import EventReader
 from everwillow.models.nsbi._parameters import Parameters, statistics_parameter
 from everwillow.models.nsbi._samples import Samples
 from everwillow.models.nsbi.arrays import WorkspaceArrays
+from everwillow.models.nsbi.likelihood.reference import reference_weights
 from everwillow.models.nsbi.model import NsbiModel, Storage
 from everwillow.models.nsbi.spec import NsbiSpec, RatioInterpolation, UnbinnedRegion
 from everwillow.models.nsbi.workspace import load_workspace, refuse_others
@@ -40,11 +42,13 @@ class WorkspaceChoices:
         template_statistics: Whether the bins of the templates fluctuate within their
             statistical errors; as the measurement says if None, which is not, unless it
             asks for it.
+        normalize: Whether densities will be normalised, so that this is checked.
     """
 
     measurement: str | int | None = None
     interpolation: RatioInterpolation = "polynomial"
     template_statistics: bool | None = None
+    normalize: bool = True
 
 
 def workspace_spec(
@@ -82,7 +86,10 @@ def workspace_spec(
         if kind == "binned":
             binned.append(_binned(channel, observed, samples))
         elif kind == "unbinned":
-            unbinned.append(_unbinned(channel, observed, samples, events, report))
+            region = _unbinned(channel, observed, samples, events)
+            if choices.normalize:
+                check_normalisation(region, report)
+            unbinned.append(region)
         else:
             channel.child("type").fail("'binned' or 'unbinned'")
     _say_generation(events, choices.interpolation, report)
@@ -168,16 +175,13 @@ def _unbinned(
     observed: Mapping[str, Node],
     samples: Samples,
     events: EventReader,
-    report: Report,
 ) -> UnbinnedRegion:
     nodes = _samples(channel)
-    region = events.region(channel, nodes, observed.get(channel.name))
-    return with_reference_weights(
-        UnbinnedRegion(
-            channel.name, tuple(samples.unbinned(node) for node in nodes), **region
-        ),
-        report,
+    parts = events.region(channel, nodes, observed.get(channel.name))
+    region = UnbinnedRegion(
+        channel.name, tuple(samples.unbinned(node) for node in nodes), **parts
     )
+    return dataclasses.replace(region, reference_weights=reference_weights(region))
 
 
 def _samples(channel: Node) -> list[Node]:
@@ -267,7 +271,9 @@ def load(
         NsbiModel(1 channels, 1 bins, 0 unbinned regions, 0 events, 1 parameters, ...)
     """
     loaded = workspace if isinstance(workspace, Mapping) else load_workspace(workspace)
-    choices = WorkspaceChoices(measurement, interpolation, template_statistics)
+    choices = WorkspaceChoices(
+        measurement, interpolation, template_statistics, normalize
+    )
     _check_choice("storage", storage, get_args(Storage))
     spec = workspace_spec(loaded, choices)
     return NsbiModel.from_spec(spec, normalize=normalize, storage=storage)
