@@ -1,0 +1,1 @@
+"""The commands of ``everwillow sas``, one module for each."""

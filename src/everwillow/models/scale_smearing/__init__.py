@@ -1,0 +1,1 @@
+"""Energy scale and smearing: responses and resolutions from masses of Z bosons."""

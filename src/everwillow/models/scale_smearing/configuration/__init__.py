@@ -1,0 +1,1 @@
+"""Configurations of scale and smearing: YAML to frozen records."""

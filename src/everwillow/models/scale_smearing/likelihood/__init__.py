@@ -1,0 +1,1 @@
+"""The likelihood of masses in regions as a function of arrays."""

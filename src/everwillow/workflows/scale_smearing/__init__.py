@@ -1,0 +1,1 @@
+"""Energy scale and smearing: from files of events to corrections."""
