@@ -11,10 +11,10 @@ import io
 import json
 import os
 import pathlib
-import tempfile
+import secrets
 import zipfile
 from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import jax.numpy as jnp
 import numpy as np
@@ -163,19 +163,19 @@ def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
         raise MissingFileError(
             f"{path}: there is no folder {str(path.parent)!r}. Make it first."
         )
-    # In the same directory, as only a rename within one file system is atomic.
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
-    ) as file:
+    # In the same directory, as only a rename within one file system is atomic. Opened
+    # here, since the files of `tempfile` are closed to all other users.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    with temporary.open("x+b") as file:
         try:
-            yield cast(BinaryIO, file)
+            yield file
             file.flush()
             os.fsync(file.fileno())
             file.close()
-            pathlib.Path(file.name).replace(path)
+            temporary.replace(path)
         except BaseException:
             file.close()
-            pathlib.Path(file.name).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
     _sync_directory(path.parent)
 
