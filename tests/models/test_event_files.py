@@ -181,3 +181,31 @@ def test_files_of_another_kind_are_refused(tmp_path):
         pytest.raises(SpecificationError, match=r"expected a ROOT file, a parquet"),
     ):
         files.table(tmp_path / "e.root", "t")
+
+
+def test_elements_of_arrays_are_columns(tmp_path):
+    fixed = GENERATOR.normal(size=(40, 3)).astype(np.float32)
+    ragged = [list(range(i % 3)) for i in range(40)]
+    with uproot.recreate(tmp_path / "e.root") as file:
+        file.mktree("t", {"x": ("f4", (3,)), "y": "f8"})
+        file["t"].extend({"x": fixed, "y": np.arange(40.0)})
+    table = pa.table({"x": fixed.tolist(), "y": np.arange(40.0), "z": ragged})
+    pyarrow.parquet.write_table(table, tmp_path / "e.parquet")
+    np.savez(tmp_path / "e.npz", x=fixed, y=np.arange(40.0))
+    for name in ("e.root", "e.parquet", "e.npz"):
+        with EventFiles() as files:
+            table = files.table(tmp_path / name)
+            assert table.missing(["x[0]", "x", "y[0]"]) == []
+            (problem,) = table.missing(["xx[0]"])
+            assert "no column 'xx[0]'" in problem
+            parts = [part for _, part in table.chunks(["x[2]", "y", "x[0]"], 15)]
+            with pytest.raises(SpecificationError, match="'y' has no arrays"):
+                list(table.chunks(["y[0]"]))
+        for place in (0, 2):
+            read = np.concatenate([part[f"x[{place}]"] for part in parts])
+            np.testing.assert_allclose(read, fixed[:, place])
+    with EventFiles() as files:
+        ((_, part),) = files.table(tmp_path / "e.parquet").chunks(["z[1]", "z[5]"])
+    wanted = [1.0 if len(one) > 1 else np.nan for one in ragged]
+    np.testing.assert_array_equal(part["z[1]"], wanted)
+    assert np.isnan(part["z[5]"]).all()

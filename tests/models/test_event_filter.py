@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from everwillow._errors import ArgumentValueError
-from everwillow.models.event_filter import EventFilter
+from everwillow.models.event_filter import EventExpression, EventFilter
 
 
 GENERATOR = np.random.default_rng(7)
@@ -133,7 +133,7 @@ def test_large_powers_end():
         ("x < [1, 2]", "`in` and `not in` only"),
         ("x is 1", "Use `==`"),
         ("x ^ 2 > 1", "a power is written"),
-        ("x[0] > 1", "not allowed"),
+        ("x[-1] > 1", "not allowed"),
         ("(lambda: 1)() > 0", "no function|not allowed"),
         ("[i for i in x] > 1", "not allowed"),
         ("x if y else n", "is a number|not allowed"),
@@ -163,3 +163,20 @@ def test_long_selections_are_allowed():
 def test_selections_of_one_text_are_equal():
     assert EventFilter("x > 1") == EventFilter("x > 1") != EventFilter("x > 2")
     assert len({EventFilter("x > 1"), EventFilter("x > 1")}) == 1
+
+
+def test_elements_of_arrays_are_columns():
+    found = EventFilter("`a.b`[1] > 2 and eta[0] in [1, 2] or n in[3]")
+    assert found.names == ("a.b[1]", "eta[0]", "n")
+    columns = {"a.b[1]": np.array([3.0, 3.0]), "eta[0]": np.array([1.0, 3.0])}
+    assert found({**columns, "n": np.zeros(2)}).tolist() == [True, False]
+
+
+def test_expressions_are_numbers_of_columns():
+    momentum = EventExpression("energy[0] / cosh(eta[0]) * -1")
+    columns = {"energy[0]": np.array([2.0, 5.0]), "eta[0]": np.array([0.0, 1.3])}
+    np.testing.assert_allclose(momentum(columns), [-2.0, -5.0 / np.cosh(1.3)])
+    single = EventExpression("w")
+    assert single({"w": np.ones(2, np.float32)}).dtype == np.float32
+    with pytest.raises(ArgumentValueError, match=r"expression 'a \+': "):
+        EventExpression("a +")

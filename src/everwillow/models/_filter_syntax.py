@@ -1,4 +1,4 @@
-"""The syntax of selections of events: text to a tree that is safe to evaluate."""
+"""The syntax of expressions over columns: text to a tree that is safe to evaluate."""
 
 import ast
 import re
@@ -36,39 +36,45 @@ _ARITHMETIC = (
 _QUOTED = re.compile(r"`([^`]*)`")
 _LOGICAL = ((re.compile(r"&&?"), " and "), (re.compile(r"\|\|?"), " or "))
 _NOT = re.compile(r"~|!(?!=)")
+# An element of a column of arrays; `x in [1]` is none.
+_ELEMENT = re.compile(r"\b(?!(?:in|not|and|or)\b)([A-Za-z_]\w*)\[(\d+)\]")
 _PLACEHOLDER = "_column_in_backticks_{}_"
 
 
 class FilterSyntax:
-    """A selection that has been parsed and checked.
+    """An expression that has been parsed and checked.
 
     Args:
         text: The expression.
+        condition: Whether it is a selection, else it is a number.
 
     Attributes:
         text: The expression.
         tree: Its tree, of nodes that are allowed only.
-        quoted: The columns in backticks, by the names that they have in the tree.
+        quoted: The columns in backticks and elements of columns, by the names that they
+            have in the tree.
         names: The columns.
 
     Raises:
         ArgumentValueError: If it is not an expression of this syntax.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, condition: bool = True) -> None:
         self.text = text
+        self._kind = "selection" if condition else "expression"
         self.quoted: dict[str, str] = {}
         self.tree = self._parsed(text)
         if _depth(self.tree) > MAX_DEPTH:
             raise self._error(f"it is nested more than {MAX_DEPTH} levels deep")
         found: dict[str, None] = {}
-        self._check(self.tree, found, condition=True)
+        self._check(self.tree, found, condition=condition)
         self.names = tuple(found)
 
     def _parsed(self, text: str) -> ast.expr:
         if len(text) > MAX_LENGTH:
             raise self._error(f"it has more than {MAX_LENGTH} characters")
         plain = _QUOTED.sub(self._replaced, " ".join(text.split()))
+        plain = _ELEMENT.sub(self._element, plain)
         for pattern, word in _LOGICAL:
             plain = pattern.sub(word, plain)
         plain = _NOT.sub(" not ", plain).strip()
@@ -87,6 +93,12 @@ class FilterSyntax:
         self.quoted[name] = match[1]
         return name
 
+    def _element(self, match: re.Match[str]) -> str:
+        column = self.quoted.get(match[1], match[1])
+        name = _PLACEHOLDER.format(len(self.quoted))
+        self.quoted[name] = f"{column}[{match[2]}]"
+        return name
+
     def _shown(self, node: ast.expr) -> str:
         text = ast.unparse(node)
         for placeholder, name in self.quoted.items():
@@ -95,7 +107,9 @@ class FilterSyntax:
 
     def _error(self, problem: str) -> ArgumentValueError:
         end = "" if problem.endswith((".", "?")) else "."
-        return ArgumentValueError(f"the selection {self.text[:200]!r}: {problem}{end}")
+        return ArgumentValueError(
+            f"the {self._kind} {self.text[:200]!r}: {problem}{end}"
+        )
 
     def _check(
         self, node: ast.expr, found: dict[str, None], *, condition: bool = False
@@ -185,7 +199,7 @@ class FilterSyntax:
                 return f"{shown} is not a number; columns have numbers only."
             case ast.BinOp(op=ast.BitXor()):
                 return "a power is written `**`, not `^`."
-        return f"{shown!r} is not allowed in a selection."
+        return f"{shown!r} is not allowed in the {self._kind}."
 
 
 def _depth(tree: ast.AST) -> int:

@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
@@ -14,6 +15,8 @@ from everwillow._file_formats import format_of_file
 CHUNK = 200_000
 """Events of a chunk, unless another number is asked for."""
 
+# The element of a column of arrays.
+_ELEMENT = re.compile(r"(.+)\[(\d+)\]")
 _KINDS = "expected a ROOT file, a parquet file or an npz archive"
 
 
@@ -23,6 +26,9 @@ class _MissingPackageError(EverwillowError, ImportError):
 
 class EventTable:
     """The columns of one tree, of a parquet file, or of an npz archive.
+
+    A column may have an array for each event. ``name[i]`` is the element i of these
+    arrays, and NaN where an array is shorter.
 
     Attributes:
         name: What it is, for messages.
@@ -44,11 +50,19 @@ class EventTable:
 
     def missing(self, names: Sequence[str]) -> list[str]:
         """Return one sentence for each of the columns that it does not have."""
+        known = frozenset(self.columns)
         return [
             f"{self.name} has no column {name!r}.{nearest(name, self.columns)}"
             for name in names
-            if name not in self.columns
+            if name not in known and self._parts(name)[0] not in known
         ]
+
+    def _parts(self, name: str) -> tuple[str, int | None]:
+        """Return the column of a name, and the element of its arrays."""
+        match = _ELEMENT.fullmatch(name)
+        if match is None or name in self.columns:
+            return name, None
+        return match[1], int(match[2])
 
     def chunks(
         self, names: Sequence[str], size: int = CHUNK
@@ -74,8 +88,13 @@ class EventTable:
                 yield min(size, self.entries - start), {}
             return
         with _readable(self.name):
-            for part in self._read(tuple(dict.fromkeys(names)), size):
-                columns = {one: self._numbers(one, part[one]) for one in part}
+            parts = {name: self._parts(name) for name in names}
+            wanted = tuple(dict.fromkeys(column for column, _ in parts.values()))
+            for part in self._read(wanted, size):
+                columns = {
+                    name: self._numbers(name, _element(column, part[column], place))
+                    for name, (column, place) in parts.items()
+                }
                 yield len(next(iter(columns.values()))), columns
 
     def _numbers(self, name: str, values: Any) -> np.ndarray:
@@ -86,6 +105,38 @@ class EventTable:
                 f"event, but values of type {array.dtype} with {array.ndim} axes."
             )
         return array
+
+
+def _element(name: str, values: Any, place: int | None) -> Any:
+    """Return one element of the arrays of all events, NaN where there is none.
+
+    Raises:
+        SpecificationError: If the column has no arrays.
+    """
+    if place is None:
+        return values
+    array = np.asarray(values)
+    if array.ndim == 2:
+        if place < array.shape[1]:
+            return array[:, place]
+        return np.full(len(array), np.nan)
+    if array.dtype != object or array.ndim != 1:
+        raise SpecificationError(
+            f"the column {name!r} has no arrays, so that there is no [{place}] of it."
+        )
+    rows = [() if one is None else one for one in array]
+    lengths = np.array([len(one) for one in rows], int)
+    there = lengths > place
+    if not there.any():
+        return np.full(len(rows), np.nan)
+    joined = np.concatenate([np.asarray(one) for one in rows if len(one)])
+    if there.all():
+        found = np.empty(len(rows), joined.dtype)
+    else:
+        found = np.full(len(rows), np.nan)
+    starts = np.cumsum(lengths) - lengths
+    found[there] = joined[starts[there] + place]
+    return found
 
 
 class EventFiles:

@@ -1,9 +1,12 @@
 """Selections of events: expressions over columns, parsed and never executed as text.
 
+Numbers that are computed from columns have the same syntax.
+
 The syntax is that of ``query`` in pandas: comparisons, which may be chained; ``and``,
 ``or``, ``not`` and, with the same precedence, ``&``, ``|``, ``~``; arithmetic; ``in``
 and ``not in`` with lists; functions; names of columns, in backticks if they are not
-names of Python. ``&&``, ``||`` and ``!`` are accepted too.
+names of Python; elements of columns of arrays, such as ``pt[0]``. ``&&``, ``||`` and
+``!`` are accepted too.
 """
 
 import ast
@@ -84,39 +87,95 @@ class EventFilter:
             True or False for each event; a single one if no column is needed.
         """
         with np.errstate(all="ignore"):
-            return _truth(self._value(self._tree, columns))
+            return _truth(_Evaluation(columns, self._quoted).value(self._tree))
 
-    def _value(self, node: ast.AST, columns: Mapping[str, np.ndarray]) -> Any:
+
+class EventExpression:
+    """A number for each event, computed from columns.
+
+    Args:
+        text: The expression, in the syntax of selections.
+
+    Attributes:
+        text: The expression.
+        names: The columns that it needs.
+        plain: Whether it is one column, whose values stay as they are.
+
+    Raises:
+        ArgumentValueError: If it is not an expression of this syntax.
+
+    Example:
+        >>> transverse = EventExpression("energy[0] / cosh(eta[0])")
+        >>> transverse.names
+        ('energy[0]', 'eta[0]')
+        >>> transverse({"energy[0]": np.array([4.0]), "eta[0]": np.zeros(1)})
+        array([4.])
+    """
+
+    def __init__(self, text: str) -> None:
+        syntax = FilterSyntax(text, condition=False)
+        self.text = text
+        self.names = syntax.names
+        self.plain = isinstance(syntax.tree, ast.Name)
+        self._tree = syntax.tree
+        self._quoted = syntax.quoted
+
+    def __call__(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the number of each event.
+
+        Args:
+            columns: The values of all columns of `names`.
+
+        Returns:
+            One number for each event; a single one if no column is needed.
+        """
+        if self.plain:
+            return np.asarray(columns[self.names[0]])
+        with np.errstate(all="ignore"):
+            value = _Evaluation(columns, self._quoted).value(self._tree)
+        return np.asarray(value)
+
+
+class _Evaluation:
+    """Evaluates a tree for the values of columns."""
+
+    def __init__(
+        self, columns: Mapping[str, np.ndarray], quoted: Mapping[str, str]
+    ) -> None:
+        self._columns = columns
+        self._quoted = quoted
+
+    def value(self, node: ast.AST) -> Any:
         match node:
             case ast.Name(id=name):
-                return _widened(np.asarray(columns[self._quoted.get(name, name)]))
+                return _widened(np.asarray(self._columns[self._quoted.get(name, name)]))
             case ast.Constant(value=value):
                 return value
             case ast.BoolOp(op=op, values=values):
                 join = np.logical_and if isinstance(op, ast.And) else np.logical_or
-                chosen = _truth(self._value(values[0], columns))
+                chosen = _truth(self.value(values[0]))
                 for value in values[1:]:
-                    chosen = join(chosen, _truth(self._value(value, columns)))
+                    chosen = join(chosen, _truth(self.value(value)))
                 return chosen
             case ast.UnaryOp(op=ast.Not(), operand=operand):
-                return ~_truth(self._value(operand, columns))
+                return ~_truth(self.value(operand))
             case ast.UnaryOp(op=op, operand=operand):
-                value = _number(self._value(operand, columns))
+                value = _number(self.value(operand))
                 return -value if isinstance(op, ast.USub) else value
             case ast.BinOp(left=left, op=op, right=right):
                 function = _ARITHMETIC[type(op)]
-                sides = (self._value(left, columns), self._value(right, columns))
+                sides = (self.value(left), self.value(right))
                 return function(*map(_number, sides))
             case ast.Call(func=ast.Name(id=name), args=arguments):
-                values = (_number(self._value(one, columns)) for one in arguments)
+                values = (_number(self.value(one)) for one in arguments)
                 return FUNCTIONS[name](*values)
             case ast.Compare():
-                return self._compared(node, columns)
+                return self._compared(node)
         raise AssertionError(ast.dump(node))  # the syntax has no other nodes
 
-    def _compared(self, node: ast.Compare, columns: Mapping[str, np.ndarray]) -> Any:
+    def _compared(self, node: ast.Compare) -> Any:
         chosen: Any = np.True_
-        left = self._value(node.left, columns)
+        left = self.value(node.left)
         for op, other in zip(node.ops, node.comparators, strict=True):
             compare = _COMPARISONS[type(op)]
             if isinstance(other, ast.List | ast.Tuple):
@@ -124,7 +183,7 @@ class EventFilter:
                 within = isinstance(op, ast.In | ast.Eq)
                 compare = _COMPARISONS[ast.In if within else ast.NotIn]
             else:
-                right = self._value(other, columns)
+                right = self.value(other)
             chosen = np.logical_and(chosen, compare(left, right))
             left = right
         return chosen

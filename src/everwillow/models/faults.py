@@ -30,16 +30,27 @@ class Faults:
 
     def where(self, line: int) -> str:
         """Return a place in the document for messages."""
-        return f"{self.document}:{line}"
+        return f"{self.document}:{line}" if line else self.document
 
     def add(self, line: int, problem: str) -> None:
         """Add a fault.
 
         Args:
-            line: Its line in the document, from 1.
+            line: Its line in the document, from 1; 0 if the document has no lines.
             problem: What is wrong and how to mend it, in sentences.
         """
         self._found.setdefault((line, problem))
+
+    def include(self, others: "Faults", part: str) -> None:
+        """Add the faults of a part that are not known yet.
+
+        Args:
+            others: The faults of the part, with lines of this document.
+            part: What the part is, for messages.
+        """
+        for line, problem in others._found:
+            if (line, problem) not in self._found:
+                self.add(line, f"{part}: {problem}")
 
     def caught(self, line: int, error: Exception) -> None:
         """Add the fault that an error reports, whose text may begin with the place."""

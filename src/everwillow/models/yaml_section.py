@@ -76,6 +76,12 @@ class Section:
             return None
         return entry
 
+    def is_null(self, key: str) -> bool:
+        """Return whether an entry is there, and is null."""
+        self._asked[key] = None
+        entry = self._entries.get(key)
+        return entry is not None and entry.value is None
+
     def text(self, key: str, *, required: bool = False) -> str | None:
         """Return a text; a number or date is the text that it is written as."""
         entry = self.entry(key, required=required)

@@ -5,7 +5,7 @@ import functools as ft
 import os
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from everwillow._errors import EverwillowError, MissingFileError, SpecificationError
@@ -29,7 +29,8 @@ class YamlValue:
     Attributes:
         value: None, a bool, number, string or date; a list of `YamlValue`; or a dict of
             them by the text of their keys.
-        line: The line of its key, or of itself in a list, from 1.
+        line: The line of its key, or of itself in a list, from 1; 0 if it is not from a
+            text.
         text: The text of a scalar as it is written; empty for lists and mappings.
     """
 
@@ -53,6 +54,28 @@ class YamlValue:
     def lines(self) -> Iterator[tuple[str, int]]:
         """Return the keys of a mapping with their lines."""
         return ((key, entry.line) for key, entry in self.value.items())
+
+
+def as_yaml(value: Any) -> YamlValue:
+    """Return plain values of Python as those of a document without lines.
+
+    Args:
+        value: None, a bool, number, text, path or array; or a list, tuple or mapping of
+            them.
+
+    Example:
+        >>> as_yaml({"edges": (0.0, 2.5)}).value["edges"].plain()
+        [0.0, 2.5]
+    """
+    if isinstance(value, Mapping):
+        return YamlValue({str(key): as_yaml(one) for key, one in value.items()}, 0)
+    if hasattr(value, "tolist"):  # arrays and numbers of NumPy
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return YamlValue([as_yaml(one) for one in value], 0)
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    return YamlValue(value, 0, "" if value is None else str(value))
 
 
 def load_yaml(path: str | os.PathLike[str], faults: Faults) -> YamlValue:
