@@ -14,6 +14,7 @@ FITTED = "fitted"
 AT_BOUND = "smearing at zero"
 NO_REGION = "no region"
 UNDETERMINED = "not determined"
+FAILED = "fit failed"
 
 
 @final
@@ -33,8 +34,8 @@ class SasParameters:
         ereso: Error of `reso`.
         eresp_mc: The part of `eresp` from the limited number of simulated events.
         ereso_mc: The same part of `ereso`.
-        status: For each category ``"fitted"``, ``"smearing at zero"``, ``"no region"``
-            or ``"not determined"``.
+        status: For each category ``"fitted"``, ``"smearing at zero"``, ``"no region"``,
+            ``"not determined"`` or ``"fit failed"``.
         reso_upper: Where the smearing is zero, the end of its one-sided interval at
             68.3 %; NaN elsewhere.
         pt_mean: The mean transverse momentum of each bin of ``pt``, or None.

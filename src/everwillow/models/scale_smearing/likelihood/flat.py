@@ -1,0 +1,237 @@
+r"""The likelihood of masses in regions as a function of a vector.
+
+In each region the data are a multinomial: with the sums :math:`P_i` of the templates
+that migrate into bin i, -ln L is :math:`-\sum_i n_i \ln P_i + N \ln \sum_i P_i`. The
+sums run over all bins of the region, those without data too.
+
+A row is a bin of data. Rows, regions and masses may be padded: padded rows have no
+width and no data, padded regions no rows, padded masses no weight.
+"""
+
+from typing import Any, ClassVar, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from everwillow._errors import ShapeMismatchError
+from everwillow._tree import leaf_shape
+from everwillow._typing import Scalar
+from everwillow.curvature import Dense
+from everwillow.models.scale_smearing.likelihood.migration import (
+    Migrated,
+    migrate,
+    probabilities,
+)
+from everwillow.models.scale_smearing.likelihood.response import mass_components
+from everwillow.objective import Evaluation
+
+
+@final
+class FlatSas(eqx.Module):
+    """The likelihood of masses, packed.
+
+    Attributes:
+        masses: The centres of the bins of templates.
+        templates: Weights, shape ``(regions, masses)``.
+        low: The lower edge of each row.
+        high: The upper edge of each row.
+        region: The region of each row.
+        places: The places of the parameters of the leptons of a region in the vector,
+            shape ``(regions, leptons, kinds)``.
+        exponent: The power of a response in the mass.
+        floor: The smallest width.
+        size: The length of the vector.
+        rows: The number of rows with data.
+    """
+
+    masses: Float[Array | np.ndarray, " masses"]
+    templates: Float[Array | np.ndarray, "regions masses"]
+    low: Float[Array | np.ndarray, " rows"]
+    high: Float[Array | np.ndarray, " rows"]
+    region: Int[Array | np.ndarray, " rows"]
+    places: Int[Array | np.ndarray, "regions leptons kinds"]
+    exponent: Array | np.ndarray
+    floor: Array | np.ndarray
+    size: int = eqx.field(static=True)
+    matrix_free: ClassVar[bool] = False
+    # Sums of the same exponentials give all derivatives.
+    cheap_hessian: ClassVar[bool] = True
+
+    @property
+    def constrained(self) -> np.ndarray:
+        """The places of constrained parameters: there are none."""
+        return np.zeros(0, int)
+
+    def nll(self, vector: Array, main: Any) -> Scalar:
+        """Return -ln L of the counts of all rows."""
+        counts = self._counts(main)
+        sums = self.sums(vector)
+        total = self._by_region(sums)
+        observed = self._by_region(counts)
+        return -jnp.sum(_times_log(counts, sums)) + jnp.sum(_times_log(observed, total))
+
+    def evaluation(self, vector: Array, main: Any) -> Evaluation:
+        """Return -ln L with its exact derivatives."""
+        counts = self._counts(main)
+        mixture = self.components(vector)
+        value, gradient, hessian = self._mixed(mixture)
+        total = self._by_region(value)
+        observed = self._by_region(counts)
+        nll = -jnp.sum(_times_log(counts, value)) + jnp.sum(_times_log(observed, total))
+        safe, sure = _positive(value), _positive(total)
+        # Derivatives by the components of each region.
+        by_row = counts / safe
+        by_region = observed / sure
+        slope, bend = self._by_region(gradient), self._by_region(hessian)
+        first = by_region[:, None] * slope - self._by_region(by_row[:, None] * gradient)
+        outer = gradient[:, :, None] * gradient[:, None]
+        slopes = slope[:, :, None] * slope[:, None]
+        second = (
+            by_region[:, None, None] * bend
+            - self._by_region(by_row[:, None, None] * hessian)
+            + self._by_region((by_row / safe)[:, None, None] * outer)
+            - (by_region / sure)[:, None, None] * slopes
+        )
+        # The Fisher information, which is positive semidefinite.
+        information = by_region[:, None, None] * (
+            self._by_region(outer / safe[:, None, None]) - slopes / sure[:, None, None]
+        )
+        return self._assembled(vector, nll, first, second, information)
+
+    def sums(self, vector: Array) -> Float[Array, " rows"]:
+        """Return the sums of the weights that migrate into each row."""
+        mixture = self.components(vector)
+        weights = jnp.asarray(self.templates)[self.region]
+        value = jnp.zeros_like(self.low)
+        for part in jnp.moveaxis(mixture, 1, 0):
+            r, s = (jnp.exp(part[:, k])[self.region] for k in (0, 1))
+            moved = probabilities(self.low, self.high, r, s, self.masses)
+            value = value + part[:, 2][self.region] * jnp.sum(moved * weights, -1)
+        return value
+
+    def fractions(self, vector: Array) -> Float[Array, " rows"]:
+        """Return the probability of each row in its region."""
+        sums = self.sums(vector)
+        return sums / _positive(self._by_region(sums))[self.region]
+
+    def totals(self, counts: Array) -> Float[Array, " rows"]:
+        """Return for each row the number of events of its region."""
+        return self._by_region(counts)[self.region]
+
+    def saturated(self, main: Any) -> Scalar:
+        """Return the smallest -ln L that any probabilities of the rows can have."""
+        counts = self._counts(main)
+        total = self._by_region(counts)
+        return jnp.sum(_times_log(total, total)) - jnp.sum(_times_log(counts, counts))
+
+    def components(self, vector: Array) -> Float[Array, "regions components three"]:
+        """Return ln r, ln s and the weight of each component of each region."""
+        local = vector[self.places]
+        return jax.vmap(lambda one: mass_components(one, self.exponent, self.floor))(
+            local
+        )
+
+    def _mixed(self, mixture: Array) -> tuple[Array, Array, Array]:
+        """Return the sums of each row, with derivatives by the components.
+
+        The variables are the logarithms of r and s of each component and, if there are
+        several, the weights.
+        """
+        weights = jnp.asarray(self.templates)[self.region]
+        parts = [self._migrated(part, weights) for part in jnp.moveaxis(mixture, 1, 0)]
+        if len(parts) == 1:
+            return parts[0]
+        share = mixture[self.region][:, :, 2]
+        value = sum(share[:, c] * part.value for c, part in enumerate(parts))
+        gradients, size = [], 3 * len(parts)
+        hessian = jnp.zeros((share.shape[0], size, size), share.dtype)
+        for c, part in enumerate(parts):
+            weight = share[:, c]
+            gradients += [weight[:, None] * part.gradient, part.value[:, None]]
+            two, one = slice(3 * c, 3 * c + 2), 3 * c + 2
+            hessian = hessian.at[:, two, two].set(weight[:, None, None] * part.hessian)
+            hessian = hessian.at[:, two, one].set(part.gradient)
+            hessian = hessian.at[:, one, two].set(part.gradient)
+        return jnp.asarray(value), jnp.concatenate(gradients, 1), hessian
+
+    def _migrated(self, part: Array, weights: Array) -> Migrated:
+        r, s = (jnp.exp(part[:, k])[self.region] for k in (0, 1))
+        return migrate(self.low, self.high, r, s, self.masses, weights)
+
+    def _by_region(self, rows: Array) -> Array:
+        zeros = jnp.zeros((self.places.shape[0], *rows.shape[1:]), rows.dtype)
+        return zeros.at[self.region].add(rows)
+
+    def local_derivatives(self, vector: Array, slope: Array) -> tuple[Array, Array]:
+        """Return derivatives of the components by the parameters of the leptons.
+
+        Args:
+            vector: The parameters.
+            slope: Weights of second derivatives, shape ``(regions, variables)``.
+
+        Returns:
+            The first derivatives, shape ``(regions, variables, locals)``, and the sum
+            of the second derivatives with these weights.
+        """
+        several = self.places.shape[2] > 2
+
+        def variables(local: Array) -> Array:
+            found = mass_components(
+                local.reshape(self.places.shape[1:]), self.exponent, self.floor
+            )
+            return found.ravel() if several else found[0, :2]
+
+        def weighted(local: Array, weight: Array) -> Array:
+            return jnp.dot(weight, variables(local))
+
+        local = vector[self.places].reshape(self.places.shape[0], -1)
+        first = jax.vmap(jax.jacfwd(variables))(local)
+        return first, jax.vmap(jax.hessian(weighted))(local, slope)
+
+    def _assembled(
+        self, vector: Array, nll: Array, first: Array, second: Array, positive: Array
+    ) -> Evaluation:
+        """Apply the chain rule to the parameters, and add up the regions."""
+        inner, bend = self.local_derivatives(vector, first)
+        gradient = jnp.einsum("ru,rul->rl", first, inner)
+        hessian = self.congruent(inner, second) + bend
+        places = self.places.reshape(self.places.shape[0], -1)
+        return Evaluation(
+            nll,
+            jnp.zeros_like(vector).at[places].add(gradient),
+            Dense(self.scattered(hessian)),
+            Dense(self.scattered(self.congruent(inner, positive))),
+        )
+
+    def congruent(self, inner: Array, matrix: Array) -> Array:
+        """Return the matrix of each region in the parameters of its leptons."""
+        return jnp.einsum("rul,ruw,rwm->rlm", inner, matrix, inner)
+
+    def scattered(self, matrices: Array) -> Float[Array, "n n"]:
+        """Add the matrices of all regions up."""
+        places = self.places.reshape(self.places.shape[0], -1)
+        zeros = jnp.zeros((self.size, self.size), matrices.dtype)
+        return zeros.at[places[:, :, None], places[:, None]].add(matrices)
+
+    def _counts(self, main: Any) -> Array:
+        shape = leaf_shape(main)
+        if shape != self.low.shape:
+            raise ShapeMismatchError(
+                'observation["main"]: expected the counts of all bins of all regions, '
+                f"shape {self.low.shape}, got {shape}."
+            )
+        return jnp.asarray(main, jnp.result_type(float))
+
+
+def _times_log(factor: Array, value: Array) -> Array:
+    """Return factor * ln(value), 0 where the factor is 0."""
+    used = factor != 0
+    return jnp.where(used, factor * jnp.log(jnp.where(used, value, 1)), 0)
+
+
+def _positive(value: Array) -> Array:
+    """Return the value, 1 where it is 0 as in padding."""
+    return jnp.where(value > 0, value, 1)

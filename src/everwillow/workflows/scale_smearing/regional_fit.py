@@ -1,0 +1,270 @@
+"""The fit of all regions of two samples, and its parameters with errors."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple, final
+
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Float
+
+from everwillow.fitting import FitResult, fit
+from everwillow.models.scale_smearing.likelihood.packing import PackedSize
+from everwillow.models.scale_smearing.likelihood.simulation import gradient_variance
+from everwillow.models.scale_smearing.model import SasModel
+from everwillow.models.scale_smearing.parameters import (
+    AT_BOUND,
+    FAILED,
+    FITTED,
+    SasParameters,
+)
+from everwillow.models.scale_smearing.regions import RegionTable
+from everwillow.models.scale_smearing.spec import SECOND_GAUSSIAN
+
+
+KIND_OF = {"resp": "resp", "reso": "var", "reso2": "var2", "mu": "mu", "frac": "frac"}
+"""The kind of parameter of the model for each parameter of the results."""
+
+
+class RegionFit(NamedTuple):
+    """The data of a region, and what the fit predicts.
+
+    Attributes:
+        categories: The categories of the leptons.
+        edges: Edges of the bins in GeV, shape ``(bins + 1,)``.
+        data: Observed events.
+        expected: Expected events; their sum is that of the data.
+    """
+
+    categories: tuple[int, ...]
+    edges: Float[np.ndarray, " edges"]
+    data: Float[np.ndarray, " bins"]
+    expected: Float[np.ndarray, " bins"]
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class RegionalFit:
+    """A fit of all regions.
+
+    Attributes:
+        table: The regions.
+        model: Their likelihood.
+        result: The fit.
+    """
+
+    table: RegionTable
+    model: SasModel
+    result: FitResult
+
+    @property
+    def vector(self) -> Float[np.ndarray, " parameters"]:
+        """All parameters of the model, in its order."""
+        return np.asarray(ravel_pytree(self.result.params.to_pytree())[0])
+
+    def region_fits(self) -> list[RegionFit]:
+        """Return data and prediction of each region."""
+        expected = np.asarray(self.model.expected(self.result.params.to_pytree()))
+        fits, start = [], 0
+        for one in self.table.spec.regions:
+            rows = slice(start, start + one.counts.size)
+            fits.append(
+                RegionFit(one.categories, one.edges, one.counts, expected[rows])
+            )
+            start = rows.stop
+        return fits
+
+    def simulation_covariance(self) -> Float[np.ndarray, "parameters parameters"]:
+        """Return the covariance from the limited number of simulated events."""
+        terms, regions = self.model.terms, self.table.spec.regions
+        variances = np.zeros(terms.templates.shape)
+        variances[: len(regions), : regions[0].variances.size] = [
+            one.variances for one in regions
+        ]
+        spread = gradient_variance(
+            terms,
+            jnp.asarray(self.model.slots),
+            jnp.asarray(self.vector),
+            jnp.asarray(self.model.observation["main"]),
+            jnp.asarray(variances),
+        )
+        inverse = self._statistical()
+        return inverse @ np.asarray(spread) @ inverse
+
+    def parameters(
+        self,
+        *,
+        errors: bool = True,
+        simulation_errors: bool = True,
+        origin: Mapping[str, Any] | None = None,
+    ) -> SasParameters:
+        """Return the result by category.
+
+        Args:
+            errors: Whether to compute errors.
+            simulation_errors: Whether they include those from limited simulation.
+            origin: Entries to add to the origin of the result.
+        """
+        success = bool(self.result.success)
+        matrices: dict[str, np.ndarray] = {}
+        if errors and success:
+            matrices["stat"] = self._statistical()
+            if simulation_errors:
+                matrices["mc"] = self.simulation_covariance()
+        values = {name: self._by_category(name) for name in self._names()}
+        at_zero, upper = self._at_zero(values["reso"])
+        covariances = {
+            name: self._physical(matrix, ("resp", "reso"), values)
+            for name, matrix in matrices.items()
+        }
+        total = sum(covariances.values()) if covariances else None
+        double = {
+            name: array
+            for name in SECOND_GAUSSIAN
+            if name in values
+            for name, array in self._second(name, values, matrices).items()
+        }
+        size = self.table.spec.categories.size
+        roots = {name: _roots(matrix) for name, matrix in covariances.items()}
+        both = np.full(2 * size, np.nan) if total is None else _roots(total)
+        nothing = np.full(2 * size, np.nan)
+        simulated = roots.get("mc", nothing)
+        if not success:
+            values = {name: np.full(size, np.nan) for name in values}
+        return SasParameters(
+            self.table.spec.categories,
+            values["resp"],
+            values["reso"],
+            both[:size],
+            both[size:],
+            simulated[:size],
+            simulated[size:],
+            self._status(success, at_zero),
+            upper,
+            covariance=total if total is None else np.asarray(total),
+            covariances=covariances,
+            double=double if success else {},
+            nll=float(self.result.nll),
+            edm=float(self.result.edm),
+            success=success,
+            message=self.result.message(),
+            origin={
+                "n_regions": len(self.table.spec.regions),
+                "n_data": sum(one.data for one in self.table.spec.regions),
+                "n_mc": sum(one.simulation for one in self.table.spec.regions),
+                "notes": list(self.table.notes),
+                **(origin or {}),
+            },
+        )
+
+    def _names(self) -> tuple[str, ...]:
+        second = SECOND_GAUSSIAN if self.table.spec.double_gaussian else ()
+        return ("resp", "reso", *second)
+
+    def _by_category(self, name: str) -> Float[np.ndarray, " categories"]:
+        """Return the values of a parameter of the results, NaN where there is none."""
+        values = np.full(self.table.spec.categories.size, np.nan)
+        vector = self.vector
+        for i, place in self.model.places(KIND_OF[name]).items():
+            values[i] = vector[place]
+        return np.sqrt(values) if name.startswith("reso") else values
+
+    def _status(self, success: bool, at_zero: np.ndarray) -> tuple[str, ...]:  # noqa: FBT001
+        return tuple(
+            one
+            if one != FITTED
+            else FAILED
+            if not success
+            else AT_BOUND
+            if zero
+            else one
+            for one, zero in zip(self.table.status, at_zero, strict=True)
+        )
+
+    def _at_zero(self, reso: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return where the smearing is zero, and the ends of its intervals there."""
+        zero = reso == 0
+        upper = np.full(reso.size, np.nan)
+        ends = self.result.bound_errors
+        if zero.any() and ends is not None and bool(self.result.success):
+            by_place = dict(zip(self.result.free, np.asarray(ends), strict=True))
+            for i, place in self.model.places("var").items():
+                if zero[i]:
+                    upper[i] = np.sqrt(by_place.get(place, np.nan))
+        return zero, upper
+
+    def _statistical(self) -> Float[np.ndarray, "parameters parameters"]:
+        """Return the inverse Hessian, zero for what is fixed or at a bound."""
+        size = self.model.terms.size
+        whole = np.zeros((size, size))
+        found = self.result.covariance
+        if found is None:
+            return np.full_like(whole, np.nan)
+        free = np.asarray(self.result.free, int)
+        whole[np.ix_(free, free)] = found
+        return whole
+
+    def _physical(
+        self,
+        matrix: np.ndarray,
+        names: tuple[str, ...],
+        values: Mapping[str, np.ndarray],
+    ) -> Float[np.ndarray, "all all"]:
+        """Return a covariance in parameters of the results, NaN where there is none."""
+        size = self.table.spec.categories.size
+        jacobian = np.full((len(names) * size, matrix.shape[0]), 0.0)
+        absent = np.ones(len(names) * size, bool)
+        for k, name in enumerate(names):
+            for i, place in self.model.places(KIND_OF[name]).items():
+                row = k * size + i
+                root = values[name][i] if name.startswith("reso") else 0.5
+                # The error of the square of a width that is zero is none of the width.
+                if root > 0 and matrix[place, place] != 0:
+                    jacobian[row, place] = 0.5 / root
+                    absent[row] = False
+        found = jacobian @ matrix @ jacobian.T
+        found[absent] = np.nan
+        found[:, absent] = np.nan
+        return found
+
+    def _second(
+        self,
+        name: str,
+        values: Mapping[str, np.ndarray],
+        matrices: Mapping[str, np.ndarray],
+    ) -> dict[str, np.ndarray]:
+        """Return a parameter of the second Gaussian with its errors."""
+        found = {name: values[name]}
+        parts = {
+            kind: self._physical(matrix, (name,), values)
+            for kind, matrix in matrices.items()
+        }
+        nothing = np.full(values[name].size, np.nan)
+        found[f"e{name}"] = _roots(sum(parts.values())) if parts else nothing
+        found[f"e{name}_mc"] = _roots(parts["mc"]) if "mc" in parts else nothing
+        return found
+
+
+def fit_regions(
+    table: RegionTable,
+    *,
+    starts: Mapping[str, np.ndarray] | None = None,
+    size: PackedSize | None = None,
+) -> RegionalFit:
+    """Fit all regions.
+
+    Args:
+        table: The regions.
+        starts: Start values by parameter, NaN for the usual ones.
+        size: Lengths of arrays; fits of one size share a compiled program.
+
+    Raises:
+        ArgumentValueError: If there is no region.
+    """
+    model = SasModel.from_spec(table.spec, starts=starts, size=size)
+    return RegionalFit(table, model, fit(model, throw=False))
+
+
+def _roots(matrix: Any) -> Float[np.ndarray, " all"]:
+    return np.sqrt(np.diagonal(np.asarray(matrix)))
