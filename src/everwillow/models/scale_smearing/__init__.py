@@ -1,5 +1,6 @@
 """Energy scale and smearing: responses and resolutions from masses of Z bosons."""
 
+from everwillow.models.scale_smearing.categories import Categories
 from everwillow.models.scale_smearing.configuration.document import read_configuration
 from everwillow.models.scale_smearing.corrections import (
     write_compound,
@@ -10,14 +11,30 @@ from everwillow.models.scale_smearing.event_input import (
     read_events,
     read_sample,
 )
+from everwillow.models.scale_smearing.model import SasModel
+from everwillow.models.scale_smearing.parameters import SasParameters
 from everwillow.models.scale_smearing.parameters_file import (
     parameters_from_json,
     parameters_to_json,
 )
+from everwillow.models.scale_smearing.regions import (
+    RegionOptions,
+    RegionTable,
+    make_regions,
+)
+from everwillow.models.scale_smearing.spec import Region, SasSpec
 
 
 __all__ = [
+    "Categories",
+    "Region",
+    "RegionOptions",
+    "RegionTable",
+    "SasModel",
+    "SasParameters",
+    "SasSpec",
     "SelectedEvents",
+    "make_regions",
     "parameters_from_json",
     "parameters_to_json",
     "read_configuration",

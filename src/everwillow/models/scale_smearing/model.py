@@ -57,6 +57,7 @@ class SasModel(AbstractModel):
         uncompared_spec: The specification; models of one structure may differ in it.
 
     Example:
+        >>> from everwillow.models.scale_smearing import Categories, Region, SasSpec
         >>> edges, masses = np.linspace(80, 100, 21), np.arange(60.05, 120, 0.1)
         >>> template = np.exp(-0.5 * ((masses - 91) / 3) ** 2)
         >>> region = Region((0, 0), edges, np.full(20, 5.0), template, template)

@@ -158,7 +158,7 @@ def make_regions(
         simulated.counts > options.min_simulation
     )
     edges = template_edges(options.simulation_window, options.template_width)
-    chosen = np.flatnonzero(enough)
+    chosen = [int(key) for key in np.flatnonzero(enough)]
     templates, squares = _templates(simulated, chosen, edges)
     notes: list[str] = []
     regions = []
@@ -266,21 +266,21 @@ def _pair(key: int, size: int, options: RegionOptions) -> tuple[int, ...]:
 
 def _templates(
     sample: _Sample,
-    keys: Int[np.ndarray, " regions"],
+    keys: Sequence[int],
     edges: Float[np.ndarray, " edges"],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the histograms of weights and of their squares, one row for each key."""
     bins = edges.size - 1
     row = np.full(sample.counts.size, -1)
-    row[keys] = np.arange(keys.size)
+    row[keys] = np.arange(len(keys))
     rows = np.repeat(row, sample.counts)
     place = np.searchsorted(edges, sample.masses, side="right") - 1
     place = (rows * bins + np.minimum(place, bins - 1))[rows >= 0]
     weights = sample.weights[rows >= 0]
-    shape = (keys.size, bins)
+    shape = (len(keys), bins)
 
     def filled(values: np.ndarray) -> np.ndarray:
-        return np.bincount(place, values, keys.size * bins).reshape(shape)
+        return np.bincount(place, values, len(keys) * bins).reshape(shape)
 
     return filled(weights), filled(weights**2)
 

@@ -7,12 +7,15 @@ polynomials in e, times the density of a unit Gaussian, so the sums of
 :math:`\varphi(e) e^p` for p = 0 to 3 give first and second derivatives.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import erfc
 from jaxtyping import Array, Float
 
+
+Numbers: TypeAlias = Array | np.ndarray
 
 _FAR = 38.0
 """Beyond this number of widths a Gaussian is zero in double precision."""
@@ -41,12 +44,16 @@ def between(low: Array, high: Array) -> Array:
     return 0.5 * (erfc(-upper * root) - erfc(-lower * root))
 
 
-def deviations(edge: Array, r: Array, s: Array, masses: Array) -> Array:
+def deviations(edge: Numbers, r: Array, s: Array, masses: Numbers) -> Array:
     """Return the distance of edges from masses in widths: rows of edges."""
-    return ((edge / r)[:, None] / jnp.asarray(masses)[None] - 1) / s[:, None]
+    return ((jnp.asarray(edge) / r)[:, None] / jnp.asarray(masses)[None] - 1) / s[
+        :, None
+    ]
 
 
-def probabilities(low: Array, high: Array, r: Array, s: Array, masses: Array) -> Array:
+def probabilities(
+    low: Numbers, high: Numbers, r: Array, s: Array, masses: Numbers
+) -> Array:
     """Return the part of each simulated mass that migrates into each bin.
 
     Args:
@@ -63,7 +70,7 @@ def probabilities(low: Array, high: Array, r: Array, s: Array, masses: Array) ->
 
 
 def migrate(
-    low: Array, high: Array, r: Array, s: Array, masses: Array, weights: Array
+    low: Numbers, high: Numbers, r: Array, s: Array, masses: Numbers, weights: Array
 ) -> Migrated:
     """Return the sums over the template of each row, with their derivatives.
 
@@ -108,7 +115,7 @@ def derivatives(moments: list[Array], t: Array) -> tuple[Array, Array]:
 
 
 def probability_derivatives(
-    low: Array, high: Array, r: Array, s: Array, masses: Array
+    low: Numbers, high: Numbers, r: Array, s: Array, masses: Numbers
 ) -> tuple[Array, Array]:
     r"""Return derivatives of `probabilities` by :math:`\rho` and :math:`\lambda`."""
     below = deviations(low, r, s, masses).clip(-_FAR, _FAR)

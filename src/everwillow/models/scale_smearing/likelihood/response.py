@@ -11,6 +11,8 @@ import itertools
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from everwillow.models.scale_smearing.likelihood.migration import Numbers
+
 
 KINDS = ("resp", "var")
 """The parameters of a lepton."""
@@ -19,7 +21,7 @@ DOUBLE_KINDS = ("resp", "var", "var2", "mu", "frac")
 
 
 def mass_components(
-    local: Float[Array, "leptons kinds"], exponent: Array, floor: Array
+    local: Float[Array, "leptons kinds"], exponent: Numbers, floor: Numbers
 ) -> Float[Array, "components three"]:
     r"""Return :math:`\ln r`, :math:`\ln s` and the weight of each component of a mass.
 
@@ -53,14 +55,14 @@ def mass_components(
             )
     sums = [
         jnp.stack(
-            [exponent * r, 0.5 * jnp.log(floored(exponent**2 * v, floor**2)), weight]
+            [exponent * r, 0.5 * jnp.log(floored(v * exponent**2, floor**2)), weight]
         )
         for r, v, weight in parts
     ]
     return jnp.stack(sums)
 
 
-def floored(variance: Array, floor: Array) -> Array:
+def floored(variance: Array, floor: Numbers) -> Array:
     r"""Return a variance that is not below a floor, with two derivatives.
 
     It is :math:`v + (4 f - v)^3 / (64 f^2)` below four times the floor f and the same

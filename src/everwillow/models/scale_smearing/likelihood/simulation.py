@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from everwillow.models.scale_smearing.likelihood.flat import FlatSas
 from everwillow.models.scale_smearing.likelihood.migration import (
+    Numbers,
     probabilities,
     probability_derivatives,
 )
@@ -59,7 +60,7 @@ def gradient_variance(
 
 
 def _migrations(
-    low: Array, high: Array, mixture: Array, masses: Array
+    low: Array, high: Array, mixture: Array, masses: Numbers
 ) -> tuple[Array, Array]:
     """Return probabilities of a region, and derivatives by its components.
 
