@@ -1,7 +1,17 @@
 """Energy scale and smearing: responses and resolutions from masses of Z bosons."""
 
+from everwillow.models.scale_smearing.application import (
+    ScaledData,
+    SmearedSimulation,
+    scale_data,
+    smear_simulation,
+)
 from everwillow.models.scale_smearing.categories import Categories
 from everwillow.models.scale_smearing.configuration.document import read_configuration
+from everwillow.models.scale_smearing.correction_sources import (
+    FileCorrections,
+    ParameterCorrections,
+)
 from everwillow.models.scale_smearing.corrections import (
     write_compound,
     write_corrections,
@@ -17,6 +27,10 @@ from everwillow.models.scale_smearing.parameters_file import (
     parameters_from_json,
     parameters_to_json,
 )
+from everwillow.models.scale_smearing.random_numbers import (
+    standard_normals,
+    uniform_numbers,
+)
 from everwillow.models.scale_smearing.regions import (
     RegionOptions,
     RegionTable,
@@ -27,19 +41,27 @@ from everwillow.models.scale_smearing.spec import Region, SasSpec
 
 __all__ = [
     "Categories",
+    "FileCorrections",
+    "ParameterCorrections",
     "Region",
     "RegionOptions",
     "RegionTable",
     "SasModel",
     "SasParameters",
     "SasSpec",
+    "ScaledData",
     "SelectedEvents",
+    "SmearedSimulation",
     "make_regions",
     "parameters_from_json",
     "parameters_to_json",
     "read_configuration",
     "read_events",
     "read_sample",
+    "scale_data",
+    "smear_simulation",
+    "standard_normals",
+    "uniform_numbers",
     "write_compound",
     "write_corrections",
 ]
