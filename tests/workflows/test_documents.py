@@ -19,6 +19,7 @@ from everwillow.models.templates import TemplateBuilder, write, writing
 from everwillow.workflows.documents import KINDS, load_document, open_document
 from everwillow.workflows.templates import files
 from tests.models.nsbi import small
+from tests.models.scale_smearing import configurations
 
 
 WORKSPACE = {
@@ -116,6 +117,21 @@ def test_configurations_are_recognised_by_their_first_line(tmp_path, text):
         open_document(file, ("pyhf", "hs3"))
     with pytest.raises(SpecificationError, match=r"YAML.*WorkspaceBuilder"):
         nsbi.load_workspace(file)
+
+
+def test_configurations_of_scale_and_smearing_are_told_by_their_keys(tmp_path):
+    file = configurations.write(tmp_path)
+    document = open_document(file)
+    assert document.kind == "sas configuration"
+    assert document.load().nominal.weight == "w"
+    usage = r"expected a .*configuration of density ratios.*everwillow sas fit"
+    with pytest.raises(ArgumentValueError, match=usage):
+        open_document(file, ("nsbi", "nsbi configuration"))
+    with pytest.raises(SpecificationError, match=r"is YAML.*everwillow sas fit"):
+        open_document(file, ("pyhf", "hs3"))
+    other = small.write(tmp_path)
+    with pytest.raises(ArgumentValueError, match=r"of scale and .*everwillow nsbi fit"):
+        open_document(other, ("sas configuration",))
 
 
 def test_a_configuration_becomes_a_model(tmp_path):

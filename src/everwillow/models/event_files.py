@@ -1,9 +1,10 @@
 """Events in files: columns of ROOT trees, parquet files and npz archives, in chunks."""
 
 import contextlib
+import os
 import pathlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -201,6 +202,32 @@ class EventFiles:
                 case "zip":
                     return _archive(path, self._stack)
         raise SpecificationError(f"{path}: {_KINDS}.")
+
+
+def write_events(
+    columns: Mapping[str, np.ndarray], path: str | os.PathLike[str]
+) -> None:
+    """Write columns as a parquet file.
+
+    Args:
+        columns: The values by name, one number for each event.
+        path: The file, whose folder must exist; it is replaced.
+
+    Example:
+        >>> import os, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder, EventFiles() as files:
+        ...     name = os.path.join(folder, "events.parquet")
+        ...     write_events({"mass": np.array([90.0, 91.0])}, name)
+        ...     files.table(pathlib.Path(name)).entries
+        2
+    """
+    try:
+        import pyarrow  # noqa: PLC0415
+        import pyarrow.parquet  # noqa: PLC0415
+    except ImportError as error:
+        raise _missing("parquet files", "pyarrow", "parquet") from error
+    table = pyarrow.table({name: np.asarray(one) for name, one in columns.items()})
+    pyarrow.parquet.write_table(table, path)
 
 
 @contextlib.contextmanager

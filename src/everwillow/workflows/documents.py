@@ -7,6 +7,7 @@ of `KINDS`.
 import contextlib
 import importlib
 import os
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,7 +34,8 @@ class Kind(NamedTuple):
         title: The name of the kind, for messages.
         container: The format of such a file.
         signature: The signature of the kind: the value of `document_kind` for JSON; the
-            attribute ``format`` of an HDF5 file; YAML files are all of one kind.
+            attribute ``format`` of an HDF5 file; a pattern of a line of YAML files,
+            which are of the first kind that matches.
         loader: The function that loads it, ``module:name``. It is imported when it is
             called, so that recognising a file imports no models.
         usage: A sentence that says which commands take it.
@@ -93,6 +95,13 @@ KINDS: Mapping[str, Kind] = {
         "Density-ratio workspaces go to `everwillow fit` and `everwillow nsbi fit`.",
         (*_RATIO_OPTIONS, "patches", "verify"),
         names_files=True,
+    ),
+    "sas configuration": Kind(
+        "configuration of scale and smearing",
+        "yaml",
+        r"(file_dt|file_mc|sas|fitter|corrlib)\s*:",
+        "models.scale_smearing.configuration.document:read_configuration",
+        "Configurations of scale and smearing (YAML) go to `everwillow sas fit`.",
     ),
     "nsbi configuration": Kind(
         "configuration of density ratios",
@@ -216,7 +225,7 @@ def open_document(source: Any, kinds: Collection[str] = tuple(KINDS)) -> Documen
             case "hdf5":
                 document = _open_hdf5(source, kinds)
             case "yaml":
-                document = Document("nsbi configuration", source, str(source))
+                document = Document(_yaml_kind(source), source, str(source))
             case _:
                 document = _open_json(source)
     except EverwillowError as error:
@@ -250,13 +259,24 @@ def _container(found: FileFormat | None, accepted: Collection[str]) -> str:
 def _usage(file: Any, file_format: FileFormat | None) -> str:
     """Return which command takes a file that another command does not take."""
     if file_format == "yaml":
-        return KINDS["nsbi configuration"].usage
+        return KINDS[_yaml_kind(file)].usage
     if file_format != "hdf5":
         return _JSON_USAGE if file_format == "json" else ""
     try:
         return KINDS[_open_hdf5(file, KINDS).kind].usage
     except (EverwillowError, OSError):
         return KINDS["template fit"].usage
+
+
+def _yaml_kind(file: str | os.PathLike[str]) -> str:
+    """Return the kind of a YAML file, by the keys at the beginnings of its lines."""
+    text = Path(file).read_text(encoding="utf-8-sig", errors="replace")
+    for name, kind in KINDS.items():
+        if kind.container == "yaml" and re.search(
+            f"^{kind.signature}", text, re.MULTILINE
+        ):
+            return name
+    raise AssertionError(file)  # the last kind has any line
 
 
 def _open_hdf5(file: str | os.PathLike[str], kinds: Collection[str]) -> Document:
