@@ -92,9 +92,9 @@ def test_weights_that_are_no_numbers_are_refused_if_selected(tmp_path):
 
 
 def test_missing_columns_and_files_are_named(file, tmp_path):
-    with pytest.raises(SpecificationError, match="no column 'mas'.*'mass'"):
+    with pytest.raises(SpecificationError, match=r"no column 'mas'.*'mass'"):
         read_events(file, ["mas"])
-    with pytest.raises(SpecificationError, match="no column 'pt'.*'pt1'"):
+    with pytest.raises(SpecificationError, match=r"no column 'pt'.*'pt1'"):
         read_events(file, ["mass"], cut="pt > 3")
     with pytest.raises(MissingFileError, match=r"event\.parquet.*'events\.parquet'"):
         read_events(tmp_path / "event.parquet", ["mass"])
@@ -126,8 +126,7 @@ def test_electrons_of_arrays_by_the_table_of_a_layout(tmp_path):
             "puWeight": "f4",
         }
         weights = GENERATOR.random((2, 200)).astype(np.float32)
-        opened.mktree("selected", kinds)
-        opened["selected"].extend(
+        opened.mktree("selected", kinds).extend(
             {
                 "etaEle": eta,
                 "etaSCEle": eta + np.float32(0.01),
@@ -141,7 +140,11 @@ def test_electrons_of_arrays_by_the_table_of_a_layout(tmp_path):
     file = tmp_path / "ntuple.root"
     names = ("mass", "ScEta1", "ScEta2", "AbsScEta1", "pt2")
     found = read_events(
-        file, names, branches="ecalelf", cut="pt1 > 40 & etaSCEle[0] > -2", weight="weight"
+        file,
+        names,
+        branches="ecalelf",
+        cut="pt1 > 40 & etaSCEle[0] > -2",
+        weight="weight",
     )
     momenta = energy.astype(float) / np.cosh(eta.astype(float))
     chosen = (momenta[:, 0] > 40) & (eta[:, 0] + np.float32(0.01) > -2)
@@ -177,7 +180,7 @@ def test_leading_and_second_objects_of_a_layout(tmp_path):
     eta = EVENTS["ScEta1"][chosen]
     for name, wanted in zip(names[1:], (eta, -eta, np.abs(eta)), strict=True):
         np.testing.assert_array_equal(found.columns[name], wanted)
-    with pytest.raises(SpecificationError, match="no column 'sublead_pt'.*'pt2' by"):
+    with pytest.raises(SpecificationError, match=r"no column 'sublead_pt'.*'pt2' by"):
         read_events(tmp_path / "e.parquet", ["pt2"], branches="higgsdna")
 
 

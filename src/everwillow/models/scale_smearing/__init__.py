@@ -21,6 +21,7 @@ from everwillow.models.scale_smearing.event_input import (
     read_events,
     read_sample,
 )
+from everwillow.models.scale_smearing.generation import generate_events
 from everwillow.models.scale_smearing.model import SasModel
 from everwillow.models.scale_smearing.parameters import SasParameters
 from everwillow.models.scale_smearing.parameters_file import (
@@ -52,6 +53,7 @@ __all__ = [
     "ScaledData",
     "SelectedEvents",
     "SmearedSimulation",
+    "generate_events",
     "make_regions",
     "parameters_from_json",
     "parameters_to_json",

@@ -123,8 +123,8 @@ def generate_events(
         tried += size
         if found < _FEWEST * tried:
             raise ArgumentValueError(
-                f"window: fewer than {_FEWEST:.1%} of the events are in [{window[0]:g}, "
-                f"{window[1]:g}]. Choose one with the Z boson at {Z_MASS:g} GeV."
+                f"window: fewer than {_FEWEST:.1%} of events are from {window[0]:g} to "
+                f"{window[1]:g} GeV. Choose one with the Z boson at {Z_MASS:g} GeV."
             )
     columns = {
         name: np.concatenate([part[name] for part in parts])[:events]
