@@ -186,6 +186,55 @@ def calibration_curve():
     return plotting.calibration_curve(**CALIBRATION, goodness=Goodness(), **OPTIONS)
 
 
+# Infinite bins of R9; one category without a number, one without an error, and one
+# smearing at zero.
+CATEGORIES = {
+    "categories": {"eta": [-2.5, 0.0, 1.5, 2.5], "r9": [-np.inf, 0.94, np.inf]},
+    "resp": np.array([0.992, 0.996, 0.9985, 1.002, np.nan, 1.0045]),
+    "eresp": np.array([0.0015, 0.0008, 0.0006, np.nan, np.nan, 0.0005]),
+    "eresp_stat": np.array([0.0009, 0.0005, 0.0003, np.nan, np.nan, 0.0002]),
+    "eresp_mc": np.array([0.0006, 0.0004, 0.0002, np.nan, np.nan, 0.0001]),
+    "reso": np.array([0.024, 0.018, 0.0, 0.009, np.nan, 0.008]),
+    "ereso": np.array([0.0018, 0.0022, np.nan, 0.0007, np.nan, 0.0008]),
+    "ereso_stat": np.array([0.0016, 0.0012, np.nan, 0.0005, np.nan, 0.0007]),
+    "ereso_mc": np.array([0.0009, 0.0007, np.nan, 0.0004, np.nan, 0.0005]),
+    "reso_upper": np.array([np.nan, np.nan, 0.004, np.nan, np.nan, np.nan]),
+}
+TRUTH = {
+    "resp": [0.993, 0.9962, 0.998, 1.001, 1.0, 1.005],
+    "reso": [0.025, 0.017, 0.002, 0.009, 0.01, 0.007],
+}
+
+
+def sas_parameters():
+    return plotting.sas_parameters(
+        CATEGORIES,
+        truth=TRUTH,
+        labels={"eta": r"$\eta$", "r9": "$R_9$"},
+        **OPTIONS,
+    )
+
+
+REGIONS = [
+    {
+        "categories": (0, 0),
+        "edges": [80, 88, 90, 92, 94, 100],
+        "data": np.array([80, 210, 330, 190, 88.0]),
+        "expected": np.array([90, 205, 320, 205, 78.0]),
+    },
+    {
+        "categories": (0, 1),
+        "edges": [80, 86, 91, 96, 100],
+        "data": np.array([0, 12, 9, 1.0]),
+        "expected": np.array([0, 11, 10.5, 0.5]),
+    },
+]
+
+
+def sas_regions():
+    return plotting.sas_regions(REGIONS, **OPTIONS)
+
+
 PICTURES = (
     pulls,
     ranking,
@@ -200,6 +249,8 @@ PICTURES = (
     sensitivity,
     reweighting_closure,
     calibration_curve,
+    sas_parameters,
+    sas_regions,
 )
 
 

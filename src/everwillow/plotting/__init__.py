@@ -15,10 +15,18 @@ from everwillow.plotting.hypotheses import brazil_band as brazil_band
 from everwillow.plotting.impacts import ranking as ranking
 from everwillow.plotting.likelihood import contour as contour, scan as scan
 from everwillow.plotting.limits import limit_summary as limit_summary
+from everwillow.plotting.mass_regions import sas_regions as sas_regions
 from everwillow.plotting.matrices import correlation as correlation
 from everwillow.plotting.nuisance import pulls as pulls
 from everwillow.plotting.processes import template_processes as template_processes
 from everwillow.plotting.regularisation import l_curve as l_curve
+from everwillow.plotting.scale_smearing import (
+    CategoryOptions as CategoryOptions,
+    sas_comparison as sas_comparison,
+    sas_errors as sas_errors,
+    sas_parameters as sas_parameters,
+    sas_ratios as sas_ratios,
+)
 from everwillow.plotting.sensitivities import sensitivity as sensitivity
 from everwillow.plotting.style import (
     FigureOptions as FigureOptions,

@@ -254,3 +254,21 @@ _TESTED = ("residuals", "covariance")
 
 def _has(record: Any, *names: str) -> bool:
     return all(hasattr(record, name) for name in names)
+
+
+def sas_of(result: Any, plot: str) -> dict[str, Any]:
+    """Return the arrays of responses and resolutions by name."""
+    if not _has(result, "categories", *_SAS, "double", "covariances"):
+        raise unknown_record(result, plot, "a SasParameters, or a mapping of arrays")
+    categories = result.categories
+    edges = dict(zip(categories.names, categories.edges, strict=True))
+    known = {**result.covariances, "total": result.covariance}
+    return {
+        "categories": edges,
+        **{name: getattr(result, name) for name in _SAS},
+        **result.double,
+        "covariances": {k: v for k, v in known.items() if v is not None},
+    }
+
+
+_SAS = ("resp", "reso", "eresp", "ereso", "eresp_mc", "ereso_mc", "reso_upper")

@@ -110,7 +110,12 @@ class Unrolled(NamedTuple):
         return text_width(texts, FONT)
 
     def finish(
-        self, panels: Sequence[Axes], width: float, labels: Labels = None
+        self,
+        panels: Sequence[Axes],
+        width: float,
+        labels: Labels = None,
+        *,
+        touching: bool = True,
     ) -> None:
         """Name the bins or blocks below the lowest panel, and separate blocks.
 
@@ -118,6 +123,7 @@ class Unrolled(NamedTuple):
             panels: The panels from top to bottom, all with these bins.
             width: The width of a panel, in inches.
             labels: Labels in place of names.
+            touching: Whether there is no space between panels.
         """
         below, several = panels[-1], len(self.blocks) > 1
         starts = self.edges[:: self.size]
@@ -136,7 +142,7 @@ class Unrolled(NamedTuple):
         else:
             name += self._mark(panels)
         xlabel(below, name)
-        for axes in panels[:-1]:
+        for axes in panels[:-1] if touching else ():
             _lift_zero(axes)
 
     def _mark(self, panels: Sequence[Axes]) -> str:
@@ -191,7 +197,7 @@ def unrolled(axes: Sequence[Axis]) -> Unrolled:
             return Unrolled(
                 edges, axis.name, shape, order, ("",), axis.size, names, "", titles
             )
-        edges = _finite(np.array(axis.edges, float))
+        edges = finite_edges(np.array(axis.edges))
         return Unrolled(
             edges, axis.name, shape, order, ("",), axis.size, None, "", titles, flow
         )
@@ -208,16 +214,32 @@ def unrolled(axes: Sequence[Axis]) -> Unrolled:
     )
 
 
-def _finite(edges: np.ndarray) -> np.ndarray:
-    """Return edges in which infinite bins are as wide as their neighbours."""
-    out = edges.copy()
+def finite_edges(edges: np.ndarray, *, log: bool = False) -> np.ndarray:
+    """Return edges in which infinite bins are as wide as their neighbours.
+
+    Args:
+        edges: Rising edges, of which the first and the last may be infinite.
+        log: Whether the axis is logarithmic: then their ratios are equal.
+
+    Example:
+        >>> finite_edges(np.array([-np.inf, 0.0, 2.0, np.inf]))
+        array([-2.,  0.,  2.,  4.])
+        >>> finite_edges(np.array([20.0, 50.0, np.inf]), log=True)
+        array([ 20.,  50., 125.])
+    """
+    out = np.array(edges, float)
+    if not np.isfinite(out).any():
+        return np.array([0.5, 1.5])
+    if log:
+        with np.errstate(divide="ignore"):
+            out = np.log(np.maximum(out, 0.0))
     if np.isinf(out[-1]):
         step = out[-2] - out[-3] if out.size > 2 and np.isfinite(out[-3]) else 1.0
         out[-1] = out[-2] + step
     if np.isinf(out[0]):
         step = out[2] - out[1] if out.size > 2 else 1.0
         out[0] = out[1] - step
-    return out
+    return np.exp(out) if log else out
 
 
 def _bin_names(axis: Axis) -> list[str]:
