@@ -35,6 +35,17 @@ class PackedSize(NamedTuple):
             max(one.counts.size for spec in specs for one in spec.regions),
         )
 
+    def rounded(self) -> "PackedSize":
+        """Return a size up to an eighth larger, which similar specifications share."""
+        return PackedSize(*(_rounded(one) for one in self))
+
+    def contains(self, spec: SasSpec) -> bool:
+        """Return whether the arrays of a specification fit in."""
+        if not spec.regions:
+            return True
+        needed = PackedSize.of(spec)
+        return all(a <= b for a, b in zip(needed, self, strict=True))
+
 
 def parameter_names(spec: SasSpec) -> dict[tuple[str, int], str]:
     """Return the name of each parameter, by its kind and category.
@@ -113,3 +124,9 @@ def row_slots(
         slots[region, :bins] = np.arange(start, start + bins)
         start += bins
     return slots
+
+
+def _rounded(number: int) -> int:
+    """Return the next number with three binary digits behind the first."""
+    step = max(1, 1 << max(0, number.bit_length() - 4))
+    return -(-number // step) * step
