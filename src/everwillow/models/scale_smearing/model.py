@@ -1,5 +1,6 @@
 """Models of responses and resolutions, made from a `SasSpec`."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, final
 
@@ -52,6 +53,8 @@ class SasModel(AbstractModel):
 
     Attributes:
         terms: The likelihood of the counts, packed.
+        events: The observed number of events of each region, that of Asimov data and
+            toys too.
         slots: The rows of each region, shape ``(regions, bins)``; the number of rows
             where a region has no more.
         uncompared_spec: The specification; models of one structure may differ in it.
@@ -72,6 +75,7 @@ class SasModel(AbstractModel):
     constraints: ConstraintTable
     observation: dict[str, Any]
     terms: FlatSas
+    events: Float[Array | np.ndarray, " regions"]
     slots: Int[Array | np.ndarray, "regions bins"]
     uncompared_spec: Uncompared = eqx.field(static=True)
 
@@ -117,6 +121,11 @@ class SasModel(AbstractModel):
             constraints=ConstraintTable.of({}, {}),
             observation={"main": padded(counts, terms.low.size, 0.0), "aux": {}},
             terms=terms,
+            events=padded(
+                np.array([one.counts.sum() for one in spec.regions]),
+                terms.places.shape[0],
+                0.0,
+            ),
             slots=row_slots(spec, size=size),
             uncompared_spec=Uncompared(spec),
         )
@@ -156,14 +165,14 @@ class SasModel(AbstractModel):
     def expected(self, params: Any) -> Float[Array, " rows"]:
         """Return the expected counts, for the observed numbers of events of regions."""
         fractions = self.terms.fractions(ravel_pytree(params)[0])
-        return fractions * self.terms.totals(jnp.asarray(self.observation["main"]))
+        return fractions * jnp.asarray(self.events)[self.terms.region]
 
     def sample(self, params: Any, key: Array) -> Float[Array, " rows"]:
         """Draw counts for the observed numbers of events of regions."""
         rates = self.expected(params)
         slots = jnp.asarray(self.slots)
         by_region = rates.at[slots].get(mode="fill", fill_value=0)
-        total = jnp.round(jnp.sum(by_region, 1))
+        total = jnp.asarray(self.events)
         shares = by_region / jnp.where(total > 0, total, 1)[:, None]
         drawn = jr.multinomial(key, total, shares)
         return jnp.zeros_like(rates).at[slots].set(drawn, mode="drop")
@@ -182,6 +191,16 @@ class SasModel(AbstractModel):
         return {
             i: int(elements[name]) for (one, i), name in names.items() if one == kind
         }
+
+    @property
+    def bare(self) -> "SasModel":  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The model without start values, bounds and data."""
+        return dataclasses.replace(
+            self,
+            state=self.state.with_values([None] * len(self.state)),
+            bounds=BoundTable(self.bounds.layout, np.zeros(0), np.zeros(0)),
+            observation={},
+        )
 
     def __repr__(self) -> str:
         """Return one line with the numbers of categories, regions and parameters."""

@@ -117,10 +117,6 @@ class FlatSas(eqx.Module):
         sums = self.sums(vector)
         return sums / _positive(self._by_region(sums))[self.region]
 
-    def totals(self, counts: Array) -> Float[Array, " rows"]:
-        """Return for each row the number of events of its region."""
-        return self._by_region(counts)[self.region]
-
     def saturated(self, main: Any) -> Scalar:
         """Return the smallest -ln L that any probabilities of the rows can have."""
         counts = self._counts(main)
