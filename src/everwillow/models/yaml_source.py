@@ -152,6 +152,24 @@ def read_yaml(text: str, faults: Faults | None = None) -> YamlValue:
     return value
 
 
+def dump_yaml(value: Any) -> str:
+    r"""Return plain values as a YAML text, with keys in their order.
+
+    Args:
+        value: As for `as_yaml`.
+
+    Example:
+        >>> dump_yaml({"edges": (0.0, float("inf")), "name": "a"})
+        'edges: [0.0, .inf]\nname: a\n'
+    """
+    return _yaml().safe_dump(
+        as_yaml(value).plain(),
+        sort_keys=False,
+        default_flow_style=None,
+        allow_unicode=True,
+    )
+
+
 def _yaml() -> Any:
     # Only configurations need the parser.
     try:
