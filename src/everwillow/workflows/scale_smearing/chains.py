@@ -112,7 +112,7 @@ def write_chain(
 
 def _merged(common: Content, step: Content) -> dict[str, Any]:
     """Return the content of a step; sections are merged key by key."""
-    merged = {key: value for key, value in common.items()}
+    merged = dict(common)
     for key, value in step.items():
         base = merged.get(key)
         if isinstance(base, Mapping) and isinstance(value, Mapping):
@@ -169,7 +169,7 @@ def _check_own_files(place: int, content: Content, own: Content) -> None:
     for key in _FILES:
         if key in own:
             raise ArgumentValueError(
-                f"steps[{place}]: {key} must be absent, as the step reads the corrected "
+                f"steps[{place}]: {key} must be absent, as the step reads corrected "
                 "events of the one before."
             )
     systematics = content.get("syst") or {}
@@ -189,7 +189,9 @@ def _document(
     results = str(content.get("dir_results") or "results")
     if "dir_results" not in own:
         results = f"{results}/{name}"
-    files = {key: names[0] if len(names) == 1 else names for key, names in inputs.items()}
+    files = {
+        key: names[0] if len(names) == 1 else names for key, names in inputs.items()
+    }
     document = {**files, **content, **files, "dir_results": results}
     if not last:
         sas = dict(content.get("sas") or {})
@@ -197,9 +199,7 @@ def _document(
     return document
 
 
-def _checked(
-    place: int, document: Content, home: pathlib.Path
-) -> SasConfiguration:
+def _checked(place: int, document: Content, home: pathlib.Path) -> SasConfiguration:
     """Return the configuration of a step, if it is valid."""
     try:
         # The files of later steps are not written yet.
