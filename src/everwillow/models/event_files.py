@@ -88,7 +88,7 @@ class EventTable:
             for start in range(0, self.entries, size):
                 yield min(size, self.entries - start), {}
             return
-        with _readable(self.name):
+        with readable(self.name):
             parts = {name: self._parts(name) for name in names}
             wanted = tuple(dict.fromkeys(column for column, _ in parts.values()))
             for part in self._read(wanted, size):
@@ -97,6 +97,18 @@ class EventTable:
                     for name, (column, place) in parts.items()
                 }
                 yield len(next(iter(columns.values()))), columns
+
+    def whole_chunks(self, size: int = CHUNK) -> Iterator[dict[str, Any]]:
+        """Read all columns as they are, arrays of objects too.
+
+        Args:
+            size: The events of a part.
+
+        Yields:
+            The values of all columns by name.
+        """
+        with readable(self.name):
+            yield from self._read(self.columns, size)
 
     def _numbers(self, name: str, values: Any) -> np.ndarray:
         array = np.asarray(values)
@@ -187,13 +199,13 @@ class EventFiles:
         if key not in self._tables:
             if key[0] not in self._files:
                 self._files[key[0]] = self._open(path)
-            with _readable(str(path)):
+            with readable(str(path)):
                 self._tables[key] = self._files[key[0]](tree)
         return self._tables[key]
 
     def _open(self, path: pathlib.Path) -> Callable[[str], EventTable]:
         """Open a file; the result finds a tree in it."""
-        with _readable(str(path)):
+        with readable(str(path)):
             match format_of_file(path):
                 case "root":
                     return _root_trees(path, self._stack)
@@ -231,7 +243,7 @@ def write_events(
 
 
 @contextlib.contextmanager
-def _readable(name: str) -> Iterator[None]:
+def readable(name: str) -> Iterator[None]:
     """Give what a package raises for a damaged file the name of the file."""
     try:
         yield
