@@ -2,12 +2,19 @@
 
 import numpy as np
 import pytest
+import uproot
 
 from everwillow._errors import ArgumentValueError, SpecificationError
 from everwillow.models.event_files import write_events
 from everwillow.models.scale_smearing.configuration.document import read_configuration
+from everwillow.models.scale_smearing.event_input import read_sample
 from everwillow.models.scale_smearing.generation import generate_events
-from everwillow.workflows.scale_smearing.chains import corrected_name, write_chain
+from everwillow.models.scale_smearing.parameters_file import parameters_from_json
+from everwillow.workflows.scale_smearing.chains import write_chain
+from everwillow.workflows.scale_smearing.corrected_files import (
+    correct_files,
+    corrected_name,
+)
 
 
 VARIABLES = {"run": [0.0, 1.0, 2.0], "r9": [-np.inf, 0.94, np.inf]}
@@ -84,22 +91,54 @@ def test_the_configurations_may_be_elsewhere(folder, monkeypatch):
     assert first.report == ()
 
 
-def test_corrected_columns_are_not_in_later_tables_of_branches(folder):
-    columns = {f"lead_{name}": np.ones(3) for name in ("pt", "r9")}
-    columns |= {f"sub{name}": values for name, values in columns.items()}
-    for name in ("data", "more", "simulation"):
-        write_events({"m": np.ones(3), **columns}, folder / f"{name}.parquet")
-    branches = {"preset": "higgsdna", "mass": "m"}
+def test_later_steps_find_their_columns_in_corrected_files(tmp_path):
+    with uproot.recreate(tmp_path / "data.root") as file:
+        kinds = {"e": ("f4", (3,)), "r": ("f4", (3,)), "m": "f4"}
+        values = np.full((4, 3), 0.5, np.float32)
+        file.mktree("t", kinds).extend({"e": values, "r": values, "m": values[:, 0]})
+        file.mktree("other", {"x": "f4"})
+    content = (tmp_path / "data.root").read_bytes()
+    (tmp_path / "simulation.root").write_bytes(content)
+    branches = {
+        f"{name}{i + 1}": f"{column}[{i}]"
+        for i in (0, 1)
+        for name, column in (("pt", "e"), ("r9", "r"))
+    }
+    branches["mass"] = "m"
     steps = [
         {"cset_name": name, "sas": {"categories": {"r9": [0, 1]}}} for name in "ab"
     ]
-    sas = {"branches": branches, "tree": "t", "cut": "pt1 > 10"}
-    paths = write_chain(steps, folder, common={**COMMON, "sas": sas})
-    first = read_configuration(paths[0]).nominal
-    second = read_configuration(paths[1], check_files=False).nominal
-    assert first.branches["pt1"] == "lead_pt"
-    assert set(first.branches) - set(second.branches) == {"mass", "pt1", "pt2"}
-    assert (first.tree, second.tree) == ("t", "")
+    common = {
+        "file_dt": "data.root",
+        "file_mc": "simulation.root",
+        "sas": {"branches": branches, "tree": "t", "cut": "pt1 > 0"},
+    }
+    paths = write_chain(steps, tmp_path, common=common)
+    first = read_configuration(paths[0])
+    parameters = parameters_from_json(
+        '{"categories": {"r9": [0, 1]}, "resp": [0.8], "eresp": [0.01], "reso": [0.0],'
+        ' "ereso": [0.01]}'
+    )
+    for kind, files in (
+        ("data", first.nominal.data),
+        ("simulation", first.nominal.simulation),
+    ):
+        correct_files(
+            parameters,
+            files,
+            first.results,
+            kind=kind,
+            correction_set=first.correction_set,
+            tree="t",
+            branches=first.nominal.branches,
+        )
+    # Momenta of arrays became columns, the mass is still that of the input.
+    second = read_configuration(paths[1]).nominal
+    assert second.branches == {"r91": "r[0]", "r92": "r[1]", "mass": "m"}
+    assert second.tree == ""
+    read = read_sample(second, "data").columns
+    np.testing.assert_allclose(read["mass"], 0.5 / 0.8, rtol=1e-6)
+    assert read_sample(second, "data").selected == 4
 
 
 @pytest.mark.parametrize(

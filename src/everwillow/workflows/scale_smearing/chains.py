@@ -8,28 +8,17 @@ from typing import Any
 
 from everwillow._errors import ArgumentValueError, EverwillowError, SpecificationError
 from everwillow.models.data_files import locate
+from everwillow.models.event_files import EventFiles
+from everwillow.models.scale_smearing.branches import expressions
 from everwillow.models.scale_smearing.configuration.document import read_configuration
 from everwillow.models.scale_smearing.configuration.records import SasConfiguration
 from everwillow.models.yaml_source import as_yaml, dump_yaml
+from everwillow.workflows.scale_smearing.corrected_files import corrected_name
 
 
 Content = Mapping[str, Any]
 _FILES = ("file_dt", "file_mc")
 _CORRECTED = ("correct_data", "correct_mc")
-
-
-def corrected_name(file: str | os.PathLike[str], correction_set: str) -> str:
-    """Return the name of the file of corrected events of a file of events.
-
-    Args:
-        file: The file of events.
-        correction_set: The name of the set of corrections.
-
-    Example:
-        >>> corrected_name("store/data.root", "EtaR9")
-        'data.EtaR9Corr.parquet'
-    """
-    return f"{pathlib.Path(file).stem}.{correction_set}Corr.parquet"
 
 
 def write_chain(
@@ -46,9 +35,9 @@ def write_chain(
     its set of corrections, in `dir_results` (``results`` by default), unless the step
     itself has this key.
 
-    All steps but the last write corrected events. They have the columns of their input,
-    and corrected masses and momenta under the names used in configurations, so the
-    tables of branches of later steps do not have these.
+    All steps but the last write corrected events. A mass or momentum that is an
+    expression of columns of the original files is a column of corrected ones, so the
+    tables of branches of later steps do not have it.
 
     Args:
         steps: What each step adds to the common content: at least ``cset_name``, which
@@ -93,6 +82,7 @@ def write_chain(
     _check_names(contents)
     documents: list[dict[str, Any]] = []
     inputs: dict[str, list[str]] = {}
+    new_columns: frozenset[str] = frozenset()
     for place, (content, own) in enumerate(zip(contents, steps, strict=True)):
         last = place == len(steps) - 1
         if place == 0:
@@ -101,8 +91,10 @@ def write_chain(
             _check_own_files(place, content, own)
         document = _document(content, own, inputs, last=last)
         checked = _checked(place, document, home)
-        if place:
-            _leave_corrected_columns(document, checked)
+        if place == 0:
+            new_columns = _new_columns(checked)
+        else:
+            _leave_out_branches(document, checked, new_columns)
         if not last:
             inputs = _outputs(place, document, inputs)
         documents.append(document)
@@ -217,19 +209,31 @@ def _placed(names: str | list[str], home: pathlib.Path) -> list[str]:
     return [str(locate(name, home)[0]) for name in listed]
 
 
-def _leave_corrected_columns(
-    document: dict[str, Any], checked: SasConfiguration
-) -> None:
-    """Take masses and momenta out of the table of branches of a later step."""
+def _new_columns(checked: SasConfiguration) -> frozenset[str]:
+    """Return the corrected quantities that are no columns of the original files."""
     settings = checked.nominal
+    names = (settings.mass, *(settings.pt + one for one in settings.suffixes))
+    with EventFiles() as files:
+        table = files.table(settings.data[0], settings.tree)
+        sources = expressions(table, names, settings.branches)
+    return frozenset(
+        name
+        for name, source in sources.items()
+        if not source.plain or source.names[0] not in table.columns
+    )
+
+
+def _leave_out_branches(
+    document: dict[str, Any], checked: SasConfiguration, names: frozenset[str]
+) -> None:
+    """Take quantities that corrected files have as columns out of the branches."""
     sas = dict(document["sas"])
     sas.pop("tree", None)  # corrected events are parquet files
     if sas.pop("branches", None):
-        corrected = {settings.mass, *(settings.pt + one for one in settings.suffixes)}
         sas["branches"] = {
             name: text
-            for name, text in settings.branches.items()
-            if name not in corrected
+            for name, text in checked.nominal.branches.items()
+            if name not in names
         }
     document["sas"] = sas
 

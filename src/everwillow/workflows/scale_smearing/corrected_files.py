@@ -65,6 +65,20 @@ class CorrectedFile:
         )
 
 
+def corrected_name(file: str | os.PathLike[str], correction_set: str) -> str:
+    """Return the name of the corrected copy of a file of events.
+
+    Args:
+        file: The file of events.
+        correction_set: The name of the set of corrections.
+
+    Example:
+        >>> corrected_name("store/data.root", "EtaR9")
+        'data.EtaR9Corr.parquet'
+    """
+    return f"{pathlib.Path(file).stem}.{correction_set}Corr.parquet"
+
+
 def correct_files(
     source: Source,
     files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
@@ -184,7 +198,7 @@ def _targets(
     taken = {path.resolve(): path for path in paths}
     targets = []
     for path in paths:
-        target = folder / f"{path.stem}.{correction_set}Corr.parquet"
+        target = folder / corrected_name(path, correction_set)
         other = taken.setdefault(target.resolve(), path)
         if other is not path or target.resolve() == path.resolve():
             raise ArgumentValueError(
