@@ -46,6 +46,8 @@ def refused(tmp_path, *changes):
         ("name_weights: w", "name_weights: wt", "27: .*simulation.npz has no column"),
         ("r9: [", "r8: [", "20: .*data.npz has no column 'r81'. Did you mean 'r91'"),
         ("data.npz", "dat.npz", "1: file_dt: there is no file .*Did you mean 'data.n"),
+        ("data.npz", "[data.npz, data.npz]", "1: file_dt: data.npz is listed twice"),
+        ("r9: [", "r91: [", "20: .*no column 'r911'.* Write 'r91' without the suffix"),
         ("data.npz", "root://host//a.root", "1: file_dt: .*is an address"),
         ("data.npz", "config.yaml", "config.yaml is not a parquet file, a ROOT file"),
         ("file_mc: other", "file_mc: others", "14: .*there is no file"),

@@ -63,7 +63,9 @@ class Context:
                     "configuration: {names}.",
                     name,
                 )
-            if not self.check_files or self._is_file_of_events(key, path, one.line):
+            if any(path == other for other, _ in found):
+                section.fault(one.line, f"{key}: {name} is listed twice.")
+            elif not self.check_files or self._is_file_of_events(key, path, one.line):
                 found.append((path, one.line))
         return found
 

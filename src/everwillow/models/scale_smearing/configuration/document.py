@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from everwillow._errors import EverwillowError, SpecificationError
@@ -187,9 +187,22 @@ def _check_columns(
             context.faults.caught(line, error)
             continue
         for name, problem in missing.items():
-            context.faults.add(places.names.get(name, line), problem)
+            hint = _suffix_hint(settings, name, table.columns)
+            context.faults.add(places.names.get(name, line), problem + hint)
         if not table.entries and len(paths) == 1:
             context.faults.add(line, f"{path} has no events.")
+
+
+def _suffix_hint(settings: FitSettings, name: str, columns: Collection[str]) -> str:
+    """Return a sentence if a variable has the suffix of a lepton already."""
+    for variable in settings.categories.names:
+        leptons = [f"{variable}{suffix}" for suffix in settings.suffixes]
+        if name in leptons and variable in columns:
+            return (
+                f" Write {variable!r} without the suffix of a lepton: suffixes are "
+                f"{', '.join(map(repr, settings.suffixes))}."
+            )
+    return ""
 
 
 def _common(
