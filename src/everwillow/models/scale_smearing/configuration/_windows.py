@@ -63,8 +63,8 @@ def _window(fitter: Section, key: str, default: Window) -> Window | None:
             f"{key} is reversed: {_shown((low, high))}. Write the lower mass first.",
         )
         return None
-    if low < 0:
-        fitter.fault(line, f"{key} begins at {low:g}, but masses are not negative.")
+    if low <= 0:
+        fitter.fault(line, f"{key} begins at {low:g}, but masses are positive.")
         return None
     return low, high
 
