@@ -36,7 +36,11 @@ def refused(tmp_path, *changes):
         ("win_z_dt: [80, 100]", "win_z_dt: [60, 100]", r"must contain win_z_dt \[60, "),
         ("win_z_dt: [80, 100]", "win_z_dt: [60, 120]", "26: .*look exchanged"),
         ("win_z_dt: [75, 105]", "win_z_dt: [60, 105]", "11: syst 'window': .*contain"),
-        ("win_z_mc: [70, 110]", "win_z_mc: [0, 110]", "begins at 0, but masses are pos"),
+        (
+            "win_z_mc: [70, 110]",
+            "win_z_mc: [0, 110]",
+            "begins at 0, but masses are pos",
+        ),
         ("win_z_dt: [80, 100]", "win_z_dt: 80", "must be a list of numbers, not '80'"),
         ("[-2.5, 0, 2.5]", "[-2.5, 2.5, 0]", "19: sas, categories: ScEta: .*increase"),
         ("[-2.5, 0, 2.5]", "[-2.5, zero]", "ScEta: 'zero' is not a number"),
