@@ -95,6 +95,7 @@ def correction(
     version: int = 1,
     description: str = "",
     keys: Mapping[str, str] | None = None,
+    formulas: Sequence[Any] = (),
 ) -> Any:
     """Return a correction.
 
@@ -107,6 +108,7 @@ def correction(
         version: Its version.
         description: What it is.
         keys: The meaning of each key.
+        formulas: Formulas that nodes refer to by number.
     """
     schema = import_correctionlib().schemav2
     inputs = [variable(one) for one in variables]
@@ -121,6 +123,7 @@ def correction(
         inputs=inputs,
         output=schema.Variable(name=output[0], type="real", description=output[1]),
         data=content,
+        **({"generic_formulas": list(formulas)} if formulas else {}),
     )
 
 
