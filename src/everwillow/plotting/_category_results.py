@@ -77,6 +77,7 @@ class CategoryResult(NamedTuple):
                     vector(given, f"e{name}{suffix}", self.size) ** 2
                 )
         parts |= self._blocks(name)
+        parts = {k: v for k, v in parts.items() if np.isfinite(np.diagonal(v)).any()}
         nothing = np.full(self.size, np.nan)
         upper = self.arrays.get(f"{name}_upper")
         own = self.arrays.get(f"e{name}")
@@ -163,7 +164,7 @@ def grouping(
     names = result.names[:most] if dims is None else tuple(dims)
     for name in names:
         if name not in result.names:
-            raise unknown_key(name, result.names, where="dims")
+            raise unknown_key(name, result.names, where="dims", kind="variable")
     if not 1 <= len(names) <= (most or 99) or len(set(names)) != len(names):
         raise ArgumentValueError(
             f"dims: choose one, two or three different variables of "

@@ -1,16 +1,62 @@
-"""Energy scale and smearing: from files of events to corrections."""
+"""Energy scale and smearing: from files of events to corrections.
 
-from everwillow.workflows.scale_smearing.chains import write_chain
-from everwillow.workflows.scale_smearing.corrected_files import (
-    CorrectedFile,
-    correct_files,
-)
-from everwillow.workflows.scale_smearing.smoothed_corrections import write_smoothed
-from everwillow.workflows.scale_smearing.smoothing import (
-    Curves,
-    SmoothedParameters,
-    smooth,
-)
+The names below are imported when they are first used, so that the command line reads
+its options without importing JAX.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+
+if TYPE_CHECKING:
+    from everwillow.workflows.scale_smearing.chains import (
+        write_chain,
+    )
+    from everwillow.workflows.scale_smearing.corrected_files import (
+        CorrectedFile,
+        correct_files,
+    )
+    from everwillow.workflows.scale_smearing.figures import (
+        plot_correlations,
+        plot_region_fits,
+        plot_results,
+        plot_systematics,
+    )
+    from everwillow.workflows.scale_smearing.smoothed_corrections import (
+        write_smoothed,
+    )
+    from everwillow.workflows.scale_smearing.smoothing import (
+        Curves,
+        SmoothedParameters,
+        smooth,
+    )
+
+
+_MODULES = {
+    "CorrectedFile": "corrected_files",
+    "Curves": "smoothing",
+    "SmoothedParameters": "smoothing",
+    "correct_files": "corrected_files",
+    "plot_correlations": "figures",
+    "plot_region_fits": "figures",
+    "plot_results": "figures",
+    "plot_systematics": "figures",
+    "smooth": "smoothing",
+    "write_chain": "chains",
+    "write_smoothed": "smoothed_corrections",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module of a name when the name is first used."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """Return all names, also those that are not imported yet."""
+    return sorted({*globals(), *_MODULES})
 
 
 __all__ = [
@@ -18,6 +64,10 @@ __all__ = [
     "Curves",
     "SmoothedParameters",
     "correct_files",
+    "plot_correlations",
+    "plot_region_fits",
+    "plot_results",
+    "plot_systematics",
     "smooth",
     "write_chain",
     "write_smoothed",
