@@ -26,6 +26,7 @@ except ImportError as error:
 
 from everwillow.cli.request import Request
 from everwillow.workflows.command_options import CommandOption, option
+from everwillow.workflows.scale_smearing.figure_options import FigureChoice
 from everwillow.workflows.templates.fit_options import (
     MinimisationOptions,
     ModelOptions,
@@ -70,6 +71,17 @@ nsbi = typer.Typer(
     help=(
         "Unbinned fits of density ratios together with binned channels, from a YAML "
         "configuration or a workspace (JSON)."
+    ),
+)
+
+sas = typer.Typer(
+    name="sas",
+    cls=Group,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help=(
+        "Energy scale and smearing: responses and resolutions of categories of leptons "
+        "from masses of Z bosons, and corrections from them."
     ),
 )
 
@@ -277,6 +289,42 @@ class _Plot:
     )
 
 
+@dataclass(frozen=True)
+class _SasPlot:
+    out: str = _out(
+        "File for the plot (pages after the first get numbers), or folder for all "
+        "plots, with those of errors and correlations.",
+        ...,
+        "FILE|FOLDER",
+    )
+    ending: str | None = option(
+        None,
+        "Format of the plots in a folder; pdf by default.",
+        "--format",
+        kind=Literal["pdf", "png", "svg"],
+        panel=_OUTPUT,
+    )
+    mode: str | None = option(
+        None,
+        "Each result alone, ratios to the first, or all over each other; by default "
+        "single for one file and compare for several.",
+        kind=Literal["single", "ratio", "compare"],
+    )
+    names: tuple[str, ...] = option(
+        (),
+        "Name of a file in the plots, in their order; by default that of the file.",
+        "--label",
+        "--labels",
+        metavar="TEXT",
+        repeated=True,
+    )
+    latex: str | None = option(
+        None,
+        "File with labels of variables (YAML or JSON), with $...$ for mathematics.",
+        metavar="FILE",
+    )
+
+
 def _show_version(requested: bool) -> None:  # noqa: FBT001
     if requested:
         from importlib import metadata  # noqa: PLC0415
@@ -425,8 +473,21 @@ def nsbi_compare(
     _run("nsbi.compare", files[0], {"files": tuple(files), **options})
 
 
+@sas.command("plot", cls=Command)
+@with_options(_SasPlot, FigureChoice, _Traceback)
+def sas_plot(
+    files: Annotated[list[str], typer.Argument(help="Results of `sas fit` (JSON).")],
+    **options: Any,
+) -> None:
+    """Draw responses and resolutions, ratios of them, or several over each other."""
+    title = pathlib.Path(files[0]).name
+    words = spellings(FigureChoice, _SasPlot, parameters="--parameter")
+    _run_module("sas.plot", title, words, {"files": tuple(files), **options})
+
+
 app.add_typer(template)
 app.add_typer(nsbi)
+app.add_typer(sas)
 
 
 def _run(name: str, workspace: str, options: dict[str, Any], **others: str) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import os
 import pathlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from everwillow._errors import ArgumentValueError
@@ -83,6 +83,29 @@ def _is_same(target: str | os.PathLike[str], name: str) -> bool:
         state = os.fstat(sys.stdin.fileno()) if name == STDIN else file.stat()
         return os.path.samestat(state, pathlib.Path(target).stat())
     return False
+
+
+def labels_of(files: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:
+    """Return a label for each file.
+
+    Raises:
+        ArgumentValueError: If there are not as many labels as files, or two are equal.
+
+    Example:
+        >>> labels_of(["a/histogram.json", "nsbi.yml"], [])
+        ('histogram', 'nsbi')
+    """
+    if labels and len(labels) != len(files):
+        raise ArgumentValueError(
+            f"--label: there are {len(labels)} labels for {len(files)} files."
+        )
+    names = tuple(labels or (pathlib.Path(file).stem for file in files))
+    if len(set(names)) != len(names):
+        raise ArgumentValueError(
+            f"--label: two files have the same name ({', '.join(names)}). Name each "
+            "with --label."
+        )
+    return names
 
 
 def save_result(record: Any, file: str | None) -> list[str]:

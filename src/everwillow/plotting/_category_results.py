@@ -67,7 +67,13 @@ class CategoryResult(NamedTuple):
             ShapeMismatchError: If an array does not fit the categories.
         """
         if name not in self.arrays:
-            known = [k for k in self.arrays if k not in _NO_QUANTITIES and k[0] != "e"]
+            known = [
+                key
+                for key in self.arrays
+                if key not in _NO_QUANTITIES
+                and key[0] != "e"
+                and not key.endswith("_upper")
+            ]
             raise unknown_key(name, known, where="parameters")
         parts: dict[str, np.ndarray] = {}
         for source, suffix in ((TOTAL, ""), (STAT, "_stat"), (MC, "_mc")):

@@ -102,7 +102,7 @@ class FigureChoice:
     note: str | None = option(
         None, "Text on the right above the panels.", panel=_LOOK, metavar="TEXT"
     )
-    size: Sequence[float] | None = option(
+    size: tuple[float, float] | None = option(
         None,
         "Width and height of the figures, in inches; below a width of 5 the panels are "
         "below each other.",

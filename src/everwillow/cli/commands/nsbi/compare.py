@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from everwillow._errors import ArgumentValueError
 from everwillow.cli.commands.scan import check_range, end_if_failed
+from everwillow.cli.files import labels_of
 from everwillow.cli.report.nsbi import comparison_table
 from everwillow.cli.report.terminal import remarks
 from everwillow.cli.request import Request
@@ -72,26 +72,3 @@ def _sentences(fits: Mapping[str, WorkspaceFit]) -> list[str]:
         whose = "" if len(names) == len(reports) else f"{', '.join(names)}: "
         sentences.append(f"{whose}{text}")
     return sentences
-
-
-def labels_of(files: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:
-    """Return a label for each file.
-
-    Raises:
-        ArgumentValueError: If there are not as many labels as files, or two are equal.
-
-    Example:
-        >>> labels_of(["a/histogram.json", "nsbi.yml"], [])
-        ('histogram', 'nsbi')
-    """
-    if labels and len(labels) != len(files):
-        raise ArgumentValueError(
-            f"--label: there are {len(labels)} labels for {len(files)} files."
-        )
-    names = tuple(labels or (pathlib.Path(file).stem for file in files))
-    if len(set(names)) != len(names):
-        raise ArgumentValueError(
-            f"--label: two files have the same name ({', '.join(names)}). Name each "
-            "with --label."
-        )
-    return names
