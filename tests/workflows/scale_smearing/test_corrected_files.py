@@ -1,5 +1,7 @@
 """Corrected copies: factors as computed by hand, everything else untouched."""
 
+import sys
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -115,9 +117,12 @@ def test_simulation_does_not_depend_on_the_division(
     ]
     assert tables[0].equals(tables[1])
     if identifiers:
-        numbers = [standard_normals(4, columns["event"], i) for i in (0, 1)]
+        numbers = [
+            standard_normals(4, columns["event"], i, source="smearing Eta")
+            for i in (0, 1)
+        ]
     else:
-        source = "smearing of events.v2.parquet"
+        source = "smearing Eta of events.v2.parquet"
         numbers = [
             standard_normals(4, np.arange(EVENTS), i, source=source) for i in (0, 1)
         ]
@@ -266,6 +271,28 @@ def test_files_without_events(parameters, columns, file, tmp_path):
         opened["t"] = {name: one[:0] for name, one in columns.items()}
     with pytest.raises(SpecificationError, match="no events"):
         correct(parameters, tmp_path / "a.root", tmp_path / "out")
+
+
+def test_a_double_gaussian_smears_with_two_components(columns, file, tmp_path):
+    double = {"reso2": [0.0], "mu": [0.5], "frac": [0.7]}
+    parameters = made_parameters(
+        {"ScEta": [-3, 3]},
+        reso=np.zeros(1),
+        double={name: np.array(one) for name, one in double.items()},
+    )
+    made = correct(parameters, file, tmp_path, "simulation")
+    ratios = read(made)["pt2"].to_numpy() / columns["pt2"]
+    assert set(ratios.round(12)) == {0.5, 1.0}
+    assert np.mean(ratios == 1) == pytest.approx(0.7, abs=4 * (0.21 / EVENTS) ** 0.5)
+
+
+def test_without_pyarrow_an_error_says_how_to_install_it(
+    parameters, columns, tmp_path, monkeypatch
+):
+    np.savez(tmp_path / "a.npz", **columns)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r'pip install "everwillow\[sas\]"'):
+        correct(parameters, tmp_path / "a.npz", tmp_path / "out")
 
 
 def test_wrong_arguments(parameters, file, tmp_path):

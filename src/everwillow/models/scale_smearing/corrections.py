@@ -146,8 +146,10 @@ def write_compound(
     sum of the squared relative errors of the steps, at the pt that is given.
 
     Each step also has ``EGMScale_<name><step>_<dataset>`` and
-    ``EGMSmearAndSyst_<name><step>_<dataset>`` as in `write_corrections`. A step
-    measures the whole smearing of simulation, so only that of the last step is applied.
+    ``EGMSmearAndSyst_<name><step>_<dataset>`` as in `write_corrections`. If only data
+    were corrected between the steps, each step measures the whole smearing, and that of
+    the last step is applied. If simulation was smeared too, a step measures what the
+    steps before it have left: then all are applied, with independent random numbers.
 
     Args:
         steps: The result of each step by name, in order.

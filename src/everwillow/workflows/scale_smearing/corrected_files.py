@@ -127,8 +127,8 @@ def correct_files(
             files.
         identifiers: Columns of integers that identify an event, such as run, luminosity
             block and event: random numbers are then ``standard_normals(seed,
-            *identifiers, lepton)`` with lepton 0, 1, ...; by default they depend on the
-            name of the file and the place in it.
+            *identifiers, lepton, source=f"smearing {correction_set}")`` with lepton 0,
+            1, ...; by default they depend on the name of the file and the place in it.
         tree: The tree in ROOT files and npz archives.
         branches: Columns of the files, or expressions of them, by the names used here.
             A corrected quantity that is an expression becomes a new column.
@@ -174,6 +174,7 @@ def correct_files(
     work = _Work(
         corrections_of(source),
         kind=kind,
+        correction_set=correction_set,
         suffixes=tuple(suffixes),
         mass=mass,
         pt=pt,
@@ -215,6 +216,7 @@ class _Work:
 
     corrections: Corrections
     kind: Sample
+    correction_set: str
     suffixes: tuple[str, ...]
     mass: str
     pt: str | None
@@ -320,11 +322,11 @@ class _Copy:
         pa, _ = import_pyarrow()
         work, size = self._work, batch.num_rows
         values = self._values(batch)
-        if work.identifiers:
-            identifiers, source = [values[name] for name in work.identifiers], ""
-        else:
+        source = f" {work.correction_set}"
+        identifiers = [values[name] for name in work.identifiers]
+        if not identifiers:
             identifiers = [np.arange(start, start + size)]
-            source = f" of {self._path.name}"
+            source += f" of {self._path.name}"
         new = {name: values[name].astype(float) for name in self._corrected}
         product = np.ones(size)
         for number, names in enumerate(self._variables):
