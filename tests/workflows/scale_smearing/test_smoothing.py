@@ -107,6 +107,27 @@ def test_noisy_points_agree_with_another_minimiser():
 
 
 @pytest.mark.slow
+def test_toys_have_unbiased_values_and_errors():
+    """Also where the exponent is positive, or the slope has the other sign."""
+    rng = np.random.default_rng(3)
+    pulls, chi2 = [], []
+    toys = 100
+    for _ in range(toys):
+        p = np.array([rng.uniform(-0.05, 0.05), rng.uniform(-2.5, 1), 1.0])
+        resp = 1 / (scale_at(p, MEANS) + 1e-3 * rng.normal(size=7))
+        parameters = made_parameters(
+            {"pt": EDGES}, resp=resp, eresp=1e-3 * resp**2, pt_mean=MEANS
+        )
+        curves = smooth(parameters).scale
+        deviation = curves.values(0, 50.0) - scale_at(p, 50.0)
+        pulls.append(float((deviation / curves.errors(0, 50.0))[0]))
+        chi2.append(curves.chi2[0] / curves.ndf[0])
+    assert abs(np.mean(pulls)) < 4 / toys**0.5
+    assert np.std(pulls) == pytest.approx(1, abs=4 / (2 * toys) ** 0.5)
+    assert np.mean(chi2) == pytest.approx(1, abs=4 * (2 / 4 / toys) ** 0.5)
+
+
+@pytest.mark.slow
 def test_correlations_between_bins_count():
     """A common error of all bins cannot be reduced by averaging."""
     size = 2 * len(MEANS)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 import everwillow as ew
 from everwillow._errors import ArgumentValueError, nearest
-from everwillow.fitting.run import prepare_task, resolve, solve_task
+from everwillow.fitting.run import prepare_task, resolve, solve_task, warn_before_fit
 from everwillow.models.scale_smearing.categories import Categories
 from everwillow.models.scale_smearing.correction_values import Kind
 from everwillow.models.scale_smearing.parameters import SasParameters
@@ -28,16 +28,16 @@ AT_BOUND = "parameter at bound"
 SIMPLER = "simpler function"
 NO_NUMBER = "no number"
 
-_STARTS: Mapping[Kind, Mapping[str, float]] = {
-    "scale": {"p0": -0.02, "p1": -1.0, "p2": 1.0},
-    "smear": {"p0": 0.01, "p1": 0.0},
-}
 _BOUNDS: Mapping[Kind, Mapping[str, tuple[float, float]]] = {
     "scale": {"p0": (-0.9, 0.5), "p1": (-5.0, 5.0), "p2": (0.5, 1.5)},
     "smear": {"p0": (1e-3, 0.1), "p1": (-0.05, 0.05)},
 }
-# A sum of exponents: 1 over pt, as for a constant shift of the energy.
+# A constant shift of the energy is proportional to 1 / pt.
 _FIXED_EXPONENT = -1.0
+# Where fits may start: -ln L has several minima.
+_EXPONENTS = np.arange(-4.75, 5, 0.5)
+_CONSTANT_WIDTHS = np.array([0.0015, 0.003, 0.006, 0.01, 0.015, 0.02, 0.03, 0.05])
+_STOCHASTIC_WIDTHS = np.array([0.0, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0])
 
 
 @final
@@ -165,7 +165,7 @@ def smooth(
         for name, edges in zip(names, parameters.categories.edges, strict=True)
         if name != pt
     }
-    made = {kind: _curves(kind, parameters, places, means, lowest) for kind in _STARTS}
+    made = {kind: _curves(kind, parameters, places, means, lowest) for kind in _BOUNDS}
     return SmoothedParameters(
         pt,
         Categories.of(others) if others else None,
@@ -336,18 +336,18 @@ _OBJECTIVES: Mapping[Kind, ew.LeastSquares] = {
 
 def _curve(kind: Kind, points: _Points) -> _Curve:
     """Fit the function of one category, or a simpler one."""
-    size = len(_STARTS[kind])
+    size = len(_BOUNDS[kind])
     if points.count == 0:
         none = np.full((size, size), np.nan)
         return _Curve(none[0], none, 0, NO_NUMBER)
     if points.count >= size:
         result = _minimum(kind, points)
         at_bound = bool(np.any(result.at_bound))
-        found = np.array([float(result.params[key]) for key in sorted(_STARTS[kind])])
+        found = np.array([float(result.params[key]) for key in sorted(_BOUNDS[kind])])
         if result.success and not at_bound:
             return _Curve(found, np.asarray(result.covariance), size, FITTED)
-        # A mostly stochastic width has p0 at its bound; an exponent there is arbitrary.
-        if result.success and kind == "smear":
+        # A logarithmic scale or a mostly stochastic width has p0 at its bound.
+        if result.success:
             slopes = points.whitening @ gradient(kind, found, points.pt)
             information = slopes.T @ slopes
             if np.linalg.cond(information) < 1e12:
@@ -359,31 +359,65 @@ def _minimum(kind: Kind, points: _Points) -> ew.FitResult:
     """Fit the function, without the one-sided errors that take another program."""
     arguments = resolve(
         _OBJECTIVES[kind],
-        ew.State.from_pytree(dict(_STARTS[kind])),
+        ew.State.from_pytree(_start(kind, points)),
         {"pt": points.pt, "values": points.values, "whitening": points.whitening},
         bounds={key: ew.Interval(*ends) for key, ends in _BOUNDS[kind].items()},
     )
     task, numbers = prepare_task(arguments)
+    warn_before_fit(task, numbers)
     return solve_task(task, numbers, {}, throw=False, distances=False)
+
+
+def _start(kind: Kind, points: _Points) -> dict[str, float]:
+    """Return the best of many points, inside of the bounds."""
+    if kind == "scale":
+        # Linear but for the exponent.
+        candidates = [_linear_scale(points, exponent)[0] for exponent in _EXPONENTS]
+    else:
+        # p1 as the square of a width at the lowest pt, or minus that of the constant.
+        low = points.pt.min()
+        candidates = [
+            np.array([constant, sign * (scale * other) ** 2 * low])
+            for constant in _CONSTANT_WIDTHS
+            for sign, scale, others in (
+                (1, 0.05, _STOCHASTIC_WIDTHS),
+                (-1, constant, _STOCHASTIC_WIDTHS[1:-1]),
+            )
+            for other in others
+        ]
+    ends = np.array(list(_BOUNDS[kind].values()))
+    margin = 0.01 * (ends[:, 1] - ends[:, 0])
+    function = scale_function if kind == "scale" else smear_function
+    inside = [np.clip(p, ends[:, 0] + margin, ends[:, 1] - margin) for p in candidates]
+    best = min(inside, key=lambda p: points.chi2(function(p, points.pt, np)))
+    return dict(zip(_BOUNDS[kind], map(float, best), strict=True))
+
+
+def _linear_scale(points: _Points, exponent: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scale with a given exponent, and its covariance."""
+    power = (points.pt / REFERENCE) ** exponent
+    design = np.stack([power, np.ones(len(power))], -1)
+    found, covariance = _linear(points, design)
+    whole = np.zeros((3, 3))
+    whole[np.ix_([0, 2], [0, 2])] = covariance
+    return np.array([found[0], exponent, found[1]]), whole
+
+
+def _linear(points: _Points, design: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the coefficients of a linear function, and their covariance."""
+    slopes = points.whitening @ design
+    covariance = np.linalg.inv(slopes.T @ slopes)
+    return covariance @ slopes.T @ (points.whitening @ points.values), covariance
 
 
 def _simpler(kind: Kind, points: _Points) -> _Curve:
     """Fit the function with p1 fixed, which is linear: the minimum is exact."""
-    ones = np.ones(len(points.pt))
-    if kind == "smear":
-        design, place = ones[:, None], [0]
-        fixed = np.zeros(2)
-    elif points.count == 1:
-        design, place = ones[:, None], [2]
-        fixed = np.array([0.0, _FIXED_EXPONENT, 0.0])
-    else:
-        power = (points.pt / REFERENCE) ** _FIXED_EXPONENT
-        design, place = np.stack([power, ones], -1), [0, 2]
-        fixed = np.array([0.0, _FIXED_EXPONENT, 0.0])
-    slopes = points.whitening @ design
-    covariance = np.linalg.inv(slopes.T @ slopes)
-    found = covariance @ slopes.T @ (points.whitening @ points.values)
-    fixed[place] = found
-    whole = np.zeros((len(fixed), len(fixed)))
-    whole[np.ix_(place, place)] = covariance
-    return _Curve(fixed, whole, len(place), SIMPLER)
+    if kind == "scale" and points.count > 1:
+        return _Curve(*_linear_scale(points, _FIXED_EXPONENT), 2, SIMPLER)
+    found, covariance = _linear(points, np.ones((len(points.pt), 1)))
+    whole = np.zeros((len(_BOUNDS[kind]),) * 2)
+    place = 2 if kind == "scale" else 0
+    whole[place, place] = covariance[0, 0]
+    fixed = np.zeros(len(whole))
+    fixed[place] = found[0]
+    return _Curve(fixed, whole, 1, SIMPLER)
