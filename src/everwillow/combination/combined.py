@@ -233,6 +233,11 @@ class CombinedModel(AbstractModel):
             parts=tuple(part.bare for part in self.parts),
         )
 
+    @property
+    def counts_may_vanish(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether the expected count of a bin of one of the models may be zero."""
+        return any(part.counts_may_vanish for part in self.parts)
+
     def __repr__(self) -> str:
         """Return one line with the models and the number of parameters."""
         shapes = [leaf_shape(value) or () for value in self.state.values()]

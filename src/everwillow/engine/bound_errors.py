@@ -54,11 +54,12 @@ def bound_distances(task: Task, numbers: Numbers, outcome: Outcome) -> Any:
 
     Returns:
         The distances, shape ``(n,)``: NaN for parameters that are not at a bound, and
-        where no distance was found. None where the fit has no Hessian.
+        where no distance was found; outside of a trace also where the fit failed. None
+        where the fit has no Hessian.
     """
     if outcome.hessian is None:
         return None
-    if not is_traced(outcome) and not np.any(np.asarray(outcome.at_bound)):
+    if not is_traced(outcome) and not np.any(outcome.success & outcome.at_bound):
         return np.full(outcome.x.shape, np.nan, outcome.x.dtype)
     ends = outcome.x, outcome.value, outcome.gradient, outcome.hessian, outcome.at_bound
     hasty = outcome.x.shape[0] <= FEW

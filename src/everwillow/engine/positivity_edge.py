@@ -41,7 +41,9 @@ FEWEST_EVENTS_SINGLE = 1e-3
 
 
 def may_have_empty_bins(task: Task, numbers: Numbers) -> bool:
-    """Return whether the structure of a fit allows empty bins."""
+    """Return whether the structure of a fit allows empty bins that expect nothing."""
+    if not getattr(task.objective, "counts_may_vanish", True):
+        return False
     leaves = _main(numbers.observation)
     return knows_curvature(task.solver) and any(map(_is_real, leaves))
 

@@ -53,6 +53,8 @@ class AbstractModel(eqx.Module):
         poi: Key of the parameter of interest, None unless a model names one.
         bounds_are_ranges: Whether bounds are ranges for fits only, which a limit may
             exceed, like those of workspaces.
+        counts_may_vanish: Whether the expected count of a bin without events may be
+            zero at the minimum. False saves failed fits the search for such a minimum.
     """
 
     state: eqx.AbstractVar[State]
@@ -66,6 +68,7 @@ class AbstractModel(eqx.Module):
     # overrides them with fields.
     poi = cast("Key | None", None)
     bounds_are_ranges = False
+    counts_may_vanish = True
 
     @abc.abstractmethod
     def main_nll(self, params: Any, main: Any) -> Scalar:

@@ -78,6 +78,8 @@ class SasModel(AbstractModel):
     events: Float[Array | np.ndarray, " regions"]
     slots: Int[Array | np.ndarray, "regions bins"]
     uncompared_spec: Uncompared = eqx.field(static=True)
+    # A Gaussian has no end.
+    counts_may_vanish = False
 
     @classmethod
     def from_spec(

@@ -105,12 +105,13 @@ class FlatSas(eqx.Module):
         """Return the sums of the weights that migrate into each row."""
         mixture = self.components(vector)
         weights = jnp.asarray(self.templates)[self.region]
-        value = jnp.zeros_like(self.low)
-        for part in jnp.moveaxis(mixture, 1, 0):
-            r, s = (jnp.exp(part[:, k])[self.region] for k in (0, 1))
+
+        def part(one: Array) -> Array:
+            r, s = (jnp.exp(one[:, k])[self.region] for k in (0, 1))
             moved = probabilities(self.low, self.high, r, s, self.masses)
-            value = value + part[:, 2][self.region] * jnp.sum(moved * weights, -1)
-        return value
+            return one[:, 2][self.region] * jnp.sum(moved * weights, -1)
+
+        return jnp.sum(jax.vmap(part, 1)(mixture), 0)
 
     def fractions(self, vector: Array) -> Float[Array, " rows"]:
         """Return the probability of each row in its region."""
@@ -137,21 +138,28 @@ class FlatSas(eqx.Module):
         several, the weights.
         """
         weights = jnp.asarray(self.templates)[self.region]
-        parts = [self._migrated(part, weights) for part in jnp.moveaxis(mixture, 1, 0)]
-        if len(parts) == 1:
-            return parts[0]
-        share = mixture[self.region][:, :, 2]
-        value = sum(share[:, c] * part.value for c, part in enumerate(parts))
-        gradients, size = [], 3 * len(parts)
-        hessian = jnp.zeros((share.shape[0], size, size), share.dtype)
-        for c, part in enumerate(parts):
-            weight = share[:, c]
-            gradients += [weight[:, None] * part.gradient, part.value[:, None]]
-            two, one = slice(3 * c, 3 * c + 2), 3 * c + 2
-            hessian = hessian.at[:, two, two].set(weight[:, None, None] * part.hessian)
-            hessian = hessian.at[:, two, one].set(part.gradient)
-            hessian = hessian.at[:, one, two].set(part.gradient)
-        return jnp.asarray(value), jnp.concatenate(gradients, 1), hessian
+        if mixture.shape[1] == 1:
+            return self._migrated(mixture[:, 0], weights)
+        parts = jax.vmap(lambda one: self._migrated(one, weights), 1)(mixture)
+        share = mixture[self.region][:, :, 2].T
+        value = jnp.sum(share * parts.value, 0)
+        slopes = jnp.concatenate(
+            [share[:, :, None] * parts.gradient, parts.value[:, :, None]], 2
+        )
+        # Second derivatives are those of one component: its logarithms and its weight.
+        mixed = parts.gradient[:, :, :, None]
+        corner = jnp.zeros_like(mixed[:, :, :1])
+        blocks = jnp.concatenate(
+            [
+                jnp.concatenate([share[:, :, None, None] * parts.hessian, mixed], 3),
+                jnp.concatenate([jnp.swapaxes(mixed, 2, 3), corner], 3),
+            ],
+            2,
+        )
+        count, rows, size = slopes.shape
+        hessian = jnp.einsum("crij,cd->rcidj", blocks, jnp.eye(count))
+        gradient = jnp.moveaxis(slopes, 0, 1).reshape(rows, -1)
+        return value, gradient, hessian.reshape(rows, count * size, count * size)
 
     def _migrated(self, part: Array, weights: Array) -> Migrated:
         r, s = (jnp.exp(part[:, k])[self.region] for k in (0, 1))
