@@ -21,6 +21,7 @@ from everwillow.models.scale_smearing.parameters import (
 )
 from everwillow.models.scale_smearing.regions import RegionTable
 from everwillow.models.scale_smearing.spec import SECOND_GAUSSIAN
+from everwillow.workflows.scale_smearing.second_gaussian import fit_second_gaussian
 
 
 KIND_OF = {"resp": "resp", "reso": "var", "reso2": "var2", "mu": "mu", "frac": "frac"}
@@ -234,8 +235,12 @@ class RegionalFit:
         values: Mapping[str, np.ndarray],
         matrices: Mapping[str, np.ndarray],
     ) -> dict[str, np.ndarray]:
-        """Return a parameter of the second Gaussian with its errors."""
-        found = {name: values[name]}
+        """Return a parameter of the second Gaussian with its errors.
+
+        Where the fraction of the first is 1, the second has no values.
+        """
+        idle = (values["frac"] >= 1) & (name != "frac")
+        found = {name: np.where(idle, np.nan, values[name])}
         parts = {
             kind: self._physical(matrix, (name,), values)
             for kind, matrix in matrices.items()
@@ -263,6 +268,8 @@ def fit_regions(
         ArgumentValueError: If there is no region.
     """
     model = SasModel.from_spec(table.spec, starts=starts, size=size)
+    if table.spec.double_gaussian:
+        return RegionalFit(table, model, fit_second_gaussian(model))
     return RegionalFit(table, model, fit(model, throw=False))
 
 

@@ -95,8 +95,13 @@ def double_moments(
     Returns:
         ``"mean2G"`` and ``"std2G"``.
     """
-    f, mu = parameters.values("frac"), parameters.values("mu")
+    f = parameters.values("frac")
+    # Where all of the response is in the first, the second has no values.
+    mu, second = (
+        np.where(f >= 1, value, parameters.values(name))
+        for name, value in (("mu", 1.0), ("reso2", 0.0))
+    )
     mean = f + (1 - f) * mu
-    variance = f * parameters.reso**2 + (1 - f) * (mu * parameters.values("reso2")) ** 2
+    variance = f * parameters.reso**2 + (1 - f) * (mu * second) ** 2
     variance = variance + f * (1 - f) * (mu - 1) ** 2
     return {"mean2G": parameters.resp * mean, "std2G": np.sqrt(variance) / mean}
