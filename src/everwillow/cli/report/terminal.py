@@ -11,7 +11,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 
@@ -125,30 +125,34 @@ def _row(line: Sequence[str], widths: Sequence[int]) -> list[str]:
 
 
 @contextlib.contextmanager
-def busy(message: str) -> Iterator[None]:
+def busy(message: str) -> Iterator[Callable[[str], None]]:
     """Show a progress indicator on a terminal if the block takes long.
 
     Args:
         message: The name of the work.
+
+    Yields:
+        A function that takes the name of the next part of the work.
     """
+    names = [message]
     if not sys.stderr.isatty():
-        yield
+        yield names.append
         return
     done = threading.Event()
-    watcher = threading.Thread(target=_spin, args=(message, done), daemon=True)
+    watcher = threading.Thread(target=_spin, args=(names, done), daemon=True)
     watcher.start()
     try:
-        yield
+        yield names.append
     finally:
         done.set()
         watcher.join()
 
 
-def _spin(message: str, done: threading.Event) -> None:
+def _spin(names: Sequence[str], done: threading.Event) -> None:
     began = time.perf_counter()
     if done.wait(PATIENCE):
         return
-    with console(errors=True).status(message) as status:
+    with console(errors=True).status(names[-1]) as status:
         # Drawing takes time from the computation.
         while not done.wait(0.5):
-            status.update(f"{message} ({time.perf_counter() - began:.0f} s)")
+            status.update(f"{names[-1]} ({time.perf_counter() - began:.0f} s)")

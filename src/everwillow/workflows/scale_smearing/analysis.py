@@ -69,6 +69,15 @@ class SasResult:
         found = (self.nominal, *self.systematics.values())
         return all(bool(one.success) for one in found)
 
+    def named(self) -> dict[str, SasParameters]:
+        """Return all results by the names of their files, without the ending."""
+        stem = f"SAS{self.configuration.dataset}_syst-"
+        named = {NOMINAL: self.nominal, **self.systematics}
+        named["NominalWithSyst"] = self.combined
+        for i, (name, one) in enumerate(self.double.items()):
+            named[f"{NOMINAL if i == 0 else name}2GWithSyst"] = one
+        return {f"{stem}{name}": one for name, one in named.items()}
+
 
 @dataclasses.dataclass
 class _Job:

@@ -1,0 +1,147 @@
+"""All files of an analysis: results, corrections, corrected events, and figures."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, TypeAlias, final
+
+from everwillow.models.scale_smearing.configuration.records import FitSettings
+from everwillow.models.scale_smearing.corrections import write_corrections
+from everwillow.models.scale_smearing.parameters import SasParameters
+from everwillow.models.scale_smearing.parameters_file import parameters_to_json
+from everwillow.workflows.scale_smearing.analysis import SasResult
+from everwillow.workflows.scale_smearing.corrected_files import Sample, correct_files
+from everwillow.workflows.scale_smearing.smoothed_corrections import write_smoothed
+from everwillow.workflows.scale_smearing.smoothing import smooth
+
+
+Ending: TypeAlias = Literal["pdf", "png", "svg"]
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """What was written.
+
+    Attributes:
+        files: The files in the order of their writing.
+        remarks: Sentences on what was not written, and on corrected events.
+    """
+
+    files: tuple[pathlib.Path, ...]
+    remarks: tuple[str, ...]
+
+
+def write_results(
+    result: SasResult,
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    plots: bool = True,
+    ending: Ending = "png",
+    progress: Callable[[str], Any] | None = None,
+) -> Written:
+    """Write all files of an analysis.
+
+    ``SAS<dataset>_syst-<name>.json`` for each fit, and with ``NominalWithSyst`` for the
+    nominal one with all errors (``Nominal2GWithSyst`` for one with two Gaussians). Then
+    what the configuration asks for: corrections for correctionlib, functions of pt, and
+    corrected events. At last the figures. Corrections are made of successful fits only.
+
+    Args:
+        result: The results.
+        folder: The folder, which is created; that of the configuration if None.
+        plots: Whether to draw figures.
+        ending: The format of figures.
+        progress: Called with the name of each step when it begins.
+
+    Raises:
+        ImportError: If correctionlib or matplotlib is needed and not installed; the
+            results are written before.
+        OSError: If a file cannot be written.
+    """
+    told = progress or (lambda _: None)
+    place = pathlib.Path(folder or result.configuration.results)
+    place.mkdir(parents=True, exist_ok=True)
+    told("Writing results")
+    files = []
+    for name, parameters in result.named().items():
+        path = place / f"{name}.json"
+        parameters_to_json(parameters, path)
+        files.append(path)
+    if not result.nominal.success:
+        lost = "The nominal fit has no minimum, so no corrections are written."
+        return Written(tuple(files), (lost,))
+    remarks: list[str] = []
+    files += _corrections(result, place, told)
+    for sample in ("data", "simulation"):
+        made, said = _corrected(result, place, sample, told)
+        files += made
+        remarks += said
+    if plots:
+        from everwillow.workflows.scale_smearing.all_figures import (  # noqa: PLC0415
+            write_figures,
+        )
+
+        files += write_figures(result, place, ending=ending, progress=told)
+    return Written(tuple(files), tuple(remarks))
+
+
+def _corrections(
+    result: SasResult, place: pathlib.Path, told: Callable[[str], Any]
+) -> Iterator[pathlib.Path]:
+    configuration = result.configuration
+    asked = configuration.corrections
+    names = {
+        "dataset": configuration.dataset,
+        "correction_set": configuration.correction_set,
+        "description": asked.description,
+    }
+    if asked.write:
+        told("Writing corrections")
+        yield write_corrections(result.combined, place, **names, version=asked.version)
+    if asked.smoothing:
+        told("Fitting functions of pt")
+        curves = smooth(result.combined, pt=configuration.nominal.pt)
+        yield write_smoothed(curves, place, **names, version=asked.version)
+
+
+def _corrected(
+    result: SasResult, place: pathlib.Path, sample: Sample, told: Callable[[str], Any]
+) -> tuple[list[pathlib.Path], list[str]]:
+    """Write the corrected copies of a sample, if they are asked for."""
+    asked, settings = result.configuration.corrections, result.configuration.nominal
+    simulated = sample == "simulation"
+    if not (asked.correct_simulation if simulated else asked.correct_data):
+        return [], []
+    told(f"Correcting {sample}")
+    made = correct_files(
+        result.combined,
+        settings.simulation if simulated else settings.data,
+        place,
+        kind=sample,
+        correction_set=result.configuration.correction_set,
+        **columns_of_settings(settings),
+        seed=settings.seed,
+    )
+    remarks = []
+    for one in made:
+        if one.outside or one.without_number:
+            remarks.append(
+                f"{one.path.name}: {one.outside} leptons are in no category, and "
+                f"unchanged; {one.without_number} are in a category without a number, "
+                "and NaN."
+            )
+    return [one.path for one in made], remarks
+
+
+def columns_of_settings(settings: FitSettings) -> dict[str, Any]:
+    """Return the names of columns of a fit, as `correct_files` takes them."""
+    return {
+        "suffixes": settings.suffixes,
+        "mass": settings.mass,
+        "pt": settings.pt,
+        "mass_exponent": settings.mass_exponent,
+        "tree": settings.tree,
+        "branches": settings.branches,
+    }
