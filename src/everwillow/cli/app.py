@@ -1,7 +1,6 @@
 """The commands and their options; their code is imported when they are called."""
 
 import dataclasses
-import importlib
 import os
 import pathlib
 import sys
@@ -24,9 +23,16 @@ except ImportError as error:
     typed = pathlib.PurePath(sys.argv[0]).stem == "everwillow"
     raise (SystemExit if typed else ImportError)(_MSG) from error
 
+from everwillow.cli.common_options import (
+    OUTPUT,
+    RowsOption,
+    TracebackOption,
+    out_option,
+)
 from everwillow.cli.request import Request
+from everwillow.cli.running import run_module
+from everwillow.cli.sas import sas
 from everwillow.workflows.command_options import CommandOption, option
-from everwillow.workflows.scale_smearing.figure_options import FigureChoice
 from everwillow.workflows.templates.fit_options import (
     MinimisationOptions,
     ModelOptions,
@@ -74,18 +80,6 @@ nsbi = typer.Typer(
     ),
 )
 
-sas = typer.Typer(
-    name="sas",
-    cls=Group,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help=(
-        "Energy scale and smearing: responses and resolutions of categories of leptons "
-        "from masses of Z bosons, and corrections from them."
-    ),
-)
-
-_OUTPUT = "Output"
 _RATIOS = (
     "measurement",
     "poi",
@@ -118,28 +112,14 @@ TemplateFile: TypeAlias = Annotated[
 ]
 
 
-def _out(help: str, default: Any = None, metavar: str = "FILE") -> Any:
-    return option(default, help, "--out", "-o", metavar=metavar)
-
-
 # Options of single commands, and those that several share.
-@dataclass(frozen=True)
-class _Traceback:
-    traceback: bool = option(False, "Show where an error came from.")
-
-
-@dataclass(frozen=True)
-class _Rows:
-    everything: bool = option(False, "Show all rows.", "--all", panel=_OUTPUT)
-
-
 @dataclass(frozen=True)
 class _Only:
     only: tuple[str, ...] = option(
         (),
         "Only the parts that match: fit, parameters, impacts, limits, 'scans/*', "
         "'ch0', ...",
-        panel=_OUTPUT,
+        panel=OUTPUT,
         metavar="PATTERN",
         repeated=True,
     )
@@ -162,7 +142,7 @@ class _Limit:
         "--a-priori",
     )
     points: int = option(
-        21, "Number of points of the plot of CLs.", panel=_OUTPUT, minimum=5
+        21, "Number of points of the plot of CLs.", panel=OUTPUT, minimum=5
     )
 
 
@@ -194,7 +174,7 @@ class _Impacts:
     count: int = option(
         20,
         "Number of parameters in the table and in the plot.",
-        panel=_OUTPUT,
+        panel=OUTPUT,
         minimum=1,
     )
 
@@ -206,17 +186,19 @@ class _Convert:
         "Format of the new document; by default the one that it does not have.",
         kind=Literal["pyhf", "hs3"],
     )
-    file: str | None = _out("File for the new document; by default standard output.")
+    file: str | None = out_option(
+        "File for the new document; by default standard output."
+    )
 
 
 @dataclass(frozen=True)
 class _Build:
-    out: str = _out("File for the template fit (HDF5).", ...)
+    out: str = out_option("File for the template fit (HDF5).", ...)
 
 
 @dataclass(frozen=True)
 class _RatioBuild:
-    out: str = _out("File for the workspace (JSON).", ...)
+    out: str = out_option("File for the workspace (JSON).", ...)
     arrays: str = option(
         "paths",
         "Where the arrays of events are: the files where they are, inside of the "
@@ -261,7 +243,7 @@ class _Compare:
         "of the file.",
         "--label",
         "--labels",
-        panel=_OUTPUT,
+        panel=OUTPUT,
         metavar="TEXT",
         repeated=True,
     )
@@ -269,13 +251,13 @@ class _Compare:
 
 @dataclass(frozen=True)
 class _TemplateFit:
-    out: str | None = _out("File for the results (HDF5).")
+    out: str | None = out_option("File for the results (HDF5).")
     cache: bool = option(True, "Keep compiled programs for the next run.")
 
 
 @dataclass(frozen=True)
 class _Plot:
-    out: str = _out("Folder for the plots.", ..., "FOLDER")
+    out: str = out_option("Folder for the plots.", ..., "FOLDER")
     ending: str = option(
         "pdf", "Format of the plots.", "--format", kind=Literal["pdf", "png", "svg"]
     )
@@ -286,42 +268,6 @@ class _Plot:
         "Divide events by the bin widths; by default if these differ.",
         "--per-width/--no-per-width",
         kind=bool,
-    )
-
-
-@dataclass(frozen=True)
-class _SasPlot:
-    out: str = _out(
-        "File for the plot (pages after the first get numbers), or folder for all "
-        "plots, with those of errors and correlations.",
-        ...,
-        "FILE|FOLDER",
-    )
-    ending: str | None = option(
-        None,
-        "Format of the plots in a folder; pdf by default.",
-        "--format",
-        kind=Literal["pdf", "png", "svg"],
-        panel=_OUTPUT,
-    )
-    mode: str | None = option(
-        None,
-        "Each result alone, ratios to the first, or all over each other; by default "
-        "single for one file and compare for several.",
-        kind=Literal["single", "ratio", "compare"],
-    )
-    names: tuple[str, ...] = option(
-        (),
-        "Name of a file in the plots, in their order; by default that of the file.",
-        "--label",
-        "--labels",
-        metavar="TEXT",
-        repeated=True,
-    )
-    latex: str | None = option(
-        None,
-        "File with labels of variables (YAML or JSON), with $...$ for mathematics.",
-        metavar="FILE",
     )
 
 
@@ -350,49 +296,49 @@ def _everwillow(
 
 
 @app.command(cls=Command)
-@with_options(Request, _Fit, _Rows, _Traceback)
+@with_options(Request, _Fit, RowsOption, TracebackOption)
 def fit(workspace: Workspace, **options: Any) -> None:
     """Fit all parameters to the data, and show values, errors and pulls."""
     _run("fit", workspace, options)
 
 
 @app.command(cls=Command)
-@with_options(Request, _Limit, _Traceback)
+@with_options(Request, _Limit, TracebackOption)
 def limit(workspace: Workspace, **options: Any) -> None:
     """Set CLs upper limits on the parameter of interest, observed and expected."""
     _run("limit", workspace, options)
 
 
 @app.command(cls=Command)
-@with_options(Request, _Scan, _Traceback)
+@with_options(Request, _Scan, TracebackOption)
 def scan(workspace: Workspace, **options: Any) -> None:
     """Scan the profile likelihood of the parameter of interest."""
     _run("scan", workspace, options)
 
 
 @app.command(cls=Command)
-@with_options(Request, _Impacts, _Traceback)
+@with_options(Request, _Impacts, TracebackOption)
 def impacts(workspace: Workspace, **options: Any) -> None:
     """Rank nuisance parameters by their impact on the parameter of interest."""
     _run("impacts", workspace, options)
 
 
 @app.command(cls=Command)
-@with_options(Request, _Rows, _Traceback, only=_DOCUMENT)
+@with_options(Request, RowsOption, TracebackOption, only=_DOCUMENT)
 def inspect(workspace: Workspace, **options: Any) -> None:
     """Show the content of a document, and the assumptions of its reader."""
     _run("inspect", workspace, options)
 
 
 @app.command(cls=Command)
-@with_options(Request, _Convert, _Traceback, only=_DOCUMENT)
+@with_options(Request, _Convert, TracebackOption, only=_DOCUMENT)
 def convert(workspace: Workspace, **options: Any) -> None:
     """Convert a pyhf workspace to HS3, or an HS3 document to pyhf."""
     _run("convert", workspace, options)
 
 
 @template.command(cls=Command)
-@with_options(_Build, _Traceback)
+@with_options(_Build, TracebackOption)
 def build(
     script: Annotated[
         str,
@@ -409,7 +355,11 @@ def build(
 
 @template.command("fit", cls=Command)
 @with_options(
-    *_TEMPLATE_OPTIONS, _TemplateFit, _Rows, _Traceback, without_default=("ntoys",)
+    *_TEMPLATE_OPTIONS,
+    _TemplateFit,
+    RowsOption,
+    TracebackOption,
+    without_default=("ntoys",),
 )
 def template_fit(
     spec: Annotated[str, typer.Argument(help="A file of `template build` (HDF5).")],
@@ -422,46 +372,46 @@ def template_fit(
 
 
 @template.command("print", cls=Command)
-@with_options(_Only, _Rows, _Traceback)
+@with_options(_Only, RowsOption, TracebackOption)
 def template_print(file: TemplateFile, **options: Any) -> None:
     """Show results as tables; for a file of `template build` a report on the inputs."""
     _run_template("print", file, {"file": file, **options})
 
 
 @template.command("plot", cls=Command)
-@with_options(_Plot, _Only, _Traceback)
+@with_options(_Plot, _Only, TracebackOption)
 def template_plot(file: TemplateFile, **options: Any) -> None:
     """Draw all plots of results; for a file of `template build` its templates."""
     _run_template("plot", file, {"file": file, **options})
 
 
 @nsbi.command("build", cls=Command)
-@with_options(_RatioBuild, _Traceback)
+@with_options(_RatioBuild, TracebackOption)
 def nsbi_build(
     config: Annotated[str, typer.Argument(help="A configuration (YAML).")],
     **options: Any,
 ) -> None:
     """Build the workspace of a configuration, and report on it."""
     title = pathlib.Path(config).name
-    _run_module("nsbi.build", title, {}, {"config": config, **options})
+    run_module("nsbi.build", title, {}, {"config": config, **options})
 
 
 @nsbi.command("fit", cls=Command)
-@with_options(Request, _RatioFit, _Fit, _Rows, _Traceback, only=_RATIOS)
+@with_options(Request, _RatioFit, _Fit, RowsOption, TracebackOption, only=_RATIOS)
 def nsbi_fit(file: RatioFile, **options: Any) -> None:
     """Fit all parameters to the data, and show values, errors and pulls."""
     _run("nsbi.fit", file, options, names="--minos")
 
 
 @nsbi.command("scan", cls=Command)
-@with_options(Request, _Scan, _RatioScan, _Traceback, only=_RATIOS)
+@with_options(Request, _Scan, _RatioScan, TracebackOption, only=_RATIOS)
 def nsbi_scan(file: RatioFile, **options: Any) -> None:
     """Scan the profile likelihood with and without systematic uncertainties."""
     _run("nsbi.scan", file, options)
 
 
 @nsbi.command("compare", cls=Command)
-@with_options(Request, _Scan, _RatioScan, _Compare, _Traceback, only=_RATIOS)
+@with_options(Request, _Scan, _RatioScan, _Compare, TracebackOption, only=_RATIOS)
 def nsbi_compare(
     files: Annotated[
         list[str],
@@ -471,18 +421,6 @@ def nsbi_compare(
 ) -> None:
     """Compare the profile likelihoods of several workspaces."""
     _run("nsbi.compare", files[0], {"files": tuple(files), **options})
-
-
-@sas.command("plot", cls=Command)
-@with_options(_SasPlot, FigureChoice, _Traceback)
-def sas_plot(
-    files: Annotated[list[str], typer.Argument(help="Results of `sas fit` (JSON).")],
-    **options: Any,
-) -> None:
-    """Draw responses and resolutions, ratios of them, or several over each other."""
-    title = pathlib.Path(files[0]).name
-    words = spellings(FigureChoice, _SasPlot, parameters="--parameter")
-    _run_module("sas.plot", title, words, {"files": tuple(files), **options})
 
 
 app.add_typer(template)
@@ -506,7 +444,7 @@ def _run(name: str, workspace: str, options: dict[str, Any], **others: str) -> N
     # Commands that only read have no option --cache.
     if "cache" in fields:
         options["cache"] = request.cache
-    _run_module(name, request.title, words, {"request": request, **options})
+    run_module(name, request.title, words, {"request": request, **options})
 
 
 def _run_template(name: str, source: str, arguments: dict[str, Any]) -> None:
@@ -516,32 +454,7 @@ def _run_template(name: str, source: str, arguments: dict[str, Any]) -> None:
         aliases = {"fixed": "--freeze", "frozen": "--freeze", "with_starts": "--start"}
         words = spellings(*_TEMPLATE_OPTIONS, toys="--toys", **aliases)
     title = pathlib.Path(source).name
-    _run_module(f"template.{name}", title, words, arguments)
-
-
-def _run_module(
-    name: str, title: str, words: Mapping[str, CommandOption], arguments: dict[str, Any]
-) -> None:
-    """Run the module of a command, and end with its exit code.
-
-    Args:
-        name: The name of the module.
-        title: The name of the input, for messages.
-        words: Options in place of arguments of Python, for messages.
-        arguments: The arguments of the module; also `traceback`, and `cache` in place
-            of the folder of compiled programs.
-    """
-    from everwillow.cli.session import setup  # noqa: PLC0415
-
-    setup.prepare()
-    from everwillow.cli.report.outcome import ending  # noqa: PLC0415
-
-    with ending(title, traceback=arguments.pop("traceback"), options=words):
-        cache = arguments.pop("cache", None)
-        folder = setup.start(cache=bool(cache))
-        if cache is not None:
-            arguments["folder"] = folder
-        importlib.import_module(f"everwillow.cli.commands.{name}").run(**arguments)
+    run_module(f"template.{name}", title, words, arguments)
 
 
 def main() -> None:

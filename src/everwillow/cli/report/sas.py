@@ -8,11 +8,12 @@ import numpy as np
 
 from everwillow.cli.report.fits import counted, first_rows
 from everwillow.cli.report.numbers import plain, seconds, with_error
-from everwillow.cli.report.terminal import GAP, width
+from everwillow.cli.report.terminal import GAP, table, width
 from everwillow.models.scale_smearing.parameters import (
     AT_BOUND,
     SasParameters,
 )
+from everwillow.workflows.scale_smearing.smoothing import Curves, SmoothedParameters
 
 
 _BOTH = ("resp", "reso")
@@ -141,6 +142,29 @@ def second_table(parameters: SasParameters, *, everything: bool = False) -> str:
         for i in range(parameters.categories.size)
     ]
     return first_rows(heads, rows, "Second Gaussian", everything=everything)
+
+
+def curves_table(smoothed: SmoothedParameters, curves: Curves) -> str:
+    """Return a table of the parameters of functions of pt.
+
+    Args:
+        smoothed: All functions.
+        curves: Those of the scale, or of the smearing.
+    """
+    count = curves.parameters.shape[1]
+    heads = ("category", *(f"p{i}" for i in range(count)), "chi2", "ndf", "status")
+    labels = smoothed.categories.labels() if smoothed.categories else ["all"]
+    rows = [
+        (
+            label,
+            *(f"{value:.6g}" for value in curves.parameters[i]),
+            f"{curves.chi2[i]:.2f}",
+            str(curves.ndf[i]),
+            curves.status[i],
+        )
+        for i, label in enumerate(labels)
+    ]
+    return table(heads, rows, title=f"Functions of pt: {curves.kind}")
 
 
 def _bin(low: float, high: float) -> str:

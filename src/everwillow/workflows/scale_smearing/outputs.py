@@ -8,7 +8,6 @@ from typing import Any, Literal, TypeAlias, final
 
 from everwillow.models.scale_smearing.configuration.records import FitSettings
 from everwillow.models.scale_smearing.corrections import write_corrections
-from everwillow.models.scale_smearing.parameters import SasParameters
 from everwillow.models.scale_smearing.parameters_file import parameters_to_json
 from everwillow.workflows.scale_smearing.analysis import SasResult
 from everwillow.workflows.scale_smearing.corrected_files import Sample, correct_files

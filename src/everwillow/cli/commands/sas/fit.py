@@ -9,7 +9,11 @@ from everwillow.cli.report.outcome import NOT_CONVERGED
 from everwillow.cli.report.sas import error_tables, results_head, results_table
 from everwillow.cli.report.terminal import busy, remarks, show, table
 from everwillow.models.scale_smearing import read_configuration
-from everwillow.models.scale_smearing.configuration.records import SasConfiguration
+from everwillow.models.scale_smearing.configuration.records import (
+    FitSettings,
+    SasConfiguration,
+    Window,
+)
 from everwillow.workflows.scale_smearing.analysis import (
     NOMINAL,
     SasResult,
@@ -50,21 +54,22 @@ def run(
 
 
 def fits_table(configuration: SasConfiguration) -> str:
-    """Return a table of the fits of a configuration."""
+    """Return a table of the fits of a configuration, and their cuts."""
     every = {NOMINAL: configuration.nominal, **configuration.systematics}
-    rows = [
-        (
-            name,
-            str(one.categories.size),
-            "{:g}-{:g}".format(*one.data_window),
-            "{:g}-{:g}".format(*one.simulation_window),
-            "2" if one.double_gaussian else "1",
-            one.cut.text if one.cut else "",
-        )
-        for name, one in every.items()
-    ]
-    heads = ("fit", "categories", "data/GeV", "sim./GeV", "Gaussians", "cut")
-    return table(heads, rows, title="Fits")
+    rows: list[tuple[str, ...]] = []
+    cuts: dict[str, list[str]] = {}
+    for name, one in every.items():
+        windows = ("{:g}-{:g}".format(*w) for w in _windows(one))
+        gaussians = "2" if one.double_gaussian else "1"
+        rows.append((name, str(one.categories.size), *windows, gaussians))
+        cuts.setdefault(one.cut.text if one.cut else "none", []).append(name)
+    heads = ("fit", "categories", "data/GeV", "sim./GeV", "Gaussians")
+    lines = [f"Cut ({', '.join(names)}): {cut}" for cut, names in cuts.items()]
+    return table(heads, rows, title="Fits") + "\n\n" + "\n".join(lines)
+
+
+def _windows(settings: FitSettings) -> tuple[Window, Window]:
+    return settings.data_window, settings.simulation_window
 
 
 def _parts(
