@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
+    from everwillow.workflows.scale_smearing.analysis import (
+        SasResult,
+        compute_sas,
+    )
     from everwillow.workflows.scale_smearing.chains import (
         write_chain,
     )
@@ -21,6 +25,17 @@ if TYPE_CHECKING:
         plot_region_fits,
         plot_results,
         plot_systematics,
+    )
+    from everwillow.workflows.scale_smearing.fitter import (
+        RegionalFitter,
+    )
+    from everwillow.workflows.scale_smearing.outputs import (
+        Written,
+        write_results,
+    )
+    from everwillow.workflows.scale_smearing.regional_fit import (
+        RegionalFit,
+        RegionFit,
     )
     from everwillow.workflows.scale_smearing.smoothed_corrections import (
         write_smoothed,
@@ -35,7 +50,13 @@ if TYPE_CHECKING:
 _MODULES = {
     "CorrectedFile": "corrected_files",
     "Curves": "smoothing",
+    "RegionFit": "regional_fit",
+    "RegionalFit": "regional_fit",
+    "RegionalFitter": "fitter",
+    "SasResult": "analysis",
     "SmoothedParameters": "smoothing",
+    "Written": "outputs",
+    "compute_sas": "analysis",
     "correct_files": "corrected_files",
     "plot_correlations": "figures",
     "plot_region_fits": "figures",
@@ -43,6 +64,7 @@ _MODULES = {
     "plot_systematics": "figures",
     "smooth": "smoothing",
     "write_chain": "chains",
+    "write_results": "outputs",
     "write_smoothed": "smoothed_corrections",
 }
 
@@ -62,7 +84,13 @@ def __dir__() -> list[str]:
 __all__ = [
     "CorrectedFile",
     "Curves",
+    "RegionFit",
+    "RegionalFit",
+    "RegionalFitter",
+    "SasResult",
     "SmoothedParameters",
+    "Written",
+    "compute_sas",
     "correct_files",
     "plot_correlations",
     "plot_region_fits",
@@ -70,5 +98,6 @@ __all__ = [
     "plot_systematics",
     "smooth",
     "write_chain",
+    "write_results",
     "write_smoothed",
 ]

@@ -9,6 +9,10 @@ from everwillow.workflows.scale_smearing import figures
 from everwillow.workflows.scale_smearing.analysis import NOMINAL, SasResult
 
 
+MOST_REGIONS = 36
+"""The largest number of regions that are drawn: those with the most data."""
+
+
 def write_figures(
     result: SasResult,
     place: pathlib.Path,
@@ -52,9 +56,15 @@ def _drawn(result: SasResult) -> Iterator[tuple[str, Any]]:
     stem = nominal.removesuffix("-Nominal")
     yield f"{stem}-errors", figures.plot_systematics(result.combined, labels=labels)
     fit = result.fits[NOMINAL]
+    regions = fit.region_fits()
+    largest = sorted(regions, key=lambda one: -one.data.sum())[:MOST_REGIONS]
+    shown = {one.categories for one in largest}
+    drawn = [one for one in regions if one.categories in shown]
+    few = len(drawn) < len(regions)
+    note = f"The {len(drawn)} largest of {len(regions)} regions" if few else None
     yield (
         f"{stem}-regions",
         figures.plot_region_fits(
-            fit.region_fits(), categories=fit.table.spec.categories, labels=labels
+            drawn, categories=fit.table.spec.categories, labels=labels, note=note
         ),
     )
