@@ -240,6 +240,29 @@ def test_errors_by_source():
     assert entries(figure.legends[0]) == ["Total", "Simulation", "window"]
 
 
+def test_many_sources_are_the_largest_and_the_sum_of_the_others():
+    sizes = {f"source {i}": 0.0001 * (1 + (7 * i) % 11) for i in range(11)}
+    shifts = {name: {"resp": [size, -size]} for name, size in sizes.items()}
+    figure = plotting.sas_errors(ONE, shifts=shifts, parameters=["resp"])
+    texts = entries(figure.legends[0])
+    steps = [patch.get_data().values for patch in figure.axes[0].patches]
+    kept = [name for name in sizes if sizes[name] > 4.5e-4]
+    assert len(kept) == 7
+    assert texts == ["Total", *kept, "Others (4)"]
+    others = np.sqrt(sum((0.0001 * i) ** 2 for i in (1, 2, 3, 4)))
+    np.testing.assert_allclose(steps[-1], [others, others])
+
+
+def test_results_without_numbers_say_so():
+    figure = plotting.sas_parameters(
+        {"categories": {"x": [-np.inf, np.inf]}, "resp": [np.nan], "reso": [0.01]}
+    )
+    resp, reso = figure.axes
+    assert [text.get_text() for text in resp.texts] == ["no value"]
+    assert not reso.texts
+    assert not len(reso.get_xticks())
+
+
 def test_shifts_of_categories_average_with_their_signs():
     shifts = {"window": {"resp": [0.1, -0.4, 0.2, 0.2]}}
     figure = plotting.sas_errors(TWO, shifts=shifts, dims=["x"], parameters=["resp"])

@@ -152,9 +152,7 @@ def draw_panels(
     places = _Places(finite_edges(edges, log=look.log_x), edges, look)
     for axes, panel in zip(grid.flat, panels, strict=False):
         _draw_panel(axes, panel, places)
-        need = 11 * room / max(text_width([panel.title], 11), 0.1)
-        ylabel(axes, panel.title)
-        axes.yaxis.label.set_fontsize(max(min(11.0, need), 6.0))
+        short_ylabel(axes, panel.title, room)
     _set_ranges(grid.flat, panels, look)
     for i, axes in enumerate(grid.flat):
         if i >= count:
@@ -236,6 +234,19 @@ class _Above(NamedTuple):
             )
 
 
+def short_ylabel(axes: Axes, text: str, room: float) -> None:
+    """Write the title of the vertical axis, smaller if it is longer than the axis.
+
+    Args:
+        axes: The axes.
+        text: The title.
+        room: The length of the axis in inches.
+    """
+    need = 11 * room / max(text_width([text], 11), 0.1)
+    ylabel(axes, text)
+    axes.yaxis.label.set_fontsize(max(min(11.0, need), 6.0))
+
+
 def _headline(frame: Frame, first: Sequence[Axes], wide: float) -> None:
     width = (wide - 0.4) / len(first) - 0.6
     if len(first) == 1:
@@ -289,6 +300,20 @@ def _draw_panel(axes: Axes, panel: Panel, places: _Places) -> None:
     axes.set_xlim(*(limits or (places.edges[0], places.edges[-1])))
     if places.look.log_x:
         log_ticks(axes.xaxis)
+    if not np.isfinite(places.given).any():
+        # A single bin without an end has no place on the axis.
+        axes.set_xticks([])
+        axes.minorticks_off()
+    if not any(np.isfinite(one.points.values).any() for one in panel.series):
+        axes.text(
+            0.5,
+            0.4,
+            "no value",
+            transform=axes.transAxes,
+            ha="center",
+            fontsize=9,
+            fontstyle="italic",
+        )
     if panel.text:
         box = {"fc": "white", "ec": "none", "pad": 1.0, "alpha": 0.8}
         axes.text(
