@@ -295,8 +295,7 @@ def spreads(quantity: Quantity, groups: Grouping) -> dict[str, np.ndarray]:
     """Return the errors of averages in bins, by source; first the total."""
     shape = groups.members.shape[:-1]
     found = {
-        source: np.full(shape, np.nan)
-        for source in sorted(quantity.parts, key=lambda one: one != TOTAL)
+        source: np.full(shape, np.nan) for source in sorted(quantity.parts, key=_rank)
     }
     for place in np.ndindex(*shape):
         members = groups.members[place]
@@ -305,6 +304,11 @@ def spreads(quantity: Quantity, groups: Grouping) -> dict[str, np.ndarray]:
         for source, out in found.items():
             out[place] = _spread(quantity, source, members[used], weights[used])
     return found
+
+
+def _rank(source: str) -> int:
+    first = (TOTAL, STAT, MC)
+    return first.index(source) if source in first else len(first)
 
 
 def all_weights(quantities: Sequence[Quantity], groups: Grouping) -> np.ndarray:

@@ -281,8 +281,8 @@ def sas_errors(
     """Draw the errors of responses and resolutions, and their parts by source.
 
     Without `dims` all categories are side by side, in blocks of the longest variable.
-    Of more than eight sources the largest seven are drawn, and the sum of the others in
-    quadrature.
+    Of more than eight sources those of data and simulation and the largest others are
+    drawn, and the sum of the rest in quadrature.
 
     Args:
         result: As in `sas_parameters`; its `covariances` by source are the parts.

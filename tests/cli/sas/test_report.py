@@ -149,6 +149,8 @@ def test_the_head_says_how_the_fit_ended(nominal):
         "The fit converged.",
         "-ln L = 341766.5845, EDM 3.2e-10, 0.28 s",
     ]
+    named = dataclasses.replace(record, message="Minimum found, EDM 3.2e-10.")
+    assert results_head(named).count("EDM") == 1
     assert results_head(nominal) == ""
     failed = dataclasses.replace(record, success=False, message="No minimum.")
     assert "FAILED: No minimum." in results_head(failed)

@@ -38,7 +38,8 @@ def results_head(parameters: SasParameters, *, time: float | None = None) -> str
     numbers = []
     if parameters.nll is not None:
         numbers.append(f"-ln L = {parameters.nll:.4f}")
-    if parameters.edm is not None:
+    # Messages of fits name it already.
+    if parameters.edm is not None and "EDM" not in parameters.message:
         numbers.append(f"EDM {plain(parameters.edm, 2)}")
     if time is not None:
         numbers.append(seconds(time))

@@ -145,6 +145,8 @@ def plot_systematics(
 def plot_correlations(result: Result, /, **options: Any) -> "tuple[Figure, ...]":
     """Draw the correlations of all responses and resolutions.
 
+    Rows are named by the number of the category.
+
     Args:
         result: A result with a covariance.
         **options: The fields of `FigureChoice`: `parameter`, `labels`, `title`, `note`,
@@ -194,7 +196,7 @@ def plot_correlations(result: Result, /, **options: Any) -> "tuple[Figure, ...]"
         names=names,
         matrix=matrix,
         only=shown,
-        labels=choice.labels,
+        labels={"resp": "$r$", "reso": "$s$", **(choice.labels or {})},
         title=choice.title,
         note=choice.note,
         size=choice.size,
