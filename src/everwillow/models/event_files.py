@@ -298,7 +298,9 @@ def _parquet(
         import pyarrow.parquet  # noqa: PLC0415
     except ImportError as error:
         raise _missing("parquet files", "pyarrow", "parquet") from error
-    file = stack.enter_context(pyarrow.parquet.ParquetFile(path))
+    # A buffer would keep what was read of the whole file.
+    opened = pyarrow.parquet.ParquetFile(path, pre_buffer=False)
+    file = stack.enter_context(opened)
 
     def read(names: Sequence[str], size: int) -> Iterator[dict[str, Any]]:
         for batch in file.iter_batches(batch_size=size, columns=list(names)):

@@ -61,7 +61,8 @@ def batches_of(
 
 def _parquet_batches(path: pathlib.Path, chunk: int) -> Iterator[Any]:
     _, pq = import_pyarrow()
-    with readable(str(path)), pq.ParquetFile(path) as file:
+    # A buffer would keep what was read of the whole file.
+    with readable(str(path)), pq.ParquetFile(path, pre_buffer=False) as file:
         yield from file.iter_batches(batch_size=chunk)
 
 
