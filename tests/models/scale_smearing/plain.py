@@ -1,5 +1,6 @@
 """The likelihood of masses written plainly in NumPy, and a small one to compare."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -8,6 +9,7 @@ from everwillow.models.scale_smearing import Categories, Region, SasSpec
 
 
 FLOOR = 5e-3
+EVENTS = 4000
 _erf = np.vectorize(math.erf)
 
 RESP = np.array([1.01, 0.985, 1.002])
@@ -31,17 +33,18 @@ def small_spec(regions=PAIRS, *, seed=3, **options):
         bins = 4 + place % 3
         edges = np.sort(np.append(rng.uniform(84, 98, bins - 1), [80.0, 102.0]))
         template = shape * rng.uniform(0.5, 1.5, masses.size) * 100
-        made.append(
-            Region(
-                categories,
-                edges,
-                rng.poisson(200 / bins, bins).astype(float),
-                template,
-                template * rng.uniform(0.5, 2, masses.size),
-            )
-        )
+        variances = template * rng.uniform(0.5, 2, masses.size)
+        made.append(Region(categories, edges, np.zeros(bins), template, variances))
     options = {"smearing_floor": FLOOR} | options
-    return SasSpec(Categories.of({"x": [0, 1, 2, 3]}), masses, tuple(made), **options)
+    bins = Categories.of({"x": [0, 1, 2, 3]})
+    empty = SasSpec(bins, masses, tuple(made), **options)
+    data = [
+        dataclasses.replace(
+            one, counts=rng.multinomial(EVENTS, plain_fractions(empty, VALUES, one))
+        )
+        for one in made
+    ]
+    return dataclasses.replace(empty, regions=tuple(data))
 
 
 def plain_components(spec, values, categories):

@@ -41,10 +41,10 @@ def data_edges(
 
     With ``"Q"`` they are quantiles of the simulated masses, moved by the difference of
     the means, inside of the window: :math:`\max(5, \min(2 w, N^{1/3}))` bins for N
-    masses in a window of w GeV, rounded down. With a width, bins of this width begin at
-    the lower end of the window. With None the width is :math:`2\,\mathrm{IQR} N^{-1/3}`
-    of the N data, at least 0.5 GeV (D. Freedman and P. Diaconis, Z. Wahrsch. Verw.
-    Gebiete 57 (1981) 453), and bins fill the window.
+    masses in a window of w GeV, rounded down. With a width, equal bins fill the window:
+    a width that does not divide it is rounded up. With None the width is
+    :math:`2\,\mathrm{IQR} N^{-1/3}` of the N data, at least 0.5 GeV (D. Freedman and P.
+    Diaconis, Z. Wahrsch. Verw. Gebiete 57 (1981) 453), rounded down to divide it.
 
     Args:
         binning: The choice.
