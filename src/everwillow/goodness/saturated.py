@@ -76,8 +76,9 @@ def saturated_test(
     distribution with as many degrees of freedom as there are data and auxiliary
     observations, less the free parameters (Baker and Cousins, Nucl. Instrum. Meth. 221
     (1984) 437). An empty bin with an expectation of exactly zero does not count as a
-    datum. The constraints of fixed parameters contribute neither to the statistic nor
-    to the degrees of freedom.
+    datum, and each sum of data that a Model takes as given is one datum less (its
+    attribute ``given_totals``, as for multinomials). The constraints of fixed
+    parameters contribute neither to the statistic nor to the degrees of freedom.
 
     For Poisson counts n with expectations :math:`\nu` the main part is
     :math:`2 \sum (\nu - n + n \ln(n / \nu))`, for Gaussian data the chi2. It is
@@ -190,6 +191,8 @@ def _statistic(
     counts = isinstance(data_variance, str)
     here = [leaf for leaf in leaves if leaf is not None]
     count: Any = sum((_measured(leaf, counts=counts) for leaf in here), jnp.asarray(0))
+    # The sums of multinomials do not fluctuate.
+    count = count - getattr(model, "given_totals", 0)
     if diagnostics is not None:
         count = diagnostics.measured
     if saturated is not None:

@@ -115,7 +115,7 @@ class SasModel(AbstractModel):
         )
         places = dict(zip(keys, bounds.layout.starts, strict=True))
         terms = pack(spec, places, size=size)
-        counts = np.concatenate([one.counts for one in spec.regions])
+        counts = np.concatenate([np.asarray(one.counts, float) for one in spec.regions])
         return cls(
             state=state,
             bounds=bounds,
@@ -124,7 +124,7 @@ class SasModel(AbstractModel):
             observation={"main": padded(counts, terms.low.size, 0.0), "aux": {}},
             terms=terms,
             events=padded(
-                np.array([one.counts.sum() for one in spec.regions]),
+                np.array([float(one.counts.sum()) for one in spec.regions]),
                 terms.places.shape[0],
                 0.0,
             ),
@@ -163,6 +163,11 @@ class SasModel(AbstractModel):
     def saturated_nll(self, main: Any) -> Scalar:
         """Return -ln L of a model that predicts every count exactly."""
         return self.terms.saturated(main)
+
+    @property
+    def given_totals(self) -> Scalar:
+        """The number of sums of counts that are given: one for each region."""
+        return jnp.sum(jnp.asarray(self.events) > 0)
 
     def expected(self, params: Any) -> Float[Array, " rows"]:
         """Return the expected counts, for the observed numbers of events of regions."""
