@@ -9,7 +9,7 @@ from everwillow.workflows.scale_smearing import figures
 from everwillow.workflows.scale_smearing.analysis import NOMINAL, SasResult
 
 
-MOST_REGIONS = 36
+MOST_REGIONS = 24
 """The largest number of regions that are drawn: those with the most data."""
 
 
