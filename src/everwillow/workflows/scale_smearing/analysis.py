@@ -134,12 +134,15 @@ def compute_sas(
     events.clear()
     found: dict[str, SasParameters] = {}
     fits: dict[str, RegionalFit] = {}
-    size = _common_size(jobs)
+    sizes = {double: _common_size(jobs, double=double) for double in (False, True)}
     for name, job in jobs.items():
         told(f"Fitting: {name}")
         starts = _starts(job.settings, found.get(NOMINAL))
         fits[name], found[name] = _fitted(
-            job, starts, size, _origin(configuration, name)
+            job,
+            starts,
+            sizes[job.settings.double_gaussian],
+            _origin(configuration, name),
         )
     nominal = found.pop(NOMINAL)
     return SasResult(
@@ -189,7 +192,6 @@ def _fitted(
         "errors": settings.errors,
         "simulation_errors": settings.simulation_errors,
     }
-    size = None if settings.double_gaussian else size
     if job.bins is None:
         fit = fit_regions(job.table, starts=starts, size=size)
         return fit, fit.parameters(**kinds, origin=origin)
@@ -229,12 +231,12 @@ def _regions(
     )
 
 
-def _common_size(jobs: Mapping[str, _Job]) -> PackedSize | None:
-    """Return a size for all fits with one Gaussian, which then share a program."""
+def _common_size(jobs: Mapping[str, _Job], *, double: bool) -> PackedSize | None:
+    """Return a size for all fits with one or two Gaussians, which share a program."""
     specs = [
         job.table.spec
         for job in jobs.values()
-        if job.table.spec.regions and not job.settings.double_gaussian
+        if job.table.spec.regions and job.settings.double_gaussian == double
     ]
     return PackedSize.of(*specs).rounded() if specs else None
 

@@ -25,7 +25,11 @@ from everwillow.models.scale_smearing.likelihood.migration import (
     migrate,
     probabilities,
 )
-from everwillow.models.scale_smearing.likelihood.response import mass_components
+from everwillow.models.scale_smearing.likelihood.response import (
+    component_bends,
+    component_slopes,
+    mass_components,
+)
 from everwillow.objective import Evaluation
 
 
@@ -180,20 +184,20 @@ class FlatSas(eqx.Module):
             The first derivatives, shape ``(regions, variables, locals)``, and the sum
             of the second derivatives with these weights.
         """
-        several = self.places.shape[2] > 2
-
-        def variables(local: Array) -> Array:
-            found = mass_components(
-                local.reshape(self.places.shape[1:]), self.exponent, self.floor
-            )
-            return found.ravel() if several else found[0, :2]
-
-        def weighted(local: Array, weight: Array) -> Array:
-            return jnp.dot(weight, variables(local))
-
-        local = vector[self.places].reshape(self.places.shape[0], -1)
-        first = jax.vmap(jax.jacfwd(variables))(local)
-        return first, jax.vmap(jax.hessian(weighted))(local, slope)
+        local = vector[self.places]
+        slopes = jax.vmap(lambda one: component_slopes(one, self.exponent, self.floor))(
+            local
+        )
+        count = slopes.shape[1]
+        # A single component has no weight.
+        used = 2 if count == 1 else 3
+        weights = jnp.pad(
+            slope.reshape(-1, count, used), ((0, 0), (0, 0), (0, 3 - used))
+        )
+        bends = jax.vmap(
+            lambda one, weight: component_bends(one, self.exponent, self.floor, weight)
+        )(local, weights)
+        return slopes[:, :, :used].reshape(*slope.shape, -1), bends
 
     def _assembled(
         self, vector: Array, nll: Array, first: Array, second: Array, positive: Array

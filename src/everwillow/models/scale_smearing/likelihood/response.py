@@ -7,8 +7,10 @@ lepton.
 """
 
 import itertools
+from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from everwillow.models.scale_smearing.likelihood.migration import Numbers
@@ -32,34 +34,68 @@ def mass_components(
         exponent: The power of a response in the mass.
         floor: The smallest width.
     """
-    leptons, kinds = local.shape
-    if kinds == len(KINDS):
-        rho, variance = jnp.log(local[:, 0]), local[:, 1]
-        weight = jnp.ones((), local.dtype)
-        parts = [(jnp.sum(rho), jnp.sum(variance), weight)]
+    chosen = _chosen(local)
+    rho = exponent * jnp.sum(jnp.log(chosen.response), 1)
+    width = floored(exponent**2 * jnp.sum(chosen.variance, 1), floor**2)
+    weight = jnp.prod(chosen.weight, 1)
+    return jnp.stack([rho, 0.5 * jnp.log(width), weight], 1)
+
+
+def component_slopes(
+    local: Float[Array, "leptons kinds"], exponent: Numbers, floor: Numbers
+) -> Float[Array, "components three locals"]:
+    """Return the derivatives of `mass_components` by the parameters of the leptons."""
+    chosen = _chosen(local)
+    slope, _ = _log_width(exponent**2 * jnp.sum(chosen.variance, 1), floor**2)
+    zero = jnp.zeros_like(chosen.variance)
+    by_variance = exponent**2 * slope[:, None] + zero
+    by_response = exponent / local[None, :, 0] + zero
+    if local.shape[1] == len(KINDS):
+        rows = (by_response, zero), (zero, by_variance), (zero, zero)
     else:
-        response, first, second, mean, fraction = local.T
-        rho = jnp.stack([jnp.log(response), jnp.log(response * mean)])
-        variance = jnp.stack([first, second])
-        weight = jnp.stack([fraction, 1 - fraction])
-        every = jnp.arange(leptons)
-        parts = []
-        for chosen in itertools.product((0, 1), repeat=leptons):
-            which = jnp.array(chosen)
-            parts.append(
-                (
-                    jnp.sum(rho[which, every]),
-                    jnp.sum(variance[which, every]),
-                    jnp.prod(weight[which, every]),
-                )
-            )
-    sums = [
-        jnp.stack(
-            [exponent * r, 0.5 * jnp.log(floored(v * exponent**2, floor**2)), weight]
+        second = chosen.second
+        by_mean = second * exponent / local[None, :, 3]
+        by_fraction = (1 - 2 * second) * _product_of_others(chosen.weight)
+        first_and_second = (1 - second) * by_variance, second * by_variance
+        rows = (
+            (by_response, zero, zero, by_mean, zero),
+            (zero, *first_and_second, zero, zero),
+            (zero, zero, zero, zero, by_fraction),
         )
-        for r, v, weight in parts
-    ]
-    return jnp.stack(sums)
+    found = jnp.stack([jnp.stack(row, 2) for row in rows], 1)
+    return found.reshape(*found.shape[:2], -1)
+
+
+def component_bends(
+    local: Float[Array, "leptons kinds"],
+    exponent: Numbers,
+    floor: Numbers,
+    weights: Float[Array, "components three"],
+) -> Float[Array, "locals locals"]:
+    """Return the sum of the second derivatives of `mass_components` with weights."""
+    chosen = _chosen(local)
+    leptons, kinds = local.shape
+    _, bend = _log_width(exponent**2 * jnp.sum(chosen.variance, 1), floor**2)
+    found = jnp.zeros((leptons, kinds, leptons, kinds), local.dtype)
+    every = np.arange(leptons)
+    on_rho, on_width, on_weight = weights.T
+    by_response = -exponent * jnp.sum(on_rho) / local[:, 0] ** 2
+    found = found.at[every, 0, every, 0].add(by_response)
+    # All variances of a component enter by their sum.
+    factor = on_width * exponent**4 * bend
+    if kinds == len(KINDS):
+        found = found.at[:, 1, :, 1].add(jnp.sum(factor))
+        return found.reshape(leptons * kinds, -1)
+    second = chosen.second
+    choices = np.stack([1 - second, second], 2)
+    pairs = np.einsum("cli,cmj->climj", choices, choices)
+    found = found.at[:, 1:3, :, 1:3].add(jnp.einsum("c,climj->limj", factor, pairs))
+    by_mean = -exponent * (on_rho @ second) / local[:, 3] ** 2
+    found = found.at[every, 3, every, 3].add(by_mean)
+    if leptons == 2:
+        mixed = jnp.dot(on_weight, np.prod(1 - 2 * second, 1))
+        found = found.at[[0, 1], 4, [1, 0], 4].add(mixed)
+    return found.reshape(leptons * kinds, -1)
 
 
 def floored(variance: Array, floor: Numbers) -> Array:
@@ -74,3 +110,49 @@ def floored(variance: Array, floor: Numbers) -> Array:
     """
     gap = jnp.clip(4 * floor - variance, 0)
     return variance + gap**3 / (64 * floor**2)
+
+
+class _Chosen(NamedTuple):
+    """The Gaussian of each lepton in each component, shape ``(components, leptons)``.
+
+    Attributes:
+        second: 1 for the second Gaussian, 0 for the first.
+        response: The response, that of the second with its mean.
+        variance: The variance.
+        weight: The fraction.
+    """
+
+    second: Float[np.ndarray, "components leptons"]
+    response: Float[Array, "components leptons"]
+    variance: Float[Array, "components leptons"]
+    weight: Float[Array, "components leptons"]
+
+
+def _chosen(local: Float[Array, "leptons kinds"]) -> _Chosen:
+    leptons, kinds = local.shape
+    rows = local.T[:, None]
+    if kinds == len(KINDS):
+        return _Chosen(np.zeros((1, leptons)), rows[0], rows[1], jnp.ones_like(rows[0]))
+    second = np.array(list(itertools.product((0.0, 1.0), repeat=leptons)))
+    response, variance, wide, mean, fraction = rows
+    is_second = second > 0
+    return _Chosen(
+        second,
+        jnp.where(is_second, response * mean, response),
+        jnp.where(is_second, wide, variance),
+        jnp.where(is_second, 1 - fraction, fraction),
+    )
+
+
+def _log_width(variance: Array, floor: Numbers) -> tuple[Array, Array]:
+    """Return two derivatives of the logarithm of a width by its variance."""
+    gap = jnp.clip(4 * floor - variance, 0)
+    value = floored(variance, floor)
+    slope = (1 - 3 * gap**2 / (64 * floor**2)) / value
+    bend = 6 * gap / (64 * floor**2) / value
+    return 0.5 * slope, 0.5 * (bend - slope**2)
+
+
+def _product_of_others(weight: Array) -> Array:
+    """Return the product of the weights of the other leptons: one or none."""
+    return weight[:, ::-1] if weight.shape[1] == 2 else jnp.ones_like(weight)
