@@ -44,8 +44,9 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_steps_read_what_the_one_before_writes(folder):
-    paths = write_chain(STEPS, folder, common=COMMON)
+@pytest.mark.parametrize("smear", [False, True])
+def test_steps_read_what_the_one_before_writes(folder, smear):
+    paths = write_chain(STEPS, folder, common=COMMON, smear_simulation=smear)
     names = ["step1_Run.yaml", "step2_R9.yaml", "step3_Last.yaml"]
     assert [path.name for path in paths] == names
     assert all(path.parent == folder for path in paths)
@@ -54,8 +55,10 @@ def test_steps_read_what_the_one_before_writes(folder):
     assert first.nominal.data == (folder / "data.parquet", folder / "more.parquet")
     for before, after in ((first, second), (second, third)):
         assert before.corrections.correct_data
-        assert before.corrections.correct_simulation
-        for sample in ("data", "simulation"):
+        assert before.corrections.correct_simulation == smear
+        if not smear:
+            assert after.nominal.simulation == first.nominal.simulation
+        for sample in ("data", "simulation")[: 1 + smear]:
             assert getattr(after.nominal, sample) == tuple(
                 before.results / corrected_name(path, before.correction_set)
                 for path in getattr(before.nominal, sample)
@@ -113,7 +116,9 @@ def test_later_steps_find_their_columns_in_corrected_files(tmp_path):
         "file_mc": "simulation.root",
         "sas": {"branches": branches, "tree": "t", "cut": "pt1 > 0"},
     }
-    paths = write_chain(steps, tmp_path, common=common)
+    with pytest.raises(ArgumentValueError, match="give smear_simulation=True"):
+        write_chain(steps, tmp_path, common=common)
+    paths = write_chain(steps, tmp_path, common=common, smear_simulation=True)
     first = read_configuration(paths[0])
     parameters = parameters_from_json(
         '{"categories": {"r9": [0, 1]}, "resp": [0.8], "eresp": [0.01], "reso": [0.0],'
@@ -164,7 +169,7 @@ def test_steps_that_are_no_chain_are_refused(folder, place, changes, message):
     steps = [dict(step) for step in STEPS]
     steps[place] |= changes
     with pytest.raises(ArgumentValueError, match=message):
-        write_chain(steps, folder, common=COMMON)
+        write_chain(steps, folder, common=COMMON, smear_simulation=True)
     assert not list(folder.glob("*.yaml"))
     with pytest.raises(ArgumentValueError, match="there is no step"):
         write_chain([], folder)

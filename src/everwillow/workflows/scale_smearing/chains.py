@@ -18,7 +18,7 @@ from everwillow.workflows.scale_smearing.corrected_files import corrected_name
 
 Content = Mapping[str, Any]
 _FILES = ("file_dt", "file_mc")
-_CORRECTED = ("correct_data", "correct_mc")
+_CORRECTED = {"file_dt": "correct_data", "file_mc": "correct_mc"}
 
 
 def write_chain(
@@ -26,6 +26,7 @@ def write_chain(
     folder: str | os.PathLike[str],
     *,
     common: Content | None = None,
+    smear_simulation: bool = False,
 ) -> tuple[pathlib.Path, ...]:
     """Write the configurations of a chain of steps, each on the output of the last.
 
@@ -35,9 +36,13 @@ def write_chain(
     its set of corrections, in `dir_results` (``results`` by default), unless the step
     itself has this key.
 
-    All steps but the last write corrected events. A mass or momentum that is an
-    expression of columns of the original files is a column of corrected ones, so the
-    tables of branches of later steps do not have it.
+    All steps but the last write corrected data. All steps fit the original simulation,
+    so that the resolution of the last one is the whole smearing, and the others are not
+    used. With `smear_simulation` each step fits simulation that the steps before have
+    smeared: then the smearing is that of all steps, in quadrature.
+
+    A mass or momentum that is an expression of columns of the original files is a
+    column of corrected ones, so the tables of branches of later steps do not have it.
 
     Args:
         steps: What each step adds to the common content: at least ``cset_name``, which
@@ -46,6 +51,7 @@ def write_chain(
         common: What all steps have: the content of a configuration with ``file_dt`` and
             ``file_mc``, which are those of the first step. Paths are relative to
             `folder` or to the working directory.
+        smear_simulation: Whether steps after the first fit smeared simulation.
 
     Returns:
         The paths of the configurations in order.
@@ -83,20 +89,27 @@ def write_chain(
     documents: list[dict[str, Any]] = []
     inputs: dict[str, list[str]] = {}
     new_columns: frozenset[str] = frozenset()
+    corrected = _FILES if smear_simulation else _FILES[:1]
     for place, (content, own) in enumerate(zip(contents, steps, strict=True)):
         last = place == len(steps) - 1
         if place == 0:
             inputs = _first_inputs(content, home)
         else:
             _check_own_files(place, content, own)
-        document = _document(content, own, inputs, last=last)
+        document = _document(content, own, inputs, () if last else corrected)
         checked = _checked(place, document, home)
         if place == 0:
             new_columns = _new_columns(checked)
-        else:
+            if new_columns and not smear_simulation and not last:
+                raise ArgumentValueError(
+                    f"common: {', '.join(sorted(new_columns))} are expressions of "
+                    "columns, and a column of corrected data only. Write files with "
+                    "these columns first, or give smear_simulation=True."
+                )
+        elif smear_simulation:
             _leave_out_branches(document, checked, new_columns)
         if not last:
-            inputs = _outputs(place, document, inputs)
+            inputs = inputs | _outputs(place, document, inputs, corrected)
         documents.append(document)
     _check_results(documents)
     return _written(documents, home)
@@ -174,7 +187,10 @@ def _check_own_files(place: int, content: Content, own: Content) -> None:
 
 
 def _document(
-    content: Content, own: Content, inputs: Mapping[str, list[str]], *, last: bool
+    content: Content,
+    own: Content,
+    inputs: Mapping[str, list[str]],
+    corrected: Sequence[str],
 ) -> dict[str, Any]:
     """Return the configuration of a step."""
     name = content["cset_name"]
@@ -185,9 +201,9 @@ def _document(
         key: names[0] if len(names) == 1 else names for key, names in inputs.items()
     }
     document = {**files, **content, **files, "dir_results": results}
-    if not last:
+    if corrected:
         sas = dict(content.get("sas") or {})
-        document["sas"] = {**sas, **dict.fromkeys(_CORRECTED, True)}
+        document["sas"] = {**sas, **{_CORRECTED[key]: True for key in corrected}}
     return document
 
 
@@ -239,15 +255,18 @@ def _leave_out_branches(
 
 
 def _outputs(
-    place: int, document: Content, inputs: Mapping[str, list[str]]
+    place: int,
+    document: Content,
+    inputs: Mapping[str, list[str]],
+    corrected: Sequence[str],
 ) -> dict[str, list[str]]:
     """Return the corrected files of a step."""
     found = {
         key: [
             f"{document['dir_results']}/{corrected_name(name, document['cset_name'])}"
-            for name in names
+            for name in inputs[key]
         ]
-        for key, names in inputs.items()
+        for key in corrected
     }
     counts = collections.Counter(name for names in found.values() for name in names)
     for name, number in counts.items():
