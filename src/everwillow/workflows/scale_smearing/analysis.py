@@ -22,7 +22,11 @@ from everwillow.models.scale_smearing.regions import (
     RegionTable,
     make_regions,
 )
-from everwillow.workflows.scale_smearing.regional_fit import RegionalFit, fit_regions
+from everwillow.workflows.scale_smearing.regional_fit import (
+    RegionalFit,
+    fit_regions,
+    without_regions,
+)
 from everwillow.workflows.scale_smearing.relative_pt import (
     RecastBins,
     corrected,
@@ -51,7 +55,8 @@ class SasResult:
         combined: The nominal result with the errors of all sources.
         double: By name each variation with two Gaussians, with the moments of the
             response, and with the errors of the nominal result without this variation.
-        fits: The last fit of the regions, by ``"Nominal"`` and name.
+        fits: The last fit of the regions, by ``"Nominal"`` and name; none of a
+            variation without regions.
         report: Sentences on the configuration, events and regions.
     """
 
@@ -85,14 +90,11 @@ class _Job:
 
     Attributes:
         settings: Its settings.
+        table: The regions of the first pass.
+        notes: Sentences on the events.
         data: The columns of data, as long as a second pass needs them.
         simulation: The same of simulation.
-        tables: The regions of each pass.
         bins: The bins in pt of data, if there are two passes.
-        first: The result of the first of two passes.
-        fit: The last fit.
-        parameters: Its result.
-        notes: Sentences on the events.
     """
 
     settings: FitSettings
@@ -137,6 +139,10 @@ def compute_sas(
     sizes = {double: _common_size(jobs, double=double) for double in (False, True)}
     for name, job in jobs.items():
         told(f"Fitting: {name}")
+        if name != NOMINAL and not job.table.spec.regions:
+            # Without this variation all other results are still known.
+            found[name] = without_regions(job.table)
+            continue
         starts = _starts(job.settings, found.get(NOMINAL))
         fits[name], found[name] = _fitted(
             job,
@@ -145,14 +151,17 @@ def compute_sas(
             _origin(configuration, name),
         )
     nominal = found.pop(NOMINAL)
+    total = combined(nominal, found, **_flat(configuration))
+    # Those of the regions are among the sentences on the fits already.
+    lost = total.origin["notes"][len(nominal.origin["notes"]) :]
     return SasResult(
         configuration,
         nominal,
         found,
-        combined(nominal, found, **_flat(configuration)),
+        total,
         _double(configuration, nominal, found),
         fits,
-        tuple(dict.fromkeys(_sentences(configuration, jobs))),
+        tuple(dict.fromkeys([*_sentences(configuration, jobs), *lost])),
     )
 
 

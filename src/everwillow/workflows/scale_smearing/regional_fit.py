@@ -9,6 +9,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
+from everwillow._errors import ArgumentValueError
 from everwillow.fitting import FitResult, fit
 from everwillow.models.scale_smearing.likelihood.packing import PackedSize
 from everwillow.models.scale_smearing.likelihood.simulation import gradient_variance
@@ -265,12 +266,40 @@ def fit_regions(
         size: Lengths of arrays; fits of one size share a compiled program.
 
     Raises:
-        ArgumentValueError: If there is no region.
+        ArgumentValueError: If there is no region; the message says why.
     """
+    if not table.spec.regions:
+        raise ArgumentValueError(nothing_to_fit(table))
     model = SasModel.from_spec(table.spec, starts=starts, size=size)
     if table.spec.double_gaussian:
         return RegionalFit(table, model, fit_second_gaussian(model))
     return RegionalFit(table, model, fit(model, throw=False))
+
+
+def nothing_to_fit(table: RegionTable) -> str:
+    """Return the sentences of an error without regions."""
+    return " ".join(
+        [
+            "regions: there is none with enough events in data and simulation.",
+            *table.notes,
+            "Lower the numbers that are required (min_nevt_region_dt and _mc of a "
+            "configuration, min_data and min_simulation in Python), or use fewer "
+            "categories.",
+        ]
+    )
+
+
+def without_regions(table: RegionTable) -> SasParameters:
+    """Return the result of a fit that has no regions."""
+    nothing = np.full(table.spec.categories.size, np.nan)
+    return SasParameters(
+        table.spec.categories,
+        *(nothing,) * 6,
+        table.status,
+        nothing,
+        success=False,
+        message=nothing_to_fit(table),
+    )
 
 
 def _roots(matrix: Any) -> Float[np.ndarray, " all"]:

@@ -41,7 +41,8 @@ def combined(
     parts = dict(nominal.covariances)
     half = np.repeat([1.0, 0.0], size)
     flats = np.stack([scale_flat * half, smear_flat * (1 - half)])
-    parts["flat"] = flats.T @ flats
+    if flats.any():
+        parts["flat"] = flats.T @ flats
     unknown = {}
     for name, one in systematics.items():
         shift = shifts(nominal, one)
