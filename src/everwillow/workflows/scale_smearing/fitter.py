@@ -6,7 +6,7 @@ from typing import Any, final
 
 import numpy as np
 
-from everwillow._errors import ArgumentValueError
+from everwillow._errors import ArgumentValueError, unknown_key
 from everwillow._keywords import takes_keywords
 from everwillow.models.scale_smearing.categories import Categories
 from everwillow.models.scale_smearing.model import SasModel
@@ -17,6 +17,7 @@ from everwillow.models.scale_smearing.regions import (
     make_regions,
 )
 from everwillow.workflows.scale_smearing.regional_fit import (
+    KIND_OF,
     RegionalFit,
     RegionFit,
     fit_regions,
@@ -57,8 +58,8 @@ class RegionalFitter:
     Raises:
         ArgumentTypeError: If a column is not one number for each event, or there is no
             such option.
-        ArgumentValueError: If edges, windows or weights are wrong.
-        UnknownKeyError: If a column is missing.
+        ArgumentValueError: If edges, windows, weights or start values are wrong.
+        UnknownKeyError: If a column is missing, or there is no such parameter.
 
     Example:
         >>> import numpy as np
@@ -149,6 +150,8 @@ def columns_of(table: Any) -> Mapping[str, Any]:
 def _checked_starts(starts: Mapping[str, Any], size: int) -> dict[str, np.ndarray]:
     checked = {}
     for name, values in starts.items():
+        if name not in KIND_OF:
+            raise unknown_key(name, list(KIND_OF), where="starts", kind="parameter")
         array = np.asarray(values, float)
         if array.shape not in ((), (size,)):
             raise ArgumentValueError(

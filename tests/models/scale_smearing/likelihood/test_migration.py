@@ -22,6 +22,9 @@ RHO = np.log([1.01, 0.98, 1.003])
 LAM = np.log([0.02, 0.013, 0.03])
 
 
+move = jax.jit(migrate)
+
+
 def below(edge, r, s, x):
     """The part of a mass that is below an edge, from the error function of C."""
     return 0.5 * math.erfc(-(edge / (r * x) - 1) / (s * math.sqrt(2)))
@@ -68,7 +71,7 @@ def test_an_interval_over_the_centre():
 
 def test_the_value_of_sums_is_that_of_probabilities(weights):
     r, s = jnp.exp(RHO), jnp.exp(LAM)
-    found = migrate(LOW, HIGH, r, s, MASSES, weights)
+    found = move(LOW, HIGH, r, s, MASSES, weights)
     expected = jnp.sum(probabilities(LOW, HIGH, r, s, MASSES) * weights, -1)
     np.testing.assert_allclose(found.value, expected, rtol=1e-14)
 
@@ -82,7 +85,7 @@ def test_derivatives_of_sums_equal_those_of_jax(weights):
     arguments = points, LOW, HIGH, weights
     first = jax.jit(jax.vmap(jax.grad(row)))(*arguments)
     second = jax.jit(jax.vmap(jax.hessian(row)))(*arguments)
-    found = migrate(LOW, HIGH, jnp.exp(RHO), jnp.exp(LAM), MASSES, weights)
+    found = move(LOW, HIGH, jnp.exp(RHO), jnp.exp(LAM), MASSES, weights)
     np.testing.assert_allclose(found.gradient, first, rtol=1e-10)
     np.testing.assert_allclose(found.hessian, second, rtol=1e-10)
 
@@ -102,21 +105,21 @@ def test_derivatives_of_probabilities_equal_those_of_jax():
 
 def test_neighbouring_bins_add_up(weights):
     r, s = jnp.full(2, 1.01), jnp.full(2, 0.02)
-    parts = migrate(LOW[:2], HIGH[:2], r, s, MASSES, weights[:1].repeat(2, 0))
-    whole = migrate(LOW[:1], HIGH[1:2], r[:1], s[:1], MASSES, weights[:1])
+    parts = move(LOW[:2], HIGH[:2], r, s, MASSES, weights[:1].repeat(2, 0))
+    whole = move(LOW[:1], HIGH[1:2], r[:1], s[:1], MASSES, weights[:1])
     for some, one in zip(parts, whole, strict=True):
         np.testing.assert_allclose(jnp.sum(some, 0), one[0], rtol=1e-12)
 
 
 def test_rows_without_width_are_zero_with_all_derivatives(weights):
-    found = migrate(LOW, LOW, jnp.exp(RHO), jnp.exp(LAM), MASSES, weights)
+    found = move(LOW, LOW, jnp.exp(RHO), jnp.exp(LAM), MASSES, weights)
     for one in found:
         assert not np.any(one)
 
 
 def test_masses_far_from_all_edges_have_finite_derivatives():
     low, high = np.array([80.0]), np.array([100.0])
-    found = migrate(
+    found = move(
         low, high, jnp.ones(1), jnp.full(1, 1e-3), np.array([1.0, 90.0, 1e4]), 1.0
     )
     np.testing.assert_allclose(found.value, 1)

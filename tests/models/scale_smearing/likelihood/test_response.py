@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from everwillow.models.scale_smearing.likelihood.response import (
+    component_bends,
+    component_slopes,
     floored,
     mass_components,
 )
@@ -92,3 +94,41 @@ def test_the_floor_rises_everywhere_and_is_exact_above():
     assert np.all(np.diff(found) > 0)
     assert np.all(found >= np.maximum(variance, 1.0))
     np.testing.assert_array_equal(found[variance >= 4], variance[variance >= 4])
+
+
+DERIVATIVE_CASES = {
+    "pair": [[R1, S1**2], [R2, S2**2]],
+    "pair below the floor": [[R1, 1e-6], [R2, 5e-7]],
+    "object": [[R1, S1**2]],
+    "pair of two Gaussians": [
+        [R1, S1**2, WIDE1**2, MU1, F1],
+        [R2, S2**2, WIDE2**2, MU2, F2],
+    ],
+    "two Gaussians below the floor": [
+        [R1, 1e-6, 2e-6, MU1, 1.0],
+        [R2, 0.0, WIDE2**2, 1.0, F2],
+    ],
+    "object of two Gaussians": [[R1, S1**2, WIDE1**2, MU1, F1]],
+}
+
+
+@pytest.mark.parametrize("name", DERIVATIVE_CASES)
+def test_derivatives_equal_those_of_jax(name):
+    local, exponent = jnp.array(DERIVATIVE_CASES[name]), 0.6
+    shape = mass_components(local, exponent, FLOOR).shape
+    weights = jnp.asarray(np.random.default_rng(2).normal(size=shape))
+
+    @jax.jit
+    def derivatives(flat):
+        def components(x):
+            return mass_components(x.reshape(local.shape), exponent, FLOOR)
+
+        weighted = jax.hessian(lambda x: jnp.sum(weights * components(x)))
+        return jax.jacfwd(components)(flat), weighted(flat)
+
+    slopes, bends = derivatives(local.ravel())
+    found = component_slopes(local, exponent, FLOOR)
+    np.testing.assert_allclose(found, slopes, rtol=1e-11, atol=1e-11)
+    found = component_bends(local, exponent, FLOOR, weights)
+    scale = np.max(np.abs(bends))
+    np.testing.assert_allclose(found, bends, rtol=1e-10, atol=1e-12 * scale)
