@@ -55,7 +55,7 @@ def relative_categories(settings: FitSettings) -> Categories:
 def with_relative_pt(
     columns: Mapping[str, Any], settings: FitSettings
 ) -> dict[str, np.ndarray]:
-    """Return the columns with pt / m of leptons, NaN outside of the range in pt."""
+    """Return the columns with pt / m, of events with all leptons in the range of pt."""
     edges = settings.categories.axis(settings.pt)
     mass = np.asarray(columns[settings.mass], float)
     found = dict(columns)
