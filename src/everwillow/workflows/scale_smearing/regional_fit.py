@@ -294,9 +294,14 @@ def without_regions(table: RegionTable) -> SasParameters:
     nothing = np.full(table.spec.categories.size, np.nan)
     return SasParameters(
         table.spec.categories,
-        *(nothing,) * 6,
-        table.status,
-        nothing,
+        resp=nothing,
+        reso=nothing,
+        eresp=nothing,
+        ereso=nothing,
+        eresp_mc=nothing,
+        ereso_mc=nothing,
+        status=table.status,
+        reso_upper=nothing,
         success=False,
         message=nothing_to_fit(table),
     )
