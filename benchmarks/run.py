@@ -30,6 +30,7 @@ TOPICS = (
     "large_workspaces",
     "template_fits",
     "density_ratios",
+    "scale_smearing",
 )
 PACKAGES = ("everwillow", "jax", "equinox", "optimistix", "iminuit", "pyhf", "numpy")
 UNITS = {"x": "×"}
