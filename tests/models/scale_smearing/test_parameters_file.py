@@ -188,6 +188,11 @@ def test_zero_errors_stay_where_statuses_say_that_they_are_errors():
     np.testing.assert_array_equal(found.eresp, [0.0, 0.1])
 
 
+def test_results_of_a_failed_fit_are_read():
+    found = read(minimal(status=["fit failed", "no region"]))
+    assert found.status == ("fit failed", "no region")
+
+
 def test_nan_of_other_programs_has_no_number():
     text = json.dumps(minimal(resp=[float("nan"), 1.01]))
     assert parameters_from_json(text).status == ("not determined", "fitted")

@@ -5,8 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from everwillow.models.scale_smearing import Categories
+from everwillow.models.event_files import write_events
+from everwillow.models.scale_smearing import Categories, generate_events
 from everwillow.models.scale_smearing.configuration.records import FitSettings
+from everwillow.workflows.scale_smearing import compute_sas
 from everwillow.workflows.scale_smearing.relative_pt import (
     RecastBins,
     corrected,
@@ -161,3 +163,27 @@ def test_responses_of_both_passes_are_multiplied():
             for j in kept:
                 expected = other[i, j] * scale[i] * scale[j]
                 assert matrix[i, j] == pytest.approx(expected)
+
+
+@pytest.mark.slow
+def test_a_second_pass_ends_where_the_first_has_a_smearing_at_zero(tmp_path):
+    """A fit that starts at the bound makes tiny steps; this one did not end."""
+    edges = {"pt": [25, 35, 45, 60, 100]}
+    true = {"resp": [1.004, 1.001, 0.998, 0.996], "reso": [0.018, 0.014, 0.012, 0.011]}
+    true["variables"] = {"x": lambda rng, size: rng.uniform(0, 2.5, size)}
+    for seed, (kind, number) in enumerate(
+        {"data": 20_000, "simulation": 40_000}.items()
+    ):
+        events = generate_events(number, categories=edges, kind=kind, seed=seed, **true)
+        write_events(events, tmp_path / f"{kind}.npz")
+    found = compute_sas(
+        {
+            "file_dt": str(tmp_path / "data.npz"),
+            "file_mc": str(tmp_path / "simulation.npz"),
+            "dir_results": str(tmp_path),
+            "sas": {"categories": edges},
+            "fitter": {"win_z_dt": [82, 98], "win_z_mc": [70, 110]},
+        }
+    )
+    assert found.success
+    assert np.all(np.abs(found.nominal.resp - true["resp"]) < 5 * found.nominal.eresp)

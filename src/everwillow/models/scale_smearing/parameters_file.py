@@ -21,6 +21,7 @@ from everwillow.models.json_source import Source, load_json, source_name
 from everwillow.models.scale_smearing.categories import Categories
 from everwillow.models.scale_smearing.parameters import (
     AT_BOUND,
+    FAILED,
     FITTED,
     NO_REGION,
     UNDETERMINED,
@@ -44,7 +45,7 @@ _DOUBLE = (
 _OWN = ("pt_mean", "status", "covariance", "covariances")
 _FIT = ("nll", "edm", "success", "message")
 _KEYS = ("categories", *_REQUIRED, *_OPTIONAL, *_DOUBLE, *_OWN, *_FIT)
-_STATUSES = (FITTED, AT_BOUND, NO_REGION, UNDETERMINED)
+_STATUSES = (FITTED, AT_BOUND, NO_REGION, UNDETERMINED, FAILED)
 # Where another program starts, and what it writes for categories that it does not fit.
 _START = (1.0, 0.02)
 

@@ -215,7 +215,7 @@ def _fitted(
     table = _regions(data, job.simulation, settings, relative_categories(settings))
     job.data = job.simulation = None
     size = size if size and size.contains(table.spec) else None
-    after = {"reso": before.reso}
+    after = {"reso": _off_bound(before.reso)}
     second = fit_regions(table, starts=after, size=size)
     found = second.parameters(**kinds, origin=origin)
     return second, joined(before, found, job.bins, settings)
@@ -261,14 +261,21 @@ def _starts(
         starts["resp"] = random.normal(1, 0.02, size)
         starts["reso"] = np.abs(random.normal(0.015, 0.002, size))
     elif nominal is not None and not uses_relative_pt(settings):
-        # At a bound a parameter would have no slope to leave it by.
         starts["resp"] = nominal.resp
-        starts["reso"] = np.where(nominal.reso > 0, nominal.reso, np.nan)
+        starts["reso"] = _off_bound(nominal.reso)
     for kind in _START_KINDS:
         given = getattr(settings, f"start_{kind}")
         if given is not None:
             starts[kind] = np.asarray(given, float)
     return starts
+
+
+def _off_bound(reso: np.ndarray) -> np.ndarray:
+    """Return resolutions as start values: NaN, so the usual one, in place of zero.
+
+    Close to zero the likelihood bends down, and the steps of a fit from there are tiny.
+    """
+    return np.where(reso > 0, reso, np.nan)
 
 
 def _double(

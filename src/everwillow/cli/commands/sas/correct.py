@@ -15,7 +15,7 @@ def run(
     out: str,
     kind: Sample,
     cset: str,
-    suffixes: Sequence[str],
+    suffixes: Sequence[str] | None,
     layout: str | None,
     **options: Any,
 ) -> None:
@@ -33,7 +33,7 @@ def run(
             out,
             kind=kind,
             correction_set=cset,
-            suffixes=tuple(suffixes) or ("1", "2"),
+            suffixes=tuple(suffixes or ("1", "2")),
             **options,
         )
     rows = [
