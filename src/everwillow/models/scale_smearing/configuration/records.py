@@ -3,14 +3,13 @@
 import dataclasses
 import pathlib
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from everwillow.models.event_filter import EventFilter
+from everwillow.models.scale_smearing.binning import Binning
 from everwillow.models.scale_smearing.categories import Categories
 
 
-Binning: TypeAlias = Literal["Q"] | float | None
-"""Quantiles, a width, or None for the rule of Freedman and Diaconis."""
 Window: TypeAlias = tuple[float, float]
 
 
