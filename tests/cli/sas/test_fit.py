@@ -1,4 +1,4 @@
-"""The commands ``everwillow sas fit``, ``smooth`` and ``correct``."""
+"""The commands ``everwillow sas fit`` and ``smooth``."""
 
 import json
 
@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 
-correctionlib = pytest.importorskip("correctionlib")
-parquet = pytest.importorskip("pyarrow.parquet")
+pytest.importorskip("correctionlib")
+pytest.importorskip("pyarrow")
 
-from everwillow.models.event_files import write_events
-from everwillow.models.scale_smearing import generate_events, parameters_from_json
+import correctionlib
+from pyarrow import parquet
+
+from everwillow.models.scale_smearing import parameters_from_json
 from tests.cli.sas.conftest import RESO, RESP
 from tests.cli.sas.files import said
 
@@ -132,28 +134,3 @@ def test_results_without_bins_in_pt_are_refused(run, tmp_path):
     done = run("sas", "smooth", file)
     assert done.exit_code == 2
     assert "they have no bins of 'pt'" in said(done)
-
-
-def test_events_are_corrected_with_a_result(run, tmp_path):
-    content = {"categories": {"r9": [0, 1]}, "resp": [0.8], "reso": [0.01]}
-    source = tmp_path / "result.json"
-    source.write_text(json.dumps({**content, "eresp": [0.1], "ereso": [0.1]}))
-    events = generate_events(50, categories={"r9": [0, 1]}, seed=3)
-    write_events(events, tmp_path / "events.parquet")
-    done = run(
-        "sas",
-        "correct",
-        tmp_path / "events.parquet",
-        "--kind",
-        "data",
-        "--corrections",
-        source,
-        "-o",
-        tmp_path / "out",
-        "--cset",
-        "R9",
-    )
-    assert done.exit_code == 0, said(done)
-    found = parquet.read_table(tmp_path / "out" / "events.R9Corr.parquet")
-    np.testing.assert_allclose(found["mass"], events["mass"] / 0.8, rtol=1e-12)
-    np.testing.assert_allclose(found["pt1"], events["pt1"] / 0.8, rtol=1e-6)
