@@ -1,12 +1,18 @@
 """All files of an analysis: results, corrections, corrected events, and figures."""
 
 import dataclasses
+import importlib
 import os
 import pathlib
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, TypeAlias, final
 
-from everwillow.models.scale_smearing.configuration.records import FitSettings
+from everwillow.models.scale_smearing.configuration.records import (
+    FitSettings,
+    SasConfiguration,
+)
+from everwillow.models.scale_smearing.correction_files import import_correctionlib
 from everwillow.models.scale_smearing.corrections import write_corrections
 from everwillow.models.scale_smearing.parameters_file import parameters_to_json
 from everwillow.workflows.scale_smearing.analysis import SasResult
@@ -55,13 +61,12 @@ def write_results(
         progress: Called with the name of each step when it begins.
 
     Raises:
-        ImportError: If correctionlib or matplotlib is needed and not installed; the
-            results are written before.
+        ImportError: If correctionlib or matplotlib is needed and not installed.
+            `prepare_outputs` finds that before the fits.
         OSError: If a file cannot be written.
     """
     told = progress or (lambda _: None)
-    place = pathlib.Path(folder or result.configuration.results)
-    place.mkdir(parents=True, exist_ok=True)
+    place = prepare_outputs(result.configuration, folder, plots=False)
     told("Writing results")
     files = []
     for name, parameters in result.named().items():
@@ -84,6 +89,37 @@ def write_results(
 
         files += write_figures(result, place, ending=ending, progress=told)
     return Written(tuple(files), tuple(remarks))
+
+
+def prepare_outputs(
+    configuration: SasConfiguration,
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    plots: bool = True,
+) -> pathlib.Path:
+    """Make the folder of results and import what writes them, before any fit.
+
+    Args:
+        configuration: The configuration.
+        folder: The folder; that of the configuration if None.
+        plots: Whether figures will be drawn.
+
+    Returns:
+        The folder.
+
+    Raises:
+        OSError: If the folder cannot be made or written to.
+        ImportError: If a package is missing.
+    """
+    place = pathlib.Path(folder or configuration.results)
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=place):
+        pass
+    if configuration.corrections.write or configuration.corrections.smoothing:
+        import_correctionlib()
+    if plots:
+        importlib.import_module("everwillow.plotting")
+    return place
 
 
 def _corrections(

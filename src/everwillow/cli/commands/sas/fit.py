@@ -19,7 +19,12 @@ from everwillow.workflows.scale_smearing.analysis import (
     SasResult,
     compute_sas,
 )
-from everwillow.workflows.scale_smearing.outputs import Ending, Written, write_results
+from everwillow.workflows.scale_smearing.outputs import (
+    Ending,
+    Written,
+    prepare_outputs,
+    write_results,
+)
 
 
 def run(
@@ -44,6 +49,7 @@ def run(
             f"written. Results would go to {configuration.results}.",
         )
         return
+    prepare_outputs(configuration, plots=plots)
     with busy("Reading events") as step:
         result = compute_sas(configuration, progress=step)
         written = write_results(result, plots=plots, ending=ending, progress=step)
