@@ -87,6 +87,14 @@ def test_all_faults_are_reported_at_once(run, config):
     assert "must contain" in text
 
 
+def test_functions_of_pt_need_bins_of_pt(run, config):
+    text = config.read_text().replace("cset_version: 3", "smoothing: true")
+    config.write_text(text)
+    done = run("sas", "fit", config)
+    assert done.exit_code == 2
+    assert "functions of 'pt' need bins of it" in said(done)
+
+
 @pytest.mark.slow
 def test_a_variation_without_regions_costs_no_other_result(run, config):
     text = config.read_text()

@@ -6,7 +6,12 @@ import time
 import typer
 
 from everwillow.cli.report.outcome import NOT_CONVERGED
-from everwillow.cli.report.sas import error_tables, results_head, results_table
+from everwillow.cli.report.sas import (
+    error_tables,
+    results_head,
+    results_table,
+    second_table,
+)
 from everwillow.cli.report.terminal import busy, remarks, show, table
 from everwillow.models.scale_smearing import read_configuration
 from everwillow.models.scale_smearing.configuration.records import (
@@ -83,6 +88,8 @@ def _parts(
 ) -> list[str]:
     parts = [results_head(result.nominal, time=elapsed)]
     parts.append(results_table(result.combined, everything=everything))
+    if second := second_table(result.nominal, everything=everything):
+        parts.append(second)
     if result.nominal.success:
         parts += error_tables(result.combined, everything=everything)
     failed = [

@@ -100,6 +100,8 @@ def read_configuration(
         context = Context(folder, faults, events, check_files)
         read = _Reader(context).read(document)
     common = _common(context, document, results)
+    if read is not None and common["corrections"].smoothing:
+        _check_smoothing(document, read[0], faults)
     faults.check()
     assert read is not None  # without a fault, there are settings
     nominal, systematics = read
@@ -154,6 +156,19 @@ class _Reader:
             problem = f"{one.name!r} is the name of another result. Choose another one."
         if problem:
             self._context.faults.add(one.line, f"syst: the name {problem}")
+
+
+def _check_smoothing(document: YamlValue, nominal: FitSettings, faults: Faults) -> None:
+    names = nominal.categories.names
+    if nominal.pt not in names:
+        section = Section(document, faults, "").section("corrlib")
+        assert section is not None
+        section.fault(
+            section.line_of("smoothing"),
+            f"smoothing: functions of {nominal.pt!r} need bins of it, and the "
+            f"categories are in {', '.join(names)}. Leave smoothing out, or name the "
+            "variable by sas: name_pt_var.",
+        )
 
 
 def _check_shape(
