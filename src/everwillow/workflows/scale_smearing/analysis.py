@@ -206,11 +206,12 @@ def _fitted(
         return fit, fit.parameters(**kinds, origin=origin)
     first = fit_regions(job.table, starts=starts, size=size)
     before = first.parameters(errors=False)
+    recast = settings.categories.replaced(settings.pt, list(job.bins.edges))
     if not before.success:
-        return first, dataclasses.replace(before, origin={**before.origin, **origin})
+        origin = {**before.origin, **origin}
+        return first, dataclasses.replace(before, categories=recast, origin=origin)
     assert job.data is not None
     assert job.simulation is not None
-    recast = settings.categories.replaced(settings.pt, list(job.bins.edges))
     data = corrected(job.data, settings, recast, before.resp)
     table = _regions(data, job.simulation, settings, relative_categories(settings))
     job.data = job.simulation = None
