@@ -132,7 +132,8 @@ def _bins(model: AbstractModel, rates: list[Any], main: Any) -> list[_Bin]:
         if rate.shape != count.shape or not counts:
             continue
         wrong = (rate < 0) | ((rate == 0) & (count > 0))
-        wrong |= (rate <= NOTHING) & (count == 0)
+        if model.counts_may_vanish:
+            wrong |= (rate <= NOTHING) & (count == 0)
         for j in np.flatnonzero(wrong):
             name = f'observation["main"]{jtu.keystr(path)}[{j}]'
             label = name if labels is None else labels[int(j)]

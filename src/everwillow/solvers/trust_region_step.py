@@ -358,13 +358,30 @@ def _next_damping(
     stand_in, swap = s.stand_in, jnp.asarray(False)
     if model.gauss_newton is not None:
         trusted = model.prefer | model.least_squares
-        swap = swap_first | (failed & (slope > NEAR) & trusted & ~s.stand_in)
+        steep = _in_errors(model, trial.gradient) > NEAR
+        swap = swap_first | (failed & steep & trusted & ~s.stand_in)
         stand_in = stand_in | swap
         damping = jnp.where(swap, 0, damping)
         low = jnp.where(swap, 0, low)
         high = jnp.where(swap, jnp.inf, high)
     minimal = failed & ~s.minimal & ~swap
     return jnp.where(minimal, 0, damping), minimal, low, high, stand_in
+
+
+def _in_errors(model: QuadraticModel, gradient: Float[Array, " n"]) -> Array:
+    """Return the length of a gradient in units of that of a standard error."""
+    own = _squares(model)
+    return norm(gradient / jnp.sqrt(jnp.where(own > 0, own, 1)))
+
+
+def _squares(model: QuadraticModel) -> Float[Array, " n"]:
+    """Return the curvatures of the stand-in along the axes.
+
+    They are 1 where the axes are standard errors. Axes of parameters that start next to
+    zero are shorter.
+    """
+    assert model.gauss_newton is not None
+    return jnp.abs(model.gauss_newton.diagonal()) * model.shrink**2
 
 
 def _frobenius(curvature: AbstractCurvature) -> Array:
@@ -412,18 +429,24 @@ def _or_projected_gradient(
 ) -> tuple[Array, Array]:
     """Return the better of a step and the best of some on the steepest descent.
 
-    The path of steepest descent is projected onto the box.
+    The path of steepest descent is projected onto the box. Where axes are shorter than
+    standard errors, the steepest descent in standard errors is tried, too.
     """
     gradient = jnp.where(model.free, model.gradient, 0)
-    length = norm(gradient)
-    longest = jnp.minimum(radius / jnp.where(length > 0, length, 1), 16.0)
-    rates = longest * 4.0 ** -jnp.arange(12, dtype=gradient.dtype)
+    paths = [gradient]
+    if model.gauss_newton is not None:
+        own = _squares(model)
+        paths.append(gradient / jnp.where(own > 0, own, 1))
 
-    def at(rate):
-        step = model.inside(-rate * gradient)
+    def at(rate, path):
+        length = norm(path)
+        longest = jnp.minimum(radius / jnp.where(length > 0, length, 1), 16.0)
+        step = model.inside(-longest * rate * path)
         return step, model.decrease(step)
 
-    steps, decreases = jax.vmap(at)(rates)
+    rates = 4.0 ** -jnp.arange(12, dtype=gradient.dtype)
+    tried = jax.vmap(jax.vmap(at, (0, None)), (None, 0))(rates, jnp.stack(paths))
+    steps, decreases = (one.reshape(-1, *one.shape[2:]) for one in tried)
     decreases = jnp.where(jnp.isfinite(decreases), decreases, -jnp.inf)
     other = steps[jnp.argmax(decreases)]
     better = model.decrease(other)

@@ -10,6 +10,7 @@ import pytest
 import everwillow as ew
 from everwillow._errors import ArgumentTypeError, ArgumentValueError, UnknownKeyError
 from everwillow.models.scale_smearing import generate_events
+from everwillow.models.scale_smearing.likelihood.packing import PackedSize
 from everwillow.models.scale_smearing.parameters import (
     AT_BOUND,
     FAILED,
@@ -18,6 +19,7 @@ from everwillow.models.scale_smearing.parameters import (
 )
 from everwillow.toys import fit_toys
 from everwillow.workflows.scale_smearing import RegionalFitter
+from everwillow.workflows.scale_smearing.regional_fit import fit_regions
 
 
 EDGES = {"x": [0, 1, 2, 3]}
@@ -188,6 +190,24 @@ def test_smearing_at_zero(samples):
 
 
 @pytest.mark.slow
+def test_fits_leave_zero_smearing_and_return_to_it(samples):
+    narrow = generated(30_000, 5, "data", base_resolution=[0.02, 0.012, 0.02])
+    fitter = RegionalFitter(narrow, samples[1], EDGES, **WINDOWS)
+    fit = fitter.regional_fit
+    assert float(fit.result.params["var_1"]) == 0
+    # Here -ln L is bent downwards.
+    toys = fit_toys(fit.model, fit.result, ntoys=200, key=1)
+    assert toys.failures == 0
+    at_zero = np.mean(np.asarray(toys.params["var_0"]) == 0)
+    assert 0.05 < at_zero < 0.3
+    zero = RegionalFitter(
+        narrow, samples[1], EDGES, starts={"reso": 0.0}, **WINDOWS
+    ).regional_fit
+    np.testing.assert_allclose(zero.result.nll, fit.result.nll, rtol=1e-12)
+    np.testing.assert_allclose(zero.vector, fit.vector, atol=1e-9)
+
+
+@pytest.mark.slow
 def test_a_category_without_simulation_moves_no_other():
     # Another tool mixes regions up here, and finds responses of 0.990 to 1.023.
     edges = {"x": [0, 1, 2, 3, 4]}
@@ -248,9 +268,12 @@ def test_a_failed_fit_has_no_numbers(samples):
     rng = np.random.default_rng(13)
     flat = dict(samples[0], mass=rng.uniform(80, 100, 30_000))
     peaked = dict(samples[1], mass=np.full(60_000, 91.05))
-    found = RegionalFitter(flat, peaked, EDGES, data_bins=1.0, **WINDOWS).fit()
+    table = RegionalFitter(flat, peaked, EDGES, data_bins=1.0, **WINDOWS).table
+    size = PackedSize.of(table.spec)
+    found = fit_regions(table, size=size._replace(rows=size.rows + 5)).parameters()
     assert not found.success
     assert found.status == (FAILED,) * 3
+    assert "padding" not in found.message
     for name in ("resp", "reso", "eresp", "ereso"):
         assert np.all(np.isnan(found.values(name)))
     assert found.message
@@ -290,5 +313,5 @@ def test_unknown_options_are_refused(samples):
 
 def test_without_regions_there_is_no_fit(samples):
     fitter = RegionalFitter(*samples, EDGES, min_data=10**6)
-    with pytest.raises(ArgumentValueError, match="Lower min_data"):
+    with pytest.raises(ArgumentValueError, match="min_data and min_simulation"):
         fitter.fit()
