@@ -20,6 +20,7 @@ from everwillow.models.scale_smearing.parameters import (
 from everwillow.toys import fit_toys
 from everwillow.workflows.scale_smearing import RegionalFitter
 from everwillow.workflows.scale_smearing.regional_fit import fit_regions
+from everwillow.workflows.scale_smearing.systematics import double_moments
 
 
 EDGES = {"x": [0, 1, 2, 3]}
@@ -244,6 +245,25 @@ def test_a_response_of_two_gaussians():
         for name in ("reso2", "mu", "frac")
         for before, after in (("", ""), ("e", ""), ("e", "_mc"))
     }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [21, 22])
+def test_two_gaussians_where_one_suffices(samples, seed):
+    edges = {"x": [0, 1]}
+    data = generated(20_000, seed, "data", edges=edges, reso=0.02)
+    simulation = generated(40_000, 23, edges=edges)
+    one = RegionalFitter(data, simulation, edges, **WINDOWS).fit()
+    two = RegionalFitter(data, simulation, edges, double_gaussian=True, **WINDOWS).fit()
+    assert two.success
+    assert two.nll < one.nll + 1e-6
+    if two.double["frac"][0] == 1:
+        assert np.isnan(two.double["mu"][0])
+        assert np.isnan(two.double["reso2"][0])
+        np.testing.assert_allclose(two.resp, one.resp, rtol=1e-6)
+    moments = double_moments(two)
+    np.testing.assert_allclose((moments["mean2G"] - one.resp) / one.eresp, 0, atol=2)
+    np.testing.assert_allclose((moments["std2G"] - one.reso) / one.ereso, 0, atol=2)
 
 
 @pytest.mark.slow

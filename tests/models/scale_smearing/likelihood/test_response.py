@@ -112,6 +112,7 @@ DERIVATIVE_CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DERIVATIVE_CASES)
 def test_derivatives_equal_those_of_jax(name):
     local, exponent = jnp.array(DERIVATIVE_CASES[name]), 0.6
