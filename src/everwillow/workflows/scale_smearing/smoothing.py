@@ -47,7 +47,7 @@ class Curves:
 
     Attributes:
         kind: What it is: ``"scale"`` is p0 (pt / 45 GeV)^p1 + p2, ``"smear"`` is
-            sqrt(|p0² + p1 / pt|).
+            ``sqrt(|p0² + p1 / pt|)``.
         parameters: p0, p1, ..., shape ``(categories, parameters)``; NaN where there is
             no number.
         covariances: Their covariances, shape ``(categories, parameters, parameters)``.
@@ -117,8 +117,8 @@ def smooth(
 ) -> SmoothedParameters:
     """Fit functions of pt to the scale and the smearing of each other category.
 
-    The functions are p0 (pt / 45 GeV)^p1 + p2 and sqrt(|p0² + p1 / pt|), constant above
-    160 GeV and below the first edge. The errors of the bins are total errors, with
+    The functions are p0 (pt / 45 GeV)^p1 + p2 and ``sqrt(|p0² + p1 / pt|)``, constant
+    above 160 GeV and below the first edge. The errors of the bins are total errors, with
     their correlations if there is a covariance. Where the fit has no minimum, as for a
     constant scale, whose exponent is arbitrary, p1 is fixed: to -1 for the scale, to 0
     for the smearing. The status says so.
