@@ -274,7 +274,7 @@ def _starts(
 def _off_bound(reso: np.ndarray) -> np.ndarray:
     """Return resolutions as start values: NaN, so the usual one, in place of zero.
 
-    Close to zero the likelihood bends down, and the steps of a fit from there are tiny.
+    Close to zero the likelihood bends down, and a fit from there takes more steps.
     """
     return np.where(reso > 0, reso, np.nan)
 

@@ -118,10 +118,10 @@ def smooth(
     """Fit functions of pt to the scale and the smearing of each other category.
 
     The functions are p0 (pt / 45 GeV)^p1 + p2 and ``sqrt(|p0² + p1 / pt|)``, constant
-    above 160 GeV and below the first edge. The errors of the bins are total errors, with
-    their correlations if there is a covariance. Where the fit has no minimum, as for a
-    constant scale, whose exponent is arbitrary, p1 is fixed: to -1 for the scale, to 0
-    for the smearing. The status says so.
+    above 160 GeV and below the first edge. The errors of the bins are total errors,
+    with their correlations if there is a covariance. Where the fit has no minimum, as
+    for a constant scale, whose exponent is arbitrary, p1 is fixed: to -1 for the scale,
+    to 0 for the smearing. The status says so.
 
     Args:
         parameters: Responses and resolutions, with bins of pt.
