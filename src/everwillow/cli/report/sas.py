@@ -63,6 +63,7 @@ def results_table(parameters: SasParameters, *, everything: bool = False) -> str
     apart = len(names) <= _MOST
     heads = ("category", *(names if apart else ()), *_HEADS)
     rows = []
+    low, high = parameters.reso_interval()
     for i, status in enumerate(parameters.status):
         bins = {k: _bin(*v) for k, v in parameters.categories.bins(i).items()}
         first = [str(i), *bins.values()]
@@ -73,6 +74,8 @@ def results_table(parameters: SasParameters, *, everything: bool = False) -> str
         if status == AT_BOUND:
             limit = float(parameters.reso_upper[i])
             width, other = f"< {limit:.2g}" if math.isfinite(limit) else "0", ""
+        elif low[i] == 0 and math.isfinite(high[i]):
+            other = f"0 to {high[i]:.2g}"
         if not value:
             value = status
         rows.append((*first, value, error, width, other))

@@ -46,6 +46,8 @@ def data_edges(
     :math:`2\,\mathrm{IQR} N^{-1/3}` of the N data, at least 0.5 GeV (D. Freedman and P.
     Diaconis, Z. Wahrsch. Verw. Gebiete 57 (1981) 453), rounded down to divide it.
 
+    Weights have no effect on the edges: these need not be exact quantiles.
+
     Args:
         binning: The choice.
         data: Masses in data in their window, not empty.

@@ -92,6 +92,26 @@ class Categories:
             flat = flat * (len(edges) - 1) + place
         return np.where(inside, flat, -1)
 
+    def nearest(
+        self, columns: Mapping[str, Any], suffix: str = ""
+    ) -> Int[np.ndarray, " events"]:
+        """Return the category of each lepton, or the nearest one outside of the edges.
+
+        It is -1 only where a variable is NaN. Files for correctionlib do the same.
+
+        Args:
+            columns: As for `index`.
+            suffix: As for `index`.
+        """
+        flat: Any = 0
+        known: Any = True
+        for name, edges in zip(self.names, self.edges, strict=True):
+            values = np.asarray(columns[name + suffix])
+            place = np.searchsorted(np.asarray(edges), values, side="right") - 1
+            flat = flat * (len(edges) - 1) + np.clip(place, 0, len(edges) - 2)
+            known = known & ~np.isnan(values)
+        return np.where(known, flat, -1)
+
     def bins(self, index: int) -> dict[str, tuple[float, float]]:
         """Return the interval of each variable of a category."""
         places = np.unravel_index(index, self.shape)

@@ -52,7 +52,8 @@ Source: TypeAlias = SasParameters | Corrections | str | os.PathLike[str]
 class ParameterCorrections:
     """The corrections of results.
 
-    Objects outside of all categories have no value.
+    Objects outside of the edges have the values of the nearest category, as they have
+    with a file for correctionlib. If a variable is NaN, there is no value.
 
     Args:
         parameters: The results.
@@ -77,19 +78,17 @@ class ParameterCorrections:
         values = values_of(self.parameters, kind)
         if key not in values:
             raise unknown_key(key, values, where=kind, kind="key")
-        place = self._place(columns)
+        place = self.parameters.categories.nearest(self._chosen(columns))
         return np.where(place >= 0, values[key][place], np.nan)
 
     def inside(self, kind: Kind, columns: Columns) -> Bool[np.ndarray, " objects"]:
         """Return whether objects are in a category."""
         del kind
-        return self._place(columns) >= 0
+        return self.parameters.categories.index(self._chosen(columns)) >= 0
 
-    def _place(self, columns: Columns) -> np.ndarray:
+    def _chosen(self, columns: Columns) -> dict[str, np.ndarray]:
         names = self.parameters.categories.names
-        return self.parameters.categories.index(
-            dict(zip(names, chosen(columns, names), strict=True))
-        )
+        return dict(zip(names, chosen(columns, names), strict=True))
 
 
 @final

@@ -37,7 +37,10 @@ class SasParameters:
         status: For each category ``"fitted"``, ``"smearing at zero"``, ``"no region"``,
             ``"not determined"`` or ``"fit failed"``.
         reso_upper: Where the smearing is zero, the end of its one-sided interval at
-            68.3 %; NaN elsewhere.
+            68.3 %; NaN elsewhere. See `reso_interval` for all.
+        resp_bias: The estimated mean shift of `resp` by the noise of templates, which
+            is not subtracted; None if it was not computed.
+        reso_bias: The same shift of `reso`: a wider smearing lessens the noise.
         pt_mean: The mean transverse momentum of each bin of ``pt``, or None.
         covariance: Covariance of `resp`, then `reso`, shape ``(2 categories, 2
             categories)``: all sources with their correlations. NaN where there is no
@@ -63,6 +66,8 @@ class SasParameters:
     ereso_mc: Float[np.ndarray, " categories"]
     status: tuple[str, ...]
     reso_upper: Float[np.ndarray, " categories"]
+    resp_bias: Float[np.ndarray, " categories"] | None = None
+    reso_bias: Float[np.ndarray, " categories"] | None = None
     pt_mean: Float[np.ndarray, " bins"] | None = None
     covariance: Float[np.ndarray, "twice twice"] | None = None
     covariances: Mapping[str, Float[np.ndarray, "twice twice"]] = dataclasses.field(
@@ -76,6 +81,22 @@ class SasParameters:
     success: bool | None = None
     message: str = ""
     origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def reso_interval(
+        self,
+    ) -> tuple[Float[np.ndarray, " categories"], Float[np.ndarray, " categories"]]:
+        r"""Return the ends of the intervals of `reso` at 68.3 %.
+
+        The fitted parameter is the square v of a resolution s, whose error is
+        :math:`2 s` times that of s. The ends are the roots of :math:`v \pm \Delta v`:
+        about s plus and minus its error, except that the lower one is 0 if v is not
+        larger than its error. Where the smearing is zero the interval is one-sided. NaN
+        where there is no error.
+        """
+        square, error = self.reso**2, 2 * self.reso * self.ereso
+        at_zero = np.isfinite(self.reso_upper)
+        low = np.where(at_zero, 0.0, np.sqrt(np.clip(square - error, 0, None)))
+        return low, np.where(at_zero, self.reso_upper, np.sqrt(square + error))
 
     def values(self, parameter: str) -> Float[np.ndarray, " categories"]:
         """Return an array by name: ``"resp"``, ``"ereso"``, ``"mu"``, ..."""

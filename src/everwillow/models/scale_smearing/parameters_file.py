@@ -34,6 +34,7 @@ INFINITE_EDGE = 9999.0
 
 _REQUIRED = ("resp", "reso", "eresp", "ereso")
 _OPTIONAL = ("eresp_mc", "ereso_mc", "reso_upper")
+_BIAS = ("resp_bias", "reso_bias")
 _SECOND = ("reso2", "mu", "frac")
 _DOUBLE = (
     *_SECOND,
@@ -44,7 +45,7 @@ _DOUBLE = (
 )
 _OWN = ("pt_mean", "status", "covariance", "covariances")
 _FIT = ("nll", "edm", "success", "message")
-_KEYS = ("categories", *_REQUIRED, *_OPTIONAL, *_DOUBLE, *_OWN, *_FIT)
+_KEYS = ("categories", *_REQUIRED, *_OPTIONAL, *_BIAS, *_DOUBLE, *_OWN, *_FIT)
 _STATUSES = (FITTED, AT_BOUND, NO_REGION, UNDETERMINED, FAILED)
 # Where another program starts, and what it writes for categories that it does not fit.
 _START = (1.0, 0.02)
@@ -150,7 +151,7 @@ def _document(parameters: SasParameters) -> dict[str, Any]:
                 f"{nearest(name, _DOUBLE)}"
             )
         document[name] = _plain(values, name)
-    for name in ("status", "reso_upper", "covariance", "covariances", *_FIT):
+    for name in ("status", "reso_upper", *_BIAS, "covariance", "covariances", *_FIT):
         document[name] = _plain(getattr(parameters, name), name)
     for name, value in parameters.origin.items():
         if name in _KEYS:
@@ -227,6 +228,11 @@ class _Reader:
             self._categories,
             status=status,
             **arrays,
+            **{
+                name: self._array(name)
+                for name in _BIAS
+                if self._document.get(name) is not None
+            },
             double=double,
             pt_mean=self._read_pt_mean(),
             covariance=self._matrix(self._document.get("covariance"), "covariance"),

@@ -148,7 +148,7 @@ def make_regions(
 
     Raises:
         ArgumentTypeError: If a column is not one number for each event.
-        ArgumentValueError: If a weight is NaN.
+        ArgumentValueError: If a weight is not finite.
         UnknownKeyError: If a column is missing.
     """
     options = options or RegionOptions()
@@ -222,10 +222,10 @@ def _sample(
     weights = np.ones(masses.size)
     if simulated and options.weight is not None:
         weights = _column(columns, options.weight, masses.size, sample)
-        if np.isnan(weights[inside]).any():
+        if not np.isfinite(weights[inside]).all():
             raise ArgumentValueError(
-                f"{sample}: the column {options.weight!r} of weights has NaN. Remove "
-                "these events, or give them a weight."
+                f"{sample}: the column {options.weight!r} has weights that are not "
+                "finite. Remove these events, or give them a weight."
             )
     pair = np.sort(np.stack([index[inside] for index in indices]), 0)
     size = categories.size

@@ -3,11 +3,12 @@
 import dataclasses
 import importlib.metadata
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
 
+from everwillow._errors import EverwillowError
 from everwillow.models.scale_smearing.categories import Categories
 from everwillow.models.scale_smearing.configuration.document import read_configuration
 from everwillow.models.scale_smearing.configuration.records import (
@@ -16,7 +17,7 @@ from everwillow.models.scale_smearing.configuration.records import (
 )
 from everwillow.models.scale_smearing.event_input import read_sample
 from everwillow.models.scale_smearing.likelihood.packing import PackedSize
-from everwillow.models.scale_smearing.parameters import SasParameters
+from everwillow.models.scale_smearing.parameters import FAILED, SasParameters
 from everwillow.models.scale_smearing.regions import (
     RegionOptions,
     RegionTable,
@@ -25,7 +26,8 @@ from everwillow.models.scale_smearing.regions import (
 from everwillow.workflows.scale_smearing.regional_fit import (
     RegionalFit,
     fit_regions,
-    without_regions,
+    nothing,
+    nothing_to_fit,
 )
 from everwillow.workflows.scale_smearing.relative_pt import (
     RecastBins,
@@ -130,9 +132,16 @@ def compute_sas(
     every = {NOMINAL: configuration.nominal, **configuration.systematics}
     jobs: dict[str, _Job] = {}
     events: dict[Any, Any] = {}
+    failed: dict[str, str] = {}
     for name, settings in every.items():
         told(f"Reading events: {name}")
-        jobs[name] = _prepared(settings, events)
+        try:
+            jobs[name] = _prepared(settings, events)
+        except EverwillowError as error:
+            if name == NOMINAL:
+                raise
+            # Without this variation all other results are still known.
+            failed[name] = f"{name}: {error}"
     events.clear()
     found: dict[str, SasParameters] = {}
     fits: dict[str, RegionalFit] = {}
@@ -140,8 +149,8 @@ def compute_sas(
     for name, job in jobs.items():
         told(f"Fitting: {name}")
         if name != NOMINAL and not job.table.spec.regions:
-            # Without this variation all other results are still known.
-            found[name] = without_regions(job.table)
+            text = nothing_to_fit(job.table)
+            found[name] = nothing(job.settings.categories, job.table.status, text)
             continue
         starts = _starts(job.settings, found.get(NOMINAL))
         fits[name], found[name] = _fitted(
@@ -150,8 +159,12 @@ def compute_sas(
             sizes[job.settings.double_gaussian],
             _origin(configuration, name),
         )
+    for name, text in failed.items():
+        categories = every[name].categories
+        found[name] = nothing(categories, (FAILED,) * categories.size, text)
     nominal = found.pop(NOMINAL)
     total = combined(nominal, found, **_flat(configuration))
+    notes = {NOMINAL: nominal.origin["notes"]}
     # Those of the regions are among the sentences on the fits already.
     lost = total.origin["notes"][len(nominal.origin["notes"]) :]
     return SasResult(
@@ -161,7 +174,7 @@ def compute_sas(
         total,
         _double(configuration, nominal, found),
         fits,
-        tuple(dict.fromkeys([*_sentences(configuration, jobs), *lost])),
+        tuple(dict.fromkeys([*_sentences(configuration, jobs, notes), *lost])),
     )
 
 
@@ -322,9 +335,11 @@ def _origin(configuration: SasConfiguration, name: str) -> dict[str, Any]:
 
 
 def _sentences(
-    configuration: SasConfiguration, jobs: Mapping[str, _Job]
+    configuration: SasConfiguration,
+    jobs: Mapping[str, _Job],
+    notes: Mapping[str, Sequence[str]],
 ) -> Iterator[str]:
     yield from configuration.report
     for name, job in jobs.items():
-        for text in (*job.notes, *job.table.notes):
+        for text in (*job.notes, *notes.get(name, job.table.notes)):
             yield text if name == NOMINAL else f"{name}: {text}"

@@ -42,7 +42,8 @@ class CorrectedFile:
     Attributes:
         path: The file.
         events: The number of events.
-        outside: How many leptons are in no category. They are unchanged.
+        outside: How many leptons are outside of the edges. They have the correction
+            of the nearest category. It is not known if corrections come from a file.
         without_number: How many leptons are in a category without a number. Their
             momentum and the mass of their event are NaN.
     """
@@ -55,7 +56,7 @@ class CorrectedFile:
     def sentences(self) -> tuple[str, ...]:
         """Return a sentence for each kind of lepton without a correction."""
         counts = (
-            (self.outside, "are in no category and are unchanged"),
+            (self.outside, "are outside of the edges and have the nearest correction"),
             (self.without_number, "are in categories without a number and became NaN"),
         )
         return tuple(
@@ -107,10 +108,9 @@ def correct_files(
     A copy has the name ``<input>.<correction_set>Corr.parquet``. It replaces an
     existing file when it is complete.
 
-    Leptons in no category are unchanged, since there is no correction for them. If
-    corrections come from a file for correctionlib, such leptons have those of the
-    nearest bin. In categories without a number the correction is not known, and results
-    are NaN. Both are counted.
+    Leptons outside of the edges have the correction of the nearest category, as with
+    a file for correctionlib. In categories without a number the correction is not
+    known, and results are NaN. Both are counted.
 
     Args:
         source: The results, or a file with them or for correctionlib.
@@ -335,8 +335,7 @@ class _Copy:
             kind = "scale" if work.kind == "data" else "smear"
             inside = work.corrections.inside(kind, columns)
             self._outside += int(np.count_nonzero(~inside))
-            self._without_number += int(np.count_nonzero(inside & np.isnan(factors)))
-            factors = np.where(inside, factors, 1.0)
+            self._without_number += int(np.count_nonzero(np.isnan(factors)))
             product *= factors
             if work.pt is not None:
                 new[f"{work.pt}{work.suffixes[number]}"] *= factors

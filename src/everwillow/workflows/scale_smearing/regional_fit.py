@@ -1,6 +1,7 @@
 """The fit of all regions of two samples, and its parameters with errors."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, final
 
@@ -11,8 +12,12 @@ from jaxtyping import Float
 
 from everwillow._errors import ArgumentValueError
 from everwillow.fitting import FitResult, fit
+from everwillow.models.scale_smearing.categories import Categories
 from everwillow.models.scale_smearing.likelihood.packing import PackedSize
-from everwillow.models.scale_smearing.likelihood.simulation import gradient_variance
+from everwillow.models.scale_smearing.likelihood.simulation import (
+    gradient_bias,
+    gradient_variance,
+)
 from everwillow.models.scale_smearing.model import SasModel
 from everwillow.models.scale_smearing.parameters import (
     AT_BOUND,
@@ -27,6 +32,10 @@ from everwillow.workflows.scale_smearing.second_gaussian import fit_second_gauss
 
 KIND_OF = {"resp": "resp", "reso": "var", "reso2": "var2", "mu": "mu", "frac": "frac"}
 """The kind of parameter of the model for each parameter of the results."""
+
+
+NOTABLE_BIAS = 0.3
+"""The share of an error from which a shift is worth a sentence."""
 
 
 class RegionFit(NamedTuple):
@@ -79,20 +88,31 @@ class RegionalFit:
 
     def simulation_covariance(self) -> Float[np.ndarray, "parameters parameters"]:
         """Return the covariance from the limited number of simulated events."""
+        inverse = self._statistical()
+        return inverse @ np.asarray(gradient_variance(*self._noise())) @ inverse
+
+    def simulation_bias(self) -> Float[np.ndarray, " parameters"]:
+        """Return the estimated shift of the parameters by the noise of templates.
+
+        To first order it is minus the covariance times the mean of the gradient that
+        the noise adds. It is not subtracted from the result.
+        """
+        return -self._statistical() @ np.asarray(gradient_bias(*self._noise()))
+
+    def _noise(self) -> tuple[Any, ...]:
+        """Return the arguments of the functions of noise."""
         terms, regions = self.model.terms, self.table.spec.regions
         variances = np.zeros(terms.templates.shape)
         variances[: len(regions), : regions[0].variances.size] = [
             one.variances for one in regions
         ]
-        spread = gradient_variance(
+        return (
             terms,
             jnp.asarray(self.model.slots),
             jnp.asarray(self.vector),
             jnp.asarray(self.model.observation["main"]),
             jnp.asarray(variances),
         )
-        inverse = self._statistical()
-        return inverse @ np.asarray(spread) @ inverse
 
     def parameters(
         self,
@@ -134,6 +154,7 @@ class RegionalFit:
         simulated = roots.get("mc", nothing)
         if not success:
             values = {name: np.full(size, np.nan) for name in values}
+        resp_bias, reso_bias = self._bias(values) if "mc" in matrices else (None, None)
         return SasParameters(
             self.table.spec.categories,
             values["resp"],
@@ -144,18 +165,24 @@ class RegionalFit:
             simulated[size:],
             self._status(success, at_zero),
             upper,
+            resp_bias,
+            reso_bias,
             covariance=total if total is None else np.asarray(total),
             covariances=covariances,
             double=double if success else {},
             nll=float(self.result.nll),
             edm=float(self.result.edm),
             success=success,
-            message=self.result.message(),
+            message=_in_words(self.result.message()),
             origin={
                 "n_regions": len(self.table.spec.regions),
                 "n_data": sum(one.data for one in self.table.spec.regions),
                 "n_mc": sum(one.simulation for one in self.table.spec.regions),
-                "notes": list(self.table.notes),
+                "notes": [
+                    *self.table.notes,
+                    *bias_notes(resp_bias, both[:size], "responses"),
+                    *bias_notes(reso_bias, both[size:], "resolutions"),
+                ],
                 **(origin or {}),
             },
         )
@@ -171,6 +198,18 @@ class RegionalFit:
         for i, place in self.model.places(KIND_OF[name]).items():
             values[i] = vector[place]
         return np.sqrt(values) if name.startswith("reso") else values
+
+    def _bias(self, values: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the shifts of responses and resolutions, NaN where there is none."""
+        shift, found = self.simulation_bias(), []
+        for name in ("resp", "reso"):
+            array = np.full(self.table.spec.categories.size, np.nan)
+            for i, place in self.model.places(KIND_OF[name]).items():
+                root = values[name][i] if name == "reso" else 0.5
+                if root > 0:
+                    array[i] = 0.5 * shift[place] / root
+            found.append(array)
+        return found[0], found[1]
 
     def _status(self, success: bool, at_zero: np.ndarray) -> tuple[str, ...]:  # noqa: FBT001
         return tuple(
@@ -289,22 +328,64 @@ def nothing_to_fit(table: RegionTable) -> str:
     )
 
 
-def without_regions(table: RegionTable) -> SasParameters:
-    """Return the result of a fit that has no regions."""
-    nothing = np.full(table.spec.categories.size, np.nan)
+def nothing(
+    categories: Categories, status: tuple[str, ...], message: str
+) -> SasParameters:
+    """Return the result of a fit that was not made."""
+    absent = np.full(categories.size, np.nan)
     return SasParameters(
-        table.spec.categories,
-        resp=nothing,
-        reso=nothing,
-        eresp=nothing,
-        ereso=nothing,
-        eresp_mc=nothing,
-        ereso_mc=nothing,
-        status=table.status,
-        reso_upper=nothing,
+        categories,
+        resp=absent,
+        reso=absent,
+        eresp=absent,
+        ereso=absent,
+        eresp_mc=absent,
+        ereso_mc=absent,
+        status=status,
+        reso_upper=absent,
         success=False,
-        message=nothing_to_fit(table),
+        message=message,
     )
+
+
+def bias_notes(
+    bias: Float[np.ndarray, " categories"] | None,
+    errors: Float[np.ndarray, " categories"],
+    name: str,
+) -> list[str]:
+    """Return a sentence if the noise of templates shifts a parameter by much.
+
+    Args:
+        bias: The estimated shifts.
+        errors: The errors of the parameters.
+        name: What they are.
+    """
+    if bias is None:
+        return []
+    shares = np.abs(bias) / errors
+    if not np.any(shares > NOTABLE_BIAS):
+        return []
+    worst = int(np.nanargmax(shares))
+    return [
+        f"The noise of simulated templates shifts {name} by up to {shares[worst]:.1f} "
+        f"of their error (category {worst}). The estimated shifts are in the results "
+        "and are not subtracted; more simulated events lessen them."
+    ]
+
+
+def _in_words(message: str) -> str:
+    """Return a message with words in place of the names of parameters.
+
+    Example:
+        >>> _in_words("At a bound: var_0, mu_12, frac.")
+        'At a bound: smearing of category 0, mu of category 12, frac.'
+    """
+    words = {"resp": "response", "var": "smearing", "var2": "second smearing"}
+
+    def worded(found: re.Match[str]) -> str:
+        return f"{words.get(found[1], found[1])} of category {found[2]}"
+
+    return re.sub(r"\b(resp|var2?|mu|frac)_(\d+)\b", worded, message)
 
 
 def _roots(matrix: Any) -> Float[np.ndarray, " all"]:

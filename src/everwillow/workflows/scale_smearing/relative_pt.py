@@ -127,10 +127,12 @@ def joined(
 ) -> SasParameters:
     """Return the product of both responses, with the rest of the second pass.
 
-    Covariances are those of the second pass, in the product of the responses.
+    Covariances are those of the second pass, in the product of the responses. A
+    category without a number in one of the passes has none.
     """
     size = first.resp.size
-    factor = np.concatenate([first.resp, np.ones(size)])
+    lost = np.isnan(first.resp)
+    factor = np.concatenate([first.resp, np.where(lost, np.nan, 1.0)])
 
     def scaled(matrix: np.ndarray) -> np.ndarray:
         return matrix * np.outer(factor, factor)
@@ -139,8 +141,19 @@ def joined(
         second,
         categories=settings.categories.replaced(settings.pt, list(bins.edges)),
         resp=first.resp * second.resp,
+        reso=np.where(lost, np.nan, second.reso),
+        status=tuple(
+            before if gone else after
+            for before, after, gone in zip(
+                first.status, second.status, lost, strict=True
+            )
+        ),
         eresp=first.resp * second.eresp,
         eresp_mc=first.resp * second.eresp_mc,
+        ereso=np.where(lost, np.nan, second.ereso),
+        ereso_mc=np.where(lost, np.nan, second.ereso_mc),
+        resp_bias=_times(factor[:size], second.resp_bias),
+        reso_bias=_times(factor[size:], second.reso_bias),
         pt_mean=bins.means,
         covariance=None
         if second.covariance is None
@@ -148,3 +161,7 @@ def joined(
         covariances={name: scaled(m) for name, m in second.covariances.items()},
         origin={**second.origin, "first_pass_resp": first.resp},
     )
+
+
+def _times(factor: np.ndarray, values: np.ndarray | None) -> np.ndarray | None:
+    return None if values is None else factor * values

@@ -27,7 +27,9 @@ def combined(
     \mathrm{flat}^2 + \sum_k (\theta_k - \theta)^2`. A constant error is taken as one
     source that moves all categories together, responses and resolutions separately. If
     a variation has no number in a category, its error there is not known, and neither
-    is the total.
+    is the total. Of a smearing at zero the upper end of the one-sided interval gets the
+    errors of the other sources in quadrature; that of limited simulation is not known
+    there.
 
     Args:
         nominal: The nominal result.
@@ -67,10 +69,23 @@ def combined(
         nominal,
         eresp=errors[:size],
         ereso=errors[size:],
+        reso_upper=_upper(nominal, parts),
         covariance=np.asarray(total) if nominal.covariances else None,
         covariances=parts,
         origin=origin,
     )
+
+
+def _upper(
+    nominal: SasParameters, parts: Mapping[str, np.ndarray]
+) -> Float[np.ndarray, " categories"]:
+    """Return the ends of one-sided intervals with all sources."""
+    size = nominal.resp.size
+    square = nominal.reso_upper**2
+    for name, part in parts.items():
+        if name not in nominal.covariances:
+            square = square + np.diagonal(part)[size:]
+    return np.sqrt(square)
 
 
 def shifts(

@@ -36,7 +36,7 @@ def mass_components(
     """
     chosen = _chosen(local)
     rho = exponent * jnp.sum(jnp.log(chosen.response), 1)
-    width = floored(exponent**2 * jnp.sum(chosen.variance, 1), floor**2)
+    width = floored(jnp.sum(chosen.variance, 1) * exponent**2, floor**2)
     weight = jnp.prod(chosen.weight, 1)
     return jnp.stack([rho, 0.5 * jnp.log(width), weight], 1)
 
@@ -46,7 +46,7 @@ def component_slopes(
 ) -> Float[Array, "components three locals"]:
     """Return the derivatives of `mass_components` by the parameters of the leptons."""
     chosen = _chosen(local)
-    slope, _ = _log_width(exponent**2 * jnp.sum(chosen.variance, 1), floor**2)
+    slope, _ = _log_width(jnp.sum(chosen.variance, 1) * exponent**2, floor**2)
     zero = jnp.zeros_like(chosen.variance)
     by_variance = exponent**2 * slope[:, None] + zero
     by_response = exponent / local[None, :, 0] + zero
@@ -75,7 +75,7 @@ def component_bends(
     """Return the sum of the second derivatives of `mass_components` with weights."""
     chosen = _chosen(local)
     leptons, kinds = local.shape
-    _, bend = _log_width(exponent**2 * jnp.sum(chosen.variance, 1), floor**2)
+    _, bend = _log_width(jnp.sum(chosen.variance, 1) * exponent**2, floor**2)
     found = jnp.zeros((leptons, kinds, leptons, kinds), local.dtype)
     every = np.arange(leptons)
     on_rho, on_width, on_weight = weights.T
