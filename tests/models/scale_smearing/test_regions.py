@@ -208,7 +208,7 @@ def test_weights_that_are_nan_are_refused_where_they_count():
     options = RegionOptions(weight="w")
     make_regions(few(SPREAD), simulation, CATEGORIES, options=options)
     simulation["w"][1] = np.nan
-    with pytest.raises(ArgumentValueError, match="'w' of weights has NaN"):
+    with pytest.raises(ArgumentValueError, match="'w' has weights that are not finite"):
         make_regions(few(SPREAD), simulation, CATEGORIES, options=options)
 
 

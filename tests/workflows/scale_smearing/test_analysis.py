@@ -6,7 +6,7 @@ import pytest
 from everwillow._errors import ArgumentValueError, SpecificationError
 from everwillow.models.event_files import write_events
 from everwillow.models.scale_smearing import generate_events
-from everwillow.models.scale_smearing.parameters import FITTED, NO_REGION
+from everwillow.models.scale_smearing.parameters import FAILED, FITTED, NO_REGION
 from everwillow.workflows.scale_smearing import RegionalFitter, compute_sas
 from everwillow.workflows.scale_smearing.systematics import double_moments
 from tests.helpers import count_jax_work
@@ -208,6 +208,19 @@ def test_a_cut_that_no_event_passes_is_an_error(folder):
     made = configuration(folder, sas={"cut": "pt1 > 1e6"})
     with pytest.raises((SpecificationError, ArgumentValueError), match="pt1 > 1e6"):
         compute_sas(made)
+
+
+def test_a_variation_without_events_loses_no_other_result(folder):
+    made = configuration(folder, {"none": {"sas": {"cut": "pt1 > 1e6"}}})
+    result = compute_sas(made)
+    assert result.nominal.success
+    assert not result.success
+    none = result.systematics["none"]
+    assert none.message.startswith("none: ")
+    assert "pt1 > 1e6" in none.message
+    assert none.status == (FAILED,) * 2
+    assert np.isnan(result.combined.eresp).all()
+    assert "'none' has no number" in result.report[-1]
 
 
 # All events are inside: an end that cuts off momenta cuts off masses, too.

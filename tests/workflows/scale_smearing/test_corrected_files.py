@@ -161,15 +161,18 @@ def test_leptons_without_correction(columns, tmp_path):
     np.savez(tmp_path / "a.npz", **{name: one[:4] for name, one in columns.items()})
     for kind in ("data", "simulation"):
         made = correct(parameters, tmp_path / "a.npz", tmp_path / kind, kind)
-        assert (made[0].outside, made[0].without_number) == (2, 1)
+        assert (made[0].outside, made[0].without_number) == (2, 2)
         assert [one.split(": ")[1][:9] for one in made[0].sentences()] == [
             "2 leptons",
-            "1 leptons",
+            "2 leptons",
         ]
         found = read(made)
-        assert np.isnan(found["pt1"].to_numpy()).tolist() == [True, False, False, False]
-        assert np.isnan(found["mass"].to_numpy()[0])
-        np.testing.assert_array_equal(found["pt1"].to_numpy()[1:3], columns["pt1"][1:3])
+        assert np.isnan(found["pt1"].to_numpy()).tolist() == [True, False, True, False]
+        assert np.isnan(found["mass"].to_numpy()).tolist() == [True, False, True, False]
+        nearest = scale_of(parameters, np.array([1.0]))
+        if kind == "data":
+            expected = columns["pt1"][1] * nearest
+            np.testing.assert_allclose(found["pt1"].to_numpy()[1], expected, rtol=1e-6)
 
 
 def test_null_values_stay_null(parameters, tmp_path):

@@ -181,3 +181,26 @@ def test_two_gaussians_are_compared_by_their_moments(nominal):
     np.testing.assert_allclose(
         found.eresp, np.hypot(nominal.eresp, expected[0]), rtol=1e-12
     )
+
+
+def test_the_end_of_a_one_sided_interval_gets_the_errors_of_other_sources(nominal):
+    at_zero = dataclasses.replace(
+        nominal,
+        reso=np.array([0.0, 0.02, 0.02]),
+        ereso=np.array([np.nan, 0.001, 0.001]),
+        reso_upper=np.array([0.004, np.nan, np.nan]),
+    )
+    other = dataclasses.replace(at_zero, reso=np.array([0.002, 0.02, 0.02]))
+    found = combined(at_zero, {"other": other}, smear_flat=0.003)
+    expected = np.sqrt(0.004**2 + 0.002**2 + 0.003**2)
+    np.testing.assert_allclose(found.reso_upper, [expected, np.nan, np.nan])
+    low, high = found.reso_interval()
+    np.testing.assert_allclose([low[0], high[0]], [0, expected])
+
+
+def test_intervals_of_resolutions_are_those_of_their_squares(nominal):
+    reso, ereso = np.array([0.02, 0.004, np.nan]), np.array([0.001, 0.003, np.nan])
+    one = dataclasses.replace(nominal, reso=reso, ereso=ereso)
+    low, high = one.reso_interval()
+    np.testing.assert_allclose(low, [np.sqrt(0.02**2 - 4e-5), 0, np.nan])
+    np.testing.assert_allclose(high, np.sqrt(reso**2 + 2 * reso * ereso))

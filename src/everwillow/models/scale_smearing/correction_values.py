@@ -47,8 +47,8 @@ def smear_values(parameters: SasParameters) -> Values:
     """Return the smearing of simulated energies and all variations of them.
 
     Where the smearing is at zero, its error is the upper end of the one-sided interval.
-    Where its square is not larger than the error of the square, the variations are the
-    ends of `SasParameters.reso_interval`, of which the lower one is 0.
+    Variations of small smearing are not the ends of `SasParameters.reso_interval`,
+    which is narrower above and may begin at 0.
 
     Returns:
         By key: ``smear``, the relative width; ``esmear``, its error; ``smear_up`` and
@@ -64,7 +64,7 @@ def smear_values(parameters: SasParameters) -> Values:
         ...     ' "reso": [0.02], "ereso": [0.03]}'
         ... )
         >>> {key: round(float(x[0]), 6) for key, x in smear_values(parameters).items()}
-        {'smear': 0.02, 'esmear': 0.03, 'smear_up': 0.04, 'smear_down': 0.0,
+        {'smear': 0.02, 'esmear': 0.03, 'smear_up': 0.05, 'smear_down': 0.0,
          'escale': 0.01, 'scale_up': 1.01, 'scale_down': 0.99}
     """
     one_sided = np.isnan(parameters.ereso) & ~np.isnan(parameters.reso_upper)
@@ -74,7 +74,6 @@ def smear_values(parameters: SasParameters) -> Values:
     relative = parameters.eresp / parameters.resp
     values = {
         **_varied("smear", parameters.reso, ereso, (0.0, np.inf)),
-        **_small(parameters, ereso),
         "escale": relative,
         "scale_up": 1 + relative,
         "scale_down": 1 - relative,
@@ -85,17 +84,6 @@ def smear_values(parameters: SasParameters) -> Values:
             error = parameters.double.get(f"e{name}", np.full_like(found, np.nan))
             values |= _varied(name, found, error, bounds)
     return values
-
-
-def _small(parameters: SasParameters, errors: np.ndarray) -> Values:
-    """Return variations of the smearing, with the ends of small intervals."""
-    low, high = parameters.reso_interval()
-    small = low == 0
-    up, down = parameters.reso + errors, np.clip(parameters.reso - errors, 0, None)
-    return {
-        "smear_up": np.where(small, high, up),
-        "smear_down": np.where(small, 0.0, down),
-    }
 
 
 def values_of(parameters: SasParameters, kind: Kind) -> Values:

@@ -42,6 +42,8 @@ from everwillow.workflows.scale_smearing.systematics import combined, double_mom
 
 
 NOMINAL = "Nominal"
+NOTABLE_CUT = 0.01
+"""The share of events outside of the bins in pt from which it is worth a sentence."""
 _START_KINDS = ("resp", "reso")
 
 
@@ -196,10 +198,25 @@ def _prepared(settings: FitSettings, events: dict[Any, Any]) -> _Job:
     if not uses_relative_pt(settings):
         table = _regions(data, simulation, settings, settings.categories)
         return _Job(settings, table, tuple(notes))
-    data, simulation = (with_relative_pt(one, settings) for one in samples)
+    inside = [with_relative_pt(one, settings) for one in samples]
+    notes += _cut_off(samples[0], inside[0], settings)
+    data, simulation = inside
     table = _regions(data, simulation, settings, relative_categories(settings))
     bins = recast_bins(data, settings)
     return _Job(settings, table, tuple(notes), data, simulation, bins)
+
+
+def _cut_off(
+    events: Mapping[str, Any], inside: Mapping[str, Any], settings: FitSettings
+) -> Iterator[str]:
+    """Yield a sentence if the range in pt cuts off a part of the data."""
+    share = 1 - len(inside[settings.mass]) / len(events[settings.mass])
+    if share > NOTABLE_CUT:
+        yield (
+            f"{100 * share:.2g} % of the events of data have a lepton outside of the "
+            f"bins of {settings.pt!r}. A range of pt cuts off masses, and shifts the "
+            "first and the last bin: choose outer edges that contain all leptons."
+        )
 
 
 def _fitted(

@@ -1,4 +1,4 @@
-"""Tests of the variance of the gradient from the limited number of simulated events."""
+"""Tests of what the noise of templates does to the gradient."""
 
 import dataclasses
 
@@ -9,7 +9,10 @@ import pytest
 
 from everwillow.models.scale_smearing import SasModel
 from everwillow.models.scale_smearing.likelihood.packing import PackedSize
-from everwillow.models.scale_smearing.likelihood.simulation import gradient_variance
+from everwillow.models.scale_smearing.likelihood.simulation import (
+    gradient_bias,
+    gradient_variance,
+)
 from tests.models.scale_smearing.plain import SINGLES, VALUES, small_spec, vector_of
 
 
@@ -85,3 +88,38 @@ def test_padding_changes_nothing(case):
     np.testing.assert_allclose(
         variance(larger, vector, padded), expected, atol=1e-10 * expected.max()
     )
+
+
+@pytest.mark.slow
+def test_the_mean_is_the_gradient_of_the_mean_of_the_noise(case):
+    spec, model, vector = case
+    counts = jnp.asarray(model.observation["main"])
+    variances = np.stack([one.variances for one in spec.regions])
+
+    def added(vector):
+        def slope(templates):
+            terms = dataclasses.replace(model.terms, templates=templates)
+            return terms.nll(vector, counts)
+
+        templates = jnp.asarray(model.terms.templates)
+        # Bins of one region do not mix here: only squares have a variance.
+        units = jnp.eye(templates.size).reshape(-1, *templates.shape)
+        gradient = jax.grad(slope)
+
+        def square(unit):
+            return jnp.sum(jax.jvp(gradient, (templates,), (unit,))[1] * unit)
+
+        return 0.5 * jnp.sum(
+            jax.lax.map(square, units).reshape(variances.shape) * variances
+        )
+
+    expected = jax.jit(jax.grad(added))(vector)
+    found = gradient_bias(
+        model.terms,
+        jnp.asarray(model.slots),
+        vector,
+        counts,
+        jnp.asarray(variances),
+    )
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(found / scale, expected / scale, atol=1e-9)
