@@ -357,6 +357,11 @@ def _sentences(
     notes: Mapping[str, Sequence[str]],
 ) -> Iterator[str]:
     yield from configuration.report
+    told: set[str] = set()
     for name, job in jobs.items():
         for text in (*job.notes, *notes.get(name, job.table.notes)):
-            yield text if name == NOMINAL else f"{name}: {text}"
+            # What holds for the nominal fit too needs no name.
+            if text not in told:
+                yield text if name == NOMINAL else f"{name}: {text}"
+            if name == NOMINAL:
+                told.add(text)

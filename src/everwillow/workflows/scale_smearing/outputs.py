@@ -5,9 +5,10 @@ import importlib
 import os
 import pathlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal, TypeAlias, final
 
+from everwillow._errors import ArgumentValueError
 from everwillow.models.scale_smearing.configuration.records import (
     FitSettings,
     SasConfiguration,
@@ -31,7 +32,8 @@ class Written:
 
     Attributes:
         files: The files in the order of their writing.
-        remarks: Sentences on what was not written, and on corrected events.
+        remarks: Sentences on what was not written, on functions of pt, and on
+            corrected events.
     """
 
     files: tuple[pathlib.Path, ...]
@@ -76,8 +78,8 @@ def write_results(
     if not result.nominal.success:
         lost = "The nominal fit has no minimum, so no corrections are written."
         return Written(tuple(files), (lost,))
-    remarks: list[str] = []
-    files += _corrections(result, place, told)
+    made, remarks = _corrections(result, place, told)
+    files += made
     for sample in ("data", "simulation"):
         made, said = _corrected(result, place, sample, told)
         files += made
@@ -124,7 +126,8 @@ def prepare_outputs(
 
 def _corrections(
     result: SasResult, place: pathlib.Path, told: Callable[[str], Any]
-) -> Iterator[pathlib.Path]:
+) -> tuple[list[pathlib.Path], list[str]]:
+    """Write what the configuration asks for."""
     configuration = result.configuration
     asked = configuration.corrections
     names = {
@@ -132,13 +135,21 @@ def _corrections(
         "correction_set": configuration.correction_set,
         "description": asked.description,
     }
+    made: list[pathlib.Path] = []
     if asked.write:
         told("Writing corrections")
-        yield write_corrections(result.combined, place, **names, version=asked.version)
+        made.append(
+            write_corrections(result.combined, place, **names, version=asked.version)
+        )
     if asked.smoothing:
         told("Fitting functions of pt")
-        curves = smooth(result.combined, pt=configuration.nominal.pt)
-        yield write_smoothed(curves, place, **names, version=asked.version)
+        try:
+            curves = smooth(result.combined, pt=configuration.nominal.pt)
+        except ArgumentValueError as error:
+            return made, [f"There are no functions of pt: {error}"]
+        made.append(write_smoothed(curves, place, **names, version=asked.version))
+        return made, list(curves.sentences())
+    return made, []
 
 
 def _corrected(
@@ -159,14 +170,7 @@ def _corrected(
         **columns_of_settings(settings),
         seed=settings.seed,
     )
-    remarks = []
-    for one in made:
-        if one.outside or one.without_number:
-            remarks.append(
-                f"{one.path.name}: {one.outside} leptons are in no category, and "
-                f"unchanged; {one.without_number} are in a category without a number, "
-                "and NaN."
-            )
+    remarks = [text for one in made for text in one.sentences()]
     return [one.path for one in made], remarks
 
 

@@ -129,7 +129,8 @@ def smooth(
         pt_mean: The mean pt of each bin, if `parameters` does not have it.
 
     Raises:
-        ArgumentValueError: If there are no bins of pt, or their means are not known.
+        ArgumentValueError: If there are no bins of pt, their means are not known, or
+            there are no errors.
 
     Example:
         >>> from everwillow.models.scale_smearing import parameters_from_json
@@ -151,6 +152,11 @@ def smooth(
         raise ArgumentValueError(
             f"parameters: they have no bins of {pt!r}, but of {', '.join(names)}."
             f"{nearest(pt, names)} Smoothing needs bins of the transverse momentum."
+        )
+    if not np.isfinite(parameters.eresp).any():
+        raise ArgumentValueError(
+            "parameters: no category has an error of its response, so functions cannot "
+            "be fitted. Was a systematic without a number, or were errors switched off?"
         )
     axis = names.index(pt)
     means = _means(parameters, pt_mean, axis)
