@@ -87,6 +87,20 @@ def test_all_faults_are_reported_at_once(run, config):
     assert "must contain" in text
 
 
+@pytest.mark.slow
+def test_only_masses_are_corrected_without_momenta(run, config):
+    for name in ("data", "simulation"):
+        file = config.parent / f"{name}.parquet"
+        parquet.write_table(parquet.read_table(file).drop(["pt1", "pt2"]), file)
+    text = config.read_text().replace("  cut: {sas: {cut: pt1 > 25 and pt2 > 25}}", "")
+    config.write_text(text.replace("syst:\n", ""))
+    done = run("sas", "fit", config, "--no-plots")
+    assert done.exit_code == 0, said(done)
+    assert "no columns pt1 and pt2, so only masses are corrected" in said(done)
+    found = parquet.read_table(config.parent / "results" / "data.EtaCorr.parquet")
+    assert {"mass", "mass_orig"} <= set(found.column_names)
+
+
 def test_functions_of_pt_need_bins_of_pt(run, config):
     text = config.read_text().replace("cset_version: 3", "smoothing: true")
     config.write_text(text)

@@ -231,6 +231,9 @@ def _new_columns(checked: SasConfiguration) -> frozenset[str]:
     names = (settings.mass, *(settings.pt + one for one in settings.suffixes))
     with EventFiles() as files:
         table = files.table(settings.data[0], settings.tree)
+        # Momenta that are not there are not corrected.
+        known = {*table.columns, *settings.branches}
+        names = tuple(name for name in names if name in known)
         sources = expressions(table, names, settings.branches)
     return frozenset(
         name

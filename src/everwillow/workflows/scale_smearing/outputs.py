@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Literal, TypeAlias, final
 
 from everwillow._errors import ArgumentValueError
+from everwillow.models.event_files import EventFiles
 from everwillow.models.scale_smearing.configuration.records import (
     FitSettings,
     SasConfiguration,
@@ -161,26 +162,34 @@ def _corrected(
     if not (asked.correct_simulation if simulated else asked.correct_data):
         return [], []
     told(f"Correcting {sample}")
+    files = settings.simulation if simulated else settings.data
+    momenta = _has_momenta(settings, files[0])
     made = correct_files(
         result.combined,
-        settings.simulation if simulated else settings.data,
+        files,
         place,
         kind=sample,
         correction_set=result.configuration.correction_set,
-        **columns_of_settings(settings),
+        suffixes=settings.suffixes,
+        mass=settings.mass,
+        pt=settings.pt if momenta else None,
+        mass_exponent=settings.mass_exponent,
+        tree=settings.tree,
+        branches=settings.branches,
         seed=settings.seed,
     )
     remarks = [text for one in made for text in one.sentences()]
+    if not momenta:
+        missing = " and ".join(f"{settings.pt}{one}" for one in settings.suffixes)
+        remarks.append(
+            f"The files of {sample} have no columns {missing}, so only masses are "
+            "corrected."
+        )
     return [one.path for one in made], remarks
 
 
-def columns_of_settings(settings: FitSettings) -> dict[str, Any]:
-    """Return the names of columns of a fit, as `correct_files` takes them."""
-    return {
-        "suffixes": settings.suffixes,
-        "mass": settings.mass,
-        "pt": settings.pt,
-        "mass_exponent": settings.mass_exponent,
-        "tree": settings.tree,
-        "branches": settings.branches,
-    }
+def _has_momenta(settings: FitSettings, file: pathlib.Path) -> bool:
+    """Return whether a file has the momenta of all leptons."""
+    with EventFiles() as opened:
+        known = {*opened.table(file, settings.tree).columns, *settings.branches}
+    return all(f"{settings.pt}{suffix}" in known for suffix in settings.suffixes)
