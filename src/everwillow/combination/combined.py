@@ -234,6 +234,11 @@ class CombinedModel(AbstractModel):
         )
 
     @property
+    def given_totals(self) -> Any:
+        """The number of sums of data that the models take as given."""
+        return sum(getattr(part, "given_totals", 0) for part in self.parts)
+
+    @property
     def counts_may_vanish(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether the expected count of a bin of one of the models may be zero."""
         return any(part.counts_may_vanish for part in self.parts)

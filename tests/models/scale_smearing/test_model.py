@@ -208,6 +208,16 @@ def test_two_years_that_share_parameters_are_the_sum_of_both(model):
     parts = [one.curvature(params).curvature.as_matrix() for one in (model, other)]
     whole = sum(joint[i : i + 6, j : j + 6] for i in (0, 6) for j in (0, 6))
     np.testing.assert_allclose(whole, sum(parts), rtol=1e-10, atol=1e-4)
+    fits = [ew.fit(one) for one in (both, model, other)]
+    whole, *tests = (
+        saturated_test(one, fit)
+        for one, fit in zip((both, model, other), fits, strict=True)
+    )
+    # The parameters are shared, so six fewer are fitted.
+    assert int(whole.ndof) == sum(int(one.ndof) for one in tests) + 6
+    rise = 2 * (fits[0].nll - fits[1].nll - fits[2].nll)
+    expected = sum(float(one.statistic) for one in tests) + rise
+    np.testing.assert_allclose(whole.statistic, expected, rtol=1e-6)
 
 
 @pytest.mark.slow
