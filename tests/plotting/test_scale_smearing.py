@@ -8,6 +8,7 @@ pytest.importorskip("matplotlib")
 
 import everwillow as ew
 from everwillow import plotting
+from everwillow._errors import ArgumentValueError
 from everwillow.models.scale_smearing.categories import Categories
 from everwillow.models.scale_smearing.parameters import AT_BOUND, FITTED, SasParameters
 from everwillow.plotting.scale_smearing import page_count
@@ -361,3 +362,13 @@ def test_faults_of_results_are_named():
         plotting.sas_comparison({})
     with pytest.raises(ew.EverwillowError, match="categories of B are not those of A"):
         plotting.sas_comparison({"A": ONE, "B": TWO})
+
+
+def test_bins_that_differ_a_little_are_drawn_together():
+    one = {"categories": {"pt": [25, 38.0, 51.2, 80]}, "resp": [0.99, 1.0, 1.01]}
+    other = {**one, "categories": {"pt": [25, 38.2, 51.3, 80]}}
+    figure = plotting.sas_ratios({"A": one, "B": other}, parameters=["resp"])
+    assert len(figure.axes) == 1
+    far = {**one, "categories": {"pt": [25, 45.0, 51.3, 80]}}
+    with pytest.raises(ArgumentValueError, match="same bins"):
+        plotting.sas_ratios({"A": one, "B": far}, parameters=["resp"])

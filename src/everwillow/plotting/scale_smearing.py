@@ -365,12 +365,24 @@ def _title(name: str, frame: Frame, titles: Mapping[str, str]) -> str:
     return frame.text(name) if own else titles.get(name, name)
 
 
+def _nearly(edges: Any, others: Any) -> bool:
+    """Return whether edges differ by less than a quarter of the bins beside them."""
+    widths = np.diff(edges)
+    nearest = np.fmin(np.append(widths, np.inf), np.append(np.inf, widths))
+    same = np.equal(edges, others)
+    with np.errstate(invalid="ignore"):  # infinite edges
+        return bool(np.all(same | (np.abs(edges - others) < 0.25 * nearest)))
+
+
 def _alike(found: Mapping[Any, CategoryResult], dims: Sequence[str] | None) -> Grouping:
-    """Return the bins of results that have the same categories."""
+    """Return the bins of results that have the same categories: those of the first.
+
+    Edges may differ by a part of a bin, as those of pt that come from mean momenta.
+    """
     (label, first), *others = found.items()
     for other, one in others:
         same = one.names == first.names and one.shape == first.shape
-        if not same or not all(map(np.array_equal, one.edges, first.edges)):
+        if not same or not all(map(_nearly, one.edges, first.edges)):
             raise ArgumentValueError(
                 f"results: the categories of {other} are not those of {label}. Draw "
                 "results with the same bins together."

@@ -301,7 +301,9 @@ def test_samples_without_events_have_no_regions():
     found = make_regions(empty, empty, CATEGORIES)
     assert not found.spec.regions
     assert found.status == (NO_REGION,) * 4
-    assert found.notes == ("4 categories are in no region, and get no number.",)
+    first, second = found.notes
+    assert first.startswith("There are 0 events of data in the categories and in [70.0")
+    assert second == "4 categories are in no region, and get no number."
 
 
 class Counted(dict):

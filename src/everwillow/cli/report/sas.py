@@ -175,8 +175,8 @@ def _bin(low: float, high: float) -> str:
     if math.isinf(low) and math.isinf(high):
         return "all"
     if math.isinf(low):
-        return f"< {high:g}"
-    return f">= {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"
+        return f"< {high:.5g}"
+    return f">= {low:.5g}" if math.isinf(high) else f"{low:.5g} to {high:.5g}"
 
 
 def _number(parameters: SasParameters, name: str, i: int) -> tuple[str, str]:

@@ -39,8 +39,10 @@ class Corrections(Protocol):
         """Return a value for each object, NaN where there is none."""
         ...
 
-    def inside(self, kind: Kind, columns: Columns) -> Bool[np.ndarray, " objects"]:
-        """Return whether objects are in a category, with or without a number."""
+    def inside(
+        self, kind: Kind, columns: Columns
+    ) -> Bool[np.ndarray, " objects"] | None:
+        """Return whether objects are inside of all edges; None if it is not known."""
         ...
 
 
@@ -171,9 +173,9 @@ class FileCorrections:
             raise unknown_key(key, self.keys(kind), where=kind, kind="key") from error
         return out
 
-    def inside(self, kind: Kind, columns: Columns) -> Bool[np.ndarray, " objects"]:
-        """Return whether no variable is NaN."""
-        return self._numbers(self._arrays(kind, columns))
+    def inside(self, kind: Kind, columns: Columns) -> None:
+        """Return None: a file does not tell what is outside of its edges."""
+        del kind, columns
 
     def _arrays(self, kind: Kind, columns: Columns) -> list[np.ndarray]:
         return list(np.broadcast_arrays(*chosen(columns, self.variables(kind))))

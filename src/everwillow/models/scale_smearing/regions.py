@@ -185,6 +185,13 @@ def make_regions(
         # A narrower Gaussian than a bin of the template would show its bins.
         max(1e-3, options.template_width / 100),
     )
+    if not kept:
+        notes.append(
+            f"There are {observed.masses.size} events of data in the categories and in "
+            f"{list(options.data_window)} GeV, {observed.counts.max()} in one region, "
+            f"and {simulated.masses.size} simulated events in "
+            f"{list(options.simulation_window)} GeV, {simulated.counts.max()} in one."
+        )
     notes += _notes(spec, loose, observed.dropped, simulated.dropped)
     fitted = set(spec.fitted)
     status = tuple(

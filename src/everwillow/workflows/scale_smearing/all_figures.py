@@ -1,9 +1,11 @@
 """All figures of an analysis, in files."""
 
+import functools as ft
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from everwillow._errors import EverwillowError
 from everwillow.plotting.style import Frame
 from everwillow.workflows.scale_smearing import figures
 from everwillow.workflows.scale_smearing.analysis import NOMINAL, SasResult
@@ -19,7 +21,7 @@ def write_figures(
     *,
     ending: str = "png",
     progress: Callable[[str], Any],
-) -> list[pathlib.Path]:
+) -> tuple[list[pathlib.Path], list[str]]:
     """Draw the figures of an analysis.
 
     They are the parameters with statistical and with all errors, ratios of variations
@@ -30,31 +32,50 @@ def write_figures(
         place: The folder.
         ending: The format.
         progress: Called with the name of each figure.
+
+    Returns:
+        The files, and a sentence for each figure that could not be drawn.
     """
-    written = []
+    written: list[pathlib.Path] = []
+    remarks: list[str] = []
     # Resolution and fonts in files are settings of the moment of writing.
     with Frame().styled():
-        for name, drawn in _drawn(result):
+        for name, draw in _figures(result):
             progress(f"Drawing {name}")
+            try:
+                drawn = draw()
+            except EverwillowError as error:
+                remarks.append(f"{name}.{ending} is not drawn: {error}")
+                continue
             for i, figure in enumerate(drawn):
                 number = f"_{i + 1}" if i else ""
                 written.append(place / f"{name}{number}.{ending}")
                 figure.savefig(written[-1])
-    return written
+    return written, remarks
 
 
-def _drawn(result: SasResult) -> Iterator[tuple[str, Any]]:
+def _figures(
+    result: SasResult,
+) -> Iterator[tuple[str, Callable[[], Sequence[Any]]]]:
+    """Yield the name of each figure with a function that draws its pages."""
     labels = dict(result.configuration.labels)
     every = result.named()
     nominal, *others = every
+    variations = dict(zip(others, result.systematics, strict=False))
     for name, one in every.items():
-        if name not in others[: len(result.systematics)]:
-            yield name, figures.plot_results(one, labels=labels)
-    for name, variation in zip(others, result.systematics, strict=False):
+        if name not in variations:
+            yield name, ft.partial(figures.plot_results, one, labels=labels)
+    for name, variation in variations.items():
         both = {"nominal": every[nominal], variation: every[name]}
-        yield name, figures.plot_results(both, mode="ratio", labels=labels)
-    stem = nominal.removesuffix("-Nominal")
-    yield f"{stem}-errors", figures.plot_systematics(result.combined, labels=labels)
+        draw = ft.partial(figures.plot_results, both, mode="ratio", labels=labels)
+        yield name, draw
+    stem = nominal.removesuffix(f"-{NOMINAL}")
+    errors = ft.partial(figures.plot_systematics, result.combined, labels=labels)
+    yield f"{stem}-errors", errors
+    yield f"{stem}-regions", ft.partial(_largest_regions, result, labels)
+
+
+def _largest_regions(result: SasResult, labels: dict[str, str]) -> Sequence[Any]:
     fit = result.fits[NOMINAL]
     regions = fit.region_fits()
     largest = sorted(regions, key=lambda one: -one.data.sum())[:MOST_REGIONS]
@@ -62,9 +83,7 @@ def _drawn(result: SasResult) -> Iterator[tuple[str, Any]]:
     drawn = [one for one in regions if one.categories in shown]
     few = len(drawn) < len(regions)
     note = f"The {len(drawn)} largest of {len(regions)} regions" if few else None
-    yield (
-        f"{stem}-regions",
-        figures.plot_region_fits(
-            drawn, categories=fit.table.spec.categories, labels=labels, note=note
-        ),
+    categories = fit.table.spec.categories
+    return figures.plot_region_fits(
+        drawn, categories=categories, labels=labels, note=note
     )

@@ -200,6 +200,10 @@ def _prepared(settings: FitSettings, events: dict[Any, Any]) -> _Job:
         return _Job(settings, table, tuple(notes))
     inside = [with_relative_pt(one, settings) for one in samples]
     notes += _cut_off(samples[0], inside[0], settings)
+    notes.append(
+        f"The inner edges in {settings.pt!r} are replaced by the middles between the "
+        "mean momenta of bins in pt / m, as the fit has two passes."
+    )
     data, simulation = inside
     table = _regions(data, simulation, settings, relative_categories(settings))
     bins = recast_bins(data, settings)

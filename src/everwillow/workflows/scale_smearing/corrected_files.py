@@ -43,14 +43,15 @@ class CorrectedFile:
         path: The file.
         events: The number of events.
         outside: How many leptons are outside of the edges. They have the correction
-            of the nearest category. It is not known if corrections come from a file.
+            of the nearest category. None if corrections come from a file for
+            correctionlib, which does not tell.
         without_number: How many leptons are in a category without a number. Their
             momentum and the mass of their event are NaN.
     """
 
     path: pathlib.Path
     events: int
-    outside: int
+    outside: int | None
     without_number: int
 
     def sentences(self) -> tuple[str, ...]:
@@ -249,7 +250,7 @@ class _Copy:
         self._work = work
         self._path = path
         self._table = table
-        self._outside = 0
+        self._outside: int | None = 0
         self._without_number = 0
         self._variables = [self._names_of(suffix) for suffix in work.suffixes]
         momenta = [] if work.pt is None else [f"{work.pt}{s}" for s in work.suffixes]
@@ -334,7 +335,10 @@ class _Copy:
             factors = work.factors(columns, [*identifiers, number], source)
             kind = "scale" if work.kind == "data" else "smear"
             inside = work.corrections.inside(kind, columns)
-            self._outside += int(np.count_nonzero(~inside))
+            if inside is None:
+                self._outside = None
+            elif self._outside is not None:
+                self._outside += int(np.count_nonzero(~inside))
             self._without_number += int(np.count_nonzero(np.isnan(factors)))
             product *= factors
             if work.pt is not None:

@@ -1,12 +1,13 @@
 """Fits of responses and resolutions to two samples, from Python."""
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
 
-from everwillow._errors import ArgumentValueError, unknown_key
+from everwillow._errors import ArgumentTypeError, ArgumentValueError, unknown_key
 from everwillow._keywords import takes_keywords
 from everwillow.models.scale_smearing.categories import Categories
 from everwillow.models.scale_smearing.model import SasModel
@@ -36,7 +37,8 @@ class RegionalFitter:
 
     Data and simulation are mappings of columns: dictionaries of arrays, data frames of
     pandas or tables of pyarrow. For categories in ``ScEta`` they need the columns
-    ``ScEta1`` and ``ScEta2``, and the mass.
+    ``ScEta1`` and ``ScEta2``, and the mass. The fit has one pass: `compute_sas` makes
+    the two that categories in a transverse momentum need.
 
     Args:
         data: Columns by name, one number for each event.
@@ -103,6 +105,14 @@ class RegionalFitter:
         self._starts = _checked_starts(starts or {}, self.table.spec.categories.size)
         self._done: RegionalFit | None = None
 
+    def __repr__(self) -> str:
+        """Return one line with the numbers of categories and regions."""
+        spec = self.table.spec
+        return (
+            f"RegionalFitter({len(spec.fitted)} of {spec.categories.size} categories, "
+            f"{len(spec.regions)} regions)"
+        )
+
     @property
     def model(self) -> SasModel:
         """The likelihood, for `everwillow.combine` and all other functions.
@@ -141,7 +151,17 @@ class RegionalFitter:
 
 
 def columns_of(table: Any) -> Mapping[str, Any]:
-    """Return the columns of a table by name."""
+    """Return the columns of a table by name.
+
+    Raises:
+        ArgumentTypeError: If it is the name of a file.
+    """
+    if isinstance(table, str | os.PathLike):
+        raise ArgumentTypeError(
+            f"data, simulation: {os.fspath(table)!r} is a name, not a table of "
+            "columns. Read a file with "
+            "everwillow.models.scale_smearing.read_events(file, names).columns."
+        )
     if hasattr(table, "column_names"):
         return {name: table[name].to_numpy() for name in table.column_names}
     return table

@@ -90,7 +90,9 @@ def write_results(
             write_figures,
         )
 
-        files += write_figures(result, place, ending=ending, progress=told)
+        drawn, missing = write_figures(result, place, ending=ending, progress=told)
+        files += drawn
+        remarks += missing
     return Written(tuple(files), tuple(remarks))
 
 

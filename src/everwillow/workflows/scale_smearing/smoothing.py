@@ -102,13 +102,21 @@ class SmoothedParameters:
     smear: Curves
 
     def sentences(self) -> tuple[str, ...]:
-        """Return a sentence for each category in which not all was fitted."""
+        """Return a sentence for each category without a good fit of all parameters."""
         found = []
         for curves in (self.scale, self.smear):
             for place, status in enumerate(curves.status):
+                label = self.categories.label(place) if self.categories else "all"
+                where = f"{curves.kind} in {label}"
                 if status != FITTED:
-                    label = self.categories.label(place) if self.categories else "all"
-                    found.append(f"{curves.kind} in {label}: {status}.")
+                    found.append(f"{where}: {status}.")
+                chi2, ndf = float(curves.chi2[place]), curves.ndf[place]
+                # Three standard deviations of a chi2 above its mean.
+                if chi2 > ndf + 3 * np.sqrt(2 * max(ndf, 1)):
+                    found.append(
+                        f"{where}: the function does not describe the points, chi2 "
+                        f"{chi2:.1f} for {ndf} degrees of freedom."
+                    )
         return tuple(found)
 
 

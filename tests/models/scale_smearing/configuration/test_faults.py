@@ -34,7 +34,7 @@ def refused(tmp_path, *changes):
         ("dir_results: results\n", "", "1: the key 'dir_results' is missing"),
         ("win_z_dt: [80, 100]", "win_z_dt: [100, 80]", "25: fitter: win_z_dt is rever"),
         ("win_z_dt: [80, 100]", "win_z_dt: [60, 100]", r"must contain win_z_dt \[60, "),
-        ("win_z_dt: [80, 100]", "win_z_dt: [60, 120]", "26: .*look exchanged"),
+        ("win_z_dt: [80, 100]", "win_z_dt: [60, 120]", "26: .*exchange the two"),
         ("win_z_dt: [75, 105]", "win_z_dt: [60, 105]", "11: syst 'window': .*contain"),
         (
             "win_z_mc: [70, 110]",

@@ -37,7 +37,12 @@ def run(
             **options,
         )
     rows = [
-        (one.path.name, *map(str, (one.events, one.outside, one.without_number)))
+        (
+            one.path.name,
+            str(one.events),
+            "not known" if one.outside is None else str(one.outside),
+            str(one.without_number),
+        )
         for one in made
     ]
     heads = ("file", "events", "leptons outside", "without a number")

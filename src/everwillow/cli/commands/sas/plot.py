@@ -112,10 +112,12 @@ def _short_names(files: Sequence[str]) -> tuple[str, ...]:
 
 
 def _texts(file: str) -> dict[str, str]:
-    """Return the labels of a file, YAML or JSON."""
+    """Return the labels of a file, YAML or JSON, or those of a configuration."""
     faults = Faults(pathlib.Path(file).name)
     content = load_yaml(file, faults).plain()
     faults.check()
+    if isinstance(content, Mapping) and isinstance(content.get("cat_latex"), Mapping):
+        content = content["cat_latex"]
     if not isinstance(content, Mapping) or not all(
         isinstance(text, str) for text in content.values()
     ):

@@ -81,7 +81,7 @@ def _check_nested(
         "simulated masses from outside migrate into the range of data."
     )
     if data[0] <= simulation[0] and simulation[1] <= data[1]:
-        problem += " The two look exchanged: win_z_mc is the wider one."
+        problem += " Widen win_z_mc, or exchange the two if they are mixed up."
     fitter.fault(line, problem)
 
 
