@@ -141,19 +141,16 @@ class RegionalFit:
             for name, matrix in matrices.items()
         }
         total = sum(covariances.values()) if covariances else None
-        double = {
-            name: array
-            for name in SECOND_GAUSSIAN
-            if name in values
-            for name, array in self._second(name, values, matrices).items()
-        }
         size = self.table.spec.categories.size
-        roots = {name: _roots(matrix) for name, matrix in covariances.items()}
-        both = np.full(2 * size, np.nan) if total is None else _roots(total)
-        nothing = np.full(2 * size, np.nan)
-        simulated = roots.get("mc", nothing)
-        if not success:
-            values = {name: np.full(size, np.nan) for name in values}
+        unknown = np.full((2 * size, 2 * size), np.nan)
+        both = _roots(unknown if total is None else total)
+        simulated = _roots(covariances.get("mc", unknown))
+        double = {}
+        if success:
+            for name in self._names()[2:]:
+                double |= self._second(name, values, matrices)
+        else:
+            values = dict.fromkeys(values, np.full(size, np.nan))
         resp_bias, reso_bias = self._bias(values) if "mc" in matrices else (None, None)
         return SasParameters(
             self.table.spec.categories,
@@ -169,15 +166,13 @@ class RegionalFit:
             reso_bias,
             covariance=total if total is None else np.asarray(total),
             covariances=covariances,
-            double=double if success else {},
+            double=double,
             nll=float(self.result.nll),
             edm=float(self.result.edm),
             success=success,
             message=_in_words(self.result.message()),
             origin={
-                "n_regions": len(self.table.spec.regions),
-                "n_data": sum(one.data for one in self.table.spec.regions),
-                "n_mc": sum(one.simulation for one in self.table.spec.regions),
+                **self._numbers_of_events(),
                 "notes": [
                     *self.table.notes,
                     *bias_notes(resp_bias, both[:size], "responses"),
@@ -186,6 +181,14 @@ class RegionalFit:
                 **(origin or {}),
             },
         )
+
+    def _numbers_of_events(self) -> dict[str, int]:
+        regions = self.table.spec.regions
+        return {
+            "n_regions": len(regions),
+            "n_data": sum(one.data for one in regions),
+            "n_mc": sum(one.simulation for one in regions),
+        }
 
     def _names(self) -> tuple[str, ...]:
         second = SECOND_GAUSSIAN if self.table.spec.double_gaussian else ()
