@@ -241,3 +241,15 @@ def test_random_numbers_stay_the_same_in_later_versions():
 def test_rounded_identifiers_are_refused():
     with pytest.raises(ArgumentTypeError, match="expected integers, got float64"):
         standard_normals(1, np.array([1.0]))
+
+
+def test_energy_errors_are_known_where_the_second_gaussian_has_no_values():
+    double = {"frac": [1.0], "mu": [np.nan], "reso2": [np.nan]}
+    double = {name: np.array(values) for name, values in double.items()}
+    parameters = made_parameters({"r9": [0, 1]}, double=double)
+    single = made_parameters({"r9": [0, 1]})
+    found, expected = (
+        scale_data(one, [50.0], {"r9": [0.5]}, energy_errors=[1.0]).energy_error
+        for one in (parameters, single)
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-14)

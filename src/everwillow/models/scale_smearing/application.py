@@ -13,6 +13,7 @@ from everwillow.models.scale_smearing.correction_sources import (
     Source,
     corrections_of,
 )
+from everwillow.models.scale_smearing.mixtures import moments
 
 
 @final
@@ -231,5 +232,4 @@ def smearing_width(
     frac, mu, reso2 = (
         corrections.evaluate("smear", key, variables) for key in ("frac", "mu", "reso2")
     )
-    variance = frac * width**2 + (1 - frac) * (mu * reso2) ** 2
-    return np.sqrt(variance + frac * (1 - frac) * (mu - 1) ** 2)
+    return moments(frac, width, mu, reso2).width

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 
+from everwillow.models.scale_smearing.mixtures import moments
 from everwillow.models.scale_smearing.parameters import SasParameters
 
 
@@ -102,22 +103,13 @@ def shifts(
 def double_moments(
     parameters: SasParameters,
 ) -> dict[str, Float[np.ndarray, " categories"]]:
-    r"""Return mean and relative standard deviation of a response of two Gaussians.
+    """Return mean and relative standard deviation of a response of two Gaussians.
 
-    The mean is :math:`r (f + (1 - f) \mu)`. The standard deviation, divided by the
-    mean like the resolution of one Gaussian, is that of
-    :math:`f s_1^2 + (1 - f) \mu^2 s_2^2 + f (1 - f) (\mu - 1)^2`.
+    The standard deviation is divided by the mean, like the resolution of one Gaussian.
 
     Returns:
         ``"mean2G"`` and ``"std2G"``.
     """
-    f = parameters.values("frac")
-    # Where all of the response is in the first, the second has no values.
-    mu, second = (
-        np.where(f >= 1, value, parameters.values(name))
-        for name, value in (("mu", 1.0), ("reso2", 0.0))
-    )
-    mean = f + (1 - f) * mu
-    variance = f * parameters.reso**2 + (1 - f) * (mu * second) ** 2
-    variance = variance + f * (1 - f) * (mu - 1) ** 2
-    return {"mean2G": parameters.resp * mean, "std2G": np.sqrt(variance) / mean}
+    names = ("frac", "reso", "mu", "reso2")
+    mean, width = moments(*(parameters.values(name) for name in names))
+    return {"mean2G": parameters.resp * mean, "std2G": width / mean}
