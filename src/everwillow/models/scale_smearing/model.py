@@ -25,6 +25,7 @@ from everwillow.models.scale_smearing.likelihood.packing import (
 )
 from everwillow.models.scale_smearing.spec import (
     BOUNDS_SECOND,
+    KIND_OF,
     START_RESO,
     START_RESP,
     START_SECOND,
@@ -237,9 +238,10 @@ def _start_values(
 ) -> dict[tuple[str, int], float]:
     """Return a start value for each parameter, by its kind and category."""
     usual = {"resp": START_RESP, "reso": START_RESO, **START_SECOND}
+    names = {kind: name for name, kind in KIND_OF.items()}
     values = {}
     for kind, i in parameter_names(spec):
-        name = {"var": "reso", "var2": "reso2"}.get(kind, kind)
+        name = names[kind]
         value = float(given[name][i]) if name in given else np.nan
         value = usual[name] if np.isnan(value) else value
         values[kind, i] = value**2 if kind.startswith("var") else value

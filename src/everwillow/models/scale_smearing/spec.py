@@ -13,6 +13,9 @@ from everwillow.models.scale_smearing.categories import Categories
 SECOND_GAUSSIAN = ("reso2", "mu", "frac")
 """The parameters of the second Gaussian, by the names in results."""
 
+KIND_OF = {"resp": "resp", "reso": "var", "reso2": "var2", "mu": "mu", "frac": "frac"}
+"""The kind of parameter of the model for each parameter of results."""
+
 START_RESP, START_RESO = 1.0, 0.02
 START_SECOND = {"reso2": 0.04, "mu": 0.95, "frac": 0.95}
 """Start values."""

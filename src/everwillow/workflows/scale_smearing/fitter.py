@@ -17,8 +17,8 @@ from everwillow.models.scale_smearing.regions import (
     RegionTable,
     make_regions,
 )
+from everwillow.models.scale_smearing.spec import KIND_OF
 from everwillow.workflows.scale_smearing.regional_fit import (
-    KIND_OF,
     RegionalFit,
     RegionFit,
     fit_regions,

@@ -26,12 +26,8 @@ from everwillow.models.scale_smearing.parameters import (
     SasParameters,
 )
 from everwillow.models.scale_smearing.regions import RegionTable
-from everwillow.models.scale_smearing.spec import SECOND_GAUSSIAN
+from everwillow.models.scale_smearing.spec import KIND_OF, SECOND_GAUSSIAN
 from everwillow.workflows.scale_smearing.second_gaussian import fit_second_gaussian
-
-
-KIND_OF = {"resp": "resp", "reso": "var", "reso2": "var2", "mu": "mu", "frac": "frac"}
-"""The kind of parameter of the model for each parameter of the results."""
 
 
 NOTABLE_BIAS = 0.3

@@ -48,7 +48,6 @@ class FlatSas(eqx.Module):
         exponent: The power of a response in the mass.
         floor: The smallest width.
         size: The length of the vector.
-        rows: The number of rows with data.
     """
 
     masses: Float[Array | np.ndarray, " masses"]
@@ -85,7 +84,7 @@ class FlatSas(eqx.Module):
         total = self._by_region(value)
         observed = self._by_region(counts)
         nll = -jnp.sum(_times_log(counts, value)) + jnp.sum(_times_log(observed, total))
-        safe, sure = _positive(value), _positive(total)
+        safe, sure = positive_or_one(value), positive_or_one(total)
         # Derivatives by the components of each region.
         by_row = counts / safe
         by_region = observed / sure
@@ -120,7 +119,7 @@ class FlatSas(eqx.Module):
     def fractions(self, vector: Array) -> Float[Array, " rows"]:
         """Return the probability of each row in its region."""
         sums = self.sums(vector)
-        return sums / _positive(self._by_region(sums))[self.region]
+        return sums / positive_or_one(self._by_region(sums))[self.region]
 
     def saturated(self, main: Any) -> Scalar:
         """Return the smallest -ln L that any probabilities of the rows can have."""
@@ -240,6 +239,6 @@ def _times_log(factor: Array, value: Array) -> Array:
     return jnp.where(used, factor * jnp.log(jnp.where(used, value, 1)), 0)
 
 
-def _positive(value: Array) -> Array:
-    """Return the value, 1 where it is 0 as in padding."""
+def positive_or_one(value: Array) -> Array:
+    """Return a sum of weights, 1 where it is 0 as in padding: for divisions."""
     return jnp.where(value > 0, value, 1)

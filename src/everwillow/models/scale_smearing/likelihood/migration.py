@@ -82,8 +82,9 @@ def migrate(
         masses: The centres of the bins of the template, shape ``(masses,)``.
         weights: The template of each row, shape ``(rows, masses)``.
     """
-    below = deviations(low, r, s, masses).clip(-_FAR, _FAR)
-    above = deviations(high, r, s, masses).clip(-_FAR, _FAR)
+    below, above = (
+        deviations(edge, r, s, masses).clip(-_FAR, _FAR) for edge in (low, high)
+    )
     value = jnp.sum(weights * between(below, above), -1)
     lower, upper = weights * gaussian(below), weights * gaussian(above)
     moments = []
@@ -118,8 +119,9 @@ def probability_derivatives(
     low: Numbers, high: Numbers, r: Array, s: Array, masses: Numbers
 ) -> tuple[Array, Array]:
     r"""Return derivatives of `probabilities` by :math:`\rho` and :math:`\lambda`."""
-    below = deviations(low, r, s, masses).clip(-_FAR, _FAR)
-    above = deviations(high, r, s, masses).clip(-_FAR, _FAR)
+    below, above = (
+        deviations(edge, r, s, masses).clip(-_FAR, _FAR) for edge in (low, high)
+    )
     lower, upper = gaussian(below), gaussian(above)
     first = upper * above - lower * below
     return -((upper - lower) / s[:, None] + first), -first

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 
 from everwillow.models.scale_smearing.likelihood.flat import FlatSas
 from everwillow.models.scale_smearing.likelihood.response import DOUBLE_KINDS, KINDS
-from everwillow.models.scale_smearing.spec import SasSpec
+from everwillow.models.scale_smearing.spec import KIND_OF, SasSpec
 
 
 class PackedSize(NamedTuple):
@@ -53,7 +53,7 @@ def parameter_names(spec: SasSpec) -> dict[tuple[str, int], str]:
     Categories share a name if they share the parameter: ``"mu"`` instead of ``"mu_3"``.
     """
     kinds = DOUBLE_KINDS if spec.double_gaussian else KINDS
-    shared = {"var2" if name == "reso2" else name for name in spec.shared}
+    shared = {KIND_OF[name] for name in spec.shared}
     return {
         (kind, i): kind if kind in shared else f"{kind}_{i}"
         for kind in kinds

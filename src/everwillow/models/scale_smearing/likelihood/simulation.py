@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from everwillow.models.scale_smearing.likelihood.flat import FlatSas
+from everwillow.models.scale_smearing.likelihood.flat import FlatSas, positive_or_one
 from everwillow.models.scale_smearing.likelihood.migration import (
     Numbers,
     probabilities,
@@ -81,8 +81,8 @@ def gradient_bias(
             whole = mixture.at[:, : variables.shape[1]].set(variables)
             part, _ = _migrations(low, high, whole, terms.masses)
             sums = part @ weights
-            total = _positive(jnp.sum(sums))
-            own = jnp.dot(observed / _positive(sums) ** 2, part**2 @ variances)
+            total = positive_or_one(jnp.sum(sums))
+            own = jnp.dot(observed / positive_or_one(sums) ** 2, part**2 @ variances)
             shared = jnp.dot(jnp.sum(part, 0) ** 2, variances) / total**2
             return 0.5 * (own - jnp.sum(observed) * shared)
 
@@ -113,10 +113,6 @@ def _bins(terms: FlatSas, rows: Array, counts: Array) -> tuple[Array, Array, Arr
     return low, high, counts.at[rows].get(mode="fill", fill_value=0.0)
 
 
-def _positive(value: Array) -> Array:
-    return jnp.where(value > 0, value, 1)
-
-
 def _migrations(
     low: Array, high: Array, mixture: Array, masses: Numbers
 ) -> tuple[Array, Array]:
@@ -145,7 +141,7 @@ def _mixed_derivatives(
 ) -> Float[Array, "variables masses"]:
     """Return derivatives of the gradient of a region by the bins of its template."""
     sums, bends = part @ weights, slopes @ weights
-    safe, total = _positive(sums), _positive(jnp.sum(sums))
+    safe, total = positive_or_one(sums), positive_or_one(jnp.sum(sums))
     ratio = observed / safe
     events = jnp.sum(observed)
     by_row = -jnp.einsum("r,urk->uk", ratio, slopes)
