@@ -226,4 +226,4 @@ except ImportError as error:
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert 'pip install "everwillow[progress]"' in done.stdout
+    assert 'pip install ".[progress]"' in done.stdout

@@ -190,6 +190,10 @@ class MissingFileError(EverwillowError, FileNotFoundError):
     """There is no file of that name."""
 
 
+class MissingPackageError(EverwillowError, ImportError):
+    """An optional package that an extra brings cannot be imported."""
+
+
 class FitError(EverwillowError, RuntimeError):
     """A fit ended without a minimum.
 
@@ -222,6 +226,28 @@ def nearest(name: object, known: Iterable[object]) -> str:
 def first_names(names: Sequence[str], most: int = 8) -> str:
     """Return the first names of a list, and ``...`` where there are more."""
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def missing_package(need: str, *extras: str) -> MissingPackageError:
+    """Build the error for an optional package that cannot be imported.
+
+    Args:
+        need: What needs which package, ``"HDF5 files need h5py"``.
+        extras: The extras of everwillow that bring it; the first is recommended.
+
+    Example:
+        >>> print(missing_package("HDF5 files need h5py", "io"))
+        HDF5 files need h5py, which cannot be imported here. To install it, run pip
+        install ".[io]" in a checkout of everwillow.
+    """
+    first, *others = (f'".[{extra}]"' for extra in extras)
+    # A package index may have another project of this name, so no line names it.
+    more = f" (or {' or '.join(others)})" if others else ""
+    return MissingPackageError(
+        f"{need}, which cannot be imported here.",
+        mend=f"To install it, run pip install {first}{more} in a checkout of "
+        "everwillow.",
+    )
 
 
 def unknown_key(

@@ -7,7 +7,12 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from everwillow._errors import ArgumentValueError, EverwillowError, MissingFileError
+from everwillow._errors import (
+    ArgumentValueError,
+    EverwillowError,
+    MissingFileError,
+    missing_package,
+)
 from everwillow._file_formats import FileFormat, format_of_file
 from everwillow._store import replacing
 
@@ -23,10 +28,6 @@ _OTHERS: dict[FileFormat | None, str] = {
 }
 
 
-class MissingH5pyError(EverwillowError, ImportError):
-    """The package that reads and writes HDF5 is not installed."""
-
-
 def import_h5py(hint: str = "") -> Any:
     """Import h5py, here and not above: most of everwillow does without it.
 
@@ -34,15 +35,14 @@ def import_h5py(hint: str = "") -> Any:
         hint: What else to do if it is not installed.
 
     Raises:
-        MissingH5pyError: If it cannot be imported.
+        MissingPackageError: If it cannot be imported.
     """
     try:
         import h5py  # noqa: PLC0415
     except ImportError as error:
-        raise MissingH5pyError(
-            "HDF5 files need h5py, and it cannot be imported here. Install it with: "
-            f'pip install "everwillow[io]".{hint}'
-        ) from error
+        failure = missing_package("HDF5 files need h5py", "io")
+        failure.add(hint)
+        raise failure from error
     return h5py
 
 
@@ -72,7 +72,7 @@ def writing(
         **options: As ``h5py.File`` takes them.
 
     Raises:
-        MissingH5pyError: If h5py is not installed.
+        MissingPackageError: If h5py is not installed.
     """
     buffer = io.BytesIO()
     with import_h5py(hint).File(buffer, "w", **options) as file:
@@ -96,7 +96,7 @@ def reading(path: str | os.PathLike[str], kind: Kind) -> Iterator[Any]:
     Raises:
         MissingFileError: If there is no such file.
         ArgumentValueError: If the file is of another kind or damaged; says how.
-        MissingH5pyError: If h5py is not installed.
+        MissingPackageError: If h5py is not installed.
     """
     file = pathlib.Path(path)
     _check_exists(file)
@@ -124,7 +124,7 @@ def format_of(path: str | os.PathLike[str]) -> Any:
     Raises:
         MissingFileError: If there is no such file.
         ArgumentValueError: If it is no HDF5 file.
-        MissingH5pyError: If h5py is not installed.
+        MissingPackageError: If h5py is not installed.
     """
     file = pathlib.Path(path)
     _check_exists(file)

@@ -4,24 +4,16 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from everwillow._errors import ArgumentTypeError, EverwillowError
+from everwillow._errors import ArgumentTypeError, missing_package
 from everwillow._typing import ArrayLike
 from everwillow.callback import nll_of
 from everwillow.statelib import State
 
 
-class _MissingTqdmError(EverwillowError, ImportError):
-    """Tqdm is not installed."""
-
-
 try:
     from tqdm import tqdm
 except ImportError as error:
-    _MSG = (
-        "everwillow.progress draws with tqdm, which cannot be imported here. Install "
-        'it with: pip install "everwillow[progress]"'
-    )
-    raise _MissingTqdmError(_MSG) from error
+    raise missing_package("everwillow.progress draws with tqdm", "progress") from error
 
 
 class ProgressBar:

@@ -66,6 +66,13 @@ def test_one_extra_has_what_the_others_of_users_have():
     assert re.findall(r"^\| `(\w+)` \|", readme, re.MULTILINE) == [*extras, "all"]
 
 
+def test_no_install_line_takes_another_project_of_this_name_from_an_index():
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    for path in [*pages, *(ROOT / "src").rglob("*.py")]:
+        found = re.findall(r"everwillow\[\w|install \"?everwillow", path.read_text())
+        assert not found, path
+
+
 def test_lock_file_names_the_default_index_only():
     registries = re.findall(r'registry = "([^"]*)"', (ROOT / "uv.lock").read_text())
     assert set(registries) == {"https://pypi.org/simple"}

@@ -67,9 +67,9 @@ def test_without_the_extra_it_says_what_to_install(tmp_path):
     done = process(tmp_path, script=WITHOUT.format(name="/usr/bin/everwillow"))
     assert done.returncode == 1
     assert done.stderr.startswith("The command everwillow needs typer and rich")
-    assert "everwillow[cli]" in done.stderr
+    assert 'pip install ".[cli]"' in done.stderr
     done = process(tmp_path, script=WITHOUT.format(name="other"))
-    assert "ImportError: The command everwillow needs" in done.stderr
+    assert "MissingPackageError: The command everwillow needs" in done.stderr
 
 
 def test_version(tmp_path):

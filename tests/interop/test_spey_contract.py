@@ -60,7 +60,7 @@ def test_without_spey_the_error_says_what_to_install():
         [sys.executable, "-c", script], check=False, capture_output=True, text=True
     )
     assert done.returncode == 1
-    assert 'pip install "everwillow[spey]"' in done.stderr
+    assert 'pip install ".[spey]"' in done.stderr
 
 
 def test_config():

@@ -250,7 +250,7 @@ def test_hdf5_without_h5py_names_the_extra(tmp_path, monkeypatch):
     # The documented way to make an import fail.
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
     for act in (lambda: save(TREE, path), lambda: load(path)):
-        with pytest.raises(ImportError, match=r"everwillow\[io\]") as caught:
+        with pytest.raises(ImportError, match=r"\.\[io\].* need nothing") as caught:
             act()
         assert isinstance(caught.value, ew.EverwillowError)
     assert same_as_tree(load(saved(tmp_path, "npz")))

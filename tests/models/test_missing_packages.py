@@ -7,6 +7,11 @@ import pytest
 
 import everwillow as ew
 from everwillow.models import event_files, yaml_source
+from everwillow.models.hs3.expressions import grammar
+
+
+INSTALL = r'run pip install "\.\[{}\]"{} in a checkout of everwillow\.$'
+OR_SAS = r' \(or "\.\[sas\]"\)'
 
 
 @pytest.mark.parametrize(
@@ -22,7 +27,7 @@ def test_packages_that_read_events(tmp_path, monkeypatch, package, content, extr
     monkeypatch.setitem(sys.modules, package, None)
     with (
         event_files.EventFiles() as files,
-        pytest.raises(ImportError, match=rf'pip install "everwillow\[{extra}\]"') as e,
+        pytest.raises(ImportError, match=INSTALL.format(extra, OR_SAS)) as e,
     ):
         files.table(path, "t")
     assert isinstance(e.value, ew.EverwillowError)
@@ -34,5 +39,11 @@ def test_packages_that_read_events(tmp_path, monkeypatch, package, content, extr
 
 def test_package_that_reads_yaml(monkeypatch):
     monkeypatch.setitem(sys.modules, "yaml", None)
-    with pytest.raises(ImportError, match=r'pip install "everwillow\[nsbi\]"'):
+    with pytest.raises(ImportError, match=INSTALL.format("nsbi", OR_SAS)):
         yaml_source.read_yaml("a: 1")
+
+
+def test_package_that_parses_expressions(monkeypatch):
+    monkeypatch.setitem(sys.modules, "lark", None)
+    with pytest.raises(ImportError, match=INSTALL.format("hs3", "")):
+        grammar._lark()

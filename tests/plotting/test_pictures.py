@@ -74,4 +74,4 @@ def test_without_matplotlib_the_extra_is_named():
     done = subprocess.run(
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
     )
-    assert 'pip install "everwillow[plot]"' in done.stdout
+    assert 'pip install ".[plot]"' in done.stdout

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 
+from everwillow._errors import missing_package
+
 
 try:
     import typer
@@ -15,13 +17,10 @@ try:
     from everwillow.cli.options import spellings, with_options
     from everwillow.cli.parsing import Command, Group
 except ImportError as error:
-    _MSG = (
-        "The command everwillow needs typer and rich, which cannot be imported here. "
-        'Install them with: pip install "everwillow[cli]"'
-    )
+    failure = missing_package("The command everwillow needs typer and rich", "cli")
     # On the command line a sentence is enough; an import raises the exception.
     typed = pathlib.PurePath(sys.argv[0]).stem == "everwillow"
-    raise (SystemExit if typed else ImportError)(_MSG) from error
+    raise (SystemExit(str(failure)) if typed else failure) from error
 
 from everwillow.cli.common_options import (
     OUTPUT,

@@ -18,7 +18,7 @@ from everwillow.io._content import FORMAT, ROOT, Content
 
 
 _METADATA = "metadata"
-_HINT = " Files that end with .npz or .json need nothing."
+_HINT = "Files that end with .npz or .json need nothing."
 
 
 def write(path: pathlib.Path, content: Content) -> None:

@@ -9,7 +9,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from everwillow._errors import EverwillowError, SpecificationError, nearest
+from everwillow._errors import (
+    EverwillowError,
+    SpecificationError,
+    missing_package,
+    nearest,
+)
 from everwillow._file_formats import format_of_file
 
 
@@ -19,10 +24,6 @@ CHUNK = 200_000
 # The element of a column of arrays.
 _ELEMENT = re.compile(r"(.+)\[(\d+)\]")
 _KINDS = "expected a ROOT file, a parquet file or an npz archive"
-
-
-class _MissingPackageError(EverwillowError, ImportError):
-    """The package that reads a format is not installed."""
 
 
 class EventTable:
@@ -237,7 +238,7 @@ def write_events(
         import pyarrow  # noqa: PLC0415
         import pyarrow.parquet  # noqa: PLC0415
     except ImportError as error:
-        raise _missing("parquet files", "pyarrow", "parquet") from error
+        raise missing_package("Parquet files need pyarrow", "parquet", "sas") from error
     table = pyarrow.table({name: np.asarray(one) for name, one in columns.items()})
     pyarrow.parquet.write_table(table, path)
 
@@ -263,7 +264,7 @@ def _root_trees(
     try:
         import uproot  # noqa: PLC0415
     except ImportError as error:
-        raise _missing("ROOT files", "uproot", "nsbi") from error
+        raise missing_package("ROOT files need uproot", "nsbi", "sas") from error
     file: Any = uproot.open(path)
     stack.callback(file.close)
     kinds = file.classnames(recursive=True, cycle=False)
@@ -297,7 +298,7 @@ def _parquet(
     try:
         import pyarrow.parquet  # noqa: PLC0415
     except ImportError as error:
-        raise _missing("parquet files", "pyarrow", "parquet") from error
+        raise missing_package("Parquet files need pyarrow", "parquet", "sas") from error
     # A buffer would keep what was read of the whole file.
     opened = pyarrow.parquet.ParquetFile(path, pre_buffer=False)
     file = stack.enter_context(opened)
@@ -358,10 +359,3 @@ def _length(archive: Any, name: str) -> int:
         }
         shape = headers[version](opened)[0]
     return shape[0] if shape else 0
-
-
-def _missing(files: str, package: str, extra: str) -> _MissingPackageError:
-    return _MissingPackageError(
-        f"{files} need {package}, and it cannot be imported here. Install it with: "
-        f'pip install "everwillow[{extra}]".'
-    )

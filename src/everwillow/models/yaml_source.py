@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from everwillow._errors import EverwillowError, MissingFileError, SpecificationError
+from everwillow._errors import MissingFileError, SpecificationError, missing_package
 from everwillow.models.faults import Faults
 
 
@@ -16,10 +16,6 @@ _MERGE = "tag:yaml.org,2002:merge"
 _PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 # YAML 1.1 takes 1e-3, which has no dot, for a text.
 _FLOAT = re.compile(r"[-+]?(\d+|\d+\.\d*|\.\d+)[eE][-+]?\d+")
-
-
-class _MissingYamlError(EverwillowError, ImportError):
-    """The package that parses YAML is not installed."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -175,10 +171,7 @@ def _yaml() -> Any:
     try:
         import yaml  # noqa: PLC0415
     except ImportError as error:
-        raise _MissingYamlError(
-            "YAML files need PyYAML, and it cannot be imported here. Install it with: "
-            'pip install "everwillow[nsbi]".'
-        ) from error
+        raise missing_package("YAML files need PyYAML", "nsbi", "sas") from error
     return yaml
 
 

@@ -4,11 +4,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypedDict
 
-from everwillow._errors import ArgumentTypeError, ArgumentValueError, EverwillowError
-
-
-class _MissingPlotError(EverwillowError, ImportError):
-    """Matplotlib is not installed."""
+from everwillow._errors import ArgumentTypeError, ArgumentValueError, missing_package
 
 
 try:
@@ -19,14 +15,12 @@ try:
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 except ImportError as error:
-    _MSG = (
-        "everwillow.plotting draws with matplotlib, which cannot be imported here. "
-        'Install it with: pip install "everwillow[plot]"'
-    )
-    raise _MissingPlotError(_MSG) from error
+    raise missing_package(
+        "everwillow.plotting draws with matplotlib", "plot"
+    ) from error
 
 
-from everwillow.plotting._text import Labels, text_of, text_width, wrapped  # noqa: E402
+from everwillow.plotting._text import Labels, text_of, text_width, wrapped
 
 
 # Values of `style=`: rc parameters in addition to ours, or the name of an mplhep style.
@@ -238,9 +232,8 @@ def _mplhep(name: str) -> dict[str, Any]:
         # Imported here, as it is used for styles of experiments only.
         from mplhep import styles  # noqa: PLC0415
     except ImportError as error:
-        raise _MissingPlotError(
-            f"style: {name!r} is to be a style of mplhep, which cannot be imported "
-            'here. Install it with: pip install "everwillow[plot]" mplhep'
+        raise missing_package(
+            f"style: {name!r} is to be a style of mplhep", "plot"
         ) from error
     chosen = getattr(styles, name, None)
     if not isinstance(chosen, Mapping):

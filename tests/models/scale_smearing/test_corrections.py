@@ -276,6 +276,6 @@ def test_wrong_chains_are_refused(tmp_path):
 
 def test_without_correctionlib_an_error_says_how_to_install_it(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "correctionlib.schemav2", None)
-    with pytest.raises(ImportError, match=r'pip install "everwillow\[sas\]"') as error:
+    with pytest.raises(ImportError, match=r'pip install "\.\[sas\]"') as error:
         write_compound(chain(), tmp_path, dataset="d")
     assert isinstance(error.value, ew.EverwillowError)

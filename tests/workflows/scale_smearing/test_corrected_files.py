@@ -294,7 +294,7 @@ def test_without_pyarrow_an_error_says_how_to_install_it(
 ):
     np.savez(tmp_path / "a.npz", **columns)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ImportError, match=r'pip install "everwillow\[sas\]"'):
+    with pytest.raises(ImportError, match=r'pip install "\.\[sas\]"'):
         correct(parameters, tmp_path / "a.npz", tmp_path / "out")
 
 

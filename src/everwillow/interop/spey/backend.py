@@ -11,8 +11,8 @@ from jaxtyping import Float
 from everwillow._errors import (
     ArgumentTypeError,
     ConflictError,
-    EverwillowError,
     NonFiniteError,
+    missing_package,
 )
 from everwillow._typing import Key
 from everwillow.interop.spey._analysis import UNBOUNDED, Analysis, joint_model
@@ -25,19 +25,13 @@ from everwillow.interop.spey._programs import (
 from everwillow.model import AbstractModel
 
 
-class _MissingSpeyError(EverwillowError, ImportError):
-    """Spey is not installed."""
-
-
 try:
     from spey import BackendBase, ExpectationType
     from spey.base import ModelConfig
 except ImportError as error:
-    _MSG = (
-        "everwillow.interop.spey has back-ends of spey, which cannot be imported here. "
-        'Install it with: pip install "everwillow[spey]"'
-    )
-    raise _MissingSpeyError(_MSG) from error
+    raise missing_package(
+        "everwillow.interop.spey has back-ends of spey", "spey"
+    ) from error
 
 
 Pars = Float[np.ndarray, " pars"]

@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from everwillow._errors import EverwillowError, SpecificationError
+from everwillow._errors import SpecificationError, missing_package
 from everwillow._store import replacing
 from everwillow.models.scale_smearing.categories import Categories
 from everwillow.models.scale_smearing.parameters_file import file_edges
@@ -27,22 +27,17 @@ VARIABLES = {
 """Descriptions of variables, in the order in which analyses give them."""
 
 
-class MissingCorrectionlibError(EverwillowError, ImportError):
-    """The package for files of corrections is not installed."""
-
-
 def import_correctionlib() -> Any:
     """Import correctionlib with its models of files.
 
     Raises:
-        MissingCorrectionlibError: If it cannot be imported.
+        MissingPackageError: If it cannot be imported.
     """
     try:
         import correctionlib.schemav2  # noqa: PLC0415
     except ImportError as error:
-        raise MissingCorrectionlibError(
-            "Files of corrections need correctionlib, and it cannot be imported here. "
-            'Install it with: pip install "everwillow[sas]".'
+        raise missing_package(
+            "Files of corrections need correctionlib", "sas"
         ) from error
     return correctionlib
 

@@ -112,7 +112,7 @@ class FileCorrections:
         MissingFileError: If there is no such file.
         SpecificationError: If it is another file.
         UnknownKeyError: If it has no such correction.
-        MissingCorrectionlibError: If correctionlib is not installed.
+        MissingPackageError: If correctionlib is not installed.
     """
 
     def __init__(

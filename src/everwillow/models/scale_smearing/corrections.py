@@ -94,7 +94,7 @@ def write_corrections(
         The file.
 
     Raises:
-        MissingCorrectionlibError: If correctionlib is not installed.
+        MissingPackageError: If correctionlib is not installed.
 
     Example:
         >>> import correctionlib, tempfile
@@ -169,7 +169,7 @@ def write_compound(
 
     Raises:
         ArgumentValueError: If there is no step, or an input is missing.
-        MissingCorrectionlibError: If correctionlib is not installed.
+        MissingPackageError: If correctionlib is not installed.
 
     Example:
         >>> import correctionlib, tempfile

@@ -6,13 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from everwillow._errors import EverwillowError, SpecificationError
+from everwillow._errors import SpecificationError, missing_package
 from everwillow._file_formats import format_of_file
 from everwillow.models.event_files import EventTable, readable
-
-
-class _MissingPyarrowError(EverwillowError, ImportError):
-    """The package that writes parquet files is not installed."""
 
 
 def import_pyarrow() -> tuple[Any, Any]:
@@ -25,9 +21,8 @@ def import_pyarrow() -> tuple[Any, Any]:
         import pyarrow  # noqa: PLC0415
         import pyarrow.parquet  # noqa: PLC0415
     except ImportError as error:
-        raise _MissingPyarrowError(
-            "Corrected files are parquet files, which need pyarrow, and it cannot be "
-            'imported here. Install it with: pip install "everwillow[sas]".'
+        raise missing_package(
+            "Corrected files are parquet files and need pyarrow", "sas"
         ) from error
     return pyarrow, pyarrow.parquet
 

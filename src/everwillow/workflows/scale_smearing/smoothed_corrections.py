@@ -87,7 +87,7 @@ def write_smoothed(
         The file.
 
     Raises:
-        MissingCorrectionlibError: If correctionlib is not installed.
+        MissingPackageError: If correctionlib is not installed.
 
     Example:
         >>> import correctionlib, tempfile

@@ -9,7 +9,7 @@ import math
 import re
 from typing import Any
 
-from everwillow._errors import ArgumentValueError, EverwillowError, nearest
+from everwillow._errors import ArgumentValueError, missing_package, nearest
 from everwillow.models.hs3.expressions.evaluation import ARITY, CONSTANTS
 from everwillow.models.hs3.expressions.nodes import (
     Call,
@@ -71,10 +71,6 @@ class Failure(Exception):
     """A syntax error and its place, for the message."""
 
 
-class _MissingLarkError(EverwillowError, ImportError):
-    """The package that parses expressions is not installed."""
-
-
 def parse(text: str) -> Node:
     """Return the syntax tree of an expression.
 
@@ -112,9 +108,8 @@ def _lark() -> Any:
     try:
         import lark  # noqa: PLC0415
     except ImportError as error:
-        raise _MissingLarkError(
-            "everwillow.models.hs3 needs lark for expressions, and it cannot be "
-            'imported here. Install it with: pip install "everwillow[hs3]".'
+        raise missing_package(
+            "Expressions in HS3 documents need lark", "hs3"
         ) from error
     return lark
 

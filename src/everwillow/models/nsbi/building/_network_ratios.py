@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from everwillow._errors import EverwillowError
+from everwillow._errors import EverwillowError, MissingPackageError
 from everwillow.models.faults import Faults
 from everwillow.models.nsbi.building.networks import (
     CHUNK,
-    MissingOnnxError,
     evaluate_ensemble,
     open_network,
 )
@@ -106,7 +105,7 @@ def check_networks(entry: NetworkEntry, document: str, faults: Faults) -> None:
         faults: Gets the faults.
 
     Raises:
-        MissingOnnxError: If onnxruntime is not installed.
+        MissingPackageError: If onnxruntime is not installed.
     """
     try:
         ratios = NetworkRatios(entry, document)
@@ -116,7 +115,7 @@ def check_networks(entry: NetworkEntry, document: str, faults: Faults) -> None:
     for path in entry.paths:
         try:
             ratios.check(path)
-        except MissingOnnxError:
+        except MissingPackageError:
             raise
         except EverwillowError as error:
             faults.caught(entry.line, error)

@@ -57,7 +57,7 @@ def events_at(
         The ratios of all samples, and the changes by all systematics.
 
     Raises:
-        MissingOnnxError: If onnxruntime is not installed.
+        MissingPackageError: If onnxruntime is not installed.
         UnknownKeyError: If there is no such unbinned region, or no column of a feature.
         ShapeMismatchError: If the columns have different lengths.
         SpecificationError: If the ratios of a sample are in files, which say nothing

@@ -8,10 +8,10 @@ import numpy as np
 
 from everwillow._errors import (
     ArgumentValueError,
-    EverwillowError,
     ShapeMismatchError,
     SpecificationError,
     first_names,
+    missing_package,
     nearest,
 )
 from everwillow.models.data_files import check_file
@@ -42,10 +42,6 @@ class FeatureTable(Protocol):
     def __getitem__(self, part: slice, /) -> Any:
         """Return the features of some events."""
         ...
-
-
-class MissingOnnxError(EverwillowError, ImportError):
-    """The package that evaluates networks is not installed."""
 
 
 class Network(NamedTuple):
@@ -132,7 +128,7 @@ def evaluate_ensemble(
         The ratios, shape ``(members, events)``, in double precision.
 
     Raises:
-        MissingOnnxError: If onnxruntime is not installed.
+        MissingPackageError: If onnxruntime is not installed.
         MissingFileError: If there is no such file.
         SpecificationError: If a file is not a network of these features, or if a ratio
             is negative or not finite.
@@ -172,7 +168,7 @@ def open_network(
         where: The place that names the file, for messages.
 
     Raises:
-        MissingOnnxError: If onnxruntime is not installed.
+        MissingPackageError: If onnxruntime is not installed.
         MissingFileError: If there is no such file.
         SpecificationError: If it is not a network of one array of these features.
     """
@@ -363,10 +359,7 @@ def _onnxruntime(where: str) -> Any:
     try:
         import onnxruntime  # noqa: PLC0415
     except ImportError as error:
-        raise MissingOnnxError(
-            f"{where}: networks need onnxruntime, and it cannot be imported here. "
-            'Install it with: pip install "everwillow[onnx]".'
-        ) from error
+        raise missing_package(f"{where}: networks need onnxruntime", "onnx") from error
     return onnxruntime
 
 
