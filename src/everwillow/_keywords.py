@@ -1,7 +1,8 @@
-"""A decorator for functions that pass keywords on: lists and checks them."""
+"""Decorators for keywords: list and check those passed on, take those renamed."""
 
 import functools as ft
 import inspect
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
@@ -49,3 +50,68 @@ def takes_keywords(
         return checked
 
     return decorate
+
+
+def renamed_keywords(
+    **renamed: str | tuple[str, Callable[[Any], Any]],
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function take the old names of its keywords, with a `FutureWarning`.
+
+    It is the outermost decorator, so that the warning shows the line of the caller.
+    The signature has the new names only.
+
+    Args:
+        **renamed: The new name of each old one; or the new name and a function from the
+            old value to the new one, where the meaning has changed too.
+
+    Example:
+        >>> import warnings
+        >>> @renamed_keywords(level=("cl", lambda level: 1.0 - level))
+        ... def limit(*, cl=0.95):
+        ...     return cl
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     print(limit(level=0.25))
+        0.75
+        >>> print(caught[0].message)
+        limit: the argument 'level' is now called 'cl'. Write cl=0.75.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @ft.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            __tracebackhide__ = True
+            if renamed.keys().isdisjoint(kwargs):
+                return function(*args, **kwargs)
+            return function(*args, **_with_new_names(function, kwargs, renamed))
+
+        return call
+
+    return decorate
+
+
+def _with_new_names(
+    function: Callable[..., Any],
+    given: dict[str, Any],
+    renamed: dict[str, str | tuple[str, Callable[[Any], Any]]],
+) -> dict[str, Any]:
+    called: dict[str, Any] = {
+        name: v for name, v in given.items() if name not in renamed
+    }
+    for old in given.keys() & renamed.keys():
+        entry = renamed[old]
+        new, convert = (entry, None) if isinstance(entry, str) else entry
+        if new in called:
+            raise ArgumentTypeError(
+                f"the arguments {old!r} and {new!r} are one. Give {new!r} only.",
+                argument=function.__name__,
+            )
+        called[new] = given[old] if convert is None else convert(given[old])
+        write = repr(new) if convert is None else f"{new}={called[new]!r}"
+        warnings.warn(
+            f"{function.__name__}: the argument {old!r} is now called {new!r}. "
+            f"Write {write}.",
+            FutureWarning,
+            stacklevel=3,
+        )
+    return called
