@@ -20,6 +20,7 @@ except ImportError as error:
     ) from error
 
 
+from everwillow.plotting._figure import StyledFigure
 from everwillow.plotting._text import Labels, text_of, text_width, wrapped
 
 
@@ -150,6 +151,11 @@ class Frame(NamedTuple):
     @contextlib.contextmanager
     def styled(self) -> Iterator[None]:
         """Draw with the settings of this package, and with those of `style`."""
+        with mpl.rc_context(self.settings()):
+            yield
+
+    def settings(self) -> dict[Any, Any]:
+        """Return the rc parameters of this package with those of `style`."""
         style = self.style
         over = _mplhep(style) if isinstance(style, str) else dict(style or {})
         unknown = sorted(set(over) - set(mpl.rcParams))
@@ -161,9 +167,7 @@ class Frame(NamedTuple):
         # Matplotlib stores only this setting for mathematics with a text.
         maths = "dejavusans" if families[0] == "DejaVu Sans" else "stixsans"
         fonts = {"font.sans-serif": families, "mathtext.fontset": maths}
-        settings: Any = {**_RC, **fonts, **over}
-        with mpl.rc_context(settings):
-            yield
+        return {**_RC, **fonts, **over}
 
     def figure(self, default: tuple[float, float]) -> Any:
         """Return a Figure without global state, which notebooks show.
@@ -178,7 +182,9 @@ class Frame(NamedTuple):
             raise ArgumentTypeError(
                 f"size: expected width and height in inches, got {size!r}."
             )
-        return Figure(figsize=size or default, layout="constrained")
+        return StyledFigure(
+            self.settings(), figsize=size or default, layout="constrained"
+        )
 
     def headline(
         self, left: Axes, right: Axes | None = None, width: float | None = None
