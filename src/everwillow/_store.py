@@ -26,6 +26,9 @@ _METADATA = "metadata"
 _FORMAT = "everwillow arrays"
 _VERSION = 1
 
+UNFINISHED: set[pathlib.Path] = set()
+"""The temporary files of `replacing`, for those who end the process meanwhile."""
+
 
 def save(
     path: str | os.PathLike[str],
@@ -152,6 +155,12 @@ def digest(arrays: Mapping[str, np.ndarray], document: Mapping[str, Any]) -> str
     return out.hexdigest()
 
 
+def save_figure(figure: Any, path: pathlib.Path) -> None:
+    """Write a figure of matplotlib, atomically; the ending chooses the format."""
+    with replacing(path) as file:
+        figure.savefig(file, format=path.suffix.removeprefix(".").lower())
+
+
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
     """Yield a temporary file that replaces `path` if no exception was raised.
@@ -166,7 +175,8 @@ def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
     # In the same directory, as only a rename within one file system is atomic. Opened
     # here, since the files of `tempfile` are closed to all other users.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    with temporary.open("x+b") as file:
+    UNFINISHED.add(temporary)
+    with _opened(temporary) as file:
         try:
             yield file
             file.flush()
@@ -177,7 +187,17 @@ def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
             file.close()
             temporary.unlink(missing_ok=True)
             raise
+        finally:
+            UNFINISHED.discard(temporary)
     _sync_directory(path.parent)
+
+
+def _opened(temporary: pathlib.Path) -> BinaryIO:
+    try:
+        return temporary.open("x+b")
+    except BaseException:
+        UNFINISHED.discard(temporary)
+        raise
 
 
 def _sync_directory(directory: pathlib.Path) -> None:

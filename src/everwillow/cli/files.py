@@ -108,6 +108,17 @@ def labels_of(files: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
+def write_bytes(file: pathlib.Path, content: bytes) -> None:
+    """Write a file, atomically unless it is a device or a pipe."""
+    if file.exists() and not file.is_file():
+        file.write_bytes(content)
+        return
+    from everwillow._store import replacing  # noqa: PLC0415
+
+    with replacing(file) as out:
+        out.write(content)
+
+
 def save_result(record: Any, file: str | None) -> list[str]:
     """Write a result with `everwillow.io`, and return a sentence that says so.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from everwillow._store import save_figure
 from everwillow.cli import files
 from everwillow.cli.report.fits import counted, headline
 from everwillow.cli.report.numbers import seconds
@@ -122,7 +123,7 @@ class WorkspaceFit:
                 if isinstance(figure, str):
                     notes.append(figure)
                 else:
-                    figure.savefig(self.request.plot)
+                    save_figure(figure, pathlib.Path(self.request.plot))
                     notes.append(f"The plot is in {self.request.plot}.")
         show("\n".join(["", *(one._times() for one in others), self._times(), *notes]))
         for one in fits:

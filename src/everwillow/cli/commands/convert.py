@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from everwillow._errors import ArgumentValueError
-from everwillow.cli.files import check_folder, check_not_input
+from everwillow.cli.files import check_folder, check_not_input, write_bytes
 from everwillow.cli.report.terminal import console
 from everwillow.cli.request import Request, name_or_index
 from everwillow.cli.workspace import read
@@ -41,5 +41,5 @@ def run(request: Request, *, to: str | None, file: str | None) -> None:
         return
     data = text.encode()
     data = gzip.compress(data) if file.endswith(".gz") else data
-    pathlib.Path(file).write_bytes(data)
+    write_bytes(pathlib.Path(file), data)
     console(errors=True).print(f"{file} is {converted}.", markup=False, soft_wrap=True)

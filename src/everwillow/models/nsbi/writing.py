@@ -7,6 +7,7 @@ import pathlib
 from typing import Any, Literal, TypeAlias, get_args
 
 from everwillow._errors import ArgumentValueError, nearest
+from everwillow._store import replacing
 from everwillow.models.data_files import check_file
 from everwillow.models.nsbi._references import relative, with_references
 from everwillow.models.nsbi.arrays import WorkspaceArrays, file_sum
@@ -48,7 +49,8 @@ def dump_workspace(
     written = with_references(workspace, writer.place)
     if writer.entries:
         written["arrays"] = writer.entries
-    file.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+    with replacing(file) as out:
+        out.write((json.dumps(written, indent=2) + "\n").encode())
 
 
 class _Writer:

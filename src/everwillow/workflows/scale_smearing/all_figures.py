@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from everwillow._errors import EverwillowError
+from everwillow._store import save_figure
 from everwillow.plotting.style import Frame
 from everwillow.workflows.scale_smearing import figures
 from everwillow.workflows.scale_smearing.analysis import NOMINAL, SasResult
@@ -50,7 +51,7 @@ def write_figures(
             for i, figure in enumerate(drawn):
                 number = f"_{i + 1}" if i else ""
                 written.append(place / f"{name}{number}.{ending}")
-                figure.savefig(written[-1])
+                save_figure(figure, written[-1])
     return written, remarks
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from everwillow._errors import ArgumentValueError, SpecificationError
+from everwillow._store import save_figure
 from everwillow.cli.files import check_target, labels_of
 from everwillow.cli.report.terminal import busy, show
 from everwillow.models.faults import Faults
@@ -50,7 +51,7 @@ def run(
         # Resolution and fonts in files are settings of the moment of writing.
         with Frame().styled():
             for name, figure in pages:
-                figure.savefig(target.file(name))
+                save_figure(figure, target.file(name))
     if len(pages) == 1:
         show(f"The plot is in {target.file(pages[0][0])}.")
         return

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from everwillow._errors import ArgumentValueError
+from everwillow._store import save_figure
 from everwillow.cli.commands.template.print import KINDS
 from everwillow.cli.report.parts import check_found, matches, names_of_plot
 from everwillow.cli.report.terminal import busy, show
@@ -43,7 +44,7 @@ def run(
             stem = names[0]
             while stem in written:
                 stem += "_"
-            figure.savefig(folder / f"{stem}.{ending}")
+            save_figure(figure, folder / f"{stem}.{ending}")
             written.append(stem)
     check_found(only or (), drawn, "plot")
     lines = "\n".join(f"- {stem}.{ending}" for stem in written)
