@@ -1,9 +1,12 @@
 """The call of the module of a command."""
 
+import dataclasses
 import importlib
 from collections.abc import Mapping
 from typing import Any
 
+from everwillow.cli.options import spellings
+from everwillow.cli.request import Request
 from everwillow.workflows.command_options import CommandOption
 
 
@@ -30,3 +33,24 @@ def run_module(
         if cache is not None:
             arguments["folder"] = folder
         importlib.import_module(f"everwillow.cli.commands.{name}").run(**arguments)
+
+
+def run_for_workspace(
+    name: str, workspace: str, options: dict[str, Any], **others: str
+) -> None:
+    """Run a command for workspaces; its options that are no fields of `Request` too.
+
+    Args:
+        name: The name of its module.
+        workspace: The file.
+        options: All options by name.
+        **others: Options in place of arguments of Python, for messages.
+    """
+    fields = {field.name for field in dataclasses.fields(Request)} & options.keys()
+    request = Request.of(workspace, {key: options.pop(key) for key in fields})
+    known = {"level": "--cl", "max_steps": "--max-steps", "pois": "--poi"}
+    words = spellings(Request, **known, values="--range", **others)
+    # Commands that only read have no option --cache.
+    if "cache" in fields:
+        options["cache"] = request.cache
+    run_module(name, request.title, words, {"request": request, **options})
